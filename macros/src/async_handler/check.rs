@@ -1,0 +1,108 @@
+//! Whether arguments and function can go together: the rules, and nothing else.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::ToTokens;
+use syn::{FnArg, Pat, Safety, Signature};
+
+use super::args::{Args, ErrorView, ResultView, usage};
+use super::shape::Watched;
+use crate::diagnostics::Diagnostics;
+use crate::item::Item;
+use crate::paths::Runtime;
+
+/// All that the expansion needs, and all of it right.
+pub(crate) struct Handler {
+    pub(crate) item: Item,
+    pub(crate) watched: Watched,
+    pub(crate) webhook: TokenStream,
+    pub(crate) request_id: TokenStream,
+    /// Empty: the runtime's own choice.
+    pub(crate) on: Vec<Ident>,
+    pub(crate) error: ErrorView,
+    pub(crate) result: ResultView,
+    pub(crate) durable: bool,
+    pub(crate) runtime: Runtime,
+}
+
+/// Notes every rule that is broken, and makes the handler if none was.
+pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Option<Handler> {
+    let watched = Watched::take(&mut item, errors);
+    check_modifiers(&item.signature, errors);
+    if let Some(again) = item.attribute("async_handler") {
+        errors.on(again, "`#[async_handler]` stands here twice, and would report twice; leave one of them out");
+    }
+    let webhook = check_webhook(&args, errors);
+    let request_id = check_request_id(&args, &item.signature, errors);
+    Some(Handler {
+        watched: watched?,
+        webhook: webhook?,
+        request_id: request_id?,
+        item,
+        on: args.on.unwrap_or_default(),
+        error: args.error.unwrap_or(ErrorView::None),
+        result: args.result.unwrap_or(ResultView::Whole),
+        durable: args.durable.unwrap_or_default(),
+        runtime: Runtime::new(args.runtime),
+    })
+}
+
+fn check_modifiers(signature: &Signature, errors: &mut Diagnostics) {
+    if let Some(constness) = &signature.constness {
+        errors.on(constness, "a `const fn` cannot be a handler, for it cannot be `async`: write `async fn`");
+    }
+    if let Some(abi) = &signature.abi {
+        errors.on(abi, "a handler is called from Rust; leave the `extern` out");
+    }
+    if let Some(variadic) = &signature.variadic {
+        errors.on(variadic, "a handler is called from Rust and cannot be variadic");
+    }
+    if let Safety::Safe(safe) = &signature.safety {
+        errors.on(safe, "`safe` belongs into `extern` blocks; leave it out");
+    }
+}
+
+fn check_webhook(args: &Args, errors: &mut Diagnostics) -> Option<TokenStream> {
+    if !args.has("webhook") {
+        errors.at(
+            Span::call_site(),
+            "`webhook` is missing: say which expression holds the URL, as in \
+             `#[async_handler(webhook = config.webhook_url)]`",
+        );
+    }
+    args.webhook.as_ref().map(ToTokens::to_token_stream)
+}
+
+fn check_request_id(args: &Args, signature: &Signature, errors: &mut Diagnostics) -> Option<TokenStream> {
+    if args.has("request_id") {
+        return args.request_id.as_ref().map(ToTokens::to_token_stream);
+    }
+    let mut parameters = signature.inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(parameter) => Some(&*parameter.pat),
+        FnArg::Receiver(_) => None,
+    });
+    let found = parameters.find_map(|pattern| bound("request_id", pattern));
+    if found.is_none() {
+        errors.on(
+            &signature.ident,
+            format!(
+                "under which id is this call reported? add a parameter `request_id: RequestId`, or say what holds the \
+                 id, as in `{}`",
+                usage("request_id")
+            ),
+        );
+    }
+    found.map(ToTokens::to_token_stream)
+}
+
+/// The binding of that name in a pattern.
+fn bound<'a>(name: &str, pattern: &'a Pat) -> Option<&'a Ident> {
+    match pattern {
+        Pat::Ident(binding) if binding.ident == name => Some(&binding.ident),
+        Pat::TupleStruct(pattern) => pattern.elems.iter().find_map(|element| bound(name, element)),
+        Pat::Tuple(pattern) => pattern.elems.iter().find_map(|element| bound(name, element)),
+        Pat::Struct(pattern) => pattern.fields.iter().find_map(|field| bound(name, &field.pat)),
+        Pat::Reference(pattern) => bound(name, &pattern.pat),
+        Pat::Paren(pattern) => bound(name, &pattern.pat),
+        _ => None,
+    }
+}

@@ -1,0 +1,273 @@
+//! The expansion as one would read it, and each mistake's message.
+
+use insta::assert_snapshot;
+
+use crate::testing;
+
+fn expanded(args: &str, item: &str) -> String {
+    testing::expanded(super::async_handler, args, item)
+}
+
+fn mistakes(args: &str, item: &str) -> Vec<String> {
+    testing::mistakes(super::async_handler, args, item)
+}
+
+fn mistake(args: &str, item: &str) -> String {
+    let [only] = mistakes(args, item).try_into().unwrap();
+    only
+}
+
+const SMALL: &str = "
+    /// Greets.
+    pub async fn greet(config: Config, request_id: RequestId) -> Result<Greeting, Error> {
+        Ok(config.greet()?)
+    }
+";
+
+const FULL_ARGS: &str = r#"
+    webhook = "self.hook.url()",
+    request_id = format_args!("{}-{}", self.name, part),
+    on = [completed, failed, dropped],
+    error = display,
+    result = summary::of,
+    durable = true,
+    crate = crate::reexported,
+"#;
+
+const FULL: &str = "
+    #[must_use]
+    async unsafe fn render<'a, T: Shape>(&'a mut self, part: T) -> io::Result<Vec<impl Shape + 'a>> where T: 'a {
+        #![expect(unused_variables)]
+        todo!()
+    }
+";
+
+#[test]
+fn the_least_that_can_be_said() {
+    assert_snapshot!(expanded("webhook = config.webhook_url", SMALL), @r#"
+    /// Greets.
+    pub async fn greet(config: Config, request_id: RequestId) -> Result<Greeting, Error> {
+        let __call = ::postback::__private::enter(
+            |__call| __call.webhook(&(config.webhook_url)),
+            |__call| __call.request_id(&(request_id)),
+        );
+        ::postback::__private::watch(
+                __call,
+                async move {
+                    if let ::core::option::Option::Some(__returned) = ::core::option::Option::None::<
+                        Result<Greeting, Error>,
+                    > {
+                        return __returned;
+                    }
+                    {
+                        Ok(config.greet()?)
+                    }
+                },
+                ::postback::__private::told::<
+                    Result<Greeting, Error>,
+                    _,
+                    _,
+                >(::postback::__private::AsJson, ::postback::__private::Untold),
+            )
+            .await
+    }
+    "#);
+}
+
+#[test]
+fn all_that_can_be_said() {
+    assert_snapshot!(expanded(FULL_ARGS, FULL), @r#"
+    #[must_use]
+    async unsafe fn render<'a, T: Shape>(
+        &'a mut self,
+        part: T,
+    ) -> io::Result<Vec<impl Shape + 'a>>
+    where
+        T: 'a,
+    {
+        #![expect(unused_variables)]
+        let __call = crate::reexported::__private::enter(
+            |__call| __call.webhook(&(self.hook.url())),
+            |__call| __call.request_id(&(format_args!("{}-{}", self.name, part))),
+        );
+        crate::reexported::__private::watch(
+                __call,
+                async move {
+                    if let ::core::option::Option::Some(__returned) = ::core::option::Option::None::<
+                        io::Result<Vec<_>>,
+                    > {
+                        return __returned;
+                    }
+                    {
+                        todo!()
+                    }
+                },
+                crate::reexported::__private::told::<
+                    io::Result<Vec<_>>,
+                    _,
+                    _,
+                >(
+                    crate::reexported::__private::Through(summary::of),
+                    crate::reexported::__private::AsDisplay,
+                ),
+            )
+            .on(
+                crate::reexported::__private::Ends::COMPLETED
+                    .with(crate::reexported::__private::Ends::FAILED)
+                    .with(crate::reexported::__private::Ends::DROPPED),
+            )
+            .durable()
+            .await
+    }
+    "#);
+}
+
+#[test]
+fn arguments_that_say_the_usual_change_nothing() {
+    let usual = "webhook = config.webhook_url, request_id = request_id, error = none, result = true, durable = false";
+    assert_eq!(expanded(usual, SMALL), expanded("webhook = \"config.webhook_url\"", SMALL));
+}
+
+#[test]
+fn the_body_is_not_parsed() {
+    let item = "async fn f(request_id: u8) -> R { config. }";
+    let expanded = super::async_handler("webhook = u".parse().unwrap(), &item.parse().unwrap()).to_string();
+    assert!(expanded.contains("{ ; config . }"), "{expanded}");
+}
+
+#[test]
+fn the_id_is_found_in_a_pattern() {
+    for parameter in ["request_id: T", "mut request_id: T", "RequestId(request_id): T", "(_, W { request_id, .. }): T"]
+    {
+        let item = format!("async fn f({parameter}) -> R {{}}");
+        assert!(expanded("webhook = u", &item).contains("request_id(&(request_id))"), "{parameter}");
+    }
+}
+
+#[test]
+fn a_string_is_the_string_form_only_where_it_stands_alone() {
+    let webhook = |value: &str| {
+        let all = expanded(&format!("webhook = {value}"), SMALL);
+        let from = all.split("__call.webhook(&(").nth(1).unwrap();
+        from.split(")),").next().unwrap().to_owned()
+    };
+    assert_eq!(webhook(r#""a.b""#), "a.b");
+    assert_eq!(webhook(r#""a.b","#), "a.b");
+    assert_eq!(webhook(r##"r#"f("x", y)"#"##), r#"f("x", y)"#);
+    assert_eq!(webhook(r#""a.b".to_owned()"#), r#""a.b".to_owned()"#);
+    assert_eq!(webhook(r#""\"https://example.com\"""#), r#""https://example.com""#);
+    assert_eq!(webhook("f::<A, B>(x)"), "f::<A, B>(x)");
+    assert_eq!(webhook("concat!(\"a\", \"b\")"), "concat!(\"a\", \"b\")");
+}
+
+#[test]
+fn all_mistakes_are_told_together() {
+    let found =
+        mistakes("webhok = a, on = [complete], durable = 1, webhook = b?, webhook = c,, crate = pb", "fn f() {}");
+    assert_eq!(found.len(), 9, "{found:#?}");
+}
+#[test]
+fn each_wrong_argument_says_what_to_write() {
+    for (args, message) in [
+        ("", "`webhook` is missing: say which expression holds the URL"),
+        ("webhook", "`webhook` needs a value: write `webhook = config.webhook_url`"),
+        ("webhook(a)", "`webhook` needs a value"),
+        ("webhook == a", "`webhook` needs a value"),
+        ("webhook =", "the value of `webhook` is missing"),
+        ("webhook = , on = [failed]", "the value of `webhook` is missing"),
+        ("webhook = a, request_id =", "the value of `request_id` is missing: write `request_id = request.id`"),
+        ("webhook = \"\"", "it is empty; write `webhook = config.webhook_url`"),
+        ("webhook = \"https://example.com\"", r#"quote it once more: `webhook = "\"https://example.com\""`"#),
+        ("\"config.url\"", "expected `key = value`, such as `webhook = config.webhook_url`"),
+        ("webhook = a,, durable = true", "expected `key = value`"),
+        ("webhook = config.", "cannot be read: expected identifier or integer"),
+        ("webhook = \"config.\"", "is read as an expression, and cannot be: expected identifier or integer"),
+        ("webhook = \"x\"abc", "unexpected suffix `abc`"),
+        ("webhook = a b, durable = true", "expected `,` after the value of `webhook`"),
+        ("webhok = a", "unknown argument `webhok`, did you mean `webhook`?"),
+        ("webhook = a, timeout = 5", "unknown argument `timeout`; there are `webhook`, `request_id`"),
+        ("webhook = a, webhook = b", "`webhook` is given twice"),
+        ("webhook = a?", "`?` cannot be used in `webhook`"),
+        ("webhook = \"a.await\"", "`.await` cannot be used in `webhook`"),
+        ("webhook = a, request_id = { return 1 }", "`return` cannot be used in `request_id`"),
+        ("webhook = a, on = completed", "`on` takes a list: write `on = ["),
+        ("webhook = a, on = []", "nothing would be reported"),
+        ("webhook = a, on = [done]", "unknown end `done`; there are `completed`"),
+        ("webhook = a, on = [failed, failed]", "`failed` is listed twice"),
+        ("webhook = a, on = [failed()]", "expected the name of an end"),
+        ("webhook = a, error = Display", "did you mean `display`?"),
+        ("webhook = a, error = true", "did you mean `display`?"),
+        ("webhook = a, error = false", "did you mean `none`?"),
+        ("webhook = a, error = |e| e", "write the closure as a function and name it here"),
+        ("webhook = a, result = none", "did you mean `false`?"),
+        ("webhook = a, result = 5", "`result` is one of `true`, `false`, or the path of a function"),
+        ("webhook = a, durable = yes", "`durable` is `true` or `false`"),
+        ("webhook = a, crate = pb", "write `::name` for a dependency"),
+        ("webhook = a, crate = 5", "the value of `crate` cannot be read: expected identifier"),
+    ] {
+        let told = mistake(args, SMALL);
+        assert!(told.contains(message), "{args}: {told}");
+    }
+}
+
+#[test]
+fn each_wrong_item_says_what_to_write() {
+    for (item, message) in [
+        ("struct S;", "goes on an `async fn`"),
+        ("pub(crate) unsafe trait T {}", "goes on an `async fn`"),
+        ("impl S {}", "goes on an `async fn`"),
+        ("const X: u8 = 1;", "goes on an `async fn`"),
+        ("async move {}", "there is `postback::report_outcome`"),
+        ("move || 1", "there is `postback::report_outcome`"),
+        ("async |a| a", "there is `postback::report_outcome`"),
+        ("1 + 1", "there is `postback::report_outcome`"),
+        ("fn f(request_id: u8) -> R {}", "needs an `async fn`; if this is one"),
+        ("#[x::test] fn f(request_id: u8) -> R {}", "has taken the `async` away; put it below `#[async_handler]`"),
+        ("fn f(request_id: u8) -> impl Future<Output = R> { ready(x) }", "made elsewhere and cannot be watched"),
+        ("fn f(request_id: u8) -> Pin<Box<dyn Future<Output = R>>> {}", "made elsewhere and cannot be watched"),
+        ("fn f(request_id: u8) -> impl Later { async move {} }", "say what the future gives"),
+        ("const fn f(request_id: u8) -> R {}", "it cannot be `async`: write `async fn`"),
+        ("unsafe fn f(request_id: u8, ...) -> R;", "cannot be variadic"),
+        ("async fn f(request_id: u8) -> R;", "there is no body to report on"),
+        ("async fn f(request_id: u8) {}", "write `-> Result<(), Error>`"),
+        ("async fn f() -> R {}", "add a parameter `request_id: RequestId`"),
+        ("const async fn f(request_id: u8) -> R {}", "it cannot be `async`: write `async fn`"),
+        ("async extern \"C\" fn f(request_id: u8) -> R {}", "leave the `extern` out"),
+        ("async fn f(request_id:) -> R {}", "expected one of"),
+        ("#[x::async_handler(webhook = b)] async fn f(request_id: u8) -> R {}", "stands here twice"),
+    ] {
+        let told = mistake("webhook = a", item);
+        assert!(told.contains(message), "{item}: {told}");
+    }
+}
+
+/// As an editor gives it while somebody types. A brace that is missing cannot come in here: the lexer sees to it.
+#[test]
+fn the_function_survives_what_is_half_typed() {
+    for args in
+        ["webhook = config.", "webhook = \"config.\"", "webhook =", "web", "webhook = config.webhook_url, err", ","]
+    {
+        let item: proc_macro2::TokenStream = SMALL.parse().unwrap();
+        let expanded = super::async_handler(args.parse().unwrap(), &item).to_string();
+        assert!(expanded.starts_with(&item.to_string()) && expanded.contains("compile_error"), "{expanded}");
+    }
+    for item in [
+        "async fn f(request_id: u8) -> R",
+        "async fn f(request_id: u8) ->",
+        "async fn f(request_id: u8, config:) -> R {}",
+        "async fn f(request_id: u8) -> Result<u8, {}",
+        "async fn f",
+        "pub async",
+        "async fn f<T: >(request_id: u8) -> R",
+    ] {
+        assert!(!mistakes("webhook = config.webhook_url", item).is_empty(), "{item}");
+    }
+    for body in ["config.", "let x =", "let x = 1 match", "if", "return", "x. ; y"] {
+        let item = format!("async fn f(request_id: u8) -> R {{ {body} }}");
+        let expanded = super::async_handler("webhook = url".parse().unwrap(), &item.parse().unwrap()).to_string();
+        assert!(
+            expanded.contains(&format!("{{ ; {} }}", body.parse::<proc_macro2::TokenStream>().unwrap())),
+            "{expanded}"
+        );
+    }
+}

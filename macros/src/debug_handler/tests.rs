@@ -1,0 +1,94 @@
+//! The expansion as one would read it, and each mistake's message.
+
+use insta::assert_snapshot;
+
+use crate::testing;
+
+fn expanded(args: &str, item: &str) -> String {
+    testing::expanded(super::debug_handler, args, item)
+}
+
+fn mistakes(args: &str, item: &str) -> Vec<String> {
+    testing::mistakes(super::debug_handler, args, item)
+}
+
+#[test]
+fn the_function_stays_and_questions_follow() {
+    let item = "async fn greet(config: Config<Settings>, Payload(name): Payload<Name>) -> Result<Greeting, Error> {}";
+    assert_snapshot!(expanded("", item), @r#"
+    async fn greet(
+        config: Config<Settings>,
+        Payload(name): Payload<Name>,
+    ) -> Result<Greeting, Error> {}
+    const _: fn() = || {
+        ::postback::__private::check::parameter_with::<Config<Settings>, Settings>();
+        ::postback::__private::check::parameter_with::<Payload<Name>, Settings>();
+        let _ = |__0, __1| {
+            let __future = greet(__0, __1);
+            ::postback::__private::check::output(&__future);
+            ::postback::__private::check::send(&__future);
+        };
+    };
+    "#);
+}
+
+#[test]
+fn the_settings_type_can_be_given() {
+    let item = "#[cfg(unix)] fn greet(#[cfg(a)] id: RequestId, #[cfg(not(a))] id: Id) -> impl Future<Output = R> {}";
+    assert_snapshot!(expanded("crate::Settings, crate = ::pb", item), @r#"
+    #[cfg(unix)]
+    fn greet(#[cfg(a)] id: RequestId, #[cfg(not(a))] id: Id) -> impl Future<Output = R> {}
+    #[cfg(unix)]
+    const _: fn() = || {
+        #[cfg(a)] ::pb::__private::check::parameter_with::<RequestId, crate::Settings>();
+        #[cfg(not(a))] ::pb::__private::check::parameter_with::<Id, crate::Settings>();
+    };
+    "#);
+}
+
+#[test]
+fn without_settings_only_what_fits_no_app_is_found() {
+    assert_snapshot!(expanded("", "async fn greet(id: RequestId) -> io::Result<()> {}"), @r#"
+    async fn greet(id: RequestId) -> io::Result<()> {}
+    const _: fn() = || {
+        ::postback::__private::check::parameter::<RequestId>();
+        let _ = |__0| {
+            let __future = greet(__0);
+            ::postback::__private::check::output(&__future);
+            ::postback::__private::check::send(&__future);
+        };
+    };
+    "#);
+}
+
+#[test]
+fn each_mistake_says_what_to_write() {
+    const GOOD: &str = "async fn f(id: RequestId) -> Result<(), E> {}";
+    for (args, item, message) in [
+        ("\"Settings\"", GOOD, "expected the type of the app's settings"),
+        (", Settings", GOOD, "expected the type of the app's settings"),
+        ("A, B", GOOD, "unknown argument `B`; there is only `crate`"),
+        ("settings = S", GOOD, "unknown argument `settings`"),
+        ("S, crate = pb", GOOD, "write `::name` for a dependency"),
+        ("", "struct S;", "`#[debug_handler]` goes on an `async fn`"),
+        ("", "#[debug_handler] async fn f() -> R {}", "stands here twice"),
+        ("", "fn f() -> Result<(), E> {}", "write `async` in front"),
+        ("", "async fn f() {}", "write `-> Result<(), Error>`"),
+        ("", "async unsafe fn f() -> R {}", "leave `unsafe` out"),
+        ("", "async extern \"C\" fn f() -> R {}", "leave the `extern` out"),
+        ("", "async fn f<T>(a: Payload<T>) -> R {}", "name the types themselves"),
+        ("", "async fn f(a: impl Extract<S>) -> R {}", "name the type itself"),
+        ("", "async fn f(&self) -> R {}", "a free function, not a method"),
+        ("", "async fn f(a: Payload<A>, b: postback::Payload<B>) -> R {}", "a request has one payload"),
+        ("", "async fn f(a: A, b: A, c: A, d: A, e: A, f: A, g: A, h: A, i: A, j: A) -> R {}", "this is the ninth"),
+    ] {
+        let [told] = mistakes(args, item).try_into().unwrap();
+        assert!(told.contains(message), "{args} {item}: {told}");
+    }
+}
+
+#[test]
+fn several_mistakes_are_told_together() {
+    let told = mistakes("", "fn f(&self, a: Payload<A>, b: Payload<B>) {}");
+    assert_eq!(told.len(), 4, "{told:#?}");
+}

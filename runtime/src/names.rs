@@ -1,0 +1,51 @@
+//! Every name that others read, once: metrics, headers, the product token.
+
+/// The `user-agent` of every webhook.
+pub(crate) const USER_AGENT: &str = concat!("postback/", env!("CARGO_PKG_VERSION"));
+
+/// Headers of a webhook, as the Standard Webhooks specification names them.
+pub(crate) mod header {
+    /// One per report, the same on every attempt.
+    pub(crate) const WEBHOOK_ID: &str = "webhook-id";
+    /// Unix seconds of this attempt.
+    pub(crate) const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
+    /// `v1,` and the base64 of an HMAC-SHA256; several, separated by spaces, while secrets rotate.
+    pub(crate) const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+    /// The caller's own mark on a request: kept, logged, never trusted.
+    #[cfg(feature = "server")]
+    pub(crate) const REQUEST_ID: &str = "x-request-id";
+}
+
+/// Metrics, emitted through the `metrics` facade; a program that installs a recorder sees them.
+pub(crate) mod metric {
+    /// Counter, label `route`: requests whose acceptance was answered.
+    #[cfg(feature = "server")]
+    pub(crate) const REQUESTS_ACCEPTED: &str = "postback_requests_accepted_total";
+    /// Counter, labels `route`, `status`, `reason`: requests that came to their end.
+    #[cfg(feature = "server")]
+    pub(crate) const REQUESTS_FINISHED: &str = "postback_requests_finished_total";
+    /// Histogram in seconds, label `route`: how long a request waited for its first run.
+    #[cfg(feature = "server")]
+    pub(crate) const WAIT_SECONDS: &str = "postback_request_wait_duration_seconds";
+    /// Histogram in seconds, label `route`: how long a handler ran.
+    #[cfg(feature = "server")]
+    pub(crate) const RUN_SECONDS: &str = "postback_run_duration_seconds";
+    /// Counter: reports taken in.
+    pub(crate) const REPORTS_POSTED: &str = "postback_reports_posted_total";
+    /// Counter, label `reason`: reports that will reach nobody.
+    pub(crate) const REPORTS_LOST: &str = "postback_reports_lost_total";
+    /// Counter, label `result`: single HTTP tries.
+    pub(crate) const ATTEMPTS: &str = "postback_delivery_attempts_total";
+    /// Histogram in seconds: how long a single HTTP try took.
+    pub(crate) const ATTEMPT_SECONDS: &str = "postback_delivery_attempt_duration_seconds";
+    /// Counter, label `state`: deliveries that came to their end.
+    pub(crate) const DELIVERIES_FINISHED: &str = "postback_deliveries_finished_total";
+    /// Histogram in seconds: how long after it was made a report was delivered.
+    pub(crate) const DELIVERY_SECONDS: &str = "postback_delivery_duration_seconds";
+    /// Counter, label `kind`: settlements of a claim that was no longer current; they wrote nothing.
+    pub(crate) const STALE_SETTLES: &str = "postback_stale_settles_total";
+    /// Histogram: operations in one commit of the store.
+    pub(crate) const COMMIT_OPERATIONS: &str = "postback_store_commit_operations";
+    /// Histogram in seconds: how long one commit of the store took.
+    pub(crate) const COMMIT_SECONDS: &str = "postback_store_commit_duration_seconds";
+}

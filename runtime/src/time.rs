@@ -1,0 +1,126 @@
+//! Wall-clock time, as stored and as sent. Only this module asks the operating system for it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A moment in UTC, in microseconds since 1970. Displayed as RFC 3339 with six fractional digits and `Z`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Timestamp(i64);
+
+impl Timestamp {
+    pub(crate) const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    pub(crate) const fn micros(self) -> i64 {
+        self.0
+    }
+
+    pub(crate) const fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    pub(crate) fn saturating_add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(micros_of(by)))
+    }
+
+    pub(crate) fn saturating_sub(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(micros_of(by)))
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+fn micros_of(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match chrono::DateTime::from_timestamp_micros(self.0) {
+            Some(utc) => f.write_str(&utc.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
+            // Only years beyond ±262,000 get here.
+            None => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+/// Where the time comes from. Given in from the top, so that a test can set it.
+#[derive(Clone)]
+pub(crate) struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The operating system's clock.
+    pub(crate) fn system() -> Self {
+        Self::from_fn(|| {
+            #[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
+            let now = SystemTime::now();
+            Timestamp(now.duration_since(UNIX_EPOCH).map_or(0, micros_of))
+        })
+    }
+
+    pub(crate) fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({})", self.now())
+    }
+}
+
+/// A duration as a person says it: `8 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`.
+pub(crate) struct Spoken(pub(crate) Duration);
+
+impl fmt::Display for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ms, s) = (self.0.as_millis(), self.0.as_secs());
+        match () {
+            () if ms == 0 => write!(f, "{} µs", self.0.as_micros()),
+            () if ms < 1_000 => write!(f, "{ms} ms"),
+            () if s < 60 => write!(f, "{}.{} s", s, (ms % 1_000) / 100),
+            () if s < 3_600 => write!(f, "{} min {} s", s / 60, s % 60),
+            () => write!(f, "{} h {} min", s / 3_600, (s % 3_600) / 60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_rfc3339_with_microseconds() {
+        let moment = Timestamp::from_micros(1_795_420_800_123_456);
+        assert_eq!(moment.to_string(), "2026-11-23T08:00:00.123456Z");
+        assert_eq!(Timestamp::from_micros(1_795_420_800_000_000).to_string(), "2026-11-23T08:00:00.000000Z");
+        assert_eq!(moment.unix_seconds(), 1_795_420_800);
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_saturate() {
+        let end = Timestamp::from_micros(i64::MAX);
+        assert_eq!(end.saturating_add(Duration::MAX), end);
+        assert!(!end.to_string().is_empty());
+        assert_eq!(Timestamp::from_micros(5).since(Timestamp::from_micros(9)), Duration::ZERO);
+    }
+
+    #[test]
+    fn durations_are_spoken() {
+        let said = |ms| Spoken(Duration::from_millis(ms)).to_string();
+        assert_eq!(said(8), "8 ms");
+        assert_eq!(said(1_234), "1.2 s");
+        assert_eq!(said(200_000), "3 min 20 s");
+        assert_eq!(said(7_500_000), "2 h 5 min");
+        assert_eq!(Spoken(Duration::from_micros(120)).to_string(), "120 µs");
+    }
+}

@@ -1,0 +1,215 @@
+//! Where a report goes: [`Webhook`], and what can be written in its place ([`IntoWebhook`]).
+
+mod capture;
+
+use std::fmt;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+pub use self::capture::{IntoWebhook, Webhooks};
+use crate::secret::Secret;
+
+/// The longest URL that is accepted, in bytes.
+const MAX_URL: usize = 2_048;
+/// The most headers that a webhook may have of its own.
+const MAX_HEADERS: usize = 32;
+
+/// One place that a report is sent to: a URL, and optionally headers and a signing secret of its own.
+///
+/// A bare URL is enough wherever a webhook is wanted; this type is for the rest.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use postback::Webhook;
+///
+/// let webhook = Webhook::new("https://example.com/hooks")?
+///     .header("authorization", "Bearer abc")?
+///     .secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse()?);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Webhook {
+    url: Url,
+    own: Own,
+}
+
+/// What a webhook has besides its URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) headers: HeaderMap,
+    pub(crate) secret: Option<Secret>,
+}
+
+impl Webhook {
+    /// A webhook at this URL.
+    ///
+    /// # Errors
+    ///
+    /// If the text is no absolute `http` or `https` URL with a host, carries a user name or password, has port 0,
+    /// or is longer than 2,048 bytes.
+    pub fn new(url: impl AsRef<str>) -> Result<Self, WebhookError> {
+        let text = url.as_ref();
+        if text.len() > MAX_URL {
+            return Err(Fault::TooLong { length: text.len() }.into());
+        }
+        // The parser strips these silently, so that what is shown would differ from what is called.
+        if text.contains(|c: char| c.is_ascii_control()) {
+            return Err(Fault::ControlCharacter.into());
+        }
+        let url = Url::parse(text).map_err(Fault::Syntax)?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Fault::Scheme { scheme: url.scheme().into() }.into());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Fault::Credentials.into());
+        }
+        if url.port() == Some(0) {
+            return Err(Fault::Port.into());
+        }
+        Ok(Self { url, own: Own::default() })
+    }
+
+    /// Sends this header with every attempt; of two with the same name the later one wins.
+    ///
+    /// # Errors
+    ///
+    /// If name or value are not allowed in HTTP; if the header is one that the delivery itself sets (`webhook-…`,
+    /// `content-type`, `user-agent`) or that frames the message (`host`, `content-length`, `connection` …); or if
+    /// there are 32 already.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Self, WebhookError> {
+        let refused = || WebhookError(Fault::Header { name: name.escape_debug().to_string() });
+        let name = HeaderName::try_from(name).map_err(|_| refused())?;
+        let mut value = HeaderValue::try_from(value).map_err(|_| refused())?;
+        if is_reserved(&name) || self.own.headers.len() >= MAX_HEADERS {
+            return Err(refused());
+        }
+        value.set_sensitive(true);
+        self.own.headers.insert(name, value);
+        Ok(self)
+    }
+
+    /// Signs what goes here with this secret, in place of the operator's.
+    #[must_use]
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.own.secret = Some(secret);
+        self
+    }
+
+    /// The URL.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(crate) fn own(&self) -> &Own {
+        &self.own
+    }
+
+    pub(crate) fn with_own(mut self, own: Own) -> Self {
+        self.own = own;
+        self
+    }
+}
+
+/// The URL as it may be shown: without user name, password, query and fragment, which often carry a secret.
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Webhook({})", Shown(&self.url))
+    }
+}
+
+/// Displays a URL without what may be secret in it.
+pub(crate) struct Shown<'a>(pub(crate) &'a Url);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.0;
+        write!(f, "{}://{}", url.scheme(), url.host_str().unwrap_or_default())?;
+        if let Some(port) = url.port() {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(url.path())?;
+        if url.query().is_some() {
+            f.write_str("?…")?;
+        }
+        Ok(())
+    }
+}
+
+fn is_reserved(name: &HeaderName) -> bool {
+    const RESERVED: [&str; 14] = [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    ];
+    name.as_str().starts_with("webhook-") || RESERVED.contains(&name.as_str())
+}
+
+/// A text is no [`Webhook`]. The message says why, and never repeats the URL, which may hold a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct WebhookError(#[from] Fault);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Fault {
+    #[error("the webhook URL cannot be parsed; write an absolute one, such as https://example.com/hooks")]
+    Syntax(#[source] url::ParseError),
+    #[error("the webhook URL has the scheme `{scheme}`; use http or https")]
+    Scheme { scheme: String },
+    #[error("the webhook URL has a user name or password in it; send them as a header of the webhook instead")]
+    Credentials,
+    #[error("the webhook URL has port 0, which cannot be connected to")]
+    Port,
+    #[error("the webhook URL has a control character in it, such as a line break; remove it")]
+    ControlCharacter,
+    #[error("the webhook URL has {length} bytes, more than the {MAX_URL} that are allowed")]
+    TooLong { length: usize },
+    #[error("the header `{name}` cannot be set on a webhook: it is reserved, not valid in HTTP, or one too many")]
+    Header { name: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_that_no_report_can_go_to_are_refused() {
+        let refused = |text: &str| Webhook::new(text).unwrap_err().to_string();
+        assert!(refused("").contains("absolute"));
+        assert!(refused("example.com/hooks").contains("absolute"));
+        assert!(refused("ftp://example.com").contains("`ftp`"));
+        assert!(refused("file:///etc/passwd").contains("`file`"));
+        assert!(refused("https://user:pw@example.com").contains("password"));
+        assert!(refused("http://example.com:0/").contains("port 0"));
+        assert!(refused("https://exa\tmple.com").contains("control character"));
+        assert!(refused(&format!("https://example.com/{}", "x".repeat(MAX_URL))).contains("2048"));
+        Webhook::new("http://127.0.0.1:4000/x?token=1").unwrap();
+    }
+
+    #[test]
+    fn what_is_shown_has_no_query() {
+        let webhook = Webhook::new("https://example.com:8443/hooks?token=s3cret#f").unwrap();
+        assert_eq!(format!("{webhook:?}"), "Webhook(https://example.com:8443/hooks?…)");
+    }
+
+    #[test]
+    fn headers_of_the_delivery_itself_are_refused() {
+        let webhook = Webhook::new("https://example.com").unwrap();
+        for name in ["webhook-id", "Webhook-Signature", "Host", "content-length", "User-Agent", "bad name"] {
+            assert!(webhook.clone().header(name, "x").is_err(), "{name}");
+        }
+        assert!(webhook.clone().header("x-ok", "line\nbreak").is_err());
+        webhook.header("authorization", "Bearer x").unwrap();
+    }
+}

@@ -1,0 +1,243 @@
+//! Taking down, on entry of a call, where its report goes: cheaply, and without judging it yet.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::Uri;
+use url::Url;
+
+use super::{Own, Webhook, WebhookError};
+
+/// Room for an id behind the first URL, so that both take one allocation. A UUID has 36 bytes.
+const ROOM_FOR_ID: usize = 40;
+
+/// What can be given as the webhook of a call.
+///
+/// URLs as text (`str`, `String`, `Box<str>`, `Cow<str>`) or parsed (`Url`, `http::Uri`); [`Webhook`] where headers or
+/// a secret go with it; `None` for no report; slices, arrays and `Vec`s for several; and references, `Box`, `Rc` and
+/// `Arc` of all these. A type of your own hands over to one of them:
+///
+/// ```
+/// use postback::{IntoWebhook, Webhooks};
+///
+/// struct Customer {
+///     hook: Option<String>,
+/// }
+///
+/// impl IntoWebhook for Customer {
+///     fn add_to(&self, webhooks: &mut Webhooks) {
+///         self.hook.add_to(webhooks);
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be used as a webhook",
+    label = "this is no webhook",
+    note = "a webhook is a URL (`str`, `String`, `Url`, `http::Uri`), a `postback::Webhook`, or an `Option`, a slice or a `Vec` of these"
+)]
+pub trait IntoWebhook {
+    /// Adds the URLs that this stands for, none to many.
+    fn add_to(&self, webhooks: &mut Webhooks);
+}
+
+/// Collects the webhooks of one call. Made by the runtime; filled by [`IntoWebhook`].
+///
+/// Invariant: nothing is allocated before the first URL, and a single URL together with a usual id takes one allocation.
+#[derive(Clone, Default)]
+pub struct Webhooks {
+    /// All URLs, one behind the other; the id of the call may follow.
+    text: String,
+    first: Option<Target>,
+    more: Vec<Target>,
+}
+
+#[derive(Clone)]
+struct Target {
+    start: usize,
+    end: usize,
+    own: Option<Box<Own>>,
+}
+
+impl Webhooks {
+    pub(crate) fn of(webhook: &(impl IntoWebhook + ?Sized)) -> Self {
+        let mut webhooks = Self::default();
+        webhook.add_to(&mut webhooks);
+        webhooks
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Writes the call's id behind the URLs and says where it begins.
+    pub(crate) fn append_id(&mut self, id: impl fmt::Display) -> usize {
+        let start = self.text.len();
+        // Writing to a String cannot fail; a `Display` that says it did leaves a shorter id.
+        let _ = write!(self.text, "{id}");
+        start
+    }
+
+    /// What was written from there on.
+    pub(crate) fn text_from(&self, start: usize) -> &str {
+        self.text.get(start..).unwrap_or_default()
+    }
+
+    /// Each URL as it was given, and what it comes to.
+    pub(crate) fn resolve(&self) -> impl Iterator<Item = (&str, Result<Webhook, WebhookError>)> {
+        self.first.iter().chain(&self.more).map(|target| {
+            let text = &self.text[target.start..target.end];
+            let own = || target.own.as_deref().cloned().unwrap_or_default();
+            (text, Webhook::new(text).map(|webhook| webhook.with_own(own())))
+        })
+    }
+
+    fn push(&mut self, url: impl fmt::Display, length_hint: usize, own: Option<Box<Own>>) {
+        if self.text.is_empty() {
+            self.text.reserve(length_hint + ROOM_FOR_ID);
+        }
+        let start = self.append_id(url);
+        let target = Target { start, end: self.text.len(), own };
+        match &self.first {
+            None => self.first = Some(target),
+            Some(_) => self.more.push(target),
+        }
+    }
+}
+
+impl fmt::Debug for Webhooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Webhooks({})", usize::from(self.first.is_some()) + self.more.len())
+    }
+}
+
+impl IntoWebhook for str {
+    fn add_to(&self, webhooks: &mut Webhooks) {
+        webhooks.push(self, self.len(), None);
+    }
+}
+
+impl IntoWebhook for String {
+    fn add_to(&self, webhooks: &mut Webhooks) {
+        self.as_str().add_to(webhooks);
+    }
+}
+
+impl IntoWebhook for Url {
+    fn add_to(&self, webhooks: &mut Webhooks) {
+        self.as_str().add_to(webhooks);
+    }
+}
+
+impl IntoWebhook for Uri {
+    fn add_to(&self, webhooks: &mut Webhooks) {
+        webhooks.push(self, ROOM_FOR_ID, None);
+    }
+}
+
+impl IntoWebhook for Webhook {
+    fn add_to(&self, webhooks: &mut Webhooks) {
+        let own = (self.own != Own::default()).then(|| Box::new(self.own.clone()));
+        webhooks.push(self.url.as_str(), self.url.as_str().len(), own);
+    }
+}
+
+impl<T: IntoWebhook + ToOwned + ?Sized> IntoWebhook for Cow<'_, T> {
+    fn add_to(&self, webhooks: &mut Webhooks) {
+        self.as_ref().add_to(webhooks);
+    }
+}
+
+impl<T: IntoWebhook> IntoWebhook for Option<T> {
+    fn add_to(&self, webhooks: &mut Webhooks) {
+        if let Some(webhook) = self {
+            webhook.add_to(webhooks);
+        }
+    }
+}
+
+impl<T: IntoWebhook> IntoWebhook for [T] {
+    fn add_to(&self, webhooks: &mut Webhooks) {
+        for webhook in self {
+            webhook.add_to(webhooks);
+        }
+    }
+}
+
+impl<T: IntoWebhook, const N: usize> IntoWebhook for [T; N] {
+    fn add_to(&self, webhooks: &mut Webhooks) {
+        self.as_slice().add_to(webhooks);
+    }
+}
+
+impl<T: IntoWebhook> IntoWebhook for Vec<T> {
+    fn add_to(&self, webhooks: &mut Webhooks) {
+        self.as_slice().add_to(webhooks);
+    }
+}
+
+macro_rules! pointers_hand_over {
+    ($($pointer:ty),*) => {$(
+        impl<T: IntoWebhook + ?Sized> IntoWebhook for $pointer {
+            fn add_to(&self, webhooks: &mut Webhooks) {
+                (**self).add_to(webhooks);
+            }
+        }
+    )*};
+}
+
+pointers_hand_over!(&T, &mut T, Box<T>, Rc<T>, Arc<T>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(webhook: &(impl IntoWebhook + ?Sized)) -> Vec<String> {
+        Webhooks::of(webhook).resolve().map(|(url, _)| url.to_owned()).collect()
+    }
+
+    #[test]
+    fn everything_that_names_a_url_is_a_webhook() {
+        let text = "https://example.com/a";
+        let one = [text.to_owned()];
+        assert_eq!(urls(text), one);
+        assert_eq!(urls(&String::from(text)), one);
+        assert_eq!(urls(&Box::<str>::from(text)), one);
+        assert_eq!(urls(&Cow::Borrowed(text)), one);
+        assert_eq!(urls(&Arc::<str>::from(text)), one);
+        assert_eq!(urls(&Url::parse(text).unwrap()), one);
+        assert_eq!(urls(&text.parse::<Uri>().unwrap()), one);
+        assert_eq!(urls(&Webhook::new(text).unwrap()), one);
+        assert_eq!(urls(&Some(&text)), one);
+        assert!(urls(&None::<String>).is_empty());
+        assert_eq!(urls(&vec![Some(text), None, Some("x")]), [text, "x"]);
+    }
+
+    #[test]
+    fn what_is_no_url_is_told_when_it_is_resolved() {
+        let webhooks = Webhooks::of("nonsense");
+        let (text, resolved) = webhooks.resolve().next().unwrap();
+        assert_eq!(text, "nonsense");
+        resolved.unwrap_err();
+    }
+
+    #[test]
+    fn headers_and_secret_go_with_their_url() {
+        let plain = Webhook::new("https://example.com/plain").unwrap();
+        let own = Webhook::new("https://example.com/own").unwrap().header("x-a", "1").unwrap();
+        let all = Webhooks::of(&vec![plain.clone(), own.clone()]);
+        let resolved: Vec<_> = all.resolve().map(|(_, webhook)| webhook.unwrap()).collect();
+        assert_eq!(resolved, [plain, own]);
+    }
+
+    #[test]
+    fn the_id_stands_behind_the_urls() {
+        let mut webhooks = Webhooks::of("https://example.com/a");
+        let capacity = webhooks.text.capacity();
+        let at = webhooks.append_id(crate::id::RequestId::generate());
+        assert_eq!(webhooks.text_from(at).len(), 36);
+        assert_eq!(webhooks.text.capacity(), capacity, "URL and id fit into one allocation");
+    }
+}
