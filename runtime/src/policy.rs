@@ -1,0 +1,8 @@
+//! Decides what the delivery does: when to try again, what an answer means, where a webhook may go, who signs it.
+//!
+//! Invariant: nothing in here does anything. The time and the randomness are arguments.
+
+pub(crate) mod destination;
+pub(crate) mod guard;
+pub(crate) mod schedule;
+pub(crate) mod verdict;

@@ -1,0 +1,124 @@
+//! The special-purpose networks: IANA's registries for IPv4 and IPv6 (RFC 6890 and its updates), and what clouds add.
+
+use super::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+type Net4 = (Ipv4Addr, u32, &'static str);
+type Net6 = (Ipv6Addr, u32, &'static str);
+
+/// Never global unicast. 192.31.196.0/24, 192.52.193.0/24 and 192.175.48.0/24 are special, too, but globally reachable.
+const SPECIAL_4: [Net4; 14] = [
+    (Ipv4Addr::UNSPECIFIED, 8, "this network, 0.0.0.0/8"),
+    (Ipv4Addr::new(10, 0, 0, 0), 8, "private, 10.0.0.0/8"),
+    (Ipv4Addr::new(100, 64, 0, 0), 10, "carrier-grade NAT, 100.64.0.0/10"),
+    (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback, 127.0.0.0/8"),
+    (Ipv4Addr::new(172, 16, 0, 0), 12, "private, 172.16.0.0/12"),
+    (Ipv4Addr::new(192, 0, 0, 0), 24, "protocol assignments, 192.0.0.0/24"),
+    (Ipv4Addr::new(192, 0, 2, 0), 24, "documentation, 192.0.2.0/24"),
+    (Ipv4Addr::new(192, 88, 99, 0), 24, "6to4 relays, 192.88.99.0/24"),
+    (Ipv4Addr::new(192, 168, 0, 0), 16, "private, 192.168.0.0/16"),
+    (Ipv4Addr::new(198, 18, 0, 0), 15, "benchmarking, 198.18.0.0/15"),
+    (Ipv4Addr::new(198, 51, 100, 0), 24, "documentation, 198.51.100.0/24"),
+    (Ipv4Addr::new(203, 0, 113, 0), 24, "documentation, 203.0.113.0/24"),
+    (Ipv4Addr::BROADCAST, 32, "broadcast"),
+    (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved, 240.0.0.0/4"),
+];
+
+/// Names for the message first; what is not named here and not in 2000::/3 is special all the same.
+const SPECIAL_6: [Net6; 9] = [
+    (Ipv6Addr::LOCALHOST, 128, "loopback, ::1"),
+    (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, "IPv4-mapped, ::ffff:0:0/96"),
+    (Ipv6Addr::UNSPECIFIED, 8, "reserved, ::/8"),
+    (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7, "unique local, fc00::/7"),
+    (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10, "site-local, fec0::/10"),
+    // Holds Teredo, benchmarking, ORCHID: tunnels and identifiers, no receivers.
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "protocol assignments, 2001::/23"),
+    (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "documentation, 2001:db8::/32"),
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, "6to4, 2002::/16"),
+    (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "documentation, 3fff::/20"),
+];
+
+const GLOBAL_UNICAST: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
+/// RFC 6052, the well-known prefix.
+const NAT64: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
+
+/// Closed to everybody.
+const CLOSED_4: [(Ipv4Addr, u32); 6] = [
+    (Ipv4Addr::UNSPECIFIED, 32),             // reaches loopback on many systems
+    (Ipv4Addr::new(169, 254, 0, 0), 16),     // link-local, metadata of most clouds
+    (Ipv4Addr::new(168, 63, 129, 16), 32),   // Azure's WireServer
+    (Ipv4Addr::new(100, 100, 100, 200), 32), // Alibaba's metadata
+    (Ipv4Addr::new(192, 0, 0, 192), 32),     // Oracle's metadata
+    (Ipv4Addr::new(224, 0, 0, 0), 4),        // multicast
+];
+const CLOSED_6: [(Ipv6Addr, u32); 6] = [
+    (Ipv6Addr::UNSPECIFIED, 128),
+    (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10), // link-local
+    (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),  // multicast
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), 128), // AWS metadata
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23), 128), // AWS credentials of containers
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128), // Google's metadata
+];
+
+/// Whether nobody may go there, in any form that leads there.
+pub(super) fn is_closed(address: IpAddr) -> bool {
+    let closed_4 = |v4: Ipv4Addr| CLOSED_4.iter().any(|(net, bits)| in_4(v4, *net, *bits));
+    match address {
+        IpAddr::V4(v4) => closed_4(v4),
+        IpAddr::V6(v6) => {
+            CLOSED_6.iter().any(|(net, bits)| in_6(v6, *net, *bits)) || carried(v6).into_iter().flatten().any(closed_4)
+        }
+    }
+}
+
+/// The name of the special network that the address is in; `None` for global unicast.
+pub(super) fn special(address: IpAddr) -> Option<&'static str> {
+    match address {
+        IpAddr::V4(v4) => SPECIAL_4.iter().find(|(net, bits, _)| in_4(v4, *net, *bits)).map(|(_, _, name)| *name),
+        IpAddr::V6(v6) => match nat64(v6) {
+            // Where a network has no IPv4 of its own, every IPv4 receiver looks like this.
+            Some(v4) => special(v4.into()),
+            None => match SPECIAL_6.iter().find(|(net, bits, _)| in_6(v6, *net, *bits)) {
+                Some((_, _, name)) => Some(name),
+                None => (!in_6(v6, GLOBAL_UNICAST.0, GLOBAL_UNICAST.1)).then_some("outside of 2000::/3"),
+            },
+        },
+    }
+}
+
+/// The IPv4 address behind a NAT64 one.
+pub(super) fn nat64(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    in_6(v6, NAT64.0, NAT64.1).then(|| low_32_bits(v6))
+}
+
+/// The IPv4 addresses that an IPv6 one may lead to by a translator or a tunnel.
+fn carried(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    let low = match v6.segments() {
+        // Compatible, mapped, SIIT.
+        [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _]
+        // NAT64: the well-known prefix, and the one for local use (RFC 8215).
+        | [0x64, 0xff9b, 0, 0, 0, 0, _, _] | [0x64, 0xff9b, 1, _, _, _, _, _]
+        // ISATAP.
+        | [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => Some(low_32_bits(v6)),
+        _ => None,
+    };
+    let six_to_four = match v6.segments() {
+        [0x2002, high, low, ..] => Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))),
+        _ => None,
+    };
+    [low, six_to_four]
+}
+
+fn low_32_bits(v6: Ipv6Addr) -> Ipv4Addr {
+    let [.., a, b, c, d] = v6.octets();
+    Ipv4Addr::new(a, b, c, d)
+}
+
+fn in_4(address: Ipv4Addr, net: Ipv4Addr, bits: u32) -> bool {
+    let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+    address.to_bits() & mask == net.to_bits() & mask
+}
+
+fn in_6(address: Ipv6Addr, net: Ipv6Addr, bits: u32) -> bool {
+    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+    address.to_bits() & mask == net.to_bits() & mask
+}

@@ -1,0 +1,244 @@
+//! The tables of addresses, and the tricks by which they are written.
+
+use super::*;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn passes(guard: &Guard, address: &str, trust: Trust) -> bool {
+    guard.check_addresses(&[ip(address)], trust).is_ok()
+}
+
+/// Closed to payloads, open to the operator.
+const SPECIAL: &[&str] = &[
+    "0.0.0.1",
+    "0.255.255.255",
+    "10.0.0.0",
+    "10.255.255.255",
+    "100.64.0.1",
+    "100.127.255.255",
+    "127.0.0.1",
+    "127.255.255.254",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.1",
+    "192.0.0.255",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.0.1",
+    "192.168.255.255",
+    "198.18.0.1",
+    "198.19.255.255",
+    "198.51.100.7",
+    "203.0.113.7",
+    "240.0.0.1",
+    "255.255.255.254",
+    "255.255.255.255",
+    "::1",
+    "::2",
+    "::7f00:1",
+    "::127.0.0.1",
+    "::8.8.8.8",
+    "::ffff:0:7f00:1",
+    "::5efe:7f00:1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:8.8.8.8",
+    "64:ff9b::127.0.0.1",
+    "64:ff9b::10.1.2.3",
+    "64:ff9b::192.168.1.1",
+    "64:ff9b:1::1",
+    "64:ff9b:1::8.8.8.8",
+    "100::1",
+    "2001::1",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    "2001:2::1",
+    "2001:20::1",
+    "2001:1ff:ffff::1",
+    "2001:db8::1",
+    "2002:7f00:1::1",
+    "2002:808:808::1",
+    "3fff::1",
+    "3fff:fff:ffff::1",
+    "4000::1",
+    "5f00::1",
+    "8000::1",
+    "fc00::1",
+    "fd12:3456:789a::1",
+    "fdff::1",
+    "fec0::1",
+];
+
+/// Closed to everybody.
+const CLOSED: &[&str] = &[
+    "0.0.0.0",
+    "100.100.100.200",
+    "168.63.129.16",
+    "169.254.0.1",
+    "169.254.169.254",
+    "169.254.170.2",
+    "169.254.170.23",
+    "192.0.0.192",
+    "224.0.0.1",
+    "239.255.255.255",
+    "::",
+    "fd00:ec2::254",
+    "fd00:ec2::23",
+    "fd20:ce::254",
+    "fe80::1",
+    "fe80::5efe:8.8.8.8",
+    "febf::1",
+    "ff02::1",
+    "::ffff:0.0.0.0",
+    "::ffff:169.254.169.254",
+    "::ffff:168.63.129.16",
+    "::ffff:224.0.0.1",
+    "64:ff9b::169.254.169.254",
+    "64:ff9b::100.100.100.200",
+    "64:ff9b::0.0.0.0",
+    "64:ff9b:1::169.254.169.254",
+    "::169.254.169.254",
+    "::ffff:0:169.254.169.254",
+    "2002:a9fe:a9fe::1",
+    "2600::200:5efe:169.254.169.254",
+];
+
+/// Open to everybody.
+const GLOBAL: &[&str] = &[
+    "1.1.1.1",
+    "8.8.8.8",
+    "9.255.255.255",
+    "11.0.0.0",
+    "100.63.255.255",
+    "100.128.0.0",
+    "128.0.0.1",
+    "168.63.129.15",
+    "169.253.255.255",
+    "172.15.255.255",
+    "172.32.0.0",
+    "192.0.1.1",
+    "192.31.196.1",
+    "192.52.193.1",
+    "192.167.255.255",
+    "192.175.48.1",
+    "198.17.255.255",
+    "198.20.0.0",
+    "223.255.255.255",
+    "64:ff9b::8.8.8.8",
+    "2001:200::1",
+    "2001:4860:4860::8888",
+    "2003::1",
+    "2600::1",
+    "2606:4700:4700::1111",
+    "3ffe::1",
+];
+
+#[test]
+fn a_payloads_webhook_reaches_global_unicast_only() {
+    let guard = Guard::default();
+    for address in SPECIAL.iter().chain(CLOSED) {
+        assert!(!passes(&guard, address, Trust::Strict), "{address}");
+    }
+    for address in GLOBAL {
+        assert!(passes(&guard, address, Trust::Strict), "{address}");
+    }
+}
+
+#[test]
+fn the_operators_webhook_reaches_all_but_metadata_and_link_local() {
+    let guard = Guard::default();
+    for address in SPECIAL.iter().chain(GLOBAL) {
+        assert!(passes(&guard, address, Trust::Trusted), "{address}");
+    }
+    for address in CLOSED {
+        assert!(!passes(&guard, address, Trust::Trusted), "{address}");
+    }
+}
+
+#[test]
+fn allowed_networks_open_what_is_special_and_never_what_is_closed() {
+    let all = Guard::new(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]);
+    for address in SPECIAL {
+        assert!(passes(&all, address, Trust::Strict), "{address}");
+    }
+    for address in CLOSED {
+        assert!(!passes(&all, address, Trust::Strict), "{address}");
+    }
+    let one = Guard::new(vec!["10.1.0.0/16".parse().unwrap(), "fd12::/16".parse().unwrap()]);
+    for (address, expected) in [
+        ("10.1.255.255", true),
+        ("10.2.0.0", false),
+        ("::ffff:10.1.0.1", true),
+        ("64:ff9b::10.1.0.1", true),
+        ("64:ff9b::10.2.0.1", false),
+        ("::10.1.0.1", false),
+        ("2002:a01:1::1", false),
+        ("fd12::1", true),
+        ("fd13::1", false),
+    ] {
+        assert_eq!(passes(&one, address, Trust::Strict), expected, "{address}");
+    }
+}
+
+#[test]
+fn one_bad_address_refuses_all() {
+    let guard = Guard::default();
+    let mixed = [ip("8.8.8.8"), ip("2606:4700::1"), ip("127.0.0.1")];
+    assert_eq!(guard.check_addresses(&mixed, Trust::Strict).unwrap_err().address, ip("127.0.0.1"));
+    guard.check_addresses(&mixed[..2], Trust::Strict).unwrap();
+}
+
+#[test]
+fn a_literal_is_judged_however_it_is_written() {
+    let guard = Guard::default();
+    let check = |host: &str, strict: bool, trusted: bool| {
+        let url = Url::parse(&format!("http://{host}/x")).unwrap();
+        assert_eq!(guard.check_url(&url, Trust::Strict).is_ok(), strict, "{host} strict");
+        assert_eq!(guard.check_url(&url, Trust::Trusted).is_ok(), trusted, "{host} trusted");
+    };
+    for host in [
+        "127.0.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.1",
+        "0x7f.0.0.0x1",
+        "①②⑦.⓪.⓪.①",
+        "127。0。0。1",
+        "127.0.0.1.",
+        "[::1]",
+        "[::127.0.0.1]",
+        "[::ffff:127.0.0.1]",
+        "[0:0:0:0:0:ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "user:pw@10.0.0.1",
+        "example.com@127.0.0.1:80",
+    ] {
+        check(host, false, true);
+    }
+    for host in ["0", "0x0", "2852039166", "0xa9fea9fe", "169.254.43518", "[::ffff:a9fe:a9fe]", "[fd00:ec2::254]"] {
+        check(host, false, false);
+    }
+    for host in ["8.8.8.8", "134744072", "[2606:4700:4700::1111]"] {
+        check(host, true, true);
+    }
+    // Names are judged when they are connected to.
+    for host in ["localhost", "LOCALHOST", "localhost.", "example.com\\@127.0.0.1", "127.0.0.1.nip.io"] {
+        check(host, true, true);
+    }
+    let url = Url::parse("http:///127.0.0.1/").unwrap();
+    guard.check_url(&url, Trust::Strict).unwrap_err();
+    Url::parse("http://[fe80::1%25eth0]/").unwrap_err();
+}
+
+#[test]
+fn a_refusal_names_the_setting_that_would_allow_it() {
+    let guard = Guard::default();
+    let refusal = |address: &str| guard.check_addresses(&[ip(address)], Trust::Strict).unwrap_err();
+    let told = refusal("10.1.2.3").to_string();
+    for part in ["10.1.2.3", "10.0.0.0/8", "delivery.allow_networks", "[[delivery.endpoint]]"] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(!refusal("169.254.169.254").to_string().contains("allow_networks"), "no setting opens it");
+}
