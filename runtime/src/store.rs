@@ -1,0 +1,385 @@
+//! Everything durable meets here, and only here.
+//!
+//! One [`Store`] is requests, their outcomes, and the reports that speak of them; memory or SQLite behind it, with the same
+//! rules, which `suite` holds each of them to:
+//!
+//! - What was answered is committed. Operations of many callers share one transaction (the group commit, in `writer`); an
+//!   operation happens whole or not at all, and also when the caller that waited for it went away.
+//! - A request is queued, running, or settled; a report is pending, delivering, or over (delivered, dead, refused). Settled and
+//!   over are final. An outcome and its reports are written by the same commit.
+//! - To run or to deliver takes a *claim*. Each claim makes the row's *epoch* one greater. A settlement carries the epoch of
+//!   its claim; an older one writes nothing, answers [`Settled::Stale`] and is counted.
+//! - The longest due comes first, then the earliest written. A row is due from its `created` on, or as it was put back.
+//! - While nothing older waits, a row is *born claimed* and handed over in memory after its commit: see
+//!   [`Store::attach_requests`].
+//! - A wake-up comes after the commit that it speaks of, and carries no data.
+//! - Everything that waits is bounded. A full intake never keeps a settlement out.
+
+mod backend;
+mod handover;
+mod inbox;
+mod memory;
+mod operation;
+mod record;
+pub(crate) mod retention;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(test)]
+mod suite;
+mod tally;
+mod wake;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use self::backend::{Opened, Reader};
+use self::handover::Handover;
+use self::inbox::{Inbox, Ledgers};
+use self::operation::{Op, Reply};
+pub(crate) use self::record::*;
+use self::tally::Tally;
+use self::wake::Wake;
+pub(crate) use self::wake::Watch;
+use self::writer::{Shared, Writer};
+use crate::id::{NodeId, RequestId};
+use crate::shutdown::Shutdown;
+use crate::time::{Clock, Timestamp};
+
+/// Where the store is and what it may hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) place: Place,
+    /// Operations that may wait for the next commit; more are refused or wait. Settlements have room of their own.
+    pub(crate) queue: usize,
+    /// Bytes that may wait for the next commit.
+    pub(crate) queue_bytes: usize,
+}
+
+impl Options {
+    /// At this place, with the usual bounds.
+    pub(crate) fn at(place: Place) -> Self {
+        Self { place, queue: 16_384, queue_bytes: 64 << 20 }
+    }
+}
+
+/// Which backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nothing survives the process.
+    Memory {
+        /// Undelivered reports, at most.
+        reports: usize,
+        /// Their bytes, at most.
+        bytes: usize,
+    },
+    /// One file, owned by one process.
+    #[cfg(feature = "sqlite")]
+    Sqlite { path: PathBuf, durability: Durability },
+}
+
+/// What a commit survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The loss of the machine's power.
+    Full,
+    /// The death of the process.
+    Normal,
+}
+
+/// Cheap to clone; all clones are one store. When the last is dropped, what was taken in is still committed.
+#[derive(Clone)]
+pub(crate) struct Store(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    reader: Arc<dyn Reader>,
+    /// The writer task.
+    tasks: Shutdown,
+    durable: bool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.inbox.close();
+    }
+}
+
+/// A row handed over in memory as it was committed, with the room that it takes up.
+#[derive(Debug)]
+pub(crate) struct Held<T> {
+    pub(crate) row: T,
+    pub(crate) room: OwnedSemaphorePermit,
+}
+
+/// Why the store did not do what it was asked. Nothing of the operation was written; only after [`Error::Backend`] may it have
+/// been, if the commit itself failed and its outcome could not be looked up in time.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Too much waits already.
+    #[error("the store's queue is full")]
+    Full,
+    /// It was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The backend refused: disk full, file gone, I/O error.
+    #[error("the store cannot be used at the moment")]
+    Backend(#[source] Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error("the database {path} is in use by process {pid}; stop that one, or set store.url to another file", path = path.display())]
+    InUse { path: PathBuf, pid: String },
+    #[error("the database {path} has schema {found}, newer than the {known} that this program knows; run the newer program, or set store.url to another file", path = path.display())]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("the database {path} cannot be opened for writing; check that the folder exists and that this user may write to it", path = path.display())]
+    NotWritable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the database {path} cannot be used", path = path.display())]
+    Backend {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Store {
+    /// Opens the store, as its only owner, and starts its writer on the current runtime.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(
+            clippy::unused_async,
+            unused_variables,
+            reason = "memory needs no opening, and has one owner by nature"
+        )
+    )]
+    pub(crate) async fn open(options: Options, node: NodeId, clock: Clock) -> Result<Self, OpenError> {
+        match &options.place {
+            Place::Memory { reports, bytes } => {
+                let (opened, ledgers) = memory::open(*reports, *bytes);
+                Ok(Self::start(opened, &options, Some(ledgers), clock))
+            }
+            #[cfg(feature = "sqlite")]
+            Place::Sqlite { path, durability } => {
+                let opened = sqlite::open(path, *durability, node, &clock).await?;
+                Ok(Self::start(opened, &options, None, clock))
+            }
+        }
+    }
+
+    fn start(opened: Opened, options: &Options, ledgers: Option<Arc<Ledgers>>, clock: Clock) -> Self {
+        let Opened { backend, reader, waiting } = opened;
+        let durable = ledgers.is_none();
+        let shared = Arc::new(Shared {
+            inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, ledgers)),
+            wake: Wake::default(),
+            handover: Handover::new(waiting),
+            clock,
+            tally: Tally::default(),
+        });
+        let tasks = Shutdown::new();
+        tasks.spawn(Writer::new(backend, shared.clone()).run());
+        Self(Arc::new(Inner { shared, reader, tasks, durable }))
+    }
+
+    /// Commits what waits, stops the writer and lets go of the files. What is asked for later ends as [`Error::Closed`].
+    pub(crate) async fn close(&self) {
+        self.0.shared.inbox.close();
+        self.0.tasks.finished().await;
+    }
+
+    /// Whether what is committed survives the process.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.0.durable
+    }
+
+    /// Accepts a request; when this returns it is committed. Waits while the queue is full.
+    pub(crate) async fn submit(&self, request: NewRequest) -> Result<Submitted, Error> {
+        match self.inbox().push(Op::Submit { request, born: false }).await?.wait().await? {
+            Reply::Submitted(submitted) => Ok(submitted),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Takes reports in without waiting for anything; they are committed with the next group. All of them or none.
+    pub(crate) fn post(&self, reports: Vec<NewReport>) -> Result<(), Error> {
+        self.inbox().try_push(Op::post(reports))
+    }
+
+    /// Takes reports in and returns when they are committed. Waits while the queue is full.
+    pub(crate) async fn post_durably(&self, reports: Vec<NewReport>) -> Result<(), Error> {
+        self.inbox().push(Op::post(reports)).await?.wait().await.map(drop)
+    }
+
+    /// Returns when everything taken in before is committed; how many reports had been posted until then.
+    /// Reports of settlements count, reports that are refused without an attempt do not.
+    pub(crate) async fn barrier(&self) -> Result<u64, Error> {
+        match self.inbox().barrier().await?.wait().await? {
+            Reply::Passed(posted) => Ok(posted),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Returns when each of the first `posted` reports was tried at least once, or came to its end.
+    pub(crate) async fn tried(&self, posted: u64) {
+        self.0.shared.wake.tried.until(posted).await;
+    }
+
+    /// Says that new requests of these routes may be handed over as they are committed, while `room` has permits.
+    /// Claims, too, are for these routes only. A later call takes the place of an earlier one.
+    ///
+    /// Whoever drops the receiver closes it first, and puts back what is still in it.
+    pub(crate) fn attach_requests(
+        &self,
+        routes: Vec<String>,
+        room: Arc<Semaphore>,
+    ) -> mpsc::Receiver<Held<ClaimedRequest>> {
+        self.0.shared.handover.attach_requests(routes, room)
+    }
+
+    /// The same for reports.
+    pub(crate) fn attach_reports(&self, room: Arc<Semaphore>) -> mpsc::Receiver<Held<ClaimedReport>> {
+        self.0.shared.handover.attach_reports(room)
+    }
+
+    /// Claims up to `limit` due requests of the attached routes, the longest due first.
+    pub(crate) async fn claim_requests(&self, limit: usize) -> Result<Batch<ClaimedRequest>, Error> {
+        let routes = self.0.shared.handover.routes();
+        match self.ask(Op::ClaimRequests { limit, routes }).await? {
+            Reply::Requests(batch) => Ok(batch),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Claims up to `limit` due reports, the longest due first.
+    pub(crate) async fn claim_reports(&self, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
+        match self.ask(Op::ClaimReports { limit }).await? {
+            Reply::Reports(batch) => Ok(batch),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Returns when a request may have become due since the last call returned. May return without cause.
+    /// For one waiter: of several, each signal wakes one.
+    pub(crate) async fn requests_due(&self) {
+        self.0.shared.wake.requests.notified().await;
+    }
+
+    /// The same for reports.
+    pub(crate) async fn reports_due(&self) {
+        self.0.shared.wake.reports.notified().await;
+    }
+
+    /// Keeps with a running request where its end is to be reported.
+    pub(crate) async fn register(&self, claim: RequestClaim, registration: Registration) -> Result<Settled, Error> {
+        self.settle(Op::Register { claim, registration }).await
+    }
+
+    /// Ends a request: its outcome and its reports, in one commit.
+    pub(crate) async fn settle_request(
+        &self,
+        claim: RequestClaim,
+        outcome: crate::report::Outcome,
+        reports: Vec<NewReport>,
+    ) -> Result<Settled, Error> {
+        self.settle(Op::settle(claim, outcome, reports)).await
+    }
+
+    /// Puts a request back after a failed run, which counts, to be run again from `due` on.
+    pub(crate) async fn retry_request(&self, claim: RequestClaim, due: Timestamp) -> Result<Settled, Error> {
+        self.settle(Op::ReleaseRequest { claim, due: Some(due), failed: true }).await
+    }
+
+    /// Puts a request back that could not be run to its end through no fault of its own; nothing is counted.
+    pub(crate) async fn put_back_request(&self, claim: RequestClaim) -> Result<Settled, Error> {
+        self.settle(Op::ReleaseRequest { claim, due: None, failed: false }).await
+    }
+
+    /// Records an attempt and what becomes of its report.
+    pub(crate) async fn settle_report(
+        &self,
+        claim: ReportClaim,
+        attempt: Attempt,
+        next: Next,
+    ) -> Result<Settled, Error> {
+        self.settle(Op::SettleReport { claim, attempt, next }).await
+    }
+
+    /// Puts a report back that was not tried; the attempt is not counted.
+    pub(crate) async fn put_back_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
+        self.settle(Op::ReleaseReport { claim }).await
+    }
+
+    /// Voids the claims of earlier owners. To be called once, before anything is claimed.
+    pub(crate) async fn recover(&self, max_crashes: u32) -> Result<Recovered, Error> {
+        match self.ask(Op::Recover { max_crashes }).await? {
+            Reply::Recovered(recovered) => Ok(recovered),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Deletes up to `limit` requests and reports that came to their end before `before`; how many were deleted.
+    pub(crate) async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
+        match self.ask(Op::Purge { before, limit }).await? {
+            Reply::Purged(purged) => Ok(purged),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// The request, if it is known.
+    pub(crate) async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Error> {
+        self.reader()?.request(id).await.map_err(Error::Backend)
+    }
+
+    /// The deliveries of reports that speak of this id, oldest first, at most 100.
+    pub(crate) async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, Error> {
+        self.reader()?.deliveries(subject).await.map_err(Error::Backend)
+    }
+
+    /// What became of reports in this process so far.
+    pub(crate) fn tally(&self) -> tally::Counted {
+        self.0.shared.tally.read()
+    }
+
+    /// What is in the store.
+    pub(crate) async fn counts(&self) -> Result<Counts, Error> {
+        self.reader()?.counts().await.map_err(Error::Backend)
+    }
+
+    /// To be taken *before* looking at the request; its `changed()` returns when the request was settled since.
+    pub(crate) fn watch(&self, id: &RequestId) -> Watch {
+        self.0.shared.wake.watches.watch(id)
+    }
+
+    async fn settle(&self, op: Op) -> Result<Settled, Error> {
+        match self.ask(op).await? {
+            Reply::Settled(settled) => Ok(settled),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    async fn ask(&self, op: Op) -> Result<Reply, Error> {
+        self.inbox().control(op).await?.wait().await
+    }
+
+    fn inbox(&self) -> &Arc<Inbox> {
+        &self.0.shared.inbox
+    }
+
+    fn reader(&self) -> Result<&dyn Reader, Error> {
+        if self.inbox().is_closed() { Err(Error::Closed) } else { Ok(&*self.0.reader) }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("durable", &self.0.durable).finish_non_exhaustive()
+    }
+}

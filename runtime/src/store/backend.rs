@@ -1,0 +1,61 @@
+//! What a backend does: apply a batch in one transaction, and read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::operation::{Op, Reply};
+use super::record::{Counts, DeliveryRecord, RequestRecord};
+use crate::id::RequestId;
+use crate::time::Timestamp;
+
+/// The backend's own error, kept for the log and as a source.
+pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Writes. Owned by the writer task, which never drops one of these futures half-way.
+pub(crate) trait Backend: Send {
+    /// Applies all operations in one transaction and answers each, in their order. On failure nothing was written,
+    /// unless it is [`Failure::Unknown`].
+    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Timestamp) -> BoxFuture<'a, Result<Vec<Reply>, Failure>>;
+    /// Whether the batch that ended as [`Failure::Unknown`] was committed after all. Asked until it knows, before
+    /// anything else is applied.
+    fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>>;
+    /// Housekeeping between two batches, with nobody waiting for it but the next batch.
+    fn tidy(&mut self) -> BoxFuture<'_, ()>;
+    /// Lets go of everything.
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// Reads, while batches are applied. Sees what is committed.
+pub(crate) trait Reader: Send + Sync {
+    fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
+    fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>>;
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>>;
+}
+
+/// Why a batch was not applied.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It may work in a moment: the disk is full, a device fails.
+    Transient(Cause),
+    /// One of the operations will never work.
+    Permanent(Cause),
+    /// The commit itself failed. `replies` hold if it went through nevertheless.
+    Unknown { replies: Vec<Reply>, cause: Cause },
+}
+
+/// A backend as it was opened.
+pub(crate) struct Opened {
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) reader: Arc<dyn Reader>,
+    pub(crate) waiting: Waiting,
+}
+
+/// When the unclaimed rows are due: no row is due earlier than this says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting {
+    /// By route; a route that is missing has none.
+    pub(crate) requests: HashMap<String, Timestamp>,
+    pub(crate) reports: Option<Timestamp>,
+}

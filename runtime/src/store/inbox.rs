@@ -1,0 +1,348 @@
+//! The way to the writer: two bounded queues, so that a full intake never keeps a settlement out.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot, watch};
+use tokio::time::Instant;
+
+use super::Error;
+use super::operation::{Op, Outgoing, Reply, report_bytes, request_bytes};
+use super::record::{Claim, ReportClaim, RequestClaim};
+use crate::line::Escaped;
+use crate::names::metric;
+
+/// Settlements, claims and the like that may wait at once. They are few: each has a caller that waits for it.
+const CONTROL: usize = 4_096;
+
+/// An operation on its way, with what its caller waits on and the room that it takes up in the queue.
+pub(crate) struct Entry {
+    pub(crate) op: Op,
+    /// `None`: nobody waits, or was told already.
+    pub(crate) answer: Option<oneshot::Sender<Result<Reply, Error>>>,
+    pub(crate) since: Instant,
+    /// The room of the rows that are born claimed, in their order.
+    pub(crate) rooms: VecDeque<OwnedSemaphorePermit>,
+    /// For a barrier: the reports numbered before it.
+    pub(crate) passed: u64,
+    _queued: [Option<OwnedSemaphorePermit>; 2],
+}
+
+/// Where callers put operations and the writer takes them.
+pub(crate) struct Inbox {
+    queues: Mutex<Queues>,
+    arrived: Notify,
+    slots: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    control: Arc<Semaphore>,
+    most: (usize, usize),
+    ledgers: Option<Arc<Ledgers>>,
+    /// Set while a batch has been failing for longer than callers are kept waiting.
+    trouble: watch::Sender<Option<Error>>,
+}
+
+#[derive(Default)]
+struct Queues {
+    intake: VecDeque<Entry>,
+    control: VecDeque<Entry>,
+    open: bool,
+}
+
+impl Inbox {
+    pub(crate) fn new(slots: usize, bytes: usize, ledgers: Option<Arc<Ledgers>>) -> Self {
+        // `acquire_many` counts in `u32`.
+        let most = (slots.clamp(1, u32::MAX as usize >> 3), bytes.clamp(1, u32::MAX as usize >> 3));
+        Self {
+            queues: Mutex::new(Queues { intake: VecDeque::new(), control: VecDeque::new(), open: true }),
+            arrived: Notify::new(),
+            slots: Arc::new(Semaphore::new(most.0)),
+            bytes: Arc::new(Semaphore::new(most.1)),
+            control: Arc::new(Semaphore::new(CONTROL)),
+            most,
+            ledgers,
+            trouble: watch::Sender::new(None),
+        }
+    }
+
+    /// Takes in a post without waiting.
+    pub(crate) fn try_push(&self, mut op: Op) -> Result<(), Error> {
+        let (slots, bytes) = self.weight(&op);
+        let slots = self.slots.clone().try_acquire_many_owned(slots)?;
+        let bytes = self.bytes.clone().try_acquire_many_owned(bytes)?;
+        self.reserve(&mut op)?;
+        self.enqueue(Lane::Intake, Entry::new(op, None, [Some(slots), Some(bytes)]))
+    }
+
+    /// Takes in a submission or post once there is room for it.
+    pub(crate) async fn push(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
+        let (slots, bytes) = self.weight(&op);
+        let room = pin!(async {
+            // Invariant: always in this order; what is held is given back by the writer, who waits for neither.
+            let slots = self.slots.clone().acquire_many_owned(slots).await;
+            let bytes = self.bytes.clone().acquire_many_owned(bytes).await;
+            slots.ok().zip(bytes.ok()).ok_or(Error::Closed)
+        });
+        let mut trouble = self.trouble.subscribe();
+        let trouble = pin!(trouble.wait_for(Option::is_some));
+        let (slots, bytes) = match select(room, trouble).await {
+            Either::Left((room, _)) => room?,
+            Either::Right((error, _)) => {
+                return Err(error.ok().and_then(|error| error.clone()).unwrap_or(Error::Closed));
+            }
+        };
+        self.reserve(&mut op)?;
+        self.ask(Lane::Intake, op, [Some(slots), Some(bytes)])
+    }
+
+    /// Takes in a settlement, a claim and the like: in a queue of their own, so that a full intake is no matter.
+    pub(crate) async fn control(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
+        let slot = self.control.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
+        self.reserve(&mut op)?;
+        self.ask(Lane::Control, op, [Some(slot), None])
+    }
+
+    /// Takes in a mark that is answered after everything that is in the intake now.
+    pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Answer, Error> {
+        let slot = self.control.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
+        self.ask(Lane::Intake, Op::Barrier, [Some(slot), None])
+    }
+
+    /// Gives back what was claimed and then not taken. Bounded by the claims themselves; when the store is closed
+    /// already, the next owner recovers the rows.
+    pub(crate) fn release_request(&self, claim: RequestClaim) {
+        let op = Op::ReleaseRequest { claim, due: None, failed: false };
+        drop(self.enqueue(Lane::Control, Entry::new(op, None, [None, None])));
+    }
+
+    /// See [`release_request`](Self::release_request).
+    pub(crate) fn release_report(&self, claim: ReportClaim) {
+        drop(self.enqueue(Lane::Control, Entry::new(Op::ReleaseReport { claim }, None, [None, None])));
+    }
+
+    fn ask(self: &Arc<Self>, lane: Lane, op: Op, queued: [Option<OwnedSemaphorePermit>; 2]) -> Result<Answer, Error> {
+        let (answer, receiver) = oneshot::channel();
+        self.enqueue(lane, Entry::new(op, Some(answer), queued))?;
+        Ok(Answer { receiver, inbox: self.clone() })
+    }
+
+    fn enqueue(&self, lane: Lane, entry: Entry) -> Result<(), Error> {
+        {
+            let mut queues = self.lock();
+            if !queues.open {
+                return Err(Error::Closed);
+            }
+            match lane {
+                Lane::Intake => queues.intake.push_back(entry),
+                Lane::Control => queues.control.push_back(entry),
+            }
+        }
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// The next operation, settlements first.
+    pub(crate) fn pop(&self) -> Option<Entry> {
+        let mut queues = self.lock();
+        queues.control.pop_front().or_else(|| queues.intake.pop_front())
+    }
+
+    /// Returns when something may have arrived, or the inbox was closed.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Closes, and drops what is left: who waits for it is told.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        let left = { std::mem::take(&mut *self.lock()) };
+        drop(left);
+    }
+
+    /// Lets nothing more in; who waits for room is told.
+    pub(crate) fn close(&self) {
+        self.lock().open = false;
+        for semaphore in [&self.slots, &self.bytes, &self.control] {
+            semaphore.close();
+        }
+        self.arrived.notify_one();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        !self.lock().open
+    }
+
+    /// Tells callers that wait for room that the backend fails, or that it does no longer.
+    pub(crate) fn set_trouble(&self, trouble: Option<Error>) {
+        self.trouble.send_if_modified(|now| {
+            let changed = now.is_some() != trouble.is_some();
+            *now = trouble;
+            changed
+        });
+    }
+
+    /// Takes out what has had a caller waiting for longer than `patience`.
+    pub(crate) fn expire(&self, patience: Duration) -> Vec<Entry> {
+        let mut queues = self.lock();
+        let mut expired: Vec<Entry> = Vec::new();
+        let Queues { intake, control, .. } = &mut *queues;
+        for queue in [intake, control] {
+            for entry in std::mem::take(queue) {
+                if entry.answer.is_some() && entry.since.elapsed() >= patience {
+                    expired.push(entry);
+                } else {
+                    queue.push_back(entry);
+                }
+            }
+        }
+        expired
+    }
+
+    fn weight(&self, op: &Op) -> (u32, u32) {
+        // Something larger than the whole queue takes the whole queue.
+        let fit = |amount: usize, most: usize| u32::try_from(amount.clamp(1, most)).unwrap_or(u32::MAX);
+        (fit(op.rows(), self.most.0), fit(op.bytes(), self.most.1))
+    }
+
+    /// Books what the memory backend is to hold. Submissions and posts are refused when it is full; of a settlement only
+    /// the reports are, for an outcome is never turned away.
+    fn reserve(&self, op: &mut Op) -> Result<(), Error> {
+        let Some(ledgers) = &self.ledgers else { return Ok(()) };
+        let fits = match op {
+            Op::Submit { request, .. } => ledgers.requests.try_reserve(1, request_bytes(request)),
+            Op::Post { reports } => {
+                let due = || reports.iter().filter(|outgoing| outgoing.report.refused.is_none());
+                ledgers.reports.try_reserve(due().count(), due().map(|outgoing| report_bytes(&outgoing.report)).sum())
+            }
+            Op::SettleRequest { reports, .. } => {
+                for Outgoing { report, .. } in reports {
+                    if report.refused.is_none() && !ledgers.reports.try_reserve(1, report_bytes(report)) {
+                        metrics::counter!(metric::REPORTS_LOST, "reason" => "store_full").increment(1);
+                        tracing::warn!(
+                            "a report of {} is not sent: the in-memory store is full",
+                            Escaped(&report.subject)
+                        );
+                        report.refused = Some("the in-memory store is full".into());
+                        report.body = Bytes::new();
+                    }
+                }
+                true
+            }
+            _ => true,
+        };
+        if fits { Ok(()) } else { Err(Error::Full) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Lane {
+    Intake,
+    Control,
+}
+
+impl Entry {
+    fn new(
+        op: Op,
+        answer: Option<oneshot::Sender<Result<Reply, Error>>>,
+        queued: [Option<OwnedSemaphorePermit>; 2],
+    ) -> Self {
+        Self { op, answer, since: Instant::now(), rooms: VecDeque::new(), passed: 0, _queued: queued }
+    }
+}
+
+impl From<TryAcquireError> for Error {
+    fn from(error: TryAcquireError) -> Self {
+        match error {
+            TryAcquireError::NoPermits => Self::Full,
+            TryAcquireError::Closed => Self::Closed,
+        }
+    }
+}
+
+/// What a caller waits on. Dropping it does not undo the operation; rows that it had claimed are given back.
+pub(crate) struct Answer {
+    receiver: oneshot::Receiver<Result<Reply, Error>>,
+    inbox: Arc<Inbox>,
+}
+
+impl Answer {
+    pub(crate) async fn wait(mut self) -> Result<Reply, Error> {
+        (&mut self.receiver).await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // Closed first: from here on the writer sees that nobody takes the answer.
+        self.receiver.close();
+        if let Ok(Ok(reply)) = self.receiver.try_recv() {
+            self.inbox.give_back(reply);
+        }
+    }
+}
+
+impl Inbox {
+    /// Puts back the rows of an answer that nobody takes.
+    pub(crate) fn give_back(&self, reply: Reply) {
+        match reply {
+            Reply::Requests(batch) => batch.rows.into_iter().for_each(|row| self.release_request(row.claim)),
+            Reply::Reports(batch) => batch.rows.into_iter().for_each(|row| self.release_report(row.claim)),
+            Reply::Recovered(recovered) => {
+                for Claim { id, epoch } in recovered.lost.into_iter().map(|row| row.claim) {
+                    self.release_request(Claim { id, epoch });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the memory backend may hold; shared with the intake, so that a post is refused at once.
+pub(crate) struct Ledgers {
+    /// Unfinished requests.
+    pub(crate) requests: Ledger,
+    /// Undelivered reports.
+    pub(crate) reports: Ledger,
+}
+
+/// Counts rows and bytes up to a limit.
+pub(crate) struct Ledger {
+    rows: AtomicUsize,
+    bytes: AtomicUsize,
+    most: (usize, usize),
+}
+
+impl Ledger {
+    pub(crate) fn new(rows: usize, bytes: usize) -> Self {
+        Self { rows: AtomicUsize::new(0), bytes: AtomicUsize::new(0), most: (rows, bytes) }
+    }
+
+    /// All or nothing.
+    pub(crate) fn try_reserve(&self, rows: usize, bytes: usize) -> bool {
+        let add = |count: &AtomicUsize, more: usize, most: usize| {
+            let sum = |now: usize| now.checked_add(more).filter(|sum| *sum <= most);
+            count.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum).is_ok()
+        };
+        if !add(&self.rows, rows, self.most.0) {
+            return false;
+        }
+        let fits = add(&self.bytes, bytes, self.most.1);
+        if !fits {
+            self.rows.fetch_sub(rows, Ordering::AcqRel);
+        }
+        fits
+    }
+
+    pub(crate) fn release(&self, rows: usize, bytes: usize) {
+        self.rows.fetch_sub(rows, Ordering::AcqRel);
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+}

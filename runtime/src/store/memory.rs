@@ -1,0 +1,209 @@
+//! The backend that keeps nothing: the same rules as a durable one, for as long as the process lives.
+//!
+//! Bounded: what is unfinished by the [`Ledgers`] that the intake asks first, what is finished by number and bytes.
+
+mod reports;
+mod requests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
+
+use self::reports::Report;
+use self::requests::Request;
+use super::backend::{Backend, Cause, Failure, Opened, Reader, Waiting};
+use super::inbox::{Ledger, Ledgers};
+use super::operation::{Op, Reply};
+use super::record::{Counts, DeliveryRecord, Recovered, RequestRecord};
+use crate::id::{ReportId, RequestId};
+use crate::time::Timestamp;
+
+/// Finished rows that are kept, at most, so that a process that never purges does not grow for ever.
+const MOST_FINISHED: usize = 10_000;
+
+/// A store of its own, and the ledgers that its intake is to ask.
+pub(crate) fn open(reports: usize, bytes: usize) -> (Opened, Arc<Ledgers>) {
+    let ledgers = Arc::new(Ledgers { requests: Ledger::new(reports, bytes), reports: Ledger::new(reports, bytes) });
+    let tables = Tables {
+        requests: HashMap::new(),
+        due_requests: BTreeMap::new(),
+        running: 0,
+        reports: HashMap::new(),
+        due_reports: BTreeMap::new(),
+        subjects: HashMap::new(),
+        finished: BTreeMap::new(),
+        finished_bytes: 0,
+        most_finished_bytes: bytes,
+        last_seq: 0,
+        ledgers: ledgers.clone(),
+    };
+    let memory = Memory(Arc::new(Mutex::new(tables)));
+    let opened = Opened { backend: Box::new(memory.clone()), reader: Arc::new(memory), waiting: Waiting::default() };
+    (opened, ledgers)
+}
+
+#[derive(Clone)]
+struct Memory(Arc<Mutex<Tables>>);
+
+/// Position of a row among the due or the finished: by time, then in the order of arrival.
+type Place = (Timestamp, u64);
+
+struct Tables {
+    requests: HashMap<RequestId, Request>,
+    due_requests: BTreeMap<Place, RequestId>,
+    running: u64,
+    reports: HashMap<ReportId, Report>,
+    due_reports: BTreeMap<Place, ReportId>,
+    subjects: HashMap<String, BTreeMap<u64, ReportId>>,
+    finished: BTreeMap<Place, Finished>,
+    finished_bytes: usize,
+    most_finished_bytes: usize,
+    last_seq: u64,
+    ledgers: Arc<Ledgers>,
+}
+
+/// A row that came to its end, with what it still holds.
+struct Finished {
+    row: Row,
+    bytes: usize,
+}
+
+#[derive(Clone)]
+enum Row {
+    Request(RequestId),
+    Report(ReportId),
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for Memory {
+    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Timestamp) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+        let mut tables = self.lock();
+        let mut replies: Vec<Reply> = Vec::with_capacity(ops.len());
+        let mut claims = Vec::new();
+        for op in ops {
+            if matches!(op, Op::ClaimRequests { .. } | Op::ClaimReports { .. }) {
+                claims.push(replies.len());
+                replies.push(Reply::Done);
+            } else {
+                replies.push(tables.apply(op, now));
+            }
+        }
+        // Claims last, as in every backend: they see what the batch wrote.
+        for (at, reply) in claims.into_iter().zip(ops.iter().filter_map(|op| tables.claim(op, now))) {
+            if let Some(place) = replies.get_mut(at) {
+                *place = reply;
+            }
+        }
+        ready(Ok(replies)).boxed()
+    }
+
+    fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>> {
+        ready(Ok(false)).boxed()
+    }
+
+    fn tidy(&mut self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+}
+
+impl Reader for Memory {
+    fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
+        ready(Ok(self.lock().request(id))).boxed()
+    }
+
+    fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {
+        ready(Ok(self.lock().deliveries(subject))).boxed()
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {
+        ready(Ok(self.lock().counts())).boxed()
+    }
+}
+
+impl Tables {
+    fn apply(&mut self, op: &Op, now: Timestamp) -> Reply {
+        match op {
+            Op::Submit { request, born } => Reply::Submitted(self.submit(request, *born)),
+            Op::Post { reports } => {
+                for outgoing in reports {
+                    self.insert_report(outgoing, now);
+                }
+                Reply::Done
+            }
+            Op::Register { claim, registration } => Reply::Settled(self.register(claim, registration)),
+            Op::SettleRequest { claim, outcome, reports } => {
+                Reply::Settled(self.settle_request(claim, outcome, reports, now))
+            }
+            Op::ReleaseRequest { claim, due, failed } => {
+                Reply::Settled(self.release_request(claim, due.unwrap_or(now), *failed))
+            }
+            Op::SettleReport { claim, attempt, next } => Reply::Settled(self.settle_report(claim, attempt, *next, now)),
+            Op::ReleaseReport { claim } => Reply::Settled(self.release_report(claim, now)),
+            // There was no earlier process.
+            Op::Recover { .. } => Reply::Recovered(Recovered::default()),
+            Op::Purge { before, limit } => Reply::Purged(self.purge(*before, *limit)),
+            Op::Barrier | Op::ClaimRequests { .. } | Op::ClaimReports { .. } => Reply::Done,
+        }
+    }
+
+    fn claim(&mut self, op: &Op, now: Timestamp) -> Option<Reply> {
+        match op {
+            Op::ClaimRequests { limit, routes } => Some(Reply::Requests(self.claim_requests(*limit, routes, now))),
+            Op::ClaimReports { limit } => Some(Reply::Reports(self.claim_reports(*limit, now))),
+            _ => None,
+        }
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.last_seq += 1;
+        self.last_seq
+    }
+
+    /// Takes down that a row came to its end, and forgets the oldest of those that are too many.
+    fn finish(&mut self, place: Place, row: Row, bytes: usize) {
+        self.finished.insert(place, Finished { row, bytes });
+        self.finished_bytes += bytes;
+        while self.finished.len() > MOST_FINISHED || self.finished_bytes > self.most_finished_bytes {
+            if !self.forget_oldest() {
+                break;
+            }
+        }
+    }
+
+    fn purge(&mut self, before: Timestamp, limit: usize) -> usize {
+        let mut purged = 0;
+        while purged < limit && self.finished.first_key_value().is_some_and(|((finished, _), _)| *finished < before) {
+            purged += usize::from(self.forget_oldest());
+        }
+        purged
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        let Some((_, Finished { row, bytes })) = self.finished.pop_first() else { return false };
+        self.finished_bytes = self.finished_bytes.saturating_sub(bytes);
+        match row {
+            Row::Request(id) => drop(self.requests.remove(&id)),
+            Row::Report(id) => self.forget_report(id),
+        }
+        true
+    }
+
+    fn counts(&self) -> Counts {
+        let mut counts = Counts { running: self.running, undelivered: self.undelivered(), ..Counts::default() };
+        for request in self.due_requests.values().filter_map(|id| self.requests.get(id)) {
+            *counts.queued.entry(request.route().to_owned()).or_default() += 1;
+        }
+        counts
+    }
+}

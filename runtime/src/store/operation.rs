@@ -1,0 +1,170 @@
+//! What the writer does for its callers, as data: so that a batch can be tried again, split, and handed to any backend.
+
+use std::sync::Arc;
+
+use super::record::{
+    Attempt, Batch, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Next, Recovered, Registration, ReportClaim,
+    RequestClaim, Settled, Submitted,
+};
+use crate::id::{ReportId, RequestId};
+use crate::report::Outcome;
+use crate::time::Timestamp;
+
+/// One operation. All of a batch are applied in one transaction.
+///
+/// Invariant: an id occurs in at most one operation of a batch, so the backend may apply them kind by kind, claims last.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Submit {
+        request: NewRequest,
+        born: bool,
+    },
+    Post {
+        reports: Vec<Outgoing>,
+    },
+    Register {
+        claim: RequestClaim,
+        registration: Registration,
+    },
+    SettleRequest {
+        claim: RequestClaim,
+        outcome: Outcome,
+        reports: Vec<Outgoing>,
+    },
+    /// `failed`: the run counts.
+    ReleaseRequest {
+        claim: RequestClaim,
+        due: Option<Timestamp>,
+        failed: bool,
+    },
+    SettleReport {
+        claim: ReportClaim,
+        attempt: Attempt,
+        next: Next,
+    },
+    ReleaseReport {
+        claim: ReportClaim,
+    },
+    ClaimRequests {
+        limit: usize,
+        routes: Arc<[String]>,
+    },
+    ClaimReports {
+        limit: usize,
+    },
+    Recover {
+        max_crashes: u32,
+    },
+    Purge {
+        before: Timestamp,
+        limit: usize,
+    },
+    /// Only its place in the queue matters.
+    Barrier,
+}
+
+/// A report to be written, and whether it is *born claimed*: written as already in this node's hands.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) report: NewReport,
+    pub(crate) born: bool,
+}
+
+/// The answer to an operation, of the kind that it asks for.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Submitted(Submitted),
+    Settled(Settled),
+    Requests(Batch<ClaimedRequest>),
+    Reports(Batch<ClaimedReport>),
+    Recovered(Recovered),
+    Purged(usize),
+    /// Reports posted so far; filled in by the writer.
+    Passed(u64),
+    Done,
+}
+
+/// What must not occur twice in a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    Request(RequestId),
+    Report(ReportId),
+}
+
+impl Op {
+    pub(crate) fn post(reports: Vec<NewReport>) -> Self {
+        Self::Post { reports: outgoing(reports) }
+    }
+
+    pub(crate) fn settle(claim: RequestClaim, outcome: Outcome, reports: Vec<NewReport>) -> Self {
+        Self::SettleRequest { claim, outcome, reports: outgoing(reports) }
+    }
+
+    /// The reports that it writes.
+    pub(crate) fn reports(&self) -> &[Outgoing] {
+        match self {
+            Self::Post { reports } | Self::SettleRequest { reports, .. } => reports,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn reports_mut(&mut self) -> &mut [Outgoing] {
+        match self {
+            Self::Post { reports } | Self::SettleRequest { reports, .. } => reports,
+            _ => &mut [],
+        }
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        let own = match self {
+            Self::Submit { request, .. } => Some(Key::Request(request.id.clone())),
+            Self::Register { claim, .. } | Self::SettleRequest { claim, .. } | Self::ReleaseRequest { claim, .. } => {
+                Some(Key::Request(claim.id.clone()))
+            }
+            Self::SettleReport { claim, .. } | Self::ReleaseReport { claim } => Some(Key::Report(claim.id)),
+            _ => None,
+        };
+        own.into_iter().chain(self.reports().iter().map(|outgoing| Key::Report(outgoing.report.id)))
+    }
+
+    /// What it counts for in a queue or a batch.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::Post { reports } => reports.len().max(1),
+            Self::SettleRequest { reports, .. } => reports.len() + 1,
+            _ => 1,
+        }
+    }
+
+    /// What it holds in memory, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        let own = match self {
+            Self::Submit { request, .. } => request_bytes(request),
+            Self::SettleRequest { outcome, .. } => outcome_bytes(outcome),
+            Self::SettleReport { attempt, .. } => attempt.response.len(),
+            _ => 0,
+        };
+        self.reports().iter().fold(own, |sum, outgoing| sum + report_bytes(&outgoing.report))
+    }
+}
+
+fn outgoing(reports: Vec<NewReport>) -> Vec<Outgoing> {
+    reports.into_iter().map(|report| Outgoing { report, born: false }).collect()
+}
+
+/// What a row costs besides its texts: the structs and the maps' entries, rounded.
+const ROW: usize = 256;
+
+pub(crate) fn request_bytes(request: &NewRequest) -> usize {
+    let headers: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    ROW + request.body.len() + headers
+}
+
+pub(crate) fn report_bytes(report: &NewReport) -> usize {
+    ROW + report.body.len() + report.url.len() + report.subject.len()
+}
+
+pub(crate) fn outcome_bytes(outcome: &Outcome) -> usize {
+    let json = |json: &Option<crate::report::Json>| json.as_ref().map_or(0, |json| json.bytes().len());
+    ROW + json(&outcome.result) + json(&outcome.error) + outcome.detail.as_ref().map_or(0, String::len)
+}

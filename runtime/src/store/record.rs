@@ -1,0 +1,224 @@
+//! The nouns of the store: what is given to it, what it hands out, what it tells.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::id::{ReportId, RequestId};
+use crate::report::Outcome;
+use crate::time::Timestamp;
+use crate::webhook::{Own, Webhook};
+
+/// A request to be accepted.
+#[derive(Clone)]
+pub(crate) struct NewRequest {
+    pub(crate) id: RequestId,
+    pub(crate) route: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) created: Timestamp,
+}
+
+/// The right to settle one request or report: as long as no later claim was made, which the epoch tells.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Claim<I> {
+    pub(crate) id: I,
+    /// Grows by one at every claim, and never else.
+    pub(crate) epoch: u32,
+}
+
+pub(crate) type RequestClaim = Claim<RequestId>;
+pub(crate) type ReportClaim = Claim<ReportId>;
+
+/// A request in the hands of a worker.
+#[derive(Clone)]
+pub(crate) struct ClaimedRequest {
+    pub(crate) claim: RequestClaim,
+    pub(crate) route: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) created: Timestamp,
+    /// Runs so far that ended in error, panic or timeout.
+    pub(crate) failures: u32,
+    /// Runs so far that were lost with their process.
+    pub(crate) crashes: u32,
+    /// What an earlier run registered, if it was stored.
+    pub(crate) registration: Option<Registration>,
+}
+
+/// Where a run's end is reported and which ends are, as the annotated call asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Registration {
+    pub(crate) webhooks: Vec<Webhook>,
+    pub(crate) on: crate::report::Ends,
+}
+
+/// A report to be delivered to one endpoint. Its body is frozen: every attempt sends these bytes.
+#[derive(Clone)]
+pub(crate) struct NewReport {
+    pub(crate) id: ReportId,
+    /// The id that the report speaks of: a request's, or whatever a library caller named.
+    pub(crate) subject: String,
+    /// As it was given; a URL that cannot be parsed is kept too, so that the record can say why it was refused.
+    pub(crate) url: String,
+    pub(crate) own: Own,
+    pub(crate) body: Bytes,
+    pub(crate) created: Timestamp,
+    /// Why it will not be tried at all. Such a report is stored as refused, with no attempt.
+    pub(crate) refused: Option<String>,
+    /// What the log says before "→ delivered" at the first try on this node, such as "/greet 0193… completed in 1.2 s".
+    /// Not stored.
+    pub(crate) note: Option<String>,
+}
+
+/// A report in the hands of the delivery.
+#[derive(Clone)]
+pub(crate) struct ClaimedReport {
+    pub(crate) claim: ReportClaim,
+    pub(crate) subject: String,
+    pub(crate) url: String,
+    pub(crate) own: Own,
+    pub(crate) body: Bytes,
+    pub(crate) created: Timestamp,
+    /// The number of the attempt that this claim is for; the first is 1.
+    pub(crate) attempt: u32,
+    /// See [`NewReport::note`]; only on a report that never left this process's memory.
+    pub(crate) note: Option<String>,
+}
+
+/// One finished HTTP try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) started: Timestamp,
+    pub(crate) took: Duration,
+    /// The HTTP status, if there was an answer.
+    pub(crate) status: Option<u16>,
+    /// What went wrong, in words for the operator.
+    pub(crate) error: Option<String>,
+    /// The first bytes of the answer's body; the delivery bounds them.
+    pub(crate) response: Bytes,
+}
+
+/// What becomes of a report after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Delivered,
+    RetryAt(Timestamp),
+    /// The schedule is over.
+    Dead,
+    /// It may not go there.
+    Refused,
+}
+
+/// The answer to a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Settled {
+    /// Written.
+    Current,
+    /// The claim was no longer current; nothing was written.
+    Stale,
+}
+
+/// The answer to a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Submitted {
+    New,
+    /// The same id with the same route and body was accepted before.
+    Known,
+    /// The same id with another route or body was accepted before; nothing was written.
+    Conflict,
+}
+
+/// Rows of one claim, and when the next one is due if nothing happens until then.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch<T> {
+    pub(crate) rows: Vec<T>,
+    /// `None`: nothing waits. In the past if there is more than was asked for.
+    pub(crate) next_due: Option<Timestamp>,
+}
+
+/// Where a request stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RequestState {
+    Queued,
+    Running,
+    Settled(Outcome),
+}
+
+/// A request as it can be asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestRecord {
+    pub(crate) id: RequestId,
+    pub(crate) route: String,
+    pub(crate) state: RequestState,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum DeliveryState {
+    Pending,
+    Delivering,
+    Delivered,
+    Dead,
+    Refused,
+}
+
+/// A delivery as it can be asked for.
+#[derive(Clone)]
+pub(crate) struct DeliveryRecord {
+    pub(crate) id: ReportId,
+    pub(crate) url: String,
+    pub(crate) state: DeliveryState,
+    /// Attempts begun so far.
+    pub(crate) attempts: u32,
+    /// When the next attempt is due; only while pending.
+    pub(crate) next_due: Option<Timestamp>,
+    /// The last finished attempt.
+    pub(crate) last: Option<Attempt>,
+    /// Why it was refused without an attempt.
+    pub(crate) refused: Option<String>,
+}
+
+/// What an owner found when it opened a store that another process had left.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recovered {
+    /// Requests put back into the queue, each with one crash more.
+    pub(crate) requests: usize,
+    /// Reports put back, each with an attempt whose outcome is unknown.
+    pub(crate) reports: usize,
+    /// Requests that were lost with their process once too often: claimed, for the worker to settle as lost.
+    pub(crate) lost: Vec<ClaimedRequest>,
+}
+
+/// What is in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Unfinished requests that wait, by route.
+    pub(crate) queued: BTreeMap<String, u64>,
+    pub(crate) running: u64,
+    /// Deliveries that are not over: pending and delivering.
+    pub(crate) undelivered: u64,
+}
+
+macro_rules! debug_as_the_id {
+    ($($record:ident by $id:expr),* $(,)?) => {$(
+        /// The id alone: a URL's query, a header or a body may hold a secret.
+        impl std::fmt::Debug for $record {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let id: fn(&Self) -> &dyn std::fmt::Debug = $id;
+                f.debug_tuple(stringify!($record)).field(id(self)).finish()
+            }
+        }
+    )*};
+}
+
+debug_as_the_id! {
+    NewRequest by |request| &request.id,
+    ClaimedRequest by |request| &request.claim,
+    NewReport by |report| &report.id,
+    ClaimedReport by |report| &report.claim,
+    DeliveryRecord by |delivery| &delivery.id,
+}

@@ -1,0 +1,308 @@
+//! The backend in one file: SQLite in WAL mode, one connection that writes, a few that read.
+//!
+//! Only the writer task reaches the writing connection, so nothing in this process ever waits for a lock. After an error that
+//! may have ended the transaction by itself the connection is closed and opened anew: what the driver believes of it can no
+//! longer be trusted.
+
+mod connect;
+mod form;
+mod insert;
+mod owner;
+mod read;
+mod reports;
+mod requests;
+mod schema;
+mod upkeep;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{Connection as _, Row as _};
+
+use self::connect::{Connector, is_permanent};
+use self::insert::Inserts;
+use self::owner::Owner;
+use super::backend::{Backend, Cause, Failure, Opened, Waiting};
+use super::operation::{Op, Reply};
+use super::{Durability, OpenError};
+use crate::id::NodeId;
+use crate::time::{Clock, Timestamp};
+
+/// Opens the file, creating it if there is none, as its only owner.
+pub(crate) async fn open(
+    path: &Path,
+    durability: Durability,
+    node: NodeId,
+    clock: &Clock,
+) -> Result<Opened, OpenError> {
+    open_with(Connector::new(path, durability), node, clock).await
+}
+
+/// The same with other options for the connections that write.
+#[cfg(test)]
+pub(super) async fn open_tuned(
+    path: &Path,
+    clock: &Clock,
+    tune: impl Fn(sqlx::sqlite::SqliteConnectOptions) -> sqlx::sqlite::SqliteConnectOptions + Send + Sync + 'static,
+) -> Result<Opened, OpenError> {
+    let connector = Connector::new(path, Durability::Normal).tuned(Arc::new(tune));
+    open_with(connector, NodeId::generate(), clock).await
+}
+
+async fn open_with(connector: Connector, node: NodeId, clock: &Clock) -> Result<Opened, OpenError> {
+    let (backend, waiting) = start(connector, node, clock).await?;
+    let reader = Arc::new(read::Rows::new(backend.pool.clone()));
+    Ok(Opened { backend: Box::new(backend), reader, waiting })
+}
+
+async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<(Sqlite, Waiting), OpenError> {
+    let owner = Owner::take(connector.path())?;
+    connector.set_path(owner.database());
+    let failed = |source: sqlx::Error| OpenError::Backend { path: connector.path().into(), source: source.into() };
+
+    schema::check(&connector).await?;
+    let mut conn = connector.write().await.map_err(failed)?;
+    let started = async {
+        schema::create(&mut conn).await?;
+        Start::load(&mut conn, node, clock.now()).await
+    };
+    let start = started.await.map_err(failed)?;
+    let waiting = read::waiting(&mut conn).await.map_err(failed)?;
+    let pool = connector.read();
+    let backend = Sqlite {
+        connector,
+        conn: Some(conn),
+        pool,
+        start,
+        inserts: Inserts::new(),
+        tidiness: upkeep::Tidiness::default(),
+        _owner: owner,
+    };
+    Ok((backend, waiting))
+}
+
+struct Sqlite {
+    connector: Connector,
+    /// `None`: it has to be opened anew.
+    conn: Option<SqliteConnection>,
+    pool: SqlitePool,
+    start: Start,
+    inserts: Inserts,
+    tidiness: upkeep::Tidiness,
+    /// Let go of last.
+    _owner: Owner,
+}
+
+/// Where the file stood when it was opened, counted on from there.
+struct Start {
+    /// This process in the table `node`.
+    node: i64,
+    /// Batches committed, as the file counts them: so an unknown commit is looked up.
+    commits: i64,
+    last_request: i64,
+    last_report: i64,
+}
+
+impl Start {
+    async fn load(conn: &mut SqliteConnection, node: NodeId, now: Timestamp) -> Result<Self, sqlx::Error> {
+        let node = sqlx::query("INSERT INTO node (id, started) VALUES (?1, ?2)")
+            .bind(node.to_string())
+            .bind(now.micros())
+            .execute(&mut *conn)
+            .await?
+            .last_insert_rowid();
+        let row = sqlx::query(
+            "SELECT (SELECT commits FROM progress), \
+             (SELECT coalesce(max(seq), 0) FROM request), (SELECT coalesce(max(seq), 0) FROM report)",
+        )
+        .fetch_one(conn)
+        .await?;
+        Ok(Self { node, commits: row.try_get(0)?, last_request: row.try_get(1)?, last_report: row.try_get(2)? })
+    }
+}
+
+/// One transaction, as the modules of the tables see it.
+struct Batch<'a> {
+    conn: &'a mut SqliteConnection,
+    start: &'a mut Start,
+    inserts: &'a Inserts,
+    ops: &'a [&'a Op],
+    replies: Vec<Reply>,
+    now: Timestamp,
+}
+
+impl Batch<'_> {
+    async fn run(mut self) -> Result<Vec<Reply>, sqlx::Error> {
+        requests::submit(&mut self).await?;
+        let current = requests::settle(&mut self).await?;
+        requests::release(&mut self).await?;
+        requests::register(&mut self).await?;
+        reports::settle(&mut self).await?;
+        reports::release(&mut self).await?;
+        reports::write(&mut self, &current).await?;
+        upkeep::recover(&mut self).await?;
+        upkeep::purge(&mut self).await?;
+        // Claims last: they see what the batch wrote.
+        requests::claim(&mut self).await?;
+        reports::claim(&mut self).await?;
+        Ok(self.replies)
+    }
+
+    fn reply(&mut self, at: usize, reply: Reply) {
+        if let Some(place) = self.replies.get_mut(at) {
+            *place = reply;
+        }
+    }
+}
+
+impl Sqlite {
+    async fn apply(&mut self, ops: &[&Op], now: Timestamp) -> Result<Vec<Reply>, Failure> {
+        let transient = |error: sqlx::Error| Failure::Transient(Arc::new(error));
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.write().await.map_err(transient)?,
+        };
+        // The connection is put back only where its state is known.
+        let begin = "BEGIN IMMEDIATE; UPDATE progress SET commits = commits + 1";
+        if let Err(error) = sqlx::raw_sql(begin).execute(&mut conn).await {
+            discard(conn).await;
+            return Err(transient(error));
+        }
+        let replies = ops.iter().map(|_| Reply::Done).collect();
+        let batch = Batch { conn: &mut conn, start: &mut self.start, inserts: &self.inserts, ops, replies, now };
+        match batch.run().await {
+            Ok(replies) => match sqlx::query("COMMIT").execute(&mut conn).await {
+                Ok(_) => {
+                    self.conn = Some(conn);
+                    self.start.commits += 1;
+                    self.tidiness.wrote(ops);
+                    Ok(replies)
+                }
+                Err(error) => {
+                    discard(conn).await;
+                    Err(Failure::Unknown { replies, cause: Arc::new(error) })
+                }
+            },
+            Err(error) if is_permanent(&error) => {
+                match sqlx::query("ROLLBACK").execute(&mut conn).await {
+                    Ok(_) => self.conn = Some(conn),
+                    Err(_) => discard(conn).await,
+                }
+                Err(Failure::Permanent(Arc::new(error)))
+            }
+            Err(error) => {
+                discard(conn).await;
+                Err(transient(error))
+            }
+        }
+    }
+
+    async fn committed(&mut self) -> Result<bool, sqlx::Error> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.write().await?,
+        };
+        let commits: i64 = match sqlx::query_scalar("SELECT commits FROM progress").fetch_one(&mut conn).await {
+            Ok(commits) => commits,
+            Err(error) => {
+                discard(conn).await;
+                return Err(error);
+            }
+        };
+        self.conn = Some(conn);
+        let committed = commits > self.start.commits;
+        self.start.commits = commits;
+        Ok(committed)
+    }
+}
+
+/// Closes a connection that is not to be used again, and waits until the file is let go of: its open transaction would keep
+/// the next one out.
+async fn discard(conn: SqliteConnection) {
+    if let Err(error) = conn.close().await {
+        tracing::debug!(%error, "a connection to the database did not close");
+    }
+}
+
+impl Backend for Sqlite {
+    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Timestamp) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+        self.apply(ops, now).boxed()
+    }
+
+    fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>> {
+        async { self.committed().await.map_err(|error| Arc::new(error) as Cause) }.boxed()
+    }
+
+    fn tidy(&mut self) -> BoxFuture<'_, ()> {
+        async {
+            let Some(conn) = &mut self.conn else { return };
+            if let Err(error) = self.tidiness.tidy(conn).await {
+                tracing::warn!(%error, "the database could not be tidied up");
+                if let Some(conn) = self.conn.take() {
+                    discard(conn).await;
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        async move {
+            // The readers first: the last connection to close copies the log into the file and removes it.
+            self.pool.close().await;
+            if let Some(conn) = self.conn {
+                discard(conn).await;
+            }
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::RequestId;
+    use crate::store::record::{NewRequest, Submitted};
+
+    fn submit(id: &str) -> Op {
+        let request = NewRequest {
+            id: RequestId::stored(id),
+            route: "/a".into(),
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            created: Timestamp::default(),
+        };
+        Op::Submit { request, born: false }
+    }
+
+    #[tokio::test]
+    async fn the_outcome_of_a_commit_is_looked_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let connector = Connector::new(&dir.path().join("store.db"), Durability::Full);
+        let (mut sqlite, _) = start(connector, NodeId::generate(), &Clock::system()).await.unwrap();
+        let now = Timestamp::default();
+
+        // The commit fails, and nothing is written.
+        let mut handle = sqlite.conn.as_mut().unwrap().lock_handle().await.unwrap();
+        handle.set_commit_hook(|| false);
+        drop(handle);
+        let first = submit("r");
+        assert!(matches!(sqlite.apply(&[&first], now).await, Err(Failure::Unknown { .. })));
+        assert!(!sqlite.committed().await.unwrap());
+        let replies = sqlite.apply(&[&first], now).await.unwrap();
+        assert!(matches!(replies[..], [Reply::Submitted(Submitted::New)]));
+
+        // The commit goes through, and the answer is lost.
+        let second = submit("s");
+        sqlite.apply(&[&second], now).await.unwrap();
+        sqlite.start.commits -= 1;
+        assert!(sqlite.committed().await.unwrap());
+        assert!(!sqlite.committed().await.unwrap());
+        let replies = sqlite.apply(&[&second], now).await.unwrap();
+        assert!(matches!(replies[..], [Reply::Submitted(Submitted::Known)]));
+        Box::new(sqlite).close().await;
+    }
+}

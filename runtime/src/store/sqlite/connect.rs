@@ -1,0 +1,114 @@
+//! How the file is opened, and what its errors mean.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+
+use crate::store::Durability;
+
+/// Readers at once. Reads are short; more would only queue in front of the same file.
+const READERS: u32 = 4;
+/// How long another process (a backup, a shell) may hold the file before a batch or a read fails.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Changes the options of every connection that writes.
+pub(super) type Tune = Arc<dyn Fn(SqliteConnectOptions) -> SqliteConnectOptions + Send + Sync>;
+
+pub(super) struct Connector {
+    path: PathBuf,
+    durability: Durability,
+    tune: Tune,
+}
+
+impl Connector {
+    pub(super) fn new(path: &Path, durability: Durability) -> Self {
+        Self { path: path.into(), durability, tune: Arc::new(|options| options) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn tuned(self, tune: Tune) -> Self {
+        Self { tune, ..self }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn set_path(&mut self, path: &Path) {
+        self.path = path.into();
+    }
+
+    /// The connection that writes. Never creates a file: what is gone is gone, and must not be replaced by something empty.
+    pub(super) async fn write(&self) -> Result<SqliteConnection, sqlx::Error> {
+        let synchronous = match self.durability {
+            Durability::Full => SqliteSynchronous::Full,
+            Durability::Normal => SqliteSynchronous::Normal,
+        };
+        let options = self
+            .common()
+            // Must come before the first table; so room can be given back after a flood.
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            // Checkpoints are made between batches, where no caller waits.
+            .pragma("wal_autocheckpoint", "0")
+            .pragma("journal_size_limit", "67108864")
+            .pragma("cache_size", "-65536")
+            .row_buffer_size(1_024);
+        (self.tune)(options).connect().await
+    }
+
+    /// The connections that read; opened when they are needed.
+    pub(super) fn read(&self) -> SqlitePool {
+        let options = self.common().read_only(true).pragma("query_only", "ON").pragma("cache_size", "-8192");
+        SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY).connect_lazy_with(options)
+    }
+
+    /// One connection that cannot write.
+    pub(super) async fn look(&self) -> Result<SqliteConnection, sqlx::Error> {
+        self.common().read_only(true).connect().await
+    }
+
+    fn common(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .create_if_missing(false)
+            .busy_timeout(BUSY)
+            // Ten sizes of insert for each of seven tables, and the rest.
+            .statement_cache_capacity(128)
+            // Deletes are done in batches, table by table.
+            .foreign_keys(false)
+            .pragma("temp_store", "MEMORY")
+            // An I/O error must be an error, not a signal.
+            .pragma("mmap_size", "0")
+            .disable_statement_logging()
+    }
+}
+
+/// Whether the same operation would fail again, whatever becomes of disk and device. The transaction is still open then.
+pub(super) fn is_permanent(error: &sqlx::Error) -> bool {
+    // Primary result codes: https://www.sqlite.org/rescode.html
+    const ERROR: i32 = 1;
+    const TOOBIG: i32 = 18;
+    const CONSTRAINT: i32 = 19;
+    const MISMATCH: i32 = 20;
+    const RANGE: i32 = 25;
+    match error {
+        sqlx::Error::Database(error) => error
+            .code()
+            .and_then(|code| code.parse::<i32>().ok())
+            .is_some_and(|code| matches!(code & 0xff, ERROR | TOOBIG | CONSTRAINT | MISMATCH | RANGE)),
+        sqlx::Error::Encode(_)
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::ColumnIndexOutOfBounds { .. }
+        | sqlx::Error::RowNotFound => true,
+        _ => false,
+    }
+}

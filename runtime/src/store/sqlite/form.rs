@@ -1,0 +1,177 @@
+//! How values are written into columns, and read back.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::report::{Ends, Status};
+use crate::secret::Secret;
+use crate::store::record::{DeliveryState, Next, Registration};
+use crate::webhook::{Own, Webhook};
+
+/// States of a request: 0 queued, 1 running, and the ends.
+pub(super) fn status_code(status: Status) -> i64 {
+    match status {
+        Status::Completed => 2,
+        Status::Failed => 3,
+        Status::Cancelled => 4,
+    }
+}
+
+/// The end that a state means; `None` for queued and running.
+pub(super) fn status(code: i64) -> Option<Status> {
+    [Status::Completed, Status::Failed, Status::Cancelled].into_iter().find(|status| status_code(*status) == code)
+}
+
+/// States of a report: 0 pending, 1 delivering, and the ends.
+pub(super) fn next_code(next: Next) -> i64 {
+    match next {
+        Next::RetryAt(_) => 0,
+        Next::Delivered => 2,
+        Next::Dead => 3,
+        Next::Refused => REFUSED,
+    }
+}
+
+pub(super) const REFUSED: i64 = 4;
+
+pub(super) fn delivery_state(code: i64) -> Option<DeliveryState> {
+    Some(match code {
+        0 => DeliveryState::Pending,
+        1 => DeliveryState::Delivering,
+        2 => DeliveryState::Delivered,
+        3 => DeliveryState::Dead,
+        REFUSED => DeliveryState::Refused,
+        _ => return None,
+    })
+}
+
+/// Headers as lines of `name: value`, byte for byte. A value has no line break in it.
+pub(super) fn headers_to_bytes(headers: &HeaderMap) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in headers {
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(value.as_bytes());
+        lines.push(b'\n');
+    }
+    lines
+}
+
+/// The reverse; a line that is no header is left out.
+pub(super) fn headers_from_bytes(lines: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        let Some(at) = line.windows(2).position(|pair| pair == b": ") else { continue };
+        let (name, value) = line.split_at(at);
+        let name = HeaderName::from_bytes(name).ok();
+        let value = value.get(2..).and_then(|value| HeaderValue::from_bytes(value).ok());
+        if let Some((name, value)) = name.zip(value) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+pub(super) fn own_to_columns(own: &Own) -> (Vec<u8>, Option<String>) {
+    (headers_to_bytes(&own.headers), own.secret.as_ref().map(Secret::reveal))
+}
+
+pub(super) fn own_from_columns(headers: &[u8], secret: Option<&str>) -> Own {
+    let mut headers = headers_from_bytes(headers);
+    headers.values_mut().for_each(|value| value.set_sensitive(true));
+    let secret = secret.and_then(|text| {
+        text.parse().inspect_err(|error| tracing::error!(%error, "a stored signing secret cannot be read")).ok()
+    });
+    Own { headers, secret }
+}
+
+/// The stored form of a [`Registration`].
+#[derive(Serialize, Deserialize)]
+struct StoredRegistration {
+    on: u8,
+    webhooks: Vec<StoredWebhook>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredWebhook {
+    url: String,
+    /// Base64, for a value need not be UTF-8.
+    headers: String,
+    secret: Option<String>,
+}
+
+pub(super) fn registration_to_text(registration: &Registration) -> Result<String, sqlx::Error> {
+    let webhooks = registration.webhooks.iter().map(|webhook| {
+        let (headers, secret) = own_to_columns(webhook.own());
+        StoredWebhook { url: webhook.url().to_string(), headers: STANDARD.encode(headers), secret }
+    });
+    json(&StoredRegistration { on: registration.on.bits(), webhooks: webhooks.collect() })
+}
+
+/// `None`, and a line in the log, if it cannot be read: the request is run all the same.
+pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
+    let read = || -> Result<Registration, Box<dyn std::error::Error>> {
+        let stored: StoredRegistration = serde_json::from_str(text)?;
+        let webhooks = stored.webhooks.into_iter().map(|stored| {
+            let own = own_from_columns(&STANDARD.decode(stored.headers)?, stored.secret.as_deref());
+            Ok(Webhook::new(stored.url)?.with_own(own))
+        });
+        let webhooks = webhooks.collect::<Result<_, Box<dyn std::error::Error>>>()?;
+        Ok(Registration { webhooks, on: Ends::from_bits(stored.on) })
+    };
+    read().inspect_err(|error| tracing::error!(%error, "a stored registration cannot be read")).ok()
+}
+
+/// A list for `json_each`.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// A count that is never negative and never that large.
+pub(super) fn small(row: &SqliteRow, column: usize) -> Result<u32, sqlx::Error> {
+    row.try_get::<i64, _>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+pub(super) fn blob(row: &SqliteRow, column: usize) -> Result<Bytes, sqlx::Error> {
+    row.try_get::<Vec<u8>, _>(column).map(Bytes::from)
+}
+
+/// The error of a row that no version of this program wrote.
+pub(super) fn misread(what: &'static str) -> sqlx::Error {
+    sqlx::Error::Decode(what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_back_byte_for_byte() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-a", HeaderValue::from_static("one: two"));
+        headers.append("x-a", HeaderValue::from_static(""));
+        headers.append("x-b", HeaderValue::from_bytes(b"\xff\xfe").unwrap());
+        assert_eq!(headers_from_bytes(&headers_to_bytes(&headers)), headers);
+    }
+
+    #[test]
+    fn a_registration_is_read_back() {
+        let webhook = Webhook::new("https://example.com/hooks?token=1").unwrap();
+        let webhook = webhook.header("authorization", "Bearer ü").unwrap();
+        let webhook = webhook.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap());
+        let registration = Registration { webhooks: vec![webhook], on: Ends::FAILED.with(Ends::DROPPED) };
+        let text = registration_to_text(&registration).unwrap();
+        assert_eq!(registration_from_text(&text), Some(registration));
+        assert_eq!(registration_from_text("{}"), None);
+    }
+}

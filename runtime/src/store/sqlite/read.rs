@@ -1,0 +1,136 @@
+//! What is asked of the file. Each answer is one statement, and so one moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+
+use super::form::{blob, delivery_state, misread, small, status};
+use super::reports::report_id;
+use crate::id::RequestId;
+use crate::report::{Json, Outcome, Reason};
+use crate::store::backend::{Cause, Reader, Waiting};
+use crate::store::record::{Attempt, Counts, DeliveryRecord, DeliveryState, RequestRecord, RequestState};
+use crate::time::Timestamp;
+
+pub(super) struct Rows(SqlitePool);
+
+impl Rows {
+    pub(super) fn new(pool: SqlitePool) -> Self {
+        Self(pool)
+    }
+
+    async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, sqlx::Error> {
+        let sql = "SELECT r.route, r.state, r.finished, o.reason, o.result, o.error, o.detail \
+                   FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
+        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.0).await?;
+        let Some(row) = row else { return Ok(None) };
+        let state = match row.try_get::<i64, _>(1)? {
+            0 => RequestState::Queued,
+            1 => RequestState::Running,
+            code => RequestState::Settled(outcome(&row, code)?),
+        };
+        Ok(Some(RequestRecord { id: id.clone(), route: row.try_get(0)?, state }))
+    }
+
+    async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, sqlx::Error> {
+        let sql = "SELECT r.id, b.url, r.state, r.attempt, r.due, r.refused, a.started, a.took, a.status, a.error, a.response \
+                   FROM report r JOIN report_body b ON b.seq = r.seq LEFT JOIN attempt a \
+                   ON a.report = r.seq AND a.n = (SELECT max(n) FROM attempt WHERE report = r.seq) \
+                   WHERE r.subject = ?1 ORDER BY r.seq LIMIT 100";
+        let rows = sqlx::query(sql).bind(subject).fetch_all(&self.0).await?;
+        rows.iter().map(delivery).collect()
+    }
+
+    async fn counts(&self) -> Result<Counts, sqlx::Error> {
+        let sql = "SELECT 0, route, count(*) FROM request WHERE state = 0 GROUP BY route \
+                   UNION ALL SELECT 1, NULL, count(*) FROM request WHERE state = 1 \
+                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = 0 \
+                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = 1";
+        let mut counts = Counts::default();
+        for row in sqlx::query(sql).fetch_all(&self.0).await? {
+            let count = u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
+            match row.try_get::<i64, _>(0)? {
+                0 => drop(counts.queued.insert(row.try_get(1)?, count)),
+                1 => counts.running += count,
+                _ => counts.undelivered += count,
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// When rows are due that nobody of this process has claimed: those that wait, and those that will be put back because their
+/// owner is gone.
+pub(super) async fn waiting(conn: &mut SqliteConnection) -> Result<Waiting, sqlx::Error> {
+    let sql = "SELECT route, min(due) FROM request WHERE state = 0 GROUP BY route \
+               UNION ALL SELECT route, min(due) FROM request WHERE state = 1 GROUP BY route";
+    let mut waiting = Waiting::default();
+    for row in sqlx::query(sql).fetch_all(&mut *conn).await? {
+        let due = Timestamp::from_micros(row.try_get(1)?);
+        let first = waiting.requests.entry(row.try_get(0)?).or_insert(due);
+        *first = due.min(*first);
+    }
+    let sql = "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = 0 \
+               UNION ALL SELECT min(due) AS due FROM report WHERE state = 1)";
+    let due: Option<i64> = sqlx::query_scalar(sql).fetch_one(conn).await?;
+    waiting.reports = due.map(Timestamp::from_micros);
+    Ok(waiting)
+}
+
+fn outcome(row: &SqliteRow, code: i64) -> Result<Outcome, sqlx::Error> {
+    let json = |column| row.try_get::<Option<Vec<u8>>, _>(column).map(|bytes| bytes.map(Json::stored));
+    Ok(Outcome {
+        status: status(code).ok_or_else(|| misread("a request has an unknown state"))?,
+        reason: Reason::from_name(row.try_get(3)?).ok_or_else(|| misread("an outcome has an unknown reason"))?,
+        result: json(4)?,
+        error: json(5)?,
+        detail: row.try_get(6)?,
+        finished: Timestamp::from_micros(row.try_get(2)?),
+    })
+}
+
+fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
+    let state = delivery_state(row.try_get(2)?).ok_or_else(|| misread("a report has an unknown state"))?;
+    let due = Timestamp::from_micros(row.try_get(4)?);
+    let last = match row.try_get::<Option<i64>, _>(6)? {
+        None => None,
+        Some(started) => Some(Attempt {
+            started: Timestamp::from_micros(started),
+            took: Duration::from_micros(u64::try_from(row.try_get::<i64, _>(7)?).unwrap_or(0)),
+            status: row.try_get::<Option<i64>, _>(8)?.and_then(|status| u16::try_from(status).ok()),
+            error: row.try_get(9)?,
+            response: blob(row, 10)?,
+        }),
+    };
+    Ok(DeliveryRecord {
+        id: report_id(row.try_get(0)?)?,
+        url: row.try_get(1)?,
+        state,
+        attempts: small(row, 3)?,
+        next_due: (state == DeliveryState::Pending).then_some(due),
+        last,
+        refused: row.try_get(5)?,
+    })
+}
+
+impl Reader for Rows {
+    fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
+        self.request(id).map(cause).boxed()
+    }
+
+    fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {
+        self.deliveries(subject).map(cause).boxed()
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {
+        self.counts().map(cause).boxed()
+    }
+}
+
+fn cause<T>(result: Result<T, sqlx::Error>) -> Result<T, Cause> {
+    result.map_err(|error| Arc::new(error) as Cause)
+}

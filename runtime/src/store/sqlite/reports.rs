@@ -1,0 +1,154 @@
+//! The tables of reports: write, claim, settle.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::Batch;
+use super::form::{REFUSED, blob, hex, json, misread, next_code, own_from_columns, own_to_columns, small};
+use crate::id::ReportId;
+use crate::store::operation::{Op, Outgoing, Reply};
+use crate::store::record::{self, Attempt, ClaimedReport, Next, ReportClaim, Settled};
+use crate::time::Timestamp;
+
+/// Writes what is posted, and the reports of those settlements that are among `current`.
+pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Result<(), sqlx::Error> {
+    let written = |(at, op): &(usize, &&Op)| match op {
+        Op::Post { .. } => true,
+        _ => current.contains(at),
+    };
+    let reports = batch.ops.iter().enumerate().filter(written).flat_map(|(_, op)| op.reports());
+    let rows: Vec<(i64, &Outgoing)> = (batch.start.last_report + 1..).zip(reports).collect();
+    let Some((last, _)) = rows.last() else { return Ok(()) };
+    batch.start.last_report = *last;
+    let (node, now) = (batch.start.node, batch.now.micros());
+    let insert = &batch.inserts.report;
+    let written = insert.run(batch.conn, &rows, |columns, (seq, Outgoing { report, born })| {
+        let refused = report.refused.is_some();
+        let born = *born && !refused;
+        let state = if refused { REFUSED } else { i64::from(born) };
+        columns.add(*seq).add(&report.id.as_bytes()[..]).add(report.subject.as_str()).add(state);
+        columns.add(report.created.micros()).add(i64::from(born)).add(i64::from(born)).add(born.then_some(node));
+        columns.add(report.created.micros()).add(refused.then_some(now)).add(report.refused.as_deref());
+    });
+    written.await?;
+    let insert = &batch.inserts.report_body;
+    let written = insert.run(batch.conn, &rows, |columns, (seq, Outgoing { report, .. })| {
+        let (headers, secret) = own_to_columns(&report.own);
+        columns.add(*seq).add(report.url.as_str()).add(headers).add(secret).add(&*report.body);
+    });
+    written.await.map(drop)
+}
+
+/// Records attempts, and what becomes of their reports.
+pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    let mut settles: HashMap<ReportId, (usize, &Attempt)> = HashMap::new();
+    let mut list = Vec::new();
+    for (at, op) in batch.ops.iter().enumerate() {
+        if let Op::SettleReport { claim, attempt, next } = op {
+            let (due, finished) = match next {
+                Next::RetryAt(due) => (Some(due.micros()), None),
+                _ => (None, Some(batch.now.micros())),
+            };
+            list.push((hex(claim.id.as_bytes()), claim.epoch, next_code(*next), due, finished));
+            settles.insert(claim.id, (at, attempt));
+            batch.reply(at, Reply::Settled(Settled::Stale));
+        }
+    }
+    if list.is_empty() {
+        return Ok(());
+    }
+    let sql = "UPDATE report SET state = j.state, due = coalesce(j.due, report.due), finished = j.finished, node = NULL \
+               FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch, value ->> 2 AS state, value ->> 3 AS due, \
+                     value ->> 4 AS finished FROM json_each(?1)) AS j \
+               WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING seq, id, attempt, epoch";
+    let mut attempts = Vec::new();
+    for row in sqlx::query(sql).bind(json(&list)?).fetch_all(&mut *batch.conn).await? {
+        let Some((at, attempt)) = settles.get(&report_id(row.try_get(1)?)?) else { continue };
+        let (seq, n, epoch): (i64, i64, i64) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
+        attempts.push((seq, n, epoch, *attempt));
+        batch.reply(*at, Reply::Settled(Settled::Current));
+    }
+    let insert = &batch.inserts.attempt;
+    let written = insert.run(batch.conn, &attempts, |columns, (seq, n, epoch, attempt)| {
+        let took = i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX);
+        columns.add(*seq).add(*n).add(*epoch).add(attempt.started.micros()).add(took);
+        columns.add(attempt.status.map(i64::from)).add(attempt.error.as_deref()).add(&*attempt.response);
+    });
+    written.await.map(drop)
+}
+
+/// Puts reports back that were not tried.
+pub(super) async fn release(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    let mut places: HashMap<ReportId, usize> = HashMap::new();
+    let mut list = Vec::new();
+    for (at, op) in batch.ops.iter().enumerate() {
+        if let Op::ReleaseReport { claim } = op {
+            list.push((hex(claim.id.as_bytes()), claim.epoch));
+            places.insert(claim.id, at);
+            batch.reply(at, Reply::Settled(Settled::Stale));
+        }
+    }
+    if list.is_empty() {
+        return Ok(());
+    }
+    let sql = "UPDATE report SET state = 0, node = NULL, due = ?2, attempt = attempt - 1 \
+               FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each(?1)) AS j \
+               WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING id";
+    let release = sqlx::query(sql).bind(json(&list)?).bind(batch.now.micros());
+    for row in release.fetch_all(&mut *batch.conn).await? {
+        if let Some(at) = places.get(&report_id(row.try_get(0)?)?) {
+            batch.reply(*at, Reply::Settled(Settled::Current));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    for (at, op) in batch.ops.iter().enumerate() {
+        let Op::ClaimReports { limit } = op else { continue };
+        let sql = "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN \
+                   (SELECT seq FROM report WHERE state = 0 AND due <= ?2 ORDER BY due, seq LIMIT ?3) \
+                   RETURNING due, seq, id, subject, epoch, attempt, created";
+        let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.micros()).bind(limit);
+        let rows = claim.fetch_all(&mut *batch.conn).await?;
+        let rows = claimed(batch.conn, rows).await?;
+        let sql = "SELECT due FROM report WHERE state = 0 ORDER BY due, seq LIMIT 1";
+        let next = sqlx::query_scalar::<_, i64>(sql).fetch_optional(&mut *batch.conn).await?;
+        batch.reply(at, Reply::Reports(record::Batch { rows, next_due: next.map(Timestamp::from_micros) }));
+    }
+    Ok(())
+}
+
+async fn claimed(conn: &mut SqliteConnection, mut rows: Vec<SqliteRow>) -> Result<Vec<ClaimedReport>, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    // SQLite returns them in no particular order.
+    rows.sort_by_key(|row| (row.try_get::<i64, _>(0).unwrap_or(0), row.try_get::<i64, _>(1).unwrap_or(0)));
+    let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
+    let sql = "SELECT seq, url, headers, secret, body FROM report_body WHERE seq IN (SELECT value FROM json_each(?1))";
+    let bodies = sqlx::query(sql).bind(json(&seqs)?).fetch_all(conn).await?;
+    let bodies = bodies.into_iter().map(|row| Ok((row.try_get::<i64, _>(0)?, row)));
+    let bodies = bodies.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
+    let one = |row: SqliteRow| {
+        let body = bodies.get(&row.try_get::<i64, _>(1)?).ok_or(sqlx::Error::RowNotFound)?;
+        Ok(ClaimedReport {
+            claim: ReportClaim { id: report_id(row.try_get(2)?)?, epoch: small(&row, 4)? },
+            subject: row.try_get(3)?,
+            url: body.try_get(1)?,
+            own: own_from_columns(body.try_get(2)?, body.try_get(3)?),
+            body: blob(body, 4)?,
+            created: Timestamp::from_micros(row.try_get(6)?),
+            attempt: small(&row, 5)?,
+            note: None,
+        })
+    };
+    rows.into_iter().map(one).collect()
+}
+
+pub(super) fn report_id(bytes: &[u8]) -> Result<ReportId, sqlx::Error> {
+    ReportId::from_bytes(bytes).ok_or_else(|| misread("an id of a report has not 16 bytes"))
+}

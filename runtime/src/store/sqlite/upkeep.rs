@@ -1,0 +1,142 @@
+//! What keeps the file in order: the claims of earlier owners, the end of retention, checkpoints, room given back.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::form::json;
+use super::{Batch, requests};
+use crate::store::operation::{Op, Reply};
+use crate::store::record::Recovered;
+
+/// Written since the last checkpoint before another one is made, roughly.
+const CHECKPOINT: u64 = 4 << 20;
+/// A log of this many bytes, which readers kept from being used from its start again, is cut off.
+const LONG_LOG: i64 = 64 << 20;
+/// Pages given back to the file system at a time.
+const GIVE_BACK: i64 = 256;
+
+/// The words of an attempt that nobody saw the end of.
+const UNKNOWN: &str = "outcome unknown: the process ended during the attempt";
+
+pub(super) async fn recover(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    for (at, op) in batch.ops.iter().enumerate() {
+        let Op::Recover { max_crashes } = op else { continue };
+        let (node, now) = (batch.start.node, batch.now.micros());
+        // One owner per file: whatever another start of a process claimed is orphaned.
+        let sql = "UPDATE request SET state = 0, node = NULL, due = ?2, crashes = crashes + 1 \
+                   WHERE state = 1 AND node <> ?1 AND crashes + 1 < ?3";
+        let requeue = sqlx::query(sql).bind(node).bind(now).bind(i64::from(*max_crashes));
+        let requests = requeue.execute(&mut *batch.conn).await?.rows_affected();
+        let sql = "UPDATE request SET epoch = epoch + 1, node = ?1, crashes = crashes + 1 \
+                   WHERE state = 1 AND node <> ?1 \
+                   RETURNING due, seq, id, route, epoch, failures, crashes, created";
+        let lost = sqlx::query(sql).bind(node).fetch_all(&mut *batch.conn).await?;
+        let lost = requests::claimed(batch.conn, lost).await?;
+
+        let sql = "INSERT INTO attempt (report, n, epoch, started, took, error, response) \
+                   SELECT seq, attempt, epoch, ?2, 0, ?3, x'' FROM report WHERE state = 1 AND node <> ?1";
+        sqlx::query(sql).bind(node).bind(now).bind(UNKNOWN).execute(&mut *batch.conn).await?;
+        let sql = "UPDATE report SET state = 0, node = NULL, due = ?2 WHERE state = 1 AND node <> ?1";
+        let reports = sqlx::query(sql).bind(node).bind(now).execute(&mut *batch.conn).await?.rows_affected();
+        let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+        let recovered = Recovered { requests: count(requests), reports: count(reports), lost };
+        batch.reply(at, Reply::Recovered(recovered));
+    }
+    Ok(())
+}
+
+pub(super) async fn purge(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    for (at, op) in batch.ops.iter().enumerate() {
+        let Op::Purge { before, limit } = op else { continue };
+        // `state >= 2` stands there as a literal, for the partial index.
+        let requests = "DELETE FROM request WHERE seq IN \
+                        (SELECT seq FROM request WHERE state >= 2 AND finished < ?1 ORDER BY finished LIMIT ?2) \
+                        RETURNING seq";
+        let reports = "DELETE FROM report WHERE seq IN \
+                       (SELECT seq FROM report WHERE state >= 2 AND finished < ?1 ORDER BY finished LIMIT ?2) \
+                       RETURNING seq";
+        let (before, mut purged) = (before.micros(), 0);
+        purged += delete(batch.conn, requests, &OF_REQUEST, before, *limit).await?;
+        purged += delete(batch.conn, reports, &OF_REPORT, before, *limit - purged.min(*limit)).await?;
+        batch.reply(at, Reply::Purged(purged));
+    }
+    Ok(())
+}
+
+const OF_REQUEST: [&str; 3] = [
+    "DELETE FROM request_body WHERE seq IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM registration WHERE seq IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM outcome WHERE seq IN (SELECT value FROM json_each(?1))",
+];
+const OF_REPORT: [&str; 2] = [
+    "DELETE FROM report_body WHERE seq IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM attempt WHERE report IN (SELECT value FROM json_each(?1))",
+];
+
+async fn delete(
+    conn: &mut SqliteConnection,
+    rows: &'static str,
+    parts: &'static [&'static str],
+    before: i64,
+    limit: usize,
+) -> Result<usize, sqlx::Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let deleted = sqlx::query(rows).bind(before).bind(limit).fetch_all(&mut *conn).await?;
+    if deleted.is_empty() {
+        return Ok(0);
+    }
+    let seqs = deleted.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
+    let seqs = json(&seqs)?;
+    for part in parts {
+        sqlx::query(*part).bind(&seqs).execute(&mut *conn).await?;
+    }
+    Ok(deleted.len())
+}
+
+/// What the file has been through since it was last tidied.
+#[derive(Default)]
+pub(super) struct Tidiness {
+    bytes: u64,
+    purged: bool,
+}
+
+impl Tidiness {
+    pub(super) fn wrote(&mut self, ops: &[&Op]) {
+        // A page of 4 KiB per row for its indexes is more than it takes, and near enough.
+        let bytes: usize = ops.iter().map(|op| op.bytes() + (op.rows() << 12)).sum();
+        self.bytes += bytes as u64;
+        self.purged |= ops.iter().any(|op| matches!(op, Op::Purge { .. }));
+    }
+
+    /// Copies the log into the file where there is enough of it, and gives back room after a purge.
+    pub(super) async fn tidy(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        if std::mem::take(&mut self.purged) {
+            give_back(conn).await?;
+        }
+        if self.bytes < CHECKPOINT {
+            return Ok(());
+        }
+        self.bytes = 0;
+        let row = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *conn).await?;
+        let pages: i64 = row.try_get(1)?;
+        let size: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut *conn).await?;
+        if pages * size > LONG_LOG {
+            // Waits for readers, but not for long: a batch may be coming.
+            sqlx::query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
+            let cut = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *conn).await;
+            sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
+            cut?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives pages back if more than a quarter of the file is empty; less is soon used again.
+async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let empty: i64 = sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
+    let all: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut *conn).await?;
+    if empty > all / 4 && empty > GIVE_BACK {
+        sqlx::query("PRAGMA incremental_vacuum(256)").execute(conn).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What every backend has to pass. Each case is one promise; it runs once per backend.
+//!
+//! Nothing here sleeps to let something happen: a case waits for an answer, a signal, or a gate that it opens itself.
+
+mod claim;
+mod delivery;
+#[cfg(feature = "sqlite")]
+mod durable;
+mod faults;
+mod group;
+mod settle;
+mod submit;
+mod upkeep;
+mod wakeups;
+mod world;
+
+macro_rules! suite {
+    ($($module:ident: $($case:ident),+;)+) => {
+        mod memory {
+            $($(
+                #[tokio::test]
+                async fn $case() {
+                    super::$module::$case(super::world::World::memory()).await;
+                }
+            )+)+
+        }
+        #[cfg(feature = "sqlite")]
+        mod sqlite {
+            $($(
+                #[tokio::test]
+                async fn $case() {
+                    super::$module::$case(super::world::World::sqlite()).await;
+                }
+            )+)+
+        }
+    };
+}
+
+suite! {
+    submit:
+        submit_then_get_is_queued,
+        submit_same_id_same_body_returns_same,
+        submit_same_id_other_body_conflicts,
+        same_id_conflicts_after_settled_until_retention,
+        ids_are_bytes_exact,
+        body_and_headers_are_byte_exact,
+        concurrent_same_id_one_winner,
+        many_rows_in_one_batch;
+    claim:
+        claim_respects_limit,
+        claim_order_due_then_seq,
+        claim_skips_future_due,
+        due_exactly_now_is_claimed,
+        no_row_claimed_twice,
+        claim_increments_epoch_and_attempt,
+        claim_empty_returns_next_due,
+        older_due_inserted_late_is_still_claimed,
+        claims_are_for_attached_routes_only,
+        born_claimed_is_not_claimable,
+        born_claimed_needs_room_and_route,
+        nothing_is_born_claimed_past_older_rows,
+        rows_return_when_the_receiver_is_gone,
+        claimed_rows_return_when_the_caller_is_gone;
+    settle:
+        settle_moves_outcome_and_reports_together,
+        settle_with_stale_epoch_writes_nothing,
+        settle_twice_is_refused_second,
+        settle_unknown_id_is_stale_not_error,
+        mixed_batch_settles_only_current,
+        reader_sees_outcome_iff_report_exists,
+        zero_and_many_reports_per_outcome,
+        outcomes_are_read_back_exactly,
+        retry_sets_due_and_frees_node,
+        put_back_counts_nothing,
+        a_registration_stays_with_its_request;
+    delivery:
+        report_bytes_and_id_equal_on_every_attempt,
+        attempts_numbered_without_gaps,
+        deliveries_tell_where_they_stand,
+        refused_report_is_never_claimed,
+        settle_report_twice_is_stale,
+        reports_of_a_settlement_are_handed_over,
+        deliveries_are_bounded_and_oldest_first;
+    upkeep:
+        retention_keeps_unfinished,
+        retention_respects_limit,
+        queue_counts_match_rows,
+        own_claims_are_not_recovered;
+    wakeups:
+        wake_after_commit_not_before,
+        a_signal_between_calls_is_kept,
+        a_watch_taken_before_sees_the_end,
+        watches_leave_nothing_behind,
+        tried_waits_for_each_first_attempt;
+    group:
+        batch_with_one_bad_op_fails_only_that_op,
+        resend_after_unknown_commit_is_idempotent,
+        unknown_commit_that_failed_is_applied_again,
+        a_passing_failure_is_invisible,
+        same_id_keeps_its_order_across_batches,
+        what_waits_becomes_one_batch,
+        cancelled_caller_does_not_undo_or_poison,
+        backpressure_never_blocks_settle,
+        a_full_queue_refuses_posts_and_delays_submits,
+        barrier_counts_what_was_posted_before_it,
+        close_commits_what_waits,
+        nobody_waits_for_a_writer_that_is_no_more,
+        close_is_final_and_twice_is_once;
+}

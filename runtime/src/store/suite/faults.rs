@@ -1,0 +1,161 @@
+//! A backend around another that fails, and waits, as the test says.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+
+use crate::store::backend::{Backend, Cause, Failure};
+use crate::store::operation::{Op, Reply};
+use crate::time::Timestamp;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing is written.
+    Transient,
+    /// Written, but the commit fails.
+    UnknownWritten,
+    /// Not written, and the commit fails.
+    UnknownLost,
+}
+
+type Bad = fn(&Op) -> bool;
+
+pub(super) struct Faults {
+    /// One for each coming batch.
+    script: Mutex<VecDeque<Fault>>,
+    /// While set, every batch fails.
+    down: AtomicBool,
+    panics: AtomicBool,
+    /// A batch with such an operation can never be applied.
+    bad: Mutex<Option<Bad>>,
+    /// While set, batches wait for a permit of `gate` each.
+    held: AtomicBool,
+    gate: Semaphore,
+    /// A permit for each batch that came to the gate.
+    came: Semaphore,
+    /// Operations of each batch that was applied.
+    sizes: Mutex<Vec<usize>>,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            script: Mutex::default(),
+            down: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
+            bad: Mutex::default(),
+            held: AtomicBool::new(false),
+            gate: Semaphore::new(0),
+            came: Semaphore::new(0),
+            sizes: Mutex::default(),
+        }
+    }
+}
+
+impl Faults {
+    pub(super) fn next(&self, fault: Fault) {
+        self.script.lock().unwrap().push_back(fault);
+    }
+
+    pub(super) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// The next batch brings the writer down.
+    pub(super) fn panic(&self) {
+        self.panics.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn refuse(&self, bad: Bad) {
+        *self.bad.lock().unwrap() = Some(bad);
+    }
+
+    /// From now on batches stop before they are applied.
+    pub(super) fn hold(&self) {
+        self.held.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns when a batch has stopped.
+    pub(super) async fn held(&self) {
+        self.came.acquire().await.unwrap().forget();
+    }
+
+    /// Lets the batch that stopped, and all later ones, go on.
+    pub(super) fn release(&self) {
+        self.held.store(false, Ordering::SeqCst);
+        self.gate.add_permits(1);
+    }
+
+    pub(super) fn sizes(&self) -> Vec<usize> {
+        self.sizes.lock().unwrap().clone()
+    }
+}
+
+pub(super) struct Faulty {
+    inner: Box<dyn Backend>,
+    faults: Arc<Faults>,
+    /// What `committed` is to say.
+    written: bool,
+}
+
+impl Faulty {
+    pub(super) fn new(inner: Box<dyn Backend>, faults: Arc<Faults>) -> Self {
+        Self { inner, faults, written: false }
+    }
+}
+
+fn cause() -> Cause {
+    Arc::new(std::io::Error::other("as the test says"))
+}
+
+impl Backend for Faulty {
+    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Timestamp) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+        async move {
+            if self.faults.held.load(Ordering::SeqCst) {
+                self.faults.came.add_permits(1);
+                self.faults.gate.acquire().await.unwrap().forget();
+            }
+            assert!(!self.faults.panics.load(Ordering::SeqCst), "as the test says");
+            if self.faults.down.load(Ordering::SeqCst) {
+                return Err(Failure::Transient(cause()));
+            }
+            let bad = *self.faults.bad.lock().unwrap();
+            if bad.is_some_and(|bad| ops.iter().any(|op| bad(op))) {
+                return Err(Failure::Permanent(cause()));
+            }
+            let fault = self.faults.script.lock().unwrap().pop_front();
+            match fault {
+                Some(Fault::Transient) => return Err(Failure::Transient(cause())),
+                Some(Fault::UnknownLost) => {
+                    self.written = false;
+                    return Err(Failure::Unknown { replies: Vec::new(), cause: cause() });
+                }
+                Some(Fault::UnknownWritten) | None => {}
+            }
+            let replies = self.inner.apply(ops, now).await?;
+            self.faults.sizes.lock().unwrap().push(ops.len());
+            if fault.is_some() {
+                self.written = true;
+                return Err(Failure::Unknown { replies, cause: cause() });
+            }
+            Ok(replies)
+        }
+        .boxed()
+    }
+
+    fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>> {
+        async { Ok(self.written) }.boxed()
+    }
+
+    fn tidy(&mut self) -> BoxFuture<'_, ()> {
+        self.inner.tidy()
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.inner.close()
+    }
+}

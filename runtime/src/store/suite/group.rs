@@ -1,0 +1,296 @@
+//! The group commit: batches, failures, back-pressure, the end.
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
+use super::faults::Fault;
+use super::world::{ROUTE, World, attach, current, id, running, submit};
+use crate::store::Error;
+use crate::store::operation::Op;
+use crate::store::record::{NewRequest, Settled, Submitted};
+
+pub(super) async fn batch_with_one_bad_op_fails_only_that_op(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    faults.refuse(|op| matches!(op, Op::Submit { request, .. } if request.id.as_str() == "13"));
+    faults.hold();
+    let ids: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    let submits = join_all(ids.iter().map(|id| store.submit(world.request(id))));
+    let (answers, ()) = tokio::join!(submits, async {
+        faults.held().await;
+        faults.release();
+    });
+    for (id, answer) in ids.iter().zip(answers) {
+        match id.as_str() {
+            "13" => assert!(matches!(answer, Err(Error::Backend(_)))),
+            _ => assert_eq!(answer.unwrap(), Submitted::New, "{id}"),
+        }
+    }
+    assert_eq!(store.counts().await.unwrap().queued.get(ROUTE), Some(&49));
+    attach(&store);
+    assert_eq!(store.claim_requests(100).await.unwrap().rows.len(), 49);
+}
+
+pub(super) async fn resend_after_unknown_commit_is_idempotent(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    attach(&store);
+    faults.next(Fault::UnknownWritten);
+    assert_eq!(store.submit(world.request("r")).await.unwrap(), Submitted::New);
+    assert_eq!(store.submit(world.request("r")).await.unwrap(), Submitted::Known);
+    faults.next(Fault::UnknownWritten);
+    let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
+    assert_eq!(claimed.claim.epoch, 1);
+    faults.next(Fault::UnknownWritten);
+    current(store.settle_request(claimed.claim.clone(), world.done(), vec![world.report("r")]).await);
+    let again = store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await;
+    assert_eq!(again.unwrap(), Settled::Stale);
+    assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
+    // A row that was born claimed by such a commit is handed over, too.
+    let mut held = store.attach_requests(vec![ROUTE.into()], std::sync::Arc::new(tokio::sync::Semaphore::new(1)));
+    faults.next(Fault::UnknownWritten);
+    submit(&store, world.request("born")).await;
+    assert_eq!(held.recv().await.unwrap().row.claim.id, id("born"));
+}
+
+pub(super) async fn unknown_commit_that_failed_is_applied_again(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    let claimed = running(&world, &store, "r").await;
+    faults.next(Fault::UnknownLost);
+    current(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await);
+    assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
+}
+
+pub(super) async fn a_passing_failure_is_invisible(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    for _ in 0..3 {
+        faults.next(Fault::Transient);
+    }
+    submit(&store, world.request("r")).await;
+    faults.next(Fault::Transient);
+    store.post(vec![world.report("r")]).unwrap();
+    store.barrier().await.unwrap();
+    assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
+}
+
+pub(super) async fn same_id_keeps_its_order_across_batches(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    let before = faults.sizes().len();
+    faults.hold();
+    let other = NewRequest { body: "[]".into(), ..world.request("r") };
+    let mut ops = vec![world.request("r"), other.clone(), world.request("r"), other];
+    ops.extend((0..10).map(|n| world.request(&n.to_string())));
+    let submits = join_all(ops.into_iter().map(|request| store.submit(request)));
+    let (answers, ()) = tokio::join!(submits, async {
+        faults.held().await;
+        faults.release();
+    });
+    let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+    let first = [Submitted::New, Submitted::Conflict, Submitted::Known, Submitted::Conflict];
+    assert_eq!(answers[..4], first);
+    assert!(answers[4..].iter().all(|answer| *answer == Submitted::New));
+    assert_eq!(faults.sizes()[before..].iter().sum::<usize>(), 14);
+}
+
+pub(super) async fn what_waits_becomes_one_batch(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    faults.hold();
+    store.post(vec![world.report("first")]).unwrap();
+    faults.held().await;
+    for _ in 0..200 {
+        store.post(vec![world.report("x")]).unwrap();
+    }
+    faults.release();
+    store.barrier().await.unwrap();
+    assert_eq!(faults.sizes(), [1, 201]);
+}
+
+pub(super) async fn cancelled_caller_does_not_undo_or_poison(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    faults.hold();
+    for n in 0..20 {
+        let id = n.to_string();
+        assert!(store.submit(world.request(&id)).now_or_never().is_none());
+    }
+    faults.held().await;
+    faults.release();
+    store.barrier().await.unwrap();
+    assert_eq!(store.counts().await.unwrap().queued.get(ROUTE), Some(&20));
+    submit(&store, world.request("after")).await;
+}
+
+pub(super) async fn backpressure_never_blocks_settle(mut world: World) {
+    world.options.queue = 4;
+    let (store, faults) = world.open_faulty().await;
+    let claimed = running(&world, &store, "r").await;
+    faults.hold();
+    store.post(vec![world.report("x")]).unwrap();
+    faults.held().await;
+    while store.post(vec![world.report("x")]).is_ok() {}
+    // The intake is full; the settlement is in its queue nevertheless, and in the very next batch.
+    let mut settled = Box::pin(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]));
+    assert!(settled.as_mut().now_or_never().is_none());
+    let batches = faults.sizes().len();
+    faults.release();
+    current(settled.await);
+    assert!(faults.sizes().len() <= batches + 2);
+}
+
+pub(super) async fn a_full_queue_refuses_posts_and_delays_submits(mut world: World) {
+    world.options.queue = 3;
+    world.options.queue_bytes = 100_000;
+    let (store, faults) = world.open_faulty().await;
+    faults.hold();
+    store.post(vec![world.report("x")]).unwrap();
+    faults.held().await;
+    store.post(vec![world.report("x"), world.report("x")]).unwrap();
+    assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Full)));
+    let mut waits = Box::pin(store.submit(world.request("r")));
+    let mut waits_too = Box::pin(store.post_durably(vec![world.report("x")]));
+    assert!(waits.as_mut().now_or_never().is_none());
+    assert!(waits_too.as_mut().now_or_never().is_none());
+    faults.release();
+    assert_eq!(waits.await.unwrap(), Submitted::New);
+    waits_too.await.unwrap();
+    // By bytes as well; what is larger than all of it goes alone.
+    let large = || NewRequest { body: vec![0; 200_000].into(), ..world.request("large") };
+    assert_eq!(store.submit(large()).await.unwrap(), Submitted::New);
+    faults.hold();
+    let mut large = Box::pin(store.submit(large()));
+    assert!(large.as_mut().now_or_never().is_none());
+    faults.held().await;
+    assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Full)));
+    faults.release();
+    assert_eq!(large.await.unwrap(), Submitted::Known);
+}
+
+pub(super) async fn barrier_counts_what_was_posted_before_it(world: World) {
+    let store = world.open().await;
+    assert_eq!(store.barrier().await.unwrap(), 0);
+    for n in 1..=3 {
+        store.post(vec![world.report("x"), world.report("x")]).unwrap();
+        assert_eq!(store.barrier().await.unwrap(), 2 * n);
+        assert_eq!(store.deliveries("x").await.unwrap().len() as u64, 2 * n);
+    }
+}
+
+pub(super) async fn close_commits_what_waits(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    faults.hold();
+    let mut submitted = Box::pin(store.submit(world.request("r")));
+    assert!(submitted.as_mut().now_or_never().is_none());
+    faults.held().await;
+    store.post(vec![world.report("x")]).unwrap();
+    let mut barrier = Box::pin(store.barrier());
+    assert!(barrier.as_mut().now_or_never().is_none());
+    let mut close = Box::pin(store.close());
+    assert!(close.as_mut().now_or_never().is_none());
+    faults.release();
+    close.await;
+    assert_eq!(submitted.await.unwrap(), Submitted::New);
+    assert_eq!(barrier.await.unwrap(), 1);
+}
+
+pub(super) async fn nobody_waits_for_a_writer_that_is_no_more(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    let held = store.attach_reports(std::sync::Arc::new(tokio::sync::Semaphore::new(1)));
+    faults.panic();
+    let (submitted, claimed) = tokio::join!(store.submit(world.request("r")), store.claim_reports(1));
+    assert!(matches!(submitted, Err(Error::Closed)));
+    assert!(matches!(claimed, Err(Error::Closed)));
+    assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Closed)));
+    assert!({ held }.recv().await.is_none());
+    store.close().await;
+}
+
+pub(super) async fn close_is_final_and_twice_is_once(world: World) {
+    let store = world.open().await;
+    let mut held = store.attach_reports(std::sync::Arc::new(tokio::sync::Semaphore::new(1)));
+    tokio::join!(store.close(), store.close());
+    store.close().await;
+    assert!(held.recv().await.is_none());
+    assert!(matches!(store.submit(world.request("r")).await, Err(Error::Closed)));
+    assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Closed)));
+    assert!(matches!(store.claim_requests(1).await, Err(Error::Closed)));
+    assert!(matches!(store.barrier().await, Err(Error::Closed)));
+    assert!(matches!(store.request(&id("r")).await, Err(Error::Closed)));
+}
+
+/// The clock of these is stopped, and jumps to the next timer: only a backend without a thread of its own can be used so.
+mod patience {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_of_a_failing_store_are_told_and_it_recovers() {
+        let world = World::memory();
+        let (store, faults) = world.open_faulty().await;
+        faults.set_down(true);
+        store.post(vec![world.report("kept")]).unwrap();
+        assert!(matches!(store.submit(world.request("r")).await, Err(Error::Backend(_))));
+        assert!(matches!(store.claim_reports(1).await, Err(Error::Backend(_))));
+        faults.set_down(false);
+        // The post had nobody waiting: it is kept until it can be written.
+        store.barrier().await.unwrap();
+        assert_eq!(store.deliveries("kept").await.unwrap().len(), 1);
+        assert!(store.request(&id("r")).await.unwrap().is_none());
+        submit(&store, world.request("r")).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_without_room_are_told_too() {
+        let mut world = World::memory();
+        world.options.queue = 2;
+        let (store, faults) = world.open_faulty().await;
+        faults.set_down(true);
+        store.post(vec![world.report("x"), world.report("x")]).unwrap();
+        let waits = store.submit(world.request("r"));
+        let settle = store.put_back_request(crate::store::record::Claim { id: id("x"), epoch: 1 });
+        let (waits, settle) = tokio::join!(waits, settle);
+        assert!(matches!(waits, Err(Error::Backend(_))));
+        assert!(matches!(settle, Err(Error::Backend(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn close_does_not_wait_for_better_times() {
+        let world = World::memory();
+        let (store, faults) = world.open_faulty().await;
+        faults.set_down(true);
+        store.post(vec![world.report("x")]).unwrap();
+        store.close().await;
+    }
+}
+
+/// What the memory backend alone promises.
+mod bounds {
+    use super::*;
+    use crate::store::Place;
+    use crate::store::record::Next;
+
+    #[tokio::test]
+    async fn memory_holds_so_many_undelivered_reports() {
+        let mut world = World::memory();
+        world.options.place = Place::Memory { reports: 2, bytes: 1 << 20 };
+        let store = world.open().await;
+        assert!(!store.is_durable());
+        store.post(vec![world.report("x"), world.report("x")]).unwrap();
+        assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Full)));
+        assert!(matches!(store.post_durably(vec![world.report("x")]).await, Err(Error::Full)));
+        // An outcome is not refused; its report is, and says so.
+        let claimed = running(&world, &store, "r").await;
+        current(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await);
+        assert!(store.deliveries("r").await.unwrap()[0].refused.is_some());
+        let row = store.claim_reports(1).await.unwrap().rows.remove(0);
+        current(store.settle_report(row.claim, world.attempt(200), Next::Delivered).await);
+        store.post(vec![world.report("x")]).unwrap();
+    }
+
+    #[tokio::test]
+    async fn memory_keeps_so_many_finished_rows() {
+        let world = World::memory();
+        let store = world.open().await;
+        let refused = || crate::store::NewReport { refused: Some("no".into()), ..world.report("x") };
+        let first = refused();
+        store.post_durably(vec![first.clone()]).await.unwrap();
+        assert_eq!(store.deliveries("x").await.unwrap()[0].id, first.id);
+        store.post_durably((0..10_000).map(|_| refused()).collect()).await.unwrap();
+        assert_ne!(store.deliveries("x").await.unwrap()[0].id, first.id);
+    }
+}

@@ -1,0 +1,164 @@
+//! A store with a clock that only the test moves, and short ways to make rows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::sync::Semaphore;
+
+use super::faults::{Faults, Faulty};
+use crate::id::{NodeId, ReportId, RequestId};
+use crate::report::{Json, Outcome};
+use crate::store::backend::Opened;
+use crate::store::record::{Attempt, Claim, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Settled, Submitted};
+use crate::store::{OpenError, Options, Place, Store};
+use crate::time::{Clock, Timestamp};
+use crate::webhook::Own;
+
+pub(super) const ROUTE: &str = "/a";
+/// Where the clock stands at first.
+pub(super) const START: i64 = 1_795_420_800_000_000;
+
+pub(super) struct World {
+    now: Arc<AtomicI64>,
+    pub(super) options: Options,
+    pub(super) dir: tempfile::TempDir,
+}
+
+impl World {
+    pub(super) fn memory() -> Self {
+        Self::of(|_| Place::Memory { reports: 100_000, bytes: 1 << 30 })
+    }
+
+    #[cfg(feature = "sqlite")]
+    pub(super) fn sqlite() -> Self {
+        // What these cases ask of a commit does not depend on the disk.
+        let durability = crate::store::Durability::Normal;
+        Self::of(|dir| Place::Sqlite { path: dir.join("store.db"), durability })
+    }
+
+    fn of(place: impl FnOnce(&std::path::Path) -> Place) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { place: place(dir.path()), queue: 50_000, queue_bytes: 1 << 28 };
+        Self { now: Arc::new(AtomicI64::new(START)), options, dir }
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        let now = self.now.clone();
+        Clock::from_fn(move || Timestamp::from_micros(now.load(Ordering::SeqCst)))
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock().now()
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        self.now.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(super) async fn open(&self) -> Store {
+        self.try_open().await.unwrap()
+    }
+
+    pub(super) async fn try_open(&self) -> Result<Store, OpenError> {
+        Store::open(self.options.clone(), NodeId::generate(), self.clock()).await
+    }
+
+    /// A store whose backend fails as the test says.
+    #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "memory has nothing to wait for"))]
+    pub(super) async fn open_faulty(&self) -> (Store, Arc<Faults>) {
+        let (opened, ledgers) = match &self.options.place {
+            Place::Memory { reports, bytes } => {
+                let (opened, ledgers) = crate::store::memory::open(*reports, *bytes);
+                (opened, Some(ledgers))
+            }
+            #[cfg(feature = "sqlite")]
+            Place::Sqlite { path, durability } => {
+                let node = NodeId::generate();
+                (crate::store::sqlite::open(path, *durability, node, &self.clock()).await.unwrap(), None)
+            }
+        };
+        let faults = Arc::new(Faults::default());
+        let backend = Box::new(Faulty::new(opened.backend, faults.clone()));
+        let store = Store::start(Opened { backend, ..opened }, &self.options, ledgers, self.clock());
+        (store, faults)
+    }
+
+    pub(super) fn request(&self, id: &str) -> NewRequest {
+        NewRequest {
+            id: RequestId::stored(id),
+            route: ROUTE.into(),
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"{}"),
+            created: self.now(),
+        }
+    }
+
+    pub(super) fn report(&self, subject: &str) -> NewReport {
+        NewReport {
+            id: ReportId::generate(),
+            subject: subject.into(),
+            url: "https://example.com/hooks".into(),
+            own: Own::default(),
+            body: Bytes::from_static(b"{\"id\":\"x\"}"),
+            created: self.now(),
+            refused: None,
+            note: None,
+        }
+    }
+
+    pub(super) fn done(&self) -> Outcome {
+        Outcome::completed(Some(Json::stored(&b"42"[..])), self.now())
+    }
+
+    pub(super) fn attempt(&self, status: u16) -> Attempt {
+        Attempt {
+            started: self.now(),
+            took: Duration::from_millis(8),
+            status: Some(status),
+            error: None,
+            response: Bytes::from_static(b"ok"),
+        }
+    }
+}
+
+/// Attaches routes with no room, so that everything has to be claimed.
+pub(super) fn attach(store: &Store) {
+    drop(store.attach_requests(vec![ROUTE.into()], Arc::new(Semaphore::new(0))));
+}
+
+pub(super) async fn submit(store: &Store, request: NewRequest) {
+    assert_eq!(store.submit(request).await.unwrap(), Submitted::New);
+}
+
+/// Submits a request and claims it.
+pub(super) async fn running(world: &World, store: &Store, id: &str) -> ClaimedRequest {
+    attach(store);
+    submit(store, world.request(id)).await;
+    let mut rows = store.claim_requests(1).await.unwrap().rows;
+    assert_eq!(rows.len(), 1);
+    rows.remove(0)
+}
+
+/// Posts a report and claims it.
+pub(super) async fn delivering(store: &Store, report: NewReport) -> ClaimedReport {
+    store.post_durably(vec![report]).await.unwrap();
+    let mut rows = store.claim_reports(1).await.unwrap().rows;
+    assert_eq!(rows.len(), 1);
+    rows.remove(0)
+}
+
+pub(super) fn id(text: &str) -> RequestId {
+    RequestId::stored(text)
+}
+
+/// The claim before this one.
+pub(super) fn stale<I: Clone>(claim: &Claim<I>) -> Claim<I> {
+    Claim { id: claim.id.clone(), epoch: claim.epoch - 1 }
+}
+
+pub(super) fn current(settled: Result<Settled, crate::store::Error>) {
+    assert_eq!(settled.unwrap(), Settled::Current);
+}

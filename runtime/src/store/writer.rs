@@ -1,0 +1,285 @@
+//! The group commit: one task takes all that waits, commits it in one transaction, answers, and begins again.
+//!
+//! Self-clocking: there is no timer. What arrives during a commit is the next batch. The task is never cancelled, so that no
+//! operation is left half-way because its caller went away.
+
+mod publish;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Error;
+use super::backend::{Backend, Cause, Failure};
+use super::handover::Handover;
+use super::inbox::{Entry, Inbox};
+use super::operation::{Key, Op, Reply};
+use super::tally::Tally;
+use super::wake::Wake;
+use crate::names::metric;
+use crate::time::Clock;
+
+/// Rows in one batch, at most, unless a single operation has more. Beyond a few hundred a commit costs no less per row.
+const MOST_ROWS: usize = 1_024;
+/// Bytes in one batch, at most, unless a single operation has more: about what one checkpoint copies.
+const MOST_BYTES: usize = 4 << 20;
+/// How long a caller is kept waiting while the backend fails.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause after the first failure; doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the writer shares with the store's handles.
+pub(crate) struct Shared {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) wake: Wake,
+    pub(crate) handover: Handover,
+    pub(crate) clock: Clock,
+    pub(crate) tally: Tally,
+}
+
+pub(crate) struct Writer {
+    backend: Box<dyn Backend>,
+    shared: Arc<Shared>,
+    /// Taken from the inbox, but for a later batch: an earlier operation on the same id comes first.
+    later: VecDeque<Entry>,
+}
+
+impl Writer {
+    pub(crate) fn new(backend: Box<dyn Backend>, shared: Arc<Shared>) -> Self {
+        Self { backend, shared, later: VecDeque::new() }
+    }
+
+    /// Until the inbox is closed and empty.
+    pub(crate) async fn run(mut self) {
+        // Also when the runtime is gone, or this task panicked: nobody may wait for a writer that is no more.
+        let _end = End(self.shared.clone());
+        loop {
+            let batch = self.gather();
+            if !batch.is_empty() {
+                self.commit(batch).await;
+                self.backend.tidy().await;
+            } else if self.shared.inbox.is_closed() {
+                // Closed before the queues were found empty a second time: nothing can have arrived in between.
+                let last = self.gather();
+                if last.is_empty() {
+                    break;
+                }
+                self.commit(last).await;
+            } else {
+                self.shared.inbox.arrived().await;
+            }
+        }
+        self.backend.close().await;
+    }
+
+    /// Takes all that waits, up to the bounds of a batch.
+    fn gather(&mut self) -> Vec<Entry> {
+        let mut batch = Gathered::default();
+        for entry in std::mem::take(&mut self.later) {
+            batch.add(entry, &mut self.later);
+        }
+        while !batch.is_full() && self.later.len() < MOST_ROWS {
+            let Some(entry) = self.shared.inbox.pop() else { break };
+            batch.add(entry, &mut self.later);
+        }
+        for entry in &mut batch.entries {
+            self.plan(entry);
+        }
+        batch.entries
+    }
+
+    /// Decides which rows are born claimed, and numbers the reports.
+    fn plan(&self, entry: &mut Entry) {
+        let Shared { wake, handover, clock, .. } = &*self.shared;
+        let now = clock.now();
+        if let Op::Submit { request, born } = &mut entry.op
+            && let Some(room) = handover.room_for_request(&request.route, request.created, now)
+        {
+            *born = true;
+            entry.rooms.push_back(room);
+        }
+        for outgoing in entry.op.reports_mut() {
+            if outgoing.report.refused.is_some() {
+                continue;
+            }
+            wake.tried.posted(outgoing.report.id);
+            if let Some(room) = handover.room_for_report(outgoing.report.created, now) {
+                outgoing.born = true;
+                entry.rooms.push_back(room);
+            }
+        }
+        match &entry.op {
+            Op::ReleaseRequest { due, .. } => handover.request_waits(due.unwrap_or(now)),
+            Op::SettleReport { next: super::record::Next::RetryAt(due), .. } => handover.report_waits(*due),
+            Op::ReleaseReport { .. } => handover.report_waits(now),
+            Op::Recover { .. } => {
+                handover.request_waits(now);
+                handover.report_waits(now);
+            }
+            Op::Barrier => entry.passed = wake.tried.count(),
+            _ => {}
+        }
+    }
+
+    /// Commits a batch; one that holds an operation which can never work is halved until that one is alone.
+    async fn commit(&mut self, batch: Vec<Entry>) {
+        let mut rest = vec![batch];
+        while let Some(mut entries) = rest.pop() {
+            match self.apply(&mut entries).await {
+                Ok(replies) => self.publish(entries, replies),
+                Err(cause) if entries.len() > 1 => {
+                    tracing::debug!(error = %cause, operations = entries.len(), "a batch is refused; halving it");
+                    rest.push(entries.split_off(entries.len() / 2));
+                    rest.push(entries);
+                }
+                Err(cause) => self.fail(entries, &Error::Backend(cause)),
+            }
+        }
+    }
+
+    /// Applies a batch, again and again while the failure may pass. The error is a permanent one.
+    /// What has had a caller waiting for too long is answered and taken out of `entries`.
+    async fn apply(&mut self, entries: &mut Vec<Entry>) -> Result<Vec<Reply>, Cause> {
+        let mut pause = FIRST_PAUSE;
+        let result = loop {
+            if entries.is_empty() {
+                break Ok(Vec::new());
+            }
+            let ops: Vec<&Op> = entries.iter().map(|entry| &entry.op).collect();
+            let begun = Instant::now();
+            let cause = match self.backend.apply(&ops, self.shared.clock.now()).await {
+                Ok(replies) => {
+                    #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand operations")]
+                    metrics::histogram!(metric::COMMIT_OPERATIONS).record(ops.len() as f64);
+                    metrics::histogram!(metric::COMMIT_SECONDS).record(begun.elapsed());
+                    break Ok(replies);
+                }
+                Err(Failure::Permanent(cause)) => break Err(cause),
+                Err(Failure::Transient(cause)) => cause,
+                Err(Failure::Unknown { replies, cause }) => {
+                    tracing::warn!(error = %cause, "the outcome of a commit is unknown; looking it up");
+                    if self.was_committed(entries, &cause).await {
+                        break Ok(replies);
+                    }
+                    cause
+                }
+            };
+            self.wait_out(entries, cause, &mut pause).await;
+        };
+        self.shared.inbox.set_trouble(None);
+        result
+    }
+
+    /// Looks up whether the batch was committed, until that is known.
+    async fn was_committed(&mut self, entries: &mut [Entry], cause: &Cause) -> bool {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.backend.committed().await {
+                Ok(committed) => return committed,
+                Err(error) => tracing::warn!(%error, "the store cannot be read; trying again"),
+            }
+            // The operations stay, for they may have been written; only their callers are let go.
+            for entry in entries.iter_mut().filter(|entry| entry.since.elapsed() >= PATIENCE) {
+                tell(entry, Err(Error::Backend(cause.clone())));
+            }
+            self.let_go(cause);
+            // A closed store does not wait for better times: the next owner sees what was written.
+            if self.shared.inbox.is_closed() && entries.iter().all(|entry| entry.since.elapsed() >= PATIENCE) {
+                return false;
+            }
+            rest(&mut pause).await;
+        }
+    }
+
+    /// Pauses after a failure that may pass. Takes out what has had a caller waiting for too long; what has none is tried
+    /// until it works, except that a closed store does not wait for better times.
+    async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, pause: &mut Duration) {
+        tracing::warn!(error = %cause, operations = entries.len(), "the store cannot write; trying again");
+        let closing = self.shared.inbox.is_closed();
+        let expired = |entry: &mut Entry| entry.since.elapsed() >= PATIENCE && (entry.answer.is_some() || closing);
+        let expired: Vec<Entry> = entries.extract_if(.., expired).collect();
+        if !expired.is_empty() {
+            self.shared.inbox.set_trouble(Some(Error::Backend(cause.clone())));
+        }
+        self.fail(expired, &Error::Backend(cause.clone()));
+        self.let_go(&cause);
+        if !entries.is_empty() {
+            rest(pause).await;
+        }
+    }
+
+    /// Answers those in the queues who have been waiting for too long, and those who wait for room in them.
+    fn let_go(&mut self, cause: &Cause) {
+        let error = Error::Backend(cause.clone());
+        let mut expired = self.shared.inbox.expire(PATIENCE);
+        for entry in std::mem::take(&mut self.later) {
+            if entry.answer.is_some() && entry.since.elapsed() >= PATIENCE {
+                expired.push(entry);
+            } else {
+                self.later.push_back(entry);
+            }
+        }
+        if !expired.is_empty() {
+            self.shared.inbox.set_trouble(Some(error.clone()));
+        }
+        self.fail(expired, &error);
+    }
+}
+
+/// The end of the writer, however it comes.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.inbox.abandon();
+        self.0.handover.detach();
+    }
+}
+
+async fn rest(pause: &mut Duration) {
+    tokio::time::sleep(*pause).await;
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
+}
+
+/// Answers the caller, if one waits. What it does not take comes back.
+fn tell(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
+    match entry.answer.take() {
+        Some(caller) => caller.send(answer).err().and_then(Result::ok),
+        None => answer.ok(),
+    }
+}
+
+/// A batch in the making.
+#[derive(Default)]
+struct Gathered {
+    entries: Vec<Entry>,
+    keys: HashSet<Key>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Adds the operation, or leaves it for later.
+    ///
+    /// Invariant: operations on one id keep their order, and a batch has at most one of them.
+    fn add(&mut self, entry: Entry, later: &mut VecDeque<Entry>) {
+        let keys: Vec<Key> = entry.op.keys().collect();
+        if self.is_full() || keys.iter().any(|key| self.keys.contains(key)) {
+            // Its other ids must wait behind it, too.
+            self.keys.extend(keys);
+            later.push_back(entry);
+            return;
+        }
+        self.keys.extend(keys);
+        self.rows += entry.op.rows();
+        self.bytes += entry.op.bytes();
+        self.entries.push(entry);
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= MOST_ROWS || self.bytes >= MOST_BYTES
+    }
+}

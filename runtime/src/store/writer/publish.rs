@@ -1,0 +1,159 @@
+//! After the commit: answers, rows handed over in memory, wake-ups. Nothing of this happens before it.
+
+use super::{Entry, Shared, Writer, tell};
+use crate::line::Causes;
+use crate::names::metric;
+use crate::store::operation::{Op, Outgoing, Reply};
+use crate::store::record::{Claim, ClaimedReport, ClaimedRequest, NewRequest, Next, Settled, Submitted};
+use crate::store::{Error, Held};
+use tokio::sync::OwnedSemaphorePermit;
+
+impl Writer {
+    /// Tells everybody what was committed.
+    pub(super) fn publish(&self, entries: Vec<Entry>, replies: Vec<Reply>) {
+        let mut committed = Vec::with_capacity(entries.len());
+        for (mut entry, reply) in entries.into_iter().zip(replies) {
+            let settled = Outcome::of(&reply);
+            self.learn(&reply);
+            let reply = if matches!(entry.op, Op::Barrier) { Reply::Passed(entry.passed) } else { reply };
+            if let Some(untaken) = tell(&mut entry, Ok(reply)) {
+                self.shared.inbox.give_back(untaken);
+            }
+            committed.push((entry, settled));
+        }
+        // All callers first: handing over may take longer.
+        for (entry, settled) in committed {
+            self.shared.pass_on(entry, settled);
+        }
+    }
+
+    /// What a claim tells about the rows that are left.
+    fn learn(&self, reply: &Reply) {
+        match reply {
+            Reply::Requests(batch) => self.shared.handover.next_request(batch.next_due),
+            Reply::Reports(batch) => self.shared.handover.next_report(batch.next_due),
+            _ => {}
+        }
+    }
+
+    /// Ends operations that were not written.
+    pub(super) fn fail(&self, entries: Vec<Entry>, error: &Error) {
+        for mut entry in entries {
+            for outgoing in entry.op.reports() {
+                self.shared.wake.tried.done(outgoing.report.id);
+            }
+            if entry.answer.is_none() && matches!(entry.op, Op::Post { .. }) {
+                let lost = entry.op.reports().len();
+                tracing::error!(error = %Causes(error), reports = lost, "reports are lost: the store cannot write them");
+                metrics::counter!(metric::REPORTS_LOST, "reason" => "store").increment(lost as u64);
+                self.shared.tally.unwritten(lost as u64);
+            }
+            tell(&mut entry, Err(error.clone()));
+        }
+    }
+}
+
+/// Whether the operation wrote what it was to write.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Written,
+    Stale,
+    /// A submission of an id that was there already.
+    Known,
+}
+
+impl Outcome {
+    fn of(reply: &Reply) -> Self {
+        match reply {
+            Reply::Settled(Settled::Stale) => Self::Stale,
+            Reply::Submitted(Submitted::Known | Submitted::Conflict) => Self::Known,
+            _ => Self::Written,
+        }
+    }
+}
+
+impl Shared {
+    fn pass_on(&self, entry: Entry, outcome: Outcome) {
+        let Entry { op, mut rooms, .. } = entry;
+        let kind = match &op {
+            Op::SettleReport { .. } | Op::ReleaseReport { .. } => "report",
+            _ => "request",
+        };
+        if outcome == Outcome::Stale {
+            metrics::counter!(metric::STALE_SETTLES, "kind" => kind).increment(1);
+            for outgoing in op.reports() {
+                self.wake.tried.done(outgoing.report.id);
+            }
+            return;
+        }
+        match op {
+            Op::Submit { .. } if outcome == Outcome::Known => {}
+            Op::Submit { request, .. } => match rooms.pop_front() {
+                Some(room) => self.hand_request(request, room),
+                None => self.wake.requests.notify_one(),
+            },
+            Op::Post { reports } => self.pass_on_reports(reports, &mut rooms),
+            Op::SettleRequest { claim, reports, .. } => {
+                self.wake.watches.ended(&claim.id);
+                self.pass_on_reports(reports, &mut rooms);
+            }
+            Op::ReleaseRequest { .. } => self.wake.requests.notify_one(),
+            Op::SettleReport { claim, next, .. } => {
+                self.tally.settled(next);
+                self.wake.tried.done(claim.id);
+                if matches!(next, Next::RetryAt(_)) {
+                    self.wake.reports.notify_one();
+                }
+            }
+            Op::ReleaseReport { .. } => self.wake.reports.notify_one(),
+            Op::Recover { .. } => {
+                self.wake.requests.notify_one();
+                self.wake.reports.notify_one();
+            }
+            _ => {}
+        }
+    }
+
+    fn pass_on_reports(&self, reports: Vec<Outgoing>, rooms: &mut std::collections::VecDeque<OwnedSemaphorePermit>) {
+        metrics::counter!(metric::REPORTS_POSTED).increment(reports.len() as u64);
+        for Outgoing { report, born } in reports {
+            if report.refused.is_some() {
+                continue;
+            }
+            match born.then(|| rooms.pop_front()).flatten() {
+                Some(room) => {
+                    let row = ClaimedReport {
+                        claim: Claim { id: report.id, epoch: 1 },
+                        subject: report.subject,
+                        url: report.url,
+                        own: report.own,
+                        body: report.body,
+                        created: report.created,
+                        attempt: 1,
+                        note: report.note,
+                    };
+                    if let Some(claim) = self.handover.give_report(Held { row, room }) {
+                        self.inbox.release_report(claim);
+                    }
+                }
+                None => self.wake.reports.notify_one(),
+            }
+        }
+    }
+
+    fn hand_request(&self, request: NewRequest, room: OwnedSemaphorePermit) {
+        let row = ClaimedRequest {
+            claim: Claim { id: request.id, epoch: 1 },
+            route: request.route,
+            headers: request.headers,
+            body: request.body,
+            created: request.created,
+            failures: 0,
+            crashes: 0,
+            registration: None,
+        };
+        if let Some(claim) = self.handover.give_request(Held { row, room }) {
+            self.inbox.release_request(claim);
+        }
+    }
+}
