@@ -119,6 +119,8 @@ extern crate self as postback;
 
 // In the order of the layers, the highest first: a module uses those below it. `ARCHITECTURE.md` has the picture.
 
+mod delivery;
+
 mod store;
 
 mod policy;

@@ -1,0 +1,137 @@
+//! One try: the request, the answer, and what they came to.
+//!
+//! Invariant: everything is bounded. One timeout covers it from the first look-up to the last byte of the answer, and of
+//! the answer only so many bytes are read and fewer kept.
+
+mod words;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use http::header::{CONTENT_TYPE, HeaderMap, USER_AGENT};
+use tokio::time::Instant;
+
+use self::words::Failure;
+use super::client::{Clients, Error};
+use super::{Options, log};
+use crate::id::ReportId;
+use crate::names;
+use crate::policy::destination::Standing;
+use crate::policy::guard::{Guard, Refusal};
+use crate::policy::verdict::{End, complaint};
+use crate::signature;
+use crate::store::Attempt;
+use crate::time::{Clock, Timestamp};
+use crate::webhook::Webhook;
+
+/// An answer that ends within this leaves its connection to the next try; of a longer one the rest is never read.
+const MAX_READ: usize = 64 * 1_024;
+const MAX_KEPT: usize = 4 * 1_024;
+
+/// Makes single tries.
+#[derive(Debug)]
+pub(super) struct Sender {
+    clients: Clients,
+    guard: Guard,
+    clock: Clock,
+    timeout: Duration,
+}
+
+/// What a try came to.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub(super) attempt: Attempt,
+    pub(super) end: End,
+}
+
+/// As much of the answer as has come.
+#[derive(Default)]
+struct Answer {
+    status: Option<u16>,
+    kept: BytesMut,
+}
+
+impl Sender {
+    pub(super) fn new(options: &Options, clock: Clock) -> Result<Self, Error> {
+        let guard = Guard::new(options.allow_networks.clone());
+        let clients = Clients::new(options, &guard)?;
+        Ok(Self { clients, guard, clock, timeout: options.timeout })
+    }
+
+    /// Sends these bytes there, once.
+    pub(super) async fn send(&self, id: ReportId, webhook: &Webhook, standing: &Standing<'_>, body: Bytes) -> Tried {
+        let (started, begun) = (self.clock.now(), Instant::now());
+        if let Err(refusal) = self.guard.check_url(webhook.url(), standing.trust) {
+            return Tried::refused(started, &refusal);
+        }
+        let headers = headers(id, webhook, standing, started.unix_seconds(), &body);
+        // Built from the parsed URL: what is judged and what is called cannot differ.
+        let request = self.clients.of(standing.trust).post(webhook.url().clone()).headers(headers).body(body);
+        let mut answer = Answer::default();
+        let exchanged = tokio::time::timeout(self.timeout, exchange(request, &mut answer)).await;
+
+        // Once there is a status it decides: the receiver has taken the report or not, however its body ends.
+        let (end, error) = match (answer.status, exchanged) {
+            (Some(status), _) => (End::Answered(status), complaint(status)),
+            (None, Ok(Err(error))) => match Failure::of(&error) {
+                Failure::Refused(refusal) => (End::Refused, Some(refusal.to_string())),
+                Failure::Other(words) => (End::Failed, Some(words)),
+            },
+            (None, Ok(Ok(())) | Err(_)) => {
+                (End::Failed, Some(format!("timed out after {}", log::spoken(self.timeout))))
+            }
+        };
+        let attempt =
+            Attempt { started, took: begun.elapsed(), status: answer.status, error, response: answer.kept.freeze() };
+        Tried { attempt, end }
+    }
+}
+
+impl Tried {
+    /// Nothing was sent, for this reason.
+    pub(super) fn refused(started: Timestamp, reason: &(dyn std::error::Error + 'static)) -> Self {
+        let error = Some(log::with_sources(reason));
+        let attempt = Attempt { started, took: Duration::ZERO, status: None, error, response: Bytes::new() };
+        Self { attempt, end: End::Refused }
+    }
+}
+
+/// The delivery's own headers come last, so that nothing stored can replace them.
+fn headers(id: ReportId, webhook: &Webhook, standing: &Standing<'_>, timestamp: i64, body: &[u8]) -> HeaderMap {
+    let mut headers = webhook.own().headers.clone();
+    let id = id.to_string();
+    let signed = signature::sign(&standing.secrets, &id, timestamp, body);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
+    for (name, value) in [
+        (names::header::WEBHOOK_ID, Some(id)),
+        (names::header::WEBHOOK_TIMESTAMP, Some(timestamp.to_string())),
+        (names::header::WEBHOOK_SIGNATURE, signed),
+    ] {
+        // Invariant: a UUID, a number and base64 are valid header values.
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+async fn exchange(request: reqwest::RequestBuilder, answer: &mut Answer) -> Result<(), reqwest::Error> {
+    let mut response = request.send().await?;
+    answer.status = Some(response.status().as_u16());
+    let mut read = 0;
+    // Never decompressed: what a receiver sends cannot grow here.
+    while let Some(chunk) = response.chunk().await? {
+        let room = MAX_KEPT - answer.kept.len();
+        answer.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        read += chunk.len();
+        if read > MAX_READ {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,293 @@
+//! Single tries against real sockets.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::{IpAddr, TcpListener};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::delivery::Lookup;
+use crate::delivery::receiver::{CA_FILE, OK, Receiver};
+use crate::policy::guard::Trust;
+use crate::secret::Secret;
+
+const NOW: Timestamp = Timestamp::from_micros(1_795_420_800_123_456);
+const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
+
+/// Answers each look-up with the next address, and for ever with the last one.
+#[derive(Debug)]
+struct Names(Mutex<VecDeque<IpAddr>>);
+
+impl Names {
+    fn of(addresses: &[&str]) -> Arc<dyn Lookup> {
+        Arc::new(Self(Mutex::new(addresses.iter().map(|ip| ip.parse().unwrap()).collect())))
+    }
+}
+
+impl Lookup for Names {
+    fn lookup(&self, _: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
+        let mut left = self.0.lock().unwrap();
+        let answer = if left.len() > 1 { left.pop_front() } else { left.front().copied() };
+        let answer = answer.map(|ip| vec![ip]).ok_or_else(|| io::Error::other("Name or service not known"));
+        Box::pin(async move { answer })
+    }
+}
+
+fn options() -> Options {
+    Options { timeout: Duration::from_secs(5), resolver: Names::of(&[]), ..Options::default() }
+}
+
+fn secret() -> Secret {
+    "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap()
+}
+
+async fn send(options: &Options, url: &str, trust: Trust) -> Tried {
+    let sender = Sender::new(options, Clock::from_fn(|| NOW)).unwrap();
+    send_with(&sender, url, trust).await
+}
+
+async fn send_with(sender: &Sender, url: &str, trust: Trust) -> Tried {
+    let standing = Standing { trust, secrets: Cow::Owned(vec![secret()]) };
+    sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &standing, Bytes::from_static(BODY)).await
+}
+
+async fn trusted(url: &str) -> Tried {
+    send(&options(), url, Trust::Trusted).await
+}
+
+fn error(tried: &Tried) -> &str {
+    tried.attempt.error.as_deref().unwrap()
+}
+
+#[tokio::test]
+async fn a_try_has_exactly_these_headers_and_bytes() {
+    let receiver = Receiver::answering(OK);
+    let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
+    let id = ReportId::generate();
+    let webhook = Webhook::new(format!("{}?a=1", receiver.url())).unwrap().header("authorization", "Bearer x").unwrap();
+    let standing = Standing { trust: Trust::Trusted, secrets: Cow::Owned(vec![secret()]) };
+    let tried = sender.send(id, &webhook, &standing, Bytes::from_static(BODY)).await;
+    assert_eq!((tried.end, tried.attempt.status, tried.attempt.error), (End::Answered(204), Some(204), None));
+    assert_eq!(tried.attempt.started, NOW);
+
+    let [request] = &receiver.requests()[..] else { panic!("one request") };
+    assert_eq!(request.line, "POST /in?a=1 HTTP/1.1");
+    assert_eq!(request.body, BODY);
+    let signed = signature::sign(&[secret()], &id.to_string(), NOW.unix_seconds(), BODY).unwrap();
+    let expected = [
+        ("accept", "*/*"),
+        ("authorization", "Bearer x"),
+        ("content-length", &BODY.len().to_string()),
+        ("content-type", "application/json"),
+        ("host", &format!("127.0.0.1:{}", receiver.port())),
+        ("user-agent", concat!("postback/", env!("CARGO_PKG_VERSION"))),
+        ("webhook-id", &id.to_string()),
+        ("webhook-signature", &signed),
+        ("webhook-timestamp", "1795420800"),
+    ];
+    let got: Vec<_> = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(got, expected);
+}
+
+#[tokio::test]
+async fn without_a_secret_there_is_no_signature_and_stored_headers_replace_nothing() {
+    let receiver = Receiver::answering(OK);
+    let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
+    let mut own = crate::webhook::Own::default();
+    for name in ["webhook-id", "webhook-timestamp", "content-type", "user-agent"] {
+        own.headers.insert(name, HeaderValue::from_static("forged"));
+    }
+    let webhook = Webhook::new(receiver.url()).unwrap().with_own(own);
+    let standing = Standing { trust: Trust::Trusted, secrets: Cow::Borrowed(&[]) };
+    let _ = sender.send(ReportId::generate(), &webhook, &standing, Bytes::from_static(BODY)).await;
+    let request = &receiver.requests()[0];
+    assert_eq!(request.header("webhook-signature"), None);
+    assert!(request.headers.iter().all(|(_, value)| value != "forged"), "{request:?}");
+}
+
+#[tokio::test]
+async fn a_failure_keeps_status_and_the_beginning_of_the_body() {
+    let receiver = Receiver::answering("HTTP/1.1 500 Oops\r\ncontent-length: 5\r\n\r\nsorry");
+    let tried = trusted(&receiver.url()).await;
+    assert_eq!((tried.end, error(&tried)), (End::Answered(500), "answered 500"));
+    assert_eq!(tried.attempt.response, "sorry");
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    for status in [301, 302, 303, 307, 308] {
+        let receiver =
+            Receiver::answering(format!("HTTP/1.1 {status} X\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"));
+        let tried = trusted(&receiver.url()).await;
+        assert_eq!(tried.end, End::Answered(status));
+        assert!(error(&tried).contains("redirects are not followed"));
+        assert_eq!(receiver.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_listen_is_said_in_words() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tried = trusted(&format!("http://127.0.0.1:{port}/?token=s3cret")).await;
+    assert_eq!((tried.end, error(&tried)), (End::Failed, "connection refused"));
+    assert_eq!(tried.attempt.status, None);
+}
+
+#[tokio::test]
+async fn what_does_not_resolve_is_said_in_words_without_the_query() {
+    let tried = trusted("http://hooks.test/in?token=s3cret").await;
+    assert_eq!((tried.end, error(&tried)), (End::Failed, "cannot resolve hooks.test: Name or service not known"));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_is_said_in_words_without_control_characters() {
+    for answer in ["", "hello\u{1b}[31m\r\n\r\n", "HTTP/1.1 abc\r\n\r\n"] {
+        let receiver = Receiver::new(move |_, out| {
+            out.write_all(answer.as_bytes())?;
+            Err(io::Error::other("closed"))
+        });
+        let tried = trusted(&format!("{}?token=s3cret", receiver.url())).await;
+        assert_eq!(tried.end, End::Failed, "{answer:?}");
+        let error = error(&tried);
+        assert!(!error.contains("s3cret") && !error.contains('\u{1b}') && error.len() > 5, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_body_is_cut_off() {
+    let receiver = Receiver::new(|_, out| {
+        out.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        loop {
+            out.write_all(&[b'x'; 8_192])?;
+        }
+    });
+    let tried = trusted(&receiver.url()).await;
+    assert_eq!((tried.end, tried.attempt.response.len()), (End::Answered(200), MAX_KEPT));
+    assert!(tried.attempt.took < Duration::from_secs(4), "{:?}", tried.attempt.took);
+}
+
+#[tokio::test]
+async fn a_body_that_drips_costs_the_timeout_and_the_status_decides() {
+    let receiver = Receiver::new(|_, out| {
+        out.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")?;
+        drip(out)
+    });
+    let options = Options { timeout: Duration::from_millis(300), ..options() };
+    let tried = send(&options, &receiver.url(), Trust::Trusted).await;
+    assert_eq!(tried.end, End::Answered(200));
+    assert!(tried.attempt.took >= options.timeout && tried.attempt.took < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn who_never_answers_or_drips_headers_costs_the_timeout() {
+    let silent = Receiver::new(|_, _| Ok(()));
+    let dripping = Receiver::new(|_, out| {
+        out.write_all(b"HTTP/1.1 200 OK\r\nx-slow: ")?;
+        drip(out)
+    });
+    let options = Options { timeout: Duration::from_millis(300), ..options() };
+    for receiver in [silent, dripping] {
+        let tried = send(&options, &receiver.url(), Trust::Trusted).await;
+        assert_eq!((tried.end, error(&tried)), (End::Failed, "timed out after 300 ms"));
+    }
+}
+
+fn drip(out: &mut dyn Write) -> io::Result<()> {
+    loop {
+        out.write_all(b"x")?;
+        out.flush()?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test]
+async fn a_bounded_answer_leaves_its_connection_to_the_next_try_and_a_longer_one_does_not() {
+    for (length, connections) in [(0, 1), (60_000, 1), (500_000, 2)] {
+        let body = "x".repeat(length);
+        let receiver = Receiver::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"));
+        let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
+        for _ in 0..2 {
+            assert_eq!(send_with(&sender, &receiver.url(), Trust::Trusted).await.end, End::Answered(200));
+            // The client takes its connection back in a task of its own.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(receiver.requests()[1].connection + 1, connections, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_decompressed() {
+    let receiver = Receiver::answering("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 6\r\n\r\nnot gz");
+    let tried = trusted(&receiver.url()).await;
+    assert_eq!(tried.attempt.response, "not gz");
+    assert_eq!(receiver.requests()[0].header("accept-encoding"), None);
+}
+
+#[tokio::test]
+async fn a_payloads_webhook_does_not_reach_loopback_by_number_or_by_name() {
+    let receiver = Receiver::answering(OK);
+    let options = Options { resolver: Names::of(&["127.0.0.1"]), ..options() };
+    for host in ["127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "localhost", "hooks.test"] {
+        let tried = send(&options, &format!("http://{host}:{}/in", receiver.port()), Trust::Strict).await;
+        assert_eq!(tried.end, End::Refused, "{host}");
+        assert!(error(&tried).contains("delivery.allow_networks"), "{}", error(&tried));
+    }
+    assert!(receiver.requests().is_empty());
+}
+
+#[tokio::test]
+async fn the_operators_webhook_reaches_loopback_and_not_metadata() {
+    let receiver = Receiver::answering(OK);
+    let options = Options { resolver: Names::of(&["127.0.0.1", "169.254.169.254"]), ..options() };
+    let sender = Sender::new(&options, Clock::from_fn(|| NOW)).unwrap();
+    let by_name = |host: &str| format!("http://{host}:{}/in", receiver.port());
+    assert_eq!(send_with(&sender, &by_name("a.test"), Trust::Trusted).await.end, End::Answered(204));
+    assert_eq!(send_with(&sender, &by_name("b.test"), Trust::Trusted).await.end, End::Refused);
+    let literal = send_with(&sender, "http://169.254.169.254/latest/meta-data", Trust::Trusted).await;
+    assert_eq!(literal.end, End::Refused);
+    assert!(!error(&literal).contains("allow_networks"), "no setting opens it");
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+/// Other systems have no 127.0.0.2.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_name_that_moves_to_a_forbidden_address_is_refused_at_its_next_connection() {
+    let receiver = Receiver::on("127.0.0.2", "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+    let options = Options {
+        allow_networks: vec!["127.0.0.2/32".parse().unwrap()],
+        resolver: Names::of(&["127.0.0.2", "127.0.0.1"]),
+        ..options()
+    };
+    let sender = Sender::new(&options, Clock::from_fn(|| NOW)).unwrap();
+    let url = format!("http://hooks.test:{}/in", receiver.port());
+    assert_eq!(send_with(&sender, &url, Trust::Strict).await.end, End::Answered(204));
+    let second = send_with(&sender, &url, Trust::Strict).await;
+    assert_eq!(second.end, End::Refused);
+    assert!(error(&second).contains("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn tls_is_verified_against_the_roots_and_those_of_the_ca_file() {
+    let receiver = Receiver::tls();
+    let url = |host: &str| format!("https://{host}:{}/in", receiver.port());
+    let with = |ca_file| Options { ca_file, resolver: Names::of(&["127.0.0.1"]), ..options() };
+
+    let unknown = send(&with(None), &url("hooks.test"), Trust::Trusted).await;
+    assert_eq!(unknown.end, End::Failed);
+    assert!(error(&unknown).starts_with("TLS: "), "{}", error(&unknown));
+
+    let known = with(Some(PathBuf::from(CA_FILE)));
+    assert_eq!(send(&known, &url("hooks.test"), Trust::Trusted).await.end, End::Answered(204));
+    assert_eq!(send(&known, &url("127.0.0.1"), Trust::Trusted).await.end, End::Answered(204));
+    let misnamed = send(&known, &url("other.test"), Trust::Trusted).await;
+    assert!(error(&misnamed).starts_with("TLS: "), "{}", error(&misnamed));
+    assert_eq!(receiver.requests().len(), 2);
+
+    let plain = Receiver::answering(OK);
+    let no_tls = send(&known, &format!("https://hooks.test:{}/in", plain.port()), Trust::Trusted).await;
+    assert!(error(&no_tls).starts_with("TLS: "), "{}", error(&no_tls));
+}

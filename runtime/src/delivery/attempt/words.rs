@@ -1,0 +1,72 @@
+//! What went wrong with a try, in words for the operator. They hold no URL, no secret and nothing unescaped.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::iter::successors;
+
+use super::{Refusal, log};
+use crate::delivery::dial;
+
+pub(super) enum Failure {
+    /// The guard refused an address.
+    Refused(Refusal),
+    Other(String),
+}
+
+impl Failure {
+    pub(super) fn of(error: &reqwest::Error) -> Self {
+        let known = successors(error.source(), |&error| error.source()).find_map(known);
+        known.unwrap_or_else(|| {
+            Self::Other(match () {
+                () if error.is_timeout() && error.is_connect() => "timed out while connecting".into(),
+                () if error.is_timeout() => "timed out".into(),
+                () => innermost(error),
+            })
+        })
+    }
+}
+
+/// One link of the chain, if it is the one that tells.
+fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
+    if let Some(error) = error.downcast_ref::<dial::Error>() {
+        return Some(match error {
+            dial::Error::Refused(refusal) => Failure::Refused(*refusal),
+            other => Failure::Other(log::with_sources(other)),
+        });
+    }
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return Some(Failure::Other(tls(error)));
+    }
+    // An I/O error shows what is inside of it by `get_ref` alone: its `source` is that of its content.
+    let error = error.downcast_ref::<io::Error>()?;
+    let inner = error.get_ref().and_then(|inner| known(inner));
+    inner.or_else(|| io_words(error).map(|words| Failure::Other(words.into())))
+}
+
+/// The peer's certificate may have a say in this text.
+fn tls(error: &rustls::Error) -> String {
+    format!("TLS: {}", log::escaped(&error.to_string()))
+}
+
+fn io_words(error: &io::Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        ErrorKind::UnexpectedEof if error.to_string().starts_with("tls handshake") => {
+            "TLS: connection closed during the handshake"
+        }
+        ErrorKind::ConnectionRefused => "connection refused",
+        ErrorKind::ConnectionReset => "connection reset",
+        ErrorKind::ConnectionAborted => "connection aborted",
+        ErrorKind::BrokenPipe => "connection closed while sending",
+        ErrorKind::UnexpectedEof => "connection closed too early",
+        ErrorKind::HostUnreachable => "host unreachable",
+        ErrorKind::NetworkUnreachable => "network unreachable",
+        ErrorKind::AddrNotAvailable => "no local port or address is left to connect from",
+        _ => return None,
+    })
+}
+
+/// The end of the chain: what lies above it says where it happened, the URL among it.
+fn innermost(error: &reqwest::Error) -> String {
+    let last = successors(error.source(), |&error| error.source()).last();
+    last.map_or_else(|| "the request could not be sent".into(), |error| log::escaped(&error.to_string()).into_owned())
+}

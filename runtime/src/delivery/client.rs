@@ -1,0 +1,197 @@
+//! The two HTTP clients: one for whatever a payload names, one for the operator's own destinations.
+//!
+//! Both are pooled and built once: a client for each try costs a hundred times as much.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::redirect;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::Options;
+use super::dial::Dial;
+use crate::policy::guard::{Guard, Trust};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Shorter than the patience of usual servers and balancers, so that a connection is rarely reused as they close it.
+/// It also bounds how long a connection outlives the network's rules under which it was opened.
+const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Clients {
+    strict: reqwest::Client,
+    trusted: reqwest::Client,
+}
+
+/// Why a delivery cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the file {path} of delivery.ca_file cannot be read as PEM certificates", path = path.display())]
+    CaFile {
+        path: PathBuf,
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    #[error("the file {path} of delivery.ca_file has no certificate in it; it takes PEM, which has lines that say BEGIN CERTIFICATE", path = path.display())]
+    CaFileEmpty { path: PathBuf },
+    #[error("certificate {number} in the file {path} of delivery.ca_file is not valid", path = path.display())]
+    Certificate {
+        path: PathBuf,
+        number: usize,
+        #[source]
+        source: rustls::Error,
+    },
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+}
+
+impl Clients {
+    pub(super) fn new(options: &Options, guard: &Guard) -> Result<Self, Error> {
+        let tls = tls(roots(options.ca_file.as_deref())?)?;
+        let client = |trust| {
+            let dial = Dial { lookup: options.resolver.clone(), guard: guard.clone(), trust };
+            build(dial, tls.clone(), options.concurrency)
+        };
+        Ok(Self { strict: client(Trust::Strict)?, trusted: client(Trust::Trusted)? })
+    }
+
+    pub(super) fn of(&self, trust: Trust) -> &reqwest::Client {
+        match trust {
+            Trust::Strict => &self.strict,
+            Trust::Trusted => &self.trusted,
+        }
+    }
+}
+
+fn build(dial: Dial, tls: ClientConfig, concurrency: usize) -> Result<reqwest::Client, Error> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that builds clients")]
+    let builder = reqwest::Client::builder();
+    builder
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(Arc::new(dial))
+        .redirect(redirect::Policy::none())
+        // A proxy resolves names itself, where the guard cannot see it.
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(MAX_IDLE_AGE)
+        // One endpoint may have every slot; with less, its connections would be closed and opened all the time.
+        .pool_max_idle_per_host(concurrency)
+        .build()
+        .map_err(Error::Client)
+}
+
+fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
+    // Named here and not taken from the process: a library must not decide for the program that it is in.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The system's roots, else those built in; the operator's in addition.
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    if roots.is_empty() {
+        let cause = system.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        tracing::warn!(
+            "no root certificates were found on this system{cause}; using those built into the program, which grow old \
+             with it: install the system's package, often named ca-certificates"
+        );
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    if let Some(path) = ca_file {
+        add_file(&mut roots, path)?;
+    }
+    Ok(roots)
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
+    let unreadable = |source| Error::CaFile { path: path.into(), source };
+    let mut number = 0;
+    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+        number += 1;
+        roots.add(certificate.map_err(unreadable)?).map_err(|source| Error::Certificate {
+            path: path.into(),
+            number,
+            source,
+        })?;
+    }
+    if number == 0 {
+        return Err(Error::CaFileEmpty { path: path.into() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io::Write as _;
+    use std::process::Command;
+
+    use super::*;
+    use crate::delivery::receiver::{CA_FILE, OK, Receiver};
+
+    fn clients(ca_file: Option<&Path>) -> Result<Clients, Error> {
+        let options = Options { ca_file: ca_file.map(Into::into), ..Options::default() };
+        Clients::new(&options, &Guard::default())
+    }
+
+    #[test]
+    fn a_bad_ca_file_is_an_error_that_names_it() {
+        let refused = |content: Option<&str>| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(content.unwrap_or_default().as_bytes()).unwrap();
+            let path = match content {
+                Some(_) => file.path().to_owned(),
+                None => file.path().with_extension("missing"),
+            };
+            let error = clients(Some(&path)).unwrap_err();
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+            for source in std::iter::successors(error.source(), |&error| error.source()) {
+                assert!(!error.to_string().contains(&source.to_string()), "{error} repeats its source");
+            }
+            error
+        };
+        assert!(matches!(refused(None), Error::CaFile { .. }));
+        assert!(matches!(refused(Some("")), Error::CaFileEmpty { .. }));
+        assert!(matches!(refused(Some("no certificate")), Error::CaFileEmpty { .. }));
+        let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(matches!(refused(Some(bad)), Error::Certificate { number: 1, .. }));
+        clients(Some(Path::new(CA_FILE))).unwrap();
+    }
+
+    /// The environment belongs to the whole process, so the test runs itself as another one.
+    #[test]
+    fn no_proxy_is_taken_from_the_environment() {
+        const INNER: &str = "POSTBACK_TEST_PROXY_RECEIVER";
+        #[expect(clippy::disallowed_methods, reason = "how the outer process talks to the inner one")]
+        if let Ok(url) = std::env::var(INNER) {
+            let runtime = crate::delivery::thread::Background::start("test", 1).unwrap();
+            let sent = runtime.block_on(clients(None).unwrap().of(Trust::Trusted).post(url).send());
+            assert_eq!(sent.unwrap().status(), 204);
+            return;
+        }
+        let (receiver, proxy) = (Receiver::answering(OK), Receiver::answering(OK));
+        let proxy_url = format!("http://127.0.0.1:{}", proxy.port());
+        let mut inner = Command::new(std::env::current_exe().unwrap());
+        inner.args(["--exact", "delivery::client::tests::no_proxy_is_taken_from_the_environment"]);
+        for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+            inner.env(name, &proxy_url);
+        }
+        let output = inner.env(INNER, receiver.url()).env_remove("REQUEST_METHOD").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!((receiver.requests().len(), proxy.requests().len()), (1, 0));
+    }
+}

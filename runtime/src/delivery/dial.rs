@@ -1,0 +1,176 @@
+//! The resolver in both clients: asks the guard about every address, at the moment of connecting.
+//!
+//! Invariant: a connection is opened only to an address that the guard let pass in the same look-up, so that a name that
+//! resolves differently the second time gains nothing.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
+
+use crate::policy::guard::{Guard, Refusal, Trust};
+
+/// The longest that a look-up may take, the wait for its turn included.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Look-ups at once. Each one of the system's holds a thread, for as long as a dead name server keeps it waiting.
+const CONCURRENCY: usize = 64;
+/// Addresses that are tried, of a name with more: the time for connecting is shared among them.
+const MOST_ADDRESSES: usize = 16;
+
+/// Turns a name into addresses.
+pub(crate) trait Lookup: fmt::Debug + Send + Sync {
+    fn lookup(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+}
+
+/// The operating system's resolver.
+#[derive(Clone, Debug)]
+pub(crate) struct System {
+    room: Arc<Semaphore>,
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self { room: Arc::new(Semaphore::new(CONCURRENCY)) }
+    }
+}
+
+impl Lookup for System {
+    fn lookup(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
+        let (room, host) = (self.room.clone(), host.to_owned());
+        Box::pin(async move {
+            let permit = room.acquire_owned().await.map_err(io::Error::other)?;
+            let asked = tokio::task::spawn_blocking(move || {
+                // Given back by the thread itself: when a caller loses patience, its call goes on.
+                let _permit = permit;
+                Ok((host.as_str(), 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+            });
+            asked.await.map_err(io::Error::other)?
+        })
+    }
+}
+
+/// What stands between a client and the names that it is given.
+pub(super) struct Dial {
+    pub(super) lookup: Arc<dyn Lookup>,
+    pub(super) guard: Guard,
+    pub(super) trust: Trust,
+}
+
+/// Why there is no address to connect to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("cannot resolve {host}")]
+    Unresolved {
+        host: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot resolve {host}: it has no address")]
+    Nothing { host: String },
+    #[error("cannot resolve {host} within {} s", TIMEOUT.as_secs())]
+    TooSlow { host: String },
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+impl Resolve for Dial {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (guard, trust) = (self.guard.clone(), self.trust);
+        let asked = self.lookup.lookup(name.as_str());
+        let host = name.as_str().to_owned();
+        Box::pin(async move {
+            let addresses = match tokio::time::timeout(TIMEOUT, asked).await {
+                Ok(Ok(addresses)) if addresses.is_empty() => return Err(Error::Nothing { host }.into()),
+                Ok(Ok(addresses)) => addresses,
+                Ok(Err(source)) => return Err(Error::Unresolved { host, source }.into()),
+                Err(_) => return Err(Error::TooSlow { host }.into()),
+            };
+            guard.check_addresses(&addresses, trust).map_err(Error::Refused)?;
+            // Port 0: the client puts in the URL's.
+            let dialled = addresses.into_iter().take(MOST_ADDRESSES).map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(dialled) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Answers each look-up with the next list.
+    #[derive(Debug)]
+    struct Script(Vec<Vec<&'static str>>, AtomicUsize);
+
+    impl Lookup for Script {
+        fn lookup(&self, _: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
+            let answer = self.0[self.1.fetch_add(1, Ordering::SeqCst)].iter().map(|ip| ip.parse().unwrap()).collect();
+            Box::pin(async move { Ok(answer) })
+        }
+    }
+
+    #[derive(Debug)]
+    struct Never;
+
+    impl Lookup for Never {
+        fn lookup(&self, _: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn dial(lookup: impl Lookup + 'static, trust: Trust) -> Dial {
+        Dial { lookup: Arc::new(lookup), guard: Guard::default(), trust }
+    }
+
+    async fn ask(dial: &Dial) -> Result<Vec<SocketAddr>, String> {
+        let answer = dial.resolve("hooks.example.com".parse().unwrap()).await;
+        answer.map(Iterator::collect).map_err(|error| error.to_string())
+    }
+
+    fn script(answers: &[&[&'static str]]) -> Script {
+        Script(answers.iter().map(|answer| answer.to_vec()).collect(), AtomicUsize::new(0))
+    }
+
+    #[tokio::test]
+    async fn a_name_that_resolves_differently_the_second_time_gains_nothing() {
+        let dial = dial(script(&[&["93.184.215.14"], &["127.0.0.1"]]), Trust::Strict);
+        assert_eq!(ask(&dial).await.unwrap(), ["93.184.215.14:0".parse().unwrap()]);
+        assert!(ask(&dial).await.unwrap_err().contains("127.0.0.1"));
+    }
+
+    #[tokio::test]
+    async fn a_mixed_answer_is_refused_as_a_whole() {
+        let strict = dial(script(&[&["93.184.215.14", "::ffff:10.0.0.1"]]), Trust::Strict);
+        assert!(ask(&strict).await.unwrap_err().contains("::ffff:10.0.0.1"));
+        let trusted = dial(script(&[&["10.0.0.1", "127.0.0.1"], &["10.0.0.1", "169.254.169.254"]]), Trust::Trusted);
+        assert_eq!(ask(&trusted).await.unwrap().len(), 2);
+        assert!(ask(&trusted).await.unwrap_err().contains("169.254.169.254"));
+    }
+
+    #[tokio::test]
+    async fn of_many_addresses_all_are_judged_and_some_are_tried() {
+        let many = vec!["93.184.215.14"; 1_000];
+        let bad_last = [many.as_slice(), &["127.0.0.1"]].concat();
+        let dial = dial(script(&[&many, &bad_last, &[]]), Trust::Strict);
+        assert_eq!(ask(&dial).await.unwrap().len(), MOST_ADDRESSES);
+        ask(&dial).await.unwrap_err();
+        assert_eq!(ask(&dial).await.unwrap_err(), "cannot resolve hooks.example.com: it has no address");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_server_that_never_answers_costs_limited_time() {
+        let told = ask(&dial(Never, Trust::Strict)).await.unwrap_err();
+        assert_eq!(told, "cannot resolve hooks.example.com within 5 s");
+    }
+
+    #[tokio::test]
+    async fn the_system_resolves_localhost() {
+        assert!(System::default().lookup("localhost").await.unwrap().iter().all(IpAddr::is_loopback));
+    }
+}

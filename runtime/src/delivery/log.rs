@@ -1,0 +1,202 @@
+//! What the log says of a delivery: one line at its first try and one at its last.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::iter::successors;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::id::ReportId;
+use crate::policy::verdict::Verdict;
+use crate::time::{Spoken, Timestamp};
+
+/// What is told of text from outside, at most, in characters.
+const MAX_TEXT: usize = 300;
+/// Endpoints of which it is remembered that their refusal was explained.
+const MAX_EXPLAINED: usize = 1_024;
+
+/// One try, as it is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told<'a> {
+    pub(super) id: ReportId,
+    pub(super) note: Option<&'a str>,
+    pub(super) subject: &'a str,
+    /// The URL without what may be secret in it.
+    pub(super) url: &'a str,
+    /// Scheme, host and port.
+    pub(super) endpoint: &'a str,
+    pub(super) attempt: u32,
+    /// How many the schedule has.
+    pub(super) attempts: u32,
+    pub(super) took: Duration,
+    pub(super) status: Option<u16>,
+    pub(super) error: Option<&'a str>,
+    pub(super) verdict: Verdict,
+    pub(super) now: Timestamp,
+}
+
+/// Writes the lines, and remembers which refusals it has explained.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    explained: Mutex<HashSet<String>>,
+}
+
+impl Log {
+    pub(super) fn tell(&self, told: &Told<'_>) {
+        let Told { id, url, status, .. } = *told;
+        let ms = u64::try_from(told.took.as_millis()).unwrap_or(u64::MAX);
+        match told.verdict {
+            Verdict::Delivered => tracing::info!(%id, url, status, ms, "{}", line(told)),
+            Verdict::RetryAt(_) if told.attempt <= 1 => tracing::warn!(%id, url, status, ms, "{}", line(told)),
+            Verdict::RetryAt(_) => tracing::debug!(%id, url, status, ms, "{}", line(told)),
+            Verdict::GiveUp => tracing::error!(%id, url, status, ms, "{}", line(told)),
+            Verdict::Refused if self.is_new(told.endpoint) => tracing::warn!(%id, url, "{}", line(told)),
+            // Explained before. A request that has a line of its own gets it all the same.
+            Verdict::Refused if told.note.is_some() => {
+                tracing::info!(%id, url, "{} → not delivered: refused, as explained before", lead(told));
+            }
+            Verdict::Refused => tracing::debug!(%id, url, "{}", line(told)),
+        }
+    }
+
+    fn is_new(&self, endpoint: &str) -> bool {
+        let mut explained = self.explained.lock().unwrap_or_else(PoisonError::into_inner);
+        explained.len() < MAX_EXPLAINED && !explained.contains(endpoint) && explained.insert(endpoint.to_owned())
+    }
+}
+
+fn line(told: &Told<'_>) -> String {
+    let lead = lead(told);
+    let error = told.error.unwrap_or("no reason was given");
+    let Told { attempt, attempts, now, .. } = *told;
+    match told.verdict {
+        Verdict::Delivered => {
+            format!("{lead} → delivered {} in {}", told.status.unwrap_or_default(), Spoken(told.took))
+        }
+        Verdict::RetryAt(at) => {
+            let wait = match at.since(now) {
+                Duration::ZERO => "at once".to_owned(),
+                wait => format!("in {}", spoken(wait)),
+            };
+            format!("{lead} → not delivered: {error}; next try {wait} (attempt {attempt} of {attempts})")
+        }
+        Verdict::GiveUp => {
+            let plural = if attempt == 1 { "" } else { "s" };
+            format!("{lead} → gave up after {attempt} attempt{plural}: {error}")
+        }
+        Verdict::Refused => format!("{lead} → not delivered: refused: {error}"),
+    }
+}
+
+/// Both come from outside: a note may hold, and a subject is, what a caller chose as the id.
+fn lead(told: &Told<'_>) -> String {
+    match told.note {
+        Some(note) => escaped(note).into_owned(),
+        None => format!("report of {}", escaped(told.subject)),
+    }
+}
+
+/// A duration as it is said of settings and waits: whole seconds below a minute.
+pub(super) fn spoken(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    if (1..60).contains(&seconds) { format!("{seconds} s") } else { Spoken(duration).to_string() }
+}
+
+/// An error with all that it comes from.
+pub(super) fn with_sources(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for (at, error) in successors(Some(error), |&error| error.source()).enumerate() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{}{error}", if at == 0 { "" } else { ": " });
+    }
+    escaped(&text).into_owned()
+}
+
+/// Text from outside, harmless on a terminal and bounded.
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c == '"' || c == '\'' || c.escape_debug().len() == 1;
+    if text.len() <= MAX_TEXT && text.chars().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len().min(MAX_TEXT));
+    for (at, c) in text.chars().enumerate() {
+        match c {
+            _ if at == MAX_TEXT => {
+                shown.push('…');
+                break;
+            }
+            _ if is_plain(c) => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(verdict: Verdict) -> Told<'static> {
+        Told {
+            id: ReportId::generate(),
+            note: None,
+            subject: "abc",
+            url: "https://example.com/in",
+            endpoint: "https://example.com",
+            attempt: 1,
+            attempts: 10,
+            took: Duration::from_millis(8),
+            status: None,
+            error: Some("connection refused"),
+            verdict,
+            now: Timestamp::from_micros(0),
+        }
+    }
+
+    #[test]
+    fn the_lines_say_what_became_of_a_report_and_when_the_next_try_is() {
+        let delivered = Told { status: Some(204), error: None, ..told(Verdict::Delivered) };
+        assert_eq!(line(&delivered), "report of abc → delivered 204 in 8 ms");
+        let noted = Told { note: Some("/greet 0193 completed in 1.2 s"), ..delivered };
+        assert_eq!(line(&noted), "/greet 0193 completed in 1.2 s → delivered 204 in 8 ms");
+        assert_eq!(
+            line(&told(Verdict::RetryAt(Timestamp::from_micros(5_700_000)))),
+            "report of abc → not delivered: connection refused; next try in 5 s (attempt 1 of 10)"
+        );
+        assert!(line(&told(Verdict::RetryAt(Timestamp::from_micros(0)))).contains("next try at once"));
+        let last = Told { attempt: 10, ..told(Verdict::GiveUp) };
+        assert_eq!(line(&last), "report of abc → gave up after 10 attempts: connection refused");
+    }
+
+    #[test]
+    fn what_comes_from_outside_cannot_write_lines_of_its_own() {
+        let evil = Told { subject: "a\n2026 ERROR \u{1b}[31m\u{202e}", ..told(Verdict::GiveUp) };
+        let line = line(&evil);
+        assert!(line.contains(r"a\n2026 ERROR \u{1b}[31m\u{202e}"), "{line}");
+        assert_eq!(escaped("it's \"plain\", é ①"), "it's \"plain\", é ①");
+        assert_eq!(escaped(&"x".repeat(5_000)).chars().count(), MAX_TEXT + 1);
+        assert_eq!(escaped(&"é".repeat(MAX_TEXT)).chars().count(), MAX_TEXT);
+    }
+
+    #[test]
+    fn a_refusal_is_explained_once_per_endpoint_under_a_bound() {
+        let log = Log::default();
+        assert!(log.is_new("https://a"));
+        assert!(!log.is_new("https://a"));
+        for n in 0..2 * MAX_EXPLAINED {
+            log.is_new(&n.to_string());
+        }
+        assert_eq!(log.explained.lock().unwrap().len(), MAX_EXPLAINED);
+    }
+
+    #[test]
+    fn waits_are_said_in_whole_seconds() {
+        let said = |ms| spoken(Duration::from_millis(ms));
+        assert_eq!(said(15_000), "15 s");
+        assert_eq!(said(5_900), "5 s");
+        assert_eq!(said(250), "250 ms");
+        assert_eq!(said(330_000), "5 min 30 s");
+    }
+}

@@ -1,0 +1,161 @@
+//! One claimed report: tried once, settled, told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::attempt::{Sender, Tried};
+use super::client::Error;
+use super::log::{Log, Told};
+use super::trouble::{Backoff, Trouble};
+use super::{Options, Work};
+use crate::names::metric;
+use crate::policy::destination::Destinations;
+use crate::policy::schedule::Schedule;
+use crate::policy::verdict::{End, Verdict, judge};
+use crate::shutdown::Shutdown;
+use crate::store::{self, Attempt, ClaimedReport, Next, ReportClaim, Settled, Store};
+use crate::time::Clock;
+use crate::webhook::{Shown, Webhook};
+
+/// How long a failing store is asked again when stopping. The claim of what is not settled then is voided by the next
+/// owner, and the report sent again.
+const PATIENCE_AT_STOP: Duration = Duration::from_secs(10);
+
+/// Takes reports out, one at a time.
+pub(super) struct Courier {
+    store: Store,
+    clock: Clock,
+    schedule: Schedule,
+    destinations: Destinations,
+    sender: Sender,
+    log: Log,
+    trouble: Trouble,
+}
+
+impl Courier {
+    pub(super) fn new(store: Store, clock: Clock, options: Options) -> Result<Self, Error> {
+        let sender = Sender::new(&options, clock.clone())?;
+        let Options { schedule, destinations, .. } = options;
+        let trouble = Trouble::new("recording deliveries");
+        Ok(Self { store, clock, schedule, destinations, sender, log: Log::default(), trouble })
+    }
+
+    /// Tries a report and settles it. The slot and the room are free again when that is done.
+    pub(super) async fn deliver(self: Arc<Self>, work: Work, slot: OwnedSemaphorePermit, shutdown: Shutdown) {
+        let Work { report, room } = work;
+        let webhook = Webhook::new(&report.url).map(|webhook| webhook.with_own(report.own.clone()));
+        let tried = match &webhook {
+            Ok(webhook) => {
+                let standing = self.destinations.standing(webhook);
+                self.sender.send(report.claim.id, webhook, &standing, report.body.clone()).await
+            }
+            Err(error) => Tried::refused(self.clock.now(), error),
+        };
+        let now = self.clock.now();
+        let verdict = judge(tried.end, report.attempt, &self.schedule, now, &mut rand::rng());
+        count_attempt(&tried);
+        let settled = self.settle(report.claim.clone(), &tried.attempt, next(verdict), &shutdown).await;
+        if settled == Some(Settled::Current) {
+            count_end(verdict, now.since(report.created));
+        }
+        self.tell(&report, webhook.as_ref().ok(), &tried, verdict, now);
+        drop((slot, room));
+    }
+
+    /// Puts back what was claimed and not tried. Asked once: should it fail, the next owner voids the claim.
+    pub(super) async fn put_back(&self, claim: ReportClaim) {
+        match self.store.put_back_report(claim).await {
+            Ok(_) | Err(store::Error::Closed) => {}
+            Err(error) => {
+                self.trouble.met(&error);
+            }
+        }
+    }
+
+    /// `None`: the store is closed, or it failed for so long after the stop that the claim was left to the next owner.
+    async fn settle(&self, claim: ReportClaim, attempt: &Attempt, next: Next, stop: &Shutdown) -> Option<Settled> {
+        let mut backoff = Backoff::default();
+        let mut stopping_since = None;
+        loop {
+            match self.store.settle_report(claim.clone(), attempt.clone(), next).await {
+                Ok(settled) => {
+                    self.trouble.over();
+                    return Some(settled);
+                }
+                Err(store::Error::Closed) => return None,
+                Err(error) => {
+                    self.trouble.met(&error);
+                    if stop.is_stopping()
+                        && stopping_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE_AT_STOP
+                    {
+                        return None;
+                    }
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+            }
+        }
+    }
+
+    fn tell(
+        &self,
+        report: &ClaimedReport,
+        webhook: Option<&Webhook>,
+        tried: &Tried,
+        verdict: Verdict,
+        now: crate::time::Timestamp,
+    ) {
+        let unparsable = || "(no webhook URL)".to_owned();
+        self.log.tell(&Told {
+            id: report.claim.id,
+            note: report.note.as_deref(),
+            subject: &report.subject,
+            url: &webhook.map_or_else(unparsable, |webhook| Shown(webhook.url()).to_string()),
+            endpoint: &webhook.map_or_else(unparsable, |webhook| webhook.url().origin().ascii_serialization()),
+            attempt: report.attempt,
+            attempts: self.schedule.attempts(),
+            took: tried.attempt.took,
+            status: tried.attempt.status,
+            error: tried.attempt.error.as_deref(),
+            verdict,
+            now,
+        });
+    }
+}
+
+fn next(verdict: Verdict) -> Next {
+    match verdict {
+        Verdict::Delivered => Next::Delivered,
+        Verdict::RetryAt(at) => Next::RetryAt(at),
+        Verdict::GiveUp => Next::Dead,
+        Verdict::Refused => Next::Refused,
+    }
+}
+
+fn count_attempt(tried: &Tried) {
+    let result = match tried.end {
+        End::Answered(200..=299) => "delivered",
+        End::Answered(_) | End::Failed => "failed",
+        End::Refused => "refused",
+    };
+    counter!(metric::ATTEMPTS, "result" => result).increment(1);
+    if tried.end != End::Refused {
+        histogram!(metric::ATTEMPT_SECONDS).record(tried.attempt.took.as_secs_f64());
+    }
+}
+
+fn count_end(verdict: Verdict, age: Duration) {
+    let state = match verdict {
+        Verdict::Delivered => "delivered",
+        Verdict::GiveUp => "dead",
+        Verdict::Refused => "refused",
+        Verdict::RetryAt(_) => return,
+    };
+    counter!(metric::DELIVERIES_FINISHED, "state" => state).increment(1);
+    if verdict == Verdict::Delivered {
+        histogram!(metric::DELIVERY_SECONDS).record(age.as_secs_f64());
+    }
+}

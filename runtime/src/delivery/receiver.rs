@@ -1,0 +1,146 @@
+//! A receiver of webhooks for tests: real sockets, blocking threads, no HTTP library.
+
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// Root of [`Receiver::tls`]'s certificate, which is for `hooks.test`.
+pub(crate) const CA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/delivery/testdata/ca.pem");
+
+pub(crate) const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// Which connection it came on; the first is 0.
+    pub(crate) connection: usize,
+    pub(crate) line: String,
+    /// Names in lower case, sorted.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Receiver {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+/// What is written after a request. An error closes the connection.
+type Behave = dyn Fn(&Request, &mut dyn Write) -> io::Result<()> + Send + Sync;
+
+impl Receiver {
+    pub(crate) fn new(behave: impl Fn(&Request, &mut dyn Write) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self::at("127.0.0.1:0", None, Arc::new(behave))
+    }
+
+    /// Gives this answer to every request.
+    pub(crate) fn answering(answer: impl Into<String>) -> Self {
+        let answer = answer.into();
+        Self::new(move |_, out| out.write_all(answer.as_bytes()))
+    }
+
+    pub(crate) fn on(ip: &str, answer: &'static str) -> Self {
+        Self::at(&format!("{ip}:0"), None, Arc::new(move |_, out| out.write_all(answer.as_bytes())))
+    }
+
+    pub(crate) fn tls() -> Self {
+        let certificate = CertificateDer::from_pem_slice(include_bytes!("testdata/server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/server.key")).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Self::at("127.0.0.1:0", Some(Arc::new(config)), Arc::new(|_, out| out.write_all(OK.as_bytes())))
+    }
+
+    fn at(bind: &str, tls: Option<Arc<ServerConfig>>, behave: Arc<Behave>) -> Self {
+        let listener = TcpListener::bind(bind).unwrap();
+        let this = Self { address: listener.local_addr().unwrap(), requests: Arc::default() };
+        let requests = this.requests.clone();
+        std::thread::spawn(move || {
+            for (connection, stream) in listener.incoming().enumerate() {
+                let (requests, behave, tls) = (requests.clone(), behave.clone(), tls.clone());
+                std::thread::spawn(move || {
+                    let stream = stream?;
+                    match tls {
+                        None => serve(connection, stream, &requests, &*behave),
+                        Some(config) => {
+                            let server = ServerConnection::new(config).map_err(io::Error::other)?;
+                            serve(connection, StreamOwned::<_, TcpStream>::new(server, stream), &requests, &*behave)
+                        }
+                    }
+                });
+            }
+        });
+        this
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/in", self.address)
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// Returns when this many have come.
+    pub(crate) async fn received(&self, n: usize) -> Vec<Request> {
+        let come = async {
+            while self.requests().len() < n {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), come).await.expect("requests did not come in time");
+        self.requests()
+    }
+}
+
+fn serve(
+    connection: usize,
+    stream: impl Read + Write,
+    requests: &Mutex<Vec<Request>>,
+    behave: &Behave,
+) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            match line.trim_end() {
+                "" => break,
+                text => lines.push(text.to_owned()),
+            }
+        }
+        let split = |line: &String| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        let mut headers: Vec<_> = lines.iter().skip(1).filter_map(split).collect();
+        headers.sort();
+        let mut request = Request { connection, line: lines.swap_remove(0), headers, body: Vec::new() };
+        let length = request.header("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
+        request.body.resize(length, 0);
+        stream.read_exact(&mut request.body)?;
+        requests.lock().unwrap().push(request.clone());
+        behave(&request, stream.get_mut())?;
+        stream.get_mut().flush()?;
+    }
+}

@@ -1,0 +1,221 @@
+//! The whole loop, over the store in memory and real sockets.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use super::receiver::{OK, Receiver};
+use super::*;
+use crate::id::{NodeId, ReportId};
+use crate::policy::destination::Destination;
+use crate::store::{self, DeliveryRecord, DeliveryState, NewReport, Place};
+use crate::webhook::Own;
+
+const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
+
+/// A running delivery that trusts one receiver, and its store.
+struct Running {
+    store: Store,
+    shutdown: Shutdown,
+    ended: JoinHandle<()>,
+}
+
+impl Running {
+    /// Tries on this schedule, in milliseconds.
+    async fn trusting(receiver: &Receiver, schedule: &[u64]) -> Self {
+        Self::with(options(receiver, schedule)).await
+    }
+
+    async fn with(options: Options) -> Self {
+        let place = Place::Memory { reports: 10_000, bytes: 1 << 24 };
+        let store_options = store::Options { place, queue: 10_000, queue_bytes: 1 << 24 };
+        let store = Store::open(store_options, NodeId::generate(), Clock::system()).await.unwrap();
+        Self::over(store, options)
+    }
+
+    fn over(store: Store, options: Options) -> Self {
+        let shutdown = Shutdown::new();
+        let delivery = Delivery::new(store.clone(), Clock::system(), options).unwrap();
+        let ended = shutdown.spawn(delivery.run(shutdown.clone()));
+        Self { store, shutdown, ended }
+    }
+
+    async fn post(&self, subject: &str, url: &str) {
+        self.store.post_durably(vec![report(subject, url)]).await.unwrap();
+    }
+
+    /// The one delivery that speaks of this subject, once it is in this state.
+    async fn is(&self, subject: &str, state: DeliveryState) -> DeliveryRecord {
+        let reached = async {
+            loop {
+                if let [record] = &self.store.deliveries(subject).await.unwrap()[..]
+                    && record.state == state
+                {
+                    return record.clone();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), reached).await.expect("the state was not reached in time")
+    }
+
+    async fn stop(self) -> Store {
+        self.shutdown.stop();
+        tokio::time::timeout(Duration::from_secs(10), self.ended).await.expect("did not end in time").unwrap();
+        self.shutdown.finished().await;
+        self.store
+    }
+}
+
+fn options(receiver: &Receiver, schedule: &[u64]) -> Options {
+    let steps = schedule.iter().copied().map(Duration::from_millis).collect();
+    let trusted = Destination { url: Url::parse(&receiver.url()).unwrap(), secrets: vec![] };
+    Options {
+        schedule: Schedule::new(steps).unwrap(),
+        timeout: Duration::from_secs(5),
+        destinations: Destinations::new(vec![trusted], &[]),
+        ..Options::default()
+    }
+}
+
+fn report(subject: &str, url: &str) -> NewReport {
+    NewReport {
+        id: ReportId::generate(),
+        subject: subject.into(),
+        url: url.into(),
+        own: Own::default(),
+        body: Bytes::from_static(BODY),
+        created: Clock::system().now(),
+        refused: None,
+        note: None,
+    }
+}
+
+#[tokio::test]
+async fn a_posted_report_is_delivered_once() {
+    let receiver = Receiver::answering(OK);
+    let running = Running::trusting(&receiver, &[0]).await;
+    running.post("a", &receiver.url()).await;
+    let record = running.is("a", DeliveryState::Delivered).await;
+    assert_eq!((record.attempts, record.last.unwrap().status), (1, Some(204)));
+    let [request] = &receiver.requests()[..] else { panic!("one request") };
+    assert_eq!(request.header("webhook-id").unwrap(), record.id.to_string());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_report_is_tried_again_under_the_same_id_with_the_same_bytes() {
+    let tries = AtomicUsize::new(0);
+    let receiver = Receiver::new(move |_, out| match tries.fetch_add(1, Ordering::SeqCst) {
+        0 => out.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n"),
+        _ => out.write_all(OK.as_bytes()),
+    });
+    let running = Running::trusting(&receiver, &[0, 50]).await;
+    running.post("a", &receiver.url()).await;
+    assert_eq!(running.is("a", DeliveryState::Delivered).await.attempts, 2);
+    let [first, second] = &receiver.requests()[..] else { panic!("two requests") };
+    assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
+    assert_eq!((&first.body[..], &second.body[..]), (BODY, BODY));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_is_given_up_when_the_schedule_is_over() {
+    let receiver = Receiver::answering("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n");
+    let running = Running::trusting(&receiver, &[0, 10, 10]).await;
+    running.post("a", &receiver.url()).await;
+    let record = running.is("a", DeliveryState::Dead).await;
+    assert_eq!((record.attempts, record.last.unwrap().error.unwrap().as_str()), (3, "answered 410"));
+    assert_eq!(receiver.requests().len(), 3);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_may_not_go_there_is_refused_and_never_sent() {
+    let (trusted, other) = (Receiver::answering(OK), Receiver::answering(OK));
+    let running = Running::trusting(&trusted, &[0, 10]).await;
+    running.post("loopback", &other.url()).await;
+    running.post("nonsense", "nonsense").await;
+    let record = running.is("loopback", DeliveryState::Refused).await;
+    assert!(record.last.unwrap().error.unwrap().contains("delivery.allow_networks"));
+    running.is("nonsense", DeliveryState::Refused).await;
+    assert!(other.requests().is_empty());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_receiver_does_not_keep_the_others_waiting() {
+    let slow = Receiver::new(|_, _| Ok(()));
+    let fast = Receiver::answering(OK);
+    let mut options = options(&fast, &[0]);
+    options.allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
+    let running = Running::with(options).await;
+    running.post("slow", &slow.url()).await;
+    slow.received(1).await;
+    let begun = Instant::now();
+    running.post("fast", &fast.url()).await;
+    running.is("fast", DeliveryState::Delivered).await;
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    running.shutdown.stop();
+}
+
+#[tokio::test]
+async fn stopping_ends_what_is_in_flight_and_puts_back_the_rest_which_the_next_delivery_takes_up() {
+    let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
+    let wait = std::sync::Mutex::new(wait);
+    let receiver = Receiver::new(move |_, out| {
+        // After the sender is gone, every answer comes at once.
+        let _ = wait.lock().unwrap().recv();
+        out.write_all(OK.as_bytes())
+    });
+    let running = Running::with(Options { concurrency: 1, ..options(&receiver, &[0, 50]) }).await;
+    for subject in ["a", "b", "c"] {
+        running.post(subject, &receiver.url()).await;
+    }
+    receiver.received(1).await;
+    running.shutdown.stop();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!running.ended.is_finished(), "a try is in flight");
+    drop(go);
+    let store = running.stop().await;
+    let states = async |subject: &str| store.deliveries(subject).await.unwrap().remove(0);
+    assert_eq!(states("a").await.state, DeliveryState::Delivered);
+    for subject in ["b", "c"] {
+        let record = states(subject).await;
+        assert_eq!((record.state, record.attempts), (DeliveryState::Pending, 0), "{subject}");
+    }
+
+    let running = Running::over(store, options(&receiver, &[0, 50]));
+    for subject in ["b", "c"] {
+        assert_eq!(running.is(subject, DeliveryState::Delivered).await.attempts, 1);
+    }
+    running.stop().await;
+    assert_eq!(receiver.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_backlog_that_exceeds_memory_is_delivered_all_the_same() {
+    let receiver = Receiver::answering(OK);
+    let running = Running::with(Options { concurrency: 8, ..options(&receiver, &[0, 1_000]) }).await;
+    let reports: Vec<_> = (0..3_000).map(|_| report("many", &receiver.url())).collect();
+    running.store.post_durably(reports).await.unwrap();
+    receiver.received(3_000).await;
+    let store = running.stop().await;
+    assert_eq!(store.counts().await.unwrap().undelivered, 0);
+    assert_eq!(receiver.requests().len(), 3_000);
+}
+
+#[tokio::test]
+async fn a_delivery_may_be_stopped_before_it_starts_twice_and_after_its_store() {
+    let receiver = Receiver::answering(OK);
+    let running = Running::trusting(&receiver, &[0]).await;
+    running.shutdown.stop();
+    let store = running.stop().await;
+
+    let running = Running::over(store, options(&receiver, &[0]));
+    running.store.close().await;
+    running.stop().await;
+}
