@@ -119,6 +119,8 @@ extern crate self as postback;
 
 // In the order of the layers, the highest first: a module uses those below it. `ARCHITECTURE.md` has the picture.
 
+mod poster;
+
 mod delivery;
 
 mod store;
@@ -137,6 +139,7 @@ mod shutdown;
 mod time;
 
 pub use id::{RequestId, RequestIdError};
+pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
 pub use report::{Ends, Report, ReportError, Status};
 pub use secret::{Secret, SecretError};
 pub use webhook::{IntoWebhook, Webhook, WebhookError, Webhooks};

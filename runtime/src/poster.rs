@@ -1,0 +1,136 @@
+//! The way in for reports, for whoever has one: ambient and non-blocking.
+//!
+//! Invariant: taking a report in never waits for the network, and never fails or panics the caller's work.
+
+pub(crate) mod ambient;
+mod builder;
+mod engine;
+mod flush;
+mod loss;
+mod sink;
+
+use std::sync::Arc;
+
+pub use self::builder::{PosterBuilder, StartError};
+#[cfg(feature = "server")]
+pub(crate) use self::engine::Flusher;
+pub use self::flush::{Flushed, PosterGuard, flush};
+pub(crate) use self::loss::{Loss, lost};
+pub(crate) use self::sink::Outbox;
+#[cfg(feature = "server")]
+pub(crate) use self::sink::refused_or_new;
+use crate::id::ReportId;
+use crate::report::Report;
+use crate::store::{self, NewReport};
+use crate::webhook::{IntoWebhook, Webhook, WebhookError, Webhooks};
+use engine::Engine;
+
+/// Takes reports in and has them delivered, in the background.
+///
+/// A program installs one at its start, and annotated functions find it by themselves:
+///
+/// ```
+/// # fn main() -> Result<(), postback::StartError> {
+/// let guard = postback::Poster::builder().trust("https://hooks.example.com/in").install()?;
+/// // … the program …
+/// drop(guard); // better: `guard.shutdown(timeout).await`
+/// # Ok(()) }
+/// ```
+///
+/// Without one, the first report starts an in-memory poster, with a warning. Cheap to clone.
+#[derive(Clone)]
+pub struct Poster {
+    outbox: Outbox,
+    engine: Arc<Engine>,
+}
+
+impl Poster {
+    /// What a poster is made of: where reports are stored, whom to trust, how to try.
+    pub fn builder() -> PosterBuilder {
+        PosterBuilder::default()
+    }
+
+    /// Takes a report in and returns at once. With a durable store it is on disk with the next group commit, milliseconds later.
+    ///
+    /// # Errors
+    ///
+    /// If a URL cannot be used, or the queue is full, or the poster was shut down; then none of the webhooks gets it.
+    pub fn post(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<(), PostError> {
+        let reports = self.reports(webhook, report)?;
+        Ok(self.outbox.store().post(reports)?)
+    }
+
+    /// Takes a report in and returns when it is committed: on disk, if the store is durable.
+    ///
+    /// # Errors
+    ///
+    /// As [`post`](Self::post), and if the store cannot write. It waits while the queue is full.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half-way, the report may or may not have been taken in.
+    pub async fn post_durably(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<(), PostError> {
+        let reports = self.reports(webhook, report)?;
+        Ok(self.outbox.store().post_durably(reports).await?)
+    }
+
+    fn reports(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<Vec<NewReport>, PostError> {
+        let now = self.outbox.clock().now();
+        let body = report.body(now);
+        let webhooks = Webhooks::of(webhook);
+        let new = |(_, webhook): (&str, Result<_, _>)| {
+            let webhook: Webhook = webhook.map_err(PostKind::Webhook)?;
+            Ok(NewReport {
+                id: ReportId::generate(),
+                subject: report.id().to_owned(),
+                url: webhook.url().as_str().to_owned(),
+                own: webhook.own().clone(),
+                body: body.clone(),
+                created: now,
+                refused: None,
+                note: None,
+            })
+        };
+        webhooks.resolve().map(new).collect()
+    }
+}
+
+impl std::fmt::Debug for Poster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Poster").field("durable", &self.outbox.store().is_durable()).finish_non_exhaustive()
+    }
+}
+
+/// A report was not taken in.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct PostError(#[from] PostKind);
+
+#[derive(Debug, thiserror::Error)]
+enum PostKind {
+    #[error("the webhook cannot be used")]
+    Webhook(#[source] WebhookError),
+    #[error("the report was not stored")]
+    Store(#[source] store::Error),
+}
+
+impl From<store::Error> for PostError {
+    fn from(error: store::Error) -> Self {
+        Self(PostKind::Store(error))
+    }
+}
+
+impl PostError {
+    /// Too many reports wait already; later there may be room.
+    pub fn is_full(&self) -> bool {
+        matches!(self.0, PostKind::Store(store::Error::Full))
+    }
+
+    /// The poster was shut down.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.0, PostKind::Store(store::Error::Closed))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Who takes the outcome of an annotated call: the sink around the current task, else the one of the process.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::engine::Flusher;
+use super::{Loss, PosterBuilder, lost};
+use crate::line::Causes;
+use crate::report::{Ends, Outcome};
+use crate::time::{Clock, Timestamp};
+use crate::webhook::Webhooks;
+
+/// One annotated call, taken down on entry.
+#[derive(Debug)]
+pub(crate) struct Call {
+    webhooks: Webhooks,
+    id_at: usize,
+    pub(crate) on: Ends,
+    /// The call returns only when its report is on disk.
+    pub(crate) durable: bool,
+}
+
+impl Call {
+    pub(crate) fn new(mut webhooks: Webhooks, id: impl fmt::Display, on: Ends, durable: bool) -> Self {
+        let id_at = webhooks.append_id(id);
+        Self { webhooks, id_at, on, durable }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.webhooks.text_from(self.id_at)
+    }
+
+    pub(crate) fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+}
+
+/// What the sink wants of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Nothing: there is no webhook, or nobody who could take a report. The outcome need not be serialised.
+    Ignored,
+    /// A report, posted at once when the call ends. Ends that `on` leaves out need not be serialised.
+    Posted,
+    /// It is the running request's own outcome: wanted whatever `on` says.
+    Held,
+}
+
+/// Takes outcomes. Nothing here blocks, fails or panics.
+pub(crate) trait Sink: Send + Sync {
+    fn now(&self) -> Timestamp;
+    /// At the first poll of the call.
+    fn begin(&self, call: &Call) -> Role;
+    /// At its end, once, with the role that `begin` gave; not for [`Role::Ignored`]. `call.on` is the sink's to obey.
+    fn end(&self, call: Call, role: Role, outcome: Outcome);
+    /// The same; ready when the report is as safe as the sink can make it.
+    fn end_durably(&self, call: Call, role: Role, outcome: Outcome) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+tokio::task_local! {
+    static AROUND: Arc<dyn Sink>;
+}
+
+/// Runs a future with this sink around it. Tasks that it spawns are outside.
+#[cfg(feature = "server")]
+pub(crate) async fn around<F: Future>(sink: Arc<dyn Sink>, future: F) -> F::Output {
+    AROUND.scope(sink, future).await
+}
+
+/// The sink around the current task, else the process's. If there is none, starts an in-memory poster, but not for a call
+/// that has nothing to report: a program may come to install its own.
+pub(crate) fn sink_for(call: &Call) -> Option<Arc<dyn Sink>> {
+    let around = AROUND.try_with(Arc::clone).ok();
+    around.or_else(of_process).or_else(|| (!call.webhooks().is_empty()).then(start_default))
+}
+
+/// Who takes reports in this process.
+#[derive(Clone)]
+struct Installed {
+    sink: Arc<dyn Sink>,
+    /// How to know that its reports are safe; not where there is no poster.
+    flusher: Option<Flusher>,
+}
+
+static PROCESS: RwLock<Option<Installed>> = RwLock::new(None);
+
+fn of_process() -> Option<Arc<dyn Sink>> {
+    PROCESS.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|installed| Arc::clone(&installed.sink))
+}
+
+/// How to flush the process's poster, if there is one.
+pub(super) fn flusher() -> Option<Flusher> {
+    PROCESS.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|installed| installed.flusher.clone())
+}
+
+/// There is a sink already, be it one that started by itself.
+pub(crate) struct AlreadyInstalled;
+
+/// Installs a sink for the whole process, and how to flush it. It stays to the end.
+pub(crate) fn install(sink: Arc<dyn Sink>, flusher: Flusher) -> Result<(), AlreadyInstalled> {
+    let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
+    if process.is_some() {
+        return Err(AlreadyInstalled);
+    }
+    *process = Some(Installed { sink, flusher: Some(flusher) });
+    Ok(())
+}
+
+#[cold]
+fn start_default() -> Arc<dyn Sink> {
+    let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some(installed) = &*process {
+        return Arc::clone(&installed.sink);
+    }
+    let installed = match PosterBuilder::default().start() {
+        Ok((poster, guard)) => {
+            tracing::warn!(
+                "no poster is installed: reports are kept in memory, and those not yet delivered end with the process; \
+                 install one at the start of main with `postback::Poster::builder()…install()`"
+            );
+            // It lives as long as the process.
+            std::mem::forget(guard);
+            let flusher = Some(poster.engine.flusher().clone());
+            Installed { sink: Arc::new(poster.outbox), flusher }
+        }
+        Err(error) => {
+            tracing::error!("no poster is installed, and none can be started: {}", Causes(&error));
+            Installed { sink: Arc::new(Nobody), flusher: None }
+        }
+    };
+    Arc::clone(&process.insert(installed).sink)
+}
+
+/// Counts what it is given.
+struct Nobody;
+
+impl Sink for Nobody {
+    fn now(&self) -> Timestamp {
+        Clock::system().now()
+    }
+
+    fn begin(&self, call: &Call) -> Role {
+        if !call.webhooks().is_empty() {
+            lost(Loss::NoPoster, call.id(), "");
+        }
+        Role::Ignored
+    }
+
+    fn end(&self, _: Call, _: Role, _: Outcome) {}
+
+    fn end_durably(&self, _: Call, _: Role, _: Outcome) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::ready(()))
+    }
+}

@@ -1,0 +1,211 @@
+//! What a library's poster is made of.
+
+#[cfg(feature = "sqlite")]
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::{Outbox, Poster, PosterGuard, ambient};
+use crate::delivery::thread::Background;
+use crate::delivery::{self, Delivery};
+use crate::id::NodeId;
+use crate::policy::destination::{Destination, Destinations};
+use crate::secret::Secret;
+use crate::shutdown::Shutdown;
+#[cfg(feature = "sqlite")]
+use crate::store::Durability;
+use crate::store::{self, Place, Store, retention};
+use crate::time::Clock;
+use crate::webhook::{Webhook, WebhookError};
+
+/// Undelivered reports that an in-memory poster holds unless told otherwise.
+const MEMORY_REPORTS: usize = 10_000;
+/// How long a delivered report is kept.
+const RETENTION: Duration = Duration::from_hours(7 * 24);
+/// Their bytes.
+const MEMORY_BYTES: usize = 64 << 20;
+
+/// Makes a [`Poster`]; see [`Poster::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `install` or `start`"]
+pub struct PosterBuilder {
+    place: Place,
+    trusted: Vec<String>,
+    networks: Vec<String>,
+    secrets: Vec<Secret>,
+    retention: Duration,
+    delivery: delivery::Options,
+}
+
+impl Default for PosterBuilder {
+    fn default() -> Self {
+        let place = Place::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES };
+        Self {
+            place,
+            trusted: Vec::new(),
+            networks: Vec::new(),
+            secrets: Vec::new(),
+            retention: RETENTION,
+            delivery: delivery::Options::default(),
+        }
+    }
+}
+
+impl PosterBuilder {
+    /// Trusts this URL and the paths below it: reports to it are signed with the poster's secrets, and it may be on a
+    /// private network or this machine. Any other URL must be on the public internet and is sent unsigned, unless its
+    /// [`Webhook`] has a secret of its own. Can be called again for more.
+    pub fn trust(mut self, url: impl Into<String>) -> Self {
+        self.trusted.push(url.into());
+        self
+    }
+
+    /// Signs what goes to trusted URLs with this secret. Called again, both sign: that is how a secret is rotated.
+    pub fn secret(mut self, secret: Secret) -> Self {
+        self.secrets.push(secret);
+        self
+    }
+
+    /// Holds at most so many undelivered reports, with so many bytes, in memory: beyond, the newest are lost and counted.
+    /// The default is 10,000 reports and 64 MiB.
+    pub fn memory(mut self, reports: usize, bytes: usize) -> Self {
+        self.place = Place::Memory { reports, bytes };
+        self
+    }
+
+    /// Stores reports in this SQLite file, which is made if need be and must belong to this process alone. What was not
+    /// delivered when the process ended is delivered by the next that opens the file.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
+        self.place = Place::Sqlite { path: path.into(), durability: Durability::Full };
+        self
+    }
+
+    /// Keeps reports so long after their end, with their attempts. The default is 7 days.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Lets any webhook go to this private network, such as `10.1.0.0/16`. Can be called again for more.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no network is told when the poster is started.
+    pub fn allow_network(mut self, network: impl Into<String>) -> Self {
+        self.networks.push(network.into());
+        self
+    }
+
+    /// The longest that one attempt may take, from name resolution to the end of the answer. The default is 15 seconds.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.delivery.timeout = timeout;
+        self
+    }
+
+    /// Starts the poster for the whole process: annotated functions find it by themselves.
+    ///
+    /// # Errors
+    ///
+    /// If there is one already; be it one that started by itself because a report came before this call; and as [`start`](Self::start).
+    pub fn install(self) -> Result<PosterGuard, StartError> {
+        let (poster, guard) = self.start()?;
+        let flusher = poster.engine.flusher().clone();
+        ambient::install(Arc::new(poster.outbox.clone()), flusher).map_err(|_| StartError(StartKind::Installed))?;
+        Ok(guard)
+    }
+
+    /// Starts a poster that only its holder posts to.
+    ///
+    /// # Errors
+    ///
+    /// If a trusted URL cannot be used, the store cannot be opened, or the background thread cannot be started.
+    pub fn start(self) -> Result<(Poster, PosterGuard), StartError> {
+        let trusted = self.trusted.iter().map(|url| {
+            let webhook = Webhook::new(url).map_err(StartKind::Trusted)?;
+            Ok(Destination { url: webhook.url().clone(), secrets: Vec::new() })
+        });
+        let trusted = trusted.collect::<Result<Vec<_>, StartKind>>()?;
+        let networks = self.networks.iter().map(|network| {
+            network.parse().map_err(|_| StartKind::Network { network: network.escape_debug().to_string() })
+        });
+        let mut options = self.delivery;
+        options.allow_networks = networks.collect::<Result<_, _>>()?;
+        options.destinations = Destinations::new(trusted, &self.secrets);
+        let background = Background::start("postback-poster", 1).map_err(StartKind::Thread)?;
+        let clock = Clock::system();
+        let shutdown = Shutdown::new();
+        let started = start_on(&background, self.place, options, self.retention, clock.clone(), shutdown.clone());
+        match started {
+            Ok(store) => {
+                let engine = Arc::new(Engine::new(store.clone(), shutdown, background));
+                let poster = Poster { outbox: Outbox::new(store, clock), engine };
+                Ok((poster.clone(), PosterGuard::new(poster)))
+            }
+            Err(kind) => Err(kind.into()),
+        }
+    }
+}
+
+/// Opens the store and starts the delivery on the background thread, and waits for it there: the caller's may be inside
+/// another runtime, which must not block on this one.
+fn start_on(
+    background: &Background,
+    place: Place,
+    options: delivery::Options,
+    keep: Duration,
+    clock: Clock,
+    shutdown: Shutdown,
+) -> Result<Store, StartKind> {
+    let (given, taken) = std::sync::mpsc::sync_channel(1);
+    let starting = shutdown.clone();
+    let task = async move {
+        let started = async {
+            let store = Store::open(store::Options::at(place), NodeId::generate(), clock.clone()).await?;
+            store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
+            let delivery = Delivery::new(store.clone(), clock, options)?;
+            shutdown.spawn(delivery.run(shutdown.clone()));
+            shutdown.spawn(retention::run(store.clone(), keep, shutdown.clone()));
+            Ok(store)
+        };
+        // The receiver waits until it is sent.
+        let _ = given.send(started.await);
+    };
+    drop(starting.spawn_on(task, background.handle()));
+    taken.recv().unwrap_or(Err(StartKind::Ended))
+}
+
+/// A poster could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StartError(#[from] StartKind);
+
+#[derive(Debug, thiserror::Error)]
+enum StartKind {
+    #[error(
+        "a poster is installed already; install one per process, at the start of main, before any annotated function runs"
+    )]
+    Installed,
+    #[error("a trusted URL cannot be used")]
+    Trusted(#[source] WebhookError),
+    #[error("{network} is no network; write an address and a prefix length, such as 10.1.0.0/16")]
+    Network { network: String },
+    #[error("the poster's store cannot be opened")]
+    Open(#[from] store::OpenError),
+    #[error("what an earlier process left in the poster's store cannot be taken over")]
+    Recover(#[source] store::Error),
+    #[error("the poster's HTTP client cannot be set up")]
+    Delivery(#[from] delivery::Error),
+    #[error("the poster's background thread cannot be started")]
+    Thread(#[source] std::io::Error),
+    #[error("the poster's background thread ended while it started")]
+    Ended,
+}
+
+impl StartError {
+    /// There is a poster already.
+    pub fn is_installed(&self) -> bool {
+        matches!(self.0, StartKind::Installed)
+    }
+}

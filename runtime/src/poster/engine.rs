@@ -1,0 +1,124 @@
+//! What a poster has running behind it, and how to know that its reports are safe.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::Flushed;
+use super::loss::lost_so_far;
+use crate::delivery::thread::Background;
+use crate::shutdown::Shutdown;
+use crate::store::Store;
+
+/// The least time that threads have to end when nothing is left to be done on them.
+const JOIN: Duration = Duration::from_millis(100);
+
+/// Waits until reports are safe, on threads of its own, so that any executor may await the answer, and none.
+#[derive(Clone)]
+pub(crate) struct Flusher {
+    store: Store,
+    handle: Handle,
+    lost_before: u64,
+}
+
+impl Flusher {
+    pub(crate) fn new(store: Store, handle: Handle) -> Self {
+        Self { store, handle, lost_before: lost_so_far() }
+    }
+
+    /// The answer comes in this time, whatever the store does; the channel is closed if the threads are gone.
+    pub(super) fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
+        let (answer, answered) = oneshot::channel();
+        let this = self.clone();
+        #[expect(clippy::disallowed_methods, reason = "bounded by its timeout, and nobody stops for it")]
+        self.handle.spawn(async move {
+            // Nobody may be waiting any more.
+            let _ = answer.send(this.flush_until(after(timeout)).await);
+        });
+        answered
+    }
+
+    async fn flush_until(&self, deadline: Instant) -> Flushed {
+        let safe = timeout_at(deadline, self.safe()).await.unwrap_or(false);
+        let counts = timeout_at(deadline, self.store.counts()).await;
+        let undelivered = counts.ok().and_then(Result::ok).map(|counts| counts.undelivered);
+        let ends = self.store.tally();
+        // A row that can be counted is committed.
+        let durable = self.store.is_durable();
+        Flushed {
+            delivered: ends.delivered,
+            stored: undelivered.filter(|_| durable).unwrap_or(0),
+            waiting: undelivered.filter(|_| !durable).unwrap_or(0),
+            lost: lost_so_far() - self.lost_before + ends.given_up,
+            known: safe && undelivered.is_some(),
+        }
+    }
+
+    /// Waits until every report posted so far is committed (durable store) or was tried once (memory).
+    async fn safe(&self) -> bool {
+        match self.store.barrier().await {
+            Ok(_) if self.store.is_durable() => true,
+            Ok(posted) => {
+                self.store.tried(posted).await;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// The background of a poster that was started by hand.
+pub(crate) struct Engine {
+    flusher: Flusher,
+    shutdown: Shutdown,
+    /// Taken when the engine stops.
+    background: Mutex<Option<Background>>,
+}
+
+impl Engine {
+    pub(super) fn new(store: Store, shutdown: Shutdown, background: Background) -> Self {
+        let flusher = Flusher::new(store, background.handle().clone());
+        Self { flusher, shutdown, background: Mutex::new(Some(background)) }
+    }
+
+    pub(super) fn flusher(&self) -> &Flusher {
+        &self.flusher
+    }
+
+    /// Flushes, stops store and delivery, and joins their threads, all in this time: attempts that outlast it are cut off.
+    /// Done by a thread of its own, since a runtime must not be dropped inside another.
+    pub(super) fn stop(self: &Arc<Self>, timeout: Duration) -> oneshot::Receiver<Flushed> {
+        let (answer, answered) = oneshot::channel();
+        let this = Arc::clone(self);
+        let stop = move || {
+            let Some(background) = this.take() else { return };
+            let deadline = after(timeout);
+            let flushed = background.block_on(async {
+                let flushed = this.flusher.flush_until(deadline).await;
+                this.shutdown.stop();
+                let _ = timeout_at(deadline, this.shutdown.finished()).await;
+                let _ = timeout_at(deadline, this.flusher.store.close()).await;
+                flushed
+            });
+            background.join(deadline.saturating_duration_since(Instant::now()).max(JOIN));
+            // Nobody may be waiting any more.
+            let _ = answer.send(flushed);
+        };
+        // If no thread can be started, the answer is dropped, which says that nothing is known.
+        let _ = std::thread::Builder::new().name("postback-stop".into()).spawn(stop);
+        answered
+    }
+
+    fn take(&self) -> Option<Background> {
+        self.background.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// So much later, or as good as never.
+fn after(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_hours(24 * 365))
+}

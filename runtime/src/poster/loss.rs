@@ -1,0 +1,91 @@
+//! Reports that will reach nobody: each is counted by reason, and each cause is logged once.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::line::Escaped;
+use crate::names::metric;
+
+/// Why a report will reach nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Loss {
+    /// The webhook is no URL that can be called.
+    BadUrl,
+    /// The result does not serialise.
+    Unserializable,
+    /// The user's expression, `Display` or `Serialize` panicked.
+    Panicked,
+    /// Too many reports wait already.
+    QueueFull,
+    /// The store did not take it.
+    Store,
+    /// A second outcome under the id of the running request.
+    SecondOutcome,
+    /// The poster was shut down, or could not be started.
+    NoPoster,
+}
+
+impl Loss {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::BadUrl => "bad_url",
+            Self::Unserializable => "unserializable",
+            Self::Panicked => "panicked",
+            Self::QueueFull => "queue_full",
+            Self::Store => "store",
+            Self::SecondOutcome => "second_outcome",
+            Self::NoPoster => "no_poster",
+        }
+    }
+
+    fn told(self) -> &'static str {
+        match self {
+            Self::BadUrl => "its webhook is no URL that can be called",
+            Self::Unserializable => "the result does not serialise to JSON",
+            Self::Panicked => "the code that names the webhook or the id, or serialises the result, panicked",
+            Self::QueueFull => "too many reports wait already",
+            Self::Store => "the store did not take it",
+            Self::SecondOutcome => "a report under the id of the running request was made before",
+            Self::NoPoster => "there is no running poster",
+        }
+    }
+}
+
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Causes told so far. Bounded: past this many, the counter alone speaks.
+static TOLD: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
+const CAUSES_TOLD: usize = 256;
+
+/// Counts a lost report by reason, and logs it once per cause.
+pub(crate) fn lost(reason: Loss, id: &str, detail: &str) {
+    LOST.fetch_add(1, Ordering::Relaxed);
+    metrics::counter!(metric::REPORTS_LOST, "reason" => reason.as_str()).increment(1);
+    if is_new_cause(reason, detail) {
+        let told = reason.told();
+        let separator = if detail.is_empty() { "" } else { ": " };
+        tracing::warn!(
+            request_id = %Escaped(id),
+            reason = reason.as_str(),
+            "no report of {id} is sent: {told}{separator}{detail} (told once per cause; see {counter})",
+            id = Escaped(id),
+            detail = Escaped(detail),
+            counter = metric::REPORTS_LOST,
+        );
+    }
+}
+
+/// Reports lost in this process so far.
+pub(crate) fn lost_so_far() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+fn is_new_cause(reason: Loss, detail: &str) -> bool {
+    let mut hasher = DefaultHasher::new();
+    (reason, detail).hash(&mut hasher);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = told.get_or_insert_default();
+    told.len() < CAUSES_TOLD && told.insert(hasher.finish())
+}

@@ -1,0 +1,125 @@
+//! From the outcome of a call to reports in a store.
+
+use std::pin::Pin;
+
+use super::ambient::{Call, Role, Sink};
+use super::{Loss, lost};
+use crate::id::ReportId;
+use crate::line::Causes;
+use crate::report::{Ends, Outcome, Status};
+use crate::store::{self, NewReport, Store};
+use crate::time::{Clock, Timestamp};
+#[cfg(feature = "server")]
+use crate::webhook::{Own, Webhook, WebhookError};
+
+/// Posts the outcomes of calls at once. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Outbox {
+    store: Store,
+    clock: Clock,
+}
+
+impl Outbox {
+    pub(crate) fn new(store: Store, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The reports of a call that ended so; what has no usable URL is counted as lost.
+    fn reports(call: &Call, outcome: &Outcome) -> Vec<NewReport> {
+        let end = match outcome.status {
+            Status::Completed => Ends::COMPLETED,
+            Status::Failed if outcome.reason == crate::report::Reason::Dropped => Ends::DROPPED,
+            Status::Failed => Ends::FAILED,
+            Status::Cancelled => Ends::CANCELLED,
+        };
+        if !call.on.contains(end) {
+            return Vec::new();
+        }
+        let body = outcome.to_report(call.id());
+        let mut reports = Vec::new();
+        for (_, webhook) in call.webhooks().resolve() {
+            match webhook {
+                Ok(webhook) => reports.push(NewReport {
+                    id: ReportId::generate(),
+                    subject: call.id().to_owned(),
+                    url: webhook.url().as_str().to_owned(),
+                    own: webhook.own().clone(),
+                    body: body.clone(),
+                    created: outcome.finished,
+                    refused: None,
+                    note: None,
+                }),
+                Err(error) => lost(Loss::BadUrl, call.id(), &Causes(&error).to_string()),
+            }
+        }
+        reports
+    }
+}
+
+/// A report to a webhook, or, if its URL cannot be used, one that is stored as refused so that the record can say so.
+#[cfg(feature = "server")]
+pub(crate) fn refused_or_new(
+    subject: &str,
+    webhook: (String, Result<Webhook, WebhookError>),
+    body: bytes::Bytes,
+    created: Timestamp,
+) -> NewReport {
+    let (url, own, refused) = match webhook {
+        (_, Ok(webhook)) => (webhook.url().as_str().to_owned(), webhook.own().clone(), None),
+        (text, Err(error)) => {
+            let why = Causes(&error).to_string();
+            lost(Loss::BadUrl, subject, &why);
+            (text, Own::default(), Some(why))
+        }
+    };
+    NewReport { id: ReportId::generate(), subject: subject.to_owned(), url, own, body, created, refused, note: None }
+}
+
+impl Sink for Outbox {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn begin(&self, call: &Call) -> Role {
+        if call.webhooks().is_empty() { Role::Ignored } else { Role::Posted }
+    }
+
+    fn end(&self, call: Call, _: Role, outcome: Outcome) {
+        let reports = Self::reports(&call, &outcome);
+        if reports.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.post(reports) {
+            lost(reason_of(&error), call.id(), &Causes(&error).to_string());
+        }
+    }
+
+    fn end_durably(&self, call: Call, _: Role, outcome: Outcome) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let reports = Self::reports(&call, &outcome);
+        let store = self.store.clone();
+        Box::pin(async move {
+            if reports.is_empty() {
+                return;
+            }
+            if let Err(error) = store.post_durably(reports).await {
+                lost(reason_of(&error), call.id(), &Causes(&error).to_string());
+            }
+        })
+    }
+}
+
+fn reason_of(error: &store::Error) -> Loss {
+    match error {
+        store::Error::Full => Loss::QueueFull,
+        store::Error::Closed => Loss::NoPoster,
+        store::Error::Backend(_) => Loss::Store,
+    }
+}

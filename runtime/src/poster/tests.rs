@@ -1,0 +1,200 @@
+//! Posters over real sockets: taking in, flushing, stopping.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::delivery::receiver::{OK, Receiver};
+
+/// Nobody waits so long unless something is wrong.
+const LONG: Duration = Duration::from_secs(30);
+
+fn report(id: &str) -> Report {
+    Report::completed(id, "done").unwrap()
+}
+
+/// Takes connections and never answers.
+fn silent() -> Receiver {
+    Receiver::new(|_, _| {
+        std::thread::park();
+        Ok(())
+    })
+}
+
+/// An executor with nothing to it.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_posted_at_once_and_delivered_behind() {
+    let receiver = Receiver::answering(OK);
+    let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
+    poster.post(&receiver.url(), &report("job-1")).unwrap();
+    let requests = receiver.received(1).await;
+    let body = String::from_utf8(requests[0].body.clone()).unwrap();
+    assert!(body.starts_with(r#"{"id":"job-1","status":"completed","result":"done","timestamp":""#), "{body}");
+    let flushed = guard.shutdown(LONG).await;
+    assert_eq!(flushed, Flushed { delivered: 1, known: true, ..Flushed::default() });
+    assert!(flushed.is_safe());
+}
+
+#[test]
+fn flush_works_on_any_executor_and_on_none() {
+    let receiver = Receiver::answering(OK);
+    let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
+    poster.post(&receiver.url(), &report("1")).unwrap();
+    assert_eq!(poster.flush_blocking(LONG).delivered, 1);
+    poster.post(&receiver.url(), &Report::failed("2").error("no")).unwrap();
+    assert_eq!(block_on(poster.flush(LONG)).delivered, 2);
+    drop(guard);
+}
+
+#[tokio::test]
+async fn in_memory_a_flush_waits_until_each_report_was_tried_once() {
+    let receiver = Receiver::answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
+    let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
+    for n in 0..3 {
+        poster.post(&receiver.url(), &report(&n.to_string())).unwrap();
+    }
+    let flushed = poster.flush(LONG).await;
+    assert!(receiver.requests().len() >= 3, "each was tried");
+    assert_eq!((flushed.waiting, flushed.stored, flushed.is_safe()), (3, 0, false));
+    guard.shutdown(Duration::ZERO).await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_file_a_flush_waits_for_the_disk_alone_and_the_next_start_delivers() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("reports.db");
+    let deaf = silent();
+    let (poster, guard) = Poster::builder().sqlite(&file).trust(deaf.url()).start().unwrap();
+    poster.post_durably(&deaf.url(), &report("1")).await.unwrap();
+    poster.post(&deaf.url(), &report("2")).unwrap();
+    let flushed = poster.flush(LONG).await;
+    assert_eq!((flushed.stored, flushed.waiting, flushed.is_safe()), (2, 0, true));
+    // Cuts the attempts off: nobody will answer them.
+    guard.shutdown(Duration::from_millis(100)).await;
+
+    // The same file, and a receiver at the same place that answers now, would be the next start of the program. Here the
+    // reports are for the silent one, so that they are still there is what can be seen.
+    let (poster, guard) = Poster::builder().sqlite(&file).trust(deaf.url()).start().unwrap();
+    assert_eq!(poster.flush(LONG).await.stored, 2);
+    let before = deaf.requests().len();
+    deaf.received(before.max(3)).await;
+    guard.shutdown(Duration::from_millis(100)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_knows_nothing_does_not_say_that_all_is_safe() {
+    assert!(!Flushed::default().is_safe());
+    let deaf = silent();
+    let (poster, guard) = Poster::builder().trust(deaf.url()).start().unwrap();
+    poster.post(&deaf.url(), &report("1")).unwrap();
+    assert!(!poster.flush(Duration::ZERO).await.is_safe(), "there was no time to find out");
+    assert!(!guard.shutdown(Duration::ZERO).await.is_safe());
+    assert!(!poster.flush(LONG).await.is_safe(), "it was stopped");
+    assert!(!poster.flush(Duration::MAX).await.is_safe());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_without_limit_and_one_that_is_dropped_go_on_to_their_end() {
+    let receiver = Receiver::answering(OK);
+    let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
+    poster.post(&receiver.url(), &report("1")).unwrap();
+    assert_eq!(guard.shutdown(Duration::MAX).await.delivered, 1);
+
+    let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
+    poster.post(&receiver.url(), &report("2")).unwrap();
+    // Polled once, so that it has begun.
+    assert!(tokio::time::timeout(Duration::ZERO, guard.shutdown(LONG)).await.is_err());
+    drop(poster);
+    receiver.received(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_taken_in_is_an_error_that_says_why() {
+    let deaf = silent();
+    let (poster, guard) = Poster::builder().trust(deaf.url()).memory(2, 1 << 20).start().unwrap();
+    let error = poster.post("nonsense", &report("1")).unwrap_err();
+    assert!(!error.is_full() && !error.is_closed());
+    assert_eq!(error.to_string(), "the webhook cannot be used");
+    poster.post(&deaf.url(), &report("1")).unwrap();
+    poster.post(&deaf.url(), &report("2")).unwrap();
+    assert!(poster.post(&deaf.url(), &report("3")).unwrap_err().is_full());
+    guard.shutdown(Duration::ZERO).await;
+    assert!(poster.post(&deaf.url(), &report("4")).unwrap_err().is_closed());
+}
+
+#[test]
+fn a_trusted_url_that_is_none_is_told_at_start() {
+    let error = Poster::builder().trust("hooks.example.com").start().unwrap_err();
+    assert!(!error.is_installed());
+    assert_eq!(error.to_string(), "a trusted URL cannot be used");
+}
+
+#[tokio::test]
+async fn a_guard_dropped_on_a_current_thread_runtime_does_not_block_it() {
+    let deaf = silent();
+    let (poster, guard) = Poster::builder().trust(deaf.url()).start().unwrap();
+    poster.post(&deaf.url(), &report("1")).unwrap();
+    deaf.received(1).await;
+    let begun = Instant::now();
+    drop(guard);
+    assert!(begun.elapsed() < super::flush::DROP_TIMEOUT, "it waited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_dropped_elsewhere_flushes() {
+    let receiver = Receiver::answering(OK);
+    let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
+    poster.post(&receiver.url(), &report("1")).unwrap();
+    drop(guard);
+    assert_eq!(receiver.requests().len(), 1);
+    assert!(poster.post(&receiver.url(), &report("2")).unwrap_err().is_closed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_reports_through_the_sink_and_what_on_leaves_out_is_not_told() {
+    use super::ambient::{Call, Role, Sink as _};
+    use crate::report::{Ends, Outcome, Reason};
+
+    let receiver = Receiver::answering(OK);
+    let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
+    let end = |id: &str, on, outcome| {
+        let call = Call::new(Webhooks::of(&vec![receiver.url(), "nonsense".to_owned()]), id, on, false);
+        let role = poster.outbox.begin(&call);
+        assert_eq!(role, Role::Posted);
+        poster.outbox.end(call, role, outcome);
+    };
+    let now = poster.outbox.now();
+    end("told", Ends::default(), Outcome::completed(None, now));
+    end("untold", Ends::FAILED, Outcome::completed(None, now));
+    end("dropped, untold", Ends::default(), Outcome::failed(Reason::Dropped, None, now));
+    end("dropped, told", Ends::DROPPED, Outcome::failed(Reason::Dropped, None, now));
+    let nothing = Call::new(Webhooks::default(), "nobody", Ends::default(), false);
+    assert_eq!(poster.outbox.begin(&nothing), Role::Ignored);
+
+    guard.shutdown(LONG).await;
+    let mut told: Vec<_> =
+        receiver.requests().into_iter().map(|request| String::from_utf8(request.body).unwrap()).collect();
+    told.sort();
+    assert_eq!(told, [r#"{"id":"dropped, told","status":"failed"}"#, r#"{"id":"told","status":"completed"}"#]);
+}
