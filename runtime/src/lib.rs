@@ -119,6 +119,8 @@ extern crate self as postback;
 
 // In the order of the layers, the highest first: a module uses those below it. `ARCHITECTURE.md` has the picture.
 
+mod outcome;
+
 mod poster;
 
 mod delivery;
@@ -138,7 +140,13 @@ mod secret;
 mod shutdown;
 mod time;
 
+#[doc(hidden)]
+pub mod __private;
+
 pub use id::{RequestId, RequestIdError};
+pub use outcome::{Fallible, ReportOutcome, report_outcome};
+#[doc = include_str!("../docs/async_handler.md")]
+pub use postback_macros::async_handler;
 pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
 pub use report::{Ends, Report, ReportError, Status};
 pub use secret::{Secret, SecretError};

@@ -1,0 +1,60 @@
+//! On entry of a call: its webhooks and its id, taken down as owned values.
+
+use std::fmt::{self, Display};
+use std::mem;
+
+use super::caught::caught;
+use crate::poster::ambient::Call;
+use crate::report::Ends;
+use crate::webhook::{IntoWebhook, Webhooks};
+
+/// Takes down a call: evaluates its two expressions once, and keeps nothing borrowed.
+pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entry)) -> Entered {
+    let mut entry = Entry::default();
+    let webhook = caught(|| webhook(&mut entry)).map_err(|said| format!("the webhook panicked: {said}"));
+    if webhook.is_err() {
+        entry = Entry::default();
+    }
+    // The id also where there is no webhook, for it names the loss.
+    let id = caught(|| request_id(&mut entry)).map_err(|said| format!("the request id panicked: {said}"));
+    Entered(match (webhook.and(id), entry.call) {
+        (Ok(()), Some(call)) => Ok(call),
+        (Ok(()), None) => Err(Missed { id: String::new(), detail: "no request id was given".to_owned() }),
+        (Err(detail), call) => Err(Missed { id: call.map_or_else(String::new, |call| call.id().to_owned()), detail }),
+    })
+}
+
+/// Filled by the closures that are given to [`enter`].
+#[derive(Default)]
+pub struct Entry {
+    webhooks: Webhooks,
+    call: Option<Call>,
+}
+
+impl Entry {
+    /// Where the report goes.
+    pub fn webhook<W: IntoWebhook + ?Sized>(&mut self, webhook: &W) {
+        webhook.add_to(&mut self.webhooks);
+    }
+
+    /// Under which id; given last.
+    pub fn request_id<I: Display + ?Sized>(&mut self, id: &I) {
+        self.call = Some(Call::new(mem::take(&mut self.webhooks), id, Ends::default(), false));
+    }
+}
+
+/// A call that was taken down, or why it could not be.
+pub struct Entered(pub(super) Result<Call, Missed>);
+
+/// A call that goes on unreported.
+#[derive(Debug)]
+pub(super) struct Missed {
+    pub(super) id: String,
+    pub(super) detail: String,
+}
+
+impl fmt::Debug for Entered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

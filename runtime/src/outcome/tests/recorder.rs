@@ -1,0 +1,131 @@
+//! A sink that keeps what it is given. There is one per thread, and each test has a thread of its own.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+
+use crate::outcome::enter::{Entered, enter};
+use crate::outcome::guard::Ambience;
+use crate::outcome::view::Views;
+use crate::outcome::{ReportOutcome, watch_within};
+use crate::poster::Loss;
+use crate::poster::ambient::{Call, Role, Sink};
+use crate::report::Outcome;
+use crate::time::Timestamp;
+use crate::webhook::IntoWebhook;
+
+pub(crate) struct Recorder {
+    role: Role,
+    kept: Mutex<Kept>,
+    safe: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Kept {
+    began: Vec<String>,
+    ended: Vec<Ended>,
+    lost: Vec<(Loss, String)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) id: String,
+    pub(crate) role: Role,
+    pub(crate) outcome: Outcome,
+    pub(crate) report: String,
+    pub(crate) durably: bool,
+}
+
+thread_local! {
+    static INSTALLED: RefCell<Option<Arc<Recorder>>> = const { RefCell::new(None) };
+}
+
+static RECORDED: Ambience = Ambience { current: |_| Some(installed()), lost: |loss, id, _| installed().lose(loss, id) };
+
+fn installed() -> Arc<Recorder> {
+    INSTALLED.with_borrow(Clone::clone).expect("the test installs a recorder")
+}
+
+/// What [`postback::report_outcome`] does, with this thread's recorder around it.
+pub(crate) fn report_outcome<F: Future>(
+    webhook: &(impl IntoWebhook + ?Sized),
+    id: impl Display,
+    body: F,
+) -> ReportOutcome<F> {
+    watch(enter(|call| call.webhook(webhook), |call| call.request_id(&id)), body, Views::USUAL)
+}
+
+pub(crate) fn watch<F: Future, V>(entered: Entered, body: F, views: V) -> ReportOutcome<F, V> {
+    watch_within(&RECORDED, entered, body, views)
+}
+
+impl Recorder {
+    pub(crate) fn install(role: Role) -> Arc<Self> {
+        let recorder = Arc::new(Self { role, kept: Mutex::default(), safe: Arc::new(Semaphore::new(0)) });
+        INSTALLED.set(Some(recorder.clone()));
+        recorder
+    }
+
+    /// Id and URLs of each call that began.
+    pub(crate) fn began(&self) -> Vec<String> {
+        self.kept.lock().unwrap().began.clone()
+    }
+
+    pub(crate) fn ended(&self) -> Vec<Ended> {
+        self.kept.lock().unwrap().ended.clone()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.ended().into_iter().map(|ended| ended.id).collect()
+    }
+
+    pub(crate) fn reports(&self) -> Vec<String> {
+        self.ended().into_iter().map(|ended| ended.report).collect()
+    }
+
+    pub(crate) fn lost(&self) -> Vec<(Loss, String)> {
+        self.kept.lock().unwrap().lost.clone()
+    }
+
+    /// The one report that was asked to be safe is safe now.
+    pub(crate) fn safe(&self) {
+        self.safe.add_permits(1);
+    }
+
+    fn lose(&self, loss: Loss, id: &str) {
+        self.kept.lock().unwrap().lost.push((loss, id.to_owned()));
+    }
+
+    fn keep(&self, call: &Call, role: Role, outcome: Outcome, durably: bool) {
+        let id = call.id().to_owned();
+        let report = String::from_utf8(outcome.to_report(&id).to_vec()).unwrap();
+        assert!(call.durable || !durably);
+        self.kept.lock().unwrap().ended.push(Ended { id, role, outcome, report, durably });
+    }
+}
+
+impl Sink for Recorder {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(7_000_000)
+    }
+
+    fn begin(&self, call: &Call) -> Role {
+        let urls = call.webhooks().resolve().map(|(url, _)| format!(" {url}"));
+        let told = std::iter::once(call.id().to_owned()).chain(urls).collect();
+        self.kept.lock().unwrap().began.push(told);
+        self.role
+    }
+
+    fn end(&self, call: Call, role: Role, outcome: Outcome) {
+        self.keep(&call, role, outcome, false);
+    }
+
+    fn end_durably(&self, call: Call, role: Role, outcome: Outcome) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.keep(&call, role, outcome, true);
+        let safe = self.safe.clone();
+        Box::pin(async move { drop(safe.acquire().await) })
+    }
+}
