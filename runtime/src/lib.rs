@@ -119,6 +119,11 @@ extern crate self as postback;
 
 // In the order of the layers, the highest first: a module uses those below it. `ARCHITECTURE.md` has the picture.
 
+#[cfg(feature = "server")]
+mod worker;
+
+#[cfg(feature = "server")]
+mod handler;
 mod outcome;
 
 mod poster;
@@ -143,6 +148,11 @@ mod time;
 #[doc(hidden)]
 pub mod __private;
 
+/// The type of a payload that is taken as it came; from the crate `bytes`.
+#[cfg(feature = "server")]
+pub use bytes::Bytes;
+#[cfg(feature = "server")]
+pub use handler::{Config, Extract, Handler, Headers, Payload, State};
 pub use id::{RequestId, RequestIdError};
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[doc = include_str!("../docs/async_handler.md")]

@@ -1,0 +1,151 @@
+//! What a handler is, what it may ask for, and the routes that lead to it.
+//!
+//! A handler is an `async fn` of up to 8 extractors in any order, at most one [`Payload`] among them, which returns
+//! `Result<T, E>`: `T` is serialised as the result, `E` is displayed to log and store.
+
+pub mod check;
+mod extract;
+mod payload;
+mod routes;
+
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde::Serialize;
+
+pub use self::extract::{Config, Extract, Headers, State};
+pub(crate) use self::extract::{Shared, States};
+pub use self::payload::Payload;
+pub(crate) use self::payload::{PayloadError, PayloadKind};
+pub(crate) use self::routes::{Route, RouteError, Routes, Unbound};
+use crate::id::RequestId;
+use crate::report::Json;
+
+/// One run of a request, as a handler's extractors see it.
+// `pub`, as all that a sealed trait of ours mentions, but nowhere to be named from outside.
+#[derive(Clone)]
+pub struct Run {
+    pub(crate) id: RequestId,
+    pub(crate) headers: Arc<HeaderMap>,
+    pub(crate) body: Bytes,
+    /// Whether the result still has to be serialised; not if an annotated call did so already.
+    pub(crate) wanted: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// How a handler ended, if it did not panic.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// `Ok`, with the result as JSON (`Err`: why it could not be serialised), if it was still wanted.
+    Completed(Option<Result<Option<Json>, String>>),
+    /// `Err`, displayed.
+    Failed(String),
+}
+
+pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+/// An async function that can be given to [`App::route`](crate::App::route).
+///
+/// Implemented for `async fn(A1, …, A8) -> Result<T, E>` where each `A` implements [`Extract`], `T: Serialize` and
+/// `E: Display`; its future must be `Send`. The text of an error (`{:#}`, so that error types which tell their causes that
+/// way do so) goes to log and store, and to nobody outside unless the attribute's `error` says so.
+#[diagnostic::on_unimplemented(
+    message = "this function cannot be a handler of an app with settings of type `{S}`",
+    label = "not a handler",
+    note = "a handler is an `async fn` of up to 8 of `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`",
+    note = "it returns `Result<T, E>` with `T: Serialize` and `E: Display`, and its future is `Send`",
+    note = "write `#[postback::debug_handler]` above the function to be told what does not fit"
+)]
+pub trait Handler<A, S>: Send + Sync + 'static {
+    #[doc(hidden)]
+    fn bind(self, shared: Arc<Shared<S>>) -> Bound;
+}
+
+/// A handler that has what it needs to run. Opaque.
+pub struct Bound {
+    pub(crate) run: Box<dyn Fn(Run) -> Running + Send + Sync>,
+    /// Its one payload.
+    pub(crate) payload: Option<PayloadKind>,
+    /// What is wrong with what it asks for.
+    pub(crate) faults: Vec<String>,
+}
+
+impl Bound {
+    fn new(
+        run: Box<dyn Fn(Run) -> Running + Send + Sync>,
+        payloads: &[Option<PayloadKind>],
+        faults: &[Option<String>],
+    ) -> Self {
+        let mut faults: Vec<_> = faults.iter().flatten().cloned().collect();
+        let payloads: Vec<_> = payloads.iter().flatten().copied().collect();
+        if payloads.len() > 1 {
+            faults.push(format!("it takes {} payloads; a request has one", payloads.len()));
+        }
+        Self { run, payload: payloads.first().copied(), faults }
+    }
+}
+
+macro_rules! handlers {
+    ($($Arg:ident $arg:ident)*) => {
+        impl<F, Fut, S, T, E, $($Arg,)*> Handler<($($Arg,)*), S> for F
+        where
+            F: Fn($($Arg,)*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<T, E>> + Send + 'static,
+            T: Serialize,
+            E: Display,
+            S: Send + Sync + 'static,
+            $($Arg: Extract<S>,)*
+        {
+            fn bind(self, shared: Arc<Shared<S>>) -> Bound {
+                let payloads: &[Option<PayloadKind>] = &[$($Arg::payload(),)*];
+                let faults: &[Option<String>] = &[$($Arg::fault(&shared),)*];
+                let handler = Arc::new(self);
+                let run = move |run: Run| -> Running {
+                    let (handler, shared) = (Arc::clone(&handler), Arc::clone(&shared));
+                    Box::pin(async move {
+                        $(
+                            let $arg = match $Arg::extract(&run, &shared) {
+                                Ok(extracted) => extracted,
+                                Err(text) => return Ended::Failed(text),
+                            };
+                        )*
+                        drop(shared);
+                        ended(handler($($arg,)*).await, &run)
+                    })
+                };
+                Bound::new(Box::new(run), payloads, faults)
+            }
+        }
+    };
+}
+
+handlers!();
+handlers!(A1 a1);
+handlers!(A1 a1 A2 a2);
+handlers!(A1 a1 A2 a2 A3 a3);
+handlers!(A1 a1 A2 a2 A3 a3 A4 a4);
+handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5);
+handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6);
+handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7);
+handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7 A8 a8);
+
+fn ended<T: Serialize, E: Display>(returned: Result<T, E>, run: &Run) -> Ended {
+    match returned {
+        Ok(_) if !(run.wanted)() => Ended::Completed(None),
+        Ok(result) => {
+            // The user's `Serialize`: a panic in it must not look like one of the handler.
+            let serialised = catch_unwind(AssertUnwindSafe(|| Json::of(&result)));
+            Ended::Completed(Some(match serialised {
+                Ok(json) => json.map_err(|error| error.to_string()),
+                Err(_) => Err("its Serialize implementation panicked".into()),
+            }))
+        }
+        Err(error) => Ended::Failed(
+            catch_unwind(AssertUnwindSafe(|| format!("{error:#}")))
+                .unwrap_or_else(|_| "an error whose Display implementation panicked".into()),
+        ),
+    }
+}

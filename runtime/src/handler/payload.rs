@@ -1,0 +1,186 @@
+//! The body of a request, as a handler takes it; checked before the request is accepted.
+
+use std::any::{Any, TypeId};
+use std::ops::Deref;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
+
+use super::extract::sealed::Parameter;
+use super::{Extract, Run, Shared};
+
+/// The body of the request: JSON as any `T: DeserializeOwned`, or with `Payload<Bytes>` the bytes as they came.
+///
+/// A JSON payload wants the content type `application/json` or one ending in `+json`, and is checked when it is posted:
+/// what does not fit `T` is refused with 422 and the path of the field, and makes no request. Dereferences to `T`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload<T>(pub T);
+
+impl<T> Payload<T> {
+    /// The value itself.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Payload<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> Parameter for Payload<T> {}
+
+impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Payload<T> {
+    fn payload() -> Option<PayloadKind> {
+        Some(if is_bytes::<T>() { PayloadKind::Bytes } else { PayloadKind::Json(|body| json::<T>(body).map(drop)) })
+    }
+
+    fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
+        if is_bytes::<T>() {
+            // The one type whose values are not made by deserialising; `T` is it, so this cannot fail.
+            let body: Box<dyn Any> = Box::new(run.body.clone());
+            return body.downcast().map(|bytes| Self(*bytes)).map_err(|_| "the payload is not bytes".to_owned());
+        }
+        // It was checked when it came, but perhaps by an older program.
+        json(&run.body).map(Self).map_err(|error| format!("the payload does not fit the handler: {error}"))
+    }
+}
+
+fn is_bytes<T: 'static>() -> bool {
+    TypeId::of::<T>() == TypeId::of::<Bytes>()
+}
+
+/// What kind of body a handler takes.
+#[derive(Clone, Copy)]
+pub enum PayloadKind {
+    /// Any bytes of any type.
+    Bytes,
+    /// JSON that passes this check.
+    Json(fn(&[u8]) -> Result<(), PayloadError>),
+}
+
+impl PayloadKind {
+    /// Whether a request with these headers and this body can be run.
+    pub(crate) fn check(self, headers: &HeaderMap, body: &[u8]) -> Result<(), PayloadError> {
+        match self {
+            Self::Bytes => Ok(()),
+            Self::Json(check) => {
+                is_json(headers)?;
+                check(body)
+            }
+        }
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> Result<(), PayloadError> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Err(PayloadError::NoContentType) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let suffix = essence.split_once('/').is_some_and(|(_, subtype)| subtype.ends_with("+json"));
+    if essence == "application/json" || suffix {
+        Ok(())
+    } else {
+        Err(PayloadError::ContentType { found: text.escape_debug().to_string() })
+    }
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(PayloadError::Empty);
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if inner.is_data() {
+            PayloadError::Field { path, problem: inner.to_string() }
+        } else {
+            PayloadError::Syntax(inner.to_string())
+        }
+    })?;
+    deserializer.end().map_err(|error| PayloadError::Syntax(error.to_string()))?;
+    Ok(value)
+}
+
+/// A body that a handler cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// No content type at all.
+    #[error("the header content-type is missing; this route takes application/json")]
+    NoContentType,
+    /// Another content type.
+    #[error("the header content-type is {found}; this route takes application/json, or a type ending in +json")]
+    ContentType { found: String },
+    /// Nothing but white space.
+    #[error("the body is empty; this route takes a JSON value")]
+    Empty,
+    /// Not JSON.
+    #[error("the body is not valid JSON: {0}")]
+    Syntax(String),
+    /// JSON of another shape.
+    #[error("{path}: {problem}")]
+    Field { path: String, problem: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Order {
+        #[expect(dead_code, reason = "only its type matters")]
+        items: Vec<Item>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Item {
+        #[expect(dead_code, reason = "only its type matters")]
+        count: u32,
+    }
+
+    fn check(content_type: &str, body: &str) -> Result<(), PayloadError> {
+        let kind = <Payload<Order> as Extract<()>>::payload().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+        kind.check(&headers, body.as_bytes())
+    }
+
+    #[test]
+    fn a_payload_that_does_not_fit_is_told_with_its_path() {
+        let error = check("application/json", r#"{"items":[{"count":1},{"count":"x"}]}"#).unwrap_err();
+        assert!(matches!(&error, PayloadError::Field { path, .. } if path == "items[1].count"), "{error:?}");
+        assert!(error.to_string().starts_with("items[1].count: invalid type"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_apart_from_what_does_not_fit() {
+        assert!(matches!(check("application/json", "{\"items\":["), Err(PayloadError::Syntax(_))));
+        assert!(matches!(check("application/json", "{\"items\":[]} x"), Err(PayloadError::Syntax(_))));
+        assert_eq!(check("application/json", " \n"), Err(PayloadError::Empty));
+        assert!(matches!(check("application/json", "[]"), Err(PayloadError::Field { .. })));
+    }
+
+    #[test]
+    fn json_is_known_by_its_content_type() {
+        let body = r#"{"items":[]}"#;
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"] {
+            check(good, body).unwrap();
+        }
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "+json"] {
+            assert!(matches!(check(bad, body), Err(PayloadError::ContentType { .. })), "{bad}");
+        }
+        let kind = <Payload<Order> as Extract<()>>::payload().unwrap();
+        assert_eq!(kind.check(&HeaderMap::new(), body.as_bytes()), Err(PayloadError::NoContentType));
+    }
+
+    #[test]
+    fn bytes_come_as_they_are() {
+        let kind = <Payload<Bytes> as Extract<()>>::payload().unwrap();
+        kind.check(&HeaderMap::new(), b"\0\xff").unwrap();
+    }
+}

@@ -1,0 +1,201 @@
+//! Routes: which path leads to which handler; checked as a whole, at start.
+
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::{Bound, Handler, PayloadKind, Run, Running, Shared};
+use crate::webhook::Webhooks;
+
+/// Paths, or first segments of paths, that the server keeps for itself.
+const RESERVED: [&str; 5] = ["healthz", "readyz", "metrics", "openapi.json", "_postback"];
+
+/// A route as it was written down; what is wrong with it is told when all of them are bound.
+pub(crate) struct Unbound<S> {
+    path: String,
+    name: &'static str,
+    location: &'static Location<'static>,
+    webhook: Webhooks,
+    example: Option<String>,
+    bind: Box<dyn FnOnce(Arc<Shared<S>>) -> Bound + Send>,
+}
+
+impl<S: 'static> Unbound<S> {
+    pub(crate) fn new<A, H: Handler<A, S>>(path: String, handler: H, location: &'static Location<'static>) -> Self {
+        let bind = Box::new(|shared| handler.bind(shared));
+        Self { path, name: std::any::type_name::<H>(), location, webhook: Webhooks::default(), example: None, bind }
+    }
+
+    /// Where ends are reported that come before the handler said where.
+    pub(crate) fn set_webhook(&mut self, webhook: Webhooks) {
+        self.webhook = webhook;
+    }
+
+    /// A payload that can be shown to try it with.
+    pub(crate) fn set_example(&mut self, payload: String) {
+        self.example = Some(payload);
+    }
+}
+
+/// A route that can be run.
+pub(crate) struct Route {
+    pub(crate) path: String,
+    /// The handler's path in the program, such as `quickstart::greet`.
+    pub(crate) name: &'static str,
+    /// Where it was routed.
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) webhook: Webhooks,
+    pub(crate) payload: Option<PayloadKind>,
+    pub(crate) example: Option<String>,
+    run: Box<dyn Fn(Run) -> Running + Send + Sync>,
+}
+
+impl Route {
+    pub(crate) fn run(&self, run: Run) -> Running {
+        (self.run)(run)
+    }
+}
+
+/// All routes of an app, by path.
+#[derive(Clone, Default)]
+pub(crate) struct Routes(Arc<BTreeMap<String, Arc<Route>>>);
+
+impl Routes {
+    /// Binds the routes to what they share; all mistakes are told together.
+    pub(crate) fn bind<S: 'static>(unbound: Vec<Unbound<S>>, shared: &Arc<Shared<S>>) -> Result<Self, Vec<RouteError>> {
+        let mut errors = Vec::new();
+        let mut routes = BTreeMap::<String, Arc<Route>>::new();
+        for Unbound { path, name, location, webhook, example, bind } in unbound {
+            let mut refuse = |problem| errors.push(RouteError { path: path.clone(), location, problem });
+            if let Err(problem) = check(&path) {
+                refuse(problem);
+                continue;
+            }
+            if let Some(other) = routes.values().find(|other| clash(&other.path, &path)) {
+                let problem = if other.path == path {
+                    format!("it was routed before, at {}", other.location)
+                } else {
+                    format!(
+                        "it clashes with {}, at {}: the id of a request follows its route",
+                        other.path, other.location
+                    )
+                };
+                refuse(problem);
+                continue;
+            }
+            let Bound { run, payload, faults } = bind(Arc::clone(shared));
+            faults.into_iter().for_each(&mut refuse);
+            routes.insert(path.clone(), Arc::new(Route { path, name, location, webhook, payload, example, run }));
+        }
+        if errors.is_empty() { Ok(Self(Arc::new(routes))) } else { Err(errors) }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<&Arc<Route>> {
+        self.0.get(path)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.0.values()
+    }
+
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+}
+
+fn check(path: &str) -> Result<(), String> {
+    let Some(rest) = path.strip_prefix('/') else { return Err("a route starts with `/`".into()) };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+    for segment in rest.split('/') {
+        if segment.is_empty() {
+            return Err("a route has no empty segment, and does not end in `/`".into());
+        }
+        if segment == "." || segment == ".." || !segment.chars().all(allowed) {
+            return Err(format!(
+                "the segment `{}` has a character other than A-Z, a-z, 0-9, `-`, `_`, `.`, `~`",
+                segment.escape_debug()
+            ));
+        }
+    }
+    let first = rest.split('/').next().unwrap_or_default();
+    if RESERVED.contains(&first) {
+        return Err(format!("the server keeps `/{first}` for itself"));
+    }
+    Ok(())
+}
+
+/// `/a` takes `/a/{id}`, so it cannot stand beside `/a/b`.
+fn clash(a: &str, b: &str) -> bool {
+    let below = |a: &str, b: &str| {
+        b.strip_prefix(a).is_some_and(|rest| rest.starts_with('/') && rest.matches('/').count() == 1)
+    };
+    a == b || below(a, b) || below(b, a)
+}
+
+/// A route that cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{location}: route {path}: {problem}", path = path.escape_debug())]
+pub(crate) struct RouteError {
+    path: String,
+    location: &'static Location<'static>,
+    problem: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::{Payload, State, States};
+
+    async fn nothing() -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn greedy(_: Payload<u8>, _: State<String>, _: Payload<u8>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn shared() -> Arc<Shared<()>> {
+        Arc::new(Shared { settings: Arc::new(()), states: States::default() })
+    }
+
+    #[track_caller]
+    fn unbound(path: &str) -> Unbound<()> {
+        Unbound::new(path.to_owned(), nothing, Location::caller())
+    }
+
+    fn problems(paths: &[&str]) -> Vec<String> {
+        let unbound = paths.iter().map(|path| unbound(path)).collect();
+        Routes::bind(unbound, &shared()).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn good_routes_are_bound() {
+        assert!(problems(&["/a", "/b/c", "/b/d", "/v1.0/x_y~z", "/a/b/c"]).is_empty());
+    }
+
+    #[test]
+    fn every_bad_route_is_told_with_its_place() {
+        let bad = ["a", "/", "/a/", "/a//b", "/a b", "/{id}", "/..", "/healthz", "/_postback/x", "/metrics", ""];
+        let told = problems(&bad);
+        assert_eq!(told.len(), bad.len(), "{told:#?}");
+        assert!(told.iter().all(|text| text.contains("routes.rs:")), "{told:#?}");
+    }
+
+    #[test]
+    fn clashing_routes_are_told_with_both_places() {
+        for pair in [["/a", "/a"], ["/a", "/a/b"], ["/a/b", "/a"]] {
+            let told = problems(&pair);
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert_eq!(told[0].matches("routes.rs:").count(), 2, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_handler_cannot_be_given_is_told_at_start() {
+        let route = Unbound::new("/greedy".into(), greedy, Location::caller());
+        let errors = Routes::bind(vec![route], &shared()).err().unwrap();
+        let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert!(told[0].contains("no alloc::string::String was given with App::state"), "{told:?}");
+        assert!(told[1].contains("takes 2 payloads"), "{told:?}");
+    }
+}

@@ -1,0 +1,271 @@
+//! One run of one request, from its claim to its commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval_at, sleep_until};
+
+use super::sink::{Registered, RunSink, Told};
+use super::verdict::{self, End};
+use super::{BACKOFF, Context};
+use crate::handler::{Ended, Route, Run};
+use crate::line::{Causes, Escaped};
+use crate::names::metric;
+use crate::poster::{ambient, refused_or_new};
+use crate::report::{Ends, Outcome, Reason, Status};
+use crate::store::{ClaimedRequest, Error, NewReport, RequestClaim, Settled};
+use crate::time::Spoken;
+
+/// How old a run is when what it registered is stored, and how often that is looked at until something was registered.
+const REGISTER_AFTER: Duration = Duration::from_secs(1);
+
+/// Runs a request to its end, or puts it back when the grace time is over.
+pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: OwnedSemaphorePermit) {
+    let Some(route) = context.routes.get(&row.route).map(Arc::clone) else {
+        // Only requests of this node's routes are claimed.
+        return context.put_back(row.claim).await;
+    };
+    let claim = row.claim.clone();
+    if row.failures + row.crashes == 0 {
+        let waited = context.outbox.clock().now().since(row.created);
+        metrics::histogram!(metric::WAIT_SECONDS, "route" => route.path.clone()).record(waited.as_secs_f64());
+    }
+    let sink = Arc::new(RunSink::new(claim.id.clone(), context.outbox.clone()));
+    let handler = spawn_handler(&context, &route, &row, &sink, slot);
+    let Some((end, took)) = watch(&context, &claim, &sink, handler).await else {
+        return context.put_back(claim).await;
+    };
+    metrics::histogram!(metric::RUN_SECONDS, "route" => route.path.clone()).record(took.as_secs_f64());
+
+    let Told { registered, held } = sink.take();
+    let outcome = verdict::outcome(end, held, context.outbox.clock().now());
+    let failures = row.failures + 1;
+    if let Some(delay) = verdict::retry(&outcome, failures, context.options.max_attempts) {
+        return retry(&context, &row, &outcome, delay, took).await;
+    }
+    let registered = registered.or_else(|| row.registration.map(Registered::from));
+    let said = said(&route.path, &claim, &outcome, took);
+    settle(&context, claim, &route, outcome, registered, said).await;
+}
+
+/// Ends a request that was lost with its process too often.
+pub(super) async fn settle_lost(context: Arc<Context>, row: ClaimedRequest) {
+    let detail = format!("its process ended {} times while it ran (worker.max_crashes)", row.crashes);
+    let outcome = Outcome::failed(Reason::Lost, Some(detail), context.outbox.clock().now());
+    let said = format!("{} {} failed: it was lost with its process {} times", row.route, row.claim.id, row.crashes);
+    tracing::error!(request_id = %row.claim.id, route = row.route, crashes = row.crashes, "{said}");
+    let registered = row.registration.map(Registered::from);
+    match context.routes.get(&row.route).map(Arc::clone) {
+        Some(route) => settle(&context, row.claim, &route, outcome, registered, said).await,
+        None => settle_with(&context, row.claim, &row.route, outcome, registered, said).await,
+    }
+}
+
+fn spawn_handler(
+    context: &Context,
+    route: &Route,
+    row: &ClaimedRequest,
+    sink: &Arc<RunSink>,
+    slot: OwnedSemaphorePermit,
+) -> Handler {
+    let wanted = Arc::clone(sink);
+    let run = Run {
+        id: row.claim.id.clone(),
+        headers: Arc::new(row.headers.clone()),
+        body: row.body.clone(),
+        wanted: Arc::new(move || wanted.wants_result()),
+    };
+    let running = ambient::around(Arc::clone(sink) as Arc<dyn ambient::Sink>, route.run(run));
+    let (begins, begun) = oneshot::channel();
+    #[expect(clippy::disallowed_methods, reason = "its handle is held until it ends or is aborted")]
+    let task = context.handlers.spawn(async move {
+        // Whoever waits for it may have been cut off.
+        let _ = begins.send(Instant::now());
+        // Held until the handler is really gone: one that ignores its abort still takes up its slot.
+        let _slot = slot;
+        running.await
+    });
+    Handler { task, begun }
+}
+
+/// A handler on its way.
+struct Handler {
+    task: JoinHandle<Ended>,
+    /// When it was first polled. Before, it waits for a thread, which is not its time.
+    begun: oneshot::Receiver<Instant>,
+}
+
+/// Waits for the handler's end, and how long it ran; `None` if it was cut off by the node's stop.
+async fn watch(
+    context: &Context,
+    claim: &RequestClaim,
+    sink: &RunSink,
+    mut handler: Handler,
+) -> Option<(End, Duration)> {
+    let begun = tokio::select! {
+        biased;
+        // Closed without a value only where the handlers' runtime is going away, which the task tells too.
+        begun = &mut handler.begun => begun.unwrap_or_else(|_| Instant::now()),
+        () = context.cut.stopping() => {
+            handler.task.abort();
+            return None;
+        }
+    };
+    let limit = context.options.timeout;
+    let mut look = interval_at(begun + REGISTER_AFTER, REGISTER_AFTER);
+    let mut registered = false;
+    loop {
+        tokio::select! {
+            biased;
+            joined = &mut handler.task => {
+                let end = match joined {
+                    Ok(ended) => End::Returned(ended),
+                    // An error that is no panic: the handlers' runtime is going away.
+                    Err(error) => End::Panicked(verdict::panic_message(&*error.try_into_panic().ok()?)),
+                };
+                return Some((end, begun.elapsed()));
+            }
+            () = context.cut.stopping() => {
+                handler.task.abort();
+                return None;
+            }
+            () = sleep_until(begun + limit) => {
+                handler.task.abort();
+                return Some((End::TimedOut(limit), begun.elapsed()));
+            }
+            _ = look.tick(), if !registered => {
+                if let Some(registration) = sink.registration() {
+                    registered = true;
+                    let (store, claim) = (context.outbox.store().clone(), claim.clone());
+                    // Not waited for: it matters only if the process dies, and an outcome brings its reports with it.
+                    drop(context.cut.spawn(async move { drop(store.register(claim, registration).await) }));
+                }
+            }
+        }
+    }
+}
+
+async fn retry(context: &Context, row: &ClaimedRequest, outcome: &Outcome, delay: Duration, took: Duration) {
+    let due = outcome.finished.saturating_add(delay);
+    let (route, id, failures) = (&row.route, &row.claim.id, row.failures + 1);
+    let detail = Escaped(outcome.detail.as_deref().unwrap_or_default());
+    tracing::warn!(
+        request_id = %id, route, reason = outcome.reason.as_str(),
+        "{route} {id} failed in {took} → runs again in {delay} (attempt {failures} of {max}): {detail}",
+        took = Spoken(took), delay = Spoken(delay), max = context.options.max_attempts,
+    );
+    loop {
+        match context.outbox.store().retry_request(row.claim.clone(), due).await {
+            Ok(_) | Err(Error::Closed) => return,
+            Err(error) => {
+                if !wait_for_store(context, &row.claim, &error).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The beginning of the line that the log has for each request.
+fn said(route: &str, claim: &RequestClaim, outcome: &Outcome, took: Duration) -> String {
+    let why = match (&outcome.detail, outcome.status) {
+        (Some(detail), Status::Failed) => format!(": {}", Escaped(detail)),
+        _ => String::new(),
+    };
+    format!("{route} {} {} in {}{why}", claim.id, outcome.status, Spoken(took))
+}
+
+async fn settle(
+    context: &Context,
+    claim: RequestClaim,
+    route: &Route,
+    outcome: Outcome,
+    registered: Option<Registered>,
+    said: String,
+) {
+    let registered = registered.or_else(|| of_route(route));
+    settle_with(context, claim, &route.path, outcome, registered, said).await;
+}
+
+/// Where the route itself reports to.
+fn of_route(route: &Route) -> Option<Registered> {
+    let webhooks: Vec<_> = route.webhook.resolve().map(|(url, webhook)| (url.to_owned(), webhook)).collect();
+    (!webhooks.is_empty()).then(|| Registered { webhooks, on: Ends::default() })
+}
+
+/// Commits an outcome together with its reports.
+async fn settle_with(
+    context: &Context,
+    claim: RequestClaim,
+    route: &str,
+    outcome: Outcome,
+    registered: Option<Registered>,
+    said: String,
+) {
+    let reports = reports(&claim, &outcome, registered, &said);
+    let refused: Vec<_> = reports.iter().filter_map(|report| report.refused.clone()).collect();
+    let nobody = reports.is_empty();
+    let (status, reason) = (outcome.status.as_str(), outcome.reason.as_str());
+    let settled = loop {
+        let asked = context.outbox.store().settle_request(claim.clone(), outcome.clone(), reports.clone());
+        match asked.await {
+            Ok(settled) => break settled,
+            Err(Error::Closed) => return,
+            Err(error) => {
+                if !wait_for_store(context, &claim, &error).await {
+                    return;
+                }
+            }
+        }
+    };
+    let id = &claim.id;
+    if settled == Settled::Stale {
+        tracing::warn!(request_id = %id, route, "{route} {id} was settled by another claim; this run's outcome is dropped");
+        return;
+    }
+    let labels = [("route", route.to_owned()), ("status", status.to_owned()), ("reason", reason.to_owned())];
+    metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
+    // Where something is delivered, the delivery says the line, with how it went.
+    if nobody {
+        tracing::info!(request_id = %id, route, status, reason, "{said} → no webhook");
+    }
+    for why in refused {
+        tracing::warn!(request_id = %id, route, status, reason, "{said} → not sent: {why}");
+    }
+}
+
+fn reports(claim: &RequestClaim, outcome: &Outcome, registered: Option<Registered>, said: &str) -> Vec<NewReport> {
+    let end = match outcome.status {
+        Status::Completed => Ends::COMPLETED,
+        Status::Failed => Ends::FAILED,
+        Status::Cancelled => Ends::CANCELLED,
+    };
+    let Some(registered) = registered.filter(|registered| registered.on.contains(end)) else { return Vec::new() };
+    let id = claim.id.as_str();
+    let body: Bytes = outcome.to_report(id);
+    let report = |webhook| NewReport {
+        note: Some(said.to_owned()),
+        ..refused_or_new(id, webhook, body.clone(), outcome.finished)
+    };
+    registered.webhooks.into_iter().map(report).collect()
+}
+
+/// An outcome is not given up because the store cannot write: the claim is this run's until it does, or until the node
+/// stops. Whether to try again; if not, the next start runs the request again.
+async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error) -> bool {
+    let (id, why) = (&claim.id, Causes(error).to_string());
+    tokio::select! {
+        biased;
+        () = context.cut.stopping() => {
+            tracing::error!(request_id = %id, "the outcome of {id} cannot be stored, it runs again at the next start: {why}");
+            false
+        }
+        () = tokio::time::sleep(BACKOFF) => {
+            tracing::error!(request_id = %id, "the outcome of {id} cannot be stored, trying again: {why}");
+            true
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What annotated calls tell during a run: the run's own outcome is held, everything else is posted at once.
+
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::verdict;
+use crate::id::RequestId;
+use crate::poster::ambient::{Call, Role, Sink};
+use crate::poster::{Loss, Outbox, lost};
+use crate::report::{Ends, Outcome};
+use crate::store::Registration;
+use crate::time::Timestamp;
+use crate::webhook::{Webhook, WebhookError};
+
+/// The sink around one run.
+pub(super) struct RunSink {
+    id: RequestId,
+    outbox: Outbox,
+    told: Mutex<Told>,
+}
+
+/// What the outermost annotated call with the request's id said.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) registered: Option<Registered>,
+    /// Its outcome, if it came to its end.
+    pub(super) held: Option<Outcome>,
+}
+
+/// Where and when to report, URLs that cannot be used included.
+#[derive(Clone)]
+pub(super) struct Registered {
+    pub(super) webhooks: Vec<(String, Result<Webhook, WebhookError>)>,
+    pub(super) on: Ends,
+}
+
+impl Registered {
+    /// The part that can be stored with the request.
+    pub(super) fn stored(&self) -> Registration {
+        let webhooks = self.webhooks.iter().filter_map(|(_, webhook)| webhook.as_ref().ok().cloned()).collect();
+        Registration { webhooks, on: self.on }
+    }
+}
+
+impl From<Registration> for Registered {
+    fn from(stored: Registration) -> Self {
+        let webhooks = stored.webhooks.into_iter().map(|webhook| (webhook.url().to_string(), Ok(webhook))).collect();
+        Self { webhooks, on: stored.on }
+    }
+}
+
+impl RunSink {
+    pub(super) fn new(id: RequestId, outbox: Outbox) -> Self {
+        Self { id, outbox, told: Mutex::default() }
+    }
+
+    /// Whether the handler's result still has to be serialised: not if an annotated call did, or found that it cannot be.
+    /// One that failed did not, and the handler may have made up for it.
+    pub(super) fn wants_result(&self) -> bool {
+        let told = self.told();
+        told.held.as_ref().is_none_or(|held| !verdict::stands_for_ok(held))
+    }
+
+    /// What is to be kept with the request, if an annotated call said so by now.
+    pub(super) fn registration(&self) -> Option<Registration> {
+        self.told().registered.as_ref().map(Registered::stored)
+    }
+
+    /// What was told so far. Later outcomes come to nothing: the run is over.
+    pub(super) fn take(&self) -> Told {
+        std::mem::take(&mut self.told())
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for RunSink {
+    fn now(&self) -> Timestamp {
+        self.outbox.now()
+    }
+
+    fn begin(&self, call: &Call) -> Role {
+        if call.id() != self.id.as_str() {
+            return self.outbox.begin(call);
+        }
+        let mut told = self.told();
+        if told.registered.is_some() {
+            drop(told);
+            lost(Loss::SecondOutcome, call.id(), "");
+            return Role::Ignored;
+        }
+        let webhooks = call.webhooks().resolve().map(|(url, webhook)| (url.to_owned(), webhook)).collect();
+        told.registered = Some(Registered { webhooks, on: call.on });
+        Role::Held
+    }
+
+    fn end(&self, call: Call, role: Role, outcome: Outcome) {
+        match role {
+            Role::Held => self.told().held = Some(outcome),
+            Role::Posted => self.outbox.end(call, role, outcome),
+            Role::Ignored => {}
+        }
+    }
+
+    fn end_durably(&self, call: Call, role: Role, outcome: Outcome) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        if role == Role::Posted {
+            return self.outbox.end_durably(call, role, outcome);
+        }
+        // Held: the worker commits it with the request, which is as durable as it gets.
+        self.end(call, role, outcome);
+        Box::pin(std::future::ready(()))
+    }
+}
