@@ -1,0 +1,83 @@
+//! A receiver for webhooks, on this machine only: prints each one it gets, and answers 204.
+
+mod show;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Limited};
+use tokio::net::TcpListener;
+
+use crate::shutdown::Shutdown;
+
+/// Larger webhooks are refused with 413.
+const MAX_BODY: usize = 32 << 20;
+/// What a webhook in flight has left when the inspector stops.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// The running receiver.
+pub(crate) struct Inspector {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// The inspector could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the inspector listens on this machine only, which {0} is not; use --inspect=127.0.0.1:4000")]
+    NotLoopback(SocketAddr),
+    #[error(
+        "the inspector cannot listen on {address}; if another program is using it, use --inspect=127.0.0.1:PORT with another port"
+    )]
+    Listen { address: SocketAddr, source: std::io::Error },
+}
+
+impl Inspector {
+    pub(crate) async fn listen(address: SocketAddr) -> Result<Self, Error> {
+        if !address.ip().is_loopback() {
+            return Err(Error::NotLoopback(address));
+        }
+        let fault = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(fault)?;
+        let address = listener.local_addr().map_err(fault)?;
+        Ok(Self { listener, address })
+    }
+
+    /// What to set a webhook to.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Receives until told to stop. `print` gets the text for each webhook, styled with ANSI escapes.
+    pub(crate) async fn run(self, print: fn(&str), shutdown: Shutdown) {
+        let router = Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(print);
+        let until = shutdown.clone();
+        let served = axum::serve(self.listener, router).with_graceful_shutdown(async move { until.stopping().await });
+        let deadline = async {
+            shutdown.stopping().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            served = served => {
+                if let Err(error) = served {
+                    tracing::warn!("the inspector ended: {error}");
+                }
+            }
+            () = deadline => {}
+        }
+    }
+}
+
+async fn receive(State(print): State<fn(&str)>, request: Request<Body>) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    print(&show::webhook(&head, &body.to_bytes()));
+    StatusCode::NO_CONTENT.into_response()
+}

@@ -1,0 +1,114 @@
+//! The HTTP API: takes requests in, tells where they stand.
+//!
+//! Nothing here runs a handler or sends a webhook: it meets worker and delivery in the store.
+
+mod connections;
+mod health;
+mod prefer;
+mod problem;
+mod status;
+mod submit;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::{get, post};
+use http::HeaderMap;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+use self::problem::Problem;
+use crate::handler::Routes;
+use crate::shutdown::Shutdown;
+use crate::store::Store;
+use crate::time::Clock;
+
+/// Bytes of bodies in memory at once, or one body of the largest size.
+const READING: usize = 256 << 20;
+/// A client that sends nothing of its body for so long is cut off.
+const BODY_IDLE: Duration = Duration::from_secs(30);
+
+/// Checked values; see `settings`.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) listen: SocketAddr,
+    /// The largest request body, in bytes.
+    pub(crate) max_payload: usize,
+}
+
+/// The running service. Ends when told to, after the calls in flight or a short deadline.
+pub(crate) struct Server {
+    listener: TcpListener,
+    api: Arc<Api>,
+}
+
+/// What every call needs.
+struct Api {
+    store: Store,
+    clock: Clock,
+    routes: Routes,
+    options: Options,
+    shutdown: Shutdown,
+    /// Bodies that are being read or on their way to the store, in KiB.
+    reading: Semaphore,
+}
+
+/// The server could not listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {listen}; is another program using it? Set server.listen or --listen to another address")]
+pub(crate) struct Error {
+    listen: SocketAddr,
+    source: std::io::Error,
+}
+
+/// Takes the address, before anything else is started.
+pub(crate) async fn listen(options: &Options) -> Result<TcpListener, Error> {
+    let listen = options.listen;
+    TcpListener::bind(listen).await.map_err(|source| Error { listen, source })
+}
+
+impl Server {
+    pub(crate) fn new(
+        listener: TcpListener,
+        store: Store,
+        clock: Clock,
+        routes: Routes,
+        options: Options,
+        shutdown: Shutdown,
+    ) -> Self {
+        let reading = Semaphore::new(submit::kib(READING).max(submit::kib(options.max_payload)) as usize);
+        Self { listener, api: Arc::new(Api { store, clock, routes, options, shutdown, reading }) }
+    }
+
+    pub(crate) async fn run(self) {
+        let shutdown = self.api.shutdown.clone();
+        connections::serve(self.listener, router(self.api), shutdown).await;
+    }
+}
+
+fn router(api: Arc<Api>) -> Router {
+    let mut router = Router::new().route("/healthz", get(health::alive));
+    for route in api.routes.iter() {
+        let (of_submit, of_status) = ((Arc::clone(&api), Arc::clone(route)), (Arc::clone(&api), Arc::clone(route)));
+        let submit = move |request: Request| submit::call(of_submit.0.clone(), of_submit.1.clone(), request);
+        let status = move |request: Request| status::call(of_status.0.clone(), of_status.1.clone(), request);
+        router = router.route(&route.path, post(submit)).route(&format!("{}/{{id}}", route.path), get(status));
+    }
+    router
+        .route("/readyz", get(move |request: Request| health::ready(Arc::clone(&api), request)))
+        .fallback(
+            |request: Request| async move { Problem::unknown_path(request.uri().path()).respond(request.headers()) },
+        )
+        .method_not_allowed_fallback(|request: Request| async move {
+            Problem::method(request.method()).respond(request.headers())
+        })
+        .layer(RequestBodyTimeoutLayer::new(BODY_IDLE))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            Problem::internal().respond(&HeaderMap::new())
+        }))
+}

@@ -1,0 +1,86 @@
+//! What the API says when it says no: plain text as Cortex does, or RFC 9457 for a client that accepts it.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::handler::PayloadError;
+
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// A refusal: what was wrong, and what to do.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: String,
+    retry_after: Option<u16>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), retry_after: None }
+    }
+
+    pub(super) fn unknown_path(path: &str) -> Self {
+        let path = path.escape_debug();
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!("nothing is served at {path}; the program's start lines list its routes"),
+        )
+    }
+
+    pub(super) fn unknown_id(id: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("id {} not found", id.escape_debug()))
+    }
+
+    pub(super) fn method(method: &Method) -> Self {
+        let what = format!("{method} is not served here; a route takes POST, and GET with the id behind it");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, what)
+    }
+
+    pub(super) fn too_large(limit: usize) -> Self {
+        let what = format!("the body is larger than the {limit} bytes that are allowed (server.max_payload)");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, what)
+    }
+
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    pub(super) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake; its log says more")
+    }
+
+    /// The answer, in the form that the client accepts.
+    pub(super) fn respond(self, asked: &HeaderMap) -> Response {
+        let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains(PROBLEM_JSON));
+        let (content_type, body) = if asked.get_all(ACCEPT).iter().any(accepts) {
+            let title = self.status.canonical_reason().unwrap_or_default();
+            let body = serde_json::json!({
+                "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail,
+            });
+            (PROBLEM_JSON, body.to_string())
+        } else {
+            ("text/plain; charset=utf-8", format!("error: {}\n", self.detail))
+        };
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+impl From<PayloadError> for Problem {
+    fn from(error: PayloadError) -> Self {
+        let status = match error {
+            PayloadError::NoContentType | PayloadError::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            PayloadError::Empty | PayloadError::Syntax(_) => StatusCode::BAD_REQUEST,
+            PayloadError::Field { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, error.to_string())
+    }
+}

@@ -1,0 +1,187 @@
+//! `GET R/{id}`: where a request stands. The same words and bytes as its report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use url::{Url, form_urlencoded};
+
+use super::Api;
+use super::prefer::seconds;
+use super::problem::Problem;
+use crate::handler::Route;
+use crate::id::RequestId;
+use crate::line::Causes;
+use crate::report;
+use crate::store::{DeliveryRecord, DeliveryState, Error, RequestRecord, RequestState, Watch};
+use crate::webhook::Shown;
+
+pub(super) const IN_QUEUE: &str = "in_queue";
+const IN_PROGRESS: &str = "in_progress";
+
+/// Answers a question for a request.
+pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    let text = head.uri.path().rsplit('/').next().unwrap_or_default();
+    let answer = answer(&api, &route, text, head.uri.query().unwrap_or_default()).await;
+    answer.unwrap_or_else(|problem| problem.respond(&head.headers))
+}
+
+async fn answer(api: &Api, route: &Route, text: &str, query: &str) -> Result<Response, Problem> {
+    let asked = Asked::of(query)?;
+    let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
+    let watch = api.store.watch(&id);
+    let record = wait(api, &id, &watch, asked.wait).await?;
+    let record = record.filter(|record| record.route == route.path).ok_or_else(|| Problem::unknown_id(text))?;
+    let mut body = body(&record);
+    if asked.delivery {
+        let deliveries = api.store.deliveries(id.as_str()).await.map_err(|error| unanswered(&error))?;
+        add_deliveries(&mut body, &deliveries)?;
+    }
+    Ok(json(StatusCode::OK, body))
+}
+
+/// What the query asks for. Parameters that are not known are ignored.
+#[derive(Default)]
+struct Asked {
+    wait: Duration,
+    delivery: bool,
+}
+
+impl Asked {
+    fn of(query: &str) -> Result<Self, Problem> {
+        let mut asked = Self::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match (key.as_ref(), value.as_ref()) {
+                ("wait", value) => {
+                    asked.wait = seconds(value).ok_or_else(|| bad("wait", "a whole number of seconds"))?;
+                }
+                ("include", "delivery") => asked.delivery = true,
+                ("include", _) => return Err(bad("include", "`delivery`")),
+                _ => {}
+            }
+        }
+        Ok(asked)
+    }
+}
+
+fn bad(key: &str, expected: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, format!("the query parameter `{key}` takes {expected}"))
+}
+
+/// The request as it stands when it is settled, or this time is over, or the server stops. The watch was taken before.
+pub(super) async fn wait(
+    api: &Api,
+    id: &RequestId,
+    watch: &Watch,
+    time: Duration,
+) -> Result<Option<RequestRecord>, Problem> {
+    let deadline = tokio::time::sleep(time);
+    tokio::pin!(deadline);
+    let mut over = time.is_zero();
+    loop {
+        let record = api.store.request(id).await.map_err(|error| unanswered(&error))?;
+        if over || record.as_ref().is_none_or(is_settled) {
+            return Ok(record);
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            () = &mut deadline => over = true,
+            () = api.shutdown.stopping() => over = true,
+        }
+    }
+}
+
+pub(super) fn is_settled(record: &RequestRecord) -> bool {
+    matches!(record.state, RequestState::Settled(_))
+}
+
+/// The answer for a request.
+pub(super) fn body(record: &RequestRecord) -> Vec<u8> {
+    let id = record.id.as_str();
+    let mut body = vec![b'{'];
+    match &record.state {
+        RequestState::Settled(outcome) => outcome.write_members(id, &mut body),
+        _ => report::write_id_and_status(id, unsettled(record), &mut body),
+    }
+    body.push(b'}');
+    body
+}
+
+/// The status of a request that is not settled.
+pub(super) fn unsettled(record: &RequestRecord) -> &'static str {
+    if record.state == RequestState::Queued { IN_QUEUE } else { IN_PROGRESS }
+}
+
+/// Where the webhooks of a request stand.
+#[derive(Serialize)]
+struct Deliveries {
+    state: &'static str,
+    webhooks: Vec<Delivery>,
+}
+
+/// Deliberately without the text of a failed attempt: it may name addresses of the operator's network.
+#[derive(Serialize)]
+struct Delivery {
+    id: String,
+    url: String,
+    state: &'static str,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_status: Option<u16>,
+    /// Why it was not tried at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+fn add_deliveries(body: &mut Vec<u8>, records: &[DeliveryRecord]) -> Result<(), Problem> {
+    let webhooks: Vec<_> = records.iter().map(delivery).collect();
+    // What is not over counts before what is, and what went wrong before what went well.
+    let order = ["retrying", "pending", "dead", "refused", "delivered"];
+    let state =
+        order.into_iter().find(|state| webhooks.iter().any(|webhook| webhook.state == *state)).unwrap_or("none");
+    body.pop();
+    body.extend_from_slice(b",\"delivery\":");
+    serde_json::to_writer(&mut *body, &Deliveries { state, webhooks }).map_err(|_| Problem::internal())?;
+    body.push(b'}');
+    Ok(())
+}
+
+fn delivery(record: &DeliveryRecord) -> Delivery {
+    let retrying = record.last.is_some() || record.attempts > 1;
+    let state = match record.state {
+        DeliveryState::Pending | DeliveryState::Delivering if retrying => "retrying",
+        DeliveryState::Pending | DeliveryState::Delivering => "pending",
+        DeliveryState::Delivered => "delivered",
+        DeliveryState::Dead => "dead",
+        DeliveryState::Refused => "refused",
+    };
+    Delivery {
+        id: record.id.to_string(),
+        url: Url::parse(&record.url).map_or_else(|_| "(no URL)".to_owned(), |url| Shown(&url).to_string()),
+        state,
+        attempts: record.attempts,
+        next_attempt: record.next_due.map(|due| due.to_string()),
+        last_status: record.last.as_ref().and_then(|attempt| attempt.status),
+        reason: record.refused.clone(),
+    }
+}
+
+fn unanswered(error: &Error) -> Problem {
+    tracing::warn!("a status cannot be read: {}", Causes(error));
+    Problem::unavailable("the store does not answer; try again")
+}
+
+pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
