@@ -120,6 +120,9 @@ extern crate self as postback;
 // In the order of the layers, the highest first: a module uses those below it. `ARCHITECTURE.md` has the picture.
 
 #[cfg(feature = "server")]
+mod settings;
+
+#[cfg(feature = "server")]
 mod inspector;
 #[cfg(feature = "server")]
 mod server;

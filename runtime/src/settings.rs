@@ -1,0 +1,94 @@
+//! Text to checked values: a TOML file, then the environment, then flags.
+//!
+//! Invariants: below this module nobody parses text that an operator wrote; no message repeats a value.
+
+mod check;
+mod de;
+mod error;
+mod log;
+mod read;
+mod sources;
+mod tree;
+mod trouble;
+mod user;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+pub(crate) use self::error::Errors;
+pub(crate) use self::log::{Log, init};
+pub(crate) use self::sources::Sources;
+pub(crate) use self::user::User;
+use crate::policy::schedule::Schedule;
+use crate::secret::Secret;
+use crate::webhook::Shown;
+use crate::{server, store, worker};
+
+/// Everything that an operator may set, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) server: server::Options,
+    pub(crate) store: store::Options,
+    /// How long finished requests and reports are kept.
+    pub(crate) retention: Duration,
+    pub(crate) worker: worker::Options,
+    pub(crate) delivery: Delivery,
+    pub(crate) log: Log,
+    /// How long running work may go on after the signal to stop.
+    pub(crate) grace: Duration,
+    /// The table `[config]`.
+    pub(crate) user: User,
+    /// The file that was read, if there was one.
+    pub(crate) origin: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Trusts this URL and the paths below it, as `[[delivery.endpoint]]` does. What is no URL is trusted in vain.
+    pub(crate) fn trust(&mut self, url: &str) {
+        self.delivery.endpoints.extend(Url::parse(url).map(|url| Endpoint { url, secrets: Vec::new() }));
+    }
+}
+
+/// How reports go out.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    /// All of them sign: that is how they are rotated.
+    pub(crate) secrets: Vec<Secret>,
+    /// The pause before each try.
+    pub(crate) schedule: Schedule,
+    /// The longest that one try may take.
+    pub(crate) timeout: Duration,
+    /// Tries at once, at least 1.
+    pub(crate) concurrency: usize,
+    /// Private networks that any webhook may go to.
+    pub(crate) allow_networks: Vec<IpNet>,
+    /// Certificates that are trusted besides the usual ones.
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// A trusted destination: this URL and the paths below it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) url: Url,
+    /// Empty: those of the delivery.
+    pub(crate) secrets: Vec<Secret>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({}, {} secrets)", Shown(&self.url), self.secrets.len())
+    }
+}
+
+/// Reads and checks all settings; several mistakes are told together.
+pub(crate) fn load(sources: Sources) -> Result<Settings, Errors> {
+    check::check(sources::gather(sources)?)
+}
+
+#[cfg(test)]
+mod tests;

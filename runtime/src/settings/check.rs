@@ -1,0 +1,238 @@
+//! Every key that there is: its default, its limits, and the options that it ends in.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::{Error, Errors, Origin};
+use super::log::{self, Format, Log};
+use super::read::{self, Section, Wrong, expected};
+use super::sources::Gathered;
+use super::tree::{Node, Table, Value};
+use super::user::User;
+use super::{Delivery, Endpoint, Settings};
+use crate::policy::schedule::Schedule;
+use crate::store::{self, Place};
+use crate::{server, worker};
+
+/// All keys, for hints and for the tests that compare them with the documented ones.
+pub(super) const KEYS: &[&str] = &[
+    "server.listen",
+    "server.max_payload",
+    "store.url",
+    "store.durability",
+    "store.retention",
+    "worker.concurrency",
+    "worker.threads",
+    "worker.timeout",
+    "worker.max_attempts",
+    "worker.max_crashes",
+    "delivery.secrets",
+    "delivery.schedule",
+    "delivery.timeout",
+    "delivery.concurrency",
+    "delivery.allow_networks",
+    "delivery.ca_file",
+    "delivery.endpoint",
+    "delivery.endpoint.url",
+    "delivery.endpoint.secrets",
+    "log.level",
+    "log.format",
+    "shutdown.grace",
+];
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+/// As the parser of durations counts it.
+const YEAR: Duration = Duration::from_hours(8_766);
+const MIB: u64 = 1 << 20;
+
+/// SQLite stores no row beyond 10^9 bytes, and a payload is held in memory as a whole.
+const MAX_PAYLOAD: RangeInclusive<u64> = 1..=512 * MIB;
+const CONCURRENCY: RangeInclusive<u64> = 1..=65_536;
+const THREADS: RangeInclusive<u64> = 1..=1_024;
+const TRIES: RangeInclusive<u64> = 1..=1_000;
+/// Shorter, and whoever polls would not find what has just finished.
+const RETENTION: RangeInclusive<Duration> = SECOND..=times(YEAR, 10);
+const RUN_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=times(DAY, 30);
+const ATTEMPT_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=HOUR;
+const PAUSE: RangeInclusive<Duration> = Duration::ZERO..=times(DAY, 7);
+const GRACE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
+
+/// Operations that may wait for the next commit.
+const QUEUE: usize = 16_384;
+/// Bytes that may wait for the next commit, unless payloads are so large that this holds only one.
+const QUEUE_BYTES: usize = 64 << 20;
+/// Undelivered reports, and their bytes, that the store in memory holds.
+const MEMORY_REPORTS: usize = 100_000;
+const MEMORY_BYTES: usize = 256 << 20;
+
+const fn times(unit: Duration, n: u32) -> Duration {
+    unit.saturating_mul(n)
+}
+
+/// Turns what was gathered into options, or tells all that is wrong with it.
+pub(super) fn check(gathered: Gathered) -> Result<Settings, Errors> {
+    let mut errors = Vec::new();
+    let mut tables = match gathered.root.value {
+        Value::Table(tables) => tables,
+        _ => Table::new(),
+    };
+    let server = server(section("server", &mut tables, &mut errors));
+    let (store, retention) = store(section("store", &mut tables, &mut errors), server.max_payload, &gathered.program);
+    let worker = worker(section("worker", &mut tables, &mut errors));
+    let delivery = delivery(section("delivery", &mut tables, &mut errors));
+    let log = log(section("log", &mut tables, &mut errors), gathered.rust_log);
+    let grace = grace(section("shutdown", &mut tables, &mut errors));
+    let user = User::new(tables.remove("config")).map_err(|error| errors.push(error)).unwrap_or_default();
+    let rest = Node { origin: Origin::Program, value: Value::Table(tables) };
+    Section::new(String::new(), Some(rest), KEYS, &mut errors).finish();
+    if !errors.is_empty() {
+        return Err(Errors(errors));
+    }
+    Ok(Settings { server, store, retention, worker, delivery, log, grace, user, origin: gathered.file })
+}
+
+fn section<'e>(name: &str, tables: &mut Table, errors: &'e mut Vec<Error>) -> Section<'e> {
+    Section::new(name.to_owned(), tables.remove(name), KEYS, errors)
+}
+
+fn server(mut section: Section<'_>) -> server::Options {
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8_080));
+    let wanted = "an IP address and a port, such as \"127.0.0.1:8080\"";
+    let options = server::Options {
+        listen: section.take("listen", listen, |node| read::parsed(node, wanted, |text| text.trim().parse().ok())),
+        max_payload: section.take("max_payload", 10 << 20, |node| read::size(node, &MAX_PAYLOAD)),
+    };
+    section.finish();
+    options
+}
+
+fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store::Options, Duration) {
+    #[cfg(feature = "sqlite")]
+    let durability = {
+        use store::Durability::{Full, Normal};
+        let names = [("full", Full), ("normal", Normal)];
+        section.take("durability", Full, |node| one_of(node, &names))
+    };
+    #[cfg(not(feature = "sqlite"))]
+    section.take("durability", (), |node| one_of(node, &[("full", ()), ("normal", ())]));
+    let default = if cfg!(feature = "sqlite") { format!("sqlite:{program}.db") } else { "memory:".to_owned() };
+    let (url, origin) =
+        section.take_with_origin("url", default, |node| read::parsed(node, STORE_URL, |text| Some(text.to_owned())));
+    let place = place(
+        &url,
+        #[cfg(feature = "sqlite")]
+        durability,
+    );
+    let place = place.unwrap_or_else(|wrong| {
+        section.refuse("url", &origin, wrong);
+        IN_MEMORY
+    });
+    let retention = section.take("retention", times(DAY, 7), |node| read::duration(node, &RETENTION));
+    section.finish();
+    (store::Options { place, queue: QUEUE, queue_bytes: QUEUE_BYTES.max(2 * max_payload) }, retention)
+}
+
+const STORE_URL: &str = "\"sqlite:FILE\" or \"memory:\"";
+const IN_MEMORY: Place = Place::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES };
+
+fn place(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability) -> Result<Place, Wrong> {
+    if url == "memory:" {
+        return Ok(IN_MEMORY);
+    }
+    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+        return Err(expected(format!("{STORE_URL}; this version has no PostgreSQL store")));
+    }
+    let Some(path) = url.strip_prefix("sqlite:") else { return Err(expected(STORE_URL)) };
+    // Some tools write `sqlite://FILE`; taken literally that would be a file in the root folder.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path == ":memory:" || path.contains(['?', '\0']) {
+        return Err(expected(format!("{STORE_URL}, the file without parameters")));
+    }
+    #[cfg(feature = "sqlite")]
+    return Ok(Place::Sqlite { path: path.into(), durability });
+    #[cfg(not(feature = "sqlite"))]
+    return Err(expected(
+        "\"memory:\"; \"sqlite:\" needs postback's feature `sqlite`, which this program is built without",
+    ));
+}
+
+fn worker(mut section: Section<'_>) -> worker::Options {
+    let options = worker::Options {
+        concurrency: section.take("concurrency", 64, |node| read::whole(node, &CONCURRENCY)),
+        threads: section.take("threads", None, |node| read::optional(node, |node| read::whole(node, &THREADS))),
+        timeout: section.take("timeout", HOUR, |node| read::duration(node, &RUN_TIMEOUT)),
+        max_attempts: section.take("max_attempts", 1, |node| read::whole(node, &TRIES)),
+        max_crashes: section.take("max_crashes", 3, |node| read::whole(node, &TRIES)),
+    };
+    section.finish();
+    options
+}
+
+fn delivery(mut section: Section<'_>) -> Delivery {
+    let secrets = |node| read::list(node, "a list of signing secrets", read::secret);
+    let network = |node| read::parsed(node, "a network such as \"10.1.0.0/16\"", |text| read::network(text.trim()));
+    let file = |node| read::parsed(node, "the path of a file", |text| Some(PathBuf::from(text)));
+    let delivery = Delivery {
+        secrets: section.take("secrets", Vec::new(), secrets),
+        schedule: section.take("schedule", Schedule::default(), schedule),
+        timeout: section.take("timeout", times(SECOND, 15), |node| read::duration(node, &ATTEMPT_TIMEOUT)),
+        concurrency: section.take("concurrency", 256, |node| read::whole(node, &CONCURRENCY)),
+        allow_networks: section.take("allow_networks", Vec::new(), |node| {
+            read::list(node, "a list of networks such as \"10.1.0.0/16\"", network)
+        }),
+        ca_file: section.take("ca_file", None, |node| read::optional(node, file)),
+        endpoints: section.take_tables("endpoint", |endpoint| {
+            let secrets = endpoint.take("secrets", Vec::new(), secrets);
+            let given = endpoint.has("url");
+            let url = endpoint.take("url", None, |node| read::url(node).map(Some));
+            if !given {
+                endpoint.missing("url");
+            }
+            url.map(|url| Endpoint { url, secrets })
+        }),
+    };
+    section.finish();
+    delivery
+}
+
+fn schedule(node: Node) -> Result<Schedule, Wrong> {
+    let wanted =
+        "a list of 1 to 100 durations such as \"5s\", one for each try; the first is \"0s\", for it is made at once";
+    let pauses = read::list(node, wanted, |node| read::duration(node, &PAUSE))?;
+    Schedule::new(pauses).map_err(|_| expected(wanted))
+}
+
+fn log(mut section: Section<'_>, rust_log: Option<String>) -> Log {
+    let wanted = "off, error, warn, info, debug or trace, or directives such as \"info,hyper=debug\"";
+    let level = section.take("level", "info".to_owned(), |node| {
+        read::parsed(node, wanted, |text| log::is_level(text).then(|| text.to_owned()))
+    });
+    let format = section.take("format", Format::Auto, |node| {
+        one_of(node, &[("auto", Format::Auto), ("text", Format::Text), ("json", Format::Json)])
+    });
+    if rust_log.as_deref().is_some_and(|text| !log::is_directives(text)) {
+        let wrong = expected("directives such as \"info,hyper=debug\"");
+        section.refuse_as("RUST_LOG", &Origin::Variable("RUST_LOG".into()), wrong);
+    }
+    section.finish();
+    Log { level: rust_log.unwrap_or(level), format }
+}
+
+fn grace(mut section: Section<'_>) -> Duration {
+    let grace = section.take("grace", times(SECOND, 25), |node| read::duration(node, &GRACE));
+    section.finish();
+    grace
+}
+
+/// One of a few words.
+fn one_of<T: Copy>(node: Node, names: &[(&str, T)]) -> Result<T, Wrong> {
+    let quoted: Vec<String> = names.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    read::parsed(node, &quoted.join(" or "), |text| {
+        names.iter().find(|(name, _)| *name == text.trim()).map(|(_, value)| *value)
+    })
+}

@@ -1,0 +1,112 @@
+//! The documented files, and that every key does what they say.
+
+use super::*;
+
+const DEFAULT: &str = include_str!("../default.toml");
+const REFERENCE: &str = include_str!("../reference.toml");
+
+/// What `Debug` shows, line by line; the file's name is no setting.
+fn shown(settings: Settings) -> Vec<String> {
+    format!("{:#?}", Settings { origin: None, user: User::default(), ..settings }).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_documented_defaults_are_the_built_in_ones() {
+    assert_eq!(shown(loaded(DEFAULT, &[], &[])), shown(loaded("", &[], &[])));
+    // What is commented out there is accepted too, and then every key is in it.
+    let is_key =
+        |line: &str| line.starts_with("[[") || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let uncommented: Vec<&str> =
+        DEFAULT.lines().map(|line| line.strip_prefix("# ").filter(|line| is_key(line)).unwrap_or(line)).collect();
+    let uncommented = uncommented.join("\n");
+    loaded(&uncommented, &[], &[]);
+    assert_eq!(keys_of(&uncommented), check::KEYS.iter().map(|key| (*key).to_owned()).collect());
+}
+
+#[test]
+fn the_reference_sets_every_key_to_something_else() {
+    assert_eq!(keys_of(REFERENCE), check::KEYS.iter().map(|key| (*key).to_owned()).collect());
+    let (set, default) = (loaded(REFERENCE, &[], &[]), loaded("", &[], &[]));
+    assert_ne!(set.server.listen, default.server.listen);
+    assert_ne!(set.server.max_payload, default.server.max_payload);
+    assert_ne!(set.retention, default.retention);
+    assert_ne!(set.worker.concurrency, default.worker.concurrency);
+    assert_ne!(set.worker.threads, default.worker.threads);
+    assert_ne!(set.worker.timeout, default.worker.timeout);
+    assert_ne!(set.worker.max_attempts, default.worker.max_attempts);
+    assert_ne!(set.worker.max_crashes, default.worker.max_crashes);
+    assert_ne!(set.delivery.secrets, default.delivery.secrets);
+    let steps = [0, 60, 5_400].map(Duration::from_secs).to_vec();
+    assert_eq!(set.delivery.schedule, Schedule::new(steps).unwrap());
+    assert_ne!(set.delivery.timeout, default.delivery.timeout);
+    assert_ne!(set.delivery.concurrency, default.delivery.concurrency);
+    assert_eq!(set.delivery.allow_networks.len(), 2);
+    assert_ne!(set.delivery.ca_file, default.delivery.ca_file);
+    assert_eq!(set.delivery.endpoints.len(), 2);
+    assert_eq!(set.delivery.endpoints[0].secrets.len(), 1);
+    assert_ne!(set.log, default.log);
+    assert_ne!(set.log.format, default.log.format);
+    assert_ne!(set.grace, default.grace);
+    assert_eq!(set.user.webhook_url(), Some("https://example.com/hooks"));
+    let path = "/var/lib/app/requests.db".into();
+    let durability = store::Durability::Normal;
+    assert_eq!(set.store.place, store::Place::Sqlite { path, durability });
+    let durability = store::Durability::Full;
+    assert_eq!(default.store.place, store::Place::Sqlite { path: "postback.db".into(), durability });
+}
+
+#[test]
+fn every_key_can_be_set_by_a_variable() {
+    let env = [
+        ("POSTBACK_SERVER__LISTEN", "0.0.0.0:9000"),
+        ("POSTBACK_SERVER__MAX_PAYLOAD", "1048576"),
+        ("POSTBACK_STORE__URL", "sqlite:/var/lib/app/requests.db"),
+        ("POSTBACK_STORE__DURABILITY", "normal"),
+        ("POSTBACK_STORE__RETENTION", "30d"),
+        ("POSTBACK_WORKER__CONCURRENCY", "8"),
+        ("POSTBACK_WORKER__THREADS", "4"),
+        ("POSTBACK_WORKER__TIMEOUT", "10m"),
+        ("POSTBACK_WORKER__MAX_ATTEMPTS", "5"),
+        ("POSTBACK_WORKER__MAX_CRASHES", "1"),
+        ("POSTBACK_DELIVERY__SECRETS", &format!("{SECRET}, {SECRET}")),
+        ("POSTBACK_DELIVERY__SCHEDULE", r#"["0s", "1m", "1h 30m"]"#),
+        ("POSTBACK_DELIVERY__TIMEOUT", "5s"),
+        ("POSTBACK_DELIVERY__CONCURRENCY", "32"),
+        ("POSTBACK_DELIVERY__ALLOW_NETWORKS", "10.1.0.0/16,fd00::/8"),
+        ("POSTBACK_DELIVERY__CA_FILE", "ca.pem"),
+        (
+            "POSTBACK_DELIVERY__ENDPOINT",
+            &format!(
+                "[{{ url = 'https://hooks.example.com/in', secrets = ['{SECRET}'] }}, {{ url = 'http://10.2.0.5:4000/' }}]"
+            ),
+        ),
+        ("POSTBACK_LOG__LEVEL", "warn,my_app=debug"),
+        ("POSTBACK_LOG__FORMAT", "json"),
+        ("POSTBACK_SHUTDOWN__GRACE", "5s"),
+    ];
+    assert_eq!(shown(loaded("", &env, &[])), shown(loaded(REFERENCE, &[], &[])));
+}
+
+#[test]
+fn a_store_is_where_its_url_says() {
+    let place = |url: &str| loaded(&format!("store.url = '{url}'"), &[], &[]).store.place;
+    let at = |path: &str| store::Place::Sqlite { path: path.into(), durability: store::Durability::Full };
+    assert_eq!(place("sqlite:a/b.db"), at("a/b.db"));
+    assert_eq!(place("sqlite://b.db"), at("b.db"));
+    assert_eq!(place("sqlite:///a/b.db"), at("/a/b.db"));
+    assert!(matches!(place("memory:"), store::Place::Memory { .. }));
+    for (url, needle) in [
+        ("postgres://u:s3cret@db/x", "this version has no PostgreSQL store"),
+        ("postgresql://u:s3cret@db/x", "this version has no PostgreSQL store"),
+        ("mysql://u:s3cret@db/x", r#"expected "sqlite:FILE" or "memory:""#),
+        ("sqlite:", "sqlite:FILE"),
+        ("sqlite::memory:", "memory:"),
+        ("sqlite:s3cret.db?mode=rwc", "without parameters"),
+        ("", "sqlite:FILE"),
+    ] {
+        let said = refused("", &[("POSTBACK_STORE__URL", url)], &[]).join("\n");
+        assert!(said.contains(needle), "{url}: {said}");
+        assert!(said.starts_with("store.url (environment variable POSTBACK_STORE__URL)"), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
