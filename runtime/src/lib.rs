@@ -118,6 +118,14 @@
 extern crate self as postback;
 
 // In the order of the layers, the highest first: a module uses those below it. `ARCHITECTURE.md` has the picture.
+#[cfg(feature = "server")]
+mod entry;
+
+#[cfg(feature = "server")]
+mod cli;
+
+#[cfg(feature = "server")]
+mod app;
 
 #[cfg(feature = "server")]
 mod settings;
@@ -156,17 +164,31 @@ mod time;
 #[doc(hidden)]
 pub mod __private;
 
+#[cfg(feature = "server")]
+pub use app::{App, IntoApp};
 /// The type of a payload that is taken as it came; from the crate `bytes`.
 #[cfg(feature = "server")]
 pub use bytes::Bytes;
+#[cfg(feature = "server")]
+pub use entry::{Program, run};
 #[cfg(feature = "server")]
 pub use handler::{Config, Extract, Handler, Headers, Payload, State};
 pub use id::{RequestId, RequestIdError};
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[doc = include_str!("../docs/async_handler.md")]
 pub use postback_macros::async_handler;
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/debug_handler.md")]
+pub use postback_macros::debug_handler;
+#[cfg(feature = "server")]
+#[doc = include_str!("../docs/main.md")]
+pub use postback_macros::main;
 pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
 pub use report::{Ends, Report, ReportError, Status};
 pub use secret::{Secret, SecretError};
 pub use webhook::{IntoWebhook, Webhook, WebhookError, Webhooks};
 
+/// The README's snippets, run with the other doc tests.
+#[cfg(all(doctest, feature = "server", feature = "sqlite"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

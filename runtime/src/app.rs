@@ -1,0 +1,159 @@
+//! The composition root: the only place that knows everybody.
+
+mod node;
+
+use std::fmt::Display;
+use std::panic::Location;
+use std::sync::Arc;
+
+pub(crate) use self::node::Node;
+use crate::handler::{Handler, RouteError, Routes, Shared, States, Unbound};
+use crate::webhook::{IntoWebhook, Webhooks};
+
+/// A workload server: settings, state, and routes that lead to handlers.
+///
+/// Built by the function under [`#[postback::main]`](crate::main), and by tests:
+///
+/// ```
+/// use postback::{App, Config, Payload, RequestId, async_handler};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Settings {
+///     webhook_url: String,
+/// }
+///
+/// #[derive(serde::Deserialize)]
+/// struct Text {
+///     text: String,
+/// }
+///
+/// #[async_handler(webhook = config.webhook_url)]
+/// async fn count(config: Config<Settings>, payload: Payload<Text>, request_id: RequestId) -> Result<usize, String> {
+///     Ok(payload.text.chars().count())
+/// }
+///
+/// fn app(settings: Settings) -> App<Settings> {
+///     App::new(settings).route("/count", count).example(r#"{"text":"hello"}"#)
+/// }
+/// ```
+#[must_use = "an app does nothing until it is returned to `#[postback::main]`"]
+pub struct App<S> {
+    settings: S,
+    states: States,
+    routes: Vec<Unbound<S>>,
+    mistakes: Vec<String>,
+}
+
+impl<S: Send + Sync + 'static> App<S> {
+    /// An app with these settings and no routes.
+    pub fn new(settings: S) -> Self {
+        Self { settings, states: States::default(), routes: Vec::new(), mistakes: Vec::new() }
+    }
+
+    /// Gives a value to handlers that ask for [`State<T>`](crate::State); one value per type.
+    #[track_caller]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        if self.states.insert(value) {
+            let (place, name) = (Location::caller(), std::any::type_name::<T>());
+            self.mistakes.push(format!(
+                "{place}: a state of type {name} was given before; wrap one of them in a type of its own"
+            ));
+        }
+        self
+    }
+
+    /// Runs this handler for what is posted to this path.
+    ///
+    /// The path is absolute, of segments of `A-Z a-z 0-9 - _ . ~`. It also takes `GET path/{id}`, so a route cannot stand
+    /// directly below another. Never panics: what is wrong with it is told when the app starts, all mistakes together.
+    #[track_caller]
+    pub fn route<A>(mut self, path: impl Into<String>, handler: impl Handler<A, S>) -> Self {
+        self.routes.push(Unbound::new(path.into(), handler, Location::caller()));
+        self
+    }
+
+    /// Reports the requests of the last route here, if they end before their handler said where: one that has no
+    /// `#[async_handler]`, or that was lost before it began.
+    #[track_caller]
+    pub fn webhook(self, webhook: impl IntoWebhook) -> Self {
+        let webhook = Webhooks::of(&webhook);
+        self.of_last_route("webhook", |route| route.set_webhook(webhook))
+    }
+
+    /// A payload that the last route takes, for the command that the start lines offer.
+    #[track_caller]
+    pub fn example(self, payload: impl Into<String>) -> Self {
+        let payload = payload.into();
+        self.of_last_route("example", |route| route.set_example(payload))
+    }
+
+    #[track_caller]
+    fn of_last_route(mut self, what: &str, set: impl FnOnce(&mut Unbound<S>)) -> Self {
+        match self.routes.last_mut() {
+            Some(route) => set(route),
+            None => self
+                .mistakes
+                .push(format!("{}: `{what}` belongs to the route before it, and there is none", Location::caller())),
+        }
+        self
+    }
+
+    /// Its routes, if nothing is wrong with them.
+    pub(crate) fn into_routes(self) -> Result<Routes, AppError> {
+        let shared = Arc::new(Shared { settings: Arc::new(self.settings), states: self.states });
+        let mut mistakes = self.mistakes;
+        if self.routes.is_empty() {
+            mistakes.push("it has no route; add one with `App::route`".to_owned());
+        }
+        match Routes::bind(self.routes, &shared) {
+            Ok(routes) if mistakes.is_empty() => Ok(routes),
+            Ok(_) => Err(AppError { mistakes }),
+            Err(errors) => {
+                mistakes.extend(errors.iter().map(RouteError::to_string));
+                Err(AppError { mistakes })
+            }
+        }
+    }
+}
+
+impl<S> std::fmt::Debug for App<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("routes", &self.routes.len()).finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with an app; all of it.
+#[derive(Debug, thiserror::Error)]
+#[error("the app cannot be served:\n  {}", mistakes.join("\n  "))]
+pub(crate) struct AppError {
+    mistakes: Vec<String>,
+}
+
+/// What the function under [`#[postback::main]`](crate::main) may return: an [`App`], or a `Result` with one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not what `#[postback::main]` takes",
+    label = "the function has to return `App<S>` or `Result<App<S>, E>` with `E: Display`"
+)]
+pub trait IntoApp {
+    /// The type of `[config]`.
+    type Settings: Send + Sync + 'static;
+
+    #[doc(hidden)]
+    fn into_app(self) -> Result<App<Self::Settings>, String>;
+}
+
+impl<S: Send + Sync + 'static> IntoApp for App<S> {
+    type Settings = S;
+
+    fn into_app(self) -> Result<Self, String> {
+        Ok(self)
+    }
+}
+
+impl<S: Send + Sync + 'static, E: Display> IntoApp for Result<App<S>, E> {
+    type Settings = S;
+
+    fn into_app(self) -> Result<App<S>, String> {
+        self.map_err(|error| format!("{error:#}"))
+    }
+}

@@ -1,0 +1,173 @@
+//! One running node: builds what it is made of, starts it in order, stops it in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::delivery::thread::Background;
+use crate::delivery::{self, Delivery};
+use crate::handler::Routes;
+use crate::id::NodeId;
+use crate::line::{Causes, Escaped};
+use crate::policy::destination::{Destination, Destinations};
+use crate::poster::{Flusher, Outbox, ambient};
+use crate::server::{self, Server};
+use crate::settings::Settings;
+use crate::shutdown::Shutdown;
+use crate::store::{self, Store, retention};
+use crate::time::Clock;
+use crate::webhook::Webhook;
+use crate::worker::Worker;
+
+/// What a store that cannot write has left to try to.
+const LAST_COMMITS: Duration = Duration::from_secs(10);
+/// What first attempts have left when everything else has stopped, and then attempts in flight. Together with the usual
+/// grace time it stays below the 30 s after which orchestrators kill.
+const LAST_ATTEMPTS: Duration = Duration::from_secs(2);
+
+/// A node that takes requests.
+pub(crate) struct Node {
+    address: SocketAddr,
+    routes: Routes,
+    store: Store,
+    /// The server, the worker and what else ends before deliveries do.
+    intake: Shutdown,
+    deliveries: Shutdown,
+    /// Kept until the node has stopped: deliveries have a thread of their own.
+    _delivery_thread: Background,
+}
+
+/// A node could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Listen(#[from] server::Error),
+    #[error(transparent)]
+    Open(#[from] store::OpenError),
+    #[error("what an earlier process left in the store cannot be taken over")]
+    Recover(#[source] store::Error),
+    #[error("webhooks cannot be sent")]
+    Delivery(#[from] delivery::Error),
+    #[error("a poster is installed already; a workload server brings its own, so do not install one in it")]
+    Poster,
+    #[error("a thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+impl Node {
+    /// Starts everything on the current runtime, but handlers, which run on `handlers`, and deliveries, which have a
+    /// thread of their own. When this returns, requests are taken.
+    pub(crate) async fn start(routes: Routes, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
+        let clock = Clock::system();
+        // First, since it is what most often cannot be had.
+        let listener = server::listen(&settings.server).await?;
+        let address = listener.local_addr().unwrap_or(settings.server.listen);
+        if !address.ip().is_loopback() {
+            tracing::warn!("the API is open to whoever reaches {address}: it asks nobody who they are");
+        }
+        let store = Store::open(settings.store.clone(), NodeId::generate(), clock.clone()).await?;
+        let started = Self::start_on(listener, address, store.clone(), clock, routes, settings, handlers).await;
+        if started.is_err() {
+            store.close().await;
+        }
+        started
+    }
+
+    async fn start_on(
+        listener: tokio::net::TcpListener,
+        address: SocketAddr,
+        store: Store,
+        clock: Clock,
+        routes: Routes,
+        settings: &Settings,
+        handlers: Handle,
+    ) -> Result<Self, StartError> {
+        let options = delivery_options(settings);
+        let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
+        let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
+        if recovered.requests + recovered.reports + recovered.lost.len() > 0 {
+            tracing::info!(
+                "taken over from an earlier process: {} requests to run again, {} reports to send again, {} requests lost too often",
+                recovered.requests,
+                recovered.reports,
+                recovered.lost.len(),
+            );
+        }
+        let outbox = Outbox::new(store.clone(), clock.clone());
+        // Before the first handler runs: tasks that it spawns report through this one.
+        let flusher = Flusher::new(store.clone(), tokio::runtime::Handle::current());
+        ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| StartError::Poster)?;
+
+        let (intake, deliveries) = (Shutdown::new(), Shutdown::new());
+        let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
+        deliveries.spawn_on(delivery.run(deliveries.clone()), delivery_thread.handle());
+        let worker = Worker::new(outbox, routes.clone(), settings.worker.clone(), handlers, settings.grace);
+        intake.spawn(worker.run(recovered.lost, intake.clone()));
+        intake.spawn(retention::run(store.clone(), settings.retention, intake.clone()));
+        let api = Server::new(listener, store.clone(), clock, routes.clone(), settings.server.clone(), intake.clone());
+        intake.spawn(api.run());
+        let node = Self { address, routes, store, intake, deliveries, _delivery_thread: delivery_thread };
+        node.tell_stranded().await;
+        Ok(node)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Says how many requests wait for routes that this program does not have.
+    async fn tell_stranded(&self) {
+        let Ok(counts) = self.store.counts().await else { return };
+        for (route, n) in counts.queued.iter().filter(|(route, _)| self.routes.get(route).is_none()) {
+            tracing::warn!("{n} requests wait for the route {}, which this program does not have", Escaped(route));
+        }
+    }
+
+    /// Stops: no more requests, no more claims; runs have the grace time, what is not over then is put back; attempts in
+    /// flight end; then the store is closed.
+    pub(crate) async fn stop(self) {
+        self.intake.stop();
+        self.intake.finished().await;
+        // What the last runs had to report is tried once, if it can be in this time.
+        let tried = async {
+            if let Ok(posted) = self.store.barrier().await {
+                self.store.tried(posted).await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_ATTEMPTS, tried).await;
+        self.deliveries.stop();
+        if tokio::time::timeout(LAST_ATTEMPTS, self.deliveries.finished()).await.is_err() {
+            tracing::warn!("attempts in flight were cut off; the next start sends their reports again");
+        }
+        if tokio::time::timeout(LAST_COMMITS, self.store.close()).await.is_err() {
+            tracing::error!("the store cannot be closed; the next start goes on from what it could commit");
+        }
+    }
+}
+
+/// What the settings mean for deliveries: `config.webhook_url` and each `[[delivery.endpoint]]` are trusted.
+fn delivery_options(settings: &Settings) -> delivery::Options {
+    let said = &settings.delivery;
+    let of_config = settings.user.webhook_url().and_then(|url| match Webhook::new(url) {
+        Ok(webhook) => Some(Destination { url: webhook.url().clone(), secrets: Vec::new() }),
+        Err(error) => {
+            tracing::warn!("config.webhook_url: {}", Causes(&error));
+            None
+        }
+    });
+    let endpoints = said.endpoints.iter();
+    let endpoints = endpoints.map(|at| Destination { url: at.url.clone(), secrets: at.secrets.clone() });
+    delivery::Options {
+        schedule: said.schedule.clone(),
+        timeout: said.timeout,
+        concurrency: said.concurrency,
+        // Of two that are the same the first is found, and the endpoint may have secrets of its own.
+        destinations: Destinations::new(endpoints.chain(of_config).collect(), &said.secrets),
+        allow_networks: said.allow_networks.clone(),
+        ca_file: said.ca_file.clone(),
+        ..delivery::Options::default()
+    }
+}

@@ -1,0 +1,82 @@
+//! The command line of a workload server.
+
+mod check;
+mod print;
+mod serve;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+pub(crate) use self::check::check;
+pub(crate) use self::print::{print, print_error};
+pub(crate) use self::serve::Ready;
+use crate::settings::Sources;
+
+/// Where the inspector listens unless told otherwise.
+const INSPECTOR: &str = "127.0.0.1:4000";
+
+/// What was asked for.
+#[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve requests (the default)
+    Serve(Serve),
+    /// Check settings and routes, and say what would be served
+    Check(Common),
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Listen here instead of server.listen
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Also start a receiver that prints each webhook; config.webhook_url is set to it where it is unset
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = INSPECTOR)]
+    pub(crate) inspect: Option<std::net::SocketAddr>,
+}
+
+/// Arguments of every command that reads settings.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Read settings from this file instead of postback.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Reads the command line. What ends here (`--help`, `--version`, a mistake) comes back as text and exit code.
+    pub(crate) fn parse(name: &'static str, version: &'static str) -> Result<Command, clap::Error> {
+        let matches = Self::command().name(name).version(version).about(ABOUT).after_help(AFTER).try_get_matches()?;
+        let arguments = Self::from_arg_matches(&matches)?;
+        Ok(arguments.command.unwrap_or(Command::Serve(arguments.serve)))
+    }
+}
+
+const ABOUT: &str = "A workload server: takes requests over HTTP, runs them, and reports the outcome by webhook.";
+const AFTER: &str =
+    "Settings come from postback.toml, then environment variables such as POSTBACK_SERVER__LISTEN, then flags.";
+
+impl Command {
+    /// Where its settings come from.
+    pub(crate) fn sources(&self, program: &str) -> Sources {
+        let (common, listen) = match self {
+            Self::Serve(serve) => (&serve.common, serve.listen.clone()),
+            Self::Check(common) => (common, None),
+        };
+        let flags = listen.map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
+        Sources::from_process(program, common.config.clone(), flags.into_iter().collect())
+    }
+}

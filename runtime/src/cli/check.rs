@@ -1,0 +1,23 @@
+//! `check`: what would be served, if nothing is wrong with it.
+
+use std::fmt::Write as _;
+
+use super::serve::handlers;
+use crate::handler::Routes;
+use crate::line::Causes;
+use crate::settings::Settings;
+use crate::webhook::Webhook;
+
+/// What `check` prints when all is well; else what is not. More than `serve` asks for: a webhook that is no URL keeps no
+/// request from being run.
+pub(crate) fn check(settings: &Settings, routes: &Routes) -> Result<String, String> {
+    if let Some(Err(error)) = settings.user.webhook_url().map(Webhook::new) {
+        return Err(format!("config.webhook_url: {}", Causes(&error)));
+    }
+    let mut text = handlers(settings, routes);
+    let n = routes.iter().count();
+    let s = if n == 1 { "" } else { "s" };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "settings and {n} route{s} are fine");
+    Ok(text)
+}
