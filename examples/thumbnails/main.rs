@@ -1,0 +1,106 @@
+//! Real work on real input: a posted PNG or JPEG becomes a thumbnail.
+//!
+//! Run with:
+//!
+//! ```sh
+//! cargo run --example thumbnails -- serve --inspect
+//! ```
+//!
+//! and post a picture from another terminal, naming the webhook that you want to be told at:
+//!
+//! ```sh
+//! curl --data-binary @examples/thumbnails/landscape.jpg -H 'content-type: image/jpeg' \
+//!     -H 'x-webhook-url: http://127.0.0.1:4000/thumbnails' http://127.0.0.1:8080/thumbnail
+//! ```
+
+use std::io::Cursor;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use image::codecs::jpeg::JpegEncoder;
+use image::{ImageReader, Limits};
+use postback::{App, Headers, Payload, RequestId, State, async_handler};
+use serde::{Deserialize, Serialize};
+
+/// The table `[config]` of postback.toml; all of it has defaults.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    /// The longer side of a thumbnail, in pixels.
+    max_side: u32,
+    /// The quality of its JPEG, 1 to 100.
+    quality: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { max_side: 160, quality: 80 }
+    }
+}
+
+/// How thumbnails are made: set up once, shared by all requests.
+struct Encoder {
+    max_side: u32,
+    quality: u8,
+    limits: Limits,
+}
+
+#[derive(Serialize)]
+struct Thumbnail {
+    width: u32,
+    height: u32,
+    bytes: usize,
+    /// The JPEG, in base64.
+    data: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ThumbnailError {
+    #[error("the file cannot be read as a PNG or JPEG: {0}")]
+    Image(#[from] image::ImageError),
+    #[error("the file cannot be read: {0}")]
+    Read(#[from] std::io::Error),
+    #[error("the work was interrupted")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+/// The caller chooses where to be told, so such reports are unsigned and go to public addresses only, unless the operator
+/// trusts the URL with `[[delivery.endpoint]]`.
+#[async_handler(webhook = headers.text("x-webhook-url"), error = display)]
+async fn thumbnail(
+    headers: Headers,
+    encoder: State<Encoder>,
+    payload: Payload<Bytes>,
+    request_id: RequestId,
+) -> Result<Thumbnail, ThumbnailError> {
+    let encoder = encoder.into_inner();
+    // Decoding computes for long, so it has no place on the threads that handlers share.
+    tokio::task::spawn_blocking(move || encoder.make(payload.into_inner())).await?
+}
+
+impl Encoder {
+    fn new(settings: &Settings) -> Self {
+        // A small file may unpack to an enormous picture.
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(12_000);
+        limits.max_image_height = Some(12_000);
+        limits.max_alloc = Some(512 << 20);
+        Self { max_side: settings.max_side.max(1), quality: settings.quality.clamp(1, 100), limits }
+    }
+
+    fn make(&self, file: Bytes) -> Result<Thumbnail, ThumbnailError> {
+        let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format()?;
+        reader.limits(self.limits.clone());
+        let small = reader.decode()?.thumbnail(self.max_side, self.max_side).into_rgb8();
+        let mut jpeg = Vec::new();
+        small.write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, self.quality))?;
+        Ok(Thumbnail { width: small.width(), height: small.height(), bytes: jpeg.len(), data: STANDARD.encode(jpeg) })
+    }
+}
+
+#[postback::main]
+async fn app(settings: Settings) -> App<Settings> {
+    let encoder = Encoder::new(&settings);
+    App::new(settings).state(encoder).route("/thumbnail", thumbnail)
+}
