@@ -1,1 +1,31 @@
-//! What is tested across crates.
+//! What the tests share: a receiver of webhooks, programs as processes, and waiting for conditions.
+
+pub mod need;
+mod process;
+mod receiver;
+mod wait;
+
+pub use process::{Process, example};
+pub use receiver::{Answer, Received, Receiver};
+pub use wait::{eventually, eventually_async};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+/// An HTTP client that speaks to this machine alone.
+pub fn client() -> reqwest::Client {
+    // The provider of the process: the client needs one even where no TLS is spoken.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().expect("a client")
+}
+
+/// The Standard Webhooks signature, computed here once more so that the library is not checked against itself.
+pub fn signature(secret: &str, id: &str, timestamp: &str, body: &[u8]) -> String {
+    let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a symmetric secret")).expect("base64");
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("any key length");
+    mac.update(format!("{id}.{timestamp}.").as_bytes());
+    mac.update(body);
+    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+}

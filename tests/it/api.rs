@@ -1,0 +1,171 @@
+//! The HTTP API: what is answered when all is well.
+
+use std::time::{Duration, Instant};
+
+use postback_tests::Receiver;
+use serde_json::{Value, json};
+
+use crate::support::{Server, answer, keys};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_accepted_run_and_reported_and_poll_says_the_same() {
+    let receiver = Receiver::start();
+    let server = Server::reporting_to(&receiver.url("/hook"));
+    let id = server.submit("/echo", json!({"a": [1, 2.5, "ü"]})).await;
+
+    let webhook = receiver.wait_for(&id);
+    assert_eq!(webhook.path, "/hook");
+    assert_eq!(keys(&webhook.body), ["id", "status", "result", "timestamp"]);
+    let polled = server.client.get(server.path(&format!("/echo/{id}"))).send().await.unwrap();
+    assert_eq!(polled.headers()["content-type"], "application/json");
+    assert_eq!(polled.bytes().await.unwrap(), webhook.body, "poll and webhook are the same bytes");
+    let report = webhook.json();
+    assert_eq!(report["status"], "completed");
+    assert_eq!(report["result"], json!({"a": [1, 2.5, "ü"]}));
+    let timestamp = report["timestamp"].as_str().unwrap();
+    assert_eq!((timestamp.len(), timestamp.ends_with('Z')), (27, true), "{timestamp}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_moment_it_is_told_a_receiver_that_polls_sees_the_same() {
+    // The receiver asks before it answers.
+    let server_url = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (url, seen) = (std::sync::Arc::clone(&server_url), std::sync::Arc::clone(&asked));
+    let receiver = Receiver::answering(move |received, _| {
+        let url = format!("{}/echo/{}", url.lock().unwrap(), received.json()["id"].as_str().unwrap());
+        let polled = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { postback_tests::client().get(url).send().await.unwrap().bytes().await.unwrap() })
+        });
+        seen.lock().unwrap().push((received.body.clone(), polled.join().unwrap()));
+        postback_tests::Answer::Status(204)
+    });
+    let server = Server::reporting_to(&receiver.url("/"));
+    server.url.clone_into(&mut server_url.lock().unwrap());
+    for n in 0..20 {
+        server.submit("/echo", json!(n)).await;
+    }
+    receiver.wait(20);
+    postback_tests::eventually("20 polls", || {
+        let asked = asked.lock().unwrap();
+        if asked.len() == 20 { Ok(()) } else { Err(asked.len()) }
+    });
+    for (told, polled) in asked.lock().unwrap().iter() {
+        assert_eq!(told, polled);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_prefers_async_gets_202_with_links() {
+    let server = Server::start("");
+    let post = server.client.post(server.path("/gated")).header("prefer", "respond-async, wait=0");
+    let response = post.json(&json!({"gate": "never"})).send().await.unwrap();
+    assert_eq!(response.status(), 202);
+    let headers = response.headers().clone();
+    let body = response.bytes().await.unwrap();
+    assert_eq!(keys(&body), ["id", "status", "status_url"]);
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    let location = format!("/gated/{}", answer["id"].as_str().unwrap());
+    assert_eq!(headers["location"], location);
+    assert_eq!(answer["status_url"], location);
+    assert_eq!(headers["preference-applied"], "respond-async, wait=0");
+    assert!(headers.contains_key("retry-after"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_prefers_to_wait_gets_the_outcome() {
+    let server = Server::start("");
+    let post = server.client.post(server.path("/wait")).header("prefer", "wait=60");
+    let response = post.json(&json!({"work_ms": 50, "text": "done"})).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["preference-applied"], "wait=60");
+    let status: Value = response.json().await.unwrap();
+    assert_eq!((&status["status"], &status["result"]), (&json!("completed"), &json!("done")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_can_wait_for_the_end() {
+    let server = Server::start("");
+    let id = server.submit("/gated", json!({"gate": "gate", "text": "x"})).await;
+    server.running("/gated", &id).await;
+    let begun = Instant::now();
+    let poll = server.hanging(&format!("/gated/{id}?wait=60")).await;
+    server.open("gate");
+    let answer = answer(poll).await;
+    assert!(answer.contains("\"status\":\"completed\""), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(50), "it was woken, and did not wait for the end of its time");
+    // And one that ends before the work does says where it stands.
+    let id = server.submit("/gated", json!({"gate": "never"})).await;
+    server.running("/gated", &id).await;
+    let status: Value =
+        server.client.get(server.path(&format!("/gated/{id}?wait=1"))).send().await.unwrap().json().await.unwrap();
+    assert_eq!(status["status"], "in_progress");
+    assert_eq!(status.as_object().unwrap().len(), 2, "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_slot_is_in_queue() {
+    let server = Server::start("[worker]\nconcurrency = 1\n");
+    let running = server.submit("/gated", json!({"gate": "gate"})).await;
+    server.running("/gated", &running).await;
+    let waiting = server.submit("/echo", json!(1)).await;
+    assert_eq!(server.status("/echo", &waiting).await["status"], "in_queue");
+    assert_eq!(server.status("/gated", &running).await["status"], "in_progress");
+    server.open("gate");
+    assert_eq!(server.settled("/echo", &waiting).await["status"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_tells_where_the_webhook_stands() {
+    let receiver = Receiver::start();
+    let server = Server::reporting_to(&receiver.url("/hook?token=secret"));
+    let id = server.submit("/echo", json!(1)).await;
+    let delivery = server.delivery("/echo", &id, |delivery| delivery["state"] == "delivered").await;
+    let webhook = &delivery["webhooks"][0];
+    assert_eq!(webhook["url"], receiver.url("/hook?…"), "the query may hold a secret");
+    assert_eq!((&webhook["attempts"], &webhook["last_status"]), (&json!(1), &json!(204)));
+    assert_eq!(webhook["id"], receiver.wait_for(&id).header("webhook-id"));
+
+    let server = Server::start("");
+    let id = server.submit("/echo", json!(1)).await;
+    server.settled("/echo", &id).await;
+    let delivery = server.delivery("/echo", &id, |delivery| delivery["state"] == "none").await;
+    assert_eq!(delivery["webhooks"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_are_taken_as_they_come() {
+    let server = Server::start("");
+    let post = server.client.post(server.path("/bytes")).header("prefer", "wait=60");
+    let response = post.header("content-type", "image/png").body(vec![0, 255, 10]).send().await.unwrap();
+    let status: Value = response.json().await.unwrap();
+    assert_eq!(status["result"], json!([3, "image/png"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_memory_it_does_the_same_and_leaves_nothing_behind() {
+    let receiver = Receiver::start();
+    let settings = format!("[config]\nwebhook_url = {:?}\n[store]\nurl = \"memory:\"\n", receiver.url("/"));
+    let server = Server::start(&settings);
+    assert!(server.process.output().contains("memory: requests and reports end with the process"));
+    for n in 0..50 {
+        let id = server.submit("/echo", json!(n)).await;
+        assert_eq!(receiver.wait_for(&id).json()["result"], n);
+        assert_eq!(server.settled("/echo", &id).await, receiver.wait_for(&id).json());
+        server.delivery("/echo", &id, |delivery| delivery["state"] == "delivered").await;
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(server.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["postback.toml"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_readiness_are_told() {
+    let server = Server::start("");
+    for (path, body) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
+        let response = server.client.get(server.path(path)).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.text().await.unwrap(), body);
+    }
+}

@@ -1,0 +1,226 @@
+//! Starting with something wrong.
+
+use std::fs::Permissions;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use postback_tests::{Answer, Process, Receiver};
+use serde_json::json;
+
+use crate::support::{SECRET, Server};
+
+/// Starts the server where it cannot start; its exit code and what it printed.
+fn refused(settings: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
+    refused_in(folder.path(), arguments, variables)
+}
+
+fn refused_in(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String) {
+    let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder, arguments, variables);
+    let code = process.ended().code().expect("an exit code");
+    let output = process.output();
+    assert!(!output.contains("panicked"), "{output}");
+    assert!(output.contains("error: "), "{output}");
+    (code, output)
+}
+
+fn check((code, output): (i32, String), expected: i32, says: &[&str]) {
+    assert_eq!(code, expected, "{output}");
+    for says in says {
+        assert!(output.contains(says), "{says:?} is missing in:\n{output}");
+    }
+}
+
+#[test]
+fn mistakes_in_the_settings_are_told_together() {
+    let settings = "[servr]\nlisten = \"x\"\n[worker]\nconcurency = 3\ntimeout = \"soon\"\n";
+    let says = ["servr", "server", "concurency", "concurrency", "worker.timeout", "postback.toml"];
+    check(refused(settings, &[], &[]), 2, &says);
+}
+
+#[test]
+fn bad_toml_is_told_with_its_place_and_without_its_text() {
+    let (code, output) = refused("[delivery]\nsecrets = [\"whsec_very-private\n", &[], &[]);
+    assert!(!output.contains("very-private"), "{output}");
+    check((code, output), 2, &["postback.toml:2:"]);
+}
+
+#[test]
+fn a_bad_value_in_the_environment_is_told_by_its_name_and_never_by_its_value() {
+    let (code, output) = refused("", &[], &[("POSTBACK_WORKER__CONCURRENCY", "hunter2")]);
+    assert!(!output.contains("hunter2"), "{output}");
+    check((code, output), 2, &["POSTBACK_WORKER__CONCURRENCY"]);
+}
+
+#[test]
+fn variables_that_platforms_set_are_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [("POSTBACK_PORT", "tcp://10.0.0.1:80"), ("POSTBACK_SERVICE_HOST", "10.0.0.1"), ("POSTBACK_", "x")];
+    let arguments = ["--listen", "127.0.0.1:0"];
+    Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &arguments, &variables).ready();
+}
+
+#[test]
+fn flags_go_before_the_environment_and_that_before_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("postback.toml"), "[server]\nlisten = \"nonsense\"\n").unwrap();
+    let variables = [("POSTBACK_SERVER__LISTEN", "127.0.0.2:0")];
+    let program = env!("CARGO_BIN_EXE_workload");
+    let url = Process::start(program, folder.path(), &[], &variables).ready();
+    assert!(url.starts_with("http://127.0.0.2:"), "{url}");
+    let url = Process::start(program, folder.path(), &["--listen", "127.0.0.1:0"], &variables).ready();
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+}
+
+#[test]
+fn a_port_in_use_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    check(refused("", &["--listen", &address], &[]), 1, &[&address, "another program", "--listen"]);
+}
+
+#[test]
+fn a_database_that_cannot_be_written_is_told() {
+    let refused = |folder: &Path, file: &str, says: &[&str]| {
+        let variables =
+            [("POSTBACK_STORE__URL", &*format!("sqlite:{file}")), ("POSTBACK_SERVER__LISTEN", "127.0.0.1:0")];
+        let (code, output) = refused_in(folder, &[], &variables);
+        check((code, output), 1, &[&[file], says].concat());
+    };
+    let folder = tempfile::tempdir().unwrap();
+    refused(folder.path(), "/nowhere/at/all.db", &["folder"]);
+    std::fs::create_dir(folder.path().join("taken.db")).unwrap();
+    refused(folder.path(), "taken.db", &["directory"]);
+    assert!(folder.path().join("taken.db").is_dir());
+    // Nothing is forbidden to root.
+    if !rustix::process::geteuid().is_root() {
+        let forbid = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let file = folder.path().join("mine.db");
+        std::fs::write(&file, "").unwrap();
+        forbid(&file, 0o400);
+        refused(folder.path(), "mine.db", &["ermission denied"]);
+        forbid(folder.path(), 0o500);
+        refused(folder.path(), "new.db", &["ermission denied"]);
+        forbid(folder.path(), 0o700);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_database_is_told_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes.txt");
+    std::fs::write(&file, "these are my notes, and long enough to be no database header by chance".repeat(20)).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let variables = [("POSTBACK_STORE__URL", "sqlite:notes.txt"), ("POSTBACK_SERVER__LISTEN", "127.0.0.1:0")];
+    check(refused_in(folder.path(), &[], &variables), 1, &["notes.txt"]);
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_database_in_use_is_told_with_the_process() {
+    let server = Server::start("");
+    let pid = server.process.id().to_string();
+    check(refused_in(server.folder.path(), &["--listen", "127.0.0.1:0"], &[]), 1, &["in use", &pid, "store.url"]);
+}
+
+#[tokio::test]
+async fn a_database_newer_than_the_program_is_told_and_left_alone() {
+    use sqlx::{Connection as _, Executor as _, SqliteConnection};
+
+    let mut server = Server::start("");
+    server.process.terminate();
+    server.process.ended();
+    let file = server.folder.path().join("workload.db");
+    let open = async || SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    let mut connection = open().await;
+    connection.execute("UPDATE meta SET value = 9999 WHERE key = 'postback schema'").await.unwrap();
+    connection.close().await.unwrap();
+
+    check(refused_in(server.folder.path(), &["--listen", "127.0.0.1:0"], &[]), 1, &["9999", "newer", "store.url"]);
+    let schema: i64 = sqlx::query_scalar("SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'postback schema'")
+        .fetch_one(&mut open().await)
+        .await
+        .unwrap();
+    assert_eq!(schema, 9999);
+}
+
+#[test]
+fn certificates_that_cannot_be_read_are_told() {
+    let settings = "[delivery]\nca_file = \"/nowhere/ca.pem\"\n";
+    check(refused(settings, &["--listen", "127.0.0.1:0"], &[]), 1, &["/nowhere/ca.pem", "delivery.ca_file"]);
+}
+
+#[test]
+fn an_unknown_command_is_told_with_the_known_ones() {
+    let (code, output) = refused("", &["serv"], &[]);
+    check((code, output), 2, &["serv", "serve"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_appear_nowhere() {
+    const TOKEN: &str = "hunter2-in-the-query";
+    // The first try fails, which is told, and the side's report is refused, which is too.
+    let receiver = Receiver::answering(|_, before| Answer::Status(if before == 0 { 500 } else { 204 }));
+    let settings = format!(
+        "[config]\nwebhook_url = {:?}\nside_url = {:?}\n[delivery]\nsecrets = [{SECRET:?}]\nschedule = [\"0s\", \"1s\"]\n[log]\nlevel = \"trace\"\n",
+        receiver.url(&format!("/hook?token={TOKEN}")),
+        receiver.url(&format!("/side?token={TOKEN}")),
+    );
+    let mut server = Server::start(&settings);
+    let id = server.submit("/spawn", json!({})).await;
+    let delivery = server.delivery("/spawn", &id, |delivery| delivery["state"] == "delivered").await;
+    server.process.wait_for("delivery.allow_networks");
+    let webhook = receiver.wait_for(&id);
+    assert_eq!(webhook.path, format!("/hook?token={TOKEN}"));
+    assert!(!webhook.header("webhook-signature").is_empty());
+    server.stop();
+    let mut checked = Process::start(env!("CARGO_BIN_EXE_workload"), server.folder.path(), &["check"], &[]);
+    assert_eq!(checked.ended().code(), Some(0));
+
+    for output in [server.process.output(), checked.output(), delivery.to_string()] {
+        assert!(output.contains("/hook"), "it speaks of the receiver:\n{output}");
+        // Without its prefix, which a text may well say.
+        for secret in [&SECRET["whsec_".len()..], TOKEN] {
+            assert!(!output.contains(secret), "{secret}:\n{output}");
+        }
+    }
+}
+
+#[test]
+fn without_certificates_on_the_machine_it_starts_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    // The variables that name a machine's certificates, naming none.
+    let variables = [("SSL_CERT_FILE", "/nowhere.pem"), ("SSL_CERT_DIR", "/nowhere")];
+    let arguments = ["--listen", "127.0.0.1:0"];
+    let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &arguments, &variables);
+    process.ready();
+    process.wait_for("certificates");
+}
+
+#[test]
+fn check_says_what_would_be_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &["check"], &[]);
+    let output = process.wait_for("are fine");
+    assert_eq!(process.ended().code(), Some(0));
+    assert!(output.contains("POST /nested/plain") && output.contains("workload.rs:"), "{output}");
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "it leaves nothing behind");
+}
+
+#[test]
+fn check_refuses_a_webhook_that_is_no_url() {
+    check(refused("[config]\nwebhook_url = \"nonsense\"\n", &["check"], &[]), 2, &["config.webhook_url", "absolute"]);
+}
+
+#[test]
+fn help_and_version_need_no_settings() {
+    for (argument, says) in [("--help", "Usage"), ("--version", "workload 0.0.0")] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("postback.toml"), "nonsense").unwrap();
+        let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &[argument], &[]);
+        process.wait_for(says);
+        assert_eq!(process.ended().code(), Some(0));
+    }
+}

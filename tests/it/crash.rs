@@ -1,0 +1,95 @@
+//! `kill -9` and what the next start makes of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use postback_tests::{Answer, Receiver, eventually_async};
+use serde_json::json;
+
+use crate::support::Server;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_survives_kill_between_submit_and_completion_and_waits_for_no_lease() {
+    let receiver = Receiver::start();
+    let mut server = Server::reporting_to(&receiver.url("/"));
+    let id = server.submit("/gated", json!({"gate": "gate", "text": "survived"})).await;
+    server.running("/gated", &id).await;
+    server.kill_and_restart();
+    // By the start itself: no lease has to run out first.
+    server.process.wait_for("taken over from an earlier process: 1 requests to run again");
+    server.running("/gated", &id).await;
+    assert!(receiver.all().is_empty());
+    server.open("gate");
+    let report = receiver.wait_for(&id).json();
+    assert_eq!((&report["status"], &report["result"]), (&json!("completed"), &json!("survived")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_in_the_queue_survives_kill() {
+    let receiver = Receiver::start();
+    let settings = format!("[config]\nwebhook_url = {:?}\n[worker]\nconcurrency = 1\n", receiver.url("/"));
+    let mut server = Server::start(&settings);
+    let blocker = server.submit("/gated", json!({"gate": "gate"})).await;
+    server.running("/gated", &blocker).await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(server.submit("/echo", json!(n)).await);
+    }
+    server.kill_and_restart();
+    assert!(receiver.all().is_empty(), "all of them waited");
+    server.open("gate");
+    for id in ids.iter().chain([&blocker]) {
+        assert_eq!(receiver.wait_for(id).json()["status"], "completed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_survives_kill_between_commit_and_delivery() {
+    // Tries are not answered until the process that made them is dead.
+    let killed = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&killed);
+    let receiver = Receiver::answering(
+        move |_, _| {
+            if answers.load(Ordering::SeqCst) { Answer::Status(204) } else { Answer::Hang }
+        },
+    );
+    let settings = format!("[config]\nwebhook_url = {:?}\n[delivery]\ntimeout = \"1h\"\n", receiver.url("/"));
+    let mut server = Server::start(&settings);
+    let id = server.submit("/echo", json!("kept")).await;
+    let first = receiver.wait_for(&id);
+    server.process.kill();
+    killed.store(true, Ordering::SeqCst);
+    server.restart();
+    let delivery = server.delivery("/echo", &id, |delivery| delivery["state"] == "delivered").await;
+    let tries = receiver.all();
+    assert!(tries.len() >= 2, "it was sent again");
+    assert_eq!(delivery["webhooks"][0]["attempts"], tries.len(), "the one whose outcome is unknown counts");
+    for again in &tries {
+        assert_eq!(again.body, first.body);
+        assert_eq!(again.header("webhook-id"), first.header("webhook-id"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_kills_its_process_is_given_up_and_reported() {
+    let receiver = Receiver::start();
+    let settings = format!("[config]\nwebhook_url = {:?}\n[worker]\nmax_crashes = 2\n", receiver.url("/"));
+    let mut server = Server::start(&settings);
+    let id = server.submit("/abort", json!({"gate": "gate"})).await;
+    eventually_async("that its webhook is stored", async || {
+        let stored = server.count("registration").await;
+        if stored == 1 { Ok(()) } else { Err(stored) }
+    })
+    .await;
+    server.open("gate");
+    server.process.ended();
+    // The second one may die of it before it could say that it is ready.
+    server.process = Server::launch(server.folder.path());
+    assert_eq!(server.process.ended().code(), None, "a signal");
+    assert!(receiver.all().is_empty());
+    server.restart();
+    let report = receiver.wait_for(&id);
+    assert_eq!(report.json(), json!({"id": id, "status": "failed"}));
+    assert_eq!(server.settled("/abort", &id).await["status"], "failed");
+    server.process.wait_for("lost with its process 2 times");
+}

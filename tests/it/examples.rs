@@ -1,0 +1,122 @@
+//! The programs under `examples/`, as a user starts them.
+
+use std::path::Path;
+
+use postback_tests::{Process, Receiver, client, eventually_async, example};
+use serde_json::{Value, json};
+
+const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/thumbnails/");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quickstart_does_what_its_start_lines_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--inspect=127.0.0.1:0"];
+    let mut process = Process::start(example("quickstart"), folder.path(), &arguments, &[]);
+    let url = process.ready();
+    let output = process.output();
+    assert!(output.contains("POST /greet") && output.contains("quickstart::greet"), "{output}");
+    assert!(output.contains("examples/quickstart.rs:"), "{output}");
+    assert!(output.contains("config.webhook_url was unset, and is that now"), "{output}");
+    let try_line = output.lines().find(|line| line.trim_start().starts_with("try")).unwrap();
+    assert!(
+        try_line.contains(&format!(r#"curl -d '{{"name":"Ada"}}' -H 'content-type: application/json' {url}/greet"#)),
+        "{try_line}"
+    );
+
+    let answer: Value =
+        client().post(format!("{url}/greet")).json(&json!({"name": "Ada"})).send().await.unwrap().json().await.unwrap();
+    let id = answer["id"].as_str().unwrap();
+    // The inspector prints the webhook, the log the line.
+    let output = process.wait_for(&format!("completed {id}"));
+    assert!(output.contains("\"data\": \"hello Ada\""), "{output}");
+    process.wait_for("delivered 204");
+    assert!(folder.path().join("quickstart.db").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quickstart_fails_when_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start();
+    let variables = [("POSTBACK_CONFIG__WEBHOOK_URL", receiver.url("/"))];
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut process = Process::start(example("quickstart"), folder.path(), &["--listen", "127.0.0.1:0"], &variables);
+    let url = process.ready();
+    let payload = json!({"name": "Ada", "work_ms": 10, "fail": true});
+    let answer: Value =
+        client().post(format!("{url}/greet")).json(&payload).send().await.unwrap().json().await.unwrap();
+    let id = answer["id"].as_str().unwrap();
+    assert_eq!(receiver.wait_for(id).json(), json!({"id": id, "status": "failed"}));
+    process.wait_for("Ada cannot be greeted today");
+}
+
+#[test]
+fn quickstart_without_a_webhook_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(example("quickstart"), folder.path(), &["--listen", "127.0.0.1:0"], &[]);
+    assert_eq!(process.ended().code(), Some(2));
+    let output = process.wait_for("error: ");
+    assert!(output.contains("config.webhook_url") && output.contains("serve --inspect"), "{output}");
+}
+
+async fn thumbnail(url: &str, webhook: &str, file: Vec<u8>, content_type: &str) -> String {
+    let post = client().post(format!("{url}/thumbnail")).header("content-type", content_type);
+    let answer = post.header("x-webhook-url", webhook).body(file).send().await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    answer["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thumbnails_are_made_of_real_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start();
+    let settings = format!("[[delivery.endpoint]]\nurl = {:?}\n", receiver.url("/mine"));
+    std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
+    let mut process = Process::start(example("thumbnails"), folder.path(), &["--listen", "127.0.0.1:0"], &[]);
+    let url = process.ready();
+    let read = |name: &str| std::fs::read(Path::new(PICTURES).join(name)).unwrap();
+    let webhook = receiver.url("/mine/1");
+
+    let id = thumbnail(&url, &webhook, read("landscape.jpg"), "image/jpeg").await;
+    let result = receiver.wait_for(&id).json()["result"].take();
+    assert_eq!((&result["width"], &result["height"]), (&json!(160), &json!(107)));
+    let data =
+        base64::Engine::decode(&base64::engine::general_purpose::STANDARD, result["data"].as_str().unwrap()).unwrap();
+    assert_eq!(result["bytes"], data.len());
+    assert!(data.starts_with(b"\xff\xd8\xff"), "a JPEG");
+
+    let id = thumbnail(&url, &webhook, read("tiles.png"), "image/png").await;
+    let result = receiver.wait_for(&id).json()["result"].take();
+    assert_eq!((&result["width"], &result["height"]), (&json!(120), &json!(160)));
+
+    let id = thumbnail(&url, &webhook, b"this is no picture".to_vec(), "image/png").await;
+    let report = receiver.wait_for(&id).json();
+    assert_eq!(report["status"], "failed");
+    assert!(report["error"].as_str().unwrap().contains("cannot be read as a PNG or JPEG"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn library_reports_behind_its_answers_and_flushes_on_exit() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start();
+    let arguments = [&receiver.url("/orders"), "127.0.0.1:0"];
+    let mut process = Process::start(example("library"), folder.path(), &arguments, &[]);
+    let output = process.wait_for("library ready on ");
+    let line = output.lines().find(|line| line.contains("library ready on ")).unwrap();
+    let url = line.split("library ready on ").nth(1).unwrap().trim().to_owned();
+
+    let order = |order: &str, copies: u32| {
+        client().post(format!("{url}/orders")).json(&json!({"order": order, "copies": copies}))
+    };
+    let answer: Value = order("7", 3).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer, json!({"pages": 36}));
+    let report = receiver.wait_for("7").json();
+    assert_eq!((&report["status"], &report["result"]), (&json!("completed"), &json!({"pages": 36})));
+    order("8", 0).send().await.unwrap();
+    assert_eq!(receiver.wait_for("8").json(), json!({"id": "8", "status": "failed", "error": "nothing was ordered"}));
+
+    eventually_async("an answer", async || order("9", 1).send().await).await;
+    process.interrupt();
+    assert_eq!(process.ended().code(), Some(0));
+    assert!(process.output().contains("reports: "), "{}", process.output());
+    receiver.wait_for("9");
+}

@@ -1,0 +1,13 @@
+//! End to end: real programs, real sockets, a real file, real signals.
+
+mod api;
+mod bad_input;
+mod bad_start;
+mod crash;
+mod examples;
+mod isolation;
+mod library;
+mod reports;
+mod runs;
+mod stopping;
+mod support;

@@ -1,0 +1,177 @@
+//! A workload server in a folder of its own.
+
+use std::path::Path;
+
+use postback_tests::{Process, client, eventually_async};
+use serde_json::Value;
+use sqlx::{Connection as _, SqliteConnection};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// A secret for deliveries.
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+pub struct Server {
+    pub process: Process,
+    pub url: String,
+    pub client: reqwest::Client,
+    pub folder: TempDir,
+}
+
+impl Server {
+    /// With this postback.toml, on a free port.
+    pub fn start(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
+        let mut process = Self::launch(folder.path());
+        let url = process.ready();
+        Self { process, url, client: client(), folder }
+    }
+
+    /// Reporting to this URL.
+    pub fn reporting_to(url: &str) -> Self {
+        Self::start(&format!("[config]\nwebhook_url = {url:?}\n"))
+    }
+
+    /// The program again, in the same folder.
+    pub fn launch(folder: &Path) -> Process {
+        Process::start(env!("CARGO_BIN_EXE_workload"), folder, &["serve", "--listen", "127.0.0.1:0"], &[])
+    }
+
+    /// Starts it again, in the same folder, when the process before has ended.
+    pub fn restart(&mut self) {
+        self.process = Self::launch(self.folder.path());
+        self.url = self.process.ready();
+    }
+
+    /// Ended by SIGKILL and started again.
+    pub fn kill_and_restart(&mut self) {
+        self.process.kill();
+        self.restart();
+    }
+
+    /// Ended by SIGTERM: what it printed and sent by then is all.
+    pub fn stop(&mut self) {
+        self.process.terminate();
+        assert_eq!(self.process.ended().code(), Some(0));
+    }
+
+    /// Lets the runs go on that wait for this.
+    pub fn open(&self, gate: &str) {
+        std::fs::write(self.folder.path().join(gate), "").unwrap();
+    }
+
+    /// Lets those wait that come to it from now on.
+    pub fn close(&self, gate: &str) {
+        std::fs::remove_file(self.folder.path().join(gate)).unwrap();
+    }
+
+    /// The rows of a table.
+    pub async fn count(&self, table: &'static str) -> i64 {
+        let file = self.folder.path().join("workload.db");
+        let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+        let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")));
+        let count = rows.fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        count
+    }
+
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// Posts JSON; the id of the request.
+    pub async fn submit(&self, route: &str, payload: Value) -> String {
+        let response = self.client.post(self.path(route)).json(&payload).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer.as_object().unwrap().len(), 1, "{answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn status(&self, route: &str, id: &str) -> Value {
+        let response = self.client.get(self.path(&format!("{route}/{id}"))).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.json().await.unwrap()
+    }
+
+    /// Waits until the request runs.
+    pub async fn running(&self, route: &str, id: &str) {
+        eventually_async("the run", async || {
+            let status = self.status(route, id).await;
+            if status["status"] == "in_progress" { Ok(()) } else { Err(status) }
+        })
+        .await;
+    }
+
+    /// A connection with a GET that the server has in hand and has not answered.
+    ///
+    /// It is written together with one that is answered at once. The server has read both then, and one connection it
+    /// serves in order: the answer to the first says that it goes on with the second.
+    pub async fn hanging(&self, path: &str) -> TcpStream {
+        let mut socket = TcpStream::connect(self.url.trim_start_matches("http://")).await.unwrap();
+        let gets = format!(
+            "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\nGET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
+        );
+        socket.write_all(gets.as_bytes()).await.unwrap();
+        let mut first = Vec::new();
+        while !first.ends_with(b"ok\n") {
+            assert_ne!(socket.read_buf(&mut first).await.unwrap(), 0, "{}", String::from_utf8_lossy(&first));
+        }
+        socket
+    }
+
+    /// Long-polls until the request is settled.
+    pub async fn settled(&self, route: &str, id: &str) -> Value {
+        eventually_async("the end of the request", async || {
+            let response = self.client.get(self.path(&format!("{route}/{id}?wait=5"))).send().await.unwrap();
+            let status: Value = response.json().await.unwrap();
+            if status["status"] == "in_queue" || status["status"] == "in_progress" { Err(status) } else { Ok(status) }
+        })
+        .await
+    }
+
+    /// What `?include=delivery` says, once this holds.
+    pub async fn delivery(&self, route: &str, id: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        eventually_async("that state of delivery", async || {
+            let url = self.path(&format!("{route}/{id}?include=delivery"));
+            let mut status: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
+            let delivery = status["delivery"].take();
+            if holds(&delivery) { Ok(delivery) } else { Err(delivery) }
+        })
+        .await
+    }
+}
+
+/// The answer on a connection that the server closes after it.
+pub async fn answer(mut socket: TcpStream) -> String {
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// The names of an object's members, in their order on the wire.
+pub fn keys(json: &[u8]) -> Vec<String> {
+    struct Keys(Vec<String>);
+    impl<'de> serde::Deserialize<'de> for Keys {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = Keys;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                    let mut keys = Vec::new();
+                    while let Some((key, _)) = map.next_entry::<String, serde::de::IgnoredAny>()? {
+                        keys.push(key);
+                    }
+                    Ok(Keys(keys))
+                }
+            }
+            deserializer.deserialize_map(Visitor)
+        }
+    }
+    serde_json::from_slice::<Keys>(json).unwrap().0
+}

@@ -1,0 +1,42 @@
+//! Rates, medians and quantiles.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::rounds::Round;
+
+/// A number of things a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate(pub(crate) f64);
+
+impl Rate {
+    pub(crate) fn of(round: &Round) -> Self {
+        let n = u32::try_from(round.in_time).expect("bounded by the rounds");
+        Self(f64::from(n) / round.time.as_secs_f64())
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0}/s", self.0)
+    }
+}
+
+/// Of an even number of rounds, the slower one of the middle.
+pub(crate) fn median(rounds: &[Round]) -> Rate {
+    let mut rates: Vec<f64> = rounds.iter().map(|round| Rate::of(round).0).collect();
+    rates.sort_unstable_by(f64::total_cmp);
+    Rate(rates[(rates.len() - 1) / 2])
+}
+
+/// Of times in order.
+pub(crate) fn quantile(times: &[Duration], part: f64) -> Duration {
+    let below = times.partition_point(|time| rank(times, *time) < part);
+    times.get(below).or(times.last()).copied().unwrap_or_default()
+}
+
+/// The part of the times that is not longer than this one.
+fn rank(times: &[Duration], time: Duration) -> f64 {
+    let count = |n: usize| f64::from(u32::try_from(n).expect("bounded by the rounds"));
+    count(times.partition_point(|other| *other <= time)) / count(times.len())
+}

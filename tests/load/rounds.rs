@@ -1,0 +1,119 @@
+//! A round: so many clients, each doing one thing after another until the time is over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::ledger::Ledger;
+
+/// A round of the fastest machine stays below it; it bounds what the ledgers hold.
+const MOST_PER_ROUND: usize = 2_000_000;
+/// How long a client waits for its webhook. Then it counts as lost, unless it comes after all.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What is posted, and reported as the result: of the size of a small job.
+const PAYLOAD: &str = r#"{"input":"https://media.example.com/2026/11/23/interview-0042.wav","language":"en","speakers":2,"words":["alpha","beta","gamma","delta"],"threshold":0.25,"tags":{"team":"research","priority":"normal"}}"#;
+
+/// What the clients of a round do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    RoundTrip,
+    BarePost,
+}
+
+/// Who posts what where.
+pub(crate) struct Load {
+    pub(crate) client: reqwest::Client,
+    pub(crate) server: String,
+    pub(crate) receiver: String,
+    pub(crate) trips: Arc<Ledger>,
+    pub(crate) bare: Arc<Ledger>,
+}
+
+/// What came of it.
+pub(crate) struct Round {
+    pub(crate) time: Duration,
+    /// How many were done within the time.
+    pub(crate) in_time: usize,
+    /// Of all that were done.
+    pub(crate) latencies: Vec<Duration>,
+    pub(crate) errors: usize,
+}
+
+impl Load {
+    /// What is under way when the time is over is waited for, and does not count.
+    pub(crate) async fn round(self: &Arc<Self>, kind: Kind, clients: usize, time: Duration) -> Round {
+        let end = Instant::now() + time;
+        let begun = Arc::new(AtomicUsize::new(0));
+        let mut set = JoinSet::new();
+        for _ in 0..clients {
+            let (load, begun) = (Arc::clone(self), Arc::clone(&begun));
+            set.spawn(async move {
+                let mut round = Round { time, in_time: 0, latencies: Vec::new(), errors: 0 };
+                while Instant::now() < end && begun.fetch_add(1, Ordering::Relaxed) < MOST_PER_ROUND {
+                    load.once(kind, end, &mut round).await;
+                }
+                round
+            });
+        }
+        let mut whole = Round { time, in_time: 0, latencies: Vec::new(), errors: 0 };
+        for part in set.join_all().await {
+            whole.in_time += part.in_time;
+            whole.latencies.extend(part.latencies);
+            whole.errors += part.errors;
+        }
+        whole
+    }
+
+    async fn once(&self, kind: Kind, end: Instant, round: &mut Round) {
+        let begun = Instant::now();
+        let done = match kind {
+            Kind::RoundTrip => self.round_trip().await,
+            Kind::BarePost => self.bare_post().await,
+        };
+        match done {
+            Some(done) => {
+                round.in_time += usize::from(done <= end);
+                round.latencies.push(done.saturating_duration_since(begun));
+            }
+            None => round.errors += 1,
+        }
+    }
+
+    /// When the webhook arrived.
+    async fn round_trip(&self) -> Option<Instant> {
+        #[derive(Deserialize)]
+        struct Accepted {
+            id: String,
+        }
+        let answer = self.post(&self.server, PAYLOAD.to_owned()).await?;
+        let accepted: Accepted = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
+        self.trips.arrival(&accepted.id, PATIENCE).await
+    }
+
+    /// When the answer came.
+    async fn bare_post(&self) -> Option<Instant> {
+        let id = Uuid::now_v7();
+        let body = format!(
+            r#"{{"id":"{id}","status":"completed","result":{PAYLOAD},"timestamp":"2026-11-23T08:00:00.123456Z"}}"#
+        );
+        self.post(&self.receiver, body).await?.bytes().await.ok()?;
+        self.bare.sent(&id.to_string());
+        Some(Instant::now())
+    }
+
+    /// The answer, if it is a good one.
+    async fn post(&self, url: &str, body: String) -> Option<reqwest::Response> {
+        let post = self.client.post(url).header("content-type", "application/json").body(body);
+        match post.send().await.and_then(reqwest::Response::error_for_status) {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                eprintln!("{error:?}");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The fenced blocks of a Markdown file.
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    /// What stands behind its fence, up to a comma.
+    pub(crate) language: String,
+    /// Where its fence is.
+    pub(crate) line: usize,
+    pub(crate) text: String,
+}
+
+pub(crate) fn parse(markdown: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut lines = markdown.lines().enumerate();
+    while let Some((at, line)) = lines.next() {
+        let Some(info) = line.strip_prefix("```") else { continue };
+        let language = info.split([',', ' ']).next().unwrap_or_default().to_owned();
+        let text = lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "```");
+        let text = text.flat_map(|line| [line, "\n"]).collect();
+        blocks.push(Block { language, line: at + 1, text });
+    }
+    blocks
+}

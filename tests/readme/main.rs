@@ -1,0 +1,141 @@
+//! README.md: every command in it is run, and every settings file in it is read.
+//!
+//! Its Rust is compiled elsewhere, by the library's doc tests.
+
+mod blocks;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use libtest_mimic::{Arguments, Trial};
+use postback_tests::need::{self, trial};
+use postback_tests::{Process, eventually};
+use serde_json::{Deserializer, Value};
+use tempfile::TempDir;
+
+use self::blocks::Block;
+
+/// What the example listens on unless told otherwise: server and inspector.
+const PORTS: [u16; 2] = [8080, 4000];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let blocks = blocks::parse(&readme);
+    let commands: Vec<Block> = blocks.iter().filter(|block| block.language == "sh").cloned().collect();
+    let (all, later) = (commands.clone(), commands.clone());
+    let needs = [need::program("bash"), need::program("curl"), need::port(PORTS[0]), need::port(PORTS[1])];
+    let mut trials = vec![
+        trial("every_command_is_one_that_is_run_here", [], move || every_command_is_one_that_is_run_here(&blocks)),
+        trial("main_command", needs, move || main_command(&all)),
+        trial("test_command_is_the_one_ci_runs", [need::program("bash")], move || {
+            test_command_is_the_one_ci_runs(&later);
+        }),
+    ];
+    trials.extend(settings(&blocks::parse(&readme)));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The root of the workspace.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// A folder inside the workspace, so that cargo finds it, and outside what git keeps.
+fn folder() -> TempDir {
+    let target = root().join("target");
+    std::fs::create_dir_all(&target).expect("the folder target");
+    tempfile::Builder::new().prefix("readme-").tempdir_in(target).expect("a folder")
+}
+
+fn every_command_is_one_that_is_run_here(blocks: &[Block]) {
+    let mut number = 0;
+    for Block { language, line, text } in blocks {
+        match language.as_str() {
+            "sh" => {
+                number += 1;
+                assert!(number <= 2 || text.starts_with("curl "), "line {line}: nobody runs this:\n{text}");
+            }
+            "bash" | "shell" | "console" | "" => panic!("line {line}: commands are in blocks named `sh`:\n{text}"),
+            _ => {}
+        }
+    }
+}
+
+fn main_command(commands: &[Block]) {
+    let folder = folder();
+    let main = commands[0].text.trim_end();
+    assert_eq!(main.lines().count(), 1, "one command, which bash then becomes, so that signals reach it:\n{main}");
+    // Building takes as long as it takes; starting does not.
+    let (build, _) = main.split_once(" -- ").expect("`cargo run … -- …`");
+    let (status, output, _) = run(&build.replacen("cargo run", "cargo build", 1), folder.path(), "");
+    assert_eq!(status, Some(0), "{output}");
+
+    let mut process = Process::start("bash", folder.path(), &["-c", main], &[]);
+    process.ready();
+    let mut id = String::new();
+    for block in commands.iter().filter(|block| block.text.starts_with("curl ")) {
+        let Block { text, line, .. } = block;
+        let (status, errors, answer) = run(text, folder.path(), &id);
+        assert_eq!(status, Some(0), "line {line}: {text}{errors}{answer}");
+        assert!(!answer.contains("error: "), "line {line}: {text}{answer}");
+        if let Some(told) = id_in(&answer).filter(|told| *told != id) {
+            eventually(&format!("the webhook of {told} in the inspector"), || {
+                let output = process.output();
+                let is_there = output.lines().any(|line| line.contains("webhook POST ") && line.contains(&told));
+                if is_there { Ok(()) } else { Err(output) }
+            });
+            id = told;
+        }
+    }
+    assert!(!id.is_empty(), "no command of README.md posts a request");
+    process.interrupt();
+    assert_eq!(process.ended().code(), Some(0), "{}", process.output());
+}
+
+/// Runs commands: the exit code, and what they wrote to stderr and stdout.
+fn run(commands: &str, folder: &Path, id: &str) -> (Option<i32>, String, String) {
+    let outside = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| File::create(outside.path().join(name)).expect("a file");
+    let mut command = Command::new("bash");
+    command.args(["-c", commands]).current_dir(folder).env("ID", id);
+    command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
+    let status = command.status().expect("bash");
+    let read = |name: &str| std::fs::read_to_string(outside.path().join(name)).expect("text");
+    (status.code(), read("stderr"), read("stdout"))
+}
+
+/// The member `id` of the first object in it.
+fn id_in(answer: &str) -> Option<String> {
+    let json = &answer[answer.find('{')?..];
+    let value = Deserializer::from_str(json).into_iter::<Value>().next()?.ok()?;
+    value["id"].as_str().map(str::to_owned)
+}
+
+fn test_command_is_the_one_ci_runs(commands: &[Block]) {
+    let output = Command::new("bash").arg(root().join(".ci/readme-block")).arg("2").output().expect("bash");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), commands[1].text);
+    assert_eq!(commands[1].text, "cargo test --workspace\n");
+    let ci = std::fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
+    assert!(ci.contains("test_command=$(.ci/readme-block 2)") && !ci.contains("cargo test"), "read, not repeated");
+}
+
+/// A test for each settings file. What goes into a Cargo.toml is none.
+fn settings(blocks: &[Block]) -> Vec<Trial> {
+    let files = blocks.iter().filter(|block| block.language == "toml" && !block.text.starts_with("[dependencies"));
+    let test = |block: &Block| {
+        let text = block.text.clone();
+        trial(&format!("settings_of_line_{}", block.line), [], move || are_settings(&text))
+    };
+    files.map(test).collect()
+}
+
+fn are_settings(text: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("given.toml"), text).expect("the settings");
+    let arguments = ["check", "--config", "given.toml"];
+    let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &arguments, &[]);
+    assert_eq!(process.ended().code(), Some(0), "{}", process.output());
+}

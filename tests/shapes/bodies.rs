@@ -1,0 +1,158 @@
+//! What is in the body: control flow, recursion, nested calls, what is not `Send`.
+
+use std::cell::RefCell;
+use std::num::ParseIntError;
+use std::rc::Rc;
+
+use postback::async_handler;
+
+use crate::support::{Config, completed, completed_without_result, failed, send, url};
+
+#[derive(Debug, PartialEq, Eq)]
+struct TooFar(String);
+
+impl From<ParseIntError> for TooFar {
+    fn from(error: ParseIntError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn flow(config: &Config, text: &str, request_id: &str) -> Result<u32, TooFar> {
+    let mut n: u32 = text.parse()?;
+    if n == 0 {
+        return Ok(0);
+    }
+    'outer: loop {
+        for step in 1..4 {
+            n = n.saturating_add(1);
+            if n > 50 {
+                break 'outer;
+            }
+            if step == 2 && n < 9 {
+                continue 'outer;
+            }
+        }
+        let made = async {
+            tokio::task::yield_now().await;
+            Err::<u32, _>(TooFar("inner".to_owned()))?;
+            Ok::<_, TooFar>(n)
+        };
+        if made.await == Err(TooFar("inner".to_owned())) && n > 3 {
+            return Err(TooFar(n.to_string()));
+        }
+        n += 3;
+    }
+    Ok(n)
+}
+
+#[tokio::test]
+async fn control_flow_stays() {
+    let config = Config::new();
+    assert_eq!(flow(&config, "0", "flow-0").await, Ok(0));
+    completed("flow-0", 0);
+    assert_eq!(flow(&config, "x", "flow-1").await, Err(TooFar("invalid digit found in string".to_owned())));
+    failed("flow-1");
+    assert_eq!(flow(&config, "1", "flow-2").await, Err(TooFar("10".to_owned())));
+    failed("flow-2");
+    assert_eq!(flow(&config, "100", "flow-3").await, Ok(101));
+    completed("flow-3", 101);
+}
+
+#[async_handler(webhook = url(), request_id = format!("deep-{depth}"))]
+async fn deep(depth: u8) -> Result<u8, ()> {
+    match depth {
+        0 => Ok(0),
+        _ => Box::pin(deep(depth - 1)).await.map(|sum| sum + depth),
+    }
+}
+
+#[tokio::test]
+async fn each_of_several_nested_calls_reports_its_own() {
+    assert_eq!(send(deep(3)).await, Ok(6));
+    for (depth, sum) in [(0, 0), (1, 1), (2, 3), (3, 6)] {
+        completed(&format!("deep-{depth}"), sum);
+    }
+}
+
+#[async_handler(webhook = config.webhook_url)]
+#[expect(clippy::future_not_send, reason = "that is what is tried")]
+async fn not_send(config: Config, log: Rc<RefCell<Vec<u8>>>, request_id: &str) -> Result<usize, ()> {
+    log.borrow_mut().push(1);
+    tokio::task::yield_now().await;
+    Ok(log.borrow().len())
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_send_runs_on_a_local_set() {
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let tasks = tokio::task::LocalSet::new();
+    let config = Config::new();
+    let task = tasks.spawn_local(async move { not_send(config, log, "not-send").await });
+    tasks.await;
+    assert_eq!(task.await.unwrap(), Ok(1));
+    completed("not-send", 1);
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn not_sync(config: Config, cell: std::cell::Cell<u8>, request_id: &str) -> Result<u8, ()> {
+    tokio::task::yield_now().await;
+    Ok(cell.into_inner())
+}
+
+#[tokio::test]
+async fn an_argument_that_is_not_sync_keeps_the_future_send() {
+    assert_eq!(send(not_sync(Config::new(), 3.into(), "not-sync")).await, Ok(3));
+    completed("not-sync", 3);
+}
+
+#[async_handler(webhook = config.webhook_url, on = [completed, failed, dropped])]
+async fn endless(config: &Config, request_id: &str) -> Result<(), ()> {
+    loop {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_future_dropped_half_way_is_reported_if_asked_for() {
+    let config = Config::new();
+    tokio::select! {
+        biased;
+        _ = endless(&config, "endless") => unreachable!(),
+        () = tokio::task::yield_now() => {}
+    }
+    failed("endless");
+}
+
+struct Noted(&'static str, Rc<RefCell<Vec<&'static str>>>);
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.1.borrow_mut().push(self.0);
+    }
+}
+
+#[async_handler(webhook = config.webhook_url)]
+#[expect(clippy::future_not_send, reason = "the order of drops is tried")]
+async fn drops(
+    config: &Config,
+    used: Noted,
+    _unused: Noted,
+    _: Noted,
+    also: Noted,
+    request_id: &str,
+) -> Result<(), ()> {
+    let _local = Noted("local", Rc::clone(&also.1));
+    assert!(Rc::strong_count(&used.1) > 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_body_uses_is_dropped_with_it_and_the_rest_after() {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let noted = |name| Noted(name, Rc::clone(&seen));
+    drops(&Config::new(), noted("used"), noted("unused"), noted("ignored"), noted("also"), "drops").await.unwrap();
+    completed_without_result("drops");
+    // A plain `async fn` drops its parameters in strict reverse.
+    assert_eq!(*seen.borrow(), ["local", "also", "used", "ignored", "unused"]);
+}

@@ -1,0 +1,142 @@
+//! What is returned: every type that is a `Result`, by whatever name.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::{fmt, io};
+
+use postback::async_handler;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::support::{Config, completed, completed_without_result, failed, reported};
+
+mod anyhow {
+    pub(crate) type Result<T, E = Box<dyn super::Error + Send + Sync>> = std::result::Result<T, E>;
+}
+
+#[async_handler(webhook = config.webhook_url, error = display)]
+async fn io(config: &Config, path: &str, request_id: &str) -> io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text)
+}
+
+#[async_handler(webhook = config.webhook_url, error = display)]
+async fn dynamic(config: &Config, text: &str, request_id: &str) -> anyhow::Result<u8> {
+    if text.is_empty() {
+        return Err("empty".into());
+    }
+    Ok(text.parse()?)
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn nothing(config: &Config, request_id: &str) -> Result<(), Infallible> {
+    Ok(())
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn perhaps(config: &Config, some: Option<u8>, request_id: &str) -> Result<Option<u8>, fmt::Error> {
+    Ok(some)
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn opaque<T: Serialize>(
+    config: &Config,
+    item: T,
+    request_id: &str,
+) -> Result<impl Serialize + use<T>, fmt::Error> {
+    Ok([Some(item), None])
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn parameter<T, E>(config: &Config, outcome: Result<T, E>, request_id: &str) -> Result<T, E>
+where
+    T: Serialize + Send,
+    E: Send,
+{
+    outcome
+}
+
+/// Neither displayed nor debugged, and not `'static`.
+struct Opaque<'a>(&'a str);
+
+/// Not serialised either.
+struct Image;
+
+const fn size(_: &Image) -> usize {
+    7
+}
+
+const fn told<'a>(error: &'a Opaque<'_>) -> &'a str {
+    error.0
+}
+
+#[async_handler(webhook = config.webhook_url, result = false)]
+async fn borrowing<'a>(config: &Config, text: &'a str, request_id: &str) -> Result<Image, Opaque<'a>> {
+    if text.is_empty() { Ok(Image) } else { Err(Opaque(text)) }
+}
+
+#[async_handler(webhook = config.webhook_url, result = size, error = told)]
+async fn shown<'a>(config: &Config, text: &'a str, request_id: &str) -> Result<Image, Opaque<'a>> {
+    if text.is_empty() { Ok(Image) } else { Err(Opaque(text)) }
+}
+
+#[async_handler(webhook = config.webhook_url, error = debug)]
+async fn debugged(config: &Config, request_id: &str) -> Result<Vec<&'static str>, fmt::Error> {
+    Err(fmt::Error)
+}
+
+#[tokio::test]
+async fn aliases_are_results() {
+    let config = Config::new();
+    assert_eq!(io(&config, "/no/such/file", "io").await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert!(reported("io")["error"].as_str().is_some_and(|error| error.contains("No such file")));
+    assert_eq!(dynamic(&config, "7", "dynamic-1").await.unwrap(), 7);
+    completed("dynamic-1", 7);
+    assert_eq!(dynamic(&config, "", "dynamic-2").await.unwrap_err().to_string(), "empty");
+    assert_eq!(reported("dynamic-2")["error"], "empty");
+    assert!(dynamic(&config, "x", "dynamic-3").await.unwrap_err().is::<std::num::ParseIntError>());
+    assert_eq!(reported("dynamic-3")["error"], "invalid digit found in string");
+}
+
+#[tokio::test]
+async fn no_result_is_none_in_the_report() {
+    let config = Config::new();
+    assert_eq!(nothing(&config, "nothing").await, Ok(()));
+    completed_without_result("nothing");
+    assert_eq!(perhaps(&config, None, "perhaps-none").await, Ok(None));
+    completed_without_result("perhaps-none");
+    assert_eq!(perhaps(&config, Some(1), "perhaps-some").await, Ok(Some(1)));
+    completed("perhaps-some", 1);
+}
+
+#[tokio::test]
+async fn type_parameters_and_opaque_types_are_told() {
+    let config = Config::new();
+    let opaque = opaque(&config, "x", "opaque").await.unwrap();
+    assert_eq!(json!(opaque), json!(["x", null]));
+    completed("opaque", json!(["x", null]));
+    assert_eq!(parameter::<_, Infallible>(&config, Ok([1]), "parameter-1").await, Ok([1]));
+    completed("parameter-1", vec![1]);
+    assert_eq!(parameter::<(), _>(&config, Err(2), "parameter-2").await, Err(2));
+    failed("parameter-2");
+}
+
+#[tokio::test]
+async fn no_bound_is_put_on_what_is_not_told() {
+    let config = Config::new();
+    assert!(borrowing(&config, "", "unbound-1").await.is_ok());
+    completed_without_result("unbound-1");
+    assert_eq!(borrowing(&config, "why", "unbound-2").await.err().unwrap().0, "why");
+    failed("unbound-2");
+}
+
+#[tokio::test]
+async fn functions_choose_what_is_told() {
+    let config = Config::new();
+    assert!(shown(&config, "", "shown-1").await.is_ok());
+    completed("shown-1", 7);
+    assert!(shown(&config, "why", "shown-2").await.is_err());
+    assert_eq!(reported("shown-2"), json!({"id": "shown-2", "status": "failed", "error": "why"}));
+    assert_eq!(debugged(&config, "shown-3").await, Err(fmt::Error));
+    assert_eq!(reported("shown-3"), json!({"id": "shown-3", "status": "failed", "error": "Error"}));
+}

@@ -1,0 +1,164 @@
+//! A workload server with the handlers that tests want.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use postback::{App, Config, Headers, Payload, RequestId, State, async_handler};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Deserialize)]
+struct Settings {
+    webhook_url: Option<String>,
+    /// Where spawned tasks report, if elsewhere.
+    side_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Work {
+    #[serde(default)]
+    work_ms: u64,
+    #[serde(default)]
+    text: String,
+}
+
+/// A file in the current folder, made when a run may go on.
+#[derive(Deserialize)]
+struct Gate {
+    gate: String,
+    #[serde(default)]
+    text: String,
+}
+
+impl Gate {
+    const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+    fn is_open(&self) -> bool {
+        Path::new(&self.gate).exists()
+    }
+
+    async fn opened(&self) {
+        while !self.is_open() {
+            tokio::time::sleep(Self::LOOK_EVERY).await;
+        }
+    }
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn echo(config: Config<Settings>, payload: Payload<Value>, request_id: RequestId) -> Result<Value, String> {
+    Ok(payload.into_inner())
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn wait(config: Config<Settings>, payload: Payload<Work>, request_id: RequestId) -> Result<String, String> {
+    tokio::time::sleep(Duration::from_millis(payload.work_ms)).await;
+    Ok(payload.into_inner().text)
+}
+
+/// Runs until its gate is open.
+#[async_handler(webhook = config.webhook_url)]
+async fn gated(config: Config<Settings>, payload: Payload<Gate>, request_id: RequestId) -> Result<String, String> {
+    payload.opened().await;
+    Ok(payload.into_inner().text)
+}
+
+/// The same, and computes, or so it seems to the runtime: never yields. Says when it has its thread.
+#[async_handler(webhook = config.webhook_url)]
+async fn block(config: Config<Settings>, payload: Payload<Gate>, request_id: RequestId) -> Result<(), String> {
+    println!("a thread is blocked");
+    while !payload.is_open() {
+        std::thread::sleep(Gate::LOOK_EVERY);
+    }
+    Ok(())
+}
+
+#[async_handler(webhook = config.webhook_url, error = display)]
+async fn fail(config: Config<Settings>, payload: Payload<Work>, request_id: RequestId) -> Result<(), String> {
+    Err(payload.into_inner().text)
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn panic(config: Config<Settings>, payload: Payload<Work>, request_id: RequestId) -> Result<(), String> {
+    panic!("{}", payload.text)
+}
+
+/// Ends its process when its gate is open.
+#[async_handler(webhook = config.webhook_url)]
+async fn abort(config: Config<Settings>, payload: Payload<Gate>, request_id: RequestId) -> Result<(), String> {
+    payload.opened().await;
+    std::process::abort()
+}
+
+/// JSON has no maps with such keys.
+#[async_handler(webhook = config.webhook_url)]
+async fn unserializable(config: Config<Settings>, request_id: RequestId) -> Result<HashMap<(u8, u8), u8>, String> {
+    Ok(HashMap::from([((1, 2), 3)]))
+}
+
+#[async_handler(webhook = config.side_url, request_id = id)]
+async fn side(config: &Settings, id: String) -> Result<&'static str, String> {
+    Ok("from the side")
+}
+
+/// Starts a task that reports under an id of its own.
+#[async_handler(webhook = config.webhook_url)]
+async fn spawn(config: Config<Settings>, request_id: RequestId) -> Result<String, String> {
+    let id = format!("side-of-{request_id}");
+    let (config, told) = (config.clone(), id.clone());
+    tokio::spawn(async move { side(&config, told).await });
+    Ok(id)
+}
+
+/// No attribute: reports where its route says.
+async fn plain(payload: Payload<Work>) -> Result<String, String> {
+    Ok(payload.into_inner().text)
+}
+
+async fn bytes(headers: Headers, payload: Payload<Bytes>) -> Result<(usize, Option<String>), String> {
+    Ok((payload.len(), headers.text("content-type").map(str::to_owned)))
+}
+
+/// Fails this many times.
+#[derive(Default)]
+struct Flaky(Mutex<HashMap<RequestId, u32>>, AtomicU32);
+
+#[derive(Serialize)]
+struct Runs {
+    runs: u32,
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn flaky(config: Config<Settings>, flaky: State<Flaky>, request_id: RequestId) -> Result<Runs, String> {
+    flaky.1.fetch_add(1, Ordering::Relaxed);
+    let runs = {
+        let mut all = flaky.0.lock().map_err(|error| error.to_string())?;
+        let runs = all.entry(request_id.clone()).or_default();
+        *runs += 1;
+        *runs
+    };
+    if runs < 2 { Err(format!("run {runs} goes wrong")) } else { Ok(Runs { runs }) }
+}
+
+#[postback::main(worker_threads = 2)]
+async fn app(settings: Settings) -> App<Settings> {
+    let of_route = settings.webhook_url.clone();
+    App::new(settings)
+        .state(Flaky::default())
+        .route("/echo", echo)
+        .route("/wait", wait)
+        .route("/gated", gated)
+        .route("/block", block)
+        .route("/fail", fail)
+        .route("/panic", panic)
+        .route("/abort", abort)
+        .route("/unserializable", unserializable)
+        .route("/spawn", spawn)
+        .route("/flaky", flaky)
+        .route("/bytes", bytes)
+        .route("/nested/plain", plain)
+        .webhook(of_route)
+}

@@ -1,0 +1,144 @@
+//! Programs as processes: started in a folder of their own, watched, stopped, killed.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::eventually;
+
+/// The binary of an example, which `cargo test --workspace` builds before it runs this.
+pub fn example(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().expect("this program");
+    let target = tests.ancestors().nth(2).expect("…/target/PROFILE/deps");
+    let path = target.join("examples").join(name);
+    assert!(path.exists(), "{} is not built; run the tests with `cargo test --workspace`", path.display());
+    path
+}
+
+/// A running program. Killed when dropped.
+pub struct Process {
+    child: Child,
+    output: Arc<Mutex<String>>,
+    readers: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts a program in this folder, in an environment without settings of the caller's.
+    pub fn start(program: impl AsRef<Path>, folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program.as_ref());
+        command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for (name, _) in std::env::vars() {
+            if name.starts_with("POSTBACK_") || name == "RUST_LOG" {
+                command.env_remove(name);
+            }
+        }
+        command.env("NO_COLOR", "1").envs(variables.iter().copied());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.as_ref().display()));
+        let output = Arc::new(Mutex::new(String::new()));
+        let readers = vec![
+            collect(child.stdout.take().expect("piped"), &output),
+            collect(child.stderr.take().expect("piped"), &output),
+        ];
+        Self { child, output, readers }
+    }
+
+    /// Everything that it has printed so far.
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// Waits until it has printed this, and gives everything that it has printed.
+    pub fn wait_for(&mut self, text: &str) -> String {
+        let (child, output, readers) = (&mut self.child, &self.output, &mut self.readers);
+        eventually(&format!("the output {text:?}"), || {
+            let printed = output.lock().unwrap().clone();
+            if printed.contains(text) {
+                return Ok(printed);
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                // The last of it may still be on its way.
+                read_to_the_end(readers);
+                let printed = output.lock().unwrap().clone();
+                if printed.contains(text) {
+                    return Ok(printed);
+                }
+                panic!("it ended with {status} before it printed {text:?}:\n{printed}");
+            }
+            Err(printed)
+        })
+    }
+
+    /// Waits until it is ready, and gives the URL that it says.
+    pub fn ready(&mut self) -> String {
+        const READY: &str = "postback ready on ";
+        self.wait_for(READY);
+        // The rest of the line may come a moment later.
+        let output = self.wait_for("  try ");
+        let line = output.lines().find(|line| line.contains(READY)).expect("the ready line");
+        line.split(READY).nth(1).expect("a URL").trim().to_owned()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGINT.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("a child");
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("a pid");
+        kill_process(pid, signal).expect("a process of ours");
+    }
+
+    /// Waits for its end, and for the last that it printed.
+    pub fn ended(&mut self) -> ExitStatus {
+        let (child, output) = (&mut self.child, &self.output);
+        let status = eventually("its end", || child.try_wait().unwrap().ok_or_else(|| output.lock().unwrap().clone()));
+        read_to_the_end(&mut self.readers);
+        status
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- what the program printed ---\n{}---", self.output());
+        }
+    }
+}
+
+fn read_to_the_end(readers: &mut Vec<std::thread::JoinHandle<()>>) {
+    for reader in readers.drain(..) {
+        reader.join().expect("a reader");
+    }
+}
+
+fn collect(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) -> std::thread::JoinHandle<()> {
+    let output = Arc::clone(output);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { return };
+            let mut output = output.lock().unwrap();
+            output.push_str(&String::from_utf8_lossy(&line));
+            output.push('\n');
+        }
+    })
+}

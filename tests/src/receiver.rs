@@ -1,0 +1,127 @@
+//! A receiver of webhooks on a thread of its own, which keeps what it got and answers as it is told.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::eventually;
+
+/// One webhook.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Received {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().expect("ASCII")).unwrap_or_default()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+}
+
+/// What to answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    Status(u16),
+    /// Never.
+    Hang,
+}
+
+type Decide = dyn Fn(&Received, usize) -> Answer + Send + Sync;
+
+struct Shared {
+    received: Mutex<Vec<Received>>,
+    decide: Box<Decide>,
+}
+
+/// Listens until it is dropped.
+pub struct Receiver {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    runtime: Option<Runtime>,
+}
+
+impl Receiver {
+    /// Answers 204.
+    pub fn start() -> Self {
+        Self::answering(|_, _| Answer::Status(204))
+    }
+
+    /// Answers as decided, from the webhook and how many came before.
+    pub fn answering(decide: impl Fn(&Received, usize) -> Answer + Send + Sync + 'static) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let shared = Arc::new(Shared { received: Mutex::default(), decide: Box::new(decide) });
+        // Not bound inside the runtime: the caller may be inside another.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().fallback(receive).with_state(Arc::clone(&shared));
+        runtime.spawn(async move { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await });
+        Self { address, shared, runtime: Some(runtime) }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Everything so far.
+    pub fn all(&self) -> Vec<Received> {
+        self.shared.received.lock().unwrap().clone()
+    }
+
+    /// Waits for this many, and gives them all.
+    pub fn wait(&self, n: usize) -> Vec<Received> {
+        eventually(&format!("{n} webhooks"), || {
+            let all = self.all();
+            if all.len() >= n { Ok(all) } else { Err(all) }
+        })
+    }
+
+    /// Waits for one that speaks of this id.
+    pub fn wait_for(&self, id: &str) -> Received {
+        eventually(&format!("a webhook for {id}"), || {
+            let all = self.all();
+            all.iter().find(|received| received.json()["id"] == id).cloned().ok_or(all)
+        })
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn receive(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let received = Received { path: head.uri.to_string(), headers: head.headers, body };
+    let before = {
+        let mut all = shared.received.lock().unwrap();
+        all.push(received.clone());
+        all.len() - 1
+    };
+    match (shared.decide)(&received, before) {
+        Answer::Status(status) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            response
+        }
+        Answer::Hang => std::future::pending().await,
+    }
+}

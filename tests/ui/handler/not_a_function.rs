@@ -1,0 +1,4 @@
+#[postback::debug_handler]
+struct Handler;
+
+fn main() {}

@@ -1,0 +1,8 @@
+use postback::debug_handler;
+
+#[debug_handler]
+fn count() -> Result<usize, String> {
+    Ok(1)
+}
+
+fn main() {}

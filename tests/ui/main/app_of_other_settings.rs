@@ -1,0 +1,6 @@
+use postback::App;
+
+#[postback::main]
+async fn app(settings: String) -> App<()> {
+    App::new(())
+}

@@ -1,0 +1,2 @@
+#[postback::main]
+async fn main() {}

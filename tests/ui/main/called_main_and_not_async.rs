@@ -1,0 +1,2 @@
+#[postback::main]
+fn main() {}

@@ -1,0 +1,8 @@
+use postback::App;
+
+struct Failure;
+
+#[postback::main]
+async fn app() -> Result<App<()>, Failure> {
+    Ok(App::new(()))
+}

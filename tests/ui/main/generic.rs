@@ -1,0 +1,4 @@
+#[postback::main]
+async fn app<S>(settings: S) -> Result<S, ()> {
+    Ok(settings)
+}

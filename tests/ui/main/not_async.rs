@@ -1,0 +1,4 @@
+#[postback::main]
+fn app() -> u8 {
+    1
+}

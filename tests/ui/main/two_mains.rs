@@ -1,0 +1,5 @@
+#[postback::main]
+#[tokio::main]
+async fn app() -> u8 {
+    1
+}

@@ -1,0 +1,4 @@
+#[postback::main]
+async fn app(settings: String, more: String) -> u8 {
+    1
+}

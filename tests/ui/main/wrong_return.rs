@@ -1,0 +1,4 @@
+#[postback::main]
+async fn app() -> u8 {
+    1
+}
