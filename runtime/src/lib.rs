@@ -47,7 +47,7 @@
 //! - its outcome is stored together with its report, in one commit: `{"id","status":"completed","result","timestamp"}`,
 //!   or `{"id","status":"failed"}`;
 //! - the report is delivered to `config.webhook_url`, again and again until the receiver says 2xx or the schedule is over;
-//! - `GET /greet/{id}` says the same as the report, to the byte.
+//! - `GET /greet/{id}` says the same as the report, to the byte (and ends the line).
 //!
 //! See [`main`](macro@main) for the program, [`async_handler`] for the attribute, [`App`] for routes and state, [`Handler`] for what
 //! a handler is and may ask for.

@@ -18,7 +18,8 @@ async fn a_request_is_accepted_run_and_reported_and_poll_says_the_same() {
     assert_eq!(keys(&webhook.body), ["id", "status", "result", "timestamp"]);
     let polled = server.client.get(server.path(&format!("/echo/{id}"))).send().await.unwrap();
     assert_eq!(polled.headers()["content-type"], "application/json");
-    assert_eq!(polled.bytes().await.unwrap(), webhook.body, "poll and webhook are the same bytes");
+    let polled = polled.bytes().await.unwrap();
+    assert_eq!(polled.strip_suffix(b"\n").unwrap(), webhook.body, "poll and webhook are the same bytes");
     let report = webhook.json();
     assert_eq!(report["status"], "completed");
     assert_eq!(report["result"], json!({"a": [1, 2.5, "ü"]}));
@@ -52,7 +53,7 @@ async fn the_moment_it_is_told_a_receiver_that_polls_sees_the_same() {
         if asked.len() == 20 { Ok(()) } else { Err(asked.len()) }
     });
     for (told, polled) in asked.lock().unwrap().iter() {
-        assert_eq!(told, polled);
+        assert_eq!(told, polled.strip_suffix(b"\n").unwrap());
     }
 }
 

@@ -35,8 +35,8 @@ async fn what_waited_in_the_queue_survives_kill() {
     for n in 0..20 {
         ids.push(server.submit("/echo", json!(n)).await);
     }
+    assert!(receiver.all().is_empty(), "all of them wait");
     server.kill_and_restart();
-    assert!(receiver.all().is_empty(), "all of them waited");
     server.open("gate");
     for id in ids.iter().chain([&blocker]) {
         assert_eq!(receiver.wait_for(id).json()["status"], "completed");

@@ -95,7 +95,10 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
+        let path = match error.path().to_string() {
+            root if root == "." => "the body".to_owned(),
+            path => path,
+        };
         let inner = error.into_inner();
         if inner.is_data() {
             PayloadError::Field { path, problem: inner.to_string() }
@@ -155,6 +158,8 @@ mod tests {
         let error = check("application/json", r#"{"items":[{"count":1},{"count":"x"}]}"#).unwrap_err();
         assert!(matches!(&error, PayloadError::Field { path, .. } if path == "items[1].count"), "{error:?}");
         assert!(error.to_string().starts_with("items[1].count: invalid type"), "{error}");
+        let error = check("application/json", "{}").unwrap_err();
+        assert!(error.to_string().starts_with("the body: missing field `items`"), "{error}");
     }
 
     #[test]

@@ -179,7 +179,9 @@ fn unanswered(error: &Error) -> Problem {
     Problem::unavailable("the store does not answer; try again")
 }
 
-pub(super) fn json(status: StatusCode, body: Vec<u8>) -> Response {
+/// Ends in a line break, as Cortex's answers do: they are read on terminals too.
+pub(super) fn json(status: StatusCode, mut body: Vec<u8>) -> Response {
+    body.push(b'\n');
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
