@@ -108,7 +108,7 @@ impl Receiver {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), come).await.expect("requests did not come in time");
+        tokio::time::timeout(Duration::from_mins(1), come).await.expect("requests did not come in time");
         self.requests()
     }
 }

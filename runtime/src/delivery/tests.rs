@@ -1,7 +1,6 @@
 //! The whole loop, over the store in memory and real sockets.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -59,12 +58,12 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), reached).await.expect("the state was not reached in time")
+        tokio::time::timeout(Duration::from_mins(1), reached).await.expect("the state was not reached in time")
     }
 
     async fn stop(self) -> Store {
         self.shutdown.stop();
-        tokio::time::timeout(Duration::from_secs(10), self.ended).await.expect("did not end in time").unwrap();
+        tokio::time::timeout(Duration::from_mins(1), self.ended).await.expect("did not end in time").unwrap();
         self.shutdown.finished().await;
         self.store
     }
@@ -151,14 +150,14 @@ async fn a_slow_receiver_does_not_keep_the_others_waiting() {
     let slow = Receiver::new(|_, _| Ok(()));
     let fast = Receiver::answering(OK);
     let mut options = options(&fast, &[0]);
+    options.timeout = Duration::from_hours(1);
     options.allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
     let running = Running::with(options).await;
     running.post("slow", &slow.url()).await;
     slow.received(1).await;
-    let begun = Instant::now();
     running.post("fast", &fast.url()).await;
     running.is("fast", DeliveryState::Delivered).await;
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    running.is("slow", DeliveryState::Delivering).await;
     running.shutdown.stop();
 }
 
@@ -177,7 +176,10 @@ async fn stopping_ends_what_is_in_flight_and_puts_back_the_rest_which_the_next_d
     }
     receiver.received(1).await;
     running.shutdown.stop();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // On this one thread, everybody gets to see the stop.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
     assert!(!running.ended.is_finished(), "a try is in flight");
     drop(go);
     let store = running.stop().await;

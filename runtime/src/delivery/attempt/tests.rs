@@ -164,9 +164,10 @@ async fn an_endless_body_is_cut_off() {
             out.write_all(&[b'x'; 8_192])?;
         }
     });
-    let tried = trusted(&receiver.url()).await;
+    let options = Options { timeout: Duration::from_mins(5), ..options() };
+    let tried = send(&options, &receiver.url(), Trust::Trusted).await;
     assert_eq!((tried.end, tried.attempt.response.len()), (End::Answered(200), MAX_KEPT));
-    assert!(tried.attempt.took < Duration::from_secs(4), "{:?}", tried.attempt.took);
+    assert!(tried.attempt.took < options.timeout, "it ended by itself");
 }
 
 #[tokio::test]
@@ -178,7 +179,7 @@ async fn a_body_that_drips_costs_the_timeout_and_the_status_decides() {
     let options = Options { timeout: Duration::from_millis(300), ..options() };
     let tried = send(&options, &receiver.url(), Trust::Trusted).await;
     assert_eq!(tried.end, End::Answered(200));
-    assert!(tried.attempt.took >= options.timeout && tried.attempt.took < Duration::from_secs(3));
+    assert!(tried.attempt.took >= options.timeout);
 }
 
 #[tokio::test]
@@ -205,16 +206,22 @@ fn drip(out: &mut dyn Write) -> io::Result<()> {
 
 #[tokio::test]
 async fn a_bounded_answer_leaves_its_connection_to_the_next_try_and_a_longer_one_does_not() {
-    for (length, connections) in [(0, 1), (60_000, 1), (500_000, 2)] {
+    for (length, reuses) in [(0, true), (60_000, true), (500_000, false)] {
         let body = "x".repeat(length);
         let receiver = Receiver::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"));
         let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
-        for _ in 0..2 {
-            assert_eq!(send_with(&sender, &receiver.url(), Trust::Trusted).await.end, End::Answered(200));
-            // The client takes its connection back in a task of its own.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        assert_eq!(receiver.requests()[1].connection + 1, connections, "{length}");
+        // The client takes its connection back in a task of its own, so it may not have it yet for the next try.
+        let reused = async {
+            for tries in 2.. {
+                assert_eq!(send_with(&sender, &receiver.url(), Trust::Trusted).await.end, End::Answered(200));
+                let connections = receiver.requests().last().map_or(0, |request| request.connection) + 1;
+                if connections + 1 < tries || tries > 20 {
+                    return connections + 1 < tries;
+                }
+            }
+            false
+        };
+        assert_eq!(reused.await, reuses, "{length}");
     }
 }
 
