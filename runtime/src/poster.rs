@@ -19,7 +19,6 @@ pub(crate) use self::loss::{Loss, lost};
 pub(crate) use self::sink::Outbox;
 #[cfg(feature = "server")]
 pub(crate) use self::sink::refused_or_new;
-use crate::id::ReportId;
 use crate::report::Report;
 use crate::store::{self, NewReport};
 use crate::webhook::{IntoWebhook, Webhook, WebhookError, Webhooks};
@@ -80,16 +79,7 @@ impl Poster {
         let webhooks = Webhooks::of(webhook);
         let new = |(_, webhook): (&str, Result<_, _>)| {
             let webhook: Webhook = webhook.map_err(PostKind::Webhook)?;
-            Ok(NewReport {
-                id: ReportId::generate(),
-                subject: report.id().to_owned(),
-                url: webhook.url().as_str().to_owned(),
-                own: webhook.own().clone(),
-                body: body.clone(),
-                created: now,
-                refused: None,
-                note: None,
-            })
+            Ok(NewReport::to(&webhook, report.id(), body.clone(), now))
         };
         webhooks.resolve().map(new).collect()
     }

@@ -196,6 +196,16 @@ impl Outcome {
         Self { status: Status::Failed, reason, result: None, error: None, detail, finished }
     }
 
+    /// Which of the ends it is that can be chosen for reporting.
+    pub(crate) fn end(&self) -> Ends {
+        match (self.status, self.reason) {
+            (Status::Completed, _) => Ends::COMPLETED,
+            (Status::Failed, Reason::Dropped) => Ends::DROPPED,
+            (Status::Failed, _) => Ends::FAILED,
+            (Status::Cancelled, _) => Ends::CANCELLED,
+        }
+    }
+
     /// The body of a webhook in the default form, which is Cortex's: `id`, `status`, then `result` and `timestamp` if it
     /// completed with a result, or `error` if the handler chose to tell. Source: Cortex 0.34, "Webhooks" under AsyncAPI;
     /// the time is RFC 3339 with a zone, where Cortex's example had none.

@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::error::Error;
-use std::fmt::Write as _;
-use std::iter::successors;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::id::ReportId;
+use crate::line::Causes;
 use crate::policy::verdict::Verdict;
 use crate::time::{Spoken, Timestamp};
 
@@ -106,12 +105,7 @@ pub(super) fn spoken(duration: Duration) -> String {
 
 /// An error with all that it comes from.
 pub(super) fn with_sources(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    for (at, error) in successors(Some(error), |&error| error.source()).enumerate() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{}{error}", if at == 0 { "" } else { ": " });
-    }
-    escaped(&text).into_owned()
+    escaped(&Causes(error).to_string()).into_owned()
 }
 
 /// Text from outside, harmless on a terminal and bounded.

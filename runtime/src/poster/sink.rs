@@ -4,9 +4,10 @@ use std::pin::Pin;
 
 use super::ambient::{Call, Role, Sink};
 use super::{Loss, lost};
+#[cfg(feature = "server")]
 use crate::id::ReportId;
 use crate::line::Causes;
-use crate::report::{Ends, Outcome, Status};
+use crate::report::Outcome;
 use crate::store::{self, NewReport, Store};
 use crate::time::{Clock, Timestamp};
 #[cfg(feature = "server")]
@@ -34,29 +35,14 @@ impl Outbox {
 
     /// The reports of a call that ended so; what has no usable URL is counted as lost.
     fn reports(call: &Call, outcome: &Outcome) -> Vec<NewReport> {
-        let end = match outcome.status {
-            Status::Completed => Ends::COMPLETED,
-            Status::Failed if outcome.reason == crate::report::Reason::Dropped => Ends::DROPPED,
-            Status::Failed => Ends::FAILED,
-            Status::Cancelled => Ends::CANCELLED,
-        };
-        if !call.on.contains(end) {
+        if !call.on.contains(outcome.end()) {
             return Vec::new();
         }
         let body = outcome.to_report(call.id());
         let mut reports = Vec::new();
         for (_, webhook) in call.webhooks().resolve() {
             match webhook {
-                Ok(webhook) => reports.push(NewReport {
-                    id: ReportId::generate(),
-                    subject: call.id().to_owned(),
-                    url: webhook.url().as_str().to_owned(),
-                    own: webhook.own().clone(),
-                    body: body.clone(),
-                    created: outcome.finished,
-                    refused: None,
-                    note: None,
-                }),
+                Ok(webhook) => reports.push(NewReport::to(&webhook, call.id(), body.clone(), outcome.finished)),
                 Err(error) => lost(Loss::BadUrl, call.id(), &Causes(&error).to_string()),
             }
         }
@@ -72,15 +58,15 @@ pub(crate) fn refused_or_new(
     body: bytes::Bytes,
     created: Timestamp,
 ) -> NewReport {
-    let (url, own, refused) = match webhook {
-        (_, Ok(webhook)) => (webhook.url().as_str().to_owned(), webhook.own().clone(), None),
-        (text, Err(error)) => {
+    match webhook {
+        (_, Ok(webhook)) => NewReport::to(&webhook, subject, body, created),
+        (url, Err(error)) => {
             let why = Causes(&error).to_string();
             lost(Loss::BadUrl, subject, &why);
-            (text, Own::default(), Some(why))
+            let (id, own) = (ReportId::generate(), Own::default());
+            NewReport { id, subject: subject.to_owned(), url, own, body, created, refused: Some(why), note: None }
         }
-    };
-    NewReport { id: ReportId::generate(), subject: subject.to_owned(), url, own, body, created, refused, note: None }
+    }
 }
 
 impl Sink for Outbox {

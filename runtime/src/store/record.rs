@@ -73,6 +73,22 @@ pub(crate) struct NewReport {
     pub(crate) note: Option<String>,
 }
 
+impl NewReport {
+    /// A report to this webhook, under an id of its own.
+    pub(crate) fn to(webhook: &Webhook, subject: &str, body: Bytes, created: Timestamp) -> Self {
+        Self {
+            id: ReportId::generate(),
+            subject: subject.to_owned(),
+            url: webhook.url().as_str().to_owned(),
+            own: webhook.own().clone(),
+            body,
+            created,
+            refused: None,
+            note: None,
+        }
+    }
+}
+
 /// A report in the hands of the delivery.
 #[derive(Clone)]
 pub(crate) struct ClaimedReport {

@@ -238,12 +238,9 @@ async fn settle_with(
 }
 
 fn reports(claim: &RequestClaim, outcome: &Outcome, registered: Option<Registered>, said: &str) -> Vec<NewReport> {
-    let end = match outcome.status {
-        Status::Completed => Ends::COMPLETED,
-        Status::Failed => Ends::FAILED,
-        Status::Cancelled => Ends::CANCELLED,
+    let Some(registered) = registered.filter(|registered| registered.on.contains(outcome.end())) else {
+        return Vec::new();
     };
-    let Some(registered) = registered.filter(|registered| registered.on.contains(end)) else { return Vec::new() };
     let id = claim.id.as_str();
     let body: Bytes = outcome.to_report(id);
     let report = |webhook| NewReport {
