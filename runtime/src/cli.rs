@@ -2,6 +2,7 @@
 
 mod check;
 mod print;
+mod secret;
 mod serve;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::check::check;
 pub(crate) use self::print::{print, print_error};
+pub(crate) use self::secret::SecretCommand;
 pub(crate) use self::serve::Ready;
 use crate::settings::Sources;
 
@@ -33,6 +35,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Check settings and routes, and say what would be served
     Check(Common),
+    /// Make signing secrets, and tell their public keys
+    #[command(subcommand)]
+    Secret(SecretCommand),
 }
 
 /// Arguments of `serve`.
@@ -69,14 +74,17 @@ const ABOUT: &str = "A workload server: takes requests over HTTP, runs them, and
 const AFTER: &str =
     "Settings come from postback.toml, then environment variables such as POSTBACK_SERVER__LISTEN, then flags.";
 
-impl Command {
+impl Serve {
     /// Where its settings come from.
     pub(crate) fn sources(&self, program: &str) -> Sources {
-        let (common, listen) = match self {
-            Self::Serve(serve) => (&serve.common, serve.listen.clone()),
-            Self::Check(common) => (common, None),
-        };
-        let flags = listen.map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
-        Sources::from_process(program, common.config.clone(), flags.into_iter().collect())
+        let flags = self.listen.clone().map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
+        Sources::from_process(program, self.common.config.clone(), flags.into_iter().collect())
+    }
+}
+
+impl Common {
+    /// Where its settings come from.
+    pub(crate) fn sources(&self, program: &str) -> Sources {
+        Sources::from_process(program, self.config.clone(), Vec::new())
     }
 }

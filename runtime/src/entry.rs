@@ -117,20 +117,27 @@ where
             return Ok(u8::try_from(told.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
         }
     };
-    let mut settings = settings::load(command.sources(program.name)).map_err(|errors| Failure::usage(&errors))?;
+    let (sources, serve) = match command {
+        Command::Secret(secret) => {
+            return secret.run().map(|()| ExitCode::SUCCESS).map_err(|text| Failure { text, code: 1 });
+        }
+        Command::Check(check) => (check.sources(program.name), None),
+        Command::Serve(serve) => (serve.sources(program.name), Some(serve)),
+    };
+    let mut settings = settings::load(sources).map_err(|errors| Failure::usage(&errors))?;
     settings::init(&settings.log);
     log_panics();
     let thread = |error| Failure::start(&ThreadError(error));
     let control = Background::start("postback-control", CONTROL_THREADS).map_err(thread)?;
     let handlers = handlers_runtime(settings.worker.threads.or(program.worker_threads)).map_err(thread)?;
 
-    let done = match command {
-        Command::Check(_) => {
+    let done = match serve {
+        None => {
             let routes = routes(&settings, build, &handlers)?;
             print(&cli::check(&settings, &routes).map_err(|text| Failure::usage(&text))?);
             ExitCode::SUCCESS
         }
-        Command::Serve(serve) => {
+        Some(serve) => {
             let inspector = match serve.inspect {
                 Some(address) => {
                     let started = control.block_on(Inspector::listen(address));

@@ -150,6 +150,8 @@ mod store;
 
 mod policy;
 
+mod verify;
+
 mod report;
 mod signature;
 mod webhook;
@@ -185,7 +187,10 @@ pub use postback_macros::debug_handler;
 pub use postback_macros::main;
 pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
 pub use report::{Ends, Report, ReportError, Status};
-pub use secret::{Secret, SecretError};
+pub use secret::{PublicKey, Secret, SecretError, Verifies, VerifyingKey};
+pub use verify::{Verified, VerifyError, verify};
+#[cfg(feature = "server")]
+pub use verify::{VerifiedRejection, VerifyingKeys};
 pub use webhook::{IntoWebhook, Webhook, WebhookError, Webhooks};
 
 /// The README's snippets, run with the other doc tests.

@@ -1,16 +1,35 @@
-//! Signing secrets, which are never shown.
+//! Keys: those that sign, which are never shown unasked, and those that verify.
+
+mod verifying;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-const PREFIX: &str = "whsec_";
+pub(crate) use self::verifying::{PUBLIC_BYTES, Verifier};
+pub use self::verifying::{PublicKey, Verifies, VerifyingKey};
 
-/// A symmetric signing secret, in the form that Standard Webhooks gives it: `whsec_` and the base64 of 24 to 64 bytes.
+const SYMMETRIC: &str = "whsec_";
+const ASYMMETRIC: &str = "whsk_";
+const PUBLIC: &str = "whpk_";
+/// What a new secret has; a symmetric one may have 24 to 64.
+const NEW_BYTES: usize = 32;
+/// The private half of an Ed25519 key, from which the public one is computed.
+const SEED_BYTES: usize = 32;
+
+/// A signing secret, in one of the forms that Standard Webhooks gives it.
 ///
-/// It is never shown: `Debug` prints `Secret(…)`, and there is no `Display`.
+/// `whsec_` and the base64 of 24 to 64 bytes signs with HMAC-SHA256 (`v1`): whoever verifies has the same secret.
+/// `whsk_` and the base64 of an Ed25519 key signs with that (`v1a`): whoever verifies has its [`PublicKey`], and cannot
+/// sign. The key is a seed of 32 bytes, or the seed and its public key, 64 bytes.
+///
+/// It is shown by [`reveal`](Self::reveal) alone: `Debug` prints `Secret(…)`, and there is no `Display`.
 ///
 /// ```
 /// let secret: postback::Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse()?;
@@ -18,35 +37,141 @@ const PREFIX: &str = "whsec_";
 /// # Ok::<(), postback::SecretError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<[u8]>);
+pub struct Secret(Kind);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Kind {
+    Symmetric(Box<[u8]>),
+    Asymmetric(Ed25519),
+}
+
+#[derive(Clone)]
+struct Ed25519 {
+    seed: [u8; SEED_BYTES],
+    /// Made of the seed, once: it costs as much as a signature.
+    pair: Arc<Ed25519KeyPair>,
+}
+
+impl PartialEq for Ed25519 {
+    fn eq(&self, other: &Self) -> bool {
+        self.seed == other.seed
+    }
+}
+
+impl Eq for Ed25519 {}
+
+/// What a secret signs with.
+pub(crate) enum Signer<'a> {
+    Hmac(&'a [u8]),
+    Ed25519(&'a Ed25519KeyPair),
+}
 
 impl Secret {
-    /// The key itself.
-    pub(crate) fn key(&self) -> &[u8] {
-        &self.0
+    /// A new secret for HMAC-SHA256, `whsec_…`: 32 bytes from the operating system.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system has no randomness to give, as [`generate_ed25519`](Self::generate_ed25519) does.
+    ///
+    /// ```
+    /// let secret = postback::Secret::generate();
+    /// assert!(secret.reveal().starts_with("whsec_"));
+    /// ```
+    pub fn generate() -> Self {
+        Self(Kind::Symmetric(random::<NEW_BYTES>().into()))
     }
 
-    /// The text form, for the store alone.
-    #[cfg(any(feature = "sqlite", feature = "server"))]
-    pub(crate) fn reveal(&self) -> String {
-        format!("{PREFIX}{}", STANDARD.encode(&self.0))
+    /// A new secret for Ed25519, `whsk_…`. Receivers get its [`public_key`](Self::public_key).
+    ///
+    /// ```
+    /// let secret = postback::Secret::generate_ed25519();
+    /// assert!(secret.reveal().starts_with("whsk_"));
+    /// assert!(secret.public_key().unwrap().to_string().starts_with("whpk_"));
+    /// ```
+    pub fn generate_ed25519() -> Self {
+        Self(Kind::Asymmetric(Ed25519::from_seed(random())))
     }
+
+    /// The key that verifies what this secret signs; `None` for `whsec_`, which verifies itself.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        match &self.0 {
+            Kind::Symmetric(_) => None,
+            Kind::Asymmetric(key) => Some(PublicKey::new(key.public_half())),
+        }
+    }
+
+    /// The text form, which parses to this secret again. Whoever has it can sign as you: it belongs into a file or a store
+    /// of secrets, and never into a log.
+    pub fn reveal(&self) -> String {
+        match &self.0 {
+            Kind::Symmetric(key) => format!("{SYMMETRIC}{}", STANDARD.encode(key)),
+            // With the public key, as other implementations want it.
+            Kind::Asymmetric(key) => {
+                format!("{ASYMMETRIC}{}", STANDARD.encode([key.seed, key.public_half()].as_flattened()))
+            }
+        }
+    }
+
+    pub(crate) fn signer(&self) -> Signer<'_> {
+        match &self.0 {
+            Kind::Symmetric(key) => Signer::Hmac(key),
+            Kind::Asymmetric(key) => Signer::Ed25519(&key.pair),
+        }
+    }
+}
+
+impl Ed25519 {
+    #[expect(clippy::expect_used, reason = "any 32 bytes are a seed; only another length is refused")]
+    fn from_seed(seed: [u8; SEED_BYTES]) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed");
+        Self { seed, pair: Arc::new(pair) }
+    }
+
+    fn public_half(&self) -> [u8; PUBLIC_BYTES] {
+        let mut bytes = [0; PUBLIC_BYTES];
+        // Invariant: Ed25519 keys have this length.
+        bytes.copy_from_slice(self.pair.public_key().as_ref());
+        bytes
+    }
+}
+
+/// From the operating system itself: what a generator in the process holds, a fork would give out twice.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    #[expect(clippy::expect_used, reason = "documented; a secret that can be guessed would be worse")]
+    SysRng.try_fill_bytes(&mut bytes).expect("the operating system has no randomness");
+    bytes
+}
+
+/// What follows the prefix, decoded.
+fn decode(encoded: &str, prefix: &'static str) -> Result<Vec<u8>, Fault> {
+    STANDARD.decode(encoded).map_err(|_| Fault::Encoding { prefix })
 }
 
 impl FromStr for Secret {
     type Err = SecretError;
 
     fn from_str(text: &str) -> Result<Self, SecretError> {
-        let encoded = match text.strip_prefix(PREFIX) {
-            Some(encoded) => encoded,
-            None if text.starts_with("whsk_") => return Err(SecretError::Asymmetric),
-            None => return Err(SecretError::Prefix),
-        };
-        let key = STANDARD.decode(encoded).map_err(|_| SecretError::Encoding)?;
-        match key.len() {
-            24..=64 => Ok(Self(key.into())),
-            length => Err(SecretError::Length { length }),
+        if let Some(encoded) = text.strip_prefix(SYMMETRIC) {
+            let key = decode(encoded, SYMMETRIC)?;
+            return match key.len() {
+                24..=64 => Ok(Self(Kind::Symmetric(key.into()))),
+                length => Err(Fault::Symmetric { length }.into()),
+            };
         }
+        if let Some(encoded) = text.strip_prefix(ASYMMETRIC) {
+            let bytes = decode(encoded, ASYMMETRIC)?;
+            let wrong = || Fault::Asymmetric { length: bytes.len() };
+            let (seed, public) = bytes.split_first_chunk::<SEED_BYTES>().ok_or_else(wrong)?;
+            let key = Ed25519::from_seed(*seed);
+            return match public.len() {
+                0 => Ok(Self(Kind::Asymmetric(key))),
+                PUBLIC_BYTES if public == key.public_half() => Ok(Self(Kind::Asymmetric(key))),
+                PUBLIC_BYTES => Err(Fault::Halves.into()),
+                _ => Err(wrong().into()),
+            };
+        }
+        Err(if text.starts_with(PUBLIC) { Fault::CannotSign } else { Fault::NoSecret }.into())
     }
 }
 
@@ -56,50 +181,34 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A text is no [`Secret`]. The message never repeats the text.
+/// A text is no [`Secret`], [`PublicKey`] or [`VerifyingKey`]. The message says why, and never repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SecretError {
-    /// The prefix is missing.
-    #[error("a signing secret starts with `whsec_`")]
-    Prefix,
-    /// An Ed25519 key, which is not supported.
-    #[error("a `whsk_` key signs with Ed25519, which this version does not do; use a `whsec_` secret")]
-    Asymmetric,
-    /// What follows the prefix cannot be decoded.
-    #[error("what follows `whsec_` is not padded standard base64")]
-    Encoding,
-    /// The key is too short or too long.
-    #[error("a signing secret has 24 to 64 bytes, this one has {length}")]
-    Length {
-        /// Bytes after decoding.
-        length: usize,
-    },
+#[error(transparent)]
+pub struct SecretError(#[from] Fault);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Fault {
+    #[error("a signing secret starts with `whsec_` (HMAC-SHA256) or `whsk_` (Ed25519)")]
+    NoSecret,
+    #[error("a `whpk_` key verifies and cannot sign; give the `whsk_` secret that it is the public key of")]
+    CannotSign,
+    #[error("a public key starts with `whpk_`")]
+    NoPublicKey,
+    #[error("a verifying key starts with `whsec_` (HMAC-SHA256) or `whpk_` (Ed25519)")]
+    NoVerifyingKey,
+    #[error("a `whsk_` secret stays with the sender; give its public key, `whpk_…`, which `secret public` prints")]
+    StaysWithSender,
+    #[error("what follows `{prefix}` is not padded standard base64 without spaces and line breaks")]
+    Encoding { prefix: &'static str },
+    #[error("a `whsec_` secret has 24 to 64 bytes, this one has {length}")]
+    Symmetric { length: usize },
+    #[error("a `whsk_` secret has 32 bytes, or 64 with its public key, this one has {length}")]
+    Asymmetric { length: usize },
+    #[error("the second half of this `whsk_` secret is not the public key of the first; one of them was mistyped")]
+    Halves,
+    #[error("a `whpk_` key has 32 bytes, this one has {length}")]
+    Public { length: usize },
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bad_secrets_are_refused_without_being_repeated() {
-        let cases = [
-            ("", SecretError::Prefix),
-            ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", SecretError::Prefix),
-            ("whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=", SecretError::Prefix),
-            ("whsk_abc", SecretError::Asymmetric),
-            ("whsec_%", SecretError::Encoding),
-            ("whsec_c2hvcnQ=", SecretError::Length { length: 5 }),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(text.parse::<Secret>(), Err(expected), "{text}");
-        }
-    }
-
-    #[test]
-    #[cfg(any(feature = "sqlite", feature = "server"))]
-    fn the_stored_form_is_read_back() {
-        let text = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-        assert_eq!(text.parse::<Secret>().unwrap().reveal(), text);
-    }
-}
+mod tests;

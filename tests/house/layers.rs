@@ -27,6 +27,7 @@ const RUNTIME: House = House {
     rows: &[
         &["id", "time", "secret", "names", "shutdown", "line"],
         &["webhook", "report", "signature"],
+        &["verify"],
         &["policy"],
         &["store"],
         &["delivery"],

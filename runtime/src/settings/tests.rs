@@ -9,6 +9,7 @@ use super::tree::{Node, Value};
 use super::*;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const ED25519: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
 
 /// A file in a folder of its own, the environment, flags.
 fn sources(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> (tempfile::TempDir, Sources) {
@@ -163,7 +164,7 @@ grace = "2h"
         r#"worker.timeout (p.toml:12): expected a duration from 1ms to 30days, such as "15s""#,
         "worker.max_attempts (p.toml:13): expected a whole number from 1 to 1000",
         "worker.max_crashes (p.toml:14): expected a whole number from 1 to 1000",
-        "delivery.secrets[1] (p.toml:16) cannot be used: a signing secret starts with `whsec_`",
+        "delivery.secrets[1] (p.toml:16) cannot be used: a signing secret starts with `whsec_` (HMAC-SHA256) or `whsk_` (Ed25519)",
         r#"delivery.schedule (p.toml:17): expected a list of 1 to 100 durations such as "5s", one for each try; the first is "0s", for it is made at once"#,
         r#"delivery.timeout (p.toml:18): expected a duration from 1ms to 1h, such as "15s""#,
         "delivery.concurrency (p.toml:19): expected a whole number from 1 to 65536",

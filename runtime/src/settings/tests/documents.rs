@@ -68,7 +68,7 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_WORKER__TIMEOUT", "10m"),
         ("POSTBACK_WORKER__MAX_ATTEMPTS", "5"),
         ("POSTBACK_WORKER__MAX_CRASHES", "1"),
-        ("POSTBACK_DELIVERY__SECRETS", &format!("{SECRET}, {SECRET}")),
+        ("POSTBACK_DELIVERY__SECRETS", &format!("{SECRET}, {ED25519}")),
         ("POSTBACK_DELIVERY__SCHEDULE", r#"["0s", "1m", "1h 30m"]"#),
         ("POSTBACK_DELIVERY__TIMEOUT", "5s"),
         ("POSTBACK_DELIVERY__CONCURRENCY", "32"),

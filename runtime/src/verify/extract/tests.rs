@@ -1,0 +1,91 @@
+//! What a router answers to webhooks that are fine, and to others.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::DefaultBodyLimit;
+use axum::routing::post;
+use http::HeaderName;
+use serde::Deserialize;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::names::header::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
+use crate::secret::Secret;
+use crate::signature::sign;
+use crate::time::Clock;
+
+const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
+
+#[derive(Deserialize)]
+struct Report {
+    status: String,
+}
+
+async fn json(report: Verified<Report>) -> String {
+    format!("{} {}", report.status, report.id())
+}
+
+async fn raw(body: Verified<Bytes>) -> Bytes {
+    body.into_inner()
+}
+
+/// What it answers; the signature is moved by so many seconds.
+async fn posted(keys: VerifyingKeys, path: &str, secret: &Secret, body: &[u8], seconds: i64) -> (u16, String) {
+    let timestamp = Clock::system().now().unix_seconds() + seconds;
+    let mut request = Request::post(path).body(Body::from(body.to_vec())).unwrap();
+    let signature = sign(std::slice::from_ref(secret), "report-1", timestamp, body).unwrap();
+    for (name, value) in
+        [(WEBHOOK_ID, "report-1"), (WEBHOOK_TIMESTAMP, &timestamp.to_string()), (WEBHOOK_SIGNATURE, &signature)]
+    {
+        request.headers_mut().insert(HeaderName::from_static(name), value.parse().unwrap());
+    }
+    answered(keys, request).await
+}
+
+async fn answered(keys: VerifyingKeys, request: Request) -> (u16, String) {
+    let router = Router::new().route("/json", post(json)).route("/raw", post(raw));
+    let router = router.layer(DefaultBodyLimit::max(64)).with_state(keys);
+    let response = router.oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = to_bytes(response.into_body(), 4_096).await.unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_genuine_webhook_reaches_the_handler_as_json_or_as_it_came() {
+    for secret in [Secret::generate(), Secret::generate_ed25519()] {
+        let keys = VerifyingKeys::from(secret.clone());
+        assert_eq!(posted(keys.clone(), "/json", &secret, BODY, 0).await, (200, "completed report-1".to_owned()));
+        let odd = b" not JSON \n";
+        let (status, echoed) = posted(keys, "/raw", &secret, odd, 0).await;
+        assert_eq!((status, echoed.as_bytes()), (200, &odd[..]));
+    }
+}
+
+#[tokio::test]
+async fn others_are_answered_with_what_is_wrong() {
+    let secret = Secret::generate();
+    let keys = VerifyingKeys::from(secret.clone());
+    let (status, text) = posted(keys.clone(), "/json", &Secret::generate(), BODY, 0).await;
+    assert_eq!((status, text.starts_with("no signature matches: ")), (401, true), "{text}");
+    let (status, text) = posted(keys.clone(), "/json", &secret, BODY, -400).await;
+    assert_eq!((status, text.contains("signed 40")), (401, true), "{text}");
+    let unsigned = Request::post("/json").body(Body::from(BODY)).unwrap();
+    let (status, text) = answered(keys.clone(), unsigned).await;
+    assert_eq!((status, text.starts_with("the header `webhook-id` is missing")), (400, true), "{text}");
+    let long = [b' '; 65];
+    let expected = (413, "the body is longer than is taken here\n".to_owned());
+    assert_eq!(posted(keys.clone(), "/raw", &secret, &long, 0).await, expected);
+    // What it expected in place of that is nobody's business.
+    let expected = (400, "the body is not the JSON that is expected here\n".to_owned());
+    assert_eq!(posted(keys, "/json", &secret, br#"{"status":7}"#, 0).await, expected);
+    let expected = (500, "webhooks cannot be verified here at the moment\n".to_owned());
+    assert_eq!(posted(VerifyingKeys::from_iter([]), "/json", &secret, BODY, 0).await, expected);
+}
+
+#[tokio::test]
+async fn a_forged_body_is_not_even_parsed() {
+    let keys = VerifyingKeys::from(Secret::generate());
+    let (status, _) = posted(keys, "/json", &Secret::generate(), b"{", 0).await;
+    assert_eq!(status, 401);
+}
