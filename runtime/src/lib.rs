@@ -50,7 +50,7 @@
 //! - `GET /greet/{id}` says the same as the report, to the byte (and ends the line).
 //!
 //! See [`main`](macro@main) for the program, [`async_handler`] for the attribute, [`App`] for routes and state, [`Handler`] for what
-//! a handler is and may ask for.
+//! a handler is and may ask for, [`guide::receiver`] for the other side: verifying, answering, telling repeats.
 //!
 //! # In an existing program
 //!
@@ -163,8 +163,17 @@ mod secret;
 mod shutdown;
 mod time;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod __fuzz;
 #[doc(hidden)]
 pub mod __private;
+
+/// Longer texts, one for each who has to do with webhooks.
+pub mod guide {
+    #[doc = include_str!("../docs/guide/receiver.md")]
+    pub mod receiver {}
+}
 
 #[cfg(feature = "server")]
 pub use app::{App, IntoApp};

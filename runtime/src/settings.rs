@@ -19,6 +19,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+#[cfg(fuzzing)]
+pub(crate) use self::check::KEYS;
 pub(crate) use self::error::Errors;
 pub(crate) use self::log::{Log, init};
 pub(crate) use self::sources::Sources;
@@ -88,6 +90,12 @@ impl fmt::Debug for Endpoint {
 /// Reads and checks all settings; several mistakes are told together.
 pub(crate) fn load(sources: Sources) -> Result<Settings, Errors> {
     check::check(sources::gather(sources)?)
+}
+
+/// The same for a file and variables that are not there; for `tests/fuzz`.
+#[cfg(fuzzing)]
+pub(crate) fn load_text(file: &str, variables: Vec<(String, String)>) -> Result<Settings, Errors> {
+    check::check(sources::gather_text(file, variables)?)
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ const RUNTIME: House = House {
         &["cli"],
         &["entry"],
     ],
-    outside: &["lib", "__private"],
+    outside: &["lib", "__private", "__fuzz"],
 };
 
 const MACROS: House = House {

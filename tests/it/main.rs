@@ -9,5 +9,7 @@ mod isolation;
 mod library;
 mod reports;
 mod runs;
+mod secrets;
 mod stopping;
 mod support;
+mod verified;

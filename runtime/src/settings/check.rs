@@ -17,7 +17,7 @@ use crate::store::{self, Place};
 use crate::{server, worker};
 
 /// All keys, for hints and for the tests that compare them with the documented ones.
-pub(super) const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "server.listen",
     "server.max_payload",
     "store.url",

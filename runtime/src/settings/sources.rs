@@ -47,9 +47,23 @@ pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', SEPARATOR).replace('-', "_").to_ascii_uppercase())
 }
 
-pub(super) fn gather(sources: Sources) -> Result<Gathered, Errors> {
+pub(super) fn gather(mut sources: Sources) -> Result<Gathered, Errors> {
+    let read = read_file(sources.file.take());
+    overlay(read, sources)
+}
+
+#[cfg(fuzzing)]
+pub(super) fn gather_text(file: &str, variables: Vec<(String, String)>) -> Result<Gathered, Errors> {
+    let path = Path::new(DEFAULT_FILE);
+    let env = variables.into_iter().map(|(key, value)| (variable(&key).into(), value.into())).collect();
+    let sources = Sources { program: "postback".to_owned(), file: None, flags: Vec::new(), env };
+    overlay(tree::from_document(file, path).map(|root| Some((root, path.to_owned()))), sources)
+}
+
+/// What variables and flags set, over what was read of a file.
+fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Result<Gathered, Errors> {
     let mut errors = Vec::new();
-    let (mut root, file) = match read_file(sources.file) {
+    let (mut root, file) = match read {
         Ok(Some((root, path))) => (root, Some(path)),
         Ok(None) => (Node::table(Origin::Program), None),
         Err(error) => {

@@ -1,0 +1,75 @@
+//! `secret new` and `secret public`, as a person and as a script use them.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use postback::{PublicKey, Secret};
+
+/// Runs in a folder whose settings cannot be read: none are needed.
+fn run(arguments: &[&str], input: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("postback.toml"), "no settings").unwrap();
+    run_in(folder.path(), arguments, input, Stdio::piped())
+}
+
+fn run_in(folder: &Path, arguments: &[&str], input: &str, stdout: Stdio) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_workload"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // One that reads nothing may be gone by now.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_output_is_the_secret_alone_and_the_rest_is_advice() {
+    for (arguments, prefix) in [(&["secret", "new"][..], "whsec_"), (&["secret", "new", "--ed25519"], "whsk_")] {
+        let output = run(arguments, "");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let secret = text(&output.stdout).strip_suffix('\n').unwrap();
+        assert!(secret.starts_with(prefix) && secret.parse::<Secret>().is_ok());
+        let advice = text(&output.stderr);
+        assert!(advice.contains("POSTBACK_DELIVERY__SECRETS") && !advice.contains(secret), "{advice}");
+    }
+}
+
+#[test]
+fn the_public_key_of_a_secret_is_told_when_it_is_made_and_later() {
+    let made = run(&["secret", "new", "--ed25519"], "");
+    let told = run(&["secret", "public"], text(&made.stdout));
+    assert_eq!((told.status.code(), text(&told.stderr)), (Some(0), ""));
+    let key = text(&told.stdout).trim();
+    key.parse::<PublicKey>().unwrap();
+    assert!(text(&made.stderr).contains(key), "{made:?}");
+}
+
+#[test]
+fn what_has_no_public_key_is_refused_without_being_repeated() {
+    let output = run(&["secret", "public"], "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+    let said = text(&output.stderr);
+    assert!(said.contains("has no public key") && !said.contains("MfKQ"), "{said}");
+}
+
+#[test]
+fn a_secret_that_cannot_be_written_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = run_in(folder.path(), &["secret", "new"], "", full.into());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("standard output cannot be written to"), "{output:?}");
+}
+
+#[test]
+fn each_command_has_its_help() {
+    for arguments in [&["secret", "--help"][..], &["secret", "new", "--help"], &["secret", "public", "--help"]] {
+        let output = run(arguments, "");
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).contains("Usage: "), "{output:?}");
+    }
+}
