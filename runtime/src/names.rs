@@ -9,7 +9,7 @@ pub(crate) mod header {
     pub(crate) const WEBHOOK_ID: &str = "webhook-id";
     /// Unix seconds of this attempt.
     pub(crate) const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
-    /// `v1,` and the base64 of an HMAC-SHA256; several, separated by spaces, while secrets rotate.
+    /// `v1,` and the base64 of an HMAC-SHA256, or `v1a,` and that of an Ed25519 signature; one per secret, separated by spaces.
     pub(crate) const WEBHOOK_SIGNATURE: &str = "webhook-signature";
     /// The caller's own mark on a request: kept, logged, never trusted.
     #[cfg(feature = "server")]

@@ -72,18 +72,18 @@ where
         let headers = request.headers().clone();
         let body = Bytes::from_request(request, state).await.map_err(Fault::Body)?;
         let Verified { id, timestamp, .. } = verify(&keys, &headers, &body).map_err(Fault::Unverified)?;
-        Ok(Self { id, timestamp, body: read(body)? })
+        Ok(Self { id, timestamp, body: read(&body)? })
     }
 }
 
-fn read<T: DeserializeOwned + 'static>(body: Bytes) -> Result<T, Fault> {
+fn read<T: DeserializeOwned + 'static>(body: &Bytes) -> Result<T, Fault> {
     if TypeId::of::<T>() == TypeId::of::<Bytes>() {
         let body: Box<dyn Any> = Box::new(body.clone());
         if let Ok(body) = body.downcast() {
             return Ok(*body);
         }
     }
-    serde_json::from_slice(&body).map_err(Fault::Json)
+    serde_json::from_slice(body).map_err(Fault::Json)
 }
 
 /// Why [`Verified`] was refused to a handler. As a response: 400 where headers or body are not in their form, 401 where the
