@@ -1,6 +1,7 @@
 //! What a webhook says: the status of a request, and the exact bytes of its report.
 
 use std::fmt;
+use std::io::Write as _;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -154,7 +155,9 @@ impl Json {
 
     /// A text as a JSON string.
     pub(crate) fn string(text: &str) -> Self {
-        Self(serde_json::Value::from(text).to_string().into())
+        let mut json = Vec::with_capacity(text.len() + 2);
+        write_string(text, &mut json);
+        Self(json.into())
     }
 
     /// Bytes that were JSON when they were stored.
@@ -224,7 +227,8 @@ impl Outcome {
         if let Some(result) = &self.result {
             body.extend_from_slice(b",\"result\":");
             body.extend_from_slice(&result.0);
-            body.extend_from_slice(format!(",\"timestamp\":\"{}\"", self.finished).as_bytes());
+            // Writing to a Vec cannot fail.
+            let _ = write!(body, ",\"timestamp\":\"{}\"", self.finished);
         }
         if let Some(error) = &self.error {
             body.extend_from_slice(b",\"error\":");
@@ -304,9 +308,15 @@ pub struct ReportError(#[source] serde_json::Error);
 /// `"id":…,"status":…` of a request in any state.
 pub(crate) fn write_id_and_status(id: &str, status: &str, body: &mut Vec<u8>) {
     body.extend_from_slice(b"\"id\":");
-    body.extend_from_slice(&Json::string(id).0);
+    write_string(id, body);
     body.extend_from_slice(b",\"status\":");
-    body.extend_from_slice(&Json::string(status).0);
+    write_string(status, body);
+}
+
+/// A text as a JSON string.
+fn write_string(text: &str, body: &mut Vec<u8>) {
+    // Neither text nor a Vec has a way to fail.
+    let _ = serde_json::to_writer(body, text);
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! On entry of a call: its webhooks and its id, taken down as owned values.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write as _};
 use std::mem;
 
 use super::caught::caught;
@@ -11,16 +11,15 @@ use crate::webhook::{IntoWebhook, Webhooks};
 /// Takes down a call: evaluates its two expressions once, and keeps nothing borrowed.
 pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entry)) -> Entered {
     let mut entry = Entry::default();
-    let webhook = caught(|| webhook(&mut entry)).map_err(|said| format!("the webhook panicked: {said}"));
-    if webhook.is_err() {
-        entry = Entry::default();
+    if let Err(said) = caught(|| webhook(&mut entry)) {
+        entry = Entry { panicked: Some(format!("the webhook panicked: {said}")), ..Entry::default() };
     }
-    // The id also where there is no webhook, for it names the loss.
     let id = caught(|| request_id(&mut entry)).map_err(|said| format!("the request id panicked: {said}"));
-    Entered(match (webhook.and(id), entry.call) {
-        (Ok(()), Some(call)) => Ok(call),
-        (Ok(()), None) => Err(Missed { id: String::new(), detail: "no request id was given".to_owned() }),
-        (Err(detail), call) => Err(Missed { id: call.map_or_else(String::new, |call| call.id().to_owned()), detail }),
+    Entered(match (id, entry) {
+        (_, Entry { panicked: Some(detail), id, .. }) => Err(Missed { id, detail }),
+        (Err(detail), _) => Err(Missed { id: String::new(), detail }),
+        (Ok(()), Entry { call: Some(call), .. }) => Ok(call),
+        (Ok(()), _) => Err(Missed { id: String::new(), detail: "no request id was given".to_owned() }),
     })
 }
 
@@ -29,6 +28,9 @@ pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entr
 pub struct Entry {
     webhooks: Webhooks,
     call: Option<Call>,
+    /// Why there will be no call. Then the id names the loss.
+    panicked: Option<String>,
+    id: String,
 }
 
 impl Entry {
@@ -39,7 +41,12 @@ impl Entry {
 
     /// Under which id; given last.
     pub fn request_id<I: Display + ?Sized>(&mut self, id: &I) {
-        self.call = Some(Call::new(mem::take(&mut self.webhooks), id, Ends::default(), false));
+        if self.panicked.is_some() {
+            // Writing to a String cannot fail; a `Display` that says it did leaves a shorter id.
+            let _ = write!(self.id, "{id}");
+        } else {
+            self.call = Some(Call::new(mem::take(&mut self.webhooks), id, Ends::default(), false));
+        }
     }
 }
 

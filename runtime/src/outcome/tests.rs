@@ -214,7 +214,8 @@ async fn what_nobody_wants_is_not_serialised() {
 async fn a_call_without_webhooks_begins_too() {
     let recorder = Recorder::install(Role::Held);
     report_outcome(&None::<String>, "id-1", ready(Ok::<_, ()>(1))).await.unwrap();
-    assert_eq!(recorder.began(), ["id-1"]);
+    // Nobody runs a request of this id, so it is not kept.
+    assert_eq!(recorder.began(), [""]);
     assert_eq!(recorder.ended().len(), 1);
 }
 

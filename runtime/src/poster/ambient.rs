@@ -1,11 +1,12 @@
 //! Who takes the outcome of an annotated call: the sink around the current task, else the one of the process.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::engine::Flusher;
 use super::{Loss, PosterBuilder, lost};
+use crate::id::RequestId;
 use crate::line::Causes;
 use crate::report::{Ends, Outcome};
 use crate::time::{Clock, Timestamp};
@@ -15,20 +16,39 @@ use crate::webhook::Webhooks;
 #[derive(Debug)]
 pub(crate) struct Call {
     webhooks: Webhooks,
-    id_at: usize,
+    id: Id,
     pub(crate) on: Ends,
     /// The call returns only when its report is on disk.
     pub(crate) durable: bool,
 }
 
+/// Where a call's id is kept.
+#[derive(Debug)]
+enum Id {
+    /// Behind the URLs, from there on: in the same allocation.
+    Behind(usize),
+    /// It is that of the running request, and there is no URL.
+    Running(RequestId),
+}
+
 impl Call {
+    /// Of a call without webhooks, nobody asks for the id but the run that it may be of. So it is compared and not kept, and
+    /// such a call allocates nothing.
     pub(crate) fn new(mut webhooks: Webhooks, id: impl fmt::Display, on: Ends, durable: bool) -> Self {
-        let id_at = webhooks.append_id(id);
-        Self { webhooks, id_at, on, durable }
+        let id = if webhooks.is_empty() {
+            running_request(id).map_or(Id::Behind(0), Id::Running)
+        } else {
+            Id::Behind(webhooks.append_id(id))
+        };
+        Self { webhooks, id, on, durable }
     }
 
+    /// Empty if there is no webhook and the id is not that of the running request.
     pub(crate) fn id(&self) -> &str {
-        self.webhooks.text_from(self.id_at)
+        match &self.id {
+            Id::Behind(start) => self.webhooks.text_from(*start),
+            Id::Running(id) => id.as_str(),
+        }
     }
 
     pub(crate) fn webhooks(&self) -> &Webhooks {
@@ -50,6 +70,10 @@ pub(crate) enum Role {
 /// Takes outcomes. Nothing here blocks, fails or panics.
 pub(crate) trait Sink: Send + Sync {
     fn now(&self) -> Timestamp;
+    /// The request whose outcome it holds, if it is around a run.
+    fn running(&self) -> Option<&RequestId> {
+        None
+    }
     /// At the first poll of the call.
     fn begin(&self, call: &Call) -> Role;
     /// At its end, once, with the role that `begin` gave; not for [`Role::Ignored`]. `call.on` is the sink's to obey.
@@ -68,11 +92,30 @@ pub(crate) async fn around<F: Future>(sink: Arc<dyn Sink>, future: F) -> F::Outp
     AROUND.scope(sink, future).await
 }
 
-/// The sink around the current task, else the process's. If there is none, starts an in-memory poster, but not for a call
-/// that has nothing to report: a program may come to install its own.
+/// The sink around the current task, else the process's, which a call that has nothing to report has no use for. If there
+/// is none, starts an in-memory poster.
 pub(crate) fn sink_for(call: &Call) -> Option<Arc<dyn Sink>> {
     let around = AROUND.try_with(Arc::clone).ok();
-    around.or_else(of_process).or_else(|| (!call.webhooks().is_empty()).then(start_default))
+    around.or_else(|| (!call.webhooks().is_empty()).then(|| of_process().unwrap_or_else(start_default)))
+}
+
+/// The id of the request that is being run around here, if this is it. Runs the user's `Display`, and keeps nothing of it.
+fn running_request(id: impl fmt::Display) -> Option<RequestId> {
+    // Cloned first: the user's code may look for its sink, too.
+    let sink = AROUND.try_with(Arc::clone).ok()?;
+    sink.running().filter(|running| displays_as(id, running.as_str())).cloned()
+}
+
+fn displays_as(value: impl fmt::Display, text: &str) -> bool {
+    struct Rest<'a>(&'a str);
+    impl fmt::Write for Rest<'_> {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+    let mut rest = Rest(text);
+    write!(rest, "{value}").is_ok() && rest.0.is_empty()
 }
 
 /// Who takes reports in this process.

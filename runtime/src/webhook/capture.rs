@@ -133,7 +133,10 @@ impl IntoWebhook for Url {
 
 impl IntoWebhook for Uri {
     fn add_to(&self, webhooks: &mut Webhooks) {
-        webhooks.push(self, ROOM_FOR_ID, None);
+        let scheme = self.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+        let authority = self.authority().map_or(0, |authority| authority.as_str().len());
+        let path = self.path_and_query().map_or(0, |path| path.as_str().len());
+        webhooks.push(self, scheme + authority + path, None);
     }
 }
 
@@ -234,10 +237,12 @@ mod tests {
 
     #[test]
     fn the_id_stands_behind_the_urls() {
-        let mut webhooks = Webhooks::of("https://example.com/a");
-        let capacity = webhooks.text.capacity();
-        let at = webhooks.append_id(crate::id::RequestId::generate());
-        assert_eq!(webhooks.text_from(at).len(), 36);
-        assert_eq!(webhooks.text.capacity(), capacity, "URL and id fit into one allocation");
+        let uri: Uri = "https://example.com/a-long-path?and=a-query".parse().unwrap();
+        for mut webhooks in [Webhooks::of("https://example.com/a"), Webhooks::of(&uri)] {
+            let capacity = webhooks.text.capacity();
+            let at = webhooks.append_id(crate::id::RequestId::generate());
+            assert_eq!(webhooks.text_from(at).len(), 36);
+            assert_eq!(webhooks.text.capacity(), capacity, "URL and id fit into one allocation");
+        }
     }
 }

@@ -81,6 +81,10 @@ impl Sink for RunSink {
         self.outbox.now()
     }
 
+    fn running(&self) -> Option<&RequestId> {
+        Some(&self.id)
+    }
+
     fn begin(&self, call: &Call) -> Role {
         if call.id() != self.id.as_str() {
             return self.outbox.begin(call);
@@ -111,5 +115,44 @@ impl Sink for RunSink {
         // Held: the worker commits it with the request, which is as durable as it gets.
         self.end(call, role, outcome);
         Box::pin(std::future::ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::id::NodeId;
+    use crate::poster::ambient::around;
+    use crate::report_outcome;
+    use crate::store::{self, Place, Store};
+    use crate::time::Clock;
+
+    async fn sink(id: &str) -> Arc<RunSink> {
+        let options = store::Options::at(Place::Memory { reports: 10, bytes: 1_000 });
+        let store = Store::open(options, NodeId::generate(), Clock::system()).await.unwrap();
+        Arc::new(RunSink::new(RequestId::stored(id), Outbox::new(store, Clock::system())))
+    }
+
+    #[tokio::test]
+    async fn a_call_without_a_webhook_is_the_runs_own_if_its_id_is() {
+        let webhook = None::<&str>;
+        for (id, is_own) in [("job-7", true), ("job-77", false), ("job-", false), ("", false)] {
+            let sink = sink("job-7").await;
+            let call = async { report_outcome(&webhook, id, async { Ok::<_, ()>(1) }).on(Ends::FAILED).await };
+            around(sink.clone(), call).await.unwrap();
+            let Told { registered, held } = sink.take();
+            assert_eq!(registered.map(|it| (it.webhooks.len(), it.on)), is_own.then_some((0, Ends::FAILED)), "{id}");
+            assert_eq!(held.is_some(), is_own, "{id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_id_that_is_displayed_in_pieces_is_compared_whole() {
+        let sink = sink("job-7").await;
+        let call = async { report_outcome(&None::<&str>, &format_args!("{}-{}", "job", 7), async { Ok::<_, ()>(1) }).await };
+        around(sink.clone(), call).await.unwrap();
+        assert!(sink.take().held.is_some());
     }
 }
