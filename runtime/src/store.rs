@@ -5,8 +5,9 @@
 //!
 //! - What was answered is committed. Operations of many callers share one transaction (the group commit, in `writer`); an
 //!   operation happens whole or not at all, and also when the caller that waited for it went away.
-//! - A request is queued, running, or settled; a report is pending, delivering, or over (delivered, dead, refused). Settled and
-//!   over are final. An outcome and its reports are written by the same commit.
+//! - A request is queued, running, or settled; a report is pending, delivering, or over (delivered, dead, refused, gone). Settled
+//!   and over are final. An outcome and its reports are written by the same commit.
+//! - A pending report may be set aside: see `aside`.
 //! - To run or to deliver takes a *claim*. Each claim makes the row's *epoch* one greater. A settlement carries the epoch of
 //!   its claim; an older one writes nothing, answers [`Settled::Stale`] and is counted.
 //! - The longest due comes first, then the earliest written. A row is due from its `created` on, or as it was put back.
@@ -15,6 +16,7 @@
 //! - A wake-up comes after the commit that it speaks of, and carries no data.
 //! - Everything that waits is bounded. A full intake never keeps a settlement out.
 
+mod aside;
 mod backend;
 mod handover;
 mod inbox;
@@ -35,6 +37,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use self::aside::DisabledUrls;
 use self::backend::{Opened, Reader};
 use self::handover::Handover;
 use self::inbox::{Inbox, Ledgers};
@@ -175,12 +178,13 @@ impl Store {
     }
 
     fn start(opened: Opened, options: &Options, ledgers: Option<Arc<Ledgers>>, clock: Clock) -> Self {
-        let Opened { backend, reader, waiting } = opened;
+        let Opened { backend, reader, waiting, disabled } = opened;
         let durable = ledgers.is_none();
         let shared = Arc::new(Shared {
             inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, ledgers)),
             wake: Wake::default(),
             handover: Handover::new(waiting),
+            disabled: DisabledUrls::new(disabled),
             clock,
             tally: Tally::default(),
         });
@@ -325,10 +329,11 @@ impl Store {
         }
     }
 
-    /// Deletes up to `limit` requests and reports that came to their end before `before`; how many were deleted.
+    /// Deletes up to `limit` requests and reports that came to their end before `before`, and gives up as many reports that are
+    /// older and still held; how many rows that were.
     pub(crate) async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
         match self.ask(Op::Purge { before, limit }).await? {
-            Reply::Purged(purged) => Ok(purged),
+            Reply::Purged(purged) => Ok(purged.deleted + purged.given_up),
             _ => Err(Error::Closed),
         }
     }

@@ -101,6 +101,11 @@ impl Webhook {
         &self.url
     }
 
+    /// Scheme, host and port: what reports share a fate by.
+    pub(crate) fn endpoint(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
     pub(crate) fn own(&self) -> &Own {
         &self.own
     }
@@ -116,6 +121,11 @@ impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Webhook({})", Shown(&self.url))
     }
+}
+
+/// The [`Webhook::endpoint`] of a URL as it was stored; empty if no report can go there.
+pub(crate) fn endpoint(url: &str) -> String {
+    Webhook::new(url).map(|webhook| webhook.endpoint()).unwrap_or_default()
 }
 
 /// Displays a URL without what may be secret in it.
@@ -201,6 +211,15 @@ mod tests {
     fn what_is_shown_has_no_query() {
         let webhook = Webhook::new("https://example.com:8443/hooks?token=s3cret#f").unwrap();
         assert_eq!(format!("{webhook:?}"), "Webhook(https://example.com:8443/hooks?…)");
+    }
+
+    #[test]
+    fn an_endpoint_is_scheme_host_and_port() {
+        assert_eq!(endpoint("https://Exämple.com/hooks?token=1"), "https://xn--exmple-cua.com");
+        assert_eq!(endpoint("https://example.com:443/a"), endpoint("https://example.com/b"));
+        assert_eq!(endpoint("http://[::1]:8080/"), "http://[::1]:8080");
+        assert_eq!(endpoint("ftp://example.com"), "");
+        assert_eq!(endpoint("no url"), "");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::*;
 use crate::id::{NodeId, ReportId};
 use crate::policy::destination::Destination;
 use crate::store::{self, DeliveryRecord, DeliveryState, NewReport, Place};
-use crate::webhook::Own;
+use crate::webhook::{Own, endpoint};
 
 const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
 
@@ -85,6 +85,7 @@ fn report(subject: &str, url: &str) -> NewReport {
         id: ReportId::generate(),
         subject: subject.into(),
         url: url.into(),
+        endpoint: endpoint(url),
         own: Own::default(),
         body: Bytes::from_static(BODY),
         created: Clock::system().now(),

@@ -63,8 +63,17 @@ pub(crate) fn refused_or_new(
         (url, Err(error)) => {
             let why = Causes(&error).to_string();
             lost(Loss::BadUrl, subject, &why);
-            let (id, own) = (ReportId::generate(), Own::default());
-            NewReport { id, subject: subject.to_owned(), url, own, body, created, refused: Some(why), note: None }
+            NewReport {
+                id: ReportId::generate(),
+                subject: subject.to_owned(),
+                url,
+                endpoint: String::new(),
+                own: Own::default(),
+                body,
+                created,
+                refused: Some(why),
+                note: None,
+            }
         }
     }
 }

@@ -144,7 +144,7 @@ struct Delivery {
 fn add_deliveries(body: &mut Vec<u8>, records: &[DeliveryRecord]) -> Result<(), Problem> {
     let webhooks: Vec<_> = records.iter().map(delivery).collect();
     // What is not over counts before what is, and what went wrong before what went well.
-    let order = ["retrying", "pending", "dead", "refused", "delivered"];
+    let order = ["retrying", "pending", "dead", "refused", "gone", "delivered"];
     let state =
         order.into_iter().find(|state| webhooks.iter().any(|webhook| webhook.state == *state)).unwrap_or("none");
     body.pop();
@@ -162,6 +162,7 @@ fn delivery(record: &DeliveryRecord) -> Delivery {
         DeliveryState::Delivered => "delivered",
         DeliveryState::Dead => "dead",
         DeliveryState::Refused => "refused",
+        DeliveryState::Gone => "gone",
     };
     Delivery {
         id: record.id.to_string(),

@@ -1,12 +1,12 @@
 //! What a backend does: apply a batch in one transaction, and read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 use super::operation::{Op, Reply};
-use super::record::{Counts, DeliveryRecord, RequestRecord};
+use super::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
 use crate::id::RequestId;
 use crate::time::Timestamp;
 
@@ -31,6 +31,8 @@ pub(crate) trait Backend: Send {
 pub(crate) trait Reader: Send + Sync {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>>;
+    fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>>;
+    fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>>;
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>>;
 }
 
@@ -50,6 +52,8 @@ pub(crate) struct Opened {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) reader: Arc<dyn Reader>,
     pub(crate) waiting: Waiting,
+    /// The disabled URLs.
+    pub(crate) disabled: HashSet<String>,
 }
 
 /// When the unclaimed rows are due: no row is due earlier than this says.

@@ -2,21 +2,23 @@
 //!
 //! Bounded: what is unfinished by the [`Ledgers`] that the intake asks first, what is finished by number and bytes.
 
+mod aside;
 mod reports;
 mod requests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
+use self::aside::Aside;
 use self::reports::Report;
 use self::requests::Request;
 use super::backend::{Backend, Cause, Failure, Opened, Reader, Waiting};
 use super::inbox::{Ledger, Ledgers};
-use super::operation::{Op, Reply};
-use super::record::{Counts, DeliveryRecord, Recovered, RequestRecord};
+use super::operation::{Op, Purged, Reply};
+use super::record::{Counts, DeliveryRecord, Disabled, Recovered, RequestRecord};
 use crate::id::{ReportId, RequestId};
 use crate::time::Timestamp;
 
@@ -32,6 +34,7 @@ pub(crate) fn open(reports: usize, bytes: usize) -> (Opened, Arc<Ledgers>) {
         running: 0,
         reports: HashMap::new(),
         due_reports: BTreeMap::new(),
+        aside: Aside::default(),
         subjects: HashMap::new(),
         finished: BTreeMap::new(),
         finished_bytes: 0,
@@ -40,7 +43,12 @@ pub(crate) fn open(reports: usize, bytes: usize) -> (Opened, Arc<Ledgers>) {
         ledgers: ledgers.clone(),
     };
     let memory = Memory(Arc::new(Mutex::new(tables)));
-    let opened = Opened { backend: Box::new(memory.clone()), reader: Arc::new(memory), waiting: Waiting::default() };
+    let opened = Opened {
+        backend: Box::new(memory.clone()),
+        reader: Arc::new(memory),
+        waiting: Waiting::default(),
+        disabled: HashSet::new(),
+    };
     (opened, ledgers)
 }
 
@@ -56,6 +64,7 @@ struct Tables {
     running: u64,
     reports: HashMap<ReportId, Report>,
     due_reports: BTreeMap<Place, ReportId>,
+    aside: Aside,
     subjects: HashMap<String, BTreeMap<u64, ReportId>>,
     finished: BTreeMap<Place, Finished>,
     finished_bytes: usize,
@@ -86,19 +95,15 @@ impl Backend for Memory {
     fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Timestamp) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
         let mut tables = self.lock();
         let mut replies: Vec<Reply> = Vec::with_capacity(ops.len());
-        let mut claims = Vec::new();
         for op in ops {
-            if matches!(op, Op::ClaimRequests { .. } | Op::ClaimReports { .. }) {
-                claims.push(replies.len());
-                replies.push(Reply::Done);
-            } else {
-                replies.push(tables.apply(op, now));
-            }
+            replies.push(tables.apply(op, now));
         }
         // Claims last, as in every backend: they see what the batch wrote.
-        for (at, reply) in claims.into_iter().zip(ops.iter().filter_map(|op| tables.claim(op, now))) {
-            if let Some(place) = replies.get_mut(at) {
-                *place = reply;
+        for late in [Tables::enable, Tables::claim] {
+            for (op, place) in ops.iter().zip(&mut replies) {
+                if let Some(reply) = late(&mut tables, op, now) {
+                    *place = reply;
+                }
             }
         }
         ready(Ok(replies)).boxed()
@@ -126,6 +131,14 @@ impl Reader for Memory {
         ready(Ok(self.lock().deliveries(subject))).boxed()
     }
 
+    fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
+        ready(Ok(self.lock().aside.endpoints())).boxed()
+    }
+
+    fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {
+        ready(Ok(self.lock().aside.disabled())).boxed()
+    }
+
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {
         ready(Ok(self.lock().counts())).boxed()
     }
@@ -148,12 +161,18 @@ impl Tables {
             Op::ReleaseRequest { claim, due, failed } => {
                 Reply::Settled(self.release_request(claim, due.unwrap_or(now), *failed))
             }
-            Op::SettleReport { claim, attempt, next } => Reply::Settled(self.settle_report(claim, attempt, *next, now)),
+            Op::SettleReport { claim, attempt, next } => self.settle_report(claim, attempt, *next, now),
+            Op::ParkReport { claim } => Reply::Settled(self.park_report(claim)),
+            Op::HoldReport { claim } => self.hold_report(claim),
             Op::ReleaseReport { claim } => Reply::Settled(self.release_report(claim, now)),
             // There was no earlier process.
             Op::Recover { .. } => Reply::Recovered(Recovered::default()),
-            Op::Purge { before, limit } => Reply::Purged(self.purge(*before, *limit)),
-            Op::Barrier | Op::ClaimRequests { .. } | Op::ClaimReports { .. } => Reply::Done,
+            Op::Purge { before, limit } => Reply::Purged(self.purge(*before, *limit, now)),
+            Op::Barrier
+            | Op::Enable { .. }
+            | Op::ClaimRequests { .. }
+            | Op::ClaimReports { .. }
+            | Op::ClaimParked { .. } => Reply::Done,
         }
     }
 
@@ -161,6 +180,7 @@ impl Tables {
         match op {
             Op::ClaimRequests { limit, routes } => Some(Reply::Requests(self.claim_requests(*limit, routes, now))),
             Op::ClaimReports { limit } => Some(Reply::Reports(self.claim_reports(*limit, now))),
+            Op::ClaimParked { endpoint, limit } => Some(Reply::Reports(self.claim_parked(endpoint, *limit, now))),
             _ => None,
         }
     }
@@ -181,12 +201,12 @@ impl Tables {
         }
     }
 
-    fn purge(&mut self, before: Timestamp, limit: usize) -> usize {
-        let mut purged = 0;
-        while purged < limit && self.finished.first_key_value().is_some_and(|((finished, _), _)| *finished < before) {
-            purged += usize::from(self.forget_oldest());
+    fn purge(&mut self, before: Timestamp, limit: usize, now: Timestamp) -> Purged {
+        let mut deleted = 0;
+        while deleted < limit && self.finished.first_key_value().is_some_and(|((finished, _), _)| *finished < before) {
+            deleted += usize::from(self.forget_oldest());
         }
-        purged
+        Purged { deleted, given_up: self.give_up_held(before, limit, now) }
     }
 
     fn forget_oldest(&mut self) -> bool {

@@ -45,11 +45,26 @@ pub(crate) enum Op {
     ReleaseReport {
         claim: ReportClaim,
     },
+    ParkReport {
+        claim: ReportClaim,
+    },
+    HoldReport {
+        claim: ReportClaim,
+    },
+    /// Gives back up to `limit` of the reports that are held for it; once there are no more, the URL is enabled.
+    Enable {
+        url: String,
+        limit: usize,
+    },
     ClaimRequests {
         limit: usize,
         routes: Arc<[String]>,
     },
     ClaimReports {
+        limit: usize,
+    },
+    ClaimParked {
+        endpoint: String,
         limit: usize,
     },
     Recover {
@@ -75,13 +90,36 @@ pub(crate) struct Outgoing {
 pub(crate) enum Reply {
     Submitted(Submitted),
     Settled(Settled),
+    /// Settled as current, and this URL is disabled from now on.
+    Disabled(String),
+    /// Settled as current, and held.
+    Held,
+    Enabled(Enabled),
     Requests(Batch<ClaimedRequest>),
     Reports(Batch<ClaimedReport>),
     Recovered(Recovered),
-    Purged(usize),
+    Purged(Purged),
     /// Reports posted so far; filled in by the writer.
     Passed(u64),
     Done,
+}
+
+/// The answer to [`Op::Enable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Enabled {
+    /// Reports given back.
+    pub(crate) reports: usize,
+    /// Whether these were the last.
+    pub(crate) done: bool,
+}
+
+/// The answer to [`Op::Purge`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Purged {
+    /// Rows deleted.
+    pub(crate) deleted: usize,
+    /// Reports that were held for so long that they are given up.
+    pub(crate) given_up: usize,
 }
 
 /// What must not occur twice in a batch.
@@ -121,7 +159,10 @@ impl Op {
             Self::Register { claim, .. } | Self::SettleRequest { claim, .. } | Self::ReleaseRequest { claim, .. } => {
                 Some(Key::Request(claim.id.clone()))
             }
-            Self::SettleReport { claim, .. } | Self::ReleaseReport { claim } => Some(Key::Report(claim.id)),
+            Self::SettleReport { claim, .. }
+            | Self::ReleaseReport { claim }
+            | Self::ParkReport { claim }
+            | Self::HoldReport { claim } => Some(Key::Report(claim.id)),
             _ => None,
         };
         own.into_iter().chain(self.reports().iter().map(|outgoing| Key::Report(outgoing.report.id)))
@@ -161,7 +202,7 @@ pub(crate) fn request_bytes(request: &NewRequest) -> usize {
 }
 
 pub(crate) fn report_bytes(report: &NewReport) -> usize {
-    ROW + report.body.len() + report.url.len() + report.subject.len()
+    ROW + report.body.len() + report.url.len() + report.endpoint.len() + report.subject.len()
 }
 
 pub(crate) fn outcome_bytes(outcome: &Outcome) -> usize {

@@ -63,6 +63,8 @@ pub(crate) struct NewReport {
     pub(crate) subject: String,
     /// As it was given; a URL that cannot be parsed is kept too, so that the record can say why it was refused.
     pub(crate) url: String,
+    /// Scheme, host and port of the URL; empty if it cannot be parsed.
+    pub(crate) endpoint: String,
     pub(crate) own: Own,
     pub(crate) body: Bytes,
     pub(crate) created: Timestamp,
@@ -80,12 +82,20 @@ impl NewReport {
             id: ReportId::generate(),
             subject: subject.to_owned(),
             url: webhook.url().as_str().to_owned(),
+            endpoint: webhook.endpoint(),
             own: webhook.own().clone(),
             body,
             created,
             refused: None,
             note: None,
         }
+    }
+
+    /// As it is handed out under a claim, for the try with this number.
+    pub(crate) fn claimed(self, epoch: u32, attempt: u32) -> ClaimedReport {
+        let Self { id, subject, url, endpoint, own, body, created, note, .. } = self;
+        let note = note.filter(|_| attempt == 1);
+        ClaimedReport { claim: Claim { id, epoch }, subject, url, endpoint, own, body, created, attempt, note }
     }
 }
 
@@ -95,6 +105,8 @@ pub(crate) struct ClaimedReport {
     pub(crate) claim: ReportClaim,
     pub(crate) subject: String,
     pub(crate) url: String,
+    /// See [`NewReport::endpoint`].
+    pub(crate) endpoint: String,
     pub(crate) own: Own,
     pub(crate) body: Bytes,
     pub(crate) created: Timestamp,
@@ -126,6 +138,11 @@ pub(crate) enum Next {
     Dead,
     /// It may not go there.
     Refused,
+    /// The receiver wants it no more.
+    Gone {
+        /// Nor anything else at this URL: see [`Store::is_disabled`](super::Store::is_disabled).
+        disable: bool,
+    },
 }
 
 /// The answer to a settlement.
@@ -180,6 +197,7 @@ pub(crate) enum DeliveryState {
     Delivered,
     Dead,
     Refused,
+    Gone,
 }
 
 /// A delivery as it can be asked for.
@@ -190,12 +208,21 @@ pub(crate) struct DeliveryRecord {
     pub(crate) state: DeliveryState,
     /// Attempts begun so far.
     pub(crate) attempts: u32,
-    /// When the next attempt is due; only while pending.
+    /// When the next attempt is due; only while pending, and not while its URL is disabled.
     pub(crate) next_due: Option<Timestamp>,
     /// The last finished attempt.
     pub(crate) last: Option<Attempt>,
-    /// Why it was refused without an attempt.
+    /// Why it came to its end without an attempt.
     pub(crate) refused: Option<String>,
+}
+
+/// A URL whose receiver wants nothing more.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Disabled {
+    pub(crate) url: String,
+    pub(crate) since: Timestamp,
+    /// What the attempt that disabled it came to.
+    pub(crate) reason: String,
 }
 
 /// What an owner found when it opened a store that another process had left.
@@ -215,13 +242,13 @@ pub(crate) struct Counts {
     /// Unfinished requests that wait, by route.
     pub(crate) queued: BTreeMap<String, u64>,
     pub(crate) running: u64,
-    /// Deliveries that are not over: pending and delivering.
+    /// Deliveries that are not over, whatever they wait for.
     pub(crate) undelivered: u64,
 }
 
 macro_rules! debug_as_the_id {
     ($($record:ident by $id:expr),* $(,)?) => {$(
-        /// The id alone: a URL's query, a header or a body may hold a secret.
+        /// What cannot be secret: a URL's query, a header or a body may hold a secret.
         impl std::fmt::Debug for $record {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 let id: fn(&Self) -> &dyn std::fmt::Debug = $id;
@@ -237,4 +264,5 @@ debug_as_the_id! {
     NewReport by |report| &report.id,
     ClaimedReport by |report| &report.claim,
     DeliveryRecord by |delivery| &delivery.id,
+    Disabled by |disabled| &disabled.since,
 }

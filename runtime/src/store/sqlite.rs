@@ -4,6 +4,7 @@
 //! may have ended the transaction by itself the connection is closed and opened anew: what the driver believes of it can no
 //! longer be trusted.
 
+mod aside;
 mod connect;
 mod form;
 mod insert;
@@ -14,6 +15,7 @@ mod requests;
 mod schema;
 mod upkeep;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -53,12 +55,16 @@ pub(super) async fn open_tuned(
 }
 
 async fn open_with(connector: Connector, node: NodeId, clock: &Clock) -> Result<Opened, OpenError> {
-    let (backend, waiting) = start(connector, node, clock).await?;
+    let (backend, waiting, disabled) = start(connector, node, clock).await?;
     let reader = Arc::new(read::Rows::new(backend.pool.clone()));
-    Ok(Opened { backend: Box::new(backend), reader, waiting })
+    Ok(Opened { backend: Box::new(backend), reader, waiting, disabled })
 }
 
-async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<(Sqlite, Waiting), OpenError> {
+async fn start(
+    mut connector: Connector,
+    node: NodeId,
+    clock: &Clock,
+) -> Result<(Sqlite, Waiting, HashSet<String>), OpenError> {
     let owner = Owner::take(connector.path())?;
     connector.set_path(owner.database());
     let failed = |source: sqlx::Error| OpenError::Backend { path: connector.path().into(), source: source.into() };
@@ -66,11 +72,12 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     schema::check(&connector).await?;
     let mut conn = connector.write().await.map_err(failed)?;
     let started = async {
-        schema::create(&mut conn).await?;
+        schema::migrate(&mut conn).await?;
         Start::load(&mut conn, node, clock.now()).await
     };
     let start = started.await.map_err(failed)?;
     let waiting = read::waiting(&mut conn).await.map_err(failed)?;
+    let disabled = read::disabled_urls(&mut conn).await.map_err(failed)?;
     let pool = connector.read();
     let backend = Sqlite {
         connector,
@@ -81,7 +88,7 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
         tidiness: upkeep::Tidiness::default(),
         _owner: owner,
     };
-    Ok((backend, waiting))
+    Ok((backend, waiting, disabled))
 }
 
 struct Sqlite {
@@ -142,12 +149,16 @@ impl Batch<'_> {
         requests::register(&mut self).await?;
         reports::settle(&mut self).await?;
         reports::release(&mut self).await?;
+        aside::park(&mut self).await?;
+        aside::hold(&mut self).await?;
         reports::write(&mut self, &current).await?;
         upkeep::recover(&mut self).await?;
         upkeep::purge(&mut self).await?;
+        aside::enable(&mut self).await?;
         // Claims last: they see what the batch wrote.
         requests::claim(&mut self).await?;
         reports::claim(&mut self).await?;
+        aside::claim(&mut self).await?;
         Ok(self.replies)
     }
 
@@ -282,7 +293,7 @@ mod tests {
     async fn the_outcome_of_a_commit_is_looked_up() {
         let dir = tempfile::tempdir().unwrap();
         let connector = Connector::new(&dir.path().join("store.db"), Durability::Full);
-        let (mut sqlite, _) = start(connector, NodeId::generate(), &Clock::system()).await.unwrap();
+        let (mut sqlite, ..) = start(connector, NodeId::generate(), &Clock::system()).await.unwrap();
         let now = Timestamp::default();
 
         // The commit fails, and nothing is written.

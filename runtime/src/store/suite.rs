@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps to let something happen: a case waits for an answer, a signal, or a gate that it opens itself.
 
+mod aside;
 mod claim;
 mod delivery;
 #[cfg(feature = "sqlite")]
@@ -81,6 +82,17 @@ suite! {
         settle_report_twice_is_stale,
         reports_of_a_settlement_are_handed_over,
         deliveries_are_bounded_and_oldest_first;
+    aside:
+        per_endpoint_claim_is_fair,
+        parked_reports_keep_due_order_and_attempt,
+        a_parked_report_is_not_claimed_before_it_is_due,
+        parking_takes_one_commit_and_hinders_no_birth,
+        gone_is_final,
+        disabled_endpoint_holds_then_resumes,
+        what_is_not_disabled_is_not_held,
+        a_url_is_disabled_once_however_many_say_so,
+        held_reports_are_given_up_after_the_retention,
+        nobody_waits_for_the_first_try_of_a_held_report;
     upkeep:
         retention_keeps_unfinished,
         retention_respects_limit,

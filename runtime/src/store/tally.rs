@@ -15,7 +15,7 @@ pub(crate) struct Tally {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) delivered: u64,
-    /// The schedule was over, the report may not go there, or it could not be written.
+    /// The schedule was over, the report may not go there or is not wanted, or it could not be written.
     pub(crate) given_up: u64,
 }
 
@@ -24,7 +24,7 @@ impl Tally {
     pub(crate) fn settled(&self, next: Next) {
         match next {
             Next::Delivered => self.delivered.fetch_add(1, Ordering::Relaxed),
-            Next::Dead | Next::Refused => self.given_up.fetch_add(1, Ordering::Relaxed),
+            Next::Dead | Next::Refused | Next::Gone { .. } => self.given_up.fetch_add(1, Ordering::Relaxed),
             Next::RetryAt(_) => return,
         };
     }

@@ -12,10 +12,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Error;
+use super::aside::DisabledUrls;
 use super::backend::{Backend, Cause, Failure};
 use super::handover::Handover;
 use super::inbox::{Entry, Inbox};
 use super::operation::{Key, Op, Reply};
+use super::record::Next;
 use super::tally::Tally;
 use super::wake::Wake;
 use crate::names::metric;
@@ -36,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) wake: Wake,
     pub(crate) handover: Handover,
+    pub(crate) disabled: DisabledUrls,
     pub(crate) clock: Clock,
     pub(crate) tally: Tally,
 }
@@ -93,7 +96,7 @@ impl Writer {
 
     /// Decides which rows are born claimed, and numbers the reports.
     fn plan(&self, entry: &mut Entry) {
-        let Shared { wake, handover, clock, .. } = &*self.shared;
+        let Shared { wake, handover, clock, disabled, .. } = &*self.shared;
         let now = clock.now();
         if let Op::Submit { request, born } = &mut entry.op
             && let Some(room) = handover.room_for_request(&request.route, request.created, now)
@@ -111,9 +114,10 @@ impl Writer {
                 entry.rooms.push_back(room);
             }
         }
-        match &entry.op {
+        match &mut entry.op {
+            Op::SettleReport { next: Next::Gone { disable }, .. } => *disable &= disabled.has_room(),
             Op::ReleaseRequest { due, .. } => handover.request_waits(due.unwrap_or(now)),
-            Op::SettleReport { next: super::record::Next::RetryAt(due), .. } => handover.report_waits(*due),
+            Op::SettleReport { next: Next::RetryAt(due), .. } => handover.report_waits(*due),
             Op::ReleaseReport { .. } => handover.report_waits(now),
             Op::Recover { .. } => {
                 handover.request_waits(now);

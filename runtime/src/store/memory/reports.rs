@@ -1,12 +1,14 @@
 //! Reports of the memory backend.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
-use super::{Row, Tables};
+use super::{Place, Row, Tables};
 use crate::id::ReportId;
-use crate::store::operation::{Outgoing, report_bytes};
+use crate::store::operation::{Outgoing, Reply, report_bytes};
 use crate::store::record::{
-    Attempt, Batch, Claim, ClaimedReport, DeliveryRecord, DeliveryState, NewReport, Next, ReportClaim, Settled,
+    Attempt, Batch, ClaimedReport, DeliveryRecord, DeliveryState, NewReport, Next, ReportClaim, Settled,
 };
 use crate::time::Timestamp;
 
@@ -14,12 +16,14 @@ use crate::time::Timestamp;
 const MOST_TOLD: usize = 100;
 
 pub(super) struct Report {
-    seq: u64,
-    new: NewReport,
-    due: Timestamp,
+    pub(super) seq: u64,
+    pub(super) new: NewReport,
+    pub(super) due: Timestamp,
     epoch: u32,
     attempt: u32,
     state: DeliveryState,
+    /// Until its URL is enabled.
+    pub(super) held: bool,
     last: Option<Attempt>,
     /// What it takes up in the ledger while undelivered.
     bytes: usize,
@@ -27,16 +31,7 @@ pub(super) struct Report {
 
 impl Report {
     fn claimed(&self) -> ClaimedReport {
-        ClaimedReport {
-            claim: Claim { id: self.new.id, epoch: self.epoch },
-            subject: self.new.subject.clone(),
-            url: self.new.url.clone(),
-            own: self.new.own.clone(),
-            body: self.new.body.clone(),
-            created: self.new.created,
-            attempt: self.attempt,
-            note: self.new.note.clone().filter(|_| self.attempt == 1),
-        }
+        self.new.clone().claimed(self.epoch, self.attempt)
     }
 }
 
@@ -54,6 +49,7 @@ impl Tables {
                 (false, true) => DeliveryState::Delivering,
                 (false, false) => DeliveryState::Pending,
             },
+            held: false,
             last: None,
             bytes: report_bytes(report),
             new: report.clone(),
@@ -69,9 +65,22 @@ impl Tables {
     }
 
     pub(super) fn claim_reports(&mut self, limit: usize, now: Timestamp) -> Batch<ClaimedReport> {
+        let mut due = std::mem::take(&mut self.due_reports);
+        let rows = self.claim_first(&mut due, limit, now);
+        self.due_reports = due;
+        Batch { rows, next_due: self.due_reports.first_key_value().map(|((due, _), _)| *due) }
+    }
+
+    /// Claims the first of these.
+    pub(super) fn claim_first(
+        &mut self,
+        waiting: &mut BTreeMap<Place, ReportId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Vec<ClaimedReport> {
         let mut rows = Vec::new();
         while rows.len() < limit
-            && let Some(first) = self.due_reports.first_entry().filter(|first| first.key().0 <= now)
+            && let Some(first) = waiting.first_entry().filter(|first| first.key().0 <= now)
         {
             let Some(row) = self.reports.get_mut(&first.remove()) else { continue };
             row.state = DeliveryState::Delivering;
@@ -79,7 +88,15 @@ impl Tables {
             row.attempt += 1;
             rows.push(row.claimed());
         }
-        Batch { rows, next_due: self.due_reports.first_key_value().map(|((due, _), _)| *due) }
+        rows
+    }
+
+    /// Makes a claimed report wait again, as if it had not been claimed.
+    pub(super) fn unclaim(&mut self, claim: &ReportClaim) -> Option<&mut Report> {
+        let row = self.current_report(claim)?;
+        row.state = DeliveryState::Pending;
+        row.attempt -= 1;
+        Some(row)
     }
 
     fn current_report(&mut self, claim: &ReportClaim) -> Option<&mut Report> {
@@ -93,8 +110,8 @@ impl Tables {
         attempt: &Attempt,
         next: Next,
         now: Timestamp,
-    ) -> Settled {
-        let Some(row) = self.current_report(claim) else { return Settled::Stale };
+    ) -> Reply {
+        let Some(row) = self.current_report(claim) else { return Reply::Settled(Settled::Stale) };
         row.last = Some(attempt.clone());
         row.state = match next {
             Next::RetryAt(due) => {
@@ -102,25 +119,46 @@ impl Tables {
                 row.due = due;
                 let place = (due, row.seq);
                 self.due_reports.insert(place, claim.id);
-                return Settled::Current;
+                return Reply::Settled(Settled::Current);
             }
             Next::Delivered => DeliveryState::Delivered,
             Next::Dead => DeliveryState::Dead,
             Next::Refused => DeliveryState::Refused,
+            Next::Gone { .. } => DeliveryState::Gone,
         };
+        let disabled = matches!(next, Next::Gone { disable: true }).then(|| row.new.url.clone());
+        self.finish_report(claim.id, now);
+        match disabled {
+            Some(url) => {
+                self.aside.disable(&url, now, attempt.error.clone().unwrap_or_default());
+                Reply::Disabled(url)
+            }
+            None => Reply::Settled(Settled::Current),
+        }
+    }
+
+    /// Gives up a report that nobody tried.
+    pub(super) fn give_up(&mut self, id: ReportId, why: &str, now: Timestamp) {
+        if let Some(row) = self.reports.get_mut(&id) {
+            row.state = DeliveryState::Gone;
+            row.new.refused = Some(why.into());
+            self.finish_report(id, now);
+        }
+    }
+
+    fn finish_report(&mut self, id: ReportId, now: Timestamp) {
+        let Some(row) = self.reports.get_mut(&id) else { return };
         // Nobody sends it any more.
         row.new.body = Bytes::new();
-        let (place, held, left) = ((now, row.seq), row.bytes, report_bytes(&row.new) + attempt.response.len());
-        self.ledgers.reports.release(1, held);
-        self.finish(place, Row::Report(claim.id), left);
-        Settled::Current
+        let response = row.last.as_ref().map_or(0, |attempt| attempt.response.len());
+        let (place, undelivered, left) = ((now, row.seq), row.bytes, report_bytes(&row.new) + response);
+        self.ledgers.reports.release(1, undelivered);
+        self.finish(place, Row::Report(id), left);
     }
 
     pub(super) fn release_report(&mut self, claim: &ReportClaim, now: Timestamp) -> Settled {
-        let Some(row) = self.current_report(claim) else { return Settled::Stale };
-        row.state = DeliveryState::Pending;
+        let Some(row) = self.unclaim(claim) else { return Settled::Stale };
         row.due = now;
-        row.attempt -= 1;
         let place = (now, row.seq);
         self.due_reports.insert(place, claim.id);
         Settled::Current
@@ -153,7 +191,7 @@ fn record(row: &Report) -> DeliveryRecord {
         url: row.new.url.clone(),
         state: row.state,
         attempts: row.attempt,
-        next_due: (row.state == DeliveryState::Pending).then_some(row.due),
+        next_due: (row.state == DeliveryState::Pending && !row.held).then_some(row.due),
         last: row.last.clone(),
         refused: row.new.refused.clone(),
     }

@@ -27,25 +27,30 @@ pub(super) fn status(code: i64) -> Option<Status> {
     [Status::Completed, Status::Failed, Status::Cancelled].into_iter().find(|status| status_code(*status) == code)
 }
 
-/// States of a report: 0 pending, 1 delivering, and the ends.
+/// States of a report: 0 pending, 1 delivering, below 0 set aside, and the ends.
 pub(super) fn next_code(next: Next) -> i64 {
     match next {
         Next::RetryAt(_) => 0,
         Next::Delivered => 2,
         Next::Dead => 3,
         Next::Refused => REFUSED,
+        Next::Gone { .. } => GONE,
     }
 }
 
 pub(super) const REFUSED: i64 = 4;
+pub(super) const GONE: i64 = 5;
+pub(super) const PARKED: i64 = -1;
+pub(super) const HELD: i64 = -2;
 
 pub(super) fn delivery_state(code: i64) -> Option<DeliveryState> {
     Some(match code {
-        0 => DeliveryState::Pending,
+        0 | PARKED | HELD => DeliveryState::Pending,
         1 => DeliveryState::Delivering,
         2 => DeliveryState::Delivered,
         3 => DeliveryState::Dead,
         REFUSED => DeliveryState::Refused,
+        GONE => DeliveryState::Gone,
         _ => return None,
     })
 }

@@ -35,8 +35,8 @@ impl Inserts {
             outcome: Insert::new("INSERT INTO outcome (seq, epoch, reason, result, error, detail)", 6, ""),
             report: Insert::new(
                 "INSERT INTO report \
-                 (seq, id, subject, state, due, epoch, attempt, node, created, finished, refused)",
-                11,
+                 (seq, id, subject, state, due, epoch, attempt, node, created, finished, refused, endpoint)",
+                12,
                 "",
             ),
             report_body: Insert::new("INSERT INTO report_body (seq, url, headers, secret, body)", 5, ""),

@@ -1,5 +1,6 @@
 //! What is asked of the file. Each answer is one statement, and so one moment.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
-use super::form::{blob, delivery_state, misread, small, status};
+use super::form::{HELD, blob, delivery_state, misread, small, status};
 use super::reports::report_id;
 use crate::id::RequestId;
 use crate::report::{Json, Outcome, Reason};
 use crate::store::backend::{Cause, Reader, Waiting};
-use crate::store::record::{Attempt, Counts, DeliveryRecord, DeliveryState, RequestRecord, RequestState};
+use crate::store::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
 use crate::time::Timestamp;
 
 pub(super) struct Rows(SqlitePool);
@@ -45,11 +46,33 @@ impl Rows {
         rows.iter().map(delivery).collect()
     }
 
+    async fn parked_endpoints(&self) -> Result<Vec<String>, sqlx::Error> {
+        // From one to the next by the index, however many reports are parked for each.
+        let sql = "WITH RECURSIVE parked (endpoint) AS \
+                   (SELECT min(endpoint) FROM report WHERE state = -1 \
+                    UNION ALL SELECT (SELECT min(endpoint) FROM report WHERE state = -1 AND endpoint > parked.endpoint) \
+                    FROM parked WHERE parked.endpoint IS NOT NULL) \
+                   SELECT endpoint FROM parked WHERE endpoint IS NOT NULL";
+        sqlx::query_scalar(sql).fetch_all(&self.0).await
+    }
+
+    async fn disabled(&self) -> Result<Vec<Disabled>, sqlx::Error> {
+        let sql = "SELECT url, since, reason FROM disabled ORDER BY since, url";
+        let rows = sqlx::query(sql).fetch_all(&self.0).await?;
+        let one = |row: &SqliteRow| {
+            let since = Timestamp::from_micros(row.try_get(1)?);
+            Ok(Disabled { url: row.try_get(0)?, since, reason: row.try_get(2)? })
+        };
+        rows.iter().map(one).collect()
+    }
+
     async fn counts(&self) -> Result<Counts, sqlx::Error> {
         let sql = "SELECT 0, route, count(*) FROM request WHERE state = 0 GROUP BY route \
                    UNION ALL SELECT 1, NULL, count(*) FROM request WHERE state = 1 \
                    UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = 0 \
-                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = 1";
+                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = 1 \
+                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = -1 \
+                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = -2";
         let mut counts = Counts::default();
         for row in sqlx::query(sql).fetch_all(&self.0).await? {
             let count = u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
@@ -81,6 +104,11 @@ pub(super) async fn waiting(conn: &mut SqliteConnection) -> Result<Waiting, sqlx
     Ok(waiting)
 }
 
+pub(super) async fn disabled_urls(conn: &mut SqliteConnection) -> Result<HashSet<String>, sqlx::Error> {
+    let urls = sqlx::query_scalar("SELECT url FROM disabled").fetch_all(conn).await?;
+    Ok(urls.into_iter().collect())
+}
+
 fn outcome(row: &SqliteRow, code: i64) -> Result<Outcome, sqlx::Error> {
     let json = |column| row.try_get::<Option<Vec<u8>>, _>(column).map(|bytes| bytes.map(Json::stored));
     Ok(Outcome {
@@ -94,7 +122,8 @@ fn outcome(row: &SqliteRow, code: i64) -> Result<Outcome, sqlx::Error> {
 }
 
 fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
-    let state = delivery_state(row.try_get(2)?).ok_or_else(|| misread("a report has an unknown state"))?;
+    let code = row.try_get(2)?;
+    let state = delivery_state(code).ok_or_else(|| misread("a report has an unknown state"))?;
     let due = Timestamp::from_micros(row.try_get(4)?);
     let last = match row.try_get::<Option<i64>, _>(6)? {
         None => None,
@@ -111,7 +140,7 @@ fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
         url: row.try_get(1)?,
         state,
         attempts: small(row, 3)?,
-        next_due: (state == DeliveryState::Pending).then_some(due),
+        next_due: (state == DeliveryState::Pending && code != HELD).then_some(due),
         last,
         refused: row.try_get(5)?,
     })
@@ -124,6 +153,14 @@ impl Reader for Rows {
 
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {
         self.deliveries(subject).map(cause).boxed()
+    }
+
+    fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
+        self.parked_endpoints().map(cause).boxed()
+    }
+
+    fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {
+        self.disabled().map(cause).boxed()
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {

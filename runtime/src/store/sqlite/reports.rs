@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::Batch;
-use super::form::{REFUSED, blob, hex, json, misread, next_code, own_from_columns, own_to_columns, small};
+use super::form::{HELD, REFUSED, blob, hex, json, misread, next_code, own_from_columns, own_to_columns, small};
+use super::{Batch, aside};
 use crate::id::ReportId;
 use crate::store::operation::{Op, Outgoing, Reply};
 use crate::store::record::{self, Attempt, ClaimedReport, Next, ReportClaim, Settled};
@@ -31,6 +31,7 @@ pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Re
         columns.add(*seq).add(&report.id.as_bytes()[..]).add(report.subject.as_str()).add(state);
         columns.add(report.created.micros()).add(i64::from(born)).add(i64::from(born)).add(born.then_some(node));
         columns.add(report.created.micros()).add(refused.then_some(now)).add(report.refused.as_deref());
+        columns.add(report.endpoint.as_str());
     });
     written.await?;
     let insert = &batch.inserts.report_body;
@@ -64,11 +65,15 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                      value ->> 4 AS finished FROM json_each(?1)) AS j \
                WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING seq, id, attempt, epoch";
     let mut attempts = Vec::new();
+    let mut disabled = Vec::new();
     for row in sqlx::query(sql).bind(json(&list)?).fetch_all(&mut *batch.conn).await? {
         let Some((at, attempt)) = settles.get(&report_id(row.try_get(1)?)?) else { continue };
         let (seq, n, epoch): (i64, i64, i64) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
         attempts.push((seq, n, epoch, *attempt));
         batch.reply(*at, Reply::Settled(Settled::Current));
+        if let Some(Op::SettleReport { next: Next::Gone { disable: true }, .. }) = batch.ops.get(*at) {
+            disabled.push((seq, *at, attempt.error.as_deref().unwrap_or_default()));
+        }
     }
     let insert = &batch.inserts.attempt;
     let written = insert.run(batch.conn, &attempts, |columns, (seq, n, epoch, attempt)| {
@@ -76,15 +81,29 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         columns.add(*seq).add(*n).add(*epoch).add(attempt.started.micros()).add(took);
         columns.add(attempt.status.map(i64::from)).add(attempt.error.as_deref()).add(&*attempt.response);
     });
-    written.await.map(drop)
+    written.await?;
+    aside::disable(batch, &disabled).await
 }
 
 /// Puts reports back that were not tried.
 pub(super) async fn release(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    let sql = "UPDATE report SET state = 0, node = NULL, due = ?2, attempt = attempt - 1 \
+               FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each(?1)) AS j \
+               WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING id, state";
+    put_back(batch, sql, |op| if let Op::ReleaseReport { claim } = op { Some(claim) } else { None }).await
+}
+
+/// Puts the claimed reports back of which the operations speak. The statement gets their ids and epochs and the time, and
+/// returns their ids and new states.
+pub(super) async fn put_back(
+    batch: &mut Batch<'_>,
+    sql: &'static str,
+    of: impl Fn(&Op) -> Option<&ReportClaim>,
+) -> Result<(), sqlx::Error> {
     let mut places: HashMap<ReportId, usize> = HashMap::new();
     let mut list = Vec::new();
     for (at, op) in batch.ops.iter().enumerate() {
-        if let Op::ReleaseReport { claim } = op {
+        if let Some(claim) = of(op) {
             list.push((hex(claim.id.as_bytes()), claim.epoch));
             places.insert(claim.id, at);
             batch.reply(at, Reply::Settled(Settled::Stale));
@@ -93,13 +112,11 @@ pub(super) async fn release(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     if list.is_empty() {
         return Ok(());
     }
-    let sql = "UPDATE report SET state = 0, node = NULL, due = ?2, attempt = attempt - 1 \
-               FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each(?1)) AS j \
-               WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING id";
-    let release = sqlx::query(sql).bind(json(&list)?).bind(batch.now.micros());
-    for row in release.fetch_all(&mut *batch.conn).await? {
+    let update = sqlx::query(sql).bind(json(&list)?).bind(batch.now.micros());
+    for row in update.fetch_all(&mut *batch.conn).await? {
         if let Some(at) = places.get(&report_id(row.try_get(0)?)?) {
-            batch.reply(*at, Reply::Settled(Settled::Current));
+            let held = row.try_get::<i64, _>(1)? == HELD;
+            batch.reply(*at, if held { Reply::Held } else { Reply::Settled(Settled::Current) });
         }
     }
     Ok(())
@@ -110,7 +127,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let Op::ClaimReports { limit } = op else { continue };
         let sql = "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN \
                    (SELECT seq FROM report WHERE state = 0 AND due <= ?2 ORDER BY due, seq LIMIT ?3) \
-                   RETURNING due, seq, id, subject, epoch, attempt, created";
+                   RETURNING due, seq, id, subject, epoch, attempt, created, endpoint";
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
         let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.micros()).bind(limit);
         let rows = claim.fetch_all(&mut *batch.conn).await?;
@@ -122,7 +139,12 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-async fn claimed(conn: &mut SqliteConnection, mut rows: Vec<SqliteRow>) -> Result<Vec<ClaimedReport>, sqlx::Error> {
+/// The rows that an `UPDATE … RETURNING` claimed, with their bodies, in the order in which they are due. The columns are `due, seq,
+/// id, subject, epoch, attempt, created, endpoint`.
+pub(super) async fn claimed(
+    conn: &mut SqliteConnection,
+    mut rows: Vec<SqliteRow>,
+) -> Result<Vec<ClaimedReport>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -139,6 +161,7 @@ async fn claimed(conn: &mut SqliteConnection, mut rows: Vec<SqliteRow>) -> Resul
             claim: ReportClaim { id: report_id(row.try_get(2)?)?, epoch: small(&row, 4)? },
             subject: row.try_get(3)?,
             url: body.try_get(1)?,
+            endpoint: row.try_get(7)?,
             own: own_from_columns(body.try_get(2)?, body.try_get(3)?),
             body: blob(body, 4)?,
             created: Timestamp::from_micros(row.try_get(6)?),

@@ -7,15 +7,20 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Row as _};
 
 use super::connect::Connector;
+use super::form::json;
 use crate::store::OpenError;
+use crate::webhook::endpoint;
 
-/// Grows with every change that an older program would misread.
-const VERSION: i64 = 1;
+/// Grows with every change that an older program would misread: one for each of [`STEPS`].
+const VERSION: i64 = STEPS.len() as i64;
 
 /// Older ones can corrupt a database in WAL mode when a second connection checkpoints during a commit.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
-const TABLES: &str = "
+/// What each version added. A step is never changed: files that it made are out there.
+const STEPS: [&str; 2] = [QUEUES, ASIDE];
+
+const QUEUES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 -- One row, rewritten by every batch: tells whether a batch was committed.
 CREATE TABLE progress (commits INTEGER NOT NULL);
@@ -52,6 +57,17 @@ CREATE TABLE attempt (
 CREATE UNIQUE INDEX attempt_of ON attempt (report, n);
 
 INSERT INTO progress (commits) VALUES (0);
+";
+
+/// Reports that are set aside have a state below 0: -1 parked, -2 held.
+const ASIDE: &str = "
+CREATE TABLE disabled (seq INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE, since INTEGER NOT NULL, reason TEXT NOT NULL);
+ALTER TABLE report ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
+-- The row of `disabled` that it is held for.
+ALTER TABLE report ADD COLUMN held INTEGER CHECK ((state = -2) = (held IS NOT NULL));
+CREATE INDEX report_parked ON report (endpoint, due, seq) WHERE state = -1;
+CREATE INDEX report_held ON report (held, seq) WHERE state = -2;
+CREATE INDEX report_held_made ON report (created, seq) WHERE state = -2;
 ";
 
 /// Looks whether the file may be used, without changing it.
@@ -95,20 +111,108 @@ async fn version(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error
     sqlx::query_scalar("SELECT value FROM meta WHERE key = 'postback schema'").fetch_optional(conn).await
 }
 
-/// Creates the tables in an empty file. All of them or none.
-pub(super) async fn create(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *conn).await?;
-    if tables > 0 {
+/// Brings an empty file, or an older version, to this one. Wholly or not at all.
+pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let empty = look(conn).await?.tables == 0;
+    let found = if empty { None } else { version(conn).await? };
+    let done = found.map_or(0, |found| usize::try_from(found).unwrap_or(usize::MAX));
+    if done >= STEPS.len() {
         return Ok(());
     }
     let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::raw_sql(TABLES).execute(&mut *transaction).await?;
-    let insert = sqlx::query("INSERT INTO meta (key, value) VALUES ('postback schema', ?1)").bind(VERSION);
-    insert.execute(&mut *transaction).await?;
+    for step in STEPS.iter().skip(done) {
+        sqlx::raw_sql(*step).execute(&mut *transaction).await?;
+    }
+    if found == Some(1) {
+        name_endpoints(&mut transaction).await?;
+    }
+    let set = sqlx::query("INSERT OR REPLACE INTO meta (key, value) VALUES ('postback schema', ?1)").bind(VERSION);
+    set.execute(&mut *transaction).await?;
     transaction.commit().await
+}
+
+/// Fills in the endpoints of the reports of version 1 that are not over.
+async fn name_endpoints(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut last = 0_i64;
+    loop {
+        let sql = "SELECT r.seq, b.url FROM report AS r JOIN report_body AS b ON b.seq = r.seq \
+                   WHERE r.seq > ?1 AND r.state < 2 ORDER BY r.seq LIMIT 1000";
+        let rows = sqlx::query(sql).bind(last).fetch_all(&mut *conn).await?;
+        let named = rows.iter().map(|row| Ok((row.try_get(0)?, endpoint(row.try_get(1)?))));
+        let named: Vec<(i64, String)> = named.collect::<Result<_, sqlx::Error>>()?;
+        let Some((seq, _)) = named.last() else { return Ok(()) };
+        last = *seq;
+        let sql = "UPDATE report SET endpoint = j.value ->> 1 FROM json_each(?1) AS j WHERE report.seq = j.value ->> 0";
+        sqlx::query(sql).bind(json(&named)?).execute(&mut *conn).await?;
+    }
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
     let mut parts = text.split('.').map(|part| part.parse().ok());
     Some((parts.next()??, parts.next()??, parts.next()??))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::NodeId;
+    use crate::store::{Durability, Options, Place, Store};
+    use crate::time::{Clock, Timestamp};
+
+    /// Three reports as version 1 wrote them: pending, in flight, delivered.
+    const REPORTS: &str = "
+        INSERT INTO meta (key, value) VALUES ('postback schema', 1);
+        INSERT INTO node (seq, id, started) VALUES (1, 'old', 0);
+        INSERT INTO report VALUES (1, x'01900000000070008000000000000001', 'a', 0, 5, 0, 0, NULL, 5, NULL, NULL),
+            (2, x'01900000000070008000000000000002', 'a', 1, 6, 1, 1, 1, 6, NULL, NULL),
+            (3, x'01900000000070008000000000000003', 'a', 2, 7, 1, 1, NULL, 7, 8, NULL);
+        INSERT INTO report_body SELECT seq, 'https://example.com/hooks?n=' || seq, x'', NULL, x'7b7d' FROM report;
+    ";
+
+    #[tokio::test]
+    async fn a_file_of_version_1_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "").unwrap();
+        let connector = Connector::new(&path, Durability::Normal);
+        let mut conn = connector.write().await.unwrap();
+        sqlx::raw_sql(QUEUES).execute(&mut conn).await.unwrap();
+        sqlx::raw_sql(REPORTS).execute(&mut conn).await.unwrap();
+        conn.close().await.unwrap();
+
+        let clock = Clock::from_fn(|| Timestamp::from_micros(100));
+        let options = Options::at(Place::Sqlite { path: path.clone(), durability: Durability::Normal });
+        for _ in 0..2 {
+            let store = Store::open(options.clone(), NodeId::generate(), clock.clone()).await.unwrap();
+            store.recover(3).await.unwrap();
+            let rows = store.claim_reports(10).await.unwrap().rows;
+            let rows: Vec<_> = rows.iter().map(|row| (row.url.as_str(), row.endpoint.as_str())).collect();
+            let endpoint = "https://example.com";
+            assert_eq!(
+                rows,
+                [("https://example.com/hooks?n=1", endpoint), ("https://example.com/hooks?n=2", endpoint)]
+            );
+            assert_eq!(store.deliveries("a").await.unwrap().len(), 3);
+            store.close().await;
+        }
+        let mut conn = connector.look().await.unwrap();
+        assert_eq!(version(&mut conn).await.unwrap(), Some(VERSION));
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_migration_leaves_the_file_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "").unwrap();
+        let mut conn = Connector::new(&path, Durability::Normal).write().await.unwrap();
+        sqlx::raw_sql(QUEUES).execute(&mut conn).await.unwrap();
+        sqlx::raw_sql(REPORTS).execute(&mut conn).await.unwrap();
+        // The last of the new indexes cannot be made.
+        sqlx::raw_sql("CREATE TABLE report_held_made (a)").execute(&mut conn).await.unwrap();
+        migrate(&mut conn).await.unwrap_err();
+        assert_eq!(version(&mut conn).await.unwrap(), Some(1));
+        sqlx::raw_sql("DROP TABLE report_held_made").execute(&mut conn).await.unwrap();
+        migrate(&mut conn).await.unwrap();
+        assert_eq!(version(&mut conn).await.unwrap(), Some(VERSION));
+    }
 }

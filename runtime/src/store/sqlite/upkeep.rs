@@ -4,8 +4,8 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::form::json;
-use super::{Batch, requests};
-use crate::store::operation::{Op, Reply};
+use super::{Batch, aside, requests};
+use crate::store::operation::{Op, Purged, Reply};
 use crate::store::record::Recovered;
 
 /// Written since the last checkpoint before another one is made, roughly.
@@ -55,10 +55,11 @@ pub(super) async fn purge(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let reports = "DELETE FROM report WHERE seq IN \
                        (SELECT seq FROM report WHERE state >= 2 AND finished < ?1 ORDER BY finished LIMIT ?2) \
                        RETURNING seq";
-        let (before, mut purged) = (before.micros(), 0);
-        purged += delete(batch.conn, requests, &OF_REQUEST, before, *limit).await?;
-        purged += delete(batch.conn, reports, &OF_REPORT, before, *limit - purged.min(*limit)).await?;
-        batch.reply(at, Reply::Purged(purged));
+        let given_up = aside::give_up_held(batch.conn, *before, *limit, batch.now).await?;
+        let (before, mut deleted) = (before.micros(), 0);
+        deleted += delete(batch.conn, requests, &OF_REQUEST, before, *limit).await?;
+        deleted += delete(batch.conn, reports, &OF_REPORT, before, *limit - deleted.min(*limit)).await?;
+        batch.reply(at, Reply::Purged(Purged { deleted, given_up }));
     }
     Ok(())
 }

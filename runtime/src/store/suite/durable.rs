@@ -323,12 +323,22 @@ async fn statements_find_their_rows_by_index() {
     let claim = "SELECT seq FROM request WHERE state = 0 AND due <= 5 AND route IN (SELECT value FROM json_each('[]')) \
                  ORDER BY due, seq LIMIT 3";
     let claim_report = "SELECT seq FROM report WHERE state = 0 AND due <= 5 ORDER BY due, seq LIMIT 3";
+    let claim_parked =
+        "SELECT seq FROM report WHERE state = -1 AND endpoint = 'a' AND due <= 5 ORDER BY due, seq LIMIT 3";
+    let parked = "SELECT min(endpoint) FROM report WHERE state = -1 AND endpoint > 'a'";
+    let enable =
+        "SELECT seq FROM report WHERE state = -2 AND held = (SELECT seq FROM disabled WHERE url = 'a') ORDER BY seq";
+    let give_up = "SELECT seq FROM report WHERE state = -2 AND created < 5 ORDER BY created, seq LIMIT 3";
     let purge = "SELECT seq FROM request WHERE state >= 2 AND finished < 5 ORDER BY finished LIMIT 3";
     for (sql, index) in [
         (settle, "SEARCH request USING INDEX sqlite_autoindex_request_1 (id=?)"),
         (deliver, "SEARCH report USING INDEX sqlite_autoindex_report_1 (id=?)"),
         (claim, "SEARCH request USING COVERING INDEX request_due (due<?)"),
         (claim_report, "SEARCH report USING COVERING INDEX report_due (due<?)"),
+        (claim_parked, "SEARCH report USING COVERING INDEX report_parked (endpoint=? AND due<?)"),
+        (parked, "SEARCH report USING COVERING INDEX report_parked (endpoint>?)"),
+        (enable, "SEARCH report USING COVERING INDEX report_held (held=?)"),
+        (give_up, "SEARCH report USING COVERING INDEX report_held_made (created<?)"),
         (purge, "SEARCH request USING INDEX request_finished (finished<?)"),
     ] {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));

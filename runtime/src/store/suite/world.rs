@@ -101,6 +101,7 @@ impl World {
             id: ReportId::generate(),
             subject: subject.into(),
             url: "https://example.com/hooks".into(),
+            endpoint: "https://example.com".into(),
             own: Own::default(),
             body: Bytes::from_static(b"{\"id\":\"x\"}"),
             created: self.now(),

@@ -3,19 +3,24 @@
 use super::{Entry, Shared, Writer, tell};
 use crate::line::Causes;
 use crate::names::metric;
-use crate::store::operation::{Op, Outgoing, Reply};
-use crate::store::record::{Claim, ClaimedReport, ClaimedRequest, NewRequest, Next, Settled, Submitted};
+use crate::store::operation::{Op, Outgoing, Purged, Reply};
+use crate::store::record::{Claim, ClaimedRequest, NewRequest, Next, Settled, Submitted};
 use crate::store::{Error, Held};
 use tokio::sync::OwnedSemaphorePermit;
 
 impl Writer {
     /// Tells everybody what was committed.
     pub(super) fn publish(&self, entries: Vec<Entry>, replies: Vec<Reply>) {
+        self.shared.disabled.learn(entries.iter().map(|entry| &entry.op).zip(&replies));
         let mut committed = Vec::with_capacity(entries.len());
         for (mut entry, reply) in entries.into_iter().zip(replies) {
             let settled = Outcome::of(&reply);
-            self.learn(&reply);
-            let reply = if matches!(entry.op, Op::Barrier) { Reply::Passed(entry.passed) } else { reply };
+            self.learn(&entry.op, &reply);
+            let reply = match reply {
+                _ if matches!(entry.op, Op::Barrier) => Reply::Passed(entry.passed),
+                Reply::Disabled(_) | Reply::Held => Reply::Settled(Settled::Current),
+                reply => reply,
+            };
             if let Some(untaken) = tell(&mut entry, Ok(reply)) {
                 self.shared.inbox.give_back(untaken);
             }
@@ -27,11 +32,15 @@ impl Writer {
         }
     }
 
-    /// What a claim tells about the rows that are left.
-    fn learn(&self, reply: &Reply) {
+    /// What a reply tells about the rows that are left.
+    fn learn(&self, op: &Op, reply: &Reply) {
         match reply {
+            Reply::Reports(_) if matches!(op, Op::ClaimParked { .. }) => {}
             Reply::Requests(batch) => self.shared.handover.next_request(batch.next_due),
             Reply::Reports(batch) => self.shared.handover.next_report(batch.next_due),
+            Reply::Purged(Purged { given_up, .. }) if *given_up > 0 => {
+                metrics::counter!(metric::DELIVERIES_FINISHED, "state" => "gone").increment(*given_up as u64);
+            }
             _ => {}
         }
     }
@@ -58,6 +67,8 @@ impl Writer {
 enum Outcome {
     Written,
     Stale,
+    /// A report that waits for its URL to be enabled.
+    Held,
     /// A submission of an id that was there already.
     Known,
 }
@@ -66,6 +77,7 @@ impl Outcome {
     fn of(reply: &Reply) -> Self {
         match reply {
             Reply::Settled(Settled::Stale) => Self::Stale,
+            Reply::Held => Self::Held,
             Reply::Submitted(Submitted::Known | Submitted::Conflict) => Self::Known,
             _ => Self::Written,
         }
@@ -76,7 +88,9 @@ impl Shared {
     fn pass_on(&self, entry: Entry, outcome: Outcome) {
         let Entry { op, mut rooms, .. } = entry;
         let kind = match &op {
-            Op::SettleReport { .. } | Op::ReleaseReport { .. } => "report",
+            Op::SettleReport { .. } | Op::ReleaseReport { .. } | Op::ParkReport { .. } | Op::HoldReport { .. } => {
+                "report"
+            }
             _ => "request",
         };
         if outcome == Outcome::Stale {
@@ -105,6 +119,12 @@ impl Shared {
                     self.wake.reports.notify_one();
                 }
             }
+            // Nobody will try it.
+            Op::HoldReport { claim } if outcome == Outcome::Held => self.wake.tried.done(claim.id),
+            Op::HoldReport { .. } | Op::Enable { .. } => {
+                self.handover.report_waits(self.clock.now());
+                self.wake.reports.notify_one();
+            }
             Op::ReleaseReport { .. } => self.wake.reports.notify_one(),
             Op::Recover { .. } => {
                 self.wake.requests.notify_one();
@@ -122,17 +142,7 @@ impl Shared {
             }
             match born.then(|| rooms.pop_front()).flatten() {
                 Some(room) => {
-                    let row = ClaimedReport {
-                        claim: Claim { id: report.id, epoch: 1 },
-                        subject: report.subject,
-                        url: report.url,
-                        own: report.own,
-                        body: report.body,
-                        created: report.created,
-                        attempt: 1,
-                        note: report.note,
-                    };
-                    if let Some(claim) = self.handover.give_report(Held { row, room }) {
+                    if let Some(claim) = self.handover.give_report(Held { row: report.claimed(1, 1), room }) {
                         self.inbox.release_report(claim);
                     }
                 }

@@ -1,0 +1,127 @@
+//! Reports of the memory backend that are set aside.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Place, Tables};
+use crate::id::ReportId;
+use crate::store::aside::NOT_ENABLED;
+use crate::store::operation::{Enabled, Op, Reply};
+use crate::store::record::{Batch, ClaimedReport, Disabled, ReportClaim, Settled};
+use crate::time::Timestamp;
+
+#[derive(Default)]
+pub(super) struct Aside {
+    /// By endpoint; one that is here has reports.
+    parked: BTreeMap<String, BTreeMap<Place, ReportId>>,
+    disabled: HashMap<String, Off>,
+    /// All held ones, by when they were made.
+    held: BTreeMap<Place, ReportId>,
+}
+
+/// A disabled URL and what is held for it.
+struct Off {
+    since: Timestamp,
+    reason: String,
+    held: BTreeMap<Place, ReportId>,
+}
+
+impl Aside {
+    pub(super) fn endpoints(&self) -> Vec<String> {
+        self.parked.keys().cloned().collect()
+    }
+
+    pub(super) fn disable(&mut self, url: &str, since: Timestamp, reason: String) {
+        self.disabled.entry(url.to_owned()).or_insert_with(|| Off { since, reason, held: BTreeMap::new() });
+    }
+
+    pub(super) fn disabled(&self) -> Vec<Disabled> {
+        let one =
+            |(url, off): (&String, &Off)| Disabled { url: url.clone(), since: off.since, reason: off.reason.clone() };
+        let mut disabled: Vec<_> = self.disabled.iter().map(one).collect();
+        disabled.sort_by(|a, b| (a.since, &a.url).cmp(&(b.since, &b.url)));
+        disabled
+    }
+}
+
+impl Tables {
+    pub(super) fn park_report(&mut self, claim: &ReportClaim) -> Settled {
+        let Some(row) = self.unclaim(claim) else { return Settled::Stale };
+        let (place, endpoint) = ((row.due, row.seq), row.new.endpoint.clone());
+        self.aside.parked.entry(endpoint).or_default().insert(place, claim.id);
+        Settled::Current
+    }
+
+    pub(super) fn claim_parked(&mut self, endpoint: &str, limit: usize, now: Timestamp) -> Batch<ClaimedReport> {
+        // Out and in again: an endpoint without reports is not kept.
+        let Some(mut parked) = self.aside.parked.remove(endpoint) else {
+            return Batch { rows: Vec::new(), next_due: None };
+        };
+        let rows = self.claim_first(&mut parked, limit, now);
+        let next_due = parked.first_key_value().map(|((due, _), _)| *due);
+        if next_due.is_some() {
+            self.aside.parked.insert(endpoint.to_owned(), parked);
+        }
+        Batch { rows, next_due }
+    }
+
+    pub(super) fn hold_report(&mut self, claim: &ReportClaim) -> Reply {
+        let Some(row) = self.unclaim(claim) else { return Reply::Settled(Settled::Stale) };
+        let (due, made, url) = ((row.due, row.seq), (row.new.created, row.seq), row.new.url.clone());
+        match self.aside.disabled.get_mut(&url) {
+            Some(off) => {
+                off.held.insert(made, claim.id);
+                self.aside.held.insert(made, claim.id);
+                if let Some(row) = self.reports.get_mut(&claim.id) {
+                    row.held = true;
+                }
+                Reply::Held
+            }
+            None => {
+                self.due_reports.insert(due, claim.id);
+                Reply::Settled(Settled::Current)
+            }
+        }
+    }
+
+    pub(super) fn enable(&mut self, op: &Op, now: Timestamp) -> Option<Reply> {
+        let Op::Enable { url, limit } = op else { return None };
+        let mut reports = 0;
+        let mut done = true;
+        if let Some(off) = self.aside.disabled.get_mut(url) {
+            while reports < *limit
+                && let Some((made, id)) = off.held.pop_first()
+            {
+                self.aside.held.remove(&made);
+                if let Some(row) = self.reports.get_mut(&id) {
+                    (row.held, row.due) = (false, now);
+                    self.due_reports.insert((now, row.seq), id);
+                    reports += 1;
+                }
+            }
+            done = off.held.is_empty();
+        }
+        if done {
+            self.aside.disabled.remove(url);
+        }
+        Some(Reply::Enabled(Enabled { reports, done }))
+    }
+
+    /// Gives up what is held and was made before this moment.
+    pub(super) fn give_up_held(&mut self, before: Timestamp, limit: usize, now: Timestamp) -> usize {
+        let mut given_up = 0;
+        while given_up < limit
+            && let Some(first) = self.aside.held.first_entry().filter(|first| first.key().0 < before)
+        {
+            let (made, id) = first.remove_entry();
+            if let Some(row) = self.reports.get_mut(&id) {
+                row.held = false;
+                if let Some(off) = self.aside.disabled.get_mut(&row.new.url) {
+                    off.held.remove(&made);
+                }
+                self.give_up(id, NOT_ENABLED, now);
+                given_up += 1;
+            }
+        }
+        given_up
+    }
+}

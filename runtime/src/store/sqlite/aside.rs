@@ -1,0 +1,99 @@
+//! Reports that are set aside: parked, held, taken up again.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::Batch;
+use super::form::{GONE, json};
+use super::reports::{claimed, put_back};
+use crate::store::aside::NOT_ENABLED;
+use crate::store::operation::{Enabled, Op, Reply};
+use crate::store::record;
+use crate::time::Timestamp;
+
+pub(super) async fn park(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    let sql = "UPDATE report SET state = -1, node = NULL, attempt = attempt - 1 \
+               FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each(?1)) AS j \
+               WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING id, state";
+    put_back(batch, sql, |op| if let Op::ParkReport { claim } = op { Some(claim) } else { None }).await
+}
+
+/// Holds the reports whose URL is disabled; the others are pending again.
+pub(super) async fn hold(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    let sql = "UPDATE report SET state = iif(j.disabled IS NULL, 0, -2), held = j.disabled, node = NULL, attempt = attempt - 1 \
+               FROM (SELECT r.seq, d.seq AS disabled \
+                     FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each(?1)) AS c \
+                     CROSS JOIN report AS r ON r.id = c.id AND r.epoch = c.epoch AND r.state = 1 \
+                     CROSS JOIN report_body AS b ON b.seq = r.seq LEFT JOIN disabled AS d ON d.url = b.url) AS j \
+               WHERE report.seq = j.seq RETURNING id, state";
+    put_back(batch, sql, |op| if let Op::HoldReport { claim } = op { Some(claim) } else { None }).await
+}
+
+/// Disables the URLs of these reports: number, place of the operation, reason.
+pub(super) async fn disable(batch: &mut Batch<'_>, reports: &[(i64, usize, &str)]) -> Result<(), sqlx::Error> {
+    if reports.is_empty() {
+        return Ok(());
+    }
+    let list = json(reports)?;
+    let sql =
+        "SELECT j.value ->> 1, b.url FROM json_each(?1) AS j CROSS JOIN report_body AS b ON b.seq = j.value ->> 0";
+    for row in sqlx::query(sql).bind(&list).fetch_all(&mut *batch.conn).await? {
+        let at = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX);
+        batch.reply(at, Reply::Disabled(row.try_get(1)?));
+    }
+    let sql = "INSERT INTO disabled (url, since, reason) SELECT b.url, ?2, j.value ->> 2 \
+               FROM json_each(?1) AS j CROSS JOIN report_body AS b ON b.seq = j.value ->> 0 \
+               WHERE true ON CONFLICT (url) DO NOTHING";
+    sqlx::query(sql).bind(&list).bind(batch.now.micros()).execute(&mut *batch.conn).await.map(drop)
+}
+
+pub(super) async fn enable(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    for (at, op) in batch.ops.iter().enumerate() {
+        let Op::Enable { url, limit } = op else { continue };
+        let sql = "UPDATE report SET state = 0, held = NULL, due = ?2 WHERE seq IN \
+                   (SELECT seq FROM report WHERE state = -2 AND held = (SELECT seq FROM disabled WHERE url = ?1) \
+                    ORDER BY seq LIMIT ?3)";
+        let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+        let enable = sqlx::query(sql).bind(url).bind(batch.now.micros()).bind(limit);
+        let reports = enable.execute(&mut *batch.conn).await?.rows_affected();
+        let sql = "DELETE FROM disabled WHERE url = ?1 \
+                   AND NOT EXISTS (SELECT 1 FROM report WHERE state = -2 AND held = disabled.seq)";
+        sqlx::query(sql).bind(url).execute(&mut *batch.conn).await?;
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM disabled WHERE url = ?1)";
+        let done = sqlx::query_scalar(sql).bind(url).fetch_one(&mut *batch.conn).await?;
+        let reports = usize::try_from(reports).unwrap_or(usize::MAX);
+        batch.reply(at, Reply::Enabled(Enabled { reports, done }));
+    }
+    Ok(())
+}
+
+pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    for (at, op) in batch.ops.iter().enumerate() {
+        let Op::ClaimParked { endpoint, limit } = op else { continue };
+        let sql = "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN \
+                   (SELECT seq FROM report WHERE state = -1 AND endpoint = ?4 AND due <= ?2 ORDER BY due, seq LIMIT ?3) \
+                   RETURNING due, seq, id, subject, epoch, attempt, created, endpoint";
+        let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.micros()).bind(limit).bind(endpoint);
+        let rows = claim.fetch_all(&mut *batch.conn).await?;
+        let rows = claimed(batch.conn, rows).await?;
+        let sql = "SELECT due FROM report WHERE state = -1 AND endpoint = ?1 ORDER BY due, seq LIMIT 1";
+        let next = sqlx::query_scalar::<_, i64>(sql).bind(endpoint).fetch_optional(&mut *batch.conn).await?;
+        batch.reply(at, Reply::Reports(record::Batch { rows, next_due: next.map(Timestamp::from_micros) }));
+    }
+    Ok(())
+}
+
+/// Gives up what is held and was made before this moment; how many there were.
+pub(super) async fn give_up_held(
+    conn: &mut SqliteConnection,
+    before: Timestamp,
+    limit: usize,
+    now: Timestamp,
+) -> Result<usize, sqlx::Error> {
+    let sql = "UPDATE report SET state = ?1, held = NULL, finished = ?2, refused = ?3 WHERE seq IN \
+               (SELECT seq FROM report WHERE state = -2 AND created < ?4 ORDER BY created, seq LIMIT ?5)";
+    let update = sqlx::query(sql).bind(GONE).bind(now.micros()).bind(NOT_ENABLED).bind(before.micros());
+    let given_up = update.bind(i64::try_from(limit).unwrap_or(i64::MAX)).execute(conn).await?.rows_affected();
+    Ok(usize::try_from(given_up).unwrap_or(usize::MAX))
+}

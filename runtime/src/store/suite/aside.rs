@@ -1,0 +1,254 @@
+//! Reports that are parked or held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+
+use super::world::{World, current, delivering, stale};
+use crate::store::Store;
+use crate::store::record::{ClaimedReport, DeliveryState, NewReport, Next, Settled};
+
+const SECOND: Duration = Duration::from_secs(1);
+const GONE: Next = Next::Gone { disable: true };
+
+fn report(world: &World, url: &str) -> NewReport {
+    NewReport { url: url.into(), endpoint: crate::webhook::endpoint(url), ..world.report(url) }
+}
+
+async fn park(store: &Store, reports: Vec<NewReport>) {
+    let count = reports.len();
+    store.post_durably(reports).await.unwrap();
+    let rows = store.claim_reports(count).await.unwrap().rows;
+    assert_eq!(rows.len(), count);
+    join_all(rows.into_iter().map(|row| async { current(store.park_report(row.claim).await) })).await;
+}
+
+/// Has the receiver at this URL answer 410.
+async fn disable(world: &World, store: &Store, url: &str) {
+    let row = delivering(store, report(world, url)).await;
+    let mut attempt = world.attempt(410);
+    attempt.error = Some("answered 410".into());
+    current(store.settle_report(row.claim, attempt, GONE).await);
+}
+
+async fn hold(world: &World, store: &Store, url: &str) -> ClaimedReport {
+    let row = delivering(store, report(world, url)).await;
+    current(store.hold_report(row.claim.clone()).await);
+    row
+}
+
+pub(super) async fn per_endpoint_claim_is_fair(world: World) {
+    let store = world.open().await;
+    let (a, b) = ("https://a.example/1", "https://b.example/1");
+    let flood: Vec<_> = (0..500).map(|_| report(&world, a)).collect();
+    park(&store, flood).await;
+    park(&store, vec![report(&world, b)]).await;
+    store.post_durably(vec![report(&world, "https://c.example/1")]).await.unwrap();
+    // What is parked stands in nobody's way.
+    let batch = store.claim_reports(10).await.unwrap();
+    assert_eq!(batch.rows.iter().map(|row| &*row.endpoint).collect::<Vec<_>>(), ["https://c.example"]);
+    assert_eq!(batch.next_due, None);
+    assert_eq!(store.parked_endpoints().await.unwrap(), ["https://a.example", "https://b.example"]);
+    let batch = store.claim_parked("https://b.example", 10).await.unwrap();
+    assert_eq!((batch.rows.len(), batch.next_due), (1, None));
+    assert_eq!(store.parked_endpoints().await.unwrap(), ["https://a.example"]);
+    let batch = store.claim_parked("https://a.example", 10).await.unwrap();
+    assert_eq!((batch.rows.len(), batch.next_due), (10, Some(world.now())));
+    assert!(store.claim_parked("https://nobody.example", 10).await.unwrap().rows.is_empty());
+    assert_eq!(store.counts().await.unwrap().undelivered, 502);
+}
+
+pub(super) async fn parked_reports_keep_due_order_and_attempt(world: World) {
+    let store = world.open().await;
+    let url = "https://a.example/";
+    let retried = delivering(&store, report(&world, url)).await;
+    let later = world.now().saturating_add(SECOND);
+    current(store.settle_report(retried.claim, world.attempt(500), Next::RetryAt(later)).await);
+    world.advance(SECOND * 2);
+    let old = NewReport { created: world.now().saturating_sub(SECOND * 10), ..report(&world, url) };
+    let first = old.id;
+    park(&store, vec![old, report(&world, url)]).await;
+    let record = store.deliveries(url).await.unwrap().remove(0);
+    assert_eq!((record.state, record.attempts, record.next_due), (DeliveryState::Pending, 1, Some(later)));
+    // One is still in the queue of all, for only two were claimed.
+    let rest = store.claim_reports(5).await.unwrap().rows.remove(0);
+    current(store.park_report(rest.claim.clone()).await);
+    assert_eq!(store.park_report(rest.claim).await.unwrap(), Settled::Stale);
+
+    let rows = store.claim_parked("https://a.example", 5).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| row.attempt).collect::<Vec<_>>(), [1, 2, 1]);
+    assert_eq!(rows[0].claim.id, first);
+    assert!(rows.iter().all(|row| row.claim.epoch >= 2 && row.endpoint == "https://a.example"));
+    assert_eq!(store.park_report(stale(&rows[0].claim)).await.unwrap(), Settled::Stale);
+    // From here on it is a claim like any other.
+    current(store.settle_report(rows[0].claim.clone(), world.attempt(200), Next::Delivered).await);
+    current(store.put_back_report(rows[1].claim.clone()).await);
+    current(store.park_report(rows[2].claim.clone()).await);
+    assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1);
+    assert_eq!(store.claim_parked("https://a.example", 5).await.unwrap().rows.len(), 1);
+}
+
+pub(super) async fn a_parked_report_is_not_claimed_before_it_is_due(world: World) {
+    let store = world.open().await;
+    let later = world.now().saturating_add(SECOND);
+    let future = NewReport { created: later, ..report(&world, "https://a.example/") };
+    let mut held = store.attach_reports(Arc::new(Semaphore::new(1)));
+    store.post_durably(vec![future]).await.unwrap();
+    let row = held.recv().await.unwrap().row;
+    current(store.park_report(row.claim).await);
+    let batch = store.claim_parked("https://a.example", 5).await.unwrap();
+    assert_eq!((batch.rows.len(), batch.next_due), (0, Some(later)));
+    world.advance(SECOND);
+    assert_eq!(store.claim_parked("https://a.example", 5).await.unwrap().rows.len(), 1);
+}
+
+pub(super) async fn parking_takes_one_commit_and_hinders_no_birth(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    store.post_durably((0..50).map(|_| report(&world, "https://a.example/")).collect()).await.unwrap();
+    let rows = store.claim_reports(50).await.unwrap().rows;
+    faults.hold();
+    store.post(vec![]).unwrap();
+    faults.held().await;
+    let parks = join_all(rows.into_iter().map(|row| store.park_report(row.claim)));
+    let (settled, ()) = tokio::join!(parks, async { faults.release() });
+    settled.into_iter().for_each(current);
+    assert_eq!(faults.sizes()[2..], [1, 50]);
+    // Nothing waits that would have to go first.
+    let mut held = store.attach_reports(Arc::new(Semaphore::new(1)));
+    store.post_durably(vec![report(&world, "https://b.example/")]).await.unwrap();
+    assert_eq!(held.recv().await.unwrap().row.endpoint, "https://b.example");
+}
+
+pub(super) async fn gone_is_final(world: World) {
+    let store = world.open().await;
+    let row = delivering(&store, world.report("x")).await;
+    current(store.settle_report(row.claim, world.attempt(410), Next::Gone { disable: false }).await);
+    let record = store.deliveries("x").await.unwrap().remove(0);
+    assert_eq!((record.state, record.next_due), (DeliveryState::Gone, None));
+    assert!(!store.is_disabled(&row.url));
+    assert!(store.disabled().await.unwrap().is_empty());
+    assert_eq!(store.counts().await.unwrap().undelivered, 0);
+    world.advance(SECOND);
+    assert_eq!(store.purge(world.now(), 10).await.unwrap(), 1);
+}
+
+pub(super) async fn disabled_endpoint_holds_then_resumes(world: World) {
+    let store = world.open().await;
+    let (bad, good) = ("https://shared.example/bad", "https://shared.example/good");
+    disable(&world, &store, bad).await;
+    assert!(store.is_disabled(bad));
+    assert!(!store.is_disabled(good), "another path of the host");
+    let [disabled] = &store.disabled().await.unwrap()[..] else { panic!("one URL") };
+    assert_eq!((&*disabled.url, &*disabled.reason, disabled.since), (bad, "answered 410", world.now()));
+
+    let held = hold(&world, &store, bad).await;
+    world.advance(SECOND);
+    let batch = store.claim_reports(5).await.unwrap();
+    assert_eq!((batch.rows.len(), batch.next_due), (0, None));
+    assert!(store.claim_parked("https://shared.example", 5).await.unwrap().rows.is_empty());
+    let record = store.deliveries(bad).await.unwrap().remove(1);
+    assert_eq!((record.state, record.attempts, record.next_due), (DeliveryState::Pending, 0, None));
+    assert_eq!(store.counts().await.unwrap().undelivered, 1);
+    assert_eq!(store.hold_report(held.claim).await.unwrap(), Settled::Stale);
+
+    store.reports_due().now_or_never();
+    assert_eq!(store.enable(bad).await.unwrap(), 1);
+    store.reports_due().await;
+    assert!(!store.is_disabled(bad));
+    assert!(store.disabled().await.unwrap().is_empty());
+    let row = store.claim_reports(5).await.unwrap().rows.remove(0);
+    assert_eq!((row.attempt, row.claim.epoch, &*row.url), (1, 2, bad));
+    assert_eq!(store.enable(bad).await.unwrap(), 0);
+}
+
+pub(super) async fn what_is_not_disabled_is_not_held(world: World) {
+    let store = world.open().await;
+    let url = "https://a.example/";
+    let row = delivering(&store, report(&world, url)).await;
+    // It was enabled since the claimer looked.
+    store.reports_due().now_or_never();
+    current(store.hold_report(row.claim).await);
+    store.reports_due().await;
+    assert_eq!(store.claim_reports(1).await.unwrap().rows[0].attempt, 1);
+}
+
+pub(super) async fn a_url_is_disabled_once_however_many_say_so(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    let url = "https://a.example/";
+    store.post_durably((0..9).map(|_| report(&world, url)).collect()).await.unwrap();
+    let rows = store.claim_reports(9).await.unwrap().rows;
+    faults.hold();
+    let settles = join_all(rows.into_iter().enumerate().map(|(n, row)| {
+        let next = if n % 3 == 0 { Next::Delivered } else { GONE };
+        store.settle_report(row.claim, world.attempt(410), next)
+    }));
+    let (settled, ()) = tokio::join!(settles, async {
+        faults.held().await;
+        faults.release();
+    });
+    settled.into_iter().for_each(current);
+    assert_eq!(store.disabled().await.unwrap().len(), 1);
+    assert_eq!(store.tally().given_up, 6);
+}
+
+pub(super) async fn held_reports_are_given_up_after_the_retention(world: World) {
+    let store = world.open().await;
+    let url = "https://a.example/";
+    disable(&world, &store, url).await;
+    for _ in 0..3 {
+        hold(&world, &store, url).await;
+    }
+    world.advance(SECOND);
+    let before = world.now();
+    hold(&world, &store, url).await;
+    // That which disabled it is over, and two of the three are as many as were asked for.
+    assert_eq!(store.purge(before, 2).await.unwrap(), 3);
+    assert_eq!(store.purge(before, 2).await.unwrap(), 1);
+    assert_eq!(store.purge(before, 2).await.unwrap(), 0);
+    let records = store.deliveries(url).await.unwrap();
+    let states: Vec<_> = records.iter().map(|record| record.state).collect();
+    assert_eq!(states, [DeliveryState::Gone, DeliveryState::Gone, DeliveryState::Gone, DeliveryState::Pending]);
+    assert!(records[0].refused.as_ref().unwrap().contains("disabled"));
+    assert_eq!(store.enable(url).await.unwrap(), 1);
+    assert_eq!(store.claim_reports(10).await.unwrap().rows.len(), 1);
+}
+
+pub(super) async fn nobody_waits_for_the_first_try_of_a_held_report(world: World) {
+    let store = world.open().await;
+    let url = "https://a.example/";
+    disable(&world, &store, url).await;
+    hold(&world, &store, url).await;
+    let posted = store.barrier().await.unwrap();
+    store.tried(posted).await;
+}
+
+/// What of this survives.
+#[cfg(feature = "sqlite")]
+mod reopened {
+    use super::*;
+
+    #[tokio::test]
+    async fn parked_and_held_reports_survive_a_restart() {
+        let world = World::sqlite();
+        let store = world.open().await;
+        park(&store, vec![report(&world, "https://a.example/"), report(&world, "https://b.example/")]).await;
+        disable(&world, &store, "https://c.example/").await;
+        hold(&world, &store, "https://c.example/").await;
+        let lost = delivering(&store, report(&world, "https://a.example/")).await;
+        store.close().await;
+
+        let store = world.open().await;
+        assert_eq!(store.recover(3).await.unwrap().reports, 1);
+        assert_eq!(store.parked_endpoints().await.unwrap(), ["https://a.example", "https://b.example"]);
+        assert!(store.is_disabled("https://c.example/"));
+        // Only the one that was in flight is for everyone; its attempt counts.
+        let rows = store.claim_reports(5).await.unwrap().rows;
+        assert_eq!(rows.iter().map(|row| (row.claim.id, row.attempt)).collect::<Vec<_>>(), [(lost.claim.id, 2)]);
+        assert_eq!(store.claim_parked("https://a.example", 5).await.unwrap().rows.len(), 1);
+        assert_eq!(store.enable("https://c.example/").await.unwrap(), 1);
+        assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1);
+    }
+}
