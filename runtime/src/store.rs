@@ -10,7 +10,8 @@
 //! - A pending report may be set aside: see `aside`.
 //! - To run or to deliver takes a *claim*. Each claim makes the row's *epoch* one greater. A settlement carries the epoch of
 //!   its claim; an older one writes nothing, answers [`Settled::Stale`] and is counted.
-//! - The longest due comes first, then the earliest written. A row is due from its `created` on, or as it was put back.
+//! - The longest due comes first, then the earliest written. A row is due from when it was written on, or as it was put back;
+//!   by the store's own time, see `clock`.
 //! - While nothing older waits, a row is *born claimed* and handed over in memory after its commit: see
 //!   [`Store::attach_requests`].
 //! - A wake-up comes after the commit that it speaks of, and carries no data.
@@ -18,6 +19,8 @@
 
 mod aside;
 mod backend;
+mod clock;
+mod error;
 mod handover;
 mod inbox;
 mod memory;
@@ -39,6 +42,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::aside::DisabledUrls;
 use self::backend::{Opened, Reader};
+use self::clock::StoreClock;
+pub(crate) use self::error::{Error, OpenError};
 use self::handover::Handover;
 use self::inbox::{Inbox, Ledgers};
 use self::operation::{Op, Reply};
@@ -117,42 +122,6 @@ pub(crate) struct Held<T> {
     pub(crate) room: OwnedSemaphorePermit,
 }
 
-/// Why the store did not do what it was asked. Nothing of the operation was written; only after [`Error::Backend`] may it have
-/// been, if the commit itself failed and its outcome could not be looked up in time.
-#[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// Too much waits already.
-    #[error("the store's queue is full")]
-    Full,
-    /// It was closed.
-    #[error("the store is closed")]
-    Closed,
-    /// The backend refused: disk full, file gone, I/O error.
-    #[error("the store cannot be used at the moment")]
-    Backend(#[source] Arc<dyn std::error::Error + Send + Sync>),
-}
-
-/// Why a store could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    #[error("the database {path} is in use by process {pid}; stop that one, or set store.url to another file", path = path.display())]
-    InUse { path: PathBuf, pid: String },
-    #[error("the database {path} has schema {found}, newer than the {known} that this program knows; run the newer program, or set store.url to another file", path = path.display())]
-    Newer { path: PathBuf, found: i64, known: i64 },
-    #[error("the database {path} cannot be opened for writing; check that the folder exists and that this user may write to it", path = path.display())]
-    NotWritable {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("the database {path} cannot be used", path = path.display())]
-    Backend {
-        path: PathBuf,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
 impl Store {
     /// Opens the store, as its only owner, and starts its writer on the current runtime.
     #[cfg_attr(
@@ -178,14 +147,14 @@ impl Store {
     }
 
     fn start(opened: Opened, options: &Options, ledgers: Option<Arc<Ledgers>>, clock: Clock) -> Self {
-        let Opened { backend, reader, waiting, disabled } = opened;
+        let Opened { backend, reader, left } = opened;
         let durable = ledgers.is_none();
         let shared = Arc::new(Shared {
             inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, ledgers)),
             wake: Wake::default(),
-            handover: Handover::new(waiting),
-            disabled: DisabledUrls::new(disabled),
-            clock,
+            handover: Handover::new(left.waiting),
+            disabled: DisabledUrls::new(left.disabled),
+            clock: StoreClock::resume(clock, left.clocks),
             tally: Tally::default(),
         });
         let tasks = Shutdown::new();
@@ -257,7 +226,7 @@ impl Store {
     pub(crate) async fn claim_requests(&self, limit: usize) -> Result<Batch<ClaimedRequest>, Error> {
         let routes = self.0.shared.handover.routes();
         match self.ask(Op::ClaimRequests { limit, routes }).await? {
-            Reply::Requests(batch) => Ok(batch),
+            Reply::Requests(batch) => Ok(self.by_wall(batch)),
             _ => Err(Error::Closed),
         }
     }
@@ -265,7 +234,7 @@ impl Store {
     /// Claims up to `limit` due reports, the longest due first.
     pub(crate) async fn claim_reports(&self, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
         match self.ask(Op::ClaimReports { limit }).await? {
-            Reply::Reports(batch) => Ok(batch),
+            Reply::Reports(batch) => Ok(self.by_wall(batch)),
             _ => Err(Error::Closed),
         }
     }
@@ -298,6 +267,7 @@ impl Store {
 
     /// Puts a request back after a failed run, which counts, to be run again from `due` on.
     pub(crate) async fn retry_request(&self, claim: RequestClaim, due: Timestamp) -> Result<Settled, Error> {
+        let due = self.0.shared.clock.due_at(due);
         self.settle(Op::ReleaseRequest { claim, due: Some(due), failed: true }).await
     }
 
@@ -313,6 +283,10 @@ impl Store {
         attempt: Attempt,
         next: Next,
     ) -> Result<Settled, Error> {
+        let next = match next {
+            Next::RetryAt(at) => Next::RetryAt(self.0.shared.clock.due_at(at)),
+            next => next,
+        };
         self.settle(Op::SettleReport { claim, attempt, next }).await
     }
 
@@ -345,7 +319,11 @@ impl Store {
 
     /// The deliveries of reports that speak of this id, oldest first, at most 100.
     pub(crate) async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, Error> {
-        self.reader()?.deliveries(subject).await.map_err(Error::Backend)
+        let mut records = self.reader()?.deliveries(subject).await.map_err(Error::Backend)?;
+        for due in records.iter_mut().filter_map(|record| record.next_due.as_mut()) {
+            *due = self.0.shared.clock.wall_at(*due);
+        }
+        Ok(records)
     }
 
     /// What became of reports in this process so far.
@@ -361,6 +339,11 @@ impl Store {
     /// To be taken *before* looking at the request; its `changed()` returns when the request was settled since.
     pub(crate) fn watch(&self, id: &RequestId) -> Watch {
         self.0.shared.wake.watches.watch(id)
+    }
+
+    /// As the caller's clock shows it.
+    fn by_wall<T>(&self, batch: Batch<T>) -> Batch<T> {
+        Batch { next_due: batch.next_due.map(|due| self.0.shared.clock.wall_at(due)), ..batch }
     }
 
     async fn settle(&self, op: Op) -> Result<Settled, Error> {

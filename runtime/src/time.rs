@@ -1,8 +1,11 @@
-//! Wall-clock time, as stored and as sent. Only this module asks the operating system for it.
+//! Wall-clock time, as stored and as sent, and the monotonic clock. Only this module asks the operating system for the former.
+//!
+//! The wall clock jumps, in both directions, and is only shown, signed and stored. What waits for a time goes by the
+//! monotonic clock: timers, limits, and the due times of the store (see `store::clock`).
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A moment in UTC, in microseconds since 1970. Displayed as RFC 3339 with six fractional digits and `Z`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,24 +54,45 @@ impl fmt::Display for Timestamp {
 
 /// Where the time comes from. Given in from the top, so that a test can set it.
 #[derive(Clone)]
-pub(crate) struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub(crate) struct Clock {
+    wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    elapsed: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
 
 impl Clock {
-    /// The operating system's clock.
+    /// The operating system's clocks.
     pub(crate) fn system() -> Self {
-        Self::from_fn(|| {
+        let begun = Instant::now();
+        let wall = || {
             #[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
             let now = SystemTime::now();
             Timestamp(now.duration_since(UNIX_EPOCH).map_or(0, micros_of))
-        })
+        };
+        Self::new(wall, move || begun.elapsed())
     }
 
-    pub(crate) fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+    pub(crate) fn new(
+        wall: impl Fn() -> Timestamp + Send + Sync + 'static,
+        elapsed: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Self {
+        Self { wall: Arc::new(wall), elapsed: Arc::new(elapsed) }
     }
 
+    /// Clocks that agree.
+    #[cfg(test)]
+    pub(crate) fn from_fn(now: impl Fn() -> Timestamp + Clone + Send + Sync + 'static) -> Self {
+        let wall = now.clone();
+        Self::new(wall, move || now().since(Timestamp::default()))
+    }
+
+    /// What the wall clock shows.
     pub(crate) fn now(&self) -> Timestamp {
-        (self.0)()
+        (self.wall)()
+    }
+
+    /// What has passed since some moment. Never goes back, and never jumps.
+    pub(crate) fn elapsed(&self) -> Duration {
+        (self.elapsed)()
     }
 }
 

@@ -28,7 +28,7 @@ impl Store {
     /// next one parked for it.
     pub(crate) async fn claim_parked(&self, endpoint: &str, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
         match self.ask(Op::ClaimParked { endpoint: endpoint.to_owned(), limit }).await? {
-            Reply::Reports(batch) => Ok(batch),
+            Reply::Reports(batch) => Ok(self.by_wall(batch)),
             _ => Err(Error::Closed),
         }
     }

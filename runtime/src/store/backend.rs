@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::clock::Now;
 use super::operation::{Op, Reply};
 use super::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
 use crate::id::RequestId;
@@ -17,7 +18,7 @@ pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
 pub(crate) trait Backend: Send {
     /// Applies all operations in one transaction and answers each, in their order. On failure nothing was written,
     /// unless it is [`Failure::Unknown`].
-    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Timestamp) -> BoxFuture<'a, Result<Vec<Reply>, Failure>>;
+    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>>;
     /// Whether the batch that ended as [`Failure::Unknown`] was committed after all. Asked until it knows, before
     /// anything else is applied.
     fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>>;
@@ -51,9 +52,17 @@ pub(crate) enum Failure {
 pub(crate) struct Opened {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) reader: Arc<dyn Reader>,
+    pub(crate) left: Left,
+}
+
+/// What an earlier process left in it.
+#[derive(Default)]
+pub(crate) struct Left {
     pub(crate) waiting: Waiting,
     /// The disabled URLs.
     pub(crate) disabled: HashSet<String>,
+    /// Where the clocks stood at the last commit.
+    pub(crate) clocks: Option<Now>,
 }
 
 /// When the unclaimed rows are due: no row is due earlier than this says.

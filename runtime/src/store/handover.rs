@@ -71,25 +71,25 @@ impl Handover {
     }
 
     /// Room for a request that is about to be written; without it, it is taken down as waiting.
-    pub(crate) fn room_for_request(&self, route: &str, due: Timestamp, now: Timestamp) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn room_for_request(&self, route: &str, now: Timestamp) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();
         let backlog = state.routes.iter().any(|route| state.waiting.requests.get(route).is_some_and(|due| *due <= now));
         let attached = state.routes.iter().any(|attached| attached == route);
         let desk = state.requests.as_ref().filter(|_| attached && !backlog);
         let room = desk.and_then(Desk::try_room);
         if room.is_none() {
-            state.wait_request(route, due);
+            state.wait_request(route, now);
         }
         room
     }
 
     /// The same for a report.
-    pub(crate) fn room_for_report(&self, due: Timestamp, now: Timestamp) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn room_for_report(&self, now: Timestamp) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();
         let backlog = state.waiting.reports.is_some_and(|due| due <= now);
         let room = state.reports.as_ref().filter(|_| !backlog).and_then(Desk::try_room);
         if room.is_none() {
-            state.wait_report(due);
+            state.wait_report(now);
         }
         room
     }

@@ -6,7 +6,7 @@ mod aside;
 mod reports;
 mod requests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -15,7 +15,8 @@ use futures_util::future::{BoxFuture, ready};
 use self::aside::Aside;
 use self::reports::Report;
 use self::requests::Request;
-use super::backend::{Backend, Cause, Failure, Opened, Reader, Waiting};
+use super::backend::{Backend, Cause, Failure, Left, Opened, Reader};
+use super::clock::Now;
 use super::inbox::{Ledger, Ledgers};
 use super::operation::{Op, Purged, Reply};
 use super::record::{Counts, DeliveryRecord, Disabled, Recovered, RequestRecord};
@@ -43,12 +44,7 @@ pub(crate) fn open(reports: usize, bytes: usize) -> (Opened, Arc<Ledgers>) {
         ledgers: ledgers.clone(),
     };
     let memory = Memory(Arc::new(Mutex::new(tables)));
-    let opened = Opened {
-        backend: Box::new(memory.clone()),
-        reader: Arc::new(memory),
-        waiting: Waiting::default(),
-        disabled: HashSet::new(),
-    };
+    let opened = Opened { backend: Box::new(memory.clone()), reader: Arc::new(memory), left: Left::default() };
     (opened, ledgers)
 }
 
@@ -92,7 +88,7 @@ impl Memory {
 }
 
 impl Backend for Memory {
-    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Timestamp) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
         let mut tables = self.lock();
         let mut replies: Vec<Reply> = Vec::with_capacity(ops.len());
         for op in ops {
@@ -145,9 +141,9 @@ impl Reader for Memory {
 }
 
 impl Tables {
-    fn apply(&mut self, op: &Op, now: Timestamp) -> Reply {
+    fn apply(&mut self, op: &Op, now: Now) -> Reply {
         match op {
-            Op::Submit { request, born } => Reply::Submitted(self.submit(request, *born)),
+            Op::Submit { request, born } => Reply::Submitted(self.submit(request, *born, now)),
             Op::Post { reports } => {
                 for outgoing in reports {
                     self.insert_report(outgoing, now);
@@ -159,12 +155,12 @@ impl Tables {
                 Reply::Settled(self.settle_request(claim, outcome, reports, now))
             }
             Op::ReleaseRequest { claim, due, failed } => {
-                Reply::Settled(self.release_request(claim, due.unwrap_or(now), *failed))
+                Reply::Settled(self.release_request(claim, due.unwrap_or(now.due), *failed))
             }
-            Op::SettleReport { claim, attempt, next } => self.settle_report(claim, attempt, *next, now),
+            Op::SettleReport { claim, attempt, next } => self.settle_report(claim, attempt, *next, now.wall),
             Op::ParkReport { claim } => Reply::Settled(self.park_report(claim)),
             Op::HoldReport { claim } => self.hold_report(claim),
-            Op::ReleaseReport { claim } => Reply::Settled(self.release_report(claim, now)),
+            Op::ReleaseReport { claim } => Reply::Settled(self.release_report(claim, now.due)),
             // There was no earlier process.
             Op::Recover { .. } => Reply::Recovered(Recovered::default()),
             Op::Purge { before, limit } => Reply::Purged(self.purge(*before, *limit, now)),
@@ -176,11 +172,11 @@ impl Tables {
         }
     }
 
-    fn claim(&mut self, op: &Op, now: Timestamp) -> Option<Reply> {
+    fn claim(&mut self, op: &Op, now: Now) -> Option<Reply> {
         match op {
-            Op::ClaimRequests { limit, routes } => Some(Reply::Requests(self.claim_requests(*limit, routes, now))),
-            Op::ClaimReports { limit } => Some(Reply::Reports(self.claim_reports(*limit, now))),
-            Op::ClaimParked { endpoint, limit } => Some(Reply::Reports(self.claim_parked(endpoint, *limit, now))),
+            Op::ClaimRequests { limit, routes } => Some(Reply::Requests(self.claim_requests(*limit, routes, now.due))),
+            Op::ClaimReports { limit } => Some(Reply::Reports(self.claim_reports(*limit, now.due))),
+            Op::ClaimParked { endpoint, limit } => Some(Reply::Reports(self.claim_parked(endpoint, *limit, now.due))),
             _ => None,
         }
     }
@@ -201,7 +197,7 @@ impl Tables {
         }
     }
 
-    fn purge(&mut self, before: Timestamp, limit: usize, now: Timestamp) -> Purged {
+    fn purge(&mut self, before: Timestamp, limit: usize, now: Now) -> Purged {
         let mut deleted = 0;
         while deleted < limit && self.finished.first_key_value().is_some_and(|((finished, _), _)| *finished < before) {
             deleted += usize::from(self.forget_oldest());

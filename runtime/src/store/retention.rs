@@ -14,7 +14,7 @@ const BATCH: usize = 500;
 /// Deletes what ended longer ago than `retention`, until told to stop.
 pub(crate) async fn run(store: Store, retention: Duration, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
-        match store.purge(store.0.shared.clock.now().saturating_sub(retention), BATCH).await {
+        match store.purge(store.0.shared.clock.now().wall.saturating_sub(retention), BATCH).await {
             // There may be more; others come in between.
             Ok(deleted) if deleted >= BATCH => continue,
             Ok(_) => {}

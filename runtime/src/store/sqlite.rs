@@ -15,19 +15,19 @@ mod requests;
 mod schema;
 mod upkeep;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
-use sqlx::{Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use self::connect::{Connector, is_permanent};
 use self::insert::Inserts;
 use self::owner::Owner;
-use super::backend::{Backend, Cause, Failure, Opened, Waiting};
+use super::backend::{Backend, Cause, Failure, Left, Opened};
+use super::clock::Now;
 use super::operation::{Op, Reply};
 use super::{Durability, OpenError};
 use crate::id::NodeId;
@@ -55,16 +55,12 @@ pub(super) async fn open_tuned(
 }
 
 async fn open_with(connector: Connector, node: NodeId, clock: &Clock) -> Result<Opened, OpenError> {
-    let (backend, waiting, disabled) = start(connector, node, clock).await?;
+    let (backend, left) = start(connector, node, clock).await?;
     let reader = Arc::new(read::Rows::new(backend.pool.clone()));
-    Ok(Opened { backend: Box::new(backend), reader, waiting, disabled })
+    Ok(Opened { backend: Box::new(backend), reader, left })
 }
 
-async fn start(
-    mut connector: Connector,
-    node: NodeId,
-    clock: &Clock,
-) -> Result<(Sqlite, Waiting, HashSet<String>), OpenError> {
+async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<(Sqlite, Left), OpenError> {
     let owner = Owner::take(connector.path())?;
     connector.set_path(owner.database());
     let failed = |source: sqlx::Error| OpenError::Backend { path: connector.path().into(), source: source.into() };
@@ -76,8 +72,7 @@ async fn start(
         Start::load(&mut conn, node, clock.now()).await
     };
     let start = started.await.map_err(failed)?;
-    let waiting = read::waiting(&mut conn).await.map_err(failed)?;
-    let disabled = read::disabled_urls(&mut conn).await.map_err(failed)?;
+    let left = read::left(&mut conn).await.map_err(failed)?;
     let pool = connector.read();
     let backend = Sqlite {
         connector,
@@ -88,7 +83,7 @@ async fn start(
         tidiness: upkeep::Tidiness::default(),
         _owner: owner,
     };
-    Ok((backend, waiting, disabled))
+    Ok((backend, left))
 }
 
 struct Sqlite {
@@ -122,8 +117,8 @@ impl Start {
             .await?
             .last_insert_rowid();
         let row = sqlx::query(
-            "SELECT (SELECT commits FROM progress), \
-             (SELECT coalesce(max(seq), 0) FROM request), (SELECT coalesce(max(seq), 0) FROM report)",
+            "SELECT commits, \
+             (SELECT coalesce(max(seq), 0) FROM request), (SELECT coalesce(max(seq), 0) FROM report) FROM progress",
         )
         .fetch_one(conn)
         .await?;
@@ -138,7 +133,7 @@ struct Batch<'a> {
     inserts: &'a Inserts,
     ops: &'a [&'a Op],
     replies: Vec<Reply>,
-    now: Timestamp,
+    now: Now,
 }
 
 impl Batch<'_> {
@@ -170,15 +165,16 @@ impl Batch<'_> {
 }
 
 impl Sqlite {
-    async fn apply(&mut self, ops: &[&Op], now: Timestamp) -> Result<Vec<Reply>, Failure> {
+    async fn apply(&mut self, ops: &[&Op], now: Now) -> Result<Vec<Reply>, Failure> {
         let transient = |error: sqlx::Error| Failure::Transient(Arc::new(error));
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => self.connector.write().await.map_err(transient)?,
         };
         // The connection is put back only where its state is known.
-        let begin = "BEGIN IMMEDIATE; UPDATE progress SET commits = commits + 1";
-        if let Err(error) = sqlx::raw_sql(begin).execute(&mut conn).await {
+        let (wall, due) = (now.wall.micros(), now.due.micros());
+        let begin = format!("BEGIN IMMEDIATE; UPDATE progress SET commits = commits + 1, wall = {wall}, due = {due}");
+        if let Err(error) = sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut conn).await {
             discard(conn).await;
             return Err(transient(error));
         }
@@ -239,7 +235,7 @@ async fn discard(conn: SqliteConnection) {
 }
 
 impl Backend for Sqlite {
-    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Timestamp) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
         self.apply(ops, now).boxed()
     }
 
@@ -294,7 +290,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let connector = Connector::new(&dir.path().join("store.db"), Durability::Full);
         let (mut sqlite, ..) = start(connector, NodeId::generate(), &Clock::system()).await.unwrap();
-        let now = Timestamp::default();
+        let now = Now { wall: Timestamp::default(), due: Timestamp::default() };
 
         // The commit fails, and nothing is written.
         let mut handle = sqlite.conn.as_mut().unwrap().lock_handle().await.unwrap();

@@ -4,6 +4,7 @@
 
 mod aside;
 mod claim;
+mod clock;
 mod delivery;
 #[cfg(feature = "sqlite")]
 mod durable;
@@ -62,6 +63,11 @@ suite! {
         nothing_is_born_claimed_past_older_rows,
         rows_return_when_the_receiver_is_gone,
         claimed_rows_return_when_the_caller_is_gone;
+    clock:
+        a_clock_set_back_strands_nothing,
+        a_clock_set_forward_makes_no_retry_due,
+        rows_keep_their_order_when_the_clock_is_set_back,
+        what_is_shown_is_the_wall_clock;
     settle:
         settle_moves_outcome_and_reports_together,
         settle_with_stale_epoch_writes_nothing,
@@ -85,7 +91,7 @@ suite! {
     aside:
         per_endpoint_claim_is_fair,
         parked_reports_keep_due_order_and_attempt,
-        a_parked_report_is_not_claimed_before_it_is_due,
+        the_next_parked_report_says_when_it_is_due,
         parking_takes_one_commit_and_hinders_no_birth,
         gone_is_final,
         disabled_endpoint_holds_then_resumes,

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::Error;
 use super::aside::DisabledUrls;
 use super::backend::{Backend, Cause, Failure};
+use super::clock::StoreClock;
 use super::handover::Handover;
 use super::inbox::{Entry, Inbox};
 use super::operation::{Key, Op, Reply};
@@ -21,7 +22,6 @@ use super::record::Next;
 use super::tally::Tally;
 use super::wake::Wake;
 use crate::names::metric;
-use crate::time::Clock;
 
 /// Rows in one batch, at most, unless a single operation has more. Beyond a few hundred a commit costs no less per row.
 const MOST_ROWS: usize = 1_024;
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) wake: Wake,
     pub(crate) handover: Handover,
     pub(crate) disabled: DisabledUrls,
-    pub(crate) clock: Clock,
+    pub(crate) clock: StoreClock,
     pub(crate) tally: Tally,
 }
 
@@ -97,9 +97,9 @@ impl Writer {
     /// Decides which rows are born claimed, and numbers the reports.
     fn plan(&self, entry: &mut Entry) {
         let Shared { wake, handover, clock, disabled, .. } = &*self.shared;
-        let now = clock.now();
+        let now = clock.now().due;
         if let Op::Submit { request, born } = &mut entry.op
-            && let Some(room) = handover.room_for_request(&request.route, request.created, now)
+            && let Some(room) = handover.room_for_request(&request.route, now)
         {
             *born = true;
             entry.rooms.push_back(room);
@@ -109,7 +109,7 @@ impl Writer {
                 continue;
             }
             wake.tried.posted(outgoing.report.id);
-            if let Some(room) = handover.room_for_report(outgoing.report.created, now) {
+            if let Some(room) = handover.room_for_report(now) {
                 outgoing.born = true;
                 entry.rooms.push_back(room);
             }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{Place, Tables};
 use crate::id::ReportId;
 use crate::store::aside::NOT_ENABLED;
+use crate::store::clock::Now;
 use crate::store::operation::{Enabled, Op, Reply};
 use crate::store::record::{Batch, ClaimedReport, Disabled, ReportClaim, Settled};
 use crate::time::Timestamp;
@@ -14,7 +15,7 @@ pub(super) struct Aside {
     /// By endpoint; one that is here has reports.
     parked: BTreeMap<String, BTreeMap<Place, ReportId>>,
     disabled: HashMap<String, Off>,
-    /// All held ones, by when they were made.
+    /// All held ones.
     held: BTreeMap<Place, ReportId>,
 }
 
@@ -66,35 +67,35 @@ impl Tables {
 
     pub(super) fn hold_report(&mut self, claim: &ReportClaim) -> Reply {
         let Some(row) = self.unclaim(claim) else { return Reply::Settled(Settled::Stale) };
-        let (due, made, url) = ((row.due, row.seq), (row.new.created, row.seq), row.new.url.clone());
+        let (place, url) = ((row.due, row.seq), row.new.url.clone());
         match self.aside.disabled.get_mut(&url) {
             Some(off) => {
-                off.held.insert(made, claim.id);
-                self.aside.held.insert(made, claim.id);
+                off.held.insert(place, claim.id);
+                self.aside.held.insert(place, claim.id);
                 if let Some(row) = self.reports.get_mut(&claim.id) {
                     row.held = true;
                 }
                 Reply::Held
             }
             None => {
-                self.due_reports.insert(due, claim.id);
+                self.due_reports.insert(place, claim.id);
                 Reply::Settled(Settled::Current)
             }
         }
     }
 
-    pub(super) fn enable(&mut self, op: &Op, now: Timestamp) -> Option<Reply> {
+    pub(super) fn enable(&mut self, op: &Op, now: Now) -> Option<Reply> {
         let Op::Enable { url, limit } = op else { return None };
         let mut reports = 0;
         let mut done = true;
         if let Some(off) = self.aside.disabled.get_mut(url) {
             while reports < *limit
-                && let Some((made, id)) = off.held.pop_first()
+                && let Some((place, id)) = off.held.pop_first()
             {
-                self.aside.held.remove(&made);
+                self.aside.held.remove(&place);
                 if let Some(row) = self.reports.get_mut(&id) {
-                    (row.held, row.due) = (false, now);
-                    self.due_reports.insert((now, row.seq), id);
+                    (row.held, row.due) = (false, now.due);
+                    self.due_reports.insert((now.due, row.seq), id);
                     reports += 1;
                 }
             }
@@ -106,19 +107,19 @@ impl Tables {
         Some(Reply::Enabled(Enabled { reports, done }))
     }
 
-    /// Gives up what is held and was made before this moment.
-    pub(super) fn give_up_held(&mut self, before: Timestamp, limit: usize, now: Timestamp) -> usize {
+    /// Gives up what is held and was due before this moment of the wall clock.
+    pub(super) fn give_up_held(&mut self, before: Timestamp, limit: usize, now: Now) -> usize {
         let mut given_up = 0;
         while given_up < limit
-            && let Some(first) = self.aside.held.first_entry().filter(|first| first.key().0 < before)
+            && let Some(first) = self.aside.held.first_entry().filter(|first| first.key().0 < now.due_at(before))
         {
-            let (made, id) = first.remove_entry();
+            let (place, id) = first.remove_entry();
             if let Some(row) = self.reports.get_mut(&id) {
                 row.held = false;
                 if let Some(off) = self.aside.disabled.get_mut(&row.new.url) {
-                    off.held.remove(&made);
+                    off.held.remove(&place);
                 }
-                self.give_up(id, NOT_ENABLED, now);
+                self.give_up(id, NOT_ENABLED, now.wall);
                 given_up += 1;
             }
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Place, Row, Tables};
 use crate::id::ReportId;
+use crate::store::clock::Now;
 use crate::store::operation::{Outgoing, Reply, report_bytes};
 use crate::store::record::{
     Attempt, Batch, ClaimedReport, DeliveryRecord, DeliveryState, NewReport, Next, ReportClaim, Settled,
@@ -36,12 +37,12 @@ impl Report {
 }
 
 impl Tables {
-    pub(super) fn insert_report(&mut self, Outgoing { report, born }: &Outgoing, now: Timestamp) {
+    pub(super) fn insert_report(&mut self, Outgoing { report, born }: &Outgoing, now: Now) {
         let seq = self.next_seq();
         let refused = report.refused.is_some();
         let row = Report {
             seq,
-            due: report.created,
+            due: now.due,
             epoch: u32::from(*born),
             attempt: u32::from(*born),
             state: match (refused, born) {
@@ -58,7 +59,7 @@ impl Tables {
         let (bytes, due) = (row.bytes, row.due);
         self.reports.insert(report.id, row);
         if refused {
-            self.finish((now, seq), Row::Report(report.id), bytes);
+            self.finish((now.wall, seq), Row::Report(report.id), bytes);
         } else if !born {
             self.due_reports.insert((due, seq), report.id);
         }

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Row, Tables};
 use crate::id::RequestId;
 use crate::report::Outcome;
+use crate::store::clock::Now;
 use crate::store::operation::{Outgoing, outcome_bytes, report_bytes, request_bytes};
 use crate::store::record::{
     Batch, Claim, ClaimedRequest, NewRequest, Registration, RequestClaim, RequestRecord, RequestState, Settled,
@@ -48,7 +49,7 @@ impl Request {
 }
 
 impl Tables {
-    pub(super) fn submit(&mut self, request: &NewRequest, born: bool) -> Submitted {
+    pub(super) fn submit(&mut self, request: &NewRequest, born: bool, now: Now) -> Submitted {
         let digest = digest(request);
         let bytes = request_bytes(request);
         if let Some(known) = self.requests.get(&request.id) {
@@ -59,12 +60,12 @@ impl Tables {
         if born {
             self.running += 1;
         } else {
-            self.due_requests.insert((request.created, seq), request.id.clone());
+            self.due_requests.insert((now.due, seq), request.id.clone());
         }
         let row = Request {
             seq,
             digest,
-            due: request.created,
+            due: now.due,
             epoch: u32::from(born),
             failures: 0,
             registration: None,
@@ -118,7 +119,7 @@ impl Tables {
         claim: &RequestClaim,
         outcome: &Outcome,
         reports: &[Outgoing],
-        now: Timestamp,
+        now: Now,
     ) -> Settled {
         let Some(row) = self.current(claim) else {
             for Outgoing { report, .. } in reports.iter().filter(|outgoing| outgoing.report.refused.is_none()) {

@@ -7,6 +7,7 @@ use super::Batch;
 use super::form::{GONE, json};
 use super::reports::{claimed, put_back};
 use crate::store::aside::NOT_ENABLED;
+use crate::store::clock::Now;
 use crate::store::operation::{Enabled, Op, Reply};
 use crate::store::record;
 use crate::time::Timestamp;
@@ -44,7 +45,7 @@ pub(super) async fn disable(batch: &mut Batch<'_>, reports: &[(i64, usize, &str)
     let sql = "INSERT INTO disabled (url, since, reason) SELECT b.url, ?2, j.value ->> 2 \
                FROM json_each(?1) AS j CROSS JOIN report_body AS b ON b.seq = j.value ->> 0 \
                WHERE true ON CONFLICT (url) DO NOTHING";
-    sqlx::query(sql).bind(&list).bind(batch.now.micros()).execute(&mut *batch.conn).await.map(drop)
+    sqlx::query(sql).bind(&list).bind(batch.now.wall.micros()).execute(&mut *batch.conn).await.map(drop)
 }
 
 pub(super) async fn enable(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
@@ -54,7 +55,7 @@ pub(super) async fn enable(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                    (SELECT seq FROM report WHERE state = -2 AND held = (SELECT seq FROM disabled WHERE url = ?1) \
                     ORDER BY seq LIMIT ?3)";
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-        let enable = sqlx::query(sql).bind(url).bind(batch.now.micros()).bind(limit);
+        let enable = sqlx::query(sql).bind(url).bind(batch.now.due.micros()).bind(limit);
         let reports = enable.execute(&mut *batch.conn).await?.rows_affected();
         let sql = "DELETE FROM disabled WHERE url = ?1 \
                    AND NOT EXISTS (SELECT 1 FROM report WHERE state = -2 AND held = disabled.seq)";
@@ -74,7 +75,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                    (SELECT seq FROM report WHERE state = -1 AND endpoint = ?4 AND due <= ?2 ORDER BY due, seq LIMIT ?3) \
                    RETURNING due, seq, id, subject, epoch, attempt, created, endpoint";
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.micros()).bind(limit).bind(endpoint);
+        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(endpoint);
         let rows = claim.fetch_all(&mut *batch.conn).await?;
         let rows = claimed(batch.conn, rows).await?;
         let sql = "SELECT due FROM report WHERE state = -1 AND endpoint = ?1 ORDER BY due, seq LIMIT 1";
@@ -84,16 +85,17 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Gives up what is held and was made before this moment; how many there were.
+/// Gives up what is held and was due before this moment of the wall clock; how many there were.
 pub(super) async fn give_up_held(
     conn: &mut SqliteConnection,
     before: Timestamp,
     limit: usize,
-    now: Timestamp,
+    now: Now,
 ) -> Result<usize, sqlx::Error> {
     let sql = "UPDATE report SET state = ?1, held = NULL, finished = ?2, refused = ?3 WHERE seq IN \
-               (SELECT seq FROM report WHERE state = -2 AND created < ?4 ORDER BY created, seq LIMIT ?5)";
-    let update = sqlx::query(sql).bind(GONE).bind(now.micros()).bind(NOT_ENABLED).bind(before.micros());
+               (SELECT seq FROM report WHERE state = -2 AND due < ?4 ORDER BY due, seq LIMIT ?5)";
+    let update = sqlx::query(sql).bind(GONE).bind(now.wall.micros()).bind(NOT_ENABLED);
+    let update = update.bind(now.due_at(before).micros());
     let given_up = update.bind(i64::try_from(limit).unwrap_or(i64::MAX)).execute(conn).await?.rows_affected();
     Ok(usize::try_from(given_up).unwrap_or(usize::MAX))
 }

@@ -1,6 +1,5 @@
 //! What is asked of the file. Each answer is one statement, and so one moment.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use super::form::{HELD, blob, delivery_state, misread, small, status};
 use super::reports::report_id;
 use crate::id::RequestId;
 use crate::report::{Json, Outcome, Reason};
-use crate::store::backend::{Cause, Reader, Waiting};
+use crate::store::backend::{Cause, Left, Reader, Waiting};
+use crate::store::clock::Now;
 use crate::store::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
 use crate::time::Timestamp;
 
@@ -86,9 +86,8 @@ impl Rows {
     }
 }
 
-/// When rows are due that nobody of this process has claimed: those that wait, and those that will be put back because their
-/// owner is gone.
-pub(super) async fn waiting(conn: &mut SqliteConnection) -> Result<Waiting, sqlx::Error> {
+/// What an earlier process left. Also due are the rows that will be put back because their owner is gone.
+pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Error> {
     let sql = "SELECT route, min(due) FROM request WHERE state = 0 GROUP BY route \
                UNION ALL SELECT route, min(due) FROM request WHERE state = 1 GROUP BY route";
     let mut waiting = Waiting::default();
@@ -99,14 +98,13 @@ pub(super) async fn waiting(conn: &mut SqliteConnection) -> Result<Waiting, sqlx
     }
     let sql = "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = 0 \
                UNION ALL SELECT min(due) AS due FROM report WHERE state = 1)";
-    let due: Option<i64> = sqlx::query_scalar(sql).fetch_one(conn).await?;
+    let due: Option<i64> = sqlx::query_scalar(sql).fetch_one(&mut *conn).await?;
     waiting.reports = due.map(Timestamp::from_micros);
-    Ok(waiting)
-}
-
-pub(super) async fn disabled_urls(conn: &mut SqliteConnection) -> Result<HashSet<String>, sqlx::Error> {
-    let urls = sqlx::query_scalar("SELECT url FROM disabled").fetch_all(conn).await?;
-    Ok(urls.into_iter().collect())
+    let disabled: Vec<String> = sqlx::query_scalar("SELECT url FROM disabled").fetch_all(&mut *conn).await?;
+    let row = sqlx::query("SELECT wall, due FROM progress").fetch_one(conn).await?;
+    let clocks = row.try_get::<Option<i64>, _>(0)?.zip(row.try_get(1)?);
+    let now = |(wall, due)| Now { wall: Timestamp::from_micros(wall), due: Timestamp::from_micros(due) };
+    Ok(Left { waiting, disabled: disabled.into_iter().collect(), clocks: clocks.map(now) })
 }
 
 fn outcome(row: &SqliteRow, code: i64) -> Result<Outcome, sqlx::Error> {

@@ -22,15 +22,15 @@ pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Re
     let rows: Vec<(i64, &Outgoing)> = (batch.start.last_report + 1..).zip(reports).collect();
     let Some((last, _)) = rows.last() else { return Ok(()) };
     batch.start.last_report = *last;
-    let (node, now) = (batch.start.node, batch.now.micros());
+    let (node, now) = (batch.start.node, batch.now);
     let insert = &batch.inserts.report;
     let written = insert.run(batch.conn, &rows, |columns, (seq, Outgoing { report, born })| {
         let refused = report.refused.is_some();
         let born = *born && !refused;
         let state = if refused { REFUSED } else { i64::from(born) };
         columns.add(*seq).add(&report.id.as_bytes()[..]).add(report.subject.as_str()).add(state);
-        columns.add(report.created.micros()).add(i64::from(born)).add(i64::from(born)).add(born.then_some(node));
-        columns.add(report.created.micros()).add(refused.then_some(now)).add(report.refused.as_deref());
+        columns.add(now.due.micros()).add(i64::from(born)).add(i64::from(born)).add(born.then_some(node));
+        columns.add(report.created.micros()).add(refused.then_some(now.wall.micros())).add(report.refused.as_deref());
         columns.add(report.endpoint.as_str());
     });
     written.await?;
@@ -50,7 +50,7 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         if let Op::SettleReport { claim, attempt, next } = op {
             let (due, finished) = match next {
                 Next::RetryAt(due) => (Some(due.micros()), None),
-                _ => (None, Some(batch.now.micros())),
+                _ => (None, Some(batch.now.wall.micros())),
             };
             list.push((hex(claim.id.as_bytes()), claim.epoch, next_code(*next), due, finished));
             settles.insert(claim.id, (at, attempt));
@@ -112,7 +112,7 @@ pub(super) async fn put_back(
     if list.is_empty() {
         return Ok(());
     }
-    let update = sqlx::query(sql).bind(json(&list)?).bind(batch.now.micros());
+    let update = sqlx::query(sql).bind(json(&list)?).bind(batch.now.due.micros());
     for row in update.fetch_all(&mut *batch.conn).await? {
         if let Some(at) = places.get(&report_id(row.try_get(0)?)?) {
             let held = row.try_get::<i64, _>(1)? == HELD;
@@ -129,7 +129,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                    (SELECT seq FROM report WHERE state = 0 AND due <= ?2 ORDER BY due, seq LIMIT ?3) \
                    RETURNING due, seq, id, subject, epoch, attempt, created, endpoint";
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.micros()).bind(limit);
+        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit);
         let rows = claim.fetch_all(&mut *batch.conn).await?;
         let rows = claimed(batch.conn, rows).await?;
         let sql = "SELECT due FROM report WHERE state = 0 ORDER BY due, seq LIMIT 1";

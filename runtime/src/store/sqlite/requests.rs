@@ -34,12 +34,12 @@ pub(super) async fn submit(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         return Ok(());
     }
     batch.start.last_request = seq;
-    let node = batch.start.node;
+    let (node, due) = (batch.start.node, batch.now.due);
     let insert = &batch.inserts.request;
     let written = insert.run(batch.conn, &new, |columns, New { seq, request, born, .. }| {
         let born = i64::from(*born);
         columns.add(*seq).add(request.id.as_str()).add(request.route.as_str()).add(born);
-        columns.add(request.created.micros()).add(born).add(0_i64).add(0_i64);
+        columns.add(due.micros()).add(born).add(0_i64).add(0_i64);
         columns.add((born == 1).then_some(node)).add(request.created.micros());
     });
     if written.await? < new.len() as u64 {
@@ -124,7 +124,7 @@ pub(super) async fn release(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     let mut places = HashMap::new();
     for (at, op) in batch.ops.iter().enumerate() {
         if let Op::ReleaseRequest { claim, due, failed } = op {
-            let due = due.unwrap_or(batch.now).micros();
+            let due = due.unwrap_or(batch.now.due).micros();
             list.push((claim.id.as_str(), claim.epoch, due, i64::from(*failed)));
             places.insert(claim.id.as_str(), at);
             batch.reply(at, Reply::Settled(Settled::Stale));
@@ -186,7 +186,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                    (SELECT seq FROM request WHERE state = 0 AND due <= ?2 AND route IN (SELECT value FROM json_each(?3)) \
                     ORDER BY due, seq LIMIT ?4) \
                    RETURNING due, seq, id, route, epoch, failures, crashes, created";
-        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.micros()).bind(&routes).bind(limit);
+        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(&routes).bind(limit);
         let rows = claim.fetch_all(&mut *batch.conn).await?;
         let rows = claimed(batch.conn, rows).await?;
         let sql = "SELECT due FROM request WHERE state = 0 AND route IN (SELECT value FROM json_each(?1)) \

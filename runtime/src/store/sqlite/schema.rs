@@ -1,7 +1,7 @@
 //! The tables, their version, and whether a file is ours to use.
 //!
 //! Rows that are rewritten are narrow; bodies, results and attempts are in tables that are only inserted into. All times are
-//! microseconds since 1970. States are those of [`super::form`].
+//! microseconds since 1970; those that are due, and only those, in the store's own time. States are those of [`super::form`].
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Row as _};
@@ -18,9 +18,9 @@ const VERSION: i64 = STEPS.len() as i64;
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// What each version added. A step is never changed: files that it made are out there.
-const STEPS: [&str; 2] = [QUEUES, ASIDE];
+const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
 
-const QUEUES: &str = "
+const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 -- One row, rewritten by every batch: tells whether a batch was committed.
 CREATE TABLE progress (commits INTEGER NOT NULL);
@@ -60,14 +60,18 @@ INSERT INTO progress (commits) VALUES (0);
 ";
 
 /// Reports that are set aside have a state below 0: -1 parked, -2 held.
-const ASIDE: &str = "
+const VERSION_2: &str = "
 CREATE TABLE disabled (seq INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE, since INTEGER NOT NULL, reason TEXT NOT NULL);
 ALTER TABLE report ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
 -- The row of `disabled` that it is held for.
 ALTER TABLE report ADD COLUMN held INTEGER CHECK ((state = -2) = (held IS NOT NULL));
 CREATE INDEX report_parked ON report (endpoint, due, seq) WHERE state = -1;
 CREATE INDEX report_held ON report (held, seq) WHERE state = -2;
-CREATE INDEX report_held_made ON report (created, seq) WHERE state = -2;
+CREATE INDEX report_held_due ON report (due, seq) WHERE state = -2;
+-- Where the clocks stood at the last commit.
+ALTER TABLE progress ADD COLUMN wall INTEGER;
+ALTER TABLE progress ADD COLUMN due INTEGER;
+UPDATE progress SET wall = (SELECT max(started) FROM node), due = (SELECT max(started) FROM node);
 ";
 
 /// Looks whether the file may be used, without changing it.
@@ -162,7 +166,7 @@ mod tests {
     /// Three reports as version 1 wrote them: pending, in flight, delivered.
     const REPORTS: &str = "
         INSERT INTO meta (key, value) VALUES ('postback schema', 1);
-        INSERT INTO node (seq, id, started) VALUES (1, 'old', 0);
+        INSERT INTO node (seq, id, started) VALUES (1, 'old', 50);
         INSERT INTO report VALUES (1, x'01900000000070008000000000000001', 'a', 0, 5, 0, 0, NULL, 5, NULL, NULL),
             (2, x'01900000000070008000000000000002', 'a', 1, 6, 1, 1, 1, 6, NULL, NULL),
             (3, x'01900000000070008000000000000003', 'a', 2, 7, 1, 1, NULL, 7, 8, NULL);
@@ -176,7 +180,7 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let connector = Connector::new(&path, Durability::Normal);
         let mut conn = connector.write().await.unwrap();
-        sqlx::raw_sql(QUEUES).execute(&mut conn).await.unwrap();
+        sqlx::raw_sql(VERSION_1).execute(&mut conn).await.unwrap();
         sqlx::raw_sql(REPORTS).execute(&mut conn).await.unwrap();
         conn.close().await.unwrap();
 
@@ -205,13 +209,13 @@ mod tests {
         let path = dir.path().join("store.db");
         std::fs::write(&path, "").unwrap();
         let mut conn = Connector::new(&path, Durability::Normal).write().await.unwrap();
-        sqlx::raw_sql(QUEUES).execute(&mut conn).await.unwrap();
+        sqlx::raw_sql(VERSION_1).execute(&mut conn).await.unwrap();
         sqlx::raw_sql(REPORTS).execute(&mut conn).await.unwrap();
         // The last of the new indexes cannot be made.
-        sqlx::raw_sql("CREATE TABLE report_held_made (a)").execute(&mut conn).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE report_held_due (a)").execute(&mut conn).await.unwrap();
         migrate(&mut conn).await.unwrap_err();
         assert_eq!(version(&mut conn).await.unwrap(), Some(1));
-        sqlx::raw_sql("DROP TABLE report_held_made").execute(&mut conn).await.unwrap();
+        sqlx::raw_sql("DROP TABLE report_held_due").execute(&mut conn).await.unwrap();
         migrate(&mut conn).await.unwrap();
         assert_eq!(version(&mut conn).await.unwrap(), Some(VERSION));
     }

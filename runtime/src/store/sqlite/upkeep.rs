@@ -21,7 +21,7 @@ const UNKNOWN: &str = "outcome unknown: the process ended during the attempt";
 pub(super) async fn recover(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     for (at, op) in batch.ops.iter().enumerate() {
         let Op::Recover { max_crashes } = op else { continue };
-        let (node, now) = (batch.start.node, batch.now.micros());
+        let (node, now) = (batch.start.node, batch.now.due.micros());
         // One owner per file: whatever another start of a process claimed is orphaned.
         let sql = "UPDATE request SET state = 0, node = NULL, due = ?2, crashes = crashes + 1 \
                    WHERE state = 1 AND node <> ?1 AND crashes + 1 < ?3";
@@ -35,7 +35,7 @@ pub(super) async fn recover(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
 
         let sql = "INSERT INTO attempt (report, n, epoch, started, took, error, response) \
                    SELECT seq, attempt, epoch, ?2, 0, ?3, x'' FROM report WHERE state = 1 AND node <> ?1";
-        sqlx::query(sql).bind(node).bind(now).bind(UNKNOWN).execute(&mut *batch.conn).await?;
+        sqlx::query(sql).bind(node).bind(batch.now.wall.micros()).bind(UNKNOWN).execute(&mut *batch.conn).await?;
         let sql = "UPDATE report SET state = 0, node = NULL, due = ?2 WHERE state = 1 AND node <> ?1";
         let reports = sqlx::query(sql).bind(node).bind(now).execute(&mut *batch.conn).await?.rows_affected();
         let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);

@@ -19,7 +19,11 @@ fn report(world: &World, url: &str) -> NewReport {
 }
 
 async fn park(store: &Store, reports: Vec<NewReport>) {
-    let count = reports.len();
+    park_first(store, reports.len(), reports).await;
+}
+
+/// Posts these, and parks the first so many of all.
+async fn park_first(store: &Store, count: usize, reports: Vec<NewReport>) {
     store.post_durably(reports).await.unwrap();
     let rows = store.claim_reports(count).await.unwrap().rows;
     assert_eq!(rows.len(), count);
@@ -68,19 +72,18 @@ pub(super) async fn parked_reports_keep_due_order_and_attempt(world: World) {
     let later = world.now().saturating_add(SECOND);
     current(store.settle_report(retried.claim, world.attempt(500), Next::RetryAt(later)).await);
     world.advance(SECOND * 2);
-    let old = NewReport { created: world.now().saturating_sub(SECOND * 10), ..report(&world, url) };
-    let first = old.id;
-    park(&store, vec![old, report(&world, url)]).await;
+    store.post_durably(vec![report(&world, url)]).await.unwrap();
+    park_first(&store, 2, vec![report(&world, url)]).await;
     let record = store.deliveries(url).await.unwrap().remove(0);
     assert_eq!((record.state, record.attempts, record.next_due), (DeliveryState::Pending, 1, Some(later)));
-    // One is still in the queue of all, for only two were claimed.
-    let rest = store.claim_reports(5).await.unwrap().rows.remove(0);
-    current(store.park_report(rest.claim.clone()).await);
-    assert_eq!(store.park_report(rest.claim).await.unwrap(), Settled::Stale);
+    // One is still in the queue of all, for only the two that were due first were claimed.
+    let last = store.claim_reports(5).await.unwrap().rows.remove(0);
+    current(store.park_report(last.claim.clone()).await);
+    assert_eq!(store.park_report(last.claim.clone()).await.unwrap(), Settled::Stale);
 
     let rows = store.claim_parked("https://a.example", 5).await.unwrap().rows;
-    assert_eq!(rows.iter().map(|row| row.attempt).collect::<Vec<_>>(), [1, 2, 1]);
-    assert_eq!(rows[0].claim.id, first);
+    assert_eq!(rows.iter().map(|row| row.attempt).collect::<Vec<_>>(), [2, 1, 1]);
+    assert_eq!(rows[2].claim.id, last.claim.id);
     assert!(rows.iter().all(|row| row.claim.epoch >= 2 && row.endpoint == "https://a.example"));
     assert_eq!(store.park_report(stale(&rows[0].claim)).await.unwrap(), Settled::Stale);
     // From here on it is a claim like any other.
@@ -91,18 +94,21 @@ pub(super) async fn parked_reports_keep_due_order_and_attempt(world: World) {
     assert_eq!(store.claim_parked("https://a.example", 5).await.unwrap().rows.len(), 1);
 }
 
-pub(super) async fn a_parked_report_is_not_claimed_before_it_is_due(world: World) {
+pub(super) async fn the_next_parked_report_says_when_it_is_due(world: World) {
     let store = world.open().await;
+    for _ in 0..2 {
+        park(&store, vec![report(&world, "https://a.example/")]).await;
+        world.advance(SECOND);
+    }
+    let row = store.claim_parked("https://a.example", 1).await.unwrap().rows.remove(0);
     let later = world.now().saturating_add(SECOND);
-    let future = NewReport { created: later, ..report(&world, "https://a.example/") };
-    let mut held = store.attach_reports(Arc::new(Semaphore::new(1)));
-    store.post_durably(vec![future]).await.unwrap();
-    let row = held.recv().await.unwrap().row;
-    current(store.park_report(row.claim).await);
-    let batch = store.claim_parked("https://a.example", 5).await.unwrap();
-    assert_eq!((batch.rows.len(), batch.next_due), (0, Some(later)));
+    current(store.settle_report(row.claim, world.attempt(500), Next::RetryAt(later)).await);
     world.advance(SECOND);
-    assert_eq!(store.claim_parked("https://a.example", 5).await.unwrap().rows.len(), 1);
+    let row = store.claim_reports(1).await.unwrap().rows.remove(0);
+    current(store.park_report(row.claim).await);
+    // It has been due for no time at all, the other one for long.
+    let batch = store.claim_parked("https://a.example", 1).await.unwrap();
+    assert_eq!((batch.rows[0].attempt, batch.next_due), (1, Some(later)));
 }
 
 pub(super) async fn parking_takes_one_commit_and_hinders_no_birth(world: World) {

@@ -29,10 +29,11 @@ pub(super) async fn claim_respects_limit(world: World) {
 pub(super) async fn claim_order_due_then_seq(world: World) {
     let store = world.open().await;
     attach(&store);
-    let at = |earlier: u64| world.now().saturating_sub(Duration::from_secs(earlier));
-    for (id, earlier) in [("c", 1), ("a", 3), ("d", 1), ("b", 2), ("e", 0)] {
-        submit(&store, NewRequest { created: at(earlier), ..world.request(id) }).await;
+    for (id, later) in [("c", 3), ("a", 1), ("d", 3), ("b", 2), ("e", 4)] {
+        let claimed = running(&world, &store, id).await;
+        current(store.retry_request(claimed.claim, world.now().saturating_add(SECOND * later)).await);
     }
+    world.advance(SECOND * 4);
     let rows = store.claim_requests(10).await.unwrap().rows;
     assert_eq!(rows.iter().map(|row| row.claim.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d", "e"]);
 }
@@ -104,10 +105,10 @@ pub(super) async fn claim_empty_returns_next_due(world: World) {
 pub(super) async fn older_due_inserted_late_is_still_claimed(world: World) {
     let store = world.open().await;
     attach(&store);
+    let old = running(&world, &store, "old").await;
     submit(&store, world.request("new")).await;
     assert_eq!(store.claim_requests(1).await.unwrap().rows.len(), 1);
-    let created = world.now().saturating_sub(Duration::from_hours(1));
-    submit(&store, NewRequest { created, ..world.request("old") }).await;
+    current(store.retry_request(old.claim, world.now().saturating_sub(Duration::from_hours(1))).await);
     assert_eq!(store.claim_requests(1).await.unwrap().rows.len(), 1);
 }
 

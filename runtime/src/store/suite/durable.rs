@@ -328,7 +328,7 @@ async fn statements_find_their_rows_by_index() {
     let parked = "SELECT min(endpoint) FROM report WHERE state = -1 AND endpoint > 'a'";
     let enable =
         "SELECT seq FROM report WHERE state = -2 AND held = (SELECT seq FROM disabled WHERE url = 'a') ORDER BY seq";
-    let give_up = "SELECT seq FROM report WHERE state = -2 AND created < 5 ORDER BY created, seq LIMIT 3";
+    let give_up = "SELECT seq FROM report WHERE state = -2 AND due < 5 ORDER BY due, seq LIMIT 3";
     let purge = "SELECT seq FROM request WHERE state >= 2 AND finished < 5 ORDER BY finished LIMIT 3";
     for (sql, index) in [
         (settle, "SEARCH request USING INDEX sqlite_autoindex_request_1 (id=?)"),
@@ -338,7 +338,7 @@ async fn statements_find_their_rows_by_index() {
         (claim_parked, "SEARCH report USING COVERING INDEX report_parked (endpoint=? AND due<?)"),
         (parked, "SEARCH report USING COVERING INDEX report_parked (endpoint>?)"),
         (enable, "SEARCH report USING COVERING INDEX report_held (held=?)"),
-        (give_up, "SEARCH report USING COVERING INDEX report_held_made (created<?)"),
+        (give_up, "SEARCH report USING COVERING INDEX report_held_due (due<?)"),
         (purge, "SEARCH request USING INDEX request_finished (finished<?)"),
     ] {
         let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));

@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use crate::store::backend::{Backend, Cause, Failure};
+use crate::store::clock::Now;
 use crate::store::operation::{Op, Reply};
-use crate::time::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -113,7 +113,7 @@ fn cause() -> Cause {
 }
 
 impl Backend for Faulty {
-    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Timestamp) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
         async move {
             if self.faults.held.load(Ordering::SeqCst) {
                 self.faults.came.add_permits(1);

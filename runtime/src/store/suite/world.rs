@@ -22,7 +22,9 @@ pub(super) const ROUTE: &str = "/a";
 pub(super) const START: i64 = 1_795_420_800_000_000;
 
 pub(super) struct World {
-    now: Arc<AtomicI64>,
+    wall: Arc<AtomicI64>,
+    /// The monotonic clock.
+    elapsed: Arc<AtomicI64>,
     pub(super) options: Options,
     pub(super) dir: tempfile::TempDir,
 }
@@ -42,12 +44,13 @@ impl World {
     fn of(place: impl FnOnce(&std::path::Path) -> Place) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = Options { place: place(dir.path()), queue: 50_000, queue_bytes: 1 << 28 };
-        Self { now: Arc::new(AtomicI64::new(START)), options, dir }
+        Self { wall: Arc::new(AtomicI64::new(START)), elapsed: Arc::default(), options, dir }
     }
 
     pub(super) fn clock(&self) -> Clock {
-        let now = self.now.clone();
-        Clock::from_fn(move || Timestamp::from_micros(now.load(Ordering::SeqCst)))
+        let (wall, elapsed) = (self.wall.clone(), self.elapsed.clone());
+        let wall = move || Timestamp::from_micros(wall.load(Ordering::SeqCst));
+        Clock::new(wall, move || Duration::from_micros(elapsed.load(Ordering::SeqCst).unsigned_abs()))
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -55,7 +58,14 @@ impl World {
     }
 
     pub(super) fn advance(&self, by: Duration) {
-        self.now.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
+        let by = i64::try_from(by.as_micros()).unwrap();
+        self.wall.fetch_add(by, Ordering::SeqCst);
+        self.elapsed.fetch_add(by, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock, by so many seconds.
+    pub(super) fn jump(&self, seconds: i64) {
+        self.wall.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
     }
 
     pub(super) async fn open(&self) -> Store {

@@ -122,7 +122,7 @@ impl Shared {
             // Nobody will try it.
             Op::HoldReport { claim } if outcome == Outcome::Held => self.wake.tried.done(claim.id),
             Op::HoldReport { .. } | Op::Enable { .. } => {
-                self.handover.report_waits(self.clock.now());
+                self.handover.report_waits(self.clock.now().due);
                 self.wake.reports.notify_one();
             }
             Op::ReleaseReport { .. } => self.wake.reports.notify_one(),
