@@ -46,6 +46,9 @@ pub(crate) mod metric {
     pub(crate) const STALE_SETTLES: &str = "postback_stale_settles_total";
     /// Histogram: operations in one commit of the store.
     pub(crate) const COMMIT_OPERATIONS: &str = "postback_store_commit_operations";
+    /// Gauge in bytes: what is in the log of the database and still has to be copied into it, or is kept by a reader.
+    #[cfg(feature = "sqlite")]
+    pub(crate) const STORE_LOG_BYTES: &str = "postback_store_log_bytes";
     /// Histogram in seconds: how long one commit of the store took.
     pub(crate) const COMMIT_SECONDS: &str = "postback_store_commit_duration_seconds";
 }

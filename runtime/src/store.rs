@@ -331,7 +331,7 @@ impl Store {
         self.0.shared.tally.read()
     }
 
-    /// What is in the store.
+    /// What is in the store. Counts rows: not to be asked often.
     pub(crate) async fn counts(&self) -> Result<Counts, Error> {
         self.reader()?.counts().await.map_err(Error::Backend)
     }

@@ -5,6 +5,8 @@
 mod aside;
 mod claim;
 mod clock;
+#[cfg(feature = "sqlite")]
+mod crash;
 mod delivery;
 #[cfg(feature = "sqlite")]
 mod durable;
@@ -93,6 +95,7 @@ suite! {
         parked_reports_keep_due_order_and_attempt,
         the_next_parked_report_says_when_it_is_due,
         parking_takes_one_commit_and_hinders_no_birth,
+        what_is_over_is_final,
         gone_is_final,
         disabled_endpoint_holds_then_resumes,
         what_is_not_disabled_is_not_held,
@@ -102,11 +105,13 @@ suite! {
     upkeep:
         retention_keeps_unfinished,
         retention_respects_limit,
+        retention_batches_do_not_block_claims,
         queue_counts_match_rows,
         own_claims_are_not_recovered;
     wakeups:
         wake_after_commit_not_before,
         a_signal_between_calls_is_kept,
+        lost_wake_is_found_by_poll,
         a_watch_taken_before_sees_the_end,
         watches_leave_nothing_behind,
         tried_waits_for_each_first_attempt;

@@ -5,6 +5,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::form::json;
 use super::{Batch, aside, requests};
+use crate::names::metric;
 use crate::store::operation::{Op, Purged, Reply};
 use crate::store::record::Recovered;
 
@@ -12,6 +13,8 @@ use crate::store::record::Recovered;
 const CHECKPOINT: u64 = 4 << 20;
 /// A log of this many bytes, which readers kept from being used from its start again, is cut off.
 const LONG_LOG: i64 = 64 << 20;
+/// A log of this many bytes is told of: somebody keeps a transaction open.
+const ENDLESS_LOG: i64 = 256 << 20;
 /// Pages given back to the file system at a time.
 const GIVE_BACK: i64 = 256;
 
@@ -99,6 +102,9 @@ async fn delete(
 pub(super) struct Tidiness {
     bytes: u64,
     purged: bool,
+    /// The log's length when it could not be cut off. It is not waited for again before it has doubled.
+    pinned: i64,
+    told: bool,
 }
 
 impl Tidiness {
@@ -119,17 +125,34 @@ impl Tidiness {
         }
         self.bytes = 0;
         let row = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *conn).await?;
-        let pages: i64 = row.try_get(1)?;
+        let (pages, copied): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
         let size: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut *conn).await?;
-        if pages * size > LONG_LOG {
-            // Waits for readers, but not for long: a batch may be coming.
-            sqlx::query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
-            let cut = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *conn).await;
-            sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
-            cut?;
+        let log = pages * size;
+        #[expect(clippy::cast_precision_loss, reason = "a log of 2^52 bytes fits on no disk")]
+        metrics::gauge!(metric::STORE_LOG_BYTES).set(log as f64);
+        if log <= LONG_LOG {
+            (self.pinned, self.told) = (0, false);
+        } else if copied == pages || log >= 2 * self.pinned {
+            let cut = cut_off(conn).await?;
+            self.pinned = if cut { 0 } else { log };
+        }
+        if log > ENDLESS_LOG && self.pinned > 0 && !self.told {
+            self.told = true;
+            tracing::warn!(
+                "the log of the database has {} MiB and grows: another program keeps a transaction open on it",
+                log >> 20
+            );
         }
         Ok(())
     }
+}
+
+/// Empties the log. Waits for readers, but not for long: a batch may be coming. Whether it could.
+async fn cut_off(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
+    let cut = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await;
+    sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
+    Ok(cut?.try_get::<i64, _>(0)? == 0)
 }
 
 /// Gives pages back if more than a quarter of the file is empty; less is soon used again.

@@ -128,6 +128,25 @@ pub(super) async fn parking_takes_one_commit_and_hinders_no_birth(world: World) 
     assert_eq!(held.recv().await.unwrap().row.endpoint, "https://b.example");
 }
 
+pub(super) async fn what_is_over_is_final(world: World) {
+    let store = world.open().await;
+    for next in [Next::Delivered, Next::Dead, Next::Refused, Next::Gone { disable: false }, GONE] {
+        let claim = delivering(&store, world.report("x")).await.claim;
+        current(store.settle_report(claim.clone(), world.attempt(200), next).await);
+        let again = [
+            store.settle_report(claim.clone(), world.attempt(200), Next::RetryAt(world.now())).await,
+            store.put_back_report(claim.clone()).await,
+            store.park_report(claim.clone()).await,
+            store.hold_report(claim).await,
+        ];
+        assert!(again.into_iter().all(|settled| settled.unwrap() == Settled::Stale), "{next:?}");
+    }
+    assert_eq!(store.recover(1).await.unwrap().reports, 0);
+    world.advance(SECOND);
+    let batch = store.claim_reports(9).await.unwrap();
+    assert_eq!((batch.rows.len(), batch.next_due), (0, None));
+}
+
 pub(super) async fn gone_is_final(world: World) {
     let store = world.open().await;
     let row = delivering(&store, world.report("x")).await;

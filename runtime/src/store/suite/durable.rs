@@ -1,34 +1,24 @@
-//! What survives: the file, its owner, crashes, a full disk.
+//! What is particular to a file: restarts, its owner, its schema, a full disk, its log.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use futures_util::FutureExt as _;
+use metrics_util::CompositeKey;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshot};
 use sqlx::{Connection as _, SqliteConnection};
-use tokio::sync::Semaphore;
 
-use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
+use super::world::{World, attach, current, id, running, submit};
 use crate::id::NodeId;
-use crate::report::Ends;
-use crate::store::record::{DeliveryState, Next, Registration, RequestState, Settled};
+use crate::names::metric;
+use crate::store::record::RequestState;
 use crate::store::{Durability, Error, OpenError, Place, Store};
-use crate::webhook::Webhook;
 
 fn path(world: &World) -> &Path {
     match &world.options.place {
         Place::Sqlite { path, .. } => path,
         Place::Memory { .. } => panic!("a case for files"),
     }
-}
-
-/// What a crash would have left: the files as they are, while the store is open.
-fn crashed(world: &World) -> World {
-    let copy = World::sqlite();
-    for file in ["store.db", "store.db-wal"] {
-        std::fs::copy(world.dir.path().join(file), copy.dir.path().join(file)).unwrap();
-    }
-    copy
 }
 
 async fn shell(path: &Path) -> SqliteConnection {
@@ -60,134 +50,6 @@ async fn everything_is_there_after_a_restart() {
     attach(&store);
     let rows = store.claim_requests(5).await.unwrap().rows;
     assert_eq!(rows.iter().map(|row| row.claim.id.as_str()).collect::<Vec<_>>(), ["settled", "new"]);
-}
-
-#[tokio::test]
-async fn crash_before_commit_leaves_running() {
-    let world = World::sqlite();
-    let (store, faults) = world.open_faulty().await;
-    let claimed = running(&world, &store, "r").await;
-    faults.hold();
-    let mut settle = Box::pin(store.settle_request(claimed.claim.clone(), world.done(), vec![world.report("r")]));
-    assert!(settle.as_mut().now_or_never().is_none());
-    faults.held().await;
-    let before = crashed(&world);
-    faults.release();
-    current(settle.await);
-    let after = crashed(&world);
-
-    let store = before.open().await;
-    assert_eq!(store.request(&id("r")).await.unwrap().unwrap().state, RequestState::Running);
-    assert!(store.deliveries("r").await.unwrap().is_empty());
-    let recovered = store.recover(3).await.unwrap();
-    assert_eq!((recovered.requests, recovered.reports, recovered.lost.len()), (1, 0, 0));
-    attach(&store);
-    let again = store.claim_requests(1).await.unwrap().rows.remove(0);
-    assert_eq!((again.claim.epoch, again.crashes, again.failures), (2, 1, 0));
-    // The run that was thought dead comes back.
-    let late = store.settle_request(claimed.claim, world.done(), vec![]).await.unwrap();
-    assert_eq!(late, Settled::Stale);
-
-    crash_after_commit_keeps_outcome(after).await;
-}
-
-async fn crash_after_commit_keeps_outcome(world: World) {
-    let store = world.open().await;
-    let record = store.request(&id("r")).await.unwrap().unwrap();
-    assert_eq!(record.state, RequestState::Settled(world.done()));
-    assert_eq!(store.recover(3).await.unwrap().requests, 0);
-    assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1);
-}
-
-#[tokio::test]
-async fn accepted_rows_survive_a_crash() {
-    let world = World::sqlite();
-    let store = world.open().await;
-    let mut held = store.attach_reports(Arc::new(Semaphore::new(1)));
-    submit(&store, world.request("r")).await;
-    store.post_durably(vec![world.report("x"), world.report("x")]).await.unwrap();
-    assert_eq!(held.recv().await.unwrap().row.attempt, 1);
-    let store = crashed(&world).into_store().await;
-    assert_eq!(store.request(&id("r")).await.unwrap().unwrap().state, RequestState::Queued);
-    assert_eq!(store.deliveries("x").await.unwrap().len(), 2);
-    assert_eq!(store.recover(3).await.unwrap().reports, 1);
-    assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 2);
-}
-
-impl World {
-    /// The store outlives its folder's name, not its files.
-    async fn into_store(self) -> Store {
-        let store = self.open().await;
-        drop(self.dir.keep());
-        store
-    }
-}
-
-#[tokio::test]
-async fn rescue_limit_fails_poison_request() {
-    let world = World::sqlite();
-    let webhook = Webhook::new("https://example.com/told").unwrap();
-    let registration = Registration { webhooks: vec![webhook], on: Ends::FAILED };
-    let mut epochs = Vec::new();
-    for run in 1..=3 {
-        let store = world.open().await;
-        let recovered = store.recover(3).await.unwrap();
-        assert_eq!((recovered.requests, recovered.lost.len()), (usize::from(run > 1), 0));
-        if run == 1 {
-            submit(&store, world.request("poison")).await;
-        }
-        attach(&store);
-        let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
-        assert_eq!(claimed.crashes, run - 1);
-        epochs.push(claimed.claim.epoch);
-        current(store.register(claimed.claim, registration.clone()).await);
-        // The process ends with the row in its hands.
-        store.close().await;
-    }
-    let store = world.open().await;
-    let recovered = store.recover(3).await.unwrap();
-    assert_eq!((recovered.requests, recovered.lost.len()), (0, 1));
-    let lost = &recovered.lost[0];
-    assert_eq!((lost.crashes, lost.registration.as_ref()), (3, Some(&registration)));
-    epochs.push(lost.claim.epoch);
-    assert_eq!(epochs, [1, 2, 3, 4]);
-    attach(&store);
-    assert!(store.claim_requests(1).await.unwrap().rows.is_empty());
-    current(store.settle_request(lost.claim.clone(), world.done(), vec![]).await);
-    assert_eq!(store.recover(3).await.unwrap().requests, 0);
-}
-
-#[tokio::test]
-async fn rescued_report_has_unknown_attempt() {
-    let world = World::sqlite();
-    let store = world.open().await;
-    let first = delivering(&store, world.report("x")).await;
-    store.close().await;
-    let store = world.open().await;
-    assert_eq!(store.recover(3).await.unwrap().reports, 1);
-    let record = store.deliveries("x").await.unwrap().remove(0);
-    assert_eq!((record.state, record.attempts), (DeliveryState::Pending, 1));
-    assert!(record.last.unwrap().error.unwrap().contains("unknown"));
-    let second = store.claim_reports(1).await.unwrap().rows.remove(0);
-    assert_eq!((second.claim.epoch, second.attempt), (2, 2));
-    let late = store.settle_report(first.claim, world.attempt(200), Next::Delivered).await.unwrap();
-    assert_eq!(late, Settled::Stale);
-    current(store.settle_report(second.claim, world.attempt(200), Next::Delivered).await);
-}
-
-#[tokio::test]
-async fn nothing_is_born_claimed_before_what_an_earlier_process_left() {
-    let world = World::sqlite();
-    let store = world.open().await;
-    running(&world, &store, "old").await;
-    store.close().await;
-    let store = world.open().await;
-    store.recover(3).await.unwrap();
-    let mut held = store.attach_requests(vec![ROUTE.into()], Arc::new(Semaphore::new(5)));
-    submit(&store, world.request("new")).await;
-    assert!(held.recv().now_or_never().is_none());
-    let rows = store.claim_requests(5).await.unwrap().rows;
-    assert_eq!(rows.iter().map(|row| row.claim.id.as_str()).collect::<Vec<_>>(), ["old", "new"]);
 }
 
 #[tokio::test]
@@ -307,6 +169,44 @@ async fn the_log_is_copied_into_the_file() {
     // The writer tidies between batches: before this one was answered, it had after those.
     store.barrier().await.unwrap();
     assert!(size() > 3 << 20, "{}", size());
+}
+
+#[tokio::test]
+async fn reader_pins_wal() {
+    let metrics = DebuggingRecorder::new();
+    // Everything here runs on this thread.
+    let recorded = metrics::set_default_local_recorder(&metrics);
+    let world = World::sqlite();
+    let store = world.open().await;
+    let log = || std::fs::metadata(world.dir.path().join("store.db-wal")).unwrap().len();
+    let large = |n: u32| crate::store::NewRequest { body: vec![7; 4 << 20].into(), ..world.request(&n.to_string()) };
+    submit(&store, large(0)).await;
+    let mut reader = shell(path(&world)).await;
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM request").execute(&mut reader).await.unwrap();
+    // Nobody is kept waiting by it; what it pins stays in the log.
+    for n in 1..20 {
+        submit(&store, large(n)).await;
+    }
+    store.barrier().await.unwrap();
+    assert!(log() > 76 << 20, "{}", log());
+    let seen = |snapshot: Snapshot| {
+        let gauge = |(key, _, _, value): (CompositeKey, _, _, _)| match value {
+            DebugValue::Gauge(bytes) if key.key().name() == metric::STORE_LOG_BYTES => Some(bytes.into_inner()),
+            _ => None,
+        };
+        snapshot.into_vec().into_iter().find_map(gauge).unwrap()
+    };
+    assert!(seen(metrics.snapshotter().snapshot()) > f64::from(70 << 20));
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM request").fetch_one(&mut reader).await.unwrap();
+    assert_eq!(count, 1);
+    // Once it is gone, the log is copied into the file and cut off.
+    sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
+    for n in 20..22 {
+        submit(&store, large(n)).await;
+    }
+    store.barrier().await.unwrap();
+    assert!(log() < 16 << 20, "{}", log());
+    drop(recorded);
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub(super) struct Faults {
     bad: Mutex<Option<Bad>>,
     /// While set, batches wait for a permit of `gate` each.
     held: AtomicBool,
+    /// The same, once they are applied.
+    held_after: AtomicBool,
     gate: Semaphore,
     /// A permit for each batch that came to the gate.
     came: Semaphore,
@@ -49,6 +51,7 @@ impl Default for Faults {
             panics: AtomicBool::new(false),
             bad: Mutex::default(),
             held: AtomicBool::new(false),
+            held_after: AtomicBool::new(false),
             gate: Semaphore::new(0),
             came: Semaphore::new(0),
             sizes: Mutex::default(),
@@ -79,6 +82,11 @@ impl Faults {
         self.held.store(true, Ordering::SeqCst);
     }
 
+    /// From now on batches stop once they are committed, before anybody hears of it.
+    pub(super) fn hold_after(&self) {
+        self.held_after.store(true, Ordering::SeqCst);
+    }
+
     /// Returns when a batch has stopped.
     pub(super) async fn held(&self) {
         self.came.acquire().await.unwrap().forget();
@@ -87,6 +95,7 @@ impl Faults {
     /// Lets the batch that stopped, and all later ones, go on.
     pub(super) fn release(&self) {
         self.held.store(false, Ordering::SeqCst);
+        self.held_after.store(false, Ordering::SeqCst);
         self.gate.add_permits(1);
     }
 
@@ -138,6 +147,10 @@ impl Backend for Faulty {
             }
             let replies = self.inner.apply(ops, now).await?;
             self.faults.sizes.lock().unwrap().push(ops.len());
+            if self.faults.held_after.load(Ordering::SeqCst) {
+                self.faults.came.add_permits(1);
+                self.faults.gate.acquire().await.unwrap().forget();
+            }
             if fault.is_some() {
                 self.written = true;
                 return Err(Failure::Unknown { replies, cause: cause() });

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
-use crate::store::record::{NewRequest, Next};
+use crate::shutdown::Shutdown;
+use crate::store::record::{NewReport, NewRequest, Next};
+use crate::store::retention;
 
 pub(super) async fn retention_keeps_unfinished(world: World) {
     let store = world.open().await;
@@ -42,6 +46,34 @@ pub(super) async fn retention_respects_limit(world: World) {
     assert_eq!(store.purge(world.now(), 3).await.unwrap(), 3);
     assert_eq!(store.purge(world.now(), 3).await.unwrap(), 3);
     assert_eq!(store.purge(world.now(), 100).await.unwrap(), 4);
+}
+
+pub(super) async fn retention_batches_do_not_block_claims(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    let refused = || NewReport { refused: Some("no".into()), ..world.report("old") };
+    store.post_durably((0..1_200).map(|_| refused()).collect()).await.unwrap();
+    store.post_durably(vec![world.report("new")]).await.unwrap();
+    world.advance(Duration::from_secs(1));
+    let before = faults.sizes().len();
+    faults.hold();
+    let shutdown = Shutdown::new();
+    let mut retention = Box::pin(retention::run(store.clone(), Duration::ZERO, shutdown.clone()));
+    assert!(retention.as_mut().now_or_never().is_none());
+    faults.held().await;
+    let mut claim = Box::pin(store.claim_reports(9));
+    assert!(claim.as_mut().now_or_never().is_none());
+    faults.release();
+    // One batch of deletions was under way; the claim does not wait for another.
+    assert_eq!(claim.await.unwrap().rows.len(), 1);
+    assert_eq!(faults.sizes()[before..], [1, 1]);
+    assert_eq!(store.deliveries("old").await.unwrap().len(), 100);
+    let gone = async {
+        while !store.deliveries("old").await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        shutdown.stop();
+    };
+    tokio::join!(retention, gone);
 }
 
 pub(super) async fn queue_counts_match_rows(world: World) {

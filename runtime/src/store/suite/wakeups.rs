@@ -36,6 +36,21 @@ pub(super) async fn a_signal_between_calls_is_kept(world: World) {
     assert!(store.reports_due().now_or_never().is_none());
 }
 
+pub(super) async fn lost_wake_is_found_by_poll(world: World) {
+    let store = world.open().await;
+    attach(&store);
+    // Somebody else takes the signals.
+    let (mut request, mut report) = (Box::pin(store.requests_due()), Box::pin(store.reports_due()));
+    assert!(request.as_mut().now_or_never().is_none());
+    assert!(report.as_mut().now_or_never().is_none());
+    super::world::submit(&store, world.request("r")).await;
+    store.post_durably(vec![world.report("r")]).await.unwrap();
+    assert!(store.requests_due().now_or_never().is_none());
+    assert!(store.reports_due().now_or_never().is_none());
+    assert_eq!(store.claim_requests(9).await.unwrap().rows.len(), 1);
+    assert_eq!(store.claim_reports(9).await.unwrap().rows.len(), 1);
+}
+
 pub(super) async fn a_watch_taken_before_sees_the_end(world: World) {
     let store = world.open().await;
     let claimed = running(&world, &store, "r").await;

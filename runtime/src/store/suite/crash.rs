@@ -1,0 +1,185 @@
+//! What a crash leaves, and what the next owner makes of it.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+
+use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
+use crate::report::Ends;
+use crate::store::Store;
+use crate::store::record::{DeliveryState, Next, Registration, RequestState, Settled};
+use crate::webhook::Webhook;
+
+/// What a crash would have left: the files as they are, while the store is open.
+fn crashed(world: &World) -> World {
+    let copy = World::sqlite();
+    for file in ["store.db", "store.db-wal"] {
+        std::fs::copy(world.dir.path().join(file), copy.dir.path().join(file)).unwrap();
+    }
+    copy
+}
+
+impl World {
+    /// The store outlives its folder's name, not its files.
+    async fn into_store(self) -> Store {
+        let store = self.open().await;
+        drop(self.dir.keep());
+        store
+    }
+}
+
+#[tokio::test]
+async fn crash_before_commit_leaves_running() {
+    let world = World::sqlite();
+    let (store, faults) = world.open_faulty().await;
+    let claimed = running(&world, &store, "r").await;
+    faults.hold();
+    let mut settle = Box::pin(store.settle_request(claimed.claim.clone(), world.done(), vec![world.report("r")]));
+    assert!(settle.as_mut().now_or_never().is_none());
+    faults.held().await;
+    let before = crashed(&world);
+    faults.release();
+    current(settle.await);
+
+    let store = before.open().await;
+    assert_eq!(store.request(&id("r")).await.unwrap().unwrap().state, RequestState::Running);
+    assert!(store.deliveries("r").await.unwrap().is_empty());
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.reports, recovered.lost.len()), (1, 0, 0));
+    attach(&store);
+    let again = store.claim_requests(1).await.unwrap().rows.remove(0);
+    assert_eq!((again.claim.epoch, again.crashes, again.failures), (2, 1, 0));
+    // The run that was thought dead comes back.
+    let late = store.settle_request(claimed.claim, world.done(), vec![]).await.unwrap();
+    assert_eq!(late, Settled::Stale);
+}
+
+#[tokio::test]
+async fn crash_after_commit_before_ack_keeps_outcome() {
+    let world = World::sqlite();
+    let (store, faults) = world.open_faulty().await;
+    let claimed = running(&world, &store, "r").await;
+    faults.hold_after();
+    let mut settle = Box::pin(store.settle_request(claimed.claim.clone(), world.done(), vec![world.report("r")]));
+    assert!(settle.as_mut().now_or_never().is_none());
+    faults.held().await;
+    assert!(settle.as_mut().now_or_never().is_none());
+    let after = crashed(&world);
+    faults.release();
+    current(settle.await);
+
+    let store = after.open().await;
+    let record = store.request(&id("r")).await.unwrap().unwrap();
+    assert_eq!(record.state, RequestState::Settled(world.done()));
+    assert_eq!(store.recover(3).await.unwrap().requests, 0);
+    // Whoever was not answered asks again.
+    let again = store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await;
+    assert_eq!(again.unwrap(), Settled::Stale);
+    assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1);
+}
+
+#[tokio::test]
+async fn accepted_rows_survive_a_crash() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    let mut held = store.attach_reports(Arc::new(Semaphore::new(1)));
+    submit(&store, world.request("r")).await;
+    store.post_durably(vec![world.report("x"), world.report("x")]).await.unwrap();
+    assert_eq!(held.recv().await.unwrap().row.attempt, 1);
+    let store = crashed(&world).into_store().await;
+    assert_eq!(store.request(&id("r")).await.unwrap().unwrap().state, RequestState::Queued);
+    assert_eq!(store.deliveries("x").await.unwrap().len(), 2);
+    assert_eq!(store.recover(3).await.unwrap().reports, 1);
+    assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 2);
+}
+
+#[tokio::test]
+async fn rescue_limit_fails_poison_request() {
+    let world = World::sqlite();
+    let webhook = Webhook::new("https://example.com/told").unwrap();
+    let registration = Registration { webhooks: vec![webhook], on: Ends::FAILED };
+    let mut epochs = Vec::new();
+    for run in 1..=3 {
+        let store = world.open().await;
+        let recovered = store.recover(3).await.unwrap();
+        assert_eq!((recovered.requests, recovered.lost.len()), (usize::from(run > 1), 0));
+        if run == 1 {
+            submit(&store, world.request("poison")).await;
+        }
+        attach(&store);
+        let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
+        assert_eq!(claimed.crashes, run - 1);
+        epochs.push(claimed.claim.epoch);
+        current(store.register(claimed.claim, registration.clone()).await);
+        // The process ends with the row in its hands.
+        store.close().await;
+    }
+    let store = world.open().await;
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.lost.len()), (0, 1));
+    let lost = &recovered.lost[0];
+    assert_eq!((lost.crashes, lost.registration.as_ref()), (3, Some(&registration)));
+    epochs.push(lost.claim.epoch);
+    assert_eq!(epochs, [1, 2, 3, 4]);
+    attach(&store);
+    assert!(store.claim_requests(1).await.unwrap().rows.is_empty());
+    current(store.settle_request(lost.claim.clone(), world.done(), vec![]).await);
+    assert_eq!(store.recover(3).await.unwrap().requests, 0);
+}
+
+#[tokio::test]
+async fn rescued_report_has_unknown_attempt() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    let first = delivering(&store, world.report("x")).await;
+    store.close().await;
+    let store = world.open().await;
+    assert_eq!(store.recover(3).await.unwrap().reports, 1);
+    let record = store.deliveries("x").await.unwrap().remove(0);
+    assert_eq!((record.state, record.attempts), (DeliveryState::Pending, 1));
+    assert!(record.last.unwrap().error.unwrap().contains("unknown"));
+    let second = store.claim_reports(1).await.unwrap().rows.remove(0);
+    assert_eq!((second.claim.epoch, second.attempt), (2, 2));
+    let late = store.settle_report(first.claim, world.attempt(200), Next::Delivered).await.unwrap();
+    assert_eq!(late, Settled::Stale);
+    current(store.settle_report(second.claim, world.attempt(200), Next::Delivered).await);
+}
+
+#[tokio::test]
+async fn recovery_takes_up_all_however_many() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    attach(&store);
+    let ids: Vec<String> = (0..1_200).map(|n| n.to_string()).collect();
+    join_all(ids.iter().map(|id| store.submit(world.request(id)))).await;
+    store.post_durably((0..1_200).map(|_| world.report("x")).collect()).await.unwrap();
+    assert_eq!(store.claim_requests(1_200).await.unwrap().rows.len(), 1_200);
+    assert_eq!(store.claim_reports(1_200).await.unwrap().rows.len(), 1_200);
+    store.close().await;
+    let store = world.open().await;
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.reports), (1_200, 1_200));
+    // Once: they are nobody's now.
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.reports), (0, 0));
+    attach(&store);
+    assert_eq!(store.claim_requests(2_000).await.unwrap().rows.len(), 1_200);
+    assert_eq!(store.claim_reports(2_000).await.unwrap().rows.len(), 1_200);
+}
+
+#[tokio::test]
+async fn nothing_is_born_claimed_before_what_an_earlier_process_left() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    running(&world, &store, "old").await;
+    store.close().await;
+    let store = world.open().await;
+    store.recover(3).await.unwrap();
+    let mut held = store.attach_requests(vec![ROUTE.into()], Arc::new(Semaphore::new(5)));
+    submit(&store, world.request("new")).await;
+    assert!(held.recv().now_or_never().is_none());
+    let rows = store.claim_requests(5).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| row.claim.id.as_str()).collect::<Vec<_>>(), ["old", "new"]);
+}
