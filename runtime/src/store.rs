@@ -186,9 +186,14 @@ impl Store {
         self.inbox().try_push(Op::post(reports))
     }
 
-    /// Takes reports in and returns when they are committed. Waits while the queue is full.
+    /// Takes reports in and returns when they are committed. Waits while the queue is full; dropped meanwhile, they are lost, and
+    /// counted.
     pub(crate) async fn post_durably(&self, reports: Vec<NewReport>) -> Result<(), Error> {
-        self.inbox().push(Op::post(reports)).await?.wait().await.map(drop)
+        let lost = self.0.shared.tally.unless_taken_in(reports.len());
+        let taken_in = self.inbox().push(Op::post(reports)).await;
+        // From here on the caller may go away: the reports stay, or the caller is told.
+        lost.disarm();
+        taken_in?.wait().await.map(drop)
     }
 
     /// Returns when everything taken in before is committed; how many reports had been posted until then.
@@ -217,7 +222,7 @@ impl Store {
         self.0.shared.handover.attach_requests(routes, room)
     }
 
-    /// The same for reports.
+    /// The same for reports; a large one takes several permits.
     pub(crate) fn attach_reports(&self, room: Arc<Semaphore>) -> mpsc::Receiver<Held<ClaimedReport>> {
         self.0.shared.handover.attach_reports(room)
     }

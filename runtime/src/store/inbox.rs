@@ -19,6 +19,8 @@ use crate::names::metric;
 
 /// Settlements, claims and the like that may wait at once. They are few: each has a caller that waits for it.
 const CONTROL: usize = 4_096;
+/// Their bytes, at most; a larger one goes alone.
+const CONTROL_BYTES: usize = 64 << 20;
 
 /// An operation on its way, with what its caller waits on and the room that it takes up in the queue.
 pub(crate) struct Entry {
@@ -40,6 +42,7 @@ pub(crate) struct Inbox {
     slots: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     control: Arc<Semaphore>,
+    control_bytes: Arc<Semaphore>,
     most: (usize, usize),
     ledgers: Option<Arc<Ledgers>>,
     /// Set while a batch has been failing for longer than callers are kept waiting.
@@ -63,6 +66,7 @@ impl Inbox {
             slots: Arc::new(Semaphore::new(most.0)),
             bytes: Arc::new(Semaphore::new(most.1)),
             control: Arc::new(Semaphore::new(CONTROL)),
+            control_bytes: Arc::new(Semaphore::new(CONTROL_BYTES)),
             most,
             ledgers,
             trouble: watch::Sender::new(None),
@@ -101,9 +105,12 @@ impl Inbox {
 
     /// Takes in a settlement, a claim and the like: in a queue of their own, so that a full intake is no matter.
     pub(crate) async fn control(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
+        // Invariant: in this order, as in `push`.
         let slot = self.control.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
+        let bytes = fit(op.bytes(), CONTROL_BYTES);
+        let bytes = self.control_bytes.clone().acquire_many_owned(bytes).await.map_err(|_| Error::Closed)?;
         self.reserve(&mut op)?;
-        self.ask(Lane::Control, op, [Some(slot), None])
+        self.ask(Lane::Control, op, [Some(slot), Some(bytes)])
     }
 
     /// Takes in a mark that is answered after everything that is in the intake now.
@@ -166,7 +173,7 @@ impl Inbox {
     /// Lets nothing more in; who waits for room is told.
     pub(crate) fn close(&self) {
         self.lock().open = false;
-        for semaphore in [&self.slots, &self.bytes, &self.control] {
+        for semaphore in [&self.slots, &self.bytes, &self.control, &self.control_bytes] {
             semaphore.close();
         }
         self.arrived.notify_one();
@@ -203,8 +210,6 @@ impl Inbox {
     }
 
     fn weight(&self, op: &Op) -> (u32, u32) {
-        // Something larger than the whole queue takes the whole queue.
-        let fit = |amount: usize, most: usize| u32::try_from(amount.clamp(1, most)).unwrap_or(u32::MAX);
         (fit(op.rows(), self.most.0), fit(op.bytes(), self.most.1))
     }
 
@@ -240,6 +245,11 @@ impl Inbox {
     fn lock(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Something larger than the whole queue takes the whole queue.
+fn fit(amount: usize, most: usize) -> u32 {
+    u32::try_from(amount.clamp(1, most)).unwrap_or(u32::MAX)
 }
 
 #[derive(Clone, Copy)]

@@ -21,6 +21,15 @@ pub(crate) struct NewRequest {
     pub(crate) created: Timestamp,
 }
 
+impl NewRequest {
+    /// As it is handed out under a claim, if it was never run before.
+    pub(crate) fn claimed(self, epoch: u32) -> ClaimedRequest {
+        let Self { id, route, headers, body, created } = self;
+        let claim = Claim { id, epoch };
+        ClaimedRequest { claim, route, headers, body, created, failures: 0, crashes: 0, registration: None }
+    }
+}
+
 /// The right to settle one request or report: as long as no later claim was made, which the epoch tells.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Claim<I> {

@@ -62,6 +62,7 @@ suite! {
         claims_are_for_attached_routes_only,
         born_claimed_is_not_claimable,
         born_claimed_needs_room_and_route,
+        a_large_report_takes_more_room,
         nothing_is_born_claimed_past_older_rows,
         rows_return_when_the_receiver_is_gone,
         claimed_rows_return_when_the_caller_is_gone;
@@ -125,6 +126,8 @@ suite! {
         cancelled_caller_does_not_undo_or_poison,
         backpressure_never_blocks_settle,
         a_full_queue_refuses_posts_and_delays_submits,
+        a_durable_post_that_is_dropped_without_room_is_counted,
+        settlements_wait_while_very_many_bytes_do,
         barrier_counts_what_was_posted_before_it,
         close_commits_what_waits,
         nobody_waits_for_a_writer_that_is_no_more,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::record::Next;
+use crate::names::metric;
 
 /// Counts ends of deliveries.
 #[derive(Default)]
@@ -29,11 +30,38 @@ impl Tally {
         };
     }
 
+    /// Counts so many reports as lost if it is dropped armed: whoever was to take them in has gone away.
+    pub(crate) fn unless_taken_in(&self, reports: usize) -> Lost<'_> {
+        Lost { tally: self, reports: reports as u64 }
+    }
+
     pub(crate) fn unwritten(&self, reports: u64) {
         self.given_up.fetch_add(reports, Ordering::Relaxed);
     }
 
     pub(crate) fn read(&self) -> Counted {
         Counted { delivered: self.delivered.load(Ordering::Relaxed), given_up: self.given_up.load(Ordering::Relaxed) }
+    }
+}
+
+/// See [`Tally::unless_taken_in`].
+pub(crate) struct Lost<'a> {
+    tally: &'a Tally,
+    reports: u64,
+}
+
+impl Lost<'_> {
+    pub(crate) fn disarm(mut self) {
+        self.reports = 0;
+    }
+}
+
+impl Drop for Lost<'_> {
+    fn drop(&mut self) {
+        if self.reports > 0 {
+            metrics::counter!(metric::REPORTS_LOST, "reason" => "dropped").increment(self.reports);
+            tracing::warn!(reports = self.reports, "reports are lost: the call was dropped while it waited for room");
+            self.tally.unwritten(self.reports);
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::backend::{Backend, Cause, Failure};
 use super::clock::StoreClock;
 use super::handover::Handover;
 use super::inbox::{Entry, Inbox};
-use super::operation::{Key, Op, Reply};
+use super::operation::{Key, Op, Reply, report_bytes};
 use super::record::Next;
 use super::tally::Tally;
 use super::wake::Wake;
@@ -109,7 +109,7 @@ impl Writer {
                 continue;
             }
             wake.tried.posted(outgoing.report.id);
-            if let Some(room) = handover.room_for_report(now) {
+            if let Some(room) = handover.room_for_report(report_bytes(&outgoing.report), now) {
                 outgoing.born = true;
                 entry.rooms.push_back(room);
             }

@@ -10,8 +10,7 @@ use crate::report::Outcome;
 use crate::store::clock::Now;
 use crate::store::operation::{Outgoing, outcome_bytes, report_bytes, request_bytes};
 use crate::store::record::{
-    Batch, Claim, ClaimedRequest, NewRequest, Registration, RequestClaim, RequestRecord, RequestState, Settled,
-    Submitted,
+    Batch, ClaimedRequest, NewRequest, Registration, RequestClaim, RequestRecord, RequestState, Settled, Submitted,
 };
 use crate::time::Timestamp;
 
@@ -36,14 +35,9 @@ impl Request {
 
     fn claimed(&self) -> ClaimedRequest {
         ClaimedRequest {
-            claim: Claim { id: self.new.id.clone(), epoch: self.epoch },
-            route: self.new.route.clone(),
-            headers: self.new.headers.clone(),
-            body: self.new.body.clone(),
-            created: self.new.created,
             failures: self.failures,
-            crashes: 0,
             registration: self.registration.clone(),
+            ..self.new.clone().claimed(self.epoch)
         }
     }
 }

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
 use super::world::{ROUTE, World, attach, current, delivering, running, submit};
-use crate::store::record::{NewRequest, Next};
+use crate::store::record::{NewReport, NewRequest, Next};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -157,6 +157,25 @@ pub(super) async fn born_claimed_needs_room_and_route(world: World) {
     assert_eq!(room.available_permits(), 0);
     drop(first.room);
     assert_eq!(store.claim_requests(10).await.unwrap().rows.len(), 1);
+}
+
+pub(super) async fn a_large_report_takes_more_room(world: World) {
+    let store = world.open().await;
+    let room = Arc::new(Semaphore::new(30));
+    let mut held = store.attach_reports(room.clone());
+    let of = |bytes: usize| NewReport { body: vec![7; bytes].into(), ..world.report("x") };
+    store.post_durably(vec![of(1_000)]).await.unwrap();
+    let small = held.recv().await.unwrap();
+    assert_eq!(room.available_permits(), 29);
+    store.post_durably(vec![of(1 << 20)]).await.unwrap();
+    let large = held.recv().await.unwrap();
+    assert_eq!(room.available_permits(), 7);
+    drop((small, large));
+    assert_eq!(room.available_permits(), 30);
+    // What has no room in memory waits in the store.
+    store.post_durably(vec![of(2 << 20)]).await.unwrap();
+    assert!(held.recv().now_or_never().is_none());
+    assert_eq!(store.claim_reports(1).await.unwrap().rows[0].body.len(), 2 << 20);
 }
 
 pub(super) async fn nothing_is_born_claimed_past_older_rows(world: World) {

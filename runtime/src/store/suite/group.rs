@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 
 use super::faults::Fault;
 use super::world::{ROUTE, World, attach, current, id, running, submit};
+use crate::report::{Json, Outcome};
 use crate::store::Error;
 use crate::store::operation::Op;
 use crate::store::record::{NewRequest, Settled, Submitted};
@@ -160,6 +161,50 @@ pub(super) async fn a_full_queue_refuses_posts_and_delays_submits(mut world: Wor
     assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Full)));
     faults.release();
     assert_eq!(large.await.unwrap(), Submitted::Known);
+}
+
+pub(super) async fn a_durable_post_that_is_dropped_without_room_is_counted(mut world: World) {
+    world.options.queue = 1;
+    let (store, faults) = world.open_faulty().await;
+    faults.hold();
+    store.post(vec![world.report("x")]).unwrap();
+    faults.held().await;
+    assert!(store.post_durably(vec![world.report("x"), world.report("x")]).now_or_never().is_none());
+    assert_eq!(store.tally().given_up, 2);
+    // Taken in, it is written whoever waits for it; refused, its caller is told, and counts it.
+    faults.release();
+    store.barrier().await.unwrap();
+    faults.hold();
+    assert!(store.post_durably(vec![world.report("x")]).now_or_never().is_none());
+    faults.held().await;
+    faults.release();
+    store.close().await;
+    assert!(store.post_durably(vec![world.report("x")]).await.is_err());
+    assert_eq!(store.tally().given_up, 2);
+}
+
+pub(super) async fn settlements_wait_while_very_many_bytes_do(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    attach(&store);
+    for n in 0..3 {
+        submit(&store, world.request(&n.to_string())).await;
+    }
+    let claims: Vec<_> = store.claim_requests(3).await.unwrap().rows.into_iter().map(|row| row.claim).collect();
+    let large = Outcome::completed(Some(Json::stored(vec![b'1'; 40 << 20])), world.now());
+    faults.hold();
+    store.post(vec![world.report("x")]).unwrap();
+    faults.held().await;
+    let mut first = Box::pin(store.settle_request(claims[0].clone(), large.clone(), vec![]));
+    let mut second = Box::pin(store.settle_request(claims[1].clone(), large, vec![]));
+    assert!(first.as_mut().now_or_never().is_none());
+    assert!(second.as_mut().now_or_never().is_none());
+    // What is in the queue is committed as the store is closed; what waits for room is not.
+    let mut close = Box::pin(store.close());
+    assert!(close.as_mut().now_or_never().is_none());
+    faults.release();
+    close.await;
+    current(first.await);
+    assert!(matches!(second.await, Err(Error::Closed)));
 }
 
 pub(super) async fn barrier_counts_what_was_posted_before_it(world: World) {

@@ -4,7 +4,7 @@ use super::{Entry, Shared, Writer, tell};
 use crate::line::Causes;
 use crate::names::metric;
 use crate::store::operation::{Op, Outgoing, Purged, Reply};
-use crate::store::record::{Claim, ClaimedRequest, NewRequest, Next, Settled, Submitted};
+use crate::store::record::{NewRequest, Next, Settled, Submitted};
 use crate::store::{Error, Held};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -152,17 +152,7 @@ impl Shared {
     }
 
     fn hand_request(&self, request: NewRequest, room: OwnedSemaphorePermit) {
-        let row = ClaimedRequest {
-            claim: Claim { id: request.id, epoch: 1 },
-            route: request.route,
-            headers: request.headers,
-            body: request.body,
-            created: request.created,
-            failures: 0,
-            crashes: 0,
-            registration: None,
-        };
-        if let Some(claim) = self.handover.give_request(Held { row, room }) {
+        if let Some(claim) = self.handover.give_request(Held { row: request.claimed(1), room }) {
             self.inbox.release_request(claim);
         }
     }
