@@ -35,6 +35,7 @@ mod tally;
 mod wake;
 mod writer;
 
+#[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::sync::Arc;
 

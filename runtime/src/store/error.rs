@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why the store did not do what it was asked. Nothing of the operation was written; only after [`Error::Backend`] may it have
-/// been, if the commit itself failed and its outcome could not be looked up in time.
+/// Why the store did not do what it was asked. Nothing of the operation was written. Only after [`Error::Backend`] may it have
+/// been, or still be: if the commit itself failed, and its outcome could not be looked up in time. Its id tells: a request is there
+/// or not, a settlement is stale the second time.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Too much waits already.

@@ -68,20 +68,16 @@ impl Tables {
     pub(super) fn hold_report(&mut self, claim: &ReportClaim) -> Reply {
         let Some(row) = self.unclaim(claim) else { return Reply::Settled(Settled::Stale) };
         let (place, url) = ((row.due, row.seq), row.new.url.clone());
-        match self.aside.disabled.get_mut(&url) {
-            Some(off) => {
-                off.held.insert(place, claim.id);
-                self.aside.held.insert(place, claim.id);
-                if let Some(row) = self.reports.get_mut(&claim.id) {
-                    row.held = true;
-                }
-                Reply::Held
-            }
-            None => {
-                self.due_reports.insert(place, claim.id);
-                Reply::Settled(Settled::Current)
-            }
+        let Some(off) = self.aside.disabled.get_mut(&url) else {
+            self.due_reports.insert(place, claim.id);
+            return Reply::Settled(Settled::Current);
+        };
+        off.held.insert(place, claim.id);
+        self.aside.held.insert(place, claim.id);
+        if let Some(row) = self.reports.get_mut(&claim.id) {
+            row.held = true;
         }
+        Reply::Held
     }
 
     pub(super) fn enable(&mut self, op: &Op, now: Now) -> Option<Reply> {

@@ -12,6 +12,7 @@ use crate::store::OpenError;
 use crate::webhook::endpoint;
 
 /// Grows with every change that an older program would misread: one for each of [`STEPS`].
+#[expect(clippy::cast_possible_wrap, reason = "there are a few")]
 const VERSION: i64 = STEPS.len() as i64;
 
 /// Older ones can corrupt a database in WAL mode when a second connection checkpoints during a commit.
