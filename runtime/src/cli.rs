@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::check::check;
 pub(crate) use self::print::{print, print_error};
-pub(crate) use self::secret::SecretCommand;
+use self::secret::Secret;
 pub(crate) use self::serve::Ready;
 use crate::settings::Sources;
 
@@ -23,21 +23,28 @@ const INSPECTOR: &str = "127.0.0.1:4000";
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Asked>,
     #[command(flatten)]
     serve: Serve,
 }
 
-/// The commands.
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Asked {
+    #[command(flatten)]
+    Settings(Command),
+    /// Make signing secrets, and tell their public keys
+    #[command(subcommand)]
+    Secret(Secret),
+}
+
+/// Those that read settings.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve requests (the default)
     Serve(Serve),
     /// Check settings and routes, and say what would be served
     Check(Common),
-    /// Make signing secrets, and tell their public keys
-    #[command(subcommand)]
-    Secret(SecretCommand),
 }
 
 /// Arguments of `serve`.
@@ -63,10 +70,10 @@ pub(crate) struct Common {
 
 impl Arguments {
     /// Reads the command line. What ends here (`--help`, `--version`, a mistake) comes back as text and exit code.
-    pub(crate) fn parse(name: &'static str, version: &'static str) -> Result<Command, clap::Error> {
+    pub(crate) fn parse(name: &'static str, version: &'static str) -> Result<Asked, clap::Error> {
         let matches = Self::command().name(name).version(version).about(ABOUT).after_help(AFTER).try_get_matches()?;
         let arguments = Self::from_arg_matches(&matches)?;
-        Ok(arguments.command.unwrap_or(Command::Serve(arguments.serve)))
+        Ok(arguments.command.unwrap_or(Asked::Settings(Command::Serve(arguments.serve))))
     }
 }
 
@@ -74,17 +81,14 @@ const ABOUT: &str = "A workload server: takes requests over HTTP, runs them, and
 const AFTER: &str =
     "Settings come from postback.toml, then environment variables such as POSTBACK_SERVER__LISTEN, then flags.";
 
-impl Serve {
+impl Command {
     /// Where its settings come from.
     pub(crate) fn sources(&self, program: &str) -> Sources {
-        let flags = self.listen.clone().map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
-        Sources::from_process(program, self.common.config.clone(), flags.into_iter().collect())
-    }
-}
-
-impl Common {
-    /// Where its settings come from.
-    pub(crate) fn sources(&self, program: &str) -> Sources {
-        Sources::from_process(program, self.config.clone(), Vec::new())
+        let (common, listen) = match self {
+            Self::Serve(serve) => (&serve.common, serve.listen.clone()),
+            Self::Check(common) => (common, None),
+        };
+        let flags = listen.map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
+        Sources::from_process(program, common.config.clone(), flags.into_iter().collect())
     }
 }

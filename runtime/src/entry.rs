@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use self::signals::Signals;
 use crate::app::{App, IntoApp, Node};
-use crate::cli::{self, Arguments, Command, Ready, print, print_error};
+use crate::cli::{self, Arguments, Asked, Command, Ready, print, print_error};
 use crate::delivery::thread::Background;
 use crate::handler::Routes;
 use crate::inspector::Inspector;
@@ -110,34 +110,31 @@ where
     R: IntoApp<Settings = S>,
 {
     let command = match Arguments::parse(program.name, program.version) {
-        Ok(command) => command,
+        Ok(Asked::Settings(command)) => command,
+        Ok(Asked::Secret(secret)) => {
+            let done = secret.run().map(|()| ExitCode::SUCCESS);
+            return done.map_err(|text| Failure { text, code: 1 });
+        }
         Err(told) => {
             // `--help` and `--version` come here too; clap knows which stream is theirs.
             let _ = told.print();
             return Ok(u8::try_from(told.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
         }
     };
-    let (sources, serve) = match command {
-        Command::Secret(secret) => {
-            return secret.run().map(|()| ExitCode::SUCCESS).map_err(|text| Failure { text, code: 1 });
-        }
-        Command::Check(check) => (check.sources(program.name), None),
-        Command::Serve(serve) => (serve.sources(program.name), Some(serve)),
-    };
-    let mut settings = settings::load(sources).map_err(|errors| Failure::usage(&errors))?;
+    let mut settings = settings::load(command.sources(program.name)).map_err(|errors| Failure::usage(&errors))?;
     settings::init(&settings.log);
     log_panics();
     let thread = |error| Failure::start(&ThreadError(error));
     let control = Background::start("postback-control", CONTROL_THREADS).map_err(thread)?;
     let handlers = handlers_runtime(settings.worker.threads.or(program.worker_threads)).map_err(thread)?;
 
-    let done = match serve {
-        None => {
+    let done = match command {
+        Command::Check(_) => {
             let routes = routes(&settings, build, &handlers)?;
             print(&cli::check(&settings, &routes).map_err(|text| Failure::usage(&text))?);
             ExitCode::SUCCESS
         }
-        Some(serve) => {
+        Command::Serve(serve) => {
             let inspector = match serve.inspect {
                 Some(address) => {
                     let started = control.block_on(Inspector::listen(address));

@@ -5,14 +5,14 @@ use std::io::{Read, Write};
 use clap::Subcommand;
 
 use crate::line::Causes;
-use crate::secret::Secret;
+use crate::secret::Secret as Key;
 
 /// More than any secret has: what is longer was not meant to be one.
 const MAX_INPUT: u64 = 4_096;
 
 /// What to do with secrets.
 #[derive(Debug, Subcommand)]
-pub(crate) enum SecretCommand {
+pub(crate) enum Secret {
     /// Print a new signing secret; what to do with it is told on standard error
     New {
         /// Make an Ed25519 key (whsk_…): receivers verify with its public key, and cannot sign
@@ -29,7 +29,7 @@ struct Answer {
     advice: String,
 }
 
-impl SecretCommand {
+impl Secret {
     pub(crate) fn run(&self) -> Result<(), String> {
         let answer = match self {
             Self::New { ed25519: false } => shared(),
@@ -51,11 +51,11 @@ const SIGNS: &str = "to sign with it, put it into delivery.secrets, or the varia
 
 fn shared() -> Answer {
     let advice = format!("{SIGNS}\nwhoever verifies needs the same secret; whoever else has it can sign as you\n");
-    Answer { output: Secret::generate().reveal(), advice }
+    Answer { output: Key::generate().reveal(), advice }
 }
 
 fn key_pair() -> Answer {
-    let secret = Secret::generate_ed25519();
+    let secret = Key::generate_ed25519();
     let public = secret.public_key().map(|key| key.to_string()).unwrap_or_default();
     let advice =
         format!("{SIGNS}\nwhoever has it can sign as you; whoever verifies needs this, which is public: {public}\n");
@@ -66,7 +66,7 @@ fn public(input: impl Read) -> Result<Answer, String> {
     let mut text = String::new();
     let read = input.take(MAX_INPUT).read_to_string(&mut text);
     read.map_err(|error| format!("standard input cannot be read: {error}"))?;
-    let secret: Secret = text.trim().parse().map_err(|error| format!("standard input: {}", Causes(&error)))?;
+    let secret: Key = text.trim().parse().map_err(|error| format!("standard input: {}", Causes(&error)))?;
     let key = secret
         .public_key()
         .ok_or("standard input: a `whsec_` secret has no public key; receivers need the secret itself")?;
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_new_secret_is_told_without_being_repeated_in_the_advice() {
         for answer in [shared(), key_pair()] {
-            answer.output.parse::<Secret>().unwrap();
+            answer.output.parse::<Key>().unwrap();
             assert!(!answer.advice.contains(&answer.output) && answer.advice.contains("delivery.secrets"));
         }
     }
