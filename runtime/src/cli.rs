@@ -1,6 +1,7 @@
 //! The command line of a workload server.
 
 mod check;
+mod endpoints;
 mod print;
 mod secret;
 mod serve;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::check::check;
+pub(crate) use self::endpoints::Endpoints;
 pub(crate) use self::print::{print, print_error};
 use self::secret::Secret;
 pub(crate) use self::serve::Ready;
@@ -45,6 +47,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Check settings and routes, and say what would be served
     Check(Common),
+    /// List and enable webhooks whose receivers want no more reports; the server has to be stopped
+    #[command(subcommand)]
+    Endpoints(Endpoints),
 }
 
 /// Arguments of `serve`.
@@ -87,6 +92,7 @@ impl Command {
         let (common, listen) = match self {
             Self::Serve(serve) => (&serve.common, serve.listen.clone()),
             Self::Check(common) => (common, None),
+            Self::Endpoints(endpoints) => (endpoints.common(), None),
         };
         let flags = listen.map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
         Sources::from_process(program, common.config.clone(), flags.into_iter().collect())

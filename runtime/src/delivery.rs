@@ -7,11 +7,14 @@ mod attempt;
 mod claim;
 mod client;
 mod dial;
+mod history;
 mod log;
 mod one;
+mod own;
 pub(crate) mod thread;
 mod trouble;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +50,8 @@ pub(crate) struct Options {
     pub(crate) allow_networks: Vec<IpNet>,
     /// Certificates in PEM form that are trusted in addition to the system's.
     pub(crate) ca_file: Option<PathBuf>,
+    /// Where we listen ourselves, and no webhook may go that is not trusted.
+    pub(crate) own_addresses: Vec<SocketAddr>,
     /// Who turns names into addresses.
     pub(crate) resolver: Arc<dyn Lookup>,
 }
@@ -60,6 +65,7 @@ impl Default for Options {
             destinations: Destinations::default(),
             allow_networks: Vec::new(),
             ca_file: None,
+            own_addresses: Vec::new(),
             resolver: Arc::new(System::default()),
         }
     }

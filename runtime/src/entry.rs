@@ -134,6 +134,11 @@ where
             print(&cli::check(&settings, &routes).map_err(|text| Failure::usage(&text))?);
             ExitCode::SUCCESS
         }
+        Command::Endpoints(endpoints) => {
+            let told = control.block_on(endpoints.run(settings.store.clone()));
+            print(&told.map_err(|text| Failure { text, code: 1 })?);
+            ExitCode::SUCCESS
+        }
         Command::Serve(serve) => {
             let inspector = match serve.inspect {
                 Some(address) => {

@@ -84,12 +84,15 @@
 //!    the next group commit, milliseconds later, or before the call returns with `durable = true`. In memory nothing
 //!    survives the process, and what is dropped is counted.
 //! 2. **At least once, and recognisable.** A report is tried until its receiver takes it, and may so arrive more than once;
-//!    the header `webhook-id` tells repeats. It is given up when the schedule is over, after three days by default.
+//!    the header `webhook-id` tells repeats. It is given up when the schedule is over, after three days by default, or when
+//!    the receiver says that it does not want it (410).
 //! 3. **The handler never waits for the network,** and the network never waits for a handler.
 //! 4. **A webhook reaches only where it may.** A URL that the operator did not name goes to public addresses only, checked
 //!    when they are dialled; redirects are not followed.
 //! 5. **Bounded.** Memory, queues, connections and what is read of an answer each have a limit.
 //! 6. **Nothing secret is shown,** neither in logs nor in errors; a webhook URL is shown without its query.
+//!
+//! [`guide::operator`] tells more of it, and how to tune it.
 //!
 //! Not promised: that a report arrives once only, that reports of different requests arrive in order, or that one arrives
 //! at an address where it may not go.
@@ -171,6 +174,9 @@ pub mod __private;
 
 /// Longer texts, one for each who has to do with webhooks.
 pub mod guide {
+    #[doc = include_str!("../docs/guide/operator.md")]
+    pub mod operator {}
+
     #[doc = include_str!("../docs/guide/receiver.md")]
     pub mod receiver {}
 }

@@ -11,6 +11,8 @@ pub(crate) mod header {
     pub(crate) const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
     /// `v1,` and the base64 of an HMAC-SHA256, or `v1a,` and that of an Ed25519 signature; one per secret, separated by spaces.
     pub(crate) const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+    /// In an answer: `disable` or `abort-message`; see `policy::verdict`.
+    pub(crate) const WEBHOOK_DELIVERY: &str = "webhook-delivery";
     /// The caller's own mark on a request: kept, logged, never trusted.
     #[cfg(feature = "server")]
     pub(crate) const REQUEST_ID: &str = "x-request-id";

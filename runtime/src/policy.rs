@@ -4,5 +4,6 @@
 
 pub(crate) mod destination;
 pub(crate) mod guard;
+pub(crate) mod retry_after;
 pub(crate) mod schedule;
 pub(crate) mod verdict;

@@ -73,6 +73,21 @@ impl Poster {
         Ok(self.outbox.store().post_durably(reports).await?)
     }
 
+    /// Sends to this URL again, after its receiver had answered 410 or `webhook-delivery: disable`. How many reports were
+    /// held for it meanwhile; they are due now.
+    ///
+    /// # Errors
+    ///
+    /// If it is no webhook's URL, or the poster was shut down, or the store cannot write.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half-way, the URL may or may not have been enabled; doing it again does no harm.
+    pub async fn enable(&self, url: impl AsRef<str>) -> Result<u64, PostError> {
+        let webhook = Webhook::new(url).map_err(PostKind::Webhook)?;
+        Ok(self.outbox.store().enable(webhook.url().as_str()).await.map_err(PostKind::Enable)?)
+    }
+
     fn reports(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<Vec<NewReport>, PostError> {
         let now = self.outbox.clock().now();
         let body = report.body(now);
@@ -102,6 +117,8 @@ enum PostKind {
     Webhook(#[source] WebhookError),
     #[error("the report was not stored")]
     Store(#[source] store::Error),
+    #[error("the webhook was not enabled")]
+    Enable(#[source] store::Error),
 }
 
 impl From<store::Error> for PostError {
@@ -118,7 +135,7 @@ impl PostError {
 
     /// The poster was shut down.
     pub fn is_closed(&self) -> bool {
-        matches!(self.0, PostKind::Store(store::Error::Closed))
+        matches!(self.0, PostKind::Store(store::Error::Closed) | PostKind::Enable(store::Error::Closed))
     }
 }
 

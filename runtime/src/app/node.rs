@@ -84,7 +84,7 @@ impl Node {
         settings: &Settings,
         handlers: Handle,
     ) -> Result<Self, StartError> {
-        let options = delivery_options(settings);
+        let options = delivery::Options { own_addresses: vec![address], ..delivery_options(settings) };
         let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
         if recovered.requests + recovered.reports + recovered.lost.len() > 0 {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
-use http::header::{CONTENT_TYPE, HeaderMap, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
 use tokio::time::Instant;
 
 use self::words::Failure;
@@ -19,7 +19,8 @@ use crate::id::ReportId;
 use crate::names;
 use crate::policy::destination::Standing;
 use crate::policy::guard::{Guard, Refusal};
-use crate::policy::verdict::{End, complaint};
+use crate::policy::retry_after;
+use crate::policy::verdict::{Answer, End, Wish, complaint};
 use crate::signature;
 use crate::store::Attempt;
 use crate::time::{Clock, Timestamp};
@@ -47,8 +48,8 @@ pub(super) struct Tried {
 
 /// As much of the answer as has come.
 #[derive(Default)]
-struct Answer {
-    status: Option<u16>,
+struct Heard {
+    answer: Option<Answer>,
     kept: BytesMut,
 }
 
@@ -62,28 +63,31 @@ impl Sender {
     /// Sends these bytes there, once.
     pub(super) async fn send(&self, id: ReportId, webhook: &Webhook, standing: &Standing<'_>, body: Bytes) -> Tried {
         let (started, begun) = (self.clock.now(), Instant::now());
-        if let Err(refusal) = self.guard.check_url(webhook.url(), standing.trust) {
+        let allowed = self.guard.check_url(webhook.url(), standing.trust);
+        if let Err(refusal) = allowed.and_then(|()| self.clients.check_own(webhook.url(), standing.trust)) {
             return Tried::refused(started, &refusal);
         }
         let headers = headers(id, webhook, standing, started.unix_seconds(), &body);
         // Built from the parsed URL: what is judged and what is called cannot differ.
-        let request = self.clients.of(standing.trust).post(webhook.url().clone()).headers(headers).body(body);
-        let mut answer = Answer::default();
-        let exchanged = tokio::time::timeout(self.timeout, exchange(request, &mut answer)).await;
+        let request = self.clients.of(standing.trust, webhook.url()).post(webhook.url().clone());
+        let mut heard = Heard::default();
+        let exchange = exchange(request.headers(headers).body(body), &self.clock, &mut heard);
+        let exchanged = tokio::time::timeout(self.timeout, exchange).await;
 
         // Once there is a status it decides: the receiver has taken the report or not, however its body ends.
-        let (end, error) = match (answer.status, exchanged) {
-            (Some(status), _) => (End::Answered(status), complaint(status)),
+        let (end, error) = match (heard.answer, exchanged) {
+            (Some(answer), _) => (End::Answered(answer), complaint(answer)),
             (None, Ok(Err(error))) => match Failure::of(&error) {
-                Failure::Refused(refusal) => (End::Refused, Some(refusal.to_string())),
+                // A literal was judged above: it was a name that led there.
+                Failure::Refused(refusal) => (End::Misled, Some(refusal.to_string())),
                 Failure::Other(words) => (End::Failed, Some(words)),
             },
             (None, Ok(Ok(())) | Err(_)) => {
                 (End::Failed, Some(format!("timed out after {}", log::spoken(self.timeout))))
             }
         };
-        let attempt =
-            Attempt { started, took: begun.elapsed(), status: answer.status, error, response: answer.kept.freeze() };
+        let status = heard.answer.map(|answer| answer.status);
+        let attempt = Attempt { started, took: begun.elapsed(), status, error, response: heard.kept.freeze() };
         Tried { attempt, end }
     }
 }
@@ -117,14 +121,14 @@ fn headers(id: ReportId, webhook: &Webhook, standing: &Standing<'_>, timestamp: 
     headers
 }
 
-async fn exchange(request: reqwest::RequestBuilder, answer: &mut Answer) -> Result<(), reqwest::Error> {
+async fn exchange(request: reqwest::RequestBuilder, clock: &Clock, heard: &mut Heard) -> Result<(), reqwest::Error> {
     let mut response = request.send().await?;
-    answer.status = Some(response.status().as_u16());
+    heard.answer = Some(answer(&response, clock.now()));
     let mut read = 0;
     // Never decompressed: what a receiver sends cannot grow here.
     while let Some(chunk) = response.chunk().await? {
-        let room = MAX_KEPT - answer.kept.len();
-        answer.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        let room = MAX_KEPT - heard.kept.len();
+        heard.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
         read += chunk.len();
         if read > MAX_READ {
             break;
@@ -133,5 +137,21 @@ async fn exchange(request: reqwest::RequestBuilder, answer: &mut Answer) -> Resu
     Ok(())
 }
 
+/// The head of an answer. A value that is no text says nothing.
+fn answer(response: &reqwest::Response, now: Timestamp) -> Answer {
+    let headers = response.headers();
+    let wishes = headers.get_all(names::header::WEBHOOK_DELIVERY).iter();
+    Answer {
+        status: response.status().as_u16(),
+        retry_after: headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| retry_after::parse(value, now)),
+        wish: Wish::of(wishes.filter_map(|value| value.to_str().ok())),
+    }
+}
+
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;

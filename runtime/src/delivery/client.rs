@@ -1,7 +1,8 @@
-//! The two HTTP clients: one for whatever a payload names, one for the operator's own destinations.
+//! The HTTP clients: for whatever a payload names, the same on a port of our own, for the operator's own destinations.
 //!
-//! Both are pooled and built once: a client for each try costs a hundred times as much.
+//! All are pooled and built once: a client for each try costs a hundred times as much.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,12 @@ use reqwest::redirect;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use url::{Host, Url};
 
 use super::Options;
 use super::dial::Dial;
-use crate::policy::guard::{Guard, Trust};
+use super::own;
+use crate::policy::guard::{Guard, Refusal, Trust};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shorter than the patience of usual servers and balancers, so that a connection is rarely reused as they close it.
@@ -25,6 +28,9 @@ const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
 pub(super) struct Clients {
     strict: reqwest::Client,
     trusted: reqwest::Client,
+    /// For URLs with these ports: it does not reach this machine. A resolver is not told the port, so the URL's decides
+    /// which client is asked.
+    away: Option<(Arc<[SocketAddr]>, reqwest::Client)>,
 }
 
 /// Why a delivery cannot be started.
@@ -54,19 +60,42 @@ pub(crate) enum Error {
 impl Clients {
     pub(super) fn new(options: &Options, guard: &Guard) -> Result<Self, Error> {
         let tls = tls(roots(options.ca_file.as_deref())?)?;
-        let client = |trust| {
-            let dial = Dial { lookup: options.resolver.clone(), guard: guard.clone(), trust };
+        let client = |trust, own: &[SocketAddr]| {
+            let own = own.iter().map(SocketAddr::ip).collect();
+            let dial = Dial { lookup: options.resolver.clone(), guard: guard.clone(), trust, own };
             build(dial, tls.clone(), options.concurrency)
         };
-        Ok(Self { strict: client(Trust::Strict)?, trusted: client(Trust::Trusted)? })
+        let own = options.own_addresses.as_slice();
+        let away = if own.is_empty() { None } else { Some((own.into(), client(Trust::Strict, own)?)) };
+        Ok(Self { strict: client(Trust::Strict, &[])?, trusted: client(Trust::Trusted, &[])?, away })
     }
 
-    pub(super) fn of(&self, trust: Trust) -> &reqwest::Client {
-        match trust {
-            Trust::Strict => &self.strict,
-            Trust::Trusted => &self.trusted,
+    pub(super) fn of(&self, trust: Trust, url: &Url) -> &reqwest::Client {
+        match (trust, &self.away) {
+            (Trust::Trusted, _) => &self.trusted,
+            (Trust::Strict, Some((own, client))) if has_port_of(url, own) => client,
+            (Trust::Strict, _) => &self.strict,
         }
     }
+
+    /// Judges a URL whose host is an address: it may be one of our own. Resolvers are not asked about these.
+    pub(super) fn check_own(&self, url: &Url, trust: Trust) -> Result<(), Refusal> {
+        let address: IpAddr = match url.host() {
+            Some(Host::Ipv4(address)) => address.into(),
+            Some(Host::Ipv6(address)) => address.into(),
+            Some(Host::Domain(_)) | None => return Ok(()),
+        };
+        match &self.away {
+            Some((own, _)) if trust == Trust::Strict && has_port_of(url, own) => {
+                own::check(&[address], &own.iter().map(SocketAddr::ip).collect::<Vec<_>>())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn has_port_of(url: &Url, own: &[SocketAddr]) -> bool {
+    url.port_or_known_default().is_some_and(|port| own.iter().any(|address| address.port() == port))
 }
 
 fn build(dial: Dial, tls: ClientConfig, concurrency: usize) -> Result<reqwest::Client, Error> {
@@ -179,7 +208,7 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "how the outer process talks to the inner one")]
         if let Ok(url) = std::env::var(INNER) {
             let runtime = crate::delivery::thread::Background::start("test", 1).unwrap();
-            let sent = runtime.block_on(clients(None).unwrap().of(Trust::Trusted).post(url).send());
+            let sent = runtime.block_on(clients(None).unwrap().trusted.post(url).send());
             assert_eq!(sent.unwrap().status(), 204);
             return;
         }

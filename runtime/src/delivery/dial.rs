@@ -13,6 +13,7 @@ use std::time::Duration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 
+use super::own;
 use crate::policy::guard::{Guard, Refusal, Trust};
 
 /// The longest that a look-up may take, the wait for its turn included.
@@ -59,6 +60,8 @@ pub(super) struct Dial {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) guard: Guard,
     pub(super) trust: Trust,
+    /// Where we listen ourselves; for a client that does not go there.
+    pub(super) own: Arc<[IpAddr]>,
 }
 
 /// Why there is no address to connect to.
@@ -80,7 +83,7 @@ pub(super) enum Error {
 
 impl Resolve for Dial {
     fn resolve(&self, name: Name) -> Resolving {
-        let (guard, trust) = (self.guard.clone(), self.trust);
+        let (guard, trust, own) = (self.guard.clone(), self.trust, self.own.clone());
         let asked = self.lookup.lookup(name.as_str());
         let host = name.as_str().to_owned();
         Box::pin(async move {
@@ -91,6 +94,7 @@ impl Resolve for Dial {
                 Err(_) => return Err(Error::TooSlow { host }.into()),
             };
             guard.check_addresses(&addresses, trust).map_err(Error::Refused)?;
+            own::check(&addresses, &own).map_err(Error::Refused)?;
             // Port 0: the client puts in the URL's.
             let dialled = addresses.into_iter().take(MOST_ADDRESSES).map(|address| SocketAddr::new(address, 0));
             Ok(Box::new(dialled) as Addrs)
@@ -125,7 +129,7 @@ mod tests {
     }
 
     fn dial(lookup: impl Lookup + 'static, trust: Trust) -> Dial {
-        Dial { lookup: Arc::new(lookup), guard: Guard::default(), trust }
+        Dial { lookup: Arc::new(lookup), guard: Guard::default(), trust, own: [].into() }
     }
 
     async fn ask(dial: &Dial) -> Result<Vec<SocketAddr>, String> {

@@ -47,9 +47,10 @@ impl Log {
         let Told { id, url, status, .. } = *told;
         let ms = u64::try_from(told.took.as_millis()).unwrap_or(u64::MAX);
         match told.verdict {
-            Verdict::Delivered => tracing::info!(%id, url, status, ms, "{}", line(told)),
+            Verdict::Delivered { .. } => tracing::info!(%id, url, status, ms, "{}", line(told)),
             Verdict::RetryAt(_) if told.attempt <= 1 => tracing::warn!(%id, url, status, ms, "{}", line(told)),
             Verdict::RetryAt(_) => tracing::debug!(%id, url, status, ms, "{}", line(told)),
+            Verdict::Gone { .. } => tracing::warn!(%id, url, status, ms, "{}", line(told)),
             Verdict::GiveUp => tracing::error!(%id, url, status, ms, "{}", line(told)),
             Verdict::Refused if self.is_new(told.endpoint) => tracing::warn!(%id, url, "{}", line(told)),
             // Explained before. A request that has a line of its own gets it all the same.
@@ -66,12 +67,22 @@ impl Log {
     }
 }
 
+/// Said once, when the URL is disabled; what is held for it later is not told.
+pub(super) fn tell_disabled(url: &str, why: Option<&str>) {
+    let why = why.unwrap_or("its receiver wants no more reports");
+    tracing::warn!(
+        url,
+        "{url} is disabled: {why}; further reports are held until it is enabled again: with `endpoints enable {url}` \
+         while the server is stopped, or with Poster::enable"
+    );
+}
+
 fn line(told: &Told<'_>) -> String {
     let lead = lead(told);
     let error = told.error.unwrap_or("no reason was given");
     let Told { attempt, attempts, now, .. } = *told;
     match told.verdict {
-        Verdict::Delivered => {
+        Verdict::Delivered { .. } => {
             format!("{lead} → delivered {} in {}", told.status.unwrap_or_default(), Spoken(told.took))
         }
         Verdict::RetryAt(at) => {
@@ -85,6 +96,7 @@ fn line(told: &Told<'_>) -> String {
             let plural = if attempt == 1 { "" } else { "s" };
             format!("{lead} → gave up after {attempt} attempt{plural}: {error}")
         }
+        Verdict::Gone { .. } => format!("{lead} → gone: {error}"),
         Verdict::Refused => format!("{lead} → not delivered: refused: {error}"),
     }
 }
@@ -151,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_lines_say_what_became_of_a_report_and_when_the_next_try_is() {
-        let delivered = Told { status: Some(204), error: None, ..told(Verdict::Delivered) };
+        let delivered = Told { status: Some(204), error: None, ..told(Verdict::Delivered { last: false }) };
         assert_eq!(line(&delivered), "report of abc → delivered 204 in 8 ms");
         let noted = Told { note: Some("/greet 0193 completed in 1.2 s"), ..delivered };
         assert_eq!(line(&noted), "/greet 0193 completed in 1.2 s → delivered 204 in 8 ms");
@@ -160,6 +172,9 @@ mod tests {
             "report of abc → not delivered: connection refused; next try in 5 s (attempt 1 of 10)"
         );
         assert!(line(&told(Verdict::RetryAt(Timestamp::from_micros(0)))).contains("next try at once"));
+        let gone =
+            Told { status: Some(410), error: Some("answered 410 Gone"), ..told(Verdict::Gone { disable: true }) };
+        assert_eq!(line(&gone), "report of abc → gone: answered 410 Gone");
         let last = Told { attempt: 10, ..told(Verdict::GiveUp) };
         assert_eq!(line(&last), "report of abc → gave up after 10 attempts: connection refused");
     }

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::attempt::{Sender, Tried};
 use super::client::Error;
-use super::log::{Log, Told};
+use super::history::History;
+use super::log::{self, Log, Told};
 use super::trouble::{Backoff, Trouble};
 use super::{Options, Work};
 use crate::names::metric;
@@ -32,6 +33,7 @@ pub(super) struct Courier {
     schedule: Schedule,
     destinations: Destinations,
     sender: Sender,
+    history: History,
     log: Log,
     trouble: Trouble,
 }
@@ -41,12 +43,26 @@ impl Courier {
         let sender = Sender::new(&options, clock.clone())?;
         let Options { schedule, destinations, .. } = options;
         let trouble = Trouble::new("recording deliveries");
-        Ok(Self { store, clock, schedule, destinations, sender, log: Log::default(), trouble })
+        Ok(Self {
+            store,
+            clock,
+            schedule,
+            destinations,
+            sender,
+            history: History::default(),
+            log: Log::default(),
+            trouble,
+        })
     }
 
     /// Tries a report and settles it. The slot and the room are free again when that is done.
     pub(super) async fn deliver(self: Arc<Self>, work: Work, slot: OwnedSemaphorePermit, shutdown: Shutdown) {
         let Work { report, room } = work;
+        if self.store.is_disabled(&report.url) {
+            self.hold(report.claim).await;
+            drop((slot, room));
+            return;
+        }
         let webhook = Webhook::new(&report.url).map(|webhook| webhook.with_own(report.own.clone()));
         let tried = match &webhook {
             Ok(webhook) => {
@@ -56,19 +72,39 @@ impl Courier {
             Err(error) => Tried::refused(self.clock.now(), error),
         };
         let now = self.clock.now();
-        let verdict = judge(tried.end, report.attempt, &self.schedule, now, &mut rand::rng());
+        let delivered_before =
+            tried.end == End::Misled && self.history.may_have_delivered(&report.endpoint, &self.store).await;
+        let verdict = judge(tried.end, report.attempt, delivered_before, &self.schedule, now, &mut rand::rng());
         count_attempt(&tried);
+        let newly_disabled = verdict.disables() && !self.store.is_disabled(&report.url);
         let settled = self.settle(report.claim.clone(), &tried.attempt, next(verdict), &shutdown).await;
         if settled == Some(Settled::Current) {
             count_end(verdict, now.since(report.created));
         }
+        if matches!(verdict, Verdict::Delivered { .. }) {
+            self.history.note(&report.endpoint);
+        }
         self.tell(&report, webhook.as_ref().ok(), &tried, verdict, now);
+        if newly_disabled && settled == Some(Settled::Current) {
+            log::tell_disabled(&shown(webhook.as_ref().ok()), tried.attempt.error.as_deref());
+        }
         drop((slot, room));
     }
 
     /// Puts back what was claimed and not tried. Asked once: should it fail, the next owner voids the claim.
     pub(super) async fn put_back(&self, claim: ReportClaim) {
         match self.store.put_back_report(claim).await {
+            Ok(_) | Err(store::Error::Closed) => {}
+            Err(error) => {
+                self.trouble.met(&error);
+            }
+        }
+    }
+
+    /// Sets aside what was claimed and is not wanted, until its URL is enabled. Asked once: should it fail, the next owner
+    /// voids the claim.
+    async fn hold(&self, claim: ReportClaim) {
+        match self.store.hold_report(claim).await {
             Ok(_) | Err(store::Error::Closed) => {}
             Err(error) => {
                 self.trouble.met(&error);
@@ -108,13 +144,12 @@ impl Courier {
         verdict: Verdict,
         now: crate::time::Timestamp,
     ) {
-        let unparsable = || "(no webhook URL)".to_owned();
         self.log.tell(&Told {
             id: report.claim.id,
             note: report.note.as_deref(),
             subject: &report.subject,
-            url: &webhook.map_or_else(unparsable, |webhook| Shown(webhook.url()).to_string()),
-            endpoint: &webhook.map_or_else(unparsable, |webhook| webhook.url().origin().ascii_serialization()),
+            url: &shown(webhook),
+            endpoint: webhook.map_or("(no webhook URL)", |_| &report.endpoint),
             attempt: report.attempt,
             attempts: self.schedule.attempts(),
             took: tried.attempt.took,
@@ -126,9 +161,15 @@ impl Courier {
     }
 }
 
+fn shown(webhook: Option<&Webhook>) -> String {
+    webhook.map_or_else(|| "(no webhook URL)".to_owned(), |webhook| Shown(webhook.url()).to_string())
+}
+
 fn next(verdict: Verdict) -> Next {
     match verdict {
-        Verdict::Delivered => Next::Delivered,
+        Verdict::Delivered { last: false } => Next::Delivered,
+        Verdict::Delivered { last: true } => Next::DeliveredLast,
+        Verdict::Gone { disable } => Next::Gone { disable },
         Verdict::RetryAt(at) => Next::RetryAt(at),
         Verdict::GiveUp => Next::Dead,
         Verdict::Refused => Next::Refused,
@@ -137,25 +178,26 @@ fn next(verdict: Verdict) -> Next {
 
 fn count_attempt(tried: &Tried) {
     let result = match tried.end {
-        End::Answered(200..=299) => "delivered",
+        End::Answered(answer) if answer.is_success() => "delivered",
         End::Answered(_) | End::Failed => "failed",
-        End::Refused => "refused",
+        End::Refused | End::Misled => "refused",
     };
     counter!(metric::ATTEMPTS, "result" => result).increment(1);
-    if tried.end != End::Refused {
+    if result != "refused" {
         histogram!(metric::ATTEMPT_SECONDS).record(tried.attempt.took.as_secs_f64());
     }
 }
 
 fn count_end(verdict: Verdict, age: Duration) {
     let state = match verdict {
-        Verdict::Delivered => "delivered",
+        Verdict::Delivered { .. } => "delivered",
+        Verdict::Gone { .. } => "gone",
         Verdict::GiveUp => "dead",
         Verdict::Refused => "refused",
         Verdict::RetryAt(_) => return,
     };
     counter!(metric::DELIVERIES_FINISHED, "state" => state).increment(1);
-    if verdict == Verdict::Delivered {
+    if state == "delivered" {
         histogram!(metric::DELIVERY_SECONDS).record(age.as_secs_f64());
     }
 }

@@ -9,7 +9,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// Root of [`Receiver::tls`]'s certificate, which is for `hooks.test`.
+/// The roots of the certificates in `testdata`. These are for `hooks.test` and 127.0.0.1, have one key, and are good for
+/// a hundred years, but for one that was good for 2020.
 pub(crate) const CA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/delivery/testdata/ca.pem");
 
 pub(crate) const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
@@ -56,15 +57,22 @@ impl Receiver {
     }
 
     pub(crate) fn tls() -> Self {
-        let certificate = CertificateDer::from_pem_slice(include_bytes!("testdata/server.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/server.key")).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
-        Self::at("127.0.0.1:0", Some(Arc::new(config)), Arc::new(|_, out| out.write_all(OK.as_bytes())))
+        Self::tls_with(include_bytes!("testdata/server.pem"))
+    }
+
+    /// Shows a certificate that is out of date.
+    pub(crate) fn tls_expired() -> Self {
+        Self::tls_with(include_bytes!("testdata/expired.pem"))
+    }
+
+    /// Shows a certificate that vouches for itself.
+    pub(crate) fn tls_self_signed() -> Self {
+        Self::tls_with(include_bytes!("testdata/self_signed.pem"))
+    }
+
+    fn tls_with(certificate: &[u8]) -> Self {
+        let behave = Arc::new(|_: &Request, out: &mut dyn Write| out.write_all(OK.as_bytes()));
+        Self::at("127.0.0.1:0", Some(Arc::new(tls_config(certificate))), behave)
     }
 
     fn at(bind: &str, tls: Option<Arc<ServerConfig>>, behave: Arc<Behave>) -> Self {
@@ -111,6 +119,22 @@ impl Receiver {
         tokio::time::timeout(Duration::from_mins(1), come).await.expect("requests did not come in time");
         self.requests()
     }
+}
+
+/// A server's side of TLS with the certificate that is good.
+pub(crate) fn good_tls() -> ServerConfig {
+    tls_config(include_bytes!("testdata/server.pem"))
+}
+
+fn tls_config(certificate: &[u8]) -> ServerConfig {
+    let certificate = CertificateDer::from_pem_slice(certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/server.key")).unwrap();
+    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap()
 }
 
 fn serve(

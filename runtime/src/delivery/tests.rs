@@ -13,6 +13,8 @@ use crate::policy::destination::Destination;
 use crate::store::{self, DeliveryRecord, DeliveryState, NewReport, Place};
 use crate::webhook::{Own, endpoint};
 
+mod wishes;
+
 const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
 
 /// A running delivery that trusts one receiver, and its store.
@@ -48,17 +50,30 @@ impl Running {
 
     /// The one delivery that speaks of this subject, once it is in this state.
     async fn is(&self, subject: &str, state: DeliveryState) -> DeliveryRecord {
-        let reached = async {
+        self.reaches(subject, |record| record.state == state).await
+    }
+
+    async fn reaches(&self, subject: &str, reached: impl Fn(&DeliveryRecord) -> bool) -> DeliveryRecord {
+        let come = async {
             loop {
                 if let [record] = &self.store.deliveries(subject).await.unwrap()[..]
-                    && record.state == state
+                    && reached(record)
                 {
                     return record.clone();
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_mins(1), reached).await.expect("the state was not reached in time")
+        tokio::time::timeout(Duration::from_mins(1), come).await.expect("the state was not reached in time")
+    }
+
+    /// The one delivery that speaks of this subject, once it was tried and is to be tried again.
+    async fn tried(&self, subject: &str) -> DeliveryRecord {
+        self.reaches(subject, |record| record.state == DeliveryState::Pending && record.last.is_some()).await
+    }
+
+    async fn is_held(&self, subject: &str) {
+        self.reaches(subject, |record| record.state == DeliveryState::Pending && record.next_due.is_none()).await;
     }
 
     async fn stop(self) -> Store {
@@ -124,11 +139,11 @@ async fn a_failed_report_is_tried_again_under_the_same_id_with_the_same_bytes() 
 
 #[tokio::test]
 async fn a_report_is_given_up_when_the_schedule_is_over() {
-    let receiver = Receiver::answering("HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n");
+    let receiver = Receiver::answering("HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n");
     let running = Running::trusting(&receiver, &[0, 10, 10]).await;
     running.post("a", &receiver.url()).await;
     let record = running.is("a", DeliveryState::Dead).await;
-    assert_eq!((record.attempts, record.last.unwrap().error.unwrap().as_str()), (3, "answered 410"));
+    assert_eq!((record.attempts, record.last.unwrap().error.unwrap().as_str()), (3, "answered 500"));
     assert_eq!(receiver.requests().len(), 3);
     running.stop().await;
 }

@@ -38,6 +38,8 @@ enum Cause {
     Closed,
     /// In this special network; a setting opens it.
     Special(&'static str),
+    /// Our own listener's.
+    Own,
 }
 
 impl Guard {
@@ -85,6 +87,13 @@ impl Guard {
     }
 }
 
+impl Refusal {
+    /// An address at which we listen ourselves: who chose the webhook would have us call ourselves.
+    pub(crate) fn own(address: IpAddr) -> Self {
+        Self { address, cause: Cause::Own }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address;
@@ -99,6 +108,11 @@ impl fmt::Display for Refusal {
                 "the address {address} is no public one ({name}); to let any webhook go there, add its network to \
                  delivery.allow_networks; to trust this URL alone, name it as a [[delivery.endpoint]], or, in a library, to \
                  Poster::builder().trust"
+            ),
+            Cause::Own => write!(
+                f,
+                "the address {address} with this port is this server's own, where no webhook may go unless its URL is trusted: \
+                 name it as a [[delivery.endpoint]]"
             ),
         }
     }

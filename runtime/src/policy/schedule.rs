@@ -9,6 +9,10 @@ const MAX_STEP: Duration = Duration::from_hours(7 * 24);
 /// The most that a step is lengthened by, as a part of itself. Reports that failed together, because their receiver was
 /// down, come back spread out.
 const JITTER: f64 = 0.2;
+/// The same for a wait that the receiver asked for. It is lengthened only: who comes earlier than asked is turned away.
+const ASKED_JITTER: f64 = 0.1;
+/// The longest wait that a receiver may ask for. A step of the schedule may be longer: that is the operator's wish.
+const MAX_ASKED: Duration = Duration::from_hours(24);
 
 /// One delay before each attempt, the first one's included; after the last one the report is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +39,18 @@ impl Schedule {
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
     }
 
-    /// How long to wait when this many attempts were made and failed; `None` when it is over. At least the step, at most
-    /// a fifth more, and exactly nothing for a step of nothing.
-    pub(crate) fn after(&self, attempts_made: u32, rng: &mut impl Rng) -> Option<Duration> {
+    /// How long to wait when this many attempts were made and failed, and the receiver `asked` for a wait or did not; `None`
+    /// when it is over. The longer of the two: the step and at most a fifth more, and what was asked for and at most a tenth
+    /// more, of which a day counts. Never shorter than either; exactly nothing for a step of nothing and no wish.
+    pub(crate) fn after(&self, attempts_made: u32, asked: Option<Duration>, rng: &mut impl Rng) -> Option<Duration> {
         let step = *self.0.get(usize::try_from(attempts_made).ok()?)?;
-        Some(step + step.mul_f64(rng.random_range(0.0..=JITTER)))
+        let asked = asked.unwrap_or_default().min(MAX_ASKED);
+        Some(lengthened(step, JITTER, rng).max(lengthened(asked, ASKED_JITTER, rng).min(MAX_ASKED)))
     }
+}
+
+fn lengthened(wait: Duration, by_up_to: f64, rng: &mut impl Rng) -> Duration {
+    wait + wait.mul_f64(rng.random_range(0.0..=by_up_to))
 }
 
 /// The example of the Standard Webhooks specification 1.0.0: the last attempt after three days.
@@ -66,6 +76,7 @@ pub(crate) enum ScheduleError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rand::SeedableRng as _;
     use rand::rngs::SmallRng;
 
@@ -93,9 +104,9 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(1);
         let mut longest = Duration::ZERO;
         for _ in 0..10_000 {
-            assert_eq!(schedule.after(0, &mut rng), Some(Duration::ZERO));
-            assert!(schedule.after(1, &mut rng).unwrap() >= Duration::from_nanos(7));
-            let long = schedule.after(2, &mut rng).unwrap();
+            assert_eq!(schedule.after(0, None, &mut rng), Some(Duration::ZERO));
+            assert!(schedule.after(1, None, &mut rng).unwrap() >= Duration::from_nanos(7));
+            let long = schedule.after(2, None, &mut rng).unwrap();
             assert!(long >= MAX_STEP && long <= MAX_STEP + MAX_STEP / 5, "{long:?}");
             longest = longest.max(long);
         }
@@ -107,8 +118,46 @@ mod tests {
         let schedule = Schedule::default();
         let mut rng = SmallRng::seed_from_u64(1);
         assert_eq!(schedule.attempts(), 10);
-        assert!(schedule.after(9, &mut rng).is_some());
-        assert_eq!(schedule.after(10, &mut rng), None);
-        assert_eq!(schedule.after(u32::MAX, &mut rng), None);
+        assert!(schedule.after(9, None, &mut rng).is_some());
+        assert_eq!(schedule.after(10, None, &mut rng), None);
+        assert_eq!(schedule.after(u32::MAX, None, &mut rng), None);
+    }
+    #[test]
+    fn a_wait_that_was_asked_for_is_kept_and_is_a_day_at_most() {
+        let schedule = Schedule::new(secs(&[0, 10, 172_800])).unwrap();
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut after =
+            |made, asked| schedule.after(made, Some(Duration::from_secs(asked)), &mut rng).unwrap().as_secs_f64();
+        for _ in 0..1_000 {
+            assert!((10.0..=12.0).contains(&after(1, 3)), "the step is the longer one");
+            assert!((100.0..=110.0).contains(&after(1, 100)), "the wish is the longer one");
+            assert!((after(1, u64::MAX) - 86_400.0).abs() < 1e-6, "a day at most");
+            assert!((172_800.0..=207_360.0).contains(&after(2, u64::MAX)), "the schedule's own steps may be longer");
+        }
+        assert_eq!(schedule.after(3, Some(Duration::from_secs(1)), &mut rng), None, "a wish makes it no longer");
+    }
+
+    proptest! {
+        #[test]
+        fn no_wait_is_shorter_than_its_step_or_the_wish_nor_much_longer(
+            steps in prop::collection::vec(0..=MAX_STEP.as_millis() as u64, 0..99),
+            made in 0..120_u32,
+            asked in prop::option::of(prop_oneof![0..200_000_000_u64, Just(u64::MAX)]),
+            seed: u64,
+        ) {
+            let steps: Vec<_> = std::iter::once(0).chain(steps).map(Duration::from_millis).collect();
+            let schedule = Schedule::new(steps.clone()).unwrap();
+            let asked = asked.map(Duration::from_millis);
+            let wait = schedule.after(made, asked, &mut SmallRng::seed_from_u64(seed));
+            prop_assert_eq!(wait.is_some(), (made as usize) < steps.len());
+            if let Some(wait) = wait {
+                let step = steps[made as usize];
+                let asked = asked.unwrap_or_default().min(MAX_ASKED);
+                prop_assert!(wait >= step && wait >= asked, "{wait:?}");
+                let rounding = Duration::from_micros(1);
+                let most = step.mul_f64(1.2).max(asked.mul_f64(1.1).min(MAX_ASKED)) + rounding;
+                prop_assert!(wait <= most, "{wait:?} > {most:?}");
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What becomes of a report after a try.
 
+use std::time::Duration;
+
 use rand::Rng;
 
 use super::schedule::Schedule;
@@ -8,94 +10,230 @@ use crate::time::Timestamp;
 /// What one try came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The receiver answered with this status.
-    Answered(u16),
+    /// The receiver answered.
+    Answered(Answer),
     /// There was no answer: no address, no connection, no TLS, no HTTP, no patience.
     Failed,
-    /// The report may not go there.
+    /// The report may not go there: its URL is none, or names an address where it may not go.
     Refused,
+    /// The name in its URL led, this time, to an address where it may not go.
+    Misled,
+}
+
+/// What of an answer decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The wait that the receiver asked for.
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) wish: Option<Wish>,
+}
+
+impl Verdict {
+    /// Nothing more is to be sent to the URL.
+    pub(crate) fn disables(self) -> bool {
+        matches!(self, Self::Delivered { last: true } | Self::Gone { disable: true })
+    }
+}
+
+impl Answer {
+    /// This is a delivery.
+    pub(crate) fn is_success(self) -> bool {
+        matches!(self.status, 200..=299)
+    }
+
+    /// The receiver wants no report any more, whatever becomes of this one.
+    pub(crate) fn disables(self) -> bool {
+        self.wish == Some(Wish::Disable) || self.status == 410
+    }
+}
+
+/// What a receiver may ask for in the header `webhook-delivery` (proposed for Standard Webhooks in its pull request 291).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Nothing more to this URL.
+    Disable,
+    /// Not this report again.
+    AbortMessage,
+}
+
+impl Wish {
+    /// The wish in the values of the header, if they hold one that is known; the one that goes further, of two.
+    pub(crate) fn of<'a>(values: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let mut wish = None;
+        for word in values.flat_map(|value| value.split(',')) {
+            match word.trim() {
+                word if word.eq_ignore_ascii_case("disable") => return Some(Self::Disable),
+                word if word.eq_ignore_ascii_case("abort-message") => wish = Some(Self::AbortMessage),
+                _ => {}
+            }
+        }
+        wish
+    }
 }
 
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Delivered,
+    Delivered {
+        /// The receiver wants nothing more.
+        last: bool,
+    },
     RetryAt(Timestamp),
     /// The schedule is over.
     GiveUp,
     Refused,
+    /// The receiver wants it no more.
+    Gone {
+        /// Nor any other.
+        disable: bool,
+    },
 }
 
 /// Judges the try with this number; the first is 1.
 ///
 /// Only 2xx is a delivery. Every other answer, and none, is tried again on the schedule, because receivers answer 404 or
-/// 401 in the middle of their deployments.
-pub(crate) fn judge(end: End, attempt: u32, schedule: &Schedule, now: Timestamp, rng: &mut impl Rng) -> Verdict {
-    match end {
-        End::Answered(200..=299) => Verdict::Delivered,
-        End::Refused => Verdict::Refused,
-        End::Answered(_) | End::Failed => match schedule.after(attempt, rng) {
-            Some(delay) => Verdict::RetryAt(now.saturating_add(delay)),
-            None => Verdict::GiveUp,
-        },
+/// 401 in the middle of their deployments; but for those that say that they will never take it. A name that led astray is
+/// tried again where reports were `delivered_before`, because resolvers fail into 0.0.0.0 and the like.
+pub(crate) fn judge(
+    end: End,
+    attempt: u32,
+    delivered_before: bool,
+    schedule: &Schedule,
+    now: Timestamp,
+    rng: &mut impl Rng,
+) -> Verdict {
+    let asked = match end {
+        End::Answered(answer) if answer.is_success() => return Verdict::Delivered { last: answer.disables() },
+        End::Answered(answer) if answer.disables() => return Verdict::Gone { disable: true },
+        End::Answered(Answer { wish: Some(Wish::AbortMessage), .. }) => return Verdict::Gone { disable: false },
+        End::Answered(answer) => answer.retry_after,
+        End::Failed => None,
+        End::Misled if delivered_before => None,
+        End::Refused | End::Misled => return Verdict::Refused,
+    };
+    match schedule.after(attempt, asked, rng) {
+        Some(delay) => Verdict::RetryAt(now.saturating_add(delay)),
+        None => Verdict::GiveUp,
     }
 }
 
-/// Says what is wrong with a status; `None` if nothing is.
-pub(crate) fn complaint(status: u16) -> Option<String> {
-    match status {
-        200..=299 => None,
-        300..=399 => Some(format!("answered {status}; redirects are not followed, so name the final URL")),
-        _ => Some(format!("answered {status}")),
+/// Says what is wrong with an answer, or that it is the last; `None` if nothing is.
+pub(crate) fn complaint(answer: Answer) -> Option<String> {
+    let Answer { status, wish, .. } = answer;
+    match (status, wish) {
+        (_, Some(Wish::Disable)) => {
+            Some(format!("answered {status} and wants no more reports (webhook-delivery: disable)"))
+        }
+        _ if answer.is_success() => None,
+        (410, _) => Some("answered 410 Gone: it wants no more reports".to_owned()),
+        (_, Some(Wish::AbortMessage)) => {
+            Some(format!("answered {status} and does not want this report again (webhook-delivery: abort-message)"))
+        }
+        (300..=399, None) => Some(format!("answered {status}; redirects are not followed, so name the final URL")),
+        (_, None) => Some(format!("answered {status}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rand::SeedableRng as _;
     use rand::rngs::SmallRng;
 
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
+    const GONE: Verdict = Verdict::Gone { disable: true };
 
-    fn judged(end: End, attempt: u32) -> Verdict {
+    fn plain(status: u16) -> Answer {
+        Answer { status, retry_after: None, wish: None }
+    }
+
+    fn judged(end: End, attempt: u32, delivered_before: bool) -> Verdict {
         let schedule = Schedule::new(vec![Duration::ZERO, Duration::from_secs(10)]).unwrap();
-        judge(end, attempt, &schedule, NOW, &mut SmallRng::seed_from_u64(3))
+        judge(end, attempt, delivered_before, &schedule, NOW, &mut SmallRng::seed_from_u64(3))
+    }
+
+    fn answered(answer: Answer, attempt: u32) -> Verdict {
+        judged(End::Answered(answer), attempt, false)
     }
 
     #[test]
     fn only_2xx_is_a_delivery() {
         for status in [200, 201, 202, 204, 299] {
-            assert_eq!(judged(End::Answered(status), 1), Verdict::Delivered, "{status}");
-            assert_eq!(complaint(status), None);
+            assert_eq!(answered(plain(status), 1), Verdict::Delivered { last: false }, "{status}");
+            assert_eq!(complaint(plain(status)), None);
         }
-        for status in [100, 199, 300, 301, 302, 304, 307, 308, 400, 401, 404, 410, 429, 500, 503, 999] {
-            assert!(matches!(judged(End::Answered(status), 1), Verdict::RetryAt(_)), "{status}");
-            assert_eq!(judged(End::Answered(status), 2), Verdict::GiveUp, "{status}");
-            assert!(complaint(status).unwrap().contains(&status.to_string()));
+        for status in [100, 199, 300, 301, 302, 304, 307, 308, 400, 401, 404, 429, 500, 503, 999] {
+            assert!(matches!(answered(plain(status), 1), Verdict::RetryAt(_)), "{status}");
+            assert_eq!(answered(plain(status), 2), Verdict::GiveUp, "{status}");
+            assert!(complaint(plain(status)).unwrap().contains(&status.to_string()));
         }
     }
 
     #[test]
     fn a_redirect_says_that_it_is_not_followed() {
-        assert!(complaint(308).unwrap().contains("redirects are not followed"));
-        assert!(!complaint(400).unwrap().contains("redirects"));
+        assert!(complaint(plain(308)).unwrap().contains("redirects are not followed"));
+        assert!(!complaint(plain(400)).unwrap().contains("redirects"));
     }
 
     #[test]
     fn a_failure_is_tried_again_on_the_schedule_and_then_given_up() {
-        let Verdict::RetryAt(at) = judged(End::Failed, 1) else { panic!("no retry") };
+        let Verdict::RetryAt(at) = judged(End::Failed, 1, false) else { panic!("no retry") };
         assert!(at.since(NOW) >= Duration::from_secs(10) && at.since(NOW) <= Duration::from_secs(12));
-        assert_eq!(judged(End::Failed, 2), Verdict::GiveUp);
+        assert_eq!(judged(End::Failed, 2, false), Verdict::GiveUp);
         // The schedule was shortened while the report waited.
-        assert_eq!(judged(End::Failed, 7), Verdict::GiveUp);
+        assert_eq!(judged(End::Failed, 7, false), Verdict::GiveUp);
     }
 
     #[test]
-    fn a_refusal_is_final() {
-        assert_eq!(judged(End::Refused, 1), Verdict::Refused);
+    fn a_receiver_that_asks_for_a_wait_on_any_failure_gets_it() {
+        for status in [301, 404, 429, 500, 503] {
+            let asking = Answer { retry_after: Some(Duration::from_secs(1_000)), ..plain(status) };
+            let Verdict::RetryAt(at) = answered(asking, 1) else { panic!("no retry") };
+            let wait = at.since(NOW);
+            assert!(wait >= Duration::from_secs(1_000) && wait <= Duration::from_secs(1_100), "{status}: {wait:?}");
+            assert_eq!(answered(asking, 2), Verdict::GiveUp, "a wish makes the schedule no longer");
+        }
+    }
+
+    #[test]
+    fn a_receiver_may_end_one_report_or_all() {
+        assert_eq!(answered(plain(410), 1), GONE);
+        for status in [302, 400, 404, 500] {
+            assert_eq!(answered(Answer { wish: Some(Wish::Disable), ..plain(status) }, 1), GONE);
+            let abort = Answer { wish: Some(Wish::AbortMessage), ..plain(status) };
+            assert_eq!(answered(abort, 1), Verdict::Gone { disable: false });
+            assert!(complaint(abort).unwrap().contains("abort-message"));
+        }
+        // Taken is taken; but nothing more is to come.
+        let last = Answer { wish: Some(Wish::Disable), ..plain(204) };
+        assert_eq!(answered(last, 1), Verdict::Delivered { last: true });
+        assert!(complaint(last).unwrap().contains("wants no more"));
+        assert_eq!(
+            answered(Answer { wish: Some(Wish::AbortMessage), ..plain(200) }, 1),
+            Verdict::Delivered { last: false }
+        );
+    }
+
+    #[test]
+    fn a_wish_is_read_out_of_whatever_the_header_holds() {
+        let wish = |values: &[&str]| Wish::of(values.iter().copied());
+        assert_eq!(wish(&["disable"]), Some(Wish::Disable));
+        assert_eq!(wish(&[" Abort-Message "]), Some(Wish::AbortMessage));
+        assert_eq!(wish(&["abort-message, disable"]), Some(Wish::Disable));
+        assert_eq!(wish(&["abort-message", "later"]), Some(Wish::AbortMessage));
+        assert_eq!(wish(&["disabled", "", "disable;x=1"]), None);
+        assert_eq!(wish(&[]), None);
+    }
+
+    #[test]
+    fn a_refusal_is_final_but_for_a_name_that_was_good_before() {
+        for delivered_before in [false, true] {
+            assert_eq!(judged(End::Refused, 1, delivered_before), Verdict::Refused);
+        }
+        assert_eq!(judged(End::Misled, 1, false), Verdict::Refused);
+        assert!(matches!(judged(End::Misled, 1, true), Verdict::RetryAt(_)));
+        assert_eq!(judged(End::Misled, 2, true), Verdict::GiveUp);
     }
 }

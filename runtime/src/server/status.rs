@@ -136,7 +136,7 @@ struct Delivery {
     next_attempt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_status: Option<u16>,
-    /// Why it was not tried at all.
+    /// Why it will not be tried, or not now; it names nothing that its webhook led to.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -171,7 +171,16 @@ fn delivery(record: &DeliveryRecord) -> Delivery {
         attempts: record.attempts,
         next_attempt: record.next_due.map(|due| due.to_string()),
         last_status: record.last.as_ref().and_then(|attempt| attempt.status),
-        reason: record.refused.clone(),
+        reason: record.refused.clone().or_else(|| reason(record).map(str::to_owned)),
+    }
+}
+
+fn reason(record: &DeliveryRecord) -> Option<&'static str> {
+    match record.state {
+        DeliveryState::Refused => Some("it leads to where no webhook may go"),
+        DeliveryState::Gone => Some("its receiver does not want it"),
+        DeliveryState::Pending if record.next_due.is_none() => Some("its receiver wants no more reports; it is held"),
+        _ => None,
     }
 }
 
@@ -187,4 +196,53 @@ pub(super) fn json(status: StatusCode, mut body: Vec<u8>) -> Response {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::id::ReportId;
+    use crate::store::Attempt;
+    use crate::time::Timestamp;
+
+    fn told(state: DeliveryState, next_due: Option<Timestamp>) -> String {
+        let error = "the address 10.1.2.3 is no public one; answered by fd00::1";
+        let attempt = Attempt {
+            started: Timestamp::from_micros(0),
+            took: Duration::ZERO,
+            status: None,
+            error: Some(error.to_owned()),
+            response: Bytes::from_static(b"10.1.2.3"),
+        };
+        let record = DeliveryRecord {
+            id: ReportId::generate(),
+            url: "https://hooks.example.com/in?token=s3cret".to_owned(),
+            state,
+            attempts: 1,
+            next_due,
+            last: Some(attempt),
+            refused: None,
+        };
+        serde_json::to_string(&delivery(&record)).unwrap()
+    }
+
+    #[test]
+    fn who_asks_for_a_delivery_learns_its_state_and_no_address() {
+        let due = Some(Timestamp::from_micros(1));
+        for (state, next_due, expected) in [
+            (DeliveryState::Refused, None, "leads to where no webhook may go"),
+            (DeliveryState::Gone, None, "does not want it"),
+            (DeliveryState::Pending, None, "it is held"),
+            (DeliveryState::Pending, due, "\"retrying\""),
+            (DeliveryState::Dead, None, "\"dead\""),
+        ] {
+            let told = told(state, next_due);
+            assert!(told.contains(expected), "{told}");
+            for secret in ["10.1.2.3", "fd00::1", "s3cret"] {
+                assert!(!told.contains(secret), "{told}");
+            }
+        }
+    }
 }

@@ -38,7 +38,7 @@ impl Store {
         self.reader()?.parked_endpoints().await.map_err(Error::Backend)
     }
 
-    /// Whether a receiver said, by [`Next::Gone`](super::Next::Gone), that it wants nothing more at this very URL: other paths
+    /// Whether a receiver said, by a [`Next`](super::Next) that disables, that it wants nothing more at this very URL: other paths
     /// of its host are none of its business. Known as soon as that is committed, until the URL is enabled.
     pub(crate) fn is_disabled(&self, url: &str) -> bool {
         self.0.shared.disabled.lock().contains(url)

@@ -33,6 +33,7 @@ pub(crate) trait Reader: Send + Sync {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>>;
     fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>>;
+    fn has_delivered<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Result<bool, Cause>>;
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>>;
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>>;
 }

@@ -142,6 +142,8 @@ pub(crate) struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Delivered,
+    /// Delivered, and the receiver wants nothing more at this URL: see [`Store::is_disabled`](super::Store::is_disabled).
+    DeliveredLast,
     RetryAt(Timestamp),
     /// The schedule is over.
     Dead,
@@ -149,9 +151,25 @@ pub(crate) enum Next {
     Refused,
     /// The receiver wants it no more.
     Gone {
-        /// Nor anything else at this URL: see [`Store::is_disabled`](super::Store::is_disabled).
+        /// Nor anything else at this URL.
         disable: bool,
     },
+}
+
+impl Next {
+    /// Whether the URL is disabled from then on.
+    pub(crate) fn disables(self) -> bool {
+        matches!(self, Self::DeliveredLast | Self::Gone { disable: true })
+    }
+
+    /// The same without that.
+    pub(crate) fn without_disabling(self) -> Self {
+        match self {
+            Self::DeliveredLast => Self::Delivered,
+            Self::Gone { .. } => Self::Gone { disable: false },
+            other => other,
+        }
+    }
 }
 
 /// The answer to a settlement.

@@ -90,7 +90,8 @@ suite! {
         refused_report_is_never_claimed,
         settle_report_twice_is_stale,
         reports_of_a_settlement_are_handed_over,
-        deliveries_are_bounded_and_oldest_first;
+        deliveries_are_bounded_and_oldest_first,
+        an_endpoint_that_took_a_report_is_known;
     aside:
         per_endpoint_claim_is_fair,
         parked_reports_keep_due_order_and_attempt,
@@ -98,6 +99,7 @@ suite! {
         parking_takes_one_commit_and_hinders_no_birth,
         what_is_over_is_final,
         gone_is_final,
+        a_delivery_may_be_the_last,
         disabled_endpoint_holds_then_resumes,
         what_is_not_disabled_is_not_held,
         a_url_is_disabled_once_however_many_say_so,

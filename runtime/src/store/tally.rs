@@ -24,7 +24,7 @@ impl Tally {
     /// To be counted before those are woken who wait for first tries, and look here next.
     pub(crate) fn settled(&self, next: Next) {
         match next {
-            Next::Delivered => self.delivered.fetch_add(1, Ordering::Relaxed),
+            Next::Delivered | Next::DeliveredLast => self.delivered.fetch_add(1, Ordering::Relaxed),
             Next::Dead | Next::Refused | Next::Gone { .. } => self.given_up.fetch_add(1, Ordering::Relaxed),
             Next::RetryAt(_) => return,
         };

@@ -115,7 +115,11 @@ impl Writer {
             }
         }
         match &mut entry.op {
-            Op::SettleReport { next: Next::Gone { disable }, .. } => *disable &= disabled.has_room(),
+            Op::SettleReport { next, .. } if next.disables() => {
+                if !disabled.has_room() {
+                    *next = next.without_disabling();
+                }
+            }
             Op::ReleaseRequest { due, .. } => handover.request_waits(due.unwrap_or(now)),
             Op::SettleReport { next: Next::RetryAt(due), .. } => handover.report_waits(*due),
             Op::ReleaseReport { .. } => handover.report_waits(now),

@@ -14,15 +14,15 @@ use crate::delivery::receiver::{CA_FILE, OK, Receiver};
 use crate::policy::guard::Trust;
 use crate::secret::Secret;
 
-const NOW: Timestamp = Timestamp::from_micros(1_795_420_800_123_456);
-const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
+pub(super) const NOW: Timestamp = Timestamp::from_micros(1_795_420_800_123_456);
+pub(super) const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
 
 /// Answers each look-up with the next address, and for ever with the last one.
 #[derive(Debug)]
-struct Names(Mutex<VecDeque<IpAddr>>);
+pub(super) struct Names(Mutex<VecDeque<IpAddr>>);
 
 impl Names {
-    fn of(addresses: &[&str]) -> Arc<dyn Lookup> {
+    pub(super) fn of(addresses: &[&str]) -> Arc<dyn Lookup> {
         Arc::new(Self(Mutex::new(addresses.iter().map(|ip| ip.parse().unwrap()).collect())))
     }
 }
@@ -36,7 +36,7 @@ impl Lookup for Names {
     }
 }
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options { timeout: Duration::from_secs(5), resolver: Names::of(&[]), ..Options::default() }
 }
 
@@ -44,21 +44,26 @@ fn secret() -> Secret {
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap()
 }
 
-async fn send(options: &Options, url: &str, trust: Trust) -> Tried {
+pub(super) async fn send(options: &Options, url: &str, trust: Trust) -> Tried {
     let sender = Sender::new(options, Clock::from_fn(|| NOW)).unwrap();
     send_with(&sender, url, trust).await
 }
 
-async fn send_with(sender: &Sender, url: &str, trust: Trust) -> Tried {
+pub(super) async fn send_with(sender: &Sender, url: &str, trust: Trust) -> Tried {
     let standing = Standing { trust, secrets: Cow::Owned(vec![secret()]) };
     sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &standing, Bytes::from_static(BODY)).await
 }
 
-async fn trusted(url: &str) -> Tried {
+/// An answer that says nothing but this.
+pub(super) fn answered(status: u16) -> End {
+    End::Answered(Answer { status, retry_after: None, wish: None })
+}
+
+pub(super) async fn trusted(url: &str) -> Tried {
     send(&options(), url, Trust::Trusted).await
 }
 
-fn error(tried: &Tried) -> &str {
+pub(super) fn error(tried: &Tried) -> &str {
     tried.attempt.error.as_deref().unwrap()
 }
 
@@ -70,7 +75,7 @@ async fn a_try_has_exactly_these_headers_and_bytes() {
     let webhook = Webhook::new(format!("{}?a=1", receiver.url())).unwrap().header("authorization", "Bearer x").unwrap();
     let standing = Standing { trust: Trust::Trusted, secrets: Cow::Owned(vec![secret()]) };
     let tried = sender.send(id, &webhook, &standing, Bytes::from_static(BODY)).await;
-    assert_eq!((tried.end, tried.attempt.status, tried.attempt.error), (End::Answered(204), Some(204), None));
+    assert_eq!((tried.end, tried.attempt.status, tried.attempt.error), (answered(204), Some(204), None));
     assert_eq!(tried.attempt.started, NOW);
 
     let [request] = &receiver.requests()[..] else { panic!("one request") };
@@ -112,20 +117,8 @@ async fn without_a_secret_there_is_no_signature_and_stored_headers_replace_nothi
 async fn a_failure_keeps_status_and_the_beginning_of_the_body() {
     let receiver = Receiver::answering("HTTP/1.1 500 Oops\r\ncontent-length: 5\r\n\r\nsorry");
     let tried = trusted(&receiver.url()).await;
-    assert_eq!((tried.end, error(&tried)), (End::Answered(500), "answered 500"));
+    assert_eq!((tried.end, error(&tried)), (answered(500), "answered 500"));
     assert_eq!(tried.attempt.response, "sorry");
-}
-
-#[tokio::test]
-async fn a_redirect_is_not_followed() {
-    for status in [301, 302, 303, 307, 308] {
-        let receiver =
-            Receiver::answering(format!("HTTP/1.1 {status} X\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"));
-        let tried = trusted(&receiver.url()).await;
-        assert_eq!(tried.end, End::Answered(status));
-        assert!(error(&tried).contains("redirects are not followed"));
-        assert_eq!(receiver.requests().len(), 1);
-    }
 }
 
 #[tokio::test]
@@ -157,20 +150,6 @@ async fn an_answer_that_is_none_is_said_in_words_without_control_characters() {
 }
 
 #[tokio::test]
-async fn an_endless_body_is_cut_off() {
-    let receiver = Receiver::new(|_, out| {
-        out.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-        loop {
-            out.write_all(&[b'x'; 8_192])?;
-        }
-    });
-    let options = Options { timeout: Duration::from_mins(5), ..options() };
-    let tried = send(&options, &receiver.url(), Trust::Trusted).await;
-    assert_eq!((tried.end, tried.attempt.response.len()), (End::Answered(200), MAX_KEPT));
-    assert!(tried.attempt.took < options.timeout, "it ended by itself");
-}
-
-#[tokio::test]
 async fn a_body_that_drips_costs_the_timeout_and_the_status_decides() {
     let receiver = Receiver::new(|_, out| {
         out.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")?;
@@ -178,7 +157,7 @@ async fn a_body_that_drips_costs_the_timeout_and_the_status_decides() {
     });
     let options = Options { timeout: Duration::from_millis(300), ..options() };
     let tried = send(&options, &receiver.url(), Trust::Trusted).await;
-    assert_eq!(tried.end, End::Answered(200));
+    assert_eq!(tried.end, answered(200));
     assert!(tried.attempt.took >= options.timeout);
 }
 
@@ -213,7 +192,7 @@ async fn a_bounded_answer_leaves_its_connection_to_the_next_try_and_a_longer_one
         // The client takes its connection back in a task of its own, so it may not have it yet for the next try.
         let reused = async {
             for tries in 2.. {
-                assert_eq!(send_with(&sender, &receiver.url(), Trust::Trusted).await.end, End::Answered(200));
+                assert_eq!(send_with(&sender, &receiver.url(), Trust::Trusted).await.end, answered(200));
                 let connections = receiver.requests().last().map_or(0, |request| request.connection) + 1;
                 if connections + 1 < tries || tries > 20 {
                     return connections + 1 < tries;
@@ -239,7 +218,8 @@ async fn a_payloads_webhook_does_not_reach_loopback_by_number_or_by_name() {
     let options = Options { resolver: Names::of(&["127.0.0.1"]), ..options() };
     for host in ["127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "localhost", "hooks.test"] {
         let tried = send(&options, &format!("http://{host}:{}/in", receiver.port()), Trust::Strict).await;
-        assert_eq!(tried.end, End::Refused, "{host}");
+        let by_name = host.ends_with("test") || host == "localhost";
+        assert_eq!(tried.end, if by_name { End::Misled } else { End::Refused }, "{host}");
         assert!(error(&tried).contains("delivery.allow_networks"), "{}", error(&tried));
     }
     assert!(receiver.requests().is_empty());
@@ -251,8 +231,8 @@ async fn the_operators_webhook_reaches_loopback_and_not_metadata() {
     let options = Options { resolver: Names::of(&["127.0.0.1", "169.254.169.254"]), ..options() };
     let sender = Sender::new(&options, Clock::from_fn(|| NOW)).unwrap();
     let by_name = |host: &str| format!("http://{host}:{}/in", receiver.port());
-    assert_eq!(send_with(&sender, &by_name("a.test"), Trust::Trusted).await.end, End::Answered(204));
-    assert_eq!(send_with(&sender, &by_name("b.test"), Trust::Trusted).await.end, End::Refused);
+    assert_eq!(send_with(&sender, &by_name("a.test"), Trust::Trusted).await.end, answered(204));
+    assert_eq!(send_with(&sender, &by_name("b.test"), Trust::Trusted).await.end, End::Misled);
     let literal = send_with(&sender, "http://169.254.169.254/latest/meta-data", Trust::Trusted).await;
     assert_eq!(literal.end, End::Refused);
     assert!(!error(&literal).contains("allow_networks"), "no setting opens it");
@@ -271,9 +251,9 @@ async fn a_name_that_moves_to_a_forbidden_address_is_refused_at_its_next_connect
     };
     let sender = Sender::new(&options, Clock::from_fn(|| NOW)).unwrap();
     let url = format!("http://hooks.test:{}/in", receiver.port());
-    assert_eq!(send_with(&sender, &url, Trust::Strict).await.end, End::Answered(204));
+    assert_eq!(send_with(&sender, &url, Trust::Strict).await.end, answered(204));
     let second = send_with(&sender, &url, Trust::Strict).await;
-    assert_eq!(second.end, End::Refused);
+    assert_eq!(second.end, End::Misled);
     assert!(error(&second).contains("127.0.0.1"));
 }
 
@@ -288,8 +268,8 @@ async fn tls_is_verified_against_the_roots_and_those_of_the_ca_file() {
     assert!(error(&unknown).starts_with("TLS: "), "{}", error(&unknown));
 
     let known = with(Some(PathBuf::from(CA_FILE)));
-    assert_eq!(send(&known, &url("hooks.test"), Trust::Trusted).await.end, End::Answered(204));
-    assert_eq!(send(&known, &url("127.0.0.1"), Trust::Trusted).await.end, End::Answered(204));
+    assert_eq!(send(&known, &url("hooks.test"), Trust::Trusted).await.end, answered(204));
+    assert_eq!(send(&known, &url("127.0.0.1"), Trust::Trusted).await.end, answered(204));
     let misnamed = send(&known, &url("other.test"), Trust::Trusted).await;
     assert!(error(&misnamed).starts_with("TLS: "), "{}", error(&misnamed));
     assert_eq!(receiver.requests().len(), 2);

@@ -91,7 +91,7 @@ pub(super) fn nat64(v6: Ipv6Addr) -> Option<Ipv4Addr> {
 }
 
 /// The IPv4 addresses that an IPv6 one may lead to by a translator or a tunnel.
-fn carried(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+fn carried(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
     let low = match v6.segments() {
         // Compatible, mapped, SIIT.
         [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _]
@@ -101,11 +101,20 @@ fn carried(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
         | [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => Some(low_32_bits(v6)),
         _ => None,
     };
-    let six_to_four = match v6.segments() {
-        [0x2002, high, low, ..] => Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))),
-        _ => None,
+    let (second, third) = match v6.segments() {
+        // 6to4.
+        [0x2002, high, low, ..] => (Some(joined(high, low)), None),
+        // Teredo: its server, and its client, whose bits are flipped.
+        [0x2001, 0, high, low, _, _, client_high, client_low] => {
+            (Some(joined(high, low)), Some(joined(!client_high, !client_low)))
+        }
+        _ => (None, None),
     };
-    [low, six_to_four]
+    [low, second, third]
+}
+
+fn joined(high: u16, low: u16) -> Ipv4Addr {
+    Ipv4Addr::from((u32::from(high) << 16) | u32::from(low))
 }
 
 fn low_32_bits(v6: Ipv6Addr) -> Ipv4Addr {

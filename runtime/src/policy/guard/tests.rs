@@ -1,5 +1,7 @@
 //! The tables of addresses, and the tricks by which they are written.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn ip(text: &str) -> IpAddr {
@@ -51,8 +53,8 @@ const SPECIAL: &[&str] = &[
     "64:ff9b:1::1",
     "64:ff9b:1::8.8.8.8",
     "100::1",
-    "2001::1",
     "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    "2001:0:4136:e378:8000:63bf:f5ff:fffe",
     "2001:2::1",
     "2001:20::1",
     "2001:1ff:ffff::1",
@@ -102,6 +104,8 @@ const CLOSED: &[&str] = &[
     "::ffff:0:169.254.169.254",
     "2002:a9fe:a9fe::1",
     "2600::200:5efe:169.254.169.254",
+    "2001:0:a9fe:a9fe::",
+    "2001:0:4136:e378:8000:63bf:5601:5601",
 ];
 
 /// Open to everybody.
@@ -241,4 +245,60 @@ fn a_refusal_names_the_setting_that_would_allow_it() {
         assert!(told.contains(part), "{told}");
     }
     assert!(!refusal("169.254.169.254").to_string().contains("allow_networks"), "no setting opens it");
+}
+
+proptest! {
+    /// Stated once more and differently: a payload's webhook never passes to what the standard library knows as special.
+    #[test]
+    fn what_passes_is_unicast_and_not_of_a_known_special_network(bits: u128, low: u32) {
+        let guard = Guard::default();
+        let v4 = Ipv4Addr::from(low);
+        if guard.check_addresses(&[v4.into()], Trust::Strict).is_ok() {
+            let special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_broadcast()
+                || v4.is_documentation() || v4.is_unspecified() || v4.is_multicast() || v4.octets()[0] == 0
+                || v4.octets()[0] >= 240;
+            prop_assert!(!special, "{v4}");
+        }
+        let v6 = Ipv6Addr::from(bits);
+        if guard.check_addresses(&[v6.into()], Trust::Strict).is_ok() {
+            prop_assert!(v6.segments()[0] >> 13 == 1 || ranges::nat64(v6).is_some(), "{v6}");
+            prop_assert!(!v6.is_multicast() && !v6.is_unicast_link_local() && !v6.is_unique_local(), "{v6}");
+        }
+    }
+
+    /// An IPv4 address that is refused stays refused in each form that carries it, and NAT64 changes nothing.
+    #[test]
+    fn no_form_of_an_ipv4_address_opens_what_it_does_not(low: u32) {
+        let v4 = Ipv4Addr::from(low);
+        let [high, low_half] = [(low >> 16) as u16, low as u16];
+        for trust in [Trust::Strict, Trust::Trusted] {
+            let passes = |address: IpAddr| Guard::default().check_addresses(&[address], trust).is_ok();
+            let plain = passes(v4.into());
+            prop_assert_eq!(passes(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low_half).into()), plain, "{}", v4);
+            for carrier in [
+                v4.to_ipv6_mapped(),
+                v4.to_ipv6_compatible(),
+                Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, high, low_half),
+                Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low_half),
+                Ipv6Addr::new(0x2002, high, low_half, 0, 0, 0, 0, 1),
+                // Teredo: the server, and the client's address with its bits flipped.
+                Ipv6Addr::new(0x2001, 0, high, low_half, 0, 0, 0, 0),
+                Ipv6Addr::new(0x2001, 0, 0x0808, 0x0808, 0, 0, !high, !low_half),
+            ] {
+                prop_assert!(plain || !passes(carrier.into()), "{carrier} carries {v4}");
+            }
+        }
+    }
+
+    /// Whatever the networks that an operator opens, and in whatever order the answers come.
+    #[test]
+    fn what_is_closed_stays_closed_beside_anything(address: u32, bits in 0..=32_u8, closed in prop::sample::select(CLOSED), at in 0..3_usize) {
+        let open = ipnet::Ipv4Net::new(Ipv4Addr::from(address), bits).unwrap();
+        let guard = Guard::new(vec![open.into(), "::/0".parse().unwrap(), "0.0.0.0/0".parse().unwrap()]);
+        let mut addresses = vec![ip("8.8.8.8"), ip("10.0.0.1")];
+        addresses.insert(at, ip(closed));
+        for trust in [Trust::Strict, Trust::Trusted] {
+            prop_assert!(guard.check_addresses(&addresses, trust).is_err(), "{closed}");
+        }
+    }
 }

@@ -122,12 +122,12 @@ impl Tables {
                 self.due_reports.insert(place, claim.id);
                 return Reply::Settled(Settled::Current);
             }
-            Next::Delivered => DeliveryState::Delivered,
+            Next::Delivered | Next::DeliveredLast => DeliveryState::Delivered,
             Next::Dead => DeliveryState::Dead,
             Next::Refused => DeliveryState::Refused,
             Next::Gone { .. } => DeliveryState::Gone,
         };
-        let disabled = matches!(next, Next::Gone { disable: true }).then(|| row.new.url.clone());
+        let disabled = next.disables().then(|| row.new.url.clone());
         self.finish_report(claim.id, now);
         match disabled {
             Some(url) => {
@@ -178,6 +178,10 @@ impl Tables {
     pub(super) fn deliveries(&self, subject: &str) -> Vec<DeliveryRecord> {
         let rows = self.subjects.get(subject).into_iter().flat_map(|ids| ids.values());
         rows.filter_map(|id| self.reports.get(id)).take(MOST_TOLD).map(record).collect()
+    }
+
+    pub(super) fn has_delivered(&self, endpoint: &str) -> bool {
+        self.reports.values().any(|row| row.state == DeliveryState::Delivered && row.new.endpoint == endpoint)
     }
 
     pub(super) fn undelivered(&self) -> u64 {

@@ -31,13 +31,14 @@ pub(super) fn status(code: i64) -> Option<Status> {
 pub(super) fn next_code(next: Next) -> i64 {
     match next {
         Next::RetryAt(_) => 0,
-        Next::Delivered => 2,
+        Next::Delivered | Next::DeliveredLast => DELIVERED,
         Next::Dead => 3,
         Next::Refused => REFUSED,
         Next::Gone { .. } => GONE,
     }
 }
 
+pub(super) const DELIVERED: i64 = 2;
 pub(super) const REFUSED: i64 = 4;
 pub(super) const GONE: i64 = 5;
 pub(super) const PARKED: i64 = -1;
@@ -47,7 +48,7 @@ pub(super) fn delivery_state(code: i64) -> Option<DeliveryState> {
     Some(match code {
         0 | PARKED | HELD => DeliveryState::Pending,
         1 => DeliveryState::Delivering,
-        2 => DeliveryState::Delivered,
+        DELIVERED => DeliveryState::Delivered,
         3 => DeliveryState::Dead,
         REFUSED => DeliveryState::Refused,
         GONE => DeliveryState::Gone,

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
-use super::form::{HELD, blob, delivery_state, misread, small, status};
+use super::form::{DELIVERED, HELD, blob, delivery_state, misread, small, status};
 use super::reports::report_id;
 use crate::id::RequestId;
 use crate::report::{Json, Outcome, Reason};
@@ -54,6 +54,11 @@ impl Rows {
                     FROM parked WHERE parked.endpoint IS NOT NULL) \
                    SELECT endpoint FROM parked WHERE endpoint IS NOT NULL";
         sqlx::query_scalar(sql).fetch_all(&self.0).await
+    }
+
+    async fn has_delivered(&self, endpoint: &str) -> Result<bool, sqlx::Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM report WHERE state = ?1 AND endpoint = ?2)";
+        sqlx::query_scalar(sql).bind(DELIVERED).bind(endpoint).fetch_one(&self.0).await
     }
 
     async fn disabled(&self) -> Result<Vec<Disabled>, sqlx::Error> {
@@ -155,6 +160,10 @@ impl Reader for Rows {
 
     fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
         self.parked_endpoints().map(cause).boxed()
+    }
+
+    fn has_delivered<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Result<bool, Cause>> {
+        self.has_delivered(endpoint).map(cause).boxed()
     }
 
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {

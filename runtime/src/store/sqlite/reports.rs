@@ -71,7 +71,7 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let (seq, n, epoch): (i64, i64, i64) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
         attempts.push((seq, n, epoch, *attempt));
         batch.reply(*at, Reply::Settled(Settled::Current));
-        if let Some(Op::SettleReport { next: Next::Gone { disable: true }, .. }) = batch.ops.get(*at) {
+        if matches!(batch.ops.get(*at), Some(Op::SettleReport { next, .. }) if next.disables()) {
             disabled.push((seq, *at, attempt.error.as_deref().unwrap_or_default()));
         }
     }

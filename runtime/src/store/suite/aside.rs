@@ -160,6 +160,18 @@ pub(super) async fn gone_is_final(world: World) {
     assert_eq!(store.purge(world.now(), 10).await.unwrap(), 1);
 }
 
+pub(super) async fn a_delivery_may_be_the_last(world: World) {
+    let store = world.open().await;
+    let url = "https://a.example/1";
+    let row = delivering(&store, report(&world, url)).await;
+    current(store.settle_report(row.claim, world.attempt(204), Next::DeliveredLast).await);
+    assert_eq!(store.deliveries(url).await.unwrap()[0].state, DeliveryState::Delivered);
+    assert!(store.is_disabled(url));
+    assert_eq!(store.tally().delivered, 1);
+    assert_eq!(store.enable(url).await.unwrap(), 0);
+    assert!(!store.is_disabled(url));
+}
+
 pub(super) async fn disabled_endpoint_holds_then_resumes(world: World) {
     let store = world.open().await;
     let (bad, good) = ("https://shared.example/bad", "https://shared.example/good");

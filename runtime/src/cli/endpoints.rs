@@ -1,0 +1,197 @@
+//! `endpoints`: the webhooks whose receivers want no more reports, and how to send to them again.
+
+use std::fmt::Write as _;
+
+use clap::Subcommand;
+use serde::Serialize;
+use url::Url;
+
+use crate::id::NodeId;
+use crate::line::{Causes, Escaped};
+use crate::store::{self, Disabled, Place, Store};
+use crate::time::Clock;
+use crate::webhook::{Shown, Webhook};
+
+/// What to do with them. The store belongs to one process, so the server has to be stopped meanwhile.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Endpoints {
+    /// List the disabled webhooks: their receivers answered 410, or `webhook-delivery: disable`
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        common: super::Common,
+    },
+    /// Send to a disabled webhook again, and what is held for it first
+    Enable {
+        /// The URL, or as `list` shows it, which is without its query
+        url: String,
+        #[command(flatten)]
+        common: super::Common,
+    },
+}
+
+impl Endpoints {
+    pub(super) fn common(&self) -> &super::Common {
+        match self {
+            Self::List { common, .. } | Self::Enable { common, .. } => common,
+        }
+    }
+
+    /// What the command prints; else why it could not be done.
+    pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
+        match &options.place {
+            Place::Memory { .. } => {
+                return Err("the store is in memory, where nothing outlasts the server: start it again, and all is \
+                            enabled"
+                    .to_owned());
+            }
+            #[cfg(feature = "sqlite")]
+            Place::Sqlite { path, .. } if !path.exists() => {
+                return Err(format!("there is no database {}; set store.url as it is for the server", path.display()));
+            }
+            #[cfg(feature = "sqlite")]
+            Place::Sqlite { .. } => {}
+        }
+        let store = Store::open(options, NodeId::generate(), Clock::system()).await;
+        let store = store.map_err(|error| Causes(&error).to_string())?;
+        let done = match self {
+            Self::List { json, .. } => list(&store, *json).await,
+            Self::Enable { url, .. } => enable(&store, url).await,
+        };
+        store.close().await;
+        done.map_err(|error| Causes(&error).to_string())?
+    }
+}
+
+type Done = Result<Result<String, String>, store::Error>;
+
+async fn list(store: &Store, json: bool) -> Done {
+    let disabled = store.disabled().await?;
+    Ok(if json { as_json(&disabled) } else { Ok(as_lines(&disabled)) })
+}
+
+async fn enable(store: &Store, asked: &str) -> Done {
+    let exact = Webhook::new(asked).ok();
+    let meant = |disabled: &Disabled| {
+        exact.as_ref().is_some_and(|webhook| webhook.url().as_str() == disabled.url) || shown(&disabled.url) == asked
+    };
+    let disabled = store.disabled().await?;
+    let meant: Vec<_> = disabled.iter().filter(|disabled| meant(disabled)).collect();
+    if meant.is_empty() {
+        return Ok(Err(format!("{} is not disabled; `endpoints list` shows what is", Escaped(asked))));
+    }
+    let mut text = String::new();
+    for Disabled { url, .. } in meant {
+        let reports = store.enable(url).await?;
+        let s = if reports == 1 { "" } else { "s" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{} is enabled; {reports} report{s} held for it will be sent", shown(url));
+    }
+    Ok(Ok(text))
+}
+
+fn as_lines(disabled: &[Disabled]) -> String {
+    if disabled.is_empty() {
+        return "no webhook is disabled\n".to_owned();
+    }
+    let mut text = String::new();
+    for Disabled { url, since, reason } in disabled {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}  since {since}  {}", shown(url), Escaped(reason));
+    }
+    text
+}
+
+fn as_json(disabled: &[Disabled]) -> Result<String, String> {
+    #[derive(Serialize)]
+    struct Line {
+        url: String,
+        since: String,
+        reason: String,
+    }
+    let line = |disabled: &Disabled| Line {
+        url: shown(&disabled.url),
+        since: disabled.since.to_string(),
+        reason: disabled.reason.clone(),
+    };
+    let lines: Vec<_> = disabled.iter().map(line).collect();
+    serde_json::to_string_pretty(&lines).map(|text| text + "\n").map_err(|error| error.to_string())
+}
+
+/// The URL without what may be secret in it.
+fn shown(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| "(no URL)".to_owned(), |url| Shown(&url).to_string())
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::{Attempt, Durability, NewReport, Next, Settled};
+
+    fn options(path: &Path) -> store::Options {
+        store::Options::at(Place::Sqlite { path: path.into(), durability: Durability::Normal })
+    }
+
+    async fn run(path: &Path, url: Option<&str>, json: bool) -> Result<String, String> {
+        let common = super::super::Common { config: None };
+        let command = match url {
+            Some(url) => Endpoints::Enable { url: url.to_owned(), common },
+            None => Endpoints::List { json, common },
+        };
+        command.run(options(path)).await
+    }
+
+    #[tokio::test]
+    async fn what_receivers_disabled_is_listed_without_its_secrets_and_enabled_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        assert!(run(&path, None, false).await.unwrap_err().contains("there is no database"));
+
+        let clock = Clock::system();
+        let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
+        let told = run(&path, None, false).await.unwrap_err();
+        assert!(told.contains("in use") && told.contains("stop"), "{told}");
+        let attempt = Attempt {
+            started: clock.now(),
+            took: std::time::Duration::ZERO,
+            status: Some(410),
+            error: Some("answered 410 Gone".to_owned()),
+            response: Bytes::new(),
+        };
+        for url in ["https://a.example/in?token=s3cret", "https://b.example/in"] {
+            let report = |subject| NewReport::to(&Webhook::new(url).unwrap(), subject, Bytes::from("{}"), clock.now());
+            store.post_durably(vec![report("1"), report("2")]).await.unwrap();
+            let rows = store.claim_reports(2).await.unwrap().rows;
+            let gone = Next::Gone { disable: true };
+            assert_eq!(
+                store.settle_report(rows[0].claim.clone(), attempt.clone(), gone).await.unwrap(),
+                Settled::Current
+            );
+            assert_eq!(store.hold_report(rows[1].claim.clone()).await.unwrap(), Settled::Current);
+        }
+        store.close().await;
+        drop(store);
+
+        let listed = run(&path, None, false).await.unwrap();
+        assert_eq!(listed.lines().count(), 2);
+        assert!(
+            listed.contains("https://a.example/in?…  since 20") && listed.contains("answered 410 Gone"),
+            "{listed}"
+        );
+        let json: serde_json::Value = serde_json::from_str(&run(&path, None, true).await.unwrap()).unwrap();
+        assert_eq!(json[1]["url"], "https://b.example/in");
+        assert!(!listed.contains("s3cret") && !json.to_string().contains("s3cret"));
+
+        assert!(run(&path, Some("https://c.example/in"), false).await.unwrap_err().contains("is not disabled"));
+        let enabled = run(&path, Some("https://a.example/in?…"), false).await.unwrap();
+        assert_eq!(enabled, "https://a.example/in?… is enabled; 1 report held for it will be sent\n");
+        run(&path, Some("https://b.example/in"), false).await.unwrap();
+        assert_eq!(run(&path, None, false).await.unwrap(), "no webhook is disabled\n");
+    }
+}

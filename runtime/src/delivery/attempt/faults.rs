@@ -1,0 +1,370 @@
+//! Single tries against receivers that are broken or hostile: each ends in bounded time, with a bounded amount kept.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::tests::{Names, answered, error, options, send, trusted};
+use super::*;
+use crate::delivery::receiver::{CA_FILE, OK, Receiver, good_tls};
+use crate::policy::guard::Trust;
+
+/// More than socket buffers on both sides hold, and far less than an endless answer has sent when the test gives up.
+const SOME: usize = 64 << 20;
+
+/// Says what to do with each connection, on a thread of its own. Its port.
+fn raw(behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let behave = Arc::new(behave);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let behave = behave.clone();
+            std::thread::spawn(move || behave(stream?));
+        }
+    });
+    port
+}
+
+/// Reads a request as far as its last byte.
+fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut read = Vec::new();
+    while !read.ends_with(super::tests::BODY) {
+        let mut more = [0; 1_024];
+        let length = stream.read(&mut more)?;
+        if length == 0 {
+            return Err(std::io::Error::other("closed"));
+        }
+        read.extend_from_slice(&more[..length]);
+    }
+    Ok(())
+}
+
+fn patient(timeout_ms: u64) -> Options {
+    Options { timeout: Duration::from_millis(timeout_ms), ..options() }
+}
+
+/// Far longer than the test lasts: what ends, ends by itself.
+const NEVER: u64 = 600_000;
+
+/// Tries once, and expects that the timeout ends it.
+async fn times_out(port: u16) {
+    let options = patient(300);
+    let tried = send(&options, &format!("http://127.0.0.1:{port}/in"), Trust::Trusted).await;
+    assert_eq!((tried.end, error(&tried)), (End::Failed, "timed out after 300 ms"));
+    assert!(tried.attempt.took >= options.timeout);
+}
+
+/// Sends `head`, then `more` over and over, until the other side has enough. How much was sent in all.
+fn endless(head: &'static [u8], more: &'static [u8]) -> (u16, Arc<AtomicUsize>) {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = sent.clone();
+    let port = raw(move |mut stream| {
+        read_request(&mut stream)?;
+        stream.write_all(head)?;
+        loop {
+            stream.write_all(more)?;
+            counter.fetch_add(more.len(), Ordering::SeqCst);
+        }
+    });
+    (port, sent)
+}
+
+#[tokio::test]
+async fn an_endless_body_is_read_and_kept_to_a_bound_in_each_framing() {
+    const CHUNK: &[u8] = b"400\r\n0123456789abcdef\r\n";
+    let mut chunk = CHUNK.to_vec();
+    chunk.splice(5..21, std::iter::repeat_n(b'x', 1_024));
+    let chunk: &'static [u8] = chunk.leak();
+    let block: &'static [u8] = &[b'x'; 8_192];
+    for (head, more) in [
+        (&b"HTTP/1.1 200 OK\r\n\r\n"[..], block),
+        (b"HTTP/1.1 500 X\r\ncontent-length: 99999999999999\r\n\r\n", block),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", chunk),
+    ] {
+        let (port, sent) = endless(head, more);
+        let tried = send(&patient(NEVER), &format!("http://127.0.0.1:{port}/"), Trust::Trusted).await;
+        assert!(matches!(tried.end, End::Answered(_)), "{tried:?}");
+        assert_eq!(tried.attempt.response.len(), MAX_KEPT);
+        assert!(sent.load(Ordering::SeqCst) < SOME);
+    }
+}
+
+#[tokio::test]
+async fn endless_headers_are_read_to_a_bound() {
+    for more in [&b"x-more: and more\r\n"[..], &[b'x'; 8_192]] {
+        let (port, sent) = endless(b"HTTP/1.1 200 OK\r\nx-first: ", more);
+        let tried = send(&patient(NEVER), &format!("http://127.0.0.1:{port}/"), Trust::Trusted).await;
+        assert_eq!(tried.end, End::Failed, "{tried:?}");
+        assert!(error(&tried).len() > 5 && tried.attempt.response.is_empty());
+        assert!(sent.load(Ordering::SeqCst) < SOME);
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_interim_answers_costs_the_timeout() {
+    for answer in ["HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
+        let port = raw(move |mut stream| {
+            read_request(&mut stream)?;
+            loop {
+                stream.write_all(answer.repeat(10).as_bytes())?;
+                // Not faster than an unoptimised client reads: it would be all that this machine does.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        times_out(port).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_nobody_asked_for_is_no_delivery() {
+    let receiver = Receiver::answering("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");
+    let tried = send(&patient(300), &receiver.url(), Trust::Trusted).await;
+    assert!(!matches!(tried.end, End::Answered(answer) if answer.is_success()), "{tried:?}");
+}
+
+#[tokio::test]
+async fn who_accepts_and_is_silent_costs_the_timeout_before_http_and_before_tls() {
+    let silent = || raw(|stream| Ok(drop((stream, std::thread::park()))));
+    times_out(silent()).await;
+    let tried = send(&patient(300), &format!("https://127.0.0.1:{}/", silent()), Trust::Trusted).await;
+    assert_eq!((tried.end, error(&tried)), (End::Failed, "timed out after 300 ms"));
+}
+
+#[tokio::test]
+async fn who_drips_a_status_line_or_half_a_body_and_hangs_costs_the_timeout() {
+    times_out(raw(|mut stream| {
+        read_request(&mut stream)?;
+        stream.write_all(b"HTTP/1.1 20")?;
+        Ok(drop((stream, std::thread::park())))
+    }))
+    .await;
+    let half = Receiver::new(|_, out| {
+        out.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 10\r\n\r\nhello")?;
+        out.flush()?;
+        std::thread::park();
+        Ok(())
+    });
+    let tried = send(&patient(300), &half.url(), Trust::Trusted).await;
+    assert_eq!((tried.end, &tried.attempt.response[..]), (answered(500), &b"hello"[..]));
+    assert!(tried.attempt.took >= Duration::from_millis(300), "the body's time counts");
+}
+
+#[tokio::test]
+async fn a_name_server_that_never_answers_costs_the_timeout() {
+    #[derive(Debug)]
+    struct Never;
+    impl crate::delivery::Lookup for Never {
+        fn lookup(
+            &self,
+            _: &str,
+        ) -> std::pin::Pin<Box<dyn Future<Output = std::io::Result<Vec<std::net::IpAddr>>> + Send>> {
+            Box::pin(std::future::pending())
+        }
+    }
+    let options = Options { resolver: Arc::new(Never), ..patient(300) };
+    let tried = send(&options, "http://hooks.test/in", Trust::Trusted).await;
+    assert_eq!((tried.end, error(&tried)), (End::Failed, "timed out after 300 ms"));
+}
+
+#[tokio::test]
+async fn a_bomb_stays_as_small_as_it_came() {
+    const MEBIBYTE_OF_ZEROS: &[u8] = include_bytes!("../testdata/zeros.gz");
+    let receiver = Receiver::new(|_, out| {
+        let length = MEBIBYTE_OF_ZEROS.len();
+        write!(out, "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n")?;
+        out.write_all(MEBIBYTE_OF_ZEROS)
+    });
+    let tried = trusted(&receiver.url()).await;
+    assert_eq!((tried.end, tried.attempt.response), (answered(200), Bytes::from_static(MEBIBYTE_OF_ZEROS)));
+}
+
+#[tokio::test]
+async fn a_body_that_ends_too_early_leaves_the_status_to_decide() {
+    let receiver = Receiver::new(|_, out| {
+        out.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")?;
+        out.flush()?;
+        Err(std::io::Error::other("closed"))
+    });
+    let tried = trusted(&receiver.url()).await;
+    assert_eq!((tried.end, &tried.attempt.response[..]), (answered(200), &b"half"[..]));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_is_a_failure_said_in_words() {
+    // Closed with bytes unread, a socket resets its connection.
+    let port = raw(|mut stream| stream.read_exact(&mut [0]));
+    let tried = trusted(&format!("http://127.0.0.1:{port}/in?token=s3cret")).await;
+    assert_eq!(tried.end, End::Failed);
+    assert!(["connection reset", "connection closed too early"].contains(&error(&tried)), "{}", error(&tried));
+
+    let port = raw(|mut stream| {
+        stream.read_exact(&mut [0; 16])?;
+        stream.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 1000\r\n\r\nhalf")?;
+        stream.shutdown(Shutdown::Write)
+    });
+    let tried = trusted(&format!("http://127.0.0.1:{port}/in")).await;
+    // Whether the head or the reset is seen first is the kernel's choice.
+    assert!(tried.end == End::Failed || tried.end == answered(500), "{tried:?}");
+}
+
+#[tokio::test]
+async fn invalid_http_is_a_failure_said_in_words() {
+    for answer in [
+        "HTTP/1.1\r\n\r\n",
+        "HTTP/9.9 200 OK\r\n\r\n",
+        "HTTP/1.1 2000 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        "\u{0}\u{1}\u{2}\u{3}\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "220 mail.example.com ESMTP\r\n",
+        "SSH-2.0-OpenSSH_9.9\r\n",
+    ] {
+        let receiver = Receiver::new(move |_, out| {
+            out.write_all(answer.as_bytes())?;
+            out.flush()?;
+            Err(std::io::Error::other("closed"))
+        });
+        let tried = trusted(&receiver.url()).await;
+        assert_eq!(tried.end, End::Failed, "{answer:?}");
+        assert!(error(&tried).len() > 5 && !error(&tried).contains(|c: char| c.is_control()), "{}", error(&tried));
+    }
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_that_are_none_leaves_the_status_to_decide() {
+    for chunks in ["zzz\r\nhello\r\n", "fffffffffffffffffffffffff\r\n", "5\r\nhello too long\r\n0\r\n\r\n"] {
+        let receiver = Receiver::answering(format!("HTTP/1.1 500 X\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"));
+        let tried = trusted(&receiver.url()).await;
+        assert_eq!(tried.end, answered(500), "{chunks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_to_metadata_or_elsewhere_is_a_failure_and_nobody_is_called() {
+    let elsewhere = Receiver::answering(OK);
+    for location in ["http://169.254.169.254/latest/meta-data/", &elsewhere.url(), "//hooks.test/", "/other", ""] {
+        for status in [301, 302, 303, 307, 308] {
+            let receiver = Receiver::answering(format!(
+                "HTTP/1.1 {status} X\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"
+            ));
+            let tried = trusted(&receiver.url()).await;
+            assert_eq!(tried.end, answered(status), "{location}");
+            assert!(error(&tried).contains("redirects are not followed"));
+            assert_eq!(receiver.requests().len(), 1);
+        }
+    }
+    assert!(elsewhere.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_certificate_lacks_is_a_failure_that_says_so() {
+    let options =
+        Options { ca_file: Some(PathBuf::from(CA_FILE)), resolver: Names::of(&["127.0.0.1"]), ..patient(NEVER) };
+    let at = async |host: &str, receiver: &Receiver| {
+        let tried =
+            send(&options, &format!("https://{host}:{}/in?token=s3cret", receiver.port()), Trust::Trusted).await;
+        assert_eq!(tried.end, End::Failed, "{tried:?}");
+        assert!(receiver.requests().is_empty(), "nothing is sent");
+        tried.attempt.error.unwrap()
+    };
+    let expired = at("hooks.test", &Receiver::tls_expired()).await;
+    assert!(expired.starts_with("TLS: ") && expired.contains("expired"), "{expired}");
+    let self_signed = at("hooks.test", &Receiver::tls_self_signed()).await;
+    assert!(self_signed.starts_with("TLS: "), "{self_signed}");
+    let misnamed = at("other.test", &Receiver::tls()).await;
+    assert!(misnamed.starts_with("TLS: ") && misnamed.contains("not valid for name"), "{misnamed}");
+    let no_tls = at("hooks.test", &Receiver::answering(OK)).await;
+    assert!(no_tls.starts_with("TLS: "), "{no_tls}");
+}
+
+#[tokio::test]
+async fn http_to_a_port_that_speaks_tls_is_a_failure() {
+    let receiver = Receiver::tls();
+    let tried = trusted(&format!("http://127.0.0.1:{}/in", receiver.port())).await;
+    assert_eq!(tried.end, End::Failed);
+    assert!(!error(&tried).is_empty() && receiver.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_receiver_asks_for_is_taken_from_its_head() {
+    let asks = async |headers: &str| {
+        let receiver = Receiver::answering(format!("HTTP/1.1 503 X\r\n{headers}content-length: 0\r\n\r\n"));
+        let End::Answered(answer) = trusted(&receiver.url()).await.end else { panic!("no answer") };
+        (answer.retry_after, answer.wish)
+    };
+    assert_eq!(asks("").await, (None, None));
+    assert_eq!(asks("retry-after: 90\r\n").await, (Some(Duration::from_secs(90)), None));
+    // The clock of these tests stands at 2026-11-23 08:00:00 and a little.
+    let (wait, _) = asks("Retry-After: Mon, 23 Nov 2026 08:02:00 GMT\r\n").await;
+    assert_eq!(wait.unwrap().as_secs(), 119);
+    assert_eq!(asks("retry-after: \u{ff}soon\r\n").await, (None, None));
+    assert_eq!(asks("webhook-delivery: disable\r\n").await, (None, Some(Wish::Disable)));
+    assert_eq!(asks("Webhook-Delivery: abort-message\r\n").await, (None, Some(Wish::AbortMessage)));
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_where_the_receiver_offers_it() {
+    let mut tls = good_tls();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let shutdown = crate::shutdown::Shutdown::new();
+    // One connection, for all that is sent.
+    let served = shutdown.spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(acceptor.accept(stream).await.unwrap()).await.unwrap();
+        let (mut seen, mut unended) = (Vec::new(), Vec::new());
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            seen.push((request.method().clone(), request.uri().path().to_owned(), request.headers().len()));
+            let endless = request.uri().path() == "/endless";
+            let mut body = respond.send_response(http::Response::new(()), !endless).unwrap();
+            if endless {
+                body.send_data(Bytes::from(vec![b'x'; SOME]), false).unwrap();
+                unended.push(body);
+            }
+        }
+        seen
+    });
+    let options = Options { ca_file: Some(PathBuf::from(CA_FILE)), ..patient(NEVER) };
+    let sender = Sender::new(&options, Clock::from_fn(|| super::tests::NOW)).unwrap();
+    for path in ["a", "endless", "b"] {
+        let url = format!("https://127.0.0.1:{port}/{path}");
+        let tried = super::tests::send_with(&sender, &url, Trust::Trusted).await;
+        assert_eq!(tried.end, answered(200), "{tried:?}");
+        let kept = if path == "endless" { MAX_KEPT } else { 0 };
+        assert_eq!(tried.attempt.response.len(), kept);
+    }
+    drop(sender);
+    let seen = served.await.unwrap();
+    assert_eq!(seen.iter().map(|(_, path, _)| path.as_str()).collect::<Vec<_>>(), ["/a", "/endless", "/b"]);
+    assert!(seen.iter().all(|(method, _, _)| method == http::Method::POST));
+}
+
+#[tokio::test]
+async fn an_own_listener_is_called_by_trusted_webhooks_only() {
+    let (own, other) = (Receiver::answering(OK), Receiver::answering(OK));
+    let options = |listen: &str| Options {
+        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        own_addresses: vec![format!("{listen}:{}", own.port()).parse().unwrap()],
+        resolver: Names::of(&["127.0.0.1"]),
+        ..patient(NEVER)
+    };
+    for listen in ["127.0.0.1", "0.0.0.0", "[::]"] {
+        let options = options(listen);
+        let url = |host: &str, receiver: &Receiver| format!("http://{host}:{}/in", receiver.port());
+        let literal = send(&options, &url("127.0.0.1", &own), Trust::Strict).await;
+        assert_eq!(literal.end, End::Refused, "{listen}");
+        assert!(error(&literal).contains("this server's own"), "{}", error(&literal));
+        assert_eq!(send(&options, &url("hooks.test", &own), Trust::Strict).await.end, End::Misled, "{listen}");
+        assert!(own.requests().is_empty());
+        assert_eq!(send(&options, &url("hooks.test", &other), Trust::Strict).await.end, answered(204));
+        assert_eq!(send(&options, &url("127.0.0.1", &other), Trust::Strict).await.end, answered(204));
+    }
+    assert_eq!(send(&options("0.0.0.0"), &own.url(), Trust::Trusted).await.end, answered(204));
+}

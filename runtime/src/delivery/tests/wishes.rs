@@ -1,0 +1,152 @@
+//! What receivers ask for, and what names lead to: later, never again, elsewhere.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Mutex;
+
+use super::*;
+
+fn answer(status: &str, headers: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_a_wait_is_not_tried_before() {
+    let receiver = Receiver::answering(answer("503 X", "retry-after: 3600\r\n"));
+    let running = Running::trusting(&receiver, &[0, 10]).await;
+    let posted = Clock::system().now();
+    running.post("a", &receiver.url()).await;
+    let record = running.tried("a").await;
+    let wait = record.next_due.unwrap().since(posted);
+    assert!(wait >= Duration::from_secs(3_600) && wait < Duration::from_secs(3_960 + 60), "{wait:?}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn gone_ends_what_goes_to_this_url_alone_until_it_is_enabled() {
+    let gone = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let is_gone = gone.clone();
+    let receiver = Receiver::new(move |request, out| {
+        let leaves = request.line.starts_with("POST /in/left") && is_gone.load(Ordering::SeqCst);
+        out.write_all(if leaves { answer("410 Gone", "") } else { OK.to_owned() }.as_bytes())
+    });
+    let running = Running::trusting(&receiver, &[0, 10, 10]).await;
+    let (left, stays) = (format!("{}/left", receiver.url()), format!("{}/stays", receiver.url()));
+    running.post("first", &left).await;
+    let record = running.is("first", DeliveryState::Gone).await;
+    assert_eq!((record.attempts, record.last.unwrap().status), (1, Some(410)));
+    let [disabled] = &running.store.disabled().await.unwrap()[..] else { panic!("one is disabled") };
+    assert_eq!(disabled.url, left);
+    assert!(disabled.reason.contains("410"), "{}", disabled.reason);
+
+    running.post("held", &left).await;
+    running.post("other", &stays).await;
+    running.is("other", DeliveryState::Delivered).await;
+    running.is_held("held").await;
+    assert_eq!(receiver.requests().len(), 2, "what is held is not tried");
+
+    // It survives the delivery, and the same URL's other query is another URL.
+    let running = Running::over(running.stop().await, options(&receiver, &[0, 10]));
+    running.post("query", &format!("{left}?x=1")).await;
+    running.is("query", DeliveryState::Gone).await;
+    gone.store(false, Ordering::SeqCst);
+    running.is_held("held").await;
+    assert_eq!(running.store.enable(&left).await.unwrap(), 1);
+    assert_eq!(running.is("held", DeliveryState::Delivered).await.attempts, 1);
+    running.post("new", &left).await;
+    running.is("new", DeliveryState::Delivered).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_may_end_one_report_or_take_it_as_the_last() {
+    let receiver = Receiver::new(|request, out| {
+        let answer = match request.line.as_str() {
+            line if line.contains("/abort") => answer("422 X", "webhook-delivery: abort-message\r\n"),
+            line if line.contains("/disable") => answer("500 X", "webhook-delivery: disable\r\n"),
+            _ => answer("200 X", "webhook-delivery: disable\r\n"),
+        };
+        out.write_all(answer.as_bytes())
+    });
+    let running = Running::trusting(&receiver, &[0, 10]).await;
+    let url = |path: &str| format!("{}/{path}", receiver.url());
+    for (subject, path, state, disabled) in [
+        ("a", "abort", DeliveryState::Gone, false),
+        ("b", "abort", DeliveryState::Gone, false),
+        ("c", "disable", DeliveryState::Gone, true),
+        ("d", "last", DeliveryState::Delivered, true),
+    ] {
+        running.post(subject, &url(path)).await;
+        let record = running.is(subject, state).await;
+        assert_eq!((record.attempts, running.store.is_disabled(&url(path))), (1, disabled), "{subject}");
+        assert!(record.last.unwrap().error.unwrap().contains("webhook-delivery"), "the record says why");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_in_the_record_with_what_to_do_about_it() {
+    let receiver = Receiver::answering(answer("302 X", "location: http://169.254.169.254/\r\n"));
+    let running = Running::trusting(&receiver, &[0]).await;
+    running.post("a", &receiver.url()).await;
+    let record = running.is("a", DeliveryState::Dead).await;
+    assert!(record.last.unwrap().error.unwrap().contains("name the final URL"));
+    running.stop().await;
+}
+
+/// Leads to the first of these, then to the next, and stays with the last.
+#[derive(Clone, Debug, Default)]
+struct Name(Arc<Mutex<VecDeque<&'static str>>>);
+
+impl Name {
+    fn leads_to(&self, addresses: &[&'static str]) {
+        *self.0.lock().unwrap() = addresses.iter().copied().collect();
+    }
+}
+
+impl Lookup for Name {
+    fn lookup(&self, _: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
+        let mut left = self.0.lock().unwrap();
+        let address = if left.len() > 1 { left.pop_front() } else { left.front().copied() };
+        let address: IpAddr = address.unwrap().parse().unwrap();
+        Box::pin(async move { Ok(vec![address]) })
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_leads_astray_is_refused_unless_it_was_good_before() {
+    // Closed after each answer, so that each try looks the name up.
+    let receiver = Receiver::answering(answer("204 X", "connection: close\r\n"));
+    let name = Name::default();
+    let options = || Options {
+        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        resolver: Arc::new(name.clone()),
+        ..options(&receiver, &[0, 10, 10])
+    };
+    let running = Running::with(options()).await;
+    let url = format!("http://hooks.test:{}/in", receiver.port());
+    name.leads_to(&["0.0.0.0"]);
+    running.post("never", &url).await;
+    let record = running.is("never", DeliveryState::Refused).await;
+    assert_eq!(record.attempts, 1);
+    assert!(record.last.unwrap().error.unwrap().contains("0.0.0.0"), "the operator is told");
+
+    name.leads_to(&["127.0.0.1", "0.0.0.0", "127.0.0.1"]);
+    running.post("good", &url).await;
+    running.is("good", DeliveryState::Delivered).await;
+    running.post("soon", &url).await;
+    assert_eq!(running.is("soon", DeliveryState::Delivered).await.attempts, 2);
+
+    // The store knows it, too.
+    let running = Running::over(running.stop().await, options());
+    name.leads_to(&["0.0.0.0", "127.0.0.1"]);
+    running.post("later", &url).await;
+    assert_eq!(running.is("later", DeliveryState::Delivered).await.attempts, 2);
+
+    // A literal has no such excuse.
+    running.post("literal", "http://169.254.169.254/").await;
+    running.is("literal", DeliveryState::Refused).await;
+    running.stop().await;
+}
