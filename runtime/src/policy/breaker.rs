@@ -1,0 +1,346 @@
+//! Spares an endpoint that does not work: while it fails, its reports wait, and single tries find out when it works again.
+//!
+//! A breaker only delays. What it stops has used up no attempt, and the longest that it stops everything is
+//! [`LONGEST_PAUSE`].
+
+use std::time::Duration;
+
+use super::turns::Moment;
+use super::verdict::End;
+
+/// Tries within a window, at least, before they say anything.
+const FEWEST: u32 = 10;
+/// What is judged are the tries that ended in the last minute, give or take half of it.
+const WINDOW: Duration = Duration::from_mins(1);
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(2);
+
+/// The breaker of one endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Breaker {
+    state: State,
+    /// The last one.
+    pause: Duration,
+    /// When it was closed after having been open.
+    closed: Option<Moment>,
+    /// Grows as it opens, so that what was begun before is told apart.
+    opened: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Closed(Window),
+    Open { until: Moment },
+    /// A single try is under way.
+    Probing,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Closed(Window::default())
+    }
+}
+
+/// How the tries of the last time ended, in two halves: the earlier one is forgotten as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Window {
+    since: Moment,
+    now: Ends,
+    before: Ends,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Ends {
+    all: u32,
+    failed: u32,
+}
+
+/// Leave to try, given back with what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pass {
+    opened: u32,
+}
+
+/// What a try says about its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sign {
+    Works,
+    Fails,
+    /// Nothing was sent.
+    Nothing,
+}
+
+/// What a sign has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// So many of so many tries failed.
+    Opened { failed: u32, tries: u32, until: Moment },
+    /// The single try failed.
+    Extended { until: Moment },
+    Closed,
+}
+
+impl Sign {
+    /// Any answer below 500 is one of a receiver that works, if not for this report: many may share its endpoint, and 404
+    /// or 429 to one of them shall not delay the others.
+    pub(crate) fn of(end: End) -> Self {
+        match end {
+            End::Answered(..500) => Self::Works,
+            End::Answered(500..) | End::Failed => Self::Fails,
+            End::Refused => Self::Nothing,
+        }
+    }
+}
+
+impl Breaker {
+    /// Whether a try may begin.
+    pub(crate) fn lets(&self, now: Moment) -> bool {
+        match self.state {
+            State::Closed(_) => true,
+            State::Open { until } => until <= now,
+            State::Probing => false,
+        }
+    }
+
+    /// Whether the next try is a single one that finds out whether the endpoint works again.
+    pub(crate) fn is_probing(&self) -> bool {
+        !matches!(self.state, State::Closed(_))
+    }
+
+    /// When it will let a single try begin; `None` if it lets all, or if that try is under way.
+    pub(crate) fn opens_at(&self) -> Option<Moment> {
+        match self.state {
+            State::Open { until } => Some(until),
+            State::Closed(_) | State::Probing => None,
+        }
+    }
+
+    /// Begins a try, if one may.
+    pub(crate) fn begin(&mut self, now: Moment) -> Option<Pass> {
+        if !self.lets(now) {
+            return None;
+        }
+        if self.is_probing() {
+            self.state = State::Probing;
+        }
+        Some(Pass { opened: self.opened })
+    }
+
+    /// A try has ended. What began before the breaker opened says nothing that it did not know.
+    pub(crate) fn ended(&mut self, pass: Pass, sign: Sign, now: Moment) -> Option<Change> {
+        if pass.opened != self.opened {
+            return None;
+        }
+        match (&mut self.state, sign) {
+            (State::Closed(window), Sign::Works | Sign::Fails) => {
+                window.count(sign == Sign::Fails, now);
+                let Ends { all, failed } = window.ends();
+                if all < FEWEST || failed * 2 < all {
+                    return None;
+                }
+                // What fails again soon after has not recovered: the pause grows on.
+                let relapse = self.closed.is_some_and(|closed| now.saturating_sub(closed) < WINDOW);
+                let pause = if relapse { self.longer() } else { FIRST_PAUSE };
+                let until = self.open(pause, now);
+                Some(Change::Opened { failed, tries: all, until })
+            }
+            (State::Probing, Sign::Works) => {
+                self.state = State::Closed(Window { since: now, ..Window::default() });
+                self.closed = Some(now);
+                Some(Change::Closed)
+            }
+            (State::Probing, Sign::Fails) => {
+                let until = self.open(self.longer(), now);
+                Some(Change::Extended { until })
+            }
+            (State::Probing, Sign::Nothing) => {
+                self.state = State::Open { until: now };
+                None
+            }
+            (State::Closed(_), Sign::Nothing) | (State::Open { .. }, _) => None,
+        }
+    }
+
+    fn longer(&self) -> Duration {
+        (self.pause * 2).min(LONGEST_PAUSE)
+    }
+
+    fn open(&mut self, pause: Duration, now: Moment) -> Moment {
+        let until = now + pause;
+        self.state = State::Open { until };
+        self.pause = pause;
+        self.opened = self.opened.wrapping_add(1);
+        until
+    }
+}
+
+impl Window {
+    fn count(&mut self, failed: bool, now: Moment) {
+        let age = now.saturating_sub(self.since);
+        if age >= WINDOW / 2 {
+            self.before = if age < WINDOW { self.now } else { Ends::default() };
+            self.now = Ends::default();
+            self.since = now;
+        }
+        self.now.all = self.now.all.saturating_add(1);
+        self.now.failed = self.now.failed.saturating_add(u32::from(failed));
+    }
+
+    fn ends(&self) -> Ends {
+        Ends {
+            all: self.now.all.saturating_add(self.before.all),
+            failed: self.now.failed.saturating_add(self.before.failed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: Moment = Moment::from_secs(1_000);
+
+    fn end(breaker: &mut Breaker, sign: Sign, now: Moment) -> Option<Change> {
+        let pass = breaker.begin(now).unwrap();
+        breaker.ended(pass, sign, now)
+    }
+
+    fn fail(breaker: &mut Breaker, times: u32, now: Moment) {
+        for _ in 0..times {
+            end(breaker, Sign::Fails, now);
+        }
+    }
+
+    fn opened(now: Moment) -> Breaker {
+        let mut breaker = Breaker::default();
+        fail(&mut breaker, FEWEST, now);
+        assert!(!breaker.lets(now));
+        breaker
+    }
+
+    #[test]
+    fn it_opens_when_half_of_enough_tries_fail() {
+        let mut breaker = Breaker::default();
+        for sign in [Sign::Works, Sign::Fails].repeat(4) {
+            assert_eq!(end(&mut breaker, sign, START), None);
+        }
+        assert_eq!(end(&mut breaker, Sign::Nothing, START), None);
+        assert_eq!(end(&mut breaker, Sign::Works, START), None);
+        let until = START + FIRST_PAUSE;
+        assert_eq!(end(&mut breaker, Sign::Fails, START), Some(Change::Opened { failed: 5, tries: 10, until }));
+        assert_eq!(breaker.opens_at(), Some(until));
+    }
+
+    #[test]
+    fn what_failed_long_ago_does_not_count() {
+        let mut breaker = Breaker::default();
+        fail(&mut breaker, FEWEST - 1, START);
+        assert_eq!(end(&mut breaker, Sign::Fails, START + WINDOW), None);
+        let mut breaker = Breaker::default();
+        fail(&mut breaker, FEWEST - 1, START);
+        assert!(end(&mut breaker, Sign::Fails, START + WINDOW / 2).is_some());
+    }
+
+    #[test]
+    fn after_the_pause_a_single_try_decides() {
+        let mut breaker = opened(START);
+        let later = START + FIRST_PAUSE;
+        assert!(!breaker.lets(later - Duration::from_nanos(1)));
+        let probe = breaker.begin(later).unwrap();
+        assert_eq!(breaker.begin(later + LONGEST_PAUSE), None, "one at a time");
+        let until = later + 2 * FIRST_PAUSE;
+        assert_eq!(breaker.ended(probe, Sign::Fails, later), Some(Change::Extended { until }));
+        assert!(!breaker.lets(later));
+        let probe = breaker.begin(until).unwrap();
+        assert_eq!(breaker.ended(probe, Sign::Works, until), Some(Change::Closed));
+        assert!(!breaker.is_probing());
+    }
+
+    #[test]
+    fn a_single_try_that_was_not_made_is_followed_by_another_at_once() {
+        let mut breaker = opened(START);
+        let later = START + FIRST_PAUSE;
+        assert_eq!(end(&mut breaker, Sign::Nothing, later), None);
+        assert_eq!(end(&mut breaker, Sign::Works, later), Some(Change::Closed));
+    }
+
+    #[test]
+    fn tries_from_before_it_opened_neither_close_nor_open_it() {
+        let mut breaker = Breaker::default();
+        let early = breaker.begin(START).unwrap();
+        fail(&mut breaker, FEWEST, START);
+        assert_eq!(breaker.ended(early, Sign::Works, START), None);
+        let later = START + FIRST_PAUSE;
+        let probe = breaker.begin(later).unwrap();
+        assert_eq!(breaker.ended(early, Sign::Fails, later), None);
+        assert_eq!(breaker.ended(probe, Sign::Works, later), Some(Change::Closed));
+        assert_eq!(breaker.ended(early, Sign::Fails, later), None);
+    }
+
+    #[test]
+    fn what_relapses_is_spared_for_longer_and_what_has_recovered_begins_anew() {
+        let relapse = |after: Duration| {
+            let mut breaker = opened(START);
+            let closed = START + FIRST_PAUSE;
+            assert_eq!(end(&mut breaker, Sign::Works, closed), Some(Change::Closed));
+            fail(&mut breaker, FEWEST, closed + after);
+            breaker.opens_at().unwrap() - closed - after
+        };
+        assert_eq!(relapse(Duration::ZERO), 2 * FIRST_PAUSE);
+        assert_eq!(relapse(WINDOW), FIRST_PAUSE);
+    }
+
+    #[test]
+    fn a_receiver_that_refuses_a_report_works() {
+        for (end, sign) in [
+            (End::Answered(204), Sign::Works),
+            (End::Answered(429), Sign::Works),
+            (End::Answered(500), Sign::Fails),
+            (End::Answered(503), Sign::Fails),
+            (End::Failed, Sign::Fails),
+            (End::Refused, Sign::Nothing),
+        ] {
+            assert_eq!(Sign::of(end), sign, "{end:?}");
+        }
+    }
+
+    fn sign() -> impl Strategy<Value = Sign> {
+        prop_oneof![2 => Just(Sign::Works), 4 => Just(Sign::Fails), 1 => Just(Sign::Nothing)]
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_never_stuck_and_never_spares_for_longer_than_promised(
+            steps in prop::collection::vec((any::<bool>(), any::<usize>(), sign(), 0..40_000_u64), 0..300),
+        ) {
+            let (mut breaker, mut now, mut begun) = (Breaker::default(), START, Vec::new());
+            for (begin, which, sign, ms) in steps {
+                now += Duration::from_millis(ms / 20);
+                if begin {
+                    let let_in = breaker.lets(now);
+                    let pass = breaker.begin(now);
+                    prop_assert_eq!(let_in, pass.is_some());
+                    begun.extend(pass);
+                } else if !begun.is_empty() {
+                    let pass = begun.swap_remove(which % begun.len());
+                    let change = breaker.ended(pass, sign, now);
+                    prop_assert!(!matches!(change, Some(Change::Closed)) || breaker.lets(now));
+                }
+                match breaker.opens_at() {
+                    Some(until) => {
+                        prop_assert!(until <= now + LONGEST_PAUSE);
+                        let mut later = breaker.clone();
+                        let probe = later.begin(until.max(now)).unwrap();
+                        prop_assert_eq!(later.begin(until + LONGEST_PAUSE), None);
+                        prop_assert_eq!(later.ended(probe, Sign::Works, until), Some(Change::Closed));
+                        prop_assert!(later.lets(until));
+                    }
+                    // Closed, or the try that decides is under way.
+                    None => prop_assert!(breaker.lets(now) || begun.iter().any(|pass| pass.opened == breaker.opened)),
+                }
+            }
+        }
+    }
+}

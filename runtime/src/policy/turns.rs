@@ -1,0 +1,351 @@
+//! Whose turn it is: which endpoint begins the next try, when more want to than there are slots.
+//!
+//! A try cannot be taken back, and may last as long as its timeout. So an endpoint that hangs must never have got hold of
+//! what the others need, and that is decided when tries begin:
+//! - An endpoint has at most its share in flight. One that answers promptly has more while nobody else could begin one.
+//! - Endpoints take turns: the one whose last turn is the longest ago begins first.
+//! - Of an endpoint that has not answered yet only a few tries are in flight, until it has.
+//! - Slow endpoints together have half of the slots at most, and three quarters together with those that have not answered
+//!   yet. The rest is for prompt ones alone.
+//! - An eighth of the slots is kept for endpoints with few tries in flight, so that prompt endpoints which begin to hang with
+//!   all that they may have do not close the door behind them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use slab::Slab;
+
+/// Time since some moment, the same for all calls.
+pub(crate) type Moment = Duration;
+
+/// One endpoint; valid until it is removed.
+pub(crate) type Key = usize;
+
+/// An endpoint is prompt if its tries take less than this on average. At that pace a slot is free again before anybody
+/// notices that it was not.
+const PROMPT: Duration = Duration::from_secs(1);
+/// What a single try counts for at most, so that an endpoint which has become prompt is seen as such after ten more.
+const LONGEST: Duration = Duration::from_secs(4);
+/// The weight of all earlier tries against the last one.
+const INERTIA: u32 = 7;
+
+/// How many slots there are, and who may have how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// All slots.
+    total: usize,
+    /// Of one endpoint.
+    share: usize,
+    /// An endpoint with up to so many is small: what is kept free is kept for it. As many has one that has not answered yet.
+    small: usize,
+    /// Of all that are not small.
+    large: usize,
+    /// Of all slow endpoints.
+    slow: usize,
+    /// Of all slow endpoints and those that have not answered yet.
+    unproven: usize,
+}
+
+impl Limits {
+    /// At least one slot, and a share of at least one and at most all.
+    pub(crate) fn new(total: usize, share: usize) -> Self {
+        let total = total.max(1);
+        let kept = if total == 1 { 0 } else { total.div_ceil(8) };
+        Self {
+            total,
+            share: share.clamp(1, total),
+            small: (total / 64).max(1),
+            large: total - kept,
+            slow: (total / 2).max(1),
+            unproven: (total - total / 4).max(1),
+        }
+    }
+}
+
+/// All endpoints with what waits for them. Waiting things are of type `T`.
+#[derive(Debug)]
+pub(crate) struct Turns<T> {
+    limits: Limits,
+    lines: Slab<Line<T>>,
+    /// Endpoints that have something to begin, by their tickets: the smallest has waited longest.
+    lanes: [BTreeMap<u64, Key>; Lane::COUNT],
+    last_ticket: u64,
+    waiting: usize,
+    held: Held,
+}
+
+/// Slots in use. Invariant: each field is the sum over all lines; see [`Turns::change`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    all: usize,
+    by_large: usize,
+    by_slow: usize,
+    by_unproven: usize,
+}
+
+/// One endpoint's line.
+#[derive(Debug)]
+struct Line<T> {
+    queue: VecDeque<T>,
+    in_flight: usize,
+    /// A limit of its own, which takes the place of the share and is never exceeded.
+    own: Option<usize>,
+    /// Nothing is begun.
+    shut: bool,
+    /// How long a try takes on average; `None` before the first has ended.
+    pace: Option<Duration>,
+    /// When it last gave a sign of life, or was given its first chance to.
+    heard: Moment,
+    /// Its turn, while it is in a lane or waits for its own limit.
+    ticket: u64,
+    lane: Option<Lane>,
+}
+
+/// Endpoints that the same limits apply to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    /// Prompt and small.
+    Small,
+    /// Prompt and within its share.
+    Large,
+    /// Has not answered yet.
+    New,
+    Slow,
+    /// Slow, and not small.
+    SlowLarge,
+    /// Prompt and beyond its share: only when nobody else can begin anything.
+    Beyond,
+}
+
+impl Lane {
+    const COUNT: usize = 6;
+}
+
+impl<T> Turns<T> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let lanes = std::array::from_fn(|_| BTreeMap::new());
+        Self { limits, lines: Slab::new(), lanes, last_ticket: 0, waiting: 0, held: Held::default() }
+    }
+
+    /// A further endpoint, with a limit of its own if it has one.
+    pub(crate) fn add(&mut self, own: Option<usize>) -> Key {
+        self.lines.insert(Line {
+            queue: VecDeque::new(),
+            in_flight: 0,
+            own: own.map(|own| own.max(1)),
+            shut: false,
+            pace: None,
+            heard: Moment::ZERO,
+            ticket: 0,
+            lane: None,
+        })
+    }
+
+    /// Forgets an endpoint; not one that [has work](Self::has_work).
+    pub(crate) fn remove(&mut self, key: Key) {
+        if !self.has_work(key) {
+            self.lines.try_remove(key);
+        }
+    }
+
+    /// Puts something at the end of the endpoint's line.
+    pub(crate) fn push(&mut self, key: Key, item: T) {
+        let ticket = self.next_ticket();
+        self.change(key, |line| {
+            if line.queue.is_empty() {
+                line.ticket = ticket;
+            }
+            line.queue.push_back(item);
+        });
+    }
+
+    /// What is to be begun next, if anything may. It has a slot until [`done`](Self::done).
+    pub(crate) fn next(&mut self, now: Moment) -> Option<(Key, T)> {
+        loop {
+            let lane = self.turn()?;
+            let (_, &key) = self.lanes[lane as usize].first_key_value()?;
+            if self.has_fallen_silent(key, now) {
+                continue;
+            }
+            let ticket = self.next_ticket();
+            let begun = self.change(key, |line| {
+                if line.in_flight == 0 {
+                    line.heard = now;
+                }
+                line.in_flight += 1;
+                line.ticket = ticket;
+                line.queue.pop_front()
+            });
+            return begun.map(|item| (key, item));
+        }
+    }
+
+    /// A try has ended after so long and its slot is free. Without a time it says nothing about the endpoint.
+    pub(crate) fn done(&mut self, key: Key, took: Option<Duration>, now: Moment) {
+        self.change(key, |line| {
+            line.in_flight = line.in_flight.saturating_sub(1);
+            let Some(took) = took.map(|took| took.min(LONGEST)) else { return };
+            line.heard = now;
+            line.pace = Some(line.pace.map_or(took, |pace| (pace * INERTIA + took) / (INERTIA + 1)));
+        });
+    }
+
+    /// Shut, nothing is begun for this endpoint.
+    pub(crate) fn set_shut(&mut self, key: Key, shut: bool) {
+        self.change(key, |line| line.shut = shut);
+    }
+
+    /// Takes all that waits for this endpoint, the first first.
+    pub(crate) fn drain(&mut self, key: Key) -> VecDeque<T> {
+        self.change(key, |line| std::mem::take(&mut line.queue))
+    }
+
+    /// Takes all that waits.
+    pub(crate) fn drain_all(&mut self) -> Vec<T> {
+        let keys: Vec<Key> = self.lines.iter().map(|(key, _)| key).collect();
+        keys.into_iter().flat_map(|key| self.drain(key)).collect()
+    }
+
+    /// How much waits for this endpoint.
+    pub(crate) fn waiting_for(&self, key: Key) -> usize {
+        self.lines.get(key).map_or(0, |line| line.queue.len())
+    }
+
+    /// How much waits.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// How many slots are in use.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.held.all
+    }
+
+    /// Whether something waits or is in flight.
+    pub(crate) fn has_work(&self, key: Key) -> bool {
+        self.lines.get(key).is_some_and(|line| line.in_flight > 0 || !line.queue.is_empty())
+    }
+
+    /// The lane of the endpoint whose turn it is.
+    ///
+    /// Large endpoints wait for the first of them: were others let past, what it needs might never come together.
+    fn turn(&self) -> Option<Lane> {
+        let Limits { total, slow, unproven, .. } = self.limits;
+        let Held { all, by_slow, by_unproven, .. } = self.held;
+        if all >= total {
+            return None;
+        }
+        let first = |lane: Lane| {
+            let open = match lane {
+                Lane::Small | Lane::Large | Lane::Beyond => true,
+                Lane::New => by_unproven < unproven,
+                Lane::Slow | Lane::SlowLarge => by_slow < slow && by_unproven < unproven,
+            };
+            let (&ticket, &key) = self.lanes[lane as usize].first_key_value().filter(|_| open)?;
+            Some((ticket, lane, key))
+        };
+        let earliest = |lanes: &[Lane]| lanes.iter().filter_map(|lane| first(*lane)).min();
+        let large = earliest(&[Lane::Large, Lane::SlowLarge]);
+        let fits = |(.., key): &(u64, Lane, Key)| self.has_room_for_large(*key);
+        let within = earliest(&[Lane::Small, Lane::New, Lane::Slow]).into_iter().chain(large.filter(fits)).min();
+        let beyond = || if large.is_none() { first(Lane::Beyond).filter(fits) } else { None };
+        within.or_else(beyond).map(|(_, lane, _)| lane)
+    }
+
+    fn has_room_for_large(&self, key: Key) -> bool {
+        let in_flight = self.lines.get(key).map_or(0, |line| line.in_flight);
+        // The step from small to large counts all that it has.
+        let grown = if in_flight <= self.limits.small { in_flight + 1 } else { 1 };
+        self.held.by_large + grown <= self.limits.large
+    }
+
+    /// An endpoint with tries in flight that has not been heard of for long is slow, before any of them has ended.
+    fn has_fallen_silent(&mut self, key: Key, now: Moment) -> bool {
+        let Some(line) = self.lines.get(key) else { return false };
+        let silent = line.in_flight > 0 && now.saturating_sub(line.heard) >= PROMPT;
+        let fallen = silent && line.pace.is_some_and(|pace| pace < PROMPT);
+        if fallen {
+            self.change(key, |line| line.pace = Some(LONGEST));
+        }
+        fallen
+    }
+
+    fn next_ticket(&mut self) -> u64 {
+        self.last_ticket += 1;
+        self.last_ticket
+    }
+
+    /// The one way to change a line: keeps the sums and the lanes true.
+    fn change<R: Default>(&mut self, key: Key, change: impl FnOnce(&mut Line<T>) -> R) -> R {
+        let Some(line) = self.lines.get_mut(key) else { return R::default() };
+        let before = line.lane.map(|lane| (lane, line.ticket));
+        self.waiting -= line.queue.len();
+        self.held = self.held.without(line.holds(&self.limits));
+        let changed = change(line);
+        self.held = self.held.with(line.holds(&self.limits));
+        self.waiting += line.queue.len();
+        line.lane = line.lane_now(&self.limits);
+        let after = line.lane.map(|lane| (lane, line.ticket));
+        if before != after {
+            if let Some((lane, ticket)) = before {
+                self.lanes[lane as usize].remove(&ticket);
+            }
+            if let Some((lane, ticket)) = after {
+                self.lanes[lane as usize].insert(ticket, key);
+            }
+        }
+        changed
+    }
+}
+
+impl<T> Line<T> {
+    fn lane_now(&self, limits: &Limits) -> Option<Lane> {
+        let n = self.in_flight;
+        let most = self.own.unwrap_or(limits.share);
+        if self.queue.is_empty() || self.shut {
+            return None;
+        }
+        match (self.pace, n < limits.small, n < most) {
+            (None, true, true) => Some(Lane::New),
+            (Some(pace), true, true) if pace < PROMPT => Some(Lane::Small),
+            (Some(pace), false, true) if pace < PROMPT => Some(Lane::Large),
+            (Some(_), true, true) => Some(Lane::Slow),
+            (Some(_), false, true) => Some(Lane::SlowLarge),
+            (Some(pace), _, false) if pace < PROMPT && self.own.is_none() => Some(Lane::Beyond),
+            _ => None,
+        }
+    }
+
+    fn holds(&self, limits: &Limits) -> Held {
+        let all = self.in_flight;
+        let slots_if = |is: bool| if is { all } else { 0 };
+        Held {
+            all,
+            by_large: slots_if(all > limits.small),
+            by_slow: slots_if(self.pace.is_some_and(|pace| pace >= PROMPT)),
+            by_unproven: slots_if(self.pace.is_none_or(|pace| pace >= PROMPT)),
+        }
+    }
+}
+
+impl Held {
+    fn with(self, other: Self) -> Self {
+        self.each(other, usize::saturating_add)
+    }
+
+    fn without(self, other: Self) -> Self {
+        self.each(other, usize::saturating_sub)
+    }
+
+    fn each(self, other: Self, join: fn(usize, usize) -> usize) -> Self {
+        Self {
+            all: join(self.all, other.all),
+            by_large: join(self.by_large, other.by_large),
+            by_slow: join(self.by_slow, other.by_slow),
+            by_unproven: join(self.by_unproven, other.by_unproven),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
