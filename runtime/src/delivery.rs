@@ -6,36 +6,39 @@
 mod attempt;
 mod claim;
 mod client;
+mod desk;
 mod dial;
+mod dispatch;
 mod history;
 mod log;
+mod lookup;
 mod one;
 mod own;
 pub(crate) mod thread;
 mod trouble;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use ipnet::IpNet;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 pub(crate) use self::client::Error;
-pub(crate) use self::dial::{Lookup, System};
+use self::desk::Desk;
+use self::dispatch::{Dispatcher, Work};
+pub(crate) use self::lookup::{Lookup, System};
 use self::one::Courier;
 use crate::policy::destination::Destinations;
 use crate::policy::schedule::Schedule;
+use crate::policy::turns::Limits;
 use crate::shutdown::Shutdown;
-use crate::store::{ClaimedReport, Store};
+use crate::store::Store;
 use crate::time::Clock;
 
-/// Reports that wait in memory for a free slot, besides those being tried. What exceeds it waits in the store.
-const BACKLOG: usize = 1_024;
 /// Beyond it one machine runs out of ports and files.
-const MAX_CONCURRENCY: u32 = 65_536;
+const MAX_CONCURRENCY: usize = 65_536;
 
 /// Checked values; see `settings`.
 #[derive(Clone, Debug)]
@@ -45,6 +48,10 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// Tries at once, at least 1.
     pub(crate) concurrency: usize,
+    /// Tries at once to one endpoint, while others have something to send.
+    pub(crate) per_endpoint: usize,
+    /// The same for single endpoints, named by scheme, host and port; these are never exceeded.
+    pub(crate) own_concurrency: HashMap<String, usize>,
     pub(crate) destinations: Destinations,
     /// Private networks that any webhook may go to.
     pub(crate) allow_networks: Vec<IpNet>,
@@ -62,6 +69,8 @@ impl Default for Options {
             schedule: Schedule::default(),
             timeout: Duration::from_secs(15),
             concurrency: 256,
+            per_endpoint: 128,
+            own_concurrency: HashMap::new(),
             destinations: Destinations::default(),
             allow_networks: Vec::new(),
             ca_file: None,
@@ -75,65 +84,26 @@ impl Default for Options {
 pub(crate) struct Delivery {
     store: Store,
     clock: Clock,
-    concurrency: u32,
+    concurrency: usize,
+    desk: Desk<Work>,
     courier: Arc<Courier>,
-}
-
-/// A report in hand and, if the store handed it over in memory, the room that it takes up there until it is settled.
-struct Work {
-    report: ClaimedReport,
-    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Delivery {
     /// A delivery that has not begun. Loads certificates and builds the HTTP clients, which may fail.
     pub(crate) fn new(store: Store, clock: Clock, options: Options) -> Result<Self, Error> {
-        let concurrency = u32::try_from(options.concurrency).unwrap_or(u32::MAX).clamp(1, MAX_CONCURRENCY);
+        let concurrency = options.concurrency.clamp(1, MAX_CONCURRENCY);
+        let limits = Limits::new(concurrency, options.per_endpoint);
+        let desk = Desk::new(limits, dispatch::BOUNDS, options.own_concurrency.clone());
         let courier = Arc::new(Courier::new(store.clone(), clock.clone(), options)?);
-        Ok(Self { store, clock, concurrency, courier })
+        Ok(Self { store, clock, concurrency, desk, courier })
     }
 
     /// Delivers until told to stop. Then nothing more is claimed, the tries in flight come to their end, and what is in
     /// hand and was not tried is put back.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let concurrency = self.concurrency as usize;
-        let slots = Arc::new(Semaphore::new(concurrency));
-        let mut handed = self.store.attach_reports(Arc::new(Semaphore::new(concurrency + BACKLOG)));
-        let (claims, mut claimed) = mpsc::channel(concurrency.min(BACKLOG));
-        shutdown.spawn(claim::run(self.store.clone(), self.clock, claims, shutdown.clone()));
-
-        while let Some(slot) = free_slot(&slots, &shutdown).await {
-            let work = tokio::select! {
-                () = shutdown.stopping() => break,
-                // Unbiased: neither fresh reports nor retries keep the other ones waiting.
-                Some(held) = handed.recv() => Work { report: held.row, room: Some(held.room) },
-                Some(report) = claimed.recv() => Work { report, room: None },
-            };
-            shutdown.spawn(self.courier.clone().deliver(work, slot, shutdown.clone()));
-        }
-
-        handed.close();
-        let mut untried = Vec::new();
-        while let Some(held) = handed.recv().await {
-            untried.push(held.row.claim);
-        }
-        // Ends when the claimer has: a claim under way is waited for, so that its rows get here.
-        while let Some(report) = claimed.recv().await {
-            untried.push(report.claim);
-        }
-        // At once, so that they go into one commit.
-        join_all(untried.into_iter().map(|claim| self.courier.put_back(claim))).await;
-        let _all_slots = slots.acquire_many(self.concurrency).await;
-    }
-}
-
-/// A slot for one try; `None` when told to stop.
-async fn free_slot(slots: &Arc<Semaphore>, shutdown: &Shutdown) -> Option<OwnedSemaphorePermit> {
-    tokio::select! {
-        biased;
-        () = shutdown.stopping() => None,
-        // Fails only on a closed semaphore, which this one never is.
-        slot = slots.clone().acquire_owned() => slot.ok(),
+        let Self { store, clock, concurrency, desk, courier } = self;
+        Dispatcher::new(store, clock, courier, desk, concurrency, shutdown).run().await;
     }
 }
 

@@ -44,6 +44,19 @@ pub(crate) mod metric {
     pub(crate) const DELIVERIES_FINISHED: &str = "postback_deliveries_finished_total";
     /// Histogram in seconds: how long after it was made a report was delivered.
     pub(crate) const DELIVERY_SECONDS: &str = "postback_delivery_duration_seconds";
+    /// Gauge: HTTP tries under way, each until it is recorded.
+    pub(crate) const DELIVERIES_IN_FLIGHT: &str = "postback_deliveries_in_flight";
+    /// Gauge: reports that wait in memory for their endpoint's turn.
+    pub(crate) const DELIVERIES_WAITING: &str = "postback_deliveries_waiting";
+    /// Counter, label `reason`: reports set aside in the store, by `breaker` because their endpoint fails, by `share` because it
+    /// has as many in memory as it may.
+    pub(crate) const DELIVERIES_PARKED: &str = "postback_deliveries_parked_total";
+    /// Counter: of those, reports taken up again.
+    pub(crate) const DELIVERIES_UNPARKED: &str = "postback_deliveries_unparked_total";
+    /// Counter: endpoints that began to be spared.
+    pub(crate) const BREAKER_OPENED: &str = "postback_delivery_breaker_opened_total";
+    /// Gauge: endpoints that are being spared.
+    pub(crate) const BREAKERS_OPEN: &str = "postback_delivery_breakers_open";
     /// Counter, label `kind`: settlements of a claim that was no longer current; they wrote nothing.
     pub(crate) const STALE_SETTLES: &str = "postback_stale_settles_total";
     /// Histogram: operations in one commit of the store.

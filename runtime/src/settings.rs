@@ -51,7 +51,11 @@ pub(crate) struct Settings {
 impl Settings {
     /// Trusts this URL and the paths below it, as `[[delivery.endpoint]]` does. What is no URL is trusted in vain.
     pub(crate) fn trust(&mut self, url: &str) {
-        self.delivery.endpoints.extend(Url::parse(url).map(|url| Endpoint { url, secrets: Vec::new() }));
+        self.delivery.endpoints.extend(Url::parse(url).map(|url| Endpoint {
+            url,
+            secrets: Vec::new(),
+            concurrency: None,
+        }));
     }
 }
 
@@ -66,6 +70,8 @@ pub(crate) struct Delivery {
     pub(crate) timeout: Duration,
     /// Tries at once, at least 1.
     pub(crate) concurrency: usize,
+    /// Tries at once to one endpoint, at most `concurrency`.
+    pub(crate) per_endpoint: usize,
     /// Private networks that any webhook may go to.
     pub(crate) allow_networks: Vec<IpNet>,
     /// Certificates that are trusted besides the usual ones.
@@ -79,11 +85,14 @@ pub(crate) struct Endpoint {
     pub(crate) url: Url,
     /// Empty: those of the delivery.
     pub(crate) secrets: Vec<Secret>,
+    /// Tries at once to its scheme, host and port; `None`: that of the delivery.
+    pub(crate) concurrency: Option<usize>,
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Endpoint({}, {} secrets)", Shown(&self.url), self.secrets.len())
+        let Self { url, secrets, concurrency } = self;
+        write!(f, "Endpoint({}, {} secrets, concurrency {concurrency:?})", Shown(url), secrets.len())
     }
 }
 

@@ -1,5 +1,6 @@
 //! One running node: builds what it is made of, starts it in order, stops it in order.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,10 +161,18 @@ fn delivery_options(settings: &Settings) -> delivery::Options {
     });
     let endpoints = said.endpoints.iter();
     let endpoints = endpoints.map(|at| Destination { url: at.url.clone(), secrets: at.secrets.clone() });
+    // An endpoint is all of a scheme, host and port, whatever the paths: of several limits the smallest holds.
+    let mut own_concurrency = HashMap::new();
+    for (endpoint, n) in said.endpoints.iter().filter_map(|at| Some((at.url.origin(), at.concurrency?))) {
+        let limit = own_concurrency.entry(endpoint.ascii_serialization()).or_insert(n);
+        *limit = n.min(*limit);
+    }
     delivery::Options {
         schedule: said.schedule.clone(),
         timeout: said.timeout,
         concurrency: said.concurrency,
+        per_endpoint: said.per_endpoint,
+        own_concurrency,
         // Of two that are the same the first is found, and the endpoint may have secrets of its own.
         destinations: Destinations::new(endpoints.chain(of_config).collect(), &said.secrets),
         allow_networks: said.allow_networks.clone(),

@@ -3,57 +3,21 @@
 //! Invariant: a connection is opened only to an address that the guard let pass in the same look-up, so that a name that
 //! resolves differently the second time gains nothing.
 
-use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::Semaphore;
 
+use super::lookup::Lookup;
 use super::own;
 use crate::policy::guard::{Guard, Refusal, Trust};
 
 /// The longest that a look-up may take, the wait for its turn included.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Look-ups at once. Each one of the system's holds a thread, for as long as a dead name server keeps it waiting.
-const CONCURRENCY: usize = 64;
 /// Addresses that are tried, of a name with more: the time for connecting is shared among them.
 const MOST_ADDRESSES: usize = 16;
-
-/// Turns a name into addresses.
-pub(crate) trait Lookup: fmt::Debug + Send + Sync {
-    fn lookup(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
-}
-
-/// The operating system's resolver.
-#[derive(Clone, Debug)]
-pub(crate) struct System {
-    room: Arc<Semaphore>,
-}
-
-impl Default for System {
-    fn default() -> Self {
-        Self { room: Arc::new(Semaphore::new(CONCURRENCY)) }
-    }
-}
-
-impl Lookup for System {
-    fn lookup(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
-        let (room, host) = (self.room.clone(), host.to_owned());
-        Box::pin(async move {
-            let permit = room.acquire_owned().await.map_err(io::Error::other)?;
-            let asked = tokio::task::spawn_blocking(move || {
-                // Given back by the thread itself: when a caller loses patience, its call goes on.
-                let _permit = permit;
-                Ok((host.as_str(), 0).to_socket_addrs()?.map(|address| address.ip()).collect())
-            });
-            asked.await.map_err(io::Error::other)?
-        })
-    }
-}
 
 /// What stands between a client and the names that it is given.
 pub(super) struct Dial {
@@ -104,6 +68,8 @@ impl Resolve for Dial {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::pin::Pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -171,10 +137,5 @@ mod tests {
     async fn a_name_server_that_never_answers_costs_limited_time() {
         let told = ask(&dial(Never, Trust::Strict)).await.unwrap_err();
         assert_eq!(told, "cannot resolve hooks.example.com within 5 s");
-    }
-
-    #[tokio::test]
-    async fn the_system_resolves_localhost() {
-        assert!(System::default().lookup("localhost").await.unwrap().iter().all(IpAddr::is_loopback));
     }
 }

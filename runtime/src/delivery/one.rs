@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::Options;
 use super::attempt::{Sender, Tried};
 use super::client::Error;
+use super::dispatch::{Slot, Work};
 use super::history::History;
 use super::log::{self, Log, Told};
 use super::trouble::{Backoff, Trouble};
-use super::{Options, Work};
 use crate::names::metric;
+use crate::policy::breaker::Sign;
 use crate::policy::destination::Destinations;
 use crate::policy::schedule::Schedule;
 use crate::policy::verdict::{End, Verdict, judge};
@@ -56,7 +57,7 @@ impl Courier {
     }
 
     /// Tries a report and settles it. The slot and the room are free again when that is done.
-    pub(super) async fn deliver(self: Arc<Self>, work: Work, slot: OwnedSemaphorePermit, shutdown: Shutdown) {
+    pub(super) async fn deliver(self: Arc<Self>, work: Work, mut slot: Slot, shutdown: Shutdown) {
         let Work { report, room } = work;
         if self.store.is_disabled(&report.url) {
             self.hold(report.claim).await;
@@ -77,6 +78,9 @@ impl Courier {
         let verdict = judge(tried.end, report.attempt, delivered_before, &self.schedule, now, &mut rand::rng());
         count_attempt(&tried);
         let newly_disabled = verdict.disables() && !self.store.is_disabled(&report.url);
+        if tried.end != End::Refused {
+            slot.tried(Sign::of(tried.attempt.status), tried.attempt.took);
+        }
         let settled = self.settle(report.claim.clone(), &tried.attempt, next(verdict), &shutdown).await;
         if settled == Some(Settled::Current) {
             count_end(verdict, now.since(report.created));
@@ -112,12 +116,24 @@ impl Courier {
         }
     }
 
-    /// `None`: the store is closed, or it failed for so long after the stop that the claim was left to the next owner.
+    /// Parks what was claimed and not tried; whether that is committed.
+    pub(super) async fn park(&self, claim: ReportClaim, stop: &Shutdown) -> bool {
+        self.persist(stop, || self.store.park_report(claim.clone())).await.is_some()
+    }
+
     async fn settle(&self, claim: ReportClaim, attempt: &Attempt, next: Next, stop: &Shutdown) -> Option<Settled> {
+        self.persist(stop, || self.store.settle_report(claim.clone(), attempt.clone(), next)).await
+    }
+
+    /// `None`: the store is closed, or it failed for so long after the stop that the claim was left to the next owner.
+    async fn persist<F>(&self, stop: &Shutdown, operation: impl Fn() -> F) -> Option<Settled>
+    where
+        F: Future<Output = Result<Settled, store::Error>>,
+    {
         let mut backoff = Backoff::default();
         let mut stopping_since = None;
         loop {
-            match self.store.settle_report(claim.clone(), attempt.clone(), next).await {
+            match operation().await {
                 Ok(settled) => {
                     self.trouble.over();
                     return Some(settled);

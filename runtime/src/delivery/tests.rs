@@ -1,5 +1,7 @@
 //! The whole loop, over the store in memory and real sockets.
 
+mod isolation;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use super::turns::Moment;
-use super::verdict::End;
 
 /// Tries within a window, at least, before they say anything.
 const FEWEST: u32 = 10;
@@ -30,7 +29,9 @@ pub(crate) struct Breaker {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Closed(Window),
-    Open { until: Moment },
+    Open {
+        until: Moment,
+    },
     /// A single try is under way.
     Probing,
 }
@@ -56,7 +57,7 @@ struct Ends {
 }
 
 /// Leave to try, given back with what came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pass {
     opened: u32,
 }
@@ -74,20 +75,25 @@ pub(crate) enum Sign {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// So many of so many tries failed.
-    Opened { failed: u32, tries: u32, until: Moment },
+    Opened {
+        failed: u32,
+        tries: u32,
+        until: Moment,
+    },
     /// The single try failed.
-    Extended { until: Moment },
+    Extended {
+        until: Moment,
+    },
     Closed,
 }
 
 impl Sign {
     /// Any answer below 500 is one of a receiver that works, if not for this report: many may share its endpoint, and 404
     /// or 429 to one of them shall not delay the others.
-    pub(crate) fn of(end: End) -> Self {
-        match end {
-            End::Answered(..500) => Self::Works,
-            End::Answered(500..) | End::Failed => Self::Fails,
-            End::Refused => Self::Nothing,
+    pub(crate) fn of(status: Option<u16>) -> Self {
+        match status {
+            Some(..500) => Self::Works,
+            Some(500..) | None => Self::Fails,
         }
     }
 }
@@ -294,15 +300,14 @@ mod tests {
 
     #[test]
     fn a_receiver_that_refuses_a_report_works() {
-        for (end, sign) in [
-            (End::Answered(204), Sign::Works),
-            (End::Answered(429), Sign::Works),
-            (End::Answered(500), Sign::Fails),
-            (End::Answered(503), Sign::Fails),
-            (End::Failed, Sign::Fails),
-            (End::Refused, Sign::Nothing),
+        for (status, sign) in [
+            (Some(204), Sign::Works),
+            (Some(429), Sign::Works),
+            (Some(500), Sign::Fails),
+            (Some(503), Sign::Fails),
+            (None, Sign::Fails),
         ] {
-            assert_eq!(Sign::of(end), sign, "{end:?}");
+            assert_eq!(Sign::of(status), sign, "{status:?}");
         }
     }
 

@@ -32,11 +32,13 @@ pub(crate) const KEYS: &[&str] = &[
     "delivery.schedule",
     "delivery.timeout",
     "delivery.concurrency",
+    "delivery.per_endpoint",
     "delivery.allow_networks",
     "delivery.ca_file",
     "delivery.endpoint",
     "delivery.endpoint.url",
     "delivery.endpoint.secrets",
+    "delivery.endpoint.concurrency",
     "log.level",
     "log.format",
     "shutdown.grace",
@@ -53,6 +55,7 @@ const MIB: u64 = 1 << 20;
 /// SQLite stores no row beyond 10^9 bytes, and a payload is held in memory as a whole.
 const MAX_PAYLOAD: RangeInclusive<u64> = 1..=512 * MIB;
 const CONCURRENCY: RangeInclusive<u64> = 1..=65_536;
+const PER_ENDPOINT: usize = 128;
 const THREADS: RangeInclusive<u64> = 1..=1_024;
 const TRIES: RangeInclusive<u64> = 1..=1_000;
 /// Shorter, and whoever polls would not find what has just finished.
@@ -177,23 +180,33 @@ fn delivery(mut section: Section<'_>) -> Delivery {
     let secrets = |node| read::list(node, "a list of signing secrets", read::secret);
     let network = |node| read::parsed(node, "a network such as \"10.1.0.0/16\"", |text| read::network(text.trim()));
     let file = |node| read::parsed(node, "the path of a file", |text| Some(PathBuf::from(text)));
+    let own = section.take("secrets", Vec::new(), secrets);
+    let schedule = section.take("schedule", Schedule::default(), schedule);
+    let timeout = section.take("timeout", times(SECOND, 15), |node| read::duration(node, &ATTEMPT_TIMEOUT));
+    let concurrency = section.take("concurrency", 256, |node| read::whole(node, &CONCURRENCY));
+    let part_of_it = |node| {
+        let wanted = format!("a whole number from 1 to {concurrency}, which is delivery.concurrency");
+        read::whole(node, &CONCURRENCY).ok().filter(|n| *n <= concurrency).ok_or_else(|| expected(wanted))
+    };
     let delivery = Delivery {
-        secrets: section.take("secrets", Vec::new(), secrets),
-        schedule: section.take("schedule", Schedule::default(), schedule),
-        timeout: section.take("timeout", times(SECOND, 15), |node| read::duration(node, &ATTEMPT_TIMEOUT)),
-        concurrency: section.take("concurrency", 256, |node| read::whole(node, &CONCURRENCY)),
+        secrets: own,
+        schedule,
+        timeout,
+        concurrency,
+        per_endpoint: section.take("per_endpoint", PER_ENDPOINT.min(concurrency), part_of_it),
         allow_networks: section.take("allow_networks", Vec::new(), |node| {
             read::list(node, "a list of networks such as \"10.1.0.0/16\"", network)
         }),
         ca_file: section.take("ca_file", None, |node| read::optional(node, file)),
         endpoints: section.take_tables("endpoint", |endpoint| {
             let secrets = endpoint.take("secrets", Vec::new(), secrets);
+            let concurrency = endpoint.take("concurrency", None, |node| part_of_it(node).map(Some));
             let given = endpoint.has("url");
             let url = endpoint.take("url", None, |node| read::url(node).map(Some));
             if !given {
                 endpoint.missing("url");
             }
-            url.map(|url| Endpoint { url, secrets })
+            url.map(|url| Endpoint { url, secrets, concurrency })
         }),
     };
     section.finish();

@@ -151,7 +151,8 @@ mod tests {
     #[tokio::test]
     async fn an_id_that_is_displayed_in_pieces_is_compared_whole() {
         let sink = sink("job-7").await;
-        let call = async { report_outcome(&None::<&str>, &format_args!("{}-{}", "job", 7), async { Ok::<_, ()>(1) }).await };
+        let call =
+            async { report_outcome(&None::<&str>, &format_args!("{}-{}", "job", 7), async { Ok::<_, ()>(1) }).await };
         around(sink.clone(), call).await.unwrap();
         assert!(sink.take().held.is_some());
     }

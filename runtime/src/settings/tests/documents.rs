@@ -40,6 +40,8 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_eq!(set.delivery.schedule, Schedule::new(steps).unwrap());
     assert_ne!(set.delivery.timeout, default.delivery.timeout);
     assert_ne!(set.delivery.concurrency, default.delivery.concurrency);
+    assert_ne!(set.delivery.per_endpoint, default.delivery.per_endpoint);
+    assert_eq!(set.delivery.endpoints[0].concurrency, Some(4));
     assert_eq!(set.delivery.allow_networks.len(), 2);
     assert_ne!(set.delivery.ca_file, default.delivery.ca_file);
     assert_eq!(set.delivery.endpoints.len(), 2);
@@ -72,12 +74,13 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_DELIVERY__SCHEDULE", r#"["0s", "1m", "1h 30m"]"#),
         ("POSTBACK_DELIVERY__TIMEOUT", "5s"),
         ("POSTBACK_DELIVERY__CONCURRENCY", "32"),
+        ("POSTBACK_DELIVERY__PER_ENDPOINT", "16"),
         ("POSTBACK_DELIVERY__ALLOW_NETWORKS", "10.1.0.0/16,fd00::/8"),
         ("POSTBACK_DELIVERY__CA_FILE", "ca.pem"),
         (
             "POSTBACK_DELIVERY__ENDPOINT",
             &format!(
-                "[{{ url = 'https://hooks.example.com/in', secrets = ['{SECRET}'] }}, {{ url = 'http://10.2.0.5:4000/' }}]"
+                "[{{ url = 'https://hooks.example.com/in', secrets = ['{SECRET}'], concurrency = 4 }}, {{ url = 'http://10.2.0.5:4000/' }}]"
             ),
         ),
         ("POSTBACK_LOG__LEVEL", "warn,my_app=debug"),
@@ -85,6 +88,24 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_SHUTDOWN__GRACE", "5s"),
     ];
     assert_eq!(shown(loaded("", &env, &[])), shown(loaded(REFERENCE, &[], &[])));
+}
+
+#[test]
+fn an_endpoint_has_no_more_than_all_tries_at_once() {
+    assert_eq!(loaded("delivery.concurrency = 8", &[], &[]).delivery.per_endpoint, 8);
+    let said = refused(
+        "[delivery]\nconcurrency = 8\nper_endpoint = 9\n[[delivery.endpoint]]\nurl = 'http://a'\nconcurrency = 0",
+        &[],
+        &[],
+    );
+    let wanted = "expected a whole number from 1 to 8, which is delivery.concurrency";
+    assert_eq!(
+        said,
+        [
+            format!("delivery.per_endpoint (p.toml:3): {wanted}"),
+            format!("delivery.endpoint[0].concurrency (p.toml:6): {wanted}"),
+        ]
+    );
 }
 
 #[test]

@@ -1,0 +1,319 @@
+//! The loop of the delivery: takes reports in, begins tries as the desk allows, and parks what has to wait elsewhere.
+//!
+//! Invariant: the loop waits for events alone, never for the store or the network. What takes time is a task, whose end is
+//! an event; the channel of events holds as many as there can be, so that no task waits for the loop either.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use metrics::{counter, gauge};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::claim;
+use super::desk::{Bounds, Claim, Desk, Why};
+use super::log::spoken;
+use super::one::Courier;
+use super::trouble::{Backoff, Trouble};
+use crate::names::metric;
+use crate::policy::breaker::{Change, Pass, Sign};
+use crate::policy::turns::{Key, Moment};
+use crate::shutdown::Shutdown;
+use crate::store::{ClaimedReport, Error, Held, ReportClaim, Store};
+use crate::time::Clock;
+
+/// Reports that wait in memory, besides those being tried. What exceeds it waits in the store.
+pub(super) const BACKLOG: usize = 1_024;
+/// Endpoints with nothing to do that are remembered; each takes up some hundred bytes.
+const IDLE: usize = 4_096;
+/// Endpoints with parked reports that are known at once.
+const PARKED: usize = 16_384;
+/// Taken from one source before the others are looked at.
+const AT_ONCE: usize = 64;
+
+pub(super) const BOUNDS: Bounds = Bounds { backlog: BACKLOG, idle: IDLE, parked: PARKED };
+
+/// A report in hand and, if the store handed it over in memory, the room that it takes up there until it is settled.
+pub(super) struct Work {
+    pub(super) report: ClaimedReport,
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+/// Room for one try. Dropped, it is free again, and what the try said about the endpoint is known.
+pub(super) struct Slot {
+    key: Key,
+    pass: Pass,
+    sign: Sign,
+    took: Duration,
+    events: mpsc::Sender<Event>,
+}
+
+impl Slot {
+    /// Something was sent, or could not be.
+    pub(super) fn tried(&mut self, sign: Sign, took: Duration) {
+        (self.sign, self.took) = (sign, took);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Self { key, pass, sign, took, .. } = *self;
+        // Has room: there are no more slots than it holds. Fails only when the loop is gone.
+        let _ = self.events.try_send(Event::Ended { key, pass, sign, took });
+    }
+}
+
+/// What a task has come to.
+enum Event {
+    Ended {
+        key: Key,
+        pass: Pass,
+        sign: Sign,
+        took: Duration,
+    },
+    /// And whether it is committed.
+    Parked(Vec<(Key, bool)>),
+    /// And whether there is more; `None` if the claim failed.
+    Claimed {
+        key: Key,
+        limit: usize,
+        brought: Option<(Vec<Work>, bool)>,
+    },
+    Found(Vec<String>),
+}
+
+/// See the module.
+pub(super) struct Dispatcher {
+    store: Store,
+    clock: Clock,
+    courier: Arc<Courier>,
+    desk: Desk<Work>,
+    concurrency: usize,
+    shutdown: Shutdown,
+    events: mpsc::Sender<Event>,
+    ended: mpsc::Receiver<Event>,
+    /// To be parked.
+    aside: Vec<(Key, Work)>,
+}
+
+impl Dispatcher {
+    pub(super) fn new(
+        store: Store,
+        clock: Clock,
+        courier: Arc<Courier>,
+        desk: Desk<Work>,
+        concurrency: usize,
+        shutdown: Shutdown,
+    ) -> Self {
+        // One for each slot and each report that is being parked, of which there are less than twice the backlog and what
+        // is taken at once, and some for claims.
+        let (events, ended) = mpsc::channel(concurrency + 3 * BACKLOG);
+        Self { store, clock, courier, desk, concurrency, shutdown, events, ended, aside: Vec::new() }
+    }
+
+    /// Until told to stop; then the tries in flight come to their end, and what is in hand and was not tried is put back.
+    pub(super) async fn run(mut self) {
+        let mut handed = self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + BACKLOG)));
+        let (claims, mut claimed) = mpsc::channel(self.concurrency.min(BACKLOG));
+        self.shutdown.spawn(claim::run(self.store.clone(), self.clock.clone(), claims, self.shutdown.clone()));
+        self.find_parked();
+        let stop = self.shutdown.clone();
+        let (mut events, mut held, mut due) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            let now = self.clock.elapsed();
+            let alarm = self.desk.alarm().map(|at| at.saturating_sub(now));
+            // More than this is not taken into memory while the store does not take it.
+            let has_room = self.desk.parking() < BACKLOG;
+            tokio::select! {
+                () = stop.stopping() => break,
+                // Unbiased: neither fresh reports nor retries keep the other ones waiting.
+                Some(_) = some(self.ended.recv_many(&mut events, AT_ONCE)) => {}
+                Some(_) = some(handed.recv_many(&mut held, AT_ONCE)), if has_room => {}
+                Some(_) = some(claimed.recv_many(&mut due, AT_ONCE)), if has_room => {}
+                () = tokio::time::sleep(alarm.unwrap_or_default()), if alarm.is_some() => {}
+            }
+            let now = self.clock.elapsed();
+            events.drain(..).for_each(|event| self.learn(event, now));
+            held.drain(..).for_each(|Held { row, room }| self.take(Work { report: row, room: Some(room) }, now));
+            due.drain(..).for_each(|report| self.take(Work { report, room: None }, now));
+            self.desk.wake(now);
+            self.go_on(now);
+        }
+        self.stop(handed, claimed).await;
+    }
+
+    async fn stop(
+        mut self,
+        mut handed: mpsc::Receiver<Held<ClaimedReport>>,
+        mut claimed: mpsc::Receiver<ClaimedReport>,
+    ) {
+        handed.close();
+        let mut untried: Vec<Work> = self.desk.clear();
+        while let Some(Held { row, room }) = handed.recv().await {
+            untried.push(Work { report: row, room: Some(room) });
+        }
+        // Ends when the claimer has: a claim under way is waited for, so that its rows get here.
+        while let Some(report) = claimed.recv().await {
+            untried.push(Work { report, room: None });
+        }
+        let now = self.clock.elapsed();
+        while self.desk.claims() > 0
+            && let Some(event) = self.ended.recv().await
+        {
+            self.learn(event, now);
+            untried.extend(self.desk.clear());
+            untried.extend(self.aside.drain(..).map(|(_, work)| work));
+        }
+        // At once, so that they go into one commit.
+        join_all(untried.into_iter().map(|work| self.courier.put_back(work.report.claim))).await;
+        while self.desk.in_flight() > 0
+            && let Some(event) = self.ended.recv().await
+        {
+            self.learn(event, now);
+        }
+    }
+
+    fn take(&mut self, work: Work, now: Moment) {
+        let key = self.desk.key(&work.report.endpoint);
+        if let Some((work, why)) = self.desk.take(key, work, now) {
+            count_parked(why, 1);
+            self.aside.push((key, work));
+        }
+    }
+
+    fn learn(&mut self, event: Event, now: Moment) {
+        match event {
+            Event::Ended { key, pass, sign, took } => {
+                let Some(end) = self.desk.ended(key, pass, sign, took, now) else { return };
+                count_parked(Why::Breaker, end.aside.len());
+                self.aside.extend(end.aside.into_iter().map(|work| (key, work)));
+                if let Some(change) = end.change {
+                    tell(&end.endpoint, change, now);
+                }
+            }
+            Event::Parked(parked) => {
+                parked.into_iter().for_each(|(key, committed)| self.desk.parked(key, committed, now));
+            }
+            Event::Claimed { key, limit, brought } => {
+                let aside = self.desk.claimed(key, limit, brought, now);
+                count_parked(Why::Breaker, aside.len());
+                self.aside.extend(aside.into_iter().map(|work| (key, work)));
+            }
+            Event::Found(endpoints) => self.desk.found(endpoints, now),
+        }
+    }
+
+    /// Begins all that may be begun.
+    fn go_on(&mut self, now: Moment) {
+        while let Some((key, pass, work)) = self.desk.next(now) {
+            let slot = Slot { key, pass, sign: Sign::Nothing, took: Duration::ZERO, events: self.events.clone() };
+            self.shutdown.spawn(self.courier.clone().deliver(work, slot, self.shutdown.clone()));
+        }
+        while let Some(claim) = self.desk.claim(now) {
+            self.shutdown.spawn(claim_parked(self.store.clone(), claim, self.events.clone()));
+        }
+        if !self.aside.is_empty() {
+            let aside = std::mem::take(&mut self.aside);
+            self.shutdown.spawn(park(self.courier.clone(), aside, self.events.clone(), self.shutdown.clone()));
+        }
+        if self.desk.wants_to_know() {
+            self.find_parked();
+        }
+        gauge!(metric::DELIVERIES_IN_FLIGHT).set(gauged(self.desk.in_flight()));
+        gauge!(metric::DELIVERIES_WAITING).set(gauged(self.desk.waiting()));
+        gauge!(metric::BREAKERS_OPEN).set(gauged(self.desk.open()));
+    }
+
+    fn find_parked(&self) {
+        self.shutdown.spawn(find_parked(self.store.clone(), self.events.clone(), self.shutdown.clone()));
+    }
+}
+
+/// `None` from a closed channel, so that it is not asked again and again.
+async fn some(received: impl Future<Output = usize>) -> Option<usize> {
+    Some(received.await).filter(|n| *n > 0)
+}
+
+async fn park(courier: Arc<Courier>, aside: Vec<(Key, Work)>, events: mpsc::Sender<Event>, stop: Shutdown) {
+    // At once, so that they go into one commit.
+    let parked = join_all(aside.into_iter().map(async |(key, work)| {
+        let Work { report, room } = work;
+        // Without its body, which may be large; the room is free when the report is out of hand.
+        let claim: ReportClaim = report.claim;
+        let committed = courier.park(claim, &stop).await;
+        drop(room);
+        (key, committed)
+    }));
+    // Fails only when the loop is gone.
+    let _ = events.send(Event::Parked(parked.await)).await;
+}
+
+async fn claim_parked(store: Store, claim: Claim, events: mpsc::Sender<Event>) {
+    let Claim { key, endpoint, limit } = claim;
+    let batch = store.claim_parked(&endpoint, limit).await;
+    let brought = batch.ok().map(|batch| {
+        counter!(metric::DELIVERIES_UNPARKED).increment(batch.rows.len() as u64);
+        let works = batch.rows.into_iter().map(|report| Work { report, room: None }).collect();
+        (works, batch.next_due.is_some())
+    });
+    // Fails only when the loop is gone, which waits for this.
+    let _ = events.send(Event::Claimed { key, limit, brought }).await;
+}
+
+/// Asks until it is told.
+async fn find_parked(store: Store, events: mpsc::Sender<Event>, stop: Shutdown) {
+    let trouble = Trouble::new("looking for parked reports");
+    let mut backoff = Backoff::default();
+    loop {
+        match store.parked_endpoints().await {
+            Ok(endpoints) => {
+                trouble.over();
+                // Fails only when the loop is gone.
+                let _ = events.send(Event::Found(endpoints)).await;
+                return;
+            }
+            Err(Error::Closed) => return,
+            Err(error) => trouble.met(&error),
+        };
+        tokio::select! {
+            () = stop.stopping() => return,
+            () = tokio::time::sleep(backoff.pause()) => {}
+        }
+    }
+}
+
+fn tell(endpoint: &str, change: Change, now: Moment) {
+    match change {
+        Change::Opened { failed, tries, until } => {
+            let pause = spoken(until.saturating_sub(now));
+            counter!(metric::BREAKER_OPENED).increment(1);
+            tracing::warn!(
+                endpoint,
+                failed,
+                tries,
+                "{endpoint} fails: {failed} of its last {tries} tries did; its reports wait now, and single ones find out \
+                 when it works again, the first in {pause}"
+            );
+        }
+        Change::Extended { until } => {
+            let pause = spoken(until.saturating_sub(now));
+            tracing::debug!(endpoint, "{endpoint} still fails; the next single try is in {pause}");
+        }
+        Change::Closed => tracing::info!(endpoint, "{endpoint} works again; its reports go out"),
+    }
+}
+
+fn count_parked(why: Why, reports: usize) {
+    let reason = match why {
+        Why::Breaker => "breaker",
+        Why::Share => "share",
+    };
+    if reports > 0 {
+        counter!(metric::DELIVERIES_PARKED, "reason" => reason).increment(reports as u64);
+    }
+}
+
+fn gauged(n: usize) -> f64 {
+    // Invariant: all that is gauged is bounded by far less.
+    f64::from(u32::try_from(n).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,102 @@
+//! Endpoints that hang or fail, and what becomes of the others, and of their own reports.
+
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+
+/// Never answers while it is shut.
+fn gated() -> (Receiver, Arc<AtomicBool>) {
+    let open = Arc::<AtomicBool>::default();
+    let is_open = open.clone();
+    let receiver = Receiver::new(move |_, out| {
+        while !is_open.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        out.write_all(OK.as_bytes())
+    });
+    (receiver, open)
+}
+
+fn options_for_all(schedule: &[u64]) -> Options {
+    let receiver = Receiver::answering(OK);
+    Options {
+        concurrency: 8,
+        per_endpoint: 4,
+        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        ..options(&receiver, schedule)
+    }
+}
+
+async fn post_many(running: &Running, subject: &str, receiver: &Receiver, n: usize) {
+    let reports = (0..n).map(|_| report(subject, &receiver.url())).collect();
+    running.store.post_durably(reports).await.unwrap();
+}
+
+async fn eventually(mut reached: impl AsyncFnMut() -> bool) {
+    let reached = async {
+        while !reached().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), reached).await.expect("not reached in time");
+}
+
+async fn all_delivered(running: &Running) {
+    eventually(async || running.store.counts().await.unwrap().undelivered == 0).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_never_answers_holds_up_no_other_and_its_backlog_waits_in_the_store() {
+    let ((hanging, open), fast) = (gated(), Receiver::answering(OK));
+    let running = Running::with(Options { timeout: Duration::from_hours(1), ..options_for_all(&[0]) }).await;
+    post_many(&running, "hanging", &hanging, 600).await;
+    hanging.received(1).await;
+    eventually(async || running.store.parked_endpoints().await.unwrap().len() == 1).await;
+
+    post_many(&running, "fast", &fast, 20).await;
+    fast.received(20).await;
+    assert!(hanging.requests().len() <= 4);
+
+    open.store(true, Ordering::SeqCst);
+    all_delivered(&running).await;
+    assert_eq!((hanging.requests().len(), fast.requests().len()), (600, 20));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_is_spared_and_tried_again_and_nothing_is_dropped_or_counted_wrongly() {
+    const FAILS: usize = 10;
+    let tries = AtomicUsize::new(0);
+    let receiver = Receiver::new(move |_, out| match tries.fetch_add(1, Ordering::SeqCst) {
+        ..FAILS => out.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n"),
+        _ => out.write_all(OK.as_bytes()),
+    });
+    let running = Running::with(options_for_all(&[0, 10, 10, 10, 10, 10, 10, 10, 10, 10])).await;
+    post_many(&running, "spared", &receiver, 60).await;
+    eventually(async || running.store.parked_endpoints().await.unwrap().len() == 1).await;
+    all_delivered(&running).await;
+    let records = running.store.deliveries("spared").await.unwrap();
+    assert!(records.iter().all(|record| record.state == DeliveryState::Delivered), "{records:?}");
+    let attempts: u32 = records.iter().map(|record| record.attempts).sum();
+    assert_eq!((records.len(), attempts), (60, 70));
+    assert_eq!(receiver.requests().len(), 70);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn parked_reports_are_taken_up_by_the_next_delivery() {
+    let (receiver, open) = gated();
+    let schedule = [&[0][..], &[10; 50]].concat();
+    let options = Options { timeout: Duration::from_millis(50), ..options_for_all(&schedule) };
+    let running = Running::with(options.clone()).await;
+    post_many(&running, "parked", &receiver, 600).await;
+    eventually(async || running.store.parked_endpoints().await.unwrap().len() == 1).await;
+    let store = running.stop().await;
+    assert_eq!(store.counts().await.unwrap().undelivered, 600);
+    assert_eq!(store.parked_endpoints().await.unwrap().len(), 1);
+
+    open.store(true, Ordering::SeqCst);
+    let running = Running::over(store, options);
+    all_delivered(&running).await;
+    running.stop().await;
+}
