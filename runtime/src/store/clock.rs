@@ -7,16 +7,17 @@
 //! the store was closed: what waits is then due at once, longest due first, under the usual limits.
 //!
 //! All other times are the wall clock's: when something was made, tried, finished. So is what goes in and out of
-//! [`Store`](super::Store): due times are translated at its surface. On Linux and macOS the monotonic clock stands still while the
-//! machine sleeps, and so does a retry's delay.
+//! [`Store`](super::Store): due times are translated at its surface. On Linux and macOS the monotonic clock stands still while
+//! the machine sleeps, and so does a retry's delay. The retention goes by the wall clock, for it is about what is shown.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::time::{Clock, Timestamp};
 
-/// Differences between the clocks below this are not followed, so that a due time reads the same every time. In µs.
-const TOLERANCE: i64 = 10_000;
+/// Differences between the clocks below this are not followed where a due time is shown, so that it reads the same every
+/// time. In µs.
+const TOLERANCE: u64 = 10_000;
 
 /// Where both clocks stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub(crate) struct StoreClock {
     /// The store's time when it was opened, and the monotonic clock then.
     base: Timestamp,
     opened: Duration,
-    /// The wall clock's lead over the store's time, in µs.
+    /// The wall clock's lead over the store's time, as it was last shown, in µs.
     lead: AtomicI64,
 }
 
@@ -53,27 +54,22 @@ impl StoreClock {
     }
 
     pub(crate) fn now(&self) -> Now {
-        let due = self.base.saturating_add(self.clock.elapsed().saturating_sub(self.opened));
-        Now { wall: self.clock.now(), due }
+        // In this order: what passes in between makes a delay longer, not shorter.
+        let wall = self.clock.now();
+        Now { wall, due: self.base.saturating_add(self.clock.elapsed().saturating_sub(self.opened)) }
     }
 
     /// The store's time at a moment of the wall clock.
     pub(crate) fn due_at(&self, wall: Timestamp) -> Timestamp {
-        Timestamp::from_micros(wall.micros().saturating_sub(self.lead()))
+        self.now().due_at(wall)
     }
 
     /// What the wall clock will show at a moment of the store's time.
     pub(crate) fn wall_at(&self, due: Timestamp) -> Timestamp {
-        Timestamp::from_micros(due.micros().saturating_add(self.lead()))
-    }
-
-    fn lead(&self) -> i64 {
-        let Now { wall, due } = self.now();
-        let (lead, known) = (wall.micros().saturating_sub(due.micros()), self.lead.load(Ordering::Relaxed));
-        if lead.abs_diff(known) < TOLERANCE.unsigned_abs() {
-            return known;
-        }
+        let now = self.now();
+        let (lead, known) = (now.wall.micros().saturating_sub(now.due.micros()), self.lead.load(Ordering::Relaxed));
+        let lead = if lead.abs_diff(known) < TOLERANCE { known } else { lead };
         self.lead.store(lead, Ordering::Relaxed);
-        lead
+        Timestamp::from_micros(due.micros().saturating_add(lead))
     }
 }
