@@ -1,7 +1,7 @@
 //! The loop over an attribute's arguments, `key = value, …`, that reads to the end whatever is in between: one wrong
 //! argument must not hide the next.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
@@ -113,6 +113,17 @@ impl Arguments {
     }
 }
 
+/// Whether the attribute is written `#[name = value]`. The compiler refuses that by itself, and expands it all the same:
+/// a mistake that is noted would be the second one.
+pub(crate) fn is_assigned() -> bool {
+    Span::call_site().source_text().is_some_and(|attribute| is_assigned_in(&attribute))
+}
+
+fn is_assigned_in(attribute: &str) -> bool {
+    let path = attribute.trim_start_matches(['#', '!', '[', ' ']);
+    path.find(['(', '[', '{', '=']).is_some_and(|end| path[end..].starts_with('='))
+}
+
 /// What a parser found, without the end that it came upon: that is only the end of one value.
 pub(crate) fn said(error: &syn::Error) -> String {
     let said = error.to_string();
@@ -191,5 +202,21 @@ pub(crate) fn boolean(expr: &Expr) -> Option<&LitBool> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assigned_attribute_is_told_from_one_with_arguments() {
+        for assigned in ["#[async_handler = \"x\"]", "#[postback::main=f(1)]", "# [ a = [1] ]"] {
+            assert!(is_assigned_in(assigned), "{assigned}");
+        }
+        for given in ["#[async_handler(webhook = a)]", "#[async_handler]", "#[a::b[c = d]]", "#[a {b = c}]", "a(b = c)"]
+        {
+            assert!(!is_assigned_in(given), "{given}");
+        }
     }
 }

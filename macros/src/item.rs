@@ -1,25 +1,25 @@
 //! The function that the attribute sits on. Its body is never parsed: a half-typed one is the compiler's to judge.
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
-use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
-use syn::{Attribute, Signature, Token, Visibility, token};
+use syn::{Attribute, Signature, Token, Visibility};
 
 use crate::diagnostics::Diagnostics;
 
 /// A function in the user's own tokens.
 pub(crate) struct Item {
+    /// All that stands before the body, as it came. What is parsed of it is read only: printed again, it could have lost
+    /// a token.
+    pub(crate) head: TokenStream,
     pub(crate) attributes: Vec<Attribute>,
-    /// Visibility, and whatever else stands before the signature (`default`).
-    pub(crate) before: TokenStream,
     pub(crate) signature: Signature,
     pub(crate) body: Option<Body>,
 }
 
 /// `{ #![inner attributes] tokens }`.
 pub(crate) struct Body {
-    pub(crate) brace: token::Brace,
+    group: Group,
     pub(crate) inner: Vec<Attribute>,
     pub(crate) tokens: TokenStream,
 }
@@ -29,7 +29,7 @@ impl Item {
     pub(crate) fn parse(tokens: TokenStream, attribute: &str, errors: &mut Diagnostics) -> Option<Self> {
         let head = Head::of(tokens.clone());
         if let Some(other) = head.not_a_function() {
-            let else_what = if attribute == "async_handler" && is_expression(&other) {
+            let else_what = if attribute == "async_handler" && begins_expression(&other) {
                 "for a closure or another future there is `postback::report_outcome`"
             } else {
                 "write it on the function itself"
@@ -41,10 +41,13 @@ impl Item {
     }
 
     fn parse_function(input: ParseStream<'_>) -> syn::Result<Self> {
+        // The body, or the semicolon in its place, is the last token.
+        let mut head: Vec<TokenTree> = input.fork().parse::<TokenStream>()?.into_iter().collect();
+        head.pop();
         let attributes = input.call(Attribute::parse_outer)?;
-        let mut before = input.parse::<Visibility>()?.into_token_stream();
+        input.parse::<Visibility>()?;
         if input.peek(Token![default]) && !input.peek2(Token![!]) {
-            input.parse::<Token![default]>()?.to_tokens(&mut before);
+            input.parse::<Token![default]>()?;
         }
         let signature = input.parse()?;
         let body = if input.peek(Token![;]) {
@@ -53,7 +56,7 @@ impl Item {
         } else {
             Some(input.parse()?)
         };
-        Ok(Self { attributes, before, signature, body })
+        Ok(Self { head: head.into_iter().collect(), attributes, signature, body })
     }
 
     /// An attribute of that name, wherever it comes from.
@@ -64,10 +67,21 @@ impl Item {
 
 impl Parse for Body {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let whole = input.fork();
         let content;
         // Sees through the invisible group that a `$body:block` of a macro comes in.
-        let brace = syn::braced!(content in input);
-        Ok(Self { brace, inner: content.call(Attribute::parse_inner)?, tokens: content.parse()? })
+        syn::braced!(content in input);
+        let group = braced(whole.parse()?).ok_or_else(|| whole.error("expected the body in braces"))?;
+        Ok(Self { group, inner: content.call(Attribute::parse_inner)?, tokens: content.parse()? })
+    }
+}
+
+/// The group in braces, out of the invisible ones around it.
+fn braced(token: TokenTree) -> Option<Group> {
+    match token {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::None => braced(group.stream().into_iter().next()?),
+        TokenTree::Group(group) => Some(group),
+        _ => None,
     }
 }
 
@@ -76,13 +90,29 @@ impl Body {
     /// the span of the braces.
     pub(crate) fn in_braces(&self, tokens: TokenStream) -> Group {
         let mut group = Group::new(Delimiter::Brace, tokens);
-        group.set_span(self.brace.span.join());
+        group.set_span(self.group.span());
         group
+    }
+
+    /// The body as it came.
+    pub(crate) fn whole(&self) -> &Group {
+        &self.group
+    }
+
+    /// Braces and content, without the inner attributes. Where there are none it is the user's own group: only that
+    /// keeps the place of each brace, by which the compiler knows a syntax error for one that it has told before.
+    pub(crate) fn block(&self) -> Group {
+        if self.inner.is_empty() { self.group.clone() } else { self.in_braces(self.tokens.clone()) }
     }
 }
 
+/// Whether the tokens are a closure, an `async` block or another expression, as far as the first words tell.
+pub(crate) fn is_expression(tokens: &TokenStream) -> bool {
+    Head::of(tokens.clone()).not_a_function().is_some_and(|other| begins_expression(&other))
+}
+
 /// Whether what makes it no function makes it no item either.
-fn is_expression(token: &TokenTree) -> bool {
+fn begins_expression(token: &TokenTree) -> bool {
     !matches!(token, TokenTree::Ident(word) if word != "async" && word != "move")
 }
 

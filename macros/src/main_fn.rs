@@ -7,11 +7,15 @@ mod expand;
 use proc_macro2::TokenStream;
 
 use self::args::Args;
+use crate::arguments::is_assigned;
 use crate::diagnostics::gather;
 use crate::item::Item;
 
 /// The function and a `main` that starts it; after a mistake the function, the mistakes, and a `main` all the same.
 pub(crate) fn main_fn(args: TokenStream, item: &TokenStream) -> TokenStream {
+    if is_assigned() {
+        return expand::expand_mistaken(item, &TokenStream::new());
+    }
     let expanded = gather(|errors| {
         let args = Args::parse(args, errors);
         let item = Item::parse(item.clone(), "postback::main", errors)?;

@@ -66,6 +66,23 @@ async fn instrument_stands_above_or_below() {
     completed("below", 5);
 }
 
+#[async_handler(webhook = webhook_url, request_id = named("axum"))]
+async fn routed(
+    axum::extract::State(Config { webhook_url }): axum::extract::State<Config>,
+    body: String,
+) -> Result<String, http::StatusCode> {
+    drop(webhook_url);
+    Ok(body)
+}
+
+#[tokio::test]
+async fn a_handler_of_axum_may_be_annotated() {
+    let request = http::Request::new(axum::body::Body::from("body"));
+    let response = axum::handler::Handler::call(routed, request, Config::new()).await;
+    assert_eq!(response.status(), http::StatusCode::OK);
+    completed("axum", "body");
+}
+
 /// Which span it is evaluated in.
 fn in_span(of: &str) -> String {
     let name = tracing::Span::current().metadata().map_or("none", tracing::Metadata::name);

@@ -106,6 +106,70 @@ async fn an_argument_that_is_not_sync_keeps_the_future_send() {
     completed("not-sync", 3);
 }
 
+mod shadow {
+    /// Not the type that the function returns.
+    pub(super) struct Out;
+
+    impl Out {
+        pub(super) const fn number(&self) -> u8 {
+            8
+        }
+    }
+}
+
+type Out = Result<u8, String>;
+
+#[async_handler(webhook = config.webhook_url)]
+async fn imports(config: &Config, request_id: &str) -> Out {
+    use shadow::*;
+    enum String {}
+    let nothing = None::<String>;
+    Ok(if nothing.is_none() { Out.number() } else { 0 })
+}
+
+#[tokio::test]
+async fn names_that_the_body_brings_along_are_its_own() {
+    assert_eq!(imports(&Config::new(), "imports").await, Ok(8));
+    completed("imports", 8);
+}
+
+macro_rules! chain {
+    ($last:ident) => {
+        #[async_handler(webhook = Option::<String>::None, request_id = 1)]
+        async fn $last(config: Config) -> Result<usize, ()> {
+            tokio::task::yield_now().await;
+            Ok(config.webhook_url.len())
+        }
+    };
+    ($first:ident $second:ident $($more:ident)*) => {
+        #[async_handler(webhook = Option::<String>::None, request_id = 1)]
+        async fn $first(config: Config) -> Result<usize, ()> {
+            $second(config).await
+        }
+        chain!($second $($more)*);
+    };
+}
+
+chain!(c1 c2 c3 c4 c5 c6 c7 c8 c9 c10 c11 c12);
+
+#[tokio::test]
+async fn twelve_calls_deep_the_compiler_still_sees_that_the_future_is_send() {
+    assert!(send(c1(Config::new())).await.is_ok());
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn todo(config: &Config, request_id: &str) -> Result<u8, String> {
+    unimplemented!("{request_id}")
+}
+
+#[tokio::test]
+async fn a_body_may_never_come_to_its_end() {
+    let config = Config::new();
+    let call = tokio::spawn(async move { todo(&config, "todo").await });
+    assert!(call.await.unwrap_err().is_panic());
+    failed("todo");
+}
+
 #[async_handler(webhook = config.webhook_url, on = [completed, failed, dropped])]
 async fn endless(config: &Config, request_id: &str) -> Result<(), ()> {
     loop {
@@ -155,4 +219,12 @@ async fn what_the_body_uses_is_dropped_with_it_and_the_rest_after() {
     completed_without_result("drops");
     // A plain `async fn` drops its parameters in strict reverse.
     assert_eq!(*seen.borrow(), ["local", "also", "used", "ignored", "unused"]);
+}
+
+#[tokio::test]
+async fn of_a_call_that_is_never_polled_the_arguments_are_dropped_as_ever() {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let noted = |name| Noted(name, Rc::clone(&seen));
+    drop(drops(&Config::new(), noted("used"), noted("unused"), noted("ignored"), noted("also"), "never"));
+    assert_eq!(*seen.borrow(), ["also", "ignored", "unused", "used"]);
 }

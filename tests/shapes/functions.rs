@@ -62,6 +62,54 @@ async fn generics_and_lifetimes_stay() {
     completed("generic", vec![serde_json::json!("x 2 2"), serde_json::json!(2)]);
 }
 
+/// Turned by the macros that make functions in other crates.
+macro_rules! doubles {
+    ($name:ident, $webhook:literal, $id:expr, $parameter:ident) => {
+        #[async_handler(webhook = $webhook, request_id = $id)]
+        async fn $name($parameter: Config) -> Result<u8, ()> {
+            drop($parameter);
+            Ok(2)
+        }
+    };
+}
+
+doubles!(from_a_macro, "config.webhook_url", "named(\"macro\")", config);
+
+#[tokio::test]
+async fn a_string_may_come_out_of_a_macro() {
+    assert_eq!(send(from_a_macro(Config::new())).await, Ok(2));
+    completed("macro", 2);
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn conditional_generics<'a, #[cfg(any())] 'b, T: Display, #[cfg(any())] U>(
+    config: &'a Config,
+    #[cfg(any())] absent: &'b U,
+    #[expect(unused_variables, reason = "an attribute of a parameter is kept")] unused: T,
+    request_id: &'a str,
+) -> Result<&'a str, ()> {
+    Ok(request_id)
+}
+
+#[tokio::test]
+async fn generics_and_parameters_may_have_attributes() {
+    assert_eq!(conditional_generics(&Config::new(), 1, "conditional-generics").await, Ok("conditional-generics"));
+    completed("conditional-generics", "conditional-generics");
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn shadows(config: &Config, request_id: &str) -> Result<usize, ()> {
+    let request_id = request_id.len();
+    let config = config.webhook_url.is_empty();
+    Ok(request_id + usize::from(config))
+}
+
+#[tokio::test]
+async fn the_body_may_shadow_what_the_expressions_name() {
+    assert_eq!(shadows(&Config::new(), "shadows").await, Ok(7));
+    completed("shadows", 7);
+}
+
 struct Pair {
     left: u8,
     right: String,
@@ -70,14 +118,14 @@ struct Pair {
 #[async_handler(webhook = webhook_url, request_id = right)]
 async fn patterns(
     Config { webhook_url }: Config,
-    Pair { left, right }: Pair,
+    Pair { left, ref right }: Pair,
     (mut sum, [first, ..]): (u8, [u8; 3]),
     mut more: Vec<u8>,
     _unused: u8,
     _: String,
 ) -> Result<Vec<u8>, ()> {
     sum += left + first;
-    drop((webhook_url, right));
+    drop((webhook_url, right.len()));
     more.push(sum);
     Ok(more)
 }

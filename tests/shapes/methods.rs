@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use postback::async_handler;
 
-use crate::support::{Config, completed, failed, named, send, url};
+use crate::support::{Config, completed, completed_without_result, failed, named, send, url};
 
 #[derive(Clone)]
 struct Scene {
@@ -52,6 +52,28 @@ impl Scene {
         Ok(self.shapes.len())
     }
 
+    #[async_handler(webhook = self.config.webhook_url)]
+    async fn named(self: &Self, request_id: &str) -> Result<usize, String> {
+        Ok(self.shapes.len())
+    }
+
+    #[async_handler(webhook = self.config.webhook_url)]
+    async fn boxed(mut self: Box<Self>, request_id: &str) -> Result<Vec<u8>, String> {
+        self.shapes.push(4);
+        Ok(self.shapes)
+    }
+
+    const ID: &str = "of-the-type";
+
+    fn hook() -> String {
+        url()
+    }
+
+    #[async_handler(webhook = Self::hook(), request_id = Self::ID, result = false)]
+    async fn of_the_type() -> Result<Self, String> {
+        Ok(Self::new())
+    }
+
     #[async_handler(webhook = config.webhook_url)]
     async fn associated(config: Config, request_id: &str) -> Result<Vec<u8>, String> {
         Ok(Self { config, shapes: vec![7] }.shapes)
@@ -71,6 +93,12 @@ async fn methods_take_every_receiver() {
     completed("shared", 1);
     assert_eq!(send(Pin::new(&mut scene).pinned("pinned")).await, Ok(0));
     completed("pinned", 0);
+    assert_eq!(scene.named("named").await, Ok(0));
+    completed("named", 0);
+    assert_eq!(send(Box::new(scene).boxed("boxed-self")).await, Ok(vec![4]));
+    completed("boxed-self", vec![4]);
+    assert_eq!(Scene::of_the_type().await.unwrap().shapes, [1, 2]);
+    completed_without_result("of-the-type");
     assert_eq!(Scene::associated(Config::new(), "associated").await, Ok(vec![7]));
     completed("associated", vec![7]);
 }
@@ -79,6 +107,14 @@ trait Render {
     fn config(&self) -> &Config;
 
     async fn declared(&self, request_id: &str) -> Result<u8, String>;
+
+    #[async_handler(webhook = self.config().webhook_url)]
+    async fn sized(self, request_id: &str) -> Result<usize, String>
+    where
+        Self: Sized,
+    {
+        Ok(request_id.len())
+    }
 
     #[async_handler(webhook = self.config().webhook_url)]
     async fn defaulted(&self, request_id: &str) -> Result<String, String> {
@@ -102,6 +138,8 @@ async fn methods_of_traits_and_their_implementations_report() {
     assert_eq!(Scene::new().defaulted("defaulted").await, Ok("1".to_owned()));
     completed("defaulted-inner", 1);
     completed("defaulted", "1");
+    assert_eq!(Scene::new().sized("sized").await, Ok(5));
+    completed("sized", 5);
 }
 
 #[async_trait]

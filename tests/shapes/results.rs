@@ -1,7 +1,9 @@
 //! What is returned: every type that is a `Result`, by whatever name.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::error::Error;
+use std::rc::Rc;
 use std::{fmt, io};
 
 use postback::async_handler;
@@ -78,6 +80,55 @@ async fn borrowing<'a>(config: &Config, text: &'a str, request_id: &str) -> Resu
 #[async_handler(webhook = config.webhook_url, result = size, error = told)]
 async fn shown<'a>(config: &Config, text: &'a str, request_id: &str) -> Result<Image, Opaque<'a>> {
     if text.is_empty() { Ok(Image) } else { Err(Opaque(text)) }
+}
+
+#[async_handler(webhook = config.webhook_url, error = display)]
+async fn opaque_error(config: &Config, request_id: &str) -> Result<u8, impl fmt::Display> {
+    Err::<u8, _>("hidden")
+}
+
+#[async_handler(webhook = config.webhook_url, result = false)]
+async fn closure(config: &Config, by: u8, request_id: &str) -> Result<impl Fn(u8) -> u8 + use<>, Rc<str>> {
+    if by == 0 {
+        return Err("zero".into());
+    }
+    Ok(move |n| n * by)
+}
+
+#[async_handler(webhook = config.webhook_url, result = false)]
+async fn dynamic_reference<'a>(
+    config: &Config,
+    text: &'a str,
+    request_id: &str,
+) -> Result<&'a (dyn AsRef<str> + 'a), ()> {
+    Ok(if text.is_empty() { &"" } else { Box::leak(Box::new(text)) })
+}
+
+#[async_handler(webhook = config.webhook_url, result = false)]
+async fn pointer(config: &Config, request_id: &str) -> Result<for<'x> fn(&'x str) -> &'x str, Box<dyn Error>> {
+    Ok(str::trim)
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn elided(config: &Config, request_id: &str, text: Cow<'_, str>) -> Result<usize, Cow<'static, str>> {
+    Ok(text.len())
+}
+
+#[tokio::test]
+async fn types_without_a_name_of_their_own_are_returned() {
+    let config = Config::new();
+    assert_eq!(opaque_error(&config, "opaque-error").await.err().unwrap().to_string(), "hidden");
+    assert_eq!(reported("opaque-error")["error"], "hidden");
+    assert_eq!(closure(&config, 3, "closure").await.ok().unwrap()(4), 12);
+    completed_without_result("closure");
+    assert_eq!(closure(&config, 0, "no-closure").await.err().as_deref(), Some("zero"));
+    failed("no-closure");
+    assert_eq!(dynamic_reference(&config, "", "dynamic-reference").await.unwrap().as_ref(), "");
+    completed_without_result("dynamic-reference");
+    assert_eq!(pointer(&config, "pointer").await.unwrap()(" x "), "x");
+    completed_without_result("pointer");
+    assert_eq!(elided(&config, "elided", "four".into()).await, Ok(4));
+    completed("elided", 4);
 }
 
 #[async_handler(webhook = config.webhook_url, error = debug)]

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
-use syn::{FnArg, Pat, Safety, Signature};
+use syn::{FnArg, Pat, Signature};
 
 use super::args::{Args, ErrorView, ResultView, usage};
 use super::shape::Watched;
@@ -55,9 +55,6 @@ fn check_modifiers(signature: &Signature, errors: &mut Diagnostics) {
     }
     if let Some(variadic) = &signature.variadic {
         errors.on(variadic, "a handler is called from Rust and cannot be variadic");
-    }
-    if let Safety::Safe(safe) = &signature.safety {
-        errors.on(safe, "`safe` belongs into `extern` blocks; leave it out");
     }
 }
 

@@ -7,7 +7,7 @@
 //!         __call,
 //!         async move {
 //!             if let Some(__returned) = None::<RET> { return __returned; }
-//!             { ; BODY }
+//!             ({ BODY })
 //!         },
 //!         ::postback::__private::told::<RET, _, _>(RESULT, ERROR),
 //!     ).await
@@ -28,8 +28,7 @@ use super::check::Handler;
 
 /// The whole function.
 pub(crate) fn expand(handler: &Handler) -> TokenStream {
-    let item = &handler.item;
-    let (attributes, before, signature) = (&item.attributes, &item.before, &item.signature);
+    let head = &handler.item.head;
     let inner = &handler.watched.body.inner;
     let (entered, watched) = (entered(handler), watched(handler));
     let block = handler.watched.body.in_braces(quote!(#(#inner)* #entered #watched));
@@ -37,7 +36,7 @@ pub(crate) fn expand(handler: &Handler) -> TokenStream {
         None => block,
         Some(around) => around.with(block),
     };
-    quote!(#(#attributes)* #before #signature #body)
+    quote!(#head #body)
 }
 
 /// Both expressions are borrowed from and evaluated in closures that are gone by the end of the statement: no temporary
@@ -141,12 +140,11 @@ fn in_place(tokens: TokenStream, place: Span) -> TokenStream {
         .collect()
 }
 
-/// The body in the user's own braces. The lone semicolon keeps the compiler from calling the braces of a body that is a
-/// single expression unnecessary.
+/// The body in the user's own braces. The parentheses keep the compiler from calling the braces of a body that is a
+/// single expression unnecessary; itself they do not bother, for they come out of a macro.
 fn block(handler: &Handler) -> TokenStream {
-    let tokens = &handler.watched.body.tokens;
-    let semicolon = quote_spanned!(Span::mixed_site()=> ;);
-    handler.watched.body.in_braces(quote!(#semicolon #tokens)).into_token_stream()
+    let block = handler.watched.body.block();
+    quote_spanned!(Span::mixed_site()=> (#block))
 }
 
 /// One call for each argument that differs from the runtime's own choice.

@@ -233,6 +233,14 @@ fn arguments(of: &PathArguments) -> Option<&AngleBracketedGenericArguments> {
 
 fn check_returns(signature: &Signature, errors: &mut Diagnostics) -> Option<Type> {
     match &signature.output {
+        ReturnType::Type(_, returns) if matches!(**returns, Type::Never(_)) => {
+            errors.on(
+                returns,
+                "a handler that never returns has no outcome; write `-> Result<std::convert::Infallible, Error>` if it \
+                 ends by an error",
+            );
+            None
+        }
         ReturnType::Type(_, returns) => Some((**returns).clone()),
         ReturnType::Default => {
             errors.on(

@@ -88,6 +88,18 @@ fn each_mistake_says_what_to_write() {
 }
 
 #[test]
+fn the_function_survives_if_it_ends_anywhere_or_lacks_any_token() {
+    let item = "#[x] pub async fn f(a: Config<S>, Payload(b): Payload<B>) -> Result<(), E> { let c = a. }";
+    let (args, item) = ("crate::S, crate = ::pb".parse().unwrap(), item.parse().unwrap());
+    for at in 0..=testing::flat(&item).len() {
+        for half in [testing::cut(&item, at), testing::without(&item, &[at])] {
+            let expanded = super::debug_handler(testing::without(&args, &[at]), &half);
+            assert!(expanded.to_string().starts_with(&half.to_string()), "{expanded}");
+        }
+    }
+}
+
+#[test]
 fn several_mistakes_are_told_together() {
     let told = mistakes("", "fn f(&self, a: Payload<A>, b: Payload<B>) {}");
     assert_eq!(told.len(), 4, "{told:#?}");

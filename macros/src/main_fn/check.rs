@@ -60,10 +60,8 @@ fn check_modifiers(signature: &Signature, errors: &mut Diagnostics) {
     if let Some(constness) = &signature.constness {
         errors.on(constness, "the function cannot be `const`; leave it out");
     }
-    match &signature.safety {
-        Safety::Unsafe(keyword) => errors.on(keyword, "the function is called by safe code; leave `unsafe` out"),
-        Safety::Safe(keyword) => errors.on(keyword, "`safe` belongs into `extern` blocks; leave it out"),
-        Safety::Default => {}
+    if let Safety::Unsafe(keyword) = &signature.safety {
+        errors.on(keyword, "the function is called by safe code; leave `unsafe` out");
     }
     if let Some(abi) = &signature.abi {
         errors.on(abi, "the function is called from Rust; leave the `extern` out");

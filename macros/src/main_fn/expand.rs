@@ -14,7 +14,6 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 
 use super::check::Main;
-use crate::item::Item;
 
 /// The tokens of `->`.
 const RETURN_ARROW: usize = 2;
@@ -57,10 +56,8 @@ pub(crate) fn expand_mistaken(item: &TokenStream, errors: &TokenStream) -> Token
 }
 
 fn function(main: &Main) -> TokenStream {
-    let Item { attributes, before, signature, .. } = &main.item;
-    let (inner, tokens) = (&main.body.inner, &main.body.tokens);
-    let body = main.body.in_braces(quote!(#(#inner)* #tokens));
-    quote!(#(#attributes)* #before #signature #body)
+    let (head, body) = (&main.item.head, main.body.whole());
+    quote!(#head #body)
 }
 
 /// Name and version are those of the user's program, so they are asked for in the user's code.

@@ -93,3 +93,18 @@ fn after_a_mistake_there_is_still_one_main() {
         assert!(matches!(mains[0], syn::Item::Fn(main) if main.sig.asyncness.is_none()), "{item}");
     }
 }
+
+#[test]
+fn the_function_survives_if_it_ends_anywhere_or_lacks_any_token() {
+    let args = "worker_threads = 4, crate = ::pb".parse().unwrap();
+    for name in ["app", "main"] {
+        let item = format!("#[x] async fn {name}(settings: S) -> Result<App<S>, E> {{ App::new(settings). }}");
+        let item = item.parse().unwrap();
+        for at in 0..=testing::flat(&item).len() {
+            for half in [testing::cut(&item, at), testing::without(&item, &[at])] {
+                let expanded = super::main_fn(testing::without(&args, &[at]), &half);
+                assert!(testing::survives(&half, &expanded), "{half}\nbecame\n{expanded}");
+            }
+        }
+    }
+}

@@ -115,11 +115,11 @@ fn what_async_trait_makes_of_a_method_is_watched_inside_of_its_block() {
                         > {
                             return __returned;
                         }
-                        {
+                        ({
                             let __self = self;
                             let __ret: Result<u8, E> = { __self.render() };
                             __ret
-                        }
+                        })
                     },
                     ::postback::__private::told::<
                         Result<u8, E>,

@@ -1,0 +1,95 @@
+//! What the compiler and clippy say of the user's code they say of it annotated as well: an `expect` that is not fulfilled
+//! is a warning, and those are denied.
+
+use std::sync::Mutex;
+
+use postback::async_handler;
+
+use crate::support::{Config, completed, named};
+
+#[async_handler(webhook = config.webhook_url)]
+#[expect(dead_code, reason = "nobody calls it")]
+async fn never_called(config: Config, request_id: &str) -> Result<u8, ()> {
+    Ok(1)
+}
+
+struct Unused;
+
+impl Unused {
+    #[async_handler(webhook = config.webhook_url)]
+    #[expect(dead_code, reason = "nobody calls it")]
+    async fn never_called(config: Config, request_id: &str) -> Result<u8, ()> {
+        Ok(1)
+    }
+}
+
+#[async_handler(webhook = config.webhook_url)]
+#[expect(unused_variables, unused_mut, unused_must_use, unused_assignments, reason = "of parameters, too")]
+async fn careless(config: &Config, request_id: &str, unused: u8, mut unchanged: u8) -> Result<u8, ()> {
+    let mut number = 1;
+    number = 2;
+    "x".to_owned().is_empty();
+    number = unchanged;
+    Ok(number)
+}
+
+#[async_handler(webhook = config.webhook_url)]
+#[expect(unreachable_code, reason = "behind the end")]
+async fn goes_on(config: &Config, request_id: &str) -> Result<u8, ()> {
+    return Ok(3);
+    Ok(4)
+}
+
+#[async_handler(webhook = config.webhook_url)]
+#[expect(unused_braces, unused_parens, reason = "within the body")]
+async fn braces(config: &Config, request_id: &str) -> Result<u8, ()> {
+    let number = { 4 };
+    Ok((number))
+}
+
+/// The body is one expression: its braces are the function's, and needed.
+#[async_handler(webhook = config.webhook_url)]
+async fn one_expression(config: &Config, request_id: &str) -> Result<u8, ()> {
+    Ok(5)
+}
+
+#[async_handler(webhook = config.webhook_url)]
+#[expect(
+    clippy::await_holding_lock,
+    clippy::future_not_send,
+    clippy::significant_drop_tightening,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::needless_question_mark,
+    reason = "what clippy says of it"
+)]
+async fn lets_clippy_speak(config: &Config, lock: &Mutex<u8>, request_id: &str) -> Result<u8, ()> {
+    let locked = lock.lock().unwrap();
+    println!();
+    tokio::task::yield_now().await;
+    let number: Result<u8, ()> = Ok(*locked);
+    Ok(number?)
+}
+
+#[async_handler(webhook = config.webhook_url, request_id = named("underscore"))]
+async fn leaves_the_underscored_alone(config: &Config, _unused: u8) -> Result<u8, ()> {
+    Ok(7)
+}
+
+#[tokio::test]
+async fn lints_of_the_users_code_are_still_heard() {
+    let config = Config::new();
+    let _ = Unused;
+    assert_eq!(careless(&config, "careless", 1, 2).await, Ok(2));
+    completed("careless", 2);
+    assert_eq!(goes_on(&config, "goes-on").await, Ok(3));
+    completed("goes-on", 3);
+    assert_eq!(braces(&config, "braces").await, Ok(4));
+    completed("braces", 4);
+    assert_eq!(one_expression(&config, "one-expression").await, Ok(5));
+    completed("one-expression", 5);
+    assert_eq!(lets_clippy_speak(&config, &Mutex::new(6), "clippy").await, Ok(6));
+    completed("clippy", 6);
+    assert_eq!(leaves_the_underscored_alone(&config, 0).await, Ok(7));
+    completed("underscore", 7);
+}
