@@ -5,6 +5,7 @@
 
 #![deny(warnings)]
 #![forbid(unsafe_code, missing_docs, unused, unreachable_code, unused_braces, unused_qualifications, rust_2018_idioms)]
+#![forbid(clippy::all, clippy::pedantic, clippy::nursery)]
 
 /// Nothing in here means what it usually does.
 #[no_implicit_prelude]

@@ -221,10 +221,17 @@ async fn what_the_body_uses_is_dropped_with_it_and_the_rest_after() {
     assert_eq!(*seen.borrow(), ["local", "also", "used", "ignored", "unused"]);
 }
 
+#[expect(clippy::unused_async, clippy::future_not_send, reason = "the plain twin of `drops`")]
+async fn plainly_drops(_: &Config, _used: Noted, _unused: Noted, _: Noted, _also: Noted, _: &str) {}
+
 #[tokio::test]
-async fn of_a_call_that_is_never_polled_the_arguments_are_dropped_as_ever() {
-    let seen = Rc::new(RefCell::new(Vec::new()));
+async fn of_a_call_that_is_never_polled_the_arguments_are_dropped_as_in_a_plain_function() {
+    let (seen, seen_plain) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(Vec::new())));
+    let config = Config::new();
     let noted = |name| Noted(name, Rc::clone(&seen));
-    drop(drops(&Config::new(), noted("used"), noted("unused"), noted("ignored"), noted("also"), "never"));
-    assert_eq!(*seen.borrow(), ["also", "ignored", "unused", "used"]);
+    drop(drops(&config, noted("1"), noted("2"), noted("3"), noted("4"), "never"));
+    let noted = |name| Noted(name, Rc::clone(&seen_plain));
+    drop(plainly_drops(&config, noted("1"), noted("2"), noted("3"), noted("4"), "never"));
+    assert_eq!(seen, seen_plain);
+    assert_eq!(seen.borrow().len(), 4);
 }

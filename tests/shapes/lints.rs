@@ -41,9 +41,9 @@ async fn goes_on(config: &Config, request_id: &str) -> Result<u8, ()> {
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(unused_braces, unused_parens, reason = "within the body")]
-async fn braces(config: &Config, request_id: &str) -> Result<u8, ()> {
-    let number = { 4 };
+#[expect(unused_parens, reason = "within the body")]
+async fn parentheses(config: &Config, request_id: &str) -> Result<u8, ()> {
+    let number = 4;
     Ok((number))
 }
 
@@ -84,8 +84,8 @@ async fn lints_of_the_users_code_are_still_heard() {
     completed("careless", 2);
     assert_eq!(goes_on(&config, "goes-on").await, Ok(3));
     completed("goes-on", 3);
-    assert_eq!(braces(&config, "braces").await, Ok(4));
-    completed("braces", 4);
+    assert_eq!(parentheses(&config, "parentheses").await, Ok(4));
+    completed("parentheses", 4);
     assert_eq!(one_expression(&config, "one-expression").await, Ok(5));
     completed("one-expression", 5);
     assert_eq!(lets_clippy_speak(&config, &Mutex::new(6), "clippy").await, Ok(6));

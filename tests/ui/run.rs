@@ -4,5 +4,7 @@
 
 #[test]
 fn each_mistake_is_told_on_the_users_own_words() {
-    trybuild::TestCases::new().compile_fail("ui/*/*.rs");
+    let cases = trybuild::TestCases::new();
+    cases.compile_fail("ui/*/*.rs");
+    cases.pass("ui/unsafe_function.rs");
 }
