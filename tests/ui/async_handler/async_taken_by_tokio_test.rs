@@ -1,4 +1,4 @@
-use postback::{RequestId, async_handler};
+use postback::async_handler;
 
 struct Config {
     webhook_url: String,
@@ -6,7 +6,7 @@ struct Config {
 
 #[tokio::test]
 #[async_handler(webhook = config.webhook_url)]
-async fn render(config: Config, request_id: RequestId) -> Result<u8, String> {
+async fn render(config: Config, request_id: postback::RequestId) -> Result<u8, String> {
     Ok(1)
 }
 

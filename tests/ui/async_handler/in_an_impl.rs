@@ -6,7 +6,8 @@ struct Config {
 
 impl Config {
     #[async_handler(webhok = self.webhook_url)]
-    async fn render(&self, _request_id: RequestId) -> Result<u8, String> {
+    async fn render(&self, request_id: RequestId) -> Result<u8, String> {
+        drop(request_id);
         Ok(1)
     }
 }

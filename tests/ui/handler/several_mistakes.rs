@@ -1,6 +1,6 @@
 use postback::{Payload, debug_handler};
 
 #[debug_handler]
-fn ask(&self, _a: Payload<u8>, _b: Payload<u16>) {}
+fn ask(_a: Payload<u8>, _b: Payload<u16>) {}
 
 fn main() {}

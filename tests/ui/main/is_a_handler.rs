@@ -1,7 +1,7 @@
 use postback::async_handler;
 
 #[postback::main]
-#[async_handler(webhook = String::new(), request_id = 1)]
-async fn app() -> postback::App<()> {
-    postback::App::new(())
+#[async_handler(webhook = String::new(), request_id = 1, result = false)]
+async fn app() -> Result<postback::App<()>, String> {
+    Ok(postback::App::new(()))
 }
