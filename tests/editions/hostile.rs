@@ -5,7 +5,7 @@
 
 #![deny(warnings)]
 #![forbid(unsafe_code, missing_docs, unused, unreachable_code, unused_braces, unused_qualifications, rust_2018_idioms)]
-#![forbid(clippy::all, clippy::pedantic, clippy::nursery)]
+#![cfg_attr(not(test), forbid(clippy::all, clippy::pedantic, clippy::nursery))]
 
 /// Nothing in here means what it usually does.
 #[no_implicit_prelude]
@@ -69,6 +69,9 @@ pub mod hostile {
     }
 
     /// Names in it are the generated code's own.
+    ///
+    /// # Errors
+    /// Of zero.
     #[::postback::async_handler(webhook = config.webhook_url, request_id = __call)]
     pub async fn free(config: Config, __call: &str, __returned: u8) -> Result<u8> {
         ::core::mem::drop(config);
@@ -80,6 +83,9 @@ pub mod hostile {
 
     impl Config {
         /// A method.
+        ///
+        /// # Errors
+        /// None.
         #[::postback::async_handler(webhook = "self.webhook_url")]
         pub async fn method(&mut self, request_id: &str, r#gen: u8) -> Result<u8> {
             self.webhook_url.clear();
@@ -87,6 +93,7 @@ pub mod hostile {
         }
 
         /// A future.
+        #[must_use]
         #[::postback::async_handler(webhook = self.webhook_url)]
         pub fn future<'a>(
             &'a self,
@@ -108,6 +115,9 @@ pub mod hostile {
 
     handler!(
         /// From a macro.
+        ///
+        /// # Errors
+        /// None.
         from_a_macro,
         crate::the_url(),
         [1 + 1][0] * 2,
@@ -117,6 +127,7 @@ pub mod hostile {
 }
 
 /// Where a macro sends its reports.
+#[must_use]
 pub const fn the_url() -> Option<String> {
     None
 }

@@ -108,13 +108,7 @@ async fn an_argument_that_is_not_sync_keeps_the_future_send() {
 
 mod shadow {
     /// Not the type that the function returns.
-    pub(super) struct Out;
-
-    impl Out {
-        pub(super) const fn number(&self) -> u8 {
-            8
-        }
-    }
+    pub(super) struct Out(pub(super) u8);
 }
 
 type Out = Result<u8, String>;
@@ -124,7 +118,7 @@ async fn imports(config: &Config, request_id: &str) -> Out {
     use shadow::*;
     enum String {}
     let nothing = None::<String>;
-    Ok(if nothing.is_none() { Out.number() } else { 0 })
+    Ok(if nothing.is_none() { Out(8).0 } else { 0 })
 }
 
 #[tokio::test]

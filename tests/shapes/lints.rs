@@ -41,7 +41,7 @@ async fn goes_on(config: &Config, request_id: &str) -> Result<u8, ()> {
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(unused_parens, reason = "within the body")]
+#[expect(unused_parens, clippy::double_parens, reason = "within the body")]
 async fn parentheses(config: &Config, request_id: &str) -> Result<u8, ()> {
     let number = 4;
     Ok((number))

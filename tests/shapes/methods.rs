@@ -53,6 +53,7 @@ impl Scene {
     }
 
     #[async_handler(webhook = self.config.webhook_url)]
+    #[expect(clippy::needless_arbitrary_self_type, reason = "as some write it")]
     async fn named(self: &Self, request_id: &str) -> Result<usize, String> {
         Ok(self.shapes.len())
     }
