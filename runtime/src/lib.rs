@@ -203,6 +203,8 @@ pub use postback_macros::main;
 pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
 pub use report::{Ends, Report, ReportError, Status};
 pub use secret::{PublicKey, Secret, SecretError, Verifies, VerifyingKey};
+#[cfg(feature = "sqlite")]
+pub use store::Durability;
 pub use verify::{Verified, VerifyError, verify};
 #[cfg(feature = "server")]
 pub use verify::{VerifiedRejection, VerifyingKeys};

@@ -91,10 +91,10 @@ pub(crate) enum Place {
 
 /// What a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durability {
-    /// The loss of the machine's power.
+pub enum Durability {
+    /// The loss of the machine's power: each group commit waits for the disk.
     Full,
-    /// The death of the process.
+    /// The death of the process, not that of the machine. Faster on slow disks.
     Normal,
 }
 

@@ -24,9 +24,25 @@ impl fmt::Display for Rate {
 
 /// Of an even number of rounds, the slower one of the middle.
 pub(crate) fn median(rounds: &[Round]) -> Rate {
-    let mut rates: Vec<f64> = rounds.iter().map(|round| Rate::of(round).0).collect();
-    rates.sort_unstable_by(f64::total_cmp);
-    Rate(rates[(rates.len() - 1) / 2])
+    Rate(Spread::of(rounds.iter().map(|round| Rate::of(round).0)).median)
+}
+
+/// The middle of some figures, and how far they lie apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) least: f64,
+    /// Of an even number, the lesser of the two.
+    pub(crate) median: f64,
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    /// Of at least one figure.
+    pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
+        let mut figures: Vec<f64> = figures.into_iter().collect();
+        figures.sort_unstable_by(f64::total_cmp);
+        Self { least: figures[0], median: figures[(figures.len() - 1) / 2], most: figures[figures.len() - 1] }
+    }
 }
 
 /// Of times in order.
@@ -39,4 +55,8 @@ pub(crate) fn quantile(times: &[Duration], part: f64) -> Duration {
 fn rank(times: &[Duration], time: Duration) -> f64 {
     let count = |n: usize| f64::from(u32::try_from(n).expect("bounded by the rounds"));
     count(times.partition_point(|other| *other <= time)) / count(times.len())
+}
+
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }

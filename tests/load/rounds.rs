@@ -15,7 +15,7 @@ const MOST_PER_ROUND: usize = 2_000_000;
 /// How long a client waits for its webhook. Then it counts as lost, unless it comes after all.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What is posted, and reported as the result: of the size of a small job.
-const PAYLOAD: &str = r#"{"input":"https://media.example.com/2026/11/23/interview-0042.wav","language":"en","speakers":2,"words":["alpha","beta","gamma","delta"],"threshold":0.25,"tags":{"team":"research","priority":"normal"}}"#;
+pub(crate) const PAYLOAD: &str = r#"{"input":"https://media.example.com/2026/11/23/interview-0042.wav","language":"en","speakers":2,"words":["alpha","beta","gamma","delta"],"threshold":0.25,"tags":{"team":"research","priority":"normal"}}"#;
 
 /// What the clients of a round do.
 #[derive(Clone, Copy, Debug)]

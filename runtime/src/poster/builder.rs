@@ -13,9 +13,7 @@ use crate::id::NodeId;
 use crate::policy::destination::{Destination, Destinations};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
-#[cfg(feature = "sqlite")]
-use crate::store::Durability;
-use crate::store::{self, Place, Store, retention};
+use crate::store::{self, Durability, Place, Store, retention};
 use crate::time::Clock;
 use crate::webhook::{Webhook, WebhookError};
 
@@ -31,6 +29,7 @@ const MEMORY_BYTES: usize = 64 << 20;
 #[must_use = "a builder does nothing until `install` or `start`"]
 pub struct PosterBuilder {
     place: Place,
+    durability: Durability,
     trusted: Vec<String>,
     networks: Vec<String>,
     secrets: Vec<Secret>,
@@ -43,6 +42,7 @@ impl Default for PosterBuilder {
         let place = Place::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES };
         Self {
             place,
+            durability: Durability::Full,
             trusted: Vec::new(),
             networks: Vec::new(),
             secrets: Vec::new(),
@@ -78,7 +78,17 @@ impl PosterBuilder {
     /// delivered when the process ended is delivered by the next that opens the file.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
-        self.place = Place::Sqlite { path: path.into(), durability: Durability::Full };
+        self.place = Place::Sqlite { path: path.into(), durability: self.durability };
+        self
+    }
+
+    /// What a report in a SQLite file survives. The default is [`Durability::Full`].
+    #[cfg(feature = "sqlite")]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        if let Place::Sqlite { durability: of_file, .. } = &mut self.place {
+            *of_file = durability;
+        }
         self
     }
 
@@ -101,6 +111,12 @@ impl PosterBuilder {
     /// The longest that one attempt may take, from name resolution to the end of the answer. The default is 15 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.delivery.timeout = timeout;
+        self
+    }
+
+    /// Attempts that may be in flight at once, at least 1. The default is 256.
+    pub fn concurrency(mut self, attempts: usize) -> Self {
+        self.delivery.concurrency = attempts.max(1);
         self
     }
 
