@@ -103,6 +103,7 @@
 //! |---|---|---|
 //! | `server` | yes | the workload server: [`main`](macro@main), [`App`], HTTP API, worker, settings, command line |
 //! | `sqlite` | yes | the durable store in one file |
+//! | `testing` | no | for tests of programs that report: `testing::record` catches reports |
 //!
 //! With `default-features = false` remain the attribute and an in-memory poster, with neither axum nor SQL in the tree.
 //! A program can link one `libsqlite3-sys`: with the feature `sqlite` on, rusqlite up to 0.39 resolves beside this crate.
@@ -123,6 +124,8 @@ extern crate self as postback;
 // In the order of the layers, the highest first: a module uses those below it. `ARCHITECTURE.md` has the picture.
 #[cfg(feature = "server")]
 mod entry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(feature = "server")]
 mod cli;

@@ -36,6 +36,8 @@ pub(crate) mod metric {
     pub(crate) const REPORTS_POSTED: &str = "postback_reports_posted_total";
     /// Counter, label `reason`: reports that will reach nobody.
     pub(crate) const REPORTS_LOST: &str = "postback_reports_lost_total";
+    /// Counter: reports dropped because reporting is turned off.
+    pub(crate) const REPORTS_DISCARDED: &str = "postback_reports_discarded_total";
     /// Counter, label `result`: single HTTP tries.
     pub(crate) const ATTEMPTS: &str = "postback_delivery_attempts_total";
     /// Histogram in seconds: how long a single HTTP try took.

@@ -6,16 +6,18 @@ pub(crate) mod ambient;
 mod builder;
 mod engine;
 mod flush;
+mod home;
 mod loss;
+mod off;
 mod sink;
 
 use std::sync::Arc;
 
 pub use self::builder::{PosterBuilder, StartError};
-#[cfg(feature = "server")]
 pub(crate) use self::engine::Flusher;
 pub use self::flush::{Flushed, PosterGuard, flush};
 pub(crate) use self::loss::{Loss, lost};
+use self::off::Off;
 pub(crate) use self::sink::Outbox;
 #[cfg(feature = "server")]
 pub(crate) use self::sink::refused_or_new;
@@ -37,10 +39,21 @@ use engine::Engine;
 /// ```
 ///
 /// Without one, the first report starts an in-memory poster, with a warning. Cheap to clone.
+///
+/// With `POSTBACK_DISABLED=1` in the environment every poster is as if made with [`PosterBuilder::discard`]: reports are
+/// counted and dropped. In a process that was forked from the one that started it, a poster refuses reports and counts them
+/// as lost, for its threads have stayed behind; such a process may install one of its own.
 #[derive(Clone)]
-pub struct Poster {
-    outbox: Outbox,
-    engine: Arc<Engine>,
+pub struct Poster(Way);
+
+#[derive(Clone)]
+enum Way {
+    Open {
+        outbox: Outbox,
+        engine: Arc<Engine>,
+    },
+    /// Reporting is turned off.
+    Off(Off),
 }
 
 impl Poster {
@@ -53,10 +66,13 @@ impl Poster {
     ///
     /// # Errors
     ///
-    /// If a URL cannot be used, or the queue is full, or the poster was shut down; then none of the webhooks gets it.
+    /// If a URL cannot be used, the queue is full, the poster was shut down, or this process was forked from the poster's;
+    /// then none of the webhooks gets it.
     pub fn post(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<(), PostError> {
-        let reports = self.reports(webhook, report)?;
-        Ok(self.outbox.store().post(reports)?)
+        match &self.0 {
+            Way::Open { outbox, .. } => Ok(outbox.store().post(new_reports(outbox, webhook, report)?)?),
+            Way::Off(off) => discard(off, webhook),
+        }
     }
 
     /// Takes a report in and returns when it is committed: on disk, if the store is durable.
@@ -69,8 +85,13 @@ impl Poster {
     ///
     /// Dropped half-way, the report may or may not have been taken in.
     pub async fn post_durably(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<(), PostError> {
-        let reports = self.reports(webhook, report)?;
-        Ok(self.outbox.store().post_durably(reports).await?)
+        match &self.0 {
+            Way::Open { outbox, .. } => {
+                let reports = new_reports(outbox, webhook, report)?;
+                Ok(outbox.store().post_durably(reports).await?)
+            }
+            Way::Off(off) => discard(off, webhook),
+        }
     }
 
     /// Sends to this URL again, after its receiver had answered 410 or `webhook-delivery: disable`. How many reports were
@@ -85,24 +106,70 @@ impl Poster {
     /// Dropped half-way, the URL may or may not have been enabled; doing it again does no harm.
     pub async fn enable(&self, url: impl AsRef<str>) -> Result<u64, PostError> {
         let webhook = Webhook::new(url).map_err(PostKind::Webhook)?;
-        Ok(self.outbox.store().enable(webhook.url().as_str()).await.map_err(PostKind::Enable)?)
+        match &self.0 {
+            Way::Open { outbox, .. } if outbox.is_forked() => Err(PostKind::Forked.into()),
+            Way::Open { outbox, .. } => {
+                Ok(outbox.store().enable(webhook.url().as_str()).await.map_err(PostKind::Enable)?)
+            }
+            // Nothing was sent, so nothing is disabled.
+            Way::Off(_) => Ok(0),
+        }
     }
 
-    fn reports(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<Vec<NewReport>, PostError> {
-        let now = self.outbox.clock().now();
-        let body = report.body(now);
-        let webhooks = Webhooks::of(webhook);
-        let new = |(_, webhook): (&str, Result<_, _>)| {
-            let webhook: Webhook = webhook.map_err(PostKind::Webhook)?;
-            Ok(NewReport::to(&webhook, report.id(), body.clone(), now))
-        };
-        webhooks.resolve().map(new).collect()
+    /// How to know that what was posted is safe.
+    fn flusher(&self) -> Flusher {
+        match &self.0 {
+            Way::Open { engine, .. } => engine.flusher(),
+            Way::Off(off) => Flusher::Off(off.clone()),
+        }
     }
+
+    fn sink(&self) -> Arc<dyn ambient::Sink> {
+        match &self.0 {
+            Way::Open { outbox, .. } => Arc::new(outbox.clone()),
+            Way::Off(off) => Arc::new(off.clone()),
+        }
+    }
+
+    fn is_off(&self) -> bool {
+        matches!(self.0, Way::Off(_))
+    }
+}
+
+fn new_reports(
+    outbox: &Outbox,
+    webhook: &(impl IntoWebhook + ?Sized),
+    report: &Report,
+) -> Result<Vec<NewReport>, PostError> {
+    if outbox.is_forked() {
+        lost(Loss::Forked, report.id(), "");
+        return Err(PostKind::Forked.into());
+    }
+    let now = outbox.clock().now();
+    let body = report.body(now);
+    let new = |(_, webhook): (&str, Result<_, _>)| {
+        let webhook: Webhook = webhook.map_err(PostKind::Webhook)?;
+        Ok(NewReport::to(&webhook, report.id(), body.clone(), now))
+    };
+    Webhooks::of(webhook).resolve().map(new).collect()
+}
+
+/// What could not be posted cannot be discarded either: a mistake shows wherever the program runs.
+fn discard(off: &Off, webhook: &(impl IntoWebhook + ?Sized)) -> Result<(), PostError> {
+    let webhooks = Webhooks::of(webhook);
+    webhooks.resolve().try_for_each(|(_, webhook)| webhook.map(drop)).map_err(PostKind::Webhook)?;
+    off.discard(webhooks.len());
+    Ok(())
 }
 
 impl std::fmt::Debug for Poster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Poster").field("durable", &self.outbox.store().is_durable()).finish_non_exhaustive()
+        match &self.0 {
+            Way::Open { outbox, .. } => {
+                f.debug_struct("Poster").field("durable", &outbox.store().is_durable()).finish_non_exhaustive()
+            }
+            Way::Off(_) => f.write_str("Poster(off)"),
+        }
     }
 }
 
@@ -115,6 +182,8 @@ pub struct PostError(#[from] PostKind);
 enum PostKind {
     #[error("the webhook cannot be used")]
     Webhook(#[source] WebhookError),
+    #[error("the poster belongs to the process that this one was forked from; start one after the fork")]
+    Forked,
     #[error("the report was not stored")]
     Store(#[source] store::Error),
     #[error("the webhook was not enabled")]
@@ -131,6 +200,11 @@ impl PostError {
     /// Too many reports wait already; later there may be room.
     pub fn is_full(&self) -> bool {
         matches!(self.0, PostKind::Store(store::Error::Full))
+    }
+
+    /// The poster belongs to the process that this one was forked from, where its threads have stayed.
+    pub fn is_forked(&self) -> bool {
+        matches!(self.0, PostKind::Forked)
     }
 
     /// The poster was shut down.

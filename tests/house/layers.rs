@@ -38,7 +38,7 @@ const RUNTIME: House = House {
         &["settings"],
         &["app"],
         &["cli"],
-        &["entry"],
+        &["entry", "testing"],
     ],
     outside: &["lib", "__private", "__fuzz"],
 };

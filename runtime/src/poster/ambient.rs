@@ -1,10 +1,17 @@
 //! Who takes the outcome of an annotated call: the sink around the current task, else the one of the process.
 
+#[cfg(feature = "testing")]
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
+#[cfg(feature = "testing")]
+use std::marker::PhantomData;
 use std::pin::Pin;
+#[cfg(feature = "testing")]
+use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::engine::Flusher;
+use super::home::Home;
 use super::{Loss, PosterBuilder, lost};
 use crate::id::RequestId;
 use crate::line::Causes;
@@ -87,15 +94,52 @@ tokio::task_local! {
 }
 
 /// Runs a future with this sink around it. Tasks that it spawns are outside.
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "testing"))]
 pub(crate) async fn around<F: Future>(sink: Arc<dyn Sink>, future: F) -> F::Output {
     AROUND.scope(sink, future).await
+}
+
+#[cfg(feature = "testing")]
+thread_local! {
+    /// The last is the innermost.
+    static ON_THREAD: RefCell<Vec<Arc<dyn Sink>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While it lives, this sink takes what is told on the thread, wherever no other is around the task.
+#[cfg(feature = "testing")]
+pub(crate) struct OnThread {
+    sink: Arc<dyn Sink>,
+    /// It has to be dropped where it was made.
+    _here: PhantomData<Rc<()>>,
+}
+
+#[cfg(feature = "testing")]
+impl OnThread {
+    pub(crate) fn enter(sink: Arc<dyn Sink>) -> Self {
+        ON_THREAD.with_borrow_mut(|sinks| sinks.push(Arc::clone(&sink)));
+        Self { sink, _here: PhantomData }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Drop for OnThread {
+    fn drop(&mut self) {
+        // Fails only when the thread ends, and all of it with it.
+        let _ = ON_THREAD.try_with(|sinks| sinks.borrow_mut().retain(|sink| !Arc::ptr_eq(sink, &self.sink)));
+    }
+}
+
+#[cfg(feature = "testing")]
+fn on_thread() -> Option<Arc<dyn Sink>> {
+    ON_THREAD.try_with(|sinks| sinks.borrow().last().cloned()).ok().flatten()
 }
 
 /// The sink around the current task, else the process's, which a call that has nothing to report has no use for. If there
 /// is none, starts an in-memory poster.
 pub(crate) fn sink_for(call: &Call) -> Option<Arc<dyn Sink>> {
     let around = AROUND.try_with(Arc::clone).ok();
+    #[cfg(feature = "testing")]
+    let around = around.or_else(on_thread);
     around.or_else(|| (!call.webhooks().is_empty()).then(|| of_process().unwrap_or_else(start_default)))
 }
 
@@ -124,6 +168,8 @@ struct Installed {
     sink: Arc<dyn Sink>,
     /// How to know that its reports are safe; not where there is no poster.
     flusher: Option<Flusher>,
+    /// A fork may install its own.
+    home: Home,
 }
 
 static PROCESS: RwLock<Option<Installed>> = RwLock::new(None);
@@ -143,11 +189,19 @@ pub(crate) struct AlreadyInstalled;
 /// Installs a sink for the whole process, and how to flush it. It stays to the end.
 pub(crate) fn install(sink: Arc<dyn Sink>, flusher: Flusher) -> Result<(), AlreadyInstalled> {
     let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
-    if process.is_some() {
+    if process.as_ref().is_some_and(|installed| !installed.home.is_left()) {
         return Err(AlreadyInstalled);
     }
-    *process = Some(Installed { sink, flusher: Some(flusher) });
+    let of_parent = process.replace(Installed { sink, flusher: Some(flusher), home: Home::here() });
+    // Its files are another process's: to close them here would let go of that one's locks.
+    std::mem::forget(of_parent);
     Ok(())
+}
+
+/// Whether this process has a sink, be it one that started by itself.
+pub(super) fn is_installed() -> bool {
+    let process = PROCESS.read().unwrap_or_else(PoisonError::into_inner);
+    process.as_ref().is_some_and(|installed| !installed.home.is_left())
 }
 
 #[cold]
@@ -158,18 +212,19 @@ fn start_default() -> Arc<dyn Sink> {
     }
     let installed = match PosterBuilder::default().start() {
         Ok((poster, guard)) => {
-            tracing::warn!(
-                "no poster is installed: reports are kept in memory, and those not yet delivered end with the process; \
-                 install one at the start of main with `postback::Poster::builder()…install()`"
-            );
+            if !poster.is_off() {
+                tracing::warn!(
+                    "no poster is installed: reports are kept in memory, and those not yet delivered end with the \
+                     process; install one at the start of main with `postback::Poster::builder()…install()`"
+                );
+            }
             // It lives as long as the process.
             std::mem::forget(guard);
-            let flusher = Some(poster.engine.flusher().clone());
-            Installed { sink: Arc::new(poster.outbox), flusher }
+            Installed { sink: poster.sink(), flusher: Some(poster.flusher()), home: Home::here() }
         }
         Err(error) => {
             tracing::error!("no poster is installed, and none can be started: {}", Causes(&error));
-            Installed { sink: Arc::new(Nobody), flusher: None }
+            Installed { sink: Arc::new(Nobody), flusher: None, home: Home::here() }
         }
     };
     Arc::clone(&process.insert(installed).sink)

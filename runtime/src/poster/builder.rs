@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Engine;
-use super::{Outbox, Poster, PosterGuard, ambient};
+use super::{Off, Outbox, Poster, PosterGuard, Way, ambient, off};
 use crate::delivery::thread::Background;
 use crate::delivery::{self, Delivery};
 use crate::id::NodeId;
@@ -35,6 +35,7 @@ pub struct PosterBuilder {
     secrets: Vec<Secret>,
     retention: Duration,
     delivery: delivery::Options,
+    discard: bool,
 }
 
 impl Default for PosterBuilder {
@@ -48,6 +49,7 @@ impl Default for PosterBuilder {
             secrets: Vec::new(),
             retention: RETENTION,
             delivery: delivery::Options::default(),
+            discard: false,
         }
     }
 }
@@ -120,15 +122,26 @@ impl PosterBuilder {
         self
     }
 
+    /// Turns reporting off: reports are taken, counted and dropped, and nothing runs behind them. What is wrong with the
+    /// other settings, or with a webhook that is posted to, is told all the same. The environment variable
+    /// `POSTBACK_DISABLED=1` does the same to all posters of a program.
+    pub fn discard(mut self) -> Self {
+        self.discard = true;
+        self
+    }
+
     /// Starts the poster for the whole process: annotated functions find it by themselves.
     ///
     /// # Errors
     ///
     /// If there is one already; be it one that started by itself because a report came before this call; and as [`start`](Self::start).
     pub fn install(self) -> Result<PosterGuard, StartError> {
+        // Found out before a store is opened for nothing.
+        if ambient::is_installed() {
+            return Err(StartKind::Installed.into());
+        }
         let (poster, guard) = self.start()?;
-        let flusher = poster.engine.flusher().clone();
-        ambient::install(Arc::new(poster.outbox.clone()), flusher).map_err(|_| StartError(StartKind::Installed))?;
+        ambient::install(poster.sink(), poster.flusher()).map_err(|_| StartKind::Installed)?;
         Ok(guard)
     }
 
@@ -149,6 +162,11 @@ impl PosterBuilder {
         let mut options = self.delivery;
         options.allow_networks = networks.collect::<Result<_, _>>()?;
         options.destinations = Destinations::new(trusted, &self.secrets);
+        if self.discard || off::by_environment() {
+            tracing::warn!("reporting is turned off: reports are counted and dropped");
+            let poster = Poster(Way::Off(Off::default()));
+            return Ok((poster.clone(), PosterGuard::new(poster)));
+        }
         let background = Background::start("postback-poster", 1).map_err(StartKind::Thread)?;
         let clock = Clock::system();
         let shutdown = Shutdown::new();
@@ -156,7 +174,7 @@ impl PosterBuilder {
         match started {
             Ok(store) => {
                 let engine = Arc::new(Engine::new(store.clone(), shutdown, background));
-                let poster = Poster { outbox: Outbox::new(store, clock), engine };
+                let poster = Poster(Way::Open { outbox: Outbox::new(store, clock), engine });
                 Ok((poster.clone(), PosterGuard::new(poster)))
             }
             Err(kind) => Err(kind.into()),

@@ -7,8 +7,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::Flushed;
+use super::home::Home;
 use super::loss::lost_so_far;
+use super::{Flushed, Off};
 use crate::delivery::thread::Background;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -16,21 +17,55 @@ use crate::store::Store;
 /// The least time that threads have to end when nothing is left to be done on them.
 const JOIN: Duration = Duration::from_millis(100);
 
-/// Waits until reports are safe, on threads of its own, so that any executor may await the answer, and none.
+/// How to know that reports are safe.
 #[derive(Clone)]
-pub(crate) struct Flusher {
-    store: Store,
-    handle: Handle,
-    lost_before: u64,
+pub(crate) enum Flusher {
+    Open(Behind),
+    Off(Off),
 }
 
 impl Flusher {
+    /// Of a store, on a runtime that runs for as long as it.
     pub(crate) fn new(store: Store, handle: Handle) -> Self {
-        Self { store, handle, lost_before: lost_so_far() }
+        Self::Open(Behind::new(store, handle))
     }
 
     /// The answer comes in this time, whatever the store does; the channel is closed if the threads are gone.
     pub(super) fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
+        match self {
+            Self::Open(behind) => behind.flush(timeout),
+            Self::Off(off) => at_once(off.flushed()),
+        }
+    }
+}
+
+/// An answer that is there.
+fn at_once(flushed: Flushed) -> oneshot::Receiver<Flushed> {
+    let (answer, answered) = oneshot::channel();
+    // The receiver is right here.
+    let _ = answer.send(flushed);
+    answered
+}
+
+/// Waits until reports are safe, on threads of its own, so that any executor may await the answer, and none.
+#[derive(Clone)]
+pub(crate) struct Behind {
+    store: Store,
+    handle: Handle,
+    home: Home,
+    lost_before: u64,
+}
+
+impl Behind {
+    fn new(store: Store, handle: Handle) -> Self {
+        Self { store, handle, home: Home::here(), lost_before: lost_so_far() }
+    }
+
+    fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
+        if self.home.is_left() {
+            // The threads that would answer are in the other process.
+            return at_once(Flushed { lost: lost_so_far() - self.lost_before, ..Flushed::default() });
+        }
         let (answer, answered) = oneshot::channel();
         let this = self.clone();
         #[expect(clippy::disallowed_methods, reason = "bounded by its timeout, and nobody stops for it")]
@@ -53,6 +88,7 @@ impl Flusher {
             stored: undelivered.filter(|_| durable).unwrap_or(0),
             waiting: undelivered.filter(|_| !durable).unwrap_or(0),
             lost: lost_so_far() - self.lost_before + ends.given_up,
+            discarded: 0,
             known: safe && undelivered.is_some(),
         }
     }
@@ -72,7 +108,7 @@ impl Flusher {
 
 /// The background of a poster that was started by hand.
 pub(crate) struct Engine {
-    flusher: Flusher,
+    behind: Behind,
     shutdown: Shutdown,
     /// Taken when the engine stops.
     background: Mutex<Option<Background>>,
@@ -80,12 +116,17 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(super) fn new(store: Store, shutdown: Shutdown, background: Background) -> Self {
-        let flusher = Flusher::new(store, background.handle().clone());
-        Self { flusher, shutdown, background: Mutex::new(Some(background)) }
+        let behind = Behind::new(store, background.handle().clone());
+        Self { behind, shutdown, background: Mutex::new(Some(background)) }
     }
 
-    pub(super) fn flusher(&self) -> &Flusher {
-        &self.flusher
+    pub(super) fn flusher(&self) -> Flusher {
+        Flusher::Open(self.behind.clone())
+    }
+
+    /// Whether this process is a fork of the one that has the threads.
+    pub(super) fn is_forked(&self) -> bool {
+        self.behind.home.is_left()
     }
 
     /// Flushes, stops store and delivery, and joins their threads, all in this time: attempts that outlast it are cut off.
@@ -97,10 +138,10 @@ impl Engine {
             let Some(background) = this.take() else { return };
             let deadline = after(timeout);
             let flushed = background.block_on(async {
-                let flushed = this.flusher.flush_until(deadline).await;
+                let flushed = this.behind.flush_until(deadline).await;
                 this.shutdown.stop();
                 let _ = timeout_at(deadline, this.shutdown.finished()).await;
-                let _ = timeout_at(deadline, this.flusher.store.close()).await;
+                let _ = timeout_at(deadline, this.behind.store.close()).await;
                 flushed
             });
             background.join(deadline.saturating_duration_since(Instant::now()).max(JOIN));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
-use super::{Poster, ambient};
+use super::{Poster, Way, ambient};
 
 /// How long a dropped [`PosterGuard`] waits at most.
 pub(super) const DROP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,6 +25,8 @@ pub struct Flushed {
     pub waiting: u64,
     /// Given up, refused, or never taken in.
     pub lost: u64,
+    /// Dropped because reporting is turned off.
+    pub discarded: u64,
     /// Whether the flush came to its end, so that the figures are of all reports posted before it.
     pub(super) known: bool,
 }
@@ -39,8 +41,11 @@ impl Flushed {
 
 impl fmt::Display for Flushed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { delivered, stored, waiting, lost, known } = self;
+        let Self { delivered, stored, waiting, lost, discarded, known } = self;
         write!(f, "{delivered} delivered, {stored} stored for later, {waiting} waiting, {lost} lost")?;
+        if *discarded > 0 {
+            write!(f, ", {discarded} discarded: reporting is turned off")?;
+        }
         if *known { Ok(()) } else { f.write_str(", and the flush did not come to its end") }
     }
 }
@@ -56,12 +61,12 @@ impl Poster {
     ///
     /// Dropping it ends the waiting, nothing else.
     pub async fn flush(&self, timeout: Duration) -> Flushed {
-        self.engine.flusher().flush(timeout).await.unwrap_or_default()
+        self.flusher().flush(timeout).await.unwrap_or_default()
     }
 
     /// [`flush`](Self::flush), blocking the thread. Not to be called in async code.
     pub fn flush_blocking(&self, timeout: Duration) -> Flushed {
-        wait_blocking(self.engine.flusher().flush(timeout), timeout.saturating_add(JOINING)).unwrap_or_default()
+        wait_blocking(self.flusher().flush(timeout), timeout.saturating_add(JOINING)).unwrap_or_default()
     }
 }
 
@@ -121,16 +126,21 @@ impl PosterGuard {
     /// Dropped half-way, the poster stops all the same, on its own thread.
     pub async fn shutdown(mut self, timeout: Duration) -> Flushed {
         let Some(poster) = self.poster.take() else { return Flushed::default() };
-        let flushed = poster.engine.stop(timeout).await.unwrap_or_default();
-        tell(flushed);
-        flushed
+        match stop(poster, timeout) {
+            Stop::Awaited(stopped) => {
+                let flushed = stopped.await.unwrap_or_default();
+                tell(flushed);
+                flushed
+            }
+            Stop::Nothing(flushed) => flushed,
+        }
     }
 }
 
 impl Drop for PosterGuard {
     fn drop(&mut self) {
         let Some(poster) = self.poster.take() else { return };
-        let stopped = poster.engine.stop(DROP_TIMEOUT.saturating_sub(JOINING));
+        let Stop::Awaited(stopped) = stop(poster, DROP_TIMEOUT.saturating_sub(JOINING)) else { return };
         let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
         if matches!(flavor, Ok(RuntimeFlavor::CurrentThread)) {
             tracing::warn!(
@@ -142,6 +152,24 @@ impl Drop for PosterGuard {
         } else {
             tracing::warn!("the poster could not be stopped in {} s", DROP_TIMEOUT.as_secs());
         }
+    }
+}
+
+enum Stop {
+    Awaited(oneshot::Receiver<Flushed>),
+    /// There is nothing to stop.
+    Nothing(Flushed),
+}
+
+fn stop(poster: Poster, timeout: Duration) -> Stop {
+    match &poster.0 {
+        Way::Open { engine, .. } if engine.is_forked() => {
+            // The store is another process's: to close its files here would let go of that one's locks.
+            std::mem::forget(poster);
+            Stop::Nothing(Flushed::default())
+        }
+        Way::Open { engine, .. } => Stop::Awaited(engine.stop(timeout)),
+        Way::Off(off) => Stop::Nothing(off.flushed()),
     }
 }
 

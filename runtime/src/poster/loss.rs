@@ -23,6 +23,8 @@ pub(crate) enum Loss {
     Store,
     /// A second outcome under the id of the running request.
     SecondOutcome,
+    /// The poster belongs to the process that this one was forked from.
+    Forked,
     /// The poster was shut down, or could not be started.
     NoPoster,
 }
@@ -36,6 +38,7 @@ impl Loss {
             Self::QueueFull => "queue_full",
             Self::Store => "store",
             Self::SecondOutcome => "second_outcome",
+            Self::Forked => "forked",
             Self::NoPoster => "no_poster",
         }
     }
@@ -48,6 +51,9 @@ impl Loss {
             Self::QueueFull => "too many reports wait already",
             Self::Store => "the store did not take it",
             Self::SecondOutcome => "a report under the id of the running request was made before",
+            Self::Forked => {
+                "the poster belongs to the process that this one was forked from; install one after the fork"
+            }
             Self::NoPoster => "there is no running poster",
         }
     }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use super::ambient::{Call, Role, Sink};
+use super::home::Home;
 use super::{Loss, lost};
 #[cfg(feature = "server")]
 use crate::id::ReportId;
@@ -18,11 +19,12 @@ use crate::webhook::{Own, Webhook, WebhookError};
 pub(crate) struct Outbox {
     store: Store,
     clock: Clock,
+    home: Home,
 }
 
 impl Outbox {
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock }
+        Self { store, clock, home: Home::here() }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -33,9 +35,18 @@ impl Outbox {
         &self.clock
     }
 
+    /// Whether this process is a fork of the one that the store is written in: what is posted here would wait for ever.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.home.is_left()
+    }
+
     /// The reports of a call that ended so; what has no usable URL is counted as lost.
-    fn reports(call: &Call, outcome: &Outcome) -> Vec<NewReport> {
+    fn reports(&self, call: &Call, outcome: &Outcome) -> Vec<NewReport> {
         if !call.on.contains(outcome.end()) {
+            return Vec::new();
+        }
+        if self.is_forked() {
+            lost(Loss::Forked, call.id(), "");
             return Vec::new();
         }
         let body = outcome.to_report(call.id());
@@ -88,7 +99,7 @@ impl Sink for Outbox {
     }
 
     fn end(&self, call: Call, _: Role, outcome: Outcome) {
-        let reports = Self::reports(&call, &outcome);
+        let reports = self.reports(&call, &outcome);
         if reports.is_empty() {
             return;
         }
@@ -98,7 +109,7 @@ impl Sink for Outbox {
     }
 
     fn end_durably(&self, call: Call, _: Role, outcome: Outcome) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let reports = Self::reports(&call, &outcome);
+        let reports = self.reports(&call, &outcome);
         let store = self.store.clone();
         Box::pin(async move {
             if reports.is_empty() {

@@ -174,28 +174,60 @@ async fn a_guard_dropped_elsewhere_flushes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_reports_through_the_sink_and_what_on_leaves_out_is_not_told() {
-    use super::ambient::{Call, Role, Sink as _};
+    use super::ambient::{Call, Role};
     use crate::report::{Ends, Outcome, Reason};
 
     let receiver = Receiver::answering(OK);
     let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
+    let sink = poster.sink();
     let end = |id: &str, on, outcome| {
         let call = Call::new(Webhooks::of(&vec![receiver.url(), "nonsense".to_owned()]), id, on, false);
-        let role = poster.outbox.begin(&call);
+        let role = sink.begin(&call);
         assert_eq!(role, Role::Posted);
-        poster.outbox.end(call, role, outcome);
+        sink.end(call, role, outcome);
     };
-    let now = poster.outbox.now();
+    let now = sink.now();
     end("told", Ends::default(), Outcome::completed(None, now));
     end("untold", Ends::FAILED, Outcome::completed(None, now));
     end("dropped, untold", Ends::default(), Outcome::failed(Reason::Dropped, None, now));
     end("dropped, told", Ends::DROPPED, Outcome::failed(Reason::Dropped, None, now));
     let nothing = Call::new(Webhooks::default(), "nobody", Ends::default(), false);
-    assert_eq!(poster.outbox.begin(&nothing), Role::Ignored);
+    assert_eq!(sink.begin(&nothing), Role::Ignored);
 
     guard.shutdown(LONG).await;
     let mut told: Vec<_> =
         receiver.requests().into_iter().map(|request| String::from_utf8(request.body).unwrap()).collect();
     told.sort();
     assert_eq!(told, [r#"{"id":"dropped, told","status":"failed"}"#, r#"{"id":"told","status":"completed"}"#]);
+}
+
+#[tokio::test]
+async fn turned_off_a_poster_takes_everything_counts_it_and_runs_nothing() {
+    let (poster, guard) = Poster::builder().discard().start().unwrap();
+    let both = ["https://example.com/a", "https://example.com/b"];
+    poster.post(&both, &report("1")).unwrap();
+    poster.post_durably("https://example.com/", &report("2")).await.unwrap();
+    assert_eq!(poster.post("nonsense", &report("3")).unwrap_err().to_string(), "the webhook cannot be used");
+    let call = ambient::Call::new(Webhooks::of(&both), "4", crate::report::Ends::default(), false);
+    assert_eq!(poster.sink().begin(&call), ambient::Role::Ignored, "its outcome is not even serialised");
+    let flushed = poster.flush(Duration::ZERO).await;
+    assert_eq!(flushed, Flushed { discarded: 5, known: true, ..Flushed::default() });
+    assert_eq!(
+        flushed.to_string(),
+        "0 delivered, 0 stored for later, 0 waiting, 0 lost, 5 discarded: reporting is turned off"
+    );
+    assert_eq!(guard.shutdown(Duration::ZERO).await.discarded, 5);
+    Poster::builder().trust("nonsense").discard().start().unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_memory_the_bytes_that_wait_are_bounded_too_and_what_has_no_room_is_refused() {
+    let deaf = silent();
+    let (poster, guard) = Poster::builder().trust(deaf.url()).memory(1_000, 64 << 10).start().unwrap();
+    let large = Report::completed("large", &"x".repeat(40 << 10)).unwrap();
+    poster.post(&deaf.url(), &large).unwrap();
+    assert!(poster.post(&deaf.url(), &large).unwrap_err().is_full());
+    assert!(poster.post_durably(&deaf.url(), &large).await.unwrap_err().is_full());
+    poster.post(&deaf.url(), &report("small")).unwrap();
+    guard.shutdown(Duration::ZERO).await;
 }

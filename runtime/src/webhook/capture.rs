@@ -72,6 +72,10 @@ impl Webhooks {
         self.first.is_none()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
     /// Writes the call's id behind the URLs and says where it begins.
     pub(crate) fn append_id(&mut self, id: impl fmt::Display) -> usize {
         let start = self.text.len();
@@ -109,7 +113,7 @@ impl Webhooks {
 
 impl fmt::Debug for Webhooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Webhooks({})", usize::from(self.first.is_some()) + self.more.len())
+        write!(f, "Webhooks({})", self.len())
     }
 }
 

@@ -17,5 +17,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("returned {}", work(&url, n).await?);
     }
     println!("flushed: {}", postback::flush(Duration::from_secs(30)).await);
+    println!("threads of a poster: {}", threads_of_a_poster());
     Ok(())
+}
+
+/// Where the system tells.
+fn threads_of_a_poster() -> usize {
+    let names = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    names
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+        .filter(|name| name.starts_with("postback"))
+        .count()
 }

@@ -1,0 +1,16 @@
+//! Which process a poster belongs to: its threads stay behind when the program forks.
+
+/// The process that something was started in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Home(u32);
+
+impl Home {
+    pub(crate) fn here() -> Self {
+        Self(std::process::id())
+    }
+
+    /// Whether this is another process: a fork of that one. A system call, some 0.1 µs.
+    pub(crate) fn is_left(self) -> bool {
+        std::process::id() != self.0
+    }
+}

@@ -1,0 +1,273 @@
+//! For tests of programs that report: catches reports in place of sending them.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::watch;
+use url::Url;
+
+use crate::line::Causes;
+use crate::poster::ambient::{self, Call, OnThread, Role, Sink};
+use crate::poster::{Loss, lost};
+use crate::report::{Outcome, Status};
+use crate::time::{Clock, Timestamp};
+use crate::webhook::{Shown, Webhook};
+
+/// Catches the reports of this scope: those of calls that end on this thread while the recording lives. They go nowhere else,
+/// and need no poster.
+///
+/// ```
+/// use postback::{Status, async_handler, testing};
+/// use serde_json::json;
+///
+/// #[async_handler(webhook = hook, error = display)]
+/// async fn halve(hook: &str, number: u32, request_id: &str) -> Result<u32, &'static str> {
+///     if number % 2 == 0 { Ok(number / 2) } else { Err("it is odd") }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let recording = testing::record();
+/// assert_eq!(halve("https://example.com/halved", 6, "job-1").await, Ok(3));
+/// halve("https://example.com/halved", 7, "job-2").await.unwrap_err();
+///
+/// let reports = recording.reports();
+/// assert_eq!(reports.len(), 2);
+/// assert_eq!((reports[0].id(), reports[0].status()), ("job-1", Status::Completed));
+/// assert_eq!(reports[0].result(), Some(&json!(3)));
+/// assert_eq!(reports[0].url().as_str(), "https://example.com/halved");
+/// assert_eq!((reports[1].id(), reports[1].error()), ("job-2", Some(&json!("it is odd"))));
+/// # }
+/// ```
+///
+/// Under `#[tokio::test]` that is the test and, as its runtime has no other thread, all tasks that it spawns. Tasks on other
+/// threads (`flavor = "multi_thread"`, `std::thread::spawn`) are outside: take the recording along with
+/// [`Recording::around`], and wait for what they report with [`Recording::until`]. What is posted by hand goes to the
+/// [`Poster`](crate::Poster) that it is given to, and is not caught.
+pub fn record() -> Recording {
+    let kept = Arc::new(Kept(watch::Sender::new(Vec::new())));
+    let on_thread = OnThread::enter(Arc::clone(&kept) as Arc<dyn Sink>);
+    Recording { kept, _on_thread: on_thread }
+}
+
+/// Catches reports as long as it lives; made by [`record`]. Of two on one thread the later one catches.
+#[must_use = "it catches reports as long as it lives; bind it to a name"]
+pub struct Recording {
+    kept: Arc<Kept>,
+    _on_thread: OnThread,
+}
+
+impl Recording {
+    /// What was caught so far, one for each webhook, in the order in which the calls ended: those of inner calls come first.
+    pub fn reports(&self) -> Vec<Caught> {
+        self.kept.0.borrow().clone()
+    }
+
+    /// Waits until so many were caught, and returns what was caught by then. It waits for ever if they do not come.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it ends the waiting, nothing else.
+    pub async fn until(&self, count: usize) -> Vec<Caught> {
+        let mut reports = self.kept.0.subscribe();
+        // The sender is in `self`, so it cannot be gone.
+        reports.wait_for(|reports| reports.len() >= count).await.map_or_else(|_| Vec::new(), |reports| reports.clone())
+    }
+
+    /// Takes the recording along with a future that runs elsewhere, such as in a task of its own: what ends within it is
+    /// caught on any thread, also when the recording is over.
+    ///
+    /// ```
+    /// # #[postback::async_handler(webhook = hook)]
+    /// # async fn work(hook: &str, request_id: u8) -> Result<(), ()> { Ok(()) }
+    /// # #[tokio::main]
+    /// # async fn main() {
+    /// let recording = postback::testing::record();
+    /// tokio::spawn(recording.around(work("https://example.com/hooks", 1)));
+    /// assert_eq!(recording.until(1).await[0].id(), "1");
+    /// # }
+    /// ```
+    pub fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        ambient::around(Arc::clone(&self.kept) as Arc<dyn Sink>, future)
+    }
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Recording").field(&self.reports()).finish()
+    }
+}
+
+/// One report as its receiver would get it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Caught {
+    id: String,
+    status: Status,
+    webhook: Webhook,
+    body: Bytes,
+    parsed: Value,
+}
+
+impl Caught {
+    /// The id that it speaks of.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// How the call ended.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// What a completed report tells as the result.
+    pub fn result(&self) -> Option<&Value> {
+        self.parsed.get("result")
+    }
+
+    /// What a failed report tells as the error.
+    pub fn error(&self) -> Option<&Value> {
+        self.parsed.get("error")
+    }
+
+    /// Where it goes.
+    pub fn url(&self) -> &Url {
+        self.webhook.url()
+    }
+
+    /// Where it goes, with the headers and the secret of its own.
+    pub fn webhook(&self) -> &Webhook {
+        &self.webhook
+    }
+
+    /// The bytes that would be sent.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// The body as text, and the URL without what may be secret in it.
+impl fmt::Debug for Caught {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", String::from_utf8_lossy(&self.body), Shown(self.webhook.url()))
+    }
+}
+
+/// What was caught, in order.
+struct Kept(watch::Sender<Vec<Caught>>);
+
+impl Sink for Kept {
+    fn now(&self) -> Timestamp {
+        Clock::system().now()
+    }
+
+    fn begin(&self, call: &Call) -> Role {
+        if call.webhooks().is_empty() { Role::Ignored } else { Role::Posted }
+    }
+
+    fn end(&self, call: Call, _: Role, outcome: Outcome) {
+        if !call.on.contains(outcome.end()) {
+            return;
+        }
+        let body = outcome.to_report(call.id());
+        let parsed: Value = serde_json::from_slice(&body).unwrap_or_default();
+        for (_, webhook) in call.webhooks().resolve() {
+            match webhook {
+                Ok(webhook) => {
+                    let (id, body, parsed) = (call.id().to_owned(), body.clone(), parsed.clone());
+                    let caught = Caught { id, status: outcome.status, webhook, body, parsed };
+                    self.0.send_modify(|reports| reports.push(caught));
+                }
+                Err(error) => lost(Loss::BadUrl, call.id(), &Causes(&error).to_string()),
+            }
+        }
+    }
+
+    fn end_durably(&self, call: Call, role: Role, outcome: Outcome) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.end(call, role, outcome);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Webhooks, async_handler};
+
+    #[async_handler(webhook = hook)]
+    async fn inner(hook: &str, request_id: &str) -> Result<(), ()> {
+        Ok(())
+    }
+
+    #[async_handler(webhook = [hook, "https://example.com/second"], error = display)]
+    async fn outer(hook: &str, request_id: &str) -> Result<(), &'static str> {
+        let _ = inner(hook, "inner").await;
+        Err("on purpose")
+    }
+
+    fn ids(reports: &[Caught]) -> Vec<&str> {
+        reports.iter().map(Caught::id).collect()
+    }
+
+    const HOOK: &str = "https://example.com/first?token=s3cret";
+
+    #[tokio::test]
+    async fn reports_are_caught_as_they_would_be_sent_in_the_order_of_their_ends() {
+        let recording = record();
+        outer(HOOK, "outer").await.unwrap_err();
+        let reports = recording.reports();
+        assert_eq!(ids(&reports), ["inner", "outer", "outer"]);
+        let urls: Vec<_> = reports.iter().map(|report| report.url().as_str()).collect();
+        assert_eq!(urls, [HOOK, HOOK, "https://example.com/second"]);
+        assert_eq!((reports[0].status(), reports[0].result(), reports[0].error()), (Status::Completed, None, None));
+        assert_eq!(reports[1].error(), Some(&json!("on purpose")));
+        assert_eq!(reports[1].body(), br#"{"id":"outer","status":"failed","error":"on purpose"}"#);
+        assert_eq!(
+            format!("{:?}", reports[0]),
+            r#"{"id":"inner","status":"completed"} to https://example.com/first?…"#
+        );
+    }
+
+    #[tokio::test]
+    async fn spawned_on_the_same_thread_is_inside_and_a_url_that_is_none_is_not_caught() {
+        let recording = record();
+        crate::shutdown::Shutdown::new().spawn(inner(HOOK, "spawned"));
+        assert_eq!(ids(&recording.until(1).await), ["spawned"]);
+        inner("nonsense", "lost").await.unwrap();
+        assert_eq!(recording.reports().len(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn other_threads_are_outside_unless_the_recording_is_taken_along() {
+        let recording = record();
+        crate::shutdown::Shutdown::new().spawn(recording.around(inner(HOOK, "along")));
+        assert_eq!(ids(&recording.until(1).await), ["along"]);
+        let elsewhere = std::thread::spawn(|| sink_of_nothing().is_some());
+        assert!(!elsewhere.join().unwrap(), "no poster is installed in this process");
+    }
+
+    #[test]
+    fn the_innermost_recording_catches_and_gives_way_when_it_is_dropped() {
+        let sink = |recording: &Recording| {
+            let own = Arc::clone(&recording.kept) as Arc<dyn Sink>;
+            sink_of_nothing().is_some_and(|sink| Arc::ptr_eq(&sink, &own))
+        };
+        let first = record();
+        let second = record();
+        assert!(sink(&second) && !sink(&first));
+        let third = record();
+        drop(second);
+        assert!(sink(&third), "whichever is dropped first");
+        drop(third);
+        assert!(sink(&first));
+    }
+
+    /// Of a call that starts no poster.
+    fn sink_of_nothing() -> Option<Arc<dyn Sink>> {
+        ambient::sink_for(&Call::new(Webhooks::default(), "x", crate::Ends::default(), false))
+    }
+}

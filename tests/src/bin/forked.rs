@@ -1,0 +1,53 @@
+//! A program that installs a poster and forks: the poster stays with the parent, and the child may install its own.
+
+use std::time::Duration;
+
+use fork::{Fork, fork, waitpid};
+use postback::{Flushed, Poster, Report, async_handler};
+
+const LONG: Duration = Duration::from_secs(30);
+
+#[async_handler(webhook = url)]
+async fn work(url: &str, request_id: &str) -> Result<u32, String> {
+    Ok(2)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_ansi(false).init();
+    let mut arguments = std::env::args().skip(1);
+    let (url, file) = arguments.next().zip(arguments.next()).ok_or("usage: forked WEBHOOK_URL FILE")?;
+    let guard = Poster::builder().sqlite(&file).trust(&url).install()?;
+    let poster = guard.poster();
+    poster.post(&url, &Report::failed("before"))?;
+    // Nothing goes on at the moment of the fork.
+    while poster.flush_blocking(LONG).delivered == 0 {
+        std::thread::yield_now();
+    }
+    match fork()? {
+        Fork::Child => {
+            let error = poster.post(&url, &Report::failed("refused")).expect_err("it is the parent's");
+            println!("the child's post is forked: {}: {error}", error.is_forked());
+            let error =
+                block_on(poster.post_durably(&url, &Report::failed("refused")))?.expect_err("it is the parent's");
+            println!("and durably: {error}");
+            println!("the child's call returned {}", block_on(work(&url, "lost"))??);
+            println!("the child flushed: {}", poster.flush_blocking(LONG));
+            drop(guard);
+            let own = Poster::builder().trust(&url).install()?;
+            println!("the child's call returned {}", block_on(work(&url, "of the child"))??);
+            println!("the child's own: {}", block_on(own.shutdown(LONG))?);
+        }
+        Fork::Parent(child) => {
+            let status = waitpid(child)?;
+            println!("the child ended with {status}");
+            poster.post(&url, &Report::failed("after"))?;
+            let flushed: Flushed = block_on(guard.shutdown(LONG))?;
+            println!("the parent: {flushed}");
+        }
+    }
+    Ok(())
+}
+
+fn block_on<F: Future>(future: F) -> std::io::Result<F::Output> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}
