@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fork::{Fork, fork, waitpid};
-use postback::{Flushed, Poster, Report, async_handler};
+use postback::{Poster, Report, async_handler};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -20,9 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let poster = guard.poster();
     poster.post(&url, &Report::failed("before"))?;
     // Nothing goes on at the moment of the fork.
-    while poster.flush_blocking(LONG).delivered == 0 {
-        std::thread::yield_now();
-    }
+    until_delivered(&poster, 1);
     match fork()? {
         Fork::Child => {
             let error = poster.post(&url, &Report::failed("refused")).expect_err("it is the parent's");
@@ -41,11 +39,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let status = waitpid(child)?;
             println!("the child ended with {status}");
             poster.post(&url, &Report::failed("after"))?;
-            let flushed: Flushed = block_on(guard.shutdown(LONG))?;
-            println!("the parent: {flushed}");
+            until_delivered(&poster, 2);
+            println!("the parent: {}", block_on(guard.shutdown(LONG))?);
         }
     }
     Ok(())
+}
+
+/// A flush of a file does not wait for it.
+fn until_delivered(poster: &Poster, reports: u64) {
+    while poster.flush_blocking(LONG).delivered < reports {
+        std::thread::yield_now();
+    }
 }
 
 fn block_on<F: Future>(future: F) -> std::io::Result<F::Output> {
