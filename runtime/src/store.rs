@@ -91,6 +91,7 @@ pub(crate) enum Place {
 
 /// What a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "sqlite"), expect(unreachable_pub, reason = "a user's choice where there is a file"))]
 pub enum Durability {
     /// The loss of the machine's power: each group commit waits for the disk.
     Full,

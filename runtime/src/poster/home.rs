@@ -9,7 +9,7 @@ impl Home {
         Self(std::process::id())
     }
 
-    /// Whether this is another process: a fork of that one. A system call, some 0.1 µs.
+    /// Whether this is another process: a fork of that one. A system call, well below a microsecond.
     pub(crate) fn is_left(self) -> bool {
         std::process::id() != self.0
     }
