@@ -1,5 +1,6 @@
 //! `kill -9` and what the next start makes of it.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -92,4 +93,26 @@ async fn a_request_that_kills_its_process_is_given_up_and_reported() {
     assert_eq!(report.json(), json!({"id": id, "status": "failed"}));
     assert_eq!(server.settled("/abort", &id).await["status"], "failed");
     server.process.wait_for("lost with its process 2 times");
+}
+
+/// The harness in `tests/crash`, in its short form: whether it found every promise kept, and what it said.
+fn harness(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_crash")).args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    (output.status.code(), said)
+}
+
+#[test]
+fn what_was_accepted_is_delivered_however_often_it_is_killed() {
+    let (code, said) = harness(&["--kills", "10"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn what_is_forgotten_is_found_out() {
+    let (code, said) = harness(&["--kills", "3", "--forget"]);
+    assert_eq!(code, Some(1), "{said}");
+    for promise in ["server: BROKEN: 1 accepted, and never arrived", "library: BROKEN: 1 reports were forgotten"] {
+        assert!(said.contains(promise), "{said}");
+    }
 }

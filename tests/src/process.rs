@@ -1,6 +1,7 @@
 //! Programs as processes: started in a folder of their own, watched, stopped, killed.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -97,8 +98,15 @@ impl Process {
 
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
+        self.kill_and_tell();
+    }
+
+    /// The same, and waits for the last that it printed; its status if it had ended by itself before.
+    pub fn kill_and_tell(&mut self) -> Option<ExitStatus> {
         self.signal(Signal::KILL);
-        self.child.wait().expect("a child");
+        let status = self.child.wait().expect("a child");
+        read_to_the_end(&mut self.readers);
+        (status.signal() != Some(Signal::KILL.as_raw())).then_some(status)
     }
 
     fn signal(&self, signal: Signal) {

@@ -1,0 +1,188 @@
+//! What was accepted, what arrived, and whether that fits the record.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::plan::Answer;
+use crate::record::Record;
+
+/// So many ids are named for each promise; the rest is counted.
+const NAMED: usize = 10;
+
+#[derive(Default)]
+pub(crate) struct Ledger(Mutex<Books>);
+
+#[derive(Default)]
+struct Books {
+    /// The result that is to be reported, by id.
+    accepted: HashMap<String, String>,
+    /// By `webhook-id`.
+    reports: HashMap<String, Arrivals>,
+    answers: HashMap<Answer, u64>,
+    refused: u64,
+    unanswered: u64,
+    kills: u64,
+    wrong: Vec<String>,
+}
+
+/// The tries of one report.
+struct Arrivals {
+    subject: String,
+    body: Bytes,
+    tries: i64,
+    taken: i64,
+}
+
+impl Ledger {
+    /// The program answered that it keeps this.
+    pub(crate) fn accepted(&self, id: String, result: String) {
+        let mut books = self.books();
+        if let Some(earlier) = books.accepted.insert(id.clone(), result) {
+            books.wrong.push(format!("the id {id} was given twice, first for {earlier}"));
+        }
+    }
+
+    /// It answered that it does not.
+    pub(crate) fn refused(&self) {
+        self.books().refused += 1;
+    }
+
+    /// No whole answer came.
+    pub(crate) fn unanswered(&self) {
+        self.books().unanswered += 1;
+    }
+
+    pub(crate) fn killed(&self) {
+        self.books().kills += 1;
+    }
+
+    /// A webhook arrived whole, and is about to be answered so.
+    pub(crate) fn arrived(&self, webhook_id: &str, body: Bytes, answer: Answer) {
+        let mut guard = self.books();
+        let books = &mut *guard;
+        *books.answers.entry(answer).or_default() += 1;
+        let parsed = serde_json::from_slice::<Value>(&body);
+        let subject = parsed.ok().and_then(|body| Some(body["id"].as_str()?.to_owned())).unwrap_or_default();
+        let first = || Arrivals { subject: subject.clone(), body: body.clone(), tries: 0, taken: 0 };
+        let arrivals = books.reports.entry(webhook_id.to_owned()).or_insert_with(first);
+        arrivals.tries += 1;
+        arrivals.taken += i64::from(answer.is_taken());
+        if arrivals.body != body || webhook_id.is_empty() || subject.is_empty() {
+            let (before, now) = (String::from_utf8_lossy(&arrivals.body), String::from_utf8_lossy(&body));
+            books.wrong.push(format!("webhook-id {webhook_id:?} of {subject:?} came with {before} and then with {now}"));
+        }
+    }
+
+    /// Every promise that was broken, with the ids.
+    pub(crate) fn judge(&self, record: &Record) -> Vec<String> {
+        let books = self.books();
+        let mut broken = books.wrong.clone();
+        if books.accepted.is_empty() {
+            broken.push("nothing was accepted: this run says nothing".to_owned());
+        }
+        let mut of_subject: HashMap<&str, Vec<(&String, &Arrivals)>> = HashMap::new();
+        for (webhook_id, arrivals) in &books.reports {
+            of_subject.entry(&arrivals.subject).or_default().push((webhook_id, arrivals));
+        }
+        let (mut lost, mut never_taken, mut several) = (Vec::new(), Vec::new(), Vec::new());
+        for id in books.accepted.keys() {
+            match of_subject.get(id.as_str()) {
+                None => lost.push(id.clone()),
+                Some(reports) if reports.iter().all(|(_, arrivals)| arrivals.taken == 0) => never_taken.push(id.clone()),
+                Some(_) => {}
+            }
+        }
+        for (subject, reports) in &of_subject {
+            if reports.len() > 1 {
+                several.push(format!("{subject} ({})", list(reports.iter().map(|(id, _)| id.as_str()))));
+            }
+        }
+        let wrong_result = books.accepted.iter().filter(|(id, result)| {
+            let reports = of_subject.get(id.as_str()).into_iter().flatten();
+            reports.clone().any(|(_, arrivals)| !says(&arrivals.body, result))
+        });
+        let wrong_result = wrong_result.map(|(id, _)| id.clone()).collect();
+        let unrecorded = record.reports.iter().filter(|report| {
+            of_subject.get(report.subject.as_str()).is_some_and(|of| of.iter().any(|(_, a)| a.tries > report.attempts))
+        });
+        let untrue = record.delivered().filter(|report| {
+            of_subject.get(report.subject.as_str()).is_none_or(|of| of.iter().all(|(_, a)| a.taken == 0))
+        });
+        for (what, ids) in [
+            ("accepted, and never arrived", lost),
+            ("accepted, arrived, and was never taken", never_taken),
+            ("reported under several webhook-ids", several),
+            ("reported with another result than its own", wrong_result),
+            ("arrived more often than tries are recorded", unrecorded.map(|report| report.subject.clone()).collect()),
+            ("recorded as delivered, and never taken", untrue.map(|report| report.subject.clone()).collect()),
+        ] {
+            broken.extend(told(what, ids));
+        }
+        broken.extend(record.broken(books.accepted.keys()));
+        broken
+    }
+
+    pub(crate) fn count(&self) -> Count {
+        let books = self.books();
+        let tries = books.reports.values().map(|arrivals| arrivals.tries).sum();
+        let taken: i64 = books.reports.values().map(|arrivals| arrivals.taken).sum();
+        let once = i64::try_from(books.reports.values().filter(|arrivals| arrivals.taken > 0).count()).unwrap_or(0);
+        let mut answers: Vec<_> = books.answers.iter().map(|(answer, n)| (format!("{answer:?}"), *n)).collect();
+        answers.sort();
+        Count {
+            kills: books.kills,
+            accepted: books.accepted.len(),
+            refused: books.refused,
+            unanswered: books.unanswered,
+            reports: books.reports.len(),
+            tries,
+            repeats: taken - once,
+            answers,
+        }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().expect("no panic with the books open")
+    }
+}
+
+fn says(body: &[u8], result: &str) -> bool {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["status"] == "completed" && body["result"] == result
+}
+
+/// The sentence for these ids; none if there are none.
+pub(crate) fn told(what: &str, mut ids: Vec<String>) -> Option<String> {
+    ids.sort();
+    let n = ids.len();
+    (n > 0).then(|| format!("{n} {what}: {}{}", list(ids.iter().map(String::as_str).take(NAMED)), if n > NAMED { " …" } else { "" }))
+}
+
+fn list<'a>(ids: impl Iterator<Item = &'a str>) -> String {
+    ids.collect::<Vec<_>>().join(" ")
+}
+
+/// What is printed in the end.
+pub(crate) struct Count {
+    kills: u64,
+    accepted: usize,
+    refused: u64,
+    unanswered: u64,
+    reports: usize,
+    tries: i64,
+    repeats: i64,
+    answers: Vec<(String, u64)>,
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kills, accepted, refused, unanswered, reports, tries, repeats, answers } = self;
+        writeln!(f, "{kills} kills; {accepted} accepted, {refused} refused, {unanswered} without a whole answer;")?;
+        write!(f, "  {reports} reports arrived in {tries} tries, {repeats} of them taken again; answers:")?;
+        answers.iter().try_for_each(|(answer, n)| write!(f, " {answer} {n}"))
+    }
+}

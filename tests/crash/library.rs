@@ -1,0 +1,110 @@
+//! A program that posts durably and is killed: what it said is on disk arrives.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use postback::{Poster, Report};
+use postback_tests::Process;
+
+use crate::Stage;
+use crate::plan::{Moment, Plan};
+use crate::receiver::PATIENT;
+use crate::record::{self, Record};
+
+/// The argument that makes this program the one that posts; after it come the URL, the file, and a prefix of ids, or none
+/// to post nothing and only deliver what is left.
+pub(crate) const COMMAND: &str = "post";
+/// How the program ends the line of an id that is on disk.
+const DURABLE: &str = " is on disk";
+const STARTED: &str = "the poster has started";
+const TASKS: u64 = 4;
+/// The longest pause of one between two posts, in milliseconds.
+const PAUSE: u64 = 20;
+
+pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
+    let (ledger, runtime) = (&stage.receiver.ledger, stage.receiver.runtime.handle());
+    let program = std::env::current_exe().expect("this program");
+    let file = stage.folder.join("reports.db");
+    // The default schedule, whose second step is five seconds: this receiver does not fail, it is only late.
+    let url = stage.receiver.url(PATIENT);
+    let start = |prefix: &str| {
+        let arguments = [COMMAND, &url, file.to_str().expect("text"), prefix];
+        Process::start(&program, stage.folder, &arguments, &[])
+    };
+    let mut broken = Vec::new();
+    let mut forgotten = None;
+    for n in 1..=stage.plan.kills {
+        let mut process = start(&format!("{n}-"));
+        match stage.plan.moment() {
+            Moment::Starting(pause) => std::thread::sleep(pause),
+            Moment::Working(pause) => {
+                process.wait_for(STARTED);
+                std::thread::sleep(pause);
+            }
+        }
+        if let Some(end) = process.kill_and_tell() {
+            broken.push(format!("it ended by itself before kill {n}, with {end}:\n{}", process.output()));
+        }
+        ledger.killed();
+        for id in process.output().lines().filter_map(|line| line.strip_suffix(DURABLE)) {
+            ledger.accepted(id.to_owned(), id.to_owned());
+        }
+        if stage.forget && forgotten.is_none() {
+            forgotten = record::forget(runtime, &file);
+            println!("forgotten: {forgotten:?}");
+        }
+    }
+    let mut process = start("");
+    process.wait_for(STARTED);
+    record::quiet(runtime, &file);
+    process.kill();
+    broken.extend(ledger.judge(&Record::read(runtime, &file, false)));
+    broken
+}
+
+/// The program that posts: its own `main`. Ends by being killed.
+pub(crate) fn post(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    let mut next = || arguments.next().expect("URL FILE PREFIX");
+    let (url, file, prefix) = (next(), next(), next());
+    let builder = Poster::builder().trust(&url).sqlite(file).timeout(Duration::from_secs(2));
+    let (poster, _guard) = match builder.start() {
+        Ok(started) => started,
+        Err(error) => {
+            eprintln!("error: {error:?}");
+            return ExitCode::FAILURE;
+        }
+    };
+    say(STARTED);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let number = Arc::new(AtomicU64::new(0));
+    runtime.block_on(async {
+        if !prefix.is_empty() {
+            for task in 0..TASKS {
+                let (number, poster) = (Arc::clone(&number), poster.clone());
+                let (url, prefix) = (url.clone(), prefix.clone());
+                let mut plan = Plan::new(task, 0);
+                tokio::spawn(async move {
+                    loop {
+                        let id = format!("{prefix}{}", number.fetch_add(1, Ordering::Relaxed));
+                        let report = Report::completed(&id, &id).expect("a text");
+                        if poster.post_durably(&url, &report).await.is_ok() {
+                            say(&format!("{id}{DURABLE}"));
+                        }
+                        tokio::time::sleep(plan.pause(PAUSE)).await;
+                    }
+                });
+            }
+        }
+        std::future::pending::<()>().await;
+    });
+    ExitCode::SUCCESS
+}
+
+/// One write a line, so that a kill leaves no half of one.
+fn say(line: &str) {
+    // Nobody listens any more: the end is near.
+    let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
+}

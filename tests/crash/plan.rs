@@ -1,0 +1,82 @@
+//! What happens when, all of it decided by one seed.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+/// A moment to be killed at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Moment {
+    /// So long after it was started, ready or not.
+    Starting(Duration),
+    /// So long after it said that it is ready.
+    Working(Duration),
+}
+
+/// What a receiver does with a webhook that it has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Answer {
+    /// 204.
+    Take,
+    /// 200, and half the body that it announced: taken, for the status came through.
+    TakeAndBreakOff,
+    Fail,
+    Busy,
+    /// Nothing, until the sender has gone.
+    Hang,
+    Reset,
+    /// Half a status line.
+    BreakOff,
+    /// 500, and half the body.
+    FailAndBreakOff,
+}
+
+impl Answer {
+    /// Whether the sender may think that it was taken.
+    pub(crate) fn is_taken(self) -> bool {
+        matches!(self, Self::Take | Self::TakeAndBreakOff)
+    }
+}
+
+/// An endless source of decisions, the same for the same seed.
+pub(crate) struct Plan {
+    random: StdRng,
+    pub(crate) kills: usize,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64, kills: usize) -> Self {
+        Self { random: StdRng::seed_from_u64(seed), kills }
+    }
+
+    /// Another source, for somebody who decides at the same time.
+    pub(crate) fn branch(&mut self) -> Self {
+        Self::new(self.random.random(), 0)
+    }
+
+    /// When to kill the next time. One in five comes while it starts, or hardly later.
+    pub(crate) fn moment(&mut self) -> Moment {
+        let mut within = |ms: std::ops::Range<u64>| Duration::from_millis(self.random.random_range(ms));
+        if within(0..5).is_zero() { Moment::Starting(within(0..250)) } else { Moment::Working(within(0..900)) }
+    }
+
+    /// A third of all tries fail.
+    pub(crate) fn answer(&mut self) -> Answer {
+        match self.random.random_range(0..100) {
+            0..8 => Answer::Fail,
+            8..12 => Answer::Busy,
+            12..15 => Answer::Hang,
+            15..22 => Answer::Reset,
+            22..27 => Answer::BreakOff,
+            27..32 => Answer::FailAndBreakOff,
+            32..37 => Answer::TakeAndBreakOff,
+            _ => Answer::Take,
+        }
+    }
+
+    /// Up to so long.
+    pub(crate) fn pause(&mut self, ms: u64) -> Duration {
+        Duration::from_millis(self.random.random_range(0..=ms))
+    }
+}

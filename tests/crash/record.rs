@@ -1,0 +1,134 @@
+//! What the program under test has written down.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _};
+use tokio::runtime::Handle;
+
+use crate::ledger::told;
+
+/// Without a step forward in this time, what is left is stuck. The longest pause of the schedule is a tenth of it.
+const STUCK: Duration = Duration::from_mins(2);
+/// States that are no end; above them are delivered and completed, and everything else.
+const DONE: i64 = 2;
+
+/// The rows of a finished run.
+#[derive(Default)]
+pub(crate) struct Record {
+    /// States by id; without a server there are none.
+    requests: HashMap<String, i64>,
+    pub(crate) reports: Vec<Report>,
+    has_requests: bool,
+}
+
+pub(crate) struct Report {
+    pub(crate) subject: String,
+    state: i64,
+    /// Tries that left a record.
+    pub(crate) attempts: i64,
+    /// As the report itself counts them, and as the last of them is numbered.
+    attempt: i64,
+    last: i64,
+}
+
+impl Record {
+    pub(crate) fn read(runtime: &Handle, file: &Path, has_requests: bool) -> Self {
+        runtime.block_on(async {
+            let mut connection = open(file).await.expect("the database");
+            let requests = sqlx::query_as("SELECT id, state FROM request").fetch_all(&mut connection).await;
+            let reports = sqlx::query_as(
+                "SELECT subject, state, attempt, count(n) AS attempts, coalesce(max(n), 0) AS last \
+                 FROM report LEFT JOIN attempt ON attempt.report = report.seq GROUP BY report.seq",
+            );
+            let reports: Vec<(String, i64, i64, i64, i64)> =
+                reports.fetch_all(&mut connection).await.expect("the reports");
+            let requests: Vec<(String, i64)> = requests.expect("the requests");
+            let report = |(subject, state, attempt, attempts, last)| Report { subject, state, attempts, attempt, last };
+            let reports = reports.into_iter().map(report).collect();
+            Self { requests: requests.into_iter().collect(), reports, has_requests }
+        })
+    }
+
+    pub(crate) fn delivered(&self) -> impl Iterator<Item = &Report> {
+        self.reports.iter().filter(|report| report.state == DONE)
+    }
+
+    /// Promises that the record alone, or beside what was accepted, shows to be broken.
+    pub(crate) fn broken<'a>(&self, accepted: impl Iterator<Item = &'a String> + Clone) -> Vec<String> {
+        let subjects = |of: &dyn Fn(&Report) -> bool| {
+            self.reports.iter().filter(|report| of(report)).map(|report| report.subject.clone()).collect()
+        };
+        let mut rows: HashMap<&str, usize> = HashMap::new();
+        for report in &self.reports {
+            *rows.entry(&report.subject).or_default() += 1;
+        }
+        let ids = |holds: &dyn Fn(&String) -> bool| accepted.clone().filter(|id| holds(id)).cloned().collect();
+        let requests = |holds: &dyn Fn(i64) -> bool| {
+            self.requests.iter().filter(|(_, state)| holds(**state)).map(|(id, _)| id.clone()).collect()
+        };
+        [
+            told("requests are stuck", requests(&|state| state < DONE)),
+            told("requests did not complete", requests(&|state| state > DONE)),
+            told("requests were forgotten", ids(&|id| self.has_requests && !self.requests.contains_key(id))),
+            told("reports were forgotten", ids(&|id| !rows.contains_key(id.as_str()))),
+            told("were reported twice", rows.iter().filter(|(_, n)| **n > 1).map(|(id, _)| (*id).to_owned()).collect()),
+            told("reports are stuck", subjects(&|report| report.state < DONE)),
+            told("reports were given up", subjects(&|report| report.state > DONE)),
+            told("reports have gaps in their attempts", subjects(&|report| {
+                report.attempts != report.last || report.attempts != report.attempt
+            })),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Waits until nothing is left to be done, or nothing moves any more.
+pub(crate) fn quiet(runtime: &Handle, file: &Path) {
+    let (mut least, mut since) = (i64::MAX, Instant::now());
+    while since.elapsed() < STUCK {
+        // Read as a neighbour: a file that its owner is just opening may not let anybody in.
+        let left = runtime.block_on(left(file));
+        if matches!(left, Ok(0)) {
+            return;
+        }
+        if let Ok(left) = left
+            && left < least
+        {
+            (least, since) = (left, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+async fn left(file: &Path) -> Result<i64, sqlx::Error> {
+    let mut connection = open(file).await?;
+    let sql = "SELECT (SELECT count(*) FROM request WHERE state < 2) + (SELECT count(*) FROM report WHERE state < 2)";
+    let left = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+    connection.close().await?;
+    left
+}
+
+/// Deletes one thing that is not over, while nobody owns the file; which. The oldest: a later one may never have been answered.
+pub(crate) fn forget(runtime: &Handle, file: &Path) -> Option<String> {
+    runtime.block_on(async {
+        let mut connection = open(file).await.ok()?;
+        for (table, id) in [("request", "id"), ("report", "subject")] {
+            let sql = format!("DELETE FROM {table} WHERE seq = (SELECT min(seq) FROM {table} WHERE state < 2) RETURNING {id}");
+            let deleted = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&mut connection).await.ok()?;
+            if deleted.is_some() {
+                return deleted;
+            }
+        }
+        None
+    })
+}
+
+async fn open(file: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(file).create_if_missing(false);
+    SqliteConnection::connect_with(&options).await
+}

@@ -1,0 +1,134 @@
+//! A workload server under load that is killed and started again.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use postback_tests::{Process, client};
+use serde_json::{Value, json};
+
+use crate::ledger::Ledger;
+use crate::plan::{Moment, Plan};
+use crate::record::{self, Record};
+use crate::{Stage, build};
+
+/// Clients that post at once.
+const CLIENTS: u64 = 8;
+/// The longest pause of one between two posts, in milliseconds: what is posted has to be worked off in the end.
+const PAUSE: u64 = 50;
+/// The longest that a request works, in milliseconds.
+const WORK: u64 = 200;
+/// Steps of the schedule. The receiver fails a third of all tries, and a kill takes one as well: nobody needs so many.
+const STEPS: usize = 100;
+
+pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
+    let program = build().join("workload");
+    assert!(program.exists(), "{} is not built: `cargo build -p postback-tests`, in the same profile", program.display());
+    std::fs::write(stage.folder.join("postback.toml"), settings(&stage.receiver.url("/in"))).expect("the settings");
+    let (ledger, runtime) = (&stage.receiver.ledger, stage.receiver.runtime.handle().clone());
+    let file = stage.folder.join("workload.db");
+    let clients = Arc::new(Clients::default());
+    for n in 0..CLIENTS {
+        runtime.spawn(Arc::clone(&clients).post(n, stage.plan.branch(), Arc::clone(ledger)));
+    }
+    let mut broken = Vec::new();
+    let mut forgotten = None;
+    for n in 1..=stage.plan.kills {
+        let mut process = start(&program, stage.folder);
+        match stage.plan.moment() {
+            Moment::Starting(pause) => std::thread::sleep(pause),
+            Moment::Working(pause) => {
+                clients.say(Some(process.ready()));
+                std::thread::sleep(pause);
+            }
+        }
+        if let Some(end) = process.kill_and_tell() {
+            broken.push(format!("it ended by itself before kill {n}, with {end}:\n{}", process.output()));
+        }
+        clients.say(None);
+        ledger.killed();
+        if stage.forget && forgotten.is_none() {
+            forgotten = record::forget(&runtime, &file);
+            println!("forgotten: {forgotten:?}");
+        }
+    }
+    let mut process = start(&program, stage.folder);
+    clients.say(Some(process.ready()));
+    clients.stop();
+    record::quiet(&runtime, &file);
+    process.terminate();
+    let ended = process.ended();
+    if !ended.success() {
+        broken.push(format!("it did not stop well, but with {ended}:\n{}", process.output()));
+    }
+    if stage.folder.join("workload.db-wal").exists() {
+        broken.push("a stop left a write-ahead log behind".to_owned());
+    }
+    broken.extend(ledger.judge(&Record::read(&runtime, &file, true)));
+    broken
+}
+
+fn start(program: &Path, folder: &Path) -> Process {
+    Process::start(program, folder, &["serve", "--listen", "127.0.0.1:0"], &[])
+}
+
+/// Steps from a twentieth of a second to two.
+fn settings(webhook_url: &str) -> String {
+    let steps = (0..STEPS).map(|n| (n * 50).min(2_000));
+    let schedule: Vec<String> = steps.map(|ms| if ms == 0 { "0s".to_owned() } else { format!("{ms}ms") }).collect();
+    format!(
+        "[config]\nwebhook_url = {webhook_url:?}\n[worker]\nmax_crashes = 1000\n\
+         [delivery]\ntimeout = \"1s\"\nschedule = {schedule:?}\n"
+    )
+}
+
+/// Those who post, and where to.
+#[derive(Default)]
+struct Clients {
+    url: Mutex<Option<String>>,
+    done: AtomicBool,
+}
+
+impl Clients {
+    fn say(&self, url: Option<String>) {
+        *self.url.lock().expect("no panic with it in hand") = url;
+    }
+
+    fn stop(&self) {
+        self.done.store(true, Ordering::SeqCst);
+    }
+
+    async fn post(self: Arc<Self>, client_number: u64, mut plan: Plan, ledger: Arc<Ledger>) {
+        let client = client();
+        let mut number = 0;
+        while !self.done.load(Ordering::SeqCst) {
+            tokio::time::sleep(plan.pause(PAUSE)).await;
+            let url = self.url.lock().expect("no panic with it in hand").clone();
+            let Some(url) = url else { continue };
+            number += 1;
+            let result = format!("{client_number}-{number}");
+            let work = u64::try_from(plan.pause(WORK).as_millis()).expect("small");
+            let payload = json!({"work_ms": work, "text": result});
+            let post = client.post(format!("{url}/wait")).json(&payload).timeout(Duration::from_secs(30));
+            let Ok(response) = post.send().await else {
+                ledger.unanswered();
+                continue;
+            };
+            let status = response.status();
+            match response.bytes().await {
+                // Accepted is what was read whole, and nothing else.
+                Ok(body) if status == 200 => match id(&body) {
+                    Some(id) => ledger.accepted(id, result),
+                    None => ledger.unanswered(),
+                },
+                Ok(_) => ledger.refused(),
+                Err(_) => ledger.unanswered(),
+            }
+        }
+    }
+}
+
+fn id(body: &[u8]) -> Option<String> {
+    Some(serde_json::from_slice::<Value>(body).ok()?["id"].as_str()?.to_owned())
+}
