@@ -73,7 +73,9 @@ impl Ledger {
         arrivals.taken += i64::from(answer.is_taken());
         if arrivals.body != body || webhook_id.is_empty() || subject.is_empty() {
             let (before, now) = (String::from_utf8_lossy(&arrivals.body), String::from_utf8_lossy(&body));
-            books.wrong.push(format!("webhook-id {webhook_id:?} of {subject:?} came with {before} and then with {now}"));
+            books
+                .wrong
+                .push(format!("webhook-id {webhook_id:?} of {subject:?} came with {before} and then with {now}"));
         }
     }
 
@@ -92,7 +94,9 @@ impl Ledger {
         for id in books.accepted.keys() {
             match of_subject.get(id.as_str()) {
                 None => lost.push(id.clone()),
-                Some(reports) if reports.iter().all(|(_, arrivals)| arrivals.taken == 0) => never_taken.push(id.clone()),
+                Some(reports) if reports.iter().all(|(_, arrivals)| arrivals.taken == 0) => {
+                    never_taken.push(id.clone())
+                }
                 Some(_) => {}
             }
         }
@@ -159,7 +163,9 @@ fn says(body: &[u8], result: &str) -> bool {
 pub(crate) fn told(what: &str, mut ids: Vec<String>) -> Option<String> {
     ids.sort();
     let n = ids.len();
-    (n > 0).then(|| format!("{n} {what}: {}{}", list(ids.iter().map(String::as_str).take(NAMED)), if n > NAMED { " …" } else { "" }))
+    (n > 0).then(|| {
+        format!("{n} {what}: {}{}", list(ids.iter().map(String::as_str).take(NAMED)), if n > NAMED { " …" } else { "" })
+    })
 }
 
 fn list<'a>(ids: impl Iterator<Item = &'a str>) -> String {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use postback::{Poster, Report};
 use postback_tests::Process;
 
-use crate::Stage;
-use crate::plan::{Moment, Plan};
+use crate::plan::Plan;
 use crate::receiver::PATIENT;
 use crate::record::{self, Record};
+use crate::{Stage, kill};
 
 /// The argument that makes this program the one that posts; after it come the URL, the file, and a prefix of ids, or none
 /// to post nothing and only deliver what is left.
@@ -30,34 +30,35 @@ pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
     let file = stage.folder.join("reports.db");
     // The default schedule, whose second step is five seconds: this receiver does not fail, it is only late.
     let url = stage.receiver.url(PATIENT);
-    let start = |prefix: &str| {
+    let start = |prefix: &str, variables: &[(&str, &str)]| {
         let arguments = [COMMAND, &url, file.to_str().expect("text"), prefix];
-        Process::start(&program, stage.folder, &arguments, &[])
+        Process::start(&program, stage.folder, &arguments, variables)
     };
     let mut broken = Vec::new();
     let mut forgotten = None;
     for n in 1..=stage.plan.kills {
-        let mut process = start(&format!("{n}-"));
-        match stage.plan.moment() {
-            Moment::Starting(pause) => std::thread::sleep(pause),
-            Moment::Working(pause) => {
-                process.wait_for(STARTED);
-                std::thread::sleep(pause);
-            }
-        }
-        if let Some(end) = process.kill_and_tell() {
-            broken.push(format!("it ended by itself before kill {n}, with {end}:\n{}", process.output()));
-        }
+        let life = kill::one_life(
+            &stage.shim,
+            stage.plan.moment(),
+            |variables| start(&format!("{n}-"), variables),
+            |output| output.contains(STARTED),
+            |_| {},
+        );
         ledger.killed();
-        for id in process.output().lines().filter_map(|line| line.strip_suffix(DURABLE)) {
-            ledger.accepted(id.to_owned(), id.to_owned());
+        match life {
+            Ok(process) => {
+                for id in process.output().lines().filter_map(|line| line.strip_suffix(DURABLE)) {
+                    ledger.accepted(id.to_owned(), id.to_owned());
+                }
+            }
+            Err(why) => broken.push(format!("life {n}: {why}")),
         }
         if stage.forget && forgotten.is_none() {
             forgotten = record::forget(runtime, &file);
             println!("forgotten: {forgotten:?}");
         }
     }
-    let mut process = start("");
+    let mut process = start("", &[]);
     process.wait_for(STARTED);
     record::quiet(runtime, &file);
     process.kill();

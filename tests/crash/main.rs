@@ -5,7 +5,7 @@
 //! Flags, with their defaults: `--kills 10`, `--seed N` (else a random one, which is printed), `--forget` (see below).
 //!
 //! - *Server*: clients post to a workload server without a pause in the load, while it is ended by SIGKILL and started again
-//!   at random moments, also while it starts. A request counts as accepted once the answer was read whole.
+//!   at random moments: also while it starts, and at one of its writes or syncs, half done. A request counts as accepted once the answer was read whole.
 //! - *Library*: a program posts with `post_durably` and prints what it was told is on disk, and is killed likewise, a fifth as
 //!   often.
 //!
@@ -21,6 +21,7 @@
 //! the program's back, so that the harness has to fail. A seed makes the same plan of kills and answers again; what is
 //! hit by them differs.
 
+mod kill;
 mod ledger;
 mod library;
 mod plan;
@@ -30,6 +31,8 @@ mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use postback_tests::Shim;
 
 use self::plan::Plan;
 use self::receiver::Receiver;
@@ -64,6 +67,7 @@ struct Stage<'a> {
     plan: Plan,
     receiver: &'a Receiver,
     folder: &'a Path,
+    shim: Shim,
     forget: bool,
 }
 
@@ -91,8 +95,8 @@ fn play(name: &str, options: &Options, kills: usize, side: impl FnOnce(&mut Stag
     let folder = tempfile::Builder::new().prefix("crash-").tempdir_in(build()).expect("a folder");
     let receiver = Receiver::start(Plan::new(options.seed ^ 1, 0));
     let plan = Plan::new(options.seed, kills);
-    let broken =
-        side(&mut Stage { plan, receiver: &receiver, folder: folder.path(), forget: options.forget });
+    let shim = kill::shim(folder.path());
+    let broken = side(&mut Stage { plan, receiver: &receiver, folder: folder.path(), shim, forget: options.forget });
     println!("{name}: {}", receiver.ledger.count());
     for promise in &broken {
         println!("{name}: BROKEN: {promise}");

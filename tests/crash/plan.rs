@@ -12,6 +12,8 @@ pub(crate) enum Moment {
     Starting(Duration),
     /// So long after it said that it is ready.
     Working(Duration),
+    /// At the so-many-th write or sync of its database, counted from its start; `torn`: half of that write is done.
+    Call { number: u64, torn: bool },
 }
 
 /// What a receiver does with a webhook that it has read.
@@ -55,10 +57,14 @@ impl Plan {
         Self::new(self.random.random(), 0)
     }
 
-    /// When to kill the next time. One in five comes while it starts, or hardly later.
+    /// When to kill the next time.
     pub(crate) fn moment(&mut self) -> Moment {
-        let mut within = |ms: std::ops::Range<u64>| Duration::from_millis(self.random.random_range(ms));
-        if within(0..5).is_zero() { Moment::Starting(within(0..250)) } else { Moment::Working(within(0..900)) }
+        match self.random.random_range(0..10) {
+            0..2 => Moment::Starting(self.pause(250)),
+            2..4 => Moment::Call { number: self.random.random_range(1..=60), torn: self.random.random() },
+            4..6 => Moment::Call { number: self.random.random_range(1..=1_500), torn: self.random.random() },
+            _ => Moment::Working(self.pause(900)),
+        }
     }
 
     /// A third of all tries fail.

@@ -77,9 +77,10 @@ impl Record {
             told("were reported twice", rows.iter().filter(|(_, n)| **n > 1).map(|(id, _)| (*id).to_owned()).collect()),
             told("reports are stuck", subjects(&|report| report.state < DONE)),
             told("reports were given up", subjects(&|report| report.state > DONE)),
-            told("reports have gaps in their attempts", subjects(&|report| {
-                report.attempts != report.last || report.attempts != report.attempt
-            })),
+            told(
+                "reports have gaps in their attempts",
+                subjects(&|report| report.attempts != report.last || report.attempts != report.attempt),
+            ),
         ]
         .into_iter()
         .flatten()
@@ -118,7 +119,9 @@ pub(crate) fn forget(runtime: &Handle, file: &Path) -> Option<String> {
     runtime.block_on(async {
         let mut connection = open(file).await.ok()?;
         for (table, id) in [("request", "id"), ("report", "subject")] {
-            let sql = format!("DELETE FROM {table} WHERE seq = (SELECT min(seq) FROM {table} WHERE state < 2) RETURNING {id}");
+            let sql = format!(
+                "DELETE FROM {table} WHERE seq = (SELECT min(seq) FROM {table} WHERE state < 2) RETURNING {id}"
+            );
             let deleted = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_optional(&mut connection).await.ok()?;
             if deleted.is_some() {
                 return deleted;

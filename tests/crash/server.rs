@@ -9,9 +9,9 @@ use postback_tests::{Process, client};
 use serde_json::{Value, json};
 
 use crate::ledger::Ledger;
-use crate::plan::{Moment, Plan};
+use crate::plan::Plan;
 use crate::record::{self, Record};
-use crate::{Stage, build};
+use crate::{Stage, build, kill};
 
 /// Clients that post at once.
 const CLIENTS: u64 = 8;
@@ -24,7 +24,11 @@ const STEPS: usize = 100;
 
 pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
     let program = build().join("workload");
-    assert!(program.exists(), "{} is not built: `cargo build -p postback-tests`, in the same profile", program.display());
+    assert!(
+        program.exists(),
+        "{} is not built: `cargo build -p postback-tests`, in the same profile",
+        program.display()
+    );
     std::fs::write(stage.folder.join("postback.toml"), settings(&stage.receiver.url("/in"))).expect("the settings");
     let (ledger, runtime) = (&stage.receiver.ledger, stage.receiver.runtime.handle().clone());
     let file = stage.folder.join("workload.db");
@@ -35,17 +39,15 @@ pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
     let mut broken = Vec::new();
     let mut forgotten = None;
     for n in 1..=stage.plan.kills {
-        let mut process = start(&program, stage.folder);
-        match stage.plan.moment() {
-            Moment::Starting(pause) => std::thread::sleep(pause),
-            Moment::Working(pause) => {
-                clients.say(Some(process.ready()));
-                std::thread::sleep(pause);
-            }
-        }
-        if let Some(end) = process.kill_and_tell() {
-            broken.push(format!("it ended by itself before kill {n}, with {end}:\n{}", process.output()));
-        }
+        let is_ready = |output: &str| output.contains("  try ");
+        let life = kill::one_life(
+            &stage.shim,
+            stage.plan.moment(),
+            |variables| start(&program, stage.folder, variables),
+            is_ready,
+            |process| clients.say(process.url()),
+        );
+        broken.extend(life.err().map(|why| format!("life {n}: {why}")));
         clients.say(None);
         ledger.killed();
         if stage.forget && forgotten.is_none() {
@@ -53,7 +55,7 @@ pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
             println!("forgotten: {forgotten:?}");
         }
     }
-    let mut process = start(&program, stage.folder);
+    let mut process = start(&program, stage.folder, &[]);
     clients.say(Some(process.ready()));
     clients.stop();
     record::quiet(&runtime, &file);
@@ -69,8 +71,8 @@ pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
     broken
 }
 
-fn start(program: &Path, folder: &Path) -> Process {
-    Process::start(program, folder, &["serve", "--listen", "127.0.0.1:0"], &[])
+fn start(program: &Path, folder: &Path, variables: &[(&str, &str)]) -> Process {
+    Process::start(program, folder, &["serve", "--listen", "127.0.0.1:0"], variables)
 }
 
 /// Steps from a twentieth of a second to two.

@@ -3,10 +3,12 @@
 pub mod need;
 mod process;
 mod receiver;
+mod shim;
 mod wait;
 
 pub use process::{Process, example};
 pub use receiver::{Answer, Received, Receiver};
+pub use shim::{Operation, Shim};
 pub use wait::{eventually, eventually_async};
 
 use base64::Engine as _;

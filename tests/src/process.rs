@@ -19,6 +19,9 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
+/// How a server says where it is.
+const READY: &str = "postback ready on ";
+
 /// A running program. Killed when dropped.
 pub struct Process {
     child: Child,
@@ -74,12 +77,22 @@ impl Process {
 
     /// Waits until it is ready, and gives the URL that it says.
     pub fn ready(&mut self) -> String {
-        const READY: &str = "postback ready on ";
         self.wait_for(READY);
         // The rest of the line may come a moment later.
-        let output = self.wait_for("  try ");
-        let line = output.lines().find(|line| line.contains(READY)).expect("the ready line");
-        line.split(READY).nth(1).expect("a URL").trim().to_owned()
+        self.wait_for("  try ");
+        self.url().expect("a URL")
+    }
+
+    /// The URL that it has said, if it is ready.
+    pub fn url(&self) -> Option<String> {
+        let output = self.output();
+        let line = output.lines().find(|line| line.contains(READY))?;
+        Some(line.split(READY).nth(1)?.trim().to_owned())
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
     }
 
     pub fn id(&self) -> u32 {
@@ -103,7 +116,7 @@ impl Process {
 
     /// The same, and waits for the last that it printed; its status if it had ended by itself before.
     pub fn kill_and_tell(&mut self) -> Option<ExitStatus> {
-        self.signal(Signal::KILL);
+        self.child.kill().expect("a child");
         let status = self.child.wait().expect("a child");
         read_to_the_end(&mut self.readers);
         (status.signal() != Some(Signal::KILL.as_raw())).then_some(status)
