@@ -41,7 +41,7 @@ pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
             &stage.shim,
             stage.plan.moment(),
             |variables| start(&format!("{n}-"), variables),
-            |output| output.contains(STARTED),
+            |output| output.contains(DURABLE),
             |_| {},
         );
         ledger.killed();
@@ -70,6 +70,7 @@ pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
 pub(crate) fn post(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let mut next = || arguments.next().expect("URL FILE PREFIX");
     let (url, file, prefix) = (next(), next(), next());
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     let builder = Poster::builder().trust(&url).sqlite(file).timeout(Duration::from_secs(2));
     let (poster, _guard) = match builder.start() {
         Ok(started) => started,

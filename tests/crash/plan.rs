@@ -45,11 +45,12 @@ impl Answer {
 pub(crate) struct Plan {
     random: StdRng,
     pub(crate) kills: usize,
+    is_new: bool,
 }
 
 impl Plan {
     pub(crate) fn new(seed: u64, kills: usize) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), kills }
+        Self { random: StdRng::seed_from_u64(seed), kills, is_new: true }
     }
 
     /// Another source, for somebody who decides at the same time.
@@ -57,8 +58,11 @@ impl Plan {
         Self::new(self.random.random(), 0)
     }
 
-    /// When to kill the next time.
+    /// When to kill the next time. The first time it has worked for a while: so that something was accepted at all.
     pub(crate) fn moment(&mut self) -> Moment {
+        if std::mem::take(&mut self.is_new) {
+            return Moment::Working(Duration::from_millis(500) + self.pause(500));
+        }
         match self.random.random_range(0..10) {
             0..2 => Moment::Starting(self.pause(250)),
             2..4 => Moment::Call { number: self.random.random_range(1..=60), torn: self.random.random() },

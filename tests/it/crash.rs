@@ -110,7 +110,7 @@ fn what_was_accepted_is_delivered_however_often_it_is_killed() {
 
 #[test]
 fn what_is_forgotten_is_found_out() {
-    let (code, said) = harness(&["--kills", "3", "--forget"]);
+    let (code, said) = harness(&["--kills", "5", "--forget"]);
     assert_eq!(code, Some(1), "{said}");
     for promise in ["server: BROKEN: 1 accepted, and never arrived", "library: BROKEN: 1 reports were forgotten"] {
         assert!(said.contains(promise), "{said}");

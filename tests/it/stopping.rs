@@ -1,7 +1,12 @@
 //! Stopping on a signal.
 
-use postback_tests::Receiver;
-use serde_json::json;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use postback_tests::{Answer, Receiver, eventually_async};
+use serde_json::{Value, json};
 
 use crate::support::{Server, answer};
 
@@ -65,4 +70,127 @@ async fn a_long_poll_does_not_hold_up_the_stop_and_is_answered() {
     let answer = answer(poll).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(&id), "{answer}");
     assert!(!server.process.output().contains("cut off"), "{}", server.process.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sigterm_nothing_more_is_accepted_or_begun() {
+    let receiver = Receiver::start();
+    let settings = format!(
+        "[config]\nwebhook_url = {:?}\n[worker]\nconcurrency = 1\n[shutdown]\ngrace = \"10m\"\n",
+        receiver.url("/")
+    );
+    let mut server = Server::start(&settings);
+    let running = server.submit("/gated", json!({"gate": "gate"})).await;
+    server.running("/gated", &running).await;
+    let waiting = server.submit("/echo", json!("later")).await;
+    server.process.terminate();
+    server.process.wait_for("SIGTERM: stopping");
+    // Refused in one way or another, by a server or by nobody; once the stop is seen it stays so.
+    eventually_async("that nothing is accepted", async || {
+        let sent = server.client.post(server.path("/echo")).json(&json!("too late")).send().await;
+        match sent {
+            Ok(response) if response.status() == 200 => Err(response.text().await),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    server.open("gate");
+    assert_eq!(server.process.ended().code(), Some(0));
+    assert!(receiver.all().iter().all(|report| report.json()["id"] != *waiting), "it was begun after the stop");
+    server.restart();
+    assert_eq!(server.settled("/echo", &waiting).await["result"], "later");
+    assert_eq!(receiver.wait_for(&waiting).json()["status"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_in_flight_ends_and_is_not_made_again() {
+    let (arrived, answer) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (tell, wait) = (Arc::clone(&arrived), Arc::clone(&answer));
+    let receiver = Receiver::answering(move |_, _| {
+        tell.store(true, Ordering::SeqCst);
+        while !wait.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Answer::Status(204)
+    });
+    let mut server = Server::reporting_to(&receiver.url("/"));
+    let id = server.submit("/echo", json!("once")).await;
+    eventually_async("the try", async || if arrived.load(Ordering::SeqCst) { Ok(()) } else { Err(()) }).await;
+    server.process.terminate();
+    server.process.wait_for("SIGTERM: stopping");
+    answer.store(true, Ordering::SeqCst);
+    assert_eq!(server.process.ended().code(), Some(0));
+    server.restart();
+    let delivery = server.delivery("/echo", &id, |delivery| delivery["state"] != "pending").await;
+    assert_eq!((&delivery["state"], &delivery["webhooks"][0]["attempts"]), (&json!("delivered"), &json!(1)));
+    assert_eq!(receiver.all().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_leaves_retries_in_the_store_and_the_store_in_one_file() {
+    let receiver = Receiver::answering(|_, _| Answer::Status(500));
+    let settings =
+        format!("[config]\nwebhook_url = {:?}\n[delivery]\nschedule = [\"0s\", \"1h\"]\n", receiver.url("/"));
+    let mut server = Server::start(&settings);
+    let id = server.submit("/echo", json!("again")).await;
+    let before = server.delivery("/echo", &id, |delivery| delivery["state"] == "retrying").await;
+    server.stop();
+    let mut files: Vec<String> = std::fs::read_dir(server.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    assert_eq!(files, ["postback.toml", "workload.db", "workload.db.lock"], "the log is copied into the file");
+    server.restart();
+    let after = server.delivery("/echo", &id, |delivery| delivery["state"] == "retrying").await;
+    assert_eq!(after, before, "as if nothing had been");
+    assert_eq!(receiver.all().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_that_wait_for_slow_receivers_do_not_hold_up_the_stop() {
+    const MANY: usize = 3_000;
+    let answers = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&answers);
+    let receiver =
+        Receiver::answering(move |_, _| if now.load(Ordering::SeqCst) { Answer::Status(204) } else { Answer::Hang });
+    let settings = format!(
+        "[config]\nwebhook_url = {:?}\n[worker]\nconcurrency = 16\n[delivery]\ntimeout = \"1h\"\n[shutdown]\ngrace = \"1s\"\n",
+        receiver.url("/")
+    );
+    let mut server = Server::start(&settings);
+    // So many reports are under way, or wait for those that are.
+    let mut posts = tokio::task::JoinSet::new();
+    let mut ids = HashSet::new();
+    for n in 0..MANY {
+        if posts.len() == 32 {
+            ids.insert(posts.join_next().await.unwrap().unwrap());
+        }
+        let post = server.client.post(server.path("/wait")).json(&json!({"text": n.to_string()}));
+        posts.spawn(async move {
+            let answer: Value = post.send().await.unwrap().json().await.unwrap();
+            answer["id"].as_str().unwrap().to_owned()
+        });
+    }
+    ids.extend(posts.join_all().await);
+    // And so many requests wait behind runs that do not end.
+    for n in 0..64 {
+        ids.insert(server.submit("/gated", json!({"gate": "gate", "text": n.to_string()})).await);
+    }
+    let begun = Instant::now();
+    server.process.terminate();
+    assert_eq!(server.process.ended().code(), Some(0));
+    let took = begun.elapsed();
+    // The grace time, twice the time of last attempts, and what a slow machine takes; the receivers have an hour.
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    answers.store(true, Ordering::SeqCst);
+    server.open("gate");
+    server.restart();
+    eventually_async("that all are told", async || {
+        let told: HashSet<String> =
+            receiver.all().iter().map(|report| report.json()["id"].as_str().unwrap().to_owned()).collect();
+        let left = ids.difference(&told).count();
+        if left == 0 { Ok(()) } else { Err(left) }
+    })
+    .await;
 }

@@ -63,7 +63,8 @@ async fn open_with(connector: Connector, node: NodeId, clock: &Clock) -> Result<
 async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<(Sqlite, Left), OpenError> {
     let owner = Owner::take(connector.path())?;
     connector.set_path(owner.database());
-    let failed = |source: sqlx::Error| OpenError::Backend { path: connector.path().into(), source: source.into() };
+    let failed =
+        |source: sqlx::Error| OpenError::Backend { path: connector.path().into(), source: connect::explained(source) };
 
     schema::check(&connector).await?;
     let mut conn = connector.write().await.map_err(failed)?;
@@ -81,7 +82,7 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
         start,
         inserts: Inserts::new(),
         tidiness: upkeep::Tidiness::default(),
-        _owner: owner,
+        owner,
     };
     Ok((backend, left))
 }
@@ -95,7 +96,7 @@ struct Sqlite {
     inserts: Inserts,
     tidiness: upkeep::Tidiness,
     /// Let go of last.
-    _owner: Owner,
+    owner: Owner,
 }
 
 /// Where the file stood when it was opened, counted on from there.
@@ -167,6 +168,7 @@ impl Batch<'_> {
 impl Sqlite {
     async fn apply(&mut self, ops: &[&Op], now: Now) -> Result<Vec<Reply>, Failure> {
         let transient = |error: sqlx::Error| Failure::Transient(Arc::new(error));
+        self.owner.look().map_err(|lost| Failure::Transient(Arc::new(lost)))?;
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => self.connector.write().await.map_err(transient)?,

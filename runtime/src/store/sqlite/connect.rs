@@ -91,6 +91,16 @@ impl Connector {
     }
 }
 
+/// The error, in words that help where SQLite's do not.
+pub(super) fn explained(error: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    const CORRUPT: i32 = 11;
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+    if code.is_some_and(|code| code & 0xff == CORRUPT) {
+        return format!("it is damaged; restore it from a backup, or move it away to begin anew: {error}").into();
+    }
+    error.into()
+}
+
 /// Whether the same operation would fail again, whatever becomes of disk and device. The transaction is still open then.
 pub(super) fn is_permanent(error: &sqlx::Error) -> bool {
     // Primary result codes: https://www.sqlite.org/rescode.html

@@ -10,8 +10,15 @@ use crate::store::OpenError;
 #[derive(Debug)]
 pub(super) struct Owner {
     database: PathBuf,
+    /// The file itself, whatever its name stands for by now.
+    file: Identity,
     _lock: File,
 }
+
+/// The database lost its name while it was in use: what is written to it, nobody would find again.
+#[derive(Debug, thiserror::Error)]
+#[error("the database {path} was deleted or replaced while it was in use; put it back, or start the program again", path = .0.display())]
+pub(super) struct Lost(PathBuf);
 
 impl Owner {
     /// Creates the database file if there is none, and takes the lock. The lock's file stays: were it deleted, two processes
@@ -32,13 +39,40 @@ impl Owner {
             Err(TryLockError::Error(source)) => return Err(not_writable(source)),
         }
         write_pid(&mut lock).map_err(not_writable)?;
-        Ok(Self { database, _lock: lock })
+        let file = identity(&database).map_err(not_writable)?;
+        Ok(Self { database, file, _lock: lock })
+    }
+
+    /// Whether the name still stands for the file: SQLite goes on writing to one that was deleted.
+    pub(super) fn look(&self) -> Result<(), Lost> {
+        match identity(&self.database) {
+            Ok(file) if file == self.file => Ok(()),
+            _ => Err(Lost(self.database.clone())),
+        }
     }
 
     /// The file's own name.
     pub(super) fn database(&self) -> &Path {
         &self.database
     }
+}
+
+#[cfg(unix)]
+type Identity = (u64, u64);
+
+/// Elsewhere a file that is open cannot be deleted.
+#[cfg(not(unix))]
+type Identity = ();
+
+#[cfg(unix)]
+fn identity(path: &Path) -> std::io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().map(|data| (data.dev(), data.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> std::io::Result<Identity> {
+    path.metadata().map(drop)
 }
 
 /// Opens for writing; a new file is this user's alone. SQLite gives the files beside the database its mode.

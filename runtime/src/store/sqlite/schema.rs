@@ -6,7 +6,7 @@
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Row as _};
 
-use super::connect::Connector;
+use super::connect::{Connector, explained};
 use super::form::json;
 use crate::store::OpenError;
 use crate::webhook::endpoint;
@@ -85,7 +85,7 @@ pub(super) async fn check(connector: &Connector) -> Result<(), OpenError> {
         conn.close().await?;
         found
     };
-    let Found { sqlite, tables, version } = found.await.map_err(|error| refused(error.into()))?;
+    let Found { sqlite, tables, version } = found.await.map_err(|error| refused(explained(error)))?;
     if parse_version(&sqlite).is_none_or(|version| version < OLDEST_SQLITE) {
         let oldest = <[u32; 3]>::from(OLDEST_SQLITE).map(|part| part.to_string()).join(".");
         return Err(refused(format!("SQLite {sqlite} is linked, and {oldest} or newer is needed").into()));

@@ -1,0 +1,74 @@
+//! Small and read-only disks.
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::server::{Answer, Server, folder, launch};
+
+/// A disk in memory, mounted on a folder.
+struct Disk {
+    folder: TempDir,
+}
+
+impl Disk {
+    fn of(megabytes: u32) -> Self {
+        let folder = folder();
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "none"], folder.path());
+        Self { folder }
+    }
+
+    fn remount(&self, options: &str) {
+        run("mount", &["-o", &format!("remount,{options}")], self.folder.path());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        run("umount", &["--lazy"], self.folder.path());
+    }
+}
+
+fn run(program: &str, arguments: &[&str], last: &Path) {
+    let status = Command::new(program).args(arguments).arg(last).status().expect(program);
+    assert!(status.success(), "{program} {arguments:?}: {status}");
+}
+
+pub(crate) fn a_full_disk_is_a_no_and_passes() {
+    let disk = Disk::of(3);
+    let mut server = Server::start(disk.folder.path(), &[]);
+    let large = "x".repeat(100_000);
+    let mut yes = 0;
+    while let Answer::Yes = server.submit(&large) {
+        yes += 1;
+        assert!(yes < 100, "3 MB hold no 100 of them");
+    }
+    server.refuses(&large);
+    disk.remount("size=64m");
+    server.recovers();
+    server.accepts(&large);
+    server.keeps_all();
+}
+
+pub(crate) fn a_read_only_disk_is_told_at_the_start() {
+    let disk = Disk::of(3);
+    let told = || {
+        disk.remount("ro");
+        let mut process = launch(disk.folder.path(), &[]);
+        assert_eq!(process.ended().code(), Some(1));
+        let said = process.output();
+        assert!(said.contains("workload.db cannot be opened for writing") && said.contains("ead-only"), "{said}");
+        disk.remount("rw");
+    };
+    // Without a database, and with one.
+    told();
+    let mut server = Server::start(disk.folder.path(), &[]);
+    server.accepts("before");
+    server.keeps_all();
+    server.process.terminate();
+    assert!(server.process.ended().success());
+    told();
+    server.restart();
+    server.keeps_all();
+}
