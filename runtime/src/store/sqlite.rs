@@ -221,8 +221,12 @@ impl Sqlite {
                 return Err(error);
             }
         };
-        self.conn = Some(conn);
         let committed = commits > self.start.commits;
+        if committed && let Err(error) = upkeep::copy_log(&mut conn).await {
+            discard(conn).await;
+            return Err(error);
+        }
+        self.conn = Some(conn);
         self.start.commits = commits;
         Ok(committed)
     }
@@ -310,6 +314,13 @@ mod tests {
         sqlite.start.commits -= 1;
         assert!(sqlite.committed().await.unwrap());
         assert!(!sqlite.committed().await.unwrap());
+        // Whatever became of the log, the file has it.
+        let copy = dir.path().join("copy.db");
+        std::fs::copy(dir.path().join("store.db"), &copy).unwrap();
+        let mut conn = Connector::new(&copy, Durability::Full).write().await.unwrap();
+        let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM request").fetch_all(&mut conn).await.unwrap();
+        assert_eq!(ids, ["r", "s"]);
+        discard(conn).await;
         let replies = sqlite.apply(&[&second], now).await.unwrap();
         assert!(matches!(replies[..], [Reply::Submitted(Submitted::Known)]));
         Box::new(sqlite).close().await;

@@ -155,6 +155,12 @@ async fn cut_off(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     Ok(cut?.try_get::<i64, _>(0)? == 0)
 }
 
+/// Copies the log into the file after a commit that failed and was found all the same. If its sync failed, the log may be
+/// in the system's memory only, and no later sync would write it: so it is written anew, elsewhere.
+pub(super) async fn copy_log(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("PRAGMA wal_checkpoint(FULL)").execute(conn).await.map(drop)
+}
+
 /// Gives pages back if more than a quarter of the file is empty; less is soon used again.
 async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let empty: i64 = sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
