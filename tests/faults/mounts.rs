@@ -14,13 +14,18 @@ struct Disk {
 
 impl Disk {
     fn of(megabytes: u32) -> Self {
-        let folder = folder();
-        run("mount", &["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "none"], folder.path());
-        Self { folder }
+        let disk = Self { folder: folder() };
+        disk.mount(&format!("size={megabytes}m"));
+        disk
     }
 
     fn remount(&self, options: &str) {
-        run("mount", &["-o", &format!("remount,{options}")], self.folder.path());
+        self.mount(&format!("remount,{options}"));
+    }
+
+    /// Type and source are said each time: else `mount` adds options that only root may set.
+    fn mount(&self, options: &str) {
+        run("mount", &["-t", "tmpfs", "-o", options, "none"], self.folder.path());
     }
 }
 
