@@ -36,3 +36,20 @@ fn the_default_build_has_both() {
         assert!(has(package, &[]), "{package}");
     }
 }
+
+/// Every program that uses tokio's macros compiles syn with these. One more would be compiled for us alone, unless another
+/// package happens to ask for it.
+const TOKIOS_SYN: &str = "clone-impls,default,derive,full,parsing,printing,proc-macro";
+
+#[test]
+fn the_attributes_ask_no_more_of_syn_than_tokios_do() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--package", "postback-macros"])
+        .args(["--edges", "normal", "--prefix", "none", "--format", "{p} {f}"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let features: Vec<_> = tree.lines().filter_map(|line| line.strip_prefix("syn v3.")?.split(' ').nth(1)).collect();
+    assert_eq!(features, [TOKIOS_SYN], "{tree}");
+}
