@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -50,8 +51,18 @@ pub trait IntoWebhook {
 pub struct Webhooks {
     /// All URLs, one behind the other; the id of the call may follow.
     text: String,
-    first: Option<Target>,
-    more: Vec<Target>,
+    targets: Targets,
+}
+
+/// Small: it is part of each annotated call's future.
+#[derive(Clone, Default)]
+enum Targets {
+    #[default]
+    None,
+    /// One URL with nothing of its own, from the beginning of the text.
+    Bare { end: usize },
+    /// Whatever else there can be.
+    Listed(Vec<Target>),
 }
 
 #[derive(Clone)]
@@ -69,11 +80,15 @@ impl Webhooks {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
+        matches!(self.targets, Targets::None)
     }
 
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.more.len()
+        match &self.targets {
+            Targets::None => 0,
+            Targets::Bare { .. } => 1,
+            Targets::Listed(listed) => listed.len(),
+        }
     }
 
     /// Writes the call's id behind the URLs and says where it begins.
@@ -91,10 +106,15 @@ impl Webhooks {
 
     /// Each URL as it was given, and what it comes to.
     pub(crate) fn resolve(&self) -> impl Iterator<Item = (&str, Result<Webhook, WebhookError>)> {
-        self.first.iter().chain(&self.more).map(|target| {
-            let text = &self.text[target.start..target.end];
-            let own = || target.own.as_deref().cloned().unwrap_or_default();
-            (text, Webhook::new(text).map(|webhook| webhook.with_own(own())))
+        let (bare, listed) = match &self.targets {
+            Targets::None => (None, [].as_slice()),
+            Targets::Bare { end } => (Some((0, *end, None)), [].as_slice()),
+            Targets::Listed(listed) => (None, listed.as_slice()),
+        };
+        let listed = listed.iter().map(|target| (target.start, target.end, target.own.as_deref()));
+        bare.into_iter().chain(listed).map(|(start, end, own)| {
+            let text = &self.text[start..end];
+            (text, Webhook::new(text).map(|webhook| webhook.with_own(own.cloned().unwrap_or_default())))
         })
     }
 
@@ -104,10 +124,15 @@ impl Webhooks {
         }
         let start = self.append_id(url);
         let target = Target { start, end: self.text.len(), own };
-        match &self.first {
-            None => self.first = Some(target),
-            Some(_) => self.more.push(target),
-        }
+        self.targets = match mem::take(&mut self.targets) {
+            Targets::None if target.own.is_none() => Targets::Bare { end: target.end },
+            Targets::None => Targets::Listed(vec![target]),
+            Targets::Bare { end } => Targets::Listed(vec![Target { start: 0, end, own: None }, target]),
+            Targets::Listed(mut listed) => {
+                listed.push(target);
+                Targets::Listed(listed)
+            }
+        };
     }
 }
 
