@@ -41,18 +41,8 @@ impl Endpoints {
 
     /// What the command prints; else why it could not be done.
     pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
-        match &options.place {
-            Place::Memory { .. } => {
-                return Err("the store is in memory, where nothing outlasts the server: start it again, and all is \
-                            enabled"
-                    .to_owned());
-            }
-            #[cfg(feature = "sqlite")]
-            Place::Sqlite { path, .. } if !path.exists() => {
-                return Err(format!("there is no database {}; set store.url as it is for the server", path.display()));
-            }
-            #[cfg(feature = "sqlite")]
-            Place::Sqlite { .. } => {}
+        if let Some(why) = nothing_at(&options.place) {
+            return Err(why);
         }
         let store = Store::open(options, NodeId::generate(), Clock::system()).await;
         let store = store.map_err(|error| Causes(&error).to_string())?;
@@ -62,6 +52,23 @@ impl Endpoints {
         };
         store.close().await;
         done.map_err(|error| Causes(&error).to_string())?
+    }
+}
+
+/// Why there is no store to look into.
+#[cfg_attr(not(feature = "sqlite"), expect(clippy::unnecessary_wraps, reason = "a file is a store to look into"))]
+fn nothing_at(place: &Place) -> Option<String> {
+    match place {
+        Place::Memory { .. } => Some(
+            "the store is in memory, where nothing outlasts the server: start it again, and all is enabled".to_owned(),
+        ),
+        // Else opening it would make one.
+        #[cfg(feature = "sqlite")]
+        Place::Sqlite { path, .. } if !path.exists() => {
+            Some(format!("there is no database {}; set store.url as it is for the server", path.display()))
+        }
+        #[cfg(feature = "sqlite")]
+        Place::Sqlite { .. } => None,
     }
 }
 

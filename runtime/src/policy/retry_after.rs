@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn seconds_and_all_three_forms_of_a_date_are_understood() {
-        assert_eq!(parsed("120", 0), Some(Duration::from_secs(120)));
+        assert_eq!(parsed("100", 0), Some(Duration::from_secs(100)));
         assert_eq!(parsed(" 0\t", 0), Some(Duration::ZERO));
         for date in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
             assert_eq!(parsed(date, 90), Some(Duration::from_secs(90)), "{date}");

@@ -115,10 +115,8 @@ impl Writer {
             }
         }
         match &mut entry.op {
-            Op::SettleReport { next, .. } if next.disables() => {
-                if !disabled.has_room() {
-                    *next = next.without_disabling();
-                }
+            Op::SettleReport { next, .. } if next.disables() && !disabled.has_room() => {
+                *next = next.without_disabling();
             }
             Op::ReleaseRequest { due, .. } => handover.request_waits(due.unwrap_or(now)),
             Op::SettleReport { next: Next::RetryAt(due), .. } => handover.report_waits(*due),

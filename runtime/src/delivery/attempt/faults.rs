@@ -42,6 +42,12 @@ fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Never says anything again, and does not close.
+fn keep_open(stream: TcpStream) {
+    std::thread::park();
+    drop(stream);
+}
+
 fn patient(timeout_ms: u64) -> Options {
     Options { timeout: Duration::from_millis(timeout_ms), ..options() }
 }
@@ -127,7 +133,12 @@ async fn an_upgrade_that_nobody_asked_for_is_no_delivery() {
 
 #[tokio::test]
 async fn who_accepts_and_is_silent_costs_the_timeout_before_http_and_before_tls() {
-    let silent = || raw(|stream| Ok(drop((stream, std::thread::park()))));
+    let silent = || {
+        raw(|stream| {
+            keep_open(stream);
+            Ok(())
+        })
+    };
     times_out(silent()).await;
     let tried = send(&patient(300), &format!("https://127.0.0.1:{}/", silent()), Trust::Trusted).await;
     assert_eq!((tried.end, error(&tried)), (End::Failed, "timed out after 300 ms"));
@@ -138,7 +149,8 @@ async fn who_drips_a_status_line_or_half_a_body_and_hangs_costs_the_timeout() {
     times_out(raw(|mut stream| {
         read_request(&mut stream)?;
         stream.write_all(b"HTTP/1.1 20")?;
-        Ok(drop((stream, std::thread::park())))
+        keep_open(stream);
+        Ok(())
     }))
     .await;
     let half = Receiver::new(|_, out| {

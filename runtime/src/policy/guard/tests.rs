@@ -270,7 +270,8 @@ proptest! {
     #[test]
     fn no_form_of_an_ipv4_address_opens_what_it_does_not(low: u32) {
         let v4 = Ipv4Addr::from(low);
-        let [high, low_half] = [(low >> 16) as u16, low as u16];
+        let [a, b, c, d] = v4.octets();
+        let (high, low_half) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
         for trust in [Trust::Strict, Trust::Trusted] {
             let passes = |address: IpAddr| Guard::default().check_addresses(&[address], trust).is_ok();
             let plain = passes(v4.into());
