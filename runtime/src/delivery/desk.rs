@@ -137,18 +137,15 @@ impl<W> Desk<W> {
                 (at.parked || waiting >= free).then_some(Why::Share)
             }
         });
-        let aside = match why {
-            Some(why) => {
-                if let Some(at) = at {
-                    at.parking += 1;
-                    self.counts.parking += 1;
-                }
-                Some((work, why))
+        let aside = if let Some(why) = why {
+            if let Some(at) = at {
+                at.parking += 1;
+                self.counts.parking += 1;
             }
-            None => {
-                self.turns.push(key, work);
-                None
-            }
+            Some((work, why))
+        } else {
+            self.turns.push(key, work);
+            None
         };
         self.note_idleness(key);
         aside
@@ -258,7 +255,9 @@ impl<W> Desk<W> {
         if works.is_empty() && more {
             self.set_alarm(key, now + PAUSE);
         } else if at.breaker.lets(now) {
-            works.into_iter().for_each(|work| self.turns.push(key, work));
+            for work in works {
+                self.turns.push(key, work);
+            }
         } else {
             at.parking += works.len();
             self.counts.parking += works.len();

@@ -192,7 +192,9 @@ impl Dispatcher {
                 }
             }
             Event::Parked(parked) => {
-                parked.into_iter().for_each(|(key, committed)| self.desk.parked(key, committed, now));
+                for (key, committed) in parked {
+                    self.desk.parked(key, committed, now);
+                }
             }
             Event::Claimed { key, limit, brought } => {
                 let aside = self.desk.claimed(key, limit, brought, now);

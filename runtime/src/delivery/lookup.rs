@@ -32,13 +32,14 @@ pub(crate) trait Lookup: fmt::Debug + Send + Sync {
 /// The operating system's resolver.
 #[derive(Clone)]
 pub(crate) struct System {
-    ask: Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>,
+    ask: Arc<Ask>,
     patience: Duration,
     room: Arc<Semaphore>,
     room_for_stuck: Arc<Semaphore>,
     pending: Arc<Mutex<HashMap<String, Answer>>>,
 }
 
+type Ask = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 type Answer = Shared<BoxFuture<'static, Result<Vec<IpAddr>, Arc<io::Error>>>>;
 
 impl Default for System {

@@ -191,18 +191,17 @@ proptest! {
                     turns.push(keys[at], pushed);
                     expected[at].push_back(pushed);
                 }
-                Step::Begin => match turns.next(now) {
-                    Some((key, item)) => {
+                Step::Begin => {
+                    if let Some((key, item)) = turns.next(now) {
                         let at = keys.iter().position(|other| *other == key).unwrap();
                         prop_assert!(!shut[at]);
                         prop_assert_eq!(Some(item), expected[at].pop_front());
                         flying.push(at);
-                    }
-                    None => {
+                    } else {
                         let could = (0..ENDPOINTS).any(|at| !shut[at] && !expected[at].is_empty());
                         prop_assert!(!could || !flying.is_empty(), "stuck with free slots");
                     }
-                },
+                }
                 Step::Done { which, took } if !flying.is_empty() => {
                     let at = flying.swap_remove(which % flying.len());
                     turns.done(keys[at], took, now);
