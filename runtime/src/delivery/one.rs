@@ -78,7 +78,7 @@ impl Courier {
         let verdict = judge(tried.end, report.attempt, delivered_before, &self.schedule, now, &mut rand::rng());
         count_attempt(&tried);
         let newly_disabled = verdict.disables() && !self.store.is_disabled(&report.url);
-        if tried.end != End::Refused {
+        if !matches!(tried.end, End::Refused | End::Misled) {
             slot.tried(Sign::of(tried.attempt.status), tried.attempt.took);
         }
         let settled = self.settle(report.claim.clone(), &tried.attempt, next(verdict), &shutdown).await;
