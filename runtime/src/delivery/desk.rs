@@ -4,11 +4,14 @@
 //! Invariants: nothing in here waits for anything. Memory is bounded: what waits, and what is known of endpoints, those with
 //! nothing to do included.
 
+mod endpoint;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::breaker::{Breaker, Change, Pass, Sign};
+use self::endpoint::Endpoint;
+use crate::policy::breaker::{Change, Pass, Sign};
 use crate::policy::turns::{Key, Limits, Moment, Turns};
 
 /// Claims of parked reports under way at once.
@@ -61,21 +64,6 @@ struct Counts {
     parked: usize,
     /// Breakers that are not closed.
     open: usize,
-}
-
-struct Endpoint {
-    name: Arc<str>,
-    breaker: Breaker,
-    /// Reports may be parked for it.
-    parked: bool,
-    /// Reports whose parking is not committed.
-    parking: usize,
-    /// So often was a parking committed, and had been when the claim under way began.
-    parkings: u64,
-    claim: Option<u64>,
-    wanting: bool,
-    alarm: Option<Moment>,
-    idle: Option<u64>,
 }
 
 /// Why a report is parked.
@@ -324,18 +312,7 @@ impl<W> Desk<W> {
         let key = self.turns.add(self.own.get(name).copied());
         let name: Arc<str> = name.into();
         self.keys.insert(name.clone(), key);
-        let endpoint = Endpoint {
-            name,
-            breaker: Breaker::default(),
-            parked: false,
-            parking: 0,
-            parkings: 0,
-            claim: None,
-            wanting: false,
-            alarm: None,
-            idle: None,
-        };
-        self.endpoints.insert(key, endpoint);
+        self.endpoints.insert(key, Endpoint::new(name));
         key
     }
 
@@ -376,7 +353,7 @@ impl<W> Desk<W> {
     fn note_idleness(&mut self, key: Key) {
         let has_work = self.turns.has_work(key);
         let Some(at) = self.endpoints.get_mut(&key) else { return };
-        let is_idle = !has_work && !at.parked && at.parking == 0 && at.claim.is_none();
+        let is_idle = !has_work && !at.is_parked();
         match (is_idle, at.idle) {
             (true, None) => {
                 self.last_idle += 1;
@@ -403,14 +380,6 @@ impl<W> Desk<W> {
             self.alarms.remove(&(alarm, key));
         }
         self.counts.open = self.counts.open.saturating_sub(usize::from(at.breaker.is_probing()));
-    }
-}
-
-impl Endpoint {
-    /// Whether parked reports are to be claimed, while so many wait in memory and there is room for so many.
-    fn may_claim(&self, waiting: usize, free: usize, now: Moment) -> bool {
-        let has_room = waiting == 0 || (!self.breaker.is_probing() && waiting * 2 < free);
-        self.parked && self.claim.is_none() && has_room && self.breaker.lets(now)
     }
 }
 

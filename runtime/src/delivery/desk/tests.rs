@@ -1,3 +1,5 @@
+//! Single rules, and that everything is delivered in the end whatever happens in between.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Each limit by itself, and all of them in any order of events.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,0 +1,51 @@
+//! What the desk knows of one endpoint.
+
+use std::sync::Arc;
+
+use crate::policy::breaker::Breaker;
+use crate::policy::turns::Moment;
+
+pub(super) struct Endpoint {
+    pub(super) name: Arc<str>,
+    pub(super) breaker: Breaker,
+    /// Reports may be parked for it.
+    pub(super) parked: bool,
+    /// Reports whose parking is not committed.
+    pub(super) parking: usize,
+    /// How often a parking was committed.
+    pub(super) parkings: u64,
+    /// The same when the claim under way began: one that ends with nothing left may have missed those since.
+    pub(super) claim: Option<u64>,
+    /// It is among those that parked reports are to be claimed for.
+    pub(super) wanting: bool,
+    pub(super) alarm: Option<Moment>,
+    /// Its place among those with nothing to do.
+    pub(super) idle: Option<u64>,
+}
+
+impl Endpoint {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            breaker: Breaker::default(),
+            parked: false,
+            parking: 0,
+            parkings: 0,
+            claim: None,
+            wanting: false,
+            alarm: None,
+            idle: None,
+        }
+    }
+
+    /// Whether parked reports are to be claimed, while so many wait in memory and there is room for so many.
+    pub(super) fn may_claim(&self, waiting: usize, free: usize, now: Moment) -> bool {
+        let has_room = waiting == 0 || (!self.breaker.is_probing() && waiting * 2 < free);
+        self.parked && self.claim.is_none() && has_room && self.breaker.lets(now)
+    }
+
+    /// Whether reports of it are in the store, or on their way there or back.
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked || self.parking > 0 || self.claim.is_some()
+    }
+}
