@@ -5,7 +5,7 @@ mod capture;
 use std::fmt;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use url::Url;
+use url::{Position, Url};
 
 pub use self::capture::{IntoWebhook, Webhooks};
 use crate::secret::Secret;
@@ -103,7 +103,8 @@ impl Webhook {
 
     /// Scheme, host and port: what reports share a fate by.
     pub(crate) fn endpoint(&self) -> String {
-        self.url.origin().ascii_serialization()
+        // Its origin: there is no user name, and the parser leaves out a scheme's own port.
+        self.url[..Position::BeforePath].to_owned()
     }
 
     pub(crate) fn own(&self) -> &Own {
