@@ -1,7 +1,10 @@
 //! What the targets in `tests/fuzz` reach, and nobody else: it is built with `--cfg fuzzing` alone.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 
+use crate::policy::retry_after;
 use crate::secret::{Secret, VerifyingKey};
 use crate::time::Timestamp;
 use crate::verify::{Verified, VerifyError};
@@ -23,6 +26,11 @@ pub fn verify_at<'b>(
     now: i64,
 ) -> Result<Verified<&'b [u8]>, VerifyError> {
     verify::verify_at(keys, headers, body, Timestamp::from_micros(now.saturating_mul(1_000_000)))
+}
+
+/// What a receiver asks for with this `Retry-After`, at this time in Unix seconds.
+pub fn retry_after(value: &str, now: i64) -> Option<Duration> {
+    retry_after::parse(value, Timestamp::from_micros(now.saturating_mul(1_000_000)))
 }
 
 /// Reads this file, and variables that set these keys. `Err` is what an operator would be told.
