@@ -7,7 +7,7 @@
 mod aside;
 mod connect;
 mod form;
-mod insert;
+mod many;
 mod owner;
 mod read;
 mod reports;
@@ -21,10 +21,10 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
-use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use sqlx::{Connection as _, Row as _};
 
 use self::connect::{Connector, is_permanent};
-use self::insert::Inserts;
+use self::many::Statements;
 use self::owner::Owner;
 use super::backend::{Backend, Cause, Failure, Left, Opened};
 use super::clock::Now;
@@ -80,7 +80,7 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
         conn: Some(conn),
         pool,
         start,
-        inserts: Inserts::new(),
+        statements: Statements::new(),
         tidiness: upkeep::Tidiness::default(),
         owner,
     };
@@ -93,7 +93,7 @@ struct Sqlite {
     conn: Option<SqliteConnection>,
     pool: SqlitePool,
     start: Start,
-    inserts: Inserts,
+    statements: Statements,
     tidiness: upkeep::Tidiness,
     /// Let go of last.
     owner: Owner,
@@ -131,7 +131,7 @@ impl Start {
 struct Batch<'a> {
     conn: &'a mut SqliteConnection,
     start: &'a mut Start,
-    inserts: &'a Inserts,
+    statements: &'a Statements,
     ops: &'a [&'a Op],
     replies: Vec<Reply>,
     now: Now,
@@ -175,13 +175,13 @@ impl Sqlite {
         };
         // The connection is put back only where its state is known.
         let (wall, due) = (now.wall.micros(), now.due.micros());
-        let begin = format!("BEGIN IMMEDIATE; UPDATE progress SET commits = commits + 1, wall = {wall}, due = {due}");
-        if let Err(error) = sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut conn).await {
+        let begin = sqlx::query("BEGIN IMMEDIATE; UPDATE progress SET commits = commits + 1, wall = ?, due = ?");
+        if let Err(error) = begin.bind(wall).bind(due).execute(&mut conn).await {
             discard(conn).await;
             return Err(transient(error));
         }
         let replies = ops.iter().map(|_| Reply::Done).collect();
-        let batch = Batch { conn: &mut conn, start: &mut self.start, inserts: &self.inserts, ops, replies, now };
+        let batch = Batch { conn: &mut conn, start: &mut self.start, statements: &self.statements, ops, replies, now };
         match batch.run().await {
             Ok(replies) => match sqlx::query("COMMIT").execute(&mut conn).await {
                 Ok(_) => {

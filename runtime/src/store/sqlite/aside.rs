@@ -30,20 +30,21 @@ pub(super) async fn hold(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     put_back(batch, sql, |op| if let Op::HoldReport { claim } = op { Some(claim) } else { None }).await
 }
 
-/// Disables the URLs of these reports: number, place of the operation, reason.
-pub(super) async fn disable(batch: &mut Batch<'_>, reports: &[(i64, usize, &str)]) -> Result<(), sqlx::Error> {
+/// Disables the URLs of these reports: id in hex, place of the operation, reason.
+pub(super) async fn disable(batch: &mut Batch<'_>, reports: &[(String, usize, &str)]) -> Result<(), sqlx::Error> {
     if reports.is_empty() {
         return Ok(());
     }
     let list = json(reports)?;
-    let sql =
-        "SELECT j.value ->> 1, b.url FROM json_each(?1) AS j CROSS JOIN report_body AS b ON b.seq = j.value ->> 0";
+    let sql = "SELECT j.value ->> 1, b.url FROM json_each(?1) AS j \
+               CROSS JOIN report AS r ON r.id = unhex(j.value ->> 0) CROSS JOIN report_body AS b ON b.seq = r.seq";
     for row in sqlx::query(sql).bind(&list).fetch_all(&mut *batch.conn).await? {
         let at = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX);
         batch.reply(at, Reply::Disabled(row.try_get(1)?));
     }
     let sql = "INSERT INTO disabled (url, since, reason) SELECT b.url, ?2, j.value ->> 2 \
-               FROM json_each(?1) AS j CROSS JOIN report_body AS b ON b.seq = j.value ->> 0 \
+               FROM json_each(?1) AS j \
+               CROSS JOIN report AS r ON r.id = unhex(j.value ->> 0) CROSS JOIN report_body AS b ON b.seq = r.seq \
                WHERE true ON CONFLICT (url) DO NOTHING";
     sqlx::query(sql).bind(&list).bind(batch.now.wall.micros()).execute(&mut *batch.conn).await.map(drop)
 }

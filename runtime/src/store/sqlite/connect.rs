@@ -80,7 +80,7 @@ impl Connector {
             .filename(&self.path)
             .create_if_missing(false)
             .busy_timeout(BUSY)
-            // Ten sizes of insert for each of seven tables, and the rest.
+            // Ten sizes of each of six statements over many rows, and the rest.
             .statement_cache_capacity(128)
             // Deletes are done in batches, table by table.
             .foreign_keys(false)

@@ -6,6 +6,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::form::{HELD, REFUSED, blob, hex, json, misread, next_code, own_from_columns, own_to_columns, small};
+use super::many::Bind;
 use super::{Batch, aside};
 use crate::id::ReportId;
 use crate::store::operation::{Op, Outgoing, Reply};
@@ -23,8 +24,7 @@ pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Re
     let Some((last, _)) = rows.last() else { return Ok(()) };
     batch.start.last_report = *last;
     let (node, now) = (batch.start.node, batch.now);
-    let insert = &batch.inserts.report;
-    let written = insert.run(batch.conn, &rows, |columns, (seq, Outgoing { report, born })| {
+    let report: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, Outgoing { report, born })| {
         let refused = report.refused.is_some();
         let born = *born && !refused;
         let state = if refused { REFUSED } else { i64::from(born) };
@@ -32,56 +32,61 @@ pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Re
         columns.add(now.due.micros()).add(i64::from(born)).add(i64::from(born)).add(born.then_some(node));
         columns.add(report.created.micros()).add(refused.then_some(now.wall.micros())).add(report.refused.as_deref());
         columns.add(report.endpoint.as_str());
-    });
-    written.await?;
-    let insert = &batch.inserts.report_body;
-    let written = insert.run(batch.conn, &rows, |columns, (seq, Outgoing { report, .. })| {
+    };
+    let body: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, Outgoing { report, .. })| {
         let (headers, secret) = own_to_columns(&report.own);
         columns.add(*seq).add(report.url.as_str()).add(headers).add(secret).add(&*report.body);
-    });
-    written.await.map(drop)
+    };
+    batch.statements.post.run(batch.conn, &rows, [report, body]).await.map(drop)
+}
+
+struct Settle<'a> {
+    at: usize,
+    claim: &'a ReportClaim,
+    attempt: &'a Attempt,
+    next: Next,
 }
 
 /// Records attempts, and what becomes of their reports.
 pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-    let mut settles: HashMap<ReportId, (usize, &Attempt)> = HashMap::new();
-    let mut list = Vec::new();
+    let mut settles = Vec::new();
     for (at, op) in batch.ops.iter().enumerate() {
         if let Op::SettleReport { claim, attempt, next } = op {
-            let (due, finished) = match next {
-                Next::RetryAt(due) => (Some(due.micros()), None),
-                _ => (None, Some(batch.now.wall.micros())),
-            };
-            list.push((hex(claim.id.as_bytes()), claim.epoch, next_code(*next), due, finished));
-            settles.insert(claim.id, (at, attempt));
-            batch.reply(at, Reply::Settled(Settled::Stale));
+            settles.push(Settle { at, claim, attempt, next: *next });
+            batch.reply(at, Reply::Settled(Settled::Current));
         }
     }
-    if list.is_empty() {
+    if settles.is_empty() {
         return Ok(());
     }
-    let sql = "UPDATE report SET state = j.state, due = coalesce(j.due, report.due), finished = j.finished, node = NULL \
-               FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch, value ->> 2 AS state, value ->> 3 AS due, \
-                     value ->> 4 AS finished FROM json_each(?1)) AS j \
-               WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING seq, id, attempt, epoch";
-    let mut attempts = Vec::new();
-    let mut disabled = Vec::new();
-    for row in sqlx::query(sql).bind(json(&list)?).fetch_all(&mut *batch.conn).await? {
-        let Some((at, attempt)) = settles.get(&report_id(row.try_get(1)?)?) else { continue };
-        let (seq, n, epoch): (i64, i64, i64) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
-        attempts.push((seq, n, epoch, *attempt));
-        batch.reply(*at, Reply::Settled(Settled::Current));
-        if matches!(batch.ops.get(*at), Some(Op::SettleReport { next, .. }) if next.disables()) {
-            disabled.push((seq, *at, attempt.error.as_deref().unwrap_or_default()));
-        }
-    }
-    let insert = &batch.inserts.attempt;
-    let written = insert.run(batch.conn, &attempts, |columns, (seq, n, epoch, attempt)| {
+    let now = batch.now.wall.micros();
+    let key: Bind<'_, Settle<'_>> = &|columns, Settle { at, claim, .. }| {
+        columns.add(&claim.id.as_bytes()[..]).add(claim.epoch).add(i64::try_from(*at).unwrap_or(i64::MAX));
+    };
+    let attempt: Bind<'_, Settle<'_>> = &|columns, Settle { claim, attempt, .. }| {
         let took = i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX);
-        columns.add(*seq).add(*n).add(*epoch).add(attempt.started.micros()).add(took);
+        columns.add(&claim.id.as_bytes()[..]).add(claim.epoch).add(attempt.started.micros()).add(took);
         columns.add(attempt.status.map(i64::from)).add(attempt.error.as_deref()).add(&*attempt.response);
-    });
-    written.await?;
+    };
+    let end: Bind<'_, Settle<'_>> = &|columns, Settle { claim, next, .. }| {
+        let (due, finished) = match next {
+            Next::RetryAt(due) => (Some(due.micros()), None),
+            _ => (None, Some(now)),
+        };
+        columns.add(&claim.id.as_bytes()[..]).add(claim.epoch).add(next_code(*next)).add(due).add(finished);
+    };
+    let mut stale = HashSet::new();
+    for row in batch.statements.settle.fetch(batch.conn, &settles, [key, attempt, end]).await? {
+        let at = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX);
+        batch.reply(at, Reply::Settled(Settled::Stale));
+        stale.insert(at);
+    }
+    let disabled = settles.iter().filter(|settle| settle.next.disables() && !stale.contains(&settle.at));
+    let disabled: Vec<_> = disabled
+        .map(|Settle { at, claim, attempt, .. }| {
+            (hex(claim.id.as_bytes()), *at, attempt.error.as_deref().unwrap_or_default())
+        })
+        .collect();
     aside::disable(batch, &disabled).await
 }
 

@@ -9,7 +9,9 @@ use super::Batch;
 use super::form::{
     blob, headers_from_bytes, headers_to_bytes, json, registration_from_text, registration_to_text, small, status_code,
 };
+use super::many::Bind;
 use crate::id::RequestId;
+use crate::report::Outcome;
 use crate::store::operation::{Op, Reply};
 use crate::store::record::{self, Claim, ClaimedRequest, NewRequest, RequestClaim, Settled, Submitted};
 use crate::time::Timestamp;
@@ -35,14 +37,13 @@ pub(super) async fn submit(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     }
     batch.start.last_request = seq;
     let (node, due) = (batch.start.node, batch.now.due);
-    let insert = &batch.inserts.request;
-    let written = insert.run(batch.conn, &new, |columns, New { seq, request, born, .. }| {
+    let submit: Bind<'_, New<'_>> = &|columns, New { seq, request, born, .. }| {
         let born = i64::from(*born);
         columns.add(*seq).add(request.id.as_str()).add(request.route.as_str()).add(born);
         columns.add(due.micros()).add(born).add(0_i64).add(0_i64);
         columns.add((born == 1).then_some(node)).add(request.created.micros());
-    });
-    if written.await? < new.len() as u64 {
+    };
+    if batch.statements.submit.run(batch.conn, &new, [submit]).await? < new.len() as u64 {
         let known = known(batch.conn, &new).await?;
         new.retain(|row| match known.get(row.request.id.as_str()) {
             Some(reply) => {
@@ -52,11 +53,10 @@ pub(super) async fn submit(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
             None => true,
         });
     }
-    let insert = &batch.inserts.request_body;
-    let written = insert.run(batch.conn, &new, |columns, New { seq, request, .. }| {
+    let body: Bind<'_, New<'_>> = &|columns, New { seq, request, .. }| {
         columns.add(*seq).add(headers_to_bytes(&request.headers)).add(&*request.body);
-    });
-    written.await?;
+    };
+    batch.statements.submit_bodies.run(batch.conn, &new, [body]).await?;
     for row in &new {
         batch.reply(row.at, Reply::Submitted(Submitted::New));
     }
@@ -108,13 +108,12 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<HashSet<usize>, sqlx
             batch.reply(*at, Reply::Settled(Settled::Current));
         }
     }
-    let insert = &batch.inserts.outcome;
-    let written = insert.run(batch.conn, &outcomes, |columns, (seq, epoch, outcome)| {
+    let outcome: Bind<'_, (i64, u32, &Outcome)> = &|columns, (seq, epoch, outcome)| {
         let bytes = |json: &Option<crate::report::Json>| json.as_ref().map(|json| json.bytes().to_vec());
         columns.add(*seq).add(i64::from(*epoch)).add(outcome.reason.as_str());
         columns.add(bytes(&outcome.result)).add(bytes(&outcome.error)).add(outcome.detail.as_deref());
-    });
-    written.await?;
+    };
+    batch.statements.outcomes.run(batch.conn, &outcomes, [outcome]).await?;
     Ok(current)
 }
 
@@ -169,11 +168,10 @@ pub(super) async fn register(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
             batch.reply(*at, Reply::Settled(Settled::Current));
         }
     }
-    let insert = &batch.inserts.registration;
-    let written = insert.run(batch.conn, &texts, |columns, (seq, text)| {
+    let text: Bind<'_, (i64, String)> = &|columns, (seq, text)| {
         columns.add(*seq).add(text.as_str());
-    });
-    written.await.map(drop)
+    };
+    batch.statements.register.run(batch.conn, &texts, [text]).await.map(drop)
 }
 
 pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
