@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Options;
@@ -26,6 +27,8 @@ use crate::webhook::{Shown, Webhook};
 /// How long a failing store is asked again when stopping. The claim of what is not settled then is voided by the next
 /// owner, and the report sent again.
 const PATIENCE_AT_STOP: Duration = Duration::from_secs(10);
+/// Tried reports that wait for their commit at once, of those that were claimed. Others hold their room until then.
+const SETTLING: usize = 4_096;
 
 /// Takes reports out, one at a time.
 pub(super) struct Courier {
@@ -37,6 +40,7 @@ pub(super) struct Courier {
     history: History,
     log: Log,
     trouble: Trouble,
+    settling: Semaphore,
 }
 
 impl Courier {
@@ -53,10 +57,12 @@ impl Courier {
             history: History::default(),
             log: Log::default(),
             trouble,
+            settling: Semaphore::new(SETTLING),
         })
     }
 
-    /// Tries a report and settles it. The slot and the room are free again when that is done.
+    /// Tries a report and settles it. The slot is free again when it is tried, so that a slow disk holds up no try; the room
+    /// when it is settled, so that what waits for the disk is bounded.
     pub(super) async fn deliver(self: Arc<Self>, work: Work, mut slot: Slot, shutdown: Shutdown) {
         let Work { report, room } = work;
         if self.store.is_disabled(&report.url) {
@@ -81,6 +87,9 @@ impl Courier {
         if !matches!(tried.end, End::Refused | End::Misled) {
             slot.tried(Sign::of(tried.attempt.status), tried.attempt.took);
         }
+        // Never closed. Those that wait for it keep their slots.
+        let settling = if room.is_none() { self.settling.acquire().await.ok() } else { None };
+        drop(slot);
         let settled = self.settle(report.claim.clone(), &tried.attempt, next(verdict), &shutdown).await;
         if settled == Some(Settled::Current) {
             count_end(verdict, now.since(report.created));
@@ -92,7 +101,7 @@ impl Courier {
         if newly_disabled && settled == Some(Settled::Current) {
             log::tell_disabled(&shown(webhook.as_ref().ok()), tried.attempt.error.as_deref());
         }
-        drop((slot, room));
+        drop((settling, room));
     }
 
     /// Puts back what was claimed and not tried. Asked once: should it fail, the next owner voids the claim.

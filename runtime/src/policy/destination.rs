@@ -84,6 +84,9 @@ fn path_below<'a>(trusted: &str, path: &'a str) -> Option<&'a str> {
 /// Whether a receiver that decodes more than the URL standard does would read a `..` out of this. The parser has resolved
 /// the plain ones and `%2e%2e`; encoded slashes it leaves alone, and some servers cut a segment at `;` first.
 fn climbs(path: &str) -> bool {
+    if !path.contains(['.', '%']) {
+        return false;
+    }
     let lower = path.to_ascii_lowercase();
     let decoded = lower.replace("%2f", "/").replace("%5c", "/").replace("%3b", ";").replace("%2e", ".");
     decoded.split(['/', '\\']).any(|segment| segment.split(';').next() == Some(".."))

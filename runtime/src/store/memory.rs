@@ -58,7 +58,8 @@ struct Tables {
     requests: HashMap<RequestId, Request>,
     due_requests: BTreeMap<Place, RequestId>,
     running: u64,
-    reports: HashMap<ReportId, Report>,
+    /// Boxed: the table is rebuilt again and again as rows come and go.
+    reports: HashMap<ReportId, Box<Report>>,
     due_reports: BTreeMap<Place, ReportId>,
     aside: Aside,
     subjects: HashMap<String, BTreeMap<u64, ReportId>>,

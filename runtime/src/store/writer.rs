@@ -48,11 +48,13 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     /// Taken from the inbox, but for a later batch: an earlier operation on the same id comes first.
     later: VecDeque<Entry>,
+    /// The ids in the batch being gathered; kept for its memory.
+    keys: HashSet<Key>,
 }
 
 impl Writer {
     pub(crate) fn new(backend: Box<dyn Backend>, shared: Arc<Shared>) -> Self {
-        Self { backend, shared, later: VecDeque::new() }
+        Self { backend, shared, later: VecDeque::new(), keys: HashSet::new() }
     }
 
     /// Until the inbox is closed and empty.
@@ -80,7 +82,7 @@ impl Writer {
 
     /// Takes all that waits, up to the bounds of a batch.
     fn gather(&mut self) -> Vec<Entry> {
-        let mut batch = Gathered::default();
+        let mut batch = Gathered { keys: std::mem::take(&mut self.keys), ..Gathered::default() };
         for entry in std::mem::take(&mut self.later) {
             batch.add(entry, &mut self.later);
         }
@@ -88,10 +90,13 @@ impl Writer {
             let Some(entry) = self.shared.inbox.pop() else { break };
             batch.add(entry, &mut self.later);
         }
-        for entry in &mut batch.entries {
+        let Gathered { mut entries, keys, .. } = batch;
+        self.keys = keys;
+        self.keys.clear();
+        for entry in &mut entries {
             self.plan(entry);
         }
-        batch.entries
+        entries
     }
 
     /// Decides which rows are born claimed, and numbers the reports.
@@ -272,14 +277,13 @@ impl Gathered {
     ///
     /// Invariant: operations on one id keep their order, and a batch has at most one of them.
     fn add(&mut self, entry: Entry, later: &mut VecDeque<Entry>) {
-        let keys: Vec<Key> = entry.op.keys().collect();
-        if self.is_full() || keys.iter().any(|key| self.keys.contains(key)) {
-            // Its other ids must wait behind it, too.
-            self.keys.extend(keys);
+        let waits = self.is_full() || entry.op.keys().any(|key| self.keys.contains(&key));
+        // Also of one that waits: what comes later for its other ids must wait behind it.
+        self.keys.extend(entry.op.keys());
+        if waits {
             later.push_back(entry);
             return;
         }
-        self.keys.extend(keys);
         self.rows += entry.op.rows();
         self.bytes += entry.op.bytes();
         self.entries.push(entry);

@@ -57,7 +57,7 @@ impl Tables {
         };
         self.subjects.entry(report.subject.clone()).or_default().insert(seq, report.id);
         let (bytes, due) = (row.bytes, row.due);
-        self.reports.insert(report.id, row);
+        self.reports.insert(report.id, Box::new(row));
         if refused {
             self.finish((now.wall, seq), Row::Report(report.id), bytes);
         } else if !born {
@@ -101,7 +101,7 @@ impl Tables {
     }
 
     fn current_report(&mut self, claim: &ReportClaim) -> Option<&mut Report> {
-        let row = self.reports.get_mut(&claim.id)?;
+        let row = &mut **self.reports.get_mut(&claim.id)?;
         (row.state == DeliveryState::Delivering && row.epoch == claim.epoch).then_some(row)
     }
 
@@ -177,7 +177,7 @@ impl Tables {
 
     pub(super) fn deliveries(&self, subject: &str) -> Vec<DeliveryRecord> {
         let rows = self.subjects.get(subject).into_iter().flat_map(|ids| ids.values());
-        rows.filter_map(|id| self.reports.get(id)).take(MOST_TOLD).map(record).collect()
+        rows.filter_map(|id| self.reports.get(id)).take(MOST_TOLD).map(|row| record(row)).collect()
     }
 
     pub(super) fn has_delivered(&self, endpoint: &str) -> bool {
@@ -185,7 +185,7 @@ impl Tables {
     }
 
     pub(super) fn undelivered(&self) -> u64 {
-        let open = |row: &&Report| matches!(row.state, DeliveryState::Pending | DeliveryState::Delivering);
+        let open = |row: &&Box<Report>| matches!(row.state, DeliveryState::Pending | DeliveryState::Delivering);
         self.reports.values().filter(open).count() as u64
     }
 }
