@@ -6,6 +6,7 @@
 mod attempt;
 mod claim;
 mod client;
+mod connect;
 mod desk;
 mod dial;
 mod dispatch;

@@ -8,12 +8,15 @@ mod words;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
-use http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use tokio::time::Instant;
+use url::Url;
 
 use self::words::Failure;
-use super::client::{Clients, Error};
+use super::client::{Client, Clients, Error};
 use super::{Options, log};
 use crate::id::ReportId;
 use crate::names;
@@ -68,16 +71,15 @@ impl Sender {
             return Tried::refused(started, &refusal);
         }
         let headers = headers(id, webhook, standing, started.unix_seconds(), &body);
-        // Built from the parsed URL: what is judged and what is called cannot differ.
-        let request = self.clients.of(standing.trust, webhook.url()).post(webhook.url().clone());
+        let client = self.clients.of(standing.trust, webhook.url());
         let mut heard = Heard::default();
-        let exchange = exchange(request.headers(headers).body(body), &self.clock, &mut heard);
+        let exchange = exchange(client, webhook.url(), headers, body, &self.clock, &mut heard);
         let exchanged = tokio::time::timeout(self.timeout, exchange).await;
 
         // Once there is a status it decides: the receiver has taken the report or not, however its body ends.
         let (end, error) = match (heard.answer, exchanged) {
             (Some(answer), _) => (End::Answered(answer), complaint(answer)),
-            (None, Ok(Err(error))) => match Failure::of(&error) {
+            (None, Ok(Err(error))) => match Failure::of(&*error) {
                 // A literal was judged above: it was a name that led there.
                 Failure::Refused(refusal) => (End::Misled, Some(refusal.to_string())),
                 Failure::Other(words) => (End::Failed, Some(words)),
@@ -107,6 +109,7 @@ fn headers(id: ReportId, webhook: &Webhook, standing: &Standing<'_>, timestamp: 
     let id = id.to_string();
     let signed = signature::sign(&standing.secrets, &id, timestamp, body);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
     for (name, value) in [
         (names::header::WEBHOOK_ID, Some(id)),
@@ -121,12 +124,25 @@ fn headers(id: ReportId, webhook: &Webhook, standing: &Standing<'_>, timestamp: 
     headers
 }
 
-async fn exchange(request: reqwest::RequestBuilder, clock: &Clock, heard: &mut Heard) -> Result<(), reqwest::Error> {
-    let mut response = request.send().await?;
+async fn exchange(
+    client: &Client,
+    url: &Url,
+    headers: HeaderMap,
+    body: Bytes,
+    clock: &Clock,
+    heard: &mut Heard,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    // From the parsed URL: what is judged and what is called cannot differ.
+    *request.uri_mut() = Uri::try_from(url.as_str())?;
+    *request.headers_mut() = headers;
+    let mut response = client.request(request).await?;
     heard.answer = Some(answer(&response, clock.now()));
     let mut read = 0;
     // Never decompressed: what a receiver sends cannot grow here.
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(frame) = response.frame().await {
+        let Ok(chunk) = frame?.into_data() else { continue };
         let room = MAX_KEPT - heard.kept.len();
         heard.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
         read += chunk.len();
@@ -138,7 +154,7 @@ async fn exchange(request: reqwest::RequestBuilder, clock: &Clock, heard: &mut H
 }
 
 /// The head of an answer. A value that is no text says nothing.
-fn answer(response: &reqwest::Response, now: Timestamp) -> Answer {
+fn answer(response: &Response<Incoming>, now: Timestamp) -> Answer {
     let headers = response.headers();
     let wishes = headers.get_all(names::header::WEBHOOK_DELIVERY).iter();
     Answer {

@@ -7,30 +7,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::redirect;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
 use super::Options;
+use super::connect::Connect;
 use super::dial::Dial;
 use super::own;
 use crate::policy::guard::{Guard, Refusal, Trust};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shorter than the patience of usual servers and balancers, so that a connection is rarely reused as they close it.
 /// It also bounds how long a connection outlives the network's rules under which it was opened.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
 
+/// It follows no redirect and knows no proxy, which would resolve names itself, where the guard cannot see it.
+pub(super) type Client = legacy::Client<Connect, Full<Bytes>>;
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
-    strict: reqwest::Client,
-    trusted: reqwest::Client,
+    strict: Client,
+    trusted: Client,
     /// For URLs with these ports: it does not reach this machine. A resolver is not told the port, so the URL's decides
     /// which client is asked.
-    away: Option<(Arc<[SocketAddr]>, reqwest::Client)>,
+    away: Option<(Arc<[SocketAddr]>, Client)>,
 }
 
 /// Why a delivery cannot be started.
@@ -53,24 +59,22 @@ pub(crate) enum Error {
     },
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
-    #[error("the HTTP client cannot be set up")]
-    Client(#[source] reqwest::Error),
 }
 
 impl Clients {
     pub(super) fn new(options: &Options, guard: &Guard) -> Result<Self, Error> {
-        let tls = tls(roots(options.ca_file.as_deref())?)?;
+        let tls = Arc::new(tls(roots(options.ca_file.as_deref())?)?);
         let client = |trust, own: &[SocketAddr]| {
             let own = own.iter().map(SocketAddr::ip).collect();
             let dial = Dial { lookup: options.resolver.clone(), guard: guard.clone(), trust, own };
-            build(dial, tls.clone(), options.concurrency)
+            build(Connect::new(dial, tls.clone()), options.concurrency)
         };
         let own = options.own_addresses.as_slice();
-        let away = if own.is_empty() { None } else { Some((own.into(), client(Trust::Strict, own)?)) };
-        Ok(Self { strict: client(Trust::Strict, &[])?, trusted: client(Trust::Trusted, &[])?, away })
+        let away = if own.is_empty() { None } else { Some((own.into(), client(Trust::Strict, own))) };
+        Ok(Self { strict: client(Trust::Strict, &[]), trusted: client(Trust::Trusted, &[]), away })
     }
 
-    pub(super) fn of(&self, trust: Trust, url: &Url) -> &reqwest::Client {
+    pub(super) fn of(&self, trust: Trust, url: &Url) -> &Client {
         match (trust, &self.away) {
             (Trust::Trusted, _) => &self.trusted,
             (Trust::Strict, Some((own, client))) if has_port_of(url, own) => client,
@@ -98,21 +102,16 @@ fn has_port_of(url: &Url, own: &[SocketAddr]) -> bool {
     url.port_or_known_default().is_some_and(|port| own.iter().any(|address| address.port() == port))
 }
 
-fn build(dial: Dial, tls: ClientConfig, concurrency: usize) -> Result<reqwest::Client, Error> {
+fn build(connect: Connect, concurrency: usize) -> Client {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that builds clients")]
-    let builder = reqwest::Client::builder();
+    let mut builder = legacy::Client::builder(TokioExecutor::new());
     builder
-        .tls_backend_preconfigured(tls)
-        .dns_resolver(Arc::new(dial))
-        .redirect(redirect::Policy::none())
-        // A proxy resolves names itself, where the guard cannot see it.
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(MAX_IDLE_AGE)
         // One endpoint may have every slot; with less, its connections would be closed and opened all the time.
         .pool_max_idle_per_host(concurrency)
-        .build()
-        .map_err(Error::Client)
+        .build(connect)
 }
 
 fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
@@ -208,7 +207,7 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "how the outer process talks to the inner one")]
         if let Ok(url) = std::env::var(INNER) {
             let runtime = crate::delivery::thread::Background::start("test", 1).unwrap();
-            let sent = runtime.block_on(clients(None).unwrap().trusted.post(url).send());
+            let sent = runtime.block_on(clients(None).unwrap().trusted.request(http::Request::post(url).body(Full::default()).unwrap()));
             assert_eq!(sent.unwrap().status(), 204);
             return;
         }

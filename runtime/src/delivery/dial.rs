@@ -6,9 +6,12 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use futures_util::future::BoxFuture;
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
 
 use super::lookup::Lookup;
 use super::own;
@@ -20,6 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_ADDRESSES: usize = 16;
 
 /// What stands between a client and the names that it is given.
+#[derive(Clone)]
 pub(super) struct Dial {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) guard: Guard,
@@ -45,23 +49,31 @@ pub(super) enum Error {
     Refused(Refusal),
 }
 
-impl Resolve for Dial {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for Dial {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let (guard, trust, own) = (self.guard.clone(), self.trust, self.own.clone());
         let asked = self.lookup.lookup(name.as_str());
         let host = name.as_str().to_owned();
         Box::pin(async move {
             let addresses = match tokio::time::timeout(TIMEOUT, asked).await {
-                Ok(Ok(addresses)) if addresses.is_empty() => return Err(Error::Nothing { host }.into()),
+                Ok(Ok(addresses)) if addresses.is_empty() => return Err(Error::Nothing { host }),
                 Ok(Ok(addresses)) => addresses,
-                Ok(Err(source)) => return Err(Error::Unresolved { host, source }.into()),
-                Err(_) => return Err(Error::TooSlow { host }.into()),
+                Ok(Err(source)) => return Err(Error::Unresolved { host, source }),
+                Err(_) => return Err(Error::TooSlow { host }),
             };
             guard.check_addresses(&addresses, trust).map_err(Error::Refused)?;
             own::check(&addresses, &own).map_err(Error::Refused)?;
             // Port 0: the client puts in the URL's.
             let dialled = addresses.into_iter().take(MOST_ADDRESSES).map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(dialled) as Addrs)
+            Ok(dialled.collect::<Vec<_>>().into_iter())
         })
     }
 }
@@ -99,7 +111,7 @@ mod tests {
     }
 
     async fn ask(dial: &Dial) -> Result<Vec<SocketAddr>, String> {
-        let answer = dial.resolve("hooks.example.com".parse().unwrap()).await;
+        let answer = dial.clone().call("hooks.example.com".parse().unwrap()).await;
         answer.map(Iterator::collect).map_err(|error| error.to_string())
     }
 

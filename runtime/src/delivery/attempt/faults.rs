@@ -99,6 +99,15 @@ async fn an_endless_body_is_read_and_kept_to_a_bound_in_each_framing() {
 }
 
 #[tokio::test]
+async fn interim_answers_without_end_are_read_to_a_bound() {
+    let more: &'static [u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(64).leak();
+    let (port, sent) = endless(b"HTTP/1.1 100 Continue\r\n\r\n", more);
+    let tried = send(&patient(NEVER), &format!("http://127.0.0.1:{port}/"), Trust::Trusted).await;
+    assert_eq!((tried.end, error(&tried)), (End::Failed, "the answer does not begin within 1024 KiB"));
+    assert!(sent.load(Ordering::SeqCst) < SOME);
+}
+
+#[tokio::test]
 async fn endless_headers_are_read_to_a_bound() {
     for more in [&b"x-more: and more\r\n"[..], &[b'x'; 8_192]] {
         let (port, sent) = endless(b"HTTP/1.1 200 OK\r\nx-first: ", more);

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::iter::successors;
 
 use super::{Refusal, log};
-use crate::delivery::dial;
+use crate::delivery::{connect, dial};
 
 pub(super) enum Failure {
     /// The guard refused an address.
@@ -14,15 +14,9 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn of(error: &reqwest::Error) -> Self {
-        let known = successors(error.source(), |&error| error.source()).find_map(known);
-        known.unwrap_or_else(|| {
-            Self::Other(match () {
-                () if error.is_timeout() && error.is_connect() => "timed out while connecting".into(),
-                () if error.is_timeout() => "timed out".into(),
-                () => innermost(error),
-            })
-        })
+    pub(super) fn of(error: &(dyn Error + 'static)) -> Self {
+        let known = successors(Some(error), |&error| error.source()).find_map(known);
+        known.unwrap_or_else(|| Self::Other(innermost(error)))
     }
 }
 
@@ -33,6 +27,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
             dial::Error::Refused(refusal) => Failure::Refused(*refusal),
             other => Failure::Other(log::with_sources(other)),
         });
+    }
+    if let Some(error) = error.downcast_ref::<connect::TimedOut>() {
+        return Some(Failure::Other(error.to_string()));
     }
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         return Some(Failure::Other(tls(error)));
@@ -65,8 +62,8 @@ fn io_words(error: &io::Error) -> Option<&'static str> {
     })
 }
 
-/// The end of the chain: what lies above it says where it happened, the URL among it.
-fn innermost(error: &reqwest::Error) -> String {
-    let last = successors(error.source(), |&error| error.source()).last();
+/// The end of the chain: what lies above it says where it happened.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let last = successors(Some(error), |&error| error.source()).last();
     last.map_or_else(|| "the request could not be sent".into(), |error| log::escaped(&error.to_string()).into_owned())
 }
