@@ -207,7 +207,9 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "how the outer process talks to the inner one")]
         if let Ok(url) = std::env::var(INNER) {
             let runtime = crate::delivery::thread::Background::start("test", 1).unwrap();
-            let sent = runtime.block_on(clients(None).unwrap().trusted.request(http::Request::post(url).body(Full::default()).unwrap()));
+            let sent = runtime.block_on(
+                clients(None).unwrap().trusted.request(http::Request::post(url).body(Full::default()).unwrap()),
+            );
             assert_eq!(sent.unwrap().status(), 204);
             return;
         }

@@ -185,8 +185,8 @@ impl Tables {
     }
 
     pub(super) fn undelivered(&self) -> u64 {
-        let open = |row: &&Box<Report>| matches!(row.state, DeliveryState::Pending | DeliveryState::Delivering);
-        self.reports.values().filter(open).count() as u64
+        let open = |state| matches!(state, DeliveryState::Pending | DeliveryState::Delivering);
+        self.reports.values().filter(|row| open(row.state)).count() as u64
     }
 }
 
