@@ -22,11 +22,11 @@ use crate::time::Clock;
 use crate::webhook::Webhook;
 use crate::worker::Worker;
 
-/// What a store that cannot write has left to try to.
-const LAST_COMMITS: Duration = Duration::from_secs(10);
-/// What first attempts have left when everything else has stopped, and then attempts in flight. Together with the usual
-/// grace time it stays below the 30 s after which orchestrators kill.
-const LAST_ATTEMPTS: Duration = Duration::from_secs(2);
+/// What first attempts have left when everything else has stopped, and then attempts in flight.
+const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
+/// What a store that cannot write has left to try to. Together with the times before it and the usual grace time of 25 s it
+/// stays below the 30 s after which orchestrators kill.
+const LAST_COMMITS: Duration = Duration::from_secs(2);
 
 /// A node that takes requests.
 pub(crate) struct Node {
