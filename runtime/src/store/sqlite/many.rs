@@ -62,7 +62,8 @@ impl Statements {
                     5,
                 ),
             ]),
-            // Returns the claims that are not current, by the numbers that they come with.
+            // Returns the claims that are not current, by the numbers that they come with. The `+` keeps the last one from going
+            // through all that is in flight.
             settle: Many::new([
                 (
                     "SELECT v.column3 FROM $rows AS v \
@@ -79,7 +80,7 @@ impl Statements {
                 (
                     "UPDATE report SET state = v.column3, due = coalesce(v.column4, report.due), finished = v.column5, \
                      node = NULL FROM $rows AS v \
-                     WHERE report.id = v.column1 AND report.epoch = v.column2 AND report.state = 1",
+                     WHERE report.id = v.column1 AND report.epoch = v.column2 AND +report.state = 1",
                     5,
                 ),
             ]),

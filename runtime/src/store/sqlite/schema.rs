@@ -69,6 +69,14 @@ ALTER TABLE report ADD COLUMN held INTEGER CHECK ((state = -2) = (held IS NOT NU
 CREATE INDEX report_parked ON report (endpoint, due, seq) WHERE state = -1;
 CREATE INDEX report_held ON report (held, seq) WHERE state = -2;
 CREATE INDEX report_held_due ON report (due, seq) WHERE state = -2;
+-- Without an index beside it: each report has few, and is asked for by its number.
+CREATE TABLE attempt_2 (
+    report INTEGER NOT NULL, n INTEGER NOT NULL, epoch INTEGER NOT NULL, started INTEGER NOT NULL, took INTEGER NOT NULL,
+    status INTEGER, error TEXT, response BLOB NOT NULL, PRIMARY KEY (report, n)
+) WITHOUT ROWID;
+INSERT INTO attempt_2 SELECT report, n, epoch, started, took, status, error, response FROM attempt;
+DROP TABLE attempt;
+ALTER TABLE attempt_2 RENAME TO attempt;
 -- Where the clocks stood at the last commit.
 ALTER TABLE progress ADD COLUMN wall INTEGER;
 ALTER TABLE progress ADD COLUMN due INTEGER;

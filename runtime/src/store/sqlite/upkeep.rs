@@ -9,8 +9,9 @@ use crate::names::metric;
 use crate::store::operation::{Op, Purged, Reply};
 use crate::store::record::Recovered;
 
-/// Written since the last checkpoint before another one is made, roughly.
-const CHECKPOINT: u64 = 4 << 20;
+/// Written since the last checkpoint before another one is made, roughly. A page that was written often in between is copied
+/// once.
+const CHECKPOINT: u64 = 16 << 20;
 /// A log of this many bytes, which readers kept from being used from its start again, is cut off.
 const LONG_LOG: i64 = 64 << 20;
 /// A log of this many bytes is told of: somebody keeps a transaction open.

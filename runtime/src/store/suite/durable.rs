@@ -163,7 +163,7 @@ async fn the_log_is_copied_into_the_file() {
     let store = world.open().await;
     let size = || std::fs::metadata(path(&world)).unwrap().len();
     let large = |n: u32| crate::store::NewRequest { body: vec![7; 3 << 20].into(), ..world.request(&n.to_string()) };
-    for n in 0..4 {
+    for n in 0..8 {
         submit(&store, large(n)).await;
     }
     // The writer tidies between batches: before this one was answered, it had after those.
@@ -201,7 +201,7 @@ async fn reader_pins_wal() {
     assert_eq!(count, 1);
     // Once it is gone, the log is copied into the file and cut off.
     sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
-    for n in 20..22 {
+    for n in 20..25 {
         submit(&store, large(n)).await;
     }
     store.barrier().await.unwrap();
@@ -217,7 +217,16 @@ async fn statements_find_their_rows_by_index() {
     let settle = "UPDATE request SET state = 2, finished = 1, node = NULL \
                   FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch FROM json_each('[]')) AS j \
                   WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = 1 RETURNING seq";
-    let deliver = "UPDATE report SET state = 2, finished = 1, node = NULL \
+    let values = "(VALUES (x'00', 1), (x'01', 1)) AS v";
+    let attempt = &format!(
+        "SELECT r.seq FROM {values} CROSS JOIN report AS r \
+         WHERE r.id = v.column1 AND r.epoch = v.column2 AND r.state = 1"
+    );
+    let deliver = &format!(
+        "UPDATE report SET state = 2, finished = 1, node = NULL FROM {values} \
+         WHERE report.id = v.column1 AND report.epoch = v.column2 AND +report.state = 1"
+    );
+    let release = "UPDATE report SET state = 0, node = NULL \
                    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each('[]')) AS j \
                    WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING seq";
     let claim = "SELECT seq FROM request WHERE state = 0 AND due <= 5 AND route IN (SELECT value FROM json_each('[]')) \
@@ -232,7 +241,9 @@ async fn statements_find_their_rows_by_index() {
     let purge = "SELECT seq FROM request WHERE state >= 2 AND finished < 5 ORDER BY finished LIMIT 3";
     for (sql, index) in [
         (settle, "SEARCH request USING INDEX sqlite_autoindex_request_1 (id=?)"),
+        (attempt, "SEARCH r USING INDEX sqlite_autoindex_report_1 (id=?)"),
         (deliver, "SEARCH report USING INDEX sqlite_autoindex_report_1 (id=?)"),
+        (release, "SEARCH report USING INDEX sqlite_autoindex_report_1 (id=?)"),
         (claim, "SEARCH request USING COVERING INDEX request_due (due<?)"),
         (claim_report, "SEARCH report USING COVERING INDEX report_due (due<?)"),
         (claim_parked, "SEARCH report USING COVERING INDEX report_parked (endpoint=? AND due<?)"),
