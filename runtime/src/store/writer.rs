@@ -25,7 +25,7 @@ use crate::names::metric;
 
 /// Rows in one batch, at most, unless a single operation has more. Beyond a few hundred a commit costs no less per row.
 const MOST_ROWS: usize = 1_024;
-/// Bytes in one batch, at most, unless a single operation has more: about what one checkpoint copies.
+/// Bytes in one batch, at most, unless a single operation has more: a quarter of what one checkpoint copies.
 const MOST_BYTES: usize = 4 << 20;
 /// How long a caller is kept waiting while the backend fails.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -62,6 +62,8 @@ impl Writer {
         // Also when the runtime is gone, or this task panicked: nobody may wait for a writer that is no more.
         let _end = End(self.shared.clone());
         loop {
+            // Whoever is ready to hand something in does so first: a batch costs much the same whatever is in it.
+            tokio::task::yield_now().await;
             let batch = self.gather();
             if !batch.is_empty() {
                 self.commit(batch).await;
