@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::delivery::thread::Background;
 use crate::delivery::{self, Delivery};
@@ -22,7 +23,7 @@ use crate::time::Clock;
 use crate::webhook::Webhook;
 use crate::worker::Worker;
 
-/// What first attempts have left when everything else has stopped, and then attempts in flight.
+/// What first attempts have left when everything else has stopped, and what attempts in flight have at least.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
 /// What a store that cannot write has left to try to. Together with the times before it and the usual grace time of 25 s it
 /// stays below the 30 s after which orchestrators kill.
@@ -36,6 +37,7 @@ pub(crate) struct Node {
     /// The server, the worker and what else ends before deliveries do.
     intake: Shutdown,
     deliveries: Shutdown,
+    grace: Duration,
     /// Kept until the node has stopped: deliveries have a thread of their own.
     _delivery_thread: Background,
 }
@@ -109,7 +111,8 @@ impl Node {
         intake.spawn(retention::run(store.clone(), settings.retention, intake.clone()));
         let api = Server::new(listener, store.clone(), clock, routes.clone(), settings.server.clone(), intake.clone());
         intake.spawn(api.run());
-        let node = Self { address, routes, store, intake, deliveries, _delivery_thread: delivery_thread };
+        let grace = settings.grace;
+        let node = Self { address, routes, store, intake, deliveries, grace, _delivery_thread: delivery_thread };
         node.tell_stranded().await;
         Ok(node)
     }
@@ -128,8 +131,9 @@ impl Node {
     }
 
     /// Stops: no more requests, no more claims; runs have the grace time, what is not over then is put back; attempts in
-    /// flight end; then the store is closed.
+    /// flight have what is left of it; then the store is closed.
     pub(crate) async fn stop(self) {
+        let begun = Instant::now();
         self.intake.stop();
         self.intake.finished().await;
         // What the last runs had to report is tried once, if it can be in this time.
@@ -140,7 +144,8 @@ impl Node {
         };
         let _ = tokio::time::timeout(LAST_ATTEMPTS, tried).await;
         self.deliveries.stop();
-        if tokio::time::timeout(LAST_ATTEMPTS, self.deliveries.finished()).await.is_err() {
+        let left = self.grace.saturating_sub(begun.elapsed()).max(LAST_ATTEMPTS);
+        if tokio::time::timeout(left, self.deliveries.finished()).await.is_err() {
             tracing::warn!("attempts in flight were cut off; the next start sends their reports again");
         }
         if tokio::time::timeout(LAST_COMMITS, self.store.close()).await.is_err() {
