@@ -125,7 +125,7 @@ fn seconds(text: &str) -> Option<u64> {
 ///
 /// Made by [`verify`], or, with the feature `server`, as an axum extractor: `Verified<T>` verifies the body and then reads
 /// it as JSON into a `T: DeserializeOwned`; `Verified<Bytes>` leaves it as it came. The keys are taken from the router's state, as
-/// [`VerifyingKeys`](crate::VerifyingKeys). No more is read than axum's `DefaultBodyLimit` says.
+/// `VerifyingKeys`. No more is read than axum's `DefaultBodyLimit` says.
 ///
 /// ```
 /// # #[cfg(feature = "server")] fn main() -> Result<(), Box<dyn std::error::Error>> {
