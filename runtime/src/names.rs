@@ -46,7 +46,7 @@ pub(crate) mod metric {
     pub(crate) const DELIVERIES_FINISHED: &str = "postback_deliveries_finished_total";
     /// Histogram in seconds: how long after it was made a report was delivered.
     pub(crate) const DELIVERY_SECONDS: &str = "postback_delivery_duration_seconds";
-    /// Gauge: HTTP tries under way, each until it is recorded.
+    /// Gauge: HTTP tries under way.
     pub(crate) const DELIVERIES_IN_FLIGHT: &str = "postback_deliveries_in_flight";
     /// Gauge: reports that wait in memory for their endpoint's turn.
     pub(crate) const DELIVERIES_WAITING: &str = "postback_deliveries_waiting";

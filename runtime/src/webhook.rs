@@ -103,8 +103,7 @@ impl Webhook {
 
     /// Scheme, host and port: what reports share a fate by.
     pub(crate) fn endpoint(&self) -> String {
-        // Its origin: there is no user name, and the parser leaves out a scheme's own port.
-        self.url[..Position::BeforePath].to_owned()
+        endpoint_of(&self.url)
     }
 
     pub(crate) fn own(&self) -> &Own {
@@ -124,9 +123,21 @@ impl fmt::Debug for Webhook {
     }
 }
 
+/// The [`Webhook::endpoint`] of the URL of one.
+pub(crate) fn endpoint_of(url: &Url) -> String {
+    // Its origin: there is no user name, and the parser leaves out a scheme's own port.
+    url[..Position::BeforePath].to_owned()
+}
+
 /// The [`Webhook::endpoint`] of a URL as it was stored; empty if no report can go there.
 pub(crate) fn endpoint(url: &str) -> String {
     Webhook::new(url).map(|webhook| webhook.endpoint()).unwrap_or_default()
+}
+
+/// A URL as it was stored, [shown](Shown).
+#[cfg(feature = "server")]
+pub(crate) fn shown(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| "(no URL)".to_owned(), |url| Shown(&url).to_string())
 }
 
 /// Displays a URL without what may be secret in it.

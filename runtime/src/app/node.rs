@@ -20,7 +20,7 @@ use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::store::{self, Store, retention};
 use crate::time::Clock;
-use crate::webhook::Webhook;
+use crate::webhook::{Webhook, endpoint_of};
 use crate::worker::Worker;
 
 /// What first attempts have left when everything else has stopped, and what attempts in flight have at least.
@@ -168,8 +168,8 @@ fn delivery_options(settings: &Settings) -> delivery::Options {
     let endpoints = endpoints.map(|at| Destination { url: at.url.clone(), secrets: at.secrets.clone() });
     // An endpoint is all of a scheme, host and port, whatever the paths: of several limits the smallest holds.
     let mut own_concurrency = HashMap::new();
-    for (endpoint, n) in said.endpoints.iter().filter_map(|at| Some((at.url.origin(), at.concurrency?))) {
-        let limit = own_concurrency.entry(endpoint.ascii_serialization()).or_insert(n);
+    for (endpoint, n) in said.endpoints.iter().filter_map(|at| Some((endpoint_of(&at.url), at.concurrency?))) {
+        let limit = own_concurrency.entry(endpoint).or_insert(n);
         *limit = n.min(*limit);
     }
     delivery::Options {

@@ -4,13 +4,12 @@ use std::fmt::Write as _;
 
 use clap::Subcommand;
 use serde::Serialize;
-use url::Url;
 
 use crate::id::NodeId;
 use crate::line::{Causes, Escaped};
 use crate::store::{self, Disabled, Place, Store};
 use crate::time::Clock;
-use crate::webhook::{Shown, Webhook};
+use crate::webhook::{Webhook, shown};
 
 /// What to do with them. The store belongs to one process, so the server has to be stopped meanwhile.
 #[derive(Debug, Subcommand)]
@@ -125,11 +124,6 @@ fn as_json(disabled: &[Disabled]) -> Result<String, String> {
     };
     let lines: Vec<_> = disabled.iter().map(line).collect();
     serde_json::to_string_pretty(&lines).map(|text| text + "\n").map_err(|error| error.to_string())
-}
-
-/// The URL without what may be secret in it.
-fn shown(url: &str) -> String {
-    Url::parse(url).map_or_else(|_| "(no URL)".to_owned(), |url| Shown(&url).to_string())
 }
 
 #[cfg(all(test, feature = "sqlite"))]

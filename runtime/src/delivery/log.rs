@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::id::ReportId;
 use crate::line::Causes;
-use crate::policy::verdict::Verdict;
+use crate::policy::verdict::Next;
 use crate::time::{Spoken, Timestamp};
 
 /// What is told of text from outside, at most, in characters.
@@ -32,7 +32,7 @@ pub(super) struct Told<'a> {
     pub(super) took: Duration,
     pub(super) status: Option<u16>,
     pub(super) error: Option<&'a str>,
-    pub(super) verdict: Verdict,
+    pub(super) next: Next,
     pub(super) now: Timestamp,
 }
 
@@ -46,18 +46,18 @@ impl Log {
     pub(super) fn tell(&self, told: &Told<'_>) {
         let Told { id, url, status, .. } = *told;
         let ms = u64::try_from(told.took.as_millis()).unwrap_or(u64::MAX);
-        match told.verdict {
-            Verdict::Delivered { .. } => tracing::info!(%id, url, status, ms, "{}", line(told)),
-            Verdict::RetryAt(_) if told.attempt <= 1 => tracing::warn!(%id, url, status, ms, "{}", line(told)),
-            Verdict::RetryAt(_) => tracing::debug!(%id, url, status, ms, "{}", line(told)),
-            Verdict::Gone { .. } => tracing::warn!(%id, url, status, ms, "{}", line(told)),
-            Verdict::GiveUp => tracing::error!(%id, url, status, ms, "{}", line(told)),
-            Verdict::Refused if self.is_new(told.endpoint) => tracing::warn!(%id, url, "{}", line(told)),
+        match told.next {
+            Next::Delivered | Next::DeliveredLast => tracing::info!(%id, url, status, ms, "{}", line(told)),
+            Next::RetryAt(_) if told.attempt <= 1 => tracing::warn!(%id, url, status, ms, "{}", line(told)),
+            Next::RetryAt(_) => tracing::debug!(%id, url, status, ms, "{}", line(told)),
+            Next::Gone { .. } => tracing::warn!(%id, url, status, ms, "{}", line(told)),
+            Next::Dead => tracing::error!(%id, url, status, ms, "{}", line(told)),
+            Next::Refused if self.is_new(told.endpoint) => tracing::warn!(%id, url, "{}", line(told)),
             // Explained before. A request that has a line of its own gets it all the same.
-            Verdict::Refused if told.note.is_some() => {
+            Next::Refused if told.note.is_some() => {
                 tracing::info!(%id, url, "{} → not delivered: refused, as explained before", lead(told));
             }
-            Verdict::Refused => tracing::debug!(%id, url, "{}", line(told)),
+            Next::Refused => tracing::debug!(%id, url, "{}", line(told)),
         }
     }
 
@@ -81,23 +81,23 @@ fn line(told: &Told<'_>) -> String {
     let lead = lead(told);
     let error = told.error.unwrap_or("no reason was given");
     let Told { attempt, attempts, now, .. } = *told;
-    match told.verdict {
-        Verdict::Delivered { .. } => {
+    match told.next {
+        Next::Delivered | Next::DeliveredLast => {
             format!("{lead} → delivered {} in {}", told.status.unwrap_or_default(), Spoken(told.took))
         }
-        Verdict::RetryAt(at) => {
+        Next::RetryAt(at) => {
             let wait = match at.since(now) {
                 Duration::ZERO => "at once".to_owned(),
                 wait => format!("in {}", spoken(wait)),
             };
             format!("{lead} → not delivered: {error}; next try {wait} (attempt {attempt} of {attempts})")
         }
-        Verdict::GiveUp => {
+        Next::Dead => {
             let plural = if attempt == 1 { "" } else { "s" };
             format!("{lead} → gave up after {attempt} attempt{plural}: {error}")
         }
-        Verdict::Gone { .. } => format!("{lead} → gone: {error}"),
-        Verdict::Refused => format!("{lead} → not delivered: refused: {error}"),
+        Next::Gone { .. } => format!("{lead} → gone: {error}"),
+        Next::Refused => format!("{lead} → not delivered: refused: {error}"),
     }
 }
 
@@ -144,7 +144,7 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn told(verdict: Verdict) -> Told<'static> {
+    fn told(next: Next) -> Told<'static> {
         Told {
             id: ReportId::generate(),
             note: None,
@@ -156,32 +156,31 @@ mod tests {
             took: Duration::from_millis(8),
             status: None,
             error: Some("connection refused"),
-            verdict,
+            next,
             now: Timestamp::from_micros(0),
         }
     }
 
     #[test]
     fn the_lines_say_what_became_of_a_report_and_when_the_next_try_is() {
-        let delivered = Told { status: Some(204), error: None, ..told(Verdict::Delivered { last: false }) };
+        let delivered = Told { status: Some(204), error: None, ..told(Next::Delivered) };
         assert_eq!(line(&delivered), "report of abc → delivered 204 in 8 ms");
         let noted = Told { note: Some("/greet 0193 completed in 1.2 s"), ..delivered };
         assert_eq!(line(&noted), "/greet 0193 completed in 1.2 s → delivered 204 in 8 ms");
         assert_eq!(
-            line(&told(Verdict::RetryAt(Timestamp::from_micros(5_700_000)))),
+            line(&told(Next::RetryAt(Timestamp::from_micros(5_700_000)))),
             "report of abc → not delivered: connection refused; next try in 5 s (attempt 1 of 10)"
         );
-        assert!(line(&told(Verdict::RetryAt(Timestamp::from_micros(0)))).contains("next try at once"));
-        let gone =
-            Told { status: Some(410), error: Some("answered 410 Gone"), ..told(Verdict::Gone { disable: true }) };
+        assert!(line(&told(Next::RetryAt(Timestamp::from_micros(0)))).contains("next try at once"));
+        let gone = Told { status: Some(410), error: Some("answered 410 Gone"), ..told(Next::Gone { disable: true }) };
         assert_eq!(line(&gone), "report of abc → gone: answered 410 Gone");
-        let last = Told { attempt: 10, ..told(Verdict::GiveUp) };
+        let last = Told { attempt: 10, ..told(Next::Dead) };
         assert_eq!(line(&last), "report of abc → gave up after 10 attempts: connection refused");
     }
 
     #[test]
     fn what_comes_from_outside_cannot_write_lines_of_its_own() {
-        let evil = Told { subject: "a\n2026 ERROR \u{1b}[31m\u{202e}", ..told(Verdict::GiveUp) };
+        let evil = Told { subject: "a\n2026 ERROR \u{1b}[31m\u{202e}", ..told(Next::Dead) };
         let line = line(&evil);
         assert!(line.contains(r"a\n2026 ERROR \u{1b}[31m\u{202e}"), "{line}");
         assert_eq!(escaped("it's \"plain\", é ①"), "it's \"plain\", é ①");

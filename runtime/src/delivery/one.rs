@@ -18,9 +18,9 @@ use crate::names::metric;
 use crate::policy::breaker::Sign;
 use crate::policy::destination::Destinations;
 use crate::policy::schedule::Schedule;
-use crate::policy::verdict::{End, Verdict, judge};
+use crate::policy::verdict::{End, Next, judge};
 use crate::shutdown::Shutdown;
-use crate::store::{self, Attempt, ClaimedReport, Next, ReportClaim, Settled, Store};
+use crate::store::{self, Attempt, ClaimedReport, ReportClaim, Settled, Store};
 use crate::time::Clock;
 use crate::webhook::{Shown, Webhook};
 
@@ -66,8 +66,7 @@ impl Courier {
     pub(super) async fn deliver(self: Arc<Self>, work: Work, mut slot: Slot, shutdown: Shutdown) {
         let Work { report, room } = work;
         if self.store.is_disabled(&report.url) {
-            self.hold(report.claim).await;
-            drop((slot, room));
+            self.hold(report.claim, &shutdown).await;
             return;
         }
         let webhook = Webhook::new(&report.url).map(|webhook| webhook.with_own(report.own.clone()));
@@ -81,23 +80,23 @@ impl Courier {
         let now = self.clock.now();
         let delivered_before =
             tried.end == End::Misled && self.history.may_have_delivered(&report.endpoint, &self.store).await;
-        let verdict = judge(tried.end, report.attempt, delivered_before, &self.schedule, now, &mut rand::rng());
+        let next = judge(tried.end, report.attempt, delivered_before, &self.schedule, now, &mut rand::rng());
         count_attempt(&tried);
-        let newly_disabled = verdict.disables() && !self.store.is_disabled(&report.url);
+        let newly_disabled = next.disables() && !self.store.is_disabled(&report.url);
         if !matches!(tried.end, End::Refused | End::Misled) {
             slot.tried(Sign::of(tried.attempt.status), tried.attempt.took);
         }
         // Never closed. Those that wait for it keep their slots.
         let settling = if room.is_none() { self.settling.acquire().await.ok() } else { None };
         drop(slot);
-        let settled = self.settle(report.claim.clone(), &tried.attempt, next(verdict), &shutdown).await;
+        let settled = self.settle(report.claim.clone(), &tried.attempt, next, &shutdown).await;
         if settled == Some(Settled::Current) {
-            count_end(verdict, now.since(report.created));
+            count_end(next, now.since(report.created));
         }
-        if matches!(verdict, Verdict::Delivered { .. }) {
+        if matches!(next, Next::Delivered | Next::DeliveredLast) {
             self.history.note(&report.endpoint);
         }
-        self.tell(&report, webhook.as_ref().ok(), &tried, verdict, now);
+        self.tell(&report, webhook.as_ref().ok(), &tried, next, now);
         if newly_disabled && settled == Some(Settled::Current) {
             log::tell_disabled(&shown(webhook.as_ref().ok()), tried.attempt.error.as_deref());
         }
@@ -114,15 +113,9 @@ impl Courier {
         }
     }
 
-    /// Sets aside what was claimed and is not wanted, until its URL is enabled. Asked once: should it fail, the next owner
-    /// voids the claim.
-    async fn hold(&self, claim: ReportClaim) {
-        match self.store.hold_report(claim).await {
-            Ok(_) | Err(store::Error::Closed) => {}
-            Err(error) => {
-                self.trouble.met(&error);
-            }
-        }
+    /// Sets aside what was claimed and is not wanted, until its URL is enabled.
+    async fn hold(&self, claim: ReportClaim, stop: &Shutdown) {
+        self.persist(stop, || self.store.hold_report(claim.clone())).await;
     }
 
     /// Parks what was claimed and not tried; whether that is committed.
@@ -166,7 +159,7 @@ impl Courier {
         report: &ClaimedReport,
         webhook: Option<&Webhook>,
         tried: &Tried,
-        verdict: Verdict,
+        next: Next,
         now: crate::time::Timestamp,
     ) {
         self.log.tell(&Told {
@@ -180,7 +173,7 @@ impl Courier {
             took: tried.attempt.took,
             status: tried.attempt.status,
             error: tried.attempt.error.as_deref(),
-            verdict,
+            next,
             now,
         });
     }
@@ -188,17 +181,6 @@ impl Courier {
 
 fn shown(webhook: Option<&Webhook>) -> String {
     webhook.map_or_else(|| "(no webhook URL)".to_owned(), |webhook| Shown(webhook.url()).to_string())
-}
-
-fn next(verdict: Verdict) -> Next {
-    match verdict {
-        Verdict::Delivered { last: false } => Next::Delivered,
-        Verdict::Delivered { last: true } => Next::DeliveredLast,
-        Verdict::Gone { disable } => Next::Gone { disable },
-        Verdict::RetryAt(at) => Next::RetryAt(at),
-        Verdict::GiveUp => Next::Dead,
-        Verdict::Refused => Next::Refused,
-    }
 }
 
 fn count_attempt(tried: &Tried) {
@@ -213,13 +195,13 @@ fn count_attempt(tried: &Tried) {
     }
 }
 
-fn count_end(verdict: Verdict, age: Duration) {
-    let state = match verdict {
-        Verdict::Delivered { .. } => "delivered",
-        Verdict::Gone { .. } => "gone",
-        Verdict::GiveUp => "dead",
-        Verdict::Refused => "refused",
-        Verdict::RetryAt(_) => return,
+fn count_end(next: Next, age: Duration) {
+    let state = match next {
+        Next::Delivered | Next::DeliveredLast => "delivered",
+        Next::Gone { .. } => "gone",
+        Next::Dead => "dead",
+        Next::Refused => "refused",
+        Next::RetryAt(_) => return,
     };
     counter!(metric::DELIVERIES_FINISHED, "state" => state).increment(1);
     if state == "delivered" {

@@ -29,13 +29,6 @@ pub(crate) struct Answer {
     pub(crate) wish: Option<Wish>,
 }
 
-impl Verdict {
-    /// Nothing more is to be sent to the URL.
-    pub(crate) fn disables(self) -> bool {
-        matches!(self, Self::Delivered { last: true } | Self::Gone { disable: true })
-    }
-}
-
 impl Answer {
     /// This is a delivery.
     pub(crate) fn is_success(self) -> bool {
@@ -72,22 +65,38 @@ impl Wish {
     }
 }
 
-/// What is to be done about it.
+/// What becomes of a report after a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Delivered {
-        /// The receiver wants nothing more.
-        last: bool,
-    },
+pub(crate) enum Next {
+    Delivered,
+    /// Delivered, and the receiver wants nothing more at this URL.
+    DeliveredLast,
     RetryAt(Timestamp),
     /// The schedule is over.
-    GiveUp,
+    Dead,
+    /// It may not go there.
     Refused,
     /// The receiver wants it no more.
     Gone {
-        /// Nor any other.
+        /// Nor anything else at this URL.
         disable: bool,
     },
+}
+
+impl Next {
+    /// Nothing more is to be sent to the URL.
+    pub(crate) fn disables(self) -> bool {
+        matches!(self, Self::DeliveredLast | Self::Gone { disable: true })
+    }
+
+    /// The same without that.
+    pub(crate) fn without_disabling(self) -> Self {
+        match self {
+            Self::DeliveredLast => Self::Delivered,
+            Self::Gone { .. } => Self::Gone { disable: false },
+            other => other,
+        }
+    }
 }
 
 /// Judges the try with this number; the first is 1.
@@ -102,19 +111,21 @@ pub(crate) fn judge(
     schedule: &Schedule,
     now: Timestamp,
     rng: &mut impl Rng,
-) -> Verdict {
+) -> Next {
     let asked = match end {
-        End::Answered(answer) if answer.is_success() => return Verdict::Delivered { last: answer.disables() },
-        End::Answered(answer) if answer.disables() => return Verdict::Gone { disable: true },
-        End::Answered(Answer { wish: Some(Wish::AbortMessage), .. }) => return Verdict::Gone { disable: false },
+        End::Answered(answer) if answer.is_success() => {
+            return if answer.disables() { Next::DeliveredLast } else { Next::Delivered };
+        }
+        End::Answered(answer) if answer.disables() => return Next::Gone { disable: true },
+        End::Answered(Answer { wish: Some(Wish::AbortMessage), .. }) => return Next::Gone { disable: false },
         End::Answered(answer) => answer.retry_after,
         End::Failed => None,
         End::Misled if delivered_before => None,
-        End::Refused | End::Misled => return Verdict::Refused,
+        End::Refused | End::Misled => return Next::Refused,
     };
     match schedule.after(attempt, asked, rng) {
-        Some(delay) => Verdict::RetryAt(now.saturating_add(delay)),
-        None => Verdict::GiveUp,
+        Some(delay) => Next::RetryAt(now.saturating_add(delay)),
+        None => Next::Dead,
     }
 }
 
@@ -143,30 +154,30 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
-    const GONE: Verdict = Verdict::Gone { disable: true };
+    const GONE: Next = Next::Gone { disable: true };
 
     fn plain(status: u16) -> Answer {
         Answer { status, retry_after: None, wish: None }
     }
 
-    fn judged(end: End, attempt: u32, delivered_before: bool) -> Verdict {
+    fn judged(end: End, attempt: u32, delivered_before: bool) -> Next {
         let schedule = Schedule::new(vec![Duration::ZERO, Duration::from_secs(10)]).unwrap();
         judge(end, attempt, delivered_before, &schedule, NOW, &mut SmallRng::seed_from_u64(3))
     }
 
-    fn answered(answer: Answer, attempt: u32) -> Verdict {
+    fn answered(answer: Answer, attempt: u32) -> Next {
         judged(End::Answered(answer), attempt, false)
     }
 
     #[test]
     fn only_2xx_is_a_delivery() {
         for status in [200, 201, 202, 204, 299] {
-            assert_eq!(answered(plain(status), 1), Verdict::Delivered { last: false }, "{status}");
+            assert_eq!(answered(plain(status), 1), Next::Delivered, "{status}");
             assert_eq!(complaint(plain(status)), None);
         }
         for status in [100, 199, 300, 301, 302, 304, 307, 308, 400, 401, 404, 429, 500, 503, 999] {
-            assert!(matches!(answered(plain(status), 1), Verdict::RetryAt(_)), "{status}");
-            assert_eq!(answered(plain(status), 2), Verdict::GiveUp, "{status}");
+            assert!(matches!(answered(plain(status), 1), Next::RetryAt(_)), "{status}");
+            assert_eq!(answered(plain(status), 2), Next::Dead, "{status}");
             assert!(complaint(plain(status)).unwrap().contains(&status.to_string()));
         }
     }
@@ -179,21 +190,21 @@ mod tests {
 
     #[test]
     fn a_failure_is_tried_again_on_the_schedule_and_then_given_up() {
-        let Verdict::RetryAt(at) = judged(End::Failed, 1, false) else { panic!("no retry") };
+        let Next::RetryAt(at) = judged(End::Failed, 1, false) else { panic!("no retry") };
         assert!(at.since(NOW) >= Duration::from_secs(10) && at.since(NOW) <= Duration::from_secs(12));
-        assert_eq!(judged(End::Failed, 2, false), Verdict::GiveUp);
+        assert_eq!(judged(End::Failed, 2, false), Next::Dead);
         // The schedule was shortened while the report waited.
-        assert_eq!(judged(End::Failed, 7, false), Verdict::GiveUp);
+        assert_eq!(judged(End::Failed, 7, false), Next::Dead);
     }
 
     #[test]
     fn a_receiver_that_asks_for_a_wait_on_any_failure_gets_it() {
         for status in [301, 404, 429, 500, 503] {
             let asking = Answer { retry_after: Some(Duration::from_secs(1_000)), ..plain(status) };
-            let Verdict::RetryAt(at) = answered(asking, 1) else { panic!("no retry") };
+            let Next::RetryAt(at) = answered(asking, 1) else { panic!("no retry") };
             let wait = at.since(NOW);
             assert!(wait >= Duration::from_secs(1_000) && wait <= Duration::from_secs(1_100), "{status}: {wait:?}");
-            assert_eq!(answered(asking, 2), Verdict::GiveUp, "a wish makes the schedule no longer");
+            assert_eq!(answered(asking, 2), Next::Dead, "a wish makes the schedule no longer");
         }
     }
 
@@ -203,17 +214,14 @@ mod tests {
         for status in [302, 400, 404, 500] {
             assert_eq!(answered(Answer { wish: Some(Wish::Disable), ..plain(status) }, 1), GONE);
             let abort = Answer { wish: Some(Wish::AbortMessage), ..plain(status) };
-            assert_eq!(answered(abort, 1), Verdict::Gone { disable: false });
+            assert_eq!(answered(abort, 1), Next::Gone { disable: false });
             assert!(complaint(abort).unwrap().contains("abort-message"));
         }
         // Taken is taken; but nothing more is to come.
         let last = Answer { wish: Some(Wish::Disable), ..plain(204) };
-        assert_eq!(answered(last, 1), Verdict::Delivered { last: true });
+        assert_eq!(answered(last, 1), Next::DeliveredLast);
         assert!(complaint(last).unwrap().contains("wants no more"));
-        assert_eq!(
-            answered(Answer { wish: Some(Wish::AbortMessage), ..plain(200) }, 1),
-            Verdict::Delivered { last: false }
-        );
+        assert_eq!(answered(Answer { wish: Some(Wish::AbortMessage), ..plain(200) }, 1), Next::Delivered);
     }
 
     #[test]
@@ -230,10 +238,10 @@ mod tests {
     #[test]
     fn a_refusal_is_final_but_for_a_name_that_was_good_before() {
         for delivered_before in [false, true] {
-            assert_eq!(judged(End::Refused, 1, delivered_before), Verdict::Refused);
+            assert_eq!(judged(End::Refused, 1, delivered_before), Next::Refused);
         }
-        assert_eq!(judged(End::Misled, 1, false), Verdict::Refused);
-        assert!(matches!(judged(End::Misled, 1, true), Verdict::RetryAt(_)));
-        assert_eq!(judged(End::Misled, 2, true), Verdict::GiveUp);
+        assert_eq!(judged(End::Misled, 1, false), Next::Refused);
+        assert!(matches!(judged(End::Misled, 1, true), Next::RetryAt(_)));
+        assert_eq!(judged(End::Misled, 2, true), Next::Dead);
     }
 }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use url::{Url, form_urlencoded};
+use url::form_urlencoded;
 
 use super::Api;
 use super::prefer::seconds;
@@ -19,7 +19,7 @@ use crate::id::RequestId;
 use crate::line::Causes;
 use crate::report;
 use crate::store::{DeliveryRecord, DeliveryState, Error, RequestRecord, RequestState, Watch};
-use crate::webhook::Shown;
+use crate::webhook::shown;
 
 pub(super) const IN_QUEUE: &str = "in_queue";
 const IN_PROGRESS: &str = "in_progress";
@@ -166,7 +166,7 @@ fn delivery(record: &DeliveryRecord) -> Delivery {
     };
     Delivery {
         id: record.id.to_string(),
-        url: Url::parse(&record.url).map_or_else(|_| "(no URL)".to_owned(), |url| Shown(&url).to_string()),
+        url: shown(&record.url),
         state,
         attempts: record.attempts,
         next_attempt: record.next_due.map(|due| due.to_string()),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::id::{ReportId, RequestId};
+pub(crate) use crate::policy::verdict::Next;
 use crate::report::Outcome;
 use crate::time::Timestamp;
 use crate::webhook::{Own, Webhook};
@@ -136,40 +137,6 @@ pub(crate) struct Attempt {
     pub(crate) error: Option<String>,
     /// The first bytes of the answer's body; the delivery bounds them.
     pub(crate) response: Bytes,
-}
-
-/// What becomes of a report after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    Delivered,
-    /// Delivered, and the receiver wants nothing more at this URL: see [`Store::is_disabled`](super::Store::is_disabled).
-    DeliveredLast,
-    RetryAt(Timestamp),
-    /// The schedule is over.
-    Dead,
-    /// It may not go there.
-    Refused,
-    /// The receiver wants it no more.
-    Gone {
-        /// Nor anything else at this URL.
-        disable: bool,
-    },
-}
-
-impl Next {
-    /// Whether the URL is disabled from then on.
-    pub(crate) fn disables(self) -> bool {
-        matches!(self, Self::DeliveredLast | Self::Gone { disable: true })
-    }
-
-    /// The same without that.
-    pub(crate) fn without_disabling(self) -> Self {
-        match self {
-            Self::DeliveredLast => Self::Delivered,
-            Self::Gone { .. } => Self::Gone { disable: false },
-            other => other,
-        }
-    }
 }
 
 /// The answer to a settlement.

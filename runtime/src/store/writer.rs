@@ -22,6 +22,7 @@ use super::record::Next;
 use super::tally::Tally;
 use super::wake::Wake;
 use crate::names::metric;
+use crate::time::Timestamp;
 
 /// Rows in one batch, at most, unless a single operation has more. Beyond a few hundred a commit costs no less per row.
 const MOST_ROWS: usize = 1_024;
@@ -95,16 +96,16 @@ impl Writer {
         let Gathered { mut entries, keys, .. } = batch;
         self.keys = keys;
         self.keys.clear();
+        let now = self.shared.clock.now().due;
         for entry in &mut entries {
-            self.plan(entry);
+            self.plan(entry, now);
         }
         entries
     }
 
     /// Decides which rows are born claimed, and numbers the reports.
-    fn plan(&self, entry: &mut Entry) {
-        let Shared { wake, handover, clock, disabled, .. } = &*self.shared;
-        let now = clock.now().due;
+    fn plan(&self, entry: &mut Entry, now: Timestamp) {
+        let Shared { wake, handover, disabled, .. } = &*self.shared;
         if let Op::Submit { request, born } = &mut entry.op
             && let Some(room) = handover.room_for_request(&request.route, now)
         {
