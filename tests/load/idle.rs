@@ -11,7 +11,7 @@ use postback_tests::client;
 use crate::numbers::{milliseconds, quantile};
 use crate::receiver::{ROUND_TRIP, Receiver};
 use crate::rounds::PAYLOAD;
-use crate::{Options, folder, program};
+use crate::{Options, folder};
 
 /// Long enough that everybody sleeps again.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TARGET: Duration = Duration::from_millis(5);
 
 pub(crate) fn run(options: &Options) -> bool {
-    let receiver = Receiver::start(&program());
+    let receiver = Receiver::start();
     let url = receiver.url(ROUND_TRIP);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     let reports = usize::try_from(options.reports).expect("small") / 1_000;

@@ -6,8 +6,10 @@
 //! compares. The receiver is a process of its own in all of them, and everything that was sent is looked for there: the
 //! program fails if anything is missing. Rounds take turns, so that what else the machine does hits all alike.
 
+mod child;
 mod counts;
 mod idle;
+mod isolation;
 mod ledger;
 mod numbers;
 mod pending;
@@ -29,11 +31,11 @@ use self::numbers::{milliseconds, quantile};
 struct Mode {
     name: &'static str,
     about: &'static str,
-    /// Whether all that was sent arrived.
+    /// Whether all that was sent arrived or, where the mode says so, the targets are met.
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 4] = [
+const MODES: [Mode; 5] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
@@ -42,6 +44,7 @@ const MODES: [Mode; 4] = [
     Mode { name: "roundtrip", about: "round trips a second through a workload server", run: roundtrip::run },
     Mode { name: "pending", about: "what a poster holds in memory while a million reports wait", run: pending::run },
     Mode { name: "idle", about: "from the post to the receiver while nothing else goes on", run: idle::run },
+    Mode { name: "isolation", about: "what a slow endpoint among ten costs the nine others", run: isolation::run },
 ];
 
 /// Measures what the library does on this machine, beside a bare HTTP client.
@@ -63,7 +66,7 @@ pub(crate) struct Options {
     /// Reports that are left to wait in `pending`, a thousand times what `idle` posts.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     reports: u32,
-    /// Of the modes `posters` and `idle`, only the sides whose name begins so, and the bare posts.
+    /// Of the modes `posters`, `idle` and `isolation`, only the sides whose name begins so, and the bare posts.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
     /// The log level of the workload server.
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         // This program as one of its children.
         [receiver::COMMAND] => receiver::serve(),
+        [isolation::COMMAND] => isolation::serve(),
         [pending::COMMAND, folder, url, reports] => pending::post(Path::new(folder), url, reports),
         _ => return measure(&Options::parse()),
     }

@@ -25,7 +25,7 @@ const TELLS: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(options: &Options) -> bool {
-    let receiver = Receiver::start(&program());
+    let receiver = Receiver::start();
     let folder = folder();
     let places = [("SQLite", folder.path().to_str().expect("text")), ("memory", IN_MEMORY)];
     let mut complete = true;

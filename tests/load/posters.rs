@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::numbers::{Rate, Spread};
 use crate::receiver::Receiver;
 use crate::rounds::PAYLOAD;
-use crate::{Options, folder, program};
+use crate::{Options, folder};
 
 /// How long a side runs before it is measured.
 const WARM_UP: Duration = Duration::from_millis(700);
@@ -51,7 +51,7 @@ struct Played {
 }
 
 pub(crate) fn run(options: &Options) -> bool {
-    let receiver = Receiver::start(&program());
+    let receiver = Receiver::start();
     let is_wanted = |name: &str| name == SIDES[0].1 || name.starts_with(&options.only);
     let sides: Vec<_> = SIDES.into_iter().filter(|(_, name, _)| is_wanted(name)).collect();
     let mut rounds: Vec<Vec<Played>> = Vec::new();

@@ -1,12 +1,10 @@
 //! The receiver: a process of its own that says each id it is sent.
 //!
-//! It speaks through a pipe, a line `PATH ID` for each POST and before its answer, and ends when its input does: so it
-//! never outlives the program that started it. What is only to be counted it tells by the thousand: see [`Counts`].
+//! It speaks a line `PATH ID` for each POST and before its answer. What is only to be counted it tells by the thousand: see
+//! [`Counts`].
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use bytes::Bytes;
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 
+use crate::child::{self, Child};
 use crate::counts::{Counts, Seen};
 use crate::ledger::Ledger;
 
@@ -31,9 +30,9 @@ pub(crate) const DEAF: &str = "/deaf";
 /// How often what is counted is told.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What the parent holds. Killed when dropped.
+/// What the parent holds.
 pub(crate) struct Receiver {
-    child: Child,
+    _child: Child,
     address: String,
     pub(crate) trips: Arc<Ledger>,
     pub(crate) bare: Arc<Ledger>,
@@ -41,12 +40,8 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    pub(crate) fn start(program: &Path) -> Self {
-        let mut command = Command::new(program);
-        let mut child =
-            command.arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the receiver");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let address = lines.next().expect("the line with its address").expect("text");
+    pub(crate) fn start() -> Self {
+        let (child, address, lines) = Child::start(COMMAND);
         let (trips, bare) = (Arc::<Ledger>::default(), Arc::<Ledger>::default());
         let (of_trips, of_bare) = (Arc::clone(&trips), Arc::clone(&bare));
         let counts = Arc::<Counts>::default();
@@ -62,7 +57,7 @@ impl Receiver {
                 }
             }
         });
-        Self { child, address, trips, bare, counts }
+        Self { _child: child, address, trips, bare, counts }
     }
 
     /// Where the reports of a run go that are only counted; their ids are numbers.
@@ -75,26 +70,15 @@ impl Receiver {
     }
 }
 
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The receiver's own `main`.
 pub(crate) fn serve() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
-    runtime.spawn(async {
+    child::work(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("an address"));
         let seen = Arc::<Mutex<Seen>>::default();
         tokio::spawn(tell(Arc::clone(&seen)));
         axum::serve(listener, Router::new().fallback(receive).with_state(seen)).await
     });
-    // Until the parent is gone.
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    runtime.shutdown_background();
 }
 
 async fn tell(seen: Arc<Mutex<Seen>>) {

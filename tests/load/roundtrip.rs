@@ -26,7 +26,7 @@ pub(crate) fn run(options: &Options) -> bool {
     let workload = program().with_file_name("workload");
     assert!(workload.exists(), "{} is not built: `cargo build --release -p postback-tests`", workload.display());
     let folder = folder();
-    let receiver = receiver::Receiver::start(&program());
+    let receiver = receiver::Receiver::start();
     let settings = format!(
         "[config]\nwebhook_url = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[store]\ndurability = \"full\"\n\
          [log]\nlevel = {:?}\n",
