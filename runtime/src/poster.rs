@@ -23,7 +23,7 @@ pub(crate) use self::sink::Outbox;
 pub(crate) use self::sink::refused_or_new;
 use crate::report::Report;
 use crate::store::{self, NewReport};
-use crate::webhook::{IntoWebhook, Webhook, WebhookError, Webhooks};
+use crate::webhook::{IntoWebhook, Target, Webhook, WebhookError, Webhooks};
 use engine::Engine;
 
 /// Takes reports in and has them delivered, in the background.
@@ -147,9 +147,9 @@ fn new_reports(
     }
     let now = outbox.clock().now();
     let body = report.body(now);
-    let new = |(_, webhook): (&str, Result<_, _>)| {
-        let webhook: Webhook = webhook.map_err(PostKind::Webhook)?;
-        Ok(NewReport::to(&webhook, report.id(), body.clone(), now))
+    let new = |target: Target| {
+        let webhook = target.into_webhook().map_err(PostKind::Webhook)?;
+        Ok(NewReport::to(webhook, report.id(), body.clone(), now))
     };
     Webhooks::of(webhook).resolve().map(new).collect()
 }
@@ -157,7 +157,7 @@ fn new_reports(
 /// What could not be posted cannot be discarded either: a mistake shows wherever the program runs.
 fn discard(off: &Off, webhook: &(impl IntoWebhook + ?Sized)) -> Result<(), PostError> {
     let webhooks = Webhooks::of(webhook);
-    webhooks.resolve().try_for_each(|(_, webhook)| webhook.map(drop)).map_err(PostKind::Webhook)?;
+    webhooks.resolve().try_for_each(|target| target.into_webhook().map(drop)).map_err(PostKind::Webhook)?;
     off.discard(webhooks.len());
     Ok(())
 }

@@ -83,6 +83,8 @@ pub(crate) enum Place {
         reports: usize,
         /// Their bytes, at most.
         bytes: usize,
+        /// Rows that came to their end and are kept to be asked for, at most.
+        kept: usize,
     },
     /// One file, owned by one process.
     #[cfg(feature = "sqlite")]
@@ -136,8 +138,8 @@ impl Store {
     )]
     pub(crate) async fn open(options: Options, node: NodeId, clock: Clock) -> Result<Self, OpenError> {
         match &options.place {
-            Place::Memory { reports, bytes } => {
-                let (opened, ledgers) = memory::open(*reports, *bytes);
+            Place::Memory { reports, bytes, kept } => {
+                let (opened, ledgers) = memory::open(*reports, *bytes, *kept);
                 Ok(Self::start(opened, &options, Some(ledgers), clock))
             }
             #[cfg(feature = "sqlite")]
@@ -177,7 +179,7 @@ impl Store {
 
     /// Accepts a request; when this returns it is committed. Waits while the queue is full.
     pub(crate) async fn submit(&self, request: NewRequest) -> Result<Submitted, Error> {
-        match self.inbox().push(Op::Submit { request, born: false }).await?.wait().await? {
+        match self.inbox().push(Op::Submit { request, room: None }).await?.wait().await? {
             Reply::Submitted(submitted) => Ok(submitted),
             _ => Err(Error::Closed),
         }

@@ -173,8 +173,8 @@ impl Sink for Kept {
         }
         let body = outcome.to_report(call.id());
         let parsed: Value = serde_json::from_slice(&body).unwrap_or_default();
-        for (_, webhook) in call.webhooks().resolve() {
-            match webhook {
+        for target in call.webhooks().resolve() {
+            match target.into_webhook() {
                 Ok(webhook) => {
                     let (id, body, parsed) = (call.id().to_owned(), body.clone(), parsed.clone());
                     let caught = Caught { id, status: outcome.status, webhook, body, parsed };

@@ -1,13 +1,18 @@
 //! Where a report goes: [`Webhook`], and what can be written in its place ([`IntoWebhook`]).
 
 mod capture;
+mod target;
 
 use std::fmt;
+use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use url::{Position, Url};
+use url::Url;
 
 pub use self::capture::{IntoWebhook, Webhooks};
+pub(crate) use self::target::Target;
+#[cfg(feature = "server")]
+pub(crate) use self::target::endpoint_of;
 use crate::secret::Secret;
 
 /// The longest URL that is accepted, in bytes.
@@ -17,7 +22,8 @@ const MAX_HEADERS: usize = 32;
 
 /// One place that a report is sent to: a URL, and optionally headers and a signing secret of its own.
 ///
-/// A bare URL is enough wherever a webhook is wanted; this type is for the rest.
+/// A bare URL is enough wherever a webhook is wanted; this type is for the rest, and for a URL that is used often: it is
+/// parsed once. Cheap to clone.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,7 +35,10 @@ const MAX_HEADERS: usize = 32;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Webhook {
+pub struct Webhook(Arc<Parts>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Parts {
     url: Url,
     own: Own,
 }
@@ -67,7 +76,7 @@ impl Webhook {
         if url.port() == Some(0) {
             return Err(Fault::Port.into());
         }
-        Ok(Self { url, own: Own::default() })
+        Ok(Self(Arc::new(Parts { url, own: Own::default() })))
     }
 
     /// Sends this header with every attempt; of two with the same name the later one wins.
@@ -81,37 +90,33 @@ impl Webhook {
         let refused = || WebhookError(Fault::Header { name: name.escape_debug().to_string() });
         let name = HeaderName::try_from(name).map_err(|_| refused())?;
         let mut value = HeaderValue::try_from(value).map_err(|_| refused())?;
-        if is_reserved(&name) || self.own.headers.len() >= MAX_HEADERS {
+        let headers = &mut Arc::make_mut(&mut self.0).own.headers;
+        if is_reserved(&name) || headers.len() >= MAX_HEADERS {
             return Err(refused());
         }
         value.set_sensitive(true);
-        self.own.headers.insert(name, value);
+        headers.insert(name, value);
         Ok(self)
     }
 
     /// Signs what goes here with this secret, in place of the operator's.
     #[must_use]
     pub fn secret(mut self, secret: Secret) -> Self {
-        self.own.secret = Some(secret);
+        Arc::make_mut(&mut self.0).own.secret = Some(secret);
         self
     }
 
     /// The URL.
     pub fn url(&self) -> &Url {
-        &self.url
-    }
-
-    /// Scheme, host and port: what reports share a fate by.
-    pub(crate) fn endpoint(&self) -> String {
-        endpoint_of(&self.url)
+        &self.0.url
     }
 
     pub(crate) fn own(&self) -> &Own {
-        &self.own
+        &self.0.own
     }
 
     pub(crate) fn with_own(mut self, own: Own) -> Self {
-        self.own = own;
+        Arc::make_mut(&mut self.0).own = own;
         self
     }
 }
@@ -119,19 +124,8 @@ impl Webhook {
 /// The URL as it may be shown: without user name, password, query and fragment, which often carry a secret.
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Webhook({})", Shown(&self.url))
+        write!(f, "Webhook({})", Shown(self.url()))
     }
-}
-
-/// The [`Webhook::endpoint`] of the URL of one.
-pub(crate) fn endpoint_of(url: &Url) -> String {
-    // Its origin: there is no user name, and the parser leaves out a scheme's own port.
-    url[..Position::BeforePath].to_owned()
-}
-
-/// The [`Webhook::endpoint`] of a URL as it was stored; empty if no report can go there.
-pub(crate) fn endpoint(url: &str) -> String {
-    Webhook::new(url).map(|webhook| webhook.endpoint()).unwrap_or_default()
 }
 
 /// A URL as it was stored, [shown](Shown).
@@ -223,15 +217,6 @@ mod tests {
     fn what_is_shown_has_no_query() {
         let webhook = Webhook::new("https://example.com:8443/hooks?token=s3cret#f").unwrap();
         assert_eq!(format!("{webhook:?}"), "Webhook(https://example.com:8443/hooks?…)");
-    }
-
-    #[test]
-    fn an_endpoint_is_scheme_host_and_port() {
-        assert_eq!(endpoint("https://Exämple.com/hooks?token=1"), "https://xn--exmple-cua.com");
-        assert_eq!(endpoint("https://example.com:443/a"), endpoint("https://example.com/b"));
-        assert_eq!(endpoint("http://[::1]:8080/"), "http://[::1]:8080");
-        assert_eq!(endpoint("ftp://example.com"), "");
-        assert_eq!(endpoint("no url"), "");
     }
 
     #[test]

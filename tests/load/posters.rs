@@ -114,7 +114,7 @@ fn play(side: Side, run: u32, receiver: &Receiver, options: &Options) -> (Played
             played
         }
         Side::Memory | Side::Sqlite(_) => {
-            let builder = Poster::builder().trust(&url).concurrency(options.in_flight.into());
+            let builder = Poster::builder().trust(&url).concurrency((usize::from(options.in_flight) * 8).div_ceil(7));
             let builder = match side {
                 Side::Sqlite(durability) => builder.sqlite(folder.path().join("reports.db")).durability(durability),
                 _ => builder,

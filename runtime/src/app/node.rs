@@ -168,7 +168,8 @@ fn delivery_options(settings: &Settings) -> delivery::Options {
     let endpoints = endpoints.map(|at| Destination { url: at.url.clone(), secrets: at.secrets.clone() });
     // An endpoint is all of a scheme, host and port, whatever the paths: of several limits the smallest holds.
     let mut own_concurrency = HashMap::new();
-    for (endpoint, n) in said.endpoints.iter().filter_map(|at| Some((endpoint_of(&at.url), at.concurrency?))) {
+    for (endpoint, n) in said.endpoints.iter().filter_map(|at| Some((endpoint_of(&at.url).to_owned(), at.concurrency?)))
+    {
         let limit = own_concurrency.entry(endpoint).or_insert(n);
         *limit = n.min(*limit);
     }

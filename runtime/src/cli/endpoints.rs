@@ -166,7 +166,7 @@ mod tests {
             response: Bytes::new(),
         };
         for url in ["https://a.example/in?token=s3cret", "https://b.example/in"] {
-            let report = |subject| NewReport::to(&Webhook::new(url).unwrap(), subject, Bytes::from("{}"), clock.now());
+            let report = |subject| NewReport::to(Webhook::new(url).unwrap(), subject, Bytes::from("{}"), clock.now());
             store.post_durably(vec![report("1"), report("2")]).await.unwrap();
             let rows = store.claim_reports(2).await.unwrap().rows;
             let gone = Next::Gone { disable: true };

@@ -61,7 +61,7 @@ pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
 
 /// Where a handler's reports go, as far as it is known before it runs.
 fn webhook(settings: &Settings, route: &Route) -> String {
-    let of_route = route.webhook.resolve().find_map(|(_, webhook)| webhook.ok());
+    let of_route = route.webhook.resolve().find_map(|target| target.into_webhook().ok());
     match (of_route, settings.user.webhook_url().map(Webhook::new)) {
         (Some(webhook), _) | (None, Some(Ok(webhook))) => Shown(webhook.url()).to_string(),
         (None, Some(Err(_))) => "none: config.webhook_url cannot be used".to_owned(),

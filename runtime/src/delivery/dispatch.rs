@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use metrics::{counter, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -28,6 +29,9 @@ pub(super) const BACKLOG: usize = 1_024;
 const IDLE: usize = 4_096;
 /// Endpoints with parked reports that are known at once.
 const PARKED: usize = 16_384;
+/// Claimed reports that are on their way here. While anything waits in the store, whatever is posted has to wait behind it
+/// and be claimed; so claims bring many at once, or that state would never end.
+const CLAIMED: usize = BACKLOG / 2;
 /// Taken from one source before the others are looked at.
 const AT_ONCE: usize = 64;
 
@@ -114,7 +118,7 @@ impl Dispatcher {
     /// Until told to stop; then the tries in flight come to their end, and what is in hand and was not tried is put back.
     pub(super) async fn run(mut self) {
         let mut handed = self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + BACKLOG)));
-        let (claims, mut claimed) = mpsc::channel(self.concurrency.min(BACKLOG));
+        let (claims, mut claimed) = mpsc::channel(CLAIMED);
         self.shutdown.spawn(claim::run(self.store.clone(), self.clock.clone(), claims, self.shutdown.clone()));
         self.find_parked();
         let stop = self.shutdown.clone();
@@ -174,7 +178,7 @@ impl Dispatcher {
     }
 
     fn take(&mut self, work: Work, now: Moment) {
-        let key = self.desk.key(&work.report.endpoint);
+        let key = self.desk.key(work.report.to.endpoint());
         if let Some((work, why)) = self.desk.take(key, work, now) {
             count_parked(why, 1);
             self.aside.push((key, work));
@@ -209,7 +213,8 @@ impl Dispatcher {
     fn go_on(&mut self, now: Moment) {
         while let Some((key, pass, work)) = self.desk.next(now) {
             let slot = Slot { key, pass, sign: Sign::Nothing, took: Duration::ZERO, events: self.events.clone() };
-            self.shutdown.spawn(self.courier.clone().deliver(work, slot, self.shutdown.clone()));
+            // Boxed: it is moved several times on its way into a task, and has some kilobytes.
+            self.shutdown.spawn(self.courier.clone().deliver(work, slot, self.shutdown.clone()).boxed());
         }
         while let Some(claim) = self.desk.claim(now) {
             self.shutdown.spawn(claim_parked(self.store.clone(), claim, self.events.clone()));

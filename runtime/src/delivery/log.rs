@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::error::Error;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::id::ReportId;
 use crate::line::Causes;
 use crate::policy::verdict::Next;
 use crate::time::{Spoken, Timestamp};
+use crate::webhook::{Shown, Target};
 
 /// What is told of text from outside, at most, in characters.
 const MAX_TEXT: usize = 300;
@@ -22,10 +24,7 @@ pub(super) struct Told<'a> {
     pub(super) id: ReportId,
     pub(super) note: Option<&'a str>,
     pub(super) subject: &'a str,
-    /// The URL without what may be secret in it.
-    pub(super) url: &'a str,
-    /// Scheme, host and port.
-    pub(super) endpoint: &'a str,
+    pub(super) to: &'a Target,
     pub(super) attempt: u32,
     /// How many the schedule has.
     pub(super) attempts: u32,
@@ -44,20 +43,21 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn tell(&self, told: &Told<'_>) {
-        let Told { id, url, status, .. } = *told;
+        let Told { id, status, .. } = *told;
+        let url = Place(told.to);
         let ms = u64::try_from(told.took.as_millis()).unwrap_or(u64::MAX);
         match told.next {
-            Next::Delivered | Next::DeliveredLast => tracing::info!(%id, url, status, ms, "{}", line(told)),
-            Next::RetryAt(_) if told.attempt <= 1 => tracing::warn!(%id, url, status, ms, "{}", line(told)),
-            Next::RetryAt(_) => tracing::debug!(%id, url, status, ms, "{}", line(told)),
-            Next::Gone { .. } => tracing::warn!(%id, url, status, ms, "{}", line(told)),
-            Next::Dead => tracing::error!(%id, url, status, ms, "{}", line(told)),
-            Next::Refused if self.is_new(told.endpoint) => tracing::warn!(%id, url, "{}", line(told)),
+            Next::Delivered | Next::DeliveredLast => tracing::info!(%id, %url, status, ms, "{}", line(told)),
+            Next::RetryAt(_) if told.attempt <= 1 => tracing::warn!(%id, %url, status, ms, "{}", line(told)),
+            Next::RetryAt(_) => tracing::debug!(%id, %url, status, ms, "{}", line(told)),
+            Next::Gone { .. } => tracing::warn!(%id, %url, status, ms, "{}", line(told)),
+            Next::Dead => tracing::error!(%id, %url, status, ms, "{}", line(told)),
+            Next::Refused if self.is_new(told.to.endpoint()) => tracing::warn!(%id, %url, "{}", line(told)),
             // Explained before. A request that has a line of its own gets it all the same.
             Next::Refused if told.note.is_some() => {
-                tracing::info!(%id, url, "{} → not delivered: refused, as explained before", lead(told));
+                tracing::info!(%id, %url, "{} → not delivered: refused, as explained before", lead(told));
             }
-            Next::Refused => tracing::debug!(%id, url, "{}", line(told)),
+            Next::Refused => tracing::debug!(%id, %url, "{}", line(told)),
         }
     }
 
@@ -68,10 +68,11 @@ impl Log {
 }
 
 /// Said once, when the URL is disabled; what is held for it later is not told.
-pub(super) fn tell_disabled(url: &str, why: Option<&str>) {
+pub(super) fn tell_disabled(to: &Target, why: Option<&str>) {
+    let url = Place(to);
     let why = why.unwrap_or("its receiver wants no more reports");
     tracing::warn!(
-        url,
+        %url,
         "{url} is disabled: {why}; further reports are held until it is enabled again: with `endpoints enable {url}` \
          while the server is stopped, or with Poster::enable"
     );
@@ -109,6 +110,18 @@ fn lead(told: &Told<'_>) -> String {
     }
 }
 
+/// A target without what may be secret in it.
+struct Place<'a>(&'a Target);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.webhook() {
+            Ok(webhook) => Shown(webhook.url()).fmt(f),
+            Err(_) => f.write_str("(no webhook URL)"),
+        }
+    }
+}
+
 /// A duration as it is said of settings and waits: whole seconds below a minute.
 pub(super) fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -142,15 +155,18 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+
+    static TARGET: LazyLock<Target> = LazyLock::new(|| Target::parse("https://example.com/in"));
 
     fn told(next: Next) -> Told<'static> {
         Told {
             id: ReportId::generate(),
             note: None,
             subject: "abc",
-            url: "https://example.com/in",
-            endpoint: "https://example.com",
+            to: &TARGET,
             attempt: 1,
             attempts: 10,
             took: Duration::from_millis(8),

@@ -21,8 +21,7 @@ use crate::policy::schedule::Schedule;
 use crate::policy::verdict::{End, Next, judge};
 use crate::shutdown::Shutdown;
 use crate::store::{self, Attempt, ClaimedReport, ReportClaim, Settled, Store};
-use crate::time::Clock;
-use crate::webhook::{Shown, Webhook};
+use crate::time::{Clock, Timestamp};
 
 /// How long a failing store is asked again when stopping. The claim of what is not settled then is voided by the next
 /// owner, and the report sent again.
@@ -65,12 +64,11 @@ impl Courier {
     /// when it is settled, so that what waits for the disk is bounded.
     pub(super) async fn deliver(self: Arc<Self>, work: Work, mut slot: Slot, shutdown: Shutdown) {
         let Work { report, room } = work;
-        if self.store.is_disabled(&report.url) {
+        if self.store.is_disabled(report.to.url()) {
             self.hold(report.claim, &shutdown).await;
             return;
         }
-        let webhook = Webhook::new(&report.url).map(|webhook| webhook.with_own(report.own.clone()));
-        let tried = match &webhook {
+        let tried = match report.to.webhook() {
             Ok(webhook) => {
                 let standing = self.destinations.standing(webhook);
                 self.sender.send(report.claim.id, webhook, &standing, report.body.clone()).await
@@ -79,10 +77,10 @@ impl Courier {
         };
         let now = self.clock.now();
         let delivered_before =
-            tried.end == End::Misled && self.history.may_have_delivered(&report.endpoint, &self.store).await;
+            tried.end == End::Misled && self.history.may_have_delivered(report.to.endpoint(), &self.store).await;
         let next = judge(tried.end, report.attempt, delivered_before, &self.schedule, now, &mut rand::rng());
         count_attempt(&tried);
-        let newly_disabled = next.disables() && !self.store.is_disabled(&report.url);
+        let newly_disabled = next.disables() && !self.store.is_disabled(report.to.url());
         if !matches!(tried.end, End::Refused | End::Misled) {
             slot.tried(Sign::of(tried.attempt.status), tried.attempt.took);
         }
@@ -94,11 +92,11 @@ impl Courier {
             count_end(next, now.since(report.created));
         }
         if matches!(next, Next::Delivered | Next::DeliveredLast) {
-            self.history.note(&report.endpoint);
+            self.history.note(report.to.endpoint());
         }
-        self.tell(&report, webhook.as_ref().ok(), &tried, next, now);
+        self.tell(&report, &tried, next, now);
         if newly_disabled && settled == Some(Settled::Current) {
-            log::tell_disabled(&shown(webhook.as_ref().ok()), tried.attempt.error.as_deref());
+            log::tell_disabled(&report.to, tried.attempt.error.as_deref());
         }
         drop((settling, room));
     }
@@ -154,20 +152,13 @@ impl Courier {
         }
     }
 
-    fn tell(
-        &self,
-        report: &ClaimedReport,
-        webhook: Option<&Webhook>,
-        tried: &Tried,
-        next: Next,
-        now: crate::time::Timestamp,
-    ) {
+    fn tell(&self, report: &ClaimedReport, tried: &Tried, next: Next, now: Timestamp) {
         self.log.tell(&Told {
             id: report.claim.id,
-            note: report.note.as_deref(),
+            // What the end of a run comes to is told with the first try.
+            note: report.note.as_deref().filter(|_| report.attempt <= 1),
             subject: &report.subject,
-            url: &shown(webhook),
-            endpoint: webhook.map_or("(no webhook URL)", |_| &report.endpoint),
+            to: &report.to,
             attempt: report.attempt,
             attempts: self.schedule.attempts(),
             took: tried.attempt.took,
@@ -177,10 +168,6 @@ impl Courier {
             now,
         });
     }
-}
-
-fn shown(webhook: Option<&Webhook>) -> String {
-    webhook.map_or_else(|| "(no webhook URL)".to_owned(), |webhook| Shown(webhook.url()).to_string())
 }
 
 fn count_attempt(tried: &Tried) {

@@ -10,10 +10,10 @@ use url::Url;
 
 use super::receiver::{OK, Receiver};
 use super::*;
-use crate::id::{NodeId, ReportId};
+use crate::id::NodeId;
 use crate::policy::destination::Destination;
 use crate::store::{self, DeliveryRecord, DeliveryState, NewReport, Place};
-use crate::webhook::{Own, endpoint};
+use crate::webhook::Target;
 
 mod wishes;
 
@@ -33,7 +33,7 @@ impl Running {
     }
 
     async fn with(options: Options) -> Self {
-        let place = Place::Memory { reports: 10_000, bytes: 1 << 24 };
+        let place = Place::Memory { reports: 10_000, bytes: 1 << 24, kept: 1_000 };
         let store_options = store::Options { place, queue: 10_000, queue_bytes: 1 << 24 };
         let store = Store::open(store_options, NodeId::generate(), Clock::system()).await.unwrap();
         Self::over(store, options)
@@ -98,17 +98,7 @@ fn options(receiver: &Receiver, schedule: &[u64]) -> Options {
 }
 
 fn report(subject: &str, url: &str) -> NewReport {
-    NewReport {
-        id: ReportId::generate(),
-        subject: subject.into(),
-        url: url.into(),
-        endpoint: endpoint(url),
-        own: Own::default(),
-        body: Bytes::from_static(BODY),
-        created: Clock::system().now(),
-        refused: None,
-        note: None,
-    }
+    NewReport::to(Target::parse(url), subject, Bytes::from_static(BODY), Clock::system().now())
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ use crate::store::{self, Durability, Place, Store, retention};
 use crate::time::Clock;
 use crate::webhook::{Webhook, WebhookError};
 
+/// Threads behind a poster: one suffices for ten thousand reports a second, and the other sends while it is busy.
+const THREADS: usize = 2;
 /// Undelivered reports that an in-memory poster holds unless told otherwise.
 const MEMORY_REPORTS: usize = 10_000;
 /// How long a delivered report is kept.
@@ -40,7 +42,7 @@ pub struct PosterBuilder {
 
 impl Default for PosterBuilder {
     fn default() -> Self {
-        let place = Place::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES };
+        let place = in_memory(MEMORY_REPORTS, MEMORY_BYTES);
         Self {
             place,
             durability: Durability::Full,
@@ -72,7 +74,7 @@ impl PosterBuilder {
     /// Holds at most so many undelivered reports, with so many bytes, in memory: beyond, the newest are lost and counted.
     /// The default is 10,000 reports and 64 MiB.
     pub fn memory(mut self, reports: usize, bytes: usize) -> Self {
-        self.place = Place::Memory { reports, bytes };
+        self.place = in_memory(reports, bytes);
         self
     }
 
@@ -149,7 +151,7 @@ impl PosterBuilder {
     ///
     /// # Errors
     ///
-    /// If a trusted URL cannot be used, the store cannot be opened, or the background thread cannot be started.
+    /// If a trusted URL cannot be used, the store cannot be opened, or the background threads cannot be started.
     pub fn start(self) -> Result<(Poster, PosterGuard), StartError> {
         let trusted = self.trusted.iter().map(|url| {
             let webhook = Webhook::new(url).map_err(StartKind::Trusted)?;
@@ -167,7 +169,7 @@ impl PosterBuilder {
             let poster = Poster(Way::Off(Off::default()));
             return Ok((poster.clone(), PosterGuard::new(poster)));
         }
-        let background = Background::start("postback-poster", 1).map_err(StartKind::Thread)?;
+        let background = Background::start("postback-poster", THREADS).map_err(StartKind::Thread)?;
         let clock = Clock::system();
         let shutdown = Shutdown::new();
         let started = start_on(&background, self.place, options, self.retention, clock.clone(), shutdown.clone());
@@ -182,7 +184,12 @@ impl PosterBuilder {
     }
 }
 
-/// Opens the store and starts the delivery on the background thread, and waits for it there: the caller's may be inside
+/// What came to its end is not kept: there is nobody to ask for it.
+fn in_memory(reports: usize, bytes: usize) -> Place {
+    Place::Memory { reports, bytes, kept: 0 }
+}
+
+/// Opens the store and starts the delivery on the background threads, and waits for it there: the caller's may be inside
 /// another runtime, which must not block on this one.
 fn start_on(
     background: &Background,
@@ -231,9 +238,9 @@ enum StartKind {
     Recover(#[source] store::Error),
     #[error("the poster's HTTP client cannot be set up")]
     Delivery(#[from] delivery::Error),
-    #[error("the poster's background thread cannot be started")]
+    #[error("the poster's background threads cannot be started")]
     Thread(#[source] std::io::Error),
-    #[error("the poster's background thread ended while it started")]
+    #[error("the poster's background threads ended while it started")]
     Ended,
 }
 

@@ -5,14 +5,12 @@ use std::pin::Pin;
 use super::ambient::{Call, Role, Sink};
 use super::home::Home;
 use super::{Loss, lost};
-#[cfg(feature = "server")]
-use crate::id::ReportId;
 use crate::line::Causes;
 use crate::report::Outcome;
 use crate::store::{self, NewReport, Store};
 use crate::time::{Clock, Timestamp};
 #[cfg(feature = "server")]
-use crate::webhook::{Own, Webhook, WebhookError};
+use crate::webhook::Target;
 
 /// Posts the outcomes of calls at once. Cheap to clone.
 #[derive(Clone)]
@@ -51,9 +49,9 @@ impl Outbox {
         }
         let body = outcome.to_report(call.id());
         let mut reports = Vec::new();
-        for (_, webhook) in call.webhooks().resolve() {
-            match webhook {
-                Ok(webhook) => reports.push(NewReport::to(&webhook, call.id(), body.clone(), outcome.finished)),
+        for target in call.webhooks().resolve() {
+            match target.into_webhook() {
+                Ok(webhook) => reports.push(NewReport::to(webhook, call.id(), body.clone(), outcome.finished)),
                 Err(error) => lost(Loss::BadUrl, call.id(), &Causes(&error).to_string()),
             }
         }
@@ -63,30 +61,12 @@ impl Outbox {
 
 /// A report to a webhook, or, if its URL cannot be used, one that is stored as refused so that the record can say so.
 #[cfg(feature = "server")]
-pub(crate) fn refused_or_new(
-    subject: &str,
-    webhook: (String, Result<Webhook, WebhookError>),
-    body: bytes::Bytes,
-    created: Timestamp,
-) -> NewReport {
-    match webhook {
-        (_, Ok(webhook)) => NewReport::to(&webhook, subject, body, created),
-        (url, Err(error)) => {
-            let why = Causes(&error).to_string();
-            lost(Loss::BadUrl, subject, &why);
-            NewReport {
-                id: ReportId::generate(),
-                subject: subject.to_owned(),
-                url,
-                endpoint: String::new(),
-                own: Own::default(),
-                body,
-                created,
-                refused: Some(why),
-                note: None,
-            }
-        }
+pub(crate) fn refused_or_new(subject: &str, target: Target, body: bytes::Bytes, created: Timestamp) -> NewReport {
+    let refused = target.webhook().err().map(|error| Causes(error).to_string());
+    if let Some(why) = &refused {
+        lost(Loss::BadUrl, subject, why);
     }
+    NewReport { refused, ..NewReport::to(target, subject, body, created) }
 }
 
 impl Sink for Outbox {

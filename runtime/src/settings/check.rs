@@ -72,6 +72,8 @@ const QUEUE_BYTES: usize = 64 << 20;
 /// Undelivered reports, and their bytes, that the store in memory holds.
 const MEMORY_REPORTS: usize = 100_000;
 const MEMORY_BYTES: usize = 256 << 20;
+/// Requests and reports that came to their end and can still be asked for.
+const MEMORY_KEPT: usize = 10_000;
 
 const fn times(unit: Duration, n: u32) -> Duration {
     unit.saturating_mul(n)
@@ -141,7 +143,7 @@ fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store:
 }
 
 const STORE_URL: &str = "\"sqlite:FILE\" or \"memory:\"";
-const IN_MEMORY: Place = Place::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES };
+const IN_MEMORY: Place = Place::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES, kept: MEMORY_KEPT };
 
 fn place(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability) -> Result<Place, Wrong> {
     if url == "memory:" {

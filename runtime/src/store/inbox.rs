@@ -28,8 +28,6 @@ pub(crate) struct Entry {
     /// `None`: nobody waits, or was told already.
     pub(crate) answer: Option<oneshot::Sender<Result<Reply, Error>>>,
     pub(crate) since: Instant,
-    /// The room of the rows that are born claimed, in their order.
-    pub(crate) rooms: VecDeque<OwnedSemaphorePermit>,
     /// For a barrier: the reports numbered before it.
     pub(crate) passed: u64,
     _queued: [Option<OwnedSemaphorePermit>; 2],
@@ -231,6 +229,7 @@ impl Inbox {
                             "a report of {} is not sent: the in-memory store is full",
                             Escaped(&report.subject)
                         );
+                        let report = Arc::make_mut(report);
                         report.refused = Some("the in-memory store is full".into());
                         report.body = Bytes::new();
                     }
@@ -264,7 +263,7 @@ impl Entry {
         answer: Option<oneshot::Sender<Result<Reply, Error>>>,
         queued: [Option<OwnedSemaphorePermit>; 2],
     ) -> Self {
-        Self { op, answer, since: Instant::now(), rooms: VecDeque::new(), passed: 0, _queued: queued }
+        Self { op, answer, since: Instant::now(), passed: 0, _queued: queued }
     }
 }
 

@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
 use self::aside::Aside;
-use self::reports::Report;
+use self::reports::{Report, Reports};
 use self::requests::Request;
 use super::backend::{Backend, Cause, Failure, Left, Opened, Reader};
 use super::clock::Now;
@@ -23,11 +23,8 @@ use super::record::{Counts, DeliveryRecord, Disabled, Recovered, RequestRecord};
 use crate::id::{ReportId, RequestId};
 use crate::time::Timestamp;
 
-/// Finished rows that are kept, at most, so that a process that never purges does not grow for ever.
-const MOST_FINISHED: usize = 10_000;
-
 /// A store of its own, and the ledgers that its intake is to ask.
-pub(crate) fn open(reports: usize, bytes: usize) -> (Opened, Arc<Ledgers>) {
+pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Ledgers>) {
     let ledgers = Arc::new(Ledgers { requests: Ledger::new(reports, bytes), reports: Ledger::new(reports, bytes) });
     let tables = Tables {
         requests: HashMap::new(),
@@ -39,7 +36,7 @@ pub(crate) fn open(reports: usize, bytes: usize) -> (Opened, Arc<Ledgers>) {
         subjects: HashMap::new(),
         finished: BTreeMap::new(),
         finished_bytes: 0,
-        most_finished_bytes: bytes,
+        most_finished: (kept, bytes),
         last_seq: 0,
         ledgers: ledgers.clone(),
     };
@@ -62,10 +59,11 @@ struct Tables {
     reports: HashMap<ReportId, Box<Report>>,
     due_reports: BTreeMap<Place, ReportId>,
     aside: Aside,
-    subjects: HashMap<String, BTreeMap<u64, ReportId>>,
+    subjects: HashMap<Arc<str>, Reports>,
     finished: BTreeMap<Place, Finished>,
     finished_bytes: usize,
-    most_finished_bytes: usize,
+    /// Rows and bytes: so a process that never purges does not grow for ever.
+    most_finished: (usize, usize),
     last_seq: u64,
     ledgers: Arc<Ledgers>,
 }
@@ -148,7 +146,7 @@ impl Reader for Memory {
 impl Tables {
     fn apply(&mut self, op: &Op, now: Now) -> Reply {
         match op {
-            Op::Submit { request, born } => Reply::Submitted(self.submit(request, *born, now)),
+            Op::Submit { request, room } => Reply::Submitted(self.submit(request, room.is_some(), now)),
             Op::Post { reports } => {
                 for outgoing in reports {
                     self.insert_report(outgoing, now);
@@ -195,7 +193,7 @@ impl Tables {
     fn finish(&mut self, place: Place, row: Row, bytes: usize) {
         self.finished.insert(place, Finished { row, bytes });
         self.finished_bytes += bytes;
-        while self.finished.len() > MOST_FINISHED || self.finished_bytes > self.most_finished_bytes {
+        while self.finished.len() > self.most_finished.0 || self.finished_bytes > self.most_finished.1 {
             if !self.forget_oldest() {
                 break;
             }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::record::{
     Attempt, Batch, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Next, Recovered, Registration, ReportClaim,
     RequestClaim, Settled, Submitted,
@@ -17,7 +19,8 @@ use crate::time::Timestamp;
 pub(crate) enum Op {
     Submit {
         request: NewRequest,
-        born: bool,
+        /// See [`Outgoing::room`].
+        room: Option<OwnedSemaphorePermit>,
     },
     Post {
         reports: Vec<Outgoing>,
@@ -78,11 +81,18 @@ pub(crate) enum Op {
     Barrier,
 }
 
-/// A report to be written, and whether it is *born claimed*: written as already in this node's hands.
+/// A report to be written.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) report: NewReport,
-    pub(crate) born: bool,
+    pub(crate) report: Arc<NewReport>,
+    /// What it takes up where it is handed over: with it, it is *born claimed*, written as already in this node's hands.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+}
+
+impl Outgoing {
+    pub(crate) fn is_born_claimed(&self) -> bool {
+        self.room.is_some()
+    }
 }
 
 /// The answer to an operation, of the kind that it asks for.
@@ -190,7 +200,7 @@ impl Op {
 }
 
 fn outgoing(reports: Vec<NewReport>) -> Vec<Outgoing> {
-    reports.into_iter().map(|report| Outgoing { report, born: false }).collect()
+    reports.into_iter().map(|report| Outgoing { report: Arc::new(report), room: None }).collect()
 }
 
 /// What a row costs besides its texts: the structs and the maps' entries, rounded.
@@ -202,7 +212,7 @@ pub(crate) fn request_bytes(request: &NewRequest) -> usize {
 }
 
 pub(crate) fn report_bytes(report: &NewReport) -> usize {
-    ROW + report.body.len() + report.url.len() + report.endpoint.len() + report.subject.len()
+    ROW + report.body.len() + report.to.url().len() + report.subject.len()
 }
 
 pub(crate) fn outcome_bytes(outcome: &Outcome) -> usize {

@@ -1,6 +1,8 @@
 //! The nouns of the store: what is given to it, what it hands out, what it tells.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use crate::id::{ReportId, RequestId};
 pub(crate) use crate::policy::verdict::Next;
 use crate::report::Outcome;
 use crate::time::Timestamp;
-use crate::webhook::{Own, Webhook};
+use crate::webhook::{Target, Webhook};
 
 /// A request to be accepted.
 #[derive(Clone)]
@@ -70,12 +72,8 @@ pub(crate) struct Registration {
 pub(crate) struct NewReport {
     pub(crate) id: ReportId,
     /// The id that the report speaks of: a request's, or whatever a library caller named.
-    pub(crate) subject: String,
-    /// As it was given; a URL that cannot be parsed is kept too, so that the record can say why it was refused.
-    pub(crate) url: String,
-    /// Scheme, host and port of the URL; empty if it cannot be parsed.
-    pub(crate) endpoint: String,
-    pub(crate) own: Own,
+    pub(crate) subject: Arc<str>,
+    pub(crate) to: Target,
     pub(crate) body: Bytes,
     pub(crate) created: Timestamp,
     /// Why it will not be tried at all. Such a report is stored as refused, with no attempt.
@@ -87,13 +85,11 @@ pub(crate) struct NewReport {
 
 impl NewReport {
     /// A report to this webhook, under an id of its own.
-    pub(crate) fn to(webhook: &Webhook, subject: &str, body: Bytes, created: Timestamp) -> Self {
+    pub(crate) fn to(target: impl Into<Target>, subject: &str, body: Bytes, created: Timestamp) -> Self {
         Self {
             id: ReportId::generate(),
-            subject: subject.to_owned(),
-            url: webhook.url().as_str().to_owned(),
-            endpoint: webhook.endpoint(),
-            own: webhook.own().clone(),
+            subject: subject.into(),
+            to: target.into(),
             body,
             created,
             refused: None,
@@ -102,10 +98,8 @@ impl NewReport {
     }
 
     /// As it is handed out under a claim, for the try with this number.
-    pub(crate) fn claimed(self, epoch: u32, attempt: u32) -> ClaimedReport {
-        let Self { id, subject, url, endpoint, own, body, created, note, .. } = self;
-        let note = note.filter(|_| attempt == 1);
-        ClaimedReport { claim: Claim { id, epoch }, subject, url, endpoint, own, body, created, attempt, note }
+    pub(crate) fn claimed(self: Arc<Self>, epoch: u32, attempt: u32) -> ClaimedReport {
+        ClaimedReport { claim: Claim { id: self.id, epoch }, attempt, report: self }
     }
 }
 
@@ -113,17 +107,18 @@ impl NewReport {
 #[derive(Clone)]
 pub(crate) struct ClaimedReport {
     pub(crate) claim: ReportClaim,
-    pub(crate) subject: String,
-    pub(crate) url: String,
-    /// See [`NewReport::endpoint`].
-    pub(crate) endpoint: String,
-    pub(crate) own: Own,
-    pub(crate) body: Bytes,
-    pub(crate) created: Timestamp,
     /// The number of the attempt that this claim is for; the first is 1.
     pub(crate) attempt: u32,
-    /// See [`NewReport::note`]; only on a report that never left this process's memory.
-    pub(crate) note: Option<String>,
+    /// As it was posted: shared with the store, where it is handed over in memory.
+    pub(crate) report: Arc<NewReport>,
+}
+
+impl Deref for ClaimedReport {
+    type Target = NewReport;
+
+    fn deref(&self) -> &NewReport {
+        &self.report
+    }
 }
 
 /// One finished HTTP try.

@@ -288,7 +288,7 @@ mod tests {
             body: bytes::Bytes::new(),
             created: Timestamp::default(),
         };
-        Op::Submit { request, born: false }
+        Op::Submit { request, room: None }
     }
 
     #[tokio::test]

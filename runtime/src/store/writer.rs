@@ -106,21 +106,15 @@ impl Writer {
     /// Decides which rows are born claimed, and numbers the reports.
     fn plan(&self, entry: &mut Entry, now: Timestamp) {
         let Shared { wake, handover, disabled, .. } = &*self.shared;
-        if let Op::Submit { request, born } = &mut entry.op
-            && let Some(room) = handover.room_for_request(&request.route, now)
-        {
-            *born = true;
-            entry.rooms.push_back(room);
+        if let Op::Submit { request, room } = &mut entry.op {
+            *room = handover.room_for_request(&request.route, now);
         }
         for outgoing in entry.op.reports_mut() {
             if outgoing.report.refused.is_some() {
                 continue;
             }
             wake.tried.posted(outgoing.report.id);
-            if let Some(room) = handover.room_for_report(report_bytes(&outgoing.report), now) {
-                outgoing.born = true;
-                entry.rooms.push_back(room);
-            }
+            outgoing.room = handover.room_for_report(report_bytes(&outgoing.report), now);
         }
         match &mut entry.op {
             Op::SettleReport { next, .. } if next.disables() && !disabled.has_room() => {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::Uri;
 use url::Url;
 
-use super::{Own, Webhook, WebhookError};
+use super::{Target, Webhook};
 
 /// Room for an id behind the first URL, so that both take one allocation. A UUID has 36 bytes.
 const ROOM_FOR_ID: usize = 40;
@@ -59,17 +59,23 @@ pub struct Webhooks {
 enum Targets {
     #[default]
     None,
-    /// One URL with nothing of its own, from the beginning of the text.
-    Bare { end: usize },
-    /// Whatever else there can be.
-    Listed(Vec<Target>),
+    /// The text of one URL, up to there.
+    Text {
+        end: usize,
+    },
+    Webhook(Webhook),
+    /// Several.
+    Listed(Vec<Given>),
 }
 
 #[derive(Clone)]
-struct Target {
-    start: usize,
-    end: usize,
-    own: Option<Box<Own>>,
+enum Given {
+    /// Not judged yet: this part of the text.
+    Text {
+        start: usize,
+        end: usize,
+    },
+    Webhook(Webhook),
 }
 
 impl Webhooks {
@@ -86,7 +92,7 @@ impl Webhooks {
     pub(crate) fn len(&self) -> usize {
         match &self.targets {
             Targets::None => 0,
-            Targets::Bare { .. } => 1,
+            Targets::Text { .. } | Targets::Webhook(_) => 1,
             Targets::Listed(listed) => listed.len(),
         }
     }
@@ -104,32 +110,39 @@ impl Webhooks {
         self.text.get(start..).unwrap_or_default()
     }
 
-    /// Each URL as it was given, and what it comes to.
-    pub(crate) fn resolve(&self) -> impl Iterator<Item = (&str, Result<Webhook, WebhookError>)> {
-        let (bare, listed) = match &self.targets {
+    /// What each comes to.
+    pub(crate) fn resolve(&self) -> impl Iterator<Item = Target> {
+        let (one, listed) = match &self.targets {
             Targets::None => (None, [].as_slice()),
-            Targets::Bare { end } => (Some((0, *end, None)), [].as_slice()),
+            Targets::Text { end } => (Some(Target::parse(&self.text[..*end])), [].as_slice()),
+            Targets::Webhook(webhook) => (Some(webhook.clone().into()), [].as_slice()),
             Targets::Listed(listed) => (None, listed.as_slice()),
         };
-        let listed = listed.iter().map(|target| (target.start, target.end, target.own.as_deref()));
-        bare.into_iter().chain(listed).map(|(start, end, own)| {
-            let text = &self.text[start..end];
-            (text, Webhook::new(text).map(|webhook| webhook.with_own(own.cloned().unwrap_or_default())))
-        })
+        one.into_iter().chain(listed.iter().map(|given| match given {
+            Given::Text { start, end } => Target::parse(&self.text[*start..*end]),
+            Given::Webhook(webhook) => webhook.clone().into(),
+        }))
     }
 
-    fn push(&mut self, url: impl fmt::Display, length_hint: usize, own: Option<Box<Own>>) {
+    fn push_text(&mut self, url: impl fmt::Display, length_hint: usize) {
         if self.text.is_empty() {
             self.text.reserve(length_hint + ROOM_FOR_ID);
         }
         let start = self.append_id(url);
-        let target = Target { start, end: self.text.len(), own };
+        self.push(Given::Text { start, end: self.text.len() });
+    }
+
+    fn push(&mut self, given: Given) {
         self.targets = match mem::take(&mut self.targets) {
-            Targets::None if target.own.is_none() => Targets::Bare { end: target.end },
-            Targets::None => Targets::Listed(vec![target]),
-            Targets::Bare { end } => Targets::Listed(vec![Target { start: 0, end, own: None }, target]),
+            Targets::None => match given {
+                // Nothing came before it.
+                Given::Text { end, .. } => Targets::Text { end },
+                Given::Webhook(webhook) => Targets::Webhook(webhook),
+            },
+            Targets::Text { end } => Targets::Listed(vec![Given::Text { start: 0, end }, given]),
+            Targets::Webhook(first) => Targets::Listed(vec![Given::Webhook(first), given]),
             Targets::Listed(mut listed) => {
-                listed.push(target);
+                listed.push(given);
                 Targets::Listed(listed)
             }
         };
@@ -144,7 +157,7 @@ impl fmt::Debug for Webhooks {
 
 impl IntoWebhook for str {
     fn add_to(&self, webhooks: &mut Webhooks) {
-        webhooks.push(self, self.len(), None);
+        webhooks.push_text(self, self.len());
     }
 }
 
@@ -165,14 +178,13 @@ impl IntoWebhook for Uri {
         let scheme = self.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
         let authority = self.authority().map_or(0, |authority| authority.as_str().len());
         let path = self.path_and_query().map_or(0, |path| path.as_str().len());
-        webhooks.push(self, scheme + authority + path, None);
+        webhooks.push_text(self, scheme + authority + path);
     }
 }
 
 impl IntoWebhook for Webhook {
     fn add_to(&self, webhooks: &mut Webhooks) {
-        let own = (self.own != Own::default()).then(|| Box::new(self.own.clone()));
-        webhooks.push(self.url.as_str(), self.url.as_str().len(), own);
+        webhooks.push(Given::Webhook(self.clone()));
     }
 }
 
@@ -227,7 +239,7 @@ mod tests {
     use super::*;
 
     fn urls(webhook: &(impl IntoWebhook + ?Sized)) -> Vec<String> {
-        Webhooks::of(webhook).resolve().map(|(url, _)| url.to_owned()).collect()
+        Webhooks::of(webhook).resolve().map(|target| target.url().to_owned()).collect()
     }
 
     #[test]
@@ -250,9 +262,9 @@ mod tests {
     #[test]
     fn what_is_no_url_is_told_when_it_is_resolved() {
         let webhooks = Webhooks::of("nonsense");
-        let (text, resolved) = webhooks.resolve().next().unwrap();
-        assert_eq!(text, "nonsense");
-        resolved.unwrap_err();
+        let target = webhooks.resolve().next().unwrap();
+        assert_eq!(target.url(), "nonsense");
+        target.webhook().unwrap_err();
     }
 
     #[test]
@@ -260,7 +272,7 @@ mod tests {
         let plain = Webhook::new("https://example.com/plain").unwrap();
         let own = Webhook::new("https://example.com/own").unwrap().header("x-a", "1").unwrap();
         let all = Webhooks::of(&vec![plain.clone(), own.clone()]);
-        let resolved: Vec<_> = all.resolve().map(|(_, webhook)| webhook.unwrap()).collect();
+        let resolved: Vec<_> = all.resolve().map(|target| target.into_webhook().unwrap()).collect();
         assert_eq!(resolved, [plain, own]);
     }
 

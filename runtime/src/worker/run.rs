@@ -192,7 +192,7 @@ async fn settle(
 
 /// Where the route itself reports to.
 fn of_route(route: &Route) -> Option<Registered> {
-    let webhooks: Vec<_> = route.webhook.resolve().map(|(url, webhook)| (url.to_owned(), webhook)).collect();
+    let webhooks: Vec<_> = route.webhook.resolve().collect();
     (!webhooks.is_empty()).then(|| Registered { webhooks, on: Ends::default() })
 }
 
@@ -243,9 +243,9 @@ fn reports(claim: &RequestClaim, outcome: &Outcome, registered: Option<Registere
     };
     let id = claim.id.as_str();
     let body: Bytes = outcome.to_report(id);
-    let report = |webhook| NewReport {
+    let report = |target| NewReport {
         note: Some(said.to_owned()),
-        ..refused_or_new(id, webhook, body.clone(), outcome.finished)
+        ..refused_or_new(id, target, body.clone(), outcome.finished)
     };
     registered.webhooks.into_iter().map(report).collect()
 }

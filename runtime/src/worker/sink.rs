@@ -10,7 +10,7 @@ use crate::poster::{Loss, Outbox, lost};
 use crate::report::{Ends, Outcome};
 use crate::store::Registration;
 use crate::time::Timestamp;
-use crate::webhook::{Webhook, WebhookError};
+use crate::webhook::Target;
 
 /// The sink around one run.
 pub(super) struct RunSink {
@@ -30,22 +30,21 @@ pub(super) struct Told {
 /// Where and when to report, URLs that cannot be used included.
 #[derive(Clone)]
 pub(super) struct Registered {
-    pub(super) webhooks: Vec<(String, Result<Webhook, WebhookError>)>,
+    pub(super) webhooks: Vec<Target>,
     pub(super) on: Ends,
 }
 
 impl Registered {
     /// The part that can be stored with the request.
     pub(super) fn stored(&self) -> Registration {
-        let webhooks = self.webhooks.iter().filter_map(|(_, webhook)| webhook.as_ref().ok().cloned()).collect();
+        let webhooks = self.webhooks.iter().filter_map(|target| target.webhook().ok().cloned()).collect();
         Registration { webhooks, on: self.on }
     }
 }
 
 impl From<Registration> for Registered {
     fn from(stored: Registration) -> Self {
-        let webhooks = stored.webhooks.into_iter().map(|webhook| (webhook.url().to_string(), Ok(webhook))).collect();
-        Self { webhooks, on: stored.on }
+        Self { webhooks: stored.webhooks.into_iter().map(Target::from).collect(), on: stored.on }
     }
 }
 
@@ -95,7 +94,7 @@ impl Sink for RunSink {
             lost(Loss::SecondOutcome, call.id(), "");
             return Role::Ignored;
         }
-        let webhooks = call.webhooks().resolve().map(|(url, webhook)| (url.to_owned(), webhook)).collect();
+        let webhooks = call.webhooks().resolve().collect();
         told.registered = Some(Registered { webhooks, on: call.on });
         Role::Held
     }
@@ -130,7 +129,7 @@ mod tests {
     use crate::time::Clock;
 
     async fn sink(id: &str) -> Arc<RunSink> {
-        let options = store::Options::at(Place::Memory { reports: 10, bytes: 1_000 });
+        let options = store::Options::at(Place::Memory { reports: 10, bytes: 1_000, kept: 10 });
         let store = Store::open(options, NodeId::generate(), Clock::system()).await.unwrap();
         Arc::new(RunSink::new(RequestId::stored(id), Outbox::new(store, Clock::system())))
     }

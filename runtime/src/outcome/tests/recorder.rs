@@ -113,7 +113,7 @@ impl Sink for Recorder {
     }
 
     fn begin(&self, call: &Call) -> Role {
-        let urls = call.webhooks().resolve().map(|(url, _)| format!(" {url}"));
+        let urls = call.webhooks().resolve().map(|target| format!(" {}", target.url()));
         let told = std::iter::once(call.id().to_owned()).chain(urls).collect();
         self.kept.lock().unwrap().began.push(told);
         self.role

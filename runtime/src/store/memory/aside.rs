@@ -47,7 +47,7 @@ impl Aside {
 impl Tables {
     pub(super) fn park_report(&mut self, claim: &ReportClaim) -> Settled {
         let Some(row) = self.unclaim(claim) else { return Settled::Stale };
-        let (place, endpoint) = ((row.due, row.seq), row.new.endpoint.clone());
+        let (place, endpoint) = ((row.due, row.seq), row.new.to.endpoint().to_owned());
         self.aside.parked.entry(endpoint).or_default().insert(place, claim.id);
         Settled::Current
     }
@@ -67,8 +67,8 @@ impl Tables {
 
     pub(super) fn hold_report(&mut self, claim: &ReportClaim) -> Reply {
         let Some(row) = self.unclaim(claim) else { return Reply::Settled(Settled::Stale) };
-        let (place, url) = ((row.due, row.seq), row.new.url.clone());
-        let Some(off) = self.aside.disabled.get_mut(&url) else {
+        let (place, new) = ((row.due, row.seq), row.new.clone());
+        let Some(off) = self.aside.disabled.get_mut(new.to.url()) else {
             self.due_reports.insert(place, claim.id);
             return Reply::Settled(Settled::Current);
         };
@@ -112,7 +112,7 @@ impl Tables {
             let (place, id) = first.remove_entry();
             if let Some(row) = self.reports.get_mut(&id) {
                 row.held = false;
-                if let Some(off) = self.aside.disabled.get_mut(&row.new.url) {
+                if let Some(off) = self.aside.disabled.get_mut(row.new.to.url()) {
                     off.held.remove(&place);
                 }
                 self.give_up(id, NOT_ENABLED, now.wall);

@@ -1,6 +1,7 @@
 //! Reports of the memory backend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -18,7 +19,7 @@ const MOST_TOLD: usize = 100;
 
 pub(super) struct Report {
     pub(super) seq: u64,
-    pub(super) new: NewReport,
+    pub(super) new: Arc<NewReport>,
     pub(super) due: Timestamp,
     epoch: u32,
     attempt: u32,
@@ -26,8 +27,40 @@ pub(super) struct Report {
     /// Until its URL is enabled.
     pub(super) held: bool,
     last: Option<Attempt>,
+    /// Why it came to its end without an attempt.
+    refused: Option<String>,
     /// What it takes up in the ledger while undelivered.
     bytes: usize,
+}
+
+/// The reports of one subject, oldest first. There is mostly one, which takes up no memory elsewhere.
+#[derive(Default)]
+pub(super) struct Reports {
+    first: Option<ReportId>,
+    others: VecDeque<ReportId>,
+}
+
+impl Reports {
+    fn add(&mut self, id: ReportId) {
+        match self.first {
+            None => self.first = Some(id),
+            Some(_) => self.others.push_back(id),
+        }
+    }
+
+    /// Whether there are others.
+    fn remove(&mut self, id: ReportId) -> bool {
+        if self.first == Some(id) {
+            self.first = self.others.pop_front();
+        } else if let Some(at) = self.others.iter().position(|other| *other == id) {
+            self.others.remove(at);
+        }
+        self.first.is_some()
+    }
+
+    fn ids(&self) -> impl Iterator<Item = &ReportId> {
+        self.first.iter().chain(&self.others)
+    }
 }
 
 impl Report {
@@ -37,14 +70,15 @@ impl Report {
 }
 
 impl Tables {
-    pub(super) fn insert_report(&mut self, Outgoing { report, born }: &Outgoing, now: Now) {
+    pub(super) fn insert_report(&mut self, outgoing: &Outgoing, now: Now) {
         let seq = self.next_seq();
+        let (report, born) = (&outgoing.report, outgoing.is_born_claimed());
         let refused = report.refused.is_some();
         let row = Report {
             seq,
             due: now.due,
-            epoch: u32::from(*born),
-            attempt: u32::from(*born),
+            epoch: u32::from(born),
+            attempt: u32::from(born),
             state: match (refused, born) {
                 (true, _) => DeliveryState::Refused,
                 (false, true) => DeliveryState::Delivering,
@@ -52,10 +86,11 @@ impl Tables {
             },
             held: false,
             last: None,
+            refused: report.refused.clone(),
             bytes: report_bytes(report),
             new: report.clone(),
         };
-        self.subjects.entry(report.subject.clone()).or_default().insert(seq, report.id);
+        self.subjects.entry(report.subject.clone()).or_default().add(report.id);
         let (bytes, due) = (row.bytes, row.due);
         self.reports.insert(report.id, Box::new(row));
         if refused {
@@ -127,7 +162,7 @@ impl Tables {
             Next::Refused => DeliveryState::Refused,
             Next::Gone { .. } => DeliveryState::Gone,
         };
-        let disabled = next.disables().then(|| row.new.url.clone());
+        let disabled = next.disables().then(|| row.new.to.url().to_owned());
         self.finish_report(claim.id, now);
         match disabled {
             Some(url) => {
@@ -142,15 +177,17 @@ impl Tables {
     pub(super) fn give_up(&mut self, id: ReportId, why: &str, now: Timestamp) {
         if let Some(row) = self.reports.get_mut(&id) {
             row.state = DeliveryState::Gone;
-            row.new.refused = Some(why.into());
+            row.refused = Some(why.into());
             self.finish_report(id, now);
         }
     }
 
     fn finish_report(&mut self, id: ReportId, now: Timestamp) {
         let Some(row) = self.reports.get_mut(&id) else { return };
-        // Nobody sends it any more.
-        row.new.body = Bytes::new();
+        if self.most_finished.0 > 0 {
+            // Nobody sends it any more.
+            row.new = Arc::new(NewReport { body: Bytes::new(), ..(*row.new).clone() });
+        }
         let response = row.last.as_ref().map_or(0, |attempt| attempt.response.len());
         let (place, undelivered, left) = ((now, row.seq), row.bytes, report_bytes(&row.new) + response);
         self.ledgers.reports.release(1, undelivered);
@@ -167,21 +204,18 @@ impl Tables {
 
     pub(super) fn forget_report(&mut self, id: ReportId) {
         let Some(row) = self.reports.remove(&id) else { return };
-        if let Some(ids) = self.subjects.get_mut(&row.new.subject) {
-            ids.remove(&row.seq);
-            if ids.is_empty() {
-                self.subjects.remove(&row.new.subject);
-            }
+        if self.subjects.get_mut(&row.new.subject).is_some_and(|ids| !ids.remove(id)) {
+            self.subjects.remove(&row.new.subject);
         }
     }
 
     pub(super) fn deliveries(&self, subject: &str) -> Vec<DeliveryRecord> {
-        let rows = self.subjects.get(subject).into_iter().flat_map(|ids| ids.values());
+        let rows = self.subjects.get(subject).into_iter().flat_map(Reports::ids);
         rows.filter_map(|id| self.reports.get(id)).take(MOST_TOLD).map(|row| record(row)).collect()
     }
 
     pub(super) fn has_delivered(&self, endpoint: &str) -> bool {
-        self.reports.values().any(|row| row.state == DeliveryState::Delivered && row.new.endpoint == endpoint)
+        self.reports.values().any(|row| row.state == DeliveryState::Delivered && row.new.to.endpoint() == endpoint)
     }
 
     pub(super) fn undelivered(&self) -> u64 {
@@ -193,11 +227,11 @@ impl Tables {
 fn record(row: &Report) -> DeliveryRecord {
     DeliveryRecord {
         id: row.new.id,
-        url: row.new.url.clone(),
+        url: row.new.to.url().to_owned(),
         state: row.state,
         attempts: row.attempt,
         next_due: (row.state == DeliveryState::Pending && !row.held).then_some(row.due),
         last: row.last.clone(),
-        refused: row.new.refused.clone(),
+        refused: row.refused.clone(),
     }
 }

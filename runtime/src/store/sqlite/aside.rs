@@ -74,7 +74,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let Op::ClaimParked { endpoint, limit } = op else { continue };
         let sql = "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN \
                    (SELECT seq FROM report WHERE state = -1 AND endpoint = ?4 AND due <= ?2 ORDER BY due, seq LIMIT ?3) \
-                   RETURNING due, seq, id, subject, epoch, attempt, created, endpoint";
+                   RETURNING due, seq, id, subject, epoch, attempt, created";
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
         let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(endpoint);
         let rows = claim.fetch_all(&mut *batch.conn).await?;

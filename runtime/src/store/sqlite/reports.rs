@@ -1,6 +1,7 @@
 //! The tables of reports: write, claim, settle.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -10,8 +11,9 @@ use super::many::Bind;
 use super::{Batch, aside};
 use crate::id::ReportId;
 use crate::store::operation::{Op, Outgoing, Reply};
-use crate::store::record::{self, Attempt, ClaimedReport, Next, ReportClaim, Settled};
+use crate::store::record::{self, Attempt, ClaimedReport, NewReport, Next, ReportClaim, Settled};
 use crate::time::Timestamp;
+use crate::webhook::Target;
 
 /// Writes what is posted, and the reports of those settlements that are among `current`.
 pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Result<(), sqlx::Error> {
@@ -24,18 +26,18 @@ pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Re
     let Some((last, _)) = rows.last() else { return Ok(()) };
     batch.start.last_report = *last;
     let (node, now) = (batch.start.node, batch.now);
-    let report: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, Outgoing { report, born })| {
-        let refused = report.refused.is_some();
-        let born = *born && !refused;
+    let report: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, outgoing)| {
+        let (report, refused) = (&outgoing.report, outgoing.report.refused.is_some());
+        let born = outgoing.is_born_claimed() && !refused;
         let state = if refused { REFUSED } else { i64::from(born) };
-        columns.add(*seq).add(&report.id.as_bytes()[..]).add(report.subject.as_str()).add(state);
+        columns.add(*seq).add(&report.id.as_bytes()[..]).add(&*report.subject).add(state);
         columns.add(now.due.micros()).add(i64::from(born)).add(i64::from(born)).add(born.then_some(node));
         columns.add(report.created.micros()).add(refused.then_some(now.wall.micros())).add(report.refused.as_deref());
-        columns.add(report.endpoint.as_str());
+        columns.add(report.to.endpoint());
     };
     let body: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, Outgoing { report, .. })| {
-        let (headers, secret) = own_to_columns(&report.own);
-        columns.add(*seq).add(report.url.as_str()).add(headers).add(secret).add(&*report.body);
+        let (headers, secret) = report.to.webhook().map(|webhook| own_to_columns(webhook.own())).unwrap_or_default();
+        columns.add(*seq).add(report.to.url()).add(headers).add(secret).add(&*report.body);
     };
     batch.statements.post.run(batch.conn, &rows, [report, body]).await.map(drop)
 }
@@ -132,7 +134,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let Op::ClaimReports { limit } = op else { continue };
         let sql = "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN \
                    (SELECT seq FROM report WHERE state = 0 AND due <= ?2 ORDER BY due, seq LIMIT ?3) \
-                   RETURNING due, seq, id, subject, epoch, attempt, created, endpoint";
+                   RETURNING due, seq, id, subject, epoch, attempt, created";
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
         let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit);
         let rows = claim.fetch_all(&mut *batch.conn).await?;
@@ -145,7 +147,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
 }
 
 /// The rows that an `UPDATE … RETURNING` claimed, with their bodies, in the order in which they are due. The columns are `due, seq,
-/// id, subject, epoch, attempt, created, endpoint`.
+/// id, subject, epoch, attempt, created`.
 pub(super) async fn claimed(
     conn: &mut SqliteConnection,
     mut rows: Vec<SqliteRow>,
@@ -162,17 +164,16 @@ pub(super) async fn claimed(
     let bodies = bodies.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
     let one = |row: SqliteRow| {
         let body = bodies.get(&row.try_get::<i64, _>(1)?).ok_or(sqlx::Error::RowNotFound)?;
-        Ok(ClaimedReport {
-            claim: ReportClaim { id: report_id(row.try_get(2)?)?, epoch: small(&row, 4)? },
-            subject: row.try_get(3)?,
-            url: body.try_get(1)?,
-            endpoint: row.try_get(7)?,
-            own: own_from_columns(body.try_get(2)?, body.try_get(3)?),
+        let report = NewReport {
+            id: report_id(row.try_get(2)?)?,
+            subject: row.try_get::<&str, _>(3)?.into(),
+            to: Target::stored(body.try_get(1)?, own_from_columns(body.try_get(2)?, body.try_get(3)?)),
             body: blob(body, 4)?,
             created: Timestamp::from_micros(row.try_get(6)?),
-            attempt: small(&row, 5)?,
+            refused: None,
             note: None,
-        })
+        };
+        Ok(Arc::new(report).claimed(small(&row, 4)?, small(&row, 5)?))
     };
     rows.into_iter().map(one).collect()
 }

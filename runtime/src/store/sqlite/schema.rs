@@ -9,7 +9,7 @@ use sqlx::{Connection as _, Row as _};
 use super::connect::{Connector, explained};
 use super::form::json;
 use crate::store::OpenError;
-use crate::webhook::endpoint;
+use crate::webhook::Target;
 
 /// Grows with every change that an older program would misread: one for each of [`STEPS`].
 #[expect(clippy::cast_possible_wrap, reason = "there are a few")]
@@ -151,6 +151,7 @@ async fn name_endpoints(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> 
         let sql = "SELECT r.seq, b.url FROM report AS r JOIN report_body AS b ON b.seq = r.seq \
                    WHERE r.seq > ?1 AND r.state < 2 ORDER BY r.seq LIMIT 1000";
         let rows = sqlx::query(sql).bind(last).fetch_all(&mut *conn).await?;
+        let endpoint = |url| Target::parse(url).endpoint().to_owned();
         let named = rows.iter().map(|row| Ok((row.try_get(0)?, endpoint(row.try_get(1)?))));
         let named: Vec<(i64, String)> = named.collect::<Result<_, sqlx::Error>>()?;
         let Some((seq, _)) = named.last() else { return Ok(()) };
@@ -199,7 +200,7 @@ mod tests {
             let store = Store::open(options.clone(), NodeId::generate(), clock.clone()).await.unwrap();
             store.recover(3).await.unwrap();
             let rows = store.claim_reports(10).await.unwrap().rows;
-            let rows: Vec<_> = rows.iter().map(|row| (row.url.as_str(), row.endpoint.as_str())).collect();
+            let rows: Vec<_> = rows.iter().map(|row| (row.to.url(), row.to.endpoint())).collect();
             let endpoint = "https://example.com";
             assert_eq!(
                 rows,

@@ -10,12 +10,13 @@ use tokio::sync::Semaphore;
 use super::world::{World, current, delivering, stale};
 use crate::store::Store;
 use crate::store::record::{ClaimedReport, DeliveryState, NewReport, Next, Settled};
+use crate::webhook::Target;
 
 const SECOND: Duration = Duration::from_secs(1);
 const GONE: Next = Next::Gone { disable: true };
 
 fn report(world: &World, url: &str) -> NewReport {
-    NewReport { url: url.into(), endpoint: crate::webhook::endpoint(url), ..world.report(url) }
+    NewReport { to: Target::parse(url), ..world.report(url) }
 }
 
 async fn park(store: &Store, reports: Vec<NewReport>) {
@@ -53,7 +54,7 @@ pub(super) async fn per_endpoint_claim_is_fair(world: World) {
     store.post_durably(vec![report(&world, "https://c.example/1")]).await.unwrap();
     // What is parked stands in nobody's way.
     let batch = store.claim_reports(10).await.unwrap();
-    assert_eq!(batch.rows.iter().map(|row| &*row.endpoint).collect::<Vec<_>>(), ["https://c.example"]);
+    assert_eq!(batch.rows.iter().map(|row| row.to.endpoint()).collect::<Vec<_>>(), ["https://c.example"]);
     assert_eq!(batch.next_due, None);
     assert_eq!(store.parked_endpoints().await.unwrap(), ["https://a.example", "https://b.example"]);
     let batch = store.claim_parked("https://b.example", 10).await.unwrap();
@@ -84,7 +85,7 @@ pub(super) async fn parked_reports_keep_due_order_and_attempt(world: World) {
     let rows = store.claim_parked("https://a.example", 5).await.unwrap().rows;
     assert_eq!(rows.iter().map(|row| row.attempt).collect::<Vec<_>>(), [2, 1, 1]);
     assert_eq!(rows[2].claim.id, last.claim.id);
-    assert!(rows.iter().all(|row| row.claim.epoch >= 2 && row.endpoint == "https://a.example"));
+    assert!(rows.iter().all(|row| row.claim.epoch >= 2 && row.to.endpoint() == "https://a.example"));
     assert_eq!(store.park_report(stale(&rows[0].claim)).await.unwrap(), Settled::Stale);
     // From here on it is a claim like any other.
     current(store.settle_report(rows[0].claim.clone(), world.attempt(200), Next::Delivered).await);
@@ -125,7 +126,7 @@ pub(super) async fn parking_takes_one_commit_and_hinders_no_birth(world: World) 
     // Nothing waits that would have to go first.
     let mut held = store.attach_reports(Arc::new(Semaphore::new(1)));
     store.post_durably(vec![report(&world, "https://b.example/")]).await.unwrap();
-    assert_eq!(held.recv().await.unwrap().row.endpoint, "https://b.example");
+    assert_eq!(held.recv().await.unwrap().row.to.endpoint(), "https://b.example");
 }
 
 pub(super) async fn what_is_over_is_final(world: World) {
@@ -150,10 +151,10 @@ pub(super) async fn what_is_over_is_final(world: World) {
 pub(super) async fn gone_is_final(world: World) {
     let store = world.open().await;
     let row = delivering(&store, world.report("x")).await;
-    current(store.settle_report(row.claim, world.attempt(410), Next::Gone { disable: false }).await);
+    current(store.settle_report(row.claim.clone(), world.attempt(410), Next::Gone { disable: false }).await);
     let record = store.deliveries("x").await.unwrap().remove(0);
     assert_eq!((record.state, record.next_due), (DeliveryState::Gone, None));
-    assert!(!store.is_disabled(&row.url));
+    assert!(!store.is_disabled(row.to.url()));
     assert!(store.disabled().await.unwrap().is_empty());
     assert_eq!(store.counts().await.unwrap().undelivered, 0);
     world.advance(SECOND);
@@ -197,7 +198,7 @@ pub(super) async fn disabled_endpoint_holds_then_resumes(world: World) {
     assert!(!store.is_disabled(bad));
     assert!(store.disabled().await.unwrap().is_empty());
     let row = store.claim_reports(5).await.unwrap().rows.remove(0);
-    assert_eq!((row.attempt, row.claim.epoch, &*row.url), (1, 2, bad));
+    assert_eq!((row.attempt, row.claim.epoch, row.to.url()), (1, 2, bad));
     assert_eq!(store.enable(bad).await.unwrap(), 0);
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::world::{World, current, delivering, running};
 use crate::store::record::{DeliveryState, NewReport, Next, Settled};
-use crate::webhook::Webhook;
+use crate::webhook::{Target, Webhook};
 
 pub(super) async fn report_bytes_and_id_equal_on_every_attempt(world: World) {
     let store = world.open().await;
@@ -16,15 +16,14 @@ pub(super) async fn report_bytes_and_id_equal_on_every_attempt(world: World) {
     let secret = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
     let webhook = webhook.secret(secret.parse().unwrap());
     let mut report = world.report("x");
-    report.own = webhook.own().clone();
+    report.to = webhook.into();
     report.body = Bytes::from_static(b"\x00\xff exactly");
-    report.url = "no url at all".into();
     let expected = report.clone();
     let mut claimed = delivering(&store, report).await;
     for n in 1..4 {
         assert_eq!((claimed.claim.id, claimed.attempt), (expected.id, n));
-        assert_eq!((&claimed.body, &claimed.url), (&expected.body, &expected.url));
-        assert_eq!((&claimed.own, &claimed.subject), (&expected.own, &expected.subject));
+        assert_eq!((&claimed.body, &claimed.subject), (&expected.body, &expected.subject));
+        assert!(claimed.to.webhook() == expected.to.webhook());
         assert_eq!(claimed.created, expected.created);
         current(store.settle_report(claimed.claim, world.attempt(500), Next::RetryAt(world.now())).await);
         claimed = store.claim_reports(1).await.unwrap().rows.remove(0);
@@ -49,7 +48,7 @@ pub(super) async fn deliveries_tell_where_they_stand(world: World) {
     let store = world.open().await;
     let one = || async { store.deliveries("x").await.unwrap().remove(0) };
     let mut report = world.report("x");
-    report.url = "https://example.com/1".into();
+    report.to = Target::parse("https://example.com/1");
     store.post_durably(vec![report]).await.unwrap();
     let record = one().await;
     assert_eq!((record.state, record.attempts, record.next_due), (DeliveryState::Pending, 0, Some(world.now())));
@@ -132,7 +131,7 @@ pub(super) async fn deliveries_are_bounded_and_oldest_first(world: World) {
 
 pub(super) async fn an_endpoint_that_took_a_report_is_known(world: World) {
     let store = world.open().await;
-    let at = |url: &str| NewReport { url: url.into(), endpoint: crate::webhook::endpoint(url), ..world.report(url) };
+    let at = |url: &str| NewReport { to: Target::parse(url), ..world.report(url) };
     for (url, next) in [("https://a.example/1", Next::Delivered), ("https://b.example/1", Next::Dead)] {
         let row = delivering(&store, at(url)).await;
         current(store.settle_report(row.claim, world.attempt(200), next).await);

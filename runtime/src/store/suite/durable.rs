@@ -44,7 +44,7 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(record.state, RequestState::Settled(world.done()));
     assert_eq!(store.request(&id("settled")).await.unwrap().unwrap().state, RequestState::Queued);
     let report = store.claim_reports(1).await.unwrap().rows.remove(0);
-    assert_eq!((report.subject.as_str(), report.attempt), ("queued", 1));
+    assert_eq!((&*report.subject, report.attempt), ("queued", 1));
     // New rows come after those that were there.
     submit(&store, world.request("new")).await;
     attach(&store);

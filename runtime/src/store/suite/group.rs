@@ -312,7 +312,7 @@ mod bounds {
     #[tokio::test]
     async fn memory_holds_so_many_undelivered_reports() {
         let mut world = World::memory();
-        world.options.place = Place::Memory { reports: 2, bytes: 1 << 20 };
+        world.options.place = Place::Memory { reports: 2, bytes: 1 << 20, kept: 10_000 };
         let store = world.open().await;
         assert!(!store.is_durable());
         store.post(vec![world.report("x"), world.report("x")]).unwrap();

@@ -9,13 +9,13 @@ use http::HeaderMap;
 use tokio::sync::Semaphore;
 
 use super::faults::{Faults, Faulty};
-use crate::id::{NodeId, ReportId, RequestId};
+use crate::id::{NodeId, RequestId};
 use crate::report::{Json, Outcome};
 use crate::store::backend::Opened;
 use crate::store::record::{Attempt, Claim, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Settled, Submitted};
 use crate::store::{OpenError, Options, Place, Store};
 use crate::time::{Clock, Timestamp};
-use crate::webhook::Own;
+use crate::webhook::Webhook;
 
 pub(super) const ROUTE: &str = "/a";
 /// Where the clock stands at first.
@@ -31,7 +31,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn memory() -> Self {
-        Self::of(|_| Place::Memory { reports: 100_000, bytes: 1 << 30 })
+        Self::of(|_| Place::Memory { reports: 100_000, bytes: 1 << 30, kept: 10_000 })
     }
 
     #[cfg(feature = "sqlite")]
@@ -80,8 +80,8 @@ impl World {
     #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "memory has nothing to wait for"))]
     pub(super) async fn open_faulty(&self) -> (Store, Arc<Faults>) {
         let (opened, ledgers) = match &self.options.place {
-            Place::Memory { reports, bytes } => {
-                let (opened, ledgers) = crate::store::memory::open(*reports, *bytes);
+            Place::Memory { reports, bytes, kept } => {
+                let (opened, ledgers) = crate::store::memory::open(*reports, *bytes, *kept);
                 (opened, Some(ledgers))
             }
             #[cfg(feature = "sqlite")]
@@ -107,17 +107,8 @@ impl World {
     }
 
     pub(super) fn report(&self, subject: &str) -> NewReport {
-        NewReport {
-            id: ReportId::generate(),
-            subject: subject.into(),
-            url: "https://example.com/hooks".into(),
-            endpoint: "https://example.com".into(),
-            own: Own::default(),
-            body: Bytes::from_static(b"{\"id\":\"x\"}"),
-            created: self.now(),
-            refused: None,
-            note: None,
-        }
+        let webhook = Webhook::new("https://example.com/hooks").unwrap();
+        NewReport::to(webhook, subject, Bytes::from_static(b"{\"id\":\"x\"}"), self.now())
     }
 
     pub(super) fn done(&self) -> Outcome {

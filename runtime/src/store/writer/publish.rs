@@ -86,7 +86,7 @@ impl Outcome {
 
 impl Shared {
     fn pass_on(&self, entry: Entry, outcome: Outcome) {
-        let Entry { op, mut rooms, .. } = entry;
+        let op = entry.op;
         let kind = match &op {
             Op::SettleReport { .. } | Op::ReleaseReport { .. } | Op::ParkReport { .. } | Op::HoldReport { .. } => {
                 "report"
@@ -102,14 +102,14 @@ impl Shared {
         }
         match op {
             Op::Submit { .. } if outcome == Outcome::Known => {}
-            Op::Submit { request, .. } => match rooms.pop_front() {
+            Op::Submit { request, room } => match room {
                 Some(room) => self.hand_request(request, room),
                 None => self.wake.requests.notify_one(),
             },
-            Op::Post { reports } => self.pass_on_reports(reports, &mut rooms),
+            Op::Post { reports } => self.pass_on_reports(reports),
             Op::SettleRequest { claim, reports, .. } => {
                 self.wake.watches.ended(&claim.id);
-                self.pass_on_reports(reports, &mut rooms);
+                self.pass_on_reports(reports);
             }
             Op::ReleaseRequest { .. } => self.wake.requests.notify_one(),
             Op::SettleReport { claim, next, .. } => {
@@ -134,13 +134,13 @@ impl Shared {
         }
     }
 
-    fn pass_on_reports(&self, reports: Vec<Outgoing>, rooms: &mut std::collections::VecDeque<OwnedSemaphorePermit>) {
+    fn pass_on_reports(&self, reports: Vec<Outgoing>) {
         metrics::counter!(metric::REPORTS_POSTED).increment(reports.len() as u64);
-        for Outgoing { report, born } in reports {
+        for Outgoing { report, room } in reports {
             if report.refused.is_some() {
                 continue;
             }
-            match born.then(|| rooms.pop_front()).flatten() {
+            match room {
                 Some(room) => {
                     if let Some(claim) = self.handover.give_report(Held { row: report.claimed(1, 1), room }) {
                         self.inbox.release_report(claim);

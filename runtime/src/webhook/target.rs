@@ -1,0 +1,110 @@
+//! Where a stored report goes.
+
+use std::fmt;
+
+use url::{Position, Url};
+
+#[cfg(feature = "sqlite")]
+use super::Own;
+use super::{Webhook, WebhookError};
+
+/// A webhook, or what was given for one and cannot be called: it is kept, so that the record can say why.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Webhook(Webhook),
+    Unusable { url: Box<str>, why: WebhookError },
+}
+
+impl Target {
+    /// From what is in the store.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn stored(url: &str, own: Own) -> Self {
+        match Self::parse(url) {
+            Self::Webhook(webhook) => Self::Webhook(webhook.with_own(own)),
+            unusable @ Self::Unusable { .. } => unusable,
+        }
+    }
+
+    pub(crate) fn parse(url: &str) -> Self {
+        match Webhook::new(url) {
+            Ok(webhook) => Self::Webhook(webhook),
+            Err(why) => Self::Unusable { url: url.into(), why },
+        }
+    }
+
+    /// The URL as text; of what cannot be called, the text that was given.
+    pub(crate) fn url(&self) -> &str {
+        match self {
+            Self::Webhook(webhook) => webhook.url().as_str(),
+            Self::Unusable { url, .. } => url,
+        }
+    }
+
+    /// Scheme, host and port: what reports share a fate by. Empty if it cannot be called.
+    pub(crate) fn endpoint(&self) -> &str {
+        match self {
+            Self::Webhook(webhook) => endpoint_of(webhook.url()),
+            Self::Unusable { .. } => "",
+        }
+    }
+
+    /// The webhook, or why it cannot be called.
+    pub(crate) fn into_webhook(self) -> Result<Webhook, WebhookError> {
+        match self {
+            Self::Webhook(webhook) => Ok(webhook),
+            Self::Unusable { why, .. } => Err(why),
+        }
+    }
+
+    /// See [`into_webhook`](Self::into_webhook).
+    pub(crate) fn webhook(&self) -> Result<&Webhook, &WebhookError> {
+        match self {
+            Self::Webhook(webhook) => Ok(webhook),
+            Self::Unusable { why, .. } => Err(why),
+        }
+    }
+}
+
+/// Without what may be secret in it.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Webhook(webhook) => webhook.fmt(f),
+            Self::Unusable { why, .. } => write!(f, "Unusable({why})"),
+        }
+    }
+}
+
+impl From<Webhook> for Target {
+    fn from(webhook: Webhook) -> Self {
+        Self::Webhook(webhook)
+    }
+}
+
+/// The [`Target::endpoint`] of the URL of a webhook.
+pub(crate) fn endpoint_of(url: &Url) -> &str {
+    // Its origin: there is no user name, and the parser leaves out a scheme's own port.
+    &url[..Position::BeforePath]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_scheme_host_and_port() {
+        let endpoint = |url: &str| Target::parse(url).endpoint().to_owned();
+        assert_eq!(endpoint("https://Exämple.com/hooks?token=1"), "https://xn--exmple-cua.com");
+        assert_eq!(endpoint("https://example.com:443/a"), endpoint("https://example.com/b"));
+        assert_eq!(endpoint("http://[::1]:8080/"), "http://[::1]:8080");
+        assert_eq!(endpoint("ftp://example.com"), "");
+        assert_eq!(endpoint("no url"), "");
+    }
+
+    #[test]
+    fn what_cannot_be_called_is_kept_as_it_was_given() {
+        let target = Target::parse("no url");
+        assert_eq!(target.url(), "no url");
+        assert!(target.webhook().unwrap_err().to_string().contains("absolute"));
+    }
+}
