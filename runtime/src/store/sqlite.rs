@@ -111,12 +111,13 @@ struct Start {
 
 impl Start {
     async fn load(conn: &mut SqliteConnection, node: NodeId, now: Timestamp) -> Result<Self, sqlx::Error> {
-        let node = sqlx::query("INSERT INTO node (id, started) VALUES (?1, ?2)")
-            .bind(node.to_string())
-            .bind(now.micros())
-            .execute(&mut *conn)
-            .await?
-            .last_insert_rowid();
+        // A number that no claim carries: whoever left it is gone, even if the row that says so is, too.
+        let sql = "INSERT INTO node (seq, id, started) SELECT 1 + max( \
+                   coalesce((SELECT max(seq) FROM node), 0), \
+                   coalesce((SELECT max(node) FROM request WHERE state = 1), 0), \
+                   coalesce((SELECT max(node) FROM report WHERE state = 1), 0)), ?1, ?2";
+        let node =
+            sqlx::query(sql).bind(node.to_string()).bind(now.micros()).execute(&mut *conn).await?.last_insert_rowid();
         let row = sqlx::query(
             "SELECT commits, \
              (SELECT coalesce(max(seq), 0) FROM request), (SELECT coalesce(max(seq), 0) FROM report) FROM progress",

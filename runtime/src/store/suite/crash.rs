@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::Semaphore;
 
 use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
@@ -127,6 +128,25 @@ async fn rescue_limit_fails_poison_request() {
     assert!(store.claim_requests(1).await.unwrap().rows.is_empty());
     current(store.settle_request(lost.claim.clone(), world.done(), vec![]).await);
     assert_eq!(store.recover(3).await.unwrap().requests, 0);
+}
+
+#[tokio::test]
+async fn missing_node_row_is_dead() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    running(&world, &store, "r").await;
+    delivering(&store, world.report("x")).await;
+    store.close().await;
+    let mut file = SqliteConnection::connect(world.dir.path().join("store.db").to_str().unwrap()).await.unwrap();
+    sqlx::raw_sql("DELETE FROM node").execute(&mut file).await.unwrap();
+    file.close().await.unwrap();
+    // Also for the one that would have got its number.
+    let store = world.open().await;
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.reports), (1, 1));
+    attach(&store);
+    assert_eq!(store.claim_requests(5).await.unwrap().rows.len(), 1);
+    assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1);
 }
 
 #[tokio::test]
