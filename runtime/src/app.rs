@@ -73,7 +73,7 @@ impl<S: Send + Sync + 'static> App<S> {
     }
 
     /// Reports the requests of the last route here, if they end before their handler said where: one that has no
-    /// `#[async_handler]`, or that was lost before it began.
+    /// `#[async_handler]`, or that was cancelled or lost before it began.
     #[track_caller]
     pub fn webhook(self, webhook: impl IntoWebhook) -> Self {
         let webhook = Webhooks::of(&webhook);

@@ -9,6 +9,8 @@ mod flush;
 mod home;
 mod loss;
 mod off;
+#[cfg(feature = "server")]
+mod request_end;
 mod sink;
 
 use std::sync::Arc;
@@ -18,9 +20,9 @@ pub(crate) use self::engine::Flusher;
 pub use self::flush::{Flushed, PosterGuard, flush};
 pub(crate) use self::loss::{Loss, lost};
 use self::off::Off;
-pub(crate) use self::sink::Outbox;
 #[cfg(feature = "server")]
-pub(crate) use self::sink::refused_or_new;
+pub(crate) use self::request_end::{Registered, RequestEnd};
+pub(crate) use self::sink::Outbox;
 use crate::report::Report;
 use crate::store::{self, NewReport};
 use crate::webhook::{IntoWebhook, Target, Webhook, WebhookError, Webhooks};

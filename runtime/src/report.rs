@@ -199,6 +199,10 @@ impl Outcome {
         Self { status: Status::Failed, reason, result: None, error: None, detail, finished }
     }
 
+    pub(crate) fn cancelled(finished: Timestamp) -> Self {
+        Self { status: Status::Cancelled, reason: Reason::None, result: None, error: None, detail: None, finished }
+    }
+
     /// Which of the ends it is that can be chosen for reporting.
     pub(crate) fn end(&self) -> Ends {
         match (self.status, self.reason) {

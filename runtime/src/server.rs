@@ -2,6 +2,7 @@
 //!
 //! Nothing here runs a handler or sends a webhook: it meets worker and delivery in the store.
 
+mod cancel;
 mod connections;
 mod health;
 mod prefer;
@@ -94,10 +95,13 @@ impl Server {
 fn router(api: Arc<Api>) -> Router {
     let mut router = Router::new().route("/healthz", get(health::alive));
     for route in api.routes.iter() {
-        let (of_submit, of_status) = ((Arc::clone(&api), Arc::clone(route)), (Arc::clone(&api), Arc::clone(route)));
+        let of = || (Arc::clone(&api), Arc::clone(route));
+        let (of_submit, of_status, of_cancel) = (of(), of(), of());
         let submit = move |request: Request| submit::call(of_submit.0.clone(), of_submit.1.clone(), request);
         let status = move |request: Request| status::call(of_status.0.clone(), of_status.1.clone(), request);
-        router = router.route(&route.path, post(submit)).route(&format!("{}/{{id}}", route.path), get(status));
+        let cancel = move |request: Request| cancel::call(of_cancel.0.clone(), of_cancel.1.clone(), request);
+        let of_id = get(status).delete(cancel);
+        router = router.route(&route.path, post(submit)).route(&format!("{}/{{id}}", route.path), of_id);
     }
     router
         .route("/readyz", get(move |request: Request| health::ready(Arc::clone(&api), request)))

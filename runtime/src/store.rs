@@ -7,6 +7,7 @@
 //!   operation happens whole or not at all, and also when the caller that waited for it went away.
 //! - A request is queued, running, or settled; a report is pending, delivering, or over (delivered, dead, refused, gone). Settled
 //!   and over are final. An outcome and its reports are written by the same commit.
+//! - A request that waits can be cancelled; one that runs is marked, to be settled so by whoever has claimed it: see `cancel`.
 //! - A pending report may be set aside: see `aside`.
 //! - To run or to deliver takes a *claim*. Each claim makes the row's *epoch* one greater. A settlement carries the epoch of
 //!   its claim; an older one writes nothing, answers [`Settled::Stale`] and is counted.
@@ -19,6 +20,7 @@
 
 mod aside;
 mod backend;
+mod cancel;
 mod clock;
 mod error;
 mod handover;
@@ -43,6 +45,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::aside::DisabledUrls;
 use self::backend::{Opened, Reader};
+#[cfg(any(feature = "server", test))]
+pub(crate) use self::cancel::Cancelled;
 use self::clock::StoreClock;
 pub(crate) use self::error::{Error, OpenError};
 use self::handover::Handover;

@@ -67,10 +67,10 @@ impl Worker {
         Self { context: Arc::new(context), grace, slots, handed }
     }
 
-    /// Runs requests until told to stop; `lost` are those that were lost with their process too often, to be told so.
+    /// Runs requests until told to stop; `lost` are those that are not run again, to be told so.
     pub(crate) async fn run(mut self, lost: Vec<ClaimedRequest>, shutdown: Shutdown) {
         for row in lost {
-            self.context.cut.spawn(run::settle_lost(Arc::clone(&self.context), row));
+            self.context.cut.spawn(run::settle_unrun(Arc::clone(&self.context), row));
         }
         let store = self.context.outbox.store().clone();
         let mut look = true;

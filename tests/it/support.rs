@@ -77,6 +77,14 @@ impl Server {
         count
     }
 
+    /// Changes the database as another program would.
+    pub async fn write(&self, sql: &'static str) {
+        let file = self.folder.path().join("workload.db");
+        let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
     pub fn path(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }

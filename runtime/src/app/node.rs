@@ -91,11 +91,13 @@ impl Node {
         let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
         if recovered.requests + recovered.reports + recovered.lost.len() > 0 {
+            let cancelled = recovered.lost.iter().filter(|row| row.cancelled).count();
             tracing::info!(
-                "taken over from an earlier process: {} requests to run again, {} reports to send again, {} requests lost too often",
+                "taken over from an earlier process: {} requests to run again, {} reports to send again, {} requests lost too \
+                 often, {cancelled} cancelled",
                 recovered.requests,
                 recovered.reports,
-                recovered.lost.len(),
+                recovered.lost.len() - cancelled,
             );
         }
         let outbox = Outbox::new(store.clone(), clock.clone());

@@ -61,7 +61,7 @@ impl Outbox {
 
 /// A report to a webhook, or, if its URL cannot be used, one that is stored as refused so that the record can say so.
 #[cfg(feature = "server")]
-pub(crate) fn refused_or_new(subject: &str, target: Target, body: bytes::Bytes, created: Timestamp) -> NewReport {
+pub(super) fn refused_or_new(subject: &str, target: Target, body: bytes::Bytes, created: Timestamp) -> NewReport {
     let refused = target.webhook().err().map(|error| Causes(error).to_string());
     if let Some(why) = &refused {
         lost(Loss::BadUrl, subject, why);

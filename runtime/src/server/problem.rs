@@ -35,7 +35,7 @@ impl Problem {
     }
 
     pub(super) fn method(method: &Method) -> Self {
-        let what = format!("{method} is not served here; a route takes POST, and GET with the id behind it");
+        let what = format!("{method} is not served here; a route takes POST, and GET and DELETE with the id behind it");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, what)
     }
 

@@ -151,7 +151,7 @@ fn given(id: &RequestId) -> Response {
 fn pending(location: &str, id: &RequestId, record: Option<&RequestRecord>) -> Response {
     let mut body = vec![b'{'];
     report::write_id_and_status(id.as_str(), record.map_or(status::IN_QUEUE, status::unsettled), &mut body);
-    body.extend_from_slice(format!(",\"status_url\":\"{location}\"}}").as_bytes());
+    body.extend_from_slice(format!(",\"status_url\":\"{location}\",\"cancel_url\":\"{location}\"}}").as_bytes());
     let mut response = json(StatusCode::ACCEPTED, body);
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(LOCATION, location);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::cancel::Standing;
 use super::clock::Now;
 use super::operation::{Op, Reply};
 use super::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
@@ -31,6 +32,7 @@ pub(crate) trait Backend: Send {
 /// Reads, while batches are applied. Sees what is committed.
 pub(crate) trait Reader: Send + Sync {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
+    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>>;
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>>;
     fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>>;
     fn has_delivered<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Result<bool, Cause>>;

@@ -3,6 +3,7 @@
 //! Bounded: what is unfinished by the [`Ledgers`] that the intake asks first, what is finished by number and bytes.
 
 mod aside;
+mod cancel;
 mod reports;
 mod requests;
 
@@ -16,10 +17,11 @@ use self::aside::Aside;
 use self::reports::{Report, Reports};
 use self::requests::Request;
 use super::backend::{Backend, Cause, Failure, Left, Opened, Reader};
+use super::cancel::Standing;
 use super::clock::Now;
 use super::inbox::{Ledger, Ledgers};
 use super::operation::{Op, Purged, Reply};
-use super::record::{Counts, DeliveryRecord, Disabled, Recovered, RequestRecord};
+use super::record::{Counts, DeliveryRecord, Disabled, Recovered, RequestRecord, RequestState};
 use crate::id::{ReportId, RequestId};
 use crate::time::Timestamp;
 
@@ -122,6 +124,10 @@ impl Reader for Memory {
         ready(Ok(self.lock().request(id))).boxed()
     }
 
+    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>> {
+        ready(Ok(self.lock().standing(id))).boxed()
+    }
+
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {
         ready(Ok(self.lock().deliveries(subject))).boxed()
     }
@@ -154,11 +160,13 @@ impl Tables {
                 Reply::Done
             }
             Op::Register { claim, registration } => Reply::Settled(self.register(claim, registration)),
-            Op::SettleRequest { claim, outcome, reports } => {
-                Reply::Settled(self.settle_request(claim, outcome, reports, now))
+            Op::SettleRequest { claim, queued, outcome, reports } => {
+                let from = if *queued { RequestState::Queued } else { RequestState::Running };
+                Reply::Settled(self.settle_request(claim, &from, outcome, reports, now))
             }
+            Op::CancelRunning { id } => Reply::Cancelling(self.cancel_running(id)),
             Op::ReleaseRequest { claim, due, failed } => {
-                Reply::Settled(self.release_request(claim, due.unwrap_or(now.due), *failed))
+                Reply::Settled(self.release_request(claim, due.unwrap_or(now.due), *failed, now.due))
             }
             Op::SettleReport { claim, attempt, next } => self.settle_report(claim, attempt, *next, now.wall),
             Op::ParkReport { claim } => Reply::Settled(self.park_report(claim)),

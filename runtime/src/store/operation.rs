@@ -29,10 +29,16 @@ pub(crate) enum Op {
         claim: RequestClaim,
         registration: Registration,
     },
+    /// `queued`: not by who runs it, but of one that waits and was claimed so many times as the epoch says.
     SettleRequest {
         claim: RequestClaim,
+        queued: bool,
         outcome: Outcome,
         reports: Vec<Outgoing>,
+    },
+    /// Takes down that it is to be cancelled, if it runs.
+    CancelRunning {
+        id: RequestId,
     },
     /// `failed`: the run counts.
     ReleaseRequest {
@@ -105,6 +111,8 @@ pub(crate) enum Reply {
     /// Settled as current, and held.
     Held,
     Enabled(Enabled),
+    /// The claim under which it runs; `None`: it does not.
+    Cancelling(Option<RequestClaim>),
     Requests(Batch<ClaimedRequest>),
     Reports(Batch<ClaimedReport>),
     Recovered(Recovered),
@@ -145,7 +153,11 @@ impl Op {
     }
 
     pub(crate) fn settle(claim: RequestClaim, outcome: Outcome, reports: Vec<NewReport>) -> Self {
-        Self::SettleRequest { claim, outcome, reports: outgoing(reports) }
+        Self::SettleRequest { claim, queued: false, outcome, reports: outgoing(reports) }
+    }
+
+    pub(crate) fn settle_queued(claim: RequestClaim, outcome: Outcome, reports: Vec<NewReport>) -> Self {
+        Self::SettleRequest { claim, queued: true, outcome, reports: outgoing(reports) }
     }
 
     /// The reports that it writes.
@@ -166,6 +178,7 @@ impl Op {
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         let own = match self {
             Self::Submit { request, .. } => Some(Key::Request(request.id.clone())),
+            Self::CancelRunning { id } => Some(Key::Request(id.clone())),
             Self::Register { claim, .. } | Self::SettleRequest { claim, .. } | Self::ReleaseRequest { claim, .. } => {
                 Some(Key::Request(claim.id.clone()))
             }

@@ -29,7 +29,17 @@ impl NewRequest {
     pub(crate) fn claimed(self, epoch: u32) -> ClaimedRequest {
         let Self { id, route, headers, body, created } = self;
         let claim = Claim { id, epoch };
-        ClaimedRequest { claim, route, headers, body, created, failures: 0, crashes: 0, registration: None }
+        ClaimedRequest {
+            claim,
+            route,
+            headers,
+            body,
+            created,
+            failures: 0,
+            crashes: 0,
+            cancelled: false,
+            registration: None,
+        }
     }
 }
 
@@ -56,6 +66,8 @@ pub(crate) struct ClaimedRequest {
     pub(crate) failures: u32,
     /// Runs so far that were lost with their process.
     pub(crate) crashes: u32,
+    /// An earlier run was to be stopped, and ended otherwise: it is to be settled as cancelled, and not to be run.
+    pub(crate) cancelled: bool,
     /// What an earlier run registered, if it was stored.
     pub(crate) registration: Option<Registration>,
 }
@@ -221,7 +233,8 @@ pub(crate) struct Recovered {
     pub(crate) requests: usize,
     /// Reports put back, each with an attempt whose outcome is unknown.
     pub(crate) reports: usize,
-    /// Requests that were lost with their process once too often: claimed, for the worker to settle as lost.
+    /// Requests that are not run again, because they were lost with their process once too often, or are cancelled: claimed, for
+    /// the worker to settle.
     pub(crate) lost: Vec<ClaimedRequest>,
 }
 

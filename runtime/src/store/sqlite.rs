@@ -5,6 +5,7 @@
 //! longer be trusted.
 
 mod aside;
+mod cancel;
 mod connect;
 mod form;
 mod many;
@@ -144,6 +145,7 @@ impl Batch<'_> {
         let current = requests::settle(&mut self).await?;
         requests::release(&mut self).await?;
         requests::register(&mut self).await?;
+        cancel::mark(&mut self).await?;
         reports::settle(&mut self).await?;
         reports::release(&mut self).await?;
         aside::park(&mut self).await?;

@@ -3,6 +3,7 @@
 //! Nothing here sleeps to let something happen: a case waits for an answer, a signal, or a gate that it opens itself.
 
 mod aside;
+mod cancel;
 mod claim;
 mod clock;
 #[cfg(feature = "sqlite")]
@@ -105,6 +106,14 @@ suite! {
         a_url_is_disabled_once_however_many_say_so,
         held_reports_are_given_up_after_the_retention,
         nobody_waits_for_the_first_try_of_a_held_report;
+    cancel:
+        cancel_queued_at_once,
+        cancel_says_what_there_is_not_and_what_is_over,
+        cancel_running_flags_and_settles,
+        settle_after_cancel_is_refused,
+        what_is_cancelled_is_not_run_again,
+        what_waits_again_is_reported_where_it_registered,
+        a_cancel_that_meets_a_claim_looks_again;
     upkeep:
         retention_keeps_unfinished,
         retention_respects_limit,

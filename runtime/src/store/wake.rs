@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::cancel::Cancels;
 use crate::id::{ReportId, RequestId};
 
 /// The signals of one store.
@@ -18,6 +19,7 @@ pub(crate) struct Wake {
     /// The same for reports.
     pub(crate) reports: Notify,
     pub(crate) watches: Arc<Watches>,
+    pub(crate) cancels: Cancels,
     pub(crate) tried: Tried,
 }
 

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep_until};
+use tokio_util::sync::CancellationToken;
 
-use super::sink::{Registered, RunSink, Told};
+use super::sink::{RunSink, Told};
 use super::verdict::{self, End};
 use super::{BACKOFF, Context};
 use crate::handler::{Ended, Route, Run};
 use crate::line::{Causes, Escaped};
 use crate::names::metric;
-use crate::poster::{ambient, refused_or_new};
-use crate::report::{Ends, Outcome, Reason, Status};
-use crate::store::{ClaimedRequest, Error, NewReport, RequestClaim, Settled};
+use crate::poster::{Registered, RequestEnd, ambient};
+use crate::report::{Outcome, Reason, Status};
+use crate::store::{ClaimedRequest, Error, Registration, RequestClaim, Settled};
 use crate::time::Spoken;
 
 /// How old a run is when what it registered is stored, and how often that is looked at until something was registered.
@@ -24,6 +24,11 @@ const REGISTER_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs a request to its end, or puts it back when the grace time is over.
 pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: OwnedSemaphorePermit) {
+    let cancelled = context.outbox.store().cancellation(&row.claim);
+    if row.cancelled || cancelled.is_cancelled() {
+        drop(slot);
+        return settle_unrun(context, ClaimedRequest { cancelled: true, ..row }).await;
+    }
     let Some(route) = context.routes.get(&row.route).map(Arc::clone) else {
         // Only requests of this node's routes are claimed.
         return context.put_back(row.claim).await;
@@ -35,32 +40,53 @@ pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: OwnedS
     }
     let sink = Arc::new(RunSink::new(claim.id.clone(), context.outbox.clone()));
     let handler = spawn_handler(&context, &route, &row, &sink, slot);
-    let Some((end, took)) = watch(&context, &claim, &sink, handler).await else {
+    let Some((end, took)) = watch(&context, &claim, &sink, &cancelled, handler).await else {
+        keep(&context, &claim, sink.registration()).await;
         return context.put_back(claim).await;
     };
     metrics::histogram!(metric::RUN_SECONDS, "route" => route.path.clone()).record(took.as_secs_f64());
 
     let Told { registered, held } = sink.take();
-    let outcome = verdict::outcome(end, held, context.outbox.clock().now());
-    let failures = row.failures + 1;
-    if let Some(delay) = verdict::retry(&outcome, failures, context.options.max_attempts) {
-        return retry(&context, &row, &outcome, delay, took).await;
-    }
+    let now = context.outbox.clock().now();
+    let outcome = verdict::outcome(end, held, now);
+    let outcome = match verdict::retry(&outcome, row.failures + 1, context.options.max_attempts) {
+        // Such a failure is not how it ended: it is not run again.
+        Some(_) if cancelled.is_cancelled() => Outcome::cancelled(now),
+        Some(delay) => {
+            keep(&context, &claim, registered.as_ref().map(Registered::stored)).await;
+            return retry(&context, &row, &outcome, delay, took).await;
+        }
+        None => outcome,
+    };
     let registered = registered.or_else(|| row.registration.map(Registered::from));
     let said = said(&route.path, &claim, &outcome, took);
     settle(&context, claim, &route, outcome, registered, said).await;
 }
 
-/// Ends a request that was lost with its process too often.
-pub(super) async fn settle_lost(context: Arc<Context>, row: ClaimedRequest) {
-    let detail = format!("its process ended {} times while it ran (worker.max_crashes)", row.crashes);
-    let outcome = Outcome::failed(Reason::Lost, Some(detail), context.outbox.clock().now());
-    let said = format!("{} {} failed: it was lost with its process {} times", row.route, row.claim.id, row.crashes);
-    tracing::error!(request_id = %row.claim.id, route = row.route, crashes = row.crashes, "{said}");
+/// Ends a request that is not run again: it is cancelled, or was lost with its process too often.
+pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
+    let now = context.outbox.clock().now();
+    let (route, id, crashes) = (&row.route, &row.claim.id, row.crashes);
+    let (outcome, said) = if row.cancelled {
+        (Outcome::cancelled(now), format!("{route} {id} cancelled before its next run"))
+    } else {
+        let said = format!("{route} {id} failed: it was lost with its process {crashes} times");
+        tracing::error!(request_id = %id, route, crashes, "{said}");
+        let detail = format!("its process ended {crashes} times while it ran (worker.max_crashes)");
+        (Outcome::failed(Reason::Lost, Some(detail), now), said)
+    };
     let registered = row.registration.map(Registered::from);
     match context.routes.get(&row.route).map(Arc::clone) {
         Some(route) => settle(&context, row.claim, &route, outcome, registered, said).await,
         None => settle_with(&context, row.claim, &row.route, outcome, registered, said).await,
+    }
+}
+
+/// Keeps with a request that is to wait where its run wanted its end reported: it may be cancelled before the next one.
+async fn keep(context: &Context, claim: &RequestClaim, registration: Option<Registration>) {
+    if let Some(registration) = registration {
+        // If the store cannot do it, who puts the request back next is told so.
+        drop(context.outbox.store().register(claim.clone(), registration).await);
     }
 }
 
@@ -98,17 +124,23 @@ struct Handler {
     begun: oneshot::Receiver<Instant>,
 }
 
-/// Waits for the handler's end, and how long it ran; `None` if it was cut off by the node's stop.
+/// Waits for the handler's end, and how long it ran; `None` if it was cut off by the node's stop. What ended by itself has
+/// ended so, whatever else there is to be told of it.
 async fn watch(
     context: &Context,
     claim: &RequestClaim,
     sink: &RunSink,
+    cancelled: &CancellationToken,
     mut handler: Handler,
 ) -> Option<(End, Duration)> {
     let begun = tokio::select! {
         biased;
         // Closed without a value only where the handlers' runtime is going away, which the task tells too.
         begun = &mut handler.begun => begun.unwrap_or_else(|_| Instant::now()),
+        () = cancelled.cancelled() => {
+            handler.task.abort();
+            return Some((End::Cancelled, Duration::ZERO));
+        }
         () = context.cut.stopping() => {
             handler.task.abort();
             return None;
@@ -127,6 +159,10 @@ async fn watch(
                     Err(error) => End::Panicked(verdict::panic_message(&*error.try_into_panic().ok()?)),
                 };
                 return Some((end, begun.elapsed()));
+            }
+            () = cancelled.cancelled() => {
+                handler.task.abort();
+                return Some((End::Cancelled, begun.elapsed()));
             }
             () = context.cut.stopping() => {
                 handler.task.abort();
@@ -186,14 +222,8 @@ async fn settle(
     registered: Option<Registered>,
     said: String,
 ) {
-    let registered = registered.or_else(|| of_route(route));
+    let registered = registered.or_else(|| Registered::of_route(&route.webhook));
     settle_with(context, claim, &route.path, outcome, registered, said).await;
-}
-
-/// Where the route itself reports to.
-fn of_route(route: &Route) -> Option<Registered> {
-    let webhooks: Vec<_> = route.webhook.resolve().collect();
-    (!webhooks.is_empty()).then(|| Registered { webhooks, on: Ends::default() })
 }
 
 /// Commits an outcome together with its reports.
@@ -205,11 +235,9 @@ async fn settle_with(
     registered: Option<Registered>,
     said: String,
 ) {
-    let reports = reports(&claim, &outcome, registered, &said);
-    let refused: Vec<_> = reports.iter().filter_map(|report| report.refused.clone()).collect();
-    let nobody = reports.is_empty();
-    let (status, reason) = (outcome.status.as_str(), outcome.reason.as_str());
+    let end = RequestEnd::new(&claim.id, outcome, registered, said);
     let settled = loop {
+        let RequestEnd { outcome, reports, .. } = &end;
         let asked = context.outbox.store().settle_request(claim.clone(), outcome.clone(), reports.clone());
         match asked.await {
             Ok(settled) => break settled,
@@ -224,30 +252,9 @@ async fn settle_with(
     let id = &claim.id;
     if settled == Settled::Stale {
         tracing::warn!(request_id = %id, route, "{route} {id} was settled by another claim; this run's outcome is dropped");
-        return;
+    } else {
+        end.tell(id, route);
     }
-    let labels = [("route", route.to_owned()), ("status", status.to_owned()), ("reason", reason.to_owned())];
-    metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
-    // Where something is delivered, the delivery says the line, with how it went.
-    if nobody {
-        tracing::info!(request_id = %id, route, status, reason, "{said} → no webhook");
-    }
-    for why in refused {
-        tracing::warn!(request_id = %id, route, status, reason, "{said} → not sent: {why}");
-    }
-}
-
-fn reports(claim: &RequestClaim, outcome: &Outcome, registered: Option<Registered>, said: &str) -> Vec<NewReport> {
-    let Some(registered) = registered.filter(|registered| registered.on.contains(outcome.end())) else {
-        return Vec::new();
-    };
-    let id = claim.id.as_str();
-    let body: Bytes = outcome.to_report(id);
-    let report = |target| NewReport {
-        note: Some(said.to_owned()),
-        ..refused_or_new(id, target, body.clone(), outcome.finished)
-    };
-    registered.webhooks.into_iter().map(report).collect()
 }
 
 /// An outcome is not given up because the store cannot write: the claim is this run's until it does, or until the node
@@ -266,3 +273,6 @@ async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::verdict;
 use crate::id::RequestId;
 use crate::poster::ambient::{Call, Role, Sink};
-use crate::poster::{Loss, Outbox, lost};
-use crate::report::{Ends, Outcome};
+use crate::poster::{Loss, Outbox, Registered, lost};
+use crate::report::Outcome;
 use crate::store::Registration;
 use crate::time::Timestamp;
-use crate::webhook::Target;
 
 /// The sink around one run.
 pub(super) struct RunSink {
@@ -25,27 +24,6 @@ pub(super) struct Told {
     pub(super) registered: Option<Registered>,
     /// Its outcome, if it came to its end.
     pub(super) held: Option<Outcome>,
-}
-
-/// Where and when to report, URLs that cannot be used included.
-#[derive(Clone)]
-pub(super) struct Registered {
-    pub(super) webhooks: Vec<Target>,
-    pub(super) on: Ends,
-}
-
-impl Registered {
-    /// The part that can be stored with the request.
-    pub(super) fn stored(&self) -> Registration {
-        let webhooks = self.webhooks.iter().filter_map(|target| target.webhook().ok().cloned()).collect();
-        Registration { webhooks, on: self.on }
-    }
-}
-
-impl From<Registration> for Registered {
-    fn from(stored: Registration) -> Self {
-        Self { webhooks: stored.webhooks.into_iter().map(Target::from).collect(), on: stored.on }
-    }
 }
 
 impl RunSink {
@@ -124,6 +102,7 @@ mod tests {
     use super::*;
     use crate::id::NodeId;
     use crate::poster::ambient::around;
+    use crate::report::Ends;
     use crate::report_outcome;
     use crate::store::{self, Place, Store};
     use crate::time::Clock;

@@ -16,6 +16,8 @@ pub(super) enum End {
     Panicked(String),
     /// The handler ran longer than it may.
     TimedOut(Duration),
+    /// The request was cancelled before the handler came to its end.
+    Cancelled,
 }
 
 /// The outcome of a run. `held` is what an annotated call told; where it stands for what the handler returned, store, poll
@@ -34,6 +36,7 @@ pub(super) fn outcome(end: End, held: Option<Outcome>, now: Timestamp) -> Outcom
             let text = format!("it ran longer than {} (worker.timeout)", Spoken(limit));
             Outcome::failed(Reason::Timeout, Some(text), now)
         }
+        End::Cancelled => Outcome::cancelled(now),
     }
 }
 
@@ -95,6 +98,15 @@ mod tests {
         let outcome = outcome(End::Returned(Ended::Failed("private".into())), Some(told), NOW);
         assert_eq!(outcome.error, Some(Json::string("public")));
         assert_eq!(outcome.detail.as_deref(), Some("private"));
+    }
+
+    #[test]
+    fn a_cancelled_run_tells_nothing_of_how_it_was_dropped() {
+        let told = Outcome::failed(Reason::Dropped, None, EARLIER);
+        let outcome = outcome(End::Cancelled, Some(told), NOW);
+        assert_eq!(outcome, Outcome::cancelled(NOW));
+        assert_eq!((outcome.status, outcome.end()), (Status::Cancelled, crate::report::Ends::CANCELLED));
+        assert_eq!(retry(&outcome, 1, 9), None);
     }
 
     #[test]

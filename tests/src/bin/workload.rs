@@ -66,6 +66,24 @@ async fn gated(config: Config<Settings>, payload: Payload<Gate>, request_id: Req
     Ok(payload.into_inner().text)
 }
 
+/// Says that it is dropped.
+struct Dropped(RequestId);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        println!("{} is dropped", self.0);
+    }
+}
+
+/// The same, and says when it begins and that it is gone.
+#[async_handler(webhook = config.webhook_url)]
+async fn guarded(config: Config<Settings>, payload: Payload<Gate>, request_id: RequestId) -> Result<(), String> {
+    println!("{request_id} begins");
+    let _dropped = Dropped(request_id);
+    payload.opened().await;
+    Ok(())
+}
+
 /// The same, and computes, or so it seems to the runtime: never yields. Says when it has its thread.
 #[async_handler(webhook = config.webhook_url)]
 async fn block(config: Config<Settings>, payload: Payload<Gate>, request_id: RequestId) -> Result<(), String> {
@@ -151,6 +169,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/echo", echo)
         .route("/wait", wait)
         .route("/gated", gated)
+        .route("/guarded", guarded)
         .route("/block", block)
         .route("/fail", fail)
         .route("/panic", panic)

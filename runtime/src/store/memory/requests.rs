@@ -20,10 +20,11 @@ pub(super) struct Request {
     /// Of route and body, kept when the body is not.
     digest: [u8; 32],
     due: Timestamp,
-    epoch: u32,
+    pub(super) epoch: u32,
     failures: u32,
-    registration: Option<Registration>,
-    state: RequestState,
+    pub(super) cancelled: bool,
+    pub(super) registration: Option<Registration>,
+    pub(super) state: RequestState,
     /// What it takes up in the ledger while unfinished.
     bytes: usize,
 }
@@ -36,6 +37,7 @@ impl Request {
     fn claimed(&self) -> ClaimedRequest {
         ClaimedRequest {
             failures: self.failures,
+            cancelled: self.cancelled,
             registration: self.registration.clone(),
             ..self.new.clone().claimed(self.epoch)
         }
@@ -62,6 +64,7 @@ impl Tables {
             due: now.due,
             epoch: u32::from(born),
             failures: 0,
+            cancelled: false,
             registration: None,
             state: if born { RequestState::Running } else { RequestState::Queued },
             bytes,
@@ -98,8 +101,12 @@ impl Tables {
 
     /// The row, if the claim is current.
     fn current(&mut self, claim: &RequestClaim) -> Option<&mut Request> {
+        self.standing_so(claim, &RequestState::Running)
+    }
+
+    fn standing_so(&mut self, claim: &RequestClaim, state: &RequestState) -> Option<&mut Request> {
         let row = self.requests.get_mut(&claim.id)?;
-        (row.state == RequestState::Running && row.epoch == claim.epoch).then_some(row)
+        (row.state == *state && row.epoch == claim.epoch).then_some(row)
     }
 
     pub(super) fn register(&mut self, claim: &RequestClaim, registration: &Registration) -> Settled {
@@ -111,11 +118,12 @@ impl Tables {
     pub(super) fn settle_request(
         &mut self,
         claim: &RequestClaim,
+        from: &RequestState,
         outcome: &Outcome,
         reports: &[Outgoing],
         now: Now,
     ) -> Settled {
-        let Some(row) = self.current(claim) else {
+        let Some(row) = self.standing_so(claim, from) else {
             for Outgoing { report, .. } in reports.iter().filter(|outgoing| outgoing.report.refused.is_none()) {
                 self.ledgers.reports.release(1, report_bytes(report));
             }
@@ -126,8 +134,11 @@ impl Tables {
         row.new.body = Bytes::new();
         row.new.headers = HeaderMap::new();
         row.registration = None;
-        let (place, bytes) = ((outcome.finished, row.seq), row.bytes);
-        self.running -= 1;
+        let (place, waited, bytes) = ((outcome.finished, row.seq), (row.due, row.seq), row.bytes);
+        match from {
+            RequestState::Queued => drop(self.due_requests.remove(&waited)),
+            _ => self.running -= 1,
+        }
         self.ledgers.requests.release(1, bytes);
         self.finish(place, Row::Request(claim.id.clone()), outcome_bytes(outcome));
         for outgoing in reports {
@@ -136,9 +147,17 @@ impl Tables {
         Settled::Current
     }
 
-    pub(super) fn release_request(&mut self, claim: &RequestClaim, due: Timestamp, failed: bool) -> Settled {
+    pub(super) fn release_request(
+        &mut self,
+        claim: &RequestClaim,
+        due: Timestamp,
+        failed: bool,
+        now: Timestamp,
+    ) -> Settled {
         let Some(row) = self.current(claim) else { return Settled::Stale };
         row.state = RequestState::Queued;
+        // Nothing is tried again that would have to be waited for.
+        let due = if row.cancelled { due.min(now) } else { due };
         row.due = due;
         row.failures += u32::from(failed);
         let place = (due, row.seq);

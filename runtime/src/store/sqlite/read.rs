@@ -8,11 +8,12 @@ use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
-use super::form::{DELIVERED, HELD, blob, delivery_state, misread, small, status};
+use super::form::{DELIVERED, HELD, blob, delivery_state, misread, registration_from_text, small, status};
 use super::reports::report_id;
 use crate::id::RequestId;
 use crate::report::{Json, Outcome, Reason};
 use crate::store::backend::{Cause, Left, Reader, Waiting};
+use crate::store::cancel::{Phase, Standing};
 use crate::store::clock::Now;
 use crate::store::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
 use crate::time::Timestamp;
@@ -35,6 +36,22 @@ impl Rows {
             code => RequestState::Settled(outcome(&row, code)?),
         };
         Ok(Some(RequestRecord { id: id.clone(), route: row.try_get(0)?, state }))
+    }
+
+    async fn standing(&self, id: &RequestId) -> Result<Option<Standing>, sqlx::Error> {
+        let sql = "SELECT r.route, r.state, r.epoch, g.text \
+                   FROM request r LEFT JOIN registration g ON g.seq = r.seq WHERE r.id = ?1";
+        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.0).await?;
+        let Some(row) = row else { return Ok(None) };
+        let phase = match row.try_get::<i64, _>(1)? {
+            0 => {
+                let registration = row.try_get::<Option<&str>, _>(3)?.and_then(registration_from_text);
+                Phase::Queued { epoch: small(&row, 2)?, registration }
+            }
+            1 => Phase::Running,
+            _ => Phase::Settled,
+        };
+        Ok(Some(Standing { route: row.try_get(0)?, phase }))
     }
 
     async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, sqlx::Error> {
@@ -152,6 +169,10 @@ fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
 impl Reader for Rows {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
         self.request(id).map(cause).boxed()
+    }
+
+    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>> {
+        self.standing(id).map(cause).boxed()
     }
 
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {

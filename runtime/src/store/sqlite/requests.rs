@@ -84,8 +84,9 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<HashSet<usize>, sqlx
     let mut settles = HashMap::new();
     let mut list = Vec::new();
     for (at, op) in batch.ops.iter().enumerate() {
-        if let Op::SettleRequest { claim, outcome, .. } = op {
-            list.push((claim.id.as_str(), claim.epoch, status_code(outcome.status), outcome.finished.micros()));
+        if let Op::SettleRequest { claim, queued, outcome, .. } = op {
+            let (status, finished) = (status_code(outcome.status), outcome.finished.micros());
+            list.push((claim.id.as_str(), claim.epoch, status, finished, i64::from(!queued)));
             settles.insert(claim.id.as_str(), (at, claim.epoch, outcome));
             batch.reply(at, Reply::Settled(Settled::Stale));
         }
@@ -94,9 +95,9 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<HashSet<usize>, sqlx
         return Ok(HashSet::new());
     }
     let sql = "UPDATE request SET state = j.state, finished = j.finished, node = NULL \
-               FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 2 AS state, value ->> 3 AS finished \
-                     FROM json_each(?1)) AS j \
-               WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = 1 RETURNING seq, id";
+               FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 2 AS state, value ->> 3 AS finished, \
+                     value ->> 4 AS was FROM json_each(?1)) AS j \
+               WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = j.was RETURNING seq, id";
     let rows = sqlx::query(sql).bind(json(&list)?).fetch_all(&mut *batch.conn).await?;
     let mut current = HashSet::new();
     let mut outcomes = Vec::with_capacity(rows.len());
@@ -132,11 +133,14 @@ pub(super) async fn release(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     if list.is_empty() {
         return Ok(());
     }
-    let sql = "UPDATE request SET state = 0, node = NULL, due = j.due, failures = failures + j.failed \
+    // What is cancelled is due at once, whatever it was to wait for.
+    let sql = "UPDATE request SET state = 0, node = NULL, failures = failures + j.failed, \
+               due = iif(cancel, min(j.due, ?2), j.due) \
                FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 2 AS due, value ->> 3 AS failed \
                      FROM json_each(?1)) AS j \
                WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = 1 RETURNING id";
-    for row in sqlx::query(sql).bind(json(&list)?).fetch_all(&mut *batch.conn).await? {
+    let release = sqlx::query(sql).bind(json(&list)?).bind(batch.now.due.micros());
+    for row in release.fetch_all(&mut *batch.conn).await? {
         if let Some(at) = places.get(row.try_get::<&str, _>(0)?) {
             batch.reply(*at, Reply::Settled(Settled::Current));
         }
@@ -183,7 +187,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let sql = "UPDATE request SET state = 1, epoch = epoch + 1, node = ?1 WHERE seq IN \
                    (SELECT seq FROM request WHERE state = 0 AND due <= ?2 AND route IN (SELECT value FROM json_each(?3)) \
                     ORDER BY due, seq LIMIT ?4) \
-                   RETURNING due, seq, id, route, epoch, failures, crashes, created";
+                   RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel";
         let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(&routes).bind(limit);
         let rows = claim.fetch_all(&mut *batch.conn).await?;
         let rows = claimed(batch.conn, rows).await?;
@@ -197,7 +201,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
 }
 
 /// The rows that an `UPDATE … RETURNING` claimed, with their bodies, in the order in which they are due. The columns are `due, seq,
-/// id, route, epoch, failures, crashes, created`.
+/// id, route, epoch, failures, crashes, created, cancel`.
 pub(super) async fn claimed(
     conn: &mut SqliteConnection,
     mut rows: Vec<SqliteRow>,
@@ -224,6 +228,7 @@ pub(super) async fn claimed(
             created: Timestamp::from_micros(row.try_get(7)?),
             failures: small(&row, 5)?,
             crashes: small(&row, 6)?,
+            cancelled: row.try_get(8)?,
             registration: registration.and_then(registration_from_text),
         })
     };

@@ -19,7 +19,7 @@ const VERSION: i64 = STEPS.len() as i64;
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// What each version added. A step is never changed: files that it made are out there.
-const STEPS: [&str; 2] = [VERSION_1, VERSION_2];
+const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -81,6 +81,11 @@ ALTER TABLE attempt_2 RENAME TO attempt;
 ALTER TABLE progress ADD COLUMN wall INTEGER;
 ALTER TABLE progress ADD COLUMN due INTEGER;
 UPDATE progress SET wall = (SELECT max(started) FROM node), due = (SELECT max(started) FROM node);
+";
+
+const VERSION_3: &str = "
+-- Whether it is to be cancelled although it runs.
+ALTER TABLE request ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Looks whether the file may be used, without changing it.
@@ -169,8 +174,9 @@ fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::NodeId;
-    use crate::store::{Durability, Options, Place, Store};
+    use crate::id::{NodeId, RequestId};
+    use crate::report::Outcome;
+    use crate::store::{Cancelled, Durability, Options, Place, Store};
     use crate::time::{Clock, Timestamp};
 
     /// Three reports as version 1 wrote them: pending, in flight, delivered.
@@ -211,6 +217,38 @@ mod tests {
         }
         let mut conn = connector.look().await.unwrap();
         assert_eq!(version(&mut conn).await.unwrap(), Some(VERSION));
+    }
+
+    /// A request that runs and one that waits, as version 2 wrote them.
+    const ROWS_OF_2: &str = "
+        INSERT INTO meta (key, value) VALUES ('postback schema', 2);
+        INSERT INTO node (seq, id, started) VALUES (1, 'old', 50);
+        INSERT INTO request VALUES (1, 'runs', '/a', 1, 5, 1, 0, 0, 1, 5, NULL), (2, 'waits', '/a', 0, 6, 0, 0, 0, NULL, 6, NULL);
+        INSERT INTO request_body SELECT seq, x'', x'7b7d' FROM request;
+    ";
+
+    #[tokio::test]
+    async fn what_version_2_left_can_be_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "").unwrap();
+        let mut conn = Connector::new(&path, Durability::Normal).write().await.unwrap();
+        for sql in [VERSION_1, VERSION_2, ROWS_OF_2] {
+            sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+        }
+        conn.close().await.unwrap();
+
+        let clock = Clock::from_fn(|| Timestamp::from_micros(100));
+        let options = Options::at(Place::Sqlite { path, durability: Durability::Normal });
+        let store = Store::open(options, NodeId::generate(), clock).await.unwrap();
+        let cancel = async |id: &str| {
+            let end = |_| (Outcome::cancelled(Timestamp::from_micros(100)), vec![]);
+            store.cancel(&RequestId::stored(id), "/a", end).await.unwrap()
+        };
+        assert_eq!(cancel("runs").await, Cancelled::Stopping);
+        assert!(matches!(cancel("waits").await, Cancelled::AtOnce(_)));
+        assert!(store.recover(3).await.unwrap().lost[0].cancelled);
+        store.close().await;
     }
 
     #[tokio::test]

@@ -28,12 +28,12 @@ pub(super) async fn recover(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let (node, now) = (batch.start.node, batch.now.due.micros());
         // One owner per file: whatever another start of a process claimed is orphaned.
         let sql = "UPDATE request SET state = 0, node = NULL, due = ?2, crashes = crashes + 1 \
-                   WHERE state = 1 AND node <> ?1 AND crashes + 1 < ?3";
+                   WHERE state = 1 AND node <> ?1 AND crashes + 1 < ?3 AND cancel = 0";
         let requeue = sqlx::query(sql).bind(node).bind(now).bind(i64::from(*max_crashes));
         let requests = requeue.execute(&mut *batch.conn).await?.rows_affected();
         let sql = "UPDATE request SET epoch = epoch + 1, node = ?1, crashes = crashes + 1 \
                    WHERE state = 1 AND node <> ?1 \
-                   RETURNING due, seq, id, route, epoch, failures, crashes, created";
+                   RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel";
         let lost = sqlx::query(sql).bind(node).fetch_all(&mut *batch.conn).await?;
         let lost = requests::claimed(batch.conn, lost).await?;
 

@@ -8,9 +8,9 @@ use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::Semaphore;
 
 use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
-use crate::report::Ends;
-use crate::store::Store;
+use crate::report::{Ends, Outcome};
 use crate::store::record::{DeliveryState, Next, Registration, RequestState, Settled};
+use crate::store::{Cancelled, Store};
 use crate::webhook::Webhook;
 
 /// What a crash would have left: the files as they are, while the store is open.
@@ -128,6 +128,31 @@ async fn rescue_limit_fails_poison_request() {
     assert!(store.claim_requests(1).await.unwrap().rows.is_empty());
     current(store.settle_request(lost.claim.clone(), world.done(), vec![]).await);
     assert_eq!(store.recover(3).await.unwrap().requests, 0);
+}
+
+#[tokio::test]
+async fn a_cancelled_request_is_not_run_again_after_a_crash() {
+    let world = World::sqlite();
+    let webhook = Webhook::new("https://example.com/told").unwrap();
+    let registration = Registration { webhooks: vec![webhook], on: Ends::CANCELLED };
+    let store = world.open().await;
+    for name in ["r", "other"] {
+        let claim = running(&world, &store, name).await.claim;
+        current(store.register(claim, registration.clone()).await);
+    }
+    let cancelled = store.cancel(&id("r"), ROUTE, |_| panic!("it runs")).await.unwrap();
+    assert_eq!(cancelled, Cancelled::Stopping);
+    let store = crashed(&world).into_store().await;
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.lost.len()), (1, 1));
+    let lost = &recovered.lost[0];
+    assert_eq!((lost.claim.id.as_str(), lost.cancelled, lost.crashes), ("r", true, 1));
+    assert_eq!(lost.registration.as_ref(), Some(&registration));
+    attach(&store);
+    let rows = store.claim_requests(5).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| (row.claim.id.as_str(), row.cancelled)).collect::<Vec<_>>(), [("other", false)]);
+    let outcome = Outcome::cancelled(world.now());
+    current(store.settle_request(lost.claim.clone(), outcome, vec![]).await);
 }
 
 #[tokio::test]

@@ -215,8 +215,8 @@ async fn statements_find_their_rows_by_index() {
     world.open().await.close().await;
     let mut conn = shell(path(&world)).await;
     let settle = "UPDATE request SET state = 2, finished = 1, node = NULL \
-                  FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch FROM json_each('[]')) AS j \
-                  WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = 1 RETURNING seq";
+                  FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 4 AS was FROM json_each('[]')) AS j \
+                  WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = j.was RETURNING seq";
     let values = "(VALUES (x'00', 1), (x'01', 1)) AS v";
     let attempt = &format!(
         "SELECT r.seq FROM {values} CROSS JOIN report AS r \

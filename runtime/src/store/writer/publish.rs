@@ -32,9 +32,10 @@ impl Writer {
         }
     }
 
-    /// What a reply tells about the rows that are left.
+    /// What a reply tells about rows that others are busy with or wait for.
     fn learn(&self, op: &Op, reply: &Reply) {
         match reply {
+            Reply::Cancelling(Some(claim)) => self.shared.wake.cancels.cancel(claim),
             Reply::Reports(_) if matches!(op, Op::ClaimParked { .. }) => {}
             Reply::Requests(batch) => self.shared.handover.next_request(batch.next_due),
             Reply::Reports(batch) => self.shared.handover.next_report(batch.next_due),
@@ -94,6 +95,9 @@ impl Shared {
             _ => "request",
         };
         if outcome == Outcome::Stale {
+            if let Op::SettleRequest { claim, .. } | Op::ReleaseRequest { claim, .. } = &op {
+                self.wake.cancels.over(claim);
+            }
             metrics::counter!(metric::STALE_SETTLES, "kind" => kind).increment(1);
             for outgoing in op.reports() {
                 self.wake.tried.done(outgoing.report.id);
@@ -109,9 +113,13 @@ impl Shared {
             Op::Post { reports } => self.pass_on_reports(reports),
             Op::SettleRequest { claim, reports, .. } => {
                 self.wake.watches.ended(&claim.id);
+                self.wake.cancels.over(&claim);
                 self.pass_on_reports(reports);
             }
-            Op::ReleaseRequest { .. } => self.wake.requests.notify_one(),
+            Op::ReleaseRequest { claim, .. } => {
+                self.wake.cancels.over(&claim);
+                self.wake.requests.notify_one();
+            }
             Op::SettleReport { claim, next, .. } => {
                 self.tally.settled(next);
                 self.wake.tried.done(claim.id);

@@ -1,0 +1,80 @@
+//! The end of a request: what is reported of it and to whom, and the line that the log has for it.
+
+use bytes::Bytes;
+
+use super::sink::refused_or_new;
+use crate::id::RequestId;
+use crate::names::metric;
+use crate::report::{Ends, Outcome};
+use crate::store::{NewReport, Registration};
+use crate::webhook::{Target, Webhooks};
+
+/// Where and when to report, URLs that cannot be used included.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub(crate) webhooks: Vec<Target>,
+    pub(crate) on: Ends,
+}
+
+impl Registered {
+    /// Where the route itself reports to, if anywhere.
+    pub(crate) fn of_route(webhooks: &Webhooks) -> Option<Self> {
+        let webhooks: Vec<_> = webhooks.resolve().collect();
+        (!webhooks.is_empty()).then(|| Self { webhooks, on: Ends::default() })
+    }
+
+    /// The part that can be stored with the request.
+    pub(crate) fn stored(&self) -> Registration {
+        let webhooks = self.webhooks.iter().filter_map(|target| target.webhook().ok().cloned()).collect();
+        Registration { webhooks, on: self.on }
+    }
+}
+
+impl From<Registration> for Registered {
+    fn from(stored: Registration) -> Self {
+        Self { webhooks: stored.webhooks.into_iter().map(Target::from).collect(), on: stored.on }
+    }
+}
+
+/// An outcome with its reports, to be committed together.
+pub(crate) struct RequestEnd {
+    pub(crate) outcome: Outcome,
+    pub(crate) reports: Vec<NewReport>,
+    /// The beginning of the line in the log.
+    said: String,
+}
+
+impl RequestEnd {
+    /// The end of this request, reported as `registered` says.
+    pub(crate) fn new(id: &RequestId, outcome: Outcome, registered: Option<Registered>, said: String) -> Self {
+        let registered = registered.filter(|registered| registered.on.contains(outcome.end()));
+        let reports = match registered {
+            Some(registered) => reports(id, &outcome, registered, &said),
+            None => Vec::new(),
+        };
+        Self { outcome, reports, said }
+    }
+
+    /// Counts it, and says the line where nobody else does. To be called when it is committed.
+    pub(crate) fn tell(&self, id: &RequestId, route: &str) {
+        let (status, reason, said) = (self.outcome.status.as_str(), self.outcome.reason.as_str(), &self.said);
+        let labels = [("route", route.to_owned()), ("status", status.to_owned()), ("reason", reason.to_owned())];
+        metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
+        // Where something is delivered, the delivery says the line, with how it went.
+        if self.reports.is_empty() {
+            tracing::info!(request_id = %id, route, status, reason, "{said} → no webhook");
+        }
+        for why in self.reports.iter().filter_map(|report| report.refused.as_ref()) {
+            tracing::warn!(request_id = %id, route, status, reason, "{said} → not sent: {why}");
+        }
+    }
+}
+
+fn reports(id: &RequestId, outcome: &Outcome, registered: Registered, said: &str) -> Vec<NewReport> {
+    let body: Bytes = outcome.to_report(id.as_str());
+    let report = |target| NewReport {
+        note: Some(said.to_owned()),
+        ..refused_or_new(id.as_str(), target, body.clone(), outcome.finished)
+    };
+    registered.webhooks.into_iter().map(report).collect()
+}

@@ -1,0 +1,66 @@
+//! `DELETE R/{id}`: cancels a request.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::Api;
+use super::problem::Problem;
+use super::status::{body, json};
+use crate::handler::Route;
+use crate::id::RequestId;
+use crate::line::Causes;
+use crate::poster::{Registered, RequestEnd};
+use crate::report::Outcome;
+use crate::store::{Cancelled, Error, RequestRecord, RequestState};
+
+/// Answers a cancel.
+pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    let text = head.uri.path().rsplit('/').next().unwrap_or_default();
+    let answer = answer(api, route, text).await;
+    answer.unwrap_or_else(|problem| problem.respond(&head.headers))
+}
+
+async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response, Problem> {
+    let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
+    let (tasks, asked) = (api.shutdown.clone(), id.clone());
+    // Whoever hangs up does not keep from the log what is committed.
+    let answered = tasks.spawn(async move { cancel(&api, &route, &asked).await }).await;
+    match answered.map_err(|_| Problem::internal())? {
+        Ok(Cancelled::AtOnce(outcome)) => Ok(standing(StatusCode::OK, id, RequestState::Settled(outcome))),
+        Ok(Cancelled::Stopping) => Ok(standing(StatusCode::ACCEPTED, id, RequestState::Running)),
+        Ok(Cancelled::Over) => Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("id {id} is over, so it cannot be cancelled; GET tells how it ended"),
+        )),
+        Ok(Cancelled::Unknown) => Err(Problem::unknown_id(text)),
+        Err(error) => {
+            tracing::warn!(request_id = %id, "{id} cannot be cancelled: {}", Causes(&error));
+            Err(Problem::unavailable(format!("it is not known whether id {id} is cancelled; try again")))
+        }
+    }
+}
+
+/// The same as GET would answer.
+fn standing(status: StatusCode, id: RequestId, state: RequestState) -> Response {
+    json(status, body(&RequestRecord { id, route: String::new(), state }))
+}
+
+async fn cancel(api: &Api, route: &Route, id: &RequestId) -> Result<Cancelled, Error> {
+    let mut end = None;
+    let cancelled = api.store.cancel(id, &route.path, |registration| {
+        let outcome = Outcome::cancelled(api.clock.now());
+        let registered = registration.map(Registered::from).or_else(|| Registered::of_route(&route.webhook));
+        let said = format!("{} {id} cancelled while it waited", route.path);
+        let made = end.insert(RequestEnd::new(id, outcome, registered, said));
+        (made.outcome.clone(), made.reports.clone())
+    });
+    let cancelled = cancelled.await?;
+    if let (Cancelled::AtOnce(_), Some(end)) = (&cancelled, &end) {
+        end.tell(id, &route.path);
+    }
+    Ok(cancelled)
+}

@@ -1,0 +1,115 @@
+//! Requests that are cancelled.
+//!
+//! One that waits comes to its end in the commit that cancels it, with the reports of that end. One that runs is marked, in
+//! the store, and its run is told after the commit: it settles the request as cancelled, unless it came to its end by itself
+//! before it was stopped. Then that is the outcome. A marked request is not run again, whatever becomes of its run and its
+//! process: who claims it settles it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::operation::{Op, Reply};
+use super::record::{Claim, NewReport, Registration, RequestClaim, Settled};
+use super::{Error, Store};
+use crate::id::RequestId;
+use crate::report::Outcome;
+
+/// What became of the wish to cancel a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// It waited, and is over now, with this outcome.
+    AtOnce(Outcome),
+    /// It runs, and is being stopped.
+    Stopping,
+    /// It was over before; nothing changed.
+    Over,
+    /// There is none of this id on this route.
+    Unknown,
+}
+
+/// A request as it has to be known to be cancelled.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) route: String,
+    pub(crate) phase: Phase,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    /// What it registered cannot change before it is claimed, and then its epoch is another.
+    Queued {
+        epoch: u32,
+        registration: Option<Registration>,
+    },
+    Running,
+    Settled,
+}
+
+impl Store {
+    /// Cancels a request of this route. `end` makes outcome and reports of one that waits, from what an earlier run of it
+    /// registered; it is called again if the request was claimed and put back meanwhile.
+    pub(crate) async fn cancel(
+        &self,
+        id: &RequestId,
+        route: &str,
+        mut end: impl FnMut(Option<Registration>) -> (Outcome, Vec<NewReport>),
+    ) -> Result<Cancelled, Error> {
+        loop {
+            let standing = self.reader()?.standing(id).await.map_err(Error::Backend)?;
+            let Some(Standing { phase, .. }) = standing.filter(|standing| standing.route == route) else {
+                return Ok(Cancelled::Unknown);
+            };
+            match phase {
+                Phase::Settled => return Ok(Cancelled::Over),
+                Phase::Queued { epoch, registration } => {
+                    let (outcome, reports) = end(registration);
+                    let op = Op::settle_queued(Claim { id: id.clone(), epoch }, outcome.clone(), reports);
+                    if self.settle(op).await? == Settled::Current {
+                        return Ok(Cancelled::AtOnce(outcome));
+                    }
+                }
+                Phase::Running => match self.ask(Op::CancelRunning { id: id.clone() }).await? {
+                    Reply::Cancelling(Some(_)) => return Ok(Cancelled::Stopping),
+                    Reply::Cancelling(None) => {}
+                    _ => return Err(Error::Closed),
+                },
+            }
+        }
+    }
+
+    /// Cancelled when the request that runs under this claim is to be stopped, be it before this was asked for.
+    pub(crate) fn cancellation(&self, claim: &RequestClaim) -> CancellationToken {
+        self.0.shared.wake.cancels.of(claim)
+    }
+}
+
+/// Runs that want to know whether they are cancelled, and cancelled ones that do not know it yet; until their claims end.
+#[derive(Default)]
+pub(crate) struct Cancels(Mutex<HashMap<RequestClaim, CancellationToken>>);
+
+impl Cancels {
+    fn of(&self, claim: &RequestClaim) -> CancellationToken {
+        self.lock().entry(claim.clone()).or_default().clone()
+    }
+
+    /// The mark on the request is committed.
+    pub(super) fn cancel(&self, claim: &RequestClaim) {
+        self.of(claim).cancel();
+    }
+
+    /// The claim came to its end, which is committed.
+    pub(super) fn over(&self, claim: &RequestClaim) {
+        self.lock().remove(claim);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestClaim, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+}

@@ -1,0 +1,25 @@
+//! Requests of the memory backend that are cancelled.
+
+use super::Tables;
+use crate::id::RequestId;
+use crate::store::cancel::{Phase, Standing};
+use crate::store::record::{Claim, RequestClaim, RequestState};
+
+impl Tables {
+    pub(super) fn standing(&self, id: &RequestId) -> Option<Standing> {
+        let row = self.requests.get(id)?;
+        let phase = match row.state {
+            RequestState::Queued => Phase::Queued { epoch: row.epoch, registration: row.registration.clone() },
+            RequestState::Running => Phase::Running,
+            RequestState::Settled(_) => Phase::Settled,
+        };
+        Some(Standing { route: row.route().to_owned(), phase })
+    }
+
+    /// The claim under which it runs.
+    pub(super) fn cancel_running(&mut self, id: &RequestId) -> Option<RequestClaim> {
+        let row = self.requests.get_mut(id).filter(|row| row.state == RequestState::Running)?;
+        row.cancelled = true;
+        Some(Claim { id: id.clone(), epoch: row.epoch })
+    }
+}

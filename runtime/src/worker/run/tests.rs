@@ -1,0 +1,118 @@
+//! Runs that are cancelled.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::app::App;
+use crate::handler::State;
+use crate::id::{NodeId, RequestId};
+use crate::poster::Outbox;
+use crate::shutdown::Shutdown;
+use crate::store::{Cancelled, NewRequest, Place, RequestState, Store};
+use crate::time::Clock;
+use crate::worker::Options;
+
+type Runs = Arc<AtomicU32>;
+
+async fn handler(runs: State<Runs>) -> Result<(), String> {
+    runs.fetch_add(1, Ordering::SeqCst);
+    Err("as every time".to_owned())
+}
+
+/// A worker without its loop, and how often its handler ran.
+async fn context() -> (Arc<Context>, Runs) {
+    let (clock, runs) = (Clock::system(), Runs::default());
+    let options = crate::store::Options::at(Place::Memory { reports: 10, bytes: 1 << 20, kept: 10 });
+    let store = Store::open(options, NodeId::generate(), clock.clone()).await.unwrap();
+    let routes = App::new(()).state(Arc::clone(&runs)).route("/a", handler).webhook("https://example.com/told");
+    let routes = routes.into_routes().unwrap_or_else(|error| panic!("{error}"));
+    drop(store.attach_requests(routes.paths(), Arc::new(Semaphore::new(0))));
+    let (hour, handlers) = (Duration::from_hours(1), tokio::runtime::Handle::current());
+    let options = Options { concurrency: 1, threads: None, timeout: hour, max_attempts: 9, max_crashes: 9 };
+    let outbox = Outbox::new(store, clock);
+    (Arc::new(Context { outbox, routes, options, handlers, cut: Shutdown::new() }), runs)
+}
+
+async fn submit(context: &Context) -> RequestId {
+    let (id, created) = (RequestId::generate(), context.outbox.clock().now());
+    let new =
+        NewRequest { id: id.clone(), route: "/a".to_owned(), headers: HeaderMap::new(), body: Bytes::new(), created };
+    let _ = context.outbox.store().submit(new).await.unwrap();
+    id
+}
+
+async fn claim(context: &Context) -> ClaimedRequest {
+    context.outbox.store().claim_requests(1).await.unwrap().rows.remove(0)
+}
+
+async fn cancel(context: &Context, id: &RequestId) -> Cancelled {
+    context.outbox.store().cancel(id, "/a", |_| panic!("it does not wait")).await.unwrap()
+}
+
+async fn run_it(context: &Arc<Context>, row: ClaimedRequest) {
+    let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+    run(Arc::clone(context), row, slot).await;
+}
+
+/// It was settled as cancelled, and reported so.
+async fn is_cancelled(context: &Context, id: &RequestId) {
+    let store = context.outbox.store();
+    let state = store.request(id).await.unwrap().unwrap().state;
+    assert!(matches!(&state, RequestState::Settled(outcome) if outcome.status == Status::Cancelled), "{state:?}");
+    assert_eq!(store.deliveries(id.as_str()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_cancelled_before_its_run_begins_never_runs() {
+    let (context, runs) = context().await;
+    let id = submit(&context).await;
+    let row = claim(&context).await;
+    assert_eq!(cancel(&context, &id).await, Cancelled::Stopping);
+    run_it(&context, row).await;
+    is_cancelled(&context, &id).await;
+
+    // Nor does what was put back meanwhile.
+    let id = submit(&context).await;
+    let row = claim(&context).await;
+    assert_eq!(cancel(&context, &id).await, Cancelled::Stopping);
+    context.put_back(row.claim).await;
+    run_it(&context, claim(&context).await).await;
+    is_cancelled(&context, &id).await;
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn what_failed_and_is_not_cancelled_runs_again() {
+    let (context, runs) = context().await;
+    let id = submit(&context).await;
+    run_it(&context, claim(&context).await).await;
+    assert_eq!(context.outbox.store().request(&id).await.unwrap().unwrap().state, RequestState::Queued);
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_ended_by_itself_has_ended_so() {
+    let (context, _) = context().await;
+    let _ = submit(&context).await;
+    let row = claim(&context).await;
+    let sink = RunSink::new(row.claim.id.clone(), context.outbox.clone());
+    let token = CancellationToken::new();
+    token.cancel();
+    for ended in [true, false] {
+        let (begins, begun) = oneshot::channel();
+        begins.send(Instant::now()).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "its handle is held until it ends or is aborted")]
+        let task =
+            tokio::spawn(async move { if ended { Ended::Completed(None) } else { std::future::pending().await } });
+        while ended && !task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let (end, _) = watch(&context, &row.claim, &sink, &token, Handler { task, begun }).await.unwrap();
+        assert_eq!(matches!(end, End::Returned(_)), ended, "{end:?}");
+        assert_eq!(matches!(end, End::Cancelled), !ended, "{end:?}");
+    }
+}
