@@ -1,6 +1,7 @@
 //! The command line of a workload server.
 
 mod check;
+mod deliveries;
 mod endpoints;
 mod print;
 mod secret;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::check::check;
+pub(crate) use self::deliveries::Deliveries;
 pub(crate) use self::endpoints::Endpoints;
 pub(crate) use self::print::{print, print_error};
 use self::secret::Secret;
@@ -50,6 +52,9 @@ pub(crate) enum Command {
     /// List and enable webhooks whose receivers want no more reports; the server has to be stopped
     #[command(subcommand)]
     Endpoints(Endpoints),
+    /// Send webhooks again; the server has to be stopped
+    #[command(subcommand)]
+    Deliveries(Deliveries),
 }
 
 /// Arguments of `serve`.
@@ -93,6 +98,7 @@ impl Command {
             Self::Serve(serve) => (&serve.common, serve.listen.clone()),
             Self::Check(common) => (common, None),
             Self::Endpoints(endpoints) => (endpoints.common(), None),
+            Self::Deliveries(deliveries) => (deliveries.common(), None),
         };
         let flags = listen.map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
         Sources::from_process(program, common.config.clone(), flags.into_iter().collect())

@@ -139,6 +139,11 @@ where
             print(&told.map_err(|text| Failure { text, code: 1 })?);
             ExitCode::SUCCESS
         }
+        Command::Deliveries(deliveries) => {
+            let told = control.block_on(deliveries.run(settings.store.clone()));
+            print(&told.map_err(|text| Failure { text, code: 1 })?);
+            ExitCode::SUCCESS
+        }
         Command::Serve(serve) => {
             let inspector = match serve.inspect {
                 Some(address) => {

@@ -28,6 +28,7 @@ mod inbox;
 mod memory;
 mod operation;
 mod record;
+mod replay;
 pub(crate) mod retention;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -53,6 +54,8 @@ use self::handover::Handover;
 use self::inbox::{Inbox, Ledgers};
 use self::operation::{Op, Reply};
 pub(crate) use self::record::*;
+#[cfg(any(feature = "server", test))]
+pub(crate) use self::replay::Replayed;
 use self::tally::Tally;
 use self::wake::Wake;
 pub(crate) use self::wake::Watch;

@@ -8,6 +8,7 @@ mod crash;
 mod examples;
 mod isolation;
 mod library;
+mod replay;
 mod reports;
 mod runs;
 mod secrets;

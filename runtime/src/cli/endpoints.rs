@@ -56,11 +56,9 @@ impl Endpoints {
 
 /// Why there is no store to look into.
 #[cfg_attr(not(feature = "sqlite"), expect(clippy::unnecessary_wraps, reason = "a file is a store to look into"))]
-fn nothing_at(place: &Place) -> Option<String> {
+pub(super) fn nothing_at(place: &Place) -> Option<String> {
     match place {
-        Place::Memory { .. } => Some(
-            "the store is in memory, where nothing outlasts the server: start it again, and all is enabled".to_owned(),
-        ),
+        Place::Memory { .. } => Some("the store is in memory, where nothing outlasts the server".to_owned()),
         // Else opening it would make one.
         #[cfg(feature = "sqlite")]
         Place::Sqlite { path, .. } if !path.exists() => {

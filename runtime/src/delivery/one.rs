@@ -71,7 +71,7 @@ impl Courier {
         let tried = match report.to.webhook() {
             Ok(webhook) => {
                 let standing = self.destinations.standing(webhook);
-                self.sender.send(report.claim.id, webhook, &standing, report.body.clone()).await
+                self.sender.send(report.webhook_id, webhook, &standing, report.body.clone()).await
             }
             Err(error) => Tried::refused(self.clock.now(), error),
         };
@@ -154,7 +154,7 @@ impl Courier {
 
     fn tell(&self, report: &ClaimedReport, tried: &Tried, next: Next, now: Timestamp) {
         self.log.tell(&Told {
-            id: report.claim.id,
+            id: report.webhook_id,
             // What the end of a run comes to is told with the first try.
             note: report.note.as_deref().filter(|_| report.attempt <= 1),
             subject: &report.subject,

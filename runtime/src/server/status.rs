@@ -129,6 +129,9 @@ struct Deliveries {
 #[derive(Serialize)]
 struct Delivery {
     id: String,
+    /// The `webhook-id` that it is sent under, where that is not its own id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<String>,
     url: String,
     state: &'static str,
     attempts: u32,
@@ -166,6 +169,7 @@ fn delivery(record: &DeliveryRecord) -> Delivery {
     };
     Delivery {
         id: record.id.to_string(),
+        replay_of: (record.webhook_id != record.id).then(|| record.webhook_id.to_string()),
         url: shown(&record.url),
         state,
         attempts: record.attempts,
@@ -216,8 +220,10 @@ mod tests {
             error: Some(error.to_owned()),
             response: Bytes::from_static(b"10.1.2.3"),
         };
+        let id = ReportId::generate();
         let record = DeliveryRecord {
-            id: ReportId::generate(),
+            id,
+            webhook_id: id,
             url: "https://hooks.example.com/in?token=s3cret".to_owned(),
             state,
             attempts: 1,

@@ -4,6 +4,7 @@
 
 mod aside;
 mod cancel;
+mod replay;
 mod reports;
 mod requests;
 
@@ -172,6 +173,7 @@ impl Tables {
             Op::ParkReport { claim } => Reply::Settled(self.park_report(claim)),
             Op::HoldReport { claim } => self.hold_report(claim),
             Op::ReleaseReport { claim } => Reply::Settled(self.release_report(claim, now.due)),
+            Op::Replay { delivery, .. } => Reply::Replayed(self.replay(*delivery)),
             // There was no earlier process.
             Op::Recover { .. } => Reply::Recovered(Recovered::default()),
             Op::Purge { before, limit } => Reply::Purged(self.purge(*before, *limit, now)),

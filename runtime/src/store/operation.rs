@@ -8,6 +8,7 @@ use super::record::{
     Attempt, Batch, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Next, Recovered, Registration, ReportClaim,
     RequestClaim, Settled, Submitted,
 };
+use super::replay::Replayed;
 use crate::id::{ReportId, RequestId};
 use crate::report::Outcome;
 use crate::time::Timestamp;
@@ -65,6 +66,11 @@ pub(crate) enum Op {
         url: String,
         limit: usize,
     },
+    /// Writes a copy of a delivery that is over, to be sent.
+    Replay {
+        delivery: ReportId,
+        copy: ReportId,
+    },
     ClaimRequests {
         limit: usize,
         routes: Arc<[String]>,
@@ -115,6 +121,7 @@ pub(crate) enum Reply {
     Cancelling(Option<RequestClaim>),
     Requests(Batch<ClaimedRequest>),
     Reports(Batch<ClaimedReport>),
+    Replayed(Replayed),
     Recovered(Recovered),
     Purged(Purged),
     /// Reports posted so far; filled in by the writer.
@@ -186,6 +193,7 @@ impl Op {
             | Self::ReleaseReport { claim }
             | Self::ParkReport { claim }
             | Self::HoldReport { claim } => Some(Key::Report(claim.id)),
+            Self::Replay { delivery, .. } => Some(Key::Report(*delivery)),
             _ => None,
         };
         own.into_iter().chain(self.reports().iter().map(|outgoing| Key::Report(outgoing.report.id)))

@@ -111,7 +111,7 @@ impl NewReport {
 
     /// As it is handed out under a claim, for the try with this number.
     pub(crate) fn claimed(self: Arc<Self>, epoch: u32, attempt: u32) -> ClaimedReport {
-        ClaimedReport { claim: Claim { id: self.id, epoch }, attempt, report: self }
+        ClaimedReport { claim: Claim { id: self.id, epoch }, webhook_id: self.id, attempt, report: self }
     }
 }
 
@@ -119,6 +119,8 @@ impl NewReport {
 #[derive(Clone)]
 pub(crate) struct ClaimedReport {
     pub(crate) claim: ReportClaim,
+    /// What it is sent under: its own id, or that of the first if it repeats an earlier delivery.
+    pub(crate) webhook_id: ReportId,
     /// The number of the attempt that this claim is for; the first is 1.
     pub(crate) attempt: u32,
     /// As it was posted: shared with the store, where it is handed over in memory.
@@ -205,6 +207,8 @@ pub(crate) enum DeliveryState {
 #[derive(Clone)]
 pub(crate) struct DeliveryRecord {
     pub(crate) id: ReportId,
+    /// See [`ClaimedReport::webhook_id`].
+    pub(crate) webhook_id: ReportId,
     pub(crate) url: String,
     pub(crate) state: DeliveryState,
     /// Attempts begun so far.

@@ -11,6 +11,7 @@ mod form;
 mod many;
 mod owner;
 mod read;
+mod replay;
 mod reports;
 mod requests;
 mod schema;
@@ -151,6 +152,7 @@ impl Batch<'_> {
         aside::park(&mut self).await?;
         aside::hold(&mut self).await?;
         reports::write(&mut self, &current).await?;
+        replay::replay(&mut self).await?;
         upkeep::recover(&mut self).await?;
         upkeep::purge(&mut self).await?;
         aside::enable(&mut self).await?;

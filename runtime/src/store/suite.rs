@@ -13,6 +13,7 @@ mod delivery;
 mod durable;
 mod faults;
 mod group;
+mod replay;
 mod settle;
 mod submit;
 mod upkeep;
@@ -114,6 +115,8 @@ suite! {
         what_is_cancelled_is_not_run_again,
         what_waits_again_is_reported_where_it_registered,
         a_cancel_that_meets_a_claim_looks_again;
+    replay:
+        replay_makes_new_row_same_webhook_id;
     upkeep:
         retention_keeps_unfinished,
         retention_respects_limit,

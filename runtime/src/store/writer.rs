@@ -122,7 +122,7 @@ impl Writer {
             }
             Op::ReleaseRequest { due, .. } => handover.request_waits(due.unwrap_or(now)),
             Op::SettleReport { next: Next::RetryAt(due), .. } => handover.report_waits(*due),
-            Op::ReleaseReport { .. } => handover.report_waits(now),
+            Op::ReleaseReport { .. } | Op::Replay { .. } => handover.report_waits(now),
             Op::Recover { .. } => {
                 handover.request_waits(now);
                 handover.report_waits(now);

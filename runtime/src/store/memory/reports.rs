@@ -64,6 +64,10 @@ impl Reports {
 }
 
 impl Report {
+    pub(super) fn state(&self) -> DeliveryState {
+        self.state
+    }
+
     fn claimed(&self) -> ClaimedReport {
         self.new.clone().claimed(self.epoch, self.attempt)
     }
@@ -227,6 +231,7 @@ impl Tables {
 fn record(row: &Report) -> DeliveryRecord {
     DeliveryRecord {
         id: row.new.id,
+        webhook_id: row.new.id,
         url: row.new.to.url().to_owned(),
         state: row.state,
         attempts: row.attempt,

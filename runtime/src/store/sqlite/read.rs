@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::form::{DELIVERED, HELD, blob, delivery_state, misread, registration_from_text, small, status};
-use super::reports::report_id;
+use super::reports::{report_id, webhook_id};
 use crate::id::RequestId;
 use crate::report::{Json, Outcome, Reason};
 use crate::store::backend::{Cause, Left, Reader, Waiting};
@@ -55,8 +55,8 @@ impl Rows {
     }
 
     async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, sqlx::Error> {
-        let sql = "SELECT r.id, b.url, r.state, r.attempt, r.due, r.refused, a.started, a.took, a.status, a.error, a.response \
-                   FROM report r JOIN report_body b ON b.seq = r.seq LEFT JOIN attempt a \
+        let sql = "SELECT r.id, b.url, r.state, r.attempt, r.due, r.refused, a.started, a.took, a.status, a.error, a.response, \
+                   b.webhook_id FROM report r JOIN report_body b ON b.seq = r.seq LEFT JOIN attempt a \
                    ON a.report = r.seq AND a.n = (SELECT max(n) FROM attempt WHERE report = r.seq) \
                    WHERE r.subject = ?1 ORDER BY r.seq LIMIT 100";
         let rows = sqlx::query(sql).bind(subject).fetch_all(&self.0).await?;
@@ -155,8 +155,10 @@ fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
             response: blob(row, 10)?,
         }),
     };
+    let id = report_id(row.try_get(0)?)?;
     Ok(DeliveryRecord {
-        id: report_id(row.try_get(0)?)?,
+        id,
+        webhook_id: webhook_id(row.try_get(11)?, id)?,
         url: row.try_get(1)?,
         state,
         attempts: small(row, 3)?,

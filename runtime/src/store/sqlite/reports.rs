@@ -158,14 +158,16 @@ pub(super) async fn claimed(
     // SQLite returns them in no particular order.
     rows.sort_by_key(|row| (row.try_get::<i64, _>(0).unwrap_or(0), row.try_get::<i64, _>(1).unwrap_or(0)));
     let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
-    let sql = "SELECT seq, url, headers, secret, body FROM report_body WHERE seq IN (SELECT value FROM json_each(?1))";
+    let sql = "SELECT seq, url, headers, secret, body, webhook_id FROM report_body \
+               WHERE seq IN (SELECT value FROM json_each(?1))";
     let bodies = sqlx::query(sql).bind(json(&seqs)?).fetch_all(conn).await?;
     let bodies = bodies.into_iter().map(|row| Ok((row.try_get::<i64, _>(0)?, row)));
     let bodies = bodies.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
     let one = |row: SqliteRow| {
         let body = bodies.get(&row.try_get::<i64, _>(1)?).ok_or(sqlx::Error::RowNotFound)?;
+        let id = report_id(row.try_get(2)?)?;
         let report = NewReport {
-            id: report_id(row.try_get(2)?)?,
+            id,
             subject: row.try_get::<&str, _>(3)?.into(),
             to: Target::stored(body.try_get(1)?, own_from_columns(body.try_get(2)?, body.try_get(3)?)),
             body: blob(body, 4)?,
@@ -173,9 +175,15 @@ pub(super) async fn claimed(
             refused: None,
             note: None,
         };
-        Ok(Arc::new(report).claimed(small(&row, 4)?, small(&row, 5)?))
+        let claimed = Arc::new(report).claimed(small(&row, 4)?, small(&row, 5)?);
+        Ok(ClaimedReport { webhook_id: webhook_id(body.try_get(5)?, id)?, ..claimed })
     };
     rows.into_iter().map(one).collect()
+}
+
+/// What a report is sent under: what is written beside its body, else its own id.
+pub(super) fn webhook_id(written: Option<&[u8]>, own: ReportId) -> Result<ReportId, sqlx::Error> {
+    written.map_or(Ok(own), report_id)
 }
 
 pub(super) fn report_id(bytes: &[u8]) -> Result<ReportId, sqlx::Error> {

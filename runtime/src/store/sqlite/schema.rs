@@ -86,6 +86,8 @@ UPDATE progress SET wall = (SELECT max(started) FROM node), due = (SELECT max(st
 const VERSION_3: &str = "
 -- Whether it is to be cancelled although it runs.
 ALTER TABLE request ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0;
+-- What it is sent under, where it repeats an earlier delivery and that is not its own id.
+ALTER TABLE report_body ADD COLUMN webhook_id BLOB;
 ";
 
 /// Looks whether the file may be used, without changing it.
@@ -176,7 +178,7 @@ mod tests {
     use super::*;
     use crate::id::{NodeId, RequestId};
     use crate::report::Outcome;
-    use crate::store::{Cancelled, Durability, Options, Place, Store};
+    use crate::store::{Cancelled, Durability, Options, Place, Replayed, Store};
     use crate::time::{Clock, Timestamp};
 
     /// Three reports as version 1 wrote them: pending, in flight, delivered.
@@ -219,16 +221,18 @@ mod tests {
         assert_eq!(version(&mut conn).await.unwrap(), Some(VERSION));
     }
 
-    /// A request that runs and one that waits, as version 2 wrote them.
+    /// A request that runs, one that waits, and a report that is over, as version 2 wrote them.
     const ROWS_OF_2: &str = "
         INSERT INTO meta (key, value) VALUES ('postback schema', 2);
         INSERT INTO node (seq, id, started) VALUES (1, 'old', 50);
         INSERT INTO request VALUES (1, 'runs', '/a', 1, 5, 1, 0, 0, 1, 5, NULL), (2, 'waits', '/a', 0, 6, 0, 0, 0, NULL, 6, NULL);
         INSERT INTO request_body SELECT seq, x'', x'7b7d' FROM request;
+        INSERT INTO report VALUES (1, x'01900000000070008000000000000001', 'a', 3, 5, 1, 1, NULL, 5, 9, NULL, '', NULL);
+        INSERT INTO report_body VALUES (1, 'https://example.com/hooks', x'', NULL, x'7b7d');
     ";
 
     #[tokio::test]
-    async fn what_version_2_left_can_be_cancelled() {
+    async fn what_version_2_left_can_be_cancelled_and_sent_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
         std::fs::write(&path, "").unwrap();
@@ -248,6 +252,11 @@ mod tests {
         assert_eq!(cancel("runs").await, Cancelled::Stopping);
         assert!(matches!(cancel("waits").await, Cancelled::AtOnce(_)));
         assert!(store.recover(3).await.unwrap().lost[0].cancelled);
+        let report = store.deliveries("a").await.unwrap().remove(0);
+        assert_eq!(report.webhook_id, report.id);
+        assert!(matches!(store.replay(report.id).await.unwrap(), Replayed::As { .. }));
+        let row = store.claim_reports(5).await.unwrap().rows.remove(0);
+        assert_eq!((row.webhook_id, row.to.endpoint()), (report.id, "https://example.com"));
         store.close().await;
     }
 

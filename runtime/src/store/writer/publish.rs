@@ -133,7 +133,7 @@ impl Shared {
                 self.handover.report_waits(self.clock.now().due);
                 self.wake.reports.notify_one();
             }
-            Op::ReleaseReport { .. } => self.wake.reports.notify_one(),
+            Op::ReleaseReport { .. } | Op::Replay { .. } => self.wake.reports.notify_one(),
             Op::Recover { .. } => {
                 self.wake.requests.notify_one();
                 self.wake.reports.notify_one();

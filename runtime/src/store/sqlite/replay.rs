@@ -1,0 +1,46 @@
+//! Deliveries that are sent again: a copy of the row, with the bytes of the first.
+
+use sqlx::Row as _;
+
+use super::Batch;
+use crate::store::operation::{Op, Reply};
+use crate::store::replay::Replayed;
+use crate::webhook::Target;
+
+pub(super) async fn replay(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    for (at, op) in batch.ops.iter().enumerate() {
+        let Op::Replay { delivery, copy } = op else { continue };
+        let sql =
+            "SELECT r.seq, r.state, b.url FROM report AS r LEFT JOIN report_body AS b ON b.seq = r.seq WHERE r.id = ?1";
+        let row = sqlx::query(sql).bind(&delivery.as_bytes()[..]).fetch_optional(&mut *batch.conn).await?;
+        let replayed = match row {
+            None => Replayed::Unknown,
+            Some(row) if row.try_get::<i64, _>(1)? < 2 => Replayed::NotOver,
+            Some(row) => match row.try_get::<Option<String>, _>(2)? {
+                None => Replayed::NoBody,
+                Some(url) => {
+                    let first = row.try_get::<i64, _>(0)?;
+                    batch.start.last_report += 1;
+                    let seq = batch.start.last_report;
+                    // The endpoint is not copied: what ended under the first version of the schema has none.
+                    let sql = "INSERT INTO report (seq, id, subject, state, due, epoch, attempt, created, endpoint) \
+                               SELECT ?1, ?2, subject, 0, ?3, 0, 0, ?4, ?5 FROM report WHERE seq = ?6";
+                    let insert = sqlx::query(sql).bind(seq).bind(&copy.as_bytes()[..]).bind(batch.now.due.micros());
+                    let insert = insert
+                        .bind(batch.now.wall.micros())
+                        .bind(Target::parse(&url).endpoint().to_owned())
+                        .bind(first);
+                    insert.execute(&mut *batch.conn).await?;
+                    let sql = "INSERT INTO report_body (seq, url, headers, secret, body, webhook_id) \
+                               SELECT ?1, url, headers, secret, body, coalesce(webhook_id, ?2) \
+                               FROM report_body WHERE seq = ?3";
+                    let insert = sqlx::query(sql).bind(seq).bind(&delivery.as_bytes()[..]).bind(first);
+                    insert.execute(&mut *batch.conn).await?;
+                    Replayed::As { delivery: *copy, url }
+                }
+            },
+        };
+        batch.reply(at, Reply::Replayed(replayed));
+    }
+    Ok(())
+}
