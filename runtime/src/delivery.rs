@@ -15,6 +15,7 @@ mod log;
 mod lookup;
 mod one;
 mod own;
+mod runners;
 pub(crate) mod thread;
 mod trouble;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -29,6 +29,9 @@ use crate::store::Attempt;
 use crate::time::{Clock, Timestamp};
 use crate::webhook::Webhook;
 
+const ID: HeaderName = HeaderName::from_static(names::header::WEBHOOK_ID);
+const TIMESTAMP: HeaderName = HeaderName::from_static(names::header::WEBHOOK_TIMESTAMP);
+const SIGNATURE: HeaderName = HeaderName::from_static(names::header::WEBHOOK_SIGNATURE);
 /// An answer that ends within this leaves its connection to the next try; of a longer one the rest is never read.
 const MAX_READ: usize = 64 * 1_024;
 const MAX_KEPT: usize = 4 * 1_024;
@@ -105,16 +108,19 @@ impl Tried {
 
 /// The delivery's own headers come last, so that nothing stored can replace them.
 fn headers(id: ReportId, webhook: &Webhook, standing: &Standing<'_>, timestamp: i64, body: &[u8]) -> HeaderMap {
-    let mut headers = webhook.own().headers.clone();
+    // These, and two that the client adds.
+    let own = &webhook.own().headers;
+    let mut headers = HeaderMap::with_capacity(own.len() + 8);
+    headers.extend(own.clone());
     let id = id.to_string();
     let signed = signature::sign(&standing.secrets, &id, timestamp, body);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
     for (name, value) in [
-        (names::header::WEBHOOK_ID, Some(id)),
-        (names::header::WEBHOOK_TIMESTAMP, Some(timestamp.to_string())),
-        (names::header::WEBHOOK_SIGNATURE, signed),
+        (ID, Some(id)),
+        (TIMESTAMP, Some(timestamp.to_string())),
+        (SIGNATURE, signed),
     ] {
         // Invariant: a UUID, a number and base64 are valid header values.
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {

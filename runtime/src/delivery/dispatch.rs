@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use metrics::{counter, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -15,6 +14,7 @@ use super::claim;
 use super::desk::{Bounds, Claim, Desk, Why};
 use super::log::spoken;
 use super::one::Courier;
+use super::runners::Runners;
 use super::trouble::{Backoff, Trouble};
 use crate::names::metric;
 use crate::policy::breaker::{Change, Pass, Sign};
@@ -91,6 +91,7 @@ pub(super) struct Dispatcher {
     store: Store,
     clock: Clock,
     courier: Arc<Courier>,
+    runners: Runners,
     desk: Desk<Work>,
     concurrency: usize,
     shutdown: Shutdown,
@@ -112,7 +113,8 @@ impl Dispatcher {
         // One for each slot and each report that is being parked, of which there are less than twice the backlog and what
         // is taken at once, and some for claims.
         let (events, ended) = mpsc::channel(concurrency + 3 * BACKLOG);
-        Self { store, clock, courier, desk, concurrency, shutdown, events, ended, aside: Vec::new() }
+        let runners = Runners::new(courier.clone(), shutdown.clone());
+        Self { store, clock, courier, runners, desk, concurrency, shutdown, events, ended, aside: Vec::new() }
     }
 
     /// Until told to stop; then the tries in flight come to their end, and what is in hand and was not tried is put back.
@@ -152,6 +154,7 @@ impl Dispatcher {
         mut claimed: mpsc::Receiver<ClaimedReport>,
     ) {
         handed.close();
+        self.runners.dismiss();
         let mut untried: Vec<Work> = self.desk.clear();
         while let Some(Held { row, room }) = handed.recv().await {
             untried.push(Work { report: row, room: Some(room) });
@@ -213,8 +216,7 @@ impl Dispatcher {
     fn go_on(&mut self, now: Moment) {
         while let Some((key, pass, work)) = self.desk.next(now) {
             let slot = Slot { key, pass, sign: Sign::Nothing, took: Duration::ZERO, events: self.events.clone() };
-            // Boxed: it is moved several times on its way into a task, and has some kilobytes.
-            self.shutdown.spawn(self.courier.clone().deliver(work, slot, self.shutdown.clone()).boxed());
+            self.runners.run(work, slot);
         }
         while let Some(claim) = self.desk.claim(now) {
             self.shutdown.spawn(claim_parked(self.store.clone(), claim, self.events.clone()));

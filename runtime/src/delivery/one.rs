@@ -1,6 +1,5 @@
 //! One claimed report: tried once, settled, told.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
@@ -62,10 +61,10 @@ impl Courier {
 
     /// Tries a report and settles it. The slot is free again when it is tried, so that a slow disk holds up no try; the room
     /// when it is settled, so that what waits for the disk is bounded.
-    pub(super) async fn deliver(self: Arc<Self>, work: Work, mut slot: Slot, shutdown: Shutdown) {
+    pub(super) async fn deliver(&self, work: Work, mut slot: Slot, shutdown: &Shutdown) {
         let Work { report, room } = work;
         if self.store.is_disabled(report.to.url()) {
-            self.hold(report.claim, &shutdown).await;
+            self.hold(report.claim, shutdown).await;
             return;
         }
         let tried = match report.to.webhook() {
@@ -87,7 +86,7 @@ impl Courier {
         // Never closed. Those that wait for it keep their slots.
         let settling = if room.is_none() { self.settling.acquire().await.ok() } else { None };
         drop(slot);
-        let settled = self.settle(report.claim.clone(), &tried.attempt, next, &shutdown).await;
+        let settled = self.settle(report.claim.clone(), &tried.attempt, next, shutdown).await;
         if settled == Some(Settled::Current) {
             count_end(next, now.since(report.created));
         }

@@ -17,10 +17,9 @@ use super::record::{Claim, ReportClaim, RequestClaim};
 use crate::line::Escaped;
 use crate::names::metric;
 
-/// Settlements, claims and the like that may wait at once. They are few: each has a caller that waits for it.
-const CONTROL: usize = 4_096;
-/// Their bytes, at most; a larger one goes alone.
-const CONTROL_BYTES: usize = 64 << 20;
+/// Settlements, claims and the like that may wait at once, and their bytes; a larger one goes alone. They are few: each has
+/// a caller that waits for it.
+const CONTROL: (usize, usize) = (4_096, 64 << 20);
 
 /// An operation on its way, with what its caller waits on and the room that it takes up in the queue.
 pub(crate) struct Entry {
@@ -30,18 +29,15 @@ pub(crate) struct Entry {
     pub(crate) since: Instant,
     /// For a barrier: the reports numbered before it.
     pub(crate) passed: u64,
-    _queued: [Option<OwnedSemaphorePermit>; 2],
+    _queued: Option<OwnedSemaphorePermit>,
 }
 
 /// Where callers put operations and the writer takes them.
 pub(crate) struct Inbox {
     queues: Mutex<Queues>,
     arrived: Notify,
-    slots: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    control: Arc<Semaphore>,
-    control_bytes: Arc<Semaphore>,
-    most: (usize, usize),
+    intake: Room,
+    control: Room,
     ledgers: Option<Arc<Ledgers>>,
     /// Set while a batch has been failing for longer than callers are kept waiting.
     trouble: watch::Sender<Option<Error>>,
@@ -56,16 +52,11 @@ struct Queues {
 
 impl Inbox {
     pub(crate) fn new(slots: usize, bytes: usize, ledgers: Option<Arc<Ledgers>>) -> Self {
-        // `acquire_many` counts in `u32`.
-        let most = (slots.clamp(1, u32::MAX as usize >> 3), bytes.clamp(1, u32::MAX as usize >> 3));
         Self {
             queues: Mutex::new(Queues { intake: VecDeque::new(), control: VecDeque::new(), open: true }),
             arrived: Notify::new(),
-            slots: Arc::new(Semaphore::new(most.0)),
-            bytes: Arc::new(Semaphore::new(most.1)),
-            control: Arc::new(Semaphore::new(CONTROL)),
-            control_bytes: Arc::new(Semaphore::new(CONTROL_BYTES)),
-            most,
+            intake: Room::new(slots, bytes),
+            control: Room::new(CONTROL.0, CONTROL.1),
             ledgers,
             trouble: watch::Sender::new(None),
         }
@@ -73,65 +64,55 @@ impl Inbox {
 
     /// Takes in a post without waiting.
     pub(crate) fn try_push(&self, mut op: Op) -> Result<(), Error> {
-        let (slots, bytes) = self.weight(&op);
-        let slots = self.slots.clone().try_acquire_many_owned(slots)?;
-        let bytes = self.bytes.clone().try_acquire_many_owned(bytes)?;
+        let room = self.intake.try_take(&op)?;
         self.reserve(&mut op)?;
-        self.enqueue(Lane::Intake, Entry::new(op, None, [Some(slots), Some(bytes)]))
+        self.enqueue(Lane::Intake, Entry::new(op, None, Some(room)))
     }
 
     /// Takes in a submission or post once there is room for it.
     pub(crate) async fn push(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
-        let (slots, bytes) = self.weight(&op);
-        let room = pin!(async {
-            // Invariant: always in this order; what is held is given back by the writer, who waits for neither.
-            let slots = self.slots.clone().acquire_many_owned(slots).await;
-            let bytes = self.bytes.clone().acquire_many_owned(bytes).await;
-            slots.ok().zip(bytes.ok()).ok_or(Error::Closed)
-        });
+        // Given back by the writer, who does not wait for it.
+        let room = pin!(self.intake.take(self.intake.of(&op)));
         let mut trouble = self.trouble.subscribe();
         let trouble = pin!(trouble.wait_for(Option::is_some));
-        let (slots, bytes) = match select(room, trouble).await {
+        let room = match select(room, trouble).await {
             Either::Left((room, _)) => room?,
             Either::Right((error, _)) => {
                 return Err(error.ok().and_then(|error| error.clone()).unwrap_or(Error::Closed));
             }
         };
         self.reserve(&mut op)?;
-        self.ask(Lane::Intake, op, [Some(slots), Some(bytes)])
+        self.ask(Lane::Intake, op, room)
     }
 
     /// Takes in a settlement, a claim and the like: in a queue of their own, so that a full intake is no matter.
     pub(crate) async fn control(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
-        // Invariant: in this order, as in `push`.
-        let slot = self.control.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
-        let bytes = fit(op.bytes(), CONTROL_BYTES);
-        let bytes = self.control_bytes.clone().acquire_many_owned(bytes).await.map_err(|_| Error::Closed)?;
+        let room = self.control.take(self.control.of(&op)).await?;
         self.reserve(&mut op)?;
-        self.ask(Lane::Control, op, [Some(slot), Some(bytes)])
+        self.ask(Lane::Control, op, room)
     }
 
     /// Takes in a mark that is answered after everything that is in the intake now.
     pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Answer, Error> {
-        let slot = self.control.clone().acquire_owned().await.map_err(|_| Error::Closed)?;
-        self.ask(Lane::Intake, Op::Barrier, [Some(slot), None])
+        let room = self.control.take(self.control.of(&Op::Barrier)).await?;
+        self.ask(Lane::Intake, Op::Barrier, room)
     }
 
     /// Gives back what was claimed and then not taken. Bounded by the claims themselves; when the store is closed
     /// already, the next owner recovers the rows.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
         let op = Op::ReleaseRequest { claim, due: None, failed: false };
-        drop(self.enqueue(Lane::Control, Entry::new(op, None, [None, None])));
+        drop(self.enqueue(Lane::Control, Entry::new(op, None, None)));
     }
 
     /// See [`release_request`](Self::release_request).
     pub(crate) fn release_report(&self, claim: ReportClaim) {
-        drop(self.enqueue(Lane::Control, Entry::new(Op::ReleaseReport { claim }, None, [None, None])));
+        drop(self.enqueue(Lane::Control, Entry::new(Op::ReleaseReport { claim }, None, None)));
     }
 
-    fn ask(self: &Arc<Self>, lane: Lane, op: Op, queued: [Option<OwnedSemaphorePermit>; 2]) -> Result<Answer, Error> {
+    fn ask(self: &Arc<Self>, lane: Lane, op: Op, room: OwnedSemaphorePermit) -> Result<Answer, Error> {
         let (answer, receiver) = oneshot::channel();
-        self.enqueue(lane, Entry::new(op, Some(answer), queued))?;
+        self.enqueue(lane, Entry::new(op, Some(answer), Some(room)))?;
         Ok(Answer { receiver, inbox: self.clone() })
     }
 
@@ -171,9 +152,8 @@ impl Inbox {
     /// Lets nothing more in; who waits for room is told.
     pub(crate) fn close(&self) {
         self.lock().open = false;
-        for semaphore in [&self.slots, &self.bytes, &self.control, &self.control_bytes] {
-            semaphore.close();
-        }
+        self.intake.left.close();
+        self.control.left.close();
         self.arrived.notify_one();
     }
 
@@ -205,10 +185,6 @@ impl Inbox {
             }
         }
         expired
-    }
-
-    fn weight(&self, op: &Op) -> (u32, u32) {
-        (fit(op.rows(), self.most.0), fit(op.bytes(), self.most.1))
     }
 
     /// Books what the memory backend is to hold. Submissions and posts are refused when it is full; of a settlement only
@@ -246,9 +222,35 @@ impl Inbox {
     }
 }
 
-/// Something larger than the whole queue takes the whole queue.
-fn fit(amount: usize, most: usize) -> u32 {
-    u32::try_from(amount.clamp(1, most)).unwrap_or(u32::MAX)
+/// Room for so many rows and bytes: each row takes up its bytes, and at least its share of all.
+struct Room {
+    left: Arc<Semaphore>,
+    bytes: usize,
+    share: usize,
+}
+
+impl Room {
+    fn new(rows: usize, bytes: usize) -> Self {
+        // `acquire_many` counts in `u32`.
+        let most = u32::MAX as usize >> 3;
+        let rows = rows.clamp(1, most);
+        let bytes = bytes.clamp(rows, most);
+        Self { left: Arc::new(Semaphore::new(bytes)), bytes, share: bytes / rows }
+    }
+
+    fn try_take(&self, op: &Op) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        self.left.clone().try_acquire_many_owned(self.of(op))
+    }
+
+    async fn take(&self, amount: u32) -> Result<OwnedSemaphorePermit, Error> {
+        self.left.clone().acquire_many_owned(amount).await.map_err(|_| Error::Closed)
+    }
+
+    /// Something larger than all the room takes all the room.
+    fn of(&self, op: &Op) -> u32 {
+        let amount = op.bytes().max(op.rows().saturating_mul(self.share)).clamp(1, self.bytes);
+        u32::try_from(amount).unwrap_or(u32::MAX)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -261,7 +263,7 @@ impl Entry {
     fn new(
         op: Op,
         answer: Option<oneshot::Sender<Result<Reply, Error>>>,
-        queued: [Option<OwnedSemaphorePermit>; 2],
+        queued: Option<OwnedSemaphorePermit>,
     ) -> Self {
         Self { op, answer, since: Instant::now(), passed: 0, _queued: queued }
     }

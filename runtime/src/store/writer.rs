@@ -51,11 +51,13 @@ pub(crate) struct Writer {
     later: VecDeque<Entry>,
     /// The ids in the batch being gathered; kept for its memory.
     keys: HashSet<Key>,
+    /// An empty one, kept for its memory.
+    batch: Vec<Entry>,
 }
 
 impl Writer {
     pub(crate) fn new(backend: Box<dyn Backend>, shared: Arc<Shared>) -> Self {
-        Self { backend, shared, later: VecDeque::new(), keys: HashSet::new() }
+        Self { backend, shared, later: VecDeque::new(), keys: HashSet::new(), batch: Vec::new() }
     }
 
     /// Until the inbox is closed and empty.
@@ -85,7 +87,8 @@ impl Writer {
 
     /// Takes all that waits, up to the bounds of a batch.
     fn gather(&mut self) -> Vec<Entry> {
-        let mut batch = Gathered { keys: std::mem::take(&mut self.keys), ..Gathered::default() };
+        let (entries, keys) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.keys));
+        let mut batch = Gathered { entries, keys, rows: 0, bytes: 0 };
         for entry in std::mem::take(&mut self.later) {
             batch.add(entry, &mut self.later);
         }
@@ -137,7 +140,10 @@ impl Writer {
         let mut rest = vec![batch];
         while let Some(mut entries) = rest.pop() {
             match self.apply(&mut entries).await {
-                Ok(replies) => self.publish(entries, replies),
+                Ok(replies) => {
+                    self.publish(&mut entries, replies);
+                    self.batch = entries;
+                }
                 Err(cause) if entries.len() > 1 => {
                     tracing::debug!(error = %cause, operations = entries.len(), "a batch is refused; halving it");
                     rest.push(entries.split_off(entries.len() / 2));
@@ -261,7 +267,6 @@ fn tell(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
 }
 
 /// A batch in the making.
-#[derive(Default)]
 struct Gathered {
     entries: Vec<Entry>,
     keys: HashSet<Key>,

@@ -10,25 +10,24 @@ use tokio::sync::OwnedSemaphorePermit;
 
 impl Writer {
     /// Tells everybody what was committed.
-    pub(super) fn publish(&self, entries: Vec<Entry>, replies: Vec<Reply>) {
+    pub(super) fn publish(&self, entries: &mut Vec<Entry>, replies: Vec<Reply>) {
         self.shared.disabled.learn(entries.iter().map(|entry| &entry.op).zip(&replies));
-        let mut committed = Vec::with_capacity(entries.len());
-        for (mut entry, reply) in entries.into_iter().zip(replies) {
-            let settled = Outcome::of(&reply);
+        let mut outcomes = Vec::with_capacity(entries.len());
+        for (entry, reply) in entries.iter_mut().zip(replies) {
+            outcomes.push(Outcome::of(&reply));
             self.learn(&entry.op, &reply);
             let reply = match reply {
                 _ if matches!(entry.op, Op::Barrier) => Reply::Passed(entry.passed),
                 Reply::Disabled(_) | Reply::Held => Reply::Settled(Settled::Current),
                 reply => reply,
             };
-            if let Some(untaken) = tell(&mut entry, Ok(reply)) {
+            if let Some(untaken) = tell(entry, Ok(reply)) {
                 self.shared.inbox.give_back(untaken);
             }
-            committed.push((entry, settled));
         }
         // All callers first: handing over may take longer.
-        for (entry, settled) in committed {
-            self.shared.pass_on(entry, settled);
+        for (entry, outcome) in entries.drain(..).zip(outcomes) {
+            self.shared.pass_on(entry, outcome);
         }
     }
 
