@@ -72,12 +72,15 @@ pub(crate) struct Options {
     pub(crate) queue: usize,
     /// Bytes that may wait for the next commit.
     pub(crate) queue_bytes: usize,
+    /// Another program copies the log of the file as it grows, and cuts it off.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "memory has no log"))]
+    pub(crate) litestream: bool,
 }
 
 impl Options {
     /// At this place, with the usual bounds.
     pub(crate) fn at(place: Place) -> Self {
-        Self { place, queue: 16_384, queue_bytes: 64 << 20 }
+        Self { place, queue: 16_384, queue_bytes: 64 << 20, litestream: false }
     }
 }
 
@@ -151,7 +154,7 @@ impl Store {
             }
             #[cfg(feature = "sqlite")]
             Place::Sqlite { path, durability } => {
-                let opened = sqlite::open(path, *durability, node, &clock).await?;
+                let opened = sqlite::open(path, *durability, options.litestream, node, &clock).await?;
                 Ok(Self::start(opened, &options, None, clock))
             }
         }
@@ -238,7 +241,8 @@ impl Store {
         self.0.shared.handover.attach_reports(room)
     }
 
-    /// Claims up to `limit` due requests of the attached routes, the longest due first.
+    /// Claims up to `limit` due requests of the attached routes, the longest due first. No more than
+    /// [`CLAIM_BYTES`](operation::CLAIM_BYTES), unless the first alone has more; if others are due too, `next_due` says so.
     pub(crate) async fn claim_requests(&self, limit: usize) -> Result<Batch<ClaimedRequest>, Error> {
         let routes = self.0.shared.handover.routes();
         match self.ask(Op::ClaimRequests { limit, routes }).await? {
@@ -247,7 +251,7 @@ impl Store {
         }
     }
 
-    /// Claims up to `limit` due reports, the longest due first.
+    /// Claims up to `limit` due reports, the longest due first; with the same bound.
     pub(crate) async fn claim_reports(&self, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
         match self.ask(Op::ClaimReports { limit }).await? {
             Reply::Reports(batch) => Ok(self.by_wall(batch)),

@@ -146,3 +146,6 @@ impl Context {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

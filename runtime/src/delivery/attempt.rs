@@ -117,11 +117,7 @@ fn headers(id: ReportId, webhook: &Webhook, standing: &Standing<'_>, timestamp: 
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
-    for (name, value) in [
-        (ID, Some(id)),
-        (TIMESTAMP, Some(timestamp.to_string())),
-        (SIGNATURE, signed),
-    ] {
+    for (name, value) in [(ID, Some(id)), (TIMESTAMP, Some(timestamp.to_string())), (SIGNATURE, signed)] {
         // Invariant: a UUID, a number and base64 are valid header values.
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
             headers.insert(name, value);
@@ -175,5 +171,7 @@ fn answer(response: &Response<Incoming>, now: Timestamp) -> Answer {
 
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod http2;
 #[cfg(test)]
 mod tests;

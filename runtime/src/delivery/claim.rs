@@ -78,3 +78,98 @@ async fn room(claims: &mpsc::Sender<ClaimedReport>, shutdown: &Shutdown) -> Opti
 async fn is_ready(mut future: Pin<&mut impl Future>) -> bool {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::id::NodeId;
+    use crate::store::{Attempt, NewReport, Next, Options, Place};
+    use crate::time::Timestamp;
+    use crate::webhook::Target;
+
+    const START: Timestamp = Timestamp::from_micros(1_795_420_800_000_000);
+    const SECOND: Duration = Duration::from_secs(1);
+    /// Longer than any look may be put off, and no reason to wait for real: the time of these tests is paused.
+    const NEVER: Duration = Duration::from_hours(24);
+
+    /// Goes with tokio's time; its wall clock is this much behind.
+    fn clock(behind: Duration) -> Clock {
+        let begun = Instant::now();
+        let wall = move || START.saturating_add(begun.elapsed()).saturating_sub(behind);
+        Clock::new(wall, move || begun.elapsed())
+    }
+
+    async fn store() -> Store {
+        let place = Place::Memory { reports: 100, bytes: 1 << 20, kept: 100 };
+        Store::open(Options::at(place), NodeId::generate(), clock(Duration::ZERO)).await.unwrap()
+    }
+
+    fn report() -> NewReport {
+        NewReport::to(Target::parse("https://example.com/in"), "a", "{}".into(), START)
+    }
+
+    /// The loop over a store, with this clock, after it has looked for the first time and found nothing.
+    async fn asleep(store: &Store, clock: Clock) -> (mpsc::Receiver<ClaimedReport>, Shutdown) {
+        let (claims, claimed) = mpsc::channel(8);
+        let shutdown = Shutdown::new();
+        shutdown.spawn(run(store.clone(), clock, claims, shutdown.clone()));
+        // Paused time goes on only when everybody sleeps.
+        tokio::time::sleep(SECOND).await;
+        assert!(claimed.is_empty());
+        (claimed, shutdown)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_whose_wake_up_is_lost_is_claimed_within_a_minute() {
+        let store = store().await;
+        // The signal wakes one, and this is the first that waits for it.
+        let mut thief = pin!(store.reports_due());
+        assert!(!is_ready(thief.as_mut()).await);
+        let begun = Instant::now();
+        let (mut claimed, shutdown) = asleep(&store, clock(Duration::ZERO)).await;
+        store.post_durably(vec![report()]).await.unwrap();
+        assert!(is_ready(thief.as_mut()).await, "the wake-up was not lost");
+        let found = timeout(NEVER, claimed.recv()).await.expect("nobody looked again");
+        assert_eq!(found.unwrap().attempt, 1);
+        let took = begun.elapsed();
+        assert!(took > SECOND && took <= SLOWEST_POLL + SECOND, "{took:?}");
+        shutdown.stop();
+        shutdown.finished().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wake_up_that_is_not_lost_is_followed_at_once() {
+        let store = store().await;
+        let (mut claimed, shutdown) = asleep(&store, clock(Duration::ZERO)).await;
+        let begun = Instant::now();
+        store.post_durably(vec![report()]).await.unwrap();
+        timeout(NEVER, claimed.recv()).await.expect("nobody looked again").unwrap();
+        assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+        shutdown.stop();
+        shutdown.finished().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wall_clock_that_is_set_back_as_the_pause_is_reckoned_costs_a_minute() {
+        let store = store().await;
+        store.post_durably(vec![report()]).await.unwrap();
+        let row = store.claim_reports(1).await.unwrap().rows.remove(0);
+        let started = clock(Duration::ZERO).now();
+        let attempt =
+            Attempt { started, took: SECOND, status: Some(500), error: None, response: bytes::Bytes::default() };
+        let due = started.saturating_add(30 * SECOND);
+        let begun = Instant::now();
+        let _ = store.settle_report(row.claim, attempt, Next::RetryAt(due)).await.unwrap();
+        store.reports_due().await;
+        // What the store says is due in half a minute, this one takes for a day and more.
+        let (mut claimed, shutdown) = asleep(&store, clock(NEVER)).await;
+        let found = timeout(2 * NEVER, claimed.recv()).await.expect("nobody looked again");
+        assert_eq!(found.unwrap().attempt, 2);
+        let took = begun.elapsed();
+        assert!(took >= 30 * SECOND && took <= SLOWEST_POLL + SECOND, "{took:?}");
+        shutdown.stop();
+        shutdown.finished().await;
+    }
+}

@@ -31,6 +31,8 @@ pub(super) struct Told<'a> {
     pub(super) took: Duration,
     pub(super) status: Option<u16>,
     pub(super) error: Option<&'a str>,
+    /// Its name led to where it may not go, and the error is that refusal.
+    pub(super) misled: bool,
     pub(super) next: Next,
     pub(super) now: Timestamp,
 }
@@ -48,6 +50,7 @@ impl Log {
         let ms = u64::try_from(told.took.as_millis()).unwrap_or(u64::MAX);
         match told.next {
             Next::Delivered | Next::DeliveredLast => tracing::info!(%id, %url, status, ms, "{}", line(told)),
+            Next::RetryAt(_) if told.misled => self.tell_misled(told),
             Next::RetryAt(_) if told.attempt <= 1 => tracing::warn!(%id, %url, status, ms, "{}", line(told)),
             Next::RetryAt(_) => tracing::debug!(%id, %url, status, ms, "{}", line(told)),
             Next::Gone { .. } => tracing::warn!(%id, %url, status, ms, "{}", line(told)),
@@ -58,6 +61,20 @@ impl Log {
                 tracing::info!(%id, %url, "{} → not delivered: refused, as explained before", lead(told));
             }
             Next::Refused => tracing::debug!(%id, %url, "{}", line(told)),
+        }
+    }
+
+    /// A refusal that may pass, as resolvers in trouble are believed to recover. It concerns all reports of the endpoint.
+    fn tell_misled(&self, told: &Told<'_>) {
+        let id = told.id;
+        let url = Place(told.to);
+        if self.is_new(told.to.endpoint()) {
+            tracing::warn!(%id, %url, "{}", line(told));
+        } else if told.note.is_some() {
+            let explained = Told { error: Some("refused, as explained before"), ..*told };
+            tracing::info!(%id, %url, "{}", line(&explained));
+        } else {
+            tracing::debug!(%id, %url, "{}", line(told));
         }
     }
 
@@ -154,12 +171,67 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::LazyLock;
+pub(super) mod tests {
+    use std::fmt::Write as _;
+    use std::sync::{Arc, LazyLock};
+
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::subscriber::DefaultGuard;
+    use tracing::{Event, Level, Metadata, Subscriber};
 
     use super::*;
 
     static TARGET: LazyLock<Target> = LazyLock::new(|| Target::parse("https://example.com/in"));
+
+    /// What the delivery says on this thread.
+    #[derive(Clone, Default)]
+    pub(in crate::delivery) struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+
+    impl Lines {
+        pub(in crate::delivery) fn on_this_thread() -> (Self, DefaultGuard) {
+            let lines = Self::default();
+            let guard = tracing::subscriber::set_default(lines.clone());
+            (lines, guard)
+        }
+
+        /// The lines with this text in them.
+        pub(in crate::delivery) fn with(&self, text: &str) -> Vec<(Level, String)> {
+            self.0.lock().unwrap().iter().filter(|(_, line)| line.contains(text)).cloned().collect()
+        }
+    }
+
+    impl Subscriber for Lines {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target().starts_with("postback::delivery")
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            struct Message(String);
+            impl Visit for Message {
+                fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                    if field.name() == "message" {
+                        write!(self.0, "{value:?}").unwrap();
+                    }
+                }
+            }
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            self.0.lock().unwrap().push((*event.metadata().level(), message.0));
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
 
     fn told(next: Next) -> Told<'static> {
         Told {
@@ -172,6 +244,7 @@ mod tests {
             took: Duration::from_millis(8),
             status: None,
             error: Some("connection refused"),
+            misled: false,
             next,
             now: Timestamp::from_micros(0),
         }
@@ -213,6 +286,37 @@ mod tests {
             log.is_new(&n.to_string());
         }
         assert_eq!(log.explained.lock().unwrap().len(), MAX_EXPLAINED);
+    }
+
+    #[test]
+    fn a_name_that_leads_astray_is_explained_once_and_a_request_has_its_line_all_the_same() {
+        let (lines, _guard) = Lines::on_this_thread();
+        let log = Log::default();
+        let error = Some("0.0.0.0 is not allowed; see delivery.allow_networks");
+        let misled = Told { misled: true, error, ..told(Next::RetryAt(Timestamp::from_micros(5_000_000))) };
+        log.tell(&misled);
+        log.tell(&misled);
+        log.tell(&Told { attempt: 2, ..misled });
+        log.tell(&Told { note: Some("/greet 0193 completed in 1.2 s"), ..misled });
+        let other = Target::parse("https://other.example/in");
+        log.tell(&Told { to: &other, attempt: 2, ..misled });
+        let retry =
+            "report of abc → not delivered: 0.0.0.0 is not allowed; see delivery.allow_networks; next try in 5 s";
+        let noted = "/greet 0193 completed in 1.2 s → not delivered: refused, as explained before; next try in 5 s";
+        let attempt = |said: &str, n: u32| format!("{said} (attempt {n} of 10)");
+        assert_eq!(
+            lines.with(""),
+            [
+                (Level::WARN, attempt(retry, 1)),
+                (Level::DEBUG, attempt(retry, 1)),
+                (Level::DEBUG, attempt(retry, 2)),
+                (Level::INFO, attempt(noted, 1)),
+                (Level::WARN, attempt(retry, 2)),
+            ]
+        );
+        // Whoever is refused for good was told what would allow it.
+        log.tell(&Told { next: Next::Refused, ..misled });
+        assert_eq!(lines.with("").last().unwrap().0, Level::DEBUG);
     }
 
     #[test]

@@ -163,6 +163,7 @@ impl Courier {
             took: tried.attempt.took,
             status: tried.attempt.status,
             error: tried.attempt.error.as_deref(),
+            misled: tried.end == End::Misled,
             next,
             now,
         });

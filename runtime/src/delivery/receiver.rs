@@ -126,6 +126,44 @@ pub(crate) fn good_tls() -> ServerConfig {
     tls_config(include_bytes!("testdata/server.pem"))
 }
 
+/// The same, and HTTP/2 alone.
+pub(crate) fn http2_tls() -> ServerConfig {
+    let mut tls = good_tls();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    tls
+}
+
+/// What was asked for: which connection it came on, and the path.
+pub(crate) type Asked = Arc<Mutex<Vec<(usize, String)>>>;
+
+/// Speaks HTTP/2 with TLS while the last of these lives, and gives each request to `behave`. Its port, and what was asked for.
+pub(crate) async fn http2(
+    behave: impl Fn(usize, &str, h2::server::SendResponse<bytes::Bytes>) + Send + Sync + 'static,
+) -> (u16, Asked, tokio::task::JoinSet<()>) {
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(http2_tls()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, mut tasks) = (Asked::default(), tokio::task::JoinSet::new());
+    let log = asked.clone();
+    tasks.spawn(async move {
+        let (behave, mut connections) = (Arc::new(behave), tokio::task::JoinSet::new());
+        for connection in 0.. {
+            let stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+            let (log, behave) = (log.clone(), behave.clone());
+            connections.spawn(async move {
+                let mut requests = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, respond))) = requests.accept().await {
+                    assert_eq!(request.method(), http::Method::POST);
+                    let path = request.uri().path().to_owned();
+                    log.lock().unwrap().push((connection, path.clone()));
+                    behave(connection, &path, respond);
+                }
+            });
+        }
+    });
+    (port, asked, tasks)
+}
+
 fn tls_config(certificate: &[u8]) -> ServerConfig {
     let certificate = CertificateDer::from_pem_slice(certificate).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/server.key")).unwrap();

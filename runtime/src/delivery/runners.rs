@@ -37,22 +37,20 @@ impl Runners {
     /// Begins a try.
     pub(super) fn run(&self, work: Work, slot: Slot) {
         let idle = lock(&self.idle).pop();
-        match idle {
-            Some(seat) => {
-                *lock(&seat.next) = Some((work, slot));
-                seat.called.notify_one();
-            }
-            None => {
-                let (courier, idle, shutdown) = (self.courier.clone(), self.idle.clone(), self.shutdown.clone());
-                self.shutdown.spawn(run(courier, idle, shutdown, work, slot));
-            }
+        if let Some(seat) = idle {
+            *lock(&seat.next) = Some((work, slot));
+            seat.called.notify_one();
+        } else {
+            let (courier, idle, shutdown) = (self.courier.clone(), self.idle.clone(), self.shutdown.clone());
+            self.shutdown.spawn(run(courier, idle, shutdown, work, slot));
         }
     }
 
     /// Lets all tasks end, each when it has nothing left to do.
     pub(super) fn dismiss(&self) {
-        let idle = std::mem::take(&mut *lock(&self.idle));
-        idle.iter().for_each(|seat| seat.called.notify_one());
+        for seat in std::mem::take(&mut *lock(&self.idle)) {
+            seat.called.notify_one();
+        }
     }
 }
 

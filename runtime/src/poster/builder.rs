@@ -32,6 +32,7 @@ const MEMORY_BYTES: usize = 64 << 20;
 pub struct PosterBuilder {
     place: Place,
     durability: Durability,
+    litestream: bool,
     trusted: Vec<String>,
     networks: Vec<String>,
     secrets: Vec<Secret>,
@@ -46,6 +47,7 @@ impl Default for PosterBuilder {
         Self {
             place,
             durability: Durability::Full,
+            litestream: false,
             trusted: Vec::new(),
             networks: Vec::new(),
             secrets: Vec::new(),
@@ -93,6 +95,14 @@ impl PosterBuilder {
         if let Place::Sqlite { durability: of_file, .. } = &mut self.place {
             *of_file = durability;
         }
+        self
+    }
+
+    /// Whether Litestream runs beside the program and copies the SQLite file's log as it grows: then the log is left for it to
+    /// cut off. The default is not.
+    #[cfg(feature = "sqlite")]
+    pub fn litestream(mut self, litestream: bool) -> Self {
+        self.litestream = litestream;
         self
     }
 
@@ -172,7 +182,8 @@ impl PosterBuilder {
         let background = Background::start("postback-poster", THREADS).map_err(StartKind::Thread)?;
         let clock = Clock::system();
         let shutdown = Shutdown::new();
-        let started = start_on(&background, self.place, options, self.retention, clock.clone(), shutdown.clone());
+        let place = store::Options { litestream: self.litestream, ..store::Options::at(self.place) };
+        let started = start_on(&background, place, options, self.retention, clock.clone(), shutdown.clone());
         match started {
             Ok(store) => {
                 let engine = Arc::new(Engine::new(store.clone(), shutdown, background));
@@ -193,7 +204,7 @@ fn in_memory(reports: usize, bytes: usize) -> Place {
 /// another runtime, which must not block on this one.
 fn start_on(
     background: &Background,
-    place: Place,
+    place: store::Options,
     options: delivery::Options,
     keep: Duration,
     clock: Clock,
@@ -203,7 +214,7 @@ fn start_on(
     let starting = shutdown.clone();
     let task = async move {
         let started = async {
-            let store = Store::open(store::Options::at(place), NodeId::generate(), clock.clone()).await?;
+            let store = Store::open(place, NodeId::generate(), clock.clone()).await?;
             store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
             let delivery = Delivery::new(store.clone(), clock, options)?;
             shutdown.spawn(delivery.run(shutdown.clone()));

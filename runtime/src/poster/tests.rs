@@ -231,3 +231,49 @@ async fn in_memory_the_bytes_that_wait_are_bounded_too_and_what_has_no_room_is_r
     poster.post(&deaf.url(), &report("small")).unwrap();
     guard.shutdown(Duration::ZERO).await;
 }
+
+/// One poster is installed in a process, so the test runs itself as another one.
+#[test]
+fn a_second_install_is_an_error_that_leaves_no_file_and_the_first_goes_on() {
+    const INNER: &str = "POSTBACK_TEST_SECOND_INSTALL";
+    #[expect(clippy::disallowed_methods, reason = "how the outer process talks to the inner one")]
+    if let Ok(url) = std::env::var(INNER) {
+        install_twice(&url);
+        return;
+    }
+    let receiver = Receiver::answering(OK);
+    let mut inner = std::process::Command::new(std::env::current_exe().unwrap());
+    inner.args(["--exact", "poster::tests::a_second_install_is_an_error_that_leaves_no_file_and_the_first_goes_on"]);
+    let output = inner.env(INNER, receiver.url()).env_remove("POSTBACK_DISABLED").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let bodies: Vec<_> = receiver.requests().into_iter().map(|request| request.body).collect();
+    assert_eq!(bodies, [&br#"{"id":"before","status":"completed"}"#[..], br#"{"id":"after","status":"completed"}"#]);
+}
+
+fn install_twice(url: &str) {
+    use crate::report::{Ends, Outcome};
+
+    let report = |id: &str| {
+        let call = ambient::Call::new(Webhooks::of(url), id, Ends::default(), false);
+        let sink = ambient::sink_for(&call).unwrap();
+        let role = sink.begin(&call);
+        sink.end(call, role, Outcome::completed(None, sink.now()));
+        block_on(flush(LONG))
+    };
+    let guard = Poster::builder().trust(url).install().unwrap();
+    assert_eq!(report("before").delivered, 1);
+
+    let folder = tempfile::tempdir().unwrap();
+    let second = Poster::builder().trust("https://elsewhere.example.com/");
+    #[cfg(feature = "sqlite")]
+    let second = second.sqlite(folder.path().join("second.db"));
+    let error = second.install().unwrap_err();
+    assert!(error.is_installed());
+    assert!(error.to_string().starts_with("a poster is installed already; install one per process"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a file was made for nothing");
+    // Nor is anything else of it in the way.
+    assert!(Poster::builder().install().unwrap_err().is_installed());
+
+    assert_eq!(report("after").delivered, 2);
+    assert_eq!(block_on(guard.shutdown(LONG)).delivered, 2);
+}

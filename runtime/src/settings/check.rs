@@ -22,6 +22,7 @@ pub(crate) const KEYS: &[&str] = &[
     "server.max_payload",
     "store.url",
     "store.durability",
+    "store.litestream",
     "store.retention",
     "worker.concurrency",
     "worker.threads",
@@ -137,9 +138,10 @@ fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store:
         section.refuse("url", &origin, wrong);
         IN_MEMORY
     });
+    let litestream = section.take("litestream", false, read::boolean);
     let retention = section.take("retention", times(DAY, 7), |node| read::duration(node, &RETENTION));
     section.finish();
-    (store::Options { place, queue: QUEUE, queue_bytes: QUEUE_BYTES.max(2 * max_payload) }, retention)
+    (store::Options { place, queue: QUEUE, queue_bytes: QUEUE_BYTES.max(2 * max_payload), litestream }, retention)
 }
 
 const STORE_URL: &str = "\"sqlite:FILE\" or \"memory:\"";

@@ -203,6 +203,15 @@ pub(super) fn whole<T: TryFrom<u64>>(node: Node, range: &RangeInclusive<u64>) ->
         .ok_or_else(|| expected(format!("a whole number from {} to {}", range.start(), range.end())))
 }
 
+pub(super) fn boolean(node: Node) -> Result<bool, Wrong> {
+    let yes = match node.value {
+        Value::Bool(yes) => Some(yes),
+        Value::Text(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    yes.ok_or_else(|| expected("true or false"))
+}
+
 pub(super) fn duration(node: Node, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
     let spoken = |duration: &Duration| humantime::format_duration(*duration).to_string();
     let description =

@@ -24,8 +24,8 @@ impl Store {
         self.settle(Op::ParkReport { claim }).await
     }
 
-    /// Claims up to `limit` due reports that are parked for this endpoint, the longest due first. `next_due` is that of the
-    /// next one parked for it.
+    /// Claims up to `limit` due reports that are parked for this endpoint, the longest due first, with the bound in bytes of all
+    /// claims. `next_due` is that of the next one parked for it.
     pub(crate) async fn claim_parked(&self, endpoint: &str, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
         match self.ask(Op::ClaimParked { endpoint: endpoint.to_owned(), limit }).await? {
             Reply::Reports(batch) => Ok(self.by_wall(batch)),

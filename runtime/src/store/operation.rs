@@ -224,6 +224,10 @@ fn outgoing(reports: Vec<NewReport>) -> Vec<Outgoing> {
     reports.into_iter().map(|report| Outgoing { report: Arc::new(report), room: None }).collect()
 }
 
+/// Bytes that one claim takes into memory; a larger row comes alone. Enough that the rows' number is the bound unless they are
+/// large, and little beside what the delivery holds anyway.
+pub(crate) const CLAIM_BYTES: usize = 8 << 20;
+
 /// What a row costs besides its texts: the structs and the maps' entries, rounded.
 const ROW: usize = 256;
 

@@ -172,7 +172,7 @@ pub(crate) enum Submitted {
 #[derive(Clone, Debug)]
 pub(crate) struct Batch<T> {
     pub(crate) rows: Vec<T>,
-    /// `None`: nothing waits. In the past if there is more than was asked for.
+    /// `None`: nothing waits. In the past if more is due than was handed out.
     pub(crate) next_due: Option<Timestamp>,
 }
 

@@ -35,14 +35,15 @@ use super::{Durability, OpenError};
 use crate::id::NodeId;
 use crate::time::{Clock, Timestamp};
 
-/// Opens the file, creating it if there is none, as its only owner.
+/// Opens the file, creating it if there is none, as its only owner. `litestream`: another program copies the log.
 pub(crate) async fn open(
     path: &Path,
     durability: Durability,
+    litestream: bool,
     node: NodeId,
     clock: &Clock,
 ) -> Result<Opened, OpenError> {
-    open_with(Connector::new(path, durability), node, clock).await
+    open_with(Connector::new(path, durability).beside_litestream(litestream), node, clock).await
 }
 
 /// The same with other options for the connections that write.
@@ -77,15 +78,8 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     let start = started.await.map_err(failed)?;
     let left = read::left(&mut conn).await.map_err(failed)?;
     let pool = connector.read();
-    let backend = Sqlite {
-        connector,
-        conn: Some(conn),
-        pool,
-        start,
-        statements: Statements::new(),
-        tidiness: upkeep::Tidiness::default(),
-        owner,
-    };
+    let tidiness = upkeep::Tidiness::new(connector.is_beside_litestream());
+    let backend = Sqlite { connector, conn: Some(conn), pool, start, statements: Statements::new(), tidiness, owner };
     Ok((backend, left))
 }
 

@@ -13,6 +13,8 @@ mod delivery;
 mod durable;
 mod faults;
 mod group;
+#[cfg(all(feature = "sqlite", unix))]
+mod litestream;
 mod replay;
 mod settle;
 mod submit;
@@ -67,7 +69,10 @@ suite! {
         a_large_report_takes_more_room,
         nothing_is_born_claimed_past_older_rows,
         rows_return_when_the_receiver_is_gone,
-        claimed_rows_return_when_the_caller_is_gone;
+        claimed_rows_return_when_the_caller_is_gone,
+        a_claim_of_reports_is_bounded_by_bytes,
+        a_claim_of_parked_reports_is_bounded_by_bytes,
+        a_claim_of_requests_is_bounded_by_bytes;
     clock:
         a_clock_set_back_strands_nothing,
         a_clock_set_forward_makes_no_retry_due,

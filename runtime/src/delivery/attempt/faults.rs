@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::tests::{Names, answered, error, options, send, trusted};
 use super::*;
-use crate::delivery::receiver::{CA_FILE, OK, Receiver, good_tls};
+use crate::delivery::receiver::{CA_FILE, OK, Receiver};
 use crate::policy::guard::Trust;
 
 /// More than socket buffers on both sides hold, and far less than an endless answer has sent when the test gives up.
@@ -326,45 +326,6 @@ async fn what_a_receiver_asks_for_is_taken_from_its_head() {
     assert_eq!(asks("retry-after: \u{ff}soon\r\n").await, (None, None));
     assert_eq!(asks("webhook-delivery: disable\r\n").await, (None, Some(Wish::Disable)));
     assert_eq!(asks("Webhook-Delivery: abort-message\r\n").await, (None, Some(Wish::AbortMessage)));
-}
-
-#[tokio::test]
-async fn http_2_is_spoken_where_the_receiver_offers_it() {
-    let mut tls = good_tls();
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let shutdown = crate::shutdown::Shutdown::new();
-    // One connection, for all that is sent.
-    let served = shutdown.spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut connection = h2::server::handshake(acceptor.accept(stream).await.unwrap()).await.unwrap();
-        let (mut seen, mut unended) = (Vec::new(), Vec::new());
-        while let Some(Ok((request, mut respond))) = connection.accept().await {
-            seen.push((request.method().clone(), request.uri().path().to_owned(), request.headers().len()));
-            let endless = request.uri().path() == "/endless";
-            let mut body = respond.send_response(http::Response::new(()), !endless).unwrap();
-            if endless {
-                body.send_data(Bytes::from(vec![b'x'; SOME]), false).unwrap();
-                unended.push(body);
-            }
-        }
-        seen
-    });
-    let options = Options { ca_file: Some(PathBuf::from(CA_FILE)), ..patient(NEVER) };
-    let sender = Sender::new(&options, Clock::from_fn(|| super::tests::NOW)).unwrap();
-    for path in ["a", "endless", "b"] {
-        let url = format!("https://127.0.0.1:{port}/{path}");
-        let tried = super::tests::send_with(&sender, &url, Trust::Trusted).await;
-        assert_eq!(tried.end, answered(200), "{tried:?}");
-        let kept = if path == "endless" { MAX_KEPT } else { 0 };
-        assert_eq!(tried.attempt.response.len(), kept);
-    }
-    drop(sender);
-    let seen = served.await.unwrap();
-    assert_eq!(seen.iter().map(|(_, path, _)| path.as_str()).collect::<Vec<_>>(), ["/a", "/endless", "/b"]);
-    assert!(seen.iter().all(|(method, _, _)| method == http::Method::POST));
 }
 
 #[tokio::test]

@@ -34,10 +34,25 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         return Some(Failure::Other(tls(error)));
     }
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        return http2(error).map(Failure::Other);
+    }
     // An I/O error shows what is inside of it by `get_ref` alone: its `source` is that of its content.
     let error = error.downcast_ref::<io::Error>()?;
     let inner = error.get_ref().and_then(|inner| known(inner));
     inner.or_else(|| io_words(error).map(|words| Failure::Other(words.into())))
+}
+
+/// What the receiver said in HTTP/2 in place of an answer. Of what has another cause the innermost error tells.
+fn http2(error: &h2::Error) -> Option<String> {
+    let reason = error.reason().filter(|_| error.is_remote())?;
+    Some(match reason {
+        _ if error.is_go_away() => {
+            format!("connection closed by the receiver before it answered (HTTP/2 GOAWAY, {reason:?})")
+        }
+        h2::Reason::REFUSED_STREAM => format!("refused before it was processed (HTTP/2 {reason:?})"),
+        _ => format!("broken off by the receiver (HTTP/2 {reason:?})"),
+    })
 }
 
 /// The peer's certificate may have a say in this text.

@@ -100,3 +100,74 @@ async fn parked_reports_are_taken_up_by_the_next_delivery() {
     all_delivered(&running).await;
     running.stop().await;
 }
+
+/// An interim answer, which announces another one.
+const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
+
+/// Sends half a mebibyte of interim answers at once, which is half of what is read of a head, and further ones until it is
+/// open. How many it has sent.
+fn flooding() -> (Receiver, Arc<AtomicBool>, Arc<AtomicUsize>) {
+    let (open, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let (is_open, count) = (open.clone(), sent.clone());
+    let receiver = Receiver::new(move |_, out| {
+        out.write_all(&INTERIM.repeat((512 << 10) / INTERIM.len()))?;
+        while !is_open.load(Ordering::SeqCst) {
+            out.write_all(INTERIM)?;
+            count.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        out.write_all(OK.as_bytes())
+    });
+    (receiver, open, sent)
+}
+
+#[tokio::test]
+async fn an_endpoint_that_floods_with_interim_answers_holds_up_no_other() {
+    let ((flood, open, sent), fast) = (flooding(), Receiver::answering(OK));
+    let schedule = [&[0][..], &[10; 50]].concat();
+    let running = Running::with(Options { timeout: Duration::from_hours(1), ..options_for_all(&schedule) }).await;
+    post_many(&running, "flood", &flood, 20).await;
+    eventually(async || sent.load(Ordering::SeqCst) > 0).await;
+    for _ in 0..3 {
+        let before = sent.load(Ordering::SeqCst);
+        post_many(&running, "fast", &fast, 20).await;
+        eventually(async || {
+            let records = running.store.deliveries("fast").await.unwrap();
+            records.iter().all(|record| record.state == DeliveryState::Delivered && record.attempts == 1)
+        })
+        .await;
+        eventually(async || sent.load(Ordering::SeqCst) > before).await;
+    }
+    assert_eq!(fast.requests().len(), 60);
+    let flooded = running.store.deliveries("flood").await.unwrap();
+    assert!(flooded.iter().all(|record| record.state != DeliveryState::Delivered), "{flooded:?}");
+    open.store(true, Ordering::SeqCst);
+    all_delivered(&running).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_hung_up_on_for_its_flood_is_spared_like_any_that_fails() {
+    let flood = Receiver::new(|_, out| {
+        let block = INTERIM.repeat(64);
+        loop {
+            out.write_all(&block)?;
+        }
+    });
+    let fast = Receiver::answering(OK);
+    let running = Running::with(options_for_all(&[0, 10, 600_000])).await;
+    post_many(&running, "flood", &flood, 20).await;
+    flood.received(1).await;
+    post_many(&running, "fast", &fast, 60).await;
+    fast.received(60).await;
+    eventually(async || running.store.parked_endpoints().await.unwrap().len() == 1).await;
+    let records = running.store.deliveries("flood").await.unwrap();
+    let told: Vec<_> = records.iter().filter_map(|record| record.last.as_ref()?.error.as_deref()).collect();
+    assert!(
+        !told.is_empty() && told.iter().all(|error| *error == "the answer does not begin within 1024 KiB"),
+        "{told:?}"
+    );
+    let fast = running.store.deliveries("fast").await.unwrap();
+    assert!(fast.iter().all(|record| record.attempts <= 1), "none was tried twice");
+    running.stop().await;
+}

@@ -6,7 +6,11 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Mutex;
 
+use tracing::Level;
+
 use super::*;
+use crate::delivery::log::tests::Lines;
+use crate::delivery::receiver::{CA_FILE, http2};
 
 fn answer(status: &str, headers: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: 0\r\n\r\n")
@@ -96,6 +100,40 @@ async fn a_redirect_is_in_the_record_with_what_to_do_about_it() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_stream_that_is_refused_is_tried_again_on_the_schedule() {
+    let (refusals, ok) = (AtomicUsize::new(2), http::Response::new(()));
+    let (port, asked, _server) = http2(move |_, _, mut respond| {
+        let refuses = refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if refuses {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+        } else {
+            drop(respond.send_response(ok.clone(), true).unwrap());
+        }
+    })
+    .await;
+    let options = |schedule| Options {
+        ca_file: Some(CA_FILE.into()),
+        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        ..options(&Receiver::answering(OK), schedule)
+    };
+    let url = format!("https://127.0.0.1:{port}/in");
+    let running = Running::with(options(&[0, 600_000])).await;
+    running.post("waits", &url).await;
+    let record = running.tried("waits").await;
+    let last = record.last.unwrap();
+    assert_eq!((record.attempts, last.status), (1, None));
+    assert_eq!(last.error.unwrap(), "refused before it was processed (HTTP/2 REFUSED_STREAM)");
+    assert_eq!(asked.lock().unwrap().len(), 1, "it was not tried again before");
+    running.stop().await;
+
+    let running = Running::with(options(&[0, 10])).await;
+    running.post("passes", &url).await;
+    assert_eq!(running.is("passes", DeliveryState::Delivered).await.attempts, 2);
+    assert_eq!(asked.lock().unwrap().len(), 3);
+    running.stop().await;
+}
+
 /// Leads to the first of these, then to the next, and stays with the last.
 #[derive(Clone, Debug, Default)]
 struct Name(Arc<Mutex<VecDeque<&'static str>>>);
@@ -149,4 +187,33 @@ async fn a_name_that_leads_astray_is_refused_unless_it_was_good_before() {
     running.post("literal", "http://169.254.169.254/").await;
     running.is("literal", DeliveryState::Refused).await;
     running.stop().await;
+}
+
+#[tokio::test]
+async fn of_a_name_that_leads_astray_the_log_tells_once_what_would_allow_it() {
+    let (lines, _guard) = Lines::on_this_thread();
+    let receiver = Receiver::answering(answer("204 X", "connection: close\r\n"));
+    let name = Name::default();
+    let running = Running::with(Options {
+        allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        resolver: Arc::new(name.clone()),
+        ..options(&receiver, &[0, 600_000])
+    })
+    .await;
+    let url = format!("http://hooks.test:{}/in", receiver.port());
+    name.leads_to(&["127.0.0.1"]);
+    running.post("good", &url).await;
+    running.is("good", DeliveryState::Delivered).await;
+    name.leads_to(&["10.0.0.7"]);
+    for subject in ["one", "two", "three"] {
+        running.post(subject, &url).await;
+        running.tried(subject).await;
+    }
+    // Told after it is settled.
+    running.stop().await;
+    let told = lines.with("10.0.0.7");
+    let levels: Vec<_> = told.iter().map(|(level, _)| *level).collect();
+    assert_eq!(levels, [Level::WARN, Level::DEBUG, Level::DEBUG], "{told:?}");
+    let first = &told[0].1;
+    assert!(first.contains("delivery.allow_networks") && first.contains("; next try in 1"), "{first}");
 }

@@ -53,6 +53,7 @@ fn the_reference_sets_every_key_to_something_else() {
     let path = "/var/lib/app/requests.db".into();
     let durability = store::Durability::Normal;
     assert_eq!(set.store.place, store::Place::Sqlite { path, durability });
+    assert_eq!((set.store.litestream, default.store.litestream), (true, false));
     let durability = store::Durability::Full;
     assert_eq!(default.store.place, store::Place::Sqlite { path: "postback.db".into(), durability });
 }
@@ -64,6 +65,7 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_SERVER__MAX_PAYLOAD", "1048576"),
         ("POSTBACK_STORE__URL", "sqlite:/var/lib/app/requests.db"),
         ("POSTBACK_STORE__DURABILITY", "normal"),
+        ("POSTBACK_STORE__LITESTREAM", "true"),
         ("POSTBACK_STORE__RETENTION", "30d"),
         ("POSTBACK_WORKER__CONCURRENCY", "8"),
         ("POSTBACK_WORKER__THREADS", "4"),
@@ -106,6 +108,17 @@ fn an_endpoint_has_no_more_than_all_tries_at_once() {
             format!("delivery.endpoint[0].concurrency (p.toml:6): {wanted}"),
         ]
     );
+}
+
+#[test]
+fn a_switch_is_true_or_false_wherever_it_is_set() {
+    assert!(loaded("store.litestream = true", &[], &[]).store.litestream);
+    assert!(loaded("", &[("POSTBACK_STORE__LITESTREAM", "true")], &[]).store.litestream);
+    assert!(!loaded("store.litestream = true", &[], &[("store.litestream", "false", "--set")]).store.litestream);
+    for wrong in ["1", "\"true\"", "[]"] {
+        let said = refused(&format!("store.litestream = {wrong}"), &[], &[]);
+        assert_eq!(said, ["store.litestream (p.toml:1): expected true or false"], "{wrong}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Place, Row, Tables};
 use crate::id::ReportId;
 use crate::store::clock::Now;
-use crate::store::operation::{Outgoing, Reply, report_bytes};
+use crate::store::operation::{CLAIM_BYTES, Outgoing, Reply, report_bytes};
 use crate::store::record::{
     Attempt, Batch, ClaimedReport, DeliveryRecord, DeliveryState, NewReport, Next, ReportClaim, Settled,
 };
@@ -119,9 +119,15 @@ impl Tables {
         now: Timestamp,
     ) -> Vec<ClaimedReport> {
         let mut rows = Vec::new();
+        let mut bytes = 0;
         while rows.len() < limit
             && let Some(first) = waiting.first_entry().filter(|first| first.key().0 <= now)
         {
+            let size = self.reports.get(first.get()).map_or(0, |row| row.bytes);
+            if bytes > 0 && bytes + size > CLAIM_BYTES {
+                break;
+            }
+            bytes += size;
             let Some(row) = self.reports.get_mut(&first.remove()) else { continue };
             row.state = DeliveryState::Delivering;
             row.epoch += 1;

@@ -8,7 +8,7 @@ use super::{Row, Tables};
 use crate::id::RequestId;
 use crate::report::Outcome;
 use crate::store::clock::Now;
-use crate::store::operation::{Outgoing, outcome_bytes, report_bytes, request_bytes};
+use crate::store::operation::{CLAIM_BYTES, Outgoing, outcome_bytes, report_bytes, request_bytes};
 use crate::store::record::{
     Batch, ClaimedRequest, NewRequest, Registration, RequestClaim, RequestRecord, RequestState, Settled, Submitted,
 };
@@ -78,12 +78,15 @@ impl Tables {
         let ours = |id: &RequestId| self.requests.get(id).is_some_and(|row| routes.contains(&row.new.route));
         let mut due = self.due_requests.iter().filter(|(_, id)| ours(id));
         let mut picked = Vec::new();
+        let mut bytes = 0;
         let mut next_due = None;
-        for ((due, seq), _) in due.by_ref() {
-            if *due > now || picked.len() == limit {
+        for ((due, seq), id) in due.by_ref() {
+            let size = self.requests.get(id).map_or(0, |row| row.bytes);
+            if *due > now || picked.len() == limit || (bytes > 0 && bytes + size > CLAIM_BYTES) {
                 next_due = Some(*due);
                 break;
             }
+            bytes += size;
             picked.push((*due, *seq));
         }
         let mut rows = Vec::with_capacity(picked.len());

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::Batch;
-use super::form::{GONE, json};
+use super::form::{CLAIM_BYTES, GONE, first_of, json};
 use super::reports::{claimed, put_back};
 use crate::store::aside::NOT_ENABLED;
 use crate::store::clock::Now;
@@ -72,12 +72,17 @@ pub(super) async fn enable(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
 pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     for (at, op) in batch.ops.iter().enumerate() {
         let Op::ClaimParked { endpoint, limit } = op else { continue };
-        let sql = "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN \
-                   (SELECT seq FROM report WHERE state = -1 AND endpoint = ?4 AND due <= ?2 ORDER BY due, seq LIMIT ?3) \
-                   RETURNING due, seq, id, subject, epoch, attempt, created";
+        let sql = concat!(
+            "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN (",
+            first_of!(
+                "SELECT r.due, r.seq, length(b.body) AS size FROM report AS r CROSS JOIN report_body AS b \
+                 WHERE b.seq = r.seq AND r.state = -1 AND r.endpoint = ?5 AND r.due <= ?2"
+            ),
+            ") RETURNING due, seq, id, subject, epoch, attempt, created"
+        );
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(endpoint);
-        let rows = claim.fetch_all(&mut *batch.conn).await?;
+        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
+        let rows = claim.bind(endpoint).fetch_all(&mut *batch.conn).await?;
         let rows = claimed(batch.conn, rows).await?;
         let sql = "SELECT due FROM report WHERE state = -1 AND endpoint = ?1 ORDER BY due, seq LIMIT 1";
         let next = sqlx::query_scalar::<_, i64>(sql).bind(endpoint).fetch_optional(&mut *batch.conn).await?;

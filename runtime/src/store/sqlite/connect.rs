@@ -23,12 +23,21 @@ pub(super) type Tune = Arc<dyn Fn(SqliteConnectOptions) -> SqliteConnectOptions 
 pub(super) struct Connector {
     path: PathBuf,
     durability: Durability,
+    litestream: bool,
     tune: Tune,
 }
 
 impl Connector {
     pub(super) fn new(path: &Path, durability: Durability) -> Self {
-        Self { path: path.into(), durability, tune: Arc::new(|options| options) }
+        Self { path: path.into(), durability, litestream: false, tune: Arc::new(|options| options) }
+    }
+
+    pub(super) fn beside_litestream(self, litestream: bool) -> Self {
+        Self { litestream, ..self }
+    }
+
+    pub(super) fn is_beside_litestream(&self) -> bool {
+        self.litestream
     }
 
     #[cfg(test)]
@@ -58,7 +67,7 @@ impl Connector {
             .synchronous(synchronous)
             // Checkpoints are made between batches, where no caller waits.
             .pragma("wal_autocheckpoint", "0")
-            .pragma("journal_size_limit", "67108864")
+            .pragma("journal_size_limit", if self.litestream { "-1" } else { "67108864" })
             .pragma("cache_size", "-65536")
             .row_buffer_size(1_024);
         (self.tune)(options).connect().await

@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::report::{Ends, Status};
 use crate::secret::Secret;
+use crate::store::operation;
 use crate::store::record::{DeliveryState, Next, Registration};
 use crate::webhook::{Own, Webhook};
 
@@ -132,6 +133,23 @@ pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
     };
     read().inspect_err(|error| tracing::error!(%error, "a stored registration cannot be read")).ok()
 }
+
+/// The first of these rows, which have `due, seq, size`: at most `?3`, and no more than `?4` bytes unless the first alone has
+/// more. The sizes are looked up inside, where SQLite takes the length of a body from the head of its row; asked for out
+/// here, it would read the bodies. Nothing is sorted, and no row is looked at beyond the limit.
+macro_rules! first_of {
+    ($rows:literal) => {
+        concat!(
+            "SELECT seq FROM (SELECT seq, size, sum(size) OVER (ORDER BY due, seq ROWS UNBOUNDED PRECEDING) AS total FROM (",
+            $rows,
+            ") ORDER BY due, seq LIMIT ?3) WHERE total <= ?4 OR total = size"
+        )
+    };
+}
+pub(super) use first_of;
+
+#[expect(clippy::cast_possible_wrap, reason = "it is a few MiB")]
+pub(super) const CLAIM_BYTES: i64 = operation::CLAIM_BYTES as i64;
 
 /// A list for `json_each`.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {

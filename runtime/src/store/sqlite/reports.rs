@@ -6,7 +6,9 @@ use std::sync::Arc;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::form::{HELD, REFUSED, blob, hex, json, misread, next_code, own_from_columns, own_to_columns, small};
+use super::form::{
+    CLAIM_BYTES, HELD, REFUSED, blob, first_of, hex, json, misread, next_code, own_from_columns, own_to_columns, small,
+};
 use super::many::Bind;
 use super::{Batch, aside};
 use crate::id::ReportId;
@@ -132,11 +134,16 @@ pub(super) async fn put_back(
 pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     for (at, op) in batch.ops.iter().enumerate() {
         let Op::ClaimReports { limit } = op else { continue };
-        let sql = "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN \
-                   (SELECT seq FROM report WHERE state = 0 AND due <= ?2 ORDER BY due, seq LIMIT ?3) \
-                   RETURNING due, seq, id, subject, epoch, attempt, created";
+        let sql = concat!(
+            "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN (",
+            first_of!(
+                "SELECT r.due, r.seq, length(b.body) AS size FROM report AS r CROSS JOIN report_body AS b \
+                 WHERE b.seq = r.seq AND r.state = 0 AND r.due <= ?2"
+            ),
+            ") RETURNING due, seq, id, subject, epoch, attempt, created"
+        );
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit);
+        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
         let rows = claim.fetch_all(&mut *batch.conn).await?;
         let rows = claimed(batch.conn, rows).await?;
         let sql = "SELECT due FROM report WHERE state = 0 ORDER BY due, seq LIMIT 1";

@@ -7,7 +7,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::Batch;
 use super::form::{
-    blob, headers_from_bytes, headers_to_bytes, json, registration_from_text, registration_to_text, small, status_code,
+    CLAIM_BYTES, blob, first_of, headers_from_bytes, headers_to_bytes, json, registration_from_text,
+    registration_to_text, small, status_code,
 };
 use super::many::Bind;
 use crate::id::RequestId;
@@ -184,12 +185,17 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let routes = json(&**routes)?;
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
         // `state = 0` stands there as a literal: a partial index is used for nothing else.
-        let sql = "UPDATE request SET state = 1, epoch = epoch + 1, node = ?1 WHERE seq IN \
-                   (SELECT seq FROM request WHERE state = 0 AND due <= ?2 AND route IN (SELECT value FROM json_each(?3)) \
-                    ORDER BY due, seq LIMIT ?4) \
-                   RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel";
-        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(&routes).bind(limit);
-        let rows = claim.fetch_all(&mut *batch.conn).await?;
+        let sql = concat!(
+            "UPDATE request SET state = 1, epoch = epoch + 1, node = ?1 WHERE seq IN (",
+            first_of!(
+                "SELECT r.due, r.seq, length(b.headers) + length(b.body) AS size \
+                 FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 0 AND r.due <= ?2 \
+                 AND r.route IN (SELECT value FROM json_each(?5))"
+            ),
+            ") RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel"
+        );
+        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
+        let rows = claim.bind(&routes).fetch_all(&mut *batch.conn).await?;
         let rows = claimed(batch.conn, rows).await?;
         let sql = "SELECT due FROM request WHERE state = 0 AND route IN (SELECT value FROM json_each(?1)) \
                    ORDER BY due, seq LIMIT 1";

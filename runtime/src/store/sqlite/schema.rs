@@ -119,8 +119,8 @@ struct Found {
 }
 
 async fn look(conn: &mut SqliteConnection) -> Result<Found, sqlx::Error> {
-    let about =
-        "SELECT sqlite_version(), count(*), coalesce(sum(name = 'meta'), 0) FROM sqlite_schema WHERE type = 'table'";
+    let about = "SELECT sqlite_version(), count(*), coalesce(sum(name = 'meta'), 0) FROM sqlite_schema \
+                 WHERE type = 'table' AND name NOT GLOB '_litestream_*'";
     let row = sqlx::query(about).fetch_one(&mut *conn).await?;
     let has_meta: i64 = row.try_get(2)?;
     let version = if has_meta == 1 { version(conn).await? } else { None };

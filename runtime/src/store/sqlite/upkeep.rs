@@ -101,6 +101,8 @@ async fn delete(
 /// What the file has been through since it was last tidied.
 #[derive(Default)]
 pub(super) struct Tidiness {
+    /// Who copies the log cuts it off as well: done here, it would have to begin with a new copy of the whole file.
+    litestream: bool,
     bytes: u64,
     purged: bool,
     /// The log's length when it could not be cut off. It is not waited for again before it has doubled.
@@ -109,6 +111,10 @@ pub(super) struct Tidiness {
 }
 
 impl Tidiness {
+    pub(super) fn new(litestream: bool) -> Self {
+        Self { litestream, ..Self::default() }
+    }
+
     pub(super) fn wrote(&mut self, ops: &[&Op]) {
         // A page of 4 KiB per row for its indexes is more than it takes, and near enough.
         let bytes: usize = ops.iter().map(|op| op.bytes() + (op.rows() << 12)).sum();
@@ -133,16 +139,18 @@ impl Tidiness {
         metrics::gauge!(metric::STORE_LOG_BYTES).set(log as f64);
         if log <= LONG_LOG {
             (self.pinned, self.told) = (0, false);
-        } else if copied == pages || log >= 2 * self.pinned {
+        } else if !self.litestream && (copied == pages || log >= 2 * self.pinned) {
             let cut = cut_off(conn).await?;
             self.pinned = if cut { 0 } else { log };
         }
-        if log > ENDLESS_LOG && self.pinned > 0 && !self.told {
+        if log > ENDLESS_LOG && (self.litestream || self.pinned > 0) && !self.told {
             self.told = true;
-            tracing::warn!(
-                "the log of the database has {} MiB and grows: another program keeps a transaction open on it",
-                log >> 20
-            );
+            let why = if self.litestream {
+                "Litestream, which has to cut it off while store.litestream is on, does not"
+            } else {
+                "another program keeps a transaction open on it"
+            };
+            tracing::warn!("the log of the database has {} MiB and grows: {why}", log >> 20);
         }
         Ok(())
     }

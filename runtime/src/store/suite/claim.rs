@@ -223,3 +223,83 @@ pub(super) async fn claimed_rows_return_when_the_caller_is_gone(world: World) {
     let row = store.claim_reports(1).await.unwrap().rows.remove(0);
     assert_eq!((row.claim.epoch, row.attempt), (2, 1));
 }
+
+/// Bodies in the order in which they are due, and how many of them each claim brings: seven large ones have more than one
+/// claim may, an eighth would be too many; a giant goes alone, and small ones are bounded by their number.
+fn bodies() -> (Vec<usize>, [usize; 5]) {
+    let (large, giant) = (1_100 << 10, 9 << 20);
+    let bodies = [vec![large; 10], vec![giant, 10], vec![giant], vec![10; 40]].concat();
+    (bodies, [7, 3, 1, 1, 1])
+}
+
+fn body(size: usize) -> bytes::Bytes {
+    vec![7; size].into()
+}
+
+pub(super) async fn a_claim_of_reports_is_bounded_by_bytes(world: World) {
+    let store = world.open().await;
+    let (sizes, claims) = bodies();
+    let reports: Vec<_> = sizes.iter().map(|size| NewReport { body: body(*size), ..world.report("x") }).collect();
+    let posted: Vec<_> = reports.iter().map(|report| report.id).collect();
+    store.post_durably(reports).await.unwrap();
+    let mut claimed = Vec::new();
+    for rows in claims {
+        let batch = store.claim_reports(30).await.unwrap();
+        assert_eq!((batch.rows.len(), batch.next_due), (rows, Some(world.now())));
+        claimed.extend(batch.rows);
+    }
+    for (rows, next_due) in [(30, Some(world.now())), (10, None)] {
+        let batch = store.claim_reports(30).await.unwrap();
+        assert_eq!((batch.rows.len(), batch.next_due), (rows, next_due));
+        claimed.extend(batch.rows);
+    }
+    assert_eq!(claimed.iter().map(|row| row.claim.id).collect::<Vec<_>>(), posted);
+    assert_eq!(claimed.iter().map(|row| row.body.len()).collect::<Vec<_>>(), sizes);
+    assert!(claimed.iter().all(|row| (row.attempt, row.claim.epoch) == (1, 1)));
+}
+
+pub(super) async fn a_claim_of_parked_reports_is_bounded_by_bytes(world: World) {
+    let store = world.open().await;
+    let (sizes, claims) = bodies();
+    let reports: Vec<_> = sizes.iter().map(|size| NewReport { body: body(*size), ..world.report("x") }).collect();
+    let posted: Vec<_> = reports.iter().map(|report| report.id).collect();
+    let endpoint = reports[0].to.endpoint().to_owned();
+    store.post_durably(reports).await.unwrap();
+    for _ in &posted {
+        let row = store.claim_reports(1).await.unwrap().rows.remove(0);
+        current(store.park_report(row.claim).await);
+    }
+    let mut claimed = Vec::new();
+    for rows in claims {
+        let batch = store.claim_parked(&endpoint, 30).await.unwrap();
+        assert_eq!((batch.rows.len(), batch.next_due), (rows, Some(world.now())));
+        claimed.extend(batch.rows);
+    }
+    let batch = store.claim_parked(&endpoint, 100).await.unwrap();
+    assert_eq!((batch.rows.len(), batch.next_due), (40, None));
+    claimed.extend(batch.rows);
+    assert_eq!(claimed.iter().map(|row| row.claim.id).collect::<Vec<_>>(), posted);
+}
+
+pub(super) async fn a_claim_of_requests_is_bounded_by_bytes(world: World) {
+    let store = world.open().await;
+    attach(&store);
+    let (sizes, claims) = bodies();
+    for (n, size) in sizes.iter().enumerate() {
+        submit(&store, NewRequest { body: body(*size), ..world.request(&n.to_string()) }).await;
+        // Not ours, and no reason to bring less.
+        let other = NewRequest { route: "/other".into(), body: body(100_000), ..world.request(&format!("other {n}")) };
+        submit(&store, other).await;
+    }
+    let mut claimed = Vec::new();
+    for rows in claims {
+        let batch = store.claim_requests(30).await.unwrap();
+        assert_eq!((batch.rows.len(), batch.next_due), (rows, Some(world.now())));
+        claimed.extend(batch.rows);
+    }
+    let batch = store.claim_requests(100).await.unwrap();
+    assert_eq!((batch.rows.len(), batch.next_due), (40, None));
+    claimed.extend(batch.rows);
+    let ids: Vec<_> = claimed.iter().map(|row| row.claim.id.as_str().parse::<usize>().unwrap()).collect();
+    assert_eq!(ids, (0..sizes.len()).collect::<Vec<_>>());
+}

@@ -229,11 +229,20 @@ async fn statements_find_their_rows_by_index() {
     let release = "UPDATE report SET state = 0, node = NULL \
                    FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each('[]')) AS j \
                    WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING seq";
-    let claim = "SELECT seq FROM request WHERE state = 0 AND due <= 5 AND route IN (SELECT value FROM json_each('[]')) \
-                 ORDER BY due, seq LIMIT 3";
-    let claim_report = "SELECT seq FROM report WHERE state = 0 AND due <= 5 ORDER BY due, seq LIMIT 3";
+    let first_of = |rows: &str| {
+        format!(
+            "SELECT seq FROM (SELECT seq, size, sum(size) OVER (ORDER BY due, seq ROWS UNBOUNDED PRECEDING) AS total \
+             FROM ({rows}) ORDER BY due, seq LIMIT 3) WHERE total <= 9 OR total = size"
+        )
+    };
+    let report = "SELECT r.due, r.seq, length(b.body) AS size FROM report AS r CROSS JOIN report_body AS b";
+    let claim = &first_of(
+        "SELECT r.due, r.seq, length(b.headers) + length(b.body) AS size FROM request AS r CROSS JOIN request_body AS b \
+         WHERE b.seq = r.seq AND r.state = 0 AND r.due <= 5 AND r.route IN (SELECT value FROM json_each('[]'))",
+    );
+    let claim_report = &first_of(&format!("{report} WHERE b.seq = r.seq AND r.state = 0 AND r.due <= 5"));
     let claim_parked =
-        "SELECT seq FROM report WHERE state = -1 AND endpoint = 'a' AND due <= 5 ORDER BY due, seq LIMIT 3";
+        &first_of(&format!("{report} WHERE b.seq = r.seq AND r.state = -1 AND r.endpoint = 'a' AND r.due <= 5"));
     let parked = "SELECT min(endpoint) FROM report WHERE state = -1 AND endpoint > 'a'";
     let enable =
         "SELECT seq FROM report WHERE state = -2 AND held = (SELECT seq FROM disabled WHERE url = 'a') ORDER BY seq";
@@ -244,9 +253,9 @@ async fn statements_find_their_rows_by_index() {
         (attempt, "SEARCH r USING INDEX sqlite_autoindex_report_1 (id=?)"),
         (deliver, "SEARCH report USING INDEX sqlite_autoindex_report_1 (id=?)"),
         (release, "SEARCH report USING INDEX sqlite_autoindex_report_1 (id=?)"),
-        (claim, "SEARCH request USING COVERING INDEX request_due (due<?)"),
-        (claim_report, "SEARCH report USING COVERING INDEX report_due (due<?)"),
-        (claim_parked, "SEARCH report USING COVERING INDEX report_parked (endpoint=? AND due<?)"),
+        (claim, "SEARCH r USING COVERING INDEX request_due (due<?)"),
+        (claim_report, "SEARCH r USING COVERING INDEX report_due (due<?)"),
+        (claim_parked, "SEARCH r USING COVERING INDEX report_parked (endpoint=? AND due<?)"),
         (parked, "SEARCH report USING COVERING INDEX report_parked (endpoint>?)"),
         (enable, "SEARCH report USING COVERING INDEX report_held (held=?)"),
         (give_up, "SEARCH report USING COVERING INDEX report_held_due (due<?)"),

@@ -43,7 +43,7 @@ impl World {
 
     fn of(place: impl FnOnce(&std::path::Path) -> Place) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options { place: place(dir.path()), queue: 50_000, queue_bytes: 1 << 28 };
+        let options = Options { place: place(dir.path()), queue: 50_000, queue_bytes: 1 << 28, litestream: false };
         Self { wall: Arc::new(AtomicI64::new(START)), elapsed: Arc::default(), options, dir }
     }
 
@@ -87,7 +87,7 @@ impl World {
             #[cfg(feature = "sqlite")]
             Place::Sqlite { path, durability } => {
                 let node = NodeId::generate();
-                (crate::store::sqlite::open(path, *durability, node, &self.clock()).await.unwrap(), None)
+                (crate::store::sqlite::open(path, *durability, false, node, &self.clock()).await.unwrap(), None)
             }
         };
         let faults = Arc::new(Faults::default());

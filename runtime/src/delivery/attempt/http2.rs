@@ -1,0 +1,120 @@
+//! Single tries against receivers that speak HTTP/2: good ones, and such as refuse a stream or go away.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use h2::server::SendResponse;
+use rustls::{ServerConnection, StreamOwned};
+
+use super::tests::{BODY, NOW, answered, error, options, send_with};
+use super::*;
+use crate::delivery::receiver::{CA_FILE, http2, http2_tls};
+use crate::policy::guard::Trust;
+
+/// More than is read of an answer, and than the windows of both sides hold.
+const SOME: usize = 64 << 20;
+
+/// Far more patient than the test: what ends, ends by itself.
+fn sender() -> Sender {
+    let options = Options { ca_file: Some(PathBuf::from(CA_FILE)), timeout: Duration::from_mins(10), ..options() };
+    Sender::new(&options, Clock::from_fn(|| NOW)).unwrap()
+}
+
+fn ok(mut respond: SendResponse<Bytes>) {
+    drop(respond.send_response(http::Response::new(()), true).unwrap());
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_where_the_receiver_offers_it_and_an_endless_answer_costs_its_stream_alone() {
+    let unended = Mutex::new(Vec::new());
+    let (port, seen, _server) = http2(move |_, path, mut respond| {
+        if path != "/endless" {
+            return ok(respond);
+        }
+        let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+        body.send_data(Bytes::from(vec![b'x'; SOME]), false).unwrap();
+        unended.lock().unwrap().push(body);
+    })
+    .await;
+    let sender = sender();
+    for path in ["a", "endless", "b"] {
+        let tried = send_with(&sender, &format!("https://127.0.0.1:{port}/{path}"), Trust::Trusted).await;
+        assert_eq!(tried.end, answered(200), "{tried:?}");
+        assert_eq!(tried.attempt.response.len(), if path == "endless" { MAX_KEPT } else { 0 });
+    }
+    let seen: Vec<_> = seen.lock().unwrap().clone();
+    assert_eq!(seen, [(0, "/a".into()), (0, "/endless".into()), (0, "/b".into())], "one connection");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_refused_is_a_failure_that_says_so_and_its_connection_is_used_again() {
+    for (reason, told) in [
+        (h2::Reason::REFUSED_STREAM, "refused before it was processed (HTTP/2 REFUSED_STREAM)"),
+        (h2::Reason::ENHANCE_YOUR_CALM, "broken off by the receiver (HTTP/2 ENHANCE_YOUR_CALM)"),
+        (h2::Reason::NO_ERROR, "broken off by the receiver (HTTP/2 NO_ERROR)"),
+    ] {
+        let (port, seen, _server) = http2(move |_, path, mut respond| match path {
+            "/refused" => respond.send_reset(reason),
+            _ => ok(respond),
+        })
+        .await;
+        let sender = sender();
+        for path in ["refused", "taken", "refused", "taken"] {
+            let tried = send_with(&sender, &format!("https://127.0.0.1:{port}/{path}"), Trust::Trusted).await;
+            if path == "taken" {
+                assert_eq!(tried.end, answered(200), "{tried:?}");
+            } else {
+                assert_eq!((tried.end, error(&tried)), (End::Failed, told));
+            }
+        }
+        // Each was asked for once: what is tried again is tried on the schedule.
+        let seen: Vec<_> = seen.lock().unwrap().clone();
+        assert_eq!(seen, ["/refused", "/taken", "/refused", "/taken"].map(|path| (0, path.to_owned())));
+    }
+}
+
+/// Reads a request to its end on each connection, and goes away without having processed a single stream.
+fn going_away(reason: h2::Reason) -> u16 {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let reason = u8::try_from(u32::from(reason)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = StreamOwned::new(ServerConnection::new(Arc::new(http2_tls())).unwrap(), stream.unwrap());
+            stream.write_all(&SETTINGS).unwrap();
+            let mut read = Vec::new();
+            while !read.windows(BODY.len()).any(|part| part == BODY) {
+                let mut more = [0; 1_024];
+                let length = stream.read(&mut more).unwrap();
+                read.extend_from_slice(&more[..length]);
+            }
+            stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, reason]).unwrap();
+            std::thread::spawn(move || {
+                // Says nothing more, and leaves it to the other side to close.
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_receiver_that_goes_away_before_it_processed_the_request_is_a_failure_that_says_so() {
+    for (reason, told) in [
+        (h2::Reason::NO_ERROR, "connection closed by the receiver before it answered (HTTP/2 GOAWAY, NO_ERROR)"),
+        (
+            h2::Reason::ENHANCE_YOUR_CALM,
+            "connection closed by the receiver before it answered (HTTP/2 GOAWAY, ENHANCE_YOUR_CALM)",
+        ),
+    ] {
+        // On a new connection, and again on a new one.
+        let (port, sender) = (going_away(reason), sender());
+        for _ in 0..2 {
+            let tried = send_with(&sender, &format!("https://127.0.0.1:{port}/in"), Trust::Trusted).await;
+            assert_eq!((tried.end, error(&tried)), (End::Failed, told));
+        }
+    }
+}
