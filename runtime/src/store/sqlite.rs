@@ -10,6 +10,7 @@ mod connect;
 mod form;
 mod many;
 mod owner;
+mod places;
 mod read;
 mod replay;
 mod reports;
@@ -28,6 +29,7 @@ use sqlx::{Connection as _, Row as _};
 use self::connect::{Connector, is_permanent};
 use self::many::Statements;
 use self::owner::Owner;
+use self::places::Places;
 use super::backend::{Backend, Cause, Failure, Left, Opened};
 use super::clock::Now;
 use super::operation::{Op, Reply};
@@ -79,7 +81,8 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     let left = read::left(&mut conn).await.map_err(failed)?;
     let pool = connector.read();
     let tidiness = upkeep::Tidiness::new(connector.is_beside_litestream());
-    let backend = Sqlite { connector, conn: Some(conn), pool, start, statements: Statements::new(), tidiness, owner };
+    let (statements, places) = (Statements::new(), Places::default());
+    let backend = Sqlite { connector, conn: Some(conn), pool, start, statements, places, tidiness, owner };
     Ok((backend, left))
 }
 
@@ -90,6 +93,7 @@ struct Sqlite {
     pool: SqlitePool,
     start: Start,
     statements: Statements,
+    places: Places,
     tidiness: upkeep::Tidiness,
     /// Let go of last.
     owner: Owner,
@@ -129,6 +133,7 @@ struct Batch<'a> {
     conn: &'a mut SqliteConnection,
     start: &'a mut Start,
     statements: &'a Statements,
+    places: &'a mut Places,
     ops: &'a [&'a Op],
     replies: Vec<Reply>,
     now: Now,
@@ -180,12 +185,15 @@ impl Sqlite {
             return Err(transient(error));
         }
         let replies = ops.iter().map(|_| Reply::Done).collect();
-        let batch = Batch { conn: &mut conn, start: &mut self.start, statements: &self.statements, ops, replies, now };
+        let (start, statements, places) = (&mut self.start, &self.statements, &mut self.places);
+        places.failed();
+        let batch = Batch { conn: &mut conn, start, statements, places, ops, replies, now };
         match batch.run().await {
             Ok(replies) => match sqlx::query("COMMIT").execute(&mut conn).await {
                 Ok(_) => {
                     self.conn = Some(conn);
                     self.start.commits += 1;
+                    self.places.committed();
                     self.tidiness.wrote(ops);
                     Ok(replies)
                 }
@@ -275,9 +283,11 @@ impl Backend for Sqlite {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::id::RequestId;
-    use crate::store::record::{NewRequest, Submitted};
+    use crate::store::record::{Attempt, ClaimedReport, NewReport, NewRequest, Next, Settled, Submitted};
 
     fn submit(id: &str) -> Op {
         let request = NewRequest {
@@ -288,6 +298,35 @@ mod tests {
             created: Timestamp::default(),
         };
         Op::Submit { request, room: None }
+    }
+
+    #[tokio::test]
+    async fn a_claimed_report_is_found_whether_its_place_is_known_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let connector = Connector::new(&dir.path().join("store.db"), Durability::Full);
+        let (mut sqlite, ..) = start(connector, NodeId::generate(), &Clock::system()).await.unwrap();
+        let now = Now { wall: Timestamp::default(), due: Timestamp::default() };
+        let webhook = crate::webhook::Target::parse("https://example.com/in");
+        let reports = (0..3).map(|_| NewReport::to(webhook.clone(), "x", "{}".into(), now.wall)).collect();
+        sqlite.apply(&[&Op::post(reports)], now).await.unwrap();
+        let replies = sqlite.apply(&[&Op::ClaimReports { limit: 3 }], now).await.unwrap();
+        let [Reply::Reports(claimed)] = &replies[..] else { panic!("{replies:?}") };
+        // As after a commit that nobody heard of.
+        sqlite.places.over(claimed.rows[1].claim.id);
+        let attempt =
+            Attempt { started: now.wall, took: Duration::ZERO, status: Some(204), error: None, response: "".into() };
+        let settle = |row: &ClaimedReport| Op::SettleReport {
+            claim: row.claim.clone(),
+            attempt: attempt.clone(),
+            next: Next::Delivered,
+        };
+        let settles: Vec<Op> = claimed.rows.iter().map(settle).collect();
+        for expected in [Settled::Current, Settled::Stale] {
+            let replies = sqlite.apply(&settles.iter().collect::<Vec<_>>(), now).await.unwrap();
+            let is_expected = |reply: &Reply| matches!(reply, Reply::Settled(settled) if *settled == expected);
+            assert!(replies.iter().all(is_expected), "{replies:?}");
+        }
+        Box::new(sqlite).close().await;
     }
 
     #[tokio::test]

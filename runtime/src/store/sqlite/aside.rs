@@ -83,7 +83,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
         let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
         let rows = claim.bind(endpoint).fetch_all(&mut *batch.conn).await?;
-        let rows = claimed(batch.conn, rows).await?;
+        let rows = claimed(batch, rows).await?;
         let sql = "SELECT due FROM report WHERE state = -1 AND endpoint = ?1 ORDER BY due, seq LIMIT 1";
         let next = sqlx::query_scalar::<_, i64>(sql).bind(endpoint).fetch_optional(&mut *batch.conn).await?;
         batch.reply(at, Reply::Reports(record::Batch { rows, next_due: next.map(Timestamp::from_micros) }));

@@ -68,7 +68,7 @@ impl Connector {
             // Checkpoints are made between batches, where no caller waits.
             .pragma("wal_autocheckpoint", "0")
             .pragma("journal_size_limit", if self.litestream { "-1" } else { "67108864" })
-            .pragma("cache_size", "-65536")
+            .pragma("cache_size", "-16384")
             .row_buffer_size(1_024);
         (self.tune)(options).connect().await
     }

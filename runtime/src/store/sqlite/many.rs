@@ -67,20 +67,20 @@ impl Statements {
             settle: Many::new([
                 (
                     "SELECT v.column3 FROM $rows AS v \
-                     LEFT JOIN report AS r ON r.id = v.column1 AND r.epoch = v.column2 AND r.state = 1 \
+                     LEFT JOIN report AS r ON r.seq = v.column1 AND r.epoch = v.column2 AND r.state = 1 \
                      WHERE v.column1 IS NOT NULL AND r.seq IS NULL",
                     3,
                 ),
                 (
                     "INSERT INTO attempt (report, n, epoch, started, took, status, error, response) \
                      SELECT r.seq, r.attempt, r.epoch, column3, column4, column5, column6, column7 FROM $rows AS v \
-                     CROSS JOIN report AS r WHERE r.id = v.column1 AND r.epoch = v.column2 AND r.state = 1",
+                     CROSS JOIN report AS r WHERE r.seq = v.column1 AND r.epoch = v.column2 AND r.state = 1",
                     7,
                 ),
                 (
                     "UPDATE report SET state = v.column3, due = coalesce(v.column4, report.due), finished = v.column5, \
                      node = NULL FROM $rows AS v \
-                     WHERE report.id = v.column1 AND report.epoch = v.column2 AND +report.state = 1",
+                     WHERE report.seq = v.column1 AND report.epoch = v.column2 AND +report.state = 1",
                     5,
                 ),
             ]),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 
 use super::form::{
     CLAIM_BYTES, HELD, REFUSED, blob, first_of, hex, json, misread, next_code, own_from_columns, own_to_columns, small,
@@ -27,6 +27,9 @@ pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Re
     let rows: Vec<(i64, &Outgoing)> = (batch.start.last_report + 1..).zip(reports).collect();
     let Some((last, _)) = rows.last() else { return Ok(()) };
     batch.start.last_report = *last;
+    for (seq, outgoing) in rows.iter().filter(|(_, outgoing)| outgoing.is_born_claimed()) {
+        batch.places.claimed(outgoing.report.id, *seq);
+    }
     let (node, now) = (batch.start.node, batch.now);
     let report: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, outgoing)| {
         let (report, refused) = (&outgoing.report, outgoing.report.refused.is_some());
@@ -46,6 +49,7 @@ pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Re
 
 struct Settle<'a> {
     at: usize,
+    row: i64,
     claim: &'a ReportClaim,
     attempt: &'a Attempt,
     next: Next,
@@ -56,28 +60,32 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     let mut settles = Vec::new();
     for (at, op) in batch.ops.iter().enumerate() {
         if let Op::SettleReport { claim, attempt, next } = op {
-            settles.push(Settle { at, claim, attempt, next: *next });
+            settles.push(Settle { at, row: 0, claim, attempt, next: *next });
             batch.reply(at, Reply::Settled(Settled::Current));
         }
     }
     if settles.is_empty() {
         return Ok(());
     }
+    let rows = batch.places.take(batch.conn, settles.iter().map(|settle| settle.claim)).await?;
+    for (settle, row) in settles.iter_mut().zip(rows) {
+        settle.row = row;
+    }
     let now = batch.now.wall.micros();
-    let key: Bind<'_, Settle<'_>> = &|columns, Settle { at, claim, .. }| {
-        columns.add(&claim.id.as_bytes()[..]).add(claim.epoch).add(i64::try_from(*at).unwrap_or(i64::MAX));
+    let key: Bind<'_, Settle<'_>> = &|columns, Settle { at, row, claim, .. }| {
+        columns.add(*row).add(claim.epoch).add(i64::try_from(*at).unwrap_or(i64::MAX));
     };
-    let attempt: Bind<'_, Settle<'_>> = &|columns, Settle { claim, attempt, .. }| {
+    let attempt: Bind<'_, Settle<'_>> = &|columns, Settle { row, claim, attempt, .. }| {
         let took = i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX);
-        columns.add(&claim.id.as_bytes()[..]).add(claim.epoch).add(attempt.started.micros()).add(took);
+        columns.add(*row).add(claim.epoch).add(attempt.started.micros()).add(took);
         columns.add(attempt.status.map(i64::from)).add(attempt.error.as_deref()).add(&*attempt.response);
     };
-    let end: Bind<'_, Settle<'_>> = &|columns, Settle { claim, next, .. }| {
+    let end: Bind<'_, Settle<'_>> = &|columns, Settle { row, claim, next, .. }| {
         let (due, finished) = match next {
             Next::RetryAt(due) => (Some(due.micros()), None),
             _ => (None, Some(now)),
         };
-        columns.add(&claim.id.as_bytes()[..]).add(claim.epoch).add(next_code(*next)).add(due).add(finished);
+        columns.add(*row).add(claim.epoch).add(next_code(*next)).add(due).add(finished);
     };
     let mut stale = HashSet::new();
     for row in batch.statements.settle.fetch(batch.conn, &settles, [key, attempt, end]).await? {
@@ -115,6 +123,7 @@ pub(super) async fn put_back(
         if let Some(claim) = of(op) {
             list.push((hex(claim.id.as_bytes()), claim.epoch));
             places.insert(claim.id, at);
+            batch.places.over(claim.id);
             batch.reply(at, Reply::Settled(Settled::Stale));
         }
     }
@@ -145,7 +154,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
         let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
         let rows = claim.fetch_all(&mut *batch.conn).await?;
-        let rows = claimed(batch.conn, rows).await?;
+        let rows = claimed(batch, rows).await?;
         let sql = "SELECT due FROM report WHERE state = 0 ORDER BY due, seq LIMIT 1";
         let next = sqlx::query_scalar::<_, i64>(sql).fetch_optional(&mut *batch.conn).await?;
         batch.reply(at, Reply::Reports(record::Batch { rows, next_due: next.map(Timestamp::from_micros) }));
@@ -156,7 +165,7 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
 /// The rows that an `UPDATE … RETURNING` claimed, with their bodies, in the order in which they are due. The columns are `due, seq,
 /// id, subject, epoch, attempt, created`.
 pub(super) async fn claimed(
-    conn: &mut SqliteConnection,
+    batch: &mut Batch<'_>,
     mut rows: Vec<SqliteRow>,
 ) -> Result<Vec<ClaimedReport>, sqlx::Error> {
     if rows.is_empty() {
@@ -167,7 +176,7 @@ pub(super) async fn claimed(
     let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
     let sql = "SELECT seq, url, headers, secret, body, webhook_id FROM report_body \
                WHERE seq IN (SELECT value FROM json_each(?1))";
-    let bodies = sqlx::query(sql).bind(json(&seqs)?).fetch_all(conn).await?;
+    let bodies = sqlx::query(sql).bind(json(&seqs)?).fetch_all(&mut *batch.conn).await?;
     let bodies = bodies.into_iter().map(|row| Ok((row.try_get::<i64, _>(0)?, row)));
     let bodies = bodies.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
     let one = |row: SqliteRow| {
@@ -185,7 +194,11 @@ pub(super) async fn claimed(
         let claimed = Arc::new(report).claimed(small(&row, 4)?, small(&row, 5)?);
         Ok(ClaimedReport { webhook_id: webhook_id(body.try_get(5)?, id)?, ..claimed })
     };
-    rows.into_iter().map(one).collect()
+    let rows = rows.into_iter().map(one).collect::<Result<Vec<_>, sqlx::Error>>()?;
+    for (row, seq) in rows.iter().zip(seqs) {
+        batch.places.claimed(row.claim.id, seq);
+    }
+    Ok(rows)
 }
 
 /// What a report is sent under: what is written beside its body, else its own id.
