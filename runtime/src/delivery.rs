@@ -36,11 +36,14 @@ use crate::policy::destination::Destinations;
 use crate::policy::schedule::Schedule;
 use crate::policy::turns::Limits;
 use crate::shutdown::Shutdown;
-use crate::store::Store;
+use crate::store::{REPORT_UNIT, Store};
 use crate::time::Clock;
 
 /// Beyond it one machine runs out of ports and files.
 const MAX_CONCURRENCY: usize = 65_536;
+
+/// 64 MiB.
+const BACKLOG: usize = (64 << 20) / REPORT_UNIT;
 
 /// Checked values; see `settings`.
 #[derive(Clone, Debug)]
@@ -50,6 +53,9 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// Tries at once, at least 1.
     pub(crate) concurrency: usize,
+    /// What waits in memory, besides what is being tried, in [units](crate::store::REPORT_UNIT). What exceeds it waits in the
+    /// store.
+    pub(crate) backlog: usize,
     /// Tries at once to one endpoint, while others have something to send.
     pub(crate) per_endpoint: usize,
     /// The same for single endpoints, named by scheme, host and port; these are never exceeded.
@@ -71,6 +77,7 @@ impl Default for Options {
             schedule: Schedule::default(),
             timeout: Duration::from_secs(15),
             concurrency: 256,
+            backlog: BACKLOG,
             per_endpoint: 128,
             own_concurrency: HashMap::new(),
             destinations: Destinations::default(),
@@ -87,6 +94,7 @@ pub(crate) struct Delivery {
     store: Store,
     clock: Clock,
     concurrency: usize,
+    backlog: usize,
     desk: Desk<Work>,
     courier: Arc<Courier>,
 }
@@ -96,16 +104,17 @@ impl Delivery {
     pub(crate) fn new(store: Store, clock: Clock, options: Options) -> Result<Self, Error> {
         let concurrency = options.concurrency.clamp(1, MAX_CONCURRENCY);
         let limits = Limits::new(concurrency, options.per_endpoint);
-        let desk = Desk::new(limits, dispatch::BOUNDS, options.own_concurrency.clone());
+        let desk = Desk::new(limits, dispatch::bounds(options.backlog), options.own_concurrency.clone());
+        let backlog = options.backlog;
         let courier = Arc::new(Courier::new(store.clone(), clock.clone(), options)?);
-        Ok(Self { store, clock, concurrency, desk, courier })
+        Ok(Self { store, clock, concurrency, backlog, desk, courier })
     }
 
     /// Delivers until told to stop. Then nothing more is claimed, the tries in flight come to their end, and what is in
     /// hand and was not tried is put back.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let Self { store, clock, concurrency, desk, courier } = self;
-        Dispatcher::new(store, clock, courier, desk, concurrency, shutdown).run().await;
+        let Self { store, clock, concurrency, backlog, desk, courier } = self;
+        Dispatcher::new(store, clock, courier, desk, concurrency, backlog, shutdown).run().await;
     }
 }
 

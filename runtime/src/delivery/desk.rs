@@ -24,12 +24,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How much is held in memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Reports that wait.
+    /// Units that wait.
     pub(super) backlog: usize,
     /// Endpoints with nothing to do whose pace and failures are remembered.
     pub(super) idle: usize,
     /// Endpoints with parked reports that are known. There may be more; they are looked up when these are done.
     pub(super) parked: usize,
+}
+
+/// A report in hand.
+pub(super) trait InHand {
+    /// What it takes up in memory; one unit at least.
+    fn units(&self) -> usize;
 }
 
 /// See the module. `W` is a report in hand.
@@ -55,7 +61,9 @@ pub(super) struct Desk<W> {
 /// Invariant: kept as things happen.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    /// Room kept for what is being claimed.
+    /// Units that wait.
+    waiting: usize,
+    /// Room kept for what is being claimed, as if each report were of one unit: a claim is bounded by itself.
     reserved: usize,
     claims: usize,
     /// Reports whose parking is not committed.
@@ -91,7 +99,7 @@ pub(super) struct Consequence<W> {
     pub(super) aside: Vec<W>,
 }
 
-impl<W> Desk<W> {
+impl<W: InHand> Desk<W> {
     pub(super) fn new(limits: Limits, bounds: Bounds, own: HashMap<String, usize>) -> Self {
         Self {
             turns: Turns::new(limits),
@@ -113,16 +121,16 @@ impl<W> Desk<W> {
     /// An endpoint may have as many waiting as there is still room for: alone half of all, and however many have a backlog,
     /// there is room for one more endpoint.
     pub(super) fn take(&mut self, key: Key, work: W, now: Moment) -> Option<(W, Why)> {
-        let (waiting, free) = (self.turns.waiting_for(key), self.free());
+        let free = self.free();
         let at = self.endpoints.get_mut(&key);
         let why = at.as_ref().and_then(|at| {
             // One suffices to find out, and may be under way already.
-            let spared = at.breaker.is_probing() && (waiting > 0 || at.claim.is_some());
+            let spared = at.breaker.is_probing() && (at.waiting > 0 || at.claim.is_some());
             if spared || !at.breaker.lets(now) {
                 Some(Why::Breaker)
             } else {
                 // Behind those that are parked, so that they are not overtaken for ever.
-                (at.parked || waiting >= free).then_some(Why::Share)
+                (at.parked || at.waiting >= free).then_some(Why::Share)
             }
         });
         let aside = if let Some(why) = why {
@@ -132,7 +140,7 @@ impl<W> Desk<W> {
             }
             Some((work, why))
         } else {
-            self.turns.push(key, work);
+            self.push(key, work);
             None
         };
         self.note_idleness(key);
@@ -142,6 +150,7 @@ impl<W> Desk<W> {
     /// The next report to be tried, if a try may begin.
     pub(super) fn next(&mut self, now: Moment) -> Option<(Key, Pass, W)> {
         let (key, work) = self.turns.next(now)?;
+        self.left(key, work.units());
         let pass = self.endpoints.get_mut(&key).and_then(|at| at.breaker.begin(now)).unwrap_or_default();
         self.look_at(key, now);
         Some((key, pass, work))
@@ -164,6 +173,7 @@ impl<W> Desk<W> {
         match change {
             Some(Change::Opened { .. } | Change::Extended { .. }) => {
                 aside = self.turns.drain(key).into();
+                self.counts.waiting = self.counts.waiting.saturating_sub(std::mem::take(&mut at.waiting));
                 at.parking += aside.len();
                 self.counts.parking += aside.len();
                 self.counts.open += usize::from(matches!(change, Some(Change::Opened { .. })));
@@ -213,14 +223,14 @@ impl<W> Desk<W> {
     pub(super) fn claim(&mut self, now: Moment) -> Option<Claim> {
         while self.counts.claims < MOST_CLAIMS && self.free() > 0 {
             let key = self.wanting.pop_front()?;
-            let (waiting, free) = (self.turns.waiting_for(key), self.free());
+            let free = self.free();
             let Some(at) = self.endpoints.get_mut(&key) else { continue };
             at.wanting = false;
-            if !at.may_claim(waiting, free, now) {
+            if !at.may_claim(free, now) {
                 continue;
             }
             let most = if at.breaker.is_probing() { 1 } else { MOST_CLAIMED };
-            let limit = (free.saturating_sub(waiting) / 2).clamp(1, most);
+            let limit = (free.saturating_sub(at.waiting) / 2).clamp(1, most);
             at.claim = Some(at.parkings);
             self.counts.claims += 1;
             self.counts.reserved += limit;
@@ -244,7 +254,7 @@ impl<W> Desk<W> {
             self.set_alarm(key, now + PAUSE);
         } else if at.breaker.lets(now) {
             for work in works {
-                self.turns.push(key, work);
+                self.push(key, work);
             }
         } else {
             at.parking += works.len();
@@ -273,6 +283,8 @@ impl<W> Desk<W> {
 
     /// Takes out all that waits.
     pub(super) fn clear(&mut self) -> Vec<W> {
+        self.counts.waiting = 0;
+        self.endpoints.values_mut().for_each(|at| at.waiting = 0);
         self.turns.drain_all()
     }
 
@@ -300,8 +312,25 @@ impl<W> Desk<W> {
     }
 
     fn free(&self) -> usize {
-        let Counts { reserved, parking, .. } = self.counts;
-        self.bounds.backlog.saturating_sub(self.turns.waiting() + reserved + parking)
+        let Counts { waiting, reserved, parking, .. } = self.counts;
+        self.bounds.backlog.saturating_sub(waiting + reserved + parking)
+    }
+
+    fn push(&mut self, key: Key, work: W) {
+        let units = work.units();
+        if let Some(at) = self.endpoints.get_mut(&key) {
+            at.waiting += units;
+            self.counts.waiting += units;
+        }
+        self.turns.push(key, work);
+    }
+
+    /// So much waits no longer.
+    fn left(&mut self, key: Key, units: usize) {
+        if let Some(at) = self.endpoints.get_mut(&key) {
+            at.waiting = at.waiting.saturating_sub(units);
+            self.counts.waiting = self.counts.waiting.saturating_sub(units);
+        }
     }
 
     /// The key of an endpoint, for use at once: one with nothing to do may be forgotten.
@@ -329,10 +358,10 @@ impl<W> Desk<W> {
 
     /// Brings everything in line with what has become of the endpoint.
     fn look_at(&mut self, key: Key, now: Moment) {
-        let (waiting, free) = (self.turns.waiting_for(key), self.free());
+        let free = self.free();
         let Some(at) = self.endpoints.get_mut(&key) else { return };
         self.turns.set_shut(key, !at.breaker.lets(now));
-        if at.alarm.is_none() && !at.wanting && at.may_claim(waiting, free, now) {
+        if at.alarm.is_none() && !at.wanting && at.may_claim(free, now) {
             at.wanting = true;
             self.wanting.push_back(key);
         }

@@ -11,7 +11,7 @@ use metrics::{counter, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::claim;
-use super::desk::{Bounds, Claim, Desk, Why};
+use super::desk::{Bounds, Claim, Desk, InHand, Why};
 use super::log::spoken;
 use super::one::Courier;
 use super::runners::Runners;
@@ -20,27 +20,35 @@ use crate::names::metric;
 use crate::policy::breaker::{Change, Pass, Sign};
 use crate::policy::turns::{Key, Moment};
 use crate::shutdown::Shutdown;
-use crate::store::{ClaimedReport, Error, Held, ReportClaim, Store};
+use crate::store::{ClaimedReport, Error, Held, ReportClaim, Store, report_units};
 use crate::time::Clock;
 
-/// Reports that wait in memory, besides those being tried. What exceeds it waits in the store.
-pub(super) const BACKLOG: usize = 1_024;
+/// Reports that are being parked, before no more are taken into memory.
+const PARKING: usize = 1_024;
 /// Endpoints with nothing to do that are remembered; each takes up some hundred bytes.
 const IDLE: usize = 4_096;
 /// Endpoints with parked reports that are known at once.
 const PARKED: usize = 16_384;
 /// Claimed reports that are on their way here. While anything waits in the store, whatever is posted has to wait behind it
 /// and be claimed; so claims bring many at once, or that state would never end.
-const CLAIMED: usize = BACKLOG / 2;
+const CLAIMED: usize = 512;
 /// Taken from one source before the others are looked at.
 const AT_ONCE: usize = 64;
 
-pub(super) const BOUNDS: Bounds = Bounds { backlog: BACKLOG, idle: IDLE, parked: PARKED };
+pub(super) fn bounds(backlog: usize) -> Bounds {
+    Bounds { backlog, idle: IDLE, parked: PARKED }
+}
 
 /// A report in hand and, if the store handed it over in memory, the room that it takes up there until it is settled.
 pub(super) struct Work {
     pub(super) report: ClaimedReport,
     pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+impl InHand for Work {
+    fn units(&self) -> usize {
+        report_units(&self.report)
+    }
 }
 
 /// Room for one try. Dropped, it is free again, and what the try said about the endpoint is known.
@@ -94,6 +102,8 @@ pub(super) struct Dispatcher {
     runners: Runners,
     desk: Desk<Work>,
     concurrency: usize,
+    /// See [`Options::backlog`](super::Options::backlog).
+    backlog: usize,
     shutdown: Shutdown,
     events: mpsc::Sender<Event>,
     ended: mpsc::Receiver<Event>,
@@ -108,18 +118,19 @@ impl Dispatcher {
         courier: Arc<Courier>,
         desk: Desk<Work>,
         concurrency: usize,
+        backlog: usize,
         shutdown: Shutdown,
     ) -> Self {
         // One for each slot and each report that is being parked, of which there are less than twice the backlog and what
         // is taken at once, and some for claims.
-        let (events, ended) = mpsc::channel(concurrency + 3 * BACKLOG);
+        let (events, ended) = mpsc::channel(concurrency + 3 * backlog);
         let runners = Runners::new(courier.clone(), shutdown.clone());
-        Self { store, clock, courier, runners, desk, concurrency, shutdown, events, ended, aside: Vec::new() }
+        Self { store, clock, courier, runners, desk, concurrency, backlog, shutdown, events, ended, aside: Vec::new() }
     }
 
     /// Until told to stop; then the tries in flight come to their end, and what is in hand and was not tried is put back.
     pub(super) async fn run(mut self) {
-        let mut handed = self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + BACKLOG)));
+        let mut handed = self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + self.backlog)));
         let (claims, mut claimed) = mpsc::channel(CLAIMED);
         self.shutdown.spawn(claim::run(self.store.clone(), self.clock.clone(), claims, self.shutdown.clone()));
         self.find_parked();
@@ -129,7 +140,7 @@ impl Dispatcher {
             let now = self.clock.elapsed();
             let alarm = self.desk.alarm().map(|at| at.saturating_sub(now));
             // More than this is not taken into memory while the store does not take it.
-            let has_room = self.desk.parking() < BACKLOG;
+            let has_room = self.desk.parking() < PARKING;
             tokio::select! {
                 () = stop.stopping() => break,
                 // Unbiased: neither fresh reports nor retries keep the other ones waiting.

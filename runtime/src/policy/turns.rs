@@ -206,11 +206,6 @@ impl<T> Turns<T> {
         keys.into_iter().flat_map(|key| self.drain(key)).collect()
     }
 
-    /// How much waits for this endpoint.
-    pub(crate) fn waiting_for(&self, key: Key) -> usize {
-        self.lines.get(key).map_or(0, |line| line.queue.len())
-    }
-
     /// How much waits.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting

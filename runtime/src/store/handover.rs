@@ -14,9 +14,6 @@ use crate::time::Timestamp;
 
 /// The channel holds at least this many rows, whatever the room is when it is attached.
 const DESK: usize = 1_024;
-/// A report takes one permit of its desk's room for each of these that it has begun. With the delivery's usual room, some 60 MiB
-/// wait in memory at most.
-const REPORT_UNIT: usize = 48 << 10;
 
 pub(crate) struct Handover(Mutex<State>);
 
@@ -87,12 +84,13 @@ impl Handover {
         room
     }
 
-    /// The same for a report of so many bytes. One that is larger than all the room has to be claimed.
-    pub(crate) fn room_for_report(&self, bytes: usize, now: Timestamp) -> Option<OwnedSemaphorePermit> {
+    /// The same for a report of so many [units](super::operation::report_units). One that is larger than all the room has to be
+    /// claimed.
+    pub(crate) fn room_for_report(&self, units: usize, now: Timestamp) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();
         let backlog = state.waiting.reports.is_some_and(|due| due <= now);
         let desk = state.reports.as_ref().filter(|_| !backlog);
-        let room = desk.and_then(|desk| desk.try_room(bytes / REPORT_UNIT + 1));
+        let room = desk.and_then(|desk| desk.try_room(units));
         if room.is_none() {
             state.wait_report(now);
         }

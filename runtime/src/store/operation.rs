@@ -240,6 +240,13 @@ pub(crate) fn report_bytes(report: &NewReport) -> usize {
     ROW + report.body.len() + report.to.url().len() + report.subject.len()
 }
 
+/// What a report in hand is counted in: so a bound of so many units is one of bytes, and of rows too.
+pub(crate) const REPORT_UNIT: usize = 4 << 10;
+
+pub(crate) fn report_units(report: &NewReport) -> usize {
+    report_bytes(report) / REPORT_UNIT + 1
+}
+
 pub(crate) fn outcome_bytes(outcome: &Outcome) -> usize {
     let json = |json: &Option<crate::report::Json>| json.as_ref().map_or(0, |json| json.bytes().len());
     ROW + json(&outcome.result) + json(&outcome.error) + outcome.detail.as_ref().map_or(0, String::len)

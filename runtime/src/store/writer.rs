@@ -17,7 +17,7 @@ use super::backend::{Backend, Cause, Failure};
 use super::clock::StoreClock;
 use super::handover::Handover;
 use super::inbox::{Entry, Inbox};
-use super::operation::{Key, Op, Reply, report_bytes};
+use super::operation::{Key, Op, Reply, report_units};
 use super::record::Next;
 use super::tally::Tally;
 use super::wake::Wake;
@@ -117,7 +117,7 @@ impl Writer {
                 continue;
             }
             wake.tried.posted(outgoing.report.id);
-            outgoing.room = handover.room_for_report(report_bytes(&outgoing.report), now);
+            outgoing.room = handover.room_for_report(report_units(&outgoing.report), now);
         }
         match &mut entry.op {
             Op::SettleReport { next, .. } if next.disables() && !disabled.has_room() => {

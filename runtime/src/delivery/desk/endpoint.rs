@@ -8,6 +8,8 @@ use crate::policy::turns::Moment;
 pub(super) struct Endpoint {
     pub(super) name: Arc<str>,
     pub(super) breaker: Breaker,
+    /// Units that wait in memory.
+    pub(super) waiting: usize,
     /// Reports may be parked for it.
     pub(super) parked: bool,
     /// Reports whose parking is not committed.
@@ -28,6 +30,7 @@ impl Endpoint {
         Self {
             name,
             breaker: Breaker::default(),
+            waiting: 0,
             parked: false,
             parking: 0,
             parkings: 0,
@@ -38,9 +41,9 @@ impl Endpoint {
         }
     }
 
-    /// Whether parked reports are to be claimed, while so many wait in memory and there is room for so many.
-    pub(super) fn may_claim(&self, waiting: usize, free: usize, now: Moment) -> bool {
-        let has_room = waiting == 0 || (!self.breaker.is_probing() && waiting * 2 < free);
+    /// Whether parked reports are to be claimed, while there is so much room.
+    pub(super) fn may_claim(&self, free: usize, now: Moment) -> bool {
+        let has_room = self.waiting == 0 || (!self.breaker.is_probing() && self.waiting * 2 < free);
         self.parked && self.claim.is_none() && has_room && self.breaker.lets(now)
     }
 

@@ -7,6 +7,12 @@ use super::*;
 const QUICK: Duration = Duration::from_millis(5);
 const NOW: Moment = Moment::from_secs(100);
 
+impl InHand for usize {
+    fn units(&self) -> usize {
+        1
+    }
+}
+
 fn desk(backlog: usize, idle: usize) -> Desk<usize> {
     Desk::new(Limits::new(8, 4), Bounds { backlog, idle, parked: 2 }, HashMap::new())
 }
@@ -14,6 +20,41 @@ fn desk(backlog: usize, idle: usize) -> Desk<usize> {
 fn take(desk: &mut Desk<usize>, endpoint: &str, work: usize) -> Option<Why> {
     let key = desk.key(endpoint);
     desk.take(key, work, NOW).map(|(_, why)| why)
+}
+
+/// An endpoint and a number.
+impl InHand for (usize, usize) {
+    fn units(&self) -> usize {
+        1
+    }
+}
+
+/// So large.
+#[derive(Debug)]
+struct Large(usize);
+
+impl InHand for Large {
+    fn units(&self) -> usize {
+        self.0
+    }
+}
+
+#[test]
+fn memory_is_bounded_by_size_and_shared_by_size() {
+    let bounds = Bounds { backlog: 100, idle: 10, parked: 2 };
+    let mut desk = Desk::new(Limits::new(8, 4), bounds, HashMap::new());
+    let mut take = |endpoint: &str, size: usize| {
+        let key = desk.key(endpoint);
+        desk.take(key, Large(size), NOW).is_none()
+    };
+    // Each fits while the endpoint has no more than there is left.
+    assert_eq!((0..10).filter(|_| take("a", 20)).count(), 3);
+    assert_eq!((0..50).filter(|_| take("b", 1)).count(), 17);
+    while let Some((key, pass, _)) = desk.next(NOW) {
+        desk.ended(key, pass, Sign::Works, QUICK, NOW);
+    }
+    assert_eq!((desk.waiting(), desk.counts.waiting), (0, 0));
+    assert!(desk.endpoints.values().all(|at| at.waiting == 0));
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn options_for_all(schedule: &[u64]) -> Options {
     let receiver = Receiver::answering(OK);
     Options {
         concurrency: 8,
+        backlog: 1_024,
         per_endpoint: 4,
         allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
         ..options(&receiver, schedule)

@@ -161,17 +161,17 @@ pub(super) async fn born_claimed_needs_room_and_route(world: World) {
 
 pub(super) async fn a_large_report_takes_more_room(world: World) {
     let store = world.open().await;
-    let room = Arc::new(Semaphore::new(30));
+    let room = Arc::new(Semaphore::new(300));
     let mut held = store.attach_reports(room.clone());
     let of = |bytes: usize| NewReport { body: vec![7; bytes].into(), ..world.report("x") };
     store.post_durably(vec![of(1_000)]).await.unwrap();
     let small = held.recv().await.unwrap();
-    assert_eq!(room.available_permits(), 29);
+    assert_eq!(room.available_permits(), 299);
     store.post_durably(vec![of(1 << 20)]).await.unwrap();
     let large = held.recv().await.unwrap();
-    assert_eq!(room.available_permits(), 7);
+    assert_eq!(room.available_permits(), 42);
     drop((small, large));
-    assert_eq!(room.available_permits(), 30);
+    assert_eq!(room.available_permits(), 300);
     // What has no room in memory waits in the store.
     store.post_durably(vec![of(2 << 20)]).await.unwrap();
     assert!(held.recv().now_or_never().is_none());
