@@ -52,8 +52,8 @@ use self::clock::StoreClock;
 pub(crate) use self::error::{Error, OpenError};
 use self::handover::Handover;
 use self::inbox::{Inbox, Ledgers};
-pub(crate) use self::operation::{REPORT_UNIT, report_units};
 use self::operation::{Op, Reply};
+pub(crate) use self::operation::{REPORT_UNIT, report_units};
 pub(crate) use self::record::*;
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::replay::Replayed;
