@@ -114,7 +114,9 @@ fn play(side: Side, run: u32, receiver: &Receiver, options: &Options) -> (Played
             played
         }
         Side::Memory | Side::Sqlite(_) => {
-            let builder = Poster::builder().trust(&url).concurrency((usize::from(options.in_flight) * 8).div_ceil(7));
+            // An endpoint alone has seven eighths of the slots: so as many are in flight as bare posts are.
+            let slots = (usize::from(options.in_flight) * 8).div_ceil(7);
+            let builder = Poster::builder().trust(&url).concurrency(slots);
             let builder = match side {
                 Side::Sqlite(durability) => builder.sqlite(folder.path().join("reports.db")).durability(durability),
                 _ => builder,
