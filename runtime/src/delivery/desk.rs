@@ -5,12 +5,14 @@
 //! nothing to do included.
 
 mod endpoint;
+mod terms;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::endpoint::Endpoint;
+pub(super) use self::terms::{Bounds, Claim, Consequence, InHand, Why};
 use crate::policy::breaker::{Change, Pass, Sign};
 use crate::policy::turns::{Key, Limits, Moment, Turns};
 
@@ -20,23 +22,6 @@ const MOST_CLAIMS: usize = 4;
 const MOST_CLAIMED: usize = 256;
 /// How long after a claim that failed, or brought nothing, the next one is made.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How much is held in memory.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// Units that wait.
-    pub(super) backlog: usize,
-    /// Endpoints with nothing to do whose pace and failures are remembered.
-    pub(super) idle: usize,
-    /// Endpoints with parked reports that are known. There may be more; they are looked up when these are done.
-    pub(super) parked: usize,
-}
-
-/// A report in hand.
-pub(super) trait InHand {
-    /// What it takes up in memory; one unit at least.
-    fn units(&self) -> usize;
-}
 
 /// See the module. `W` is a report in hand.
 pub(super) struct Desk<W> {
@@ -72,31 +57,6 @@ struct Counts {
     parked: usize,
     /// Breakers that are not closed.
     open: usize,
-}
-
-/// Why a report is parked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// The endpoint is being spared.
-    Breaker,
-    /// The endpoint has as many in memory as it may, or earlier ones parked.
-    Share,
-}
-
-/// A claim of parked reports to be made. Its end is told to [`Desk::claimed`].
-#[derive(Debug)]
-pub(super) struct Claim {
-    pub(super) key: Key,
-    pub(super) endpoint: Arc<str>,
-    pub(super) limit: usize,
-}
-
-/// What the end of a try has brought about.
-pub(super) struct Consequence<W> {
-    pub(super) endpoint: Arc<str>,
-    pub(super) change: Option<Change>,
-    /// To be parked.
-    pub(super) aside: Vec<W>,
 }
 
 impl<W: InHand> Desk<W> {

@@ -1,0 +1,48 @@
+//! What the desk is told, and what it tells.
+
+use std::sync::Arc;
+
+use crate::policy::breaker::Change;
+use crate::policy::turns::Key;
+
+/// How much is held in memory.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::delivery) struct Bounds {
+    /// Units that wait.
+    pub(in crate::delivery) backlog: usize,
+    /// Endpoints with nothing to do whose pace and failures are remembered.
+    pub(in crate::delivery) idle: usize,
+    /// Endpoints with parked reports that are known. There may be more; they are looked up when these are done.
+    pub(in crate::delivery) parked: usize,
+}
+
+/// A report in hand.
+pub(in crate::delivery) trait InHand {
+    /// What it takes up in memory; one unit at least.
+    fn units(&self) -> usize;
+}
+
+/// Why a report is parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::delivery) enum Why {
+    /// The endpoint is being spared.
+    Breaker,
+    /// The endpoint has as many in memory as it may, or earlier ones parked.
+    Share,
+}
+
+/// A claim of parked reports to be made. Its end is told to [`Desk::claimed`](super::Desk::claimed).
+#[derive(Debug)]
+pub(in crate::delivery) struct Claim {
+    pub(in crate::delivery) key: Key,
+    pub(in crate::delivery) endpoint: Arc<str>,
+    pub(in crate::delivery) limit: usize,
+}
+
+/// What the end of a try has brought about.
+pub(in crate::delivery) struct Consequence<W> {
+    pub(in crate::delivery) endpoint: Arc<str>,
+    pub(in crate::delivery) change: Option<Change>,
+    /// To be parked.
+    pub(in crate::delivery) aside: Vec<W>,
+}
