@@ -26,7 +26,7 @@ use crate::time::Timestamp;
 
 /// Rows in one batch, at most, unless a single operation has more. Beyond a few hundred a commit costs no less per row.
 const MOST_ROWS: usize = 1_024;
-/// Bytes in one batch, at most, unless a single operation has more: a quarter of what one checkpoint copies.
+/// Bytes in one batch, at most, unless a single operation has more: as much as one checkpoint copies.
 const MOST_BYTES: usize = 4 << 20;
 /// How long a caller is kept waiting while the backend fails.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -10,8 +10,8 @@ use crate::store::operation::{Op, Purged, Reply};
 use crate::store::record::Recovered;
 
 /// Written since the last checkpoint before another one is made, roughly. A page that was written often in between is copied
-/// once.
-const CHECKPOINT: u64 = 16 << 20;
+/// once; but the next batch waits for it, and for the disk.
+const CHECKPOINT: u64 = 4 << 20;
 /// A log of this many bytes, which readers kept from being used from its start again, is cut off.
 const LONG_LOG: i64 = 64 << 20;
 /// A log of this many bytes is told of: somebody keeps a transaction open.
