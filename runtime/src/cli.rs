@@ -6,6 +6,7 @@ mod endpoints;
 mod print;
 mod secret;
 mod serve;
+mod stopped;
 
 use std::path::PathBuf;
 

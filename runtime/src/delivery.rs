@@ -94,7 +94,6 @@ pub(crate) struct Delivery {
     store: Store,
     clock: Clock,
     concurrency: usize,
-    backlog: usize,
     desk: Desk<Work>,
     courier: Arc<Courier>,
 }
@@ -105,16 +104,15 @@ impl Delivery {
         let concurrency = options.concurrency.clamp(1, MAX_CONCURRENCY);
         let limits = Limits::new(concurrency, options.per_endpoint);
         let desk = Desk::new(limits, dispatch::bounds(options.backlog), options.own_concurrency.clone());
-        let backlog = options.backlog;
         let courier = Arc::new(Courier::new(store.clone(), clock.clone(), options)?);
-        Ok(Self { store, clock, concurrency, backlog, desk, courier })
+        Ok(Self { store, clock, concurrency, desk, courier })
     }
 
     /// Delivers until told to stop. Then nothing more is claimed, the tries in flight come to their end, and what is in
     /// hand and was not tried is put back.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let Self { store, clock, concurrency, backlog, desk, courier } = self;
-        Dispatcher::new(store, clock, courier, desk, concurrency, backlog, shutdown).run().await;
+        let Self { store, clock, concurrency, desk, courier } = self;
+        Dispatcher::new(store, clock, courier, desk, concurrency, shutdown).run().await;
     }
 }
 

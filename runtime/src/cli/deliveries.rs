@@ -2,14 +2,13 @@
 
 use clap::Subcommand;
 
-use super::endpoints::nothing_at;
-use crate::id::{NodeId, ReportId};
-use crate::line::{Causes, Escaped};
+use super::stopped::{Done, with_store};
+use crate::id::ReportId;
+use crate::line::Escaped;
 use crate::store::{self, Replayed, Store};
-use crate::time::Clock;
 use crate::webhook::shown;
 
-/// What to do with them. The store belongs to one process, so the server has to be stopped meanwhile.
+/// What to do with them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Deliveries {
     /// Send a webhook again that is over (delivered, dead, refused or gone), with the same id and the same bytes
@@ -33,18 +32,11 @@ impl Deliveries {
         let Self::Replay { id, .. } = self;
         let shown = Escaped(id);
         let id: ReportId = id.parse().map_err(|_| format!("`{shown}` is not the id of a delivery, which is a UUID"))?;
-        if let Some(why) = nothing_at(&options.place) {
-            return Err(why);
-        }
-        let store = Store::open(options, NodeId::generate(), Clock::system()).await;
-        let store = store.map_err(|error| Causes(&error).to_string())?;
-        let done = replay(&store, id).await;
-        store.close().await;
-        done.map_err(|error| Causes(&error).to_string())?
+        with_store(options, async |store| replay(store, id).await).await
     }
 }
 
-async fn replay(store: &Store, id: ReportId) -> Result<Result<String, String>, store::Error> {
+async fn replay(store: &Store, id: ReportId) -> Done {
     Ok(match store.replay(id).await? {
         Replayed::As { delivery, url } => {
             let disabled = store.is_disabled(&url);
@@ -67,12 +59,11 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::store::{Attempt, Durability, NewReport, Next, Place, Settled};
+    use crate::cli::stopped::tests::{answered_gone, options};
+    use crate::id::NodeId;
+    use crate::store::{NewReport, Next, Settled};
+    use crate::time::Clock;
     use crate::webhook::Webhook;
-
-    fn options(path: &Path) -> store::Options {
-        store::Options::at(Place::Sqlite { path: path.into(), durability: Durability::Normal })
-    }
 
     async fn run(path: &Path, id: &str) -> Result<String, String> {
         Deliveries::Replay { id: id.to_owned(), common: super::super::Common { config: None } }.run(options(path)).await
@@ -100,15 +91,8 @@ mod tests {
         let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
         assert!(run(&path, &id).await.unwrap_err().contains("in use"));
         let row = store.claim_reports(1).await.unwrap().rows.remove(0);
-        let attempt = Attempt {
-            started: clock.now(),
-            took: std::time::Duration::ZERO,
-            status: Some(410),
-            error: Some("answered 410 Gone".to_owned()),
-            response: Bytes::new(),
-        };
         let gone = Next::Gone { disable: true };
-        assert_eq!(store.settle_report(row.claim, attempt, gone).await.unwrap(), Settled::Current);
+        assert_eq!(store.settle_report(row.claim, answered_gone(&clock), gone).await.unwrap(), Settled::Current);
         store.close().await;
         drop(store);
         let told = run(&path, &id).await.unwrap();

@@ -5,13 +5,12 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use serde::Serialize;
 
-use crate::id::NodeId;
-use crate::line::{Causes, Escaped};
-use crate::store::{self, Disabled, Place, Store};
-use crate::time::Clock;
+use super::stopped::{Done, with_store};
+use crate::line::Escaped;
+use crate::store::{self, Disabled, Store};
 use crate::webhook::{Webhook, shown};
 
-/// What to do with them. The store belongs to one process, so the server has to be stopped meanwhile.
+/// What to do with them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Endpoints {
     /// List the disabled webhooks: their receivers answered 410, or `webhook-delivery: disable`
@@ -40,36 +39,13 @@ impl Endpoints {
 
     /// What the command prints; else why it could not be done.
     pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
-        if let Some(why) = nothing_at(&options.place) {
-            return Err(why);
-        }
-        let store = Store::open(options, NodeId::generate(), Clock::system()).await;
-        let store = store.map_err(|error| Causes(&error).to_string())?;
-        let done = match self {
-            Self::List { json, .. } => list(&store, *json).await,
-            Self::Enable { url, .. } => enable(&store, url).await,
-        };
-        store.close().await;
-        done.map_err(|error| Causes(&error).to_string())?
+        with_store(options, async |store| match self {
+            Self::List { json, .. } => list(store, *json).await,
+            Self::Enable { url, .. } => enable(store, url).await,
+        })
+        .await
     }
 }
-
-/// Why there is no store to look into.
-#[cfg_attr(not(feature = "sqlite"), expect(clippy::unnecessary_wraps, reason = "a file is a store to look into"))]
-pub(super) fn nothing_at(place: &Place) -> Option<String> {
-    match place {
-        Place::Memory { .. } => Some("the store is in memory, where nothing outlasts the server".to_owned()),
-        // Else opening it would make one.
-        #[cfg(feature = "sqlite")]
-        Place::Sqlite { path, .. } if !path.exists() => {
-            Some(format!("there is no database {}; set store.url as it is for the server", path.display()))
-        }
-        #[cfg(feature = "sqlite")]
-        Place::Sqlite { .. } => None,
-    }
-}
-
-type Done = Result<Result<String, String>, store::Error>;
 
 async fn list(store: &Store, json: bool) -> Done {
     let disabled = store.disabled().await?;
@@ -131,11 +107,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::store::{Attempt, Durability, NewReport, Next, Settled};
-
-    fn options(path: &Path) -> store::Options {
-        store::Options::at(Place::Sqlite { path: path.into(), durability: Durability::Normal })
-    }
+    use crate::cli::stopped::tests::{answered_gone, options};
+    use crate::id::NodeId;
+    use crate::store::{NewReport, Next, Settled};
+    use crate::time::Clock;
 
     async fn run(path: &Path, url: Option<&str>, json: bool) -> Result<String, String> {
         let common = super::super::Common { config: None };
@@ -156,13 +131,7 @@ mod tests {
         let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
         let told = run(&path, None, false).await.unwrap_err();
         assert!(told.contains("in use") && told.contains("stop"), "{told}");
-        let attempt = Attempt {
-            started: clock.now(),
-            took: std::time::Duration::ZERO,
-            status: Some(410),
-            error: Some("answered 410 Gone".to_owned()),
-            response: Bytes::new(),
-        };
+        let attempt = answered_gone(&clock);
         for url in ["https://a.example/in?token=s3cret", "https://b.example/in"] {
             let report = |subject| NewReport::to(Webhook::new(url).unwrap(), subject, Bytes::from("{}"), clock.now());
             store.post_durably(vec![report("1"), report("2")]).await.unwrap();

@@ -248,6 +248,11 @@ impl<W: InHand> Desk<W> {
         self.turns.drain_all()
     }
 
+    /// Units that may wait.
+    pub(super) fn backlog(&self) -> usize {
+        self.bounds.backlog
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.turns.waiting()
     }

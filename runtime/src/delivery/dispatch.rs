@@ -102,8 +102,6 @@ pub(super) struct Dispatcher {
     runners: Runners,
     desk: Desk<Work>,
     concurrency: usize,
-    /// See [`Options::backlog`](super::Options::backlog).
-    backlog: usize,
     shutdown: Shutdown,
     events: mpsc::Sender<Event>,
     ended: mpsc::Receiver<Event>,
@@ -118,19 +116,18 @@ impl Dispatcher {
         courier: Arc<Courier>,
         desk: Desk<Work>,
         concurrency: usize,
-        backlog: usize,
         shutdown: Shutdown,
     ) -> Self {
         // One for each slot and each report that is being parked, of which there are less than twice the backlog and what
         // is taken at once, and some for claims.
-        let (events, ended) = mpsc::channel(concurrency + 3 * backlog);
+        let (events, ended) = mpsc::channel(concurrency + 3 * desk.backlog());
         let runners = Runners::new(courier.clone(), shutdown.clone());
-        Self { store, clock, courier, runners, desk, concurrency, backlog, shutdown, events, ended, aside: Vec::new() }
+        Self { store, clock, courier, runners, desk, concurrency, shutdown, events, ended, aside: Vec::new() }
     }
 
     /// Until told to stop; then the tries in flight come to their end, and what is in hand and was not tried is put back.
     pub(super) async fn run(mut self) {
-        let mut handed = self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + self.backlog)));
+        let mut handed = self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + self.desk.backlog())));
         let (claims, mut claimed) = mpsc::channel(CLAIMED);
         self.shutdown.spawn(claim::run(self.store.clone(), self.clock.clone(), claims, self.shutdown.clone()));
         self.find_parked();

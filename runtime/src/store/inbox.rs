@@ -72,7 +72,7 @@ impl Inbox {
     /// Takes in a submission or post once there is room for it.
     pub(crate) async fn push(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
         // Given back by the writer, who does not wait for it.
-        let room = pin!(self.intake.take(self.intake.of(&op)));
+        let room = pin!(self.intake.take(&op));
         let mut trouble = self.trouble.subscribe();
         let trouble = pin!(trouble.wait_for(Option::is_some));
         let room = match select(room, trouble).await {
@@ -87,14 +87,14 @@ impl Inbox {
 
     /// Takes in a settlement, a claim and the like: in a queue of their own, so that a full intake is no matter.
     pub(crate) async fn control(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
-        let room = self.control.take(self.control.of(&op)).await?;
+        let room = self.control.take(&op).await?;
         self.reserve(&mut op)?;
         self.ask(Lane::Control, op, room)
     }
 
     /// Takes in a mark that is answered after everything that is in the intake now.
     pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Answer, Error> {
-        let room = self.control.take(self.control.of(&Op::Barrier)).await?;
+        let room = self.control.take(&Op::Barrier).await?;
         self.ask(Lane::Intake, Op::Barrier, room)
     }
 
@@ -242,8 +242,10 @@ impl Room {
         self.left.clone().try_acquire_many_owned(self.of(op))
     }
 
-    async fn take(&self, amount: u32) -> Result<OwnedSemaphorePermit, Error> {
-        self.left.clone().acquire_many_owned(amount).await.map_err(|_| Error::Closed)
+    /// The operation is looked at now, and free while its room is waited for.
+    fn take(&self, op: &Op) -> impl Future<Output = Result<OwnedSemaphorePermit, Error>> + use<> {
+        let taken = self.left.clone().acquire_many_owned(self.of(op));
+        async { taken.await.map_err(|_| Error::Closed) }
     }
 
     /// Something larger than all the room takes all the room.

@@ -300,12 +300,16 @@ mod tests {
         Op::Submit { request, room: None }
     }
 
+    async fn started(dir: &Path) -> (Sqlite, Now) {
+        let connector = Connector::new(&dir.join("store.db"), Durability::Full);
+        let (sqlite, ..) = start(connector, NodeId::generate(), &Clock::system()).await.unwrap();
+        (sqlite, Now { wall: Timestamp::default(), due: Timestamp::default() })
+    }
+
     #[tokio::test]
     async fn a_claimed_report_is_found_whether_its_place_is_known_or_not() {
         let dir = tempfile::tempdir().unwrap();
-        let connector = Connector::new(&dir.path().join("store.db"), Durability::Full);
-        let (mut sqlite, ..) = start(connector, NodeId::generate(), &Clock::system()).await.unwrap();
-        let now = Now { wall: Timestamp::default(), due: Timestamp::default() };
+        let (mut sqlite, now) = started(dir.path()).await;
         let webhook = crate::webhook::Target::parse("https://example.com/in");
         let reports = (0..3).map(|_| NewReport::to(webhook.clone(), "x", "{}".into(), now.wall)).collect();
         sqlite.apply(&[&Op::post(reports)], now).await.unwrap();
@@ -332,9 +336,7 @@ mod tests {
     #[tokio::test]
     async fn the_outcome_of_a_commit_is_looked_up() {
         let dir = tempfile::tempdir().unwrap();
-        let connector = Connector::new(&dir.path().join("store.db"), Durability::Full);
-        let (mut sqlite, ..) = start(connector, NodeId::generate(), &Clock::system()).await.unwrap();
-        let now = Now { wall: Timestamp::default(), due: Timestamp::default() };
+        let (mut sqlite, now) = started(dir.path()).await;
 
         // The commit fails, and nothing is written.
         let mut handle = sqlite.conn.as_mut().unwrap().lock_handle().await.unwrap();
