@@ -91,9 +91,11 @@ impl<'de> Deserialize<'de> for RequestId {
 }
 
 /// A text is no [`RequestId`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id has 1 to 128 of the characters A-Z, a-z, 0-9, `_`, `-`, and dots that are neither first nor last")]
 pub struct RequestIdError(());
+
+crate::line::debug_as_message!(RequestIdError);
 
 /// Names one report: the `webhook-id` that its receiver sees on every attempt. It has no dot in it,
 /// because the signed text of Standard Webhooks is separated by dots.

@@ -92,7 +92,8 @@
 //! 5. **Bounded.** Memory, queues, connections and what is read of an answer each have a limit.
 //! 6. **Nothing secret is shown,** neither in logs nor in errors; a webhook URL is shown without its query.
 //!
-//! [`guide::operator`] tells more of it, and how to tune it.
+//! [`guide::operator`] tells more of it, and how to tune it. The guide `handlers` (feature `testing`) is for those who write
+//! handlers and test them.
 //!
 //! Not promised: that a report arrives once only, that reports of different requests arrive in order, or that one arrives
 //! at an address where it may not go.
@@ -177,6 +178,11 @@ pub mod __private;
 
 /// Longer texts, one for each who has to do with webhooks.
 pub mod guide {
+    // It links to what only these features have.
+    #[cfg(all(feature = "server", feature = "testing"))]
+    #[doc = include_str!("../docs/guide/handlers.md")]
+    pub mod handlers {}
+
     #[doc = include_str!("../docs/guide/operator.md")]
     pub mod operator {}
 
@@ -208,7 +214,7 @@ pub use report::{Ends, Report, ReportError, Status};
 pub use secret::{PublicKey, Secret, SecretError, Verifies, VerifyingKey};
 #[cfg(feature = "sqlite")]
 pub use store::Durability;
-pub use verify::{Verified, VerifyError, verify};
+pub use verify::{ReceivedReport, SignError, Verified, VerifyError, sign, verify};
 #[cfg(feature = "server")]
 pub use verify::{VerifiedRejection, VerifyingKeys};
 pub use webhook::{IntoWebhook, Webhook, WebhookError, Webhooks};

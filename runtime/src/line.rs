@@ -23,6 +23,21 @@ impl fmt::Display for Causes<'_> {
     }
 }
 
+/// Implements `Debug` for public errors: the message with its causes, as `Display` and [`Causes`] give it.
+///
+/// `fn main() -> Result<(), Box<dyn Error>>` and `unwrap` print errors by `Debug`. There a user reads what the variants are
+/// called inside this crate, unless `Debug` says what `Display` does.
+macro_rules! debug_as_message {
+    ($($error:ty),+ $(,)?) => {$(
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(&$crate::line::Causes(self), f)
+            }
+        }
+    )+};
+}
+pub(crate) use debug_as_message;
+
 /// Displays text from outside so that it can neither break the line nor command the terminal: control characters, and
 /// those that reorder or hide text, are written as escapes such as `\n` and `\u{1b}`.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);

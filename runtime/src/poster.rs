@@ -176,9 +176,11 @@ impl std::fmt::Debug for Poster {
 }
 
 /// A report was not taken in.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct PostError(#[from] PostKind);
+
+crate::line::debug_as_message!(PostError);
 
 #[derive(Debug, thiserror::Error)]
 enum PostKind {

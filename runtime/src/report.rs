@@ -4,12 +4,13 @@ use std::fmt;
 use std::io::Write as _;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How a request ended. As JSON, the word on the wire: `"completed"`, `"failed"`, `"cancelled"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Status {
     /// The handler returned `Ok`.
@@ -305,9 +306,11 @@ impl Report {
 }
 
 /// A result cannot be put into a [`Report`].
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("the result cannot be serialised to JSON")]
 pub struct ReportError(#[source] serde_json::Error);
+
+crate::line::debug_as_message!(ReportError);
 
 /// `"id":…,"status":…` of a request in any state.
 pub(crate) fn write_id_and_status(id: &str, status: &str, body: &mut Vec<u8>) {

@@ -182,9 +182,11 @@ impl fmt::Debug for Secret {
 }
 
 /// A text is no [`Secret`], [`PublicKey`] or [`VerifyingKey`]. The message says why, and never repeats the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct SecretError(#[from] Fault);
+
+crate::line::debug_as_message!(SecretError);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Fault {

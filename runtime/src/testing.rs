@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 use url::Url;
 
-use crate::line::Causes;
+use crate::line::{Causes, Escaped};
 use crate::poster::ambient::{self, Call, OnThread, Role, Sink};
 use crate::poster::{Loss, lost};
 use crate::report::{Outcome, Status};
@@ -45,25 +46,63 @@ use crate::webhook::{Shown, Webhook};
 ///
 /// Under `#[tokio::test]` that is the test and, as its runtime has no other thread, all tasks that it spawns. Tasks on other
 /// threads (`flavor = "multi_thread"`, `std::thread::spawn`) are outside: take the recording along with
-/// [`Recording::around`], and wait for what they report with [`Recording::until`]. What is posted by hand goes to the
-/// [`Poster`](crate::Poster) that it is given to, and is not caught.
+/// [`Recording::around`], and wait for what they report with [`Recording::until`]. Reports that are made outside while a
+/// recording lives are counted by [`Recording::missed`], and the first one is told on stderr. What is posted by hand goes to
+/// the [`Poster`](crate::Poster) that it is given to, and is not caught.
 pub fn record() -> Recording {
-    let kept = Arc::new(Kept(watch::Sender::new(Vec::new())));
+    ambient::tell_elsewhere(note_missed);
+    LIVING.fetch_add(1, Ordering::Relaxed);
+    let kept = Arc::new(Kept { reports: watch::Sender::new(Vec::new()), losses: Mutex::default() });
     let on_thread = OnThread::enter(Arc::clone(&kept) as Arc<dyn Sink>);
-    Recording { kept, _on_thread: on_thread }
+    Recording { kept, missed_before: MISSED.load(Ordering::Relaxed), _on_thread: on_thread }
+}
+
+/// Recordings in this process.
+static LIVING: AtomicUsize = AtomicUsize::new(0);
+/// Reports that were made outside of all recordings while one lived.
+static MISSED: AtomicU64 = AtomicU64::new(0);
+
+/// A call is made outside of all recordings: if one lives, its test may wait for it in vain.
+fn note_missed(call: &Call) {
+    if call.webhooks().is_empty() || LIVING.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    if MISSED.fetch_add(1, Ordering::Relaxed) == 0 {
+        let id = Escaped(call.id());
+        #[expect(clippy::print_stderr, reason = "tests rarely have a log, and stderr is shown beside a failed one")]
+        {
+            eprintln!(
+                "postback::testing: the call {id} was made outside of the recording that lives in this process, so its report \
+                 is not caught. If it belongs to the test, take the recording along with `Recording::around`, or run the test \
+                 on one thread: #[tokio::test] without `flavor = \"multi_thread\"`. (told once)"
+            );
+        }
+    }
 }
 
 /// Catches reports as long as it lives; made by [`record`]. Of two on one thread the later one catches.
 #[must_use = "it catches reports as long as it lives; bind it to a name"]
 pub struct Recording {
     kept: Arc<Kept>,
+    missed_before: u64,
     _on_thread: OnThread,
 }
 
 impl Recording {
     /// What was caught so far, one for each webhook, in the order in which the calls ended: those of inner calls come first.
     pub fn reports(&self) -> Vec<Caught> {
-        self.kept.0.borrow().clone()
+        self.kept.reports.borrow().clone()
+    }
+
+    /// Why calls in this scope made no report, one text for each: a webhook that is not a valid URL, say. Also told on stderr.
+    pub fn losses(&self) -> Vec<String> {
+        self.kept.losses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Calls that were made outside of every recording since this one began, anywhere in the process: their reports went to
+    /// the process's poster.
+    pub fn missed(&self) -> u64 {
+        MISSED.load(Ordering::Relaxed).saturating_sub(self.missed_before)
     }
 
     /// Waits until so many were caught, and returns what was caught by then. It waits for ever if they do not come.
@@ -72,7 +111,7 @@ impl Recording {
     ///
     /// Dropping it ends the waiting, nothing else.
     pub async fn until(&self, count: usize) -> Vec<Caught> {
-        let mut reports = self.kept.0.subscribe();
+        let mut reports = self.kept.reports.subscribe();
         // The sender is in `self`, so it cannot be gone.
         reports.wait_for(|reports| reports.len() >= count).await.map_or_else(|_| Vec::new(), |reports| reports.clone())
     }
@@ -95,9 +134,17 @@ impl Recording {
     }
 }
 
+/// All that is known, for the message of an assertion.
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Recording").field(&self.reports()).finish()
+        let mut shown = f.debug_struct("Recording");
+        shown.field("reports", &self.reports()).field("losses", &self.losses()).field("missed", &self.missed()).finish()
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        LIVING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -155,8 +202,21 @@ impl fmt::Debug for Caught {
     }
 }
 
-/// What was caught, in order.
-struct Kept(watch::Sender<Vec<Caught>>);
+/// What was caught, in order, and why the rest was not.
+struct Kept {
+    reports: watch::Sender<Vec<Caught>>,
+    losses: Mutex<Vec<String>>,
+}
+
+impl Kept {
+    fn lose(&self, text: String) {
+        #[expect(clippy::print_stderr, reason = "tests rarely have a log, and stderr is shown beside a failed one")]
+        {
+            eprintln!("postback::testing: {text}");
+        }
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+}
 
 impl Sink for Kept {
     fn now(&self) -> Timestamp {
@@ -178,9 +238,13 @@ impl Sink for Kept {
                 Ok(webhook) => {
                     let (id, body, parsed) = (call.id().to_owned(), body.clone(), parsed.clone());
                     let caught = Caught { id, status: outcome.status, webhook, body, parsed };
-                    self.0.send_modify(|reports| reports.push(caught));
+                    self.reports.send_modify(|reports| reports.push(caught));
                 }
-                Err(error) => lost(Loss::BadUrl, call.id(), &Causes(&error).to_string()),
+                Err(error) => {
+                    let why = Causes(&error).to_string();
+                    lost(Loss::BadUrl, call.id(), &why);
+                    self.lose(format!("the call {} makes no report: {}", Escaped(call.id()), Escaped(&why)));
+                }
             }
         }
     }
@@ -239,6 +303,10 @@ mod tests {
         assert_eq!(ids(&recording.until(1).await), ["spawned"]);
         inner("nonsense", "lost").await.unwrap();
         assert_eq!(recording.reports().len(), 1);
+        let losses = recording.losses();
+        assert_eq!(losses.len(), 1, "{losses:?}");
+        assert!(losses[0].contains("the call lost makes no report: the webhook URL cannot be parsed"), "{losses:?}");
+        assert!(format!("{recording:?}").contains("the webhook URL cannot be parsed"), "{recording:?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]

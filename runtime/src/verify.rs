@@ -2,6 +2,8 @@
 
 #[cfg(feature = "server")]
 mod extract;
+mod received;
+mod sign;
 
 use std::ops::Deref;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +12,8 @@ use http::HeaderMap;
 
 #[cfg(feature = "server")]
 pub use self::extract::{VerifiedRejection, VerifyingKeys};
+pub use self::received::ReceivedReport;
+pub use self::sign::{SignError, sign};
 use crate::names::header::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 use crate::secret::Verifies;
 use crate::signature::{self, Content, MAX_SIGNATURES, Mismatch};
@@ -124,21 +128,20 @@ fn seconds(text: &str) -> Option<u64> {
 /// A webhook whose signature holds: its body, its id and its time. Dereferences to the body.
 ///
 /// Made by [`verify`], or, with the feature `server`, as an axum extractor: `Verified<T>` verifies the body and then reads
-/// it as JSON into a `T: DeserializeOwned`; `Verified<Bytes>` leaves it as it came. The keys are taken from the router's state, as
+/// it as JSON into a `T: DeserializeOwned`, such as [`ReceivedReport`]; `Verified<Bytes>` leaves it as it came. The keys are taken from the router's state, as
 /// `VerifyingKeys`. No more is read than axum's `DefaultBodyLimit` says.
 ///
 /// ```
 /// # #[cfg(feature = "server")] fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use axum::{Router, http::StatusCode, routing::post};
-/// use postback::{Verified, VerifyingKey, VerifyingKeys};
+/// use postback::{ReceivedReport, Verified, VerifyingKey, VerifyingKeys};
 ///
 /// #[derive(serde::Deserialize)]
-/// struct Report {
-///     id: String,
-///     status: String,
+/// struct Transcript {
+///     text: String,
 /// }
 ///
-/// async fn receive(report: Verified<Report>) -> StatusCode {
+/// async fn receive(report: Verified<ReceivedReport<Transcript>>) -> StatusCode {
 ///     println!("{} ended as {} (webhook {})", report.id, report.status, report.id());
 ///     StatusCode::NO_CONTENT
 /// }
@@ -183,7 +186,7 @@ impl<T> Deref for Verified<T> {
 }
 
 /// Why a webhook was not verified. The message is fit for the sender: it tells nothing about the keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
     /// The receiver has no key.
@@ -234,6 +237,8 @@ pub enum VerifyError {
     #[error("no signature matches: it was made with another secret, or the body is not byte for byte what was signed")]
     Mismatch,
 }
+
+crate::line::debug_as_message!(VerifyError);
 
 impl VerifyError {
     /// The headers are not those of a signed webhook, whatever the keys and the time are.

@@ -173,9 +173,11 @@ fn is_reserved(name: &HeaderName) -> bool {
 }
 
 /// A text is no [`Webhook`]. The message says why, and never repeats the URL, which may hold a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct WebhookError(#[from] Fault);
+
+crate::line::debug_as_message!(WebhookError);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Fault {

@@ -25,7 +25,8 @@ const RUNTIME: House = House {
     folder: "runtime/src",
     name: "postback",
     rows: &[
-        &["id", "time", "secret", "names", "shutdown", "line"],
+        &["line"],
+        &["id", "time", "secret", "names", "shutdown"],
         &["webhook", "report", "signature"],
         &["verify"],
         &["policy"],

@@ -170,3 +170,26 @@ async fn health_and_readiness_are_told() {
         assert_eq!(response.text().await.unwrap(), body);
     }
 }
+
+#[test]
+fn each_route_has_a_command_to_paste_which_posts_its_example() {
+    let mut server = Server::start("");
+    // All start lines are written at once.
+    let output = server.process.wait_for("try ");
+    let command = |path: &str| {
+        let line = output.lines().find(|line| line.trim_start().starts_with("try ") && line.ends_with(path));
+        line.unwrap_or_else(|| panic!("no command for {path} in\n{output}")).trim_start()["try".len()..]
+            .trim()
+            .to_owned()
+    };
+    for path in ["/echo", "/spawn", "/nested/plain"] {
+        command(path);
+    }
+    assert!(command("/wait").contains(r#"-d '{"work_ms":10}'"#));
+    assert!(command("/bytes").contains(r"--data-binary 'it'\''s text'"));
+    for path in ["/wait", "/bytes", "/spawn"] {
+        let ran = std::process::Command::new("bash").args(["-c", &command(path)]).output().expect("bash and curl");
+        let answer = String::from_utf8_lossy(&ran.stdout).into_owned();
+        assert!(answer.starts_with("{\"id\":\""), "{}: {answer}{ran:?}", command(path));
+    }
+}

@@ -5,6 +5,7 @@ mod bad_input;
 mod bad_start;
 mod cancel;
 mod crash;
+mod errors;
 mod examples;
 mod isolation;
 mod library;

@@ -35,7 +35,7 @@ impl Ready<'_> {
         }
         let url = format!("http://{}", reachable(self.address));
         let _ = writeln!(text, "{GOOD}postback ready on {url}{GOOD:#}");
-        if let Some(route) = self.routes.iter().next() {
+        for route in self.routes.iter() {
             let _ = writeln!(text, "  {DIM}try{DIM:#}       {BOLD}{}{BOLD:#}", curl(route, &url));
         }
         text
@@ -104,13 +104,15 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 /// A command to paste.
 fn curl(route: &Route, url: &str) -> String {
     let path = &route.path;
+    let example = route.example.as_deref().map(|text| format!("'{}'", text.replace('\'', r"'\''")));
     match route.payload {
         Some(PayloadKind::Bytes) => {
-            format!("curl --data-binary @FILE -H 'content-type: application/octet-stream' {url}{path}")
+            let example = example.unwrap_or_else(|| "@FILE".to_owned());
+            format!("curl --data-binary {example} -H 'content-type: application/octet-stream' {url}{path}")
         }
         Some(PayloadKind::Json(_)) => {
-            let example = route.example.as_deref().unwrap_or("{}").replace('\'', r"'\''");
-            format!("curl -d '{example}' -H 'content-type: application/json' {url}{path}")
+            let example = example.unwrap_or_else(|| "'{}'".to_owned());
+            format!("curl -d {example} -H 'content-type: application/json' {url}{path}")
         }
         None => format!("curl -X POST {url}{path}"),
     }

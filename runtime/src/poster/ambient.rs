@@ -134,12 +134,26 @@ fn on_thread() -> Option<Arc<dyn Sink>> {
     ON_THREAD.try_with(|sinks| sinks.borrow().last().cloned()).ok().flatten()
 }
 
+/// Told of each call whose report no sink around the task or on the thread takes.
+#[cfg(feature = "testing")]
+static ELSEWHERE: std::sync::OnceLock<fn(&Call)> = std::sync::OnceLock::new();
+
+/// Whom to tell of calls that no sink around the task or on the thread takes. The first one stays.
+#[cfg(feature = "testing")]
+pub(crate) fn tell_elsewhere(tell: fn(&Call)) {
+    ELSEWHERE.get_or_init(|| tell);
+}
+
 /// The sink around the current task, else the process's, which a call that has nothing to report has no use for. If there
 /// is none, starts an in-memory poster.
 pub(crate) fn sink_for(call: &Call) -> Option<Arc<dyn Sink>> {
     let around = AROUND.try_with(Arc::clone).ok();
     #[cfg(feature = "testing")]
     let around = around.or_else(on_thread);
+    #[cfg(feature = "testing")]
+    if let (None, Some(tell)) = (&around, ELSEWHERE.get()) {
+        tell(call);
+    }
     around.or_else(|| (!call.webhooks().is_empty()).then(|| of_process().unwrap_or_else(start_default)))
 }
 

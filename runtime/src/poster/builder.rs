@@ -229,9 +229,11 @@ fn start_on(
 }
 
 /// A poster could not be started.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct StartError(#[from] StartKind);
+
+crate::line::debug_as_message!(StartError);
 
 #[derive(Debug, thiserror::Error)]
 enum StartKind {

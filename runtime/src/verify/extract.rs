@@ -12,6 +12,7 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 
 use super::{Verified, VerifyError, verify};
+use crate::line::{Causes, Escaped};
 use crate::secret::VerifyingKey;
 
 /// The keys of a receiver, as [`Verified`] finds them in the state of an axum router: the state is this, or gives it by
@@ -72,8 +73,19 @@ where
         let headers = request.headers().clone();
         let body = Bytes::from_request(request, state).await.map_err(Fault::Body)?;
         let Verified { id, timestamp, .. } = verify(&keys, &headers, &body).map_err(Fault::Unverified)?;
-        Ok(Self { id, timestamp, body: read(&body)? })
+        let body = read(&body).inspect_err(|fault| log_misfit(&id, fault))?;
+        Ok(Self { id, timestamp, body })
     }
+}
+
+/// A genuine webhook that the handler's type does not fit would be sent again for days, and its sender is told no more than a
+/// 400: so the receiver's own log says why.
+fn log_misfit(id: &str, fault: &Fault) {
+    tracing::error!(
+        webhook_id = id,
+        "the webhook {id} is genuine, but its body does not fit the handler's type, so it is answered 400 and will be sent again: {}",
+        Escaped(&Causes(fault).to_string()),
+    );
 }
 
 fn read<T: DeserializeOwned + 'static>(body: &Bytes) -> Result<T, Fault> {
@@ -88,9 +100,11 @@ fn read<T: DeserializeOwned + 'static>(body: &Bytes) -> Result<T, Fault> {
 
 /// Why [`Verified`] was refused to a handler. As a response: 400 where headers or body are not in their form, 401 where the
 /// signature or its time does not hold, 413 where the body is too long, with one line of text; 500 where the receiver has no key.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct VerifiedRejection(#[from] Fault);
+
+crate::line::debug_as_message!(VerifiedRejection);
 
 #[derive(Debug, thiserror::Error)]
 enum Fault {

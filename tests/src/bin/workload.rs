@@ -168,6 +168,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .state(Flaky::default())
         .route("/echo", echo)
         .route("/wait", wait)
+        .example(r#"{"work_ms":10}"#)
         .route("/gated", gated)
         .route("/guarded", guarded)
         .route("/block", block)
@@ -178,6 +179,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/spawn", spawn)
         .route("/flaky", flaky)
         .route("/bytes", bytes)
+        .example("it's text")
         .route("/nested/plain", plain)
         .webhook(of_route)
 }

@@ -89,3 +89,33 @@ async fn a_forged_body_is_not_even_parsed() {
     let (status, _) = posted(keys, "/json", &Secret::generate(), b"{", 0).await;
     assert_eq!(status, 401);
 }
+
+#[tokio::test]
+async fn why_a_genuine_webhook_does_not_fit_is_in_the_receivers_log() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let secret = Secret::generate();
+    let keys = VerifyingKeys::from(secret.clone());
+    let (status, answer) = posted(keys.clone(), "/json", &secret, br#"{"id":"a","state":1}"#, 0).await;
+    assert_eq!((status, answer.contains("status")), (400, false), "the sender is not told what is expected: {answer}");
+    assert_eq!(posted(keys, "/json", &Secret::generate(), b"{}", 0).await.0, 401);
+    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert!(lines.contains("the webhook report-1 is genuine") && lines.contains("missing field `status`"), "{lines}");
+    assert_eq!(lines.lines().count(), 1, "strangers cannot fill the log:\n{lines}");
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
