@@ -10,6 +10,7 @@ mod stopped;
 
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::check::check;
@@ -25,7 +26,6 @@ const INSPECTOR: &str = "127.0.0.1:4000";
 
 /// What was asked for.
 #[derive(Debug, Parser)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Asked>,
@@ -75,7 +75,7 @@ pub(crate) struct Serve {
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// Read settings from this file instead of postback.toml
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -84,7 +84,22 @@ impl Arguments {
     pub(crate) fn parse(name: &'static str, version: &'static str) -> Result<Asked, clap::Error> {
         let matches = Self::command().name(name).version(version).about(ABOUT).after_help(AFTER).try_get_matches()?;
         let arguments = Self::from_arg_matches(&matches)?;
+        arguments.check().map_err(|error| error.format(&mut Self::command().name(name)))?;
         Ok(arguments.command.unwrap_or(Asked::Settings(Command::Serve(arguments.serve))))
+    }
+}
+
+impl Arguments {
+    /// `--config` may stand before a command; the other arguments of `serve` would be ignored there.
+    fn check(&self) -> Result<(), clap::Error> {
+        let before = [("--listen", self.serve.listen.is_some()), ("--inspect", self.serve.inspect.is_some())];
+        match before.into_iter().find(|(_, given)| self.command.is_some() && *given) {
+            Some((flag, _)) => Err(clap::Error::raw(
+                ErrorKind::ArgumentConflict,
+                format!("{flag} belongs to `serve`; write it behind that command, or leave the command out\n"),
+            )),
+            None => Ok(()),
+        }
     }
 }
 
@@ -93,6 +108,11 @@ const AFTER: &str =
     "Settings come from postback.toml, then environment variables such as POSTBACK_SERVER__LISTEN, then flags.";
 
 impl Command {
+    /// Whether it makes the user's own type from the table `[config]`.
+    pub(crate) fn reads_config(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Check(_))
+    }
+
     /// Where its settings come from.
     pub(crate) fn sources(&self, program: &str) -> Sources {
         let (common, listen) = match self {

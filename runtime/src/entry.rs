@@ -14,7 +14,7 @@ use crate::delivery::thread::Background;
 use crate::handler::Routes;
 use crate::inspector::Inspector;
 use crate::line::{Causes, Escaped};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, User};
 use crate::shutdown::Shutdown;
 
 /// The key that the inspector sets.
@@ -121,8 +121,13 @@ where
             return Ok(u8::try_from(told.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
         }
     };
-    let mut settings = settings::load(command.sources(program.name)).map_err(|errors| Failure::usage(&errors))?;
+    let of_user = |user: &User| command.reads_config().then(|| mistake_in_config::<S>(user, &command)).flatten();
+    let mut settings =
+        settings::load(command.sources(program.name), of_user).map_err(|errors| Failure::usage(&errors))?;
     settings::init(&settings.log);
+    if matches!(command, Command::Serve(_)) {
+        settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    }
     log_panics();
     let thread = |error| Failure::start(&ThreadError(error));
     let control = Background::start("postback-control", CONTROL_THREADS).map_err(thread)?;
@@ -158,6 +163,19 @@ where
         }
     };
     Ok(done)
+}
+
+/// What is wrong with `[config]`, to be told with the other mistakes.
+fn mistake_in_config<S: DeserializeOwned>(user: &User, command: &Command) -> Option<settings::Error> {
+    let mut user = user.clone();
+    if let Command::Serve(serve) = command
+        && serve.inspect.is_some()
+        && !user.has(WEBHOOK_URL)
+    {
+        // The inspector's will be set; that it is missing is no mistake.
+        user.set(WEBHOOK_URL, "http://127.0.0.1:4000/");
+    }
+    user.deserialize::<S>().err()
 }
 
 /// Panics go to the log, where their text is escaped: a handler's may be of its payload's making.
@@ -209,7 +227,7 @@ where
     R: IntoApp<Settings = S>,
 {
     let user = settings.user.deserialize::<S>().map_err(|error| {
-        let missing = settings.user.webhook_url().is_none() && settings.user.wants::<S>(WEBHOOK_URL);
+        let missing = !settings.user.has(WEBHOOK_URL) && settings.user.wants::<S>(WEBHOOK_URL);
         let hint = if missing {
             "\nto try it out, `serve --inspect` sets config.webhook_url to a receiver of its own"
         } else {

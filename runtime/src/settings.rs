@@ -6,11 +6,13 @@ mod check;
 mod de;
 mod error;
 mod log;
+mod nearest;
 mod read;
 mod sources;
 mod tree;
 mod trouble;
 mod user;
+mod warnings;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,9 +21,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-#[cfg(fuzzing)]
 pub(crate) use self::check::KEYS;
-pub(crate) use self::error::Errors;
+pub(crate) use self::error::{Error, Errors};
 pub(crate) use self::log::{Log, init};
 pub(crate) use self::sources::Sources;
 pub(crate) use self::user::User;
@@ -46,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) user: User,
     /// The file that was read, if there was one.
     pub(crate) origin: Option<PathBuf>,
+    /// What is allowed and yet probably not meant, for the operator to read.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Settings {
@@ -96,15 +99,16 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Reads and checks all settings; several mistakes are told together.
-pub(crate) fn load(sources: Sources) -> Result<Settings, Errors> {
-    check::check(sources::gather(sources)?)
+/// Reads and checks all settings; several mistakes are told together. Where there are some, `of_user` is asked for one more in
+/// the table `[config]`, whose type is not known here.
+pub(crate) fn load(sources: Sources, of_user: impl FnOnce(&User) -> Option<Error>) -> Result<Settings, Errors> {
+    check::check(sources::gather(sources)?, of_user)
 }
 
 /// The same for a file and variables that are not there; for `tests/fuzz`.
 #[cfg(fuzzing)]
 pub(crate) fn load_text(file: &str, variables: Vec<(String, String)>) -> Result<Settings, Errors> {
-    check::check(sources::gather_text(file, variables)?)
+    check::check(sources::gather_text(file, variables)?, |_| None)
 }
 
 #[cfg(test)]

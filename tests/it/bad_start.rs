@@ -224,3 +224,45 @@ fn help_and_version_need_no_settings() {
         assert_eq!(process.ended().code(), Some(0));
     }
 }
+
+#[test]
+fn a_variable_with_one_underscore_is_told_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [("POSTBACK_SERVER_LISTEN", "127.0.0.1:0")];
+    let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &["check"], &variables);
+    assert_eq!(process.ended().code(), Some(0));
+    let output = process.output();
+    assert!(output.contains("warning: the environment variable POSTBACK_SERVER_LISTEN is ignored"), "{output}");
+    assert!(output.contains("did you mean POSTBACK_SERVER__LISTEN"), "{output}");
+}
+
+#[test]
+fn the_settings_file_can_be_named_before_and_behind_a_command() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("other.toml"), "[sever]\n").unwrap();
+    for arguments in [
+        vec!["--config", "other.toml"],
+        vec!["serve", "--config", "other.toml"],
+        vec!["check", "--config", "other.toml"],
+        vec!["--config", "other.toml", "check"],
+        vec!["endpoints", "--config", "other.toml", "list"],
+        vec!["endpoints", "list", "--config", "other.toml"],
+        vec!["--config", "other.toml", "endpoints", "list"],
+    ] {
+        let told = refused_in(folder.path(), &arguments, &[]);
+        check(told, 2, &["unknown key sever (other.toml:1); the nearest known one is server"]);
+    }
+}
+
+#[test]
+fn what_belongs_to_serve_is_refused_before_another_command() {
+    check(refused("", &["--listen", "127.0.0.1:0", "check"], &[]), 2, &["--listen belongs to `serve`"]);
+    check(refused("", &["--inspect", "check"], &[]), 2, &["--inspect belongs to `serve`"]);
+}
+
+#[test]
+fn a_wrong_webhook_url_is_told_without_the_hint_for_a_missing_one() {
+    let (code, output) = refused("[config]\nwebhook_url = 5\n", &[], &[]);
+    assert!(!output.contains("--inspect"), "{output}");
+    check((code, output), 2, &["config.webhook_url (", "expected a string"]);
+}

@@ -18,6 +18,9 @@ pub(crate) fn check(settings: &Settings, routes: &Routes) -> Result<String, Stri
     let n = routes.iter().count();
     let s = if n == 1 { "" } else { "s" };
     // Writing to a String cannot fail.
+    for warning in &settings.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
     let _ = writeln!(text, "settings and {n} route{s} are fine");
     Ok(text)
 }

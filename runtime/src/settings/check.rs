@@ -81,7 +81,7 @@ const fn times(unit: Duration, n: u32) -> Duration {
 }
 
 /// Turns what was gathered into options, or tells all that is wrong with it.
-pub(super) fn check(gathered: Gathered) -> Result<Settings, Errors> {
+pub(super) fn check(gathered: Gathered, of_user: impl FnOnce(&User) -> Option<Error>) -> Result<Settings, Errors> {
     let mut errors = Vec::new();
     let mut tables = match gathered.root.value {
         Value::Table(tables) => tables,
@@ -93,13 +93,15 @@ pub(super) fn check(gathered: Gathered) -> Result<Settings, Errors> {
     let delivery = delivery(section("delivery", &mut tables, &mut errors));
     let log = log(section("log", &mut tables, &mut errors), gathered.rust_log);
     let grace = grace(section("shutdown", &mut tables, &mut errors));
-    let user = User::new(tables.remove("config")).map_err(|error| errors.push(error)).unwrap_or_default();
+    let user = User::new(tables.remove("config")).map_err(|error| errors.push(error)).ok();
     let rest = Node { origin: Origin::Program, value: Value::Table(tables) };
     Section::new(String::new(), Some(rest), KEYS, &mut errors).finish();
     if !errors.is_empty() {
+        errors.extend(user.as_ref().and_then(of_user));
         return Err(Errors(errors));
     }
-    Ok(Settings { server, store, retention, worker, delivery, log, grace, user, origin: gathered.file })
+    let (user, origin, warnings) = (user.unwrap_or_default(), gathered.file, gathered.warnings);
+    Ok(Settings { server, store, retention, worker, delivery, log, grace, user, origin, warnings })
 }
 
 fn section<'e>(name: &str, tables: &mut Table, errors: &'e mut Vec<Error>) -> Section<'e> {

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use ipnet::IpNet;
 
 use super::error::{Error, Origin};
+use super::nearest;
 use super::tree::{self, Node, Table, Value};
 
 /// What is wrong with one value.
@@ -124,7 +125,7 @@ impl<'e> Section<'e> {
     pub(super) fn finish(self) {
         for (key, node) in &self.table {
             let key = self.dotted(key);
-            let hint = Some(hint(&key, self.known));
+            let hint = hint(&key, self.known);
             self.errors.push(Error::Unknown { key, origin: node.origin.clone(), hint });
         }
     }
@@ -134,21 +135,28 @@ impl<'e> Section<'e> {
     }
 }
 
-/// Names the known key that was probably meant.
-fn hint(key: &str, known: &[&str]) -> String {
+/// Names the known key that was probably meant, or those of its section.
+fn hint(key: &str, known: &[&str]) -> Option<String> {
     let mut bare = key.to_owned();
     while let (Some(open), Some(close)) = (bare.find('['), bare.find(']')) {
         bare.replace_range(open.min(close)..=close, "");
     }
     let last = |dotted: &str| dotted.rsplit('.').next().unwrap_or_default().to_owned();
-    let depth = bare.matches('.').count();
-    let sections = known.iter().filter_map(|known| known.split_once('.')).map(|(section, _)| section);
-    let candidates: Vec<&str> = if depth == 0 { sections.chain(["config"]).collect() } else { known.to_vec() };
-    let nearest = candidates.iter().min_by_key(|known| {
-        // The right key in the wrong section is nearer than any other word.
-        (last(known) != last(&bare), strsim::damerau_levenshtein(known, &bare))
-    });
-    nearest.map_or_else(String::new, |nearest| format!("the nearest known one is {nearest}"))
+    let mut sections: Vec<&str> =
+        known.iter().filter_map(|known| known.split_once('.')).map(|(section, _)| section).chain(["config"]).collect();
+    sections.dedup();
+    let Some((section, _)) = bare.split_once('.') else { return nearest::hint(&bare, &sections) };
+    // The right key in the wrong section is nearer than any other word.
+    if let Some(elsewhere) = known.iter().find(|known| last(known) == last(&bare)) {
+        return Some(format!("the nearest known one is {elsewhere}"));
+    }
+    let near = known.iter().filter(|known| nearest::is_near(&bare, known));
+    if let Some(nearest) = near.min_by_key(|known| strsim::damerau_levenshtein(known, &bare)) {
+        return Some(format!("the nearest known one is {nearest}"));
+    }
+    let in_section: Vec<&str> =
+        known.iter().copied().filter(|known| known.split_once('.').is_some_and(|(of, _)| of == section)).collect();
+    nearest::hint(&bare, &in_section)
 }
 
 fn as_table(node: Node) -> Result<Table, Wrong> {
@@ -275,10 +283,15 @@ pub(super) fn secret(node: Node) -> Result<crate::secret::Secret, Wrong> {
     checked(node, "a signing secret", |text| text.parse().map_err(refused))
 }
 
-/// A URL that a webhook could go to.
+/// A URL that a webhook could go to, and that has others below it: so it has no query.
 pub(super) fn url(node: Node) -> Result<url::Url, Wrong> {
     checked(node, "a URL", |text| {
         let webhook = crate::webhook::Webhook::new(text).map_err(refused)?;
+        if webhook.url().query().is_some() || webhook.url().fragment().is_some() {
+            return Err(expected(
+                "a URL without `?` and `#`: it stands for itself and the paths below, with any query",
+            ));
+        }
         Ok(webhook.url().clone())
     })
 }

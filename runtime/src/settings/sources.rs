@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Error, Errors, Origin};
 use super::tree::{self, Node};
+use super::{KEYS, warnings};
 
 /// Read if it exists and no other file is asked for.
 const DEFAULT_FILE: &str = "postback.toml";
-const PREFIX: &str = "POSTBACK_";
+pub(super) const PREFIX: &str = "POSTBACK_";
 /// Between the names of nested keys, which may have single underscores of their own.
-const SEPARATOR: &str = "__";
+pub(super) const SEPARATOR: &str = "__";
 
 /// All that [`load`](super::load) reads.
 pub(crate) struct Sources {
@@ -40,6 +41,8 @@ pub(super) struct Gathered {
     pub(super) file: Option<PathBuf>,
     /// `RUST_LOG`, unless empty.
     pub(super) rust_log: Option<String>,
+    /// What is ignored and probably not meant so.
+    pub(super) warnings: Vec<String>,
 }
 
 /// The name of the variable that sets a key.
@@ -73,6 +76,8 @@ fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Re
     };
     let mut rust_log = None;
     let mut env = sources.env;
+    let keys: Vec<&str> = KEYS.iter().copied().chain(["config.webhook_url"]).collect();
+    let mut warnings = warnings::ignored_variables(&env, &keys);
     // The order of the environment is chance.
     env.sort();
     for (name, value) in env {
@@ -92,8 +97,9 @@ fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Re
             errors.push(error);
         }
     }
+    warnings.extend(file.as_deref().and_then(|file| warnings::readable_file(file, &root)));
     if errors.is_empty() {
-        Ok(Gathered { program: sources.program, root, file, rust_log })
+        Ok(Gathered { program: sources.program, root, file, rust_log, warnings })
     } else {
         Err(Errors(errors))
     }

@@ -16,9 +16,15 @@ fn sources(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> (t
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.toml");
     std::fs::write(&path, file).unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let env = env.iter().map(|(name, value)| (name.into(), value.into())).collect();
     let flags = flags.iter().map(|(key, text, flag)| (key.to_string(), text.to_string(), flag.to_string())).collect();
     (folder, Sources { program: "postback".to_owned(), file: Some(path), flags, env })
+}
+
+fn load(sources: Sources) -> Result<Settings, Errors> {
+    super::load(sources, |_| None)
 }
 
 fn loaded(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Settings {
@@ -102,6 +108,59 @@ fn variables_of_container_platforms_are_no_settings() {
 }
 
 #[test]
+fn a_variable_that_is_nearly_a_key_is_ignored_with_a_warning() {
+    let env = [
+        ("POSTBACK_SERVER_LISTEN", "s3cret"),
+        ("POSTBACK_DELIVRY_SECRETS", "s3cret"),
+        ("POSTBACK_CONFIG_WEBHOOK_URL", "s3cret"),
+        ("POSTBACK_DISABLED", "1"),
+        ("POSTBACK_PORT", "tcp://10.0.0.1:8080"),
+        ("POSTBACK_SERVER_PORT", "tcp://10.0.0.1:8080"),
+        ("POSTBACK_STORE_SERVICE_HOST", "10.0.0.1"),
+        ("POSTBACK_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        MEMORY,
+    ];
+    let warnings = loaded("", &env, &[]).warnings;
+    let meant = |name: &str| warnings.iter().any(|warning| warning.contains(&format!("did you mean {name},")));
+    assert!(meant("POSTBACK_SERVER__LISTEN") && meant("POSTBACK_DELIVERY__SECRETS"), "{warnings:?}");
+    assert!(meant("POSTBACK_CONFIG__WEBHOOK_URL") && warnings.len() == 3, "{warnings:?}");
+    assert!(!warnings.join("").contains("s3cret"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_with_secrets_that_all_can_read_is_told() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let warnings = |file: &str, mode: u32| {
+        let (_folder, sources) = sources(file, &[MEMORY], &[]);
+        let path = sources.file.clone().unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        load(sources).unwrap().warnings
+    };
+    let signing = format!("delivery.secrets = ['{SECRET}']");
+    let said = warnings(&signing, 0o644);
+    assert!(said.len() == 1 && said[0].contains("chmod 600") && !said[0].contains(SECRET), "{said:?}");
+    assert_eq!(warnings("config.db_password = 'x'", 0o604).len(), 1);
+    for (file, mode) in [(signing.as_str(), 0o640), ("config.webhook_url = 'x'", 0o644), ("", 0o644)] {
+        assert!(warnings(file, mode).is_empty(), "{file} {mode:o}");
+    }
+}
+
+#[test]
+fn mistakes_in_config_are_told_with_the_others() {
+    #[derive(Debug, Deserialize)]
+    struct Own {
+        #[expect(dead_code, reason = "read by nobody")]
+        count: u8,
+    }
+    let (_folder, sources) = sources("store.url = 'memory:'\n[config]\ncount = 'x'\n[sever]\n", &[], &[]);
+    let errors = super::load(sources, |user| user.deserialize::<Own>().err()).unwrap_err();
+    let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[1].contains("config.count") && said[1].contains("a whole number from 0 to 255"), "{said:?}");
+}
+
+#[test]
 fn an_unknown_key_is_told_with_the_nearest_known_one_and_its_place() {
     let said = refused(
         "store.url = 'memory:'\n[server]\nlisen = 1\n[sever]\nlisten = 1\n[[delivery.endpoint]]\nurl = 'http://a/'\nsecret = 1",
@@ -114,7 +173,7 @@ fn an_unknown_key_is_told_with_the_nearest_known_one_and_its_place() {
         "unknown key worker.time_out (environment variable POSTBACK_WORKER__TIME_OUT); the nearest known one is worker.timeout",
         "unknown key delivery.endpoint[0].secret (p.toml:8); the nearest known one is delivery.endpoint.secrets",
         "unknown key log.levle (flag --log); the nearest known one is log.level",
-        "unknown key  (environment variable POSTBACK___X); the nearest known one is log",
+        "unknown key  (environment variable POSTBACK___X); known are server, store, worker, delivery, log, shutdown, config",
         "unknown key sever (p.toml:4); the nearest known one is server",
     ];
     assert_eq!(said, expected);

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{Expected, Unexpected};
 
 use super::error::{Error, Origin};
+use super::nearest;
 use super::tree::Node;
 
 /// Why a type could not be made, and where in the tree.
@@ -56,20 +57,42 @@ impl Trouble {
         match self.what {
             What::Expected { expected, found } => {
                 let found = if found.is_empty() { String::new() } else { format!(", found {found}") };
-                Error::Expected { key, origin, expected: without_values(expected, read) + &found }
+                Error::Expected { key, origin, expected: plain(without_values(expected, read)) + &found }
             }
             What::Missing(field) => {
                 push(&mut key, field);
                 Error::Missing { key }
             }
             What::Unknown { key: unknown, known } => {
-                let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, &unknown));
-                let hint = nearest.map(|nearest| format!("the nearest known one is {nearest}"));
+                let hint = nearest::hint(&unknown, known);
                 push(&mut key, &unknown);
                 Error::Unknown { key, origin, hint }
             }
             What::Message(message) => Error::Own { key, origin, message: without_values(message, read) },
         }
+    }
+}
+
+/// What serde calls by the name of a Rust type, in words for an operator.
+fn plain(expected: String) -> String {
+    let whole = |signed: bool, bits: u32| match (signed, bits) {
+        (false, 64..) => "a whole number, at least 0".to_owned(),
+        (true, 64..) => "a whole number".to_owned(),
+        (false, bits) => format!("a whole number from 0 to {}", (1_u64 << bits) - 1),
+        (true, bits) => format!("a whole number from -{0} to {1}", 1_u64 << (bits - 1), (1_u64 << (bits - 1)) - 1),
+    };
+    match expected.as_str() {
+        "u8" => whole(false, 8),
+        "u16" => whole(false, 16),
+        "u32" => whole(false, 32),
+        "u64" | "u128" | "usize" => whole(false, 64),
+        "i8" => whole(true, 8),
+        "i16" => whole(true, 16),
+        "i32" => whole(true, 32),
+        "i64" | "i128" | "isize" => whole(true, 64),
+        "f32" | "f64" => "a number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        _ => expected,
     }
 }
 

@@ -53,6 +53,11 @@ impl User {
         }
     }
 
+    /// Whether the key was set, to whatever.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        matches!(&self.0.value, Value::Table(table) if table.contains_key(key))
+    }
+
     /// Whether the user's type has a field of this name.
     pub(crate) fn wants<S: DeserializeOwned>(&self, key: &str) -> bool {
         if let Err(Probed(Some(fields))) = S::deserialize(Probe) {

@@ -103,7 +103,7 @@ fn the_file_is_taken_at_its_word() {
     let said = config::<Own>("config.token = 12345", &[MEMORY]).unwrap_err();
     assert_eq!(said, "config.token (p.toml:1): expected a string, found a whole number");
     let said = config::<Own>("config.count = '12345'", &[MEMORY]).unwrap_err();
-    assert_eq!(said, "config.count (p.toml:1): expected u8, found a string");
+    assert_eq!(said, "config.count (p.toml:1): expected a whole number from 0 to 255, found a string");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_mistake_names_key_place_and_type_but_no_value() {
     };
     let place = "config.limits.max (environment variable POSTBACK_CONFIG__LIMITS__MAX)";
     for value in ["s3cret", "", "-1", "4294967296", "1.5"] {
-        assert_eq!(limit(value), format!("{place}: expected u32"));
+        assert_eq!(limit(value), format!("{place}: expected a whole number from 0 to 4294967295"));
     }
     let said = |file: &str| config::<Own>(file, &[MEMORY]).unwrap_err();
     assert_eq!(
@@ -138,7 +138,7 @@ fn a_mistake_names_key_place_and_type_but_no_value() {
     assert_eq!(said("config.mode = 's3cret'"), "config.mode (p.toml:1): expected one of fast, slow, paced");
     assert_eq!(
         said("[config]\nnumbers = [\n1,\n's3cret']"),
-        "config.numbers[1] (p.toml:4): expected u16, found a string"
+        "config.numbers[1] (p.toml:4): expected a whole number from 0 to 65535, found a string"
     );
     assert_eq!(said("config.address = 's3cret'"), "config.address (p.toml:1): invalid IP address syntax");
 }

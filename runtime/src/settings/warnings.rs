@@ -1,0 +1,81 @@
+//! What is allowed in the settings and yet probably not meant.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::error::Origin;
+use super::sources::{PREFIX, SEPARATOR, variable};
+use super::tree::{Node, Value};
+use crate::line::Escaped;
+
+/// The one variable with a single underscore that counts; see `poster::off`.
+const DISABLED: &str = "POSTBACK_DISABLED";
+
+/// Variables without the separator that are nearly the name of a key: `POSTBACK_SERVER_LISTEN`. They are ignored, since container
+/// platforms set variables of this prefix (`POSTBACK_PORT`) that have nothing to do with settings.
+pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) -> Vec<String> {
+    let names = env.iter().filter_map(|(name, _)| name.to_str());
+    let ignored = names.filter(|name| name.starts_with(PREFIX) && !name.contains(SEPARATOR) && *name != DISABLED);
+    let meant = ignored.filter_map(|name| {
+        let variables = known.iter().map(|key| variable(key));
+        let near = variables.filter(|variable| {
+            let single = variable.replace(SEPARATOR, "_");
+            // A platform's own names are short and near to many others.
+            name == single || (name.len() > PREFIX.len() + 8 && strsim::damerau_levenshtein(name, &single) <= 2)
+        });
+        let nearest = near.min_by_key(|variable| strsim::damerau_levenshtein(name, variable))?;
+        Some(format!(
+            "the environment variable {} is ignored; did you mean {nearest}, with two underscores after the section?",
+            Escaped(name)
+        ))
+    });
+    meant.collect()
+}
+
+/// A file with secrets in it that every user of the machine can read.
+pub(super) fn readable_file(path: &Path, root: &Node) -> Option<String> {
+    (has_secrets_of_file(root) && is_readable_by_all(path)).then(|| {
+        let path = Escaped(&path.to_string_lossy()).to_string();
+        format!(
+            "every user of this machine can read {path}, which has secrets in it; restrict it with `chmod 600 {path}`"
+        )
+    })
+}
+
+/// Whether the value of a key that names a secret came from the file.
+fn has_secrets_of_file(node: &Node) -> bool {
+    let is_set = |node: &Node| {
+        let is_empty = match &node.value {
+            Value::Text(text) | Value::String(text) => text.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        };
+        matches!(node.origin, Origin::File { .. }) && !is_empty
+    };
+    match &node.value {
+        Value::Table(table) => {
+            table.iter().any(|(key, node)| (names_a_secret(key) && is_set(node)) || has_secrets_of_file(node))
+        }
+        Value::Array(items) => items.iter().any(has_secrets_of_file),
+        _ => false,
+    }
+}
+
+#[cfg(unix)]
+fn is_readable_by_all(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_readable_by_all(_: &Path) -> bool {
+    false
+}
+
+/// Whether a key's name says that its value is a secret.
+fn names_a_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["secret", "password", "api_key", "apikey", "private_key"].iter().any(|word| key.contains(word))
+        || key == "token"
+        || key.ends_with("_token")
+}
