@@ -53,13 +53,15 @@ fn a_fork_refuses_and_counts_reports_until_it_installs_a_poster_of_its_own() {
         "the child's own: 1 delivered, 0 stored for later, 0 waiting, 0 lost\n",
         "the child ended with 0\n",
         "the parent: 2 delivered, 0 stored for later, 0 waiting, 0 lost\n",
+        "the first: 1 delivered, 0 stored for later, 0 waiting, 0 lost\n",
+        "the second, beside the child: 0 delivered, 0 stored for later, 0 waiting, 0 lost\n",
     ] {
         assert!(output.contains(says), "{says:?} in\n{output}");
     }
     assert_eq!(output.matches("install one after the fork").count(), 1, "told once per cause:\n{output}");
     let mut ids: Vec<_> = receiver.all().into_iter().map(|received| received.json()["id"].clone()).collect();
     ids.sort_by_key(ToString::to_string);
-    assert_eq!(ids, ["after", "before", "of the child"]);
+    assert_eq!(ids, ["after", "before", "beside", "of the child"]);
 }
 
 #[test]

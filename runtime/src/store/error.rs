@@ -32,6 +32,8 @@ pub(crate) enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the database {path} is not opened: {what}", path = path.display())]
+    Unsafe { path: PathBuf, what: String },
     #[error("the database {path} cannot be used", path = path.display())]
     Backend {
         path: PathBuf,

@@ -8,6 +8,7 @@ mod aside;
 mod cancel;
 mod connect;
 mod form;
+mod lock;
 mod many;
 mod owner;
 mod places;

@@ -15,6 +15,8 @@ mod faults;
 mod group;
 #[cfg(all(feature = "sqlite", unix))]
 mod litestream;
+#[cfg(all(feature = "sqlite", unix))]
+mod owner;
 mod replay;
 mod settle;
 mod submit;

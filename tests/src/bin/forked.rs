@@ -1,5 +1,6 @@
 //! A program that installs a poster and forks: the poster stays with the parent, and the child may install its own.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use fork::{Fork, fork, waitpid};
@@ -41,6 +42,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             poster.post(&url, &Report::failed("after"))?;
             until_delivered(&poster, 2);
             println!("the parent: {}", block_on(guard.shutdown(LONG))?);
+            beside_a_child_that_lives_on(&url, &format!("{file}.2"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A child that lives on without touching the poster does not keep its file locked.
+fn beside_a_child_that_lives_on(url: &str, file: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let (poster, guard) = Poster::builder().sqlite(file).trust(url).start()?;
+    poster.post(url, &Report::failed("beside"))?;
+    until_delivered(&poster, 1);
+    let (mut until, lives) = std::io::pipe()?;
+    match fork()? {
+        Fork::Child => {
+            drop(lives);
+            // Until the parent lets go of its end, or is no more.
+            until.read_to_end(&mut Vec::new())?;
+            std::process::exit(0);
+        }
+        Fork::Parent(child) => {
+            println!("the first: {}", block_on(guard.shutdown(LONG))?);
+            let (_, again) = Poster::builder().sqlite(file).trust(url).start()?;
+            println!("the second, beside the child: {}", block_on(again.shutdown(LONG))?);
+            drop(lives);
+            waitpid(child)?;
         }
     }
     Ok(())

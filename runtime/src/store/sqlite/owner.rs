@@ -1,10 +1,20 @@
-//! One owner per file: an advisory lock on a file beside it, which the kernel lets go of when the process dies.
+//! One owner per file: whoever has the lock beside it. The database itself is looked at by its name alone.
+//!
+//! Invariant: nothing in this process opens the database file, or its log, but SQLite. POSIX drops all locks that a process
+//! has on a file as soon as it closes any descriptor of it; another program could then take SQLite's place as the last user of the
+//! log, and delete it with commits in it. So modes are changed by name, and a new file is made only under the lock, when there
+//! is none.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::lock::{Lock, Refused};
 use crate::store::OpenError;
+
+/// Symbolic links that lead from one to the other, at most.
+const MOST_LINKS: usize = 40;
 
 /// Holds the lock until dropped.
 #[derive(Debug)]
@@ -12,7 +22,7 @@ pub(super) struct Owner {
     database: PathBuf,
     /// The file itself, whatever its name stands for by now.
     file: Identity,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// The database lost its name while it was in use: what is written to it, nobody would find again.
@@ -21,24 +31,42 @@ pub(super) struct Owner {
 pub(super) struct Lost(PathBuf);
 
 impl Owner {
-    /// Creates the database file if there is none, and takes the lock. The lock's file stays: were it deleted, two processes
-    /// could each lock their own.
+    /// Takes the lock, and creates the database file if there is none.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let not_writable = |source| OpenError::NotWritable { path: path.into(), source };
-        drop(private(path).map_err(not_writable)?);
+        let not_safe = |what| OpenError::Unsafe { path: path.into(), what };
         // Two names of one file must not have two locks.
-        let database = path.canonicalize().map_err(not_writable)?;
-        let mut beside = database.clone().into_os_string();
-        beside.push(".lock");
-        let mut lock = private(Path::new(&beside)).map_err(not_writable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse { path: path.into(), pid: pid_in(&mut lock) });
+        let database = own_name(path).map_err(not_writable)?;
+        let lock = Lock::take(beside(&database, ".lock")).map_err(|refused| match refused {
+            Refused::Locked(pid) => OpenError::InUse { path: path.into(), pid },
+            Refused::Unsafe(what) => not_safe(what),
+            Refused::Io(error) => not_writable(error),
+        })?;
+        let log = beside(&database, "-wal");
+        for file in [&log, &beside(&database, "-shm")] {
+            if file.symlink_metadata().is_ok_and(|about| !about.is_file()) {
+                return Err(not_safe(format!("{} is no regular file", file.display())));
             }
-            Err(TryLockError::Error(source)) => return Err(not_writable(source)),
         }
-        write_pid(&mut lock).map_err(not_writable)?;
+        let has_log = log.symlink_metadata().is_ok_and(|about| about.len() > 0);
+        let found = database.symlink_metadata();
+        if has_log && found.as_ref().map_or(true, |about| about.is_file() && about.len() == 0) {
+            // SQLite would delete the log of an empty database.
+            return Err(not_safe(format!(
+                "it is empty or not there, but its log {} has commits in it; put the database back, or move the log away to begin \
+                 anew",
+                log.display()
+            )));
+        }
+        match found {
+            Ok(about) if !about.is_file() => return Err(not_writable(io::Error::other("it is no regular file"))),
+            Ok(_) => writable(&database).map_err(not_writable)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(&database).map_err(not_writable)?,
+            Err(error) => return Err(not_writable(error)),
+        }
+        for file in [&database, &log, &beside(&database, "-shm")] {
+            make_private(file);
+        }
         let file = identity(&database).map_err(not_writable)?;
         Ok(Self { database, file, _lock: lock })
     }
@@ -57,6 +85,71 @@ impl Owner {
     }
 }
 
+/// The name without links in it, of a file that need not be there.
+fn own_name(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        let name = path.file_name().ok_or_else(|| io::Error::other("it is no name of a file"))?;
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.canonicalize()?,
+            _ => Path::new(".").canonicalize()?,
+        };
+        let own = folder.join(name);
+        match own.symlink_metadata() {
+            Ok(about) if about.is_symlink() => path = folder.join(own.read_link()?),
+            _ => return Ok(own),
+        }
+    }
+    Err(io::Error::other("too many symbolic links lead to it"))
+}
+
+fn beside(database: &Path, end: &str) -> PathBuf {
+    let mut name: OsString = database.into();
+    name.push(end);
+    name.into()
+}
+
+/// A new file is this user's alone. SQLite gives the files beside the database its mode.
+fn create(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+#[cfg(unix)]
+fn writable(path: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    Ok(access(path, Access::READ_OK | Access::WRITE_OK)?)
+}
+
+#[cfg(not(unix))]
+fn writable(path: &Path) -> io::Result<()> {
+    if path.metadata()?.permissions().readonly() { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+}
+
+/// Takes away what others may do with a file that was made by another program, or by an older version of this one.
+#[cfg(unix)]
+fn make_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Ok(about) = path.symlink_metadata() else { return };
+    let mode = about.permissions().mode() & 0o7777;
+    if !about.is_file() || mode & 0o077 == 0 {
+        return;
+    }
+    match std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
+        Ok(()) => tracing::info!("{} had mode {mode:o} and has mode 600 now: it is this user's alone", path.display()),
+        Err(error) => tracing::warn!(
+            "others may use {}: it has mode {mode:o}, which cannot be changed to 600: {error}",
+            path.display()
+        ),
+    }
+}
+
+#[cfg(not(unix))]
+fn make_private(_: &Path) {}
+
 #[cfg(unix)]
 type Identity = (u64, u64);
 
@@ -65,35 +158,12 @@ type Identity = (u64, u64);
 type Identity = ();
 
 #[cfg(unix)]
-fn identity(path: &Path) -> std::io::Result<Identity> {
+fn identity(path: &Path) -> io::Result<Identity> {
     use std::os::unix::fs::MetadataExt as _;
     path.metadata().map(|data| (data.dev(), data.ino()))
 }
 
 #[cfg(not(unix))]
-fn identity(path: &Path) -> std::io::Result<Identity> {
+fn identity(path: &Path) -> io::Result<Identity> {
     path.metadata().map(drop)
-}
-
-/// Opens for writing; a new file is this user's alone. SQLite gives the files beside the database its mode.
-fn private(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-fn write_pid(lock: &mut File) -> std::io::Result<()> {
-    lock.set_len(0)?;
-    lock.rewind()?;
-    writeln!(lock, "{}", std::process::id())
-}
-
-fn pid_in(lock: &mut File) -> String {
-    let mut text = String::new();
-    match lock.take(32).read_to_string(&mut text) {
-        Ok(_) if text.trim().parse::<u32>().is_ok() => text.trim().to_owned(),
-        _ => "unknown".to_owned(),
-    }
 }
