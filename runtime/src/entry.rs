@@ -71,7 +71,7 @@ impl Program {
 /// Panics are logged: it sets the panic hook. One of your own is set in `build`.
 ///
 /// The exit code is 0 after a stop that was asked for, 2 for a mistake in command line, settings or routes, 1 for
-/// everything else that kept it from serving, and 130 when it was told twice to stop.
+/// everything else that kept it from serving, or from going on, and 130 when it was told twice to stop.
 pub fn run<S, F, R>(program: Program, build: F) -> ExitCode
 where
     S: DeserializeOwned + Send + Sync + 'static,
@@ -259,19 +259,36 @@ async fn serve_until_told(
     let ready = Ready { settings, routes: &routes, address: node.address(), inspector: said };
     print(&ready.lines());
 
-    let signal = signals.next().await;
-    tracing::info!("{signal}: stopping; runs have {} s, a second signal ends them at once", settings.grace.as_secs());
+    let broken = tokio::select! {
+        biased;
+        signal = signals.next() => {
+            let grace = settings.grace.as_secs();
+            tracing::info!("{signal}: stopping; runs have {grace} s, a second signal ends them at once");
+            false
+        }
+        why = node.broken() => {
+            tracing::error!("{why}: the process ends, to be started again; nothing that was accepted is lost");
+            true
+        }
+    };
+    let stopped = async {
+        if broken {
+            node.stop_broken().await;
+        } else {
+            node.stop().await;
+        }
+    };
     let code = tokio::select! {
         biased;
         second = signals.next() => {
             tracing::warn!("{second}: ended at once; the next start goes on with what was not over");
             ExitCode::from(130)
         }
-        () = node.stop() => {
+        () = stopped => {
             inspection.stop();
             inspection.finished().await;
             tracing::info!("stopped");
-            ExitCode::SUCCESS
+            if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
     };
     Ok(code)

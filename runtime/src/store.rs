@@ -24,6 +24,8 @@ mod cancel;
 mod clock;
 mod error;
 mod handover;
+#[cfg_attr(not(any(feature = "server", test)), expect(dead_code, reason = "only a server is asked whether it works"))]
+mod health;
 mod inbox;
 mod memory;
 mod operation;
@@ -51,6 +53,7 @@ pub(crate) use self::cancel::Cancelled;
 use self::clock::StoreClock;
 pub(crate) use self::error::{Error, OpenError};
 use self::handover::Handover;
+use self::health::Health;
 use self::inbox::{Inbox, Ledgers};
 use self::operation::{Op, Reply};
 pub(crate) use self::operation::{REPORT_UNIT, report_units};
@@ -164,13 +167,15 @@ impl Store {
     fn start(opened: Opened, options: &Options, ledgers: Option<Arc<Ledgers>>, clock: Clock) -> Self {
         let Opened { backend, reader, left } = opened;
         let durable = ledgers.is_none();
+        let tally = Arc::new(Tally::default());
         let shared = Arc::new(Shared {
-            inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, ledgers)),
+            inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, ledgers, tally.clone())),
             wake: Wake::default(),
             handover: Handover::new(left.waiting),
             disabled: DisabledUrls::new(left.disabled),
             clock: StoreClock::resume(clock, left.clocks),
-            tally: Tally::default(),
+            tally,
+            health: Health::default(),
         });
         let tasks = Shutdown::new();
         tasks.spawn(Writer::new(backend, shared.clone()).run());

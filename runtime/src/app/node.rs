@@ -17,7 +17,7 @@ use crate::policy::destination::{Destination, Destinations};
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::server::{self, Server};
 use crate::settings::Settings;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Vital};
 use crate::store::{self, Store, retention};
 use crate::time::Clock;
 use crate::webhook::{Webhook, endpoint_of};
@@ -37,6 +37,7 @@ pub(crate) struct Node {
     /// The server, the worker and what else ends before deliveries do.
     intake: Shutdown,
     deliveries: Shutdown,
+    vital: Vital,
     grace: Duration,
     /// Kept until the node has stopped: deliveries have a thread of their own.
     _delivery_thread: Background,
@@ -105,16 +106,18 @@ impl Node {
         let flusher = Flusher::new(store.clone(), tokio::runtime::Handle::current());
         ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| StartError::Poster)?;
 
-        let (intake, deliveries) = (Shutdown::new(), Shutdown::new());
+        let (intake, deliveries, vital) = (Shutdown::new(), Shutdown::new(), Vital::default());
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
-        deliveries.spawn_on(delivery.run(deliveries.clone()), delivery_thread.handle());
+        let delivery = delivery.run(deliveries.clone());
+        deliveries.spawn_on(vital.watching("delivery", &deliveries, delivery), delivery_thread.handle());
         let worker = Worker::new(outbox, routes.clone(), settings.worker.clone(), handlers, settings.grace);
-        intake.spawn(worker.run(recovered.lost, intake.clone()));
-        intake.spawn(retention::run(store.clone(), settings.retention, intake.clone()));
+        intake.spawn(vital.watching("worker", &intake, worker.run(recovered.lost, intake.clone())));
+        let retention = retention::run(store.clone(), settings.retention, intake.clone());
+        intake.spawn(vital.watching("retention", &intake, retention));
         let api = Server::new(listener, store.clone(), clock, routes.clone(), settings.server.clone(), intake.clone());
-        intake.spawn(api.run());
+        intake.spawn(vital.watching("server", &intake, api.run()));
         let grace = settings.grace;
-        let node = Self { address, routes, store, intake, deliveries, grace, _delivery_thread: delivery_thread };
+        let node = Self { address, routes, store, intake, deliveries, vital, grace, _delivery_thread: delivery_thread };
         node.tell_stranded().await;
         Ok(node)
     }
@@ -129,6 +132,24 @@ impl Node {
         let Ok(counts) = self.store.counts().await else { return };
         for (route, n) in counts.queued.iter().filter(|(route, _)| self.routes.get(route).is_none()) {
             tracing::warn!("{n} requests wait for the route {}, which this program does not have", Escaped(route));
+        }
+    }
+
+    /// Returns when the node cannot go on, and why: a part of it is dead, which only another process can be whole again without.
+    pub(crate) async fn broken(&self) -> String {
+        tokio::select! {
+            // First, since other parts end as soon as the store has.
+            biased;
+            trouble = self.store.broken() => trouble.to_string(),
+            name = self.vital.ended() => format!("the {name} has ended by a fault of its own"),
+        }
+    }
+
+    /// Stops what is left of a node that is broken, as far as that can be done in the time that a stop has.
+    pub(crate) async fn stop_broken(self) {
+        let time = self.grace + LAST_ATTEMPTS + LAST_ATTEMPTS + LAST_COMMITS;
+        if tokio::time::timeout(time, self.stop()).await.is_err() {
+            tracing::error!("what is left of the node does not stop, and is cut off");
         }
     }
 

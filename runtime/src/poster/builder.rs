@@ -12,7 +12,7 @@ use crate::delivery::{self, Delivery};
 use crate::id::NodeId;
 use crate::policy::destination::{Destination, Destinations};
 use crate::secret::Secret;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Vital};
 use crate::store::{self, Durability, Place, Store, retention};
 use crate::time::Clock;
 use crate::webhook::{Webhook, WebhookError};
@@ -217,8 +217,11 @@ fn start_on(
             let store = Store::open(place, NodeId::generate(), clock.clone()).await?;
             store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
             let delivery = Delivery::new(store.clone(), clock, options)?;
-            shutdown.spawn(delivery.run(shutdown.clone()));
-            shutdown.spawn(retention::run(store.clone(), keep, shutdown.clone()));
+            // Nobody asks it: the program is not ours to end, but the log tells.
+            let vital = Vital::default();
+            shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
+            let retention = retention::run(store.clone(), keep, shutdown.clone());
+            shutdown.spawn(vital.watching("retention", &shutdown, retention));
             Ok(store)
         };
         // The receiver waits until it is sent.

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::Error;
 use super::operation::{Op, Outgoing, Reply, report_bytes, request_bytes};
 use super::record::{Claim, ReportClaim, RequestClaim};
-use crate::line::Escaped;
+use super::tally::{TakenIn, Tally};
+use crate::line::{Causes, Escaped};
 use crate::names::metric;
 
 /// Settlements, claims and the like that may wait at once, and their bytes; a larger one goes alone. They are few: each has
@@ -29,6 +30,8 @@ pub(crate) struct Entry {
     pub(crate) since: Instant,
     /// For a barrier: the reports numbered before it.
     pub(crate) passed: u64,
+    /// The reports of a post.
+    pub(crate) taken_in: TakenIn,
     _queued: Option<OwnedSemaphorePermit>,
 }
 
@@ -39,6 +42,7 @@ pub(crate) struct Inbox {
     intake: Room,
     control: Room,
     ledgers: Option<Arc<Ledgers>>,
+    tally: Arc<Tally>,
     /// Set while a batch has been failing for longer than callers are kept waiting.
     trouble: watch::Sender<Option<Error>>,
 }
@@ -51,13 +55,14 @@ struct Queues {
 }
 
 impl Inbox {
-    pub(crate) fn new(slots: usize, bytes: usize, ledgers: Option<Arc<Ledgers>>) -> Self {
+    pub(crate) fn new(slots: usize, bytes: usize, ledgers: Option<Arc<Ledgers>>, tally: Arc<Tally>) -> Self {
         Self {
             queues: Mutex::new(Queues { intake: VecDeque::new(), control: VecDeque::new(), open: true }),
             arrived: Notify::new(),
             intake: Room::new(slots, bytes),
             control: Room::new(CONTROL.0, CONTROL.1),
             ledgers,
+            tally,
             trouble: watch::Sender::new(None),
         }
     }
@@ -66,7 +71,7 @@ impl Inbox {
     pub(crate) fn try_push(&self, mut op: Op) -> Result<(), Error> {
         let room = self.intake.try_take(&op)?;
         self.reserve(&mut op)?;
-        self.enqueue(Lane::Intake, Entry::new(op, None, Some(room)))
+        self.enqueue(Lane::Intake, self.entry(op, None, Some(room)))
     }
 
     /// Takes in a submission or post once there is room for it.
@@ -102,24 +107,38 @@ impl Inbox {
     /// already, the next owner recovers the rows.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
         let op = Op::ReleaseRequest { claim, due: None, failed: false };
-        drop(self.enqueue(Lane::Control, Entry::new(op, None, None)));
+        drop(self.enqueue(Lane::Control, self.entry(op, None, None)));
     }
 
     /// See [`release_request`](Self::release_request).
     pub(crate) fn release_report(&self, claim: ReportClaim) {
-        drop(self.enqueue(Lane::Control, Entry::new(Op::ReleaseReport { claim }, None, None)));
+        drop(self.enqueue(Lane::Control, self.entry(Op::ReleaseReport { claim }, None, None)));
     }
 
     fn ask(self: &Arc<Self>, lane: Lane, op: Op, room: OwnedSemaphorePermit) -> Result<Answer, Error> {
         let (answer, receiver) = oneshot::channel();
-        self.enqueue(lane, Entry::new(op, Some(answer), Some(room)))?;
-        Ok(Answer { receiver, inbox: self.clone() })
+        let entry = self.entry(op, Some(answer), Some(room));
+        let posted = entry.taken_in.reports();
+        self.enqueue(lane, entry)?;
+        Ok(Answer { receiver, inbox: self.clone(), posted })
     }
 
-    fn enqueue(&self, lane: Lane, entry: Entry) -> Result<(), Error> {
+    fn entry(
+        &self,
+        op: Op,
+        answer: Option<oneshot::Sender<Result<Reply, Error>>>,
+        queued: Option<OwnedSemaphorePermit>,
+    ) -> Entry {
+        let reports = if let Op::Post { reports } = &op { reports.len() } else { 0 };
+        let taken_in = TakenIn::new(self.tally.clone(), reports);
+        Entry { op, answer, since: Instant::now(), passed: 0, taken_in, _queued: queued }
+    }
+
+    fn enqueue(&self, lane: Lane, mut entry: Entry) -> Result<(), Error> {
         {
             let mut queues = self.lock();
             if !queues.open {
+                entry.taken_in.given_back();
                 return Err(Error::Closed);
             }
             match lane {
@@ -145,8 +164,18 @@ impl Inbox {
     /// Closes, and drops what is left: who waits for it is told.
     pub(crate) fn abandon(&self) {
         self.close();
-        let left = { std::mem::take(&mut *self.lock()) };
-        drop(left);
+        let mut left = { std::mem::take(&mut *self.lock()) };
+        let mut lost = 0;
+        for mut entry in left.intake.drain(..).chain(left.control.drain(..)) {
+            if entry.is_awaited() {
+                // Told by the end of its channel.
+                entry.taken_in.given_back();
+            }
+            lost += entry.taken_in.reports();
+        }
+        if lost > 0 {
+            tracing::error!(reports = lost, "{lost} reports are lost: the store ended before it wrote them");
+        }
     }
 
     /// Lets nothing more in; who waits for room is told.
@@ -177,7 +206,7 @@ impl Inbox {
         let Queues { intake, control, .. } = &mut *queues;
         for queue in [intake, control] {
             for entry in std::mem::take(queue) {
-                if entry.answer.is_some() && entry.since.elapsed() >= patience {
+                if entry.is_awaited() && entry.since.elapsed() >= patience {
                     expired.push(entry);
                 } else {
                     queue.push_back(entry);
@@ -262,12 +291,9 @@ enum Lane {
 }
 
 impl Entry {
-    fn new(
-        op: Op,
-        answer: Option<oneshot::Sender<Result<Reply, Error>>>,
-        queued: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        Self { op, answer, since: Instant::now(), passed: 0, _queued: queued }
+    /// Whether a caller waits who can be told. What nobody waits for is tried until it works.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.answer.as_ref().is_some_and(|caller| !caller.is_closed())
     }
 }
 
@@ -284,6 +310,8 @@ impl From<TryAcquireError> for Error {
 pub(crate) struct Answer {
     receiver: oneshot::Receiver<Result<Reply, Error>>,
     inbox: Arc<Inbox>,
+    /// The reports of a post.
+    posted: u64,
 }
 
 impl Answer {
@@ -296,8 +324,15 @@ impl Drop for Answer {
     fn drop(&mut self) {
         // Closed first: from here on the writer sees that nobody takes the answer.
         self.receiver.close();
-        if let Ok(Ok(reply)) = self.receiver.try_recv() {
-            self.inbox.give_back(reply);
+        match self.receiver.try_recv() {
+            Ok(Ok(reply)) => self.inbox.give_back(reply),
+            // They were given back to a caller that had just gone away.
+            Ok(Err(error)) if self.posted > 0 => {
+                let reports = usize::try_from(self.posted).unwrap_or(usize::MAX);
+                tracing::error!(error = %Causes(&error), reports, "{reports} reports are lost: the store cannot write them");
+                drop(TakenIn::new(self.inbox.tally.clone(), reports));
+            }
+            _ => {}
         }
     }
 }

@@ -13,6 +13,7 @@ mod delivery;
 mod durable;
 mod faults;
 mod group;
+mod health;
 #[cfg(all(feature = "sqlite", unix))]
 mod litestream;
 #[cfg(all(feature = "sqlite", unix))]
@@ -130,6 +131,11 @@ suite! {
         retention_batches_do_not_block_claims,
         queue_counts_match_rows,
         own_claims_are_not_recovered;
+    health:
+        a_writer_that_panicked_is_told_of,
+        a_store_that_was_closed_is_not_broken,
+        a_writer_that_hangs_is_told_of_until_it_goes_on,
+        a_store_that_cannot_write_is_told_of_until_it_can;
     wakeups:
         wake_after_commit_not_before,
         a_signal_between_calls_is_kept,
@@ -145,6 +151,8 @@ suite! {
         same_id_keeps_its_order_across_batches,
         what_waits_becomes_one_batch,
         cancelled_caller_does_not_undo_or_poison,
+        a_durable_post_whose_caller_is_gone_outlasts_the_failure,
+        what_a_dead_writer_had_is_counted,
         backpressure_never_blocks_settle,
         a_full_queue_refuses_posts_and_delays_submits,
         a_durable_post_that_is_dropped_without_room_is_counted,

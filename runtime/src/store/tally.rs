@@ -1,5 +1,6 @@
 //! What became of reports since the process started: for the one who asks after a flush.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::record::Next;
@@ -41,6 +42,42 @@ impl Tally {
 
     pub(crate) fn read(&self) -> Counted {
         Counted { delivered: self.delivered.load(Ordering::Relaxed), given_up: self.given_up.load(Ordering::Relaxed) }
+    }
+}
+
+/// Reports of a post on their way to the disk: dropped before they are written, or given back to who posted them, they are
+/// counted as lost. So none is lost uncounted, however the writer ends.
+pub(crate) struct TakenIn {
+    tally: Arc<Tally>,
+    reports: u64,
+}
+
+impl TakenIn {
+    pub(crate) fn new(tally: Arc<Tally>, reports: usize) -> Self {
+        Self { tally, reports: reports as u64 }
+    }
+
+    /// How many are on their way.
+    pub(crate) fn reports(&self) -> u64 {
+        self.reports
+    }
+
+    pub(crate) fn written(&mut self) {
+        self.reports = 0;
+    }
+
+    /// Who posted them is told that they are not written.
+    pub(crate) fn given_back(&mut self) {
+        self.reports = 0;
+    }
+}
+
+impl Drop for TakenIn {
+    fn drop(&mut self) {
+        if self.reports > 0 {
+            metrics::counter!(metric::REPORTS_LOST, "reason" => "store").increment(self.reports);
+            self.tally.unwritten(self.reports);
+        }
     }
 }
 

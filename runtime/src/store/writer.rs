@@ -16,6 +16,7 @@ use super::aside::DisabledUrls;
 use super::backend::{Backend, Cause, Failure};
 use super::clock::StoreClock;
 use super::handover::Handover;
+use super::health::{Health, PATIENCE};
 use super::inbox::{Entry, Inbox};
 use super::operation::{Key, Op, Reply, report_units};
 use super::record::Next;
@@ -28,8 +29,6 @@ use crate::time::Timestamp;
 const MOST_ROWS: usize = 1_024;
 /// Bytes in one batch, at most, unless a single operation has more: as much as one checkpoint copies.
 const MOST_BYTES: usize = 4 << 20;
-/// How long a caller is kept waiting while the backend fails.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause after the first failure; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -41,7 +40,8 @@ pub(crate) struct Shared {
     pub(crate) handover: Handover,
     pub(crate) disabled: DisabledUrls,
     pub(crate) clock: StoreClock,
-    pub(crate) tally: Tally,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) health: Health,
 }
 
 pub(crate) struct Writer {
@@ -70,7 +70,7 @@ impl Writer {
             let batch = self.gather();
             if !batch.is_empty() {
                 self.commit(batch).await;
-                self.backend.tidy().await;
+                self.shared.health.watching(self.backend.tidy()).await;
             } else if self.shared.inbox.is_closed() {
                 // Closed before the queues were found empty a second time: nothing can have arrived in between.
                 let last = self.gather();
@@ -82,7 +82,7 @@ impl Writer {
                 self.shared.inbox.arrived().await;
             }
         }
-        self.backend.close().await;
+        self.shared.health.watching(self.backend.close()).await;
     }
 
     /// Takes all that waits, up to the bounds of a batch.
@@ -137,6 +137,7 @@ impl Writer {
 
     /// Commits a batch; one that holds an operation which can never work is halved until that one is alone.
     async fn commit(&mut self, batch: Vec<Entry>) {
+        self.shared.health.batch_begins();
         let mut rest = vec![batch];
         while let Some(mut entries) = rest.pop() {
             match self.apply(&mut entries).await {
@@ -152,6 +153,7 @@ impl Writer {
                 Err(cause) => self.fail(entries, &Error::Backend(cause)),
             }
         }
+        self.shared.health.batch_is_over();
     }
 
     /// Applies a batch, again and again while the failure may pass. The error is a permanent one.
@@ -164,7 +166,8 @@ impl Writer {
             }
             let ops: Vec<&Op> = entries.iter().map(|entry| &entry.op).collect();
             let begun = Instant::now();
-            let cause = match self.backend.apply(&ops, self.shared.clock.now()).await {
+            let applied = self.backend.apply(&ops, self.shared.clock.now());
+            let cause = match self.shared.health.watching(applied).await {
                 Ok(replies) => {
                     #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand operations")]
                     metrics::histogram!(metric::COMMIT_OPERATIONS).record(ops.len() as f64);
@@ -191,7 +194,7 @@ impl Writer {
     async fn was_committed(&mut self, entries: &mut [Entry], cause: &Cause) -> bool {
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.backend.committed().await {
+            match self.shared.health.watching(self.backend.committed()).await {
                 Ok(committed) => return committed,
                 Err(error) => tracing::warn!(%error, "the store cannot be read; trying again"),
             }
@@ -213,7 +216,7 @@ impl Writer {
     async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, pause: &mut Duration) {
         tracing::warn!(error = %cause, operations = entries.len(), "the store cannot write; trying again");
         let closing = self.shared.inbox.is_closed();
-        let expired = |entry: &mut Entry| entry.since.elapsed() >= PATIENCE && (entry.answer.is_some() || closing);
+        let expired = |entry: &mut Entry| entry.since.elapsed() >= PATIENCE && (entry.is_awaited() || closing);
         let expired: Vec<Entry> = entries.extract_if(.., expired).collect();
         if !expired.is_empty() {
             self.shared.inbox.set_trouble(Some(Error::Backend(cause.clone())));
@@ -230,7 +233,7 @@ impl Writer {
         let error = Error::Backend(cause.clone());
         let mut expired = self.shared.inbox.expire(PATIENCE);
         for entry in std::mem::take(&mut self.later) {
-            if entry.answer.is_some() && entry.since.elapsed() >= PATIENCE {
+            if entry.is_awaited() && entry.since.elapsed() >= PATIENCE {
                 expired.push(entry);
             } else {
                 self.later.push_back(entry);
@@ -248,6 +251,16 @@ struct End(Arc<Shared>);
 
 impl Drop for End {
     fn drop(&mut self) {
+        let told = self.0.inbox.is_closed();
+        let panicked = std::thread::panicking();
+        if panicked {
+            tracing::error!(
+                "the store's writer panicked: nothing is stored any more until the program is started again"
+            );
+        }
+        if panicked || !told {
+            self.0.health.writer_ended();
+        }
         self.0.inbox.abandon();
         self.0.handover.detach();
     }

@@ -234,6 +234,43 @@ pub(super) async fn close_commits_what_waits(world: World) {
     assert_eq!(barrier.await.unwrap(), 1);
 }
 
+pub(super) async fn a_durable_post_whose_caller_is_gone_outlasts_the_failure(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    faults.set_down(true);
+    let posted = store.post_durably(vec![world.report("kept")]);
+    assert!({ Box::pin(posted) }.as_mut().now_or_never().is_none());
+    let submitted = store.submit(world.request("kept"));
+    assert!({ Box::pin(submitted) }.as_mut().now_or_never().is_none());
+    // A caller that stays is told no after some seconds, and so are those who came before, if they are there.
+    let since = std::time::Instant::now();
+    assert!(matches!(store.post_durably(vec![world.report("told")]).await, Err(Error::Backend(_))));
+    assert!(since.elapsed() >= std::time::Duration::from_secs(4));
+    faults.set_down(false);
+    store.barrier().await.unwrap();
+    assert_eq!(store.deliveries("kept").await.unwrap().len(), 1);
+    assert!(store.request(&id("kept")).await.unwrap().is_some());
+    assert!(store.deliveries("told").await.unwrap().is_empty());
+    assert_eq!(store.tally().given_up, 0);
+}
+
+pub(super) async fn what_a_dead_writer_had_is_counted(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    faults.hold();
+    store.post(vec![world.report("in the batch")]).unwrap();
+    faults.held().await;
+    store.post(vec![world.report("a"), world.report("b")]).unwrap();
+    let gone = store.post_durably(vec![world.report("gone")]);
+    assert!({ Box::pin(gone) }.as_mut().now_or_never().is_none());
+    let told = store.post_durably(vec![world.report("told")]);
+    let mut told = Box::pin(told);
+    assert!(told.as_mut().now_or_never().is_none());
+    faults.panic();
+    faults.release();
+    assert!(matches!(told.await, Err(Error::Closed)));
+    store.close().await;
+    assert_eq!(store.tally().given_up, 4);
+}
+
 pub(super) async fn nobody_waits_for_a_writer_that_is_no_more(world: World) {
     let (store, faults) = world.open_faulty().await;
     let held = store.attach_reports(std::sync::Arc::new(tokio::sync::Semaphore::new(1)));

@@ -15,6 +15,7 @@ impl Writer {
         let mut outcomes = Vec::with_capacity(entries.len());
         for (entry, reply) in entries.iter_mut().zip(replies) {
             outcomes.push(Outcome::of(&reply));
+            entry.taken_in.written();
             self.learn(&entry.op, &reply);
             let reply = match reply {
                 _ if matches!(entry.op, Op::Barrier) => Reply::Passed(entry.passed),
@@ -47,17 +48,21 @@ impl Writer {
 
     /// Ends operations that were not written.
     pub(super) fn fail(&self, entries: Vec<Entry>, error: &Error) {
+        let mut lost = 0;
         for mut entry in entries {
             for outgoing in entry.op.reports() {
                 self.shared.wake.tried.done(outgoing.report.id);
             }
-            if entry.answer.is_none() && matches!(entry.op, Op::Post { .. }) {
-                let lost = entry.op.reports().len();
-                tracing::error!(error = %Causes(error), reports = lost, "reports are lost: the store cannot write them");
-                metrics::counter!(metric::REPORTS_LOST, "reason" => "store").increment(lost as u64);
-                self.shared.tally.unwritten(lost as u64);
+            // Of a caller who is told so the reports are not lost: they are still its own.
+            let told = entry.answer.take().is_some_and(|caller| caller.send(Err(error.clone())).is_ok());
+            if told {
+                entry.taken_in.given_back();
+            } else {
+                lost += entry.taken_in.reports();
             }
-            tell(&mut entry, Err(error.clone()));
+        }
+        if lost > 0 {
+            tracing::error!(error = %Causes(error), reports = lost, "{lost} reports are lost: the store cannot write them");
         }
     }
 }

@@ -1,0 +1,82 @@
+//! What the writer tells of itself when it fails, hangs, or is no more.
+//!
+//! The clock of these is stopped only while the writer is held, so that a backend with threads of its own can be used.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::world::{World, submit};
+use crate::store::Error;
+use crate::store::health::Trouble;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Lets so many seconds pass.
+async fn pass(seconds: u32) {
+    tokio::time::pause();
+    tokio::time::advance(SECOND * seconds).await;
+    tokio::time::resume();
+}
+
+pub(super) async fn a_writer_that_panicked_is_told_of(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    submit(&store, world.request("before")).await;
+    assert_eq!(store.trouble(), None);
+    assert!(store.broken().now_or_never().is_none());
+    faults.panic();
+    assert!(matches!(store.submit(world.request("r")).await, Err(Error::Closed)));
+    assert_eq!(store.broken().await, Trouble::Ended);
+    assert_eq!(store.trouble(), Some(Trouble::Ended));
+}
+
+pub(super) async fn a_store_that_was_closed_is_not_broken(world: World) {
+    let store = world.open().await;
+    store.close().await;
+    assert_eq!(store.trouble(), None);
+    assert!(store.broken().now_or_never().is_none());
+}
+
+pub(super) async fn a_writer_that_hangs_is_told_of_until_it_goes_on(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    faults.hold();
+    let request = world.request("r");
+    let mut waiting = std::pin::pin!(store.submit(request));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    faults.held().await;
+    pass(4).await;
+    assert_eq!(store.trouble(), None);
+    pass(2).await;
+    assert!(matches!(store.trouble(), Some(Trouble::Hangs(time)) if time >= SECOND * 6));
+    assert!(store.broken().now_or_never().is_none());
+    // Nothing is to be hoped for after so long; but if it goes on after all, it is well.
+    pass(300).await;
+    assert!(matches!(store.broken().await, Trouble::Hangs(_)));
+    faults.release();
+    waiting.await.unwrap();
+    store.barrier().await.unwrap();
+    assert_eq!(store.trouble(), None);
+}
+
+pub(super) async fn a_store_that_cannot_write_is_told_of_until_it_can(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    faults.set_down(true);
+    store.post(vec![world.report("x")]).unwrap();
+    pass(0).await;
+    let trouble = async {
+        loop {
+            if let Some(trouble) = store.trouble() {
+                return trouble;
+            }
+            pass(1).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(matches!(trouble.await, Trouble::Fails(_)));
+    // It does not hang: it is tried again for as long as it takes.
+    pass(600).await;
+    assert!(store.broken().now_or_never().is_none());
+    faults.set_down(false);
+    store.barrier().await.unwrap();
+    assert_eq!(store.trouble(), None);
+}
