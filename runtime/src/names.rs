@@ -66,6 +66,9 @@ pub(crate) mod metric {
     /// Gauge in bytes: what is in the log of the database and still has to be copied into it, or is kept by a reader.
     #[cfg(feature = "sqlite")]
     pub(crate) const STORE_LOG_BYTES: &str = "postback_store_log_bytes";
+    /// Counter: times that the log could not be copied into the database because another program was in the way.
+    #[cfg(feature = "sqlite")]
+    pub(crate) const STORE_BUSY_CHECKPOINTS: &str = "postback_store_busy_checkpoints_total";
     /// Histogram in seconds: how long one commit of the store took.
     pub(crate) const COMMIT_SECONDS: &str = "postback_store_commit_duration_seconds";
 }

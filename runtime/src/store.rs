@@ -43,6 +43,7 @@ mod writer;
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -50,12 +51,12 @@ use self::aside::DisabledUrls;
 use self::backend::{Opened, Reader};
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::cancel::Cancelled;
-use self::clock::StoreClock;
+use self::clock::{StoreClock, Trust};
 pub(crate) use self::error::{Error, OpenError};
 use self::handover::Handover;
 use self::health::Health;
 use self::inbox::{Inbox, Ledgers};
-use self::operation::{Op, Reply};
+use self::operation::{Op, Purged, Reply};
 pub(crate) use self::operation::{REPORT_UNIT, report_units};
 pub(crate) use self::record::*;
 #[cfg(any(feature = "server", test))]
@@ -173,7 +174,7 @@ impl Store {
             wake: Wake::default(),
             handover: Handover::new(left.waiting),
             disabled: DisabledUrls::new(left.disabled),
-            clock: StoreClock::resume(clock, left.clocks),
+            clock: StoreClock::resume(clock, left.clocks, left.trust),
             tally,
             health: Health::default(),
         });
@@ -329,13 +330,30 @@ impl Store {
         }
     }
 
-    /// Deletes up to `limit` requests and reports that came to their end before `before`, and gives up as many reports that are
-    /// older and still held; how many rows that were.
-    pub(crate) async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
-        match self.ask(Op::Purge { before, limit }).await? {
-            Reply::Purged(purged) => Ok(purged.deleted + purged.given_up),
+    /// Deletes up to `limit` requests and reports that came to their end longer ago than `retention`, and gives up as many reports
+    /// that are older and still held. No more than [`PURGE_BYTES`](operation::PURGE_BYTES) of requests, and of reports, unless
+    /// the first alone has more.
+    pub(crate) async fn purge_ended(&self, retention: Duration, limit: usize) -> Result<Purged, Error> {
+        let clock = &self.0.shared.clock;
+        let (before, trust) = clock.ended_before(retention);
+        let purged = self.purge_before(before, limit, trust).await?;
+        if let Some(trust) = trust {
+            clock.keep(trust);
+        }
+        Ok(purged)
+    }
+
+    async fn purge_before(&self, before: Timestamp, limit: usize, trust: Option<Trust>) -> Result<Purged, Error> {
+        match self.ask(Op::Purge { before, limit, trust }).await? {
+            Reply::Purged(purged) => Ok(purged),
             _ => Err(Error::Closed),
         }
+    }
+
+    /// What came to its end before this moment; how many rows that were.
+    #[cfg(test)]
+    pub(crate) async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
+        self.purge_before(before, limit, None).await.map(|purged| purged.deleted + purged.given_up)
     }
 
     /// The request, if it is known.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::cancel::Standing;
-use super::clock::Now;
+use super::clock::{Now, Trust};
 use super::operation::{Op, Reply};
 use super::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
 use crate::id::RequestId;
@@ -66,6 +66,8 @@ pub(crate) struct Left {
     pub(crate) disabled: HashSet<String>,
     /// Where the clocks stood at the last commit.
     pub(crate) clocks: Option<Now>,
+    /// How far the wall clock was believed.
+    pub(crate) trust: Option<Trust>,
 }
 
 /// When the unclaimed rows are due: no row is due earlier than this says.

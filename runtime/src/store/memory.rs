@@ -176,7 +176,7 @@ impl Tables {
             Op::Replay { delivery, .. } => Reply::Replayed(self.replay(*delivery)),
             // There was no earlier process.
             Op::Recover { .. } => Reply::Recovered(Recovered::default()),
-            Op::Purge { before, limit } => Reply::Purged(self.purge(*before, *limit, now)),
+            Op::Purge { before, limit, .. } => Reply::Purged(self.purge(*before, *limit, now)),
             Op::Barrier
             | Op::Enable { .. }
             | Op::ClaimRequests { .. }
@@ -215,7 +215,8 @@ impl Tables {
         while deleted < limit && self.finished.first_key_value().is_some_and(|((finished, _), _)| *finished < before) {
             deleted += usize::from(self.forget_oldest());
         }
-        Purged { deleted, given_up: self.give_up_held(before, limit, now) }
+        let given_up = self.give_up_held(before, limit, now);
+        Purged { deleted, given_up, more: deleted.max(given_up) >= limit }
     }
 
     fn forget_oldest(&mut self) -> bool {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::clock::Trust;
 use super::record::{
     Attempt, Batch, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Next, Recovered, Registration, ReportClaim,
     RequestClaim, Settled, Submitted,
@@ -88,6 +89,8 @@ pub(crate) enum Op {
     Purge {
         before: Timestamp,
         limit: usize,
+        /// To be kept with it: see [`Trust`].
+        trust: Option<Trust>,
     },
     /// Only its place in the queue matters.
     Barrier,
@@ -145,6 +148,8 @@ pub(crate) struct Purged {
     pub(crate) deleted: usize,
     /// Reports that were held for so long that they are given up.
     pub(crate) given_up: usize,
+    /// Whether there is more of it: one commit has a bound in rows, and in bytes.
+    pub(crate) more: bool,
 }
 
 /// What must not occur twice in a batch.
@@ -227,6 +232,9 @@ fn outgoing(reports: Vec<NewReport>) -> Vec<Outgoing> {
 /// Bytes that one claim takes into memory; a larger row comes alone. Enough that the rows' number is the bound unless they are
 /// large, and little beside what the delivery holds anyway.
 pub(crate) const CLAIM_BYTES: usize = 8 << 20;
+
+/// Bytes that one commit deletes of requests, and of reports; a larger row goes alone.
+pub(crate) const PURGE_BYTES: usize = 8 << 20;
 
 /// What a row costs besides its texts: the structs and the maps' entries, rounded.
 const ROW: usize = 256;

@@ -14,9 +14,9 @@ const BATCH: usize = 500;
 /// Deletes what ended longer ago than `retention`, until told to stop.
 pub(crate) async fn run(store: Store, retention: Duration, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
-        match store.purge(store.0.shared.clock.now().wall.saturating_sub(retention), BATCH).await {
-            // There may be more; others come in between.
-            Ok(deleted) if deleted >= BATCH => continue,
+        match store.purge_ended(retention, BATCH).await {
+            // Others come in between.
+            Ok(purged) if purged.more => continue,
             Ok(_) => {}
             Err(Error::Closed) => return,
             Err(error) => tracing::warn!("old requests cannot be deleted, trying again: {}", Causes(&error)),

@@ -230,7 +230,7 @@ impl Sqlite {
             }
         };
         let committed = commits > self.start.commits;
-        if committed && let Err(error) = upkeep::copy_log(&mut conn).await {
+        if committed && let Err(error) = self.tidiness.copy_log(&mut conn).await {
             discard(conn).await;
             return Err(error);
         }

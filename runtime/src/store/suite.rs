@@ -80,7 +80,9 @@ suite! {
         a_clock_set_back_strands_nothing,
         a_clock_set_forward_makes_no_retry_due,
         rows_keep_their_order_when_the_clock_is_set_back,
-        what_is_shown_is_the_wall_clock;
+        what_is_shown_is_the_wall_clock,
+        a_clock_set_forward_for_a_while_deletes_nothing,
+        a_clock_set_forward_for_good_is_believed_in_time;
     settle:
         settle_moves_outcome_and_reports_together,
         settle_with_stale_epoch_writes_nothing,
@@ -128,6 +130,7 @@ suite! {
     upkeep:
         retention_keeps_unfinished,
         retention_respects_limit,
+        retention_respects_bytes,
         retention_batches_do_not_block_claims,
         queue_counts_match_rows,
         own_claims_are_not_recovered;

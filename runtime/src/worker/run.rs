@@ -41,7 +41,7 @@ pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: OwnedS
     let sink = Arc::new(RunSink::new(claim.id.clone(), context.outbox.clone()));
     let handler = spawn_handler(&context, &route, &row, &sink, slot);
     let Some((end, took)) = watch(&context, &claim, &sink, &cancelled, handler).await else {
-        keep(&context, &claim, sink.registration()).await;
+        keep(&context, &claim, sink.registration(), Patience::Once).await;
         return context.put_back(claim).await;
     };
     metrics::histogram!(metric::RUN_SECONDS, "route" => route.path.clone()).record(took.as_secs_f64());
@@ -53,7 +53,7 @@ pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: OwnedS
         // Such a failure is not how it ended: it is not run again.
         Some(_) if cancelled.is_cancelled() => Outcome::cancelled(now),
         Some(delay) => {
-            keep(&context, &claim, registered.as_ref().map(Registered::stored)).await;
+            keep(&context, &claim, registered.as_ref().map(Registered::stored), Patience::UntilStopped).await;
             return retry(&context, &row, &outcome, delay, took).await;
         }
         None => outcome,
@@ -83,11 +83,31 @@ pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
 }
 
 /// Keeps with a request that is to wait where its run wanted its end reported: it may be cancelled before the next one.
-async fn keep(context: &Context, claim: &RequestClaim, registration: Option<Registration>) {
-    if let Some(registration) = registration {
-        // If the store cannot do it, who puts the request back next is told so.
-        drop(context.outbox.store().register(claim.clone(), registration).await);
+async fn keep(context: &Context, claim: &RequestClaim, registration: Option<Registration>, patience: Patience) {
+    let Some(registration) = registration else { return };
+    let id = &claim.id;
+    loop {
+        // A claim that is not current any more has another run, which registers for itself.
+        let Err(error) = context.outbox.store().register(claim.clone(), registration.clone()).await else { return };
+        let why = Causes(&error).to_string();
+        let stays = matches!(error, Error::Closed) || patience == Patience::Once || context.cut.is_stopping();
+        if stays {
+            tracing::warn!(request_id = %id, "where the end of {id} is to be reported cannot be stored: {why}");
+            return;
+        }
+        tracing::warn!(request_id = %id, "where the end of {id} is to be reported cannot be stored, trying again: {why}");
+        tokio::select! {
+            () = context.cut.stopping() => {}
+            () = tokio::time::sleep(BACKOFF) => {}
+        }
     }
+}
+
+/// How often something is tried that the store may not be able to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Once,
+    UntilStopped,
 }
 
 fn spawn_handler(
@@ -127,7 +147,7 @@ struct Handler {
 /// Waits for the handler's end, and how long it ran; `None` if it was cut off by the node's stop. What ended by itself has
 /// ended so, whatever else there is to be told of it.
 async fn watch(
-    context: &Context,
+    context: &Arc<Context>,
     claim: &RequestClaim,
     sink: &RunSink,
     cancelled: &CancellationToken,
@@ -149,6 +169,7 @@ async fn watch(
     let limit = context.options.timeout;
     let mut look = interval_at(begun + REGISTER_AFTER, REGISTER_AFTER);
     let mut registered = false;
+    let tracker = context.cut.clone();
     loop {
         tokio::select! {
             biased;
@@ -175,9 +196,11 @@ async fn watch(
             _ = look.tick(), if !registered => {
                 if let Some(registration) = sink.registration() {
                     registered = true;
-                    let (store, claim) = (context.outbox.store().clone(), claim.clone());
+                    let (context, claim) = (Arc::clone(context), claim.clone());
                     // Not waited for: it matters only if the process dies, and an outcome brings its reports with it.
-                    drop(context.cut.spawn(async move { drop(store.register(claim, registration).await) }));
+                    let keeping =
+                        async move { keep(&context, &claim, Some(registration), Patience::UntilStopped).await };
+                    drop(tracker.spawn(keeping));
                 }
             }
         }

@@ -10,11 +10,12 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::form::{DELIVERED, HELD, blob, delivery_state, misread, registration_from_text, small, status};
 use super::reports::{report_id, webhook_id};
+use super::upkeep::TRUST;
 use crate::id::RequestId;
 use crate::report::{Json, Outcome, Reason};
 use crate::store::backend::{Cause, Left, Reader, Waiting};
 use crate::store::cancel::{Phase, Standing};
-use crate::store::clock::Now;
+use crate::store::clock::{Now, Trust};
 use crate::store::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
 use crate::time::Timestamp;
 
@@ -123,10 +124,13 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
     let due: Option<i64> = sqlx::query_scalar(sql).fetch_one(&mut *conn).await?;
     waiting.reports = due.map(Timestamp::from_micros);
     let disabled: Vec<String> = sqlx::query_scalar("SELECT url FROM disabled").fetch_all(&mut *conn).await?;
-    let row = sqlx::query("SELECT wall, due FROM progress").fetch_one(conn).await?;
+    let row = sqlx::query("SELECT wall, due FROM progress").fetch_one(&mut *conn).await?;
     let clocks = row.try_get::<Option<i64>, _>(0)?.zip(row.try_get(1)?);
     let now = |(wall, due)| Now { wall: Timestamp::from_micros(wall), due: Timestamp::from_micros(due) };
-    Ok(Left { waiting, disabled: disabled.into_iter().collect(), clocks: clocks.map(now) })
+    let trust: Option<String> =
+        sqlx::query_scalar("SELECT value FROM meta WHERE key = ?1").bind(TRUST).fetch_optional(conn).await?;
+    let trust = trust.and_then(|text| Trust::from_text(&text));
+    Ok(Left { waiting, disabled: disabled.into_iter().collect(), clocks: clocks.map(now), trust })
 }
 
 fn outcome(row: &SqliteRow, code: i64) -> Result<Outcome, sqlx::Error> {

@@ -3,12 +3,15 @@
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::form::json;
+use super::form::{first_of, json};
 use super::{Batch, aside, requests};
 use crate::names::metric;
-use crate::store::operation::{Op, Purged, Reply};
+use crate::store::operation::{self, Op, Purged, Reply};
 use crate::store::record::Recovered;
 
+/// How long a checkpoint waits for readers, while callers wait for it and while only the next batch does.
+const BUSY: &str = "PRAGMA busy_timeout = 1000";
+const SHORTLY: &str = "PRAGMA busy_timeout = 20";
 /// Written since the last checkpoint before another one is made, roughly. A page that was written often in between is copied
 /// once; but the next batch waits for it, and for the disk.
 const CHECKPOINT: u64 = 4 << 20;
@@ -18,6 +21,9 @@ const LONG_LOG: i64 = 64 << 20;
 const ENDLESS_LOG: i64 = 256 << 20;
 /// Pages given back to the file system at a time.
 const GIVE_BACK: i64 = 256;
+
+#[expect(clippy::cast_possible_wrap, reason = "it is a few MiB")]
+const PURGE_BYTES: i64 = operation::PURGE_BYTES as i64;
 
 /// The words of an attempt that nobody saw the end of.
 const UNKNOWN: &str = "outcome unknown: the process ended during the attempt";
@@ -51,22 +57,46 @@ pub(super) async fn recover(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
 
 pub(super) async fn purge(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     for (at, op) in batch.ops.iter().enumerate() {
-        let Op::Purge { before, limit } = op else { continue };
-        // `state >= 2` stands there as a literal, for the partial index.
-        let requests = "DELETE FROM request WHERE seq IN \
-                        (SELECT seq FROM request WHERE state >= 2 AND finished < ?1 ORDER BY finished LIMIT ?2) \
-                        RETURNING seq";
-        let reports = "DELETE FROM report WHERE seq IN \
-                       (SELECT seq FROM report WHERE state >= 2 AND finished < ?1 ORDER BY finished LIMIT ?2) \
-                       RETURNING seq";
+        let Op::Purge { before, limit, trust } = op else { continue };
+        if let Some(trust) = trust {
+            let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
+            sqlx::query(sql).bind(TRUST).bind(trust.to_text()).execute(&mut *batch.conn).await?;
+        }
         let given_up = aside::give_up_held(batch.conn, *before, *limit, batch.now).await?;
         let (before, mut deleted) = (before.micros(), 0);
-        deleted += delete(batch.conn, requests, &OF_REQUEST, before, *limit).await?;
-        deleted += delete(batch.conn, reports, &OF_REPORT, before, *limit - deleted.min(*limit)).await?;
-        batch.reply(at, Reply::Purged(Purged { deleted, given_up }));
+        deleted += delete(batch.conn, ENDED_REQUESTS, &OF_REQUEST, before, *limit).await?;
+        deleted += delete(batch.conn, ENDED_REPORTS, &OF_REPORT, before, *limit - deleted.min(*limit)).await?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM request WHERE state >= 2 AND finished < ?1) \
+                   OR EXISTS (SELECT 1 FROM report WHERE state >= 2 AND finished < ?1)";
+        let left: bool = sqlx::query_scalar(sql).bind(before).fetch_one(&mut *batch.conn).await?;
+        batch.reply(at, Reply::Purged(Purged { deleted, given_up, more: left || given_up >= *limit }));
     }
     Ok(())
 }
+
+/// The key in the table `meta`.
+pub(super) const TRUST: &str = "postback trust in the wall clock";
+
+// `state >= 2` stands there as a literal, for the partial index. The length of a text or blob is known without reading it.
+const ENDED_REQUESTS: &str = concat!(
+    "DELETE FROM request WHERE seq IN (",
+    first_of!(
+        "SELECT r.finished AS due, r.seq, coalesce(length(b.headers) + length(b.body), 0) \
+         + coalesce(length(o.result), 0) + coalesce(length(o.error), 0) AS size \
+         FROM request AS r LEFT JOIN request_body AS b ON b.seq = r.seq LEFT JOIN outcome AS o ON o.seq = r.seq \
+         WHERE r.state >= 2 AND r.finished < ?1"
+    ),
+    ") RETURNING seq"
+);
+const ENDED_REPORTS: &str = concat!(
+    "DELETE FROM report WHERE seq IN (",
+    first_of!(
+        "SELECT r.finished AS due, r.seq, coalesce(length(b.headers) + length(b.body), 0) \
+         + coalesce((SELECT sum(length(response)) FROM attempt WHERE report = r.seq), 0) AS size \
+         FROM report AS r LEFT JOIN report_body AS b ON b.seq = r.seq WHERE r.state >= 2 AND r.finished < ?1"
+    ),
+    ") RETURNING seq"
+);
 
 const OF_REQUEST: [&str; 3] = [
     "DELETE FROM request_body WHERE seq IN (SELECT value FROM json_each(?1))",
@@ -86,7 +116,9 @@ async fn delete(
     limit: usize,
 ) -> Result<usize, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let deleted = sqlx::query(rows).bind(before).bind(limit).fetch_all(&mut *conn).await?;
+    // The second is of no use here: the number of each is that in the text which all claims share.
+    let delete = sqlx::query(rows).bind(before).bind(0_i64).bind(limit).bind(PURGE_BYTES);
+    let deleted = delete.fetch_all(&mut *conn).await?;
     if deleted.is_empty() {
         return Ok(0);
     }
@@ -108,6 +140,10 @@ pub(super) struct Tidiness {
     /// The log's length when it could not be cut off. It is not waited for again before it has doubled.
     pinned: i64,
     told: bool,
+    /// Another program is at it: it is tried again after each batch.
+    busy: bool,
+    /// What is in the log has to come into the file, as nothing else makes sure that it is on the disk.
+    owed: bool,
 }
 
 impl Tidiness {
@@ -127,12 +163,19 @@ impl Tidiness {
         if std::mem::take(&mut self.purged) {
             give_back(conn).await?;
         }
+        if self.owed && copy_log(conn, SHORTLY).await? {
+            self.owed = false;
+            tracing::info!("the log of the database was copied into the file");
+        }
         if self.bytes < CHECKPOINT {
             return Ok(());
         }
         self.bytes = 0;
         let row = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *conn).await?;
-        let (pages, copied): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+        let (busy, pages, copied): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if self.is_busy(busy != 0) {
+            return Ok(());
+        }
         let size: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut *conn).await?;
         let log = pages * size;
         #[expect(clippy::cast_precision_loss, reason = "a log of 2^52 bytes fits on no disk")]
@@ -156,6 +199,41 @@ impl Tidiness {
     }
 }
 
+impl Tidiness {
+    /// Takes down whether a checkpoint was kept out by another one.
+    fn is_busy(&mut self, busy: bool) -> bool {
+        if busy {
+            metrics::counter!(metric::STORE_BUSY_CHECKPOINTS).increment(1);
+            // With the next batch.
+            self.bytes = CHECKPOINT;
+        }
+        if busy && !self.busy {
+            tracing::warn!(
+                "another program copies the log of the database; what is written meanwhile stays in the log"
+            );
+        } else if self.busy && !busy {
+            tracing::info!("the log of the database is copied again");
+        }
+        self.busy = busy;
+        busy
+    }
+
+    /// Copies the log into the file after a commit that failed and was found all the same. If its sync failed, the log may be
+    /// in the system's memory only, and no later sync would write it: so it is written anew, elsewhere. Where a reader keeps it
+    /// from that, it is tried again after each batch.
+    pub(super) async fn copy_log(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        self.owed = !copy_log(conn, BUSY).await?;
+        if self.owed {
+            metrics::counter!(metric::STORE_BUSY_CHECKPOINTS).increment(1);
+            tracing::warn!(
+                "the log of the database cannot be copied into the file while another program reads it; until then the last commits \
+                 may not survive a loss of power"
+            );
+        }
+        Ok(())
+    }
+}
+
 /// Empties the log. Waits for readers, but not for long: a batch may be coming. Whether it could.
 async fn cut_off(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     sqlx::query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
@@ -164,10 +242,12 @@ async fn cut_off(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     Ok(cut?.try_get::<i64, _>(0)? == 0)
 }
 
-/// Copies the log into the file after a commit that failed and was found all the same. If its sync failed, the log may be
-/// in the system's memory only, and no later sync would write it: so it is written anew, elsewhere.
-pub(super) async fn copy_log(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("PRAGMA wal_checkpoint(FULL)").execute(conn).await.map(drop)
+/// Whether all of the log was copied into the file. Waits so many milliseconds for readers.
+async fn copy_log(conn: &mut SqliteConnection, patience: &'static str) -> Result<bool, sqlx::Error> {
+    sqlx::query(patience).execute(&mut *conn).await?;
+    let copied = sqlx::query("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut *conn).await;
+    sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
+    Ok(copied?.try_get::<i64, _>(0)? == 0)
 }
 
 /// Gives pages back if more than a quarter of the file is empty; less is soon used again.
@@ -178,4 +258,59 @@ async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         sqlx::query("PRAGMA incremental_vacuum(256)").execute(conn).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sqlx::Connection as _;
+
+    use super::super::connect::Connector;
+    use super::*;
+    use crate::store::Durability;
+
+    async fn open(path: &Path) -> SqliteConnection {
+        let mut conn = Connector::new(path, Durability::Normal).write().await.unwrap();
+        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS t (a); INSERT INTO t VALUES (1)").execute(&mut conn).await.unwrap();
+        conn
+    }
+
+    #[tokio::test]
+    async fn a_log_that_a_reader_pins_is_copied_once_it_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "").unwrap();
+        let mut conn = open(&path).await;
+        let mut reader = Connector::new(&path, Durability::Normal).look().await.unwrap();
+        sqlx::raw_sql("BEGIN; SELECT count(*) FROM t").execute(&mut reader).await.unwrap();
+        sqlx::raw_sql("INSERT INTO t VALUES (2)").execute(&mut conn).await.unwrap();
+        let mut tidiness = Tidiness::new(false);
+        tidiness.copy_log(&mut conn).await.unwrap();
+        assert!(tidiness.owed);
+        tidiness.tidy(&mut conn).await.unwrap();
+        assert!(tidiness.owed);
+        sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
+        tidiness.tidy(&mut conn).await.unwrap();
+        assert!(!tidiness.owed);
+        // The file alone has it.
+        let copy = dir.path().join("copy.db");
+        std::fs::copy(&path, &copy).unwrap();
+        let mut copy = Connector::new(&copy, Durability::Normal).write().await.unwrap();
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM t").fetch_one(&mut copy).await.unwrap();
+        assert_eq!(rows, 2);
+        for conn in [conn, reader, copy] {
+            conn.close().await.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_kept_out_comes_again_with_the_next_batch() {
+        let mut tidiness = Tidiness::new(false);
+        assert!(tidiness.is_busy(true) && tidiness.is_busy(true));
+        assert_eq!(tidiness.bytes, CHECKPOINT);
+        tidiness.bytes = 0;
+        assert!(!tidiness.is_busy(false));
+        assert_eq!((tidiness.bytes, tidiness.busy), (0, false));
+    }
 }

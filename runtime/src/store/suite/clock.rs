@@ -115,3 +115,64 @@ mod restarted {
         assert_eq!(world.open().await.claim_reports(9).await.unwrap().rows.len(), 1);
     }
 }
+
+const YEAR: i64 = 365 * DAY;
+/// How long what ended is kept.
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
+/// A request and a report come to their ends.
+async fn ended(world: &World, store: &Store, name: &str) {
+    let claimed = running(world, store, name).await;
+    current(store.settle_request(claimed.claim, world.done(), vec![]).await);
+    let claimed = delivering(store, world.report(name)).await;
+    current(store.settle_report(claimed.claim, world.attempt(200), Next::Delivered).await);
+}
+
+async fn purged(store: &Store) -> usize {
+    store.purge_ended(WEEK, 100).await.unwrap().deleted
+}
+
+pub(super) async fn a_clock_set_forward_for_a_while_deletes_nothing(world: World) {
+    let mut store = world.open().await;
+    ended(&world, &store, "before").await;
+    assert_eq!(purged(&store).await, 0);
+    world.jump(YEAR);
+    for _ in 0..6 {
+        world.advance(24 * HOUR);
+        assert_eq!(purged(&store).await, 0);
+        // Whoever starts meanwhile knows no more than that.
+        if store.is_durable() {
+            store.close().await;
+            store = world.open().await;
+        }
+    }
+    world.jump(-YEAR);
+    assert_eq!(purged(&store).await, 0);
+    world.advance(25 * HOUR);
+    assert_eq!(purged(&store).await, 2);
+    // Small steps are made all the time.
+    ended(&world, &store, "after").await;
+    for _ in 0..100 {
+        world.jump(30);
+        purged(&store).await;
+    }
+    world.advance(WEEK);
+    assert_eq!(purged(&store).await, 2);
+}
+
+pub(super) async fn a_clock_set_forward_for_good_is_believed_in_time(world: World) {
+    let store = world.open().await;
+    // It was wrong when the machine started.
+    world.jump(-20 * YEAR);
+    assert_eq!(purged(&store).await, 0);
+    world.advance(HOUR);
+    assert_eq!(purged(&store).await, 0);
+    ended(&world, &store, "wrong").await;
+    world.jump(25 * YEAR);
+    assert_eq!(purged(&store).await, 0);
+    ended(&world, &store, "right").await;
+    world.advance(WEEK - HOUR);
+    assert_eq!(purged(&store).await, 0);
+    world.advance(2 * HOUR);
+    assert_eq!(purged(&store).await, 4);
+}

@@ -48,6 +48,28 @@ pub(super) async fn retention_respects_limit(world: World) {
     assert_eq!(store.purge(world.now(), 100).await.unwrap(), 4);
 }
 
+pub(super) async fn retention_respects_bytes(world: World) {
+    let store = world.open().await;
+    attach(&store);
+    for n in 0..6 {
+        let body = if n == 3 { 20 << 20 } else { 3 << 20 };
+        submit(&store, NewRequest { body: vec![7; body].into(), ..world.request(&n.to_string()) }).await;
+        let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
+        current(store.settle_request(claimed.claim, world.done(), vec![]).await);
+    }
+    world.advance(Duration::from_secs(2));
+    let mut batches = Vec::new();
+    loop {
+        let purged = store.purge_ended(Duration::from_secs(1), 500).await.unwrap();
+        batches.push(purged.deleted);
+        if !purged.more {
+            break;
+        }
+    }
+    let expected: &[usize] = if store.is_durable() { &[2, 1, 1, 2] } else { &[6] };
+    assert_eq!(batches, expected);
+}
+
 pub(super) async fn retention_batches_do_not_block_claims(world: World) {
     let (store, faults) = world.open_faulty().await;
     let refused = || NewReport { refused: Some("no".into()), ..world.report("old") };
