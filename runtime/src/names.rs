@@ -23,6 +23,15 @@ pub(crate) mod metric {
     /// Counter, label `route`: requests whose acceptance was answered.
     #[cfg(feature = "server")]
     pub(crate) const REQUESTS_ACCEPTED: &str = "postback_requests_accepted_total";
+    /// Counter, label `reason`: requests that were refused, by `max_queued` or `max_queued_bytes` because too many wait, by
+    /// `disk_reserve` because too little room is left on the disk.
+    pub(crate) const REQUESTS_REFUSED: &str = "postback_requests_refused_total";
+    /// Gauge, label `route`: requests that wait to be run.
+    pub(crate) const REQUESTS_QUEUED: &str = "postback_requests_queued";
+    /// Gauge in bytes, label `route`: their headers and bodies.
+    pub(crate) const REQUESTS_QUEUED_BYTES: &str = "postback_requests_queued_bytes";
+    /// Gauge in bytes: what is free on the file system of the store, asked while `store.disk_reserve` is set.
+    pub(crate) const STORE_FREE_BYTES: &str = "postback_store_free_bytes";
     /// Counter, labels `route`, `status`, `reason`: requests that came to their end.
     #[cfg(feature = "server")]
     pub(crate) const REQUESTS_FINISHED: &str = "postback_requests_finished_total";

@@ -20,6 +20,7 @@
 
 mod aside;
 mod backend;
+mod backlog;
 mod cancel;
 mod clock;
 mod error;
@@ -32,6 +33,7 @@ mod operation;
 mod record;
 mod replay;
 pub(crate) mod retention;
+mod space;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(test)]
@@ -49,6 +51,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::aside::DisabledUrls;
 use self::backend::{Opened, Reader};
+use self::backlog::{Backlog, Limits, stored_bytes};
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::cancel::Cancelled;
 use self::clock::{StoreClock, Trust};
@@ -61,6 +64,7 @@ pub(crate) use self::operation::{REPORT_UNIT, report_units};
 pub(crate) use self::record::*;
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::replay::Replayed;
+use self::space::{Probe, Space};
 use self::tally::Tally;
 use self::wake::Wake;
 pub(crate) use self::wake::Watch;
@@ -80,12 +84,25 @@ pub(crate) struct Options {
     /// Another program copies the log of the file as it grows, and cuts it off.
     #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "memory has no log"))]
     pub(crate) litestream: bool,
+    /// Requests that may wait to be run, and the bytes of their headers and bodies. More are refused.
+    pub(crate) max_queued: u64,
+    pub(crate) max_queued_bytes: u64,
+    /// Bytes of its disk that are left for what was accepted: with less than that free, new requests are refused. 0: none.
+    pub(crate) disk_reserve: u64,
 }
 
 impl Options {
     /// At this place, with the usual bounds.
     pub(crate) fn at(place: Place) -> Self {
-        Self { place, queue: 16_384, queue_bytes: 64 << 20, litestream: false }
+        Self {
+            place,
+            queue: 16_384,
+            queue_bytes: 64 << 20,
+            litestream: false,
+            max_queued: u64::MAX,
+            max_queued_bytes: u64::MAX,
+            disk_reserve: 0,
+        }
     }
 }
 
@@ -155,20 +172,31 @@ impl Store {
         match &options.place {
             Place::Memory { reports, bytes, kept } => {
                 let (opened, ledgers) = memory::open(*reports, *bytes, *kept);
-                Ok(Self::start(opened, &options, Some(ledgers), clock))
+                Ok(Self::start(opened, &options, Some(ledgers), None, clock))
             }
             #[cfg(feature = "sqlite")]
             Place::Sqlite { path, durability } => {
                 let opened = sqlite::open(path, *durability, options.litestream, node, &clock).await?;
-                Ok(Self::start(opened, &options, None, clock))
+                #[cfg(unix)]
+                let probe = Some(space::probe(path.clone()));
+                #[cfg(not(unix))]
+                let probe = None;
+                Ok(Self::start(opened, &options, None, probe, clock))
             }
         }
     }
 
-    fn start(opened: Opened, options: &Options, ledgers: Option<Arc<Ledgers>>, clock: Clock) -> Self {
+    fn start(
+        opened: Opened,
+        options: &Options,
+        ledgers: Option<Arc<Ledgers>>,
+        probe: Option<Probe>,
+        clock: Clock,
+    ) -> Self {
         let Opened { backend, reader, left } = opened;
         let durable = ledgers.is_none();
         let tally = Arc::new(Tally::default());
+        let limits = Limits { rows: options.max_queued, bytes: options.max_queued_bytes };
         let shared = Arc::new(Shared {
             inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, ledgers, tally.clone())),
             wake: Wake::default(),
@@ -177,6 +205,8 @@ impl Store {
             clock: StoreClock::resume(clock, left.clocks, left.trust),
             tally,
             health: Health::default(),
+            backlog: Arc::new(Backlog::new(limits, left.backlog)),
+            space: Space::new(options.disk_reserve, probe),
         });
         let tasks = Shutdown::new();
         tasks.spawn(Writer::new(backend, shared.clone()).run());
@@ -194,9 +224,13 @@ impl Store {
         self.0.durable
     }
 
-    /// Accepts a request; when this returns it is committed. Waits while the queue is full.
+    /// Accepts a request; when this returns it is committed. Waits while the way to the writer is full; refused at once while too
+    /// many wait to be run, or too little room is left on the disk.
     pub(crate) async fn submit(&self, request: NewRequest) -> Result<Submitted, Error> {
-        match self.inbox().push(Op::Submit { request, room: None }).await?.wait().await? {
+        self.0.shared.space.check().map_err(Error::Refused)?;
+        let bytes = stored_bytes(&request.headers, &request.body);
+        let place = Some(self.0.shared.backlog.take(&request.route, bytes).map_err(Error::Refused)?);
+        match self.inbox().push(Op::Submit { request, room: None, place }).await?.wait().await? {
             Reply::Submitted(submitted) => Ok(submitted),
             _ => Err(Error::Closed),
         }
@@ -378,6 +412,11 @@ impl Store {
     /// What became of reports in this process so far.
     pub(crate) fn tally(&self) -> tally::Counted {
         self.0.shared.tally.read()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn backlog(&self) -> &Backlog {
+        &self.0.shared.backlog
     }
 
     /// What is in the store. Counts rows: not to be asked often.

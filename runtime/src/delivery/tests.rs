@@ -34,7 +34,7 @@ impl Running {
 
     async fn with(options: Options) -> Self {
         let place = Place::Memory { reports: 10_000, bytes: 1 << 24, kept: 1_000 };
-        let store_options = store::Options { place, queue: 10_000, queue_bytes: 1 << 24, litestream: false };
+        let store_options = store::Options { queue: 10_000, queue_bytes: 1 << 24, ..store::Options::at(place) };
         let store = Store::open(store_options, NodeId::generate(), Clock::system()).await.unwrap();
         Self::over(store, options)
     }

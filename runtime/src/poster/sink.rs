@@ -104,7 +104,7 @@ impl Sink for Outbox {
 
 fn reason_of(error: &store::Error) -> Loss {
     match error {
-        store::Error::Full => Loss::QueueFull,
+        store::Error::Full | store::Error::Refused(_) => Loss::QueueFull,
         store::Error::Closed => Loss::NoPoster,
         store::Error::Backend(_) => Loss::Store,
     }

@@ -117,6 +117,9 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
     match submitted {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(Error::Closed)) => Err(Problem::unavailable("the node is stopping; nothing was accepted")),
+        Ok(Err(error @ Error::Refused(_))) => {
+            Err(Problem::unavailable(format!("{error}; nothing was accepted, try again")))
+        }
         Ok(Err(Error::Full)) => Err(Problem::unavailable("too many requests wait; nothing was accepted, try again")),
         Ok(Err(error @ Error::Backend(_))) => {
             tracing::error!("a request cannot be stored: {}", Causes(&error));

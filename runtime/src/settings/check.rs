@@ -24,11 +24,14 @@ pub(crate) const KEYS: &[&str] = &[
     "store.durability",
     "store.litestream",
     "store.retention",
+    "store.disk_reserve",
     "worker.concurrency",
     "worker.threads",
     "worker.timeout",
     "worker.max_attempts",
     "worker.max_crashes",
+    "worker.max_queued",
+    "worker.max_queued_bytes",
     "delivery.secrets",
     "delivery.schedule",
     "delivery.timeout",
@@ -59,6 +62,9 @@ const CONCURRENCY: RangeInclusive<u64> = 1..=65_536;
 const PER_ENDPOINT: usize = 128;
 const THREADS: RangeInclusive<u64> = 1..=1_024;
 const TRIES: RangeInclusive<u64> = 1..=1_000;
+const QUEUED: RangeInclusive<u64> = 1..=1_000_000_000;
+const QUEUED_BYTES: RangeInclusive<u64> = 1..=1 << 50;
+const DISK_RESERVE: RangeInclusive<u64> = 0..=1 << 50;
 /// Shorter, and whoever polls would not find what has just finished.
 const RETENTION: RangeInclusive<Duration> = SECOND..=times(YEAR, 10);
 const RUN_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=times(DAY, 30);
@@ -88,8 +94,10 @@ pub(super) fn check(gathered: Gathered, of_user: impl FnOnce(&User) -> Option<Er
         _ => Table::new(),
     };
     let server = server(section("server", &mut tables, &mut errors));
-    let (store, retention) = store(section("store", &mut tables, &mut errors), server.max_payload, &gathered.program);
-    let worker = worker(section("worker", &mut tables, &mut errors));
+    let (mut store, retention) =
+        store(section("store", &mut tables, &mut errors), server.max_payload, &gathered.program);
+    let (worker, queued) = worker(section("worker", &mut tables, &mut errors));
+    (store.max_queued, store.max_queued_bytes) = queued;
     let delivery = delivery(section("delivery", &mut tables, &mut errors));
     let log = log(section("log", &mut tables, &mut errors), gathered.rust_log);
     let grace = grace(section("shutdown", &mut tables, &mut errors));
@@ -141,9 +149,11 @@ fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store:
         IN_MEMORY
     });
     let litestream = section.take("litestream", false, read::boolean);
+    let disk_reserve = section.take("disk_reserve", 256 << 20, |node| read::size(node, &DISK_RESERVE).map(bytes));
     let retention = section.take("retention", times(DAY, 7), |node| read::duration(node, &RETENTION));
     section.finish();
-    (store::Options { place, queue: QUEUE, queue_bytes: QUEUE_BYTES.max(2 * max_payload), litestream }, retention)
+    let queue_bytes = QUEUE_BYTES.max(2 * max_payload);
+    (store::Options { queue: QUEUE, queue_bytes, litestream, disk_reserve, ..store::Options::at(place) }, retention)
 }
 
 const STORE_URL: &str = "\"sqlite:FILE\" or \"memory:\"";
@@ -170,7 +180,8 @@ fn place(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability) ->
     ));
 }
 
-fn worker(mut section: Section<'_>) -> worker::Options {
+/// The options of the worker, and how many requests may wait for it, with how many bytes.
+fn worker(mut section: Section<'_>) -> (worker::Options, (u64, u64)) {
     let options = worker::Options {
         concurrency: section.take("concurrency", 64, |node| read::whole(node, &CONCURRENCY)),
         threads: section.take("threads", None, |node| read::optional(node, |node| read::whole(node, &THREADS))),
@@ -178,8 +189,15 @@ fn worker(mut section: Section<'_>) -> worker::Options {
         max_attempts: section.take("max_attempts", 1, |node| read::whole(node, &TRIES)),
         max_crashes: section.take("max_crashes", 3, |node| read::whole(node, &TRIES)),
     };
+    let queued = section.take("max_queued", 1_000_000, |node| read::whole(node, &QUEUED));
+    let queued_bytes = section.take("max_queued_bytes", 8 << 30, |node| read::size(node, &QUEUED_BYTES).map(bytes));
     section.finish();
-    options
+    (options, (queued, queued_bytes))
+}
+
+/// Where it may be more than the memory of a small machine has.
+fn bytes(size: usize) -> u64 {
+    size as u64
 }
 
 fn delivery(mut section: Section<'_>) -> Delivery {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::backlog::Count;
 use super::cancel::Standing;
 use super::clock::{Now, Trust};
 use super::operation::{Op, Reply};
@@ -62,6 +63,8 @@ pub(crate) struct Opened {
 #[derive(Default)]
 pub(crate) struct Left {
     pub(crate) waiting: Waiting,
+    /// Requests that wait, or will once their claims are void.
+    pub(crate) backlog: HashMap<String, Count>,
     /// The disabled URLs.
     pub(crate) disabled: HashSet<String>,
     /// Where the clocks stood at the last commit.

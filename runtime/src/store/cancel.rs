@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::operation::{Op, Reply};
+use super::operation::{Op, Reply, Waited};
 use super::record::{Claim, NewReport, Registration, RequestClaim, Settled};
 use super::{Error, Store};
 use crate::id::RequestId;
@@ -42,6 +42,8 @@ pub(crate) enum Phase {
     Queued {
         epoch: u32,
         registration: Option<Registration>,
+        /// What it takes up among those that wait.
+        bytes: u64,
     },
     Running,
     Settled,
@@ -58,14 +60,15 @@ impl Store {
     ) -> Result<Cancelled, Error> {
         loop {
             let standing = self.reader()?.standing(id).await.map_err(Error::Backend)?;
-            let Some(Standing { phase, .. }) = standing.filter(|standing| standing.route == route) else {
+            let Some(Standing { phase, route }) = standing.filter(|standing| standing.route == route) else {
                 return Ok(Cancelled::Unknown);
             };
             match phase {
                 Phase::Settled => return Ok(Cancelled::Over),
-                Phase::Queued { epoch, registration } => {
+                Phase::Queued { epoch, registration, bytes } => {
                     let (outcome, reports) = end(registration);
-                    let op = Op::settle_queued(Claim { id: id.clone(), epoch }, outcome.clone(), reports);
+                    let (claim, waited) = (Claim { id: id.clone(), epoch }, Waited { route, bytes });
+                    let op = Op::settle_queued(claim, waited, outcome.clone(), reports);
                     if self.settle(op).await? == Settled::Current {
                         return Ok(Cancelled::AtOnce(outcome));
                     }

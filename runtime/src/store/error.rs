@@ -11,12 +11,39 @@ pub(crate) enum Error {
     /// Too much waits already.
     #[error("the store's queue is full")]
     Full,
+    /// New requests are refused: one of the bounds on what waits is reached.
+    #[error("{0}")]
+    Refused(Bound),
     /// It was closed.
     #[error("the store is closed")]
     Closed,
     /// The backend refused: disk full, file gone, I/O error.
     #[error("the store cannot be used at the moment")]
     Backend(#[source] Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// What keeps a new request out, and the setting that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Bound {
+    #[error("{0} requests wait already (worker.max_queued)")]
+    Rows(u64),
+    #[error("the requests that wait have {0} bytes already (worker.max_queued_bytes)")]
+    Bytes(u64),
+    #[error(
+        "the disk of the store has {free} bytes left, of which {reserve} are kept for what was accepted (store.disk_reserve)"
+    )]
+    Disk { free: u64, reserve: u64 },
+}
+
+impl Bound {
+    /// As a label of metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rows(_) => "max_queued",
+            Self::Bytes(_) => "max_queued_bytes",
+            Self::Disk { .. } => "disk_reserve",
+        }
+    }
 }
 
 /// Why a store could not be opened.

@@ -153,7 +153,7 @@ impl Reader for Memory {
 impl Tables {
     fn apply(&mut self, op: &Op, now: Now) -> Reply {
         match op {
-            Op::Submit { request, room } => Reply::Submitted(self.submit(request, room.is_some(), now)),
+            Op::Submit { request, room, .. } => Reply::Submitted(self.submit(request, room.is_some(), now)),
             Op::Post { reports } => {
                 for outgoing in reports {
                     self.insert_report(outgoing, now);
@@ -161,7 +161,7 @@ impl Tables {
                 Reply::Done
             }
             Op::Register { claim, registration } => Reply::Settled(self.register(claim, registration)),
-            Op::SettleRequest { claim, queued, outcome, reports } => {
+            Op::SettleRequest { claim, queued, outcome, reports, .. } => {
                 let from = if *queued { RequestState::Queued } else { RequestState::Running };
                 Reply::Settled(self.settle_request(claim, &from, outcome, reports, now))
             }

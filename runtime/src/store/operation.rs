@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::backlog::Place;
 use super::clock::Trust;
 use super::record::{
     Attempt, Batch, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Next, Recovered, Registration, ReportClaim,
@@ -23,6 +24,8 @@ pub(crate) enum Op {
         request: NewRequest,
         /// See [`Outgoing::room`].
         room: Option<OwnedSemaphorePermit>,
+        /// Among those that wait.
+        place: Option<Place>,
     },
     Post {
         reports: Vec<Outgoing>,
@@ -31,10 +34,12 @@ pub(crate) enum Op {
         claim: RequestClaim,
         registration: Registration,
     },
-    /// `queued`: not by who runs it, but of one that waits and was claimed so many times as the epoch says.
+    /// `queued`: not by who runs it, but of one that waits and was claimed so many times as the epoch says. Then `waited` says
+    /// what it took up.
     SettleRequest {
         claim: RequestClaim,
         queued: bool,
+        waited: Option<Waited>,
         outcome: Outcome,
         reports: Vec<Outgoing>,
     },
@@ -94,6 +99,13 @@ pub(crate) enum Op {
     },
     /// Only its place in the queue matters.
     Barrier,
+}
+
+/// What a request takes up among those that wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waited {
+    pub(crate) route: String,
+    pub(crate) bytes: u64,
 }
 
 /// A report to be written.
@@ -165,11 +177,16 @@ impl Op {
     }
 
     pub(crate) fn settle(claim: RequestClaim, outcome: Outcome, reports: Vec<NewReport>) -> Self {
-        Self::SettleRequest { claim, queued: false, outcome, reports: outgoing(reports) }
+        Self::SettleRequest { claim, queued: false, waited: None, outcome, reports: outgoing(reports) }
     }
 
-    pub(crate) fn settle_queued(claim: RequestClaim, outcome: Outcome, reports: Vec<NewReport>) -> Self {
-        Self::SettleRequest { claim, queued: true, outcome, reports: outgoing(reports) }
+    pub(crate) fn settle_queued(
+        claim: RequestClaim,
+        waited: Waited,
+        outcome: Outcome,
+        reports: Vec<NewReport>,
+    ) -> Self {
+        Self::SettleRequest { claim, queued: true, waited: Some(waited), outcome, reports: outgoing(reports) }
     }
 
     /// The reports that it writes.

@@ -79,7 +79,8 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
         Start::load(&mut conn, node, clock.now()).await
     };
     let start = started.await.map_err(failed)?;
-    let left = read::left(&mut conn).await.map_err(failed)?;
+    let mut left = read::left(&mut conn).await.map_err(failed)?;
+    left.backlog = read::backlog(&mut conn).await.map_err(failed)?;
     let pool = connector.read();
     let tidiness = upkeep::Tidiness::new(connector.is_beside_litestream());
     let (statements, places) = (Statements::new(), Places::default());
@@ -298,7 +299,7 @@ mod tests {
             body: bytes::Bytes::new(),
             created: Timestamp::default(),
         };
-        Op::Submit { request, room: None }
+        Op::Submit { request, room: None, place: None }
     }
 
     async fn started(dir: &Path) -> (Sqlite, Now) {

@@ -3,6 +3,7 @@
 //! Nothing here sleeps to let something happen: a case waits for an answer, a signal, or a gate that it opens itself.
 
 mod aside;
+mod backlog;
 mod cancel;
 mod claim;
 mod clock;
@@ -104,6 +105,10 @@ suite! {
         reports_of_a_settlement_are_handed_over,
         deliveries_are_bounded_and_oldest_first,
         an_endpoint_that_took_a_report_is_known;
+    backlog:
+        no_more_requests_wait_than_may,
+        no_more_bytes_wait_than_may,
+        what_waits_is_counted_whatever_becomes_of_it;
     aside:
         per_endpoint_claim_is_fair,
         parked_reports_keep_due_order_and_attempt,

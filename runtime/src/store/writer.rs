@@ -14,12 +14,14 @@ use tokio::time::Instant;
 use super::Error;
 use super::aside::DisabledUrls;
 use super::backend::{Backend, Cause, Failure};
+use super::backlog::Backlog;
 use super::clock::StoreClock;
 use super::handover::Handover;
 use super::health::{Health, PATIENCE};
 use super::inbox::{Entry, Inbox};
 use super::operation::{Key, Op, Reply, report_units};
 use super::record::Next;
+use super::space::Space;
 use super::tally::Tally;
 use super::wake::Wake;
 use crate::names::metric;
@@ -29,6 +31,8 @@ use crate::time::Timestamp;
 const MOST_ROWS: usize = 1_024;
 /// Bytes in one batch, at most, unless a single operation has more: as much as one checkpoint copies.
 const MOST_BYTES: usize = 4 << 20;
+/// How often a writer without work looks whether there is room on the disk again.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// The pause after the first failure; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -42,6 +46,14 @@ pub(crate) struct Shared {
     pub(crate) clock: StoreClock,
     pub(crate) tally: Arc<Tally>,
     pub(crate) health: Health,
+    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) space: Space,
+}
+
+impl Shared {
+    async fn look_for_room(&self, written: u64) {
+        self.health.watching(self.space.look(written)).await;
+    }
 }
 
 pub(crate) struct Writer {
@@ -64,13 +76,17 @@ impl Writer {
     pub(crate) async fn run(mut self) {
         // Also when the runtime is gone, or this task panicked: nobody may wait for a writer that is no more.
         let _end = End(self.shared.clone());
+        self.shared.backlog.tell();
+        self.shared.look_for_room(0).await;
         loop {
             // Whoever is ready to hand something in does so first: a batch costs much the same whatever is in it.
             tokio::task::yield_now().await;
             let batch = self.gather();
             if !batch.is_empty() {
+                let written = batch.iter().map(|entry| entry.op.bytes() as u64).sum();
                 self.commit(batch).await;
                 self.shared.health.watching(self.backend.tidy()).await;
+                self.shared.look_for_room(written).await;
             } else if self.shared.inbox.is_closed() {
                 // Closed before the queues were found empty a second time: nothing can have arrived in between.
                 let last = self.gather();
@@ -78,6 +94,10 @@ impl Writer {
                     break;
                 }
                 self.commit(last).await;
+            } else if self.shared.space.is_low() {
+                // Nobody else would notice that there is room again.
+                let _ = tokio::time::timeout(LOOK_FOR_ROOM, self.shared.inbox.arrived()).await;
+                self.shared.look_for_room(0).await;
             } else {
                 self.shared.inbox.arrived().await;
             }
@@ -109,7 +129,7 @@ impl Writer {
     /// Decides which rows are born claimed, and numbers the reports.
     fn plan(&self, entry: &mut Entry, now: Timestamp) {
         let Shared { wake, handover, disabled, .. } = &*self.shared;
-        if let Op::Submit { request, room } = &mut entry.op {
+        if let Op::Submit { request, room, .. } = &mut entry.op {
             *room = handover.room_for_request(&request.route, now);
         }
         for outgoing in entry.op.reports_mut() {

@@ -35,6 +35,9 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_ne!(set.worker.timeout, default.worker.timeout);
     assert_ne!(set.worker.max_attempts, default.worker.max_attempts);
     assert_ne!(set.worker.max_crashes, default.worker.max_crashes);
+    assert_ne!(set.store.max_queued, default.store.max_queued);
+    assert_ne!(set.store.max_queued_bytes, default.store.max_queued_bytes);
+    assert_ne!(set.store.disk_reserve, default.store.disk_reserve);
     assert_ne!(set.delivery.secrets, default.delivery.secrets);
     let steps = [0, 60, 5_400].map(Duration::from_secs).to_vec();
     assert_eq!(set.delivery.schedule, Schedule::new(steps).unwrap());
@@ -67,11 +70,14 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_STORE__DURABILITY", "normal"),
         ("POSTBACK_STORE__LITESTREAM", "true"),
         ("POSTBACK_STORE__RETENTION", "30d"),
+        ("POSTBACK_STORE__DISK_RESERVE", "1GiB"),
         ("POSTBACK_WORKER__CONCURRENCY", "8"),
         ("POSTBACK_WORKER__THREADS", "4"),
         ("POSTBACK_WORKER__TIMEOUT", "10m"),
         ("POSTBACK_WORKER__MAX_ATTEMPTS", "5"),
         ("POSTBACK_WORKER__MAX_CRASHES", "1"),
+        ("POSTBACK_WORKER__MAX_QUEUED", "500"),
+        ("POSTBACK_WORKER__MAX_QUEUED_BYTES", "64MiB"),
         ("POSTBACK_DELIVERY__SECRETS", &format!("{SECRET}, {ED25519}")),
         ("POSTBACK_DELIVERY__SCHEDULE", r#"["0s", "1m", "1h 30m"]"#),
         ("POSTBACK_DELIVERY__TIMEOUT", "5s"),

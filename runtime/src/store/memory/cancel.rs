@@ -9,7 +9,9 @@ impl Tables {
     pub(super) fn standing(&self, id: &RequestId) -> Option<Standing> {
         let row = self.requests.get(id)?;
         let phase = match row.state {
-            RequestState::Queued => Phase::Queued { epoch: row.epoch, registration: row.registration.clone() },
+            RequestState::Queued => {
+                Phase::Queued { epoch: row.epoch, registration: row.registration.clone(), bytes: row.waiting_bytes() }
+            }
             RequestState::Running => Phase::Running,
             RequestState::Settled(_) => Phase::Settled,
         };

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Row, Tables};
 use crate::id::RequestId;
 use crate::report::Outcome;
+use crate::store::backlog::stored_bytes;
 use crate::store::clock::Now;
 use crate::store::operation::{CLAIM_BYTES, Outgoing, outcome_bytes, report_bytes, request_bytes};
 use crate::store::record::{
@@ -32,6 +33,10 @@ pub(super) struct Request {
 impl Request {
     pub(super) fn route(&self) -> &str {
         &self.new.route
+    }
+
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        stored_bytes(&self.new.headers, &self.new.body)
     }
 
     fn claimed(&self) -> ClaimedRequest {

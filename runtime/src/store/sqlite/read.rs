@@ -1,5 +1,6 @@
 //! What is asked of the file. Each answer is one statement, and so one moment.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::upkeep::TRUST;
 use crate::id::RequestId;
 use crate::report::{Json, Outcome, Reason};
 use crate::store::backend::{Cause, Left, Reader, Waiting};
+use crate::store::backlog::Count;
 use crate::store::cancel::{Phase, Standing};
 use crate::store::clock::{Now, Trust};
 use crate::store::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
@@ -40,14 +42,16 @@ impl Rows {
     }
 
     async fn standing(&self, id: &RequestId) -> Result<Option<Standing>, sqlx::Error> {
-        let sql = "SELECT r.route, r.state, r.epoch, g.text \
-                   FROM request r LEFT JOIN registration g ON g.seq = r.seq WHERE r.id = ?1";
+        let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0) \
+                   FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
+                   WHERE r.id = ?1";
         let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.0).await?;
         let Some(row) = row else { return Ok(None) };
         let phase = match row.try_get::<i64, _>(1)? {
             0 => {
                 let registration = row.try_get::<Option<&str>, _>(3)?.and_then(registration_from_text);
-                Phase::Queued { epoch: small(&row, 2)?, registration }
+                let bytes = u64::try_from(row.try_get::<i64, _>(4)?).unwrap_or(0);
+                Phase::Queued { epoch: small(&row, 2)?, registration, bytes }
             }
             1 => Phase::Running,
             _ => Phase::Settled,
@@ -130,7 +134,24 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
     let trust: Option<String> =
         sqlx::query_scalar("SELECT value FROM meta WHERE key = ?1").bind(TRUST).fetch_optional(conn).await?;
     let trust = trust.and_then(|text| Trust::from_text(&text));
-    Ok(Left { waiting, disabled: disabled.into_iter().collect(), clocks: clocks.map(now), trust })
+    let disabled = disabled.into_iter().collect();
+    Ok(Left { waiting, disabled, clocks: clocks.map(now), trust, ..Left::default() })
+}
+
+/// What waits, by route; with what is put back because its owner is gone.
+pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<String, Count>, sqlx::Error> {
+    // The length of a blob is known without reading it.
+    let sql = "SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 0 GROUP BY r.route \
+               UNION ALL SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 1 GROUP BY r.route";
+    let mut backlog = HashMap::<String, Count>::new();
+    for row in sqlx::query(sql).fetch_all(conn).await? {
+        let count = backlog.entry(row.try_get(0)?).or_default();
+        count.rows += u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or(0);
+        count.bytes += u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
+    }
+    Ok(backlog)
 }
 
 fn outcome(row: &SqliteRow, code: i64) -> Result<Outcome, sqlx::Error> {

@@ -28,7 +28,7 @@ pub(super) async fn submit(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     let mut seq = batch.start.last_request;
     let mut new = Vec::new();
     for (at, op) in batch.ops.iter().enumerate() {
-        if let Op::Submit { request, room } = op {
+        if let Op::Submit { request, room, .. } = op {
             seq += 1;
             new.push(New { at, seq, request, born: room.is_some() });
         }

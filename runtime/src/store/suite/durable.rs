@@ -53,6 +53,38 @@ async fn everything_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_waits_is_counted_anew_at_a_start() {
+    let mut world = World::sqlite();
+    world.options.max_queued = 2;
+    let store = world.open().await;
+    let of = |id: &str, bytes: usize| crate::store::NewRequest { body: vec![7; bytes].into(), ..world.request(id) };
+    let mut headers = http::HeaderMap::new();
+    headers.append("accept", "a".parse().unwrap());
+    headers.append("accept", "b".parse().unwrap());
+    submit(&store, crate::store::NewRequest { headers, ..of("runs", 1_000) }).await;
+    attach(&store);
+    assert_eq!(store.claim_requests(1).await.unwrap().rows.len(), 1);
+    let settled = running(&world, &store, "settled").await;
+    current(store.settle_request(settled.claim, world.done(), vec![]).await);
+    submit(&store, of("waits", 10)).await;
+    assert_eq!(store.backlog().count().rows, 1);
+    store.close().await;
+    let store = world.open().await;
+    assert_eq!(store.backlog().count().rows, 2);
+    assert!(matches!(store.submit(of("x", 0)).await, Err(Error::Refused(_))));
+    // What ran in the process that is gone is put back, or lost too often.
+    let lost = store.recover(1).await.unwrap().lost;
+    assert_eq!(lost.len(), 1);
+    assert_eq!(store.backlog().count().rows, 1);
+    current(store.put_back_request(lost[0].claim.clone()).await);
+    assert_eq!(store.backlog().count().rows, 2);
+    attach(&store);
+    let rows = store.claim_requests(9).await.unwrap().rows;
+    assert_eq!(rows.len(), 2);
+    assert_eq!(store.backlog().count(), crate::store::backlog::Count::default());
+}
+
+#[tokio::test]
 async fn restarted_process_has_new_node_id() {
     assert_ne!(NodeId::generate(), NodeId::generate());
     let world = World::sqlite();
@@ -138,7 +170,7 @@ async fn disk_full_then_room() {
     let opened = crate::store::sqlite::open_tuned(path(&world), &clock, move |options| {
         options.pragma("max_page_count", limit.load(Ordering::SeqCst).to_string())
     });
-    let store = Store::start(opened.await.unwrap(), &world.options, None, clock);
+    let store = Store::start(opened.await.unwrap(), &world.options, None, None, clock);
     let large = |n: u32| crate::store::NewRequest { body: vec![7; 8_000].into(), ..world.request(&n.to_string()) };
     let mut accepted = 0;
     let error = loop {

@@ -43,7 +43,7 @@ impl World {
 
     fn of(place: impl FnOnce(&std::path::Path) -> Place) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options { place: place(dir.path()), queue: 50_000, queue_bytes: 1 << 28, litestream: false };
+        let options = Options { queue: 50_000, queue_bytes: 1 << 28, ..Options::at(place(dir.path())) };
         Self { wall: Arc::new(AtomicI64::new(START)), elapsed: Arc::default(), options, dir }
     }
 
@@ -92,7 +92,7 @@ impl World {
         };
         let faults = Arc::new(Faults::default());
         let backend = Box::new(Faulty::new(opened.backend, faults.clone()));
-        let store = Store::start(Opened { backend, ..opened }, &self.options, ledgers, self.clock());
+        let store = Store::start(Opened { backend, ..opened }, &self.options, ledgers, None, self.clock());
         (store, faults)
     }
 

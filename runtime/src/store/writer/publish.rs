@@ -30,6 +30,7 @@ impl Writer {
         for (entry, outcome) in entries.drain(..).zip(outcomes) {
             self.shared.pass_on(entry, outcome);
         }
+        self.shared.backlog.tell();
     }
 
     /// What a reply tells about rows that others are busy with or wait for.
@@ -37,7 +38,11 @@ impl Writer {
         match reply {
             Reply::Cancelling(Some(claim)) => self.shared.wake.cancels.cancel(claim),
             Reply::Reports(_) if matches!(op, Op::ClaimParked { .. }) => {}
-            Reply::Requests(batch) => self.shared.handover.next_request(batch.next_due),
+            Reply::Requests(batch) => {
+                self.shared.backlog.claimed(&batch.rows);
+                self.shared.handover.next_request(batch.next_due);
+            }
+            Reply::Recovered(recovered) => self.shared.backlog.claimed(&recovered.lost),
             Reply::Reports(batch) => self.shared.handover.next_report(batch.next_due),
             Reply::Purged(Purged { given_up, .. }) if *given_up > 0 => {
                 metrics::counter!(metric::DELIVERIES_FINISHED, "state" => "gone").increment(*given_up as u64);
@@ -110,17 +115,29 @@ impl Shared {
         }
         match op {
             Op::Submit { .. } if outcome == Outcome::Known => {}
-            Op::Submit { request, room } => match room {
-                Some(room) => self.hand_request(request, room),
-                None => self.wake.requests.notify_one(),
+            Op::Submit { request, room, place } => match room {
+                Some(room) => {
+                    if let Some(place) = place {
+                        place.runs(&request.id);
+                    }
+                    self.hand_request(request, room);
+                }
+                None => {
+                    if let Some(place) = place {
+                        place.waits();
+                    }
+                    self.wake.requests.notify_one();
+                }
             },
             Op::Post { reports } => self.pass_on_reports(reports),
-            Op::SettleRequest { claim, reports, .. } => {
+            Op::SettleRequest { claim, waited, reports, .. } => {
+                self.backlog.settled(&claim.id, waited.as_ref());
                 self.wake.watches.ended(&claim.id);
                 self.wake.cancels.over(&claim);
                 self.pass_on_reports(reports);
             }
             Op::ReleaseRequest { claim, .. } => {
+                self.backlog.released(&claim.id);
                 self.wake.cancels.over(&claim);
                 self.wake.requests.notify_one();
             }
