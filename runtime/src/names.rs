@@ -41,6 +41,10 @@ pub(crate) mod metric {
     /// Histogram in seconds, label `route`: how long a handler ran.
     #[cfg(feature = "server")]
     pub(crate) const RUN_SECONDS: &str = "postback_run_duration_seconds";
+    /// Counter, label `reason`: bodies that were not read to their end, `slow` because too little came, `gave_way` because they
+    /// were behind when others had no room, `no_room` because there was none for too long.
+    #[cfg(feature = "server")]
+    pub(crate) const BODIES_CUT_OFF: &str = "postback_request_bodies_cut_off_total";
     /// Counter: reports taken in.
     pub(crate) const REPORTS_POSTED: &str = "postback_reports_posted_total";
     /// Counter, label `reason`: reports that will reach nobody.

@@ -3,8 +3,12 @@
 //! Nothing here runs a handler or sends a webhook: it meets worker and delivery in the store.
 
 mod cancel;
+mod check;
 mod connections;
+mod credentials;
 mod health;
+mod intake;
+mod pace;
 mod prefer;
 mod problem;
 mod status;
@@ -12,27 +16,20 @@ mod submit;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
-use http::HeaderMap;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
-use self::problem::Problem;
+use self::check::Checks;
+use self::intake::Intake;
+use self::problem::{Form, Problem};
 use crate::handler::Routes;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::time::Clock;
-
-/// Bytes of bodies in memory at once, or one body of the largest size.
-const READING: usize = 256 << 20;
-/// A client that sends nothing of its body for so long is cut off.
-const BODY_IDLE: Duration = Duration::from_secs(30);
 
 /// Checked values; see `settings`.
 #[derive(Clone, Debug)]
@@ -55,8 +52,8 @@ struct Api {
     routes: Routes,
     options: Options,
     shutdown: Shutdown,
-    /// Bodies that are being read or on their way to the store, in KiB.
-    reading: Semaphore,
+    intake: Arc<Intake>,
+    checks: Checks,
 }
 
 /// The server could not listen.
@@ -82,8 +79,8 @@ impl Server {
         options: Options,
         shutdown: Shutdown,
     ) -> Self {
-        let reading = Semaphore::new(submit::kib(READING).max(submit::kib(options.max_payload)) as usize);
-        Self { listener, api: Arc::new(Api { store, clock, routes, options, shutdown, reading }) }
+        let (intake, checks) = (Intake::new(options.max_payload), Checks::new());
+        Self { listener, api: Arc::new(Api { store, clock, routes, options, shutdown, intake, checks }) }
     }
 
     pub(crate) async fn run(self) {
@@ -105,14 +102,11 @@ fn router(api: Arc<Api>) -> Router {
     }
     router
         .route("/readyz", get(move |request: Request| health::ready(Arc::clone(&api), request)))
-        .fallback(
-            |request: Request| async move { Problem::unknown_path(request.uri().path()).respond(request.headers()) },
-        )
-        .method_not_allowed_fallback(|request: Request| async move {
-            Problem::method(request.method()).respond(request.headers())
+        .fallback(|request: Request| async move {
+            Problem::unknown_path(request.uri().path()).respond(Form::of(request.headers()))
         })
-        .layer(RequestBodyTimeoutLayer::new(BODY_IDLE))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            Problem::internal().respond(&HeaderMap::new())
-        }))
+        .method_not_allowed_fallback(|request: Request| async move {
+            Problem::method(request.method()).respond(Form::of(request.headers()))
+        })
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::internal().respond(Form::Text)))
 }

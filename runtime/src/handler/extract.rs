@@ -156,8 +156,13 @@ impl<S, T: Send + Sync + 'static> Extract<S> for State<T> {
     }
 }
 
-/// The headers that the request was posted with, but for those that carry credentials (`authorization`, `cookie`,
-/// `proxy-authorization`), which are not kept. Dereferences to [`http::HeaderMap`].
+/// The headers that the request was posted with, but for those that carry credentials, which are not kept: in no run, and not
+/// in the store. Dereferences to [`http::HeaderMap`].
+///
+/// A header carries a credential if the last word of its name is `authorization`, `authentication`, `auth`, `cookie`, `secret`,
+/// `password`, `passphrase`, `credential`, `assertion`, `jwt`, `bearer`, `otp` or ends in `token`, such as `x-csrf-token`; or if
+/// it is `key`, such as `x-api-key`, and not a key by which something is found, such as `idempotency-key`, `x-partition-key`
+/// or `x-cache-key`.
 #[derive(Clone, Debug)]
 pub struct Headers(Arc<HeaderMap>);
 

@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::Api;
-use super::problem::Problem;
+use super::problem::{Form, Problem};
 use super::status::{body, json};
 use crate::handler::Route;
 use crate::id::RequestId;
@@ -18,10 +18,11 @@ use crate::store::{Cancelled, Error, RequestRecord, RequestState};
 
 /// Answers a cancel.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
-    let (head, _) = request.into_parts();
-    let text = head.uri.path().rsplit('/').next().unwrap_or_default();
+    let form = Form::of(request.headers());
+    let uri = request.into_parts().0.uri;
+    let text = uri.path().rsplit('/').next().unwrap_or_default();
     let answer = answer(api, route, text).await;
-    answer.unwrap_or_else(|problem| problem.respond(&head.headers))
+    answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
 async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response, Problem> {

@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Api;
-use super::problem::Problem;
+use super::problem::{Form, Problem};
 use crate::id::RequestId;
 use crate::line::Causes;
 use crate::store::Store;
@@ -30,7 +30,7 @@ pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
     } else {
         return "ready\n".into_response();
     };
-    problem.respond(request.headers())
+    problem.respond(Form::of(request.headers()))
 }
 
 /// Why the store is of no use at the moment.

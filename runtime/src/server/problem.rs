@@ -9,6 +9,21 @@ use crate::handler::PayloadError;
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
+/// How a refusal is written. Known before the work begins, so that the headers need not be kept until its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Text,
+    Json,
+}
+
+impl Form {
+    /// What a client with these headers accepts.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains(PROBLEM_JSON));
+        if headers.get_all(ACCEPT).iter().any(accepts) { Self::Json } else { Self::Text }
+    }
+}
+
 /// A refusal: what was wrong, and what to do.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
@@ -53,9 +68,8 @@ impl Problem {
     }
 
     /// The answer, in the form that the client accepts.
-    pub(super) fn respond(self, asked: &HeaderMap) -> Response {
-        let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains(PROBLEM_JSON));
-        let (content_type, body) = if asked.get_all(ACCEPT).iter().any(accepts) {
+    pub(super) fn respond(self, form: Form) -> Response {
+        let (content_type, body) = if form == Form::Json {
             let title = self.status.canonical_reason().unwrap_or_default();
             let body = serde_json::json!({
                 "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail,

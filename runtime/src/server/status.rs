@@ -13,7 +13,7 @@ use url::form_urlencoded;
 
 use super::Api;
 use super::prefer::seconds;
-use super::problem::Problem;
+use super::problem::{Form, Problem};
 use crate::handler::Route;
 use crate::id::RequestId;
 use crate::line::Causes;
@@ -26,10 +26,12 @@ const IN_PROGRESS: &str = "in_progress";
 
 /// Answers a question for a request.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
-    let (head, _) = request.into_parts();
-    let text = head.uri.path().rsplit('/').next().unwrap_or_default();
-    let answer = answer(&api, &route, text, head.uri.query().unwrap_or_default()).await;
-    answer.unwrap_or_else(|problem| problem.respond(&head.headers))
+    let form = Form::of(request.headers());
+    // Headers and body are let go of here: a client may wait long.
+    let uri = request.into_parts().0.uri;
+    let text = uri.path().rsplit('/').next().unwrap_or_default();
+    let answer = answer(&api, &route, text, uri.query().unwrap_or_default()).await;
+    answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
 async fn answer(api: &Api, route: &Route, text: &str, query: &str) -> Result<Response, Problem> {

@@ -6,21 +6,20 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, LOCATION, PROXY_AUTHORIZATION, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use super::Api;
+use super::intake::{self, Refused};
 use super::prefer::Preference;
-use super::problem::Problem;
+use super::problem::{Form, Problem};
 use super::status::{self, json};
+use super::{Api, credentials};
 use crate::handler::Route;
 use crate::id::RequestId;
 use crate::line::Causes;
 use crate::names::{header, metric};
 use crate::report;
-use crate::store::{Error, NewRequest, RequestRecord};
+use crate::store::{Error, NewRequest, RequestRecord, Watch};
 
 /// How long a submission waits for room in the store's queue before the client is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,10 +29,10 @@ const MAX_CORRELATION: usize = 200;
 /// Answers a submission.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let accepted = accept(&api, &route, &head.headers, body).await;
-    accepted.unwrap_or_else(|problem| {
-        let mut response = problem.respond(&head.headers);
-        let unread = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+    let form = Form::of(&head.headers);
+    let accepted = accept(&api, &route, head.headers, body).await;
+    accepted.unwrap_or_else(|Refusal { problem, unread }| {
+        let mut response = problem.respond(form);
         if unread && head.version < Version::HTTP_2 {
             // What is left of the body ends the connection; a client that is not told would use it again.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -42,33 +41,25 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> 
     })
 }
 
-async fn accept(api: &Api, route: &Route, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
-    let announced = announced(headers, api.options.max_payload)?;
-    let room = tokio::time::timeout(PATIENCE, api.reading.acquire_many(kib(announced))).await;
-    let Ok(Ok(_room)) = room else {
-        return Err(Problem::unavailable("too many bodies are being read; nothing was accepted, try again"));
-    };
-    let body = read(body, api.options.max_payload).await?;
-    if let Some(payload) = route.payload {
-        payload.check(headers, &body)?;
-    }
-    let preference = Preference::of(headers);
-    let id = RequestId::generate();
-    let watch = api.store.watch(&id);
-    let new = NewRequest {
-        id: id.clone(),
-        route: route.path.clone(),
-        headers: kept(headers),
-        body,
-        created: api.clock.now(),
-    };
-    submit(api, new, &location(route, &id)).await?;
-    metrics::counter!(metric::REQUESTS_ACCEPTED, "route" => route.path.clone()).increment(1);
-    tracing::debug!(request_id = %id, route = route.path, correlation = correlation(headers), "{} {id} accepted", route.path);
+/// A problem, and whether something of the body was left unread.
+struct Refusal {
+    problem: Problem,
+    unread: bool,
+}
 
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem, unread: false }
+    }
+}
+
+async fn accept(api: &Api, route: &Route, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+    let preference = Preference::of(&headers);
+    let (id, watch) = take_in(api, route, headers, body).await?;
     if preference == Preference::default() {
         return Ok(given(&id));
     }
+    // Nothing of the request is held any more: the store has it.
     // From here on the request is kept, so no failure to look at it may look like one to accept it.
     let record = status::wait(api, &id, &watch, preference.wait.unwrap_or_default()).await.unwrap_or_default();
     let mut response = match record {
@@ -79,30 +70,54 @@ async fn accept(api: &Api, route: &Route, headers: &HeaderMap, body: Body) -> Re
     Ok(response)
 }
 
+/// Reads the body, checks it, and gives it to the store. Room for the body is held until then, and no longer.
+async fn take_in(api: &Api, route: &Route, headers: HeaderMap, body: Body) -> Result<(RequestId, Watch), Refusal> {
+    let limit = api.options.max_payload;
+    let unread = |problem| Refusal { problem, unread: true };
+    let announced = announced(&headers, limit).map_err(unread)?;
+    let read = api.intake.read(body, announced).await;
+    let (mut body, mut share) = read.map_err(|refused| unread(problem(refused, limit)))?;
+    if let Some(payload) = route.payload {
+        (body, share) = api.checks.check(payload, &headers, body, share).await?;
+    }
+    let id = RequestId::generate();
+    let watch = api.store.watch(&id);
+    let new = NewRequest {
+        id: id.clone(),
+        route: route.path.clone(),
+        headers: credentials::without(&headers),
+        body,
+        created: api.clock.now(),
+    };
+    submit(api, new, &location(route, &id)).await?;
+    drop(share);
+    metrics::counter!(metric::REQUESTS_ACCEPTED, "route" => route.path.clone()).increment(1);
+    tracing::debug!(request_id = %id, route = route.path, correlation = correlation(&headers), "{} {id} accepted", route.path);
+    Ok((id, watch))
+}
+
 fn location(route: &Route, id: &RequestId) -> String {
     format!("{}/{id}", route.path)
 }
 
-/// The bytes that a body will take: as many as are announced, or else as many as are allowed.
-fn announced(headers: &HeaderMap, limit: usize) -> Result<usize, Problem> {
+/// The length of a body, if it is announced.
+fn announced(headers: &HeaderMap, limit: usize) -> Result<Option<usize>, Problem> {
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let length = length.map_or(limit, |length| usize::try_from(length).unwrap_or(usize::MAX));
-    if length > limit { Err(Problem::too_large(limit)) } else { Ok(length) }
+    let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if length > Some(limit) { Err(Problem::too_large(limit)) } else { Ok(length) }
 }
 
-/// Rounded up; in a unit that makes semaphores of gigabytes possible.
-pub(super) fn kib(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX)
-}
-
-/// The body, if it is not too large and comes to its end.
-async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large(limit)),
-        Err(error) => {
-            tracing::debug!("a body was not read to its end: {error}");
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come to its end; nothing was accepted"))
+fn problem(refused: Refused, limit: usize) -> Problem {
+    let late = |detail: String| Problem::new(StatusCode::REQUEST_TIMEOUT, detail);
+    match refused {
+        Refused::TooLarge => Problem::too_large(limit),
+        Refused::Broken => late("the body did not come to its end; nothing was accepted".to_owned()),
+        Refused::TooSlow => late(intake::too_slow()),
+        Refused::GaveWay => Problem::unavailable(
+            "the body came slowly while others had no room, and gave way to them; nothing was accepted, try again",
+        ),
+        Refused::NoRoom => {
+            Problem::unavailable("too many large bodies are being read; nothing was accepted, try again")
         }
     }
 }
@@ -128,15 +143,6 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
         // What is on its way to the store may still get there.
         Err(_) => Err(unknown()),
     }
-}
-
-/// The headers that are kept with a request: all but those that carry credentials.
-fn kept(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = headers.clone();
-    for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
-        kept.remove(name);
-    }
-    kept
 }
 
 /// The caller's own mark, for the log.

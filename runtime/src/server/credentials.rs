@@ -1,0 +1,130 @@
+//! Which headers carry credentials: they are not kept with a request.
+
+use http::{HeaderMap, HeaderName};
+
+/// A name that ends in one of these words carries a credential: `x-csrf-token`, `proxy-authorization`.
+const WORDS: [&str; 16] = [
+    "authorization",
+    "authentication",
+    "auth",
+    "cookie",
+    "cookie2",
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "credential",
+    "credentials",
+    "assertion",
+    "jwt",
+    "bearer",
+    "otp",
+];
+/// So does one that ends in these letters: `x-authtoken`, `apikey`.
+const ENDINGS: [&str; 5] = ["token", "secret", "password", "apikey", "accesskey"];
+/// And one that ends in the word `key`, such as `x-api-key`, unless one of these comes before it: keys by which things are
+/// found, and not opened.
+const OPEN_KEYS: [&str; 14] = [
+    "idempotency",
+    "cache",
+    "surrogate",
+    "routing",
+    "partition",
+    "sort",
+    "ordering",
+    "message",
+    "group",
+    "dedup",
+    "deduplication",
+    "object",
+    "primary",
+    "websocket",
+];
+
+/// The headers that are kept with a request: all but those that carry credentials.
+pub(super) fn without(headers: &HeaderMap) -> HeaderMap {
+    let kept = headers.iter().filter(|(name, _)| !is_credential(name));
+    // With all values of a name, in their order.
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn is_credential(name: &HeaderName) -> bool {
+    let mut words = name.as_str().rsplit(['-', '_', '.']);
+    let last = words.next().unwrap_or_default();
+    if last == "key" {
+        return words.next().is_none_or(|before| !OPEN_KEYS.contains(&before));
+    }
+    WORDS.contains(&last) || ENDINGS.iter().any(|ending| last.ends_with(ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_opens_something_is_not_kept() {
+        for name in [
+            "authorization",
+            "proxy-authorization",
+            "x-forwarded-authorization",
+            "cookie",
+            "x-api-key",
+            "api-key",
+            "apikey",
+            "x-apikey",
+            "ocp-apim-subscription-key",
+            "x-functions-key",
+            "x-access-key",
+            "x-auth-token",
+            "x-authtoken",
+            "x-amz-security-token",
+            "x-csrf-token",
+            "private-token",
+            "x-vault-token",
+            "x-auth",
+            "client-secret",
+            "x_client_secret",
+            "x-password",
+            "x-goog-iap-jwt-assertion",
+            "cf-access-jwt-assertion",
+            "key",
+        ] {
+            assert!(is_credential(&name.parse().unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_names_or_proves_something_is_kept() {
+        for name in [
+            "idempotency-key",
+            "x-idempotency-key",
+            "x-request-id",
+            "content-type",
+            "traceparent",
+            "x-hub-signature-256",
+            "webhook-signature",
+            "x-partition-key",
+            "x-monkey",
+            "x-tokens-used",
+            "x-key-id",
+            "user-agent",
+            "x-author",
+            "accept-language",
+            "sec-websocket-key",
+        ] {
+            assert!(!is_credential(&name.parse().unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_with_several_values_keeps_them_in_their_order() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("x-a", "1"), ("authorization", "s"), ("x-a", "2"), ("x-api-key", "s"), ("b", "3")] {
+            headers.append(name, value.parse().unwrap());
+        }
+        let kept = without(&headers);
+        let all: Vec<_> = kept.get_all("x-a").iter().map(|value| value.to_str().unwrap()).collect();
+        assert_eq!((kept.len(), all), (3, vec!["1", "2"]));
+    }
+}
