@@ -1,5 +1,6 @@
 //! The composition root: the only place that knows everybody.
 
+mod files;
 mod node;
 
 use std::fmt::Display;

@@ -3,6 +3,7 @@
 mod show;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,11 +13,16 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http_body_util::{BodyExt as _, Limited};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::shutdown::Shutdown;
 
 /// Larger webhooks are refused with 413.
 const MAX_BODY: usize = 32 << 20;
+/// Webhooks that are read at once; others wait.
+const AT_ONCE: usize = 4;
+/// A webhook that has not come by then is refused with 408. Its sender tries again.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// What a webhook in flight has left when the inspector stops.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -55,7 +61,8 @@ impl Inspector {
 
     /// Receives until told to stop. `print` gets the text for each webhook, styled with ANSI escapes.
     pub(crate) async fn run(self, print: fn(&str), shutdown: Shutdown) {
-        let router = Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(print);
+        let terminal = Terminal { print, reading: Arc::new(Semaphore::new(AT_ONCE)) };
+        let router = Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(terminal);
         let until = shutdown.clone();
         let served = axum::serve(self.listener, router).with_graceful_shutdown(async move { until.stopping().await });
         let deadline = async {
@@ -73,11 +80,24 @@ impl Inspector {
     }
 }
 
-async fn receive(State(print): State<fn(&str)>, request: Request<Body>) -> Response {
+#[derive(Clone)]
+struct Terminal {
+    print: fn(&str),
+    reading: Arc<Semaphore>,
+}
+
+async fn receive(State(terminal): State<Terminal>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    let read = async {
+        // Invariant: the semaphore is never closed.
+        let turn = terminal.reading.acquire().await;
+        (Limited::new(body, MAX_BODY).collect().await, turn)
     };
-    print(&show::webhook(&head, &body.to_bytes()));
+    let (body, _turn) = match tokio::time::timeout(READ_TIMEOUT, read).await {
+        Ok((Ok(body), turn)) => (body.to_bytes(), turn),
+        Ok((Err(_), _)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    (terminal.print)(&show::webhook(&head, &body));
     StatusCode::NO_CONTENT.into_response()
 }

@@ -45,6 +45,14 @@ pub(crate) mod metric {
     /// were behind when others had no room, `no_room` because there was none for too long.
     #[cfg(feature = "server")]
     pub(crate) const BODIES_CUT_OFF: &str = "postback_request_bodies_cut_off_total";
+    /// Counter, label `reason`: answers that were not written to their end, or not begun, `slow` because their client did not
+    /// read, `gave_way` because it was behind when others had no room, `no_room` because there was none for too long.
+    #[cfg(feature = "server")]
+    pub(crate) const ANSWERS_CUT_OFF: &str = "postback_answers_cut_off_total";
+    /// Counter, label `reason`: connections that were not served, `full` because there was no room, `accept` because the system
+    /// said no.
+    #[cfg(feature = "server")]
+    pub(crate) const CONNECTIONS_REFUSED: &str = "postback_connections_refused_total";
     /// Counter: reports taken in.
     pub(crate) const REPORTS_POSTED: &str = "postback_reports_posted_total";
     /// Counter, label `reason`: reports that will reach nobody.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here runs a handler or sends a webhook: it meets worker and delivery in the store.
 
+mod answers;
 mod cancel;
 mod check;
 mod connections;
@@ -11,7 +12,10 @@ mod intake;
 mod pace;
 mod prefer;
 mod problem;
+mod room;
+mod stall;
 mod status;
+mod streamed;
 mod submit;
 
 use std::net::SocketAddr;
@@ -20,9 +24,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::answers::Answers;
 use self::check::Checks;
 use self::intake::Intake;
 use self::problem::{Form, Problem};
@@ -37,7 +42,17 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     /// The largest request body, in bytes.
     pub(crate) max_payload: usize,
+    /// Open connections at once.
+    pub(crate) connections: usize,
 }
+
+/// Open connections at once, if the limit of open files allows them.
+pub(crate) const CONNECTIONS: usize = 10_000;
+/// What the kernel buffers for a connection, in each direction; it doubles the number. More would be memory that slow clients
+/// hold, less would be slow over long distances.
+const SOCKET_BUFFER: u32 = 256 << 10;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
 
 /// The running service. Ends when told to, after the calls in flight or a short deadline.
 pub(crate) struct Server {
@@ -54,6 +69,7 @@ struct Api {
     shutdown: Shutdown,
     intake: Arc<Intake>,
     checks: Checks,
+    answers: Arc<Answers>,
 }
 
 /// The server could not listen.
@@ -65,9 +81,20 @@ pub(crate) struct Error {
 }
 
 /// Takes the address, before anything else is started.
-pub(crate) async fn listen(options: &Options) -> Result<TcpListener, Error> {
+pub(crate) fn listen(options: &Options) -> Result<TcpListener, Error> {
     let listen = options.listen;
-    TcpListener::bind(listen).await.map_err(|source| Error { listen, source })
+    bind(listen).map_err(|source| Error { listen, source })
+}
+
+fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    // Before it listens: connections have what the listener has.
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+    socket.bind(listen)?;
+    socket.listen(BACKLOG)
 }
 
 impl Server {
@@ -80,12 +107,12 @@ impl Server {
         shutdown: Shutdown,
     ) -> Self {
         let (intake, checks) = (Intake::new(options.max_payload), Checks::new());
-        Self { listener, api: Arc::new(Api { store, clock, routes, options, shutdown, intake, checks }) }
+        let answers = Answers::new();
+        Self { listener, api: Arc::new(Api { store, clock, routes, options, shutdown, intake, checks, answers }) }
     }
 
     pub(crate) async fn run(self) {
-        let shutdown = self.api.shutdown.clone();
-        connections::serve(self.listener, router(self.api), shutdown).await;
+        connections::serve(self.listener, router(Arc::clone(&self.api)), &self.api).await;
     }
 }
 

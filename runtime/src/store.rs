@@ -38,6 +38,7 @@ mod space;
 mod sqlite;
 #[cfg(test)]
 mod suite;
+mod summary;
 mod tally;
 mod wake;
 mod writer;
@@ -65,6 +66,8 @@ pub(crate) use self::record::*;
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::replay::Replayed;
 use self::space::{Probe, Space};
+#[cfg(any(feature = "server", test))]
+pub(crate) use self::summary::{End, Kept, Member, Summary, Told};
 use self::tally::Tally;
 use self::wake::Wake;
 pub(crate) use self::wake::Watch;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::files;
 use crate::delivery::thread::Background;
 use crate::delivery::{self, Delivery};
 use crate::handler::Routes;
@@ -66,7 +67,7 @@ impl Node {
     pub(crate) async fn start(routes: Routes, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
         let clock = Clock::system();
         // First, since it is what most often cannot be had.
-        let listener = server::listen(&settings.server).await?;
+        let listener = server::listen(&settings.server)?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
         if !address.ip().is_loopback() {
             tracing::warn!("the API is open to whoever reaches {address}: it asks nobody who they are");
@@ -114,7 +115,12 @@ impl Node {
         intake.spawn(vital.watching("worker", &intake, worker.run(recovered.lost, intake.clone())));
         let retention = retention::run(store.clone(), settings.retention, intake.clone());
         intake.spawn(vital.watching("retention", &intake, retention));
-        let api = Server::new(listener, store.clone(), clock, routes.clone(), settings.server.clone(), intake.clone());
+        let files = files::plan(settings.server.connections, settings.delivery.concurrency);
+        if let Some(trouble) = files.trouble() {
+            tracing::warn!("{trouble}");
+        }
+        let options = server::Options { connections: files.connections, ..settings.server.clone() };
+        let api = Server::new(listener, store.clone(), clock, routes.clone(), options, intake.clone());
         intake.spawn(vital.watching("server", &intake, api.run()));
         let grace = settings.grace;
         let node = Self { address, routes, store, intake, deliveries, vital, grace, _delivery_thread: delivery_thread };

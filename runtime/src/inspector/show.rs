@@ -1,10 +1,11 @@
 //! A webhook as a person reads it. Whatever came from outside is escaped: it goes to a terminal.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use http::request::Parts;
-use serde_json::Value;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::line::Escaped;
 use crate::names::header;
@@ -19,13 +20,82 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Lines that are shown of a body; what is left out is said.
 const MAX_LINES: usize = 60;
+/// Characters that are shown of a line that is no JSON.
+const MAX_LINE: usize = 1_000;
+/// Characters that are shown of a text in JSON.
+const MAX_TEXT: usize = 400;
+/// Deeper than this, JSON is indented no further.
+const MAX_DEPTH: usize = 32;
+
+/// What a report has, and is shown first. Nothing else of the body is built: it may be large.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Report {
+    id: Told,
+    status: Told,
+}
+
+/// A member of any type, of which only a short text counts.
+#[derive(Default)]
+struct Told(String);
+
+impl<'de> Deserialize<'de> for Told {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrNothing).map(Self)
+    }
+}
+
+struct TextOrNothing;
+
+impl<'de> Visitor<'de> for TextOrNothing {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(if text.len() <= MAX_TEXT { text.to_owned() } else { String::new() })
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<String, E> {
+        Ok(String::new())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<String, E> {
+        Ok(String::new())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<String, E> {
+        Ok(String::new())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<String, E> {
+        Ok(String::new())
+    }
+
+    fn visit_unit<E>(self) -> Result<String, E> {
+        Ok(String::new())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<String, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(String::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<String, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(String::new())
+    }
+}
 
 /// Describes a webhook, ending in a line break.
 pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
     let mut out = String::new();
-    let json = serde_json::from_slice::<Value>(body).ok();
-    let member = |key: &str| json.as_ref().and_then(|json| json.get(key)?.as_str()).unwrap_or_default();
-    let style = match member("status") {
+    let json = serde_json::from_slice::<IgnoredAny>(body).is_ok().then(|| std::str::from_utf8(body).ok()).flatten();
+    // What is no object has neither.
+    let report = json.and_then(|json| serde_json::from_str::<Report>(json).ok()).unwrap_or_default();
+    let style = match report.status.0.as_str() {
         "completed" => GOOD,
         "failed" | "cancelled" => BAD,
         _ => BOLD,
@@ -37,33 +107,47 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
         None => "unsigned".to_owned(),
     };
     let path = printable(head.uri.path());
-    let (status, id) = (printable(member("status")), printable(member("id")));
+    let (status, id) = (printable(&report.status.0), printable(&report.id.0));
     // Writing to a String cannot fail.
     let _ =
         writeln!(out, "\n{BOLD}webhook{BOLD:#} {} {path}  {style}{status}{style:#} {BOLD}{id}{BOLD:#}", head.method);
     let report = header_text(header::WEBHOOK_ID).unwrap_or_else(|| "none".to_owned());
     let _ = writeln!(out, "{DIM}        webhook-id {report} · {signed} · {} bytes{DIM:#}", body.len());
-    let text = String::from_utf8_lossy(body);
-    let lines = if json.is_some() { pretty(&text) } else { printable(&text) };
-    let total = lines.lines().count();
-    for line in lines.lines().take(MAX_LINES) {
+    let Shown { text, more } = match json {
+        Some(json) => pretty(json),
+        None => plain(body),
+    };
+    for line in text.lines() {
         let _ = writeln!(out, "        {line}");
     }
-    if total > MAX_LINES {
-        let _ = writeln!(out, "        {DIM}… {} more lines{DIM:#}", total - MAX_LINES);
+    if more > 0 {
+        let _ = writeln!(out, "        {DIM}… {more} more lines{DIM:#}");
     }
     out
 }
 
+/// The lines that are shown, and how many there are besides.
+struct Shown {
+    text: String,
+    more: usize,
+}
+
+/// A body that is no JSON.
+fn plain(body: &[u8]) -> Shown {
+    let body = body.strip_suffix(b"\n").unwrap_or(body);
+    let lines = if body.is_empty() { 0 } else { body.split(|byte| *byte == b'\n').count() };
+    let shown = body.split(|byte| *byte == b'\n').take(MAX_LINES).map(|line| {
+        // A character has four bytes at most.
+        let begin = &line[..line.len().min(4 * MAX_LINE)];
+        short(&String::from_utf8_lossy(begin), MAX_LINE)
+    });
+    Shown { text: shown.collect::<Vec<_>>().join("\n"), more: lines.saturating_sub(MAX_LINES) }
+}
+
 /// JSON, indented and coloured, with its members in the order that they came in. The text is known to be JSON.
-fn pretty(json: &str) -> String {
-    let mut out = String::new();
-    let mut depth = 0;
+fn pretty(json: &str) -> Shown {
+    let mut page = Page { text: String::new(), lines: 1, depth: 0 };
     let mut rest = json.trim_start();
-    let line = |out: &mut String, depth: usize| {
-        out.push('\n');
-        out.push_str(&"  ".repeat(depth));
-    };
     while let Some(first) = rest.chars().next() {
         let length = match first {
             '"' => string_length(rest),
@@ -74,31 +158,56 @@ fn pretty(json: &str) -> String {
         rest = after.trim_start();
         match first {
             '{' | '[' if rest.starts_with(['}', ']']) => {
-                out.push_str(if first == '{' { "{}" } else { "[]" });
+                page.write(format_args!("{}", if first == '{' { "{}" } else { "[]" }));
                 rest = rest[1..].trim_start();
             }
             '{' | '[' => {
-                out.push(first);
-                depth += 1;
-                line(&mut out, depth);
+                page.write(format_args!("{first}"));
+                page.depth += 1;
+                page.line();
             }
             '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                line(&mut out, depth);
-                out.push(first);
+                page.depth = page.depth.saturating_sub(1);
+                page.line();
+                page.write(format_args!("{first}"));
             }
             ',' => {
-                out.push(',');
-                line(&mut out, depth);
+                page.write(format_args!(","));
+                page.line();
             }
-            ':' => out.push_str(": "),
-            // Writing to a String cannot fail.
-            '"' if rest.starts_with(':') => drop(write!(out, "{KEY}{}{KEY:#}", short(token))),
-            '"' => drop(write!(out, "{TEXT}{}{TEXT:#}", short(token))),
-            _ => drop(write!(out, "{NUMBER}{token}{NUMBER:#}")),
+            ':' => page.write(format_args!(": ")),
+            _ if page.is_full() => {}
+            '"' if rest.starts_with(':') => page.write(format_args!("{KEY}{}{KEY:#}", short(token, MAX_TEXT))),
+            '"' => page.write(format_args!("{TEXT}{}{TEXT:#}", short(token, MAX_TEXT))),
+            _ => page.write(format_args!("{NUMBER}{}{NUMBER:#}", short(token, MAX_TEXT))),
         }
     }
-    out
+    Shown { text: page.text, more: page.lines.saturating_sub(MAX_LINES) }
+}
+
+/// Takes as many lines as are shown, and counts the others.
+struct Page {
+    text: String,
+    lines: usize,
+    depth: usize,
+}
+
+impl Page {
+    fn is_full(&self) -> bool {
+        self.lines > MAX_LINES
+    }
+
+    fn line(&mut self) {
+        self.lines += 1;
+        self.write(format_args!("\n{}", "  ".repeat(self.depth.min(MAX_DEPTH))));
+    }
+
+    fn write(&mut self, text: fmt::Arguments<'_>) {
+        if !self.is_full() {
+            // Writing to a String cannot fail.
+            let _ = self.text.write_fmt(text);
+        }
+    }
 }
 
 /// The length in bytes of the JSON string that this begins with, quotes included.
@@ -115,12 +224,11 @@ fn string_length(text: &str) -> usize {
     text.len()
 }
 
-/// A token for the terminal; long ones, such as files in base64, are cut short.
-fn short(token: &str) -> String {
-    const MAX: usize = 400;
-    let Some((at, _)) = token.char_indices().nth(MAX) else { return printable(token) };
-    let left = token[at..].chars().count();
-    format!("{} … {left} more characters", printable(&token[..at]))
+/// A text for the terminal; long ones, such as files in base64, are cut short.
+fn short(text: &str, most: usize) -> String {
+    let Some((at, _)) = text.char_indices().nth(most) else { return printable(text) };
+    let left = text[at..].chars().count();
+    format!("{} … {left} more characters", printable(&text[..at]))
 }
 
 /// Without anything that a terminal would obey; line breaks stay.
@@ -179,8 +287,25 @@ mod tests {
     #[test]
     fn large_bodies_are_cut_short() {
         let many = serde_json::to_vec(&vec![1; 500]).unwrap();
-        assert!(shown(&many).contains("more lines"));
+        assert!(shown(&many).contains("… 442 more lines"));
         let long = serde_json::to_vec(&"x".repeat(5_000)).unwrap();
         assert!(shown(&long).contains("4602 more characters"));
+        assert!(shown("line\n".repeat(500).as_bytes()).contains("… 440 more lines"));
+        assert!(shown("x".repeat(5_000).as_bytes()).contains("more characters"));
+    }
+
+    #[test]
+    fn what_is_shown_is_bounded_whatever_is_sent() {
+        const MANY: usize = 1 << 20;
+        let wide = format!("{}[{}0]{}", "[".repeat(100), "0,".repeat(MANY), "]".repeat(100));
+        let deep = format!("{}{}", "[".repeat(MANY), "]".repeat(MANY));
+        let digits = "1".repeat(MANY);
+        let keys = format!("{{{}\"id\":\"q-1\"}}", "\"x\":{\"y\":[0]},".repeat(MANY / 16));
+        let long = format!("{{\"id\":\"{0}\",\"status\":\"{0}\"}}", "x".repeat(MANY));
+        let zeros = "\0".repeat(MANY);
+        for body in [wide, deep, digits, keys, long, zeros] {
+            let text = shown(body.as_bytes());
+            assert!(text.len() < 100_000 && text.lines().count() <= MAX_LINES + 4, "{} bytes", text.len());
+        }
     }
 }

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 
 use super::Api;
 use super::problem::{Form, Problem};
-use super::status::{body, json};
+use super::status::{IN_PROGRESS, json};
 use crate::handler::Route;
 use crate::id::RequestId;
 use crate::line::Causes;
 use crate::poster::{Registered, RequestEnd};
-use crate::report::Outcome;
-use crate::store::{Cancelled, Error, RequestRecord, RequestState};
+use crate::report::{self, Outcome};
+use crate::store::{Cancelled, Error};
 
 /// Answers a cancel.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
@@ -31,8 +32,8 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
     // Whoever hangs up does not keep from the log what is committed.
     let answered = tasks.spawn(async move { cancel(&api, &route, &asked).await }).await;
     match answered.map_err(|_| Problem::internal())? {
-        Ok(Cancelled::AtOnce(outcome)) => Ok(standing(StatusCode::OK, id, RequestState::Settled(outcome))),
-        Ok(Cancelled::Stopping) => Ok(standing(StatusCode::ACCEPTED, id, RequestState::Running)),
+        Ok(Cancelled::AtOnce(outcome)) => Ok(standing(StatusCode::OK, &id, outcome.status.as_str())),
+        Ok(Cancelled::Stopping) => Ok(standing(StatusCode::ACCEPTED, &id, IN_PROGRESS)),
         Ok(Cancelled::Over) => Err(Problem::new(
             StatusCode::CONFLICT,
             format!("id {id} is over, so it cannot be cancelled; GET tells how it ended"),
@@ -45,9 +46,12 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
     }
 }
 
-/// The same as GET would answer.
-fn standing(status: StatusCode, id: RequestId, state: RequestState) -> Response {
-    json(status, body(&RequestRecord { id, route: String::new(), state }))
+/// The same as GET would answer: what is cancelled has neither result nor error.
+fn standing(code: StatusCode, id: &RequestId, status: &str) -> Response {
+    let mut body = vec![b'{'];
+    report::write_id_and_status(id.as_str(), status, &mut body);
+    body.extend_from_slice(b"}\n");
+    json(code, Body::from(body))
 }
 
 async fn cancel(api: &Api, route: &Route, id: &RequestId) -> Result<Cancelled, Error> {

@@ -1,98 +1,239 @@
-//! Connections: how many, how slow, and how they end.
+//! Connections: how slow, and how they end. How many there are: see [`room`](super::room).
 
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
+use super::Api;
+use super::room::{Call, Connection, Room};
+use super::stall::Unstalled;
+use crate::names::metric;
 use crate::shutdown::Shutdown;
 
-/// Open connections at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 10_000;
 /// Calls at once on one HTTP/2 connection.
 const STREAMS: u32 = 64;
-/// A client that has not sent its headers by then is cut off.
+/// A client that has not sent its headers by then is cut off. So is one that sends no further request by then, in HTTP/1.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest head of a request in HTTP/1, and what is buffered of an answer before it goes to the socket.
+const BUFFER: usize = 32 << 10;
+/// What a client may send on an HTTP/2 connection, and on one stream of it, before it has to wait.
+const CONNECTION_WINDOW: u32 = 512 << 10;
+const STREAM_WINDOW: u32 = 256 << 10;
 /// What calls in flight have left when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
+/// What an idle connection has left that is closed to make room.
+const CLOSING: Duration = Duration::from_secs(1);
 /// After an error of accept, such as too many open files.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// How often stalled answers and idle connections are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// That connections are refused is said once in this time.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
+/// What who is refused is told, if it speaks HTTP/1.
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 47\r\n\r\n\
+    error: too many connections are open; try again";
+
+type Builder = auto::Builder<TokioExecutor>;
 
 /// Serves HTTP/1.1 and 2 until told to stop.
-pub(super) async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
+    let shutdown = &api.shutdown;
+    let room = Room::new(api.options.connections);
     let mut connections = JoinSet::new();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30))
-        .max_concurrent_streams(STREAMS);
+    let builder = builder();
+    let (mut trouble, mut refusals) = (Trouble::default(), Refusals::default());
+    let mut sweep = tokio::time::interval(SWEEP);
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.stopping() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = async {
-                // Invariant: the semaphore is never closed, so there is always a permit in the end.
-                let permit = Arc::clone(&room).acquire_owned().await.ok();
-                (listener.accept().await, permit)
-            } => accepted,
+            now = sweep.tick() => {
+                room.sweep(now);
+                api.answers.sweep(now);
+                continue;
+            }
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            (Ok((stream, _)), permit) => {
-                // Without it a small answer may wait for the client's acknowledgement of the one before.
-                let _ = stream.set_nodelay(true);
-                let (router, asked) = (router.clone(), Arc::new(AtomicBool::new(false)));
-                let heard = Arc::clone(&asked);
-                let service = service_fn(move |request: Request<Incoming>| {
-                    heard.store(true, Ordering::Relaxed);
-                    router.clone().oneshot(request)
-                });
-                let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-                let watched = graceful.watch(connection);
-                connections.spawn(async move {
-                    let _permit = permit;
-                    let mut watched = pin!(watched);
-                    let ended = tokio::select! {
-                        ended = &mut watched => ended,
-                        // Which version a client speaks is found out without a time limit, so that one that says nothing
-                        // would keep its place for ever.
-                        () = tokio::time::sleep(HEADER_TIMEOUT) => {
-                            if !asked.load(Ordering::Relaxed) {
-                                return;
-                            }
-                            watched.await
-                        }
-                    };
-                    if let Err(error) = ended {
-                        tracing::debug!("a connection ended early: {error}");
+            Ok((stream, peer)) => {
+                trouble.over();
+                match room.admit(peer.ip(), Instant::now()) {
+                    Some(connection) => {
+                        let served = serve_one(builder.clone(), stream, router.clone(), connection, shutdown.clone());
+                        connections.spawn(served);
                     }
-                });
+                    None => refusals.refuse(&stream, api.options.connections),
+                }
             }
-            (Err(error), _) => {
-                tracing::warn!("a connection cannot be accepted: {error}");
+            Err(error) => {
+                // A connection that is idle holds a file that the next one needs.
+                room.make_room();
+                trouble.with(&error);
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, all).await.is_err() {
         tracing::warn!("{} connections were cut off after {} s", connections.len(), DRAIN.as_secs());
     }
     connections.shutdown().await;
+}
+
+fn builder() -> Builder {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_send_buf_size(BUFFER)
+        .max_concurrent_streams(STREAMS);
+    builder
+}
+
+async fn serve_one(
+    builder: Builder,
+    stream: TcpStream,
+    router: Router,
+    connection: Arc<Connection>,
+    shutdown: Shutdown,
+) {
+    // Without it a small answer may wait for the client's acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let asked = Arc::new(AtomicBool::new(false));
+    let (heard, of_calls) = (Arc::clone(&asked), Arc::clone(&connection));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        heard.store(true, Ordering::Relaxed);
+        let call = of_calls.call();
+        request.extensions_mut().insert(Arc::clone(&of_calls));
+        let answered = router.clone().oneshot(request);
+        async move { answered.await.map(|response| response.map(|body| InHand { body, _call: call })) }
+    });
+    let mut served = pin!(builder.serve_connection(TokioIo::new(Unstalled::new(stream)), service));
+    // Which version a client speaks is found out without a time limit, so that one that says nothing would keep its place for
+    // ever.
+    let silence = async {
+        tokio::time::sleep(HEADER_TIMEOUT).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    let mut silence = pin!(silence);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = &mut silence => return,
+        () = connection.cut.cancelled() => return,
+        () = connection.close.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            match tokio::time::timeout(CLOSING, served.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+        () = shutdown.stopping() => {
+            served.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = served.as_mut() => ended,
+                () = &mut silence => return,
+                () = connection.cut.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection ended early: {error}");
+    }
+}
+
+/// An answer whose call is in hand until it is gone.
+struct InHand {
+    body: Body,
+    _call: Call,
+}
+
+impl HttpBody for InHand {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Errors of accept: said when they begin, and when they are over.
+#[derive(Default)]
+struct Trouble(u32);
+
+impl Trouble {
+    fn with(&mut self, error: &io::Error) {
+        if self.0 == 0 {
+            tracing::warn!("no connection can be accepted: {error}; trying again");
+        }
+        self.0 = self.0.saturating_add(1);
+        metrics::counter!(metric::CONNECTIONS_REFUSED, "reason" => "accept").increment(1);
+    }
+
+    fn over(&mut self) {
+        if self.0 > 0 {
+            tracing::info!("connections are accepted again, after {} failures", self.0);
+        }
+        self.0 = 0;
+    }
+}
+
+/// Connections that there was no room for.
+#[derive(Default)]
+struct Refusals(Option<Instant>);
+
+impl Refusals {
+    fn refuse(&mut self, stream: &TcpStream, limit: usize) {
+        // An answer as small as this goes into the empty buffer of the socket.
+        let _ = stream.try_write(REFUSAL);
+        metrics::counter!(metric::CONNECTIONS_REFUSED, "reason" => "full").increment(1);
+        if self.0.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+            self.0 = Some(Instant::now());
+            tracing::warn!("connections are refused: of {limit} none is idle, or one address has too many of them");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_as_long_as_it_says() {
+        let text = std::str::from_utf8(REFUSAL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{text}");
+    }
 }

@@ -14,38 +14,65 @@ use url::form_urlencoded;
 use super::Api;
 use super::prefer::seconds;
 use super::problem::{Form, Problem};
+use super::room::Connection;
+use super::streamed::{Broken, Text};
 use crate::handler::Route;
 use crate::id::RequestId;
 use crate::line::Causes;
-use crate::report;
-use crate::store::{DeliveryRecord, DeliveryState, Error, RequestRecord, RequestState, Watch};
+use crate::store::{DeliveryRecord, DeliveryState, Error, Summary, Watch};
 use crate::webhook::shown;
 
 pub(super) const IN_QUEUE: &str = "in_queue";
-const IN_PROGRESS: &str = "in_progress";
+pub(super) const IN_PROGRESS: &str = "in_progress";
 
 /// Answers a question for a request.
-pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
+pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request) -> Response {
     let form = Form::of(request.headers());
+    let connection = request.extensions_mut().remove();
     // Headers and body are let go of here: a client may wait long.
     let uri = request.into_parts().0.uri;
     let text = uri.path().rsplit('/').next().unwrap_or_default();
-    let answer = answer(&api, &route, text, uri.query().unwrap_or_default()).await;
+    let answer = answer(&api, &route, connection, text, uri.query().unwrap_or_default()).await;
     answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
-async fn answer(api: &Api, route: &Route, text: &str, query: &str) -> Result<Response, Problem> {
+async fn answer(
+    api: &Api,
+    route: &Route,
+    connection: Option<Arc<Connection>>,
+    text: &str,
+    query: &str,
+) -> Result<Response, Problem> {
     let asked = Asked::of(query)?;
     let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
     let watch = api.store.watch(&id);
-    let record = wait(api, &id, &watch, asked.wait).await?;
-    let record = record.filter(|record| record.route == route.path).ok_or_else(|| Problem::unknown_id(text))?;
-    let mut body = body(&record);
+    let summary = wait(api, &id, &watch, asked.wait).await?;
+    let summary = summary.filter(|summary| summary.route == route.path).ok_or_else(|| Problem::unknown_id(text))?;
+    let mut more = None;
     if asked.delivery {
-        let deliveries = api.store.deliveries(id.as_str()).await.map_err(|error| unanswered(&error))?;
-        add_deliveries(&mut body, &deliveries)?;
+        let records = api.store.deliveries(id.as_str()).await.map_err(|error| unanswered(&error))?;
+        more = Some(deliveries(&records)?);
     }
-    Ok(json(StatusCode::OK, body))
+    told(api, connection, id, &summary, more).await
+}
+
+/// The answer that tells where a request stands.
+pub(super) async fn told(
+    api: &Api,
+    connection: Option<Arc<Connection>>,
+    id: RequestId,
+    summary: &Summary,
+    more: Option<Vec<u8>>,
+) -> Result<Response, Problem> {
+    let body = Text::of(id.clone(), summary, more).into_body(&api.answers, connection, &api.store).await;
+    match body {
+        Ok(body) => Ok(json(StatusCode::OK, body)),
+        Err(Broken::Store(error)) => Err(unanswered(&error)),
+        Err(Broken::Purged) => Err(Problem::unknown_id(id.as_str())),
+        Err(Broken::NoRoom | Broken::TooSlow) => {
+            Err(Problem::unavailable("too many answers wait for clients that do not read; try again"))
+        }
+    }
 }
 
 /// What the query asks for. Parameters that are not known are ignored.
@@ -77,19 +104,14 @@ fn bad(key: &str, expected: &str) -> Problem {
 }
 
 /// The request as it stands when it is settled, or this time is over, or the server stops. The watch was taken before.
-pub(super) async fn wait(
-    api: &Api,
-    id: &RequestId,
-    watch: &Watch,
-    time: Duration,
-) -> Result<Option<RequestRecord>, Problem> {
+pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duration) -> Result<Option<Summary>, Problem> {
     let deadline = tokio::time::sleep(time);
     tokio::pin!(deadline);
     let mut over = time.is_zero();
     loop {
-        let record = api.store.request(id).await.map_err(|error| unanswered(&error))?;
-        if over || record.as_ref().is_none_or(is_settled) {
-            return Ok(record);
+        let summary = api.store.summary(id).await.map_err(|error| unanswered(&error))?;
+        if over || summary.as_ref().is_none_or(Summary::is_settled) {
+            return Ok(summary);
         }
         tokio::select! {
             () = watch.changed() => {}
@@ -97,27 +119,6 @@ pub(super) async fn wait(
             () = api.shutdown.stopping() => over = true,
         }
     }
-}
-
-pub(super) fn is_settled(record: &RequestRecord) -> bool {
-    matches!(record.state, RequestState::Settled(_))
-}
-
-/// The answer for a request.
-pub(super) fn body(record: &RequestRecord) -> Vec<u8> {
-    let id = record.id.as_str();
-    let mut body = vec![b'{'];
-    match &record.state {
-        RequestState::Settled(outcome) => outcome.write_members(id, &mut body),
-        _ => report::write_id_and_status(id, unsettled(record), &mut body),
-    }
-    body.push(b'}');
-    body
-}
-
-/// The status of a request that is not settled.
-pub(super) fn unsettled(record: &RequestRecord) -> &'static str {
-    if record.state == RequestState::Queued { IN_QUEUE } else { IN_PROGRESS }
 }
 
 /// Where the webhooks of a request stand.
@@ -146,17 +147,16 @@ struct Delivery {
     reason: Option<String>,
 }
 
-fn add_deliveries(body: &mut Vec<u8>, records: &[DeliveryRecord]) -> Result<(), Problem> {
+/// The member that tells of the webhooks.
+fn deliveries(records: &[DeliveryRecord]) -> Result<Vec<u8>, Problem> {
     let webhooks: Vec<_> = records.iter().map(delivery).collect();
     // What is not over counts before what is, and what went wrong before what went well.
     let order = ["retrying", "pending", "dead", "refused", "gone", "delivered"];
     let state =
         order.into_iter().find(|state| webhooks.iter().any(|webhook| webhook.state == *state)).unwrap_or("none");
-    body.pop();
-    body.extend_from_slice(b",\"delivery\":");
-    serde_json::to_writer(&mut *body, &Deliveries { state, webhooks }).map_err(|_| Problem::internal())?;
-    body.push(b'}');
-    Ok(())
+    let mut member = b",\"delivery\":".to_vec();
+    serde_json::to_writer(&mut member, &Deliveries { state, webhooks }).map_err(|_| Problem::internal())?;
+    Ok(member)
 }
 
 fn delivery(record: &DeliveryRecord) -> Delivery {
@@ -195,10 +195,9 @@ fn unanswered(error: &Error) -> Problem {
     Problem::unavailable("the store does not answer; try again")
 }
 
-/// Ends in a line break, as Cortex's answers do: they are read on terminals too.
-pub(super) fn json(status: StatusCode, mut body: Vec<u8>) -> Response {
-    body.push(b'\n');
-    let mut response = Response::new(Body::from(body));
+/// An answer in JSON. Its text ends in a line break, as Cortex's answers do: they are read on terminals too.
+pub(super) fn json(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use super::intake::{self, Refused};
 use super::prefer::Preference;
 use super::problem::{Form, Problem};
+use super::room::Connection;
 use super::status::{self, json};
 use super::{Api, credentials};
 use crate::handler::Route;
@@ -19,7 +20,7 @@ use crate::id::RequestId;
 use crate::line::Causes;
 use crate::names::{header, metric};
 use crate::report;
-use crate::store::{Error, NewRequest, RequestRecord, Watch};
+use crate::store::{Error, NewRequest, Summary, Told, Watch};
 
 /// How long a submission waits for room in the store's queue before the client is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,7 +31,8 @@ const MAX_CORRELATION: usize = 200;
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let form = Form::of(&head.headers);
-    let accepted = accept(&api, &route, head.headers, body).await;
+    let connection = head.extensions.get().cloned();
+    let accepted = accept(&api, &route, connection, head.headers, body).await;
     accepted.unwrap_or_else(|Refusal { problem, unread }| {
         let mut response = problem.respond(form);
         if unread && head.version < Version::HTTP_2 {
@@ -53,7 +55,13 @@ impl From<Problem> for Refusal {
     }
 }
 
-async fn accept(api: &Api, route: &Route, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
+async fn accept(
+    api: &Api,
+    route: &Route,
+    connection: Option<Arc<Connection>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
     let preference = Preference::of(&headers);
     let (id, watch) = take_in(api, route, headers, body).await?;
     if preference == Preference::default() {
@@ -61,11 +69,12 @@ async fn accept(api: &Api, route: &Route, headers: HeaderMap, body: Body) -> Res
     }
     // Nothing of the request is held any more: the store has it.
     // From here on the request is kept, so no failure to look at it may look like one to accept it.
-    let record = status::wait(api, &id, &watch, preference.wait.unwrap_or_default()).await.unwrap_or_default();
-    let mut response = match record {
-        Some(finished) if status::is_settled(&finished) => json(StatusCode::OK, status::body(&finished)),
-        record => pending(&location(route, &id), &id, record.as_ref()),
+    let summary = status::wait(api, &id, &watch, preference.wait.unwrap_or_default()).await.unwrap_or_default();
+    let finished = match &summary {
+        Some(summary) if summary.is_settled() => status::told(api, connection, id.clone(), summary, None).await.ok(),
+        _ => None,
     };
+    let mut response = finished.unwrap_or_else(|| pending(&location(route, &id), &id, summary.as_ref()));
     applied(&mut response, preference);
     Ok(response)
 }
@@ -153,15 +162,21 @@ fn correlation(headers: &HeaderMap) -> Option<&str> {
 
 /// The answer as Cortex gives it.
 fn given(id: &RequestId) -> Response {
-    json(StatusCode::OK, format!("{{\"id\":\"{id}\"}}").into_bytes())
+    json(StatusCode::OK, Body::from(format!("{{\"id\":\"{id}\"}}\n")))
 }
 
 /// The answer to a client that does not wait any longer.
-fn pending(location: &str, id: &RequestId, record: Option<&RequestRecord>) -> Response {
+fn pending(location: &str, id: &RequestId, summary: Option<&Summary>) -> Response {
     let mut body = vec![b'{'];
-    report::write_id_and_status(id.as_str(), record.map_or(status::IN_QUEUE, status::unsettled), &mut body);
-    body.extend_from_slice(format!(",\"status_url\":\"{location}\",\"cancel_url\":\"{location}\"}}").as_bytes());
-    let mut response = json(StatusCode::ACCEPTED, body);
+    let standing = match summary.map(|summary| &summary.standing) {
+        None | Some(Told::Queued) => status::IN_QUEUE,
+        Some(Told::Running) => status::IN_PROGRESS,
+        // It came to its end, and cannot be told now.
+        Some(Told::Settled(end)) => end.status.as_str(),
+    };
+    report::write_id_and_status(id.as_str(), standing, &mut body);
+    body.extend_from_slice(format!(",\"status_url\":\"{location}\",\"cancel_url\":\"{location}\"}}\n").as_bytes());
+    let mut response = json(StatusCode::ACCEPTED, Body::from(body));
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(LOCATION, location);
     }

@@ -122,6 +122,7 @@ fn server(mut section: Section<'_>) -> server::Options {
     let options = server::Options {
         listen: section.take("listen", listen, |node| read::parsed(node, wanted, |text| text.trim().parse().ok())),
         max_payload: section.take("max_payload", 10 << 20, |node| read::size(node, &MAX_PAYLOAD)),
+        connections: server::CONNECTIONS,
     };
     section.finish();
     options

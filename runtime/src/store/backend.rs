@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::backlog::Count;
@@ -10,6 +11,7 @@ use super::cancel::Standing;
 use super::clock::{Now, Trust};
 use super::operation::{Op, Reply};
 use super::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
+use super::summary::{Member, Summary};
 use crate::id::RequestId;
 use crate::time::Timestamp;
 
@@ -33,6 +35,14 @@ pub(crate) trait Backend: Send {
 /// Reads, while batches are applied. Sees what is committed.
 pub(crate) trait Reader: Send + Sync {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
+    fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>>;
+    fn piece<'a>(
+        &'a self,
+        id: &'a RequestId,
+        member: Member,
+        at: usize,
+        len: usize,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Cause>>;
     fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>>;
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>>;
     fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>>;

@@ -6,6 +6,7 @@
 //! process: who claims it settles it.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,10 @@ pub(crate) enum Phase {
         /// What it takes up among those that wait.
         bytes: u64,
     },
-    Running,
+    Running {
+        /// It was marked before.
+        cancelled: bool,
+    },
     Settled,
 }
 
@@ -58,6 +62,8 @@ impl Store {
         route: &str,
         mut end: impl FnMut(Option<Registration>) -> (Outcome, Vec<NewReport>),
     ) -> Result<Cancelled, Error> {
+        // Of many who want the same at once the first commits it, and the others see that it is done.
+        let _turn = self.0.shared.wake.cancels.turns.of(id).await;
         loop {
             let standing = self.reader()?.standing(id).await.map_err(Error::Backend)?;
             let Some(Standing { phase, route }) = standing.filter(|standing| standing.route == route) else {
@@ -73,7 +79,8 @@ impl Store {
                         return Ok(Cancelled::AtOnce(outcome));
                     }
                 }
-                Phase::Running => match self.ask(Op::CancelRunning { id: id.clone() }).await? {
+                Phase::Running { cancelled: true } => return Ok(Cancelled::Stopping),
+                Phase::Running { cancelled: false } => match self.ask(Op::CancelRunning { id: id.clone() }).await? {
                     Reply::Cancelling(Some(_)) => return Ok(Cancelled::Stopping),
                     Reply::Cancelling(None) => {}
                     _ => return Err(Error::Closed),
@@ -90,7 +97,28 @@ impl Store {
 
 /// Runs that want to know whether they are cancelled, and cancelled ones that do not know it yet; until their claims end.
 #[derive(Default)]
-pub(crate) struct Cancels(Mutex<HashMap<RequestClaim, CancellationToken>>);
+pub(crate) struct Cancels {
+    told: Mutex<HashMap<RequestClaim, CancellationToken>>,
+    turns: Turns,
+}
+
+/// Turns of those who cancel, by the id: one at a time for each, and a few ids share one.
+struct Turns([tokio::sync::Mutex<()>; 64]);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| tokio::sync::Mutex::default()))
+    }
+}
+
+impl Turns {
+    async fn of(&self, id: &RequestId) -> tokio::sync::MutexGuard<'_, ()> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
+        // Invariant: the remainder is below 64.
+        #[expect(clippy::cast_possible_truncation, reason = "below 64")]
+        self.0[(hash % 64) as usize].lock().await
+    }
+}
 
 impl Cancels {
     fn of(&self, claim: &RequestClaim) -> CancellationToken {
@@ -108,7 +136,7 @@ impl Cancels {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RequestClaim, CancellationToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]

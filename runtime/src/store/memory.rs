@@ -7,10 +7,12 @@ mod cancel;
 mod replay;
 mod reports;
 mod requests;
+mod summary;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
@@ -23,6 +25,7 @@ use super::clock::Now;
 use super::inbox::{Ledger, Ledgers};
 use super::operation::{Op, Purged, Reply};
 use super::record::{Counts, DeliveryRecord, Disabled, Recovered, RequestRecord, RequestState};
+use super::summary::{Member, Summary};
 use crate::id::{ReportId, RequestId};
 use crate::time::Timestamp;
 
@@ -123,6 +126,20 @@ impl Backend for Memory {
 impl Reader for Memory {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
         ready(Ok(self.lock().request(id))).boxed()
+    }
+
+    fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>> {
+        ready(Ok(self.lock().summary(id))).boxed()
+    }
+
+    fn piece<'a>(
+        &'a self,
+        id: &'a RequestId,
+        member: Member,
+        at: usize,
+        len: usize,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
+        ready(Ok(self.lock().piece(id, member, at, len))).boxed()
     }
 
     fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>> {

@@ -17,6 +17,7 @@ mod replay;
 mod reports;
 mod requests;
 mod schema;
+mod summary;
 mod upkeep;
 
 use std::path::Path;

@@ -22,6 +22,7 @@ mod owner;
 mod replay;
 mod settle;
 mod submit;
+mod summary;
 mod upkeep;
 mod wakeups;
 mod world;
@@ -129,7 +130,11 @@ suite! {
         settle_after_cancel_is_refused,
         what_is_cancelled_is_not_run_again,
         what_waits_again_is_reported_where_it_registered,
-        a_cancel_that_meets_a_claim_looks_again;
+        a_cancel_that_meets_a_claim_looks_again,
+        many_who_cancel_the_same_cost_one_commit;
+    summary:
+        a_summary_says_what_the_record_says,
+        what_is_large_is_read_in_pieces_until_it_is_purged;
     replay:
         replay_makes_new_row_same_webhook_id;
     upkeep:

@@ -12,7 +12,7 @@ impl Tables {
             RequestState::Queued => {
                 Phase::Queued { epoch: row.epoch, registration: row.registration.clone(), bytes: row.waiting_bytes() }
             }
-            RequestState::Running => Phase::Running,
+            RequestState::Running => Phase::Running { cancelled: row.cancelled },
             RequestState::Settled(_) => Phase::Settled,
         };
         Some(Standing { route: row.route().to_owned(), phase })

@@ -13,7 +13,7 @@ use sqlx::sqlite::{
 use crate::store::Durability;
 
 /// Readers at once. Reads are short; more would only queue in front of the same file.
-const READERS: u32 = 4;
+pub(super) const READERS: u32 = 4;
 /// How long another process (a backup, a shell) may hold the file before a batch or a read fails.
 const BUSY: Duration = Duration::from_secs(5);
 

@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use tokio::sync::Semaphore;
 
+use super::connect::READERS;
 use super::form::{DELIVERED, HELD, blob, delivery_state, misread, registration_from_text, small, status};
 use super::reports::{report_id, webhook_id};
+use super::summary;
 use super::upkeep::TRUST;
 use crate::id::RequestId;
 use crate::report::{Json, Outcome, Reason};
@@ -19,19 +23,30 @@ use crate::store::backlog::Count;
 use crate::store::cancel::{Phase, Standing};
 use crate::store::clock::{Now, Trust};
 use crate::store::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
+use crate::store::summary::{Member, Summary};
 use crate::time::Timestamp;
 
-pub(super) struct Rows(SqlitePool);
+pub(super) struct Rows {
+    pool: SqlitePool,
+    /// Pieces of large rows take longer than all else: they leave readers to others.
+    pieces: Semaphore,
+}
 
 impl Rows {
     pub(super) fn new(pool: SqlitePool) -> Self {
-        Self(pool)
+        Self { pool, pieces: Semaphore::new(READERS as usize / 2) }
+    }
+
+    async fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Result<Option<Bytes>, sqlx::Error> {
+        // Invariant: it is never closed.
+        let _turn = self.pieces.acquire().await;
+        summary::piece(&self.pool, id, member, at, len).await
     }
 
     async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, sqlx::Error> {
         let sql = "SELECT r.route, r.state, r.finished, o.reason, o.result, o.error, o.detail \
                    FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
-        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.0).await?;
+        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(None) };
         let state = match row.try_get::<i64, _>(1)? {
             0 => RequestState::Queued,
@@ -42,10 +57,11 @@ impl Rows {
     }
 
     async fn standing(&self, id: &RequestId) -> Result<Option<Standing>, sqlx::Error> {
-        let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0) \
+        let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0), \
+                   r.cancel \
                    FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
                    WHERE r.id = ?1";
-        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.0).await?;
+        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(None) };
         let phase = match row.try_get::<i64, _>(1)? {
             0 => {
@@ -53,7 +69,7 @@ impl Rows {
                 let bytes = u64::try_from(row.try_get::<i64, _>(4)?).unwrap_or(0);
                 Phase::Queued { epoch: small(&row, 2)?, registration, bytes }
             }
-            1 => Phase::Running,
+            1 => Phase::Running { cancelled: row.try_get::<i64, _>(5)? != 0 },
             _ => Phase::Settled,
         };
         Ok(Some(Standing { route: row.try_get(0)?, phase }))
@@ -64,7 +80,7 @@ impl Rows {
                    b.webhook_id FROM report r JOIN report_body b ON b.seq = r.seq LEFT JOIN attempt a \
                    ON a.report = r.seq AND a.n = (SELECT max(n) FROM attempt WHERE report = r.seq) \
                    WHERE r.subject = ?1 ORDER BY r.seq LIMIT 100";
-        let rows = sqlx::query(sql).bind(subject).fetch_all(&self.0).await?;
+        let rows = sqlx::query(sql).bind(subject).fetch_all(&self.pool).await?;
         rows.iter().map(delivery).collect()
     }
 
@@ -75,17 +91,17 @@ impl Rows {
                     UNION ALL SELECT (SELECT min(endpoint) FROM report WHERE state = -1 AND endpoint > parked.endpoint) \
                     FROM parked WHERE parked.endpoint IS NOT NULL) \
                    SELECT endpoint FROM parked WHERE endpoint IS NOT NULL";
-        sqlx::query_scalar(sql).fetch_all(&self.0).await
+        sqlx::query_scalar(sql).fetch_all(&self.pool).await
     }
 
     async fn has_delivered(&self, endpoint: &str) -> Result<bool, sqlx::Error> {
         let sql = "SELECT EXISTS (SELECT 1 FROM report WHERE state = ?1 AND endpoint = ?2)";
-        sqlx::query_scalar(sql).bind(DELIVERED).bind(endpoint).fetch_one(&self.0).await
+        sqlx::query_scalar(sql).bind(DELIVERED).bind(endpoint).fetch_one(&self.pool).await
     }
 
     async fn disabled(&self) -> Result<Vec<Disabled>, sqlx::Error> {
         let sql = "SELECT url, since, reason FROM disabled ORDER BY since, url";
-        let rows = sqlx::query(sql).fetch_all(&self.0).await?;
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await?;
         let one = |row: &SqliteRow| {
             let since = Timestamp::from_micros(row.try_get(1)?);
             Ok(Disabled { url: row.try_get(0)?, since, reason: row.try_get(2)? })
@@ -101,7 +117,7 @@ impl Rows {
                    UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = -1 \
                    UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = -2";
         let mut counts = Counts::default();
-        for row in sqlx::query(sql).fetch_all(&self.0).await? {
+        for row in sqlx::query(sql).fetch_all(&self.pool).await? {
             let count = u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
             match row.try_get::<i64, _>(0)? {
                 0 => drop(counts.queued.insert(row.try_get(1)?, count)),
@@ -196,6 +212,20 @@ fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
 impl Reader for Rows {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
         self.request(id).map(cause).boxed()
+    }
+
+    fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>> {
+        summary::summary(&self.pool, id).map(cause).boxed()
+    }
+
+    fn piece<'a>(
+        &'a self,
+        id: &'a RequestId,
+        member: Member,
+        at: usize,
+        len: usize,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
+        self.piece(id, member, at, len).map(cause).boxed()
     }
 
     fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>> {

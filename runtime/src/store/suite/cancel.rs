@@ -167,3 +167,19 @@ pub(super) async fn a_cancel_that_meets_a_claim_looks_again(world: World) {
     let posted = store.barrier().await.unwrap();
     store.tried(posted).await;
 }
+
+pub(super) async fn many_who_cancel_the_same_cost_one_commit(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    let run = running(&world, &store, "r").await;
+    submit(&store, world.request("waits")).await;
+    let before = faults.sizes().len();
+    let all = futures_util::future::join_all((0..50).map(|_| cancel(&world, &store, "r"))).await;
+    assert!(all.iter().all(|cancelled| *cancelled == Cancelled::Stopping));
+    assert_eq!(cancel(&world, &store, "r").await, Cancelled::Stopping);
+    assert_eq!(faults.sizes().len(), before + 1);
+    assert!(store.cancellation(&run.claim).is_cancelled());
+    let all = futures_util::future::join_all((0..50).map(|_| cancel(&world, &store, "waits"))).await;
+    let at_once = all.iter().filter(|cancelled| matches!(cancelled, Cancelled::AtOnce(_))).count();
+    let over = all.iter().filter(|cancelled| **cancelled == Cancelled::Over).count();
+    assert_eq!((at_once, over, faults.sizes().len()), (1, 49, before + 2));
+}

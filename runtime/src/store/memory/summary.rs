@@ -1,0 +1,34 @@
+//! Requests of the memory backend as they are told. Pieces share the bytes of the whole.
+
+use bytes::Bytes;
+
+use super::Tables;
+use crate::id::RequestId;
+use crate::report::{Json, Outcome};
+use crate::store::record::RequestState;
+use crate::store::summary::{End, Kept, Member, Summary, Told};
+
+impl Tables {
+    pub(super) fn summary(&self, id: &RequestId) -> Option<Summary> {
+        let row = self.requests.get(id)?;
+        let kept = |json: &Option<Json>| json.as_ref().map(|json| Kept::of(json.bytes()));
+        let standing = match &row.state {
+            RequestState::Queued => Told::Queued,
+            RequestState::Running => Told::Running,
+            RequestState::Settled(Outcome { status, finished, result, error, .. }) => {
+                Told::Settled(End { status: *status, finished: *finished, result: kept(result), error: kept(error) })
+            }
+        };
+        Some(Summary { route: row.route().to_owned(), standing })
+    }
+
+    pub(super) fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Option<Bytes> {
+        let RequestState::Settled(outcome) = &self.requests.get(id)?.state else { return None };
+        let json = match member {
+            Member::Result => outcome.result.as_ref()?.bytes(),
+            Member::Error => outcome.error.as_ref()?.bytes(),
+        };
+        let begin = at.min(json.len());
+        Some(json.slice(begin..(begin + len).min(json.len())))
+    }
+}

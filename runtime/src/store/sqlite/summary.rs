@@ -1,0 +1,66 @@
+//! Requests as they are told, and what is large of them piece by piece. Each answer is one statement.
+
+use bytes::Bytes;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::form::{blob, misread, status};
+use crate::id::RequestId;
+use crate::store::summary::{AT_ONCE, End, Kept, Member, Summary, Told};
+use crate::time::Timestamp;
+
+pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<Summary>, sqlx::Error> {
+    // The length of a blob is read without the blob.
+    let sql = "SELECT r.route, r.state, r.finished, \
+               length(o.result), CASE WHEN length(o.result) <= ?2 THEN o.result END, \
+               length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END \
+               FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
+    let row = sqlx::query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(pool).await?;
+    let Some(row) = row else { return Ok(None) };
+    let standing = match row.try_get::<i64, _>(1)? {
+        0 => Told::Queued,
+        1 => Told::Running,
+        code => Told::Settled(End {
+            status: status(code).ok_or_else(|| misread("a request has an unknown state"))?,
+            finished: Timestamp::from_micros(row.try_get(2)?),
+            result: kept(&row, 3)?,
+            error: kept(&row, 5)?,
+        }),
+    };
+    Ok(Some(Summary { route: row.try_get(0)?, standing }))
+}
+
+/// A length, and in the next column all of it if it is small.
+fn kept(row: &SqliteRow, column: usize) -> Result<Option<Kept>, sqlx::Error> {
+    let Some(len) = row.try_get::<Option<i64>, _>(column)? else { return Ok(None) };
+    let whole = row.try_get::<Option<Vec<u8>>, _>(column + 1)?.map(Bytes::from);
+    Ok(Some(Kept { len: usize::try_from(len).unwrap_or(0), whole }))
+}
+
+/// SQLite reads the row as a whole for it, so pieces should not be small.
+pub(super) async fn piece(
+    pool: &SqlitePool,
+    id: &RequestId,
+    member: Member,
+    at: usize,
+    len: usize,
+) -> Result<Option<Bytes>, sqlx::Error> {
+    let sql = match member {
+        Member::Result => {
+            "SELECT substr(o.result, ?2, ?3) FROM request r JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1"
+        }
+        Member::Error => {
+            "SELECT substr(o.error, ?2, ?3) FROM request r JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1"
+        }
+    };
+    // The first byte is number 1.
+    let row = sqlx::query(sql).bind(id.as_str()).bind(number(at + 1)).bind(number(len)).fetch_optional(pool).await?;
+    match row {
+        Some(row) if row.try_get::<Option<&[u8]>, _>(0)?.is_some() => Ok(Some(blob(&row, 0)?)),
+        _ => Ok(None),
+    }
+}
+
+fn number(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
