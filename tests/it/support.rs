@@ -113,12 +113,24 @@ impl Server {
         .await;
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// A connection on which this was said.
+    pub async fn saying(&self, text: &str) -> TcpStream {
+        let mut socket = TcpStream::connect(self.address()).await.unwrap();
+        socket.write_all(text.as_bytes()).await.unwrap();
+        socket
+    }
+
     /// A connection with a GET that the server has in hand and has not answered.
     ///
     /// It is written together with one that is answered at once. The server has read both then, and one connection it
     /// serves in order: the answer to the first says that it goes on with the second.
     pub async fn hanging(&self, path: &str) -> TcpStream {
-        let mut socket = TcpStream::connect(self.url.trim_start_matches("http://")).await.unwrap();
+        let mut socket = TcpStream::connect(self.address()).await.unwrap();
         let gets = format!(
             "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\nGET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
         );

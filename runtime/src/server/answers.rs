@@ -270,6 +270,20 @@ impl Place {
         Bytes::from_owner(Piece { text: text.into(), place: Arc::clone(self) })
     }
 
+    /// The answer has ended early: it is none of its connection's calls any more, whatever is left of its pieces.
+    pub(super) fn ended_early(&self) {
+        let ended = self
+            .answers
+            .lock()
+            .slots
+            .get_mut(self.key)
+            .filter(|slot| slot.over)
+            .and_then(|slot| slot.connection.take());
+        if let Some(connection) = ended {
+            connection.no_longer_stalled();
+        }
+    }
+
     fn blameless(&self, is: bool) {
         let now = Instant::now();
         if let Some(slot) = self.answers.lock().slots.get_mut(self.key) {

@@ -223,7 +223,7 @@ mod tests {
         let all = (call, open[1].call(), new.call());
         assert!(room.admit(peer(9), Instant::now()).is_none(), "nobody is idle");
         drop(all);
-        assert!(room.admit(peer(9), Instant::now()).is_some());
+        assert!(room.admit(peer(10), Instant::now()).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -202,6 +202,12 @@ impl Streamed {
     }
 }
 
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        self.place.ended_early();
+    }
+}
+
 impl HttpBody for Streamed {
     type Data = Bytes;
     type Error = Broken;

@@ -140,6 +140,12 @@ async fn bytes(headers: Headers, payload: Payload<Bytes>) -> Result<(usize, Opti
     Ok((payload.len(), headers.text("content-type").map(str::to_owned)))
 }
 
+/// Says which headers it was given, when its gate is open.
+async fn headers(headers: Headers, payload: Payload<Gate>) -> Result<Vec<String>, String> {
+    payload.opened().await;
+    Ok(headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))).collect())
+}
+
 /// Fails this many times.
 #[derive(Default)]
 struct Flaky(Mutex<HashMap<RequestId, u32>>, AtomicU32);
@@ -180,6 +186,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/flaky", flaky)
         .route("/bytes", bytes)
         .example("it's text")
+        .route("/headers", headers)
         .route("/nested/plain", plain)
         .webhook(of_route)
 }

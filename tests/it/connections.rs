@@ -1,0 +1,95 @@
+//! More connections and files than there may be.
+
+use std::time::Duration;
+
+use postback_tests::{Process, client, eventually};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::Server;
+
+/// A server under a limit of the shell's making.
+fn under(ulimit: &str) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("ulimit {ulimit} && exec \"$0\" serve --listen 127.0.0.1:0");
+    let mut process = Process::start("/bin/sh", folder.path(), &["-c", &script, env!("CARGO_BIN_EXE_workload")], &[]);
+    let url = process.ready();
+    Server { process, url, client: client(), folder }
+}
+
+/// A connection that has had an answer, and is kept for more.
+async fn idle(server: &Server) -> TcpStream {
+    let mut socket = server.saying("GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ok\n") {
+        assert_ne!(socket.read_buf(&mut answer).await.unwrap(), 0);
+    }
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_open_files_is_raised_as_far_as_may_be() {
+    let server = under("-Sn 200");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.process.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut numbers = line.split_whitespace().skip(3);
+    assert_eq!(numbers.next(), numbers.next(), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_connections_are_taken_idle_ones_make_room_and_others_are_refused() {
+    let mut server = under("-n 900");
+    // 900 less 256 for all else and 2 for each of 256 deliveries.
+    server.process.wait_for("132 connections are accepted at once instead of 10000");
+    let mut kept = Vec::new();
+    for _ in 0..200 {
+        kept.push(idle(&server).await);
+    }
+    server.submit("/echo", json!(1)).await;
+    drop(kept);
+
+    let waits = server.submit("/gated", json!({"gate": "gate"})).await;
+    let mut busy = Vec::new();
+    for _ in 0..132 {
+        busy.push(server.hanging(&format!("/gated/{waits}?wait=60")).await);
+    }
+    let mut refused = TcpStream::connect(server.address()).await.unwrap();
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after"), "{answer}");
+    server.process.wait_for("connections are refused");
+    // It has files left for what counts.
+    assert!(server.process.open_files() < 400, "{}", server.process.open_files());
+    server.open("gate");
+    for busy in busy {
+        assert!(crate::support::answer(busy).await.contains("completed"));
+    }
+    server.client = client();
+    server.submit("/echo", json!(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_files_it_says_so_once_and_recovers() {
+    let mut server = Server::start("");
+    let mut kept = idle(&server).await;
+    let pid = Pid::from_raw(i32::try_from(server.process.id()).unwrap()).unwrap();
+    // All numbers below are in use.
+    let fewest = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
+    let before = prlimit(Some(pid), Resource::Nofile, fewest).unwrap();
+    let waits = TcpStream::connect(server.address()).await.unwrap();
+    server.process.wait_for("no connection can be accepted");
+    prlimit(Some(pid), Resource::Nofile, before).unwrap();
+    server.process.wait_for("connections are accepted again");
+    drop(waits);
+    server.submit("/echo", json!(1)).await;
+    eventually("its output", || {
+        let said = server.process.output().matches("no connection can be accepted").count();
+        if said == 1 { Ok(()) } else { Err(said) }
+    });
+    // The one that was idle was closed for the sake of others.
+    let _ = kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let ended = tokio::time::timeout(Duration::from_mins(1), kept.read_to_end(&mut Vec::new())).await;
+    assert!(ended.is_ok());
+}
