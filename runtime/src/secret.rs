@@ -210,6 +210,8 @@ enum Fault {
     Halves,
     #[error("a `whpk_` key has 32 bytes, this one has {length}")]
     Public { length: usize },
+    #[error("this `whpk_` key is none that a secret has: anybody could sign for it; ask the sender for the right one")]
+    Weak,
 }
 
 #[cfg(test)]

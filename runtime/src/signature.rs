@@ -63,58 +63,58 @@ impl Content<'_> {
     }
 }
 
-/// Why no signature holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mismatch {
-    /// More than [`MAX_SIGNATURES`].
-    TooMany,
-    /// None is of a version that these keys verify.
-    OtherVersions,
-    /// None was made with one of these keys for this content.
-    Differ,
+/// The value of `webhook-signature`, taken apart. Entries of versions that are not known are passed over, for a sender may have
+/// more of them than a receiver knows.
+pub(crate) struct Signatures {
+    macs: Vec<Vec<u8>>,
+    ed25519: Vec<Vec<u8>>,
 }
 
-/// Whether one of these signatures, the value of `webhook-signature`, was made with one of these keys. Entries of other
-/// versions are passed over, for a sender may have more of them than a receiver knows.
-pub(crate) fn check<'k>(
-    keys: impl Iterator<Item = Verifier<'k>>,
-    signatures: &str,
-    content: &Content<'_>,
-) -> Result<(), Mismatch> {
-    let (mut macs, mut ed25519, mut count) = (Vec::new(), Vec::new(), 0);
-    for entry in signatures.split(' ').filter(|entry| !entry.is_empty()) {
-        count += 1;
-        if count > MAX_SIGNATURES {
-            return Err(Mismatch::TooMany);
+impl Signatures {
+    /// `None` if there are more than [`MAX_SIGNATURES`].
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (mut macs, mut ed25519, mut count) = (Vec::new(), Vec::new(), 0);
+        for entry in text.split(' ').filter(|entry| !entry.is_empty()) {
+            count += 1;
+            if count > MAX_SIGNATURES {
+                return None;
+            }
+            // One that cannot be decoded is of its version, and holds for no key.
+            let decoded = |encoded| STANDARD.decode(encoded).unwrap_or_default();
+            match entry.split_once(',') {
+                Some((SYMMETRIC, encoded)) => macs.push(decoded(encoded)),
+                Some((ASYMMETRIC, encoded)) => ed25519.push(decoded(encoded)),
+                _ => {}
+            }
         }
-        // One that cannot be decoded is of its version, and holds for no key.
-        let decoded = |encoded| STANDARD.decode(encoded).unwrap_or_default();
-        match entry.split_once(',') {
-            Some((SYMMETRIC, encoded)) => macs.push(decoded(encoded)),
-            Some((ASYMMETRIC, encoded)) => ed25519.push(decoded(encoded)),
-            _ => {}
+        Some(Self { macs, ed25519 })
+    }
+
+    /// Whether one of them is of the version that this key verifies.
+    pub(crate) fn has_for(&self, key: Verifier<'_>) -> bool {
+        match key {
+            Verifier::Hmac(_) => !self.macs.is_empty(),
+            Verifier::Ed25519(_) => !self.ed25519.is_empty(),
         }
     }
-    let (mut any, mut whole) = (false, None);
-    for key in keys {
-        let holds = match key {
+
+    /// Whether one of them was made with one of these keys for this content.
+    pub(crate) fn hold<'k>(&self, mut keys: impl Iterator<Item = Verifier<'k>>, content: &Content<'_>) -> bool {
+        let mut whole = None;
+        keys.any(|key| match key {
             Verifier::Hmac(key) => {
-                any |= !macs.is_empty();
                 // In constant time: how long it takes does not tell how much of a guess was right.
-                let holds = |mac: Hmac<Sha256>| macs.iter().any(|given| mac.clone().verify_slice(given).is_ok());
-                !macs.is_empty() && content.mac(key).is_some_and(holds)
+                let holds = |mac: Hmac<Sha256>| self.macs.iter().any(|given| mac.clone().verify_slice(given).is_ok());
+                !self.macs.is_empty() && content.mac(key).is_some_and(holds)
             }
             Verifier::Ed25519(key) => {
-                any |= !ed25519.is_empty();
                 let key = UnparsedPublicKey::new(&ED25519, key);
-                ed25519.iter().any(|given| key.verify(whole.get_or_insert_with(|| content.whole()), given).is_ok())
+                let mut holds =
+                    |given: &Vec<u8>| key.verify(whole.get_or_insert_with(|| content.whole()), given).is_ok();
+                self.ed25519.iter().any(&mut holds)
             }
-        };
-        if holds {
-            return Ok(());
-        }
+        })
     }
-    Err(if any { Mismatch::Differ } else { Mismatch::OtherVersions })
 }
 
 #[cfg(test)]

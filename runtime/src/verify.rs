@@ -16,7 +16,7 @@ pub use self::received::ReceivedReport;
 pub use self::sign::{SignError, sign};
 use crate::names::header::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 use crate::secret::Verifies;
-use crate::signature::{self, Content, MAX_SIGNATURES, Mismatch};
+use crate::signature::{Content, MAX_SIGNATURES, Signatures};
 use crate::time::{Clock, Timestamp};
 
 /// How far the time of a webhook may be from the receiver's, either way.
@@ -70,6 +70,18 @@ pub(crate) fn verify_at<'b, K: Verifies>(
     body: &'b [u8],
     now: Timestamp,
 ) -> Result<Verified<&'b [u8]>, VerifyError> {
+    head(keys, headers, now)?.verify(keys, body)
+}
+
+/// The headers of a webhook that may be genuine, as far as can be told without its body.
+struct Head<'h> {
+    id: &'h str,
+    timestamp: &'h str,
+    seconds: u64,
+    signatures: Signatures,
+}
+
+fn head<'h, K: Verifies>(keys: &[K], headers: &'h HeaderMap, now: Timestamp) -> Result<Head<'h>, VerifyError> {
     if keys.is_empty() {
         return Err(VerifyError::NoKey);
     }
@@ -90,12 +102,21 @@ pub(crate) fn verify_at<'b, K: Verifies>(
             VerifyError::TooNew { seconds: by }
         });
     }
-    let content = Content { id, timestamp, body };
-    match signature::check(keys.iter().map(K::verifier), signatures, &content) {
-        Ok(()) => Ok(Verified { id: id.to_owned(), timestamp: UNIX_EPOCH + Duration::from_secs(seconds), body }),
-        Err(Mismatch::TooMany) => Err(malformed(WEBHOOK_SIGNATURE)),
-        Err(Mismatch::OtherVersions) => Err(VerifyError::OtherVersion),
-        Err(Mismatch::Differ) => Err(VerifyError::Mismatch),
+    let signatures = Signatures::parse(signatures).ok_or(malformed(WEBHOOK_SIGNATURE))?;
+    if !keys.iter().any(|key| signatures.has_for(key.verifier())) {
+        return Err(VerifyError::OtherVersion);
+    }
+    Ok(Head { id, timestamp, seconds, signatures })
+}
+
+impl Head<'_> {
+    fn verify<'b, K: Verifies>(&self, keys: &[K], body: &'b [u8]) -> Result<Verified<&'b [u8]>, VerifyError> {
+        let Self { id, timestamp, seconds, signatures } = self;
+        let content = Content { id, timestamp, body };
+        if !signatures.hold(keys.iter().map(K::verifier), &content) {
+            return Err(VerifyError::Mismatch);
+        }
+        Ok(Verified { id: (*id).to_owned(), timestamp: UNIX_EPOCH + Duration::from_secs(*seconds), body })
     }
 }
 
@@ -128,8 +149,9 @@ fn seconds(text: &str) -> Option<u64> {
 /// A webhook whose signature holds: its body, its id and its time. Dereferences to the body.
 ///
 /// Made by [`verify`], or, with the feature `server`, as an axum extractor: `Verified<T>` verifies the body and then reads
-/// it as JSON into a `T: DeserializeOwned`, such as [`ReceivedReport`]; `Verified<Bytes>` leaves it as it came. The keys are taken from the router's state, as
-/// `VerifyingKeys`. No more is read than axum's `DefaultBodyLimit` says.
+/// it as JSON into a `T: DeserializeOwned`, such as [`ReceivedReport`]; `Verified<Bytes>` leaves it as it came. The keys are
+/// taken from the router's state, as `VerifyingKeys`. The body is read only if its headers can be those of a genuine webhook, and
+/// no more of it than axum's `DefaultBodyLimit` says.
 ///
 /// ```
 /// # #[cfg(feature = "server")] fn main() -> Result<(), Box<dyn std::error::Error>> {

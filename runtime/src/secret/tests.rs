@@ -82,6 +82,37 @@ fn bad_verifying_keys_are_refused_with_what_to_do() {
     assert_eq!(said::<VerifyingKey>("x"), "a verifying key starts with `whsec_` (HMAC-SHA256) or `whpk_` (Ed25519)");
 }
 
+/// The points of small order, both signs of each, and the same numbers with the prime added.
+#[test]
+fn keys_for_which_anybody_could_sign_are_refused() {
+    let hex = |text: &str| -> [u8; 32] {
+        std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+    };
+    for y in [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ] {
+        for sign in [0, 0x80] {
+            let mut key = hex(y);
+            key[31] |= sign;
+            let text = format!("whpk_{}", STANDARD.encode(key));
+            assert!(said::<PublicKey>(&text).contains("anybody could sign"), "{y}");
+            assert_eq!(said::<VerifyingKey>(&text), said::<PublicKey>(&text));
+        }
+    }
+    for _ in 0..100 {
+        let key = Secret::generate_ed25519().public_key().unwrap();
+        assert_eq!(key.to_string().parse::<PublicKey>().unwrap(), key);
+    }
+}
+
 #[test]
 fn only_what_is_public_is_shown() {
     let (shared, secret): (Secret, Secret) = (SHARED.parse().unwrap(), SECRET.parse().unwrap());

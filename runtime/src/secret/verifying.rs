@@ -22,13 +22,49 @@ impl PublicKey {
     }
 }
 
+/// The y coordinates of the eight points of small order: with such a key, signatures that hold can be made without a secret.
+const SMALL_ORDER: [[u8; PUBLIC_BYTES]; 5] = [
+    // Of order 4, 1 and 2: 0, 1 and -1.
+    [0; PUBLIC_BYTES],
+    little_endian(1, 0, 0),
+    little_endian(0xec, 0xff, 0x7f),
+    // Of order 8.
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+        0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+        0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+    ],
+];
+
+/// The prime of the field, 2^255 - 19.
+const PRIME: [u8; PUBLIC_BYTES] = little_endian(0xed, 0xff, 0x7f);
+
+const fn little_endian(first: u8, between: u8, last: u8) -> [u8; PUBLIC_BYTES] {
+    let mut bytes = [between; PUBLIC_BYTES];
+    bytes[0] = first;
+    bytes[PUBLIC_BYTES - 1] = last;
+    bytes
+}
+
+/// Whether nobody made this key: it is of small order, or not written as RFC 8032 has it, which is how such a one would be hidden.
+fn is_weak(mut key: [u8; PUBLIC_BYTES]) -> bool {
+    // The sign of the other coordinate.
+    key[PUBLIC_BYTES - 1] &= 0x7f;
+    let is_reduced = key.iter().rev().lt(PRIME.iter().rev());
+    !is_reduced || SMALL_ORDER.contains(&key)
+}
+
 impl FromStr for PublicKey {
     type Err = SecretError;
 
     fn from_str(text: &str) -> Result<Self, SecretError> {
         let bytes = decode(text.strip_prefix(PUBLIC).ok_or(Fault::NoPublicKey)?, PUBLIC)?;
         let length = bytes.len();
-        Ok(Self(bytes.try_into().map_err(|_| Fault::Public { length })?))
+        let key: [u8; PUBLIC_BYTES] = bytes.try_into().map_err(|_| Fault::Public { length })?;
+        if is_weak(key) { Err(Fault::Weak.into()) } else { Ok(Self(key)) }
     }
 }
 

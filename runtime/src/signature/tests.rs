@@ -44,6 +44,14 @@ const VECTORS: [Vector; 3] = [
     },
 ];
 
+/// Why no signature holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Mismatch {
+    TooMany,
+    OtherVersions,
+    Differ,
+}
+
 impl Vector {
     fn check(&self, keys: &[&str], signatures: &str) -> Result<(), Mismatch> {
         self.check_body(keys, signatures, self.body)
@@ -58,7 +66,11 @@ impl Vector {
 }
 
 fn check_with<K: Verifies>(keys: &[K], signatures: &str, content: &Content<'_>) -> Result<(), Mismatch> {
-    check(keys.iter().map(K::verifier), signatures, content)
+    let signatures = Signatures::parse(signatures).ok_or(Mismatch::TooMany)?;
+    if !keys.iter().any(|key| signatures.has_for(key.verifier())) {
+        return Err(Mismatch::OtherVersions);
+    }
+    if signatures.hold(keys.iter().map(K::verifier), content) { Ok(()) } else { Err(Mismatch::Differ) }
 }
 
 #[test]

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 
-use super::{Verified, VerifyError, verify};
+use super::{Verified, VerifyError, head};
 use crate::line::{Causes, Escaped};
 use crate::secret::VerifyingKey;
+use crate::time::Clock;
 
 /// The keys of a receiver, as [`Verified`] finds them in the state of an axum router: the state is this, or gives it by
 /// `FromRef`. Cheap to clone. Several while a secret is replaced.
@@ -71,8 +72,10 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, VerifiedRejection> {
         let keys = VerifyingKeys::from_ref(state);
         let headers = request.headers().clone();
+        // Before a byte of the body is waited for.
+        let head = head(&keys, &headers, Clock::system().now()).map_err(Fault::Unverified)?;
         let body = Bytes::from_request(request, state).await.map_err(Fault::Body)?;
-        let Verified { id, timestamp, .. } = verify(&keys, &headers, &body).map_err(Fault::Unverified)?;
+        let Verified { id, timestamp, .. } = head.verify(&keys, &body).map_err(Fault::Unverified)?;
         let body = read(&body).inspect_err(|fault| log_misfit(&id, fault))?;
         Ok(Self { id, timestamp, body })
     }

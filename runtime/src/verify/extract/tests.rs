@@ -83,6 +83,34 @@ async fn others_are_answered_with_what_is_wrong() {
     assert_eq!(posted(VerifyingKeys::from_iter([]), "/json", &secret, BODY, 0).await, expected);
 }
 
+/// Its body never comes, and nobody waits for it.
+#[tokio::test]
+async fn what_the_headers_tell_is_told_before_the_body_is_read() {
+    let secret = Secret::generate();
+    let refused = async |headers: &[(&'static str, String)]| {
+        let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        let mut request = Request::post("/raw").body(body).unwrap();
+        for (name, value) in headers {
+            request.headers_mut().append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+        answered(VerifyingKeys::from(secret.clone()), request).await
+    };
+    let now = Clock::system().now().unix_seconds();
+    let full = |timestamp: i64, signature: &str| {
+        [
+            (WEBHOOK_ID, "report-1".to_owned()),
+            (WEBHOOK_TIMESTAMP, timestamp.to_string()),
+            (WEBHOOK_SIGNATURE, signature.to_owned()),
+        ]
+    };
+    assert_eq!(refused(&[]).await.0, 400);
+    assert_eq!(refused(&full(now - 400, "v1,AAAA")).await.0, 401);
+    assert_eq!(refused(&full(now, "v1a,AAAA")).await.0, 401);
+    assert_eq!(refused(&full(now, &["v1,AAAA"; 17].join(" "))).await.0, 400);
+    let twice = [full(now, "v1,AAAA"), full(now, "v1,AAAA")].concat();
+    assert_eq!(refused(&twice).await.0, 400);
+}
+
 #[tokio::test]
 async fn a_forged_body_is_not_even_parsed() {
     let keys = VerifyingKeys::from(Secret::generate());
