@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod chosen;
 mod expand;
 mod shape;
 mod user_expr;

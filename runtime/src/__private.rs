@@ -9,3 +9,4 @@ pub use crate::entry::{Program, run as start, run_without_settings as start_with
 pub use crate::handler::check;
 pub use crate::outcome::{AsDebug, AsDisplay, AsJson, Through, Untold, enter, told, watch};
 pub use crate::report::Ends;
+pub use crate::webhook::Whose;

@@ -33,6 +33,7 @@ use self::dispatch::{Dispatcher, Work};
 pub(crate) use self::lookup::{Lookup, System};
 use self::one::Courier;
 use crate::policy::destination::Destinations;
+use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
 use crate::policy::turns::Limits;
 use crate::shutdown::Shutdown;
@@ -63,6 +64,10 @@ pub(crate) struct Options {
     pub(crate) destinations: Destinations,
     /// Private networks that any webhook may go to.
     pub(crate) allow_networks: Vec<IpNet>,
+    /// Networks that no webhook may go to.
+    pub(crate) deny_networks: Vec<IpNet>,
+    /// Prefixes of the site's NAT64.
+    pub(crate) nat64_prefixes: Vec<Nat64>,
     /// Certificates in PEM form that are trusted in addition to the system's.
     pub(crate) ca_file: Option<PathBuf>,
     /// Where we listen ourselves, and no webhook may go that is not trusted.
@@ -82,6 +87,8 @@ impl Default for Options {
             own_concurrency: HashMap::new(),
             destinations: Destinations::default(),
             allow_networks: Vec::new(),
+            deny_networks: Vec::new(),
+            nat64_prefixes: Vec::new(),
             ca_file: None,
             own_addresses: Vec::new(),
             resolver: Arc::new(System::default()),

@@ -217,7 +217,7 @@ pub use store::Durability;
 pub use verify::{ReceivedReport, SignError, Verified, VerifyError, sign, verify};
 #[cfg(feature = "server")]
 pub use verify::{VerifiedRejection, VerifyingKeys};
-pub use webhook::{IntoWebhook, Webhook, WebhookError, Webhooks};
+pub use webhook::{Chosen, IntoWebhook, Webhook, WebhookError, Webhooks};
 
 /// The README's snippets, run with the other doc tests.
 #[cfg(all(doctest, feature = "server", feature = "sqlite"))]

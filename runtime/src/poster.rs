@@ -153,7 +153,7 @@ fn new_reports(
         let webhook = target.into_webhook().map_err(PostKind::Webhook)?;
         Ok(NewReport::to(webhook, report.id(), body.clone(), now))
     };
-    Webhooks::of(webhook).resolve().map(new).collect()
+    Webhooks::of(webhook).resolve_for(outbox.unsaid()).map(new).collect()
 }
 
 /// What could not be posted cannot be discarded either: a mistake shows wherever the program runs.

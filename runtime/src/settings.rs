@@ -26,9 +26,11 @@ pub(crate) use self::error::{Error, Errors};
 pub(crate) use self::log::{Log, init};
 pub(crate) use self::sources::Sources;
 pub(crate) use self::user::User;
+use crate::policy::destination::{Destination, Destinations};
+use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
 use crate::secret::Secret;
-use crate::webhook::Shown;
+use crate::webhook::{Shown, Webhook};
 use crate::{server, store, worker};
 
 /// Everything that an operator may set, checked.
@@ -52,11 +54,30 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// What is trusted: each `[[delivery.endpoint]]`, and `config.webhook_url` if it is a URL.
+    pub(crate) fn destinations(&self) -> Destinations {
+        let of_config = self.user.webhook_url().and_then(|url| Webhook::new(url).ok()).map(|webhook| Destination {
+            url: webhook.url().clone(),
+            secrets: Vec::new(),
+            private: true,
+        });
+        let endpoints = self.delivery.endpoints.iter().map(|at| {
+            let is_of_config = || of_config.as_ref().is_some_and(|config| config.url == at.url);
+            let private = at.private.unwrap_or_else(is_of_config);
+            Destination { url: at.url.clone(), secrets: at.secrets.clone(), private }
+        });
+        // Of two that are the same the first is found, and the endpoint may have secrets of its own.
+        let mut all: Vec<_> = endpoints.collect();
+        all.extend(of_config);
+        Destinations::new(all, &self.delivery.secrets)
+    }
+
     /// Trusts this URL and the paths below it, as `[[delivery.endpoint]]` does. What is no URL is trusted in vain.
     pub(crate) fn trust(&mut self, url: &str) {
         self.delivery.endpoints.extend(Url::parse(url).map(|url| Endpoint {
             url,
             secrets: Vec::new(),
+            private: Some(true),
             concurrency: None,
         }));
     }
@@ -77,6 +98,10 @@ pub(crate) struct Delivery {
     pub(crate) per_endpoint: usize,
     /// Private networks that any webhook may go to.
     pub(crate) allow_networks: Vec<IpNet>,
+    /// Networks that no webhook may go to.
+    pub(crate) deny_networks: Vec<IpNet>,
+    /// Behind which the site's NAT64 has IPv4 addresses.
+    pub(crate) nat64_prefixes: Vec<Nat64>,
     /// Certificates that are trusted besides the usual ones.
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) endpoints: Vec<Endpoint>,
@@ -88,14 +113,17 @@ pub(crate) struct Endpoint {
     pub(crate) url: Url,
     /// Empty: those of the delivery.
     pub(crate) secrets: Vec<Secret>,
+    /// Whether it may be on a private network; `None`: if it is `config.webhook_url`.
+    pub(crate) private: Option<bool>,
     /// Tries at once to its scheme, host and port; `None`: that of the delivery.
     pub(crate) concurrency: Option<usize>,
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url, secrets, concurrency } = self;
-        write!(f, "Endpoint({}, {} secrets, concurrency {concurrency:?})", Shown(url), secrets.len())
+        let Self { url, secrets, private, concurrency } = self;
+        let (url, secrets) = (Shown(url), secrets.len());
+        write!(f, "Endpoint({url}, {secrets} secrets, private {private:?}, concurrency {concurrency:?})")
     }
 }
 

@@ -1,22 +1,31 @@
 //! Where a report goes: [`Webhook`], and what can be written in its place ([`IntoWebhook`]).
 
 mod capture;
+mod provenance;
+mod shown;
 mod target;
 
 use std::fmt;
 use std::sync::Arc;
 
+use http::Uri;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use url::Url;
+use url::{Host, Url};
 
 pub use self::capture::{IntoWebhook, Webhooks};
-pub(crate) use self::target::Target;
+pub use self::provenance::{Chosen, Whose};
+pub(crate) use self::provenance::{Operators, Provenance};
+pub(crate) use self::shown::Shown;
 #[cfg(feature = "server")]
-pub(crate) use self::target::endpoint_of;
+pub(crate) use self::shown::shown;
+pub(crate) use self::target::{Target, endpoint_of};
 use crate::secret::Secret;
 
 /// The longest URL that is accepted, in bytes.
 const MAX_URL: usize = 2_048;
+/// The longest name of a host, and of its parts between the dots: RFC 1035.
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
 /// The most headers that a webhook may have of its own.
 const MAX_HEADERS: usize = 32;
 
@@ -48,6 +57,8 @@ struct Parts {
 pub(crate) struct Own {
     pub(crate) headers: HeaderMap,
     pub(crate) secret: Option<Secret>,
+    /// Who chose it; `None`: nobody said so, and it is a caller's.
+    pub(crate) chosen_by: Option<Provenance>,
 }
 
 impl Webhook {
@@ -55,8 +66,8 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// If the text is no absolute `http` or `https` URL with a host, carries a user name or password, has port 0,
-    /// or is longer than 2,048 bytes.
+    /// If the text is no absolute `http` or `https` URL, its host is no address and no name that could be looked up, or it
+    /// carries a user name or password, has port 0, or is longer than 2,048 bytes.
     pub fn new(url: impl AsRef<str>) -> Result<Self, WebhookError> {
         let text = url.as_ref();
         if text.len() > MAX_URL {
@@ -75,6 +86,16 @@ impl Webhook {
         }
         if url.port() == Some(0) {
             return Err(Fault::Port.into());
+        }
+        if let Some(Host::Domain(name)) = url.host()
+            && !is_name(name)
+        {
+            return Err(Fault::Host.into());
+        }
+        // What is called is a `Uri`. All that the parser above lets through can be one; if not, it is told here and not at each
+        // try.
+        if Uri::try_from(url.as_str()).is_err() {
+            return Err(Fault::Unsendable.into());
         }
         Ok(Self(Arc::new(Parts { url, own: Own::default() })))
     }
@@ -119,6 +140,18 @@ impl Webhook {
         Arc::make_mut(&mut self.0).own = own;
         self
     }
+
+    pub(crate) fn chosen_by(mut self, by: Option<Provenance>) -> Self {
+        if self.own().chosen_by != by {
+            Arc::make_mut(&mut self.0).own.chosen_by = by;
+        }
+        self
+    }
+
+    /// Whether the operator's side chose it.
+    pub(crate) fn is_operators(&self) -> bool {
+        self.own().chosen_by == Some(Provenance::Operator)
+    }
 }
 
 /// The URL as it may be shown: without user name, password, query and fragment, which often carry a secret.
@@ -128,28 +161,13 @@ impl fmt::Debug for Webhook {
     }
 }
 
-/// A URL as it was stored, [shown](Shown).
-#[cfg(feature = "server")]
-pub(crate) fn shown(url: &str) -> String {
-    Url::parse(url).map_or_else(|_| "(no URL)".to_owned(), |url| Shown(&url).to_string())
-}
-
-/// Displays a URL without what may be secret in it.
-pub(crate) struct Shown<'a>(pub(crate) &'a Url);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = self.0;
-        write!(f, "{}://{}", url.scheme(), url.host_str().unwrap_or_default())?;
-        if let Some(port) = url.port() {
-            write!(f, ":{port}")?;
-        }
-        f.write_str(url.path())?;
-        if url.query().is_some() {
-            f.write_str("?…")?;
-        }
-        Ok(())
-    }
+/// Whether a name can be looked up at all: RFC 1035, and underscores, which are common. The parser has made it ASCII and lower
+/// case, and lets through more.
+fn is_name(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &str| (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(allowed);
+    host.len() <= MAX_NAME && host.split('.').all(is_label)
 }
 
 fn is_reserved(name: &HeaderName) -> bool {
@@ -189,6 +207,13 @@ enum Fault {
     Credentials,
     #[error("the webhook URL has port 0, which cannot be connected to")]
     Port,
+    #[error(
+        "the host of the webhook URL cannot be looked up: a name has parts of 1 to {MAX_LABEL} letters, digits, `-` and `_`, \
+         separated by full stops, and at most {MAX_NAME} characters"
+    )]
+    Host,
+    #[error("the webhook URL holds characters that HTTP cannot send; encode them")]
+    Unsendable,
     #[error("the webhook URL has a control character in it, such as a line break; remove it")]
     ControlCharacter,
     #[error("the webhook URL has {length} bytes, more than the {MAX_URL} that are allowed")]
@@ -213,6 +238,35 @@ mod tests {
         assert!(refused("https://exa\tmple.com").contains("control character"));
         assert!(refused(&format!("https://example.com/{}", "x".repeat(MAX_URL))).contains("2048"));
         Webhook::new("http://127.0.0.1:4000/x?token=1").unwrap();
+    }
+
+    #[test]
+    fn hosts_that_nobody_can_look_up_are_refused() {
+        let long = "a".repeat(64);
+        let too_long = ["a".repeat(63).as_str(); 4].join(".");
+        for host in [
+            "a{b.example",
+            "a}b",
+            "a!b.example",
+            "a,b",
+            "a..b",
+            ".a",
+            "a..",
+            "a*b.example",
+            "(a)",
+            "x'y",
+            &long,
+            &too_long,
+        ] {
+            let error = Webhook::new(format!("http://{host}/in")).unwrap_err().to_string();
+            assert!(error.starts_with("the host of the webhook URL cannot be looked up"), "{host}: {error}");
+            assert!(!error.contains(host), "{error}");
+        }
+        let longest = format!("{}.{}", ["a".repeat(63).as_str(); 3].join("."), "a".repeat(61));
+        for host in ["a.example.", "localhost", "my_service", "x--y.example", "1.example", "bücher.example", &longest]
+        {
+            Webhook::new(format!("http://{host}/in")).unwrap();
+        }
     }
 
     #[test]

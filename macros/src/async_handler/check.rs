@@ -5,7 +5,8 @@ use quote::ToTokens;
 use syn::{FnArg, Pat, Signature};
 
 use super::args::{Args, ErrorView, ResultView, usage};
-use super::shape::Watched;
+use super::chosen::Reads;
+use super::shape::{Around, Watched};
 use crate::diagnostics::Diagnostics;
 use crate::item::Item;
 use crate::paths::Runtime;
@@ -15,6 +16,8 @@ pub(crate) struct Handler {
     pub(crate) item: Item,
     pub(crate) watched: Watched,
     pub(crate) webhook: TokenStream,
+    /// What that reads.
+    pub(crate) reads: Reads,
     pub(crate) request_id: TokenStream,
     /// Empty: the runtime's own choice.
     pub(crate) on: Vec<Ident>,
@@ -33,9 +36,13 @@ pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Opt
     }
     let webhook = check_webhook(&args, errors);
     let request_id = check_request_id(&args, &item.signature, errors);
+    let (watched, webhook) = (watched?, webhook?);
+    let before = watched.around.as_ref().map_or(&[][..], Around::before);
+    let reads = Reads::of(&webhook, &item.signature, before);
     Some(Handler {
-        watched: watched?,
-        webhook: webhook?,
+        reads,
+        watched,
+        webhook,
         request_id: request_id?,
         item,
         on: args.on.unwrap_or_default(),

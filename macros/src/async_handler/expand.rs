@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! async fn NAME(…) -> RET {
-//!     let __call = ::postback::__private::enter(|__call| __call.webhook(&(WEBHOOK)), |__call| __call.request_id(&(ID)));
+//!     let __call = ::postback::__private::enter(
+//!         |__call| __call.by_operator(::postback::__private::Whose(&PARAMETER).is_operators()).webhook(&(WEBHOOK)),
+//!         |__call| __call.request_id(&(ID)),
+//!     );
 //!     ::postback::__private::watch(
 //!         __call,
 //!         async move {
@@ -44,8 +47,10 @@ pub(crate) fn expand(handler: &Handler) -> TokenStream {
 fn entered(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let (webhook, request_id) = (borrowed(&handler.webhook), borrowed(&handler.request_id));
+    // First: the expression may move what is asked.
+    let chosen = handler.reads.told(&handler.runtime);
     quote_spanned! {Span::mixed_site()=>
-        let __call = #private::enter(|__call| __call.webhook(#webhook), |__call| __call.request_id(#request_id));
+        let __call = #private::enter(|__call| __call #chosen.webhook(#webhook), |__call| __call.request_id(#request_id));
     }
 }
 

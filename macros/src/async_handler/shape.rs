@@ -75,6 +75,11 @@ impl Watched {
 }
 
 impl Around {
+    /// What stands in the function before the block.
+    pub(crate) fn before(&self) -> &[TokenTree] {
+        &self.before
+    }
+
     /// The whole body of the function, with this block in the place of its own.
     pub(crate) fn with(&self, block: Group) -> Group {
         let last = match &self.call {

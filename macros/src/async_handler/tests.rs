@@ -48,7 +48,11 @@ fn the_least_that_can_be_said() {
     /// Greets.
     pub async fn greet(config: Config, request_id: RequestId) -> Result<Greeting, Error> {
         let __call = ::postback::__private::enter(
-            |__call| __call.webhook(&(config.webhook_url)),
+            |__call| {
+                __call
+                    .by_operator(::postback::__private::Whose(&config).is_operators())
+                    .webhook(&(config.webhook_url))
+            },
             |__call| __call.request_id(&(request_id)),
         );
         ::postback::__private::watch(
@@ -144,7 +148,7 @@ fn the_id_is_found_in_a_pattern() {
 fn a_string_is_the_string_form_only_where_it_stands_alone() {
     let webhook = |value: &str| {
         let all = expanded(&format!("webhook = {value}"), SMALL);
-        let from = all.split("__call.webhook(&(").nth(1).unwrap();
+        let from = all.split(".webhook(&(").nth(1).unwrap();
         from.split(")),").next().unwrap().to_owned()
     };
     assert_eq!(webhook(r#""a.b""#), "a.b");

@@ -14,7 +14,6 @@ use crate::delivery::{self, Delivery};
 use crate::handler::Routes;
 use crate::id::NodeId;
 use crate::line::{Causes, Escaped};
-use crate::policy::destination::{Destination, Destinations};
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::server::{self, Server};
 use crate::settings::Settings;
@@ -102,7 +101,7 @@ impl Node {
                 recovered.lost.len() - cancelled,
             );
         }
-        let outbox = Outbox::new(store.clone(), clock.clone());
+        let outbox = Outbox::of_server(store.clone(), clock.clone());
         // Before the first handler runs: tasks that it spawns report through this one.
         let flusher = Flusher::new(store.clone(), tokio::runtime::Handle::current());
         ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| StartError::Poster)?;
@@ -183,18 +182,12 @@ impl Node {
     }
 }
 
-/// What the settings mean for deliveries: `config.webhook_url` and each `[[delivery.endpoint]]` are trusted.
+/// What the settings mean for deliveries.
 fn delivery_options(settings: &Settings) -> delivery::Options {
     let said = &settings.delivery;
-    let of_config = settings.user.webhook_url().and_then(|url| match Webhook::new(url) {
-        Ok(webhook) => Some(Destination { url: webhook.url().clone(), secrets: Vec::new() }),
-        Err(error) => {
-            tracing::warn!("config.webhook_url: {}", Causes(&error));
-            None
-        }
-    });
-    let endpoints = said.endpoints.iter();
-    let endpoints = endpoints.map(|at| Destination { url: at.url.clone(), secrets: at.secrets.clone() });
+    if let Some(Err(error)) = settings.user.webhook_url().map(Webhook::new) {
+        tracing::warn!("config.webhook_url: {}", Causes(&error));
+    }
     // An endpoint is all of a scheme, host and port, whatever the paths: of several limits the smallest holds.
     let mut own_concurrency = HashMap::new();
     for (endpoint, n) in said.endpoints.iter().filter_map(|at| Some((endpoint_of(&at.url).to_owned(), at.concurrency?)))
@@ -208,9 +201,10 @@ fn delivery_options(settings: &Settings) -> delivery::Options {
         concurrency: said.concurrency,
         per_endpoint: said.per_endpoint,
         own_concurrency,
-        // Of two that are the same the first is found, and the endpoint may have secrets of its own.
-        destinations: Destinations::new(endpoints.chain(of_config).collect(), &said.secrets),
+        destinations: settings.destinations(),
         allow_networks: said.allow_networks.clone(),
+        deny_networks: said.deny_networks.clone(),
+        nat64_prefixes: said.nat64_prefixes.clone(),
         ca_file: said.ca_file.clone(),
         ..delivery::Options::default()
     }

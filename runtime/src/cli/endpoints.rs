@@ -23,7 +23,7 @@ pub(crate) enum Endpoints {
     },
     /// Send to a disabled webhook again, and what is held for it first
     Enable {
-        /// The URL, or as `list` shows it, which is without its query
+        /// The URL, or as `list` shows it, which is without what may be secret in it
         url: String,
         #[command(flatten)]
         common: super::Common,

@@ -62,6 +62,7 @@ struct Heard {
 impl Sender {
     pub(super) fn new(options: &Options, clock: Clock) -> Result<Self, Error> {
         let guard = Guard::new(options.allow_networks.clone());
+        let guard = guard.deny(options.deny_networks.clone()).nat64(options.nat64_prefixes.clone());
         let clients = Clients::new(options, &guard)?;
         Ok(Self { clients, guard, clock, timeout: options.timeout })
     }

@@ -41,6 +41,8 @@ pub(super) struct Told<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Log {
     explained: Mutex<HashSet<String>>,
+    /// Endpoints of which it was told that trust is withheld; as many at most.
+    withheld: Mutex<HashSet<String>>,
 }
 
 impl Log {
@@ -76,6 +78,25 @@ impl Log {
         } else {
             tracing::debug!(%id, %url, "{}", line(told));
         }
+    }
+
+    /// A report goes to a trusted URL that its caller chose, or nobody knows who. Told once per endpoint.
+    pub(super) fn tell_withheld(&self, to: &Target) {
+        let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        if withheld.len() >= MAX_EXPLAINED
+            || withheld.contains(to.endpoint())
+            || !withheld.insert(to.endpoint().to_owned())
+        {
+            return;
+        }
+        drop(withheld);
+        let url = Place(to);
+        tracing::warn!(
+            %url,
+            "{url} is a trusted destination, but it is not the program that chose it for this report: so the report goes \
+             unsigned, and to public addresses only. If it was not the caller either, have the webhook come from Config, State \
+             or a constant, or say so with Webhook::trusted"
+        );
     }
 
     fn is_new(&self, endpoint: &str) -> bool {

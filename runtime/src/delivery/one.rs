@@ -70,6 +70,9 @@ impl Courier {
         let tried = match report.to.webhook() {
             Ok(webhook) => {
                 let standing = self.destinations.standing(webhook);
+                if self.destinations.withholds_from(webhook) {
+                    self.log.tell_withheld(&report.to);
+                }
                 self.sender.send(report.webhook_id, webhook, &standing, report.body.clone()).await
             }
             Err(error) => Tried::refused(self.clock.now(), error),

@@ -2,6 +2,7 @@
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use http::HeaderMap;
 
 use super::{PayloadKind, Run};
 use crate::id::RequestId;
+use crate::webhook::Operators;
 
 /// Something that a handler can take as a parameter: [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`],
 /// [`RequestId`]. Not to be implemented outside.
@@ -67,26 +69,60 @@ impl States {
     }
 }
 
+/// A value of the program's own.
+struct Given<T> {
+    value: Arc<T>,
+    /// The runtime gave it to the handler. What was made by hand may hold what a caller chose.
+    by_runtime: bool,
+}
+
+impl<T> Given<T> {
+    fn by_runtime(value: Arc<T>) -> Self {
+        Self { value, by_runtime: true }
+    }
+
+    fn by_hand(value: Arc<T>) -> Self {
+        Self { value, by_runtime: false }
+    }
+}
+
+impl<T> Clone for Given<T> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value), by_runtime: self.by_runtime }
+    }
+}
+
 /// The user's own settings: the table `[config]`, as the type that `main` takes. Dereferences to it; cheap to clone.
-#[derive(Debug)]
-pub struct Config<S>(Arc<S>);
+pub struct Config<S>(Given<S>);
 
 impl<S> Config<S> {
     /// For calling a handler by hand, as tests do.
     pub fn new(settings: S) -> Self {
-        Self(Arc::new(settings))
+        Arc::new(settings).into()
     }
 }
 
 impl<S> From<Arc<S>> for Config<S> {
     fn from(settings: Arc<S>) -> Self {
-        Self(settings)
+        Self(Given::by_hand(settings))
     }
 }
 
 impl<S> Clone for Config<S> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(self.0.clone())
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Config<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Config").field(&self.0.value).finish()
+    }
+}
+
+impl<S> Operators for Config<S> {
+    fn is_operators(&self) -> bool {
+        self.0.by_runtime
     }
 }
 
@@ -94,7 +130,7 @@ impl<S> Deref for Config<S> {
     type Target = S;
 
     fn deref(&self) -> &S {
-        &self.0
+        &self.0.value
     }
 }
 
@@ -102,35 +138,46 @@ impl<S: Send + Sync + 'static> sealed::Parameter for Config<S> {}
 
 impl<S: Send + Sync + 'static> Extract<S> for Config<S> {
     fn extract(_: &Run, shared: &Shared<S>) -> Result<Self, String> {
-        Ok(Self(Arc::clone(&shared.settings)))
+        Ok(Self(Given::by_runtime(Arc::clone(&shared.settings))))
     }
 }
 
 /// A value that the app was given with [`App::state`](crate::App::state): a model, a pool. Dereferences to it; cheap to clone.
-#[derive(Debug)]
-pub struct State<T>(Arc<T>);
+pub struct State<T>(Given<T>);
 
 impl<T> State<T> {
     /// For calling a handler by hand, as tests do.
     pub fn new(value: T) -> Self {
-        Self(Arc::new(value))
+        Arc::new(value).into()
     }
 
     /// The value, shared.
     pub fn into_inner(self) -> Arc<T> {
-        self.0
+        self.0.value
     }
 }
 
 impl<T> From<Arc<T>> for State<T> {
     fn from(value: Arc<T>) -> Self {
-        Self(value)
+        Self(Given::by_hand(value))
     }
 }
 
 impl<T> Clone for State<T> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(self.0.clone())
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for State<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("State").field(&self.0.value).finish()
+    }
+}
+
+impl<T> Operators for State<T> {
+    fn is_operators(&self) -> bool {
+        self.0.by_runtime
     }
 }
 
@@ -138,7 +185,7 @@ impl<T> Deref for State<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0
+        &self.0.value
     }
 }
 
@@ -152,7 +199,11 @@ impl<S, T: Send + Sync + 'static> Extract<S> for State<T> {
 
     fn extract(_: &Run, shared: &Shared<S>) -> Result<Self, String> {
         // Checked at start, so this is not seen; it is an error all the same and no panic.
-        shared.states.get().map(Self).ok_or_else(|| format!("no State<{}> was given", type_name::<T>()))
+        shared
+            .states
+            .get()
+            .map(|value| Self(Given::by_runtime(value)))
+            .ok_or_else(|| format!("no State<{}> was given", type_name::<T>()))
     }
 }
 

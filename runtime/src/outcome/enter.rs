@@ -28,6 +28,8 @@ pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entr
 pub struct Entry {
     webhooks: Webhooks,
     call: Option<Call>,
+    /// The webhook's expression reads nothing but what is the operator's.
+    by_operator: bool,
     /// Why there will be no call. Then the id names the loss.
     panicked: Option<String>,
     id: String,
@@ -39,13 +41,21 @@ impl Entry {
         webhook.add_to(&mut self.webhooks);
     }
 
+    /// Whether the operator's side chose where the report goes, as far as the expression shows; given before it.
+    pub fn by_operator(&mut self, by_operator: bool) -> &mut Self {
+        self.by_operator = by_operator;
+        self
+    }
+
     /// Under which id; given last.
     pub fn request_id<I: Display + ?Sized>(&mut self, id: &I) {
         if self.panicked.is_some() {
             // Writing to a String cannot fail; a `Display` that says it did leaves a shorter id.
             let _ = write!(self.id, "{id}");
         } else {
-            self.call = Some(Call::new(mem::take(&mut self.webhooks), id, Ends::default(), false));
+            let mut call = Call::new(mem::take(&mut self.webhooks), id, Ends::default(), false);
+            call.by_operator = self.by_operator;
+            self.call = Some(call);
         }
     }
 }

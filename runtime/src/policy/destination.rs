@@ -1,20 +1,28 @@
 //! Which destinations the operator trusts, and who signs what goes where.
 
+mod climb;
+
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use url::Url;
 
 use super::guard::Trust;
 use crate::secret::Secret;
-use crate::webhook::{Shown, Webhook};
+use crate::webhook::{Shown, Webhook, endpoint_of};
 
-/// A URL that the operator named: it and the paths below it are trusted.
+/// Origins that a warning names, at most.
+const MOST_NAMED: usize = 5;
+
+/// A URL that the operator named: it and the paths below it are trusted, where the operator's side chose them.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Destination {
     pub(crate) url: Url,
     /// What its reports are signed with: all of them sign, that is how they are rotated.
     pub(crate) secrets: Vec<Secret>,
+    /// It may be on a private network, or on this machine.
+    pub(crate) private: bool,
 }
 
 impl fmt::Debug for Destination {
@@ -30,7 +38,8 @@ pub(crate) struct Destinations {
     list: Vec<Destination>,
 }
 
-/// How far a webhook is trusted, and the secrets that sign what goes there; none: it goes unsigned.
+/// How far a webhook may reach, and the secrets that sign what goes there; none: it goes unsigned. One says nothing of the
+/// other.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Standing<'a> {
     pub(crate) trust: Trust,
@@ -57,8 +66,9 @@ impl Destinations {
     /// A webhook's own secret goes before its destination's. Elsewhere nothing is signed in the operator's name: whoever
     /// named the URL could replay it to the operator's own receiver.
     pub(crate) fn standing<'a>(&'a self, webhook: &'a Webhook) -> Standing<'a> {
-        let destination = self.find(webhook.url());
-        let trust = if destination.is_some() { Trust::Trusted } else { Trust::Strict };
+        let destination = self.find(webhook.url()).filter(|_| webhook.is_operators());
+        let private = destination.is_some_and(|destination| destination.private);
+        let trust = if private { Trust::Trusted } else { Trust::Strict };
         let secrets = match (&webhook.own().secret, destination) {
             (Some(own), _) => Cow::Owned(vec![own.clone()]),
             (None, Some(destination)) => Cow::Borrowed(destination.secrets.as_slice()),
@@ -66,13 +76,43 @@ impl Destinations {
         };
         Standing { trust, secrets }
     }
+
+    /// Whether a webhook is not trusted only because a caller chose it.
+    pub(crate) fn withholds_from(&self, webhook: &Webhook) -> bool {
+        !webhook.is_operators() && self.find(webhook.url()).is_some()
+    }
+
+    /// What is to be said of origins that share an HMAC secret, if there are some.
+    pub(crate) fn shared_secret(&self) -> Option<String> {
+        let sharing = self.sharing_hmac();
+        let (named, more) = sharing.split_at_checked(MOST_NAMED).unwrap_or((&sharing, &[]));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        (!sharing.is_empty()).then(|| {
+            format!(
+                "{}{more} verify with the same whsec_ secret, so whoever runs one of them can forge reports to the others: give \
+                 each a secret of its own (secrets of a [[delivery.endpoint]], or Webhook::secret), or sign with a whsk_ key",
+                named.join(", ")
+            )
+        })
+    }
+
+    /// The origins that have an HMAC secret in common with another one: whoever runs the receiver at one of them can forge
+    /// reports to the others.
+    fn sharing_hmac(&self) -> Vec<&str> {
+        let shares = |one: &Destination, other: &Destination| {
+            endpoint_of(&one.url) != endpoint_of(&other.url)
+                && one.secrets.iter().any(|secret| secret.public_key().is_none() && other.secrets.contains(secret))
+        };
+        let all = self.list.iter().filter(|one| self.list.iter().any(|other| shares(one, other)));
+        all.map(|one| endpoint_of(&one.url)).collect::<BTreeSet<_>>().into_iter().collect()
+    }
 }
 
 fn covers(trusted: &Url, url: &Url) -> bool {
     trusted.scheme() == url.scheme()
         && trusted.host() == url.host()
         && trusted.port_or_known_default() == url.port_or_known_default()
-        && path_below(trusted.path(), url.path()).is_some_and(|rest| !climbs(rest))
+        && path_below(trusted.path(), url.path()).is_some_and(|rest| !climb::climbs(rest))
 }
 
 /// What follows the trusted path, if the other is the same or below it, segment by segment.
@@ -81,27 +121,21 @@ fn path_below<'a>(trusted: &str, path: &'a str) -> Option<&'a str> {
     (rest.is_empty() || rest.starts_with('/') || trusted.ends_with('/')).then_some(rest)
 }
 
-/// Whether a receiver that decodes more than the URL standard does would read a `..` out of this. The parser has resolved
-/// the plain ones and `%2e%2e`; encoded slashes it leaves alone, and some servers cut a segment at `;` first.
-fn climbs(path: &str) -> bool {
-    if !path.contains(['.', '%']) {
-        return false;
-    }
-    let lower = path.to_ascii_lowercase();
-    let decoded = lower.replace("%2f", "/").replace("%5c", "/").replace("%3b", ";").replace("%2e", ".");
-    decoded.split(['/', '\\']).any(|segment| segment.split(';').next() == Some(".."))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::webhook::Provenance;
 
     fn secret(letter: char) -> Secret {
         format!("whsec_{}", String::from(letter).repeat(32)).parse().unwrap()
     }
 
+    fn destination(url: &str, secrets: Vec<Secret>) -> Destination {
+        Destination { url: Url::parse(url).unwrap(), secrets, private: false }
+    }
+
     fn destinations(urls: &[&str]) -> Destinations {
-        let list = urls.iter().map(|url| Destination { url: Url::parse(url).unwrap(), secrets: vec![] }).collect();
+        let list = urls.iter().map(|url| destination(url, vec![])).collect();
         Destinations::new(list, &[secret('D')])
     }
 
@@ -123,6 +157,8 @@ mod tests {
             "https://hooks.example.com/%2e%2e/in",
             "https://hooks.example.com/in/a%2Fb",
             "https://hooks.example.com/in/..x",
+            "https://hooks.example.com/in/100%25/%252f/x%2520y",
+            "https://hooks.example.com/in/caf%C3%A9/%",
         ] {
             check(trusted, url, true);
         }
@@ -157,6 +193,21 @@ mod tests {
             "https://hooks.example.com/in/%2e%2e%3bx/admin",
             "https://hooks.example.com/in%2Fx",
             "https://hooks.example.com/in;x",
+            // Decoded twice, and as often as it takes.
+            "https://hooks.example.com/in/%252e%252e/admin",
+            "https://hooks.example.com/in/%25252e%25252E%25252fadmin",
+            "https://hooks.example.com/in/..%252fadmin",
+            "https://hooks.example.com/in/%25%32%65%25%32%65/admin",
+            "https://hooks.example.com/in/x%25%35%63..%255cadmin",
+            "https://hooks.example.com/in/%2525252525252525252525252525252e./admin",
+            // What only broken decoders read as a dot or a slash.
+            "https://hooks.example.com/in/%c0%ae%c0%ae/admin",
+            "https://hooks.example.com/in/..%c0%afadmin",
+            "https://hooks.example.com/in/%25c0%25ae./admin",
+            "https://hooks.example.com/in/%u002e%u002e/admin",
+            "https://hooks.example.com/in/..%00/admin",
+            "https://hooks.example.com/in/..%20/admin",
+            "https://hooks.example.com/in/..%253fx/admin",
         ] {
             check(trusted, url, false);
         }
@@ -167,9 +218,9 @@ mod tests {
     fn the_longest_match_wins() {
         let url = |text: &str| Url::parse(text).unwrap();
         let list = vec![
-            Destination { url: url("https://example.com/"), secrets: vec![secret('A')] },
-            Destination { url: url("https://example.com/in/deep"), secrets: vec![secret('B')] },
-            Destination { url: url("https://example.com/in"), secrets: vec![] },
+            destination("https://example.com/", vec![secret('A')]),
+            destination("https://example.com/in/deep", vec![secret('B')]),
+            destination("https://example.com/in", vec![]),
         ];
         let destinations = Destinations::new(list, &[secret('D'), secret('E')]);
         let secrets = |text: &str| destinations.find(&url(text)).unwrap().secrets.clone();
@@ -179,18 +230,56 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_destinations_are_signed_in_the_operators_name() {
-        let destinations = destinations(&["https://example.com/in"]);
-        let (trusted, other) = ("https://example.com/in/x", "https://example.org/in");
-        let plain = |url: &str| Webhook::new(url).unwrap();
+    fn who_chose_a_url_decides_and_signing_says_nothing_of_reach() {
+        let list = vec![
+            destination("https://example.com/in", vec![]),
+            Destination { private: true, ..destination("https://example.com/in/private", vec![secret('P')]) },
+        ];
+        let destinations = Destinations::new(list, &[secret('D')]);
+        let plain = |url: &str, by| Webhook::new(url).unwrap().chosen_by(by);
         let check = |webhook: &Webhook, trust: Trust, secrets: &[Secret]| {
             let standing = destinations.standing(webhook);
             assert_eq!((standing.trust, standing.secrets.as_ref()), (trust, secrets), "{webhook:?}");
         };
-        check(&plain(trusted), Trust::Trusted, &[secret('D')]);
-        check(&plain(trusted).secret(secret('O')), Trust::Trusted, &[secret('O')]);
-        check(&plain(other), Trust::Strict, &[]);
-        check(&plain(other).secret(secret('O')), Trust::Strict, &[secret('O')]);
+        let (public, private) = ("https://example.com/in/x", "https://example.com/in/private/x");
+        let operators = Some(Provenance::Operator);
+        check(&plain(public, operators), Trust::Strict, &[secret('D')]);
+        check(&plain(public, operators).secret(secret('O')), Trust::Strict, &[secret('O')]);
+        check(&plain(private, operators), Trust::Trusted, &[secret('P')]);
+        check(&plain(private, operators).secret(secret('O')), Trust::Trusted, &[secret('O')]);
+        check(&plain("https://example.org/in", operators), Trust::Strict, &[]);
+        for by in [Some(Provenance::Caller), None] {
+            for url in [public, private, "https://example.org/in"] {
+                check(&plain(url, by), Trust::Strict, &[]);
+                check(&plain(url, by).secret(secret('O')), Trust::Strict, &[secret('O')]);
+            }
+            assert!(destinations.withholds_from(&plain(public, by)));
+            assert!(!destinations.withholds_from(&plain("https://example.org/in", by)));
+        }
+        assert!(!destinations.withholds_from(&plain(public, operators)));
+    }
+
+    #[test]
+    fn origins_that_share_an_hmac_secret_are_found() {
+        let ed25519: Secret =
+            "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+                .parse()
+                .unwrap();
+        let sharing = |list: Vec<(&str, Vec<Secret>)>, default: &[Secret]| -> Vec<String> {
+            let list = list.into_iter().map(|(url, secrets)| destination(url, secrets)).collect();
+            Destinations::new(list, default).sharing_hmac().into_iter().map(str::to_owned).collect()
+        };
+        let (a, b, c) = ("https://a.example/1", "https://b.example/", "https://c.example/");
+        assert_eq!(sharing(vec![(b, vec![]), (a, vec![])], &[secret('D')]), ["https://a.example", "https://b.example"]);
+        let rotating = vec![secret('N'), secret('B')];
+        assert_eq!(
+            sharing(vec![(a, rotating), (b, vec![secret('B')]), (c, vec![secret('C')])], &[]),
+            ["https://a.example", "https://b.example"]
+        );
+        // On one origin there is one receiver; who verifies an Ed25519 signature cannot make one.
+        assert!(sharing(vec![(a, vec![]), ("https://a.example/2", vec![])], &[secret('D')]).is_empty());
+        assert!(sharing(vec![(a, vec![]), (b, vec![])], &[ed25519]).is_empty());
+        assert!(sharing(vec![(a, vec![secret('A')]), (b, vec![])], &[secret('D')]).is_empty());
     }
 
     #[test]

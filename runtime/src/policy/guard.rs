@@ -1,5 +1,6 @@
 //! Where a webhook may go: addresses, judged by their numbers and never by their text.
 
+mod nat64;
 mod ranges;
 
 use std::fmt;
@@ -9,12 +10,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use url::{Host, Url};
 
-/// Who named the URL.
+pub(crate) use self::nat64::Nat64;
+
+/// How far a webhook may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Trust {
-    /// Anybody, a payload for example: global unicast addresses only.
+    /// Global unicast addresses only.
     Strict,
-    /// The operator: private and loopback networks too.
+    /// Private and loopback networks too.
     Trusted,
 }
 
@@ -22,6 +25,8 @@ pub(crate) enum Trust {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard {
     allow_networks: Arc<[IpNet]>,
+    deny_networks: Arc<[IpNet]>,
+    nat64: Arc<[Nat64]>,
 }
 
 /// An address that a webhook may not go to. `Display` is for the operator and names the address, so it
@@ -36,6 +41,8 @@ pub(crate) struct Refusal {
 enum Cause {
     /// No setting opens it.
     Closed,
+    /// A setting closes it.
+    Denied,
     /// In this special network; a setting opens it.
     Special(&'static str),
     /// Our own listener's.
@@ -45,7 +52,17 @@ enum Cause {
 impl Guard {
     /// A guard that lets everybody into these networks.
     pub(crate) fn new(allow_networks: Vec<IpNet>) -> Self {
-        Self { allow_networks: allow_networks.into() }
+        Self { allow_networks: allow_networks.into(), ..Self::default() }
+    }
+
+    /// Lets nobody into these, whatever else is allowed.
+    pub(crate) fn deny(self, networks: Vec<IpNet>) -> Self {
+        Self { deny_networks: networks.into(), ..self }
+    }
+
+    /// Knows that behind these prefixes there are IPv4 addresses, and judges those.
+    pub(crate) fn nat64(self, prefixes: Vec<Nat64>) -> Self {
+        Self { nat64: prefixes.into(), ..self }
     }
 
     /// Judges a URL whose host is an address. One whose host is a name passes: its addresses are judged when they are
@@ -66,10 +83,13 @@ impl Guard {
     }
 
     fn check(&self, address: IpAddr, trust: Trust) -> Result<(), Refusal> {
-        if ranges::is_closed(address) {
+        if ranges::is_closed(address, &self.nat64) {
             return Err(Refusal { address, cause: Cause::Closed });
         }
-        match ranges::special(address) {
+        if self.denies(address) {
+            return Err(Refusal { address, cause: Cause::Denied });
+        }
+        match ranges::special(address, &self.nat64) {
             Some(name) if trust == Trust::Strict && !self.allows(address) => {
                 Err(Refusal { address, cause: Cause::Special(name) })
             }
@@ -81,9 +101,24 @@ impl Guard {
         let carried = match address {
             IpAddr::V4(_) => None,
             // Only the forms whose packets do end at the IPv4 address.
-            IpAddr::V6(v6) => v6.to_ipv4_mapped().or_else(|| ranges::nat64(v6)).map(IpAddr::V4),
+            IpAddr::V6(v6) => v6.to_ipv4_mapped().or_else(|| nat64::carried(v6, &self.nat64)).map(IpAddr::V4),
         };
         self.allow_networks.iter().any(|net| net.contains(&address) || carried.is_some_and(|v4| net.contains(&v4)))
+    }
+}
+
+impl Guard {
+    /// In whatever form: what an address may lead to is denied with it.
+    fn denies(&self, address: IpAddr) -> bool {
+        if self.deny_networks.is_empty() {
+            return false;
+        }
+        let denied = |address: IpAddr| self.deny_networks.iter().any(|net| net.contains(&address));
+        let denied_4 = |v4: Ipv4Addr| denied(v4.into()) || denied(v4.to_ipv6_mapped().into());
+        match address {
+            IpAddr::V4(v4) => denied_4(v4),
+            IpAddr::V6(v6) => denied(address) || ranges::carried(v6, &self.nat64).any(denied_4),
+        }
     }
 }
 
@@ -103,16 +138,18 @@ impl fmt::Display for Refusal {
                 "the address {address} is link-local, multicast, unspecified or a cloud's metadata service, where no \
                  webhook may go; no setting opens it"
             ),
+            Cause::Denied => write!(f, "the address {address} is in a network that delivery.deny_networks closes"),
             Cause::Special(name) => write!(
                 f,
                 "the address {address} is no public one ({name}); to let any webhook go there, add its network to \
-                 delivery.allow_networks; to trust this URL alone, name it as a [[delivery.endpoint]], or, in a library, to \
-                 Poster::builder().trust"
+                 delivery.allow_networks; to let this URL alone, name it as a [[delivery.endpoint]] with private = true, or, in \
+                 a library, to Poster::builder().trust; that holds where the URL comes from Config, State or a constant, not \
+                 from a request"
             ),
             Cause::Own => write!(
                 f,
                 "the address {address} with this port is this server's own, where no webhook may go unless its URL is trusted: \
-                 name it as a [[delivery.endpoint]]"
+                 name it as a [[delivery.endpoint]] with private = true"
             ),
         }
     }

@@ -17,7 +17,7 @@ use crate::id::RequestId;
 use crate::line::Causes;
 use crate::report::{Ends, Outcome};
 use crate::time::{Clock, Timestamp};
-use crate::webhook::Webhooks;
+use crate::webhook::{Provenance, Target, Webhooks};
 
 /// One annotated call, taken down on entry.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Call {
     pub(crate) on: Ends,
     /// The call returns only when its report is on disk.
     pub(crate) durable: bool,
+    /// Its webhooks are the operator's choice, unless they say otherwise themselves.
+    pub(crate) by_operator: bool,
 }
 
 /// Where a call's id is kept.
@@ -47,7 +49,7 @@ impl Call {
         } else {
             Id::Behind(webhooks.append_id(id))
         };
-        Self { webhooks, id, on, durable }
+        Self { webhooks, id, on, durable, by_operator: false }
     }
 
     /// Empty if there is no webhook and the id is not that of the running request.
@@ -60,6 +62,11 @@ impl Call {
 
     pub(crate) fn webhooks(&self) -> &Webhooks {
         &self.webhooks
+    }
+
+    /// What its webhooks come to; `unsaid` chose those of which it cannot be told who did.
+    pub(crate) fn targets(&self, unsaid: Provenance) -> impl Iterator<Item = Target> {
+        self.webhooks.resolve_for(if self.by_operator { Provenance::Operator } else { unsaid })
     }
 }
 

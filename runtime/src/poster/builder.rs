@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::engine::Engine;
 use super::{Off, Outbox, Poster, PosterGuard, Way, ambient, off};
 use crate::delivery::thread::Background;
 use crate::delivery::{self, Delivery};
 use crate::id::NodeId;
 use crate::policy::destination::{Destination, Destinations};
+use crate::policy::guard::Nat64;
 use crate::secret::Secret;
 use crate::shutdown::{Shutdown, Vital};
 use crate::store::{self, Durability, Place, Store, retention};
@@ -35,6 +38,8 @@ pub struct PosterBuilder {
     litestream: bool,
     trusted: Vec<String>,
     networks: Vec<String>,
+    denied: Vec<String>,
+    nat64: Vec<String>,
     secrets: Vec<Secret>,
     retention: Duration,
     delivery: delivery::Options,
@@ -50,6 +55,8 @@ impl Default for PosterBuilder {
             litestream: false,
             trusted: Vec::new(),
             networks: Vec::new(),
+            denied: Vec::new(),
+            nat64: Vec::new(),
             secrets: Vec::new(),
             retention: RETENTION,
             delivery: delivery::Options::default(),
@@ -60,8 +67,8 @@ impl Default for PosterBuilder {
 
 impl PosterBuilder {
     /// Trusts this URL and the paths below it: reports to it are signed with the poster's secrets, and it may be on a
-    /// private network or this machine. Any other URL must be on the public internet and is sent unsigned, unless its
-    /// [`Webhook`] has a secret of its own. Can be called again for more.
+    /// private network or this machine. Any other URL, and one [from a caller](Webhook::from_caller), must be on the public
+    /// internet and is sent unsigned, unless its [`Webhook`] has a secret of its own. Can be called again for more.
     pub fn trust(mut self, url: impl Into<String>) -> Self {
         self.trusted.push(url.into());
         self
@@ -122,6 +129,27 @@ impl PosterBuilder {
         self
     }
 
+    /// Lets no webhook go to this network, trusted ones included. Can be called again for more.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no network is told when the poster is started.
+    pub fn deny_network(mut self, network: impl Into<String>) -> Self {
+        self.denied.push(network.into());
+        self
+    }
+
+    /// Knows that behind this prefix, such as `2001:db8:64::/96`, the site's NAT64 has IPv4 addresses, and judges those. The
+    /// well-known prefix `64:ff9b::/96` is known anyway. Can be called again for more.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no prefix of 32, 40, 48, 56, 64 or 96 bits is told when the poster is started.
+    pub fn nat64_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.nat64.push(prefix.into());
+        self
+    }
+
     /// The longest that one attempt may take, from name resolution to the end of the answer. The default is 15 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.delivery.timeout = timeout;
@@ -165,15 +193,21 @@ impl PosterBuilder {
     pub fn start(self) -> Result<(Poster, PosterGuard), StartError> {
         let trusted = self.trusted.iter().map(|url| {
             let webhook = Webhook::new(url).map_err(StartKind::Trusted)?;
-            Ok(Destination { url: webhook.url().clone(), secrets: Vec::new() })
+            Ok(Destination { url: webhook.url().clone(), secrets: Vec::new(), private: true })
         });
         let trusted = trusted.collect::<Result<Vec<_>, StartKind>>()?;
-        let networks = self.networks.iter().map(|network| {
-            network.parse().map_err(|_| StartKind::Network { network: network.escape_debug().to_string() })
-        });
         let mut options = self.delivery;
-        options.allow_networks = networks.collect::<Result<_, _>>()?;
+        options.allow_networks = parsed_networks(&self.networks)?;
+        options.deny_networks = parsed_networks(&self.denied)?;
+        let prefixes = self.nat64.iter().map(|text| {
+            let prefix = text.parse().ok().and_then(Nat64::new);
+            prefix.ok_or_else(|| StartKind::Nat64 { prefix: text.escape_debug().to_string() })
+        });
+        options.nat64_prefixes = prefixes.collect::<Result<_, _>>()?;
         options.destinations = Destinations::new(trusted, &self.secrets);
+        if let Some(warning) = options.destinations.shared_secret() {
+            tracing::warn!("{warning}");
+        }
         if self.discard || off::by_environment() {
             tracing::warn!("reporting is turned off: reports are counted and dropped");
             let poster = Poster(Way::Off(Off::default()));
@@ -193,6 +227,13 @@ impl PosterBuilder {
             Err(kind) => Err(kind.into()),
         }
     }
+}
+
+fn parsed_networks(texts: &[String]) -> Result<Vec<IpNet>, StartKind> {
+    let parsed = texts
+        .iter()
+        .map(|network| network.parse().map_err(|_| StartKind::Network { network: network.escape_debug().to_string() }));
+    parsed.collect()
 }
 
 /// What came to its end is not kept: there is nobody to ask for it.
@@ -248,6 +289,8 @@ enum StartKind {
     Trusted(#[source] WebhookError),
     #[error("{network} is no network; write an address and a prefix length, such as 10.1.0.0/16")]
     Network { network: String },
+    #[error("{prefix} is no prefix of a NAT64; write one of 32, 40, 48, 56, 64 or 96 bits, such as 2001:db8:64::/96")]
+    Nat64 { prefix: String },
     #[error("the poster's store cannot be opened")]
     Open(#[from] store::OpenError),
     #[error("what an earlier process left in the poster's store cannot be taken over")]

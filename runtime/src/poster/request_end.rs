@@ -7,7 +7,7 @@ use crate::id::RequestId;
 use crate::names::metric;
 use crate::report::{Ends, Outcome};
 use crate::store::{NewReport, Registration};
-use crate::webhook::{Target, Webhooks};
+use crate::webhook::{Provenance, Target, Webhooks};
 
 /// Where and when to report, URLs that cannot be used included.
 #[derive(Clone)]
@@ -17,9 +17,9 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
-    /// Where the route itself reports to, if anywhere.
+    /// Where the route itself reports to, if anywhere: the operator's choice.
     pub(crate) fn of_route(webhooks: &Webhooks) -> Option<Self> {
-        let webhooks: Vec<_> = webhooks.resolve().collect();
+        let webhooks: Vec<_> = webhooks.resolve_for(Provenance::Operator).collect();
         (!webhooks.is_empty()).then(|| Self { webhooks, on: Ends::default() })
     }
 

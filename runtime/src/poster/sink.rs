@@ -9,6 +9,7 @@ use crate::line::Causes;
 use crate::report::Outcome;
 use crate::store::{self, NewReport, Store};
 use crate::time::{Clock, Timestamp};
+use crate::webhook::Provenance;
 #[cfg(feature = "server")]
 use crate::webhook::Target;
 
@@ -18,11 +19,25 @@ pub(crate) struct Outbox {
     store: Store,
     clock: Clock,
     home: Home,
+    /// Who chose a webhook of which it cannot be told.
+    unsaid: Provenance,
 }
 
 impl Outbox {
+    /// Of a library: there are no callers that it knew of, and its builder trusts by URL.
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, home: Home::here() }
+        Self { store, clock, home: Home::here(), unsaid: Provenance::Operator }
+    }
+
+    /// Of a server, which has callers: what cannot be told is theirs.
+    #[cfg(feature = "server")]
+    pub(crate) fn of_server(store: Store, clock: Clock) -> Self {
+        Self { unsaid: Provenance::Caller, ..Self::new(store, clock) }
+    }
+
+    /// Who chose a webhook of which it cannot be told.
+    pub(crate) fn unsaid(&self) -> Provenance {
+        self.unsaid
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -49,7 +64,7 @@ impl Outbox {
         }
         let body = outcome.to_report(call.id());
         let mut reports = Vec::new();
-        for target in call.webhooks().resolve() {
+        for target in call.targets(self.unsaid) {
             match target.into_webhook() {
                 Ok(webhook) => reports.push(NewReport::to(webhook, call.id(), body.clone(), outcome.finished)),
                 Err(error) => lost(Loss::BadUrl, call.id(), &Causes(&error).to_string()),

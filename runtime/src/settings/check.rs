@@ -12,6 +12,7 @@ use super::sources::Gathered;
 use super::tree::{Node, Table, Value};
 use super::user::User;
 use super::{Delivery, Endpoint, Settings};
+use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
 use crate::store::{self, Place};
 use crate::{server, worker};
@@ -38,10 +39,13 @@ pub(crate) const KEYS: &[&str] = &[
     "delivery.concurrency",
     "delivery.per_endpoint",
     "delivery.allow_networks",
+    "delivery.deny_networks",
+    "delivery.nat64_prefixes",
     "delivery.ca_file",
     "delivery.endpoint",
     "delivery.endpoint.url",
     "delivery.endpoint.secrets",
+    "delivery.endpoint.private",
     "delivery.endpoint.concurrency",
     "log.level",
     "log.format",
@@ -109,7 +113,9 @@ pub(super) fn check(gathered: Gathered, of_user: impl FnOnce(&User) -> Option<Er
         return Err(Errors(errors));
     }
     let (user, origin, warnings) = (user.unwrap_or_default(), gathered.file, gathered.warnings);
-    Ok(Settings { server, store, retention, worker, delivery, log, grace, user, origin, warnings })
+    let mut settings = Settings { server, store, retention, worker, delivery, log, grace, user, origin, warnings };
+    settings.warnings.extend(settings.destinations().shared_secret());
+    Ok(settings)
 }
 
 fn section<'e>(name: &str, tables: &mut Table, errors: &'e mut Vec<Error>) -> Section<'e> {
@@ -204,6 +210,9 @@ fn bytes(size: usize) -> u64 {
 fn delivery(mut section: Section<'_>) -> Delivery {
     let secrets = |node| read::list(node, "a list of signing secrets", read::secret);
     let network = |node| read::parsed(node, "a network such as \"10.1.0.0/16\"", |text| read::network(text.trim()));
+    let networks = |node| read::list(node, "a list of networks such as \"10.1.0.0/16\"", network);
+    let prefix = "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits, such as \"2001:db8:64::/96\"";
+    let nat64 = |node| read::parsed(node, prefix, |text| Nat64::new(text.trim().parse().ok()?));
     let file = |node| read::parsed(node, "the path of a file", |text| Some(PathBuf::from(text)));
     let own = section.take("secrets", Vec::new(), secrets);
     let schedule = section.take("schedule", Schedule::default(), schedule);
@@ -219,19 +228,22 @@ fn delivery(mut section: Section<'_>) -> Delivery {
         timeout,
         concurrency,
         per_endpoint: section.take("per_endpoint", PER_ENDPOINT.min(concurrency), part_of_it),
-        allow_networks: section.take("allow_networks", Vec::new(), |node| {
-            read::list(node, "a list of networks such as \"10.1.0.0/16\"", network)
+        allow_networks: section.take("allow_networks", Vec::new(), networks),
+        deny_networks: section.take("deny_networks", Vec::new(), networks),
+        nat64_prefixes: section.take("nat64_prefixes", Vec::new(), |node| {
+            read::list(node, "a list of prefixes such as \"2001:db8:64::/96\"", nat64)
         }),
         ca_file: section.take("ca_file", None, |node| read::optional(node, file)),
         endpoints: section.take_tables("endpoint", |endpoint| {
             let secrets = endpoint.take("secrets", Vec::new(), secrets);
+            let private = endpoint.take("private", None, |node| read::boolean(node).map(Some));
             let concurrency = endpoint.take("concurrency", None, |node| part_of_it(node).map(Some));
             let given = endpoint.has("url");
             let url = endpoint.take("url", None, |node| read::url(node).map(Some));
             if !given {
                 endpoint.missing("url");
             }
-            url.map(|url| Endpoint { url, secrets, concurrency })
+            url.map(|url| Endpoint { url, secrets, private, concurrency })
         }),
     };
     section.finish();

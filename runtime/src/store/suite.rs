@@ -99,6 +99,7 @@ suite! {
         a_registration_stays_with_its_request;
     delivery:
         report_bytes_and_id_equal_on_every_attempt,
+        who_chose_a_webhook_stays_with_its_report,
         attempts_numbered_without_gaps,
         deliveries_tell_where_they_stand,
         refused_report_is_never_claimed,

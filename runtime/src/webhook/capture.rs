@@ -10,7 +10,8 @@ use std::sync::Arc;
 use http::Uri;
 use url::Url;
 
-use super::{Target, Webhook};
+use super::provenance::stricter;
+use super::{Provenance, Target, Webhook};
 
 /// Room for an id behind the first URL, so that both take one allocation. A UUID has 36 bytes.
 const ROOM_FOR_ID: usize = 40;
@@ -62,6 +63,7 @@ enum Targets {
     /// The text of one URL, up to there.
     Text {
         end: usize,
+        chosen_by: Option<Provenance>,
     },
     Webhook(Webhook),
     /// Several.
@@ -74,6 +76,7 @@ enum Given {
     Text {
         start: usize,
         end: usize,
+        chosen_by: Option<Provenance>,
     },
     Webhook(Webhook),
 }
@@ -114,14 +117,36 @@ impl Webhooks {
     pub(crate) fn resolve(&self) -> impl Iterator<Item = Target> {
         let (one, listed) = match &self.targets {
             Targets::None => (None, [].as_slice()),
-            Targets::Text { end } => (Some(Target::parse(&self.text[..*end])), [].as_slice()),
+            Targets::Text { end, chosen_by } => (Some(parse(&self.text[..*end], *chosen_by)), [].as_slice()),
             Targets::Webhook(webhook) => (Some(webhook.clone().into()), [].as_slice()),
             Targets::Listed(listed) => (None, listed.as_slice()),
         };
         one.into_iter().chain(listed.iter().map(|given| match given {
-            Given::Text { start, end } => Target::parse(&self.text[*start..*end]),
+            Given::Text { start, end, chosen_by } => parse(&self.text[*start..*end], *chosen_by),
             Given::Webhook(webhook) => webhook.clone().into(),
         }))
+    }
+
+    /// The same, and these chose those of which it was not said who did.
+    pub(crate) fn resolve_for(&self, unsaid: Provenance) -> impl Iterator<Item = Target> {
+        self.resolve().map(move |target| target.or_chosen_by(unsaid))
+    }
+
+    /// Takes down who chose those that were added when there were so many.
+    pub(super) fn choose(&mut self, from: usize, by: Provenance) {
+        match &mut self.targets {
+            Targets::Text { chosen_by, .. } if from == 0 => *chosen_by = stricter(*chosen_by, by),
+            Targets::Webhook(webhook) if from == 0 => choose(webhook, by),
+            Targets::Listed(listed) => {
+                for given in listed.iter_mut().skip(from) {
+                    match given {
+                        Given::Text { chosen_by, .. } => *chosen_by = stricter(*chosen_by, by),
+                        Given::Webhook(webhook) => choose(webhook, by),
+                    }
+                }
+            }
+            Targets::None | Targets::Text { .. } | Targets::Webhook(_) => {}
+        }
     }
 
     fn push_text(&mut self, url: impl fmt::Display, length_hint: usize) {
@@ -129,17 +154,17 @@ impl Webhooks {
             self.text.reserve(length_hint + ROOM_FOR_ID);
         }
         let start = self.append_id(url);
-        self.push(Given::Text { start, end: self.text.len() });
+        self.push(Given::Text { start, end: self.text.len(), chosen_by: None });
     }
 
     fn push(&mut self, given: Given) {
         self.targets = match mem::take(&mut self.targets) {
             Targets::None => match given {
                 // Nothing came before it.
-                Given::Text { end, .. } => Targets::Text { end },
+                Given::Text { end, chosen_by, .. } => Targets::Text { end, chosen_by },
                 Given::Webhook(webhook) => Targets::Webhook(webhook),
             },
-            Targets::Text { end } => Targets::Listed(vec![Given::Text { start: 0, end }, given]),
+            Targets::Text { end, chosen_by } => Targets::Listed(vec![Given::Text { start: 0, end, chosen_by }, given]),
             Targets::Webhook(first) => Targets::Listed(vec![Given::Webhook(first), given]),
             Targets::Listed(mut listed) => {
                 listed.push(given);
@@ -147,6 +172,19 @@ impl Webhooks {
             }
         };
     }
+}
+
+fn parse(url: &str, chosen_by: Option<Provenance>) -> Target {
+    let target = Target::parse(url);
+    match chosen_by {
+        Some(by) => target.or_chosen_by(by),
+        None => target,
+    }
+}
+
+fn choose(webhook: &mut Webhook, by: Provenance) {
+    let said = stricter(webhook.own().chosen_by, by);
+    *webhook = webhook.clone().chosen_by(said);
 }
 
 impl fmt::Debug for Webhooks {
@@ -274,6 +312,31 @@ mod tests {
         let all = Webhooks::of(&vec![plain.clone(), own.clone()]);
         let resolved: Vec<_> = all.resolve().map(|target| target.into_webhook().unwrap()).collect();
         assert_eq!(resolved, [plain, own]);
+    }
+
+    #[test]
+    fn who_chose_goes_with_each_url_and_a_strangers_choice_stays_one() {
+        use Provenance::{Caller, Operator};
+        let chosen = |webhook: &dyn IntoWebhook, unsaid| -> Vec<Provenance> {
+            let webhooks = Webhooks::of(webhook);
+            let by = |target: Target| target.into_webhook().unwrap().own().chosen_by.unwrap();
+            webhooks.resolve_for(unsaid).map(by).collect()
+        };
+        let (url, own) = ("https://example.com/a", Webhook::new("https://example.com/own").unwrap());
+        for unsaid in [Operator, Caller] {
+            assert_eq!(chosen(&url, unsaid), [unsaid]);
+            assert_eq!(chosen(&own, unsaid), [unsaid]);
+            assert_eq!(chosen(&Webhook::trusted(url), unsaid), [Operator]);
+            assert_eq!(chosen(&Webhook::from_caller(&own), unsaid), [Caller]);
+            assert_eq!(chosen(&Webhook::trusted(Webhook::from_caller(url)), unsaid), [Caller]);
+            assert_eq!(chosen(&Webhook::from_caller(Webhook::trusted(own.clone())), unsaid), [Caller]);
+            let mixed =
+                vec![Webhook::trusted(url), Webhook::from_caller(url), Webhook::trusted("https://example.com/b")];
+            assert_eq!(chosen(&mixed, unsaid), [Operator, Caller, Operator]);
+            assert_eq!(chosen(&Webhook::from_caller(mixed), unsaid), [Caller; 3]);
+            assert_eq!(chosen(&Webhook::trusted([url, url]), unsaid), [Operator; 2]);
+        }
+        assert_eq!(own.own().chosen_by, None, "who is asked about a copy says nothing of the others");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use url::{Position, Url};
 
 #[cfg(feature = "sqlite")]
 use super::Own;
-use super::{Webhook, WebhookError};
+use super::{Provenance, Webhook, WebhookError};
 
 /// A webhook, or what was given for one and cannot be called: it is kept, so that the record can say why.
 #[derive(Clone)]
@@ -29,6 +29,17 @@ impl Target {
         match Webhook::new(url) {
             Ok(webhook) => Self::Webhook(webhook),
             Err(why) => Self::Unusable { url: url.into(), why },
+        }
+    }
+
+    /// If nobody said who chose it, then these.
+    pub(crate) fn or_chosen_by(self, by: Provenance) -> Self {
+        match self {
+            Self::Webhook(webhook) => {
+                let said = webhook.own().chosen_by.or(Some(by));
+                Self::Webhook(webhook.chosen_by(said))
+            }
+            unusable @ Self::Unusable { .. } => unusable,
         }
     }
 

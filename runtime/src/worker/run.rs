@@ -298,4 +298,6 @@ async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error) 
 }
 
 #[cfg(test)]
+mod chosen;
+#[cfg(test)]
 mod tests;

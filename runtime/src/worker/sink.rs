@@ -72,7 +72,7 @@ impl Sink for RunSink {
             lost(Loss::SecondOutcome, call.id(), "");
             return Role::Ignored;
         }
-        let webhooks = call.webhooks().resolve().collect();
+        let webhooks = call.targets(self.outbox.unsaid()).collect();
         told.registered = Some(Registered { webhooks, on: call.on });
         Role::Held
     }
@@ -110,7 +110,7 @@ mod tests {
     async fn sink(id: &str) -> Arc<RunSink> {
         let options = store::Options::at(Place::Memory { reports: 10, bytes: 1_000, kept: 10 });
         let store = Store::open(options, NodeId::generate(), Clock::system()).await.unwrap();
-        Arc::new(RunSink::new(RequestId::stored(id), Outbox::new(store, Clock::system())))
+        Arc::new(RunSink::new(RequestId::stored(id), Outbox::of_server(store, Clock::system())))
     }
 
     #[tokio::test]

@@ -62,7 +62,7 @@ async fn asleep(store: &Store, clock: Clock) -> (Arc<AtomicUsize>, Shutdown) {
     let routes = Routes::bind(vec![unbound], &shared).ok().unwrap();
     let options =
         Options { concurrency: 2, threads: None, timeout: Duration::from_mins(1), max_attempts: 1, max_crashes: 3 };
-    let outbox = Outbox::new(store.clone(), clock);
+    let outbox = Outbox::of_server(store.clone(), clock);
     let worker = Worker::new(outbox, routes, options, Handle::current(), Duration::ZERO);
     let shutdown = Shutdown::new();
     shutdown.spawn(worker.run(Vec::new(), shutdown.clone()));

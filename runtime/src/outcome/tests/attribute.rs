@@ -15,7 +15,7 @@ use crate::poster::ambient::Role;
 /// The crate `postback`, as generated code sees it.
 mod recorded {
     pub(crate) mod __private {
-        pub(crate) use crate::__private::{AsDebug, AsDisplay, AsJson, Ends, Through, Untold, enter, told};
+        pub(crate) use crate::__private::{AsDebug, AsDisplay, AsJson, Ends, Through, Untold, Whose, enter, told};
         pub(crate) use crate::outcome::tests::recorder::watch;
     }
 }

@@ -1,5 +1,6 @@
 //! The special-purpose networks: IANA's registries for IPv4 and IPv6 (RFC 6890 and its updates), and what clouds add.
 
+use super::nat64::{self, Nat64};
 use super::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 type Net4 = (Ipv4Addr, u32, &'static str);
@@ -38,8 +39,6 @@ const SPECIAL_6: [Net6; 9] = [
 ];
 
 const GLOBAL_UNICAST: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
-/// RFC 6052, the well-known prefix.
-const NAT64: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
 /// Closed to everybody.
 const CLOSED_4: [(Ipv4Addr, u32); 6] = [
@@ -50,33 +49,35 @@ const CLOSED_4: [(Ipv4Addr, u32); 6] = [
     (Ipv4Addr::new(192, 0, 0, 192), 32),     // Oracle's metadata
     (Ipv4Addr::new(224, 0, 0, 0), 4),        // multicast
 ];
-const CLOSED_6: [(Ipv6Addr, u32); 6] = [
+const CLOSED_6: [(Ipv6Addr, u32); 10] = [
     (Ipv6Addr::UNSPECIFIED, 128),
     (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10), // link-local
     (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),  // multicast
     (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), 128), // AWS metadata
     (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23), 128), // AWS credentials of containers
     (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128), // Google's metadata
+    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), 128), // Oracle's
+    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128), // Scaleway's
+    (Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1), 128), // Akamai's
+    (Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200), 128), // Alibaba's
 ];
 
 /// Whether nobody may go there, in any form that leads there.
-pub(super) fn is_closed(address: IpAddr) -> bool {
+pub(super) fn is_closed(address: IpAddr, nat64: &[Nat64]) -> bool {
     let closed_4 = |v4: Ipv4Addr| CLOSED_4.iter().any(|(net, bits)| in_4(v4, *net, *bits));
     match address {
         IpAddr::V4(v4) => closed_4(v4),
-        IpAddr::V6(v6) => {
-            CLOSED_6.iter().any(|(net, bits)| in_6(v6, *net, *bits)) || carried(v6).into_iter().flatten().any(closed_4)
-        }
+        IpAddr::V6(v6) => CLOSED_6.iter().any(|(net, bits)| in_6(v6, *net, *bits)) || carried(v6, nat64).any(closed_4),
     }
 }
 
 /// The name of the special network that the address is in; `None` for global unicast.
-pub(super) fn special(address: IpAddr) -> Option<&'static str> {
+pub(super) fn special(address: IpAddr, nat64: &[Nat64]) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => SPECIAL_4.iter().find(|(net, bits, _)| in_4(v4, *net, *bits)).map(|(_, _, name)| *name),
-        IpAddr::V6(v6) => match nat64(v6) {
+        IpAddr::V6(v6) => match nat64::carried(v6, nat64) {
             // Where a network has no IPv4 of its own, every IPv4 receiver looks like this.
-            Some(v4) => special(v4.into()),
+            Some(v4) => special(v4.into(), &[]),
             None => match SPECIAL_6.iter().find(|(net, bits, _)| in_6(v6, *net, *bits)) {
                 Some((_, _, name)) => Some(name),
                 None => (!in_6(v6, GLOBAL_UNICAST.0, GLOBAL_UNICAST.1)).then_some("outside of 2000::/3"),
@@ -85,18 +86,18 @@ pub(super) fn special(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address behind a NAT64 one.
-pub(super) fn nat64(v6: Ipv6Addr) -> Option<Ipv4Addr> {
-    in_6(v6, NAT64.0, NAT64.1).then(|| low_32_bits(v6))
+/// The IPv4 addresses that an IPv6 one may lead to by a translator or a tunnel.
+pub(super) fn carried(v6: Ipv6Addr, nat64: &[Nat64]) -> impl Iterator<Item = Ipv4Addr> {
+    // What the site says of its translators is so; of others it is guessed.
+    let translated = nat64::carried(v6, nat64);
+    let guessed = nat64::guesses(v6).filter(move |_| translated.is_none());
+    translated.into_iter().chain(guessed).chain(tunnelled(v6).into_iter().flatten())
 }
 
-/// The IPv4 addresses that an IPv6 one may lead to by a translator or a tunnel.
-fn carried(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
+fn tunnelled(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
     let low = match v6.segments() {
         // Compatible, mapped, SIIT.
         [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _]
-        // NAT64: the well-known prefix, and the one for local use (RFC 8215).
-        | [0x64, 0xff9b, 0, 0, 0, 0, _, _] | [0x64, 0xff9b, 1, _, _, _, _, _]
         // ISATAP.
         | [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => Some(low_32_bits(v6)),
         _ => None,

@@ -88,6 +88,10 @@ const CLOSED: &[&str] = &[
     "fd00:ec2::254",
     "fd00:ec2::23",
     "fd20:ce::254",
+    "fd00:c1::a9fe:a9fe",
+    "fd00:42::42",
+    "fd00:a9fe:a9fe::1",
+    "fd00:100::100:200",
     "fe80::1",
     "fe80::5efe:8.8.8.8",
     "febf::1",
@@ -100,6 +104,11 @@ const CLOSED: &[&str] = &[
     "64:ff9b::100.100.100.200",
     "64:ff9b::0.0.0.0",
     "64:ff9b:1::169.254.169.254",
+    // The same behind prefixes of 48, 56 and 64 bits.
+    "64:ff9b:1:a9fe:a9:fe00::",
+    "64:ff9b:1:a9:fe:a9fe::",
+    "64:ff9b:1:0:a9:fea9:fe00::",
+    "64:ff9b:1:a9fe:ffa9:fe12:3456:789a",
     "::169.254.169.254",
     "::ffff:0:169.254.169.254",
     "2002:a9fe:a9fe::1",
@@ -186,6 +195,74 @@ fn allowed_networks_open_what_is_special_and_never_what_is_closed() {
 }
 
 #[test]
+fn denied_networks_are_closed_to_everybody_in_any_form() {
+    let open = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+    let denied = ["10.1.0.0/16", "2600:1::/32", "::ffff:9.9.9.0/120", "fd12::/16"].map(|net| net.parse().unwrap());
+    let guard = Guard::new(open).deny(denied.into()).nat64(vec![prefix("2001:db8:64::/96")]);
+    for (address, expected) in [
+        ("10.1.2.3", false),
+        ("10.2.2.3", true),
+        ("::ffff:10.1.2.3", false),
+        ("64:ff9b::10.1.2.3", false),
+        ("64:ff9b:1::10.1.2.3", false),
+        ("2001:db8:64::10.1.2.3", false),
+        ("2001:db8:64::10.2.2.3", true),
+        ("2002:a01:203::1", false),
+        ("::10.1.2.3", false),
+        ("9.9.9.9", false),
+        ("9.9.8.9", true),
+        ("2600:1::1", false),
+        ("2600:2::1", true),
+        ("fd12::1", false),
+        ("8.8.8.8", true),
+    ] {
+        for trust in [Trust::Strict, Trust::Trusted] {
+            assert_eq!(passes(&guard, address, trust), expected, "{address}");
+        }
+    }
+    let told = guard.check_addresses(&[ip("10.1.2.3")], Trust::Trusted).unwrap_err().to_string();
+    assert!(told.contains("10.1.2.3") && told.contains("delivery.deny_networks"), "{told}");
+    assert!(passes(&Guard::default().deny(vec![]), "8.8.8.8", Trust::Strict));
+}
+
+fn prefix(text: &str) -> Nat64 {
+    Nat64::new(text.parse().unwrap()).unwrap()
+}
+
+/// In the forms of the table in RFC 6052, section 2.4.
+#[test]
+fn behind_the_sites_own_prefixes_the_ipv4_address_is_judged() {
+    let prefixes =
+        ["2600:db8::/32", "2600:da8:100::/40", "2600:d98:122::/48", "fd98:122:300::/56", "64:ff9b:1:344::/64"];
+    let guard = Guard::new(vec!["10.9.0.0/16".parse().unwrap()]).nat64(prefixes.map(prefix).into());
+    for (public, private, allowed, metadata) in [
+        ("2600:db8:808:808::", "2600:db8:a01:203::", "2600:db8:a09:203::", "2600:db8:a9fe:a9fe::"),
+        ("2600:da8:108:808:8::", "2600:da8:10a:102:3::", "2600:da8:10a:902:3::", "2600:da8:1a9:fea9:fe::"),
+        (
+            "2600:d98:122:808:8:800::",
+            "2600:d98:122:a01:2:300::",
+            "2600:d98:122:a09:2:300::",
+            "2600:d98:122:a9fe:a9:fe00::",
+        ),
+        ("fd98:122:300:8:8:808::", "fd98:122:300:a:1:203::", "fd98:122:300:a:9:203::", "fd98:122:300:a9:fe:a9fe::"),
+        (
+            "64:ff9b:1:344:8:808:800:0",
+            "64:ff9b:1:344:a:102:300:0",
+            "64:ff9b:1:344:a:902:300:0",
+            "64:ff9b:1:344:a9:fea9:fe00:0",
+        ),
+    ] {
+        for address in [public, allowed] {
+            assert!(passes(&guard, address, Trust::Strict), "{address}");
+        }
+        assert!(!passes(&guard, private, Trust::Strict) && passes(&guard, private, Trust::Trusted), "{private}");
+        assert!(!passes(&guard, metadata, Trust::Trusted), "{metadata}");
+    }
+    // Unnamed, the private one of them looks like any public address.
+    assert!(passes(&Guard::default(), "2600:db8:a01:203::", Trust::Strict));
+}
+
+#[test]
 fn one_bad_address_refuses_all() {
     let guard = Guard::default();
     let mixed = [ip("8.8.8.8"), ip("2606:4700::1"), ip("127.0.0.1")];
@@ -241,7 +318,7 @@ fn a_refusal_names_the_setting_that_would_allow_it() {
     let guard = Guard::default();
     let refusal = |address: &str| guard.check_addresses(&[ip(address)], Trust::Strict).unwrap_err();
     let told = refusal("10.1.2.3").to_string();
-    for part in ["10.1.2.3", "10.0.0.0/8", "delivery.allow_networks", "[[delivery.endpoint]]"] {
+    for part in ["10.1.2.3", "10.0.0.0/8", "delivery.allow_networks", "[[delivery.endpoint]]", "private = true"] {
         assert!(told.contains(part), "{told}");
     }
     assert!(!refusal("169.254.169.254").to_string().contains("allow_networks"), "no setting opens it");
@@ -261,7 +338,7 @@ proptest! {
         }
         let v6 = Ipv6Addr::from(bits);
         if guard.check_addresses(&[v6.into()], Trust::Strict).is_ok() {
-            prop_assert!(v6.segments()[0] >> 13 == 1 || ranges::nat64(v6).is_some(), "{v6}");
+            prop_assert!(v6.segments()[0] >> 13 == 1 || nat64::carried(v6, &[]).is_some(), "{v6}");
             prop_assert!(!v6.is_multicast() && !v6.is_unicast_link_local() && !v6.is_unique_local(), "{v6}");
         }
     }

@@ -46,6 +46,8 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_ne!(set.delivery.per_endpoint, default.delivery.per_endpoint);
     assert_eq!(set.delivery.endpoints[0].concurrency, Some(4));
     assert_eq!(set.delivery.allow_networks.len(), 2);
+    assert_eq!((set.delivery.deny_networks.len(), set.delivery.nat64_prefixes.len()), (1, 2));
+    assert_eq!((set.delivery.endpoints[0].private, set.delivery.endpoints[1].private), (Some(true), None));
     assert_ne!(set.delivery.ca_file, default.delivery.ca_file);
     assert_eq!(set.delivery.endpoints.len(), 2);
     assert_eq!(set.delivery.endpoints[0].secrets.len(), 1);
@@ -84,11 +86,13 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_DELIVERY__CONCURRENCY", "32"),
         ("POSTBACK_DELIVERY__PER_ENDPOINT", "16"),
         ("POSTBACK_DELIVERY__ALLOW_NETWORKS", "10.1.0.0/16,fd00::/8"),
+        ("POSTBACK_DELIVERY__DENY_NETWORKS", "10.1.9.0/24"),
+        ("POSTBACK_DELIVERY__NAT64_PREFIXES", "2001:db8:64::/96, 2001:db8:100::/40"),
         ("POSTBACK_DELIVERY__CA_FILE", "ca.pem"),
         (
             "POSTBACK_DELIVERY__ENDPOINT",
             &format!(
-                "[{{ url = 'https://hooks.example.com/in', secrets = ['{SECRET}'], concurrency = 4 }}, {{ url = 'http://10.2.0.5:4000/' }}]"
+                "[{{ url = 'https://hooks.example.com/in', secrets = ['{SECRET}'], private = true, concurrency = 4 }}, {{ url = 'http://10.2.0.5:4000/' }}]"
             ),
         ),
         ("POSTBACK_LOG__LEVEL", "warn,my_app=debug"),
@@ -96,6 +100,15 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_SHUTDOWN__GRACE", "5s"),
     ];
     assert_eq!(shown(loaded("", &env, &[])), shown(loaded(REFERENCE, &[], &[])));
+}
+
+#[test]
+fn a_prefix_that_no_translator_has_is_refused() {
+    for bad in ["2001:db8::/33", "10.0.0.0/8", "2001:db8::1", "s3cret"] {
+        let said = refused(&format!("delivery.nat64_prefixes = ['64:ff9b:1::/48', '{bad}']"), &[], &[]);
+        let wanted = "expected an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits, such as \"2001:db8:64::/96\"";
+        assert_eq!(said, [format!("delivery.nat64_prefixes[1] (p.toml:1): {wanted}")]);
+    }
 }
 
 #[test]

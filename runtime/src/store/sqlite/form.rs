@@ -12,7 +12,7 @@ use crate::report::{Ends, Status};
 use crate::secret::Secret;
 use crate::store::operation;
 use crate::store::record::{DeliveryState, Next, Registration};
-use crate::webhook::{Own, Webhook};
+use crate::webhook::{Own, Provenance, Webhook};
 
 /// States of a request: 0 queued, 1 running, and the ends.
 pub(super) fn status_code(status: Status) -> i64 {
@@ -84,17 +84,19 @@ pub(super) fn headers_from_bytes(lines: &[u8]) -> HeaderMap {
     headers
 }
 
-pub(super) fn own_to_columns(own: &Own) -> (Vec<u8>, Option<String>) {
-    (headers_to_bytes(&own.headers), own.secret.as_ref().map(Secret::reveal))
+/// Headers, secret, and whether it was the operator's choice.
+pub(super) fn own_to_columns(own: &Own) -> (Vec<u8>, Option<String>, bool) {
+    let by_operator = own.chosen_by == Some(Provenance::Operator);
+    (headers_to_bytes(&own.headers), own.secret.as_ref().map(Secret::reveal), by_operator)
 }
 
-pub(super) fn own_from_columns(headers: &[u8], secret: Option<&str>) -> Own {
+pub(super) fn own_from_columns(headers: &[u8], secret: Option<&str>, by_operator: bool) -> Own {
     let mut headers = headers_from_bytes(headers);
     headers.values_mut().for_each(|value| value.set_sensitive(true));
     let secret = secret.and_then(|text| {
         text.parse().inspect_err(|error| tracing::error!(%error, "a stored signing secret cannot be read")).ok()
     });
-    Own { headers, secret }
+    Own { headers, secret, chosen_by: Some(if by_operator { Provenance::Operator } else { Provenance::Caller }) }
 }
 
 /// The stored form of a [`Registration`].
@@ -110,12 +112,15 @@ struct StoredWebhook {
     /// Base64, for a value need not be UTF-8.
     headers: String,
     secret: Option<String>,
+    /// Left out by earlier versions, which did not know it.
+    #[serde(default)]
+    by_operator: bool,
 }
 
 pub(super) fn registration_to_text(registration: &Registration) -> Result<String, sqlx::Error> {
     let webhooks = registration.webhooks.iter().map(|webhook| {
-        let (headers, secret) = own_to_columns(webhook.own());
-        StoredWebhook { url: webhook.url().to_string(), headers: STANDARD.encode(headers), secret }
+        let (headers, secret, by_operator) = own_to_columns(webhook.own());
+        StoredWebhook { url: webhook.url().to_string(), headers: STANDARD.encode(headers), secret, by_operator }
     });
     json(&StoredRegistration { on: registration.on.bits(), webhooks: webhooks.collect() })
 }
@@ -125,7 +130,8 @@ pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
     let read = || -> Result<Registration, Box<dyn std::error::Error>> {
         let stored: StoredRegistration = serde_json::from_str(text)?;
         let webhooks = stored.webhooks.into_iter().map(|stored| {
-            let own = own_from_columns(&STANDARD.decode(stored.headers)?, stored.secret.as_deref());
+            let headers = STANDARD.decode(stored.headers)?;
+            let own = own_from_columns(&headers, stored.secret.as_deref(), stored.by_operator);
             Ok(Webhook::new(stored.url)?.with_own(own))
         });
         let webhooks = webhooks.collect::<Result<_, Box<dyn std::error::Error>>>()?;
@@ -193,9 +199,13 @@ mod tests {
         let webhook = Webhook::new("https://example.com/hooks?token=1").unwrap();
         let webhook = webhook.header("authorization", "Bearer ü").unwrap();
         let webhook = webhook.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap());
-        let registration = Registration { webhooks: vec![webhook], on: Ends::FAILED.with(Ends::DROPPED) };
+        let webhooks = [Provenance::Operator, Provenance::Caller].map(|by| webhook.clone().chosen_by(Some(by)));
+        let registration = Registration { webhooks: webhooks.into(), on: Ends::FAILED.with(Ends::DROPPED) };
         let text = registration_to_text(&registration).unwrap();
         assert_eq!(registration_from_text(&text), Some(registration));
+        // As earlier versions wrote it.
+        let read = registration_from_text(&text.replace(",\"by_operator\":true", "")).unwrap();
+        assert!(read.webhooks.iter().all(|webhook| !webhook.is_operators()));
         assert_eq!(registration_from_text("{}"), None);
     }
 }

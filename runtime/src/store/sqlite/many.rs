@@ -57,9 +57,9 @@ impl Statements {
                     12,
                 ),
                 (
-                    "INSERT INTO report_body (seq, url, headers, secret, body) \
+                    "INSERT INTO report_body (seq, url, headers, secret, body, by_operator) \
                      SELECT * FROM $rows WHERE column1 IS NOT NULL",
-                    5,
+                    6,
                 ),
             ]),
             // Returns the claims that are not current, by the numbers that they come with. The `+` keeps the last one from going

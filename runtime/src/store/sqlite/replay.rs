@@ -31,8 +31,8 @@ pub(super) async fn replay(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                         .bind(Target::parse(&url).endpoint().to_owned())
                         .bind(first);
                     insert.execute(&mut *batch.conn).await?;
-                    let sql = "INSERT INTO report_body (seq, url, headers, secret, body, webhook_id) \
-                               SELECT ?1, url, headers, secret, body, coalesce(webhook_id, ?2) \
+                    let sql = "INSERT INTO report_body (seq, url, headers, secret, body, by_operator, webhook_id) \
+                               SELECT ?1, url, headers, secret, body, by_operator, coalesce(webhook_id, ?2) \
                                FROM report_body WHERE seq = ?3";
                     let insert = sqlx::query(sql).bind(seq).bind(&delivery.as_bytes()[..]).bind(first);
                     insert.execute(&mut *batch.conn).await?;

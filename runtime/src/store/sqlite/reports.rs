@@ -41,8 +41,9 @@ pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Re
         columns.add(report.to.endpoint());
     };
     let body: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, Outgoing { report, .. })| {
-        let (headers, secret) = report.to.webhook().map(|webhook| own_to_columns(webhook.own())).unwrap_or_default();
-        columns.add(*seq).add(report.to.url()).add(headers).add(secret).add(&*report.body);
+        let own = report.to.webhook().map(|webhook| own_to_columns(webhook.own()));
+        let (headers, secret, by_operator) = own.unwrap_or_default();
+        columns.add(*seq).add(report.to.url()).add(headers).add(secret).add(&*report.body).add(by_operator);
     };
     batch.statements.post.run(batch.conn, &rows, [report, body]).await.map(drop)
 }
@@ -174,7 +175,7 @@ pub(super) async fn claimed(
     // SQLite returns them in no particular order.
     rows.sort_by_key(|row| (row.try_get::<i64, _>(0).unwrap_or(0), row.try_get::<i64, _>(1).unwrap_or(0)));
     let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
-    let sql = "SELECT seq, url, headers, secret, body, webhook_id FROM report_body \
+    let sql = "SELECT seq, url, headers, secret, body, webhook_id, by_operator FROM report_body \
                WHERE seq IN (SELECT value FROM json_each(?1))";
     let bodies = sqlx::query(sql).bind(json(&seqs)?).fetch_all(&mut *batch.conn).await?;
     let bodies = bodies.into_iter().map(|row| Ok((row.try_get::<i64, _>(0)?, row)));
@@ -185,7 +186,10 @@ pub(super) async fn claimed(
         let report = NewReport {
             id,
             subject: row.try_get::<&str, _>(3)?.into(),
-            to: Target::stored(body.try_get(1)?, own_from_columns(body.try_get(2)?, body.try_get(3)?)),
+            to: Target::stored(
+                body.try_get(1)?,
+                own_from_columns(body.try_get(2)?, body.try_get(3)?, body.try_get(6)?),
+            ),
             body: blob(body, 4)?,
             created: Timestamp::from_micros(row.try_get(6)?),
             refused: None,

@@ -19,7 +19,7 @@ const VERSION: i64 = STEPS.len() as i64;
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// What each version added. A step is never changed: files that it made are out there.
-const STEPS: [&str; 3] = [VERSION_1, VERSION_2, VERSION_3];
+const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -88,6 +88,11 @@ const VERSION_3: &str = "
 ALTER TABLE request ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0;
 -- What it is sent under, where it repeats an earlier delivery and that is not its own id.
 ALTER TABLE report_body ADD COLUMN webhook_id BLOB;
+";
+
+const VERSION_4: &str = "
+-- Whether the operator's side chose where it goes. Nobody took that down before: those rows count as a caller's.
+ALTER TABLE report_body ADD COLUMN by_operator INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Looks whether the file may be used, without changing it.
@@ -257,6 +262,7 @@ mod tests {
         assert!(matches!(store.replay(report.id).await.unwrap(), Replayed::As { .. }));
         let row = store.claim_reports(5).await.unwrap().rows.remove(0);
         assert_eq!((row.webhook_id, row.to.endpoint()), (report.id, "https://example.com"));
+        assert!(!row.to.webhook().unwrap().is_operators(), "nobody took down who chose it");
         store.close().await;
     }
 

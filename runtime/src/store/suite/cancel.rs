@@ -10,7 +10,7 @@ use super::world::{ROUTE, World, attach, current, id, running, submit};
 use crate::report::{Ends, Outcome};
 use crate::store::record::{Registration, RequestState, Settled};
 use crate::store::{Cancelled, Store};
-use crate::webhook::Webhook;
+use crate::webhook::{Provenance, Webhook};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -123,7 +123,7 @@ pub(super) async fn what_is_cancelled_is_not_run_again(world: World) {
 
 pub(super) async fn what_waits_again_is_reported_where_it_registered(world: World) {
     let store = world.open().await;
-    let webhook = Webhook::new("https://example.com/told").unwrap();
+    let webhook = Webhook::new("https://example.com/told").unwrap().chosen_by(Some(Provenance::Operator));
     let registration = Registration { webhooks: vec![webhook], on: Ends::CANCELLED };
     let run = running(&world, &store, "r").await.claim;
     current(store.register(run.clone(), registration.clone()).await);

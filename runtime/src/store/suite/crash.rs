@@ -11,7 +11,7 @@ use super::world::{ROUTE, World, attach, current, delivering, id, running, submi
 use crate::report::{Ends, Outcome};
 use crate::store::record::{DeliveryState, Next, Registration, RequestState, Settled};
 use crate::store::{Cancelled, Store};
-use crate::webhook::Webhook;
+use crate::webhook::{Provenance, Webhook};
 
 /// What a crash would have left: the files as they are, while the store is open.
 fn crashed(world: &World) -> World {
@@ -99,7 +99,7 @@ async fn accepted_rows_survive_a_crash() {
 #[tokio::test]
 async fn rescue_limit_fails_poison_request() {
     let world = World::sqlite();
-    let webhook = Webhook::new("https://example.com/told").unwrap();
+    let webhook = Webhook::new("https://example.com/told").unwrap().chosen_by(Some(Provenance::Operator));
     let registration = Registration { webhooks: vec![webhook], on: Ends::FAILED };
     let mut epochs = Vec::new();
     for run in 1..=3 {
@@ -133,7 +133,7 @@ async fn rescue_limit_fails_poison_request() {
 #[tokio::test]
 async fn a_cancelled_request_is_not_run_again_after_a_crash() {
     let world = World::sqlite();
-    let webhook = Webhook::new("https://example.com/told").unwrap();
+    let webhook = Webhook::new("https://example.com/told").unwrap().chosen_by(Some(Provenance::Operator));
     let registration = Registration { webhooks: vec![webhook], on: Ends::CANCELLED };
     let store = world.open().await;
     for name in ["r", "other"] {

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::world::{World, current, delivering, running};
-use crate::store::record::{DeliveryState, NewReport, Next, Settled};
-use crate::webhook::{Target, Webhook};
+use crate::store::record::{ClaimedReport, DeliveryState, NewReport, Next, Settled};
+use crate::webhook::{Provenance, Target, Webhook};
 
 pub(super) async fn report_bytes_and_id_equal_on_every_attempt(world: World) {
     let store = world.open().await;
     let webhook = Webhook::new("https://example.com").unwrap().header("x-key", "ü").unwrap();
     let secret = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
-    let webhook = webhook.secret(secret.parse().unwrap());
+    let webhook = webhook.secret(secret.parse().unwrap()).chosen_by(Some(Provenance::Operator));
     let mut report = world.report("x");
     report.to = webhook.into();
     report.body = Bytes::from_static(b"\x00\xff exactly");
@@ -28,6 +28,35 @@ pub(super) async fn report_bytes_and_id_equal_on_every_attempt(world: World) {
         current(store.settle_report(claimed.claim, world.attempt(500), Next::RetryAt(world.now())).await);
         claimed = store.claim_reports(1).await.unwrap().rows.remove(0);
     }
+}
+
+/// Through the hand-over in memory, a claim, and a restart.
+pub(super) async fn who_chose_a_webhook_stays_with_its_report(world: World) {
+    let store = world.open().await;
+    let by = [Provenance::Operator, Provenance::Caller];
+    let report = |by| {
+        let webhook = Webhook::new("https://example.com").unwrap().chosen_by(Some(by));
+        NewReport::to(webhook, "x", Bytes::from_static(b"{}"), world.now())
+    };
+    let chosen = |rows: Vec<ClaimedReport>| -> Vec<bool> {
+        rows.iter().map(|row| row.to.webhook().unwrap().is_operators()).collect()
+    };
+    store.post_durably(by.map(report).into()).await.unwrap();
+    let rows = store.claim_reports(5).await.unwrap().rows;
+    let claims: Vec<_> = rows.iter().map(|row| row.claim.clone()).collect();
+    assert_eq!(chosen(rows), [true, false]);
+    for claim in claims {
+        current(store.settle_report(claim, world.attempt(500), Next::RetryAt(world.now())).await);
+    }
+    assert_eq!(chosen(store.claim_reports(5).await.unwrap().rows), [true, false]);
+    if !store.is_durable() {
+        return;
+    }
+    store.close().await;
+    drop(store);
+    let store = world.open().await;
+    store.recover(3).await.unwrap();
+    assert_eq!(chosen(store.claim_reports(5).await.unwrap().rows), [true, false]);
 }
 
 pub(super) async fn attempts_numbered_without_gaps(world: World) {

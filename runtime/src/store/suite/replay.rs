@@ -9,13 +9,14 @@ use super::world::{World, current, delivering};
 use crate::id::ReportId;
 use crate::store::Replayed;
 use crate::store::record::{DeliveryState, NewReport, Next};
-use crate::webhook::Webhook;
+use crate::webhook::{Provenance, Webhook};
 
 pub(super) async fn replay_makes_new_row_same_webhook_id(world: World) {
     let store = world.open().await;
     assert_eq!(store.replay(ReportId::generate()).await.unwrap(), Replayed::Unknown);
     let body = Bytes::from_static(b"{\"exactly\":\"this\"}");
     let webhook = Webhook::new("https://example.com/in?token=1").unwrap().header("x-own", "kept").unwrap();
+    let webhook = webhook.chosen_by(Some(Provenance::Operator));
     let report = NewReport::to(webhook, "x", body.clone(), world.now());
     let first = delivering(&store, report).await;
     assert_eq!((first.webhook_id, store.replay(first.claim.id).await.unwrap()), (first.claim.id, Replayed::NotOver));

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::world::{World, attach, current, id, running, stale, submit};
 use crate::report::{Ends, Json, Outcome, Reason, Status};
 use crate::store::record::{Claim, Registration, RequestState, Settled};
-use crate::webhook::Webhook;
+use crate::webhook::{Provenance, Webhook};
 
 pub(super) async fn settle_moves_outcome_and_reports_together(world: World) {
     let store = world.open().await;
@@ -176,7 +176,8 @@ pub(super) async fn a_registration_stays_with_its_request(world: World) {
     assert_eq!(claimed.registration, None);
     let webhook = Webhook::new("https://example.com/a?b=c").unwrap().header("authorization", "Bearer x").unwrap();
     let webhook = webhook.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap());
-    let registration = Registration { webhooks: vec![webhook], on: Ends::COMPLETED.with(Ends::DROPPED) };
+    let webhooks = [Provenance::Operator, Provenance::Caller].map(|by| webhook.clone().chosen_by(Some(by)));
+    let registration = Registration { webhooks: webhooks.into(), on: Ends::COMPLETED.with(Ends::DROPPED) };
     current(store.register(claimed.claim.clone(), Registration::default()).await);
     current(store.register(claimed.claim.clone(), registration.clone()).await);
     current(store.put_back_request(claimed.claim).await);

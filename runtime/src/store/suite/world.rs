@@ -15,7 +15,7 @@ use crate::store::backend::Opened;
 use crate::store::record::{Attempt, Claim, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Settled, Submitted};
 use crate::store::{OpenError, Options, Place, Store};
 use crate::time::{Clock, Timestamp};
-use crate::webhook::Webhook;
+use crate::webhook::{Provenance, Webhook};
 
 pub(super) const ROUTE: &str = "/a";
 /// Where the clock stands at first.
@@ -107,7 +107,7 @@ impl World {
     }
 
     pub(super) fn report(&self, subject: &str) -> NewReport {
-        let webhook = Webhook::new("https://example.com/hooks").unwrap();
+        let webhook = Webhook::new("https://example.com/hooks").unwrap().chosen_by(Some(Provenance::Operator));
         NewReport::to(webhook, subject, Bytes::from_static(b"{\"id\":\"x\"}"), self.now())
     }
 

@@ -33,7 +33,7 @@ async fn context() -> (Arc<Context>, Runs) {
     drop(store.attach_requests(routes.paths(), Arc::new(Semaphore::new(0))));
     let (hour, handlers) = (Duration::from_hours(1), tokio::runtime::Handle::current());
     let options = Options { concurrency: 1, threads: None, timeout: hour, max_attempts: 9, max_crashes: 9 };
-    let outbox = Outbox::new(store, clock);
+    let outbox = Outbox::of_server(store, clock);
     (Arc::new(Context { outbox, routes, options, handlers, cut: Shutdown::new() }), runs)
 }
 

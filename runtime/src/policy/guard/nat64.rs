@@ -1,0 +1,118 @@
+//! IPv4 addresses behind IPv6 ones: RFC 6052, in all of its six lengths.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::Ipv6Net;
+
+/// Lengths of a prefix, in bits.
+const LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
+/// Bits 64 to 71 stay free: the address goes on behind them.
+const FREE_OCTET: usize = 8;
+/// The well-known prefix.
+const WELL_KNOWN: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
+/// RFC 8215: prefixes of a site's own, of any length, are taken from this network.
+const LOCAL_USE: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
+
+/// A prefix behind which a translator has IPv4 addresses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Nat64(Ipv6Net);
+
+impl Nat64 {
+    /// `None` if translators have no prefix of this length, or of this form.
+    pub(crate) fn new(prefix: Ipv6Net) -> Option<Self> {
+        let prefix = prefix.trunc();
+        let octets = prefix.addr().octets();
+        (LENGTHS.contains(&prefix.prefix_len()) && octets[FREE_OCTET] == 0).then_some(Self(prefix))
+    }
+
+    fn well_known() -> Self {
+        Self(Ipv6Net::new_assert(WELL_KNOWN, 96))
+    }
+
+    /// The IPv4 address in this one, if it has this prefix.
+    pub(super) fn carried(self, address: Ipv6Addr) -> Option<Ipv4Addr> {
+        self.0.contains(&address).then(|| at(address, self.0.prefix_len()))
+    }
+}
+
+impl fmt::Debug for Nat64 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The IPv4 address that a translator with one of these prefixes, or the well-known one, takes out of this address. Of several
+/// that fit the longest counts, as in a table of routes.
+pub(super) fn carried(address: Ipv6Addr, of_site: &[Nat64]) -> Option<Ipv4Addr> {
+    let fitting = of_site.iter().copied().chain([Nat64::well_known()]).filter(|prefix| prefix.0.contains(&address));
+    fitting.max_by_key(|prefix| prefix.0.prefix_len()).and_then(|prefix| prefix.carried(address))
+}
+
+/// Those that it may be, for an address from the network for local use whose prefix nobody named. What is no address at all in
+/// a form was not written in that form.
+pub(super) fn guesses(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
+    let local = Ipv6Net::new_assert(LOCAL_USE.0, LOCAL_USE.1).contains(&address);
+    let lengths = LENGTHS.into_iter().filter(move |length| local && *length >= LOCAL_USE.1);
+    lengths
+        .map(move |length| (length, at(address, length)))
+        .filter(|(length, v4)| *length == 96 || !v4.is_unspecified())
+        .map(|(_, v4)| v4)
+}
+
+/// The IPv4 address behind a prefix of so many bits.
+fn at(address: Ipv6Addr, length: u8) -> Ipv4Addr {
+    let octets = address.octets();
+    let mut behind = (usize::from(length / 8)..octets.len()).filter(|at| *at != FREE_OCTET || length == 96);
+    let mut next = || behind.next().map_or(0, |at| octets[at]);
+    Ipv4Addr::new(next(), next(), next(), next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nat64(prefix: &str) -> Nat64 {
+        Nat64::new(prefix.parse().unwrap()).unwrap()
+    }
+
+    /// The table in section 2.4 of RFC 6052.
+    #[test]
+    fn an_address_is_taken_out_behind_a_prefix_of_each_length() {
+        let expected = Some(Ipv4Addr::new(192, 0, 2, 33));
+        for (prefix, address) in [
+            ("2001:db8::/32", "2001:db8:c000:221::"),
+            ("2001:db8:100::/40", "2001:db8:1c0:2:21::"),
+            ("2001:db8:122::/48", "2001:db8:122:c000:2:2100::"),
+            ("2001:db8:122:300::/56", "2001:db8:122:3c0:0:221::"),
+            ("2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100::"),
+            ("2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"),
+        ] {
+            assert_eq!(nat64(prefix).carried(address.parse().unwrap()), expected, "{prefix}");
+            // Bits 64 to 71, and what follows the address, say nothing.
+            let bits = address.parse::<Ipv6Addr>().unwrap().to_bits();
+            if !prefix.ends_with("/96") {
+                let noisy = Ipv6Addr::from_bits(bits | (0xff << 56) | 0xff);
+                assert_eq!(nat64(prefix).carried(noisy), expected, "{noisy}");
+            }
+            assert_eq!(nat64(prefix).carried("2001:db9::1".parse().unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn other_prefixes_are_none() {
+        for bad in ["2001:db8::/33", "2001:db8::/72", "2001:db8::/128", "::/0", "2001:db8:0:0:ff00::/96"] {
+            assert_eq!(Nat64::new(bad.parse().unwrap()), None, "{bad}");
+        }
+        assert_eq!(nat64("2001:db8:100::1/40"), nat64("2001:db8:100::/40"), "what is behind it is no part of it");
+    }
+
+    #[test]
+    fn the_longest_prefix_counts() {
+        let both = [nat64("2001:db8::/32"), nat64("2001:db8:7f00:1::/96")];
+        assert_eq!(carried("2001:db8:7f00:1::8.8.8.8".parse().unwrap(), &both), Some(Ipv4Addr::new(8, 8, 8, 8)));
+        assert_eq!(carried("2001:db8:7f00:2::8.8.8.8".parse().unwrap(), &both), Some(Ipv4Addr::new(127, 0, 0, 2)));
+        assert_eq!(carried("64:ff9b::7f00:1".parse().unwrap(), &[]), Some(Ipv4Addr::LOCALHOST));
+        assert_eq!(carried("2600::1".parse().unwrap(), &both), None);
+    }
+}
