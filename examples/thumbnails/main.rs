@@ -65,8 +65,8 @@ enum ThumbnailError {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
-/// The caller chooses where to be told, so such reports are unsigned and go to public addresses only, unless the operator
-/// trusts the URL with `[[delivery.endpoint]]`.
+/// The caller chooses where to be told, so such reports are unsigned and go to public addresses only, and where the operator
+/// allows it with `delivery.allow_networks`.
 #[async_handler(webhook = headers.text("x-webhook-url"), error = display)]
 async fn thumbnail(
     headers: Headers,

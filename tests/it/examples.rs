@@ -69,8 +69,8 @@ async fn thumbnail(url: &str, webhook: &str, file: Vec<u8>, content_type: &str) 
 async fn thumbnails_are_made_of_real_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start();
-    let settings = format!("[[delivery.endpoint]]\nurl = {:?}\n", receiver.url("/mine"));
-    std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
+    // The caller names the URL, and it is on this machine.
+    std::fs::write(folder.path().join("postback.toml"), "delivery.allow_networks = [\"127.0.0.0/8\"]\n").unwrap();
     let mut process = Process::start(example("thumbnails"), folder.path(), &["--listen", "127.0.0.1:0"], &[]);
     let url = process.ready();
     let read = |name: &str| std::fs::read(Path::new(PICTURES).join(name)).unwrap();

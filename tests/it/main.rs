@@ -18,4 +18,5 @@ mod slow_bodies;
 mod stalled_readers;
 mod stopping;
 mod support;
+mod trust;
 mod verified;

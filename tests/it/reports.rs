@@ -87,7 +87,7 @@ async fn a_schedule_that_is_over_ends_the_delivery() {
 async fn a_spawned_task_reports_through_the_store_signed() {
     let receiver = Receiver::start();
     let settings = format!(
-        "[config]\nwebhook_url = {main:?}\nside_url = {side:?}\n[delivery]\nsecrets = [{SECRET:?}]\n[[delivery.endpoint]]\nurl = {side:?}\n",
+        "[config]\nwebhook_url = {main:?}\nside_url = {side:?}\n[delivery]\nsecrets = [{SECRET:?}]\n[[delivery.endpoint]]\nurl = {side:?}\nprivate = true\n",
         main = receiver.url("/main"),
         side = receiver.url("/side"),
     );

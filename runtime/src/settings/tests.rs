@@ -147,6 +147,37 @@ fn a_file_with_secrets_that_all_can_read_is_told() {
 }
 
 #[test]
+fn an_hmac_secret_for_several_receivers_is_told() {
+    let warnings = |secret: &str, own: &str| {
+        let file = format!(
+            "config.webhook_url = 'https://a.example/in'\ndelivery.secrets = ['{secret}']\n\
+             [[delivery.endpoint]]\nurl = 'https://b.example/in'\n{own}"
+        );
+        loaded(&file, &[MEMORY], &[]).warnings.into_iter().filter(|said| !said.contains("chmod")).collect::<Vec<_>>()
+    };
+    let said = warnings(SECRET, "");
+    assert!(said.len() == 1 && said[0].starts_with("https://a.example, https://b.example verify"), "{said:?}");
+    assert!(!said[0].contains(SECRET));
+    assert!(warnings(ED25519, "").is_empty());
+    assert!(warnings(SECRET, &format!("secrets = ['{ED25519}']")).is_empty());
+}
+
+#[test]
+fn an_endpoint_is_private_if_it_says_so_or_is_the_configs_own() {
+    let private = |own: &str, url: &str| {
+        let file = format!("config.webhook_url = 'http://10.0.0.1/in'\n[[delivery.endpoint]]\nurl = '{url}'\n{own}");
+        let settings = loaded(&file, &[MEMORY], &[]);
+        settings.destinations().find(&Url::parse(url).unwrap()).unwrap().private
+    };
+    let (of_config, other) = ("http://10.0.0.1/in", "http://10.0.0.2/in");
+    assert_eq!((private("", of_config), private("", other)), (true, false));
+    for said in [true, false] {
+        let own = format!("private = {said}");
+        assert_eq!((private(&own, of_config), private(&own, other)), (said, said));
+    }
+}
+
+#[test]
 fn mistakes_in_config_are_told_with_the_others() {
     #[derive(Debug, Deserialize)]
     struct Own {

@@ -118,16 +118,45 @@ async fn unserializable(config: Config<Settings>, request_id: RequestId) -> Resu
 }
 
 #[async_handler(webhook = config.side_url, request_id = id)]
-async fn side(config: &Settings, id: String) -> Result<&'static str, String> {
+async fn side(config: Config<Settings>, id: String) -> Result<&'static str, String> {
     Ok("from the side")
+}
+
+/// Where its caller wants to be told. Runs until its gate is open, if it has one.
+#[derive(Deserialize)]
+struct Named {
+    webhook: String,
+    gate: Option<String>,
+}
+
+#[async_handler(webhook = payload.webhook)]
+async fn named(payload: Payload<Named>, request_id: RequestId) -> Result<&'static str, String> {
+    if let Some(gate) = payload.into_inner().gate {
+        Gate { gate, text: String::new() }.opened().await;
+    }
+    Ok("as the caller named it")
+}
+
+#[async_handler(webhook = hook, request_id = id)]
+async fn told_there(hook: &str, id: String) -> Result<&'static str, String> {
+    Ok("from within")
+}
+
+/// Hands its caller's webhook, and the operator's, to a function that sees only text.
+#[async_handler(webhook = config.webhook_url)]
+async fn within(config: Config<Settings>, payload: Payload<Named>, request_id: RequestId) -> Result<(), String> {
+    told_there(&payload.webhook, format!("callers-of-{request_id}")).await?;
+    let own = config.webhook_url.as_deref().unwrap_or_default();
+    told_there(own, format!("texts-of-{request_id}")).await?;
+    Ok(())
 }
 
 /// Starts a task that reports under an id of its own.
 #[async_handler(webhook = config.webhook_url)]
 async fn spawn(config: Config<Settings>, request_id: RequestId) -> Result<String, String> {
     let id = format!("side-of-{request_id}");
-    let (config, told) = (config.clone(), id.clone());
-    tokio::spawn(async move { side(&config, told).await });
+    let told = id.clone();
+    tokio::spawn(side(config, told));
     Ok(id)
 }
 
@@ -183,6 +212,8 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/abort", abort)
         .route("/unserializable", unserializable)
         .route("/spawn", spawn)
+        .route("/named", named)
+        .route("/within", within)
         .route("/flaky", flaky)
         .route("/bytes", bytes)
         .example("it's text")
