@@ -67,19 +67,22 @@ impl Courier {
             self.hold(report.claim, shutdown).await;
             return;
         }
+        // What the operator's own reports may reach says nothing of these.
+        let withheld = report.to.webhook().is_ok_and(|webhook| self.destinations.withholds_from(webhook));
+        if withheld {
+            self.log.tell_withheld(&report.to);
+        }
         let tried = match report.to.webhook() {
             Ok(webhook) => {
                 let standing = self.destinations.standing(webhook);
-                if self.destinations.withholds_from(webhook) {
-                    self.log.tell_withheld(&report.to);
-                }
                 self.sender.send(report.webhook_id, webhook, &standing, report.body.clone()).await
             }
             Err(error) => Tried::refused(self.clock.now(), error),
         };
         let now = self.clock.now();
-        let delivered_before =
-            tried.end == End::Misled && self.history.may_have_delivered(report.to.endpoint(), &self.store).await;
+        let delivered_before = tried.end == End::Misled
+            && !withheld
+            && self.history.may_have_delivered(report.to.endpoint(), &self.store).await;
         let next = judge(tried.end, report.attempt, delivered_before, &self.schedule, now, &mut rand::rng());
         count_attempt(&tried);
         let newly_disabled = next.disables() && !self.store.is_disabled(report.to.url());

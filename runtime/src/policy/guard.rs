@@ -142,9 +142,8 @@ impl fmt::Display for Refusal {
             Cause::Special(name) => write!(
                 f,
                 "the address {address} is no public one ({name}); to let any webhook go there, add its network to \
-                 delivery.allow_networks; to let this URL alone, name it as a [[delivery.endpoint]] with private = true, or, in \
-                 a library, to Poster::builder().trust; that holds where the URL comes from Config, State or a constant, not \
-                 from a request"
+                 delivery.allow_networks; to let one go that Config or State names, make it a [[delivery.endpoint]] with \
+                 private = true (in a library: Poster::builder().trust)"
             ),
             Cause::Own => write!(
                 f,

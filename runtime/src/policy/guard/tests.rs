@@ -321,6 +321,9 @@ fn a_refusal_names_the_setting_that_would_allow_it() {
     for part in ["10.1.2.3", "10.0.0.0/8", "delivery.allow_networks", "[[delivery.endpoint]]", "private = true"] {
         assert!(told.contains(part), "{told}");
     }
+    // A log line has room for so much.
+    let longest = refusal("100.127.255.255").to_string();
+    assert!(longest.len() <= 290, "{}", longest.len());
     assert!(!refusal("169.254.169.254").to_string().contains("allow_networks"), "no setting opens it");
 }
 
