@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use postback_tests::{Operation, Shim};
+use postback_tests::{Operation, Shim, eventually};
 use rustix::io::Errno;
 use serde_json::json;
 use sqlx::{Connection as _, SqliteConnection};
@@ -31,6 +31,30 @@ fn fails_for_a_while(operation: Operation, errno: Errno) {
     server.refuses("still");
     shim.heal();
     server.recovers();
+    server.keeps_all();
+}
+
+pub(crate) fn a_device_that_hangs_is_told_by_readyz() {
+    let folder = folder();
+    let shim = Shim::build(folder.path());
+    let mut server = Server::start(folder.path(), &shim.failing());
+    server.accepts("before");
+    server.tells_all();
+    assert_eq!(server.readiness(), (200, "ready\n".to_owned()));
+    shim.hang(Operation::Sync);
+    // Its caller is told that nothing is known.
+    server.refuses("during");
+    let (status, said) = server.readiness();
+    assert_eq!(status, 503, "{said}");
+    assert!(said.contains("the store has been hanging in one operation for "), "{said}");
+    // What needs no writer goes on.
+    assert_eq!(server.last_status(), "completed");
+    shim.heal();
+    server.recovers();
+    eventually("that it is ready again", || match server.readiness() {
+        (200, _) => Ok(()),
+        other => Err(other),
+    });
     server.keeps_all();
 }
 

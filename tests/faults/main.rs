@@ -35,6 +35,8 @@ fn main() -> ExitCode {
     add("a_device_that_turns_read_only_is_a_no_and_passes", cc(), devices::a_device_that_turns_read_only_is_a_no);
     add("an_outcome_waits_for_a_failing_device", cc(), devices::an_outcome_waits_for_a_failing_device);
     add("a_stop_on_a_failing_device_ends", cc(), devices::a_stop_on_a_failing_device_ends_and_loses_nothing);
+    add("a_device_that_hangs_is_told_by_readyz", cc(), devices::a_device_that_hangs_is_told_by_readyz);
+    add("some_of_a_disk_is_kept_for_outcomes", mount(), mounts::some_of_a_disk_is_kept_for_outcomes);
     add("a_full_disk_is_a_no_and_passes", mount(), mounts::a_full_disk_is_a_no_and_passes);
     add("a_read_only_disk_is_told_at_the_start", mount(), mounts::a_read_only_disk_is_told_at_the_start);
     add("a_lock_of_another_process_passes", vec![], devices::a_lock_of_another_process_passes);

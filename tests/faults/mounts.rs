@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use postback_tests::eventually;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::server::{Answer, Server, folder, launch};
@@ -53,6 +55,38 @@ pub(crate) fn a_full_disk_is_a_no_and_passes() {
     disk.remount("size=64m");
     server.recovers();
     server.accepts(&large);
+    server.keeps_all();
+}
+
+/// Of a small disk a tenth is kept: requests are refused, and what was accepted comes to its end.
+pub(crate) fn some_of_a_disk_is_kept_for_outcomes() {
+    let disk = Disk::of(40);
+    let mut server = Server::start(disk.folder.path(), &[]);
+    let text = "x".repeat(20_000);
+    for _ in 0..10 {
+        server.accepts_at("/gated", &json!({"gate": "gate", "text": text}));
+    }
+    // Another program takes all but 3 MB.
+    let size = rustix::fs::statvfs(disk.folder.path()).unwrap();
+    let taken = usize::try_from(size.f_bavail * size.f_frsize).unwrap() - 3_000_000;
+    let filler = disk.folder.path().join("filler");
+    std::fs::write(&filler, vec![7; taken]).unwrap();
+    let told = "requests are refused until there is more room";
+    eventually("that it refuses", || {
+        let _ = server.submit("one more");
+        if server.process.output().contains(told) { Ok(()) } else { Err(()) }
+    });
+    match server.submit(&text) {
+        Answer::No(503, said) => assert!(said.contains("store.disk_reserve") && said.contains("try again"), "{said}"),
+        other => panic!("{other:?}"),
+    }
+    // What was accepted runs, is settled, and is told.
+    std::fs::write(disk.folder.path().join("gate"), "").unwrap();
+    server.tells_all();
+    server.refuses("still");
+    assert_eq!(server.process.output().matches(told).count(), 1, "told once");
+    std::fs::remove_file(filler).unwrap();
+    server.recovers();
     server.keeps_all();
 }
 

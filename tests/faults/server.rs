@@ -85,6 +85,33 @@ impl Server {
         }
     }
 
+    /// What `/readyz` says.
+    pub(crate) fn readiness(&self) -> (u16, String) {
+        let get = self.client.get(format!("{}/readyz", self.url));
+        self.runtime.block_on(async {
+            let response = get.send().await.expect("an answer");
+            (response.status().as_u16(), response.text().await.expect("a whole answer"))
+        })
+    }
+
+    /// The status of the last request that was accepted.
+    pub(crate) fn last_status(&self) -> String {
+        let (route, id) = self.accepted.last().expect("a request");
+        let get = self.client.get(format!("{}{route}/{id}", self.url));
+        let status: Value = self.runtime.block_on(async {
+            let response = get.send().await.expect("an answer");
+            serde_json::from_slice(&response.bytes().await.unwrap()).expect("what is known")
+        });
+        status["status"].as_str().expect("a text").to_owned()
+    }
+
+    /// Waits until all that was accepted is told to its receiver.
+    pub(crate) fn tells_all(&self) {
+        for (_, id) in &self.accepted {
+            assert_eq!(self.receiver.wait_for(id).json()["status"], "completed");
+        }
+    }
+
     /// Accepts again without having been started again.
     pub(crate) fn recovers(&mut self) {
         eventually("that it accepts again", || match self.submit("after the trouble") {

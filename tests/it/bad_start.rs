@@ -126,6 +126,23 @@ fn a_database_in_use_is_told_with_the_process() {
 }
 
 #[tokio::test]
+async fn a_second_server_is_refused_and_costs_the_first_nothing() {
+    let mut server = Server::start("");
+    let before = server.submit("/echo", json!("before")).await;
+    for arguments in [&["--listen", "127.0.0.1:0"][..], &["deliveries", "list", &before]] {
+        check(refused_in(server.folder.path(), arguments, &[]), 1, &["in use"]);
+    }
+    // Another program that opens the database, and is the last to close it as far as it knows, would delete the log of an
+    // owner whose locks are gone.
+    server.count("request").await;
+    let after = server.submit("/echo", json!("after")).await;
+    server.kill_and_restart();
+    for id in [before, after] {
+        server.status("/echo", &id).await;
+    }
+}
+
+#[tokio::test]
 async fn a_database_newer_than_the_program_is_told_and_left_alone() {
     use sqlx::{Connection as _, Executor as _, SqliteConnection};
 

@@ -3,6 +3,7 @@
 mod api;
 mod bad_input;
 mod bad_start;
+mod bounds;
 mod cancel;
 mod connections;
 mod crash;

@@ -1,7 +1,7 @@
 /* Loaded before libc: makes calls that write a database fail, or ends the process at one of them.
  *
  * SHIM_FAIL     the name of a file; while it is there and says "OPERATION ERRNO", the operations of databases fail so.
- *               OPERATION is w (write, truncate) or s (sync).
+ *               OPERATION is w (write, truncate) or s (sync). ERRNO 0: they hang for as long as it says so.
  * SHIM_KILL_AT  SIGKILL at the so-many-th of all these operations.
  * SHIM_TEAR     if set, half of what the last one was to write is written.
  */
@@ -39,6 +39,10 @@ static int fails(char operation) {
     int said = fscanf(file, "%c %d", &which, &number);
     fclose(file);
     if (said != 2 || which != operation) return 0;
+    if (number == 0) {
+        usleep(10000);
+        return fails(operation);
+    }
     errno = number;
     return 1;
 }

@@ -49,13 +49,22 @@ impl Shim {
 
     /// From now on these operations fail, in processes that were started so.
     pub fn fail(&self, operation: Operation, errno: Errno) {
+        self.say(operation, errno.raw_os_error());
+    }
+
+    /// From now on these operations hang.
+    pub fn hang(&self, operation: Operation) {
+        self.say(operation, 0);
+    }
+
+    fn say(&self, operation: Operation, number: i32) {
         let letter = match operation {
             Operation::Write => 'w',
             Operation::Sync => 's',
         };
         // Renamed, so that nobody reads half of it.
         let new = self.fail.with_extension("new");
-        std::fs::write(&new, format!("{letter} {}", errno.raw_os_error())).expect("a file");
+        std::fs::write(&new, format!("{letter} {number}")).expect("a file");
         std::fs::rename(&new, &self.fail).expect("a file");
     }
 
