@@ -89,6 +89,9 @@ impl PosterBuilder {
 
     /// Stores reports in this SQLite file, which is made if need be and must belong to this process alone. What was not
     /// delivered when the process ended is delivered by the next that opens the file.
+    ///
+    /// The number of reports in it has no bound but the disk: they are the program's own. When the disk is full, `post` keeps
+    /// what its queue holds and then refuses, and `post_durably` fails after some seconds.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
         self.place = Place::Sqlite { path: path.into(), durability: self.durability };
