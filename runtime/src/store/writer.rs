@@ -31,6 +31,8 @@ use crate::time::Timestamp;
 const MOST_ROWS: usize = 1_024;
 /// Bytes in one batch, at most, unless a single operation has more: as much as one checkpoint copies.
 const MOST_BYTES: usize = 4 << 20;
+/// Bytes that a commit writes besides its rows, roughly.
+const COMMIT: usize = 32 << 10;
 /// How often a writer without work looks whether there is room on the disk again.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// The pause after the first failure; doubled up to [`LONGEST_PAUSE`].
@@ -83,10 +85,12 @@ impl Writer {
             tokio::task::yield_now().await;
             let batch = self.gather();
             if !batch.is_empty() {
-                let written = batch.iter().map(|entry| entry.op.bytes() as u64).sum();
+                // A commit writes whole pages, whatever is in it.
+                let written =
+                    batch.iter().map(|entry| entry.op.bytes() + (entry.op.rows() << 10)).sum::<usize>() + COMMIT;
                 self.commit(batch).await;
                 self.shared.health.watching(self.backend.tidy()).await;
-                self.shared.look_for_room(written).await;
+                self.shared.look_for_room(written as u64).await;
             } else if self.shared.inbox.is_closed() {
                 // Closed before the queues were found empty a second time: nothing can have arrived in between.
                 let last = self.gather();

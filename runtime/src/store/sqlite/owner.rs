@@ -59,6 +59,7 @@ impl Owner {
             )));
         }
         match found {
+            Ok(about) if about.is_dir() => return Err(not_writable(io::ErrorKind::IsADirectory.into())),
             Ok(about) if !about.is_file() => return Err(not_writable(io::Error::other("it is no regular file"))),
             Ok(_) => writable(&database).map_err(not_writable)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(&database).map_err(not_writable)?,
