@@ -30,6 +30,7 @@ mod health;
 mod inbox;
 mod memory;
 mod operation;
+mod options;
 mod record;
 mod replay;
 pub(crate) mod retention;
@@ -43,10 +44,7 @@ mod tally;
 mod wake;
 mod writer;
 
-#[cfg(feature = "sqlite")]
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -55,13 +53,15 @@ use self::backend::{Opened, Reader};
 use self::backlog::{Backlog, Limits, stored_bytes};
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::cancel::Cancelled;
-use self::clock::{StoreClock, Trust};
+use self::clock::StoreClock;
 pub(crate) use self::error::{Error, OpenError};
 use self::handover::Handover;
 use self::health::Health;
 use self::inbox::{Inbox, Ledgers};
-use self::operation::{Op, Purged, Reply};
+use self::operation::{Op, Reply};
 pub(crate) use self::operation::{REPORT_UNIT, report_units};
+pub use self::options::Durability;
+pub(crate) use self::options::{Options, Place};
 pub(crate) use self::record::*;
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::replay::Replayed;
@@ -75,66 +75,6 @@ use self::writer::{Shared, Writer};
 use crate::id::{NodeId, RequestId};
 use crate::shutdown::Shutdown;
 use crate::time::{Clock, Timestamp};
-
-/// Where the store is and what it may hold.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) place: Place,
-    /// Operations that may wait for the next commit; more are refused or wait. Settlements have room of their own.
-    pub(crate) queue: usize,
-    /// Bytes that may wait for the next commit.
-    pub(crate) queue_bytes: usize,
-    /// Another program copies the log of the file as it grows, and cuts it off.
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "memory has no log"))]
-    pub(crate) litestream: bool,
-    /// Requests that may wait to be run, and the bytes of their headers and bodies. More are refused.
-    pub(crate) max_queued: u64,
-    pub(crate) max_queued_bytes: u64,
-    /// Bytes of its disk that are left for what was accepted: with less than that free, new requests are refused. 0: none.
-    pub(crate) disk_reserve: u64,
-}
-
-impl Options {
-    /// At this place, with the usual bounds.
-    pub(crate) fn at(place: Place) -> Self {
-        Self {
-            place,
-            queue: 16_384,
-            queue_bytes: 64 << 20,
-            litestream: false,
-            max_queued: u64::MAX,
-            max_queued_bytes: u64::MAX,
-            disk_reserve: 0,
-        }
-    }
-}
-
-/// Which backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Nothing survives the process.
-    Memory {
-        /// Undelivered reports, at most.
-        reports: usize,
-        /// Their bytes, at most.
-        bytes: usize,
-        /// Rows that came to their end and are kept to be asked for, at most.
-        kept: usize,
-    },
-    /// One file, owned by one process.
-    #[cfg(feature = "sqlite")]
-    Sqlite { path: PathBuf, durability: Durability },
-}
-
-/// What a commit survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "sqlite"), expect(unreachable_pub, reason = "a user's choice where there is a file"))]
-pub enum Durability {
-    /// The loss of the machine's power: each group commit waits for the disk.
-    Full,
-    /// The death of the process, not that of the machine. Faster on slow disks.
-    Normal,
-}
 
 /// Cheap to clone; all clones are one store. When the last is dropped, what was taken in is still committed.
 #[derive(Clone)]
@@ -365,32 +305,6 @@ impl Store {
             Reply::Recovered(recovered) => Ok(recovered),
             _ => Err(Error::Closed),
         }
-    }
-
-    /// Deletes up to `limit` requests and reports that came to their end longer ago than `retention`, and gives up as many reports
-    /// that are older and still held. No more than [`PURGE_BYTES`](operation::PURGE_BYTES) of requests, and of reports, unless
-    /// the first alone has more.
-    pub(crate) async fn purge_ended(&self, retention: Duration, limit: usize) -> Result<Purged, Error> {
-        let clock = &self.0.shared.clock;
-        let (before, trust) = clock.ended_before(retention);
-        let purged = self.purge_before(before, limit, trust).await?;
-        if let Some(trust) = trust {
-            clock.keep(trust);
-        }
-        Ok(purged)
-    }
-
-    async fn purge_before(&self, before: Timestamp, limit: usize, trust: Option<Trust>) -> Result<Purged, Error> {
-        match self.ask(Op::Purge { before, limit, trust }).await? {
-            Reply::Purged(purged) => Ok(purged),
-            _ => Err(Error::Closed),
-        }
-    }
-
-    /// What came to its end before this moment; how many rows that were.
-    #[cfg(test)]
-    pub(crate) async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
-        self.purge_before(before, limit, None).await.map(|purged| purged.deleted + purged.given_up)
     }
 
     /// The request, if it is known.
