@@ -130,13 +130,18 @@ fn writable(path: &Path) -> io::Result<()> {
     if path.metadata()?.permissions().readonly() { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
 }
 
+/// What group and all may do.
+#[cfg(unix)]
+const OTHERS: u32 = 0o077;
+
 /// Takes away what others may do with a file that was made by another program, or by an older version of this one.
 #[cfg(unix)]
 fn make_private(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     let Ok(about) = path.symlink_metadata() else { return };
     let mode = about.permissions().mode() & 0o7777;
-    if !about.is_file() || mode & 0o077 == 0 {
+    let is_private = mode & OTHERS == 0;
+    if !about.is_file() || is_private {
         return;
     }
     match std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {

@@ -115,20 +115,18 @@ impl Shared {
         }
         match op {
             Op::Submit { .. } if outcome == Outcome::Known => {}
-            Op::Submit { request, room, place } => match room {
-                Some(room) => {
-                    if let Some(place) = place {
-                        place.runs(&request.id);
-                    }
-                    self.hand_request(request, room);
+            Op::Submit { request, room: Some(room), place } => {
+                if let Some(place) = place {
+                    place.runs(&request.id);
                 }
-                None => {
-                    if let Some(place) = place {
-                        place.waits();
-                    }
-                    self.wake.requests.notify_one();
+                self.hand_request(request, room);
+            }
+            Op::Submit { place, .. } => {
+                if let Some(place) = place {
+                    place.waits();
                 }
-            },
+                self.wake.requests.notify_one();
+            }
             Op::Post { reports } => self.pass_on_reports(reports),
             Op::SettleRequest { claim, waited, reports, .. } => {
                 self.backlog.settled(&claim.id, waited.as_ref());
