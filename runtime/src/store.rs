@@ -67,7 +67,7 @@ pub(crate) use self::record::*;
 pub(crate) use self::replay::Replayed;
 use self::space::{Probe, Space};
 #[cfg(any(feature = "server", test))]
-pub(crate) use self::summary::{End, Kept, Member, Summary, Told};
+pub(crate) use self::summary::{Kept, Member, Summary, Told};
 use self::tally::Tally;
 use self::wake::Wake;
 pub(crate) use self::wake::Watch;

@@ -63,7 +63,7 @@ fn raised() -> Option<usize> {
     if found.current != found.maximum {
         match setrlimit(Resource::Nofile, raised) {
             Ok(()) => {
-                tracing::debug!("the limit of open files is raised from {:?} to {:?}", found.current, found.maximum)
+                tracing::debug!("the limit of open files is raised from {:?} to {:?}", found.current, found.maximum);
             }
             // Some systems have a limit of their own below the hard one.
             Err(error) => tracing::debug!("the limit of open files cannot be raised: {error}"),

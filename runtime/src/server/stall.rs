@@ -87,7 +87,7 @@ mod tests {
         tokio::time::pause();
         let begun = Instant::now();
         let error = loop {
-            if let Err(error) = stalled.write_all(&[0; 1 << 20]).await {
+            if let Err(error) = stalled.write_all(&vec![0; 1 << 20]).await {
                 break error;
             }
         };

@@ -186,6 +186,7 @@ pub(crate) enum RequestState {
 
 /// A request as it can be asked for.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "what is told of a request is its summary; tests look at all of it"))]
 pub(crate) struct RequestRecord {
     pub(crate) id: RequestId,
     pub(crate) route: String,

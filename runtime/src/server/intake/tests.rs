@@ -7,10 +7,13 @@ use super::*;
 const LIMIT: usize = 1 << 20;
 const SECOND: Duration = Duration::from_secs(1);
 
-type Piece = Result<Bytes, std::io::Error>;
+fn piece(bytes: usize) -> Bytes {
+    Bytes::from(vec![b'x'; bytes])
+}
 
-fn piece(bytes: usize) -> Piece {
-    Ok(Bytes::from(vec![b'x'; bytes]))
+/// A body that comes in these pieces.
+fn body(pieces: impl stream::Stream<Item = Bytes> + Send + 'static) -> Body {
+    Body::from_stream(pieces.map(Ok::<_, std::io::Error>))
 }
 
 /// Of these pieces, one after each pause; then it stands still.
@@ -22,12 +25,12 @@ fn slow(pieces: usize, bytes: usize, pause: Duration) -> Body {
         tokio::time::sleep(pause).await;
         Some((piece(bytes), n + 1))
     });
-    Body::from_stream(pieces)
+    body(pieces)
 }
 
 /// This many bytes and then nothing, without an end.
 fn stuck(bytes: usize) -> Body {
-    Body::from_stream(stream::iter([piece(bytes)]).chain(stream::pending()))
+    body(stream::iter([piece(bytes)]).chain(stream::pending()))
 }
 
 async fn read(intake: &Arc<Intake>, body: Body) -> Result<(Bytes, Share), Refused> {
@@ -113,9 +116,9 @@ async fn bodies_that_hold_a_part_and_wait_for_more_do_not_block_one_another_for_
         tokio::time::sleep(n * SECOND / 10).await;
         piece(LIMIT * 2 / 3)
     };
-    let body = |n| Body::from_stream(stream::once(halves(n)).chain(stream::iter([piece(LIMIT / 3)])));
+    let parts = |n| body(stream::once(halves(n)).chain(stream::iter([piece(LIMIT / 3)])));
     let begun = Instant::now();
-    let reads = (0..3).map(|n| read(&intake, body(n)).map(|read| read.map(|(body, _)| body.len())));
+    let reads = (0..3).map(|n| read(&intake, parts(n)).map(|read| read.map(|(body, _)| body.len())));
     let read = futures_util::future::join_all(reads).await;
     assert!(begun.elapsed() <= PATIENCE + SECOND, "{:?}", begun.elapsed());
     let whole = read.iter().filter(|read| read.is_ok()).count();
@@ -139,7 +142,7 @@ async fn a_body_that_was_read_is_nobody_who_is_behind() {
 async fn many_tiny_pieces_take_up_no_more_than_their_bytes() {
     let intake = Intake::of(LIMIT, LIMIT, LIMIT);
     let pieces = stream::iter((0..200_000).map(|_| piece(1)));
-    let (body, _) = read(&intake, Body::from_stream(pieces)).await.unwrap();
+    let (body, _) = read(&intake, body(pieces)).await.unwrap();
     assert_eq!(body.len(), 200_000);
     assert_eq!(read(&intake, Body::from(vec![0; LIMIT + 1])).await.err(), Some(Refused::TooLarge));
 }

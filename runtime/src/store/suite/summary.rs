@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::world::{World, current, id, running};
 use crate::report::{Json, Outcome, Reason, Status};
-use crate::store::summary::AT_ONCE;
-use crate::store::{End, Member, RequestState, Store, Told};
+use crate::store::summary::{AT_ONCE, End};
+use crate::store::{Member, RequestState, Store, Told};
 
 const STEP: usize = 30_000;
 
