@@ -135,12 +135,12 @@ impl Webhooks {
     /// Takes down who chose those that were added when there were so many.
     pub(super) fn choose(&mut self, from: usize, by: Provenance) {
         match &mut self.targets {
-            Targets::Text { chosen_by, .. } if from == 0 => *chosen_by = stricter(*chosen_by, by),
+            Targets::Text { chosen_by, .. } if from == 0 => *chosen_by = Some(stricter(*chosen_by, by)),
             Targets::Webhook(webhook) if from == 0 => choose(webhook, by),
             Targets::Listed(listed) => {
                 for given in listed.iter_mut().skip(from) {
                     match given {
-                        Given::Text { chosen_by, .. } => *chosen_by = stricter(*chosen_by, by),
+                        Given::Text { chosen_by, .. } => *chosen_by = Some(stricter(*chosen_by, by)),
                         Given::Webhook(webhook) => choose(webhook, by),
                     }
                 }
@@ -184,7 +184,7 @@ fn parse(url: &str, chosen_by: Option<Provenance>) -> Target {
 
 fn choose(webhook: &mut Webhook, by: Provenance) {
     let said = stricter(webhook.own().chosen_by, by);
-    *webhook = webhook.clone().chosen_by(said);
+    *webhook = webhook.clone().chosen_by(Some(said));
 }
 
 impl fmt::Debug for Webhooks {

@@ -82,8 +82,8 @@ impl<W: IntoWebhook> IntoWebhook for Chosen<W> {
 }
 
 /// What was said first and what is said now: a stranger's choice stays one.
-pub(super) fn stricter(said: Option<Provenance>, now: Provenance) -> Option<Provenance> {
-    Some(if said == Some(Provenance::Caller) { Provenance::Caller } else { now })
+pub(super) fn stricter(said: Option<Provenance>, now: Provenance) -> Provenance {
+    if said == Some(Provenance::Caller) { Provenance::Caller } else { now }
 }
 
 /// What a handler is given of the operator's own: `Config` and `State`, and references to them.
@@ -124,6 +124,7 @@ pub struct Anybodys;
 
 impl Anybodys {
     /// It cannot be told.
+    #[expect(clippy::unused_self, reason = "it is called where that of `Whose` is not there")]
     pub fn is_operators(&self) -> bool {
         false
     }

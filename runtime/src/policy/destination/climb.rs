@@ -40,15 +40,12 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut at = 0;
     while let Some(byte) = path.get(at) {
-        match (byte, digit(path.get(at + 1)), digit(path.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((16 * high + low).to_ascii_lowercase());
-                at += 3;
-            }
-            _ => {
-                bytes.push(*byte);
-                at += 1;
-            }
+        if let (b'%', Some(high), Some(low)) = (byte, digit(path.get(at + 1)), digit(path.get(at + 2))) {
+            bytes.push((16 * high + low).to_ascii_lowercase());
+            at += 3;
+        } else {
+            bytes.push(*byte);
+            at += 1;
         }
     }
     bytes

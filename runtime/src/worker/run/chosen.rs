@@ -91,7 +91,7 @@ async fn of_payload_by_a_function(config: Own, order: Payload<Order>, request_id
     Ok(())
 }
 
-#[async_handler(webhook = if order.twice { &config.hook } else { &config.hook })]
+#[async_handler(webhook = if order.twice { config.hook.as_str() } else { of_settings(&config) })]
 async fn that_looks_at_payload(config: Own, order: Payload<Order>, request_id: RequestId) -> Done {
     Ok(())
 }
