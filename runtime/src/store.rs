@@ -296,7 +296,13 @@ impl Store {
 
     /// Puts a report back that was not tried; the attempt is not counted.
     pub(crate) async fn put_back_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
-        self.settle(Op::ReleaseReport { claim }).await
+        self.settle(Op::ReleaseReport { claim, due: None }).await
+    }
+
+    /// The same, to be tried no sooner than at this moment.
+    pub(crate) async fn put_back_report_until(&self, claim: ReportClaim, due: Timestamp) -> Result<Settled, Error> {
+        let due = self.0.shared.clock.due_at(due);
+        self.settle(Op::ReleaseReport { claim, due: Some(due) }).await
     }
 
     /// Voids the claims of earlier owners. To be called once, before anything is claimed.

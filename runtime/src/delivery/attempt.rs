@@ -12,6 +12,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::time::Instant;
 use url::Url;
 
@@ -50,11 +51,14 @@ pub(super) struct Sender {
 pub(super) struct Tried {
     pub(super) attempt: Attempt,
     pub(super) end: End,
+    /// There was a connection.
+    pub(super) connected: bool,
 }
 
 /// As much of the answer as has come.
 #[derive(Default)]
 struct Heard {
+    connection: Option<CaptureConnection>,
     answer: Option<Answer>,
     kept: BytesMut,
 }
@@ -94,7 +98,8 @@ impl Sender {
         };
         let status = heard.answer.map(|answer| answer.status);
         let attempt = Attempt { started, took: begun.elapsed(), status, error, response: heard.kept.freeze() };
-        Tried { attempt, end }
+        let connected = heard.connection.is_some_and(|connection| connection.connection_metadata().is_some());
+        Tried { attempt, end, connected }
     }
 }
 
@@ -103,7 +108,7 @@ impl Tried {
     pub(super) fn refused(started: Timestamp, reason: &(dyn std::error::Error + 'static)) -> Self {
         let error = Some(log::with_sources(reason));
         let attempt = Attempt { started, took: Duration::ZERO, status: None, error, response: Bytes::new() };
-        Self { attempt, end: End::Refused }
+        Self { attempt, end: End::Refused, connected: false }
     }
 }
 
@@ -140,6 +145,7 @@ async fn exchange(
     // From the parsed URL: what is judged and what is called cannot differ.
     *request.uri_mut() = Uri::try_from(url.as_str())?;
     *request.headers_mut() = headers;
+    heard.connection = Some(capture_connection(&mut request));
     let mut response = client.request(request).await?;
     heard.answer = Some(answer(&response, clock.now()));
     let mut read = 0;

@@ -1,25 +1,33 @@
 //! What the delivery has in hand, and what it knows of endpoints: whose report is tried next, which ones wait in memory, and
 //! which are parked in the store instead.
 //!
+//! Reports of one endpoint stand in one line, but those to a URL whose circuit has opened: these have a line of their own, named
+//! after that URL, until it works again. See `urls`.
+//!
 //! Invariants: nothing in here waits for anything. Memory is bounded: what waits, and what is known of endpoints, those with
 //! nothing to do included.
 
 mod endpoint;
 mod terms;
+mod urls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::endpoint::Endpoint;
-pub(super) use self::terms::{Bounds, Claim, Consequence, InHand, Why};
-use crate::policy::breaker::{Change, Pass, Sign};
+pub(super) use self::terms::{Begun, Bounds, Claim, Consequence, InHand, Why};
+use crate::policy::breaker::{Change, Scope, Sign};
 use crate::policy::turns::{Key, Limits, Moment, Turns};
 
 /// Claims of parked reports under way at once.
 const MOST_CLAIMS: usize = 4;
 /// Reports in one of them.
 const MOST_CLAIMED: usize = 256;
+/// The same while a single one is to find out whether the endpoint works: those that are parked under it and belong to URLs with
+/// circuits of their own are no use for that.
+const MOST_LOOKED_AT: usize = 32;
 /// How long after a claim that failed, or brought nothing, the next one is made.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,6 +38,9 @@ pub(super) struct Desk<W> {
     /// Limits of their own, by endpoint.
     own: HashMap<String, usize>,
     keys: HashMap<Arc<str>, Key>,
+    hasher: RandomState,
+    /// How many tries an endpoint may have under way that has URLs with circuits of their own, if it has no limit of its own.
+    share: usize,
     endpoints: HashMap<Key, Endpoint>,
     /// Those that parked reports are to be claimed for.
     wanting: VecDeque<Key>,
@@ -62,10 +73,12 @@ struct Counts {
 impl<W: InHand> Desk<W> {
     pub(super) fn new(limits: Limits, bounds: Bounds, own: HashMap<String, usize>) -> Self {
         Self {
+            share: limits.share(),
             turns: Turns::new(limits),
             bounds,
             own,
             keys: HashMap::new(),
+            hasher: RandomState::new(),
             endpoints: HashMap::new(),
             wanting: VecDeque::new(),
             alarms: BTreeSet::new(),
@@ -108,41 +121,67 @@ impl<W: InHand> Desk<W> {
     }
 
     /// The next report to be tried, if a try may begin.
-    pub(super) fn next(&mut self, now: Moment) -> Option<(Key, Pass, W)> {
+    pub(super) fn next(&mut self, now: Moment) -> Option<(Begun, W)> {
         let (key, work) = self.turns.next(now)?;
         self.left(key, work.units());
         let pass = self.endpoints.get_mut(&key).and_then(|at| at.breaker.begin(now)).unwrap_or_default();
+        self.count_in_flight(key, now, |n| n + 1);
         self.look_at(key, now);
-        Some((key, pass, work))
+        Some((Begun { key, pass, url: self.told_apart(work.url()) }, work))
     }
 
-    /// A try has ended, and says this about its endpoint.
+    /// A try has ended, and says this about where it went: its URL, which is told if that is what fails.
     pub(super) fn ended(
         &mut self,
-        key: Key,
-        pass: Pass,
+        begun: Begun,
         sign: Sign,
+        url: Option<&str>,
         took: Duration,
         now: Moment,
     ) -> Option<Consequence<W>> {
+        let Begun { key, pass, .. } = begun;
         self.turns.done(key, (sign != Sign::Nothing).then_some(took), now);
+        let mut opened = self.judge_url(begun, sign, now);
         let at = self.endpoints.get_mut(&key)?;
-        let change = at.breaker.ended(pass, sign, now);
-        let endpoint = at.name.clone();
-        let mut aside = Vec::new();
-        match change {
-            Some(Change::Opened { .. } | Change::Extended { .. }) => {
-                aside = self.turns.drain(key).into();
-                self.counts.waiting = self.counts.waiting.saturating_sub(std::mem::take(&mut at.waiting));
-                at.parking += aside.len();
-                self.counts.parking += aside.len();
-                self.counts.open += usize::from(matches!(change, Some(Change::Opened { .. })));
-            }
-            Some(Change::Closed) => self.counts.open = self.counts.open.saturating_sub(1),
-            None => {}
+        let scope = if at.origin.is_some() { Scope::Url } else { Scope::Origin { failing: at.failing.count(now) } };
+        let change = at.breaker.ended(pass, sign, scope, now);
+        let (mut changes, mut aside) = (Vec::new(), Vec::new());
+        if let (Scope::Origin { .. }, Sign::Fails, Some(Change::Extended { .. })) = (scope, sign, change) {
+            // The next single try is another URL's.
+            opened = opened.or_else(|| at.failing.trip(begun.url, now));
         }
+        if let (Some((breaker, change)), Some(url)) = (opened, url)
+            && let Some(waited) = self.split_off(key, begun.url, url, breaker, now)
+        {
+            changes.push((url.into(), change));
+            aside = waited;
+        }
+        if let Some(change) = change {
+            changes.extend(self.endpoints.get(&key).map(|at| (at.name.clone(), change)));
+            aside.extend(self.follow(key, change));
+        }
+        self.count_in_flight(key, now, |n| n.saturating_sub(1));
         self.look_at(key, now);
-        Some(Consequence { endpoint, change, aside })
+        Some(Consequence { changes, aside })
+    }
+
+    /// Does what the change of a breaker asks for. What is to be parked comes back.
+    fn follow(&mut self, key: Key, change: Change) -> Vec<(Key, W)> {
+        match change {
+            Change::Opened { .. } | Change::Extended { .. } => {
+                self.counts.open += usize::from(matches!(change, Change::Opened { .. }));
+                let waiting = self.turns.drain(key);
+                let Some(at) = self.endpoints.get_mut(&key) else { return Vec::new() };
+                self.counts.waiting = self.counts.waiting.saturating_sub(std::mem::take(&mut at.waiting));
+                at.parking += waiting.len();
+                self.counts.parking += waiting.len();
+                waiting.into_iter().map(|work| (key, work)).collect()
+            }
+            Change::Closed => {
+                self.counts.open = self.counts.open.saturating_sub(1);
+                Vec::new()
+            }
+        }
     }
 
     /// The parking of a report is committed, or was given up.
@@ -166,7 +205,7 @@ impl<W: InHand> Desk<W> {
                 self.overlooked = true;
                 return;
             }
-            let key = self.key(&endpoint);
+            let key = self.line(&endpoint);
             self.remember_parked(key);
             self.look_at(key, now);
         }
@@ -189,22 +228,32 @@ impl<W: InHand> Desk<W> {
             if !at.may_claim(free, now) {
                 continue;
             }
-            let most = if at.breaker.is_probing() { 1 } else { MOST_CLAIMED };
+            let most = match (at.breaker.is_probing(), at.urls.is_empty()) {
+                (true, true) => 1,
+                (true, false) => MOST_LOOKED_AT,
+                (false, _) => MOST_CLAIMED,
+            };
             let limit = (free.saturating_sub(at.waiting) / 2).clamp(1, most);
             at.claim = Some(at.parkings);
             self.counts.claims += 1;
             self.counts.reserved += limit;
-            return Some(Claim { key, endpoint: at.name.clone(), limit });
+            return Some(Claim { key, line: at.name.clone(), limit });
         }
         None
     }
 
     /// What a claim has brought, and whether there is more; `None` if it failed. What is to be parked again comes back.
-    pub(super) fn claimed(&mut self, key: Key, limit: usize, brought: Option<(Vec<W>, bool)>, now: Moment) -> Vec<W> {
+    pub(super) fn claimed(
+        &mut self,
+        key: Key,
+        limit: usize,
+        brought: Option<(Vec<W>, bool)>,
+        now: Moment,
+    ) -> Vec<(Key, W)> {
         self.counts.claims = self.counts.claims.saturating_sub(1);
         self.counts.reserved = self.counts.reserved.saturating_sub(limit);
         let (works, more) = brought.unwrap_or((Vec::new(), true));
-        let Some(at) = self.endpoints.get_mut(&key) else { return works };
+        let Some(at) = self.endpoints.get_mut(&key) else { return works.into_iter().map(|work| (key, work)).collect() };
         let is_news = at.claim.take() != Some(at.parkings);
         if !more && !is_news && std::mem::take(&mut at.parked) {
             self.counts.parked = self.counts.parked.saturating_sub(1);
@@ -212,14 +261,22 @@ impl<W: InHand> Desk<W> {
         let mut aside = Vec::new();
         if works.is_empty() && more {
             self.set_alarm(key, now + PAUSE);
-        } else if at.breaker.lets(now) {
-            for work in works {
+        }
+        for work in works {
+            // Parked before its URL had a circuit of its own.
+            let url = self.keys.get(work.url()).copied().filter(|own| *own != key);
+            if let Some(own) = url {
+                aside.extend(self.take(own, work, now).map(|(work, _)| (own, work)));
+                self.look_at(own, now);
+            } else if self.endpoints.get(&key).is_some_and(|at| at.takes(now)) {
                 self.push(key, work);
+            } else {
+                if let Some(at) = self.endpoints.get_mut(&key) {
+                    at.parking += 1;
+                    self.counts.parking += 1;
+                }
+                aside.push((key, work));
             }
-        } else {
-            at.parking += works.len();
-            self.counts.parking += works.len();
-            aside = works;
         }
         self.look_at(key, now);
         aside
@@ -298,15 +355,27 @@ impl<W: InHand> Desk<W> {
         }
     }
 
-    /// The key of an endpoint, for use at once: one with nothing to do may be forgotten.
-    pub(super) fn key(&mut self, name: &str) -> Key {
-        if let Some(key) = self.keys.get(name) {
-            return *key;
+    /// The key of the line that a report for this endpoint and URL stands in, for use at once: one with nothing to do may be
+    /// forgotten.
+    pub(super) fn key(&mut self, endpoint: &str, url: &str) -> Key {
+        match self.keys.get(url) {
+            Some(key) => *key,
+            None => self.endpoint(endpoint),
         }
-        let key = self.turns.add(self.own.get(name).copied());
-        let name: Arc<str> = name.into();
+    }
+
+    fn endpoint(&mut self, name: &str) -> Key {
+        match self.keys.get(name) {
+            Some(key) => *key,
+            None => self.add(name.into(), None),
+        }
+    }
+
+    fn add(&mut self, name: Arc<str>, origin: Option<Key>) -> Key {
+        let of = origin.and_then(|origin| self.endpoints.get(&origin)).map_or(&name, |at| &at.name);
+        let key = self.turns.add(self.own.get(&**of).copied());
         self.keys.insert(name.clone(), key);
-        self.endpoints.insert(key, Endpoint::new(name));
+        self.endpoints.insert(key, Endpoint::new(name, origin));
         key
     }
 
@@ -325,11 +394,13 @@ impl<W: InHand> Desk<W> {
     fn look_at(&mut self, key: Key, now: Moment) {
         let free = self.free();
         let Some(at) = self.endpoints.get_mut(&key) else { return };
-        self.turns.set_shut(key, !at.breaker.lets(now));
         if at.alarm.is_none() && !at.wanting && at.may_claim(free, now) {
             at.wanting = true;
             self.wanting.push_back(key);
         }
+        let shut = !at.breaker.lets(now) || self.is_full(key);
+        self.turns.set_shut(key, shut);
+        let Some(at) = self.endpoints.get(&key) else { return };
         if let Some(until) = at.breaker.opens_at().filter(|until| at.alarm.is_none() && *until > now) {
             self.set_alarm(key, until);
         }
@@ -345,10 +416,27 @@ impl<W: InHand> Desk<W> {
     }
 
     fn note_idleness(&mut self, key: Key) {
+        self.mark_idleness(key);
+        while self.idle.len() > self.bounds.idle
+            && let Some((_, key)) = self.idle.pop_first()
+        {
+            if let Some(origin) = self.forget(key) {
+                self.mark_idleness(origin);
+            }
+        }
+    }
+
+    fn mark_idleness(&mut self, key: Key) {
         let has_work = self.turns.has_work(key);
         let Some(at) = self.endpoints.get_mut(&key) else { return };
-        let is_idle = !has_work && !at.is_parked();
+        let is_idle = !has_work && !at.is_parked() && at.urls.is_empty();
         match (is_idle, at.idle) {
+            // It works again: its reports stand in the line of all others.
+            (true, _) if at.origin.is_some() && !at.breaker.is_probing() => {
+                if let Some(origin) = self.forget(key) {
+                    self.mark_idleness(origin);
+                }
+            }
             (true, None) => {
                 self.last_idle += 1;
                 at.idle = Some(self.last_idle);
@@ -360,20 +448,23 @@ impl<W: InHand> Desk<W> {
             }
             (true, Some(_)) | (false, None) => {}
         }
-        while self.idle.len() > self.bounds.idle {
-            let Some((_, key)) = self.idle.pop_first() else { return };
-            self.forget(key);
-        }
     }
 
-    fn forget(&mut self, key: Key) {
-        let Some(at) = self.endpoints.remove(&key) else { return };
+    /// Its endpoint, if it was a URL of one.
+    fn forget(&mut self, key: Key) -> Option<Key> {
+        let at = self.endpoints.remove(&key)?;
         self.keys.remove(&at.name);
         self.turns.remove(key);
         if let Some(alarm) = at.alarm {
             self.alarms.remove(&(alarm, key));
         }
+        if let Some(stamp) = at.idle {
+            self.idle.remove(&stamp);
+        }
         self.counts.open = self.counts.open.saturating_sub(usize::from(at.breaker.is_probing()));
+        let origin = at.origin?;
+        self.rejoin(origin, key, at.breaker);
+        Some(origin)
     }
 }
 

@@ -9,19 +9,21 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use metrics::{counter, gauge};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use url::Url;
 
 use super::claim;
-use super::desk::{Bounds, Claim, Desk, InHand, Why};
+use super::desk::{Begun, Bounds, Claim, Desk, InHand, Why};
 use super::log::spoken;
 use super::one::Courier;
 use super::runners::Runners;
 use super::trouble::{Backoff, Trouble};
 use crate::names::metric;
-use crate::policy::breaker::{Change, Pass, Sign};
+use crate::policy::breaker::{Change, Sign};
 use crate::policy::turns::{Key, Moment};
 use crate::shutdown::Shutdown;
 use crate::store::{ClaimedReport, Error, Held, ReportClaim, Store, report_units};
 use crate::time::Clock;
+use crate::webhook::Shown;
 
 /// Reports that are being parked, before no more are taken into memory.
 const PARKING: usize = 1_024;
@@ -49,38 +51,45 @@ impl InHand for Work {
     fn units(&self) -> usize {
         report_units(&self.report)
     }
+
+    fn url(&self) -> &str {
+        let url = self.report.to.url();
+        url.find(['?', '#']).map_or(url, |end| &url[..end])
+    }
 }
 
 /// Room for one try. Dropped, it is free again, and what the try said about the endpoint is known.
 pub(super) struct Slot {
-    key: Key,
-    pass: Pass,
+    begun: Begun,
     sign: Sign,
+    /// Which URL fails, without its query.
+    url: Option<Box<str>>,
     took: Duration,
     events: mpsc::Sender<Event>,
 }
 
 impl Slot {
     /// Something was sent, or could not be.
-    pub(super) fn tried(&mut self, sign: Sign, took: Duration) {
+    pub(super) fn tried(&mut self, sign: Sign, work: &Work, took: Duration) {
         (self.sign, self.took) = (sign, took);
+        self.url = (sign == Sign::Fails).then(|| work.url().into());
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Self { key, pass, sign, took, .. } = *self;
+        let Self { begun, sign, took, .. } = *self;
         // Has room: there are no more slots than it holds. Fails only when the loop is gone.
-        let _ = self.events.try_send(Event::Ended { key, pass, sign, took });
+        let _ = self.events.try_send(Event::Ended { begun, sign, url: self.url.take(), took });
     }
 }
 
 /// What a task has come to.
 enum Event {
     Ended {
-        key: Key,
-        pass: Pass,
+        begun: Begun,
         sign: Sign,
+        url: Option<Box<str>>,
         took: Duration,
     },
     /// And whether it is committed.
@@ -108,6 +117,9 @@ pub(super) struct Dispatcher {
     /// To be parked.
     aside: Vec<(Key, Work)>,
 }
+
+/// A report to be parked, under the line of its URL if it stood in that.
+type Aside = (Key, Option<Arc<str>>, Work);
 
 impl Dispatcher {
     pub(super) fn new(
@@ -189,7 +201,7 @@ impl Dispatcher {
     }
 
     fn take(&mut self, work: Work, now: Moment) {
-        let key = self.desk.key(work.report.to.endpoint());
+        let key = self.desk.key(work.report.to.endpoint(), work.url());
         if let Some((work, why)) = self.desk.take(key, work, now) {
             count_parked(why, 1);
             self.aside.push((key, work));
@@ -198,12 +210,12 @@ impl Dispatcher {
 
     fn learn(&mut self, event: Event, now: Moment) {
         match event {
-            Event::Ended { key, pass, sign, took } => {
-                let Some(end) = self.desk.ended(key, pass, sign, took, now) else { return };
+            Event::Ended { begun, sign, url, took } => {
+                let Some(end) = self.desk.ended(begun, sign, url.as_deref(), took, now) else { return };
                 count_parked(Why::Breaker, end.aside.len());
-                self.aside.extend(end.aside.into_iter().map(|work| (key, work)));
-                if let Some(change) = end.change {
-                    tell(&end.endpoint, change, now);
+                self.aside.extend(end.aside);
+                for (line, change) in end.changes {
+                    tell(&line, change, now);
                 }
             }
             Event::Parked(parked) => {
@@ -214,7 +226,7 @@ impl Dispatcher {
             Event::Claimed { key, limit, brought } => {
                 let aside = self.desk.claimed(key, limit, brought, now);
                 count_parked(Why::Breaker, aside.len());
-                self.aside.extend(aside.into_iter().map(|work| (key, work)));
+                self.aside.extend(aside);
             }
             Event::Found(endpoints) => self.desk.found(endpoints, now),
         }
@@ -222,15 +234,17 @@ impl Dispatcher {
 
     /// Begins all that may be begun.
     fn go_on(&mut self, now: Moment) {
-        while let Some((key, pass, work)) = self.desk.next(now) {
-            let slot = Slot { key, pass, sign: Sign::Nothing, took: Duration::ZERO, events: self.events.clone() };
+        while let Some((begun, work)) = self.desk.next(now) {
+            let (sign, took) = (Sign::Nothing, Duration::ZERO);
+            let slot = Slot { begun, sign, url: None, took, events: self.events.clone() };
             self.runners.run(work, slot);
         }
         while let Some(claim) = self.desk.claim(now) {
             self.shutdown.spawn(claim_parked(self.store.clone(), claim, self.events.clone()));
         }
         if !self.aside.is_empty() {
-            let aside = std::mem::take(&mut self.aside);
+            let aside = std::mem::take(&mut self.aside).into_iter();
+            let aside = aside.map(|(key, work)| (key, self.desk.url_of(key), work)).collect();
             self.shutdown.spawn(park(self.courier.clone(), aside, self.events.clone(), self.shutdown.clone()));
         }
         if self.desk.wants_to_know() {
@@ -251,13 +265,13 @@ async fn some(received: impl Future<Output = usize>) -> Option<usize> {
     Some(received.await).filter(|n| *n > 0)
 }
 
-async fn park(courier: Arc<Courier>, aside: Vec<(Key, Work)>, events: mpsc::Sender<Event>, stop: Shutdown) {
+async fn park(courier: Arc<Courier>, aside: Vec<Aside>, events: mpsc::Sender<Event>, stop: Shutdown) {
     // At once, so that they go into one commit.
-    let parked = join_all(aside.into_iter().map(async |(key, work)| {
+    let parked = join_all(aside.into_iter().map(async |(key, line, work)| {
         let Work { report, room } = work;
         // Without its body, which may be large; the room is free when the report is out of hand.
         let claim: ReportClaim = report.claim;
-        let committed = courier.park(claim, &stop).await;
+        let committed = courier.park(claim, line, &stop).await;
         drop(room);
         (key, committed)
     }));
@@ -266,8 +280,8 @@ async fn park(courier: Arc<Courier>, aside: Vec<(Key, Work)>, events: mpsc::Send
 }
 
 async fn claim_parked(store: Store, claim: Claim, events: mpsc::Sender<Event>) {
-    let Claim { key, endpoint, limit } = claim;
-    let batch = store.claim_parked(&endpoint, limit).await;
+    let Claim { key, line, limit } = claim;
+    let batch = store.claim_parked(&line, limit).await;
     let brought = batch.ok().map(|batch| {
         counter!(metric::DELIVERIES_UNPARKED).increment(batch.rows.len() as u64);
         let works = batch.rows.into_iter().map(|report| Work { report, room: None }).collect();
@@ -299,7 +313,12 @@ async fn find_parked(store: Store, events: mpsc::Sender<Event>, stop: Shutdown) 
     }
 }
 
-fn tell(endpoint: &str, change: Change, now: Moment) {
+/// Of an endpoint, or a URL of it.
+fn tell(line: &str, change: Change, now: Moment) {
+    let parsed = Url::parse(line).ok();
+    let shown =
+        parsed.as_ref().filter(|url| !line.is_empty() && url.as_str() == line).map(|url| Shown(url).to_string());
+    let endpoint = shown.as_deref().unwrap_or(line);
     match change {
         Change::Opened { failed, tries, until } => {
             let pause = spoken(until.saturating_sub(now));

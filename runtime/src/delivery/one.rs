@@ -1,5 +1,6 @@
 //! One claimed report: tried once, settled, told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
@@ -62,9 +63,9 @@ impl Courier {
     /// Tries a report and settles it. The slot is free again when it is tried, so that a slow disk holds up no try; the room
     /// when it is settled, so that what waits for the disk is bounded.
     pub(super) async fn deliver(&self, work: Work, mut slot: Slot, shutdown: &Shutdown) {
-        let Work { report, room } = work;
+        let Work { report, .. } = &work;
         if self.store.is_disabled(report.to.url()) {
-            self.hold(report.claim, shutdown).await;
+            self.hold(report.claim.clone(), shutdown).await;
             return;
         }
         // What the operator's own reports may reach says nothing of these.
@@ -87,10 +88,10 @@ impl Courier {
         count_attempt(&tried);
         let newly_disabled = next.disables() && !self.store.is_disabled(report.to.url());
         if !matches!(tried.end, End::Refused | End::Misled) {
-            slot.tried(Sign::of(tried.attempt.status), tried.attempt.took);
+            slot.tried(Sign::of(tried.attempt.status, tried.connected), &work, tried.attempt.took);
         }
         // Never closed. Those that wait for it keep their slots.
-        let settling = if room.is_none() { self.settling.acquire().await.ok() } else { None };
+        let settling = if work.room.is_none() { self.settling.acquire().await.ok() } else { None };
         drop(slot);
         let settled = self.settle(report.claim.clone(), &tried.attempt, next, shutdown).await;
         if settled == Some(Settled::Current) {
@@ -99,11 +100,11 @@ impl Courier {
         if matches!(next, Next::Delivered | Next::DeliveredLast) {
             self.history.note(report.to.endpoint());
         }
-        self.tell(&report, &tried, next, now);
+        self.tell(report, &tried, next, now);
         if newly_disabled && settled == Some(Settled::Current) {
             log::tell_disabled(&report.to, tried.attempt.error.as_deref());
         }
-        drop((settling, room));
+        drop((settling, work));
     }
 
     /// Puts back what was claimed and not tried. Asked once: should it fail, the next owner voids the claim.
@@ -122,8 +123,12 @@ impl Courier {
     }
 
     /// Parks what was claimed and not tried; whether that is committed.
-    pub(super) async fn park(&self, claim: ReportClaim, stop: &Shutdown) -> bool {
-        self.persist(stop, || self.store.park_report(claim.clone())).await.is_some()
+    pub(super) async fn park(&self, claim: ReportClaim, line: Option<Arc<str>>, stop: &Shutdown) -> bool {
+        let parked = match line {
+            Some(line) => self.persist(stop, || self.store.park_report_under(claim.clone(), line.clone())).await,
+            None => self.persist(stop, || self.store.park_report(claim.clone())).await,
+        };
+        parked.is_some()
     }
 
     async fn settle(&self, claim: ReportClaim, attempt: &Attempt, next: Next, stop: &Shutdown) -> Option<Settled> {

@@ -1,4 +1,7 @@
-//! Spares an endpoint that does not work: while it fails, its reports wait, and single tries find out when it works again.
+//! Spares what does not work: while it fails, its reports wait, and single tries find out when it works again.
+//!
+//! A URL has a breaker of its own, so that a path that fails holds up no other path of its origin. An origin has one too. It
+//! opens where nothing connects, or where all tries at several URLs fail.
 //!
 //! A breaker only delays. What it stops has used up no attempt, and the longest that it stops everything is
 //! [`LONGEST_PAUSE`].
@@ -9,12 +12,14 @@ use super::turns::Moment;
 
 /// Tries within a window, at least, before they say anything.
 const FEWEST: u32 = 10;
+/// URLs that fail, at least, before they say something about their origin.
+const SEVERAL: usize = 3;
 /// What is judged are the tries that ended in the last minute, give or take half of it.
-const WINDOW: Duration = Duration::from_mins(1);
+pub(crate) const WINDOW: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
-/// The breaker of one endpoint.
+/// The breaker of one URL, or of one origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Breaker {
     state: State,
@@ -24,6 +29,18 @@ pub(crate) struct Breaker {
     closed: Option<Moment>,
     /// Grows as it opens, so that what was begun before is told apart.
     opened: u32,
+    /// It opened because nothing connected.
+    unreachable: bool,
+}
+
+/// What a breaker is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Url,
+    /// So many of its URLs failed of late.
+    Origin {
+        failing: usize,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +70,9 @@ struct Window {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Ends {
     all: u32,
+    /// Those that reached nobody included.
     failed: u32,
+    unreachable: u32,
 }
 
 /// Leave to try, given back with what came of it.
@@ -62,11 +81,14 @@ pub(crate) struct Pass {
     opened: u32,
 }
 
-/// What a try says about its endpoint.
+/// What a try says about where it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
     Works,
+    /// The URL fails; there was a connection.
     Fails,
+    /// Nothing connected: no look-up, no connection, no TLS.
+    Unreachable,
     /// Nothing was sent.
     Nothing,
 }
@@ -90,9 +112,10 @@ pub(crate) enum Change {
 impl Sign {
     /// Any answer below 500 is one of a receiver that works, if not for this report: many may share its endpoint, and 404
     /// or 429 to one of them shall not delay the others.
-    pub(crate) fn of(status: Option<u16>) -> Self {
+    pub(crate) fn of(status: Option<u16>, connected: bool) -> Self {
         match status {
             Some(..500) => Self::Works,
+            None if !connected => Self::Unreachable,
             Some(500..) | None => Self::Fails,
         }
     }
@@ -133,38 +156,51 @@ impl Breaker {
     }
 
     /// A try has ended. What began before the breaker opened says nothing that it did not know.
-    pub(crate) fn ended(&mut self, pass: Pass, sign: Sign, now: Moment) -> Option<Change> {
+    pub(crate) fn ended(&mut self, pass: Pass, sign: Sign, scope: Scope, now: Moment) -> Option<Change> {
         if pass.opened != self.opened {
             return None;
         }
+        let connects_again = self.unreachable && scope != Scope::Url;
         match (&mut self.state, sign) {
-            (State::Closed(window), Sign::Works | Sign::Fails) => {
-                window.count(sign == Sign::Fails, now);
-                let Ends { all, failed } = window.ends();
-                if all < FEWEST || failed * 2 < all {
+            (State::Closed(_) | State::Open { .. }, Sign::Nothing) | (State::Open { .. }, _) => None,
+            (State::Closed(window), _) => {
+                window.count(sign, now);
+                let ends = window.ends();
+                let Ends { all, failed, .. } = ends;
+                if !ends.tell_of_failure(scope) {
                     return None;
                 }
+                self.unreachable = ends.is_unreachable();
                 // What fails again soon after has not recovered: the pause grows on.
                 let relapse = self.closed.is_some_and(|closed| now.saturating_sub(closed) < WINDOW);
                 let pause = if relapse { self.longer() } else { FIRST_PAUSE };
                 let until = self.open(pause, now);
                 Some(Change::Opened { failed, tries: all, until })
             }
-            (State::Probing, Sign::Works) => {
-                self.state = State::Closed(Window { since: now, ..Window::default() });
-                self.closed = Some(now);
-                Some(Change::Closed)
-            }
-            (State::Probing, Sign::Fails) => {
-                let until = self.open(self.longer(), now);
-                Some(Change::Extended { until })
-            }
             (State::Probing, Sign::Nothing) => {
                 self.state = State::Open { until: now };
                 None
             }
-            (State::Closed(_), Sign::Nothing) | (State::Open { .. }, _) => None,
+            // An origin that connects again is no longer what it was spared for.
+            (State::Probing, _) if sign == Sign::Works || (sign == Sign::Fails && connects_again) => {
+                self.state = State::Closed(Window { since: now, ..Window::default() });
+                self.closed = Some(now);
+                Some(Change::Closed)
+            }
+            (State::Probing, _) => {
+                let until = self.open(self.longer(), now);
+                Some(Change::Extended { until })
+            }
         }
+    }
+
+    /// Opens at once, for what has just failed a single try; `None` if it was open.
+    pub(crate) fn trip(&mut self, now: Moment) -> Option<Change> {
+        let State::Closed(window) = &mut self.state else { return None };
+        window.count(Sign::Fails, now);
+        let Ends { all, failed, .. } = window.ends();
+        let until = self.open(FIRST_PAUSE, now);
+        Some(Change::Opened { failed, tries: all, until })
     }
 
     fn longer(&self) -> Duration {
@@ -181,7 +217,7 @@ impl Breaker {
 }
 
 impl Window {
-    fn count(&mut self, failed: bool, now: Moment) {
+    fn count(&mut self, sign: Sign, now: Moment) {
         let age = now.saturating_sub(self.since);
         if age >= WINDOW / 2 {
             self.before = if age < WINDOW { self.now } else { Ends::default() };
@@ -189,14 +225,32 @@ impl Window {
             self.since = now;
         }
         self.now.all = self.now.all.saturating_add(1);
-        self.now.failed = self.now.failed.saturating_add(u32::from(failed));
+        let (fails, unreachable) = (sign != Sign::Works, sign == Sign::Unreachable);
+        self.now.failed = self.now.failed.saturating_add(u32::from(fails));
+        self.now.unreachable = self.now.unreachable.saturating_add(u32::from(unreachable));
     }
 
     fn ends(&self) -> Ends {
         Ends {
             all: self.now.all.saturating_add(self.before.all),
             failed: self.now.failed.saturating_add(self.before.failed),
+            unreachable: self.now.unreachable.saturating_add(self.before.unreachable),
         }
+    }
+}
+
+impl Ends {
+    fn tell_of_failure(self, scope: Scope) -> bool {
+        let Self { all, failed, .. } = self;
+        all >= FEWEST
+            && match scope {
+                Scope::Url => failed * 2 >= all,
+                Scope::Origin { failing } => self.is_unreachable() || (failed == all && failing >= SEVERAL),
+            }
+    }
+
+    fn is_unreachable(self) -> bool {
+        self.unreachable * 2 >= self.all
     }
 }
 
@@ -210,7 +264,7 @@ mod tests {
 
     fn end(breaker: &mut Breaker, sign: Sign, now: Moment) -> Option<Change> {
         let pass = breaker.begin(now).unwrap();
-        breaker.ended(pass, sign, now)
+        breaker.ended(pass, sign, Scope::Url, now)
     }
 
     fn fail(breaker: &mut Breaker, times: u32, now: Moment) {
@@ -257,10 +311,10 @@ mod tests {
         let probe = breaker.begin(later).unwrap();
         assert_eq!(breaker.begin(later + LONGEST_PAUSE), None, "one at a time");
         let until = later + 2 * FIRST_PAUSE;
-        assert_eq!(breaker.ended(probe, Sign::Fails, later), Some(Change::Extended { until }));
+        assert_eq!(breaker.ended(probe, Sign::Fails, Scope::Url, later), Some(Change::Extended { until }));
         assert!(!breaker.lets(later));
         let probe = breaker.begin(until).unwrap();
-        assert_eq!(breaker.ended(probe, Sign::Works, until), Some(Change::Closed));
+        assert_eq!(breaker.ended(probe, Sign::Works, Scope::Url, until), Some(Change::Closed));
         assert!(!breaker.is_probing());
     }
 
@@ -277,12 +331,12 @@ mod tests {
         let mut breaker = Breaker::default();
         let early = breaker.begin(START).unwrap();
         fail(&mut breaker, FEWEST, START);
-        assert_eq!(breaker.ended(early, Sign::Works, START), None);
+        assert_eq!(breaker.ended(early, Sign::Works, Scope::Url, START), None);
         let later = START + FIRST_PAUSE;
         let probe = breaker.begin(later).unwrap();
-        assert_eq!(breaker.ended(early, Sign::Fails, later), None);
-        assert_eq!(breaker.ended(probe, Sign::Works, later), Some(Change::Closed));
-        assert_eq!(breaker.ended(early, Sign::Fails, later), None);
+        assert_eq!(breaker.ended(early, Sign::Fails, Scope::Url, later), None);
+        assert_eq!(breaker.ended(probe, Sign::Works, Scope::Url, later), Some(Change::Closed));
+        assert_eq!(breaker.ended(early, Sign::Fails, Scope::Url, later), None);
     }
 
     #[test]
@@ -307,12 +361,51 @@ mod tests {
             (Some(503), Sign::Fails),
             (None, Sign::Fails),
         ] {
-            assert_eq!(Sign::of(status), sign, "{status:?}");
+            assert_eq!(Sign::of(status, true), sign, "{status:?}");
         }
+        assert_eq!(Sign::of(None, false), Sign::Unreachable);
+    }
+
+    fn at_origin(breaker: &mut Breaker, sign: Sign, failing: usize, now: Moment) -> Option<Change> {
+        let pass = breaker.begin(now).unwrap();
+        breaker.ended(pass, sign, Scope::Origin { failing }, now)
+    }
+
+    #[test]
+    fn one_url_that_fails_says_nothing_about_its_origin_and_several_do_if_all_fails() {
+        let mut breaker = Breaker::default();
+        for _ in 0..10 * FEWEST {
+            assert_eq!(at_origin(&mut breaker, Sign::Fails, 1, START), None);
+        }
+        assert!(matches!(at_origin(&mut breaker, Sign::Fails, SEVERAL, START), Some(Change::Opened { .. })));
+        let mut breaker = Breaker::default();
+        assert_eq!(at_origin(&mut breaker, Sign::Works, SEVERAL, START), None);
+        for _ in 0..10 * FEWEST {
+            assert_eq!(at_origin(&mut breaker, Sign::Fails, 100, START), None);
+        }
+        // What connects and fails is still failing.
+        let mut breaker = Breaker::default();
+        while at_origin(&mut breaker, Sign::Fails, SEVERAL, START).is_none() {}
+        let later = START + FIRST_PAUSE;
+        assert!(matches!(at_origin(&mut breaker, Sign::Fails, SEVERAL, later), Some(Change::Extended { .. })));
+    }
+
+    #[test]
+    fn an_origin_that_nothing_connects_to_is_spared_until_something_does() {
+        let mut breaker = Breaker::default();
+        for n in 1..FEWEST {
+            let sign = if n % 2 == 0 { Sign::Fails } else { Sign::Unreachable };
+            assert_eq!(at_origin(&mut breaker, sign, 1, START), None);
+        }
+        assert!(matches!(at_origin(&mut breaker, Sign::Unreachable, 1, START), Some(Change::Opened { .. })));
+        let later = START + FIRST_PAUSE;
+        assert!(matches!(at_origin(&mut breaker, Sign::Unreachable, 1, later), Some(Change::Extended { .. })));
+        let later = later + 2 * FIRST_PAUSE;
+        assert_eq!(at_origin(&mut breaker, Sign::Fails, 1, later), Some(Change::Closed));
     }
 
     fn sign() -> impl Strategy<Value = Sign> {
-        prop_oneof![2 => Just(Sign::Works), 4 => Just(Sign::Fails), 1 => Just(Sign::Nothing)]
+        prop_oneof![2 => Just(Sign::Works), 3 => Just(Sign::Fails), 1 => Just(Sign::Unreachable), 1 => Just(Sign::Nothing)]
     }
 
     proptest! {
@@ -330,7 +423,7 @@ mod tests {
                     begun.extend(pass);
                 } else if !begun.is_empty() {
                     let pass = begun.swap_remove(which % begun.len());
-                    let change = breaker.ended(pass, sign, now);
+                    let change = breaker.ended(pass, sign, Scope::Url, now);
                     prop_assert!(!matches!(change, Some(Change::Closed)) || breaker.lets(now));
                 }
                 match breaker.opens_at() {
@@ -339,7 +432,7 @@ mod tests {
                         let mut later = breaker.clone();
                         let probe = later.begin(until.max(now)).unwrap();
                         prop_assert_eq!(later.begin(until + LONGEST_PAUSE), None);
-                        prop_assert_eq!(later.ended(probe, Sign::Works, until), Some(Change::Closed));
+                        prop_assert_eq!(later.ended(probe, Sign::Works, Scope::Url, until), Some(Change::Closed));
                         prop_assert!(later.lets(until));
                     }
                     // Closed, or the try that decides is under way.

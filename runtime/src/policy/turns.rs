@@ -47,6 +47,11 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// How many slots one endpoint may have, while others have something to begin.
+    pub(crate) fn share(&self) -> usize {
+        self.share
+    }
+
     /// At least one slot, and a share of at least one and at most all.
     pub(crate) fn new(total: usize, share: usize) -> Self {
         let total = total.max(1);

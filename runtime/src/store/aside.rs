@@ -1,10 +1,10 @@
-//! Reports that are set aside: *parked* until their endpoint has a turn for them, *held* until their URL is enabled again.
+//! Reports that are set aside: *parked* until their endpoint or their URL has a turn for them, *held* until their URL is enabled again.
 //!
 //! Neither is claimed with the others, so that whoever claims what is due meets each of them once, not at every look.
 //! Both read as pending, and survive the process where the store does.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::operation::{Op, Reply};
 use super::record::{Batch, ClaimedReport, Disabled, ReportClaim, Settled};
@@ -21,19 +21,24 @@ impl Store {
     /// Puts a report back that was not tried, to wait for a turn of its endpoint. The attempt is not counted, and when it is due
     /// does not change.
     pub(crate) async fn park_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
-        self.settle(Op::ParkReport { claim }).await
+        self.settle(Op::ParkReport { claim, line: None }).await
     }
 
-    /// Claims up to `limit` due reports that are parked for this endpoint, the longest due first, with the bound in bytes of all
-    /// claims. `next_due` is that of the next one parked for it.
-    pub(crate) async fn claim_parked(&self, endpoint: &str, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
-        match self.ask(Op::ClaimParked { endpoint: endpoint.to_owned(), limit }).await? {
+    /// The same, to be claimed under this line of its endpoint and no other: a URL of it.
+    pub(crate) async fn park_report_under(&self, claim: ReportClaim, line: Arc<str>) -> Result<Settled, Error> {
+        self.settle(Op::ParkReport { claim, line: Some(line) }).await
+    }
+
+    /// Claims up to `limit` due reports that are parked under this line, which is an endpoint or a URL of it, the longest due first, with the bound in bytes of all
+    /// claims. `next_due` is that of the next one parked under it.
+    pub(crate) async fn claim_parked(&self, line: &str, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
+        match self.ask(Op::ClaimParked { line: line.to_owned(), limit }).await? {
             Reply::Reports(batch) => Ok(self.by_wall(batch)),
             _ => Err(Error::Closed),
         }
     }
 
-    /// The endpoints for which reports are parked.
+    /// The lines under which reports are parked.
     pub(crate) async fn parked_endpoints(&self) -> Result<Vec<String>, Error> {
         self.reader()?.parked_endpoints().await.map_err(Error::Backend)
     }

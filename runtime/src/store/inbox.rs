@@ -112,7 +112,7 @@ impl Inbox {
 
     /// See [`release_request`](Self::release_request).
     pub(crate) fn release_report(&self, claim: ReportClaim) {
-        drop(self.enqueue(Lane::Control, self.entry(Op::ReleaseReport { claim }, None, None)));
+        drop(self.enqueue(Lane::Control, self.entry(Op::ReleaseReport { claim, due: None }, None, None)));
     }
 
     fn ask(self: &Arc<Self>, lane: Lane, op: Op, room: OwnedSemaphorePermit) -> Result<Answer, Error> {

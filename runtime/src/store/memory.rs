@@ -151,7 +151,7 @@ impl Reader for Memory {
     }
 
     fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
-        ready(Ok(self.lock().aside.endpoints())).boxed()
+        ready(Ok(self.lock().aside.lines())).boxed()
     }
 
     fn has_delivered<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Result<bool, Cause>> {
@@ -187,9 +187,9 @@ impl Tables {
                 Reply::Settled(self.release_request(claim, due.unwrap_or(now.due), *failed, now.due))
             }
             Op::SettleReport { claim, attempt, next } => self.settle_report(claim, attempt, *next, now.wall),
-            Op::ParkReport { claim } => Reply::Settled(self.park_report(claim)),
+            Op::ParkReport { claim, line } => Reply::Settled(self.park_report(claim, line.as_deref())),
             Op::HoldReport { claim } => self.hold_report(claim),
-            Op::ReleaseReport { claim } => Reply::Settled(self.release_report(claim, now.due)),
+            Op::ReleaseReport { claim, due } => Reply::Settled(self.release_report(claim, due.unwrap_or(now.due))),
             Op::Replay { delivery, .. } => Reply::Replayed(self.replay(*delivery)),
             // There was no earlier process.
             Op::Recover { .. } => Reply::Recovered(Recovered::default()),
@@ -206,7 +206,7 @@ impl Tables {
         match op {
             Op::ClaimRequests { limit, routes } => Some(Reply::Requests(self.claim_requests(*limit, routes, now.due))),
             Op::ClaimReports { limit } => Some(Reply::Reports(self.claim_reports(*limit, now.due))),
-            Op::ClaimParked { endpoint, limit } => Some(Reply::Reports(self.claim_parked(endpoint, *limit, now.due))),
+            Op::ClaimParked { line, limit } => Some(Reply::Reports(self.claim_parked(line, *limit, now.due))),
             _ => None,
         }
     }

@@ -60,9 +60,13 @@ pub(crate) enum Op {
     },
     ReleaseReport {
         claim: ReportClaim,
+        /// From when on it is to be tried; now, if it is not said.
+        due: Option<Timestamp>,
     },
     ParkReport {
         claim: ReportClaim,
+        /// Under which it is claimed again: its endpoint, if nothing is said.
+        line: Option<Arc<str>>,
     },
     HoldReport {
         claim: ReportClaim,
@@ -85,7 +89,7 @@ pub(crate) enum Op {
         limit: usize,
     },
     ClaimParked {
-        endpoint: String,
+        line: String,
         limit: usize,
     },
     Recover {
@@ -212,8 +216,8 @@ impl Op {
                 Some(Key::Request(claim.id.clone()))
             }
             Self::SettleReport { claim, .. }
-            | Self::ReleaseReport { claim }
-            | Self::ParkReport { claim }
+            | Self::ReleaseReport { claim, .. }
+            | Self::ParkReport { claim, .. }
             | Self::HoldReport { claim } => Some(Key::Report(claim.id)),
             Self::Replay { delivery, .. } => Some(Key::Report(*delivery)),
             _ => None,

@@ -149,7 +149,8 @@ impl Writer {
             }
             Op::ReleaseRequest { due, .. } => handover.request_waits(due.unwrap_or(now)),
             Op::SettleReport { next: Next::RetryAt(due), .. } => handover.report_waits(*due),
-            Op::ReleaseReport { .. } | Op::Replay { .. } => handover.report_waits(now),
+            Op::ReleaseReport { due, .. } => handover.report_waits(due.unwrap_or(now)),
+            Op::Replay { .. } => handover.report_waits(now),
             Op::Recover { .. } => {
                 handover.request_waits(now);
                 handover.report_waits(now);

@@ -1,12 +1,21 @@
-//! What the desk knows of one endpoint.
+//! What the desk knows of one endpoint, or of one URL that has a circuit of its own.
 
 use std::sync::Arc;
 
+use super::urls::Failing;
 use crate::policy::breaker::Breaker;
-use crate::policy::turns::Moment;
+use crate::policy::turns::{Key, Moment};
 
 pub(super) struct Endpoint {
     pub(super) name: Arc<str>,
+    /// The endpoint, of a URL of it.
+    pub(super) origin: Option<Key>,
+    /// Its URLs that have a circuit of their own, by what tells them apart.
+    pub(super) urls: Vec<(u64, Key)>,
+    /// Its other URLs of which tries failed.
+    pub(super) failing: Failing,
+    /// Tries under way, those of its URLs included.
+    pub(super) in_flight: usize,
     pub(super) breaker: Breaker,
     /// Units that wait in memory.
     pub(super) waiting: usize,
@@ -26,9 +35,13 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(name: Arc<str>, origin: Option<Key>) -> Self {
         Self {
             name,
+            origin,
+            urls: Vec::new(),
+            failing: Failing::default(),
+            in_flight: 0,
             breaker: Breaker::default(),
             waiting: 0,
             parked: false,
@@ -45,6 +58,11 @@ impl Endpoint {
     pub(super) fn may_claim(&self, free: usize, now: Moment) -> bool {
         let has_room = self.waiting == 0 || (!self.breaker.is_probing() && self.waiting * 2 < free);
         self.parked && self.claim.is_none() && has_room && self.breaker.lets(now)
+    }
+
+    /// Whether a report that was claimed may wait here.
+    pub(super) fn takes(&self, now: Moment) -> bool {
+        self.breaker.lets(now) && !(self.breaker.is_probing() && self.waiting > 0)
     }
 
     /// Whether reports of it are in the store, or on their way there or back.

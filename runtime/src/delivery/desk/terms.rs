@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::policy::breaker::Change;
+use crate::policy::breaker::{Change, Pass};
 use crate::policy::turns::Key;
 
 /// How much is held in memory.
@@ -20,6 +20,18 @@ pub(in crate::delivery) struct Bounds {
 pub(in crate::delivery) trait InHand {
     /// What it takes up in memory; one unit at least.
     fn units(&self) -> usize;
+
+    /// Where it goes, without the query: what has a circuit of its own.
+    fn url(&self) -> &str;
+}
+
+/// A try that has begun, given back when it has ended.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::delivery) struct Begun {
+    pub(super) key: Key,
+    pub(super) pass: Pass,
+    /// Tells its URL from others of the endpoint.
+    pub(super) url: u64,
 }
 
 /// Why a report is parked.
@@ -35,14 +47,15 @@ pub(in crate::delivery) enum Why {
 #[derive(Debug)]
 pub(in crate::delivery) struct Claim {
     pub(in crate::delivery) key: Key,
-    pub(in crate::delivery) endpoint: Arc<str>,
+    /// What they are parked under.
+    pub(in crate::delivery) line: Arc<str>,
     pub(in crate::delivery) limit: usize,
 }
 
 /// What the end of a try has brought about.
 pub(in crate::delivery) struct Consequence<W> {
-    pub(in crate::delivery) endpoint: Arc<str>,
-    pub(in crate::delivery) change: Option<Change>,
+    /// Of an endpoint, or a URL of it.
+    pub(in crate::delivery) changes: Vec<(Arc<str>, Change)>,
     /// To be parked.
-    pub(in crate::delivery) aside: Vec<W>,
+    pub(in crate::delivery) aside: Vec<(Key, W)>,
 }

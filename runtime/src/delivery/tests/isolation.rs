@@ -85,6 +85,33 @@ async fn an_endpoint_that_fails_is_spared_and_tried_again_and_nothing_is_dropped
 }
 
 #[tokio::test]
+async fn a_path_that_fails_holds_up_no_other_path_of_its_host() {
+    let host = Receiver::new(|request, out| match request.line.as_str() {
+        "POST /good HTTP/1.1" => out.write_all(OK.as_bytes()),
+        _ => out.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n"),
+    });
+    let at = |path: &str| format!("http://127.0.0.1:{}/{path}", host.port());
+    // What fails is tried again at once, as often as that may be.
+    let running = Running::with(options_for_all(&[&[0][..], &[10; 50]].concat())).await;
+    // A query makes no other URL of it.
+    let bad = (0..200).map(|n| report("bad", &at(&format!("bad?n={n}")))).collect();
+    running.store.post_durably(bad).await.unwrap();
+    for _ in 0..50 {
+        running.store.post_durably(vec![report("good", &at("good"))]).await.unwrap();
+    }
+    eventually(async || {
+        let records = running.store.deliveries("good").await.unwrap();
+        records.len() == 50 && records.iter().all(|record| record.state == DeliveryState::Delivered)
+    })
+    .await;
+    let parked = running.store.parked_endpoints().await.unwrap();
+    assert_eq!(parked, [at("bad")], "under the URL alone");
+    let failed = host.requests().iter().filter(|request| request.line.contains("/bad")).count();
+    assert!(failed < 40, "{failed} tries of what fails");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn parked_reports_are_taken_up_by_the_next_delivery() {
     let (receiver, open) = gated();
     let schedule = [&[0][..], &[10; 50]].concat();

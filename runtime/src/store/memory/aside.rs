@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 
 #[derive(Default)]
 pub(super) struct Aside {
-    /// By endpoint; one that is here has reports.
+    /// By the line under which they were parked; one that is here has reports.
     parked: BTreeMap<String, BTreeMap<Place, ReportId>>,
     disabled: HashMap<String, Off>,
     /// All held ones.
@@ -27,7 +27,7 @@ struct Off {
 }
 
 impl Aside {
-    pub(super) fn endpoints(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         self.parked.keys().cloned().collect()
     }
 
@@ -45,22 +45,23 @@ impl Aside {
 }
 
 impl Tables {
-    pub(super) fn park_report(&mut self, claim: &ReportClaim) -> Settled {
+    pub(super) fn park_report(&mut self, claim: &ReportClaim, line: Option<&str>) -> Settled {
         let Some(row) = self.unclaim(claim) else { return Settled::Stale };
-        let (place, endpoint) = ((row.due, row.seq), row.new.to.endpoint().to_owned());
-        self.aside.parked.entry(endpoint).or_default().insert(place, claim.id);
+        let place = (row.due, row.seq);
+        let line = line.unwrap_or_else(|| row.new.to.endpoint()).to_owned();
+        self.aside.parked.entry(line).or_default().insert(place, claim.id);
         Settled::Current
     }
 
-    pub(super) fn claim_parked(&mut self, endpoint: &str, limit: usize, now: Timestamp) -> Batch<ClaimedReport> {
-        // Out and in again: an endpoint without reports is not kept.
-        let Some(mut parked) = self.aside.parked.remove(endpoint) else {
+    pub(super) fn claim_parked(&mut self, line: &str, limit: usize, now: Timestamp) -> Batch<ClaimedReport> {
+        // Out and in again: a line without reports is not kept.
+        let Some(mut parked) = self.aside.parked.remove(line) else {
             return Batch { rows: Vec::new(), next_due: None };
         };
         let rows = self.claim_first(&mut parked, limit, now);
         let next_due = parked.first_key_value().map(|((due, _), _)| *due);
         if next_due.is_some() {
-            self.aside.parked.insert(endpoint.to_owned(), parked);
+            self.aside.parked.insert(line.to_owned(), parked);
         }
         Batch { rows, next_due }
     }

@@ -11,12 +11,19 @@ use crate::store::clock::Now;
 use crate::store::operation::{Enabled, Op, Reply};
 use crate::store::record;
 use crate::time::Timestamp;
+use crate::webhook::Target;
 
 pub(super) async fn park(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-    let sql = "UPDATE report SET state = -1, node = NULL, attempt = attempt - 1 \
-               FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each(?1)) AS j \
+    // What is parked stands under its line, in the place of its endpoint.
+    let sql = "UPDATE report SET state = -1, node = NULL, attempt = attempt - 1, endpoint = ifnull(j.line, report.endpoint) \
+               FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch, value ->> 2 AS line FROM json_each(?1)) AS j \
                WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING id, state";
-    put_back(batch, sql, |op| if let Op::ParkReport { claim } = op { Some(claim) } else { None }).await
+    put_back(
+        batch,
+        sql,
+        |op| if let Op::ParkReport { claim, line } = op { Some((claim, line.as_deref())) } else { None },
+    )
+    .await
 }
 
 /// Holds the reports whose URL is disabled; the others are pending again.
@@ -27,7 +34,7 @@ pub(super) async fn hold(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                      CROSS JOIN report AS r ON r.id = c.id AND r.epoch = c.epoch AND r.state = 1 \
                      CROSS JOIN report_body AS b ON b.seq = r.seq LEFT JOIN disabled AS d ON d.url = b.url) AS j \
                WHERE report.seq = j.seq RETURNING id, state";
-    put_back(batch, sql, |op| if let Op::HoldReport { claim } = op { Some(claim) } else { None }).await
+    put_back(batch, sql, |op| if let Op::HoldReport { claim } = op { Some((claim, ())) } else { None }).await
 }
 
 /// Disables the URLs of these reports: id in hex, place of the operation, reason.
@@ -71,9 +78,9 @@ pub(super) async fn enable(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
 
 pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     for (at, op) in batch.ops.iter().enumerate() {
-        let Op::ClaimParked { endpoint, limit } = op else { continue };
+        let Op::ClaimParked { line, limit } = op else { continue };
         let sql = concat!(
-            "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN (",
+            "UPDATE report SET state = 1, epoch = epoch + 1, attempt = attempt + 1, node = ?1, endpoint = ?6 WHERE seq IN (",
             first_of!(
                 "SELECT r.due, r.seq, length(b.body) AS size FROM report AS r CROSS JOIN report_body AS b \
                  WHERE b.seq = r.seq AND r.state = -1 AND r.endpoint = ?5 AND r.due <= ?2"
@@ -82,10 +89,10 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         );
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
         let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
-        let rows = claim.bind(endpoint).fetch_all(&mut *batch.conn).await?;
+        let rows = claim.bind(line).bind(Target::parse(line).endpoint()).fetch_all(&mut *batch.conn).await?;
         let rows = claimed(batch, rows).await?;
         let sql = "SELECT due FROM report WHERE state = -1 AND endpoint = ?1 ORDER BY due, seq LIMIT 1";
-        let next = sqlx::query_scalar::<_, i64>(sql).bind(endpoint).fetch_optional(&mut *batch.conn).await?;
+        let next = sqlx::query_scalar::<_, i64>(sql).bind(line).fetch_optional(&mut *batch.conn).await?;
         batch.reply(at, Reply::Reports(record::Batch { rows, next_due: next.map(Timestamp::from_micros) }));
     }
     Ok(())

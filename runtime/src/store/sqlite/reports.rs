@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
@@ -105,24 +106,26 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
 
 /// Puts reports back that were not tried.
 pub(super) async fn release(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-    let sql = "UPDATE report SET state = 0, node = NULL, due = ?2, attempt = attempt - 1 \
-               FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each(?1)) AS j \
+    let sql = "UPDATE report SET state = 0, node = NULL, due = ifnull(j.due, ?2), attempt = attempt - 1 \
+               FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch, value ->> 2 AS due FROM json_each(?1)) AS j \
                WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING id, state";
-    put_back(batch, sql, |op| if let Op::ReleaseReport { claim } = op { Some(claim) } else { None }).await
+    let due = |due: &Option<Timestamp>| due.map(Timestamp::micros);
+    put_back(batch, sql, |op| if let Op::ReleaseReport { claim, due: at } = op { Some((claim, due(at))) } else { None })
+        .await
 }
 
-/// Puts the claimed reports back of which the operations speak. The statement gets their ids and epochs and the time, and
-/// returns their ids and new states.
-pub(super) async fn put_back(
-    batch: &mut Batch<'_>,
+/// Puts the claimed reports back of which the operations speak. The statement gets their ids and epochs, what else is said of
+/// each, and the time; and returns their ids and new states.
+pub(super) async fn put_back<'a, T: Serialize>(
+    batch: &mut Batch<'a>,
     sql: &'static str,
-    of: impl Fn(&Op) -> Option<&ReportClaim>,
+    of: impl Fn(&'a Op) -> Option<(&'a ReportClaim, T)>,
 ) -> Result<(), sqlx::Error> {
     let mut places: HashMap<ReportId, usize> = HashMap::new();
     let mut list = Vec::new();
     for (at, op) in batch.ops.iter().enumerate() {
-        if let Some(claim) = of(op) {
-            list.push((hex(claim.id.as_bytes()), claim.epoch));
+        if let Some((claim, said)) = of(op) {
+            list.push((hex(claim.id.as_bytes()), claim.epoch, said));
             places.insert(claim.id, at);
             batch.places.over(claim.id);
             batch.reply(at, Reply::Settled(Settled::Stale));

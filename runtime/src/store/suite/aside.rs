@@ -66,6 +66,42 @@ pub(super) async fn per_endpoint_claim_is_fair(world: World) {
     assert_eq!(store.counts().await.unwrap().undelivered, 502);
 }
 
+pub(super) async fn what_is_parked_under_a_url_is_claimed_under_it_alone_and_is_of_its_endpoint_again(world: World) {
+    let store = world.open().await;
+    let (origin, line) = ("https://a.example", "https://a.example/bad");
+    store
+        .post_durably(vec![report(&world, "https://a.example/bad?n=1"), report(&world, "https://a.example/good")])
+        .await
+        .unwrap();
+    let mut rows = store.claim_reports(2).await.unwrap().rows;
+    let good = rows.remove(1);
+    current(store.park_report_under(rows.remove(0).claim, line.into()).await);
+    current(store.park_report(good.claim).await);
+    assert_eq!(store.parked_endpoints().await.unwrap(), [origin, line]);
+    let good = store.claim_parked(origin, 5).await.unwrap();
+    assert_eq!((good.rows.len(), good.rows[0].to.url(), good.next_due), (1, "https://a.example/good", None));
+    let bad = store.claim_parked(line, 5).await.unwrap().rows.remove(0);
+    assert_eq!((bad.to.url(), bad.attempt), ("https://a.example/bad?n=1", 1));
+    // Claimed, it is a report of its endpoint like any other.
+    current(store.park_report(bad.claim).await);
+    assert_eq!(store.parked_endpoints().await.unwrap(), [origin]);
+    let bad = store.claim_parked(origin, 5).await.unwrap().rows.remove(0);
+    current(store.settle_report(bad.claim, world.attempt(204), Next::Delivered).await);
+    assert!(store.has_delivered(origin).await.unwrap());
+}
+
+pub(super) async fn a_report_may_be_put_back_untried_for_a_while(world: World) {
+    let store = world.open().await;
+    let row = delivering(&store, report(&world, "https://a.example/1")).await;
+    let later = world.now().saturating_add(5 * SECOND);
+    current(store.put_back_report_until(row.claim, later).await);
+    let batch = store.claim_reports(5).await.unwrap();
+    assert_eq!((batch.rows.len(), batch.next_due), (0, Some(later)));
+    world.advance(5 * SECOND);
+    let row = store.claim_reports(5).await.unwrap().rows.remove(0);
+    assert_eq!(row.attempt, 1, "the attempt was not counted");
+}
+
 pub(super) async fn parked_reports_keep_due_order_and_attempt(world: World) {
     let store = world.open().await;
     let url = "https://a.example/";
