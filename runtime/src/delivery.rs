@@ -7,15 +7,16 @@ mod attempt;
 mod claim;
 mod client;
 mod connect;
+mod connections;
 mod desk;
 mod dial;
 mod dispatch;
-mod history;
 mod log;
 mod lookup;
 mod one;
 mod own;
 mod runners;
+mod shortage;
 pub(crate) mod thread;
 mod trouble;
 
@@ -54,6 +55,8 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// Tries at once, at least 1.
     pub(crate) concurrency: usize,
+    /// Connections at once, to all hosts together, idle ones included; if nothing is said, twice as many as tries.
+    pub(crate) connections: Option<usize>,
     /// What waits in memory, besides what is being tried, in [units](crate::store::REPORT_UNIT). What exceeds it waits in the
     /// store.
     pub(crate) backlog: usize,
@@ -82,6 +85,7 @@ impl Default for Options {
             schedule: Schedule::default(),
             timeout: Duration::from_secs(15),
             concurrency: 256,
+            connections: None,
             backlog: BACKLOG,
             per_endpoint: 128,
             own_concurrency: HashMap::new(),
@@ -93,6 +97,12 @@ impl Default for Options {
             own_addresses: Vec::new(),
             resolver: Arc::new(System::default()),
         }
+    }
+}
+
+impl Options {
+    fn connections(&self) -> usize {
+        self.connections.unwrap_or(self.concurrency.saturating_mul(2)).max(1)
     }
 }
 

@@ -61,6 +61,11 @@ pub(crate) mod metric {
     pub(crate) const REPORTS_DISCARDED: &str = "postback_reports_discarded_total";
     /// Counter, label `result`: single HTTP tries.
     pub(crate) const ATTEMPTS: &str = "postback_delivery_attempts_total";
+    /// Counter, label `reason`: tries that were not made because this machine was short of `lookups`, `files`, `memory` or
+    /// `connections`. They use up no attempt.
+    pub(crate) const ATTEMPTS_PUT_OFF: &str = "postback_delivery_attempts_put_off_total";
+    /// Gauge: connections to receivers, idle ones included.
+    pub(crate) const CONNECTIONS_OPEN: &str = "postback_delivery_connections";
     /// Histogram in seconds: how long a single HTTP try took.
     pub(crate) const ATTEMPT_SECONDS: &str = "postback_delivery_attempt_duration_seconds";
     /// Counter, label `state`: deliveries that came to their end.

@@ -327,11 +327,6 @@ impl Store {
         Ok(records)
     }
 
-    /// Whether a report that is still kept was delivered to this endpoint. Reads through all of them, if it comes to the worst.
-    pub(crate) async fn has_delivered(&self, endpoint: &str) -> Result<bool, Error> {
-        self.reader()?.has_delivered(endpoint).await.map_err(Error::Backend)
-    }
-
     /// What became of reports in this process so far.
     pub(crate) fn tally(&self) -> tally::Counted {
         self.0.shared.tally.read()

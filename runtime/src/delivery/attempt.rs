@@ -5,19 +5,23 @@
 
 mod words;
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER, USER_AGENT};
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{Extensions, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
 use self::words::Failure;
 use super::client::{Client, Clients, Error};
+use super::connections::{InUse, Mark};
+use super::shortage::Shortage;
 use super::{Options, log};
 use crate::id::ReportId;
 use crate::names;
@@ -36,6 +40,12 @@ const SIGNATURE: HeaderName = HeaderName::from_static(names::header::WEBHOOK_SIG
 /// An answer that ends within this leaves its connection to the next try; of a longer one the rest is never read.
 const MAX_READ: usize = 64 * 1_024;
 const MAX_KEPT: usize = 4 * 1_024;
+/// A body beyond this is signed on a thread of its own, in bytes: one of 64 KiB takes some hundred microseconds.
+const LARGE: usize = 64 << 10;
+/// Idle connections that are closed when no more files can be opened.
+const CLOSED_FOR_FILES: usize = 16;
+/// Large bodies that are signed at once.
+const SIGNING: usize = 4;
 
 /// Makes single tries.
 #[derive(Debug)]
@@ -44,6 +54,8 @@ pub(super) struct Sender {
     guard: Guard,
     clock: Clock,
     timeout: Duration,
+    /// For large bodies.
+    signing: Semaphore,
 }
 
 /// What a try came to.
@@ -53,6 +65,8 @@ pub(super) struct Tried {
     pub(super) end: End,
     /// There was a connection.
     pub(super) connected: bool,
+    /// Why nothing was tried, if that is so.
+    pub(super) shortage: Option<Shortage>,
 }
 
 /// As much of the answer as has come.
@@ -63,12 +77,31 @@ struct Heard {
     kept: BytesMut,
 }
 
+impl Heard {
+    fn has_connected(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.connection_metadata().is_some())
+    }
+}
+
 impl Sender {
     pub(super) fn new(options: &Options, clock: Clock) -> Result<Self, Error> {
         let guard = Guard::new(options.allow_networks.clone());
         let guard = guard.deny(options.deny_networks.clone()).nat64(options.nat64_prefixes.clone());
         let clients = Clients::new(options, &guard)?;
-        Ok(Self { clients, guard, clock, timeout: options.timeout })
+        Ok(Self { clients, guard, clock, timeout: options.timeout, signing: Semaphore::new(SIGNING) })
+    }
+
+    /// What a large body takes is not done on the thread that all deliveries share.
+    async fn sign(&self, id: ReportId, standing: &Standing<'_>, timestamp: i64, body: &Bytes) -> Option<String> {
+        let id = id.to_string();
+        if body.len() <= LARGE || standing.secrets.is_empty() {
+            return signature::sign(&standing.secrets, &id, timestamp, body);
+        }
+        // Never closed.
+        let _turn = self.signing.acquire().await.ok()?;
+        let (secrets, body) = (standing.secrets.to_vec(), body.clone());
+        // Fails only if the process ends meanwhile, or the signing panicked: then the try goes out unsigned, and is not taken.
+        tokio::task::spawn_blocking(move || signature::sign(&secrets, &id, timestamp, &body)).await.ok().flatten()
     }
 
     /// Sends these bytes there, once.
@@ -78,28 +111,38 @@ impl Sender {
         if let Err(refusal) = allowed.and_then(|()| self.clients.check_own(webhook.url(), standing.trust)) {
             return Tried::refused(started, &refusal);
         }
-        let headers = headers(id, webhook, standing, started.unix_seconds(), &body);
+        let signed = self.sign(id, standing, started.unix_seconds(), &body).await;
+        let headers = headers(id, webhook, started.unix_seconds(), signed);
         let client = self.clients.of(standing.trust, webhook.url());
         let mut heard = Heard::default();
         let exchange = exchange(client, webhook.url(), headers, body, &self.clock, &mut heard);
         let exchanged = tokio::time::timeout(self.timeout, exchange).await;
 
         // Once there is a status it decides: the receiver has taken the report or not, however its body ends.
+        let mut shortage = None;
         let (end, error) = match (heard.answer, exchanged) {
             (Some(answer), _) => (End::Answered(answer), complaint(answer)),
             (None, Ok(Err(error))) => match Failure::of(&*error) {
                 // A literal was judged above: it was a name that led there.
                 Failure::Refused(refusal) => (End::Misled, Some(refusal.to_string())),
-                Failure::Other(words) => (End::Failed, Some(words)),
+                // A connection that broke off for it has sent something.
+                Failure::Short(of, words) if !heard.has_connected() => {
+                    if of == Shortage::Files {
+                        self.clients.connections().close_idle(CLOSED_FOR_FILES);
+                    }
+                    shortage = Some(of);
+                    (End::Untried, Some(words))
+                }
+                Failure::Other(words) | Failure::Short(_, words) => (End::Failed, Some(words)),
             },
             (None, Ok(Ok(())) | Err(_)) => {
                 (End::Failed, Some(format!("timed out after {}", log::spoken(self.timeout))))
             }
         };
+        let connected = heard.has_connected();
         let status = heard.answer.map(|answer| answer.status);
         let attempt = Attempt { started, took: begun.elapsed(), status, error, response: heard.kept.freeze() };
-        let connected = heard.connection.is_some_and(|connection| connection.connection_metadata().is_some());
-        Tried { attempt, end, connected }
+        Tried { attempt, end, connected, shortage }
     }
 }
 
@@ -108,18 +151,17 @@ impl Tried {
     pub(super) fn refused(started: Timestamp, reason: &(dyn std::error::Error + 'static)) -> Self {
         let error = Some(log::with_sources(reason));
         let attempt = Attempt { started, took: Duration::ZERO, status: None, error, response: Bytes::new() };
-        Self { attempt, end: End::Refused, connected: false }
+        Self { attempt, end: End::Refused, connected: false, shortage: None }
     }
 }
 
 /// The delivery's own headers come last, so that nothing stored can replace them.
-fn headers(id: ReportId, webhook: &Webhook, standing: &Standing<'_>, timestamp: i64, body: &[u8]) -> HeaderMap {
+fn headers(id: ReportId, webhook: &Webhook, timestamp: i64, signed: Option<String>) -> HeaderMap {
     // These, and two that the client adds.
     let own = &webhook.own().headers;
     let mut headers = HeaderMap::with_capacity(own.len() + 8);
     headers.extend(own.clone());
     let id = id.to_string();
-    let signed = signature::sign(&standing.secrets, &id, timestamp, body);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
@@ -145,8 +187,15 @@ async fn exchange(
     // From the parsed URL: what is judged and what is called cannot differ.
     *request.uri_mut() = Uri::try_from(url.as_str())?;
     *request.headers_mut() = headers;
-    heard.connection = Some(capture_connection(&mut request));
-    let mut response = client.request(request).await?;
+    let mut connection = capture_connection(&mut request);
+    heard.connection = Some(connection.clone());
+    let mut asked = pin!(client.request(request));
+    // Its connection is not closed for another one until the answer is read.
+    let (mut response, _in_use) = tokio::select! {
+        biased;
+        in_use = in_use(&mut connection) => (asked.await?, in_use),
+        response = &mut asked => (response?, None),
+    };
     heard.answer = Some(answer(&response, clock.now()));
     let mut read = 0;
     // Never decompressed: what a receiver sends cannot grow here.
@@ -160,6 +209,14 @@ async fn exchange(
         }
     }
     Ok(())
+}
+
+/// Waits until there is a connection.
+async fn in_use(connection: &mut CaptureConnection) -> Option<InUse> {
+    let connected = connection.wait_for_connection_metadata().await;
+    let mut extras = Extensions::new();
+    connected.as_ref()?.get_extras(&mut extras);
+    extras.remove::<Mark>().map(Mark::begin)
 }
 
 /// The head of an answer. A value that is no text says nothing.

@@ -18,6 +18,7 @@ use url::{Host, Url};
 
 use super::Options;
 use super::connect::Connect;
+use super::connections::Connections;
 use super::dial::Dial;
 use super::own;
 use crate::policy::guard::{Guard, Refusal, Trust};
@@ -37,6 +38,7 @@ pub(super) struct Clients {
     /// For URLs with these ports: it does not reach this machine. A resolver is not told the port, so the URL's decides
     /// which client is asked.
     away: Option<(Arc<[SocketAddr]>, Client)>,
+    connections: Connections,
 }
 
 /// Why a delivery cannot be started.
@@ -64,14 +66,15 @@ pub(crate) enum Error {
 impl Clients {
     pub(super) fn new(options: &Options, guard: &Guard) -> Result<Self, Error> {
         let tls = Arc::new(tls(roots(options.ca_file.as_deref())?)?);
+        let connections = Connections::new(options.connections());
         let client = |trust, own: &[SocketAddr]| {
             let own = own.iter().map(SocketAddr::ip).collect();
             let dial = Dial { lookup: options.resolver.clone(), guard: guard.clone(), trust, own };
-            build(Connect::new(dial, tls.clone()), options.concurrency)
+            build(Connect::new(dial, tls.clone(), connections.clone()), options.concurrency)
         };
         let own = options.own_addresses.as_slice();
         let away = if own.is_empty() { None } else { Some((own.into(), client(Trust::Strict, own))) };
-        Ok(Self { strict: client(Trust::Strict, &[]), trusted: client(Trust::Trusted, &[]), away })
+        Ok(Self { strict: client(Trust::Strict, &[]), trusted: client(Trust::Trusted, &[]), away, connections })
     }
 
     pub(super) fn of(&self, trust: Trust, url: &Url) -> &Client {
@@ -80,6 +83,11 @@ impl Clients {
             (Trust::Strict, Some((own, client))) if has_port_of(url, own) => client,
             (Trust::Strict, _) => &self.strict,
         }
+    }
+
+    /// All connections of all clients.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// Judges a URL whose host is an address: it may be one of our own. Resolvers are not asked about these.

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::connections::{Connections, Opened};
 use super::dial::Dial;
 
 /// From the look-up to the end of the TLS handshake.
@@ -43,10 +44,10 @@ struct TooMuch;
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct Connect(HttpsConnector<HttpConnector<Dial>>);
+pub(super) struct Connect(HttpsConnector<HttpConnector<Dial>>, Connections);
 
 impl Connect {
-    pub(super) fn new(dial: Dial, tls: Arc<ClientConfig>) -> Self {
+    pub(super) fn new(dial: Dial, tls: Arc<ClientConfig>, connections: Connections) -> Self {
         let mut http = HttpConnector::new_with_resolver(dial);
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -54,7 +55,7 @@ impl Connect {
         http.set_keepalive(Some(KEEPALIVE));
         http.set_keepalive_interval(Some(KEEPALIVE));
         http.set_keepalive_retries(Some(KEEPALIVE_TRIES));
-        Self((http, tls).into())
+        Self((http, tls).into(), connections)
     }
 }
 
@@ -68,23 +69,25 @@ impl Service<Uri> for Connect {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.0.call(uri);
+        let (connecting, connections) = (self.0.call(uri), self.1.clone());
         Box::pin(async move {
+            let opened = connections.open().await?;
             let stream = tokio::time::timeout(TIMEOUT, connecting).await.map_err(|_| TimedOut)??;
             // HTTP/2 has no interim answers without end: its flow control and its limits of headers bound all.
             let left = if stream.connected().is_negotiated_h2() { None } else { Some(MOST_HEARD) };
-            Ok(TokioIo::new(Bounded { stream: TokioIo::new(stream), left }))
+            Ok(TokioIo::new(Bounded { stream: TokioIo::new(stream), left, opened }))
         })
     }
 }
 
 pin_project! {
-    /// A connection that ends when its receiver says too much.
+    /// A connection that ends when its receiver says too much, or as it is idle and another one needs its place.
     pub(super) struct Bounded {
         #[pin]
         stream: TokioIo<Stream>,
         // Until the next request; `None`: no bound.
         left: Option<usize>,
+        opened: Opened,
     }
 }
 
@@ -93,6 +96,10 @@ impl AsyncRead for Bounded {
         let this = self.project();
         if *this.left == Some(0) {
             return Poll::Ready(Err(io::Error::other(TooMuch)));
+        }
+        // As if the receiver had closed it: who has pooled it knows what to do.
+        if this.opened.is_to_close(cx) {
+            return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         ready!(this.stream.poll_read(cx, buf))?;
@@ -135,6 +142,6 @@ impl AsyncWrite for Bounded {
 
 impl Connection for Bounded {
     fn connected(&self) -> Connected {
-        self.stream.inner().connected()
+        self.stream.inner().connected().extra(self.opened.mark())
     }
 }

@@ -1,12 +1,13 @@
 //! What the log says of a delivery: one line at its first try and one at its last.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::error::Error;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::shortage::Shortage;
 use crate::id::ReportId;
 use crate::line::Causes;
 use crate::policy::verdict::Next;
@@ -15,8 +16,13 @@ use crate::webhook::{Shown, Target};
 
 /// What is told of text from outside, at most, in characters.
 const MAX_TEXT: usize = 300;
-/// Endpoints of which it is remembered that their refusal was explained.
+/// Endpoints of which it is remembered that their refusal was explained, the last ones.
 const MAX_EXPLAINED: usize = 1_024;
+/// As many refusals may be explained at once, and one more after each of these pauses: who names endpoints without end makes no
+/// lines without end. What is not explained for that is explained when it is refused again.
+const EXPLAIN_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is told that this machine runs short of something.
+const PUT_OFF_PAUSE: Duration = Duration::from_mins(1);
 
 /// One try, as it is told.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +46,48 @@ pub(super) struct Told<'a> {
 /// Writes the lines, and remembers which refusals it has explained.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    explained: Mutex<HashSet<String>>,
+    explained: Mutex<Explained>,
+    /// When each shortage was told last.
+    put_off: Mutex<Vec<(Shortage, Timestamp)>>,
     /// Endpoints of which it was told that trust is withheld; as many at most.
     withheld: Mutex<HashSet<String>>,
+}
+
+/// Which endpoints' refusals were explained.
+#[derive(Debug, Default)]
+struct Explained {
+    endpoints: HashSet<String>,
+    /// The longest ago first.
+    order: VecDeque<String>,
+    /// Those of late, that explaining is bounded by.
+    late: usize,
+    since: Option<Timestamp>,
+}
+
+impl Explained {
+    fn is_new(&mut self, endpoint: &str, now: Timestamp) -> bool {
+        if self.endpoints.contains(endpoint) {
+            return false;
+        }
+        let passed = now.since(*self.since.get_or_insert(now));
+        if passed >= EXPLAIN_PAUSE {
+            let again = usize::try_from(passed.as_secs() / EXPLAIN_PAUSE.as_secs()).unwrap_or(usize::MAX);
+            self.late = self.late.saturating_sub(again);
+            self.since = Some(now);
+        }
+        if self.late >= MAX_EXPLAINED {
+            return false;
+        }
+        if self.order.len() >= MAX_EXPLAINED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.endpoints.remove(&oldest);
+        }
+        self.late += 1;
+        self.endpoints.insert(endpoint.to_owned());
+        self.order.push_back(endpoint.to_owned());
+        true
+    }
 }
 
 impl Log {
@@ -57,7 +102,7 @@ impl Log {
             Next::RetryAt(_) => tracing::debug!(%id, %url, status, ms, "{}", line(told)),
             Next::Gone { .. } => tracing::warn!(%id, %url, status, ms, "{}", line(told)),
             Next::Dead => tracing::error!(%id, %url, status, ms, "{}", line(told)),
-            Next::Refused if self.is_new(told.to.endpoint()) => tracing::warn!(%id, %url, "{}", line(told)),
+            Next::Refused if self.is_new(told.to.endpoint(), told.now) => tracing::warn!(%id, %url, "{}", line(told)),
             // Explained before. A request that has a line of its own gets it all the same.
             Next::Refused if told.note.is_some() => {
                 tracing::info!(%id, %url, "{} → not delivered: refused, as explained before", lead(told));
@@ -70,7 +115,7 @@ impl Log {
     fn tell_misled(&self, told: &Told<'_>) {
         let id = told.id;
         let url = Place(told.to);
-        if self.is_new(told.to.endpoint()) {
+        if self.is_new(told.to.endpoint(), told.now) {
             tracing::warn!(%id, %url, "{}", line(told));
         } else if told.note.is_some() {
             let explained = Told { error: Some("refused, as explained before"), ..*told };
@@ -99,9 +144,25 @@ impl Log {
         );
     }
 
-    fn is_new(&self, endpoint: &str) -> bool {
-        let mut explained = self.explained.lock().unwrap_or_else(PoisonError::into_inner);
-        explained.len() < MAX_EXPLAINED && !explained.contains(endpoint) && explained.insert(endpoint.to_owned())
+    fn is_new(&self, endpoint: &str, now: Timestamp) -> bool {
+        self.explained.lock().unwrap_or_else(PoisonError::into_inner).is_new(endpoint, now)
+    }
+
+    /// Reports wait because this machine has too little of something. Told once a minute.
+    pub(super) fn tell_put_off(&self, shortage: Shortage, why: &str, now: Timestamp) {
+        let mut told = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, last)) = told.iter().find(|(of, _)| *of == shortage)
+            && now.since(*last) < PUT_OFF_PAUSE
+        {
+            return;
+        }
+        told.retain(|(of, _)| *of != shortage);
+        told.push((shortage, now));
+        drop(told);
+        tracing::warn!(
+            reason = shortage.word(),
+            "deliveries are put off, without an attempt being used up: {why} (told once a minute at most)"
+        );
     }
 }
 
@@ -301,12 +362,30 @@ pub(super) mod tests {
     #[test]
     fn a_refusal_is_explained_once_per_endpoint_under_a_bound() {
         let log = Log::default();
-        assert!(log.is_new("https://a"));
-        assert!(!log.is_new("https://a"));
-        for n in 0..2 * MAX_EXPLAINED {
-            log.is_new(&n.to_string());
+        let at = |seconds: usize| Timestamp::from_micros(i64::try_from(seconds).unwrap() * 1_000_000);
+        assert!(log.is_new("https://a", at(0)));
+        assert!(!log.is_new("https://a", at(0)));
+        let explained = (0..2 * MAX_EXPLAINED).filter(|n| log.is_new(&n.to_string(), at(0))).count();
+        assert_eq!(explained, MAX_EXPLAINED - 1);
+        // However many were explained before, each further one is, in its time; and what is remembered is bounded.
+        assert!(!log.is_new("https://b", at(0)));
+        for n in 1..2 * MAX_EXPLAINED {
+            assert!(log.is_new(&format!("https://b{n}"), at(n)), "{n}");
         }
-        assert_eq!(log.explained.lock().unwrap().len(), MAX_EXPLAINED);
+        let known = log.explained.lock().unwrap();
+        assert_eq!((known.endpoints.len(), known.order.len()), (MAX_EXPLAINED, MAX_EXPLAINED));
+    }
+
+    #[test]
+    fn a_shortage_is_told_once_a_minute() {
+        let (lines, _guard) = Lines::on_this_thread();
+        let log = Log::default();
+        for seconds in 0..90 {
+            log.tell_put_off(Shortage::Files, "too many open files", Timestamp::from_micros(seconds * 1_000_000));
+        }
+        log.tell_put_off(Shortage::Memory, "out of memory", Timestamp::from_micros(90_000_000));
+        let told: Vec<_> = lines.with("put off").into_iter().map(|(level, _)| level).collect();
+        assert_eq!(told, [Level::WARN; 3]);
     }
 
     #[test]

@@ -2,8 +2,12 @@
 //!
 //! Who asks for a name that is being looked up already waits for that answer: one dead name has one thread, however
 //! many reports go there. An answer is not kept: each connection is to an address that was asked for when it was opened.
+//!
+//! Callers may name what they like. So names below one domain that hang are few; and names that were answered before have room
+//! that no other name takes up, so that they are looked up however many others hang. What finds no room is [`Busy`]: it was not
+//! asked for, which says nothing about the name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -20,9 +24,29 @@ const CONCURRENCY: usize = 64;
 /// Look-ups besides those which have taken longer than [`PATIENCE`]: the system's resolver keeps its thread for half a
 /// minute if the name servers are dead, and cannot be interrupted. Together they are fewer than the threads that there may be.
 const STUCK: usize = 192;
+/// Look-ups at once of names that were answered before, besides all others.
+const OF_KNOWN: usize = 32;
+/// Names that were answered, the last ones.
+const KNOWN: usize = 4_096;
+/// Look-ups at once of names below one domain that were never answered.
+const PER_DOMAIN: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a look-up waits for room: less than whoever asks waits for its answer, so that a name which was not asked for is told
+/// from one that does not answer.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
 /// Names that are being looked up or wait for it.
 const PENDING: usize = 2_048;
+
+/// There was no room for a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Busy {
+    #[error("{PENDING} other names are being looked up")]
+    All,
+    #[error("{PER_DOMAIN} other names below its domain are being looked up")]
+    Domain,
+    #[error("no look-up of other names has come to its end for {} s", WAIT_FOR_ROOM.as_secs())]
+    Room,
+}
 
 /// Turns a name into addresses.
 pub(crate) trait Lookup: fmt::Debug + Send + Sync {
@@ -36,7 +60,19 @@ pub(crate) struct System {
     patience: Duration,
     room: Arc<Semaphore>,
     room_for_stuck: Arc<Semaphore>,
-    pending: Arc<Mutex<HashMap<String, Answer>>>,
+    room_for_known: Arc<Semaphore>,
+    names: Arc<Mutex<Names>>,
+}
+
+/// Which names are being looked up, and which were answered.
+#[derive(Default)]
+struct Names {
+    pending: HashMap<String, Answer>,
+    /// Those of `pending` that were never answered, by domain.
+    domains: HashMap<String, usize>,
+    known: HashSet<String>,
+    /// The longest known first.
+    order: VecDeque<String>,
 }
 
 type Ask = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
@@ -55,36 +91,44 @@ impl System {
             patience,
             room: Arc::new(Semaphore::new(CONCURRENCY)),
             room_for_stuck: Arc::new(Semaphore::new(STUCK)),
-            pending: Arc::default(),
+            room_for_known: Arc::new(Semaphore::new(OF_KNOWN)),
+            names: Arc::default(),
         }
     }
 
     /// The answer that is on its way, or a new one.
     fn answer(&self, host: &str) -> io::Result<Answer> {
-        let mut pending = self.lock();
-        if let Some(answer) = pending.get(host) {
+        let mut names = self.lock();
+        if let Some(answer) = names.pending.get(host) {
             return Ok(answer.clone());
         }
-        if pending.len() >= PENDING {
-            return Err(io::Error::other(format!("{PENDING} other names are being looked up")));
+        let known = names.known.contains(host);
+        if !known {
+            names.make_room(host).map_err(io::Error::other)?;
         }
         let (this, name) = (self.clone(), host.to_owned());
         #[expect(clippy::disallowed_methods, reason = "the system's resolver ends by itself, and nobody stops for it")]
         let asked = tokio::spawn(async move {
-            let answer = this.ask(&name).await;
+            let answer = this.ask(&name, known).await;
             // Before the answer is out: who asks then gets a new one.
-            this.lock().remove(&name);
+            this.lock().answered(&name, known, answer.is_ok());
             answer
         });
         let answer = async { asked.await.map_err(io::Error::other).and_then(|answer| answer).map_err(Arc::new) };
         let answer = answer.boxed().shared();
-        pending.insert(host.to_owned(), answer.clone());
+        names.pending.insert(host.to_owned(), answer.clone());
         Ok(answer)
     }
 
     /// Asks even if nobody waits any more: the thread cannot be had back before.
-    async fn ask(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let permit = self.room.clone().acquire_owned().await.map_err(io::Error::other)?;
+    async fn ask(&self, host: &str, known: bool) -> io::Result<Vec<IpAddr>> {
+        let permit = tokio::select! {
+            biased;
+            permit = self.room_for_known.clone().acquire_owned(), if known => permit,
+            permit = self.room.clone().acquire_owned() => permit,
+            () = tokio::time::sleep(WAIT_FOR_ROOM) => return Err(io::Error::other(Busy::Room)),
+        };
+        let permit = permit.map_err(io::Error::other)?;
         let (ask, host) = (self.ask.clone(), host.to_owned());
         let mut asked = tokio::task::spawn_blocking(move || ask(&host));
         if let Ok(answer) = tokio::time::timeout(self.patience, &mut asked).await {
@@ -97,15 +141,69 @@ impl System {
         answer.map_err(io::Error::other)?
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Names {
+    /// Counts a name that was never answered.
+    fn make_room(&mut self, host: &str) -> Result<(), Busy> {
+        if self.pending.len() >= PENDING {
+            return Err(Busy::All);
+        }
+        let domain = domain_of(host);
+        match self.domains.get_mut(domain) {
+            Some(looked_up) if *looked_up >= PER_DOMAIN => return Err(Busy::Domain),
+            Some(looked_up) => *looked_up += 1,
+            None => drop(self.domains.insert(domain.to_owned(), 1)),
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, host: &str, known: bool, well: bool) {
+        self.pending.remove(host);
+        if known {
+            return;
+        }
+        let domain = domain_of(host);
+        if let Some(looked_up) = self.domains.get_mut(domain) {
+            *looked_up -= 1;
+            if *looked_up == 0 {
+                self.domains.remove(domain);
+            }
+        }
+        if well && self.known.insert(host.to_owned()) {
+            self.order.push_back(host.to_owned());
+            if self.order.len() > KNOWN
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// The last two labels of a name: what one owner has, or a few of them together.
+fn domain_of(host: &str) -> &str {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.rmatch_indices('.').nth(1).map_or(host, |(dot, _)| &host[dot + 1..])
 }
 
 impl Lookup for System {
     fn lookup(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
         let answer = self.answer(host);
-        Box::pin(async move { answer?.await.map_err(|error| io::Error::new(error.kind(), error)) })
+        Box::pin(async move {
+            // As it came, where it can be: what it holds is looked at.
+            answer?.await.map_err(|error| {
+                let busy = error.get_ref().and_then(|inner| inner.downcast_ref::<Busy>()).copied();
+                match (busy, error.raw_os_error()) {
+                    (Some(busy), _) => io::Error::other(busy),
+                    (None, Some(code)) => io::Error::from_raw_os_error(code),
+                    (None, None) => io::Error::new(error.kind(), error),
+                }
+            })
+        })
     }
 }
 
@@ -155,7 +253,7 @@ mod tests {
         drop(alive);
         assert!(waiting.await.into_iter().all(|answer| answer.unwrap() == [FOUND]));
         assert_eq!(asked.load(Ordering::SeqCst), 1);
-        assert!(system.lock().is_empty(), "nothing is kept");
+        assert!(system.lock().pending.is_empty(), "nothing is kept");
         system.lookup("dead.example.com").await.unwrap();
         assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
@@ -164,7 +262,7 @@ mod tests {
     async fn many_dead_names_hold_up_no_other() {
         let (system, alive, _) = system();
         let dead: Vec<_> =
-            (0..CONCURRENCY + STUCK - 1).map(|n| system.lookup(&format!("dead{n}.example.com"))).collect();
+            (0..CONCURRENCY + STUCK - 1).map(|n| system.lookup(&format!("dead.example{n}.com"))).collect();
         assert_eq!(system.lookup("hooks.example.com").await.unwrap(), [FOUND]);
         drop((alive, dead));
     }
@@ -181,8 +279,62 @@ mod tests {
     #[tokio::test]
     async fn names_that_wait_are_bounded() {
         let (system, alive, _) = system();
-        let dead: Vec<_> = (0..PENDING).map(|n| system.lookup(&format!("dead{n}.example.com"))).collect();
-        assert!(system.lookup("one.more").await.unwrap_err().to_string().contains("2048 other names"));
+        let mut dead: Vec<_> = (0..PENDING).map(|n| system.lookup(&format!("dead.example{n}.com"))).collect();
+        let error = system.lookup("one.more").await.unwrap_err();
+        assert!(error.to_string().contains("2048 other names"));
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Busy::All));
+        // Those that find no thread are told so, and were not asked for.
+        let error = dead.pop().unwrap().await.unwrap_err();
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Busy::Room));
         drop((alive, dead));
+    }
+
+    #[tokio::test]
+    async fn names_that_were_answered_are_looked_up_however_many_others_hang() {
+        let (system, alive, _) = system();
+        system.lookup("hooks.example.com").await.unwrap();
+        // As many as there may be: all threads are taken, and many more wait for one.
+        let dead: Vec<_> = (0..PENDING).map(|n| system.lookup(&format!("dead.example{n}.com"))).collect();
+        for _ in 0..3 {
+            assert_eq!(system.lookup("hooks.example.com").await.unwrap(), [FOUND]);
+        }
+        drop((alive, dead));
+    }
+
+    #[tokio::test]
+    async fn names_below_one_domain_take_up_little_of_the_room() {
+        let (system, alive, asked) = system();
+        let dead: Vec<_> = (0..300).map(|n| system.lookup(&format!("dead{n}.evil.example."))).collect();
+        assert_eq!(system.lookup("hooks.example.com").await.unwrap(), [FOUND]);
+        let error = system.lookup("dead.and.more.evil.example").await.unwrap_err();
+        assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Busy::Domain));
+        assert!(asked.load(Ordering::SeqCst) <= PER_DOMAIN);
+        drop(alive);
+        join_all(dead).await;
+        assert!(system.lock().domains.is_empty(), "nothing is left of them");
+        system.lookup("more.evil.example").await.unwrap();
+    }
+
+    #[test]
+    fn a_domain_is_the_last_two_labels() {
+        for (host, domain) in [
+            ("hooks.example.com", "example.com"),
+            ("example.com", "example.com"),
+            ("a.b.c.example.com.", "example.com"),
+            ("localhost", "localhost"),
+            ("", ""),
+        ] {
+            assert_eq!(domain_of(host), domain);
+        }
+    }
+
+    #[test]
+    fn names_that_are_known_are_bounded() {
+        let mut names = Names::default();
+        for n in 0..2 * KNOWN {
+            names.make_room(&n.to_string()).unwrap();
+            names.answered(&n.to_string(), false, true);
+        }
+        assert_eq!((names.known.len(), names.order.len(), names.domains.len()), (KNOWN, KNOWN, 0));
     }
 }

@@ -11,8 +11,8 @@ use super::Options;
 use super::attempt::{Sender, Tried};
 use super::client::Error;
 use super::dispatch::{Slot, Work};
-use super::history::History;
 use super::log::{self, Log, Told};
+use super::shortage::Shortage;
 use super::trouble::{Backoff, Trouble};
 use crate::names::metric;
 use crate::policy::breaker::Sign;
@@ -28,6 +28,10 @@ use crate::time::{Clock, Timestamp};
 const PATIENCE_AT_STOP: Duration = Duration::from_secs(10);
 /// Tried reports that wait for their commit at once, of those that were claimed. Others hold their room until then.
 const SETTLING: usize = 4_096;
+/// How long what could not be tried waits, and up to as long again, so that not all of it comes back at once.
+const PUT_OFF: Duration = Duration::from_secs(5);
+/// How long a slot rests when this machine has run short of what every try needs.
+const BREATH: Duration = Duration::from_millis(500);
 
 /// Takes reports out, one at a time.
 pub(super) struct Courier {
@@ -36,7 +40,6 @@ pub(super) struct Courier {
     schedule: Schedule,
     destinations: Destinations,
     sender: Sender,
-    history: History,
     log: Log,
     trouble: Trouble,
     settling: Semaphore,
@@ -53,7 +56,6 @@ impl Courier {
             schedule,
             destinations,
             sender,
-            history: History::default(),
             log: Log::default(),
             trouble,
             settling: Semaphore::new(SETTLING),
@@ -81,13 +83,14 @@ impl Courier {
             Err(error) => Tried::refused(self.clock.now(), error),
         };
         let now = self.clock.now();
-        let delivered_before = tried.end == End::Misled
-            && !withheld
-            && self.history.may_have_delivered(report.to.endpoint(), &self.store).await;
-        let next = judge(tried.end, report.attempt, delivered_before, &self.schedule, now, &mut rand::rng());
+        if let Some(shortage) = tried.shortage {
+            self.put_off(&work, shortage, tried.attempt.error.as_deref(), now, shutdown).await;
+            return;
+        }
+        let next = judge(tried.end, report.attempt, &self.schedule, now, &mut rand::rng());
         count_attempt(&tried);
         let newly_disabled = next.disables() && !self.store.is_disabled(report.to.url());
-        if !matches!(tried.end, End::Refused | End::Misled) {
+        if tried.end != End::Refused {
             slot.tried(Sign::of(tried.attempt.status, tried.connected), &work, tried.attempt.took);
         }
         // Never closed. Those that wait for it keep their slots.
@@ -97,14 +100,26 @@ impl Courier {
         if settled == Some(Settled::Current) {
             count_end(next, now.since(report.created));
         }
-        if matches!(next, Next::Delivered | Next::DeliveredLast) {
-            self.history.note(report.to.endpoint());
-        }
         self.tell(report, &tried, next, now);
         if newly_disabled && settled == Some(Settled::Current) {
             log::tell_disabled(&report.to, tried.attempt.error.as_deref());
         }
         drop((settling, work));
+    }
+
+    /// Puts a report back that could not be tried for want of something on this machine. No attempt is used up.
+    async fn put_off(&self, work: &Work, shortage: Shortage, why: Option<&str>, now: Timestamp, stop: &Shutdown) {
+        counter!(metric::ATTEMPTS_PUT_OFF, "reason" => shortage.word()).increment(1);
+        self.log.tell_put_off(shortage, why.unwrap_or_default(), now);
+        if shortage.is_all_of_us() {
+            // The slot is kept meanwhile: the next try would fare no better.
+            tokio::select! {
+                () = stop.stopping() => {}
+                () = tokio::time::sleep(BREATH) => {}
+            }
+        }
+        let due = now.saturating_add(PUT_OFF + rand::random_range(Duration::ZERO..PUT_OFF));
+        self.persist(stop, || self.store.put_back_report_until(work.report.claim.clone(), due)).await;
     }
 
     /// Puts back what was claimed and not tried. Asked once: should it fail, the next owner voids the claim.
@@ -185,7 +200,7 @@ fn count_attempt(tried: &Tried) {
     let result = match tried.end {
         End::Answered(answer) if answer.is_success() => "delivered",
         End::Answered(_) | End::Failed => "failed",
-        End::Refused | End::Misled => "refused",
+        End::Refused | End::Misled | End::Untried => "refused",
     };
     counter!(metric::ATTEMPTS, "result" => result).increment(1);
     if result != "refused" {

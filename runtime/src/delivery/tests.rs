@@ -230,3 +230,60 @@ async fn a_delivery_may_be_stopped_before_it_starts_twice_and_after_its_store() 
     running.store.close().await;
     running.stop().await;
 }
+
+/// Says the same of every name.
+#[derive(Debug)]
+struct Says(std::io::Result<std::net::IpAddr>);
+
+impl Lookup for Says {
+    fn lookup(
+        &self,
+        _: &str,
+    ) -> std::pin::Pin<Box<dyn Future<Output = std::io::Result<Vec<std::net::IpAddr>>> + Send>> {
+        let answer = match &self.0 {
+            Ok(address) => Ok(vec![*address]),
+            Err(error) => Err(match error.raw_os_error() {
+                Some(code) => std::io::Error::from_raw_os_error(code),
+                None => std::io::Error::other(error.to_string()),
+            }),
+        };
+        Box::pin(async move { answer })
+    }
+}
+
+#[tokio::test]
+async fn a_name_of_a_private_address_fares_like_one_that_leads_nowhere_and_the_record_tells_the_operator() {
+    let receiver = Receiver::answering(OK);
+    let private = Says(Ok("10.1.2.3".parse().unwrap()));
+    let nowhere = Says(Err(std::io::Error::other("Name or service not known")));
+    let mut seen = Vec::new();
+    for (resolver, told) in [(private, "10.1.2.3"), (nowhere, "cannot resolve")] {
+        let resolver = Arc::new(resolver);
+        let running = Running::with(Options { resolver, ..options(&receiver, &[0, 20, 600_000]) }).await;
+        running.post("a", "http://hooks.test/in").await;
+        let waits = |record: &DeliveryRecord| record.attempts == 2 && record.state == DeliveryState::Pending;
+        let record = running.reaches("a", waits).await;
+        let last = record.last.unwrap();
+        assert!(last.error.as_ref().unwrap().contains(told), "{last:?}");
+        seen.push((record.state, record.attempts, record.next_due.is_some(), last.status, record.refused));
+        running.stop().await;
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert!(receiver.requests().is_empty());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_report_that_cannot_be_tried_for_want_of_files_loses_no_attempt() {
+    let receiver = Receiver::answering(OK);
+    let short = Says(Err(std::io::Error::from_raw_os_error(24)));
+    let running = Running::with(Options { resolver: Arc::new(short), ..options(&receiver, &[0]) }).await;
+    running.post("a", "http://hooks.test/in").await;
+    // Due again in some seconds.
+    let posted = Clock::system().now();
+    let record = running
+        .reaches("a", |record| record.next_due.is_some_and(|due| due.since(posted) > Duration::from_secs(3)))
+        .await;
+    assert_eq!((record.state, record.attempts, record.last.is_none()), (DeliveryState::Pending, 0, true));
+    running.stop().await;
+}

@@ -18,6 +18,8 @@ pub(crate) enum End {
     Refused,
     /// The name in its URL led, this time, to an address where it may not go.
     Misled,
+    /// This machine was short of something, and nothing was tried.
+    Untried,
 }
 
 /// What of an answer decides.
@@ -103,15 +105,9 @@ impl Next {
 ///
 /// Only 2xx is a delivery. Every other answer, and none, is tried again on the schedule, because receivers answer 404 or
 /// 401 in the middle of their deployments; but for those that say that they will never take it. A name that led astray is
-/// tried again where reports were `delivered_before`, because resolvers fail into 0.0.0.0 and the like.
-pub(crate) fn judge(
-    end: End,
-    attempt: u32,
-    delivered_before: bool,
-    schedule: &Schedule,
-    now: Timestamp,
-    rng: &mut impl Rng,
-) -> Next {
+/// tried again like one that leads nowhere: resolvers fail into 0.0.0.0 and the like, and who chose the name shall not learn
+/// from what becomes of the report whether it is one of the operator's network. What was not tried is not judged: it is due again.
+pub(crate) fn judge(end: End, attempt: u32, schedule: &Schedule, now: Timestamp, rng: &mut impl Rng) -> Next {
     let asked = match end {
         End::Answered(answer) if answer.is_success() => {
             return if answer.disables() { Next::DeliveredLast } else { Next::Delivered };
@@ -119,9 +115,8 @@ pub(crate) fn judge(
         End::Answered(answer) if answer.disables() => return Next::Gone { disable: true },
         End::Answered(Answer { wish: Some(Wish::AbortMessage), .. }) => return Next::Gone { disable: false },
         End::Answered(answer) => answer.retry_after,
-        End::Failed => None,
-        End::Misled if delivered_before => None,
-        End::Refused | End::Misled => return Next::Refused,
+        End::Failed | End::Misled | End::Untried => None,
+        End::Refused => return Next::Refused,
     };
     match schedule.after(attempt, asked, rng) {
         Some(delay) => Next::RetryAt(now.saturating_add(delay)),
@@ -160,13 +155,13 @@ mod tests {
         Answer { status, retry_after: None, wish: None }
     }
 
-    fn judged(end: End, attempt: u32, delivered_before: bool) -> Next {
+    fn judged(end: End, attempt: u32) -> Next {
         let schedule = Schedule::new(vec![Duration::ZERO, Duration::from_secs(10)]).unwrap();
-        judge(end, attempt, delivered_before, &schedule, NOW, &mut SmallRng::seed_from_u64(3))
+        judge(end, attempt, &schedule, NOW, &mut SmallRng::seed_from_u64(3))
     }
 
     fn answered(answer: Answer, attempt: u32) -> Next {
-        judged(End::Answered(answer), attempt, false)
+        judged(End::Answered(answer), attempt)
     }
 
     #[test]
@@ -190,11 +185,11 @@ mod tests {
 
     #[test]
     fn a_failure_is_tried_again_on_the_schedule_and_then_given_up() {
-        let Next::RetryAt(at) = judged(End::Failed, 1, false) else { panic!("no retry") };
+        let Next::RetryAt(at) = judged(End::Failed, 1) else { panic!("no retry") };
         assert!(at.since(NOW) >= Duration::from_secs(10) && at.since(NOW) <= Duration::from_secs(12));
-        assert_eq!(judged(End::Failed, 2, false), Next::Dead);
+        assert_eq!(judged(End::Failed, 2), Next::Dead);
         // The schedule was shortened while the report waited.
-        assert_eq!(judged(End::Failed, 7, false), Next::Dead);
+        assert_eq!(judged(End::Failed, 7), Next::Dead);
     }
 
     #[test]
@@ -236,12 +231,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_final_but_for_a_name_that_was_good_before() {
-        for delivered_before in [false, true] {
-            assert_eq!(judged(End::Refused, 1, delivered_before), Next::Refused);
+    fn a_refusal_is_final_and_a_name_that_leads_astray_fares_like_one_that_leads_nowhere() {
+        assert_eq!(judged(End::Refused, 1), Next::Refused);
+        for attempt in 1..4 {
+            assert_eq!(judged(End::Misled, attempt), judged(End::Failed, attempt));
         }
-        assert_eq!(judged(End::Misled, 1, false), Next::Refused);
-        assert!(matches!(judged(End::Misled, 1, true), Next::RetryAt(_)));
-        assert_eq!(judged(End::Misled, 2, true), Next::Dead);
     }
 }

@@ -46,7 +46,6 @@ pub(crate) trait Reader: Send + Sync {
     fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>>;
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>>;
     fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>>;
-    fn has_delivered<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Result<bool, Cause>>;
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>>;
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>>;
 }

@@ -154,10 +154,6 @@ impl Reader for Memory {
         ready(Ok(self.lock().aside.lines())).boxed()
     }
 
-    fn has_delivered<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Result<bool, Cause>> {
-        ready(Ok(self.lock().has_delivered(endpoint))).boxed()
-    }
-
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {
         ready(Ok(self.lock().aside.disabled())).boxed()
     }

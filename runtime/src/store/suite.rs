@@ -105,8 +105,7 @@ suite! {
         refused_report_is_never_claimed,
         settle_report_twice_is_stale,
         reports_of_a_settlement_are_handed_over,
-        deliveries_are_bounded_and_oldest_first,
-        an_endpoint_that_took_a_report_is_known;
+        deliveries_are_bounded_and_oldest_first;
     backlog:
         no_more_requests_wait_than_may,
         no_more_bytes_wait_than_may,

@@ -278,3 +278,75 @@ async fn tls_is_verified_against_the_roots_and_those_of_the_ca_file() {
     let no_tls = send(&known, &format!("https://hooks.test:{}/in", plain.port()), Trust::Trusted).await;
     assert!(error(&no_tls).starts_with("TLS: "), "{}", error(&no_tls));
 }
+
+/// Fails as the system does when it is short of something.
+#[derive(Debug)]
+struct Short(i32);
+
+impl Lookup for Short {
+    fn lookup(&self, _: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
+        let error = io::Error::from_raw_os_error(self.0);
+        Box::pin(async move { Err(error) })
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_this_machine_is_short_of_is_no_try() {
+    for (code, shortage) in [(24, Some(Shortage::Files)), (12, Some(Shortage::Memory)), (2, None)] {
+        let options = Options { resolver: Arc::new(Short(code)), ..options() };
+        let tried = send(&options, "http://hooks.test/in", Trust::Strict).await;
+        assert_eq!(tried.shortage, shortage, "{tried:?}");
+        assert_eq!(tried.end, if shortage.is_some() { End::Untried } else { End::Failed });
+    }
+}
+
+#[tokio::test]
+async fn connections_are_bounded_over_all_hosts_and_the_longest_idle_make_room() {
+    let receivers: Vec<_> =
+        (0..6).map(|_| Receiver::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")).collect();
+    let options = Options { connections: Some(3), ..options() };
+    let sender = Sender::new(&options, Clock::from_fn(|| NOW)).unwrap();
+    for _ in 0..3 {
+        for receiver in &receivers {
+            assert_eq!(send_with(&sender, &receiver.url(), Trust::Trusted).await.end, answered(200));
+        }
+    }
+    // Nobody else's connection was needed for this one: it is used again.
+    for _ in 0..3 {
+        assert_eq!(send_with(&sender, &receivers[5].url(), Trust::Trusted).await.end, answered(200));
+    }
+    let connections: Vec<_> = receivers[5].requests().iter().map(|request| request.connection).collect();
+    assert_eq!(connections, [0, 1, 2, 2, 2, 2]);
+}
+
+#[tokio::test]
+async fn where_all_connections_are_in_use_a_try_is_put_off() {
+    let (hanging, other) = (Receiver::new(|_, _| Ok(())), Receiver::answering(OK));
+    let options = Options { connections: Some(1), timeout: Duration::from_hours(1), ..options() };
+    let sender = Arc::new(Sender::new(&options, Clock::from_fn(|| NOW)).unwrap());
+    let first = tokio::spawn({
+        let (sender, url) = (sender.clone(), hanging.url());
+        async move { send_with(&sender, &url, Trust::Trusted).await }
+    });
+    hanging.received(1).await;
+    let tried = send_with(&sender, &other.url(), Trust::Trusted).await;
+    assert_eq!((tried.end, tried.shortage), (End::Untried, Some(Shortage::Connections)));
+    assert!(error(&tried).contains("1 connections are open"), "{}", error(&tried));
+    assert!(other.requests().is_empty());
+    first.abort();
+}
+
+#[tokio::test]
+async fn a_large_body_is_signed_elsewhere_and_alike() {
+    let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
+    let standing = Standing { trust: Trust::Trusted, secrets: Cow::Owned(vec![secret()]) };
+    let id = ReportId::generate();
+    let large = Bytes::from(vec![b'x'; 16 << 20]);
+    let mut signed = pin!(sender.sign(id, &standing, 1, &large));
+    // On this thread it would be ready at once.
+    assert!(futures_util::poll!(&mut signed).is_pending());
+    assert_eq!(signed.await, signature::sign(&[secret()], &id.to_string(), 1, &large));
+    let small = large.slice(..LARGE);
+    assert!(futures_util::poll!(pin!(sender.sign(id, &standing, 1, &small))).is_ready());
+}

@@ -5,11 +5,14 @@ use std::io::{self, ErrorKind};
 use std::iter::successors;
 
 use super::{Refusal, log};
+use crate::delivery::shortage::Shortage;
 use crate::delivery::{connect, dial};
 
 pub(super) enum Failure {
     /// The guard refused an address.
     Refused(Refusal),
+    /// This machine was short of something.
+    Short(Shortage, String),
     Other(String),
 }
 
@@ -25,6 +28,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<dial::Error>() {
         return Some(match error {
             dial::Error::Refused(refusal) => Failure::Refused(*refusal),
+            dial::Error::Unresolved { source, .. } if let Some(shortage) = Shortage::of(source) => {
+                Failure::Short(shortage, log::with_sources(error))
+            }
             other => Failure::Other(log::with_sources(other)),
         });
     }
@@ -39,6 +45,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     }
     // An I/O error shows what is inside of it by `get_ref` alone: its `source` is that of its content.
     let error = error.downcast_ref::<io::Error>()?;
+    if let Some(shortage) = Shortage::of(error) {
+        return Some(Failure::Short(shortage, log::with_sources(error)));
+    }
     let inner = error.get_ref().and_then(|inner| known(inner));
     inner.or_else(|| io_words(error).map(|words| Failure::Other(words.into())))
 }

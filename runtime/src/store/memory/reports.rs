@@ -224,10 +224,6 @@ impl Tables {
         rows.filter_map(|id| self.reports.get(id)).take(MOST_TOLD).map(|row| record(row)).collect()
     }
 
-    pub(super) fn has_delivered(&self, endpoint: &str) -> bool {
-        self.reports.values().any(|row| row.state == DeliveryState::Delivered && row.new.to.endpoint() == endpoint)
-    }
-
     pub(super) fn undelivered(&self) -> u64 {
         let open = |state| matches!(state, DeliveryState::Pending | DeliveryState::Delivering);
         self.reports.values().filter(|row| open(row.state)).count() as u64

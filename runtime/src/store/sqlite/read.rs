@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use tokio::sync::Semaphore;
 
 use super::connect::READERS;
-use super::form::{DELIVERED, HELD, blob, delivery_state, misread, registration_from_text, small, status};
+use super::form::{HELD, blob, delivery_state, misread, registration_from_text, small, status};
 use super::reports::{report_id, webhook_id};
 use super::summary;
 use super::upkeep::TRUST;
@@ -92,11 +92,6 @@ impl Rows {
                     FROM parked WHERE parked.endpoint IS NOT NULL) \
                    SELECT endpoint FROM parked WHERE endpoint IS NOT NULL";
         sqlx::query_scalar(sql).fetch_all(&self.pool).await
-    }
-
-    async fn has_delivered(&self, endpoint: &str) -> Result<bool, sqlx::Error> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM report WHERE state = ?1 AND endpoint = ?2)";
-        sqlx::query_scalar(sql).bind(DELIVERED).bind(endpoint).fetch_one(&self.pool).await
     }
 
     async fn disabled(&self) -> Result<Vec<Disabled>, sqlx::Error> {
@@ -238,10 +233,6 @@ impl Reader for Rows {
 
     fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
         self.parked_endpoints().map(cause).boxed()
-    }
-
-    fn has_delivered<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Result<bool, Cause>> {
-        self.has_delivered(endpoint).map(cause).boxed()
     }
 
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {

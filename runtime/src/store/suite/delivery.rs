@@ -157,16 +157,3 @@ pub(super) async fn deliveries_are_bounded_and_oldest_first(world: World) {
     let told: Vec<_> = store.deliveries("x").await.unwrap().into_iter().map(|record| record.id).collect();
     assert_eq!(told, expected);
 }
-
-pub(super) async fn an_endpoint_that_took_a_report_is_known(world: World) {
-    let store = world.open().await;
-    let at = |url: &str| NewReport { to: Target::parse(url), ..world.report(url) };
-    for (url, next) in [("https://a.example/1", Next::Delivered), ("https://b.example/1", Next::Dead)] {
-        let row = delivering(&store, at(url)).await;
-        current(store.settle_report(row.claim, world.attempt(200), next).await);
-    }
-    assert!(store.has_delivered("https://a.example").await.unwrap());
-    for endpoint in ["https://b.example", "https://c.example", "http://a.example", ""] {
-        assert!(!store.has_delivered(endpoint).await.unwrap(), "{endpoint}");
-    }
-}

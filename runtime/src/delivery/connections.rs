@@ -1,0 +1,290 @@
+//! How many connections are open at once, to all hosts together, those that wait for their next use included.
+//!
+//! A pool bounds its connections by host, and callers may name hosts without end. So here they are bounded as a whole: where all
+//! are open, the one that has been idle longest is closed for the next. Tries under way are fewer than the connections that there
+//! may be; should all be in use even so, a try is put off.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use metrics::gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::names::metric;
+
+/// How long one waits for room, at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All connections that there may be are in use.
+#[derive(Debug, thiserror::Error)]
+#[error("{most} connections are open, which is as many as there may be, and none of them is idle")]
+pub(super) struct NoRoom {
+    most: usize,
+}
+
+/// See the module. Clones are one.
+#[derive(Clone)]
+pub(super) struct Connections {
+    most: usize,
+    room: Arc<Semaphore>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    last: u64,
+    /// By their numbers.
+    open: HashMap<u64, Place>,
+    /// Those that nobody uses, the longest idle first.
+    idle: BTreeMap<u64, u64>,
+    /// Who waits for room.
+    waiting: usize,
+}
+
+struct Place {
+    closing: Arc<Closing>,
+    users: usize,
+    /// Its place among the idle ones.
+    idle: Option<u64>,
+}
+
+/// What a connection is told.
+#[derive(Default)]
+struct Closing {
+    asked: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// The right to one connection; dropped as that is closed.
+pub(super) struct Opened {
+    number: u64,
+    closing: Arc<Closing>,
+    of: Connections,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Goes along with a connection, for whoever uses it to say so.
+#[derive(Clone)]
+pub(super) struct Mark {
+    number: u64,
+    of: Connections,
+}
+
+/// A connection in use: it is not closed for another.
+pub(super) struct InUse(Mark);
+
+/// Somebody waits for room, until it is dropped.
+struct Waiting<'a>(&'a Connections);
+
+impl Connections {
+    pub(super) fn new(most: usize) -> Self {
+        let most = most.clamp(1, Semaphore::MAX_PERMITS);
+        Self { most, room: Arc::new(Semaphore::new(most)), state: Arc::default() }
+    }
+
+    /// Room for one more; an error that holds [`NoRoom`] if there is none in time.
+    pub(super) async fn open(&self) -> io::Result<Opened> {
+        let room = match self.room.clone().try_acquire_owned() {
+            Ok(room) => room,
+            Err(_) => {
+                self.lock().waiting += 1;
+                let _waiting = Waiting(self);
+                self.close_idle(1);
+                let room = tokio::time::timeout(PATIENCE, self.room.clone().acquire_owned()).await;
+                room.ok().and_then(Result::ok).ok_or_else(|| io::Error::other(NoRoom { most: self.most }))?
+            }
+        };
+        let closing = Arc::<Closing>::default();
+        let mut state = self.lock();
+        state.last += 1;
+        let number = state.last;
+        state.open.insert(number, Place { closing: closing.clone(), users: 0, idle: None });
+        gauged(&state);
+        drop(state);
+        Ok(Opened { number, closing, of: self.clone(), _room: room })
+    }
+
+    /// Closes so many of those that have been idle longest.
+    pub(super) fn close_idle(&self, most: usize) {
+        let mut state = self.lock();
+        let closed: Vec<_> = (0..most).map_while(|_| state.take_idle()).collect();
+        drop(state);
+        closed.into_iter().for_each(|closing| closing.ask());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take_idle(&mut self) -> Option<Arc<Closing>> {
+        let (_, number) = self.idle.pop_first()?;
+        let place = self.open.get_mut(&number)?;
+        place.idle = None;
+        Some(place.closing.clone())
+    }
+}
+
+impl Opened {
+    pub(super) fn mark(&self) -> Mark {
+        Mark { number: self.number, of: self.of.clone() }
+    }
+
+    /// Whether it is to be closed. If not, whoever asks is woken when it is.
+    pub(super) fn is_to_close(&self, cx: &Context<'_>) -> bool {
+        let mut waker = self.closing.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+        // Under the lock: who asks later finds the waker.
+        self.closing.asked.load(Ordering::Acquire)
+    }
+}
+
+impl Closing {
+    fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let mut state = self.of.lock();
+        if let Some(Place { idle: Some(idle), .. }) = state.open.remove(&self.number) {
+            state.idle.remove(&idle);
+        }
+        gauged(&state);
+    }
+}
+
+impl Mark {
+    pub(super) fn begin(self) -> InUse {
+        let mut state = self.of.lock();
+        let state_of = &mut *state;
+        if let Some(place) = state_of.open.get_mut(&self.number) {
+            place.users += 1;
+            if let Some(idle) = place.idle.take() {
+                state_of.idle.remove(&idle);
+            }
+        }
+        drop(state);
+        InUse(self)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let Mark { number, of } = &self.0;
+        let mut state = of.lock();
+        let state_of = &mut *state;
+        let Some(place) = state_of.open.get_mut(number) else { return };
+        place.users = place.users.saturating_sub(1);
+        if place.users > 0 {
+            return;
+        }
+        state_of.last += 1;
+        place.idle = Some(state_of.last);
+        state_of.idle.insert(state_of.last, *number);
+        let closing = if state_of.waiting > 0 { state_of.take_idle() } else { None };
+        drop(state);
+        if let Some(closing) = closing {
+            closing.ask();
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
+    }
+}
+
+fn gauged(state: &State) {
+    // Far fewer than would not fit.
+    gauge!(metric::CONNECTIONS_OPEN).set(f64::from(u32::try_from(state.open.len()).unwrap_or(u32::MAX)));
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Mark").field(&self.number).finish()
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// How many are open, how many of them idle, and how many wait.
+    fn counts(all: &Connections) -> (usize, usize, usize) {
+        let state = all.lock();
+        (state.open.len(), state.idle.len(), state.waiting)
+    }
+
+    fn asked(opened: &Opened) -> bool {
+        opened.is_to_close(&Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_idle_is_closed_for_the_next_and_none_that_is_in_use() {
+        let all = Connections::new(3);
+        let [a, b, c] = [all.open().await.unwrap(), all.open().await.unwrap(), all.open().await.unwrap()];
+        let (in_a, in_b) = (a.mark().begin(), b.mark().begin());
+        drop(c.mark().begin());
+        drop(in_b);
+        // Used again, c is no longer the longest idle.
+        drop(c.mark().begin());
+        let next = tokio::spawn({
+            let all = all.clone();
+            async move { all.open().await }
+        });
+        while !asked(&b) {
+            tokio::task::yield_now().await;
+        }
+        assert!(!asked(&a) && !asked(&c));
+        drop(b);
+        let d = next.await.unwrap().unwrap();
+        assert_eq!(counts(&all), (3, 1, 0));
+        drop((a, in_a, c, d));
+        assert_eq!(counts(&all), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_are_in_use_one_waits_for_the_first_that_is_idle_and_not_for_ever() {
+        let all = Connections::new(1);
+        let only = all.open().await.unwrap();
+        let in_use = only.mark().begin();
+        let error = all.open().await.err().unwrap();
+        assert!(error.get_ref().unwrap().is::<NoRoom>(), "{error}");
+        let next = tokio::spawn({
+            let all = all.clone();
+            async move { all.open().await }
+        });
+        while all.lock().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!asked(&only));
+        drop(in_use);
+        assert!(asked(&only));
+        drop(only);
+        next.await.unwrap().unwrap();
+    }
+}
