@@ -15,6 +15,7 @@ mod log;
 mod lookup;
 mod one;
 mod own;
+mod probes;
 mod runners;
 mod shortage;
 pub(crate) mod thread;
@@ -129,6 +130,8 @@ impl Delivery {
     /// hand and was not tried is put back.
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let Self { store, clock, concurrency, desk, courier } = self;
+        let (of_probes, stop) = (courier.clone(), shutdown.clone());
+        shutdown.spawn(async move { of_probes.probe_disabled(stop).await });
         Dispatcher::new(store, clock, courier, desk, concurrency, shutdown).run().await;
     }
 }

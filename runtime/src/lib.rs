@@ -137,6 +137,8 @@ mod app;
 #[cfg(feature = "server")]
 mod settings;
 
+#[cfg(all(unix, feature = "server", feature = "sqlite"))]
+mod control;
 #[cfg(feature = "server")]
 mod inspector;
 #[cfg(feature = "server")]

@@ -35,7 +35,7 @@ const RUNTIME: House = House {
         &["poster"],
         &["outcome", "handler"],
         &["worker"],
-        &["server", "inspector"],
+        &["server", "inspector", "control"],
         &["settings"],
         &["app"],
         &["cli"],

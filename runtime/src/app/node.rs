@@ -9,6 +9,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::files;
+#[cfg(all(unix, feature = "sqlite"))]
+use crate::control;
 use crate::delivery::thread::Background;
 use crate::delivery::{self, Delivery};
 use crate::handler::Routes;
@@ -121,6 +123,10 @@ impl Node {
         let options = server::Options { connections: files.connections, ..settings.server.clone() };
         let api = Server::new(listener, store.clone(), clock, routes.clone(), options, intake.clone());
         intake.spawn(vital.watching("server", &intake, api.run()));
+        #[cfg(all(unix, feature = "sqlite"))]
+        if let store::Place::Sqlite { path, .. } = &settings.store.place {
+            intake.spawn(control::run(store.clone(), control::beside(path), intake.clone()));
+        }
         let grace = settings.grace;
         let node = Self { address, routes, store, intake, deliveries, vital, grace, _delivery_thread: delivery_thread };
         node.tell_stranded().await;

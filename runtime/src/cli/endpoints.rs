@@ -6,6 +6,8 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::stopped::{Done, with_store};
+#[cfg(all(unix, feature = "sqlite"))]
+use crate::control::Client;
 use crate::line::Escaped;
 use crate::store::{self, Disabled, Store};
 use crate::webhook::{Webhook, shown};
@@ -39,37 +41,85 @@ impl Endpoints {
 
     /// What the command prints; else why it could not be done.
     pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
+        if let Some(server) = running(&options) {
+            return match self {
+                Self::List { json, .. } => told(&server.disabled()?, *json),
+                Self::Enable { url, .. } => {
+                    let meant = meant(server.disabled()?, url)?;
+                    let enabled = meant.into_iter().map(|url| Ok(enabled(&url, server.enable(&url)?)));
+                    enabled.collect()
+                }
+            };
+        }
         with_store(options, async |store| match self {
-            Self::List { json, .. } => list(store, *json).await,
+            Self::List { json, .. } => Ok(told(&store.disabled().await?, *json)),
             Self::Enable { url, .. } => enable(store, url).await,
         })
         .await
     }
 }
 
-async fn list(store: &Store, json: bool) -> Done {
-    let disabled = store.disabled().await?;
-    Ok(if json { as_json(&disabled) } else { Ok(as_lines(&disabled)) })
+/// The server that has the store open, if there is one.
+#[cfg(all(unix, feature = "sqlite"))]
+fn running(options: &store::Options) -> Option<Client> {
+    match &options.place {
+        store::Place::Sqlite { path, .. } => Client::of(path),
+        store::Place::Memory { .. } => None,
+    }
+}
+
+#[cfg(not(all(unix, feature = "sqlite")))]
+fn running(_: &store::Options) -> Option<Nobody> {
+    None
+}
+
+/// Where there is no socket.
+#[cfg(not(all(unix, feature = "sqlite")))]
+enum Nobody {}
+
+#[cfg(not(all(unix, feature = "sqlite")))]
+impl Nobody {
+    fn disabled(&self) -> Result<Vec<Disabled>, String> {
+        match *self {}
+    }
+
+    fn enable(&self, _: &str) -> Result<u64, String> {
+        match *self {}
+    }
+}
+
+fn told(disabled: &[Disabled], json: bool) -> Result<String, String> {
+    if json { as_json(disabled) } else { Ok(as_lines(disabled)) }
 }
 
 async fn enable(store: &Store, asked: &str) -> Done {
+    let urls = match meant(store.disabled().await?, asked) {
+        Ok(urls) => urls,
+        Err(why) => return Ok(Err(why)),
+    };
+    let mut text = String::new();
+    for url in urls {
+        text.push_str(&enabled(&url, store.enable(&url).await?));
+    }
+    Ok(Ok(text))
+}
+
+fn enabled(url: &str, reports: u64) -> String {
+    let s = if reports == 1 { "" } else { "s" };
+    format!("{} is enabled; {reports} report{s} held for it will be sent\n", shown(url))
+}
+
+/// Which of the disabled URLs are meant by this.
+fn meant(disabled: Vec<Disabled>, asked: &str) -> Result<Vec<String>, String> {
     let exact = Webhook::new(asked).ok();
     let meant = |disabled: &Disabled| {
         exact.as_ref().is_some_and(|webhook| webhook.url().as_str() == disabled.url) || shown(&disabled.url) == asked
     };
-    let disabled = store.disabled().await?;
-    let meant: Vec<_> = disabled.iter().filter(|disabled| meant(disabled)).collect();
+    let meant: Vec<_> = disabled.into_iter().filter(meant).map(|disabled| disabled.url).collect();
     if meant.is_empty() {
-        return Ok(Err(format!("{} is not disabled; `endpoints list` shows what is", Escaped(asked))));
+        return Err(format!("{} is not disabled; `endpoints list` shows what is", Escaped(asked)));
     }
-    let mut text = String::new();
-    for Disabled { url, .. } in meant {
-        let reports = store.enable(url).await?;
-        let s = if reports == 1 { "" } else { "s" };
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{} is enabled; {reports} report{s} held for it will be sent", shown(url));
-    }
-    Ok(Ok(text))
+    Ok(meant)
 }
 
 fn as_lines(disabled: &[Disabled]) -> String {

@@ -167,14 +167,27 @@ impl Log {
 }
 
 /// Said once, when the URL is disabled; what is held for it later is not told.
-pub(super) fn tell_disabled(to: &Target, why: Option<&str>) {
+pub(super) fn tell_disabled(to: &Target, why: Option<&str>, trusted: bool) {
     let url = Place(to);
     let why = why.unwrap_or("its receiver wants no more reports");
+    let probes = if trusted { "; one of them is tried once a day" } else { "" };
     tracing::warn!(
         %url,
-        "{url} is disabled: {why}; further reports are held until it is enabled again: with `endpoints enable {url}` \
-         while the server is stopped, or with Poster::enable"
+        "{url} is disabled: {why}; further reports are held until it is enabled again{probes}: with `endpoints enable {url}`, \
+         or with Poster::enable"
     );
+}
+
+/// Said at each probe of a trusted URL.
+pub(super) fn tell_still_disabled(to: &Target, why: Option<&str>) {
+    let url = Place(to);
+    let why = why.unwrap_or("its receiver wants no more reports");
+    tracing::warn!(%url, "{url} is still disabled: {why}; its reports are held, and one of them is tried again in a day");
+}
+
+pub(super) fn tell_enabled(to: &Target, reports: u64) {
+    let url = Place(to);
+    tracing::warn!(%url, reports, "{url} takes reports again and is enabled; {reports} were held for it and go out now");
 }
 
 fn line(told: &Told<'_>) -> String {

@@ -12,16 +12,19 @@ use super::attempt::{Sender, Tried};
 use super::client::Error;
 use super::dispatch::{Slot, Work};
 use super::log::{self, Log, Told};
+use super::probes::{self, Probes};
 use super::shortage::Shortage;
 use super::trouble::{Backoff, Trouble};
 use crate::names::metric;
 use crate::policy::breaker::Sign;
 use crate::policy::destination::Destinations;
+use crate::policy::guard::Trust;
 use crate::policy::schedule::Schedule;
 use crate::policy::verdict::{End, Next, judge};
 use crate::shutdown::Shutdown;
 use crate::store::{self, Attempt, ClaimedReport, ReportClaim, Settled, Store};
 use crate::time::{Clock, Timestamp};
+use crate::webhook::Target;
 
 /// How long a failing store is asked again when stopping. The claim of what is not settled then is voided by the next
 /// owner, and the report sent again.
@@ -43,6 +46,7 @@ pub(super) struct Courier {
     log: Log,
     trouble: Trouble,
     settling: Semaphore,
+    probes: Probes,
 }
 
 impl Courier {
@@ -59,6 +63,7 @@ impl Courier {
             log: Log::default(),
             trouble,
             settling: Semaphore::new(SETTLING),
+            probes: Probes::default(),
         })
     }
 
@@ -66,7 +71,8 @@ impl Courier {
     /// when it is settled, so that what waits for the disk is bounded.
     pub(super) async fn deliver(&self, work: Work, mut slot: Slot, shutdown: &Shutdown) {
         let Work { report, .. } = &work;
-        if self.store.is_disabled(report.to.url()) {
+        let disabled = self.store.is_disabled(report.to.url());
+        if disabled && !(self.is_trusted(report) && self.probes.begin(report.to.url(), self.clock.elapsed())) {
             self.hold(report.claim.clone(), shutdown).await;
             return;
         }
@@ -90,6 +96,16 @@ impl Courier {
         let next = judge(tried.end, report.attempt, &self.schedule, now, &mut rand::rng());
         count_attempt(&tried);
         let newly_disabled = next.disables() && !self.store.is_disabled(report.to.url());
+        if disabled && matches!(next, Next::Gone { disable: true }) {
+            // It finds out the next time, too.
+            log::tell_still_disabled(&report.to, tried.attempt.error.as_deref());
+            self.hold(report.claim.clone(), shutdown).await;
+            return;
+        }
+        if newly_disabled && self.is_trusted(report) {
+            // Before it is committed: the next one to come is no probe.
+            self.probes.disabled(report.to.url(), self.clock.elapsed());
+        }
         if tried.end != End::Refused {
             slot.tried(Sign::of(tried.attempt.status, tried.connected), &work, tried.attempt.took);
         }
@@ -102,9 +118,35 @@ impl Courier {
         }
         self.tell(report, &tried, next, now);
         if newly_disabled && settled == Some(Settled::Current) {
-            log::tell_disabled(&report.to, tried.attempt.error.as_deref());
+            log::tell_disabled(&report.to, tried.attempt.error.as_deref(), self.is_trusted(report));
+        }
+        if disabled && next == Next::Delivered {
+            self.enable(report.to.url(), &report.to).await;
         }
         drop((settling, work));
+    }
+
+    /// Finds out once a day whether trusted receivers that wanted no more still say so.
+    pub(super) async fn probe_disabled(&self, stop: Shutdown) {
+        probes::run(self.store.clone(), self.clock.clone(), self.destinations.clone(), &self.probes, stop).await;
+    }
+
+    fn is_trusted(&self, report: &ClaimedReport) -> bool {
+        report.to.webhook().is_ok_and(|webhook| self.destinations.standing(webhook).trust == Trust::Trusted)
+    }
+
+    /// The receiver takes reports again. Asked once: should it fail, the next probe does it.
+    async fn enable(&self, url: &str, to: &Target) {
+        match self.store.enable(url).await {
+            Ok(reports) => {
+                self.probes.enabled(url);
+                log::tell_enabled(to, reports);
+            }
+            Err(store::Error::Closed) => {}
+            Err(error) => {
+                self.trouble.met(&error);
+            }
+        }
     }
 
     /// Puts a report back that could not be tried for want of something on this machine. No attempt is used up.

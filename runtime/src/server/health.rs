@@ -28,9 +28,26 @@ pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
         tracing::warn!("not ready: {why}");
         Problem::unavailable(why)
     } else {
-        return "ready\n".into_response();
+        let verbose = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "verbose"));
+        return if verbose { verbosely(&api.store).await } else { "ready\n".to_owned() }.into_response();
     };
     problem.respond(Form::of(request.headers()))
+}
+
+/// A line for each thing that was looked at.
+async fn verbosely(store: &Store) -> String {
+    let webhooks = match store.disabled().await {
+        Ok(disabled) if disabled.is_empty() => "ok".to_owned(),
+        // Without their names: whoever may post may ask.
+        Ok(disabled) => {
+            format!("{} disabled by their receivers, reports are held; see `endpoints list`", disabled.len())
+        }
+        Err(error) => {
+            tracing::warn!("the disabled webhooks cannot be read: {}", Causes(&error));
+            "not known; the log says more".to_owned()
+        }
+    };
+    format!("ready\nstore: ok\nwebhooks: {webhooks}\n")
 }
 
 /// Why the store is of no use at the moment.

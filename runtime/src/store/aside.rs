@@ -60,12 +60,17 @@ impl Store {
         self.settle(Op::HoldReport { claim }).await
     }
 
+    /// Has one of the reports that are held for this URL tried, which stays disabled.
+    pub(crate) async fn release_held(&self, url: &str) -> Result<(), Error> {
+        self.ask(Op::Enable { url: url.to_owned(), limit: 1, probe: true }).await.map(drop)
+    }
+
     /// Enables a URL: its held reports are due now. How many there were. In one commit, or several if there are very many;
     /// dropped half-way, the rest stays held.
     pub(crate) async fn enable(&self, url: &str) -> Result<u64, Error> {
         let mut reports = 0;
         loop {
-            match self.ask(Op::Enable { url: url.to_owned(), limit: AT_ONCE }).await? {
+            match self.ask(Op::Enable { url: url.to_owned(), limit: AT_ONCE, probe: false }).await? {
                 Reply::Enabled(enabled) => {
                     reports += enabled.reports as u64;
                     if enabled.done {
@@ -99,7 +104,7 @@ impl DisabledUrls {
             match pair {
                 (_, Reply::Disabled(url)) => disabled.push(url),
                 // From the first commit on: what it gave back must not be held again.
-                (Op::Enable { url, .. }, Reply::Enabled(_)) => enabled.push(url),
+                (Op::Enable { url, probe: false, .. }, Reply::Enabled(_)) => enabled.push(url),
                 _ => {}
             }
         }

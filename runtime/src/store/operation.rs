@@ -75,6 +75,8 @@ pub(crate) enum Op {
     Enable {
         url: String,
         limit: usize,
+        /// It stays disabled: what is given back is to find out whether the receiver still wants no more.
+        probe: bool,
     },
     /// Writes a copy of a delivery that is over, to be sent.
     Replay {

@@ -115,6 +115,7 @@ suite! {
         parked_reports_keep_due_order_and_attempt,
         what_is_parked_under_a_url_is_claimed_under_it_alone_and_is_of_its_endpoint_again,
         a_report_may_be_put_back_untried_for_a_while,
+        one_held_report_is_given_back_and_its_url_stays_disabled,
         the_next_parked_report_says_when_it_is_due,
         parking_takes_one_commit_and_hinders_no_birth,
         what_is_over_is_final,

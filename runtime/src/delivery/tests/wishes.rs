@@ -154,6 +154,34 @@ impl Lookup for Name {
 }
 
 #[tokio::test]
+async fn a_trusted_url_that_was_disabled_is_tried_after_a_start_and_enabled_when_it_takes_reports() {
+    let answers_gone = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let gone = answers_gone.clone();
+    let receiver = Receiver::new(move |_, out| {
+        let says = if gone.load(Ordering::SeqCst) { "410 X" } else { "204 X" };
+        out.write_all(answer(says, "").as_bytes())
+    });
+    let running = Running::trusting(&receiver, &[0]).await;
+    running.post("first", &receiver.url()).await;
+    running.is("first", DeliveryState::Gone).await;
+    running.post("second", &receiver.url()).await;
+    running.is_held("second").await;
+    let running = Running::over(running.stop().await, options(&receiver, &[0]));
+    // The one that is held finds out, and is not lost to the answer.
+    receiver.received(2).await;
+    running.is_held("second").await;
+    running.post("third", &receiver.url()).await;
+    running.is_held("third").await;
+    answers_gone.store(false, Ordering::SeqCst);
+    let running = Running::over(running.stop().await, options(&receiver, &[0]));
+    running.is("second", DeliveryState::Delivered).await;
+    running.is("third", DeliveryState::Delivered).await;
+    assert!(running.store.disabled().await.unwrap().is_empty());
+    assert_eq!(receiver.requests().len(), 4);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_name_that_leads_astray_is_tried_again_on_the_schedule_and_an_address_is_refused() {
     // Closed after each answer, so that each try looks the name up.
     let receiver = Receiver::answering(answer("204 X", "connection: close\r\n"));

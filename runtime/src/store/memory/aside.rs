@@ -82,7 +82,7 @@ impl Tables {
     }
 
     pub(super) fn enable(&mut self, op: &Op, now: Now) -> Option<Reply> {
-        let Op::Enable { url, limit } = op else { return None };
+        let Op::Enable { url, limit, probe } = op else { return None };
         let mut reports = 0;
         let mut done = true;
         if let Some(off) = self.aside.disabled.get_mut(url) {
@@ -96,9 +96,9 @@ impl Tables {
                     reports += 1;
                 }
             }
-            done = off.held.is_empty();
+            done = off.held.is_empty() && !probe;
         }
-        if done {
+        if done && !probe {
             self.aside.disabled.remove(url);
         }
         Some(Reply::Enabled(Enabled { reports, done }))

@@ -58,13 +58,20 @@ pub(super) async fn disable(batch: &mut Batch<'_>, reports: &[(String, usize, &s
 
 pub(super) async fn enable(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     for (at, op) in batch.ops.iter().enumerate() {
-        let Op::Enable { url, limit } = op else { continue };
+        let Op::Enable { url, limit, probe } = op else { continue };
         let sql = "UPDATE report SET state = 0, held = NULL, due = ?2 WHERE seq IN \
                    (SELECT seq FROM report WHERE state = -2 AND held = (SELECT seq FROM disabled WHERE url = ?1) \
                     ORDER BY seq LIMIT ?3)";
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
         let enable = sqlx::query(sql).bind(url).bind(batch.now.due.micros()).bind(limit);
         let reports = enable.execute(&mut *batch.conn).await?.rows_affected();
+        if *probe {
+            batch.reply(
+                at,
+                Reply::Enabled(Enabled { reports: usize::try_from(reports).unwrap_or(usize::MAX), done: false }),
+            );
+            continue;
+        }
         let sql = "DELETE FROM disabled WHERE url = ?1 \
                    AND NOT EXISTS (SELECT 1 FROM report WHERE state = -2 AND held = disabled.seq)";
         sqlx::query(sql).bind(url).execute(&mut *batch.conn).await?;

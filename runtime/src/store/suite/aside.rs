@@ -89,6 +89,24 @@ pub(super) async fn what_is_parked_under_a_url_is_claimed_under_it_alone_and_is_
     current(store.settle_report(bad.claim, world.attempt(204), Next::Delivered).await);
 }
 
+pub(super) async fn one_held_report_is_given_back_and_its_url_stays_disabled(world: World) {
+    let store = world.open().await;
+    let url = "https://a.example/in";
+    disable(&world, &store, url).await;
+    for _ in 0..2 {
+        hold(&world, &store, url).await;
+    }
+    for _ in 0..2 {
+        store.release_held(url).await.unwrap();
+        let batch = store.claim_reports(5).await.unwrap();
+        assert_eq!((batch.rows.len(), store.is_disabled(url)), (1, true));
+        current(store.hold_report(batch.rows[0].claim.clone()).await);
+    }
+    store.release_held("https://b.example/in").await.unwrap();
+    assert_eq!(store.disabled().await.unwrap().len(), 1);
+    assert_eq!(store.enable(url).await.unwrap(), 2);
+}
+
 pub(super) async fn a_report_may_be_put_back_untried_for_a_while(world: World) {
     let store = world.open().await;
     let row = delivering(&store, report(&world, "https://a.example/1")).await;
