@@ -7,6 +7,7 @@ mod bounds;
 mod cancel;
 mod connections;
 mod crash;
+mod endpoints;
 mod errors;
 mod examples;
 mod isolation;

@@ -44,7 +44,11 @@ const MODES: [Mode; 5] = [
     Mode { name: "roundtrip", about: "round trips a second through a workload server", run: roundtrip::run },
     Mode { name: "pending", about: "what a poster holds in memory while a million reports wait", run: pending::run },
     Mode { name: "idle", about: "from the post to the receiver while nothing else goes on", run: idle::run },
-    Mode { name: "isolation", about: "what a slow endpoint among ten costs the nine others", run: isolation::run },
+    Mode {
+        name: "isolation",
+        about: "what slow endpoints, failing paths and greedy callers cost others",
+        run: isolation::run,
+    },
 ];
 
 /// Measures what the library does on this machine, beside a bare HTTP client.
