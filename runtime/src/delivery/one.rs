@@ -18,7 +18,6 @@ use super::trouble::{Backoff, Trouble};
 use crate::names::metric;
 use crate::policy::breaker::Sign;
 use crate::policy::destination::Destinations;
-use crate::policy::guard::Trust;
 use crate::policy::schedule::Schedule;
 use crate::policy::verdict::{End, Next, judge};
 use crate::shutdown::Shutdown;
@@ -132,7 +131,7 @@ impl Courier {
     }
 
     fn is_trusted(&self, report: &ClaimedReport) -> bool {
-        report.to.webhook().is_ok_and(|webhook| self.destinations.standing(webhook).trust == Trust::Trusted)
+        report.to.webhook().is_ok_and(|webhook| self.destinations.trusts(webhook))
     }
 
     /// The receiver takes reports again. Asked once: should it fail, the next probe does it.

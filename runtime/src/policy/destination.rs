@@ -77,6 +77,11 @@ impl Destinations {
         Standing { trust, secrets }
     }
 
+    /// Whether it is trusted: the operator's side chose it, and named where it goes. How far it reaches is another matter.
+    pub(crate) fn trusts(&self, webhook: &Webhook) -> bool {
+        webhook.is_operators() && self.find(webhook.url()).is_some()
+    }
+
     /// Whether a webhook is not trusted only because a caller chose it.
     pub(crate) fn withholds_from(&self, webhook: &Webhook) -> bool {
         !webhook.is_operators() && self.find(webhook.url()).is_some()
@@ -257,6 +262,7 @@ mod tests {
             assert!(!destinations.withholds_from(&plain("https://example.org/in", by)));
         }
         assert!(!destinations.withholds_from(&plain(public, operators)));
+        assert!(destinations.trusts(&plain(public, operators)) && !destinations.trusts(&plain(public, None)));
     }
 
     #[test]
