@@ -7,7 +7,9 @@
 //! Invariants: nothing in here waits for anything. Memory is bounded: what waits, and what is known of endpoints, those with
 //! nothing to do included.
 
+mod claims;
 mod endpoint;
+mod idle;
 mod terms;
 mod urls;
 
@@ -20,16 +22,6 @@ use self::endpoint::Endpoint;
 pub(super) use self::terms::{Begun, Bounds, Claim, Consequence, InHand, Why};
 use crate::policy::breaker::{Change, Scope, Sign};
 use crate::policy::turns::{Key, Limits, Moment, Turns};
-
-/// Claims of parked reports under way at once.
-const MOST_CLAIMS: usize = 4;
-/// Reports in one of them.
-const MOST_CLAIMED: usize = 256;
-/// The same while a single one is to find out whether the endpoint works: those that are parked under it and belong to URLs with
-/// circuits of their own are no use for that.
-const MOST_LOOKED_AT: usize = 32;
-/// How long after a claim that failed, or brought nothing, the next one is made.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// See the module. `W` is a report in hand.
 pub(super) struct Desk<W> {
@@ -218,70 +210,6 @@ impl<W: InHand> Desk<W> {
         wants
     }
 
-    /// A claim of parked reports that is to be made now.
-    pub(super) fn claim(&mut self, now: Moment) -> Option<Claim> {
-        while self.counts.claims < MOST_CLAIMS && self.free() > 0 {
-            let key = self.wanting.pop_front()?;
-            let free = self.free();
-            let Some(at) = self.endpoints.get_mut(&key) else { continue };
-            at.wanting = false;
-            if !at.may_claim(free, now) {
-                continue;
-            }
-            let most = match (at.breaker.is_probing(), at.urls.is_empty()) {
-                (true, true) => 1,
-                (true, false) => MOST_LOOKED_AT,
-                (false, _) => MOST_CLAIMED,
-            };
-            let limit = (free.saturating_sub(at.waiting) / 2).clamp(1, most);
-            at.claim = Some(at.parkings);
-            self.counts.claims += 1;
-            self.counts.reserved += limit;
-            return Some(Claim { key, line: at.name.clone(), limit });
-        }
-        None
-    }
-
-    /// What a claim has brought, and whether there is more; `None` if it failed. What is to be parked again comes back.
-    pub(super) fn claimed(
-        &mut self,
-        key: Key,
-        limit: usize,
-        brought: Option<(Vec<W>, bool)>,
-        now: Moment,
-    ) -> Vec<(Key, W)> {
-        self.counts.claims = self.counts.claims.saturating_sub(1);
-        self.counts.reserved = self.counts.reserved.saturating_sub(limit);
-        let (works, more) = brought.unwrap_or((Vec::new(), true));
-        let Some(at) = self.endpoints.get_mut(&key) else { return works.into_iter().map(|work| (key, work)).collect() };
-        let is_news = at.claim.take() != Some(at.parkings);
-        if !more && !is_news && std::mem::take(&mut at.parked) {
-            self.counts.parked = self.counts.parked.saturating_sub(1);
-        }
-        let mut aside = Vec::new();
-        if works.is_empty() && more {
-            self.set_alarm(key, now + PAUSE);
-        }
-        for work in works {
-            // Parked before its URL had a circuit of its own.
-            let url = self.keys.get(work.url()).copied().filter(|own| *own != key);
-            if let Some(own) = url {
-                aside.extend(self.take(own, work, now).map(|(work, _)| (own, work)));
-                self.look_at(own, now);
-            } else if self.endpoints.get(&key).is_some_and(|at| at.takes(now)) {
-                self.push(key, work);
-            } else {
-                if let Some(at) = self.endpoints.get_mut(&key) {
-                    at.parking += 1;
-                    self.counts.parking += 1;
-                }
-                aside.push((key, work));
-            }
-        }
-        self.look_at(key, now);
-        aside
-    }
-
     /// When [`wake`](Self::wake) is to be called.
     pub(super) fn alarm(&self) -> Option<Moment> {
         self.alarms.first().map(|(at, _)| *at)
@@ -413,58 +341,6 @@ impl<W: InHand> Desk<W> {
             self.alarms.remove(&(earlier, key));
         }
         self.alarms.insert((moment, key));
-    }
-
-    fn note_idleness(&mut self, key: Key) {
-        self.mark_idleness(key);
-        while self.idle.len() > self.bounds.idle
-            && let Some((_, key)) = self.idle.pop_first()
-        {
-            if let Some(origin) = self.forget(key) {
-                self.mark_idleness(origin);
-            }
-        }
-    }
-
-    fn mark_idleness(&mut self, key: Key) {
-        let has_work = self.turns.has_work(key);
-        let Some(at) = self.endpoints.get_mut(&key) else { return };
-        let is_idle = !has_work && !at.is_parked() && at.urls.is_empty();
-        match (is_idle, at.idle) {
-            // It works again: its reports stand in the line of all others.
-            (true, _) if at.origin.is_some() && !at.breaker.is_probing() => {
-                if let Some(origin) = self.forget(key) {
-                    self.mark_idleness(origin);
-                }
-            }
-            (true, None) => {
-                self.last_idle += 1;
-                at.idle = Some(self.last_idle);
-                self.idle.insert(self.last_idle, key);
-            }
-            (false, Some(stamp)) => {
-                at.idle = None;
-                self.idle.remove(&stamp);
-            }
-            (true, Some(_)) | (false, None) => {}
-        }
-    }
-
-    /// Its endpoint, if it was a URL of one.
-    fn forget(&mut self, key: Key) -> Option<Key> {
-        let at = self.endpoints.remove(&key)?;
-        self.keys.remove(&at.name);
-        self.turns.remove(key);
-        if let Some(alarm) = at.alarm {
-            self.alarms.remove(&(alarm, key));
-        }
-        if let Some(stamp) = at.idle {
-            self.idle.remove(&stamp);
-        }
-        self.counts.open = self.counts.open.saturating_sub(usize::from(at.breaker.is_probing()));
-        let origin = at.origin?;
-        self.rejoin(origin, key, at.breaker);
-        Some(origin)
     }
 }
 

@@ -1,0 +1,174 @@
+//! What the lines say, and that they are few and harmless.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use super::*;
+
+static TARGET: LazyLock<Target> = LazyLock::new(|| Target::parse("https://example.com/in"));
+
+/// What the delivery says on this thread.
+#[derive(Clone, Default)]
+pub(in crate::delivery) struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+
+impl Lines {
+    pub(in crate::delivery) fn on_this_thread() -> (Self, DefaultGuard) {
+        let lines = Self::default();
+        let guard = tracing::subscriber::set_default(lines.clone());
+        (lines, guard)
+    }
+
+    /// The lines with this text in them.
+    pub(in crate::delivery) fn with(&self, text: &str) -> Vec<(Level, String)> {
+        self.0.lock().unwrap().iter().filter(|(_, line)| line.contains(text)).cloned().collect()
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("postback::delivery")
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        struct Message(String);
+        impl Visit for Message {
+            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                if field.name() == "message" {
+                    write!(self.0, "{value:?}").unwrap();
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        self.0.lock().unwrap().push((*event.metadata().level(), message.0));
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+fn told(next: Next) -> Told<'static> {
+    Told {
+        id: ReportId::generate(),
+        note: None,
+        subject: "abc",
+        to: &TARGET,
+        attempt: 1,
+        attempts: 10,
+        took: Duration::from_millis(8),
+        status: None,
+        error: Some("connection refused"),
+        misled: false,
+        next,
+        now: Timestamp::from_micros(0),
+    }
+}
+
+#[test]
+fn the_lines_say_what_became_of_a_report_and_when_the_next_try_is() {
+    let delivered = Told { status: Some(204), error: None, ..told(Next::Delivered) };
+    assert_eq!(line(&delivered), "report of abc → delivered 204 in 8 ms");
+    let noted = Told { note: Some("/greet 0193 completed in 1.2 s"), ..delivered };
+    assert_eq!(line(&noted), "/greet 0193 completed in 1.2 s → delivered 204 in 8 ms");
+    assert_eq!(
+        line(&told(Next::RetryAt(Timestamp::from_micros(5_700_000)))),
+        "report of abc → not delivered: connection refused; next try in 5 s (attempt 1 of 10)"
+    );
+    assert!(line(&told(Next::RetryAt(Timestamp::from_micros(0)))).contains("next try at once"));
+    let gone = Told { status: Some(410), error: Some("answered 410 Gone"), ..told(Next::Gone { disable: true }) };
+    assert_eq!(line(&gone), "report of abc → gone: answered 410 Gone");
+    let last = Told { attempt: 10, ..told(Next::Dead) };
+    assert_eq!(line(&last), "report of abc → gave up after 10 attempts: connection refused");
+}
+
+#[test]
+fn what_comes_from_outside_cannot_write_lines_of_its_own() {
+    let evil = Told { subject: "a\n2026 ERROR \u{1b}[31m\u{202e}", ..told(Next::Dead) };
+    let line = line(&evil);
+    assert!(line.contains(r"a\n2026 ERROR \u{1b}[31m\u{202e}"), "{line}");
+    assert_eq!(escaped("it's \"plain\", é ①"), "it's \"plain\", é ①");
+    assert_eq!(escaped(&"x".repeat(5_000)).chars().count(), MAX_TEXT + 1);
+    assert_eq!(escaped(&"é".repeat(MAX_TEXT)).chars().count(), MAX_TEXT);
+}
+
+#[test]
+fn a_refusal_is_explained_once_per_endpoint_under_a_bound() {
+    let log = Log::default();
+    let at = |seconds: usize| Timestamp::from_micros(i64::try_from(seconds).unwrap() * 1_000_000);
+    assert!(log.is_new("https://a", at(0)));
+    assert!(!log.is_new("https://a", at(0)));
+    let explained = (0..2 * MAX_EXPLAINED).filter(|n| log.is_new(&n.to_string(), at(0))).count();
+    assert_eq!(explained, MAX_EXPLAINED - 1);
+    // However many were explained before, each further one is, in its time; and what is remembered is bounded.
+    assert!(!log.is_new("https://b", at(0)));
+    for n in 1..2 * MAX_EXPLAINED {
+        assert!(log.is_new(&format!("https://b{n}"), at(n)), "{n}");
+    }
+    let known = log.explained.lock().unwrap();
+    assert_eq!((known.endpoints.len(), known.order.len()), (MAX_EXPLAINED, MAX_EXPLAINED));
+}
+
+#[test]
+fn a_shortage_is_told_once_a_minute() {
+    let (lines, _guard) = Lines::on_this_thread();
+    let log = Log::default();
+    for seconds in 0..90 {
+        log.tell_put_off(Shortage::Files, "too many open files", Timestamp::from_micros(seconds * 1_000_000));
+    }
+    log.tell_put_off(Shortage::Memory, "out of memory", Timestamp::from_micros(90_000_000));
+    let told: Vec<_> = lines.with("put off").into_iter().map(|(level, _)| level).collect();
+    assert_eq!(told, [Level::WARN; 3]);
+}
+
+#[test]
+fn a_name_that_leads_astray_is_explained_once_and_a_request_has_its_line_all_the_same() {
+    let (lines, _guard) = Lines::on_this_thread();
+    let log = Log::default();
+    let error = Some("0.0.0.0 is not allowed; see delivery.allow_networks");
+    let misled = Told { misled: true, error, ..told(Next::RetryAt(Timestamp::from_micros(5_000_000))) };
+    log.tell(&misled);
+    log.tell(&misled);
+    log.tell(&Told { attempt: 2, ..misled });
+    log.tell(&Told { note: Some("/greet 0193 completed in 1.2 s"), ..misled });
+    let other = Target::parse("https://other.example/in");
+    log.tell(&Told { to: &other, attempt: 2, ..misled });
+    let retry = "report of abc → not delivered: 0.0.0.0 is not allowed; see delivery.allow_networks; next try in 5 s";
+    let noted = "/greet 0193 completed in 1.2 s → not delivered: refused, as explained before; next try in 5 s";
+    let attempt = |said: &str, n: u32| format!("{said} (attempt {n} of 10)");
+    assert_eq!(
+        lines.with(""),
+        [
+            (Level::WARN, attempt(retry, 1)),
+            (Level::DEBUG, attempt(retry, 1)),
+            (Level::DEBUG, attempt(retry, 2)),
+            (Level::INFO, attempt(noted, 1)),
+            (Level::WARN, attempt(retry, 2)),
+        ]
+    );
+    // Whoever is refused for good was told what would allow it.
+    log.tell(&Told { next: Next::Refused, ..misled });
+    assert_eq!(lines.with("").last().unwrap().0, Level::DEBUG);
+}
+
+#[test]
+fn waits_are_said_in_whole_seconds() {
+    let said = |ms| spoken(Duration::from_millis(ms));
+    assert_eq!(said(15_000), "15 s");
+    assert_eq!(said(5_900), "5 s");
+    assert_eq!(said(250), "250 ms");
+    assert_eq!(said(330_000), "5 min 30 s");
+}
