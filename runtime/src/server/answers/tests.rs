@@ -1,3 +1,5 @@
+//! How answers share their room.
+
 use futures_util::FutureExt as _;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! How bodies share their room.
+
 use axum::body::Body;
 use futures_util::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};

@@ -1,3 +1,5 @@
+//! Answers that are read from the store as they are taken.
+
 use axum::body::to_bytes;
 use http::HeaderMap;
 use tokio::sync::Semaphore;
