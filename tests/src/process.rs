@@ -111,6 +111,13 @@ impl Process {
         std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("a process on Linux").count()
     }
 
+    /// The sockets that it has open now.
+    pub fn open_sockets(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("a process on Linux");
+        let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
