@@ -4,6 +4,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
 use syn::ext::IdentExt;
+use syn::parse::discouraged::Speculative;
 use syn::parse::{ParseStream, Parser};
 use syn::{Expr, Lit, LitBool, LitStr, Path, Token};
 
@@ -100,11 +101,19 @@ impl Arguments {
         // A second value is checked like the first, but does not replace it.
         let mut spare = V::default();
         let target = if again { &mut spare } else { values };
-        let value = input.fork();
-        match target.parse_value(&name, input, errors) {
-            Ok(()) if value_ends(input) => {}
-            Ok(()) => errors.on(rest_of_argument(input), format!("expected `,` after the value of `{name}`")),
+        let (value, ahead) = (input.fork(), input.fork());
+        match target.parse_value(&name, &ahead, errors) {
+            Ok(()) => {
+                input.advance_to(&ahead);
+                let rest = rest_of_argument(input);
+                if !rest.is_empty() {
+                    given.meant.extend(keys_in(&rest, self.keys));
+                    errors.on(rest, format!("expected `,` after the value of `{name}`"));
+                }
+            }
+            // Its own parser would tell once more what it has left over in brackets: so the input does not follow it.
             Err(error) => {
+                until(input, &ahead);
                 rest_of_argument(input);
                 let message = format!("the value of `{name}` cannot be read: {}; write `{usage}`", said(&error));
                 errors.on(until(&value, input), message);
@@ -147,6 +156,13 @@ fn rest_of_argument(input: ParseStream<'_>) -> TokenStream {
         tokens.extend(next_token(input));
     }
     tokens
+}
+
+/// The keys that a comma was left out before.
+fn keys_in(rest: &TokenStream, keys: &[&str]) -> Vec<String> {
+    let words: Vec<_> = rest.clone().into_iter().map(|token| token.to_string()).collect();
+    let is_given = |pair: &&[String]| pair[1] == "=" && keys.contains(&pair[0].as_str());
+    words.windows(2).filter(is_given).map(|pair| pair[0].clone()).collect()
 }
 
 fn next_token(input: ParseStream<'_>) -> TokenStream {

@@ -1,11 +1,14 @@
 //! `#[async_handler(webhook = …)]`: arguments and function are parsed, checked, expanded.
 
 mod args;
+mod bindings;
 mod check;
 mod chosen;
 mod expand;
+mod rebound;
 mod shape;
 mod user_expr;
+mod waits;
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -3,10 +3,14 @@
 #[cfg(feature = "server")]
 pub use std::process::ExitCode;
 
+pub use crate::__whole as whole;
 #[cfg(feature = "server")]
 pub use crate::entry::{Program, run as start, run_without_settings as start_without_settings};
 #[cfg(feature = "server")]
 pub use crate::handler::check;
-pub use crate::outcome::{AsDebug, AsDisplay, AsJson, Through, Untold, enter, told, watch};
+pub use crate::outcome::{
+    AsDebug, AsDisplay, AsJson, Through, Untold, at_once, begin, enter, lazily, never, nothing, returned, returns,
+    told, watch,
+};
 pub use crate::report::Ends;
 pub use crate::webhook::Whose;

@@ -109,6 +109,10 @@
 //! With `default-features = false` remain the attribute and an in-memory poster, with neither axum nor SQL in the tree.
 //! A program can link one `libsqlite3-sys`: with the feature `sqlite` on, rusqlite up to 0.39 resolves beside this crate.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    test,
+    expect(unused_assignments, reason = "what `__whole` does, said only in the crate that has the macro")
+)]
 // Without a feature, pieces of lower layers have no user. With all of them, everything must have one.
 #![cfg_attr(
     not(all(feature = "server", feature = "sqlite")),

@@ -3,6 +3,8 @@
 //! Nothing in here can fail, delay or panic the watched future: code of the user's other than its body runs in
 //! [`caught`](caught::caught), and what the body returns is moved through, never touched.
 
+mod at_once;
+mod captured;
 mod caught;
 mod enter;
 mod guard;
@@ -18,6 +20,8 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use serde::Serialize;
 
+pub use self::at_once::at_once;
+pub use self::captured::{begin, lazily, never, nothing, returned, returns};
 use self::enter::Entered;
 pub use self::enter::enter;
 use self::guard::{Ambience, Guard};

@@ -75,6 +75,7 @@ pub mod hostile {
     #[::postback::async_handler(webhook = config.webhook_url, request_id = __call)]
     pub async fn free(config: Config, __call: &str, __returned: u8) -> Result<u8> {
         ::core::mem::drop(config);
+        ::core::future::ready(()).await;
         if __returned == 0 {
             return ::core::result::Result::Err(());
         }
@@ -89,6 +90,7 @@ pub mod hostile {
         #[::postback::async_handler(webhook = "self.webhook_url")]
         pub async fn method(&mut self, request_id: &str, r#gen: u8) -> Result<u8> {
             self.webhook_url.clear();
+            ::core::future::ready(()).await;
             ::core::result::Result::Ok(r#gen)
         }
 

@@ -22,7 +22,6 @@ fn some(config: Config, request_id: &'static str) -> impl Future<Output = Result
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(clippy::manual_async_fn, reason = "as some write it")]
 fn borrowing<'a>(
     config: &'a Config,
     text: &'a str,
@@ -67,7 +66,7 @@ fn aliased<'a>(config: &'a Config, request_id: &'a str) -> Later<'a, Result<usiz
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(clippy::manual_async_fn, clippy::future_not_send, reason = "as some write it")]
+#[expect(clippy::future_not_send, reason = "as some write it")]
 fn local(config: Config, counter: Rc<Cell<u8>>, request_id: &str) -> impl Future<Output = Result<(), String>> {
     async move {
         counter.set(counter.get() + 1);

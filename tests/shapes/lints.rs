@@ -76,6 +76,67 @@ async fn leaves_the_underscored_alone(config: &Config, _unused: u8) -> Result<u8
     Ok(7)
 }
 
+#[async_handler(webhook = config.webhook_url)]
+#[expect(clippy::unused_async, reason = "of a body that does not wait")]
+async fn does_not_wait(config: &Config, request_id: &str) -> Result<String, ()> {
+    if request_id.is_empty() {
+        return Err(());
+    }
+    Ok(format!("{}", request_id.len()))
+}
+
+#[async_handler(webhook = config.webhook_url)]
+#[expect(clippy::needless_return, reason = "at the end")]
+async fn returns(config: &Config, request_id: &str) -> Result<u8, ()> {
+    tokio::task::yield_now().await;
+    return Ok(8);
+}
+
+#[async_handler(webhook = config.webhook_url)]
+#[expect(clippy::needless_return, clippy::unused_async, reason = "at the end")]
+async fn returns_at_once(config: &Config, request_id: &str) -> Result<u8, ()> {
+    return Ok(9);
+}
+
+/// The user's own `return`s are all that this lint asks for.
+#[async_handler(webhook = config.webhook_url)]
+#[deny(clippy::implicit_return)]
+#[expect(clippy::needless_return, reason = "the other lint asks for it")]
+async fn always_returns(config: &Config, request_id: &str) -> Result<u8, ()> {
+    tokio::task::yield_now().await;
+    return Ok(10);
+}
+
+/// Two warnings, as of the plain function, and no third that advises to capture by reference.
+#[async_handler(webhook = config.webhook_url)]
+#[expect(unused_variables, unused_assignments, reason = "written and never read")]
+async fn writes_only(config: &Config, request_id: &str, mut n: u8) -> Result<u8, ()> {
+    tokio::task::yield_now().await;
+    n = 2;
+    Ok(11)
+}
+
+/// What only the attribute's expressions name is used, also where `#[async_trait]` binds it anew.
+#[async_trait::async_trait]
+trait Named {
+    async fn named(&self, config: Config, request_id: String, mut part: u8) -> Result<u8, ()>;
+}
+
+#[async_trait::async_trait]
+impl Named for Unused {
+    #[async_handler(webhook = config.webhook_url, request_id = format_args!("{request_id}-{part}"))]
+    async fn named(&self, config: Config, request_id: String, mut part: u8) -> Result<u8, ()> {
+        part += 1;
+        Ok(part)
+    }
+}
+
+#[tokio::test]
+async fn what_only_the_attribute_names_is_used() {
+    assert_eq!(Unused.named(Config::new(), "named".to_owned(), 1).await, Ok(2));
+    completed("named-1", 2);
+}
+
 #[tokio::test]
 async fn lints_of_the_users_code_are_still_heard() {
     let config = Config::new();
@@ -92,4 +153,14 @@ async fn lints_of_the_users_code_are_still_heard() {
     completed("clippy", 6);
     assert_eq!(leaves_the_underscored_alone(&config, 0).await, Ok(7));
     completed("underscore", 7);
+    assert_eq!(does_not_wait(&config, "does-not-wait").await, Ok("13".to_owned()));
+    completed("does-not-wait", "13");
+    assert_eq!(returns(&config, "returns").await, Ok(8));
+    completed("returns", 8);
+    assert_eq!(returns_at_once(&config, "returns-at-once").await, Ok(9));
+    completed("returns-at-once", 9);
+    assert_eq!(always_returns(&config, "always-returns").await, Ok(10));
+    completed("always-returns", 10);
+    assert_eq!(writes_only(&config, "writes-only", 1).await, Ok(11));
+    completed("writes-only", 11);
 }

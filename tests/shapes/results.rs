@@ -191,3 +191,31 @@ async fn functions_choose_what_is_told() {
     assert_eq!(debugged(&config, "shown-3").await, Err(fmt::Error));
     assert_eq!(reported("shown-3"), json!({"id": "shown-3", "status": "failed", "error": "Error"}));
 }
+
+macro_rules! answer {
+    ($answer:ty) => {
+        Result<$answer, String>
+    };
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn returns_what_a_macro_says(config: &Config, request_id: &str) -> answer!(impl Serialize + fmt::Debug) {
+    tokio::task::yield_now().await;
+    let length = u8::try_from(request_id.len()).map_err(|error| error.to_string())?;
+    Ok(length)
+}
+
+#[async_handler(webhook = config.webhook_url)]
+async fn returns_it_at_once(config: &Config, request_id: &str) -> answer!(impl Serialize + fmt::Debug) {
+    let length = u8::try_from(request_id.len()).map_err(|error| error.to_string())?;
+    Ok(length)
+}
+
+#[tokio::test]
+async fn a_macro_may_make_the_return_type() {
+    let config = Config::new();
+    assert_eq!(format!("{:?}", returns_what_a_macro_says(&config, "of-a-macro").await), "Ok(10)");
+    completed("of-a-macro", 10);
+    assert_eq!(format!("{:?}", returns_it_at_once(&config, "of-a-macro-at-once").await), "Ok(18)");
+    completed("of-a-macro-at-once", 18);
+}

@@ -2,9 +2,10 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
-use syn::{FnArg, Pat, Signature};
+use syn::Signature;
 
 use super::args::{Args, ErrorView, ResultView, usage};
+use super::bindings::{Binding, bindings};
 use super::chosen::Reads;
 use super::shape::{Around, Watched};
 use crate::diagnostics::Diagnostics;
@@ -15,6 +16,7 @@ use crate::paths::Runtime;
 pub(crate) struct Handler {
     pub(crate) item: Item,
     pub(crate) watched: Watched,
+    pub(crate) bindings: Vec<Binding>,
     pub(crate) webhook: TokenStream,
     /// What that reads.
     pub(crate) reads: Reads,
@@ -35,7 +37,8 @@ pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Opt
         errors.on(again, "`#[async_handler]` stands here twice, and would report twice; leave one of them out");
     }
     let webhook = check_webhook(&args, errors);
-    let request_id = check_request_id(&args, &item.signature, errors);
+    let bindings = bindings(&item.signature);
+    let request_id = check_request_id(&args, &item.signature, &bindings, errors);
     let (watched, webhook) = (watched?, webhook?);
     let before = watched.around.as_ref().map_or(&[][..], Around::before);
     let reads = Reads::of(&webhook, &item.signature, before);
@@ -45,6 +48,7 @@ pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Opt
         webhook,
         request_id: request_id?,
         item,
+        bindings,
         on: args.on.unwrap_or_default(),
         error: args.error.unwrap_or(ErrorView::None),
         result: args.result.unwrap_or(ResultView::Whole),
@@ -76,15 +80,16 @@ fn check_webhook(args: &Args, errors: &mut Diagnostics) -> Option<TokenStream> {
     args.webhook.as_ref().map(ToTokens::to_token_stream)
 }
 
-fn check_request_id(args: &Args, signature: &Signature, errors: &mut Diagnostics) -> Option<TokenStream> {
+fn check_request_id(
+    args: &Args,
+    signature: &Signature,
+    bindings: &[Binding],
+    errors: &mut Diagnostics,
+) -> Option<TokenStream> {
     if args.has("request_id") {
         return args.request_id.as_ref().map(ToTokens::to_token_stream);
     }
-    let mut parameters = signature.inputs.iter().filter_map(|input| match input {
-        FnArg::Typed(parameter) => Some(&*parameter.pat),
-        FnArg::Receiver(_) => None,
-    });
-    let found = parameters.find_map(|pattern| bound("request_id", pattern));
+    let found = bindings.iter().find(|binding| binding.is("request_id")).map(|binding| &binding.name);
     if found.is_none() {
         errors.on(
             &signature.ident,
@@ -96,17 +101,4 @@ fn check_request_id(args: &Args, signature: &Signature, errors: &mut Diagnostics
         );
     }
     found.map(ToTokens::to_token_stream)
-}
-
-/// The binding of that name in a pattern.
-fn bound<'a>(name: &str, pattern: &'a Pat) -> Option<&'a Ident> {
-    match pattern {
-        Pat::Ident(binding) if binding.ident == name => Some(&binding.ident),
-        Pat::TupleStruct(pattern) => pattern.elems.iter().find_map(|element| bound(name, element)),
-        Pat::Tuple(pattern) => pattern.elems.iter().find_map(|element| bound(name, element)),
-        Pat::Struct(pattern) => pattern.fields.iter().find_map(|field| bound(name, &field.pat)),
-        Pat::Reference(pattern) => bound(name, &pattern.pat),
-        Pat::Paren(pattern) => bound(name, &pattern.pat),
-        _ => None,
-    }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Watched {
     pub(crate) body: Body,
     /// What it returns: what the user wrote in the signature, up to an alias.
     pub(crate) returns: Type,
-    /// Empty for an `async fn`, whose body it is.
+    /// Empty for an `async fn`, whose body this is.
     pub(crate) around: Option<Around>,
 }
 
@@ -32,7 +32,6 @@ pub(crate) struct Around {
 /// `(async move { … },)`.
 struct Call {
     parentheses: Span,
-    before: Vec<TokenTree>,
     after: Vec<TokenTree>,
 }
 
@@ -80,29 +79,32 @@ impl Around {
         &self.before
     }
 
-    /// The whole body of the function, with this block in the place of its own.
-    pub(crate) fn with(&self, block: Group) -> Group {
+    /// The whole body of the function, with this future in the place of its block.
+    pub(crate) fn with(&self, future: TokenStream) -> Group {
         let last = match &self.call {
-            None => block,
+            None => future,
             Some(call) => {
-                let given =
-                    call.before.iter().cloned().chain([block.into()]).chain(call.after.iter().cloned()).collect();
+                let given = future.into_iter().chain(call.after.iter().cloned()).collect();
                 let mut group = Group::new(Delimiter::Parenthesis, given);
                 group.set_span(call.parentheses);
-                group
+                TokenTree::Group(group).into()
             }
         };
         let mut tokens = TokenStream::new();
         for attribute in &self.function.inner {
             attribute.to_tokens(&mut tokens);
         }
-        tokens.extend(self.before.iter().cloned().chain([last.into()]));
+        tokens.extend(self.before.iter().cloned().chain(last));
         self.function.in_braces(tokens)
     }
 }
 
 /// The last expression of a function, if it is an `async` block or a call that is given one and nothing else.
+///
+/// Whether the block says `move` is all the same. What it borrows it would borrow from the function, which is over by then,
+/// and so it borrows only what lives on: moving in the references to that is no different.
 struct Last {
+    /// Without `async` and `move`.
     before: Vec<TokenTree>,
     call: Option<Call>,
     block: Group,
@@ -114,8 +116,8 @@ impl Last {
         let mut before: Vec<_> = tokens.clone().into_iter().collect();
         match before.pop()? {
             TokenTree::Group(block) if block.delimiter() == Delimiter::Brace => {
-                begins_statement(without_async(&before)?).then_some(())?;
-                Some(Self { before: with_move(before), call: None, block })
+                let before = without_async(&before)?;
+                begins_statement(before).then(|| Self { before: before.to_vec(), call: None, block })
             }
             TokenTree::Group(given) if given.delimiter() == Delimiter::Parenthesis => {
                 begins_statement(without_path(&before, "pin")?).then_some(())?;
@@ -136,18 +138,8 @@ impl Call {
         let mut before: Vec<_> = given.stream().into_iter().collect();
         let after: Vec<_> = before.pop_if(|last| is_punct(last, ',')).into_iter().collect();
         let Some(TokenTree::Group(block)) = before.pop_if(|last| is_braced(last)) else { return None };
-        without_async(&before)?.is_empty().then_some(())?;
-        Some((Self { parentheses: given.span(), before: with_move(before), after }, block))
+        without_async(&before)?.is_empty().then(|| (Self { parentheses: given.span(), after }, block))
     }
-}
-
-/// Adds the `move` that was left out. What the block borrows it would borrow from the function, which is over by then, and
-/// so it borrows only what lives on: moving in the references to that is the same, and lets ours be borrowed as well.
-fn with_move(mut before: Vec<TokenTree>) -> Vec<TokenTree> {
-    if let Some(keyword) = before.last().filter(|last| is_word(last, "async")) {
-        before.push(Ident::new("move", keyword.span()).into());
-    }
-    before
 }
 
 /// What stands before `async` or `async move` at the end.

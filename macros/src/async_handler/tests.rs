@@ -47,31 +47,46 @@ fn the_least_that_can_be_said() {
     assert_snapshot!(expanded("webhook = config.webhook_url", SMALL), @r#"
     /// Greets.
     pub async fn greet(config: Config, request_id: RequestId) -> Result<Greeting, Error> {
-        let __call = ::postback::__private::enter(
-            |__call| {
-                __call
-                    .by_operator(::postback::__private::Whose(&config).is_operators())
-                    .webhook(&(config.webhook_url))
-            },
-            |__call| __call.request_id(&(request_id)),
-        );
-        ::postback::__private::watch(
-                __call,
-                async move {
-                    if let ::core::option::Option::Some(__returned) = ::core::option::Option::None::<
-                        Result<Greeting, Error>,
-                    > {
-                        return __returned;
-                    }
-                    ({ Ok(config.greet()?) })
+        let __returns = {
+            let (__never, __returns) = ::postback::__private::returns();
+            if let ::core::option::Option::Some(__returned) = __never {
+                return __returned;
+            }
+            __returns
+        };
+        return ::postback::__private::begin(move || {
+            ::postback::__private::whole!(request_id config);
+            let __call = ::postback::__private::enter(
+                |__call| {
+                    __call
+                        .by_operator(::postback::__private::Whose(&config).is_operators())
+                        .webhook(&(config.webhook_url))
                 },
-                ::postback::__private::told::<
-                    Result<Greeting, Error>,
-                    _,
-                    _,
-                >(::postback::__private::AsJson, ::postback::__private::Untold),
-            )
-            .await
+                |__call| __call.request_id(&(request_id)),
+            );
+            ::postback::__private::at_once(
+                    __call,
+                    move || {
+                        ::postback::__private::whole!(request_id config);
+                        if let ::core::option::Option::Some(__returned) = ::postback::__private::never(
+                            __returns,
+                        ) {
+                            return __returned;
+                        }
+                        ({ Ok(config.greet()?) })
+                    },
+                    ::postback::__private::told::<
+                        _,
+                        _,
+                        _,
+                    >(
+                        __returns,
+                        ::postback::__private::AsJson,
+                        ::postback::__private::Untold,
+                    ),
+                )
+                .run()
+        });
     }
     "#);
 }
@@ -88,36 +103,48 @@ fn all_that_can_be_said() {
         T: 'a,
     {
         #![expect(unused_variables)]
-        let __call = crate::reexported::__private::enter(
-            |__call| __call.webhook(&(self.hook.url())),
-            |__call| __call.request_id(&(format_args!("{}-{}", self.name, part))),
-        );
-        crate::reexported::__private::watch(
-                __call,
-                async move {
-                    if let ::core::option::Option::Some(__returned) = ::core::option::Option::None::<
-                        io::Result<Vec<_>>,
-                    > {
-                        return __returned;
-                    }
-                    ({ todo!() })
-                },
-                crate::reexported::__private::told::<
-                    io::Result<Vec<_>>,
-                    _,
-                    _,
-                >(
-                    crate::reexported::__private::Through(summary::of),
-                    crate::reexported::__private::AsDisplay,
-                ),
-            )
-            .on(
-                crate::reexported::__private::Ends::COMPLETED
-                    .with(crate::reexported::__private::Ends::FAILED)
-                    .with(crate::reexported::__private::Ends::DROPPED),
-            )
-            .durable()
-            .await
+        let __returns = {
+            let (__never, __returns) = crate::reexported::__private::returns();
+            if let ::core::option::Option::Some(__returned) = __never {
+                return __returned;
+            }
+            __returns
+        };
+        return crate::reexported::__private::begin(move || {
+                crate::reexported::__private::whole!(part self);
+                let __call = crate::reexported::__private::enter(
+                    |__call| __call.webhook(&(self.hook.url())),
+                    |__call| __call.request_id(&(format_args!("{}-{}", self.name, part))),
+                );
+                crate::reexported::__private::watch(
+                        __call,
+                        async move {
+                            crate::reexported::__private::whole!(part self);
+                            if let ::core::option::Option::Some(__returned) = crate::reexported::__private::never(
+                                __returns,
+                            ) {
+                                return __returned;
+                            }
+                            ({ todo!() })
+                        },
+                        crate::reexported::__private::told::<
+                            _,
+                            _,
+                            _,
+                        >(
+                            __returns,
+                            crate::reexported::__private::Through(summary::of),
+                            crate::reexported::__private::AsDisplay,
+                        ),
+                    )
+                    .on(
+                        crate::reexported::__private::Ends::COMPLETED
+                            .with(crate::reexported::__private::Ends::FAILED)
+                            .with(crate::reexported::__private::Ends::DROPPED),
+                    )
+                    .durable()
+            })
+            .await;
     }
     "#);
 }
@@ -172,7 +199,21 @@ fn blocks_conditions_and_macros_are_expressions_too() {
 fn a_method_that_can_be_specialised_keeps_its_default() {
     let item = "default async fn f(&self, request_id: u8) -> R {}";
     let expanded = super::async_handler("webhook = self.url".parse().unwrap(), &item.parse().unwrap()).to_string();
-    assert!(expanded.starts_with("default async fn f (& self , request_id : u8) -> R { let __call"), "{expanded}");
+    assert!(expanded.starts_with("default async fn f (& self , request_id : u8) -> R { let __returns"), "{expanded}");
+}
+
+#[test]
+fn a_missing_comma_is_told_once() {
+    for (args, said) in [
+        ("webhook = a request_id = 1", "expected `,` after the value of `webhook`"),
+        ("webhook = f(1 2), request_id = 1", "the value of `webhook` cannot be read: expected `,`"),
+        ("webhook = [a b], request_id = 1", "the value of `webhook` cannot be read: expected `,` or `;`"),
+        ("webhook = f::<A, B>(x y), request_id = 1", "the value of `webhook` cannot be read: expected `,`"),
+        ("webhook = a, request_id = 1, on = [completed failed]", "the value of `on` cannot be read: expected `,`"),
+    ] {
+        let found = mistake(args, "async fn f() -> R {}");
+        assert!(found.starts_with(said), "{args}: {found}");
+    }
 }
 
 #[test]

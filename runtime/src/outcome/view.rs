@@ -4,6 +4,7 @@ use std::fmt::{Debug, Display};
 
 use serde::Serialize;
 
+use super::captured::Returns;
 use super::guard::{Ending, Guard};
 use crate::report::Json;
 
@@ -80,7 +81,7 @@ where
 ///
 /// What they ask of its return type is asked here, once and in the type's own place, and nowhere after it: a type that
 /// does not fit would be told again at the `.await`, on the attribute, in terms of types that the user has never seen.
-pub fn told<O, R, E>(result: R, error: E) -> Checked<O, R, E>
+pub fn told<O, R, E>(_: Returns<O>, result: R, error: E) -> Checked<O, R, E>
 where
     O: Fallible,
     R: View<O::Ok>,

@@ -102,17 +102,19 @@ fn what_async_trait_makes_of_a_method_is_watched_inside_of_its_block() {
     {
         #![expect(x)]
         before();
-        Box::pin(async move {
-            let __call = ::postback::__private::enter(
-                |__call| __call.webhook(&(self.url)),
-                |__call| __call.request_id(&(request_id)),
-            );
-            ::postback::__private::watch(
+        Box::pin(
+            ::postback::__private::lazily(move || {
+                let __returns = ::postback::__private::returned::<Result<u8, E>>();
+                let __call = ::postback::__private::enter(
+                    |__call| __call.webhook(&(self.url)),
+                    |__call| __call.request_id(&(request_id)),
+                );
+                ::postback::__private::watch(
                     __call,
                     async move {
-                        if let ::core::option::Option::Some(__returned) = ::core::option::Option::None::<
-                            Result<u8, E>,
-                        > {
+                        if let ::core::option::Option::Some(__returned) = ::postback::__private::never(
+                            __returns,
+                        ) {
                             return __returned;
                         }
                         ({
@@ -122,13 +124,17 @@ fn what_async_trait_makes_of_a_method_is_watched_inside_of_its_block() {
                         })
                     },
                     ::postback::__private::told::<
-                        Result<u8, E>,
                         _,
                         _,
-                    >(::postback::__private::AsJson, ::postback::__private::Untold),
+                        _,
+                    >(
+                        __returns,
+                        ::postback::__private::AsJson,
+                        ::postback::__private::Untold,
+                    ),
                 )
-                .await
-        })
+            }),
+        )
     }
     "#);
 }

@@ -1,5 +1,8 @@
 //! The attribute, with the recorder in the place of the ambient sink. Its argument `crate` makes that possible.
 
+#![expect(clippy::unused_async, reason = "said of an annotated function as of a plain one")]
+#![expect(clippy::used_underscore_binding, reason = "what `__whole` does, said only in the crate that has the macro")]
+
 use std::cell::RefCell;
 use std::fmt::{self, Display};
 use std::rc::Rc;
@@ -15,8 +18,10 @@ use crate::poster::ambient::Role;
 /// The crate `postback`, as generated code sees it.
 mod recorded {
     pub(crate) mod __private {
-        pub(crate) use crate::__private::{AsDebug, AsDisplay, AsJson, Ends, Through, Untold, Whose, enter, told};
-        pub(crate) use crate::outcome::tests::recorder::watch;
+        pub(crate) use crate::__private::{
+            AsDebug, AsDisplay, AsJson, Ends, Through, Untold, Whose, begin, enter, never, returns, told, whole,
+        };
+        pub(crate) use crate::outcome::tests::recorder::{at_once, watch};
     }
 }
 

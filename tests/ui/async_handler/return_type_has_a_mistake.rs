@@ -1,0 +1,24 @@
+//! The mistake is told as of the plain function, and twice of what is generated: on the attribute, and on the type.
+use postback::async_handler;
+
+struct Copied<T: Copy>(T);
+
+async fn plain() -> Result<Copied<String>, String> {
+    todo!()
+}
+
+#[async_handler(webhook = None::<&str>, request_id = 1, result = false)]
+async fn annotated() -> Result<Copied<String>, String> {
+    todo!()
+}
+
+async fn plain_unsized() -> Result<str, String> {
+    todo!()
+}
+
+#[async_handler(webhook = None::<&str>, request_id = 1, result = false)]
+async fn annotated_unsized() -> Result<str, String> {
+    todo!()
+}
+
+fn main() {}
