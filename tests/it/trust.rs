@@ -44,17 +44,32 @@ async fn a_caller_that_names_the_operators_url_is_not_let_in() {
     assert_eq!(receiver.all().len(), 1, "the operator's own report, and none that a caller asked for");
 }
 
-/// A name that leads to a private network is tried again where it took reports before; not for whom it never was open.
+/// A caller does not learn from its delivery's state whether a name leads into the operator's network.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_names_the_operators_host_is_refused_at_once_though_the_operators_reports_get_there() {
+async fn the_operators_private_host_looks_to_a_caller_like_a_host_that_does_not_exist() {
     let receiver = Receiver::start();
     let by_name = receiver.url("/in").replace("127.0.0.1", "localhost");
     let server = Server::start(&format!("[config]\nwebhook_url = {by_name:?}\n[delivery]\nsecrets = [{SECRET:?}]\n"));
     let own = server.submit("/echo", json!("x")).await;
     server.delivery("/echo", &own, |delivery| delivery["state"] == "delivered").await;
-    let id = server.submit("/named", json!({"webhook": by_name})).await;
-    server.delivery("/named", &id, |delivery| delivery["state"] == "refused").await;
+    for webhook in [by_name.as_str(), "http://nowhere.invalid/in"] {
+        let id = server.submit("/named", json!({"webhook": webhook})).await;
+        server.delivery("/named", &id, |delivery| delivery["state"] == "retrying").await;
+    }
     assert_eq!(receiver.all().len(), 1);
+}
+
+/// The receiver refuses what is not signed as it would refuse any stranger; the operator's reports go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_cannot_have_the_operators_url_disabled() {
+    let receiver = Receiver::answering(|webhook, _| {
+        Answer::Status(if webhook.header("webhook-signature").is_empty() { 410 } else { 204 })
+    });
+    let server = Server::start(&settings(&receiver, OPEN));
+    let id = server.submit("/named", json!({"webhook": receiver.url("/in")})).await;
+    server.delivery("/named", &id, |delivery| delivery["state"] == "gone").await;
+    let own = server.submit("/echo", json!("x")).await;
+    server.delivery("/echo", &own, |delivery| delivery["state"] == "delivered").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

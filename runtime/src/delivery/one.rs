@@ -94,6 +94,8 @@ impl Courier {
         }
         let next = judge(tried.end, report.attempt, &self.schedule, now, &mut rand::rng());
         count_attempt(&tried);
+        // A receiver may answer 410 to all that is not signed. That must not end the operator's own reports to this URL.
+        let next = if withheld { next.without_disabling() } else { next };
         let newly_disabled = next.disables() && !self.store.is_disabled(report.to.url());
         if disabled && matches!(next, Next::Gone { disable: true }) {
             // It finds out the next time, too.
