@@ -34,8 +34,11 @@
 //!
 //! No lint is switched off in it, for that would fail where the user forbids the lint. So it must not cause one either.
 
+use std::collections::HashSet;
+
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::{AngleBracketedGenericArguments, ExprPath, GenericArgument, PathArguments, Type, parse_quote};
 
 use super::args::{ErrorView, ResultView};
@@ -64,7 +67,11 @@ fn in_async_function(handler: &Handler) -> Group {
     let captured = captured(handler);
     let entered = entered(handler);
     let body_waits = handler.durable || may_wait(&handler.watched.body.tokens);
-    let run = if body_waits { watched(handler, &captured, None) } else { run_at_once(handler, &captured) };
+    let run = if body_waits {
+        watched(handler, &captured_by_body(handler), None)
+    } else {
+        run_at_once(handler, &captured_by_body(handler))
+    };
     let waited = body_waits.then(|| quote_spanned!(Span::mixed_site()=> .await));
     handler.watched.body.in_braces(quote_spanned! {Span::mixed_site()=>
         #(#inner)*
@@ -96,8 +103,23 @@ fn in_place_of_block(handler: &Handler) -> TokenStream {
 
 /// Each parameter is taken in one piece, the last one first.
 fn captured(handler: &Handler) -> TokenStream {
+    whole(handler, |_| true)
+}
+
+/// The same for the body. An expression with brackets may move what it names: then it is left out where the body has no use
+/// for it.
+fn captured_by_body(handler: &Handler) -> TokenStream {
+    let moves = |code: &TokenStream| code.clone().into_iter().any(|token| matches!(token, TokenTree::Group(_)));
+    let taken: HashSet<_> =
+        [&handler.webhook, &handler.request_id].into_iter().filter(|code| moves(code)).flat_map(words).collect();
+    let used = words(&handler.watched.body.tokens);
+    whole(handler, |name| used.contains(name) || !taken.contains(name))
+}
+
+fn whole(handler: &Handler, take: impl Fn(&str) -> bool) -> TokenStream {
     let private = handler.runtime.private();
-    let parameters = handler.bindings.iter().rev().map(|Binding { name, conditions }| quote!(#(#conditions)* #name));
+    let parameters = handler.bindings.iter().rev().filter(|binding| take(&binding.name.unraw().to_string()));
+    let parameters = parameters.map(|Binding { name, conditions }| quote!(#(#conditions)* #name));
     quote_spanned!(Span::mixed_site()=> #private::whole!(#(#parameters)*);)
 }
 
