@@ -192,6 +192,9 @@ pub mod guide {
     #[doc = include_str!("../docs/guide/operator.md")]
     pub mod operator {}
 
+    #[doc = include_str!("../docs/guide/callers.md")]
+    pub mod callers {}
+
     #[doc = include_str!("../docs/guide/receiver.md")]
     pub mod receiver {}
 }
