@@ -111,7 +111,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
-    expect(unused_assignments, reason = "what `__whole` does, said only in the crate that has the macro")
+    expect(
+        unused_assignments,
+        clippy::used_underscore_binding,
+        reason = "what `__whole` does, said only in the crate that has the macro"
+    )
 )]
 // Without a feature, pieces of lower layers have no user. With all of them, everything must have one.
 #![cfg_attr(

@@ -119,7 +119,7 @@ fn all_that_can_be_said() {
                 crate::reexported::__private::watch(
                         __call,
                         async move {
-                            crate::reexported::__private::whole!(part self);
+                            crate::reexported::__private::whole!();
                             if let ::core::option::Option::Some(__returned) = crate::reexported::__private::never(
                                 __returns,
                             ) {

@@ -1,7 +1,6 @@
 //! The attribute, with the recorder in the place of the ambient sink. Its argument `crate` makes that possible.
 
 #![expect(clippy::unused_async, reason = "said of an annotated function as of a plain one")]
-#![expect(clippy::used_underscore_binding, reason = "what `__whole` does, said only in the crate that has the macro")]
 
 use std::cell::RefCell;
 use std::fmt::{self, Display};
