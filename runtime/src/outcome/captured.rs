@@ -47,23 +47,6 @@ pub fn nothing() -> Infallible {
     process::abort()
 }
 
-/// Has a closure or an `async` block capture each of the variables as a whole. By itself it captures the fields that its
-/// code names, each for itself, and drops them in the order in which they are named.
-///
-/// A variable that is used nowhere else stays unused, and the compiler says so.
-// A macro of its own: what is said about the place of a capture would be said about the user's words, were they here
-// directly, and is not about those of another crate's macro.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __whole {
-    ($($(#[$condition:meta])* $name:ident)*) => {
-        if let ::core::option::Option::Some(()) = ::core::option::Option::None::<()> {
-            let _nothing = $crate::__private::nothing();
-            $($(#[$condition])* let _ = &$name;)*
-        }
-    };
-}
-
 /// Runs the code that takes the parameters over.
 #[inline]
 pub fn begin<T>(start: impl FnOnce() -> T) -> T {
