@@ -11,7 +11,7 @@
 //! - A pending report may be set aside: see `aside`.
 //! - To run or to deliver takes a *claim*. Each claim makes the row's *epoch* one greater. A settlement carries the epoch of
 //!   its claim; an older one writes nothing, answers [`Settled::Stale`] and is counted.
-//! - The longest due comes first, then the earliest written. A row is due from when it was written on, or as it was put back;
+//! - The longest due comes first, then the earliest written; of requests, within each route. A row is due from when it was written on, or as it was put back;
 //!   by the store's own time, see `clock`.
 //! - While nothing older waits, a row is *born claimed* and handed over in memory after its commit: see
 //!   [`Store::attach_requests`].
@@ -21,7 +21,9 @@
 mod aside;
 mod backend;
 mod backlog;
+mod begun;
 mod cancel;
+mod claim;
 mod clock;
 mod error;
 mod handover;
@@ -34,6 +36,7 @@ mod options;
 mod record;
 mod replay;
 pub(crate) mod retention;
+mod share;
 mod space;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -51,6 +54,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use self::aside::DisabledUrls;
 use self::backend::{Opened, Reader};
 use self::backlog::{Backlog, Limits, stored_bytes};
+use self::begun::Begun;
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::cancel::Cancelled;
 use self::clock::StoreClock;
@@ -86,6 +90,7 @@ struct Inner {
     /// The writer task.
     tasks: Shutdown,
     durable: bool,
+    begun: Option<Arc<Begun>>,
 }
 
 impl Drop for Inner {
@@ -136,7 +141,7 @@ impl Store {
         probe: Option<Probe>,
         clock: Clock,
     ) -> Self {
-        let Opened { backend, reader, left } = opened;
+        let Opened { backend, reader, left, begun } = opened;
         let durable = ledgers.is_none();
         let tally = Arc::new(Tally::default());
         let limits = Limits { rows: options.max_queued, bytes: options.max_queued_bytes };
@@ -153,7 +158,7 @@ impl Store {
         });
         let tasks = Shutdown::new();
         tasks.spawn(Writer::new(backend, shared.clone()).run());
-        Self(Arc::new(Inner { shared, reader, tasks, durable }))
+        Self(Arc::new(Inner { shared, reader, tasks, durable, begun }))
     }
 
     /// Commits what waits, stops the writer and lets go of the files. What is asked for later ends as [`Error::Closed`].
@@ -225,17 +230,7 @@ impl Store {
         self.0.shared.handover.attach_reports(room)
     }
 
-    /// Claims up to `limit` due requests of the attached routes, the longest due first. No more than
-    /// [`CLAIM_BYTES`](operation::CLAIM_BYTES), unless the first alone has more; if others are due too, `next_due` says so.
-    pub(crate) async fn claim_requests(&self, limit: usize) -> Result<Batch<ClaimedRequest>, Error> {
-        let routes = self.0.shared.handover.routes();
-        match self.ask(Op::ClaimRequests { limit, routes }).await? {
-            Reply::Requests(batch) => Ok(self.by_wall(batch)),
-            _ => Err(Error::Closed),
-        }
-    }
-
-    /// Claims up to `limit` due reports, the longest due first; with the same bound.
+    /// Claims up to `limit` due reports, the longest due first; with the same bound as requests.
     pub(crate) async fn claim_reports(&self, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
         match self.ask(Op::ClaimReports { limit }).await? {
             Reply::Reports(batch) => Ok(self.by_wall(batch)),
@@ -337,7 +332,7 @@ impl Store {
         &self.0.shared.backlog
     }
 
-    /// What is in the store. Counts rows: not to be asked often.
+    /// What is in the store.
     pub(crate) async fn counts(&self) -> Result<Counts, Error> {
         self.reader()?.counts().await.map_err(Error::Backend)
     }

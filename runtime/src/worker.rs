@@ -5,15 +5,17 @@
 
 mod run;
 mod sink;
+mod slot;
 mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
+use self::slot::{Lane, Slots};
 use crate::handler::Routes;
 use crate::line::Causes;
 use crate::poster::Outbox;
@@ -44,7 +46,7 @@ pub(crate) struct Options {
 pub(crate) struct Worker {
     context: Arc<Context>,
     grace: Duration,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     handed: mpsc::Receiver<Held<ClaimedRequest>>,
 }
 
@@ -61,8 +63,8 @@ struct Context {
 impl Worker {
     /// Handlers run on `handlers`; what they report goes to `outbox`, whose store is the one that requests come from.
     pub(crate) fn new(outbox: Outbox, routes: Routes, options: Options, handlers: Handle, grace: Duration) -> Self {
-        let slots = Arc::new(Semaphore::new(options.concurrency));
-        let handed = outbox.store().attach_requests(routes.paths(), Arc::clone(&slots));
+        let slots = Slots::new(options.concurrency, &routes.paths());
+        let handed = outbox.store().attach_requests(routes.paths(), Arc::clone(&slots.all));
         let context = Context { outbox, routes, options, handlers, cut: Shutdown::new() };
         Self { context: Arc::new(context), grace, slots, handed }
     }
@@ -79,11 +81,12 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = shutdown.stopping() => break,
-                Some(held) = self.handed.recv() => self.start(held.row, held.room),
+                Some(held) = self.handed.recv() => self.start(held.row, held.room, None),
                 () = store.requests_due(), if !look => look = true,
+                () = self.slots.lane_free(), if !look => look = true,
                 () = tokio::time::sleep_until(next_look), if !look => look = true,
                 // Looked for only when something could be run.
-                Ok(slot) = Arc::clone(&self.slots).acquire_owned(), if look => {
+                Ok(slot) = Arc::clone(&self.slots.all).acquire_owned(), if look => {
                     let (again, at) = self.claim(slot).await;
                     (look, next_look) = (again, at);
                 }
@@ -95,15 +98,18 @@ impl Worker {
     /// Claims as many requests as there are free slots; whether there may be more, and when to look again.
     async fn claim(&self, slot: OwnedSemaphorePermit) -> (bool, Instant) {
         let mut slots = vec![slot];
-        while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+        while let Ok(slot) = Arc::clone(&self.slots.all).try_acquire_owned() {
             slots.push(slot);
         }
         let free = slots.len();
-        match self.context.outbox.store().claim_requests(free).await {
+        let mut lane = self.slots.lane();
+        let store = self.context.outbox.store();
+        match store.claim_requests_beside(free, |route| self.slots.running(route), lane.is_some()).await {
             Ok(batch) => {
                 let full = batch.rows.len() == free;
                 for (row, slot) in batch.rows.into_iter().zip(slots) {
-                    self.start(row, slot);
+                    let lane = if row.crashes > 0 { lane.take() } else { None };
+                    self.start(row, slot, lane);
                 }
                 let now = self.context.outbox.clock().now();
                 let wait = batch.next_due.map_or(SLOW_POLL, |due| due.since(now).min(SLOW_POLL));
@@ -117,7 +123,8 @@ impl Worker {
         }
     }
 
-    fn start(&self, row: ClaimedRequest, slot: OwnedSemaphorePermit) {
+    fn start(&self, row: ClaimedRequest, permit: OwnedSemaphorePermit, lane: Option<Lane>) {
+        let slot = self.slots.take(permit, &row.route, lane);
         self.context.cut.spawn(run::run(Arc::clone(&self.context), row, slot));
     }
 

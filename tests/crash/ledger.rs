@@ -22,6 +22,8 @@ struct Books {
     accepted: HashMap<String, String>,
     /// By `webhook-id`.
     reports: HashMap<String, Arrivals>,
+    /// Those whose end may be that they are cancelled; `Some(true)`: it was said that they are.
+    cancelled: HashMap<String, Option<bool>>,
     answers: HashMap<Answer, u64>,
     refused: u64,
     unanswered: u64,
@@ -44,6 +46,16 @@ impl Ledger {
         if let Some(earlier) = books.accepted.insert(id.clone(), result) {
             books.wrong.push(format!("the id {id} was given twice, first for {earlier}"));
         }
+    }
+
+    /// This one is about to be cancelled.
+    pub(crate) fn cancelling(&self, id: String) {
+        self.books().cancelled.entry(id).or_default();
+    }
+
+    /// The program answered that it is, or will be unless it ends first.
+    pub(crate) fn cancelled(&self, id: String, at_once: bool) {
+        self.books().cancelled.insert(id, Some(at_once));
     }
 
     /// It answered that it does not.
@@ -90,8 +102,10 @@ impl Ledger {
         for (webhook_id, arrivals) in &books.reports {
             of_subject.entry(&arrivals.subject).or_default().push((webhook_id, arrivals));
         }
+        // Cancelled: reported so, if at all, for one that never ran told nobody where.
+        let cancelled = |id: &String| books.cancelled.contains_key(id) && record.is_cancelled(id);
         let (mut lost, mut never_taken, mut several) = (Vec::new(), Vec::new(), Vec::new());
-        for id in books.accepted.keys() {
+        for id in books.accepted.keys().filter(|id| !cancelled(id)) {
             match of_subject.get(id.as_str()) {
                 None => lost.push(id.clone()),
                 Some(reports) if reports.iter().all(|(_, arrivals)| arrivals.taken == 0) => {
@@ -107,8 +121,11 @@ impl Ledger {
         }
         let wrong_result = books.accepted.iter().filter(|(id, result)| {
             let reports = of_subject.get(id.as_str()).into_iter().flatten();
-            reports.clone().any(|(_, arrivals)| !says(&arrivals.body, result))
+            let status = if cancelled(id) { "cancelled" } else { "completed" };
+            reports.clone().any(|(_, arrivals)| !says(&arrivals.body, status, result))
         });
+        let not_cancelled =
+            books.cancelled.iter().filter(|(id, at_once)| **at_once == Some(true) && !record.is_cancelled(id));
         let wrong_result = wrong_result.map(|(id, _)| id.clone()).collect();
         let unrecorded = record.reports.iter().filter(|report| {
             of_subject.get(report.subject.as_str()).is_some_and(|of| of.iter().any(|(_, a)| a.tries > report.attempts))
@@ -120,13 +137,14 @@ impl Ledger {
             ("accepted, and never arrived", lost),
             ("accepted, arrived, and was never taken", never_taken),
             ("reported under several webhook-ids", several),
-            ("reported with another result than its own", wrong_result),
+            ("reported with another end than its own", wrong_result),
+            ("answered as cancelled, and not cancelled", not_cancelled.map(|(id, _)| id.clone()).collect()),
             ("arrived more often than tries are recorded", unrecorded.map(|report| report.subject.clone()).collect()),
             ("recorded as delivered, and never taken", untrue.map(|report| report.subject.clone()).collect()),
         ] {
             broken.extend(told(what, ids));
         }
-        broken.extend(record.broken(books.accepted.keys()));
+        broken.extend(record.broken(books.accepted.keys(), cancelled));
         broken
     }
 
@@ -138,6 +156,8 @@ impl Ledger {
         let mut answers: Vec<_> = books.answers.iter().map(|(answer, n)| (format!("{answer:?}"), *n)).collect();
         answers.sort();
         Count {
+            cancelled: books.cancelled.len(),
+            cancelled_at_once: books.cancelled.values().filter(|at_once| **at_once == Some(true)).count(),
             kills: books.kills,
             accepted: books.accepted.len(),
             refused: books.refused,
@@ -154,9 +174,9 @@ impl Ledger {
     }
 }
 
-fn says(body: &[u8], result: &str) -> bool {
+fn says(body: &[u8], status: &str, result: &str) -> bool {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    body["status"] == "completed" && body["result"] == result
+    body["status"] == status && (status != "completed" || body["result"] == result)
 }
 
 /// The sentence for these ids; none if there are none.
@@ -174,6 +194,8 @@ fn list<'a>(ids: impl Iterator<Item = &'a str>) -> String {
 
 /// What is printed in the end.
 pub(crate) struct Count {
+    cancelled: usize,
+    cancelled_at_once: usize,
     kills: u64,
     accepted: usize,
     refused: u64,
@@ -186,8 +208,20 @@ pub(crate) struct Count {
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kills, accepted, refused, unanswered, reports, tries, repeats, answers } = self;
+        let Self {
+            cancelled,
+            cancelled_at_once,
+            kills,
+            accepted,
+            refused,
+            unanswered,
+            reports,
+            tries,
+            repeats,
+            answers,
+        } = self;
         writeln!(f, "{kills} kills; {accepted} accepted, {refused} refused, {unanswered} without a whole answer;")?;
+        writeln!(f, "  {cancelled} of them to be cancelled, {cancelled_at_once} were at once;")?;
         write!(f, "  {reports} reports arrived in {tries} tries, {repeats} of them taken again; answers:")?;
         answers.iter().try_for_each(|(answer, n)| write!(f, " {answer} {n}"))
     }

@@ -5,14 +5,15 @@
 //! Flags, with their defaults: `--kills 10`, `--seed N` (else a random one, which is printed), `--forget` (see below).
 //!
 //! - *Server*: clients post to a workload server without a pause in the load, while it is ended by SIGKILL and started again
-//!   at random moments: also while it starts, and at one of its writes or syncs, half done. A request counts as accepted once the answer was read whole.
+//!   at random moments: also while it starts, and at one of its writes or syncs, half done. A request counts as accepted once the answer was read whole. Some are cancelled.
 //! - *Library*: a program posts with `post_durably` and prints what it was told is on disk, and is killed likewise, a fifth as
 //!   often.
 //!
 //! The receiver outlives them all and fails at random: 500, 429, no answer, a reset, half an answer. In the end the program
 //! under test is left alone until it has nothing left to do, and the ledger is held against its record:
 //!
-//! - what was accepted has been taken by the receiver at least once, with its own result;
+//! - what was accepted has been taken by the receiver at least once, with its own result, or was cancelled and is reported as
+//!   nothing else;
 //! - nothing is stuck, nothing was given up, and nothing is recorded as delivered that was not taken;
 //! - repeats carry the same `webhook-id` and the same bytes;
 //! - each try that arrived left a record, numbered without a gap.

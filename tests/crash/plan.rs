@@ -85,6 +85,11 @@ impl Plan {
         }
     }
 
+    /// True once in so many times.
+    pub(crate) fn is_one_in(&mut self, times: u32) -> bool {
+        self.random.random_range(0..times) == 0
+    }
+
     /// Up to so long.
     pub(crate) fn pause(&mut self, ms: u64) -> Duration {
         Duration::from_millis(self.random.random_range(0..=ms))

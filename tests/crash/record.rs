@@ -14,6 +14,7 @@ use crate::ledger::told;
 const STUCK: Duration = Duration::from_mins(2);
 /// States that are no end; above them are delivered and completed, and everything else.
 const DONE: i64 = 2;
+const CANCELLED: i64 = 4;
 
 /// The rows of a finished run.
 #[derive(Default)]
@@ -52,12 +53,21 @@ impl Record {
         })
     }
 
+    pub(crate) fn is_cancelled(&self, id: &str) -> bool {
+        self.requests.get(id) == Some(&CANCELLED)
+    }
+
     pub(crate) fn delivered(&self) -> impl Iterator<Item = &Report> {
         self.reports.iter().filter(|report| report.state == DONE)
     }
 
     /// Promises that the record alone, or beside what was accepted, shows to be broken.
-    pub(crate) fn broken<'a>(&self, accepted: impl Iterator<Item = &'a String> + Clone) -> Vec<String> {
+    /// `cancelled` may have ended so, and be reported nowhere.
+    pub(crate) fn broken<'a>(
+        &self,
+        accepted: impl Iterator<Item = &'a String> + Clone,
+        cancelled: impl Fn(&String) -> bool,
+    ) -> Vec<String> {
         let subjects = |of: &dyn Fn(&Report) -> bool| {
             self.reports.iter().filter(|report| of(report)).map(|report| report.subject.clone()).collect()
         };
@@ -69,11 +79,13 @@ impl Record {
         let requests = |holds: &dyn Fn(i64) -> bool| {
             self.requests.iter().filter(|(_, state)| holds(**state)).map(|(id, _)| id.clone()).collect()
         };
+        let failed = self.requests.iter().filter(|(id, state)| **state > DONE && !cancelled(id));
+        let failed = failed.map(|(id, _)| id.clone()).collect();
         [
             told("requests are stuck", requests(&|state| state < DONE)),
-            told("requests did not complete", requests(&|state| state > DONE)),
+            told("requests did not complete", failed),
             told("requests were forgotten", ids(&|id| self.has_requests && !self.requests.contains_key(id))),
-            told("reports were forgotten", ids(&|id| !rows.contains_key(id.as_str()))),
+            told("reports were forgotten", ids(&|id| !rows.contains_key(id.as_str()) && !cancelled(id))),
             told("were reported twice", rows.iter().filter(|(_, n)| **n > 1).map(|(id, _)| (*id).to_owned()).collect()),
             told("reports are stuck", subjects(&|report| report.state < DONE)),
             told("reports were given up", subjects(&|report| report.state > DONE)),

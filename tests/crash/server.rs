@@ -16,9 +16,11 @@ use crate::{Stage, build, kill};
 /// Clients that post at once.
 const CLIENTS: u64 = 8;
 /// The longest pause of one between two posts, in milliseconds: what is posted has to be worked off in the end.
-const PAUSE: u64 = 50;
-/// The longest that a request works, in milliseconds.
-const WORK: u64 = 200;
+const PAUSE: u64 = 200;
+/// The longest that a request works, in milliseconds. What was running at a kill is run one by one afterwards.
+const WORK: u64 = 100;
+/// One in so many requests is cancelled at once, in the middle of its work or when it is over.
+const CANCELLED: u32 = 4;
 /// Steps of the schedule. The receiver fails a third of all tries, and a kill takes one as well: nobody needs so many.
 const STEPS: usize = 100;
 
@@ -80,7 +82,7 @@ fn settings(webhook_url: &str) -> String {
     let steps = (0..STEPS).map(|n| (n * 50).min(2_000));
     let schedule: Vec<String> = steps.map(|ms| if ms == 0 { "0s".to_owned() } else { format!("{ms}ms") }).collect();
     format!(
-        "[config]\nwebhook_url = {webhook_url:?}\n[worker]\nmax_crashes = 1000\n\
+        "[config]\nwebhook_url = {webhook_url:?}\n[worker]\nconcurrency = 4\nmax_crashes = 1000\n\
          [delivery]\ntimeout = \"1s\"\nschedule = {schedule:?}\n"
     )
 }
@@ -121,7 +123,21 @@ impl Clients {
             match response.bytes().await {
                 // Accepted is what was read whole, and nothing else.
                 Ok(body) if status == 200 => match id(&body) {
-                    Some(id) => ledger.accepted(id, result),
+                    Some(id) => {
+                        ledger.accepted(id.clone(), result);
+                        if plan.is_one_in(CANCELLED) {
+                            tokio::time::sleep(plan.pause(WORK)).await;
+                            // Whether it was cancelled or not is for the record to say, if no whole answer comes.
+                            ledger.cancelling(id.clone());
+                            let cancel = client.delete(format!("{url}/wait/{id}")).timeout(Duration::from_secs(30));
+                            if let Ok(response) = cancel.send().await
+                                && let Ok(status) = response.error_for_status_ref().map(|answer| answer.status())
+                                && response.bytes().await.is_ok()
+                            {
+                                ledger.cancelled(id, status == 200);
+                            }
+                        }
+                    }
                     None => ledger.unanswered(),
                 },
                 Ok(_) => ledger.refused(),

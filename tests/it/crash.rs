@@ -95,6 +95,48 @@ async fn a_request_that_kills_its_process_is_given_up_and_reported() {
     server.process.wait_for("lost with its process 2 times");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_kills_its_process_takes_nobody_with_it() {
+    const NEIGHBOURS: usize = 63;
+    let receiver = Receiver::start();
+    let settings =
+        format!("[config]\nwebhook_url = {:?}\n[worker]\nconcurrency = 64\nmax_crashes = 3\n", receiver.url("/"));
+    let mut server = Server::start(&settings);
+    let mut ids = Vec::new();
+    for n in 0..NEIGHBOURS {
+        ids.push(server.submit("/gated", json!({"gate": "neighbours", "text": n.to_string()})).await);
+    }
+    let poison = server.submit("/abort", json!({"gate": "poison"})).await;
+    for (route, id) in ids.iter().map(|id| ("/gated", id)).chain([("/abort", &poison)]) {
+        server.running(route, id).await;
+    }
+    eventually_async("that all of them really run", async || {
+        let stored = server.count("registration").await;
+        if stored == 64 { Ok(()) } else { Err(stored) }
+    })
+    .await;
+    server.open("poison");
+    assert_eq!(server.process.ended().code(), None, "a signal");
+    server.open("neighbours");
+    // One by one; and so until it was lost three times.
+    let mut deaths = 1;
+    while deaths < 3 {
+        server.process = Server::launch(server.folder.path());
+        assert_eq!(server.process.ended().code(), None, "a signal");
+        deaths += 1;
+    }
+    server.restart();
+    for id in &ids {
+        assert_eq!(receiver.wait_for(id).json()["status"], "completed");
+    }
+    assert_eq!(receiver.wait_for(&poison).json(), json!({"id": poison, "status": "failed"}));
+    server.process.wait_for("lost with its process 3 times");
+    assert_eq!(server.crashes().await, [vec![1; NEIGHBOURS], vec![3]].concat());
+    // What comes later is not kept waiting by what came before.
+    let next = server.submit("/echo", json!("next")).await;
+    assert_eq!(receiver.wait_for(&next).json()["status"], "completed");
+}
+
 /// The harness in `tests/crash`, in its short form: whether it found every promise kept, and what it said.
 fn harness(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_crash")).args(arguments).output().unwrap();

@@ -77,6 +77,16 @@ impl Server {
         count
     }
 
+    /// How often each request was lost with its process, in the order in which they came.
+    pub async fn crashes(&self) -> Vec<i64> {
+        let file = self.folder.path().join("workload.db");
+        let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+        let rows = sqlx::query_scalar("SELECT crashes FROM request ORDER BY seq");
+        let crashes = rows.fetch_all(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        crashes
+    }
+
     /// Changes the database as another program would.
     pub async fn write(&self, sql: &'static str) {
         let file = self.folder.path().join("workload.db");

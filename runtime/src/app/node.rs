@@ -114,7 +114,8 @@ impl Node {
         deliveries.spawn_on(vital.watching("delivery", &deliveries, delivery), delivery_thread.handle());
         let worker = Worker::new(outbox, routes.clone(), settings.worker.clone(), handlers, settings.grace);
         intake.spawn(vital.watching("worker", &intake, worker.run(recovered.lost, intake.clone())));
-        let retention = retention::run(store.clone(), settings.retention, intake.clone());
+        let retention =
+            retention::run(store.clone(), settings.retention, settings.delivery.schedule.total(), intake.clone());
         intake.spawn(vital.watching("retention", &intake, retention));
         let files = files::plan(settings.server.connections, settings.delivery.concurrency);
         if let Some(trouble) = files.trouble() {

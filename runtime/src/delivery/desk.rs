@@ -44,6 +44,8 @@ pub(super) struct Desk<W> {
     counts: Counts,
     /// Reports are parked for endpoints that are not known here.
     overlooked: bool,
+    /// The last endpoint that was found to have parked reports: the next look goes on behind it.
+    found_up_to: Option<String>,
 }
 
 /// Invariant: kept as things happen.
@@ -78,6 +80,7 @@ impl<W: InHand> Desk<W> {
             last_idle: 0,
             counts: Counts::default(),
             overlooked: false,
+            found_up_to: None,
         }
     }
 
@@ -164,6 +167,10 @@ impl<W: InHand> Desk<W> {
                 self.counts.open += usize::from(matches!(change, Change::Opened { .. }));
                 let waiting = self.turns.drain(key);
                 let Some(at) = self.endpoints.get_mut(&key) else { return Vec::new() };
+                // It had its turn: others wait for theirs that are not even known here.
+                if self.overlooked && std::mem::take(&mut at.parked) {
+                    self.counts.parked = self.counts.parked.saturating_sub(1);
+                }
                 self.counts.waiting = self.counts.waiting.saturating_sub(std::mem::take(&mut at.waiting));
                 at.parking += waiting.len();
                 self.counts.parking += waiting.len();
@@ -190,8 +197,13 @@ impl<W: InHand> Desk<W> {
     }
 
     /// Reports were found to be parked for these.
-    pub(super) fn found(&mut self, endpoints: Vec<String>, now: Moment) {
+    pub(super) fn found(&mut self, mut endpoints: Vec<String>, now: Moment) {
         self.overlooked = false;
+        if let Some(last) = self.found_up_to.take() {
+            endpoints.sort_unstable();
+            let behind = endpoints.partition_point(|endpoint| *endpoint <= last);
+            endpoints.rotate_left(behind);
+        }
         for endpoint in endpoints {
             if self.counts.parked >= self.bounds.parked {
                 self.overlooked = true;
@@ -200,6 +212,7 @@ impl<W: InHand> Desk<W> {
             let key = self.line(&endpoint);
             self.remember_parked(key);
             self.look_at(key, now);
+            self.found_up_to = Some(endpoint);
         }
     }
 

@@ -19,6 +19,11 @@ const MAX_ASKED: Duration = Duration::from_hours(24);
 pub(crate) struct Schedule(Vec<Duration>);
 
 impl Schedule {
+    /// From the first try to the last.
+    pub(crate) fn total(&self) -> Duration {
+        self.0.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(*step))
+    }
+
     /// A schedule of 1 to 100 steps of at most 7 days each. The first is nothing: a report is tried as soon as it is there.
     pub(crate) fn new(steps: Vec<Duration>) -> Result<Self, ScheduleError> {
         if steps.is_empty() || steps.len() > MAX_STEPS {

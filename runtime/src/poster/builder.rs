@@ -260,11 +260,12 @@ fn start_on(
         let started = async {
             let store = Store::open(place, NodeId::generate(), clock.clone()).await?;
             store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
+            let schedule = options.schedule.total();
             let delivery = Delivery::new(store.clone(), clock, options)?;
             // Nobody asks it: the program is not ours to end, but the log tells.
             let vital = Vital::default();
             shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
-            let retention = retention::run(store.clone(), keep, shutdown.clone());
+            let retention = retention::run(store.clone(), keep, schedule, shutdown.clone());
             shutdown.spawn(vital.watching("retention", &shutdown, retention));
             Ok(store)
         };

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::operation::{Op, Reply};
 use super::record::{Batch, ClaimedReport, Disabled, ReportClaim, Settled};
@@ -17,7 +18,20 @@ const AT_ONCE: usize = 10_000;
 /// What the record says of a report that was held for longer than the retention.
 pub(super) const NOT_ENABLED: &str = "its webhook was disabled by the receiver, and not enabled again in time";
 
+/// What the record says of a report that nobody could try for so long.
+pub(super) const TOO_OLD: &str = "it waited for its endpoint, which works no more, until its time was over";
+
 impl Store {
+    /// Ends up to `limit` parked reports that are older than this as dead; how many there were. By the store's own time: a wall
+    /// clock that jumps ends none.
+    pub(crate) async fn give_up_parked(&self, age: Duration, limit: usize) -> Result<usize, Error> {
+        let before = self.0.shared.clock.now().due.saturating_sub(age);
+        match self.ask(Op::GiveUpParked { before, limit }).await? {
+            Reply::GivenUp(ended) => Ok(ended.len()),
+            _ => Err(Error::Closed),
+        }
+    }
+
     /// Puts a report back that was not tried, to wait for a turn of its endpoint. The attempt is not counted, and when it is due
     /// does not change.
     pub(crate) async fn park_report(&self, claim: ReportClaim) -> Result<Settled, Error> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::backlog::Count;
+use super::begun::Begun;
 use super::cancel::Standing;
 use super::clock::{Now, Trust};
 use super::operation::{Op, Reply};
@@ -66,6 +67,8 @@ pub(crate) struct Opened {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) reader: Arc<dyn Reader>,
     pub(crate) left: Left,
+    /// Where it is noted which runs have begun, if what is claimed outlives the process.
+    pub(crate) begun: Option<Arc<Begun>>,
 }
 
 /// What an earlier process left in it.

@@ -34,9 +34,10 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Le
     let ledgers = Arc::new(Ledgers { requests: Ledger::new(reports, bytes), reports: Ledger::new(reports, bytes) });
     let tables = Tables {
         requests: HashMap::new(),
-        due_requests: BTreeMap::new(),
+        due_requests: HashMap::new(),
         running: 0,
         reports: HashMap::new(),
+        undelivered: 0,
         due_reports: BTreeMap::new(),
         aside: Aside::default(),
         subjects: HashMap::new(),
@@ -47,7 +48,8 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Le
         ledgers: ledgers.clone(),
     };
     let memory = Memory(Arc::new(Mutex::new(tables)));
-    let opened = Opened { backend: Box::new(memory.clone()), reader: Arc::new(memory), left: Left::default() };
+    let opened =
+        Opened { backend: Box::new(memory.clone()), reader: Arc::new(memory), left: Left::default(), begun: None };
     (opened, ledgers)
 }
 
@@ -59,10 +61,13 @@ type Place = (Timestamp, u64);
 
 struct Tables {
     requests: HashMap<RequestId, Request>,
-    due_requests: BTreeMap<Place, RequestId>,
+    /// By route.
+    due_requests: HashMap<String, BTreeMap<Place, RequestId>>,
     running: u64,
     /// Boxed: the table is rebuilt again and again as rows come and go.
     reports: HashMap<ReportId, Box<Report>>,
+    /// Reports that are not over.
+    undelivered: u64,
     due_reports: BTreeMap<Place, ReportId>,
     aside: Aside,
     subjects: HashMap<Arc<str>, Reports>,
@@ -186,13 +191,14 @@ impl Tables {
             Op::ParkReport { claim, line } => Reply::Settled(self.park_report(claim, line.as_deref())),
             Op::HoldReport { claim } => self.hold_report(claim),
             Op::ReleaseReport { claim, due } => Reply::Settled(self.release_report(claim, due.unwrap_or(now.due))),
+            Op::GiveUpParked { before, limit } => Reply::GivenUp(self.give_up_parked(*before, *limit, now.wall)),
             Op::Replay { delivery, .. } => Reply::Replayed(self.replay(*delivery)),
             // There was no earlier process.
             Op::Recover { .. } => Reply::Recovered(Recovered::default()),
             Op::Purge { before, limit, .. } => Reply::Purged(self.purge(*before, *limit, now)),
             Op::Barrier
             | Op::Enable { .. }
-            | Op::ClaimRequests { .. }
+            | Op::ClaimRequests(_)
             | Op::ClaimReports { .. }
             | Op::ClaimParked { .. } => Reply::Done,
         }
@@ -200,7 +206,7 @@ impl Tables {
 
     fn claim(&mut self, op: &Op, now: Now) -> Option<Reply> {
         match op {
-            Op::ClaimRequests { limit, routes } => Some(Reply::Requests(self.claim_requests(*limit, routes, now.due))),
+            Op::ClaimRequests(wanted) => Some(Reply::Requests(self.claim_requests(wanted, now.due))),
             Op::ClaimReports { limit } => Some(Reply::Reports(self.claim_reports(*limit, now.due))),
             Op::ClaimParked { line, limit } => Some(Reply::Reports(self.claim_parked(line, *limit, now.due))),
             _ => None,
@@ -243,10 +249,7 @@ impl Tables {
     }
 
     fn counts(&self) -> Counts {
-        let mut counts = Counts { running: self.running, undelivered: self.undelivered(), ..Counts::default() };
-        for request in self.due_requests.values().filter_map(|id| self.requests.get(id)) {
-            *counts.queued.entry(request.route().to_owned()).or_default() += 1;
-        }
-        counts
+        let queued = self.due_requests.iter().map(|(route, waiting)| (route.clone(), waiting.len() as u64));
+        Counts { queued: queued.collect(), running: self.running, undelivered: self.undelivered }
     }
 }

@@ -83,10 +83,7 @@ pub(crate) enum Op {
         delivery: ReportId,
         copy: ReportId,
     },
-    ClaimRequests {
-        limit: usize,
-        routes: Arc<[String]>,
-    },
+    ClaimRequests(RequestsWanted),
     ClaimReports {
         limit: usize,
     },
@@ -103,6 +100,11 @@ pub(crate) enum Op {
         /// To be kept with it: see [`Trust`].
         trust: Option<Trust>,
     },
+    /// Ends up to `limit` parked reports that were made before this moment.
+    GiveUpParked {
+        before: Timestamp,
+        limit: usize,
+    },
     /// Only its place in the queue matters.
     Barrier,
 }
@@ -112,6 +114,18 @@ pub(crate) enum Op {
 pub(crate) struct Waited {
     pub(crate) route: String,
     pub(crate) bytes: u64,
+}
+
+/// What a claim of requests is for.
+#[derive(Debug)]
+pub(crate) struct RequestsWanted {
+    /// All in all.
+    pub(crate) limit: usize,
+    pub(crate) routes: Arc<[String]>,
+    /// How many of each route run: whoever has least comes first. None, where it is not said.
+    pub(crate) running: Vec<usize>,
+    /// Whether one may be among them that was running when its process ended.
+    pub(crate) suspects: bool,
 }
 
 /// A report to be written.
@@ -131,6 +145,8 @@ impl Outgoing {
 /// The answer to an operation, of the kind that it asks for.
 #[derive(Debug)]
 pub(crate) enum Reply {
+    /// These parked reports are dead.
+    GivenUp(Vec<ReportId>),
     Submitted(Submitted),
     Settled(Settled),
     /// Settled as current, and this URL is disabled from now on.

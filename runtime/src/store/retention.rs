@@ -14,8 +14,9 @@ const INTERVAL: Duration = Duration::from_mins(1);
 /// Rows in one commit: few enough that nobody waits for it.
 const BATCH: usize = 500;
 
-/// Deletes what ended longer ago than `retention`, until told to stop.
-pub(crate) async fn run(store: Store, retention: Duration, shutdown: Shutdown) {
+/// Deletes what ended longer ago than `retention`, and ends what is parked for longer than the whole `schedule` takes and
+/// `retention` besides, until told to stop.
+pub(crate) async fn run(store: Store, retention: Duration, schedule: Duration, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
         match store.purge_ended(retention, BATCH).await {
             // Others come in between.
@@ -23,6 +24,18 @@ pub(crate) async fn run(store: Store, retention: Duration, shutdown: Shutdown) {
             Ok(_) => {}
             Err(Error::Closed) => return,
             Err(error) => tracing::warn!("old requests cannot be deleted, trying again: {}", Causes(&error)),
+        }
+        match store.give_up_parked(schedule.saturating_add(retention), BATCH).await {
+            Ok(0) => {}
+            Ok(ended) => {
+                tracing::warn!(
+                    "{ended} reports are dead: their endpoints took none for so long that they are older than delivery.schedule \
+                     and store.retention together"
+                );
+                continue;
+            }
+            Err(Error::Closed) => return,
+            Err(error) => tracing::warn!("old reports cannot be ended, trying again: {}", Causes(&error)),
         }
         tokio::select! {
             () = shutdown.stopping() => return,

@@ -6,6 +6,7 @@
 
 mod aside;
 mod cancel;
+mod claim;
 mod connect;
 mod form;
 mod lock;
@@ -16,9 +17,10 @@ mod read;
 mod replay;
 mod reports;
 mod requests;
-mod schema;
+pub(super) mod schema;
+mod statement;
 mod summary;
-mod upkeep;
+pub(super) mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +34,11 @@ use self::connect::{Connector, is_permanent};
 use self::many::Statements;
 use self::owner::Owner;
 use self::places::Places;
+#[cfg(test)]
+pub(super) use self::statement::seen;
+use self::statement::{query, query_scalar};
 use super::backend::{Backend, Cause, Failure, Left, Opened};
+use super::begun::{self, Begun};
 use super::clock::Now;
 use super::operation::{Op, Reply};
 use super::{Durability, OpenError};
@@ -64,7 +70,8 @@ pub(super) async fn open_tuned(
 async fn open_with(connector: Connector, node: NodeId, clock: &Clock) -> Result<Opened, OpenError> {
     let (backend, left) = start(connector, node, clock).await?;
     let reader = Arc::new(read::Rows::new(backend.pool.clone()));
-    Ok(Opened { backend: Box::new(backend), reader, left })
+    let begun = Some(backend.begun.clone());
+    Ok(Opened { backend: Box::new(backend), reader, left, begun })
 }
 
 async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<(Sqlite, Left), OpenError> {
@@ -82,10 +89,23 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     let start = started.await.map_err(failed)?;
     let mut left = read::left(&mut conn).await.map_err(failed)?;
     left.backlog = read::backlog(&mut conn).await.map_err(failed)?;
+    let not_writable = |source| OpenError::NotWritable { path: connector.path().into(), source };
+    let (begun, had_begun) = Begun::open(owner.beside(".begun")?).map_err(not_writable)?;
     let pool = connector.read();
     let tidiness = upkeep::Tidiness::new(connector.is_beside_litestream());
     let (statements, places) = (Statements::new(), Places::default());
-    let backend = Sqlite { connector, conn: Some(conn), pool, start, statements, places, tidiness, owner };
+    let backend = Sqlite {
+        connector,
+        conn: Some(conn),
+        pool,
+        start,
+        statements,
+        places,
+        tidiness,
+        begun: Arc::new(begun),
+        had_begun,
+        owner,
+    };
     Ok((backend, left))
 }
 
@@ -98,6 +118,9 @@ struct Sqlite {
     statements: Statements,
     places: Places,
     tidiness: upkeep::Tidiness,
+    begun: Arc<Begun>,
+    /// What had begun when the last owner died, if that is known.
+    had_begun: Option<begun::Left>,
     /// Let go of last.
     owner: Owner,
 }
@@ -119,9 +142,8 @@ impl Start {
                    coalesce((SELECT max(seq) FROM node), 0), \
                    coalesce((SELECT max(node) FROM request WHERE state = 1), 0), \
                    coalesce((SELECT max(node) FROM report WHERE state = 1), 0)), ?1, ?2";
-        let node =
-            sqlx::query(sql).bind(node.to_string()).bind(now.micros()).execute(&mut *conn).await?.last_insert_rowid();
-        let row = sqlx::query(
+        let node = query(sql).bind(node.to_string()).bind(now.micros()).execute(&mut *conn).await?.last_insert_rowid();
+        let row = query(
             "SELECT commits, \
              (SELECT coalesce(max(seq), 0) FROM request), (SELECT coalesce(max(seq), 0) FROM report) FROM progress",
         )
@@ -137,6 +159,7 @@ struct Batch<'a> {
     start: &'a mut Start,
     statements: &'a Statements,
     places: &'a mut Places,
+    had_begun: Option<&'a begun::Left>,
     ops: &'a [&'a Op],
     replies: Vec<Reply>,
     now: Now,
@@ -157,9 +180,10 @@ impl Batch<'_> {
         replay::replay(&mut self).await?;
         upkeep::recover(&mut self).await?;
         upkeep::purge(&mut self).await?;
+        aside::give_up_parked(&mut self).await?;
         aside::enable(&mut self).await?;
         // Claims last: they see what the batch wrote.
-        requests::claim(&mut self).await?;
+        claim::claim(&mut self).await?;
         reports::claim(&mut self).await?;
         aside::claim(&mut self).await?;
         Ok(self.replies)
@@ -182,7 +206,7 @@ impl Sqlite {
         };
         // The connection is put back only where its state is known.
         let (wall, due) = (now.wall.micros(), now.due.micros());
-        let begin = sqlx::query("BEGIN IMMEDIATE; UPDATE progress SET commits = commits + 1, wall = ?, due = ?");
+        let begin = query("BEGIN IMMEDIATE; UPDATE progress SET commits = commits + 1, wall = ?, due = ?");
         if let Err(error) = begin.bind(wall).bind(due).execute(&mut conn).await {
             discard(conn).await;
             return Err(transient(error));
@@ -190,14 +214,18 @@ impl Sqlite {
         let replies = ops.iter().map(|_| Reply::Done).collect();
         let (start, statements, places) = (&mut self.start, &self.statements, &mut self.places);
         places.failed();
-        let batch = Batch { conn: &mut conn, start, statements, places, ops, replies, now };
+        let had_begun = self.had_begun.as_ref();
+        let batch = Batch { conn: &mut conn, start, statements, places, had_begun, ops, replies, now };
         match batch.run().await {
-            Ok(replies) => match sqlx::query("COMMIT").execute(&mut conn).await {
+            Ok(replies) => match query("COMMIT").execute(&mut conn).await {
                 Ok(_) => {
                     self.conn = Some(conn);
                     self.start.commits += 1;
                     self.places.committed();
                     self.tidiness.wrote(ops);
+                    if ops.iter().any(|op| matches!(op, Op::Recover { .. })) {
+                        self.begun.restart();
+                    }
                     Ok(replies)
                 }
                 Err(error) => {
@@ -206,7 +234,7 @@ impl Sqlite {
                 }
             },
             Err(error) if is_permanent(&error) => {
-                match sqlx::query("ROLLBACK").execute(&mut conn).await {
+                match query("ROLLBACK").execute(&mut conn).await {
                     Ok(_) => self.conn = Some(conn),
                     Err(_) => discard(conn).await,
                 }
@@ -224,7 +252,7 @@ impl Sqlite {
             Some(conn) => conn,
             None => self.connector.write().await?,
         };
-        let commits: i64 = match sqlx::query_scalar("SELECT commits FROM progress").fetch_one(&mut conn).await {
+        let commits: i64 = match query_scalar("SELECT commits FROM progress").fetch_one(&mut conn).await {
             Ok(commits) => commits,
             Err(error) => {
                 discard(conn).await;
@@ -285,7 +313,7 @@ impl Backend for Sqlite {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -337,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_outcome_of_a_commit_is_looked_up() {
+    pub(in crate::store) async fn the_outcome_of_a_commit_is_looked_up() {
         let dir = tempfile::tempdir().unwrap();
         let (mut sqlite, now) = started(dir.path()).await;
 

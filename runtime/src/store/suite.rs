@@ -19,8 +19,11 @@ mod health;
 mod litestream;
 #[cfg(all(feature = "sqlite", unix))]
 mod owner;
+#[cfg(feature = "sqlite")]
+mod plans;
 mod replay;
 mod settle;
+mod share;
 mod submit;
 mod summary;
 mod upkeep;
@@ -46,8 +49,28 @@ macro_rules! suite {
                 }
             )+)+
         }
+        /// One after the other.
+        #[cfg(feature = "sqlite")]
+        async fn all_on_sqlite() {
+            $($(Box::pin($module::$case(world::World::sqlite())).await;)+)+
+        }
     };
 }
+
+/// Cases that need a file.
+#[cfg(feature = "sqlite")]
+const ON_SQLITE_ALONE: &[fn()] = &[
+    super::sqlite::schema::tests::a_file_of_version_1_is_brought_up_to_date,
+    super::sqlite::upkeep::tests::a_log_that_a_reader_pins_is_copied_once_it_is_gone,
+    super::sqlite::tests::the_outcome_of_a_commit_is_looked_up,
+    crash::rescue_limit_fails_poison_request,
+    crash::rescued_report_has_unknown_attempt,
+    crash::only_what_had_begun_counts_the_death_of_its_process,
+    crash::suspects_are_run_one_by_one,
+    durable::reader_pins_wal,
+    durable::what_can_never_be_written_leaves_nothing_behind,
+    durable::room_is_given_back_after_a_purge,
+];
 
 suite! {
     submit:
@@ -78,6 +101,11 @@ suite! {
         a_claim_of_reports_is_bounded_by_bytes,
         a_claim_of_parked_reports_is_bounded_by_bytes,
         a_claim_of_requests_is_bounded_by_bytes;
+    share:
+        a_request_passes_the_backlog_of_another_route,
+        routes_share_what_is_claimed,
+        a_claim_of_several_routes_is_bounded_by_bytes,
+        counts_are_true_after_everything;
     clock:
         a_clock_set_back_strands_nothing,
         a_clock_set_forward_makes_no_retry_due,
@@ -125,6 +153,7 @@ suite! {
         what_is_not_disabled_is_not_held,
         a_url_is_disabled_once_however_many_say_so,
         held_reports_are_given_up_after_the_retention,
+        parked_reports_end_by_age,
         nobody_waits_for_the_first_try_of_a_held_report;
     cancel:
         cancel_queued_at_once,

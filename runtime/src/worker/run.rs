@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::sink::{RunSink, Told};
+use super::slot::{LaneHeld, Slot};
 use super::verdict::{self, End};
 use super::{BACKOFF, Context};
 use crate::handler::{Ended, Route, Run};
@@ -21,9 +22,12 @@ use crate::time::Spoken;
 
 /// How old a run is when what it registered is stored, and how often that is looked at until something was registered.
 const REGISTER_AFTER: Duration = Duration::from_secs(1);
+/// How long a run has the lane of those that may end their process. What ends it, does so early as a rule; and those behind it
+/// must not wait for hours after a machine was lost.
+const ALONE: Duration = Duration::from_mins(1);
 
 /// Runs a request to its end, or puts it back when the grace time is over.
-pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: OwnedSemaphorePermit) {
+pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) {
     let cancelled = context.outbox.store().cancellation(&row.claim);
     if row.cancelled || cancelled.is_cancelled() {
         drop(slot);
@@ -110,13 +114,7 @@ enum Patience {
     UntilStopped,
 }
 
-fn spawn_handler(
-    context: &Context,
-    route: &Route,
-    row: &ClaimedRequest,
-    sink: &Arc<RunSink>,
-    slot: OwnedSemaphorePermit,
-) -> Handler {
+fn spawn_handler(context: &Context, route: &Route, row: &ClaimedRequest, sink: &Arc<RunSink>, slot: Slot) -> Handler {
     let wanted = Arc::clone(sink);
     let run = Run {
         id: row.claim.id.clone(),
@@ -126,15 +124,18 @@ fn spawn_handler(
     };
     let running = ambient::around(Arc::clone(sink) as Arc<dyn ambient::Sink>, route.run(run));
     let (begins, begun) = oneshot::channel();
+    let lane = slot.lane();
+    let (store, claim) = (context.outbox.store().clone(), row.claim.clone());
     #[expect(clippy::disallowed_methods, reason = "its handle is held until it ends or is aborted")]
     let task = context.handlers.spawn(async move {
         // Whoever waits for it may have been cut off.
         let _ = begins.send(Instant::now());
-        // Held until the handler is really gone: one that ignores its abort still takes up its slot.
         let _slot = slot;
+        // Before anything of it runs: it may end the process.
+        let _running = store.begin(&claim);
         running.await
     });
-    Handler { task, begun }
+    Handler { task, begun, lane }
 }
 
 /// A handler on its way.
@@ -142,6 +143,7 @@ struct Handler {
     task: JoinHandle<Ended>,
     /// When it was first polled. Before, it waits for a thread, which is not its time.
     begun: oneshot::Receiver<Instant>,
+    lane: LaneHeld,
 }
 
 /// Waits for the handler's end, and how long it ran; `None` if it was cut off by the node's stop. What ended by itself has
@@ -170,6 +172,7 @@ async fn watch(
     let mut look = interval_at(begun + REGISTER_AFTER, REGISTER_AFTER);
     let mut registered = false;
     let tracker = context.cut.clone();
+    let mut alone = true;
     loop {
         tokio::select! {
             biased;
@@ -192,6 +195,10 @@ async fn watch(
             () = sleep_until(begun + limit) => {
                 handler.task.abort();
                 return Some((End::TimedOut(limit), begun.elapsed()));
+            }
+            () = sleep_until(begun + ALONE), if alone => {
+                alone = false;
+                handler.lane.free();
             }
             _ = look.tick(), if !registered => {
                 if let Some(registration) = sink.registration() {

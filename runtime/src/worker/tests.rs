@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::handler::{Shared, States, Unbound};

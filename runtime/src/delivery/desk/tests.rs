@@ -128,6 +128,32 @@ fn what_is_known_of_idle_endpoints_is_bounded_and_the_longest_idle_is_forgotten(
     assert!(desk.keys.contains_key("9") && !desk.keys.contains_key("6"));
 }
 
+#[test]
+fn of_more_dead_endpoints_than_are_known_each_has_its_turn() {
+    const ENDPOINTS: [&str; 5] = ["a", "b", "c", "d", "e"];
+    let mut desk: Desk<usize> = desk(100, 10);
+    let mut now = NOW;
+    let mut tried = BTreeMap::<String, usize>::new();
+    desk.found(ENDPOINTS.map(str::to_owned).to_vec(), now);
+    for _ in 0..2_000 {
+        now += Duration::from_secs(10);
+        desk.wake(now);
+        while let Some(claim) = desk.claim(now) {
+            *tried.entry(claim.line.to_string()).or_default() += 1;
+            desk.claimed(claim.key, claim.limit, Some((vec![0], true)), now);
+        }
+        while let Some((begun, _)) = desk.next(now) {
+            let key = begun.key;
+            let aside = desk.ended(begun, Sign::Fails, None, QUICK, now).map_or(0, |end| end.aside.len());
+            (0..aside).for_each(|_| desk.parked(key, true, now));
+        }
+        if desk.wants_to_know() {
+            desk.found(ENDPOINTS.map(str::to_owned).to_vec(), now);
+        }
+    }
+    assert_eq!(tried.keys().map(String::as_str).collect::<Vec<_>>(), ENDPOINTS, "{tried:?}");
+}
+
 /// The world around a desk: a store with parked reports, and tries under way.
 #[derive(Default)]
 struct World {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Place, Tables};
 use crate::id::ReportId;
-use crate::store::aside::NOT_ENABLED;
+use crate::store::aside::{NOT_ENABLED, TOO_OLD};
 use crate::store::clock::Now;
 use crate::store::operation::{Enabled, Op, Reply};
-use crate::store::record::{Batch, ClaimedReport, Disabled, ReportClaim, Settled};
+use crate::store::record::{Batch, ClaimedReport, DeliveryState, Disabled, ReportClaim, Settled};
 use crate::time::Timestamp;
 
 #[derive(Default)]
@@ -104,6 +104,25 @@ impl Tables {
         Some(Reply::Enabled(Enabled { reports, done }))
     }
 
+    pub(super) fn give_up_parked(&mut self, before: Timestamp, limit: usize, now: Timestamp) -> Vec<ReportId> {
+        let parked = self.aside.parked.values().flat_map(BTreeMap::values);
+        let is_old = |id: &&ReportId| self.reports.get(id).is_some_and(|row| row.new.created < before);
+        let old: Vec<ReportId> = parked.filter(is_old).take(limit).copied().collect();
+        for id in &old {
+            if let Some(row) = self.reports.get(id) {
+                let (place, endpoint) = ((row.due, row.seq), row.new.to.endpoint().to_owned());
+                if let Some(parked) = self.aside.parked.get_mut(&endpoint) {
+                    parked.remove(&place);
+                    if parked.is_empty() {
+                        self.aside.parked.remove(&endpoint);
+                    }
+                }
+                self.give_up(*id, DeliveryState::Dead, TOO_OLD, now);
+            }
+        }
+        old
+    }
+
     /// Gives up what is held and was due before this moment of the wall clock.
     pub(super) fn give_up_held(&mut self, before: Timestamp, limit: usize, now: Now) -> usize {
         let mut given_up = 0;
@@ -116,7 +135,7 @@ impl Tables {
                 if let Some(off) = self.aside.disabled.get_mut(row.new.to.url()) {
                     off.held.remove(&place);
                 }
-                self.give_up(id, NOT_ENABLED, now.wall);
+                self.give_up(id, DeliveryState::Gone, NOT_ENABLED, now.wall);
                 given_up += 1;
             }
         }

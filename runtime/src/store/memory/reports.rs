@@ -97,6 +97,7 @@ impl Tables {
         self.subjects.entry(report.subject.clone()).or_default().add(report.id);
         let (bytes, due) = (row.bytes, row.due);
         self.reports.insert(report.id, Box::new(row));
+        self.undelivered += u64::from(!refused);
         if refused {
             self.finish((now.wall, seq), Row::Report(report.id), bytes);
         } else if !born {
@@ -184,9 +185,9 @@ impl Tables {
     }
 
     /// Gives up a report that nobody tried.
-    pub(super) fn give_up(&mut self, id: ReportId, why: &str, now: Timestamp) {
+    pub(super) fn give_up(&mut self, id: ReportId, state: DeliveryState, why: &str, now: Timestamp) {
         if let Some(row) = self.reports.get_mut(&id) {
-            row.state = DeliveryState::Gone;
+            row.state = state;
             row.refused = Some(why.into());
             self.finish_report(id, now);
         }
@@ -194,6 +195,7 @@ impl Tables {
 
     fn finish_report(&mut self, id: ReportId, now: Timestamp) {
         let Some(row) = self.reports.get_mut(&id) else { return };
+        self.undelivered -= 1;
         if self.most_finished.0 > 0 {
             // Nobody sends it any more.
             row.new = Arc::new(NewReport { body: Bytes::new(), ..(*row.new).clone() });
@@ -222,11 +224,6 @@ impl Tables {
     pub(super) fn deliveries(&self, subject: &str) -> Vec<DeliveryRecord> {
         let rows = self.subjects.get(subject).into_iter().flat_map(Reports::ids);
         rows.filter_map(|id| self.reports.get(id)).take(MOST_TOLD).map(|row| record(row)).collect()
-    }
-
-    pub(super) fn undelivered(&self) -> u64 {
-        let open = |state| matches!(state, DeliveryState::Pending | DeliveryState::Delivering);
-        self.reports.values().filter(|row| open(row.state)).count() as u64
     }
 }
 

@@ -1,18 +1,21 @@
 //! Requests of the memory backend.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
-use super::{Row, Tables};
+use super::{Place, Row, Tables};
 use crate::id::RequestId;
 use crate::report::Outcome;
 use crate::store::backlog::stored_bytes;
 use crate::store::clock::Now;
-use crate::store::operation::{CLAIM_BYTES, Outgoing, outcome_bytes, report_bytes, request_bytes};
+use crate::store::operation::{CLAIM_BYTES, Outgoing, RequestsWanted, outcome_bytes, report_bytes, request_bytes};
 use crate::store::record::{
     Batch, ClaimedRequest, NewRequest, Registration, RequestClaim, RequestRecord, RequestState, Settled, Submitted,
 };
+use crate::store::share::{Line, shares};
 use crate::time::Timestamp;
 
 pub(super) struct Request {
@@ -61,7 +64,7 @@ impl Tables {
         if born {
             self.running += 1;
         } else {
-            self.due_requests.insert((now.due, seq), request.id.clone());
+            self.wait(&request.route, (now.due, seq), request.id.clone());
         }
         let row = Request {
             seq,
@@ -79,32 +82,62 @@ impl Tables {
         Submitted::New
     }
 
-    pub(super) fn claim_requests(&mut self, limit: usize, routes: &[String], now: Timestamp) -> Batch<ClaimedRequest> {
-        let ours = |id: &RequestId| self.requests.get(id).is_some_and(|row| routes.contains(&row.new.route));
-        let mut due = self.due_requests.iter().filter(|(_, id)| ours(id));
-        let mut picked = Vec::new();
-        let mut bytes = 0;
-        let mut next_due = None;
-        for ((due, seq), id) in due.by_ref() {
-            let size = self.requests.get(id).map_or(0, |row| row.bytes);
-            if *due > now || picked.len() == limit || (bytes > 0 && bytes + size > CLAIM_BYTES) {
-                next_due = Some(*due);
-                break;
-            }
-            bytes += size;
-            picked.push((*due, *seq));
+    /// Puts a request among those that wait.
+    fn wait(&mut self, route: &str, place: Place, id: RequestId) {
+        match self.due_requests.get_mut(route) {
+            Some(waiting) => drop(waiting.insert(place, id)),
+            None => drop(self.due_requests.insert(route.to_owned(), BTreeMap::from([(place, id)]))),
         }
-        let mut rows = Vec::with_capacity(picked.len());
-        for place in picked {
-            let Some(row) = self.due_requests.remove(&place).and_then(|id| self.requests.get_mut(&id)) else {
+    }
+
+    /// Takes it out again.
+    fn wait_no_more(&mut self, route: &str, place: Place) -> Option<RequestId> {
+        let waiting = self.due_requests.get_mut(route)?;
+        let id = waiting.remove(&place);
+        if waiting.is_empty() {
+            self.due_requests.remove(route);
+        }
+        id
+    }
+
+    pub(super) fn claim_requests(&mut self, wanted: &RequestsWanted, now: Timestamp) -> Batch<ClaimedRequest> {
+        let mut lines: Vec<Line> = wanted
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(place, route)| Line {
+                running: wanted.running.get(place).copied().unwrap_or(0),
+                due: self.head(route).filter(|due| *due <= now),
+            })
+            .collect();
+        let mut rows: Vec<ClaimedRequest> = Vec::new();
+        let mut bytes = 0;
+        while rows.len() < wanted.limit {
+            // One at a time: there is little to be saved here by taking several.
+            let Some((place, _)) = shares(&lines, 1).first().copied() else { break };
+            let (Some(line), Some(route)) = (lines.get_mut(place), wanted.routes.get(place)) else { break };
+            let first = self.due_requests.get(route).and_then(|waiting| waiting.first_key_value());
+            let Some((at, row)) = first.and_then(|(at, id)| Some((*at, self.requests.get(id)?))) else { break };
+            if bytes > 0 && bytes + row.bytes > CLAIM_BYTES {
+                line.due = None;
                 continue;
-            };
+            }
+            bytes += row.bytes;
+            let Some(row) = self.wait_no_more(route, at).and_then(|id| self.requests.get_mut(&id)) else { break };
             row.state = RequestState::Running;
             row.epoch += 1;
             self.running += 1;
             rows.push(row.claimed());
+            line.running += 1;
+            line.due = self.head(route).filter(|due| *due <= now);
         }
+        let next_due = wanted.routes.iter().filter_map(|route| self.head(route)).min();
         Batch { rows, next_due }
+    }
+
+    /// When the first of a route is due.
+    fn head(&self, route: &str) -> Option<Timestamp> {
+        self.due_requests.get(route)?.first_key_value().map(|((due, _), _)| *due)
     }
 
     /// The row, if the claim is current.
@@ -143,8 +176,9 @@ impl Tables {
         row.new.headers = HeaderMap::new();
         row.registration = None;
         let (place, waited, bytes) = ((outcome.finished, row.seq), (row.due, row.seq), row.bytes);
+        let route = row.new.route.clone();
         match from {
-            RequestState::Queued => drop(self.due_requests.remove(&waited)),
+            RequestState::Queued => drop(self.wait_no_more(&route, waited)),
             _ => self.running -= 1,
         }
         self.ledgers.requests.release(1, bytes);
@@ -168,9 +202,9 @@ impl Tables {
         let due = if row.cancelled { due.min(now) } else { due };
         row.due = due;
         row.failures += u32::from(failed);
-        let place = (due, row.seq);
+        let (place, route) = ((due, row.seq), row.new.route.clone());
         self.running -= 1;
-        self.due_requests.insert(place, claim.id.clone());
+        self.wait(&route, place, claim.id.clone());
         Settled::Current
     }
 

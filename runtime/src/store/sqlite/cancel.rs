@@ -2,6 +2,7 @@
 
 use super::Batch;
 use super::form::small;
+use super::statement::query;
 use crate::store::operation::{Op, Reply};
 use crate::store::record::RequestClaim;
 
@@ -9,7 +10,7 @@ pub(super) async fn mark(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     for (at, op) in batch.ops.iter().enumerate() {
         let Op::CancelRunning { id } = op else { continue };
         let sql = "UPDATE request SET cancel = 1 WHERE id = ?1 AND state = 1 RETURNING epoch";
-        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&mut *batch.conn).await?;
+        let row = query(sql).bind(id.as_str()).fetch_optional(&mut *batch.conn).await?;
         let claim = match row {
             Some(row) => Some(RequestClaim { id: id.clone(), epoch: small(&row, 0)? }),
             None => None,

@@ -145,10 +145,15 @@ pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
 /// here, it would read the bodies. Nothing is sorted, and no row is looked at beyond the limit.
 macro_rules! first_of {
     ($rows:literal) => {
+        first_of!($rows, "1")
+    };
+    // The first may have more only where this is true.
+    ($rows:literal, $alone:literal) => {
         concat!(
             "SELECT seq FROM (SELECT seq, size, sum(size) OVER (ORDER BY due, seq ROWS UNBOUNDED PRECEDING) AS total FROM (",
             $rows,
-            ") ORDER BY due, seq LIMIT ?3) WHERE total <= ?4 OR total = size"
+            ") ORDER BY due, seq LIMIT ?3) WHERE total <= ?4 OR total = size AND ",
+            $alone
         )
     };
 }

@@ -80,7 +80,7 @@ fn locked() -> MutexGuard<'static, Vec<(PathBuf, u32)>> {
 
 /// Opens for writing, leaves what is in it, follows no symbolic link, and waits for nobody at the other end of a pipe.
 #[cfg(unix)]
-fn open(path: &Path) -> Result<File, Refused> {
+pub(super) fn open(path: &Path) -> Result<File, Refused> {
     use std::os::unix::fs::OpenOptionsExt as _;
 
     use rustix::fs::OFlags;
@@ -96,7 +96,7 @@ fn open(path: &Path) -> Result<File, Refused> {
 }
 
 #[cfg(not(unix))]
-fn open(path: &Path) -> Result<File, Refused> {
+pub(super) fn open(path: &Path) -> Result<File, Refused> {
     Ok(OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?)
 }
 

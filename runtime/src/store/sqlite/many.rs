@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments as _, AssertSqlSafe, Encode, Sqlite, Type};
+use sqlx::{Arguments as _, Encode, Sqlite, Type};
+
+use super::statement::query_with;
 
 /// Rows in one statement. At most 32,766 variables fit into one: 512 rows of up to 63 columns.
 const SIZES: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
@@ -158,7 +160,7 @@ impl<const N: usize> Many<N> {
         }
         match columns.failed {
             Some(error) => Err(sqlx::Error::Encode(error)),
-            None => Ok(sqlx::query_with(AssertSqlSafe(text.clone()), columns.arguments)),
+            None => Ok(query_with(text.clone(), columns.arguments)),
         }
     }
 }

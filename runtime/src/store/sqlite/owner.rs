@@ -6,11 +6,11 @@
 //! is none.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::lock::{Lock, Refused};
+use super::lock::{self, Lock, Refused};
 use crate::store::OpenError;
 
 /// Symbolic links that lead from one to the other, at most.
@@ -78,6 +78,20 @@ impl Owner {
             Ok(file) if file == self.file => Ok(()),
             _ => Err(Lost(self.database.clone())),
         }
+    }
+
+    /// A file beside it whose name ends so, for this process alone.
+    pub(super) fn beside(&self, end: &str) -> Result<File, OpenError> {
+        let path = beside(&self.database, end);
+        let file = lock::open(&path).and_then(|file| match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(Refused::Unsafe(format!("{} is no regular file", path.display()))),
+        });
+        file.map_err(|refused| match refused {
+            Refused::Unsafe(what) => OpenError::Unsafe { path: self.database.clone(), what },
+            Refused::Io(source) => OpenError::NotWritable { path, source },
+            Refused::Locked(pid) => OpenError::InUse { path, pid },
+        })
     }
 
     /// The file's own name.

@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::form::{hex, json};
 use super::reports::report_id;
+use super::statement::query;
 use crate::id::ReportId;
 use crate::store::record::ReportClaim;
 
@@ -52,7 +53,7 @@ impl Places {
         if !unknown.is_empty() {
             let ids = json(&unknown.keys().map(|id| hex(id.as_bytes())).collect::<Vec<_>>())?;
             let sql = "SELECT id, seq FROM report WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
-            for row in sqlx::query(sql).bind(ids).fetch_all(conn).await? {
+            for row in query(sql).bind(ids).fetch_all(conn).await? {
                 if let Some(place) = unknown.get(&report_id(row.try_get(0)?)?).and_then(|at| rows.get_mut(*at)) {
                     *place = row.try_get(1)?;
                 }

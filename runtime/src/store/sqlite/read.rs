@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::connect::READERS;
 use super::form::{HELD, blob, delivery_state, misread, registration_from_text, small, status};
 use super::reports::{report_id, webhook_id};
+use super::statement::{query, query_scalar};
 use super::summary;
 use super::upkeep::TRUST;
 use crate::id::RequestId;
@@ -46,7 +47,7 @@ impl Rows {
     async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, sqlx::Error> {
         let sql = "SELECT r.route, r.state, r.finished, o.reason, o.result, o.error, o.detail \
                    FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
-        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
+        let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(None) };
         let state = match row.try_get::<i64, _>(1)? {
             0 => RequestState::Queued,
@@ -61,7 +62,7 @@ impl Rows {
                    r.cancel \
                    FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
                    WHERE r.id = ?1";
-        let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
+        let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(None) };
         let phase = match row.try_get::<i64, _>(1)? {
             0 => {
@@ -80,7 +81,7 @@ impl Rows {
                    b.webhook_id FROM report r JOIN report_body b ON b.seq = r.seq LEFT JOIN attempt a \
                    ON a.report = r.seq AND a.n = (SELECT max(n) FROM attempt WHERE report = r.seq) \
                    WHERE r.subject = ?1 ORDER BY r.seq LIMIT 100";
-        let rows = sqlx::query(sql).bind(subject).fetch_all(&self.pool).await?;
+        let rows = query(sql).bind(subject).fetch_all(&self.pool).await?;
         rows.iter().map(delivery).collect()
     }
 
@@ -91,12 +92,12 @@ impl Rows {
                     UNION ALL SELECT (SELECT min(endpoint) FROM report WHERE state = -1 AND endpoint > parked.endpoint) \
                     FROM parked WHERE parked.endpoint IS NOT NULL) \
                    SELECT endpoint FROM parked WHERE endpoint IS NOT NULL";
-        sqlx::query_scalar(sql).fetch_all(&self.pool).await
+        query_scalar(sql).fetch_all(&self.pool).await
     }
 
     async fn disabled(&self) -> Result<Vec<Disabled>, sqlx::Error> {
         let sql = "SELECT url, since, reason FROM disabled ORDER BY since, url";
-        let rows = sqlx::query(sql).fetch_all(&self.pool).await?;
+        let rows = query(sql).fetch_all(&self.pool).await?;
         let one = |row: &SqliteRow| {
             let since = Timestamp::from_micros(row.try_get(1)?);
             Ok(Disabled { url: row.try_get(0)?, since, reason: row.try_get(2)? })
@@ -105,14 +106,12 @@ impl Rows {
     }
 
     async fn counts(&self) -> Result<Counts, sqlx::Error> {
-        let sql = "SELECT 0, route, count(*) FROM request WHERE state = 0 GROUP BY route \
+        let sql = "SELECT 0, route, requests FROM queued WHERE requests > 0 \
                    UNION ALL SELECT 1, NULL, count(*) FROM request WHERE state = 1 \
-                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = 0 \
-                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = 1 \
-                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = -1 \
-                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = -2";
+                   UNION ALL SELECT 2, NULL, reports FROM waiting \
+                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = 1";
         let mut counts = Counts::default();
-        for row in sqlx::query(sql).fetch_all(&self.pool).await? {
+        for row in query(sql).fetch_all(&self.pool).await? {
             let count = u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
             match row.try_get::<i64, _>(0)? {
                 0 => drop(counts.queued.insert(row.try_get(1)?, count)),
@@ -126,24 +125,32 @@ impl Rows {
 
 /// What an earlier process left. Also due are the rows that will be put back because their owner is gone.
 pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Error> {
-    let sql = "SELECT route, min(due) FROM request WHERE state = 0 GROUP BY route \
+    // Those that were running when a process ended have an index of their own.
+    let sql = "SELECT route, min(ifnull(fresh, suspect), ifnull(suspect, fresh)) FROM \
+                   (SELECT route, \
+                    (SELECT due FROM request AS r WHERE state = 0 AND crashes = 0 AND r.route = q.route \
+                     ORDER BY due, seq LIMIT 1) AS fresh, \
+                    (SELECT due FROM request AS r WHERE state = 0 AND crashes > 0 AND r.route = q.route \
+                     ORDER BY due, seq LIMIT 1) AS suspect \
+                    FROM queued AS q WHERE requests > 0) \
+               WHERE fresh IS NOT NULL OR suspect IS NOT NULL \
                UNION ALL SELECT route, min(due) FROM request WHERE state = 1 GROUP BY route";
     let mut waiting = Waiting::default();
-    for row in sqlx::query(sql).fetch_all(&mut *conn).await? {
+    for row in query(sql).fetch_all(&mut *conn).await? {
         let due = Timestamp::from_micros(row.try_get(1)?);
         let first = waiting.requests.entry(row.try_get(0)?).or_insert(due);
         *first = due.min(*first);
     }
     let sql = "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = 0 \
                UNION ALL SELECT min(due) AS due FROM report WHERE state = 1)";
-    let due: Option<i64> = sqlx::query_scalar(sql).fetch_one(&mut *conn).await?;
+    let due: Option<i64> = query_scalar(sql).fetch_one(&mut *conn).await?;
     waiting.reports = due.map(Timestamp::from_micros);
-    let disabled: Vec<String> = sqlx::query_scalar("SELECT url FROM disabled").fetch_all(&mut *conn).await?;
-    let row = sqlx::query("SELECT wall, due FROM progress").fetch_one(&mut *conn).await?;
+    let disabled: Vec<String> = query_scalar("SELECT url FROM disabled").fetch_all(&mut *conn).await?;
+    let row = query("SELECT wall, due FROM progress").fetch_one(&mut *conn).await?;
     let clocks = row.try_get::<Option<i64>, _>(0)?.zip(row.try_get(1)?);
     let now = |(wall, due)| Now { wall: Timestamp::from_micros(wall), due: Timestamp::from_micros(due) };
     let trust: Option<String> =
-        sqlx::query_scalar("SELECT value FROM meta WHERE key = ?1").bind(TRUST).fetch_optional(conn).await?;
+        query_scalar("SELECT value FROM meta WHERE key = ?1").bind(TRUST).fetch_optional(conn).await?;
     let trust = trust.and_then(|text| Trust::from_text(&text));
     let disabled = disabled.into_iter().collect();
     Ok(Left { waiting, disabled, clocks: clocks.map(now), trust, ..Left::default() })
@@ -157,7 +164,7 @@ pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<Strin
                UNION ALL SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
                FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 1 GROUP BY r.route";
     let mut backlog = HashMap::<String, Count>::new();
-    for row in sqlx::query(sql).fetch_all(conn).await? {
+    for row in query(sql).fetch_all(conn).await? {
         let count = backlog.entry(row.try_get(0)?).or_default();
         count.rows += u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or(0);
         count.bytes += u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);

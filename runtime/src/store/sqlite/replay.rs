@@ -3,6 +3,7 @@
 use sqlx::Row as _;
 
 use super::Batch;
+use super::statement::query;
 use crate::store::operation::{Op, Reply};
 use crate::store::replay::Replayed;
 use crate::webhook::Target;
@@ -12,7 +13,7 @@ pub(super) async fn replay(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let Op::Replay { delivery, copy } = op else { continue };
         let sql =
             "SELECT r.seq, r.state, b.url FROM report AS r LEFT JOIN report_body AS b ON b.seq = r.seq WHERE r.id = ?1";
-        let row = sqlx::query(sql).bind(&delivery.as_bytes()[..]).fetch_optional(&mut *batch.conn).await?;
+        let row = query(sql).bind(&delivery.as_bytes()[..]).fetch_optional(&mut *batch.conn).await?;
         let replayed = match row {
             None => Replayed::Unknown,
             Some(row) if row.try_get::<i64, _>(1)? < 2 => Replayed::NotOver,
@@ -25,7 +26,7 @@ pub(super) async fn replay(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                     // The endpoint is not copied: what ended under the first version of the schema has none.
                     let sql = "INSERT INTO report (seq, id, subject, state, due, epoch, attempt, created, endpoint) \
                                SELECT ?1, ?2, subject, 0, ?3, 0, 0, ?4, ?5 FROM report WHERE seq = ?6";
-                    let insert = sqlx::query(sql).bind(seq).bind(&copy.as_bytes()[..]).bind(batch.now.due.micros());
+                    let insert = query(sql).bind(seq).bind(&copy.as_bytes()[..]).bind(batch.now.due.micros());
                     let insert = insert
                         .bind(batch.now.wall.micros())
                         .bind(Target::parse(&url).endpoint().to_owned())
@@ -34,7 +35,7 @@ pub(super) async fn replay(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                     let sql = "INSERT INTO report_body (seq, url, headers, secret, body, by_operator, webhook_id) \
                                SELECT ?1, url, headers, secret, body, by_operator, coalesce(webhook_id, ?2) \
                                FROM report_body WHERE seq = ?3";
-                    let insert = sqlx::query(sql).bind(seq).bind(&delivery.as_bytes()[..]).bind(first);
+                    let insert = query(sql).bind(seq).bind(&delivery.as_bytes()[..]).bind(first);
                     insert.execute(&mut *batch.conn).await?;
                     Replayed::As { delivery: *copy, url }
                 }

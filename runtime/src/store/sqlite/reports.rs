@@ -11,6 +11,7 @@ use super::form::{
     CLAIM_BYTES, HELD, REFUSED, blob, first_of, hex, json, misread, next_code, own_from_columns, own_to_columns, small,
 };
 use super::many::Bind;
+use super::statement::{query, query_scalar};
 use super::{Batch, aside};
 use crate::id::ReportId;
 use crate::store::operation::{Op, Outgoing, Reply};
@@ -134,7 +135,7 @@ pub(super) async fn put_back<'a, T: Serialize>(
     if list.is_empty() {
         return Ok(());
     }
-    let update = sqlx::query(sql).bind(json(&list)?).bind(batch.now.due.micros());
+    let update = query(sql).bind(json(&list)?).bind(batch.now.due.micros());
     for row in update.fetch_all(&mut *batch.conn).await? {
         if let Some(at) = places.get(&report_id(row.try_get(0)?)?) {
             let held = row.try_get::<i64, _>(1)? == HELD;
@@ -156,11 +157,11 @@ pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
             ") RETURNING due, seq, id, subject, epoch, attempt, created"
         );
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
+        let claim = query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
         let rows = claim.fetch_all(&mut *batch.conn).await?;
         let rows = claimed(batch, rows).await?;
         let sql = "SELECT due FROM report WHERE state = 0 ORDER BY due, seq LIMIT 1";
-        let next = sqlx::query_scalar::<_, i64>(sql).fetch_optional(&mut *batch.conn).await?;
+        let next = query_scalar::<i64>(sql).fetch_optional(&mut *batch.conn).await?;
         batch.reply(at, Reply::Reports(record::Batch { rows, next_due: next.map(Timestamp::from_micros) }));
     }
     Ok(())
@@ -180,7 +181,7 @@ pub(super) async fn claimed(
     let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
     let sql = "SELECT seq, url, headers, secret, body, webhook_id, by_operator FROM report_body \
                WHERE seq IN (SELECT value FROM json_each(?1))";
-    let bodies = sqlx::query(sql).bind(json(&seqs)?).fetch_all(&mut *batch.conn).await?;
+    let bodies = query(sql).bind(json(&seqs)?).fetch_all(&mut *batch.conn).await?;
     let bodies = bodies.into_iter().map(|row| Ok((row.try_get::<i64, _>(0)?, row)));
     let bodies = bodies.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
     let one = |row: SqliteRow| {

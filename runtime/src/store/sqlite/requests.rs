@@ -7,14 +7,14 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::Batch;
 use super::form::{
-    CLAIM_BYTES, blob, first_of, headers_from_bytes, headers_to_bytes, json, registration_from_text,
-    registration_to_text, small, status_code,
+    blob, headers_from_bytes, headers_to_bytes, json, registration_from_text, registration_to_text, small, status_code,
 };
 use super::many::Bind;
+use super::statement::query;
 use crate::id::RequestId;
 use crate::report::Outcome;
 use crate::store::operation::{Op, Reply};
-use crate::store::record::{self, Claim, ClaimedRequest, NewRequest, RequestClaim, Settled, Submitted};
+use crate::store::record::{Claim, ClaimedRequest, NewRequest, RequestClaim, Settled, Submitted};
 use crate::time::Timestamp;
 
 struct New<'a> {
@@ -71,7 +71,7 @@ async fn known(conn: &mut SqliteConnection, new: &[New<'_>]) -> Result<HashMap<S
     let sql = "SELECT r.id, r.route, b.body FROM request r JOIN request_body b ON b.seq = r.seq \
                WHERE r.id IN (SELECT value FROM json_each(?1))";
     let mut known = HashMap::new();
-    for row in sqlx::query(sql).bind(json(&ids)?).fetch_all(conn).await? {
+    for row in query(sql).bind(json(&ids)?).fetch_all(conn).await? {
         let (id, route): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let body: &[u8] = row.try_get(2)?;
         let same = by_id.get(id.as_str()).is_some_and(|request| request.route == route && request.body == body);
@@ -99,7 +99,7 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<HashSet<usize>, sqlx
                FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 2 AS state, value ->> 3 AS finished, \
                      value ->> 4 AS was FROM json_each(?1)) AS j \
                WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = j.was RETURNING seq, id";
-    let rows = sqlx::query(sql).bind(json(&list)?).fetch_all(&mut *batch.conn).await?;
+    let rows = query(sql).bind(json(&list)?).fetch_all(&mut *batch.conn).await?;
     let mut current = HashSet::new();
     let mut outcomes = Vec::with_capacity(rows.len());
     for row in rows {
@@ -140,7 +140,7 @@ pub(super) async fn release(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 2 AS due, value ->> 3 AS failed \
                      FROM json_each(?1)) AS j \
                WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = 1 RETURNING id";
-    let release = sqlx::query(sql).bind(json(&list)?).bind(batch.now.due.micros());
+    let release = query(sql).bind(json(&list)?).bind(batch.now.due.micros());
     for row in release.fetch_all(&mut *batch.conn).await? {
         if let Some(at) = places.get(row.try_get::<&str, _>(0)?) {
             batch.reply(*at, Reply::Settled(Settled::Current));
@@ -167,7 +167,7 @@ pub(super) async fn register(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch FROM json_each(?1)) AS j \
                CROSS JOIN request r WHERE r.id = j.id AND r.epoch = j.epoch AND r.state = 1";
     let mut texts = Vec::new();
-    for row in sqlx::query(sql).bind(json(&list)?).fetch_all(&mut *batch.conn).await? {
+    for row in query(sql).bind(json(&list)?).fetch_all(&mut *batch.conn).await? {
         if let Some((at, registration)) = registrations.get(row.try_get::<&str, _>(1)?) {
             texts.push((row.try_get::<i64, _>(0)?, registration_to_text(registration)?));
             batch.reply(*at, Reply::Settled(Settled::Current));
@@ -179,35 +179,8 @@ pub(super) async fn register(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     batch.statements.register.run(batch.conn, &texts, [text]).await.map(drop)
 }
 
-pub(super) async fn claim(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-    for (at, op) in batch.ops.iter().enumerate() {
-        let Op::ClaimRequests { limit, routes } = op else { continue };
-        let routes = json(&**routes)?;
-        let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-        // `state = 0` stands there as a literal: a partial index is used for nothing else.
-        let sql = concat!(
-            "UPDATE request SET state = 1, epoch = epoch + 1, node = ?1 WHERE seq IN (",
-            first_of!(
-                "SELECT r.due, r.seq, length(b.headers) + length(b.body) AS size \
-                 FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 0 AND r.due <= ?2 \
-                 AND r.route IN (SELECT value FROM json_each(?5))"
-            ),
-            ") RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel"
-        );
-        let claim = sqlx::query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit).bind(CLAIM_BYTES);
-        let rows = claim.bind(&routes).fetch_all(&mut *batch.conn).await?;
-        let rows = claimed(batch.conn, rows).await?;
-        let sql = "SELECT due FROM request WHERE state = 0 AND route IN (SELECT value FROM json_each(?1)) \
-                   ORDER BY due, seq LIMIT 1";
-        let next = sqlx::query_scalar::<_, i64>(sql).bind(&routes).fetch_optional(&mut *batch.conn).await?;
-        let next_due = next.map(Timestamp::from_micros);
-        batch.reply(at, Reply::Requests(record::Batch { rows, next_due }));
-    }
-    Ok(())
-}
-
 /// The rows that an `UPDATE … RETURNING` claimed, with their bodies, in the order in which they are due. The columns are `due, seq,
-/// id, route, epoch, failures, crashes, created, cancel`.
+/// id, route, epoch, failures, crashes, created, cancel`; further ones are passed over.
 pub(super) async fn claimed(
     conn: &mut SqliteConnection,
     mut rows: Vec<SqliteRow>,
@@ -220,7 +193,7 @@ pub(super) async fn claimed(
     let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
     let sql = "SELECT b.seq, b.headers, b.body, g.text FROM request_body b LEFT JOIN registration g ON g.seq = b.seq \
                WHERE b.seq IN (SELECT value FROM json_each(?1))";
-    let bodies = sqlx::query(sql).bind(json(&seqs)?).fetch_all(conn).await?;
+    let bodies = query(sql).bind(json(&seqs)?).fetch_all(conn).await?;
     let bodies = bodies.into_iter().map(|row| Ok((row.try_get::<i64, _>(0)?, row)));
     let bodies = bodies.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
     let one = |row: SqliteRow| {

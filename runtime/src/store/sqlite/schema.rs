@@ -8,6 +8,7 @@ use sqlx::{Connection as _, Row as _};
 
 use super::connect::{Connector, explained};
 use super::form::json;
+use super::statement::{query, query_scalar};
 use crate::store::OpenError;
 use crate::webhook::Target;
 
@@ -19,7 +20,7 @@ const VERSION: i64 = STEPS.len() as i64;
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// What each version added. A step is never changed: files that it made are out there.
-const STEPS: [&str; 4] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const STEPS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -95,6 +96,49 @@ const VERSION_4: &str = "
 ALTER TABLE report_body ADD COLUMN by_operator INTEGER NOT NULL DEFAULT 0;
 ";
 
+/// So that nothing is looked for row by row: what waits is found by its route, and counted as it comes and goes.
+const BY_ROUTE: &str = "
+DROP INDEX request_due;
+CREATE INDEX request_due ON request (route, due, seq) WHERE state = 0 AND crashes = 0;
+-- Those that were running as a process ended.
+CREATE INDEX request_suspect ON request (route, due, seq) WHERE state = 0 AND crashes > 0;
+CREATE INDEX report_parked_age ON report (created, seq) WHERE state = -1;
+
+-- How many requests of each route wait.
+CREATE TABLE queued (route TEXT PRIMARY KEY, requests INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO queued SELECT route, count(*) FROM request WHERE state = 0 GROUP BY route;
+CREATE TRIGGER request_waits AFTER INSERT ON request WHEN new.state = 0 BEGIN
+    INSERT INTO queued SELECT new.route, 0 WHERE NOT EXISTS (SELECT 1 FROM queued WHERE route = new.route);
+    UPDATE queued SET requests = requests + 1 WHERE route = new.route;
+END;
+CREATE TRIGGER request_waits_again AFTER UPDATE OF state ON request WHEN old.state <> 0 AND new.state = 0 BEGIN
+    INSERT INTO queued SELECT new.route, 0 WHERE NOT EXISTS (SELECT 1 FROM queued WHERE route = new.route);
+    UPDATE queued SET requests = requests + 1 WHERE route = new.route;
+END;
+CREATE TRIGGER request_waits_no_more AFTER UPDATE OF state ON request WHEN old.state = 0 AND new.state <> 0 BEGIN
+    UPDATE queued SET requests = requests - 1 WHERE route = old.route;
+END;
+CREATE TRIGGER request_is_gone AFTER DELETE ON request WHEN old.state = 0 BEGIN
+    UPDATE queued SET requests = requests - 1 WHERE route = old.route;
+END;
+
+-- One row: how many reports are not over and in nobody's hands.
+CREATE TABLE waiting (reports INTEGER NOT NULL);
+INSERT INTO waiting SELECT count(*) FROM report WHERE state <= 0;
+CREATE TRIGGER report_waits AFTER INSERT ON report WHEN new.state <= 0 BEGIN
+    UPDATE waiting SET reports = reports + 1;
+END;
+CREATE TRIGGER report_waits_again AFTER UPDATE OF state ON report WHEN old.state > 0 AND new.state <= 0 BEGIN
+    UPDATE waiting SET reports = reports + 1;
+END;
+CREATE TRIGGER report_waits_no_more AFTER UPDATE OF state ON report WHEN old.state <= 0 AND new.state > 0 BEGIN
+    UPDATE waiting SET reports = reports - 1;
+END;
+CREATE TRIGGER report_is_gone AFTER DELETE ON report WHEN old.state <= 0 BEGIN
+    UPDATE waiting SET reports = reports - 1;
+END;
+";
+
 /// Looks whether the file may be used, without changing it.
 pub(super) async fn check(connector: &Connector) -> Result<(), OpenError> {
     let path = connector.path();
@@ -126,14 +170,14 @@ struct Found {
 async fn look(conn: &mut SqliteConnection) -> Result<Found, sqlx::Error> {
     let about = "SELECT sqlite_version(), count(*), coalesce(sum(name = 'meta'), 0) FROM sqlite_schema \
                  WHERE type = 'table' AND name NOT GLOB '_litestream_*'";
-    let row = sqlx::query(about).fetch_one(&mut *conn).await?;
+    let row = query(about).fetch_one(&mut *conn).await?;
     let has_meta: i64 = row.try_get(2)?;
     let version = if has_meta == 1 { version(conn).await? } else { None };
     Ok(Found { sqlite: row.try_get(0)?, tables: row.try_get(1)?, version })
 }
 
 async fn version(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar("SELECT value FROM meta WHERE key = 'postback schema'").fetch_optional(conn).await
+    query_scalar("SELECT value FROM meta WHERE key = 'postback schema'").fetch_optional(conn).await
 }
 
 /// Brings an empty file, or an older version, to this one. Wholly or not at all.
@@ -151,7 +195,7 @@ pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Err
     if found == Some(1) {
         name_endpoints(&mut transaction).await?;
     }
-    let set = sqlx::query("INSERT OR REPLACE INTO meta (key, value) VALUES ('postback schema', ?1)").bind(VERSION);
+    let set = query("INSERT OR REPLACE INTO meta (key, value) VALUES ('postback schema', ?1)").bind(VERSION);
     set.execute(&mut *transaction).await?;
     transaction.commit().await
 }
@@ -162,14 +206,14 @@ async fn name_endpoints(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> 
     loop {
         let sql = "SELECT r.seq, b.url FROM report AS r JOIN report_body AS b ON b.seq = r.seq \
                    WHERE r.seq > ?1 AND r.state < 2 ORDER BY r.seq LIMIT 1000";
-        let rows = sqlx::query(sql).bind(last).fetch_all(&mut *conn).await?;
+        let rows = query(sql).bind(last).fetch_all(&mut *conn).await?;
         let endpoint = |url| Target::parse(url).endpoint().to_owned();
         let named = rows.iter().map(|row| Ok((row.try_get(0)?, endpoint(row.try_get(1)?))));
         let named: Vec<(i64, String)> = named.collect::<Result<_, sqlx::Error>>()?;
         let Some((seq, _)) = named.last() else { return Ok(()) };
         last = *seq;
         let sql = "UPDATE report SET endpoint = j.value ->> 1 FROM json_each(?1) AS j WHERE report.seq = j.value ->> 0";
-        sqlx::query(sql).bind(json(&named)?).execute(&mut *conn).await?;
+        query(sql).bind(json(&named)?).execute(&mut *conn).await?;
     }
 }
 
@@ -179,7 +223,7 @@ fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::store) mod tests {
     use super::*;
     use crate::id::{NodeId, RequestId};
     use crate::report::Outcome;
@@ -197,7 +241,7 @@ mod tests {
     ";
 
     #[tokio::test]
-    async fn a_file_of_version_1_is_brought_up_to_date() {
+    pub(in crate::store) async fn a_file_of_version_1_is_brought_up_to_date() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
         std::fs::write(&path, "").unwrap();

@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::form::{blob, misread, status};
+use super::statement::query;
 use crate::id::RequestId;
 use crate::store::summary::{AT_ONCE, End, Kept, Member, Summary, Told};
 use crate::time::Timestamp;
@@ -15,7 +16,7 @@ pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<
                length(o.result), CASE WHEN length(o.result) <= ?2 THEN o.result END, \
                length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END \
                FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
-    let row = sqlx::query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(pool).await?;
+    let row = query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
     let standing = match row.try_get::<i64, _>(1)? {
         0 => Told::Queued,
@@ -54,7 +55,7 @@ pub(super) async fn piece(
         }
     };
     // The first byte is number 1.
-    let row = sqlx::query(sql).bind(id.as_str()).bind(number(at + 1)).bind(number(len)).fetch_optional(pool).await?;
+    let row = query(sql).bind(id.as_str()).bind(number(at + 1)).bind(number(len)).fetch_optional(pool).await?;
     match row {
         Some(row) if row.try_get::<Option<&[u8]>, _>(0)?.is_some() => Ok(Some(blob(&row, 0)?)),
         _ => Ok(None),

@@ -3,11 +3,13 @@
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::form::{first_of, json};
+use super::form::{first_of, json, small};
+use super::statement::{query, query_scalar};
 use super::{Batch, aside, requests};
+use crate::id::RequestId;
 use crate::names::metric;
 use crate::store::operation::{self, Op, Purged, Reply};
-use crate::store::record::Recovered;
+use crate::store::record::{Claim, Recovered};
 
 /// How long a checkpoint waits for readers, while callers wait for it and while only the next batch does.
 const BUSY: &str = "PRAGMA busy_timeout = 1000";
@@ -32,22 +34,30 @@ pub(super) async fn recover(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     for (at, op) in batch.ops.iter().enumerate() {
         let Op::Recover { max_crashes } = op else { continue };
         let (node, now) = (batch.start.node, batch.now.due.micros());
-        // One owner per file: whatever another start of a process claimed is orphaned.
-        let sql = "UPDATE request SET state = 0, node = NULL, due = ?2, crashes = crashes + 1 \
-                   WHERE state = 1 AND node <> ?1 AND crashes + 1 < ?3 AND cancel = 0";
-        let requeue = sqlx::query(sql).bind(node).bind(now).bind(i64::from(*max_crashes));
-        let requests = requeue.execute(&mut *batch.conn).await?.rows_affected();
-        let sql = "UPDATE request SET epoch = epoch + 1, node = ?1, crashes = crashes + 1 \
-                   WHERE state = 1 AND node <> ?1 \
-                   RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel";
-        let lost = sqlx::query(sql).bind(node).fetch_all(&mut *batch.conn).await?;
+        // One owner per file: whatever another start of a process claimed is orphaned. Only what had begun counts that.
+        let sql = "SELECT seq, id, epoch, crashes, cancel FROM request WHERE state = 1 AND node <> ?1";
+        let (mut requeued, mut lost) = (Vec::new(), Vec::new());
+        for row in query(sql).bind(node).fetch_all(&mut *batch.conn).await? {
+            let claim = Claim { id: RequestId::stored(row.try_get(1)?), epoch: small(&row, 2)? };
+            let crashes = small(&row, 3)? + u32::from(batch.had_begun.is_none_or(|begun| begun.has(&claim)));
+            let is_lost = row.try_get(4)? || crashes >= *max_crashes;
+            let list = if is_lost { &mut lost } else { &mut requeued };
+            list.push((row.try_get::<i64, _>(0)?, crashes));
+        }
+        let sql = "UPDATE request SET state = 0, node = NULL, due = ?2, crashes = j.value ->> 1 \
+                   FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0";
+        let requests = query(sql).bind(json(&requeued)?).bind(now).execute(&mut *batch.conn).await?.rows_affected();
+        let sql = "UPDATE request SET epoch = epoch + 1, node = ?2, crashes = j.value ->> 1 \
+                   FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0 \
+                   RETURNING due, request.seq, request.id, route, epoch, failures, crashes, created, cancel";
+        let lost = query(sql).bind(json(&lost)?).bind(node).fetch_all(&mut *batch.conn).await?;
         let lost = requests::claimed(batch.conn, lost).await?;
 
         let sql = "INSERT INTO attempt (report, n, epoch, started, took, error, response) \
                    SELECT seq, attempt, epoch, ?2, 0, ?3, x'' FROM report WHERE state = 1 AND node <> ?1";
-        sqlx::query(sql).bind(node).bind(batch.now.wall.micros()).bind(UNKNOWN).execute(&mut *batch.conn).await?;
+        query(sql).bind(node).bind(batch.now.wall.micros()).bind(UNKNOWN).execute(&mut *batch.conn).await?;
         let sql = "UPDATE report SET state = 0, node = NULL, due = ?2 WHERE state = 1 AND node <> ?1";
-        let reports = sqlx::query(sql).bind(node).bind(now).execute(&mut *batch.conn).await?.rows_affected();
+        let reports = query(sql).bind(node).bind(now).execute(&mut *batch.conn).await?.rows_affected();
         let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
         let recovered = Recovered { requests: count(requests), reports: count(reports), lost };
         batch.reply(at, Reply::Recovered(recovered));
@@ -60,7 +70,7 @@ pub(super) async fn purge(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let Op::Purge { before, limit, trust } = op else { continue };
         if let Some(trust) = trust {
             let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
-            sqlx::query(sql).bind(TRUST).bind(trust.to_text()).execute(&mut *batch.conn).await?;
+            query(sql).bind(TRUST).bind(trust.to_text()).execute(&mut *batch.conn).await?;
         }
         let given_up = aside::give_up_held(batch.conn, *before, *limit, batch.now).await?;
         let (before, mut deleted) = (before.micros(), 0);
@@ -68,7 +78,7 @@ pub(super) async fn purge(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         deleted += delete(batch.conn, ENDED_REPORTS, &OF_REPORT, before, *limit - deleted.min(*limit)).await?;
         let sql = "SELECT EXISTS (SELECT 1 FROM request WHERE state >= 2 AND finished < ?1) \
                    OR EXISTS (SELECT 1 FROM report WHERE state >= 2 AND finished < ?1)";
-        let left: bool = sqlx::query_scalar(sql).bind(before).fetch_one(&mut *batch.conn).await?;
+        let left: bool = query_scalar(sql).bind(before).fetch_one(&mut *batch.conn).await?;
         batch.reply(at, Reply::Purged(Purged { deleted, given_up, more: left || given_up >= *limit }));
     }
     Ok(())
@@ -117,7 +127,7 @@ async fn delete(
 ) -> Result<usize, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // The second is of no use here: the number of each is that in the text which all claims share.
-    let delete = sqlx::query(rows).bind(before).bind(0_i64).bind(limit).bind(PURGE_BYTES);
+    let delete = query(rows).bind(before).bind(0_i64).bind(limit).bind(PURGE_BYTES);
     let deleted = delete.fetch_all(&mut *conn).await?;
     if deleted.is_empty() {
         return Ok(0);
@@ -125,7 +135,7 @@ async fn delete(
     let seqs = deleted.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
     let seqs = json(&seqs)?;
     for part in parts {
-        sqlx::query(*part).bind(&seqs).execute(&mut *conn).await?;
+        query(*part).bind(&seqs).execute(&mut *conn).await?;
     }
     Ok(deleted.len())
 }
@@ -171,12 +181,12 @@ impl Tidiness {
             return Ok(());
         }
         self.bytes = 0;
-        let row = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *conn).await?;
+        let row = query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *conn).await?;
         let (busy, pages, copied): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         if self.is_busy(busy != 0) {
             return Ok(());
         }
-        let size: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut *conn).await?;
+        let size: i64 = query_scalar("PRAGMA page_size").fetch_one(&mut *conn).await?;
         let log = pages * size;
         #[expect(clippy::cast_precision_loss, reason = "a log of 2^52 bytes fits on no disk")]
         metrics::gauge!(metric::STORE_LOG_BYTES).set(log as f64);
@@ -236,32 +246,32 @@ impl Tidiness {
 
 /// Empties the log. Waits for readers, but not for long: a batch may be coming. Whether it could.
 async fn cut_off(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
-    let cut = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await;
-    sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
+    query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
+    let cut = query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await;
+    query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
     Ok(cut?.try_get::<i64, _>(0)? == 0)
 }
 
 /// Whether all of the log was copied into the file. Waits so many milliseconds for readers.
 async fn copy_log(conn: &mut SqliteConnection, patience: &'static str) -> Result<bool, sqlx::Error> {
-    sqlx::query(patience).execute(&mut *conn).await?;
-    let copied = sqlx::query("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut *conn).await;
-    sqlx::query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
+    query(patience).execute(&mut *conn).await?;
+    let copied = query("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut *conn).await;
+    query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
     Ok(copied?.try_get::<i64, _>(0)? == 0)
 }
 
 /// Gives pages back if more than a quarter of the file is empty; less is soon used again.
 async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let empty: i64 = sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
-    let all: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut *conn).await?;
+    let empty: i64 = query_scalar("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
+    let all: i64 = query_scalar("PRAGMA page_count").fetch_one(&mut *conn).await?;
     if empty > all / 4 && empty > GIVE_BACK {
-        sqlx::query("PRAGMA incremental_vacuum(256)").execute(conn).await?;
+        query("PRAGMA incremental_vacuum(256)").execute(conn).await?;
     }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::store) mod tests {
     use std::path::Path;
 
     use sqlx::Connection as _;
@@ -277,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_log_that_a_reader_pins_is_copied_once_it_is_gone() {
+    pub(in crate::store) async fn a_log_that_a_reader_pins_is_copied_once_it_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.db");
         std::fs::write(&path, "").unwrap();

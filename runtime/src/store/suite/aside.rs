@@ -307,6 +307,37 @@ pub(super) async fn held_reports_are_given_up_after_the_retention(world: World) 
     assert_eq!(store.claim_reports(10).await.unwrap().rows.len(), 1);
 }
 
+pub(super) async fn parked_reports_end_by_age(world: World) {
+    const DAY: Duration = Duration::from_hours(24);
+    let store = world.open().await;
+    for subject in ["old", "other", "young"] {
+        world.advance(if subject == "young" { DAY } else { Duration::ZERO });
+        let row = delivering(&store, world.report(subject)).await;
+        current(store.park_report(row.claim).await);
+    }
+    let posted = store.barrier().await.unwrap();
+    // A jump of the wall clock makes nothing older.
+    world.jump(400 * 86_400);
+    assert_eq!(store.give_up_parked(DAY, 10).await.unwrap(), 0);
+    world.advance(DAY / 2);
+    assert_eq!(store.give_up_parked(DAY, 1).await.unwrap(), 1);
+    assert_eq!(store.give_up_parked(DAY, 10).await.unwrap(), 1);
+    assert_eq!(store.give_up_parked(DAY, 10).await.unwrap(), 0);
+    for subject in ["old", "other"] {
+        let ended = store.deliveries(subject).await.unwrap().remove(0);
+        assert_eq!((ended.state, ended.attempts), (DeliveryState::Dead, 0));
+        assert!(ended.refused.unwrap().contains("endpoint"));
+    }
+    assert_eq!(store.tally().given_up, 2);
+    let parked = store.parked_endpoints().await.unwrap();
+    assert_eq!(parked.len(), 1);
+    let rows = store.claim_parked(&parked[0], 10).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| &*row.subject).collect::<Vec<_>>(), ["young"]);
+    current(store.settle_report(rows[0].claim.clone(), world.attempt(200), Next::Delivered).await);
+    // Nobody waits for what nobody tries.
+    store.tried(posted).await;
+}
+
 pub(super) async fn nobody_waits_for_the_first_try_of_a_held_report(world: World) {
     let store = world.open().await;
     let url = "https://a.example/";

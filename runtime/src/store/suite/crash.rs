@@ -1,6 +1,7 @@
 //! What a crash leaves, and what the next owner makes of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
@@ -9,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
 use crate::report::{Ends, Outcome};
-use crate::store::record::{DeliveryState, Next, Registration, RequestState, Settled};
+use crate::store::record::{ClaimedRequest, DeliveryState, Next, Registration, RequestState, Settled};
 use crate::store::{Cancelled, Store};
 use crate::webhook::{Provenance, Webhook};
 
@@ -97,7 +98,7 @@ async fn accepted_rows_survive_a_crash() {
 }
 
 #[tokio::test]
-async fn rescue_limit_fails_poison_request() {
+pub(super) async fn rescue_limit_fails_poison_request() {
     let world = World::sqlite();
     let webhook = Webhook::new("https://example.com/told").unwrap().chosen_by(Some(Provenance::Operator));
     let registration = Registration { webhooks: vec![webhook], on: Ends::FAILED };
@@ -113,6 +114,8 @@ async fn rescue_limit_fails_poison_request() {
         let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
         assert_eq!(claimed.crashes, run - 1);
         epochs.push(claimed.claim.epoch);
+        // It never ends.
+        std::mem::forget(store.begin(&claimed.claim));
         current(store.register(claimed.claim, registration.clone()).await);
         // The process ends with the row in its hands.
         store.close().await;
@@ -175,7 +178,7 @@ async fn missing_node_row_is_dead() {
 }
 
 #[tokio::test]
-async fn rescued_report_has_unknown_attempt() {
+pub(super) async fn rescued_report_has_unknown_attempt() {
     let world = World::sqlite();
     let store = world.open().await;
     let first = delivering(&store, world.report("x")).await;
@@ -209,9 +212,70 @@ async fn recovery_takes_up_all_however_many() {
     // Once: they are nobody's now.
     let recovered = store.recover(3).await.unwrap();
     assert_eq!((recovered.requests, recovered.reports), (0, 0));
-    attach(&store);
-    assert_eq!(store.claim_requests(2_000).await.unwrap().rows.len(), 1_200);
+    assert_eq!(store.counts().await.unwrap().queued.get(ROUTE), Some(&1_200));
     assert_eq!(store.claim_reports(2_000).await.unwrap().rows.len(), 1_200);
+}
+
+#[tokio::test]
+pub(super) async fn only_what_had_begun_counts_the_death_of_its_process() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    store.recover(2).await.unwrap();
+    let mut begun = Vec::new();
+    for name in ["ran", "waited", "over"] {
+        let claimed = running(&world, &store, name).await;
+        begun.extend((name != "waited").then(|| store.begin(&claimed.claim)));
+        if name == "over" {
+            current(store.put_back_request(claimed.claim).await);
+        }
+    }
+    store.close().await;
+    // However often it dies before it comes to this.
+    for _ in 0..2 {
+        world.open().await.close().await;
+    }
+    let store = world.open().await;
+    let recovered = store.recover(2).await.unwrap();
+    assert_eq!((recovered.requests, recovered.lost.len()), (2, 0));
+    attach(&store);
+    let mut rows = store.claim_requests(5).await.unwrap().rows;
+    rows.sort_by(|a, b| a.claim.id.as_str().cmp(b.claim.id.as_str()));
+    let crashes: Vec<_> = rows.iter().map(|row| (row.claim.id.as_str(), row.crashes)).collect();
+    assert_eq!(crashes, [("over", 0), ("ran", 1), ("waited", 0)]);
+    let _begun = rows.iter().map(|row| store.begin(&row.claim)).collect::<Vec<_>>();
+    store.close().await;
+    let store = world.open().await;
+    let recovered = store.recover(2).await.unwrap();
+    assert_eq!((recovered.requests, recovered.lost.len()), (2, 1));
+    assert_eq!((recovered.lost[0].claim.id.as_str(), recovered.lost[0].crashes), ("ran", 2));
+}
+
+#[tokio::test]
+pub(super) async fn suspects_are_run_one_by_one() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    attach(&store);
+    for name in ["1", "2", "3"] {
+        running(&world, &store, name).await;
+    }
+    store.close().await;
+    let store = world.open().await;
+    store.recover(3).await.unwrap();
+    world.advance(Duration::from_secs(1));
+    attach(&store);
+    for name in ["4", "5"] {
+        submit(&store, world.request(name)).await;
+    }
+    let ids = |rows: &[ClaimedRequest]| rows.iter().map(|row| row.claim.id.as_str().to_owned()).collect::<Vec<_>>();
+    let first = store.claim_requests_beside(2, |_| 0, true).await.unwrap();
+    assert_eq!((ids(&first.rows), first.next_due), (vec!["1".to_owned(), "4".to_owned()], Some(world.now())));
+    // While it runs, the others wait, and nobody is told to look for them.
+    let second = store.claim_requests_beside(5, |_| 1, false).await.unwrap();
+    assert_eq!((ids(&second.rows), second.next_due), (vec!["5".to_owned()], None));
+    let third = store.claim_requests_beside(5, |_| 1, true).await.unwrap();
+    assert_eq!((ids(&third.rows), third.next_due), (vec!["2".to_owned()], None));
+    let last = store.claim_requests_beside(5, |_| 1, true).await.unwrap();
+    assert_eq!(ids(&last.rows), ["3"]);
 }
 
 #[tokio::test]

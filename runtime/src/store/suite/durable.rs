@@ -204,7 +204,7 @@ async fn the_log_is_copied_into_the_file() {
 }
 
 #[tokio::test]
-async fn reader_pins_wal() {
+pub(super) async fn reader_pins_wal() {
     let metrics = DebuggingRecorder::new();
     // Everything here runs on this thread.
     let recorded = metrics::set_default_local_recorder(&metrics);
@@ -242,61 +242,34 @@ async fn reader_pins_wal() {
 }
 
 #[tokio::test]
-async fn statements_find_their_rows_by_index() {
+pub(super) async fn what_can_never_be_written_leaves_nothing_behind() {
     let world = World::sqlite();
-    world.open().await.close().await;
-    let mut conn = shell(path(&world)).await;
-    let settle = "UPDATE request SET state = 2, finished = 1, node = NULL \
-                  FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 4 AS was FROM json_each('[]')) AS j \
-                  WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = j.was RETURNING seq";
-    let values = "(VALUES (x'00', 1), (x'01', 1)) AS v";
-    let attempt = &format!(
-        "SELECT r.seq FROM {values} CROSS JOIN report AS r \
-         WHERE r.id = v.column1 AND r.epoch = v.column2 AND r.state = 1"
-    );
-    let deliver = &format!(
-        "UPDATE report SET state = 2, finished = 1, node = NULL FROM {values} \
-         WHERE report.id = v.column1 AND report.epoch = v.column2 AND +report.state = 1"
-    );
-    let release = "UPDATE report SET state = 0, node = NULL \
-                   FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each('[]')) AS j \
-                   WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = 1 RETURNING seq";
-    let first_of = |rows: &str| {
-        format!(
-            "SELECT seq FROM (SELECT seq, size, sum(size) OVER (ORDER BY due, seq ROWS UNBOUNDED PRECEDING) AS total \
-             FROM ({rows}) ORDER BY due, seq LIMIT 3) WHERE total <= 9 OR total = size"
-        )
-    };
-    let report = "SELECT r.due, r.seq, length(b.body) AS size FROM report AS r CROSS JOIN report_body AS b";
-    let claim = &first_of(
-        "SELECT r.due, r.seq, length(b.headers) + length(b.body) AS size FROM request AS r CROSS JOIN request_body AS b \
-         WHERE b.seq = r.seq AND r.state = 0 AND r.due <= 5 AND r.route IN (SELECT value FROM json_each('[]'))",
-    );
-    let claim_report = &first_of(&format!("{report} WHERE b.seq = r.seq AND r.state = 0 AND r.due <= 5"));
-    let claim_parked =
-        &first_of(&format!("{report} WHERE b.seq = r.seq AND r.state = -1 AND r.endpoint = 'a' AND r.due <= 5"));
-    let parked = "SELECT min(endpoint) FROM report WHERE state = -1 AND endpoint > 'a'";
-    let enable =
-        "SELECT seq FROM report WHERE state = -2 AND held = (SELECT seq FROM disabled WHERE url = 'a') ORDER BY seq";
-    let give_up = "SELECT seq FROM report WHERE state = -2 AND due < 5 ORDER BY due, seq LIMIT 3";
-    let purge = "SELECT seq FROM request WHERE state >= 2 AND finished < 5 ORDER BY finished LIMIT 3";
-    for (sql, index) in [
-        (settle, "SEARCH request USING INDEX sqlite_autoindex_request_1 (id=?)"),
-        (attempt, "SEARCH r USING INDEX sqlite_autoindex_report_1 (id=?)"),
-        (deliver, "SEARCH report USING INDEX sqlite_autoindex_report_1 (id=?)"),
-        (release, "SEARCH report USING INDEX sqlite_autoindex_report_1 (id=?)"),
-        (claim, "SEARCH r USING COVERING INDEX request_due (due<?)"),
-        (claim_report, "SEARCH r USING COVERING INDEX report_due (due<?)"),
-        (claim_parked, "SEARCH r USING COVERING INDEX report_parked (endpoint=? AND due<?)"),
-        (parked, "SEARCH report USING COVERING INDEX report_parked (endpoint>?)"),
-        (enable, "SEARCH report USING COVERING INDEX report_held (held=?)"),
-        (give_up, "SEARCH report USING COVERING INDEX report_held_due (due<?)"),
-        (purge, "SEARCH request USING INDEX request_finished (finished<?)"),
-    ] {
-        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-        let rows = sqlx::query(explain).fetch_all(&mut conn).await.unwrap();
-        let plan: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 3)).collect();
-        assert!(plan.iter().any(|step| step == index), "{sql}: {plan:?}");
-        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{sql}: {plan:?}");
-    }
+    let store = world.open().await;
+    let (first, other) = (world.report("first"), world.report("other"));
+    store.post_durably(vec![first.clone()]).await.unwrap();
+    // An id that is there already, behind one that is not.
+    assert!(store.post_durably(vec![other, first]).await.is_err());
+    assert!(store.deliveries("other").await.unwrap().is_empty());
+    store.post_durably(vec![world.report("next")]).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().undelivered, 2);
+}
+
+#[tokio::test]
+pub(super) async fn room_is_given_back_after_a_purge() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    attach(&store);
+    let body = bytes::Bytes::from(vec![7; 4 << 20]);
+    submit(&store, crate::store::NewRequest { body, ..world.request("large") }).await;
+    let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
+    current(store.settle_request(claimed.claim, world.done(), vec![]).await);
+    let mut reader = shell(path(&world)).await;
+    let mut pages = async || sqlx::query_scalar::<_, i64>("PRAGMA page_count").fetch_one(&mut reader).await.unwrap();
+    let before = pages().await;
+    world.advance(std::time::Duration::from_secs(1));
+    assert_eq!(store.purge(world.now(), 100).await.unwrap(), 1);
+    // The writer tidies between batches.
+    store.barrier().await.unwrap();
+    let after = pages().await;
+    assert!(after <= before - 256, "{before} pages, then {after}");
 }

@@ -44,6 +44,13 @@ impl Writer {
             }
             Reply::Recovered(recovered) => self.shared.backlog.claimed(&recovered.lost),
             Reply::Reports(batch) => self.shared.handover.next_report(batch.next_due),
+            Reply::GivenUp(ended) if !ended.is_empty() => {
+                metrics::counter!(metric::DELIVERIES_FINISHED, "state" => "dead").increment(ended.len() as u64);
+                for id in ended {
+                    self.shared.tally.settled(Next::Dead);
+                    self.shared.wake.tried.done(*id);
+                }
+            }
             Reply::Purged(Purged { given_up, .. }) if *given_up > 0 => {
                 metrics::counter!(metric::DELIVERIES_FINISHED, "state" => "gone").increment(*given_up as u64);
             }

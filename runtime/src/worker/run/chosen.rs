@@ -214,7 +214,9 @@ async fn reports_of(app: App<Settings>) -> Vec<(String, bool)> {
     let new = NewRequest { id: RequestId::generate(), route: "/a".to_owned(), headers, body, created: clock.now() };
     let _ = store.submit(new).await.unwrap();
     let row = store.claim_requests(1).await.unwrap().rows.remove(0);
-    run(context, row, Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap()).await;
+    let slots = crate::worker::Slots::new(1, &["/a".to_owned()]);
+    let slot = slots.take(Arc::clone(&slots.all).try_acquire_owned().unwrap(), "/a", None);
+    run(context, row, slot).await;
     store.barrier().await.unwrap();
     let rows = store.claim_reports(100).await.unwrap().rows;
     rows.iter().map(|row| (row.subject.to_string(), row.to.webhook().unwrap().is_operators())).collect()

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::sync::Semaphore;
 
 use super::*;
 use crate::app::App;
@@ -14,7 +13,8 @@ use crate::poster::Outbox;
 use crate::shutdown::Shutdown;
 use crate::store::{Cancelled, NewRequest, Place, RequestState, Store};
 use crate::time::Clock;
-use crate::worker::Options;
+use crate::worker::{Options, Slots};
+use tokio::sync::Semaphore;
 
 type Runs = Arc<AtomicU32>;
 
@@ -53,9 +53,13 @@ async fn cancel(context: &Context, id: &RequestId) -> Cancelled {
     context.outbox.store().cancel(id, "/a", |_| panic!("it does not wait")).await.unwrap()
 }
 
+fn a_slot() -> Slot {
+    let slots = Slots::new(1, &["/a".to_owned()]);
+    slots.take(Arc::clone(&slots.all).try_acquire_owned().unwrap(), "/a", None)
+}
+
 async fn run_it(context: &Arc<Context>, row: ClaimedRequest) {
-    let slot = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-    run(Arc::clone(context), row, slot).await;
+    run(Arc::clone(context), row, a_slot()).await;
 }
 
 /// It was settled as cancelled, and reported so.
@@ -111,7 +115,8 @@ async fn a_run_that_ended_by_itself_has_ended_so() {
         while ended && !task.is_finished() {
             tokio::task::yield_now().await;
         }
-        let (end, _) = watch(&context, &row.claim, &sink, &token, Handler { task, begun }).await.unwrap();
+        let lane = a_slot().lane();
+        let (end, _) = watch(&context, &row.claim, &sink, &token, Handler { task, begun, lane }).await.unwrap();
         assert_eq!(matches!(end, End::Returned(_)), ended, "{end:?}");
         assert_eq!(matches!(end, End::Cancelled), !ended, "{end:?}");
     }

@@ -1,0 +1,196 @@
+//! Which runs have begun, in a small file beside the database: so that of the requests in its hands when a process died, only
+//! those count it that were running, and none that waited for a thread.
+//!
+//! A mark is one write into the system's memory, without a sync: it outlives the process, and need not outlive the machine, for no
+//! request is to blame for a power cut.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::record::RequestClaim;
+
+/// What the file begins with. Without it nothing is known.
+const HEAD: [u8; 8] = *b"begun v1";
+const MARK: usize = 16;
+/// More runs do not begin at once on one node.
+const MOST: u64 = 1 << 20;
+
+type Mark = [u8; MARK];
+
+/// The marks that an earlier process left.
+#[derive(Debug)]
+pub(crate) struct Left(HashSet<Mark>);
+
+impl Left {
+    /// Whether this run had begun.
+    pub(crate) fn has(&self, claim: &RequestClaim) -> bool {
+        self.0.contains(&mark(claim))
+    }
+}
+
+/// The file.
+#[derive(Debug)]
+pub(crate) struct Begun(Mutex<Marks>);
+
+#[derive(Debug)]
+struct Marks {
+    file: File,
+    /// Places that are free again.
+    free: Vec<u64>,
+    /// Places handed out so far.
+    used: u64,
+    broken: bool,
+}
+
+impl Begun {
+    /// Reads what is in the file, and leaves it there. `None`: nothing is known of what had begun.
+    pub(crate) fn open(mut file: File) -> std::io::Result<(Self, Option<Left>)> {
+        let mut text = Vec::new();
+        (&mut file).take(HEAD.len() as u64 + MOST * MARK as u64).read_to_end(&mut text)?;
+        let left = text.strip_prefix(&HEAD).map(|marks| Left(marks.as_chunks().0.iter().copied().collect()));
+        if left.is_none() {
+            file.set_len(0)?;
+        }
+        Ok((Self(Mutex::new(Marks { file, free: Vec::new(), used: 0, broken: false })), left))
+    }
+
+    /// What was left is no longer needed, and new marks can be made.
+    pub(crate) fn restart(&self) {
+        let mut marks = self.lock();
+        let begun = marks.file.set_len(0).and_then(|()| marks.write(0, &HEAD));
+        marks.checked(begun);
+    }
+
+    /// Marks this run as begun. To be kept until it is over.
+    pub(crate) fn begin(self: &Arc<Self>, claim: &RequestClaim) -> Running {
+        let mut marks = self.lock();
+        let place = marks.free.pop().unwrap_or_else(|| {
+            marks.used += 1;
+            marks.used - 1
+        });
+        marks.mark(place, &mark(claim));
+        Running { place, of: self.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Marks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Marks {
+    fn mark(&mut self, place: u64, mark: &Mark) {
+        if !self.broken && place < MOST {
+            let written = self.write(HEAD.len() as u64 + place * MARK as u64, mark);
+            self.checked(written);
+        }
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.write_all(bytes)
+    }
+
+    /// A file that lacks a mark would tell lies: then it is to tell nothing.
+    fn checked(&mut self, result: std::io::Result<()>) {
+        if let Err(error) = result
+            && !std::mem::replace(&mut self.broken, true)
+        {
+            let emptied = self.file.set_len(0);
+            tracing::warn!(
+                %error, ?emptied,
+                "it cannot be noted which runs begin: should the process die now, all requests in its hands count it"
+            );
+        }
+    }
+}
+
+/// See [`Begun::begin`].
+#[derive(Debug)]
+pub(crate) struct Running {
+    place: u64,
+    of: Arc<Begun>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut marks = self.of.lock();
+        // Its outcome may not be committed yet; but what ends the process now is another one.
+        marks.mark(self.place, &[0; MARK]);
+        marks.free.push(self.place);
+    }
+}
+
+fn mark(claim: &RequestClaim) -> Mark {
+    let mut hasher = Sha256::new();
+    hasher.update(claim.epoch.to_le_bytes());
+    hasher.update(claim.id.as_str());
+    let digest: [u8; 32] = hasher.finalize().into();
+    let mut mark = [0; MARK];
+    mark.copy_from_slice(digest.split_at(MARK).0);
+    mark
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::RequestId;
+    use crate::store::record::Claim;
+
+    fn claim(id: &str, epoch: u32) -> RequestClaim {
+        Claim { id: RequestId::stored(id), epoch }
+    }
+
+    fn open(path: &std::path::Path) -> (Arc<Begun>, Option<Left>) {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+        let (begun, left) = Begun::open(file).unwrap();
+        (Arc::new(begun), left)
+    }
+
+    #[test]
+    fn what_had_begun_is_known_until_it_is_no_longer_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("begun");
+        let (begun, left) = open(&path);
+        assert!(left.is_none());
+        begun.restart();
+        let first = begun.begin(&claim("a", 1));
+        let _second = begun.begin(&claim("b", 1));
+        drop(first);
+        assert!(!open(&path).1.unwrap().has(&claim("a", 1)));
+        let _third = begun.begin(&claim("c", 7));
+        for _ in 0..2 {
+            let (_, left) = open(&path);
+            let left = left.unwrap();
+            let known = [("a", 1), ("b", 1), ("c", 7), ("c", 8)].map(|(id, epoch)| left.has(&claim(id, epoch)));
+            assert_eq!(known, [false, true, true, false]);
+        }
+        let (begun, _) = open(&path);
+        begun.restart();
+        assert!(!open(&path).1.unwrap().has(&claim("b", 1)));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_tells_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("begun");
+        std::fs::write(&path, "something else").unwrap();
+        assert!(open(&path).1.is_none());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn where_a_mark_cannot_be_made_nothing_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("begun");
+        open(&path).0.restart();
+        // Open for reading alone.
+        let (begun, _) = Begun::open(File::open(&path).unwrap()).unwrap();
+        let begun = Arc::new(begun);
+        let _running = begun.begin(&claim("a", 1));
+        assert!(begun.lock().broken);
+    }
+}
