@@ -89,15 +89,14 @@ impl Connections {
 
     /// Room for one more; an error that holds [`NoRoom`] if there is none in time.
     pub(super) async fn open(&self) -> io::Result<Opened> {
-        let room = match self.room.clone().try_acquire_owned() {
-            Ok(room) => room,
-            Err(_) => {
-                self.lock().waiting += 1;
-                let _waiting = Waiting(self);
-                self.close_idle(1);
-                let room = tokio::time::timeout(PATIENCE, self.room.clone().acquire_owned()).await;
-                room.ok().and_then(Result::ok).ok_or_else(|| io::Error::other(NoRoom { most: self.most }))?
-            }
+        let room = if let Ok(room) = self.room.clone().try_acquire_owned() {
+            room
+        } else {
+            self.lock().waiting += 1;
+            let _waiting = Waiting(self);
+            self.close_idle(1);
+            let room = tokio::time::timeout(PATIENCE, self.room.clone().acquire_owned()).await;
+            room.ok().and_then(Result::ok).ok_or_else(|| io::Error::other(NoRoom { most: self.most }))?
         };
         let closing = Arc::<Closing>::default();
         let mut state = self.lock();
@@ -114,7 +113,9 @@ impl Connections {
         let mut state = self.lock();
         let closed: Vec<_> = (0..most).map_while(|_| state.take_idle()).collect();
         drop(state);
-        closed.into_iter().for_each(|closing| closing.ask());
+        for closing in closed {
+            closing.ask();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -243,6 +244,12 @@ mod tests {
         opened.is_to_close(&Context::from_waker(Waker::noop()))
     }
 
+    fn spawn_open(all: &Connections) -> tokio::task::JoinHandle<io::Result<Opened>> {
+        let all = all.clone();
+        #[expect(clippy::disallowed_methods, reason = "its handle is awaited")]
+        tokio::spawn(async move { all.open().await })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_is_closed_for_the_next_and_none_that_is_in_use() {
         let all = Connections::new(3);
@@ -252,10 +259,7 @@ mod tests {
         drop(in_b);
         // Used again, c is no longer the longest idle.
         drop(c.mark().begin());
-        let next = tokio::spawn({
-            let all = all.clone();
-            async move { all.open().await }
-        });
+        let next = spawn_open(&all);
         while !asked(&b) {
             tokio::task::yield_now().await;
         }
@@ -274,10 +278,7 @@ mod tests {
         let in_use = only.mark().begin();
         let error = all.open().await.err().unwrap();
         assert!(error.get_ref().unwrap().is::<NoRoom>(), "{error}");
-        let next = tokio::spawn({
-            let all = all.clone();
-            async move { all.open().await }
-        });
+        let next = spawn_open(&all);
         while all.lock().waiting == 0 {
             tokio::task::yield_now().await;
         }

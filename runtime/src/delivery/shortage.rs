@@ -31,10 +31,10 @@ impl Shortage {
     /// What an error of the system, or of what opens connections, tells. What it holds is looked at by the caller.
     pub(super) fn of(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref();
-        if inner.is_some_and(|inner| inner.is::<lookup::Busy>()) {
+        if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<lookup::Busy>) {
             return Some(Self::Lookups);
         }
-        if inner.is_some_and(|inner| inner.is::<connections::NoRoom>()) {
+        if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<connections::NoRoom>) {
             return Some(Self::Connections);
         }
         Self::of_code(error.raw_os_error()?)

@@ -35,8 +35,8 @@ pub(crate) fn shares(lines: &[Line], slots: usize) -> Vec<(usize, usize)> {
     }
     let mut order = order;
     order.sort_unstable();
-    let shared = order.into_iter().map(|(.., place)| (place, shares.get(place).copied().unwrap_or(0)));
-    shared.filter(|(_, share)| *share > 0).collect()
+    let given = order.into_iter().map(|(.., place)| (place, shares.get(place).copied().unwrap_or(0)));
+    given.filter(|(_, share)| *share > 0).collect()
 }
 
 #[cfg(test)]

@@ -325,10 +325,9 @@ async fn where_all_connections_are_in_use_a_try_is_put_off() {
     let (hanging, other) = (Receiver::new(|_, _| Ok(())), Receiver::answering(OK));
     let options = Options { connections: Some(1), timeout: Duration::from_hours(1), ..options() };
     let sender = Arc::new(Sender::new(&options, Clock::from_fn(|| NOW)).unwrap());
-    let first = tokio::spawn({
-        let (sender, url) = (sender.clone(), hanging.url());
-        async move { send_with(&sender, &url, Trust::Trusted).await }
-    });
+    let (of_first, url) = (sender.clone(), hanging.url());
+    #[expect(clippy::disallowed_methods, reason = "its handle is held until it is aborted")]
+    let first = tokio::spawn(async move { send_with(&of_first, &url, Trust::Trusted).await });
     hanging.received(1).await;
     let tried = send_with(&sender, &other.url(), Trust::Trusted).await;
     assert_eq!((tried.end, tried.shortage), (End::Untried, Some(Shortage::Connections)));

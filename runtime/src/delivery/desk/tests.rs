@@ -12,7 +12,7 @@ impl InHand for usize {
         1
     }
 
-    fn url(&self) -> &str {
+    fn url(&self) -> &'static str {
         ""
     }
 }
@@ -40,7 +40,7 @@ impl InHand for (usize, usize) {
         1
     }
 
-    fn url(&self) -> &str {
+    fn url(&self) -> &'static str {
         URLS[self.0]
     }
 }
@@ -54,7 +54,7 @@ impl InHand for Large {
         self.0
     }
 
-    fn url(&self) -> &str {
+    fn url(&self) -> &'static str {
         ""
     }
 }

@@ -83,9 +83,12 @@ impl Owner {
     /// A file beside it whose name ends so, for this process alone.
     pub(super) fn beside(&self, end: &str) -> Result<File, OpenError> {
         let path = beside(&self.database, end);
-        let file = lock::open(&path).and_then(|file| match file.metadata()?.is_file() {
-            true => Ok(file),
-            false => Err(Refused::Unsafe(format!("{} is no regular file", path.display()))),
+        let file = lock::open(&path).and_then(|file| {
+            if file.metadata()?.is_file() {
+                Ok(file)
+            } else {
+                Err(Refused::Unsafe(format!("{} is no regular file", path.display())))
+            }
         });
         file.map_err(|refused| match refused {
             Refused::Unsafe(what) => OpenError::Unsafe { path: self.database.clone(), what },

@@ -41,8 +41,8 @@ pub(super) async fn recover(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
             let claim = Claim { id: RequestId::stored(row.try_get(1)?), epoch: small(&row, 2)? };
             let crashes = small(&row, 3)? + u32::from(batch.had_begun.is_none_or(|begun| begun.has(&claim)));
             let is_lost = row.try_get(4)? || crashes >= *max_crashes;
-            let list = if is_lost { &mut lost } else { &mut requeued };
-            list.push((row.try_get::<i64, _>(0)?, crashes));
+            let rows = if is_lost { &mut lost } else { &mut requeued };
+            rows.push((row.try_get::<i64, _>(0)?, crashes));
         }
         let sql = "UPDATE request SET state = 0, node = NULL, due = ?2, crashes = j.value ->> 1 \
                    FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0";
@@ -135,7 +135,7 @@ async fn delete(
     let seqs = deleted.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
     let seqs = json(&seqs)?;
     for part in parts {
-        query(*part).bind(&seqs).execute(&mut *conn).await?;
+        query(part).bind(&seqs).execute(&mut *conn).await?;
     }
     Ok(deleted.len())
 }

@@ -107,7 +107,7 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     let (first, second) = (claims.next().unwrap(), claims.next().unwrap());
     current(store.settle_request(first.clone(), world.done(), vec![]).await);
     let _ = store.settle_request(first, world.done(), vec![]).await.unwrap();
-    current(store.retry_request(second, world.now().saturating_add(Duration::from_secs(60))).await);
+    current(store.retry_request(second, world.now().saturating_add(Duration::from_mins(1))).await);
     // One of the two is left, and that of the other route.
     let left = store.backlog().count();
     assert_eq!(left.rows, 2);
