@@ -144,7 +144,7 @@ fn of_more_dead_endpoints_than_are_known_each_has_its_turn() {
         }
         while let Some((begun, _)) = desk.next(now) {
             let key = begun.key;
-            let aside = desk.ended(begun, Sign::Fails, None, QUICK, now).map_or(0, |end| end.aside.len());
+            let aside = desk.ended(begun, Sign::Unreachable, None, QUICK, now).map_or(0, |end| end.aside.len());
             (0..aside).for_each(|_| desk.parked(key, true, now));
         }
         if desk.wants_to_know() {

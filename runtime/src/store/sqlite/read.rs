@@ -160,7 +160,9 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
 pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<String, Count>, sqlx::Error> {
     // The length of a blob is known without reading it.
     let sql = "SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
-               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 0 GROUP BY r.route \
+               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 0 AND r.crashes = 0 GROUP BY r.route \
+               UNION ALL SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 0 AND r.crashes > 0 GROUP BY r.route \
                UNION ALL SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
                FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 1 GROUP BY r.route";
     let mut backlog = HashMap::<String, Count>::new();
