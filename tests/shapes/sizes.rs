@@ -5,9 +5,7 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
-use async_trait::async_trait;
 use postback::async_handler;
 use tokio::task::yield_now;
 
@@ -33,24 +31,9 @@ macro_rules! sizes {
     }};
 }
 
-/// The same of a method of a type that has two arrays.
-macro_rules! sizes_of_method {
-    ($value:expr, ($($attribute:tt)*), $($method:tt)*) => {{
-        let plain = {
-            struct Big { a: Array, b: Array, url: Url }
-            impl Big { $($method)* }
-            const BIG: Big = Big { a: [0; 1024], b: [0; 1024], url: None };
-            size_of_val(&*$value(BIG))
-        };
-        let annotated = {
-            struct Big { a: Array, b: Array, url: Url }
-            impl Big { #[async_handler($($attribute)*)] $($method)* }
-            const BIG: Big = Big { a: [0; 1024], b: [0; 1024], url: None };
-            size_of_val(&*$value(BIG))
-        };
-        (plain, annotated)
-    }};
-}
+// Behind the macro, which it uses.
+mod kept;
+mod methods;
 
 const ARRAY: Array = [0; 1024];
 
@@ -72,11 +55,6 @@ impl Drop for Session {
 
 const fn sum(array: &Array) -> u8 {
     array[0]
-}
-
-async fn pass(array: Array) -> Result<u8, ()> {
-    yield_now().await;
-    Ok(array[1])
 }
 
 fn of_functions() -> Vec<(&'static str, (usize, usize))> {
@@ -302,213 +280,12 @@ fn of_plain_functions() -> Vec<(&'static str, (usize, usize))> {
     ]
 }
 
-fn of_methods() -> Vec<(&'static str, (usize, usize))> {
-    vec![
-        (
-            "self",
-            sizes_of_method!(
-                |big: Big| Box::new(big.f()),
-                (webhook = self.url, request_id = self.a[0]),
-                async fn f(self) -> Result<u8, ()> {
-                    yield_now().await;
-                    Ok(self.a[0] + self.b[0] + u8::from(self.url.is_some()))
-                }
-            ),
-        ),
-        (
-            "mut self, one field in use",
-            sizes_of_method!(
-                |big: Big| Box::new(big.f()),
-                (webhook = self.url, request_id = self.a[0]),
-                async fn f(mut self) -> Result<u8, ()> {
-                    self.b[0] = 1;
-                    yield_now().await;
-                    Ok(self.b[0] + u8::from(self.url.is_some()) + self.a[0])
-                }
-            ),
-        ),
-        (
-            "self, no await",
-            sizes_of_method!(
-                |big: Big| Box::new(big.f()),
-                (webhook = self.url, request_id = self.a[0]),
-                async fn f(self) -> Result<u8, ()> {
-                    Ok(self.a[0] + self.b[0] + u8::from(self.url.is_some()))
-                }
-            ),
-        ),
-        (
-            "&self",
-            sizes_of_method!(
-                |big: Big| Box::new(Box::leak(Box::new(big)).f()),
-                (webhook = self.url, request_id = self.a[0]),
-                async fn f(&self) -> Result<u8, ()> {
-                    yield_now().await;
-                    Ok(self.a[0] + self.b[0] + u8::from(self.url.is_some()))
-                }
-            ),
-        ),
-        (
-            "&mut self",
-            sizes_of_method!(
-                |big: Big| Box::new(Box::leak(Box::new(big)).f()),
-                (webhook = self.url, request_id = self.a[0]),
-                async fn f(&mut self) -> Result<&mut u8, ()> {
-                    self.b[0] = self.a[0] + u8::from(self.url.is_some());
-                    yield_now().await;
-                    Ok(&mut self.b[0])
-                }
-            ),
-        ),
-        (
-            "self: Arc",
-            sizes_of_method!(
-                |big: Big| Box::new(Arc::new(big).f()),
-                (webhook = self.url, request_id = self.a[0]),
-                async fn f(self: Arc<Self>) -> Result<u8, ()> {
-                    yield_now().await;
-                    Ok(self.a[0] + self.b[0] + u8::from(self.url.is_some()))
-                }
-            ),
-        ),
-    ]
-}
-
-#[async_trait]
-trait Read {
-    async fn plain(&self, a: Array) -> Result<u8, ()>;
-    async fn annotated(&self, a: Array) -> Result<u8, ()>;
-    async fn plain_alone(&self, a: Array) -> Result<u8, ()>;
-    async fn annotated_alone(&self, a: Array) -> Result<u8, ()>;
-}
-
-#[async_trait]
-impl Read for Big {
-    async fn plain(&self, a: Array) -> Result<u8, ()> {
-        yield_now().await;
-        Ok(self.a[0] + a[0])
-    }
-
-    #[async_handler(webhook = None::<&str>, request_id = a[0])]
-    async fn annotated(&self, a: Array) -> Result<u8, ()> {
-        yield_now().await;
-        Ok(self.a[0] + a[0])
-    }
-
-    async fn plain_alone(&self, a: Array) -> Result<u8, ()> {
-        Ok(self.a[0] + a[0])
-    }
-
-    #[async_handler(webhook = None::<&str>, request_id = a[0])]
-    async fn annotated_alone(&self, a: Array) -> Result<u8, ()> {
-        Ok(self.a[0] + a[0])
-    }
-}
-
 #[test]
 fn a_future_grows_by_the_same_few_bytes_whatever_its_shape() {
     let mut all = of_functions();
     all.extend(of_plain_functions());
-    all.extend(of_methods());
-    all.push(("async_trait", (size_of_val(&*BIG.plain(ARRAY)), size_of_val(&*BIG.annotated(ARRAY)))));
-    all.push((
-        "async_trait, no await",
-        (size_of_val(&*BIG.plain_alone(ARRAY)), size_of_val(&*BIG.annotated_alone(ARRAY))),
-    ));
+    all.extend(methods::of_methods());
     assert!(all.len() > 20);
     let grown: Vec<_> = all.iter().filter(|(_, (plain, annotated))| *annotated > plain + GROWTH).collect();
     assert!(grown.is_empty(), "{grown:#?} of {all:#?}");
-}
-
-/// An `async fn` has its parameters from the call to the first poll, and the watched body has them from there on: the compiler
-/// gives the one no room of the other. Where the plain function moves a parameter elsewhere, or lets go of it, before it waits,
-/// the room is kept. So it is where an `async fn` awaits a block with its body and nothing else is done, and the attribute adds
-/// to that what it always adds.
-#[test]
-fn what_is_moved_on_before_the_first_await_is_kept_once_as_by_any_block_in_an_async_function() {
-    async fn lets_go(a: Array) -> Result<u8, ()> {
-        async move {
-            let first = a[0];
-            yield_now().await;
-            Ok(first)
-        }
-        .await
-    }
-    async fn takes_apart(o: Big) -> Result<u8, ()> {
-        async move {
-            let Big { a, b } = o;
-            yield_now().await;
-            Ok(a[0] + b[0])
-        }
-        .await
-    }
-    async fn passes_on(a: Array) -> Result<u8, ()> {
-        async move { pass(a).await }.await
-    }
-    let all = [
-        (
-            size_of_val(&lets_go(ARRAY)),
-            sizes!(
-                Box::new(f(ARRAY)),
-                (webhook = None::<&str>, request_id = 1),
-                async fn f(a: Array) -> Result<u8, ()> {
-                    let first = a[0];
-                    yield_now().await;
-                    Ok(first)
-                }
-            ),
-        ),
-        (
-            size_of_val(&takes_apart(BIG)),
-            sizes!(
-                Box::new(f(BIG)),
-                (webhook = None::<&str>, request_id = o.a[0]),
-                async fn f(o: Big) -> Result<u8, ()> {
-                    let Big { a, b } = o;
-                    yield_now().await;
-                    Ok(a[0] + b[0])
-                }
-            ),
-        ),
-        (
-            size_of_val(&passes_on(ARRAY)),
-            sizes!(
-                Box::new(f(ARRAY)),
-                (webhook = None::<&str>, request_id = 1),
-                async fn f(a: Array) -> Result<u8, ()> {
-                    pass(a).await
-                }
-            ),
-        ),
-    ];
-    for (nested, (plain, annotated)) in all {
-        assert!(
-            nested >= plain + size_of::<Array>(),
-            "{nested} of {plain}: the compiler got better, and so can the attribute"
-        );
-        assert!(annotated <= nested + GROWTH, "{annotated}, {nested}, {plain}");
-    }
-}
-
-/// All parameters are taken, for they are to be dropped in order; one that has nothing to drop need not be.
-#[test]
-fn what_is_never_used_is_kept_once() {
-    let (plain, annotated) = sizes!(
-        Box::new(f(ARRAY, ARRAY)),
-        (webhook = None::<&str>, request_id = 1),
-        async fn f(a: Array, _b: Array) -> Result<u8, ()> {
-            yield_now().await;
-            Ok(a[0])
-        }
-    );
-    assert!(annotated <= plain + GROWTH + size_of::<Array>(), "{annotated}, {plain}");
-    let (plain, annotated) = sizes!(
-        Box::new(f(ARRAY, Session { conn: vec![], permit: ARRAY })),
-        (webhook = None::<&str>, request_id = 1),
-        async fn f(a: Array, _b: Session) -> Result<u8, ()> {
-            yield_now().await;
-            Ok(a[0])
-        }
-    );
-    assert!(annotated <= plain + GROWTH, "{annotated}, {plain}");
 }

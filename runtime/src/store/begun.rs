@@ -43,6 +43,8 @@ struct Marks {
     free: Vec<u64>,
     /// Places handed out so far.
     used: u64,
+    /// What an earlier process left was taken over.
+    restarted: bool,
     broken: bool,
 }
 
@@ -55,12 +57,13 @@ impl Begun {
         if left.is_none() {
             file.set_len(0)?;
         }
-        Ok((Self(Mutex::new(Marks { file, free: Vec::new(), used: 0, broken: false })), left))
+        Ok((Self(Mutex::new(Marks { file, free: Vec::new(), used: 0, restarted: false, broken: false })), left))
     }
 
     /// What was left is no longer needed, and new marks can be made.
     pub(crate) fn restart(&self) {
         let mut marks = self.lock();
+        marks.restarted = true;
         let begun = marks.file.set_len(0).and_then(|()| marks.write(0, &HEAD));
         marks.checked(begun);
     }
@@ -74,6 +77,12 @@ impl Begun {
         });
         marks.mark(place, &mark(claim));
         Running { place, of: self.clone() }
+    }
+
+    /// Whether the file has nothing to tell to the next owner: what was left was taken over, and no run is marked.
+    pub(crate) fn is_over(&self) -> bool {
+        let marks = self.lock();
+        marks.restarted && marks.free.len() as u64 == marks.used
     }
 
     fn lock(&self) -> MutexGuard<'_, Marks> {
@@ -155,11 +164,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("begun");
         let (begun, left) = open(&path);
-        assert!(left.is_none());
+        assert!(left.is_none() && !begun.is_over(), "nothing was taken over yet");
         begun.restart();
+        assert!(begun.is_over());
         let first = begun.begin(&claim("a", 1));
         let _second = begun.begin(&claim("b", 1));
         drop(first);
+        assert!(!begun.is_over());
         assert!(!open(&path).1.unwrap().has(&claim("a", 1)));
         let _third = begun.begin(&claim("c", 7));
         for _ in 0..2 {

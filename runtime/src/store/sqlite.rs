@@ -90,7 +90,7 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     let mut left = read::left(&mut conn).await.map_err(failed)?;
     left.backlog = read::backlog(&mut conn).await.map_err(failed)?;
     let not_writable = |source| OpenError::NotWritable { path: connector.path().into(), source };
-    let (begun, had_begun) = Begun::open(owner.beside(".begun")?).map_err(not_writable)?;
+    let (begun, had_begun) = Begun::open(owner.beside(BEGUN)?).map_err(not_writable)?;
     let pool = connector.read();
     let tidiness = upkeep::Tidiness::new(connector.is_beside_litestream());
     let (statements, places) = (Statements::new(), Places::default());
@@ -108,6 +108,9 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     };
     Ok((backend, left))
 }
+
+/// How the name of the file ends that says which runs have begun.
+const BEGUN: &str = ".begun";
 
 struct Sqlite {
     connector: Connector,
@@ -306,6 +309,10 @@ impl Backend for Sqlite {
             self.pool.close().await;
             if let Some(conn) = self.conn {
                 discard(conn).await;
+            }
+            // Under the lock of the owner, which is let go of behind it.
+            if self.begun.is_over() {
+                self.owner.remove_beside(BEGUN);
             }
         }
         .boxed()

@@ -97,6 +97,13 @@ impl Owner {
         })
     }
 
+    /// Removes such a file. One that stays does no harm.
+    pub(super) fn remove_beside(&self, end: &str) {
+        if let Err(error) = std::fs::remove_file(beside(&self.database, end)) {
+            tracing::debug!(%error, "the file {end} beside the database was not removed");
+        }
+    }
+
     /// The file's own name.
     pub(super) fn database(&self) -> &Path {
         &self.database
