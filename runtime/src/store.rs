@@ -64,14 +64,19 @@ use self::health::Health;
 use self::inbox::{Inbox, Ledgers};
 use self::operation::{Op, Reply};
 pub(crate) use self::operation::{REPORT_UNIT, report_units};
+#[cfg(feature = "sqlite")]
 pub use self::options::Durability;
+#[cfg(not(feature = "sqlite"))]
+pub(crate) use self::options::Durability;
 pub(crate) use self::options::{Options, Place};
 pub(crate) use self::record::*;
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::replay::Replayed;
 use self::space::{Probe, Space};
+#[cfg(feature = "server")]
+pub(crate) use self::summary::{Kept, Summary};
 #[cfg(any(feature = "server", test))]
-pub(crate) use self::summary::{Kept, Member, Summary, Told};
+pub(crate) use self::summary::{Member, Told};
 use self::tally::Tally;
 use self::wake::Wake;
 pub(crate) use self::wake::Watch;
