@@ -4,7 +4,8 @@
 //!
 //! Each mode is a file of its own with a function that measures and prints, named in [`MODES`]; its head says what it
 //! compares. The receiver is a process of its own in all of them, and everything that was sent is looked for there: the
-//! program fails if anything is missing. Rounds take turns, so that what else the machine does hits all alike.
+//! program fails if anything is missing. Rounds take turns, so that what else the machine does hits all alike; only
+//! `operations` has none: it does each thing by itself, on an empty store and then on a full one.
 
 mod child;
 mod counts;
@@ -12,6 +13,7 @@ mod idle;
 mod isolation;
 mod ledger;
 mod numbers;
+mod operations;
 mod pending;
 mod posters;
 mod receiver;
@@ -35,7 +37,7 @@ struct Mode {
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 5] = [
+const MODES: [Mode; 6] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
@@ -48,6 +50,11 @@ const MODES: [Mode; 5] = [
         name: "isolation",
         about: "what slow endpoints, failing paths and greedy callers cost others",
         run: isolation::run,
+    },
+    Mode {
+        name: "operations",
+        about: "what each operation takes on an empty store, and on one with a million requests",
+        run: operations::run,
     },
 ];
 
@@ -70,6 +77,9 @@ pub(crate) struct Options {
     /// Reports that are left to wait in `pending`, a thousand times what `idle` posts.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     reports: u32,
+    /// Finished requests that the full store of `operations` holds.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    rows: u32,
     /// Of the modes `posters`, `idle` and `isolation`, only the sides whose name begins so, and the bare posts.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
