@@ -8,7 +8,7 @@
 //!
 //! Then, one after another, on either store:
 //!
-//! - *start* and *stop*: from the start of the process until it says that it is ready, and from SIGTERM to its end;
+//! - *start* and *stop*: from the process's start until it is ready, and from SIGTERM to its end, at once and after the rest;
 //! - over HTTP, with the whole answer: *submit*, from which the *round trip* goes on until the webhook is at the receiver;
 //!   the status of finished requests, spread over all of them, without and with deliveries; that of an unknown one; cancels of
 //!   requests that are over, and of requests that wait behind others which occupy all slots; `/readyz`;
@@ -138,13 +138,13 @@ impl Bench {
 
         let (mut server, mut url) = self.start();
         for _ in 1..STARTS {
-            self.times.add("stop", stop(&mut server));
+            self.times.add("stop, just started", stop(&mut server));
             (server, url) = self.start();
         }
         self.ask(&url);
         self.cancel_waiting(&url);
         self.enable();
-        self.times.add("stop", stop(&mut server));
+        self.times.add("stop, after the work", stop(&mut server));
         for number in 0..COMMANDS {
             let delivered = id(self.old(number, COMMANDS));
             self.command("deliveries replay, server stopped", &["deliveries", "replay", &delivered], &delivered);

@@ -1,0 +1,84 @@
+//! What the backend does by itself, below the store.
+
+use std::time::Duration;
+
+use super::*;
+use crate::id::RequestId;
+use crate::store::record::{Attempt, ClaimedReport, NewReport, NewRequest, Next, Settled, Submitted};
+
+fn submit(id: &str) -> Op {
+    let request = NewRequest {
+        id: RequestId::stored(id),
+        route: "/a".into(),
+        headers: http::HeaderMap::new(),
+        body: bytes::Bytes::new(),
+        created: Timestamp::default(),
+    };
+    Op::Submit { request, room: None, place: None }
+}
+
+async fn started(dir: &Path) -> (Sqlite, Now) {
+    let connector = Connector::new(&dir.join("store.db"), Durability::Full);
+    let (sqlite, ..) = start(connector, NodeId::generate(), &Clock::system()).await.unwrap();
+    (sqlite, Now { wall: Timestamp::default(), due: Timestamp::default() })
+}
+
+#[tokio::test]
+async fn a_claimed_report_is_found_whether_its_place_is_known_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut sqlite, now) = started(dir.path()).await;
+    let webhook = crate::webhook::Target::parse("https://example.com/in");
+    let reports = (0..3).map(|_| NewReport::to(webhook.clone(), "x", "{}".into(), now.wall)).collect();
+    sqlite.apply(&[&Op::post(reports)], now).await.unwrap();
+    let replies = sqlite.apply(&[&Op::ClaimReports { limit: 3 }], now).await.unwrap();
+    let [Reply::Reports(claimed)] = &replies[..] else { panic!("{replies:?}") };
+    // As after a commit that nobody heard of.
+    sqlite.places.over(claimed.rows[1].claim.id);
+    let attempt =
+        Attempt { started: now.wall, took: Duration::ZERO, status: Some(204), error: None, response: "".into() };
+    let settle = |row: &ClaimedReport| Op::SettleReport {
+        claim: row.claim.clone(),
+        attempt: attempt.clone(),
+        next: Next::Delivered,
+    };
+    let settles: Vec<Op> = claimed.rows.iter().map(settle).collect();
+    for expected in [Settled::Current, Settled::Stale] {
+        let replies = sqlite.apply(&settles.iter().collect::<Vec<_>>(), now).await.unwrap();
+        let is_expected = |reply: &Reply| matches!(reply, Reply::Settled(settled) if *settled == expected);
+        assert!(replies.iter().all(is_expected), "{replies:?}");
+    }
+    Box::new(sqlite).close().await;
+}
+
+#[tokio::test]
+pub(in crate::store) async fn the_outcome_of_a_commit_is_looked_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut sqlite, now) = started(dir.path()).await;
+
+    // The commit fails, and nothing is written.
+    let mut handle = sqlite.conn.as_mut().unwrap().lock_handle().await.unwrap();
+    handle.set_commit_hook(|| false);
+    drop(handle);
+    let first = submit("r");
+    assert!(matches!(sqlite.apply(&[&first], now).await, Err(Failure::Unknown { .. })));
+    assert!(!sqlite.committed().await.unwrap());
+    let replies = sqlite.apply(&[&first], now).await.unwrap();
+    assert!(matches!(replies[..], [Reply::Submitted(Submitted::New)]));
+
+    // The commit goes through, and the answer is lost.
+    let second = submit("s");
+    sqlite.apply(&[&second], now).await.unwrap();
+    sqlite.start.commits -= 1;
+    assert!(sqlite.committed().await.unwrap());
+    assert!(!sqlite.committed().await.unwrap());
+    // Whatever became of the log, the file has it.
+    let copy = dir.path().join("copy.db");
+    std::fs::copy(dir.path().join("store.db"), &copy).unwrap();
+    let mut conn = Connector::new(&copy, Durability::Full).write().await.unwrap();
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM request").fetch_all(&mut conn).await.unwrap();
+    assert_eq!(ids, ["r", "s"]);
+    discard(conn).await;
+    let replies = sqlite.apply(&[&second], now).await.unwrap();
+    assert!(matches!(replies[..], [Reply::Submitted(Submitted::Known)]));
+    Box::new(sqlite).close().await;
+}
