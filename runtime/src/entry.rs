@@ -271,6 +271,7 @@ async fn serve_until_told(
             true
         }
     };
+    let ended_by_operator = node.ended_by_operator();
     let stopped = async {
         if broken {
             node.stop_broken().await;
@@ -281,6 +282,7 @@ async fn serve_until_told(
     let code = tokio::select! {
         biased;
         second = signals.next() => {
+            ended_by_operator();
             tracing::warn!("{second}: ended at once; the next start goes on with what was not over");
             ExitCode::from(130)
         }

@@ -60,6 +60,28 @@ async fn a_second_signal_ends_it_at_once() {
     assert_eq!(server.process.ended().code(), Some(130));
 }
 
+/// What an operator ends is nobody's fault: the request is run again however often that happens.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_second_signal_cuts_off_counts_no_crash() {
+    let receiver = Receiver::start();
+    let settings = format!(
+        "[config]\nwebhook_url = {:?}\n[worker]\nmax_crashes = 1\n[shutdown]\ngrace = \"10m\"\n",
+        receiver.url("/")
+    );
+    let mut server = Server::start(&settings);
+    let id = server.submit("/gated", json!({"gate": "gate", "text": "at last"})).await;
+    for _ in 0..3 {
+        server.running("/gated", &id).await;
+        server.process.interrupt();
+        server.process.wait_for("SIGINT: stopping");
+        server.process.interrupt();
+        assert_eq!(server.process.ended().code(), Some(130));
+        server.restart();
+    }
+    server.open("gate");
+    assert_eq!(receiver.wait_for(&id).json()["result"], "at last");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_poll_does_not_hold_up_the_stop_and_is_answered() {
     let mut server = Server::start("[shutdown]\ngrace = \"0s\"\n");

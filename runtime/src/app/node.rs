@@ -134,6 +134,13 @@ impl Node {
         Ok(node)
     }
 
+    /// To be called as the process ends without [`stop`](Self::stop) coming to its end, because the operator wants it so: no
+    /// run is to blame for that.
+    pub(crate) fn ended_by_operator(&self) -> impl FnOnce() + use<> {
+        let store = self.store.clone();
+        move || store.forget_begun()
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address

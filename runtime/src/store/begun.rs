@@ -79,6 +79,14 @@ impl Begun {
         Running { place, of: self.clone() }
     }
 
+    /// Takes all marks away, and makes no more: the process ends now, and no run is to blame for it.
+    pub(crate) fn forget(&self) {
+        let mut marks = self.lock();
+        let emptied = marks.file.set_len(HEAD.len() as u64);
+        marks.checked(emptied);
+        marks.broken = true;
+    }
+
     /// Whether the file has nothing to tell to the next owner: what was left was taken over, and no run is marked.
     pub(crate) fn is_over(&self) -> bool {
         let marks = self.lock();
@@ -179,6 +187,10 @@ mod tests {
             let known = [("a", 1), ("b", 1), ("c", 7), ("c", 8)].map(|(id, epoch)| left.has(&claim(id, epoch)));
             assert_eq!(known, [false, true, true, false]);
         }
+        begun.forget();
+        let _fourth = begun.begin(&claim("d", 1));
+        let left = open(&path).1.unwrap();
+        assert!(!left.has(&claim("b", 1)) && !left.has(&claim("d", 1)), "known to have begun: none");
         let (begun, _) = open(&path);
         begun.restart();
         assert!(!open(&path).1.unwrap().has(&claim("b", 1)));

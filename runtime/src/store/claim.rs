@@ -36,4 +36,11 @@ impl Store {
     pub(crate) fn begin(&self, claim: &RequestClaim) -> Option<Running> {
         self.0.begun.as_ref().map(|begun| begun.begin(claim))
     }
+
+    /// The operator ends the process at once: the runs that it cuts off do not count that as a crash.
+    pub(crate) fn forget_begun(&self) {
+        if let Some(begun) = &self.0.begun {
+            begun.forget();
+        }
+    }
 }
