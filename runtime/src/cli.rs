@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Check settings and routes, and say what would be served
     Check(Common),
-    /// List and enable webhooks whose receivers want no more reports; the server has to be stopped
+    /// List and enable webhooks whose receivers want no more reports, while the server runs or is stopped
     #[command(subcommand)]
     Endpoints(Endpoints),
     /// Send webhooks again; the server has to be stopped
