@@ -30,6 +30,8 @@ mod handover;
 #[cfg_attr(not(any(feature = "server", test)), expect(dead_code, reason = "only a server is asked whether it works"))]
 mod health;
 mod inbox;
+mod intake;
+mod ledger;
 mod memory;
 mod operation;
 mod options;
@@ -61,7 +63,8 @@ use self::clock::StoreClock;
 pub(crate) use self::error::{Error, OpenError};
 use self::handover::Handover;
 use self::health::Health;
-use self::inbox::{Inbox, Ledgers};
+use self::inbox::Inbox;
+use self::ledger::Ledgers;
 use self::operation::{Op, Reply};
 pub(crate) use self::operation::{REPORT_UNIT, report_units};
 #[cfg(feature = "sqlite")]

@@ -1,8 +1,9 @@
-//! The way to the writer: two bounded queues, so that a full intake never keeps a settlement out.
+//! The way to the writer: two bounded queues, so that a full intake never keeps a settlement out. The intake is fair by origin
+//! and by route.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, ones
 use tokio::time::Instant;
 
 use super::Error;
+use super::intake::Intake;
+use super::ledger::Ledgers;
 use super::operation::{Op, Outgoing, Reply, report_bytes, request_bytes};
 use super::record::{Claim, ReportClaim, RequestClaim};
 use super::tally::{TakenIn, Tally};
@@ -41,15 +44,16 @@ pub(crate) struct Inbox {
     arrived: Notify,
     intake: Room,
     control: Room,
+    /// Hashes what a line is named after.
+    hash: RandomState,
     ledgers: Option<Arc<Ledgers>>,
     tally: Arc<Tally>,
     /// Set while a batch has been failing for longer than callers are kept waiting.
     trouble: watch::Sender<Option<Error>>,
 }
 
-#[derive(Default)]
 struct Queues {
-    intake: VecDeque<Entry>,
+    intake: Intake<Entry>,
     control: VecDeque<Entry>,
     open: bool,
 }
@@ -57,19 +61,24 @@ struct Queues {
 impl Inbox {
     pub(crate) fn new(slots: usize, bytes: usize, ledgers: Option<Arc<Ledgers>>, tally: Arc<Tally>) -> Self {
         Self {
-            queues: Mutex::new(Queues { intake: VecDeque::new(), control: VecDeque::new(), open: true }),
+            queues: Mutex::new(Queues { intake: Intake::new(), control: VecDeque::new(), open: true }),
             arrived: Notify::new(),
             intake: Room::new(slots, bytes),
             control: Room::new(CONTROL.0, CONTROL.1),
+            hash: RandomState::new(),
             ledgers,
             tally,
             trouble: watch::Sender::new(None),
         }
     }
 
-    /// Takes in a post without waiting.
+    /// Takes in a post without waiting. Refused while there is no room, or only as much as is kept for other origins.
     pub(crate) fn try_push(&self, mut op: Op) -> Result<(), Error> {
         let room = self.intake.try_take(&op)?;
+        let (line, free) = (self.line(&op), self.intake.left.available_permits());
+        if !self.lock().intake.may_grow(line, self.intake.of(&op) as usize, free) {
+            return Err(Error::Full);
+        }
         self.reserve(&mut op)?;
         self.enqueue(Lane::Intake, self.entry(op, None, Some(room)))
     }
@@ -100,7 +109,7 @@ impl Inbox {
     /// Takes in a mark that is answered after everything that is in the intake now.
     pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Answer, Error> {
         let room = self.control.take(&Op::Barrier).await?;
-        self.ask(Lane::Intake, Op::Barrier, room)
+        self.ask(Lane::Mark, Op::Barrier, room)
     }
 
     /// Gives back what was claimed and then not taken. Bounded by the claims themselves; when the store is closed
@@ -135,6 +144,8 @@ impl Inbox {
     }
 
     fn enqueue(&self, lane: Lane, mut entry: Entry) -> Result<(), Error> {
+        let line = self.line(&entry.op);
+        let cost = self.intake.of(&entry.op) as usize;
         {
             let mut queues = self.lock();
             if !queues.open {
@@ -142,7 +153,8 @@ impl Inbox {
                 return Err(Error::Closed);
             }
             match lane {
-                Lane::Intake => queues.intake.push_back(entry),
+                Lane::Intake => queues.intake.push(line, cost, entry),
+                Lane::Mark => queues.intake.mark(entry),
                 Lane::Control => queues.control.push_back(entry),
             }
         }
@@ -150,10 +162,22 @@ impl Inbox {
         Ok(())
     }
 
+    /// The line that it waits in: posts by the origin that they go to, submissions by their route.
+    fn line(&self, op: &Op) -> u64 {
+        match op {
+            Op::Submit { request, .. } => self.hash.hash_one(("route", &request.route)),
+            Op::Post { reports } => {
+                let url = reports.first().map_or("", |outgoing| outgoing.report.to.url());
+                self.hash.hash_one(("origin", origin(url)))
+            }
+            _ => 0,
+        }
+    }
+
     /// The next operation, settlements first.
     pub(crate) fn pop(&self) -> Option<Entry> {
         let mut queues = self.lock();
-        queues.control.pop_front().or_else(|| queues.intake.pop_front())
+        queues.control.pop_front().or_else(|| queues.intake.pop())
     }
 
     /// Returns when something may have arrived, or the inbox was closed.
@@ -164,9 +188,14 @@ impl Inbox {
     /// Closes, and drops what is left: who waits for it is told.
     pub(crate) fn abandon(&self) {
         self.close();
-        let mut left = { std::mem::take(&mut *self.lock()) };
+        let left: Vec<Entry> = {
+            let mut queues = self.lock();
+            let mut left = queues.intake.take_out(|_| true);
+            left.extend(queues.control.drain(..));
+            left
+        };
         let mut lost = 0;
-        for mut entry in left.intake.drain(..).chain(left.control.drain(..)) {
+        for mut entry in left {
             if entry.is_awaited() {
                 // Told by the end of its channel.
                 entry.taken_in.given_back();
@@ -201,18 +230,12 @@ impl Inbox {
 
     /// Takes out what has had a caller waiting for longer than `patience`.
     pub(crate) fn expire(&self, patience: Duration) -> Vec<Entry> {
+        let is_expired = |entry: &Entry| entry.is_awaited() && entry.since.elapsed() >= patience;
         let mut queues = self.lock();
-        let mut expired: Vec<Entry> = Vec::new();
-        let Queues { intake, control, .. } = &mut *queues;
-        for queue in [intake, control] {
-            for entry in std::mem::take(queue) {
-                if entry.is_awaited() && entry.since.elapsed() >= patience {
-                    expired.push(entry);
-                } else {
-                    queue.push_back(entry);
-                }
-            }
-        }
+        let mut expired = queues.intake.take_out(is_expired);
+        let mut control = Vec::from(std::mem::take(&mut queues.control));
+        expired.extend(control.extract_if(.., |entry| is_expired(entry)));
+        queues.control = control.into();
         expired
     }
 
@@ -284,9 +307,17 @@ impl Room {
     }
 }
 
+/// The part of a URL before its path.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    url[host..].find(['/', '?', '#']).map_or(url, |end| &url[..host + end])
+}
+
 #[derive(Clone, Copy)]
 enum Lane {
     Intake,
+    /// Of the intake too, and answered after all that is in it.
+    Mark,
     Control,
 }
 
@@ -350,47 +381,5 @@ impl Inbox {
             }
             _ => {}
         }
-    }
-}
-
-/// What the memory backend may hold; shared with the intake, so that a post is refused at once.
-pub(crate) struct Ledgers {
-    /// Unfinished requests.
-    pub(crate) requests: Ledger,
-    /// Undelivered reports.
-    pub(crate) reports: Ledger,
-}
-
-/// Counts rows and bytes up to a limit.
-pub(crate) struct Ledger {
-    rows: AtomicUsize,
-    bytes: AtomicUsize,
-    most: (usize, usize),
-}
-
-impl Ledger {
-    pub(crate) fn new(rows: usize, bytes: usize) -> Self {
-        Self { rows: AtomicUsize::new(0), bytes: AtomicUsize::new(0), most: (rows, bytes) }
-    }
-
-    /// All or nothing.
-    pub(crate) fn try_reserve(&self, rows: usize, bytes: usize) -> bool {
-        let add = |count: &AtomicUsize, more: usize, most: usize| {
-            let sum = |now: usize| now.checked_add(more).filter(|sum| *sum <= most);
-            count.fetch_update(Ordering::AcqRel, Ordering::Acquire, sum).is_ok()
-        };
-        if !add(&self.rows, rows, self.most.0) {
-            return false;
-        }
-        let fits = add(&self.bytes, bytes, self.most.1);
-        if !fits {
-            self.rows.fetch_sub(rows, Ordering::AcqRel);
-        }
-        fits
-    }
-
-    pub(crate) fn release(&self, rows: usize, bytes: usize) {
-        self.rows.fetch_sub(rows, Ordering::AcqRel);
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 }

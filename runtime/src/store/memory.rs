@@ -22,7 +22,7 @@ use self::requests::Request;
 use super::backend::{Backend, Cause, Failure, Left, Opened, Reader};
 use super::cancel::Standing;
 use super::clock::Now;
-use super::inbox::{Ledger, Ledgers};
+use super::ledger::{Ledger, Ledgers};
 use super::operation::{Op, Purged, Reply};
 use super::record::{Counts, DeliveryRecord, Disabled, Recovered, RequestRecord, RequestState};
 use super::summary::{Member, Summary};

@@ -28,7 +28,7 @@ use crate::names::metric;
 use crate::time::Timestamp;
 
 /// Rows in one batch, at most, unless a single operation has more. Beyond a few hundred a commit costs no less per row.
-const MOST_ROWS: usize = 1_024;
+const MOST_ROWS: usize = 256;
 /// Bytes in one batch, at most, unless a single operation has more: as much as one checkpoint copies.
 const MOST_BYTES: usize = 4 << 20;
 /// Bytes that a commit writes besides its rows, roughly.

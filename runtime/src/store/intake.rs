@@ -1,0 +1,262 @@
+//! What waits for the writer, in lines that take turns: a flood for one origin or one route delays what goes there, and
+//! nothing else.
+//!
+//! Deficit round robin (Shreedhar and Varghese, 1995): at each turn a line may take so many bytes of a batch, and what it
+//! leaves, because its next item is larger, is added to its next turn. Within a line the order is kept.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+
+/// What a line may take at its turn: sixteen small rows, of which each counts as 4 KiB unless the queue has other bounds.
+const QUANTUM: usize = 64 << 10;
+/// Of what is free, a line that does not wait for room may have this many times as much. One line alone gets seven eighths of
+/// all; what it leaves is for those that come later (Choudhury and Hahne, 1998).
+const OF_WHAT_IS_FREE: usize = 7;
+/// Queues of lines that have become empty, kept for their memory.
+const SPARE: usize = 64;
+
+/// Items in lines, and marks among them.
+pub(crate) struct Intake<T> {
+    /// Invariant: none is empty, and each is once in `turns`.
+    lines: HashMap<u64, Line<T>>,
+    /// Whose turn it is; the first is at it.
+    turns: VecDeque<u64>,
+    marks: VecDeque<Mark<T>>,
+    /// Marks that are no longer in `marks`.
+    marks_gone: u64,
+    /// Items that came after the last mark.
+    unmarked: usize,
+    spare: Vec<VecDeque<Waiting<T>>>,
+}
+
+struct Line<T> {
+    waiting: VecDeque<Waiting<T>>,
+    /// What all of it costs.
+    cost: usize,
+    /// What it may take now.
+    credit: usize,
+}
+
+struct Waiting<T> {
+    item: T,
+    cost: usize,
+    /// How many marks came before it.
+    marks: u64,
+}
+
+/// Comes out after everything that came in before it.
+struct Mark<T> {
+    /// `None`: taken out.
+    item: Option<T>,
+    /// Items between the mark before it and this one that still wait.
+    before: usize,
+}
+
+impl<T> Intake<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            lines: HashMap::new(),
+            turns: VecDeque::new(),
+            marks: VecDeque::new(),
+            marks_gone: 0,
+            unmarked: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Whether a line may grow by `cost` while this much is free besides. A line in which nothing waits always may.
+    pub(crate) fn may_grow(&self, line: u64, cost: usize, free: usize) -> bool {
+        let has = self.lines.get(&line).map_or(0, |line| line.cost);
+        has == 0 || has.saturating_add(cost) <= free.saturating_mul(OF_WHAT_IS_FREE)
+    }
+
+    pub(crate) fn push(&mut self, line: u64, cost: usize, item: T) {
+        let marks = self.marks_gone + self.marks.len() as u64;
+        let line = match self.lines.entry(line) {
+            Entry::Occupied(line) => line.into_mut(),
+            Entry::Vacant(vacant) => {
+                self.turns.push_back(line);
+                let waiting = self.spare.pop().unwrap_or_default();
+                vacant.insert(Line { waiting, cost: 0, credit: QUANTUM })
+            }
+        };
+        line.cost += cost;
+        line.waiting.push_back(Waiting { item, cost, marks });
+        self.unmarked += 1;
+    }
+
+    /// Adds an item that comes out after everything that is in there now.
+    pub(crate) fn mark(&mut self, item: T) {
+        let before = std::mem::take(&mut self.unmarked);
+        self.marks.push_back(Mark { item: Some(item), before });
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        while let Some(mark) = self.marks.pop_front_if(|mark| mark.before == 0) {
+            self.marks_gone += 1;
+            if mark.item.is_some() {
+                return mark.item;
+            }
+        }
+        loop {
+            let key = *self.turns.front()?;
+            let Entry::Occupied(mut entry) = self.lines.entry(key) else {
+                // Cannot be; a line that is not there has no turn.
+                self.turns.pop_front();
+                continue;
+            };
+            let line = entry.get_mut();
+            let credit = line.credit;
+            let alone = self.turns.len() == 1;
+            let Some(first) = line.waiting.pop_front_if(|first| alone || first.cost <= credit) else {
+                line.credit += QUANTUM;
+                self.turns.rotate_left(1);
+                continue;
+            };
+            line.credit = credit.saturating_sub(first.cost);
+            line.cost -= first.cost;
+            if line.waiting.is_empty() {
+                self.turns.pop_front();
+                let Line { waiting, .. } = entry.remove();
+                if self.spare.len() < SPARE {
+                    self.spare.push(waiting);
+                }
+            }
+            self.left(first.marks);
+            return Some(first.item);
+        }
+    }
+
+    /// Takes out all of these.
+    pub(crate) fn take_out(&mut self, mut which: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut out = Vec::new();
+        let mut left = Vec::new();
+        for line in self.lines.values_mut() {
+            let mut waiting = Vec::from(std::mem::take(&mut line.waiting));
+            for Waiting { item, cost, marks } in waiting.extract_if(.., |waiting| which(&waiting.item)) {
+                line.cost -= cost;
+                left.push(marks);
+                out.push(item);
+            }
+            line.waiting = waiting.into();
+        }
+        left.into_iter().for_each(|marks| self.left(marks));
+        self.lines.retain(|_, line| !line.waiting.is_empty());
+        self.turns.retain(|key| self.lines.contains_key(key));
+        out.extend(self.marks.iter_mut().filter_map(|mark| mark.item.take_if(|item| which(item))));
+        out
+    }
+
+    /// One is gone that came after so many marks.
+    fn left(&mut self, marks: u64) {
+        let at = usize::try_from(marks - self.marks_gone).ok();
+        let before = at.and_then(|at| self.marks.get_mut(at)).map_or(&mut self.unmarked, |mark| &mut mark.before);
+        *before -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(intake: &mut Intake<u32>) -> Vec<u32> {
+        std::iter::from_fn(|| intake.pop()).collect()
+    }
+
+    #[test]
+    fn a_flood_delays_another_line_by_a_turn() {
+        let mut intake = Intake::new();
+        for number in 0..10_000 {
+            intake.push(1, 1_000, number);
+        }
+        assert_eq!(intake.pop(), Some(0));
+        intake.push(2, 1_000, 77_777);
+        let at = all(&mut intake).iter().position(|item| *item == 77_777);
+        assert!(at.is_some_and(|at| at <= QUANTUM / 1_000), "it waited for {at:?} others");
+    }
+
+    #[test]
+    fn lines_get_the_same_in_bytes() {
+        let mut intake = Intake::new();
+        for _ in 0..100 {
+            intake.push(1, 100_000, 1);
+        }
+        for _ in 0..10_000 {
+            intake.push(2, 1_000, 2);
+        }
+        let first: Vec<u32> = (0..1_010).filter_map(|_| intake.pop()).collect();
+        let large = first.iter().filter(|item| **item == 1).count();
+        assert!((9..=11).contains(&large), "{large} large ones went beside {} small ones", first.len() - large);
+    }
+
+    #[test]
+    fn one_line_keeps_its_order_and_leaves_room_for_others() {
+        let mut intake = Intake::new();
+        let (room, mut used) = (1_000, 0);
+        while intake.may_grow(1, 1, room - used - 1) {
+            intake.push(1, 1, used as u32);
+            used += 1;
+        }
+        assert_eq!(used, 875);
+        // Those that come later find room: an eighth of what they find, at least.
+        while intake.may_grow(2, 1, room - used - 1) {
+            intake.push(2, 1, 0);
+            used += 1;
+        }
+        assert!((980..=990).contains(&used), "{used}");
+        // And one in whose line nothing waits has room while there is any.
+        assert!(intake.may_grow(3, 900, 1));
+        let first: Vec<u32> = all(&mut intake).into_iter().filter(|item| *item > 0).collect();
+        assert!(first.is_sorted());
+    }
+
+    proptest! {
+        /// Nothing is lost or doubled, lines keep their order, a mark comes after all before it and is never late.
+        #[test]
+        fn marks_and_lines_hold(steps in prop::collection::vec((0_u8..10, 0_u64..4, 1_usize..40_000), 1..200)) {
+            let mut intake = Intake::new();
+            let mut waiting: Vec<(u32, Option<u64>)> = Vec::new();
+            for (number, (what, line, cost)) in (0_u32..).zip(steps) {
+                match what {
+                    0..5 => {
+                        intake.push(line, cost, number);
+                        waiting.push((number, Some(line)));
+                    }
+                    5 => {
+                        intake.mark(number);
+                        waiting.push((number, None));
+                    }
+                    6 => {
+                        let mut out = intake.take_out(|item| item % 3 == 0);
+                        out.sort_unstable();
+                        let gone: Vec<u32> =
+                            waiting.extract_if(.., |(item, _)| *item % 3 == 0).map(|(item, _)| item).collect();
+                        prop_assert_eq!(out, gone);
+                    }
+                    _ => {
+                        let popped = intake.pop();
+                        prop_assert_eq!(popped.is_none(), waiting.is_empty());
+                        let Some(popped) = popped else { continue };
+                        let at = waiting.iter().position(|(item, _)| *item == popped);
+                        prop_assert!(at.is_some());
+                        let (_, line) = waiting.remove(at.unwrap_or_default());
+                        let before = &waiting[..at.unwrap_or_default()];
+                        match line {
+                            None => prop_assert!(before.is_empty()),
+                            Some(_) => prop_assert!(before.iter().all(|(_, other)| *other != line)),
+                        }
+                        // A mark that nothing stands before comes at once.
+                        if line.is_some() {
+                            prop_assert!(before.first().is_none_or(|(_, first)| first.is_some()));
+                        }
+                    }
+                }
+            }
+            let mut left = all(&mut intake);
+            left.sort_unstable();
+            prop_assert_eq!(left, waiting.into_iter().map(|(item, _)| item).collect::<Vec<_>>());
+        }
+    }
+}
