@@ -80,7 +80,7 @@ impl Inbox {
             return Err(Error::Full);
         }
         self.reserve(&mut op)?;
-        self.enqueue(Lane::Intake, self.entry(op, None, Some(room)))
+        self.enqueue(Queue::Intake, self.entry(op, None, Some(room)))
     }
 
     /// Takes in a submission or post once there is room for it.
@@ -96,39 +96,39 @@ impl Inbox {
             }
         };
         self.reserve(&mut op)?;
-        self.ask(Lane::Intake, op, room)
+        self.ask(Queue::Intake, op, room)
     }
 
     /// Takes in a settlement, a claim and the like: in a queue of their own, so that a full intake is no matter.
     pub(crate) async fn control(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
         let room = self.control.take(&op).await?;
         self.reserve(&mut op)?;
-        self.ask(Lane::Control, op, room)
+        self.ask(Queue::Control, op, room)
     }
 
     /// Takes in a mark that is answered after everything that is in the intake now.
     pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Answer, Error> {
         let room = self.control.take(&Op::Barrier).await?;
-        self.ask(Lane::Mark, Op::Barrier, room)
+        self.ask(Queue::Mark, Op::Barrier, room)
     }
 
     /// Gives back what was claimed and then not taken. Bounded by the claims themselves; when the store is closed
     /// already, the next owner recovers the rows.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
         let op = Op::ReleaseRequest { claim, due: None, failed: false };
-        drop(self.enqueue(Lane::Control, self.entry(op, None, None)));
+        drop(self.enqueue(Queue::Control, self.entry(op, None, None)));
     }
 
     /// See [`release_request`](Self::release_request).
     pub(crate) fn release_report(&self, claim: ReportClaim) {
-        drop(self.enqueue(Lane::Control, self.entry(Op::ReleaseReport { claim, due: None }, None, None)));
+        drop(self.enqueue(Queue::Control, self.entry(Op::ReleaseReport { claim, due: None }, None, None)));
     }
 
-    fn ask(self: &Arc<Self>, lane: Lane, op: Op, room: OwnedSemaphorePermit) -> Result<Answer, Error> {
+    fn ask(self: &Arc<Self>, queue: Queue, op: Op, room: OwnedSemaphorePermit) -> Result<Answer, Error> {
         let (answer, receiver) = oneshot::channel();
         let entry = self.entry(op, Some(answer), Some(room));
         let posted = entry.taken_in.reports();
-        self.enqueue(lane, entry)?;
+        self.enqueue(queue, entry)?;
         Ok(Answer { receiver, inbox: self.clone(), posted })
     }
 
@@ -143,7 +143,7 @@ impl Inbox {
         Entry { op, answer, since: Instant::now(), passed: 0, taken_in, _queued: queued }
     }
 
-    fn enqueue(&self, lane: Lane, mut entry: Entry) -> Result<(), Error> {
+    fn enqueue(&self, queue: Queue, mut entry: Entry) -> Result<(), Error> {
         let line = self.line(&entry.op);
         let cost = self.intake.of(&entry.op) as usize;
         {
@@ -152,10 +152,10 @@ impl Inbox {
                 entry.taken_in.given_back();
                 return Err(Error::Closed);
             }
-            match lane {
-                Lane::Intake => queues.intake.push(line, cost, entry),
-                Lane::Mark => queues.intake.mark(entry),
-                Lane::Control => queues.control.push_back(entry),
+            match queue {
+                Queue::Intake => queues.intake.push(line, cost, entry),
+                Queue::Mark => queues.intake.mark(entry),
+                Queue::Control => queues.control.push_back(entry),
             }
         }
         self.arrived.notify_one();
@@ -314,7 +314,7 @@ fn origin(url: &str) -> &str {
 }
 
 #[derive(Clone, Copy)]
-enum Lane {
+enum Queue {
     Intake,
     /// Of the intake too, and answered after all that is in it.
     Mark,

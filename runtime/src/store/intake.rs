@@ -140,7 +140,9 @@ impl<T> Intake<T> {
             }
             line.waiting = waiting.into();
         }
-        left.into_iter().for_each(|marks| self.left(marks));
+        for marks in left {
+            self.left(marks);
+        }
         self.lines.retain(|_, line| !line.waiting.is_empty());
         self.turns.retain(|key| self.lines.contains_key(key));
         out.extend(self.marks.iter_mut().filter_map(|mark| mark.item.take_if(|item| which(item))));
@@ -196,7 +198,7 @@ mod tests {
         let mut intake = Intake::new();
         let (room, mut used) = (1_000, 0);
         while intake.may_grow(1, 1, room - used - 1) {
-            intake.push(1, 1, used as u32);
+            intake.push(1, 1, u32::try_from(used).unwrap());
             used += 1;
         }
         assert_eq!(used, 875);

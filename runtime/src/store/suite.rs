@@ -200,6 +200,7 @@ suite! {
         what_a_dead_writer_had_is_counted,
         backpressure_never_blocks_settle,
         a_full_queue_refuses_posts_and_delays_submits,
+        a_flood_to_one_origin_leaves_room_for_others,
         a_durable_post_that_is_dropped_without_room_is_counted,
         settlements_wait_while_very_many_bytes_do,
         barrier_counts_what_was_posted_before_it,

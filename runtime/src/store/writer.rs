@@ -27,7 +27,8 @@ use super::wake::Wake;
 use crate::names::metric;
 use crate::time::Timestamp;
 
-/// Rows in one batch, at most, unless a single operation has more. Beyond a few hundred a commit costs no less per row.
+/// Rows in one batch, at most, unless a single operation has more. Beyond some hundred a commit costs no less per row, and what
+/// arrives meanwhile waits longer.
 const MOST_ROWS: usize = 256;
 /// Bytes in one batch, at most, unless a single operation has more: as much as one checkpoint copies.
 const MOST_BYTES: usize = 4 << 20;

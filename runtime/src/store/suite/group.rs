@@ -1,5 +1,6 @@
 //! The group commit: batches, failures, back-pressure, the end.
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
@@ -8,7 +9,8 @@ use super::world::{ROUTE, World, attach, current, id, running, submit};
 use crate::report::{Json, Outcome};
 use crate::store::Error;
 use crate::store::operation::Op;
-use crate::store::record::{NewRequest, Settled, Submitted};
+use crate::store::record::{NewReport, NewRequest, Settled, Submitted};
+use crate::webhook::Webhook;
 
 pub(super) async fn batch_with_one_bad_op_fails_only_that_op(world: World) {
     let (store, faults) = world.open_faulty().await;
@@ -161,6 +163,25 @@ pub(super) async fn a_full_queue_refuses_posts_and_delays_submits(mut world: Wor
     assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Full)));
     faults.release();
     assert_eq!(large.await.unwrap(), Submitted::Known);
+}
+
+pub(super) async fn a_flood_to_one_origin_leaves_room_for_others(mut world: World) {
+    world.options.queue = 64;
+    let (store, faults) = world.open_faulty().await;
+    faults.hold();
+    store.post(vec![world.report("first")]).unwrap();
+    faults.held().await;
+    let flood = (0..64).take_while(|_| store.post(vec![world.report("flood")]).is_ok()).count();
+    assert!((50..=56).contains(&flood), "{flood} of 64 places went to one origin");
+    let other = || {
+        let webhook = Webhook::new("https://other.example/hooks").unwrap();
+        NewReport::to(webhook, "other", Bytes::from_static(b"{}"), world.now())
+    };
+    store.post(vec![other()]).unwrap();
+    assert!(matches!(store.post(vec![world.report("flood")]), Err(Error::Full)));
+    store.post(vec![other()]).unwrap();
+    faults.release();
+    assert_eq!(store.barrier().await.unwrap(), flood as u64 + 3);
 }
 
 pub(super) async fn a_durable_post_that_is_dropped_without_room_is_counted(mut world: World) {
