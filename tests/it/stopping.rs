@@ -224,3 +224,32 @@ async fn thousands_that_wait_for_slow_receivers_do_not_hold_up_the_stop() {
     })
     .await;
 }
+
+/// A process that is half dead is ended, so that its supervisor starts a whole one; nothing that was accepted is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_dies_ends_the_process() {
+    for (metric, said) in [
+        ("postback_store_commit_duration_seconds", "the store's writer panicked"),
+        ("postback_deliveries_in_flight", "the delivery panicked"),
+    ] {
+        let receiver = Receiver::start();
+        let settings = format!("[config]\nwebhook_url = {:?}\n[shutdown]\ngrace = \"0s\"\n", receiver.url("/"));
+        let mut server = Server::start(&settings);
+        server.stop();
+        std::fs::write(server.folder.path().join("breaks"), metric).unwrap();
+        server.restart();
+        let id = server.submit("/gated", json!({"gate": "gate", "text": "kept"})).await;
+        server.running("/gated", &id).await;
+        server.open("break");
+        // Accepted or not: it makes every part do something.
+        let _ = server.client.post(server.path("/echo")).json(&json!(1)).send().await;
+        assert_eq!(server.process.ended().code(), Some(1), "{}", server.process.output());
+        let output = server.process.output();
+        assert!(output.contains(said), "{output}");
+        assert!(output.contains("the process ends, to be started again"), "{output}");
+        server.close("break");
+        server.restart();
+        server.open("gate");
+        assert_eq!(receiver.wait_for(&id).json()["result"], "kept");
+    }
+}

@@ -1,5 +1,6 @@
 //! What the tests share: a receiver of webhooks, programs as processes, and waiting for conditions.
 
+pub mod breaking;
 pub mod need;
 mod process;
 mod receiver;

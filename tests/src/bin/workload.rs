@@ -198,6 +198,7 @@ async fn flaky(config: Config<Settings>, flaky: State<Flaky>, request_id: Reques
 
 #[postback::main(worker_threads = 2)]
 async fn app(settings: Settings) -> App<Settings> {
+    postback_tests::breaking::install();
     let of_route = settings.webhook_url.clone();
     App::new(settings)
         .state(Flaky::default())
