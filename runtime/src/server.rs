@@ -3,12 +3,15 @@
 //! Nothing here runs a handler or sends a webhook: it meets worker and delivery in the store.
 
 mod answers;
+mod call;
 mod cancel;
 mod check;
 mod connections;
 mod credentials;
+mod head;
 mod health;
 mod intake;
+mod linger;
 mod pace;
 mod prefer;
 mod problem;
@@ -18,8 +21,10 @@ mod status;
 mod streamed;
 mod submit;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -54,10 +59,18 @@ const SOCKET_BUFFER: u32 = 256 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
-/// The running service. Ends when told to, after the calls in flight or a short deadline.
+/// The running service. While the node drains, it takes no more requests and tells how those that it has stand. Ends when told
+/// to, after the calls in flight or a short deadline.
 pub(crate) struct Server {
     listener: TcpListener,
     api: Arc<Api>,
+}
+
+/// How the server comes to its end: first the node drains, for as long as the grace time, then the server stops.
+pub(crate) struct Stops {
+    pub(crate) draining: Shutdown,
+    pub(crate) grace: Duration,
+    pub(crate) shutdown: Shutdown,
 }
 
 /// What every call needs.
@@ -66,6 +79,10 @@ struct Api {
     clock: Clock,
     routes: Routes,
     options: Options,
+    /// Told when the node takes no more requests. What it has is told of until it stops.
+    draining: Shutdown,
+    /// What a node has to drain.
+    grace: Duration,
     shutdown: Shutdown,
     intake: Arc<Intake>,
     checks: Checks,
@@ -74,19 +91,46 @@ struct Api {
 
 /// The server could not listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {listen}; is another program using it? Set server.listen or --listen to another address")]
+#[error("cannot listen on {listen}: {what}")]
 pub(crate) struct Error {
     listen: SocketAddr,
-    source: std::io::Error,
+    what: String,
+    source: io::Error,
+}
+
+impl Error {
+    fn new(listen: SocketAddr, source: io::Error) -> Self {
+        let (ip, port) = (listen.ip(), listen.port());
+        let what = match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another program uses this port; stop that one, or set server.listen or --listen to another port"
+                    .to_owned()
+            }
+            io::ErrorKind::PermissionDenied => format!(
+                "this user may not listen on port {port}; set server.listen or --listen to a port from 1024 on, or allow it \
+                 (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+            ),
+            io::ErrorKind::AddrNotAvailable => format!(
+                "this machine has no address {ip}; set server.listen or --listen to one of its own, or to {any}, which is all of \
+                 them",
+                any = if listen.is_ipv4() { "0.0.0.0" } else { "[::]" },
+            ),
+            _ => {
+                "the system refuses it; set server.listen or --listen to another address, unless what follows says more"
+                    .to_owned()
+            }
+        };
+        Self { listen, what, source }
+    }
 }
 
 /// Takes the address, before anything else is started.
 pub(crate) fn listen(options: &Options) -> Result<TcpListener, Error> {
     let listen = options.listen;
-    bind(listen).map_err(|source| Error { listen, source })
+    bind(listen).map_err(|source| Error::new(listen, source))
 }
 
-fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
+fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
@@ -104,11 +148,13 @@ impl Server {
         clock: Clock,
         routes: Routes,
         options: Options,
-        shutdown: Shutdown,
+        stops: Stops,
     ) -> Self {
         let (intake, checks) = (Intake::new(options.max_payload), Checks::new());
         let answers = Answers::new();
-        Self { listener, api: Arc::new(Api { store, clock, routes, options, shutdown, intake, checks, answers }) }
+        let Stops { draining, grace, shutdown } = stops;
+        let api = Api { store, clock, routes, options, draining, grace, shutdown, intake, checks, answers };
+        Self { listener, api: Arc::new(api) }
     }
 
     pub(crate) async fn run(self) {
@@ -136,4 +182,26 @@ fn router(api: Arc<Api>) -> Router {
             Problem::method(request.method()).respond(Form::of(request.headers()))
         })
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::internal().respond(Form::Text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn what_keeps_it_from_listening_is_told_with_what_to_do() {
+        for (listen, kind, says) in [
+            ("127.0.0.1:80", ErrorKind::AddrInUse, "another program uses this port"),
+            ("127.0.0.1:80", ErrorKind::PermissionDenied, "this user may not listen on port 80; "),
+            ("192.0.2.1:80", ErrorKind::AddrNotAvailable, "this machine has no address 192.0.2.1; "),
+            ("[2001:db8::1]:80", ErrorKind::AddrNotAvailable, " or to [::], which is all of them"),
+            ("127.0.0.1:80", ErrorKind::OutOfMemory, "the system refuses it; "),
+        ] {
+            let error = Error::new(listen.parse().unwrap(), kind.into()).to_string();
+            assert!(error.starts_with(&format!("cannot listen on {listen}: ")) && error.contains(says), "{error}");
+            assert!(error.contains("server.listen or --listen"), "{error}");
+        }
+    }
 }

@@ -26,6 +26,18 @@ async fn every_bad_request_is_told_what_was_wrong() {
     };
     check(json_post("{\"text\":"), 400, "not valid JSON").await;
     check(json_post(""), 400, "the body is empty").await;
+    check(json_post("hello"), 400, "expected value at line 1 column 1, where `h` stands").await;
+    check(json_post("{\"text\":\"a\"} {"), 400, "trailing characters at line 1 column 14").await;
+    check(json_post("{\"text\":\"a\","), 400, "it ends, at line 1 column 12, before its value does").await;
+    let bytes = |body: &[u8]| post("/wait").header("content-type", "application/json").body(body.to_vec());
+    check(bytes(b"\x1f\x8b\x08\0"), 400, "it is compressed with gzip").await;
+    check(bytes(b"\xef\xbb\xbf{}"), 400, "it begins with a byte order mark (EF BB BF)").await;
+    check(bytes(b"{\0}\0"), 400, "it is UTF-16; send UTF-8").await;
+    check(bytes(b"\xff\xfe{\0}\0"), 400, "it is UTF-16; send UTF-8").await;
+    check(bytes(b"{\"text\":\"\xe9\"}"), 400, "it is not UTF-8, from byte 9 on").await;
+    check(bytes(b"\x80"), 400, "it is not UTF-8, from byte 0 on").await;
+    check(json_post("{\"text\":\"a\",\"text\":\"b\"}"), 422, "duplicate field `text`").await;
+    check(json_post(&"[".repeat(500)), 422, "invalid type").await;
     check(json_post("{\"work_ms\":\"soon\"}"), 422, "work_ms: invalid type").await;
     check(json_post("\"x\""), 422, "invalid type").await;
     check(json_post(&format!("{{\"text\":\"{}\"}}", "x".repeat(2_000))), 413, "1024 bytes").await;
@@ -40,12 +52,24 @@ async fn every_bad_request_is_told_what_was_wrong() {
     check(server.client.get(server.path("/wait/x?wait=soon")), 400, "`wait` takes a whole number").await;
     check(server.client.get(server.path("/wait/x?include=all")), 400, "`include` takes `delivery`").await;
 
+    for coding in ["gzip", "br, identity", "x-own"] {
+        let sent = json_post("{}").header("content-encoding", coding).send().await.unwrap();
+        assert_eq!(sent.headers()["accept-encoding"], "identity");
+        let (status, text) = refusal(sent).await;
+        assert_eq!(status, 415);
+        assert!(text.contains(&format!("content-encoding is {coding}; ")), "{text}");
+    }
+    assert_eq!(json_post("{}").header("content-encoding", "identity").send().await.unwrap().status(), 200);
+    // What takes bytes takes these.
+    let coded = post("/bytes").header("content-encoding", "gzip").body("x");
+    assert_eq!(coded.send().await.unwrap().status(), 200);
+
     // A chunked body tells no length beforehand.
     let chunks = reqwest::Body::wrap_stream(Chunks(3_000));
     check(post("/bytes").body(chunks), 413, "server.max_payload").await;
     assert_eq!(server.client.get(server.path("/readyz")).send().await.unwrap().status(), 200);
     server.stop();
-    assert_eq!(server.count("request").await, 0, "nothing of this was accepted");
+    assert_eq!(server.count("request").await, 2, "nothing else of this was accepted");
 }
 
 /// So many bytes, in pieces.

@@ -75,6 +75,14 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
+fn an_address_of_another_machine_is_told() {
+    // Kept for documents: no machine has it.
+    let (code, output) = refused("", &["--listen", "192.0.2.1:0"], &[]);
+    assert!(!output.contains("another program"), "{output}");
+    check((code, output), 1, &["192.0.2.1:0", "this machine has no address 192.0.2.1", "0.0.0.0"]);
+}
+
+#[test]
 fn a_port_in_use_is_told() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,9 +37,11 @@ pub(crate) struct Node {
     address: SocketAddr,
     routes: Routes,
     store: Store,
-    /// The server, the worker and what else ends before deliveries do.
+    /// The worker and what else ends before deliveries do. While it ends, the node drains.
     intake: Shutdown,
     deliveries: Shutdown,
+    /// The server, which tells how things stand until the others have ended.
+    api: Shutdown,
     vital: Vital,
     grace: Duration,
     /// Kept until the node has stopped: deliveries have a thread of their own.
@@ -108,7 +111,7 @@ impl Node {
         let flusher = Flusher::new(store.clone(), tokio::runtime::Handle::current());
         ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| StartError::Poster)?;
 
-        let (intake, deliveries, vital) = (Shutdown::new(), Shutdown::new(), Vital::default());
+        let (intake, deliveries, api, vital) = (Shutdown::new(), Shutdown::new(), Shutdown::new(), Vital::default());
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
         let delivery = delivery.run(deliveries.clone());
         deliveries.spawn_on(vital.watching("delivery", &deliveries, delivery), delivery_thread.handle());
@@ -122,14 +125,16 @@ impl Node {
             tracing::warn!("{trouble}");
         }
         let options = server::Options { connections: files.connections, ..settings.server.clone() };
-        let api = Server::new(listener, store.clone(), clock, routes.clone(), options, intake.clone());
-        intake.spawn(vital.watching("server", &intake, api.run()));
+        let stops = server::Stops { draining: intake.clone(), grace: settings.grace, shutdown: api.clone() };
+        let server = Server::new(listener, store.clone(), clock, routes.clone(), options, stops);
+        api.spawn(vital.watching("server", &api, server.run()));
         #[cfg(all(unix, feature = "sqlite"))]
         if let store::Place::Sqlite { path, .. } = &settings.store.place {
             intake.spawn(control::run(store.clone(), control::beside(path), intake.clone()));
         }
         let grace = settings.grace;
-        let node = Self { address, routes, store, intake, deliveries, vital, grace, _delivery_thread: delivery_thread };
+        let node =
+            Self { address, routes, store, intake, deliveries, api, vital, grace, _delivery_thread: delivery_thread };
         node.tell_stranded().await;
         Ok(node)
     }
@@ -173,10 +178,25 @@ impl Node {
     }
 
     /// Stops: no more requests, no more claims; runs have the grace time, what is not over then is put back; attempts in
-    /// flight have what is left of it; then the store is closed.
+    /// flight have what is left of it; then the store is closed. Until the grace time is over, or there is nothing left to do,
+    /// the server goes on to tell how things stand.
     pub(crate) async fn stop(self) {
-        let begun = Instant::now();
         self.intake.stop();
+        let mut work = pin!(self.end_work());
+        let is_over = tokio::time::timeout(self.grace, work.as_mut()).await.is_ok();
+        self.api.stop();
+        if !is_over {
+            work.await;
+        }
+        self.api.finished().await;
+        if tokio::time::timeout(LAST_COMMITS, self.store.close()).await.is_err() {
+            tracing::error!("the store cannot be closed; the next start goes on from what it could commit");
+        }
+    }
+
+    /// Waits for the runs, and then for the deliveries.
+    async fn end_work(&self) {
+        let begun = Instant::now();
         self.intake.finished().await;
         // What the last runs had to report is tried once, if it can be in this time.
         let tried = async {
@@ -189,9 +209,6 @@ impl Node {
         let left = self.grace.saturating_sub(begun.elapsed()).max(LAST_ATTEMPTS);
         if tokio::time::timeout(left, self.deliveries.finished()).await.is_err() {
             tracing::warn!("attempts in flight were cut off; the next start sends their reports again");
-        }
-        if tokio::time::timeout(LAST_COMMITS, self.store.close()).await.is_err() {
-            tracing::error!("the store cannot be closed; the next start goes on from what it could commit");
         }
     }
 }

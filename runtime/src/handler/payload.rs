@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 
 use super::extract::sealed::Parameter;
@@ -69,7 +69,7 @@ impl PayloadKind {
     pub(crate) fn check_type(self, headers: &HeaderMap) -> Result<(), PayloadError> {
         match self {
             Self::Bytes => Ok(()),
-            Self::Json(_) => is_json(headers),
+            Self::Json(_) => is_json(headers).and_then(|()| is_plain(headers)),
         }
     }
 
@@ -99,6 +99,16 @@ fn is_json(headers: &HeaderMap) -> Result<(), PayloadError> {
     }
 }
 
+/// Whether it is not encoded, be it compressed: what a handler gets is what came.
+fn is_plain(headers: &HeaderMap) -> Result<(), PayloadError> {
+    let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let is_plain = |coding: &str| matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity");
+    match values.into_iter().find(|value| !value.split(',').all(is_plain)) {
+        Some(found) => Err(PayloadError::Encoding { found: found.escape_debug().to_string() }),
+        None => Ok(()),
+    }
+}
+
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(PayloadError::Empty);
@@ -110,14 +120,38 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
             path => path,
         };
         let inner = error.into_inner();
-        if inner.is_data() {
-            PayloadError::Field { path, problem: inner.to_string() }
-        } else {
-            PayloadError::Syntax(inner.to_string())
-        }
+        if inner.is_data() { PayloadError::Field { path, problem: inner.to_string() } } else { no_json(body, &inner) }
     })?;
-    deserializer.end().map_err(|error| PayloadError::Syntax(error.to_string()))?;
+    deserializer.end().map_err(|error| no_json(body, &error))?;
     Ok(value)
+}
+
+/// Why a body is no JSON, as its sender can see it.
+fn no_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
+    let not_text = match body {
+        [0x1f, 0x8b, ..] => Some("it is compressed with gzip; send it as it is"),
+        [0xef, 0xbb, 0xbf, ..] => Some("it begins with a byte order mark (EF BB BF); send UTF-8 without one"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, _, 0, ..] | [0, _, 0, _, ..] => Some("it is UTF-16; send UTF-8"),
+        _ => None,
+    };
+    if let Some(why) = not_text {
+        return PayloadError::NotText(why.to_owned());
+    }
+    if let Err(error) = std::str::from_utf8(body) {
+        return PayloadError::NotText(format!("it is not UTF-8, from byte {} on", error.valid_up_to()));
+    }
+    let (line, column) = (error.line(), error.column());
+    if error.is_eof() {
+        return PayloadError::Syntax(format!("it ends, at line {line} column {column}, before its value does"));
+    }
+    // In the words of the parser alone, nobody sees what kind of body was sent instead.
+    let begin = body.trim_ascii_start().first().copied().unwrap_or_default();
+    let begins_with = match begin {
+        _ if line > 1 || column > 1 => String::new(),
+        begin if begin.is_ascii_graphic() => format!(", where `{}` stands", begin as char),
+        begin => format!(", where the byte 0x{begin:02x} stands"),
+    };
+    PayloadError::Syntax(format!("{error}{begins_with}"))
 }
 
 /// A body that a handler cannot take.
@@ -129,9 +163,15 @@ pub enum PayloadError {
     /// Another content type.
     #[error("the header content-type is {found}; this route takes application/json, or a type ending in +json")]
     ContentType { found: String },
+    /// Compressed, or otherwise not as it is.
+    #[error("the header content-encoding is {found}; this route takes the body as it is, not compressed")]
+    Encoding { found: String },
     /// Nothing but white space.
     #[error("the body is empty; this route takes a JSON value")]
     Empty,
+    /// Bytes that are no text.
+    #[error("the body is not valid JSON: {0}")]
+    NotText(String),
     /// Not JSON.
     #[error("the body is not valid JSON: {0}")]
     Syntax(String),

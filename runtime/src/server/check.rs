@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use tokio::sync::Semaphore;
 
 use super::intake::{SMALL, Share};
@@ -28,11 +27,9 @@ impl Checks {
     pub(super) async fn check(
         &self,
         payload: PayloadKind,
-        headers: &HeaderMap,
         body: Bytes,
         share: Share,
     ) -> Result<(Bytes, Share), Problem> {
-        payload.check_type(headers)?;
         if body.len() <= SMALL || payload.takes_any_body() {
             payload.check_body(&body)?;
             return Ok((body, share));

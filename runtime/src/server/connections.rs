@@ -1,28 +1,25 @@
 //! Connections: how slow, and how they end. How many there are: see [`room`](super::room).
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use bytes::Bytes;
 use http::Request;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tower::ServiceExt as _;
 
-use super::Api;
-use super::room::{Call, Connection, Room};
+use super::linger::Lingering;
+use super::room::{Connection, Room};
 use super::stall::Unstalled;
+use super::{Api, call};
 use crate::names::metric;
 use crate::shutdown::Shutdown;
 
@@ -35,8 +32,10 @@ const BUFFER: usize = 32 << 10;
 /// What a client may send on an HTTP/2 connection, and on one stream of it, before it has to wait.
 const CONNECTION_WINDOW: u32 = 512 << 10;
 const STREAM_WINDOW: u32 = 256 << 10;
-/// What calls in flight have left when the server stops.
-const DRAIN: Duration = Duration::from_secs(5);
+/// What calls in flight have left when the server stops, as far as the grace time allows it.
+const LAST_CALLS: Duration = Duration::from_secs(5);
+/// What they have left after the grace time.
+const AFTER_GRACE: Duration = Duration::from_secs(2);
 /// What an idle connection has left that is closed to make room.
 const CLOSING: Duration = Duration::from_secs(1);
 /// After an error of accept, such as too many open files.
@@ -52,7 +51,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nc
 
 type Builder = auto::Builder<TokioExecutor>;
 
-/// Serves HTTP/1.1 and 2 until told to stop.
+/// Serves HTTP/1.1 and 2 until told to stop. While the node drains, it goes on.
 pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
     let shutdown = &api.shutdown;
     let room = Room::new(api.options.connections);
@@ -60,10 +59,15 @@ pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
     let builder = builder();
     let (mut trouble, mut refusals) = (Trouble::default(), Refusals::default());
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut drains_since = None;
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.stopping() => break,
+            () = api.draining.stopping(), if drains_since.is_none() => {
+                drains_since = Some(Instant::now());
+                continue;
+            }
             Some(_) = connections.join_next() => continue,
             now = sweep.tick() => {
                 room.sweep(now);
@@ -93,8 +97,10 @@ pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
     }
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, all).await.is_err() {
-        tracing::warn!("{} connections were cut off after {} s", connections.len(), DRAIN.as_secs());
+    let grace_left = drains_since.map_or(api.grace, |since| api.grace.saturating_sub(since.elapsed()));
+    let time = LAST_CALLS.min(grace_left + AFTER_GRACE);
+    if tokio::time::timeout(time, all).await.is_err() {
+        tracing::warn!("{} connections were cut off after {} s", connections.len(), time.as_secs());
     }
     connections.shutdown().await;
 }
@@ -122,16 +128,15 @@ async fn serve_one(
 ) {
     // Without it a small answer may wait for the client's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    let (stream, all_read) = Lingering::new(Unstalled::new(stream));
     let asked = Arc::new(AtomicBool::new(false));
     let (heard, of_calls) = (Arc::clone(&asked), Arc::clone(&connection));
     let service = service_fn(move |mut request: Request<Incoming>| {
         heard.store(true, Ordering::Relaxed);
-        let call = of_calls.call();
         request.extensions_mut().insert(Arc::clone(&of_calls));
-        let answered = router.clone().oneshot(request);
-        async move { answered.await.map(|response| response.map(|body| InHand { body, _call: call })) }
+        call::answer(router.clone(), request, all_read.clone(), of_calls.call())
     });
-    let mut served = pin!(builder.serve_connection(TokioIo::new(Unstalled::new(stream)), service));
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // Which version a client speaks is found out without a time limit, so that one that says nothing would keep its place for
     // ever.
     let silence = async {
@@ -163,29 +168,6 @@ async fn serve_one(
     };
     if let Err(error) = ended {
         tracing::debug!("a connection ended early: {error}");
-    }
-}
-
-/// An answer whose call is in hand until it is gone.
-struct InHand {
-    body: Body,
-    _call: Call,
-}
-
-impl HttpBody for InHand {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) async fn alive() -> &'static str {
 
 /// The process takes requests: it is not stopping, and its store answers, and writes.
 pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
-    let problem = if api.shutdown.is_stopping() {
-        Problem::unavailable("the node is stopping")
+    let problem = if api.draining.is_stopping() {
+        Problem::draining()
     } else if let Some(why) = trouble(&api.store).await {
         tracing::warn!("not ready: {why}");
         Problem::unavailable(why)

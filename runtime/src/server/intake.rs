@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::pace::{LEAST_RATE, Pace};
+use crate::line::Causes;
 use crate::names::metric;
 
 /// Bytes of large bodies in memory at once, or one body of the largest size.
@@ -48,8 +49,10 @@ pub(super) struct Intake {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     TooLarge,
-    /// The client ended it early, or what came was no body.
-    Broken,
+    /// It ended before its end came.
+    CutOff,
+    /// It came in chunks that are none, for this reason.
+    Chunks(&'static str),
     /// Slower than may be.
     TooSlow,
     /// Behind while others had no room.
@@ -130,8 +133,8 @@ impl Intake {
             };
             let Some(frame) = frame else { break };
             let frame = frame.map_err(|error| {
-                tracing::debug!("a body was not read to its end: {error}");
-                Refused::Broken
+                tracing::debug!("a body was not read to its end: {}", Causes(&error));
+                broken(&error)
             })?;
             // Trailers say nothing here.
             let Ok(piece) = frame.into_data() else { continue };
@@ -271,6 +274,26 @@ impl Rooms {
             room.coming = room.coming.saturating_sub(reading.held);
         }
     }
+}
+
+/// Why a body could not be read on.
+fn broken(error: &(dyn std::error::Error + 'static)) -> Refused {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let Some(cause) = causes.find_map(|error| error.downcast_ref::<std::io::Error>()) else { return Refused::CutOff };
+    // The only such errors that hyper makes of what came. It tells them apart by their text alone.
+    if !matches!(cause.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData) {
+        return Refused::CutOff;
+    }
+    let text = cause.to_string().to_ascii_lowercase();
+    let whys = [
+        ("size", "the size of a chunk is a line with a hexadecimal number"),
+        ("body", "a chunk is not as long as its size says, and not ended by CR LF"),
+        ("extensions over", "there are more than 16 KiB of chunk extensions"),
+        ("extension", "a line of a chunk extension is not ended by CR LF"),
+        ("trailers", "there are too many trailers"),
+    ];
+    let why = whys.into_iter().find(|(word, _)| text.contains(word)).map(|(_, why)| why);
+    Refused::Chunks(why.unwrap_or("what follows the last chunk is neither trailers nor the end"))
 }
 
 /// What a client is told that was too slow.

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::handler::PayloadError;
@@ -29,12 +29,16 @@ impl Form {
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
+    /// For programs, where the status alone does not tell them what to do.
+    code: Option<&'static str>,
     retry_after: Option<u16>,
+    /// What is taken instead of what came.
+    takes: Option<(HeaderName, &'static str)>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None }
+        Self { status, detail: detail.into(), code: None, retry_after: None, takes: None }
     }
 
     pub(super) fn unknown_path(path: &str) -> Self {
@@ -63,6 +67,13 @@ impl Problem {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// The node ends soon, and takes nothing new.
+    pub(super) fn draining() -> Self {
+        let what = "the node is draining: it takes no new requests, and ends when those that run are over; try again, at another \
+                    node if there is one";
+        Self { code: Some("draining"), ..Self::unavailable(what) }
+    }
+
     pub(super) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake; its log says more")
     }
@@ -71,9 +82,12 @@ impl Problem {
     pub(super) fn respond(self, form: Form) -> Response {
         let (content_type, body) = if form == Form::Json {
             let title = self.status.canonical_reason().unwrap_or_default();
-            let body = serde_json::json!({
+            let mut body = serde_json::json!({
                 "type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.detail,
             });
+            if let Some(code) = self.code {
+                body["code"] = code.into();
+            }
             (PROBLEM_JSON, body.to_string())
         } else {
             ("text/plain; charset=utf-8", format!("error: {}\n", self.detail))
@@ -84,17 +98,23 @@ impl Problem {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
+        if let Some((name, value)) = self.takes {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
         response
     }
 }
 
 impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
-        let status = match error {
-            PayloadError::NoContentType | PayloadError::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            PayloadError::Empty | PayloadError::Syntax(_) => StatusCode::BAD_REQUEST,
-            PayloadError::Field { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        let (status, takes) = match error {
+            PayloadError::NoContentType | PayloadError::ContentType { .. } => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, Some((ACCEPT, "application/json")))
+            }
+            PayloadError::Encoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Some((ACCEPT_ENCODING, "identity"))),
+            PayloadError::Empty | PayloadError::NotText(_) | PayloadError::Syntax(_) => (StatusCode::BAD_REQUEST, None),
+            PayloadError::Field { .. } => (StatusCode::UNPROCESSABLE_ENTITY, None),
         };
-        Self::new(status, error.to_string())
+        Self { takes, ..Self::new(status, error.to_string()) }
     }
 }

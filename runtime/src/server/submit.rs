@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::intake::{self, Refused};
 use super::prefer::Preference;
@@ -33,26 +33,7 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> 
     let form = Form::of(&head.headers);
     let connection = head.extensions.get().cloned();
     let accepted = accept(&api, &route, connection, head.headers, body).await;
-    accepted.unwrap_or_else(|Refusal { problem, unread }| {
-        let mut response = problem.respond(form);
-        if unread && head.version < Version::HTTP_2 {
-            // What is left of the body ends the connection; a client that is not told would use it again.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    })
-}
-
-/// A problem, and whether something of the body was left unread.
-struct Refusal {
-    problem: Problem,
-    unread: bool,
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self { problem, unread: false }
-    }
+    accepted.unwrap_or_else(|problem| problem.respond(form))
 }
 
 async fn accept(
@@ -61,7 +42,7 @@ async fn accept(
     connection: Option<Arc<Connection>>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, Problem> {
     let preference = Preference::of(&headers);
     let (id, watch) = take_in(api, route, headers, body).await?;
     if preference == Preference::default() {
@@ -80,14 +61,20 @@ async fn accept(
 }
 
 /// Reads the body, checks it, and gives it to the store. Room for the body is held until then, and no longer.
-async fn take_in(api: &Api, route: &Route, headers: HeaderMap, body: Body) -> Result<(RequestId, Watch), Refusal> {
+async fn take_in(api: &Api, route: &Route, headers: HeaderMap, body: Body) -> Result<(RequestId, Watch), Problem> {
+    // First what the head alone says: its client need not send the body then.
+    if api.draining.is_stopping() {
+        return Err(Problem::draining());
+    }
     let limit = api.options.max_payload;
-    let unread = |problem| Refusal { problem, unread: true };
-    let announced = announced(&headers, limit).map_err(unread)?;
-    let read = api.intake.read(body, announced).await;
-    let (mut body, mut share) = read.map_err(|refused| unread(problem(refused, limit)))?;
+    let announced = announced(&headers, limit)?;
     if let Some(payload) = route.payload {
-        (body, share) = api.checks.check(payload, &headers, body, share).await?;
+        payload.check_type(&headers)?;
+    }
+    let read = api.intake.read(body, announced).await;
+    let (mut body, mut share) = read.map_err(|refused| problem(refused, limit))?;
+    if let Some(payload) = route.payload {
+        (body, share) = api.checks.check(payload, body, share).await?;
     }
     let id = RequestId::generate();
     let watch = api.store.watch(&id);
@@ -117,11 +104,14 @@ fn announced(headers: &HeaderMap, limit: usize) -> Result<Option<usize>, Problem
 }
 
 fn problem(refused: Refused, limit: usize) -> Problem {
-    let late = |detail: String| Problem::new(StatusCode::REQUEST_TIMEOUT, detail);
+    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
     match refused {
         Refused::TooLarge => Problem::too_large(limit),
-        Refused::Broken => late("the body did not come to its end; nothing was accepted".to_owned()),
-        Refused::TooSlow => late(intake::too_slow()),
+        Refused::CutOff => {
+            bad("the body ended before all of it came, as its head announced it; nothing was accepted".to_owned())
+        }
+        Refused::Chunks(why) => bad(format!("the chunks of the body are not well-formed: {why}; nothing was accepted")),
+        Refused::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, intake::too_slow()),
         Refused::GaveWay => Problem::unavailable(
             "the body came slowly while others had no room, and gave way to them; nothing was accepted, try again",
         ),
@@ -140,7 +130,7 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
     let submitted = tokio::time::timeout(PATIENCE, api.store.submit(new)).await;
     match submitted {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(Error::Closed)) => Err(Problem::unavailable("the node is stopping; nothing was accepted")),
+        Ok(Err(Error::Closed)) => Err(Problem::draining()),
         Ok(Err(error @ Error::Refused(_))) => {
             Err(Problem::unavailable(format!("{error}; nothing was accepted, try again")))
         }

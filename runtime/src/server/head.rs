@@ -1,0 +1,148 @@
+//! What the head of a request has to be, by RFC 9112 sections 3 and 6, RFC 9110 sections 7 and 9, and RFC 9113 section 8.3, beyond
+//! what hyper sees to. What hyper refuses by itself is answered without a body.
+
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+
+use super::problem::Problem;
+
+/// The longest request target.
+const LONGEST_TARGET: usize = 8 << 10;
+/// Methods that HTTP defines and that make sense here, be they served or not.
+const KNOWN: [Method; 8] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::PATCH,
+    Method::TRACE,
+];
+
+/// Whether a request with this head may be answered by a route.
+pub(super) fn check(head: &Parts) -> Result<(), Problem> {
+    target(head)?;
+    host(head)?;
+    if head.version < Version::HTTP_2 { codings(&head.headers) } else { Ok(()) }
+}
+
+/// Whether it asks what the server as a whole can do.
+pub(super) fn is_of_server(head: &Parts) -> bool {
+    head.method == Method::OPTIONS && head.uri.path() == "*"
+}
+
+/// Tells a client that this was the last answer of its connection.
+pub(super) fn close(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+fn bad(what: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, what)
+}
+
+fn target(head: &Parts) -> Result<(), Problem> {
+    if !KNOWN.contains(&head.method) {
+        let what = format!("the method {} is not implemented; methods are written in capitals", head.method);
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, what));
+    }
+    let length = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if length > LONGEST_TARGET {
+        let what = format!("the request target has {length} bytes; {LONGEST_TARGET} are allowed");
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, what));
+    }
+    // Of another scheme it is for another server. The path of what has no scheme begins with a slash.
+    let scheme = head.uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
+    if !(scheme && head.uri.path().starts_with('/') || is_of_server(head)) {
+        return Err(bad(
+            "the request target is none: it is a path that begins with /, or a URL with http:// or https://",
+        ));
+    }
+    Ok(())
+}
+
+fn host(head: &Parts) -> Result<(), Problem> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(bad("there is more than one header host"));
+    }
+    match host {
+        Some(host) if !is_host(host.as_bytes()) => Err(bad("the header host names no host")),
+        Some(host) if head.version == Version::HTTP_2 => {
+            let same = |asked: &Authority| asked.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes());
+            let differs = head.uri.authority().is_some_and(|asked| !same(asked));
+            if differs { Err(bad("the header host differs from :authority")) } else { Ok(()) }
+        }
+        None if head.version == Version::HTTP_11 => {
+            Err(bad("the header host is missing, which every request of HTTP/1.1 has"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `uri-host [ ":" port ]` of RFC 3986, which may be empty.
+fn is_host(value: &[u8]) -> bool {
+    let (name, port) = match value.strip_prefix(b"[") {
+        Some(literal) => {
+            let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
+            let (address, rest) = literal.split_at(end);
+            let is_address = std::str::from_utf8(address)
+                .is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok() || text.starts_with(['v', 'V']));
+            if !is_address {
+                return false;
+            }
+            (&b""[..], rest.strip_prefix(b"]").unwrap_or_default())
+        }
+        None => value.split_at(value.iter().position(|byte| *byte == b':').unwrap_or(value.len())),
+    };
+    let port_is_one =
+        port.is_empty() || port.strip_prefix(b":").is_some_and(|port| port.iter().all(u8::is_ascii_digit));
+    port_is_one && is_name(name)
+}
+
+fn is_name(mut name: &[u8]) -> bool {
+    while let [first, rest @ ..] = name {
+        name = match (first, rest) {
+            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            (byte, rest) if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => rest,
+            _ => return false,
+        };
+    }
+    true
+}
+
+/// Bodies come chunked or as they are. hyper sees to it that `chunked` is the last coding.
+fn codings(headers: &HeaderMap) -> Result<(), Problem> {
+    let values = headers.get_all(TRANSFER_ENCODING).iter();
+    let text: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase()).collect();
+    let mut chunked = 0;
+    for coding in text.iter().flat_map(|value| value.split(',')).map(str::trim).filter(|coding| !coding.is_empty()) {
+        if coding != "chunked" {
+            let what = format!(
+                "the transfer coding {} is not implemented; send the body as it is, or chunked",
+                coding.escape_debug()
+            );
+            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, what));
+        }
+        chunked += 1;
+    }
+    if chunked > 1 { Err(bad("the transfer coding chunked is applied more than once")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+        for good in ["", "a", "a.example:80", "127.0.0.1:8080", "[::1]", "[::1]:80", "a:", "a_b", "x%20y", "[v1.a]"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in ["a b", "a/b", "user@a", "a:b", "[::1", "[::1]x", "[x]", "a%2", "a:80:80", "a\u{e9}", "a?b", "::1"] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+}

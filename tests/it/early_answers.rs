@@ -1,0 +1,180 @@
+//! Answers before the body was read: a client that writes all of it before it reads gets the answer all the same.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+
+use bytes::Bytes;
+use postback_tests::eventually_async;
+
+use crate::support::Server;
+
+const MIB: usize = 1 << 20;
+
+/// Writes head and body as Python's, Ruby's and Java's clients do, and only then reads; the answer.
+fn write_all_then_read(server: &Server, head: &str, body: &[u8]) -> String {
+    let mut socket = TcpStream::connect(server.address()).unwrap();
+    socket.write_all(head.as_bytes()).unwrap();
+    socket.write_all(body).unwrap_or_else(|error| panic!("{head}: {error}"));
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap_or_else(|error| panic!("{head}: {error}"));
+    answer
+}
+
+fn head(method: &str, path: &str, content_type: &str, length: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-type: {content_type}\r\n{length}\r\n\r\n")
+}
+
+#[test]
+fn a_client_that_writes_all_before_it_reads_gets_the_answer() {
+    let server = Server::start("[server]\nmax_payload = \"1MiB\"\n");
+    let body = vec![b'x'; 20 * MIB];
+    let length = format!("content-length: {}", body.len());
+    for (method, path, content_type, status) in [
+        ("POST", "/bytes", "text/plain", 413),
+        ("POST", "/wait", "application/json", 413),
+        ("POST", "/nowhere", "application/json", 404),
+        ("PUT", "/wait", "application/json", 405),
+        ("BREW", "/wait", "application/json", 501),
+        ("POST", "nowhere", "application/json", 400),
+        ("GET", "/healthz", "application/json", 200),
+    ] {
+        let answer = write_all_then_read(&server, &head(method, path, content_type, &length), &body);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    // A head that nobody understands.
+    let answer = write_all_then_read(&server, &format!("POST /wait HTTP/1.1\r\na b: c\r\n{length}\r\n\r\n"), &body);
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    // Within the limit, and of the wrong type.
+    let (short, length) = (&body[..MIB], format!("content-length: {MIB}"));
+    let answer = write_all_then_read(&server, &head("POST", "/wait", "text/plain", &length), short);
+    assert!(answer.starts_with("HTTP/1.1 415 ") && answer.contains("accept: application/json"), "{answer}");
+    // Of a length that nobody knows before it ends.
+    let mut chunks = format!("{:x}\r\n", body.len()).into_bytes();
+    chunks.extend_from_slice(&body);
+    chunks.extend_from_slice(b"\r\n0\r\n\r\n");
+    let answer =
+        write_all_then_read(&server, &head("POST", "/bytes", "text/plain", "transfer-encoding: chunked"), &chunks);
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+/// More than all sockets buffer, so that it is really read; and a server that holds nothing of it.
+#[test]
+fn a_body_that_is_dropped_takes_up_no_memory() {
+    let server = Server::start("[server]\nmax_payload = \"1KiB\"\n");
+    let before = server.process.resident_mib();
+    let body = vec![b'x'; 100 * MIB];
+    let length = format!("content-length: {}", body.len());
+    let head = head("POST", "/bytes", "text/plain", &length);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let answer = write_all_then_read(&server, &head, &body);
+                assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+            });
+        }
+    });
+    let grown = server.process.resident_mib().saturating_sub(before);
+    assert!(grown < 50, "{grown} MiB more");
+}
+
+/// What they hold is a connection each, for a few seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_send_what_they_announced_hold_up_nobody() {
+    let server = Server::start("");
+    let before = server.process.open_sockets();
+    let post = head("POST", "/nowhere", "text/plain", "content-length: 1000000000") + "x";
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        held.push(server.saying(&post).await);
+    }
+    server.submit("/echo", serde_json::json!(1)).await;
+    eventually_async("that they are left", async || {
+        let open = server.process.open_sockets();
+        if open < before + 100 { Ok(()) } else { Err(open) }
+    })
+    .await;
+    drop(held);
+}
+
+#[test]
+fn who_asks_before_it_sends_is_told_no_and_sends_nothing() {
+    let server = Server::start("");
+    for (path, content_type, length, status) in [
+        ("/wait", "application/json", "99999999999999", 413),
+        ("/wait", "text/plain", "100", 415),
+        ("/nowhere", "text/plain", "100", 404),
+    ] {
+        let mut socket = TcpStream::connect(server.address()).unwrap();
+        let length = format!("content-length: {length}\r\nexpect: 100-continue");
+        socket.write_all(head("POST", path, content_type, &length).as_bytes()).unwrap();
+        // It says no more: so the server does not wait for its body, either.
+        let mut answer = vec![0; 4];
+        let mut text = String::new();
+        while !text.contains("\r\n\r\n") {
+            let n = socket.read(&mut answer).unwrap();
+            assert_ne!(n, 0, "{text}");
+            text.push_str(std::str::from_utf8(&answer[..n]).unwrap());
+        }
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+        socket.shutdown(Shutdown::Both).unwrap();
+    }
+    // And one that may go on is told so.
+    let mut socket = TcpStream::connect(server.address()).unwrap();
+    let length = "content-length: 2\r\nconnection: close\r\nexpect: 100-continue";
+    socket.write_all(head("POST", "/wait", "application/json", length).as_bytes()).unwrap();
+    let mut told = [0; 25];
+    socket.read_exact(&mut told).unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    socket.write_all(b"{}").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// What is little and has come is read, so that a pool of connections keeps this one.
+#[test]
+fn a_short_body_that_nobody_wants_costs_no_connection() {
+    let server = Server::start("");
+    let mut socket = TcpStream::connect(server.address()).unwrap();
+    for (method, path, status) in [("POST", "/nowhere", 404), ("GET", "/healthz", 200), ("DELETE", "/wait/x", 404)] {
+        socket.write_all((head(method, path, "text/plain", "content-length: 5") + "hello").as_bytes()).unwrap();
+        let answer = one_answer(&mut socket);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && !answer.contains("connection: close"),
+            "{answer}"
+        );
+    }
+}
+
+/// The head of an answer whose body has a length, once all of it has come.
+fn one_answer(socket: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+    socket.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
+    head
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_a_body_that_nobody_wants_ends_its_stream_alone() {
+    let server = Server::start("[server]\nmax_payload = \"1KiB\"\n");
+    let socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    for (path, status) in [("/bytes", 413), ("/nowhere", 404)] {
+        client = client.ready().await.unwrap();
+        let post = http::Request::post(server.path(path)).body(()).unwrap();
+        let (response, mut body) = client.send_request(post, false).unwrap();
+        body.send_data(Bytes::from(vec![b'x'; 60_000]), false).unwrap();
+        assert_eq!(response.await.unwrap().status(), status);
+    }
+    client = client.ready().await.unwrap();
+    let get = http::Request::get(server.path("/healthz")).body(()).unwrap();
+    assert_eq!(client.send_request(get, true).unwrap().0.await.unwrap().status(), 200);
+}
