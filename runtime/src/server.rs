@@ -20,6 +20,7 @@ mod stall;
 mod status;
 mod streamed;
 mod submit;
+mod told;
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use self::answers::Answers;
 use self::check::Checks;
 use self::intake::Intake;
 use self::problem::{Form, Problem};
+use self::told::Told;
 use crate::handler::Routes;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -87,6 +89,10 @@ struct Api {
     intake: Arc<Intake>,
     checks: Checks,
     answers: Arc<Answers>,
+    /// Why the store cannot be read.
+    unread: Told,
+    /// Why `/readyz` says no.
+    unready: Told,
 }
 
 /// The server could not listen.
@@ -153,7 +159,10 @@ impl Server {
         let (intake, checks) = (Intake::new(options.max_payload), Checks::new());
         let answers = Answers::new();
         let Stops { draining, grace, shutdown } = stops;
-        let api = Api { store, clock, routes, options, draining, grace, shutdown, intake, checks, answers };
+        let unread = Told::new("the store cannot be read", "the store can be read again");
+        let unready = Told::new("the node is not ready", "the node is ready again");
+        let api =
+            Api { store, clock, routes, options, draining, grace, shutdown, intake, checks, answers, unread, unready };
         Self { listener, api: Arc::new(api) }
     }
 

@@ -60,7 +60,7 @@ use self::begun::Begun;
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::cancel::Cancelled;
 use self::clock::StoreClock;
-pub(crate) use self::error::{Error, OpenError};
+pub(crate) use self::error::{Error, OpenError, warn_unless_told};
 use self::handover::Handover;
 use self::health::Health;
 use self::inbox::Inbox;

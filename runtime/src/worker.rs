@@ -20,7 +20,7 @@ use crate::handler::Routes;
 use crate::line::Causes;
 use crate::poster::Outbox;
 use crate::shutdown::Shutdown;
-use crate::store::{ClaimedRequest, Error, Held, RequestClaim};
+use crate::store::{ClaimedRequest, Error, Held, RequestClaim, warn_unless_told};
 
 /// The longest that the worker goes without looking into the store: a lost wake-up costs this much.
 const SLOW_POLL: Duration = Duration::from_secs(10);
@@ -117,7 +117,7 @@ impl Worker {
             }
             Err(Error::Closed) => (false, Instant::now() + SLOW_POLL),
             Err(error) => {
-                tracing::warn!("requests cannot be claimed, trying again: {}", Causes(&error));
+                warn_unless_told!(error, "requests cannot be claimed, trying again: {}", Causes(&error));
                 (false, Instant::now() + BACKOFF)
             }
         }

@@ -52,7 +52,10 @@ pub(crate) fn a_full_disk_is_a_no_and_passes() {
         assert!(yes < 100, "3 MB hold no 100 of them");
     }
     server.refuses(&large);
+    let (status, said) = server.readiness();
+    assert_eq!(status, 503, "{said}");
     disk.remount("size=64m");
+    server.is_ready();
     server.recovers();
     server.accepts(&large);
     server.keeps_all();
@@ -85,7 +88,10 @@ pub(crate) fn some_of_a_disk_is_kept_for_outcomes() {
     server.tells_all();
     server.refuses("still");
     assert_eq!(server.process.output().matches(told).count(), 1, "told once");
+    let (status, said) = server.readiness();
+    assert!(status == 503 && said.contains("store.disk_reserve"), "{status} {said}");
     std::fs::remove_file(filler).unwrap();
+    server.is_ready();
     server.recovers();
     server.keeps_all();
 }

@@ -94,6 +94,14 @@ impl Server {
         })
     }
 
+    /// Waits until `/readyz` says yes, with nobody sending anything else.
+    pub(crate) fn is_ready(&self) {
+        eventually("that it is ready", || match self.readiness() {
+            (200, _) => Ok(()),
+            other => Err(other),
+        });
+    }
+
     /// The status of the last request that was accepted.
     pub(crate) fn last_status(&self) -> String {
         let (route, id) = self.accepted.last().expect("a request");

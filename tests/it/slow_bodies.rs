@@ -1,12 +1,12 @@
 //! Bodies that come slowly, or not at all: what they hold, how long they may, and that others get in.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use postback_tests::eventually_async;
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::{Server, answer};
@@ -98,12 +98,22 @@ async fn bodies_over_http2_that_stand_still_delay_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_drips_is_cut_off() {
     let server = Server::start("");
-    let mut socket = server.saying(&(head("/wait", 1_000_000) + "{\"text\":\"")).await;
-    let begun = Instant::now();
-    while socket.write_all(b"x").await.is_ok() {
-        assert!(begun.elapsed() < Duration::from_mins(1), "a byte now and then buys no time");
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    let (mut reading, mut writing) = server.saying(&(head("/wait", 1_000_000) + "{\"text\":\"")).await.into_split();
+    let mut pace = tokio::time::interval(Duration::from_millis(200));
+    let drips = async {
+        while writing.write_all(b"x").await.is_ok() {
+            pace.tick().await;
+        }
+    };
+    let mut answer = String::new();
+    tokio::select! {
+        // A byte now and then buys no time. It is answered although it goes on.
+        read = tokio::time::timeout(Duration::from_mins(1), reading.read_to_string(&mut answer)) => {
+            read.expect("it is cut off").unwrap();
+        }
+        () = drips => panic!("the answer comes before the connection ends"),
     }
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("too slowly"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,12 @@ impl Process {
         self.output.lock().unwrap().clone()
     }
 
+    /// What gives everything that it has printed so far, for use beside it.
+    pub fn watch(&self) -> impl Fn() -> String + Send + Sync + use<> {
+        let output = Arc::clone(&self.output);
+        move || output.lock().unwrap().clone()
+    }
+
     /// Waits until it has printed this, and gives everything that it has printed.
     pub fn wait_for(&mut self, text: &str) -> String {
         let (child, output, readers) = (&mut self.child, &self.output, &mut self.readers);

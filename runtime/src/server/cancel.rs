@@ -15,7 +15,7 @@ use crate::id::RequestId;
 use crate::line::Causes;
 use crate::poster::{Registered, RequestEnd};
 use crate::report::{self, Outcome};
-use crate::store::{Cancelled, Error};
+use crate::store::{Cancelled, Error, warn_unless_told};
 
 /// Answers a cancel.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
@@ -40,7 +40,7 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
         )),
         Ok(Cancelled::Unknown) => Err(Problem::unknown_id(text)),
         Err(error) => {
-            tracing::warn!(request_id = %id, "{id} cannot be cancelled: {}", Causes(&error));
+            warn_unless_told!(error, request_id = %id, "{id} cannot be cancelled: {}", Causes(&error));
             Err(Problem::unavailable(format!("it is not known whether id {id} is cancelled; try again")))
         }
     }

@@ -20,14 +20,14 @@ pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// The process takes requests: it is not stopping, and its store answers, and writes.
+/// The process takes requests: it does not drain, and its store answers, writes, and has room.
 pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
     let problem = if api.draining.is_stopping() {
         Problem::draining()
-    } else if let Some(why) = trouble(&api.store).await {
-        tracing::warn!("not ready: {why}");
+    } else if let Some(why) = trouble(&api).await {
         Problem::unavailable(why)
     } else {
+        api.unready.over();
         let verbose = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "verbose"));
         return if verbose { verbosely(&api.store).await } else { "ready\n".to_owned() }.into_response();
     };
@@ -50,18 +50,26 @@ async fn verbosely(store: &Store) -> String {
     format!("ready\nstore: ok\nwebhooks: {webhooks}\n")
 }
 
-/// Why the store is of no use at the moment.
-async fn trouble(store: &Store) -> Option<String> {
-    if let Some(trouble) = store.trouble() {
-        return Some(trouble.to_string());
+/// Why a request could not be taken in at the moment.
+async fn trouble(api: &Api) -> Option<String> {
+    let told = |kind: &str, why: String| {
+        api.unready.met(kind, &why);
+        Some(why)
+    };
+    if let Some(trouble) = api.store.trouble() {
+        return told(trouble.kind(), trouble.to_string());
     }
     // One row is looked up, whether it is there or not: to count them all would take long when there are many.
-    match tokio::time::timeout(PATIENCE, store.request(&RequestId::stored("readyz"))).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => {
-            tracing::warn!("the store cannot be read: {}", Causes(&error));
-            Some("the store cannot be read; the log says more".to_owned())
+    match tokio::time::timeout(PATIENCE, api.store.request(&RequestId::stored("readyz"))).await {
+        Ok(Ok(_)) => {
+            api.unread.over();
+            None
         }
-        Err(_) => Some(format!("the store does not answer within {} s", PATIENCE.as_secs())),
+        Ok(Err(error)) => {
+            let cause = Causes(&error).to_string();
+            api.unread.met(&cause, &cause);
+            told("unread", "the store cannot be read; the log says more".to_owned())
+        }
+        Err(_) => told("slow", format!("the store does not answer within {} s", PATIENCE.as_secs())),
     }
 }

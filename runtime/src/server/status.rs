@@ -50,7 +50,7 @@ async fn answer(
     let summary = summary.filter(|summary| summary.route == route.path).ok_or_else(|| Problem::unknown_id(text))?;
     let mut more = None;
     if asked.delivery {
-        let records = api.store.deliveries(id.as_str()).await.map_err(|error| unanswered(&error))?;
+        let records = api.store.deliveries(id.as_str()).await.map_err(|error| unanswered(api, &error))?;
         more = Some(deliveries(&records)?);
     }
     told(api, connection, id, &summary, more).await
@@ -67,7 +67,7 @@ pub(super) async fn told(
     let body = Text::of(id.clone(), summary, more).into_body(&api.answers, connection, &api.store).await;
     match body {
         Ok(body) => Ok(json(StatusCode::OK, body)),
-        Err(Broken::Store(error)) => Err(unanswered(&error)),
+        Err(Broken::Store(error)) => Err(unanswered(api, &error)),
         Err(Broken::Purged) => Err(Problem::unknown_id(id.as_str())),
         Err(Broken::NoRoom | Broken::TooSlow) => {
             Err(Problem::unavailable("too many answers wait for clients that do not read; try again"))
@@ -109,7 +109,8 @@ pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duratio
     tokio::pin!(deadline);
     let mut over = time.is_zero();
     loop {
-        let summary = api.store.summary(id).await.map_err(|error| unanswered(&error))?;
+        let summary = api.store.summary(id).await.map_err(|error| unanswered(api, &error))?;
+        api.unread.over();
         if over || summary.as_ref().is_none_or(Summary::is_settled) {
             return Ok(summary);
         }
@@ -190,8 +191,9 @@ fn reason(record: &DeliveryRecord) -> Option<&'static str> {
     }
 }
 
-fn unanswered(error: &Error) -> Problem {
-    tracing::warn!("a status cannot be read: {}", Causes(error));
+fn unanswered(api: &Api, error: &Error) -> Problem {
+    let cause = Causes(error).to_string();
+    api.unread.met(&cause, &cause);
     Problem::unavailable("the store does not answer; try again")
 }
 

@@ -136,7 +136,8 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
         }
         Ok(Err(Error::Full)) => Err(Problem::unavailable("too many requests wait; nothing was accepted, try again")),
         Ok(Err(error @ Error::Backend(_))) => {
-            tracing::error!("a request cannot be stored: {}", Causes(&error));
+            // The store tells the cause once.
+            tracing::debug!("a request cannot be stored: {}", Causes(&error));
             Err(unknown())
         }
         // What is on its way to the store may still get there.

@@ -27,6 +27,8 @@ pub(crate) trait Backend: Send {
     /// Whether the batch that ended as [`Failure::Unknown`] was committed after all. Asked until it knows, before
     /// anything else is applied.
     fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>>;
+    /// Writes so many bytes that mean nothing, commits them, and takes them away again: whether that can be done at the moment.
+    fn try_to_write(&mut self, bytes: usize) -> BoxFuture<'_, Result<(), Cause>>;
     /// Housekeeping between two batches, with nobody waiting for it but the next batch.
     fn tidy(&mut self) -> BoxFuture<'_, ()>;
     /// Lets go of everything.

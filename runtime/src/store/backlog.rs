@@ -18,12 +18,28 @@ use super::record::ClaimedRequest;
 use crate::id::RequestId;
 use crate::names::metric;
 
+/// The bytes of a request that is not a large one. That there is no room for large ones keeps no others out.
+const USUAL: u64 = 64 << 10;
+
 /// What may wait, at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) rows: u64,
     /// One that finds nothing else waiting may have more.
     pub(crate) bytes: u64,
+}
+
+impl Limits {
+    /// What keeps a request of so many bytes out where so much waits.
+    fn bound(self, all: Count, bytes: u64) -> Option<Bound> {
+        if all.rows >= self.rows {
+            Some(Bound::Rows(self.rows))
+        } else if all.rows > 0 && all.bytes.saturating_add(bytes) > self.bytes {
+            Some(Bound::Bytes(self.bytes))
+        } else {
+            None
+        }
+    }
 }
 
 /// Requests, and the bytes of their headers and bodies.
@@ -112,14 +128,7 @@ impl Backlog {
     pub(crate) fn take(self: &Arc<Self>, route: &str, bytes: u64) -> Result<Place, Bound> {
         let Limits { rows: most, bytes: most_bytes } = self.limits;
         let mut state = self.lock();
-        let bound = if state.all.rows >= most {
-            Some(Bound::Rows(most))
-        } else if state.all.rows > 0 && state.all.bytes.saturating_add(bytes) > most_bytes {
-            Some(Bound::Bytes(most_bytes))
-        } else {
-            None
-        };
-        if let Some(bound) = bound {
+        if let Some(bound) = self.limits.bound(state.all, bytes) {
             metrics::counter!(metric::REQUESTS_REFUSED, "reason" => bound.name()).increment(1);
             if state.refused.is_none() {
                 tracing::warn!("requests are refused until fewer wait: {bound}");
@@ -139,6 +148,11 @@ impl Backlog {
         let route = state.name(route);
         state.add(&route, Count { rows: 1, bytes });
         Ok(Place { backlog: self.clone(), route, bytes, stays: false })
+    }
+
+    /// What would keep a usual request out.
+    pub(super) fn bound(&self) -> Option<Bound> {
+        self.limits.bound(self.lock().all, USUAL.min(self.limits.bytes / 10))
     }
 
     /// These run now, and wait no more.

@@ -22,6 +22,18 @@ pub(crate) enum Error {
     Backend(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 
+/// Logs that an operation which writes has failed: as a detail where the store has told the cause, which it does once, whatever
+/// the number of operations is that meet it; as a warning else.
+macro_rules! warn_unless_told {
+    ($error:expr, $($said:tt)+) => {
+        match &$error {
+            $crate::store::Error::Backend(_) => tracing::debug!($($said)+),
+            _ => tracing::warn!($($said)+),
+        }
+    };
+}
+pub(crate) use warn_unless_told;
+
 /// What keeps a new request out, and the setting that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Bound {

@@ -119,6 +119,10 @@ impl Backend for Memory {
         ready(Ok(false)).boxed()
     }
 
+    fn try_to_write(&mut self, _: usize) -> BoxFuture<'_, Result<(), Cause>> {
+        ready(Ok(())).boxed()
+    }
+
     fn tidy(&mut self) -> BoxFuture<'_, ()> {
         ready(()).boxed()
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::clock::Trust;
 use super::operation::{Op, Purged, Reply};
-use super::{Error, Store};
+use super::{Error, Store, warn_unless_told};
 use crate::line::Causes;
 use crate::shutdown::Shutdown;
 use crate::time::Timestamp;
@@ -23,7 +23,7 @@ pub(crate) async fn run(store: Store, retention: Duration, schedule: Duration, s
             Ok(purged) if purged.more => continue,
             Ok(_) => {}
             Err(Error::Closed) => return,
-            Err(error) => tracing::warn!("old requests cannot be deleted, trying again: {}", Causes(&error)),
+            Err(error) => warn_unless_told!(error, "old requests cannot be deleted, trying again: {}", Causes(&error)),
         }
         match store.give_up_parked(schedule.saturating_add(retention), BATCH).await {
             Ok(0) => {}
@@ -35,7 +35,7 @@ pub(crate) async fn run(store: Store, retention: Duration, schedule: Duration, s
                 continue;
             }
             Err(Error::Closed) => return,
-            Err(error) => tracing::warn!("old reports cannot be ended, trying again: {}", Causes(&error)),
+            Err(error) => warn_unless_told!(error, "old reports cannot be ended, trying again: {}", Causes(&error)),
         }
         tokio::select! {
             () = shutdown.stopping() => return,

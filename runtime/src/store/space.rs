@@ -75,13 +75,16 @@ impl Space {
 
     /// Whether a new request may be taken in.
     pub(crate) fn check(&self) -> Result<(), Bound> {
-        if !self.is_low() {
-            return Ok(());
-        }
-        let bound = Bound::Disk { free: self.free.load(Ordering::Relaxed), reserve: self.kept.load(Ordering::Relaxed) };
+        let Some(bound) = self.bound() else { return Ok(()) };
         metrics::counter!(metric::REQUESTS_REFUSED, "reason" => bound.name()).increment(1);
         self.refused.fetch_add(1, Ordering::Relaxed);
         Err(bound)
+    }
+
+    /// What would keep a new request out.
+    pub(super) fn bound(&self) -> Option<Bound> {
+        let (free, reserve) = (self.free.load(Ordering::Relaxed), self.kept.load(Ordering::Relaxed));
+        self.is_low().then_some(Bound::Disk { free, reserve })
     }
 
     pub(super) fn is_low(&self) -> bool {

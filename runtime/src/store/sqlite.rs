@@ -102,6 +102,7 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
         statements,
         places,
         tidiness,
+        untidy: None,
         begun: Arc::new(begun),
         had_begun,
         owner,
@@ -121,6 +122,8 @@ struct Sqlite {
     statements: Statements,
     places: Places,
     tidiness: upkeep::Tidiness,
+    /// Why it could not be tidied up last.
+    untidy: Option<String>,
     begun: Arc<Begun>,
     /// What had begun when the last owner died, if that is known.
     had_begun: Option<begun::Left>,
@@ -250,6 +253,25 @@ impl Sqlite {
         }
     }
 
+    async fn try_to_write(&mut self, bytes: usize) -> Result<(), Cause> {
+        self.owner.look().map_err(|lost| Arc::new(lost) as Cause)?;
+        let failed = |error: sqlx::Error| Arc::new(error) as Cause;
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.write().await.map_err(failed)?,
+        };
+        match upkeep::try_to_write(&mut conn, bytes).await {
+            Ok(()) => {
+                self.conn = Some(conn);
+                Ok(())
+            }
+            Err(error) => {
+                discard(conn).await;
+                Err(failed(error))
+            }
+        }
+    }
+
     async fn committed(&mut self) -> Result<bool, sqlx::Error> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
@@ -290,14 +312,27 @@ impl Backend for Sqlite {
         async { self.committed().await.map_err(|error| Arc::new(error) as Cause) }.boxed()
     }
 
+    fn try_to_write(&mut self, bytes: usize) -> BoxFuture<'_, Result<(), Cause>> {
+        self.try_to_write(bytes).boxed()
+    }
+
     fn tidy(&mut self) -> BoxFuture<'_, ()> {
         async {
             let Some(conn) = &mut self.conn else { return };
             if let Err(error) = self.tidiness.tidy(conn).await {
-                tracing::warn!(%error, "the database could not be tidied up");
+                let cause = error.to_string();
+                if self.untidy.as_ref() != Some(&cause) {
+                    tracing::warn!(
+                        error = cause,
+                        "the database could not be tidied up: {cause}; it is tried after later commits"
+                    );
+                    self.untidy = Some(cause);
+                }
                 if let Some(conn) = self.conn.take() {
                     discard(conn).await;
                 }
+            } else if self.untidy.take().is_some() {
+                tracing::info!("the database is tidied up again");
             }
         }
         .boxed()

@@ -180,7 +180,9 @@ suite! {
         a_writer_that_panicked_is_told_of,
         a_store_that_was_closed_is_not_broken,
         a_writer_that_hangs_is_told_of_until_it_goes_on,
-        a_store_that_cannot_write_is_told_of_until_it_can;
+        a_store_that_cannot_write_is_told_of_until_it_can,
+        a_store_that_failed_is_told_of_until_as_much_is_written,
+        what_keeps_requests_out_is_told;
     wakeups:
         wake_after_commit_not_before,
         a_signal_between_calls_is_kept,

@@ -34,8 +34,8 @@ const MOST_ROWS: usize = 256;
 const MOST_BYTES: usize = 4 << 20;
 /// Bytes that a commit writes besides its rows, roughly.
 const COMMIT: usize = 32 << 10;
-/// How often a writer without work looks whether there is room on the disk again.
-const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
+/// How often a writer without work looks whether there is room on the disk again, or whether the store works again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The pause after the first failure; doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -92,6 +92,7 @@ impl Writer {
                 self.commit(batch).await;
                 self.shared.health.watching(self.backend.tidy()).await;
                 self.shared.look_for_room(written as u64).await;
+                self.try_to_write().await;
             } else if self.shared.inbox.is_closed() {
                 // Closed before the queues were found empty a second time: nothing can have arrived in between.
                 let last = self.gather();
@@ -99,15 +100,26 @@ impl Writer {
                     break;
                 }
                 self.commit(last).await;
-            } else if self.shared.space.is_low() {
-                // Nobody else would notice that there is room again.
-                let _ = tokio::time::timeout(LOOK_FOR_ROOM, self.shared.inbox.arrived()).await;
+            } else if self.shared.space.is_low() || self.shared.health.is_failing() {
+                // Nobody else would notice that there is room again, or that it works again.
+                let _ = tokio::time::timeout(LOOK_AGAIN, self.shared.inbox.arrived()).await;
                 self.shared.look_for_room(0).await;
+                self.try_to_write().await;
             } else {
                 self.shared.inbox.arrived().await;
             }
         }
         self.shared.health.watching(self.backend.close()).await;
+    }
+
+    /// Finds out whether a store that has failed works again, if it is time.
+    async fn try_to_write(&mut self) {
+        let health = &self.shared.health;
+        let Some(bytes) = health.to_try() else { return };
+        match health.watching(self.backend.try_to_write(bytes)).await {
+            Ok(()) => health.wrote(bytes),
+            Err(cause) => health.failed(&*cause, bytes),
+        }
     }
 
     /// Takes all that waits, up to the bounds of a batch.
@@ -176,7 +188,10 @@ impl Writer {
                     rest.push(entries.split_off(entries.len() / 2));
                     rest.push(entries);
                 }
-                Err(cause) => self.fail(entries, &Error::Backend(cause)),
+                Err(cause) => {
+                    tracing::error!(error = %cause, "an operation cannot be written, now or later, and is given up: {cause}");
+                    self.fail(entries, &Error::Backend(cause));
+                }
             }
         }
         self.shared.health.batch_is_over();
@@ -192,19 +207,23 @@ impl Writer {
             }
             let ops: Vec<&Op> = entries.iter().map(|entry| &entry.op).collect();
             let begun = Instant::now();
+            tracing::trace!(operations = ops.len(), "a batch begins");
             let applied = self.backend.apply(&ops, self.shared.clock.now());
             let cause = match self.shared.health.watching(applied).await {
                 Ok(replies) => {
                     #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand operations")]
                     metrics::histogram!(metric::COMMIT_OPERATIONS).record(ops.len() as f64);
                     metrics::histogram!(metric::COMMIT_SECONDS).record(begun.elapsed());
+                    self.shared.health.wrote(largest(entries));
                     break Ok(replies);
                 }
                 Err(Failure::Permanent(cause)) => break Err(cause),
                 Err(Failure::Transient(cause)) => cause,
                 Err(Failure::Unknown { replies, cause }) => {
-                    tracing::warn!(error = %cause, "the outcome of a commit is unknown; looking it up");
+                    self.shared.health.failed(&*cause, largest(entries));
+                    tracing::debug!(error = %cause, "the outcome of a commit is unknown; looking it up");
                     if self.was_committed(entries, &cause).await {
+                        self.shared.health.wrote(largest(entries));
                         break Ok(replies);
                     }
                     cause
@@ -222,10 +241,11 @@ impl Writer {
         loop {
             match self.shared.health.watching(self.backend.committed()).await {
                 Ok(committed) => return committed,
-                Err(error) => tracing::warn!(%error, "the store cannot be read; trying again"),
+                Err(error) => self.shared.health.failed(&*error, largest(entries)),
             }
             // The operations stay, for they may have been written; only their callers are let go.
             for entry in entries.iter_mut().filter(|entry| entry.since.elapsed() >= PATIENCE) {
+                self.shared.health.gave_up(usize::from(entry.is_awaited()));
                 tell(entry, Err(Error::Backend(cause.clone())));
             }
             self.let_go(cause);
@@ -240,13 +260,16 @@ impl Writer {
     /// Pauses after a failure that may pass. Takes out what has had a caller waiting for too long; what has none is tried
     /// until it works, except that a closed store does not wait for better times.
     async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, pause: &mut Duration) {
-        tracing::warn!(error = %cause, operations = entries.len(), "the store cannot write; trying again");
+        self.shared.health.failed(&*cause, largest(entries));
+        // It may be full, which says more than the error.
+        self.shared.look_for_room(0).await;
         let closing = self.shared.inbox.is_closed();
         let expired = |entry: &mut Entry| entry.since.elapsed() >= PATIENCE && (entry.is_awaited() || closing);
         let expired: Vec<Entry> = entries.extract_if(.., expired).collect();
         if !expired.is_empty() {
             self.shared.inbox.set_trouble(Some(Error::Backend(cause.clone())));
         }
+        self.shared.health.gave_up(expired.len());
         self.fail(expired, &Error::Backend(cause.clone()));
         self.let_go(&cause);
         if !entries.is_empty() {
@@ -268,6 +291,7 @@ impl Writer {
         if !expired.is_empty() {
             self.shared.inbox.set_trouble(Some(error.clone()));
         }
+        self.shared.health.gave_up(expired.len());
         self.fail(expired, &error);
     }
 }
@@ -290,6 +314,11 @@ impl Drop for End {
         self.0.inbox.abandon();
         self.0.handover.detach();
     }
+}
+
+/// The bytes of the largest operation.
+fn largest(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.op.bytes()).max().unwrap_or_default()
 }
 
 async fn rest(pause: &mut Duration) {

@@ -17,7 +17,7 @@ use crate::line::{Causes, Escaped};
 use crate::names::metric;
 use crate::poster::{Registered, RequestEnd, ambient};
 use crate::report::{Outcome, Reason, Status};
-use crate::store::{ClaimedRequest, Error, Registration, RequestClaim, Settled};
+use crate::store::{ClaimedRequest, Error, Registration, RequestClaim, Settled, warn_unless_told};
 use crate::time::Spoken;
 
 /// How old a run is when what it registered is stored, and how often that is looked at until something was registered.
@@ -99,7 +99,7 @@ async fn keep(context: &Context, claim: &RequestClaim, registration: Option<Regi
             tracing::warn!(request_id = %id, "where the end of {id} is to be reported cannot be stored: {why}");
             return;
         }
-        tracing::warn!(request_id = %id, "where the end of {id} is to be reported cannot be stored, trying again: {why}");
+        warn_unless_told!(error, request_id = %id, "where the end of {id} is to be reported cannot be stored, trying again: {why}");
         tokio::select! {
             () = context.cut.stopping() => {}
             () = tokio::time::sleep(BACKOFF) => {}
@@ -298,7 +298,7 @@ async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error) 
             false
         }
         () = tokio::time::sleep(BACKOFF) => {
-            tracing::error!(request_id = %id, "the outcome of {id} cannot be stored, trying again: {why}");
+            warn_unless_told!(*error, request_id = %id, "the outcome of {id} cannot be stored, trying again: {why}");
             true
         }
     }

@@ -84,6 +84,17 @@ pub(super) async fn purge(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// Whether so many bytes can be written, in a commit of their own. What an earlier try left, its place is taken.
+pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> Result<(), sqlx::Error> {
+    let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, zeroblob(?2))";
+    query(sql).bind(TRY).bind(i64::try_from(bytes).unwrap_or(i64::MAX)).execute(&mut *conn).await?;
+    query("DELETE FROM meta WHERE key = ?1").bind(TRY).execute(conn).await?;
+    Ok(())
+}
+
+/// Another key there, of bytes that mean nothing.
+const TRY: &str = "postback try to write";
+
 /// The key in the table `meta`.
 pub(super) const TRUST: &str = "postback trust in the wall clock";
 

@@ -164,6 +164,13 @@ impl Backend for Faulty {
         async { Ok(self.written) }.boxed()
     }
 
+    fn try_to_write(&mut self, bytes: usize) -> BoxFuture<'_, Result<(), Cause>> {
+        if self.faults.down.load(Ordering::SeqCst) {
+            return async { Err(cause()) }.boxed();
+        }
+        self.inner.try_to_write(bytes)
+    }
+
     fn tidy(&mut self) -> BoxFuture<'_, ()> {
         self.inner.tidy()
     }

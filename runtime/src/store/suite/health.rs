@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use super::world::{World, submit};
+use super::world::{World, attach, submit};
 use crate::store::Error;
+use crate::store::error::Bound;
 use crate::store::health::Trouble;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -78,5 +79,48 @@ pub(super) async fn a_store_that_cannot_write_is_told_of_until_it_can(world: Wor
     assert!(store.broken().now_or_never().is_none());
     faults.set_down(false);
     store.barrier().await.unwrap();
+    assert_eq!(store.trouble(), None);
+}
+
+pub(super) async fn a_store_that_failed_is_told_of_until_as_much_is_written(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    faults.set_down(true);
+    let mut waiting = std::pin::pin!(store.submit(world.request("r")));
+    let refused = loop {
+        match waiting.as_mut().now_or_never() {
+            Some(refused) => break refused,
+            None => pass(1).await,
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(matches!(refused, Err(Error::Backend(_))), "{refused:?}");
+    // Nobody wants to write any more, and who asks is told what a submission would be.
+    assert!(matches!(store.trouble(), Some(Trouble::Fails(_))));
+    for _ in 0..30 {
+        pass(1).await;
+        tokio::task::yield_now().await;
+        assert!(matches!(store.trouble(), Some(Trouble::Fails(_))));
+    }
+    faults.set_down(false);
+    let over = async {
+        while store.trouble().is_some() {
+            pass(1).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    over.await;
+    submit(&store, world.request("r")).await;
+}
+
+pub(super) async fn what_keeps_requests_out_is_told(mut world: World) {
+    world.options.max_queued = 2;
+    let store = world.open().await;
+    submit(&store, world.request("a")).await;
+    assert_eq!(store.trouble(), None);
+    submit(&store, world.request("b")).await;
+    assert_eq!(store.trouble(), Some(Trouble::Refuses(Bound::Rows(2))));
+    assert!(matches!(store.submit(world.request("c")).await, Err(Error::Refused(_))));
+    attach(&store);
+    store.claim_requests(1).await.unwrap();
     assert_eq!(store.trouble(), None);
 }
