@@ -56,6 +56,8 @@ async fn more_requests_than_may_wait_are_refused_and_others_are_served() {
     assert_eq!(server.status("/echo", &accepted[0]).await["status"], "in_queue");
     let ready = server.client.get(server.path("/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), 200, "it is not broken");
+    let ready = server.client.get(server.path("/readyz?verbose")).send().await.unwrap().text().await.unwrap();
+    assert!(ready.contains("requests: new ones are refused: 3 requests wait already"), "{ready}");
     let cancel = server.client.delete(server.path(&format!("/echo/{}", accepted[0]))).send().await.unwrap();
     assert_eq!(cancel.status(), 200);
     assert_eq!(post(&server, &payload).await.status(), 200);

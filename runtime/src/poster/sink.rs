@@ -121,6 +121,6 @@ fn reason_of(error: &store::Error) -> Loss {
     match error {
         store::Error::Full | store::Error::Refused(_) => Loss::QueueFull,
         store::Error::Closed => Loss::NoPoster,
-        store::Error::Backend(_) => Loss::Store,
+        store::Error::Backend(_) | store::Error::Unwritable(_) => Loss::Store,
     }
 }

@@ -47,7 +47,11 @@ async fn verbosely(store: &Store) -> String {
             "not known; the log says more".to_owned()
         }
     };
-    format!("ready\nstore: ok\nwebhooks: {webhooks}\n")
+    let requests = match store.is_full() {
+        None => "ok".to_owned(),
+        Some(bound) => format!("new ones are refused: {bound}"),
+    };
+    format!("ready\nstore: ok\nrequests: {requests}\nwebhooks: {webhooks}\n")
 }
 
 /// Why a request could not be taken in at the moment.

@@ -140,6 +140,12 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
             tracing::debug!("a request cannot be stored: {}", Causes(&error));
             Err(unknown())
         }
+        Ok(Err(error @ Error::Unwritable(_))) => {
+            tracing::error!("a request cannot be stored: {}", Causes(&error));
+            let what =
+                "the store cannot take this request, now or later; nothing was accepted; the server's log says more";
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, what))
+        }
         // What is on its way to the store may still get there.
         Err(_) => Err(unknown()),
     }

@@ -17,6 +17,9 @@ pub(crate) enum Error {
     /// It was closed.
     #[error("the store is closed")]
     Closed,
+    /// The backend will never write it, whatever becomes of disk and device.
+    #[error("the store cannot write this, now or later")]
+    Unwritable(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The backend refused: disk full, file gone, I/O error.
     #[error("the store cannot be used at the moment")]
     Backend(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -26,7 +29,7 @@ pub(crate) enum Error {
 /// the number of operations is that meet it; as a warning else.
 macro_rules! warn_unless_told {
     ($error:expr, $($said:tt)+) => {
-        match &$error {
+        match $error {
             $crate::store::Error::Backend(_) => tracing::debug!($($said)+),
             _ => tracing::warn!($($said)+),
         }

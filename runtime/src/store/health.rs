@@ -199,8 +199,12 @@ impl Store {
     /// Why a request could not be taken in at the moment, if that is so.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         let shared = &self.0.shared;
-        let refuses = || shared.space.bound().or_else(|| shared.backlog.bound()).map(Trouble::Refuses);
-        shared.health.trouble().or_else(refuses)
+        shared.health.trouble().or_else(|| shared.space.bound().map(Trouble::Refuses))
+    }
+
+    /// Why a request would not be taken in, though nothing is wrong: too many wait.
+    pub(crate) fn is_full(&self) -> Option<Bound> {
+        self.0.shared.backlog.bound()
     }
 
     /// Returns when the store will not write any more: only another process can go on from here.

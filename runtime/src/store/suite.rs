@@ -182,7 +182,7 @@ suite! {
         a_writer_that_hangs_is_told_of_until_it_goes_on,
         a_store_that_cannot_write_is_told_of_until_it_can,
         a_store_that_failed_is_told_of_until_as_much_is_written,
-        what_keeps_requests_out_is_told;
+        that_too_many_wait_is_told;
     wakeups:
         wake_after_commit_not_before,
         a_signal_between_calls_is_kept,

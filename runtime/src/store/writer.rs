@@ -188,10 +188,7 @@ impl Writer {
                     rest.push(entries.split_off(entries.len() / 2));
                     rest.push(entries);
                 }
-                Err(cause) => {
-                    tracing::error!(error = %cause, "an operation cannot be written, now or later, and is given up: {cause}");
-                    self.fail(entries, &Error::Backend(cause));
-                }
+                Err(cause) => self.fail(entries, &Error::Unwritable(cause)),
             }
         }
         self.shared.health.batch_is_over();

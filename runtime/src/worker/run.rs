@@ -90,6 +90,7 @@ pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
 async fn keep(context: &Context, claim: &RequestClaim, registration: Option<Registration>, patience: Patience) {
     let Some(registration) = registration else { return };
     let id = &claim.id;
+    let mut told = false;
     loop {
         // A claim that is not current any more has another run, which registers for itself.
         let Err(error) = context.outbox.store().register(claim.clone(), registration.clone()).await else { return };
@@ -99,7 +100,10 @@ async fn keep(context: &Context, claim: &RequestClaim, registration: Option<Regi
             tracing::warn!(request_id = %id, "where the end of {id} is to be reported cannot be stored: {why}");
             return;
         }
-        warn_unless_told!(error, request_id = %id, "where the end of {id} is to be reported cannot be stored, trying again: {why}");
+        if !told {
+            warn_unless_told!(error, request_id = %id, "where the end of {id} is to be reported cannot be stored, trying again: {why}");
+            told = true;
+        }
         tokio::select! {
             () = context.cut.stopping() => {}
             () = tokio::time::sleep(BACKOFF) => {}
@@ -223,11 +227,12 @@ async fn retry(context: &Context, row: &ClaimedRequest, outcome: &Outcome, delay
         "{route} {id} failed in {took} → runs again in {delay} (attempt {failures} of {max}): {detail}",
         took = Spoken(took), delay = Spoken(delay), max = context.options.max_attempts,
     );
+    let mut told = false;
     loop {
         match context.outbox.store().retry_request(row.claim.clone(), due).await {
             Ok(_) | Err(Error::Closed) => return,
             Err(error) => {
-                if !wait_for_store(context, &row.claim, &error).await {
+                if !wait_for_store(context, &row.claim, &error, &mut told).await {
                     return;
                 }
             }
@@ -266,6 +271,7 @@ async fn settle_with(
     said: String,
 ) {
     let end = RequestEnd::new(&claim.id, outcome, registered, said);
+    let mut told = false;
     let settled = loop {
         let RequestEnd { outcome, reports, .. } = &end;
         let asked = context.outbox.store().settle_request(claim.clone(), outcome.clone(), reports.clone());
@@ -273,7 +279,7 @@ async fn settle_with(
             Ok(settled) => break settled,
             Err(Error::Closed) => return,
             Err(error) => {
-                if !wait_for_store(context, &claim, &error).await {
+                if !wait_for_store(context, &claim, &error, &mut told).await {
                     return;
                 }
             }
@@ -289,7 +295,7 @@ async fn settle_with(
 
 /// An outcome is not given up because the store cannot write: the claim is this run's until it does, or until the node
 /// stops. Whether to try again; if not, the next start runs the request again.
-async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error) -> bool {
+async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error, told: &mut bool) -> bool {
     let (id, why) = (&claim.id, Causes(error).to_string());
     tokio::select! {
         biased;
@@ -298,7 +304,10 @@ async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error) 
             false
         }
         () = tokio::time::sleep(BACKOFF) => {
-            warn_unless_told!(*error, request_id = %id, "the outcome of {id} cannot be stored, trying again: {why}");
+            if !*told {
+                warn_unless_told!(error, request_id = %id, "the outcome of {id} cannot be stored, trying again: {why}");
+                *told = true;
+            }
             true
         }
     }

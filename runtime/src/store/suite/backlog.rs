@@ -128,7 +128,7 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     }
     agrees(&store, 4, left.bytes - 10 + 3).await;
     faults.refuse(|_| true);
-    assert!(matches!(store.submit(sized(&world, "bad", 9)).await, Err(Error::Backend(_))));
+    assert!(matches!(store.submit(sized(&world, "bad", 9)).await, Err(Error::Unwritable(_))));
     assert_eq!(store.backlog().count().rows, 4);
     assert_eq!(store.backlog().running(), 0);
 }

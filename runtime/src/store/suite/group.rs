@@ -24,7 +24,7 @@ pub(super) async fn batch_with_one_bad_op_fails_only_that_op(world: World) {
     });
     for (id, answer) in ids.iter().zip(answers) {
         match id.as_str() {
-            "13" => assert!(matches!(answer, Err(Error::Backend(_)))),
+            "13" => assert!(matches!(answer, Err(Error::Unwritable(_)))),
             _ => assert_eq!(answer.unwrap(), Submitted::New, "{id}"),
         }
     }

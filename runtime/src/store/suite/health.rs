@@ -112,15 +112,15 @@ pub(super) async fn a_store_that_failed_is_told_of_until_as_much_is_written(worl
     submit(&store, world.request("r")).await;
 }
 
-pub(super) async fn what_keeps_requests_out_is_told(mut world: World) {
+pub(super) async fn that_too_many_wait_is_told(mut world: World) {
     world.options.max_queued = 2;
     let store = world.open().await;
     submit(&store, world.request("a")).await;
-    assert_eq!(store.trouble(), None);
+    assert_eq!(store.is_full(), None);
     submit(&store, world.request("b")).await;
-    assert_eq!(store.trouble(), Some(Trouble::Refuses(Bound::Rows(2))));
+    assert_eq!((store.is_full(), store.trouble()), (Some(Bound::Rows(2)), None), "full, and in order");
     assert!(matches!(store.submit(world.request("c")).await, Err(Error::Refused(_))));
     attach(&store);
     store.claim_requests(1).await.unwrap();
-    assert_eq!(store.trouble(), None);
+    assert_eq!(store.is_full(), None);
 }
