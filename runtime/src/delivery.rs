@@ -14,11 +14,14 @@ mod dispatch;
 mod log;
 mod lookup;
 mod one;
+mod overheard;
 mod own;
 mod probes;
+mod refused;
 mod runners;
 mod shortage;
 pub(crate) mod thread;
+mod tls;
 mod trouble;
 
 use std::collections::HashMap;

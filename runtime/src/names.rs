@@ -61,8 +61,8 @@ pub(crate) mod metric {
     pub(crate) const REPORTS_DISCARDED: &str = "postback_reports_discarded_total";
     /// Counter, label `result`: single HTTP tries.
     pub(crate) const ATTEMPTS: &str = "postback_delivery_attempts_total";
-    /// Counter, label `reason`: tries that were not made because this machine was short of `lookups`, `files`, `memory` or
-    /// `connections`. They use up no attempt.
+    /// Counter, label `reason`: tries that use up no attempt, because this machine was short of `lookups`, `files`, `memory` or
+    /// `connections`, or because the receiver refused them before it processed anything (`not_processed`).
     pub(crate) const ATTEMPTS_PUT_OFF: &str = "postback_delivery_attempts_put_off_total";
     /// Gauge: connections to receivers, idle ones included.
     pub(crate) const CONNECTIONS_OPEN: &str = "postback_delivery_connections";

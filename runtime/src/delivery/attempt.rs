@@ -21,6 +21,7 @@ use url::Url;
 use self::words::Failure;
 use super::client::{Client, Clients, Error};
 use super::connections::{InUse, Mark};
+use super::overheard::{Head, Overheard};
 use super::shortage::Shortage;
 use super::{Options, log};
 use crate::id::ReportId;
@@ -67,6 +68,8 @@ pub(super) struct Tried {
     pub(super) connected: bool,
     /// Why nothing was tried, if that is so.
     pub(super) shortage: Option<Shortage>,
+    /// The receiver said that it has processed nothing of the request, so it is no attempt (RFC 9113, 8.7).
+    pub(super) unprocessed: bool,
 }
 
 /// As much of the answer as has come.
@@ -80,6 +83,12 @@ struct Heard {
 impl Heard {
     fn has_connected(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| connection.connection_metadata().is_some())
+    }
+
+    fn overheard(&self) -> Option<Overheard> {
+        let mut extras = Extensions::new();
+        self.connection.as_ref()?.connection_metadata().as_ref()?.get_extras(&mut extras);
+        extras.remove()
     }
 }
 
@@ -115,11 +124,29 @@ impl Sender {
         let headers = headers(id, webhook, started.unix_seconds(), signed);
         let client = self.clients.of(standing.trust, webhook.url());
         let mut heard = Heard::default();
-        let exchange = exchange(client, webhook.url(), headers, body, &self.clock, &mut heard);
+        let exchange = async {
+            let exchanged =
+                exchange(client, webhook.url(), headers.clone(), body.clone(), &self.clock, &mut heard).await;
+            match exchanged {
+                // Most often a receiver that takes fewer streams at once than it had said so far, or one that is restarted.
+                Err(error) if words::is_unprocessed(&*error) => {
+                    heard = Heard::default();
+                    exchange(client, webhook.url(), headers, body, &self.clock, &mut heard).await
+                }
+                other => other,
+            }
+        };
         let exchanged = tokio::time::timeout(self.timeout, exchange).await;
 
-        // Once there is a status it decides: the receiver has taken the report or not, however its body ends.
-        let mut shortage = None;
+        // Once there is a status it decides: the receiver has taken the report or not, however its answer ends.
+        let overheard = heard.overheard();
+        let begun_answer = overheard.as_ref().and_then(|overheard| overheard.take(&id.to_string()));
+        if heard.answer.is_none()
+            && let Some(head) = begun_answer
+        {
+            heard.answer = Some(answer_of(&head, self.clock.now()));
+        }
+        let (mut shortage, mut unprocessed) = (None, false);
         let (end, error) = match (heard.answer, exchanged) {
             (Some(answer), _) => (End::Answered(answer), complaint(answer)),
             (None, Ok(Err(error))) => match Failure::of(&*error) {
@@ -133,6 +160,13 @@ impl Sender {
                     shortage = Some(of);
                     (End::Untried, Some(words))
                 }
+                Failure::Unprocessed(words) => {
+                    unprocessed = true;
+                    (End::Failed, Some(words))
+                }
+                Failure::Other(_) if overheard.is_some_and(|overheard| overheard.is_tls()) => {
+                    (End::Failed, Some(words::TLS_EXPECTED.into()))
+                }
                 Failure::Other(words) | Failure::Short(_, words) => (End::Failed, Some(words)),
             },
             (None, Ok(Ok(())) | Err(_)) => {
@@ -142,7 +176,7 @@ impl Sender {
         let connected = heard.has_connected();
         let status = heard.answer.map(|answer| answer.status);
         let attempt = Attempt { started, took: begun.elapsed(), status, error, response: heard.kept.freeze() };
-        Tried { attempt, end, connected, shortage }
+        Tried { attempt, end, connected, shortage, unprocessed }
     }
 }
 
@@ -151,7 +185,7 @@ impl Tried {
     pub(super) fn refused(started: Timestamp, reason: &(dyn std::error::Error + 'static)) -> Self {
         let error = Some(log::with_sources(reason));
         let attempt = Attempt { started, took: Duration::ZERO, status: None, error, response: Bytes::new() };
-        Self { attempt, end: End::Refused, connected: false, shortage: None }
+        Self { attempt, end: End::Refused, connected: false, shortage: None, unprocessed: false }
     }
 }
 
@@ -233,9 +267,22 @@ fn answer(response: &Response<Incoming>, now: Timestamp) -> Answer {
     }
 }
 
+/// The same of an answer that the HTTP client has given up.
+fn answer_of(head: &Head, now: Timestamp) -> Answer {
+    Answer {
+        status: head.status,
+        retry_after: head.retry_after.as_deref().and_then(|value| retry_after::parse(value, now)),
+        wish: Wish::of(head.wishes.iter().map(String::as_str)),
+    }
+}
+
+#[cfg(test)]
+mod early;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
-mod tests;
+mod odd;
+#[cfg(test)]
+pub(super) mod tests;

@@ -44,14 +44,20 @@ pub(super) struct Clients {
 /// Why a delivery cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the file {path} of delivery.ca_file cannot be read as PEM certificates", path = path.display())]
+    #[error("the file {path} of delivery.ca_file cannot be read", path = path.display())]
+    CaFileUnread {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the file {path} of delivery.ca_file is not in order as PEM", path = path.display())]
     CaFile {
         path: PathBuf,
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    #[error("the file {path} of delivery.ca_file has no certificate in it; it takes PEM, which has lines that say BEGIN CERTIFICATE", path = path.display())]
-    CaFileEmpty { path: PathBuf },
+    #[error("the file {path} of delivery.ca_file {what}; {todo}", path = path.display())]
+    CaFileWithout { path: PathBuf, what: &'static str, todo: &'static str },
     #[error("certificate {number} in the file {path} of delivery.ca_file is not valid", path = path.display())]
     Certificate {
         path: PathBuf,
@@ -119,6 +125,10 @@ fn build(connect: Connect, concurrency: usize) -> Client {
         .pool_idle_timeout(MAX_IDLE_AGE)
         // One endpoint may have every slot; with less, its connections would be closed and opened all the time.
         .pool_max_idle_per_host(concurrency)
+        // Fields that are none are left out; the rest of the answer is taken. See also `overheard`.
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
         .build(connect)
 }
 
@@ -154,20 +164,40 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
-    let unreadable = |source| Error::CaFile { path: path.into(), source };
+    let content = std::fs::read(path).map_err(|source| Error::CaFileUnread { path: path.into(), source })?;
     let mut number = 0;
-    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+    for certificate in CertificateDer::pem_slice_iter(&content) {
         number += 1;
-        roots.add(certificate.map_err(unreadable)?).map_err(|source| Error::Certificate {
-            path: path.into(),
-            number,
-            source,
-        })?;
+        let certificate = certificate.map_err(|source| Error::CaFile { path: path.into(), source })?;
+        roots.add(certificate).map_err(|source| Error::Certificate { path: path.into(), number, source })?;
     }
     if number == 0 {
-        return Err(Error::CaFileEmpty { path: path.into() });
+        let (what, todo) = instead_of_certificates(&content);
+        return Err(Error::CaFileWithout { path: path.into(), what, todo });
     }
     Ok(())
+}
+
+/// What a file has that has no certificate in PEM, and what to do.
+fn instead_of_certificates(content: &[u8]) -> (&'static str, &'static str) {
+    let says = |words: &[u8]| content.windows(words.len()).any(|part| part == words);
+    if content.trim_ascii().is_empty() {
+        ("is empty", "put the certificates of your receivers' issuers into it, in PEM")
+    } else if says(b"PRIVATE KEY-----") {
+        (
+            "has a private key and no certificate",
+            "name the file of the issuer's certificate; a key is never needed here",
+        )
+    } else if says(b"-----BEGIN CERTIFICATE REQUEST-----") {
+        ("has a request for a certificate and no certificate", "name the file of the issuer's certificate")
+    } else if content.first() == Some(&0x30) {
+        (
+            "is in DER (or PKCS #12)",
+            "it takes PEM: convert it with `openssl x509 -inform der -in FILE -out FILE.pem` (`openssl pkcs12 -nokeys -in FILE`)",
+        )
+    } else {
+        ("has no certificate in it", "it takes PEM, which has lines that say BEGIN CERTIFICATE")
+    }
 }
 
 #[cfg(test)]
@@ -178,6 +208,8 @@ mod tests {
 
     use super::*;
     use crate::delivery::receiver::{CA_FILE, OK, Receiver};
+
+    const KEY: &str = include_str!("testdata/server.key");
 
     fn clients(ca_file: Option<&Path>) -> Result<Clients, Error> {
         let options = Options { ca_file: ca_file.map(Into::into), ..Options::default() };
@@ -200,9 +232,22 @@ mod tests {
             }
             error
         };
-        assert!(matches!(refused(None), Error::CaFile { .. }));
-        assert!(matches!(refused(Some("")), Error::CaFileEmpty { .. }));
-        assert!(matches!(refused(Some("no certificate")), Error::CaFileEmpty { .. }));
+        assert!(matches!(refused(None), Error::CaFileUnread { .. }));
+        for (content, told) in [
+            ("", "is empty; put"),
+            (" \n", "is empty; put"),
+            ("no certificate", "BEGIN CERTIFICATE"),
+            (KEY, "has a private key and no certificate"),
+            ("-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", "a request for"),
+            ("\u{30}\u{1}", "openssl x509 -inform der"),
+        ] {
+            let error = refused(Some(content));
+            assert!(error.to_string().contains(told) && error.to_string().contains("delivery.ca_file"), "{error}");
+        }
+        let cut = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+        assert!(matches!(refused(Some(cut)), Error::CaFile { .. } | Error::CaFileWithout { .. }));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(clients(Some(folder.path())), Err(Error::CaFileUnread { .. })), "a folder");
         let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert!(matches!(refused(Some(bad)), Error::Certificate { number: 1, .. }));
         clients(Some(Path::new(CA_FILE))).unwrap();

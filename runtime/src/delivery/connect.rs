@@ -19,6 +19,7 @@ use tower_service::Service;
 
 use super::connections::{Connections, Opened};
 use super::dial::Dial;
+use super::overheard::{Overheard, is_closed};
 
 /// From the look-up to the end of the TLS handshake.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,19 +76,25 @@ impl Service<Uri> for Connect {
             let stream = tokio::time::timeout(TIMEOUT, connecting).await.map_err(|_| TimedOut)??;
             // HTTP/2 has no interim answers without end: its flow control and its limits of headers bound all.
             let left = if stream.connected().is_negotiated_h2() { None } else { Some(MOST_HEARD) };
-            Ok(TokioIo::new(Bounded { stream: TokioIo::new(stream), left, opened }))
+            let (overheard, unsent) = (Overheard::default(), None);
+            Ok(TokioIo::new(Bounded { stream: TokioIo::new(stream), left, opened, overheard, unsent }))
         })
     }
 }
 
 pin_project! {
     /// A connection that ends when its receiver says too much, or as it is idle and another one needs its place.
+    ///
+    /// A receiver may answer before it has read the whole request, and close. What is written then is lost, but what it has
+    /// answered can be read: so the failure of a write is told by the read that finds nothing more.
     pub(super) struct Bounded {
         #[pin]
         stream: TokioIo<Stream>,
         // Until the next request; `None`: no bound.
         left: Option<usize>,
         opened: Opened,
+        overheard: Overheard,
+        unsent: Option<io::Error>,
     }
 }
 
@@ -102,19 +109,38 @@ impl AsyncRead for Bounded {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(this.stream.poll_read(cx, buf))?;
+        let read = ready!(this.stream.poll_read(cx, buf));
+        let come = &buf.filled()[before..];
+        if (read.is_err() || come.is_empty())
+            && let Some(error) = this.unsent.take()
+        {
+            return Poll::Ready(Err(error));
+        }
+        read?;
         if let Some(left) = this.left {
-            *left = left.saturating_sub(buf.filled().len() - before);
+            this.overheard.read(come);
+            *left = left.saturating_sub(come.len());
         }
         Poll::Ready(Ok(()))
     }
 }
 
+impl Bounded {
+    /// What a write has come to; see the type. `all` bytes were to be written.
+    fn written(unsent: &mut Option<io::Error>, written: io::Result<usize>, all: usize) -> io::Result<usize> {
+        match written {
+            Err(error) if is_closed(&error) => {
+                *unsent = Some(error);
+                Ok(all)
+            }
+            other => other,
+        }
+    }
+}
+
 impl AsyncWrite for Bounded {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.project();
-        *this.left = this.left.map(|_| MOST_HEARD);
-        this.stream.poll_write(cx, buf)
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -123,8 +149,16 @@ impl AsyncWrite for Bounded {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
-        *this.left = this.left.map(|_| MOST_HEARD);
-        this.stream.poll_write_vectored(cx, bufs)
+        let all = bufs.iter().map(|buf| buf.len()).sum();
+        if this.unsent.is_some() {
+            return Poll::Ready(Ok(all));
+        }
+        if let (Some(left), Some(first)) = (this.left, bufs.first()) {
+            *left = MOST_HEARD;
+            this.overheard.written(first);
+        }
+        let written = ready!(this.stream.poll_write_vectored(cx, bufs));
+        Poll::Ready(Self::written(this.unsent, written, all))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -132,7 +166,12 @@ impl AsyncWrite for Bounded {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_flush(cx)
+        let this = self.project();
+        if this.unsent.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = ready!(this.stream.poll_flush(cx)).map(|()| 0);
+        Poll::Ready(Self::written(this.unsent, flushed, 0).map(drop))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,6 +181,6 @@ impl AsyncWrite for Bounded {
 
 impl Connection for Bounded {
     fn connected(&self) -> Connected {
-        self.stream.inner().connected().extra(self.opened.mark())
+        self.stream.inner().connected().extra(self.opened.mark()).extra(self.overheard.clone())
     }
 }

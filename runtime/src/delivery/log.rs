@@ -1,16 +1,21 @@
-//! What the log says of a delivery: one line at its first try and one at its last.
+//! What the log says of a delivery: a line at its first try and at its last, and one at each retry, within a bound.
+
+mod retries;
 
 use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::error::Error;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use self::retries::{Retries, Telling};
 use super::shortage::Shortage;
 use crate::id::ReportId;
 use crate::line::Causes;
 use crate::policy::verdict::Next;
+use crate::store::ClaimedReport;
 use crate::time::{Spoken, Timestamp};
 use crate::webhook::{Shown, Target};
 
@@ -24,12 +29,32 @@ const EXPLAIN_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is told that this machine runs short of something.
 const PUT_OFF_PAUSE: Duration = Duration::from_mins(1);
 
+/// A line with the fields that all lines have which speak of a try.
+macro_rules! say {
+    ($level:ident, $told:ident, $($text:tt)+) => {
+        tracing::$level!(
+            request_id = %escaped($told.request_id),
+            route = $told.route,
+            attempt = $told.attempt,
+            webhook_id = %$told.webhook_id,
+            http_status = $told.status,
+            outcome = word($told.next),
+            url = %Place($told.to),
+            ms = u64::try_from($told.took.as_millis()).unwrap_or(u64::MAX),
+            $($text)+
+        )
+    };
+}
+
 /// One try, as it is told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told<'a> {
-    pub(super) id: ReportId,
+    pub(super) webhook_id: ReportId,
     pub(super) note: Option<&'a str>,
-    pub(super) subject: &'a str,
+    /// The id that the report speaks of.
+    pub(super) request_id: &'a str,
+    /// Of the request, where that is known.
+    pub(super) route: Option<&'a str>,
     pub(super) to: &'a Target,
     pub(super) attempt: u32,
     /// How many the schedule has.
@@ -51,6 +76,9 @@ pub(super) struct Log {
     put_off: Mutex<Vec<(Shortage, Timestamp)>>,
     /// Endpoints of which it was told that trust is withheld; as many at most.
     withheld: Mutex<HashSet<String>>,
+    retries: Mutex<Retries>,
+    /// Refusals that no receiver asks for, to be told at powers of ten.
+    refused: AtomicU64,
 }
 
 /// Which endpoints' refusals were explained.
@@ -92,36 +120,75 @@ impl Explained {
 
 impl Log {
     pub(super) fn tell(&self, told: &Told<'_>) {
-        let Told { id, status, .. } = *told;
-        let url = Place(told.to);
-        let ms = u64::try_from(told.took.as_millis()).unwrap_or(u64::MAX);
         match told.next {
-            Next::Delivered | Next::DeliveredLast => tracing::info!(%id, %url, status, ms, "{}", line(told)),
+            Next::Delivered | Next::DeliveredLast => say!(info, told, "{}", line(told)),
             Next::RetryAt(_) if told.misled => self.tell_misled(told),
-            Next::RetryAt(_) if told.attempt <= 1 => tracing::warn!(%id, %url, status, ms, "{}", line(told)),
-            Next::RetryAt(_) => tracing::debug!(%id, %url, status, ms, "{}", line(told)),
-            Next::Gone { .. } => tracing::warn!(%id, %url, status, ms, "{}", line(told)),
-            Next::Dead => tracing::error!(%id, %url, status, ms, "{}", line(told)),
-            Next::Refused if self.is_new(told.to.endpoint(), told.now) => tracing::warn!(%id, %url, "{}", line(told)),
-            // Explained before. A request that has a line of its own gets it all the same.
-            Next::Refused if told.note.is_some() => {
-                tracing::info!(%id, %url, "{} → not delivered: refused, as explained before", lead(told));
+            Next::RetryAt(_) if told.attempt <= 1 => say!(warn, told, "{}", line(told)),
+            Next::RetryAt(_) => self.tell_retry(told),
+            Next::Gone { .. } => say!(warn, told, "{}", line(told)),
+            Next::Dead => say!(error, told, "{}", line(told)),
+            Next::Refused => self.tell_refused(told),
+        }
+    }
+
+    /// A retry failed. Its first try was a line of its own.
+    fn tell_retry(&self, told: &Told<'_>) {
+        let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
+        let telling = retries.failed(told.to.endpoint(), told.now);
+        drop(retries);
+        match telling {
+            Telling::Now { untold: 0 } => say!(info, told, "{}", line(told)),
+            Telling::Now { untold } => {
+                let endpoint = escaped(told.to.endpoint());
+                say!(info, told, "{}; {untold} more retries to {endpoint} failed before this one", line(told));
             }
-            Next::Refused => tracing::debug!(%id, %url, "{}", line(told)),
+            Telling::Later => say!(debug, told, "{}", line(told)),
+        }
+    }
+
+    /// A refusal for good: explained once per endpoint, and counted.
+    fn tell_refused(&self, told: &Told<'_>) {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.is_new(told.to.endpoint(), told.now) {
+            say!(warn, told, "{}", line(told));
+        } else if told.note.is_some() {
+            // A request that has a line of its own gets it all the same.
+            say!(info, told, "{} → not delivered: refused, as explained before", lead(told));
+        } else {
+            say!(debug, told, "{}", line(told));
+        }
+        if refused > 1 && is_power_of_ten(refused) {
+            tracing::warn!(
+                refused,
+                "{refused} reports were refused by now, each of them for good: they reach nobody (told at powers of ten)"
+            );
         }
     }
 
     /// A refusal that may pass, as resolvers in trouble are believed to recover. It concerns all reports of the endpoint.
     fn tell_misled(&self, told: &Told<'_>) {
-        let id = told.id;
-        let url = Place(told.to);
         if self.is_new(told.to.endpoint(), told.now) {
-            tracing::warn!(%id, %url, "{}", line(told));
+            say!(warn, told, "{}", line(told));
         } else if told.note.is_some() {
             let explained = Told { error: Some("refused, as explained before"), ..*told };
-            tracing::info!(%id, %url, "{}", line(&explained));
+            say!(info, told, "{}", line(&explained));
         } else {
-            tracing::debug!(%id, %url, "{}", line(told));
+            say!(debug, told, "{}", line(told));
+        }
+    }
+
+    /// The receiver says that it has processed nothing of the request. Bounded like retries, as it is one.
+    pub(super) fn tell_unprocessed(&self, report: &ClaimedReport, why: &str, pause: Duration, now: Timestamp) {
+        let telling = self.retries.lock().unwrap_or_else(PoisonError::into_inner).failed(report.to.endpoint(), now);
+        let (request_id, webhook_id, attempt) = (escaped(&report.subject), report.webhook_id, report.attempt);
+        let url = Place(&report.to);
+        let line = format!(
+            "report of {request_id} → not taken: {why}; next try in {}, as attempt {attempt} once more",
+            spoken(pause)
+        );
+        match telling {
+            Telling::Now { .. } => tracing::info!(%request_id, %webhook_id, attempt, %url, "{line}"),
+            Telling::Later => tracing::debug!(%request_id, %webhook_id, attempt, %url, "{line}"),
         }
     }
 
@@ -196,7 +263,8 @@ fn line(told: &Told<'_>) -> String {
     let Told { attempt, attempts, now, .. } = *told;
     match told.next {
         Next::Delivered | Next::DeliveredLast => {
-            format!("{lead} → delivered {} in {}", told.status.unwrap_or_default(), Spoken(told.took))
+            let retried = if attempt > 1 { format!(", at attempt {attempt} of {attempts}") } else { String::new() };
+            format!("{lead} → delivered {} in {}{retried}", told.status.unwrap_or_default(), Spoken(told.took))
         }
         Next::RetryAt(at) => {
             let wait = match at.since(now) {
@@ -207,18 +275,38 @@ fn line(told: &Told<'_>) -> String {
         }
         Next::Dead => {
             let plural = if attempt == 1 { "" } else { "s" };
-            format!("{lead} → gave up after {attempt} attempt{plural}: {error}")
+            format!("{lead} → gave up after {attempt} attempt{plural}: {error} ({})", whereabouts(told))
         }
-        Next::Gone { .. } => format!("{lead} → gone: {error}"),
+        Next::Gone { .. } => format!("{lead} → gone: {error} ({})", whereabouts(told)),
         Next::Refused => format!("{lead} → not delivered: refused: {error}"),
     }
+}
+
+/// What finds a delivery again that is over: in the receiver's own log, and for `deliveries replay`.
+fn whereabouts(told: &Told<'_>) -> String {
+    let route = told.route.map(|route| format!("route {}, ", escaped(route))).unwrap_or_default();
+    format!("to {}, {route}webhook-id {}", Place(told.to), told.webhook_id)
+}
+
+fn word(next: Next) -> &'static str {
+    match next {
+        Next::Delivered | Next::DeliveredLast => "delivered",
+        Next::RetryAt(_) => "retry",
+        Next::Dead => "dead",
+        Next::Refused => "refused",
+        Next::Gone { .. } => "gone",
+    }
+}
+
+fn is_power_of_ten(number: u64) -> bool {
+    number.checked_ilog10().is_some_and(|digits| 10_u64.pow(digits) == number)
 }
 
 /// Both come from outside: a note may hold, and a subject is, what a caller chose as the id.
 fn lead(told: &Told<'_>) -> String {
     match told.note {
         Some(note) => escaped(note).into_owned(),
-        None => format!("report of {}", escaped(told.subject)),
+        None => format!("report of {}", escaped(told.request_id)),
     }
 }
 

@@ -13,8 +13,10 @@ use super::client::Error;
 use super::dispatch::{Slot, Work};
 use super::log::{self, Log, Told};
 use super::probes::{self, Probes};
+use super::refused::Refused;
 use super::shortage::Shortage;
 use super::trouble::{Backoff, Trouble};
+use crate::id::RequestId;
 use crate::names::metric;
 use crate::policy::breaker::Sign;
 use crate::policy::destination::Destinations;
@@ -46,6 +48,7 @@ pub(super) struct Courier {
     trouble: Trouble,
     settling: Semaphore,
     probes: Probes,
+    refused: Refused,
 }
 
 impl Courier {
@@ -63,6 +66,7 @@ impl Courier {
             trouble,
             settling: Semaphore::new(SETTLING),
             probes: Probes::default(),
+            refused: Refused::default(),
         })
     }
 
@@ -92,6 +96,17 @@ impl Courier {
             self.put_off(&work, shortage, tried.attempt.error.as_deref(), now, shutdown).await;
             return;
         }
+        if tried.unprocessed
+            && let Some(pause) = self.refused.pause(report.claim.id, report.attempt)
+        {
+            slot.tried(Sign::of(None, tried.connected), &work, tried.attempt.took);
+            drop(slot);
+            self.try_again_free(&work, &tried, pause, now, shutdown).await;
+            return;
+        }
+        if !tried.unprocessed {
+            self.refused.forget(report.claim.id);
+        }
         let next = judge(tried.end, report.attempt, &self.schedule, now, &mut rand::rng());
         count_attempt(&tried);
         // A receiver may answer 410 to all that is not signed. That must not end the operator's own reports to this URL.
@@ -117,7 +132,7 @@ impl Courier {
         if settled == Some(Settled::Current) {
             count_end(next, now.since(report.created));
         }
-        self.tell(report, &tried, next, now);
+        self.tell(report, &tried, next, now).await;
         if newly_disabled && settled == Some(Settled::Current) {
             log::tell_disabled(&report.to, tried.attempt.error.as_deref(), self.is_trusted(report));
         }
@@ -162,6 +177,15 @@ impl Courier {
             }
         }
         let due = now.saturating_add(PUT_OFF + rand::random_range(Duration::ZERO..PUT_OFF));
+        self.persist(stop, || self.store.put_back_report_until(work.report.claim.clone(), due)).await;
+    }
+
+    /// Puts a report back of which the receiver says that it has processed nothing. No attempt is used up.
+    async fn try_again_free(&self, work: &Work, tried: &Tried, pause: Duration, now: Timestamp, stop: &Shutdown) {
+        counter!(metric::ATTEMPTS_PUT_OFF, "reason" => "not_processed").increment(1);
+        let why = tried.attempt.error.as_deref().unwrap_or_default();
+        self.log.tell_unprocessed(&work.report, why, pause, now);
+        let due = now.saturating_add(pause + rand::random_range(Duration::ZERO..=pause / 5));
         self.persist(stop, || self.store.put_back_report_until(work.report.claim.clone(), due)).await;
     }
 
@@ -220,12 +244,14 @@ impl Courier {
         }
     }
 
-    fn tell(&self, report: &ClaimedReport, tried: &Tried, next: Next, now: Timestamp) {
+    async fn tell(&self, report: &ClaimedReport, tried: &Tried, next: Next, now: Timestamp) {
+        let route = if matches!(next, Next::Dead | Next::Gone { .. }) { self.route(report).await } else { None };
         self.log.tell(&Told {
-            id: report.webhook_id,
+            webhook_id: report.webhook_id,
             // What the end of a run comes to is told with the first try.
             note: report.note.as_deref().filter(|_| report.attempt <= 1),
-            subject: &report.subject,
+            request_id: &report.subject,
+            route: route.as_deref(),
             to: &report.to,
             attempt: report.attempt,
             attempts: self.schedule.attempts(),
@@ -236,6 +262,12 @@ impl Courier {
             next,
             now,
         });
+    }
+
+    /// The route of the request that a report speaks of, if there is such a request. Asked once: it is for the log alone.
+    async fn route(&self, report: &ClaimedReport) -> Option<String> {
+        let id: RequestId = report.subject.parse().ok()?;
+        self.store.request(&id).await.ok().flatten().map(|record| record.route)
     }
 }
 

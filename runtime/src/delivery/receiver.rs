@@ -70,9 +70,13 @@ impl Receiver {
         Self::tls_with(include_bytes!("testdata/self_signed.pem"))
     }
 
-    fn tls_with(certificate: &[u8]) -> Self {
+    pub(crate) fn tls_with(certificate: &[u8]) -> Self {
+        Self::tls_as(tls_config(certificate))
+    }
+
+    pub(crate) fn tls_as(config: ServerConfig) -> Self {
         let behave = Arc::new(|_: &Request, out: &mut dyn Write| out.write_all(OK.as_bytes()));
-        Self::at("127.0.0.1:0", Some(Arc::new(tls_config(certificate))), behave)
+        Self::at("127.0.0.1:0", Some(Arc::new(config)), behave)
     }
 
     fn at(bind: &str, tls: Option<Arc<ServerConfig>>, behave: Arc<Behave>) -> Self {

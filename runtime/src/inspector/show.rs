@@ -24,6 +24,9 @@ const MAX_LINES: usize = 60;
 const MAX_LINE: usize = 1_000;
 /// Characters that are shown of a text in JSON.
 const MAX_TEXT: usize = 400;
+/// Versions of signatures that are named, and characters that are shown of one.
+const MAX_VERSIONS: usize = 4;
+const MAX_VERSION: usize = 16;
 /// Deeper than this, JSON is indented no further.
 const MAX_DEPTH: usize = 32;
 
@@ -103,7 +106,7 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
     let header_text =
         |name: &str| head.headers.get(name).map(|value| printable(&String::from_utf8_lossy(value.as_bytes())));
     let signed = match header_text(header::WEBHOOK_SIGNATURE) {
-        Some(signature) => format!("signed {}", signature.split(',').next().unwrap_or_default()),
+        Some(signatures) => signed(&signatures),
         None => "unsigned".to_owned(),
     };
     let path = printable(head.uri.path());
@@ -124,6 +127,31 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
         let _ = writeln!(out, "        {DIM}… {more} more lines{DIM:#}");
     }
     out
+}
+
+/// Which signatures there are, as while a secret is being rotated: `signed v1`, `signed v1 twice, v1a`. Of a long list the first
+/// are named.
+fn signed(signatures: &str) -> String {
+    let mut versions: Vec<(&str, usize)> = Vec::new();
+    let mut unnamed = 0;
+    for signature in signatures.split_ascii_whitespace() {
+        let version = signature.split(',').next().unwrap_or_default();
+        match versions.iter().position(|(known, _)| *known == version) {
+            Some(at) => versions[at].1 += 1,
+            None if versions.len() < MAX_VERSIONS => versions.push((version, 1)),
+            None => unnamed += 1,
+        }
+    }
+    if versions.is_empty() {
+        return "signed with nothing".to_owned();
+    }
+    let said = versions.iter().map(|(version, times)| match times {
+        1 => short(version, MAX_VERSION),
+        2 => format!("{} twice", short(version, MAX_VERSION)),
+        times => format!("{} {times} times", short(version, MAX_VERSION)),
+    });
+    let more = if unnamed > 0 { format!(" and {unnamed} more") } else { String::new() };
+    format!("signed {}{more}", said.collect::<Vec<_>>().join(", "))
 }
 
 /// The lines that are shown, and how many there are besides.
@@ -243,6 +271,21 @@ mod tests {
     fn shown(body: &[u8]) -> String {
         let (head, ()) = http::Request::post("/hook?x=1").header("webhook-id", "r-1").body(()).unwrap().into_parts();
         anstream::adapter::strip_str(&webhook(&head, body)).to_string()
+    }
+
+    #[test]
+    fn each_signature_is_named_with_how_often_it_is_there() {
+        for (signatures, said) in [
+            ("v1,a", "signed v1"),
+            ("v1,a v1,b", "signed v1 twice"),
+            ("v1,a v1a,c v1,b", "signed v1 twice, v1a"),
+            ("v1,a v1,b v1,c", "signed v1 3 times"),
+            ("a b c d e f", "signed a, b, c, d and 2 more"),
+            ("", "signed with nothing"),
+        ] {
+            assert_eq!(signed(signatures), said, "{signatures}");
+        }
+        assert!(signed(&"x".repeat(10_000)).chars().count() < 40);
     }
 
     #[test]

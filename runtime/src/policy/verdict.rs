@@ -136,9 +136,29 @@ pub(crate) fn complaint(answer: Answer) -> Option<String> {
         (_, Some(Wish::AbortMessage)) => {
             Some(format!("answered {status} and does not want this report again (webhook-delivery: abort-message)"))
         }
-        (300..=399, None) => Some(format!("answered {status}; redirects are not followed, so name the final URL")),
-        (_, None) => Some(format!("answered {status}")),
+        (_, None) => Some(match elsewhere(status) {
+            Some(why) => format!("answered {status}; {why}"),
+            None => format!("answered {status}"),
+        }),
     }
+}
+
+/// What is to be done about an answer that speaks of another place, each of which means something else (RFC 9110, 15.4).
+fn elsewhere(status: u16) -> Option<&'static str> {
+    Some(match status {
+        301 | 302 | 307 | 308 => "redirects are not followed, so name the final URL",
+        303 => {
+            "it points to another resource, to be read with GET; if the report was taken, the receiver must answer 2xx, for \
+             redirects are not followed"
+        }
+        300 => "it offers several URLs, and none is chosen; name the one that takes webhooks",
+        304 => {
+            "Not Modified is an answer to a conditional request, which a webhook is not; the receiver must answer 2xx"
+        }
+        305 | 306 => "it asks for a proxy, and none is used; name a URL that takes webhooks itself",
+        309..=399 => "this is no answer to a webhook; the receiver must answer 2xx",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -181,6 +201,26 @@ mod tests {
     fn a_redirect_says_that_it_is_not_followed() {
         assert!(complaint(plain(308)).unwrap().contains("redirects are not followed"));
         assert!(!complaint(plain(400)).unwrap().contains("redirects"));
+    }
+
+    #[test]
+    fn each_3xx_says_what_is_wrong_with_it() {
+        for (status, words) in [
+            (300, "several URLs"),
+            (301, "name the final URL"),
+            (302, "name the final URL"),
+            (303, "to be read with GET"),
+            (304, "conditional request"),
+            (305, "proxy"),
+            (306, "proxy"),
+            (307, "name the final URL"),
+            (308, "name the final URL"),
+            (399, "must answer 2xx"),
+        ] {
+            let told = complaint(plain(status)).unwrap();
+            assert!(told.starts_with(&format!("answered {status}; ")) && told.contains(words), "{told}");
+            assert!([301, 302, 303, 307, 308].contains(&status) || !told.contains("redirects"), "{told}");
+        }
     }
 
     #[test]

@@ -48,13 +48,19 @@ impl Loss {
             Self::BadUrl => "its webhook is no URL that can be called",
             Self::Unserializable => "the result does not serialise to JSON",
             Self::Panicked => "the code that names the webhook or the id, or serialises the result, panicked",
-            Self::QueueFull => "too many reports wait already",
+            Self::QueueFull => {
+                "too many reports wait already; a library keeps more with `Poster::builder().memory(…)`, or on disk with \
+                 `.sqlite(…)`"
+            }
             Self::Store => "the store did not take it",
             Self::SecondOutcome => "a report under the id of the running request was made before",
             Self::Forked => {
                 "the poster belongs to the process that this one was forked from; install one after the fork"
             }
-            Self::NoPoster => "there is no running poster",
+            Self::NoPoster => {
+                "there is no running poster; start one with `Poster::builder()…start()` and keep its guard until the reports are \
+                 sent"
+            }
         }
     }
 }
@@ -67,7 +73,7 @@ const CAUSES_TOLD: usize = 256;
 
 /// Counts a lost report by reason, and logs it once per cause.
 pub(crate) fn lost(reason: Loss, id: &str, detail: &str) {
-    LOST.fetch_add(1, Ordering::Relaxed);
+    let lost = LOST.fetch_add(1, Ordering::Relaxed) + 1;
     metrics::counter!(metric::REPORTS_LOST, "reason" => reason.as_str()).increment(1);
     if is_new_cause(reason, detail) {
         let told = reason.told();
@@ -81,6 +87,19 @@ pub(crate) fn lost(reason: Loss, id: &str, detail: &str) {
             counter = metric::REPORTS_LOST,
         );
     }
+    if lost > 1 && is_power_of_ten(lost) {
+        tracing::warn!(
+            lost,
+            reason = reason.as_str(),
+            "{lost} reports are lost by now, the last because {told} (told at powers of ten; see {counter})",
+            told = reason.told(),
+            counter = metric::REPORTS_LOST,
+        );
+    }
+}
+
+fn is_power_of_ten(number: u64) -> bool {
+    number.checked_ilog10().is_some_and(|digits| 10_u64.pow(digits) == number)
 }
 
 /// Reports lost in this process so far.

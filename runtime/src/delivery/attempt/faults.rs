@@ -2,20 +2,19 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::tests::{Names, answered, error, options, send, trusted};
 use super::*;
-use crate::delivery::receiver::{CA_FILE, OK, Receiver};
+use crate::delivery::receiver::{OK, Receiver};
 use crate::policy::guard::Trust;
 
 /// More than socket buffers on both sides hold, and far less than an endless answer has sent when the test gives up.
 const SOME: usize = 64 << 20;
 
 /// Says what to do with each connection, on a thread of its own. Its port.
-fn raw(behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> u16 {
+pub(super) fn raw(behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let behave = Arc::new(behave);
@@ -29,7 +28,7 @@ fn raw(behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static
 }
 
 /// Reads a request as far as its last byte.
-fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
+pub(super) fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut read = Vec::new();
     while !read.ends_with(super::tests::BODY) {
         let mut more = [0; 1_024];
@@ -43,17 +42,17 @@ fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
 }
 
 /// Never says anything again, and does not close.
-fn keep_open(stream: TcpStream) {
+pub(super) fn keep_open(stream: TcpStream) {
     std::thread::park();
     drop(stream);
 }
 
-fn patient(timeout_ms: u64) -> Options {
+pub(super) fn patient(timeout_ms: u64) -> Options {
     Options { timeout: Duration::from_millis(timeout_ms), ..options() }
 }
 
 /// Far longer than the test lasts: what ends, ends by itself.
-const NEVER: u64 = 600_000;
+pub(super) const NEVER: u64 = 600_000;
 
 /// Tries once, and expects that the timeout ends it.
 async fn times_out(port: u16) {
@@ -110,10 +109,10 @@ async fn interim_answers_without_end_are_read_to_a_bound() {
 #[tokio::test]
 async fn endless_headers_are_read_to_a_bound() {
     for more in [&b"x-more: and more\r\n"[..], &[b'x'; 8_192]] {
-        let (port, sent) = endless(b"HTTP/1.1 200 OK\r\nx-first: ", more);
+        let (port, sent) = endless(b"HTTP/1.1 500 X\r\nx-first: ", more);
         let tried = send(&patient(NEVER), &format!("http://127.0.0.1:{port}/"), Trust::Trusted).await;
-        assert_eq!(tried.end, End::Failed, "{tried:?}");
-        assert!(error(&tried).len() > 5 && tried.attempt.response.is_empty());
+        assert_eq!(tried.end, answered(500), "{tried:?}");
+        assert!(tried.attempt.response.is_empty());
         assert!(sent.load(Ordering::SeqCst) < SOME);
     }
 }
@@ -227,8 +226,7 @@ async fn a_connection_that_is_reset_is_a_failure_said_in_words() {
         stream.shutdown(Shutdown::Write)
     });
     let tried = trusted(&format!("http://127.0.0.1:{port}/in")).await;
-    // Whether the head or the reset is seen first is the kernel's choice.
-    assert!(tried.end == End::Failed || tried.end == answered(500), "{tried:?}");
+    assert_eq!(tried.end, answered(500), "what has come before the reset counts");
 }
 
 #[tokio::test]
@@ -237,9 +235,6 @@ async fn invalid_http_is_a_failure_said_in_words() {
         "HTTP/1.1\r\n\r\n",
         "HTTP/9.9 200 OK\r\n\r\n",
         "HTTP/1.1 2000 OK\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-        "HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
-        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
         "\u{0}\u{1}\u{2}\u{3}\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "220 mail.example.com ESMTP\r\n",
@@ -283,32 +278,12 @@ async fn a_redirect_to_metadata_or_elsewhere_is_a_failure_and_nobody_is_called()
 }
 
 #[tokio::test]
-async fn what_a_certificate_lacks_is_a_failure_that_says_so() {
-    let options =
-        Options { ca_file: Some(PathBuf::from(CA_FILE)), resolver: Names::of(&["127.0.0.1"]), ..patient(NEVER) };
-    let at = async |host: &str, receiver: &Receiver| {
-        let tried =
-            send(&options, &format!("https://{host}:{}/in?token=s3cret", receiver.port()), Trust::Trusted).await;
-        assert_eq!(tried.end, End::Failed, "{tried:?}");
-        assert!(receiver.requests().is_empty(), "nothing is sent");
-        tried.attempt.error.unwrap()
-    };
-    let expired = at("hooks.test", &Receiver::tls_expired()).await;
-    assert!(expired.starts_with("TLS: ") && expired.contains("expired"), "{expired}");
-    let self_signed = at("hooks.test", &Receiver::tls_self_signed()).await;
-    assert!(self_signed.starts_with("TLS: "), "{self_signed}");
-    let misnamed = at("other.test", &Receiver::tls()).await;
-    assert!(misnamed.starts_with("TLS: ") && misnamed.contains("not valid for name"), "{misnamed}");
-    let no_tls = at("hooks.test", &Receiver::answering(OK)).await;
-    assert!(no_tls.starts_with("TLS: "), "{no_tls}");
-}
-
-#[tokio::test]
 async fn http_to_a_port_that_speaks_tls_is_a_failure() {
     let receiver = Receiver::tls();
     let tried = trusted(&format!("http://127.0.0.1:{}/in", receiver.port())).await;
     assert_eq!(tried.end, End::Failed);
-    assert!(!error(&tried).is_empty() && receiver.requests().is_empty());
+    assert_eq!(error(&tried), words::TLS_EXPECTED);
+    assert!(receiver.requests().is_empty());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use h2::server::SendResponse;
 use rustls::{ServerConnection, StreamOwned};
 
-use super::tests::{BODY, NOW, answered, error, options, send_with};
+use super::tests::{BODY, NOW, answered, error, options, send_body, send_with};
 use super::*;
 use crate::delivery::receiver::{CA_FILE, http2, http2_tls};
 use crate::policy::guard::Trust;
@@ -50,10 +50,10 @@ async fn http_2_is_spoken_where_the_receiver_offers_it_and_an_endless_answer_cos
 
 #[tokio::test]
 async fn a_stream_that_is_refused_is_a_failure_that_says_so_and_its_connection_is_used_again() {
-    for (reason, told) in [
-        (h2::Reason::REFUSED_STREAM, "refused before it was processed (HTTP/2 REFUSED_STREAM)"),
-        (h2::Reason::ENHANCE_YOUR_CALM, "broken off by the receiver (HTTP/2 ENHANCE_YOUR_CALM)"),
-        (h2::Reason::NO_ERROR, "broken off by the receiver (HTTP/2 NO_ERROR)"),
+    for (reason, asked, told) in [
+        (h2::Reason::REFUSED_STREAM, 2, "refused by the receiver before it was processed (HTTP/2 REFUSED_STREAM)"),
+        (h2::Reason::ENHANCE_YOUR_CALM, 1, "broken off by the receiver (HTTP/2 ENHANCE_YOUR_CALM)"),
+        (h2::Reason::NO_ERROR, 1, "broken off by the receiver (HTTP/2 NO_ERROR)"),
     ] {
         let (port, seen, _server) = http2(move |_, path, mut respond| match path {
             "/refused" => respond.send_reset(reason),
@@ -66,12 +66,13 @@ async fn a_stream_that_is_refused_is_a_failure_that_says_so_and_its_connection_i
             if path == "taken" {
                 assert_eq!(tried.end, answered(200), "{tried:?}");
             } else {
-                assert_eq!((tried.end, error(&tried)), (End::Failed, told));
+                assert_eq!((tried.end, error(&tried), tried.unprocessed), (End::Failed, told, asked == 2));
             }
         }
-        // Each was asked for once: what is tried again is tried on the schedule.
-        let seen: Vec<_> = seen.lock().unwrap().clone();
-        assert_eq!(seen, ["/refused", "/taken", "/refused", "/taken"].map(|path| (0, path.to_owned())));
+        // What was not processed is asked for once more at once; what else is tried again is tried on the schedule.
+        let refused = std::iter::repeat_n("/refused", asked);
+        let expected: Vec<_> = refused.chain(["/taken"]).map(|path| (0, path.to_owned())).collect();
+        assert_eq!(*seen.lock().unwrap(), [expected.clone(), expected].concat());
     }
 }
 
@@ -104,17 +105,57 @@ fn going_away(reason: h2::Reason) -> u16 {
 #[tokio::test]
 async fn a_receiver_that_goes_away_before_it_processed_the_request_is_a_failure_that_says_so() {
     for (reason, told) in [
-        (h2::Reason::NO_ERROR, "connection closed by the receiver before it answered (HTTP/2 GOAWAY, NO_ERROR)"),
+        (
+            h2::Reason::NO_ERROR,
+            "connection closed by the receiver before it processed the request (HTTP/2 GOAWAY, NO_ERROR)",
+        ),
         (
             h2::Reason::ENHANCE_YOUR_CALM,
-            "connection closed by the receiver before it answered (HTTP/2 GOAWAY, ENHANCE_YOUR_CALM)",
+            "connection closed by the receiver before it processed the request (HTTP/2 GOAWAY, ENHANCE_YOUR_CALM)",
         ),
     ] {
         // On a new connection, and again on a new one.
         let (port, sender) = (going_away(reason), sender());
         for _ in 0..2 {
             let tried = send_with(&sender, &format!("https://127.0.0.1:{port}/in"), Trust::Trusted).await;
-            assert_eq!((tried.end, error(&tried)), (End::Failed, told));
+            assert_eq!((tried.end, error(&tried), tried.unprocessed), (End::Failed, told, true));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_refused_once_costs_nothing() {
+    let refused = std::sync::atomic::AtomicBool::new(false);
+    let (port, seen, _server) = http2(move |_, _, mut respond| {
+        if refused.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            ok(respond);
+        } else {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+        }
+    })
+    .await;
+    let tried = send_with(&sender(), &format!("https://127.0.0.1:{port}/in"), Trust::Trusted).await;
+    assert_eq!((tried.end, tried.unprocessed), (answered(200), false), "{tried:?}");
+    assert_eq!(seen.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_counts_that_comes_before_the_body_was_read() {
+    // More than the windows of both sides hold.
+    let body = Bytes::from(vec![b' '; SOME]);
+    for (status, reset) in [(200, true), (413, true), (401, false)] {
+        let kept = Mutex::new(Vec::new());
+        let (port, _, _server) = http2(move |_, _, mut respond| {
+            let answer = http::Response::builder().status(status).body(()).unwrap();
+            drop(respond.send_response(answer, true).unwrap());
+            if reset {
+                respond.send_reset(h2::Reason::NO_ERROR);
+            } else {
+                kept.lock().unwrap().push(respond);
+            }
+        })
+        .await;
+        let tried = send_body(&sender(), &format!("https://127.0.0.1:{port}/in"), body.clone()).await;
+        assert_eq!(tried.end, answered(status), "{tried:?}");
     }
 }

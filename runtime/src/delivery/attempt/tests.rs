@@ -19,10 +19,10 @@ pub(super) const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
 
 /// Answers each look-up with the next address, and for ever with the last one.
 #[derive(Debug)]
-pub(super) struct Names(Mutex<VecDeque<IpAddr>>);
+pub(in crate::delivery) struct Names(Mutex<VecDeque<IpAddr>>);
 
 impl Names {
-    pub(super) fn of(addresses: &[&str]) -> Arc<dyn Lookup> {
+    pub(in crate::delivery) fn of(addresses: &[&str]) -> Arc<dyn Lookup> {
         Arc::new(Self(Mutex::new(addresses.iter().map(|ip| ip.parse().unwrap()).collect())))
     }
 }
@@ -44,9 +44,15 @@ fn secret() -> Secret {
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap()
 }
 
-pub(super) async fn send(options: &Options, url: &str, trust: Trust) -> Tried {
+pub(in crate::delivery) async fn send(options: &Options, url: &str, trust: Trust) -> Tried {
     let sender = Sender::new(options, Clock::from_fn(|| NOW)).unwrap();
     send_with(&sender, url, trust).await
+}
+
+/// The same of another body.
+pub(super) async fn send_body(sender: &Sender, url: &str, body: Bytes) -> Tried {
+    let standing = Standing { trust: Trust::Trusted, secrets: Cow::Owned(vec![secret()]) };
+    sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &standing, body).await
 }
 
 pub(super) async fn send_with(sender: &Sender, url: &str, trust: Trust) -> Tried {
@@ -165,7 +171,7 @@ async fn a_body_that_drips_costs_the_timeout_and_the_status_decides() {
 async fn who_never_answers_or_drips_headers_costs_the_timeout() {
     let silent = Receiver::new(|_, _| Ok(()));
     let dripping = Receiver::new(|_, out| {
-        out.write_all(b"HTTP/1.1 200 OK\r\nx-slow: ")?;
+        out.write_all(b"HTTP/1.1 103 Early Hints\r\nx-slow: ")?;
         drip(out)
     });
     let options = Options { timeout: Duration::from_millis(300), ..options() };

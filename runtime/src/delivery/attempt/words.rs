@@ -6,14 +6,24 @@ use std::iter::successors;
 
 use super::{Refusal, log};
 use crate::delivery::shortage::Shortage;
-use crate::delivery::{connect, dial};
+use crate::delivery::{connect, dial, tls};
 
 pub(super) enum Failure {
     /// The guard refused an address.
     Refused(Refusal),
     /// This machine was short of something.
     Short(Shortage, String),
+    /// The receiver has processed nothing of the request, as it says.
+    Unprocessed(String),
     Other(String),
+}
+
+/// Where TLS came in place of an answer to plain HTTP.
+pub(super) const TLS_EXPECTED: &str = "the receiver speaks TLS on this port: begin the webhook's URL with https://";
+
+/// Whether the receiver says that nothing of the request was processed, so that it can be sent again at once (RFC 9113, 8.7).
+pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
+    matches!(Failure::of(error), Failure::Unprocessed(_))
 }
 
 impl Failure {
@@ -38,10 +48,10 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
         return Some(Failure::Other(error.to_string()));
     }
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
-        return Some(Failure::Other(tls(error)));
+        return Some(Failure::Other(tls::words(error)));
     }
     if let Some(error) = error.downcast_ref::<h2::Error>() {
-        return http2(error).map(Failure::Other);
+        return http2(error);
     }
     // An I/O error shows what is inside of it by `get_ref` alone: its `source` is that of its content.
     let error = error.downcast_ref::<io::Error>()?;
@@ -53,26 +63,27 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
 }
 
 /// What the receiver said in HTTP/2 in place of an answer. Of what has another cause the innermost error tells.
-fn http2(error: &h2::Error) -> Option<String> {
+///
+/// A GOAWAY ends the streams alone that are later than the last one which it names: these were not processed. What becomes of
+/// earlier ones is told otherwise.
+fn http2(error: &h2::Error) -> Option<Failure> {
     let reason = error.reason().filter(|_| error.is_remote())?;
     Some(match reason {
-        _ if error.is_go_away() => {
-            format!("connection closed by the receiver before it answered (HTTP/2 GOAWAY, {reason:?})")
+        _ if error.is_go_away() => Failure::Unprocessed(format!(
+            "connection closed by the receiver before it processed the request (HTTP/2 GOAWAY, {reason:?})"
+        )),
+        h2::Reason::REFUSED_STREAM => {
+            Failure::Unprocessed(format!("refused by the receiver before it was processed (HTTP/2 {reason:?})"))
         }
-        h2::Reason::REFUSED_STREAM => format!("refused before it was processed (HTTP/2 {reason:?})"),
-        _ => format!("broken off by the receiver (HTTP/2 {reason:?})"),
+        _ => Failure::Other(format!("broken off by the receiver (HTTP/2 {reason:?})")),
     })
-}
-
-/// The peer's certificate may have a say in this text.
-fn tls(error: &rustls::Error) -> String {
-    format!("TLS: {}", log::escaped(&error.to_string()))
 }
 
 fn io_words(error: &io::Error) -> Option<&'static str> {
     Some(match error.kind() {
         ErrorKind::UnexpectedEof if error.to_string().starts_with("tls handshake") => {
-            "TLS: connection closed during the handshake"
+            "TLS: the receiver closed the connection during the handshake; check that it speaks TLS on this port, and that it \
+             serves this host name"
         }
         ErrorKind::ConnectionRefused => "connection refused",
         ErrorKind::ConnectionReset => "connection reset",

@@ -10,6 +10,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::*;
 
+const WEBHOOK_ID: &str = "0193b3c4-0000-7000-8000-000000000001";
 static TARGET: LazyLock<Target> = LazyLock::new(|| Target::parse("https://example.com/in"));
 
 /// What the delivery says on this thread.
@@ -63,9 +64,10 @@ impl Subscriber for Lines {
 
 fn told(next: Next) -> Told<'static> {
     Told {
-        id: ReportId::generate(),
+        webhook_id: WEBHOOK_ID.parse().unwrap(),
         note: None,
-        subject: "abc",
+        request_id: "abc",
+        route: None,
         to: &TARGET,
         attempt: 1,
         attempts: 10,
@@ -90,14 +92,60 @@ fn the_lines_say_what_became_of_a_report_and_when_the_next_try_is() {
     );
     assert!(line(&told(Next::RetryAt(Timestamp::from_micros(0)))).contains("next try at once"));
     let gone = Told { status: Some(410), error: Some("answered 410 Gone"), ..told(Next::Gone { disable: true }) };
-    assert_eq!(line(&gone), "report of abc → gone: answered 410 Gone");
+    let place = format!("to https://example.com/in, webhook-id {WEBHOOK_ID}");
+    assert_eq!(line(&gone), format!("report of abc → gone: answered 410 Gone ({place})"));
     let last = Told { attempt: 10, ..told(Next::Dead) };
-    assert_eq!(line(&last), "report of abc → gave up after 10 attempts: connection refused");
+    assert_eq!(line(&last), format!("report of abc → gave up after 10 attempts: connection refused ({place})"));
+    let retried = Told { attempt: 3, ..delivered };
+    assert_eq!(line(&retried), "report of abc → delivered 204 in 8 ms, at attempt 3 of 10");
+}
+
+#[test]
+fn the_last_line_names_what_finds_the_delivery_again_and_no_secret() {
+    let to = Target::parse("https://user:pass@example.com/in?token=s3cret");
+    let last = line(&Told { attempt: 10, route: Some("/greet"), to: &to, ..told(Next::Dead) });
+    for part in ["abc", "https://example.com/in?…", "route /greet", WEBHOOK_ID, "10 attempts", "connection refused"] {
+        assert!(last.contains(part), "{last} lacks {part}");
+    }
+    assert!(!last.contains("s3cret") && !last.contains("pass"), "{last}");
+}
+
+#[test]
+fn a_retry_that_fails_is_told_at_info_within_a_bound_of_its_endpoint() {
+    let (lines, _guard) = Lines::on_this_thread();
+    let log = Log::default();
+    let retry = |seconds: i64| Told {
+        attempt: 2,
+        now: Timestamp::from_micros(seconds * 1_000_000),
+        ..told(Next::RetryAt(Timestamp::from_micros(500_000_000)))
+    };
+    log.tell(&Told { attempt: 1, ..retry(0) });
+    for _ in 0..1_000 {
+        log.tell(&retry(1));
+    }
+    log.tell(&retry(62));
+    let levels = |level| lines.with("not delivered").iter().filter(|(of, _)| *of == level).count();
+    assert_eq!((levels(Level::WARN), levels(Level::INFO)), (1, retries::MOST_LINES + 1));
+    let untold = 1_000 - retries::MOST_LINES;
+    let said = format!("; {untold} more retries to https://example.com failed before this one");
+    assert_eq!(lines.with(&said).len(), 1, "{:?}", lines.with("62"));
+}
+
+#[test]
+fn refusals_are_counted_in_lines_at_powers_of_ten() {
+    let (lines, _guard) = Lines::on_this_thread();
+    let log = Log::default();
+    for _ in 0..1_234 {
+        log.tell(&told(Next::Refused));
+    }
+    let told: Vec<_> = lines.with("reports were refused by now").into_iter().map(|(_, line)| line).collect();
+    let counts: Vec<_> = told.iter().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(counts, ["10", "100", "1000"]);
 }
 
 #[test]
 fn what_comes_from_outside_cannot_write_lines_of_its_own() {
-    let evil = Told { subject: "a\n2026 ERROR \u{1b}[31m\u{202e}", ..told(Next::Dead) };
+    let evil = Told { request_id: "a\n2026 ERROR \u{1b}[31m\u{202e}", ..told(Next::Dead) };
     let line = line(&evil);
     assert!(line.contains(r"a\n2026 ERROR \u{1b}[31m\u{202e}"), "{line}");
     assert_eq!(escaped("it's \"plain\", é ①"), "it's \"plain\", é ①");

@@ -1,0 +1,56 @@
+//! Receivers that answer before they have read the request, and close or reset the connection.
+
+use std::io::{Read as _, Write as _};
+
+use super::faults::{NEVER, keep_open, patient, raw};
+use super::tests::{NOW, answered, send_body};
+use super::*;
+
+/// More than the buffers of both sides hold: the client is still writing as the answer comes.
+const LARGE_BODY: usize = 64 << 20;
+
+fn sender() -> Sender {
+    Sender::new(&patient(NEVER), Clock::from_fn(|| NOW)).unwrap()
+}
+
+async fn sent(port: u16, body: usize) -> Tried {
+    send_body(&sender(), &format!("http://127.0.0.1:{port}/in"), Bytes::from(vec![b' '; body])).await
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_was_read_counts_though_the_connection_is_reset() {
+    for status in [200, 401, 413] {
+        // Closed with bytes unread, a socket resets its connection.
+        let closing = raw(move |mut stream| {
+            stream.read_exact(&mut [0; 64])?;
+            write!(stream, "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        });
+        for body in [1 << 10, 256 << 10, LARGE_BODY] {
+            let tried = sent(closing, body).await;
+            assert_eq!(tried.end, answered(status), "{body} {tried:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_counts_of_a_receiver_that_reads_no_more_and_keeps_the_connection() {
+    let keeping = raw(|mut stream| {
+        stream.read_exact(&mut [0; 64])?;
+        stream.write_all(b"HTTP/1.1 413 X\r\ncontent-length: 0\r\n\r\n")?;
+        keep_open(stream);
+        Ok(())
+    });
+    assert_eq!(sent(keeping, LARGE_BODY).await.end, answered(413));
+}
+
+#[tokio::test]
+async fn who_resets_the_connection_without_an_answer_has_not_answered() {
+    let silent = raw(|mut stream| stream.read_exact(&mut [0; 64]));
+    for body in [1 << 10, LARGE_BODY] {
+        let tried = sent(silent, body).await;
+        assert_eq!(tried.end, End::Failed, "{tried:?}");
+        let error = tried.attempt.error.unwrap();
+        let words = ["connection reset", "connection closed too early", "connection closed while sending"];
+        assert!(words.contains(&error.as_str()) || error.contains("closed"), "{error}");
+    }
+}

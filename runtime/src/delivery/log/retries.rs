@@ -1,0 +1,75 @@
+//! How many retries that fail are told of each endpoint.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// Lines within one [`WINDOW`], of one endpoint.
+pub(super) const MOST_LINES: usize = 10;
+const WINDOW: Duration = Duration::from_mins(1);
+/// Endpoints of which lines are counted at once. Of others nothing is told until there is room.
+const MOST_ENDPOINTS: usize = 256;
+
+#[derive(Debug, Default)]
+pub(super) struct Retries(HashMap<String, Told>);
+
+#[derive(Debug)]
+struct Told {
+    since: Timestamp,
+    lines: usize,
+    untold: u64,
+}
+
+/// Whether a retry is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// And how many were not since the last line.
+    Now {
+        untold: u64,
+    },
+    Later,
+}
+
+impl Retries {
+    pub(super) fn failed(&mut self, endpoint: &str, now: Timestamp) -> Telling {
+        if !self.0.contains_key(endpoint) {
+            if self.0.len() >= MOST_ENDPOINTS {
+                self.0.retain(|_, told| now.since(told.since) < WINDOW);
+            }
+            if self.0.len() >= MOST_ENDPOINTS {
+                return Telling::Later;
+            }
+            self.0.insert(endpoint.to_owned(), Told { since: now, lines: 0, untold: 0 });
+        }
+        let Some(told) = self.0.get_mut(endpoint) else { return Telling::Later };
+        if now.since(told.since) >= WINDOW {
+            (told.since, told.lines) = (now, 0);
+        }
+        if told.lines >= MOST_LINES {
+            told.untold += 1;
+            return Telling::Later;
+        }
+        told.lines += 1;
+        Telling::Now { untold: std::mem::take(&mut told.untold) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_endpoints_fail_the_lines_of_a_minute_are_bounded() {
+        let mut retries = Retries::default();
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let mut told = |seconds| {
+            (0..40 * MOST_ENDPOINTS)
+                .filter(|n| retries.failed(&(n % (2 * MOST_ENDPOINTS)).to_string(), at(seconds)) != Telling::Later)
+                .count()
+        };
+        assert_eq!(told(0), MOST_LINES * MOST_ENDPOINTS);
+        assert_eq!(told(59), 0);
+        assert_eq!(told(60), MOST_LINES * MOST_ENDPOINTS);
+    }
+}

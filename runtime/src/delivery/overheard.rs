@@ -1,0 +1,258 @@
+//! What an HTTP/1 receiver has begun to answer, as its bytes come.
+//!
+//! A status line says what became of a report, whatever follows it: fields that are none, lengths that contradict each other, a
+//! reset. The HTTP client gives all of it up for one of these, so the lines are read here as well, without a judgement of
+//! anything but the few that count.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::header::RETRY_AFTER;
+
+use crate::names;
+
+/// What is kept of a line. All that count are shorter.
+const MAX_LINE: usize = 1_024;
+/// What is kept of `webhook-delivery`, in all its lines.
+const MAX_WISHES: usize = 8;
+
+/// The head of an answer, as far as it has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    pub(super) retry_after: Option<String>,
+    /// Values of `webhook-delivery`.
+    pub(super) wishes: Vec<String>,
+}
+
+/// What was heard on one connection. Clones are one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overheard(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The `webhook-id` of the request that was sent last.
+    asked: Vec<u8>,
+    line: Vec<u8>,
+    part: Part,
+    /// Nothing but the first bytes of a TLS alert has come.
+    is_tls: bool,
+    head: Option<Head>,
+}
+
+/// Which part of an answer comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Part {
+    #[default]
+    StatusLine,
+    Fields,
+    /// What is of no interest: the body, or what is no HTTP/1.
+    Rest,
+}
+
+impl Overheard {
+    /// These bytes are written. A request begins with its method, and has its head in one piece.
+    pub(super) fn written(&self, bytes: &[u8]) {
+        if !bytes.starts_with(b"POST ") {
+            return;
+        }
+        let Some(id) = webhook_id(bytes) else { return };
+        let asked = id.to_vec();
+        *self.lock() = State { asked, ..State::default() };
+    }
+
+    /// These bytes have come.
+    pub(super) fn read(&self, bytes: &[u8]) {
+        self.lock().read(bytes);
+    }
+
+    /// What was answered to the report of this id, if a status line has come. It is told once.
+    pub(super) fn take(&self, id: &str) -> Option<Head> {
+        let mut state = self.lock();
+        if state.asked != id.as_bytes() {
+            return None;
+        }
+        state.asked.clear();
+        state.head.take().filter(|head| head.status >= 200)
+    }
+
+    /// Whether TLS came where an answer was expected.
+    pub(super) fn is_tls(&self) -> bool {
+        self.lock().is_tls
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn read(&mut self, mut bytes: &[u8]) {
+        while self.part != Part::Rest && !bytes.is_empty() {
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let piece = &bytes[..end.unwrap_or(bytes.len())];
+            let room = MAX_LINE.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&piece[..piece.len().min(room)]);
+            if self.part == Part::StatusLine && self.head.is_none() && self.line.starts_with(&[21, 3]) {
+                (self.is_tls, self.part) = (true, Part::Rest);
+            }
+            let Some(end) = end else { return };
+            bytes = &bytes[end + 1..];
+            let line = std::mem::take(&mut self.line);
+            self.take_line(line.strip_suffix(b"\r").unwrap_or(&line));
+        }
+    }
+
+    fn take_line(&mut self, line: &[u8]) {
+        match (self.part, &mut self.head) {
+            (Part::StatusLine, _) if line.is_empty() => {}
+            (Part::StatusLine, head) => match status(line) {
+                Some(status) => {
+                    *head = Some(Head { status, ..Head::default() });
+                    self.part = Part::Fields;
+                }
+                None => self.part = Part::Rest,
+            },
+            // Interim answers come before the one that counts; after 101 nothing more is HTTP.
+            (Part::Fields, Some(Head { status: 100 | 102..=199, .. })) if line.is_empty() => {
+                self.part = Part::StatusLine;
+            }
+            (Part::Fields, Some(head)) if !line.is_empty() => head.take_field(line),
+            _ => self.part = Part::Rest,
+        }
+    }
+}
+
+impl Head {
+    fn take_field(&mut self, line: &[u8]) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return };
+        let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
+        let Ok(value) = std::str::from_utf8(value) else { return };
+        if name.eq_ignore_ascii_case(RETRY_AFTER.as_str().as_bytes()) {
+            self.retry_after.get_or_insert_with(|| value.to_owned());
+        } else if name.eq_ignore_ascii_case(names::header::WEBHOOK_DELIVERY.as_bytes())
+            && self.wishes.len() < MAX_WISHES
+        {
+            self.wishes.push(value.to_owned());
+        }
+    }
+}
+
+/// The status in `HTTP/1.1 200 OK`, of which the phrase may be left out.
+fn status(line: &[u8]) -> Option<u16> {
+    let [b'0'..=b'9', rest @ ..] = line.strip_prefix(b"HTTP/1.")? else { return None };
+    let [b' ', ..] = rest else { return None };
+    let rest = rest.trim_ascii_start();
+    let (digits, after) = rest.split_at_checked(3)?;
+    if !matches!(after.first(), None | Some(b' ')) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|status| *status >= 100)
+}
+
+/// The value of the header in the head of a request that the client has written.
+fn webhook_id(request: &[u8]) -> Option<&[u8]> {
+    let mut head = request.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let value = head
+        .by_ref()
+        .take_while(|line| !line.is_empty())
+        .find_map(|line| line.strip_prefix(names::header::WEBHOOK_ID.as_bytes())?.strip_prefix(b":"));
+    value.map(<[u8]>::trim_ascii)
+}
+
+/// Whether the receiver has closed its side. What it has sent before can still be read, and may be an answer.
+pub(super) fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &[u8] = b"POST /in HTTP/1.1\r\nhost: a\r\nwebhook-id: 1\r\n\r\nPOST \r\nwebhook-id: 2\r\n";
+
+    fn heard(answer: &[u8]) -> Option<Head> {
+        let (whole, bytewise) = (Overheard::default(), Overheard::default());
+        whole.written(REQUEST);
+        bytewise.written(REQUEST);
+        whole.read(answer);
+        for byte in answer.chunks(1) {
+            bytewise.read(byte);
+        }
+        assert_eq!(whole.take("2"), None, "the request has id 1");
+        let head = whole.take("1");
+        assert_eq!(head, bytewise.take("1"));
+        assert_eq!(whole.take("1"), None, "it is told once");
+        head
+    }
+
+    fn status_of(answer: &str) -> Option<u16> {
+        heard(answer.as_bytes()).map(|head| head.status)
+    }
+
+    #[test]
+    fn a_status_line_counts_whatever_follows() {
+        for answer in [
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 200\r\n\r\n",
+            "HTTP/1.0 200 OK\n",
+            "HTTP/1.1  200 \r\n: empty\r\n",
+            "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\na: \0\r\n",
+            "\r\nHTTP/1.1 200 OK\r\n",
+        ] {
+            assert_eq!(status_of(answer), Some(200), "{answer:?}");
+        }
+        for answer in [
+            "",
+            "HTTP/1.1 200 OK",
+            "HTTP/1.1 2000 OK\r\n",
+            "HTTP/2.0 200 OK\r\n",
+            "HTTP/1.1 abc\r\n",
+            "HTTP/1.1200 OK\r\n",
+            "hello\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        ] {
+            assert_eq!(status_of(answer), None, "{answer:?}");
+        }
+        assert_eq!(status_of("HTTP/1.1 500 X\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), Some(500), "that is its body");
+    }
+
+    #[test]
+    fn of_the_fields_those_are_read_that_count() {
+        let head = heard(
+            b"HTTP/1.1 503 X\r\nx y: 1\r\nRetry-After : 90\r\nwebhook-delivery: disable\r\n\r\nretry-after: 1\r\n",
+        );
+        let expected = Head { status: 503, retry_after: Some("90".into()), wishes: vec!["disable".into()] };
+        assert_eq!(head, Some(expected));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let overheard = Overheard::default();
+        overheard.written(REQUEST);
+        overheard.read(b"HTTP/1.1 200 OK\r\n");
+        overheard.read(b"webhook-delivery: x\r\n".repeat(1_000).as_slice());
+        overheard.read(&vec![b'x'; 1 << 20]);
+        let state = overheard.lock();
+        assert_eq!((state.line.len(), state.head.as_ref().unwrap().wishes.len()), (MAX_LINE, MAX_WISHES));
+    }
+
+    #[test]
+    fn the_answer_to_another_request_is_not_taken_for_this_ones() {
+        let overheard = Overheard::default();
+        overheard.written(b"POST /in HTTP/1.1\r\nwebhook-id: 1\r\n\r\n");
+        overheard.read(b"HTTP/1.1 200 OK\r\n\r\n");
+        overheard.written(b"POST /in HTTP/1.1\r\nwebhook-id: 2\r\n\r\n");
+        assert_eq!(overheard.take("2"), None);
+    }
+
+    #[test]
+    fn tls_is_told_from_http() {
+        let overheard = Overheard::default();
+        overheard.written(REQUEST);
+        overheard.read(&[21, 3, 3, 0, 2, 2, 10]);
+        assert!(overheard.is_tls() && overheard.take("1").is_none());
+    }
+}
