@@ -38,6 +38,10 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// Runs that may end in error, panic or timeout, at least 1.
     pub(crate) max_attempts: u32,
+    /// Between the first of these and the next run; doubled after each further one.
+    pub(crate) retry_delay: Duration,
+    /// What it is doubled up to, unless the first is longer.
+    pub(crate) max_retry_delay: Duration,
     /// Runs that may be lost with their process, at least 1.
     pub(crate) max_crashes: u32,
 }

@@ -67,12 +67,15 @@ async fn a_result_that_does_not_serialise_fails_the_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_last_failure_is_reported() {
     let receiver = Receiver::start();
-    let settings = format!("[config]\nwebhook_url = {:?}\n[worker]\nmax_attempts = 2\n", receiver.url("/"));
+    let settings = format!(
+        "[config]\nwebhook_url = {:?}\n[worker]\nmax_attempts = 2\nretry_delay = \"10ms\"\n",
+        receiver.url("/")
+    );
     let mut server = Server::start(&settings);
     let id = server.submit("/flaky", json!({})).await;
     let report = receiver.wait_for(&id).json();
     assert_eq!((&report["status"], &report["result"]), (&json!("completed"), &json!({"runs": 2})));
-    server.process.wait_for("runs again in 1.0 s (attempt 1 of 2): run 1 goes wrong");
+    server.process.wait_for("runs again in 10 ms (attempt 1 of 2): run 1 goes wrong");
 
     let failed = server.submit("/fail", json!({"text": "always"})).await;
     receiver.wait_for(&failed);

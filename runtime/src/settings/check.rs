@@ -30,6 +30,8 @@ pub(crate) const KEYS: &[&str] = &[
     "worker.threads",
     "worker.timeout",
     "worker.max_attempts",
+    "worker.retry_delay",
+    "worker.max_retry_delay",
     "worker.max_crashes",
     "worker.max_queued",
     "worker.max_queued_bytes",
@@ -54,6 +56,7 @@ pub(crate) const KEYS: &[&str] = &[
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 /// As the parser of durations counts it.
@@ -194,6 +197,8 @@ fn worker(mut section: Section<'_>) -> (worker::Options, (u64, u64)) {
         threads: section.take("threads", None, |node| read::optional(node, |node| read::whole(node, &THREADS))),
         timeout: section.take("timeout", HOUR, |node| read::duration(node, &RUN_TIMEOUT)),
         max_attempts: section.take("max_attempts", 1, |node| read::whole(node, &TRIES)),
+        retry_delay: section.take("retry_delay", SECOND, |node| read::duration(node, &PAUSE)),
+        max_retry_delay: section.take("max_retry_delay", MINUTE, |node| read::duration(node, &PAUSE)),
         max_crashes: section.take("max_crashes", 3, |node| read::whole(node, &TRIES)),
     };
     let queued = section.take("max_queued", 1_000_000, |node| read::whole(node, &QUEUED));

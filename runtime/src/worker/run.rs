@@ -53,7 +53,7 @@ pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) 
     let Told { registered, held } = sink.take();
     let now = context.outbox.clock().now();
     let outcome = verdict::outcome(end, held, now);
-    let outcome = match verdict::retry(&outcome, row.failures + 1, context.options.max_attempts) {
+    let outcome = match verdict::retry(&outcome, row.failures + 1, &context.options) {
         // Such a failure is not how it ended: it is not run again.
         Some(_) if cancelled.is_cancelled() => Outcome::cancelled(now),
         Some(delay) => {

@@ -61,8 +61,15 @@ async fn asleep(store: &Store, clock: Clock) -> (Arc<AtomicUsize>, Shutdown) {
     let unbound = Unbound::new("/a".into(), handler, Location::caller());
     let shared = Arc::new(Shared { settings: Arc::new(()), states: States::default() });
     let routes = Routes::bind(vec![unbound], &shared).ok().unwrap();
-    let options =
-        Options { concurrency: 2, threads: None, timeout: Duration::from_mins(1), max_attempts: 1, max_crashes: 3 };
+    let options = Options {
+        concurrency: 2,
+        threads: None,
+        timeout: Duration::from_mins(1),
+        max_attempts: 1,
+        retry_delay: Duration::from_secs(1),
+        max_retry_delay: Duration::from_mins(1),
+        max_crashes: 3,
+    };
     let outbox = Outbox::of_server(store.clone(), clock);
     let worker = Worker::new(outbox, routes, options, Handle::current(), Duration::ZERO);
     let shutdown = Shutdown::new();

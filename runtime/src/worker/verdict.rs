@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::time::Duration;
 
+use super::Options;
 use crate::handler::Ended;
 use crate::report::{Outcome, Reason, Status};
 use crate::time::{Spoken, Timestamp};
@@ -52,9 +53,11 @@ fn failed(held: Option<Outcome>, reason: Reason, text: String, now: Timestamp) -
 }
 
 /// When a failed request is run again; `None` if it has had its attempts, or another would end the same.
-pub(super) fn retry(outcome: &Outcome, failures: u32, max_attempts: u32) -> Option<Duration> {
-    let again = matches!(outcome.reason, Reason::Error | Reason::Panic | Reason::Timeout) && failures < max_attempts;
-    again.then(|| Duration::from_secs(1 << (failures.saturating_sub(1)).min(6)).min(Duration::from_mins(1)))
+pub(super) fn retry(outcome: &Outcome, failures: u32, options: &Options) -> Option<Duration> {
+    let again = matches!(outcome.reason, Reason::Error | Reason::Panic | Reason::Timeout);
+    let doublings = failures.saturating_sub(1).min(31);
+    let longest = options.max_retry_delay.max(options.retry_delay);
+    (again && failures < options.max_attempts).then(|| options.retry_delay.saturating_mul(1 << doublings).min(longest))
 }
 
 /// What a panic said.
@@ -70,6 +73,25 @@ mod tests {
 
     const EARLIER: Timestamp = Timestamp::from_micros(1);
     const NOW: Timestamp = Timestamp::from_micros(2);
+
+    fn options(max_attempts: u32) -> Options {
+        let (retry_delay, max_retry_delay) = (Duration::from_secs(1), Duration::from_mins(1));
+        let timeout = Duration::from_hours(1);
+        Options { concurrency: 1, threads: None, timeout, max_attempts, retry_delay, max_retry_delay, max_crashes: 1 }
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_the_longest() {
+        let failed = Outcome::failed(Reason::Error, None, NOW);
+        let pauses = |delay, longest| {
+            let [retry_delay, max_retry_delay] = [delay, longest].map(Duration::from_secs);
+            let options = Options { retry_delay, max_retry_delay, ..options(1_000) };
+            [1, 2, 3, 4, 999].map(|failures| retry(&failed, failures, &options).unwrap().as_secs())
+        };
+        assert_eq!(pauses(5, 30), [5, 10, 20, 30, 30]);
+        assert_eq!(pauses(90, 60), [90; 5]);
+        assert_eq!(pauses(0, 60), [0; 5]);
+    }
 
     #[test]
     fn what_the_attribute_serialised_is_the_outcome() {
@@ -106,17 +128,17 @@ mod tests {
         let outcome = outcome(End::Cancelled, Some(told), NOW);
         assert_eq!(outcome, Outcome::cancelled(NOW));
         assert_eq!((outcome.status, outcome.end()), (Status::Cancelled, crate::report::Ends::CANCELLED));
-        assert_eq!(retry(&outcome, 1, 9), None);
+        assert_eq!(retry(&outcome, 1, &options(9)), None);
     }
 
     #[test]
     fn only_failures_of_the_run_itself_are_tried_again() {
         let failed = |reason| Outcome::failed(reason, None, NOW);
-        assert_eq!(retry(&failed(Reason::Error), 1, 1), None);
-        assert_eq!(retry(&failed(Reason::Error), 1, 2), Some(Duration::from_secs(1)));
-        assert_eq!(retry(&failed(Reason::Timeout), 2, 9), Some(Duration::from_secs(2)));
-        assert_eq!(retry(&failed(Reason::Panic), 50, 99), Some(Duration::from_mins(1)));
-        assert_eq!(retry(&failed(Reason::Unserializable), 1, 9), None);
-        assert_eq!(retry(&Outcome::completed(None, NOW), 1, 9), None);
+        assert_eq!(retry(&failed(Reason::Error), 1, &options(1)), None);
+        assert_eq!(retry(&failed(Reason::Error), 1, &options(2)), Some(Duration::from_secs(1)));
+        assert_eq!(retry(&failed(Reason::Timeout), 2, &options(9)), Some(Duration::from_secs(2)));
+        assert_eq!(retry(&failed(Reason::Panic), 50, &options(99)), Some(Duration::from_mins(1)));
+        assert_eq!(retry(&failed(Reason::Unserializable), 1, &options(9)), None);
+        assert_eq!(retry(&Outcome::completed(None, NOW), 1, &options(9)), None);
     }
 }

@@ -35,6 +35,8 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_ne!(set.worker.threads, default.worker.threads);
     assert_ne!(set.worker.timeout, default.worker.timeout);
     assert_ne!(set.worker.max_attempts, default.worker.max_attempts);
+    assert_ne!(set.worker.retry_delay, default.worker.retry_delay);
+    assert_ne!(set.worker.max_retry_delay, default.worker.max_retry_delay);
     assert_ne!(set.worker.max_crashes, default.worker.max_crashes);
     assert_ne!(set.store.max_queued, default.store.max_queued);
     assert_ne!(set.store.max_queued_bytes, default.store.max_queued_bytes);
@@ -78,6 +80,8 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_WORKER__THREADS", "4"),
         ("POSTBACK_WORKER__TIMEOUT", "10m"),
         ("POSTBACK_WORKER__MAX_ATTEMPTS", "5"),
+        ("POSTBACK_WORKER__RETRY_DELAY", "10s"),
+        ("POSTBACK_WORKER__MAX_RETRY_DELAY", "10m"),
         ("POSTBACK_WORKER__MAX_CRASHES", "1"),
         ("POSTBACK_WORKER__MAX_QUEUED", "500"),
         ("POSTBACK_WORKER__MAX_QUEUED_BYTES", "64MiB"),

@@ -32,7 +32,15 @@ async fn context() -> (Arc<Context>, Runs) {
     let routes = routes.into_routes().unwrap_or_else(|error| panic!("{error}"));
     drop(store.attach_requests(routes.paths(), Arc::new(Semaphore::new(0))));
     let (hour, handlers) = (Duration::from_hours(1), tokio::runtime::Handle::current());
-    let options = Options { concurrency: 1, threads: None, timeout: hour, max_attempts: 9, max_crashes: 9 };
+    let options = Options {
+        concurrency: 1,
+        threads: None,
+        timeout: hour,
+        max_attempts: 9,
+        retry_delay: Duration::from_secs(1),
+        max_retry_delay: Duration::from_mins(1),
+        max_crashes: 9,
+    };
     let outbox = Outbox::of_server(store, clock);
     (Arc::new(Context { outbox, routes, options, handlers, cut: Shutdown::new() }), runs)
 }
