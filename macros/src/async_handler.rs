@@ -1,10 +1,12 @@
 //! `#[async_handler(webhook = …)]`: arguments and function are parsed, checked, expanded.
 
+mod announced;
 mod args;
 mod bindings;
 mod check;
 mod chosen;
 mod expand;
+mod plain;
 mod rebound;
 mod shape;
 mod user_expr;

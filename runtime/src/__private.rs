@@ -3,11 +3,18 @@
 #[cfg(feature = "server")]
 pub use std::process::ExitCode;
 
+#[cfg(feature = "server")]
+pub use inventory;
+
+#[cfg(feature = "server")]
+pub use crate::__announce as announce;
+#[cfg(not(feature = "server"))]
+pub use crate::__announce_to_nobody as announce;
 pub use crate::__whole as whole;
 #[cfg(feature = "server")]
 pub use crate::entry::{Program, run as start, run_without_settings as start_without_settings};
 #[cfg(feature = "server")]
-pub use crate::handler::check;
+pub use crate::handler::{Announced, Asking, check, path_of};
 pub use crate::outcome::{
     AsDebug, AsDisplay, AsJson, Through, Untold, at_once, begin, enter, lazily, never, nothing, returned, returns,
     told, watch,
@@ -30,4 +37,12 @@ macro_rules! __whole {
             $($(#[$condition])* let _ = &$name;)*
         }
     };
+}
+
+/// Without a server nobody asks.
+#[cfg(not(feature = "server"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __announce_to_nobody {
+    ($asking:ident $is_plain:literal $webhook:literal) => {};
 }

@@ -14,11 +14,9 @@ use crate::delivery::thread::Background;
 use crate::handler::Routes;
 use crate::inspector::Inspector;
 use crate::line::{Causes, Escaped};
-use crate::settings::{self, Settings, User};
+use crate::settings::{self, Settings, User, WEBHOOK_URL};
 use crate::shutdown::Shutdown;
 
-/// The key that the inspector sets.
-const WEBHOOK_URL: &str = "webhook_url";
 /// Threads for the HTTP API, claims, time limits and the store.
 const CONTROL_THREADS: usize = 2;
 

@@ -3,6 +3,7 @@
 //! A handler is an `async fn` of up to 8 extractors in any order, at most one [`Payload`] among them, which returns
 //! `Result<T, E>`: `T` is serialised as the result, `E` is displayed to log and store.
 
+mod attribute;
 pub mod check;
 mod extract;
 mod payload;
@@ -17,6 +18,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde::Serialize;
 
+pub(crate) use self::attribute::Asked;
+pub use self::attribute::{Announced, Asking, path_of};
 pub use self::extract::{Config, Extract, Headers, State};
 pub(crate) use self::extract::{Shared, States};
 pub use self::payload::Payload;
@@ -34,6 +37,13 @@ pub struct Run {
     pub(crate) body: Bytes,
     /// Whether the result still has to be serialised; not if an annotated call did so already.
     pub(crate) wanted: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Run {
+    /// One whose result nobody has serialised.
+    pub(crate) fn of(id: RequestId, headers: Arc<HeaderMap>, body: Bytes) -> Self {
+        Self { id, headers, body, wanted: Arc::new(|| true) }
+    }
 }
 
 /// How a handler ended, if it did not panic.

@@ -169,7 +169,9 @@ where
         if let Some(polled) = S::poll(this.waiting, context) {
             return polled;
         }
-        this.guard.begin();
+        if !this.guard.begin() {
+            return Poll::Pending;
+        }
         let polling = this.guard.polling();
         let polled = this.body.poll(context);
         polling.survived();

@@ -4,6 +4,7 @@
 
 mod answers;
 mod call;
+mod callback;
 mod cancel;
 mod check;
 mod connections;
@@ -39,6 +40,7 @@ use self::intake::Intake;
 use self::problem::{Form, Problem};
 use self::told::Told;
 use crate::handler::Routes;
+use crate::policy::guard::Guard;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::time::Clock;
@@ -81,6 +83,7 @@ struct Api {
     clock: Clock,
     routes: Routes,
     options: Options,
+    guard: Guard,
     /// Told when the node takes no more requests. What it has is told of until it stops.
     draining: Shutdown,
     /// What a node has to drain.
@@ -154,6 +157,7 @@ impl Server {
         clock: Clock,
         routes: Routes,
         options: Options,
+        guard: Guard,
         stops: Stops,
     ) -> Self {
         let (intake, checks) = (Intake::new(options.max_payload), Checks::new());
@@ -161,8 +165,21 @@ impl Server {
         let Stops { draining, grace, shutdown } = stops;
         let unread = Told::new("the store cannot be read", "the store can be read again");
         let unready = Told::new("the node is not ready", "the node is ready again");
-        let api =
-            Api { store, clock, routes, options, draining, grace, shutdown, intake, checks, answers, unread, unready };
+        let api = Api {
+            store,
+            clock,
+            routes,
+            options,
+            guard,
+            draining,
+            grace,
+            shutdown,
+            intake,
+            checks,
+            answers,
+            unread,
+            unready,
+        };
         Self { listener, api: Arc::new(api) }
     }
 

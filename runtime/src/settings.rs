@@ -25,7 +25,7 @@ pub(crate) use self::check::KEYS;
 pub(crate) use self::error::{Error, Errors};
 pub(crate) use self::log::{Log, init};
 pub(crate) use self::sources::Sources;
-pub(crate) use self::user::User;
+pub(crate) use self::user::{User, WEBHOOK_URL};
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;

@@ -3,6 +3,7 @@
 //! The loop and all waiting are on the control threads; handlers alone run on theirs. So handlers that compute for minutes
 //! hold up neither claims nor outcomes nor time limits.
 
+mod instead;
 mod run;
 mod sink;
 mod slot;

@@ -23,5 +23,6 @@ mod slow_bodies;
 mod stalled_readers;
 mod stopping;
 mod support;
+mod told;
 mod trust;
 mod verified;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postback_tests::{Answer, Process, Received, Receiver, eventually_async, signature};
+use postback_tests::{Answer, Process, Received, Receiver, signature};
 use serde_json::json;
 
 use crate::support::{SECRET, Server};
@@ -33,8 +33,12 @@ async fn a_caller_that_names_the_operators_url_is_not_let_in() {
     let receiver = Receiver::start();
     let mut server = Server::start(&settings(&receiver, ""));
     for path in ["/in", "/in/below", "/in?x=1", "/in#x", "/elsewhere"] {
-        let id = server.submit("/named", json!({"webhook": receiver.url(path)})).await;
-        server.delivery("/named", &id, |delivery| delivery["state"] == "refused").await;
+        let payload = json!({"webhook": receiver.url(path)});
+        let response = server.client.post(server.path("/named")).json(&payload).send().await.unwrap();
+        assert_eq!(response.status(), 400, "an address is judged when the request comes");
+        // What is known only in a run is judged then.
+        let id = server.submit("/picked", payload).await;
+        server.delivery("/picked", &id, |delivery| delivery["state"] == "refused").await;
     }
     server.process.wait_for("is a trusted destination, but it is not the program that chose it for this report");
     server.process.wait_for("to let one go that Config or State names");
@@ -120,12 +124,10 @@ async fn who_chose_a_url_is_known_of_a_request_that_was_lost() {
     let more = format!("{OPEN}[worker]\nmax_crashes = 1\n");
     let mut server = Server::start(&settings(&receiver, &more));
     let callers = server.submit("/named", json!({"webhook": receiver.url("/in"), "gate": "gate"})).await;
-    let own = server.submit("/gated", json!({"gate": "gate"})).await;
-    eventually_async("that both webhooks are stored", async || {
-        let stored = server.count("registration").await;
-        if stored == 2 { Ok(()) } else { Err(stored) }
-    })
-    .await;
+    let own = server.submit("/guarded", json!({"gate": "gate"})).await;
+    for id in [&callers, &own] {
+        server.process.wait_for(&format!("{id} begins"));
+    }
     server.kill_and_restart();
     for (id, signed) in [(&callers, false), (&own, true)] {
         let report = receiver.wait_for(id);
@@ -214,14 +216,14 @@ async fn receivers_that_could_forge_for_one_another_are_told_of() {
 async fn a_host_that_nobody_can_look_up_is_refused_at_once_and_a_token_in_a_path_is_not_shown() {
     let receiver = Receiver::start();
     let mut server = Server::start(&settings(&receiver, ""));
-    let id = server.submit("/named", json!({"webhook": "http://a{b.example/"})).await;
-    let delivery = server.delivery("/named", &id, |delivery| delivery["state"] == "refused").await;
+    let id = server.submit("/picked", json!({"webhook": "http://a{b.example/"})).await;
+    let delivery = server.delivery("/picked", &id, |delivery| delivery["state"] == "refused").await;
     assert_eq!(delivery["webhooks"][0]["attempts"], 0);
     server.process.wait_for("the host of the webhook URL cannot be looked up");
 
     let token = "T024BE7LD/B01ABCDEF/aBcDeFgHiJkLmNoPqRsTuVwX";
-    let id = server.submit("/named", json!({"webhook": receiver.url(&format!("/services/{token}"))})).await;
-    let delivery = server.delivery("/named", &id, |delivery| delivery["state"] == "refused").await;
+    let id = server.submit("/picked", json!({"webhook": receiver.url(&format!("/services/{token}"))})).await;
+    let delivery = server.delivery("/picked", &id, |delivery| delivery["state"] == "refused").await;
     assert_eq!(delivery["webhooks"][0]["url"], receiver.url("/services/…/…/…"));
     server.stop();
     let output = server.process.output();

@@ -117,7 +117,7 @@ impl Named {
                 TokenTree::Ident(word) => {
                     let word = word.unraw().to_string();
                     if is_macro(&word, behind) {
-                        self.untold |= !KNOWN_MACROS.contains(&word.as_str());
+                        self.untold |= !is_known_macro(&word);
                     } else if !is_field(before) && !is_in_path(before, behind) {
                         self.words.insert(word);
                     }
@@ -134,6 +134,10 @@ impl Named {
             }
         }
     }
+}
+
+pub(super) fn is_known_macro(word: &str) -> bool {
+    KNOWN_MACROS.contains(&word)
 }
 
 fn is_macro(word: &str, behind: &[TokenTree]) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! async fn NAME(…) -> RET {
+//!     ::postback::__private::announce!(HOW "WEBHOOK"); // tells a server of the function
 //!     let __returns = …; // the type RET, from where the compiler knows it
 //!     return ::postback::__private::begin(move || {
 //!         ::postback::__private::whole!(PARAMETERS);
@@ -41,6 +42,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{AngleBracketedGenericArguments, ExprPath, GenericArgument, PathArguments, Type, parse_quote};
 
+use super::announced::announced;
 use super::args::{ErrorView, ResultView};
 use super::bindings::Binding;
 use super::check::Handler;
@@ -73,8 +75,10 @@ fn in_async_function(handler: &Handler) -> Group {
         run_at_once(handler, &captured_by_body(handler))
     };
     let waited = body_waits.then(|| quote_spanned!(Span::mixed_site()=> .await));
+    let announced = announced(handler, body_waits);
     handler.watched.body.in_braces(quote_spanned! {Span::mixed_site()=>
         #(#inner)*
+        #announced
         let __returns = {
             let (__never, __returns) = #returns;
             if let ::core::option::Option::Some(__returned) = __never {
@@ -92,8 +96,10 @@ fn in_place_of_block(handler: &Handler) -> TokenStream {
     let returns = without_impl(&handler.watched.returns);
     let (entered, inner) = (entered(handler), &handler.watched.body.inner);
     let run = watched(handler, &TokenStream::new(), Some(&quote!(#(#inner)*)));
+    let announced = announced(handler, true);
     quote_spanned! {Span::mixed_site()=>
         #private::lazily(move || {
+            #announced
             let __returns = #private::returned::<#returns>();
             #entered
             #run

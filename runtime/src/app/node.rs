@@ -17,6 +17,7 @@ use crate::delivery::{self, Delivery};
 use crate::handler::Routes;
 use crate::id::NodeId;
 use crate::line::{Causes, Escaped};
+use crate::policy::guard::Guard;
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::server::{self, Server};
 use crate::settings::Settings;
@@ -126,7 +127,7 @@ impl Node {
         }
         let options = server::Options { connections: files.connections, ..settings.server.clone() };
         let stops = server::Stops { draining: intake.clone(), grace: settings.grace, shutdown: api.clone() };
-        let server = Server::new(listener, store.clone(), clock, routes.clone(), options, stops);
+        let server = Server::new(listener, store.clone(), clock, routes.clone(), options, guard(settings), stops);
         api.spawn(vital.watching("server", &api, server.run()));
         #[cfg(all(unix, feature = "sqlite"))]
         if let store::Place::Sqlite { path, .. } = &settings.store.place {
@@ -211,6 +212,13 @@ impl Node {
             tracing::warn!("attempts in flight were cut off; the next start sends their reports again");
         }
     }
+}
+
+/// What the settings say of addresses, as the delivery judges them.
+fn guard(settings: &Settings) -> Guard {
+    let said = &settings.delivery;
+    let guard = Guard::new(said.allow_networks.clone());
+    guard.deny(said.deny_networks.clone()).nat64(said.nat64_prefixes.clone())
 }
 
 /// What the settings mean for deliveries.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anstyle::{AnsiColor, Style};
 
 use crate::handler::{PayloadKind, Route, Routes};
-use crate::settings::Settings;
+use crate::settings::{Settings, WEBHOOK_URL};
 use crate::store::Place;
 use crate::webhook::{Shown, Webhook};
 
@@ -59,13 +59,33 @@ pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
     text
 }
 
-/// Where a handler's reports go, as far as it is known before it runs.
+/// Where a handler's reports go, as far as it is known before it runs: where the attribute says, and where the route says for
+/// what ends without that.
 fn webhook(settings: &Settings, route: &Route) -> String {
-    let of_route = route.webhook.resolve().find_map(|target| target.into_webhook().ok());
-    match (of_route, settings.user.webhook_url().map(Webhook::new)) {
-        (Some(webhook), _) | (None, Some(Ok(webhook))) => Shown(webhook.url()).to_string(),
-        (None, Some(Err(_))) => "none: config.webhook_url cannot be used".to_owned(),
-        (None, None) => "as the handler says".to_owned(),
+    let of_attribute = route.attribute.map(|attribute| of_attribute(settings, attribute.webhook));
+    let of_route = route.webhook.resolve().map(|target| match target.webhook() {
+        Ok(webhook) => Shown(webhook.url()).to_string(),
+        Err(_) => "of the route, which cannot be used".to_owned(),
+    });
+    let of_route = of_route.collect::<Vec<_>>().join(", ");
+    match (of_attribute, of_route.is_empty()) {
+        (Some(attribute), true) => attribute,
+        (Some(attribute), false) => format!("{attribute}, or {of_route}"),
+        (None, true) => "chosen by the handler, or none".to_owned(),
+        (None, false) => format!("chosen by the handler, or {of_route}"),
+    }
+}
+
+/// The expression, and what it comes to where that is the settings' own key.
+fn of_attribute(settings: &Settings, expression: &str) -> String {
+    let own = format!("config.{WEBHOOK_URL}");
+    if expression.trim_start_matches('&') != own {
+        return expression.to_owned();
+    }
+    match settings.user.webhook_url().map(Webhook::new) {
+        Some(Ok(webhook)) => format!("{own} ({})", Shown(webhook.url())),
+        Some(Err(_)) => format!("none: {own} cannot be used"),
+        None => format!("{own}, which is not set"),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::Arc;
 
+use super::attribute::{self, Announced, Asked};
 use super::{Bound, Handler, PayloadKind, Run, Running, Shared};
 use crate::webhook::Webhooks;
 
@@ -45,6 +46,8 @@ pub(crate) struct Route {
     /// Where it was routed.
     pub(crate) location: &'static Location<'static>,
     pub(crate) webhook: Webhooks,
+    /// What `#[async_handler]` says of the handler, where that is known.
+    pub(crate) attribute: Option<&'static Announced>,
     pub(crate) payload: Option<PayloadKind>,
     pub(crate) example: Option<String>,
     run: Box<dyn Fn(Run) -> Running + Send + Sync>,
@@ -53,6 +56,18 @@ pub(crate) struct Route {
 impl Route {
     pub(crate) fn run(&self, run: Run) -> Running {
         (self.run)(run)
+    }
+
+    /// Where the end of this request would be reported, if that can be asked and nobody notices. Takes as long as it takes to
+    /// read the payload.
+    pub(crate) fn ask(&self, run: &Run) -> Option<Asked> {
+        self.attribute.filter(|attribute| attribute.is_plain).and_then(|_| self.ask_instead(run))
+    }
+
+    /// The same for a request that is not run, or not again: the attribute's expressions may do whatever they do in a run.
+    pub(crate) fn ask_instead(&self, run: &Run) -> Option<Asked> {
+        self.attribute.filter(|attribute| attribute.can_be_asked())?;
+        attribute::ask(&run.id, self.run(run.clone()))
     }
 }
 
@@ -85,7 +100,9 @@ impl Routes {
             }
             let Bound { run, payload, faults } = bind(Arc::clone(shared));
             faults.into_iter().for_each(&mut refuse);
-            routes.insert(path.clone(), Arc::new(Route { path, name, location, webhook, payload, example, run }));
+            let attribute = Announced::of(name);
+            let route = Route { path: path.clone(), name, location, webhook, attribute, payload, example, run };
+            routes.insert(path, Arc::new(route));
         }
         if errors.is_empty() { Ok(Self(Arc::new(routes))) } else { Err(errors) }
     }

@@ -41,7 +41,9 @@ impl<B, V> AtOnce<B, V> {
         V: Tells<O>,
     {
         let Self { mut guard, body, views } = self;
-        guard.begin();
+        if !guard.begin() {
+            not_run();
+        }
         let polling = guard.polling();
         let output = body();
         polling.survived();
@@ -50,4 +52,11 @@ impl<B, V> AtOnce<B, V> {
         }
         output
     }
+}
+
+/// There is no value to return. Who asked catches this; no panic hook hears of it.
+#[cold]
+fn not_run() {
+    #[cfg(feature = "server")]
+    std::panic::resume_unwind(Box::new(crate::poster::ambient::NotRun));
 }

@@ -67,19 +67,25 @@ impl Guard {
         }
     }
 
-    /// Before each poll; does something before the first.
-    pub(super) fn begin(&mut self) {
+    /// Before each poll; does something before the first. Whether the body may run.
+    #[must_use]
+    pub(super) fn begin(&mut self) -> bool {
         match mem::replace(&mut self.state, State::Over) {
             State::Entered(call) => {
-                let Some(sink) = (self.ambience.current)(&call) else { return };
+                let Some(sink) = (self.ambience.current)(&call) else { return true };
                 match sink.begin(&call) {
                     Role::Ignored => {}
+                    #[cfg(feature = "server")]
+                    Role::Asked => return false,
                     role => self.state = State::Running(Running { call, role, sink }),
                 }
             }
+            #[cfg(feature = "server")]
+            State::Missed(_) if ambient::is_asked() => return false,
             State::Missed(missed) => (self.ambience.lost)(Loss::Panicked, &missed.id, &missed.detail),
             same => self.state = same,
         }
+        true
     }
 
     /// Held during a poll of the body: where it is dropped and not told that the poll survived, the body panicked.
@@ -114,7 +120,7 @@ impl Guard {
         match running.role {
             // Its outcome is the request's: kept as a failure, so nothing is lost.
             Role::Held => Some(Outcome::failed(Reason::Unserializable, Some(detail), running.sink.now())),
-            Role::Posted | Role::Ignored => {
+            _ => {
                 (self.ambience.lost)(loss, running.call.id(), &detail);
                 None
             }

@@ -79,7 +79,14 @@ pub(crate) enum Role {
     Posted,
     /// It is the running request's own outcome: wanted whatever `on` says.
     Held,
+    /// Only the entry of the call was wanted: its body is not to run.
+    #[cfg(feature = "server")]
+    Asked,
 }
+
+/// What a body that cannot wait is unwound with, where it is not to run.
+#[cfg(feature = "server")]
+pub(crate) struct NotRun;
 
 /// Takes outcomes. Nothing here blocks, fails or panics.
 pub(crate) trait Sink: Send + Sync {
@@ -87,6 +94,11 @@ pub(crate) trait Sink: Send + Sync {
     /// The request whose outcome it holds, if it is around a run.
     fn running(&self) -> Option<&RequestId> {
         None
+    }
+    /// Whether it wants to know of calls and to run none: `begin` answers [`Role::Asked`].
+    #[cfg(feature = "server")]
+    fn asks(&self) -> bool {
+        false
     }
     /// At the first poll of the call.
     fn begin(&self, call: &Call) -> Role;
@@ -162,6 +174,12 @@ pub(crate) fn sink_for(call: &Call) -> Option<Arc<dyn Sink>> {
         tell(call);
     }
     around.or_else(|| (!call.webhooks().is_empty()).then(|| of_process().unwrap_or_else(start_default)))
+}
+
+/// Whether the sink around the current task only asks.
+#[cfg(feature = "server")]
+pub(crate) fn is_asked() -> bool {
+    AROUND.try_with(|sink| sink.asks()).unwrap_or(false)
 }
 
 /// The id of the request that is being run around here, if this is it. Runs the user's `Display`, and keeps nothing of it.

@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::Api;
 use super::problem::{Form, Problem};
 use super::status::{IN_PROGRESS, json};
-use crate::handler::Route;
+use crate::handler::{Route, Run};
 use crate::id::RequestId;
 use crate::line::Causes;
 use crate::poster::{Registered, RequestEnd};
@@ -54,11 +54,25 @@ fn standing(code: StatusCode, id: &RequestId, status: &str) -> Response {
     json(code, Body::from(body))
 }
 
-async fn cancel(api: &Api, route: &Route, id: &RequestId) -> Result<Cancelled, Error> {
+/// Where the end of this request is reported, if it waits and nothing is known of that: asked in place of its run.
+async fn asked(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Option<Registered>, Error> {
+    if route.attribute.is_none() {
+        return Ok(None);
+    }
+    let Some((headers, body)) = api.store.unregistered(id, &route.path).await? else { return Ok(None) };
+    let (route, run) = (Arc::clone(route), Run::of(id.clone(), Arc::new(headers), body));
+    // The program's own code: it may take its time.
+    let asked = tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten();
+    Ok(asked.filter(|asked| asked.is_requests).map(|asked| asked.registered))
+}
+
+async fn cancel(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Cancelled, Error> {
     let mut end = None;
+    let asked = asked(api, route, id).await?;
     let cancelled = api.store.cancel(id, &route.path, |registration| {
         let outcome = Outcome::cancelled(api.clock.now());
-        let registered = registration.map(Registered::from).or_else(|| Registered::of_route(&route.webhook));
+        let registered = registration.map(Registered::from).or_else(|| asked.clone());
+        let registered = registered.or_else(|| Registered::of_route(&route.webhook));
         let said = format!("{} {id} cancelled while it waited", route.path);
         let made = end.insert(RequestEnd::new(id, outcome, registered, said));
         (made.outcome.clone(), made.reports.clone())

@@ -9,13 +9,14 @@ use axum::response::Response;
 use http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::check::Fitting;
 use super::intake::{self, Refused};
 use super::prefer::Preference;
 use super::problem::{Form, Problem};
 use super::room::Connection;
 use super::status::{self, json};
-use super::{Api, credentials};
-use crate::handler::Route;
+use super::{Api, callback, credentials};
+use crate::handler::{Route, Run};
 use crate::id::RequestId;
 use crate::line::Causes;
 use crate::names::{header, metric};
@@ -38,7 +39,7 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> 
 
 async fn accept(
     api: &Api,
-    route: &Route,
+    route: &Arc<Route>,
     connection: Option<Arc<Connection>>,
     headers: HeaderMap,
     body: Body,
@@ -61,7 +62,7 @@ async fn accept(
 }
 
 /// Reads the body, checks it, and gives it to the store. Room for the body is held until then, and no longer.
-async fn take_in(api: &Api, route: &Route, headers: HeaderMap, body: Body) -> Result<(RequestId, Watch), Problem> {
+async fn take_in(api: &Api, route: &Arc<Route>, headers: HeaderMap, body: Body) -> Result<(RequestId, Watch), Problem> {
     // First what the head alone says: its client need not send the body then.
     if api.draining.is_stopping() {
         return Err(Problem::draining());
@@ -72,18 +73,19 @@ async fn take_in(api: &Api, route: &Route, headers: HeaderMap, body: Body) -> Re
         payload.check_type(&headers)?;
     }
     let read = api.intake.read(body, announced).await;
-    let (mut body, mut share) = read.map_err(|refused| problem(refused, limit))?;
-    if let Some(payload) = route.payload {
-        (body, share) = api.checks.check(payload, body, share).await?;
-    }
+    let (body, share) = read.map_err(|refused| problem(refused, limit))?;
     let id = RequestId::generate();
+    let run = Run::of(id.clone(), Arc::new(credentials::without(&headers)), body);
+    let (Fitting { run, asked }, share) = api.checks.check(route, run, share).await?;
+    let registration = asked.map(|asked| callback::judge(&asked, route, &api.guard)).transpose()?.flatten();
     let watch = api.store.watch(&id);
     let new = NewRequest {
         id: id.clone(),
         route: route.path.clone(),
-        headers: credentials::without(&headers),
-        body,
+        headers: Arc::unwrap_or_clone(run.headers),
+        body: run.body,
         created: api.clock.now(),
+        registration,
     };
     submit(api, new, &location(route, &id)).await?;
     drop(share);

@@ -12,7 +12,8 @@ use super::trouble::What;
 
 /// What every key in it begins with.
 const ROOT: &str = "config";
-const WEBHOOK_URL: &str = "webhook_url";
+/// The key of the pattern. The inspector sets it.
+pub(crate) const WEBHOOK_URL: &str = "webhook_url";
 
 /// The table `[config]`, before it becomes the user's own type.
 #[derive(Clone)]

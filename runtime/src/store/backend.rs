@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::HeaderMap;
 
 use super::backlog::Count;
 use super::begun::Begun;
@@ -47,6 +48,11 @@ pub(crate) trait Reader: Send + Sync {
         len: usize,
     ) -> BoxFuture<'a, Result<Option<Bytes>, Cause>>;
     fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>>;
+    fn unregistered<'a>(
+        &'a self,
+        id: &'a RequestId,
+        route: &'a str,
+    ) -> BoxFuture<'a, Result<Option<(HeaderMap, Bytes)>, Cause>>;
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>>;
     fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>>;
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>>;

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
 use super::operation::{Op, Reply, Waited};
@@ -87,6 +89,11 @@ impl Store {
                 },
             }
         }
+    }
+
+    /// Headers and body of a request of this route that waits, and of which it is not known where its end is reported.
+    pub(crate) async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, Error> {
+        self.reader()?.unregistered(id, route).await.map_err(Error::Backend)
     }
 
     /// Cancelled when the request that runs under this claim is to be stopped, be it before this was asked for.

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
+use http::HeaderMap;
 
 use self::aside::Aside;
 use self::reports::{Report, Reports};
@@ -153,6 +154,14 @@ impl Reader for Memory {
 
     fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>> {
         ready(Ok(self.lock().standing(id))).boxed()
+    }
+
+    fn unregistered<'a>(
+        &'a self,
+        id: &'a RequestId,
+        route: &'a str,
+    ) -> BoxFuture<'a, Result<Option<(HeaderMap, Bytes)>, Cause>> {
+        ready(Ok(self.lock().unregistered(id, route))).boxed()
     }
 
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {

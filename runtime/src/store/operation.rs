@@ -280,8 +280,13 @@ const ROW: usize = 256;
 
 pub(crate) fn request_bytes(request: &NewRequest) -> usize {
     let headers: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    ROW + request.body.len() + headers
+    let webhooks = request.registration.iter().flat_map(|registration| &registration.webhooks);
+    let webhooks: usize = webhooks.map(|webhook| WEBHOOK + webhook.url().as_str().len()).sum();
+    ROW + request.body.len() + headers + webhooks
 }
+
+/// What a parsed webhook takes up besides its URL.
+const WEBHOOK: usize = 256;
 
 pub(crate) fn report_bytes(report: &NewReport) -> usize {
     ROW + report.body.len() + report.to.url().len() + report.subject.len()

@@ -22,24 +22,16 @@ pub(crate) struct NewRequest {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) created: Timestamp,
+    /// Where its end is reported should no run say so, if that could be known when it came.
+    pub(crate) registration: Option<Registration>,
 }
 
 impl NewRequest {
     /// As it is handed out under a claim, if it was never run before.
     pub(crate) fn claimed(self, epoch: u32) -> ClaimedRequest {
-        let Self { id, route, headers, body, created } = self;
+        let Self { id, route, headers, body, created, registration } = self;
         let claim = Claim { id, epoch };
-        ClaimedRequest {
-            claim,
-            route,
-            headers,
-            body,
-            created,
-            failures: 0,
-            crashes: 0,
-            cancelled: false,
-            registration: None,
-        }
+        ClaimedRequest { claim, route, headers, body, created, failures: 0, crashes: 0, cancelled: false, registration }
     }
 }
 
@@ -68,7 +60,7 @@ pub(crate) struct ClaimedRequest {
     pub(crate) crashes: u32,
     /// An earlier run was to be stopped, and ended otherwise: it is to be settled as cancelled, and not to be run.
     pub(crate) cancelled: bool,
-    /// What an earlier run registered, if it was stored.
+    /// What an earlier run registered, if it was stored; else what was known when the request came.
     pub(crate) registration: Option<Registration>,
 }
 

@@ -124,7 +124,8 @@ suite! {
         outcomes_are_read_back_exactly,
         retry_sets_due_and_frees_node,
         put_back_counts_nothing,
-        a_registration_stays_with_its_request;
+        a_registration_stays_with_its_request,
+        what_is_known_at_its_submission_stays_with_a_request;
     delivery:
         report_bytes_and_id_equal_on_every_attempt,
         who_chose_a_webhook_stays_with_its_report,

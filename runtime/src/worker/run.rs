@@ -8,10 +8,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::sink::{RunSink, Told};
+use super::sink::{Registrar, RunSink, Told};
 use super::slot::{LaneHeld, Slot};
 use super::verdict::{self, End};
-use super::{BACKOFF, Context};
+use super::{BACKOFF, Context, instead};
 use crate::handler::{Ended, Route, Run};
 use crate::line::{Causes, Escaped};
 use crate::names::metric;
@@ -22,6 +22,8 @@ use crate::time::Spoken;
 
 /// How old a run is when what it registered is stored, and how often that is looked at until something was registered.
 const REGISTER_AFTER: Duration = Duration::from_secs(1);
+/// How long a body waits until what its run registered is stored, if it may not begin before.
+const FIRST: Duration = Duration::from_secs(5);
 /// How long a run has the lane of those that may end their process. What ends it, does so early as a rule; and those behind it
 /// must not wait for hours after a machine was lost.
 const ALONE: Duration = Duration::from_mins(1);
@@ -42,9 +44,12 @@ pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) 
         let waited = context.outbox.clock().now().since(row.created);
         metrics::histogram!(metric::WAIT_SECONDS, "route" => route.path.clone()).record(waited.as_secs_f64());
     }
-    let sink = Arc::new(RunSink::new(claim.id.clone(), context.outbox.clone()));
+    let sink = RunSink::new(claim.id.clone(), context.outbox.clone());
+    let sink =
+        Arc::new(if registers_first(&context, &row) { sink.registering(registrar(&context, &claim)) } else { sink });
     let handler = spawn_handler(&context, &route, &row, &sink, slot);
-    let Some((end, took)) = watch(&context, &claim, &sink, &cancelled, handler).await else {
+    let known = row.registration.as_ref();
+    let Some((end, took)) = watch(&context, &claim, &sink, known, &cancelled, handler).await else {
         keep(&context, &claim, sink.registration(), Patience::Once).await;
         return context.put_back(claim).await;
     };
@@ -52,6 +57,11 @@ pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) 
 
     let Told { registered, held } = sink.take();
     let now = context.outbox.clock().now();
+    // It may have been cancelled before it began.
+    let registered = match &end {
+        End::Cancelled if registered.is_none() => instead::asked(&context, &route, &row).await,
+        _ => registered,
+    };
     let outcome = verdict::outcome(end, held, now);
     let outcome = match verdict::retry(&outcome, row.failures + 1, &context.options) {
         // Such a failure is not how it ended: it is not run again.
@@ -79,8 +89,14 @@ pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
         let detail = format!("its process ended {crashes} times while it ran (worker.max_crashes)");
         (Outcome::failed(Reason::Lost, Some(detail), now), said)
     };
-    let registered = row.registration.map(Registered::from);
-    match context.routes.get(&row.route).map(Arc::clone) {
+    let route = context.routes.get(&row.route).map(Arc::clone);
+    // Who ends the process when asked is not asked again.
+    let asked = match &route {
+        Some(route) if row.crashes <= context.options.max_crashes => instead::asked(&context, route, &row).await,
+        _ => None,
+    };
+    let registered = asked.or_else(|| row.registration.map(Registered::from));
+    match route {
         Some(route) => settle(&context, row.claim, &route, outcome, registered, said).await,
         None => settle_with(&context, row.claim, &row.route, outcome, registered, said).await,
     }
@@ -111,6 +127,35 @@ async fn keep(context: &Context, claim: &RequestClaim, registration: Option<Regi
     }
 }
 
+/// Whether the body of this run may begin only when it is stored where its end is reported: nothing is known of that yet, and the
+/// process may end with this run for good.
+fn registers_first(context: &Context, row: &ClaimedRequest) -> bool {
+    let last = row.crashes > 0 || context.options.max_crashes == 1;
+    // On a runtime that both share, a handler would wait for itself.
+    last && row.registration.is_none() && context.handlers.id() != tokio::runtime::Handle::current().id()
+}
+
+/// Stores what a run registers, and returns when that is done. It holds up the thread that it is called on.
+fn registrar(context: &Arc<Context>, claim: &RequestClaim) -> Registrar {
+    let (context, claim, control) = (Arc::clone(context), claim.clone(), tokio::runtime::Handle::current());
+    Box::new(move |registration| {
+        let (done, stored) = std::sync::mpsc::channel();
+        let (keeping, claim) = (Arc::clone(&context), claim.clone());
+        let tracker = context.cut.clone();
+        let keeping = async move {
+            keep(&keeping, &claim, Some(registration), Patience::UntilStopped).await;
+            // Whoever waited may have gone on.
+            let _ = done.send(());
+        };
+        drop(tracker.spawn_on(keeping, &control));
+        if stored.recv_timeout(FIRST).is_err() {
+            tracing::warn!(
+                "a run begins before it could be stored where its end is to be reported: the store takes too long"
+            );
+        }
+    })
+}
+
 /// How often something is tried that the store may not be able to do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
@@ -120,12 +165,8 @@ enum Patience {
 
 fn spawn_handler(context: &Context, route: &Route, row: &ClaimedRequest, sink: &Arc<RunSink>, slot: Slot) -> Handler {
     let wanted = Arc::clone(sink);
-    let run = Run {
-        id: row.claim.id.clone(),
-        headers: Arc::new(row.headers.clone()),
-        body: row.body.clone(),
-        wanted: Arc::new(move || wanted.wants_result()),
-    };
+    let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
+    let run = Run { wanted: Arc::new(move || wanted.wants_result()), ..run };
     let running = ambient::around(Arc::clone(sink) as Arc<dyn ambient::Sink>, route.run(run));
     let (begins, begun) = oneshot::channel();
     let lane = slot.lane();
@@ -156,6 +197,7 @@ async fn watch(
     context: &Arc<Context>,
     claim: &RequestClaim,
     sink: &RunSink,
+    known: Option<&Registration>,
     cancelled: &CancellationToken,
     mut handler: Handler,
 ) -> Option<(End, Duration)> {
@@ -207,6 +249,9 @@ async fn watch(
             _ = look.tick(), if !registered => {
                 if let Some(registration) = sink.registration() {
                     registered = true;
+                    if known == Some(&registration) {
+                        continue;
+                    }
                     let (context, claim) = (Arc::clone(context), claim.clone());
                     // Not waited for: it matters only if the process dies, and an outcome brings its reports with it.
                     let keeping =

@@ -16,7 +16,11 @@ pub(super) struct RunSink {
     id: RequestId,
     outbox: Outbox,
     told: Mutex<Told>,
+    registrar: Option<Registrar>,
 }
+
+/// Returns when this is stored with the request.
+pub(super) type Registrar = Box<dyn Fn(Registration) + Send + Sync>;
 
 /// What the outermost annotated call with the request's id said.
 #[derive(Default)]
@@ -28,7 +32,12 @@ pub(super) struct Told {
 
 impl RunSink {
     pub(super) fn new(id: RequestId, outbox: Outbox) -> Self {
-        Self { id, outbox, told: Mutex::default() }
+        Self { id, outbox, told: Mutex::default(), registrar: None }
+    }
+
+    /// The run's own call begins only when this has stored where it is reported.
+    pub(super) fn registering(self, registrar: Registrar) -> Self {
+        Self { registrar: Some(registrar), ..self }
     }
 
     /// Whether the handler's result still has to be serialised: not if an annotated call did, or found that it cannot be.
@@ -73,7 +82,12 @@ impl Sink for RunSink {
             return Role::Ignored;
         }
         let webhooks = call.targets(self.outbox.unsaid()).collect();
-        told.registered = Some(Registered { webhooks, on: call.on });
+        let registered = told.registered.insert(Registered { webhooks, on: call.on });
+        if let Some(registrar) = &self.registrar {
+            let registration = registered.stored();
+            drop(told);
+            registrar(registration);
+        }
         Role::Held
     }
 
@@ -81,7 +95,7 @@ impl Sink for RunSink {
         match role {
             Role::Held => self.told().held = Some(outcome),
             Role::Posted => self.outbox.end(call, role, outcome),
-            Role::Ignored => {}
+            Role::Ignored | Role::Asked => {}
         }
     }
 

@@ -39,6 +39,7 @@ fn request(id: &str) -> NewRequest {
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"{}"),
         created: START,
+        registration: None,
     }
 }
 

@@ -1,5 +1,8 @@
 //! A workload server with the handlers that tests want.
 
+#[path = "workload/ends.rs"]
+mod ends;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;
@@ -131,10 +134,27 @@ struct Named {
 
 #[async_handler(webhook = payload.webhook)]
 async fn named(payload: Payload<Named>, request_id: RequestId) -> Result<&'static str, String> {
+    println!("{request_id} begins");
     if let Some(gate) = payload.into_inner().gate {
         Gate { gate, text: String::new() }.opened().await;
     }
     Ok("as the caller named it")
+}
+
+fn pick(named: &Named) -> &str {
+    &named.webhook
+}
+
+/// Likewise, by a call of which nobody knows what else it does.
+#[async_handler(webhook = pick(&payload))]
+async fn picked(payload: Payload<Named>, request_id: RequestId) -> Result<(), String> {
+    Ok(())
+}
+
+/// Where a header says.
+#[async_handler(webhook = headers.text("x-hook"))]
+async fn headed(headers: Headers, request_id: RequestId) -> Result<(), String> {
+    Ok(())
 }
 
 #[async_handler(webhook = hook, request_id = id)]
@@ -200,7 +220,8 @@ async fn flaky(config: Config<Settings>, flaky: State<Flaky>, request_id: Reques
 async fn app(settings: Settings) -> App<Settings> {
     postback_tests::breaking::install();
     let of_route = settings.webhook_url.clone();
-    App::new(settings)
+    let ends_of_route = of_route.as_ref().map(|url| format!("{url}/route"));
+    let app = App::new(settings)
         .state(Flaky::default())
         .route("/echo", echo)
         .route("/wait", wait)
@@ -214,11 +235,22 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/unserializable", unserializable)
         .route("/spawn", spawn)
         .route("/named", named)
+        .route("/picked", picked)
+        .route("/headed", headed)
         .route("/within", within)
         .route("/flaky", flaky)
         .route("/bytes", bytes)
         .example("it's text")
         .route("/headers", headers)
         .route("/nested/plain", plain)
-        .webhook(of_route)
+        .webhook(of_route);
+    // So a later version of the program may be.
+    if Path::new("without_ends").exists() {
+        return app;
+    }
+    app.route("/ends/config", ends::by_config)
+        .route("/ends/payload", ends::by_payload)
+        .route("/ends/function", ends::by_function)
+        .route("/ends/route", ends::by_route)
+        .webhook(ends_of_route)
 }

@@ -17,6 +17,10 @@ use crate::poster::ambient::Role;
 /// The crate `postback`, as generated code sees it.
 mod recorded {
     pub(crate) mod __private {
+        #[cfg(feature = "server")]
+        pub(crate) use crate::__announce as announce;
+        #[cfg(not(feature = "server"))]
+        pub(crate) use crate::__announce_to_nobody as announce;
         pub(crate) use crate::__private::{
             AsDebug, AsDisplay, AsJson, Ends, Through, Untold, Whose, begin, enter, never, returns, told, whole,
         };

@@ -1,5 +1,8 @@
 //! Requests of the memory backend that are cancelled.
 
+use bytes::Bytes;
+use http::HeaderMap;
+
 use super::Tables;
 use crate::id::RequestId;
 use crate::store::cancel::{Phase, Standing};
@@ -16,6 +19,11 @@ impl Tables {
             RequestState::Settled(_) => Phase::Settled,
         };
         Some(Standing { route: row.route().to_owned(), phase })
+    }
+
+    pub(super) fn unregistered(&self, id: &RequestId, route: &str) -> Option<(HeaderMap, Bytes)> {
+        let row = self.requests.get(id).filter(|row| row.route() == route && row.registration.is_none())?;
+        (row.state == RequestState::Queued).then(|| row.payload())
     }
 
     /// The claim under which it runs.

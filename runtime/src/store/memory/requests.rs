@@ -42,6 +42,10 @@ impl Request {
         stored_bytes(&self.new.headers, &self.new.body)
     }
 
+    pub(super) fn payload(&self) -> (HeaderMap, Bytes) {
+        (self.new.headers.clone(), self.new.body.clone())
+    }
+
     fn claimed(&self) -> ClaimedRequest {
         ClaimedRequest {
             failures: self.failures,
@@ -73,7 +77,7 @@ impl Tables {
             epoch: u32::from(born),
             failures: 0,
             cancelled: false,
-            registration: None,
+            registration: request.registration.clone(),
             state: if born { RequestState::Running } else { RequestState::Queued },
             bytes,
             new: request.clone(),

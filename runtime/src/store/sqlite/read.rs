@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::HeaderMap;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use tokio::sync::Semaphore;
 
 use super::connect::READERS;
-use super::form::{HELD, blob, delivery_state, misread, registration_from_text, small, status};
+use super::form::{HELD, blob, delivery_state, headers_from_bytes, misread, registration_from_text, small, status};
 use super::reports::{report_id, webhook_id};
 use super::statement::{query, query_scalar};
 use super::summary;
@@ -74,6 +75,14 @@ impl Rows {
             _ => Phase::Settled,
         };
         Ok(Some(Standing { route: row.try_get(0)?, phase }))
+    }
+
+    async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, sqlx::Error> {
+        let sql = "SELECT b.headers, b.body FROM request r JOIN request_body b ON b.seq = r.seq \
+                   LEFT JOIN registration g ON g.seq = r.seq \
+                   WHERE r.id = ?1 AND r.route = ?2 AND r.state = 0 AND g.seq IS NULL";
+        let row = query(sql).bind(id.as_str()).bind(route).fetch_optional(&self.pool).await?;
+        row.map(|row| Ok((headers_from_bytes(row.try_get(0)?), blob(&row, 1)?))).transpose()
     }
 
     async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, sqlx::Error> {
@@ -234,6 +243,14 @@ impl Reader for Rows {
 
     fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>> {
         self.standing(id).map(cause).boxed()
+    }
+
+    fn unregistered<'a>(
+        &'a self,
+        id: &'a RequestId,
+        route: &'a str,
+    ) -> BoxFuture<'a, Result<Option<(HeaderMap, Bytes)>, Cause>> {
+        self.unregistered(id, route).map(cause).boxed()
     }
 
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {

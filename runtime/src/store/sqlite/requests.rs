@@ -58,6 +58,9 @@ pub(super) async fn submit(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         columns.add(*seq).add(headers_to_bytes(&request.headers)).add(&*request.body);
     };
     batch.statements.submit_bodies.run(batch.conn, &new, [body]).await?;
+    let registered = new.iter().filter_map(|row| Some((row.seq, row.request.registration.as_ref()?)));
+    let texts = registered.map(|(seq, registration)| Ok((seq, registration_to_text(registration)?)));
+    keep(batch, &texts.collect::<Result<Vec<_>, sqlx::Error>>()?).await?;
     for row in &new {
         batch.reply(row.at, Reply::Submitted(Submitted::New));
     }
@@ -173,10 +176,15 @@ pub(super) async fn register(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
             batch.reply(*at, Reply::Settled(Settled::Current));
         }
     }
+    keep(batch, &texts).await
+}
+
+/// Keeps these registrations, each with the request of this number.
+async fn keep(batch: &mut Batch<'_>, texts: &[(i64, String)]) -> Result<(), sqlx::Error> {
     let text: Bind<'_, (i64, String)> = &|columns, (seq, text)| {
         columns.add(*seq).add(text.as_str());
     };
-    batch.statements.register.run(batch.conn, &texts, [text]).await.map(drop)
+    batch.statements.register.run(batch.conn, texts, [text]).await.map(drop)
 }
 
 /// The rows that an `UPDATE … RETURNING` claimed, with their bodies, in the order in which they are due. The columns are `due, seq,

@@ -13,6 +13,7 @@ fn submit(id: &str) -> Op {
         headers: http::HeaderMap::new(),
         body: bytes::Bytes::new(),
         created: Timestamp::default(),
+        registration: None,
     };
     Op::Submit { request, room: None, place: None }
 }

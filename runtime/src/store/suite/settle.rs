@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::world::{World, attach, current, id, running, stale, submit};
+use super::world::{ROUTE, World, attach, current, id, running, stale, submit};
 use crate::report::{Ends, Json, Outcome, Reason, Status};
-use crate::store::record::{Claim, Registration, RequestState, Settled};
+use crate::store::Cancelled;
+use crate::store::record::{Claim, NewRequest, Registration, RequestState, Settled};
 use crate::webhook::{Provenance, Webhook};
 
 pub(super) async fn settle_moves_outcome_and_reports_together(world: World) {
@@ -183,4 +184,34 @@ pub(super) async fn a_registration_stays_with_its_request(world: World) {
     current(store.put_back_request(claimed.claim).await);
     let again = store.claim_requests(1).await.unwrap().rows.remove(0);
     assert_eq!(again.registration, Some(registration));
+}
+
+pub(super) async fn what_is_known_at_its_submission_stays_with_a_request(world: World) {
+    let store = world.open().await;
+    let webhook = |url: &str| Webhook::new(url).unwrap().chosen_by(Some(Provenance::Caller));
+    let of = |url: &str| Registration { webhooks: vec![webhook(url)], on: Ends::FAILED };
+    let known = Some(of("https://example.com/first"));
+    for id in ["r", "s"] {
+        submit(&store, NewRequest { registration: known.clone(), ..world.request(id) }).await;
+    }
+    submit(&store, NewRequest { body: "[7]".into(), ..world.request("t") }).await;
+    assert_eq!(store.unregistered(&id("r"), ROUTE).await.unwrap(), None);
+    let (_, body) = store.unregistered(&id("t"), ROUTE).await.unwrap().unwrap();
+    assert_eq!(body, "[7]");
+    assert_eq!(store.unregistered(&id("t"), "/elsewhere").await.unwrap(), None);
+    let end = |registration| {
+        assert_eq!(registration, known);
+        (Outcome::cancelled(world.now()), vec![])
+    };
+    assert!(matches!(store.cancel(&id("s"), ROUTE, end).await.unwrap(), Cancelled::AtOnce(_)));
+    let claimed = store.claim_requests(3).await.unwrap().rows;
+    let registrations: Vec<_> = claimed.iter().map(|row| row.registration.clone()).collect();
+    assert_eq!(registrations, [known, None]);
+    assert_eq!(store.unregistered(&id("t"), ROUTE).await.unwrap(), None, "it runs");
+    // What a run says counts from then on.
+    let again = of("https://example.com/second");
+    let claim = &claimed[0].claim;
+    current(store.register(claim.clone(), again.clone()).await);
+    current(store.put_back_request(claim.clone()).await);
+    assert_eq!(store.claim_requests(1).await.unwrap().rows[0].registration, Some(again));
 }

@@ -103,6 +103,7 @@ impl World {
             headers: HeaderMap::new(),
             body: Bytes::from_static(b"{}"),
             created: self.now(),
+            registration: None,
         }
     }
 

@@ -221,7 +221,14 @@ async fn reports_of(app: App<Settings>) -> Vec<(String, bool)> {
 
     let headers = HeaderMap::from_iter([(http::HeaderName::from_static("x-hook"), HeaderValue::from_static(HOOK))]);
     let body = Bytes::from(serde_json::json!({"hook": HOOK, "twice": true}).to_string());
-    let new = NewRequest { id: RequestId::generate(), route: "/a".to_owned(), headers, body, created: clock.now() };
+    let new = NewRequest {
+        id: RequestId::generate(),
+        route: "/a".to_owned(),
+        headers,
+        body,
+        created: clock.now(),
+        registration: None,
+    };
     let _ = store.submit(new).await.unwrap();
     let row = store.claim_requests(1).await.unwrap().rows.remove(0);
     let slots = crate::worker::Slots::new(1, &["/a".to_owned()]);

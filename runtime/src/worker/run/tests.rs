@@ -47,8 +47,14 @@ async fn context() -> (Arc<Context>, Runs) {
 
 async fn submit(context: &Context) -> RequestId {
     let (id, created) = (RequestId::generate(), context.outbox.clock().now());
-    let new =
-        NewRequest { id: id.clone(), route: "/a".to_owned(), headers: HeaderMap::new(), body: Bytes::new(), created };
+    let new = NewRequest {
+        id: id.clone(),
+        route: "/a".to_owned(),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        created,
+        registration: None,
+    };
     let _ = context.outbox.store().submit(new).await.unwrap();
     id
 }
@@ -124,7 +130,7 @@ async fn a_run_that_ended_by_itself_has_ended_so() {
             tokio::task::yield_now().await;
         }
         let lane = a_slot().lane();
-        let (end, _) = watch(&context, &row.claim, &sink, &token, Handler { task, begun, lane }).await.unwrap();
+        let (end, _) = watch(&context, &row.claim, &sink, None, &token, Handler { task, begun, lane }).await.unwrap();
         assert_eq!(matches!(end, End::Returned(_)), ended, "{end:?}");
         assert_eq!(matches!(end, End::Cancelled), !ended, "{end:?}");
     }

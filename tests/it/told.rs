@@ -1,0 +1,269 @@
+//! Whoever is to be told of a request's end is told, whichever end that is.
+//!
+//! Each row of the table in the guide for handlers is a test here, and each test a row.
+
+use postback_tests::{Receiver, eventually, eventually_async};
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+const GUIDE: &str = include_str!("../../runtime/docs/guide/handlers.md");
+/// The head of the table.
+const HEAD: &str = "| how it ends | reported as | by the attribute, from `Config` | by the attribute, from the request | by `App::webhook` |";
+/// The routes of the table's columns, and where they report.
+const ROUTES: [(&str, &str); 3] =
+    [("/ends/config", "/in"), ("/ends/payload", "/in/payload"), ("/ends/route", "/in/route")];
+/// The same as the second, by an expression with a call of a function of the program's.
+const BY_FUNCTION: &str = "/ends/function";
+/// Starts, at most, until all that end their process are lost.
+const MOST_STARTS: usize = 40;
+
+macro_rules! rows {
+    ($($name:ident: $text:literal, $status:literal, $end:expr;)*) => {
+        const ROWS: &[(&str, &str)] = &[$(($text, $status)),*];
+
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            World::start().await.sees($status, $end).await;
+        })*
+    };
+}
+
+rows! {
+    completed: "the handler returns `Ok`", "completed", By::Itself("completed");
+    error: "the handler returns `Err`, at its last attempt", "failed", By::Itself("error");
+    panic: "the handler panics, at its last attempt", "failed", By::Itself("panic");
+    timeout: "it runs longer than `worker.timeout`, at its last attempt", "failed", By::Timeout;
+    unserializable: "its result cannot be serialised", "failed", By::Itself("unserializable");
+    old_payload: "its payload does not fit a newer program", "failed", By::OldPayload;
+    cancelled_in_the_queue: "it is cancelled while it waits", "cancelled", By::CancelInQueue;
+    cancelled_in_a_run: "it is cancelled while it runs", "cancelled", By::CancelInRun;
+    abort: "it aborts its process, until `worker.max_crashes`", "failed", By::Death("abort");
+    exit: "it exits its process, until `worker.max_crashes`", "failed", By::Death("exit");
+    overflow: "it overflows the stack, until `worker.max_crashes`", "failed", By::Death("overflow");
+    memory: "it takes more memory than there is, until `worker.max_crashes`", "failed", By::Death("memory");
+    killed: "its process is killed, until `worker.max_crashes`", "failed", By::Kill;
+    stopped: "the operator stops the program, and starts it again", "completed", By::Stop;
+    put_aside: "its route is taken out of the program, and put back", "completed", By::NoRoute;
+}
+
+/// How the requests of one row come to their ends.
+enum By {
+    Itself(&'static str),
+    Timeout,
+    OldPayload,
+    CancelInQueue,
+    CancelInRun,
+    Death(&'static str),
+    Kill,
+    Stop,
+    NoRoute,
+}
+
+struct World {
+    receiver: Receiver,
+    server: Server,
+    /// Of each route, with where its report is to go.
+    ids: Vec<(&'static str, String, &'static str)>,
+}
+
+impl World {
+    async fn start() -> Self {
+        let receiver = Receiver::start();
+        let server = Server::start(&settings(&receiver, ""));
+        Self { receiver, server, ids: Vec::new() }
+    }
+
+    async fn submit(&mut self, end: &str) {
+        let all = ROUTES.into_iter().chain([(BY_FUNCTION, "/in/payload")]);
+        for (route, path) in all {
+            let payload = json!({"end": end, "hook": self.receiver.url("/in/payload"), "gate": "gate"});
+            let id = self.server.submit(route, payload).await;
+            self.ids.push((route, id, path));
+        }
+    }
+
+    /// The requests wait, for something else runs, alone.
+    async fn submit_behind_another(&mut self, end: &str) {
+        self.server.stop();
+        self.configure("[worker]\nconcurrency = 1\n");
+        self.server.restart();
+        let first = self.server.submit("/guarded", json!({"gate": "first"})).await;
+        self.server.process.wait_for(&format!("{first} begins"));
+        self.submit(end).await;
+    }
+
+    fn configure(&self, more: &str) {
+        std::fs::write(self.server.folder.path().join("postback.toml"), settings(&self.receiver, more)).unwrap();
+    }
+
+    async fn all_run(&mut self) {
+        for (_, id, _) in &self.ids {
+            self.server.process.wait_for(&format!("{id} begins"));
+        }
+    }
+
+    async fn cancel(&self) {
+        for (route, id, _) in &self.ids {
+            let response = self.server.client.delete(self.server.path(&format!("{route}/{id}"))).send().await.unwrap();
+            assert!(response.status().is_success(), "{route}: {}", response.status());
+        }
+    }
+
+    fn is_told(&self) -> bool {
+        let all = self.receiver.all();
+        self.ids.iter().all(|(_, id, _)| all.iter().any(|report| report.json()["id"] == **id))
+    }
+
+    /// Starts the program again whenever it has ended, until everybody is told.
+    fn restart_until_told(&mut self) {
+        for _ in 0..MOST_STARTS {
+            eventually("that the process ends or everybody is told", || {
+                if self.is_told() || !self.server.process.is_running() { Ok(()) } else { Err("neither") }
+            });
+            if self.is_told() {
+                return;
+            }
+            self.server.process = Server::launch(self.server.folder.path());
+        }
+        panic!("after {MOST_STARTS} starts not everybody is told: {:?}", self.receiver.all());
+    }
+
+    async fn sees(mut self, status: &str, by: By) {
+        match by {
+            By::Itself(end) => self.submit(end).await,
+            By::Timeout => {
+                self.server.stop();
+                self.configure("[worker]\ntimeout = \"1s\"\n");
+                self.server.restart();
+                self.submit("waits").await;
+            }
+            By::OldPayload => {
+                self.submit_behind_another("completed").await;
+                self.server.process.kill();
+                self.server.open("strict");
+                self.server.open("first");
+                self.server.restart();
+            }
+            By::CancelInQueue => {
+                self.submit_behind_another("completed").await;
+                self.cancel().await;
+            }
+            By::CancelInRun => {
+                self.submit("waits").await;
+                self.all_run().await;
+                self.cancel().await;
+            }
+            By::Death(end) => {
+                self.submit_behind_another(end).await;
+                self.server.open("first");
+                self.restart_until_told();
+            }
+            By::Kill => {
+                self.submit("waits").await;
+                self.all_run().await;
+                while !self.is_told() {
+                    self.server.process.kill();
+                    self.server.restart();
+                    eventually_async("that one runs or all are told", async || {
+                        let runs = self.server.process.output().contains("begins");
+                        if runs || self.is_told() { Ok(()) } else { Err(self.server.process.output()) }
+                    })
+                    .await;
+                }
+            }
+            By::Stop => {
+                self.submit("waits").await;
+                self.all_run().await;
+                self.server.process.interrupt();
+                self.server.process.wait_for("a second signal ends them at once");
+                self.server.process.interrupt();
+                self.server.process.ended();
+                self.server.open("gate");
+                self.server.restart();
+            }
+            By::NoRoute => {
+                self.submit_behind_another("completed").await;
+                self.server.process.kill();
+                self.server.open("first");
+                self.server.open("without_ends");
+                self.server.restart();
+                for (route, _, _) in &self.ids {
+                    self.server.process.wait_for(&format!("1 requests wait for the route {route}"));
+                }
+                self.server.stop();
+                self.server.close("without_ends");
+                self.server.restart();
+            }
+        }
+        for (route, id, path) in &self.ids {
+            // What does not fit any more cannot be evaluated; a function may do more than to read, and is left to runs.
+            if *route == BY_FUNCTION && matches!(by, By::OldPayload) {
+                continue;
+            }
+            let report = self.receiver.wait_for(id);
+            assert_eq!((report.path.as_str(), &report.json()["status"]), (*path, &Value::from(status)), "{route}");
+        }
+    }
+}
+
+fn settings(receiver: &Receiver, more: &str) -> String {
+    let url = receiver.url("/in");
+    format!("[config]\nwebhook_url = {url:?}\n[delivery]\nallow_networks = [\"127.0.0.0/8\"]\n{more}")
+}
+
+/// The rows of the guide's table are those that are tested, and nobody is left untold.
+#[test]
+fn the_table_of_the_guide_is_the_one_that_is_tested() {
+    let rows = GUIDE.lines().skip_while(|line| *line != HEAD).skip(2).take_while(|line| line.starts_with('|'));
+    let rows: Vec<Vec<_>> = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    let said: Vec<_> = rows.iter().map(|row| (row[0], row[1])).collect();
+    assert_eq!(said, ROWS);
+    assert!(rows.iter().all(|row| row[2..] == ["yes"; 3]), "{rows:?}");
+}
+
+/// What its caller asks for is judged when the request comes, as far as the text of the URL goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_cannot_be_used_is_refused_at_once() {
+    let receiver = Receiver::start();
+    let server = Server::reporting_to(&receiver.url("/in"));
+    let named = |url: &str| server.client.post(server.path("/named")).json(&json!({"webhook": url}));
+    for (url, fault) in [
+        ("junk", "the webhook URL cannot be parsed"),
+        ("ftp://example.com/in", "the scheme `ftp`"),
+        ("https://user:secret@example.com/", "a user name or password"),
+        ("https://example.com:0/", "port 0"),
+        ("http://a{b.example/", "cannot be looked up"),
+        ("http://127.0.0.1/in", "an address that no webhook of a caller may go to"),
+        ("http://2130706433/in", "an address that no webhook of a caller may go to"),
+        ("http://[::ffff:169.254.169.254]/", "an address that no webhook of a caller may go to"),
+    ] {
+        let response = named(url).send().await.unwrap();
+        assert_eq!(response.status(), 400, "{url}");
+        let text = response.text().await.unwrap();
+        let begin = "error: the webhook that this request asks for (payload.webhook) cannot be used: ";
+        assert!(text.starts_with(begin) && text.contains(fault) && !text.contains("secret@"), "{url}: {text}");
+    }
+    let problem = named("junk").header("accept", "application/problem+json").send().await.unwrap();
+    assert_eq!(problem.json::<Value>().await.unwrap()["status"], 400);
+    // Names are not looked up: those that lead nowhere and those that lead here look the same.
+    for url in ["https://nowhere.invalid/in", "http://localhost/in"] {
+        assert_eq!(named(url).send().await.unwrap().status(), 200, "{url}");
+    }
+    let headed = |hook: &str| server.client.post(server.path("/headed")).header("x-hook", hook);
+    let response = headed("junk").send().await.unwrap();
+    assert_eq!(response.status(), 400);
+    let text = response.text().await.unwrap();
+    assert!(text.contains("(headers.text(\"x-hook\"))"), "{text}");
+    assert_eq!(headed("https://example.com/in").send().await.unwrap().status(), 200);
+    assert_eq!(server.client.post(server.path("/headed")).send().await.unwrap().status(), 200, "none is no fault");
+    assert_eq!(server.count("request").await, 4, "what was refused is not kept");
+}
+
+/// The operator's own mistake is none of the caller's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_of_the_settings_that_cannot_be_used_refuses_nobody() {
+    let server = Server::reporting_to("junk");
+    let id = server.submit("/echo", json!(1)).await;
+    assert_eq!(server.settled("/echo", &id).await["status"], "completed");
+}
