@@ -39,6 +39,28 @@ macro_rules! __whole {
     };
 }
 
+/// Within a function: what the attribute announces of it.
+#[cfg(feature = "server")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __announce {
+    ($asking:ident $is_plain:literal $webhook:literal) => {
+        const _: () = {
+            fn within() -> &'static str {
+                $crate::__private::path_of(&within)
+            }
+            $crate::__private::inventory::submit! {
+                $crate::__private::Announced {
+                    within,
+                    webhook: $webhook,
+                    asking: $crate::__private::Asking::$asking,
+                    is_plain: $is_plain,
+                }
+            }
+        };
+    };
+}
+
 /// Without a server nobody asks.
 #[cfg(not(feature = "server"))]
 #[doc(hidden)]

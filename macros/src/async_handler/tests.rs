@@ -47,6 +47,7 @@ fn the_least_that_can_be_said() {
     assert_snapshot!(expanded("webhook = config.webhook_url", SMALL), @r#"
     /// Greets.
     pub async fn greet(config: Config, request_id: RequestId) -> Result<Greeting, Error> {
+        ::postback::__private::announce!(Unwinds true "config.webhook_url");
         let __returns = {
             let (__never, __returns) = ::postback::__private::returns();
             if let ::core::option::Option::Some(__returned) = __never {
@@ -103,6 +104,7 @@ fn all_that_can_be_said() {
         T: 'a,
     {
         #![expect(unused_variables)]
+        crate::reexported::__private::announce!(Waits false "self.hook.url()");
         let __returns = {
             let (__never, __returns) = crate::reexported::__private::returns();
             if let ::core::option::Option::Some(__returned) = __never {
@@ -199,7 +201,11 @@ fn blocks_conditions_and_macros_are_expressions_too() {
 fn a_method_that_can_be_specialised_keeps_its_default() {
     let item = "default async fn f(&self, request_id: u8) -> R {}";
     let expanded = super::async_handler("webhook = self.url".parse().unwrap(), &item.parse().unwrap()).to_string();
-    assert!(expanded.starts_with("default async fn f (& self , request_id : u8) -> R { let __returns"), "{expanded}");
+    assert!(
+        expanded
+            .starts_with("default async fn f (& self , request_id : u8) -> R { :: postback :: __private :: announce"),
+        "{expanded}"
+    );
 }
 
 #[test]

@@ -53,27 +53,6 @@ impl Asking {
     }
 }
 
-/// Within a function: what the attribute announces of it.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __announce {
-    ($asking:ident $is_plain:literal $webhook:literal) => {
-        const _: () = {
-            fn within() -> &'static str {
-                $crate::__private::path_of(&within)
-            }
-            $crate::__private::inventory::submit! {
-                $crate::__private::Announced {
-                    within,
-                    webhook: $webhook,
-                    asking: $crate::__private::Asking::$asking,
-                    is_plain: $is_plain,
-                }
-            }
-        };
-    };
-}
-
 /// The path of a function.
 pub fn path_of<T>(_: &T) -> &'static str {
     type_name::<T>()

@@ -117,14 +117,12 @@ impl Guard {
             Ok(Err(error)) => (Loss::Unserializable, format!("the result cannot be serialised: {error}")),
             Err(said) => (Loss::Panicked, format!("serialising the result panicked: {said}")),
         };
-        match running.role {
-            // Its outcome is the request's: kept as a failure, so nothing is lost.
-            Role::Held => Some(Outcome::failed(Reason::Unserializable, Some(detail), running.sink.now())),
-            _ => {
-                (self.ambience.lost)(loss, running.call.id(), &detail);
-                None
-            }
+        // Its outcome is the request's: kept as a failure, so nothing is lost.
+        if running.role == Role::Held {
+            return Some(Outcome::failed(Reason::Unserializable, Some(detail), running.sink.now()));
         }
+        (self.ambience.lost)(loss, running.call.id(), &detail);
+        None
     }
 
     /// A failure is told even where its view fails: that it failed is the news.

@@ -139,7 +139,7 @@ fn registers_first(context: &Context, row: &ClaimedRequest) -> bool {
 fn registrar(context: &Arc<Context>, claim: &RequestClaim) -> Registrar {
     let (context, claim, control) = (Arc::clone(context), claim.clone(), tokio::runtime::Handle::current());
     Box::new(move |registration| {
-        let (done, stored) = std::sync::mpsc::channel();
+        let (done, stored) = std::sync::mpsc::sync_channel(1);
         let (keeping, claim) = (Arc::clone(&context), claim.clone());
         let tracker = context.cut.clone();
         let keeping = async move {

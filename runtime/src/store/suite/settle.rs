@@ -188,6 +188,7 @@ pub(super) async fn a_registration_stays_with_its_request(world: World) {
 
 pub(super) async fn what_is_known_at_its_submission_stays_with_a_request(world: World) {
     let store = world.open().await;
+    attach(&store);
     let webhook = |url: &str| Webhook::new(url).unwrap().chosen_by(Some(Provenance::Caller));
     let of = |url: &str| Registration { webhooks: vec![webhook(url)], on: Ends::FAILED };
     let known = Some(of("https://example.com/first"));
