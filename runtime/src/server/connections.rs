@@ -12,7 +12,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -44,6 +46,9 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(1);
 /// That connections are refused is said once in this time.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
+/// Who is refused is read from for so long, if it says something: else it would not see the refusal. So many at once.
+const LEAVING: Duration = Duration::from_secs(5);
+const LEAVING_AT_ONCE: usize = 32;
 /// What who is refused is told, if it speaks HTTP/1.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 47\r\n\r\n\
@@ -57,7 +62,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
     let room = Room::new(api.options.connections);
     let mut connections = JoinSet::new();
     let builder = builder();
-    let (mut trouble, mut refusals) = (Trouble::default(), Refusals::default());
+    let (mut trouble, mut refusals) = (Trouble::default(), Refusals::new());
     let mut sweep = tokio::time::interval(SWEEP);
     let mut drains_since = None;
     loop {
@@ -84,7 +89,11 @@ pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
                         let served = serve_one(builder.clone(), stream, router.clone(), connection, shutdown.clone());
                         connections.spawn(served);
                     }
-                    None => refusals.refuse(&stream, api.options.connections),
+                    None => {
+                        if let Some(leaves) = refusals.refuse(stream, api.options.connections) {
+                            connections.spawn(leaves);
+                        }
+                    }
                 }
             }
             Err(error) => {
@@ -193,18 +202,34 @@ impl Trouble {
 }
 
 /// Connections that there was no room for.
-#[derive(Default)]
-struct Refusals(Option<Instant>);
+struct Refusals {
+    said: Option<Instant>,
+    leaving: Arc<Semaphore>,
+}
 
 impl Refusals {
-    fn refuse(&mut self, stream: &TcpStream, limit: usize) {
+    fn new() -> Self {
+        Self { said: None, leaving: Arc::new(Semaphore::new(LEAVING_AT_ONCE)) }
+    }
+
+    /// Refuses a connection. What is left to do until it is closed, unless too many others are being left.
+    fn refuse(&mut self, mut stream: TcpStream, limit: usize) -> Option<impl Future<Output = ()> + Send + use<>> {
         // An answer as small as this goes into the empty buffer of the socket.
         let _ = stream.try_write(REFUSAL);
         metrics::counter!(metric::CONNECTIONS_REFUSED, "reason" => "full").increment(1);
-        if self.0.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-            self.0 = Some(Instant::now());
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+            self.said = Some(Instant::now());
             tracing::warn!("connections are refused: of {limit} none is idle, or one address has too many of them");
         }
+        let permit = Arc::clone(&self.leaving).try_acquire_owned().ok()?;
+        Some(async move {
+            let rest = async {
+                stream.shutdown().await?;
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+            };
+            let _ = tokio::time::timeout(LEAVING, rest).await;
+            drop(permit);
+        })
     }
 }
 
