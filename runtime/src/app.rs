@@ -73,8 +73,8 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Reports the requests of the last route here, if they end before their handler said where: one that has no
-    /// `#[async_handler]`, or that was cancelled or lost before it began.
+    /// Reports the requests of the last route here, if it is not known where their handler would report them: one that has no
+    /// `#[async_handler]`, or one that hides it, as in a closure, and that was cancelled or lost before it began.
     #[track_caller]
     pub fn webhook(self, webhook: impl IntoWebhook) -> Self {
         let webhook = Webhooks::of(&webhook);

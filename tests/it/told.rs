@@ -2,7 +2,7 @@
 //!
 //! Each row of the table in the guide for handlers is a test here, and each test a row.
 
-use postback_tests::{Receiver, eventually, eventually_async};
+use postback_tests::{Process, Receiver, eventually, eventually_async};
 use serde_json::{Value, json};
 
 use crate::support::Server;
@@ -75,22 +75,30 @@ impl World {
     }
 
     async fn submit(&mut self, end: &str) {
-        let all = ROUTES.into_iter().chain([(BY_FUNCTION, "/in/payload")]);
-        for (route, path) in all {
-            let payload = json!({"end": end, "hook": self.receiver.url("/in/payload"), "gate": "gate"});
-            let id = self.server.submit(route, payload).await;
-            self.ids.push((route, id, path));
+        for (route, path) in ROUTES.into_iter().chain([(BY_FUNCTION, "/in/payload")]) {
+            self.submit_to(route, path, end).await;
         }
+    }
+
+    async fn submit_to(&mut self, route: &'static str, path: &'static str, end: &str) {
+        let payload = json!({"end": end, "hook": self.receiver.url("/in/payload"), "gate": "gate"});
+        let id = self.server.submit(route, payload).await;
+        self.ids.push((route, id, path));
     }
 
     /// The requests wait, for something else runs, alone.
     async fn submit_behind_another(&mut self, end: &str) {
+        self.run_another("").await;
+        self.submit(end).await;
+    }
+
+    /// Has all that comes wait until "first" is open; `more` is for `[worker]`.
+    async fn run_another(&mut self, more: &str) {
         self.server.stop();
-        self.configure("[worker]\nconcurrency = 1\n");
+        self.configure(&format!("[worker]\nconcurrency = 1\n{more}"));
         self.server.restart();
         let first = self.server.submit("/guarded", json!({"gate": "first"})).await;
         self.server.process.wait_for(&format!("{first} begins"));
-        self.submit(end).await;
     }
 
     fn configure(&self, more: &str) {
@@ -266,4 +274,46 @@ async fn a_webhook_of_the_settings_that_cannot_be_used_refuses_nobody() {
     let server = Server::reporting_to("junk");
     let id = server.submit("/echo", json!(1)).await;
     assert_eq!(server.settled("/echo", &id).await["status"], "completed");
+}
+
+/// Of a closure nothing is known before its run. What that says is stored before the run can end its process.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_run_can_say_is_stored_before_its_body_begins() {
+    for max_crashes in [1, 2] {
+        let mut world = World::start().await;
+        world.run_another(&format!("max_crashes = {max_crashes}\n")).await;
+        world.submit_to("/ends/hidden", "/in", "abort").await;
+        assert_eq!(world.server.count("registration").await, 1, "that of the other one");
+        world.server.open("first");
+        world.restart_until_told();
+        let (_, id, path) = &world.ids[0];
+        let report = world.receiver.wait_for(id);
+        assert_eq!((report.path.as_str(), &report.json()["status"]), (*path, &json!("failed")));
+    }
+}
+
+/// Each handler is shown with what its reports will go to.
+#[tokio::test(flavor = "multi_thread")]
+async fn start_lines_and_check_show_what_will_be_used() {
+    let receiver = Receiver::start();
+    let server = Server::start(&settings(&receiver, ""));
+    let mut check = Process::start(env!("CARGO_BIN_EXE_workload"), server.folder.path(), &["check"], &[]);
+    assert_eq!(check.ended().code(), Some(0));
+    let (own, of_route) = (receiver.url("/in"), receiver.url("/in/route"));
+    for output in [server.process.output(), check.output()] {
+        let shown = |route: &str| {
+            let line = output.lines().find(|line| line.contains(&format!("POST {route} "))).unwrap();
+            line.split_once("  webhook ").unwrap().1.to_owned()
+        };
+        for (route, webhook) in [
+            ("/ends/config", format!("config.webhook_url ({own})")),
+            ("/ends/payload", "payload.hook".to_owned()),
+            ("/ends/function", "hook_of(&payload)".to_owned()),
+            ("/headed", "headers.text(\"x-hook\")".to_owned()),
+            ("/ends/hidden", "chosen by the handler, or none".to_owned()),
+            ("/ends/route", format!("chosen by the handler, or {of_route}")),
+        ] {
+            assert_eq!(shown(route), webhook, "{route}");
+        }
+    }
 }

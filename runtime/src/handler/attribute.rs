@@ -142,3 +142,6 @@ impl Sink for Asks {
         Box::pin(std::future::ready(()))
     }
 }
+
+#[cfg(test)]
+mod tests;
