@@ -251,7 +251,7 @@ async fn app(settings: Settings) -> App<Settings> {
     app.route("/ends/config", ends::by_config)
         .route("/ends/payload", ends::by_payload)
         .route("/ends/function", ends::by_function)
-        .route("/ends/hidden", |config, payload, id| ends::by_config(config, payload, id))
+        .route("/ends/hidden", ends::hidden)
         .route("/ends/route", ends::by_route)
         .webhook(ends_of_route)
 }

@@ -59,6 +59,7 @@ async fn plain(_: RequestId) -> Result<usize, String> {
 
 struct Handlers;
 
+#[expect(clippy::unused_async, reason = "a handler is async")]
 impl Handlers {
     #[async_handler(webhook = config.0)]
     async fn method(config: Config<(String,)>, request_id: RequestId) -> Result<(), String> {
@@ -94,7 +95,7 @@ fn an_announcement_is_found_by_the_path_of_its_function() {
     assert_eq!(said(announced(generic::<Vec<u8>>)), Some(("config.0", Asking::Unwinds, true)));
     assert_eq!(said(announced(Handlers::method)), Some(("config.0", Asking::Unwinds, true)));
     assert_eq!(said(announced(plain)), None);
-    assert_eq!(said(announced(|config, request_id| at_once(config, request_id))), None);
+    assert_eq!(said(announced(|config, _: Payload<u8>, request_id| at_once(config, request_id))), None);
 }
 
 #[test]

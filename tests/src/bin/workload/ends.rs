@@ -64,6 +64,11 @@ pub async fn by_payload(payload: Payload<Wanted>, request_id: RequestId) -> Resu
     come_to(&payload, &request_id).await
 }
 
+/// The attribute is not on the function that is routed, so nothing is known of it before a run.
+pub async fn hidden(config: Config<Settings>, payload: Payload<Wanted>, id: RequestId) -> Result<Made, String> {
+    by_config(config, payload, id).await
+}
+
 fn hook_of(wanted: &Wanted) -> &str {
     &wanted.hook
 }
