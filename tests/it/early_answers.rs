@@ -42,6 +42,13 @@ fn a_client_that_writes_all_before_it_reads_gets_the_answer() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
         assert!(answer.contains("connection: close"), "{answer}");
     }
+    // Java's client asks each time for another protocol, which it does not get.
+    let upgrade =
+        format!("{length}\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAA");
+    for _ in 0..15 {
+        let answer = write_all_then_read(&server, &head("POST", "/wait", "application/json", &upgrade), &body);
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    }
     // A head that nobody understands.
     let answer = write_all_then_read(&server, &format!("POST /wait HTTP/1.1\r\na b: c\r\n{length}\r\n\r\n"), &body);
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
@@ -159,6 +166,33 @@ fn one_answer(socket: &mut TcpStream) -> String {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
     socket.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
     head
+}
+
+/// Some clients of HTTP/2 take a stream that ends before they have sent all for an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http2_a_client_that_writes_all_before_it_reads_gets_the_answer() {
+    let server = Server::start("[server]\nmax_payload = \"1KiB\"\n");
+    let socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let post = http::Request::post(server.path("/bytes")).header("content-length", 4 * MIB).body(()).unwrap();
+    let (response, mut sending) = client.send_request(post, false).unwrap();
+    let mut left = 4 * MIB;
+    while left > 0 {
+        sending.reserve_capacity(left);
+        let room = std::future::poll_fn(|cx| sending.poll_capacity(cx)).await.expect("it goes on").unwrap();
+        sending.send_data(vec![b'x'; room].into(), left == room).unwrap();
+        left -= room;
+    }
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 413);
+    let mut body = response.into_body();
+    let mut text = Vec::new();
+    while let Some(piece) = body.data().await {
+        text.extend_from_slice(&piece.unwrap());
+    }
+    assert!(String::from_utf8_lossy(&text).contains("server.max_payload"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use super::head;
-use super::linger::AllRead;
+use super::linger::{AllRead, LONGEST, MOST, STILL};
 use super::problem::Form;
 use super::room::Call;
 
@@ -63,7 +63,9 @@ pub(super) async fn answer(
     } else if body.is_over() {
         all_read.set();
     }
-    Ok(response.map(|body| InHand { body, _call: call }))
+    let unread =
+        (!is_http1 && !body.is_over()).then(|| Box::pin(body.drop_rest()) as Pin<Box<dyn Future<Output = ()> + Send>>);
+    Ok(response.map(|body| InHand { body, unread, _call: call }))
 }
 
 fn of_server() -> Response {
@@ -113,6 +115,21 @@ impl Reading {
         self.is_over()
     }
 
+    /// Reads what is left, within the bounds of [`linger`](super::linger). Some clients of HTTP/2 take a stream that ends before
+    /// they have sent all for an error, whatever the answer was.
+    async fn drop_rest(self) {
+        let (mut rest, mut dropped) = (self, 0);
+        let read = async {
+            while let Ok(Some(Ok(frame))) = timeout(STILL, rest.frame()).await {
+                dropped += frame.data_ref().map_or(0, Bytes::len);
+                if dropped >= MOST {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(LONGEST, read).await;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Came> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,6 +159,8 @@ impl HttpBody for Reading {
 /// An answer whose call is in hand until it is gone.
 pub(super) struct InHand {
     body: Body,
+    /// What of the request is still to be dropped before the answer ends.
+    unread: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     _call: Call,
 }
 
@@ -150,11 +169,18 @@ impl HttpBody for InHand {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            return Poll::Ready(Some(frame));
+        }
+        if let Some(unread) = &mut self.unread {
+            ready!(unread.as_mut().poll(cx));
+            self.unread = None;
+        }
+        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.unread.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

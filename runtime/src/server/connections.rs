@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::linger::Lingering;
+use super::linger::{Lingering, Shared};
 use super::room::{Connection, Room};
 use super::stall::Unstalled;
 use super::{Api, call};
@@ -138,6 +138,7 @@ async fn serve_one(
     // Without it a small answer may wait for the client's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let (stream, all_read) = Lingering::new(Unstalled::new(stream));
+    let stream = Shared::new(stream);
     let asked = Arc::new(AtomicBool::new(false));
     let (heard, of_calls) = (Arc::clone(&asked), Arc::clone(&connection));
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -145,7 +146,7 @@ async fn serve_one(
         request.extensions_mut().insert(Arc::clone(&of_calls));
         call::answer(router.clone(), request, all_read.clone(), of_calls.call())
     });
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream.clone()), service));
     // Which version a client speaks is found out without a time limit, so that one that says nothing would keep its place for
     // ever.
     let silence = async {
@@ -177,6 +178,13 @@ async fn serve_one(
     };
     if let Err(error) = ended {
         tracing::debug!("a connection ended early: {error}");
+        return;
+    }
+    tokio::select! {
+        biased;
+        () = stream.finish() => {}
+        () = connection.cut.cancelled() => {}
+        () = connection.close.cancelled() => {}
     }
 }
 

@@ -3,10 +3,11 @@
 //! Many clients write all of a request before they read. If a connection is closed while bytes of theirs are unread, the kernel
 //! answers with a reset, and the client's own kernel throws away an answer that has come already.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long bytes are read and dropped at the end of a connection, in all.
-const LONGEST: Duration = Duration::from_secs(30);
+pub(super) const LONGEST: Duration = Duration::from_secs(30);
 /// How long the client may send nothing in that time.
-const STILL: Duration = Duration::from_secs(5);
+pub(super) const STILL: Duration = Duration::from_secs(5);
 /// How many bytes are read and dropped, at most.
-const MOST: usize = 256 << 20;
+pub(super) const MOST: usize = 256 << 20;
 /// What is read at once.
 const PIECE: usize = 16 << 10;
 
@@ -60,6 +61,7 @@ pub(super) struct Lingering<S> {
     all_read: AllRead,
     /// Once it is shut down.
     end: Option<End>,
+    is_over: bool,
 }
 
 struct End {
@@ -72,14 +74,73 @@ impl<S> Lingering<S> {
     /// Also what says that the last request was read to its end.
     pub(super) fn new(stream: S) -> (Self, AllRead) {
         let all_read = AllRead::default();
-        (Self { stream, all_read: all_read.clone(), end: None }, all_read)
+        (Self { stream, all_read: all_read.clone(), end: None, is_over: false }, all_read)
+    }
+}
+
+/// The same, in hands that may drop it before it is shut down: hyper does so where a client asked for an upgrade. All clones are one.
+pub(super) struct Shared<S>(Arc<Mutex<Lingering<S>>>);
+
+impl<S> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S> Shared<S> {
+    pub(super) fn new(stream: Lingering<S>) -> Self {
+        Self(Arc::new(Mutex::new(stream)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lingering<S>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
+    /// Shuts it down, unless that was done.
+    pub(super) async fn finish(&self) {
+        // What was to be written is written, or cannot be.
+        let _ = poll_fn(|cx| Pin::new(&mut *self.lock()).poll_shutdown(cx)).await;
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Shared<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Shared<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.lock()).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.lock()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.lock().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_shutdown(cx)
     }
 }
 
 impl<S: AsyncRead + Unpin> Lingering<S> {
     /// Until the client closes its side, or the bounds are reached. What ends it is no error: the answer is out.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { stream, all_read, end } = self;
+        let Self { stream, all_read, end, .. } = self;
         let now = Instant::now();
         let end = end.get_or_insert_with(|| End { begun: now, dropped: 0, timer: Box::pin(sleep_until(now + STILL)) });
         loop {
@@ -137,7 +198,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         if self.end.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        self.poll_rest(cx).map(Ok)
+        if !self.is_over {
+            ready!(self.poll_rest(cx));
+            self.is_over = true;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
