@@ -1,12 +1,17 @@
 //! `deliveries`: sending again what was sent, or given up, before.
 
+use std::fmt::Write as _;
+
 use clap::Subcommand;
 
 use super::stopped::{Done, with_store};
-use crate::id::ReportId;
+use crate::id::{ReportId, RequestId};
 use crate::line::Escaped;
-use crate::store::{self, Replayed, Store};
+use crate::store::{self, DeliveryRecord, DeliveryState, Replayed, Store};
 use crate::webhook::shown;
+
+/// Deliveries of a request that are listed.
+const MOST_LISTED: usize = 20;
 
 /// What to do with them.
 #[derive(Debug, Subcommand)]
@@ -30,14 +35,13 @@ impl Deliveries {
     /// What the command prints; else why it could not be done.
     pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
         let Self::Replay { id, .. } = self;
-        let shown = Escaped(id);
-        let id: ReportId = id.parse().map_err(|_| format!("`{shown}` is not the id of a delivery, which is a UUID"))?;
         with_store(options, async |store| replay(store, id).await).await
     }
 }
 
-async fn replay(store: &Store, id: ReportId) -> Done {
-    Ok(match store.replay(id).await? {
+async fn replay(store: &Store, id: &str) -> Done {
+    let Ok(delivery) = id.parse::<ReportId>() else { return Ok(Err(of_request(store, id).await?)) };
+    Ok(match store.replay(delivery).await? {
         Replayed::As { delivery, url } => {
             let disabled = store.is_disabled(&url);
             let url = shown(&url);
@@ -45,11 +49,59 @@ async fn replay(store: &Store, id: ReportId) -> Done {
             Ok(format!("{id} will be sent to {url} again {when}, as delivery {delivery}\n"))
         }
         Replayed::NotOver => Err(format!("{id} is not over: the next start goes on with it")),
+        Replayed::Waiting { delivery } => Err(format!(
+            "{id} is to be sent again already, as delivery {delivery}, which is not over: nothing was added"
+        )),
         Replayed::NoBody => Err(format!("the bytes of {id} are no more, so it cannot be sent again")),
-        Replayed::Unknown => {
-            Err(format!("there is no delivery {id}; what came to its end longer ago than store.retention is deleted"))
-        }
+        Replayed::Unknown => Err(of_request(store, id).await?),
     })
+}
+
+/// What is said of an id that is no delivery's: it may be that of a request, which people have at hand.
+async fn of_request(store: &Store, id: &str) -> Result<String, store::Error> {
+    let shown = Escaped(id);
+    let is_request = match id.parse::<RequestId>() {
+        Ok(request) => store.request(&request).await?.is_some(),
+        Err(_) => false,
+    };
+    let deliveries = store.deliveries(id).await?;
+    let what = if is_request { "the id of a request" } else { "what reports speak of, and not the id of a delivery" };
+    if deliveries.is_empty() && is_request {
+        return Ok(format!(
+            "`{shown}` is the id of a request, and it has no deliveries: it has no webhook, or is not over"
+        ));
+    }
+    if deliveries.is_empty() {
+        return Ok(match id.parse::<ReportId>() {
+            Ok(_) => {
+                format!("there is no delivery {shown}; what came to its end longer ago than store.retention is deleted")
+            }
+            Err(_) => {
+                format!("`{shown}` is not the id of a delivery, which is a UUID, and there is no request of this id")
+            }
+        });
+    }
+    let mut told = format!("`{shown}` is {what}; its deliveries are:");
+    for DeliveryRecord { id, webhook_id, url, state, .. } in deliveries.iter().take(MOST_LISTED) {
+        let again = if webhook_id == id { String::new() } else { format!(", which repeats {webhook_id}") };
+        // Writing to a String cannot fail.
+        let _ = write!(told, "\n  {id}  {} to {}{again}", word(*state), crate::webhook::shown(url));
+    }
+    if let Some(more) = deliveries.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
+        let _ = write!(told, "\n  and {more} more");
+    }
+    Ok(told)
+}
+
+fn word(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Pending => "waiting",
+        DeliveryState::Delivering => "being sent",
+        DeliveryState::Delivered => "delivered",
+        DeliveryState::Dead => "dead",
+        DeliveryState::Refused => "refused",
+        DeliveryState::Gone => "gone",
+    }
 }
 
 #[cfg(all(test, feature = "sqlite"))]
@@ -61,7 +113,7 @@ mod tests {
     use super::*;
     use crate::cli::stopped::tests::{answered_gone, options};
     use crate::id::NodeId;
-    use crate::store::{NewReport, Next, Settled};
+    use crate::store::{NewReport, NewRequest, Next, Settled};
     use crate::time::Clock;
     use crate::webhook::Webhook;
 
@@ -74,7 +126,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.db");
         let unknown = ReportId::generate().to_string();
-        assert!(run(&path, "7").await.unwrap_err().contains("`7` is not the id of a delivery"));
         assert!(run(&path, &unknown).await.unwrap_err().contains("there is no database"));
 
         let clock = Clock::system();
@@ -87,6 +138,7 @@ mod tests {
         drop(store);
         assert!(run(&path, &unknown).await.unwrap_err().contains("there is no delivery"));
         assert!(run(&path, &id).await.unwrap_err().contains("is not over"));
+        assert!(run(&path, "7").await.unwrap_err().contains("`7` is not the id of a delivery"));
 
         let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
         assert!(run(&path, &id).await.unwrap_err().contains("in use"));
@@ -98,8 +150,11 @@ mod tests {
         let told = run(&path, &id).await.unwrap();
         assert!(told.starts_with(&format!("{id} will be sent to https://a.example/in?… again once it is enabled")));
 
-        let store = Store::open(options(&path), NodeId::generate(), clock).await.unwrap();
+        let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
         store.enable("https://a.example/in?token=s3cret").await.unwrap();
+        let row = store.claim_reports(1).await.unwrap().rows.remove(0);
+        let dead = store.settle_report(row.claim, answered_gone(&clock), Next::Dead).await.unwrap();
+        assert_eq!(dead, Settled::Current);
         store.close().await;
         drop(store);
         let told = run(&path, &id).await.unwrap();
@@ -109,5 +164,60 @@ mod tests {
             format!("{id} will be sent to https://a.example/in?… again at the next start, as delivery {copy}\n")
         );
         assert_ne!(copy, id);
+        let told = run(&path, &id).await.unwrap_err();
+        assert_eq!(
+            told,
+            format!("{id} is to be sent again already, as delivery {copy}, which is not over: nothing was added")
+        );
+        let told = run(&path, "job-7").await.unwrap_err();
+        assert!(
+            told.starts_with("`job-7` is what reports speak of, and not the id of a delivery; its deliveries are:\n")
+        );
+        for line in [
+            format!("\n  {id}  gone to https://a.example/in?…\n"),
+            format!("\n  {copy}  waiting to https://a.example/in?…, which repeats {id}"),
+        ] {
+            assert!(told.contains(&line), "{told}");
+        }
+        assert_eq!(told.lines().count(), 4, "{told}");
+    }
+
+    #[tokio::test]
+    async fn the_id_of_a_request_is_told_from_that_of_a_delivery() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let clock = Clock::system();
+        let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
+        // What the server generates is a UUID, too.
+        let id = RequestId::generate();
+        let request = NewRequest {
+            id: id.clone(),
+            route: "/greet".into(),
+            headers: http::HeaderMap::new(),
+            body: Bytes::from("{}"),
+            created: clock.now(),
+            registration: None,
+        };
+        let _ = store.submit(request).await.unwrap();
+        store.close().await;
+        drop(store);
+        let told = run(&path, id.as_str()).await.unwrap_err();
+        assert_eq!(
+            told,
+            format!("`{id}` is the id of a request, and it has no deliveries: it has no webhook, or is not over")
+        );
+
+        let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
+        let report =
+            NewReport::to(Webhook::new("https://a.example/in").unwrap(), id.as_str(), "{}".into(), clock.now());
+        let delivery = report.id;
+        store.post_durably(vec![report]).await.unwrap();
+        store.close().await;
+        drop(store);
+        let told = run(&path, id.as_str()).await.unwrap_err();
+        let expected = format!(
+            "`{id}` is the id of a request; its deliveries are:\n  {delivery}  waiting to https://a.example/in"
+        );
+        assert_eq!(told, expected);
     }
 }

@@ -60,16 +60,7 @@ impl Receiver {
         Self::tls_with(include_bytes!("testdata/server.pem"))
     }
 
-    /// Shows a certificate that is out of date.
-    pub(crate) fn tls_expired() -> Self {
-        Self::tls_with(include_bytes!("testdata/expired.pem"))
-    }
-
-    /// Shows a certificate that vouches for itself.
-    pub(crate) fn tls_self_signed() -> Self {
-        Self::tls_with(include_bytes!("testdata/self_signed.pem"))
-    }
-
+    /// Shows this certificate, in PEM.
     pub(crate) fn tls_with(certificate: &[u8]) -> Self {
         Self::tls_as(tls_config(certificate))
     }

@@ -62,10 +62,10 @@ impl RequestEnd {
         metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
         // Where something is delivered, the delivery says the line, with how it went.
         if self.reports.is_empty() {
-            tracing::info!(request_id = %id, route, status, reason, "{said} → no webhook");
+            tracing::info!(request_id = %id, route, outcome = status, reason, "{said} → no webhook");
         }
         for why in self.reports.iter().filter_map(|report| report.refused.as_ref()) {
-            tracing::warn!(request_id = %id, route, status, reason, "{said} → not sent: {why}");
+            tracing::warn!(request_id = %id, route, outcome = status, reason, "{said} → not sent: {why}");
         }
     }
 }

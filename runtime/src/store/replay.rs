@@ -14,6 +14,8 @@ pub(crate) enum Replayed {
     As { delivery: ReportId, url: String },
     /// It is not over: it is sent anyway.
     NotOver,
+    /// It is being sent again already, as this delivery.
+    Waiting { delivery: ReportId },
     /// Its bytes are no more; a store in memory does not keep them.
     NoBody,
     /// There is none of this id.
@@ -21,7 +23,8 @@ pub(crate) enum Replayed {
 }
 
 impl Store {
-    /// Sends a delivery again that is over, however it ended.
+    /// Sends a delivery again that is over, however it ended. One repetition at a time: a second one is refused while the first
+    /// is not over.
     pub(crate) async fn replay(&self, delivery: ReportId) -> Result<Replayed, Error> {
         match self.ask(Op::Replay { delivery, copy: ReportId::generate() }).await? {
             Reply::Replayed(replayed) => Ok(replayed),

@@ -101,8 +101,9 @@ async fn a_redirect_is_in_the_record_with_what_to_do_about_it() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_refused_is_tried_again_on_the_schedule() {
-    let (refusals, ok) = (AtomicUsize::new(2), http::Response::new(()));
+async fn a_stream_that_is_refused_uses_up_no_attempt_and_is_tried_again() {
+    // Twice at once, and twice again after a pause.
+    let (refusals, ok) = (AtomicUsize::new(4), http::Response::new(()));
     let (port, asked, _server) = http2(move |_, _, mut respond| {
         let refuses = refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
         if refuses {
@@ -112,26 +113,41 @@ async fn a_stream_that_is_refused_is_tried_again_on_the_schedule() {
         }
     })
     .await;
-    let options = |schedule| Options {
+    let options = Options {
         ca_file: Some(CA_FILE.into()),
         allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
-        ..options(&Receiver::answering(OK), schedule)
+        ..options(&Receiver::answering(OK), &[0])
     };
-    let url = format!("https://127.0.0.1:{port}/in");
-    let running = Running::with(options(&[0, 600_000])).await;
-    running.post("waits", &url).await;
-    let record = running.tried("waits").await;
-    let last = record.last.unwrap();
-    assert_eq!((record.attempts, last.status), (1, None));
-    assert_eq!(last.error.unwrap(), "refused before it was processed (HTTP/2 REFUSED_STREAM)");
-    assert_eq!(asked.lock().unwrap().len(), 1, "it was not tried again before");
+    let running = Running::with(options).await;
+    running.post("passes", &format!("https://127.0.0.1:{port}/in")).await;
+    let record = running.is("passes", DeliveryState::Delivered).await;
+    assert_eq!((record.attempts, record.last.unwrap().status), (1, Some(200)));
+    assert_eq!(asked.lock().unwrap().len(), 5);
     running.stop().await;
+}
 
-    let running = Running::with(options(&[0, 10])).await;
-    running.post("passes", &url).await;
-    assert_eq!(running.is("passes", DeliveryState::Delivered).await.attempts, 2);
-    assert_eq!(asked.lock().unwrap().len(), 3);
+#[tokio::test]
+async fn the_line_of_a_report_that_is_given_up_names_the_route_of_its_request() {
+    let (lines, _guard) = Lines::on_this_thread();
+    let receiver = Receiver::answering(answer("500 X", ""));
+    let running = Running::trusting(&receiver, &[0]).await;
+    let request = crate::store::NewRequest {
+        id: "job-7".parse().unwrap(),
+        route: "/greet".into(),
+        headers: http::HeaderMap::new(),
+        body: "{}".into(),
+        created: crate::time::Clock::system().now(),
+        registration: None,
+    };
+    let _ = running.store.submit(request).await.unwrap();
+    running.post("job-7", &receiver.url()).await;
+    let record = running.is("job-7", DeliveryState::Dead).await;
     running.stop().await;
+    let told = lines.with("gave up after 1 attempt");
+    let [(Level::ERROR, line)] = &told[..] else { panic!("{told:?}") };
+    for part in ["report of job-7", "answered 500", &receiver.url(), "route /greet", &record.webhook_id.to_string()] {
+        assert!(line.contains(part), "{line} lacks {part}");
+    }
 }
 
 /// Leads to the first of these, then to the next, and stays with the last.

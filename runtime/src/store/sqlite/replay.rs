@@ -3,7 +3,9 @@
 use sqlx::Row as _;
 
 use super::Batch;
+use super::reports::report_id;
 use super::statement::query;
+use crate::id::ReportId;
 use crate::store::operation::{Op, Reply};
 use crate::store::replay::Replayed;
 use crate::webhook::Target;
@@ -21,6 +23,10 @@ pub(super) async fn replay(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                 None => Replayed::NoBody,
                 Some(url) => {
                     let first = row.try_get::<i64, _>(0)?;
+                    if let Some(delivery) = repeating(batch, first).await? {
+                        batch.reply(at, Reply::Replayed(Replayed::Waiting { delivery }));
+                        continue;
+                    }
                     batch.start.last_report += 1;
                     let seq = batch.start.last_report;
                     // The endpoint is not copied: what ended under the first version of the schema has none.
@@ -44,4 +50,13 @@ pub(super) async fn replay(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         batch.reply(at, Reply::Replayed(replayed));
     }
     Ok(())
+}
+
+/// A delivery that is not over, under the `webhook-id` of this row.
+async fn repeating(batch: &mut Batch<'_>, first: i64) -> Result<Option<ReportId>, sqlx::Error> {
+    let sql = "SELECT o.id FROM report AS r JOIN report_body AS b ON b.seq = r.seq JOIN report AS o ON o.subject = r.subject \
+               JOIN report_body AS ob ON ob.seq = o.seq WHERE r.seq = ?1 AND o.state < 2 \
+               AND coalesce(ob.webhook_id, o.id) = coalesce(b.webhook_id, r.id) LIMIT 1";
+    let row = query(sql).bind(first).fetch_optional(&mut *batch.conn).await?;
+    row.map(|row| report_id(row.try_get(0)?)).transpose()
 }

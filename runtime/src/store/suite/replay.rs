@@ -35,6 +35,8 @@ pub(super) async fn replay_makes_new_row_same_webhook_id(world: World) {
     }
     let Replayed::As { delivery, url } = replayed else { panic!("{replayed:?}") };
     assert_eq!(url, "https://example.com/in?token=1");
+    assert_eq!(store.replay(first.claim.id).await.unwrap(), Replayed::Waiting { delivery }, "one at a time");
+    assert_eq!(store.deliveries("x").await.unwrap().len(), 2);
     store.reports_due().await;
     let again = store.claim_reports(5).await.unwrap().rows.remove(0);
     assert_eq!((again.claim.id, again.webhook_id), (delivery, first.claim.id));
@@ -55,6 +57,10 @@ pub(super) async fn replay_makes_new_row_same_webhook_id(world: World) {
     assert!(matches!(store.replay(delivery).await.unwrap(), Replayed::As { .. }));
     let third = store.claim_reports(5).await.unwrap().rows.remove(0);
     assert_eq!((third.webhook_id, &third.body), (first.claim.id, &body));
+    for earlier in [first.claim.id, delivery] {
+        let delivery = third.claim.id;
+        assert_eq!(store.replay(earlier).await.unwrap(), Replayed::Waiting { delivery }, "while it is being sent");
+    }
     store.post_durably(vec![world.report("y")]).await.unwrap();
     assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1, "the next report has a place of its own");
 }
