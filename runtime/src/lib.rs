@@ -223,7 +223,7 @@ pub use postback_macros::debug_handler;
 #[doc = include_str!("../docs/main.md")]
 pub use postback_macros::main;
 pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
-pub use report::{Ends, Report, ReportError, Status};
+pub use report::{EndReason, Ends, Report, ReportError, Status};
 pub use secret::{PublicKey, Secret, SecretError, Verifies, VerifyingKey};
 #[cfg(feature = "sqlite")]
 pub use store::Durability;

@@ -99,6 +99,13 @@ impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
         self
     }
 
+    /// Tells in a report that it was not completed why: an error, a panic, a time limit… The member `reason` has the words of
+    /// [`EndReason`](crate::EndReason). So do the methods that tell of the error itself.
+    pub fn error_reason(mut self) -> Self {
+        self.guard.set_tells_reason();
+        self
+    }
+
     /// Returns only when the report is on disk, where there is a durable store. Unasked, a report is handed on and the
     /// future returns at once.
     pub fn durable(self) -> ReportOutcome<F, V, Durably> {
@@ -114,7 +121,7 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
     where
         F::Output: Fallible<Err: Display>,
     {
-        self.map_views(|views| views.with_error(AsDisplay))
+        self.error_reason().map_views(|views| views.with_error(AsDisplay))
     }
 
     /// Tells in a failed report the error in its debug form.
@@ -122,7 +129,7 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
     where
         F::Output: Fallible<Err: Debug>,
     {
-        self.map_views(|views| views.with_error(AsDebug))
+        self.error_reason().map_views(|views| views.with_error(AsDebug))
     }
 
     /// Tells in a failed report what this function makes of the error.
@@ -132,7 +139,7 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         G: Fn(&<F::Output as Fallible>::Err) -> T,
         T: Serialize,
     {
-        self.map_views(|views| views.with_error(Through(shown)))
+        self.error_reason().map_views(|views| views.with_error(Through(shown)))
     }
 
     /// Tells in a completed report no result; the type of the result may then be any.

@@ -1,11 +1,15 @@
 //! What a webhook says: the status of a request, and the exact bytes of its report.
 
+mod reason;
+
 use std::fmt;
 use std::io::Write as _;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use self::reason::EndReason;
+pub(crate) use self::reason::Reason;
 use crate::time::Timestamp;
 
 /// How a request ended. As JSON, the word on the wire: `"completed"`, `"failed"`, `"cancelled"`.
@@ -35,47 +39,6 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// Why a request ended as it did, more closely than its status. For logs, metrics and the store; never in the default form of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Reason {
-    /// As the handler said.
-    None,
-    /// The handler returned `Err`.
-    Error,
-    /// The handler panicked.
-    Panic,
-    /// The future was dropped half-way.
-    Dropped,
-    /// The handler ran longer than it may.
-    Timeout,
-    /// The process died under the handler too often.
-    Lost,
-    /// The result could not be serialised.
-    Unserializable,
-}
-
-impl Reason {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::None, Self::Error, Self::Panic, Self::Dropped, Self::Timeout, Self::Lost, Self::Unserializable];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Error => "error",
-            Self::Panic => "panic",
-            Self::Dropped => "dropped",
-            Self::Timeout => "timeout",
-            Self::Lost => "lost",
-            Self::Unserializable => "unserializable",
-        }
-    }
-
-    /// The reverse of [`as_str`](Self::as_str).
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
 }
 
@@ -182,6 +145,8 @@ impl fmt::Debug for Json {
 pub(crate) struct Outcome {
     pub(crate) status: Status,
     pub(crate) reason: Reason,
+    /// Whether the outside is told the reason: only if the handler asked for it.
+    pub(crate) tells_reason: bool,
     /// Only with [`Status::Completed`].
     pub(crate) result: Option<Json>,
     /// What the outside is told of a failure; absent unless the handler asked for it.
@@ -193,15 +158,30 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn completed(result: Option<Json>, finished: Timestamp) -> Self {
-        Self { status: Status::Completed, reason: Reason::None, result, error: None, detail: None, finished }
+        let end = Self::cancelled(finished);
+        Self { status: Status::Completed, result, ..end }
     }
 
     pub(crate) fn failed(reason: Reason, detail: Option<String>, finished: Timestamp) -> Self {
-        Self { status: Status::Failed, reason, result: None, error: None, detail, finished }
+        let end = Self::cancelled(finished);
+        Self { status: Status::Failed, reason, detail, ..end }
     }
 
     pub(crate) fn cancelled(finished: Timestamp) -> Self {
-        Self { status: Status::Cancelled, reason: Reason::None, result: None, error: None, detail: None, finished }
+        Self {
+            status: Status::Cancelled,
+            reason: Reason::None,
+            tells_reason: false,
+            result: None,
+            error: None,
+            detail: None,
+            finished,
+        }
+    }
+
+    /// What the outside is told of why it ended so.
+    pub(crate) fn told_reason(&self) -> Option<EndReason> {
+        EndReason::of(self.status, self.reason).filter(|_| self.tells_reason)
     }
 
     /// Which of the ends it is that can be chosen for reporting.
@@ -215,7 +195,7 @@ impl Outcome {
     }
 
     /// The body of a webhook in the default form, which is Cortex's: `id`, `status`, then `result` and `timestamp` if it
-    /// completed with a result, or `error` if the handler chose to tell. Source: Cortex 0.34, "Webhooks" under AsyncAPI;
+    /// completed with a result, or `reason` and `error` if the handler chose to tell. Source: Cortex 0.34, "Webhooks" under AsyncAPI;
     /// the time is RFC 3339 with a zone, where Cortex's example had none.
     pub(crate) fn to_report(&self, id: &str) -> Bytes {
         let result_len = self.result.as_ref().or(self.error.as_ref()).map_or(0, |json| json.0.len());
@@ -229,6 +209,7 @@ impl Outcome {
     /// The members of the report without the braces, so that an answer of the API can say the same and more.
     pub(crate) fn write_members(&self, id: &str, body: &mut Vec<u8>) {
         write_id_and_status(id, self.status.as_str(), body);
+        write_reason(self.told_reason().as_ref(), body);
         if let Some(result) = &self.result {
             body.extend_from_slice(b",\"result\":");
             body.extend_from_slice(&result.0);
@@ -320,6 +301,14 @@ pub(crate) fn write_id_and_status(id: &str, status: &str, body: &mut Vec<u8>) {
     write_string(status, body);
 }
 
+/// `,"reason":…`, if there is one to be told.
+pub(crate) fn write_reason(reason: Option<&EndReason>, body: &mut Vec<u8>) {
+    if let Some(reason) = reason {
+        body.extend_from_slice(b",\"reason\":");
+        write_string(reason.as_str(), body);
+    }
+}
+
 /// A text as a JSON string.
 fn write_string(text: &str, body: &mut Vec<u8>) {
     // Neither text nor a Vec has a way to fail.
@@ -369,9 +358,19 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_read_back() {
-        for reason in Reason::ALL {
-            assert_eq!(Reason::from_name(reason.as_str()), Some(reason));
-        }
+    fn a_reason_is_told_of_each_end_but_completed_and_only_if_asked_for() {
+        let mut outcome = Outcome::failed(Reason::Timeout, Some("secret detail".into()), AT);
+        outcome.tells_reason = true;
+        assert_eq!(outcome.to_report("id-1"), r#"{"id":"id-1","status":"failed","reason":"timeout"}"#);
+        outcome.error = Some(Json::string("too late"));
+        let body = r#"{"id":"id-1","status":"failed","reason":"timeout","error":"too late"}"#;
+        assert_eq!(outcome.to_report("id-1"), body);
+        outcome.tells_reason = false;
+        assert_eq!(outcome.to_report("id-1"), r#"{"id":"id-1","status":"failed","error":"too late"}"#);
+
+        let cancelled = Outcome { tells_reason: true, ..Outcome::cancelled(AT) };
+        assert_eq!(cancelled.to_report("id-1"), r#"{"id":"id-1","status":"cancelled","reason":"cancelled"}"#);
+        let completed = Outcome { tells_reason: true, ..Outcome::completed(None, AT) };
+        assert_eq!(completed.to_report("id-1"), r#"{"id":"id-1","status":"completed"}"#);
     }
 }

@@ -13,7 +13,7 @@ use url::Url;
 use crate::line::{Causes, Escaped};
 use crate::poster::ambient::{self, Call, OnThread, Role, Sink};
 use crate::poster::{Loss, lost};
-use crate::report::{Outcome, Status};
+use crate::report::{EndReason, Outcome, Status};
 use crate::time::{Clock, Timestamp};
 use crate::webhook::{Shown, Webhook};
 
@@ -174,6 +174,11 @@ impl Caught {
         self.parsed.get("result")
     }
 
+    /// What a report tells of why the call was not completed.
+    pub fn reason(&self) -> Option<EndReason> {
+        self.parsed.get("reason").and_then(Value::as_str).map(EndReason::from)
+    }
+
     /// What a failed report tells as the error.
     pub fn error(&self) -> Option<&Value> {
         self.parsed.get("error")
@@ -231,6 +236,7 @@ impl Sink for Kept {
         if !call.on.contains(outcome.end()) {
             return;
         }
+        let outcome = Outcome { tells_reason: call.tells_reason, ..outcome };
         let body = outcome.to_report(call.id());
         let parsed: Value = serde_json::from_slice(&body).unwrap_or_default();
         for target in call.webhooks().resolve() {
@@ -290,7 +296,8 @@ mod tests {
         assert_eq!(urls, [HOOK, HOOK, "https://example.com/second"]);
         assert_eq!((reports[0].status(), reports[0].result(), reports[0].error()), (Status::Completed, None, None));
         assert_eq!(reports[1].error(), Some(&json!("on purpose")));
-        assert_eq!(reports[1].body(), br#"{"id":"outer","status":"failed","error":"on purpose"}"#);
+        assert_eq!((reports[0].reason(), reports[1].reason()), (None, Some(EndReason::Error)));
+        assert_eq!(reports[1].body(), br#"{"id":"outer","status":"failed","reason":"error","error":"on purpose"}"#);
         assert_eq!(
             format!("{:?}", reports[0]),
             r#"{"id":"inner","status":"completed"} to https://example.com/first?…"#

@@ -112,7 +112,10 @@ async fn library_reports_behind_its_answers_and_flushes_on_exit() {
     let report = receiver.wait_for("7").json();
     assert_eq!((&report["status"], &report["result"]), (&json!("completed"), &json!({"pages": 36})));
     order("8", 0).send().await.unwrap();
-    assert_eq!(receiver.wait_for("8").json(), json!({"id": "8", "status": "failed", "error": "nothing was ordered"}));
+    assert_eq!(
+        receiver.wait_for("8").json(),
+        json!({"id": "8", "status": "failed", "reason": "error", "error": "nothing was ordered"})
+    );
 
     eventually_async("an answer", async || order("9", 1).send().await).await;
     process.interrupt();

@@ -15,6 +15,7 @@ mod examples;
 mod http;
 mod isolation;
 mod library;
+mod reasons;
 mod replay;
 mod reports;
 mod runs;

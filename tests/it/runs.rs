@@ -11,7 +11,7 @@ async fn an_error_is_reported_as_failed_and_its_text_only_where_asked_for() {
     let mut server = Server::reporting_to(&receiver.url("/"));
     let told = server.submit("/fail", json!({"text": "no such \"file\""})).await;
     let webhook = receiver.wait_for(&told);
-    assert_eq!(keys(&webhook.body), ["id", "status", "error"]);
+    assert_eq!(keys(&webhook.body), ["id", "status", "reason", "error"]);
     assert_eq!(webhook.json()["error"], "no such \"file\"");
     assert_eq!(server.settled("/fail", &told).await, webhook.json());
 

@@ -77,6 +77,15 @@ impl Server {
         count
     }
 
+    /// Waits until so many requests have it stored where their ends are reported.
+    pub async fn registered(&self, requests: i64) {
+        eventually_async("that its webhook is stored", async || {
+            let stored = self.count("registration").await;
+            if stored == requests { Ok(()) } else { Err(stored) }
+        })
+        .await;
+    }
+
     /// How often each request was lost with its process, in the order in which they came.
     pub async fn crashes(&self) -> Vec<i64> {
         let file = self.folder.path().join("workload.db");

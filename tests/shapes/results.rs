@@ -187,9 +187,9 @@ async fn functions_choose_what_is_told() {
     assert!(shown(&config, "", "shown-1").await.is_ok());
     completed("shown-1", 7);
     assert!(shown(&config, "why", "shown-2").await.is_err());
-    assert_eq!(reported("shown-2"), json!({"id": "shown-2", "status": "failed", "error": "why"}));
+    assert_eq!(reported("shown-2"), json!({"id": "shown-2", "status": "failed", "reason": "error", "error": "why"}));
     assert_eq!(debugged(&config, "shown-3").await, Err(fmt::Error));
-    assert_eq!(reported("shown-3"), json!({"id": "shown-3", "status": "failed", "error": "Error"}));
+    assert_eq!(reported("shown-3"), json!({"id": "shown-3", "status": "failed", "reason": "error", "error": "Error"}));
 }
 
 macro_rules! answer {

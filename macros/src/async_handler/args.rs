@@ -28,6 +28,8 @@ pub(crate) struct Args {
 /// What a failed report tells of the error.
 pub(crate) enum ErrorView {
     None,
+    /// Why it failed, and nothing of the error itself.
+    Reason,
     Display(Span),
     Debug(Span),
     With(ExprPath),
@@ -111,10 +113,11 @@ fn parse_on(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<Opt
 }
 
 fn parse_error(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<Option<ErrorView>> {
-    const WORDS: [&str; 3] = ["none", "display", "debug"];
+    const WORDS: [&str; 4] = ["none", "reason", "display", "debug"];
     let value: Expr = input.parse()?;
     Ok(match word(&value) {
         Some(word) if word == "none" => Some(ErrorView::None),
+        Some(word) if word == "reason" => Some(ErrorView::Reason),
         Some(word) if word == "display" => Some(ErrorView::Display(word.span())),
         Some(word) if word == "debug" => Some(ErrorView::Debug(word.span())),
         _ => path_or_word(value, &WORDS, "error", errors).map(ErrorView::With),

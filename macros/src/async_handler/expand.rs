@@ -247,7 +247,7 @@ fn told(handler: &Handler) -> TokenStream {
         ResultView::With(path) => through(path),
     };
     let (error, error_place) = match &handler.error {
-        ErrorView::None => (plain("Untold"), place),
+        ErrorView::None | ErrorView::Reason => (plain("Untold"), place),
         ErrorView::Display(word) => (plain("AsDisplay"), *word),
         ErrorView::Debug(word) => (plain("AsDebug"), *word),
         ErrorView::With(path) => through(path),
@@ -301,6 +301,10 @@ fn options(handler: &Handler) -> TokenStream {
         calls.extend(quote_spanned! {Span::mixed_site()=>
             .on(#private::Ends::#first #(.with(#private::Ends::#more))*)
         });
+    }
+    // Who wants the error told wants to know of failures that have none, too.
+    if !matches!(handler.error, ErrorView::None) {
+        calls.extend(quote_spanned!(Span::mixed_site()=> .error_reason()));
     }
     if handler.durable {
         calls.extend(quote_spanned!(Span::mixed_site()=> .durable()));

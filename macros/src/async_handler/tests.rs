@@ -144,6 +144,7 @@ fn all_that_can_be_said() {
                             .with(crate::reexported::__private::Ends::FAILED)
                             .with(crate::reexported::__private::Ends::DROPPED),
                     )
+                    .error_reason()
                     .durable()
             })
             .await;
@@ -155,6 +156,22 @@ fn all_that_can_be_said() {
 fn arguments_that_say_the_usual_change_nothing() {
     let usual = "webhook = config.webhook_url, request_id = request_id, error = none, result = true, durable = false";
     assert_eq!(expanded(usual, SMALL), expanded("webhook = \"config.webhook_url\"", SMALL));
+}
+
+#[test]
+fn whoever_tells_of_the_error_tells_the_reason() {
+    for (error, view) in [
+        ("none", "::postback::__private::Untold"),
+        ("reason", "::postback::__private::Untold"),
+        ("display", "::postback::__private::AsDisplay"),
+        ("debug", "::postback::__private::AsDebug"),
+        ("shown::error", "::postback::__private::Through(shown::error)"),
+        ("self::reason", "::postback::__private::Through(self::reason)"),
+    ] {
+        let expanded = expanded(&format!("webhook = config.webhook_url, error = {error}"), SMALL);
+        assert!(expanded.contains(view), "{error}: {expanded}");
+        assert_eq!(expanded.contains(".error_reason()"), error != "none", "{error}: {expanded}");
+    }
 }
 
 #[test]
@@ -261,6 +278,8 @@ fn each_wrong_argument_says_what_to_write() {
         ("webhook = a, error = Display", "did you mean `display`?"),
         ("webhook = a, error = true", "did you mean `display`?"),
         ("webhook = a, error = false", "did you mean `none`?"),
+        ("webhook = a, error = Reason", "did you mean `reason`?"),
+        ("webhook = a, error = 5", "`error` is one of `none`, `reason`, `display`, `debug`, or the path"),
         ("webhook = a, error = |e| e", "write the closure as a function and name it here"),
         ("webhook = a, result = none", "did you mean `false`?"),
         ("webhook = a, result = 5", "`result` is one of `true`, `false`, or the path of a function"),

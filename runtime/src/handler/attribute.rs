@@ -128,7 +128,7 @@ impl Sink for Asks {
     fn begin(&self, call: &Call) -> Role {
         let webhooks = call.targets(Provenance::Caller).collect();
         let asked = Asked {
-            registered: Registered { webhooks, on: call.on },
+            registered: Registered { webhooks, on: call.on, tells_reason: call.tells_reason },
             is_requests: call.id() == self.id.as_str(),
             is_operators: call.by_operator,
         };

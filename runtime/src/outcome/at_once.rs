@@ -34,6 +34,12 @@ impl<B, V> AtOnce<B, V> {
         self
     }
 
+    /// See [`ReportOutcome::error_reason`](super::ReportOutcome::error_reason).
+    pub fn error_reason(mut self) -> Self {
+        self.guard.set_tells_reason();
+        self
+    }
+
     /// Runs the body, and hands its outcome on.
     pub fn run<O>(self) -> O
     where

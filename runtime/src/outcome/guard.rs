@@ -60,6 +60,13 @@ impl Guard {
         }
     }
 
+    /// A report that it was not completed tells why.
+    pub(super) fn set_tells_reason(&mut self) {
+        if let State::Entered(call) = &mut self.state {
+            call.tells_reason = true;
+        }
+    }
+
     /// The call returns only when its report is safe.
     pub(super) fn set_durable(&mut self) {
         if let State::Entered(call) = &mut self.state {

@@ -94,17 +94,35 @@ async fn the_error_is_told_as_asked_for() {
     let _ = report_outcome(URL, 2, ready(refused())).error_debug().await;
     let _ = report_outcome(URL, 3, ready(refused())).error_with(String::len).await;
     let _ = report_outcome(URL, 5, ready(refused())).error_with(|error| error.len() * 2).await;
+    let _ = report_outcome(URL, 6, ready(refused())).error_reason().await;
     assert_eq!(
         recorder.reports(),
         [
-            r#"{"id":"1","status":"failed","error":"no such file"}"#,
-            r#"{"id":"2","status":"failed","error":"\"no such file\""}"#,
-            r#"{"id":"3","status":"failed","error":12}"#,
-            r#"{"id":"5","status":"failed","error":24}"#,
+            r#"{"id":"1","status":"failed","reason":"error","error":"no such file"}"#,
+            r#"{"id":"2","status":"failed","reason":"error","error":"\"no such file\""}"#,
+            r#"{"id":"3","status":"failed","reason":"error","error":12}"#,
+            r#"{"id":"5","status":"failed","reason":"error","error":24}"#,
+            r#"{"id":"6","status":"failed","reason":"error"}"#,
         ]
     );
     let details: Vec<_> = recorder.ended().into_iter().map(|ended| ended.outcome.detail).collect();
-    assert_eq!(details, [Some("no such file".to_owned()), Some("\"no such file\"".to_owned()), None, None]);
+    assert_eq!(details, [Some("no such file".to_owned()), Some("\"no such file\"".to_owned()), None, None, None]);
+}
+
+#[tokio::test]
+async fn the_reason_is_told_of_each_way_to_fail() {
+    let recorder = Recorder::install(Role::Posted);
+    let boom: fn() -> Result<(), ()> = || panic!("of the body");
+    let call = report_outcome(URL, 1, async { boom() }).error_reason();
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_err();
+    let all = Ends::FAILED.with(Ends::DROPPED);
+    let mut dropped = Box::pin(report_outcome(URL, 2, pending::<Result<(), ()>>()).error_reason().on(all));
+    assert!(dropped.as_mut().now_or_never().is_none());
+    drop(dropped);
+    assert_eq!(
+        recorder.reports(),
+        [r#"{"id":"1","status":"failed","reason":"panic"}"#, r#"{"id":"2","status":"failed","reason":"dropped"}"#]
+    );
 }
 
 #[tokio::test]
@@ -181,7 +199,7 @@ async fn an_error_that_cannot_be_told_is_still_a_failure() {
     let _ = report_outcome(URL, 2, ready(Err::<(), _>(Bad::Unserializable))).error_display().await;
     let _ = report_outcome(URL, 3, ready(Err::<(), _>(Bad::Unserializable))).error_with(|_| Bad::Unserializable).await;
     let _ = report_outcome(URL, 4, ready(Err::<(), _>(()))).error_with(|()| -> u8 { panic!("in the function") }).await;
-    let bare = |id| format!(r#"{{"id":"{id}","status":"failed"}}"#);
+    let bare = |id| format!(r#"{{"id":"{id}","status":"failed","reason":"error"}}"#);
     assert_eq!(recorder.reports(), [bare(1), bare(2), bare(3), bare(4)]);
 }
 

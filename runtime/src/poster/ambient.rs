@@ -29,6 +29,8 @@ pub(crate) struct Call {
     pub(crate) durable: bool,
     /// Its webhooks are the operator's choice, unless they say otherwise themselves.
     pub(crate) by_operator: bool,
+    /// A report that it was not completed tells why.
+    pub(crate) tells_reason: bool,
 }
 
 /// Where a call's id is kept.
@@ -49,7 +51,7 @@ impl Call {
         } else {
             Id::Behind(webhooks.append_id(id))
         };
-        Self { webhooks, id, on, durable, by_operator: false }
+        Self { webhooks, id, on, durable, by_operator: false, tells_reason: false }
     }
 
     /// Empty if there is no webhook and the id is not that of the running request.

@@ -14,25 +14,28 @@ use crate::webhook::{Provenance, Target, Webhooks};
 pub(crate) struct Registered {
     pub(crate) webhooks: Vec<Target>,
     pub(crate) on: Ends,
+    /// Whether the outside is told why it was not completed.
+    pub(crate) tells_reason: bool,
 }
 
 impl Registered {
     /// Where the route itself reports to, if anywhere: the operator's choice.
     pub(crate) fn of_route(webhooks: &Webhooks) -> Option<Self> {
         let webhooks: Vec<_> = webhooks.resolve_for(Provenance::Operator).collect();
-        (!webhooks.is_empty()).then(|| Self { webhooks, on: Ends::default() })
+        (!webhooks.is_empty()).then(|| Self { webhooks, on: Ends::default(), tells_reason: false })
     }
 
     /// The part that can be stored with the request.
     pub(crate) fn stored(&self) -> Registration {
         let webhooks = self.webhooks.iter().filter_map(|target| target.webhook().ok().cloned()).collect();
-        Registration { webhooks, on: self.on }
+        Registration { webhooks, on: self.on, tells_reason: self.tells_reason }
     }
 }
 
 impl From<Registration> for Registered {
     fn from(stored: Registration) -> Self {
-        Self { webhooks: stored.webhooks.into_iter().map(Target::from).collect(), on: stored.on }
+        let Registration { webhooks, on, tells_reason } = stored;
+        Self { webhooks: webhooks.into_iter().map(Target::from).collect(), on, tells_reason }
     }
 }
 
@@ -47,6 +50,8 @@ pub(crate) struct RequestEnd {
 impl RequestEnd {
     /// The end of this request, reported as `registered` says.
     pub(crate) fn new(id: &RequestId, outcome: Outcome, registered: Option<Registered>, said: String) -> Self {
+        let tells_reason = registered.as_ref().is_some_and(|registered| registered.tells_reason);
+        let outcome = Outcome { tells_reason, ..outcome };
         let registered = registered.filter(|registered| registered.on.contains(outcome.end()));
         let reports = match registered {
             Some(registered) => reports(id, &outcome, registered, &said),

@@ -54,7 +54,8 @@ impl Outbox {
     }
 
     /// The reports of a call that ended so; what has no usable URL is counted as lost.
-    fn reports(&self, call: &Call, outcome: &Outcome) -> Vec<NewReport> {
+    fn reports(&self, call: &Call, outcome: Outcome) -> Vec<NewReport> {
+        let outcome = Outcome { tells_reason: call.tells_reason, ..outcome };
         if !call.on.contains(outcome.end()) {
             return Vec::new();
         }
@@ -94,7 +95,7 @@ impl Sink for Outbox {
     }
 
     fn end(&self, call: Call, _: Role, outcome: Outcome) {
-        let reports = self.reports(&call, &outcome);
+        let reports = self.reports(&call, outcome);
         if reports.is_empty() {
             return;
         }
@@ -104,7 +105,7 @@ impl Sink for Outbox {
     }
 
     fn end_durably(&self, call: Call, _: Role, outcome: Outcome) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let reports = self.reports(&call, &outcome);
+        let reports = self.reports(&call, outcome);
         let store = self.store.clone();
         Box::pin(async move {
             if reports.is_empty() {

@@ -14,7 +14,7 @@ use crate::handler::{Route, Run};
 use crate::id::RequestId;
 use crate::line::Causes;
 use crate::poster::{Registered, RequestEnd};
-use crate::report::{self, Outcome};
+use crate::report::{self, EndReason, Outcome};
 use crate::store::{Cancelled, Error, warn_unless_told};
 
 /// Answers a cancel.
@@ -32,8 +32,10 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
     // Whoever hangs up does not keep from the log what is committed.
     let answered = tasks.spawn(async move { cancel(&api, &route, &asked).await }).await;
     match answered.map_err(|_| Problem::internal())? {
-        Ok(Cancelled::AtOnce(outcome)) => Ok(standing(StatusCode::OK, &id, outcome.status.as_str())),
-        Ok(Cancelled::Stopping) => Ok(standing(StatusCode::ACCEPTED, &id, IN_PROGRESS)),
+        Ok(Cancelled::AtOnce(outcome)) => {
+            Ok(standing(StatusCode::OK, &id, outcome.status.as_str(), outcome.told_reason().as_ref()))
+        }
+        Ok(Cancelled::Stopping) => Ok(standing(StatusCode::ACCEPTED, &id, IN_PROGRESS, None)),
         Ok(Cancelled::Over) => Err(Problem::new(
             StatusCode::CONFLICT,
             format!("id {id} is over, so it cannot be cancelled; GET tells how it ended"),
@@ -47,9 +49,10 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
 }
 
 /// The same as GET would answer: what is cancelled has neither result nor error.
-fn standing(code: StatusCode, id: &RequestId, status: &str) -> Response {
+fn standing(code: StatusCode, id: &RequestId, status: &str, reason: Option<&EndReason>) -> Response {
     let mut body = vec![b'{'];
     report::write_id_and_status(id.as_str(), status, &mut body);
+    report::write_reason(reason, &mut body);
     body.extend_from_slice(b"}\n");
     json(code, Body::from(body))
 }

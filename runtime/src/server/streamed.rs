@@ -61,6 +61,7 @@ impl Text {
         };
         report::write_id_and_status(text.id.as_str(), status, &mut own);
         if let Told::Settled(end) = &summary.standing {
+            report::write_reason(end.reason.as_ref(), &mut own);
             if let Some(result) = &end.result {
                 own.extend_from_slice(b",\"result\":");
                 text.kept(&mut own, Member::Result, result);

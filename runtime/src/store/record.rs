@@ -69,6 +69,8 @@ pub(crate) struct ClaimedRequest {
 pub(crate) struct Registration {
     pub(crate) webhooks: Vec<Webhook>,
     pub(crate) on: crate::report::Ends,
+    /// Whether the outside is told why it was not completed.
+    pub(crate) tells_reason: bool,
 }
 
 /// A report to be delivered to one endpoint. Its body is frozen: every attempt sends these bytes.

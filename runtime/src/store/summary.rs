@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Error, Store};
 use crate::id::RequestId;
-use crate::report::Status;
+use crate::report::{EndReason, Status};
 use crate::time::Timestamp;
 
 /// JSON of up to so many bytes comes with the summary.
@@ -37,6 +37,8 @@ impl Summary {
 #[derive(Clone, Debug)]
 pub(crate) struct End {
     pub(crate) status: Status,
+    /// Why, if that is told.
+    pub(crate) reason: Option<EndReason>,
     pub(crate) finished: Timestamp,
     pub(crate) result: Option<Kept>,
     pub(crate) error: Option<Kept>,

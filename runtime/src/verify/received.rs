@@ -6,7 +6,7 @@ use chrono::DateTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::report::Status;
+use crate::report::{EndReason, Status};
 use crate::time::Timestamp;
 
 /// The body of a webhook, as a receiver reads it: the default form of a report.
@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 /// Verify the webhook first: [`Verified<ReceivedReport<T>>`](crate::Verified) does both.
 ///
 /// ```
-/// use postback::{ReceivedReport, Status};
+/// use postback::{EndReason, ReceivedReport, Status};
 ///
 /// #[derive(serde::Deserialize)]
 /// struct Transcript {
@@ -29,9 +29,9 @@ use crate::time::Timestamp;
 /// assert_eq!((report.id.as_str(), report.status), ("7", Status::Completed));
 /// assert_eq!(report.result.unwrap().text, "hello");
 ///
-/// let report: ReceivedReport<Transcript> = serde_json::from_slice(br#"{"id":"8","status":"failed","error":"no audio"}"#)?;
+/// let report: ReceivedReport<Transcript> = serde_json::from_slice(br#"{"id":"8","status":"failed","reason":"error","error":"no audio"}"#)?;
 /// assert_eq!(report.status, Status::Failed);
-/// assert_eq!(report.error.unwrap(), "no audio");
+/// assert_eq!((report.reason, report.error), (Some(EndReason::Error), Some("no audio".into())));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -41,6 +41,9 @@ pub struct ReceivedReport<T> {
     pub id: String,
     /// How the request ended.
     pub status: Status,
+    /// Why the request was not completed, where the handler tells it (`error = …`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<EndReason>,
     /// The result of a completed request. `None` where the handler returned no value (`()`, `None`), or reports none.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub result: Option<T>,
@@ -116,13 +119,22 @@ mod tests {
         assert_eq!((failed.status, failed.error), (Status::Failed, Some(json!("told"))));
 
         assert_eq!(read(&Outcome::cancelled(AT)).status, Status::Cancelled);
+        assert_eq!(failed.reason, None);
+        for reason in Reason::ALL {
+            let told = Outcome { tells_reason: true, ..Outcome::failed(reason, None, AT) };
+            assert_eq!(read(&told).reason, told.told_reason());
+        }
+        let told = Outcome { tells_reason: true, ..Outcome::cancelled(AT) };
+        assert_eq!(read(&told).reason, Some(EndReason::Cancelled));
     }
 
     #[test]
     fn members_of_later_versions_are_ignored_and_what_is_no_report_is_refused() {
         let read = |json: Value| serde_json::from_value::<Received>(json).map_err(|error| error.to_string());
-        let known = json!({"id": "1", "status": "failed", "reason": "timeout", "result": null, "timestamp": null});
+        let known = json!({"id": "1", "status": "failed", "cause": "none", "result": null, "timestamp": null});
         assert_eq!(read(known).unwrap().result, None);
+        let evicted = read(json!({"id": "1", "status": "failed", "reason": "evicted"})).unwrap();
+        assert_eq!(evicted.reason, Some(EndReason::Other("evicted".into())));
         let refused = |json| read(json).unwrap_err();
         assert!(refused(json!({"status": "failed"})).contains("missing field `id`"));
         assert!(refused(json!({"id": "1", "status": "done"})).contains("`completed`, `failed`, `cancelled`"));

@@ -82,7 +82,8 @@ impl Sink for RunSink {
             return Role::Ignored;
         }
         let webhooks = call.targets(self.outbox.unsaid()).collect();
-        let registered = told.registered.insert(Registered { webhooks, on: call.on });
+        let registered = Registered { webhooks, on: call.on, tells_reason: call.tells_reason };
+        let registered = told.registered.insert(registered);
         if let Some(registrar) = &self.registrar {
             let registration = registered.stored();
             drop(told);

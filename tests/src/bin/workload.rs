@@ -120,6 +120,45 @@ async fn unserializable(config: Config<Settings>, request_id: RequestId) -> Resu
     Ok(HashMap::from([((1, 2), 3)]))
 }
 
+/// How a run is to end.
+#[derive(Deserialize)]
+struct Wanted {
+    end: String,
+    /// Waits for it first, if it has one.
+    gate: Option<String>,
+}
+
+/// Ends as it is told to, and tells why.
+#[async_handler(webhook = config.webhook_url, error = reason)]
+async fn reasoned(
+    config: Config<Settings>,
+    payload: Payload<Wanted>,
+    request_id: RequestId,
+) -> Result<HashMap<(u8, u8), u8>, String> {
+    let Wanted { end, gate } = payload.into_inner();
+    println!("{request_id} begins");
+    if let Some(gate) = gate {
+        Gate { gate, text: String::new() }.opened().await;
+    }
+    match &*end {
+        "completed" => Ok(HashMap::new()),
+        "unserializable" => Ok(HashMap::from([((1, 2), 3)])),
+        "panic" => panic!("on purpose"),
+        "lost" => std::process::abort(),
+        "dropped" => {
+            let left = half_way(&config, format!("left-by-{request_id}"));
+            drop(tokio::time::timeout(Duration::from_millis(1), left).await);
+            Ok(HashMap::new())
+        }
+        other => Err(other.to_owned()),
+    }
+}
+
+#[async_handler(webhook = config.webhook_url, request_id = id, on = [dropped], error = reason)]
+async fn half_way(config: &Config<Settings>, id: String) -> Result<(), String> {
+    std::future::pending().await
+}
+
 #[async_handler(webhook = config.side_url, request_id = id)]
 async fn side(config: Config<Settings>, id: String) -> Result<&'static str, String> {
     Ok("from the side")
@@ -233,6 +272,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/panic", panic)
         .route("/abort", abort)
         .route("/unserializable", unserializable)
+        .route("/reasoned", reasoned)
         .route("/spawn", spawn)
         .route("/named", named)
         .route("/picked", picked)

@@ -79,7 +79,7 @@ async fn each_argument_has_its_effect() {
     with_everything(&Config::new(), 1, (0, 3)).await.unwrap_err();
     assert_eq!(recorder.began()[0], format!("1-3 {URL} https://example.com/2"));
     assert!(recorder.reports()[0].contains(r#""result":"25""#));
-    assert_eq!(recorder.reports()[1], r#"{"id":"1-3","status":"failed","error":"zero"}"#);
+    assert_eq!(recorder.reports()[1], r#"{"id":"1-3","status":"failed","reason":"error","error":"zero"}"#);
 }
 
 trait Render {
@@ -125,7 +125,7 @@ async fn fails<E: fmt::Debug>(error: E) -> Result<(), E> {
 async fn an_error_may_be_told_in_its_debug_form() {
     let recorder = Recorder::install(Role::Posted);
     fails(Some("x")).await.unwrap_err();
-    assert_eq!(recorder.reports(), [r#"{"id":"1","status":"failed","error":"Some(\"x\")"}"#]);
+    assert_eq!(recorder.reports(), [r#"{"id":"1","status":"failed","reason":"error","error":"Some(\"x\")"}"#]);
 }
 
 #[tokio::test]

@@ -106,6 +106,7 @@ impl Recorder {
 
     fn keep(&self, call: &Call, role: Role, outcome: Outcome, durably: bool) {
         let id = call.id().to_owned();
+        let outcome = Outcome { tells_reason: call.tells_reason, ..outcome };
         let report = String::from_utf8(outcome.to_report(&id).to_vec()).unwrap();
         assert!(call.durable || !durably);
         self.kept.lock().unwrap().ended.push(Ended { id, role, outcome, report, durably });

@@ -46,6 +46,7 @@ async fn an_answer_is_the_bytes_of_the_report_whatever_its_size() {
     let finished = Timestamp::from_micros(1_795_420_800_123_456);
     let failed = |error| Outcome { error, ..Outcome::failed(Reason::Error, Some("detail".to_owned()), finished) };
     let mut outcomes = vec![Outcome::completed(None, finished), Outcome::cancelled(finished), failed(None)];
+    outcomes.extend(outcomes.clone().into_iter().map(|outcome| Outcome { tells_reason: true, ..outcome }));
     for len in [4, 8_000, 8_192, 16_000, 17_000, 300_000, LARGE] {
         outcomes.extend([Outcome::completed(Some(json(len)), finished), failed(Some(json(len)))]);
     }

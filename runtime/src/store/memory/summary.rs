@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Tables;
 use crate::id::RequestId;
-use crate::report::{Json, Outcome};
+use crate::report::Json;
 use crate::store::record::RequestState;
 use crate::store::summary::{End, Kept, Member, Summary, Told};
 
@@ -15,9 +15,13 @@ impl Tables {
         let standing = match &row.state {
             RequestState::Queued => Told::Queued,
             RequestState::Running => Told::Running,
-            RequestState::Settled(Outcome { status, finished, result, error, .. }) => {
-                Told::Settled(End { status: *status, finished: *finished, result: kept(result), error: kept(error) })
-            }
+            RequestState::Settled(outcome) => Told::Settled(End {
+                status: outcome.status,
+                reason: outcome.told_reason(),
+                finished: outcome.finished,
+                result: kept(&outcome.result),
+                error: kept(&outcome.error),
+            }),
         };
         Some(Summary { route: row.route().to_owned(), standing })
     }

@@ -1,5 +1,7 @@
 //! How values are written into columns, and read back.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use crate::report::{Ends, Status};
+use crate::report::{Ends, Outcome, Reason, Status};
 use crate::secret::Secret;
 use crate::store::operation;
 use crate::store::record::{DeliveryState, Next, Registration};
@@ -99,11 +101,31 @@ pub(super) fn own_from_columns(headers: &[u8], secret: Option<&str>, by_operator
     Own { headers, secret, chosen_by: Some(if by_operator { Provenance::Operator } else { Provenance::Caller }) }
 }
 
+/// Before the reason of an outcome that the outside is told. It has no column of its own: behind a large result, that could be read only
+/// by reading the result.
+const TOLD: &str = "told ";
+
+/// The stored form of an outcome's reason, and of whether it is told.
+pub(super) fn reason_to_text(outcome: &Outcome) -> Cow<'static, str> {
+    let reason = outcome.reason.as_str();
+    if outcome.tells_reason { format!("{TOLD}{reason}").into() } else { reason.into() }
+}
+
+/// The reverse.
+pub(super) fn reason_from_text(text: &str) -> Result<(Reason, bool), sqlx::Error> {
+    let told = text.strip_prefix(TOLD);
+    let reason = Reason::from_name(told.unwrap_or(text)).ok_or_else(|| misread("an outcome has an unknown reason"))?;
+    Ok((reason, told.is_some()))
+}
+
 /// The stored form of a [`Registration`].
 #[derive(Serialize, Deserialize)]
 struct StoredRegistration {
     on: u8,
     webhooks: Vec<StoredWebhook>,
+    /// Left out by earlier versions, which told no reasons.
+    #[serde(default)]
+    tells_reason: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,7 +144,8 @@ pub(super) fn registration_to_text(registration: &Registration) -> Result<String
         let (headers, secret, by_operator) = own_to_columns(webhook.own());
         StoredWebhook { url: webhook.url().to_string(), headers: STANDARD.encode(headers), secret, by_operator }
     });
-    json(&StoredRegistration { on: registration.on.bits(), webhooks: webhooks.collect() })
+    let Registration { on, tells_reason, .. } = registration;
+    json(&StoredRegistration { on: on.bits(), webhooks: webhooks.collect(), tells_reason: *tells_reason })
 }
 
 /// `None`, and a line in the log, if it cannot be read: the request is run all the same.
@@ -135,7 +158,7 @@ pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
             Ok(Webhook::new(stored.url)?.with_own(own))
         });
         let webhooks = webhooks.collect::<Result<_, Box<dyn std::error::Error>>>()?;
-        Ok(Registration { webhooks, on: Ends::from_bits(stored.on) })
+        Ok(Registration { webhooks, on: Ends::from_bits(stored.on), tells_reason: stored.tells_reason })
     };
     read().inspect_err(|error| tracing::error!(%error, "a stored registration cannot be read")).ok()
 }
@@ -205,11 +228,15 @@ mod tests {
         let webhook = webhook.header("authorization", "Bearer ü").unwrap();
         let webhook = webhook.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap());
         let webhooks = [Provenance::Operator, Provenance::Caller].map(|by| webhook.clone().chosen_by(Some(by)));
-        let registration = Registration { webhooks: webhooks.into(), on: Ends::FAILED.with(Ends::DROPPED) };
+        let registration =
+            Registration { webhooks: webhooks.into(), on: Ends::FAILED.with(Ends::DROPPED), tells_reason: true };
         let text = registration_to_text(&registration).unwrap();
         assert_eq!(registration_from_text(&text), Some(registration));
         // As earlier versions wrote it.
-        let read = registration_from_text(&text.replace(",\"by_operator\":true", "")).unwrap();
+        let earlier = text.replace(",\"by_operator\":true", "").replace(",\"tells_reason\":true", "");
+        assert!(!earlier.contains("true"), "{earlier}");
+        let read = registration_from_text(&earlier).unwrap();
+        assert!(!read.tells_reason);
         assert!(read.webhooks.iter().all(|webhook| !webhook.is_operators()));
         assert_eq!(registration_from_text("{}"), None);
     }

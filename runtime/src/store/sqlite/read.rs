@@ -13,13 +13,15 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use tokio::sync::Semaphore;
 
 use super::connect::READERS;
-use super::form::{HELD, blob, delivery_state, headers_from_bytes, misread, registration_from_text, small, status};
+use super::form::{
+    HELD, blob, delivery_state, headers_from_bytes, misread, reason_from_text, registration_from_text, small, status,
+};
 use super::reports::{report_id, webhook_id};
 use super::statement::{query, query_scalar};
 use super::summary;
 use super::upkeep::TRUST;
 use crate::id::RequestId;
-use crate::report::{Json, Outcome, Reason};
+use crate::report::{Json, Outcome};
 use crate::store::backend::{Cause, Left, Reader, Waiting};
 use crate::store::backlog::Count;
 use crate::store::cancel::{Phase, Standing};
@@ -185,9 +187,11 @@ pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<Strin
 
 fn outcome(row: &SqliteRow, code: i64) -> Result<Outcome, sqlx::Error> {
     let json = |column| row.try_get::<Option<Vec<u8>>, _>(column).map(|bytes| bytes.map(Json::stored));
+    let (reason, tells_reason) = reason_from_text(row.try_get(3)?)?;
     Ok(Outcome {
         status: status(code).ok_or_else(|| misread("a request has an unknown state"))?,
-        reason: Reason::from_name(row.try_get(3)?).ok_or_else(|| misread("an outcome has an unknown reason"))?,
+        reason,
+        tells_reason,
         result: json(4)?,
         error: json(5)?,
         detail: row.try_get(6)?,

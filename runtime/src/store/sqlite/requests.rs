@@ -7,7 +7,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::Batch;
 use super::form::{
-    blob, headers_from_bytes, headers_to_bytes, json, registration_from_text, registration_to_text, small, status_code,
+    blob, headers_from_bytes, headers_to_bytes, json, reason_to_text, registration_from_text, registration_to_text,
+    small, status_code,
 };
 use super::many::Bind;
 use super::statement::query;
@@ -115,7 +116,7 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<HashSet<usize>, sqlx
     }
     let outcome: Bind<'_, (i64, u32, &Outcome)> = &|columns, (seq, epoch, outcome)| {
         let bytes = |json: &Option<crate::report::Json>| json.as_ref().map(|json| json.bytes().to_vec());
-        columns.add(*seq).add(i64::from(*epoch)).add(outcome.reason.as_str());
+        columns.add(*seq).add(i64::from(*epoch)).add(&*reason_to_text(outcome));
         columns.add(bytes(&outcome.result)).add(bytes(&outcome.error)).add(outcome.detail.as_deref());
     };
     batch.statements.outcomes.run(batch.conn, &outcomes, [outcome]).await?;

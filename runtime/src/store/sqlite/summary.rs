@@ -4,9 +4,10 @@ use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
-use super::form::{blob, misread, status};
+use super::form::{blob, misread, reason_from_text, status};
 use super::statement::query;
 use crate::id::RequestId;
+use crate::report::EndReason;
 use crate::store::summary::{AT_ONCE, End, Kept, Member, Summary, Told};
 use crate::time::Timestamp;
 
@@ -14,19 +15,24 @@ pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<
     // The length of a blob is read without the blob.
     let sql = "SELECT r.route, r.state, r.finished, \
                length(o.result), CASE WHEN length(o.result) <= ?2 THEN o.result END, \
-               length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END \
+               length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END, o.reason \
                FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
     let standing = match row.try_get::<i64, _>(1)? {
         0 => Told::Queued,
         1 => Told::Running,
-        code => Told::Settled(End {
-            status: status(code).ok_or_else(|| misread("a request has an unknown state"))?,
-            finished: Timestamp::from_micros(row.try_get(2)?),
-            result: kept(&row, 3)?,
-            error: kept(&row, 5)?,
-        }),
+        code => {
+            let status = status(code).ok_or_else(|| misread("a request has an unknown state"))?;
+            let (reason, is_told) = reason_from_text(row.try_get::<Option<&str>, _>(7)?.unwrap_or("none"))?;
+            Told::Settled(End {
+                status,
+                reason: EndReason::of(status, reason).filter(|_| is_told),
+                finished: Timestamp::from_micros(row.try_get(2)?),
+                result: kept(&row, 3)?,
+                error: kept(&row, 5)?,
+            })
+        }
     };
     Ok(Some(Summary { route: row.try_get(0)?, standing }))
 }

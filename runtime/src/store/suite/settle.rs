@@ -138,7 +138,8 @@ pub(super) async fn outcomes_are_read_back_exactly(world: World) {
     ];
     for reason in Reason::ALL {
         let error = Some(Json::stored(&b"{\"code\":7}"[..]));
-        outcomes.push(Outcome { error, ..Outcome::failed(reason, Some("because\nof that".into()), finished) });
+        let failed = Outcome { error, ..Outcome::failed(reason, Some("because\nof that".into()), finished) };
+        outcomes.extend([Outcome { tells_reason: true, ..failed.clone() }, failed]);
     }
     for (n, outcome) in outcomes.into_iter().enumerate() {
         let text = n.to_string();
@@ -178,7 +179,8 @@ pub(super) async fn a_registration_stays_with_its_request(world: World) {
     let webhook = Webhook::new("https://example.com/a?b=c").unwrap().header("authorization", "Bearer x").unwrap();
     let webhook = webhook.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap());
     let webhooks = [Provenance::Operator, Provenance::Caller].map(|by| webhook.clone().chosen_by(Some(by)));
-    let registration = Registration { webhooks: webhooks.into(), on: Ends::COMPLETED.with(Ends::DROPPED) };
+    let registration =
+        Registration { webhooks: webhooks.into(), on: Ends::COMPLETED.with(Ends::DROPPED), tells_reason: true };
     current(store.register(claimed.claim.clone(), Registration::default()).await);
     current(store.register(claimed.claim.clone(), registration.clone()).await);
     current(store.put_back_request(claimed.claim).await);
@@ -190,7 +192,7 @@ pub(super) async fn what_is_known_at_its_submission_stays_with_a_request(world: 
     let store = world.open().await;
     attach(&store);
     let webhook = |url: &str| Webhook::new(url).unwrap().chosen_by(Some(Provenance::Caller));
-    let of = |url: &str| Registration { webhooks: vec![webhook(url)], on: Ends::FAILED };
+    let of = |url: &str| Registration { webhooks: vec![webhook(url)], on: Ends::FAILED, tells_reason: false };
     let known = Some(of("https://example.com/first"));
     for id in ["r", "s"] {
         submit(&store, NewRequest { registration: known.clone(), ..world.request(id) }).await;

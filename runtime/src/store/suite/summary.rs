@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::world::{World, current, id, running};
-use crate::report::{Json, Outcome, Reason, Status};
+use crate::report::{EndReason, Json, Outcome, Reason, Status};
 use crate::store::summary::{AT_ONCE, End};
 use crate::store::{Member, RequestState, Store, Told};
 
@@ -41,12 +41,24 @@ pub(super) async fn a_summary_says_what_the_record_says(world: World) {
     let error = Some(Json::string("no"));
     let outcome = Outcome { error, ..Outcome::failed(Reason::Error, Some("detail".to_owned()), world.now()) };
     current(store.settle_request(run.claim, outcome.clone(), vec![]).await);
-    let End { status, finished, result, error } = end(&store, "r").await;
-    assert_eq!((status, finished, result.is_none()), (Status::Failed, world.now(), true));
+    let End { status, reason, finished, result, error } = end(&store, "r").await;
+    assert_eq!((status, reason, finished, result.is_none()), (Status::Failed, None, world.now(), true));
     let error = error.unwrap();
     assert_eq!((error.len, error.whole), (4, Some(Bytes::from_static(b"\"no\""))));
     let RequestState::Settled(settled) = store.request(&id("r")).await.unwrap().unwrap().state else { panic!() };
     assert_eq!(settled, outcome);
+
+    let ends = [
+        (Outcome::failed(Reason::Timeout, None, world.now()), Some(EndReason::Timeout)),
+        (Outcome::cancelled(world.now()), Some(EndReason::Cancelled)),
+        (Outcome::completed(None, world.now()), None),
+    ];
+    for (n, (outcome, told)) in ends.into_iter().enumerate() {
+        let of = format!("told-{n}");
+        let run = running(&world, &store, &of).await;
+        current(store.settle_request(run.claim, Outcome { tells_reason: true, ..outcome }, vec![]).await);
+        assert_eq!(end(&store, &of).await.reason, told, "{of}");
+    }
 }
 
 pub(super) async fn what_is_large_is_read_in_pieces_until_it_is_purged(world: World) {
