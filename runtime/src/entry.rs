@@ -14,6 +14,7 @@ use crate::delivery::thread::Background;
 use crate::handler::Routes;
 use crate::inspector::Inspector;
 use crate::line::{Causes, Escaped};
+use crate::names::target;
 use crate::settings::{self, Settings, User, WEBHOOK_URL};
 use crate::shutdown::Shutdown;
 
@@ -187,7 +188,7 @@ fn log_panics() {
         } else {
             String::new()
         };
-        tracing::error!(place, "panicked at {place}: {}{backtrace}", Escaped(text));
+        tracing::error!(target: target::PANIC, place, "panicked at {place}: {}{backtrace}", Escaped(text));
     }));
 }
 

@@ -18,6 +18,15 @@ pub(crate) mod header {
     pub(crate) const REQUEST_ID: &str = "x-request-id";
 }
 
+/// Targets of the log that are treated apart.
+#[cfg(feature = "server")]
+pub(crate) mod target {
+    /// The span around the run of a handler. It has no events.
+    pub(crate) const RUN: &str = "postback::run";
+    /// Panics, wherever they happen.
+    pub(crate) const PANIC: &str = "postback::panic";
+}
+
 /// Metrics, emitted through the `metrics` facade; a program that installs a recorder sees them.
 pub(crate) mod metric {
     /// Counter, label `route`: requests whose acceptance was answered.

@@ -136,7 +136,7 @@ impl Worker {
     async fn stop(&mut self) {
         self.handed.close();
         while let Some(held) = self.handed.recv().await {
-            self.context.put_back(held.row.claim).await;
+            self.context.put_back(&held.row.route, held.row.claim).await;
         }
         let cut = &self.context.cut;
         if tokio::time::timeout(self.grace, cut.finished()).await.is_err() {
@@ -148,12 +148,12 @@ impl Worker {
 
 impl Context {
     /// Puts a request back. If the store cannot do that now, the next start does it.
-    async fn put_back(&self, claim: RequestClaim) {
+    async fn put_back(&self, route: &str, claim: RequestClaim) {
         let id = claim.id.clone();
         match self.outbox.store().put_back_request(claim).await {
-            Ok(_) => tracing::info!(request_id = %id, "{id} was put back into the queue: the node is stopping"),
+            Ok(_) => tracing::info!(request_id = %id, route, "{id} was put back into the queue: the node is stopping"),
             Err(error) => {
-                tracing::warn!(request_id = %id, "{id} could not be put back, the next start does it: {}", Causes(&error));
+                tracing::warn!(request_id = %id, route, "{id} could not be put back, the next start does it: {}", Causes(&error));
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Rules of the house that a compiler does not know: the order of the modules, what a file looks like, what may not be
-//! in a build.
+//! in a build, how the fields of the log are called.
 
 mod dependencies;
 mod files;
 mod layers;
+mod log_fields;
 
 use std::path::{Path, PathBuf};
 

@@ -62,15 +62,17 @@ impl RequestEnd {
 
     /// Counts it, and says the line where nobody else does. To be called when it is committed.
     pub(crate) fn tell(&self, id: &RequestId, route: &str) {
-        let (status, reason, said) = (self.outcome.status.as_str(), self.outcome.reason.as_str(), &self.said);
-        let labels = [("route", route.to_owned()), ("status", status.to_owned()), ("reason", reason.to_owned())];
+        let (outcome, reason, said) = (self.outcome.status.as_str(), self.outcome.reason.as_str(), &self.said);
+        let labels = [("route", route.to_owned()), ("status", outcome.to_owned()), ("reason", reason.to_owned())];
         metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
         // Where something is delivered, the delivery says the line, with how it went.
         if self.reports.is_empty() {
-            tracing::info!(request_id = %id, route, outcome = status, reason, "{said} → no webhook");
+            tracing::info!(request_id = %id, route, outcome, reason, "{said} → no webhook");
         }
-        for why in self.reports.iter().filter_map(|report| report.refused.as_ref()) {
-            tracing::warn!(request_id = %id, route, outcome = status, reason, "{said} → not sent: {why}");
+        for report in &self.reports {
+            let Some(why) = &report.refused else { continue };
+            let webhook_id = report.id;
+            tracing::warn!(request_id = %id, route, %webhook_id, outcome, reason, "{said} → not sent: {why}");
         }
     }
 }

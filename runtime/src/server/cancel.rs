@@ -28,7 +28,7 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> 
 
 async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response, Problem> {
     let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
-    let (tasks, asked) = (api.shutdown.clone(), id.clone());
+    let (tasks, asked, path) = (api.shutdown.clone(), id.clone(), route.path.clone());
     // Whoever hangs up does not keep from the log what is committed.
     let answered = tasks.spawn(async move { cancel(&api, &route, &asked).await }).await;
     match answered.map_err(|_| Problem::internal())? {
@@ -42,7 +42,7 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
         )),
         Ok(Cancelled::Unknown) => Err(Problem::unknown_id(text)),
         Err(error) => {
-            warn_unless_told!(error, request_id = %id, "{id} cannot be cancelled: {}", Causes(&error));
+            warn_unless_told!(error, request_id = %id, route = path, "{id} cannot be cancelled: {}", Causes(&error));
             Err(Problem::unavailable(format!("it is not known whether id {id} is cancelled; try again")))
         }
     }

@@ -129,6 +129,7 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
             "it is not known whether the request was accepted; see {location} before you try again"
         ))
     };
+    let (id, route) = (new.id.clone(), new.route.clone());
     let submitted = tokio::time::timeout(PATIENCE, api.store.submit(new)).await;
     match submitted {
         Ok(Ok(_)) => Ok(()),
@@ -139,11 +140,11 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
         Ok(Err(Error::Full)) => Err(Problem::unavailable("too many requests wait; nothing was accepted, try again")),
         Ok(Err(error @ Error::Backend(_))) => {
             // The store tells the cause once.
-            tracing::debug!("a request cannot be stored: {}", Causes(&error));
+            tracing::debug!(request_id = %id, route, "a request cannot be stored: {}", Causes(&error));
             Err(unknown())
         }
         Ok(Err(error @ Error::Unwritable(_))) => {
-            tracing::error!("a request cannot be stored: {}", Causes(&error));
+            tracing::error!(request_id = %id, route, "a request cannot be stored: {}", Causes(&error));
             let what =
                 "the store cannot take this request, now or later; nothing was accepted; the server's log says more";
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, what))

@@ -2,19 +2,24 @@
 //!
 //! Invariant: nothing that came from outside can break a line of the text form or command the terminal.
 
+mod json;
+
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
 
 use anstyle::{AnsiColor, Style};
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
+use self::json::Json;
 use crate::line::Escaping;
+use crate::names::target;
 use crate::time::Clock;
 
 /// Checked values.
@@ -59,7 +64,7 @@ where
 {
     let builder = tracing_subscriber::fmt().with_env_filter(filter(&log.level)).with_writer(writer);
     match form {
-        Form::Json => Box::new(builder.json().flatten_event(true).finish()),
+        Form::Json => Box::new(builder.fmt_fields(JsonFields::new()).event_format(Json::new()).finish()),
         Form::Text { colour } => {
             Box::new(builder.with_ansi(colour).fmt_fields(Fields).event_format(Text { clock }).finish())
         }
@@ -69,7 +74,15 @@ where
 fn filter(directives: &str) -> EnvFilter {
     let parsed = EnvFilter::builder().parse(directives);
     // The text was checked with the settings.
-    parsed.unwrap_or_else(|_| EnvFilter::default().add_directive(tracing::level_filters::LevelFilter::INFO.into()))
+    let filter = parsed.unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::INFO.into()));
+    // Where anything is logged, it is said of which request, also where only the program's own events are wanted.
+    if filter.max_level_hint() == Some(LevelFilter::OFF) {
+        return filter;
+    }
+    match format!("{}=error", target::RUN).parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    }
 }
 
 /// Whether a text can be used as `RUST_LOG`, where a bare word may be a target.
@@ -113,6 +126,9 @@ where
         if !ours {
             styled(&mut to, colour, Style::new().dimmed(), format_args!("{}:", metadata.target()))?;
             to.write_char(' ')?;
+        }
+        // A panic is told by a message of ours, and happens in whatever runs.
+        if !ours || metadata.target() == target::PANIC {
             for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
                 to.write_str(span.name())?;
                 let extensions = span.extensions();
@@ -269,6 +285,60 @@ mod tests {
         assert_eq!((&line["message"], &line["request_id"]), (&"done\n".into(), &"0193".into()));
         assert_eq!((&line["level"], &line["target"]), (&"INFO".into(), &"postback".into()));
         assert_eq!(said.matches('\n').count(), 1);
+    }
+
+    /// A line of the program's own within a run, and one of a panic.
+    fn said_in_a_run(level: &str, form: Form) -> String {
+        logged(level, form, || {
+            let route = "/a";
+            let run = tracing::error_span!(target: target::RUN, "run", request_id = %"0193", route, attempt = 2);
+            let _run = run.enter();
+            let inner = tracing::info_span!(target: "my_app", "fetch", request_id = "of the span");
+            let _inner = inner.enter();
+            tracing::warn!(target: "my_app", n = 1, "slow");
+            tracing::warn!(target: "my_app", request_id = "its own", "other");
+            tracing::error!(target: target::PANIC, place = "a.rs:1", "panicked at a.rs:1: no");
+        })
+    }
+
+    #[test]
+    fn the_programs_own_lines_and_panics_carry_the_run_in_text() {
+        let run = "run{request_id=0193 route=\"/a\" attempt=2}: fetch{request_id=\"of the span\"}:";
+        assert_eq!(
+            said_in_a_run("info", TEXT),
+            format!(
+                "08:00:00 WARN my_app: {run} slow n=1\n\
+                 08:00:00 WARN my_app: {run} other request_id=\"its own\"\n\
+                 08:00:00 ERROR {run} panicked at a.rs:1: no\n"
+            )
+        );
+    }
+
+    #[test]
+    fn the_programs_own_lines_and_panics_carry_the_run_in_json() {
+        let said = said_in_a_run("info", Form::Json);
+        let lines: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for (line, id) in lines.iter().zip(["0193", "its own", "0193"]) {
+            assert_eq!((&line["request_id"], &line["route"], &line["attempt"]), (&id.into(), &"/a".into(), &2.into()));
+            assert_eq!(line["spans"][1]["name"], "fetch");
+        }
+        assert_eq!((&lines[0]["message"], &lines[0]["n"]), (&"slow".into(), &1.into()));
+        // Two members of the same name would be read as either.
+        assert!(
+            said.lines().all(|line| line.matches("\"attempt\":").count() == 2),
+            "at the top and in its span: {said}"
+        );
+        let other = said.lines().nth(1).unwrap();
+        assert_eq!(other.matches("\"request_id\":").count(), 3, "at the top and in each span: {other}");
+    }
+
+    #[test]
+    fn a_run_is_told_whatever_is_logged() {
+        for level in ["warn", "my_app=warn", "error,my_app=warn"] {
+            let said = said_in_a_run(level, TEXT);
+            assert!(said.contains("my_app: run{request_id=0193 route=\"/a\" attempt=2}: slow n=1"), "{level}: {said}");
+        }
+        assert_eq!(said_in_a_run("off", TEXT), "");
     }
 
     #[test]

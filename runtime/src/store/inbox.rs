@@ -254,6 +254,8 @@ impl Inbox {
                     if report.refused.is_none() && !ledgers.reports.try_reserve(1, report_bytes(report)) {
                         metrics::counter!(metric::REPORTS_LOST, "reason" => "store_full").increment(1);
                         tracing::warn!(
+                            request_id = %Escaped(&report.subject),
+                            webhook_id = %report.id,
                             "a report of {} is not sent: the in-memory store is full",
                             Escaped(&report.subject)
                         );

@@ -64,6 +64,14 @@ pub(crate) struct ClaimedRequest {
     pub(crate) registration: Option<Registration>,
 }
 
+impl ClaimedRequest {
+    /// The number of the run that this claim is for; the first is 1.
+    #[cfg(feature = "server")]
+    pub(crate) fn attempt(&self) -> u32 {
+        self.failures.saturating_add(self.crashes).saturating_add(1)
+    }
+}
+
 /// Where a run's end is reported and which ends are, as the annotated call asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Registration {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument as _;
+
 use super::Context;
 use crate::handler::{Route, Run};
 use crate::poster::Registered;
@@ -14,12 +16,13 @@ pub(super) async fn asked(context: &Context, route: &Arc<Route>, row: &ClaimedRe
     }
     let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
     let (route, store, claim) = (Arc::clone(route), context.outbox.store().clone(), row.claim.clone());
-    #[expect(clippy::disallowed_methods, reason = "it is waited for")]
-    let asking = context.handlers.spawn(async move {
+    let asking = async move {
         // Should this end the process, then that counts as a run, and nobody is asked again.
         let _running = store.begin(&claim);
         route.ask_instead(&run)
-    });
+    };
+    #[expect(clippy::disallowed_methods, reason = "it is waited for")]
+    let asking = context.handlers.spawn(asking.in_current_span());
     // It fails only where the handlers' runtime is going away.
     asking.await.ok().flatten().filter(|asked| asked.is_requests).map(|asked| asked.registered)
 }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::sink::{Registrar, RunSink, Told};
 use super::slot::{LaneHeld, Slot};
@@ -14,7 +15,7 @@ use super::verdict::{self, End};
 use super::{BACKOFF, Context, instead};
 use crate::handler::{Ended, Route, Run};
 use crate::line::{Causes, Escaped};
-use crate::names::metric;
+use crate::names::{metric, target};
 use crate::poster::{Registered, RequestEnd, ambient};
 use crate::report::{Outcome, Reason, Status};
 use crate::store::{ClaimedRequest, Error, Registration, RequestClaim, Settled, warn_unless_told};
@@ -28,16 +29,28 @@ const FIRST: Duration = Duration::from_secs(5);
 /// must not wait for hours after a machine was lost.
 const ALONE: Duration = Duration::from_mins(1);
 
+/// What is said during the run, by the handler too, is said of this request. As long as errors are logged there is a span: where
+/// warnings are left out, an error has it still.
+fn span(row: &ClaimedRequest) -> Span {
+    let (route, attempt) = (&*row.route, row.attempt());
+    tracing::error_span!(target: target::RUN, "run", request_id = %row.claim.id, route, attempt)
+}
+
 /// Runs a request to its end, or puts it back when the grace time is over.
 pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) {
+    let span = span(&row);
+    run_within(context, row, slot).instrument(span).await;
+}
+
+async fn run_within(context: Arc<Context>, row: ClaimedRequest, slot: Slot) {
     let cancelled = context.outbox.store().cancellation(&row.claim);
     if row.cancelled || cancelled.is_cancelled() {
         drop(slot);
-        return settle_unrun(context, ClaimedRequest { cancelled: true, ..row }).await;
+        return settle_unrun_within(context, ClaimedRequest { cancelled: true, ..row }).await;
     }
     let Some(route) = context.routes.get(&row.route).map(Arc::clone) else {
         // Only requests of this node's routes are claimed.
-        return context.put_back(row.claim).await;
+        return context.put_back(&row.route, row.claim).await;
     };
     let claim = row.claim.clone();
     if row.failures + row.crashes == 0 {
@@ -51,7 +64,7 @@ pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) 
     let known = row.registration.as_ref();
     let Some((end, took)) = watch(&context, &claim, &sink, known, &cancelled, handler).await else {
         keep(&context, &claim, sink.registration(), Patience::Once).await;
-        return context.put_back(claim).await;
+        return context.put_back(&route.path, claim).await;
     };
     metrics::histogram!(metric::RUN_SECONDS, "route" => route.path.clone()).record(took.as_secs_f64());
 
@@ -79,13 +92,18 @@ pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) 
 
 /// Ends a request that is not run again: it is cancelled, or was lost with its process too often.
 pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
+    let span = span(&row);
+    settle_unrun_within(context, row).instrument(span).await;
+}
+
+async fn settle_unrun_within(context: Arc<Context>, row: ClaimedRequest) {
     let now = context.outbox.clock().now();
     let (route, id, crashes) = (&row.route, &row.claim.id, row.crashes);
     let (outcome, said) = if row.cancelled {
         (Outcome::cancelled(now), format!("{route} {id} cancelled before its next run"))
     } else {
         let said = format!("{route} {id} failed: it was lost with its process {crashes} times");
-        tracing::error!(request_id = %id, route, crashes, "{said}");
+        tracing::error!(request_id = %id, route, attempt = row.attempt(), outcome = "failed", reason = "lost", crashes, "{said}");
         let detail = format!("its process ended {crashes} times while it ran (worker.max_crashes)");
         (Outcome::failed(Reason::Lost, Some(detail), now), said)
     };
@@ -140,17 +158,18 @@ fn registrar(context: &Arc<Context>, claim: &RequestClaim) -> Registrar {
     let (context, claim, control) = (Arc::clone(context), claim.clone(), tokio::runtime::Handle::current());
     Box::new(move |registration| {
         let (done, stored) = std::sync::mpsc::sync_channel(1);
-        let (keeping, claim) = (Arc::clone(&context), claim.clone());
+        let (keeping, id, claim) = (Arc::clone(&context), claim.id.clone(), claim.clone());
         let tracker = context.cut.clone();
         let keeping = async move {
             keep(&keeping, &claim, Some(registration), Patience::UntilStopped).await;
             // Whoever waited may have gone on.
             let _ = done.send(());
         };
-        drop(tracker.spawn_on(keeping, &control));
+        drop(tracker.spawn_on(keeping.in_current_span(), &control));
         if stored.recv_timeout(FIRST).is_err() {
             tracing::warn!(
-                "a run begins before it could be stored where its end is to be reported: the store takes too long"
+                request_id = %id,
+                "{id} begins to run before it could be stored where its end is to be reported: the store takes too long"
             );
         }
     })
@@ -167,7 +186,7 @@ fn spawn_handler(context: &Context, route: &Route, row: &ClaimedRequest, sink: &
     let wanted = Arc::clone(sink);
     let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
     let run = Run { wanted: Arc::new(move || wanted.wants_result()), ..run };
-    let running = ambient::around(Arc::clone(sink) as Arc<dyn ambient::Sink>, route.run(run));
+    let running = ambient::around(Arc::clone(sink) as Arc<dyn ambient::Sink>, route.run(run)).in_current_span();
     let (begins, begun) = oneshot::channel();
     let lane = slot.lane();
     let (store, claim) = (context.outbox.store().clone(), row.claim.clone());
@@ -256,7 +275,7 @@ async fn watch(
                     // Not waited for: it matters only if the process dies, and an outcome brings its reports with it.
                     let keeping =
                         async move { keep(&context, &claim, Some(registration), Patience::UntilStopped).await };
-                    drop(tracker.spawn(keeping));
+                    drop(tracker.spawn(keeping.in_current_span()));
                 }
             }
         }
@@ -268,7 +287,7 @@ async fn retry(context: &Context, row: &ClaimedRequest, outcome: &Outcome, delay
     let (route, id, failures) = (&row.route, &row.claim.id, row.failures + 1);
     let detail = Escaped(outcome.detail.as_deref().unwrap_or_default());
     tracing::warn!(
-        request_id = %id, route, reason = outcome.reason.as_str(),
+        request_id = %id, route, attempt = row.attempt(), outcome = "retry", reason = outcome.reason.as_str(),
         "{route} {id} failed in {took} → runs again in {delay} (attempt {failures} of {max}): {detail}",
         took = Spoken(took), delay = Spoken(delay), max = context.options.max_attempts,
     );

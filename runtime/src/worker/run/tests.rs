@@ -97,7 +97,7 @@ async fn what_is_cancelled_before_its_run_begins_never_runs() {
     let id = submit(&context).await;
     let row = claim(&context).await;
     assert_eq!(cancel(&context, &id).await, Cancelled::Stopping);
-    context.put_back(row.claim).await;
+    context.put_back("/a", row.claim).await;
     run_it(&context, claim(&context).await).await;
     is_cancelled(&context, &id).await;
     assert_eq!(runs.load(Ordering::SeqCst), 0);

@@ -1,0 +1,140 @@
+//! What the fields of the log are called: each name has one meaning, and stands in the operator's guide.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+
+use crate::{files_below, none, root};
+
+const GUIDE: &str = "runtime/docs/guide/operator.md";
+/// The head of the table of fields.
+const HEAD: &str = "| field | what it holds |";
+/// Macros of ours that end in one of `tracing`, and how many arguments stand before those.
+const AROUND: [(&str, usize); 2] = [("say", 2), ("warn_unless_told", 1)];
+
+#[test]
+fn every_field_of_the_log_is_in_the_operators_guide() {
+    let guide = std::fs::read_to_string(root().join(GUIDE)).unwrap();
+    let told = told_in(&guide);
+    assert!(told.len() > 10, "{GUIDE} has no table that begins with {HEAD:?}");
+    let (mut problems, mut used) = (Vec::new(), BTreeSet::new());
+    for file in files_below("runtime/src", ".rs").into_iter().filter(|file| !is_for_tests(file)) {
+        let source = std::fs::read_to_string(root().join(&file)).unwrap();
+        for (line, field) in fields(&source) {
+            if !told.contains(&field) {
+                let place = format!("{}:{line}", file.display());
+                problems.push(format!("{place}: the field `{field}` is not in the table of {GUIDE}: use one that is"));
+            }
+            used.insert(field);
+        }
+    }
+    problems.extend(told.difference(&used).map(|field| format!("{GUIDE}: no line of the log has the field `{field}`")));
+    none(&problems);
+}
+
+fn is_for_tests(file: &Path) -> bool {
+    file.with_extension("").iter().any(|part| part == "tests" || part == "suite")
+}
+
+/// The fields in the first column of the table.
+fn told_in(guide: &str) -> BTreeSet<String> {
+    let table = guide.lines().skip_while(|line| *line != HEAD).skip(2).take_while(|line| line.starts_with('|'));
+    let cells = table.filter_map(|row| row.split('|').nth(1));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+/// The fields of all events and spans, with their lines.
+fn fields(source: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    walk(source.parse().unwrap(), &mut found);
+    found
+}
+
+fn walk(stream: TokenStream, found: &mut Vec<(usize, String)>) {
+    let tokens: Vec<_> = stream.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        let TokenTree::Group(group) = token else { continue };
+        let before = &tokens[..at];
+        if is_test_module(before) {
+            continue;
+        }
+        if let Some((skipped, is_span)) = called(before) {
+            fields_of(group, skipped, is_span, found);
+        }
+        walk(group.stream(), found);
+    }
+}
+
+/// Whether a group behind these tokens is the body of `#[cfg(test)] mod NAME`.
+fn is_test_module(before: &[TokenTree]) -> bool {
+    let [.., TokenTree::Group(attribute), TokenTree::Ident(word), TokenTree::Ident(_)] = before else { return false };
+    word == "mod" && attribute.to_string().replace(' ', "") == "[cfg(test)]"
+}
+
+/// Of arguments behind these tokens: how many are none of `tracing`, and whether the others make a span; `None` if it is not
+/// called there.
+fn called(before: &[TokenTree]) -> Option<(usize, bool)> {
+    let [rest @ .., TokenTree::Ident(name), TokenTree::Punct(bang)] = before else { return None };
+    if bang.as_char() != '!' {
+        return None;
+    }
+    // A macro may hold the level in a variable.
+    let path = if matches!(rest, [.., TokenTree::Punct(dollar)] if dollar.as_char() == '$') {
+        &rest[..rest.len() - 1]
+    } else {
+        rest
+    };
+    let is_tracing = matches!(path, [.., TokenTree::Ident(tracing), TokenTree::Punct(_), TokenTree::Punct(colon)]
+        if tracing == "tracing" && colon.as_char() == ':');
+    let name = name.to_string();
+    if is_tracing {
+        return Some((0, name.ends_with("span")));
+    }
+    AROUND.iter().find(|(around, _)| *around == name).map(|(_, skipped)| (*skipped, false))
+}
+
+fn fields_of(arguments: &Group, skipped: usize, is_span: bool, found: &mut Vec<(usize, String)>) {
+    let tokens: Vec<_> = arguments.stream().into_iter().collect();
+    let is_comma = |token: &TokenTree| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ',');
+    for argument in tokens.split(is_comma).skip(skipped) {
+        match argument {
+            // The message: what follows is for its placeholders. That of a span is its name.
+            [TokenTree::Literal(_), ..] if is_span => {}
+            [TokenTree::Literal(_), ..] => return,
+            // `target: …`, and what a macro hands on.
+            [TokenTree::Ident(_), TokenTree::Punct(colon), ..] if colon.as_char() == ':' => {}
+            [TokenTree::Punct(dollar), ..] if dollar.as_char() == '$' => {}
+            [TokenTree::Punct(_), name @ ..] | name => found.extend(field(name)),
+        }
+    }
+}
+
+/// `name = …`, or the name alone; that of `self.name` is its last part, as it is written.
+fn field(argument: &[TokenTree]) -> Option<(usize, String)> {
+    let name = argument.split(|token| matches!(token, TokenTree::Punct(equals) if equals.as_char() == '=')).next()?;
+    let first = name.first()?;
+    assert!(!matches!(first, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace), "an unknown form");
+    Some((first.span().start().line, name.iter().map(ToString::to_string).collect()))
+}
+
+#[test]
+fn fields_are_found_in_every_form() {
+    let source = r#"
+        tracing::info!("no field {} {named}", a, named = b);
+        tracing::warn!(%id, status = code.as_u16(), ?subject, "text {x}", x = 1);
+        tracing::$level!(request_id = %f($told.id, 1), $($text)+);
+        fn f() { match x { _ => tracing::error!(target: target::PANIC, place, "p") } }
+        let span = tracing::error_span!(target: target::RUN, "run", route, n = 2);
+        warn_unless_told!(error, own, "text");
+        say!(warn, told, "text");
+        other::info!(not, "text");
+        #[cfg(test)]
+        mod tests { fn f() { tracing::info!(of_a_test = 1, "x"); } }
+    "#;
+    let found: Vec<_> = fields(source).into_iter().map(|(_, field)| field).collect();
+    assert_eq!(found, ["id", "status", "subject", "request_id", "place", "route", "n", "own"]);
+    assert_eq!(fields(source)[0].0, 3);
+    let guide = format!("text\n{HEAD}\n|---|---|\n| `a` | `no` |\n| `b`, `c` | x |\n\n| `d` | y |\n");
+    assert_eq!(told_in(&guide), ["a", "b", "c"].map(str::to_owned).into());
+}
