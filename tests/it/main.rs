@@ -15,6 +15,7 @@ mod examples;
 mod http;
 mod isolation;
 mod library;
+mod log_lines;
 mod reasons;
 mod replay;
 mod reports;

@@ -342,6 +342,22 @@ mod tests {
     }
 
     #[test]
+    fn the_log_of_one_route_alone_can_be_more() {
+        let said = |directives: &str| {
+            logged(directives, TEXT, || {
+                for route in ["/a", "/b"] {
+                    let run =
+                        tracing::error_span!(target: target::RUN, "run", request_id = %"0193", route, attempt = 1);
+                    run.in_scope(|| tracing::debug!(target: "postback", "of {route}"));
+                }
+            })
+        };
+        assert!(is_directives("info,[run{route=/a}]=debug"));
+        assert_eq!(said("info,[run{route=/a}]=debug"), "08:00:00 DEBUG of /a\n");
+        assert_eq!(said("info"), "");
+    }
+
+    #[test]
     fn a_misspelt_level_is_no_level() {
         for good in ["info", "WARN", "off", "info,hyper=debug", "my_app=trace"] {
             assert!(is_level(good), "{good}");

@@ -95,6 +95,8 @@ pub(crate) struct NewReport {
     /// What the log says before "→ delivered" at the first try on this node, such as "/greet 0193… completed in 1.2 s".
     /// Not stored.
     pub(crate) note: Option<String>,
+    /// The route of the request that it speaks of. Not stored: it is for the log.
+    pub(crate) route: Option<Arc<str>>,
 }
 
 impl NewReport {
@@ -108,6 +110,7 @@ impl NewReport {
             created,
             refused: None,
             note: None,
+            route: None,
         }
     }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use postback::{App, Config, Headers, Payload, RequestId, State, async_handler};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tracing::Instrument as _;
 
 #[derive(Deserialize)]
 struct Settings {
@@ -104,6 +105,20 @@ async fn fail(config: Config<Settings>, payload: Payload<Work>, request_id: Requ
 
 #[async_handler(webhook = config.webhook_url)]
 async fn panic(config: Config<Settings>, payload: Payload<Work>, request_id: RequestId) -> Result<(), String> {
+    panic!("{}", payload.text)
+}
+
+/// Logs in its run and in what it starts, and panics.
+#[async_handler(webhook = config.webhook_url)]
+async fn logging(config: Config<Settings>, payload: Payload<Work>, request_id: RequestId) -> Result<(), String> {
+    tracing::info!(n = 1, "at the start");
+    tokio::time::sleep(Duration::from_millis(payload.work_ms)).await;
+    tracing::info!(request_id = "another", "of another");
+    let task = async { tracing::info!("in a task") };
+    tokio::spawn(task.in_current_span()).await.map_err(|error| error.to_string())?;
+    let span = tracing::Span::current();
+    let blocking = tokio::task::spawn_blocking(move || span.in_scope(|| tracing::info!("on a thread")));
+    blocking.await.map_err(|error| error.to_string())?;
     panic!("{}", payload.text)
 }
 
@@ -271,6 +286,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/fail", fail)
         .route("/panic", panic)
         .route("/abort", abort)
+        .route("/logging", logging)
         .route("/unserializable", unserializable)
         .route("/reasoned", reasoned)
         .route("/spawn", spawn)
