@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use postback::async_handler;
 use serde::{Serialize, Serializer};
+use serde_json::json;
 
-use crate::support::{Config, failed, named, url};
+use crate::support::{Config, failed, named, reported, url};
 
 struct Panics;
 
@@ -92,8 +93,9 @@ async fn a_panic_in_what_is_told_never_reaches_the_caller() {
     assert!(error().await.is_err());
     assert_eq!(error_shown().await, Err(5));
     // That it failed is the news.
-    failed("p-error");
-    failed("p-error-shown");
+    for id in ["p-error", "p-error-shown"] {
+        assert_eq!(reported(id), json!({"id": id, "status": "failed", "reason": "error"}));
+    }
     let after = postback::flush(Duration::from_mins(1)).await.lost;
     assert_eq!(after - before, 5);
 }
