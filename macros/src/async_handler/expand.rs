@@ -76,6 +76,7 @@ fn in_async_function(handler: &Handler) -> Group {
     };
     let waited = body_waits.then(|| quote_spanned!(Span::mixed_site()=> .await));
     let announced = announced(handler, body_waits);
+    let call = in_parentheses(handler, &quote_spanned!(Span::mixed_site()=> move || { #captured #entered #run }));
     handler.watched.body.in_braces(quote_spanned! {Span::mixed_site()=>
         #(#inner)*
         #announced
@@ -86,7 +87,7 @@ fn in_async_function(handler: &Handler) -> Group {
             }
             __returns
         };
-        return #begin(move || { #captured #entered #run }) #waited;
+        return #begin #call #waited;
     })
 }
 
@@ -183,7 +184,8 @@ fn run_at_once(handler: &Handler, captured: &TokenStream) -> TokenStream {
     let (told, options) = (told(handler), options(handler));
     let at_once = in_place_of_returns(handler, &quote_spanned!(Span::mixed_site()=> #private::at_once));
     let run = in_place_of_returns(handler, &quote_spanned!(Span::mixed_site()=> .run()));
-    quote_spanned!(Span::mixed_site()=> #at_once(__call, #body, #told) #options #run)
+    let arguments = in_parentheses(handler, &quote_spanned!(Span::mixed_site()=> __call, #body, #told));
+    quote_spanned!(Span::mixed_site()=> #at_once #arguments #options #run)
 }
 
 /// Block or closure stand, as the user's own, in the place of the return type: what the compiler says of "this block" and
@@ -221,6 +223,13 @@ fn braced_body(handler: &Handler, captured: &TokenStream, inner: Option<&TokenSt
 /// the same in the same place it says once.
 fn in_place_of_returns(handler: &Handler, tokens: &TokenStream) -> TokenStream {
     in_place(tokens.clone(), place_of_returns(handler).first)
+}
+
+/// The same for the arguments of a call: an expression stands where its first and its last token stand.
+fn in_parentheses(handler: &Handler, arguments: &TokenStream) -> Group {
+    let mut group = Group::new(Delimiter::Parenthesis, arguments.clone());
+    group.set_span(Span::mixed_site().located_at(place_of_returns(handler).first));
+    group
 }
 
 /// The value that is never there.

@@ -1,4 +1,4 @@
-//! The mistake is told as of the plain function, and twice of what is generated: on the attribute, and on the type.
+//! The mistake is told as of the plain function, and once of what is generated, on the type.
 use postback::async_handler;
 
 struct Copied<T: Copy>(T);
