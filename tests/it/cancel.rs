@@ -89,7 +89,7 @@ async fn what_waits_for_its_next_run_is_reported_where_its_first_wanted_it() {
     let mut server = Server::start(&settings);
     // It fails at once: long before what a run registered is stored in any case.
     let id = server.submit("/fail", json!({"text": "no"})).await;
-    server.process.wait_for("(attempt 2 of 50)");
+    server.process.wait_for("(failed run 2 of 50)");
     let (status, _) = cancel(&server, "/fail", &id).await;
     // On a slow machine the next run has begun, and is not the last.
     assert!(status == 200 || status == 202, "{status}");

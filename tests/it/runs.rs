@@ -75,7 +75,7 @@ async fn only_the_last_failure_is_reported() {
     let id = server.submit("/flaky", json!({})).await;
     let report = receiver.wait_for(&id).json();
     assert_eq!((&report["status"], &report["result"]), (&json!("completed"), &json!({"runs": 2})));
-    server.process.wait_for("runs again in 10 ms (attempt 1 of 2): run 1 goes wrong");
+    server.process.wait_for("runs again in 10 ms (failed run 1 of 2): run 1 goes wrong");
 
     let failed = server.submit("/fail", json!({"text": "always"})).await;
     receiver.wait_for(&failed);

@@ -103,7 +103,9 @@ async fn settle_unrun_within(context: Arc<Context>, row: ClaimedRequest) {
         (Outcome::cancelled(now), format!("{route} {id} cancelled before its next run"))
     } else {
         let said = format!("{route} {id} failed: it was lost with its process {crashes} times");
-        tracing::error!(request_id = %id, route, attempt = row.attempt(), outcome = "failed", reason = "lost", crashes, "{said}");
+        // The last that there was: there is no further one.
+        let attempt = row.attempt().saturating_sub(1);
+        tracing::error!(request_id = %id, route, attempt, outcome = "failed", reason = "lost", crashes, "{said}");
         let detail = format!("its process ended {crashes} times while it ran (worker.max_crashes)");
         (Outcome::failed(Reason::Lost, Some(detail), now), said)
     };
@@ -288,7 +290,7 @@ async fn retry(context: &Context, row: &ClaimedRequest, outcome: &Outcome, delay
     let detail = Escaped(outcome.detail.as_deref().unwrap_or_default());
     tracing::warn!(
         request_id = %id, route, attempt = row.attempt(), outcome = "retry", reason = outcome.reason.as_str(),
-        "{route} {id} failed in {took} → runs again in {delay} (attempt {failures} of {max}): {detail}",
+        "{route} {id} failed in {took} → runs again in {delay} (failed run {failures} of {max}): {detail}",
         took = Spoken(took), delay = Spoken(delay), max = context.options.max_attempts,
     );
     let mut told = false;
