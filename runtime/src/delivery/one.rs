@@ -246,7 +246,7 @@ impl Courier {
 
     async fn tell(&self, report: &ClaimedReport, tried: &Tried, next: Next, now: Timestamp) {
         let looked_up = match next {
-            Next::Dead | Next::Gone { .. } if report.route.is_none() => self.route(report).await,
+            Next::Dead | Next::Gone { .. } if report.route().is_none() => self.route(report).await,
             _ => None,
         };
         self.log.tell(&Told {
@@ -254,7 +254,7 @@ impl Courier {
             // What the end of a run comes to is told with the first try.
             note: report.note.as_deref().filter(|_| report.attempt <= 1),
             request_id: &report.subject,
-            route: report.route.as_deref().or(looked_up.as_deref()),
+            route: report.route().or(looked_up.as_deref()),
             to: &report.to,
             attempt: report.attempt,
             attempts: self.schedule.attempts(),

@@ -1,7 +1,5 @@
 //! The end of a request: what is reported of it and to whom, and the line that the log has for it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::sink::refused_or_new;
@@ -50,19 +48,13 @@ pub(crate) struct RequestEnd {
 }
 
 impl RequestEnd {
-    /// The end of this request, reported as `registered` says.
-    pub(crate) fn new(
-        id: &RequestId,
-        route: &str,
-        outcome: Outcome,
-        registered: Option<Registered>,
-        said: String,
-    ) -> Self {
+    /// The end of this request, reported as `registered` says. `said` begins with the route.
+    pub(crate) fn new(id: &RequestId, outcome: Outcome, registered: Option<Registered>, said: String) -> Self {
         let tells_reason = registered.as_ref().is_some_and(|registered| registered.tells_reason);
         let outcome = Outcome { tells_reason, ..outcome };
         let registered = registered.filter(|registered| registered.on.contains(outcome.end()));
         let reports = match registered {
-            Some(registered) => reports(id, route, &outcome, registered, &said),
+            Some(registered) => reports(id, &outcome, registered, &said),
             None => Vec::new(),
         };
         Self { outcome, reports, said }
@@ -85,12 +77,10 @@ impl RequestEnd {
     }
 }
 
-fn reports(id: &RequestId, route: &str, outcome: &Outcome, registered: Registered, said: &str) -> Vec<NewReport> {
+fn reports(id: &RequestId, outcome: &Outcome, registered: Registered, said: &str) -> Vec<NewReport> {
     let body: Bytes = outcome.to_report(id.as_str());
-    let route = Arc::<str>::from(route);
     let report = |target| NewReport {
         note: Some(said.to_owned()),
-        route: Some(Arc::clone(&route)),
         ..refused_or_new(id.as_str(), target, body.clone(), outcome.finished)
     };
     registered.webhooks.into_iter().map(report).collect()

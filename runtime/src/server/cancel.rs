@@ -77,7 +77,7 @@ async fn cancel(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Cancell
         let registered = registration.map(Registered::from).or_else(|| asked.clone());
         let registered = registered.or_else(|| Registered::of_route(&route.webhook));
         let said = format!("{} {id} cancelled while it waited", route.path);
-        let made = end.insert(RequestEnd::new(id, &route.path, outcome, registered, said));
+        let made = end.insert(RequestEnd::new(id, outcome, registered, said));
         (made.outcome.clone(), made.reports.clone())
     });
     let cancelled = cancelled.await?;

@@ -336,7 +336,7 @@ async fn settle_with(
     registered: Option<Registered>,
     said: String,
 ) {
-    let end = RequestEnd::new(&claim.id, route, outcome, registered, said);
+    let end = RequestEnd::new(&claim.id, outcome, registered, said);
     let mut told = false;
     let settled = loop {
         let RequestEnd { outcome, reports, .. } = &end;

@@ -198,7 +198,6 @@ pub(super) async fn claimed(
             created: Timestamp::from_micros(row.try_get(6)?),
             refused: None,
             note: None,
-            route: None,
         };
         let claimed = Arc::new(report).claimed(small(&row, 4)?, small(&row, 5)?);
         Ok(ClaimedReport { webhook_id: webhook_id(body.try_get(5)?, id)?, ..claimed })
