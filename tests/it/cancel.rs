@@ -123,3 +123,19 @@ async fn what_was_being_cancelled_when_its_process_was_killed_is_not_run_again()
     server.stop();
     assert!(!server.process.output().contains(&format!("{id} begins")));
 }
+
+/// Where a run wants its end reported is kept for as long as it takes, before the request waits for its next run.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_an_end_is_reported_is_kept_once_the_store_works_again() {
+    let receiver = Receiver::start();
+    let settings =
+        format!("[config]\nwebhook_url = {:?}\n[worker]\nmax_attempts = 2\nretry_delay = \"1h\"\n", receiver.url("/"));
+    let mut server = Server::start(&settings);
+    server.write("CREATE TRIGGER late BEFORE INSERT ON registration BEGIN SELECT RAISE(ABORT, 'late'); END").await;
+    let id = server.submit("/ends/hidden", json!({"end": "error", "hook": ""})).await;
+    server.process.wait_for(&format!("where the end of {id} is to be reported cannot be stored, trying again"));
+    server.write("DROP TRIGGER late").await;
+    server.process.wait_for("(failed run 1 of 2)");
+    assert_eq!(cancel(&server, "/ends/hidden", &id).await.0, 200);
+    assert_eq!(receiver.wait_for(&id).json(), cancelled(&id));
+}
