@@ -78,6 +78,11 @@ impl Behind {
 
     async fn flush_until(&self, deadline: Instant) -> Flushed {
         let safe = timeout_at(deadline, self.safe()).await.unwrap_or(false);
+        self.figures(safe, deadline).await
+    }
+
+    /// Where all reports stand now.
+    async fn figures(&self, safe: bool, deadline: Instant) -> Flushed {
         let counts = timeout_at(deadline, self.store.counts()).await;
         let undelivered = counts.ok().and_then(Result::ok).map(|counts| counts.undelivered);
         let ends = self.store.tally();
@@ -141,8 +146,10 @@ impl Engine {
                 let flushed = this.behind.flush_until(deadline).await;
                 this.shutdown.stop();
                 let _ = timeout_at(deadline, this.shutdown.finished()).await;
+                // What was in flight has come to its end since.
+                let ended = this.behind.figures(flushed.known, deadline).await;
                 let _ = timeout_at(deadline, this.behind.store.close()).await;
-                flushed
+                if ended.known { ended } else { flushed }
             });
             background.join(deadline.saturating_duration_since(Instant::now()).max(JOIN));
             // Nobody may be waiting any more.

@@ -81,6 +81,26 @@ async fn in_memory_a_flush_waits_until_each_report_was_tried_once() {
 
 #[cfg(feature = "sqlite")]
 #[tokio::test(flavor = "multi_thread")]
+async fn in_a_file_a_stop_counts_what_was_delivered_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let (answer, answered) = std::sync::mpsc::channel::<()>();
+    let answered = std::sync::Mutex::new(answered);
+    let receiver = Receiver::new(move |_, stream| {
+        let _ = answered.lock().unwrap().recv();
+        stream.write_all(OK.as_bytes())
+    });
+    let builder = Poster::builder().sqlite(folder.path().join("reports.db")).trust(receiver.url());
+    let (poster, guard) = builder.start().unwrap();
+    poster.post(&receiver.url(), &report("1")).unwrap();
+    receiver.received(1).await;
+    assert_eq!(poster.flush(LONG).await.stored, 1);
+    let stop = tokio::spawn(guard.shutdown(LONG));
+    answer.send(()).unwrap();
+    assert_eq!(stop.await.unwrap(), Flushed { delivered: 1, known: true, ..Flushed::default() });
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread")]
 async fn in_a_file_a_flush_waits_for_the_disk_alone_and_the_next_start_delivers() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("reports.db");
