@@ -83,7 +83,7 @@ async fn in_memory_a_flush_waits_until_each_report_was_tried_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_file_a_stop_counts_what_was_delivered_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
-    let (answer, answered) = std::sync::mpsc::channel::<()>();
+    let (answer, answered) = std::sync::mpsc::sync_channel::<()>(1);
     let answered = std::sync::Mutex::new(answered);
     let receiver = Receiver::new(move |_, stream| {
         let _ = answered.lock().unwrap().recv();
@@ -94,9 +94,8 @@ async fn in_a_file_a_stop_counts_what_was_delivered_meanwhile() {
     poster.post(&receiver.url(), &report("1")).unwrap();
     receiver.received(1).await;
     assert_eq!(poster.flush(LONG).await.stored, 1);
-    let stop = tokio::spawn(guard.shutdown(LONG));
-    answer.send(()).unwrap();
-    assert_eq!(stop.await.unwrap(), Flushed { delivered: 1, known: true, ..Flushed::default() });
+    let (flushed, ()) = tokio::join!(guard.shutdown(LONG), async { answer.send(()).unwrap() });
+    assert_eq!(flushed, Flushed { delivered: 1, known: true, ..Flushed::default() });
 }
 
 #[cfg(feature = "sqlite")]
