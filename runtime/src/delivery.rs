@@ -38,7 +38,7 @@ use self::dispatch::{Dispatcher, Work};
 pub(crate) use self::lookup::{Lookup, System};
 use self::one::Courier;
 use crate::policy::destination::Destinations;
-use crate::policy::guard::Nat64;
+use crate::policy::guard::{Guard, Nat64};
 use crate::policy::schedule::Schedule;
 use crate::policy::turns::Limits;
 use crate::shutdown::Shutdown;
@@ -81,6 +81,14 @@ pub(crate) struct Options {
     pub(crate) own_addresses: Vec<SocketAddr>,
     /// Who turns names into addresses.
     pub(crate) resolver: Arc<dyn Lookup>,
+}
+
+impl Options {
+    /// What they say of addresses.
+    pub(crate) fn guard(&self) -> Guard {
+        let guard = Guard::new(self.allow_networks.clone());
+        guard.deny(self.deny_networks.clone()).nat64(self.nat64_prefixes.clone())
+    }
 }
 
 impl Default for Options {

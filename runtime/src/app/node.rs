@@ -17,7 +17,6 @@ use crate::delivery::{self, Delivery};
 use crate::handler::Routes;
 use crate::id::NodeId;
 use crate::line::{Causes, Escaped};
-use crate::policy::guard::Guard;
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::server::{self, Server};
 use crate::settings::Settings;
@@ -95,6 +94,7 @@ impl Node {
         handlers: Handle,
     ) -> Result<Self, StartError> {
         let options = delivery::Options { own_addresses: vec![address], ..delivery_options(settings) };
+        let guard = options.guard();
         let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
         if recovered.requests + recovered.reports + recovered.lost.len() > 0 {
@@ -127,7 +127,7 @@ impl Node {
         }
         let options = server::Options { connections: files.connections, ..settings.server.clone() };
         let stops = server::Stops { draining: intake.clone(), grace: settings.grace, shutdown: api.clone() };
-        let server = Server::new(listener, store.clone(), clock, routes.clone(), options, guard(settings), stops);
+        let server = Server::new(listener, store.clone(), clock, routes.clone(), options, guard, stops);
         api.spawn(vital.watching("server", &api, server.run()));
         #[cfg(all(unix, feature = "sqlite"))]
         if let store::Place::Sqlite { path, .. } = &settings.store.place {
@@ -212,13 +212,6 @@ impl Node {
             tracing::warn!("attempts in flight were cut off; the next start sends their reports again");
         }
     }
-}
-
-/// What the settings say of addresses, as the delivery judges them.
-fn guard(settings: &Settings) -> Guard {
-    let said = &settings.delivery;
-    let guard = Guard::new(said.allow_networks.clone());
-    guard.deny(said.deny_networks.clone()).nat64(said.nat64_prefixes.clone())
 }
 
 /// What the settings mean for deliveries.

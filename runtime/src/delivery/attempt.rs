@@ -94,8 +94,7 @@ impl Heard {
 
 impl Sender {
     pub(super) fn new(options: &Options, clock: Clock) -> Result<Self, Error> {
-        let guard = Guard::new(options.allow_networks.clone());
-        let guard = guard.deny(options.deny_networks.clone()).nat64(options.nat64_prefixes.clone());
+        let guard = options.guard();
         let clients = Clients::new(options, &guard)?;
         Ok(Self { clients, guard, clock, timeout: options.timeout, signing: Semaphore::new(SIGNING) })
     }
@@ -121,17 +120,16 @@ impl Sender {
             return Tried::refused(started, &refusal);
         }
         let signed = self.sign(id, standing, started.unix_seconds(), &body).await;
-        let headers = headers(id, webhook, started.unix_seconds(), signed);
+        let headers = || headers(id, webhook, started.unix_seconds(), signed.as_deref());
         let client = self.clients.of(standing.trust, webhook.url());
         let mut heard = Heard::default();
         let exchange = async {
-            let exchanged =
-                exchange(client, webhook.url(), headers.clone(), body.clone(), &self.clock, &mut heard).await;
+            let exchanged = exchange(client, webhook.url(), headers(), body.clone(), &self.clock, &mut heard).await;
             match exchanged {
                 // Most often a receiver that takes fewer streams at once than it had said so far, or one that is restarted.
                 Err(error) if words::is_unprocessed(&*error) => {
                     heard = Heard::default();
-                    exchange(client, webhook.url(), headers, body, &self.clock, &mut heard).await
+                    exchange(client, webhook.url(), headers(), body, &self.clock, &mut heard).await
                 }
                 other => other,
             }
@@ -190,16 +188,16 @@ impl Tried {
 }
 
 /// The delivery's own headers come last, so that nothing stored can replace them.
-fn headers(id: ReportId, webhook: &Webhook, timestamp: i64, signed: Option<String>) -> HeaderMap {
+fn headers(id: ReportId, webhook: &Webhook, timestamp: i64, signed: Option<&str>) -> HeaderMap {
     // These, and two that the client adds.
     let own = &webhook.own().headers;
     let mut headers = HeaderMap::with_capacity(own.len() + 8);
     headers.extend(own.clone());
-    let id = id.to_string();
+    let (id, timestamp) = (id.to_string(), timestamp.to_string());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
-    for (name, value) in [(ID, Some(id)), (TIMESTAMP, Some(timestamp.to_string())), (SIGNATURE, signed)] {
+    for (name, value) in [(ID, Some(&*id)), (TIMESTAMP, Some(&*timestamp)), (SIGNATURE, signed)] {
         // Invariant: a UUID, a number and base64 are valid header values.
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
             headers.insert(name, value);

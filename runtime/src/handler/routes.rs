@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::attribute::{self, Announced, Asked};
 use super::{Bound, Handler, PayloadKind, Run, Running, Shared};
+use crate::poster::Registered;
 use crate::webhook::Webhooks;
 
 /// Paths, or first segments of paths, that the server keeps for itself.
@@ -61,11 +62,15 @@ impl Route {
     /// Where the end of this request would be reported, if that can be asked and nobody notices. Takes as long as it takes to
     /// read the payload.
     pub(crate) fn ask(&self, run: &Run) -> Option<Asked> {
-        self.attribute.filter(|attribute| attribute.is_plain).and_then(|_| self.ask_instead(run))
+        self.attribute.filter(|attribute| attribute.is_plain).and_then(|_| self.asked(run))
     }
 
     /// The same for a request that is not run, or not again: the attribute's expressions may do whatever they do in a run.
-    pub(crate) fn ask_instead(&self, run: &Run) -> Option<Asked> {
+    pub(crate) fn ask_instead(&self, run: &Run) -> Option<Registered> {
+        self.asked(run).filter(|asked| asked.is_requests).map(|asked| asked.registered)
+    }
+
+    fn asked(&self, run: &Run) -> Option<Asked> {
         self.attribute.filter(|attribute| attribute.can_be_asked())?;
         attribute::ask(&run.id, self.run(run.clone()))
     }

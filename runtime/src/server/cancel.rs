@@ -65,8 +65,7 @@ async fn asked(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Option<R
     let Some((headers, body)) = api.store.unregistered(id, &route.path).await? else { return Ok(None) };
     let (route, run) = (Arc::clone(route), Run::of(id.clone(), Arc::new(headers), body));
     // The program's own code: it may take its time.
-    let asked = tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten();
-    Ok(asked.filter(|asked| asked.is_requests).map(|asked| asked.registered))
+    Ok(tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten())
 }
 
 async fn cancel(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Cancelled, Error> {

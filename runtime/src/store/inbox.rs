@@ -75,12 +75,12 @@ impl Inbox {
     /// Takes in a post without waiting. Refused while there is no room, or only as much as is kept for other origins.
     pub(crate) fn try_push(&self, mut op: Op) -> Result<(), Error> {
         let room = self.intake.try_take(&op)?;
-        let (line, free) = (self.line(&op), self.intake.left.available_permits());
-        if !self.lock().intake.may_grow(line, self.intake.of(&op) as usize, free) {
+        let (line, cost, free) = (self.line(&op), room.num_permits(), self.intake.left.available_permits());
+        if !self.lock().intake.may_grow(line, cost, free) {
             return Err(Error::Full);
         }
         self.reserve(&mut op)?;
-        self.enqueue(Queue::Intake, self.entry(op, None, Some(room)))
+        self.enqueue(Queue::Intake { line, cost }, self.entry(op, None, Some(room)))
     }
 
     /// Takes in a submission or post once there is room for it.
@@ -96,7 +96,8 @@ impl Inbox {
             }
         };
         self.reserve(&mut op)?;
-        self.ask(Queue::Intake, op, room)
+        let queue = Queue::Intake { line: self.line(&op), cost: room.num_permits() };
+        self.ask(queue, op, room)
     }
 
     /// Takes in a settlement, a claim and the like: in a queue of their own, so that a full intake is no matter.
@@ -144,8 +145,6 @@ impl Inbox {
     }
 
     fn enqueue(&self, queue: Queue, mut entry: Entry) -> Result<(), Error> {
-        let line = self.line(&entry.op);
-        let cost = self.intake.of(&entry.op) as usize;
         {
             let mut queues = self.lock();
             if !queues.open {
@@ -153,7 +152,7 @@ impl Inbox {
                 return Err(Error::Closed);
             }
             match queue {
-                Queue::Intake => queues.intake.push(line, cost, entry),
+                Queue::Intake { line, cost } => queues.intake.push(line, cost, entry),
                 Queue::Mark => queues.intake.mark(entry),
                 Queue::Control => queues.control.push_back(entry),
             }
@@ -317,7 +316,10 @@ fn origin(url: &str) -> &str {
 
 #[derive(Clone, Copy)]
 enum Queue {
-    Intake,
+    Intake {
+        line: u64,
+        cost: usize,
+    },
     /// Of the intake too, and answered after all that is in it.
     Mark,
     Control,

@@ -24,5 +24,5 @@ pub(super) async fn asked(context: &Context, route: &Arc<Route>, row: &ClaimedRe
     #[expect(clippy::disallowed_methods, reason = "it is waited for")]
     let asking = context.handlers.spawn(asking.in_current_span());
     // It fails only where the handlers' runtime is going away.
-    asking.await.ok().flatten().filter(|asked| asked.is_requests).map(|asked| asked.registered)
+    asking.await.ok().flatten()
 }
