@@ -8,19 +8,18 @@ mod claim;
 mod client;
 mod connect;
 mod connections;
-mod desk;
+mod deliver;
 mod dial;
 mod dispatch;
 mod log;
 mod lookup;
-mod one;
 mod overheard;
 mod own;
 mod probes;
 mod refused;
 mod runners;
+mod scheduler;
 mod shortage;
-pub(crate) mod thread;
 mod tls;
 mod trouble;
 
@@ -33,10 +32,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub(crate) use self::client::Error;
-use self::desk::Desk;
+use self::deliver::Deliverer;
 use self::dispatch::{Dispatcher, Work};
 pub(crate) use self::lookup::{Lookup, System};
-use self::one::Courier;
+use self::scheduler::Scheduler;
 use crate::policy::destination::Destinations;
 use crate::policy::guard::{Guard, Nat64};
 use crate::policy::schedule::Schedule;
@@ -64,9 +63,9 @@ pub(crate) struct Options {
     /// What waits in memory, besides what is being tried, in [units](crate::store::REPORT_UNIT). What exceeds it waits in the
     /// store.
     pub(crate) backlog: usize,
-    /// Tries at once to one endpoint, while others have something to send.
-    pub(crate) per_endpoint: usize,
-    /// The same for single endpoints, named by scheme, host and port; these are never exceeded.
+    /// Tries at once to one origin, while others have something to send.
+    pub(crate) per_origin: usize,
+    /// The same for single origins, named by scheme, host and port; these are never exceeded.
     pub(crate) own_concurrency: HashMap<String, usize>,
     pub(crate) destinations: Destinations,
     /// Private networks that any webhook may go to.
@@ -99,7 +98,7 @@ impl Default for Options {
             concurrency: 256,
             connections: None,
             backlog: BACKLOG,
-            per_endpoint: 128,
+            per_origin: 128,
             own_concurrency: HashMap::new(),
             destinations: Destinations::default(),
             allow_networks: Vec::new(),
@@ -123,27 +122,27 @@ pub(crate) struct Delivery {
     store: Store,
     clock: Clock,
     concurrency: usize,
-    desk: Desk<Work>,
-    courier: Arc<Courier>,
+    scheduler: Scheduler<Work>,
+    deliverer: Arc<Deliverer>,
 }
 
 impl Delivery {
     /// A delivery that has not begun. Loads certificates and builds the HTTP clients, which may fail.
     pub(crate) fn new(store: Store, clock: Clock, options: Options) -> Result<Self, Error> {
         let concurrency = options.concurrency.clamp(1, MAX_CONCURRENCY);
-        let limits = Limits::new(concurrency, options.per_endpoint);
-        let desk = Desk::new(limits, dispatch::bounds(options.backlog), options.own_concurrency.clone());
-        let courier = Arc::new(Courier::new(store.clone(), clock.clone(), options)?);
-        Ok(Self { store, clock, concurrency, desk, courier })
+        let limits = Limits::new(concurrency, options.per_origin);
+        let scheduler = Scheduler::new(limits, dispatch::bounds(options.backlog), options.own_concurrency.clone());
+        let deliverer = Arc::new(Deliverer::new(store.clone(), clock.clone(), options)?);
+        Ok(Self { store, clock, concurrency, scheduler, deliverer })
     }
 
     /// Delivers until told to stop. Then nothing more is claimed, the tries in flight come to their end, and what is in
     /// hand and was not tried is put back.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let Self { store, clock, concurrency, desk, courier } = self;
-        let (of_probes, stop) = (courier.clone(), shutdown.clone());
+        let Self { store, clock, concurrency, scheduler, deliverer } = self;
+        let (of_probes, stop) = (deliverer.clone(), shutdown.clone());
         shutdown.spawn(async move { of_probes.probe_disabled(stop).await });
-        Dispatcher::new(store, clock, courier, desk, concurrency, shutdown).run().await;
+        Dispatcher::new(store, clock, deliverer, scheduler, concurrency, shutdown).run().await;
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::runtime::Runtime;
 
 use self::signals::Signals;
 use crate::app::{App, IntoApp, Node};
+use crate::background::Background;
 use crate::cli::{self, Arguments, Asked, Command, Ready, print, print_error};
-use crate::delivery::thread::Background;
 use crate::handler::Routes;
 use crate::inspector::Inspector;
 use crate::line::{Causes, Escaped};

@@ -146,11 +146,11 @@ mod app;
 mod settings;
 
 #[cfg(all(unix, feature = "server", feature = "sqlite"))]
-mod control;
+mod admin;
+#[cfg(feature = "server")]
+mod api;
 #[cfg(feature = "server")]
 mod inspector;
-#[cfg(feature = "server")]
-mod server;
 
 #[cfg(feature = "server")]
 mod worker;
@@ -173,6 +173,7 @@ mod report;
 mod signature;
 mod webhook;
 
+mod background;
 mod id;
 mod line;
 mod names;

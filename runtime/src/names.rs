@@ -11,7 +11,7 @@ pub(crate) mod header {
     pub(crate) const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
     /// `v1,` and the base64 of an HMAC-SHA256, or `v1a,` and that of an Ed25519 signature; one per secret, separated by spaces.
     pub(crate) const WEBHOOK_SIGNATURE: &str = "webhook-signature";
-    /// In an answer: `disable` or `abort-message`; see `policy::verdict`.
+    /// In an answer: `disable` or `abort-message`; see `policy::after_attempt`.
     pub(crate) const WEBHOOK_DELIVERY: &str = "webhook-delivery";
     /// The caller's own mark on a request: kept, logged, never trusted.
     #[cfg(feature = "server")]
@@ -83,16 +83,16 @@ pub(crate) mod metric {
     pub(crate) const DELIVERY_SECONDS: &str = "postback_delivery_duration_seconds";
     /// Gauge: HTTP tries under way.
     pub(crate) const DELIVERIES_IN_FLIGHT: &str = "postback_deliveries_in_flight";
-    /// Gauge: reports that wait in memory for their endpoint's turn.
+    /// Gauge: reports that wait in memory for their origin's turn.
     pub(crate) const DELIVERIES_WAITING: &str = "postback_deliveries_waiting";
-    /// Counter, label `reason`: reports set aside in the store, by `breaker` because their endpoint fails, by `share` because it
+    /// Counter, label `reason`: reports set aside in the store, by `breaker` because their origin fails, by `share` because it
     /// has as many in memory as it may.
     pub(crate) const DELIVERIES_PARKED: &str = "postback_deliveries_parked_total";
     /// Counter: of those, reports taken up again.
     pub(crate) const DELIVERIES_UNPARKED: &str = "postback_deliveries_unparked_total";
-    /// Counter: endpoints that began to be spared.
+    /// Counter: origins that began to be spared.
     pub(crate) const BREAKER_OPENED: &str = "postback_delivery_breaker_opened_total";
-    /// Gauge: endpoints that are being spared.
+    /// Gauge: origins that are being spared.
     pub(crate) const BREAKERS_OPEN: &str = "postback_delivery_breakers_open";
     /// Counter, label `kind`: settlements of a claim that was no longer current; they wrote nothing.
     pub(crate) const STALE_SETTLES: &str = "postback_stale_settles_total";

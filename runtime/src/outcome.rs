@@ -27,7 +27,7 @@ pub use self::enter::enter;
 use self::guard::{Ambience, Guard};
 use self::safety::{Durably, Posted, Safety};
 pub use self::view::{AsDebug, AsDisplay, AsJson, Fallible, Through, Untold, told};
-use self::view::{Tells, Views};
+use self::view::{Render, Views};
 use crate::report::Ends;
 use crate::webhook::IntoWebhook;
 
@@ -99,7 +99,7 @@ impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
         self
     }
 
-    /// Tells in a report that it was not completed why: an error, a panic, a time limit… The member `reason` has the words of
+    /// Render in a report that it was not completed why: an error, a panic, a time limit… The member `reason` has the words of
     /// [`EndReason`](crate::EndReason). So do the methods that tell of the error itself.
     pub fn error_reason(mut self) -> Self {
         self.guard.set_tells_reason();
@@ -116,7 +116,7 @@ impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
 }
 
 impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
-    /// Tells in a failed report the error as it is displayed. Unasked, a failed report tells no detail.
+    /// Render in a failed report the error as it is displayed. Unasked, a failed report tells no detail.
     pub fn error_display(self) -> ReportOutcome<F, Views<R, AsDisplay>, S>
     where
         F::Output: Fallible<Err: Display>,
@@ -124,7 +124,7 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         self.error_reason().map_views(|views| views.with_error(AsDisplay))
     }
 
-    /// Tells in a failed report the error in its debug form.
+    /// Render in a failed report the error in its debug form.
     pub fn error_debug(self) -> ReportOutcome<F, Views<R, AsDebug>, S>
     where
         F::Output: Fallible<Err: Debug>,
@@ -132,7 +132,7 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         self.error_reason().map_views(|views| views.with_error(AsDebug))
     }
 
-    /// Tells in a failed report what this function makes of the error.
+    /// Render in a failed report what this function makes of the error.
     pub fn error_with<G, T>(self, shown: G) -> ReportOutcome<F, Views<R, Through<G>>, S>
     where
         F::Output: Fallible,
@@ -142,12 +142,12 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         self.error_reason().map_views(|views| views.with_error(Through(shown)))
     }
 
-    /// Tells in a completed report no result; the type of the result may then be any.
+    /// Render in a completed report no result; the type of the result may then be any.
     pub fn without_result(self) -> ReportOutcome<F, Views<Untold, E>, S> {
         self.map_views(|views| views.with_result(Untold))
     }
 
-    /// Tells in a completed report what this function makes of the result.
+    /// Render in a completed report what this function makes of the result.
     pub fn result_with<G, T>(self, shown: G) -> ReportOutcome<F, Views<Through<G>, E>, S>
     where
         F::Output: Fallible,
@@ -166,7 +166,7 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
 impl<F, V, S> Future for ReportOutcome<F, V, S>
 where
     F: Future,
-    V: Tells<F::Output>,
+    V: Render<F::Output>,
     S: Safety,
 {
     type Output = F::Output;

@@ -3,10 +3,10 @@
 //!
 //! Invariant: nothing in here does anything. The time and the randomness are arguments.
 
+pub(crate) mod after_attempt;
 pub(crate) mod breaker;
 pub(crate) mod destination;
 pub(crate) mod guard;
 pub(crate) mod retry_after;
 pub(crate) mod schedule;
 pub(crate) mod turns;
-pub(crate) mod verdict;

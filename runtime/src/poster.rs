@@ -6,7 +6,7 @@ pub(crate) mod ambient;
 mod builder;
 mod engine;
 mod flush;
-mod home;
+mod fork_guard;
 mod loss;
 mod off;
 #[cfg(feature = "server")]

@@ -31,12 +31,12 @@ use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
 use crate::secret::Secret;
 use crate::webhook::{Shown, Webhook};
-use crate::{server, store, worker};
+use crate::{api, store, worker};
 
 /// Everything that an operator may set, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) server: server::Options,
+    pub(crate) server: api::Options,
     pub(crate) store: store::Options,
     /// How long finished requests and reports are kept.
     pub(crate) retention: Duration,
@@ -95,7 +95,7 @@ pub(crate) struct Delivery {
     /// Tries at once, at least 1.
     pub(crate) concurrency: usize,
     /// Tries at once to one endpoint, at most `concurrency`.
-    pub(crate) per_endpoint: usize,
+    pub(crate) per_origin: usize,
     /// Private networks that any webhook may go to.
     pub(crate) allow_networks: Vec<IpNet>,
     /// Networks that no webhook may go to.

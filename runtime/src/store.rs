@@ -8,33 +8,34 @@
 //! - A request is queued, running, or settled; a report is pending, delivering, or over (delivered, dead, refused, gone). Settled
 //!   and over are final. An outcome and its reports are written by the same commit.
 //! - A request that waits can be cancelled; one that runs is marked, to be settled so by whoever has claimed it: see `cancel`.
-//! - A pending report may be set aside: see `aside`.
+//! - A pending report may be set aside: see `parked`.
 //! - To run or to deliver takes a *claim*. Each claim makes the row's *epoch* one greater. A settlement carries the epoch of
 //!   its claim; an older one writes nothing, answers [`Settled::Stale`] and is counted.
 //! - The longest due comes first, then the earliest written; of requests, within each route. A row is due from when it was written on, or as it was put back;
 //!   by the store's own time, see `clock`.
-//! - While nothing older waits, a row is *born claimed* and handed over in memory after its commit: see
+//! - While nothing older waits, a row is *pre-claimed* and handed over in memory after its commit: see
 //!   [`Store::attach_requests`].
 //! - A wake-up comes after the commit that it speaks of, and carries no data.
 //! - Everything that waits is bounded. A full intake never keeps a settlement out.
 
-mod aside;
 mod backend;
 mod backlog;
 mod begun;
 mod cancel;
 mod claim;
 mod clock;
+mod counters;
 mod error;
-mod handover;
+mod handoff;
 #[cfg_attr(not(any(feature = "server", test)), expect(dead_code, reason = "only a server is asked whether it works"))]
 mod health;
 mod inbox;
 mod intake;
-mod ledger;
 mod memory;
 mod operation;
 mod options;
+mod parked;
+mod quota;
 mod record;
 mod replay;
 pub(crate) mod retention;
@@ -45,7 +46,6 @@ mod sqlite;
 #[cfg(test)]
 mod suite;
 mod summary;
-mod tally;
 mod wake;
 mod writer;
 
@@ -53,25 +53,26 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use self::aside::DisabledUrls;
 use self::backend::{Opened, Reader};
 use self::backlog::{Backlog, Limits, stored_bytes};
 use self::begun::Begun;
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::cancel::Cancelled;
 use self::clock::StoreClock;
+use self::counters::Counters;
 pub(crate) use self::error::{Error, OpenError, warn_unless_told};
-use self::handover::Handover;
+use self::handoff::Handoff;
 use self::health::Health;
 use self::inbox::Inbox;
-use self::ledger::Ledgers;
 use self::operation::{Op, Reply};
 pub(crate) use self::operation::{REPORT_UNIT, report_units};
 #[cfg(feature = "sqlite")]
 pub use self::options::Durability;
 #[cfg(not(feature = "sqlite"))]
 pub(crate) use self::options::Durability;
-pub(crate) use self::options::{Options, Place};
+pub(crate) use self::options::{Location, Options};
+use self::parked::DisabledUrls;
+use self::quota::Quotas;
 pub(crate) use self::record::*;
 #[cfg(any(feature = "server", test))]
 pub(crate) use self::replay::Replayed;
@@ -79,8 +80,7 @@ use self::space::{Probe, Space};
 #[cfg(feature = "server")]
 pub(crate) use self::summary::{Kept, Summary};
 #[cfg(any(feature = "server", test))]
-pub(crate) use self::summary::{Member, Told};
-use self::tally::Tally;
+pub(crate) use self::summary::{Member, Stage};
 use self::wake::Wake;
 pub(crate) use self::wake::Watch;
 use self::writer::{Shared, Writer};
@@ -109,7 +109,7 @@ impl Drop for Inner {
 
 /// A row handed over in memory as it was committed, with the room that it takes up.
 #[derive(Debug)]
-pub(crate) struct Held<T> {
+pub(crate) struct PreClaimed<T> {
     pub(crate) row: T,
     pub(crate) room: OwnedSemaphorePermit,
 }
@@ -126,12 +126,12 @@ impl Store {
     )]
     pub(crate) async fn open(options: Options, node: NodeId, clock: Clock) -> Result<Self, OpenError> {
         match &options.place {
-            Place::Memory { reports, bytes, kept } => {
-                let (opened, ledgers) = memory::open(*reports, *bytes, *kept);
-                Ok(Self::start(opened, &options, Some(ledgers), None, clock))
+            Location::Memory { reports, bytes, kept } => {
+                let (opened, quotas) = memory::open(*reports, *bytes, *kept);
+                Ok(Self::start(opened, &options, Some(quotas), None, clock))
             }
             #[cfg(feature = "sqlite")]
-            Place::Sqlite { path, durability } => {
+            Location::Sqlite { path, durability } => {
                 let opened = sqlite::open(path, *durability, options.litestream, node, &clock).await?;
                 #[cfg(unix)]
                 let probe = Some(space::probe(path.clone()));
@@ -145,21 +145,21 @@ impl Store {
     fn start(
         opened: Opened,
         options: &Options,
-        ledgers: Option<Arc<Ledgers>>,
+        quotas: Option<Arc<Quotas>>,
         probe: Option<Probe>,
         clock: Clock,
     ) -> Self {
         let Opened { backend, reader, left, begun } = opened;
-        let durable = ledgers.is_none();
-        let tally = Arc::new(Tally::default());
+        let durable = quotas.is_none();
+        let counters = Arc::new(Counters::default());
         let limits = Limits { rows: options.max_queued, bytes: options.max_queued_bytes };
         let shared = Arc::new(Shared {
-            inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, ledgers, tally.clone())),
+            inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, quotas, counters.clone())),
             wake: Wake::default(),
-            handover: Handover::new(left.waiting),
+            handoff: Handoff::new(left.waiting),
             disabled: DisabledUrls::new(left.disabled),
             clock: StoreClock::resume(clock, left.clocks, left.trust),
-            tally,
+            counters,
             health: Health::default(),
             backlog: Arc::new(Backlog::new(limits, left.backlog)),
             space: Space::new(options.disk_reserve, probe),
@@ -200,7 +200,7 @@ impl Store {
     /// Takes reports in and returns when they are committed. Waits while the queue is full; dropped meanwhile, they are lost, and
     /// counted.
     pub(crate) async fn post_durably(&self, reports: Vec<NewReport>) -> Result<(), Error> {
-        let lost = self.0.shared.tally.unless_taken_in(reports.len());
+        let lost = self.0.shared.counters.unless_taken_in(reports.len());
         let taken_in = self.inbox().push(Op::post(reports)).await;
         // From here on the caller may go away: the reports stay, or the caller is told.
         lost.disarm();
@@ -229,13 +229,13 @@ impl Store {
         &self,
         routes: Vec<String>,
         room: Arc<Semaphore>,
-    ) -> mpsc::Receiver<Held<ClaimedRequest>> {
-        self.0.shared.handover.attach_requests(routes, room)
+    ) -> mpsc::Receiver<PreClaimed<ClaimedRequest>> {
+        self.0.shared.handoff.attach_requests(routes, room)
     }
 
     /// The same for reports; a large one takes several permits.
-    pub(crate) fn attach_reports(&self, room: Arc<Semaphore>) -> mpsc::Receiver<Held<ClaimedReport>> {
-        self.0.shared.handover.attach_reports(room)
+    pub(crate) fn attach_reports(&self, room: Arc<Semaphore>) -> mpsc::Receiver<PreClaimed<ClaimedReport>> {
+        self.0.shared.handoff.attach_reports(room)
     }
 
     /// Claims up to `limit` due reports, the longest due first; with the same bound as requests.
@@ -331,8 +331,8 @@ impl Store {
     }
 
     /// What became of reports in this process so far.
-    pub(crate) fn tally(&self) -> tally::Counted {
-        self.0.shared.tally.read()
+    pub(crate) fn counters(&self) -> counters::Counted {
+        self.0.shared.counters.read()
     }
 
     #[cfg(test)]

@@ -19,7 +19,7 @@ pub use self::provenance::{Chosen, Whose};
 pub(crate) use self::shown::Shown;
 #[cfg(feature = "server")]
 pub(crate) use self::shown::shown;
-pub(crate) use self::target::{Target, endpoint_of};
+pub(crate) use self::target::{Target, origin_of};
 use crate::secret::Secret;
 
 /// The longest URL that is accepted, in bytes.

@@ -3,11 +3,11 @@
 //! The loop and all waiting are on the control threads; handlers alone run on theirs. So handlers that compute for minutes
 //! hold up neither claims nor outcomes nor time limits.
 
+mod after_run;
 mod instead;
 mod run;
 mod sink;
 mod slot;
-mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::handler::Routes;
 use crate::line::Causes;
 use crate::poster::Outbox;
 use crate::shutdown::Shutdown;
-use crate::store::{ClaimedRequest, Error, Held, RequestClaim, warn_unless_told};
+use crate::store::{ClaimedRequest, Error, PreClaimed, RequestClaim, warn_unless_told};
 
 /// The longest that the worker goes without looking into the store: a lost wake-up costs this much.
 const SLOW_POLL: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ pub(crate) struct Worker {
     context: Arc<Context>,
     grace: Duration,
     slots: Slots,
-    handed: mpsc::Receiver<Held<ClaimedRequest>>,
+    handed: mpsc::Receiver<PreClaimed<ClaimedRequest>>,
 }
 
 /// What every run needs.

@@ -25,7 +25,7 @@ const RUNTIME: House = House {
     folder: "runtime/src",
     name: "postback",
     rows: &[
-        &["line"],
+        &["background", "line"],
         &["id", "time", "secret", "names", "shutdown"],
         &["webhook", "report", "signature"],
         &["verify"],
@@ -35,7 +35,7 @@ const RUNTIME: House = House {
         &["poster"],
         &["outcome", "handler"],
         &["worker"],
-        &["server", "inspector", "control"],
+        &["api", "inspector", "admin"],
         &["settings"],
         &["app"],
         &["cli"],

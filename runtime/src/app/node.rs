@@ -11,19 +11,19 @@ use tokio::time::Instant;
 
 use super::files;
 #[cfg(all(unix, feature = "sqlite"))]
-use crate::control;
-use crate::delivery::thread::Background;
+use crate::admin;
+use crate::api::{self, Server};
+use crate::background::Background;
 use crate::delivery::{self, Delivery};
 use crate::handler::Routes;
 use crate::id::NodeId;
 use crate::line::{Causes, Escaped};
 use crate::poster::{Flusher, Outbox, ambient};
-use crate::server::{self, Server};
 use crate::settings::Settings;
 use crate::shutdown::{Shutdown, Vital};
 use crate::store::{self, Store, retention};
 use crate::time::Clock;
-use crate::webhook::{Webhook, endpoint_of};
+use crate::webhook::{Webhook, origin_of};
 use crate::worker::Worker;
 
 /// What first attempts have left when everything else has stopped, and what attempts in flight have at least.
@@ -52,7 +52,7 @@ pub(crate) struct Node {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
-    Listen(#[from] server::Error),
+    Listen(#[from] api::Error),
     #[error(transparent)]
     Open(#[from] store::OpenError),
     #[error("what an earlier process left in the store cannot be taken over")]
@@ -71,7 +71,7 @@ impl Node {
     pub(crate) async fn start(routes: Routes, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
         let clock = Clock::system();
         // First, since it is what most often cannot be had.
-        let listener = server::listen(&settings.server)?;
+        let listener = api::listen(&settings.server)?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
         if !address.ip().is_loopback() {
             tracing::warn!("the API is open to whoever reaches {address}: it asks nobody who they are");
@@ -125,13 +125,13 @@ impl Node {
         if let Some(trouble) = files.trouble() {
             tracing::warn!("{trouble}");
         }
-        let options = server::Options { connections: files.connections, ..settings.server.clone() };
-        let stops = server::Stops { draining: intake.clone(), grace: settings.grace, shutdown: api.clone() };
+        let options = api::Options { connections: files.connections, ..settings.server.clone() };
+        let stops = api::Stops { draining: intake.clone(), grace: settings.grace, shutdown: api.clone() };
         let server = Server::new(listener, store.clone(), clock, routes.clone(), options, guard, stops);
         api.spawn(vital.watching("server", &api, server.run()));
         #[cfg(all(unix, feature = "sqlite"))]
-        if let store::Place::Sqlite { path, .. } = &settings.store.place {
-            intake.spawn(control::run(store.clone(), control::beside(path), intake.clone()));
+        if let store::Location::Sqlite { path, .. } = &settings.store.place {
+            intake.spawn(admin::run(store.clone(), admin::beside(path), intake.clone()));
         }
         let grace = settings.grace;
         let node =
@@ -222,8 +222,7 @@ fn delivery_options(settings: &Settings) -> delivery::Options {
     }
     // An endpoint is all of a scheme, host and port, whatever the paths: of several limits the smallest holds.
     let mut own_concurrency = HashMap::new();
-    for (endpoint, n) in said.endpoints.iter().filter_map(|at| Some((endpoint_of(&at.url).to_owned(), at.concurrency?)))
-    {
+    for (endpoint, n) in said.endpoints.iter().filter_map(|at| Some((origin_of(&at.url).to_owned(), at.concurrency?))) {
         let limit = own_concurrency.entry(endpoint).or_insert(n);
         *limit = n.min(*limit);
     }
@@ -231,7 +230,7 @@ fn delivery_options(settings: &Settings) -> delivery::Options {
         schedule: said.schedule.clone(),
         timeout: said.timeout,
         concurrency: said.concurrency,
-        per_endpoint: said.per_endpoint,
+        per_origin: said.per_origin,
         own_concurrency,
         destinations: settings.destinations(),
         allow_networks: said.allow_networks.clone(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::stopped::{Done, with_store};
 #[cfg(all(unix, feature = "sqlite"))]
-use crate::control::Client;
+use crate::admin::Client;
 use crate::line::Escaped;
 use crate::store::{self, Disabled, Store};
 use crate::webhook::{Webhook, shown};
@@ -63,8 +63,8 @@ impl Endpoints {
 #[cfg(all(unix, feature = "sqlite"))]
 fn running(options: &store::Options) -> Option<Client> {
     match &options.place {
-        store::Place::Sqlite { path, .. } => Client::of(path),
-        store::Place::Memory { .. } => None,
+        store::Location::Sqlite { path, .. } => Client::of(path),
+        store::Location::Memory { .. } => None,
     }
 }
 

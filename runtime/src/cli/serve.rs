@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::handler::{PayloadKind, Route, Routes};
 use crate::settings::{Settings, WEBHOOK_URL};
-use crate::store::Place;
+use crate::store::Location;
 use crate::webhook::{Shown, Webhook};
 
 const DIM: Style = Style::new().dimmed();
@@ -96,11 +96,11 @@ fn origin(settings: &Settings) -> String {
     }
 }
 
-fn place(place: &Place) -> String {
+fn place(place: &Location) -> String {
     match place {
-        Place::Memory { .. } => "memory: requests and reports end with the process".to_owned(),
+        Location::Memory { .. } => "memory: requests and reports end with the process".to_owned(),
         #[cfg(feature = "sqlite")]
-        Place::Sqlite { path, durability } => {
+        Location::Sqlite { path, durability } => {
             let survives = match durability {
                 crate::store::Durability::Full => "survives power loss",
                 crate::store::Durability::Normal => "survives the process, not power loss",

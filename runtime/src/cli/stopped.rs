@@ -2,7 +2,7 @@
 
 use crate::id::NodeId;
 use crate::line::Causes;
-use crate::store::{self, Place, Store};
+use crate::store::{self, Location, Store};
 use crate::time::Clock;
 
 /// What a command comes to: what it prints, or why it could not be done, unless the store fails.
@@ -25,16 +25,16 @@ pub(super) async fn with_store(
 
 /// Why there is no store to look into.
 #[cfg_attr(not(feature = "sqlite"), expect(clippy::unnecessary_wraps, reason = "a file is a store to look into"))]
-fn nothing_at(place: &Place) -> Option<String> {
+fn nothing_at(place: &Location) -> Option<String> {
     match place {
-        Place::Memory { .. } => Some("the store is in memory, where nothing outlasts the server".to_owned()),
+        Location::Memory { .. } => Some("the store is in memory, where nothing outlasts the server".to_owned()),
         // Else opening it would make one.
         #[cfg(feature = "sqlite")]
-        Place::Sqlite { path, .. } if !path.exists() => {
+        Location::Sqlite { path, .. } if !path.exists() => {
             Some(format!("there is no database {}; set store.url as it is for the server", path.display()))
         }
         #[cfg(feature = "sqlite")]
-        Place::Sqlite { .. } => None,
+        Location::Sqlite { .. } => None,
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) mod tests {
     use crate::store::{Attempt, Durability};
 
     pub(in crate::cli) fn options(path: &Path) -> store::Options {
-        store::Options::at(Place::Sqlite { path: path.into(), durability: Durability::Normal })
+        store::Options::at(Location::Sqlite { path: path.into(), durability: Durability::Normal })
     }
 
     /// The receiver wants nothing more.

@@ -26,10 +26,10 @@ use super::shortage::Shortage;
 use super::{Options, log};
 use crate::id::ReportId;
 use crate::names;
-use crate::policy::destination::Standing;
+use crate::policy::after_attempt::{Answer, AttemptEnd, ReceiverDirective, complaint};
+use crate::policy::destination::DestinationPolicy;
 use crate::policy::guard::{Guard, Refusal};
 use crate::policy::retry_after;
-use crate::policy::verdict::{Answer, End, Wish, complaint};
 use crate::signature;
 use crate::store::Attempt;
 use crate::time::{Clock, Timestamp};
@@ -61,12 +61,12 @@ pub(super) struct Sender {
 
 /// What a try came to.
 #[derive(Debug)]
-pub(super) struct Tried {
+pub(super) struct Attempted {
     pub(super) attempt: Attempt,
-    pub(super) end: End,
+    pub(super) end: AttemptEnd,
     /// There was a connection.
     pub(super) connected: bool,
-    /// Why nothing was tried, if that is so.
+    /// Why nothing was attempted, if that is so.
     pub(super) shortage: Option<Shortage>,
     /// The receiver said that it has processed nothing of the request, so it is no attempt (RFC 9113, 8.7).
     pub(super) unprocessed: bool,
@@ -100,7 +100,13 @@ impl Sender {
     }
 
     /// What a large body takes is not done on the thread that all deliveries share.
-    async fn sign(&self, id: ReportId, standing: &Standing<'_>, timestamp: i64, body: &Bytes) -> Option<String> {
+    async fn sign(
+        &self,
+        id: ReportId,
+        standing: &DestinationPolicy<'_>,
+        timestamp: i64,
+        body: &Bytes,
+    ) -> Option<String> {
         let id = id.to_string();
         if body.len() <= LARGE || standing.secrets.is_empty() {
             return signature::sign(&standing.secrets, &id, timestamp, body);
@@ -113,11 +119,17 @@ impl Sender {
     }
 
     /// Sends these bytes there, once.
-    pub(super) async fn send(&self, id: ReportId, webhook: &Webhook, standing: &Standing<'_>, body: Bytes) -> Tried {
+    pub(super) async fn send(
+        &self,
+        id: ReportId,
+        webhook: &Webhook,
+        standing: &DestinationPolicy<'_>,
+        body: Bytes,
+    ) -> Attempted {
         let (started, begun) = (self.clock.now(), Instant::now());
         let allowed = self.guard.check_url(webhook.url(), standing.trust);
         if let Err(refusal) = allowed.and_then(|()| self.clients.check_own(webhook.url(), standing.trust)) {
-            return Tried::refused(started, &refusal);
+            return Attempted::refused(started, &refusal);
         }
         let signed = self.sign(id, standing, started.unix_seconds(), &body).await;
         let headers = || headers(id, webhook, started.unix_seconds(), signed.as_deref());
@@ -146,44 +158,44 @@ impl Sender {
         }
         let (mut shortage, mut unprocessed) = (None, false);
         let (end, error) = match (heard.answer, exchanged) {
-            (Some(answer), _) => (End::Answered(answer), complaint(answer)),
+            (Some(answer), _) => (AttemptEnd::Answered(answer), complaint(answer)),
             (None, Ok(Err(error))) => match Failure::of(&*error) {
                 // A literal was judged above: it was a name that led there.
-                Failure::Refused(refusal) => (End::Misled, Some(refusal.to_string())),
+                Failure::Refused(refusal) => (AttemptEnd::ForbiddenAddress, Some(refusal.to_string())),
                 // A connection that broke off for it has sent something.
                 Failure::Short(of, words) if !heard.has_connected() => {
                     if of == Shortage::Files {
                         self.clients.connections().close_idle(CLOSED_FOR_FILES);
                     }
                     shortage = Some(of);
-                    (End::Untried, Some(words))
+                    (AttemptEnd::NotMade, Some(words))
                 }
                 Failure::Unprocessed(words) => {
                     unprocessed = true;
-                    (End::Failed, Some(words))
+                    (AttemptEnd::Failed, Some(words))
                 }
                 Failure::Other(_) if overheard.is_some_and(|overheard| overheard.is_tls()) => {
-                    (End::Failed, Some(words::TLS_EXPECTED.into()))
+                    (AttemptEnd::Failed, Some(words::TLS_EXPECTED.into()))
                 }
-                Failure::Other(words) | Failure::Short(_, words) => (End::Failed, Some(words)),
+                Failure::Other(words) | Failure::Short(_, words) => (AttemptEnd::Failed, Some(words)),
             },
             (None, Ok(Ok(())) | Err(_)) => {
-                (End::Failed, Some(format!("timed out after {}", log::spoken(self.timeout))))
+                (AttemptEnd::Failed, Some(format!("timed out after {}", log::spoken(self.timeout))))
             }
         };
         let connected = heard.has_connected();
         let status = heard.answer.map(|answer| answer.status);
         let attempt = Attempt { started, took: begun.elapsed(), status, error, response: heard.kept.freeze() };
-        Tried { attempt, end, connected, shortage, unprocessed }
+        Attempted { attempt, end, connected, shortage, unprocessed }
     }
 }
 
-impl Tried {
+impl Attempted {
     /// Nothing was sent, for this reason.
     pub(super) fn refused(started: Timestamp, reason: &(dyn std::error::Error + 'static)) -> Self {
         let error = Some(log::with_sources(reason));
         let attempt = Attempt { started, took: Duration::ZERO, status: None, error, response: Bytes::new() };
-        Self { attempt, end: End::Refused, connected: false, shortage: None, unprocessed: false }
+        Self { attempt, end: AttemptEnd::Refused, connected: false, shortage: None, unprocessed: false }
     }
 }
 
@@ -261,7 +273,7 @@ fn answer(response: &Response<Incoming>, now: Timestamp) -> Answer {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after::parse(value, now)),
-        wish: Wish::of(wishes.filter_map(|value| value.to_str().ok())),
+        wish: ReceiverDirective::of(wishes.filter_map(|value| value.to_str().ok())),
     }
 }
 
@@ -270,7 +282,7 @@ fn answer_of(head: &Head, now: Timestamp) -> Answer {
     Answer {
         status: head.status,
         retry_after: head.retry_after.as_deref().and_then(|value| retry_after::parse(value, now)),
-        wish: Wish::of(head.wishes.iter().map(String::as_str)),
+        wish: ReceiverDirective::of(head.wishes.iter().map(String::as_str)),
     }
 }
 

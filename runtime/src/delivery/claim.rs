@@ -85,7 +85,7 @@ mod tests {
 
     use super::*;
     use crate::id::NodeId;
-    use crate::store::{Attempt, NewReport, Next, Options, Place};
+    use crate::store::{Attempt, Location, NewReport, Next, Options};
     use crate::time::Timestamp;
     use crate::webhook::Target;
 
@@ -102,7 +102,7 @@ mod tests {
     }
 
     async fn store() -> Store {
-        let place = Place::Memory { reports: 100, bytes: 1 << 20, kept: 100 };
+        let place = Location::Memory { reports: 100, bytes: 1 << 20, kept: 100 };
         Store::open(Options::at(place), NodeId::generate(), clock(Duration::ZERO)).await.unwrap()
     }
 

@@ -21,7 +21,7 @@ use super::connect::Connect;
 use super::connections::Connections;
 use super::dial::Dial;
 use super::own;
-use crate::policy::guard::{Guard, Refusal, Trust};
+use crate::policy::guard::{Guard, Reach, Refusal};
 
 /// Shorter than the patience of usual servers and balancers, so that a connection is rarely reused as they close it.
 /// It also bounds how long a connection outlives the network's rules under which it was opened.
@@ -79,15 +79,15 @@ impl Clients {
             build(Connect::new(dial, tls.clone(), connections.clone()), options.concurrency)
         };
         let own = options.own_addresses.as_slice();
-        let away = if own.is_empty() { None } else { Some((own.into(), client(Trust::Strict, own))) };
-        Ok(Self { strict: client(Trust::Strict, &[]), trusted: client(Trust::Trusted, &[]), away, connections })
+        let away = if own.is_empty() { None } else { Some((own.into(), client(Reach::Public, own))) };
+        Ok(Self { strict: client(Reach::Public, &[]), trusted: client(Reach::Private, &[]), away, connections })
     }
 
-    pub(super) fn of(&self, trust: Trust, url: &Url) -> &Client {
+    pub(super) fn of(&self, trust: Reach, url: &Url) -> &Client {
         match (trust, &self.away) {
-            (Trust::Trusted, _) => &self.trusted,
-            (Trust::Strict, Some((own, client))) if has_port_of(url, own) => client,
-            (Trust::Strict, _) => &self.strict,
+            (Reach::Private, _) => &self.trusted,
+            (Reach::Public, Some((own, client))) if has_port_of(url, own) => client,
+            (Reach::Public, _) => &self.strict,
         }
     }
 
@@ -97,14 +97,14 @@ impl Clients {
     }
 
     /// Judges a URL whose host is an address: it may be one of our own. Resolvers are not asked about these.
-    pub(super) fn check_own(&self, url: &Url, trust: Trust) -> Result<(), Refusal> {
+    pub(super) fn check_own(&self, url: &Url, trust: Reach) -> Result<(), Refusal> {
         let address: IpAddr = match url.host() {
             Some(Host::Ipv4(address)) => address.into(),
             Some(Host::Ipv6(address)) => address.into(),
             Some(Host::Domain(_)) | None => return Ok(()),
         };
         match &self.away {
-            Some((own, _)) if trust == Trust::Strict && has_port_of(url, own) => {
+            Some((own, _)) if trust == Reach::Public && has_port_of(url, own) => {
                 own::check(&[address], &own.iter().map(SocketAddr::ip).collect::<Vec<_>>())
             }
             _ => Ok(()),
@@ -123,7 +123,7 @@ fn build(connect: Connect, concurrency: usize) -> Client {
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(MAX_IDLE_AGE)
-        // One endpoint may have every slot; with less, its connections would be closed and opened all the time.
+        // One origin may have every slot; with less, its connections would be closed and opened all the time.
         .pool_max_idle_per_host(concurrency)
         // Fields that are none are left out; the rest of the answer is taken. See also `overheard`.
         .http1_ignore_invalid_headers_in_responses(true)
@@ -259,7 +259,7 @@ mod tests {
         const INNER: &str = "POSTBACK_TEST_PROXY_RECEIVER";
         #[expect(clippy::disallowed_methods, reason = "how the outer process talks to the inner one")]
         if let Ok(url) = std::env::var(INNER) {
-            let runtime = crate::delivery::thread::Background::start("test", 1).unwrap();
+            let runtime = crate::background::Background::start("test", 1).unwrap();
             let sent = runtime.block_on(
                 clients(None).unwrap().trusted.request(http::Request::post(url).body(Full::default()).unwrap()),
             );

@@ -39,14 +39,14 @@ pub(super) struct Connections {
 struct State {
     last: u64,
     /// By their numbers.
-    open: HashMap<u64, Place>,
+    open: HashMap<u64, OpenConnection>,
     /// Those that nobody uses, the longest idle first.
     idle: BTreeMap<u64, u64>,
     /// Who waits for room.
     waiting: usize,
 }
 
-struct Place {
+struct OpenConnection {
     closing: Arc<Closing>,
     users: usize,
     /// Its place among the idle ones.
@@ -102,7 +102,7 @@ impl Connections {
         let mut state = self.lock();
         state.last += 1;
         let number = state.last;
-        state.open.insert(number, Place { closing: closing.clone(), users: 0, idle: None });
+        state.open.insert(number, OpenConnection { closing: closing.clone(), users: 0, idle: None });
         gauged(&state);
         drop(state);
         Ok(Opened { number, closing, of: self.clone(), _room: room })
@@ -162,7 +162,7 @@ impl Closing {
 impl Drop for Opened {
     fn drop(&mut self) {
         let mut state = self.of.lock();
-        if let Some(Place { idle: Some(idle), .. }) = state.open.remove(&self.number) {
+        if let Some(OpenConnection { idle: Some(idle), .. }) = state.open.remove(&self.number) {
             state.idle.remove(&idle);
         }
         gauged(&state);

@@ -15,11 +15,11 @@ use tower_service::Service;
 
 use super::lookup::Lookup;
 use super::own;
-use crate::policy::guard::{Guard, Refusal, Trust};
+use crate::policy::guard::{Guard, Reach, Refusal};
 
 /// The longest that a look-up may take, the wait for its turn included.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Addresses that are tried, of a name with more: the time for connecting is shared among them.
+/// Addresses that are attempted, of a name with more: the time for connecting is shared among them.
 const MOST_ADDRESSES: usize = 16;
 
 /// What stands between a client and the names that it is given.
@@ -27,7 +27,7 @@ const MOST_ADDRESSES: usize = 16;
 pub(super) struct Dial {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) guard: Guard,
-    pub(super) trust: Trust,
+    pub(super) trust: Reach,
     /// Where we listen ourselves; for a client that does not go there.
     pub(super) own: Arc<[IpAddr]>,
 }
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    fn dial(lookup: impl Lookup + 'static, trust: Trust) -> Dial {
+    fn dial(lookup: impl Lookup + 'static, trust: Reach) -> Dial {
         Dial { lookup: Arc::new(lookup), guard: Guard::default(), trust, own: [].into() }
     }
 
@@ -121,16 +121,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_resolves_differently_the_second_time_gains_nothing() {
-        let dial = dial(script(&[&["93.184.215.14"], &["127.0.0.1"]]), Trust::Strict);
+        let dial = dial(script(&[&["93.184.215.14"], &["127.0.0.1"]]), Reach::Public);
         assert_eq!(ask(&dial).await.unwrap(), ["93.184.215.14:0".parse().unwrap()]);
         assert!(ask(&dial).await.unwrap_err().contains("127.0.0.1"));
     }
 
     #[tokio::test]
     async fn a_mixed_answer_is_refused_as_a_whole() {
-        let strict = dial(script(&[&["93.184.215.14", "::ffff:10.0.0.1"]]), Trust::Strict);
+        let strict = dial(script(&[&["93.184.215.14", "::ffff:10.0.0.1"]]), Reach::Public);
         assert!(ask(&strict).await.unwrap_err().contains("::ffff:10.0.0.1"));
-        let trusted = dial(script(&[&["10.0.0.1", "127.0.0.1"], &["10.0.0.1", "169.254.169.254"]]), Trust::Trusted);
+        let trusted = dial(script(&[&["10.0.0.1", "127.0.0.1"], &["10.0.0.1", "169.254.169.254"]]), Reach::Private);
         assert_eq!(ask(&trusted).await.unwrap().len(), 2);
         assert!(ask(&trusted).await.unwrap_err().contains("169.254.169.254"));
     }
@@ -139,7 +139,7 @@ mod tests {
     async fn of_many_addresses_all_are_judged_and_some_are_tried() {
         let many = vec!["93.184.215.14"; 1_000];
         let bad_last = [many.as_slice(), &["127.0.0.1"]].concat();
-        let dial = dial(script(&[&many, &bad_last, &[]]), Trust::Strict);
+        let dial = dial(script(&[&many, &bad_last, &[]]), Reach::Public);
         assert_eq!(ask(&dial).await.unwrap().len(), MOST_ADDRESSES);
         ask(&dial).await.unwrap_err();
         assert_eq!(ask(&dial).await.unwrap_err(), "cannot resolve hooks.example.com: it has no address");
@@ -147,7 +147,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_server_that_never_answers_costs_limited_time() {
-        let told = ask(&dial(Never, Trust::Strict)).await.unwrap_err();
+        let told = ask(&dial(Never, Reach::Public)).await.unwrap_err();
         assert_eq!(told, "cannot resolve hooks.example.com within 5 s");
     }
 }

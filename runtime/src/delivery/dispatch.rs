@@ -1,4 +1,4 @@
-//! The loop of the delivery: takes reports in, begins tries as the desk allows, and parks what has to wait elsewhere.
+//! The loop of the delivery: takes reports in, begins tries as the scheduler allows, and parks what has to wait elsewhere.
 //!
 //! Invariant: the loop waits for events alone, never for the store or the network. What takes time is a task, whose end is
 //! an event; the channel of events holds as many as there can be, so that no task waits for the loop either.
@@ -12,24 +12,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use url::Url;
 
 use super::claim;
-use super::desk::{Begun, Bounds, Claim, Desk, InHand, Why};
+use super::deliver::Deliverer;
 use super::log::spoken;
-use super::one::Courier;
 use super::runners::Runners;
+use super::scheduler::{Begun, Bounds, Claim, InHand, ParkReason, Scheduler};
 use super::trouble::{Backoff, Trouble};
 use crate::names::metric;
 use crate::policy::breaker::{Change, Sign};
-use crate::policy::turns::{Key, Moment};
+use crate::policy::turns::{Key, SinceStart};
 use crate::shutdown::Shutdown;
-use crate::store::{ClaimedReport, Error, Held, ReportClaim, Store, report_units};
+use crate::store::{ClaimedReport, Error, PreClaimed, ReportClaim, Store, report_units};
 use crate::time::Clock;
 use crate::webhook::Shown;
 
 /// Reports that are being parked, before no more are taken into memory.
 const PARKING: usize = 1_024;
-/// Endpoints with nothing to do that are remembered; each takes up some hundred bytes.
+/// Origins with nothing to do that are remembered; each takes up some hundred bytes.
 const IDLE: usize = 4_096;
-/// Endpoints with parked reports that are known at once.
+/// Origins with parked reports that are known at once.
 const PARKED: usize = 16_384;
 /// Claimed reports that are on their way here. While anything waits in the store, whatever is posted has to wait behind it
 /// and be claimed; so claims bring many at once, or that state would never end.
@@ -58,7 +58,7 @@ impl InHand for Work {
     }
 }
 
-/// Room for one try. Dropped, it is free again, and what the try said about the endpoint is known.
+/// Room for one try. Dropped, it is free again, and what the try said about the origin is known.
 pub(super) struct Slot {
     begun: Begun,
     sign: Sign,
@@ -107,9 +107,9 @@ enum Event {
 pub(super) struct Dispatcher {
     store: Store,
     clock: Clock,
-    courier: Arc<Courier>,
+    deliverer: Arc<Deliverer>,
     runners: Runners,
-    desk: Desk<Work>,
+    scheduler: Scheduler<Work>,
     concurrency: usize,
     shutdown: Shutdown,
     events: mpsc::Sender<Event>,
@@ -119,27 +119,28 @@ pub(super) struct Dispatcher {
 }
 
 /// A report to be parked, under the line of its URL if it stood in that.
-type Aside = (Key, Option<Arc<str>>, Work);
+type ParkedReports = (Key, Option<Arc<str>>, Work);
 
 impl Dispatcher {
     pub(super) fn new(
         store: Store,
         clock: Clock,
-        courier: Arc<Courier>,
-        desk: Desk<Work>,
+        deliverer: Arc<Deliverer>,
+        scheduler: Scheduler<Work>,
         concurrency: usize,
         shutdown: Shutdown,
     ) -> Self {
         // One for each slot and each report that is being parked, of which there are less than twice the backlog and what
         // is taken at once, and some for claims.
-        let (events, ended) = mpsc::channel(concurrency + 3 * desk.backlog());
-        let runners = Runners::new(courier.clone(), shutdown.clone());
-        Self { store, clock, courier, runners, desk, concurrency, shutdown, events, ended, aside: Vec::new() }
+        let (events, ended) = mpsc::channel(concurrency + 3 * scheduler.backlog());
+        let runners = Runners::new(deliverer.clone(), shutdown.clone());
+        Self { store, clock, deliverer, runners, scheduler, concurrency, shutdown, events, ended, aside: Vec::new() }
     }
 
     /// Until told to stop; then the tries in flight come to their end, and what is in hand and was not tried is put back.
     pub(super) async fn run(mut self) {
-        let mut handed = self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + self.desk.backlog())));
+        let mut handed =
+            self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + self.scheduler.backlog())));
         let (claims, mut claimed) = mpsc::channel(CLAIMED);
         self.shutdown.spawn(claim::run(self.store.clone(), self.clock.clone(), claims, self.shutdown.clone()));
         self.find_parked();
@@ -147,9 +148,9 @@ impl Dispatcher {
         let (mut events, mut held, mut due) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             let now = self.clock.elapsed();
-            let alarm = self.desk.alarm().map(|at| at.saturating_sub(now));
+            let alarm = self.scheduler.alarm().map(|at| at.saturating_sub(now));
             // More than this is not taken into memory while the store does not take it.
-            let has_room = self.desk.parking() < PARKING;
+            let has_room = self.scheduler.parking() < PARKING;
             tokio::select! {
                 () = stop.stopping() => break,
                 // Unbiased: neither fresh reports nor retries keep the other ones waiting.
@@ -160,9 +161,9 @@ impl Dispatcher {
             }
             let now = self.clock.elapsed();
             events.drain(..).for_each(|event| self.learn(event, now));
-            held.drain(..).for_each(|Held { row, room }| self.take(Work { report: row, room: Some(room) }, now));
+            held.drain(..).for_each(|PreClaimed { row, room }| self.take(Work { report: row, room: Some(room) }, now));
             due.drain(..).for_each(|report| self.take(Work { report, room: None }, now));
-            self.desk.wake(now);
+            self.scheduler.wake(now);
             self.go_on(now);
         }
         self.stop(handed, claimed).await;
@@ -170,13 +171,13 @@ impl Dispatcher {
 
     async fn stop(
         mut self,
-        mut handed: mpsc::Receiver<Held<ClaimedReport>>,
+        mut handed: mpsc::Receiver<PreClaimed<ClaimedReport>>,
         mut claimed: mpsc::Receiver<ClaimedReport>,
     ) {
         handed.close();
         self.runners.dismiss();
-        let mut untried: Vec<Work> = self.desk.clear();
-        while let Some(Held { row, room }) = handed.recv().await {
+        let mut untried: Vec<Work> = self.scheduler.clear();
+        while let Some(PreClaimed { row, room }) = handed.recv().await {
             untried.push(Work { report: row, room: Some(room) });
         }
         // Ends when the claimer has: a claim under way is waited for, so that its rows get here.
@@ -184,35 +185,35 @@ impl Dispatcher {
             untried.push(Work { report, room: None });
         }
         let now = self.clock.elapsed();
-        while self.desk.claims() > 0
+        while self.scheduler.claims() > 0
             && let Some(event) = self.ended.recv().await
         {
             self.learn(event, now);
-            untried.extend(self.desk.clear());
+            untried.extend(self.scheduler.clear());
             untried.extend(self.aside.drain(..).map(|(_, work)| work));
         }
         // At once, so that they go into one commit.
-        join_all(untried.into_iter().map(|work| self.courier.put_back(work.report.claim))).await;
-        while self.desk.in_flight() > 0
+        join_all(untried.into_iter().map(|work| self.deliverer.put_back(work.report.claim))).await;
+        while self.scheduler.in_flight() > 0
             && let Some(event) = self.ended.recv().await
         {
             self.learn(event, now);
         }
     }
 
-    fn take(&mut self, work: Work, now: Moment) {
-        let key = self.desk.key(work.report.to.endpoint(), work.url());
-        if let Some((work, why)) = self.desk.take(key, work, now) {
+    fn take(&mut self, work: Work, now: SinceStart) {
+        let key = self.scheduler.key(work.report.to.origin(), work.url());
+        if let Some((work, why)) = self.scheduler.take(key, work, now) {
             count_parked(why, 1);
             self.aside.push((key, work));
         }
     }
 
-    fn learn(&mut self, event: Event, now: Moment) {
+    fn learn(&mut self, event: Event, now: SinceStart) {
         match event {
             Event::Ended { begun, sign, url, took } => {
-                let Some(end) = self.desk.ended(begun, sign, url.as_deref(), took, now) else { return };
-                count_parked(Why::Breaker, end.aside.len());
+                let Some(end) = self.scheduler.ended(begun, sign, url.as_deref(), took, now) else { return };
+                count_parked(ParkReason::Breaker, end.aside.len());
                 self.aside.extend(end.aside);
                 for (line, change) in end.changes {
                     tell(&line, change, now);
@@ -220,39 +221,39 @@ impl Dispatcher {
             }
             Event::Parked(parked) => {
                 for (key, committed) in parked {
-                    self.desk.parked(key, committed, now);
+                    self.scheduler.parked(key, committed, now);
                 }
             }
             Event::Claimed { key, limit, brought } => {
-                let aside = self.desk.claimed(key, limit, brought, now);
-                count_parked(Why::Breaker, aside.len());
+                let aside = self.scheduler.claimed(key, limit, brought, now);
+                count_parked(ParkReason::Breaker, aside.len());
                 self.aside.extend(aside);
             }
-            Event::Found(endpoints) => self.desk.found(endpoints, now),
+            Event::Found(origins) => self.scheduler.found(origins, now),
         }
     }
 
     /// Begins all that may be begun.
-    fn go_on(&mut self, now: Moment) {
-        while let Some((begun, work)) = self.desk.next(now) {
+    fn go_on(&mut self, now: SinceStart) {
+        while let Some((begun, work)) = self.scheduler.next(now) {
             let (sign, took) = (Sign::Nothing, Duration::ZERO);
             let slot = Slot { begun, sign, url: None, took, events: self.events.clone() };
             self.runners.run(work, slot);
         }
-        while let Some(claim) = self.desk.claim(now) {
+        while let Some(claim) = self.scheduler.claim(now) {
             self.shutdown.spawn(claim_parked(self.store.clone(), claim, self.events.clone()));
         }
         if !self.aside.is_empty() {
             let aside = std::mem::take(&mut self.aside).into_iter();
-            let aside = aside.map(|(key, work)| (key, self.desk.url_of(key), work)).collect();
-            self.shutdown.spawn(park(self.courier.clone(), aside, self.events.clone(), self.shutdown.clone()));
+            let aside = aside.map(|(key, work)| (key, self.scheduler.url_of(key), work)).collect();
+            self.shutdown.spawn(park(self.deliverer.clone(), aside, self.events.clone(), self.shutdown.clone()));
         }
-        if self.desk.wants_to_know() {
+        if self.scheduler.wants_to_know() {
             self.find_parked();
         }
-        gauge!(metric::DELIVERIES_IN_FLIGHT).set(gauged(self.desk.in_flight()));
-        gauge!(metric::DELIVERIES_WAITING).set(gauged(self.desk.waiting()));
-        gauge!(metric::BREAKERS_OPEN).set(gauged(self.desk.open()));
+        gauge!(metric::DELIVERIES_IN_FLIGHT).set(gauged(self.scheduler.in_flight()));
+        gauge!(metric::DELIVERIES_WAITING).set(gauged(self.scheduler.waiting()));
+        gauge!(metric::BREAKERS_OPEN).set(gauged(self.scheduler.open()));
     }
 
     fn find_parked(&self) {
@@ -265,13 +266,13 @@ async fn some(received: impl Future<Output = usize>) -> Option<usize> {
     Some(received.await).filter(|n| *n > 0)
 }
 
-async fn park(courier: Arc<Courier>, aside: Vec<Aside>, events: mpsc::Sender<Event>, stop: Shutdown) {
+async fn park(deliverer: Arc<Deliverer>, aside: Vec<ParkedReports>, events: mpsc::Sender<Event>, stop: Shutdown) {
     // At once, so that they go into one commit.
     let parked = join_all(aside.into_iter().map(async |(key, line, work)| {
         let Work { report, room } = work;
         // Without its body, which may be large; the room is free when the report is out of hand.
         let claim: ReportClaim = report.claim;
-        let committed = courier.park(claim, line, &stop).await;
+        let committed = deliverer.park(claim, line, &stop).await;
         drop(room);
         (key, committed)
     }));
@@ -296,11 +297,11 @@ async fn find_parked(store: Store, events: mpsc::Sender<Event>, stop: Shutdown) 
     let trouble = Trouble::new("looking for parked reports");
     let mut backoff = Backoff::default();
     loop {
-        match store.parked_endpoints().await {
-            Ok(endpoints) => {
+        match store.parked_origins().await {
+            Ok(origins) => {
                 trouble.over();
                 // Fails only when the loop is gone.
-                let _ = events.send(Event::Found(endpoints)).await;
+                let _ = events.send(Event::Found(origins)).await;
                 return;
             }
             Err(Error::Closed) => return,
@@ -313,36 +314,36 @@ async fn find_parked(store: Store, events: mpsc::Sender<Event>, stop: Shutdown) 
     }
 }
 
-/// Of an endpoint, or a URL of it.
-fn tell(line: &str, change: Change, now: Moment) {
+/// Of an origin, or a URL of it.
+fn tell(line: &str, change: Change, now: SinceStart) {
     let parsed = Url::parse(line).ok();
     let shown =
         parsed.as_ref().filter(|url| !line.is_empty() && url.as_str() == line).map(|url| Shown(url).to_string());
-    let endpoint = shown.as_deref().unwrap_or(line);
+    let origin = shown.as_deref().unwrap_or(line);
     match change {
         Change::Opened { failed, tries, until } => {
             let pause = spoken(until.saturating_sub(now));
             counter!(metric::BREAKER_OPENED).increment(1);
             tracing::warn!(
-                endpoint,
+                origin,
                 failed,
                 tries,
-                "{endpoint} fails: {failed} of its last {tries} tries did; its reports wait now, and single ones find out \
+                "{origin} fails: {failed} of its last {tries} tries did; its reports wait now, and single ones find out \
                  when it works again, the first in {pause}"
             );
         }
         Change::Extended { until } => {
             let pause = spoken(until.saturating_sub(now));
-            tracing::debug!(endpoint, "{endpoint} still fails; the next single try is in {pause}");
+            tracing::debug!(origin, "{origin} still fails; the next single try is in {pause}");
         }
-        Change::Closed => tracing::info!(endpoint, "{endpoint} works again; its reports go out"),
+        Change::Closed => tracing::info!(origin, "{origin} works again; its reports go out"),
     }
 }
 
-fn count_parked(why: Why, reports: usize) {
-    let reason = match why {
-        Why::Breaker => "breaker",
-        Why::Share => "share",
+fn count_parked(reason: ParkReason, reports: usize) {
+    let reason = match reason {
+        ParkReason::Breaker => "breaker",
+        ParkReason::Share => "share",
     };
     if reports > 0 {
         counter!(metric::DELIVERIES_PARKED, "reason" => reason).increment(reports as u64);

@@ -14,16 +14,16 @@ use self::retries::{Retries, Telling};
 use super::shortage::Shortage;
 use crate::id::ReportId;
 use crate::line::Causes;
-use crate::policy::verdict::Next;
+use crate::policy::after_attempt::Next;
 use crate::store::ClaimedReport;
 use crate::time::{Spoken, Timestamp};
 use crate::webhook::{Shown, Target};
 
 /// What is told of text from outside, at most, in characters.
 const MAX_TEXT: usize = 300;
-/// Endpoints of which it is remembered that their refusal was explained, the last ones.
+/// Origins of which it is remembered that their refusal was explained, the last ones.
 const MAX_EXPLAINED: usize = 1_024;
-/// As many refusals may be explained at once, and one more after each of these pauses: who names endpoints without end makes no
+/// As many refusals may be explained at once, and one more after each of these pauses: who names origins without end makes no
 /// lines without end. What is not explained for that is explained when it is refused again.
 const EXPLAIN_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is told that this machine runs short of something.
@@ -39,7 +39,7 @@ macro_rules! say {
             webhook_id = %$told.webhook_id,
             http_status = $told.status,
             outcome = word($told.next),
-            url = %Place($told.to),
+            url = %ShownTarget($told.to),
             ms = u64::try_from($told.took.as_millis()).unwrap_or(u64::MAX),
             $($text)+
         )
@@ -48,7 +48,7 @@ macro_rules! say {
 
 /// One try, as it is told.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Told<'a> {
+pub(super) struct AttemptLine<'a> {
     pub(super) webhook_id: ReportId,
     pub(super) note: Option<&'a str>,
     /// The id that the report speaks of.
@@ -63,7 +63,7 @@ pub(super) struct Told<'a> {
     pub(super) status: Option<u16>,
     pub(super) error: Option<&'a str>,
     /// Its name led to where it may not go, and the error is that refusal.
-    pub(super) misled: bool,
+    pub(super) forbidden_address: bool,
     pub(super) next: Next,
     pub(super) now: Timestamp,
 }
@@ -74,17 +74,17 @@ pub(super) struct Log {
     explained: Mutex<Explained>,
     /// When each shortage was told last.
     put_off: Mutex<Vec<(Shortage, Timestamp)>>,
-    /// Endpoints of which it was told that trust is withheld; as many at most.
+    /// Origins of which it was told that trust is withheld; as many at most.
     withheld: Mutex<HashSet<String>>,
     retries: Mutex<Retries>,
     /// Refusals that no receiver asks for, to be told at powers of ten.
     refused: AtomicU64,
 }
 
-/// Which endpoints' refusals were explained.
+/// Which origins' refusals were explained.
 #[derive(Debug, Default)]
 struct Explained {
-    endpoints: HashSet<String>,
+    origins: HashSet<String>,
     /// The longest ago first.
     order: VecDeque<String>,
     /// Those of late, that explaining is bounded by.
@@ -93,8 +93,8 @@ struct Explained {
 }
 
 impl Explained {
-    fn is_new(&mut self, endpoint: &str, now: Timestamp) -> bool {
-        if self.endpoints.contains(endpoint) {
+    fn is_new(&mut self, origin: &str, now: Timestamp) -> bool {
+        if self.origins.contains(origin) {
             return false;
         }
         let passed = now.since(*self.since.get_or_insert(now));
@@ -109,47 +109,47 @@ impl Explained {
         if self.order.len() >= MAX_EXPLAINED
             && let Some(oldest) = self.order.pop_front()
         {
-            self.endpoints.remove(&oldest);
+            self.origins.remove(&oldest);
         }
         self.late += 1;
-        self.endpoints.insert(endpoint.to_owned());
-        self.order.push_back(endpoint.to_owned());
+        self.origins.insert(origin.to_owned());
+        self.order.push_back(origin.to_owned());
         true
     }
 }
 
 impl Log {
-    pub(super) fn tell(&self, told: &Told<'_>) {
+    pub(super) fn attempt(&self, told: &AttemptLine<'_>) {
         match told.next {
             Next::Delivered | Next::DeliveredLast => say!(info, told, "{}", line(told)),
-            Next::RetryAt(_) if told.misled => self.tell_misled(told),
+            Next::RetryAt(_) if told.forbidden_address => self.log_misled(told),
             Next::RetryAt(_) if told.attempt <= 1 => say!(warn, told, "{}", line(told)),
-            Next::RetryAt(_) => self.tell_retry(told),
+            Next::RetryAt(_) => self.log_retry(told),
             Next::Gone { .. } => say!(warn, told, "{}", line(told)),
             Next::Dead => say!(error, told, "{}", line(told)),
-            Next::Refused => self.tell_refused(told),
+            Next::Refused => self.log_refused(told),
         }
     }
 
     /// A retry failed. Its first try was a line of its own.
-    fn tell_retry(&self, told: &Told<'_>) {
+    fn log_retry(&self, told: &AttemptLine<'_>) {
         let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
-        let telling = retries.failed(told.to.endpoint(), told.now);
+        let telling = retries.failed(told.to.origin(), told.now);
         drop(retries);
         match telling {
             Telling::Now { untold: 0 } => say!(info, told, "{}", line(told)),
             Telling::Now { untold } => {
-                let endpoint = escaped(told.to.endpoint());
-                say!(info, told, "{}; {untold} more retries to {endpoint} failed before this one", line(told));
+                let origin = escaped(told.to.origin());
+                say!(info, told, "{}; {untold} more retries to {origin} failed before this one", line(told));
             }
             Telling::Later => say!(debug, told, "{}", line(told)),
         }
     }
 
-    /// A refusal for good: explained once per endpoint, and counted.
-    fn tell_refused(&self, told: &Told<'_>) {
+    /// A refusal for good: explained once per origin, and counted.
+    fn log_refused(&self, told: &AttemptLine<'_>) {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.is_new(told.to.endpoint(), told.now) {
+        if self.is_new(told.to.origin(), told.now) {
             say!(warn, told, "{}", line(told));
         } else if told.note.is_some() {
             // A request that has a line of its own gets it all the same.
@@ -165,12 +165,12 @@ impl Log {
         }
     }
 
-    /// A refusal that may pass, as resolvers in trouble are believed to recover. It concerns all reports of the endpoint.
-    fn tell_misled(&self, told: &Told<'_>) {
-        if self.is_new(told.to.endpoint(), told.now) {
+    /// A refusal that may pass, as resolvers in trouble are believed to recover. It concerns all reports of the origin.
+    fn log_misled(&self, told: &AttemptLine<'_>) {
+        if self.is_new(told.to.origin(), told.now) {
             say!(warn, told, "{}", line(told));
         } else if told.note.is_some() {
-            let explained = Told { error: Some("refused, as explained before"), ..*told };
+            let explained = AttemptLine { error: Some("refused, as explained before"), ..*told };
             say!(info, told, "{}", line(&explained));
         } else {
             say!(debug, told, "{}", line(told));
@@ -178,10 +178,10 @@ impl Log {
     }
 
     /// The receiver says that it has processed nothing of the request. Bounded like retries, as it is one.
-    pub(super) fn tell_unprocessed(&self, report: &ClaimedReport, why: &str, pause: Duration, now: Timestamp) {
-        let telling = self.retries.lock().unwrap_or_else(PoisonError::into_inner).failed(report.to.endpoint(), now);
+    pub(super) fn log_unprocessed(&self, report: &ClaimedReport, why: &str, pause: Duration, now: Timestamp) {
+        let telling = self.retries.lock().unwrap_or_else(PoisonError::into_inner).failed(report.to.origin(), now);
         let (request_id, webhook_id, attempt) = (escaped(&report.subject), report.webhook_id, report.attempt);
-        let url = Place(&report.to);
+        let url = ShownTarget(&report.to);
         let line = format!(
             "report of {request_id} → not taken: {why}; next try in {}, as attempt {attempt} once more",
             spoken(pause)
@@ -192,17 +192,15 @@ impl Log {
         }
     }
 
-    /// A report goes to a trusted URL that its caller chose, or nobody knows who. Told once per endpoint.
-    pub(super) fn tell_withheld(&self, to: &Target) {
+    /// A report goes to a trusted URL that its caller chose, or nobody knows who. AttemptLine once per origin.
+    pub(super) fn log_withheld(&self, to: &Target) {
         let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
-        if withheld.len() >= MAX_EXPLAINED
-            || withheld.contains(to.endpoint())
-            || !withheld.insert(to.endpoint().to_owned())
+        if withheld.len() >= MAX_EXPLAINED || withheld.contains(to.origin()) || !withheld.insert(to.origin().to_owned())
         {
             return;
         }
         drop(withheld);
-        let url = Place(to);
+        let url = ShownTarget(to);
         tracing::warn!(
             %url,
             "{url} is a trusted destination, but it is not the program that chose it for this report: so the report goes \
@@ -211,12 +209,12 @@ impl Log {
         );
     }
 
-    fn is_new(&self, endpoint: &str, now: Timestamp) -> bool {
-        self.explained.lock().unwrap_or_else(PoisonError::into_inner).is_new(endpoint, now)
+    fn is_new(&self, origin: &str, now: Timestamp) -> bool {
+        self.explained.lock().unwrap_or_else(PoisonError::into_inner).is_new(origin, now)
     }
 
-    /// Reports wait because this machine has too little of something. Told once a minute.
-    pub(super) fn tell_put_off(&self, shortage: Shortage, why: &str, now: Timestamp) {
+    /// Reports wait because this machine has too little of something. AttemptLine once a minute.
+    pub(super) fn log_put_off(&self, shortage: Shortage, why: &str, now: Timestamp) {
         let mut told = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, last)) = told.iter().find(|(of, _)| *of == shortage)
             && now.since(*last) < PUT_OFF_PAUSE
@@ -234,8 +232,8 @@ impl Log {
 }
 
 /// Said once, when the URL is disabled; what is held for it later is not told.
-pub(super) fn tell_disabled(to: &Target, why: Option<&str>, trusted: bool) {
-    let url = Place(to);
+pub(super) fn log_disabled(to: &Target, why: Option<&str>, trusted: bool) {
+    let url = ShownTarget(to);
     let why = why.unwrap_or("its receiver wants no more reports");
     let probes = if trusted { "; one of them is tried once a day" } else { "" };
     tracing::warn!(
@@ -246,21 +244,21 @@ pub(super) fn tell_disabled(to: &Target, why: Option<&str>, trusted: bool) {
 }
 
 /// Said at each probe of a trusted URL.
-pub(super) fn tell_still_disabled(to: &Target, why: Option<&str>) {
-    let url = Place(to);
+pub(super) fn log_still_disabled(to: &Target, why: Option<&str>) {
+    let url = ShownTarget(to);
     let why = why.unwrap_or("its receiver wants no more reports");
     tracing::warn!(%url, "{url} is still disabled: {why}; its reports are held, and one of them is tried again in a day");
 }
 
-pub(super) fn tell_enabled(to: &Target, reports: u64) {
-    let url = Place(to);
+pub(super) fn log_enabled(to: &Target, reports: u64) {
+    let url = ShownTarget(to);
     tracing::warn!(%url, reports, "{url} takes reports again and is enabled; {reports} were held for it and go out now");
 }
 
-fn line(told: &Told<'_>) -> String {
+fn line(told: &AttemptLine<'_>) -> String {
     let lead = lead(told);
     let error = told.error.unwrap_or("no reason was given");
-    let Told { attempt, attempts, now, .. } = *told;
+    let AttemptLine { attempt, attempts, now, .. } = *told;
     match told.next {
         Next::Delivered | Next::DeliveredLast => {
             let retried = if attempt > 1 { format!(", at attempt {attempt} of {attempts}") } else { String::new() };
@@ -283,9 +281,9 @@ fn line(told: &Told<'_>) -> String {
 }
 
 /// What finds a delivery again that is over: in the receiver's own log, and for `deliveries replay`.
-fn whereabouts(told: &Told<'_>) -> String {
+fn whereabouts(told: &AttemptLine<'_>) -> String {
     let route = told.route.map(|route| format!("route {}, ", escaped(route))).unwrap_or_default();
-    format!("to {}, {route}webhook-id {}", Place(told.to), told.webhook_id)
+    format!("to {}, {route}webhook-id {}", ShownTarget(told.to), told.webhook_id)
 }
 
 fn word(next: Next) -> &'static str {
@@ -303,7 +301,7 @@ fn is_power_of_ten(number: u64) -> bool {
 }
 
 /// Both come from outside: a note may hold, and a subject is, what a caller chose as the id.
-fn lead(told: &Told<'_>) -> String {
+fn lead(told: &AttemptLine<'_>) -> String {
     match told.note {
         Some(note) => escaped(note).into_owned(),
         None => format!("report of {}", escaped(told.request_id)),
@@ -311,9 +309,9 @@ fn lead(told: &Told<'_>) -> String {
 }
 
 /// A target without what may be secret in it.
-struct Place<'a>(&'a Target);
+struct ShownTarget<'a>(&'a Target);
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for ShownTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.webhook() {
             Ok(webhook) => Shown(webhook.url()).fmt(f),

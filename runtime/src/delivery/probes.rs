@@ -9,7 +9,7 @@ use url::Url;
 
 use super::trouble::Trouble;
 use crate::policy::destination::Destinations;
-use crate::policy::turns::Moment;
+use crate::policy::turns::SinceStart;
 use crate::shutdown::Shutdown;
 use crate::store::{Error, Store};
 use crate::time::Clock;
@@ -21,11 +21,11 @@ const LOOK: Duration = Duration::from_hours(1);
 
 /// When each disabled URL that is trusted was tried last. Bounded by how many may be disabled.
 #[derive(Debug, Default)]
-pub(super) struct Probes(Mutex<HashMap<String, Moment>>);
+pub(super) struct Probes(Mutex<HashMap<String, SinceStart>>);
 
 impl Probes {
     /// The receiver has just said that it wants no more.
-    pub(super) fn disabled(&self, url: &str, now: Moment) {
+    pub(super) fn disabled(&self, url: &str, now: SinceStart) {
         self.lock().insert(url.to_owned(), now);
     }
 
@@ -34,7 +34,7 @@ impl Probes {
     }
 
     /// Whether the report in hand is the one that finds out. Of a URL of which nothing is known, as after a start, it is.
-    pub(super) fn begin(&self, url: &str, now: Moment) -> bool {
+    pub(super) fn begin(&self, url: &str, now: SinceStart) -> bool {
         let mut last = self.lock();
         let due = is_due(last.get(url), now);
         if due {
@@ -43,16 +43,16 @@ impl Probes {
         due
     }
 
-    fn is_due(&self, url: &str, now: Moment) -> bool {
+    fn is_due(&self, url: &str, now: SinceStart) -> bool {
         is_due(self.lock().get(url), now)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Moment>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, SinceStart>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn is_due(last: Option<&Moment>, now: Moment) -> bool {
+fn is_due(last: Option<&SinceStart>, now: SinceStart) -> bool {
     last.is_none_or(|last| now.saturating_sub(*last) >= PAUSE)
 }
 
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_url_is_probed_once_a_day() {
         let probes = Probes::default();
-        let at = Moment::from_secs(1_000);
+        let at = SinceStart::from_secs(1_000);
         assert!(probes.begin("a", at), "after a start");
         assert!(!probes.begin("a", at) && !probes.is_due("a", at + PAUSE / 2));
         probes.disabled("b", at);

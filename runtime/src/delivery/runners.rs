@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::deliver::Deliverer;
 use super::dispatch::{Slot, Work};
-use super::one::Courier;
 use crate::shutdown::Shutdown;
 
 /// Tasks that wait for work, at most; further ones end.
@@ -14,7 +14,7 @@ const MOST_IDLE: usize = 256;
 
 /// See the module.
 pub(super) struct Runners {
-    courier: Arc<Courier>,
+    deliverer: Arc<Deliverer>,
     shutdown: Shutdown,
     idle: Idle,
 }
@@ -30,8 +30,8 @@ struct Seat {
 }
 
 impl Runners {
-    pub(super) fn new(courier: Arc<Courier>, shutdown: Shutdown) -> Self {
-        Self { courier, shutdown, idle: Idle::default() }
+    pub(super) fn new(deliverer: Arc<Deliverer>, shutdown: Shutdown) -> Self {
+        Self { deliverer, shutdown, idle: Idle::default() }
     }
 
     /// Begins a try.
@@ -41,8 +41,8 @@ impl Runners {
             *lock(&seat.next) = Some((work, slot));
             seat.called.notify_one();
         } else {
-            let (courier, idle, shutdown) = (self.courier.clone(), self.idle.clone(), self.shutdown.clone());
-            self.shutdown.spawn(run(courier, idle, shutdown, work, slot));
+            let (deliverer, idle, shutdown) = (self.deliverer.clone(), self.idle.clone(), self.shutdown.clone());
+            self.shutdown.spawn(run(deliverer, idle, shutdown, work, slot));
         }
     }
 
@@ -60,11 +60,11 @@ impl Drop for Runners {
     }
 }
 
-async fn run(courier: Arc<Courier>, idle: Idle, shutdown: Shutdown, work: Work, slot: Slot) {
+async fn run(deliverer: Arc<Deliverer>, idle: Idle, shutdown: Shutdown, work: Work, slot: Slot) {
     let seat = Arc::<Seat>::default();
     let mut next = Some((work, slot));
     while let Some((work, slot)) = next {
-        courier.deliver(work, slot, &shutdown).await;
+        deliverer.deliver(work, slot, &shutdown).await;
         {
             let mut idle = lock(&idle);
             if idle.len() >= MOST_IDLE || shutdown.is_stopping() {

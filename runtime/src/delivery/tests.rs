@@ -12,7 +12,7 @@ use super::receiver::{OK, Receiver};
 use super::*;
 use crate::id::NodeId;
 use crate::policy::destination::Destination;
-use crate::store::{self, DeliveryRecord, DeliveryState, NewReport, Place};
+use crate::store::{self, DeliveryRecord, DeliveryState, Location, NewReport};
 use crate::webhook::{Provenance, Target};
 
 mod wishes;
@@ -33,7 +33,7 @@ impl Running {
     }
 
     async fn with(options: Options) -> Self {
-        let place = Place::Memory { reports: 10_000, bytes: 1 << 24, kept: 1_000 };
+        let place = Location::Memory { reports: 10_000, bytes: 1 << 24, kept: 1_000 };
         let store_options = store::Options { queue: 10_000, queue_bytes: 1 << 24, ..store::Options::at(place) };
         let store = Store::open(store_options, NodeId::generate(), Clock::system()).await.unwrap();
         Self::over(store, options)

@@ -34,15 +34,15 @@ const MAX_DEPTH: usize = 32;
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Report {
-    id: Told,
-    status: Told,
+    id: ShownText,
+    status: ShownText,
 }
 
 /// A member of any type, of which only a short text counts.
 #[derive(Default)]
-struct Told(String);
+struct ShownText(String);
 
-impl<'de> Deserialize<'de> for Told {
+impl<'de> Deserialize<'de> for ShownText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextOrNothing).map(Self)
     }

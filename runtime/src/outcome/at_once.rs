@@ -2,15 +2,15 @@
 
 use super::enter::Entered;
 use super::guard::{Ambience, Guard};
-use super::view::Tells;
+use super::view::Render;
 use crate::report::Ends;
 
 /// What an annotated function does with a body that has no `.await`.
-pub fn at_once<O, B: FnOnce() -> O, V: Tells<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
+pub fn at_once<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
     at_once_within(&Ambience::PROCESS, entered, body, views)
 }
 
-pub(super) fn at_once_within<O, B: FnOnce() -> O, V: Tells<O>>(
+pub(super) fn at_once_within<O, B: FnOnce() -> O, V: Render<O>>(
     ambience: &'static Ambience,
     entered: Entered,
     body: B,
@@ -44,7 +44,7 @@ impl<B, V> AtOnce<B, V> {
     pub fn run<O>(self) -> O
     where
         B: FnOnce() -> O,
-        V: Tells<O>,
+        V: Render<O>,
     {
         let Self { mut guard, body, views } = self;
         if !guard.begin() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::caught::caught;
 use super::enter::{Entered, Missed};
-use super::view::{Told, View};
+use super::view::{Rendered, View};
 use crate::poster::ambient::{self, Call, Role, Sink};
 use crate::poster::{Loss, lost};
 use crate::report::{Ends, Outcome, Reason};
@@ -134,7 +134,7 @@ impl Guard {
 
     /// A failure is told even where its view fails: that it failed is the news.
     fn failed<E>(running: &Running, error: &E, view: &impl View<E>) -> Outcome {
-        let told = if running.wants(Ends::FAILED) { caught(|| view.tell(error)) } else { Ok(Ok(Told::default())) };
+        let told = if running.wants(Ends::FAILED) { caught(|| view.tell(error)) } else { Ok(Ok(Rendered::default())) };
         let (json, detail) = match told {
             Ok(Ok(told)) => (told.json, told.text),
             Ok(Err(error)) => (None, Some(format!("the error cannot be serialised: {error}"))),

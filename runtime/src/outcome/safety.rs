@@ -26,7 +26,7 @@ pub enum Posted {}
 pub enum Durably {}
 
 /// Boxed, so that the future does not grow by the output for the sake of its last moment.
-pub struct Held<T> {
+pub struct AwaitingCommit<T> {
     output: T,
     safe: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -45,14 +45,14 @@ impl Safety for Posted {
 }
 
 impl Safety for Durably {
-    type Waiting<T> = Option<Box<Held<T>>>;
+    type Waiting<T> = Option<Box<AwaitingCommit<T>>>;
 
     fn hand_over<T>(ending: Ending, output: T, waiting: &mut Self::Waiting<T>, context: &mut Context<'_>) -> Poll<T> {
         let Some(mut safe) = ending.post_durably() else { return Poll::Ready(output) };
         if safe.as_mut().poll(context).is_ready() {
             return Poll::Ready(output);
         }
-        *waiting = Some(Box::new(Held { output, safe }));
+        *waiting = Some(Box::new(AwaitingCommit { output, safe }));
         Poll::Pending
     }
 

@@ -40,7 +40,7 @@ mod sealed {
 }
 
 /// How an outcome of this type is told.
-pub trait Tells<O> {
+pub trait Render<O> {
     #[doc(hidden)]
     fn finish(&self, guard: &mut Guard, outcome: &O) -> Option<Ending>;
 }
@@ -66,7 +66,7 @@ impl<R, E> Views<R, E> {
     }
 }
 
-impl<O, R, E> Tells<O> for Views<R, E>
+impl<O, R, E> Render<O> for Views<R, E>
 where
     O: Fallible,
     R: View<O::Ok>,
@@ -87,7 +87,7 @@ where
     R: View<O::Ok>,
     E: View<O::Err>,
 {
-    Checked { views: Views { result, error }, finish: <Views<R, E> as Tells<O>>::finish }
+    Checked { views: Views { result, error }, finish: <Views<R, E> as Render<O>>::finish }
 }
 
 /// See [`told`].
@@ -96,7 +96,7 @@ pub struct Checked<O, R, E> {
     finish: fn(&Views<R, E>, &mut Guard, &O) -> Option<Ending>,
 }
 
-impl<O, R, E> Tells<O> for Checked<O, R, E> {
+impl<O, R, E> Render<O> for Checked<O, R, E> {
     fn finish(&self, guard: &mut Guard, outcome: &O) -> Option<Ending> {
         (self.finish)(&self.views, guard, outcome)
     }
@@ -105,19 +105,19 @@ impl<O, R, E> Tells<O> for Checked<O, R, E> {
 /// A way to tell a value of this type.
 pub trait View<T: ?Sized> {
     #[doc(hidden)]
-    fn tell(&self, value: &T) -> Result<Told, serde_json::Error>;
+    fn tell(&self, value: &T) -> Result<Rendered, serde_json::Error>;
 }
 
 /// What a view has to say.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Rendered {
     /// For the report.
     pub(super) json: Option<Json>,
     /// For log and store.
     pub(super) text: Option<String>,
 }
 
-impl Told {
+impl Rendered {
     fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
         Ok(Self { json: Json::of(value)?, text: None })
     }
@@ -128,53 +128,53 @@ impl Told {
     }
 }
 
-/// Tells nothing.
+/// Render nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Untold;
 
-/// Tells the value as JSON.
+/// Render the value as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct AsJson;
 
-/// Tells the value's text.
+/// Render the value's text.
 #[derive(Clone, Copy, Debug)]
 pub struct AsDisplay;
 
-/// Tells the value's debug form.
+/// Render the value's debug form.
 #[derive(Clone, Copy, Debug)]
 pub struct AsDebug;
 
-/// Tells what a function makes of the value.
+/// Render what a function makes of the value.
 #[derive(Clone, Copy, Debug)]
 pub struct Through<G>(pub G);
 
 impl<T: ?Sized> View<T> for Untold {
-    fn tell(&self, _: &T) -> Result<Told, serde_json::Error> {
-        Ok(Told::default())
+    fn tell(&self, _: &T) -> Result<Rendered, serde_json::Error> {
+        Ok(Rendered::default())
     }
 }
 
 impl<T: Serialize + ?Sized> View<T> for AsJson {
-    fn tell(&self, value: &T) -> Result<Told, serde_json::Error> {
-        Told::json(value)
+    fn tell(&self, value: &T) -> Result<Rendered, serde_json::Error> {
+        Rendered::json(value)
     }
 }
 
 impl<T: Display + ?Sized> View<T> for AsDisplay {
-    fn tell(&self, value: &T) -> Result<Told, serde_json::Error> {
-        Told::text(value.to_string())
+    fn tell(&self, value: &T) -> Result<Rendered, serde_json::Error> {
+        Rendered::text(value.to_string())
     }
 }
 
 impl<T: Debug + ?Sized> View<T> for AsDebug {
-    fn tell(&self, value: &T) -> Result<Told, serde_json::Error> {
-        Told::text(format!("{value:?}"))
+    fn tell(&self, value: &T) -> Result<Rendered, serde_json::Error> {
+        Rendered::text(format!("{value:?}"))
     }
 }
 
 impl<T: ?Sized, G: for<'a> Shows<'a, T>> View<T> for Through<G> {
-    fn tell(&self, value: &T) -> Result<Told, serde_json::Error> {
-        Told::json(&self.0.shown(value))
+    fn tell(&self, value: &T) -> Result<Rendered, serde_json::Error> {
+        Rendered::json(&self.0.shown(value))
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::turns::Moment;
+use super::turns::SinceStart;
 
 /// Tries within a window, at least, before they say anything.
 const FEWEST: u32 = 10;
@@ -26,7 +26,7 @@ pub(crate) struct Breaker {
     /// The last one.
     pause: Duration,
     /// When it was closed after having been open.
-    closed: Option<Moment>,
+    closed: Option<SinceStart>,
     /// Grows as it opens, so that what was begun before is told apart.
     opened: u32,
     /// It opened because nothing connected.
@@ -47,7 +47,7 @@ pub(crate) enum Scope {
 enum State {
     Closed(Window),
     Open {
-        until: Moment,
+        until: SinceStart,
     },
     /// A single try is under way.
     Probing,
@@ -62,7 +62,7 @@ impl Default for State {
 /// How the tries of the last time ended, in two halves: the earlier one is forgotten as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Window {
-    since: Moment,
+    since: SinceStart,
     now: Ends,
     before: Ends,
 }
@@ -100,17 +100,17 @@ pub(crate) enum Change {
     Opened {
         failed: u32,
         tries: u32,
-        until: Moment,
+        until: SinceStart,
     },
     /// The single try failed.
     Extended {
-        until: Moment,
+        until: SinceStart,
     },
     Closed,
 }
 
 impl Sign {
-    /// Any answer below 500 is one of a receiver that works, if not for this report: many may share its endpoint, and 404
+    /// Any answer below 500 is one of a receiver that works, if not for this report: many may share its origin, and 404
     /// or 429 to one of them shall not delay the others.
     pub(crate) fn of(status: Option<u16>, connected: bool) -> Self {
         match status {
@@ -123,7 +123,7 @@ impl Sign {
 
 impl Breaker {
     /// Whether a try may begin.
-    pub(crate) fn lets(&self, now: Moment) -> bool {
+    pub(crate) fn lets(&self, now: SinceStart) -> bool {
         match self.state {
             State::Closed(_) => true,
             State::Open { until } => until <= now,
@@ -131,13 +131,13 @@ impl Breaker {
         }
     }
 
-    /// Whether the next try is a single one that finds out whether the endpoint works again.
+    /// Whether the next try is a single one that finds out whether the origin works again.
     pub(crate) fn is_probing(&self) -> bool {
         !matches!(self.state, State::Closed(_))
     }
 
     /// When it will let a single try begin; `None` if it lets all, or if that try is under way.
-    pub(crate) fn opens_at(&self) -> Option<Moment> {
+    pub(crate) fn opens_at(&self) -> Option<SinceStart> {
         match self.state {
             State::Open { until } => Some(until),
             State::Closed(_) | State::Probing => None,
@@ -145,7 +145,7 @@ impl Breaker {
     }
 
     /// Begins a try, if one may.
-    pub(crate) fn begin(&mut self, now: Moment) -> Option<Pass> {
+    pub(crate) fn begin(&mut self, now: SinceStart) -> Option<Pass> {
         if !self.lets(now) {
             return None;
         }
@@ -156,7 +156,7 @@ impl Breaker {
     }
 
     /// A try has ended. What began before the breaker opened says nothing that it did not know.
-    pub(crate) fn ended(&mut self, pass: Pass, sign: Sign, scope: Scope, now: Moment) -> Option<Change> {
+    pub(crate) fn ended(&mut self, pass: Pass, sign: Sign, scope: Scope, now: SinceStart) -> Option<Change> {
         if pass.opened != self.opened {
             return None;
         }
@@ -195,7 +195,7 @@ impl Breaker {
     }
 
     /// Opens at once, for what has just failed a single try; `None` if it was open.
-    pub(crate) fn trip(&mut self, now: Moment) -> Option<Change> {
+    pub(crate) fn trip(&mut self, now: SinceStart) -> Option<Change> {
         let State::Closed(window) = &mut self.state else { return None };
         window.count(Sign::Fails, now);
         let Ends { all, failed, .. } = window.ends();
@@ -207,7 +207,7 @@ impl Breaker {
         (self.pause * 2).min(LONGEST_PAUSE)
     }
 
-    fn open(&mut self, pause: Duration, now: Moment) -> Moment {
+    fn open(&mut self, pause: Duration, now: SinceStart) -> SinceStart {
         let until = now + pause;
         self.state = State::Open { until };
         self.pause = pause;
@@ -217,7 +217,7 @@ impl Breaker {
 }
 
 impl Window {
-    fn count(&mut self, sign: Sign, now: Moment) {
+    fn count(&mut self, sign: Sign, now: SinceStart) {
         let age = now.saturating_sub(self.since);
         if age >= WINDOW / 2 {
             self.before = if age < WINDOW { self.now } else { Ends::default() };

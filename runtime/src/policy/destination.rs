@@ -8,9 +8,9 @@ use std::fmt;
 
 use url::Url;
 
-use super::guard::Trust;
+use super::guard::Reach;
 use crate::secret::Secret;
-use crate::webhook::{Shown, Webhook, endpoint_of};
+use crate::webhook::{Shown, Webhook, origin_of};
 
 /// Origins that a warning names, at most.
 const MOST_NAMED: usize = 5;
@@ -41,8 +41,8 @@ pub(crate) struct Destinations {
 /// How far a webhook may reach, and the secrets that sign what goes there; none: it goes unsigned. One says nothing of the
 /// other.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Standing<'a> {
-    pub(crate) trust: Trust,
+pub(crate) struct DestinationPolicy<'a> {
+    pub(crate) trust: Reach,
     pub(crate) secrets: Cow<'a, [Secret]>,
 }
 
@@ -65,16 +65,16 @@ impl Destinations {
 
     /// A webhook's own secret goes before its destination's. Elsewhere nothing is signed in the operator's name: whoever
     /// named the URL could replay it to the operator's own receiver.
-    pub(crate) fn standing<'a>(&'a self, webhook: &'a Webhook) -> Standing<'a> {
+    pub(crate) fn standing<'a>(&'a self, webhook: &'a Webhook) -> DestinationPolicy<'a> {
         let destination = self.find(webhook.url()).filter(|_| webhook.is_operators());
         let private = destination.is_some_and(|destination| destination.private);
-        let trust = if private { Trust::Trusted } else { Trust::Strict };
+        let trust = if private { Reach::Private } else { Reach::Public };
         let secrets = match (&webhook.own().secret, destination) {
             (Some(own), _) => Cow::Owned(vec![own.clone()]),
             (None, Some(destination)) => Cow::Borrowed(destination.secrets.as_slice()),
             (None, None) => Cow::Borrowed([].as_slice()),
         };
-        Standing { trust, secrets }
+        DestinationPolicy { trust, secrets }
     }
 
     /// Whether it is trusted: the operator's side chose it, and named where it goes. How far it reaches is another matter.
@@ -105,11 +105,11 @@ impl Destinations {
     /// reports to the others.
     fn sharing_hmac(&self) -> Vec<&str> {
         let shares = |one: &Destination, other: &Destination| {
-            endpoint_of(&one.url) != endpoint_of(&other.url)
+            origin_of(&one.url) != origin_of(&other.url)
                 && one.secrets.iter().any(|secret| secret.public_key().is_none() && other.secrets.contains(secret))
         };
         let all = self.list.iter().filter(|one| self.list.iter().any(|other| shares(one, other)));
-        all.map(|one| endpoint_of(&one.url)).collect::<BTreeSet<_>>().into_iter().collect()
+        all.map(|one| origin_of(&one.url)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
@@ -242,21 +242,21 @@ mod tests {
         ];
         let destinations = Destinations::new(list, &[secret('D')]);
         let plain = |url: &str, by| Webhook::new(url).unwrap().chosen_by(by);
-        let check = |webhook: &Webhook, trust: Trust, secrets: &[Secret]| {
+        let check = |webhook: &Webhook, trust: Reach, secrets: &[Secret]| {
             let standing = destinations.standing(webhook);
             assert_eq!((standing.trust, standing.secrets.as_ref()), (trust, secrets), "{webhook:?}");
         };
         let (public, private) = ("https://example.com/in/x", "https://example.com/in/private/x");
         let operators = Some(Provenance::Operator);
-        check(&plain(public, operators), Trust::Strict, &[secret('D')]);
-        check(&plain(public, operators).secret(secret('O')), Trust::Strict, &[secret('O')]);
-        check(&plain(private, operators), Trust::Trusted, &[secret('P')]);
-        check(&plain(private, operators).secret(secret('O')), Trust::Trusted, &[secret('O')]);
-        check(&plain("https://example.org/in", operators), Trust::Strict, &[]);
+        check(&plain(public, operators), Reach::Public, &[secret('D')]);
+        check(&plain(public, operators).secret(secret('O')), Reach::Public, &[secret('O')]);
+        check(&plain(private, operators), Reach::Private, &[secret('P')]);
+        check(&plain(private, operators).secret(secret('O')), Reach::Private, &[secret('O')]);
+        check(&plain("https://example.org/in", operators), Reach::Public, &[]);
         for by in [Some(Provenance::Caller), None] {
             for url in [public, private, "https://example.org/in"] {
-                check(&plain(url, by), Trust::Strict, &[]);
-                check(&plain(url, by).secret(secret('O')), Trust::Strict, &[secret('O')]);
+                check(&plain(url, by), Reach::Public, &[]);
+                check(&plain(url, by).secret(secret('O')), Reach::Public, &[secret('O')]);
             }
             assert!(destinations.withholds_from(&plain(public, by)));
             assert!(!destinations.withholds_from(&plain("https://example.org/in", by)));

@@ -14,11 +14,11 @@ pub(crate) use self::nat64::Nat64;
 
 /// How far a webhook may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Trust {
+pub(crate) enum Reach {
     /// Global unicast addresses only.
-    Strict,
+    Public,
     /// Private and loopback networks too.
-    Trusted,
+    Private,
 }
 
 /// Judges addresses. Metadata services and link-local networks are closed to everybody, whatever is allowed.
@@ -69,7 +69,7 @@ impl Guard {
     /// connected to.
     ///
     /// Invariant: resolvers are not asked about addresses, so nobody but this function sees them.
-    pub(crate) fn check_url(&self, url: &Url, trust: Trust) -> Result<(), Refusal> {
+    pub(crate) fn check_url(&self, url: &Url, trust: Reach) -> Result<(), Refusal> {
         match url.host() {
             Some(Host::Ipv4(address)) => self.check(address.into(), trust),
             Some(Host::Ipv6(address)) => self.check(address.into(), trust),
@@ -78,11 +78,11 @@ impl Guard {
     }
 
     /// Judges what a name resolved to. One bad address refuses all: a mixed answer is an attempt to get past.
-    pub(crate) fn check_addresses(&self, addresses: &[IpAddr], trust: Trust) -> Result<(), Refusal> {
+    pub(crate) fn check_addresses(&self, addresses: &[IpAddr], trust: Reach) -> Result<(), Refusal> {
         addresses.iter().try_for_each(|address| self.check(*address, trust))
     }
 
-    fn check(&self, address: IpAddr, trust: Trust) -> Result<(), Refusal> {
+    fn check(&self, address: IpAddr, trust: Reach) -> Result<(), Refusal> {
         if ranges::is_closed(address, &self.nat64) {
             return Err(Refusal { address, cause: Cause::Closed });
         }
@@ -90,7 +90,7 @@ impl Guard {
             return Err(Refusal { address, cause: Cause::Denied });
         }
         match ranges::special(address, &self.nat64) {
-            Some(name) if trust == Trust::Strict && !self.allows(address) => {
+            Some(name) if trust == Reach::Public && !self.allows(address) => {
                 Err(Refusal { address, cause: Cause::Special(name) })
             }
             _ => Ok(()),

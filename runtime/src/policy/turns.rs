@@ -1,13 +1,13 @@
-//! Whose turn it is: which endpoint begins the next try, when more want to than there are slots.
+//! Whose turn it is: which origin begins the next try, when more want to than there are slots.
 //!
-//! A try cannot be taken back, and may last as long as its timeout. So an endpoint that hangs must never have got hold of
+//! A try cannot be taken back, and may last as long as its timeout. So an origin that hangs must never have got hold of
 //! what the others need, and that is decided when tries begin:
-//! - An endpoint has at most its share in flight. One that answers promptly has more while nobody else could begin one.
-//! - Endpoints take turns: the one whose last turn is the longest ago begins first.
-//! - Of an endpoint that has not answered yet only a few tries are in flight, until it has.
-//! - Slow endpoints together have half of the slots at most, and three quarters together with those that have not answered
+//! - An origin has at most its share in flight. One that answers promptly has more while nobody else could begin one.
+//! - Origins take turns: the one whose last turn is the longest ago begins first.
+//! - Of an origin that has not answered yet only a few tries are in flight, until it has.
+//! - Slow origins together have half of the slots at most, and three quarters together with those that have not answered
 //!   yet. The rest is for prompt ones alone.
-//! - An eighth of the slots is kept for endpoints with few tries in flight, so that prompt endpoints which begin to hang with
+//! - An eighth of the slots is kept for origins with few tries in flight, so that prompt origins which begin to hang with
 //!   all that they may have do not close the door behind them.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,15 +16,15 @@ use std::time::Duration;
 use slab::Slab;
 
 /// Time since some moment, the same for all calls.
-pub(crate) type Moment = Duration;
+pub(crate) type SinceStart = Duration;
 
-/// One endpoint; valid until it is removed.
+/// One origin; valid until it is removed.
 pub(crate) type Key = usize;
 
-/// An endpoint is prompt if its tries take less than this on average. At that pace a slot is free again before anybody
+/// An origin is prompt if its tries take less than this on average. At that pace a slot is free again before anybody
 /// notices that it was not.
 const PROMPT: Duration = Duration::from_secs(1);
-/// What a single try counts for at most, so that an endpoint which has become prompt is seen as such after ten more.
+/// What a single try counts for at most, so that an origin which has become prompt is seen as such after ten more.
 const LONGEST: Duration = Duration::from_secs(4);
 /// The weight of all earlier tries against the last one.
 const INERTIA: u32 = 7;
@@ -34,20 +34,20 @@ const INERTIA: u32 = 7;
 pub(crate) struct Limits {
     /// All slots.
     total: usize,
-    /// Of one endpoint.
+    /// Of one origin.
     share: usize,
-    /// An endpoint with up to so many is small: what is kept free is kept for it. As many has one that has not answered yet.
+    /// An origin with up to so many is small: what is kept free is kept for it. As many has one that has not answered yet.
     small: usize,
     /// Of all that are not small.
     large: usize,
-    /// Of all slow endpoints.
+    /// Of all slow origins.
     slow: usize,
-    /// Of all slow endpoints and those that have not answered yet.
+    /// Of all slow origins and those that have not answered yet.
     unproven: usize,
 }
 
 impl Limits {
-    /// How many slots one endpoint may have, while others have something to begin.
+    /// How many slots one origin may have, while others have something to begin.
     pub(crate) fn share(&self) -> usize {
         self.share
     }
@@ -67,28 +67,28 @@ impl Limits {
     }
 }
 
-/// All endpoints with what waits for them. Waiting things are of type `T`.
+/// All origins with what waits for them. Waiting things are of type `T`.
 #[derive(Debug)]
 pub(crate) struct Turns<T> {
     limits: Limits,
     lines: Slab<Line<T>>,
-    /// Endpoints that have something to begin, by their tickets: the smallest has waited longest.
+    /// Origins that have something to begin, by their tickets: the smallest has waited longest.
     lanes: [BTreeMap<u64, Key>; Lane::COUNT],
     last_ticket: u64,
     waiting: usize,
-    held: Held,
+    held: SlotsInUse,
 }
 
 /// Slots in use. Invariant: each field is the sum over all lines; see [`Turns::change`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Held {
+struct SlotsInUse {
     all: usize,
     by_large: usize,
     by_slow: usize,
     by_unproven: usize,
 }
 
-/// One endpoint's line.
+/// One origin's line.
 #[derive(Debug)]
 struct Line<T> {
     queue: VecDeque<T>,
@@ -100,13 +100,13 @@ struct Line<T> {
     /// How long a try takes on average; `None` before the first has ended.
     pace: Option<Duration>,
     /// When it last gave a sign of life, or was given its first chance to.
-    heard: Moment,
+    heard: SinceStart,
     /// Its turn, while it is in a lane or waits for its own limit.
     ticket: u64,
     lane: Option<Lane>,
 }
 
-/// Endpoints that the same limits apply to.
+/// Origins that the same limits apply to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lane {
     /// Prompt and small.
@@ -129,10 +129,10 @@ impl Lane {
 impl<T> Turns<T> {
     pub(crate) fn new(limits: Limits) -> Self {
         let lanes = std::array::from_fn(|_| BTreeMap::new());
-        Self { limits, lines: Slab::new(), lanes, last_ticket: 0, waiting: 0, held: Held::default() }
+        Self { limits, lines: Slab::new(), lanes, last_ticket: 0, waiting: 0, held: SlotsInUse::default() }
     }
 
-    /// A further endpoint, with a limit of its own if it has one.
+    /// A further origin, with a limit of its own if it has one.
     pub(crate) fn add(&mut self, own: Option<usize>) -> Key {
         self.lines.insert(Line {
             queue: VecDeque::new(),
@@ -140,20 +140,20 @@ impl<T> Turns<T> {
             own: own.map(|own| own.max(1)),
             shut: false,
             pace: None,
-            heard: Moment::ZERO,
+            heard: SinceStart::ZERO,
             ticket: 0,
             lane: None,
         })
     }
 
-    /// Forgets an endpoint; not one that [has work](Self::has_work).
+    /// Forgets an origin; not one that [has work](Self::has_work).
     pub(crate) fn remove(&mut self, key: Key) {
         if !self.has_work(key) {
             self.lines.try_remove(key);
         }
     }
 
-    /// Puts something at the end of the endpoint's line.
+    /// Puts something at the end of the origin's line.
     pub(crate) fn push(&mut self, key: Key, item: T) {
         let ticket = self.next_ticket();
         self.change(key, |line| {
@@ -165,7 +165,7 @@ impl<T> Turns<T> {
     }
 
     /// What is to be begun next, if anything may. It has a slot until [`done`](Self::done).
-    pub(crate) fn next(&mut self, now: Moment) -> Option<(Key, T)> {
+    pub(crate) fn next(&mut self, now: SinceStart) -> Option<(Key, T)> {
         loop {
             let lane = self.turn()?;
             let (_, &key) = self.lanes[lane as usize].first_key_value()?;
@@ -185,8 +185,8 @@ impl<T> Turns<T> {
         }
     }
 
-    /// A try has ended after so long and its slot is free. Without a time it says nothing about the endpoint.
-    pub(crate) fn done(&mut self, key: Key, took: Option<Duration>, now: Moment) {
+    /// A try has ended after so long and its slot is free. Without a time it says nothing about the origin.
+    pub(crate) fn done(&mut self, key: Key, took: Option<Duration>, now: SinceStart) {
         self.change(key, |line| {
             line.in_flight = line.in_flight.saturating_sub(1);
             let Some(took) = took.map(|took| took.min(LONGEST)) else { return };
@@ -195,12 +195,12 @@ impl<T> Turns<T> {
         });
     }
 
-    /// Shut, nothing is begun for this endpoint.
+    /// Shut, nothing is begun for this origin.
     pub(crate) fn set_shut(&mut self, key: Key, shut: bool) {
         self.change(key, |line| line.shut = shut);
     }
 
-    /// Takes all that waits for this endpoint, the first first.
+    /// Takes all that waits for this origin, the first first.
     pub(crate) fn drain(&mut self, key: Key) -> VecDeque<T> {
         self.change(key, |line| std::mem::take(&mut line.queue))
     }
@@ -226,12 +226,12 @@ impl<T> Turns<T> {
         self.lines.get(key).is_some_and(|line| line.in_flight > 0 || !line.queue.is_empty())
     }
 
-    /// The lane of the endpoint whose turn it is.
+    /// The lane of the origin whose turn it is.
     ///
-    /// Large endpoints wait for the first of them: were others let past, what it needs might never come together.
+    /// Large origins wait for the first of them: were others let past, what it needs might never come together.
     fn turn(&self) -> Option<Lane> {
         let Limits { total, slow, unproven, .. } = self.limits;
-        let Held { all, by_slow, by_unproven, .. } = self.held;
+        let SlotsInUse { all, by_slow, by_unproven, .. } = self.held;
         if all >= total {
             return None;
         }
@@ -259,8 +259,8 @@ impl<T> Turns<T> {
         self.held.by_large + grown <= self.limits.large
     }
 
-    /// An endpoint with tries in flight that has not been heard of for long is slow, before any of them has ended.
-    fn has_fallen_silent(&mut self, key: Key, now: Moment) -> bool {
+    /// An origin with tries in flight that has not been heard of for long is slow, before any of them has ended.
+    fn has_fallen_silent(&mut self, key: Key, now: SinceStart) -> bool {
         let Some(line) = self.lines.get(key) else { return false };
         let silent = line.in_flight > 0 && now.saturating_sub(line.heard) >= PROMPT;
         let fallen = silent && line.pace.is_some_and(|pace| pace < PROMPT);
@@ -316,10 +316,10 @@ impl<T> Line<T> {
         }
     }
 
-    fn holds(&self, limits: &Limits) -> Held {
+    fn holds(&self, limits: &Limits) -> SlotsInUse {
         let all = self.in_flight;
         let slots_if = |is: bool| if is { all } else { 0 };
-        Held {
+        SlotsInUse {
             all,
             by_large: slots_if(all > limits.small),
             by_slow: slots_if(self.pace.is_some_and(|pace| pace >= PROMPT)),
@@ -328,7 +328,7 @@ impl<T> Line<T> {
     }
 }
 
-impl Held {
+impl SlotsInUse {
     fn with(self, other: Self) -> Self {
         self.each(other, usize::saturating_add)
     }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::engine::Flusher;
-use super::home::Home;
+use super::fork_guard::ForkGuard;
 use super::{Loss, PosterBuilder, lost};
 use crate::id::RequestId;
 use crate::line::Causes;
@@ -210,7 +210,7 @@ struct Installed {
     /// How to know that its reports are safe; not where there is no poster.
     flusher: Option<Flusher>,
     /// A fork may install its own.
-    home: Home,
+    home: ForkGuard,
 }
 
 static PROCESS: RwLock<Option<Installed>> = RwLock::new(None);
@@ -233,7 +233,7 @@ pub(crate) fn install(sink: Arc<dyn Sink>, flusher: Flusher) -> Result<(), Alrea
     if process.as_ref().is_some_and(|installed| !installed.home.is_left()) {
         return Err(AlreadyInstalled);
     }
-    let of_parent = process.replace(Installed { sink, flusher: Some(flusher), home: Home::here() });
+    let of_parent = process.replace(Installed { sink, flusher: Some(flusher), home: ForkGuard::here() });
     // Its files are another process's: to close them here would let go of that one's locks.
     std::mem::forget(of_parent);
     Ok(())
@@ -261,11 +261,11 @@ fn start_default() -> Arc<dyn Sink> {
             }
             // It lives as long as the process.
             std::mem::forget(guard);
-            Installed { sink: poster.sink(), flusher: Some(poster.flusher()), home: Home::here() }
+            Installed { sink: poster.sink(), flusher: Some(poster.flusher()), home: ForkGuard::here() }
         }
         Err(error) => {
             tracing::error!("no poster is installed, and none can be started: {}", Causes(&error));
-            Installed { sink: Arc::new(Nobody), flusher: None, home: Home::here() }
+            Installed { sink: Arc::new(Nobody), flusher: None, home: ForkGuard::here() }
         }
     };
     Arc::clone(&process.insert(installed).sink)

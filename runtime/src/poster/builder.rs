@@ -9,14 +9,14 @@ use ipnet::IpNet;
 
 use super::engine::Engine;
 use super::{Off, Outbox, Poster, PosterGuard, Way, ambient, off};
-use crate::delivery::thread::Background;
+use crate::background::Background;
 use crate::delivery::{self, Delivery};
 use crate::id::NodeId;
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use crate::secret::Secret;
 use crate::shutdown::{Shutdown, Vital};
-use crate::store::{self, Durability, Place, Store, retention};
+use crate::store::{self, Durability, Location, Store, retention};
 use crate::time::Clock;
 use crate::webhook::{Webhook, WebhookError};
 
@@ -33,7 +33,7 @@ const MEMORY_BYTES: usize = 64 << 20;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `install` or `start`"]
 pub struct PosterBuilder {
-    place: Place,
+    place: Location,
     durability: Durability,
     litestream: bool,
     trusted: Vec<String>,
@@ -94,7 +94,7 @@ impl PosterBuilder {
     /// what its queue holds and then refuses, and `post_durably` fails after some seconds.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
-        self.place = Place::Sqlite { path: path.into(), durability: self.durability };
+        self.place = Location::Sqlite { path: path.into(), durability: self.durability };
         self
     }
 
@@ -102,7 +102,7 @@ impl PosterBuilder {
     #[cfg(feature = "sqlite")]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
-        if let Place::Sqlite { durability: of_file, .. } = &mut self.place {
+        if let Location::Sqlite { durability: of_file, .. } = &mut self.place {
             *of_file = durability;
         }
         self
@@ -240,8 +240,8 @@ fn parsed_networks(texts: &[String]) -> Result<Vec<IpNet>, StartKind> {
 }
 
 /// What came to its end is not kept: there is nobody to ask for it.
-fn in_memory(reports: usize, bytes: usize) -> Place {
-    Place::Memory { reports, bytes, kept: 0 }
+fn in_memory(reports: usize, bytes: usize) -> Location {
+    Location::Memory { reports, bytes, kept: 0 }
 }
 
 /// Opens the store and starts the delivery on the background threads, and waits for it there: the caller's may be inside

@@ -7,10 +7,10 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::home::Home;
+use super::fork_guard::ForkGuard;
 use super::loss::lost_so_far;
 use super::{Flushed, Off};
-use crate::delivery::thread::Background;
+use crate::background::Background;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 
@@ -52,13 +52,13 @@ fn at_once(flushed: Flushed) -> oneshot::Receiver<Flushed> {
 pub(crate) struct Behind {
     store: Store,
     handle: Handle,
-    home: Home,
+    home: ForkGuard,
     lost_before: u64,
 }
 
 impl Behind {
     fn new(store: Store, handle: Handle) -> Self {
-        Self { store, handle, home: Home::here(), lost_before: lost_so_far() }
+        Self { store, handle, home: ForkGuard::here(), lost_before: lost_so_far() }
     }
 
     fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
@@ -85,7 +85,7 @@ impl Behind {
     async fn figures(&self, safe: bool, deadline: Instant) -> Flushed {
         let counts = timeout_at(deadline, self.store.counts()).await;
         let undelivered = counts.ok().and_then(Result::ok).map(|counts| counts.undelivered);
-        let ends = self.store.tally();
+        let ends = self.store.counters();
         // A row that can be counted is committed.
         let durable = self.store.is_durable();
         Flushed {

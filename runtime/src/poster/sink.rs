@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use super::ambient::{Call, Role, Sink};
-use super::home::Home;
+use super::fork_guard::ForkGuard;
 use super::{Loss, lost};
 use crate::line::Causes;
 use crate::report::Outcome;
@@ -18,7 +18,7 @@ use crate::webhook::Target;
 pub(crate) struct Outbox {
     store: Store,
     clock: Clock,
-    home: Home,
+    home: ForkGuard,
     /// Who chose a webhook of which it cannot be told.
     unsaid: Provenance,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Of a library: there are no callers that it knew of, and its builder trusts by URL.
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, home: Home::here(), unsaid: Provenance::Operator }
+        Self { store, clock, home: ForkGuard::here(), unsaid: Provenance::Operator }
     }
 
     /// Of a server, which has callers: what cannot be told is theirs.

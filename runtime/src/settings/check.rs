@@ -14,8 +14,8 @@ use super::user::User;
 use super::{Delivery, Endpoint, Settings};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
-use crate::store::{self, Place};
-use crate::{server, worker};
+use crate::store::{self, Location};
+use crate::{api, worker};
 
 /// All keys, for hints and for the tests that compare them with the documented ones.
 pub(crate) const KEYS: &[&str] = &[
@@ -39,7 +39,7 @@ pub(crate) const KEYS: &[&str] = &[
     "delivery.schedule",
     "delivery.timeout",
     "delivery.concurrency",
-    "delivery.per_endpoint",
+    "delivery.per_origin",
     "delivery.allow_networks",
     "delivery.deny_networks",
     "delivery.nat64_prefixes",
@@ -66,7 +66,7 @@ const MIB: u64 = 1 << 20;
 /// SQLite stores no row beyond 10^9 bytes, and a payload is held in memory as a whole.
 const MAX_PAYLOAD: RangeInclusive<u64> = 1..=512 * MIB;
 const CONCURRENCY: RangeInclusive<u64> = 1..=65_536;
-const PER_ENDPOINT: usize = 128;
+const PER_ORIGIN: usize = 128;
 const THREADS: RangeInclusive<u64> = 1..=1_024;
 const TRIES: RangeInclusive<u64> = 1..=1_000;
 const QUEUED: RangeInclusive<u64> = 1..=1_000_000_000;
@@ -125,13 +125,13 @@ fn section<'e>(name: &str, tables: &mut Table, errors: &'e mut Vec<Error>) -> Se
     Section::new(name.to_owned(), tables.remove(name), KEYS, errors)
 }
 
-fn server(mut section: Section<'_>) -> server::Options {
+fn server(mut section: Section<'_>) -> api::Options {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8_080));
     let wanted = "an IP address and a port, such as \"127.0.0.1:8080\"";
-    let options = server::Options {
+    let options = api::Options {
         listen: section.take("listen", listen, |node| read::parsed(node, wanted, |text| text.trim().parse().ok())),
         max_payload: section.take("max_payload", 10 << 20, |node| read::size(node, &MAX_PAYLOAD)),
-        connections: server::CONNECTIONS,
+        connections: api::CONNECTIONS,
     };
     section.finish();
     options
@@ -167,9 +167,9 @@ fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store:
 }
 
 const STORE_URL: &str = "\"sqlite:FILE\" or \"memory:\"";
-const IN_MEMORY: Place = Place::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES, kept: MEMORY_KEPT };
+const IN_MEMORY: Location = Location::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES, kept: MEMORY_KEPT };
 
-fn place(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability) -> Result<Place, Wrong> {
+fn place(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability) -> Result<Location, Wrong> {
     if url == "memory:" {
         return Ok(IN_MEMORY);
     }
@@ -183,7 +183,7 @@ fn place(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability) ->
         return Err(expected(format!("{STORE_URL}, the file without parameters")));
     }
     #[cfg(feature = "sqlite")]
-    return Ok(Place::Sqlite { path: path.into(), durability });
+    return Ok(Location::Sqlite { path: path.into(), durability });
     #[cfg(not(feature = "sqlite"))]
     return Err(expected(
         "\"memory:\"; \"sqlite:\" needs postback's feature `sqlite`, which this program is built without",
@@ -232,7 +232,7 @@ fn delivery(mut section: Section<'_>) -> Delivery {
         schedule,
         timeout,
         concurrency,
-        per_endpoint: section.take("per_endpoint", PER_ENDPOINT.min(concurrency), part_of_it),
+        per_origin: section.take("per_origin", PER_ORIGIN.min(concurrency), part_of_it),
         allow_networks: section.take("allow_networks", Vec::new(), networks),
         deny_networks: section.take("deny_networks", Vec::new(), networks),
         nat64_prefixes: section.take("nat64_prefixes", Vec::new(), |node| {

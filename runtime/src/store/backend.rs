@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use super::backlog::Count;
 use super::begun::Begun;
-use super::cancel::Standing;
+use super::cancel::CancelView;
 use super::clock::{Now, Trust};
 use super::operation::{Op, Reply};
 use super::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
@@ -47,14 +47,14 @@ pub(crate) trait Reader: Send + Sync {
         at: usize,
         len: usize,
     ) -> BoxFuture<'a, Result<Option<Bytes>, Cause>>;
-    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>>;
+    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>>;
     fn unregistered<'a>(
         &'a self,
         id: &'a RequestId,
         route: &'a str,
     ) -> BoxFuture<'a, Result<Option<(HeaderMap, Bytes)>, Cause>>;
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>>;
-    fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>>;
+    fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>>;
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>>;
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>>;
 }

@@ -125,7 +125,7 @@ impl Backlog {
     }
 
     /// A place for a request that is about to be submitted.
-    pub(crate) fn take(self: &Arc<Self>, route: &str, bytes: u64) -> Result<Place, Bound> {
+    pub(crate) fn take(self: &Arc<Self>, route: &str, bytes: u64) -> Result<QueueSlot, Bound> {
         let Limits { rows: most, bytes: most_bytes } = self.limits;
         let mut state = self.lock();
         if let Some(bound) = self.limits.bound(state.all, bytes) {
@@ -147,7 +147,7 @@ impl Backlog {
         }
         let route = state.name(route);
         state.add(&route, Count { rows: 1, bytes });
-        Ok(Place { backlog: self.clone(), route, bytes, stays: false })
+        Ok(QueueSlot { backlog: self.clone(), route, bytes, stays: false })
     }
 
     /// What would keep a usual request out.
@@ -216,14 +216,14 @@ impl Backlog {
 }
 
 /// A place among those that wait; given back when it is dropped, unless the row has it.
-pub(crate) struct Place {
+pub(crate) struct QueueSlot {
     backlog: Arc<Backlog>,
     route: Arc<str>,
     bytes: u64,
     stays: bool,
 }
 
-impl Place {
+impl QueueSlot {
     /// The row was written, and waits.
     pub(super) fn waits(mut self) {
         self.stays = true;
@@ -235,7 +235,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueueSlot {
     fn drop(&mut self) {
         if !self.stays {
             self.backlog.lock().remove(&self.route, self.bytes);
@@ -243,8 +243,8 @@ impl Drop for Place {
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for QueueSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").field("route", &self.route).field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("QueueSlot").field("route", &self.route).field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }

@@ -34,7 +34,7 @@ pub(crate) enum Cancelled {
 
 /// A request as it has to be known to be cancelled.
 #[derive(Clone, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct CancelView {
     pub(crate) route: String,
     pub(crate) phase: Phase,
 }
@@ -68,7 +68,7 @@ impl Store {
         let _turn = self.0.shared.wake.cancels.turns.of(id).await;
         loop {
             let standing = self.reader()?.standing(id).await.map_err(Error::Backend)?;
-            let Some(Standing { phase, route }) = standing.filter(|standing| standing.route == route) else {
+            let Some(CancelView { phase, route }) = standing.filter(|standing| standing.route == route) else {
                 return Ok(Cancelled::Unknown);
             };
             match phase {

@@ -23,7 +23,7 @@ impl Store {
         running: impl Fn(&str) -> usize,
         suspects: bool,
     ) -> Result<Batch<ClaimedRequest>, Error> {
-        let routes = self.0.shared.handover.routes();
+        let routes = self.0.shared.handoff.routes();
         let running = routes.iter().map(|route| running(route)).collect();
         match self.ask(Op::ClaimRequests(RequestsWanted { limit, routes, running, suspects })).await? {
             Reply::Requests(batch) => Ok(self.by_wall(batch)),

@@ -13,11 +13,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, ones
 use tokio::time::Instant;
 
 use super::Error;
+use super::counters::{Counters, TakenIn};
 use super::intake::Intake;
-use super::ledger::Ledgers;
 use super::operation::{Op, Outgoing, Reply, report_bytes, request_bytes};
+use super::quota::Quotas;
 use super::record::{Claim, ReportClaim, RequestClaim};
-use super::tally::{TakenIn, Tally};
 use crate::line::{Causes, Escaped};
 use crate::names::metric;
 
@@ -46,8 +46,8 @@ pub(crate) struct Inbox {
     control: Room,
     /// Hashes what a line is named after.
     hash: RandomState,
-    ledgers: Option<Arc<Ledgers>>,
-    tally: Arc<Tally>,
+    quotas: Option<Arc<Quotas>>,
+    counters: Arc<Counters>,
     /// Set while a batch has been failing for longer than callers are kept waiting.
     trouble: watch::Sender<Option<Error>>,
 }
@@ -59,15 +59,15 @@ struct Queues {
 }
 
 impl Inbox {
-    pub(crate) fn new(slots: usize, bytes: usize, ledgers: Option<Arc<Ledgers>>, tally: Arc<Tally>) -> Self {
+    pub(crate) fn new(slots: usize, bytes: usize, quotas: Option<Arc<Quotas>>, counters: Arc<Counters>) -> Self {
         Self {
             queues: Mutex::new(Queues { intake: Intake::new(), control: VecDeque::new(), open: true }),
             arrived: Notify::new(),
             intake: Room::new(slots, bytes),
             control: Room::new(CONTROL.0, CONTROL.1),
             hash: RandomState::new(),
-            ledgers,
-            tally,
+            quotas,
+            counters,
             trouble: watch::Sender::new(None),
         }
     }
@@ -140,7 +140,7 @@ impl Inbox {
         queued: Option<OwnedSemaphorePermit>,
     ) -> Entry {
         let reports = if let Op::Post { reports } = &op { reports.len() } else { 0 };
-        let taken_in = TakenIn::new(self.tally.clone(), reports);
+        let taken_in = TakenIn::new(self.counters.clone(), reports);
         Entry { op, answer, since: Instant::now(), passed: 0, taken_in, _queued: queued }
     }
 
@@ -196,7 +196,7 @@ impl Inbox {
         let mut lost = 0;
         for mut entry in left {
             if entry.is_awaited() {
-                // Told by the end of its channel.
+                // Stage by the end of its channel.
                 entry.taken_in.given_back();
             }
             lost += entry.taken_in.reports();
@@ -241,16 +241,16 @@ impl Inbox {
     /// Books what the memory backend is to hold. Submissions and posts are refused when it is full; of a settlement only
     /// the reports are, for an outcome is never turned away.
     fn reserve(&self, op: &mut Op) -> Result<(), Error> {
-        let Some(ledgers) = &self.ledgers else { return Ok(()) };
+        let Some(quotas) = &self.quotas else { return Ok(()) };
         let fits = match op {
-            Op::Submit { request, .. } => ledgers.requests.try_reserve(1, request_bytes(request)),
+            Op::Submit { request, .. } => quotas.requests.try_reserve(1, request_bytes(request)),
             Op::Post { reports } => {
                 let due = || reports.iter().filter(|outgoing| outgoing.report.refused.is_none());
-                ledgers.reports.try_reserve(due().count(), due().map(|outgoing| report_bytes(&outgoing.report)).sum())
+                quotas.reports.try_reserve(due().count(), due().map(|outgoing| report_bytes(&outgoing.report)).sum())
             }
             Op::SettleRequest { reports, .. } => {
                 for Outgoing { report, .. } in reports {
-                    if report.refused.is_none() && !ledgers.reports.try_reserve(1, report_bytes(report)) {
+                    if report.refused.is_none() && !quotas.reports.try_reserve(1, report_bytes(report)) {
                         metrics::counter!(metric::REPORTS_LOST, "reason" => "store_full").increment(1);
                         tracing::warn!(
                             request_id = %Escaped(&report.subject),
@@ -365,7 +365,7 @@ impl Drop for Answer {
             Ok(Err(error)) if self.posted > 0 => {
                 let reports = usize::try_from(self.posted).unwrap_or(usize::MAX);
                 tracing::error!(error = %Causes(&error), reports, "{reports} reports are lost: the store cannot write them");
-                drop(TakenIn::new(self.inbox.tally.clone(), reports));
+                drop(TakenIn::new(self.inbox.counters.clone(), reports));
             }
             _ => {}
         }

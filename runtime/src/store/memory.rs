@@ -1,9 +1,9 @@
 //! The backend that keeps nothing: the same rules as a durable one, for as long as the process lives.
 //!
-//! Bounded: what is unfinished by the [`Ledgers`] that the intake asks first, what is finished by number and bytes.
+//! Bounded: what is unfinished by the [`Quotas`] that the intake asks first, what is finished by number and bytes.
 
-mod aside;
 mod cancel;
+mod parked;
 mod replay;
 mod reports;
 mod requests;
@@ -17,22 +17,22 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use http::HeaderMap;
 
-use self::aside::Aside;
+use self::parked::ParkedReports;
 use self::reports::{Report, Reports};
 use self::requests::Request;
 use super::backend::{Backend, Cause, Failure, Left, Opened, Reader};
-use super::cancel::Standing;
+use super::cancel::CancelView;
 use super::clock::Now;
-use super::ledger::{Ledger, Ledgers};
 use super::operation::{Op, Purged, Reply};
+use super::quota::{Quota, Quotas};
 use super::record::{Counts, DeliveryRecord, Disabled, Recovered, RequestRecord, RequestState};
 use super::summary::{Member, Summary};
 use crate::id::{ReportId, RequestId};
 use crate::time::Timestamp;
 
-/// A store of its own, and the ledgers that its intake is to ask.
-pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Ledgers>) {
-    let ledgers = Arc::new(Ledgers { requests: Ledger::new(reports, bytes), reports: Ledger::new(reports, bytes) });
+/// A store of its own, and the quotas that its intake is to ask.
+pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Quotas>) {
+    let quotas = Arc::new(Quotas { requests: Quota::new(reports, bytes), reports: Quota::new(reports, bytes) });
     let tables = Tables {
         requests: HashMap::new(),
         due_requests: HashMap::new(),
@@ -40,44 +40,44 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Le
         reports: HashMap::new(),
         undelivered: 0,
         due_reports: BTreeMap::new(),
-        aside: Aside::default(),
+        aside: ParkedReports::default(),
         subjects: HashMap::new(),
         finished: BTreeMap::new(),
         finished_bytes: 0,
         most_finished: (kept, bytes),
         last_seq: 0,
-        ledgers: ledgers.clone(),
+        quotas: quotas.clone(),
     };
     let memory = Memory(Arc::new(Mutex::new(tables)));
     let opened =
         Opened { backend: Box::new(memory.clone()), reader: Arc::new(memory), left: Left::default(), begun: None };
-    (opened, ledgers)
+    (opened, quotas)
 }
 
 #[derive(Clone)]
 struct Memory(Arc<Mutex<Tables>>);
 
 /// Position of a row among the due or the finished: by time, then in the order of arrival.
-type Place = (Timestamp, u64);
+type DueKey = (Timestamp, u64);
 
 struct Tables {
     requests: HashMap<RequestId, Request>,
     /// By route.
-    due_requests: HashMap<String, BTreeMap<Place, RequestId>>,
+    due_requests: HashMap<String, BTreeMap<DueKey, RequestId>>,
     running: u64,
     /// Boxed: the table is rebuilt again and again as rows come and go.
     reports: HashMap<ReportId, Box<Report>>,
     /// Reports that are not over.
     undelivered: u64,
-    due_reports: BTreeMap<Place, ReportId>,
-    aside: Aside,
+    due_reports: BTreeMap<DueKey, ReportId>,
+    aside: ParkedReports,
     subjects: HashMap<Arc<str>, Reports>,
-    finished: BTreeMap<Place, Finished>,
+    finished: BTreeMap<DueKey, Finished>,
     finished_bytes: usize,
     /// Rows and bytes: so a process that never purges does not grow for ever.
     most_finished: (usize, usize),
     last_seq: u64,
-    ledgers: Arc<Ledgers>,
+    quotas: Arc<Quotas>,
 }
 
 /// A row that came to its end, with what it still holds.
@@ -152,7 +152,7 @@ impl Reader for Memory {
         ready(Ok(self.lock().piece(id, member, at, len))).boxed()
     }
 
-    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>> {
+    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>> {
         ready(Ok(self.lock().standing(id))).boxed()
     }
 
@@ -168,7 +168,7 @@ impl Reader for Memory {
         ready(Ok(self.lock().deliveries(subject))).boxed()
     }
 
-    fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
+    fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
         ready(Ok(self.lock().aside.lines())).boxed()
     }
 
@@ -232,7 +232,7 @@ impl Tables {
     }
 
     /// Takes down that a row came to its end, and forgets the oldest of those that are too many.
-    fn finish(&mut self, place: Place, row: Row, bytes: usize) {
+    fn finish(&mut self, place: DueKey, row: Row, bytes: usize) {
         self.finished.insert(place, Finished { row, bytes });
         self.finished_bytes += bytes;
         while self.finished.len() > self.most_finished.0 || self.finished_bytes > self.most_finished.1 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::backlog::Place;
+use super::backlog::QueueSlot;
 use super::clock::Trust;
 use super::record::{
     Attempt, Batch, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Next, Recovered, Registration, ReportClaim,
@@ -25,7 +25,7 @@ pub(crate) enum Op {
         /// See [`Outgoing::room`].
         room: Option<OwnedSemaphorePermit>,
         /// Among those that wait.
-        place: Option<Place>,
+        place: Option<QueueSlot>,
     },
     Post {
         reports: Vec<Outgoing>,
@@ -65,7 +65,7 @@ pub(crate) enum Op {
     },
     ParkReport {
         claim: ReportClaim,
-        /// Under which it is claimed again: its endpoint, if nothing is said.
+        /// Under which it is claimed again: its origin, if nothing is said.
         line: Option<Arc<str>>,
     },
     HoldReport {
@@ -132,7 +132,7 @@ pub(crate) struct RequestsWanted {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) report: Arc<NewReport>,
-    /// What it takes up where it is handed over: with it, it is *born claimed*, written as already in this node's hands.
+    /// What it takes up where it is handed over: with it, it is *pre-claimed*, written as already in this node's hands.
     pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Where the store is and what it may hold.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) place: Place,
+    pub(crate) place: Location,
     /// Operations that may wait for the next commit; more are refused or wait. Settlements have room of their own.
     pub(crate) queue: usize,
     /// Bytes that may wait for the next commit.
@@ -23,7 +23,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// At this place, with the usual bounds.
-    pub(crate) fn at(place: Place) -> Self {
+    pub(crate) fn at(place: Location) -> Self {
         Self {
             place,
             queue: 16_384,
@@ -38,7 +38,7 @@ impl Options {
 
 /// Which backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     /// Nothing survives the process.
     Memory {
         /// Undelivered reports, at most.

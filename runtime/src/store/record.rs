@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::id::{ReportId, RequestId};
-pub(crate) use crate::policy::verdict::Next;
+pub(crate) use crate::policy::after_attempt::Next;
 use crate::report::Outcome;
 use crate::time::Timestamp;
 use crate::webhook::{Target, Webhook};
@@ -81,7 +81,7 @@ pub(crate) struct Registration {
     pub(crate) tells_reason: bool,
 }
 
-/// A report to be delivered to one endpoint. Its body is frozen: every attempt sends these bytes.
+/// A report to be delivered to one origin. Its body is frozen: every attempt sends these bytes.
 #[derive(Clone)]
 pub(crate) struct NewReport {
     pub(crate) id: ReportId,

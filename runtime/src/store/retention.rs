@@ -29,7 +29,7 @@ pub(crate) async fn run(store: Store, retention: Duration, schedule: Duration, s
             Ok(0) => {}
             Ok(ended) => {
                 tracing::warn!(
-                    "{ended} reports are dead: their endpoints took none for so long that they are older than delivery.schedule \
+                    "{ended} reports are dead: their origins took none for so long that they are older than delivery.schedule \
                      and store.retention together"
                 );
                 continue;

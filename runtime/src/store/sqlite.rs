@@ -4,19 +4,19 @@
 //! may have ended the transaction by itself the connection is closed and opened anew: what the driver believes of it can no
 //! longer be trusted.
 
-mod aside;
+mod bulk;
 mod cancel;
 mod claim;
+mod codec;
 mod connect;
-mod form;
 mod lock;
-mod many;
 mod owner;
-mod places;
+mod parked;
 mod read;
 mod replay;
 mod reports;
 mod requests;
+mod row_ids;
 pub(super) mod schema;
 mod statement;
 mod summary;
@@ -30,10 +30,10 @@ use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{Connection as _, Row as _};
 
+use self::bulk::Statements;
 use self::connect::{Connector, is_permanent};
-use self::many::Statements;
 use self::owner::Owner;
-use self::places::Places;
+use self::row_ids::RowIds;
 #[cfg(test)]
 pub(super) use self::statement::seen;
 use self::statement::{query, query_scalar};
@@ -93,14 +93,14 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     let (begun, had_begun) = Begun::open(owner.beside(BEGUN)?).map_err(not_writable)?;
     let pool = connector.read();
     let tidiness = upkeep::Tidiness::new(connector.is_beside_litestream());
-    let (statements, places) = (Statements::new(), Places::default());
+    let (statements, row_ids) = (Statements::new(), RowIds::default());
     let backend = Sqlite {
         connector,
         conn: Some(conn),
         pool,
         start,
         statements,
-        places,
+        row_ids,
         tidiness,
         untidy: None,
         begun: Arc::new(begun),
@@ -120,7 +120,7 @@ struct Sqlite {
     pool: SqlitePool,
     start: Start,
     statements: Statements,
-    places: Places,
+    row_ids: RowIds,
     tidiness: upkeep::Tidiness,
     /// Why it could not be tidied up last.
     untidy: Option<String>,
@@ -164,7 +164,7 @@ struct Batch<'a> {
     conn: &'a mut SqliteConnection,
     start: &'a mut Start,
     statements: &'a Statements,
-    places: &'a mut Places,
+    row_ids: &'a mut RowIds,
     had_begun: Option<&'a begun::Left>,
     ops: &'a [&'a Op],
     replies: Vec<Reply>,
@@ -180,18 +180,18 @@ impl Batch<'_> {
         cancel::mark(&mut self).await?;
         reports::settle(&mut self).await?;
         reports::release(&mut self).await?;
-        aside::park(&mut self).await?;
-        aside::hold(&mut self).await?;
+        parked::park(&mut self).await?;
+        parked::hold(&mut self).await?;
         reports::write(&mut self, &current).await?;
         replay::replay(&mut self).await?;
         upkeep::recover(&mut self).await?;
         upkeep::purge(&mut self).await?;
-        aside::give_up_parked(&mut self).await?;
-        aside::enable(&mut self).await?;
+        parked::give_up_parked(&mut self).await?;
+        parked::enable(&mut self).await?;
         // Claims last: they see what the batch wrote.
         claim::claim(&mut self).await?;
         reports::claim(&mut self).await?;
-        aside::claim(&mut self).await?;
+        parked::claim(&mut self).await?;
         Ok(self.replies)
     }
 
@@ -218,16 +218,16 @@ impl Sqlite {
             return Err(transient(error));
         }
         let replies = ops.iter().map(|_| Reply::Done).collect();
-        let (start, statements, places) = (&mut self.start, &self.statements, &mut self.places);
-        places.failed();
+        let (start, statements, row_ids) = (&mut self.start, &self.statements, &mut self.row_ids);
+        row_ids.failed();
         let had_begun = self.had_begun.as_ref();
-        let batch = Batch { conn: &mut conn, start, statements, places, had_begun, ops, replies, now };
+        let batch = Batch { conn: &mut conn, start, statements, row_ids, had_begun, ops, replies, now };
         match batch.run().await {
             Ok(replies) => match query("COMMIT").execute(&mut conn).await {
                 Ok(_) => {
                     self.conn = Some(conn);
                     self.start.commits += 1;
-                    self.places.committed();
+                    self.row_ids.committed();
                     self.tidiness.wrote(ops);
                     if ops.iter().any(|op| matches!(op, Op::Recover { .. })) {
                         self.begun.restart();

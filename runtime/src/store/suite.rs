@@ -2,7 +2,6 @@
 //!
 //! Nothing here sleeps to let something happen: a case waits for an answer, a signal, or a gate that it opens itself.
 
-mod aside;
 mod backlog;
 mod cancel;
 mod claim;
@@ -19,6 +18,7 @@ mod health;
 mod litestream;
 #[cfg(all(feature = "sqlite", unix))]
 mod owner;
+mod parked;
 #[cfg(feature = "sqlite")]
 mod plans;
 mod replay;
@@ -139,10 +139,10 @@ suite! {
         no_more_requests_wait_than_may,
         no_more_bytes_wait_than_may,
         what_waits_is_counted_whatever_becomes_of_it;
-    aside:
-        per_endpoint_claim_is_fair,
+    parked:
+        per_origin_claim_is_fair,
         parked_reports_keep_due_order_and_attempt,
-        what_is_parked_under_a_url_is_claimed_under_it_alone_and_is_of_its_endpoint_again,
+        what_is_parked_under_a_url_is_claimed_under_it_alone_and_is_of_its_origin_again,
         a_report_may_be_put_back_untried_for_a_while,
         one_held_report_is_given_back_and_its_url_stays_disabled,
         the_next_parked_report_says_when_it_is_due,
@@ -150,7 +150,7 @@ suite! {
         what_is_over_is_final,
         gone_is_final,
         a_delivery_may_be_the_last,
-        disabled_endpoint_holds_then_resumes,
+        disabled_origin_holds_then_resumes,
         what_is_not_disabled_is_not_held,
         a_url_is_disabled_once_however_many_say_so,
         held_reports_are_given_up_after_the_retention,

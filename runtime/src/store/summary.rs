@@ -16,26 +16,26 @@ pub(crate) const AT_ONCE: usize = 8 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
     pub(crate) route: String,
-    pub(crate) standing: Told,
+    pub(crate) standing: Stage,
 }
 
 /// Where it stands.
 #[derive(Clone, Debug)]
-pub(crate) enum Told {
+pub(crate) enum Stage {
     Queued,
     Running,
-    Settled(End),
+    Settled(EndSummary),
 }
 
 impl Summary {
     pub(crate) fn is_settled(&self) -> bool {
-        matches!(self.standing, Told::Settled(_))
+        matches!(self.standing, Stage::Settled(_))
     }
 }
 
 /// How it ended.
 #[derive(Clone, Debug)]
-pub(crate) struct End {
+pub(crate) struct EndSummary {
     pub(crate) status: Status,
     /// Why, if that is told.
     pub(crate) reason: Option<EndReason>,

@@ -12,17 +12,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Error;
-use super::aside::DisabledUrls;
 use super::backend::{Backend, Cause, Failure};
 use super::backlog::Backlog;
 use super::clock::StoreClock;
-use super::handover::Handover;
+use super::counters::Counters;
+use super::handoff::Handoff;
 use super::health::{Health, PATIENCE};
 use super::inbox::{Entry, Inbox};
 use super::operation::{Key, Op, Reply, report_units};
+use super::parked::DisabledUrls;
 use super::record::Next;
 use super::space::Space;
-use super::tally::Tally;
 use super::wake::Wake;
 use crate::names::metric;
 use crate::time::Timestamp;
@@ -44,10 +44,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Shared {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) wake: Wake,
-    pub(crate) handover: Handover,
+    pub(crate) handoff: Handoff,
     pub(crate) disabled: DisabledUrls,
     pub(crate) clock: StoreClock,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) health: Health,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) space: Space,
@@ -78,7 +78,7 @@ impl Writer {
     /// Until the inbox is closed and empty.
     pub(crate) async fn run(mut self) {
         // Also when the runtime is gone, or this task panicked: nobody may wait for a writer that is no more.
-        let _end = End(self.shared.clone());
+        let _end = WriterEnd(self.shared.clone());
         self.shared.backlog.tell();
         self.shared.look_for_room(0).await;
         loop {
@@ -143,30 +143,30 @@ impl Writer {
         entries
     }
 
-    /// Decides which rows are born claimed, and numbers the reports.
+    /// Decides which rows are pre-claimed, and numbers the reports.
     fn plan(&self, entry: &mut Entry, now: Timestamp) {
-        let Shared { wake, handover, disabled, .. } = &*self.shared;
+        let Shared { wake, handoff, disabled, .. } = &*self.shared;
         if let Op::Submit { request, room, .. } = &mut entry.op {
-            *room = handover.room_for_request(&request.route, now);
+            *room = handoff.room_for_request(&request.route, now);
         }
         for outgoing in entry.op.reports_mut() {
             if outgoing.report.refused.is_some() {
                 continue;
             }
             wake.tried.posted(outgoing.report.id);
-            outgoing.room = handover.room_for_report(report_units(&outgoing.report), now);
+            outgoing.room = handoff.room_for_report(report_units(&outgoing.report), now);
         }
         match &mut entry.op {
             Op::SettleReport { next, .. } if next.disables() && !disabled.has_room() => {
                 *next = next.without_disabling();
             }
-            Op::ReleaseRequest { due, .. } => handover.request_waits(due.unwrap_or(now)),
-            Op::SettleReport { next: Next::RetryAt(due), .. } => handover.report_waits(*due),
-            Op::ReleaseReport { due, .. } => handover.report_waits(due.unwrap_or(now)),
-            Op::Replay { .. } => handover.report_waits(now),
+            Op::ReleaseRequest { due, .. } => handoff.request_waits(due.unwrap_or(now)),
+            Op::SettleReport { next: Next::RetryAt(due), .. } => handoff.report_waits(*due),
+            Op::ReleaseReport { due, .. } => handoff.report_waits(due.unwrap_or(now)),
+            Op::Replay { .. } => handoff.report_waits(now),
             Op::Recover { .. } => {
-                handover.request_waits(now);
-                handover.report_waits(now);
+                handoff.request_waits(now);
+                handoff.report_waits(now);
             }
             Op::Barrier => entry.passed = wake.tried.count(),
             _ => {}
@@ -294,9 +294,9 @@ impl Writer {
 }
 
 /// The end of the writer, however it comes.
-struct End(Arc<Shared>);
+struct WriterEnd(Arc<Shared>);
 
-impl Drop for End {
+impl Drop for WriterEnd {
     fn drop(&mut self) {
         let told = self.0.inbox.is_closed();
         let panicked = std::thread::panicking();
@@ -309,7 +309,7 @@ impl Drop for End {
             self.0.health.writer_ended();
         }
         self.0.inbox.abandon();
-        self.0.handover.detach();
+        self.0.handoff.detach();
     }
 }
 

@@ -52,9 +52,9 @@ impl Target {
     }
 
     /// Scheme, host and port: what reports share a fate by. Empty if it cannot be called.
-    pub(crate) fn endpoint(&self) -> &str {
+    pub(crate) fn origin(&self) -> &str {
         match self {
-            Self::Webhook(webhook) => endpoint_of(webhook.url()),
+            Self::Webhook(webhook) => origin_of(webhook.url()),
             Self::Unusable { .. } => "",
         }
     }
@@ -92,8 +92,8 @@ impl From<Webhook> for Target {
     }
 }
 
-/// The [`Target::endpoint`] of the URL of a webhook.
-pub(crate) fn endpoint_of(url: &Url) -> &str {
+/// The [`Target::origin`] of the URL of a webhook.
+pub(crate) fn origin_of(url: &Url) -> &str {
     // Its origin: there is no user name, and the parser leaves out a scheme's own port.
     &url[..Position::BeforePath]
 }
@@ -103,13 +103,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_scheme_host_and_port() {
-        let endpoint = |url: &str| Target::parse(url).endpoint().to_owned();
-        assert_eq!(endpoint("https://Exämple.com/hooks?token=1"), "https://xn--exmple-cua.com");
-        assert_eq!(endpoint("https://example.com:443/a"), endpoint("https://example.com/b"));
-        assert_eq!(endpoint("http://[::1]:8080/"), "http://[::1]:8080");
-        assert_eq!(endpoint("ftp://example.com"), "");
-        assert_eq!(endpoint("no url"), "");
+    fn an_origin_is_scheme_host_and_port() {
+        let origin = |url: &str| Target::parse(url).origin().to_owned();
+        assert_eq!(origin("https://Exämple.com/hooks?token=1"), "https://xn--exmple-cua.com");
+        assert_eq!(origin("https://example.com:443/a"), origin("https://example.com/b"));
+        assert_eq!(origin("http://[::1]:8080/"), "http://[::1]:8080");
+        assert_eq!(origin("ftp://example.com"), "");
+        assert_eq!(origin("no url"), "");
     }
 
     #[test]

@@ -9,9 +9,9 @@ use tokio::time::{Instant, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use super::sink::{Registrar, RunSink, Told};
+use super::after_run::{self, RunEnd};
+use super::sink::{Captured, Registrar, RunSink};
 use super::slot::{LaneHeld, Slot};
-use super::verdict::{self, End};
 use super::{BACKOFF, Context, instead};
 use crate::handler::{Ended, Route, Run};
 use crate::line::{Causes, Escaped};
@@ -68,15 +68,15 @@ async fn run_within(context: Arc<Context>, row: ClaimedRequest, slot: Slot) {
     };
     metrics::histogram!(metric::RUN_SECONDS, "route" => route.path.clone()).record(took.as_secs_f64());
 
-    let Told { registered, held } = sink.take();
+    let Captured { registered, held } = sink.take();
     let now = context.outbox.clock().now();
     // It may have been cancelled before it began.
     let registered = match &end {
-        End::Cancelled if registered.is_none() => instead::asked(&context, &route, &row).await,
+        RunEnd::Cancelled if registered.is_none() => instead::asked(&context, &route, &row).await,
         _ => registered,
     };
-    let outcome = verdict::outcome(end, held, now);
-    let outcome = match verdict::retry(&outcome, row.failures + 1, &context.options) {
+    let outcome = after_run::outcome(end, held, now);
+    let outcome = match after_run::retry(&outcome, row.failures + 1, &context.options) {
         // Such a failure is not how it ended: it is not run again.
         Some(_) if cancelled.is_cancelled() => Outcome::cancelled(now),
         Some(delay) => {
@@ -221,14 +221,14 @@ async fn watch(
     known: Option<&Registration>,
     cancelled: &CancellationToken,
     mut handler: Handler,
-) -> Option<(End, Duration)> {
+) -> Option<(RunEnd, Duration)> {
     let begun = tokio::select! {
         biased;
         // Closed without a value only where the handlers' runtime is going away, which the task tells too.
         begun = &mut handler.begun => begun.unwrap_or_else(|_| Instant::now()),
         () = cancelled.cancelled() => {
             handler.task.abort();
-            return Some((End::Cancelled, Duration::ZERO));
+            return Some((RunEnd::Cancelled, Duration::ZERO));
         }
         () = context.cut.stopping() => {
             handler.task.abort();
@@ -245,15 +245,15 @@ async fn watch(
             biased;
             joined = &mut handler.task => {
                 let end = match joined {
-                    Ok(ended) => End::Returned(ended),
+                    Ok(ended) => RunEnd::Returned(ended),
                     // An error that is no panic: the handlers' runtime is going away.
-                    Err(error) => End::Panicked(verdict::panic_message(&*error.try_into_panic().ok()?)),
+                    Err(error) => RunEnd::Panicked(after_run::panic_message(&*error.try_into_panic().ok()?)),
                 };
                 return Some((end, begun.elapsed()));
             }
             () = cancelled.cancelled() => {
                 handler.task.abort();
-                return Some((End::Cancelled, begun.elapsed()));
+                return Some((RunEnd::Cancelled, begun.elapsed()));
             }
             () = context.cut.stopping() => {
                 handler.task.abort();
@@ -261,7 +261,7 @@ async fn watch(
             }
             () = sleep_until(begun + limit) => {
                 handler.task.abort();
-                return Some((End::TimedOut(limit), begun.elapsed()));
+                return Some((RunEnd::TimedOut(limit), begun.elapsed()));
             }
             () = sleep_until(begun + ALONE), if alone => {
                 alone = false;

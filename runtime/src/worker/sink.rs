@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::verdict;
+use super::after_run;
 use crate::id::RequestId;
 use crate::poster::ambient::{Call, Role, Sink};
 use crate::poster::{Loss, Outbox, Registered, lost};
@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 pub(super) struct RunSink {
     id: RequestId,
     outbox: Outbox,
-    told: Mutex<Told>,
+    told: Mutex<Captured>,
     registrar: Option<Registrar>,
 }
 
@@ -24,7 +24,7 @@ pub(super) type Registrar = Box<dyn Fn(Registration) + Send + Sync>;
 
 /// What the outermost annotated call with the request's id said.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Captured {
     pub(super) registered: Option<Registered>,
     /// Its outcome, if it came to its end.
     pub(super) held: Option<Outcome>,
@@ -44,7 +44,7 @@ impl RunSink {
     /// One that failed did not, and the handler may have made up for it.
     pub(super) fn wants_result(&self) -> bool {
         let told = self.told();
-        told.held.as_ref().is_none_or(|held| !verdict::stands_for_ok(held))
+        told.held.as_ref().is_none_or(|held| !after_run::stands_for_ok(held))
     }
 
     /// What is to be kept with the request, if an annotated call said so by now.
@@ -53,11 +53,11 @@ impl RunSink {
     }
 
     /// What was told so far. Later outcomes come to nothing: the run is over.
-    pub(super) fn take(&self) -> Told {
+    pub(super) fn take(&self) -> Captured {
         std::mem::take(&mut self.told())
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn told(&self) -> MutexGuard<'_, Captured> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,11 +119,11 @@ mod tests {
     use crate::poster::ambient::around;
     use crate::report::Ends;
     use crate::report_outcome;
-    use crate::store::{self, Place, Store};
+    use crate::store::{self, Location, Store};
     use crate::time::Clock;
 
     async fn sink(id: &str) -> Arc<RunSink> {
-        let options = store::Options::at(Place::Memory { reports: 10, bytes: 1_000, kept: 10 });
+        let options = store::Options::at(Location::Memory { reports: 10, bytes: 1_000, kept: 10 });
         let store = Store::open(options, NodeId::generate(), Clock::system()).await.unwrap();
         Arc::new(RunSink::new(RequestId::stored(id), Outbox::of_server(store, Clock::system())))
     }
@@ -135,7 +135,7 @@ mod tests {
             let sink = sink("job-7").await;
             let call = async { report_outcome(&webhook, id, async { Ok::<_, ()>(1) }).on(Ends::FAILED).await };
             around(sink.clone(), call).await.unwrap();
-            let Told { registered, held } = sink.take();
+            let Captured { registered, held } = sink.take();
             assert_eq!(registered.map(|it| (it.webhooks.len(), it.on)), is_own.then_some((0, Ends::FAILED)), "{id}");
             assert_eq!(held.is_some(), is_own, "{id}");
         }

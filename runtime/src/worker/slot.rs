@@ -47,7 +47,7 @@ impl Slots {
         if let Some(running) = self.running.get(route) {
             running.fetch_add(1, Ordering::Relaxed);
         }
-        let lane = lane.map(|lane| Lane { _free: Some(Told(Arc::clone(&self.lane_free))), ..lane });
+        let lane = lane.map(|lane| Lane { _free: Some(NotifyFree(Arc::clone(&self.lane_free))), ..lane });
         Slot {
             route: route.to_owned(),
             running: Arc::clone(&self.running),
@@ -61,19 +61,19 @@ impl Slots {
 pub(super) struct Lane {
     // Given back before it is told: fields are dropped in this order.
     _permit: OwnedSemaphorePermit,
-    _free: Option<Told>,
+    _free: Option<NotifyFree>,
 }
 
 /// Tells that the lane is free. Not of one that was taken for a look alone.
-struct Told(Arc<Notify>);
+struct NotifyFree(Arc<Notify>);
 
-impl Drop for Told {
+impl Drop for NotifyFree {
     fn drop(&mut self) {
         self.0.notify_one();
     }
 }
 
-/// Held until the handler is really gone: one that ignores its abort still takes up its slot.
+/// PreClaimed until the handler is really gone: one that ignores its abort still takes up its slot.
 pub(super) struct Slot {
     route: String,
     running: Arc<HashMap<String, AtomicUsize>>,

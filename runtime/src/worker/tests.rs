@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::handler::{Shared, States, Unbound};
 use crate::id::{NodeId, RequestId};
-use crate::store::{self, NewRequest, Place, RequestState, Settled, Store, Submitted};
+use crate::store::{self, NewRequest, RequestState, Settled, Store, Submitted};
 use crate::time::{Clock, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ fn clock(behind: Duration) -> Clock {
 }
 
 async fn store() -> Store {
-    let place = Place::Memory { reports: 100, bytes: 1 << 20, kept: 100 };
+    let place = store::Location::Memory { reports: 100, bytes: 1 << 20, kept: 100 };
     Store::open(store::Options::at(place), NodeId::generate(), clock(Duration::ZERO)).await.unwrap()
 }
 

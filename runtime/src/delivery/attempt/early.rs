@@ -13,7 +13,7 @@ fn sender() -> Sender {
     Sender::new(&patient(NEVER), Clock::from_fn(|| NOW)).unwrap()
 }
 
-async fn sent(port: u16, body: usize) -> Tried {
+async fn sent(port: u16, body: usize) -> Attempted {
     send_body(&sender(), &format!("http://127.0.0.1:{port}/in"), Bytes::from(vec![b' '; body])).await
 }
 
@@ -28,8 +28,8 @@ async fn an_answer_that_comes_before_the_body_was_read_counts_though_the_connect
             stream.write_all(answer.as_bytes())
         });
         for body in [1 << 10, 256 << 10, LARGE_BODY] {
-            let tried = sent(closing, body).await;
-            assert_eq!(tried.end, answered(status), "{body} {tried:?}");
+            let attempted = sent(closing, body).await;
+            assert_eq!(attempted.end, answered(status), "{body} {attempted:?}");
         }
     }
 }
@@ -49,9 +49,9 @@ async fn an_answer_counts_of_a_receiver_that_reads_no_more_and_keeps_the_connect
 async fn who_resets_the_connection_without_an_answer_has_not_answered() {
     let silent = raw(|mut stream| stream.read_exact(&mut [0; 64]));
     for body in [1 << 10, LARGE_BODY] {
-        let tried = sent(silent, body).await;
-        assert_eq!(tried.end, End::Failed, "{tried:?}");
-        let error = tried.attempt.error.unwrap();
+        let attempted = sent(silent, body).await;
+        assert_eq!(attempted.end, AttemptEnd::Failed, "{attempted:?}");
+        let error = attempted.attempt.error.unwrap();
         let words = ["connection reset", "connection closed too early", "connection closed while sending"];
         assert!(words.contains(&error.as_str()) || error.contains("closed"), "{error}");
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::tests::{Names, answered, error, options, send, trusted};
 use super::*;
 use crate::delivery::receiver::{OK, Receiver};
-use crate::policy::guard::Trust;
+use crate::policy::guard::Reach;
 
 /// More than socket buffers on both sides hold, and far less than an endless answer has sent when the test gives up.
 const SOME: usize = 64 << 20;
@@ -57,9 +57,9 @@ pub(super) const NEVER: u64 = 600_000;
 /// Tries once, and expects that the timeout ends it.
 async fn times_out(port: u16) {
     let options = patient(300);
-    let tried = send(&options, &format!("http://127.0.0.1:{port}/in"), Trust::Trusted).await;
-    assert_eq!((tried.end, error(&tried)), (End::Failed, "timed out after 300 ms"));
-    assert!(tried.attempt.took >= options.timeout);
+    let attempted = send(&options, &format!("http://127.0.0.1:{port}/in"), Reach::Private).await;
+    assert_eq!((attempted.end, error(&attempted)), (AttemptEnd::Failed, "timed out after 300 ms"));
+    assert!(attempted.attempt.took >= options.timeout);
 }
 
 /// Sends `head`, then `more` over and over, until the other side has enough. How much was sent in all.
@@ -90,9 +90,9 @@ async fn an_endless_body_is_read_and_kept_to_a_bound_in_each_framing() {
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", chunk),
     ] {
         let (port, sent) = endless(head, more);
-        let tried = send(&patient(NEVER), &format!("http://127.0.0.1:{port}/"), Trust::Trusted).await;
-        assert!(matches!(tried.end, End::Answered(_)), "{tried:?}");
-        assert_eq!(tried.attempt.response.len(), MAX_KEPT);
+        let attempted = send(&patient(NEVER), &format!("http://127.0.0.1:{port}/"), Reach::Private).await;
+        assert!(matches!(attempted.end, AttemptEnd::Answered(_)), "{attempted:?}");
+        assert_eq!(attempted.attempt.response.len(), MAX_KEPT);
         assert!(sent.load(Ordering::SeqCst) < SOME);
     }
 }
@@ -101,8 +101,8 @@ async fn an_endless_body_is_read_and_kept_to_a_bound_in_each_framing() {
 async fn interim_answers_without_end_are_read_to_a_bound() {
     let more: &'static [u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".repeat(64).leak();
     let (port, sent) = endless(b"HTTP/1.1 100 Continue\r\n\r\n", more);
-    let tried = send(&patient(NEVER), &format!("http://127.0.0.1:{port}/"), Trust::Trusted).await;
-    assert_eq!((tried.end, error(&tried)), (End::Failed, "the answer does not begin within 1024 KiB"));
+    let attempted = send(&patient(NEVER), &format!("http://127.0.0.1:{port}/"), Reach::Private).await;
+    assert_eq!((attempted.end, error(&attempted)), (AttemptEnd::Failed, "the answer does not begin within 1024 KiB"));
     assert!(sent.load(Ordering::SeqCst) < SOME);
 }
 
@@ -110,9 +110,9 @@ async fn interim_answers_without_end_are_read_to_a_bound() {
 async fn endless_headers_are_read_to_a_bound() {
     for more in [&b"x-more: and more\r\n"[..], &[b'x'; 8_192]] {
         let (port, sent) = endless(b"HTTP/1.1 500 X\r\nx-first: ", more);
-        let tried = send(&patient(NEVER), &format!("http://127.0.0.1:{port}/"), Trust::Trusted).await;
-        assert_eq!(tried.end, answered(500), "{tried:?}");
-        assert!(tried.attempt.response.is_empty());
+        let attempted = send(&patient(NEVER), &format!("http://127.0.0.1:{port}/"), Reach::Private).await;
+        assert_eq!(attempted.end, answered(500), "{attempted:?}");
+        assert!(attempted.attempt.response.is_empty());
         assert!(sent.load(Ordering::SeqCst) < SOME);
     }
 }
@@ -135,8 +135,8 @@ async fn a_flood_of_interim_answers_costs_the_timeout() {
 #[tokio::test]
 async fn an_upgrade_that_nobody_asked_for_is_no_delivery() {
     let receiver = Receiver::answering("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n");
-    let tried = send(&patient(300), &receiver.url(), Trust::Trusted).await;
-    assert!(!matches!(tried.end, End::Answered(answer) if answer.is_success()), "{tried:?}");
+    let attempted = send(&patient(300), &receiver.url(), Reach::Private).await;
+    assert!(!matches!(attempted.end, AttemptEnd::Answered(answer) if answer.is_success()), "{attempted:?}");
 }
 
 #[tokio::test]
@@ -148,8 +148,8 @@ async fn who_accepts_and_is_silent_costs_the_timeout_before_http_and_before_tls(
         })
     };
     times_out(silent()).await;
-    let tried = send(&patient(300), &format!("https://127.0.0.1:{}/", silent()), Trust::Trusted).await;
-    assert_eq!((tried.end, error(&tried)), (End::Failed, "timed out after 300 ms"));
+    let attempted = send(&patient(300), &format!("https://127.0.0.1:{}/", silent()), Reach::Private).await;
+    assert_eq!((attempted.end, error(&attempted)), (AttemptEnd::Failed, "timed out after 300 ms"));
 }
 
 #[tokio::test]
@@ -167,9 +167,9 @@ async fn who_drips_a_status_line_or_half_a_body_and_hangs_costs_the_timeout() {
         std::thread::park();
         Ok(())
     });
-    let tried = send(&patient(300), &half.url(), Trust::Trusted).await;
-    assert_eq!((tried.end, &tried.attempt.response[..]), (answered(500), &b"hello"[..]));
-    assert!(tried.attempt.took >= Duration::from_millis(300), "the body's time counts");
+    let attempted = send(&patient(300), &half.url(), Reach::Private).await;
+    assert_eq!((attempted.end, &attempted.attempt.response[..]), (answered(500), &b"hello"[..]));
+    assert!(attempted.attempt.took >= Duration::from_millis(300), "the body's time counts");
 }
 
 #[tokio::test]
@@ -185,8 +185,8 @@ async fn a_name_server_that_never_answers_costs_the_timeout() {
         }
     }
     let options = Options { resolver: Arc::new(Never), ..patient(300) };
-    let tried = send(&options, "http://hooks.test/in", Trust::Trusted).await;
-    assert_eq!((tried.end, error(&tried)), (End::Failed, "timed out after 300 ms"));
+    let attempted = send(&options, "http://hooks.test/in", Reach::Private).await;
+    assert_eq!((attempted.end, error(&attempted)), (AttemptEnd::Failed, "timed out after 300 ms"));
 }
 
 #[tokio::test]
@@ -197,8 +197,8 @@ async fn a_bomb_stays_as_small_as_it_came() {
         write!(out, "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n")?;
         out.write_all(MEBIBYTE_OF_ZEROS)
     });
-    let tried = trusted(&receiver.url()).await;
-    assert_eq!((tried.end, tried.attempt.response), (answered(200), Bytes::from_static(MEBIBYTE_OF_ZEROS)));
+    let attempted = trusted(&receiver.url()).await;
+    assert_eq!((attempted.end, attempted.attempt.response), (answered(200), Bytes::from_static(MEBIBYTE_OF_ZEROS)));
 }
 
 #[tokio::test]
@@ -208,25 +208,25 @@ async fn a_body_that_ends_too_early_leaves_the_status_to_decide() {
         out.flush()?;
         Err(std::io::Error::other("closed"))
     });
-    let tried = trusted(&receiver.url()).await;
-    assert_eq!((tried.end, &tried.attempt.response[..]), (answered(200), &b"half"[..]));
+    let attempted = trusted(&receiver.url()).await;
+    assert_eq!((attempted.end, &attempted.attempt.response[..]), (answered(200), &b"half"[..]));
 }
 
 #[tokio::test]
 async fn a_connection_that_is_reset_is_a_failure_said_in_words() {
     // Closed with bytes unread, a socket resets its connection.
     let port = raw(|mut stream| stream.read_exact(&mut [0]));
-    let tried = trusted(&format!("http://127.0.0.1:{port}/in?token=s3cret")).await;
-    assert_eq!(tried.end, End::Failed);
-    assert!(["connection reset", "connection closed too early"].contains(&error(&tried)), "{}", error(&tried));
+    let attempted = trusted(&format!("http://127.0.0.1:{port}/in?token=s3cret")).await;
+    assert_eq!(attempted.end, AttemptEnd::Failed);
+    assert!(["connection reset", "connection closed too early"].contains(&error(&attempted)), "{}", error(&attempted));
 
     let port = raw(|mut stream| {
         stream.read_exact(&mut [0; 16])?;
         stream.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 1000\r\n\r\nhalf")?;
         stream.shutdown(Shutdown::Write)
     });
-    let tried = trusted(&format!("http://127.0.0.1:{port}/in")).await;
-    assert_eq!(tried.end, answered(500), "what has come before the reset counts");
+    let attempted = trusted(&format!("http://127.0.0.1:{port}/in")).await;
+    assert_eq!(attempted.end, answered(500), "what has come before the reset counts");
 }
 
 #[tokio::test]
@@ -245,9 +245,13 @@ async fn invalid_http_is_a_failure_said_in_words() {
             out.flush()?;
             Err(std::io::Error::other("closed"))
         });
-        let tried = trusted(&receiver.url()).await;
-        assert_eq!(tried.end, End::Failed, "{answer:?}");
-        assert!(error(&tried).len() > 5 && !error(&tried).contains(|c: char| c.is_control()), "{}", error(&tried));
+        let attempted = trusted(&receiver.url()).await;
+        assert_eq!(attempted.end, AttemptEnd::Failed, "{answer:?}");
+        assert!(
+            error(&attempted).len() > 5 && !error(&attempted).contains(|c: char| c.is_control()),
+            "{}",
+            error(&attempted)
+        );
     }
 }
 
@@ -255,8 +259,8 @@ async fn invalid_http_is_a_failure_said_in_words() {
 async fn a_body_in_chunks_that_are_none_leaves_the_status_to_decide() {
     for chunks in ["zzz\r\nhello\r\n", "fffffffffffffffffffffffff\r\n", "5\r\nhello too long\r\n0\r\n\r\n"] {
         let receiver = Receiver::answering(format!("HTTP/1.1 500 X\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"));
-        let tried = trusted(&receiver.url()).await;
-        assert_eq!(tried.end, answered(500), "{chunks:?}");
+        let attempted = trusted(&receiver.url()).await;
+        assert_eq!(attempted.end, answered(500), "{chunks:?}");
     }
 }
 
@@ -268,9 +272,9 @@ async fn a_redirect_to_metadata_or_elsewhere_is_a_failure_and_nobody_is_called()
             let receiver = Receiver::answering(format!(
                 "HTTP/1.1 {status} X\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"
             ));
-            let tried = trusted(&receiver.url()).await;
-            assert_eq!(tried.end, answered(status), "{location}");
-            assert!(error(&tried).contains("redirects are not followed"));
+            let attempted = trusted(&receiver.url()).await;
+            assert_eq!(attempted.end, answered(status), "{location}");
+            assert!(error(&attempted).contains("redirects are not followed"));
             assert_eq!(receiver.requests().len(), 1);
         }
     }
@@ -280,9 +284,9 @@ async fn a_redirect_to_metadata_or_elsewhere_is_a_failure_and_nobody_is_called()
 #[tokio::test]
 async fn http_to_a_port_that_speaks_tls_is_a_failure() {
     let receiver = Receiver::tls();
-    let tried = trusted(&format!("http://127.0.0.1:{}/in", receiver.port())).await;
-    assert_eq!(tried.end, End::Failed);
-    assert_eq!(error(&tried), words::TLS_EXPECTED);
+    let attempted = trusted(&format!("http://127.0.0.1:{}/in", receiver.port())).await;
+    assert_eq!(attempted.end, AttemptEnd::Failed);
+    assert_eq!(error(&attempted), words::TLS_EXPECTED);
     assert!(receiver.requests().is_empty());
 }
 
@@ -290,7 +294,7 @@ async fn http_to_a_port_that_speaks_tls_is_a_failure() {
 async fn what_a_receiver_asks_for_is_taken_from_its_head() {
     let asks = async |headers: &str| {
         let receiver = Receiver::answering(format!("HTTP/1.1 503 X\r\n{headers}content-length: 0\r\n\r\n"));
-        let End::Answered(answer) = trusted(&receiver.url()).await.end else { panic!("no answer") };
+        let AttemptEnd::Answered(answer) = trusted(&receiver.url()).await.end else { panic!("no answer") };
         (answer.retry_after, answer.wish)
     };
     assert_eq!(asks("").await, (None, None));
@@ -299,8 +303,8 @@ async fn what_a_receiver_asks_for_is_taken_from_its_head() {
     let (wait, _) = asks("Retry-After: Mon, 23 Nov 2026 08:02:00 GMT\r\n").await;
     assert_eq!(wait.unwrap().as_secs(), 119);
     assert_eq!(asks("retry-after: \u{ff}soon\r\n").await, (None, None));
-    assert_eq!(asks("webhook-delivery: disable\r\n").await, (None, Some(Wish::Disable)));
-    assert_eq!(asks("Webhook-Delivery: abort-message\r\n").await, (None, Some(Wish::AbortMessage)));
+    assert_eq!(asks("webhook-delivery: disable\r\n").await, (None, Some(ReceiverDirective::Disable)));
+    assert_eq!(asks("Webhook-Delivery: abort-message\r\n").await, (None, Some(ReceiverDirective::AbortMessage)));
 }
 
 #[tokio::test]
@@ -315,13 +319,17 @@ async fn an_own_listener_is_called_by_trusted_webhooks_only() {
     for listen in ["127.0.0.1", "0.0.0.0", "[::]"] {
         let options = options(listen);
         let url = |host: &str, receiver: &Receiver| format!("http://{host}:{}/in", receiver.port());
-        let literal = send(&options, &url("127.0.0.1", &own), Trust::Strict).await;
-        assert_eq!(literal.end, End::Refused, "{listen}");
+        let literal = send(&options, &url("127.0.0.1", &own), Reach::Public).await;
+        assert_eq!(literal.end, AttemptEnd::Refused, "{listen}");
         assert!(error(&literal).contains("this server's own"), "{}", error(&literal));
-        assert_eq!(send(&options, &url("hooks.test", &own), Trust::Strict).await.end, End::Misled, "{listen}");
+        assert_eq!(
+            send(&options, &url("hooks.test", &own), Reach::Public).await.end,
+            AttemptEnd::ForbiddenAddress,
+            "{listen}"
+        );
         assert!(own.requests().is_empty());
-        assert_eq!(send(&options, &url("hooks.test", &other), Trust::Strict).await.end, answered(204));
-        assert_eq!(send(&options, &url("127.0.0.1", &other), Trust::Strict).await.end, answered(204));
+        assert_eq!(send(&options, &url("hooks.test", &other), Reach::Public).await.end, answered(204));
+        assert_eq!(send(&options, &url("127.0.0.1", &other), Reach::Public).await.end, answered(204));
     }
-    assert_eq!(send(&options("0.0.0.0"), &own.url(), Trust::Trusted).await.end, answered(204));
+    assert_eq!(send(&options("0.0.0.0"), &own.url(), Reach::Private).await.end, answered(204));
 }

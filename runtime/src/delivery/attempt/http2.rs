@@ -11,7 +11,7 @@ use rustls::{ServerConnection, StreamOwned};
 use super::tests::{BODY, NOW, answered, error, options, send_body, send_with};
 use super::*;
 use crate::delivery::receiver::{CA_FILE, http2, http2_tls};
-use crate::policy::guard::Trust;
+use crate::policy::guard::Reach;
 
 /// More than is read of an answer, and than the windows of both sides hold.
 const SOME: usize = 64 << 20;
@@ -40,9 +40,9 @@ async fn http_2_is_spoken_where_the_receiver_offers_it_and_an_endless_answer_cos
     .await;
     let sender = sender();
     for path in ["a", "endless", "b"] {
-        let tried = send_with(&sender, &format!("https://127.0.0.1:{port}/{path}"), Trust::Trusted).await;
-        assert_eq!(tried.end, answered(200), "{tried:?}");
-        assert_eq!(tried.attempt.response.len(), if path == "endless" { MAX_KEPT } else { 0 });
+        let attempted = send_with(&sender, &format!("https://127.0.0.1:{port}/{path}"), Reach::Private).await;
+        assert_eq!(attempted.end, answered(200), "{attempted:?}");
+        assert_eq!(attempted.attempt.response.len(), if path == "endless" { MAX_KEPT } else { 0 });
     }
     let seen: Vec<_> = seen.lock().unwrap().clone();
     assert_eq!(seen, [(0, "/a".into()), (0, "/endless".into()), (0, "/b".into())], "one connection");
@@ -62,11 +62,14 @@ async fn a_stream_that_is_refused_is_a_failure_that_says_so_and_its_connection_i
         .await;
         let sender = sender();
         for path in ["refused", "taken", "refused", "taken"] {
-            let tried = send_with(&sender, &format!("https://127.0.0.1:{port}/{path}"), Trust::Trusted).await;
+            let attempted = send_with(&sender, &format!("https://127.0.0.1:{port}/{path}"), Reach::Private).await;
             if path == "taken" {
-                assert_eq!(tried.end, answered(200), "{tried:?}");
+                assert_eq!(attempted.end, answered(200), "{attempted:?}");
             } else {
-                assert_eq!((tried.end, error(&tried), tried.unprocessed), (End::Failed, told, asked == 2));
+                assert_eq!(
+                    (attempted.end, error(&attempted), attempted.unprocessed),
+                    (AttemptEnd::Failed, told, asked == 2)
+                );
             }
         }
         // What was not processed is asked for once more at once; what else is tried again is tried on the schedule.
@@ -117,8 +120,8 @@ async fn a_receiver_that_goes_away_before_it_processed_the_request_is_a_failure_
         // On a new connection, and again on a new one.
         let (port, sender) = (going_away(reason), sender());
         for _ in 0..2 {
-            let tried = send_with(&sender, &format!("https://127.0.0.1:{port}/in"), Trust::Trusted).await;
-            assert_eq!((tried.end, error(&tried), tried.unprocessed), (End::Failed, told, true));
+            let attempted = send_with(&sender, &format!("https://127.0.0.1:{port}/in"), Reach::Private).await;
+            assert_eq!((attempted.end, error(&attempted), attempted.unprocessed), (AttemptEnd::Failed, told, true));
         }
     }
 }
@@ -134,8 +137,8 @@ async fn a_stream_that_is_refused_once_costs_nothing() {
         }
     })
     .await;
-    let tried = send_with(&sender(), &format!("https://127.0.0.1:{port}/in"), Trust::Trusted).await;
-    assert_eq!((tried.end, tried.unprocessed), (answered(200), false), "{tried:?}");
+    let attempted = send_with(&sender(), &format!("https://127.0.0.1:{port}/in"), Reach::Private).await;
+    assert_eq!((attempted.end, attempted.unprocessed), (answered(200), false), "{attempted:?}");
     assert_eq!(seen.lock().unwrap().len(), 2);
 }
 
@@ -154,7 +157,7 @@ async fn an_answer_counts_that_comes_before_the_body_was_read() {
             }
         })
         .await;
-        let tried = send_body(&sender(), &format!("https://127.0.0.1:{port}/in"), body.clone()).await;
-        assert_eq!(tried.end, answered(status), "{tried:?}");
+        let attempted = send_body(&sender(), &format!("https://127.0.0.1:{port}/in"), body.clone()).await;
+        assert_eq!(attempted.end, answered(status), "{attempted:?}");
     }
 }

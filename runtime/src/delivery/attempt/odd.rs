@@ -6,16 +6,16 @@ use super::faults::{NEVER, patient, raw, read_request};
 use super::tests::{answered, send, trusted};
 use super::*;
 use crate::delivery::receiver::Receiver;
-use crate::policy::guard::Trust;
+use crate::policy::guard::Reach;
 
 /// What a receiver comes to that writes this and closes.
-async fn told(answer: impl Into<Vec<u8>>) -> Tried {
+async fn told(answer: impl Into<Vec<u8>>) -> Attempted {
     let answer = answer.into();
     let port = raw(move |mut stream| {
         read_request(&mut stream)?;
         stream.write_all(&answer)
     });
-    send(&patient(NEVER), &format!("http://127.0.0.1:{port}/in"), Trust::Trusted).await
+    send(&patient(NEVER), &format!("http://127.0.0.1:{port}/in"), Reach::Private).await
 }
 
 #[tokio::test]
@@ -45,14 +45,14 @@ async fn an_odd_field_leaves_the_status_and_the_fields_that_count() {
         &many,
         &long,
     ] {
-        let tried = told(format!("HTTP/1.1 200 OK\r\n{odd}\r\n")).await;
-        assert_eq!(tried.end, answered(200), "{:?} {tried:?}", &odd[..odd.len().min(60)]);
-        assert_eq!((tried.attempt.status, tried.attempt.error), (Some(200), None));
-        let tried = told(format!("HTTP/1.1 503 X\r\nRetry-After: 90\r\nx: 1\r\n{odd}\r\n")).await;
+        let attempted = told(format!("HTTP/1.1 200 OK\r\n{odd}\r\n")).await;
+        assert_eq!(attempted.end, answered(200), "{:?} {attempted:?}", &odd[..odd.len().min(60)]);
+        assert_eq!((attempted.attempt.status, attempted.attempt.error), (Some(200), None));
+        let attempted = told(format!("HTTP/1.1 503 X\r\nRetry-After: 90\r\nx: 1\r\n{odd}\r\n")).await;
         let asked = Answer { status: 503, retry_after: Some(Duration::from_secs(90)), wish: None };
-        assert_eq!(tried.end, End::Answered(asked), "{:?} {tried:?}", &odd[..odd.len().min(60)]);
-        let tried = told(format!("HTTP/1.1 503 X\r\nwebhook-delivery: disable\r\nx: 1\r\n{odd}\r\n")).await;
-        let End::Answered(answer) = tried.end else { panic!("{tried:?}") };
+        assert_eq!(attempted.end, AttemptEnd::Answered(asked), "{:?} {attempted:?}", &odd[..odd.len().min(60)]);
+        let attempted = told(format!("HTTP/1.1 503 X\r\nwebhook-delivery: disable\r\nx: 1\r\n{odd}\r\n")).await;
+        let AttemptEnd::Answered(answer) = attempted.end else { panic!("{attempted:?}") };
         assert!(answer.status == 503 && answer.disables());
     }
 }
@@ -80,11 +80,11 @@ async fn an_odd_status_line_counts_and_so_does_an_answer_that_is_cut() {
         "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nx: \0\r\n\r\n",
         "\r\nHTTP/1.1 200 OK\r\n\r\n",
     ] {
-        let tried = told(answer).await;
-        assert_eq!(tried.end, answered(200), "{answer:?} {tried:?}");
+        let attempted = told(answer).await;
+        assert_eq!(attempted.end, answered(200), "{answer:?} {attempted:?}");
     }
     for answer in ["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 200 OK", "HTTP/1.1 20", "HTTP/2.0 200 OK\r\n\r\n"] {
-        assert_eq!(told(answer).await.end, End::Failed, "{answer:?}");
+        assert_eq!(told(answer).await.end, AttemptEnd::Failed, "{answer:?}");
     }
 }
 
@@ -101,10 +101,10 @@ async fn an_odd_answer_is_not_taken_for_that_to_the_next_report() {
     let sender = Sender::new(&patient(NEVER), Clock::from_fn(|| super::tests::NOW)).unwrap();
     let url = |path: &str| format!("http://127.0.0.1:{}/{path}", receiver.port());
     for _ in 0..20 {
-        let first = super::tests::send_with(&sender, &url("first"), Trust::Trusted).await;
+        let first = super::tests::send_with(&sender, &url("first"), Reach::Private).await;
         assert_eq!(first.end, answered(200));
-        let second = super::tests::send_with(&sender, &url("second"), Trust::Trusted).await;
-        assert_eq!(second.end, End::Failed, "{second:?}");
+        let second = super::tests::send_with(&sender, &url("second"), Reach::Private).await;
+        assert_eq!(second.end, AttemptEnd::Failed, "{second:?}");
     }
     assert_eq!(trusted(&url("first")).await.end, answered(200));
 }

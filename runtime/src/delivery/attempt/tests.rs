@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::delivery::Lookup;
 use crate::delivery::receiver::{CA_FILE, OK, Receiver};
-use crate::policy::guard::Trust;
+use crate::policy::guard::Reach;
 use crate::secret::Secret;
 
 pub(super) const NOW: Timestamp = Timestamp::from_micros(1_795_420_800_123_456);
@@ -44,33 +44,33 @@ fn secret() -> Secret {
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap()
 }
 
-pub(in crate::delivery) async fn send(options: &Options, url: &str, trust: Trust) -> Tried {
+pub(in crate::delivery) async fn send(options: &Options, url: &str, trust: Reach) -> Attempted {
     let sender = Sender::new(options, Clock::from_fn(|| NOW)).unwrap();
     send_with(&sender, url, trust).await
 }
 
 /// The same of another body.
-pub(super) async fn send_body(sender: &Sender, url: &str, body: Bytes) -> Tried {
-    let standing = Standing { trust: Trust::Trusted, secrets: Cow::Owned(vec![secret()]) };
+pub(super) async fn send_body(sender: &Sender, url: &str, body: Bytes) -> Attempted {
+    let standing = DestinationPolicy { trust: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
     sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &standing, body).await
 }
 
-pub(super) async fn send_with(sender: &Sender, url: &str, trust: Trust) -> Tried {
-    let standing = Standing { trust, secrets: Cow::Owned(vec![secret()]) };
+pub(super) async fn send_with(sender: &Sender, url: &str, trust: Reach) -> Attempted {
+    let standing = DestinationPolicy { trust, secrets: Cow::Owned(vec![secret()]) };
     sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &standing, Bytes::from_static(BODY)).await
 }
 
 /// An answer that says nothing but this.
-pub(super) fn answered(status: u16) -> End {
-    End::Answered(Answer { status, retry_after: None, wish: None })
+pub(super) fn answered(status: u16) -> AttemptEnd {
+    AttemptEnd::Answered(Answer { status, retry_after: None, wish: None })
 }
 
-pub(super) async fn trusted(url: &str) -> Tried {
-    send(&options(), url, Trust::Trusted).await
+pub(super) async fn trusted(url: &str) -> Attempted {
+    send(&options(), url, Reach::Private).await
 }
 
-pub(super) fn error(tried: &Tried) -> &str {
-    tried.attempt.error.as_deref().unwrap()
+pub(super) fn error(attempted: &Attempted) -> &str {
+    attempted.attempt.error.as_deref().unwrap()
 }
 
 #[tokio::test]
@@ -79,10 +79,10 @@ async fn a_try_has_exactly_these_headers_and_bytes() {
     let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
     let id = ReportId::generate();
     let webhook = Webhook::new(format!("{}?a=1", receiver.url())).unwrap().header("authorization", "Bearer x").unwrap();
-    let standing = Standing { trust: Trust::Trusted, secrets: Cow::Owned(vec![secret()]) };
-    let tried = sender.send(id, &webhook, &standing, Bytes::from_static(BODY)).await;
-    assert_eq!((tried.end, tried.attempt.status, tried.attempt.error), (answered(204), Some(204), None));
-    assert_eq!(tried.attempt.started, NOW);
+    let standing = DestinationPolicy { trust: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
+    let attempted = sender.send(id, &webhook, &standing, Bytes::from_static(BODY)).await;
+    assert_eq!((attempted.end, attempted.attempt.status, attempted.attempt.error), (answered(204), Some(204), None));
+    assert_eq!(attempted.attempt.started, NOW);
 
     let [request] = &receiver.requests()[..] else { panic!("one request") };
     assert_eq!(request.line, "POST /in?a=1 HTTP/1.1");
@@ -112,7 +112,7 @@ async fn without_a_secret_there_is_no_signature_and_stored_headers_replace_nothi
         own.headers.insert(name, HeaderValue::from_static("forged"));
     }
     let webhook = Webhook::new(receiver.url()).unwrap().with_own(own);
-    let standing = Standing { trust: Trust::Trusted, secrets: Cow::Borrowed(&[]) };
+    let standing = DestinationPolicy { trust: Reach::Private, secrets: Cow::Borrowed(&[]) };
     let _ = sender.send(ReportId::generate(), &webhook, &standing, Bytes::from_static(BODY)).await;
     let request = &receiver.requests()[0];
     assert_eq!(request.header("webhook-signature"), None);
@@ -122,23 +122,26 @@ async fn without_a_secret_there_is_no_signature_and_stored_headers_replace_nothi
 #[tokio::test]
 async fn a_failure_keeps_status_and_the_beginning_of_the_body() {
     let receiver = Receiver::answering("HTTP/1.1 500 Oops\r\ncontent-length: 5\r\n\r\nsorry");
-    let tried = trusted(&receiver.url()).await;
-    assert_eq!((tried.end, error(&tried)), (answered(500), "answered 500"));
-    assert_eq!(tried.attempt.response, "sorry");
+    let attempted = trusted(&receiver.url()).await;
+    assert_eq!((attempted.end, error(&attempted)), (answered(500), "answered 500"));
+    assert_eq!(attempted.attempt.response, "sorry");
 }
 
 #[tokio::test]
 async fn who_does_not_listen_is_said_in_words() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let tried = trusted(&format!("http://127.0.0.1:{port}/?token=s3cret")).await;
-    assert_eq!((tried.end, error(&tried)), (End::Failed, "connection refused"));
-    assert_eq!(tried.attempt.status, None);
+    let attempted = trusted(&format!("http://127.0.0.1:{port}/?token=s3cret")).await;
+    assert_eq!((attempted.end, error(&attempted)), (AttemptEnd::Failed, "connection refused"));
+    assert_eq!(attempted.attempt.status, None);
 }
 
 #[tokio::test]
 async fn what_does_not_resolve_is_said_in_words_without_the_query() {
-    let tried = trusted("http://hooks.test/in?token=s3cret").await;
-    assert_eq!((tried.end, error(&tried)), (End::Failed, "cannot resolve hooks.test: Name or service not known"));
+    let attempted = trusted("http://hooks.test/in?token=s3cret").await;
+    assert_eq!(
+        (attempted.end, error(&attempted)),
+        (AttemptEnd::Failed, "cannot resolve hooks.test: Name or service not known")
+    );
 }
 
 #[tokio::test]
@@ -148,9 +151,9 @@ async fn an_answer_that_is_none_is_said_in_words_without_control_characters() {
             out.write_all(answer.as_bytes())?;
             Err(io::Error::other("closed"))
         });
-        let tried = trusted(&format!("{}?token=s3cret", receiver.url())).await;
-        assert_eq!(tried.end, End::Failed, "{answer:?}");
-        let error = error(&tried);
+        let attempted = trusted(&format!("{}?token=s3cret", receiver.url())).await;
+        assert_eq!(attempted.end, AttemptEnd::Failed, "{answer:?}");
+        let error = error(&attempted);
         assert!(!error.contains("s3cret") && !error.contains('\u{1b}') && error.len() > 5, "{error}");
     }
 }
@@ -162,9 +165,9 @@ async fn a_body_that_drips_costs_the_timeout_and_the_status_decides() {
         drip(out)
     });
     let options = Options { timeout: Duration::from_millis(300), ..options() };
-    let tried = send(&options, &receiver.url(), Trust::Trusted).await;
-    assert_eq!(tried.end, answered(200));
-    assert!(tried.attempt.took >= options.timeout);
+    let attempted = send(&options, &receiver.url(), Reach::Private).await;
+    assert_eq!(attempted.end, answered(200));
+    assert!(attempted.attempt.took >= options.timeout);
 }
 
 #[tokio::test]
@@ -176,8 +179,8 @@ async fn who_never_answers_or_drips_headers_costs_the_timeout() {
     });
     let options = Options { timeout: Duration::from_millis(300), ..options() };
     for receiver in [silent, dripping] {
-        let tried = send(&options, &receiver.url(), Trust::Trusted).await;
-        assert_eq!((tried.end, error(&tried)), (End::Failed, "timed out after 300 ms"));
+        let attempted = send(&options, &receiver.url(), Reach::Private).await;
+        assert_eq!((attempted.end, error(&attempted)), (AttemptEnd::Failed, "timed out after 300 ms"));
     }
 }
 
@@ -198,7 +201,7 @@ async fn a_bounded_answer_leaves_its_connection_to_the_next_try_and_a_longer_one
         // The client takes its connection back in a task of its own, so it may not have it yet for the next try.
         let reused = async {
             for tries in 2.. {
-                assert_eq!(send_with(&sender, &receiver.url(), Trust::Trusted).await.end, answered(200));
+                assert_eq!(send_with(&sender, &receiver.url(), Reach::Private).await.end, answered(200));
                 let connections = receiver.requests().last().map_or(0, |request| request.connection) + 1;
                 if connections + 1 < tries || tries > 20 {
                     return connections + 1 < tries;
@@ -213,8 +216,8 @@ async fn a_bounded_answer_leaves_its_connection_to_the_next_try_and_a_longer_one
 #[tokio::test]
 async fn nothing_is_decompressed() {
     let receiver = Receiver::answering("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 6\r\n\r\nnot gz");
-    let tried = trusted(&receiver.url()).await;
-    assert_eq!(tried.attempt.response, "not gz");
+    let attempted = trusted(&receiver.url()).await;
+    assert_eq!(attempted.attempt.response, "not gz");
     assert_eq!(receiver.requests()[0].header("accept-encoding"), None);
 }
 
@@ -223,10 +226,10 @@ async fn a_payloads_webhook_does_not_reach_loopback_by_number_or_by_name() {
     let receiver = Receiver::answering(OK);
     let options = Options { resolver: Names::of(&["127.0.0.1"]), ..options() };
     for host in ["127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "localhost", "hooks.test"] {
-        let tried = send(&options, &format!("http://{host}:{}/in", receiver.port()), Trust::Strict).await;
+        let attempted = send(&options, &format!("http://{host}:{}/in", receiver.port()), Reach::Public).await;
         let by_name = host.ends_with("test") || host == "localhost";
-        assert_eq!(tried.end, if by_name { End::Misled } else { End::Refused }, "{host}");
-        assert!(error(&tried).contains("delivery.allow_networks"), "{}", error(&tried));
+        assert_eq!(attempted.end, if by_name { AttemptEnd::ForbiddenAddress } else { AttemptEnd::Refused }, "{host}");
+        assert!(error(&attempted).contains("delivery.allow_networks"), "{}", error(&attempted));
     }
     assert!(receiver.requests().is_empty());
 }
@@ -237,10 +240,10 @@ async fn the_operators_webhook_reaches_loopback_and_not_metadata() {
     let options = Options { resolver: Names::of(&["127.0.0.1", "169.254.169.254"]), ..options() };
     let sender = Sender::new(&options, Clock::from_fn(|| NOW)).unwrap();
     let by_name = |host: &str| format!("http://{host}:{}/in", receiver.port());
-    assert_eq!(send_with(&sender, &by_name("a.test"), Trust::Trusted).await.end, answered(204));
-    assert_eq!(send_with(&sender, &by_name("b.test"), Trust::Trusted).await.end, End::Misled);
-    let literal = send_with(&sender, "http://169.254.169.254/latest/meta-data", Trust::Trusted).await;
-    assert_eq!(literal.end, End::Refused);
+    assert_eq!(send_with(&sender, &by_name("a.test"), Reach::Private).await.end, answered(204));
+    assert_eq!(send_with(&sender, &by_name("b.test"), Reach::Private).await.end, AttemptEnd::ForbiddenAddress);
+    let literal = send_with(&sender, "http://169.254.169.254/latest/meta-data", Reach::Private).await;
+    assert_eq!(literal.end, AttemptEnd::Refused);
     assert!(!error(&literal).contains("allow_networks"), "no setting opens it");
     assert_eq!(receiver.requests().len(), 1);
 }
@@ -257,9 +260,9 @@ async fn a_name_that_moves_to_a_forbidden_address_is_refused_at_its_next_connect
     };
     let sender = Sender::new(&options, Clock::from_fn(|| NOW)).unwrap();
     let url = format!("http://hooks.test:{}/in", receiver.port());
-    assert_eq!(send_with(&sender, &url, Trust::Strict).await.end, answered(204));
-    let second = send_with(&sender, &url, Trust::Strict).await;
-    assert_eq!(second.end, End::Misled);
+    assert_eq!(send_with(&sender, &url, Reach::Public).await.end, answered(204));
+    let second = send_with(&sender, &url, Reach::Public).await;
+    assert_eq!(second.end, AttemptEnd::ForbiddenAddress);
     assert!(error(&second).contains("127.0.0.1"));
 }
 
@@ -269,19 +272,19 @@ async fn tls_is_verified_against_the_roots_and_those_of_the_ca_file() {
     let url = |host: &str| format!("https://{host}:{}/in", receiver.port());
     let with = |ca_file| Options { ca_file, resolver: Names::of(&["127.0.0.1"]), ..options() };
 
-    let unknown = send(&with(None), &url("hooks.test"), Trust::Trusted).await;
-    assert_eq!(unknown.end, End::Failed);
+    let unknown = send(&with(None), &url("hooks.test"), Reach::Private).await;
+    assert_eq!(unknown.end, AttemptEnd::Failed);
     assert!(error(&unknown).starts_with("TLS: "), "{}", error(&unknown));
 
     let known = with(Some(PathBuf::from(CA_FILE)));
-    assert_eq!(send(&known, &url("hooks.test"), Trust::Trusted).await.end, answered(204));
-    assert_eq!(send(&known, &url("127.0.0.1"), Trust::Trusted).await.end, answered(204));
-    let misnamed = send(&known, &url("other.test"), Trust::Trusted).await;
+    assert_eq!(send(&known, &url("hooks.test"), Reach::Private).await.end, answered(204));
+    assert_eq!(send(&known, &url("127.0.0.1"), Reach::Private).await.end, answered(204));
+    let misnamed = send(&known, &url("other.test"), Reach::Private).await;
     assert!(error(&misnamed).starts_with("TLS: "), "{}", error(&misnamed));
     assert_eq!(receiver.requests().len(), 2);
 
     let plain = Receiver::answering(OK);
-    let no_tls = send(&known, &format!("https://hooks.test:{}/in", plain.port()), Trust::Trusted).await;
+    let no_tls = send(&known, &format!("https://hooks.test:{}/in", plain.port()), Reach::Private).await;
     assert!(error(&no_tls).starts_with("TLS: "), "{}", error(&no_tls));
 }
 
@@ -301,9 +304,9 @@ impl Lookup for Short {
 async fn what_this_machine_is_short_of_is_no_try() {
     for (code, shortage) in [(24, Some(Shortage::Files)), (12, Some(Shortage::Memory)), (2, None)] {
         let options = Options { resolver: Arc::new(Short(code)), ..options() };
-        let tried = send(&options, "http://hooks.test/in", Trust::Strict).await;
-        assert_eq!(tried.shortage, shortage, "{tried:?}");
-        assert_eq!(tried.end, if shortage.is_some() { End::Untried } else { End::Failed });
+        let attempted = send(&options, "http://hooks.test/in", Reach::Public).await;
+        assert_eq!(attempted.shortage, shortage, "{attempted:?}");
+        assert_eq!(attempted.end, if shortage.is_some() { AttemptEnd::NotMade } else { AttemptEnd::Failed });
     }
 }
 
@@ -315,12 +318,12 @@ async fn connections_are_bounded_over_all_hosts_and_the_longest_idle_make_room()
     let sender = Sender::new(&options, Clock::from_fn(|| NOW)).unwrap();
     for _ in 0..3 {
         for receiver in &receivers {
-            assert_eq!(send_with(&sender, &receiver.url(), Trust::Trusted).await.end, answered(200));
+            assert_eq!(send_with(&sender, &receiver.url(), Reach::Private).await.end, answered(200));
         }
     }
     // Nobody else's connection was needed for this one: it is used again.
     for _ in 0..3 {
-        assert_eq!(send_with(&sender, &receivers[5].url(), Trust::Trusted).await.end, answered(200));
+        assert_eq!(send_with(&sender, &receivers[5].url(), Reach::Private).await.end, answered(200));
     }
     let connections: Vec<_> = receivers[5].requests().iter().map(|request| request.connection).collect();
     assert_eq!(connections, [0, 1, 2, 2, 2, 2]);
@@ -333,11 +336,11 @@ async fn where_all_connections_are_in_use_a_try_is_put_off() {
     let sender = Arc::new(Sender::new(&options, Clock::from_fn(|| NOW)).unwrap());
     let (of_first, url) = (sender.clone(), hanging.url());
     #[expect(clippy::disallowed_methods, reason = "its handle is held until it is aborted")]
-    let first = tokio::spawn(async move { send_with(&of_first, &url, Trust::Trusted).await });
+    let first = tokio::spawn(async move { send_with(&of_first, &url, Reach::Private).await });
     hanging.received(1).await;
-    let tried = send_with(&sender, &other.url(), Trust::Trusted).await;
-    assert_eq!((tried.end, tried.shortage), (End::Untried, Some(Shortage::Connections)));
-    assert!(error(&tried).contains("1 connections are open"), "{}", error(&tried));
+    let attempted = send_with(&sender, &other.url(), Reach::Private).await;
+    assert_eq!((attempted.end, attempted.shortage), (AttemptEnd::NotMade, Some(Shortage::Connections)));
+    assert!(error(&attempted).contains("1 connections are open"), "{}", error(&attempted));
     assert!(other.requests().is_empty());
     first.abort();
 }
@@ -345,7 +348,7 @@ async fn where_all_connections_are_in_use_a_try_is_put_off() {
 #[tokio::test]
 async fn a_large_body_is_signed_elsewhere_and_alike() {
     let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
-    let standing = Standing { trust: Trust::Trusted, secrets: Cow::Owned(vec![secret()]) };
+    let standing = DestinationPolicy { trust: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
     let id = ReportId::generate();
     let large = Bytes::from(vec![b'x'; 16 << 20]);
     let mut signed = pin!(sender.sign(id, &standing, 1, &large));

@@ -1,21 +1,21 @@
-//! How many retries that fail are told of each endpoint.
+//! How many retries that fail are told of each origin.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// Lines within one [`WINDOW`], of one endpoint.
+/// Lines within one [`WINDOW`], of one origin.
 pub(super) const MOST_LINES: usize = 10;
 const WINDOW: Duration = Duration::from_mins(1);
-/// Endpoints of which lines are counted at once. Of others nothing is told until there is room.
+/// Origins of which lines are counted at once. Of others nothing is told until there is room.
 const MOST_ENDPOINTS: usize = 256;
 
 #[derive(Debug, Default)]
-pub(super) struct Retries(HashMap<String, Told>);
+pub(super) struct Retries(HashMap<String, RetryLines>);
 
 #[derive(Debug)]
-struct Told {
+struct RetryLines {
     since: Timestamp,
     lines: usize,
     untold: u64,
@@ -32,17 +32,17 @@ pub(super) enum Telling {
 }
 
 impl Retries {
-    pub(super) fn failed(&mut self, endpoint: &str, now: Timestamp) -> Telling {
-        if !self.0.contains_key(endpoint) {
+    pub(super) fn failed(&mut self, origin: &str, now: Timestamp) -> Telling {
+        if !self.0.contains_key(origin) {
             if self.0.len() >= MOST_ENDPOINTS {
                 self.0.retain(|_, told| now.since(told.since) < WINDOW);
             }
             if self.0.len() >= MOST_ENDPOINTS {
                 return Telling::Later;
             }
-            self.0.insert(endpoint.to_owned(), Told { since: now, lines: 0, untold: 0 });
+            self.0.insert(origin.to_owned(), RetryLines { since: now, lines: 0, untold: 0 });
         }
-        let Some(told) = self.0.get_mut(endpoint) else { return Telling::Later };
+        let Some(told) = self.0.get_mut(origin) else { return Telling::Later };
         if now.since(told.since) >= WINDOW {
             (told.since, told.lines) = (now, 0);
         }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn however_many_endpoints_fail_the_lines_of_a_minute_are_bounded() {
+    fn however_many_origins_fail_the_lines_of_a_minute_are_bounded() {
         let mut retries = Retries::default();
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         let mut told = |seconds| {

@@ -62,8 +62,8 @@ impl Subscriber for Lines {
     fn exit(&self, _: &Id) {}
 }
 
-fn told(next: Next) -> Told<'static> {
-    Told {
+fn told(next: Next) -> AttemptLine<'static> {
+    AttemptLine {
         webhook_id: WEBHOOK_ID.parse().unwrap(),
         note: None,
         request_id: "abc",
@@ -74,7 +74,7 @@ fn told(next: Next) -> Told<'static> {
         took: Duration::from_millis(8),
         status: None,
         error: Some("connection refused"),
-        misled: false,
+        forbidden_address: false,
         next,
         now: Timestamp::from_micros(0),
     }
@@ -82,28 +82,29 @@ fn told(next: Next) -> Told<'static> {
 
 #[test]
 fn the_lines_say_what_became_of_a_report_and_when_the_next_try_is() {
-    let delivered = Told { status: Some(204), error: None, ..told(Next::Delivered) };
+    let delivered = AttemptLine { status: Some(204), error: None, ..told(Next::Delivered) };
     assert_eq!(line(&delivered), "report of abc → delivered 204 in 8 ms");
-    let noted = Told { note: Some("/greet 0193 completed in 1.2 s"), ..delivered };
+    let noted = AttemptLine { note: Some("/greet 0193 completed in 1.2 s"), ..delivered };
     assert_eq!(line(&noted), "/greet 0193 completed in 1.2 s → delivered 204 in 8 ms");
     assert_eq!(
         line(&told(Next::RetryAt(Timestamp::from_micros(5_700_000)))),
         "report of abc → not delivered: connection refused; next try in 5 s (attempt 1 of 10)"
     );
     assert!(line(&told(Next::RetryAt(Timestamp::from_micros(0)))).contains("next try at once"));
-    let gone = Told { status: Some(410), error: Some("answered 410 Gone"), ..told(Next::Gone { disable: true }) };
+    let gone =
+        AttemptLine { status: Some(410), error: Some("answered 410 Gone"), ..told(Next::Gone { disable: true }) };
     let place = format!("to https://example.com/in, webhook-id {WEBHOOK_ID}");
     assert_eq!(line(&gone), format!("report of abc → gone: answered 410 Gone ({place})"));
-    let last = Told { attempt: 10, ..told(Next::Dead) };
+    let last = AttemptLine { attempt: 10, ..told(Next::Dead) };
     assert_eq!(line(&last), format!("report of abc → gave up after 10 attempts: connection refused ({place})"));
-    let retried = Told { attempt: 3, ..delivered };
+    let retried = AttemptLine { attempt: 3, ..delivered };
     assert_eq!(line(&retried), "report of abc → delivered 204 in 8 ms, at attempt 3 of 10");
 }
 
 #[test]
 fn the_last_line_names_what_finds_the_delivery_again_and_no_secret() {
     let to = Target::parse("https://example.com/in?token=s3cret");
-    let last = line(&Told { attempt: 10, route: Some("/greet"), to: &to, ..told(Next::Dead) });
+    let last = line(&AttemptLine { attempt: 10, route: Some("/greet"), to: &to, ..told(Next::Dead) });
     for part in ["abc", "https://example.com/in?…", "route /greet", WEBHOOK_ID, "10 attempts", "connection refused"] {
         assert!(last.contains(part), "{last} lacks {part}");
     }
@@ -111,19 +112,19 @@ fn the_last_line_names_what_finds_the_delivery_again_and_no_secret() {
 }
 
 #[test]
-fn a_retry_that_fails_is_told_at_info_within_a_bound_of_its_endpoint() {
+fn a_retry_that_fails_is_told_at_info_within_a_bound_of_its_origin() {
     let (lines, _guard) = Lines::on_this_thread();
     let log = Log::default();
-    let retry = |seconds: i64| Told {
+    let retry = |seconds: i64| AttemptLine {
         attempt: 2,
         now: Timestamp::from_micros(seconds * 1_000_000),
         ..told(Next::RetryAt(Timestamp::from_micros(500_000_000)))
     };
-    log.tell(&Told { attempt: 1, ..retry(0) });
+    log.attempt(&AttemptLine { attempt: 1, ..retry(0) });
     for _ in 0..1_000 {
-        log.tell(&retry(1));
+        log.attempt(&retry(1));
     }
-    log.tell(&retry(62));
+    log.attempt(&retry(62));
     let levels = |level| lines.with("not delivered").iter().filter(|(of, _)| *of == level).count();
     assert_eq!((levels(Level::WARN), levels(Level::INFO)), (1, retries::MOST_LINES + 1));
     let untold = 1_000 - retries::MOST_LINES;
@@ -136,7 +137,7 @@ fn refusals_are_counted_in_lines_at_powers_of_ten() {
     let (lines, _guard) = Lines::on_this_thread();
     let log = Log::default();
     for _ in 0..1_234 {
-        log.tell(&told(Next::Refused));
+        log.attempt(&told(Next::Refused));
     }
     let told: Vec<_> = lines.with("reports were refused by now").into_iter().map(|(_, line)| line).collect();
     let counts: Vec<_> = told.iter().map(|line| line.split(' ').next().unwrap()).collect();
@@ -145,7 +146,7 @@ fn refusals_are_counted_in_lines_at_powers_of_ten() {
 
 #[test]
 fn what_comes_from_outside_cannot_write_lines_of_its_own() {
-    let evil = Told { request_id: "a\n2026 ERROR \u{1b}[31m\u{202e}", ..told(Next::Dead) };
+    let evil = AttemptLine { request_id: "a\n2026 ERROR \u{1b}[31m\u{202e}", ..told(Next::Dead) };
     let line = line(&evil);
     assert!(line.contains(r"a\n2026 ERROR \u{1b}[31m\u{202e}"), "{line}");
     assert_eq!(escaped("it's \"plain\", é ①"), "it's \"plain\", é ①");
@@ -154,7 +155,7 @@ fn what_comes_from_outside_cannot_write_lines_of_its_own() {
 }
 
 #[test]
-fn a_refusal_is_explained_once_per_endpoint_under_a_bound() {
+fn a_refusal_is_explained_once_per_origin_under_a_bound() {
     let log = Log::default();
     let at = |seconds: usize| Timestamp::from_micros(i64::try_from(seconds).unwrap() * 1_000_000);
     assert!(log.is_new("https://a", at(0)));
@@ -167,7 +168,7 @@ fn a_refusal_is_explained_once_per_endpoint_under_a_bound() {
         assert!(log.is_new(&format!("https://b{n}"), at(n)), "{n}");
     }
     let known = log.explained.lock().unwrap();
-    assert_eq!((known.endpoints.len(), known.order.len()), (MAX_EXPLAINED, MAX_EXPLAINED));
+    assert_eq!((known.origins.len(), known.order.len()), (MAX_EXPLAINED, MAX_EXPLAINED));
 }
 
 #[test]
@@ -175,9 +176,9 @@ fn a_shortage_is_told_once_a_minute() {
     let (lines, _guard) = Lines::on_this_thread();
     let log = Log::default();
     for seconds in 0..90 {
-        log.tell_put_off(Shortage::Files, "too many open files", Timestamp::from_micros(seconds * 1_000_000));
+        log.log_put_off(Shortage::Files, "too many open files", Timestamp::from_micros(seconds * 1_000_000));
     }
-    log.tell_put_off(Shortage::Memory, "out of memory", Timestamp::from_micros(90_000_000));
+    log.log_put_off(Shortage::Memory, "out of memory", Timestamp::from_micros(90_000_000));
     let told: Vec<_> = lines.with("put off").into_iter().map(|(level, _)| level).collect();
     assert_eq!(told, [Level::WARN; 3]);
 }
@@ -187,13 +188,14 @@ fn a_name_that_leads_astray_is_explained_once_and_a_request_has_its_line_all_the
     let (lines, _guard) = Lines::on_this_thread();
     let log = Log::default();
     let error = Some("0.0.0.0 is not allowed; see delivery.allow_networks");
-    let misled = Told { misled: true, error, ..told(Next::RetryAt(Timestamp::from_micros(5_000_000))) };
-    log.tell(&misled);
-    log.tell(&misled);
-    log.tell(&Told { attempt: 2, ..misled });
-    log.tell(&Told { note: Some("/greet 0193 completed in 1.2 s"), ..misled });
+    let forbidden_address =
+        AttemptLine { forbidden_address: true, error, ..told(Next::RetryAt(Timestamp::from_micros(5_000_000))) };
+    log.attempt(&forbidden_address);
+    log.attempt(&forbidden_address);
+    log.attempt(&AttemptLine { attempt: 2, ..forbidden_address });
+    log.attempt(&AttemptLine { note: Some("/greet 0193 completed in 1.2 s"), ..forbidden_address });
     let other = Target::parse("https://other.example/in");
-    log.tell(&Told { to: &other, attempt: 2, ..misled });
+    log.attempt(&AttemptLine { to: &other, attempt: 2, ..forbidden_address });
     let retry = "report of abc → not delivered: 0.0.0.0 is not allowed; see delivery.allow_networks; next try in 5 s";
     let noted = "/greet 0193 completed in 1.2 s → not delivered: refused, as explained before; next try in 5 s";
     let attempt = |said: &str, n: u32| format!("{said} (attempt {n} of 10)");
@@ -208,7 +210,7 @@ fn a_name_that_leads_astray_is_explained_once_and_a_request_has_its_line_all_the
         ]
     );
     // Whoever is refused for good was told what would allow it.
-    log.tell(&Told { next: Next::Refused, ..misled });
+    log.attempt(&AttemptLine { next: Next::Refused, ..forbidden_address });
     assert_eq!(lines.with("").last().unwrap().0, Level::DEBUG);
 }
 

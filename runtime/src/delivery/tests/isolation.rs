@@ -1,4 +1,4 @@
-//! Endpoints that hang or fail, and what becomes of the others, and of their own reports.
+//! Origins that hang or fail, and what becomes of the others, and of their own reports.
 
 use std::sync::atomic::AtomicBool;
 
@@ -22,7 +22,7 @@ fn options_for_all(schedule: &[u64]) -> Options {
     Options {
         concurrency: 8,
         backlog: 1_024,
-        per_endpoint: 4,
+        per_origin: 4,
         allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
         ..options(&receiver, schedule)
     }
@@ -47,12 +47,12 @@ async fn all_delivered(running: &Running) {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_never_answers_holds_up_no_other_and_its_backlog_waits_in_the_store() {
+async fn an_origin_that_never_answers_holds_up_no_other_and_its_backlog_waits_in_the_store() {
     let ((hanging, open), fast) = (gated(), Receiver::answering(OK));
     let running = Running::with(Options { timeout: Duration::from_hours(1), ..options_for_all(&[0]) }).await;
     post_many(&running, "hanging", &hanging, 600).await;
     hanging.received(1).await;
-    eventually(async || running.store.parked_endpoints().await.unwrap().len() == 1).await;
+    eventually(async || running.store.parked_origins().await.unwrap().len() == 1).await;
 
     post_many(&running, "fast", &fast, 20).await;
     fast.received(20).await;
@@ -65,7 +65,7 @@ async fn an_endpoint_that_never_answers_holds_up_no_other_and_its_backlog_waits_
 }
 
 #[tokio::test]
-async fn an_endpoint_that_fails_is_spared_and_tried_again_and_nothing_is_dropped_or_counted_wrongly() {
+async fn an_origin_that_fails_is_spared_and_tried_again_and_nothing_is_dropped_or_counted_wrongly() {
     const FAILS: usize = 10;
     let tries = AtomicUsize::new(0);
     let receiver = Receiver::new(move |_, out| match tries.fetch_add(1, Ordering::SeqCst) {
@@ -74,7 +74,7 @@ async fn an_endpoint_that_fails_is_spared_and_tried_again_and_nothing_is_dropped
     });
     let running = Running::with(options_for_all(&[0, 10, 10, 10, 10, 10, 10, 10, 10, 10])).await;
     post_many(&running, "spared", &receiver, 60).await;
-    eventually(async || running.store.parked_endpoints().await.unwrap().len() == 1).await;
+    eventually(async || running.store.parked_origins().await.unwrap().len() == 1).await;
     all_delivered(&running).await;
     let records = running.store.deliveries("spared").await.unwrap();
     assert!(records.iter().all(|record| record.state == DeliveryState::Delivered), "{records:?}");
@@ -104,7 +104,7 @@ async fn a_path_that_fails_holds_up_no_other_path_of_its_host() {
         records.len() == 50 && records.iter().all(|record| record.state == DeliveryState::Delivered)
     })
     .await;
-    let parked = running.store.parked_endpoints().await.unwrap();
+    let parked = running.store.parked_origins().await.unwrap();
     assert_eq!(parked, [at("bad")], "under the URL alone");
     let failed = host.requests().iter().filter(|request| request.line.contains("/bad")).count();
     assert!(failed < 40, "{failed} tries of what fails");
@@ -118,10 +118,10 @@ async fn parked_reports_are_taken_up_by_the_next_delivery() {
     let options = Options { timeout: Duration::from_millis(50), ..options_for_all(&schedule) };
     let running = Running::with(options.clone()).await;
     post_many(&running, "parked", &receiver, 600).await;
-    eventually(async || running.store.parked_endpoints().await.unwrap().len() == 1).await;
+    eventually(async || running.store.parked_origins().await.unwrap().len() == 1).await;
     let store = running.stop().await;
     assert_eq!(store.counts().await.unwrap().undelivered, 600);
-    assert_eq!(store.parked_endpoints().await.unwrap().len(), 1);
+    assert_eq!(store.parked_origins().await.unwrap().len(), 1);
 
     open.store(true, Ordering::SeqCst);
     let running = Running::over(store, options);
@@ -150,7 +150,7 @@ fn flooding() -> (Receiver, Arc<AtomicBool>, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_floods_with_interim_answers_holds_up_no_other() {
+async fn an_origin_that_floods_with_interim_answers_holds_up_no_other() {
     let ((flood, open, sent), fast) = (flooding(), Receiver::answering(OK));
     let schedule = [&[0][..], &[10; 50]].concat();
     let running = Running::with(Options { timeout: Duration::from_hours(1), ..options_for_all(&schedule) }).await;
@@ -175,7 +175,7 @@ async fn an_endpoint_that_floods_with_interim_answers_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_hung_up_on_for_its_flood_is_spared_like_any_that_fails() {
+async fn an_origin_that_is_hung_up_on_for_its_flood_is_spared_like_any_that_fails() {
     let flood = Receiver::new(|_, out| {
         let block = INTERIM.repeat(64);
         loop {
@@ -188,7 +188,7 @@ async fn an_endpoint_that_is_hung_up_on_for_its_flood_is_spared_like_any_that_fa
     flood.received(1).await;
     post_many(&running, "fast", &fast, 60).await;
     fast.received(60).await;
-    eventually(async || running.store.parked_endpoints().await.unwrap().len() == 1).await;
+    eventually(async || running.store.parked_origins().await.unwrap().len() == 1).await;
     let records = running.store.deliveries("flood").await.unwrap();
     let told: Vec<_> = records.iter().filter_map(|record| record.last.as_ref()?.error.as_deref()).collect();
     assert!(

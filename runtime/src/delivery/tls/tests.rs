@@ -15,7 +15,7 @@ use super::*;
 use crate::delivery::Options;
 use crate::delivery::attempt::tests::{Names, send};
 use crate::delivery::receiver::{CA_FILE, OK, Receiver};
-use crate::policy::guard::Trust;
+use crate::policy::guard::Reach;
 
 fn options(ca_file: &str) -> Options {
     Options {
@@ -28,7 +28,7 @@ fn options(ca_file: &str) -> Options {
 
 /// What a try is told to have come to, at this port.
 async fn told_with(options: &Options, host: &str, port: u16) -> Option<String> {
-    send(options, &format!("https://{host}:{port}/in?token=s3cret"), Trust::Trusted).await.attempt.error
+    send(options, &format!("https://{host}:{port}/in?token=s3cret"), Reach::Private).await.attempt.error
 }
 
 async fn told(host: &str, port: u16) -> String {

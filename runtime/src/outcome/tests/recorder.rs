@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::outcome::at_once::{AtOnce, at_once_within};
 use crate::outcome::enter::{Entered, enter};
 use crate::outcome::guard::Ambience;
-use crate::outcome::view::{Tells, Views};
+use crate::outcome::view::{Render, Views};
 use crate::outcome::{ReportOutcome, watch_within};
 use crate::poster::Loss;
 use crate::poster::ambient::{Call, Role, Sink};
@@ -63,7 +63,7 @@ pub(crate) fn watch<F: Future, V>(entered: Entered, body: F, views: V) -> Report
     watch_within(&RECORDED, entered, body, views)
 }
 
-pub(crate) fn at_once<O, B: FnOnce() -> O, V: Tells<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
+pub(crate) fn at_once<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
     at_once_within(&RECORDED, entered, body, views)
 }
 

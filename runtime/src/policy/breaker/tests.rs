@@ -4,20 +4,20 @@ use proptest::prelude::*;
 
 use super::*;
 
-const START: Moment = Moment::from_secs(1_000);
+const START: SinceStart = SinceStart::from_secs(1_000);
 
-fn end(breaker: &mut Breaker, sign: Sign, now: Moment) -> Option<Change> {
+fn end(breaker: &mut Breaker, sign: Sign, now: SinceStart) -> Option<Change> {
     let pass = breaker.begin(now).unwrap();
     breaker.ended(pass, sign, Scope::Url, now)
 }
 
-fn fail(breaker: &mut Breaker, times: u32, now: Moment) {
+fn fail(breaker: &mut Breaker, times: u32, now: SinceStart) {
     for _ in 0..times {
         end(breaker, Sign::Fails, now);
     }
 }
 
-fn opened(now: Moment) -> Breaker {
+fn opened(now: SinceStart) -> Breaker {
     let mut breaker = Breaker::default();
     fail(&mut breaker, FEWEST, now);
     assert!(!breaker.lets(now));
@@ -110,7 +110,7 @@ fn a_receiver_that_refuses_a_report_works() {
     assert_eq!(Sign::of(None, false), Sign::Unreachable);
 }
 
-fn at_origin(breaker: &mut Breaker, sign: Sign, failing: usize, now: Moment) -> Option<Change> {
+fn at_origin(breaker: &mut Breaker, sign: Sign, failing: usize, now: SinceStart) -> Option<Change> {
     let pass = breaker.begin(now).unwrap();
     breaker.ended(pass, sign, Scope::Origin { failing }, now)
 }

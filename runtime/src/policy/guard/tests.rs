@@ -8,7 +8,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn passes(guard: &Guard, address: &str, trust: Trust) -> bool {
+fn passes(guard: &Guard, address: &str, trust: Reach) -> bool {
     guard.check_addresses(&[ip(address)], trust).is_ok()
 }
 
@@ -151,10 +151,10 @@ const GLOBAL: &[&str] = &[
 fn a_payloads_webhook_reaches_global_unicast_only() {
     let guard = Guard::default();
     for address in SPECIAL.iter().chain(CLOSED) {
-        assert!(!passes(&guard, address, Trust::Strict), "{address}");
+        assert!(!passes(&guard, address, Reach::Public), "{address}");
     }
     for address in GLOBAL {
-        assert!(passes(&guard, address, Trust::Strict), "{address}");
+        assert!(passes(&guard, address, Reach::Public), "{address}");
     }
 }
 
@@ -162,10 +162,10 @@ fn a_payloads_webhook_reaches_global_unicast_only() {
 fn the_operators_webhook_reaches_all_but_metadata_and_link_local() {
     let guard = Guard::default();
     for address in SPECIAL.iter().chain(GLOBAL) {
-        assert!(passes(&guard, address, Trust::Trusted), "{address}");
+        assert!(passes(&guard, address, Reach::Private), "{address}");
     }
     for address in CLOSED {
-        assert!(!passes(&guard, address, Trust::Trusted), "{address}");
+        assert!(!passes(&guard, address, Reach::Private), "{address}");
     }
 }
 
@@ -173,10 +173,10 @@ fn the_operators_webhook_reaches_all_but_metadata_and_link_local() {
 fn allowed_networks_open_what_is_special_and_never_what_is_closed() {
     let all = Guard::new(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]);
     for address in SPECIAL {
-        assert!(passes(&all, address, Trust::Strict), "{address}");
+        assert!(passes(&all, address, Reach::Public), "{address}");
     }
     for address in CLOSED {
-        assert!(!passes(&all, address, Trust::Strict), "{address}");
+        assert!(!passes(&all, address, Reach::Public), "{address}");
     }
     let one = Guard::new(vec!["10.1.0.0/16".parse().unwrap(), "fd12::/16".parse().unwrap()]);
     for (address, expected) in [
@@ -190,7 +190,7 @@ fn allowed_networks_open_what_is_special_and_never_what_is_closed() {
         ("fd12::1", true),
         ("fd13::1", false),
     ] {
-        assert_eq!(passes(&one, address, Trust::Strict), expected, "{address}");
+        assert_eq!(passes(&one, address, Reach::Public), expected, "{address}");
     }
 }
 
@@ -216,13 +216,13 @@ fn denied_networks_are_closed_to_everybody_in_any_form() {
         ("fd12::1", false),
         ("8.8.8.8", true),
     ] {
-        for trust in [Trust::Strict, Trust::Trusted] {
+        for trust in [Reach::Public, Reach::Private] {
             assert_eq!(passes(&guard, address, trust), expected, "{address}");
         }
     }
-    let told = guard.check_addresses(&[ip("10.1.2.3")], Trust::Trusted).unwrap_err().to_string();
+    let told = guard.check_addresses(&[ip("10.1.2.3")], Reach::Private).unwrap_err().to_string();
     assert!(told.contains("10.1.2.3") && told.contains("delivery.deny_networks"), "{told}");
-    assert!(passes(&Guard::default().deny(vec![]), "8.8.8.8", Trust::Strict));
+    assert!(passes(&Guard::default().deny(vec![]), "8.8.8.8", Reach::Public));
 }
 
 fn prefix(text: &str) -> Nat64 {
@@ -253,21 +253,21 @@ fn behind_the_sites_own_prefixes_the_ipv4_address_is_judged() {
         ),
     ] {
         for address in [public, allowed] {
-            assert!(passes(&guard, address, Trust::Strict), "{address}");
+            assert!(passes(&guard, address, Reach::Public), "{address}");
         }
-        assert!(!passes(&guard, private, Trust::Strict) && passes(&guard, private, Trust::Trusted), "{private}");
-        assert!(!passes(&guard, metadata, Trust::Trusted), "{metadata}");
+        assert!(!passes(&guard, private, Reach::Public) && passes(&guard, private, Reach::Private), "{private}");
+        assert!(!passes(&guard, metadata, Reach::Private), "{metadata}");
     }
     // Unnamed, the private one of them looks like any public address.
-    assert!(passes(&Guard::default(), "2600:db8:a01:203::", Trust::Strict));
+    assert!(passes(&Guard::default(), "2600:db8:a01:203::", Reach::Public));
 }
 
 #[test]
 fn one_bad_address_refuses_all() {
     let guard = Guard::default();
     let mixed = [ip("8.8.8.8"), ip("2606:4700::1"), ip("127.0.0.1")];
-    assert_eq!(guard.check_addresses(&mixed, Trust::Strict).unwrap_err().address, ip("127.0.0.1"));
-    guard.check_addresses(&mixed[..2], Trust::Strict).unwrap();
+    assert_eq!(guard.check_addresses(&mixed, Reach::Public).unwrap_err().address, ip("127.0.0.1"));
+    guard.check_addresses(&mixed[..2], Reach::Public).unwrap();
 }
 
 #[test]
@@ -275,8 +275,8 @@ fn a_literal_is_judged_however_it_is_written() {
     let guard = Guard::default();
     let check = |host: &str, strict: bool, trusted: bool| {
         let url = Url::parse(&format!("http://{host}/x")).unwrap();
-        assert_eq!(guard.check_url(&url, Trust::Strict).is_ok(), strict, "{host} strict");
-        assert_eq!(guard.check_url(&url, Trust::Trusted).is_ok(), trusted, "{host} trusted");
+        assert_eq!(guard.check_url(&url, Reach::Public).is_ok(), strict, "{host} strict");
+        assert_eq!(guard.check_url(&url, Reach::Private).is_ok(), trusted, "{host} trusted");
     };
     for host in [
         "127.0.0.1",
@@ -309,14 +309,14 @@ fn a_literal_is_judged_however_it_is_written() {
         check(host, true, true);
     }
     let url = Url::parse("http:///127.0.0.1/").unwrap();
-    guard.check_url(&url, Trust::Strict).unwrap_err();
+    guard.check_url(&url, Reach::Public).unwrap_err();
     Url::parse("http://[fe80::1%25eth0]/").unwrap_err();
 }
 
 #[test]
 fn a_refusal_names_the_setting_that_would_allow_it() {
     let guard = Guard::default();
-    let refusal = |address: &str| guard.check_addresses(&[ip(address)], Trust::Strict).unwrap_err();
+    let refusal = |address: &str| guard.check_addresses(&[ip(address)], Reach::Public).unwrap_err();
     let told = refusal("10.1.2.3").to_string();
     for part in ["10.1.2.3", "10.0.0.0/8", "delivery.allow_networks", "[[delivery.endpoint]]", "private = true"] {
         assert!(told.contains(part), "{told}");
@@ -333,14 +333,14 @@ proptest! {
     fn what_passes_is_unicast_and_not_of_a_known_special_network(bits: u128, low: u32) {
         let guard = Guard::default();
         let v4 = Ipv4Addr::from(low);
-        if guard.check_addresses(&[v4.into()], Trust::Strict).is_ok() {
+        if guard.check_addresses(&[v4.into()], Reach::Public).is_ok() {
             let special = v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_broadcast()
                 || v4.is_documentation() || v4.is_unspecified() || v4.is_multicast() || v4.octets()[0] == 0
                 || v4.octets()[0] >= 240;
             prop_assert!(!special, "{v4}");
         }
         let v6 = Ipv6Addr::from(bits);
-        if guard.check_addresses(&[v6.into()], Trust::Strict).is_ok() {
+        if guard.check_addresses(&[v6.into()], Reach::Public).is_ok() {
             prop_assert!(v6.segments()[0] >> 13 == 1 || nat64::carried(v6, &[]).is_some(), "{v6}");
             prop_assert!(!v6.is_multicast() && !v6.is_unicast_link_local() && !v6.is_unique_local(), "{v6}");
         }
@@ -352,7 +352,7 @@ proptest! {
         let v4 = Ipv4Addr::from(low);
         let [a, b, c, d] = v4.octets();
         let (high, low_half) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        for trust in [Trust::Strict, Trust::Trusted] {
+        for trust in [Reach::Public, Reach::Private] {
             let passes = |address: IpAddr| Guard::default().check_addresses(&[address], trust).is_ok();
             let plain = passes(v4.into());
             prop_assert_eq!(passes(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low_half).into()), plain, "{}", v4);
@@ -378,7 +378,7 @@ proptest! {
         let guard = Guard::new(vec![open.into(), "::/0".parse().unwrap(), "0.0.0.0/0".parse().unwrap()]);
         let mut addresses = vec![ip("8.8.8.8"), ip("10.0.0.1")];
         addresses.insert(at, ip(closed));
-        for trust in [Trust::Strict, Trust::Trusted] {
+        for trust in [Reach::Public, Reach::Private] {
             prop_assert!(guard.check_addresses(&addresses, trust).is_err(), "{closed}");
         }
     }

@@ -6,14 +6,14 @@ use super::*;
 
 const QUICK: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(20);
-const NOW: Moment = Moment::from_secs(100);
+const NOW: SinceStart = SinceStart::from_secs(100);
 
 fn turns(total: usize, share: usize) -> Turns<usize> {
     Turns::new(Limits::new(total, share))
 }
 
-/// An endpoint with so much to begin, which has answered in this time before.
-fn endpoint(turns: &mut Turns<usize>, took: Option<Duration>, work: usize) -> Key {
+/// An origin with so much to begin, which has answered in this time before.
+fn origin(turns: &mut Turns<usize>, took: Option<Duration>, work: usize) -> Key {
     let key = turns.add(None);
     turns.done(key, took, NOW);
     (0..work).for_each(|n| turns.push(key, n));
@@ -21,7 +21,7 @@ fn endpoint(turns: &mut Turns<usize>, took: Option<Duration>, work: usize) -> Ke
 }
 
 /// Begins all that may be begun; how many of each.
-fn begin_all(turns: &mut Turns<usize>, now: Moment) -> BTreeMap<Key, usize> {
+fn begin_all(turns: &mut Turns<usize>, now: SinceStart) -> BTreeMap<Key, usize> {
     let mut begun = BTreeMap::new();
     while let Some((key, _)) = turns.next(now) {
         *begun.entry(key).or_default() += 1;
@@ -30,19 +30,19 @@ fn begin_all(turns: &mut Turns<usize>, now: Moment) -> BTreeMap<Key, usize> {
 }
 
 #[test]
-fn a_prompt_endpoint_alone_has_all_slots_but_those_kept_for_newcomers() {
+fn a_prompt_origin_alone_has_all_slots_but_those_kept_for_newcomers() {
     let mut turns = turns(256, 128);
-    let alone = endpoint(&mut turns, Some(QUICK), 1_000);
+    let alone = origin(&mut turns, Some(QUICK), 1_000);
     assert_eq!(begin_all(&mut turns, NOW)[&alone], 224);
-    let newcomer = endpoint(&mut turns, None, 10);
+    let newcomer = origin(&mut turns, None, 10);
     assert_eq!(begin_all(&mut turns, NOW)[&newcomer], 4, "it begins at once");
 }
 
 #[test]
 fn its_share_shrinks_as_soon_as_another_has_work() {
     let mut turns = turns(256, 128);
-    let first = endpoint(&mut turns, Some(QUICK), 10_000);
-    let second = endpoint(&mut turns, Some(QUICK), 0);
+    let first = origin(&mut turns, Some(QUICK), 10_000);
+    let second = origin(&mut turns, Some(QUICK), 0);
     begin_all(&mut turns, NOW);
     (0..10_000).for_each(|n| turns.push(second, n));
     let mut held = [224, 0];
@@ -58,15 +58,15 @@ fn its_share_shrinks_as_soon_as_another_has_work() {
 }
 
 #[test]
-fn slow_endpoints_have_half_and_new_ones_a_quarter_more_however_many_they_are() {
+fn slow_origins_have_half_and_new_ones_a_quarter_more_however_many_they_are() {
     let mut turns = turns(256, 128);
     for _ in 0..100 {
-        endpoint(&mut turns, Some(LONG), 100);
+        origin(&mut turns, Some(LONG), 100);
     }
     let begun: usize = begin_all(&mut turns, NOW).values().sum();
     assert_eq!(begun, 128);
     for _ in 0..100 {
-        endpoint(&mut turns, None, 100);
+        origin(&mut turns, None, 100);
     }
     let begun = begin_all(&mut turns, NOW);
     assert_eq!(begun.values().sum::<usize>(), 64);
@@ -83,26 +83,26 @@ fn slow_endpoints_have_half_and_new_ones_a_quarter_more_however_many_they_are() 
 }
 
 #[test]
-fn prompt_endpoints_that_begin_to_hang_leave_the_door_open() {
+fn prompt_origins_that_begin_to_hang_leave_the_door_open() {
     let mut turns = turns(256, 128);
     for _ in 0..3 {
-        endpoint(&mut turns, Some(QUICK), 1_000);
+        origin(&mut turns, Some(QUICK), 1_000);
     }
     assert_eq!(begin_all(&mut turns, NOW).values().sum::<usize>(), 224);
     let later = NOW + Duration::from_secs(5);
-    let others: Vec<_> = (0..8).map(|_| endpoint(&mut turns, None, 10)).collect();
+    let others: Vec<_> = (0..8).map(|_| origin(&mut turns, None, 10)).collect();
     let begun = begin_all(&mut turns, later);
     assert!(others.iter().all(|other| begun[other] == 4), "{begun:?}");
 }
 
 #[test]
-fn an_endpoint_that_has_fallen_silent_is_slow_until_it_is_prompt_again() {
+fn an_origin_that_has_fallen_silent_is_slow_until_it_is_prompt_again() {
     let mut turns = turns(256, 200);
-    let silent = endpoint(&mut turns, Some(QUICK), 100);
+    let silent = origin(&mut turns, Some(QUICK), 100);
     begin_all(&mut turns, NOW);
     (0..400).for_each(|n| turns.push(silent, n));
     let later = NOW + PROMPT;
-    assert_eq!(begin_all(&mut turns, later)[&silent], 28, "slow endpoints have half");
+    assert_eq!(begin_all(&mut turns, later)[&silent], 28, "slow origins have half");
     for _ in 0..12 {
         turns.done(silent, Some(QUICK), later);
     }
@@ -121,9 +121,9 @@ fn a_limit_of_its_own_is_never_exceeded() {
 }
 
 #[test]
-fn nothing_is_begun_for_a_shut_endpoint_and_all_of_it_can_be_taken_out() {
+fn nothing_is_begun_for_a_shut_origin_and_all_of_it_can_be_taken_out() {
     let mut turns = turns(8, 8);
-    let key = endpoint(&mut turns, None, 3);
+    let key = origin(&mut turns, None, 3);
     turns.set_shut(key, true);
     assert_eq!(turns.next(NOW), None);
     assert_eq!(turns.drain(key), [0, 1, 2]);
@@ -138,7 +138,7 @@ fn nothing_is_begun_for_a_shut_endpoint_and_all_of_it_can_be_taken_out() {
 #[test]
 fn with_one_slot_everything_is_begun_one_after_another() {
     let mut turns = turns(1, 1);
-    let keys: Vec<_> = (0..3).map(|_| endpoint(&mut turns, None, 2)).collect();
+    let keys: Vec<_> = (0..3).map(|_| origin(&mut turns, None, 2)).collect();
     let mut begun = Vec::new();
     while let Some((key, _)) = turns.next(NOW) {
         assert_eq!(turns.next(NOW), None);
@@ -223,20 +223,20 @@ proptest! {
             prop_assert!(of(0) <= own.unwrap_or(limits.total));
             prop_assert_eq!(turns.in_flight(), flying.len());
             prop_assert_eq!(turns.waiting(), expected.iter().map(VecDeque::len).sum::<usize>());
-            let held = turns.lines.iter().fold(Held::default(), |sum, (_, line)| sum.with(line.holds(&limits)));
+            let held = turns.lines.iter().fold(SlotsInUse::default(), |sum, (_, line)| sum.with(line.holds(&limits)));
             prop_assert_eq!(turns.held, held);
             prop_assert!(held.by_large <= limits.large.max(1));
         }
     }
 
     #[test]
-    fn of_so_many_endpoints_with_work_each_has_its_turn_within_as_many_turns(
+    fn of_so_many_origins_with_work_each_has_its_turn_within_as_many_turns(
         paces in prop::collection::vec(prop::option::of(prop_oneof![Just(QUICK), Just(LONG)]), 1..12),
         slots in 1..20_usize,
         rounds in 1..6_usize,
     ) {
         let mut turns = turns(slots, slots);
-        let keys: Vec<Key> = paces.iter().map(|took| endpoint(&mut turns, *took, rounds)).collect();
+        let keys: Vec<Key> = paces.iter().map(|took| origin(&mut turns, *took, rounds)).collect();
         for _ in 0..rounds {
             let mut served: Vec<Key> = keys
                 .iter()

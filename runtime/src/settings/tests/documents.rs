@@ -46,7 +46,7 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_eq!(set.delivery.schedule, Schedule::new(steps).unwrap());
     assert_ne!(set.delivery.timeout, default.delivery.timeout);
     assert_ne!(set.delivery.concurrency, default.delivery.concurrency);
-    assert_ne!(set.delivery.per_endpoint, default.delivery.per_endpoint);
+    assert_ne!(set.delivery.per_origin, default.delivery.per_origin);
     assert_eq!(set.delivery.endpoints[0].concurrency, Some(4));
     assert_eq!(set.delivery.allow_networks.len(), 2);
     assert_eq!((set.delivery.deny_networks.len(), set.delivery.nat64_prefixes.len()), (1, 2));
@@ -60,10 +60,10 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_eq!(set.user.webhook_url(), Some("https://example.com/hooks"));
     let path = "/var/lib/app/requests.db".into();
     let durability = store::Durability::Normal;
-    assert_eq!(set.store.place, store::Place::Sqlite { path, durability });
+    assert_eq!(set.store.place, store::Location::Sqlite { path, durability });
     assert_eq!((set.store.litestream, default.store.litestream), (true, false));
     let durability = store::Durability::Full;
-    assert_eq!(default.store.place, store::Place::Sqlite { path: "postback.db".into(), durability });
+    assert_eq!(default.store.place, store::Location::Sqlite { path: "postback.db".into(), durability });
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_prefix_that_no_translator_has_is_refused() {
 
 #[test]
 fn an_endpoint_has_no_more_than_all_tries_at_once() {
-    assert_eq!(loaded("delivery.concurrency = 8", &[], &[]).delivery.per_endpoint, 8);
+    assert_eq!(loaded("delivery.concurrency = 8", &[], &[]).delivery.per_origin, 8);
     let said = refused(
         "[delivery]\nconcurrency = 8\nper_endpoint = 9\n[[delivery.endpoint]]\nurl = 'http://a'\nconcurrency = 0",
         &[],
@@ -128,7 +128,7 @@ fn an_endpoint_has_no_more_than_all_tries_at_once() {
     assert_eq!(
         said,
         [
-            format!("delivery.per_endpoint (p.toml:3): {wanted}"),
+            format!("delivery.per_origin (p.toml:3): {wanted}"),
             format!("delivery.endpoint[0].concurrency (p.toml:6): {wanted}"),
         ]
     );
@@ -148,11 +148,11 @@ fn a_switch_is_true_or_false_wherever_it_is_set() {
 #[test]
 fn a_store_is_where_its_url_says() {
     let place = |url: &str| loaded(&format!("store.url = '{url}'"), &[], &[]).store.place;
-    let at = |path: &str| store::Place::Sqlite { path: path.into(), durability: store::Durability::Full };
+    let at = |path: &str| store::Location::Sqlite { path: path.into(), durability: store::Durability::Full };
     assert_eq!(place("sqlite:a/b.db"), at("a/b.db"));
     assert_eq!(place("sqlite://b.db"), at("b.db"));
     assert_eq!(place("sqlite:///a/b.db"), at("/a/b.db"));
-    assert!(matches!(place("memory:"), store::Place::Memory { .. }));
+    assert!(matches!(place("memory:"), store::Location::Memory { .. }));
     for (url, needle) in [
         ("postgres://u:s3cret@db/x", "this version has no PostgreSQL store"),
         ("postgresql://u:s3cret@db/x", "this version has no PostgreSQL store"),

@@ -5,11 +5,11 @@ use http::HeaderMap;
 
 use super::Tables;
 use crate::id::RequestId;
-use crate::store::cancel::{Phase, Standing};
+use crate::store::cancel::{CancelView, Phase};
 use crate::store::record::{Claim, RequestClaim, RequestState};
 
 impl Tables {
-    pub(super) fn standing(&self, id: &RequestId) -> Option<Standing> {
+    pub(super) fn standing(&self, id: &RequestId) -> Option<CancelView> {
         let row = self.requests.get(id)?;
         let phase = match row.state {
             RequestState::Queued => {
@@ -18,7 +18,7 @@ impl Tables {
             RequestState::Running => Phase::Running { cancelled: row.cancelled },
             RequestState::Settled(_) => Phase::Settled,
         };
-        Some(Standing { route: row.route().to_owned(), phase })
+        Some(CancelView { route: row.route().to_owned(), phase })
     }
 
     pub(super) fn unregistered(&self, id: &RequestId, route: &str) -> Option<(HeaderMap, Bytes)> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Place, Row, Tables};
+use super::{DueKey, Row, Tables};
 use crate::id::ReportId;
 use crate::store::clock::Now;
 use crate::store::operation::{CLAIM_BYTES, Outgoing, Reply, report_bytes};
@@ -29,7 +29,7 @@ pub(super) struct Report {
     last: Option<Attempt>,
     /// Why it came to its end without an attempt.
     refused: Option<String>,
-    /// What it takes up in the ledger while undelivered.
+    /// What it takes up in the quota while undelivered.
     bytes: usize,
 }
 
@@ -115,7 +115,7 @@ impl Tables {
     /// Claims the first of these.
     pub(super) fn claim_first(
         &mut self,
-        waiting: &mut BTreeMap<Place, ReportId>,
+        waiting: &mut BTreeMap<DueKey, ReportId>,
         limit: usize,
         now: Timestamp,
     ) -> Vec<ClaimedReport> {
@@ -202,7 +202,7 @@ impl Tables {
         }
         let response = row.last.as_ref().map_or(0, |attempt| attempt.response.len());
         let (place, undelivered, left) = ((now, row.seq), row.bytes, report_bytes(&row.new) + response);
-        self.ledgers.reports.release(1, undelivered);
+        self.quotas.reports.release(1, undelivered);
         self.finish(place, Row::Report(id), left);
     }
 

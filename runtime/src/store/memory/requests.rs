@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
-use super::{Place, Row, Tables};
+use super::{DueKey, Row, Tables};
 use crate::id::RequestId;
 use crate::report::Outcome;
 use crate::store::backlog::stored_bytes;
@@ -29,7 +29,7 @@ pub(super) struct Request {
     pub(super) cancelled: bool,
     pub(super) registration: Option<Registration>,
     pub(super) state: RequestState,
-    /// What it takes up in the ledger while unfinished.
+    /// What it takes up in the quota while unfinished.
     bytes: usize,
 }
 
@@ -61,7 +61,7 @@ impl Tables {
         let digest = digest(request);
         let bytes = request_bytes(request);
         if let Some(known) = self.requests.get(&request.id) {
-            self.ledgers.requests.release(1, bytes);
+            self.quotas.requests.release(1, bytes);
             return if known.digest == digest { Submitted::Known } else { Submitted::Conflict };
         }
         let seq = self.next_seq();
@@ -87,7 +87,7 @@ impl Tables {
     }
 
     /// Puts a request among those that wait.
-    fn wait(&mut self, route: &str, place: Place, id: RequestId) {
+    fn wait(&mut self, route: &str, place: DueKey, id: RequestId) {
         match self.due_requests.get_mut(route) {
             Some(waiting) => drop(waiting.insert(place, id)),
             None => drop(self.due_requests.insert(route.to_owned(), BTreeMap::from([(place, id)]))),
@@ -95,7 +95,7 @@ impl Tables {
     }
 
     /// Takes it out again.
-    fn wait_no_more(&mut self, route: &str, place: Place) -> Option<RequestId> {
+    fn wait_no_more(&mut self, route: &str, place: DueKey) -> Option<RequestId> {
         let waiting = self.due_requests.get_mut(route)?;
         let id = waiting.remove(&place);
         if waiting.is_empty() {
@@ -170,7 +170,7 @@ impl Tables {
     ) -> Settled {
         let Some(row) = self.standing_so(claim, from) else {
             for Outgoing { report, .. } in reports.iter().filter(|outgoing| outgoing.report.refused.is_none()) {
-                self.ledgers.reports.release(1, report_bytes(report));
+                self.quotas.reports.release(1, report_bytes(report));
             }
             return Settled::Stale;
         };
@@ -185,7 +185,7 @@ impl Tables {
             RequestState::Queued => drop(self.wait_no_more(&route, waited)),
             _ => self.running -= 1,
         }
-        self.ledgers.requests.release(1, bytes);
+        self.quotas.requests.release(1, bytes);
         self.finish(place, Row::Request(claim.id.clone()), outcome_bytes(outcome));
         for outgoing in reports {
             self.insert_report(outgoing, now);

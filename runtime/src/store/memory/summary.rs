@@ -6,16 +6,16 @@ use super::Tables;
 use crate::id::RequestId;
 use crate::report::Json;
 use crate::store::record::RequestState;
-use crate::store::summary::{End, Kept, Member, Summary, Told};
+use crate::store::summary::{EndSummary, Kept, Member, Stage, Summary};
 
 impl Tables {
     pub(super) fn summary(&self, id: &RequestId) -> Option<Summary> {
         let row = self.requests.get(id)?;
         let kept = |json: &Option<Json>| json.as_ref().map(|json| Kept::of(json.bytes()));
         let standing = match &row.state {
-            RequestState::Queued => Told::Queued,
-            RequestState::Running => Told::Running,
-            RequestState::Settled(outcome) => Told::Settled(End {
+            RequestState::Queued => Stage::Queued,
+            RequestState::Running => Stage::Running,
+            RequestState::Settled(outcome) => Stage::Settled(EndSummary {
                 status: outcome.status,
                 reason: outcome.told_reason(),
                 finished: outcome.finished,

@@ -1,7 +1,7 @@
 //! Requests that are marked as cancelled.
 
 use super::Batch;
-use super::form::small;
+use super::codec::small;
 use super::statement::query;
 use crate::store::operation::{Op, Reply};
 use crate::store::record::RequestClaim;

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::Batch;
-use super::form::{CLAIM_BYTES, first_of, json};
+use super::codec::{CLAIM_BYTES, first_of, json};
 use super::requests::claimed;
 use super::statement::query;
 use crate::store::operation::{Op, Reply, RequestsWanted};

@@ -12,10 +12,10 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use tokio::sync::Semaphore;
 
-use super::connect::READERS;
-use super::form::{
+use super::codec::{
     HELD, blob, delivery_state, headers_from_bytes, misread, reason_from_text, registration_from_text, small, status,
 };
+use super::connect::READERS;
 use super::reports::{report_id, webhook_id};
 use super::statement::{query, query_scalar};
 use super::summary;
@@ -24,7 +24,7 @@ use crate::id::RequestId;
 use crate::report::{Json, Outcome};
 use crate::store::backend::{Cause, Left, Reader, Waiting};
 use crate::store::backlog::Count;
-use crate::store::cancel::{Phase, Standing};
+use crate::store::cancel::{CancelView, Phase};
 use crate::store::clock::{Now, Trust};
 use crate::store::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
 use crate::store::summary::{Member, Summary};
@@ -60,7 +60,7 @@ impl Rows {
         Ok(Some(RequestRecord { id: id.clone(), route: row.try_get(0)?, state }))
     }
 
-    async fn standing(&self, id: &RequestId) -> Result<Option<Standing>, sqlx::Error> {
+    async fn standing(&self, id: &RequestId) -> Result<Option<CancelView>, sqlx::Error> {
         let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0), \
                    r.cancel \
                    FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
@@ -76,7 +76,7 @@ impl Rows {
             1 => Phase::Running { cancelled: row.try_get::<i64, _>(5)? != 0 },
             _ => Phase::Settled,
         };
-        Ok(Some(Standing { route: row.try_get(0)?, phase }))
+        Ok(Some(CancelView { route: row.try_get(0)?, phase }))
     }
 
     async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, sqlx::Error> {
@@ -96,13 +96,13 @@ impl Rows {
         rows.iter().map(delivery).collect()
     }
 
-    async fn parked_endpoints(&self) -> Result<Vec<String>, sqlx::Error> {
+    async fn parked_origins(&self) -> Result<Vec<String>, sqlx::Error> {
         // From one to the next by the index, however many reports are parked for each.
-        let sql = "WITH RECURSIVE parked (endpoint) AS \
-                   (SELECT min(endpoint) FROM report WHERE state = -1 \
-                    UNION ALL SELECT (SELECT min(endpoint) FROM report WHERE state = -1 AND endpoint > parked.endpoint) \
-                    FROM parked WHERE parked.endpoint IS NOT NULL) \
-                   SELECT endpoint FROM parked WHERE endpoint IS NOT NULL";
+        let sql = "WITH RECURSIVE parked (origin) AS \
+                   (SELECT min(origin) FROM report WHERE state = -1 \
+                    UNION ALL SELECT (SELECT min(origin) FROM report WHERE state = -1 AND origin > parked.origin) \
+                    FROM parked WHERE parked.origin IS NOT NULL) \
+                   SELECT origin FROM parked WHERE origin IS NOT NULL";
         query_scalar(sql).fetch_all(&self.pool).await
     }
 
@@ -245,7 +245,7 @@ impl Reader for Rows {
         self.piece(id, member, at, len).map(cause).boxed()
     }
 
-    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Standing>, Cause>> {
+    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>> {
         self.standing(id).map(cause).boxed()
     }
 
@@ -261,8 +261,8 @@ impl Reader for Rows {
         self.deliveries(subject).map(cause).boxed()
     }
 
-    fn parked_endpoints(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
-        self.parked_endpoints().map(cause).boxed()
+    fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
+        self.parked_origins().map(cause).boxed()
     }
 
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {

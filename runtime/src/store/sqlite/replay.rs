@@ -29,14 +29,12 @@ pub(super) async fn replay(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                     }
                     batch.start.last_report += 1;
                     let seq = batch.start.last_report;
-                    // The endpoint is not copied: what ended under the first version of the schema has none.
-                    let sql = "INSERT INTO report (seq, id, subject, state, due, epoch, attempt, created, endpoint) \
+                    // The origin is not copied: what ended under the first version of the schema has none.
+                    let sql = "INSERT INTO report (seq, id, subject, state, due, epoch, attempt, created, origin) \
                                SELECT ?1, ?2, subject, 0, ?3, 0, 0, ?4, ?5 FROM report WHERE seq = ?6";
                     let insert = query(sql).bind(seq).bind(&copy.as_bytes()[..]).bind(batch.now.due.micros());
-                    let insert = insert
-                        .bind(batch.now.wall.micros())
-                        .bind(Target::parse(&url).endpoint().to_owned())
-                        .bind(first);
+                    let insert =
+                        insert.bind(batch.now.wall.micros()).bind(Target::parse(&url).origin().to_owned()).bind(first);
                     insert.execute(&mut *batch.conn).await?;
                     let sql = "INSERT INTO report_body (seq, url, headers, secret, body, by_operator, webhook_id) \
                                SELECT ?1, url, headers, secret, body, by_operator, coalesce(webhook_id, ?2) \

@@ -7,12 +7,12 @@ use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::form::{
+use super::bulk::Bind;
+use super::codec::{
     CLAIM_BYTES, HELD, REFUSED, blob, first_of, hex, json, misread, next_code, own_from_columns, own_to_columns, small,
 };
-use super::many::Bind;
 use super::statement::{query, query_scalar};
-use super::{Batch, aside};
+use super::{Batch, parked};
 use crate::id::ReportId;
 use crate::store::operation::{Op, Outgoing, Reply};
 use crate::store::record::{self, Attempt, ClaimedReport, NewReport, Next, ReportClaim, Settled};
@@ -30,7 +30,7 @@ pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Re
     let Some((last, _)) = rows.last() else { return Ok(()) };
     batch.start.last_report = *last;
     for (seq, outgoing) in rows.iter().filter(|(_, outgoing)| outgoing.is_born_claimed()) {
-        batch.places.claimed(outgoing.report.id, *seq);
+        batch.row_ids.claimed(outgoing.report.id, *seq);
     }
     let (node, now) = (batch.start.node, batch.now);
     let report: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, outgoing)| {
@@ -40,7 +40,7 @@ pub(super) async fn write(batch: &mut Batch<'_>, current: &HashSet<usize>) -> Re
         columns.add(*seq).add(&report.id.as_bytes()[..]).add(&*report.subject).add(state);
         columns.add(now.due.micros()).add(i64::from(born)).add(i64::from(born)).add(born.then_some(node));
         columns.add(report.created.micros()).add(refused.then_some(now.wall.micros())).add(report.refused.as_deref());
-        columns.add(report.to.endpoint());
+        columns.add(report.to.origin());
     };
     let body: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, Outgoing { report, .. })| {
         let own = report.to.webhook().map(|webhook| own_to_columns(webhook.own()));
@@ -70,7 +70,7 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     if settles.is_empty() {
         return Ok(());
     }
-    let rows = batch.places.take(batch.conn, settles.iter().map(|settle| settle.claim)).await?;
+    let rows = batch.row_ids.take(batch.conn, settles.iter().map(|settle| settle.claim)).await?;
     for (settle, row) in settles.iter_mut().zip(rows) {
         settle.row = row;
     }
@@ -102,7 +102,7 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
             (hex(claim.id.as_bytes()), *at, attempt.error.as_deref().unwrap_or_default())
         })
         .collect();
-    aside::disable(batch, &disabled).await
+    parked::disable(batch, &disabled).await
 }
 
 /// Puts reports back that were not tried.
@@ -122,13 +122,13 @@ pub(super) async fn put_back<'a, T: Serialize>(
     sql: &'static str,
     of: impl Fn(&'a Op) -> Option<(&'a ReportClaim, T)>,
 ) -> Result<(), sqlx::Error> {
-    let mut places: HashMap<ReportId, usize> = HashMap::new();
+    let mut row_ids: HashMap<ReportId, usize> = HashMap::new();
     let mut list = Vec::new();
     for (at, op) in batch.ops.iter().enumerate() {
         if let Some((claim, said)) = of(op) {
             list.push((hex(claim.id.as_bytes()), claim.epoch, said));
-            places.insert(claim.id, at);
-            batch.places.over(claim.id);
+            row_ids.insert(claim.id, at);
+            batch.row_ids.over(claim.id);
             batch.reply(at, Reply::Settled(Settled::Stale));
         }
     }
@@ -137,7 +137,7 @@ pub(super) async fn put_back<'a, T: Serialize>(
     }
     let update = query(sql).bind(json(&list)?).bind(batch.now.due.micros());
     for row in update.fetch_all(&mut *batch.conn).await? {
-        if let Some(at) = places.get(&report_id(row.try_get(0)?)?) {
+        if let Some(at) = row_ids.get(&report_id(row.try_get(0)?)?) {
             let held = row.try_get::<i64, _>(1)? == HELD;
             batch.reply(*at, if held { Reply::Held } else { Reply::Settled(Settled::Current) });
         }
@@ -204,7 +204,7 @@ pub(super) async fn claimed(
     };
     let rows = rows.into_iter().map(one).collect::<Result<Vec<_>, sqlx::Error>>()?;
     for (row, seq) in rows.iter().zip(seqs) {
-        batch.places.claimed(row.claim.id, seq);
+        batch.row_ids.claimed(row.claim.id, seq);
     }
     Ok(rows)
 }

@@ -6,11 +6,11 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::Batch;
-use super::form::{
+use super::bulk::Bind;
+use super::codec::{
     blob, headers_from_bytes, headers_to_bytes, json, reason_to_text, registration_from_text, registration_to_text,
     small, status_code,
 };
-use super::many::Bind;
 use super::statement::query;
 use crate::id::RequestId;
 use crate::report::Outcome;
@@ -126,12 +126,12 @@ pub(super) async fn settle(batch: &mut Batch<'_>) -> Result<HashSet<usize>, sqlx
 /// Puts running requests back into the queue.
 pub(super) async fn release(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     let mut list = Vec::new();
-    let mut places = HashMap::new();
+    let mut row_ids = HashMap::new();
     for (at, op) in batch.ops.iter().enumerate() {
         if let Op::ReleaseRequest { claim, due, failed } = op {
             let due = due.unwrap_or(batch.now.due).micros();
             list.push((claim.id.as_str(), claim.epoch, due, i64::from(*failed)));
-            places.insert(claim.id.as_str(), at);
+            row_ids.insert(claim.id.as_str(), at);
             batch.reply(at, Reply::Settled(Settled::Stale));
         }
     }
@@ -146,7 +146,7 @@ pub(super) async fn release(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
                WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = 1 RETURNING id";
     let release = query(sql).bind(json(&list)?).bind(batch.now.due.micros());
     for row in release.fetch_all(&mut *batch.conn).await? {
-        if let Some(at) = places.get(row.try_get::<&str, _>(0)?) {
+        if let Some(at) = row_ids.get(row.try_get::<&str, _>(0)?) {
             batch.reply(*at, Reply::Settled(Settled::Current));
         }
     }

@@ -1,13 +1,13 @@
 //! The tables, their version, and whether a file is ours to use.
 //!
 //! Rows that are rewritten are narrow; bodies, results and attempts are in tables that are only inserted into. All times are
-//! microseconds since 1970; those that are due, and only those, in the store's own time. States are those of [`super::form`].
+//! microseconds since 1970; those that are due, and only those, in the store's own time. States are those of [`super::codec`].
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Row as _};
 
+use super::codec::json;
 use super::connect::{Connector, explained};
-use super::form::json;
 use super::statement::{query, query_scalar};
 use crate::store::OpenError;
 use crate::webhook::Target;
@@ -20,7 +20,7 @@ const VERSION: i64 = STEPS.len() as i64;
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// What each version added. A step is never changed: files that it made are out there.
-const STEPS: [&str; 5] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE];
+const STEPS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -139,6 +139,11 @@ CREATE TRIGGER report_is_gone AFTER DELETE ON report WHEN old.state <= 0 BEGIN
 END;
 ";
 
+/// The column was named `endpoint`, which now means what the operator configured.
+const ORIGIN: &str = "
+ALTER TABLE report RENAME COLUMN endpoint TO origin;
+";
+
 /// Looks whether the file may be used, without changing it.
 pub(super) async fn check(connector: &Connector) -> Result<(), OpenError> {
     let path = connector.path();
@@ -193,26 +198,26 @@ pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Err
         sqlx::raw_sql(*step).execute(&mut *transaction).await?;
     }
     if found == Some(1) {
-        name_endpoints(&mut transaction).await?;
+        name_origins(&mut transaction).await?;
     }
     let set = query("INSERT OR REPLACE INTO meta (key, value) VALUES ('postback schema', ?1)").bind(VERSION);
     set.execute(&mut *transaction).await?;
     transaction.commit().await
 }
 
-/// Fills in the endpoints of the reports of version 1 that are not over.
-async fn name_endpoints(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+/// Fills in the origins of the reports of version 1 that are not over.
+async fn name_origins(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let mut last = 0_i64;
     loop {
         let sql = "SELECT r.seq, b.url FROM report AS r JOIN report_body AS b ON b.seq = r.seq \
                    WHERE r.seq > ?1 AND r.state < 2 ORDER BY r.seq LIMIT 1000";
         let rows = query(sql).bind(last).fetch_all(&mut *conn).await?;
-        let endpoint = |url| Target::parse(url).endpoint().to_owned();
-        let named = rows.iter().map(|row| Ok((row.try_get(0)?, endpoint(row.try_get(1)?))));
+        let origin = |url| Target::parse(url).origin().to_owned();
+        let named = rows.iter().map(|row| Ok((row.try_get(0)?, origin(row.try_get(1)?))));
         let named: Vec<(i64, String)> = named.collect::<Result<_, sqlx::Error>>()?;
         let Some((seq, _)) = named.last() else { return Ok(()) };
         last = *seq;
-        let sql = "UPDATE report SET endpoint = j.value ->> 1 FROM json_each(?1) AS j WHERE report.seq = j.value ->> 0";
+        let sql = "UPDATE report SET origin = j.value ->> 1 FROM json_each(?1) AS j WHERE report.seq = j.value ->> 0";
         query(sql).bind(json(&named)?).execute(&mut *conn).await?;
     }
 }
@@ -227,7 +232,7 @@ pub(in crate::store) mod tests {
     use super::*;
     use crate::id::{NodeId, RequestId};
     use crate::report::Outcome;
-    use crate::store::{Cancelled, Durability, Options, Place, Replayed, Store};
+    use crate::store::{Cancelled, Durability, Location, Options, Replayed, Store};
     use crate::time::{Clock, Timestamp};
 
     /// Three reports as version 1 wrote them: pending, in flight, delivered.
@@ -252,17 +257,14 @@ pub(in crate::store) mod tests {
         conn.close().await.unwrap();
 
         let clock = Clock::from_fn(|| Timestamp::from_micros(100));
-        let options = Options::at(Place::Sqlite { path: path.clone(), durability: Durability::Normal });
+        let options = Options::at(Location::Sqlite { path: path.clone(), durability: Durability::Normal });
         for _ in 0..2 {
             let store = Store::open(options.clone(), NodeId::generate(), clock.clone()).await.unwrap();
             store.recover(3).await.unwrap();
             let rows = store.claim_reports(10).await.unwrap().rows;
-            let rows: Vec<_> = rows.iter().map(|row| (row.to.url(), row.to.endpoint())).collect();
-            let endpoint = "https://example.com";
-            assert_eq!(
-                rows,
-                [("https://example.com/hooks?n=1", endpoint), ("https://example.com/hooks?n=2", endpoint)]
-            );
+            let rows: Vec<_> = rows.iter().map(|row| (row.to.url(), row.to.origin())).collect();
+            let origin = "https://example.com";
+            assert_eq!(rows, [("https://example.com/hooks?n=1", origin), ("https://example.com/hooks?n=2", origin)]);
             assert_eq!(store.deliveries("a").await.unwrap().len(), 3);
             store.close().await;
         }
@@ -292,7 +294,7 @@ pub(in crate::store) mod tests {
         conn.close().await.unwrap();
 
         let clock = Clock::from_fn(|| Timestamp::from_micros(100));
-        let options = Options::at(Place::Sqlite { path, durability: Durability::Normal });
+        let options = Options::at(Location::Sqlite { path, durability: Durability::Normal });
         let store = Store::open(options, NodeId::generate(), clock).await.unwrap();
         let cancel = async |id: &str| {
             let end = |_| (Outcome::cancelled(Timestamp::from_micros(100)), vec![]);
@@ -305,7 +307,7 @@ pub(in crate::store) mod tests {
         assert_eq!(report.webhook_id, report.id);
         assert!(matches!(store.replay(report.id).await.unwrap(), Replayed::As { .. }));
         let row = store.claim_reports(5).await.unwrap().rows.remove(0);
-        assert_eq!((row.webhook_id, row.to.endpoint()), (report.id, "https://example.com"));
+        assert_eq!((row.webhook_id, row.to.origin()), (report.id, "https://example.com"));
         assert!(!row.to.webhook().unwrap().is_operators(), "nobody took down who chose it");
         store.close().await;
     }

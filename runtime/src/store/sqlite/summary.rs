@@ -4,11 +4,11 @@ use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
-use super::form::{blob, misread, reason_from_text, status};
+use super::codec::{blob, misread, reason_from_text, status};
 use super::statement::query;
 use crate::id::RequestId;
 use crate::report::EndReason;
-use crate::store::summary::{AT_ONCE, End, Kept, Member, Summary, Told};
+use crate::store::summary::{AT_ONCE, EndSummary, Kept, Member, Stage, Summary};
 use crate::time::Timestamp;
 
 pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<Summary>, sqlx::Error> {
@@ -20,12 +20,12 @@ pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<
     let row = query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
     let standing = match row.try_get::<i64, _>(1)? {
-        0 => Told::Queued,
-        1 => Told::Running,
+        0 => Stage::Queued,
+        1 => Stage::Running,
         code => {
             let status = status(code).ok_or_else(|| misread("a request has an unknown state"))?;
             let (reason, is_told) = reason_from_text(row.try_get::<Option<&str>, _>(7)?.unwrap_or("none"))?;
-            Told::Settled(End {
+            Stage::Settled(EndSummary {
                 status,
                 reason: EndReason::of(status, reason).filter(|_| is_told),
                 finished: Timestamp::from_micros(row.try_get(2)?),

@@ -34,7 +34,7 @@ async fn a_claimed_report_is_found_whether_its_place_is_known_or_not() {
     let replies = sqlite.apply(&[&Op::ClaimReports { limit: 3 }], now).await.unwrap();
     let [Reply::Reports(claimed)] = &replies[..] else { panic!("{replies:?}") };
     // As after a commit that nobody heard of.
-    sqlite.places.over(claimed.rows[1].claim.id);
+    sqlite.row_ids.over(claimed.rows[1].claim.id);
     let attempt =
         Attempt { started: now.wall, took: Duration::ZERO, status: Some(204), error: None, response: "".into() };
     let settle = |row: &ClaimedReport| Op::SettleReport {

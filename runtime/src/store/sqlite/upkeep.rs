@@ -3,9 +3,9 @@
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::form::{first_of, json, small};
+use super::codec::{first_of, json, small};
 use super::statement::{query, query_scalar};
-use super::{Batch, aside, requests};
+use super::{Batch, parked, requests};
 use crate::id::RequestId;
 use crate::names::metric;
 use crate::store::operation::{self, Op, Purged, Reply};
@@ -72,7 +72,7 @@ pub(super) async fn purge(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
             let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
             query(sql).bind(TRUST).bind(trust.to_text()).execute(&mut *batch.conn).await?;
         }
-        let given_up = aside::give_up_held(batch.conn, *before, *limit, batch.now).await?;
+        let given_up = parked::give_up_held(batch.conn, *before, *limit, batch.now).await?;
         let (before, mut deleted) = (before.micros(), 0);
         deleted += delete(batch.conn, ENDED_REQUESTS, &OF_REQUEST, before, *limit).await?;
         deleted += delete(batch.conn, ENDED_REPORTS, &OF_REPORT, before, *limit - deleted.min(*limit)).await?;

@@ -198,7 +198,7 @@ pub(super) async fn rows_return_when_the_receiver_is_gone(world: World) {
     let held = store.attach_reports(Arc::new(Semaphore::new(10)));
     faults.hold();
     store.post(vec![world.report("x")]).unwrap();
-    // The row is written as born claimed; its receiver goes away before the commit.
+    // The row is written as pre-claimed; its receiver goes away before the commit.
     faults.held().await;
     drop(held);
     faults.release();
@@ -263,7 +263,7 @@ pub(super) async fn a_claim_of_parked_reports_is_bounded_by_bytes(world: World) 
     let (sizes, claims) = bodies();
     let reports: Vec<_> = sizes.iter().map(|size| NewReport { body: body(*size), ..world.report("x") }).collect();
     let posted: Vec<_> = reports.iter().map(|report| report.id).collect();
-    let endpoint = reports[0].to.endpoint().to_owned();
+    let origin = reports[0].to.origin().to_owned();
     store.post_durably(reports).await.unwrap();
     for _ in &posted {
         let row = store.claim_reports(1).await.unwrap().rows.remove(0);
@@ -271,11 +271,11 @@ pub(super) async fn a_claim_of_parked_reports_is_bounded_by_bytes(world: World) 
     }
     let mut claimed = Vec::new();
     for rows in claims {
-        let batch = store.claim_parked(&endpoint, 30).await.unwrap();
+        let batch = store.claim_parked(&origin, 30).await.unwrap();
         assert_eq!((batch.rows.len(), batch.next_due), (rows, Some(world.now())));
         claimed.extend(batch.rows);
     }
-    let batch = store.claim_parked(&endpoint, 100).await.unwrap();
+    let batch = store.claim_parked(&origin, 100).await.unwrap();
     assert_eq!((batch.rows.len(), batch.next_due), (40, None));
     claimed.extend(batch.rows);
     assert_eq!(claimed.iter().map(|row| row.claim.id).collect::<Vec<_>>(), posted);

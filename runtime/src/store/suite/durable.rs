@@ -12,12 +12,12 @@ use super::world::{World, attach, current, id, running, submit};
 use crate::id::NodeId;
 use crate::names::metric;
 use crate::store::record::RequestState;
-use crate::store::{Durability, Error, OpenError, Place, Store};
+use crate::store::{Durability, Error, Location, OpenError, Store};
 
 fn path(world: &World) -> &Path {
     match &world.options.place {
-        Place::Sqlite { path, .. } => path,
-        Place::Memory { .. } => panic!("a case for files"),
+        Location::Sqlite { path, .. } => path,
+        Location::Memory { .. } => panic!("a case for files"),
     }
 }
 
@@ -29,7 +29,7 @@ async fn shell(path: &Path) -> SqliteConnection {
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
     let mut world = World::sqlite();
-    world.options.place = Place::Sqlite { path: path(&world).into(), durability: Durability::Full };
+    world.options.place = Location::Sqlite { path: path(&world).into(), durability: Durability::Full };
     let store = world.open().await;
     assert!(store.is_durable());
     submit(&store, world.request("queued")).await;
@@ -136,7 +136,7 @@ async fn what_is_no_database_of_ours_is_refused() {
 
     let mut world = World::sqlite();
     let missing = world.dir.path().join("missing").join("store.db");
-    world.options.place = Place::Sqlite { path: missing, durability: Durability::Full };
+    world.options.place = Location::Sqlite { path: missing, durability: Durability::Full };
     assert!(matches!(world.try_open().await, Err(OpenError::NotWritable { .. })));
 
     let world = World::sqlite();

@@ -47,7 +47,7 @@ pub(super) async fn resend_after_unknown_commit_is_idempotent(world: World) {
     let again = store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await;
     assert_eq!(again.unwrap(), Settled::Stale);
     assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
-    // A row that was born claimed by such a commit is handed over, too.
+    // A row that was pre-claimed by such a commit is handed over, too.
     let mut held = store.attach_requests(vec![ROUTE.into()], std::sync::Arc::new(tokio::sync::Semaphore::new(1)));
     faults.next(Fault::UnknownWritten);
     submit(&store, world.request("born")).await;
@@ -191,7 +191,7 @@ pub(super) async fn a_durable_post_that_is_dropped_without_room_is_counted(mut w
     store.post(vec![world.report("x")]).unwrap();
     faults.held().await;
     assert!(store.post_durably(vec![world.report("x"), world.report("x")]).now_or_never().is_none());
-    assert_eq!(store.tally().given_up, 2);
+    assert_eq!(store.counters().given_up, 2);
     // Taken in, it is written whoever waits for it; refused, its caller is told, and counts it.
     faults.release();
     store.barrier().await.unwrap();
@@ -201,7 +201,7 @@ pub(super) async fn a_durable_post_that_is_dropped_without_room_is_counted(mut w
     faults.release();
     store.close().await;
     assert!(store.post_durably(vec![world.report("x")]).await.is_err());
-    assert_eq!(store.tally().given_up, 2);
+    assert_eq!(store.counters().given_up, 2);
 }
 
 pub(super) async fn settlements_wait_while_very_many_bytes_do(world: World) {
@@ -271,7 +271,7 @@ pub(super) async fn a_durable_post_whose_caller_is_gone_outlasts_the_failure(wor
     assert_eq!(store.deliveries("kept").await.unwrap().len(), 1);
     assert!(store.request(&id("kept")).await.unwrap().is_some());
     assert!(store.deliveries("told").await.unwrap().is_empty());
-    assert_eq!(store.tally().given_up, 0);
+    assert_eq!(store.counters().given_up, 0);
 }
 
 pub(super) async fn what_a_dead_writer_had_is_counted(world: World) {
@@ -289,7 +289,7 @@ pub(super) async fn what_a_dead_writer_had_is_counted(world: World) {
     faults.release();
     assert!(matches!(told.await, Err(Error::Closed)));
     store.close().await;
-    assert_eq!(store.tally().given_up, 4);
+    assert_eq!(store.counters().given_up, 4);
 }
 
 pub(super) async fn nobody_waits_for_a_writer_that_is_no_more(world: World) {
@@ -364,13 +364,13 @@ mod patience {
 /// What the memory backend alone promises.
 mod bounds {
     use super::*;
-    use crate::store::Place;
+    use crate::store::Location;
     use crate::store::record::Next;
 
     #[tokio::test]
     async fn memory_holds_so_many_undelivered_reports() {
         let mut world = World::memory();
-        world.options.place = Place::Memory { reports: 2, bytes: 1 << 20, kept: 10_000 };
+        world.options.place = Location::Memory { reports: 2, bytes: 1 << 20, kept: 10_000 };
         let store = world.open().await;
         assert!(!store.is_durable());
         store.post(vec![world.report("x"), world.report("x")]).unwrap();

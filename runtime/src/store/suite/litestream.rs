@@ -10,7 +10,7 @@ use tokio::task::block_in_place;
 
 use super::world::{World, id, submit};
 use crate::store::record::NewRequest;
-use crate::store::{Place, Store};
+use crate::store::{Location, Store};
 
 /// Where the other process finds the file; it is this test once more.
 const INNER: &str = "POSTBACK_TEST_LITESTREAM";
@@ -107,7 +107,7 @@ async fn litestream_alongside() {
     }
     let mut world = World::sqlite();
     world.options.litestream = true;
-    let Place::Sqlite { path, .. } = world.options.place.clone() else { panic!("a case for files") };
+    let Location::Sqlite { path, .. } = world.options.place.clone() else { panic!("a case for files") };
     let store = world.open().await;
     let mut other = Alongside::start(&path);
 

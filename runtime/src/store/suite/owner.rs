@@ -95,7 +95,7 @@ async fn a_link_to_a_database_is_the_database() {
     let own = world.options.place.clone();
     let link = file(&world, "link.db");
     symlink("store.db", &link).unwrap();
-    world.options.place = crate::store::Place::Sqlite { path: link, durability: crate::store::Durability::Normal };
+    world.options.place = crate::store::Location::Sqlite { path: link, durability: crate::store::Durability::Normal };
     let store = world.open().await;
     submit(&store, world.request("r")).await;
     world.options.place = own;

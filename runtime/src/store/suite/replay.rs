@@ -42,7 +42,7 @@ pub(super) async fn replay_makes_new_row_same_webhook_id(world: World) {
     assert_eq!((again.claim.id, again.webhook_id), (delivery, first.claim.id));
     assert_ne!(delivery, first.claim.id);
     assert_eq!((again.claim.epoch, again.attempt, again.created), (1, 1, world.now()));
-    assert_eq!((&again.body, &*again.subject, again.to.endpoint()), (&body, "x", "https://example.com"));
+    assert_eq!((&again.body, &*again.subject, again.to.origin()), (&body, "x", "https://example.com"));
     assert_eq!(again.to.webhook(), first.to.webhook());
     current(store.settle_report(again.claim, world.attempt(204), Next::Delivered).await);
 

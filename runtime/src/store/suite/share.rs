@@ -110,7 +110,7 @@ pub(super) async fn counts_are_true_after_everything(world: World) {
     current(store.park_report(reports[0].claim.clone()).await);
     current(store.put_back_report(reports[1].claim.clone()).await);
     assert_eq!(told().await.3, 2);
-    let parked = store.claim_parked(reports[0].to.endpoint(), 5).await.unwrap().rows.remove(0);
+    let parked = store.claim_parked(reports[0].to.origin(), 5).await.unwrap().rows.remove(0);
     current(store.settle_report(parked.claim, world.attempt(200), crate::store::Next::Delivered).await);
     assert_eq!(told().await.3, 1);
     store

@@ -4,15 +4,15 @@ use bytes::Bytes;
 
 use super::world::{World, current, id, running};
 use crate::report::{EndReason, Json, Outcome, Reason, Status};
-use crate::store::summary::{AT_ONCE, End};
-use crate::store::{Member, RequestState, Store, Told};
+use crate::store::summary::{AT_ONCE, EndSummary};
+use crate::store::{Member, RequestState, Stage, Store};
 
 const STEP: usize = 30_000;
 
 /// The end of a request, as it is told.
-async fn end(store: &Store, of: &str) -> End {
+async fn end(store: &Store, of: &str) -> EndSummary {
     match store.summary(&id(of)).await.unwrap().unwrap().standing {
-        Told::Settled(end) => end,
+        Stage::Settled(end) => end,
         other => panic!("{other:?}"),
     }
 }
@@ -34,14 +34,14 @@ pub(super) async fn a_summary_says_what_the_record_says(world: World) {
     assert!(store.summary(&id("r")).await.unwrap().is_none());
     let run = running(&world, &store, "r").await;
     let summary = store.summary(&id("r")).await.unwrap().unwrap();
-    assert!(matches!(summary.standing, Told::Running) && summary.route == run.route);
+    assert!(matches!(summary.standing, Stage::Running) && summary.route == run.route);
     current(store.put_back_request(run.claim).await);
-    assert!(matches!(store.summary(&id("r")).await.unwrap().unwrap().standing, Told::Queued));
+    assert!(matches!(store.summary(&id("r")).await.unwrap().unwrap().standing, Stage::Queued));
     let run = store.claim_requests(1).await.unwrap().rows.remove(0);
     let error = Some(Json::string("no"));
     let outcome = Outcome { error, ..Outcome::failed(Reason::Error, Some("detail".to_owned()), world.now()) };
     current(store.settle_request(run.claim, outcome.clone(), vec![]).await);
-    let End { status, reason, finished, result, error } = end(&store, "r").await;
+    let EndSummary { status, reason, finished, result, error } = end(&store, "r").await;
     assert_eq!((status, reason, finished, result.is_none()), (Status::Failed, None, world.now(), true));
     let error = error.unwrap();
     assert_eq!((error.len, error.whole), (4, Some(Bytes::from_static(b"\"no\""))));

@@ -13,7 +13,7 @@ use crate::id::{NodeId, RequestId};
 use crate::report::{Json, Outcome};
 use crate::store::backend::Opened;
 use crate::store::record::{Attempt, Claim, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Settled, Submitted};
-use crate::store::{OpenError, Options, Place, Store};
+use crate::store::{Location, OpenError, Options, Store};
 use crate::time::{Clock, Timestamp};
 use crate::webhook::{Provenance, Webhook};
 
@@ -31,17 +31,17 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn memory() -> Self {
-        Self::of(|_| Place::Memory { reports: 100_000, bytes: 1 << 30, kept: 10_000 })
+        Self::of(|_| Location::Memory { reports: 100_000, bytes: 1 << 30, kept: 10_000 })
     }
 
     #[cfg(feature = "sqlite")]
     pub(super) fn sqlite() -> Self {
         // What these cases ask of a commit does not depend on the disk.
         let durability = crate::store::Durability::Normal;
-        Self::of(|dir| Place::Sqlite { path: dir.join("store.db"), durability })
+        Self::of(|dir| Location::Sqlite { path: dir.join("store.db"), durability })
     }
 
-    fn of(place: impl FnOnce(&std::path::Path) -> Place) -> Self {
+    fn of(place: impl FnOnce(&std::path::Path) -> Location) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = Options { queue: 50_000, queue_bytes: 1 << 28, ..Options::at(place(dir.path())) };
         Self { wall: Arc::new(AtomicI64::new(START)), elapsed: Arc::default(), options, dir }
@@ -79,20 +79,20 @@ impl World {
     /// A store whose backend fails as the test says.
     #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "memory has nothing to wait for"))]
     pub(super) async fn open_faulty(&self) -> (Store, Arc<Faults>) {
-        let (opened, ledgers) = match &self.options.place {
-            Place::Memory { reports, bytes, kept } => {
-                let (opened, ledgers) = crate::store::memory::open(*reports, *bytes, *kept);
-                (opened, Some(ledgers))
+        let (opened, quotas) = match &self.options.place {
+            Location::Memory { reports, bytes, kept } => {
+                let (opened, quotas) = crate::store::memory::open(*reports, *bytes, *kept);
+                (opened, Some(quotas))
             }
             #[cfg(feature = "sqlite")]
-            Place::Sqlite { path, durability } => {
+            Location::Sqlite { path, durability } => {
                 let node = NodeId::generate();
                 (crate::store::sqlite::open(path, *durability, false, node, &self.clock()).await.unwrap(), None)
             }
         };
         let faults = Arc::new(Faults::default());
         let backend = Box::new(Faulty::new(opened.backend, faults.clone()));
-        let store = Store::start(Opened { backend, ..opened }, &self.options, ledgers, None, self.clock());
+        let store = Store::start(Opened { backend, ..opened }, &self.options, quotas, None, self.clock());
         (store, faults)
     }
 

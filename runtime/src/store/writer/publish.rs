@@ -5,7 +5,7 @@ use crate::line::Causes;
 use crate::names::metric;
 use crate::store::operation::{Op, Outgoing, Purged, Reply};
 use crate::store::record::{NewRequest, Next, Settled, Submitted};
-use crate::store::{Error, Held};
+use crate::store::{Error, PreClaimed};
 use tokio::sync::OwnedSemaphorePermit;
 
 impl Writer {
@@ -40,14 +40,14 @@ impl Writer {
             Reply::Reports(_) if matches!(op, Op::ClaimParked { .. }) => {}
             Reply::Requests(batch) => {
                 self.shared.backlog.claimed(&batch.rows);
-                self.shared.handover.next_request(batch.next_due);
+                self.shared.handoff.next_request(batch.next_due);
             }
             Reply::Recovered(recovered) => self.shared.backlog.claimed(&recovered.lost),
-            Reply::Reports(batch) => self.shared.handover.next_report(batch.next_due),
+            Reply::Reports(batch) => self.shared.handoff.next_report(batch.next_due),
             Reply::GivenUp(ended) if !ended.is_empty() => {
                 metrics::counter!(metric::DELIVERIES_FINISHED, "state" => "dead").increment(ended.len() as u64);
                 for id in ended {
-                    self.shared.tally.settled(Next::Dead);
+                    self.shared.counters.settled(Next::Dead);
                     self.shared.wake.tried.done(*id);
                 }
             }
@@ -147,7 +147,7 @@ impl Shared {
                 self.wake.requests.notify_one();
             }
             Op::SettleReport { claim, next, .. } => {
-                self.tally.settled(next);
+                self.counters.settled(next);
                 self.wake.tried.done(claim.id);
                 if matches!(next, Next::RetryAt(_)) {
                     self.wake.reports.notify_one();
@@ -156,7 +156,7 @@ impl Shared {
             // Nobody will try it.
             Op::HoldReport { claim } if outcome == Outcome::Held => self.wake.tried.done(claim.id),
             Op::HoldReport { .. } | Op::Enable { .. } => {
-                self.handover.report_waits(self.clock.now().due);
+                self.handoff.report_waits(self.clock.now().due);
                 self.wake.reports.notify_one();
             }
             Op::ReleaseReport { .. } | Op::Replay { .. } => self.wake.reports.notify_one(),
@@ -176,7 +176,7 @@ impl Shared {
             }
             match room {
                 Some(room) => {
-                    if let Some(claim) = self.handover.give_report(Held { row: report.claimed(1, 1), room }) {
+                    if let Some(claim) = self.handoff.give_report(PreClaimed { row: report.claimed(1, 1), room }) {
                         self.inbox.release_report(claim);
                     }
                 }
@@ -186,7 +186,7 @@ impl Shared {
     }
 
     fn hand_request(&self, request: NewRequest, room: OwnedSemaphorePermit) {
-        if let Some(claim) = self.handover.give_request(Held { row: request.claimed(1), room }) {
+        if let Some(claim) = self.handoff.give_request(PreClaimed { row: request.claimed(1), room }) {
             self.inbox.release_request(claim);
         }
     }

@@ -15,7 +15,7 @@ use crate::handler::{Config, Headers, Payload, State};
 use crate::id::{NodeId, RequestId};
 use crate::poster::Outbox;
 use crate::shutdown::Shutdown;
-use crate::store::{NewRequest, Place, Store};
+use crate::store::{Location, NewRequest, Store};
 use crate::time::Clock;
 use crate::webhook::Webhook;
 use crate::worker::Options;
@@ -202,7 +202,7 @@ async fn nests(config: Own) -> Done {
 /// Runs a request of this route; of each of its reports the subject, and whether the operator chose where it goes.
 async fn reports_of(app: App<Settings>) -> Vec<(String, bool)> {
     let clock = Clock::system();
-    let options = crate::store::Options::at(Place::Memory { reports: 100, bytes: 1 << 20, kept: 10 });
+    let options = crate::store::Options::at(Location::Memory { reports: 100, bytes: 1 << 20, kept: 10 });
     let store = Store::open(options, NodeId::generate(), clock.clone()).await.unwrap();
     let routes = app.into_routes().unwrap_or_else(|error| panic!("{error}"));
     drop(store.attach_requests(routes.paths(), Arc::new(Semaphore::new(0))));

@@ -11,7 +11,7 @@ use crate::handler::State;
 use crate::id::{NodeId, RequestId};
 use crate::poster::Outbox;
 use crate::shutdown::Shutdown;
-use crate::store::{Cancelled, NewRequest, Place, RequestState, Store};
+use crate::store::{Cancelled, Location, NewRequest, RequestState, Store};
 use crate::time::Clock;
 use crate::worker::{Options, Slots};
 use tokio::sync::Semaphore;
@@ -26,7 +26,7 @@ async fn handler(runs: State<Runs>) -> Result<(), String> {
 /// A worker without its loop, and how often its handler ran.
 async fn context() -> (Arc<Context>, Runs) {
     let (clock, runs) = (Clock::system(), Runs::default());
-    let options = crate::store::Options::at(Place::Memory { reports: 10, bytes: 1 << 20, kept: 10 });
+    let options = crate::store::Options::at(Location::Memory { reports: 10, bytes: 1 << 20, kept: 10 });
     let store = Store::open(options, NodeId::generate(), clock.clone()).await.unwrap();
     let routes = App::new(()).state(Arc::clone(&runs)).route("/a", handler).webhook("https://example.com/told");
     let routes = routes.into_routes().unwrap_or_else(|error| panic!("{error}"));
@@ -131,7 +131,7 @@ async fn a_run_that_ended_by_itself_has_ended_so() {
         }
         let lane = a_slot().lane();
         let (end, _) = watch(&context, &row.claim, &sink, None, &token, Handler { task, begun, lane }).await.unwrap();
-        assert_eq!(matches!(end, End::Returned(_)), ended, "{end:?}");
-        assert_eq!(matches!(end, End::Cancelled), !ended, "{end:?}");
+        assert_eq!(matches!(end, RunEnd::Returned(_)), ended, "{end:?}");
+        assert_eq!(matches!(end, RunEnd::Cancelled), !ended, "{end:?}");
     }
 }

@@ -1,0 +1,289 @@
+//! A socket beside the database, for commands that need what a running server holds: `endpoints list` and `endpoints enable`.
+//!
+//! One command per connection, a line each way, in JSON where there is more than a word. Who may read the database may use it: its
+//! mode is 0600, and the other side's user is asked for. All is bounded: clients, the length of a line, and the time.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream as Blocking;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use crate::line::Causes;
+use crate::shutdown::Shutdown;
+use crate::store::{Disabled, Store};
+use crate::time::Timestamp;
+
+/// What a path of a socket may have, in bytes: 108 on Linux and 104 elsewhere, with a zero at the end.
+const MAX_PATH: usize = 103;
+/// More than the longest URL and a word.
+const MAX_LINE: usize = 4_096;
+/// What a client reads, at most: more than all disabled URLs take up.
+const MAX_ANSWER: u64 = 64 << 20;
+const MAX_CLIENTS: usize = 4;
+/// For one command, and its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The socket of this database.
+pub(crate) fn beside(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".sock");
+    path.into()
+}
+
+/// One disabled webhook, as it is told.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    url: String,
+    since: i64,
+    reason: String,
+}
+
+/// Listens until told to stop. A server without it works, and says so.
+pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
+    let listener = match listen(&path) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!(
+                "there is no socket {}, so `endpoints` works while the server is stopped alone: {}",
+                path.display(),
+                Causes(&error)
+            );
+            return;
+        }
+    };
+    let room = Arc::new(Semaphore::new(MAX_CLIENTS));
+    loop {
+        // Further ones wait in the system's own queue, which is bounded too.
+        let permit = tokio::select! {
+            () = stop.stopping() => break,
+            permit = room.clone().acquire_owned() => permit,
+        };
+        let accepted = tokio::select! {
+            () = stop.stopping() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (store, path) = (store.clone(), path.clone());
+                stop.spawn(async move {
+                    // What fails is the client's, who has gone.
+                    let _ = tokio::time::timeout(PATIENCE, serve(&store, &path, &stream)).await;
+                    drop(permit);
+                });
+            }
+            // No more files can be opened, most likely.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    let _ = std::fs::remove_file(&path);
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    if path.as_os_str().len() > MAX_PATH {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            format!("its path is longer than the {MAX_PATH} bytes that a socket's may have; use a shorter store.url"),
+        ));
+    }
+    // The database is ours, so a socket that is there is an earlier process's. Anything else stays.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+async fn serve(store: &Store, path: &Path, stream: &UnixStream) -> io::Result<()> {
+    // Between its making and the change of its mode, others may have come in.
+    let (user, owner) = (stream.peer_cred()?.uid(), std::fs::symlink_metadata(path)?.uid());
+    let answer = if user == owner || user == 0 {
+        answer(store, &read_line(stream).await?).await
+    } else {
+        Err("this socket is its owner's alone".to_owned())
+    };
+    let answer = match answer {
+        Ok(answer) => format!("ok {answer}\n"),
+        Err(why) => format!("error {}\n", why.replace('\n', " ")),
+    };
+    write(stream, answer.as_bytes()).await
+}
+
+async fn answer(store: &Store, line: &str) -> Result<String, String> {
+    let failed = |error: crate::store::Error| Causes(&error).to_string();
+    match line.split_once(' ').unwrap_or((line, "")) {
+        ("list", "") => {
+            let disabled = store.disabled().await.map_err(failed)?.into_iter();
+            let line = |at: Disabled| Line { url: at.url, since: at.since.micros(), reason: at.reason };
+            serde_json::to_string(&disabled.map(line).collect::<Vec<_>>()).map_err(|error| error.to_string())
+        }
+        ("enable", url) if store.is_disabled(url) => {
+            let reports = store.enable(url).await.map_err(failed)?;
+            tracing::info!(reports, "a webhook was enabled by command; {reports} reports were held for it");
+            Ok(reports.to_string())
+        }
+        ("enable", _) => Ok("0".to_owned()),
+        _ => Err("unknown command; it takes `list` and `enable URL`".to_owned()),
+    }
+}
+
+/// Without its end.
+async fn read_line(stream: &UnixStream) -> io::Result<String> {
+    let (mut line, mut some) = (Vec::new(), [0; 512]);
+    loop {
+        stream.readable().await?;
+        let read = match stream.try_read(&mut some) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        };
+        line.extend_from_slice(&some[..read]);
+        if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+            line.truncate(end);
+            return String::from_utf8(line).map_err(io::Error::other);
+        }
+        if line.len() > MAX_LINE {
+            return Err(ErrorKind::InvalidData.into());
+        }
+    }
+}
+
+async fn write(stream: &UnixStream, mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A running server, as a command sees it.
+pub(crate) struct Client(PathBuf);
+
+impl Client {
+    /// The server that has this database open and listens; `None` if none does.
+    pub(crate) fn of(database: &Path) -> Option<Self> {
+        let path = beside(database);
+        Blocking::connect(&path).is_ok().then_some(Self(path))
+    }
+
+    /// The disabled URLs.
+    pub(crate) fn disabled(&self) -> Result<Vec<Disabled>, String> {
+        let lines: Vec<Line> = serde_json::from_str(&self.ask("list")?).map_err(|error| error.to_string())?;
+        let one = |Line { url, since, reason }| Disabled { url, since: Timestamp::from_micros(since), reason };
+        Ok(lines.into_iter().map(one).collect())
+    }
+
+    /// Enables a URL; how many reports were held for it.
+    pub(crate) fn enable(&self, url: &str) -> Result<u64, String> {
+        self.ask(&format!("enable {url}"))?.parse().map_err(|_| "the server's answer is no number".to_owned())
+    }
+
+    fn ask(&self, command: &str) -> Result<String, String> {
+        let asked = || {
+            let mut stream = Blocking::connect(&self.0)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.write_all(format!("{command}\n").as_bytes())?;
+            let mut answer = String::new();
+            stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
+            io::Result::Ok(answer)
+        };
+        let answer = asked().map_err(|error| format!("the running server does not answer: {error}"))?;
+        match answer.trim_end().split_once(' ') {
+            Some(("ok", answer)) => Ok(answer.to_owned()),
+            Some(("error", why)) => Err(why.to_owned()),
+            _ => Err("the running server broke off its answer".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::NodeId;
+    use crate::store::{Location, NewReport, Next, Options, Settled};
+    use crate::time::Clock;
+    use crate::webhook::Webhook;
+
+    async fn running(database: &Path) -> (Store, Shutdown) {
+        let place = Location::Memory { reports: 100, bytes: 1 << 20, kept: 100 };
+        let store = Store::open(Options::at(place), NodeId::generate(), Clock::system()).await.unwrap();
+        let stop = Shutdown::new();
+        stop.spawn(run(store.clone(), beside(database), stop.clone()));
+        while !beside(database).exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        (store, stop)
+    }
+
+    async fn client<T: Send + 'static>(database: &Path, ask: impl FnOnce(Client) -> T + Send + 'static) -> T {
+        let database = database.to_owned();
+        tokio::task::spawn_blocking(move || ask(Client::of(&database).unwrap())).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_disabled_is_listed_and_enabled_while_the_server_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("x.db");
+        assert!(Client::of(&database).is_none());
+        // One that an earlier process left.
+        drop(std::os::unix::net::UnixListener::bind(beside(&database)).unwrap());
+        let (store, stop) = running(&database).await;
+        let url = "https://a.example/in?token=s3cret";
+        let now = Clock::system().now();
+        store.post_durably(vec![NewReport::to(Webhook::new(url).unwrap(), "1", "{}".into(), now)]).await.unwrap();
+        let row = store.claim_reports(1).await.unwrap().rows.remove(0);
+        let attempt = crate::store::Attempt {
+            started: now,
+            took: Duration::ZERO,
+            status: Some(410),
+            error: Some("answered 410".into()),
+            response: bytes::Bytes::new(),
+        };
+        let gone = Next::Gone { disable: true };
+        assert_eq!(store.settle_report(row.claim, attempt, gone).await.unwrap(), Settled::Current);
+        let disabled = loop {
+            // The socket of the earlier process refuses until it is replaced.
+            let path = database.clone();
+            let listed = tokio::task::spawn_blocking(move || Client::of(&path).map(|client| client.disabled()));
+            if let Some(listed) = listed.await.unwrap() {
+                break listed.unwrap();
+            }
+        };
+        assert_eq!((disabled.len(), disabled[0].url.as_str(), disabled[0].reason.as_str()), (1, url, "answered 410"));
+        let mode = std::fs::metadata(beside(&database)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(client(&database, |client| client.enable(url)).await, Ok(0));
+        assert!(!store.is_disabled(url));
+        assert!(client(&database, |client| client.ask("reboot")).await.unwrap_err().contains("unknown command"));
+        // A line without end is cut off, and others are served.
+        let cut_off = client(&database, |client| client.ask(&"x".repeat(1 << 20))).await;
+        assert!(cut_off.is_err(), "{cut_off:?}");
+        assert!(client(&database, |client| client.disabled()).await.unwrap().is_empty());
+        stop.stop();
+        stop.finished().await;
+        assert!(!beside(&database).exists());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_stays_and_a_path_that_is_too_long_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.sock");
+        std::fs::write(&path, "mine").unwrap();
+        assert!(listen(&path).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        let long = folder.path().join("x".repeat(100));
+        assert!(listen(&long).unwrap_err().to_string().contains("store.url"));
+    }
+}

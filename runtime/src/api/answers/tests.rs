@@ -1,0 +1,115 @@
+//! How answers share their room.
+
+use futures_util::FutureExt as _;
+
+use super::*;
+use crate::api::room::Room;
+
+const MIB: usize = 1 << 20;
+
+fn connection() -> Arc<Connection> {
+    Room::new(100).admit([127, 0, 0, 1].into(), Instant::now()).unwrap()
+}
+
+/// An answer that has read this many bytes.
+async fn reading(answers: &Arc<Answers>, left: usize) -> (Arc<AnswerSlot>, usize, Arc<Connection>) {
+    let connection = connection();
+    let place = answers.enter(Some(Arc::clone(&connection)), 0).await.unwrap();
+    let bytes = place.window(left).await.unwrap();
+    place.fill(Bytes::from(vec![b'x'; bytes]));
+    (place, bytes, connection)
+}
+
+fn free(answers: &Answers) -> isize {
+    answers.lock().free
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_are_as_large_as_the_room_allows_and_leave_some() {
+    let answers = Answers::new();
+    let mut held = Vec::new();
+    // Less than the time after which they count as still, so that none loses its window.
+    loop {
+        let connection = connection();
+        let place = answers.enter(Some(connection), 0).await.unwrap();
+        let Some(bytes) = place.window(100 * MIB).now_or_never().flatten() else { break };
+        place.fill(Bytes::from(vec![b'x'; bytes]));
+        held.push((place, bytes));
+    }
+    assert_eq!(held[0].1, LARGEST_WINDOW);
+    assert_eq!(held.last().unwrap().1, LEAST_WINDOW);
+    let free_now = free(&answers);
+    assert!(free_now >= RESERVE && free_now < RESERVE + LEAST_WINDOW.cast_signed(), "{free_now}");
+    assert!(answers.enter(None, MIB).now_or_never().flatten().is_some(), "a small one gets out");
+    drop(held);
+    assert_eq!(free(&answers), ROOM);
+    assert!(answers.lock().slots.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_counts_until_it_is_written() {
+    let answers = Answers::new();
+    let (place, bytes, _) = reading(&answers, 3 * PIECE).await;
+    assert_eq!(bytes, 3 * PIECE);
+    let pieces: Vec<_> = std::iter::from_fn(|| place.next()).collect();
+    assert_eq!((pieces.len(), pieces[0].len()), (3, PIECE));
+    assert_eq!(free(&answers), ROOM - 3 * PIECE.cast_signed(), "the window is gone, its pieces are not");
+    drop(place);
+    assert_eq!(free(&answers), ROOM - 3 * PIECE.cast_signed(), "nor is their place");
+    drop(pieces);
+    assert_eq!((free(&answers), answers.lock().slots.len()), (ROOM, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_move_loses_its_window_to_what_does() {
+    let answers = Answers::of(RESERVE + MIB.cast_signed());
+    let mut still = Vec::new();
+    for _ in 0..4 {
+        still.push(reading(&answers, LEAST_WINDOW).await);
+    }
+    let begun = Instant::now();
+    let (moves, bytes, _) = reading(&answers, MIB).await;
+    assert!(bytes >= LEAST_WINDOW && begun.elapsed() < Duration::from_secs(1));
+    assert!(moves.next().is_some());
+    assert!(still.iter().any(|(place, _, _)| place.next().is_none()), "it has to be read again");
+    assert!(still.iter().all(|(place, _, connection)| !place.is_over() && !connection.cut.is_cancelled()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_is_cut_off_when_there_is_no_room_otherwise() {
+    let answers = Answers::of(MIB.cast_signed());
+    let (a, b) = (connection(), connection());
+    let large = answers.enter(Some(Arc::clone(&a)), 700_000).await.unwrap();
+    let small = answers.enter(Some(Arc::clone(&b)), 200_000).await.unwrap();
+    let begun = Instant::now();
+    let wanted = answers.enter(Some(connection()), 300_000);
+    let freed = async {
+        a.cut.cancelled().await;
+        drop(large);
+    };
+    assert!(tokio::join!(wanted, freed).0.is_some());
+    assert!(begun.elapsed() < Duration::from_secs(2) && !b.cut.is_cancelled());
+    drop(small);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_moves_too_slowly_is_over_and_takes_its_connection_with_it() {
+    let answers = Answers::new();
+    let (place, _, connection) = reading(&answers, MIB).await;
+    let _call = connection.call();
+    let begun = Instant::now();
+    while begun.elapsed() < 5 * CREDIT {
+        drop(place.next().unwrap());
+        answers.sweep(Instant::now());
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert!(!place.is_over());
+    let unread = place.next();
+    for _ in 0..12 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        answers.sweep(Instant::now());
+    }
+    assert!(place.is_over() && connection.cut.is_cancelled());
+    assert_eq!(free(&answers), ROOM - PIECE.cast_signed(), "its window went at once");
+    drop(unread);
+}

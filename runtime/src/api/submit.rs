@@ -1,0 +1,191 @@
+//! `POST R`: takes a request in. When it is answered, the request is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::check::Fitting;
+use super::intake::{self, Refused};
+use super::prefer::Preference;
+use super::problem::{Form, Problem};
+use super::room::Connection;
+use super::status::{self, json};
+use super::{Api, callback, credentials};
+use crate::handler::{Route, Run};
+use crate::id::RequestId;
+use crate::line::Causes;
+use crate::names::{header, metric};
+use crate::report;
+use crate::store::{Error, NewRequest, Stage, Summary, Watch};
+
+/// How long a submission waits for room in the store's queue before the client is told to come back.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer correlation ids are not kept.
+const MAX_CORRELATION: usize = 200;
+
+/// Answers a submission.
+pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let form = Form::of(&head.headers);
+    let connection = head.extensions.get().cloned();
+    let accepted = accept(&api, &route, connection, head.headers, body).await;
+    accepted.unwrap_or_else(|problem| problem.respond(form))
+}
+
+async fn accept(
+    api: &Api,
+    route: &Arc<Route>,
+    connection: Option<Arc<Connection>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let preference = Preference::of(&headers);
+    let (id, watch) = take_in(api, route, headers, body).await?;
+    if preference == Preference::default() {
+        return Ok(given(&id));
+    }
+    // Nothing of the request is held any more: the store has it.
+    // From here on the request is kept, so no failure to look at it may look like one to accept it.
+    let summary = status::wait(api, &id, &watch, preference.wait.unwrap_or_default()).await.unwrap_or_default();
+    let finished = match &summary {
+        Some(summary) if summary.is_settled() => status::told(api, connection, id.clone(), summary, None).await.ok(),
+        _ => None,
+    };
+    let mut response = finished.unwrap_or_else(|| pending(&location(route, &id), &id, summary.as_ref()));
+    applied(&mut response, preference);
+    Ok(response)
+}
+
+/// Reads the body, checks it, and gives it to the store. Room for the body is held until then, and no longer.
+async fn take_in(api: &Api, route: &Arc<Route>, headers: HeaderMap, body: Body) -> Result<(RequestId, Watch), Problem> {
+    // First what the head alone says: its client need not send the body then.
+    if api.draining.is_stopping() {
+        return Err(Problem::draining());
+    }
+    let limit = api.options.max_payload;
+    let announced = announced(&headers, limit)?;
+    if let Some(payload) = route.payload {
+        payload.check_type(&headers)?;
+    }
+    let read = api.intake.read(body, announced).await;
+    let (body, share) = read.map_err(|refused| problem(refused, limit))?;
+    let id = RequestId::generate();
+    let run = Run::of(id.clone(), Arc::new(credentials::without(&headers)), body);
+    let (Fitting { run, asked }, share) = api.checks.check(route, run, share).await?;
+    let registration = asked.map(|asked| callback::judge(&asked, route, &api.guard)).transpose()?.flatten();
+    let watch = api.store.watch(&id);
+    let new = NewRequest {
+        id: id.clone(),
+        route: route.path.clone(),
+        headers: Arc::unwrap_or_clone(run.headers),
+        body: run.body,
+        created: api.clock.now(),
+        registration,
+    };
+    submit(api, new, &location(route, &id)).await?;
+    drop(share);
+    metrics::counter!(metric::REQUESTS_ACCEPTED, "route" => route.path.clone()).increment(1);
+    tracing::debug!(request_id = %id, route = route.path, correlation = correlation(&headers), "{} {id} accepted", route.path);
+    Ok((id, watch))
+}
+
+fn location(route: &Route, id: &RequestId) -> String {
+    format!("{}/{id}", route.path)
+}
+
+/// The length of a body, if it is announced.
+fn announced(headers: &HeaderMap, limit: usize) -> Result<Option<usize>, Problem> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if length > Some(limit) { Err(Problem::too_large(limit)) } else { Ok(length) }
+}
+
+fn problem(refused: Refused, limit: usize) -> Problem {
+    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
+    match refused {
+        Refused::TooLarge => Problem::too_large(limit),
+        Refused::CutOff => {
+            bad("the body ended before all of it came, as its head announced it; nothing was accepted".to_owned())
+        }
+        Refused::Chunks(why) => bad(format!("the chunks of the body are not well-formed: {why}; nothing was accepted")),
+        Refused::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, intake::too_slow()),
+        Refused::GaveWay => Problem::unavailable(
+            "the body came slowly while others had no room, and gave way to them; nothing was accepted, try again",
+        ),
+        Refused::NoRoom => {
+            Problem::unavailable("too many large bodies are being read; nothing was accepted, try again")
+        }
+    }
+}
+
+async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Problem> {
+    let unknown = || {
+        Problem::unavailable(format!(
+            "it is not known whether the request was accepted; see {location} before you try again"
+        ))
+    };
+    let (id, route) = (new.id.clone(), new.route.clone());
+    let submitted = tokio::time::timeout(PATIENCE, api.store.submit(new)).await;
+    match submitted {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(Error::Closed)) => Err(Problem::draining()),
+        Ok(Err(error @ Error::Refused(_))) => {
+            Err(Problem::unavailable(format!("{error}; nothing was accepted, try again")))
+        }
+        Ok(Err(Error::Full)) => Err(Problem::unavailable("too many requests wait; nothing was accepted, try again")),
+        Ok(Err(error @ Error::Backend(_))) => {
+            // The store tells the cause once.
+            tracing::debug!(request_id = %id, route, "a request cannot be stored: {}", Causes(&error));
+            Err(unknown())
+        }
+        Ok(Err(error @ Error::Unwritable(_))) => {
+            tracing::error!(request_id = %id, route, "a request cannot be stored: {}", Causes(&error));
+            let what =
+                "the store cannot take this request, now or later; nothing was accepted; the server's log says more";
+            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, what))
+        }
+        // What is on its way to the store may still get there.
+        Err(_) => Err(unknown()),
+    }
+}
+
+/// The caller's own mark, for the log.
+fn correlation(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(header::REQUEST_ID)?.to_str().ok()?;
+    (text.len() <= MAX_CORRELATION).then_some(text)
+}
+
+/// The answer as Cortex gives it.
+fn given(id: &RequestId) -> Response {
+    json(StatusCode::OK, Body::from(format!("{{\"id\":\"{id}\"}}\n")))
+}
+
+/// The answer to a client that does not wait any longer.
+fn pending(location: &str, id: &RequestId, summary: Option<&Summary>) -> Response {
+    let mut body = vec![b'{'];
+    let standing = match summary.map(|summary| &summary.standing) {
+        None | Some(Stage::Queued) => status::IN_QUEUE,
+        Some(Stage::Running) => status::IN_PROGRESS,
+        // It came to its end, and cannot be told now.
+        Some(Stage::Settled(end)) => end.status.as_str(),
+    };
+    report::write_id_and_status(id.as_str(), standing, &mut body);
+    body.extend_from_slice(format!(",\"status_url\":\"{location}\",\"cancel_url\":\"{location}\"}}\n").as_bytes());
+    let mut response = json(StatusCode::ACCEPTED, Body::from(body));
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn applied(response: &mut Response, preference: Preference) {
+    if let Some(value) = preference.applied().and_then(|applied| HeaderValue::try_from(applied).ok()) {
+        response.headers_mut().insert("preference-applied", value);
+    }
+}

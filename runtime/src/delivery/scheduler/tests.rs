@@ -1,0 +1,397 @@
+//! Single rules, and that everything is delivered in the end whatever happens in between.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const QUICK: Duration = Duration::from_millis(5);
+const NOW: SinceStart = SinceStart::from_secs(100);
+
+impl InHand for usize {
+    fn units(&self) -> usize {
+        1
+    }
+
+    fn url(&self) -> &'static str {
+        ""
+    }
+}
+
+/// Of the second and the fourth origin there are two URLs.
+const URLS: [&str; 5] = ["x://0/a", "x://1/a", "x://1/b", "x://2/a", "x://2/b"];
+
+fn end<W: InHand>(scheduler: &mut Scheduler<W>, begun: Begun, sign: Sign, now: SinceStart) -> Vec<W> {
+    let aside = scheduler.ended(begun, sign, None, QUICK, now).unwrap().aside;
+    aside.into_iter().map(|(_, work)| work).collect()
+}
+
+fn scheduler(backlog: usize, idle: usize) -> Scheduler<usize> {
+    Scheduler::new(Limits::new(8, 4), Bounds { backlog, idle, parked: 2 }, HashMap::new())
+}
+
+fn take(scheduler: &mut Scheduler<usize>, origin: &str, work: usize) -> Option<ParkReason> {
+    let key = scheduler.key(origin, "");
+    scheduler.take(key, work, NOW).map(|(_, why)| why)
+}
+
+/// A URL and a number.
+impl InHand for (usize, usize) {
+    fn units(&self) -> usize {
+        1
+    }
+
+    fn url(&self) -> &'static str {
+        URLS[self.0]
+    }
+}
+
+/// So large.
+#[derive(Debug)]
+struct Large(usize);
+
+impl InHand for Large {
+    fn units(&self) -> usize {
+        self.0
+    }
+
+    fn url(&self) -> &'static str {
+        ""
+    }
+}
+
+#[test]
+fn memory_is_bounded_by_size_and_shared_by_size() {
+    let bounds = Bounds { backlog: 100, idle: 10, parked: 2 };
+    let mut scheduler = Scheduler::new(Limits::new(8, 4), bounds, HashMap::new());
+    let mut take = |origin: &str, size: usize| {
+        let key = scheduler.key(origin, "");
+        scheduler.take(key, Large(size), NOW).is_none()
+    };
+    // Each fits while the origin has no more than there is left.
+    assert_eq!((0..10).filter(|_| take("a", 20)).count(), 3);
+    assert_eq!((0..50).filter(|_| take("b", 1)).count(), 17);
+    while let Some((begun, _)) = scheduler.next(NOW) {
+        end(&mut scheduler, begun, Sign::Works, NOW);
+    }
+    assert_eq!((scheduler.waiting(), scheduler.counts.waiting), (0, 0));
+    assert!(scheduler.origins.values().all(|at| at.waiting == 0));
+}
+
+#[test]
+fn one_origin_has_half_of_the_memory_and_another_always_finds_room() {
+    let mut scheduler = scheduler(100, 10);
+    let parked = (0..200).filter(|n| take(&mut scheduler, "a", *n).is_some()).count();
+    assert_eq!(parked, 150);
+    let mut others = scheduler;
+    others.counts.parking = 0;
+    assert_eq!(take(&mut others, "b", 0), None);
+    assert_eq!(others.waiting(), 51);
+}
+
+#[test]
+fn a_failing_origin_has_nothing_in_memory_until_a_single_report_finds_out() {
+    let mut scheduler = scheduler(100, 10);
+    let key = scheduler.key("a", "");
+    let mut aside = Vec::new();
+    for n in 0..30 {
+        assert_eq!(take(&mut scheduler, "a", n), None);
+    }
+    while let Some((begun, _)) = scheduler.next(NOW) {
+        aside.extend(end(&mut scheduler, begun, Sign::Unreachable, NOW));
+    }
+    assert_eq!(aside, (10..30).collect::<Vec<_>>());
+    assert_eq!(
+        (take(&mut scheduler, "a", 30), scheduler.open(), scheduler.waiting()),
+        (Some(ParkReason::Breaker), 1, 0)
+    );
+    (0..21).for_each(|_| scheduler.parked(key, true, NOW));
+    assert!(scheduler.claim(NOW).is_none());
+
+    let later = scheduler.alarm().unwrap();
+    scheduler.wake(later);
+    let claim = scheduler.claim(later).unwrap();
+    assert_eq!((&*claim.line, claim.limit), ("a", 1));
+    assert!(scheduler.claimed(claim.key, claim.limit, Some((vec![10], true)), later).is_empty());
+    let (begun, work) = scheduler.next(later).unwrap();
+    assert_eq!((work, scheduler.next(later).map(drop)), (10, None));
+    let end = scheduler.ended(begun, Sign::Works, None, QUICK, later).unwrap();
+    assert_eq!((end.changes, scheduler.open()), (vec![("a".into(), Change::Closed)], 0));
+    assert!(scheduler.claim(later).unwrap().limit > 20);
+}
+
+#[test]
+fn what_is_known_of_idle_origins_is_bounded_and_the_longest_idle_is_forgotten() {
+    let mut scheduler = scheduler(100, 3);
+    for n in 0..10 {
+        take(&mut scheduler, &n.to_string(), n);
+        let (begun, _) = scheduler.next(NOW).unwrap();
+        end(&mut scheduler, begun, Sign::Works, NOW);
+    }
+    assert_eq!((scheduler.origins.len(), scheduler.keys.len()), (3, 3));
+    assert!(scheduler.keys.contains_key("9") && !scheduler.keys.contains_key("6"));
+}
+
+#[test]
+fn of_more_dead_origins_than_are_known_each_has_its_turn() {
+    const ENDPOINTS: [&str; 5] = ["a", "b", "c", "d", "e"];
+    let mut scheduler: Scheduler<usize> = scheduler(100, 10);
+    let mut now = NOW;
+    let mut attempted = BTreeMap::<String, usize>::new();
+    scheduler.found(ENDPOINTS.map(str::to_owned).to_vec(), now);
+    for _ in 0..2_000 {
+        now += Duration::from_secs(10);
+        scheduler.wake(now);
+        while let Some(claim) = scheduler.claim(now) {
+            *attempted.entry(claim.line.to_string()).or_default() += 1;
+            scheduler.claimed(claim.key, claim.limit, Some((vec![0], true)), now);
+        }
+        while let Some((begun, _)) = scheduler.next(now) {
+            let key = begun.key;
+            let aside = scheduler.ended(begun, Sign::Unreachable, None, QUICK, now).map_or(0, |end| end.aside.len());
+            (0..aside).for_each(|_| scheduler.parked(key, true, now));
+        }
+        if scheduler.wants_to_know() {
+            scheduler.found(ENDPOINTS.map(str::to_owned).to_vec(), now);
+        }
+    }
+    assert_eq!(attempted.keys().map(String::as_str).collect::<Vec<_>>(), ENDPOINTS, "{attempted:?}");
+}
+
+/// The world around a scheduler: a store with parked reports, and tries under way.
+#[derive(Default)]
+struct World {
+    arrived: usize,
+    delivered: Vec<usize>,
+    parked: BTreeMap<String, VecDeque<(usize, usize)>>,
+    parking: Vec<(Key, (usize, usize))>,
+    flying: Vec<(Begun, (usize, usize))>,
+    claims: Vec<Claim>,
+}
+
+impl World {
+    fn arrive(&mut self, scheduler: &mut Scheduler<(usize, usize)>, at: usize, now: SinceStart) {
+        let work = (at, self.arrived);
+        self.arrived += 1;
+        self.take(scheduler, work, now);
+    }
+
+    fn take(&mut self, scheduler: &mut Scheduler<(usize, usize)>, work: (usize, usize), now: SinceStart) {
+        let key = scheduler.key(&work.url()[..5], work.url());
+        let aside = scheduler.take(key, work, now);
+        self.parking.extend(aside.map(|(work, _)| (key, work)));
+    }
+
+    fn end(&mut self, scheduler: &mut Scheduler<(usize, usize)>, which: usize, sign: Sign, now: SinceStart) {
+        let (begun, work) = self.flying.swap_remove(which % self.flying.len());
+        let url = (sign == Sign::Fails).then(|| work.url());
+        let end = scheduler.ended(begun, sign, url, QUICK, now).unwrap();
+        self.parking.extend(end.aside);
+        if sign == Sign::Works {
+            self.delivered.push(work.1);
+        } else {
+            // Due again, and claimed.
+            self.take(scheduler, work, now);
+        }
+    }
+
+    fn commit(&mut self, scheduler: &mut Scheduler<(usize, usize)>, which: usize, now: SinceStart) {
+        let (key, work) = self.parking.swap_remove(which % self.parking.len());
+        let line = scheduler.url_of(key).map_or_else(|| work.url()[..5].to_owned(), |line| line.to_string());
+        self.parked.entry(line).or_default().push_back(work);
+        scheduler.parked(key, true, now);
+    }
+
+    fn answer(&mut self, scheduler: &mut Scheduler<(usize, usize)>, which: usize, fails: bool, now: SinceStart) {
+        let claim = self.claims.swap_remove(which % self.claims.len());
+        let parked = self.parked.entry(claim.line.to_string()).or_default();
+        let brought = if fails {
+            None
+        } else {
+            let works: Vec<_> = parked.drain(..claim.limit.min(parked.len())).collect();
+            Some((works, !parked.is_empty()))
+        };
+        self.parking.extend(scheduler.claimed(claim.key, claim.limit, brought, now));
+    }
+
+    fn go_on(&mut self, scheduler: &mut Scheduler<(usize, usize)>, now: SinceStart) {
+        scheduler.wake(now);
+        self.flying.extend(std::iter::from_fn(|| scheduler.next(now)));
+        self.claims.extend(std::iter::from_fn(|| scheduler.claim(now)));
+        if scheduler.wants_to_know() {
+            let parked = self.parked.iter().filter(|(_, works)| !works.is_empty());
+            scheduler.found(parked.map(|(line, _)| line.clone()).collect(), now);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Arrive(usize),
+    End(usize, Sign),
+    Commit(usize),
+    Answer(usize, bool),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let sign = prop_oneof![
+        2 => Just(Sign::Works),
+        4 => Just(Sign::Fails),
+        1 => Just(Sign::Unreachable),
+        1 => Just(Sign::Nothing),
+    ];
+    prop_oneof![
+        6 => (0..5_usize).prop_map(Step::Arrive),
+        4 => (any::<usize>(), sign).prop_map(|(which, sign)| Step::End(which, sign)),
+        3 => any::<usize>().prop_map(Step::Commit),
+        3 => (any::<usize>(), prop::bool::weighted(0.1)).prop_map(|(which, fails)| Step::Answer(which, fails)),
+        1 => (0..9_000_u64).prop_map(Step::Wait),
+    ]
+}
+
+/// Ends all tries that may begin: those at the first URL of the second origin fail.
+fn play(scheduler: &mut Scheduler<(usize, usize)>, world: &mut World, now: SinceStart) {
+    world.go_on(scheduler, now);
+    while !world.flying.is_empty() || !world.parking.is_empty() || !world.claims.is_empty() {
+        if !world.parking.is_empty() {
+            world.commit(scheduler, 0, now);
+        } else if !world.claims.is_empty() {
+            world.answer(scheduler, 0, false, now);
+        } else {
+            let bad = world.flying[0].1.0 == 1;
+            world.end(scheduler, 0, if bad { Sign::Fails } else { Sign::Works }, now);
+        }
+        world.go_on(scheduler, now);
+    }
+}
+
+#[test]
+fn a_url_that_fails_holds_up_no_other_of_its_origin() {
+    let bounds = Bounds { backlog: 1_000, idle: 10, parked: 10 };
+    let (mut scheduler, mut world) = (Scheduler::new(Limits::new(8, 4), bounds, HashMap::new()), World::default());
+    for n in 0..250 {
+        world.arrive(&mut scheduler, if n % 5 == 0 { 2 } else { 1 }, NOW);
+    }
+    play(&mut scheduler, &mut world, NOW);
+    assert_eq!(world.delivered.len(), 50);
+    assert_eq!((scheduler.open(), scheduler.waiting()), (1, 0));
+    assert_eq!(world.parked["x://1/a"].len(), 200);
+    assert!(world.parked.get("x://1").is_none_or(VecDeque::is_empty));
+    // Later ones neither, and the single tries of the one that fails are its own.
+    for _ in 0..20 {
+        let later = scheduler.alarm().unwrap();
+        world.arrive(&mut scheduler, 2, later);
+        world.arrive(&mut scheduler, 1, later);
+        play(&mut scheduler, &mut world, later);
+    }
+    assert_eq!(world.delivered.len(), 70);
+}
+
+#[test]
+fn single_tries_of_an_origin_take_turns_over_its_urls() {
+    let bounds = Bounds { backlog: 1_000, idle: 10, parked: 10 };
+    let mut scheduler = Scheduler::new(Limits::new(8, 4), bounds, HashMap::new());
+    let mut world = World::default();
+    // Nothing connects, and then it does; one of two URLs works.
+    (0..30).for_each(|n| world.arrive(&mut scheduler, 1 + usize::from(n == 29), NOW));
+    world.go_on(&mut scheduler, NOW);
+    while !world.flying.is_empty() {
+        world.end(&mut scheduler, 0, Sign::Unreachable, NOW);
+        world.go_on(&mut scheduler, NOW);
+    }
+    while !world.parking.is_empty() {
+        world.commit(&mut scheduler, 0, NOW);
+    }
+    assert_eq!((scheduler.open(), world.parked["x://1"].len()), (1, 30));
+    let mut now = NOW;
+    for _ in 0..20 {
+        now = scheduler.alarm().unwrap().max(now);
+        play(&mut scheduler, &mut world, now);
+        if !world.delivered.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(world.delivered, [29]);
+}
+
+#[test]
+fn urls_with_a_line_of_their_own_are_few_and_join_the_others_when_they_work() {
+    let bounds = Bounds { backlog: 1_000, idle: 10, parked: 10 };
+    let (mut scheduler, mut world) = (Scheduler::new(Limits::new(8, 4), bounds, HashMap::new()), World::default());
+    (0..20).for_each(|_| world.arrive(&mut scheduler, 1, NOW));
+    play(&mut scheduler, &mut world, NOW);
+    assert!(scheduler.keys.contains_key(URLS[1]));
+    let mut now = NOW;
+    while let Some(alarm) = scheduler.alarm() {
+        now = alarm.max(now);
+        world.go_on(&mut scheduler, now);
+        while !world.flying.is_empty() || !world.claims.is_empty() {
+            if world.flying.is_empty() {
+                world.answer(&mut scheduler, 0, false, now);
+            } else {
+                world.end(&mut scheduler, 0, Sign::Works, now);
+            }
+            world.go_on(&mut scheduler, now);
+        }
+    }
+    assert_eq!((world.delivered.len(), scheduler.open(), scheduler.keys.contains_key(URLS[1])), (20, 0, false));
+    // However many fail at once.
+    let mut scheduler: Scheduler<usize> = Scheduler::new(Limits::new(8, 4), bounds, HashMap::new());
+    let origin = scheduler.key("x://1", "");
+    for n in 0..100 {
+        let url = format!("x://1/{n}");
+        let told = scheduler.told_apart(&url);
+        let mut breaker = crate::policy::breaker::Breaker::default();
+        breaker.trip(NOW);
+        scheduler.split_off(origin, told, &url, breaker, NOW);
+    }
+    assert_eq!(scheduler.origins[&origin].urls.len(), scheduler.idle.len());
+    assert_eq!((scheduler.keys.len(), scheduler.open()), (1 + 10, 10), "no more than may be idle");
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_all_is_delivered_once_receivers_work(
+        steps in prop::collection::vec(step(), 0..500),
+        backlog in 1..20_usize,
+    ) {
+        let bounds = Bounds { backlog, idle: 2, parked: 2 };
+        let mut scheduler = Scheduler::new(Limits::new(4, 2), bounds, HashMap::new());
+        let (mut world, mut now) = (World::default(), NOW);
+        for step in steps {
+            match step {
+                Step::Arrive(at) => world.arrive(&mut scheduler, at, now),
+                Step::End(which, sign) if !world.flying.is_empty() => world.end(&mut scheduler, which, sign, now),
+                Step::Commit(which) if !world.parking.is_empty() => world.commit(&mut scheduler, which, now),
+                Step::Answer(which, fails) if !world.claims.is_empty() => world.answer(&mut scheduler, which, fails, now),
+                Step::Wait(ms) => now += Duration::from_millis(ms),
+                _ => {}
+            }
+            world.go_on(&mut scheduler, now);
+            prop_assert!(scheduler.waiting() <= backlog);
+            prop_assert_eq!((scheduler.in_flight(), scheduler.claims()), (world.flying.len(), world.claims.len()));
+            prop_assert_eq!(scheduler.parking(), world.parking.len());
+            prop_assert!(scheduler.counts.parked <= bounds.parked);
+            let open = scheduler.origins.values().filter(|at| at.breaker.is_probing()).count();
+            prop_assert_eq!(scheduler.open(), open);
+        }
+        for _ in 0..100_000 {
+            world.go_on(&mut scheduler, now);
+            if !world.flying.is_empty() {
+                world.end(&mut scheduler, 0, Sign::Works, now);
+            } else if !world.parking.is_empty() {
+                world.commit(&mut scheduler, 0, now);
+            } else if !world.claims.is_empty() {
+                world.answer(&mut scheduler, 0, false, now);
+            } else if let Some(alarm) = scheduler.alarm() {
+                now = now.max(alarm);
+            } else {
+                break;
+            }
+        }
+        world.delivered.sort_unstable();
+        prop_assert_eq!(world.delivered, (0..world.arrived).collect::<Vec<_>>());
+        prop_assert_eq!(scheduler.counts.reserved, 0);
+        prop_assert!(scheduler.origins.len() <= bounds.idle + 1, "an origin may have one idle URL");
+    }
+}

@@ -1,0 +1,243 @@
+//! How values are written into columns, and read back.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::report::{Ends, Outcome, Reason, Status};
+use crate::secret::Secret;
+use crate::store::operation;
+use crate::store::record::{DeliveryState, Next, Registration};
+use crate::webhook::{Own, Provenance, Webhook};
+
+/// States of a request: 0 queued, 1 running, and the ends.
+pub(super) fn status_code(status: Status) -> i64 {
+    match status {
+        Status::Completed => 2,
+        Status::Failed => 3,
+        Status::Cancelled => 4,
+    }
+}
+
+/// The end that a state means; `None` for queued and running.
+pub(super) fn status(code: i64) -> Option<Status> {
+    [Status::Completed, Status::Failed, Status::Cancelled].into_iter().find(|status| status_code(*status) == code)
+}
+
+/// States of a report: 0 pending, 1 delivering, below 0 set parked, and the ends.
+pub(super) fn next_code(next: Next) -> i64 {
+    match next {
+        Next::RetryAt(_) => 0,
+        Next::Delivered | Next::DeliveredLast => DELIVERED,
+        Next::Dead => 3,
+        Next::Refused => REFUSED,
+        Next::Gone { .. } => GONE,
+    }
+}
+
+pub(super) const DELIVERED: i64 = 2;
+pub(super) const REFUSED: i64 = 4;
+pub(super) const GONE: i64 = 5;
+pub(super) const PARKED: i64 = -1;
+pub(super) const HELD: i64 = -2;
+
+pub(super) fn delivery_state(code: i64) -> Option<DeliveryState> {
+    Some(match code {
+        0 | PARKED | HELD => DeliveryState::Pending,
+        1 => DeliveryState::Delivering,
+        DELIVERED => DeliveryState::Delivered,
+        3 => DeliveryState::Dead,
+        REFUSED => DeliveryState::Refused,
+        GONE => DeliveryState::Gone,
+        _ => return None,
+    })
+}
+
+/// Headers as lines of `name: value`, byte for byte. A value has no line break in it.
+pub(super) fn headers_to_bytes(headers: &HeaderMap) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in headers {
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(value.as_bytes());
+        lines.push(b'\n');
+    }
+    lines
+}
+
+/// The reverse; a line that is no header is left out.
+pub(super) fn headers_from_bytes(lines: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        let Some(at) = line.windows(2).position(|pair| pair == b": ") else { continue };
+        let (name, value) = line.split_at(at);
+        let name = HeaderName::from_bytes(name).ok();
+        let value = value.get(2..).and_then(|value| HeaderValue::from_bytes(value).ok());
+        if let Some((name, value)) = name.zip(value) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+/// Headers, secret, and whether it was the operator's choice.
+pub(super) fn own_to_columns(own: &Own) -> (Vec<u8>, Option<String>, bool) {
+    let by_operator = own.chosen_by == Some(Provenance::Operator);
+    (headers_to_bytes(&own.headers), own.secret.as_ref().map(Secret::reveal), by_operator)
+}
+
+pub(super) fn own_from_columns(headers: &[u8], secret: Option<&str>, by_operator: bool) -> Own {
+    let mut headers = headers_from_bytes(headers);
+    headers.values_mut().for_each(|value| value.set_sensitive(true));
+    let secret = secret.and_then(|text| {
+        text.parse().inspect_err(|error| tracing::error!(%error, "a stored signing secret cannot be read")).ok()
+    });
+    Own { headers, secret, chosen_by: Some(if by_operator { Provenance::Operator } else { Provenance::Caller }) }
+}
+
+/// Before the reason of an outcome that the outside is told. It has no column of its own: behind a large result, that could be read only
+/// by reading the result.
+const TOLD: &str = "told ";
+
+/// The stored form of an outcome's reason, and of whether it is told.
+pub(super) fn reason_to_text(outcome: &Outcome) -> Cow<'static, str> {
+    let reason = outcome.reason.as_str();
+    if outcome.tells_reason { format!("{TOLD}{reason}").into() } else { reason.into() }
+}
+
+/// The reverse.
+pub(super) fn reason_from_text(text: &str) -> Result<(Reason, bool), sqlx::Error> {
+    let told = text.strip_prefix(TOLD);
+    let reason = Reason::from_name(told.unwrap_or(text)).ok_or_else(|| misread("an outcome has an unknown reason"))?;
+    Ok((reason, told.is_some()))
+}
+
+/// The stored form of a [`Registration`].
+#[derive(Serialize, Deserialize)]
+struct StoredRegistration {
+    on: u8,
+    webhooks: Vec<StoredWebhook>,
+    /// Left out by earlier versions, which told no reasons.
+    #[serde(default)]
+    tells_reason: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredWebhook {
+    url: String,
+    /// Base64, for a value need not be UTF-8.
+    headers: String,
+    secret: Option<String>,
+    /// Left out by earlier versions, which did not know it.
+    #[serde(default)]
+    by_operator: bool,
+}
+
+pub(super) fn registration_to_text(registration: &Registration) -> Result<String, sqlx::Error> {
+    let webhooks = registration.webhooks.iter().map(|webhook| {
+        let (headers, secret, by_operator) = own_to_columns(webhook.own());
+        StoredWebhook { url: webhook.url().to_string(), headers: STANDARD.encode(headers), secret, by_operator }
+    });
+    let Registration { on, tells_reason, .. } = registration;
+    json(&StoredRegistration { on: on.bits(), webhooks: webhooks.collect(), tells_reason: *tells_reason })
+}
+
+/// `None`, and a line in the log, if it cannot be read: the request is run all the same.
+pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
+    let read = || -> Result<Registration, Box<dyn std::error::Error>> {
+        let stored: StoredRegistration = serde_json::from_str(text)?;
+        let webhooks = stored.webhooks.into_iter().map(|stored| {
+            let headers = STANDARD.decode(stored.headers)?;
+            let own = own_from_columns(&headers, stored.secret.as_deref(), stored.by_operator);
+            Ok(Webhook::new(stored.url)?.with_own(own))
+        });
+        let webhooks = webhooks.collect::<Result<_, Box<dyn std::error::Error>>>()?;
+        Ok(Registration { webhooks, on: Ends::from_bits(stored.on), tells_reason: stored.tells_reason })
+    };
+    read().inspect_err(|error| tracing::error!(%error, "a stored registration cannot be read")).ok()
+}
+
+/// The first of these rows, which have `due, seq, size`: at most `?3`, and no more than `?4` bytes unless the first alone has
+/// more. The sizes are looked up inside, where SQLite takes the length of a body from the head of its row; asked for out
+/// here, it would read the bodies. Nothing is sorted, and no row is looked at beyond the limit.
+macro_rules! first_of {
+    ($rows:literal) => {
+        first_of!($rows, "1")
+    };
+    // The first may have more only where this is true.
+    ($rows:literal, $alone:literal) => {
+        concat!(
+            "SELECT seq FROM (SELECT seq, size, sum(size) OVER (ORDER BY due, seq ROWS UNBOUNDED PRECEDING) AS total FROM (",
+            $rows,
+            ") ORDER BY due, seq LIMIT ?3) WHERE total <= ?4 OR total = size AND ",
+            $alone
+        )
+    };
+}
+pub(super) use first_of;
+
+#[expect(clippy::cast_possible_wrap, reason = "it is a few MiB")]
+pub(super) const CLAIM_BYTES: i64 = operation::CLAIM_BYTES as i64;
+
+/// A list for `json_each`.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// A count that is never negative and never that large.
+pub(super) fn small(row: &SqliteRow, column: usize) -> Result<u32, sqlx::Error> {
+    row.try_get::<i64, _>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+pub(super) fn blob(row: &SqliteRow, column: usize) -> Result<Bytes, sqlx::Error> {
+    row.try_get::<Vec<u8>, _>(column).map(Bytes::from)
+}
+
+/// The error of a row that no version of this program wrote.
+pub(super) fn misread(what: &'static str) -> sqlx::Error {
+    sqlx::Error::Decode(what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_back_byte_for_byte() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-a", HeaderValue::from_static("one: two"));
+        headers.append("x-a", HeaderValue::from_static(""));
+        headers.append("x-b", HeaderValue::from_bytes(b"\xff\xfe").unwrap());
+        assert_eq!(headers_from_bytes(&headers_to_bytes(&headers)), headers);
+    }
+
+    #[test]
+    fn a_registration_is_read_back() {
+        let webhook = Webhook::new("https://example.com/hooks?token=1").unwrap();
+        let webhook = webhook.header("authorization", "Bearer ü").unwrap();
+        let webhook = webhook.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap());
+        let webhooks = [Provenance::Operator, Provenance::Caller].map(|by| webhook.clone().chosen_by(Some(by)));
+        let registration =
+            Registration { webhooks: webhooks.into(), on: Ends::FAILED.with(Ends::DROPPED), tells_reason: true };
+        let text = registration_to_text(&registration).unwrap();
+        assert_eq!(registration_from_text(&text), Some(registration));
+        // As earlier versions wrote it.
+        let earlier = text.replace(",\"by_operator\":true", "").replace(",\"tells_reason\":true", "");
+        assert!(!earlier.contains("true"), "{earlier}");
+        let read = registration_from_text(&earlier).unwrap();
+        assert!(!read.tells_reason);
+        assert!(read.webhooks.iter().all(|webhook| !webhook.is_operators()));
+        assert_eq!(registration_from_text("{}"), None);
+    }
+}
