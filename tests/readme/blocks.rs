@@ -1,11 +1,11 @@
 //! The fenced blocks of a Markdown file.
 
-/// One of them.
+/// One fenced block.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
-    /// What stands behind its fence, up to a comma.
+    /// The text after the opening fence, up to the first comma or space.
     pub(crate) language: String,
-    /// Where its fence is.
+    /// The line of the opening fence; the first line of the file is 1.
     pub(crate) line: usize,
     pub(crate) text: String,
 }

@@ -1,6 +1,6 @@
-//! README.md: every command in it is run, and every settings file in it is read.
+//! Tests of README.md: they run every command in it, and read every settings file in it.
 //!
-//! Its Rust is compiled elsewhere, by the library's doc tests.
+//! The doc tests of `postback` compile the Rust code of README.md.
 
 mod blocks;
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use self::blocks::Block;
 
-/// What the example listens on unless told otherwise: server and inspector.
+/// The default ports of the example: the server's, and the inspector's.
 const PORTS: [u16; 2] = [8080, 4000];
 
 fn main() -> ExitCode {
@@ -37,12 +37,12 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// The root of the workspace.
+/// The root folder of the workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-/// A folder inside the workspace, so that cargo finds it, and outside what git keeps.
+/// A temporary folder. It is inside the workspace, so that cargo finds the workspace, and git ignores it.
 fn folder() -> TempDir {
     let target = root().join("target");
     std::fs::create_dir_all(&target).expect("the folder target");
@@ -55,7 +55,7 @@ fn every_command_is_one_that_is_run_here(blocks: &[Block]) {
         match language.as_str() {
             "sh" => {
                 number += 1;
-                assert!(number <= 2 || text.starts_with("curl "), "line {line}: nobody runs this:\n{text}");
+                assert!(number <= 2 || text.starts_with("curl "), "line {line}: no test runs this:\n{text}");
             }
             "bash" | "shell" | "console" | "" => panic!("line {line}: commands are in blocks named `sh`:\n{text}"),
             _ => {}
@@ -67,7 +67,7 @@ fn main_command(commands: &[Block]) {
     let folder = folder();
     let main = commands[0].text.trim_end();
     assert_eq!(main.lines().count(), 1, "one command, which bash then becomes, so that signals reach it:\n{main}");
-    // Building takes as long as it takes; starting does not.
+    // The build has no time limit, so it comes first. The start of the built program has a limit.
     let (build, _) = main.split_once(" -- ").expect("`cargo run … -- …`");
     let (status, output, _) = run(&build.replacen("cargo run", "cargo build", 1), folder.path(), "");
     assert_eq!(status, Some(0), "{output}");
@@ -94,7 +94,7 @@ fn main_command(commands: &[Block]) {
     assert_eq!(process.ended().code(), Some(0), "{}", process.output());
 }
 
-/// Runs commands: the exit code, and what they wrote to stderr and stdout.
+/// Runs commands in bash. Returns the exit code, standard error and standard output.
 fn run(commands: &str, folder: &Path, id: &str) -> (Option<i32>, String, String) {
     let outside = tempfile::tempdir().expect("a folder");
     let file = |name: &str| File::create(outside.path().join(name)).expect("a file");
@@ -106,7 +106,7 @@ fn run(commands: &str, folder: &Path, id: &str) -> (Option<i32>, String, String)
     (status.code(), read("stderr"), read("stdout"))
 }
 
-/// The member `id` of the first object in it.
+/// The member `id` of the first JSON object in the answer.
 fn id_in(answer: &str) -> Option<String> {
     let json = &answer[answer.find('{')?..];
     let value = Deserializer::from_str(json).into_iter::<Value>().next()?.ok()?;
@@ -122,7 +122,7 @@ fn test_command_is_the_one_ci_runs(commands: &[Block]) {
     assert!(ci.contains("test_command=$(.ci/readme-block 2)") && !ci.contains("cargo test"), "read, not repeated");
 }
 
-/// A test for each settings file. What goes into a Cargo.toml is none.
+/// Makes one test for each settings file. A block for a Cargo.toml is not a settings file.
 fn settings(blocks: &[Block]) -> Vec<Trial> {
     let files = blocks.iter().filter(|block| block.language == "toml" && !block.text.starts_with("[dependencies"));
     let test = |block: &Block| {
