@@ -1,5 +1,5 @@
-//! The loop over an attribute's arguments, `key = value, …`, that reads to the end whatever is in between: one wrong
-//! argument must not hide the next.
+//! Parses the arguments of an attribute, `key = value, …`. The parser goes on after a mistake until the last argument, so that
+//! the compiler can show the mistakes in all arguments at once.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
@@ -10,38 +10,42 @@ use syn::{Expr, Lit, LitBool, LitStr, Path, Token};
 
 use crate::diagnostics::{Diagnostics, nearest, unknown};
 
-/// The arguments that an attribute knows, and how each is written.
+/// The arguments that an attribute accepts.
 pub(crate) struct Arguments {
     pub(crate) keys: &'static [&'static str],
+    /// Returns an example of the argument with this key, such as `error = display`, for error messages.
     pub(crate) usage: fn(&str) -> String,
 }
 
-/// Where the values of arguments are kept.
+/// The struct that stores the parsed values of an attribute's arguments.
 pub(crate) trait Values: Default {
-    /// Parses the value of a known key and keeps it. Notes a wrong value itself, or leaves that to the caller with `Err`.
+    /// Parses the value of a known key and stores it. For a wrong value, it adds an error to `errors` and returns `Ok`, or it
+    /// returns `Err` and the caller adds the error.
     fn parse_value(&mut self, key: &str, input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<()>;
 }
 
-/// Which keys were given: with a right value or a wrong one, or under a name that was noted as a slip.
+/// The keys that the user gave.
 #[derive(Default)]
-pub(crate) struct Given {
-    keys: Vec<String>,
-    meant: Vec<String>,
+pub(crate) struct GivenKeys {
+    /// Keys with a right spelling. Their values may be wrong.
+    exact: Vec<String>,
+    /// Keys that the user probably meant: an error was added for what the user wrote instead.
+    intended: Vec<String>,
 }
 
-impl Given {
-    /// Whether it would be wrong to say that the key is missing.
+impl GivenKeys {
+    /// Whether the user gave this key, or probably meant to. If so, an error "the key is missing" would be wrong.
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.keys.iter().chain(&self.meant).any(|given| given == key)
+        self.exact.iter().chain(&self.intended).any(|given| given == key)
     }
 }
 
 impl Arguments {
-    pub(crate) fn parse<V: Values>(&self, tokens: TokenStream, errors: &mut Diagnostics) -> (V, Given) {
-        let (mut values, mut given) = (V::default(), Given::default());
+    pub(crate) fn parse<V: Values>(&self, tokens: TokenStream, errors: &mut Diagnostics) -> (V, GivenKeys) {
+        let (mut values, mut given) = (V::default(), GivenKeys::default());
         let parsed = (|input: ParseStream<'_>| {
             while !input.is_empty() {
-                self.parse_one(&mut values, &mut given, input, errors);
+                self.parse_argument(&mut values, &mut given, input, errors);
                 if !input.is_empty() {
                     input.parse::<Token![,]>()?;
                 }
@@ -55,101 +59,138 @@ impl Arguments {
         (values, given)
     }
 
-    /// Leaves the input at a comma or at its end.
-    fn parse_one<V: Values>(
+    /// Parses one `key = value`. Afterwards the input stands at a comma or at its end.
+    fn parse_argument<V: Values>(
         &self,
         values: &mut V,
-        given: &mut Given,
+        given: &mut GivenKeys,
         input: ParseStream<'_>,
         errors: &mut Diagnostics,
     ) {
-        let whole = input.fork();
-        let Some(key) = key(input) else {
-            let tokens = rest_of_argument(input);
-            // Between two commas there are no tokens; the second one is marked.
-            let tokens = if tokens.is_empty() { next_token(&input.fork()) } else { tokens };
-            let Some(first) = self.keys.first() else { return };
-            errors.on(tokens, format!("expected `key = value`, such as `{}`", (self.usage)(first)));
-            // Probably meant: that it is missing need not be told as well.
-            given.meant.push((*first).to_owned());
+        let start = input.fork();
+        let Some(key) = self.parse_key(given, input, errors) else { return };
+        let is_repeated = given.exact.contains(&key);
+        if is_repeated {
+            errors.on(next_token(&start.fork()), format!("`{key}` is given twice; remove one of them"));
+        }
+        given.exact.push(key.clone());
+        if !self.parse_equals_sign(&key, &start, input, errors) {
             return;
+        }
+        // The second value of a repeated key is checked too, but it does not replace the first value.
+        let mut discarded = V::default();
+        let target = if is_repeated { &mut discarded } else { values };
+        self.parse_value(target, &key, given, input, errors);
+    }
+
+    /// Parses a key that the attribute knows. For anything else, adds an error and skips the argument.
+    fn parse_key(&self, given: &mut GivenKeys, input: ParseStream<'_>, errors: &mut Diagnostics) -> Option<String> {
+        let Some(key) = any_word(input) else {
+            let tokens = rest_of_argument(input);
+            // Between two commas there are no tokens to mark, so the error marks the second comma.
+            let tokens = if tokens.is_empty() { next_token(&input.fork()) } else { tokens };
+            let first = self.keys.first()?;
+            errors.on(tokens, format!("expected `key = value`, for example `{}`", (self.usage)(first)));
+            // The user probably meant the first key, so no second error says that this key is missing.
+            given.intended.push((*first).to_owned());
+            return None;
         };
         let name = key.to_string();
-        if !self.keys.contains(&name.as_str()) {
-            errors.on(&key, unknown("argument", &name, self.keys));
-            given.meant.extend(nearest(&name, self.keys).map(str::to_owned));
-            rest_of_argument(input);
-            return;
+        if self.keys.contains(&name.as_str()) {
+            return Some(name);
         }
-        let again = given.keys.contains(&name);
-        if again {
-            errors.on(&key, format!("`{name}` is given twice; leave one of them out"));
-        }
-        given.keys.push(name.clone());
-        let usage = (self.usage)(&name);
+        errors.on(&key, unknown("argument", &name, self.keys));
+        given.intended.extend(nearest(&name, self.keys).map(str::to_owned));
+        rest_of_argument(input);
+        None
+    }
+
+    /// Parses the `=` behind a key. Returns whether a value follows; if not, adds an error and skips the argument.
+    fn parse_equals_sign(
+        &self,
+        key: &str,
+        start: ParseStream<'_>,
+        input: ParseStream<'_>,
+        errors: &mut Diagnostics,
+    ) -> bool {
+        let usage = (self.usage)(key);
         if !input.peek(Token![=]) || input.peek(Token![==]) {
             rest_of_argument(input);
-            errors.on(until(&whole, input), format!("`{name}` needs a value: write `{usage}`"));
-            return;
+            errors.on(tokens_between(start, input), format!("`{key}` needs a value: write `{usage}`"));
+            return false;
         }
-        // Just peeked at.
+        // Skips the `=`.
         next_token(input);
-        if value_ends(input) {
-            errors.on(until(&whole, input), format!("the value of `{name}` is missing: write `{usage}`"));
-            return;
+        let has_value = !value_ends(input);
+        if !has_value {
+            errors.on(tokens_between(start, input), format!("the value of `{key}` is missing: write `{usage}`"));
         }
-        // A second value is checked like the first, but does not replace it.
-        let mut spare = V::default();
-        let target = if again { &mut spare } else { values };
-        let (value, ahead) = (input.fork(), input.fork());
-        match target.parse_value(&name, &ahead, errors) {
+        has_value
+    }
+
+    /// Parses the value behind `key =` into `target`, and skips what is left of the argument.
+    fn parse_value<V: Values>(
+        &self,
+        target: &mut V,
+        key: &str,
+        given: &mut GivenKeys,
+        input: ParseStream<'_>,
+        errors: &mut Diagnostics,
+    ) {
+        let (value_start, ahead) = (input.fork(), input.fork());
+        match target.parse_value(key, &ahead, errors) {
             Ok(()) => {
                 input.advance_to(&ahead);
                 let rest = rest_of_argument(input);
                 if !rest.is_empty() {
-                    given.meant.extend(keys_in(&rest, self.keys));
-                    errors.on(rest, format!("expected `,` after the value of `{name}`"));
+                    given.intended.extend(keys_after_missing_comma(&rest, self.keys));
+                    errors.on(rest, format!("expected `,` after the value of `{key}`"));
                 }
             }
-            // Its own parser would tell once more what it has left over in brackets: so the input does not follow it.
+            // The input must not `advance_to(&ahead)` here: syn would then report unparsed tokens in brackets a second time.
             Err(error) => {
-                until(input, &ahead);
+                tokens_between(input, &ahead);
                 rest_of_argument(input);
-                let message = format!("the value of `{name}` cannot be read: {}; write `{usage}`", said(&error));
-                errors.on(until(&value, input), message);
+                let message = format!(
+                    "the value of `{key}` cannot be read: {}; write `{}`",
+                    parser_message(&error),
+                    (self.usage)(key)
+                );
+                errors.on(tokens_between(&value_start, input), message);
             }
         }
     }
 }
 
-/// Whether the attribute is written `#[name = value]`. The compiler refuses that by itself, and expands it all the same:
-/// a mistake that is noted would be the second one.
-pub(crate) fn is_assigned() -> bool {
-    Span::call_site().source_text().is_some_and(|attribute| is_assigned_in(&attribute))
+/// Whether the attribute is written as `#[name = value]`. The compiler itself reports an error for this form, and still
+/// expands the attribute. So the expansion must not add a second error.
+pub(crate) fn is_name_value() -> bool {
+    Span::call_site().source_text().is_some_and(|attribute| is_name_value_text(&attribute))
 }
 
-fn is_assigned_in(attribute: &str) -> bool {
+fn is_name_value_text(attribute: &str) -> bool {
     let path = attribute.trim_start_matches(['#', '!', '[', ' ']);
     path.find(['(', '[', '{', '=']).is_some_and(|end| path[end..].starts_with('='))
 }
 
-/// What a parser found, without the end that it came upon: that is only the end of one value.
-pub(crate) fn said(error: &syn::Error) -> String {
-    let said = error.to_string();
-    said.strip_prefix("unexpected end of input, ").unwrap_or(&said).to_owned()
+/// The message of a parser error, without the words "unexpected end of input": they would be wrong, because only the value of
+/// one argument has ended there.
+pub(crate) fn parser_message(error: &syn::Error) -> String {
+    let message = error.to_string();
+    message.strip_prefix("unexpected end of input, ").unwrap_or(&message).to_owned()
 }
 
-fn key(input: ParseStream<'_>) -> Option<Ident> {
-    // Any word: `crate` is a keyword.
+/// Parses an identifier or a keyword, because the key `crate` is a keyword.
+fn any_word(input: ParseStream<'_>) -> Option<Ident> {
     if input.peek(Ident::peek_any) { input.call(Ident::parse_any).ok() } else { None }
 }
 
-/// Whether an expression may end here: at a comma, or with the input.
+/// Whether a value may end here. A value ends at a comma or at the end of the input.
 pub(crate) fn value_ends(input: ParseStream<'_>) -> bool {
     input.is_empty() || input.peek(Token![,])
 }
 
-/// Takes all up to the next comma.
+/// Takes all tokens up to the next comma or to the end of the input.
 fn rest_of_argument(input: ParseStream<'_>) -> TokenStream {
     let mut tokens = TokenStream::new();
     while !value_ends(input) {
@@ -158,13 +199,14 @@ fn rest_of_argument(input: ParseStream<'_>) -> TokenStream {
     tokens
 }
 
-/// The keys that a comma was left out before.
-fn keys_in(rest: &TokenStream, keys: &[&str]) -> Vec<String> {
+/// The known keys in `rest` that are followed by `=`. The user left out the comma before them.
+fn keys_after_missing_comma(rest: &TokenStream, keys: &[&str]) -> Vec<String> {
     let words: Vec<_> = rest.clone().into_iter().map(|token| token.to_string()).collect();
     let is_given = |pair: &&[String]| pair[1] == "=" && keys.contains(&pair[0].as_str());
     words.windows(2).filter(is_given).map(|pair| pair[0].clone()).collect()
 }
 
+/// Takes the next token, if there is one.
 fn next_token(input: ParseStream<'_>) -> TokenStream {
     let token = input.step(|cursor| match cursor.token_tree() {
         Some((token, rest)) => Ok((TokenStream::from(token), rest)),
@@ -173,16 +215,16 @@ fn next_token(input: ParseStream<'_>) -> TokenStream {
     token.unwrap_or_default()
 }
 
-/// The tokens from `start` to where `now` stands.
-fn until(start: ParseStream<'_>, now: ParseStream<'_>) -> TokenStream {
+/// Takes the tokens from `start` up to the position of `end`.
+fn tokens_between(start: ParseStream<'_>, end: ParseStream<'_>) -> TokenStream {
     let mut tokens = TokenStream::new();
-    while !start.is_empty() && start.cursor() != now.cursor() {
+    while !start.is_empty() && start.cursor() != end.cursor() {
         tokens.extend(next_token(start));
     }
     tokens
 }
 
-/// The value of `crate = …`: a path, or for those who come from serde, a path in a string.
+/// Parses the value of `crate = …`. It is a path, or a path in a string as in the attributes of serde.
 pub(crate) fn parse_crate(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<Option<Path>> {
     let path = if input.peek(LitStr) {
         input.parse::<LitStr>()?.parse_with(Path::parse_mod_style)?
@@ -190,7 +232,7 @@ pub(crate) fn parse_crate(input: ParseStream<'_>, errors: &mut Diagnostics) -> s
         input.call(Path::parse_mod_style)?
     };
     let first = path.segments.first().map(|segment| segment.ident.to_string());
-    // `$crate` of a macro arrives as a word of this name.
+    // `$crate` in a `macro_rules!` macro arrives here as an identifier with the name `$crate`.
     if path.leading_colon.is_some() || matches!(first.as_deref(), Some("crate" | "$crate")) {
         return Ok(Some(path));
     }
@@ -202,7 +244,7 @@ pub(crate) fn parse_crate(input: ParseStream<'_>, errors: &mut Diagnostics) -> s
     Ok(None)
 }
 
-/// The expression as a single word.
+/// The identifier, if the expression is a single identifier such as `display`.
 pub(crate) fn word(expr: &Expr) -> Option<&Ident> {
     match expr {
         Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty() => path.path.get_ident(),
@@ -210,7 +252,7 @@ pub(crate) fn word(expr: &Expr) -> Option<&Ident> {
     }
 }
 
-/// The expression as `true` or `false`.
+/// The literal, if the expression is `true` or `false`.
 pub(crate) fn boolean(expr: &Expr) -> Option<&LitBool> {
     match expr {
         Expr::Lit(lit) => match &lit.lit {
@@ -226,13 +268,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_assigned_attribute_is_told_from_one_with_arguments() {
-        for assigned in ["#[async_handler = \"x\"]", "#[postback::main=f(1)]", "# [ a = [1] ]"] {
-            assert!(is_assigned_in(assigned), "{assigned}");
+    fn the_form_name_value_is_recognised() {
+        for name_value in ["#[async_handler = \"x\"]", "#[postback::main=f(1)]", "# [ a = [1] ]"] {
+            assert!(is_name_value_text(name_value), "{name_value}");
         }
         for given in ["#[async_handler(webhook = a)]", "#[async_handler]", "#[a::b[c = d]]", "#[a {b = c}]", "a(b = c)"]
         {
-            assert!(!is_assigned_in(given), "{given}");
+            assert!(!is_name_value_text(given), "{given}");
         }
     }
 }

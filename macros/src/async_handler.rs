@@ -1,31 +1,35 @@
-//! `#[async_handler(webhook = …)]`: arguments and function are parsed, checked, expanded.
+//! Expands `#[async_handler(webhook = …)]` in three steps: parse the arguments and the function, check them, generate the code.
 
-mod announced;
+mod announcement;
 mod args;
+mod awaits;
 mod bindings;
 mod check;
-mod chosen;
 mod expand;
-mod plain;
-mod rebound;
-mod shape;
+mod impl_trait;
+mod purity;
+mod rebinding;
+mod spans;
+mod tokens;
 mod user_expr;
-mod waits;
+mod watched_future;
+mod webhook_inputs;
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
 use self::args::Args;
-use crate::arguments::is_assigned;
-use crate::diagnostics::gather;
+use crate::arguments::is_name_value;
+use crate::diagnostics::collect_errors;
 use crate::item::{Item, is_expression};
 
-/// The function with its body watched; after a mistake the function as it was, and the mistakes behind it.
+/// Returns the function with a generated body that reports its outcome. After a mistake, returns the unchanged function and the
+/// errors.
 pub(crate) fn async_handler(args: TokenStream, item: &TokenStream) -> TokenStream {
-    if is_assigned() {
+    if is_name_value() {
         return item.clone();
     }
-    let expanded = gather(|errors| {
+    let expanded = collect_errors(|errors| {
         let args = Args::parse(args, errors);
         let item = Item::parse(item.clone(), "async_handler", errors)?;
         let handler = check::check(args, item, errors)?;
@@ -33,10 +37,10 @@ pub(crate) fn async_handler(args: TokenStream, item: &TokenStream) -> TokenStrea
     });
     expanded.unwrap_or_else(|errors| {
         if is_expression(item) {
-            // In the place of one expression there is no room for two.
+            // An attribute on an expression must expand to one expression, so a block holds the errors and the user's expression.
             quote!({ #errors #item })
         } else {
-            // The function comes first: editors map what is written to the first place that it appears in.
+            // The function comes before the errors, because an editor maps the user's text to its first place in the expansion.
             quote!(#item #errors)
         }
     })

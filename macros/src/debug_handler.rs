@@ -1,4 +1,5 @@
-//! `#[debug_handler]`: arguments and function are parsed, checked, and followed by questions to the compiler.
+//! Expands `#[debug_handler]` in three steps: parse the arguments and the function, check them, and generate code behind the
+//! function that makes the compiler check the function's types.
 
 mod args;
 mod check;
@@ -8,23 +9,23 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use self::args::Args;
-use crate::arguments::is_assigned;
-use crate::diagnostics::gather;
+use crate::arguments::is_name_value;
+use crate::diagnostics::collect_errors;
 use crate::item::Item;
 
-/// The function as it was, and behind it what tells the mistakes: this attribute never changes anything.
+/// Returns the unchanged function, and behind it the errors, or the code that makes the compiler check the function.
 pub(crate) fn debug_handler(args: TokenStream, item: &TokenStream) -> TokenStream {
-    if is_assigned() {
+    if is_name_value() {
         return item.clone();
     }
-    let checks = gather(|errors| {
+    let checks = collect_errors(|errors| {
         let args = Args::parse(args, errors);
         let item = Item::parse(item.clone(), "debug_handler", errors)?;
         let handler = check::check(args, &item, errors)?;
         Some(expand::expand(&handler))
     });
-    let behind = checks.unwrap_or_else(|errors| errors);
-    quote!(#item #behind)
+    let checks_or_errors = checks.unwrap_or_else(|errors| errors);
+    quote!(#item #checks_or_errors)
 }
 
 #[cfg(test)]

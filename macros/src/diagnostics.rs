@@ -1,39 +1,42 @@
-//! Mistakes of the user, collected so that all are told together.
+//! Collects the user's mistakes, so that the compiler shows all of them at once.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
-/// Runs `work` and returns what it made, or every mistake that it noted. Nothing made and nothing noted is a mistake of
-/// this crate, and told as one: an attribute must never do nothing silently.
+/// Runs `work` and returns its value, or all errors that `work` added. If `work` returns `None` without an error, that is a
+/// bug in this crate. `collect_errors` then returns an error too, because an attribute must never silently do nothing.
 ///
-/// Invariant: there is no other way to a [`Diagnostics`], so none can be dropped unread.
-pub(crate) fn gather<T>(work: impl FnOnce(&mut Diagnostics) -> Option<T>) -> Result<T, TokenStream> {
+/// Invariant: only this function creates a [`Diagnostics`], so no error can be dropped before the user sees it.
+pub(crate) fn collect_errors<T>(work: impl FnOnce(&mut Diagnostics) -> Option<T>) -> Result<T, TokenStream> {
     let mut diagnostics = Diagnostics { errors: None };
-    let made = work(&mut diagnostics);
-    match (made, diagnostics.errors) {
-        (Some(made), None) => Ok(made),
+    let value = work(&mut diagnostics);
+    match (value, diagnostics.errors) {
+        (Some(value), None) => Ok(value),
         (_, Some(errors)) => Err(errors.to_compile_error()),
-        (None, None) => Err(syn::Error::new(Span::call_site(), "this attribute cannot be expanded").to_compile_error()),
+        (None, None) => {
+            let message = "this attribute cannot be expanded, and the reason is a bug in postback; please report it";
+            Err(syn::Error::new(Span::call_site(), message).to_compile_error())
+        }
     }
 }
 
-/// The mistakes noted so far.
+/// The errors that were found so far in one use of an attribute.
 pub(crate) struct Diagnostics {
     errors: Option<syn::Error>,
 }
 
 impl Diagnostics {
-    /// Notes a mistake on these tokens of the user's, from the first to the last.
+    /// Adds an error that marks the user's tokens from the first to the last.
     pub(crate) fn on(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
         self.add(syn::Error::new_spanned(tokens.into_token_stream(), message));
     }
 
-    /// Notes a mistake at one place; for what is not there, and so has no tokens.
+    /// Adds an error at one source location. Use this method for code that is missing and so has no tokens.
     pub(crate) fn at(&mut self, span: Span, message: impl std::fmt::Display) {
         self.add(syn::Error::new(span, message));
     }
 
-    /// Notes what a parser found.
+    /// Adds an error that a parser returned.
     pub(crate) fn add(&mut self, error: syn::Error) {
         match &mut self.errors {
             Some(errors) => errors.combine(error),
@@ -42,15 +45,15 @@ impl Diagnostics {
     }
 }
 
-/// The one of `known` that was probably meant.
+/// The word in `known` that the user probably meant by `word`.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    // As usual for suggestions: a third of the letters may differ.
-    let near = |candidate: &str| strsim::damerau_levenshtein(&word.to_lowercase(), candidate);
-    let best = known.iter().min_by_key(|candidate| near(candidate))?;
-    (near(best) <= word.len().max(3) / 3).then_some(*best)
+    // The compiler uses the same limit for its suggestions: at most a third of the letters may differ.
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&word.to_lowercase(), candidate);
+    let best = known.iter().min_by_key(|candidate| distance(candidate))?;
+    (distance(best) <= word.len().max(3) / 3).then_some(*best)
 }
 
-/// `` `a`, `b` and `c` ``.
+/// Joins words into a list such as `` `a`, `b` and `c` ``.
 pub(crate) fn listed(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
@@ -59,12 +62,10 @@ pub(crate) fn listed(words: &[&str]) -> String {
     }
 }
 
-/// "unknown …" with the nearest known word and the list of all.
+/// The message for an unknown word: it names the nearest known word, if one is near, and lists all known words.
 pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
-    let hint = nearest(word, known).map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
-    let separator = if hint.is_empty() { ";" } else { "" };
-    let verb = if known.len() == 1 { "is only" } else { "are" };
-    format!("unknown {what} `{word}`{hint}{separator} there {verb} {}", listed(known))
+    let suggestion = nearest(word, known).map_or_else(|| ";".to_owned(), |near| format!("; did you mean `{near}`?"));
+    format!("unknown {what} `{word}`{suggestion} known {what}s: {}", listed(known))
 }
 
 #[cfg(test)]
@@ -81,16 +82,16 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_word_is_told_with_all_known_ones() {
+    fn the_message_for_an_unknown_word_lists_all_known_words() {
         assert_eq!(
-            unknown("end", "complete", &["completed", "failed"]),
-            "unknown end `complete`, did you mean `completed`? there are `completed` and `failed`"
+            unknown("outcome", "complete", &["completed", "failed"]),
+            "unknown outcome `complete`; did you mean `completed`? known outcomes: `completed` and `failed`"
         );
-        assert_eq!(unknown("end", "xyz", &["completed"]), "unknown end `xyz`; there is only `completed`");
+        assert_eq!(unknown("outcome", "xyz", &["completed"]), "unknown outcome `xyz`; known outcomes: `completed`");
     }
 
     #[test]
-    fn nothing_made_is_never_silent() {
-        assert!(gather::<()>(|_| None).is_err());
+    fn a_missing_value_without_an_error_is_an_error() {
+        assert!(collect_errors::<()>(|_| None).is_err());
     }
 }

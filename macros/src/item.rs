@@ -1,4 +1,5 @@
-//! The function that the attribute sits on. Its body is never parsed: a half-typed one is the compiler's to judge.
+//! Parses the function that an attribute stands on. The tokens of the function body are not parsed, so a half-typed body
+//! reaches the compiler as it is, and the compiler reports what is wrong with it.
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use syn::ext::IdentExt;
@@ -7,17 +8,18 @@ use syn::{Attribute, Signature, Token, Visibility};
 
 use crate::diagnostics::Diagnostics;
 
-/// A function in the user's own tokens.
+/// The parsed function that the attribute stands on. Its tokens keep the user's spans.
 pub(crate) struct Item {
-    /// All that stands before the body, as it came. What is parsed of it is read only: printed again, it could have lost
-    /// a token.
+    /// All tokens before the body, unchanged. Generated code repeats these tokens and does not print `attributes` and
+    /// `signature` again, because printing a parsed signature could lose a token.
     pub(crate) head: TokenStream,
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) signature: Signature,
+    /// `None` if the function ends with a semicolon.
     pub(crate) body: Option<Body>,
 }
 
-/// `{ #![inner attributes] tokens }`.
+/// A function body, `{ #![inner attributes] tokens }`.
 pub(crate) struct Body {
     group: Group,
     pub(crate) inner: Vec<Attribute>,
@@ -25,23 +27,23 @@ pub(crate) struct Body {
 }
 
 impl Item {
-    /// `attribute` is what the mistakes call the attribute by.
+    /// Parses the function. `attribute` is the attribute's name for error messages.
     pub(crate) fn parse(tokens: TokenStream, attribute: &str, errors: &mut Diagnostics) -> Option<Self> {
-        let head = Head::of(tokens.clone());
-        if let Some(other) = head.not_a_function() {
-            let else_what = if attribute == "async_handler" && begins_expression(&other) {
-                "for a closure or another future there is `postback::report_outcome`"
+        let keywords = LeadingKeywords::of(tokens.clone());
+        if let Some(other) = keywords.non_function_token() {
+            let advice = if attribute == "async_handler" && begins_expression(&other) {
+                "for a closure or another future, use `postback::report_outcome`"
             } else {
-                "write it on the function itself"
+                "put it on the function itself"
             };
-            errors.on(other, format!("`#[{attribute}]` goes on an `async fn`; {else_what}"));
+            errors.on(other, format!("`#[{attribute}]` can stand only on an `async fn`; {advice}"));
             return None;
         }
         Self::parse_function.parse2(tokens).map_err(|error| errors.add(error)).ok()
     }
 
     fn parse_function(input: ParseStream<'_>) -> syn::Result<Self> {
-        // The body, or the semicolon in its place, is the last token.
+        // The last token is the body, or the semicolon of a function without a body.
         let mut head: Vec<TokenTree> = input.fork().parse::<TokenStream>()?.into_iter().collect();
         head.pop();
         let attributes = input.call(Attribute::parse_outer)?;
@@ -59,7 +61,7 @@ impl Item {
         Ok(Self { head: head.into_iter().collect(), attributes, signature, body })
     }
 
-    /// An attribute of that name, wherever it comes from.
+    /// The first attribute whose path ends in `name`, for example `#[tokio::main]` for the name `main`.
     pub(crate) fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attributes.iter().find(|attribute| attribute.path().segments.last().is_some_and(|last| last.ident == name))
     }
@@ -69,89 +71,96 @@ impl Parse for Body {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let whole = input.fork();
         let content;
-        // Sees through the invisible group that a `$body:block` of a macro comes in.
+        // `braced!` also accepts the invisible group that wraps a `$body:block` of a `macro_rules!` macro.
         syn::braced!(content in input);
-        let group = braced(whole.parse()?).ok_or_else(|| whole.error("expected the body in braces"))?;
+        let group =
+            unwrap_invisible_groups(whole.parse()?).ok_or_else(|| whole.error("expected the body in braces"))?;
         Ok(Self { group, inner: content.call(Attribute::parse_inner)?, tokens: content.parse()? })
     }
 }
 
-/// The group in braces, out of the invisible ones around it.
-fn braced(token: TokenTree) -> Option<Group> {
+/// The group in braces, without the invisible groups that a `macro_rules!` macro may put around it.
+fn unwrap_invisible_groups(token: TokenTree) -> Option<Group> {
     match token {
-        TokenTree::Group(group) if group.delimiter() == Delimiter::None => braced(group.stream().into_iter().next()?),
+        TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+            unwrap_invisible_groups(group.stream().into_iter().next()?)
+        }
         TokenTree::Group(group) => Some(group),
         _ => None,
     }
 }
 
 impl Body {
-    /// The tokens in braces that are the user's: the edition of the code in them, its lints and its breakpoints go by
-    /// the span of the braces.
-    pub(crate) fn in_braces(&self, tokens: TokenStream) -> Group {
+    /// Puts `tokens` into braces that have the span of the user's braces. By that span the compiler chooses the edition,
+    /// the lint levels and the breakpoints for the code inside.
+    pub(crate) fn in_user_braces(&self, tokens: TokenStream) -> Group {
         let mut group = Group::new(Delimiter::Brace, tokens);
         group.set_span(self.group.span());
         group
     }
 
-    /// The body as it came.
-    pub(crate) fn whole(&self) -> &Group {
+    /// The body as the user wrote it, with braces and inner attributes.
+    pub(crate) fn as_written(&self) -> &Group {
         &self.group
     }
 
-    /// Braces and content, without the inner attributes. Where there are none it is the user's own group: only that
-    /// keeps the place of each brace, by which the compiler knows a syntax error for one that it has told before.
+    /// The body as a block without its inner attributes. A body without inner attributes is returned as the user's own
+    /// group, which is the only group that keeps the location of each brace. The compiler needs these two locations to
+    /// see that it has already reported a syntax error in the body.
     pub(crate) fn block(&self) -> Group {
-        if self.inner.is_empty() { self.group.clone() } else { self.in_braces(self.tokens.clone()) }
+        if self.inner.is_empty() { self.group.clone() } else { self.in_user_braces(self.tokens.clone()) }
     }
 }
 
-/// Whether the tokens are a closure, an `async` block or another expression, as far as the first words tell.
+/// Whether the tokens look like an expression, such as a closure or an `async` block. Only the first tokens are checked.
 pub(crate) fn is_expression(tokens: &TokenStream) -> bool {
-    Head::of(tokens.clone()).not_a_function().is_some_and(|other| begins_expression(&other))
+    LeadingKeywords::of(tokens.clone()).non_function_token().is_some_and(|other| begins_expression(&other))
 }
 
-/// Whether what makes it no function makes it no item either.
+/// Whether `token`, the token that shows that the code is not a function, begins an expression and not another item.
 fn begins_expression(token: &TokenTree) -> bool {
     !matches!(token, TokenTree::Ident(word) if word != "async" && word != "move")
 }
 
-/// The words that an item begins with.
-struct Head {
-    words: Vec<Ident>,
-    first: Option<TokenTree>,
+/// The keywords at the beginning of an item, such as `async` and `fn`, behind its attributes and its visibility.
+struct LeadingKeywords {
+    keywords: Vec<Ident>,
+    /// The first token, also if it is not a keyword.
+    first_token: Option<TokenTree>,
 }
 
-impl Head {
+impl LeadingKeywords {
     fn of(tokens: TokenStream) -> Self {
-        let mut head = Self { words: Vec::new(), first: None };
+        let mut found = Self { keywords: Vec::new(), first_token: None };
         let parsed = (|input: ParseStream<'_>| {
             input.call(Attribute::parse_outer)?;
-            head.first = input.fork().parse().ok();
+            found.first_token = input.fork().parse().ok();
             input.parse::<Visibility>()?;
             while input.peek(Ident::peek_any) || input.peek(syn::LitStr) {
                 if input.peek(syn::LitStr) {
                     input.parse::<syn::LitStr>()?;
                 } else {
-                    head.words.push(input.call(Ident::parse_any)?);
+                    found.keywords.push(input.call(Ident::parse_any)?);
                 }
             }
             input.parse::<TokenStream>().map(drop)
         })
         .parse2(tokens);
-        // A head that cannot be read is judged by the parser of the function, which says more.
+        // This error is ignored, because `Item::parse_function` parses the same tokens and gives a better error.
         drop(parsed);
-        head
+        found
     }
 
-    /// The word that makes it something else.
-    fn not_a_function(&self) -> Option<TokenTree> {
+    /// The token that shows that the code is not a function. `None` if the code is a function.
+    fn non_function_token(&self) -> Option<TokenTree> {
         const MODIFIERS: [&str; 7] = ["default", "const", "async", "unsafe", "safe", "extern", "gen"];
         let is_modifier = |word: &&Ident| MODIFIERS.iter().any(|modifier| *word == modifier);
-        match self.words.iter().find(|word| !is_modifier(word)) {
+        match self.keywords.iter().find(|word| !is_modifier(word)) {
             Some(word) if word == "fn" => None,
             Some(word) => Some(TokenTree::Ident(word.clone())),
-            None => self.words.first().map(|word| TokenTree::Ident(word.clone())).or_else(|| self.first.clone()),
+            None => {
+                self.keywords.first().map(|word| TokenTree::Ident(word.clone())).or_else(|| self.first_token.clone())
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
-//! The attributes of the crate `postback`; use them from there. No policy is in here: what is generated is a few calls
-//! into the runtime.
+//! The attributes of the crate `postback`. Use them from `postback`, not from this crate.
 //!
-//! Everything but this page works on `proc_macro2`, so that it can be tested without a compiler around it.
+//! This crate makes no policy decisions: the generated code is a few calls into the runtime crate.
+//!
+//! Only this file uses the compiler's `proc_macro` types. All other files use `proc_macro2`, so unit tests can call them
+//! outside the compiler.
 
 mod arguments;
 mod async_handler;
@@ -15,19 +17,20 @@ mod testing;
 
 use proc_macro::TokenStream;
 
-/// Reports by webhook what becomes of each call of an `async fn`. See `postback::async_handler`.
+/// Reports the outcome of each call of an `async fn` by webhook. The documentation is at `postback::async_handler`.
 #[proc_macro_attribute]
 pub fn async_handler(args: TokenStream, item: TokenStream) -> TokenStream {
     async_handler::async_handler(args.into(), &item.into()).into()
 }
 
-/// Says why a function does not fit `App::route`. See `postback::debug_handler`.
+/// Explains why a function cannot be given to `App::route`. The documentation is at `postback::debug_handler`.
 #[proc_macro_attribute]
 pub fn debug_handler(args: TokenStream, item: TokenStream) -> TokenStream {
     debug_handler::debug_handler(args.into(), &item.into()).into()
 }
 
-/// Makes an `async fn` that returns an `App` the program's `main`. See `postback::main`.
+/// Turns an `async fn` that returns an `App` into the `main` function of the program. The documentation is at
+/// `postback::main`.
 #[proc_macro_attribute]
 pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
     main_fn::main_fn(args.into(), &item.into()).into()

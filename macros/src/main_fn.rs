@@ -1,4 +1,4 @@
-//! `#[postback::main]`: arguments and function are parsed, checked, expanded.
+//! Expands `#[postback::main]` in three steps: parse the arguments and the function, check them, generate the code.
 
 mod args;
 mod check;
@@ -7,22 +7,23 @@ mod expand;
 use proc_macro2::TokenStream;
 
 use self::args::Args;
-use crate::arguments::is_assigned;
-use crate::diagnostics::gather;
+use crate::arguments::is_name_value;
+use crate::diagnostics::collect_errors;
 use crate::item::Item;
 
-/// The function and a `main` that starts it; after a mistake the function, the mistakes, and a `main` all the same.
+/// Returns the function and a `main` that starts the program with it. After a mistake, returns the function, the errors, and an
+/// empty `main`.
 pub(crate) fn main_fn(args: TokenStream, item: &TokenStream) -> TokenStream {
-    if is_assigned() {
-        return expand::expand_mistaken(item, &TokenStream::new());
+    if is_name_value() {
+        return expand::expand_with_errors(item, &TokenStream::new());
     }
-    let expanded = gather(|errors| {
+    let expanded = collect_errors(|errors| {
         let args = Args::parse(args, errors);
         let item = Item::parse(item.clone(), "postback::main", errors)?;
         let main = check::check(args, item, errors)?;
         Some(expand::expand(&main))
     });
-    expanded.unwrap_or_else(|errors| expand::expand_mistaken(item, &errors))
+    expanded.unwrap_or_else(|errors| expand::expand_with_errors(item, &errors))
 }
 
 #[cfg(test)]

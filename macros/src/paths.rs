@@ -1,19 +1,19 @@
-//! The path that generated code names things by.
+//! Makes the path that generated code uses for items of the runtime crate, usually `::postback::__private`.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::quote_spanned;
 use syn::Path;
 
-/// The crate that generated code speaks to.
-pub(crate) struct Runtime(Option<Path>);
+/// The path of the crate `postback` in the user's program: the value of the argument `crate`, or `None` for `::postback`.
+pub(crate) struct RuntimeCrate(Option<Path>);
 
-impl Runtime {
-    /// `::postback`, unless the user said otherwise.
+impl RuntimeCrate {
+    /// Uses the value of the argument `crate`. `None` means `::postback`.
     pub(crate) fn new(given: Option<Path>) -> Self {
         Self(given)
     }
 
-    /// Where all that generated code may name is re-exported.
+    /// The path of the module `__private`, which re-exports every item that generated code may name.
     pub(crate) fn private(&self) -> TokenStream {
         self.0.as_ref().map_or_else(
             || quote_spanned!(Span::mixed_site()=> ::postback::__private),
@@ -21,12 +21,13 @@ impl Runtime {
         )
     }
 
-    /// The same, in the place of a word of the user's: what is wrong with a call is marked on its path.
-    pub(crate) fn private_at(&self, place: Span) -> TokenStream {
-        let in_place = |mut token: TokenTree| {
-            token.set_span(token.span().located_at(place));
+    /// The path of the module `__private`, with the source location of the user's token `location`. The compiler shows an
+    /// error in a call at the location of the call's path, so the user sees the error on that token.
+    pub(crate) fn private_at(&self, location: Span) -> TokenStream {
+        let relocate = |mut token: TokenTree| {
+            token.set_span(token.span().located_at(location));
             token
         };
-        self.private().into_iter().map(in_place).collect()
+        self.private().into_iter().map(relocate).collect()
     }
 }

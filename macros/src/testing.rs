@@ -1,21 +1,22 @@
-//! What the tests of both attributes need: source in, formatted source or messages out.
+//! Helpers for the unit tests of all three attributes. They expand an attribute and return the formatted code or the error
+//! messages.
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 
-/// An attribute as a function of its arguments and its item.
+/// The function that expands an attribute. Its arguments are the tokens of the attribute's arguments and of the item.
 pub(crate) type Attribute = fn(TokenStream, &TokenStream) -> TokenStream;
 
 fn expand(attribute: Attribute, args: &str, item: &str) -> TokenStream {
     attribute(args.parse().unwrap(), &item.parse().unwrap())
 }
 
-/// The generated code as one would write it.
+/// The generated code, formatted by `prettyplease`.
 pub(crate) fn expanded(attribute: Attribute, args: &str, item: &str) -> String {
     let file = syn::parse2(expand(attribute, args, item)).unwrap();
     prettyplease::unparse(&file)
 }
 
-/// The messages of the mistakes, after which the item is still there.
+/// The messages of all errors in the expansion. The expansion must still have the unchanged item in it.
 pub(crate) fn mistakes(attribute: Attribute, args: &str, item: &str) -> Vec<String> {
     let expanded = expand(attribute, args, item).to_string();
     let unchanged = item.parse::<TokenStream>().unwrap().to_string();
@@ -25,11 +26,11 @@ pub(crate) fn mistakes(attribute: Attribute, args: &str, item: &str) -> Vec<Stri
         syn::parse_str::<syn::LitStr>(&format!("{message}\"")).unwrap().value()
     });
     let messages: Vec<_> = messages.collect();
-    assert!(!messages.is_empty(), "no mistake was found: {expanded}");
+    assert!(!messages.is_empty(), "the attribute found no mistake: {expanded}");
     messages
 }
 
-/// Each token, those in groups and the delimiters too.
+/// All tokens in one list: the delimiters of a group are tokens of the list too, and so is the content of the group.
 pub(crate) fn flat(tokens: &TokenStream) -> Vec<String> {
     let mut all = Vec::new();
     for token in tokens.clone() {
@@ -45,34 +46,36 @@ pub(crate) fn flat(tokens: &TokenStream) -> Vec<String> {
     all
 }
 
-/// Whether all tokens of the item are in what became of it, in their order.
+/// Whether all tokens of the item are in the expansion, in the order of the item.
 pub(crate) fn survives(item: &TokenStream, expanded: &TokenStream) -> bool {
     let mut expanded = flat(expanded).into_iter();
     flat(item).iter().all(|token| expanded.any(|other| other == *token))
 }
 
-/// The first so many tokens, where a group counts as one more than its content; it ends where it is cut.
-pub(crate) fn cut(tokens: &TokenStream, mut at: usize) -> TokenStream {
-    kept(tokens, &mut || {
-        at = at.saturating_sub(1);
-        at > 0
+/// The first `count - 1` tokens, or none if `count` is 0. A group counts as one token plus the tokens in it, and a group that
+/// is cut in the middle is still closed.
+pub(crate) fn cut(tokens: &TokenStream, mut count: usize) -> TokenStream {
+    filtered(tokens, &mut || {
+        count = count.saturating_sub(1);
+        count > 0
     })
 }
 
-/// All but the tokens at these places; a group goes with what is in it.
-pub(crate) fn without(tokens: &TokenStream, places: &[usize]) -> TokenStream {
-    let mut place = 0;
-    kept(tokens, &mut || {
-        place += 1;
-        !places.contains(&(place - 1))
+/// All tokens without those at these indexes. If a group is left out, its content is left out too.
+pub(crate) fn without(tokens: &TokenStream, indexes: &[usize]) -> TokenStream {
+    let mut index = 0;
+    filtered(tokens, &mut || {
+        index += 1;
+        !indexes.contains(&(index - 1))
     })
 }
 
-fn kept(tokens: &TokenStream, keep: &mut impl FnMut() -> bool) -> TokenStream {
+/// The tokens for which `keep` returns `true`, also inside groups.
+fn filtered(tokens: &TokenStream, keep: &mut impl FnMut() -> bool) -> TokenStream {
     let kept = tokens.clone().into_iter().filter_map(|token| match token {
         _ if !keep() => None,
         TokenTree::Group(group) => {
-            let mut rest = Group::new(group.delimiter(), kept(&group.stream(), keep));
+            let mut rest = Group::new(group.delimiter(), filtered(&group.stream(), keep));
             rest.set_span(group.span());
             Some(rest.into())
         }

@@ -1,4 +1,4 @@
-//! The arguments of the attribute, as they were given.
+//! Parses the arguments of `#[async_handler(…)]`.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::parse::ParseStream;
@@ -6,13 +6,15 @@ use syn::punctuated::Punctuated;
 use syn::{Expr, ExprPath, LitBool, Path, Token, bracketed};
 
 use super::user_expr::{self, example};
-use crate::arguments::{Arguments, Given, Values, boolean, parse_crate, word};
+use crate::arguments::{Arguments, GivenKeys, Values, boolean, parse_crate, word};
 use crate::diagnostics::{Diagnostics, unknown};
 
 const KEYS: [&str; 7] = ["webhook", "request_id", "on", "error", "result", "durable", "crate"];
-const ENDS: [&str; 4] = ["completed", "failed", "cancelled", "dropped"];
+/// The outcomes that `on` accepts.
+const OUTCOMES: [&str; 4] = ["completed", "failed", "cancelled", "dropped"];
 
-/// What was given and was right. A field is empty if its key was not given, or was wrong and noted.
+/// The values of the arguments. A field is `None` if the user did not give its key, or if the value was wrong and an error was
+/// added.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) webhook: Option<Expr>,
@@ -21,25 +23,32 @@ pub(crate) struct Args {
     pub(crate) error: Option<ErrorView>,
     pub(crate) result: Option<ResultView>,
     pub(crate) durable: Option<bool>,
-    pub(crate) runtime: Option<Path>,
-    given: Given,
+    /// The value of `crate`.
+    pub(crate) crate_path: Option<Path>,
+    given: GivenKeys,
 }
 
-/// What a failed report tells of the error.
+/// What the report of a failed call contains of the error: the value of the argument `error`.
 pub(crate) enum ErrorView {
     None,
-    /// Why it failed, and nothing of the error itself.
+    /// The field `reason`, without the error itself.
     Reason,
+    /// The error as `Display` shows it. The span is that of the user's word `display`.
     Display(Span),
+    /// The error as `Debug` shows it. The span is that of the user's word `debug`.
     Debug(Span),
-    With(ExprPath),
+    /// The value that the user's function makes of the error.
+    Function(ExprPath),
 }
 
-/// What a completed report tells of the result.
+/// What the report of a completed call contains of the result: the value of the argument `result`.
 pub(crate) enum ResultView {
-    Whole,
-    Nothing,
-    With(ExprPath),
+    /// The whole result as JSON.
+    Json,
+    /// Nothing of the result.
+    Omitted,
+    /// The value that the user's function makes of the result.
+    Function(ExprPath),
 }
 
 impl Args {
@@ -50,7 +59,7 @@ impl Args {
         args
     }
 
-    /// Whether the key was given, even if its value was wrong.
+    /// Whether the user gave this key, even with a wrong value.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.given.has(key)
     }
@@ -65,15 +74,15 @@ impl Values for Args {
             "error" => self.error = parse_error(input, errors)?,
             "result" => self.result = parse_result(input, errors)?,
             "durable" => self.durable = parse_durable(input, errors)?,
-            "crate" => self.runtime = parse_crate(input, errors)?,
-            // Every key is one of `KEYS`.
+            "crate" => self.crate_path = parse_crate(input, errors)?,
+            // `key` is always one of `KEYS`, so no other key arrives here.
             _ => {}
         }
         Ok(())
     }
 }
 
-/// How the key is written.
+/// An example of the argument with this key, for error messages.
 pub(crate) fn usage(key: &str) -> String {
     match key {
         "webhook" | "request_id" => format!("{key} = {}", example(key)),
@@ -95,21 +104,24 @@ fn parse_on(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<Opt
     let bracket = bracketed!(content in input);
     let given = Punctuated::<Expr, Token![,]>::parse_terminated(&content)?;
     if given.is_empty() {
-        errors.at(bracket.span.join(), format!("nothing would be reported; name ends, as in `{}`", usage("on")));
+        errors.at(
+            bracket.span.join(),
+            format!("an empty list reports nothing; name the outcomes to report, for example `{}`", usage("on")),
+        );
         return Ok(None);
     }
-    let mut ends: Vec<Ident> = Vec::new();
-    for end in &given {
-        match word(end) {
-            Some(end) if ends.contains(end) => {
-                errors.on(end, format!("`{end}` is listed twice; leave one of them out"));
+    let mut outcomes: Vec<Ident> = Vec::new();
+    for outcome in &given {
+        match word(outcome) {
+            Some(outcome) if outcomes.contains(outcome) => {
+                errors.on(outcome, format!("`{outcome}` is listed twice; remove one of them"));
             }
-            Some(end) if ENDS.iter().any(|known| end == known) => ends.push(end.clone()),
-            Some(other) => errors.on(other, unknown("end", &other.to_string(), &ENDS)),
-            None => errors.on(end, format!("expected the name of an end, as in `{}`", usage("on"))),
+            Some(outcome) if OUTCOMES.iter().any(|known| outcome == known) => outcomes.push(outcome.clone()),
+            Some(other) => errors.on(other, unknown("outcome", &other.to_string(), &OUTCOMES)),
+            None => errors.on(outcome, format!("expected the name of an outcome, for example `{}`", usage("on"))),
         }
     }
-    Ok((ends.len() == given.len()).then_some(ends))
+    Ok((outcomes.len() == given.len()).then_some(outcomes))
 }
 
 fn parse_error(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<Option<ErrorView>> {
@@ -120,16 +132,16 @@ fn parse_error(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<
         Some(word) if word == "reason" => Some(ErrorView::Reason),
         Some(word) if word == "display" => Some(ErrorView::Display(word.span())),
         Some(word) if word == "debug" => Some(ErrorView::Debug(word.span())),
-        _ => path_or_word(value, &WORDS, "error", errors).map(ErrorView::With),
+        _ => path_or_word(value, &WORDS, "error", errors).map(ErrorView::Function),
     })
 }
 
 fn parse_result(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<Option<ResultView>> {
     let value: Expr = input.parse()?;
     Ok(match boolean(&value) {
-        Some(LitBool { value: true, .. }) => Some(ResultView::Whole),
-        Some(LitBool { value: false, .. }) => Some(ResultView::Nothing),
-        None => path_or_word(value, &["true", "false"], "result", errors).map(ResultView::With),
+        Some(LitBool { value: true, .. }) => Some(ResultView::Json),
+        Some(LitBool { value: false, .. }) => Some(ResultView::Omitted),
+        None => path_or_word(value, &["true", "false"], "result", errors).map(ResultView::Function),
     })
 }
 
@@ -137,36 +149,43 @@ fn parse_durable(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Resul
     let value: Expr = input.parse()?;
     let durable = boolean(&value).map(|bool| bool.value);
     if durable.is_none() {
-        errors.on(value, "`durable` is `true` or `false`");
+        errors.on(value, "`durable` must be `true` or `false`");
     }
     Ok(durable)
 }
 
-/// A path to a function; what else it could have been meant to be is told.
+/// The path of a function that makes the value to report. For anything else, adds an error that suggests what the user may have
+/// meant.
 fn path_or_word(value: Expr, words: &[&str], key: &str, errors: &mut Diagnostics) -> Option<ExprPath> {
     let types = if key == "error" { "`fn(&E) -> impl Serialize`" } else { "`fn(&T) -> impl Serialize`" };
     let choice = format!("one of `{}`, or the path of a function {types}", words.join("`, `"));
-    if let Some(meant) = slip(&value, words) {
-        errors.on(value, format!("`{key}` is {choice}; did you mean `{meant}`?"));
+    if let Some(meant) = misspelled_word(&value, words) {
+        errors.on(value, format!("`{key}` must be {choice}; did you mean `{meant}`?"));
         return None;
     }
     match value {
         Expr::Path(path) if path.attrs.is_empty() => Some(path),
         Expr::Closure(_) => {
-            errors.on(value, format!("`{key}` is {choice}; write the closure as a function and name it here"));
+            errors.on(
+                value,
+                format!(
+                    "`{key}` must be {choice}; move the closure into a function and give the path of that function"
+                ),
+            );
             None
         }
         other => {
-            errors.on(other, format!("`{key}` is {choice}"));
+            errors.on(other, format!("`{key}` must be {choice}"));
             None
         }
     }
 }
 
-/// What a word was meant to be that cannot be a function: `Display`, or the other argument's way to say none.
-fn slip<'a>(value: &Expr, words: &[&'a str]) -> Option<&'a str> {
-    let said = boolean(value).map(|bool| bool.value.to_string()).or_else(|| word(value).map(Ident::to_string))?;
-    let meant = match said.to_lowercase().as_str() {
+/// The word that the user probably meant, if the value cannot be the path of a function. Examples are `Display` for `display`,
+/// and `error = false` for `error = none`.
+fn misspelled_word<'a>(value: &Expr, words: &[&'a str]) -> Option<&'a str> {
+    let given = boolean(value).map(|bool| bool.value.to_string()).or_else(|| word(value).map(Ident::to_string))?;
+    let meant = match given.to_lowercase().as_str() {
         "none" | "false" if words.contains(&"none") => "none",
         "none" => "false",
         "true" => "display",

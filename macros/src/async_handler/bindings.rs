@@ -1,4 +1,4 @@
-//! The variables that the parameters of a function bind.
+//! Finds the variables that the parameters of a function bind.
 
 use proc_macro2::{Ident, TokenTree};
 use quote::{ToTokens, format_ident, quote};
@@ -6,46 +6,49 @@ use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Attribute, FnArg, Pat, Signature};
 
-/// A variable, and the conditions under which it is there: each a `#[cfg]`.
+/// A variable that a parameter binds, and the `#[cfg]` attributes under which the variable exists.
 pub(crate) struct Binding {
     pub(crate) name: Ident,
     pub(crate) conditions: Vec<Attribute>,
 }
 
 impl Binding {
-    /// Whether it is called that, raw or not.
-    pub(crate) fn is(&self, name: &str) -> bool {
+    /// Whether the variable has this name, also if it is written as a raw identifier such as `r#name`.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
         self.name.unraw() == name
     }
 }
 
-/// All of them, in the order of their declaration. What a macro in a pattern binds is not seen.
+/// All variables that the parameters bind, in declaration order. Variables that a macro in a pattern binds are not found.
 pub(crate) fn bindings(signature: &Signature) -> Vec<Binding> {
-    let mut found = Found::default();
+    let mut found = Collector::default();
     for input in &signature.inputs {
         match input {
-            FnArg::Receiver(receiver) => found.under(&receiver.attrs, |found| {
+            FnArg::Receiver(receiver) => found.with_conditions(&receiver.attrs, |found| {
                 found.add(&format_ident!("self", span = receiver.self_token.span));
             }),
-            FnArg::Typed(parameter) => found.under(&parameter.attrs, |found| found.pattern(&parameter.pat)),
+            FnArg::Typed(parameter) => {
+                found.with_conditions(&parameter.attrs, |found| found.pattern(&parameter.pat));
+            }
         }
     }
     found.bindings
 }
 
 #[derive(Default)]
-struct Found {
+struct Collector {
     bindings: Vec<Binding>,
-    /// What all that is found right now depends on.
+    /// The `#[cfg]` attributes around the current pattern. Each variable that is found next gets a copy of them.
     conditions: Vec<Attribute>,
 }
 
-impl Found {
+impl Collector {
     fn add(&mut self, name: &Ident) {
         self.bindings.push(Binding { name: name.clone(), conditions: self.conditions.clone() });
     }
 
-    fn under(&mut self, attributes: &[Attribute], find: impl FnOnce(&mut Self)) {
+    /// Runs `find` with the `#[cfg]` attributes among `attributes` added to the current conditions.
+    fn with_conditions(&mut self, attributes: &[Attribute], find: impl FnOnce(&mut Self)) {
         let outside = self.conditions.len();
         self.conditions.extend(attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned());
         find(self);
@@ -67,16 +70,16 @@ impl Found {
             Pat::Slice(pattern) => self.patterns(&pattern.elems),
             Pat::Struct(pattern) => {
                 for field in &pattern.fields {
-                    self.under(&field.attrs, |found| found.pattern(&field.pat));
+                    self.with_conditions(&field.attrs, |found| found.pattern(&field.pat));
                 }
             }
-            // Every case binds the same.
+            // All alternatives of an or-pattern bind the same variables, so the first alternative is enough.
             Pat::Or(pattern) => self.patterns(pattern.cases.first()),
             Pat::Reference(pattern) => self.pattern(&pattern.pat),
             Pat::Paren(pattern) => self.pattern(&pattern.pat),
             Pat::Type(pattern) => self.pattern(&pattern.pat),
             Pat::Verbatim(tokens) => {
-                if let Some(pattern) = boxed(tokens) {
+                if let Some(pattern) = inner_of_box_pattern(tokens) {
                     self.pattern(&pattern);
                 }
             }
@@ -85,8 +88,8 @@ impl Found {
     }
 }
 
-/// The pattern behind an unstable `box`.
-fn boxed(tokens: &impl ToTokens) -> Option<Pat> {
+/// The pattern `P` of the unstable pattern `box P`.
+fn inner_of_box_pattern(tokens: &impl ToTokens) -> Option<Pat> {
     let mut tokens = tokens.to_token_stream().into_iter();
     match tokens.next()? {
         TokenTree::Ident(word) if word == "box" => {}

@@ -1,4 +1,4 @@
-//! Whether arguments and function can go together: the rules, and nothing else.
+//! Checks the rules for the arguments of `#[async_handler]` and for its function. This file neither parses nor generates code.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
@@ -6,44 +6,47 @@ use syn::Signature;
 
 use super::args::{Args, ErrorView, ResultView, usage};
 use super::bindings::{Binding, bindings};
-use super::chosen::Reads;
-use super::shape::{Around, Watched};
+use super::watched_future::{WatchedFuture, Wrapper};
+use super::webhook_inputs::WebhookInputs;
 use crate::diagnostics::Diagnostics;
 use crate::item::Item;
-use crate::paths::Runtime;
+use crate::paths::RuntimeCrate;
 
-/// All that the expansion needs, and all of it right.
+/// The checked input of the expansion. If a `Handler` exists, the user's code breaks no rule.
 pub(crate) struct Handler {
     pub(crate) item: Item,
-    pub(crate) watched: Watched,
+    pub(crate) watched: WatchedFuture,
     pub(crate) bindings: Vec<Binding>,
     pub(crate) webhook: TokenStream,
-    /// What that reads.
-    pub(crate) reads: Reads,
+    /// The values that the expression `webhook` reads.
+    pub(crate) webhook_inputs: WebhookInputs,
     pub(crate) request_id: TokenStream,
-    /// Empty: the runtime's own choice.
+    /// The outcomes to report. If the list is empty, the runtime uses its default outcomes.
     pub(crate) on: Vec<Ident>,
     pub(crate) error: ErrorView,
     pub(crate) result: ResultView,
     pub(crate) durable: bool,
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: RuntimeCrate,
 }
 
-/// Notes every rule that is broken, and makes the handler if none was.
+/// Adds an error for each rule that the user's code breaks. Returns `None` if the handler cannot be made.
 pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Option<Handler> {
-    let watched = Watched::take(&mut item, errors);
+    let watched = WatchedFuture::take(&mut item, errors);
     check_modifiers(&item.signature, errors);
     if let Some(again) = item.attribute("async_handler") {
-        errors.on(again, "`#[async_handler]` stands here twice, and would report twice; leave one of them out");
+        errors.on(
+            again,
+            "`#[async_handler]` is used twice on this function and would report each call twice; remove one of them",
+        );
     }
     let webhook = check_webhook(&args, errors);
     let bindings = bindings(&item.signature);
     let request_id = check_request_id(&args, &item.signature, &bindings, errors);
     let (watched, webhook) = (watched?, webhook?);
-    let before = watched.around.as_ref().map_or(&[][..], Around::before);
-    let reads = Reads::of(&webhook, &item.signature, before);
+    let before = watched.wrapper.as_ref().map_or(&[][..], Wrapper::before);
+    let webhook_inputs = WebhookInputs::of(&webhook, &item.signature, before);
     Some(Handler {
-        reads,
+        webhook_inputs,
         watched,
         webhook,
         request_id: request_id?,
@@ -51,21 +54,21 @@ pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Opt
         bindings,
         on: args.on.unwrap_or_default(),
         error: args.error.unwrap_or(ErrorView::None),
-        result: args.result.unwrap_or(ResultView::Whole),
+        result: args.result.unwrap_or(ResultView::Json),
         durable: args.durable.unwrap_or_default(),
-        runtime: Runtime::new(args.runtime),
+        runtime: RuntimeCrate::new(args.crate_path),
     })
 }
 
 fn check_modifiers(signature: &Signature, errors: &mut Diagnostics) {
     if let Some(constness) = &signature.constness {
-        errors.on(constness, "a `const fn` cannot be a handler, for it cannot be `async`: write `async fn`");
+        errors.on(constness, "a `const fn` cannot be a handler, because it cannot be `async`; write `async fn`");
     }
     if let Some(abi) = &signature.abi {
-        errors.on(abi, "a handler is called from Rust; leave the `extern` out");
+        errors.on(abi, "a handler is called from Rust code; remove `extern`");
     }
     if let Some(variadic) = &signature.variadic {
-        errors.on(variadic, "a handler is called from Rust and cannot be variadic");
+        errors.on(variadic, "a handler is called from Rust code and cannot be variadic; remove `...`");
     }
 }
 
@@ -73,7 +76,7 @@ fn check_webhook(args: &Args, errors: &mut Diagnostics) -> Option<TokenStream> {
     if !args.has("webhook") {
         errors.at(
             Span::call_site(),
-            "`webhook` is missing: say which expression holds the URL, as in \
+            "`webhook` is missing; give the expression that holds the webhook URL, for example \
              `#[async_handler(webhook = config.webhook_url)]`",
         );
     }
@@ -89,13 +92,13 @@ fn check_request_id(
     if args.has("request_id") {
         return args.request_id.as_ref().map(ToTokens::to_token_stream);
     }
-    let found = bindings.iter().find(|binding| binding.is("request_id")).map(|binding| &binding.name);
+    let found = bindings.iter().find(|binding| binding.has_name("request_id")).map(|binding| &binding.name);
     if found.is_none() {
         errors.on(
             &signature.ident,
             format!(
-                "under which id is this call reported? add a parameter `request_id: RequestId`, or say what holds the \
-                 id, as in `{}`",
+                "the id for the reports of this function is missing; add a parameter `request_id: RequestId`, or give \
+                 the expression that holds the id, for example `{}`",
                 usage("request_id")
             ),
         );

@@ -1,9 +1,9 @@
-//! The generated code: the user's function, with its body given to the runtime to watch.
+//! Generates the code of an annotated function: the user's signature, and a body that hands the user's body to the runtime.
 //!
 //! ```text
 //! async fn NAME(…) -> RET {
-//!     ::postback::__private::announce!(HOW "WEBHOOK"); // tells a server of the function
-//!     let __returns = …; // the type RET, from where the compiler knows it
+//!     ::postback::__private::announce!(HOW "WEBHOOK"); // registers the function, so that a server can look it up
+//!     let __returns = …; // a marker for the type RET; the compiler infers RET from a `return`
 //!     return ::postback::__private::begin(move || {
 //!         ::postback::__private::whole!(PARAMETERS);
 //!         let __call = ::postback::__private::enter(
@@ -23,63 +23,70 @@
 //! }
 //! ```
 //!
-//! The closure takes the parameters out of the function, so that they are in its future no more than once for what the
-//! compiler itself keeps of them: a variable of an `async fn` that was ever borrowed is kept until the end of the function.
-//! `whole!` makes closure and block take each parameter in one piece, the last one first, in which order the compiler drops
-//! them too.
+//! The closure moves the parameters out of the function, because the compiler keeps every variable of an `async fn` that was
+//! ever borrowed until the end of the function. Without the closure, the future could hold a parameter twice.
+//! `whole!` makes the closure and the `async` block capture each parameter in one piece and in reverse order. So the
+//! parameters are dropped in the same order as in a plain function.
 //!
-//! A body without an `.await` is a closure that runs `at_once`, and its parameters need not be kept at all.
+//! A body without an `.await` becomes a closure that `at_once` runs, so the future does not have to hold its parameters.
 //!
-//! Of a plain function that ends in an `async` block, the closure is given to `lazily` in the place of that block: nothing
-//! happens before the first poll, as in an `async fn`.
+//! If a plain function ends in an `async` block, `lazily` and the closure replace that block: nothing runs before the first
+//! poll, as in an `async fn`.
 //!
-//! No lint is switched off in it, for that would fail where the user forbids the lint. So it must not cause one either.
+//! The generated code has no `#[allow]`, because an `#[allow]` is an error if the user forbids that lint. So the generated
+//! code must not trigger any lint.
 
 use std::collections::HashSet;
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
+use syn::ExprPath;
 use syn::ext::IdentExt;
-use syn::{AngleBracketedGenericArguments, ExprPath, GenericArgument, PathArguments, Type, parse_quote};
 
-use super::announced::announced;
+use super::announcement::announcement;
 use super::args::{ErrorView, ResultView};
+use super::awaits::may_await;
 use super::bindings::Binding;
 use super::check::Handler;
-use super::rebound::{with_uses, words};
-use super::waits::may_wait;
+use super::impl_trait::without_impl_trait;
+use super::rebinding::{with_use_after_rebinding, words};
+use super::spans::{SpanRange, group, relocated};
 
-/// The whole function.
+/// The annotated function with its generated body.
 pub(crate) fn expand(handler: &Handler) -> TokenStream {
     let head = &handler.item.head;
-    let body = match &handler.watched.around {
-        None => in_async_function(handler),
-        Some(around) => around.with(in_place_of_block(handler)),
+    let body = match &handler.watched.wrapper {
+        None => async_fn_body(handler),
+        Some(wrapper) => wrapper.with_future(lazy_future(handler)),
     };
     quote!(#head #body)
 }
 
-/// The `return`s say to the compiler what the function returns, and to clippy that nothing is returned silently. The type
-/// is not written a second time: a mistake in it would be told a second time, and a macro may have made it.
-fn in_async_function(handler: &Handler) -> Group {
+/// The generated body of an `async fn`.
+///
+/// Its `return`s tell the compiler the return type, and avoid a clippy warning about an implicit return. The generated code
+/// does not repeat the type itself: the compiler would report a mistake in the type twice, and a macro in the type would be
+/// expanded twice.
+fn async_fn_body(handler: &Handler) -> Group {
     let private = handler.runtime.private();
-    let returns = in_place_of_returns(handler, &quote_spanned!(Span::mixed_site()=> #private::returns()));
-    let begin = in_place_of_returns(handler, &quote_spanned!(Span::mixed_site()=> #private::begin));
-    let inner = &handler.watched.body.inner;
-    let captured = captured(handler);
-    let entered = entered(handler);
-    let body_waits = handler.durable || may_wait(&handler.watched.body.tokens);
-    let run = if body_waits {
-        watched(handler, &captured_by_body(handler), None)
+    let returns = at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::returns()));
+    let begin = at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::begin));
+    let inner_attributes = &handler.watched.body.inner;
+    let capture = capture_all_parameters(handler);
+    let enter = enter_statement(handler);
+    let can_wait = handler.durable || may_await(&handler.watched.body.tokens);
+    let run = if can_wait {
+        watch_call(handler, &capture_parameters_of_body(handler), None)
     } else {
-        run_at_once(handler, &captured_by_body(handler))
+        at_once_call(handler, &capture_parameters_of_body(handler))
     };
-    let waited = body_waits.then(|| quote_spanned!(Span::mixed_site()=> .await));
-    let announced = announced(handler, body_waits);
-    let call = in_parentheses(handler, &quote_spanned!(Span::mixed_site()=> move || { #captured #entered #run }));
-    handler.watched.body.in_braces(quote_spanned! {Span::mixed_site()=>
-        #(#inner)*
-        #announced
+    let dot_await = can_wait.then(|| quote_spanned!(Span::mixed_site()=> .await));
+    let announcement = announcement(handler, can_wait);
+    let closure =
+        parenthesized_at_return_type(handler, quote_spanned!(Span::mixed_site()=> move || { #capture #enter #run }));
+    handler.watched.body.in_user_braces(quote_spanned! {Span::mixed_site()=>
+        #(#inner_attributes)*
+        #announcement
         let __returns = {
             let (__never, __returns) = #returns;
             if let ::core::option::Option::Some(__returned) = __never {
@@ -87,231 +94,221 @@ fn in_async_function(handler: &Handler) -> Group {
             }
             __returns
         };
-        return #begin #call #waited;
+        return #begin #closure #dot_await;
     })
 }
 
-/// Such a block takes what it names, and no more may be taken: a parameter may not live as long as the future.
-fn in_place_of_block(handler: &Handler) -> TokenStream {
+/// The future that replaces the `async` block at the end of a plain function.
+///
+/// This code does not capture parameters explicitly. The user's block captures only what it names, and the future must not
+/// capture more, because a parameter may have a shorter lifetime than the future.
+fn lazy_future(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
-    let returns = without_impl(&handler.watched.returns);
-    let (entered, inner) = (entered(handler), &handler.watched.body.inner);
-    let run = watched(handler, &TokenStream::new(), Some(&quote!(#(#inner)*)));
-    let announced = announced(handler, true);
+    let output = without_impl_trait(&handler.watched.output);
+    let enter = enter_statement(handler);
+    let inner_attributes = &handler.watched.body.inner;
+    let run = watch_call(handler, &TokenStream::new(), Some(&quote!(#(#inner_attributes)*)));
+    let announcement = announcement(handler, true);
     quote_spanned! {Span::mixed_site()=>
         #private::lazily(move || {
-            #announced
-            let __returns = #private::returned::<#returns>();
-            #entered
+            #announcement
+            let __returns = #private::returned::<#output>();
+            #enter
             #run
         })
     }
 }
 
-/// Each parameter is taken in one piece, the last one first.
-fn captured(handler: &Handler) -> TokenStream {
-    whole(handler, |_| true)
+/// A `whole!` statement that captures every parameter in one piece, in reverse order.
+fn capture_all_parameters(handler: &Handler) -> TokenStream {
+    capture_statement(handler, |_| true)
 }
 
-/// The same for the body. An expression with brackets may move what it names: then it is left out where the body has no use
-/// for it.
-fn captured_by_body(handler: &Handler) -> TokenStream {
-    let moves = |code: &TokenStream| code.clone().into_iter().any(|token| matches!(token, TokenTree::Group(_)));
-    let taken: HashSet<_> =
-        [&handler.webhook, &handler.request_id].into_iter().filter(|code| moves(code)).flat_map(words).collect();
-    let used = words(&handler.watched.body.tokens);
-    whole(handler, |name| used.contains(name) || !taken.contains(name))
+/// A `whole!` statement that captures the parameters for the user's body.
+///
+/// An expression `webhook` or `request_id` with brackets may move the variables that it names. So a parameter that such an
+/// expression names is left out, unless the body uses the parameter.
+fn capture_parameters_of_body(handler: &Handler) -> TokenStream {
+    let may_move = |code: &TokenStream| code.clone().into_iter().any(|token| matches!(token, TokenTree::Group(_)));
+    let moved: HashSet<_> =
+        [&handler.webhook, &handler.request_id].into_iter().filter(|code| may_move(code)).flat_map(words).collect();
+    let used_in_body = words(&handler.watched.body.tokens);
+    capture_statement(handler, |name| used_in_body.contains(name) || !moved.contains(name))
 }
 
-fn whole(handler: &Handler, take: impl Fn(&str) -> bool) -> TokenStream {
+/// A `whole!` statement for the parameters that `is_captured` selects, in reverse order.
+fn capture_statement(handler: &Handler, is_captured: impl Fn(&str) -> bool) -> TokenStream {
     let private = handler.runtime.private();
-    let parameters = handler.bindings.iter().rev().filter(|binding| take(&binding.name.unraw().to_string()));
+    let parameters = handler.bindings.iter().rev().filter(|binding| is_captured(&binding.name.unraw().to_string()));
     let parameters = parameters.map(|Binding { name, conditions }| quote!(#(#conditions)* #name));
     quote_spanned!(Span::mixed_site()=> #private::whole!(#(#parameters)*);)
 }
 
-/// Both expressions are borrowed from and evaluated in closures that are gone by the end of the statement: no temporary
-/// of theirs, such as the guard of a lock, lives on while the body runs.
-fn entered(handler: &Handler) -> TokenStream {
+/// The statement that evaluates the expressions `webhook` and `request_id`.
+///
+/// Each expression is evaluated and borrowed in its own closure, which ends with the statement. So no temporary value of an
+/// expression, such as a lock guard, stays alive while the user's body runs.
+fn enter_statement(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let (webhook, request_id) = (borrowed(&handler.webhook), borrowed(&handler.request_id));
-    // First: the expression may move what is asked.
-    let chosen = handler.reads.told(&handler.runtime);
+    // `by_operator` comes before `webhook`: it borrows the parameters that the webhook expression may move.
+    let by_operator = handler.webhook_inputs.by_operator_call(&handler.runtime);
     quote_spanned! {Span::mixed_site()=>
-        let __call = #private::enter(|__call| __call #chosen.webhook(#webhook), |__call| __call.request_id(#request_id));
+        let __call =
+            #private::enter(|__call| __call #by_operator.webhook(#webhook), |__call| __call.request_id(#request_id));
     }
 }
 
-/// `&(expression)`, all of it in the place of the expression: there a type is marked that does not fit.
+/// `&(expression)`, at the location of the expression: if its type is wrong, the compiler marks the expression.
 fn borrowed(expression: &TokenStream) -> TokenStream {
-    let place = Place::of(expression);
-    let mut group = Group::new(Delimiter::Parenthesis, expression.clone());
-    group.set_span(place.last);
-    quote_spanned!(place.first=> &#group)
+    let location = SpanRange::of(expression);
+    let group = group(Delimiter::Parenthesis, expression.clone(), location.last);
+    quote_spanned!(location.first=> &#group)
 }
 
-/// Where tokens of the user's stand, for tokens of ours in the same place.
-struct Place {
-    first: Span,
-    last: Span,
-}
-
-impl Place {
-    fn of(tokens: &TokenStream) -> Self {
-        let Self { first, last } = Self::of_users(tokens);
-        Self { first: first.resolved_at(Span::mixed_site()), last: last.resolved_at(Span::mixed_site()) }
-    }
-
-    /// For tokens that are to pass for the user's.
-    fn of_users(tokens: &TokenStream) -> Self {
-        let span = |token: Option<TokenTree>| token.map_or_else(Span::mixed_site, |token| token.span());
-        Self { first: span(tokens.clone().into_iter().next()), last: span(tokens.clone().into_iter().last()) }
-    }
-}
-
-fn watched(handler: &Handler, captured: &TokenStream, inner: Option<&TokenStream>) -> TokenStream {
+/// The call of `watch`, which makes a future that runs the user's body and reports its outcome.
+fn watch_call(handler: &Handler, capture: &TokenStream, inner_attributes: Option<&TokenStream>) -> TokenStream {
     let private = handler.runtime.private();
-    let body = braced_body(handler, captured, inner);
-    let body = quote_spanned!(place_of_returns(handler).first=> async move #body);
-    let (told, options) = (told(handler), options(handler));
-    quote_spanned!(Span::mixed_site()=> #private::watch(__call, #body, #told) #options)
+    let body = body_with_capture(handler, capture, inner_attributes);
+    let body = quote_spanned!(return_type_location(handler).first=> async move #body);
+    let (views, options) = (views(handler), option_calls(handler));
+    quote_spanned!(Span::mixed_site()=> #private::watch(__call, #body, #views) #options)
 }
 
-fn run_at_once(handler: &Handler, captured: &TokenStream) -> TokenStream {
+/// The call of `at_once`, which runs a user's body without `.await` as a closure and reports its outcome.
+fn at_once_call(handler: &Handler, capture: &TokenStream) -> TokenStream {
     let private = handler.runtime.private();
-    let body = braced_body(handler, captured, None);
-    let body = quote_spanned!(place_of_returns(handler).first=> move || #body);
-    let (told, options) = (told(handler), options(handler));
-    let at_once = in_place_of_returns(handler, &quote_spanned!(Span::mixed_site()=> #private::at_once));
-    let run = in_place_of_returns(handler, &quote_spanned!(Span::mixed_site()=> .run()));
-    let arguments = in_parentheses(handler, &quote_spanned!(Span::mixed_site()=> __call, #body, #told));
+    let body = body_with_capture(handler, capture, None);
+    let body = quote_spanned!(return_type_location(handler).first=> move || #body);
+    let (views, options) = (views(handler), option_calls(handler));
+    let at_once = at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::at_once));
+    let run = at_return_type(handler, &quote_spanned!(Span::mixed_site()=> .run()));
+    let arguments = parenthesized_at_return_type(handler, quote_spanned!(Span::mixed_site()=> __call, #body, #views));
     quote_spanned!(Span::mixed_site()=> #at_once #arguments #options #run)
 }
 
-/// Block or closure stand, as the user's own, in the place of the return type: what the compiler says of "this block" and
-/// "the inferred return type" it shows there, and a variable that is captured has a name in its messages only if a user wrote
-/// what captures it.
-fn place_of_returns(handler: &Handler) -> Place {
-    Place::of_users(&handler.watched.returns.to_token_stream())
+/// The location of the return type, with the user's hygiene, for the closure or block around the user's body.
+///
+/// The compiler shows its messages about "this block" and "the inferred return type" at this location. Its messages also name
+/// a captured variable only if the code that captures the variable has the user's hygiene.
+fn return_type_location(handler: &Handler) -> SpanRange {
+    SpanRange::with_user_hygiene(&handler.watched.output.to_token_stream())
 }
 
-/// The body as that of a block or closure of its own, without rebinding: what it captures is not moved once more, so that
-/// nothing is in the future twice.
+/// The content of the closure or `async` block that runs the user's body. The body uses the captured parameters directly,
+/// without a new `let` for each, so the future never holds a parameter twice.
 ///
-/// The edge in front tells the compiler what the body returns; it stands outside the user's own block.
-fn braced_body(handler: &Handler, captured: &TokenStream, inner: Option<&TokenStream>) -> Group {
-    let block = block(handler);
-    let never = never(handler);
-    let leave = {
-        let place = Place::of(&handler.watched.returns.to_token_stream()).first;
-        quote_spanned!(place=> return __returned)
+/// The `if let … return` before the body never runs: it tells the compiler the type that the body returns. This statement
+/// stands outside the user's own block.
+fn body_with_capture(handler: &Handler, capture: &TokenStream, inner_attributes: Option<&TokenStream>) -> Group {
+    let block = user_block(handler);
+    let never = never_value(handler);
+    let early_return = {
+        let location = SpanRange::of(&handler.watched.output.to_token_stream()).first;
+        quote_spanned!(location=> return __returned)
     };
     let tokens = quote_spanned! {Span::mixed_site()=>
-        #inner
-        #captured
+        #inner_attributes
+        #capture
         if let ::core::option::Option::Some(__returned) = #never {
-            #leave;
+            #early_return;
         }
         #block
     };
-    let mut braces = Group::new(Delimiter::Brace, tokens);
-    braces.set_span(place_of_returns(handler).last);
-    braces
+    group(Delimiter::Brace, tokens, return_type_location(handler).last)
 }
 
-/// What has the return type in its own is to stand there: what the compiler says of the type it then says in one place, and
-/// the same in the same place it says once.
-fn in_place_of_returns(handler: &Handler, tokens: &TokenStream) -> TokenStream {
-    in_place(tokens.clone(), place_of_returns(handler).first)
+/// The tokens at the location of the return type.
+///
+/// All generated expressions that have the return type in their own type are placed there. The compiler then shows all its
+/// errors about the type at one location, and it shows equal errors at one location only once.
+fn at_return_type(handler: &Handler, tokens: &TokenStream) -> TokenStream {
+    relocated(tokens.clone(), return_type_location(handler).first)
 }
 
-/// The same for the arguments of a call: an expression stands where its first and its last token stand.
-fn in_parentheses(handler: &Handler, arguments: &TokenStream) -> Group {
-    let mut group = Group::new(Delimiter::Parenthesis, arguments.clone());
-    group.set_span(Span::mixed_site().located_at(place_of_returns(handler).first));
-    group
+/// The arguments of a call in parentheses, at the location of the return type. The parentheses must be there too, because
+/// the location of a call reaches from its first to its last token.
+fn parenthesized_at_return_type(handler: &Handler, arguments: TokenStream) -> Group {
+    let location = Span::mixed_site().located_at(return_type_location(handler).first);
+    group(Delimiter::Parenthesis, arguments, location)
 }
 
-/// The value that is never there.
-fn never(handler: &Handler) -> TokenStream {
+/// A call of `never`: it always returns `None`, and its type is `Option` of the return type.
+fn never_value(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
-    in_place_of_returns(handler, &quote_spanned!(Span::mixed_site()=> #private::never(__returns)))
+    at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::never(__returns)))
 }
 
-/// How result and error are told. The compiler blames a type that cannot be told so on the `_` of its view, which
-/// therefore stands in the place of the user's word for it; and a type that is no `Result` on the whole path.
-fn told(handler: &Handler) -> TokenStream {
+/// The call of `told`, which says how a report shows the result and the error.
+///
+/// If the result or the error cannot be shown that way, the compiler marks the `_` of its view. So this `_` is placed at the
+/// user's word for the view. If the return type is not a `Result`, the compiler marks the path `told`, which is placed at the
+/// return type.
+fn views(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
-    let place = Place::of(&handler.watched.returns.to_token_stream()).first;
-    let plain = |name: &str| {
+    let return_type = SpanRange::of(&handler.watched.output.to_token_stream()).first;
+    let unit_view = |name: &str| {
         let name = Ident::new(name, Span::mixed_site());
         quote_spanned!(Span::mixed_site()=> #private::#name)
     };
-    let through = |path: &ExprPath| {
-        (quote_spanned!(Span::mixed_site()=> #private::Through(#path)), Place::of(&path.to_token_stream()).first)
+    let function_view = |path: &ExprPath| {
+        (quote_spanned!(Span::mixed_site()=> #private::Through(#path)), SpanRange::of(&path.to_token_stream()).first)
     };
-    let (result, result_place) = match &handler.result {
-        ResultView::Whole => (plain("AsJson"), place),
-        ResultView::Nothing => (plain("Untold"), place),
-        ResultView::With(path) => through(path),
+    let (result, result_location) = match &handler.result {
+        ResultView::Json => (unit_view("AsJson"), return_type),
+        ResultView::Omitted => (unit_view("Untold"), return_type),
+        ResultView::Function(path) => function_view(path),
     };
-    let (error, error_place) = match &handler.error {
-        ErrorView::None | ErrorView::Reason => (plain("Untold"), place),
-        ErrorView::Display(word) => (plain("AsDisplay"), *word),
-        ErrorView::Debug(word) => (plain("AsDebug"), *word),
-        ErrorView::With(path) => through(path),
+    let (error, error_location) = match &handler.error {
+        ErrorView::None | ErrorView::Reason => (unit_view("Untold"), return_type),
+        ErrorView::Display(word) => (unit_view("AsDisplay"), *word),
+        ErrorView::Debug(word) => (unit_view("AsDebug"), *word),
+        ErrorView::Function(path) => function_view(path),
     };
-    let result_place = in_place(quote_spanned!(Span::mixed_site()=> _), result_place);
-    let error_place = in_place(quote_spanned!(Span::mixed_site()=> _), error_place);
-    let told = in_place(quote_spanned!(Span::mixed_site()=> #private::told), place);
-    quote_spanned!(place=> #told::<_, #result_place, #error_place>(__returns, #result, #error))
+    let result_type = relocated(quote_spanned!(Span::mixed_site()=> _), result_location);
+    let error_type = relocated(quote_spanned!(Span::mixed_site()=> _), error_location);
+    let told = relocated(quote_spanned!(Span::mixed_site()=> #private::told), return_type);
+    quote_spanned!(return_type=> #told::<_, #result_type, #error_type>(__returns, #result, #error))
 }
 
-/// The tokens, all in one place. What they mean stays: a `$crate` among them is still the macro's.
-fn in_place(tokens: TokenStream, place: Span) -> TokenStream {
-    tokens
-        .into_iter()
-        .map(|mut token| {
-            token.set_span(token.span().located_at(place));
-            token
-        })
-        .collect()
-}
-
-/// The body in the user's own braces. The parentheses keep the compiler from calling the braces of a body that is a
-/// single expression unnecessary; itself they do not bother, for they come out of a macro.
-fn block(handler: &Handler) -> TokenStream {
+/// The user's body in the user's own braces, inside parentheses.
+///
+/// Without the parentheses, the compiler would warn of unnecessary braces around a body that is a single expression. The
+/// compiler does not warn of these parentheses, because a macro generated them.
+fn user_block(handler: &Handler) -> TokenStream {
     let body = &handler.watched.body;
-    let words = || &words(&handler.webhook) | &words(&handler.request_id);
-    let with_uses =
-        handler.watched.around.as_ref().and_then(|_| with_uses(&body.tokens, &words(), |name| used(name, handler)));
-    let block = with_uses.map_or_else(|| body.block(), |tokens| body.in_braces(tokens));
+    let names = || &words(&handler.webhook) | &words(&handler.request_id);
+    let with_uses = handler.watched.wrapper.as_ref().and_then(|_| {
+        with_use_after_rebinding(&body.tokens, &names(), |variable| use_that_never_runs(variable, handler))
+    });
+    let block = with_uses.map_or_else(|| body.block(), |tokens| body.in_user_braces(tokens));
     quote_spanned!(Span::mixed_site()=> (#block))
 }
 
-/// A use that never happens: it is no borrow either, which would keep the variable alive.
-fn used(name: &Ident, handler: &Handler) -> TokenStream {
-    let never = never(handler);
+/// A use of the variable that never runs, so that the compiler does not call the variable unused. The use moves the variable
+/// and returns, because a borrow would keep the variable alive for longer.
+fn use_that_never_runs(variable: &Ident, handler: &Handler) -> TokenStream {
+    let never = never_value(handler);
     quote_spanned! {Span::mixed_site()=>
         if let ::core::option::Option::Some(__returned) = #never {
-            let _used = #name;
+            let _used = #variable;
             return __returned;
         }
     }
 }
 
-/// One call for each argument that differs from the runtime's own choice.
-fn options(handler: &Handler) -> TokenStream {
+/// The method calls for `on`, `error` and `durable`. An argument that has the runtime's default value needs no call.
+fn option_calls(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let mut calls = TokenStream::new();
     if let Some((first, more)) = handler.on.split_first() {
-        let first = end(first);
-        let more = more.iter().map(end);
+        let first = outcome_constant(first);
+        let more = more.iter().map(outcome_constant);
         calls.extend(quote_spanned! {Span::mixed_site()=>
             .on(#private::Ends::#first #(.with(#private::Ends::#more))*)
         });
     }
-    // Who wants the error told wants to know of failures that have none, too.
+    // With every `error` except `none`, a report also names the reason, because some failures have no error value.
     if !matches!(handler.error, ErrorView::None) {
         calls.extend(quote_spanned!(Span::mixed_site()=> .error_reason()));
     }
@@ -321,40 +318,7 @@ fn options(handler: &Handler) -> TokenStream {
     calls
 }
 
-fn end(word: &Ident) -> Ident {
+/// The constant of `Ends` for an outcome that the user named in `on`: `FAILED` for `failed`.
+fn outcome_constant(word: &Ident) -> Ident {
     Ident::new(&word.to_string().to_uppercase(), word.span().resolved_at(Span::mixed_site()))
-}
-
-/// The type with `_` in place of each `impl Trait`, which cannot be named outside a signature.
-fn without_impl(of: &Type) -> Type {
-    let mut erased = of.clone();
-    erase(&mut erased);
-    erased
-}
-
-fn erase(of: &mut Type) {
-    match of {
-        Type::ImplTrait(_) => *of = parse_quote!(_),
-        Type::Array(array) => erase(&mut array.elem),
-        Type::Group(group) => erase(&mut group.elem),
-        Type::Paren(paren) => erase(&mut paren.elem),
-        Type::Ptr(pointer) => erase(&mut pointer.elem),
-        Type::Reference(reference) => erase(&mut reference.elem),
-        Type::Slice(slice) => erase(&mut slice.elem),
-        Type::Tuple(tuple) => tuple.elems.iter_mut().for_each(erase),
-        Type::Path(path) => {
-            path.path.segments.iter_mut().for_each(|segment| erase_arguments(&mut segment.arguments));
-        }
-        // Elsewhere `impl Trait` is not allowed to stand.
-        _ => {}
-    }
-}
-
-fn erase_arguments(arguments: &mut PathArguments) {
-    let PathArguments::AngleBracketed(AngleBracketedGenericArguments { args, .. }) = arguments else { return };
-    for argument in args {
-        if let GenericArgument::Type(of) = argument {
-            erase(of);
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! The expansion as one would read it, and each mistake's message.
+//! Tests the generated code of `#[async_handler]` as formatted text, and the message for each mistake.
 
 use insta::assert_snapshot;
 
@@ -43,7 +43,7 @@ const FULL: &str = "
 ";
 
 #[test]
-fn the_least_that_can_be_said() {
+fn the_expansion_with_the_fewest_arguments() {
     assert_snapshot!(expanded("webhook = config.webhook_url", SMALL), @r#"
     /// Greets.
     pub async fn greet(config: Config, request_id: RequestId) -> Result<Greeting, Error> {
@@ -93,7 +93,7 @@ fn the_least_that_can_be_said() {
 }
 
 #[test]
-fn all_that_can_be_said() {
+fn the_expansion_with_all_arguments() {
     assert_snapshot!(expanded(FULL_ARGS, FULL), @r#"
     #[must_use]
     async unsafe fn render<'a, T: Shape>(
@@ -153,13 +153,14 @@ fn all_that_can_be_said() {
 }
 
 #[test]
-fn arguments_that_say_the_usual_change_nothing() {
-    let usual = "webhook = config.webhook_url, request_id = request_id, error = none, result = true, durable = false";
-    assert_eq!(expanded(usual, SMALL), expanded("webhook = \"config.webhook_url\"", SMALL));
+fn arguments_with_default_values_change_nothing() {
+    let defaults =
+        "webhook = config.webhook_url, request_id = request_id, error = none, result = true, durable = false";
+    assert_eq!(expanded(defaults, SMALL), expanded("webhook = \"config.webhook_url\"", SMALL));
 }
 
 #[test]
-fn whoever_tells_of_the_error_tells_the_reason() {
+fn every_error_view_except_none_reports_the_reason() {
     for (error, view) in [
         ("none", "::postback::__private::Untold"),
         ("reason", "::postback::__private::Untold"),
@@ -226,8 +227,8 @@ fn a_method_that_can_be_specialised_keeps_its_default() {
 }
 
 #[test]
-fn a_missing_comma_is_told_once() {
-    for (args, said) in [
+fn a_missing_comma_is_reported_once() {
+    for (args, message) in [
         ("webhook = a request_id = 1", "expected `,` after the value of `webhook`"),
         ("webhook = f(1 2), request_id = 1", "the value of `webhook` cannot be read: expected `,`"),
         ("webhook = [a b], request_id = 1", "the value of `webhook` cannot be read: expected `,` or `;`"),
@@ -235,12 +236,12 @@ fn a_missing_comma_is_told_once() {
         ("webhook = a, request_id = 1, on = [completed failed]", "the value of `on` cannot be read: expected `,`"),
     ] {
         let found = mistake(args, "async fn f() -> R {}");
-        assert!(found.starts_with(said), "{args}: {found}");
+        assert!(found.starts_with(message), "{args}: {found}");
     }
 }
 
 #[test]
-fn all_mistakes_are_told_together() {
+fn all_mistakes_are_reported_together() {
     let found =
         mistakes("webhok = a, on = [complete], durable = 1, webhook = b?, webhook = c,, crate = pb", "fn f() {}");
     assert_eq!(found.len(), 9, "{found:#?}");
@@ -249,7 +250,7 @@ fn all_mistakes_are_told_together() {
 #[test]
 fn each_wrong_argument_says_what_to_write() {
     for (args, message) in [
-        ("", "`webhook` is missing: say which expression holds the URL"),
+        ("", "`webhook` is missing; give the expression that holds the webhook URL"),
         ("webhook", "`webhook` needs a value: write `webhook = config.webhook_url`"),
         ("webhook(a)", "`webhook` needs a value"),
         ("webhook == a", "`webhook` needs a value"),
@@ -257,78 +258,84 @@ fn each_wrong_argument_says_what_to_write() {
         ("webhook = , on = [failed]", "the value of `webhook` is missing"),
         ("webhook = a, request_id =", "the value of `request_id` is missing: write `request_id = request.id`"),
         ("webhook = \"\"", "it is empty; write `webhook = config.webhook_url`"),
-        ("webhook = \"https://example.com\"", r#"quote it once more: `webhook = "\"https://example.com\""`"#),
-        ("\"config.url\"", "expected `key = value`, such as `webhook = config.webhook_url`"),
+        (
+            "webhook = \"https://example.com\"",
+            r#"put the URL in a second pair of quotes: `webhook = "\"https://example.com\""`"#,
+        ),
+        ("\"config.url\"", "expected `key = value`, for example `webhook = config.webhook_url`"),
         ("webhook = a,, durable = true", "expected `key = value`"),
         ("webhook = config.", "cannot be read: expected identifier or integer"),
-        ("webhook = \"config.\"", "is read as an expression, and cannot be: expected identifier or integer"),
+        ("webhook = \"config.\"", "the string cannot be parsed as an expression: expected identifier or integer"),
         ("webhook = \"x\"abc", "unexpected suffix `abc`"),
         ("webhook = a b, durable = true", "expected `,` after the value of `webhook`"),
-        ("webhok = a", "unknown argument `webhok`, did you mean `webhook`?"),
-        ("webhook = a, timeout = 5", "unknown argument `timeout`; there are `webhook`, `request_id`"),
+        ("webhok = a", "unknown argument `webhok`; did you mean `webhook`?"),
+        ("webhook = a, timeout = 5", "unknown argument `timeout`; known arguments: `webhook`, `request_id`"),
         ("webhook = a, webhook = b", "`webhook` is given twice"),
         ("webhook = a?", "`?` cannot be used in `webhook`"),
         ("webhook = \"a.await\"", "`.await` cannot be used in `webhook`"),
         ("webhook = a, request_id = { return 1 }", "`return` cannot be used in `request_id`"),
         ("webhook = a, on = completed", "`on` takes a list: write `on = ["),
-        ("webhook = a, on = []", "nothing would be reported"),
-        ("webhook = a, on = [done]", "unknown end `done`; there are `completed`"),
+        ("webhook = a, on = []", "an empty list reports nothing"),
+        ("webhook = a, on = [done]", "unknown outcome `done`; known outcomes: `completed`"),
         ("webhook = a, on = [failed, failed]", "`failed` is listed twice"),
-        ("webhook = a, on = [failed()]", "expected the name of an end"),
+        ("webhook = a, on = [failed()]", "expected the name of an outcome"),
         ("webhook = a, error = Display", "did you mean `display`?"),
         ("webhook = a, error = true", "did you mean `display`?"),
         ("webhook = a, error = false", "did you mean `none`?"),
         ("webhook = a, error = Reason", "did you mean `reason`?"),
-        ("webhook = a, error = 5", "`error` is one of `none`, `reason`, `display`, `debug`, or the path"),
-        ("webhook = a, error = |e| e", "write the closure as a function and name it here"),
+        ("webhook = a, error = 5", "`error` must be one of `none`, `reason`, `display`, `debug`, or the path"),
+        ("webhook = a, error = |e| e", "move the closure into a function and give the path of that function"),
         ("webhook = a, result = none", "did you mean `false`?"),
-        ("webhook = a, result = 5", "`result` is one of `true`, `false`, or the path of a function"),
-        ("webhook = a, durable = yes", "`durable` is `true` or `false`"),
+        ("webhook = a, result = 5", "`result` must be one of `true`, `false`, or the path of a function"),
+        ("webhook = a, durable = yes", "`durable` must be `true` or `false`"),
         ("webhook = a, crate = pb", "write `::name` for a dependency"),
         ("webhook = a, crate = 5", "the value of `crate` cannot be read: expected identifier"),
     ] {
-        let told = mistake(args, SMALL);
-        assert!(told.contains(message), "{args}: {told}");
+        let error = mistake(args, SMALL);
+        assert!(error.contains(message), "{args}: {error}");
     }
 }
 
 #[test]
 fn each_wrong_item_says_what_to_write() {
     for (item, message) in [
-        ("struct S;", "goes on an `async fn`"),
-        ("pub(crate) unsafe trait T {}", "goes on an `async fn`"),
-        ("impl S {}", "goes on an `async fn`"),
-        ("const X: u8 = 1;", "goes on an `async fn`"),
-        ("pub mod m {}", "goes on an `async fn`"),
-        ("enum E {}", "goes on an `async fn`"),
-        ("type T = u8;", "goes on an `async fn`"),
-        ("use a::b;", "goes on an `async fn`"),
-        ("static X: u8 = 1;", "goes on an `async fn`"),
-        ("extern \"C\" {}", "goes on an `async fn`"),
-        ("m! {}", "goes on an `async fn`"),
-        ("let a = 1;", "goes on an `async fn`"),
-        ("async move {}", "there is `postback::report_outcome`"),
-        ("move || 1", "there is `postback::report_outcome`"),
-        ("async |a| a", "there is `postback::report_outcome`"),
-        ("1 + 1", "there is `postback::report_outcome`"),
-        ("fn f(request_id: u8) -> R {}", "needs an `async fn`; if this is one"),
-        ("#[x::test] fn f(request_id: u8) -> R {}", "has taken the `async` away; put it below `#[async_handler]`"),
-        ("fn f(request_id: u8) -> impl Future<Output = R> { ready(x) }", "made elsewhere and cannot be watched"),
-        ("fn f(request_id: u8) -> Pin<Box<dyn Future<Output = R>>> {}", "made elsewhere and cannot be watched"),
-        ("fn f(request_id: u8) -> impl Later { async move {} }", "say what the future gives"),
-        ("const fn f(request_id: u8) -> R {}", "it cannot be `async`: write `async fn`"),
+        ("struct S;", "can stand only on an `async fn`"),
+        ("pub(crate) unsafe trait T {}", "can stand only on an `async fn`"),
+        ("impl S {}", "can stand only on an `async fn`"),
+        ("const X: u8 = 1;", "can stand only on an `async fn`"),
+        ("pub mod m {}", "can stand only on an `async fn`"),
+        ("enum E {}", "can stand only on an `async fn`"),
+        ("type T = u8;", "can stand only on an `async fn`"),
+        ("use a::b;", "can stand only on an `async fn`"),
+        ("static X: u8 = 1;", "can stand only on an `async fn`"),
+        ("extern \"C\" {}", "can stand only on an `async fn`"),
+        ("m! {}", "can stand only on an `async fn`"),
+        ("let a = 1;", "can stand only on an `async fn`"),
+        ("async move {}", "use `postback::report_outcome`"),
+        ("move || 1", "use `postback::report_outcome`"),
+        ("async |a| a", "use `postback::report_outcome`"),
+        ("1 + 1", "use `postback::report_outcome`"),
+        ("fn f(request_id: u8) -> R {}", "needs an `async fn`; if you wrote `async`"),
+        (
+            "#[x::test] fn f(request_id: u8) -> R {}",
+            "has removed the `async` of the function; put it below `#[async_handler]`",
+        ),
+        ("fn f(request_id: u8) -> impl Future<Output = R> { ready(x) }", "other code makes this future"),
+        ("fn f(request_id: u8) -> Pin<Box<dyn Future<Output = R>>> {}", "other code makes this future"),
+        ("fn f(request_id: u8) -> impl Later { async move {} }", "the output type of this future is missing"),
+        ("const fn f(request_id: u8) -> R {}", "it cannot be `async`; write `async fn`"),
         ("unsafe fn f(request_id: u8, ...) -> R;", "cannot be variadic"),
-        ("async fn f(request_id: u8) -> R;", "there is no body to report on"),
+        ("async fn f(request_id: u8) -> R;", "this function has no body"),
         ("async fn f(request_id: u8) {}", "write `-> Result<(), Error>`"),
         ("async fn f(request_id: u8) -> ! { loop {} }", "write `-> Result<std::convert::Infallible, Error>`"),
         ("async fn f() -> R {}", "add a parameter `request_id: RequestId`"),
-        ("const async fn f(request_id: u8) -> R {}", "it cannot be `async`: write `async fn`"),
-        ("async extern \"C\" fn f(request_id: u8) -> R {}", "leave the `extern` out"),
+        ("const async fn f(request_id: u8) -> R {}", "it cannot be `async`; write `async fn`"),
+        ("async extern \"C\" fn f(request_id: u8) -> R {}", "remove `extern`"),
         ("async fn f(request_id:) -> R {}", "expected one of"),
-        ("#[x::async_handler(webhook = b)] async fn f(request_id: u8) -> R {}", "stands here twice"),
+        ("#[x::async_handler(webhook = b)] async fn f(request_id: u8) -> R {}", "is used twice"),
     ] {
-        let told = mistake("webhook = a", item);
-        assert!(told.contains(message), "{item}: {told}");
+        let error = mistake("webhook = a", item);
+        assert!(error.contains(message), "{item}: {error}");
     }
 }
 

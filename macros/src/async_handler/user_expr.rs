@@ -1,16 +1,18 @@
-//! An expression of the user's that runs on entry of the function: bare, or in a string.
+//! Parses the expressions `webhook` and `request_id`, which run when the annotated function is called. The user writes each of
+//! them as an expression, or as a string that contains the expression.
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::ParseStream;
 use syn::{Expr, LitStr};
 
-use crate::arguments::{said, value_ends};
+use super::tokens::is_punct;
+use crate::arguments::{parser_message, value_ends};
 use crate::diagnostics::Diagnostics;
 
-/// Parses the value of `key`. `None` if it was wrong and that has been noted.
+/// Parses the value of `key`. Returns `None` if the value was wrong and an error was added.
 pub(crate) fn parse(input: ParseStream<'_>, key: &str, errors: &mut Diagnostics) -> syn::Result<Option<Expr>> {
-    let expr = match string_form(input)? {
+    let expr = match expression_in_string(input)? {
         Some(text) => match parse_string(&text, key) {
             Ok(expr) => expr,
             Err(error) => {
@@ -23,8 +25,9 @@ pub(crate) fn parse(input: ParseStream<'_>, key: &str, errors: &mut Diagnostics)
     Ok(check(&expr, key, errors).then_some(expr))
 }
 
-/// A string is the string form only where nothing follows it: `"a".to_owned()` is an expression.
-fn string_form(input: ParseStream<'_>) -> syn::Result<Option<LitStr>> {
+/// The string, if the whole value is one string. A string with more tokens behind it, such as `"a".to_owned()`, is not a string
+/// that contains the expression: it belongs to the expression itself.
+fn expression_in_string(input: ParseStream<'_>) -> syn::Result<Option<LitStr>> {
     let ahead = input.fork();
     if ahead.parse::<LitStr>().is_ok() && value_ends(&ahead) { input.parse().map(Some) } else { Ok(None) }
 }
@@ -32,33 +35,38 @@ fn string_form(input: ParseStream<'_>) -> syn::Result<Option<LitStr>> {
 fn parse_string(text: &LitStr, key: &str) -> syn::Result<Expr> {
     let value = text.value();
     if value.trim().is_empty() {
-        let message = format!("the string is read as an expression, and it is empty; write `{key} = {}`", example(key));
+        let message =
+            format!("the string is parsed as an expression, but it is empty; write `{key} = {}`", example(key));
         return Err(syn::Error::new(text.span(), message));
     }
-    // What people write first. A string that does hold an expression may hold a URL too, in quotes.
+    // Many users first write a bare URL. A string with a real expression can contain a URL too, but only in quotes.
     if value.contains("://") && !value.contains('"') {
         let message = format!(
-            "the string is read as an expression, and this one is a URL; name what holds it, as in \
-             `{key} = {}`, or quote it once more: `{key} = {:?}`",
+            "the string is parsed as an expression, but it is a URL; write the expression that holds the URL, for example \
+             `{key} = {}`, or put the URL in a second pair of quotes: `{key} = {:?}`",
             example(key),
             format!("{value:?}")
         );
         return Err(syn::Error::new(text.span(), message));
     }
-    // Keeps the span of the literal on every token, and its hygiene.
+    // `LitStr::parse` gives every token the span and the hygiene of the literal.
     text.parse().map_err(|error| {
-        syn::Error::new(text.span(), format!("the string is read as an expression, and cannot be: {}", said(&error)))
+        syn::Error::new(
+            text.span(),
+            format!("the string cannot be parsed as an expression: {}", parser_message(&error)),
+        )
     })
 }
 
+/// An example of an expression for this key, for error messages.
 pub(crate) fn example(key: &str) -> &'static str {
     if key == "webhook" { "config.webhook_url" } else { "request.id" }
 }
 
-/// Notes what may not stand in the expression, and whether nothing was found.
+/// Adds an error for each token that must not be in the expression. Returns whether there was none.
 fn check(expr: &Expr, key: &str, errors: &mut Diagnostics) -> bool {
     let mut found = Vec::new();
-    scan(expr.to_token_stream(), false, &mut found);
+    find_forbidden(expr.to_token_stream(), false, &mut found);
     for (token, why) in &found {
         errors.on(token, format!("`{}` cannot be used in `{key}`: {why}", shown(token)));
     }
@@ -72,25 +80,26 @@ fn shown(token: &TokenTree) -> String {
     }
 }
 
-const LEAVES: &str = "it is evaluated before the function's body, and there is nothing to leave; \
-                      give `None` where there is no webhook, or compute the value before the call";
-const WAITS: &str = "it is evaluated at once, on entry; give a value that is at hand";
+const LEAVES: &str = "the expression is evaluated before the function body, so there is nothing to return from or break out \
+                      of; use `None` if there is no webhook, or compute the value before the call";
+const WAITS: &str = "the expression is evaluated when the function is called, and cannot wait; use a value that is already \
+                     known";
 
-/// Looks for what would leave the function or wait in it. Closures and `async` blocks may hold all of it: they leave and
-/// wait for themselves.
-fn scan(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree, &'static str)>) {
+/// Finds tokens that would return from the function, break out of a loop around it, or wait. Inside closures and `async` blocks
+/// they are allowed, because there they affect only the closure or the block.
+fn find_forbidden(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree, &'static str)>) {
     let mut tokens = tokens.into_iter().peekable();
-    let mut before = Before::Nothing;
+    let mut preceding = Preceding::Operator;
     let mut loop_ahead = false;
     while let Some(token) = tokens.next() {
         match &token {
-            TokenTree::Punct(punct) if punct.as_char() == '|' && before == Before::Nothing => {
+            TokenTree::Punct(punct) if punct.as_char() == '|' && preceding == Preceding::Operator => {
                 skip_closure(&mut tokens);
-                before = Before::Nothing;
+                preceding = Preceding::Operator;
                 continue;
             }
             TokenTree::Punct(punct) if punct.as_char() == '|' && punct.spacing() == Spacing::Joint => {
-                // The rest of `||`, which would look like the begin of a closure.
+                // Skips the second `|` of the operator `||`, because it would look like the beginning of a closure.
                 tokens.next_if(|token| is_punct(token, '|'));
             }
             TokenTree::Punct(punct) if punct.as_char() == '?' => found.push((token.clone(), LEAVES)),
@@ -101,7 +110,7 @@ fn scan(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree, &'static
                 "loop" | "while" | "for" => loop_ahead = true,
                 "async" => {
                     skip_async_block(&mut tokens);
-                    before = Before::Operand;
+                    preceding = Preceding::Operand;
                     continue;
                 }
                 _ => {}
@@ -109,27 +118,29 @@ fn scan(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree, &'static
             TokenTree::Group(group) => {
                 let body_of_loop = loop_ahead && group.delimiter() == Delimiter::Brace;
                 loop_ahead &= !body_of_loop;
-                scan(group.stream(), in_loop || body_of_loop, found);
+                find_forbidden(group.stream(), in_loop || body_of_loop, found);
             }
             _ => {}
         }
-        before = Before::after(&token);
+        preceding = Preceding::after(&token);
     }
 }
 
-/// What stands before a `|`: after an operand it is an operator, else it begins a closure.
+/// What stands before a token. A `|` after an operand is an operator. After an operator or at the beginning, a `|` begins a
+/// closure.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Before {
-    Nothing,
+enum Preceding {
+    /// An operator, a keyword that an expression follows, or the beginning.
+    Operator,
     Operand,
 }
 
-impl Before {
+impl Preceding {
     fn after(token: &TokenTree) -> Self {
-        const BEFORE_CLOSURES: [&str; 7] = ["move", "static", "return", "break", "else", "in", "match"];
+        const KEYWORDS_BEFORE_CLOSURE: [&str; 7] = ["move", "static", "return", "break", "else", "in", "match"];
         match token {
-            TokenTree::Ident(ident) if BEFORE_CLOSURES.iter().any(|word| ident == word) => Self::Nothing,
-            TokenTree::Punct(punct) if punct.as_char() != '?' => Self::Nothing,
+            TokenTree::Ident(ident) if KEYWORDS_BEFORE_CLOSURE.iter().any(|word| ident == word) => Self::Operator,
+            TokenTree::Punct(punct) if punct.as_char() != '?' => Self::Operator,
             _ => Self::Operand,
         }
     }
@@ -137,19 +148,17 @@ impl Before {
 
 type Tokens = std::iter::Peekable<proc_macro2::token_stream::IntoIter>;
 
-/// Past the parameters and the body of a closure, whose first `|` is taken. A body goes on as far as an expression can.
+/// Skips the parameters and the body of a closure whose first `|` has been taken. The body ends before the next comma or
+/// semicolon.
 fn skip_closure(tokens: &mut Tokens) {
     tokens.find(|token| is_punct(token, '|'));
     while tokens.next_if(|token| !is_punct(token, ',') && !is_punct(token, ';')).is_some() {}
 }
 
+/// Skips the rest of an `async` block whose `async` has been taken.
 fn skip_async_block(tokens: &mut Tokens) {
     tokens.next_if(|token| matches!(token, TokenTree::Ident(ident) if ident == "move"));
     tokens.next_if(|token| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace));
-}
-
-fn is_punct(token: &TokenTree, char: char) -> bool {
-    matches!(token, TokenTree::Punct(punct) if punct.as_char() == char)
 }
 
 #[cfg(test)]
@@ -159,7 +168,7 @@ mod tests {
     fn refused(expr: &str) -> Vec<String> {
         let expr: Expr = syn::parse_str(expr).unwrap();
         let mut found = Vec::new();
-        scan(expr.to_token_stream(), false, &mut found);
+        find_forbidden(expr.to_token_stream(), false, &mut found);
         found.iter().map(|(token, _)| token.to_string()).collect()
     }
 

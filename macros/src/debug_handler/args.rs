@@ -1,4 +1,4 @@
-//! The arguments of the attribute: the settings type, if it was given, and `crate`.
+//! Parses the arguments of `#[debug_handler(…)]`: an optional settings type, and `crate`.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -11,16 +11,17 @@ use crate::diagnostics::Diagnostics;
 
 const KEYS: [&str; 1] = ["crate"];
 
-/// What was given and was right.
+/// The values of the arguments. A field is `None` if its argument was not given, or was wrong and an error was added.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) settings: Option<Type>,
-    pub(crate) runtime: Option<Path>,
+    /// The value of `crate`.
+    pub(crate) crate_path: Option<Path>,
 }
 
 impl Args {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Diagnostics) -> Self {
-        let (settings, rest) = split(tokens, errors);
+        let (settings, rest) = split_settings(tokens, errors);
         let named: Self = Arguments { keys: &KEYS, usage }.parse(rest, errors).0;
         Self { settings, ..named }
     }
@@ -29,18 +30,19 @@ impl Args {
 impl Values for Args {
     fn parse_value(&mut self, key: &str, input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<()> {
         if key == "crate" {
-            self.runtime = parse_crate(input, errors)?;
+            self.crate_path = parse_crate(input, errors)?;
         }
         Ok(())
     }
 }
 
+/// An example of the argument with this key, for error messages.
 fn usage(key: &str) -> String {
     format!("{key} = ::postback")
 }
 
-/// The type in front, and the tokens of the arguments that have a name.
-fn split(tokens: TokenStream, errors: &mut Diagnostics) -> (Option<Type>, TokenStream) {
+/// Separates the settings type at the beginning from the arguments `key = value` behind it.
+fn split_settings(tokens: TokenStream, errors: &mut Diagnostics) -> (Option<Type>, TokenStream) {
     let parser = |input: ParseStream<'_>| {
         let named = input.peek(Ident::peek_any) && input.peek2(Token![=]) && !input.peek2(Token![==]);
         if input.is_empty() || named {
@@ -58,7 +60,7 @@ fn split(tokens: TokenStream, errors: &mut Diagnostics) -> (Option<Type>, TokenS
         let marked = if first.is_empty() { tokens } else { first };
         errors.on(
             marked.to_token_stream(),
-            "expected the type of the app's settings, such as `#[postback::debug_handler(Settings)]`",
+            "expected the type of the app's settings, for example `#[postback::debug_handler(Settings)]`",
         );
         (None, TokenStream::new())
     })

@@ -1,4 +1,4 @@
-//! What can be seen of a function that cannot be a handler: the rules, and nothing else.
+//! Checks the rules for a handler that a macro can see in the function's signature. The compiler checks the rules for types.
 
 use proc_macro2::Ident;
 use syn::punctuated::Punctuated;
@@ -9,57 +9,57 @@ use syn::{
 use super::args::Args;
 use crate::diagnostics::Diagnostics;
 use crate::item::Item;
-use crate::paths::Runtime;
+use crate::paths::RuntimeCrate;
 
-/// As many as `Handler` is implemented for.
-const MOST_PARAMETERS: usize = 8;
+/// The largest number of parameters for which the runtime implements the trait `Handler`.
+const MAX_PARAMETERS: usize = 8;
 
-/// All that is asked about.
+/// The parts of the function whose types the compiler is made to check.
 pub(crate) struct Handler {
     pub(crate) name: Ident,
-    /// `#[cfg]`s of the function: what is not compiled is not asked about.
+    /// The `#[cfg]` attributes of the function. The generated checks get them too, so the checks exist only if the function does.
     pub(crate) cfgs: Vec<Attribute>,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) returns: Type,
     pub(crate) settings: Option<Type>,
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: RuntimeCrate,
 }
 
 pub(crate) struct Parameter {
     pub(crate) cfgs: Vec<Attribute>,
-    pub(crate) of: Type,
+    pub(crate) ty: Type,
 }
 
-/// Notes every rule that is broken, and makes the handler if none was.
+/// Adds an error for each rule that the function breaks. Returns `None` if there are no types to check.
 pub(crate) fn check(args: Args, item: &Item, errors: &mut Diagnostics) -> Option<Handler> {
     let signature = &item.signature;
     if let Some(again) = item.attribute("debug_handler") {
-        errors.on(again, "`#[debug_handler]` stands here twice; leave one of them out");
+        errors.on(again, "`#[debug_handler]` is used twice on this function; remove one of them");
     }
     check_modifiers(signature, errors);
     check_generics(signature, errors);
     let parameters = check_parameters(&signature.inputs, errors);
     let returns = check_returns(signature, errors);
-    let settings = args.settings.or_else(|| parameters.iter().find_map(|parameter| settings(&parameter.of)));
+    let settings = args.settings.or_else(|| parameters.iter().find_map(|parameter| settings_of_config(&parameter.ty)));
     Some(Handler {
         name: signature.ident.clone(),
         cfgs: cfgs(&item.attributes),
         parameters,
         returns: returns?,
         settings,
-        runtime: Runtime::new(args.runtime),
+        runtime: RuntimeCrate::new(args.crate_path),
     })
 }
 
 fn check_modifiers(signature: &Signature, errors: &mut Diagnostics) {
     if let Some(constness) = &signature.constness {
-        errors.on(constness, "a `const fn` cannot be a handler: it cannot be `async`; leave `const` out");
+        errors.on(constness, "a `const fn` cannot be a handler, because it cannot be `async`; remove `const`");
     }
     if let Safety::Unsafe(keyword) = &signature.safety {
-        errors.on(keyword, "a handler is called by safe code; leave `unsafe` out");
+        errors.on(keyword, "a handler is called from safe code; remove `unsafe`");
     }
     if let Some(abi) = &signature.abi {
-        errors.on(abi, "a handler is called from Rust; leave the `extern` out");
+        errors.on(abi, "a handler is called from Rust code; remove `extern`");
     }
 }
 
@@ -67,7 +67,8 @@ fn check_generics(signature: &Signature, errors: &mut Diagnostics) {
     if !signature.generics.params.is_empty() {
         errors.on(
             &signature.generics,
-            "`#[debug_handler]` checks one handler, and of this function each use is another; name the types themselves",
+            "`#[debug_handler]` cannot check a generic function, because its types differ from use to use; name the concrete \
+             types",
         );
     }
 }
@@ -80,41 +81,41 @@ fn check_parameters(inputs: &Punctuated<FnArg, Token![,]>, errors: &mut Diagnost
             FnArg::Receiver(receiver) => {
                 errors.on(
                     receiver,
-                    "a handler is a free function, not a method: give what `self` holds with `App::state(value)`, and \
-                     ask for it as `State<T>`",
+                    "a handler must be a free function, not a method; register what `self` holds with \
+                     `App::state(value)`, and take it as a parameter of type `State<T>`",
                 );
                 continue;
             }
         };
         let cfgs = cfgs(&typed.attrs);
-        // One of two that stand for each other cannot be told from one too many.
+        // Parameters with `#[cfg]` are not counted, because two of them may be alternatives of which only one exists.
         if cfgs.is_empty() {
             check_count(typed, parameters.len(), errors);
-            if is(&typed.ty, "Payload") {
+            if last_segment_is(&typed.ty, "Payload") {
                 if payload {
                     errors.on(
                         &typed.ty,
-                        "a request has one payload, and a parameter before this one takes it; ask for one `Payload<T>` \
-                         whose `T` has all that is needed",
+                        "a request has only one payload, and an earlier parameter takes it; use one `Payload<T>` whose `T` \
+                         has all fields that you need",
                     );
                 }
                 payload = true;
             }
         }
         if matches!(*typed.ty, Type::ImplTrait(_)) {
-            errors.on(&typed.ty, "nobody could say which type this is; name the type itself");
+            errors.on(&typed.ty, "a handler's parameter cannot be an `impl Trait`, because its type must be known; name the concrete type");
         }
-        parameters.push(Parameter { cfgs, of: (*typed.ty).clone() });
+        parameters.push(Parameter { cfgs, ty: (*typed.ty).clone() });
     }
     parameters
 }
 
 fn check_count(parameter: &PatType, before: usize, errors: &mut Diagnostics) {
-    if before == MOST_PARAMETERS {
+    if before == MAX_PARAMETERS {
         errors.on(
             parameter,
-            "a handler has at most 8 parameters, and this is the ninth; values that are given with `App::state` can be \
-             one struct, asked for as one `State<T>`",
+            "a handler has at most 8 parameters, and this is the ninth; put values that you register with `App::state` \
+             into one struct, and take it as one `State<T>`",
         );
     }
 }
@@ -124,17 +125,17 @@ fn check_returns(signature: &Signature, errors: &mut Diagnostics) -> Option<Type
     match &signature.output {
         ReturnType::Type(_, returns) => {
             if !is_async && !may_be_future(returns) {
-                not_async(signature, errors);
+                add_not_async_error(signature, errors);
             }
             Some((**returns).clone())
         }
         ReturnType::Default => {
             if !is_async {
-                not_async(signature, errors);
+                add_not_async_error(signature, errors);
             }
             errors.on(
                 &signature.ident,
-                "a handler returns a `Result`: write `-> Result<(), Error>`, or \
+                "a handler must return a `Result`; write `-> Result<(), Error>`, or \
                  `-> Result<(), std::convert::Infallible>` if it cannot fail",
             );
             None
@@ -142,24 +143,25 @@ fn check_returns(signature: &Signature, errors: &mut Diagnostics) -> Option<Type
     }
 }
 
-fn not_async(signature: &Signature, errors: &mut Diagnostics) {
+fn add_not_async_error(signature: &Signature, errors: &mut Diagnostics) {
     errors.on(
         signature.fn_token,
-        "a handler is an `async fn`: write `async` in front; work that blocks goes into `tokio::task::spawn_blocking`",
+        "a handler must be an `async fn`; write `async` in front of `fn`, and run blocking work with \
+         `tokio::task::spawn_blocking`",
     );
 }
 
-/// Whether a function that is not `async` may return a future all the same.
+/// Whether this return type may be a future, so that a function without `async` may be right.
 fn may_be_future(returns: &Type) -> bool {
-    match last(returns) {
+    match last_segment(returns) {
         Some(segment) => segment.ident == "Pin" || segment.ident.to_string().ends_with("Future"),
         None => matches!(returns, Type::ImplTrait(_) | Type::Group(_) | Type::Paren(_) | Type::Macro(_)),
     }
 }
 
-/// `S`, of `Config<S>`.
-fn settings(of: &Type) -> Option<Type> {
-    let config = last(of).filter(|segment| segment.ident == "Config")?;
+/// The type `S` of a parameter type `Config<S>`.
+fn settings_of_config(ty: &Type) -> Option<Type> {
+    let config = last_segment(ty).filter(|segment| segment.ident == "Config")?;
     let PathArguments::AngleBracketed(arguments) = &config.arguments else { return None };
     match arguments.args.first() {
         Some(GenericArgument::Type(settings)) if arguments.args.len() == 1 => Some(settings.clone()),
@@ -167,12 +169,12 @@ fn settings(of: &Type) -> Option<Type> {
     }
 }
 
-fn is(of: &Type, name: &str) -> bool {
-    last(of).is_some_and(|segment| segment.ident == name)
+fn last_segment_is(ty: &Type, name: &str) -> bool {
+    last_segment(ty).is_some_and(|segment| segment.ident == name)
 }
 
-fn last(of: &Type) -> Option<&PathSegment> {
-    match of {
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ty {
         Type::Path(path) => path.path.segments.last(),
         _ => None,
     }

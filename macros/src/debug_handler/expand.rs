@@ -1,4 +1,4 @@
-//! The generated code: questions to the compiler, each of which has its answer on a word of the user's.
+//! Generates code that makes the compiler check the function's types. The compiler marks each error on one of the user's words.
 //!
 //! ```text
 //! const _: fn() = || {
@@ -11,18 +11,18 @@
 //! };
 //! ```
 //!
-//! The closures are never called, so nothing of it is in the program.
+//! The closures are never called, so the compiled program contains none of this code.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote_spanned};
 
 use super::check::{Handler, Parameter};
 
-/// What stands behind the function.
+/// The generated code. It is placed behind the function.
 pub(crate) fn expand(handler: &Handler) -> TokenStream {
     let cfgs = &handler.cfgs;
-    let parameters = handler.parameters.iter().map(|parameter| asked(handler, parameter));
-    let future = future(handler);
+    let parameters = handler.parameters.iter().map(|parameter| parameter_check(handler, parameter));
+    let future = future_check(handler);
     quote_spanned! {Span::mixed_site()=>
         #(#cfgs)*
         const _: fn() = || {
@@ -32,19 +32,21 @@ pub(crate) fn expand(handler: &Handler) -> TokenStream {
     }
 }
 
-fn asked(handler: &Handler, parameter: &Parameter) -> TokenStream {
+/// The call that makes the compiler check that a handler can have a parameter of this type.
+fn parameter_check(handler: &Handler, parameter: &Parameter) -> TokenStream {
     let private = handler.runtime.private();
-    let Parameter { cfgs, of } = parameter;
+    let Parameter { cfgs, ty } = parameter;
     let call = handler.settings.as_ref().map_or_else(
-        || quote_spanned!(Span::mixed_site()=> parameter::<#of>()),
-        |settings| quote_spanned!(Span::mixed_site()=> parameter_with::<#of, #settings>()),
+        || quote_spanned!(Span::mixed_site()=> parameter::<#ty>()),
+        |settings| quote_spanned!(Span::mixed_site()=> parameter_with::<#ty, #settings>()),
     );
     quote_spanned!(Span::mixed_site()=> #(#cfgs)* #private::check::#call;)
 }
 
-/// The questions about a call, whose arguments are those of a closure: there are no values, and none are needed.
-fn future(handler: &Handler) -> TokenStream {
-    // Attributes are not allowed on the arguments of a call.
+/// The code that makes the compiler check the future that a call of the function returns. The call stands in a closure that is
+/// never called, so its arguments are the closure's parameters and need no values.
+fn future_check(handler: &Handler) -> TokenStream {
+    // A call cannot have a `#[cfg]` on an argument, so this check is left out for a function with `#[cfg]` on a parameter.
     if handler.parameters.iter().any(|parameter| !parameter.cfgs.is_empty()) {
         return TokenStream::new();
     }
@@ -52,24 +54,25 @@ fn future(handler: &Handler) -> TokenStream {
     let name = &handler.name;
     let arguments: Vec<_> =
         (0..handler.parameters.len()).map(|i| format_ident!("__{i}", span = Span::mixed_site())).collect();
-    // What is wrong is marked on the argument: the return type, and the name of the function.
-    let returned = lent(handler.returns.to_token_stream());
-    let called = lent(name.to_token_stream());
+    // The compiler marks an error on the argument of a check. So these arguments are placed at the return type and at the
+    // name of the function.
+    let at_return_type = borrowed_future_at(handler.returns.to_token_stream());
+    let at_name = borrowed_future_at(name.to_token_stream());
     quote_spanned! {Span::mixed_site()=>
         let _ = |#(#arguments),*| {
             let __future = #name(#(#arguments),*);
-            #private::check::output(#returned);
-            #private::check::send(#called);
+            #private::check::output(#at_return_type);
+            #private::check::send(#at_name);
         };
     }
 }
 
-/// `&__future`, in the place of these tokens from the first to the last.
-fn lent(place: TokenStream) -> TokenStream {
+/// The expression `&__future` at the location of these tokens, from the first to the last.
+fn borrowed_future_at(tokens: TokenStream) -> TokenStream {
     let span = |token: Option<TokenTree>| {
         token.map_or_else(Span::mixed_site, |token| token.span().resolved_at(Span::mixed_site()))
     };
-    let (first, last) = (span(place.clone().into_iter().next()), span(place.into_iter().last()));
+    let (first, last) = (span(tokens.clone().into_iter().next()), span(tokens.into_iter().last()));
     let future = Ident::new("__future", last);
     quote_spanned!(first=> &#future)
 }

@@ -1,4 +1,4 @@
-//! The expansion as one would read it, and each mistake's message.
+//! Tests the generated code of `#[debug_handler]` as formatted text, and the message for each mistake.
 
 use insta::assert_snapshot;
 
@@ -13,7 +13,7 @@ fn mistakes(args: &str, item: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_function_stays_and_questions_follow() {
+fn the_function_stays_and_checks_follow() {
     let item = "async fn greet(config: Config<Settings>, Payload(name): Payload<Name>) -> Result<Greeting, Error> {}";
     assert_snapshot!(expanded("", item), @r#"
     async fn greet(
@@ -67,23 +67,23 @@ fn each_mistake_says_what_to_write() {
     for (args, item, message) in [
         ("\"Settings\"", GOOD, "expected the type of the app's settings"),
         (", Settings", GOOD, "expected the type of the app's settings"),
-        ("A, B", GOOD, "unknown argument `B`; there is only `crate`"),
+        ("A, B", GOOD, "unknown argument `B`; known arguments: `crate`"),
         ("settings = S", GOOD, "unknown argument `settings`"),
         ("S, crate = pb", GOOD, "write `::name` for a dependency"),
-        ("", "struct S;", "`#[debug_handler]` goes on an `async fn`"),
-        ("", "#[debug_handler] async fn f() -> R {}", "stands here twice"),
+        ("", "struct S;", "`#[debug_handler]` can stand only on an `async fn`"),
+        ("", "#[debug_handler] async fn f() -> R {}", "is used twice"),
         ("", "fn f() -> Result<(), E> {}", "write `async` in front"),
         ("", "async fn f() {}", "write `-> Result<(), Error>`"),
-        ("", "async unsafe fn f() -> R {}", "leave `unsafe` out"),
-        ("", "async extern \"C\" fn f() -> R {}", "leave the `extern` out"),
-        ("", "async fn f<T>(a: Payload<T>) -> R {}", "name the types themselves"),
-        ("", "async fn f(a: impl Extract<S>) -> R {}", "name the type itself"),
+        ("", "async unsafe fn f() -> R {}", "remove `unsafe`"),
+        ("", "async extern \"C\" fn f() -> R {}", "remove `extern`"),
+        ("", "async fn f<T>(a: Payload<T>) -> R {}", "name the concrete types"),
+        ("", "async fn f(a: impl Extract<S>) -> R {}", "name the concrete type"),
         ("", "async fn f(&self) -> R {}", "a free function, not a method"),
-        ("", "async fn f(a: Payload<A>, b: postback::Payload<B>) -> R {}", "a request has one payload"),
+        ("", "async fn f(a: Payload<A>, b: postback::Payload<B>) -> R {}", "a request has only one payload"),
         ("", "async fn f(a: A, b: A, c: A, d: A, e: A, f: A, g: A, h: A, i: A, j: A) -> R {}", "this is the ninth"),
     ] {
-        let [told] = mistakes(args, item).try_into().unwrap();
-        assert!(told.contains(message), "{args} {item}: {told}");
+        let [error] = mistakes(args, item).try_into().unwrap();
+        assert!(error.contains(message), "{args} {item}: {error}");
     }
 }
 
@@ -100,7 +100,7 @@ fn the_function_survives_if_it_ends_anywhere_or_lacks_any_token() {
 }
 
 #[test]
-fn several_mistakes_are_told_together() {
-    let told = mistakes("", "fn f(&self, a: Payload<A>, b: Payload<B>) {}");
-    assert_eq!(told.len(), 4, "{told:#?}");
+fn several_mistakes_are_reported_together() {
+    let errors = mistakes("", "fn f(&self, a: Payload<A>, b: Payload<B>) {}");
+    assert_eq!(errors.len(), 4, "{errors:#?}");
 }

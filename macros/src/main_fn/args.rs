@@ -1,4 +1,4 @@
-//! The arguments of the attribute, as they were given.
+//! Parses the arguments of `#[postback::main(…)]`.
 
 use proc_macro2::TokenStream;
 use syn::parse::ParseStream;
@@ -9,11 +9,12 @@ use crate::diagnostics::Diagnostics;
 
 const KEYS: [&str; 2] = ["worker_threads", "crate"];
 
-/// What was given and was right. A field is empty if its key was not given, or was wrong and noted.
+/// The values of the arguments. A field is `None` if its key was not given, or if the value was wrong and an error was added.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) worker_threads: Option<LitInt>,
-    pub(crate) runtime: Option<Path>,
+    /// The value of `crate`.
+    pub(crate) crate_path: Option<Path>,
 }
 
 impl Args {
@@ -26,14 +27,15 @@ impl Values for Args {
     fn parse_value(&mut self, key: &str, input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<()> {
         match key {
             "worker_threads" => self.worker_threads = parse_worker_threads(input, errors)?,
-            "crate" => self.runtime = parse_crate(input, errors)?,
-            // Every key is one of `KEYS`.
+            "crate" => self.crate_path = parse_crate(input, errors)?,
+            // `key` is always one of `KEYS`, so no other key arrives here.
             _ => {}
         }
         Ok(())
     }
 }
 
+/// An example of the argument with this key, for error messages.
 fn usage(key: &str) -> String {
     match key {
         "worker_threads" => "worker_threads = 4".to_owned(),
@@ -51,8 +53,8 @@ fn parse_worker_threads(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn
     }
     errors.on(
         value,
-        "`worker_threads` is a number from 1 to 65535, such as `worker_threads = 4`; one that is known only at start \
-         goes into the settings, as `worker.threads`",
+        "`worker_threads` must be a number from 1 to 65535, for example `worker_threads = 4`; if the number is known only \
+         at start, use the setting `worker.threads`",
     );
     Ok(None)
 }

@@ -1,4 +1,4 @@
-//! The generated code: the user's function, and a `main` that gives it to the runtime.
+//! Generates the user's function and a `main` that gives the function to the runtime.
 //!
 //! ```text
 //! async fn app(settings: Settings) -> App<Settings> { … }
@@ -8,20 +8,20 @@
 //! }
 //! ```
 //!
-//! A function that is itself called `main` stands inside of the generated one.
+//! If the user's function has the name `main`, it is placed inside the generated `main`.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 
-use super::check::Main;
+use super::check::MainFunction;
 
-/// The tokens of `->`.
-const RETURN_ARROW: usize = 2;
+/// The number of tokens in `->`.
+const RETURN_ARROW_TOKENS: usize = 2;
 
-/// The function and the `main` around it or behind it.
-pub(crate) fn expand(main: &Main) -> TokenStream {
+/// The user's function, and the generated `main` around it or behind it.
+pub(crate) fn expand(main: &MainFunction) -> TokenStream {
     let function = function(main);
-    let start = start(main);
+    let start = start_call(main);
     let private = main.runtime.private();
     if is_main(&main.item.signature.ident) {
         return quote_spanned! {Span::mixed_site()=>
@@ -39,35 +39,37 @@ pub(crate) fn expand(main: &Main) -> TokenStream {
     quote!(#function #generated)
 }
 
-/// After a mistake there still is exactly one `main`: its absence would only be one error more.
-pub(crate) fn expand_mistaken(item: &TokenStream, errors: &TokenStream) -> TokenStream {
-    match Head::of(item) {
-        Head { is_main: true, is_async: true } => quote! {
+/// The expansion after a mistake. It has exactly one `main`, because a missing `main` would cause one more error.
+pub(crate) fn expand_with_errors(item: &TokenStream, errors: &TokenStream) -> TokenStream {
+    match FunctionStart::of(item) {
+        FunctionStart { is_main: true, is_async: true } => quote! {
             fn main() {
                 #item
-                // Named, so that nobody calls it unused.
+                // Names the user's `main`, so that the compiler does not warn of an unused function.
                 _ = main;
             }
             #errors
         },
-        Head { is_main: true, is_async: false } => quote!(#item #errors),
-        Head { is_main: false, .. } => quote!(#item #errors fn main() {}),
+        FunctionStart { is_main: true, is_async: false } => quote!(#item #errors),
+        FunctionStart { is_main: false, .. } => quote!(#item #errors fn main() {}),
     }
 }
 
-fn function(main: &Main) -> TokenStream {
-    let (head, body) = (&main.item.head, main.body.whole());
+/// The user's function, unchanged.
+fn function(main: &MainFunction) -> TokenStream {
+    let (head, body) = (&main.item.head, main.body.as_written());
     quote!(#head #body)
 }
 
-/// Name and version are those of the user's program, so they are asked for in the user's code.
-fn start(main: &Main) -> TokenStream {
+/// The call that starts the program. It reads the program's name and version with `env!` in the user's crate, because `env!` in
+/// the runtime would give the runtime's version.
+fn start_call(main: &MainFunction) -> TokenStream {
     let private = main.runtime.private();
     let name = &main.item.signature.ident;
     let start = if main.takes_settings { "start" } else { "start_without_settings" };
     let worker_threads = main.worker_threads.as_ref().map(|n| quote_spanned!(Span::mixed_site()=> .worker_threads(#n)));
-    // The call stands in the place of the return type: there is marked what the runtime cannot take.
-    let returns = main.item.signature.output.to_token_stream().into_iter().skip(RETURN_ARROW);
+    // The call is placed at the return type, so the compiler marks the return type if the runtime cannot accept it.
+    let returns = main.item.signature.output.to_token_stream().into_iter().skip(RETURN_ARROW_TOKENS);
     let places: Vec<_> = returns.map(|token| token.span()).collect();
     let place = |span: Option<&Span>| Span::mixed_site().located_at(span.copied().unwrap_or_else(Span::mixed_site));
     let (first, last) = (place(places.first()), place(places.last()));
@@ -86,13 +88,13 @@ fn is_main(ident: &Ident) -> bool {
     ident == "main"
 }
 
-/// What can be seen of a function that may be wrong in any way.
-struct Head {
+/// The first words of the user's function. They can be read even if the rest of the function is wrong.
+struct FunctionStart {
     is_main: bool,
     is_async: bool,
 }
 
-impl Head {
+impl FunctionStart {
     fn of(item: &TokenStream) -> Self {
         let (mut is_async, mut after_fn) = (false, false);
         for token in item.to_token_stream() {

@@ -1,4 +1,4 @@
-//! The expansion as one would read it, and each mistake's message.
+//! Tests the generated code of `#[postback::main]` as formatted text, and the message for each mistake.
 
 use insta::assert_snapshot;
 
@@ -55,27 +55,27 @@ fn a_function_called_main_goes_into_the_generated_one() {
 fn each_mistake_says_what_to_write() {
     const GOOD: &str = "async fn app(settings: Settings) -> App<Settings> {}";
     for (args, item, message) in [
-        ("worker_threads = 0", GOOD, "`worker_threads` is a number from 1"),
-        ("worker_threads = \"4\"", GOOD, "`worker_threads` is a number from 1"),
-        ("worker_threads = 4u8", GOOD, "`worker_threads` is a number from 1"),
+        ("worker_threads = 0", GOOD, "`worker_threads` must be a number from 1"),
+        ("worker_threads = \"4\"", GOOD, "`worker_threads` must be a number from 1"),
+        ("worker_threads = 4u8", GOOD, "`worker_threads` must be a number from 1"),
         ("worker_threads", GOOD, "write `worker_threads = 4`"),
-        ("workers = 4", GOOD, "unknown argument `workers`; there are `worker_threads` and `crate`"),
+        ("workers = 4", GOOD, "unknown argument `workers`; known arguments: `worker_threads` and `crate`"),
         ("flavor = \"current_thread\"", GOOD, "unknown argument `flavor`"),
         ("worker_threads = 1, worker_threads = 2", GOOD, "given twice"),
         ("crate = pb", GOOD, "write `::name` for a dependency"),
-        ("", "struct S;", "`#[postback::main]` goes on an `async fn`"),
+        ("", "struct S;", "`#[postback::main]` can stand only on an `async fn`"),
         ("", "fn app() -> App {}", "needs an `async fn`"),
         ("", "async fn app() {}", "write `-> App<Settings>`"),
-        ("", "async fn app(a: A, b: B) -> App {}", "takes the settings and nothing else"),
+        ("", "async fn app(a: A, b: B) -> App {}", "takes the settings and no other parameter"),
         ("", "async fn app(self) -> App {}", "a free function"),
-        ("", "async fn app<S>(settings: S) -> App<S> {}", "name the type of the settings itself"),
-        ("", "async unsafe fn app() -> App {}", "leave `unsafe` out"),
-        ("", "async fn app() -> App;", "needs a body"),
-        ("", "#[tokio::main] async fn app() -> App {}", "leave the other `main` attribute out"),
-        ("", "#[async_handler] async fn app() -> App {}", "functions of its routes"),
+        ("", "async fn app<S>(settings: S) -> App<S> {}", "name the concrete settings type"),
+        ("", "async unsafe fn app() -> App {}", "remove `unsafe`"),
+        ("", "async fn app() -> App;", "add a body that makes the app"),
+        ("", "#[tokio::main] async fn app() -> App {}", "remove the other `main` attribute"),
+        ("", "#[async_handler] async fn app() -> App {}", "handlers of its routes"),
     ] {
-        let [told] = mistakes(args, item).try_into().unwrap();
-        assert!(told.contains(message), "{args} {item}: {told}");
+        let [error] = mistakes(args, item).try_into().unwrap();
+        assert!(error.contains(message), "{args} {item}: {error}");
     }
 }
 

@@ -1,6 +1,6 @@
-//! Arguments and functions as an editor gives them while somebody types.
+//! Tests that expand half-typed arguments and functions, as an editor passes them on while the user types.
 //!
-//! A brace or a quote that is missing cannot come in here: the lexer sees to it, and nothing is expanded.
+//! A brace or a quote is never missing here: the lexer rejects such code before the attribute is expanded.
 
 use proc_macro2::TokenStream;
 
@@ -56,15 +56,16 @@ fn the_function_survives_what_is_half_typed() {
 
 #[test]
 fn a_placeholder_that_an_editor_puts_where_one_types_is_in_the_expansion() {
-    // So it knows the type in front of the point, and what can follow.
+    // The editor inserts the placeholder behind the dot. In the expansion, the editor finds the type of the expression before
+    // the dot, and so knows which fields and methods it can suggest.
     for args in ["webhook = config.placeholder", "webhook = url, request_id = config.placeholder"] {
         let expanded = async_handler(args.parse().unwrap(), &SMALL.parse().unwrap()).to_string();
         assert!(expanded.contains("& (config . placeholder)"), "{expanded}");
     }
 }
 
-/// Whatever is missing: nothing panics, and all that there is of the function comes out again, in its order.
-fn expands(args: &TokenStream, item: &TokenStream) {
+/// Asserts that the expansion does not panic, and that it has all tokens of the function in their order.
+fn assert_function_survives(args: &TokenStream, item: &TokenStream) {
     let expanded = async_handler(args.clone(), item);
     assert!(survives(item, &expanded), "#[async_handler({args})] {item}\nbecame\n{expanded}");
 }
@@ -73,10 +74,10 @@ fn expands(args: &TokenStream, item: &TokenStream) {
 fn the_function_survives_arguments_that_end_anywhere_or_lack_any_token() {
     let (args, item) = (ARGS.parse().unwrap(), SMALL.parse().unwrap());
     for at in 0..=flat(&args).len() {
-        expands(&cut(&args, at), &item);
-        expands(&without(&args, &[at]), &item);
+        assert_function_survives(&cut(&args, at), &item);
+        assert_function_survives(&without(&args, &[at]), &item);
         for second in 0..at {
-            expands(&without(&args, &[second, at]), &item);
+            assert_function_survives(&without(&args, &[second, at]), &item);
         }
     }
 }
@@ -87,10 +88,10 @@ fn the_function_survives_if_it_ends_anywhere_or_lacks_any_token() {
     for item in ITEMS {
         let item = item.parse().unwrap();
         for at in 0..=flat(&item).len() {
-            expands(&args, &cut(&item, at));
-            expands(&args, &without(&item, &[at]));
+            assert_function_survives(&args, &cut(&item, at));
+            assert_function_survives(&args, &without(&item, &[at]));
             for second in 0..at {
-                expands(&args, &without(&item, &[second, at]));
+                assert_function_survives(&args, &without(&item, &[second, at]));
             }
         }
     }

@@ -1,16 +1,16 @@
-//! Which functions are taken for ones that return an `async` block, and what is left of them.
+//! Tests which plain functions count as functions that return an `async` block, and what is generated for them.
 
 use insta::assert_snapshot;
 
 use super::*;
 use crate::testing;
 
-fn last(body: &str) -> Option<Last> {
-    Last::of(&body.parse().unwrap())
+fn tail(body: &str) -> Option<TailExpression> {
+    TailExpression::of(&body.parse().unwrap())
 }
 
 fn output_of(of: &str) -> Option<String> {
-    output(&syn::parse_str(of).unwrap()).map(|output| output.to_token_stream().to_string())
+    output_of_future(&syn::parse_str(of).unwrap()).map(|output| output.to_token_stream().to_string())
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn an_async_block_at_the_end_is_found() {
         "if a { b() } async move { 1 }",
         "use a::b; let c = d. ; Box::pin(async move { 1 })",
     ] {
-        let found = last(body).unwrap_or_else(|| panic!("{body}"));
+        let found = tail(body).unwrap_or_else(|| panic!("{body}"));
         assert_eq!(found.block.to_string(), "{ 1 }", "{body}");
     }
 }
@@ -47,7 +47,7 @@ fn what_only_has_one_in_it_is_left_alone() {
         "a { 1 }",
         "if a { b } else { c }",
     ] {
-        assert!(last(body).is_none(), "{body}");
+        assert!(tail(body).is_none(), "{body}");
     }
 }
 

@@ -1,9 +1,11 @@
-//! Whether a body can wait, as far as its tokens tell. One that cannot need not be kept in a future.
+//! Finds out from the tokens of a function body whether the body may wait. A body that cannot wait runs as a closure, so the
+//! function's future does not have to hold the body.
 
 use proc_macro2::{TokenStream, TokenTree};
 
-/// Macros that add no `.await` to what they are given: of the standard library, and the usual ones to log and to fail.
-const WITHOUT_AWAIT: [&str; 46] = [
+/// Macros that do not add an `.await` to their arguments: macros of the standard library, and common macros of crates for
+/// logging, errors and JSON.
+const MACROS_WITHOUT_AWAIT: [&str; 46] = [
     "anyhow",
     "assert",
     "assert_eq",
@@ -52,55 +54,55 @@ const WITHOUT_AWAIT: [&str; 46] = [
     "writeln",
 ];
 
-/// Words that a `!` is an operator behind.
-const BEFORE_OPERAND: [&str; 9] = ["if", "while", "match", "return", "in", "else", "break", "move", "await"];
+/// Keywords after which a `!` is the operator "not", and not part of a macro call.
+const KEYWORDS_BEFORE_NOT: [&str; 9] = ["if", "while", "match", "return", "in", "else", "break", "move", "await"];
 
-/// `false` only if there is no `.await`, and no macro that could hide one.
-pub(crate) fn may_wait(tokens: &TokenStream) -> bool {
+/// Returns `false` only if the tokens have no `.await` and no macro call that could hide an `.await`.
+pub(crate) fn may_await(tokens: &TokenStream) -> bool {
     let tokens: Vec<_> = tokens.clone().into_iter().collect();
     tokens.iter().enumerate().any(|(at, token)| match token {
-        TokenTree::Group(group) => may_wait(&group.stream()),
+        TokenTree::Group(group) => may_await(&group.stream()),
         TokenTree::Ident(word) if word == "await" => true,
-        TokenTree::Ident(name) => is_call(&tokens[at + 1..]) && is_unknown(&name.to_string()),
+        TokenTree::Ident(name) => is_macro_call(&tokens[at + 1..]) && may_add_await(&name.to_string()),
         _ => false,
     })
 }
 
-/// `!` and what a macro is given, as opposed to `!=`.
-fn is_call(behind: &[TokenTree]) -> bool {
+/// Whether a macro name before the tokens `behind` would be a macro call, and not a comparison with `!=`.
+fn is_macro_call(behind: &[TokenTree]) -> bool {
     match behind {
         [TokenTree::Punct(mark), next, ..] if mark.as_char() == '!' => {
-            // `macro_rules! name { … }`, too.
+            // The next token is not always a group: a definition `macro_rules! name { … }` counts as a call too.
             !matches!(next, TokenTree::Punct(_) | TokenTree::Literal(_))
         }
         _ => false,
     }
 }
 
-fn is_unknown(name: &str) -> bool {
-    !WITHOUT_AWAIT.contains(&name) && !BEFORE_OPERAND.contains(&name)
+fn may_add_await(name: &str) -> bool {
+    !MACROS_WITHOUT_AWAIT.contains(&name) && !KEYWORDS_BEFORE_NOT.contains(&name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn waits(body: &str) -> bool {
-        may_wait(&body.parse().unwrap())
+    fn awaits(body: &str) -> bool {
+        may_await(&body.parse().unwrap())
     }
 
     #[test]
     fn an_await_is_found_wherever_it_stands() {
         for body in ["a().await", "if b { [c(d.await)]; }", "format!(\"{}\", a.await)", "select! { _ = a => {} }"] {
-            assert!(waits(body), "{body}");
+            assert!(awaits(body), "{body}");
         }
         for body in ["own::join!(a, b)", "macro_rules! m { () => {} }", "if !m!() {}", "a != b!()"] {
-            assert!(waits(body), "{body}");
+            assert!(awaits(body), "{body}");
         }
     }
 
     #[test]
-    fn a_body_without_one_does_not_wait() {
+    fn a_body_without_an_await_does_not_wait() {
         for body in [
             "",
             "Ok(1)",
@@ -111,7 +113,7 @@ mod tests {
             "async { 1 }; await_all()",
             "\"a.await\"",
         ] {
-            assert!(!waits(body), "{body}");
+            assert!(!awaits(body), "{body}");
         }
     }
 }

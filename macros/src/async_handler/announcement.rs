@@ -1,0 +1,134 @@
+//! Generates the announcement of an annotated function. A server that has a route to the function reads the announcement.
+
+use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
+use quote::quote_spanned;
+use syn::Attribute;
+
+use super::check::Handler;
+use super::purity::is_pure;
+use super::webhook_inputs::WebhookInputs;
+
+/// Attributes that add no code before the function's body if they stand below `#[async_handler]`.
+const INERT_ATTRIBUTES: [&str; 15] = [
+    "allow",
+    "cfg",
+    "cold",
+    "debug_handler",
+    "deny",
+    "deprecated",
+    "doc",
+    "expect",
+    "forbid",
+    "inline",
+    "instrument",
+    "must_use",
+    "rustfmt",
+    "track_caller",
+    "warn",
+];
+/// The longest text of an expression in an announcement, in characters. A longer text is cut off and ends in `…`.
+const MAX_EXPRESSION_CHARS: usize = 100;
+
+/// The call of `announce!`. It expands to items, and it stands in the body of the announced function.
+pub(super) fn announcement(handler: &Handler, body_can_wait: bool) -> TokenStream {
+    let private = handler.runtime.private();
+    // A server can evaluate the webhook expression without running the body. `Never`: it cannot, because other code would run
+    // first. `Waits`: it drops the future before the body starts. `Unwinds`: it unwinds the call before the body starts.
+    let asking = match (is_webhook_evaluated_first(handler), body_can_wait) {
+        (false, _) => "Never",
+        (true, true) => "Waits",
+        (true, false) => "Unwinds",
+    };
+    let is_pure = matches!(handler.webhook_inputs, WebhookInputs::Parameters(_))
+        && is_pure(&handler.webhook)
+        && is_pure(&handler.request_id);
+    let (asking, webhook) = (Ident::new(asking, Span::mixed_site()), source_text(&handler.webhook));
+    quote_spanned!(Span::mixed_site()=> #private::announce!(#asking #is_pure #webhook);)
+}
+
+/// Whether a call runs no other code before it evaluates the expressions `webhook` and `request_id`.
+fn is_webhook_evaluated_first(handler: &Handler) -> bool {
+    handler.watched.wrapper.is_none() && handler.item.attributes.iter().all(is_inert)
+}
+
+fn is_inert(attribute: &Attribute) -> bool {
+    let path = &attribute.path().segments;
+    let is = |name: &syn::PathSegment| INERT_ATTRIBUTES.iter().any(|known| name.ident == known);
+    path.last().is_some_and(is) || path.first().is_some_and(|tool| tool.ident == "clippy" || tool.ident == "rustfmt")
+}
+
+/// The text of an expression, with spaces where a person would write them.
+fn source_text(expression: &TokenStream) -> String {
+    let mut text = String::new();
+    write_tokens(expression.clone(), &mut text);
+    if text.chars().count() > MAX_EXPRESSION_CHARS {
+        text = text.chars().take(MAX_EXPRESSION_CHARS - 1).chain(['…']).collect();
+    }
+    text
+}
+
+fn write_tokens(tokens: TokenStream, text: &mut String) {
+    let mut before: Option<TokenTree> = None;
+    for token in tokens {
+        if before.as_ref().is_some_and(|before| needs_space(before, &token)) {
+            text.push(' ');
+        }
+        match &token {
+            TokenTree::Group(group) => {
+                let (open, close) = match group.delimiter() {
+                    Delimiter::Parenthesis => ("(", ")"),
+                    Delimiter::Bracket => ("[", "]"),
+                    Delimiter::Brace => ("{ ", " }"),
+                    Delimiter::None => ("", ""),
+                };
+                text.push_str(open);
+                write_tokens(group.stream(), text);
+                text.push_str(close);
+            }
+            other => text.push_str(&other.to_string()),
+        }
+        before = Some(token);
+    }
+}
+
+/// Whether a space is written between these two tokens.
+fn needs_space(before: &TokenTree, token: &TokenTree) -> bool {
+    const WITHOUT_SPACES: [char; 8] = ['.', ':', '&', '!', '?', '*', '<', '>'];
+    match (before, token) {
+        (TokenTree::Punct(before), _) if before.as_char() == ',' => true,
+        (TokenTree::Punct(before), TokenTree::Punct(_)) if WITHOUT_SPACES.contains(&before.as_char()) => false,
+        (TokenTree::Punct(before), _) => !WITHOUT_SPACES.contains(&before.as_char()),
+        (_, TokenTree::Punct(punct)) => {
+            !WITHOUT_SPACES.contains(&punct.as_char()) && punct.as_char() != ',' && punct.as_char() != ';'
+        }
+        (_, TokenTree::Group(group)) => {
+            group.delimiter() == Delimiter::Brace
+                || matches!(before, TokenTree::Ident(word) if KEYWORDS_BEFORE_SPACE.iter().any(|keyword| word == keyword))
+        }
+        _ => true,
+    }
+}
+
+/// Keywords that have a space between them and an opening parenthesis.
+const KEYWORDS_BEFORE_SPACE: [&str; 6] = ["if", "in", "match", "return", "while", "else"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_is_shown_as_it_is_written() {
+        for text in [
+            "config.webhook_url",
+            "&payload.callback",
+            "headers.text(\"x-hook\")",
+            "[&config.a, URL]",
+            "Webhook::from_caller(&payload.hooks[0])",
+            "format!(\"{}/{id}\", config.base)",
+            "if payload.is_test { None } else { Some(&config.url) }",
+        ] {
+            assert_eq!(source_text(&text.parse().unwrap()), text);
+        }
+        assert_eq!(source_text(&"a.".repeat(200).parse().unwrap()).chars().count(), MAX_EXPRESSION_CHARS);
+    }
+}

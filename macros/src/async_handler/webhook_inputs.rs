@@ -1,0 +1,264 @@
+//! Finds the function parameters that the expression `webhook` reads. They decide whether the operator or a caller chose the URL.
+//!
+//! This file finds only the names of the parameters. The generated code decides by their types, because types are right even
+//! behind an alias or a helper function. If the parameters cannot be found, the URL does not count as the operator's choice.
+
+use std::collections::HashSet;
+
+use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt as _;
+use syn::{FnArg, Pat, Signature};
+
+use super::tokens::{is_joint, is_punct};
+use crate::paths::RuntimeCrate;
+
+/// Macros that read only their arguments.
+const KNOWN_MACROS: [&str; 9] =
+    ["concat", "env", "format", "format_args", "include_str", "matches", "option_env", "stringify", "vec"];
+/// Keywords after which a `!` is the operator "not", and not part of a macro call.
+const KEYWORDS_BEFORE_NOT: [&str; 9] = ["if", "while", "match", "return", "in", "else", "break", "move", "let"];
+
+/// The values that the expression `webhook` reads.
+pub(crate) enum WebhookInputs {
+    /// The expression reads only these parameters, and parts of the program such as statics, constants and literals.
+    Parameters(Vec<Ident>),
+    /// The expression may read anything.
+    Unknown,
+}
+
+impl WebhookInputs {
+    /// Finds the inputs of an expression that is evaluated when the function is called. `before` are the tokens of the function
+    /// that run before the expression; they may declare local variables.
+    pub(crate) fn of(expression: &TokenStream, signature: &Signature, before: &[TokenTree]) -> Self {
+        let mut parameters = Vec::new();
+        if !signature.inputs.iter().all(|input| collect_parameter_names(input, &mut parameters)) {
+            return Self::Unknown;
+        }
+        let mut names = Names::default();
+        names.scan(expression.clone());
+        let before = words(before);
+        let is_parameter = |name: &String| parameters.iter().any(|parameter| parameter.unraw() == name.as_str());
+        let is_local = |name: &String| !is_parameter(name) && before.contains(name);
+        // `#[async_trait]` renames `self` to `__self` in the body of a method.
+        let is_self = |name: &str| matches!(name, "self" | "__self");
+        if names.has_unknown_macro || names.words.iter().any(|name| is_self(name) || is_local(name)) {
+            return Self::Unknown;
+        }
+        parameters.retain(|parameter| names.words.contains(&parameter.unraw().to_string()));
+        Self::Parameters(parameters)
+    }
+
+    /// The call of `by_operator`, which says whether the types of all inputs belong to the operator. There is no such call for
+    /// unknown inputs.
+    pub(crate) fn by_operator_call(&self, runtime: &RuntimeCrate) -> TokenStream {
+        let Self::Parameters(parameters) = self else { return TokenStream::new() };
+        let private = runtime.private();
+        let questions = parameters
+            .iter()
+            .map(|parameter| quote_spanned!(Span::mixed_site()=> #private::Whose(&#parameter).is_operators()));
+        let all = if parameters.is_empty() { quote!(true) } else { quote!(#(#questions)&&*) };
+        quote_spanned!(Span::mixed_site()=> .by_operator(#all))
+    }
+}
+
+/// Adds the names that a parameter binds. Returns `false` if some names cannot be found.
+fn collect_parameter_names(input: &FnArg, found: &mut Vec<Ident>) -> bool {
+    match input {
+        FnArg::Receiver(_) => true,
+        FnArg::Typed(parameter) => collect_pattern_names(&parameter.pat, found),
+    }
+}
+
+/// Adds the names that a pattern binds. Returns `false` if some names cannot be found.
+fn collect_pattern_names(pattern: &Pat, found: &mut Vec<Ident>) -> bool {
+    match pattern {
+        Pat::Ident(binding) => {
+            found.push(binding.ident.clone());
+            binding.subpat.as_ref().is_none_or(|(_, pattern)| collect_pattern_names(pattern, found))
+        }
+        Pat::TupleStruct(pattern) => pattern.elems.iter().all(|element| collect_pattern_names(element, found)),
+        Pat::Tuple(pattern) => pattern.elems.iter().all(|element| collect_pattern_names(element, found)),
+        Pat::Slice(pattern) => pattern.elems.iter().all(|element| collect_pattern_names(element, found)),
+        Pat::Struct(pattern) => pattern.fields.iter().all(|field| collect_pattern_names(&field.pat, found)),
+        Pat::Reference(pattern) => collect_pattern_names(&pattern.pat, found),
+        Pat::Paren(pattern) => collect_pattern_names(&pattern.pat, found),
+        Pat::Wild(_) | Pat::Rest(_) => true,
+        // A macro or another kind of pattern may bind any name.
+        _ => false,
+    }
+}
+
+/// All identifiers and keywords in the tokens, also inside groups.
+fn words(tokens: &[TokenTree]) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for token in tokens {
+        match token {
+            TokenTree::Ident(word) => drop(found.insert(word.unraw().to_string())),
+            TokenTree::Group(group) => {
+                found.extend(words(&group.stream().into_iter().collect::<Vec<_>>()));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The words of an expression that may be variables. A word too many is harmless: the type of one more parameter is checked. A
+/// missing word is not harmless: a caller's URL could count as the operator's.
+#[derive(Default)]
+struct Names {
+    words: HashSet<String>,
+    /// Whether the expression calls a macro that may expand to anything.
+    has_unknown_macro: bool,
+}
+
+impl Names {
+    fn scan(&mut self, tokens: TokenStream) {
+        let tokens: Vec<_> = tokens.into_iter().collect();
+        for (at, token) in tokens.iter().enumerate() {
+            let (before, behind) = (&tokens[..at], &tokens[at + 1..]);
+            match token {
+                TokenTree::Ident(word) => {
+                    let word = word.unraw().to_string();
+                    if is_macro_name(&word, behind) {
+                        self.has_unknown_macro |= !is_known_macro(&word);
+                    } else if !is_behind_dot(before) && !is_in_path(before, behind) {
+                        self.words.insert(word);
+                    }
+                }
+                // The literal may be a format string, in which names in braces are variables.
+                TokenTree::Literal(literal) => {
+                    let text = literal.to_string();
+                    if text.contains('{') {
+                        self.words.extend(text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned));
+                    }
+                }
+                TokenTree::Group(group) => self.scan(group.stream()),
+                TokenTree::Punct(_) => {}
+            }
+        }
+    }
+}
+
+pub(super) fn is_known_macro(word: &str) -> bool {
+    KNOWN_MACROS.contains(&word)
+}
+
+/// Whether the word is the name of a macro call.
+fn is_macro_name(word: &str, behind: &[TokenTree]) -> bool {
+    let [bang, TokenTree::Group(given), ..] = behind else { return false };
+    is_punct(bang, '!') && given.delimiter() != Delimiter::None && !KEYWORDS_BEFORE_NOT.contains(&word)
+}
+
+/// Whether the next word is the name of a field or method: it stands behind a `.`, but not behind `..`.
+fn is_behind_dot(before: &[TokenTree]) -> bool {
+    match before {
+        [.., first, last] => is_punct(last, '.') && !(is_punct(first, '.') && is_joint(first)),
+        [last] => is_punct(last, '.'),
+        [] => false,
+    }
+}
+
+/// Whether the word between `before` and `behind` belongs to a path such as `a::word` or `word::a`.
+fn is_in_path(before: &[TokenTree], behind: &[TokenTree]) -> bool {
+    let colons = |pair: &[TokenTree]| matches!(pair, [first, second] if is_punct(first, ':') && is_joint(first) && is_punct(second, ':'));
+    before.len().checked_sub(2).is_some_and(|at| colons(&before[at..])) || behind.get(..2).is_some_and(colons)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The parameters that the expression reads. `None` if the inputs are unknown.
+    fn inputs(expression: &str, function: &str) -> Option<Vec<String>> {
+        inputs_behind(expression, function, "")
+    }
+
+    fn inputs_behind(expression: &str, function: &str, before: &str) -> Option<Vec<String>> {
+        let signature: Signature = syn::parse_str(function).unwrap();
+        let before: Vec<_> = before.parse::<TokenStream>().unwrap().into_iter().collect();
+        match WebhookInputs::of(&expression.parse().unwrap(), &signature, &before) {
+            WebhookInputs::Parameters(parameters) => Some(parameters.iter().map(ToString::to_string).collect()),
+            WebhookInputs::Unknown => None,
+        }
+    }
+
+    const HANDLER: &str = "async fn f(config: C, Payload(body): P, id: I) -> R";
+
+    fn names(expression: &str) -> Vec<String> {
+        inputs(expression, HANDLER).unwrap_or_else(|| panic!("the inputs of {expression} are unknown"))
+    }
+
+    #[test]
+    fn parameters_are_found_wherever_they_are_named() {
+        for (expression, expected) in [
+            ("config.webhook_url", &["config"][..]),
+            ("URL", &[]),
+            ("*URL", &[]),
+            ("settings::url()", &[]),
+            ("concat!(\"https://\", env!(\"HOST\"))", &[]),
+            ("[config.a, \"https://example.com\"]", &["config"]),
+            ("hook_of(&config, &body)", &["config", "body"]),
+            ("format!(\"{}/{}\", config.base, id)", &["config", "id"]),
+            ("format!(\"{}/{id}\", config.base)", &["config", "id"]),
+            ("format!(\"{:>id$}\", config.base)", &["config", "id"]),
+            ("format!(r\"{id}\")", &["id"]),
+            ("if body.is_test { &config.a } else { &config.b }", &["config", "body"]),
+            ("if !(body.is_test) { None } else { Some(URL) }", &["body"]),
+            ("{ let a = &body.hook; a.clone() }", &["body"]),
+            ("(|| body.hook.clone())()", &["body"]),
+            ("Hook { body, ..Default::default() }", &["body"]),
+            ("Hook { ..body }", &["body"]),
+            ("config.urls[..id]", &["config", "id"]),
+            // In these expressions, the names of parameters mean other things: fields, methods, modules or text.
+            ("config.body", &["config"]),
+            ("config.body()", &["config"]),
+            ("config.0.body", &["config"]),
+            ("body::URL", &[]),
+            ("crate::body", &[]),
+            ("Self::hook(&config)", &["config"]),
+            ("\"https://config.example/body\"", &[]),
+            ("r#body.hook", &["body"]),
+        ] {
+            assert_eq!(names(expression), expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn inputs_behind_self_and_unknown_macros_are_unknown() {
+        for expression in
+            ["self.hook", "hooks(self)", "format!(\"{self}\")", "my::url!()", "[config.a, secret_url!(x)]"]
+        {
+            assert_eq!(inputs(expression, "async fn f(&self, config: C) -> R"), None, "{expression}");
+        }
+        assert_eq!(inputs("config.a", "async fn f(pattern!(config): C) -> R"), None);
+        assert_eq!(inputs("Self::URL", "async fn f(&self) -> R"), Some(vec![]));
+    }
+
+    #[test]
+    fn a_local_of_a_plain_function_may_hold_anything() {
+        let (function, before) = ("fn f(config: C, body: B) -> F", "let hook = body.hook.clone(); async move");
+        assert_eq!(inputs_behind("hook", function, before), None);
+        assert_eq!(inputs_behind("format!(\"{hook}\")", function, before), None);
+        assert_eq!(inputs_behind("config.url", function, before), Some(vec!["config".to_owned()]));
+        // The local variable shadows the parameter, so the type of the local variable is checked.
+        let shadowed = "let config = Own(body); async move";
+        assert_eq!(inputs_behind("config.url", function, shadowed), Some(vec!["config".to_owned()]));
+    }
+
+    #[test]
+    fn the_generated_call_checks_the_type_of_each_parameter() {
+        let call = |expression: &str, function: &str| {
+            let signature: Signature = syn::parse_str(function).unwrap();
+            WebhookInputs::of(&expression.parse().unwrap(), &signature, &[])
+                .by_operator_call(&RuntimeCrate::new(None))
+                .to_string()
+                .replace(' ', "")
+        };
+        assert_eq!(call("URL", HANDLER), ".by_operator(true)");
+        assert_eq!(call("self.url", HANDLER), "");
+        let whose = |name: &str| format!("::postback::__private::Whose(&{name}).is_operators()");
+        assert_eq!(call("f(config, id)", HANDLER), format!(".by_operator({}&&{})", whose("config"), whose("id")));
+    }
+}
