@@ -1,18 +1,18 @@
-//! An existing axum service with a `main` of its own, which reports the outcome of one of its functions.
+//! An existing axum service with its own `main`. The service reports the outcome of one of its functions by webhook.
 //!
-//! Run with, naming where to report to and, if need be, where to listen:
+//! Run the service. The first argument is the webhook URL; the second argument, the address to listen on, is optional:
 //!
 //! ```sh
 //! cargo run --example library -- http://127.0.0.1:4000/orders 127.0.0.1:3000
 //! ```
 //!
-//! then order something, and stop it with Ctrl-C:
+//! Then send an order from another terminal. To stop the service, press Ctrl-C:
 //!
 //! ```sh
 //! curl -d '{"order":"7","copies":3}' -H 'content-type: application/json' http://127.0.0.1:3000/orders
 //! ```
 //!
-//! A receiver to watch the reports with is the inspector of the quickstart example.
+//! To see the reports, run the quickstart example with `--inspect`: it starts a receiver that prints them.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use axum::{Json, Router};
 use postback::{Poster, async_handler};
 use serde::{Deserialize, Serialize};
 
-/// What the service had before.
+/// The state of the service. It is the same as before postback was added.
 struct Shop {
     webhook_url: String,
 }
@@ -44,7 +44,8 @@ struct Printed {
 #[error("nothing was ordered")]
 struct NothingOrdered;
 
-/// Called as before, and returns what it returned before; the report goes out behind it.
+/// The service calls this function as before, and gets the same return value as before. In addition, the function's
+/// outcome is reported by webhook in the background.
 #[async_handler(webhook = shop.webhook_url, request_id = order.order, error = display)]
 async fn print(shop: &Shop, order: Order) -> Result<Printed, NothingOrdered> {
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -65,22 +66,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let webhook_url = arguments.next().ok_or("usage: library WEBHOOK_URL [LISTEN]")?;
     let listen = arguments.next().unwrap_or_else(|| "127.0.0.1:3000".to_owned());
 
-    // Trusted: this webhook is the operator's own, so it may be on this machine.
+    // `trust` says that the operator chose this webhook. So reports may go to it even if it is on this machine.
     let guard = Poster::builder().sqlite("library.db").trust(&webhook_url).install()?;
 
     let router = Router::new().route("/orders", post(orders)).with_state(Arc::new(Shop { webhook_url }));
     let listener = tokio::net::TcpListener::bind(&listen).await?;
     tracing::info!("library ready on http://{}", listener.local_addr()?);
-    axum::serve(listener, router).with_graceful_shutdown(told_to_stop()).await?;
+    axum::serve(listener, router).with_graceful_shutdown(stop_signal()).await?;
 
-    // What is not delivered by then is on disk, and the next start goes on with it.
+    // The shutdown waits up to 5 s for deliveries. Reports that are still undelivered are on disk, and the next start
+    // delivers them.
     let flushed = guard.shutdown(Duration::from_secs(5)).await;
     tracing::info!("reports: {flushed}");
     Ok(())
 }
 
-async fn told_to_stop() {
-    // An error means that no signal will come.
+async fn stop_signal() {
+    // An error means that Ctrl-C cannot be received, so this future never ends.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }

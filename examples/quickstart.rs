@@ -1,20 +1,20 @@
-//! The pattern in its smallest form: a greeting that may take a while, reported by webhook.
+//! The smallest workload server: it makes a greeting, which may take a while, and reports the greeting by webhook.
 //!
-//! Run with:
+//! Run the server:
 //!
 //! ```sh
 //! cargo run --example quickstart -- serve --inspect
 //! ```
 //!
-//! and paste the command that it prints. The answer is an id; the outcome appears where the server runs, because
-//! `--inspect` starts a receiver there.
+//! Then run the command that the server prints. The answer is a request id. The outcome appears in the terminal of the
+//! server, because `--inspect` starts a receiver there.
 
 use std::time::Duration;
 
 use postback::{App, Config, Payload, RequestId, async_handler};
 use serde::{Deserialize, Serialize};
 
-/// The table `[config]` of postback.toml.
+/// The settings of this program: the table `[config]` in postback.toml.
 #[derive(Deserialize)]
 struct Settings {
     webhook_url: String,
@@ -23,10 +23,10 @@ struct Settings {
 #[derive(Deserialize)]
 struct Person {
     name: String,
-    /// How long the work takes.
+    /// How long the work takes, in milliseconds.
     #[serde(default)]
     work_ms: u64,
-    /// Whether it goes wrong.
+    /// Whether the work fails.
     #[serde(default)]
     fail: bool,
 }

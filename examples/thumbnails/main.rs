@@ -1,12 +1,12 @@
-//! Real work on real input: a posted PNG or JPEG becomes a thumbnail.
+//! A server that makes a thumbnail of each PNG or JPEG file that a caller posts.
 //!
-//! Run with:
+//! Run the server:
 //!
 //! ```sh
 //! cargo run --example thumbnails -- serve --inspect
 //! ```
 //!
-//! and post a picture from another terminal, naming the webhook that you want to be told at:
+//! Then post a picture from another terminal. The header `x-webhook-url` says where the report goes:
 //!
 //! ```sh
 //! curl --data-binary @examples/thumbnails/landscape.jpg -H 'content-type: image/jpeg' \
@@ -23,13 +23,13 @@ use image::{ImageReader, Limits};
 use postback::{App, Headers, Payload, RequestId, State, async_handler};
 use serde::{Deserialize, Serialize};
 
-/// The table `[config]` of postback.toml; all of it has defaults.
+/// The settings of this program: the table `[config]` in postback.toml. Every setting has a default.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
-    /// The longer side of a thumbnail, in pixels.
+    /// The length of a thumbnail's longer side, in pixels.
     max_side: u32,
-    /// The quality of its JPEG, 1 to 100.
+    /// The quality of a thumbnail's JPEG, from 1 to 100.
     quality: u8,
 }
 
@@ -39,7 +39,7 @@ impl Default for Settings {
     }
 }
 
-/// How thumbnails are made: set up once, shared by all requests.
+/// Makes thumbnails. The encoder is created once, and all requests share it.
 struct Encoder {
     max_side: u32,
     quality: u8,
@@ -51,7 +51,7 @@ struct Thumbnail {
     width: u32,
     height: u32,
     bytes: usize,
-    /// The JPEG, in base64.
+    /// The JPEG file in base64.
     data: String,
 }
 
@@ -65,8 +65,8 @@ enum ThumbnailError {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
-/// The caller chooses where to be told, so such reports are unsigned and go to public addresses only, and where the operator
-/// allows it with `delivery.allow_networks`.
+/// The caller chooses the webhook URL. So the reports are unsigned, and they go only to public addresses and to the
+/// networks that the operator allows with `delivery.allow_networks`.
 #[async_handler(webhook = headers.text("x-webhook-url"), error = display)]
 async fn thumbnail(
     headers: Headers,
@@ -75,13 +75,13 @@ async fn thumbnail(
     request_id: RequestId,
 ) -> Result<Thumbnail, ThumbnailError> {
     let encoder = encoder.into_inner();
-    // Decoding computes for long, so it has no place on the threads that handlers share.
+    // Decoding a picture needs much CPU time, so it must not run on the threads that all handlers share.
     tokio::task::spawn_blocking(move || encoder.make(payload.into_inner())).await?
 }
 
 impl Encoder {
     fn new(settings: &Settings) -> Self {
-        // A small file may unpack to an enormous picture.
+        // A small file may decode to an enormous picture, so the size of a picture is limited.
         let mut limits = Limits::default();
         limits.max_image_width = Some(12_000);
         limits.max_image_height = Some(12_000);

@@ -1,5 +1,5 @@
-//! Parses the arguments of an attribute, `key = value, …`. The parser goes on after a mistake until the last argument, so that
-//! the compiler can show the mistakes in all arguments at once.
+//! Parses the arguments of an attribute, `key = value, …`. The parser goes on after a mistake until the last argument,
+//! so that the compiler can show the mistakes in all arguments at once.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
@@ -19,8 +19,8 @@ pub(crate) struct Arguments {
 
 /// The struct that stores the parsed values of an attribute's arguments.
 pub(crate) trait Values: Default {
-    /// Parses the value of a known key and stores it. For a wrong value, it adds an error to `errors` and returns `Ok`, or it
-    /// returns `Err` and the caller adds the error.
+    /// Parses the value of a known key and stores it. For a wrong value, it adds an error to `errors` and returns `Ok`,
+    /// or it returns `Err` and the caller adds the error.
     fn parse_value(&mut self, key: &str, input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<()>;
 }
 
@@ -147,7 +147,8 @@ impl Arguments {
                     errors.on(rest, format!("expected `,` after the value of `{key}`"));
                 }
             }
-            // The input must not `advance_to(&ahead)` here: syn would then report unparsed tokens in brackets a second time.
+            // The input must not `advance_to(&ahead)` here: syn would then report unparsed tokens in brackets a second
+            // time.
             Err(error) => {
                 tokens_between(input, &ahead);
                 rest_of_argument(input);
@@ -173,8 +174,8 @@ fn is_name_value_text(attribute: &str) -> bool {
     path.find(['(', '[', '{', '=']).is_some_and(|end| path[end..].starts_with('='))
 }
 
-/// The message of a parser error, without the words "unexpected end of input": they would be wrong, because only the value of
-/// one argument has ended there.
+/// The message of a parser error, without the words "unexpected end of input": they would be wrong, because only the
+/// value of one argument has ended there.
 pub(crate) fn parser_message(error: &syn::Error) -> String {
     let message = error.to_string();
     message.strip_prefix("unexpected end of input, ").unwrap_or(&message).to_owned()

@@ -1,4 +1,5 @@
-//! Expands `#[async_handler(webhook = …)]` in three steps: parse the arguments and the function, check them, generate the code.
+//! Expands `#[async_handler(webhook = …)]` in three steps: parse the arguments and the function, check them, generate
+//! the code.
 
 mod announcement;
 mod args;
@@ -23,8 +24,8 @@ use crate::arguments::is_name_value;
 use crate::diagnostics::collect_errors;
 use crate::item::{Item, is_expression};
 
-/// Returns the function with a generated body that reports its outcome. After a mistake, returns the unchanged function and the
-/// errors.
+/// Returns the function with a generated body that reports its outcome. After a mistake, returns the unchanged function
+/// and the errors.
 pub(crate) fn async_handler(args: TokenStream, item: &TokenStream) -> TokenStream {
     if is_name_value() {
         return item.clone();
@@ -37,10 +38,12 @@ pub(crate) fn async_handler(args: TokenStream, item: &TokenStream) -> TokenStrea
     });
     expanded.unwrap_or_else(|errors| {
         if is_expression(item) {
-            // An attribute on an expression must expand to one expression, so a block holds the errors and the user's expression.
+            // An attribute on an expression must expand to one expression, so a block holds the errors and the user's
+            // expression.
             quote!({ #errors #item })
         } else {
-            // The function comes before the errors, because an editor maps the user's text to its first place in the expansion.
+            // The function comes before the errors, because an editor maps the user's text to its first place in the
+            // expansion.
             quote!(#item #errors)
         }
     })

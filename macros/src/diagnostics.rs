@@ -3,8 +3,9 @@
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
-/// Runs `work` and returns its value, or all errors that `work` added. If `work` returns `None` without an error, that is a
-/// bug in this crate. `collect_errors` then returns an error too, because an attribute must never silently do nothing.
+/// Runs `work` and returns its value, or all errors that `work` added. If `work` returns `None` without an error, that
+/// is a bug in this crate. `collect_errors` then returns an error too, because an attribute must never silently do
+/// nothing.
 ///
 /// Invariant: only this function creates a [`Diagnostics`], so no error can be dropped before the user sees it.
 pub(crate) fn collect_errors<T>(work: impl FnOnce(&mut Diagnostics) -> Option<T>) -> Result<T, TokenStream> {

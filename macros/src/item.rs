@@ -1,5 +1,5 @@
-//! Parses the function that an attribute stands on. The tokens of the function body are not parsed, so a half-typed body
-//! reaches the compiler as it is, and the compiler reports what is wrong with it.
+//! Parses the function that an attribute stands on. The tokens of the function body are not parsed, so a half-typed
+//! body reaches the compiler as it is, and the compiler reports what is wrong with it.
 
 use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use syn::ext::IdentExt;
@@ -91,8 +91,8 @@ fn unwrap_invisible_groups(token: TokenTree) -> Option<Group> {
 }
 
 impl Body {
-    /// Puts `tokens` into braces that have the span of the user's braces. By that span the compiler chooses the edition,
-    /// the lint levels and the breakpoints for the code inside.
+    /// Puts `tokens` into braces that have the span of the user's braces. By that span the compiler chooses the
+    /// edition, the lint levels and the breakpoints for the code inside.
     pub(crate) fn in_user_braces(&self, tokens: TokenStream) -> Group {
         let mut group = Group::new(Delimiter::Brace, tokens);
         group.set_span(self.group.span());
@@ -112,7 +112,8 @@ impl Body {
     }
 }
 
-/// Whether the tokens look like an expression, such as a closure or an `async` block. Only the first tokens are checked.
+/// Whether the tokens look like an expression, such as a closure or an `async` block. Only the first tokens are
+/// checked.
 pub(crate) fn is_expression(tokens: &TokenStream) -> bool {
     LeadingKeywords::of(tokens.clone()).non_function_token().is_some_and(|other| begins_expression(&other))
 }

@@ -2,8 +2,8 @@
 //!
 //! This crate makes no policy decisions: the generated code is a few calls into the runtime crate.
 //!
-//! Only this file uses the compiler's `proc_macro` types. All other files use `proc_macro2`, so unit tests can call them
-//! outside the compiler.
+//! Only this file uses the compiler's `proc_macro` types. All other files use `proc_macro2`, so unit tests can call
+//! them outside the compiler.
 
 mod arguments;
 mod async_handler;

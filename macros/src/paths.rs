@@ -4,7 +4,8 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::quote_spanned;
 use syn::Path;
 
-/// The path of the crate `postback` in the user's program: the value of the argument `crate`, or `None` for `::postback`.
+/// The path of the crate `postback` in the user's program: the value of the argument `crate`, or `None` for
+/// `::postback`.
 pub(crate) struct RuntimeCrate(Option<Path>);
 
 impl RuntimeCrate {
@@ -21,8 +22,8 @@ impl RuntimeCrate {
         )
     }
 
-    /// The path of the module `__private`, with the source location of the user's token `location`. The compiler shows an
-    /// error in a call at the location of the call's path, so the user sees the error on that token.
+    /// The path of the module `__private`, with the source location of the user's token `location`. The compiler shows
+    /// an error in a call at the location of the call's path, so the user sees the error on that token.
     pub(crate) fn private_at(&self, location: Span) -> TokenStream {
         let relocate = |mut token: TokenTree| {
             token.set_span(token.span().located_at(location));

@@ -1,5 +1,5 @@
-//! Helpers for the unit tests of all three attributes. They expand an attribute and return the formatted code or the error
-//! messages.
+//! Helpers for the unit tests of all three attributes. They expand an attribute and return the formatted code or the
+//! error messages.
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 
@@ -52,8 +52,8 @@ pub(crate) fn survives(item: &TokenStream, expanded: &TokenStream) -> bool {
     flat(item).iter().all(|token| expanded.any(|other| other == *token))
 }
 
-/// The first `count - 1` tokens, or none if `count` is 0. A group counts as one token plus the tokens in it, and a group that
-/// is cut in the middle is still closed.
+/// The first `count - 1` tokens, or none if `count` is 0. A group counts as one token plus the tokens in it, and a
+/// group that is cut in the middle is still closed.
 pub(crate) fn cut(tokens: &TokenStream, mut count: usize) -> TokenStream {
     filtered(tokens, &mut || {
         count = count.saturating_sub(1);

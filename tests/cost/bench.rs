@@ -1,18 +1,24 @@
-//! What an annotated call takes, beside the bare call and beside a wrapper written by hand that reports the same.
+//! Measures the time of an annotated call, of the plain call, and of a hand-written wrapper that posts the same report.
 //!
 //! Run with: cargo bench -p postback-tests --bench call
 //!
-//! Flags, with their defaults: `--rounds 301`, `--calls 500` (of each kind in a round). With `--only KIND` it makes just so
-//! many calls of one kind, `bare`, `none`, `hand` or `annotated`, for a profiler that counts instructions:
+//! Flags, with their defaults: `--rounds 301`, and `--calls 500` for the calls of each kind in a round. With
+//! `--only KIND`, the program makes `--calls` calls of a single kind and measures nothing. The kinds are `bare`, `none`,
+//! `hand` and `annotated`. Use this flag with a profiler that counts instructions:
 //!
-//! valgrind --tool=callgrind --toggle-collect='call::measured*' target/release/deps/call-… --only annotated --calls 2000
+//! ```text
+//! valgrind --tool=callgrind --toggle-collect='call::measured*' target/release/deps/call-… \
+//!     --only annotated --calls 2000
+//! ```
 //!
-//! The kinds take turns, in an order that turns too, so that what else the machine does falls on all of them; what is told
-//! of two kinds is the median of the quotients of each round. Benchmark libraries measure one thing after the other, and
-//! that is why this program is none of theirs.
+//! In each round, every kind of call is measured once, and the order of the kinds rotates from round to round. So other
+//! load on the machine affects all kinds equally. To compare two kinds, the program prints the median of their
+//! quotients in each round. Benchmark libraries measure one kind after the other, so this program does not use such a
+//! library.
 //!
-//! The poster is in memory. Nobody listens at the URL and nobody is asked, for the guard refuses the address: the thread
-//! behind the poster has little to do, and is let finish between the kinds. Only the caller's time is taken.
+//! The poster's store is in memory. Deliveries fail without a connection, because the guard for forbidden addresses
+//! refuses the loopback address. So the thread of the poster has little work, and the program waits between the kinds
+//! until this thread has finished. Only the time on the caller's thread is measured.
 
 use std::hint::black_box;
 use std::pin::pin;
@@ -28,7 +34,7 @@ const URL: &str = "http://127.0.0.1:9/hooks/transcribed?token=8a7d";
 static POSTER: LazyLock<Poster> = LazyLock::new(|| {
     let guard = Poster::builder().memory(100_000, 1 << 30).install().expect("a poster");
     let poster = guard.poster();
-    // It lives as long as the process.
+    // The guard is leaked, because the poster must run until the process ends.
     std::mem::forget(guard);
     poster
 });
@@ -56,11 +62,12 @@ async fn annotated(webhook: Option<&str>, audio: &[u8], request_id: &RequestId) 
 async fn by_hand(webhook: &str, audio: &[u8], request_id: &RequestId) -> Result<Transcript, Silence> {
     let returned = bare(audio).await;
     let report = match &returned {
-        Ok(transcript) => Report::completed(request_id, transcript).expect("it serialises"),
+        Ok(transcript) => Report::completed(request_id, transcript).expect("the transcript can be serialised"),
         Err(Silence) => Report::failed(request_id),
     };
-    // Not refused for want of room; so the annotated calls, of which there are as many, are not either.
-    POSTER.post(webhook, &report).expect("there is room");
+    // The `expect` shows that the queue has room for all reports. The annotated calls post equally many, so they have
+    // room too.
+    POSTER.post(webhook, &report).expect("the queue has room for the report");
     returned
 }
 
@@ -89,11 +96,11 @@ fn call(kind: Kind, audio: &[u8], id: &RequestId) {
 fn run<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("it waits"),
+        Poll::Pending => panic!("the future must not wait"),
     }
 }
 
-/// So many calls, one after the other.
+/// Makes this number of calls, one after the other, and returns their total time.
 #[inline(never)]
 fn measured(kind: Kind, calls: u32) -> Duration {
     let (audio, id) = (black_box([3_u8; 16]), RequestId::generate());
@@ -104,9 +111,9 @@ fn measured(kind: Kind, calls: u32) -> Duration {
     begun.elapsed()
 }
 
-/// Lets the thread behind the poster finish.
+/// Waits until the thread of the poster has finished its work.
 fn settle() {
-    assert!(POSTER.flush_blocking(Duration::from_secs(60)).is_safe(), "the poster does not come to an end");
+    assert!(POSTER.flush_blocking(Duration::from_secs(60)).is_safe(), "the poster did not finish within 60 s");
 }
 
 struct Options {
@@ -126,11 +133,11 @@ impl Options {
                 "--only" => {
                     let name = value();
                     let kind = KINDS.into_iter().find(|(_, known)| *known == name);
-                    options.only = Some(kind.expect("one of the kinds at the head of the program").0);
+                    options.only = Some(kind.expect("the value of --only must be bare, none, hand or annotated").0);
                 }
-                // What cargo adds.
+                // `cargo bench` adds this flag.
                 "--bench" => {}
-                _ => panic!("unknown flag {flag}; see the head of the program"),
+                _ => panic!("unknown flag {flag}; use --rounds, --calls or --only"),
             }
         }
         options
@@ -145,7 +152,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn main() {
     let options = Options::parse(std::env::args().skip(1));
     LazyLock::force(&POSTER);
-    // What only the first calls do; not in `measured`, which is what a profiler counts.
+    // Warm-up calls, because the first calls do extra work. They are not made in `measured`, because a profiler counts
+    // the instructions of that function.
     let id = RequestId::generate();
     for (kind, _) in KINDS {
         (0..50).for_each(|_| call(kind, &[3; 16], &id));
@@ -155,7 +163,7 @@ fn main() {
         measured(kind, options.calls);
         return settle();
     }
-    // Nanoseconds a call: a row for each round, a column for each kind.
+    // Nanoseconds for one call, with a row for each round and a column for each kind.
     let mut rounds = vec![[0.0; KINDS.len()]; options.rounds.max(1)];
     for (turn, times) in rounds.iter_mut().enumerate() {
         for place in 0..KINDS.len() {

@@ -1,6 +1,8 @@
-//! What an annotated call costs over the same call unannotated: allocations, counted on the caller's thread.
+//! Counts the memory allocations of an annotated call on the caller's thread, compared with the call of a plain
+//! function.
 //!
-//! The counts are exact, so that the one that comes back is seen. A number here is a promise of `docs/async_handler.md`.
+//! The tests expect exact numbers, so each new allocation makes a test fail. `runtime/docs/async_handler.md` promises
+//! these numbers to users.
 
 use std::fmt::{self, Display};
 use std::hint::black_box;
@@ -12,15 +14,20 @@ use std::time::Duration;
 use allocation_counter::measure;
 use postback::{Poster, Report, RequestId, async_handler};
 
-/// Nobody listens there, and nobody is asked: the guard refuses the address. What is counted is over by then.
+/// The webhook URL of the tests. Deliveries to it fail without a connection, because the guard for forbidden addresses
+/// refuses the loopback address. This failure comes after the counted part.
 const URL: &str = "http://127.0.0.1:9/hooks/transcribed?token=8a7d";
 
-/// What one report needs, whoever posts it: the result as JSON (2: the text, and what counts its holders), the body (2, and
-/// 1 for the time in it), the parsed URL (3, of which 2 only because its host is an IPv4 address), the row with its
-/// webhook and its id, which all later hands share (3), and the list that it passes from hand to hand in (1).
+/// The number of allocations that every report needs, whether the attribute or the user's code posts it:
+///
+/// - 2 for the result as JSON: the text and its reference count;
+/// - 3 for the body, of which 1 is for the timestamp in the body;
+/// - 3 for the parsed URL, of which 2 are needed only because the host is an IPv4 address;
+/// - 3 for the row with its webhook and its id, which all later stages share;
+/// - 1 for the list in which the row passes from stage to stage.
 const REPORT: u64 = 12;
 
-/// A poster for the process, with everything at hand that the first report makes once.
+/// The poster of the process. It is installed once and never stopped.
 static POSTER: LazyLock<Poster> = LazyLock::new(|| {
     let guard = Poster::builder().install().unwrap();
     Box::leak(Box::new(guard)).poster()
@@ -35,7 +42,7 @@ async fn annotated(webhook: Option<&str>, request_id: &RequestId) -> Result<usiz
     Ok(request_id.as_str().len())
 }
 
-/// Reports nothing of a call that completes: what is left is the taking down of URL and id.
+/// Posts no report for a call that completes. What remains to count is the copy of the URL and the id.
 #[async_handler(webhook = webhook, on = [failed])]
 async fn unreported(webhook: Option<&str>, request_id: &RequestId) -> Result<usize, fmt::Error> {
     Ok(request_id.as_str().len())
@@ -46,7 +53,7 @@ async fn with_a_long_id(webhook: Option<&str>) -> Result<(), fmt::Error> {
     webhook.is_none().then_some(()).ok_or(fmt::Error)
 }
 
-/// The id of the calls that have a long one.
+/// A request id of 1,000 characters.
 struct Long;
 
 impl Display for Long {
@@ -55,28 +62,31 @@ impl Display for Long {
     }
 }
 
-/// Runs a future that never waits, with nothing around it that could allocate.
+/// Runs a future that never waits. The function itself does not allocate.
 fn run<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
-        Poll::Pending => panic!("it waits"),
+        Poll::Pending => panic!("the future must not wait"),
     }
 }
 
-static ALONE: Mutex<()> = Mutex::new(());
+/// Held while a test counts allocations, so that only one test uses the poster at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Allocations of one call. What is posted is over and done with before the next is counted, so that no queue grows.
+/// Counts the allocations of one call. Each posted report is finished before the next call is counted, so no queue
+/// grows.
 fn allocations<T>(call: impl Fn() -> T) -> u64 {
     let poster = LazyLock::force(&POSTER);
-    // What another test posts would be waiting after the flush.
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // Another test would otherwise post reports during the count, and the queue could grow.
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let count = || {
         let counted = measure(|| drop(black_box(call())));
         let flushed = poster.flush_blocking(Duration::from_secs(60));
         assert!(flushed.is_safe(), "{flushed:?}");
         counted.count_total
     };
-    // The first calls of a thread also make what the later ones find: its random numbers, a place in the queue.
+    // The first calls of a thread also allocate things that later calls reuse: the random number generator of the
+    // thread, and a place in the queue. So these calls are not counted.
     for _ in 0..8 {
         count();
     }
@@ -117,6 +127,7 @@ fn a_reported_call_allocates_that_and_what_its_report_needs() {
         let report = Report::completed(&id, &run(plain(None, &id)).unwrap()).unwrap();
         POSTER.post(URL, &report).unwrap();
     });
-    // By hand, URL and id are copied one by one.
+    // Code without the attribute copies the URL and the id in two allocations. The attribute needs one allocation for
+    // both.
     assert_eq!(by_hand, 2 + REPORT);
 }

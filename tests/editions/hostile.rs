@@ -1,60 +1,61 @@
-//! The attribute where everything that generated code might name means something else, in each edition: the packages
-//! beside this file share it.
+//! Tests `#[async_handler]` in a module where every name that generated code might use means something else. The
+//! packages in this folder compile this file in the editions 2018, 2021 and 2024.
 //!
-//! The lints that an `allow` of ours could run into are forbidden, not only denied.
+//! Lints are forbidden here, and not only denied, because an `#[allow]` of a forbidden lint in generated code is an
+//! error.
 
 #![deny(warnings)]
 #![forbid(unsafe_code, missing_docs, unused, unreachable_code, unused_braces, unused_qualifications, rust_2018_idioms)]
 #![cfg_attr(not(test), forbid(clippy::all, clippy::pedantic, clippy::nursery))]
 
-/// Nothing in here means what it usually does.
+/// A module without the prelude, in which common names mean other things.
 #[no_implicit_prelude]
 pub mod hostile {
-    /// Not the crate.
+    /// A module with the name of the crate `core`.
     pub mod core {}
-    /// Not the crate.
+    /// A module with the name of the crate `std`.
     pub mod std {}
-    /// Not the crate.
+    /// A module with the name of the crate `alloc`.
     pub mod alloc {}
-    /// Not the crate.
+    /// A module with the name of the crate `postback`.
     pub mod postback {
-        /// Not the module.
+        /// A module with the name of the module that generated code uses.
         pub mod __private {}
     }
 
-    /// Not the variant.
+    /// A struct with the name of the variant `Ok`.
     pub struct Ok;
-    /// Not the variant.
+    /// A struct with the name of the variant `Err`.
     pub struct Err;
-    /// Not the variant.
+    /// A struct with the name of the variant `Some`.
     pub struct Some;
-    /// Not the variant.
+    /// A struct with the name of the variant `None`.
     pub struct None;
-    /// Not the type.
+    /// A struct with the name of the standard type `Box`.
     pub struct Box;
-    /// Not the type.
+    /// A struct with the name of the standard type `String`.
     pub struct String;
-    /// Not the type.
+    /// An enum with the name of the standard type `Option`.
     pub enum Option {}
-    /// Not the trait.
+    /// A trait with the name of the standard trait `Send`.
     pub trait Send {}
-    /// Not the trait.
+    /// A trait with the name of the standard trait `Future`.
     pub trait Future {}
-    /// Not the trait.
+    /// A trait with the name of the standard trait `FnOnce`.
     pub trait FnOnce {}
-    /// Not the trait.
+    /// A trait with the name of the standard trait `Display`.
     pub trait Display {}
-    /// Of its own kind.
+    /// A `Result` alias with one type parameter instead of two.
     pub type Result<T> = ::core::result::Result<T, ()>;
 
-    /// Not the macros.
+    /// A macro with the name of the standard macro `vec!`.
     #[macro_export]
     macro_rules! vec {
         ($($any:tt)*) => {
             ::core::compile_error!("generated code names a macro")
         };
     }
-    /// Not the macros.
+    /// A macro with the name of the standard macro `format_args!`.
     #[macro_export]
     macro_rules! format_args {
         ($($any:tt)*) => {
@@ -62,16 +63,16 @@ pub mod hostile {
         };
     }
 
-    /// The pattern's own.
+    /// The configuration that the handlers take.
     pub struct Config {
-        /// Where reports go.
+        /// The URL that receives the reports.
         pub webhook_url: ::std::string::String,
     }
 
-    /// Names in it are the generated code's own.
+    /// A function whose parameters have the names of variables in the generated code.
     ///
     /// # Errors
-    /// Of zero.
+    /// Fails if `__returned` is 0.
     #[::postback::async_handler(webhook = config.webhook_url, request_id = __call)]
     pub async fn free(config: Config, __call: &str, __returned: u8) -> Result<u8> {
         ::core::mem::drop(config);
@@ -83,10 +84,10 @@ pub mod hostile {
     }
 
     impl Config {
-        /// A method.
+        /// An annotated method.
         ///
         /// # Errors
-        /// None.
+        /// Never fails.
         #[::postback::async_handler(webhook = "self.webhook_url")]
         pub async fn method(&mut self, request_id: &str, r#gen: u8) -> Result<u8> {
             self.webhook_url.clear();
@@ -94,7 +95,7 @@ pub mod hostile {
             ::core::result::Result::Ok(r#gen)
         }
 
-        /// A future.
+        /// An annotated method that returns a boxed future.
         #[must_use]
         #[::postback::async_handler(webhook = self.webhook_url)]
         pub fn future<'a>(
@@ -105,7 +106,7 @@ pub mod hostile {
         }
     }
 
-    /// Makes a handler of pieces that arrive in invisible groups.
+    /// Makes a handler from macro arguments. Each argument reaches the attribute in an invisible group of tokens.
     #[macro_export]
     macro_rules! handler {
         ($(#[$meta:meta])* $name:ident, $webhook:expr, $id:expr, $output:ty, $body:block) => {
@@ -116,10 +117,10 @@ pub mod hostile {
     }
 
     handler!(
-        /// From a macro.
+        /// A handler that a macro makes.
         ///
         /// # Errors
-        /// None.
+        /// Never fails.
         from_a_macro,
         crate::the_url(),
         [1 + 1][0] * 2,
@@ -128,7 +129,7 @@ pub mod hostile {
     );
 }
 
-/// Where a macro sends its reports.
+/// The webhook of the handler that a macro makes: it has none.
 #[must_use]
 pub const fn the_url() -> Option<String> {
     None
@@ -151,7 +152,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
-    /// Where all reports of the process go: a poster is installed once.
+    /// The receiver of all reports of this process. Its first use also installs the poster.
     fn receiver() -> &'static Receiver {
         static RECEIVER: OnceLock<Receiver> = OnceLock::new();
         RECEIVER.get_or_init(|| {
@@ -207,7 +208,8 @@ mod tests {
         Ok(Noted("temporary", Rc::clone(&local.1)).itself().0.len())
     }
 
-    /// They are dropped after the locals up to 2021, and before them from 2024 on.
+    /// Up to edition 2021, the temporaries of the last expression are dropped after the local variables. From edition
+    /// 2024 on, they are dropped before the local variables.
     #[test]
     fn temporaries_of_the_last_expression_live_as_long_as_in_a_plain_function() {
         receiver();

@@ -1,16 +1,16 @@
-//! Other attributes on the same function, in either order.
+//! Tests functions that have other attributes too, above and below `#[async_handler]`.
 
 use postback::async_handler;
 
 use crate::support::{Config, completed, completed_without_result, named, url};
 
-/// Documented, and more.
+/// A function with a doc comment and other attributes.
 #[must_use = "kept"]
 #[inline]
 #[cfg(not(any()))]
 #[async_handler(webhook = config.webhook_url)]
 #[deprecated = "kept too"]
-#[allow(clippy::needless_pass_by_value, reason = "what stands below is kept as well")]
+#[allow(clippy::needless_pass_by_value, reason = "an attribute below `async_handler` is kept too")]
 async fn decorated(
     config: Config,
     #[cfg(any())] absent: u8,
@@ -21,7 +21,7 @@ async fn decorated(
 
 #[async_handler(webhook = config.webhook_url)]
 async fn with_inner_attributes(config: Config, request_id: &str) -> Result<usize, ()> {
-    #![expect(unused_variables, reason = "an inner attribute has its effect")]
+    #![expect(unused_variables, reason = "an inner attribute works")]
     let unused = ();
     Ok(request_id.len())
 }
@@ -83,7 +83,7 @@ async fn a_handler_of_axum_may_be_annotated() {
     completed("axum", "body");
 }
 
-/// Which span it is evaluated in.
+/// Returns a request id that names the tracing span in which the id was evaluated.
 fn in_span(of: &str) -> String {
     let name = tracing::Span::current().metadata().map_or("none", tracing::Metadata::name);
     format!("{of}-in-{name}")

@@ -1,4 +1,4 @@
-//! What is in the body: control flow, recursion, nested calls, what is not `Send`.
+//! Tests function bodies with control flow, recursion, nested calls, and values that are not `Send`.
 
 use std::cell::RefCell;
 use std::num::ParseIntError;
@@ -76,7 +76,7 @@ async fn each_of_several_nested_calls_reports_its_own() {
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(clippy::future_not_send, reason = "that is what is tried")]
+#[expect(clippy::future_not_send, reason = "the test needs a future that is not `Send`")]
 async fn not_send(config: Config, log: Rc<RefCell<Vec<u8>>>, request_id: &str) -> Result<usize, ()> {
     log.borrow_mut().push(1);
     tokio::task::yield_now().await;
@@ -107,7 +107,7 @@ async fn an_argument_that_is_not_sync_keeps_the_future_send() {
 }
 
 mod shadow {
-    /// Not the type that the function returns.
+    /// A type with the name of the function's return type, but a different type.
     pub(super) struct Out(pub(super) u8);
 }
 
@@ -191,7 +191,7 @@ impl Drop for Noted {
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(clippy::future_not_send, reason = "the order of drops is tried")]
+#[expect(clippy::future_not_send, reason = "the test needs `Rc` to record the order of drops")]
 async fn drops(
     config: &Config,
     used: Noted,
@@ -211,11 +211,11 @@ async fn what_has_no_name_is_dropped_last() {
     let noted = |name| Noted(name, Rc::clone(&seen));
     drops(&Config::new(), noted("used"), noted("unused"), noted("ignored"), noted("also"), "drops").await.unwrap();
     completed_without_result("drops");
-    // The plain function drops it in its turn, between the two beside it.
+    // A plain function would drop the unnamed parameter `ignored` between its neighbours `also` and `unused`.
     assert_eq!(*seen.borrow(), ["local", "also", "unused", "used", "ignored"]);
 }
 
-#[expect(clippy::unused_async, clippy::future_not_send, reason = "the plain twin of `drops`")]
+#[expect(clippy::unused_async, clippy::future_not_send, reason = "this function is `drops` without the attribute")]
 async fn plainly_drops(_: &Config, _used: Noted, _unused: Noted, _: Noted, _also: Noted, _: &str) {}
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Parameters are dropped as by the plain function: each in one piece, the last one first, after the variables.
+//! Tests that parameters are dropped as in a plain function: after the local variables, in reverse order, and each
+//! parameter as a whole.
 
 use std::mem;
 use std::pin::Pin;
@@ -34,7 +35,8 @@ struct Session {
     n: u8,
 }
 
-/// What is dropped in which order: by the plain function and by the annotated one, of the same tokens.
+/// Asserts that a function drops its values in the same order with the attribute as without it. Both functions are made
+/// of the same tokens.
 macro_rules! dropped {
     ($seen:ident, $call:expr, ($($attribute:tt)*), $($function:tt)*) => {{
         let plain = {

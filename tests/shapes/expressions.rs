@@ -1,4 +1,4 @@
-//! What `webhook` and `request_id` may be.
+//! Tests the kinds of expressions that `webhook` and `request_id` accept.
 
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -46,7 +46,7 @@ async fn of_a_chain(job: Job) -> Result<u32, ()> {
 #[async_handler(webhook = LOCKED.lock().unwrap().webhook_url, request_id = named("lock"))]
 async fn of_a_lock() -> Result<usize, ()> {
     let length = {
-        // Would never be had if the expression still held it.
+        // This lock would wait forever if the expression `webhook` still held the lock.
         let mut locked = LOCKED.lock().map_err(drop)?;
         std::mem::take(&mut locked.webhook_url).len()
     };

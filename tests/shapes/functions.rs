@@ -1,4 +1,4 @@
-//! Free functions: their parameters, generics and visibility.
+//! Tests free functions with all kinds of parameters, generics and visibility.
 
 use std::fmt::Display;
 
@@ -62,7 +62,7 @@ async fn generics_and_lifetimes_stay() {
     completed("generic", vec![serde_json::json!("x 2 2"), serde_json::json!(2)]);
 }
 
-/// Turned by the macros that make functions in other crates.
+/// Makes an annotated function, as a `macro_rules!` macro in another crate might.
 macro_rules! doubles {
     ($name:ident, $webhook:literal, $id:expr, $parameter:ident) => {
         #[async_handler(webhook = $webhook, request_id = $id)]

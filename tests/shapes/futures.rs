@@ -1,4 +1,4 @@
-//! Plain functions that return a future.
+//! Tests plain functions that return a future.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -36,7 +36,7 @@ fn precise<'a, T: AsRef<str> + Sync + 'a>(
     text: &'a T,
     request_id: &'static str,
 ) -> impl Future<Output = Result<&'a str, std::convert::Infallible>> + use<'a, T> {
-    // What the future may not borrow from is read before.
+    // The future must not borrow `config`, so the URL is cloned before the `async` block.
     let webhook = config.webhook_url.clone();
     async move { Ok(text.as_ref()) }
 }

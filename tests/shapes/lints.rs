@@ -1,5 +1,6 @@
-//! What the compiler and clippy say of the user's code they say of it annotated as well: an `expect` that is not fulfilled
-//! is a warning, and those are denied.
+//! Tests that the compiler and clippy warn of the user's code also if the function is annotated. Each `expect` is for
+//! such a warning: without the warning the `expect` is unfulfilled, which is itself a warning, and all warnings are
+//! denied.
 
 use std::sync::Mutex;
 
@@ -24,7 +25,7 @@ impl Unused {
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(unused_variables, unused_mut, unused_must_use, unused_assignments, reason = "of parameters, too")]
+#[expect(unused_variables, unused_mut, unused_must_use, unused_assignments, reason = "parameters count too")]
 async fn careless(config: &Config, request_id: &str, unused: u8, mut unchanged: u8) -> Result<u8, ()> {
     let mut number = 1;
     number = 2;
@@ -34,20 +35,21 @@ async fn careless(config: &Config, request_id: &str, unused: u8, mut unchanged: 
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(unreachable_code, reason = "behind the end")]
+#[expect(unreachable_code, reason = "the test has code behind a `return`")]
 async fn goes_on(config: &Config, request_id: &str) -> Result<u8, ()> {
     return Ok(3);
     Ok(4)
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(unused_parens, clippy::double_parens, reason = "within the body")]
+#[expect(unused_parens, clippy::double_parens, reason = "the body has unneeded parentheses")]
 async fn parentheses(config: &Config, request_id: &str) -> Result<u8, ()> {
     let number = 4;
     Ok((number))
 }
 
-/// The body is one expression: its braces are the function's, and needed.
+/// The body is a single expression. The lint for unnecessary braces must not fire, because the braces are the
+/// function's.
 #[async_handler(webhook = config.webhook_url)]
 async fn one_expression(config: &Config, request_id: &str) -> Result<u8, ()> {
     Ok(5)
@@ -61,7 +63,7 @@ async fn one_expression(config: &Config, request_id: &str) -> Result<u8, ()> {
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::needless_question_mark,
-    reason = "what clippy says of it"
+    reason = "clippy warns of the body"
 )]
 async fn lets_clippy_speak(config: &Config, lock: &Mutex<u8>, request_id: &str) -> Result<u8, ()> {
     let locked = lock.lock().unwrap();
@@ -77,7 +79,7 @@ async fn leaves_the_underscored_alone(config: &Config, _unused: u8) -> Result<u8
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(clippy::unused_async, reason = "of a body that does not wait")]
+#[expect(clippy::unused_async, reason = "the body does not wait")]
 async fn does_not_wait(config: &Config, request_id: &str) -> Result<String, ()> {
     if request_id.is_empty() {
         return Err(());
@@ -86,28 +88,29 @@ async fn does_not_wait(config: &Config, request_id: &str) -> Result<String, ()> 
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(clippy::needless_return, reason = "at the end")]
+#[expect(clippy::needless_return, reason = "the body ends with a `return`")]
 async fn returns(config: &Config, request_id: &str) -> Result<u8, ()> {
     tokio::task::yield_now().await;
     return Ok(8);
 }
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(clippy::needless_return, clippy::unused_async, reason = "at the end")]
+#[expect(clippy::needless_return, clippy::unused_async, reason = "the body ends with a `return`")]
 async fn returns_at_once(config: &Config, request_id: &str) -> Result<u8, ()> {
     return Ok(9);
 }
 
-/// The user's own `return`s are all that this lint asks for.
+/// The lint `implicit_return` must not fire for generated code, because the user's own code has its `return`.
 #[async_handler(webhook = config.webhook_url)]
 #[deny(clippy::implicit_return)]
-#[expect(clippy::needless_return, reason = "the other lint asks for it")]
+#[expect(clippy::needless_return, reason = "the lint `implicit_return` demands the `return`")]
 async fn always_returns(config: &Config, request_id: &str) -> Result<u8, ()> {
     tokio::task::yield_now().await;
     return Ok(10);
 }
 
-/// Two warnings, as of the plain function, and no third that advises to capture by reference.
+/// The plain function causes two warnings. The annotated function must not cause a third, which advises to capture by
+/// reference.
 #[async_handler(webhook = config.webhook_url)]
 #[expect(unused_variables, unused_assignments, reason = "written and never read")]
 async fn writes_only(config: &Config, request_id: &str, mut n: u8) -> Result<u8, ()> {
@@ -116,7 +119,8 @@ async fn writes_only(config: &Config, request_id: &str, mut n: u8) -> Result<u8,
     Ok(11)
 }
 
-/// What only the attribute's expressions name is used, also where `#[async_trait]` binds it anew.
+/// A parameter that only the attribute's expressions name counts as used, although `#[async_trait]` binds it to a new
+/// variable.
 #[async_trait::async_trait]
 trait Named {
     async fn named(&self, config: Config, request_id: String, mut part: u8) -> Result<u8, ()>;

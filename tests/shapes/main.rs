@@ -1,10 +1,10 @@
-//! Every shape of function that the attribute goes on: what it returned, and what was reported of it.
+//! Tests `#[async_handler]` on every shape of function: what the function returns, and what is reported.
 //!
-//! The strictest lints are on, to see that the generated code trips none. Where one is expected, it is the user's own
-//! code that it speaks of, with or without the attribute.
+//! The strictest lints are on, to show that the generated code triggers none of them. An `expect` in these tests is for
+//! a lint that the test's own code triggers, also without the attribute.
 
 #![deny(warnings, missing_docs, unreachable_pub, unused_qualifications, clippy::pedantic, clippy::nursery)]
-#![expect(clippy::unused_async, reason = "said of an annotated function as of a plain one")]
+#![expect(clippy::unused_async, reason = "the lint fires for the plain function too")]
 #![expect(clippy::redundant_pub_crate, reason = "it contradicts `unreachable_pub`")]
 
 mod attributes;

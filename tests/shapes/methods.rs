@@ -1,4 +1,5 @@
-//! Methods: every receiver, inherent, of traits, and of `#[async_trait]`.
+//! Tests methods with every kind of receiver: inherent methods, methods of traits, and methods of `#[async_trait]`
+//! traits.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ impl Scene {
     }
 
     #[async_handler(webhook = self.config.webhook_url)]
-    #[expect(clippy::needless_arbitrary_self_type, reason = "as some write it")]
+    #[expect(clippy::needless_arbitrary_self_type, reason = "some users write the receiver this way")]
     async fn named(self: &Self, request_id: &str) -> Result<usize, String> {
         Ok(self.shapes.len())
     }

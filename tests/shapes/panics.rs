@@ -1,4 +1,4 @@
-//! Panics: of the body, and of the user's other code.
+//! Tests panics in the function body and in other code of the user that the attribute calls.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -92,7 +92,7 @@ async fn a_panic_in_what_is_told_never_reaches_the_caller() {
     assert_eq!(shown().await, Ok(4));
     assert!(error().await.is_err());
     assert_eq!(error_shown().await, Err(5));
-    // That it failed is the news.
+    // The reports of the failed calls arrive without the error, because showing the error panicked.
     for id in ["p-error", "p-error-shown"] {
         assert_eq!(reported(id), json!({"id": id, "status": "failed", "reason": "error"}));
     }

@@ -1,4 +1,4 @@
-//! The parameter `request_id` is found wherever it is bound.
+//! Tests that the variable `request_id` is found in every pattern that can bind it.
 
 use std::future::Future;
 

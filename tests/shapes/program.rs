@@ -1,4 +1,4 @@
-//! `#[postback::main]` by its short name, and the function under it as any other.
+//! Tests `#[postback::main]` under its imported name `main`, and calls the annotated function like any other function.
 
 mod named {
     use postback::{App, main};

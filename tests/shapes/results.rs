@@ -1,4 +1,4 @@
-//! What is returned: every type that is a `Result`, by whatever name.
+//! Tests return types: every type that is a `Result`, also behind an alias or a macro.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -58,17 +58,17 @@ where
     outcome
 }
 
-/// Neither displayed nor debugged, and not `'static`.
+/// An error type without `Display` and `Debug`, and with a lifetime that is not `'static`.
 struct Opaque<'a>(&'a str);
 
-/// Not serialised either.
+/// A result type without `Serialize`.
 struct Image;
 
 const fn size(_: &Image) -> usize {
     7
 }
 
-const fn told<'a>(error: &'a Opaque<'_>) -> &'a str {
+const fn text_of<'a>(error: &'a Opaque<'_>) -> &'a str {
     error.0
 }
 
@@ -77,7 +77,7 @@ async fn borrowing<'a>(config: &Config, text: &'a str, request_id: &str) -> Resu
     if text.is_empty() { Ok(Image) } else { Err(Opaque(text)) }
 }
 
-#[async_handler(webhook = config.webhook_url, result = size, error = told)]
+#[async_handler(webhook = config.webhook_url, result = size, error = text_of)]
 async fn shown<'a>(config: &Config, text: &'a str, request_id: &str) -> Result<Image, Opaque<'a>> {
     if text.is_empty() { Ok(Image) } else { Err(Opaque(text)) }
 }

@@ -1,6 +1,7 @@
-//! What the attribute adds to the size of a future: the same for every shape, and nothing of a parameter twice.
+//! Tests how many bytes the attribute adds to a future: at most `GROWTH` for every shape of function, and no second
+//! copy of a parameter.
 
-#![expect(clippy::large_types_passed_by_value, clippy::too_many_lines, reason = "sizes are what is tried")]
+#![expect(clippy::large_types_passed_by_value, clippy::too_many_lines, reason = "the tests measure large types")]
 
 use std::fmt::Display;
 use std::future::Future;
@@ -12,10 +13,10 @@ use tokio::task::yield_now;
 type Array = [u8; 1024];
 type Url = Option<&'static str>;
 
-/// What a future may grow by: room for webhooks, id and what becomes of the call.
+/// The number of bytes that the attribute may add to a future. They hold the webhooks, the request id and the outcome.
 const GROWTH: usize = 128;
 
-/// Size of the plain future and of the annotated one, of the same tokens.
+/// The size of a function's future without the attribute and with it. Both functions are made of the same tokens.
 macro_rules! sizes {
     ($value:expr, ($($attribute:tt)*), $($function:tt)*) => {{
         let plain = {
@@ -31,7 +32,7 @@ macro_rules! sizes {
     }};
 }
 
-// Behind the macro, which it uses.
+// The module `kept` uses the macro `sizes!`, so it must stand below the macro.
 mod kept;
 mod methods;
 

@@ -1,4 +1,4 @@
-//! A poster for the whole process, a receiver behind it, and what it got for an id.
+//! The poster and the receiver that all these tests share, and assertions about the reports that arrive.
 
 use std::future::Future;
 use std::sync::LazyLock;
@@ -7,21 +7,21 @@ use postback::Poster;
 use postback_tests::Receiver;
 use serde_json::{Value, json};
 
-/// Where all reports of these tests go.
+/// The receiver of all reports in these tests. Its first use also installs the poster.
 static RECEIVER: LazyLock<Receiver> = LazyLock::new(|| {
     let receiver = Receiver::start();
     let guard = Poster::builder().trust(receiver.url("/")).install().unwrap();
-    // It lives as long as the process.
+    // The guard is leaked, because the poster must run until the process ends.
     std::mem::forget(guard);
     receiver
 });
 
-/// The URL of the receiver; a poster is installed.
+/// The URL of the receiver. This function also makes sure that the poster is installed.
 pub(crate) fn url() -> String {
     RECEIVER.url("/hooks")
 }
 
-/// What a program's settings are to its handlers.
+/// A stand-in for the settings of a program, which its handlers receive.
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) webhook_url: String,
@@ -33,12 +33,13 @@ impl Config {
     }
 }
 
-/// A fixed id: a string alone would be read as an expression.
+/// Returns a fixed id for the argument `request_id`. The argument cannot be just a string, because the attribute would
+/// parse the string as an expression.
 pub(crate) const fn named(id: &str) -> &str {
     id
 }
 
-/// The one report of this id, without what differs from run to run.
+/// The only report with this id, without its timestamp, which differs in every run.
 pub(crate) fn reported(id: &str) -> Value {
     let mut report = RECEIVER.wait_for(id).json();
     assert_eq!(RECEIVER.all().iter().filter(|received| received.json()["id"] == id).count(), 1, "reports of {id}");
@@ -46,24 +47,25 @@ pub(crate) fn reported(id: &str) -> Value {
     report
 }
 
+/// Asserts that one completed report with this id and this result arrived.
 #[track_caller]
 pub(crate) fn completed(id: &str, result: impl Into<Value>) {
     assert_eq!(reported(id), json!({"id": id, "status": "completed", "result": result.into()}));
 }
 
-/// With no result to tell.
+/// Asserts that one completed report with this id and without a result arrived.
 #[track_caller]
 pub(crate) fn completed_without_result(id: &str) {
     assert_eq!(reported(id), json!({"id": id, "status": "completed"}));
 }
 
-/// With no detail told.
+/// Asserts that one failed report with this id and without any detail arrived.
 #[track_caller]
 pub(crate) fn failed(id: &str) {
     assert_eq!(reported(id), json!({"id": id, "status": "failed"}));
 }
 
-/// As it is, if it is `Send`.
+/// Returns the future unchanged. The call compiles only if the future is `Send`.
 pub(crate) const fn send<F: Future + Send>(future: F) -> F {
     future
 }

@@ -1,4 +1,5 @@
-//! Generates the announcement of an annotated function. A server that has a route to the function reads the announcement.
+//! Generates the announcement of an annotated function. A server that has a route to the function reads the
+//! announcement.
 
 use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
 use quote::quote_spanned;
@@ -6,6 +7,7 @@ use syn::Attribute;
 
 use super::check::Handler;
 use super::purity::is_pure;
+use super::tokens::is_word;
 use super::webhook_inputs::WebhookInputs;
 
 /// Attributes that add no code before the function's body if they stand below `#[async_handler]`.
@@ -32,8 +34,9 @@ const MAX_EXPRESSION_CHARS: usize = 100;
 /// The call of `announce!`. It expands to items, and it stands in the body of the announced function.
 pub(super) fn announcement(handler: &Handler, body_can_wait: bool) -> TokenStream {
     let private = handler.runtime.private();
-    // A server can evaluate the webhook expression without running the body. `Never`: it cannot, because other code would run
-    // first. `Waits`: it drops the future before the body starts. `Unwinds`: it unwinds the call before the body starts.
+    // A server can evaluate the webhook expression without running the body. `Never`: it cannot, because other code
+    // would run first. `Waits`: it drops the future before the body starts. `Unwinds`: it unwinds the call before the
+    // body starts.
     let asking = match (is_webhook_evaluated_first(handler), body_can_wait) {
         (false, _) => "Never",
         (true, true) => "Waits",
@@ -103,7 +106,7 @@ fn needs_space(before: &TokenTree, token: &TokenTree) -> bool {
         }
         (_, TokenTree::Group(group)) => {
             group.delimiter() == Delimiter::Brace
-                || matches!(before, TokenTree::Ident(word) if KEYWORDS_BEFORE_SPACE.iter().any(|keyword| word == keyword))
+                || KEYWORDS_BEFORE_SPACE.iter().any(|keyword| is_word(before, keyword))
         }
         _ => true,
     }

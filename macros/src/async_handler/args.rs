@@ -13,8 +13,8 @@ const KEYS: [&str; 7] = ["webhook", "request_id", "on", "error", "result", "dura
 /// The outcomes that `on` accepts.
 const OUTCOMES: [&str; 4] = ["completed", "failed", "cancelled", "dropped"];
 
-/// The values of the arguments. A field is `None` if the user did not give its key, or if the value was wrong and an error was
-/// added.
+/// The values of the arguments. A field is `None` if the user did not give its key, or if the value was wrong and an
+/// error was added.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) webhook: Option<Expr>,
@@ -154,8 +154,8 @@ fn parse_durable(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Resul
     Ok(durable)
 }
 
-/// The path of a function that makes the value to report. For anything else, adds an error that suggests what the user may have
-/// meant.
+/// The path of a function that makes the value to report. For anything else, adds an error that suggests what the user
+/// may have meant.
 fn path_or_word(value: Expr, words: &[&str], key: &str, errors: &mut Diagnostics) -> Option<ExprPath> {
     let types = if key == "error" { "`fn(&E) -> impl Serialize`" } else { "`fn(&T) -> impl Serialize`" };
     let choice = format!("one of `{}`, or the path of a function {types}", words.join("`, `"));
@@ -181,8 +181,8 @@ fn path_or_word(value: Expr, words: &[&str], key: &str, errors: &mut Diagnostics
     }
 }
 
-/// The word that the user probably meant, if the value cannot be the path of a function. Examples are `Display` for `display`,
-/// and `error = false` for `error = none`.
+/// The word that the user probably meant, if the value cannot be the path of a function. Examples are `Display` for
+/// `display`, and `error = false` for `error = none`.
 fn misspelled_word<'a>(value: &Expr, words: &[&'a str]) -> Option<&'a str> {
     let given = boolean(value).map(|bool| bool.value.to_string()).or_else(|| word(value).map(Ident::to_string))?;
     let meant = match given.to_lowercase().as_str() {

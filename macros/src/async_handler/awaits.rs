@@ -1,10 +1,10 @@
-//! Finds out from the tokens of a function body whether the body may wait. A body that cannot wait runs as a closure, so the
-//! function's future does not have to hold the body.
+//! Finds out from the tokens of a function body whether the body may wait. A body that cannot wait runs as a closure,
+//! so the function's future does not have to hold the body.
 
 use proc_macro2::{TokenStream, TokenTree};
 
-/// Macros that do not add an `.await` to their arguments: macros of the standard library, and common macros of crates for
-/// logging, errors and JSON.
+/// Macros that do not add an `.await` to their arguments: macros of the standard library, and common macros of crates
+/// for logging, errors and JSON.
 const MACROS_WITHOUT_AWAIT: [&str; 46] = [
     "anyhow",
     "assert",

@@ -19,7 +19,8 @@ impl Binding {
     }
 }
 
-/// All variables that the parameters bind, in declaration order. Variables that a macro in a pattern binds are not found.
+/// All variables that the parameters bind, in declaration order. Variables that a macro in a pattern binds are not
+/// found.
 pub(crate) fn bindings(signature: &Signature) -> Vec<Binding> {
     let mut found = Collector::default();
     for input in &signature.inputs {

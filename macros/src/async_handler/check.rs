@@ -1,4 +1,5 @@
-//! Checks the rules for the arguments of `#[async_handler]` and for its function. This file neither parses nor generates code.
+//! Checks the rules for the arguments of `#[async_handler]` and for its function. This file neither parses nor
+//! generates code.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;

@@ -1,4 +1,5 @@
-//! Generates the code of an annotated function: the user's signature, and a body that hands the user's body to the runtime.
+//! Generates the code of an annotated function: the user's signature, and a body that hands the user's body to the
+//! runtime.
 //!
 //! ```text
 //! async fn NAME(…) -> RET {
@@ -7,7 +8,9 @@
 //!     return ::postback::__private::begin(move || {
 //!         ::postback::__private::whole!(PARAMETERS);
 //!         let __call = ::postback::__private::enter(
-//!             |__call| __call.by_operator(::postback::__private::Whose(&PARAMETER).is_operators()).webhook(&(WEBHOOK)),
+//!             |__call| __call
+//!                 .by_operator(::postback::__private::Whose(&PARAMETER).is_operators())
+//!                 .webhook(&(WEBHOOK)),
 //!             |__call| __call.request_id(&(ID)),
 //!         );
 //!         ::postback::__private::watch(
@@ -23,18 +26,19 @@
 //! }
 //! ```
 //!
-//! The closure moves the parameters out of the function, because the compiler keeps every variable of an `async fn` that was
-//! ever borrowed until the end of the function. Without the closure, the future could hold a parameter twice.
+//! The closure moves the parameters out of the function, because the compiler keeps every variable of an `async fn`
+//! that was ever borrowed until the end of the function. Without the closure, the future could hold a parameter twice.
 //! `whole!` makes the closure and the `async` block capture each parameter in one piece and in reverse order. So the
 //! parameters are dropped in the same order as in a plain function.
 //!
-//! A body without an `.await` becomes a closure that `at_once` runs, so the future does not have to hold its parameters.
+//! A body without an `.await` becomes a closure that `at_once` runs, so the future does not have to hold its
+//! parameters.
 //!
-//! If a plain function ends in an `async` block, `lazily` and the closure replace that block: nothing runs before the first
-//! poll, as in an `async fn`.
+//! If a plain function ends in an `async` block, `lazily` and the closure replace that block: nothing runs before the
+//! first poll, as in an `async fn`.
 //!
-//! The generated code has no `#[allow]`, because an `#[allow]` is an error if the user forbids that lint. So the generated
-//! code must not trigger any lint.
+//! The generated code has no `#[allow]`, because an `#[allow]` is an error if the user forbids that lint. So the
+//! generated code must not trigger any lint.
 
 use std::collections::HashSet;
 
@@ -64,9 +68,9 @@ pub(crate) fn expand(handler: &Handler) -> TokenStream {
 
 /// The generated body of an `async fn`.
 ///
-/// Its `return`s tell the compiler the return type, and avoid a clippy warning about an implicit return. The generated code
-/// does not repeat the type itself: the compiler would report a mistake in the type twice, and a macro in the type would be
-/// expanded twice.
+/// Its `return`s tell the compiler the return type, and avoid a clippy warning about an implicit return. The generated
+/// code does not repeat the type itself: the compiler would report a mistake in the type twice, and a macro in the type
+/// would be expanded twice.
 fn async_fn_body(handler: &Handler) -> Group {
     let private = handler.runtime.private();
     let returns = at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::returns()));
@@ -100,8 +104,8 @@ fn async_fn_body(handler: &Handler) -> Group {
 
 /// The future that replaces the `async` block at the end of a plain function.
 ///
-/// This code does not capture parameters explicitly. The user's block captures only what it names, and the future must not
-/// capture more, because a parameter may have a shorter lifetime than the future.
+/// This code does not capture parameters explicitly. The user's block captures only what it names, and the future must
+/// not capture more, because a parameter may have a shorter lifetime than the future.
 fn lazy_future(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let output = without_impl_trait(&handler.watched.output);
@@ -126,8 +130,8 @@ fn capture_all_parameters(handler: &Handler) -> TokenStream {
 
 /// A `whole!` statement that captures the parameters for the user's body.
 ///
-/// An expression `webhook` or `request_id` with brackets may move the variables that it names. So a parameter that such an
-/// expression names is left out, unless the body uses the parameter.
+/// An expression `webhook` or `request_id` with brackets may move the variables that it names. So a parameter that such
+/// an expression names is left out, unless the body uses the parameter.
 fn capture_parameters_of_body(handler: &Handler) -> TokenStream {
     let may_move = |code: &TokenStream| code.clone().into_iter().any(|token| matches!(token, TokenTree::Group(_)));
     let moved: HashSet<_> =
@@ -146,8 +150,8 @@ fn capture_statement(handler: &Handler, is_captured: impl Fn(&str) -> bool) -> T
 
 /// The statement that evaluates the expressions `webhook` and `request_id`.
 ///
-/// Each expression is evaluated and borrowed in its own closure, which ends with the statement. So no temporary value of an
-/// expression, such as a lock guard, stays alive while the user's body runs.
+/// Each expression is evaluated and borrowed in its own closure, which ends with the statement. So no temporary value
+/// of an expression, such as a lock guard, stays alive while the user's body runs.
 fn enter_statement(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let (webhook, request_id) = (borrowed(&handler.webhook), borrowed(&handler.request_id));
@@ -189,17 +193,17 @@ fn at_once_call(handler: &Handler, capture: &TokenStream) -> TokenStream {
 
 /// The location of the return type, with the user's hygiene, for the closure or block around the user's body.
 ///
-/// The compiler shows its messages about "this block" and "the inferred return type" at this location. Its messages also name
-/// a captured variable only if the code that captures the variable has the user's hygiene.
+/// The compiler shows its messages about "this block" and "the inferred return type" at this location. Its messages
+/// also name a captured variable only if the code that captures the variable has the user's hygiene.
 fn return_type_location(handler: &Handler) -> SpanRange {
     SpanRange::with_user_hygiene(&handler.watched.output.to_token_stream())
 }
 
-/// The content of the closure or `async` block that runs the user's body. The body uses the captured parameters directly,
-/// without a new `let` for each, so the future never holds a parameter twice.
+/// The content of the closure or `async` block that runs the user's body. The body uses the captured parameters
+/// directly, without a new `let` for each, so the future never holds a parameter twice.
 ///
-/// The `if let … return` before the body never runs: it tells the compiler the type that the body returns. This statement
-/// stands outside the user's own block.
+/// The `if let … return` before the body never runs: it tells the compiler the type that the body returns. This
+/// statement stands outside the user's own block.
 fn body_with_capture(handler: &Handler, capture: &TokenStream, inner_attributes: Option<&TokenStream>) -> Group {
     let block = user_block(handler);
     let never = never_value(handler);
@@ -220,14 +224,14 @@ fn body_with_capture(handler: &Handler, capture: &TokenStream, inner_attributes:
 
 /// The tokens at the location of the return type.
 ///
-/// All generated expressions that have the return type in their own type are placed there. The compiler then shows all its
-/// errors about the type at one location, and it shows equal errors at one location only once.
+/// All generated expressions that have the return type in their own type are placed there. The compiler then shows all
+/// its errors about the type at one location, and it shows equal errors at one location only once.
 fn at_return_type(handler: &Handler, tokens: &TokenStream) -> TokenStream {
     relocated(tokens.clone(), return_type_location(handler).first)
 }
 
-/// The arguments of a call in parentheses, at the location of the return type. The parentheses must be there too, because
-/// the location of a call reaches from its first to its last token.
+/// The arguments of a call in parentheses, at the location of the return type. The parentheses must be there too,
+/// because the location of a call reaches from its first to its last token.
 fn parenthesized_at_return_type(handler: &Handler, arguments: TokenStream) -> Group {
     let location = Span::mixed_site().located_at(return_type_location(handler).first);
     group(Delimiter::Parenthesis, arguments, location)
@@ -241,9 +245,9 @@ fn never_value(handler: &Handler) -> TokenStream {
 
 /// The call of `told`, which says how a report shows the result and the error.
 ///
-/// If the result or the error cannot be shown that way, the compiler marks the `_` of its view. So this `_` is placed at the
-/// user's word for the view. If the return type is not a `Result`, the compiler marks the path `told`, which is placed at the
-/// return type.
+/// If the result or the error cannot be shown that way, the compiler marks the `_` of its view. So this `_` is placed
+/// at the user's word for the view. If the return type is not a `Result`, the compiler marks the path `told`, which is
+/// placed at the return type.
 fn views(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let return_type = SpanRange::of(&handler.watched.output.to_token_stream()).first;
@@ -273,8 +277,8 @@ fn views(handler: &Handler) -> TokenStream {
 
 /// The user's body in the user's own braces, inside parentheses.
 ///
-/// Without the parentheses, the compiler would warn of unnecessary braces around a body that is a single expression. The
-/// compiler does not warn of these parentheses, because a macro generated them.
+/// Without the parentheses, the compiler would warn of unnecessary braces around a body that is a single expression.
+/// The compiler does not warn of these parentheses, because a macro generated them.
 fn user_block(handler: &Handler) -> TokenStream {
     let body = &handler.watched.body;
     let names = || &words(&handler.webhook) | &words(&handler.request_id);
@@ -285,8 +289,8 @@ fn user_block(handler: &Handler) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> (#block))
 }
 
-/// A use of the variable that never runs, so that the compiler does not call the variable unused. The use moves the variable
-/// and returns, because a borrow would keep the variable alive for longer.
+/// A use of the variable that never runs, so that the compiler does not call the variable unused. The use moves the
+/// variable and returns, because a borrow would keep the variable alive for longer.
 fn use_that_never_runs(variable: &Ident, handler: &Handler) -> TokenStream {
     let never = never_value(handler);
     quote_spanned! {Span::mixed_site()=>

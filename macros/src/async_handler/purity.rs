@@ -1,7 +1,8 @@
-//! Finds out whether an expression has no side effects: it only reads, and it calls only functions that are known to be pure.
+//! Finds out whether an expression has no side effects: it only reads, and it calls only functions that are known to be
+//! pure.
 //!
-//! An expression that is not known to be pure is evaluated only when its handler runs. So it is safe to miss a pure expression,
-//! and wrong to accept one with side effects.
+//! An expression that is not known to be pure is evaluated only when its handler runs. So it is safe to miss a pure
+//! expression, and wrong to accept one with side effects.
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 
@@ -140,8 +141,8 @@ fn calls_only_pure_code(before: &[TokenTree]) -> bool {
                 || if is_behind_dot(path) { is_pure_method(name) } else { is_pure_function(path, name) }
         }
         [.., bang] if is_punct(bang, '!') => true,
-        // After `>`, this may be a call such as `.collect::<Vec<_>>()`. The function name is too far away to check here, so even
-        // a comparison such as `a > (b)` counts as impure.
+        // After `>`, this may be a call such as `.collect::<Vec<_>>()`. The function name is too far away to check
+        // here, so even a comparison such as `a > (b)` counts as impure.
         [.., token @ TokenTree::Punct(_)] => !is_punct(token, '>'),
         // After another group, the parentheses call the value of that group. After a block they begin a new expression.
         [.., TokenTree::Group(group)] => group.delimiter() == Delimiter::Brace,
@@ -150,8 +151,8 @@ fn calls_only_pure_code(before: &[TokenTree]) -> bool {
     }
 }
 
-/// Whether `name` is a macro that is not known to be pure, or the path of a function that is not known to be pure. Such a path
-/// may be an argument that another function, such as `map`, calls.
+/// Whether `name` is a macro that is not known to be pure, or the path of a function that is not known to be pure. Such
+/// a path may be an argument that another function, such as `map`, calls.
 fn names_impure_code(before: &[TokenTree], name: &Ident, behind: &[TokenTree]) -> bool {
     match behind {
         [TokenTree::Punct(bang), TokenTree::Group(group), ..]
@@ -161,8 +162,8 @@ fn names_impure_code(before: &[TokenTree], name: &Ident, behind: &[TokenTree]) -
         {
             !is_known_macro(&name.to_string())
         }
-        // The last segment of a path `a::b`, which is a function or a constant. The name of a constant begins with an upper-case
-        // letter.
+        // The last segment of a path `a::b`, which is a function or a constant. The name of a constant begins with an
+        // upper-case letter.
         [] | [TokenTree::Punct(_), ..] if is_behind_colons(before) && !is_colon(behind) => {
             !is_pure_function(before, name)
         }
@@ -170,8 +171,8 @@ fn names_impure_code(before: &[TokenTree], name: &Ident, behind: &[TokenTree]) -
     }
 }
 
-/// Whether the method before the parentheses calls none of its arguments, or calls only closures and pure functions. The content
-/// of a closure is checked separately.
+/// Whether the method before the parentheses calls none of its arguments, or calls only closures and pure functions.
+/// The content of a closure is checked separately.
 fn is_given_only_pure_code(before: &[TokenTree], arguments: &TokenStream) -> bool {
     let calls = matches!(before, [.., TokenTree::Ident(name)] if CALLING_METHODS.iter().any(|known| name == known));
     let tokens: Vec<_> = arguments.clone().into_iter().collect();
@@ -184,8 +185,8 @@ fn is_pure_method(name: &Ident) -> bool {
     PURE_METHODS.iter().any(|known| name == known)
 }
 
-/// Whether the name is in `PURE_FUNCTIONS`, or begins with an upper-case letter. The latter is an enum variant, a tuple struct or
-/// a constant.
+/// Whether the name is in `PURE_FUNCTIONS`, or begins with an upper-case letter. The latter is an enum variant, a tuple
+/// struct or a constant.
 fn is_pure_function(path: &[TokenTree], name: &Ident) -> bool {
     let of = match path {
         [.., TokenTree::Ident(of), _, _] if is_behind_colons(path) => Some(of),
@@ -207,8 +208,8 @@ fn is_colon(behind: &[TokenTree]) -> bool {
     behind.first().is_some_and(|first| is_punct(first, ':'))
 }
 
-/// Whether a `=` between these tokens assigns to an existing variable. A `=` in `let`, in `==`, `<=` and the like, or in `=>`
-/// does not.
+/// Whether a `=` between these tokens assigns to an existing variable. A `=` in `let`, in `==`, `<=` and the like, or
+/// in `=>` does not.
 fn is_assignment(before: &[TokenTree], behind: &[TokenTree]) -> bool {
     match before {
         // The `=` begins `==` or `=>`.

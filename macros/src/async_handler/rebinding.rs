@@ -1,14 +1,15 @@
-//! Finds statements `let name = name;` in which the body of a method binds a parameter again, as `#[async_trait]` writes them.
+//! Finds statements `let name = name;` in which the body of a method binds a parameter again, as `#[async_trait]`
+//! writes them.
 //!
-//! The expressions of `#[async_handler]` use the parameter, but the body may never use the new variable. The compiler would then
-//! warn of an unused variable, although the user's code uses the parameter.
+//! The expressions of `#[async_handler]` use the parameter, but the body may never use the new variable. The compiler
+//! would then warn of an unused variable, although the user's code uses the parameter.
 
 use std::collections::HashSet;
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 
-/// The body with a use of the variable behind each statement `let name = name;` whose name is in `names`. `use_of` makes the
-/// tokens of the use. Returns `None` if the body has no such statement.
+/// The body with a use of the variable behind each statement `let name = name;` whose name is in `names`. `use_of`
+/// makes the tokens of the use. Returns `None` if the body has no such statement.
 pub(crate) fn with_use_after_rebinding(
     body: &TokenStream,
     names: &HashSet<String>,
@@ -36,12 +37,12 @@ pub(crate) fn words(code: &TokenStream) -> HashSet<String> {
 /// The name, if the tokens end with a statement `let name = name;`. A statement with an attribute is ignored, because a
 /// `#[cfg]` may remove it.
 fn rebound_name(tokens: &[TokenTree]) -> Option<&Ident> {
-    let [before @ .., TokenTree::Ident(name), TokenTree::Punct(equals), TokenTree::Ident(again), TokenTree::Punct(end)] =
+    let [before @ .., TokenTree::Ident(name), TokenTree::Punct(eq), TokenTree::Ident(again), TokenTree::Punct(end)] =
         tokens
     else {
         return None;
     };
-    (name == again && equals.as_char() == '=' && end.as_char() == ';').then_some(())?;
+    (name == again && eq.as_char() == '=' && end.as_char() == ';').then_some(())?;
     let before = match before {
         [before @ .., TokenTree::Ident(word)] if word == "mut" => before,
         before => before,

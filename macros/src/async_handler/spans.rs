@@ -1,5 +1,5 @@
-//! Source locations for generated tokens. The compiler shows an error in generated code at the location of its tokens, so these
-//! locations decide which of the user's words is marked.
+//! Source locations for generated tokens. The compiler shows an error in generated code at the location of its tokens,
+//! so these locations decide which of the user's words is marked.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream};
 
@@ -16,7 +16,8 @@ impl SpanRange {
         Self { first: first.resolved_at(Span::mixed_site()), last: last.resolved_at(Span::mixed_site()) }
     }
 
-    /// The range for generated tokens that the compiler must treat as written by the user: the spans keep the user's hygiene.
+    /// The range for generated tokens that the compiler must treat as written by the user: the spans keep the user's
+    /// hygiene.
     pub(super) fn with_user_hygiene(tokens: &TokenStream) -> Self {
         let first = tokens.clone().into_iter().next();
         let last = tokens.clone().into_iter().last();

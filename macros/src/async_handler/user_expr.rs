@@ -1,5 +1,5 @@
-//! Parses the expressions `webhook` and `request_id`, which run when the annotated function is called. The user writes each of
-//! them as an expression, or as a string that contains the expression.
+//! Parses the expressions `webhook` and `request_id`, which run when the annotated function is called. The user writes
+//! each of them as an expression, or as a string that contains the expression.
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -25,8 +25,8 @@ pub(crate) fn parse(input: ParseStream<'_>, key: &str, errors: &mut Diagnostics)
     Ok(check(&expr, key, errors).then_some(expr))
 }
 
-/// The string, if the whole value is one string. A string with more tokens behind it, such as `"a".to_owned()`, is not a string
-/// that contains the expression: it belongs to the expression itself.
+/// The string, if the whole value is one string. A string with more tokens behind it, such as `"a".to_owned()`, is not
+/// a string that contains the expression: it belongs to the expression itself.
 fn expression_in_string(input: ParseStream<'_>) -> syn::Result<Option<LitStr>> {
     let ahead = input.fork();
     if ahead.parse::<LitStr>().is_ok() && value_ends(&ahead) { input.parse().map(Some) } else { Ok(None) }
@@ -42,8 +42,8 @@ fn parse_string(text: &LitStr, key: &str) -> syn::Result<Expr> {
     // Many users first write a bare URL. A string with a real expression can contain a URL too, but only in quotes.
     if value.contains("://") && !value.contains('"') {
         let message = format!(
-            "the string is parsed as an expression, but it is a URL; write the expression that holds the URL, for example \
-             `{key} = {}`, or put the URL in a second pair of quotes: `{key} = {:?}`",
+            "the string is parsed as an expression, but it is a URL; write the expression that holds the URL, for \
+             example `{key} = {}`, or put the URL in a second pair of quotes: `{key} = {:?}`",
             example(key),
             format!("{value:?}")
         );
@@ -80,13 +80,13 @@ fn shown(token: &TokenTree) -> String {
     }
 }
 
-const LEAVES: &str = "the expression is evaluated before the function body, so there is nothing to return from or break out \
-                      of; use `None` if there is no webhook, or compute the value before the call";
-const WAITS: &str = "the expression is evaluated when the function is called, and cannot wait; use a value that is already \
-                     known";
+const LEAVES: &str = "the expression is evaluated before the function body, so there is nothing to return from or \
+                      break out of; use `None` if there is no webhook, or compute the value before the call";
+const WAITS: &str = "the expression is evaluated when the function is called, and cannot wait; use a value that is \
+                     already known";
 
-/// Finds tokens that would return from the function, break out of a loop around it, or wait. Inside closures and `async` blocks
-/// they are allowed, because there they affect only the closure or the block.
+/// Finds tokens that would return from the function, break out of a loop around it, or wait. Inside closures and
+/// `async` blocks they are allowed, because there they affect only the closure or the block.
 fn find_forbidden(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree, &'static str)>) {
     let mut tokens = tokens.into_iter().peekable();
     let mut preceding = Preceding::Operator;
@@ -126,8 +126,8 @@ fn find_forbidden(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree
     }
 }
 
-/// What stands before a token. A `|` after an operand is an operator. After an operator or at the beginning, a `|` begins a
-/// closure.
+/// What stands before a token. A `|` after an operand is an operator. After an operator or at the beginning, a `|`
+/// begins a closure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Preceding {
     /// An operator, a keyword that an expression follows, or the beginning.
@@ -148,8 +148,8 @@ impl Preceding {
 
 type Tokens = std::iter::Peekable<proc_macro2::token_stream::IntoIter>;
 
-/// Skips the parameters and the body of a closure whose first `|` has been taken. The body ends before the next comma or
-/// semicolon.
+/// Skips the parameters and the body of a closure whose first `|` has been taken. The body ends before the next comma
+/// or semicolon.
 fn skip_closure(tokens: &mut Tokens) {
     tokens.find(|token| is_punct(token, '|'));
     while tokens.next_if(|token| !is_punct(token, ',') && !is_punct(token, ';')).is_some() {}

@@ -1,8 +1,9 @@
-//! Finds the code whose outcome is reported: the body of an `async fn`, or the `async` block that a plain function returns.
+//! Finds the code whose outcome is reported: the body of an `async fn`, or the `async` block that a plain function
+//! returns.
 //!
-//! `#[async_trait]` turns each method into a plain function that returns an `async` block. Users also write such functions
-//! where a signature has to name the type of the future. This file recognises them by their form and never by the name of an
-//! attribute, so they work with every macro that generates the form of `#[async_trait]`.
+//! `#[async_trait]` turns each method into a plain function that returns an `async` block. Users also write such
+//! functions where a signature has to name the type of the future. This file recognises them by their form and never by
+//! the name of an attribute, so they work with every macro that generates the form of `#[async_trait]`.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote_spanned};
@@ -41,18 +42,19 @@ struct PinArguments {
 }
 
 impl WatchedFuture {
-    /// Takes the body out of the function. If the function has no code whose outcome can be reported, adds an error and returns
-    /// `None`.
+    /// Takes the body out of the function. If the function has no code whose outcome can be reported, adds an error and
+    /// returns `None`.
     pub(crate) fn take(item: &mut Item, errors: &mut Diagnostics) -> Option<Self> {
         let Some(body) = item.body.take() else {
-            // Only a foreign function can be variadic. It gets no error here, because `check_modifiers` adds one for its `...`.
+            // Only a foreign function can be variadic. It gets no error here, because `check_modifiers` adds one for
+            // its `...`.
             if item.signature.variadic.is_some() {
                 return None;
             }
             errors.on(
                 &item.signature.ident,
-                "this function has no body, so it has no outcome to report; put `#[async_handler]` on the method in each \
-                 `impl`, or give this method a default body",
+                "this function has no body, so it has no outcome to report; put `#[async_handler]` on the method in \
+                 each `impl`, or give this method a default body",
             );
             return None;
         };
@@ -109,10 +111,12 @@ impl Wrapper {
     }
 }
 
-/// The last expression of a function, if it is an `async` block or a call of `pin` with an `async` block as the only argument.
+/// The last expression of a function, if it is an `async` block or a call of `pin` with an `async` block as the only
+/// argument.
 ///
-/// The block may or may not say `move`. Without `move`, the block cannot borrow the function's own variables, because they are
-/// gone when the function returns. So it borrows only values that live longer, and moving those references in is the same.
+/// The block may or may not say `move`. Without `move`, the block cannot borrow the function's own variables, because
+/// they are gone when the function returns. So it borrows only values that live longer, and moving those references in
+/// is the same.
 struct TailExpression {
     /// The tokens before the block, without `async` and `move`.
     before: Vec<TokenTree>,
@@ -144,7 +148,8 @@ impl TailExpression {
 }
 
 impl PinArguments {
-    /// Separates the `async` block from the rest of the parentheses. `None` if the only argument is not an `async` block.
+    /// Separates the `async` block from the rest of the parentheses. `None` if the only argument is not an `async`
+    /// block.
     fn of(parentheses: &Group) -> Option<(Self, Group)> {
         let mut before: Vec<_> = parentheses.stream().into_iter().collect();
         let after: Vec<_> = before.pop_if(|last| is_punct(last, ',')).into_iter().collect();
@@ -162,8 +167,8 @@ fn without_async(tokens: &[TokenTree]) -> Option<&[TokenTree]> {
     rest.split_last().filter(|(last, _)| is_word(last, "async")).map(|(_, rest)| rest)
 }
 
-/// Removes a path whose last segment is `name`, such as `std::boxed::Box::pin`, from the end of the tokens. `None` if they do
-/// not end with such a path.
+/// Removes a path whose last segment is `name`, such as `std::boxed::Box::pin`, from the end of the tokens. `None` if
+/// they do not end with such a path.
 fn without_path_ending_in<'a>(tokens: &'a [TokenTree], name: &str) -> Option<&'a [TokenTree]> {
     let (last, mut rest) = tokens.split_last()?;
     is_word(last, name).then_some(())?;
@@ -235,8 +240,8 @@ fn check_return_type(signature: &Signature, errors: &mut Diagnostics) -> Option<
         ReturnType::Type(_, returns) if matches!(**returns, Type::Never(_)) => {
             errors.on(
                 returns,
-                "a function that never returns has no outcome to report; if the function ends only with an error, write \
-                 `-> Result<std::convert::Infallible, Error>`",
+                "a function that never returns has no outcome to report; if the function ends only with an error, \
+                 write `-> Result<std::convert::Infallible, Error>`",
             );
             None
         }

@@ -1,7 +1,9 @@
-//! Finds the function parameters that the expression `webhook` reads. They decide whether the operator or a caller chose the URL.
+//! Finds the function parameters that the expression `webhook` reads. They decide whether the operator or a caller
+//! chose the URL.
 //!
-//! This file finds only the names of the parameters. The generated code decides by their types, because types are right even
-//! behind an alias or a helper function. If the parameters cannot be found, the URL does not count as the operator's choice.
+//! This file finds only the names of the parameters. The generated code decides by their types, because types are right
+//! even behind an alias or a helper function. If the parameters cannot be found, the URL does not count as the
+//! operator's choice.
 
 use std::collections::HashSet;
 
@@ -28,8 +30,8 @@ pub(crate) enum WebhookInputs {
 }
 
 impl WebhookInputs {
-    /// Finds the inputs of an expression that is evaluated when the function is called. `before` are the tokens of the function
-    /// that run before the expression; they may declare local variables.
+    /// Finds the inputs of an expression that is evaluated when the function is called. `before` are the tokens of the
+    /// function that run before the expression; they may declare local variables.
     pub(crate) fn of(expression: &TokenStream, signature: &Signature, before: &[TokenTree]) -> Self {
         let mut parameters = Vec::new();
         if !signature.inputs.iter().all(|input| collect_parameter_names(input, &mut parameters)) {
@@ -49,8 +51,8 @@ impl WebhookInputs {
         Self::Parameters(parameters)
     }
 
-    /// The call of `by_operator`, which says whether the types of all inputs belong to the operator. There is no such call for
-    /// unknown inputs.
+    /// The call of `by_operator`, which says whether the types of all inputs belong to the operator. There is no such
+    /// call for unknown inputs.
     pub(crate) fn by_operator_call(&self, runtime: &RuntimeCrate) -> TokenStream {
         let Self::Parameters(parameters) = self else { return TokenStream::new() };
         let private = runtime.private();
@@ -104,8 +106,8 @@ fn words(tokens: &[TokenTree]) -> HashSet<String> {
     found
 }
 
-/// The words of an expression that may be variables. A word too many is harmless: the type of one more parameter is checked. A
-/// missing word is not harmless: a caller's URL could count as the operator's.
+/// The words of an expression that may be variables. A word too many is harmless: the type of one more parameter is
+/// checked. A missing word is not harmless: a caller's URL could count as the operator's.
 #[derive(Default)]
 struct Names {
     words: HashSet<String>,
@@ -162,7 +164,10 @@ fn is_behind_dot(before: &[TokenTree]) -> bool {
 
 /// Whether the word between `before` and `behind` belongs to a path such as `a::word` or `word::a`.
 fn is_in_path(before: &[TokenTree], behind: &[TokenTree]) -> bool {
-    let colons = |pair: &[TokenTree]| matches!(pair, [first, second] if is_punct(first, ':') && is_joint(first) && is_punct(second, ':'));
+    let colons = |pair: &[TokenTree]| match pair {
+        [first, second] => is_punct(first, ':') && is_joint(first) && is_punct(second, ':'),
+        _ => false,
+    };
     before.len().checked_sub(2).is_some_and(|at| colons(&before[at..])) || behind.get(..2).is_some_and(colons)
 }
 

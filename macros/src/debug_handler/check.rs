@@ -1,4 +1,5 @@
-//! Checks the rules for a handler that a macro can see in the function's signature. The compiler checks the rules for types.
+//! Checks the rules for a handler that a macro can see in the function's signature. The compiler checks the rules for
+//! types.
 
 use proc_macro2::Ident;
 use syn::punctuated::Punctuated;
@@ -17,7 +18,8 @@ const MAX_PARAMETERS: usize = 8;
 /// The parts of the function whose types the compiler is made to check.
 pub(crate) struct Handler {
     pub(crate) name: Ident,
-    /// The `#[cfg]` attributes of the function. The generated checks get them too, so the checks exist only if the function does.
+    /// The `#[cfg]` attributes of the function. The generated checks get them too, so the checks exist only if the
+    /// function does.
     pub(crate) cfgs: Vec<Attribute>,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) returns: Type,
@@ -67,8 +69,8 @@ fn check_generics(signature: &Signature, errors: &mut Diagnostics) {
     if !signature.generics.params.is_empty() {
         errors.on(
             &signature.generics,
-            "`#[debug_handler]` cannot check a generic function, because its types differ from use to use; name the concrete \
-             types",
+            "`#[debug_handler]` cannot check a generic function, because its types differ from use to use; name the \
+             concrete types",
         );
     }
 }
@@ -95,15 +97,19 @@ fn check_parameters(inputs: &Punctuated<FnArg, Token![,]>, errors: &mut Diagnost
                 if payload {
                     errors.on(
                         &typed.ty,
-                        "a request has only one payload, and an earlier parameter takes it; use one `Payload<T>` whose `T` \
-                         has all fields that you need",
+                        "a request has only one payload, and an earlier parameter takes it; use one `Payload<T>` whose \
+                         `T` has all fields that you need",
                     );
                 }
                 payload = true;
             }
         }
         if matches!(*typed.ty, Type::ImplTrait(_)) {
-            errors.on(&typed.ty, "a handler's parameter cannot be an `impl Trait`, because its type must be known; name the concrete type");
+            errors.on(
+                &typed.ty,
+                "a parameter of a handler cannot be an `impl Trait`, because its type must be known; name the concrete \
+                 type",
+            );
         }
         parameters.push(Parameter { cfgs, ty: (*typed.ty).clone() });
     }

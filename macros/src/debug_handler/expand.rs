@@ -1,4 +1,5 @@
-//! Generates code that makes the compiler check the function's types. The compiler marks each error on one of the user's words.
+//! Generates code that makes the compiler check the function's types. The compiler marks each error on one of the
+//! user's words.
 //!
 //! ```text
 //! const _: fn() = || {
@@ -43,10 +44,11 @@ fn parameter_check(handler: &Handler, parameter: &Parameter) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> #(#cfgs)* #private::check::#call;)
 }
 
-/// The code that makes the compiler check the future that a call of the function returns. The call stands in a closure that is
-/// never called, so its arguments are the closure's parameters and need no values.
+/// The code that makes the compiler check the future that a call of the function returns. The call stands in a closure
+/// that is never called, so its arguments are the closure's parameters and need no values.
 fn future_check(handler: &Handler) -> TokenStream {
-    // A call cannot have a `#[cfg]` on an argument, so this check is left out for a function with `#[cfg]` on a parameter.
+    // A call cannot have a `#[cfg]` on an argument, so this check is left out for a function with `#[cfg]` on a
+    // parameter.
     if handler.parameters.iter().any(|parameter| !parameter.cfgs.is_empty()) {
         return TokenStream::new();
     }
@@ -54,8 +56,8 @@ fn future_check(handler: &Handler) -> TokenStream {
     let name = &handler.name;
     let arguments: Vec<_> =
         (0..handler.parameters.len()).map(|i| format_ident!("__{i}", span = Span::mixed_site())).collect();
-    // The compiler marks an error on the argument of a check. So these arguments are placed at the return type and at the
-    // name of the function.
+    // The compiler marks an error on the argument of a check. So these arguments are placed at the return type and at
+    // the name of the function.
     let at_return_type = borrowed_future_at(handler.returns.to_token_stream());
     let at_name = borrowed_future_at(name.to_token_stream());
     quote_spanned! {Span::mixed_site()=>

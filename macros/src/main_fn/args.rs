@@ -9,7 +9,8 @@ use crate::diagnostics::Diagnostics;
 
 const KEYS: [&str; 2] = ["worker_threads", "crate"];
 
-/// The values of the arguments. A field is `None` if its key was not given, or if the value was wrong and an error was added.
+/// The values of the arguments. A field is `None` if its key was not given, or if the value was wrong and an error was
+/// added.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) worker_threads: Option<LitInt>,
@@ -53,8 +54,8 @@ fn parse_worker_threads(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn
     }
     errors.on(
         value,
-        "`worker_threads` must be a number from 1 to 65535, for example `worker_threads = 4`; if the number is known only \
-         at start, use the setting `worker.threads`",
+        "`worker_threads` must be a number from 1 to 65535, for example `worker_threads = 4`; if the number is known \
+         only at start, use the setting `worker.threads`",
     );
     Ok(None)
 }

@@ -55,8 +55,8 @@ fn check_modifiers(signature: &Signature, errors: &mut Diagnostics) {
     if signature.asyncness.is_none() {
         errors.on(
             signature.fn_token,
-            "`#[postback::main]` needs an `async fn`; if you wrote `async`, an attribute above has removed it: remove that \
-             attribute, or put it below `#[postback::main]`",
+            "`#[postback::main]` needs an `async fn`; if you wrote `async`, an attribute above has removed it: remove \
+             that attribute, or put it below `#[postback::main]`",
         );
     }
     if let Some(constness) = &signature.constness {
@@ -84,15 +84,19 @@ fn check_parameters(signature: &Signature, errors: &mut Diagnostics) -> bool {
     let mut inputs = signature.inputs.iter();
     match inputs.next() {
         Some(FnArg::Receiver(receiver)) => {
-            errors.on(receiver, "`#[postback::main]` needs a free function, not a method; move the function out of the `impl`, and remove `self`");
+            errors.on(
+                receiver,
+                "`#[postback::main]` needs a free function, not a method; move the function out of the `impl`, and \
+                 remove `self`",
+            );
         }
         Some(FnArg::Typed(_)) | None => {}
     }
     for extra in inputs {
         errors.on(
             extra,
-            "the function takes the settings and no other parameter; make values for handlers in the function, and pass \
-             them on with `App::state`",
+            "the function takes the settings and no other parameter; make values for handlers in the function, and \
+             pass them on with `App::state`",
         );
     }
     !signature.inputs.is_empty()

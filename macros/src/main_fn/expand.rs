@@ -61,8 +61,8 @@ fn function(main: &MainFunction) -> TokenStream {
     quote!(#head #body)
 }
 
-/// The call that starts the program. It reads the program's name and version with `env!` in the user's crate, because `env!` in
-/// the runtime would give the runtime's version.
+/// The call that starts the program. It reads the program's name and version with `env!` in the user's crate, because
+/// `env!` in the runtime would give the runtime's version.
 fn start_call(main: &MainFunction) -> TokenStream {
     let private = main.runtime.private();
     let name = &main.item.signature.ident;

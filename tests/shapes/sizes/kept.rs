@@ -1,4 +1,4 @@
-//! What the attribute cannot spare: parameters that are kept once more.
+//! Tests the cases in which the future of an annotated function holds a parameter once more than the plain future.
 
 use postback::async_handler;
 use tokio::task::yield_now;
@@ -10,10 +10,10 @@ async fn pass(array: Array) -> Result<u8, ()> {
     Ok(array[1])
 }
 
-/// An `async fn` has its parameters from the call to the first poll, and the watched body has them from there on: the compiler
-/// gives the one no room of the other. Where the plain function moves a parameter elsewhere, or lets go of it, before it waits,
-/// the room is kept. So it is where an `async fn` awaits a block with its body and nothing else is done, and the attribute adds
-/// to that what it always adds.
+/// An `async fn` holds its parameters from the call to the first poll, and the reported body holds them from then on.
+/// The compiler does not reuse the space of the one for the other. So the space of a parameter stays in the future even
+/// if the body moves or drops the parameter before its first `.await`. The compiler does the same for an `async fn`
+/// that only awaits a block with its body. The attribute must not add more than `GROWTH` to such a function.
 #[test]
 fn what_is_moved_on_before_the_first_await_is_kept_once_as_by_any_block_in_an_async_function() {
     async fn lets_go(a: Array) -> Result<u8, ()> {
@@ -74,13 +74,15 @@ fn what_is_moved_on_before_the_first_await_is_kept_once_as_by_any_block_in_an_as
     for (nested, (plain, annotated)) in all {
         assert!(
             nested >= plain + size_of::<Array>(),
-            "{nested} of {plain}: the compiler got better, and so can the attribute"
+            "{nested} of {plain}: the compiler now reuses the space, so the attribute can be improved"
         );
         assert!(annotated <= nested + GROWTH, "{annotated}, {nested}, {plain}");
     }
 }
 
-/// All parameters are taken, for they are to be dropped in order; one that has nothing to drop need not be.
+/// The generated code captures every parameter, so that parameters are dropped in order. An unused parameter without
+/// `Drop` does not need the capture, so the annotated future holds such a parameter at most once more than the plain
+/// future.
 #[test]
 fn what_is_never_used_is_kept_once() {
     let (plain, annotated) = sizes!(

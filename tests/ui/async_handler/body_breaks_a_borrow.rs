@@ -1,4 +1,4 @@
-//! The variable has its name, as in what is said of the plain function.
+//! The messages for the annotated functions name the variable, like the message for the plain function.
 use std::future::ready;
 
 use postback::async_handler;

@@ -1,4 +1,4 @@
-//! As many warnings as of the plain function, of the same lints.
+//! Each annotated function causes the warnings that the plain function causes, and no others.
 #![deny(unused)]
 
 use std::future::ready;

@@ -1,4 +1,4 @@
-//! The mistake is told as of the plain function, and once of what is generated, on the type.
+//! The mistake causes the plain function's error, and one more error at the type, for the generated code.
 use postback::async_handler;
 
 struct Copied<T: Copy>(T);

@@ -4,7 +4,7 @@ struct Config {
     webhook_url: String,
 }
 
-// The attribute takes nothing away: all that is wrong here is the call.
+// The attribute keeps the `unsafe`. The only mistake in this file is the call below.
 #[async_handler(webhook = config.webhook_url)]
 async unsafe fn render(config: Config, request_id: RequestId) -> Result<u8, String> {
     drop((config, request_id));

@@ -9,7 +9,7 @@ async fn render(config: Config) -> Result<u8, String> {
     Ok(config.webhook_url.len() as u8)
 }
 
-// What calls it does not fail in addition.
+// This caller of the wrong function must not cause another error.
 async fn caller(config: Config) -> Result<u8, String> {
     render(config).await
 }

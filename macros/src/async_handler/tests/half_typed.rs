@@ -8,13 +8,14 @@ use super::{SMALL, mistakes};
 use crate::async_handler::async_handler;
 use crate::testing::{cut, flat, survives, without};
 
-const ARGS: &str = "webhook = config.webhook_url(1).await, request_id = \"id.0\", on = [completed, failed], error = a::b, \
-                    result = false, durable = true, crate = ::pb";
+const ARGS: &str = "webhook = config.webhook_url(1).await, request_id = \"id.0\", on = [completed, failed], \
+                    error = a::b, result = false, durable = true, crate = ::pb";
 
 const ITEMS: [&str; 5] = [
     "#[doc = \"x\"] pub(in a::b) async fn f<'a, T: A<B = C> + 'a, const N: usize>(&self, (a, b): (A, &'a B), \
      request_id: u8) -> Result<impl C, D<'a>> where T: E { #![allow(x)] let y = self.z()?; y. }",
-    "fn f(request_id: u8) -> Pin<Box<dyn Future<Output = R<T>> + Send + '_>> { let a = b; Box::pin(async { a.await }) }",
+    "fn f(request_id: u8) -> Pin<Box<dyn Future<Output = R<T>> + Send + '_>> { let a = b; \
+     Box::pin(async { a.await }) }",
     "unsafe fn f(request_id: u8) -> impl Future<Output = R> + use<> { async move { c } }",
     "async fn f(request_id: u8) -> R;",
     "const extern \"C\" fn f(Self { request_id, .. }: Self, ...) {}",
@@ -56,8 +57,8 @@ fn the_function_survives_what_is_half_typed() {
 
 #[test]
 fn a_placeholder_that_an_editor_puts_where_one_types_is_in_the_expansion() {
-    // The editor inserts the placeholder behind the dot. In the expansion, the editor finds the type of the expression before
-    // the dot, and so knows which fields and methods it can suggest.
+    // The editor inserts the placeholder behind the dot. In the expansion, the editor finds the type of the expression
+    // before the dot, and so knows which fields and methods it can suggest.
     for args in ["webhook = config.placeholder", "webhook = url, request_id = config.placeholder"] {
         let expanded = async_handler(args.parse().unwrap(), &SMALL.parse().unwrap()).to_string();
         assert!(expanded.contains("& (config . placeholder)"), "{expanded}");

@@ -1,30 +1,30 @@
-//! The runtime under another name.
+//! Tests the attribute in a package that depends on `postback` under the name `reporter`.
 
 #![deny(warnings, missing_docs)]
 #![forbid(unsafe_code)]
 
-/// It may be passed on, too.
+/// Re-exports the crate, as a library might do for its users.
 pub mod again {
     pub use ::reporter;
 }
 
-/// Called by its new name.
+/// A handler that names the crate by its new name.
 #[reporter::async_handler(webhook = url, crate = ::reporter)]
 pub async fn renamed(url: &str, request_id: u8) -> Result<u8, ()> {
     Ok(request_id)
 }
 
-/// The path in a string, as for other crates' attributes.
+/// A handler that names the crate by a path in a string, as in the attributes of serde.
 #[reporter::async_handler(webhook = url, crate = "crate::again::reporter")]
 pub async fn passed_on(url: &str, request_id: u8) -> Result<u8, ()> {
     Ok(request_id)
 }
 
-/// Makes a handler in a crate that need not know the runtime.
+/// Makes a handler in the caller's crate. That crate need not depend on `postback`.
 #[macro_export]
 macro_rules! handler {
     ($name:ident) => {
-        /// From a macro.
+        /// A handler that a macro makes.
         #[$crate::again::reporter::async_handler(webhook = url, crate = $crate::again::reporter)]
         pub async fn $name(url: &str, request_id: u8) -> Result<u8, ()> {
             Ok(request_id)
