@@ -17,19 +17,19 @@ pub(crate) struct Arguments {
     pub(crate) usage: fn(&str) -> String,
 }
 
-/// The struct that stores the parsed values of an attribute's arguments.
+/// The parsed values of an attribute's arguments. Each attribute has its own struct that implements this trait.
 pub(crate) trait Values: Default {
     /// Parses the value of a known key and stores it. For a wrong value, it adds an error to `errors` and returns `Ok`,
     /// or it returns `Err` and the caller adds the error.
     fn parse_value(&mut self, key: &str, input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<()>;
 }
 
-/// The keys that the user gave.
+/// The argument keys that the user wrote in one attribute.
 #[derive(Default)]
 pub(crate) struct GivenKeys {
-    /// Keys with a right spelling. Their values may be wrong.
+    /// Correctly spelled keys. Their values may be wrong.
     exact: Vec<String>,
-    /// Keys that the user probably meant: an error was added for what the user wrote instead.
+    /// Keys that the user probably meant, but did not write correctly. An error was added for each of them.
     intended: Vec<String>,
 }
 
@@ -147,8 +147,8 @@ impl Arguments {
                     errors.on(rest, format!("expected `,` after the value of `{key}`"));
                 }
             }
-            // The input must not `advance_to(&ahead)` here: syn would then report unparsed tokens in brackets a second
-            // time.
+            // `input.advance_to(&ahead)` must not be called after this error, because syn would then report unparsed
+            // tokens in brackets a second time.
             Err(error) => {
                 tokens_between(input, &ahead);
                 rest_of_argument(input);

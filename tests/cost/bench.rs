@@ -3,7 +3,7 @@
 //! Run with: cargo bench -p postback-tests --bench call
 //!
 //! Flags, with their defaults: `--rounds 301`, and `--calls 500` for the calls of each kind in a round. With
-//! `--only KIND`, the program makes `--calls` calls of a single kind and measures nothing. The kinds are `bare`, `none`,
+//! `--only KIND`, the program makes `--calls` calls of one kind and measures nothing. The kinds are `bare`, `none`,
 //! `hand` and `annotated`. Use this flag with a profiler that counts instructions:
 //!
 //! ```text

@@ -31,7 +31,8 @@ const INERT_ATTRIBUTES: [&str; 15] = [
 /// The longest text of an expression in an announcement, in characters. A longer text is cut off and ends in `…`.
 const MAX_EXPRESSION_CHARS: usize = 100;
 
-/// The call of `announce!`. It expands to items, and it stands in the body of the announced function.
+/// Generates the call of the macro `announce!`. The call stands in the body of the announced function and expands to
+/// items.
 pub(super) fn announcement(handler: &Handler, body_can_wait: bool) -> TokenStream {
     let private = handler.runtime.private();
     // A server can evaluate the webhook expression without running the body. `Never`: it cannot, because other code

@@ -23,31 +23,32 @@ pub(crate) struct Args {
     pub(crate) error: Option<ErrorView>,
     pub(crate) result: Option<ResultView>,
     pub(crate) durable: Option<bool>,
-    /// The value of `crate`.
+    /// The path that the user gave as the argument `crate`.
     pub(crate) crate_path: Option<Path>,
     given: GivenKeys,
 }
 
 /// What the report of a failed call contains of the error: the value of the argument `error`.
 pub(crate) enum ErrorView {
+    /// The report contains nothing of the error.
     None,
-    /// The field `reason`, without the error itself.
+    /// The report contains a reason, but nothing of the error itself.
     Reason,
-    /// The error as `Display` shows it. The span is that of the user's word `display`.
+    /// The report contains the error as `Display` shows it. The span is that of the user's word `display`.
     Display(Span),
-    /// The error as `Debug` shows it. The span is that of the user's word `debug`.
+    /// The report contains the error as `Debug` shows it. The span is that of the user's word `debug`.
     Debug(Span),
-    /// The value that the user's function makes of the error.
+    /// The report contains the value that the user's function makes of the error.
     Function(ExprPath),
 }
 
 /// What the report of a completed call contains of the result: the value of the argument `result`.
 pub(crate) enum ResultView {
-    /// The whole result as JSON.
+    /// The report contains the whole result as JSON.
     Json,
-    /// Nothing of the result.
+    /// The report contains nothing of the result.
     Omitted,
-    /// The value that the user's function makes of the result.
+    /// The report contains the value that the user's function makes of the result.
     Function(ExprPath),
 }
 

@@ -13,7 +13,7 @@ use crate::diagnostics::Diagnostics;
 use crate::item::Item;
 use crate::paths::RuntimeCrate;
 
-/// The checked input of the expansion. If a `Handler` exists, the user's code breaks no rule.
+/// The checked input of the expansion. The user sees the expansion only if the user's code breaks no rule.
 pub(crate) struct Handler {
     pub(crate) item: Item,
     pub(crate) watched: WatchedFuture,

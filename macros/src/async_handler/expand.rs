@@ -66,7 +66,7 @@ pub(crate) fn expand(handler: &Handler) -> TokenStream {
     quote!(#head #body)
 }
 
-/// The generated body of an `async fn`.
+/// Generates the body of an annotated `async fn`.
 ///
 /// Its `return`s tell the compiler the return type, and avoid a clippy warning about an implicit return. The generated
 /// code does not repeat the type itself: the compiler would report a mistake in the type twice, and a macro in the type
@@ -102,7 +102,7 @@ fn async_fn_body(handler: &Handler) -> Group {
     })
 }
 
-/// The future that replaces the `async` block at the end of a plain function.
+/// Generates the future that replaces the `async` block at the end of a plain function.
 ///
 /// This code does not capture parameters explicitly. The user's block captures only what it names, and the future must
 /// not capture more, because a parameter may have a shorter lifetime than the future.
@@ -123,12 +123,13 @@ fn lazy_future(handler: &Handler) -> TokenStream {
     }
 }
 
-/// A `whole!` statement that captures every parameter in one piece, in reverse order.
+/// Generates a call of `whole!`, which makes a closure capture every parameter of the function as a whole. The
+/// parameters are captured in reverse order.
 fn capture_all_parameters(handler: &Handler) -> TokenStream {
     capture_statement(handler, |_| true)
 }
 
-/// A `whole!` statement that captures the parameters for the user's body.
+/// Generates a call of `whole!`, which makes the closure around the user's body capture the parameters as a whole.
 ///
 /// An expression `webhook` or `request_id` with brackets may move the variables that it names. So a parameter that such
 /// an expression names is left out, unless the body uses the parameter.
@@ -140,7 +141,7 @@ fn capture_parameters_of_body(handler: &Handler) -> TokenStream {
     capture_statement(handler, |name| used_in_body.contains(name) || !moved.contains(name))
 }
 
-/// A `whole!` statement for the parameters that `is_captured` selects, in reverse order.
+/// Generates a call of `whole!` for the parameters that `is_captured` selects, in reverse order.
 fn capture_statement(handler: &Handler, is_captured: impl Fn(&str) -> bool) -> TokenStream {
     let private = handler.runtime.private();
     let parameters = handler.bindings.iter().rev().filter(|binding| is_captured(&binding.name.unraw().to_string()));
@@ -148,7 +149,7 @@ fn capture_statement(handler: &Handler, is_captured: impl Fn(&str) -> bool) -> T
     quote_spanned!(Span::mixed_site()=> #private::whole!(#(#parameters)*);)
 }
 
-/// The statement that evaluates the expressions `webhook` and `request_id`.
+/// Generates the statement that evaluates the expressions `webhook` and `request_id`.
 ///
 /// Each expression is evaluated and borrowed in its own closure, which ends with the statement. So no temporary value
 /// of an expression, such as a lock guard, stays alive while the user's body runs.
@@ -163,14 +164,15 @@ fn enter_statement(handler: &Handler) -> TokenStream {
     }
 }
 
-/// `&(expression)`, at the location of the expression: if its type is wrong, the compiler marks the expression.
+/// Generates `&(expression)` at the location of the user's expression. If the type is wrong, the compiler marks the
+/// user's expression.
 fn borrowed(expression: &TokenStream) -> TokenStream {
     let location = SpanRange::of(expression);
     let group = group(Delimiter::Parenthesis, expression.clone(), location.last);
     quote_spanned!(location.first=> &#group)
 }
 
-/// The call of `watch`, which makes a future that runs the user's body and reports its outcome.
+/// Generates the call of `watch`, which makes a future that runs the user's body and reports its outcome.
 fn watch_call(handler: &Handler, capture: &TokenStream, inner_attributes: Option<&TokenStream>) -> TokenStream {
     let private = handler.runtime.private();
     let body = body_with_capture(handler, capture, inner_attributes);
@@ -179,7 +181,7 @@ fn watch_call(handler: &Handler, capture: &TokenStream, inner_attributes: Option
     quote_spanned!(Span::mixed_site()=> #private::watch(__call, #body, #views) #options)
 }
 
-/// The call of `at_once`, which runs a user's body without `.await` as a closure and reports its outcome.
+/// Generates the call of `at_once`, which runs a user's body without `.await` as a closure and reports its outcome.
 fn at_once_call(handler: &Handler, capture: &TokenStream) -> TokenStream {
     let private = handler.runtime.private();
     let body = body_with_capture(handler, capture, None);
@@ -222,7 +224,7 @@ fn body_with_capture(handler: &Handler, capture: &TokenStream, inner_attributes:
     group(Delimiter::Brace, tokens, return_type_location(handler).last)
 }
 
-/// The tokens at the location of the return type.
+/// Moves the tokens to the location of the return type.
 ///
 /// All generated expressions that have the return type in their own type are placed there. The compiler then shows all
 /// its errors about the type at one location, and it shows equal errors at one location only once.
@@ -230,20 +232,20 @@ fn at_return_type(handler: &Handler, tokens: &TokenStream) -> TokenStream {
     relocated(tokens.clone(), return_type_location(handler).first)
 }
 
-/// The arguments of a call in parentheses, at the location of the return type. The parentheses must be there too,
-/// because the location of a call reaches from its first to its last token.
+/// Puts the arguments of a call into parentheses at the location of the return type. The parentheses must be at that
+/// location too, because the location of a call reaches from its first to its last token.
 fn parenthesized_at_return_type(handler: &Handler, arguments: TokenStream) -> Group {
     let location = Span::mixed_site().located_at(return_type_location(handler).first);
     group(Delimiter::Parenthesis, arguments, location)
 }
 
-/// A call of `never`: it always returns `None`, and its type is `Option` of the return type.
+/// Generates a call of `never`. The call always returns `None`, and its type is `Option` of the function's return type.
 fn never_value(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::never(__returns)))
 }
 
-/// The call of `told`, which says how a report shows the result and the error.
+/// Generates the call of `told`, which says how a report shows the result and the error.
 ///
 /// If the result or the error cannot be shown that way, the compiler marks the `_` of its view. So this `_` is placed
 /// at the user's word for the view. If the return type is not a `Result`, the compiler marks the path `told`, which is
@@ -289,8 +291,8 @@ fn user_block(handler: &Handler) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> (#block))
 }
 
-/// A use of the variable that never runs, so that the compiler does not call the variable unused. The use moves the
-/// variable and returns, because a borrow would keep the variable alive for longer.
+/// Generates a use of the variable that never runs, so that the compiler does not call the variable unused. The use
+/// moves the variable and returns, because a borrow would keep the variable alive for longer.
 fn use_that_never_runs(variable: &Ident, handler: &Handler) -> TokenStream {
     let never = never_value(handler);
     quote_spanned! {Span::mixed_site()=>
@@ -301,7 +303,8 @@ fn use_that_never_runs(variable: &Ident, handler: &Handler) -> TokenStream {
     }
 }
 
-/// The method calls for `on`, `error` and `durable`. An argument that has the runtime's default value needs no call.
+/// Generates the method calls for the arguments `on`, `error` and `durable`. An argument that has the runtime's default
+/// value needs no call.
 fn option_calls(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let mut calls = TokenStream::new();
@@ -322,7 +325,7 @@ fn option_calls(handler: &Handler) -> TokenStream {
     calls
 }
 
-/// The constant of `Ends` for an outcome that the user named in `on`: `FAILED` for `failed`.
+/// The name of the constant for an outcome that the user listed in `on`, such as `FAILED` for `failed`.
 fn outcome_constant(word: &Ident) -> Ident {
     Ident::new(&word.to_string().to_uppercase(), word.span().resolved_at(Span::mixed_site()))
 }

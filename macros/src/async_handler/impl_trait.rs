@@ -1,4 +1,4 @@
-//! Replaces each `impl Trait` in a type by `_`. A type with `impl Trait` can be written only in a signature.
+//! Replaces each `impl Trait` in a type with `_`, because `impl Trait` is allowed only in a function signature.
 
 use syn::{AngleBracketedGenericArguments, GenericArgument, PathArguments, Type, parse_quote};
 

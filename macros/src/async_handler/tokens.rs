@@ -1,4 +1,4 @@
-//! Questions about single tokens that several files of `async_handler` ask.
+//! Small functions that classify single tokens. Several files of `async_handler` use them.
 
 use proc_macro2::{Delimiter, Spacing, TokenTree};
 

@@ -25,8 +25,8 @@ pub(crate) fn parse(input: ParseStream<'_>, key: &str, errors: &mut Diagnostics)
     Ok(check(&expr, key, errors).then_some(expr))
 }
 
-/// The string, if the whole value is one string. A string with more tokens behind it, such as `"a".to_owned()`, is not
-/// a string that contains the expression: it belongs to the expression itself.
+/// Returns the string, if the whole value is one string. A string with more tokens behind it, such as `"a".to_owned()`,
+/// is not a string that contains the expression: it belongs to the expression itself.
 fn expression_in_string(input: ParseStream<'_>) -> syn::Result<Option<LitStr>> {
     let ahead = input.fork();
     if ahead.parse::<LitStr>().is_ok() && value_ends(&ahead) { input.parse().map(Some) } else { Ok(None) }
@@ -63,7 +63,7 @@ pub(crate) fn example(key: &str) -> &'static str {
     if key == "webhook" { "config.webhook_url" } else { "request.id" }
 }
 
-/// Adds an error for each token that must not be in the expression. Returns whether there was none.
+/// Adds an error for each token that must not be in the expression. Returns `true` if there is no such token.
 fn check(expr: &Expr, key: &str, errors: &mut Diagnostics) -> bool {
     let mut found = Vec::new();
     find_forbidden(expr.to_token_stream(), false, &mut found);

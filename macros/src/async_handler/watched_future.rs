@@ -26,7 +26,8 @@ pub(crate) struct WatchedFuture {
     pub(crate) wrapper: Option<Wrapper>,
 }
 
-/// The rest of a plain function whose last expression is `async { … }` or `…::pin(async { … })`.
+/// The code around the `async` block in a plain function whose last expression is `async { … }` or `…::pin(async { …
+/// })`.
 pub(crate) struct Wrapper {
     function: Body,
     /// The tokens before the `async` block, with the path of the `pin` call if there is one.
@@ -158,7 +159,7 @@ impl PinArguments {
     }
 }
 
-/// Removes `async` or `async move` from the end of the tokens. `None` if they do not end so.
+/// Removes `async` or `async move` from the end of the tokens. `None` if the tokens end in neither.
 fn without_async(tokens: &[TokenTree]) -> Option<&[TokenTree]> {
     let rest = match tokens.split_last()? {
         (last, rest) if is_word(last, "move") => rest,

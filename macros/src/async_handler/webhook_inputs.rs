@@ -1,5 +1,5 @@
-//! Finds the function parameters that the expression `webhook` reads. They decide whether the operator or a caller
-//! chose the URL.
+//! Finds the function parameters that the expression `webhook` reads. These parameters decide whether the operator or a
+//! caller chose the URL.
 //!
 //! This file finds only the names of the parameters. The generated code decides by their types, because types are right
 //! even behind an alias or a helper function. If the parameters cannot be found, the URL does not count as the
@@ -106,8 +106,8 @@ fn words(tokens: &[TokenTree]) -> HashSet<String> {
     found
 }
 
-/// The words of an expression that may be variables. A word too many is harmless: the type of one more parameter is
-/// checked. A missing word is not harmless: a caller's URL could count as the operator's.
+/// The words of an expression that may be variables. A word too many is safe: at worst, the operator's URL
+/// counts as a caller's. A missing word is not safe: a caller's URL could count as the operator's.
 #[derive(Default)]
 struct Names {
     words: HashSet<String>,

@@ -15,7 +15,7 @@ const KEYS: [&str; 1] = ["crate"];
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) settings: Option<Type>,
-    /// The value of `crate`.
+    /// The path that the user gave as the argument `crate`.
     pub(crate) crate_path: Option<Path>,
 }
 

@@ -157,7 +157,7 @@ fn add_not_async_error(signature: &Signature, errors: &mut Diagnostics) {
     );
 }
 
-/// Whether this return type may be a future, so that a function without `async` may be right.
+/// Whether this return type may be a future, so that a function without `async` may be a valid handler.
 fn may_be_future(returns: &Type) -> bool {
     match last_segment(returns) {
         Some(segment) => segment.ident == "Pin" || segment.ident.to_string().ends_with("Future"),

@@ -14,7 +14,7 @@ const KEYS: [&str; 2] = ["worker_threads", "crate"];
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) worker_threads: Option<LitInt>,
-    /// The value of `crate`.
+    /// The path that the user gave as the argument `crate`.
     pub(crate) crate_path: Option<Path>,
 }
 

@@ -7,7 +7,7 @@ use crate::diagnostics::Diagnostics;
 use crate::item::{Body, Item};
 use crate::paths::RuntimeCrate;
 
-/// The checked input of the expansion. If the user's code breaks a rule, the expansion does not use this value.
+/// The checked input of the expansion. The user sees the expansion only if the user's code breaks no rule.
 pub(crate) struct MainFunction {
     pub(crate) item: Item,
     pub(crate) body: Body,
