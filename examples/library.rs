@@ -24,7 +24,7 @@ use axum::{Json, Router};
 use postback::{Poster, async_handler};
 use serde::{Deserialize, Serialize};
 
-/// The state of the service. It is the same as before postback was added.
+/// The state that the service already had before postback was added.
 struct Shop {
     webhook_url: String,
 }

@@ -9,7 +9,7 @@ use postback::async_handler;
 use crate::support::{Config, completed, named};
 
 #[async_handler(webhook = config.webhook_url)]
-#[expect(dead_code, reason = "nobody calls it")]
+#[expect(dead_code, reason = "the test never calls it")]
 async fn never_called(config: Config, request_id: &str) -> Result<u8, ()> {
     Ok(1)
 }
@@ -18,7 +18,7 @@ struct Unused;
 
 impl Unused {
     #[async_handler(webhook = config.webhook_url)]
-    #[expect(dead_code, reason = "nobody calls it")]
+    #[expect(dead_code, reason = "the test never calls it")]
     async fn never_called(config: Config, request_id: &str) -> Result<u8, ()> {
         Ok(1)
     }

@@ -116,8 +116,8 @@ impl Wrapper {
 /// argument.
 ///
 /// The block may or may not say `move`. Without `move`, the block cannot borrow the function's own variables, because
-/// they are gone when the function returns. So it borrows only values that live longer, and moving those references in
-/// is the same.
+/// they are gone when the function returns. So it borrows only values that live longer. With `move`, the block would
+/// copy the references to these values, which makes no difference.
 struct TailExpression {
     /// The tokens before the block, without `async` and `move`.
     before: Vec<TokenTree>,
