@@ -7,6 +7,7 @@
 //! program fails if anything is missing. Rounds take turns, so that what else the machine does hits all alike; only
 //! `operations` has none: it does each thing by itself, on an empty store and then on a full one.
 
+mod anatomy;
 mod child;
 mod counts;
 mod idle;
@@ -37,13 +38,14 @@ struct Mode {
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 6] = [
+const MODES: [Mode; 7] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
         run: posters::run,
     },
     Mode { name: "roundtrip", about: "round trips a second through a workload server", run: roundtrip::run },
+    Mode { name: "anatomy", about: "what a round trip costs the workload server, by threads", run: anatomy::run },
     Mode { name: "pending", about: "what a poster holds in memory while a million reports wait", run: pending::run },
     Mode { name: "idle", about: "from the post to the receiver while nothing else goes on", run: idle::run },
     Mode {

@@ -10,6 +10,7 @@
 //! server keeps its record in a fresh SQLite file with `durability = "full"`. A rate counts what arrived in the time of
 //! its round. A short round of each goes before them and does not count.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,26 +24,9 @@ use crate::{Options, folder, program, receiver};
 const WARM_UP: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &Options) -> bool {
-    let workload = program().with_file_name("workload");
-    assert!(workload.exists(), "{} is not built: `cargo build --release -p postback-tests`", workload.display());
     let folder = folder();
     let receiver = receiver::Receiver::start();
-    let settings = format!(
-        "[config]\nwebhook_url = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[store]\ndurability = \"full\"\n\
-         [log]\nlevel = {:?}\n",
-        receiver.url(receiver::ROUND_TRIP),
-        options.log
-    );
-    std::fs::write(folder.path().join("postback.toml"), settings).expect("the settings");
-
-    let mut server = Process::start(&workload, folder.path(), &["serve"], &[]);
-    let load = Arc::new(Load {
-        client: client(),
-        server: format!("{}/echo", server.ready()),
-        receiver: receiver.url(receiver::BARE),
-        trips: Arc::clone(&receiver.trips),
-        bare: Arc::clone(&receiver.bare),
-    });
+    let (mut server, load) = start_server(folder.path(), &receiver, &options.log);
     let (bare, trips) = take_turns(options, &load);
 
     server.terminate();
@@ -64,6 +48,27 @@ pub(crate) fn run(options: &Options) -> bool {
         println!("{}", server.output());
     }
     stopped.success() && trips_left.is_complete() && bare_left.is_complete()
+}
+
+/// Starts a workload server in this folder, with a fresh database, that reports to this receiver.
+pub(crate) fn start_server(folder: &Path, receiver: &receiver::Receiver, log: &str) -> (Process, Arc<Load>) {
+    let workload = program().with_file_name("workload");
+    assert!(workload.exists(), "{} is not built: `cargo build --release -p postback-tests`", workload.display());
+    let settings = format!(
+        "[config]\nwebhook_url = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[store]\ndurability = \"full\"\n\
+         [log]\nlevel = {log:?}\n",
+        receiver.url(receiver::ROUND_TRIP),
+    );
+    std::fs::write(folder.join("postback.toml"), settings).expect("the settings");
+    let mut server = Process::start(&workload, folder, &["serve"], &[]);
+    let load = Arc::new(Load {
+        client: client(),
+        server: format!("{}/echo", server.ready()),
+        receiver: receiver.url(receiver::BARE),
+        trips: Arc::clone(&receiver.trips),
+        bare: Arc::clone(&receiver.bare),
+    });
+    (server, load)
 }
 
 fn take_turns(options: &Options, load: &Arc<Load>) -> (Vec<Round>, Vec<Round>) {
