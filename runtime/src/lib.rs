@@ -174,6 +174,7 @@ mod signature;
 mod webhook;
 
 mod background;
+mod backoff;
 mod id;
 mod line;
 mod names;

@@ -25,7 +25,7 @@ const RUNTIME: House = House {
     folder: "runtime/src",
     name: "postback",
     rows: &[
-        &["background", "line"],
+        &["background", "backoff", "line"],
         &["id", "time", "secret", "names", "shutdown"],
         &["webhook", "report", "signature"],
         &["verify"],

@@ -24,6 +24,7 @@ use super::parked::DisabledUrls;
 use super::record::Next;
 use super::space::Space;
 use super::wake::Wake;
+use crate::backoff::Backoff;
 use crate::names::metric;
 use crate::time::Timestamp;
 
@@ -36,7 +37,7 @@ const MOST_BYTES: usize = 4 << 20;
 const COMMIT: usize = 32 << 10;
 /// How often a writer without work looks whether there is room on the disk again, or whether the store works again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// The pause after the first failure; doubled up to [`LONGEST_PAUSE`].
+/// The pause after the first failure. Each further failure doubles the pause, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -197,7 +198,7 @@ impl Writer {
     /// Applies a batch, again and again while the failure may pass. The error is a permanent one.
     /// What has had a caller waiting for too long is answered and taken out of `entries`.
     async fn apply(&mut self, entries: &mut Vec<Entry>) -> Result<Vec<Reply>, Cause> {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let result = loop {
             if entries.is_empty() {
                 break Ok(Vec::new());
@@ -226,7 +227,7 @@ impl Writer {
                     cause
                 }
             };
-            self.wait_out(entries, cause, &mut pause).await;
+            self.wait_out(entries, cause, &mut backoff).await;
         };
         self.shared.inbox.set_trouble(None);
         result
@@ -234,7 +235,7 @@ impl Writer {
 
     /// Looks up whether the batch was committed, until that is known.
     async fn was_committed(&mut self, entries: &mut [Entry], cause: &Cause) -> bool {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             match self.shared.health.watching(self.backend.committed()).await {
                 Ok(committed) => return committed,
@@ -250,13 +251,13 @@ impl Writer {
             if self.shared.inbox.is_closed() && entries.iter().all(|entry| entry.since.elapsed() >= PATIENCE) {
                 return false;
             }
-            rest(&mut pause).await;
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
 
     /// Pauses after a failure that may pass. Takes out what has had a caller waiting for too long; what has none is tried
     /// until it works, except that a closed store does not wait for better times.
-    async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, pause: &mut Duration) {
+    async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, backoff: &mut Backoff) {
         self.shared.health.failed(&*cause, largest(entries));
         // It may be full, which says more than the error.
         self.shared.look_for_room(0).await;
@@ -270,7 +271,7 @@ impl Writer {
         self.fail(expired, &Error::Backend(cause.clone()));
         self.let_go(&cause);
         if !entries.is_empty() {
-            rest(pause).await;
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
 
@@ -316,11 +317,6 @@ impl Drop for WriterEnd {
 /// The bytes of the largest operation.
 fn largest(entries: &[Entry]) -> usize {
     entries.iter().map(|entry| entry.op.bytes()).max().unwrap_or_default()
-}
-
-async fn rest(pause: &mut Duration) {
-    tokio::time::sleep(*pause).await;
-    *pause = (*pause * 2).min(LONGEST_PAUSE);
 }
 
 /// Answers the caller, if one waits. What it does not take comes back.
