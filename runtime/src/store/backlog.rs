@@ -1,10 +1,11 @@
-//! The requests that wait, counted as they come and go, and the bounds on them.
+//! Counts the requests that wait to be run, and refuses new requests beyond the bounds.
 //!
-//! Invariant: what is counted is what the backend has in state "queued", and what is on its way there. A submission takes its
-//! place before it goes to the writer; the place stays with the row if it is written to wait, and is given back else. All other
-//! changes are learnt by the writer, after their commit. So no number of callers at once gets beyond a bound.
+//! Invariant: the count is the number of requests that the backend has in state "queued", plus the submissions on their
+//! way to the writer. A submission takes a [`QueueSlot`] before it goes to the writer. If the row is written as
+//! waiting, the slot stays with the row; otherwise the slot is given back. The writer reports all other changes after
+//! their commit. So callers cannot exceed a bound, however many call at once.
 //!
-//! What is put back after a run takes its place whatever the bounds say: it was accepted.
+//! A request that is put back after a run is counted even beyond the bounds, because it was accepted before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,19 +19,20 @@ use super::record::ClaimedRequest;
 use crate::id::RequestId;
 use crate::names::metric;
 
-/// The bytes of a request that is not a large one. That there is no room for large ones keeps no others out.
+/// Bytes of a usual request. [`Backlog::bound`] asks with this size: the store is not called full because large
+/// requests have no room.
 const USUAL: u64 = 64 << 10;
 
-/// What may wait, at most.
+/// The most that may wait to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) rows: u64,
-    /// One that finds nothing else waiting may have more.
+    /// A request may exceed this limit while nothing else waits.
     pub(crate) bytes: u64,
 }
 
 impl Limits {
-    /// What keeps a request of so many bytes out where so much waits.
+    /// The bound that refuses a request of `bytes` bytes while `all` waits.
     fn bound(self, all: Count, bytes: u64) -> Option<Bound> {
         if all.rows >= self.rows {
             Some(Bound::Rows(self.rows))
@@ -42,16 +44,16 @@ impl Limits {
     }
 }
 
-/// Requests, and the bytes of their headers and bodies.
+/// A number of requests, and the bytes of their headers and bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
 }
 
-/// Bytes of a request in the store. The backends count the same.
+/// Bytes of a request in the store. The backends compute the bytes by the same rule.
 pub(crate) fn stored_bytes(headers: &HeaderMap, body: &Bytes) -> u64 {
-    // A line `name: value` for each.
+    // Each header counts as a line `name: value`: 3 bytes more than name and value.
     let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 3).sum();
     (headers + body.len()) as u64
 }
@@ -65,16 +67,16 @@ pub(crate) struct Backlog {
 struct State {
     all: Count,
     by_route: HashMap<Arc<str>, Route>,
-    /// What runs takes its place again when it is put back. As many as run at once.
+    /// Running requests, as many as run at once. A request that is put back is counted again with these bytes.
     running: HashMap<RequestId, (Arc<str>, u64)>,
-    /// Requests refused since the first that was.
+    /// Requests refused since the refusals began. `None`: requests are accepted.
     refused: Option<u64>,
 }
 
 #[derive(Default)]
 struct Route {
     count: Count,
-    /// Since the gauges were set.
+    /// Whether `count` changed after the gauges were last set.
     changed: bool,
 }
 
@@ -114,7 +116,7 @@ impl Route {
 }
 
 impl Backlog {
-    /// With what an earlier process left.
+    /// Starts with the requests that an earlier process left waiting, counted by route.
     pub(crate) fn new(limits: Limits, left: HashMap<String, Count>) -> Self {
         let mut state = State::default();
         for (route, count) in left {
@@ -124,7 +126,7 @@ impl Backlog {
         Self { limits, state: Mutex::new(state) }
     }
 
-    /// A place for a request that is about to be submitted.
+    /// Takes a slot for a request that is about to be submitted.
     pub(crate) fn take(self: &Arc<Self>, route: &str, bytes: u64) -> Result<QueueSlot, Bound> {
         let Limits { rows: most, bytes: most_bytes } = self.limits;
         let mut state = self.lock();
@@ -136,7 +138,8 @@ impl Backlog {
             *state.refused.get_or_insert(0) += 1;
             return Err(bound);
         }
-        // Not told as soon as one place is free: it would be taken, and told, again and again.
+        // The log says that requests are accepted again only when a tenth of the bound is free. At the first free slot,
+        // the next request would take the slot, and the log would repeat both lines again and again.
         let all = state.all;
         let eased = |now: u64, most: u64| now <= most - most / 10;
         if eased(all.rows, most)
@@ -150,12 +153,12 @@ impl Backlog {
         Ok(QueueSlot { backlog: self.clone(), route, bytes, stays: false })
     }
 
-    /// What would keep a usual request out.
+    /// The bound that would refuse a usual request now.
     pub(super) fn bound(&self) -> Option<Bound> {
         self.limits.bound(self.lock().all, USUAL.min(self.limits.bytes / 10))
     }
 
-    /// These run now, and wait no more.
+    /// Moves claimed requests from the waiting to the running ones.
     pub(super) fn claimed<'a>(&self, rows: impl IntoIterator<Item = &'a ClaimedRequest>) {
         let mut state = self.lock();
         for row in rows {
@@ -165,7 +168,7 @@ impl Backlog {
         }
     }
 
-    /// Its run was put an end to, and it waits again.
+    /// Counts a request as waiting again: its run ended without settling it.
     pub(super) fn released(&self, id: &RequestId) {
         let mut state = self.lock();
         if let Some((route, bytes)) = state.running.remove(id) {
@@ -173,7 +176,7 @@ impl Backlog {
         }
     }
 
-    /// It came to its end: after a run, or while it waited as told.
+    /// Stops counting a request that is settled: after a run, or while it waited if `waited` is given.
     pub(super) fn settled(&self, id: &RequestId, waited: Option<&Waited>) {
         let mut state = self.lock();
         match waited {
@@ -182,7 +185,7 @@ impl Backlog {
         }
     }
 
-    /// Tells the metrics of what has changed.
+    /// Sets the gauges of the routes whose counts changed.
     pub(super) fn tell(&self) {
         let mut state = self.lock();
         for (name, route) in state.by_route.iter_mut().filter(|(_, route)| route.changed) {
@@ -194,7 +197,7 @@ impl Backlog {
         }
     }
 
-    /// What waits, of all routes.
+    /// What waits, in all routes together.
     #[cfg(test)]
     pub(crate) fn count(&self) -> Count {
         self.lock().all
@@ -215,7 +218,8 @@ impl Backlog {
     }
 }
 
-/// A place among those that wait; given back when it is dropped, unless the row has it.
+/// The place of one request among the waiting requests. Dropping the slot gives the place back, unless the row was
+/// written.
 pub(crate) struct QueueSlot {
     backlog: Arc<Backlog>,
     route: Arc<str>,
@@ -224,12 +228,12 @@ pub(crate) struct QueueSlot {
 }
 
 impl QueueSlot {
-    /// The row was written, and waits.
+    /// The row was written as waiting: the place stays with the row.
     pub(super) fn waits(mut self) {
         self.stays = true;
     }
 
-    /// The row was written as running.
+    /// The row was written as running: the place is given back, and the running row is remembered.
     pub(super) fn runs(self, id: &RequestId) {
         self.backlog.lock().running.insert(id.clone(), (self.route.clone(), self.bytes));
     }

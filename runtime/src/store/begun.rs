@@ -1,8 +1,8 @@
-//! Which runs have begun, in a small file beside the database: so that of the requests in its hands when a process died, only
-//! those count it that were running, and none that waited for a thread.
+//! A small file beside the database marks which runs have begun. When a process dies, the crash counts only against the
+//! requests that were running, and not against claimed requests that still waited for a thread.
 //!
-//! A mark is one write into the system's memory, without a sync: it outlives the process, and need not outlive the machine, for no
-//! request is to blame for a power cut.
+//! A mark is one write into the system's page cache, without a sync. A mark outlives the process, but need not outlive
+//! the machine: no request is to blame for a power cut.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -13,43 +13,44 @@ use sha2::{Digest as _, Sha256};
 
 use super::record::RequestClaim;
 
-/// What the file begins with. Without it nothing is known.
+/// The first bytes of the file. Without them the file says nothing.
 const HEAD: [u8; 8] = *b"begun v1";
 const MARK: usize = 16;
-/// More runs do not begin at once on one node.
+/// The most marks in the file: more runs than this are never under way at once on one node.
 const MOST: u64 = 1 << 20;
 
 type Mark = [u8; MARK];
 
-/// The marks that an earlier process left.
+/// The marks that an earlier process left in the file.
 #[derive(Debug)]
 pub(crate) struct Left(HashSet<Mark>);
 
 impl Left {
-    /// Whether this run had begun.
+    /// Whether the run of this claim had begun.
     pub(crate) fn has(&self, claim: &RequestClaim) -> bool {
         self.0.contains(&mark(claim))
     }
 }
 
-/// The file.
+/// The file of marks, open for writing.
 #[derive(Debug)]
 pub(crate) struct Begun(Mutex<Marks>);
 
 #[derive(Debug)]
 struct Marks {
     file: File,
-    /// Places that are free again.
+    /// Places in the file whose run is over; they are used again.
     free: Vec<u64>,
-    /// Places handed out so far.
+    /// Places used so far, free ones included.
     used: u64,
-    /// What an earlier process left was taken over.
+    /// Whether the marks of an earlier process were read and removed.
     restarted: bool,
+    /// Whether no more marks are made.
     broken: bool,
 }
 
 impl Begun {
-    /// Reads what is in the file, and leaves it there. `None`: nothing is known of what had begun.
+    /// Reads the marks, and leaves them in the file. `None`: the file does not say which runs had begun.
     pub(crate) fn open(mut file: File) -> std::io::Result<(Self, Option<Left>)> {
         let mut text = Vec::new();
         (&mut file).take(HEAD.len() as u64 + MOST * MARK as u64).read_to_end(&mut text)?;
@@ -60,7 +61,7 @@ impl Begun {
         Ok((Self(Mutex::new(Marks { file, free: Vec::new(), used: 0, restarted: false, broken: false })), left))
     }
 
-    /// What was left is no longer needed, and new marks can be made.
+    /// Removes the marks of the earlier process, and allows new marks.
     pub(crate) fn restart(&self) {
         let mut marks = self.lock();
         marks.restarted = true;
@@ -68,7 +69,7 @@ impl Begun {
         marks.checked(begun);
     }
 
-    /// Marks this run as begun. To be kept until it is over.
+    /// Marks the run of this claim as begun. Keep the returned value until the run is over.
     pub(crate) fn begin(self: &Arc<Self>, claim: &RequestClaim) -> Running {
         let mut marks = self.lock();
         let place = marks.free.pop().unwrap_or_else(|| {
@@ -79,7 +80,8 @@ impl Begun {
         Running { place, of: self.clone() }
     }
 
-    /// Takes all marks away, and makes no more: the process ends now, and no run is to blame for it.
+    /// Removes all marks and makes no more. Called when the process ends on purpose, so that no run is blamed for the
+    /// end.
     pub(crate) fn forget(&self) {
         let mut marks = self.lock();
         let emptied = marks.file.set_len(HEAD.len() as u64);
@@ -87,7 +89,7 @@ impl Begun {
         marks.broken = true;
     }
 
-    /// Whether the file has nothing to tell to the next owner: what was left was taken over, and no run is marked.
+    /// Whether the next owner needs nothing from the file: the earlier marks were taken over, and no run is marked.
     pub(crate) fn is_over(&self) -> bool {
         let marks = self.lock();
         marks.restarted && marks.free.len() as u64 == marks.used
@@ -111,7 +113,7 @@ impl Marks {
         self.file.write_all(bytes)
     }
 
-    /// A file that lacks a mark would tell lies: then it is to tell nothing.
+    /// Empties the file after a failed write. A file that lacks a mark would be wrong; an empty file says nothing.
     fn checked(&mut self, result: std::io::Result<()>) {
         if let Err(error) = result
             && !std::mem::replace(&mut self.broken, true)
@@ -119,13 +121,14 @@ impl Marks {
             let emptied = self.file.set_len(0);
             tracing::warn!(
                 %error, ?emptied,
-                "it cannot be noted which runs begin: should the process die now, all requests in its hands count it"
+                "cannot record which runs have begun; if the process dies now, the crash counts against each claimed \
+                 request"
             );
         }
     }
 }
 
-/// See [`Begun::begin`].
+/// A run under way, as [`Begun::begin`] marked it. Dropping this value removes the mark.
 #[derive(Debug)]
 pub(crate) struct Running {
     place: u64,
@@ -135,7 +138,7 @@ pub(crate) struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let mut marks = self.of.lock();
-        // Its outcome may not be committed yet; but what ends the process now is another one.
+        // The outcome of the run may not be committed yet. But if the process dies now, another run is the cause.
         marks.mark(self.place, &[0; MARK]);
         marks.free.push(self.place);
     }
@@ -210,7 +213,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("begun");
         open(&path).0.restart();
-        // Open for reading alone.
+        // The file is open for reading only, so that every write fails.
         let (begun, _) = Begun::open(File::open(&path).unwrap()).unwrap();
         let begun = Arc::new(begun);
         let _running = begun.begin(&claim("a", 1));

@@ -1,16 +1,17 @@
-//! The time by which rows are due. It is the store's own, and no jump of the wall clock moves it.
+//! The store's time: the time by which rows are due. A jump of the wall clock does not move the store's time.
 //!
-//! It goes as fast as the monotonic clock of the machine while the store is open, and by the wall clock, but never back,
-//! while it is closed: each commit writes down where both clocks stood. So a wall clock that is set back strands no row, one
-//! that is set forward makes no retry due early, and a restart with any wall clock delays a row by no more than the step of
-//! the schedule that it was waiting for. What it cannot tell from a long stop is a wall clock that was set forward while
-//! the store was closed: what waits is then due at once, longest due first, under the usual limits.
+//! While the store is open, its time advances with the machine's monotonic clock. While the store is closed, its time
+//! advances with the wall clock, but never goes back: each commit records both clocks. So a wall clock that is set back
+//! strands no row, and a wall clock that is set forward makes no retry due early. A restart, whatever the wall clock
+//! shows then, delays a row by at most the step of the schedule that the row was waiting for. There is one exception:
+//! the store cannot tell a long stop from a wall clock that was set forward while the store was closed. Then all
+//! waiting rows are due at once, and are claimed longest due first, under the usual limits.
 //!
-//! All other times are the wall clock's: when something was made, tried, finished. So is what goes in and out of
-//! [`Store`](super::Store): due times are translated at its surface. On Linux and macOS the monotonic clock stands still while
-//! the machine sleeps, and so does a retry's delay.
+//! All other times are wall-clock times: when a row was made, when an attempt began, when a request finished. Callers
+//! of [`Store`](super::Store) give and get wall-clock times only: `Store` translates due times. On Linux and macOS the
+//! monotonic clock stands still while the machine sleeps, and so does the delay of a retry.
 //!
-//! What came to its end is deleted by the wall clock, as far as that can be believed: see [`Trust`].
+//! Ended rows are deleted by the wall clock, as far as [`Trust`] believes the wall clock.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,53 +19,57 @@ use std::time::Duration;
 
 use crate::time::{Clock, Timestamp};
 
-/// Differences between the clocks below this are not followed where a due time is shown, so that it reads the same every
-/// time. In µs.
+/// In µs. A change of the wall clock's lead below this is ignored where a due time is shown, so that a due time reads
+/// the same every time.
 const TOLERANCE: u64 = 10_000;
 
-/// Where both clocks stand.
+/// The readings of both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
     pub(crate) wall: Timestamp,
-    /// What due times are compared with.
+    /// The store's time. Due times are compared with this time.
     pub(crate) due: Timestamp,
 }
 
 impl Now {
-    /// The store's time at a moment of the wall clock, if that has not jumped since.
+    /// The store's time at a wall-clock time, if the wall clock has not jumped since.
     pub(crate) fn due_at(self, wall: Timestamp) -> Timestamp {
         let ahead = wall.micros().saturating_sub(self.wall.micros());
         Timestamp::from_micros(self.due.micros().saturating_add(ahead))
     }
 }
 
-/// Steps of the wall clock up to this are followed at once: what keeps it right makes them. In µs.
+/// In µs. A step of the wall clock up to this size is followed at once, because time synchronisation makes such steps.
 const STEP: i64 = 60_000_000;
 
-/// A clock that is set back for less is not followed: machines without one of their own start so, until they have asked the network.
+/// A wall clock that was set back is followed only after this time: a machine without a battery-backed clock starts
+/// with a wrong time until it has asked the network.
 const SET_BACK: Duration = Duration::from_secs(50);
 
-/// How far the wall clock is believed when it says that something ended long ago. A clock that is set forward, even if it is for a
-/// while only, must not delete what is not old enough by the time that has really passed. So its lead over the store's time, which
-/// does not jump, is believed only once it has lasted for as long as ended rows are kept: by then all that ended before is old
+/// How far the wall clock is believed when it says that a row ended long ago.
+///
+/// A wall clock that is set forward, even only for a while, must not delete rows that have not really been kept for
+/// long enough. The store's time does not jump. So a greater lead of the wall clock over the store's time is believed
+/// only after it has lasted for as long as ended rows are kept: by then every row that ended before the jump is old
 /// enough by any clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trust {
     /// The believed lead of the wall clock over the store's time, in µs.
     lead: i64,
-    /// Since when, by the store's time, the wall clock has had a greater one.
+    /// Since when, by the store's time, the wall clock has had a greater lead than the believed one.
     ahead: Option<Timestamp>,
-    /// Since when, by the store's time, it has had a smaller one.
+    /// Since when, by the store's time, the wall clock has had a smaller lead than the believed one.
     behind: Option<Timestamp>,
 }
 
 impl Trust {
-    /// What is believed after a look at the clocks.
+    /// The new trust, after the clocks showed `now`. `retention` says for how long ended rows are kept.
     fn after(self, now: Now, retention: Duration) -> Self {
         let lead = now.wall.micros().saturating_sub(now.due.micros());
         if lead < self.lead - STEP {
             let since = self.behind.unwrap_or(now.due);
-            // What ends from now on is stamped so, and would look old as soon as the clock is right again.
+            // Rows that end from now on get the smaller wall-clock time. They would look old as soon as the clock is
+            // right again, so the smaller lead is believed only after `SET_BACK`.
             return if now.due.since(since) >= SET_BACK {
                 Self { lead, ahead: None, behind: None }
             } else {
@@ -81,7 +86,7 @@ impl Trust {
         Self { ahead: Some(since), behind: None, ..self }
     }
 
-    /// As the backend keeps it.
+    /// The text that the backend stores.
     #[cfg(feature = "sqlite")]
     pub(crate) fn to_text(self) -> String {
         match self.ahead {
@@ -90,7 +95,7 @@ impl Trust {
         }
     }
 
-    /// What [`to_text`](Self::to_text) made.
+    /// Parses the text that [`to_text`](Self::to_text) made.
     #[cfg(feature = "sqlite")]
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         let mut numbers = text.split(' ').map(str::parse);
@@ -100,19 +105,21 @@ impl Trust {
     }
 }
 
+/// The clocks of one open store.
 pub(crate) struct StoreClock {
     clock: Clock,
-    /// The store's time when it was opened, and the monotonic clock then.
+    /// The store's time when the store was opened.
     base: Timestamp,
+    /// The monotonic clock when the store was opened.
     opened: Duration,
-    /// The wall clock's lead over the store's time, as it was last shown, in µs.
+    /// The lead of the wall clock over the store's time that was last used to show a due time, in µs.
     lead: AtomicI64,
-    /// As it was last kept by the backend.
+    /// The trust that the backend last stored.
     trust: Mutex<Trust>,
 }
 
 impl StoreClock {
-    /// Goes on from where the clocks stood at the last commit.
+    /// Continues from the clocks of the last commit.
     pub(crate) fn resume(clock: Clock, last: Option<Now>, trust: Option<Trust>) -> Self {
         let (wall, opened) = (clock.now(), clock.elapsed());
         let base = last.map_or(wall, |last| last.due.saturating_add(wall.since(last.wall)));
@@ -122,26 +129,27 @@ impl StoreClock {
     }
 
     pub(crate) fn now(&self) -> Now {
-        // In this order: what passes in between makes a delay longer, not shorter.
+        // The wall clock is read first: time that passes between the two readings makes a delay longer, not shorter.
         let wall = self.clock.now();
         Now { wall, due: self.base.saturating_add(self.clock.elapsed().saturating_sub(self.opened)) }
     }
 
-    /// The store's time at a moment of the wall clock.
+    /// The store's time at a wall-clock time.
     pub(crate) fn due_at(&self, wall: Timestamp) -> Timestamp {
         self.now().due_at(wall)
     }
 
-    /// What ended before this moment of the wall clock has been over for longer than `retention`; and what is to be [kept](Self::keep)
-    /// of that, if it has changed.
+    /// Two values. First, a wall-clock time: rows that ended before this time have been over for longer than
+    /// `retention`. Second, the new trust if it has changed; give it to [`keep`](Self::keep) once the backend has
+    /// stored it.
     pub(crate) fn ended_before(&self, retention: Duration) -> (Timestamp, Option<Trust>) {
         let (now, known) = (self.now(), *self.trust());
         let trust = known.after(now, retention);
         if trust.ahead.is_some() && known.ahead.is_none() {
-            tracing::warn!("the clock was set forward: what ended is kept by the time that really passes");
+            tracing::warn!("the wall clock was set forward; ended rows are kept until the retention has really passed");
         }
         let believed = Timestamp::from_micros(now.due.micros().saturating_add(trust.lead)).min(now.wall);
-        // Small steps are not worth a write each.
+        // Small steps are not worth one write each.
         let changed = trust.ahead != known.ahead || (trust.lead - known.lead).abs() > STEP / 2;
         if !changed {
             *self.trust() = Trust { behind: trust.behind, ..known };
@@ -149,7 +157,7 @@ impl StoreClock {
         (believed.saturating_sub(retention), changed.then_some(trust))
     }
 
-    /// The backend has it.
+    /// Remembers a trust that the backend has stored.
     pub(crate) fn keep(&self, trust: Trust) {
         *self.trust() = trust;
     }
@@ -158,7 +166,7 @@ impl StoreClock {
         self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the wall clock will show at a moment of the store's time.
+    /// The wall-clock time at a moment of the store's time.
     pub(crate) fn wall_at(&self, due: Timestamp) -> Timestamp {
         let now = self.now();
         let (lead, known) = (now.wall.micros().saturating_sub(now.due.micros()), self.lead.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! What became of reports since the process started: for the one who asks after a flush.
+//! Counts how deliveries ended since the process started. A caller reads the counters after a flush.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,23 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::record::Next;
 use crate::names::metric;
 
-/// Counts ends of deliveries.
+/// Counts the deliveries that ended.
 #[derive(Default)]
 pub(crate) struct Counters {
     delivered: AtomicU64,
     given_up: AtomicU64,
 }
 
-/// A [`Counters`] as it was read.
+/// The values of [`Counters`] at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) delivered: u64,
-    /// The schedule was over, the report may not go there or is not wanted, or it could not be written.
+    /// Reports that are dead or refused, that the receiver does not want, or that could not be written.
     pub(crate) given_up: u64,
 }
 
 impl Counters {
-    /// To be counted before those are woken who wait for first tries, and look here next.
+    /// Counts a settled attempt, if it ended the delivery. Call this before waking the callers that wait for first
+    /// attempts: they read the counters next.
     pub(crate) fn settled(&self, next: Next) {
         match next {
             Next::Delivered | Next::DeliveredLast => self.delivered.fetch_add(1, Ordering::Relaxed),
@@ -31,11 +32,13 @@ impl Counters {
         };
     }
 
-    /// Counts so many reports as lost if it is dropped armed: whoever was to take them in has gone away.
+    /// A guard for reports that are not in the queue yet. Dropped without [`Lost::disarm`], because the caller went
+    /// away, the guard counts these reports as lost.
     pub(crate) fn unless_taken_in(&self, reports: usize) -> Lost<'_> {
         Lost { counters: self, reports: reports as u64 }
     }
 
+    /// Counts reports that were never written.
     pub(crate) fn unwritten(&self, reports: u64) {
         self.given_up.fetch_add(reports, Ordering::Relaxed);
     }
@@ -45,8 +48,8 @@ impl Counters {
     }
 }
 
-/// Reports of a post on their way to the disk: dropped before they are written, or given back to who posted them, they are
-/// counted as lost. So none is lost uncounted, however the writer ends.
+/// Reports of a post on their way to the disk. If this value is dropped before the reports are written or given back to
+/// the caller, they are counted as lost. So every lost report is counted, however the writer ends.
 pub(crate) struct TakenIn {
     counters: Arc<Counters>,
     reports: u64,
@@ -57,16 +60,17 @@ impl TakenIn {
         Self { counters, reports: reports as u64 }
     }
 
-    /// How many are on their way.
+    /// How many reports are on their way to the disk.
     pub(crate) fn reports(&self) -> u64 {
         self.reports
     }
 
+    /// The reports are written.
     pub(crate) fn written(&mut self) {
         self.reports = 0;
     }
 
-    /// Who posted them is told that they are not written.
+    /// The caller learns that its reports were not written, and counts them.
     pub(crate) fn given_back(&mut self) {
         self.reports = 0;
     }
@@ -81,13 +85,14 @@ impl Drop for TakenIn {
     }
 }
 
-/// See [`Counters::unless_taken_in`].
+/// The guard that [`Counters::unless_taken_in`] makes.
 pub(crate) struct Lost<'a> {
     counters: &'a Counters,
     reports: u64,
 }
 
 impl Lost<'_> {
+    /// The reports are in the queue: the guard counts nothing.
     pub(crate) fn disarm(mut self) {
         self.reports = 0;
     }
@@ -97,7 +102,10 @@ impl Drop for Lost<'_> {
     fn drop(&mut self) {
         if self.reports > 0 {
             metrics::counter!(metric::REPORTS_LOST, "reason" => "dropped").increment(self.reports);
-            tracing::warn!(reports = self.reports, "reports are lost: the call was dropped while it waited for room");
+            tracing::warn!(
+                reports = self.reports,
+                "reports are lost: the call was dropped while it waited for room in the store's queue"
+            );
             self.counters.unwritten(self.reports);
         }
     }

@@ -1,32 +1,33 @@
-//! What can go wrong with a store.
+//! The errors of the store.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why the store did not do what it was asked. Nothing of the operation was written. Only after [`Error::Backend`] may it have
-/// been, or still be: if the commit itself failed, and its outcome could not be looked up in time. Its id tells: a request is there
-/// or not, a settlement is stale the second time.
+/// Why an operation failed. Nothing of the operation was written, except perhaps after [`Error::Backend`]: if the
+/// commit itself failed and its outcome could not be looked up in time, the operation may have been written, or may
+/// still be. The caller can find out by the id: a request is in the store or is not, and a second settlement is stale.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Too much waits already.
-    #[error("the store's queue is full")]
+    /// The queue to the writer, or the memory store, holds as much as it may.
+    #[error("the store's queue is full; try again later")]
     Full,
-    /// New requests are refused: one of the bounds on what waits is reached.
+    /// New requests are refused: one of the bounds on waiting requests, or on the free disk space, is reached.
     #[error("{0}")]
     Refused(Bound),
-    /// It was closed.
+    /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// The backend will never write it, whatever becomes of disk and device.
-    #[error("the store cannot write this, now or later")]
+    /// The backend can never write this operation, whatever the state of disk and device.
+    #[error("the store can never write this operation")]
     Unwritable(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// The backend refused: disk full, file gone, I/O error.
-    #[error("the store cannot be used at the moment")]
+    /// The backend fails at the moment: the disk is full, the file is gone, or an I/O error occurred.
+    #[error("the store cannot read or write at the moment")]
     Backend(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 
-/// Logs that an operation which writes has failed: as a detail where the store has told the cause, which it does once, whatever
-/// the number of operations is that meet it; as a warning else.
+/// Logs the failure of an operation that writes. For [`Error::Backend`] the line has level debug, because the store
+/// logs each cause once, however many operations fail for the same cause. For every other error the line has level
+/// warn.
 macro_rules! warn_unless_told {
     ($error:expr, $($said:tt)+) => {
         match $error {
@@ -37,21 +38,22 @@ macro_rules! warn_unless_told {
 }
 pub(crate) use warn_unless_told;
 
-/// What keeps a new request out, and the setting that says so.
+/// The bound that refuses a new request, and the setting that sets the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Bound {
     #[error("{0} requests wait already (worker.max_queued)")]
     Rows(u64),
-    #[error("the requests that wait have {0} bytes already (worker.max_queued_bytes)")]
+    #[error("the requests that wait would exceed {0} bytes (worker.max_queued_bytes)")]
     Bytes(u64),
     #[error(
-        "the disk of the store has {free} bytes left, of which {reserve} are kept for what was accepted (store.disk_reserve)"
+        "the disk of the store has {free} bytes free; {reserve} bytes are reserved for accepted requests \
+         (store.disk_reserve)"
     )]
     Disk { free: u64, reserve: u64 },
 }
 
 impl Bound {
-    /// As a label of metrics.
+    /// The value of the metrics' label `reason`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rows(_) => "max_queued",
@@ -61,14 +63,25 @@ impl Bound {
     }
 }
 
-/// Why a store could not be opened.
+/// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    #[error("the database {path} is in use by process {pid}; stop that one, or set store.url to another file", path = path.display())]
+    #[error(
+        "the database {path} is in use by process {pid}; stop that process, or set store.url to another file",
+        path = path.display()
+    )]
     InUse { path: PathBuf, pid: String },
-    #[error("the database {path} has schema {found}, newer than the {known} that this program knows; run the newer program, or set store.url to another file", path = path.display())]
+    #[error(
+        "the database {path} has schema version {found}, and this program knows versions up to {known}; run the newer \
+         program, or set store.url to another file",
+        path = path.display()
+    )]
     Newer { path: PathBuf, found: i64, known: i64 },
-    #[error("the database {path} cannot be opened for writing; check that the folder exists and that this user may write to it", path = path.display())]
+    #[error(
+        "the database {path} cannot be opened for writing; check that the folder exists and that this user may write \
+         to it",
+        path = path.display()
+    )]
     NotWritable {
         path: PathBuf,
         #[source]

@@ -1,7 +1,8 @@
-//! Rows that are *pre-claimed*: written as already in this node's hands, and handed over in memory after the commit,
-//! without being read back.
+//! Hands *pre-claimed* rows over in memory. A pre-claimed row is written as already claimed by this node, and is given
+//! to the worker or the delivery after its commit, without being read back.
 //!
-//! Only while nothing older waits: rows are worked on in the order in which they became due.
+//! A row is pre-claimed only while no older row waits, because rows are worked on in the order in which they became
+//! due.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,19 +13,21 @@ use super::backend::Waiting;
 use super::record::{ClaimedReport, ClaimedRequest, ReportClaim, RequestClaim};
 use crate::time::Timestamp;
 
-/// The channel holds at least this many rows, whatever the room is when it is attached.
-const DESK: usize = 1_024;
+/// The capacity of a channel is at least this many rows, whatever the room is when the receiver is attached.
+const LEAST_CAPACITY: usize = 1_024;
 
+/// The receivers of pre-claimed rows, and when the waiting rows are due.
 pub(crate) struct Handoff(Mutex<State>);
 
 struct State {
     routes: Arc<[String]>,
     requests: Option<Consumer<ClaimedRequest>>,
     reports: Option<Consumer<ClaimedReport>>,
-    /// Lower bounds, corrected by every claim.
+    /// When the next waiting rows are due: lower bounds, which every claim corrects.
     waiting: Waiting,
 }
 
+/// A worker or a delivery that takes pre-claimed rows.
 struct Consumer<T> {
     room: Arc<Semaphore>,
     hand: mpsc::Sender<PreClaimed<T>>,
@@ -32,8 +35,9 @@ struct Consumer<T> {
 
 impl<T> Consumer<T> {
     fn open(room: Arc<Semaphore>) -> (Self, mpsc::Receiver<PreClaimed<T>>) {
-        // The permits bound what is in the channel, so it is never full while they are what they were.
-        let (hand, receiver) = mpsc::channel(room.available_permits().clamp(DESK, Semaphore::MAX_PERMITS));
+        // Each row in the channel holds a permit of `room`. So the channel is never full, unless permits are added
+        // later.
+        let (hand, receiver) = mpsc::channel(room.available_permits().clamp(LEAST_CAPACITY, Semaphore::MAX_PERMITS));
         (Self { room, hand }, receiver)
     }
 
@@ -66,12 +70,12 @@ impl Handoff {
         receiver
     }
 
-    /// The attached routes.
+    /// The routes whose requests the worker takes.
     pub(crate) fn routes(&self) -> Arc<[String]> {
         self.lock().routes.clone()
     }
 
-    /// Room for a request that is about to be written; without it, it is taken down as waiting.
+    /// Takes room for a request that is about to be written. `None`: the request is written as waiting.
     pub(crate) fn room_for_request(&self, route: &str, now: Timestamp) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();
         let backlog = state.routes.iter().any(|route| state.waiting.requests.get(route).is_some_and(|due| *due <= now));
@@ -84,8 +88,8 @@ impl Handoff {
         room
     }
 
-    /// The same for a report of so many [units](super::operation::report_units). One that is larger than all the room has to be
-    /// claimed.
+    /// Takes room for a report of so many [units](super::operation::report_units). `None`: the report is written as
+    /// waiting. A report that is larger than the whole room is never pre-claimed.
     pub(crate) fn room_for_report(&self, units: usize, now: Timestamp) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();
         let backlog = state.waiting.reports.is_some_and(|due| due <= now);
@@ -97,21 +101,22 @@ impl Handoff {
         room
     }
 
-    /// A request of one of the attached routes is about to wait again.
+    /// Notes that a request of one of the attached routes is about to wait again.
     pub(crate) fn request_waits(&self, due: Timestamp) {
         let mut state = self.lock();
-        // Which of them is not known here; that it is one of them suffices.
+        // The route is not known here. Noting any one of the attached routes is enough to stop pre-claims for all of
+        // them.
         for route in state.routes.clone().iter().take(1) {
             state.wait_request(route, due);
         }
     }
 
-    /// A report is about to wait again.
+    /// Notes that a report is about to wait again.
     pub(crate) fn report_waits(&self, due: Timestamp) {
         self.lock().wait_report(due);
     }
 
-    /// A claim found out when the next request of the attached routes is due.
+    /// Notes when the next request of the attached routes is due, as a claim found.
     pub(crate) fn next_request(&self, next: Option<Timestamp>) {
         let mut state = self.lock();
         for route in state.routes.clone().iter() {
@@ -126,22 +131,22 @@ impl Handoff {
         }
     }
 
-    /// The same for reports.
+    /// Notes when the next report is due, as a claim found.
     pub(crate) fn next_report(&self, next: Option<Timestamp>) {
         self.lock().waiting.reports = next;
     }
 
-    /// Hands over; the claim of what cannot be handed over comes back.
+    /// Hands a request over. If there is no receiver, the claim comes back.
     pub(crate) fn give_request(&self, held: PreClaimed<ClaimedRequest>) -> Option<RequestClaim> {
         give(self.lock().requests.as_ref(), held).map(|row| row.claim)
     }
 
-    /// The same for a report.
+    /// Hands a report over. If there is no receiver, the claim comes back.
     pub(crate) fn give_report(&self, held: PreClaimed<ClaimedReport>) -> Option<ReportClaim> {
         give(self.lock().reports.as_ref(), held).map(|row| row.claim)
     }
 
-    /// Lets the receivers come to their end.
+    /// Closes the channels, so that the receivers end.
     pub(crate) fn detach(&self) {
         let mut state = self.lock();
         state.requests = None;

@@ -1,8 +1,9 @@
-//! Whether the writer gets on. Asked from outside, since a writer that hangs cannot tell.
+//! Whether the store's writer makes progress. Other tasks ask here, since a writer that hangs cannot answer.
 //!
-//! From the first try that fails until as much could be written again, the store is *failing*, whether somebody wants to write
-//! or not: who asks whether to send requests here has to hear what those requests would. Meanwhile the writer finds out once a
-//! second. The log has a line for each cause, and one when it is over.
+//! The store is *failing* from the first failed write until a write of at least the same size succeeds. The store also
+//! counts as failing while nobody wants to write: a client that asks whether to send requests must learn that they
+//! would fail. While the store is failing, the writer attempts a write once a second. The log has one line for each
+//! cause, and one line when the failure is over.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,35 +15,35 @@ use super::Store;
 use super::error::Bound;
 use crate::line::Causes;
 
-/// How long callers are kept waiting while the backend fails; a batch that takes longer is told of.
+/// For how long a caller waits while the backend fails. A batch that takes longer than this is reported as trouble.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// A call to the backend that takes longer is not waited for any more. Failing storage answers with errors, and is tried
-/// again for as long as it takes.
+/// A single call to the backend that takes longer than this never returns, as far as the store can tell. A device that
+/// fails gives errors instead, and the store retries these without limit.
 const HOPELESS: Duration = Duration::from_mins(5);
-/// A store that fails for less is not told of, unless a caller was: it passes.
-const PASSES: Duration = Duration::from_secs(1);
-/// How often a failing store is tried.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// The most that is written to find out whether it works again.
-const MOST_TRIED: usize = 1 << 20;
-/// Causes that are told apart while the store fails.
+/// A failure shorter than this is not reported as trouble, unless a caller received an error.
+const SHORT_FAILURE: Duration = Duration::from_secs(1);
+/// How often the writer attempts a write while the store is failing.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// The most bytes that the writer writes to find out whether the store works again.
+const LARGEST_PROBE: usize = 1 << 20;
+/// The most causes that the log names while the store is failing.
 const CAUSES: usize = 8;
 
-/// Why nothing is written at the moment.
+/// Why the store does not take new requests at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Trouble {
-    #[error("the store's writer ended by a fault of its own; the log says more")]
+    #[error("the store's writer ended unexpectedly; the log has the cause")]
     Ended,
     #[error("the store has been hanging in one operation for {} s", .0.as_secs())]
     Hangs(Duration),
-    #[error("the store has not been able to write for {} s; the log says more", .0.as_secs())]
+    #[error("the store has not been able to write for {} s; the log has the cause", .0.as_secs())]
     Fails(Duration),
     #[error("new requests are refused: {0}")]
     Refuses(Bound),
 }
 
 impl Trouble {
-    /// What stays the same while it goes on.
+    /// A name that stays the same for as long as the trouble lasts.
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Ended => "ended",
@@ -53,34 +54,35 @@ impl Trouble {
     }
 }
 
-/// What the writer says of itself.
+/// The state of the writer, as the writer last recorded it.
 #[derive(Default)]
 pub(crate) struct Health {
     state: Mutex<State>,
-    /// The writer ended without having been told to.
+    /// Cancelled when the writer ended although the store was not closed.
     ended: CancellationToken,
 }
 
 #[derive(Default)]
 struct State {
-    /// Since when the batch is under way.
+    /// When the current batch began. `None`: no batch is under way.
     batch: Option<Instant>,
-    /// Since when the backend has been busy with one call.
+    /// When the current call to the backend began. `None`: the backend is idle.
     call: Option<Instant>,
     failing: Option<Failing>,
 }
 
-/// A store that cannot write.
+/// What is known about a store that is failing.
 struct Failing {
     since: Instant,
     tries: u64,
-    /// Operations that were given up.
+    /// Operations whose callers received an error.
     given_up: u64,
-    /// As told in the log.
+    /// The causes that the log has named.
     causes: Vec<String>,
-    /// What could not be written.
+    /// The most bytes of an operation that could not be written, at most [`LARGEST_PROBE`].
     bytes: usize,
-    next_try: Instant,
+    /// When the writer attempts a write again.
+    next_probe: Instant,
 }
 
 impl Health {
@@ -92,7 +94,7 @@ impl Health {
         self.lock().batch = None;
     }
 
-    /// Waits for a call to the backend.
+    /// Records how long a call to the backend takes.
     pub(super) async fn watching<T>(&self, call: impl Future<Output = T>) -> T {
         self.lock().call = Some(Instant::now());
         let done = call.await;
@@ -100,7 +102,7 @@ impl Health {
         done
     }
 
-    /// A try to write so much has failed.
+    /// Records that a write of `bytes` bytes failed.
     pub(super) fn failed(&self, cause: &(dyn std::error::Error + 'static), bytes: usize) {
         let (cause, now) = (Causes(cause).to_string(), Instant::now());
         let mut state = self.lock();
@@ -110,34 +112,34 @@ impl Health {
             given_up: 0,
             causes: Vec::new(),
             bytes: 0,
-            next_try: now,
+            next_probe: now,
         });
         failing.tries += 1;
-        failing.bytes = failing.bytes.max(bytes.min(MOST_TRIED));
-        failing.next_try = now + TRY_AGAIN;
+        failing.bytes = failing.bytes.max(bytes.min(LARGEST_PROBE));
+        failing.next_probe = now + PROBE_INTERVAL;
         let is_new = failing.causes.len() < CAUSES && !failing.causes.contains(&cause);
         if is_new {
             failing.causes.push(cause.clone());
         }
         drop(state);
         if is_new {
-            tracing::error!(error = cause, "the store cannot write: {cause}; it is tried again until it can");
+            tracing::error!(error = cause, "the store cannot write: {cause}; it retries until a write succeeds");
         } else {
             tracing::debug!(error = cause, "the store still cannot write");
         }
     }
 
-    /// The callers of so many operations were told that nothing was written, or that nobody knows.
+    /// Counts operations whose callers received an error: nothing was written, or the outcome is unknown.
     pub(super) fn gave_up(&self, operations: usize) {
         if let Some(failing) = &mut self.lock().failing {
             failing.given_up += operations as u64;
         }
     }
 
-    /// So much was written in one operation.
+    /// Records that an operation of `bytes` bytes was written.
     pub(super) fn wrote(&self, bytes: usize) {
         let mut state = self.lock();
-        // Where there is room for little, there may be none for what was refused.
+        // The disk may have room for a small write, and none for the larger write that failed.
         let Some(failing) = state.failing.take_if(|failing| bytes >= failing.bytes) else { return };
         drop(state);
         let (tries, given_up, seconds) = (failing.tries, failing.given_up, failing.since.elapsed().as_secs());
@@ -148,15 +150,16 @@ impl Health {
         );
     }
 
-    /// Whether the store fails, so that it has to be found out when it works again.
+    /// Whether the store is failing, so that the writer must find out when it works again.
     pub(super) fn is_failing(&self) -> bool {
         self.lock().failing.is_some()
     }
 
-    /// What is to be written now, to find out whether the store works again.
+    /// How many bytes to write now, to find out whether the store works again. `None`: the store works, or it is too
+    /// early.
     pub(super) fn to_try(&self) -> Option<usize> {
         let state = self.lock();
-        state.failing.as_ref().filter(|failing| failing.next_try <= Instant::now()).map(|failing| failing.bytes)
+        state.failing.as_ref().filter(|failing| failing.next_probe <= Instant::now()).map(|failing| failing.bytes)
     }
 
     pub(super) fn writer_ended(&self) {
@@ -170,18 +173,18 @@ impl Health {
         }
         let state = self.lock();
         let failing = state.failing.as_ref().map(|failing| (failing.since.elapsed(), failing.given_up > 0));
-        let fails = failing.filter(|(time, told)| *told || *time >= PASSES).map(|(time, _)| time);
+        let fails = failing.filter(|(time, gave_up)| *gave_up || *time >= SHORT_FAILURE).map(|(time, _)| time);
         long(state.call).map(Trouble::Hangs).or_else(|| fails.or_else(|| long(state.batch)).map(Trouble::Fails))
     }
 
-    /// Returns when the writer has ended, or hangs for so long that nothing is to be hoped for.
+    /// Returns when the writer has ended, or when one call to the backend has taken [`HOPELESS`] long.
     async fn broken(&self) -> Trouble {
         loop {
             let since = self.lock().call;
             if let Some(time) = since.map(|since| since.elapsed()).filter(|time| *time >= HOPELESS) {
                 return Trouble::Hangs(time);
             }
-            // A call that begins meanwhile is not hopeless before that, either.
+            // A call that begins after this line cannot be hopeless before `look` either.
             let look = since.unwrap_or_else(Instant::now) + HOPELESS;
             tokio::select! {
                 () = self.ended.cancelled() => return Trouble::Ended,
@@ -196,18 +199,18 @@ impl Health {
 }
 
 impl Store {
-    /// Why a request could not be taken in at the moment, if that is so.
+    /// Why a request would be refused now, if something is wrong with the store.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
         let shared = &self.0.shared;
         shared.health.trouble().or_else(|| shared.space.bound().map(Trouble::Refuses))
     }
 
-    /// Why a request would not be taken in, though nothing is wrong: too many wait.
+    /// Why a request would be refused now although nothing is wrong: too many requests wait.
     pub(crate) fn is_full(&self) -> Option<Bound> {
         self.0.shared.backlog.bound()
     }
 
-    /// Returns when the store will not write any more: only another process can go on from here.
+    /// Returns when the store will never write again in this process. Another process must take over.
     pub(crate) async fn broken(&self) -> Trouble {
         self.0.shared.health.broken().await
     }

@@ -1,54 +1,56 @@
-//! What waits for the writer, in lines that take turns: a flood for one origin or one route delays what goes there, and
-//! nothing else.
+//! Items that wait for the writer, in lines that take turns. Each origin and each route has a line. A flood for one
+//! origin delays only items of the same line.
 //!
-//! Deficit round robin (Shreedhar and Varghese, 1995): at each turn a line may take so many bytes of a batch, and what it
-//! leaves, because its next item is larger, is added to its next turn. Within a line the order is kept.
+//! The algorithm is deficit round robin (Shreedhar and Varghese, 1995): at each turn a line may take a number of bytes,
+//! its credit. If the next item is larger than the credit, the credit is kept and added to the next turn. Within a line
+//! the order is kept.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
-/// What a line may take at its turn: sixteen small rows, of which each counts as 4 KiB unless the queue has other bounds.
+/// The bytes that a line gains at each turn: 16 small rows. A row counts as at least 4 KiB, unless the queue has other
+/// bounds.
 const QUANTUM: usize = 64 << 10;
-/// Of what is free, a line that does not wait for room may have this many times as much. One line alone gets seven eighths of
-/// all; what it leaves is for those that come later (Choudhury and Hahne, 1998).
-const OF_WHAT_IS_FREE: usize = 7;
-/// Queues of lines that have become empty, kept for their memory.
+/// A line may grow while it holds at most this many times the space that is still free. A line that is alone can take
+/// 7/8 of all space; the rest is left for lines that come later (Choudhury and Hahne, 1998).
+const TIMES_THE_FREE_SPACE: usize = 7;
+/// Queues of emptied lines that are kept, so that a new line need not allocate one.
 const SPARE: usize = 64;
 
-/// Items in lines, and marks among them.
+/// Items in lines, and marks between the items.
 pub(crate) struct Intake<T> {
-    /// Invariant: none is empty, and each is once in `turns`.
+    /// Invariant: no line is empty, and each line is in `turns` once.
     lines: HashMap<u64, Line<T>>,
-    /// Whose turn it is; the first is at it.
+    /// The order of the turns. The first line has its turn now.
     turns: VecDeque<u64>,
     marks: VecDeque<Mark<T>>,
-    /// Marks that are no longer in `marks`.
+    /// How many marks have left `marks`.
     marks_gone: u64,
-    /// Items that came after the last mark.
+    /// Waiting items that came after the last mark.
     unmarked: usize,
     spare: Vec<VecDeque<Waiting<T>>>,
 }
 
 struct Line<T> {
     waiting: VecDeque<Waiting<T>>,
-    /// What all of it costs.
+    /// The cost of all items that wait in this line, in bytes.
     cost: usize,
-    /// What it may take now.
+    /// The bytes that this line may take now.
     credit: usize,
 }
 
 struct Waiting<T> {
     item: T,
     cost: usize,
-    /// How many marks came before it.
+    /// How many marks came before this item.
     marks: u64,
 }
 
-/// Comes out after everything that came in before it.
+/// An item of its own, which comes out after every item that came in before the mark.
 struct Mark<T> {
-    /// `None`: taken out.
+    /// `None`: the item was taken out by [`Intake::take_out`].
     item: Option<T>,
-    /// Items between the mark before it and this one that still wait.
+    /// Items that came between the previous mark and this mark, and that still wait.
     before: usize,
 }
 
@@ -64,10 +66,10 @@ impl<T> Intake<T> {
         }
     }
 
-    /// Whether a line may grow by `cost` while this much is free besides. A line in which nothing waits always may.
+    /// Whether a line may grow by `cost` if `free` bytes remain free after that. An empty line may always grow.
     pub(crate) fn may_grow(&self, line: u64, cost: usize, free: usize) -> bool {
         let has = self.lines.get(&line).map_or(0, |line| line.cost);
-        has == 0 || has.saturating_add(cost) <= free.saturating_mul(OF_WHAT_IS_FREE)
+        has == 0 || has.saturating_add(cost) <= free.saturating_mul(TIMES_THE_FREE_SPACE)
     }
 
     pub(crate) fn push(&mut self, line: u64, cost: usize, item: T) {
@@ -85,7 +87,7 @@ impl<T> Intake<T> {
         self.unmarked += 1;
     }
 
-    /// Adds an item that comes out after everything that is in there now.
+    /// Adds an item that comes out after all items that wait now.
     pub(crate) fn mark(&mut self, item: T) {
         let before = std::mem::take(&mut self.unmarked);
         self.marks.push_back(Mark { item: Some(item), before });
@@ -101,7 +103,7 @@ impl<T> Intake<T> {
         loop {
             let key = *self.turns.front()?;
             let Entry::Occupied(mut entry) = self.lines.entry(key) else {
-                // Cannot be; a line that is not there has no turn.
+                // This cannot happen: every key in `turns` has a line. A key without a line has no turn.
                 self.turns.pop_front();
                 continue;
             };
@@ -127,7 +129,7 @@ impl<T> Intake<T> {
         }
     }
 
-    /// Takes out all of these.
+    /// Removes all items that `which` selects.
     pub(crate) fn take_out(&mut self, mut which: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut out = Vec::new();
         let mut left = Vec::new();
@@ -149,7 +151,7 @@ impl<T> Intake<T> {
         out
     }
 
-    /// One is gone that came after so many marks.
+    /// Counts that one item left which came after `marks` marks.
     fn left(&mut self, marks: u64) {
         let at = usize::try_from(marks - self.marks_gone).ok();
         let before = at.and_then(|at| self.marks.get_mut(at)).map_or(&mut self.unmarked, |mark| &mut mark.before);
@@ -202,20 +204,21 @@ mod tests {
             used += 1;
         }
         assert_eq!(used, 875);
-        // Those that come later find room: an eighth of what they find, at least.
+        // A line that comes later finds room: at least an eighth of the space that is free then.
         while intake.may_grow(2, 1, room - used - 1) {
             intake.push(2, 1, 0);
             used += 1;
         }
         assert!((980..=990).contains(&used), "{used}");
-        // And one in whose line nothing waits has room while there is any.
+        // A line in which nothing waits may grow while any space is free.
         assert!(intake.may_grow(3, 900, 1));
         let first: Vec<u32> = all(&mut intake).into_iter().filter(|item| *item > 0).collect();
         assert!(first.is_sorted());
     }
 
     proptest! {
-        /// Nothing is lost or doubled, lines keep their order, a mark comes after all before it and is never late.
+        /// No item is lost or doubled. Lines keep their order. A mark comes out after all items before it, and never
+        /// late.
         #[test]
         fn marks_and_lines_hold(steps in prop::collection::vec((0_u8..10, 0_u64..4, 1_usize..40_000), 1..200)) {
             let mut intake = Intake::new();
@@ -249,7 +252,7 @@ mod tests {
                             None => prop_assert!(before.is_empty()),
                             Some(_) => prop_assert!(before.iter().all(|(_, other)| *other != line)),
                         }
-                        // A mark that nothing stands before comes at once.
+                        // A mark without items before it comes out first.
                         if line.is_some() {
                             prop_assert!(before.first().is_none_or(|(_, first)| first.is_some()));
                         }
