@@ -3,26 +3,30 @@
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
 
-/// Where the store is and what it may hold.
+/// The settings of a store.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) place: Location,
-    /// Operations that may wait for the next commit; more are refused or wait. Settlements have room of their own.
+    /// The most operations that may wait for the next commit. More operations are refused, or their callers wait.
+    /// Settlements have a queue of their own.
     pub(crate) queue: usize,
-    /// Bytes that may wait for the next commit.
+    /// The most bytes that may wait for the next commit.
     pub(crate) queue_bytes: usize,
-    /// Another program copies the log of the file as it grows, and cuts it off.
+    /// Whether Litestream runs beside this process: it copies the database's write-ahead log as the log grows, and
+    /// truncates the log itself.
     #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "memory has no log"))]
     pub(crate) litestream: bool,
-    /// Requests that may wait to be run, and the bytes of their headers and bodies. More are refused.
+    /// The most requests that may wait to be run. More requests are refused.
     pub(crate) max_queued: u64,
+    /// The most bytes of headers and bodies that waiting requests may hold. More requests are refused.
     pub(crate) max_queued_bytes: u64,
-    /// Bytes of its disk that are left for what was accepted: with less than that free, new requests are refused. 0: none.
+    /// Bytes of the disk that are reserved for accepted requests. With less free, new requests are refused. 0: nothing
+    /// is reserved.
     pub(crate) disk_reserve: u64,
 }
 
 impl Options {
-    /// At this place, with the usual bounds.
+    /// A store at this place, with the default bounds.
     pub(crate) fn at(place: Location) -> Self {
         Self {
             place,
@@ -36,29 +40,29 @@ impl Options {
     }
 }
 
-/// Which backend.
+/// Which backend stores the rows, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
-    /// Nothing survives the process.
+    /// Rows are kept in memory. Nothing survives the process.
     Memory {
-        /// Undelivered reports, at most.
+        /// The most undelivered reports.
         reports: usize,
-        /// Their bytes, at most.
+        /// The most bytes of undelivered reports.
         bytes: usize,
-        /// Rows that came to their end and are kept to be asked for, at most.
+        /// The most ended rows that are kept, so that callers can read them.
         kept: usize,
     },
-    /// One file, owned by one process.
+    /// A SQLite database in one file, which one process owns.
     #[cfg(feature = "sqlite")]
     Sqlite { path: PathBuf, durability: Durability },
 }
 
-/// What a commit survives.
+/// Which failures a committed transaction survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "sqlite"), expect(unreachable_pub, reason = "a user's choice where there is a file"))]
 pub enum Durability {
-    /// The loss of the machine's power: each group commit waits for the disk.
+    /// A commit survives a power cut of the machine: each group commit waits for the disk.
     Full,
-    /// The death of the process, not that of the machine. Faster on slow disks.
+    /// A commit survives the death of the process, but not of the machine. Faster on slow disks.
     Normal,
 }

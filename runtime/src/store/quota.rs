@@ -1,8 +1,8 @@
-//! What the memory backend may hold: a count of rows and of bytes, each with its limit.
+//! The limits of the memory backend: a count of rows and a count of bytes, each with its limit.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the memory backend may hold; shared with the intake, so that a post is refused at once.
+/// What the memory backend may hold. The inbox shares these quotas, so that it can refuse a post at once.
 pub(crate) struct Quotas {
     /// Unfinished requests.
     pub(crate) requests: Quota,
@@ -10,7 +10,7 @@ pub(crate) struct Quotas {
     pub(crate) reports: Quota,
 }
 
-/// Counts rows and bytes up to a limit.
+/// Counts rows and bytes, each up to its limit.
 pub(crate) struct Quota {
     rows: AtomicUsize,
     bytes: AtomicUsize,
@@ -22,7 +22,7 @@ impl Quota {
         Self { rows: AtomicUsize::new(0), bytes: AtomicUsize::new(0), most: (rows, bytes) }
     }
 
-    /// All or nothing.
+    /// Adds rows and bytes. `false`: one of the limits would be exceeded, and nothing is added.
     pub(crate) fn try_reserve(&self, rows: usize, bytes: usize) -> bool {
         let add = |count: &AtomicUsize, more: usize, most: usize| {
             let sum = |now: usize| now.checked_add(more).filter(|sum| *sum <= most);

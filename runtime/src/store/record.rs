@@ -1,4 +1,4 @@
-//! The nouns of the store: what is given to it, what it hands out, what it tells.
+//! The data types of the store: what callers give to the store, and what they get from it.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -14,7 +14,7 @@ use crate::report::Outcome;
 use crate::time::Timestamp;
 use crate::webhook::{Target, Webhook};
 
-/// A request to be accepted.
+/// A request to accept.
 #[derive(Clone)]
 pub(crate) struct NewRequest {
     pub(crate) id: RequestId,
@@ -22,12 +22,12 @@ pub(crate) struct NewRequest {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) created: Timestamp,
-    /// Where its end is reported should no run say so, if that could be known when it came.
+    /// Where the outcome is reported if no run registers anything else. `None`: not known when the request came.
     pub(crate) registration: Option<Registration>,
 }
 
 impl NewRequest {
-    /// As it is handed out under a claim, if it was never run before.
+    /// The claimed request, for a request that was never run before.
     pub(crate) fn claimed(self, epoch: u32) -> ClaimedRequest {
         let Self { id, route, headers, body, created, registration } = self;
         let claim = Claim { id, epoch };
@@ -35,18 +35,19 @@ impl NewRequest {
     }
 }
 
-/// The right to settle one request or report: as long as no later claim was made, which the epoch tells.
+/// The right to settle one request or report. The right ends when a later claim is made: the later claim has a greater
+/// epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Claim<I> {
     pub(crate) id: I,
-    /// Grows by one at every claim, and never else.
+    /// Grows by one at each claim of the row, and never otherwise.
     pub(crate) epoch: u32,
 }
 
 pub(crate) type RequestClaim = Claim<RequestId>;
 pub(crate) type ReportClaim = Claim<ReportId>;
 
-/// A request in the hands of a worker.
+/// A request that a worker has claimed.
 #[derive(Clone)]
 pub(crate) struct ClaimedRequest {
     pub(crate) claim: RequestClaim,
@@ -54,13 +55,14 @@ pub(crate) struct ClaimedRequest {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) created: Timestamp,
-    /// Runs so far that ended in error, panic or timeout.
+    /// Earlier runs that ended in error, panic or timeout.
     pub(crate) failures: u32,
-    /// Runs so far that were lost with their process.
+    /// Earlier runs that were lost because their process died.
     pub(crate) crashes: u32,
-    /// An earlier run was to be stopped, and ended otherwise: it is to be settled as cancelled, and not to be run.
+    /// Whether the request was cancelled during an earlier run, and that run ended without settling. The worker settles
+    /// the request as cancelled, and does not run it.
     pub(crate) cancelled: bool,
-    /// What an earlier run registered, if it was stored; else what was known when the request came.
+    /// The registration that an earlier run stored. If there is none: what was known when the request came.
     pub(crate) registration: Option<Registration>,
 }
 
@@ -72,35 +74,36 @@ impl ClaimedRequest {
     }
 }
 
-/// Where a run's end is reported and which ends are, as the annotated call asked.
+/// The webhooks that receive a request's outcome, and which outcomes are reported, as the annotated call asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Registration {
     pub(crate) webhooks: Vec<Webhook>,
     pub(crate) on: crate::report::Ends,
-    /// Whether the outside is told why it was not completed.
+    /// Whether reports and answers say why a request was not completed.
     pub(crate) tells_reason: bool,
 }
 
-/// A report to be delivered to one origin. Its body is frozen: every attempt sends these bytes.
+/// A report to deliver to one URL. The body never changes: every attempt sends these bytes.
 #[derive(Clone)]
 pub(crate) struct NewReport {
     pub(crate) id: ReportId,
-    /// The id that the report speaks of: a request's, or whatever a library caller named.
+    /// The id that the report is about: a request's id, or any id that a library caller gave.
     pub(crate) subject: Arc<str>,
     pub(crate) to: Target,
     pub(crate) body: Bytes,
     pub(crate) created: Timestamp,
-    /// Why it will not be tried at all. Such a report is stored as refused, with no attempt.
+    /// Why no attempt is made. Such a report is stored as refused, without an attempt.
     pub(crate) refused: Option<String>,
-    /// What the log says before "→ delivered" at the first try on this node, such as "/greet 0193… completed in 1.2 s".
-    /// Not stored.
-    // Invariant: it begins with the route and a space. A field for the route would make each post allocate once more: the list of
-    // reports is turned in place into that of the store, which the sizes of the two allow.
+    /// The text that the log puts before "→ delivered" at the first attempt on this node, such as "/greet 0193…
+    /// completed in 1.2 s". Not stored.
+    // Invariant: `note` begins with the route and a space. There is no field for the route, because the field would
+    // cost each post one more allocation: the list of reports is converted in place into the store's list, which works
+    // only while both types have fitting sizes.
     pub(crate) note: Option<String>,
 }
 
 impl NewReport {
-    /// A report to this webhook, under an id of its own.
+    /// A report to this webhook, with a new id.
     pub(crate) fn to(target: impl Into<Target>, subject: &str, body: Bytes, created: Timestamp) -> Self {
         Self {
             id: ReportId::generate(),
@@ -113,26 +116,26 @@ impl NewReport {
         }
     }
 
-    /// The route of the request that it speaks of, as far as the log is to tell it.
+    /// The route of the request that the report is about, if `note` names it. For the log.
     pub(crate) fn route(&self) -> Option<&str> {
         self.note.as_deref()?.split(' ').next()
     }
 
-    /// As it is handed out under a claim, for the try with this number.
+    /// The claimed report, for the attempt with this number.
     pub(crate) fn claimed(self: Arc<Self>, epoch: u32, attempt: u32) -> ClaimedReport {
         ClaimedReport { claim: Claim { id: self.id, epoch }, webhook_id: self.id, attempt, report: self }
     }
 }
 
-/// A report in the hands of the delivery.
+/// A report that the delivery has claimed.
 #[derive(Clone)]
 pub(crate) struct ClaimedReport {
     pub(crate) claim: ReportClaim,
-    /// What it is sent under: its own id, or that of the first if it repeats an earlier delivery.
+    /// The header `webhook-id` of every attempt: the report's own id, or, for a replay, the id of the first delivery.
     pub(crate) webhook_id: ReportId,
     /// The number of the attempt that this claim is for; the first is 1.
     pub(crate) attempt: u32,
-    /// As it was posted: shared with the store, where it is handed over in memory.
+    /// The report as it was posted. If the row was handed over in memory, the store shares this value.
     pub(crate) report: Arc<NewReport>,
 }
 
@@ -144,16 +147,16 @@ impl Deref for ClaimedReport {
     }
 }
 
-/// One finished HTTP try.
+/// One finished attempt: one HTTP request of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
     pub(crate) started: Timestamp,
     pub(crate) took: Duration,
-    /// The HTTP status, if there was an answer.
+    /// The HTTP status. `None`: there was no answer.
     pub(crate) status: Option<u16>,
-    /// What went wrong, in words for the operator.
+    /// What went wrong, as a text for the operator.
     pub(crate) error: Option<String>,
-    /// The first bytes of the answer's body; the delivery bounds them.
+    /// The first bytes of the answer's body. The delivery limits their number.
     pub(crate) response: Bytes,
 }
 
@@ -161,7 +164,7 @@ pub(crate) struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Settled {
-    /// Written.
+    /// The claim was current, and the settlement was written.
     Current,
     /// The claim was no longer current; nothing was written.
     Stale,
@@ -170,22 +173,23 @@ pub(crate) enum Settled {
 /// The answer to a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Submitted {
+    /// The request was accepted.
     New,
-    /// The same id with the same route and body was accepted before.
+    /// A request with this id, route and body was accepted before. Nothing new was written.
     Known,
-    /// The same id with another route or body was accepted before; nothing was written.
+    /// A request with this id, but another route or body, was accepted before. Nothing was written.
     Conflict,
 }
 
-/// Rows of one claim, and when the next one is due if nothing happens until then.
+/// The rows of one claim, and when the next row is due if nothing else happens until then.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch<T> {
     pub(crate) rows: Vec<T>,
-    /// `None`: nothing waits. In the past if more is due than was handed out.
+    /// `None`: no row waits. A time in the past: more rows are due than this claim returned.
     pub(crate) next_due: Option<Timestamp>,
 }
 
-/// Where a request stands.
+/// The state of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequestState {
     Queued,
@@ -193,7 +197,7 @@ pub(crate) enum RequestState {
     Settled(Outcome),
 }
 
-/// A request as it can be asked for.
+/// A request as the store returns it.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(test), expect(dead_code, reason = "what is told of a request is its summary; tests look at all of it"))]
 pub(crate) struct RequestRecord {
@@ -202,7 +206,7 @@ pub(crate) struct RequestRecord {
     pub(crate) state: RequestState,
 }
 
-/// Where a delivery stands.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum DeliveryState {
     Pending,
@@ -213,58 +217,59 @@ pub(crate) enum DeliveryState {
     Gone,
 }
 
-/// A delivery as it can be asked for.
+/// A delivery as the store returns it.
 #[derive(Clone)]
 pub(crate) struct DeliveryRecord {
     pub(crate) id: ReportId,
-    /// See [`ClaimedReport::webhook_id`].
+    /// The header `webhook-id` of every attempt: the delivery's own id, or, for a replay, the id of the first delivery.
     pub(crate) webhook_id: ReportId,
     pub(crate) url: String,
     pub(crate) state: DeliveryState,
-    /// Attempts begun so far.
+    /// How many attempts have begun.
     pub(crate) attempts: u32,
-    /// When the next attempt is due; only while pending, and not while its URL is disabled.
+    /// When the next attempt is due. `None` unless the delivery is pending and its URL is enabled.
     pub(crate) next_due: Option<Timestamp>,
     /// The last finished attempt.
     pub(crate) last: Option<Attempt>,
-    /// Why it came to its end without an attempt.
+    /// Why the delivery ended without an attempt.
     pub(crate) refused: Option<String>,
 }
 
-/// A URL whose receiver wants nothing more.
+/// A disabled URL: its receiver asked for no more reports.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Disabled {
     pub(crate) url: String,
     pub(crate) since: Timestamp,
-    /// What the attempt that disabled it came to.
+    /// The result of the attempt that disabled the URL.
     pub(crate) reason: String,
 }
 
-/// What an owner found when it opened a store that another process had left.
+/// What a new owner recovered from a store that another process left.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recovered {
-    /// Requests put back into the queue, each with one crash more.
+    /// Requests that wait again, each with one more crash.
     pub(crate) requests: usize,
-    /// Reports put back, each with an attempt whose outcome is unknown.
+    /// Reports that wait again, each with an attempt whose outcome is unknown.
     pub(crate) reports: usize,
-    /// Requests that are not run again, because they were lost with their process once too often, or are cancelled: claimed, for
-    /// the worker to settle.
+    /// Requests that are not run again, because they crashed once too often or because they are cancelled. They are
+    /// claimed: the worker must settle them.
     pub(crate) lost: Vec<ClaimedRequest>,
 }
 
-/// What is in the store.
+/// How many rows are in the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Unfinished requests that wait, by route.
+    /// Requests that wait to be run, by route.
     pub(crate) queued: BTreeMap<String, u64>,
     pub(crate) running: u64,
-    /// Deliveries that are not over, whatever they wait for.
+    /// Deliveries that have not ended: pending, parked, held, or being delivered.
     pub(crate) undelivered: u64,
 }
 
 macro_rules! debug_as_the_id {
     ($($record:ident by $id:expr),* $(,)?) => {$(
-        /// What cannot be secret: a URL's query, a header or a body may hold a secret.
+        /// Prints only the id (for a disabled URL, the time), because a URL's query, a header or a body may hold a
+        /// secret.
         impl std::fmt::Debug for $record {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 let id: fn(&Self) -> &dyn std::fmt::Debug = $id;

@@ -1,23 +1,25 @@
-//! How the free slots of a worker are shared among its routes: whoever has the least gets the next one.
+//! Shares the free slots of a worker among its routes: the route with the fewest running requests gets the next slot.
 //!
-//! So a route with a long backlog has all slots while it is alone, and a request of another one gets the next slot that is free.
+//! So a route with a long backlog has all slots while it is alone. As soon as a request of another route waits, that
+//! request gets the next free slot.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::time::Timestamp;
 
-/// One route.
+/// One route with its running and waiting requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// Its requests that run.
+    /// How many requests of this route run.
     pub(crate) running: usize,
-    /// When the first of those that wait was due; `None`: none is to be had.
+    /// When the first waiting request was due. `None`: no request of this route can be claimed.
     pub(crate) due: Option<Timestamp>,
 }
 
-/// How many of the slots each line gets if it has so many waiting: the place of the line, and its share. First those that run
-/// least; of equal ones the longest due.
+/// How many of the slots each line gets, as pairs of the line's index in `lines` and its number of slots. The pairs are
+/// in the order of the claims: the line with the fewest running requests first; of equal lines, the longest due first.
+/// The result assumes that each line has enough waiting requests for its slots.
 pub(crate) fn shares(lines: &[Line], slots: usize) -> Vec<(usize, usize)> {
     let waiting = lines.iter().enumerate().filter_map(|(place, line)| Some((line.running, line.due?, place)));
     let order: Vec<_> = waiting.collect();

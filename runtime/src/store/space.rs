@@ -1,5 +1,5 @@
-//! The room that is left on the file system of the store. Some of it is kept for what has been accepted already: outcomes,
-//! reports and attempts are still written when new requests are refused.
+//! The free space on the store's file system. Some of the space is reserved for accepted requests: when new requests
+//! are refused, outcomes, reports and attempts can still be written.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,26 +10,26 @@ use tokio::time::Instant;
 use super::error::Bound;
 use crate::names::metric;
 
-/// How often the file system is asked, at most, unless much is written meanwhile.
+/// The file system is asked for its free space at most this often, unless many bytes are written meanwhile.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Written since it was last asked before it is asked again, at the latest. What waits for the writer is bounded too; both together
-/// are less than the usual reserve.
+/// After this many written bytes the file system is asked again at once. This number plus the bytes that may wait for
+/// the writer are less than the default reserve.
 const MUCH: u64 = 16 << 20;
-/// Of a small file system not more than this part is kept.
+/// On a small file system, at most a tenth of its size is reserved.
 const LARGEST_PART: u64 = 10;
 
 /// A file system's size, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
-    /// For this user.
+    /// Bytes that this user may still write.
     pub(crate) free: u64,
     pub(crate) all: u64,
 }
 
-/// Asks the file system. Called where it may block.
+/// Asks the file system for its size. Called on a thread that may block.
 pub(crate) type Probe = Arc<dyn Fn() -> std::io::Result<Size> + Send + Sync>;
 
-/// The file system that this path is on.
+/// A probe of the file system that holds this path.
 #[cfg(all(feature = "sqlite", unix))]
 pub(crate) fn probe(path: std::path::PathBuf) -> Probe {
     Arc::new(move || {
@@ -39,15 +39,17 @@ pub(crate) fn probe(path: std::path::PathBuf) -> Probe {
     })
 }
 
+/// The reserve, and the free space that the last probe found.
 pub(crate) struct Space {
     reserve: u64,
-    /// `None`: there is nothing to be kept.
+    /// `None`: nothing is reserved.
     probe: Option<Probe>,
     low: AtomicBool,
-    /// As it was last found.
+    /// The free bytes at the last probe.
     free: AtomicU64,
-    /// What is really kept, of a small file system less.
+    /// The bytes that are really reserved: on a small file system, less than `reserve`.
     kept: AtomicU64,
+    /// Requests refused since the space became low.
     refused: AtomicU64,
     since: Mutex<Since>,
 }
@@ -56,7 +58,7 @@ pub(crate) struct Space {
 struct Since {
     asked: Option<Instant>,
     written: u64,
-    /// The last answer was an error, which was told.
+    /// Whether the last probe failed; the log names only the first failure.
     failed: bool,
 }
 
@@ -73,7 +75,7 @@ impl Space {
         }
     }
 
-    /// Whether a new request may be taken in.
+    /// Whether a new request may be accepted. Counts a refusal.
     pub(crate) fn check(&self) -> Result<(), Bound> {
         let Some(bound) = self.bound() else { return Ok(()) };
         metrics::counter!(metric::REQUESTS_REFUSED, "reason" => bound.name()).increment(1);
@@ -81,7 +83,7 @@ impl Space {
         Err(bound)
     }
 
-    /// What would keep a new request out.
+    /// The bound that would refuse a new request now.
     pub(super) fn bound(&self) -> Option<Bound> {
         let (free, reserve) = (self.free.load(Ordering::Relaxed), self.kept.load(Ordering::Relaxed));
         self.is_low().then_some(Bound::Disk { free, reserve })
@@ -91,13 +93,13 @@ impl Space {
         self.low.load(Ordering::Acquire)
     }
 
-    /// Asks the file system, if it is time after so many bytes were written.
+    /// Asks the file system if it is time, after `written` bytes were written.
     pub(super) async fn look(&self, written: u64) {
         let Some(probe) = &self.probe else { return };
         {
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
             since.written = since.written.saturating_add(written);
-            // Of a small file system little is kept, and it has to be noticed before that is used up.
+            // On a small file system the reserve is small. Low space must be noticed before the reserve is used up.
             let much = MUCH.min(self.kept.load(Ordering::Relaxed) / 8);
             if since.asked.is_some_and(|asked| asked.elapsed() < INTERVAL) && since.written < much {
                 return;
@@ -117,8 +119,8 @@ impl Space {
         if let Some(error) = &failed
             && !since.failed
         {
-            // Nothing is known, so nothing is refused: a store that cannot write says so by itself.
-            tracing::warn!("the room on the file system of the store cannot be told: {error}");
+            // The free space is unknown, so no request is refused. If the store cannot write, it says so itself.
+            tracing::warn!("cannot read the free space on the store's file system: {error}");
         }
         since.failed = failed.is_some();
     }
@@ -129,7 +131,8 @@ impl Space {
         self.kept.store(kept, Ordering::Relaxed);
         #[expect(clippy::cast_precision_loss, reason = "2^52 bytes fit on no disk")]
         metrics::gauge!(metric::STORE_FREE_BYTES).set(size.free as f64);
-        // Not again at the first byte that is free: a purge or another program gives back more than that.
+        // Requests are accepted again only with a tenth more than the reserve free: otherwise the log would
+        // alternate at the boundary. A purge or another program frees more than that.
         let enough = if self.is_low() { kept + kept / 10 } else { kept };
         let low = size.free < enough;
         if low && !self.low.swap(true, Ordering::AcqRel) {
@@ -146,7 +149,7 @@ impl Space {
 mod tests {
     use super::*;
 
-    /// A file system with this much free of 1,000.
+    /// A file system of 1,000 bytes, of which `free` bytes are free.
     fn space(reserve: u64, free: &Arc<AtomicU64>) -> (Space, Arc<AtomicU64>) {
         let (free, asked) = (free.clone(), Arc::new(AtomicU64::new(0)));
         let count = asked.clone();

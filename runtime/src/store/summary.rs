@@ -1,6 +1,7 @@
-//! A request as it is told to those who ask: without what may be large, which is read piece by piece.
+//! The summary of a request, which callers of the API read. A large result or error is not part of the summary: it is
+//! read piece by piece.
 //!
-//! An outcome never changes, so pieces that are read one after another are those of one text, or there are none any more.
+//! An outcome never changes. So pieces that are read one after another belong to one text, until the text is deleted.
 
 use bytes::Bytes;
 
@@ -9,17 +10,17 @@ use crate::id::RequestId;
 use crate::report::{EndReason, Status};
 use crate::time::Timestamp;
 
-/// JSON of up to so many bytes comes with the summary.
+/// JSON of up to this many bytes is part of the summary.
 pub(crate) const AT_ONCE: usize = 8 << 10;
 
-/// A request as it is told.
+/// A request without its large JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
     pub(crate) route: String,
     pub(crate) standing: Stage,
 }
 
-/// Where it stands.
+/// The state of a request, with the end of a settled request.
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
     Queued,
@@ -33,22 +34,22 @@ impl Summary {
     }
 }
 
-/// How it ended.
+/// How a request ended.
 #[derive(Clone, Debug)]
 pub(crate) struct EndSummary {
     pub(crate) status: Status,
-    /// Why, if that is told.
+    /// Why the request was not completed, if the registration allows to say so.
     pub(crate) reason: Option<EndReason>,
     pub(crate) finished: Timestamp,
     pub(crate) result: Option<Kept>,
     pub(crate) error: Option<Kept>,
 }
 
-/// JSON that the store keeps.
+/// A JSON text of a settled request that the store keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Kept {
     pub(crate) len: usize,
-    /// All of it, if it is small.
+    /// The whole text, if it has at most [`AT_ONCE`] bytes.
     pub(crate) whole: Option<Bytes>,
 }
 
@@ -58,7 +59,7 @@ impl Kept {
     }
 }
 
-/// Which JSON of an outcome.
+/// Which JSON text of an outcome: the result or the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Member {
     Result,
@@ -66,13 +67,13 @@ pub(crate) enum Member {
 }
 
 impl Store {
-    /// The request, if it is known, without what is large of it.
+    /// The request's summary. `None`: no request has this id.
     pub(crate) async fn summary(&self, id: &RequestId) -> Result<Option<Summary>, Error> {
         self.reader()?.summary(id).await.map_err(Error::Backend)
     }
 
-    /// Up to `len` bytes of a settled request's JSON, from `at` on. `None`: it is not there any more. Holds nothing of the store
-    /// between two calls.
+    /// Reads up to `len` bytes of a settled request's JSON, from byte `at` on. `None`: the JSON is no longer stored.
+    /// Between two calls, nothing of the store is held.
     pub(crate) async fn piece(
         &self,
         id: &RequestId,

@@ -1,6 +1,7 @@
-//! Who is woken by a commit: claimers, those who wait for one request, those who wait for first tries.
+//! The signals that a commit sends: to tasks that claim rows, to tasks that wait for the end of one request, and to
+//! tasks that wait for first attempts.
 //!
-//! A wake-up carries no data: it means "look".
+//! A signal carries no data. A woken task looks into the store.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,16 +15,17 @@ use crate::id::{ReportId, RequestId};
 /// The signals of one store.
 #[derive(Default)]
 pub(crate) struct Wake {
-    /// Unclaimed requests were written. A signal that finds nobody waiting is kept for the next one.
+    /// Unclaimed requests were written. If no task waits, the signal is kept for the next task that waits.
     pub(crate) requests: Notify,
-    /// The same for reports.
+    /// Unclaimed reports were written. If no task waits, the signal is kept for the next task that waits.
     pub(crate) reports: Notify,
     pub(crate) watches: Arc<Watches>,
     pub(crate) cancels: Cancels,
-    pub(crate) tried: Tried,
+    /// Which reports still wait for their first attempt.
+    pub(crate) tried: FirstAttempts,
 }
 
-/// Those who wait for the end of one request, by its id.
+/// The tasks that wait for the end of a request, by the request's id.
 #[derive(Default)]
 pub(crate) struct Watches(Mutex<HashMap<RequestId, Weak<CancellationToken>>>);
 
@@ -38,9 +40,9 @@ impl Watches {
         Watch { id: id.clone(), ended: Some(ended), all: self.clone() }
     }
 
-    /// The request came to its end, which is committed.
+    /// Wakes the tasks that watch this request: its end is committed.
     pub(crate) fn ended(&self, id: &RequestId) {
-        // Whoever watches from now on looks at the record afterwards, and finds the end there.
+        // A task that begins to watch from now on reads the record afterwards, and finds the end there.
         let ended = lock(&self.0).remove(id).as_ref().and_then(Weak::upgrade);
         if let Some(ended) = ended {
             ended.cancel();
@@ -53,16 +55,16 @@ impl Watches {
     }
 }
 
-/// See [`Store::watch`](super::Store::watch).
+/// Waits for the end of one request. [`Store::watch`](super::Store::watch) makes it.
 pub(crate) struct Watch {
     id: RequestId,
-    /// Taken when it is dropped.
+    /// `None` only while the watch is being dropped.
     ended: Option<Arc<CancellationToken>>,
     all: Arc<Watches>,
 }
 
 impl Watch {
-    /// Returns when the request has been settled since the watch was taken. Cancel-safe.
+    /// Returns when the request was settled after the watch was made. Cancel-safe.
     pub(crate) async fn changed(&self) {
         if let Some(ended) = &self.ended {
             ended.cancelled().await;
@@ -73,8 +75,9 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut watched = lock(&self.all.0);
-        // Given back under the lock, so that of several that are dropped at once the last one finds nobody left. The entry
-        // may be a later watch's by now, which then has a share in it.
+        // `ended` is released under the lock: if several watches are dropped at once, the last one finds a strong count
+        // of 0 and removes the entry. The entry may already belong to a later watch, whose strong count is not 0: then
+        // it stays.
         self.ended = None;
         if watched.get(&self.id).is_some_and(|entry| entry.strong_count() == 0) {
             watched.remove(&self.id);
@@ -82,54 +85,57 @@ impl Drop for Watch {
     }
 }
 
-/// Which of the reports that this process took in have not been tried yet.
+/// Which reports that this process accepted still wait for their first attempt.
 #[derive(Default)]
-pub(crate) struct Tried {
-    untried: Mutex<Untried>,
+pub(crate) struct FirstAttempts {
+    pending: Mutex<Pending>,
+    /// Signalled when a report leaves `pending`.
     one_less: Notify,
 }
 
 #[derive(Default)]
-struct Untried {
+struct Pending {
+    /// How many reports were numbered so far.
     posted: u64,
     by_id: HashMap<ReportId, u64>,
     numbers: BTreeSet<u64>,
 }
 
-/// Of a longer backlog only the oldest are waited for, so that it does not cost memory beside the rows.
-const MOST_UNTRIED: usize = 100_000;
+/// The most reports that callers wait for. Of a longer backlog only the oldest reports are waited for, so that the
+/// backlog costs no memory besides its rows.
+const MOST_PENDING: usize = 100_000;
 
-impl Tried {
-    /// Numbers a report as it goes to the backend.
+impl FirstAttempts {
+    /// Gives a report its number, when it goes to the backend.
     pub(crate) fn posted(&self, id: ReportId) {
-        let mut untried = lock(&self.untried);
-        untried.posted += 1;
-        let number = untried.posted;
-        if untried.numbers.len() < MOST_UNTRIED && untried.by_id.insert(id, number).is_none() {
-            untried.numbers.insert(number);
+        let mut pending = lock(&self.pending);
+        pending.posted += 1;
+        let number = pending.posted;
+        if pending.numbers.len() < MOST_PENDING && pending.by_id.insert(id, number).is_none() {
+            pending.numbers.insert(number);
         }
     }
 
-    /// How many have been numbered.
+    /// How many reports have been numbered.
     pub(crate) fn count(&self) -> u64 {
-        lock(&self.untried).posted
+        lock(&self.pending).posted
     }
 
-    /// It was tried, or came to its end, or was never written.
+    /// The report was attempted, or ended, or was never written.
     pub(crate) fn done(&self, id: ReportId) {
-        let mut untried = lock(&self.untried);
-        if let Some(number) = untried.by_id.remove(&id) {
-            untried.numbers.remove(&number);
+        let mut pending = lock(&self.pending);
+        if let Some(number) = pending.by_id.remove(&id) {
+            pending.numbers.remove(&number);
             self.one_less.notify_waiters();
         }
     }
 
-    /// Returns when each of the first `posted` is done.
+    /// Returns when each of the first `posted` reports is done.
     pub(crate) async fn until(&self, posted: u64) {
         loop {
-            // Registers before looking: `notify_waiters` reaches every `Notified` made before it.
+            // This registers before it looks: `notify_waiters` wakes every `Notified` that was made before.
             let one_less = self.one_less.notified();
-            if lock(&self.untried).numbers.first().is_none_or(|oldest| *oldest > posted) {
+            if lock(&self.pending).numbers.first().is_none_or(|oldest| *oldest > posted) {
                 return;
             }
             one_less.await;
