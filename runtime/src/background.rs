@@ -1,16 +1,17 @@
-//! Threads for what must go on while the user's are busy.
+//! A runtime on separate threads, for work that must continue while the user's threads are busy.
 
 use std::io;
 use std::ops::Deref;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime on threads of its own. Dropped, it ends behind the caller: a plain runtime waits for whatever still runs on
-/// it, without limit, and panics where it is dropped inside another.
+/// A runtime on threads of its own. Dropping it does not block: the runtime ends in the background. A plain tokio
+/// runtime waits on drop, without limit, for all work that still runs on it, and panics if it is dropped inside another
+/// runtime.
 pub(crate) struct Background(Option<Runtime>);
 
 impl Background {
-    /// Threads that bear this name, at least one.
+    /// Starts a runtime whose threads have this name. It has at least one thread.
     pub(crate) fn start(name: &str, threads: usize) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name(name).enable_all().build();
         runtime.map(|runtime| Self(Some(runtime)))
@@ -18,7 +19,7 @@ impl Background {
 }
 
 impl Background {
-    /// Ends it here and now, waiting at most this long. Not to be called inside a runtime.
+    /// Ends the runtime, and waits at most `timeout` for its tasks. Do not call this inside a runtime.
     pub(crate) fn join(mut self, timeout: std::time::Duration) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_timeout(timeout);
@@ -29,7 +30,7 @@ impl Background {
 impl Deref for Background {
     type Target = Runtime;
 
-    #[expect(clippy::expect_used, reason = "taken by the drop alone")]
+    #[expect(clippy::expect_used, reason = "only `join` and the drop take the runtime, and both consume the value")]
     fn deref(&self) -> &Runtime {
         self.0.as_ref().expect("the runtime is there until the drop")
     }
@@ -48,13 +49,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_threads_bear_its_name_and_it_has_one_at_least() {
+    fn its_threads_have_its_name_and_it_has_one_at_least() {
         let background = Background::start("postback-x", 0).unwrap();
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let shutdown = crate::shutdown::Shutdown::new();
-        let task = async move { tell.send(std::thread::current().name().map(str::to_owned)).unwrap() };
+        let task = async move { sender.send(std::thread::current().name().map(str::to_owned)).unwrap() };
         drop(shutdown.spawn_on(task, background.handle()));
-        assert_eq!(told.recv().unwrap().as_deref(), Some("postback-x"));
+        assert_eq!(receiver.recv().unwrap().as_deref(), Some("postback-x"));
     }
 
     #[tokio::test]

@@ -1,107 +1,114 @@
-//! Every name that others read, once: metrics, headers, the product token.
+//! Names that other programs read, each defined once: metrics, HTTP headers, log targets, the user agent.
 
 /// The `user-agent` of every webhook.
 pub(crate) const USER_AGENT: &str = concat!("postback/", env!("CARGO_PKG_VERSION"));
 
 /// Headers of a webhook, as the Standard Webhooks specification names them.
 pub(crate) mod header {
-    /// One per report, the same on every attempt.
+    /// The report's id, equal on every attempt.
     pub(crate) const WEBHOOK_ID: &str = "webhook-id";
-    /// Unix seconds of this attempt.
+    /// When this attempt was made, in Unix seconds.
     pub(crate) const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
-    /// `v1,` and the base64 of an HMAC-SHA256, or `v1a,` and that of an Ed25519 signature; one per secret, separated by spaces.
+    /// Signatures separated by spaces, one per secret: `v1,` and the base64 of an HMAC-SHA256, or `v1a,` and the base64
+    /// of an Ed25519 signature.
     pub(crate) const WEBHOOK_SIGNATURE: &str = "webhook-signature";
-    /// In an answer: `disable` or `abort-message`; see `policy::after_attempt`.
+    /// A receiver's answer may carry this header with `disable` or `abort-message`; `policy::after_attempt` reads it.
     pub(crate) const WEBHOOK_DELIVERY: &str = "webhook-delivery";
-    /// The caller's own mark on a request: kept, logged, never trusted.
+    /// A caller's own id for a request. The id is stored and logged, and never trusted.
     #[cfg(feature = "server")]
     pub(crate) const REQUEST_ID: &str = "x-request-id";
 }
 
-/// Targets of the log that are treated apart.
+/// Log targets that the log's filter treats specially.
 #[cfg(feature = "server")]
 pub(crate) mod target {
-    /// The span around the run of a handler. It has no events.
+    /// The target of the span around a run. The target has no events.
     pub(crate) const RUN: &str = "postback::run";
-    /// Panics, wherever they happen.
+    /// The target of all panics.
     pub(crate) const PANIC: &str = "postback::panic";
 }
 
-/// Metrics, emitted through the `metrics` facade; a program that installs a recorder sees them.
+/// Names of metrics, which are emitted through the crate `metrics`. A program sees them if it installs a recorder.
 pub(crate) mod metric {
-    /// Counter, label `route`: requests whose acceptance was answered.
+    /// Counter, label `route`: requests that were accepted, and whose caller was answered so.
     #[cfg(feature = "server")]
     pub(crate) const REQUESTS_ACCEPTED: &str = "postback_requests_accepted_total";
-    /// Counter, label `reason`: requests that were refused, by `max_queued` or `max_queued_bytes` because too many wait, by
-    /// `disk_reserve` because too little room is left on the disk.
+    /// Counter, label `reason`: requests that were refused. `max_queued` and `max_queued_bytes`: too many requests
+    /// wait. `disk_reserve`: too little space is free on the disk.
     pub(crate) const REQUESTS_REFUSED: &str = "postback_requests_refused_total";
     /// Gauge, label `route`: requests that wait to be run.
     pub(crate) const REQUESTS_QUEUED: &str = "postback_requests_queued";
-    /// Gauge in bytes, label `route`: their headers and bodies.
+    /// Gauge in bytes, label `route`: headers and bodies of the requests that wait to be run.
     pub(crate) const REQUESTS_QUEUED_BYTES: &str = "postback_requests_queued_bytes";
-    /// Gauge in bytes: what is free on the file system of the store, asked while `store.disk_reserve` is set.
+    /// Gauge in bytes: the free space on the store's file system. Set only while `store.disk_reserve` is greater than
+    /// 0.
     pub(crate) const STORE_FREE_BYTES: &str = "postback_store_free_bytes";
-    /// Counter, labels `route`, `status`, `reason`: requests that came to their end.
+    /// Counter, labels `route`, `status`, `reason`: requests that ended.
     #[cfg(feature = "server")]
     pub(crate) const REQUESTS_FINISHED: &str = "postback_requests_finished_total";
     /// Histogram in seconds, label `route`: how long a request waited for its first run.
     #[cfg(feature = "server")]
     pub(crate) const WAIT_SECONDS: &str = "postback_request_wait_duration_seconds";
-    /// Histogram in seconds, label `route`: how long a handler ran.
+    /// Histogram in seconds, label `route`: how long a run took.
     #[cfg(feature = "server")]
     pub(crate) const RUN_SECONDS: &str = "postback_run_duration_seconds";
-    /// Counter, label `reason`: bodies that were not read to their end, `slow` because too little came, `gave_way` because they
-    /// were behind when others had no room, `no_room` because there was none for too long.
+    /// Counter, label `reason`: request bodies that were not read to their end. `slow`: the client sent too slowly.
+    /// `gave_way`: the client was slower than required, and other clients had no room. `no_room`: there was no room for
+    /// too long.
     #[cfg(feature = "server")]
     pub(crate) const BODIES_CUT_OFF: &str = "postback_request_bodies_cut_off_total";
-    /// Counter, label `reason`: answers that were not written to their end, or not begun, `slow` because their client did not
-    /// read, `gave_way` because it was behind when others had no room, `no_room` because there was none for too long.
+    /// Counter, label `reason`: answers that were not written to their end, or not begun. `slow`: the client did not
+    /// read. `gave_way`: the client was slower than required, and other clients had no room. `no_room`: there was no
+    /// room for too long.
     #[cfg(feature = "server")]
     pub(crate) const ANSWERS_CUT_OFF: &str = "postback_answers_cut_off_total";
-    /// Counter, label `reason`: connections that were not served, `full` because there was no room, `accept` because the system
-    /// said no.
+    /// Counter, label `reason`: connections that were not served. `full`: there was no room. `accept`: the operating
+    /// system returned an error.
     #[cfg(feature = "server")]
     pub(crate) const CONNECTIONS_REFUSED: &str = "postback_connections_refused_total";
-    /// Counter: reports taken in.
+    /// Counter: reports that the store accepted.
     pub(crate) const REPORTS_POSTED: &str = "postback_reports_posted_total";
-    /// Counter, label `reason`: reports that will reach nobody.
+    /// Counter, label `reason`: lost reports, which no receiver will get.
     pub(crate) const REPORTS_LOST: &str = "postback_reports_lost_total";
     /// Counter: reports dropped because reporting is turned off.
     pub(crate) const REPORTS_DISCARDED: &str = "postback_reports_discarded_total";
-    /// Counter, label `result`: single HTTP tries.
+    /// Counter, label `result`: attempts, which are single HTTP requests.
     pub(crate) const ATTEMPTS: &str = "postback_delivery_attempts_total";
-    /// Counter, label `reason`: tries that use up no attempt, because this machine was short of `lookups`, `files`, `memory` or
-    /// `connections`, or because the receiver refused them before it processed anything (`not_processed`).
+    /// Counter, label `reason`: HTTP requests that do not count as attempts. `lookups`, `files`, `memory` or
+    /// `connections`: this machine had too few of them. `not_processed`: the receiver refused the request before
+    /// processing any of it.
     pub(crate) const ATTEMPTS_PUT_OFF: &str = "postback_delivery_attempts_put_off_total";
     /// Gauge: connections to receivers, idle ones included.
     pub(crate) const CONNECTIONS_OPEN: &str = "postback_delivery_connections";
-    /// Histogram in seconds: how long a single HTTP try took.
+    /// Histogram in seconds: how long one attempt took.
     pub(crate) const ATTEMPT_SECONDS: &str = "postback_delivery_attempt_duration_seconds";
-    /// Counter, label `state`: deliveries that came to their end.
+    /// Counter, label `state`: deliveries that ended.
     pub(crate) const DELIVERIES_FINISHED: &str = "postback_deliveries_finished_total";
-    /// Histogram in seconds: how long after it was made a report was delivered.
+    /// Histogram in seconds: the time from the making of a report to its delivery.
     pub(crate) const DELIVERY_SECONDS: &str = "postback_delivery_duration_seconds";
-    /// Gauge: HTTP tries under way.
+    /// Gauge: attempts under way.
     pub(crate) const DELIVERIES_IN_FLIGHT: &str = "postback_deliveries_in_flight";
     /// Gauge: reports that wait in memory for their origin's turn.
     pub(crate) const DELIVERIES_WAITING: &str = "postback_deliveries_waiting";
-    /// Counter, label `reason`: reports set aside in the store, by `breaker` because their origin fails, by `share` because it
-    /// has as many in memory as it may.
+    /// Counter, label `reason`: reports that were parked in the store. `breaker`: the circuit of their origin is open.
+    /// `share`: their origin has as many reports in memory as it may.
     pub(crate) const DELIVERIES_PARKED: &str = "postback_deliveries_parked_total";
-    /// Counter: of those, reports taken up again.
+    /// Counter: parked reports that were claimed again.
     pub(crate) const DELIVERIES_UNPARKED: &str = "postback_deliveries_unparked_total";
-    /// Counter: origins that began to be spared.
+    /// Counter: how often a circuit opened.
     pub(crate) const BREAKER_OPENED: &str = "postback_delivery_breaker_opened_total";
-    /// Gauge: origins that are being spared.
+    /// Gauge: circuits that are open.
     pub(crate) const BREAKERS_OPEN: &str = "postback_delivery_breakers_open";
-    /// Counter, label `kind`: settlements of a claim that was no longer current; they wrote nothing.
+    /// Counter, label `kind`: stale settlements, whose claim was no longer current. They wrote nothing.
     pub(crate) const STALE_SETTLES: &str = "postback_stale_settles_total";
     /// Histogram: operations in one commit of the store.
     pub(crate) const COMMIT_OPERATIONS: &str = "postback_store_commit_operations";
-    /// Gauge in bytes: what is in the log of the database and still has to be copied into it, or is kept by a reader.
+    /// Gauge in bytes: the part of the database's write-ahead log that is not yet copied into the database, or that a
+    /// reader pins.
     #[cfg(feature = "sqlite")]
     pub(crate) const STORE_LOG_BYTES: &str = "postback_store_log_bytes";
-    /// Counter: times that the log could not be copied into the database because another program was in the way.
+    /// Counter: how often the write-ahead log could not be copied into the database because another program held a
+    /// lock.
     #[cfg(feature = "sqlite")]
     pub(crate) const STORE_BUSY_CHECKPOINTS: &str = "postback_store_busy_checkpoints_total";
     /// Histogram in seconds: how long one commit of the store took.

@@ -1,6 +1,7 @@
-//! Stopping: one signal down, one count back up.
+//! How a component stops: [`Shutdown::stop`] signals its tasks, and [`Shutdown::finished`] waits until they have ended.
 //!
-//! Invariant: every task of a component is spawned here, so that [`Shutdown::finished`] means that none is left.
+//! Invariant: every task of a component is spawned through its [`Shutdown`], so that [`Shutdown::finished`] means that
+//! no task is left.
 
 use std::future::Future;
 
@@ -10,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The stop signal of one component and the tasks that it still has. Cheap to clone; all clones are one.
+/// The stop signal of one component, and the tasks that still run. Cheap to clone; all clones share one signal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shutdown {
     stop: CancellationToken,
@@ -22,7 +23,7 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Tells everybody to come to an end. Telling twice is the same as once.
+    /// Signals all tasks to end. A second call changes nothing.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
@@ -31,7 +32,7 @@ impl Shutdown {
         self.stop.is_cancelled()
     }
 
-    /// Returns when [`stop`](Self::stop) has been called, at once if it was before.
+    /// Returns when [`stop`](Self::stop) is called, or at once if it was called before.
     pub(crate) async fn stopping(&self) {
         self.stop.cancelled().await;
     }
@@ -44,7 +45,7 @@ impl Shutdown {
         self.tasks.spawn(task)
     }
 
-    /// The same on a given runtime.
+    /// Spawns on the given runtime a task that [`finished`](Self::finished) waits for.
     pub(crate) fn spawn_on<F>(&self, task: F, runtime: &Handle) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -52,19 +53,21 @@ impl Shutdown {
         self.tasks.spawn_on(task, runtime)
     }
 
-    /// Returns when no task is left. Does not tell anybody to stop.
+    /// Returns when no task is left. Does not signal the tasks to end.
     pub(crate) async fn finished(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-/// Tasks that have to go on until their component is told to stop: the first of them that ends before. Cheap to clone.
+/// Watches tasks that must run until their component stops, and remembers the first task that ended too early. Cheap to
+/// clone; all clones share what is remembered.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Vital(watch::Sender<Option<&'static str>>);
 
 impl Vital {
-    /// The task, told of when it ends early, be it by a panic. `name` is what the log calls it.
+    /// Wraps a task, so that an early end is logged and remembered. A panic counts as an early end. `name` is the
+    /// task's name in the log.
     pub(crate) fn watching<F>(
         &self,
         name: &'static str,
@@ -76,24 +79,25 @@ impl Vital {
     {
         let end = Early { name, vital: self.clone(), shutdown: shutdown.clone(), returned: false };
         async move {
-            // As a whole: else its field alone would be moved in.
+            // The whole value must move into the future. Without this line only the field `returned` would move.
             let mut end = end;
             task.await;
             end.returned = true;
         }
     }
 
-    /// Returns when one has ended early: its name.
+    /// Returns the name of the first watched task that ended early. Waits until one does.
     #[cfg_attr(not(any(feature = "server", test)), expect(dead_code, reason = "a library cannot end the process"))]
     pub(crate) async fn ended(&self) -> &'static str {
         match self.0.subscribe().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(name)) => name,
-            // Never, since the sender is here.
+            // This cannot happen: the channel is open while `self` holds the sender.
             _ => std::future::pending().await,
         }
     }
 }
 
+/// Its drop finds out whether the watched task ended early.
 struct Early {
     name: &'static str,
     vital: Vital,
@@ -103,12 +107,13 @@ struct Early {
 
 impl Drop for Early {
     fn drop(&mut self) {
-        // Dropped half-way without a panic: its runtime is going away, and with it everything else.
+        // A task that is dropped half-way without a panic did not end early: its runtime is shutting down, and every
+        // other task with it.
         if self.shutdown.is_stopping() || !(self.returned || std::thread::panicking()) {
             return;
         }
         let (name, how) = (self.name, if self.returned { "ended" } else { "panicked" });
-        tracing::error!("the {name} {how}, and goes on only when the program is started again");
+        tracing::error!("the {name} {how} unexpectedly; restart the program to start the {name} again");
         self.vital.0.send_if_modified(|first| {
             let is_first = first.is_none();
             first.get_or_insert(name);
@@ -124,21 +129,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_that_ends_early_is_told_of() {
+    async fn a_task_that_ends_early_is_reported() {
         let (vital, shutdown) = (Vital::default(), Shutdown::new());
         shutdown.spawn(vital.watching("worker", &shutdown, async { panic!("as the test says") })).await.unwrap_err();
         assert_eq!(vital.ended().await, "worker");
-        // The first is the cause, and what follows is not.
+        // The first early end is the cause; the second one is a consequence, and is not reported.
         shutdown.spawn(vital.watching("server", &shutdown, async {})).await.unwrap();
         assert_eq!(vital.ended().await, "worker");
     }
 
     #[tokio::test]
-    async fn a_task_that_ends_when_it_should_is_not() {
+    async fn a_task_that_ends_when_it_should_is_not_reported() {
         let (vital, shutdown) = (Vital::default(), Shutdown::new());
-        let told = shutdown.clone();
-        let task = shutdown.spawn(vital.watching("worker", &shutdown, async move { told.stopping().await }));
-        // One whose runtime goes away.
+        let signal = shutdown.clone();
+        let task = shutdown.spawn(vital.watching("worker", &shutdown, async move { signal.stopping().await }));
+        // This task is dropped half-way, as when its runtime shuts down.
         drop(vital.watching("server", &shutdown, std::future::pending()));
         shutdown.stop();
         task.await.unwrap();

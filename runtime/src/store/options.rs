@@ -45,9 +45,9 @@ impl Options {
 pub(crate) enum Location {
     /// Rows are kept in memory. Nothing survives the process.
     Memory {
-        /// The most undelivered reports.
+        /// The most undelivered reports. Unfinished requests have a limit of their own with the same number.
         reports: usize,
-        /// The most bytes of undelivered reports.
+        /// The most bytes of undelivered reports. Unfinished requests have a limit of their own with the same number.
         bytes: usize,
         /// The most ended rows that are kept, so that callers can read them.
         kept: usize,
