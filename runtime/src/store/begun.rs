@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_tells_nothing() {
+    fn a_file_that_cannot_be_read_says_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("begun");
         std::fs::write(&path, "something else").unwrap();

@@ -1,6 +1,7 @@
-//! What every backend has to pass. Each case is one promise; it runs once per backend.
+//! The conformance suite that every backend must pass. Each case checks one promise, and runs once per backend.
 //!
-//! Nothing here sleeps to let something happen: a case waits for an answer, a signal, or a gate that it opens itself.
+//! No case sleeps to let something happen. A case waits for an answer, for a signal, or for a gate that it opens
+//! itself.
 
 mod backlog;
 mod cancel;
@@ -49,7 +50,7 @@ macro_rules! suite {
                 }
             )+)+
         }
-        /// One after the other.
+        /// Runs all cases on SQLite, one after the other.
         #[cfg(feature = "sqlite")]
         async fn all_on_sqlite() {
             $($(Box::pin($module::$case(world::World::sqlite())).await;)+)+
@@ -57,7 +58,7 @@ macro_rules! suite {
     };
 }
 
-/// Cases that need a file.
+/// Cases that need a SQLite file, and so do not run for every backend.
 #[cfg(feature = "sqlite")]
 const ON_SQLITE_ALONE: &[fn()] = &[
     super::sqlite::schema::tests::a_file_of_version_1_is_brought_up_to_date,
@@ -92,10 +93,10 @@ suite! {
         claim_empty_returns_next_due,
         older_due_inserted_late_is_still_claimed,
         claims_are_for_attached_routes_only,
-        born_claimed_is_not_claimable,
-        born_claimed_needs_room_and_route,
+        pre_claimed_rows_are_not_claimable,
+        a_pre_claim_needs_room_and_route,
         a_large_report_takes_more_room,
-        nothing_is_born_claimed_past_older_rows,
+        nothing_is_pre_claimed_past_older_rows,
         rows_return_when_the_receiver_is_gone,
         claimed_rows_return_when_the_caller_is_gone,
         a_claim_of_reports_is_bounded_by_bytes,
@@ -130,7 +131,7 @@ suite! {
         report_bytes_and_id_equal_on_every_attempt,
         who_chose_a_webhook_stays_with_its_report,
         attempts_numbered_without_gaps,
-        deliveries_tell_where_they_stand,
+        deliveries_show_their_state,
         refused_report_is_never_claimed,
         settle_report_twice_is_stale,
         reports_of_a_settlement_are_handed_over,
@@ -143,10 +144,10 @@ suite! {
         per_origin_claim_is_fair,
         parked_reports_keep_due_order_and_attempt,
         what_is_parked_under_a_url_is_claimed_under_it_alone_and_is_of_its_origin_again,
-        a_report_may_be_put_back_untried_for_a_while,
+        a_report_may_be_put_back_for_a_while_without_an_attempt,
         one_held_report_is_given_back_and_its_url_stays_disabled,
         the_next_parked_report_says_when_it_is_due,
-        parking_takes_one_commit_and_hinders_no_birth,
+        parking_takes_one_commit_and_prevents_no_pre_claim,
         what_is_over_is_final,
         gone_is_final,
         a_delivery_may_be_the_last,
@@ -155,7 +156,7 @@ suite! {
         a_url_is_disabled_once_however_many_say_so,
         held_reports_are_given_up_after_the_retention,
         parked_reports_end_by_age,
-        nobody_waits_for_the_first_try_of_a_held_report;
+        nobody_waits_for_the_first_attempt_of_a_held_report;
     cancel:
         cancel_queued_at_once,
         cancel_says_what_there_is_not_and_what_is_over,
@@ -178,19 +179,19 @@ suite! {
         queue_counts_match_rows,
         own_claims_are_not_recovered;
     health:
-        a_writer_that_panicked_is_told_of,
+        a_writer_that_panicked_is_reported,
         a_store_that_was_closed_is_not_broken,
-        a_writer_that_hangs_is_told_of_until_it_goes_on,
-        a_store_that_cannot_write_is_told_of_until_it_can,
-        a_store_that_failed_is_told_of_until_as_much_is_written,
-        that_too_many_wait_is_told;
+        a_writer_that_hangs_is_reported_until_it_goes_on,
+        a_store_that_cannot_write_is_reported_until_it_can,
+        a_store_that_failed_is_reported_until_as_much_is_written,
+        a_full_store_is_reported;
     wakeups:
         wake_after_commit_not_before,
         a_signal_between_calls_is_kept,
         lost_wake_is_found_by_poll,
         a_watch_taken_before_sees_the_end,
         watches_leave_nothing_behind,
-        tried_waits_for_each_first_attempt;
+        each_first_attempt_is_waited_for;
     group:
         batch_with_one_bad_op_fails_only_that_op,
         resend_after_unknown_commit_is_idempotent,
@@ -208,6 +209,6 @@ suite! {
         settlements_wait_while_very_many_bytes_do,
         barrier_counts_what_was_posted_before_it,
         close_commits_what_waits,
-        nobody_waits_for_a_writer_that_is_no_more,
+        nobody_waits_for_a_writer_that_has_ended,
         close_is_final_and_twice_is_once;
 }

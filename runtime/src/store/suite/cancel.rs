@@ -1,4 +1,4 @@
-//! Requests that are cancelled.
+//! Cancelling requests.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::webhook::{Provenance, Webhook};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Cancels a request; a report is made of one that waits.
+/// Cancels a request. A waiting request gets one report.
 async fn cancel(world: &World, store: &Store, of: &str) -> Cancelled {
     let end = |_| (Outcome::cancelled(world.now()), vec![world.report(of)]);
     store.cancel(&id(of), ROUTE, end).await.unwrap()
@@ -56,9 +56,9 @@ pub(super) async fn cancel_says_what_there_is_not_and_what_is_over(world: World)
         assert_eq!(cancel(&world, &store, over).await, Cancelled::Over);
         assert_eq!(state(&store, over).await, before);
     }
-    // An id is one of its route.
+    // A request can be cancelled only through its own route.
     submit(&store, world.request("s")).await;
-    let elsewhere = store.cancel(&id("s"), "/elsewhere", |_| panic!("it is none of this route")).await.unwrap();
+    let elsewhere = store.cancel(&id("s"), "/elsewhere", |_| panic!("the request is of another route")).await.unwrap();
     assert_eq!((elsewhere, state(&store, "s").await), (Cancelled::Unknown, RequestState::Queued));
     assert_eq!(store.deliveries("done").await.unwrap().len() + store.deliveries("nobody").await.unwrap().len(), 0);
 }
@@ -66,12 +66,12 @@ pub(super) async fn cancel_says_what_there_is_not_and_what_is_over(world: World)
 pub(super) async fn cancel_running_flags_and_settles(world: World) {
     let store = world.open().await;
     let run = running(&world, &store, "r").await;
-    let told = store.cancellation(&run.claim);
-    assert!(!told.is_cancelled());
+    let cancellation = store.cancellation(&run.claim);
+    assert!(!cancellation.is_cancelled());
     for _ in 0..2 {
         let asked = store.cancel(&id("r"), ROUTE, |_| panic!("it does not wait")).await.unwrap();
         assert_eq!(asked, Cancelled::Stopping);
-        assert!(told.is_cancelled());
+        assert!(cancellation.is_cancelled());
     }
     assert_eq!(state(&store, "r").await, RequestState::Running);
     assert!(store.deliveries("r").await.unwrap().is_empty());
@@ -80,7 +80,7 @@ pub(super) async fn cancel_running_flags_and_settles(world: World) {
     assert_eq!(state(&store, "r").await, RequestState::Settled(outcome));
     assert_eq!(cancel(&world, &store, "r").await, Cancelled::Over);
 
-    // One that was not asked before, and one that ends by itself.
+    // A run whose cancellation is first requested after the cancel, and which then completes.
     let run = running(&world, &store, "s").await;
     assert_eq!(cancel(&world, &store, "s").await, Cancelled::Stopping);
     assert!(store.cancellation(&run.claim).is_cancelled());
@@ -111,7 +111,7 @@ pub(super) async fn what_is_cancelled_is_not_run_again(world: World) {
     let run = running(&world, &store, "r").await;
     assert!(!run.cancelled);
     assert_eq!(cancel(&world, &store, "r").await, Cancelled::Stopping);
-    // It failed before it was stopped, and the worker had not heard.
+    // The run fails before it is stopped: the worker did not yet know of the cancel.
     current(store.retry_request(run.claim, world.now().saturating_add(SECOND * 60)).await);
     let again = store.claim_requests(5).await.unwrap().rows.remove(0);
     assert!(again.cancelled, "at once, and not to be run");
@@ -147,7 +147,7 @@ pub(super) async fn a_cancel_that_meets_a_claim_looks_again(world: World) {
     let mut claim = Box::pin(store.claim_requests(1));
     assert!(claim.as_mut().now_or_never().is_none());
     faults.held().await;
-    // It looks while the claim is not committed, so the request still waits.
+    // The cancel reads the request while the claim is not committed, so the request still waits.
     let (looked, times, r) = (Notify::new(), Cell::new(0), id("r"));
     let cancel = store.cancel(&r, ROUTE, |_| {
         times.set(times.get() + 1);
@@ -163,7 +163,7 @@ pub(super) async fn a_cancel_that_meets_a_claim_looks_again(world: World) {
     let claim = claimed.unwrap().rows.remove(0).claim;
     assert!(store.cancellation(&claim).is_cancelled());
     assert!(store.deliveries("r").await.unwrap().is_empty());
-    // What was not written is not waited for.
+    // The report of the cancel was not written, so nobody waits for its first attempt.
     let posted = store.barrier().await.unwrap();
     store.tried(posted).await;
 }

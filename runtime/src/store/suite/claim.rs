@@ -1,4 +1,4 @@
-//! Who gets which row.
+//! Which rows a claim returns.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ pub(super) async fn claims_are_for_attached_routes_only(world: World) {
     assert_eq!(store.counts().await.unwrap().queued.get("/other"), Some(&1));
 }
 
-pub(super) async fn born_claimed_is_not_claimable(world: World) {
+pub(super) async fn pre_claimed_rows_are_not_claimable(world: World) {
     let store = world.open().await;
     let mut requests = store.attach_requests(vec![ROUTE.into()], Arc::new(Semaphore::new(1)));
     let mut reports = store.attach_reports(Arc::new(Semaphore::new(1)));
@@ -144,7 +144,7 @@ pub(super) async fn born_claimed_is_not_claimable(world: World) {
     current(store.settle_report(report.row.claim, world.attempt(200), Next::Delivered).await);
 }
 
-pub(super) async fn born_claimed_needs_room_and_route(world: World) {
+pub(super) async fn a_pre_claim_needs_room_and_route(world: World) {
     let store = world.open().await;
     let room = Arc::new(Semaphore::new(1));
     let mut held = store.attach_requests(vec![ROUTE.into()], room.clone());
@@ -172,13 +172,13 @@ pub(super) async fn a_large_report_takes_more_room(world: World) {
     assert_eq!(room.available_permits(), 42);
     drop((small, large));
     assert_eq!(room.available_permits(), 300);
-    // What has no room in memory waits in the store.
+    // A report that has no room in memory waits in the store.
     store.post_durably(vec![of(2 << 20)]).await.unwrap();
     assert!(held.recv().now_or_never().is_none());
     assert_eq!(store.claim_reports(1).await.unwrap().rows[0].body.len(), 2 << 20);
 }
 
-pub(super) async fn nothing_is_born_claimed_past_older_rows(world: World) {
+pub(super) async fn nothing_is_pre_claimed_past_older_rows(world: World) {
     let store = world.open().await;
     submit(&store, world.request("1")).await;
     let room = Arc::new(Semaphore::new(10));
@@ -198,7 +198,7 @@ pub(super) async fn rows_return_when_the_receiver_is_gone(world: World) {
     let held = store.attach_reports(Arc::new(Semaphore::new(10)));
     faults.hold();
     store.post(vec![world.report("x")]).unwrap();
-    // The row is written as pre-claimed; its receiver goes away before the commit.
+    // The row is written as pre-claimed, and its receiver goes away before the commit.
     faults.held().await;
     drop(held);
     faults.release();
@@ -217,15 +217,16 @@ pub(super) async fn claimed_rows_return_when_the_caller_is_gone(world: World) {
     faults.held().await;
     drop(claim);
     faults.release();
-    // The first signal is that of the post.
+    // The first signal is from the post. The second signal is from the claimed row that came back.
     store.reports_due().await;
     store.reports_due().await;
     let row = store.claim_reports(1).await.unwrap().rows.remove(0);
     assert_eq!((row.claim.epoch, row.attempt), (2, 1));
 }
 
-/// Bodies in the order in which they are due, and how many of them each claim brings: seven large ones have more than one
-/// claim may, an eighth would be too many; a giant goes alone, and small ones are bounded by their number.
+/// The sizes of bodies in the order in which they are due, and how many rows each claim returns. A claim may take 7
+/// large bodies, and an eighth would exceed the bytes of a claim. A giant body is claimed alone. Small bodies are
+/// limited only by their number.
 fn bodies() -> (Vec<usize>, [usize; 5]) {
     let (large, giant) = (1_100 << 10, 9 << 20);
     let bodies = [vec![large; 10], vec![giant, 10], vec![giant], vec![10; 40]].concat();
@@ -287,7 +288,7 @@ pub(super) async fn a_claim_of_requests_is_bounded_by_bytes(world: World) {
     let (sizes, claims) = bodies();
     for (n, size) in sizes.iter().enumerate() {
         submit(&store, NewRequest { body: body(*size), ..world.request(&n.to_string()) }).await;
-        // Not ours, and no reason to bring less.
+        // A request of another route must not make the claim smaller.
         let other = NewRequest { route: "/other".into(), body: body(100_000), ..world.request(&format!("other {n}")) };
         submit(&store, other).await;
     }

@@ -1,4 +1,4 @@
-//! The wall clock is set, while the store is open and while it is closed.
+//! The wall clock is set while the store is open, and while it is closed.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: i64 = 86_400;
 
-/// A report that was tried once and is tried again in an hour; when that is.
+/// Makes a report with one failed attempt. Returns when the next attempt is due: in one hour.
 async fn retried(world: &World, store: &Store) -> Timestamp {
     let row = delivering(store, world.report("retried")).await;
     let due = world.now().saturating_add(HOUR);
@@ -71,7 +71,7 @@ pub(super) async fn what_is_shown_is_the_wall_clock(world: World) {
     assert_eq!(report.created, world.now());
     current(store.settle_report(report.claim, world.attempt(410), Next::Gone { disable: true }).await);
     assert_eq!(store.disabled().await.unwrap()[0].since, world.now());
-    // And so is the retention.
+    // The retention is measured by the wall clock too.
     assert_eq!(store.purge(world.now(), 9).await.unwrap(), 0);
     world.advance(Duration::from_secs(1));
     assert_eq!(store.purge(world.now(), 9).await.unwrap(), 2);
@@ -98,7 +98,7 @@ mod restarted {
             let store = world.open().await;
             retried(&world, &store).await;
             world.jump(jump);
-            // Anything that is committed takes down the clocks.
+            // Every commit records the clocks.
             assert_eq!(store.claim_reports(1).await.unwrap().rows.len(), 0);
             store.close().await;
             assert_due_in_an_hour(&world, &world.open().await).await;
@@ -117,10 +117,10 @@ mod restarted {
 }
 
 const YEAR: i64 = 365 * DAY;
-/// How long what ended is kept.
+/// For how long ended rows are kept.
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
-/// A request and a report come to their ends.
+/// Makes a request and a report that have ended.
 async fn ended(world: &World, store: &Store, name: &str) {
     let claimed = running(world, store, name).await;
     current(store.settle_request(claimed.claim, world.done(), vec![]).await);
@@ -140,7 +140,7 @@ pub(super) async fn a_clock_set_forward_for_a_while_deletes_nothing(world: World
     for _ in 0..6 {
         world.advance(24 * HOUR);
         assert_eq!(purged(&store).await, 0);
-        // Whoever starts meanwhile knows no more than that.
+        // A process that starts meanwhile believes no more than that.
         if store.is_durable() {
             store.close().await;
             store = world.open().await;
@@ -150,7 +150,7 @@ pub(super) async fn a_clock_set_forward_for_a_while_deletes_nothing(world: World
     assert_eq!(purged(&store).await, 0);
     world.advance(25 * HOUR);
     assert_eq!(purged(&store).await, 2);
-    // Small steps are made all the time.
+    // Small steps of the clock are normal, and are believed at once.
     ended(&world, &store, "after").await;
     for _ in 0..100 {
         world.jump(30);
@@ -162,7 +162,7 @@ pub(super) async fn a_clock_set_forward_for_a_while_deletes_nothing(world: World
 
 pub(super) async fn a_clock_set_forward_for_good_is_believed_in_time(world: World) {
     let store = world.open().await;
-    // It was wrong when the machine started.
+    // The clock was wrong when the machine started.
     world.jump(-20 * YEAR);
     assert_eq!(purged(&store).await, 0);
     world.advance(HOUR);

@@ -30,7 +30,7 @@ pub(super) async fn report_bytes_and_id_equal_on_every_attempt(world: World) {
     }
 }
 
-/// Through the hand-over in memory, a claim, and a restart.
+/// The provenance survives a claim, a second claim, and a restart.
 pub(super) async fn who_chose_a_webhook_stays_with_its_report(world: World) {
     let store = world.open().await;
     let by = [Provenance::Operator, Provenance::Caller];
@@ -63,7 +63,7 @@ pub(super) async fn attempts_numbered_without_gaps(world: World) {
     let store = world.open().await;
     let mut claimed = delivering(&store, world.report("x")).await;
     for n in 1..6 {
-        // Put back, and claimed again: the same attempt under a new claim.
+        // The report is put back and claimed again: the attempt has the same number, and the claim a new epoch.
         current(store.put_back_report(claimed.claim).await);
         claimed = store.claim_reports(1).await.unwrap().rows.remove(0);
         assert_eq!((claimed.attempt, claimed.claim.epoch), (n, 2 * n));
@@ -73,7 +73,7 @@ pub(super) async fn attempts_numbered_without_gaps(world: World) {
     }
 }
 
-pub(super) async fn deliveries_tell_where_they_stand(world: World) {
+pub(super) async fn deliveries_show_their_state(world: World) {
     let store = world.open().await;
     let one = || async { store.deliveries("x").await.unwrap().remove(0) };
     let mut report = world.report("x");
@@ -100,7 +100,7 @@ pub(super) async fn deliveries_tell_where_they_stand(world: World) {
         (Next::Refused, DeliveryState::Refused),
     ] {
         store.post_durably(vec![world.report(&format!("{state:?}"))]).await.unwrap();
-        // The older report is due first, once.
+        // The older report is due before the new one.
         let claimed = store.claim_reports(1).await.unwrap().rows.remove(0);
         let subject = claimed.subject.clone();
         current(store.settle_report(claimed.claim, world.attempt(200), next).await);
@@ -143,7 +143,7 @@ pub(super) async fn reports_of_a_settlement_are_handed_over(world: World) {
     assert_eq!(store.settle_request(stale, world.done(), vec![world.report("r")]).await.unwrap(), Settled::Stale);
     let report = world.report("r");
     current(store.settle_request(claimed.claim, world.done(), vec![report.clone()]).await);
-    // That of the stale settlement is not among them.
+    // The report of the stale settlement is not handed over.
     assert_eq!(held.recv().await.unwrap().row.claim.id, report.id);
     assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
 }
@@ -154,6 +154,6 @@ pub(super) async fn deliveries_are_bounded_and_oldest_first(world: World) {
     let expected: Vec<_> = reports.iter().take(100).map(|report| report.id).collect();
     store.post_durably(reports).await.unwrap();
     store.post_durably(vec![world.report("y")]).await.unwrap();
-    let told: Vec<_> = store.deliveries("x").await.unwrap().into_iter().map(|record| record.id).collect();
-    assert_eq!(told, expected);
+    let ids: Vec<_> = store.deliveries("x").await.unwrap().into_iter().map(|record| record.id).collect();
+    assert_eq!(ids, expected);
 }

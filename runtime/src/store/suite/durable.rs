@@ -1,4 +1,4 @@
-//! What is particular to a file: restarts, its owner, its schema, a full disk, its log.
+//! Cases for SQLite's file alone: restarts, its owner, its schema, a full disk, its write-ahead log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(store.request(&id("settled")).await.unwrap().unwrap().state, RequestState::Queued);
     let report = store.claim_reports(1).await.unwrap().rows.remove(0);
     assert_eq!((&*report.subject, report.attempt), ("queued", 1));
-    // New rows come after those that were there.
+    // New rows are claimed after the old rows.
     submit(&store, world.request("new")).await;
     attach(&store);
     let rows = store.claim_requests(5).await.unwrap().rows;
@@ -72,7 +72,7 @@ async fn what_waits_is_counted_anew_at_a_start() {
     let store = world.open().await;
     assert_eq!(store.backlog().count().rows, 2);
     assert!(matches!(store.submit(of("x", 0)).await, Err(Error::Refused(_))));
-    // What ran in the process that is gone is put back, or lost too often.
+    // The request that ran in the earlier process crashed once, which is the limit here: it is lost.
     let lost = store.recover(1).await.unwrap().lost;
     assert_eq!(lost.len(), 1);
     assert_eq!(store.backlog().count().rows, 1);
@@ -125,7 +125,7 @@ async fn newer_schema_refused_and_untouched() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_of_ours_is_refused() {
+async fn a_file_of_another_program_is_refused() {
     let world = World::sqlite();
     std::fs::write(path(&world), "no database at all, but a text of some length".repeat(50)).unwrap();
     assert!(matches!(world.try_open().await, Err(OpenError::Backend { .. })));
@@ -180,7 +180,7 @@ async fn disk_full_then_room() {
         }
     };
     assert!(matches!(&error, Error::Backend(cause) if cause.to_string().contains("full")), "{error:?}");
-    // Reads go on, and nothing of what was refused is there.
+    // Reads still work, and the refused request was not written.
     assert!(store.request(&id(&accepted.to_string())).await.unwrap().is_none());
     pages.store(1_000_000, Ordering::SeqCst);
     submit(&store, large(accepted)).await;
@@ -198,7 +198,7 @@ async fn the_log_is_copied_into_the_file() {
     for n in 0..8 {
         submit(&store, large(n)).await;
     }
-    // The writer tidies between batches: before this one was answered, it had after those.
+    // The writer copies the log between batches, so it has done so before the barrier is answered.
     store.barrier().await.unwrap();
     assert!(size() > 3 << 20, "{}", size());
 }
@@ -206,7 +206,7 @@ async fn the_log_is_copied_into_the_file() {
 #[tokio::test]
 pub(super) async fn reader_pins_wal() {
     let metrics = DebuggingRecorder::new();
-    // Everything here runs on this thread.
+    // The local recorder is enough, because everything in this test runs on this thread.
     let recorded = metrics::set_default_local_recorder(&metrics);
     let world = World::sqlite();
     let store = world.open().await;
@@ -215,7 +215,7 @@ pub(super) async fn reader_pins_wal() {
     submit(&store, large(0)).await;
     let mut reader = shell(path(&world)).await;
     sqlx::raw_sql("BEGIN; SELECT count(*) FROM request").execute(&mut reader).await.unwrap();
-    // Nobody is kept waiting by it; what it pins stays in the log.
+    // The reader keeps no writer waiting. The part of the log that the reader pins stays in the log.
     for n in 1..20 {
         submit(&store, large(n)).await;
     }
@@ -231,7 +231,7 @@ pub(super) async fn reader_pins_wal() {
     assert!(seen(metrics.snapshotter().snapshot()) > f64::from(70 << 20));
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM request").fetch_one(&mut reader).await.unwrap();
     assert_eq!(count, 1);
-    // Once it is gone, the log is copied into the file and cut off.
+    // Once the reader is gone, the log is copied into the file and truncated.
     sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
     for n in 20..25 {
         submit(&store, large(n)).await;
@@ -247,7 +247,7 @@ pub(super) async fn what_can_never_be_written_leaves_nothing_behind() {
     let store = world.open().await;
     let (first, other) = (world.report("first"), world.report("other"));
     store.post_durably(vec![first.clone()]).await.unwrap();
-    // An id that is there already, behind one that is not.
+    // The second report has an id that is already stored; the first report is new.
     assert!(store.post_durably(vec![other, first]).await.is_err());
     assert!(store.deliveries("other").await.unwrap().is_empty());
     store.post_durably(vec![world.report("next")]).await.unwrap();
@@ -268,7 +268,7 @@ pub(super) async fn room_is_given_back_after_a_purge() {
     let before = pages().await;
     world.advance(std::time::Duration::from_secs(1));
     assert_eq!(store.purge(world.now(), 100).await.unwrap(), 1);
-    // The writer tidies between batches.
+    // The writer gives pages back between batches.
     store.barrier().await.unwrap();
     let after = pages().await;
     assert!(after <= before - 256, "{before} pages, then {after}");

@@ -1,4 +1,4 @@
-//! A backend around another that fails, and waits, as the test says.
+//! A backend that wraps another backend, and fails or waits as a test says.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,34 +12,37 @@ use crate::store::backend::{Backend, Cause, Failure};
 use crate::store::clock::Now;
 use crate::store::operation::{Op, Reply};
 
+/// How a commit fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// Nothing is written.
     Transient,
-    /// Written, but the commit fails.
+    /// The batch is written, but the commit reports an error.
     UnknownWritten,
-    /// Not written, and the commit fails.
+    /// The batch is not written, and the commit reports an error.
     UnknownLost,
 }
 
 type Bad = fn(&Op) -> bool;
 
+/// What the test has asked of the backend.
 pub(super) struct Faults {
-    /// One for each coming batch.
+    /// The faults of the next batches, one each.
     script: Mutex<VecDeque<Fault>>,
     /// While set, every batch fails.
     down: AtomicBool,
+    /// While set, every batch panics.
     panics: AtomicBool,
-    /// A batch with such an operation can never be applied.
+    /// A batch with an operation for which this returns `true` can never be applied.
     bad: Mutex<Option<Bad>>,
-    /// While set, batches wait for a permit of `gate` each.
+    /// While set, each batch waits for a permit of `gate` before it is applied.
     held: AtomicBool,
-    /// The same, once they are applied.
+    /// While set, each batch waits for a permit of `gate` after it is applied.
     held_after: AtomicBool,
     gate: Semaphore,
-    /// A permit for each batch that came to the gate.
+    /// Has one permit for each batch that reached the gate.
     came: Semaphore,
-    /// Operations of each batch that was applied.
+    /// How many operations each applied batch had.
     sizes: Mutex<Vec<usize>>,
 }
 
@@ -68,7 +71,7 @@ impl Faults {
         self.down.store(down, Ordering::SeqCst);
     }
 
-    /// The next batch brings the writer down.
+    /// Makes the next batch panic, which ends the writer.
     pub(super) fn panic(&self) {
         self.panics.store(true, Ordering::SeqCst);
     }
@@ -77,12 +80,12 @@ impl Faults {
         *self.bad.lock().unwrap() = Some(bad);
     }
 
-    /// From now on batches stop before they are applied.
+    /// Stops every batch before it is applied, until [`Faults::release`].
     pub(super) fn hold(&self) {
         self.held.store(true, Ordering::SeqCst);
     }
 
-    /// From now on batches stop once they are committed, before anybody hears of it.
+    /// Stops every batch after it is committed and before it is answered, until [`Faults::release`].
     pub(super) fn hold_after(&self) {
         self.held_after.store(true, Ordering::SeqCst);
     }
@@ -92,7 +95,7 @@ impl Faults {
         self.came.acquire().await.unwrap().forget();
     }
 
-    /// Lets the batch that stopped, and all later ones, go on.
+    /// Lets the stopped batch, and all later batches, continue.
     pub(super) fn release(&self) {
         self.held.store(false, Ordering::SeqCst);
         self.held_after.store(false, Ordering::SeqCst);
@@ -107,7 +110,7 @@ impl Faults {
 pub(super) struct Faulty {
     inner: Box<dyn Backend>,
     faults: Arc<Faults>,
-    /// What `committed` is to say.
+    /// The answer that `committed` gives.
     written: bool,
 }
 

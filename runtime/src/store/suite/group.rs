@@ -1,4 +1,4 @@
-//! The group commit: batches, failures, back-pressure, the end.
+//! The group commit: batches, failures, back-pressure, and the end of the writer.
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -47,7 +47,7 @@ pub(super) async fn resend_after_unknown_commit_is_idempotent(world: World) {
     let again = store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await;
     assert_eq!(again.unwrap(), Settled::Stale);
     assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
-    // A row that was pre-claimed by such a commit is handed over, too.
+    // A row that was pre-claimed by a commit with an unknown outcome is handed over too.
     let mut held = store.attach_requests(vec![ROUTE.into()], std::sync::Arc::new(tokio::sync::Semaphore::new(1)));
     faults.next(Fault::UnknownWritten);
     submit(&store, world.request("born")).await;
@@ -128,7 +128,7 @@ pub(super) async fn backpressure_never_blocks_settle(mut world: World) {
     store.post(vec![world.report("x")]).unwrap();
     faults.held().await;
     while store.post(vec![world.report("x")]).is_ok() {}
-    // The intake is full; the settlement is in its queue nevertheless, and in the very next batch.
+    // The intake is full. The settlement has a queue of its own, and is part of the very next batch.
     let mut settled = Box::pin(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]));
     assert!(settled.as_mut().now_or_never().is_none());
     let batches = faults.sizes().len();
@@ -153,7 +153,7 @@ pub(super) async fn a_full_queue_refuses_posts_and_delays_submits(mut world: Wor
     faults.release();
     assert_eq!(waits.await.unwrap(), Submitted::New);
     waits_too.await.unwrap();
-    // By bytes as well; what is larger than all of it goes alone.
+    // The queue is bounded by bytes too. An operation that is larger than the whole bound is taken alone.
     let large = || NewRequest { body: vec![0; 200_000].into(), ..world.request("large") };
     assert_eq!(store.submit(large()).await.unwrap(), Submitted::New);
     faults.hold();
@@ -192,7 +192,8 @@ pub(super) async fn a_durable_post_that_is_dropped_without_room_is_counted(mut w
     faults.held().await;
     assert!(store.post_durably(vec![world.report("x"), world.report("x")]).now_or_never().is_none());
     assert_eq!(store.counters().given_up, 2);
-    // Taken in, it is written whoever waits for it; refused, its caller is told, and counts it.
+    // A post in the queue is written although its caller went away. A refused post is not counted by the store: its
+    // caller gets the error, and counts the report.
     faults.release();
     store.barrier().await.unwrap();
     faults.hold();
@@ -219,7 +220,7 @@ pub(super) async fn settlements_wait_while_very_many_bytes_do(world: World) {
     let mut second = Box::pin(store.settle_request(claims[1].clone(), large, vec![]));
     assert!(first.as_mut().now_or_never().is_none());
     assert!(second.as_mut().now_or_never().is_none());
-    // What is in the queue is committed as the store is closed; what waits for room is not.
+    // Closing the store commits what is in the queue, and refuses what still waits for room.
     let mut close = Box::pin(store.close());
     assert!(close.as_mut().now_or_never().is_none());
     faults.release();
@@ -262,15 +263,15 @@ pub(super) async fn a_durable_post_whose_caller_is_gone_outlasts_the_failure(wor
     assert!({ Box::pin(posted) }.as_mut().now_or_never().is_none());
     let submitted = store.submit(world.request("kept"));
     assert!({ Box::pin(submitted) }.as_mut().now_or_never().is_none());
-    // A caller that stays is told no after some seconds, and so are those who came before, if they are there.
+    // A caller that stays gets an error after some seconds. Operations whose callers went away are kept.
     let since = std::time::Instant::now();
-    assert!(matches!(store.post_durably(vec![world.report("told")]).await, Err(Error::Backend(_))));
+    assert!(matches!(store.post_durably(vec![world.report("refused")]).await, Err(Error::Backend(_))));
     assert!(since.elapsed() >= std::time::Duration::from_secs(4));
     faults.set_down(false);
     store.barrier().await.unwrap();
     assert_eq!(store.deliveries("kept").await.unwrap().len(), 1);
     assert!(store.request(&id("kept")).await.unwrap().is_some());
-    assert!(store.deliveries("told").await.unwrap().is_empty());
+    assert!(store.deliveries("refused").await.unwrap().is_empty());
     assert_eq!(store.counters().given_up, 0);
 }
 
@@ -282,17 +283,17 @@ pub(super) async fn what_a_dead_writer_had_is_counted(world: World) {
     store.post(vec![world.report("a"), world.report("b")]).unwrap();
     let gone = store.post_durably(vec![world.report("gone")]);
     assert!({ Box::pin(gone) }.as_mut().now_or_never().is_none());
-    let told = store.post_durably(vec![world.report("told")]);
-    let mut told = Box::pin(told);
-    assert!(told.as_mut().now_or_never().is_none());
+    let waiting = store.post_durably(vec![world.report("waiting")]);
+    let mut waiting = Box::pin(waiting);
+    assert!(waiting.as_mut().now_or_never().is_none());
     faults.panic();
     faults.release();
-    assert!(matches!(told.await, Err(Error::Closed)));
+    assert!(matches!(waiting.await, Err(Error::Closed)));
     store.close().await;
     assert_eq!(store.counters().given_up, 4);
 }
 
-pub(super) async fn nobody_waits_for_a_writer_that_is_no_more(world: World) {
+pub(super) async fn nobody_waits_for_a_writer_that_has_ended(world: World) {
     let (store, faults) = world.open_faulty().await;
     let held = store.attach_reports(std::sync::Arc::new(tokio::sync::Semaphore::new(1)));
     faults.panic();
@@ -317,12 +318,13 @@ pub(super) async fn close_is_final_and_twice_is_once(world: World) {
     assert!(matches!(store.request(&id("r")).await, Err(Error::Closed)));
 }
 
-/// The clock of these is stopped, and jumps to the next timer: only a backend without a thread of its own can be used so.
+/// The tokio clock of these cases is paused, and jumps to the next timer. So only a backend without threads of its own
+/// can run them.
 mod patience {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn callers_of_a_failing_store_are_told_and_it_recovers() {
+    async fn callers_of_a_failing_store_get_an_error_and_it_recovers() {
         let world = World::memory();
         let (store, faults) = world.open_faulty().await;
         faults.set_down(true);
@@ -330,7 +332,7 @@ mod patience {
         assert!(matches!(store.submit(world.request("r")).await, Err(Error::Backend(_))));
         assert!(matches!(store.claim_reports(1).await, Err(Error::Backend(_))));
         faults.set_down(false);
-        // The post had nobody waiting: it is kept until it can be written.
+        // No caller waits for the post: it is kept until it can be written.
         store.barrier().await.unwrap();
         assert_eq!(store.deliveries("kept").await.unwrap().len(), 1);
         assert!(store.request(&id("r")).await.unwrap().is_none());
@@ -338,7 +340,7 @@ mod patience {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn callers_without_room_are_told_too() {
+    async fn callers_without_room_get_an_error_too() {
         let mut world = World::memory();
         world.options.queue = 2;
         let (store, faults) = world.open_faulty().await;
@@ -361,7 +363,7 @@ mod patience {
     }
 }
 
-/// What the memory backend alone promises.
+/// Promises of the memory backend alone.
 mod bounds {
     use super::*;
     use crate::store::Location;
@@ -376,7 +378,7 @@ mod bounds {
         store.post(vec![world.report("x"), world.report("x")]).unwrap();
         assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Full)));
         assert!(matches!(store.post_durably(vec![world.report("x")]).await, Err(Error::Full)));
-        // An outcome is not refused; its report is, and says so.
+        // An outcome is not refused. Its report is refused, and the record says why.
         let claimed = running(&world, &store, "r").await;
         current(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await);
         assert!(store.deliveries("r").await.unwrap()[0].refused.is_some());

@@ -1,6 +1,7 @@
-//! What the writer tells of itself when it fails, hangs, or is no more.
+//! What the store reports when its writer fails, hangs, or has ended.
 //!
-//! The clock of these is stopped only while the writer is held, so that a backend with threads of its own can be used.
+//! The tokio clock is paused only while the writer is held, so that a backend with threads of its own can run these
+//! cases.
 
 use std::time::Duration;
 
@@ -13,14 +14,14 @@ use crate::store::health::Trouble;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Lets so many seconds pass.
+/// Moves the tokio clock forward by so many seconds.
 async fn pass(seconds: u32) {
     tokio::time::pause();
     tokio::time::advance(SECOND * seconds).await;
     tokio::time::resume();
 }
 
-pub(super) async fn a_writer_that_panicked_is_told_of(world: World) {
+pub(super) async fn a_writer_that_panicked_is_reported(world: World) {
     let (store, faults) = world.open_faulty().await;
     submit(&store, world.request("before")).await;
     assert_eq!(store.trouble(), None);
@@ -38,7 +39,7 @@ pub(super) async fn a_store_that_was_closed_is_not_broken(world: World) {
     assert!(store.broken().now_or_never().is_none());
 }
 
-pub(super) async fn a_writer_that_hangs_is_told_of_until_it_goes_on(world: World) {
+pub(super) async fn a_writer_that_hangs_is_reported_until_it_goes_on(world: World) {
     let (store, faults) = world.open_faulty().await;
     faults.hold();
     let request = world.request("r");
@@ -50,7 +51,7 @@ pub(super) async fn a_writer_that_hangs_is_told_of_until_it_goes_on(world: World
     pass(2).await;
     assert!(matches!(store.trouble(), Some(Trouble::Hangs(time)) if time >= SECOND * 6));
     assert!(store.broken().now_or_never().is_none());
-    // Nothing is to be hoped for after so long; but if it goes on after all, it is well.
+    // After so long the writer counts as broken. If the call returns after all, the store is in order again.
     pass(300).await;
     assert!(matches!(store.broken().await, Trouble::Hangs(_)));
     faults.release();
@@ -59,7 +60,7 @@ pub(super) async fn a_writer_that_hangs_is_told_of_until_it_goes_on(world: World
     assert_eq!(store.trouble(), None);
 }
 
-pub(super) async fn a_store_that_cannot_write_is_told_of_until_it_can(world: World) {
+pub(super) async fn a_store_that_cannot_write_is_reported_until_it_can(world: World) {
     let (store, faults) = world.open_faulty().await;
     faults.set_down(true);
     store.post(vec![world.report("x")]).unwrap();
@@ -74,7 +75,7 @@ pub(super) async fn a_store_that_cannot_write_is_told_of_until_it_can(world: Wor
         }
     };
     assert!(matches!(trouble.await, Trouble::Fails(_)));
-    // It does not hang: it is tried again for as long as it takes.
+    // The writer does not hang: it retries without limit.
     pass(600).await;
     assert!(store.broken().now_or_never().is_none());
     faults.set_down(false);
@@ -82,7 +83,7 @@ pub(super) async fn a_store_that_cannot_write_is_told_of_until_it_can(world: Wor
     assert_eq!(store.trouble(), None);
 }
 
-pub(super) async fn a_store_that_failed_is_told_of_until_as_much_is_written(world: World) {
+pub(super) async fn a_store_that_failed_is_reported_until_as_much_is_written(world: World) {
     let (store, faults) = world.open_faulty().await;
     faults.set_down(true);
     let mut waiting = std::pin::pin!(store.submit(world.request("r")));
@@ -94,7 +95,7 @@ pub(super) async fn a_store_that_failed_is_told_of_until_as_much_is_written(worl
         tokio::task::yield_now().await;
     };
     assert!(matches!(refused, Err(Error::Backend(_))), "{refused:?}");
-    // Nobody wants to write any more, and who asks is told what a submission would be.
+    // No caller wants to write now, and `trouble` still says that a submission would fail.
     assert!(matches!(store.trouble(), Some(Trouble::Fails(_))));
     for _ in 0..30 {
         pass(1).await;
@@ -112,7 +113,7 @@ pub(super) async fn a_store_that_failed_is_told_of_until_as_much_is_written(worl
     submit(&store, world.request("r")).await;
 }
 
-pub(super) async fn that_too_many_wait_is_told(mut world: World) {
+pub(super) async fn a_full_store_is_reported(mut world: World) {
     world.options.max_queued = 2;
     let store = world.open().await;
     submit(&store, world.request("a")).await;

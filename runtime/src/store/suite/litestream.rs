@@ -1,4 +1,4 @@
-//! Another process that copies the log, as Litestream does, and wants to be the only one to cut it off.
+//! Another process copies the write-ahead log, as Litestream does. Only that process may truncate the log.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -12,12 +12,13 @@ use super::world::{World, id, submit};
 use crate::store::record::NewRequest;
 use crate::store::{Location, Store};
 
-/// Where the other process finds the file; it is this test once more.
+/// The environment variable that gives the other process the path of the database. The other process runs this same
+/// test.
 const INNER: &str = "POSTBACK_TEST_LITESTREAM";
-/// What begins its answers, among what the test harness prints.
-const SAID: &str = "alongside: ";
+/// The prefix of the other process's answers, which stand among the output of the test harness.
+const ANSWER: &str = "alongside: ";
 
-/// Holds a read transaction on the file at nearly all times, so that nobody begins the log anew.
+/// The other process: on command, it holds a read transaction on the file, so that the log cannot be restarted.
 async fn alongside(path: &str) {
     let options = SqliteConnectOptions::new().filename(path).pragma("wal_autocheckpoint", "0");
     let mut conn = options.connect().await.unwrap();
@@ -28,7 +29,7 @@ async fn alongside(path: &str) {
     for command in std::io::stdin().lines() {
         match command.unwrap().as_str() {
             "hold" => {
-                // Something has to be in the log, for a transaction on an empty one holds nothing.
+                // The log must not be empty: a read transaction on an empty log holds nothing.
                 run(
                     &mut conn,
                     "INSERT INTO _litestream_seq VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET seq = seq + 1",
@@ -40,13 +41,13 @@ async fn alongside(path: &str) {
             "checkpoint" => run(&mut conn, "PRAGMA wal_checkpoint(PASSIVE)").await,
             other => panic!("{other}"),
         }
-        println!("{SAID}done");
+        println!("{ANSWER}done");
     }
 }
 
 struct Alongside {
     child: Child,
-    said: BufReader<ChildStdout>,
+    answers: BufReader<ChildStdout>,
 }
 
 impl Alongside {
@@ -54,16 +55,16 @@ impl Alongside {
         let mut inner = Command::new(std::env::current_exe().unwrap());
         inner.args(["--exact", "store::suite::litestream::litestream_alongside", "--nocapture"]).env(INNER, path);
         let mut child = inner.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        Self { child, said }
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Self { child, answers }
     }
 
-    /// Returns when it is done.
+    /// Gives the other process a command, and returns when it has carried out the command.
     fn asked(&mut self, to: &str) {
         block_in_place(|| {
             writeln!(self.child.stdin.as_mut().unwrap(), "{to}").unwrap();
-            let done = (&mut self.said).lines().any(|line| line.unwrap().ends_with(&format!("{SAID}done")));
-            assert!(done, "it ended before it could {to}");
+            let done = (&mut self.answers).lines().any(|line| line.unwrap().ends_with(&format!("{ANSWER}done")));
+            assert!(done, "the other process ended before it could {to}");
         });
     }
 
@@ -73,14 +74,14 @@ impl Alongside {
     }
 }
 
-/// What changes when the log is begun anew, and its length.
+/// The salt of the log, which changes when the log is restarted, and the length of the log.
 fn log(world: &World) -> (Vec<u8>, u64) {
-    // To open the log and close it again drops no lock: there are none on it.
+    // Opening and closing the log drops no lock of this process, because SQLite has no locks on the log.
     let bytes = std::fs::read(world.dir.path().join("store.db-wal")).unwrap();
     (bytes[16..24].to_vec(), bytes.len() as u64)
 }
 
-/// Writes this many large requests, and small ones with them.
+/// Writes this many large requests, and 50 small requests with each.
 async fn write(world: &World, store: &Store, name: &str, large: usize) {
     for n in 0..large {
         let body = vec![7; 4 << 20].into();
@@ -111,7 +112,7 @@ async fn litestream_alongside() {
     let store = world.open().await;
     let mut other = Alongside::start(&path);
 
-    // While it holds its transaction, the log grows and is what it was.
+    // While the other process holds its transaction, the log only grows.
     other.asked("hold");
     let (salt, mut length) = log(&world);
     for part in ["one", "two"] {
@@ -123,12 +124,13 @@ async fn litestream_alongside() {
     }
     assert!(length > 96 << 20, "{length}");
 
-    // What it copies meanwhile, file first, is a whole database: with all that was accepted before.
+    // A copy that the other process makes meanwhile, of the file first and the log second, is a complete database:
+    // it has everything that was accepted before.
     let copy = World::sqlite();
     let copies = async {
         for file in ["store.db", "store.db-wal"] {
             let (from, to) = (world.dir.path().join(file), copy.dir.path().join(file));
-            // Another process: to close the file in this one would drop the locks that it has on it.
+            // Another process copies, because closing the file in this process would drop the locks of this process.
             assert!(block_in_place(|| Command::new("cp").args([from, to]).status()).unwrap().success());
         }
     };
@@ -141,8 +143,8 @@ async fn litestream_alongside() {
     submit(&restored, world.request("goes on")).await;
     restored.close().await;
 
-    // While it holds nothing, be it that it checkpoints itself or that it does not, the log may be begun anew, but is never
-    // cut off.
+    // While the other process holds no transaction, the log may be restarted, but is never truncated, whether the other
+    // process checkpoints or not.
     for (part, checkpoint) in [("four", false), ("five", true), ("six", false)] {
         other.asked("let go");
         if checkpoint {
@@ -150,7 +152,7 @@ async fn litestream_alongside() {
         }
         write(&world, &store, part, 18).await;
         let now = log(&world).1;
-        assert!(now >= length, "{now} after {length}: it was cut off");
+        assert!(now >= length, "{now} after {length}: the log was truncated");
         length = now;
         other.asked("hold");
     }

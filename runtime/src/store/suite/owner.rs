@@ -1,4 +1,4 @@
-//! Who may use the file, and what else is beside it.
+//! Who may use the database file, and the files beside it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -11,7 +11,7 @@ fn file(world: &World, name: &str) -> PathBuf {
     world.dir.path().join(name)
 }
 
-/// What is wrong with it.
+/// Opens the store, which must be refused as unsafe. Returns the error's text.
 async fn refused(world: &World) -> String {
     match world.try_open().await {
         Err(error @ OpenError::Unsafe { .. }) => error.to_string(),
@@ -24,7 +24,7 @@ async fn a_file_that_others_could_read_is_closed_to_them() {
     let world = World::sqlite();
     let store = world.open().await;
     submit(&store, world.request("r")).await;
-    // As after a crash: the log is still there.
+    // The copy is as after a crash: the log is still there.
     let copy = World::sqlite();
     for name in ["store.db", "store.db-wal", "store.db-shm", "store.db.lock"] {
         fs::copy(file(&world, name), file(&copy, name)).unwrap();
@@ -52,7 +52,7 @@ async fn a_lock_that_leads_elsewhere_is_refused_and_nothing_is_written_there() {
     fs::create_dir(file(&world, "store.db.lock")).unwrap();
     assert!(matches!(world.try_open().await, Err(OpenError::NotWritable { .. })));
 
-    // Nobody waits for the other end of a pipe.
+    // Opening a named pipe must not block.
     let world = World::sqlite();
     rustix::fs::mkfifoat(rustix::fs::CWD, file(&world, "store.db.lock"), rustix::fs::Mode::RWXU).unwrap();
     assert!(refused(&world).await.contains("store.db.lock is no regular file"));
@@ -84,7 +84,7 @@ async fn a_log_without_its_database_is_not_thrown_away() {
         assert!(refused(&copy).await.contains("store.db-wal has commits in it"));
         assert_eq!(fs::metadata(file(&copy, "store.db-wal")).unwrap().len(), size);
     }
-    // With it, all is there.
+    // With the database beside the log, all rows are there.
     fs::copy(file(&world, "store.db"), file(&copy, "store.db")).unwrap();
     assert!(copy.open().await.request(&id("r")).await.unwrap().is_some());
 }
@@ -104,7 +104,7 @@ async fn a_link_to_a_database_is_the_database() {
     assert!(world.open().await.request(&id("r")).await.unwrap().is_some());
 }
 
-/// SQLite's own locks on the database, as the kernel knows them.
+/// How many locks of SQLite the kernel lists on the database for this process.
 #[cfg(target_os = "linux")]
 fn locks(world: &World) -> usize {
     let inode = format!(":{} ", fs::metadata(file(world, "store.db")).unwrap().ino());
@@ -115,7 +115,7 @@ fn locks(world: &World) -> usize {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn who_is_refused_does_not_take_the_owners_locks_away() {
+async fn a_refused_open_does_not_drop_the_owners_locks() {
     let world = World::sqlite();
     let store = world.open().await;
     submit(&store, world.request("r")).await;

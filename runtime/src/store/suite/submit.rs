@@ -1,4 +1,4 @@
-//! Requests coming in.
+//! Submitting requests.
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -91,14 +91,15 @@ pub(super) async fn concurrent_same_id_one_winner(world: World) {
 }
 
 pub(super) async fn many_rows_in_one_batch(world: World) {
-    // They take every size of a chunked insert: 512, 64, 8 and 1. A batch has 256 rows, unless one operation has more.
+    // This many rows take every chunk size of an insert: 512, 64, 8 and 1. A batch has 256 rows, unless one operation
+    // has more.
     let (store, faults) = world.open_faulty().await;
     faults.hold();
     store.post(vec![world.report("first")]).unwrap();
     faults.held().await;
     let mut submits: Vec<_> = (0..251).map(|n| Box::pin(store.submit(world.request(&format!("r-{n}"))))).collect();
     for submit in &mut submits {
-        // Else tokio makes a task that does so much at once pause.
+        // Without `unconstrained`, tokio would make this task pause after so much work at once.
         assert!(tokio::task::unconstrained(submit).now_or_never().is_none());
     }
     faults.release();

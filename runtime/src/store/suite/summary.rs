@@ -1,4 +1,4 @@
-//! What is told of a request, and pieces of what is large.
+//! The summary of a request, and the pieces of its large JSON.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use crate::store::{Member, RequestState, Stage, Store};
 
 const STEP: usize = 30_000;
 
-/// The end of a request, as it is told.
+/// The end of a settled request, from its summary.
 async fn end(store: &Store, of: &str) -> EndSummary {
     match store.summary(&id(of)).await.unwrap().unwrap().standing {
         Stage::Settled(end) => end,
@@ -53,18 +53,18 @@ pub(super) async fn a_summary_says_what_the_record_says(world: World) {
         (Outcome::cancelled(world.now()), Some(EndReason::Cancelled)),
         (Outcome::completed(None, world.now()), None),
     ];
-    for (n, (outcome, told)) in ends.into_iter().enumerate() {
-        let of = format!("told-{n}");
+    for (n, (outcome, expected)) in ends.into_iter().enumerate() {
+        let of = format!("end-{n}");
         let run = running(&world, &store, &of).await;
         current(store.settle_request(run.claim, Outcome { tells_reason: true, ..outcome }, vec![]).await);
-        assert_eq!(end(&store, &of).await.reason, told, "{of}");
+        assert_eq!(end(&store, &of).await.reason, expected, "{of}");
     }
 }
 
 pub(super) async fn what_is_large_is_read_in_pieces_until_it_is_purged(world: World) {
     let store = world.open().await;
     for (of, len) in [("small", AT_ONCE), ("large", AT_ONCE + 1), ("huge", 500_000)] {
-        // Of two bytes for each character: pieces go by bytes, and part what they like.
+        // Each character has two bytes. Pieces are cut by bytes, and may cut a character in two.
         let text = format!("\"{}{}\"", "ü".repeat((len - 2) / 2), if len % 2 == 1 { "x" } else { "" });
         assert_eq!(text.len(), len);
         let run = running(&world, &store, of).await;
@@ -78,5 +78,5 @@ pub(super) async fn what_is_large_is_read_in_pieces_until_it_is_purged(world: Wo
     assert_eq!(store.piece(&id("huge"), Member::Result, 499_999, STEP).await.unwrap().unwrap(), "\"");
     world.advance(std::time::Duration::from_secs(1));
     store.purge(world.now(), 10).await.unwrap();
-    assert!(store.piece(&id("huge"), Member::Result, 0, STEP).await.unwrap().is_none(), "nor a part of it");
+    assert!(store.piece(&id("huge"), Member::Result, 0, STEP).await.unwrap().is_none(), "no piece is left");
 }

@@ -1,4 +1,4 @@
-//! Who is woken, and when.
+//! Which tasks are woken, and when.
 
 use futures_util::FutureExt as _;
 
@@ -39,7 +39,7 @@ pub(super) async fn a_signal_between_calls_is_kept(world: World) {
 pub(super) async fn lost_wake_is_found_by_poll(world: World) {
     let store = world.open().await;
     attach(&store);
-    // Somebody else takes the signals.
+    // Other tasks take the signals.
     let (mut request, mut report) = (Box::pin(store.requests_due()), Box::pin(store.reports_due()));
     assert!(request.as_mut().now_or_never().is_none());
     assert!(report.as_mut().now_or_never().is_none());
@@ -78,12 +78,12 @@ pub(super) async fn watches_leave_nothing_behind(world: World) {
     old.changed().await;
     let new = store.watch(&id("r"));
     drop(old);
-    assert_eq!(count(), 1, "an old watch takes a newer one along");
+    assert_eq!(count(), 1, "dropping an old watch must not remove a newer watch");
     drop(new);
     assert_eq!(count(), 0);
 }
 
-pub(super) async fn tried_waits_for_each_first_attempt(world: World) {
+pub(super) async fn each_first_attempt_is_waited_for(world: World) {
     let store = world.open().await;
     store.tried(0).await;
     let refused = NewReport { refused: Some("no".into()), ..world.report("x") };
@@ -95,7 +95,7 @@ pub(super) async fn tried_waits_for_each_first_attempt(world: World) {
     assert!(tried.as_mut().now_or_never().is_none());
     let rows = store.claim_reports(2).await.unwrap().rows;
     current(store.settle_report(rows[0].claim.clone(), world.attempt(500), Next::RetryAt(world.now())).await);
-    // A put-back is no attempt.
+    // Putting a report back is not an attempt.
     current(store.put_back_report(rows[1].claim.clone()).await);
     store.barrier().await.unwrap();
     assert!(tried.as_mut().now_or_never().is_none());

@@ -1,4 +1,4 @@
-//! A store with a clock that only the test moves, and short ways to make rows.
+//! A store for tests, with a clock that only the test moves, and short functions that make rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,9 +18,10 @@ use crate::time::{Clock, Timestamp};
 use crate::webhook::{Provenance, Webhook};
 
 pub(super) const ROUTE: &str = "/a";
-/// Where the clock stands at first.
+/// The first reading of the wall clock, in µs.
 pub(super) const START: i64 = 1_795_420_800_000_000;
 
+/// The clocks, options and folder of a test's store.
 pub(super) struct World {
     wall: Arc<AtomicI64>,
     /// The monotonic clock.
@@ -36,7 +37,7 @@ impl World {
 
     #[cfg(feature = "sqlite")]
     pub(super) fn sqlite() -> Self {
-        // What these cases ask of a commit does not depend on the disk.
+        // These cases do not depend on whether a commit survives a power cut.
         let durability = crate::store::Durability::Normal;
         Self::of(|dir| Location::Sqlite { path: dir.join("store.db"), durability })
     }
@@ -63,7 +64,7 @@ impl World {
         self.elapsed.fetch_add(by, Ordering::SeqCst);
     }
 
-    /// Sets the wall clock, by so many seconds.
+    /// Sets the wall clock forward, or back if `seconds` is negative.
     pub(super) fn jump(&self, seconds: i64) {
         self.wall.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
     }
@@ -127,7 +128,7 @@ impl World {
     }
 }
 
-/// Attaches routes with no room, so that everything has to be claimed.
+/// Attaches the route with no room, so that every request has to be claimed.
 pub(super) fn attach(store: &Store) {
     drop(store.attach_requests(vec![ROUTE.into()], Arc::new(Semaphore::new(0))));
 }
@@ -157,7 +158,7 @@ pub(super) fn id(text: &str) -> RequestId {
     RequestId::stored(text)
 }
 
-/// The claim before this one.
+/// The previous claim of the row, which is stale.
 pub(super) fn stale<I: Clone>(claim: &Claim<I>) -> Claim<I> {
     Claim { id: claim.id.clone(), epoch: claim.epoch - 1 }
 }
