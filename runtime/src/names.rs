@@ -75,8 +75,8 @@ pub(crate) mod metric {
     /// Counter, label `result`: attempts, which are single HTTP requests.
     pub(crate) const ATTEMPTS: &str = "postback_delivery_attempts_total";
     /// Counter, label `reason`: HTTP requests that do not count as attempts. `lookups`, `files`, `memory` or
-    /// `connections`: this machine had too few of them. `not_processed`: the receiver refused the request before
-    /// processing any of it.
+    /// `connections`: this machine had none left. `not_processed`: the receiver refused the request before processing
+    /// any of it.
     pub(crate) const ATTEMPTS_PUT_OFF: &str = "postback_delivery_attempts_put_off_total";
     /// Gauge: connections to receivers, idle ones included.
     pub(crate) const CONNECTIONS_OPEN: &str = "postback_delivery_connections";

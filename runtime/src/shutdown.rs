@@ -97,7 +97,7 @@ impl Vital {
     }
 }
 
-/// Its drop finds out whether the watched task ended early.
+/// A value inside the watched task. Its drop reports the task if the task ended early.
 struct Early {
     name: &'static str,
     vital: Vital,

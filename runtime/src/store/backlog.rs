@@ -19,11 +19,11 @@ use super::record::ClaimedRequest;
 use crate::id::RequestId;
 use crate::names::metric;
 
-/// Bytes of a usual request. [`Backlog::bound`] asks with this size: the store is not called full because large
-/// requests have no room.
+/// Bytes of a usual request. [`Backlog::bound`] asks whether a request of this size fits: a lack of room for large
+/// requests alone does not make the store count as full.
 const USUAL: u64 = 64 << 10;
 
-/// The most that may wait to be run.
+/// The limits on the requests that wait to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) rows: u64,
@@ -158,7 +158,7 @@ impl Backlog {
         self.limits.bound(self.lock().all, USUAL.min(self.limits.bytes / 10))
     }
 
-    /// Moves claimed requests from the waiting to the running ones.
+    /// Counts claimed requests as running, and no longer as waiting.
     pub(super) fn claimed<'a>(&self, rows: impl IntoIterator<Item = &'a ClaimedRequest>) {
         let mut state = self.lock();
         for row in rows {
@@ -197,7 +197,7 @@ impl Backlog {
         }
     }
 
-    /// What waits, in all routes together.
+    /// The count of all routes together.
     #[cfg(test)]
     pub(crate) fn count(&self) -> Count {
         self.lock().all
@@ -219,7 +219,7 @@ impl Backlog {
 }
 
 /// The place of one request among the waiting requests. Dropping the slot gives the place back, unless the row was
-/// written.
+/// written as waiting.
 pub(crate) struct QueueSlot {
     backlog: Arc<Backlog>,
     route: Arc<str>,

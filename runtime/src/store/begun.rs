@@ -39,9 +39,9 @@ pub(crate) struct Begun(Mutex<Marks>);
 #[derive(Debug)]
 struct Marks {
     file: File,
-    /// Places in the file whose run is over; they are used again.
+    /// Positions of marks in the file that are free again, because their run is over.
     free: Vec<u64>,
-    /// Places used so far, free ones included.
+    /// How many positions were ever used, free ones included.
     used: u64,
     /// Whether the marks of an earlier process were read and removed.
     restarted: bool,

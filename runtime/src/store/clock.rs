@@ -42,8 +42,8 @@ impl Now {
 /// In µs. A step of the wall clock up to this size is followed at once, because time synchronisation makes such steps.
 const STEP: i64 = 60_000_000;
 
-/// A wall clock that was set back is followed only after this time: a machine without a battery-backed clock starts
-/// with a wrong time until it has asked the network.
+/// A wall clock that is set back for less than this time is not followed: a machine without a battery-backed clock
+/// starts with an early time, until it has asked the network.
 const SET_BACK: Duration = Duration::from_secs(50);
 
 /// How far the wall clock is believed when it says that a row ended long ago.
@@ -68,8 +68,8 @@ impl Trust {
         let lead = now.wall.micros().saturating_sub(now.due.micros());
         if lead < self.lead - STEP {
             let since = self.behind.unwrap_or(now.due);
-            // Rows that end from now on get the smaller wall-clock time. They would look old as soon as the clock is
-            // right again, so the smaller lead is believed only after `SET_BACK`.
+            // Rows that end while the wall clock is set back get its earlier time, and would look old as soon as the
+            // clock is right again. So a smaller lead is believed once it has lasted for `SET_BACK`.
             return if now.due.since(since) >= SET_BACK {
                 Self { lead, ahead: None, behind: None }
             } else {
@@ -139,8 +139,8 @@ impl StoreClock {
         self.now().due_at(wall)
     }
 
-    /// Two values. First, a wall-clock time: rows that ended before this time have been over for longer than
-    /// `retention`. Second, the new trust if it has changed; give it to [`keep`](Self::keep) once the backend has
+    /// Returns two values. First, a wall-clock time: rows that ended before this time have been over for longer than
+    /// `retention`. Second, the new trust, if it has changed: give it to [`keep`](Self::keep) once the backend has
     /// stored it.
     pub(crate) fn ended_before(&self, retention: Duration) -> (Timestamp, Option<Trust>) {
         let (now, known) = (self.now(), *self.trust());

@@ -65,12 +65,12 @@ impl TakenIn {
         self.reports
     }
 
-    /// The reports are written.
+    /// Notes that the reports are written, so that the drop counts none of them as lost.
     pub(crate) fn written(&mut self) {
         self.reports = 0;
     }
 
-    /// The caller learns that its reports were not written, and counts them.
+    /// Notes that the caller gets an error for the reports and counts them itself, so that the drop does not.
     pub(crate) fn given_back(&mut self) {
         self.reports = 0;
     }
@@ -92,7 +92,7 @@ pub(crate) struct Lost<'a> {
 }
 
 impl Lost<'_> {
-    /// The reports are in the queue: the guard counts nothing.
+    /// Notes that the reports are in the queue, so that the drop counts none of them as lost.
     pub(crate) fn disarm(mut self) {
         self.reports = 0;
     }

@@ -177,7 +177,7 @@ impl Health {
         long(state.call).map(Trouble::Hangs).or_else(|| fails.or_else(|| long(state.batch)).map(Trouble::Fails))
     }
 
-    /// Returns when the writer has ended, or when one call to the backend has taken [`HOPELESS`] long.
+    /// Returns when the writer has ended, or when one call to the backend has taken longer than [`HOPELESS`].
     async fn broken(&self) -> Trouble {
         loop {
             let since = self.lock().call;

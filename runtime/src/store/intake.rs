@@ -17,7 +17,7 @@ const TIMES_THE_FREE_SPACE: usize = 7;
 /// Queues of emptied lines that are kept, so that a new line need not allocate one.
 const SPARE: usize = 64;
 
-/// Items in lines, and marks between the items.
+/// Items that wait in lines. Between them stand marks: a mark comes out after all items that came in before the mark.
 pub(crate) struct Intake<T> {
     /// Invariant: no line is empty, and each line is in `turns` once.
     lines: HashMap<u64, Line<T>>,
@@ -42,11 +42,11 @@ struct Line<T> {
 struct Waiting<T> {
     item: T,
     cost: usize,
-    /// How many marks came before this item.
+    /// How many marks had come in before this item.
     marks: u64,
 }
 
-/// An item of its own, which comes out after every item that came in before the mark.
+/// A mark in the queue: its item comes out after every item that came in before the mark.
 struct Mark<T> {
     /// `None`: the item was taken out by [`Intake::take_out`].
     item: Option<T>,

@@ -12,8 +12,8 @@ pub(crate) struct Options {
     pub(crate) queue: usize,
     /// The most bytes that may wait for the next commit.
     pub(crate) queue_bytes: usize,
-    /// Whether Litestream runs beside this process: it copies the database's write-ahead log as the log grows, and
-    /// truncates the log itself.
+    /// Whether Litestream runs beside this process. Litestream copies the database's write-ahead log as the log grows,
+    /// and Litestream alone may truncate the log.
     #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "memory has no log"))]
     pub(crate) litestream: bool,
     /// The most requests that may wait to be run. More requests are refused.

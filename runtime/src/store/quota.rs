@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the memory backend may hold. The inbox shares these quotas, so that it can refuse a post at once.
 pub(crate) struct Quotas {
-    /// Unfinished requests.
+    /// The quota of unfinished requests.
     pub(crate) requests: Quota,
-    /// Undelivered reports.
+    /// The quota of undelivered reports.
     pub(crate) reports: Quota,
 }
 

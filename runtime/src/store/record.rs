@@ -92,7 +92,7 @@ pub(crate) struct NewReport {
     pub(crate) to: Target,
     pub(crate) body: Bytes,
     pub(crate) created: Timestamp,
-    /// Why no attempt is made. Such a report is stored as refused, without an attempt.
+    /// Why no attempt is made: such a report is stored as refused. `None`: the report will be attempted.
     pub(crate) refused: Option<String>,
     /// The text that the log puts before "→ delivered" at the first attempt on this node, such as "/greet 0193…
     /// completed in 1.2 s". Not stored.
@@ -116,7 +116,7 @@ impl NewReport {
         }
     }
 
-    /// The route of the request that the report is about, if `note` names it. For the log.
+    /// The route of the request that the report is about, for the log. `None`: there is no `note` to take it from.
     pub(crate) fn route(&self) -> Option<&str> {
         self.note.as_deref()?.split(' ').next()
     }
@@ -199,7 +199,7 @@ pub(crate) enum RequestState {
 
 /// A request as the store returns it.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "what is told of a request is its summary; tests look at all of it"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "callers read the summary; only tests read the whole record"))]
 pub(crate) struct RequestRecord {
     pub(crate) id: RequestId,
     pub(crate) route: String,

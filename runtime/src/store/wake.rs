@@ -121,7 +121,7 @@ impl FirstAttempts {
         lock(&self.pending).posted
     }
 
-    /// The report was attempted, or ended, or was never written.
+    /// Marks a report as done: an attempt was made, or the report ended, or it was never written.
     pub(crate) fn done(&self, id: ReportId) {
         let mut pending = lock(&self.pending);
         if let Some(number) = pending.by_id.remove(&id) {
@@ -130,10 +130,10 @@ impl FirstAttempts {
         }
     }
 
-    /// Returns when each of the first `posted` reports is done.
+    /// Returns when each of the first `posted` reports is done: attempted, ended, or never written.
     pub(crate) async fn until(&self, posted: u64) {
         loop {
-            // This registers before it looks: `notify_waiters` wakes every `Notified` that was made before.
+            // Register for the signal before looking: `notify_waiters` wakes every `Notified` that was made before.
             let one_less = self.one_less.notified();
             if lock(&self.pending).numbers.first().is_none_or(|oldest| *oldest > posted) {
                 return;

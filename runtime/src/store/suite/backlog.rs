@@ -83,9 +83,9 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     // A pre-claimed request never waits.
     let room = Arc::new(Semaphore::new(1));
     let mut handed = store.attach_requests(vec![ROUTE.into()], room);
-    submit(&store, sized(&world, "born", 7)).await;
+    submit(&store, sized(&world, "pre-claimed", 7)).await;
     agrees(&store, 0, 0).await;
-    let born = handed.recv().await.unwrap();
+    let pre_claimed = handed.recv().await.unwrap();
     submit(&store, sized(&world, "waits", 100)).await;
     submit(&store, NewRequest { route: "/b".into(), ..sized(&world, "elsewhere", 10) }).await;
     agrees(&store, 2, 110).await;
@@ -95,8 +95,8 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     assert_eq!(store.submit(sized(&world, "waits", 101)).await.unwrap(), Submitted::Conflict);
     agrees(&store, 2, 110).await;
     // A request is put back twice; the second time is stale.
-    current(store.put_back_request(born.row.claim.clone()).await);
-    let _ = store.put_back_request(born.row.claim).await.unwrap();
+    current(store.put_back_request(pre_claimed.row.claim.clone()).await);
+    let _ = store.put_back_request(pre_claimed.row.claim).await.unwrap();
     agrees(&store, 3, 117).await;
     drop(handed);
     attach(&store);

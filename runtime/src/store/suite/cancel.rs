@@ -123,7 +123,7 @@ pub(super) async fn what_is_cancelled_is_not_run_again(world: World) {
 
 pub(super) async fn what_waits_again_is_reported_where_it_registered(world: World) {
     let store = world.open().await;
-    let webhook = Webhook::new("https://example.com/told").unwrap().chosen_by(Some(Provenance::Operator));
+    let webhook = Webhook::new("https://example.com/ended").unwrap().chosen_by(Some(Provenance::Operator));
     let registration = Registration { webhooks: vec![webhook], on: Ends::CANCELLED, tells_reason: true };
     let run = running(&world, &store, "r").await.claim;
     current(store.register(run.clone(), registration.clone()).await);

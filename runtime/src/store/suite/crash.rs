@@ -100,7 +100,7 @@ async fn accepted_rows_survive_a_crash() {
 #[tokio::test]
 pub(super) async fn rescue_limit_fails_poison_request() {
     let world = World::sqlite();
-    let webhook = Webhook::new("https://example.com/told").unwrap().chosen_by(Some(Provenance::Operator));
+    let webhook = Webhook::new("https://example.com/ended").unwrap().chosen_by(Some(Provenance::Operator));
     let registration = Registration { webhooks: vec![webhook], on: Ends::FAILED, tells_reason: true };
     let mut epochs = Vec::new();
     for run in 1..=3 {
@@ -136,7 +136,7 @@ pub(super) async fn rescue_limit_fails_poison_request() {
 #[tokio::test]
 async fn a_cancelled_request_is_not_run_again_after_a_crash() {
     let world = World::sqlite();
-    let webhook = Webhook::new("https://example.com/told").unwrap().chosen_by(Some(Provenance::Operator));
+    let webhook = Webhook::new("https://example.com/ended").unwrap().chosen_by(Some(Provenance::Operator));
     let registration = Registration { webhooks: vec![webhook], on: Ends::CANCELLED, tells_reason: true };
     let store = world.open().await;
     for name in ["r", "other"] {

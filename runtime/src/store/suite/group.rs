@@ -50,8 +50,8 @@ pub(super) async fn resend_after_unknown_commit_is_idempotent(world: World) {
     // A row that was pre-claimed by a commit with an unknown outcome is handed over too.
     let mut held = store.attach_requests(vec![ROUTE.into()], std::sync::Arc::new(tokio::sync::Semaphore::new(1)));
     faults.next(Fault::UnknownWritten);
-    submit(&store, world.request("born")).await;
-    assert_eq!(held.recv().await.unwrap().row.claim.id, id("born"));
+    submit(&store, world.request("pre-claimed")).await;
+    assert_eq!(held.recv().await.unwrap().row.claim.id, id("pre-claimed"));
 }
 
 pub(super) async fn unknown_commit_that_failed_is_applied_again(world: World) {

@@ -91,16 +91,16 @@ pub(super) async fn each_first_attempt_is_waited_for(world: World) {
     let posted = store.barrier().await.unwrap();
     assert_eq!(posted, 2);
     store.post(vec![world.report("later")]).unwrap();
-    let mut tried = Box::pin(store.tried(posted));
-    assert!(tried.as_mut().now_or_never().is_none());
+    let mut waiting = Box::pin(store.tried(posted));
+    assert!(waiting.as_mut().now_or_never().is_none());
     let rows = store.claim_reports(2).await.unwrap().rows;
     current(store.settle_report(rows[0].claim.clone(), world.attempt(500), Next::RetryAt(world.now())).await);
     // Putting a report back is not an attempt.
     current(store.put_back_report(rows[1].claim.clone()).await);
     store.barrier().await.unwrap();
-    assert!(tried.as_mut().now_or_never().is_none());
+    assert!(waiting.as_mut().now_or_never().is_none());
     for row in store.claim_reports(10).await.unwrap().rows {
         current(store.settle_report(row.claim, world.attempt(200), Next::Delivered).await);
     }
-    tried.await;
+    waiting.await;
 }
