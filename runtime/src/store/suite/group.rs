@@ -192,8 +192,7 @@ pub(super) async fn a_durable_post_that_is_dropped_without_room_is_counted(mut w
     faults.held().await;
     assert!(store.post_durably(vec![world.report("x"), world.report("x")]).now_or_never().is_none());
     assert_eq!(store.counters().given_up, 2);
-    // A post in the queue is written although its caller went away. A refused post is not counted by the store: its
-    // caller gets the error, and counts the report.
+    // A post in the queue is written although its caller went away. The caller of a refused post counts the report.
     faults.release();
     store.barrier().await.unwrap();
     faults.hold();
@@ -318,8 +317,7 @@ pub(super) async fn close_is_final_and_twice_is_once(world: World) {
     assert!(matches!(store.request(&id("r")).await, Err(Error::Closed)));
 }
 
-/// The tokio clock of these cases is paused, and jumps to the next timer. So only a backend without threads of its own
-/// can run them.
+/// Cases with a paused tokio clock, which jumps to the next timer: a backend with threads of its own cannot run them.
 mod patience {
     use super::*;
 
