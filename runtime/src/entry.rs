@@ -17,6 +17,7 @@ use crate::line::{Causes, Escaped};
 use crate::names::target;
 use crate::settings::{self, Settings, User, WEBHOOK_URL};
 use crate::shutdown::Shutdown;
+use crate::telemetry;
 
 /// Threads for the HTTP API, claims, time limits and the store.
 const CONTROL_THREADS: usize = 2;
@@ -123,7 +124,7 @@ where
     let of_user = |user: &User| command.reads_config().then(|| mistake_in_config::<S>(user, &command)).flatten();
     let mut settings =
         settings::load(command.sources(program.name), of_user).map_err(|errors| Failure::usage(&errors))?;
-    settings::init(&settings.log);
+    telemetry::init(&settings.log);
     if matches!(command, Command::Serve(_)) {
         settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }

@@ -153,6 +153,8 @@ mod api;
 mod inspector;
 
 #[cfg(feature = "server")]
+mod telemetry;
+#[cfg(feature = "server")]
 mod worker;
 
 #[cfg(feature = "server")]

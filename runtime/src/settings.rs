@@ -5,7 +5,6 @@
 mod check;
 mod de;
 mod error;
-mod log;
 mod nearest;
 mod read;
 mod sources;
@@ -23,13 +22,13 @@ use url::Url;
 
 pub(crate) use self::check::KEYS;
 pub(crate) use self::error::{Error, Errors};
-pub(crate) use self::log::{Log, init};
 pub(crate) use self::sources::Sources;
 pub(crate) use self::user::{User, WEBHOOK_URL};
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
 use crate::secret::Secret;
+use crate::telemetry::Log;
 use crate::webhook::{Shown, Webhook};
 use crate::{api, store, worker};
 

@@ -34,7 +34,7 @@ const RUNTIME: House = House {
         &["delivery"],
         &["poster"],
         &["outcome", "handler"],
-        &["worker"],
+        &["worker", "telemetry"],
         &["api", "inspector", "admin"],
         &["settings"],
         &["app"],

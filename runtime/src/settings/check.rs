@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{Error, Errors, Origin};
-use super::log::{self, Format, Log};
 use super::read::{self, Section, Wrong, expected};
 use super::sources::Gathered;
 use super::tree::{Node, Table, Value};
@@ -15,6 +14,7 @@ use super::{Delivery, Endpoint, Settings};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
 use crate::store::{self, Location};
+use crate::telemetry::{self, Format, Log};
 use crate::{api, worker};
 
 /// All keys, for hints and for the tests that compare them with the documented ones.
@@ -265,12 +265,12 @@ fn schedule(node: Node) -> Result<Schedule, Wrong> {
 fn log(mut section: Section<'_>, rust_log: Option<String>) -> Log {
     let wanted = "off, error, warn, info, debug or trace, or directives such as \"info,hyper=debug\"";
     let level = section.take("level", "info".to_owned(), |node| {
-        read::parsed(node, wanted, |text| log::is_level(text).then(|| text.to_owned()))
+        read::parsed(node, wanted, |text| telemetry::is_level(text).then(|| text.to_owned()))
     });
     let format = section.take("format", Format::Auto, |node| {
         one_of(node, &[("auto", Format::Auto), ("text", Format::Text), ("json", Format::Json)])
     });
-    if rust_log.as_deref().is_some_and(|text| !log::is_directives(text)) {
+    if rust_log.as_deref().is_some_and(|text| !telemetry::is_directives(text)) {
         let wrong = expected("directives such as \"info,hyper=debug\"");
         section.refuse_as("RUST_LOG", &Origin::Variable("RUST_LOG".into()), wrong);
     }

@@ -1,4 +1,5 @@
-//! The JSON form of a line: the fields of the event, and those of the run that it happened in, at the top.
+//! The JSON form of a log line: one object with the fields of the event and, if the event is within a run, the fields of
+//! the run's span, all at the top level.
 
 use std::fmt;
 
@@ -10,44 +11,45 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::names::target;
 
-pub(super) struct Json {
+/// Formats an event as one line of JSON.
+pub(super) struct JsonLine {
     line: Format<format::Json>,
 }
 
-impl Json {
+impl JsonLine {
     pub(super) fn new() -> Self {
-        // The current span is the last in the list of spans.
+        // The list of spans ends with the current span, so a member of its own for the current span would repeat it.
         Self { line: format::format().json().flatten_event(true).with_current_span(false) }
     }
 }
 
-impl<S, N> FormatEvent<S, N> for Json
+impl<S, N> FormatEvent<S, N> for JsonLine
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'w> FormatFields<'w> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let run = run_around(context);
+        let run = fields_of_run(context);
         if run.is_empty() {
             return self.line.format_event(context, to, event);
         }
         let mut line = String::new();
         self.line.format_event(context, Writer::new(&mut line), event)?;
-        // Invariant: it is one JSON object and a line break.
+        // Invariant: `line` is one JSON object and a line break.
         let open = line.trim_end();
         let open = open.strip_suffix('}').unwrap_or(open);
         to.write_str(open)?;
-        // What the event says itself is nearer to it.
-        let own = event.metadata().fields();
-        for (name, value) in run.iter().filter(|(name, _)| own.field(name.as_str()).is_none()) {
+        // If the event and the run have a field of the same name, the event's value is kept.
+        let event_fields = event.metadata().fields();
+        for (name, value) in run.iter().filter(|(name, _)| event_fields.field(name.as_str()).is_none()) {
             write!(to, ",{}:{value}", Value::from(name.as_str()))?;
         }
         to.write_str("}\n")
     }
 }
 
-/// The fields of the run that the event happened in; none outside of runs.
-fn run_around<S, N>(context: &FmtContext<'_, S, N>) -> Map<String, Value>
+/// The fields of the span of the run that the event happened in; empty if the event is not within a run.
+fn fields_of_run<S, N>(context: &FmtContext<'_, S, N>) -> Map<String, Value>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'w> FormatFields<'w> + 'static,

@@ -1,0 +1,101 @@
+//! The log of this process: which events are logged, and in which form, to standard error.
+//!
+//! Invariant: text from outside cannot break a line of the text form, and cannot send commands to the terminal.
+
+mod json;
+mod text;
+
+use std::io::IsTerminal as _;
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::JsonFields;
+
+use self::json::JsonLine;
+use self::text::{TextFields, TextLine};
+use crate::names::target;
+use crate::time::Clock;
+
+/// The settings of the log, already checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Log {
+    /// A level such as `info`, or directives as in `RUST_LOG`, such as `info,hyper=debug`.
+    pub(crate) level: String,
+    pub(crate) format: Format,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Text if standard error is a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+/// Installs the log for the whole process. Returns false if the program has installed a `tracing` subscriber before:
+/// then that subscriber stays.
+pub(crate) fn init(log: &Log) -> bool {
+    let terminal = std::io::stderr().is_terminal();
+    let json = match log.format {
+        Format::Auto => !terminal,
+        Format::Text => false,
+        Format::Json => true,
+    };
+    let colour = terminal && anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let form = if json { Form::Json } else { Form::Text { colour } };
+    tracing::subscriber::set_global_default(subscriber(log, form, Clock::system(), std::io::stderr)).is_ok()
+}
+
+/// [`Format`], once it is known whether standard error is a terminal.
+#[derive(Clone, Copy)]
+enum Form {
+    Text { colour: bool },
+    Json,
+}
+
+fn subscriber<W>(log: &Log, form: Form, clock: Clock, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(&log.level)).with_writer(writer);
+    match form {
+        Form::Json => Box::new(builder.fmt_fields(JsonFields::new()).event_format(JsonLine::new()).finish()),
+        Form::Text { colour } => {
+            Box::new(builder.with_ansi(colour).fmt_fields(TextFields).event_format(TextLine::new(clock)).finish())
+        }
+    }
+}
+
+fn filter(directives: &str) -> EnvFilter {
+    let parsed = EnvFilter::builder().parse(directives);
+    // `settings` has checked the directives, so that the fallback to `info` is never used.
+    let filter = parsed.unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::INFO.into()));
+    if filter.max_level_hint() == Some(LevelFilter::OFF) {
+        return filter;
+    }
+    // The span of a run carries the request's id. It is always enabled, so that every line that is logged within a run
+    // names the request, also if the directives enable only targets of the user's program.
+    match format!("{}=error", target::RUN).parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    }
+}
+
+/// Whether a text is valid in `RUST_LOG`, where a single word may be a target, such as `hyper`.
+pub(crate) fn is_directives(text: &str) -> bool {
+    EnvFilter::builder().parse(text).is_ok()
+}
+
+/// Whether a text is valid in the setting `log.level`. A single word must be a level here: if a misspelt level such as
+/// `inof` were accepted as a target, nothing else would be logged.
+pub(crate) fn is_level(text: &str) -> bool {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    !text.is_empty() && text.split(',').all(|part| part.contains('=') || is_level(part)) && is_directives(text)
+}
+
+#[cfg(test)]
+mod tests;
