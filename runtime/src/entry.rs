@@ -15,7 +15,7 @@ use crate::handler::Routes;
 use crate::inspector::Inspector;
 use crate::line::{Causes, Escaped};
 use crate::names::target;
-use crate::settings::{self, Settings, User, WEBHOOK_URL};
+use crate::settings::{self, ConfigTable, Settings, WEBHOOK_URL};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
@@ -121,7 +121,7 @@ where
             return Ok(u8::try_from(told.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
         }
     };
-    let of_user = |user: &User| command.reads_config().then(|| mistake_in_config::<S>(user, &command)).flatten();
+    let of_user = |user: &ConfigTable| command.reads_config().then(|| mistake_in_config::<S>(user, &command)).flatten();
     let mut settings =
         settings::load(command.sources(program.name), of_user).map_err(|errors| Failure::usage(&errors))?;
     telemetry::init(&settings.log);
@@ -166,7 +166,7 @@ where
 }
 
 /// What is wrong with `[config]`, to be told with the other mistakes.
-fn mistake_in_config<S: DeserializeOwned>(user: &User, command: &Command) -> Option<settings::Error> {
+fn mistake_in_config<S: DeserializeOwned>(user: &ConfigTable, command: &Command) -> Option<settings::Error> {
     let mut user = user.clone();
     if let Command::Serve(serve) = command
         && serve.inspect.is_some()
@@ -209,10 +209,10 @@ fn offer<S: DeserializeOwned>(inspector: &Inspector, settings: &mut Settings) ->
     // Else a webhook that a caller chose could not be shown: this machine is no place for what nobody trusts.
     settings.trust(&url);
     let prints = format!("webhooks to {url} are printed here, and it is trusted as an endpoint");
-    if settings.user.webhook_url().is_some() {
+    if settings.config.webhook_url().is_some() {
         format!("{prints}; config.webhook_url is set, and stays")
-    } else if settings.user.wants::<S>(WEBHOOK_URL) {
-        settings.user.set(WEBHOOK_URL, &url);
+    } else if settings.config.wants::<S>(WEBHOOK_URL) {
+        settings.config.set(WEBHOOK_URL, &url);
         format!("{prints}; config.webhook_url was unset, and is that now")
     } else {
         format!("{prints}; the settings have no webhook_url that could be set to it")
@@ -226,8 +226,8 @@ where
     F: AsyncFnOnce(S) -> R,
     R: IntoApp<Settings = S>,
 {
-    let user = settings.user.deserialize::<S>().map_err(|error| {
-        let missing = !settings.user.has(WEBHOOK_URL) && settings.user.wants::<S>(WEBHOOK_URL);
+    let user = settings.config.deserialize::<S>().map_err(|error| {
+        let missing = !settings.config.has(WEBHOOK_URL) && settings.config.wants::<S>(WEBHOOK_URL);
         let hint = if missing {
             "\nto try it out, `serve --inspect` sets config.webhook_url to a receiver of its own"
         } else {

@@ -1,16 +1,21 @@
-//! Text to checked values: a TOML file, then the environment, then flags.
+//! Settings: text from a TOML file, from the environment and from flags becomes checked values.
 //!
-//! Invariants: below this module nobody parses text that an operator wrote; no message repeats a value.
+//! Invariants: no module below this one parses text that an operator wrote. No message repeats a value, because the value may
+//! be a secret.
 
 mod check;
-mod de;
+mod config_table;
+mod deserializer;
 mod error;
-mod nearest;
+mod keys;
+mod mismatch;
 mod read;
+mod section;
+mod set_by;
 mod sources;
+mod suggestion;
 mod tree;
-mod trouble;
-mod user;
+mod variables;
 mod warnings;
 
 use std::fmt;
@@ -20,10 +25,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-pub(crate) use self::check::KEYS;
+pub(crate) use self::config_table::{ConfigTable, WEBHOOK_URL};
 pub(crate) use self::error::{Error, Errors};
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::keys::KEYS;
 pub(crate) use self::sources::Sources;
-pub(crate) use self::user::{User, WEBHOOK_URL};
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
@@ -32,46 +38,47 @@ use crate::telemetry::Log;
 use crate::webhook::{Shown, Webhook};
 use crate::{api, store, worker};
 
-/// Everything that an operator may set, checked.
+/// All settings, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) server: api::Options,
     pub(crate) store: store::Options,
-    /// How long finished requests and reports are kept.
+    /// How long finished requests and their deliveries are kept.
     pub(crate) retention: Duration,
     pub(crate) worker: worker::Options,
     pub(crate) delivery: Delivery,
     pub(crate) log: Log,
-    /// How long running work may go on after the signal to stop.
+    /// How long runs may go on after the signal to stop.
     pub(crate) grace: Duration,
     /// The table `[config]`.
-    pub(crate) user: User,
-    /// The file that was read, if there was one.
-    pub(crate) origin: Option<PathBuf>,
-    /// What is allowed and yet probably not meant, for the operator to read.
+    pub(crate) config: ConfigTable,
+    /// The path of the settings file, if one was read.
+    pub(crate) file: Option<PathBuf>,
+    /// Settings that are allowed, but are probably a mistake, one line each.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Settings {
-    /// What is trusted: each `[[delivery.endpoint]]`, and `config.webhook_url` if it is a URL.
+    /// The trusted destinations: each `[[delivery.endpoint]]`, and `config.webhook_url` if it is a valid URL.
     pub(crate) fn destinations(&self) -> Destinations {
-        let of_config = self.user.webhook_url().and_then(|url| Webhook::new(url).ok()).map(|webhook| Destination {
+        let of_config = self.config.webhook_url().and_then(|url| Webhook::new(url).ok()).map(|webhook| Destination {
             url: webhook.url().clone(),
             secrets: Vec::new(),
             private: true,
         });
-        let endpoints = self.delivery.endpoints.iter().map(|at| {
-            let is_of_config = || of_config.as_ref().is_some_and(|config| config.url == at.url);
-            let private = at.private.unwrap_or_else(is_of_config);
-            Destination { url: at.url.clone(), secrets: at.secrets.clone(), private }
+        let endpoints = self.delivery.endpoints.iter().map(|endpoint| {
+            let is_of_config = || of_config.as_ref().is_some_and(|config| config.url == endpoint.url);
+            let private = endpoint.private.unwrap_or_else(is_of_config);
+            Destination { url: endpoint.url.clone(), secrets: endpoint.secrets.clone(), private }
         });
-        // Of two that are the same the first is found, and the endpoint may have secrets of its own.
+        // If an endpoint has the URL of `config.webhook_url`, the endpoint must be found, because it may have secrets of its
+        // own. The first match is found, so the endpoints come first.
         let mut all: Vec<_> = endpoints.collect();
         all.extend(of_config);
         Destinations::new(all, &self.delivery.secrets)
     }
 
-    /// Trusts this URL and the paths below it, as `[[delivery.endpoint]]` does. What is no URL is trusted in vain.
+    /// Trusts this URL and the paths below it, as a `[[delivery.endpoint]]` does. An invalid URL is ignored.
     pub(crate) fn trust(&mut self, url: &str) {
         self.delivery.endpoints.extend(Url::parse(url).map(|url| Endpoint {
             url,
@@ -82,39 +89,39 @@ impl Settings {
     }
 }
 
-/// How reports go out.
+/// The section `[delivery]`: how reports are delivered.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
-    /// All of them sign: that is how they are rotated.
+    /// All of them sign each report, so that an operator can rotate them.
     pub(crate) secrets: Vec<Secret>,
-    /// The pause before each try.
+    /// The pause before each attempt.
     pub(crate) schedule: Schedule,
-    /// The longest that one try may take.
+    /// The longest time of one attempt.
     pub(crate) timeout: Duration,
-    /// Tries at once, at least 1.
+    /// Attempts at once, at least 1.
     pub(crate) concurrency: usize,
-    /// Tries at once to one endpoint, at most `concurrency`.
+    /// Attempts at once to one origin, at most `concurrency`.
     pub(crate) per_origin: usize,
-    /// Private networks that any webhook may go to.
+    /// Private networks that any webhook may reach.
     pub(crate) allow_networks: Vec<IpNet>,
-    /// Networks that no webhook may go to.
+    /// Networks that no webhook may reach.
     pub(crate) deny_networks: Vec<IpNet>,
-    /// Behind which the site's NAT64 has IPv4 addresses.
+    /// IPv6 prefixes of the site's NAT64: an address below one of them contains an IPv4 address, which is checked.
     pub(crate) nat64_prefixes: Vec<Nat64>,
-    /// Certificates that are trusted besides the usual ones.
+    /// A file of certificates that are trusted besides the usual ones.
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
-/// A trusted destination: this URL and the paths below it.
+/// A `[[delivery.endpoint]]`, which is a trusted destination: this URL and the paths below it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) url: Url,
-    /// Empty: those of the delivery.
+    /// If this is empty, `delivery.secrets` sign.
     pub(crate) secrets: Vec<Secret>,
-    /// Whether it may be on a private network; `None`: if it is `config.webhook_url`.
+    /// Whether the URL may be on a private network. `None`: it may if it is `config.webhook_url`.
     pub(crate) private: Option<bool>,
-    /// Tries at once to its scheme, host and port; `None`: that of the delivery.
+    /// Attempts at once to the origin of the URL. `None`: `delivery.per_origin`.
     pub(crate) concurrency: Option<usize>,
 }
 
@@ -126,13 +133,16 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Reads and checks all settings; several mistakes are told together. Where there are some, `of_user` is asked for one more in
-/// the table `[config]`, whose type is not known here.
-pub(crate) fn load(sources: Sources, of_user: impl FnOnce(&User) -> Option<Error>) -> Result<Settings, Errors> {
-    check::check(sources::gather(sources)?, of_user)
+/// Reads and checks all settings. If there are mistakes, all of them are returned together. `check_config` checks the table
+/// `[config]`, whose type is not known here; it is only called if there is another mistake.
+pub(crate) fn load(
+    sources: Sources,
+    check_config: impl FnOnce(&ConfigTable) -> Option<Error>,
+) -> Result<Settings, Errors> {
+    check::check(sources::gather(sources)?, check_config)
 }
 
-/// The same for a file and variables that are not there; for `tests/fuzz`.
+/// Reads and checks settings as [`load`] does, from a text instead of a file and from the given variables. For `tests/fuzz`.
 #[cfg(fuzzing)]
 pub(crate) fn load_text(file: &str, variables: Vec<(String, String)>) -> Result<Settings, Errors> {
     check::check(sources::gather_text(file, variables)?, |_| None)

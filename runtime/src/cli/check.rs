@@ -11,7 +11,7 @@ use crate::webhook::Webhook;
 /// What `check` prints when all is well; else what is not. More than `serve` asks for: a webhook that is no URL keeps no
 /// request from being run.
 pub(crate) fn check(settings: &Settings, routes: &Routes) -> Result<String, String> {
-    if let Some(Err(error)) = settings.user.webhook_url().map(Webhook::new) {
+    if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {
         return Err(format!("config.webhook_url: {}", Causes(&error)));
     }
     let mut text = handlers(settings, routes);

@@ -82,7 +82,7 @@ fn of_attribute(settings: &Settings, expression: &str) -> String {
     if expression.trim_start_matches('&') != own {
         return expression.to_owned();
     }
-    match settings.user.webhook_url().map(Webhook::new) {
+    match settings.config.webhook_url().map(Webhook::new) {
         Some(Ok(webhook)) => format!("{own} ({})", Shown(webhook.url())),
         Some(Err(_)) => format!("none: {own} cannot be used"),
         None => format!("{own}, which is not set"),
@@ -90,7 +90,7 @@ fn of_attribute(settings: &Settings, expression: &str) -> String {
 }
 
 fn origin(settings: &Settings) -> String {
-    match &settings.origin {
+    match &settings.file {
         Some(file) => file.display().to_string(),
         None => "defaults and environment; there is no postback.toml".to_owned(),
     }

@@ -1,15 +1,18 @@
-//! Every key that there is: its default, its limits, and the options that it ends in.
+//! Checks each key: its default, its limits, and the option that it sets.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::{Error, Errors, Origin};
-use super::read::{self, Section, Wrong, expected};
+use super::config_table::ConfigTable;
+use super::error::{Error, Errors};
+use super::mismatch::{Mismatch, expected};
+use super::read::{self, one_of};
+use super::section::Section;
+use super::set_by::SetBy;
 use super::sources::Gathered;
 use super::tree::{Node, Table, Value};
-use super::user::User;
 use super::{Delivery, Endpoint, Settings};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
@@ -17,62 +20,25 @@ use crate::store::{self, Location};
 use crate::telemetry::{self, Format, Log};
 use crate::{api, worker};
 
-/// All keys, for hints and for the tests that compare them with the documented ones.
-pub(crate) const KEYS: &[&str] = &[
-    "server.listen",
-    "server.max_payload",
-    "store.url",
-    "store.durability",
-    "store.litestream",
-    "store.retention",
-    "store.disk_reserve",
-    "worker.concurrency",
-    "worker.threads",
-    "worker.timeout",
-    "worker.max_attempts",
-    "worker.retry_delay",
-    "worker.max_retry_delay",
-    "worker.max_crashes",
-    "worker.max_queued",
-    "worker.max_queued_bytes",
-    "delivery.secrets",
-    "delivery.schedule",
-    "delivery.timeout",
-    "delivery.concurrency",
-    "delivery.per_origin",
-    "delivery.allow_networks",
-    "delivery.deny_networks",
-    "delivery.nat64_prefixes",
-    "delivery.ca_file",
-    "delivery.endpoint",
-    "delivery.endpoint.url",
-    "delivery.endpoint.secrets",
-    "delivery.endpoint.private",
-    "delivery.endpoint.concurrency",
-    "log.level",
-    "log.format",
-    "shutdown.grace",
-];
-
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// As the parser of durations counts it.
+/// 365.25 days, as the parser of durations counts a year.
 const YEAR: Duration = Duration::from_hours(8_766);
 const MIB: u64 = 1 << 20;
 
-/// SQLite stores no row beyond 10^9 bytes, and a payload is held in memory as a whole.
+/// SQLite stores no row of more than 10^9 bytes, and the whole payload is held in memory.
 const MAX_PAYLOAD: RangeInclusive<u64> = 1..=512 * MIB;
 const CONCURRENCY: RangeInclusive<u64> = 1..=65_536;
 const PER_ORIGIN: usize = 128;
 const THREADS: RangeInclusive<u64> = 1..=1_024;
-const TRIES: RangeInclusive<u64> = 1..=1_000;
+const RUNS: RangeInclusive<u64> = 1..=1_000;
 const QUEUED: RangeInclusive<u64> = 1..=1_000_000_000;
 const QUEUED_BYTES: RangeInclusive<u64> = 1..=1 << 50;
 const DISK_RESERVE: RangeInclusive<u64> = 0..=1 << 50;
-/// Shorter, and whoever polls would not find what has just finished.
+/// With a shorter retention, a client that polls might not find a request that has just finished.
 const RETENTION: RangeInclusive<Duration> = SECOND..=times(YEAR, 10);
 const RUN_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=times(DAY, 30);
 const ATTEMPT_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=HOUR;
@@ -81,20 +47,24 @@ const GRACE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 
 /// Operations that may wait for the next commit.
 const QUEUE: usize = 16_384;
-/// Bytes that may wait for the next commit, unless payloads are so large that this holds only one.
+/// Bytes of operations that may wait for the next commit. If two payloads of the largest size are more, their size is used.
 const QUEUE_BYTES: usize = 64 << 20;
-/// Undelivered reports, and their bytes, that the store in memory holds.
+/// The largest number of undelivered reports in the memory store, and of their bytes.
 const MEMORY_REPORTS: usize = 100_000;
 const MEMORY_BYTES: usize = 256 << 20;
-/// Requests and reports that came to their end and can still be asked for.
+/// Finished requests and reports that the memory store keeps, so that clients can ask for them.
 const MEMORY_KEPT: usize = 10_000;
 
 const fn times(unit: Duration, n: u32) -> Duration {
     unit.saturating_mul(n)
 }
 
-/// Turns what was gathered into options, or tells all that is wrong with it.
-pub(super) fn check(gathered: Gathered, of_user: impl FnOnce(&User) -> Option<Error>) -> Result<Settings, Errors> {
+/// Turns the gathered settings into checked options, or returns all mistakes in them. `check_config` is called if there is a
+/// mistake, and adds one that it finds in `[config]`.
+pub(super) fn check(
+    gathered: Gathered,
+    check_config: impl FnOnce(&ConfigTable) -> Option<Error>,
+) -> Result<Settings, Errors> {
     let mut errors = Vec::new();
     let mut tables = match gathered.root.value {
         Value::Table(tables) => tables,
@@ -108,21 +78,21 @@ pub(super) fn check(gathered: Gathered, of_user: impl FnOnce(&User) -> Option<Er
     let delivery = delivery(section("delivery", &mut tables, &mut errors));
     let log = log(section("log", &mut tables, &mut errors), gathered.rust_log);
     let grace = grace(section("shutdown", &mut tables, &mut errors));
-    let user = User::new(tables.remove("config")).map_err(|error| errors.push(error)).ok();
-    let rest = Node { origin: Origin::Program, value: Value::Table(tables) };
-    Section::new(String::new(), Some(rest), KEYS, &mut errors).finish();
+    let config = ConfigTable::new(tables.remove("config")).map_err(|error| errors.push(error)).ok();
+    let rest = Node { set_by: SetBy::Program, value: Value::Table(tables) };
+    Section::new(String::new(), Some(rest), &mut errors).finish();
     if !errors.is_empty() {
-        errors.extend(user.as_ref().and_then(of_user));
+        errors.extend(config.as_ref().and_then(check_config));
         return Err(Errors(errors));
     }
-    let (user, origin, warnings) = (user.unwrap_or_default(), gathered.file, gathered.warnings);
-    let mut settings = Settings { server, store, retention, worker, delivery, log, grace, user, origin, warnings };
+    let (config, file, warnings) = (config.unwrap_or_default(), gathered.file, gathered.warnings);
+    let mut settings = Settings { server, store, retention, worker, delivery, log, grace, config, file, warnings };
     settings.warnings.extend(settings.destinations().shared_secret());
     Ok(settings)
 }
 
 fn section<'e>(name: &str, tables: &mut Table, errors: &'e mut Vec<Error>) -> Section<'e> {
-    Section::new(name.to_owned(), tables.remove(name), KEYS, errors)
+    Section::new(name.to_owned(), tables.remove(name), errors)
 }
 
 fn server(mut section: Section<'_>) -> api::Options {
@@ -147,15 +117,15 @@ fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store:
     #[cfg(not(feature = "sqlite"))]
     section.take("durability", (), |node| one_of(node, &[("full", ()), ("normal", ())]));
     let default = if cfg!(feature = "sqlite") { format!("sqlite:{program}.db") } else { "memory:".to_owned() };
-    let (url, origin) =
-        section.take_with_origin("url", default, |node| read::parsed(node, STORE_URL, |text| Some(text.to_owned())));
-    let place = place(
+    let (url, set_by) =
+        section.take_with_place("url", default, |node| read::parsed(node, STORE_URL, |text| Some(text.to_owned())));
+    let location = location(
         &url,
         #[cfg(feature = "sqlite")]
         durability,
     );
-    let place = place.unwrap_or_else(|wrong| {
-        section.refuse("url", &origin, wrong);
+    let location = location.unwrap_or_else(|mismatch| {
+        section.refuse("url", &set_by, mismatch);
         IN_MEMORY
     });
     let litestream = section.take("litestream", false, read::boolean);
@@ -163,13 +133,13 @@ fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store:
     let retention = section.take("retention", times(DAY, 7), |node| read::duration(node, &RETENTION));
     section.finish();
     let queue_bytes = QUEUE_BYTES.max(2 * max_payload);
-    (store::Options { queue: QUEUE, queue_bytes, litestream, disk_reserve, ..store::Options::at(place) }, retention)
+    (store::Options { queue: QUEUE, queue_bytes, litestream, disk_reserve, ..store::Options::at(location) }, retention)
 }
 
 const STORE_URL: &str = "\"sqlite:FILE\" or \"memory:\"";
 const IN_MEMORY: Location = Location::Memory { reports: MEMORY_REPORTS, bytes: MEMORY_BYTES, kept: MEMORY_KEPT };
 
-fn place(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability) -> Result<Location, Wrong> {
+fn location(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability) -> Result<Location, Mismatch> {
     if url == "memory:" {
         return Ok(IN_MEMORY);
     }
@@ -177,29 +147,29 @@ fn place(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability) ->
         return Err(expected(format!("{STORE_URL}; this version has no PostgreSQL store")));
     }
     let Some(path) = url.strip_prefix("sqlite:") else { return Err(expected(STORE_URL)) };
-    // Some tools write `sqlite://FILE`; taken literally that would be a file in the root folder.
+    // Some tools write `sqlite://FILE`. Taken literally, that would be a file in the root folder.
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path == ":memory:" || path.contains(['?', '\0']) {
-        return Err(expected(format!("{STORE_URL}, the file without parameters")));
+        return Err(expected(format!("{STORE_URL}; FILE is a path without parameters")));
     }
     #[cfg(feature = "sqlite")]
     return Ok(Location::Sqlite { path: path.into(), durability });
     #[cfg(not(feature = "sqlite"))]
     return Err(expected(
-        "\"memory:\"; \"sqlite:\" needs postback's feature `sqlite`, which this program is built without",
+        "\"memory:\"; \"sqlite:\" needs the feature `sqlite` of postback, and this program was built without it",
     ));
 }
 
-/// The options of the worker, and how many requests may wait for it, with how many bytes.
+/// The options of the worker, and the limits of the queue: how many requests may wait, and how many bytes.
 fn worker(mut section: Section<'_>) -> (worker::Options, (u64, u64)) {
     let options = worker::Options {
         concurrency: section.take("concurrency", 64, |node| read::whole(node, &CONCURRENCY)),
         threads: section.take("threads", None, |node| read::optional(node, |node| read::whole(node, &THREADS))),
         timeout: section.take("timeout", HOUR, |node| read::duration(node, &RUN_TIMEOUT)),
-        max_attempts: section.take("max_attempts", 1, |node| read::whole(node, &TRIES)),
+        max_attempts: section.take("max_attempts", 1, |node| read::whole(node, &RUNS)),
         retry_delay: section.take("retry_delay", SECOND, |node| read::duration(node, &PAUSE)),
         max_retry_delay: section.take("max_retry_delay", MINUTE, |node| read::duration(node, &PAUSE)),
-        max_crashes: section.take("max_crashes", 3, |node| read::whole(node, &TRIES)),
+        max_crashes: section.take("max_crashes", 3, |node| read::whole(node, &RUNS)),
     };
     let queued = section.take("max_queued", 1_000_000, |node| read::whole(node, &QUEUED));
     let queued_bytes = section.take("max_queued_bytes", 8 << 30, |node| read::size(node, &QUEUED_BYTES).map(bytes));
@@ -207,7 +177,7 @@ fn worker(mut section: Section<'_>) -> (worker::Options, (u64, u64)) {
     (options, (queued, queued_bytes))
 }
 
-/// Where it may be more than the memory of a small machine has.
+/// A size on disk: on a 32-bit machine it may be more than `usize` holds.
 fn bytes(size: usize) -> u64 {
     size as u64
 }
@@ -219,20 +189,20 @@ fn delivery(mut section: Section<'_>) -> Delivery {
     let prefix = "an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits, such as \"2001:db8:64::/96\"";
     let nat64 = |node| read::parsed(node, prefix, |text| Nat64::new(text.trim().parse().ok()?));
     let file = |node| read::parsed(node, "the path of a file", |text| Some(PathBuf::from(text)));
-    let own = section.take("secrets", Vec::new(), secrets);
+    let secrets_of_all = section.take("secrets", Vec::new(), secrets);
     let schedule = section.take("schedule", Schedule::default(), schedule);
     let timeout = section.take("timeout", times(SECOND, 15), |node| read::duration(node, &ATTEMPT_TIMEOUT));
     let concurrency = section.take("concurrency", 256, |node| read::whole(node, &CONCURRENCY));
-    let part_of_it = |node| {
+    let part_of_concurrency = |node| {
         let wanted = format!("a whole number from 1 to {concurrency}, which is delivery.concurrency");
         read::whole(node, &CONCURRENCY).ok().filter(|n| *n <= concurrency).ok_or_else(|| expected(wanted))
     };
     let delivery = Delivery {
-        secrets: own,
+        secrets: secrets_of_all,
         schedule,
         timeout,
         concurrency,
-        per_origin: section.take("per_origin", PER_ORIGIN.min(concurrency), part_of_it),
+        per_origin: section.take("per_origin", PER_ORIGIN.min(concurrency), part_of_concurrency),
         allow_networks: section.take("allow_networks", Vec::new(), networks),
         deny_networks: section.take("deny_networks", Vec::new(), networks),
         nat64_prefixes: section.take("nat64_prefixes", Vec::new(), |node| {
@@ -242,7 +212,7 @@ fn delivery(mut section: Section<'_>) -> Delivery {
         endpoints: section.take_tables("endpoint", |endpoint| {
             let secrets = endpoint.take("secrets", Vec::new(), secrets);
             let private = endpoint.take("private", None, |node| read::boolean(node).map(Some));
-            let concurrency = endpoint.take("concurrency", None, |node| part_of_it(node).map(Some));
+            let concurrency = endpoint.take("concurrency", None, |node| part_of_concurrency(node).map(Some));
             let given = endpoint.has("url");
             let url = endpoint.take("url", None, |node| read::url(node).map(Some));
             if !given {
@@ -255,9 +225,8 @@ fn delivery(mut section: Section<'_>) -> Delivery {
     delivery
 }
 
-fn schedule(node: Node) -> Result<Schedule, Wrong> {
-    let wanted =
-        "a list of 1 to 100 durations such as \"5s\", one for each try; the first is \"0s\", for it is made at once";
+fn schedule(node: Node) -> Result<Schedule, Mismatch> {
+    let wanted = "a list of 1 to 100 durations such as \"5s\", one for each attempt; the first is \"0s\": that attempt comes at once";
     let pauses = read::list(node, wanted, |node| read::duration(node, &PAUSE))?;
     Schedule::new(pauses).map_err(|_| expected(wanted))
 }
@@ -271,8 +240,7 @@ fn log(mut section: Section<'_>, rust_log: Option<String>) -> Log {
         one_of(node, &[("auto", Format::Auto), ("text", Format::Text), ("json", Format::Json)])
     });
     if rust_log.as_deref().is_some_and(|text| !telemetry::is_directives(text)) {
-        let wrong = expected("directives such as \"info,hyper=debug\"");
-        section.refuse_as("RUST_LOG", &Origin::Variable("RUST_LOG".into()), wrong);
+        section.refuse_variable("RUST_LOG", expected("directives such as \"info,hyper=debug\""));
     }
     section.finish();
     Log { level: rust_log.unwrap_or(level), format }
@@ -282,12 +250,4 @@ fn grace(mut section: Section<'_>) -> Duration {
     let grace = section.take("grace", times(SECOND, 25), |node| read::duration(node, &GRACE));
     section.finish();
     grace
-}
-
-/// One of a few words.
-fn one_of<T: Copy>(node: Node, names: &[(&str, T)]) -> Result<T, Wrong> {
-    let quoted: Vec<String> = names.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-    read::parsed(node, &quoted.join(" or "), |text| {
-        names.iter().find(|(name, _)| *name == text.trim()).map(|(_, value)| *value)
-    })
 }

@@ -1,40 +1,15 @@
-//! What can be wrong with settings, and how it is said: which key, where it stands, what is wanted instead.
+//! The mistakes that settings can have. A message says which key is wrong, where it was set, and what is expected.
 //!
-//! Invariant: no message repeats a value, which may be a secret.
+//! Invariant: no message repeats a value, because the value may be a secret.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
+use super::set_by::SetBy;
+use super::variables::variable;
 use crate::line::{Causes, Escaped};
 
-/// Where a value was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    File {
-        path: Arc<Path>,
-        line: usize,
-    },
-    /// An environment variable.
-    Variable(Arc<str>),
-    /// A flag of the command line.
-    Flag(Arc<str>),
-    /// Built in, or set by the program itself.
-    Program,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, line } => write!(f, "{}:{line}", Escaped(&path.to_string_lossy())),
-            Self::Variable(name) => write!(f, "environment variable {}", Escaped(name)),
-            Self::Flag(name) => write!(f, "flag {}", Escaped(name)),
-            Self::Program => f.write_str("built in"),
-        }
-    }
-}
-
-/// One mistake.
+/// One mistake in the settings.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the settings file {} cannot be read", Escaped(&path.to_string_lossy()))]
@@ -50,30 +25,30 @@ pub(crate) enum Error {
         path: PathBuf,
         line: usize,
         column: usize,
-        /// In the parser's words, unless they quote the file.
+        /// The message of the TOML parser; `None` if that message quotes the file.
         problem: Option<String>,
     },
     #[error("the environment variable {} is not UTF-8 text", Escaped(name))]
     Variable { name: String },
-    #[error("unknown key {} ({origin}){}", Escaped(key), after("; ", hint.as_deref()))]
-    Unknown { key: String, origin: Origin, hint: Option<String> },
-    #[error("{} ({origin}): expected {}", Escaped(key), Escaped(expected))]
-    Expected { key: String, origin: Origin, expected: String },
-    /// The source says why, without the value.
-    #[error("{} ({origin}) cannot be used", Escaped(key))]
+    #[error("unknown key {} ({set_by}){}", Escaped(key), after("; ", hint.as_deref()))]
+    Unknown { key: String, set_by: SetBy, hint: Option<String> },
+    #[error("{} ({set_by}): expected {}", Escaped(key), Escaped(expected))]
+    Expected { key: String, set_by: SetBy, expected: String },
+    /// The source says why the value cannot be used, and does not repeat it.
+    #[error("{} ({set_by}) cannot be used", Escaped(key))]
     Refused {
         key: String,
-        origin: Origin,
+        set_by: SetBy,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Said by the user's own type, with the values taken out.
-    #[error("{} ({origin}): {}", Escaped(key), Escaped(message))]
-    Own { key: String, origin: Origin, message: String },
+    /// The message comes from the user's own type. All values of the settings are already removed from it.
+    #[error("{} ({set_by}): {}", Escaped(key), Escaped(message))]
+    Message { key: String, set_by: SetBy, message: String },
     #[error("{} is not set{}", Escaped(key), remedy(key))]
     Missing { key: String },
     #[error("{} is set as a whole ({whole}) and in part ({part}); use one of them", Escaped(key))]
-    Clash { key: String, whole: Origin, part: Origin },
+    Clash { key: String, whole: SetBy, part: SetBy },
 }
 
 fn after(separator: &str, text: Option<&str>) -> String {
@@ -81,15 +56,14 @@ fn after(separator: &str, text: Option<&str>) -> String {
 }
 
 fn remedy(key: &str) -> String {
-    // A key inside a list cannot be named by a variable.
+    // No variable can set a key inside a list, such as `delivery.endpoint[0].url`.
     if key.contains('[') {
         return String::new();
     }
-    let variable = super::sources::variable(key);
-    format!("; set it in the settings file, or the environment variable {}", Escaped(&variable))
+    format!("; set it in the settings file, or the environment variable {}", Escaped(&variable(key)))
 }
 
-/// All mistakes that were found, told together; never empty.
+/// All mistakes that were found in the settings, shown together. Never empty.
 #[derive(Debug)]
 pub(crate) struct Errors(pub(super) Vec<Error>);
 
@@ -106,7 +80,7 @@ impl From<Error> for Errors {
     }
 }
 
-/// One line for each mistake. There is no source: the lines hold those of the single mistakes.
+/// Shows one line for each mistake. The line includes the causes of the mistake, so `Errors` has no source.
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {

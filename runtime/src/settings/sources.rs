@@ -1,53 +1,48 @@
-//! Where settings are given: a file, the environment, flags; the later one wins.
+//! The sources of settings: the file, the environment, the flags. A variable wins over the file, a flag wins over both.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::error::{Error, Errors, Origin};
+use super::error::{Error, Errors};
+use super::keys::KEYS;
+use super::set_by::SetBy;
 use super::tree::{self, Node};
-use super::{KEYS, warnings};
+use super::variables::{PREFIX, SEPARATOR};
+use super::warnings;
 
-/// Read if it exists and no other file is asked for.
+/// The settings file if `--config` names no other. It need not exist.
 const DEFAULT_FILE: &str = "postback.toml";
-pub(super) const PREFIX: &str = "POSTBACK_";
-/// Between the names of nested keys, which may have single underscores of their own.
-pub(super) const SEPARATOR: &str = "__";
 
-/// All that [`load`](super::load) reads.
+/// Everything that [`load`](super::load) reads.
 pub(crate) struct Sources {
-    /// The program's name, which its database bears by default: two programs in one folder do not share a queue.
+    /// The program's name. By default it is the name of the database, so that two programs in one folder do not share a queue.
     pub(crate) program: String,
-    /// `--config`; `None`: `postback.toml` in the current folder, if there is one.
+    /// The file that `--config` names. `None`: `postback.toml` in the current folder, if it exists.
     pub(crate) file: Option<PathBuf>,
-    /// Dotted key, text, and the flag's name for messages, such as `--listen`.
+    /// For each flag that sets a key: the dotted key, the text, and the name of the flag for messages, such as `--listen`.
     pub(crate) flags: Vec<(String, String, String)>,
     pub(crate) env: Vec<(OsString, OsString)>,
 }
 
 impl Sources {
-    /// With the environment of this process.
+    /// Sources with the environment variables of this process.
     pub(crate) fn from_process(program: &str, file: Option<PathBuf>, flags: Vec<(String, String, String)>) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+        #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
         let env = std::env::vars_os().collect();
         Self { program: program.to_owned(), file, flags, env }
     }
 }
 
-/// What was read, nothing of it checked.
+/// The merged settings, before any value is checked.
 pub(super) struct Gathered {
     pub(super) program: String,
     pub(super) root: Node,
-    /// The file, if there was one.
+    /// The path of the settings file, if one was read.
     pub(super) file: Option<PathBuf>,
-    /// `RUST_LOG`, unless empty.
+    /// The value of `RUST_LOG`, unless it is empty.
     pub(super) rust_log: Option<String>,
-    /// What is ignored and probably not meant so.
+    /// Mistakes that do not prevent the start, for the operator.
     pub(super) warnings: Vec<String>,
-}
-
-/// The name of the variable that sets a key.
-pub(super) fn variable(key: &str) -> String {
-    format!("{PREFIX}{}", key.replace('.', SEPARATOR).replace('-', "_").to_ascii_uppercase())
 }
 
 pub(super) fn gather(mut sources: Sources) -> Result<Gathered, Errors> {
@@ -58,27 +53,36 @@ pub(super) fn gather(mut sources: Sources) -> Result<Gathered, Errors> {
 #[cfg(fuzzing)]
 pub(super) fn gather_text(file: &str, variables: Vec<(String, String)>) -> Result<Gathered, Errors> {
     let path = Path::new(DEFAULT_FILE);
-    let env = variables.into_iter().map(|(key, value)| (variable(&key).into(), value.into())).collect();
+    let env =
+        variables.into_iter().map(|(key, value)| (super::variables::variable(&key).into(), value.into())).collect();
     let sources = Sources { program: "postback".to_owned(), file: None, flags: Vec::new(), env };
     overlay(tree::from_document(file, path).map(|root| Some((root, path.to_owned()))), sources)
 }
 
-/// What variables and flags set, over what was read of a file.
+/// Merges variables and flags into the tree of the file, which is `read`.
 fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Result<Gathered, Errors> {
     let mut errors = Vec::new();
+    let read = read.unwrap_or_else(|error| {
+        errors.push(error);
+        None
+    });
     let (mut root, file) = match read {
-        Ok(Some((root, path))) => (root, Some(path)),
-        Ok(None) => (Node::table(Origin::Program), None),
-        Err(error) => {
-            errors.push(error);
-            (Node::table(Origin::Program), None)
-        }
+        Some((root, path)) => (root, Some(path)),
+        None => (Node::empty_table(SetBy::Program), None),
     };
-    let mut rust_log = None;
-    let mut env = sources.env;
+    let Sources { program, flags, env, .. } = sources;
     let keys: Vec<&str> = KEYS.iter().copied().chain(["config.webhook_url"]).collect();
     let mut warnings = warnings::ignored_variables(&env, &keys);
-    // The order of the environment is chance.
+    let rust_log = overlay_variables(&mut root, env, &mut errors);
+    overlay_flags(&mut root, flags, &mut errors);
+    warnings.extend(file.as_deref().and_then(|file| warnings::readable_file(file, &root)));
+    if errors.is_empty() { Ok(Gathered { program, root, file, rust_log, warnings }) } else { Err(Errors(errors)) }
+}
+
+/// Sets the keys that variables name. Returns the value of `RUST_LOG`, unless it is empty.
+fn overlay_variables(root: &mut Node, mut env: Vec<(OsString, OsString)>, errors: &mut Vec<Error>) -> Option<String> {
+    let mut rust_log = None;
+    // The system gives the variables in any order. They are sorted, so that mistakes are always listed in the same order.
     env.sort();
     for (name, value) in env {
         if name == "RUST_LOG" {
@@ -86,22 +90,20 @@ fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Re
                 Ok(text) => rust_log = Some(text).filter(|text| !text.is_empty()),
                 Err(_) => errors.push(Error::Variable { name: "RUST_LOG".into() }),
             }
-        } else if let Err(error) = overlay_variable(&mut root, &name, &value) {
+        } else if let Err(error) = overlay_variable(root, &name, &value) {
             errors.push(error);
         }
     }
-    for (key, text, flag) in sources.flags {
+    rust_log
+}
+
+fn overlay_flags(root: &mut Node, flags: Vec<(String, String, String)>, errors: &mut Vec<Error>) {
+    for (key, text, flag) in flags {
         let path: Vec<&str> = key.split('.').collect();
-        let leaf = Node::text(Origin::Flag(flag.into()), text);
+        let leaf = Node::text(SetBy::Flag(flag.into()), text);
         if let Err(error) = root.insert(&path, leaf, false) {
             errors.push(error);
         }
-    }
-    warnings.extend(file.as_deref().and_then(|file| warnings::readable_file(file, &root)));
-    if errors.is_empty() {
-        Ok(Gathered { program: sources.program, root, file, rust_log, warnings })
-    } else {
-        Err(Errors(errors))
     }
 }
 
@@ -117,8 +119,8 @@ fn read_file(asked: Option<PathBuf>) -> Result<Option<(Node, PathBuf)>, Error> {
     Ok(Some((tree::from_document(&text, &path)?, path)))
 }
 
-/// Container platforms set variables of this prefix for a service of this name (`POSTBACK_PORT`,
-/// `POSTBACK_SERVICE_HOST`), so only those with a separator count.
+/// Sets the key that a variable names. Only variables with the separator set keys: for a service that is called `postback`,
+/// container platforms set variables such as `POSTBACK_PORT` and `POSTBACK_SERVICE_HOST`.
 fn overlay_variable(root: &mut Node, name: &OsStr, value: &OsStr) -> Result<(), Error> {
     let shown = name.to_string_lossy();
     let Some(key) = shown.strip_prefix(PREFIX).filter(|key| key.contains(SEPARATOR)) else { return Ok(()) };
@@ -127,6 +129,6 @@ fn overlay_variable(root: &mut Node, name: &OsStr, value: &OsStr) -> Result<(), 
     };
     let key = key.to_ascii_lowercase();
     let path: Vec<&str> = key.split(SEPARATOR).collect();
-    let leaf = Node::text(Origin::Variable(shown.as_ref().into()), text);
+    let leaf = Node::text(SetBy::Variable(shown.as_ref().into()), text);
     root.insert(&path, leaf, true)
 }

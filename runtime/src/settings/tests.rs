@@ -1,4 +1,4 @@
-//! Files, variables and flags in; values or messages out.
+//! What settings come of files, variables and flags, and which messages mistakes get.
 
 use crate::line::Causes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use super::*;
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const ED25519: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
 
-/// A file in a folder of its own, the environment, flags.
+/// Sources with a settings file in a temporary folder, with variables, and with flags.
 fn sources(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> (tempfile::TempDir, Sources) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.toml");
@@ -32,7 +32,7 @@ fn loaded(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Set
     load(sources).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// All messages, with the folder of the file left out.
+/// The messages of all mistakes. The folder of the file is removed from them.
 fn refused(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Vec<String> {
     let (folder, sources) = sources(file, env, flags);
     let folder = format!("{}/", folder.path().display());
@@ -42,10 +42,10 @@ fn refused(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Ve
 fn config<S: serde::de::DeserializeOwned>(file: &str, env: &[(&str, &str)]) -> Result<S, String> {
     let (folder, sources) = sources(file, env, &[]);
     let folder = format!("{}/", folder.path().display());
-    load(sources).unwrap().user.deserialize().map_err(|error| Causes(&error).to_string().replace(&folder, ""))
+    load(sources).unwrap().config.deserialize().map_err(|error| Causes(&error).to_string().replace(&folder, ""))
 }
 
-/// The dotted keys of a document, those of tables in lists included.
+/// Collects the dotted keys of a document, including the keys of tables in lists.
 fn keys(node: &Node, path: &str, into: &mut BTreeSet<String>) {
     match &node.value {
         Value::Table(table) => {
@@ -79,7 +79,7 @@ fn a_store_that_is_not_built_in_names_its_feature() {
     loaded("store.url = 'memory:'", &[], &[]);
 }
 
-/// So that the other tests need no feature.
+/// Sets the memory store, so that a test does not need the feature `sqlite`.
 const MEMORY: (&str, &str) = ("POSTBACK_STORE__URL", "memory:");
 
 #[test]
@@ -199,13 +199,13 @@ fn an_unknown_key_is_told_with_the_nearest_known_one_and_its_place() {
         &[("log.levle", "info", "--log")],
     );
     let expected = [
-        "unknown key server.concurrency (environment variable POSTBACK_SERVER__CONCURRENCY); the nearest known one is worker.concurrency",
-        "unknown key server.lisen (p.toml:3); the nearest known one is server.listen",
-        "unknown key worker.time_out (environment variable POSTBACK_WORKER__TIME_OUT); the nearest known one is worker.timeout",
-        "unknown key delivery.endpoint[0].secret (p.toml:8); the nearest known one is delivery.endpoint.secrets",
-        "unknown key log.levle (flag --log); the nearest known one is log.level",
-        "unknown key  (environment variable POSTBACK___X); known are server, store, worker, delivery, log, shutdown, config",
-        "unknown key sever (p.toml:4); the nearest known one is server",
+        "unknown key server.concurrency (environment variable POSTBACK_SERVER__CONCURRENCY); did you mean worker.concurrency?",
+        "unknown key server.lisen (p.toml:3); did you mean server.listen?",
+        "unknown key worker.time_out (environment variable POSTBACK_WORKER__TIME_OUT); did you mean worker.timeout?",
+        "unknown key delivery.endpoint[0].secret (p.toml:8); did you mean delivery.endpoint.secrets?",
+        "unknown key log.levle (flag --log); did you mean log.level?",
+        "unknown key  (environment variable POSTBACK___X); known keys: server, store, worker, delivery, log, shutdown, config",
+        "unknown key sever (p.toml:4); did you mean server?",
     ];
     assert_eq!(said, expected);
 }
@@ -255,7 +255,7 @@ grace = "2h"
         "worker.max_attempts (p.toml:13): expected a whole number from 1 to 1000",
         "worker.max_crashes (p.toml:14): expected a whole number from 1 to 1000",
         "delivery.secrets[1] (p.toml:16) cannot be used: a signing secret starts with `whsec_` (HMAC-SHA256) or `whsk_` (Ed25519)",
-        r#"delivery.schedule (p.toml:17): expected a list of 1 to 100 durations such as "5s", one for each try; the first is "0s", for it is made at once"#,
+        r#"delivery.schedule (p.toml:17): expected a list of 1 to 100 durations such as "5s", one for each attempt; the first is "0s": that attempt comes at once"#,
         r#"delivery.timeout (p.toml:18): expected a duration from 1ms to 1h, such as "15s""#,
         "delivery.concurrency (p.toml:19): expected a whole number from 1 to 65536",
         r#"delivery.allow_networks[1] (p.toml:20): expected a network such as "10.1.0.0/16""#,
@@ -307,7 +307,7 @@ fn files_that_cannot_be_read_are_named() {
 fn no_file_is_needed() {
     let env = vec![(MEMORY.0.into(), MEMORY.1.into())];
     let settings = load(Sources { program: "postback".to_owned(), file: None, flags: vec![], env }).unwrap();
-    assert_eq!(settings.origin, None);
+    assert_eq!(settings.file, None);
 }
 
 #[test]
@@ -356,4 +356,4 @@ fn a_key_set_as_a_whole_and_in_part_is_a_mistake() {
     );
 }
 
-mod own;
+mod config_table;

@@ -1,4 +1,4 @@
-//! The tree that file, environment and flags are laid over one another in. Each value knows where it was given.
+//! The tree into which the file, the environment and the flags are merged. Each value knows where it was set.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,19 +7,20 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Error, Origin};
+use super::error::Error;
+use super::set_by::SetBy;
 
 #[derive(Clone)]
 pub(super) struct Node {
-    pub(super) origin: Origin,
+    pub(super) set_by: SetBy,
     pub(super) value: Value,
 }
 
 #[derive(Clone)]
 pub(super) enum Value {
-    /// From outside a file: it means what the place that it is offered to wants it to mean.
+    /// The text of an environment variable or a flag. Its type is not known: it becomes what the reader asks for.
     Text(String),
-    /// Of a file, like all that follow; a date or time is one too.
+    /// A string of the file, like all variants below. A date or a time of the file is a string too.
     String(String),
     Integer(i128),
     Float(f64),
@@ -31,88 +32,118 @@ pub(super) enum Value {
 pub(super) type Table = BTreeMap<String, Node>;
 
 impl Node {
-    pub(super) fn table(origin: Origin) -> Self {
-        Self { origin, value: Value::Table(Table::new()) }
+    pub(super) fn empty_table(set_by: SetBy) -> Self {
+        Self { set_by, value: Value::Table(Table::new()) }
     }
 
-    pub(super) fn text(origin: Origin, text: impl Into<String>) -> Self {
-        Self { origin, value: Value::Text(text.into()) }
+    pub(super) fn text(set_by: SetBy, text: impl Into<String>) -> Self {
+        Self { set_by, value: Value::Text(text.into()) }
     }
 
-    /// Puts `leaf` at the end of `path`, over what an earlier source put there. With `fold`, a key that is there
-    /// already is found whatever its case and its dashes, which the name of a variable cannot tell.
+    /// Sets the value at `path`, and replaces the value that an earlier source set there. If `fold` is true, the path comes
+    /// from the name of a variable, which has no case and no dashes: a key that exists already is found without them.
     pub(super) fn insert(&mut self, path: &[&str], leaf: Self, fold: bool) -> Result<(), Error> {
         let mut node = self;
         for (depth, segment) in path.iter().enumerate() {
             if !matches!(node.value, Value::Table(_)) {
                 if let Value::Text(_) = node.value {
                     let key = path.get(..depth).unwrap_or_default().join(".");
-                    return Err(Error::Clash { key, whole: node.origin.clone(), part: leaf.origin });
+                    return Err(Error::Clash { key, whole: node.set_by.clone(), part: leaf.set_by });
                 }
-                *node = Self::table(leaf.origin.clone());
+                *node = Self::empty_table(leaf.set_by.clone());
             }
             let Value::Table(table) = &mut node.value else { return Ok(()) };
             let known = table.keys().find(|key| fold && folded(key) == folded(segment)).cloned();
             let key = known.unwrap_or_else(|| (*segment).to_owned());
-            node = table.entry(key).or_insert_with(|| Self::table(leaf.origin.clone()));
+            node = table.entry(key).or_insert_with(|| Self::empty_table(leaf.set_by.clone()));
         }
         *node = leaf;
         Ok(())
     }
 
-    /// Every text and number below, as they would be shown. To be kept out of messages.
-    pub(super) fn shown_values(&self, into: &mut Vec<String>) {
+    /// The value with its TOML type: the text of a variable or a flag is parsed as TOML's inline form, such as `[1, 2]` or
+    /// `{ a = 1 }`. `None` if the text is not valid TOML.
+    pub(super) fn parsed(self) -> Option<Self> {
+        match &self.value {
+            Value::Text(text) => {
+                let parsed = DeValue::parse(text.trim()).ok()?;
+                let value = value(parsed.into_inner(), &|_| self.set_by.clone());
+                Some(Self { value, ..self })
+            }
+            _ => Some(self),
+        }
+    }
+
+    /// The entries of a table. A variable or a flag gives a table in TOML's inline form: `{ a = 1 }`.
+    pub(super) fn into_table(self) -> Option<Table> {
+        match self.parsed()?.value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// The items of a list. A variable or a flag gives a list in TOML's form (`["a", "b"]`) or separated by commas (`a,b`).
+    pub(super) fn into_items(self) -> Option<Vec<Self>> {
+        match &self.value {
+            Value::Text(text) if text.trim().is_empty() => Some(Vec::new()),
+            Value::Text(text) if !text.trim_start().starts_with('[') => {
+                Some(text.split(',').map(|item| Self::text(self.set_by.clone(), item.trim())).collect())
+            }
+            _ => match self.parsed()?.value {
+                Value::Array(items) => Some(items),
+                _ => None,
+            },
+        }
+    }
+
+    /// Collects the text of every value in the tree, so that messages can leave these texts out.
+    pub(super) fn collect_values(&self, into: &mut Vec<String>) {
         match &self.value {
             Value::Text(text) => {
                 into.push(text.clone());
-                // A list in one text is offered item by item.
+                // A type that takes a list gets the items one by one, and may quote a single item.
                 into.extend(text.split(',').map(|item| item.trim().to_owned()));
             }
             Value::String(text) => into.push(text.clone()),
             Value::Integer(number) => into.push(number.to_string()),
             Value::Float(number) => into.push(number.to_string()),
             Value::Bool(_) => {}
-            Value::Array(items) => items.iter().for_each(|item| item.shown_values(into)),
-            Value::Table(table) => table.values().for_each(|item| item.shown_values(into)),
+            Value::Array(items) => items.iter().for_each(|item| item.collect_values(into)),
+            Value::Table(table) => table.values().for_each(|item| item.collect_values(into)),
         }
     }
 }
 
-/// How keys are compared with names that have no case and no dashes.
+/// A key in the form in which it is compared with the name of a variable: in lower case, without underscores and dashes.
 pub(super) fn folded(key: &str) -> String {
     key.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Reads a document.
+/// Reads a TOML document. `path` is the name of its file, for messages.
 pub(super) fn from_document(text: &str, path: &Path) -> Result<Node, Error> {
     let lines = Lines { text, path: path.into() };
     let document = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(text.len()..text.len());
         let (line, column) = lines.position(span.start);
-        // The parser does not quote the file today; it shall not tomorrow.
-        let culprit = text.get(span).filter(|culprit| culprit.len() > 3);
-        let is_quoted = culprit.is_some_and(|culprit| error.message().contains(culprit));
+        // The parser does not quote the file today. A later version of it may, so a message that quotes the file is dropped.
+        let faulty = text.get(span).filter(|faulty| faulty.len() > 3);
+        let is_quoted = faulty.is_some_and(|faulty| error.message().contains(faulty));
         let problem = (!is_quoted && !error.message().is_empty()).then(|| error.message().to_owned());
         Error::Syntax { path: path.to_owned(), line, column, problem }
     })?;
-    let origin = Origin::File { path: lines.path.clone(), line: 1 };
-    let locate = |at: usize| Origin::File { path: lines.path.clone(), line: lines.position(at).0 };
-    Ok(Node { origin, value: Value::Table(table(document.into_inner(), &locate)) })
+    let set_by = SetBy::File { path: lines.path.clone(), line: 1 };
+    let locate = |at: usize| SetBy::File { path: lines.path.clone(), line: lines.position(at).0 };
+    Ok(Node { set_by, value: Value::Table(table(document.into_inner(), &locate)) })
 }
 
-/// Reads one value in TOML's inline form, such as `[1, 2]` or `{ a = 1 }`; `None` if it is none.
-pub(super) fn from_inline(text: &str, origin: &Origin) -> Option<Node> {
-    let parsed = DeValue::parse(text.trim()).ok()?;
-    Some(Node { origin: origin.clone(), value: value(parsed.into_inner(), &|_| origin.clone()) })
-}
-
+/// Finds the line of a byte in a document.
 struct Lines<'a> {
     text: &'a str,
     path: Arc<Path>,
 }
 
 impl Lines<'_> {
-    /// Line and column of a byte, counted from 1.
+    /// The line and the column of a byte, both counted from 1.
     fn position(&self, at: usize) -> (usize, usize) {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -121,25 +152,25 @@ impl Lines<'_> {
     }
 }
 
-fn table(parsed: DeTable<'_>, locate: &dyn Fn(usize) -> Origin) -> Table {
+fn table(parsed: DeTable<'_>, locate: &dyn Fn(usize) -> SetBy) -> Table {
     parsed
         .into_iter()
         .map(|(key, item)| {
-            // The key's line, not the value's: a table that has only tables in it spans nothing.
-            let origin = locate(key.span().start);
-            (key.into_inner().into_owned(), Node { origin, value: value(item.into_inner(), locate) })
+            // The line of the key, not of its value: a table that contains only tables has an empty span.
+            let set_by = locate(key.span().start);
+            (key.into_inner().into_owned(), Node { set_by, value: value(item.into_inner(), locate) })
         })
         .collect()
 }
 
-fn value(parsed: DeValue<'_>, locate: &dyn Fn(usize) -> Origin) -> Value {
+fn value(parsed: DeValue<'_>, locate: &dyn Fn(usize) -> SetBy) -> Value {
     let node = |item: Spanned<DeValue<'_>>| {
-        let origin = locate(item.span().start);
-        Node { origin, value: value(item.into_inner(), locate) }
+        let set_by = locate(item.span().start);
+        Node { set_by, value: value(item.into_inner(), locate) }
     };
     match parsed {
         DeValue::String(text) => Value::String(text.into_owned()),
-        // What no integer type holds stays text, so that whoever wants a number refuses it.
+        // A number that does not fit into an `i128` becomes a string, so that every reader of numbers refuses it.
         DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix())
             .map_or_else(|_| Value::String(integer.to_string()), Value::Integer),
         DeValue::Float(float) => float.as_str().parse().map_or_else(|_| Value::String(float.to_string()), Value::Float),

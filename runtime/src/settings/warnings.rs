@@ -1,18 +1,19 @@
-//! What is allowed in the settings and yet probably not meant.
+//! Warnings about settings that are allowed, but are probably a mistake.
 
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::error::Origin;
-use super::sources::{PREFIX, SEPARATOR, variable};
+use super::set_by::SetBy;
 use super::tree::{Node, Value};
+use super::variables::{PREFIX, SEPARATOR, variable};
 use crate::line::Escaped;
 
-/// The one variable with a single underscore that counts; see `poster::off`.
+/// A variable with a single underscore that has a meaning: it turns off the posters of libraries.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
-/// Variables without the separator that are nearly the name of a key: `POSTBACK_SERVER_LISTEN`. They are ignored, since container
-/// platforms set variables of this prefix (`POSTBACK_PORT`) that have nothing to do with settings.
+/// Warns of variables whose name is near to the name of a key, but has no separator, such as `POSTBACK_SERVER_LISTEN`. Such
+/// variables are ignored and not refused, because container platforms set variables with the prefix that have nothing to do
+/// with settings, such as `POSTBACK_PORT`.
 pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) -> Vec<String> {
     let names = env.iter().filter_map(|(name, _)| name.to_str());
     let ignored = names.filter(|name| name.starts_with(PREFIX) && !name.contains(SEPARATOR) && *name != DISABLED);
@@ -20,7 +21,7 @@ pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) ->
         let variables = known.iter().map(|key| variable(key));
         let near = variables.filter(|variable| {
             let single = variable.replace(SEPARATOR, "_");
-            // A platform's own names are short and near to many others.
+            // Variables of container platforms are short, and near to the names of many keys. They must not be warned of.
             name == single || (name.len() > PREFIX.len() + 8 && strsim::damerau_levenshtein(name, &single) <= 2)
         });
         let nearest = near.min_by_key(|variable| strsim::damerau_levenshtein(name, variable))?;
@@ -32,17 +33,17 @@ pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) ->
     meant.collect()
 }
 
-/// A file with secrets in it that every user of the machine can read.
+/// Warns of a settings file that contains secrets and that every user of the machine can read.
 pub(super) fn readable_file(path: &Path, root: &Node) -> Option<String> {
     (has_secrets_of_file(root) && is_readable_by_all(path)).then(|| {
         let path = Escaped(&path.to_string_lossy()).to_string();
         format!(
-            "every user of this machine can read {path}, which has secrets in it; restrict it with `chmod 600 {path}`"
+            "every user of this machine can read {path}, which contains secrets; restrict it with `chmod 600 {path}`"
         )
     })
 }
 
-/// Whether the value of a key that names a secret came from the file.
+/// Whether the file sets a key whose name says that its value is a secret.
 fn has_secrets_of_file(node: &Node) -> bool {
     let is_set = |node: &Node| {
         let is_empty = match &node.value {
@@ -50,7 +51,7 @@ fn has_secrets_of_file(node: &Node) -> bool {
             Value::Array(items) => items.is_empty(),
             _ => false,
         };
-        matches!(node.origin, Origin::File { .. }) && !is_empty
+        matches!(node.set_by, SetBy::File { .. }) && !is_empty
     };
     match &node.value {
         Value::Table(table) => {

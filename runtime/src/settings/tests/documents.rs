@@ -1,32 +1,32 @@
-//! The documented files, and that every key does what they say.
+//! The two documented files of settings, and that each key does what they say.
 
 use super::*;
 
 const DEFAULT: &str = include_str!("../default.toml");
 const REFERENCE: &str = include_str!("../reference.toml");
 
-/// What `Debug` shows, line by line; neither the file's name nor what is said of the settings is one.
+/// The `Debug` text of settings, line by line, without the file's name, the table `[config]` and the warnings.
 fn shown(settings: Settings) -> Vec<String> {
-    let settings = Settings { origin: None, user: User::default(), warnings: Vec::new(), ..settings };
+    let settings = Settings { file: None, config: ConfigTable::default(), warnings: Vec::new(), ..settings };
     format!("{settings:#?}").lines().map(str::to_owned).collect()
 }
 
 #[test]
 fn the_documented_defaults_are_the_built_in_ones() {
     assert_eq!(shown(loaded(DEFAULT, &[], &[])), shown(loaded("", &[], &[])));
-    // What is commented out there is accepted too, and then every key is in it.
+    // With the lines that are commented out, the file has every key, and is still accepted.
     let is_key =
         |line: &str| line.starts_with("[[") || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let uncommented: Vec<&str> =
         DEFAULT.lines().map(|line| line.strip_prefix("# ").filter(|line| is_key(line)).unwrap_or(line)).collect();
     let uncommented = uncommented.join("\n");
     loaded(&uncommented, &[], &[]);
-    assert_eq!(keys_of(&uncommented), check::KEYS.iter().map(|key| (*key).to_owned()).collect());
+    assert_eq!(keys_of(&uncommented), KEYS.iter().map(|key| (*key).to_owned()).collect());
 }
 
 #[test]
 fn the_reference_sets_every_key_to_something_else() {
-    assert_eq!(keys_of(REFERENCE), check::KEYS.iter().map(|key| (*key).to_owned()).collect());
+    assert_eq!(keys_of(REFERENCE), KEYS.iter().map(|key| (*key).to_owned()).collect());
     let (set, default) = (loaded(REFERENCE, &[], &[]), loaded("", &[], &[]));
     assert_ne!(set.server.listen, default.server.listen);
     assert_ne!(set.server.max_payload, default.server.max_payload);
@@ -57,7 +57,7 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_ne!(set.log, default.log);
     assert_ne!(set.log.format, default.log.format);
     assert_ne!(set.grace, default.grace);
-    assert_eq!(set.user.webhook_url(), Some("https://example.com/hooks"));
+    assert_eq!(set.config.webhook_url(), Some("https://example.com/hooks"));
     let path = "/var/lib/app/requests.db".into();
     let durability = store::Durability::Normal;
     assert_eq!(set.store.place, store::Location::Sqlite { path, durability });
@@ -89,7 +89,7 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_DELIVERY__SCHEDULE", r#"["0s", "1m", "1h 30m"]"#),
         ("POSTBACK_DELIVERY__TIMEOUT", "5s"),
         ("POSTBACK_DELIVERY__CONCURRENCY", "32"),
-        ("POSTBACK_DELIVERY__PER_ENDPOINT", "16"),
+        ("POSTBACK_DELIVERY__PER_ORIGIN", "16"),
         ("POSTBACK_DELIVERY__ALLOW_NETWORKS", "10.1.0.0/16,fd00::/8"),
         ("POSTBACK_DELIVERY__DENY_NETWORKS", "10.1.9.0/24"),
         ("POSTBACK_DELIVERY__NAT64_PREFIXES", "2001:db8:64::/96, 2001:db8:100::/40"),
@@ -120,7 +120,7 @@ fn a_prefix_that_no_translator_has_is_refused() {
 fn an_endpoint_has_no_more_than_all_tries_at_once() {
     assert_eq!(loaded("delivery.concurrency = 8", &[], &[]).delivery.per_origin, 8);
     let said = refused(
-        "[delivery]\nconcurrency = 8\nper_endpoint = 9\n[[delivery.endpoint]]\nurl = 'http://a'\nconcurrency = 0",
+        "[delivery]\nconcurrency = 8\nper_origin = 9\n[[delivery.endpoint]]\nurl = 'http://a'\nconcurrency = 0",
         &[],
         &[],
     );

@@ -1,4 +1,4 @@
-//! `[config]`: text and files into types that only the user knows.
+//! The table `[config]` becomes a type that the user's program defines.
 
 use super::*;
 
@@ -45,7 +45,7 @@ enum Mode {
     },
 }
 
-/// The fields of [`Own`] as text in variables.
+/// Variables that set each field of [`Own`].
 const ENV: [(&str, &str); 19] = [
     MEMORY,
     ("POSTBACK_CONFIG__WEBHOOK_URL", "https://example.com/hooks"),
@@ -133,7 +133,7 @@ fn a_mistake_names_key_place_and_type_but_no_value() {
     );
     assert_eq!(
         said("[config]\nwebhok_url = 's3cret'"),
-        "unknown key config.webhok_url (p.toml:2); the nearest known one is webhook_url"
+        "unknown key config.webhok_url (p.toml:2); did you mean webhook_url?"
     );
     assert_eq!(said("config.mode = 's3cret'"), "config.mode (p.toml:1): expected one of fast, slow, paced");
     assert_eq!(
@@ -190,7 +190,7 @@ struct Wrapped(#[expect(dead_code, reason = "only asked for its fields")] Own);
 
 #[test]
 fn a_type_is_asked_for_its_fields() {
-    let mut user = loaded("config.max = 1", &[MEMORY], &[]).user;
+    let mut user = loaded("config.max = 1", &[MEMORY], &[]).config;
     assert!(user.wants::<Own>("webhook_url"));
     assert!(user.wants::<Option<Own>>("webhook_url"));
     assert!(user.wants::<Wrapped>("webhook_url"));

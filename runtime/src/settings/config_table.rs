@@ -1,0 +1,147 @@
+//! The table `[config]`: the part of the settings whose type the user's program defines.
+
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
+
+use super::deserializer::{NodeDeserializer, Untyped};
+use super::error::Error;
+use super::mismatch::{Mismatch, expected};
+use super::set_by::SetBy;
+use super::tree::{Node, Table, Value};
+
+const CONFIG: &str = "config";
+/// The key of `[config]` that names the usual destination of reports. `serve --inspect` sets this key.
+pub(crate) const WEBHOOK_URL: &str = "webhook_url";
+
+/// The table `[config]`, before it becomes the user's own type.
+#[derive(Clone)]
+pub(crate) struct ConfigTable {
+    set_by: SetBy,
+    table: Table,
+}
+
+impl ConfigTable {
+    pub(super) fn new(node: Option<Node>) -> Result<Self, Error> {
+        let Some(node) = node else { return Ok(Self::default()) };
+        let set_by = node.set_by.clone();
+        match node.into_table() {
+            Some(table) => Ok(Self { set_by, table }),
+            None => Err(expected("a table").into_error(CONFIG.to_owned(), &set_by)),
+        }
+    }
+
+    /// Turns the table into the user's type.
+    ///
+    /// The value of a variable or a flag is text, and becomes what the field asks for: a string stays as it is, numbers and
+    /// booleans are parsed, lists are TOML (`["a", "b"]`) or separated by commas, tables are TOML (`{ a = 1 }`).
+    pub(crate) fn deserialize<S: DeserializeOwned>(&self) -> Result<S, Error> {
+        // The fields of a flattened or untagged type do not say what they want. The first reading gives them strings. If that
+        // fails, the second reading gives them what the text looks like, such as a number.
+        let read = self.read(Untyped::String).or_else(|first| self.read(Untyped::Guess).map_err(|_| first));
+        read.map_err(|mismatch| mismatch.without_values(&self.node()).into_error(CONFIG.to_owned(), &self.set_by))
+    }
+
+    fn read<S: DeserializeOwned>(&self, untyped: Untyped) -> Result<S, Mismatch> {
+        S::deserialize(NodeDeserializer::new(self.node(), untyped))
+    }
+
+    fn node(&self) -> Node {
+        Node { set_by: self.set_by.clone(), value: Value::Table(self.table.clone()) }
+    }
+
+    /// The value of `config.webhook_url`, if it is set to a text.
+    pub(crate) fn webhook_url(&self) -> Option<&str> {
+        match &self.table.get(WEBHOOK_URL)?.value {
+            Value::Text(text) | Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether the key is set, to a value of any type.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Whether the user's type has a field of this name.
+    pub(crate) fn wants<S: DeserializeOwned>(&self, key: &str) -> bool {
+        if let Err(FieldNames(Some(fields))) = S::deserialize(FieldProbe) {
+            return fields.contains(&key);
+        }
+        // The type does not name its fields, for example because it is flattened. If the key is left out, the type may still
+        // say that this field is missing.
+        let mut without = self.clone();
+        without.table.remove(key);
+        without.read::<S>(Untyped::String).is_err_and(|mismatch| mismatch.is_missing(key))
+    }
+
+    /// Sets a key of the table, and replaces the value that it had.
+    pub(crate) fn set(&mut self, key: &str, text: &str) {
+        self.table.insert(key.to_owned(), Node::text(SetBy::Program, text));
+    }
+}
+
+impl Default for ConfigTable {
+    fn default() -> Self {
+        Self { set_by: SetBy::Program, table: Table::new() }
+    }
+}
+
+/// Shows the keys only, because the values may be secrets.
+impl fmt::Debug for ConfigTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.table.keys()).finish()
+    }
+}
+
+/// A deserializer without data. It always fails: for a struct with the names of the fields, for another type with `None`.
+struct FieldProbe;
+
+/// The error of [`FieldProbe`].
+#[derive(Debug)]
+struct FieldNames(Option<&'static [&'static str]>);
+
+impl fmt::Display for FieldNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the names of the fields were asked for")
+    }
+}
+
+impl std::error::Error for FieldNames {}
+
+impl serde::de::Error for FieldNames {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(None)
+    }
+}
+
+impl<'de> Deserializer<'de> for FieldProbe {
+    type Error = FieldNames;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, FieldNames> {
+        Err(FieldNames(Some(fields)))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, FieldNames> {
+        Err(FieldNames(None))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldNames> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, FieldNames> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map enum identifier ignored_any
+    }
+}

@@ -1,0 +1,100 @@
+//! Reads one table of the settings key by key, and collects all mistakes.
+
+use super::error::Error;
+use super::keys::KEYS;
+use super::mismatch::{Mismatch, expected};
+use super::read;
+use super::set_by::SetBy;
+use super::suggestion::suggest_key;
+use super::tree::{Node, Table};
+
+/// One table of the settings. Each key that is read is removed from it. The keys that are left at the end are unknown.
+pub(super) struct Section<'e> {
+    path: String,
+    table: Table,
+    errors: &'e mut Vec<Error>,
+}
+
+impl<'e> Section<'e> {
+    /// `path` is the dotted key of the table. Without a node, the table is empty.
+    pub(super) fn new(path: String, node: Option<Node>, errors: &'e mut Vec<Error>) -> Self {
+        let mut table = Table::new();
+        if let Some(node) = node {
+            let set_by = node.set_by.clone();
+            match node.into_table() {
+                Some(given) => table = given,
+                None => errors.push(expected("a table").into_error(path.clone(), &set_by)),
+            }
+        }
+        Self { path, table, errors }
+    }
+
+    /// The value of a key, or the default if the key is not set. A wrong value is added to the errors, so that the start
+    /// fails; the default stands in for it, so that the other keys can be checked too.
+    pub(super) fn take<T>(&mut self, key: &str, default: T, read: impl FnOnce(Node) -> Result<T, Mismatch>) -> T {
+        self.take_with_place(key, default, read).0
+    }
+
+    /// The value of a key, as [`take`](Self::take) reads it, and where it was set.
+    pub(super) fn take_with_place<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        read: impl FnOnce(Node) -> Result<T, Mismatch>,
+    ) -> (T, SetBy) {
+        let Some(node) = self.table.remove(key) else { return (default, SetBy::Program) };
+        let set_by = node.set_by.clone();
+        match read(node) {
+            Ok(value) => (value, set_by),
+            Err(mismatch) => {
+                self.refuse(key, &set_by, mismatch);
+                (default, set_by)
+            }
+        }
+    }
+
+    /// The values of a list of tables, such as `[[delivery.endpoint]]`.
+    pub(super) fn take_tables<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> Option<T>) -> Vec<T> {
+        let nodes = self.take(key, Vec::new(), |node| read::list(node, "a list of tables", Ok));
+        let mut values = Vec::new();
+        for (at, node) in nodes.into_iter().enumerate() {
+            let path = format!("{}[{at}]", self.dotted(key));
+            let mut section = Section::new(path, Some(node), self.errors);
+            values.extend(read(&mut section));
+            section.finish();
+        }
+        values
+    }
+
+    /// Adds a mistake in the value of a key to the errors.
+    pub(super) fn refuse(&mut self, key: &str, set_by: &SetBy, mismatch: Mismatch) {
+        let key = self.dotted(key);
+        self.errors.push(mismatch.into_error(key, set_by));
+    }
+
+    /// Adds a mistake in an environment variable that sets no key, such as `RUST_LOG`.
+    pub(super) fn refuse_variable(&mut self, name: &str, mismatch: Mismatch) {
+        self.errors.push(mismatch.into_error(name.to_owned(), &SetBy::Variable(name.into())));
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    pub(super) fn missing(&mut self, key: &str) {
+        self.errors.push(Error::Missing { key: self.dotted(key) });
+    }
+
+    /// Adds every key that was not read to the errors, as unknown.
+    pub(super) fn finish(self) {
+        for (key, node) in &self.table {
+            let key = self.dotted(key);
+            let hint = suggest_key(&key, KEYS);
+            self.errors.push(Error::Unknown { key, set_by: node.set_by.clone(), hint });
+        }
+    }
+
+    fn dotted(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
