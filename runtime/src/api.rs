@@ -1,27 +1,28 @@
-//! The HTTP API: takes requests in, tells where they stand.
+//! The HTTP API: accepts requests, and tells their state.
 //!
-//! Nothing here runs a handler or sends a webhook: it meets worker and delivery in the store.
+//! Nothing in this module runs a handler or sends a webhook. The API meets the worker and the delivery in the store only.
 
-mod answers;
+mod answer_memory;
+mod body_memory;
 mod call;
-mod callback;
 mod cancel;
-mod check;
 mod connections;
 mod credentials;
 mod head;
 mod health;
-mod intake;
-mod linger;
+mod lingering_close;
 mod logged_once;
-mod pace;
+mod min_rate;
+mod open_connections;
+mod payload_check;
 mod prefer;
 mod problem;
-mod room;
-mod stall;
+mod response;
 mod status;
-mod streamed;
+mod streamed_answer;
 mod submit;
+mod webhook_check;
+mod write_timeout;
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,10 +35,10 @@ use axum::routing::{get, post};
 use tokio::net::{TcpListener, TcpSocket};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use self::answers::Answers;
-use self::check::Checks;
-use self::intake::Intake;
+use self::answer_memory::AnswerMemory;
+use self::body_memory::BodyMemory;
 use self::logged_once::LoggedOnce;
+use self::payload_check::Checks;
 use self::problem::{Form, Problem};
 use crate::handler::Routes;
 use crate::policy::guard::Guard;
@@ -45,60 +46,61 @@ use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::time::Clock;
 
-/// Checked values; see `settings`.
+/// The options of the API, already checked by `settings`.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     /// The largest request body, in bytes.
     pub(crate) max_payload: usize,
-    /// Open connections at once.
+    /// The most connections that are open at once.
     pub(crate) connections: usize,
 }
 
-/// Open connections at once, if the limit of open files allows them.
+/// The most connections that are open at once, if the limit of open files allows them.
 pub(crate) const CONNECTIONS: usize = 10_000;
-/// What the kernel buffers for a connection, in each direction; it doubles the number. More would be memory that slow clients
-/// hold, less would be slow over long distances.
+/// The size of the kernel's buffer for a connection, for each direction; the kernel doubles the number. With larger buffers slow
+/// clients would hold more memory. With smaller buffers transfers over long distances would be slow.
 const SOCKET_BUFFER: u32 = 256 << 10;
-/// Connections that wait to be accepted.
+/// The most connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
-/// The running service. While the node drains, it takes no more requests and tells how those that it has stand. Ends when told
-/// to, after the calls in flight or a short deadline.
+/// The HTTP server. While the node drains, it accepts no new requests, but still tells the state of the requests that it has.
+/// When it is told to stop, it waits for active calls, for a short time.
 pub(crate) struct Server {
     listener: TcpListener,
     api: Arc<Api>,
 }
 
-/// How the server comes to its end: first the node drains, for as long as the grace time, then the server stops.
+/// The two steps in which the server ends: first the node drains, for as long as the grace time, and then the server stops.
 pub(crate) struct Stops {
     pub(crate) draining: Shutdown,
     pub(crate) grace: Duration,
     pub(crate) shutdown: Shutdown,
 }
 
-/// What every call needs.
+/// What the routes share.
 struct Api {
     store: Store,
     clock: Clock,
     routes: Routes,
     options: Options,
     guard: Guard,
-    /// LoggedOnce when the node takes no more requests. What it has is told of until it stops.
+    /// Stops first: from then on the node accepts no new requests.
     draining: Shutdown,
-    /// What a node has to drain.
+    /// How long the node may drain.
     grace: Duration,
+    /// Stops last: then the server ends.
     shutdown: Shutdown,
-    intake: Arc<Intake>,
+    bodies: Arc<BodyMemory>,
     checks: Checks,
-    answers: Arc<Answers>,
-    /// Why the store cannot be read.
-    unread: LoggedOnce,
-    /// Why `/readyz` says no.
-    unready: LoggedOnce,
+    answers: Arc<AnswerMemory>,
+    /// Logs that the store cannot be read.
+    unreadable: LoggedOnce,
+    /// Logs that `/readyz` answers 503.
+    not_ready: LoggedOnce,
 }
 
-/// The server could not listen.
+/// The server cannot listen on its address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {listen}: {what}")]
 pub(crate) struct Error {
@@ -120,12 +122,12 @@ impl Error {
                  (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
             ),
             io::ErrorKind::AddrNotAvailable => format!(
-                "this machine has no address {ip}; set server.listen or --listen to one of its own, or to {any}, which is all of \
-                 them",
+                "this machine does not have the address {ip}; set server.listen or --listen to an address of this machine, or to {any} \
+                 for all its addresses",
                 any = if listen.is_ipv4() { "0.0.0.0" } else { "[::]" },
             ),
             _ => {
-                "the system refuses it; set server.listen or --listen to another address, unless what follows says more"
+                "the system refuses this address for the reason below; set server.listen or --listen to another address"
                     .to_owned()
             }
         };
@@ -133,7 +135,7 @@ impl Error {
     }
 }
 
-/// Takes the address, before anything else is started.
+/// Listens on the address. Called before anything else of the node is started, because this step fails most often.
 pub(crate) fn listen(options: &Options) -> Result<TcpListener, Error> {
     let listen = options.listen;
     bind(listen).map_err(|source| Error::new(listen, source))
@@ -143,7 +145,7 @@ fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    // Before it listens: connections have what the listener has.
+    // The buffers must be set before the socket listens: connections inherit the sizes of the listener.
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.bind(listen)?;
@@ -160,11 +162,11 @@ impl Server {
         guard: Guard,
         stops: Stops,
     ) -> Self {
-        let (intake, checks) = (Intake::new(options.max_payload), Checks::new());
-        let answers = Answers::new();
+        let (bodies, checks) = (BodyMemory::new(options.max_payload), Checks::new());
+        let answers = AnswerMemory::new();
         let Stops { draining, grace, shutdown } = stops;
-        let unread = LoggedOnce::new("the store cannot be read", "the store can be read again");
-        let unready = LoggedOnce::new("the node is not ready", "the node is ready again");
+        let unreadable = LoggedOnce::new("the store cannot be read", "the store can be read again");
+        let not_ready = LoggedOnce::new("the node is not ready", "the node is ready again");
         let api = Api {
             store,
             clock,
@@ -174,11 +176,11 @@ impl Server {
             draining,
             grace,
             shutdown,
-            intake,
+            bodies,
             checks,
             answers,
-            unread,
-            unready,
+            unreadable,
+            not_ready,
         };
         Self { listener, api: Arc::new(api) }
     }
@@ -191,8 +193,8 @@ impl Server {
 fn router(api: Arc<Api>) -> Router {
     let mut router = Router::new().route("/healthz", get(health::alive));
     for route in api.routes.iter() {
-        let of = || (Arc::clone(&api), Arc::clone(route));
-        let (of_submit, of_status, of_cancel) = (of(), of(), of());
+        let shared = || (Arc::clone(&api), Arc::clone(route));
+        let (of_submit, of_status, of_cancel) = (shared(), shared(), shared());
         let submit = move |request: Request| submit::call(of_submit.0.clone(), of_submit.1.clone(), request);
         let status = move |request: Request| status::call(of_status.0.clone(), of_status.1.clone(), request);
         let cancel = move |request: Request| cancel::call(of_cancel.0.clone(), of_cancel.1.clone(), request);
@@ -221,9 +223,9 @@ mod tests {
         for (listen, kind, says) in [
             ("127.0.0.1:80", ErrorKind::AddrInUse, "another program uses this port"),
             ("127.0.0.1:80", ErrorKind::PermissionDenied, "this user may not listen on port 80; "),
-            ("192.0.2.1:80", ErrorKind::AddrNotAvailable, "this machine has no address 192.0.2.1; "),
-            ("[2001:db8::1]:80", ErrorKind::AddrNotAvailable, " or to [::], which is all of them"),
-            ("127.0.0.1:80", ErrorKind::OutOfMemory, "the system refuses it; "),
+            ("192.0.2.1:80", ErrorKind::AddrNotAvailable, "this machine does not have the address 192.0.2.1; "),
+            ("[2001:db8::1]:80", ErrorKind::AddrNotAvailable, " or to [::] for all its addresses"),
+            ("127.0.0.1:80", ErrorKind::OutOfMemory, "the system refuses this address"),
         ] {
             let error = Error::new(listen.parse().unwrap(), kind.into()).to_string();
             assert!(error.starts_with(&format!("cannot listen on {listen}: ")) && error.contains(says), "{error}");

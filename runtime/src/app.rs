@@ -1,7 +1,7 @@
 //! The composition root: the only place that knows everybody.
 
-mod files;
 mod node;
+mod open_files;
 
 use std::fmt::Display;
 use std::panic::Location;

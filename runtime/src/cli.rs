@@ -3,10 +3,10 @@
 mod check;
 mod deliveries;
 mod endpoints;
+mod offline_store;
 mod print;
 mod secret;
 mod serve;
-mod stopped;
 
 use std::path::PathBuf;
 

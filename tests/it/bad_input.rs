@@ -45,8 +45,8 @@ async fn every_bad_request_is_told_what_was_wrong() {
     check(post("/wait").header("content-type", "text/plain").body("{}"), 415, "content-type is text/plain").await;
     check(post("/nowhere").json(&json!({})), 404, "nothing is served at /nowhere").await;
     check(post("/").json(&json!({})), 404, "nothing is served at /").await;
-    check(server.client.get(server.path("/wait")), 405, "GET is not served here").await;
-    check(server.client.put(server.path("/wait/x")), 405, "PUT is not served here").await;
+    check(server.client.get(server.path("/wait")), 405, "GET is not served at this path").await;
+    check(server.client.put(server.path("/wait/x")), 405, "PUT is not served at this path").await;
     check(server.client.get(server.path("/wait/nobody")), 404, "id nobody not found").await;
     check(server.client.get(server.path("/wait/a%20b")), 404, "id a%20b not found").await;
     check(server.client.get(server.path("/wait/x?wait=soon")), 400, "`wait` takes a whole number").await;

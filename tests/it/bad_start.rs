@@ -79,7 +79,7 @@ fn an_address_of_another_machine_is_told() {
     // Kept for documents: no machine has it.
     let (code, output) = refused("", &["--listen", "192.0.2.1:0"], &[]);
     assert!(!output.contains("another program"), "{output}");
-    check((code, output), 1, &["192.0.2.1:0", "this machine has no address 192.0.2.1", "0.0.0.0"]);
+    check((code, output), 1, &["192.0.2.1:0", "this machine does not have the address 192.0.2.1", "0.0.0.0"]);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn the_settings_file_can_be_named_before_and_behind_a_command() {
         vec!["--config", "other.toml", "endpoints", "list"],
     ] {
         let told = refused_in(folder.path(), &arguments, &[]);
-        check(told, 2, &["unknown key sever (other.toml:1); the nearest known one is server"]);
+        check(told, 2, &["unknown key sever (other.toml:1); did you mean server?"]);
     }
 }
 

@@ -69,7 +69,7 @@ async fn what_is_over_or_unknown_cannot_be_cancelled() {
     let (status, body) = cancel(&server, "/echo", &id).await;
     assert_eq!(
         (status, body),
-        (409, format!("error: id {id} is over, so it cannot be cancelled; GET tells how it ended\n"))
+        (409, format!("error: id {id} is over, so it cannot be cancelled; GET says how it ended\n"))
     );
     assert_eq!(server.status("/echo", &id).await, before);
     for (route, id) in [("/wait", &*id), ("/echo", "0193"), ("/echo", "a%20b")] {

@@ -242,9 +242,9 @@ async fn a_callback_that_cannot_be_used_is_refused_at_once() {
         ("https://user:secret@example.com/", "a user name or password"),
         ("https://example.com:0/", "port 0"),
         ("http://a{b.example/", "cannot be looked up"),
-        ("http://127.0.0.1/in", "an address that no webhook of a caller may go to"),
-        ("http://2130706433/in", "an address that no webhook of a caller may go to"),
-        ("http://[::ffff:169.254.169.254]/", "an address that no webhook of a caller may go to"),
+        ("http://127.0.0.1/in", "an address that the webhook of a caller may not reach"),
+        ("http://2130706433/in", "an address that the webhook of a caller may not reach"),
+        ("http://[::ffff:169.254.169.254]/", "an address that the webhook of a caller may not reach"),
     ] {
         let response = named(url).send().await.unwrap();
         assert_eq!(response.status(), 400, "{url}");

@@ -1,5 +1,5 @@
-//! A call, from its head to the end of its answer: what is refused before a route sees it, and what becomes of a body that the
-//! route left unread.
+//! One call, from the head of its request to the end of its answer: which requests are refused before a route sees them, and
+//! what happens to a body that the route did not read.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,31 +19,32 @@ use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use super::head;
-use super::linger::{AllRead, LONGEST, MOST, STILL};
+use super::lingering_close::{AllRead, MAX_BYTES, MAX_PAUSE, MAX_TIME};
+use super::open_connections::ActiveCall;
 use super::problem::Form;
-use super::room::Call;
 
-/// What of an unread body is read after its answer is known, to keep the connection.
+/// At most this many bytes of an unread body are read when the answer is known, so that the connection can be used again.
 const SHORT: u64 = 64 << 10;
-/// How long the answer may wait for that.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// What `OPTIONS *` is told.
+/// How long the answer waits until the rest of such a body has come.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+/// The header `allow` in the answer to `OPTIONS *`.
 const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// The answer to a request. `all_read` is told when nothing is left of the request.
+/// Answers a request. Sets `all_read` if the whole request was read.
 pub(super) async fn answer(
     router: Router,
     request: Request<Incoming>,
     all_read: AllRead,
-    call: Call,
-) -> Result<Response<InHand>, Infallible> {
+    call: ActiveCall,
+) -> Result<Response<AnswerBody>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = Reading::new(body);
+    let body = RequestBody::new(body);
     let is_http1 = head.version < Version::HTTP_2;
-    // Reading would ask for a body that its client does not want to send in vain.
+    // With `expect: 100-continue` the client sends the body only when the server reads it. To read a body that no route needs
+    // would ask the client to send it for nothing.
     let may_read = is_http1 && !head.headers.contains_key(EXPECT);
     let (mut response, mut closes) = match head::check(&head) {
-        Ok(()) if head::is_of_server(&head) => (of_server(), false),
+        Ok(()) if head::is_for_server(&head) => (server_options(), false),
         Ok(()) => {
             let request = Request::from_parts(head, Body::new(body.clone()));
             let Ok(response) = router.oneshot(request).await;
@@ -52,55 +53,56 @@ pub(super) async fn answer(
         Err(problem) => (problem.respond(Form::of(&head.headers)), true),
     };
     if is_http1 {
-        closes |= !(body.is_over() || may_read && body.is_short() && body.rest_comes().await);
+        closes |= !(body.is_read() || may_read && body.is_short() && body.read_rest().await);
         if closes {
-            // What is left of the body ends the connection; a client that is not told would use it again.
+            // The unread rest of the body makes the connection unusable. Without `connection: close`, the client would use the
+            // connection again.
             head::close(response.headers_mut());
         }
     }
     if !is_http1 {
-        all_read.set_framed();
-    } else if body.is_over() {
+        all_read.set_http2();
+    } else if body.is_read() {
         all_read.set();
     }
     let unread =
-        (!is_http1 && !body.is_over()).then(|| Box::pin(body.drop_rest()) as Pin<Box<dyn Future<Output = ()> + Send>>);
-    Ok(response.map(|body| InHand { body, unread, _call: call }))
+        (!is_http1 && !body.is_read()).then(|| Box::pin(body.drop_rest()) as Pin<Box<dyn Future<Output = ()> + Send>>);
+    Ok(response.map(|body| AnswerBody { body, unread, _call: call }))
 }
 
-fn of_server() -> Response {
+fn server_options() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
     response
 }
 
-/// The body of a request, whoever reads it. All clones are one.
+/// The body of a request. All clones read the same body: first the route, and then this module what the route left.
 #[derive(Clone)]
-struct Reading(Arc<Mutex<Came>>);
+struct RequestBody(Arc<Mutex<BodyState>>);
 
-struct Came {
+struct BodyState {
     body: Incoming,
-    over: bool,
+    /// Whether the body was read to its end.
+    read: bool,
 }
 
-impl Reading {
+impl RequestBody {
     fn new(body: Incoming) -> Self {
-        let over = body.is_end_stream();
-        Self(Arc::new(Mutex::new(Came { body, over })))
+        let read = body.is_end_stream();
+        Self(Arc::new(Mutex::new(BodyState { body, read })))
     }
 
-    /// All of it was read.
-    fn is_over(&self) -> bool {
-        self.lock().over
+    fn is_read(&self) -> bool {
+        self.lock().read
     }
 
     fn is_short(&self) -> bool {
         self.lock().body.size_hint().lower() <= SHORT
     }
 
-    /// Reads what is left, if it is little and comes soon.
-    async fn rest_comes(&self) -> bool {
+    /// Reads the rest of the body, if the rest is short and comes soon. Returns whether the whole body was read.
+    async fn read_rest(&self) -> bool {
         let mut rest = self.clone();
         let read = async {
             let mut length = 0;
@@ -111,39 +113,39 @@ impl Reading {
                 }
             }
         };
-        let _ = timeout(PATIENCE, read).await;
-        self.is_over()
+        let _ = timeout(MAX_WAIT, read).await;
+        self.is_read()
     }
 
-    /// Reads what is left, within the bounds of [`linger`](super::linger). Some clients of HTTP/2 take a stream that ends before
-    /// they have sent all for an error, whatever the answer was.
+    /// Reads and drops the rest of the body, within the bounds of [`lingering_close`](super::lingering_close). Some clients of
+    /// HTTP/2 report an error if a stream ends before they have sent the whole body, whatever the answer is.
     async fn drop_rest(self) {
         let (mut rest, mut dropped) = (self, 0);
         let read = async {
-            while let Ok(Some(Ok(frame))) = timeout(STILL, rest.frame()).await {
+            while let Ok(Some(Ok(frame))) = timeout(MAX_PAUSE, rest.frame()).await {
                 dropped += frame.data_ref().map_or(0, Bytes::len);
-                if dropped >= MOST {
+                if dropped >= MAX_BYTES {
                     break;
                 }
             }
         };
-        let _ = timeout(LONGEST, read).await;
+        let _ = timeout(MAX_TIME, read).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Came> {
+    fn lock(&self) -> MutexGuard<'_, BodyState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl HttpBody for Reading {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut came = self.lock();
-        let frame = ready!(Pin::new(&mut came.body).poll_frame(cx));
-        // What ended with an error is not over: nobody knows where the next request begins.
-        came.over |= frame.is_none() || matches!(&frame, Some(Ok(_)) if came.body.is_end_stream());
+        let mut state = self.lock();
+        let frame = ready!(Pin::new(&mut state.body).poll_frame(cx));
+        // A body that ends with an error does not count as read, because it is not known where the next request begins.
+        state.read |= frame.is_none() || matches!(&frame, Some(Ok(_)) if state.body.is_end_stream());
         Poll::Ready(frame)
     }
 
@@ -156,15 +158,15 @@ impl HttpBody for Reading {
     }
 }
 
-/// An answer whose call is in hand until it is gone.
-pub(super) struct InHand {
+/// The body of an answer. Its call counts as active until this is dropped.
+pub(super) struct AnswerBody {
     body: Body,
-    /// What of the request is still to be dropped before the answer ends.
+    /// Reads and drops the rest of the request's body. The answer ends only when this has ended.
     unread: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    _call: Call,
+    _call: ActiveCall,
 }
 
-impl HttpBody for InHand {
+impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,4 +1,4 @@
-//! `DELETE R/{id}`: cancels a request.
+//! `DELETE ROUTE/{id}`: cancels a request.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use super::Api;
 use super::problem::{Form, Problem};
-use super::status::{IN_PROGRESS, json};
+use super::response::{IN_PROGRESS, json};
 use crate::handler::{Route, Run};
 use crate::id::RequestId;
 use crate::line::Causes;
@@ -17,7 +17,7 @@ use crate::poster::{Registered, RequestEnd};
 use crate::report::{self, EndReason, Outcome};
 use crate::store::{Cancelled, Error, warn_unless_told};
 
-/// Answers a cancel.
+/// Answers a `DELETE` for one request.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
     let form = Form::of(request.headers());
     let uri = request.into_parts().0.uri;
@@ -28,17 +28,17 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> 
 
 async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response, Problem> {
     let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
-    let (tasks, asked, path) = (api.shutdown.clone(), id.clone(), route.path.clone());
-    // Whoever hangs up does not keep from the log what is committed.
-    let answered = tasks.spawn(async move { cancel(&api, &route, &asked).await }).await;
-    match answered.map_err(|_| Problem::internal())? {
+    let (tasks, to_cancel, path) = (api.shutdown.clone(), id.clone(), route.path.clone());
+    // A task of its own: if the client hangs up, a cancel that is committed must still be logged.
+    let cancelled = tasks.spawn(async move { cancel(&api, &route, &to_cancel).await }).await;
+    match cancelled.map_err(|_| Problem::internal())? {
         Ok(Cancelled::AtOnce(outcome)) => {
-            Ok(standing(StatusCode::OK, &id, outcome.status.as_str(), outcome.told_reason().as_ref()))
+            Ok(cancel_answer(StatusCode::OK, &id, outcome.status.as_str(), outcome.told_reason().as_ref()))
         }
-        Ok(Cancelled::Stopping) => Ok(standing(StatusCode::ACCEPTED, &id, IN_PROGRESS, None)),
+        Ok(Cancelled::Stopping) => Ok(cancel_answer(StatusCode::ACCEPTED, &id, IN_PROGRESS, None)),
         Ok(Cancelled::Over) => Err(Problem::new(
             StatusCode::CONFLICT,
-            format!("id {id} is over, so it cannot be cancelled; GET tells how it ended"),
+            format!("id {id} is over, so it cannot be cancelled; GET says how it ended"),
         )),
         Ok(Cancelled::Unknown) => Err(Problem::unknown_id(text)),
         Err(error) => {
@@ -48,8 +48,8 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
     }
 }
 
-/// The same as GET would answer: what is cancelled has neither result nor error.
-fn standing(code: StatusCode, id: &RequestId, status: &str, reason: Option<&EndReason>) -> Response {
+/// The answer that `GET` would give too. A cancelled request has neither a result nor an error.
+fn cancel_answer(code: StatusCode, id: &RequestId, status: &str, reason: Option<&EndReason>) -> Response {
     let mut body = vec![b'{'];
     report::write_id_and_status(id.as_str(), status, &mut body);
     report::write_reason(reason, &mut body);
@@ -57,27 +57,27 @@ fn standing(code: StatusCode, id: &RequestId, status: &str, reason: Option<&EndR
     json(code, Body::from(body))
 }
 
-/// Where the end of this request is reported, if it waits and nothing is known of that: asked in place of its run.
-async fn asked(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Option<Registered>, Error> {
+/// Asks the handler for the webhooks of a request that waits and has no stored webhooks: normally its run would say them.
+async fn ask_for_webhooks(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Option<Registered>, Error> {
     if route.attribute.is_none() {
         return Ok(None);
     }
     let Some((headers, body)) = api.store.unregistered(id, &route.path).await? else { return Ok(None) };
     let (route, run) = (Arc::clone(route), Run::of(id.clone(), Arc::new(headers), body));
-    // The program's own code: it may take its time.
+    // The expressions of the attribute are code of the user's program, and may block.
     Ok(tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten())
 }
 
 async fn cancel(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Cancelled, Error> {
     let mut end = None;
-    let asked = asked(api, route, id).await?;
+    let asked = ask_for_webhooks(api, route, id).await?;
     let cancelled = api.store.cancel(id, &route.path, |registration| {
         let outcome = Outcome::cancelled(api.clock.now());
         let registered = registration.map(Registered::from).or_else(|| asked.clone());
         let registered = registered.or_else(|| Registered::of_route(&route.webhook));
-        let said = format!("{} {id} cancelled while it waited", route.path);
-        let made = end.insert(RequestEnd::new(id, outcome, registered, said));
-        (made.outcome.clone(), made.reports.clone())
+        let log_line = format!("{} {id} cancelled while it waited", route.path);
+        let request_end = end.insert(RequestEnd::new(id, outcome, registered, log_line));
+        (request_end.outcome.clone(), request_end.reports.clone())
     });
     let cancelled = cancelled.await?;
     if let (Cancelled::AtOnce(_), Some(end)) = (&cancelled, &end) {

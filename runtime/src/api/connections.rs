@@ -1,6 +1,8 @@
-//! Connections: how slow, and how they end. How many there are: see [`room`](super::room).
+//! Accepts connections, serves them, and ends them. How many there may be is decided in
+//! [`open_connections`](super::open_connections).
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,100 +20,135 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::linger::{Lingering, Shared};
-use super::room::{Connection, Room};
-use super::stall::Unstalled;
+use super::lingering_close::{LingeringStream, SharedStream};
+use super::open_connections::{Connection, OpenConnections};
+use super::write_timeout::WriteTimeout;
 use super::{Api, call};
 use crate::names::metric;
 use crate::shutdown::Shutdown;
 
 /// Calls at once on one HTTP/2 connection.
 const STREAMS: u32 = 64;
-/// A client that has not sent its headers by then is cut off. So is one that sends no further request by then, in HTTP/1.
+/// A client that has not sent the head of a request within this time is cut off. On HTTP/1 this also holds for each further
+/// request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest head of a request in HTTP/1, and what is buffered of an answer before it goes to the socket.
+/// The largest head of a request on HTTP/1, and the most bytes of an answer that are buffered before they go to the socket.
 const BUFFER: usize = 32 << 10;
-/// What a client may send on an HTTP/2 connection, and on one stream of it, before it has to wait.
+/// Bytes that a client may send on an HTTP/2 connection, all its streams together, before it has to wait.
 const CONNECTION_WINDOW: u32 = 512 << 10;
+/// Bytes that a client may send on one HTTP/2 stream before it has to wait.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// What calls in flight have left when the server stops, as far as the grace time allows it.
+/// The time that active calls have when the server stops. It is shorter if less than this is left of the grace time, plus
+/// [`AFTER_GRACE`].
 const LAST_CALLS: Duration = Duration::from_secs(5);
-/// What they have left after the grace time.
+/// The time that active calls have in any case when the server stops, even if the grace time is over.
 const AFTER_GRACE: Duration = Duration::from_secs(2);
-/// What an idle connection has left that is closed to make room.
+/// The time within which an idle connection must end when it is closed to make room.
 const CLOSING: Duration = Duration::from_secs(1);
-/// After an error of accept, such as too many open files.
+/// The pause after an error of `accept`, such as too many open files.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// How often stalled answers and idle connections are looked for.
+/// How often the server looks for stalled answers and idle connections.
 const SWEEP: Duration = Duration::from_secs(1);
-/// That connections are refused is said once in this time.
-const SAY_AGAIN: Duration = Duration::from_mins(1);
-/// Who is refused is read from for so long, if it says something: else it would not see the refusal. So many at once.
-const LEAVING: Duration = Duration::from_secs(5);
-const LEAVING_AT_ONCE: usize = 32;
-/// What who is refused is told, if it speaks HTTP/1.
+/// The log says at most once in this time that connections are refused.
+const LOG_REFUSALS_EVERY: Duration = Duration::from_mins(1);
+/// How long the server reads from a client that it has refused. If the bytes of the client stayed unread, the client would get a
+/// reset instead of the refusal.
+const REFUSED_READ_TIME: Duration = Duration::from_secs(5);
+/// From at most this many refused clients the server reads at the same time. Further ones are closed at once.
+const REFUSED_AT_ONCE: usize = 32;
+/// The answer to a refused client. A client that speaks HTTP/2 only does not understand it.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 47\r\n\r\n\
     error: too many connections are open; try again";
 
 type Builder = auto::Builder<TokioExecutor>;
 
-/// Serves HTTP/1.1 and 2 until told to stop. While the node drains, it goes on.
+/// Serves HTTP/1.1 and HTTP/2 until `api.shutdown` stops. While the node drains, connections are still accepted.
 pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
-    let shutdown = &api.shutdown;
-    let room = Room::new(api.options.connections);
-    let mut connections = JoinSet::new();
-    let builder = builder();
-    let (mut trouble, mut refusals) = (Trouble::default(), Refusals::new());
+    let mut acceptor = Acceptor {
+        router,
+        builder: builder(),
+        shutdown: api.shutdown.clone(),
+        open: OpenConnections::new(api.options.connections),
+        limit: api.options.connections,
+        tasks: JoinSet::new(),
+        accept_errors: AcceptErrors::default(),
+        refusals: Refusals::new(),
+    };
     let mut sweep = tokio::time::interval(SWEEP);
     let mut drains_since = None;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shutdown.stopping() => break,
+            () = api.shutdown.stopping() => break,
             () = api.draining.stopping(), if drains_since.is_none() => {
                 drains_since = Some(Instant::now());
                 continue;
             }
-            Some(_) = connections.join_next() => continue,
+            Some(_) = acceptor.tasks.join_next() => continue,
             now = sweep.tick() => {
-                room.sweep(now);
+                acceptor.open.sweep(now);
                 api.answers.sweep(now);
                 continue;
             }
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                trouble.over();
-                match room.admit(peer.ip(), Instant::now()) {
-                    Some(connection) => {
-                        let served = serve_one(builder.clone(), stream, router.clone(), connection, shutdown.clone());
-                        connections.spawn(served);
-                    }
-                    None => {
-                        if let Some(leaves) = refusals.refuse(stream, api.options.connections) {
-                            connections.spawn(leaves);
-                        }
-                    }
-                }
-            }
-            Err(error) => {
-                // A connection that is idle holds a file that the next one needs.
-                room.make_room();
-                trouble.with(&error);
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
-            }
+            Ok((stream, peer)) => acceptor.accept(stream, peer.ip()),
+            Err(error) => acceptor.accept_failed(&error).await,
         }
     }
     drop(listener);
-    let all = async { while connections.join_next().await.is_some() {} };
     let grace_left = drains_since.map_or(api.grace, |since| api.grace.saturating_sub(since.elapsed()));
-    let time = LAST_CALLS.min(grace_left + AFTER_GRACE);
-    if tokio::time::timeout(time, all).await.is_err() {
-        tracing::warn!("{} connections were cut off after {} s", connections.len(), time.as_secs());
+    acceptor.finish(LAST_CALLS.min(grace_left + AFTER_GRACE)).await;
+}
+
+/// What accepts connections, and the tasks that serve them.
+struct Acceptor {
+    router: Router,
+    builder: Builder,
+    shutdown: Shutdown,
+    open: Arc<OpenConnections>,
+    /// The limit of `open`.
+    limit: usize,
+    /// One task for each connection.
+    tasks: JoinSet<()>,
+    accept_errors: AcceptErrors,
+    refusals: Refusals,
+}
+
+impl Acceptor {
+    /// Serves a connection in a task of its own, or refuses it if there are too many.
+    fn accept(&mut self, stream: TcpStream, peer: IpAddr) {
+        self.accept_errors.over();
+        match self.open.admit(peer, Instant::now()) {
+            Some(connection) => {
+                let (builder, router, shutdown) = (self.builder.clone(), self.router.clone(), self.shutdown.clone());
+                self.tasks.spawn(serve_one(builder, stream, router, connection, shutdown));
+            }
+            None => {
+                if let Some(closing) = self.refusals.refuse(stream, self.limit) {
+                    self.tasks.spawn(closing);
+                }
+            }
+        }
     }
-    connections.shutdown().await;
+
+    async fn accept_failed(&mut self, error: &io::Error) {
+        // Often the process has too many open files. An idle connection has one that the next connection can use.
+        self.open.close_one();
+        self.accept_errors.met(error);
+        tokio::time::sleep(ACCEPT_BACKOFF).await;
+    }
+
+    /// Waits for the connections to end. After this time, those that are left are cut off.
+    async fn finish(mut self, time: Duration) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(time, all).await.is_err() {
+            tracing::warn!("{} connections were cut off after {} s", self.tasks.len(), time.as_secs());
+        }
+        self.tasks.shutdown().await;
+    }
 }
 
 fn builder() -> Builder {
@@ -128,6 +165,7 @@ fn builder() -> Builder {
     builder
 }
 
+/// Serves one connection to its end.
 async fn serve_one(
     builder: Builder,
     stream: TcpStream,
@@ -135,67 +173,69 @@ async fn serve_one(
     connection: Arc<Connection>,
     shutdown: Shutdown,
 ) {
-    // Without it a small answer may wait for the client's acknowledgement of the one before.
+    // Without `TCP_NODELAY`, a small answer may wait until the client has acknowledged the answer before it.
     let _ = stream.set_nodelay(true);
-    let (stream, all_read) = Lingering::new(Unstalled::new(stream));
-    let stream = Shared::new(stream);
-    let asked = Arc::new(AtomicBool::new(false));
-    let (heard, of_calls) = (Arc::clone(&asked), Arc::clone(&connection));
+    let (stream, all_read) = LingeringStream::new(WriteTimeout::new(stream));
+    let stream = SharedStream::new(stream);
+    let has_called = Arc::new(AtomicBool::new(false));
+    let (called, of_calls) = (Arc::clone(&has_called), Arc::clone(&connection));
     let service = service_fn(move |mut request: Request<Incoming>| {
-        heard.store(true, Ordering::Relaxed);
+        called.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(Arc::clone(&of_calls));
         call::answer(router.clone(), request, all_read.clone(), of_calls.call())
     });
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream.clone()), service));
-    // Which version a client speaks is found out without a time limit, so that one that says nothing would keep its place for
-    // ever.
-    let silence = async {
-        tokio::time::sleep(HEADER_TIMEOUT).await;
-        if asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
-    let mut silence = pin!(silence);
+    let mut cut_off = pin!(cut_off(&connection, &has_called));
     let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = &mut silence => return,
-        () = connection.cut.cancelled() => return,
+        ended = served.as_mut() => Some(ended),
+        () = cut_off.as_mut() => None,
         () = connection.close.cancelled() => {
             served.as_mut().graceful_shutdown();
-            match tokio::time::timeout(CLOSING, served.as_mut()).await {
-                Ok(ended) => ended,
-                Err(_) => return,
-            }
+            tokio::time::timeout(CLOSING, served.as_mut()).await.ok()
         }
         () = shutdown.stopping() => {
             served.as_mut().graceful_shutdown();
             tokio::select! {
-                ended = served.as_mut() => ended,
-                () = &mut silence => return,
-                () = connection.cut.cancelled() => return,
+                ended = served.as_mut() => Some(ended),
+                () = cut_off.as_mut() => None,
             }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!("a connection ended early: {error}");
-        return;
-    }
-    tokio::select! {
-        biased;
-        () = stream.finish() => {}
-        () = connection.cut.cancelled() => {}
-        () = connection.close.cancelled() => {}
+    match ended {
+        None => {}
+        Some(Err(error)) => tracing::debug!("a connection ended early: {error}"),
+        Some(Ok(())) => tokio::select! {
+            biased;
+            () = stream.finish() => {}
+            () = connection.cut.cancelled() => {}
+            () = connection.close.cancelled() => {}
+        },
     }
 }
 
-/// Errors of accept: said when they begin, and when they are over.
-#[derive(Default)]
-struct Trouble(u32);
+/// Returns when the connection has to end at once: it is cut off, or no request has come within [`HEADER_TIMEOUT`]. hyper has no
+/// time limit of its own for the first bytes, by which it recognises the version of HTTP.
+async fn cut_off(connection: &Connection, has_called: &AtomicBool) {
+    let silence = async {
+        tokio::time::sleep(HEADER_TIMEOUT).await;
+        if has_called.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = silence => {}
+        () = connection.cut.cancelled() => {}
+    }
+}
 
-impl Trouble {
-    fn with(&mut self, error: &io::Error) {
+/// The number of errors of `accept` in a row. The log says when they begin and when they are over.
+#[derive(Default)]
+struct AcceptErrors(u32);
+
+impl AcceptErrors {
+    fn met(&mut self, error: &io::Error) {
         if self.0 == 0 {
-            tracing::warn!("no connection can be accepted: {error}; trying again");
+            tracing::warn!("no connection can be accepted: {error}; the server goes on trying");
         }
         self.0 = self.0.saturating_add(1);
         metrics::counter!(metric::CONNECTIONS_REFUSED, "reason" => "accept").increment(1);
@@ -209,33 +249,37 @@ impl Trouble {
     }
 }
 
-/// Connections that there was no room for.
+/// Refuses connections for which there is no room.
 struct Refusals {
-    said: Option<Instant>,
-    leaving: Arc<Semaphore>,
+    /// When the log said so last.
+    logged: Option<Instant>,
+    read_from: Arc<Semaphore>,
 }
 
 impl Refusals {
     fn new() -> Self {
-        Self { said: None, leaving: Arc::new(Semaphore::new(LEAVING_AT_ONCE)) }
+        Self { logged: None, read_from: Arc::new(Semaphore::new(REFUSED_AT_ONCE)) }
     }
 
-    /// Refuses a connection. What is left to do until it is closed, unless too many others are being left.
+    /// Refuses a connection. Returns what is left to do until it is closed. `None` if the server reads from too many refused
+    /// clients already: then the connection is closed at once.
     fn refuse(&mut self, mut stream: TcpStream, limit: usize) -> Option<impl Future<Output = ()> + Send + use<>> {
-        // An answer as small as this goes into the empty buffer of the socket.
+        // The send buffer of a new socket is empty, so this short answer fits into it, and the write does not have to wait.
         let _ = stream.try_write(REFUSAL);
         metrics::counter!(metric::CONNECTIONS_REFUSED, "reason" => "full").increment(1);
-        if self.said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-            self.said = Some(Instant::now());
-            tracing::warn!("connections are refused: of {limit} none is idle, or one address has too many of them");
+        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_REFUSALS_EVERY) {
+            self.logged = Some(Instant::now());
+            tracing::warn!(
+                "connections are refused: all {limit} are open and none of them is idle, or one address has too many"
+            );
         }
-        let permit = Arc::clone(&self.leaving).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.read_from).try_acquire_owned().ok()?;
         Some(async move {
             let rest = async {
                 stream.shutdown().await?;
                 tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
             };
-            let _ = tokio::time::timeout(LEAVING, rest).await;
+            let _ = tokio::time::timeout(REFUSED_READ_TIME, rest).await;
             drop(permit);
         })
     }

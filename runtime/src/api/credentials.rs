@@ -1,8 +1,8 @@
-//! Which headers carry credentials: they are not kept with a request.
+//! Headers that carry credentials are not stored with a request.
 
 use http::{HeaderMap, HeaderName};
 
-/// A name that ends in one of these words carries a credential: `x-csrf-token`, `proxy-authorization`.
+/// A header carries a credential if the last word of its name is one of these: `x-csrf-token`, `proxy-authorization`.
 const WORDS: [&str; 16] = [
     "authorization",
     "authentication",
@@ -21,11 +21,11 @@ const WORDS: [&str; 16] = [
     "bearer",
     "otp",
 ];
-/// So does one that ends in these letters: `x-authtoken`, `apikey`.
+/// A header also carries a credential if its name ends in one of these letters, as `x-authtoken` and `apikey` do.
 const ENDINGS: [&str; 5] = ["token", "secret", "password", "apikey", "accesskey"];
-/// And one that ends in the word `key`, such as `x-api-key`, unless one of these comes before it: keys by which things are
-/// found, and not opened.
-const OPEN_KEYS: [&str; 14] = [
+/// A header also carries a credential if the last word of its name is `key`, as in `x-api-key`, unless the word before `key` is
+/// one of these: such keys identify something and open nothing.
+const PUBLIC_KEYS: [&str; 14] = [
     "idempotency",
     "cache",
     "surrogate",
@@ -42,10 +42,10 @@ const OPEN_KEYS: [&str; 14] = [
     "websocket",
 ];
 
-/// The headers that are kept with a request: all but those that carry credentials.
-pub(super) fn without(headers: &HeaderMap) -> HeaderMap {
+/// The headers that are stored with a request: all but those that carry credentials.
+pub(super) fn without_credentials(headers: &HeaderMap) -> HeaderMap {
     let kept = headers.iter().filter(|(name, _)| !is_credential(name));
-    // With all values of a name, in their order.
+    // A name with several values keeps all of them, in their order.
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
@@ -53,7 +53,7 @@ fn is_credential(name: &HeaderName) -> bool {
     let mut words = name.as_str().rsplit(['-', '_', '.']);
     let last = words.next().unwrap_or_default();
     if last == "key" {
-        return words.next().is_none_or(|before| !OPEN_KEYS.contains(&before));
+        return words.next().is_none_or(|before| !PUBLIC_KEYS.contains(&before));
     }
     WORDS.contains(&last) || ENDINGS.iter().any(|ending| last.ends_with(ending))
 }
@@ -123,7 +123,7 @@ mod tests {
         for (name, value) in [("x-a", "1"), ("authorization", "s"), ("x-a", "2"), ("x-api-key", "s"), ("b", "3")] {
             headers.append(name, value.parse().unwrap());
         }
-        let kept = without(&headers);
+        let kept = without_credentials(&headers);
         let all: Vec<_> = kept.get_all("x-a").iter().map(|value| value.to_str().unwrap()).collect();
         assert_eq!((kept.len(), all), (3, vec!["1", "2"]));
     }

@@ -1,5 +1,5 @@
-//! What the head of a request has to be, by RFC 9112 sections 3 and 6, RFC 9110 sections 7 and 9, and RFC 9113 section 8.3, beyond
-//! what hyper sees to. What hyper refuses by itself is answered without a body.
+//! Checks the head of a request beyond the checks of hyper, by RFC 9112 sections 3 and 6, RFC 9110 sections 7 and 9, and RFC 9113
+//! section 8.3. If hyper itself refuses a head, the answer has no body.
 
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -8,9 +8,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::problem::Problem;
 
-/// The longest request target.
-const LONGEST_TARGET: usize = 8 << 10;
-/// Methods that HTTP defines and that make sense here, be they served or not.
+/// The longest request target, in bytes.
+const MAX_TARGET: usize = 8 << 10;
+/// Methods that HTTP defines. Some of them are not served, but each of them is known: the answer is 405 and not 501.
 const KNOWN: [Method; 8] = [
     Method::GET,
     Method::HEAD,
@@ -29,12 +29,12 @@ pub(super) fn check(head: &Parts) -> Result<(), Problem> {
     if head.version < Version::HTTP_2 { codings(&head.headers) } else { Ok(()) }
 }
 
-/// Whether it asks what the server as a whole can do.
-pub(super) fn is_of_server(head: &Parts) -> bool {
+/// Whether the request is `OPTIONS *`, which asks what the server as a whole can do.
+pub(super) fn is_for_server(head: &Parts) -> bool {
     head.method == Method::OPTIONS && head.uri.path() == "*"
 }
 
-/// Tells a client that this was the last answer of its connection.
+/// Tells the client that the connection ends after this answer.
 pub(super) fn close(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
@@ -49,15 +49,15 @@ fn target(head: &Parts) -> Result<(), Problem> {
         return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, what));
     }
     let length = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if length > LONGEST_TARGET {
-        let what = format!("the request target has {length} bytes; {LONGEST_TARGET} are allowed");
+    if length > MAX_TARGET {
+        let what = format!("the request target has {length} bytes; {MAX_TARGET} are allowed");
         return Err(Problem::new(StatusCode::URI_TOO_LONG, what));
     }
-    // Of another scheme it is for another server. The path of what has no scheme begins with a slash.
+    // A URL with another scheme is for another server. A target without a scheme must be a path that begins with a slash.
     let scheme = head.uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
-    if !(scheme && head.uri.path().starts_with('/') || is_of_server(head)) {
+    if !(scheme && head.uri.path().starts_with('/') || is_for_server(head)) {
         return Err(bad(
-            "the request target is none: it is a path that begins with /, or a URL with http:// or https://",
+            "the request target is not valid; use a path that begins with /, or a URL with http:// or https://",
         ));
     }
     Ok(())
@@ -70,20 +70,20 @@ fn host(head: &Parts) -> Result<(), Problem> {
         return Err(bad("there is more than one header host"));
     }
     match host {
-        Some(host) if !is_host(host.as_bytes()) => Err(bad("the header host names no host")),
+        Some(host) if !is_host(host.as_bytes()) => Err(bad("the header host is not a valid host")),
         Some(host) if head.version == Version::HTTP_2 => {
             let same = |asked: &Authority| asked.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes());
             let differs = head.uri.authority().is_some_and(|asked| !same(asked));
             if differs { Err(bad("the header host differs from :authority")) } else { Ok(()) }
         }
         None if head.version == Version::HTTP_11 => {
-            Err(bad("the header host is missing, which every request of HTTP/1.1 has"))
+            Err(bad("the header host is missing; every request of HTTP/1.1 must have it"))
         }
         _ => Ok(()),
     }
 }
 
-/// `uri-host [ ":" port ]` of RFC 3986, which may be empty.
+/// Whether the value is `uri-host [ ":" port ]` of RFC 3986. An empty host is valid.
 fn is_host(value: &[u8]) -> bool {
     let (name, port) = match value.strip_prefix(b"[") {
         Some(literal) => {
@@ -98,9 +98,8 @@ fn is_host(value: &[u8]) -> bool {
         }
         None => value.split_at(value.iter().position(|byte| *byte == b':').unwrap_or(value.len())),
     };
-    let port_is_one =
-        port.is_empty() || port.strip_prefix(b":").is_some_and(|port| port.iter().all(u8::is_ascii_digit));
-    port_is_one && is_name(name)
+    let is_port = port.is_empty() || port.strip_prefix(b":").is_some_and(|port| port.iter().all(u8::is_ascii_digit));
+    is_port && is_name(name)
 }
 
 fn is_name(mut name: &[u8]) -> bool {
@@ -114,7 +113,7 @@ fn is_name(mut name: &[u8]) -> bool {
     true
 }
 
-/// Bodies come chunked or as they are. hyper sees to it that `chunked` is the last coding.
+/// The body must have no transfer coding, or `chunked` only. hyper checks that `chunked` is the last coding.
 fn codings(headers: &HeaderMap) -> Result<(), Problem> {
     let values = headers.get_all(TRANSFER_ENCODING).iter();
     let text: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase()).collect();

@@ -1,21 +1,24 @@
-//! What goes on for a while is told in the log when it begins and when it is over, however many calls meet it.
+//! A condition that lasts, such as an unreadable store, is logged when it begins and when it is over, however many calls meet
+//! it.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Something that goes on, or not.
+/// A condition that may last.
 pub(super) struct LoggedOnce {
+    /// The begin of the log line for the begin of the condition.
     begins: &'static str,
+    /// The begin of the log line for its end.
     ends: &'static str,
-    /// Looked at first, since it is nearly always so.
+    /// Whether the condition does not hold. It nearly never does, so this is checked first, without the lock.
     is_over: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What the last line was for.
+    /// The cause that was logged last.
     cause: Option<String>,
     times: u64,
 }
@@ -25,7 +28,8 @@ impl LoggedOnce {
         Self { begins, ends, is_over: AtomicBool::new(true), state: Mutex::default() }
     }
 
-    /// Met once more. `cause` tells apart what has a line each; whether this one was given one.
+    /// To be called when a call meets the condition. Logs `what`, unless the last logged cause is the same `cause`. Returns whether
+    /// it logged.
     pub(super) fn met(&self, cause: impl Display, what: impl Display) -> bool {
         let cause = cause.to_string();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,13 +44,13 @@ impl LoggedOnce {
         is_new
     }
 
-    /// It does not go on. How often it was met, if it did before.
+    /// To be called when the condition does not hold. If it held before, logs its end, and returns how often it was met.
     pub(super) fn over(&self) -> Option<u64> {
         if self.is_over.swap(true, Ordering::AcqRel) {
             return None;
         }
         let State { times, .. } = std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        tracing::info!(times, "{}; it was met {times} times", self.ends);
+        tracing::info!(times, "{}; {times} calls were affected", self.ends);
         Some(times)
     }
 }
@@ -57,12 +61,12 @@ mod tests {
 
     #[test]
     fn a_cause_has_one_line_and_its_end_another() {
-        let told = LoggedOnce::new("it begins", "it is over");
-        assert_eq!(told.over(), None);
-        assert!(told.met("a", "a for 1 s"));
-        assert!(!told.met("a", "a for 2 s"));
-        assert!(told.met("b", "b"));
-        assert_eq!((told.over(), told.over()), (Some(3), None));
-        assert!(told.met("b", "b"));
+        let condition = LoggedOnce::new("it begins", "it is over");
+        assert_eq!(condition.over(), None);
+        assert!(condition.met("a", "a for 1 s"));
+        assert!(!condition.met("a", "a for 2 s"));
+        assert!(condition.met("b", "b"));
+        assert_eq!((condition.over(), condition.over()), (Some(3), None));
+        assert!(condition.met("b", "b"));
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-/// The longest wait that is granted; proxies cut off idle calls not much later.
+/// The longest wait. Many proxies cut off an idle call not much later.
 pub(super) const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// What a client prefers. What is not understood is ignored, as the RFC asks.
+/// The preferences of a client. Unknown preferences are ignored, as the RFC demands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Preference {
     pub(super) respond_async: bool,
@@ -19,11 +19,11 @@ impl Preference {
         let mut preference = Self::default();
         let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
         for token in values.flat_map(|value| value.split(',')) {
-            // Parameters of a preference follow a semicolon; neither of ours has any.
+            // A preference may have parameters after a semicolon. `respond-async` and `wait` have none.
             let token = token.split(';').next().unwrap_or_default().trim();
             let (name, value) = token.split_once('=').unwrap_or((token, ""));
             let value = value.trim().trim_matches('"');
-            // Of a preference given twice the first counts.
+            // If a preference is given twice, the first one counts.
             match name.trim().to_ascii_lowercase().as_str() {
                 "respond-async" => preference.respond_async = true,
                 "wait" if preference.wait.is_none() => preference.wait = seconds(value),
@@ -42,7 +42,7 @@ impl Preference {
     }
 }
 
-/// Whole seconds, at most [`MAX_WAIT`].
+/// A whole number of seconds. More than [`MAX_WAIT`] becomes [`MAX_WAIT`].
 pub(super) fn seconds(text: &str) -> Option<Duration> {
     text.parse().ok().map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT))
 }

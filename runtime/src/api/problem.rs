@@ -1,4 +1,5 @@
-//! What the API says when it says no: plain text as Cortex does, or RFC 9457 for a client that accepts it.
+//! The error answers of the API: one line of text, as Cortex gives it, or a problem document (RFC 9457) for a client that
+//! accepts one.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -9,7 +10,7 @@ use crate::handler::PayloadError;
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
-/// How a refusal is written. Known before the work begins, so that the headers need not be kept until its end.
+/// The form of an error answer. It is read from the headers at the start of a call, so that the headers can be dropped early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Text,
@@ -17,28 +18,29 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// What a client with these headers accepts.
+    /// The form that a client with these headers accepts.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains(PROBLEM_JSON));
         if headers.get_all(ACCEPT).iter().any(accepts) { Self::Json } else { Self::Text }
     }
 }
 
-/// A refusal: what was wrong, and what to do.
+/// An error answer. Its detail says what was wrong and what to do.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
-    /// For programs, where the status alone does not tell them what to do.
+    /// A code for client programs, if the status alone does not say what to do.
     code: Option<&'static str>,
+    /// The header `retry-after`, in seconds.
     retry_after: Option<u16>,
-    /// What is taken instead of what came.
-    takes: Option<(HeaderName, &'static str)>,
+    /// A header that says what the route accepts.
+    accepts: Option<(HeaderName, &'static str)>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), code: None, retry_after: None, takes: None }
+        Self { status, detail: detail.into(), code: None, retry_after: None, accepts: None }
     }
 
     pub(super) fn unknown_path(path: &str) -> Self {
@@ -54,7 +56,9 @@ impl Problem {
     }
 
     pub(super) fn method(method: &Method) -> Self {
-        let what = format!("{method} is not served here; a route takes POST, and GET and DELETE with the id behind it");
+        let what = format!(
+            "{method} is not served at this path; a route takes POST, and GET and DELETE with an id behind its path"
+        );
         Self::new(StatusCode::METHOD_NOT_ALLOWED, what)
     }
 
@@ -67,15 +71,15 @@ impl Problem {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
-    /// The node ends soon, and takes nothing new.
+    /// The node is about to stop, and accepts no new requests.
     pub(super) fn draining() -> Self {
-        let what = "the node is draining: it takes no new requests, and ends when those that run are over; try again, at another \
-                    node if there is one";
+        let what = "the node is draining: it accepts no new requests, and stops when its runs are over; try again, at another node if \
+                    there is one";
         Self { code: Some("draining"), ..Self::unavailable(what) }
     }
 
     pub(super) fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake; its log says more")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error of the server; its log says more")
     }
 
     /// The answer, in the form that the client accepts.
@@ -98,7 +102,7 @@ impl Problem {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        if let Some((name, value)) = self.takes {
+        if let Some((name, value)) = self.accepts {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
@@ -107,7 +111,7 @@ impl Problem {
 
 impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
-        let (status, takes) = match error {
+        let (status, accepts) = match error {
             PayloadError::NoContentType | PayloadError::ContentType { .. } => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, Some((ACCEPT, "application/json")))
             }
@@ -115,6 +119,6 @@ impl From<PayloadError> for Problem {
             PayloadError::Empty | PayloadError::NotText(_) | PayloadError::Syntax(_) => (StatusCode::BAD_REQUEST, None),
             PayloadError::Field { .. } => (StatusCode::UNPROCESSABLE_ENTITY, None),
         };
-        Self { takes, ..Self::new(status, error.to_string()) }
+        Self { accepts, ..Self::new(status, error.to_string()) }
     }
 }

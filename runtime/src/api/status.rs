@@ -1,35 +1,31 @@
-//! `GET R/{id}`: where a request stands. The same words and bytes as its report.
+//! `GET ROUTE/{id}`: the state of a request. Once the request is over, the answer has the bytes of its report.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use serde::Serialize;
 use url::form_urlencoded;
 
 use super::Api;
+use super::open_connections::Connection;
 use super::prefer::seconds;
 use super::problem::{Form, Problem};
-use super::room::Connection;
-use super::streamed::{Broken, Text};
+use super::response::json;
+use super::streamed_answer::{AnswerError, AnswerText};
 use crate::handler::Route;
 use crate::id::RequestId;
 use crate::line::Causes;
 use crate::store::{DeliveryRecord, DeliveryState, Error, Summary, Watch};
 use crate::webhook::shown;
 
-pub(super) const IN_QUEUE: &str = "in_queue";
-pub(super) const IN_PROGRESS: &str = "in_progress";
-
-/// Answers a question for a request.
+/// Answers a `GET` for one request.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request) -> Response {
     let form = Form::of(request.headers());
     let connection = request.extensions_mut().remove();
-    // Headers and body are let go of here: a client may wait long.
+    // Headers and body are dropped here, because a client may wait for up to a minute.
     let uri = request.into_parts().0.uri;
     let text = uri.path().rsplit('/').next().unwrap_or_default();
     let answer = answer(&api, &route, connection, text, uri.query().unwrap_or_default()).await;
@@ -43,59 +39,59 @@ async fn answer(
     text: &str,
     query: &str,
 ) -> Result<Response, Problem> {
-    let asked = Asked::of(query)?;
+    let query = Query::parse(query)?;
     let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
     let watch = api.store.watch(&id);
-    let summary = wait(api, &id, &watch, asked.wait).await?;
+    let summary = wait(api, &id, &watch, query.wait).await?;
     let summary = summary.filter(|summary| summary.route == route.path).ok_or_else(|| Problem::unknown_id(text))?;
     let mut more = None;
-    if asked.delivery {
+    if query.delivery {
         let records = api.store.deliveries(id.as_str()).await.map_err(|error| unanswered(api, &error))?;
         more = Some(deliveries(&records)?);
     }
-    told(api, connection, id, &summary, more).await
+    answer_with(api, connection, id, &summary, more).await
 }
 
-/// The answer that tells where a request stands.
-pub(super) async fn told(
+/// The answer with the state of a request. `more` is a further member.
+pub(super) async fn answer_with(
     api: &Api,
     connection: Option<Arc<Connection>>,
     id: RequestId,
     summary: &Summary,
     more: Option<Vec<u8>>,
 ) -> Result<Response, Problem> {
-    let body = Text::of(id.clone(), summary, more).into_body(&api.answers, connection, &api.store).await;
+    let body = AnswerText::of(id.clone(), summary, more).into_body(&api.answers, connection, &api.store).await;
     match body {
         Ok(body) => Ok(json(StatusCode::OK, body)),
-        Err(Broken::Store(error)) => Err(unanswered(api, &error)),
-        Err(Broken::Purged) => Err(Problem::unknown_id(id.as_str())),
-        Err(Broken::NoRoom | Broken::TooSlow) => {
+        Err(AnswerError::Store(error)) => Err(unanswered(api, &error)),
+        Err(AnswerError::Purged) => Err(Problem::unknown_id(id.as_str())),
+        Err(AnswerError::NoMemory | AnswerError::TooSlow) => {
             Err(Problem::unavailable("too many answers wait for clients that do not read; try again"))
         }
     }
 }
 
-/// What the query asks for. Parameters that are not known are ignored.
+/// The query parameters. Unknown parameters are ignored.
 #[derive(Default)]
-struct Asked {
+struct Query {
     wait: Duration,
     delivery: bool,
 }
 
-impl Asked {
-    fn of(query: &str) -> Result<Self, Problem> {
-        let mut asked = Self::default();
+impl Query {
+    fn parse(query: &str) -> Result<Self, Problem> {
+        let mut parsed = Self::default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match (key.as_ref(), value.as_ref()) {
                 ("wait", value) => {
-                    asked.wait = seconds(value).ok_or_else(|| bad("wait", "a whole number of seconds"))?;
+                    parsed.wait = seconds(value).ok_or_else(|| bad("wait", "a whole number of seconds"))?;
                 }
-                ("include", "delivery") => asked.delivery = true,
+                ("include", "delivery") => parsed.delivery = true,
                 ("include", _) => return Err(bad("include", "`delivery`")),
                 _ => {}
             }
         }
-        Ok(asked)
+        Ok(parsed)
     }
 }
 
@@ -103,14 +99,15 @@ fn bad(key: &str, expected: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("the query parameter `{key}` takes {expected}"))
 }
 
-/// The request as it stands when it is settled, or this time is over, or the server stops. The watch was taken before.
+/// The state of a request, as soon as the request is settled, `time` is over, or the server stops. The caller must take the
+/// watch before it calls this, so that no change is missed.
 pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duration) -> Result<Option<Summary>, Problem> {
     let deadline = tokio::time::sleep(time);
     tokio::pin!(deadline);
     let mut over = time.is_zero();
     loop {
         let summary = api.store.summary(id).await.map_err(|error| unanswered(api, &error))?;
-        api.unread.over();
+        api.unreadable.over();
         if over || summary.as_ref().is_none_or(Summary::is_settled) {
             return Ok(summary);
         }
@@ -122,18 +119,19 @@ pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duratio
     }
 }
 
-/// Where the webhooks of a request stand.
+/// The state of the webhooks of a request.
 #[derive(Serialize)]
 struct Deliveries {
     state: &'static str,
     webhooks: Vec<Delivery>,
 }
 
-/// Deliberately without the text of a failed attempt: it may name addresses of the operator's network.
+/// The state of one webhook. The error text of a failed attempt is left out, because it may name addresses of the operator's
+/// network.
 #[derive(Serialize)]
 struct Delivery {
     id: String,
-    /// The `webhook-id` that it is sent under, where that is not its own id.
+    /// The `webhook-id` of the report, if that is not the id of this delivery because it is a replay.
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<String>,
     url: String,
@@ -143,15 +141,16 @@ struct Delivery {
     next_attempt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_status: Option<u16>,
-    /// Why it will not be tried, or not now; it names nothing that its webhook led to.
+    /// Why there will be no attempt, or none for now. The text names no address that the URL led to.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// The member that tells of the webhooks.
+/// The member `delivery`, as JSON with a comma before it.
 fn deliveries(records: &[DeliveryRecord]) -> Result<Vec<u8>, Problem> {
     let webhooks: Vec<_> = records.iter().map(delivery).collect();
-    // What is not over counts before what is, and what went wrong before what went well.
+    // The state of all webhooks together is the first of these that one of them has: not over before over, failed before
+    // delivered.
     let order = ["retrying", "pending", "dead", "refused", "gone", "delivered"];
     let state =
         order.into_iter().find(|state| webhooks.iter().any(|webhook| webhook.state == *state)).unwrap_or("none");
@@ -184,25 +183,19 @@ fn delivery(record: &DeliveryRecord) -> Delivery {
 
 fn reason(record: &DeliveryRecord) -> Option<&'static str> {
     match record.state {
-        DeliveryState::Refused => Some("it leads to where no webhook may go"),
-        DeliveryState::Gone => Some("its receiver does not want it"),
-        DeliveryState::Pending if record.next_due.is_none() => Some("its receiver wants no more reports; it is held"),
+        DeliveryState::Refused => Some("the address of the webhook is not allowed"),
+        DeliveryState::Gone => Some("the receiver does not want this report"),
+        DeliveryState::Pending if record.next_due.is_none() => {
+            Some("the receiver wants no more reports; this one is held")
+        }
         _ => None,
     }
 }
 
 fn unanswered(api: &Api, error: &Error) -> Problem {
     let cause = Causes(error).to_string();
-    api.unread.met(&cause, &cause);
+    api.unreadable.met(&cause, &cause);
     Problem::unavailable("the store does not answer; try again")
-}
-
-/// An answer in JSON. Its text ends in a line break, as Cortex's answers do: they are read on terminals too.
-pub(super) fn json(status: StatusCode, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 #[cfg(test)]
@@ -215,7 +208,7 @@ mod tests {
     use crate::time::Timestamp;
 
     fn told(state: DeliveryState, next_due: Option<Timestamp>) -> String {
-        let error = "the address 10.1.2.3 is no public one; answered by fd00::1";
+        let error = "the address 10.1.2.3 is not a public address; answered by fd00::1";
         let attempt = Attempt {
             started: Timestamp::from_micros(0),
             took: Duration::ZERO,
@@ -241,9 +234,9 @@ mod tests {
     fn who_asks_for_a_delivery_learns_its_state_and_no_address() {
         let due = Some(Timestamp::from_micros(1));
         for (state, next_due, expected) in [
-            (DeliveryState::Refused, None, "leads to where no webhook may go"),
-            (DeliveryState::Gone, None, "does not want it"),
-            (DeliveryState::Pending, None, "it is held"),
+            (DeliveryState::Refused, None, "address of the webhook is not allowed"),
+            (DeliveryState::Gone, None, "does not want this report"),
+            (DeliveryState::Pending, None, "this one is held"),
             (DeliveryState::Pending, due, "\"retrying\""),
             (DeliveryState::Dead, None, "\"dead\""),
         ] {

@@ -1,4 +1,4 @@
-//! `POST R`: takes a request in. When it is answered, the request is kept.
+//! `POST ROUTE`: accepts a request. When the answer goes out, the request is stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,32 +9,33 @@ use axum::response::Response;
 use http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::check::Fitting;
-use super::intake::{self, Refused};
+use super::body_memory::{self, Refused};
+use super::open_connections::Connection;
+use super::payload_check::Checked;
 use super::prefer::Preference;
 use super::problem::{Form, Problem};
-use super::room::Connection;
-use super::status::{self, json};
-use super::{Api, callback, credentials};
+use super::response::{IN_QUEUE, json, status_of};
+use super::status;
+use super::{Api, credentials, webhook_check};
 use crate::handler::{Route, Run};
 use crate::id::RequestId;
 use crate::line::Causes;
 use crate::names::{header, metric};
 use crate::report;
-use crate::store::{Error, NewRequest, Stage, Summary, Watch};
+use crate::store::{Error, NewRequest, Summary, Watch};
 
-/// How long a submission waits for room in the store's queue before the client is told to come back.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Longer correlation ids are not kept.
+/// How long a request waits for a place in the store's queue before the client is told to come again.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Correlation ids of more bytes are not logged.
 const MAX_CORRELATION: usize = 200;
 
-/// Answers a submission.
+/// Answers a `POST` to a route.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let form = Form::of(&head.headers);
     let connection = head.extensions.get().cloned();
-    let accepted = accept(&api, &route, connection, head.headers, body).await;
-    accepted.unwrap_or_else(|problem| problem.respond(form))
+    let answer = accept(&api, &route, connection, head.headers, body).await;
+    answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
 async fn accept(
@@ -47,13 +48,14 @@ async fn accept(
     let preference = Preference::of(&headers);
     let (id, watch) = take_in(api, route, headers, body).await?;
     if preference == Preference::default() {
-        return Ok(given(&id));
+        return Ok(accepted(&id));
     }
-    // Nothing of the request is held any more: the store has it.
-    // From here on the request is kept, so no failure to look at it may look like one to accept it.
+    // The request is stored now. If its state cannot be read, the answer must not look as if the request was not accepted.
     let summary = status::wait(api, &id, &watch, preference.wait.unwrap_or_default()).await.unwrap_or_default();
     let finished = match &summary {
-        Some(summary) if summary.is_settled() => status::told(api, connection, id.clone(), summary, None).await.ok(),
+        Some(summary) if summary.is_settled() => {
+            status::answer_with(api, connection, id.clone(), summary, None).await.ok()
+        }
         _ => None,
     };
     let mut response = finished.unwrap_or_else(|| pending(&location(route, &id), &id, summary.as_ref()));
@@ -61,9 +63,9 @@ async fn accept(
     Ok(response)
 }
 
-/// Reads the body, checks it, and gives it to the store. Room for the body is held until then, and no longer.
+/// Reads the body, checks it, and gives it to the store. The memory of the body is freed when the store has it.
 async fn take_in(api: &Api, route: &Arc<Route>, headers: HeaderMap, body: Body) -> Result<(RequestId, Watch), Problem> {
-    // First what the head alone says: its client need not send the body then.
+    // First the checks that need only the head: if one fails, the client need not send the body.
     if api.draining.is_stopping() {
         return Err(Problem::draining());
     }
@@ -72,12 +74,12 @@ async fn take_in(api: &Api, route: &Arc<Route>, headers: HeaderMap, body: Body) 
     if let Some(payload) = route.payload {
         payload.check_type(&headers)?;
     }
-    let read = api.intake.read(body, announced).await;
+    let read = api.bodies.read(body, announced).await;
     let (body, share) = read.map_err(|refused| problem(refused, limit))?;
     let id = RequestId::generate();
-    let run = Run::of(id.clone(), Arc::new(credentials::without(&headers)), body);
-    let (Fitting { run, asked }, share) = api.checks.check(route, run, share).await?;
-    let registration = asked.map(|asked| callback::judge(&asked, route, &api.guard)).transpose()?.flatten();
+    let run = Run::of(id.clone(), Arc::new(credentials::without_credentials(&headers)), body);
+    let (Checked { run, asked }, share) = api.checks.check(route, run, share).await?;
+    let registration = asked.map(|asked| webhook_check::check(&asked, route, &api.guard)).transpose()?.flatten();
     let watch = api.store.watch(&id);
     let new = NewRequest {
         id: id.clone(),
@@ -98,7 +100,7 @@ fn location(route: &Route, id: &RequestId) -> String {
     format!("{}/{id}", route.path)
 }
 
-/// The length of a body, if it is announced.
+/// The length of the body, if the header `content-length` gives one.
 fn announced(headers: &HeaderMap, limit: usize) -> Result<Option<usize>, Problem> {
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
@@ -109,15 +111,13 @@ fn problem(refused: Refused, limit: usize) -> Problem {
     let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
     match refused {
         Refused::TooLarge => Problem::too_large(limit),
-        Refused::CutOff => {
-            bad("the body ended before all of it came, as its head announced it; nothing was accepted".to_owned())
-        }
+        Refused::CutOff => bad("the body ended before all of it came; nothing was accepted".to_owned()),
         Refused::Chunks(why) => bad(format!("the chunks of the body are not well-formed: {why}; nothing was accepted")),
-        Refused::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, intake::too_slow()),
+        Refused::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, body_memory::too_slow()),
         Refused::GaveWay => Problem::unavailable(
-            "the body came slowly while others had no room, and gave way to them; nothing was accepted, try again",
+            "the body came slowly while other bodies waited for memory, and was cut off; nothing was accepted, try again",
         ),
-        Refused::NoRoom => {
+        Refused::NoMemory => {
             Problem::unavailable("too many large bodies are being read; nothing was accepted, try again")
         }
     }
@@ -130,7 +130,7 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
         ))
     };
     let (id, route) = (new.id.clone(), new.route.clone());
-    let submitted = tokio::time::timeout(PATIENCE, api.store.submit(new)).await;
+    let submitted = tokio::time::timeout(MAX_WAIT, api.store.submit(new)).await;
     match submitted {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(Error::Closed)) => Err(Problem::draining()),
@@ -139,7 +139,7 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
         }
         Ok(Err(Error::Full)) => Err(Problem::unavailable("too many requests wait; nothing was accepted, try again")),
         Ok(Err(error @ Error::Backend(_))) => {
-            // The store tells the cause once.
+            // The store logs the cause, once for many requests, so that this line is for debugging only.
             tracing::debug!(request_id = %id, route, "a request cannot be stored: {}", Causes(&error));
             Err(unknown())
         }
@@ -149,32 +149,27 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
                 "the store cannot take this request, now or later; nothing was accepted; the server's log says more";
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, what))
         }
-        // What is on its way to the store may still get there.
+        // The operation is in the store's queue, and may still be committed.
         Err(_) => Err(unknown()),
     }
 }
 
-/// The caller's own mark, for the log.
+/// The caller's id for the request, for the log.
 fn correlation(headers: &HeaderMap) -> Option<&str> {
     let text = headers.get(header::REQUEST_ID)?.to_str().ok()?;
     (text.len() <= MAX_CORRELATION).then_some(text)
 }
 
-/// The answer as Cortex gives it.
-fn given(id: &RequestId) -> Response {
+/// The answer to a client that does not want to wait, in the form that Cortex gives.
+fn accepted(id: &RequestId) -> Response {
     json(StatusCode::OK, Body::from(format!("{{\"id\":\"{id}\"}}\n")))
 }
 
-/// The answer to a client that does not wait any longer.
+/// The 202 answer to a client whose wait is over before its request is.
 fn pending(location: &str, id: &RequestId, summary: Option<&Summary>) -> Response {
     let mut body = vec![b'{'];
-    let standing = match summary.map(|summary| &summary.standing) {
-        None | Some(Stage::Queued) => status::IN_QUEUE,
-        Some(Stage::Running) => status::IN_PROGRESS,
-        // It came to its end, and cannot be told now.
-        Some(Stage::Settled(end)) => end.status.as_str(),
-    };
-    report::write_id_and_status(id.as_str(), standing, &mut body);
+    let status = summary.map_or(IN_QUEUE, |summary| status_of(&summary.standing));
+    report::write_id_and_status(id.as_str(), status, &mut body);
     body.extend_from_slice(format!(",\"status_url\":\"{location}\",\"cancel_url\":\"{location}\"}}\n").as_bytes());
     let mut response = json(StatusCode::ACCEPTED, Body::from(body));
     if let Ok(location) = HeaderValue::try_from(location) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::files;
+use super::open_files;
 #[cfg(all(unix, feature = "sqlite"))]
 use crate::admin;
 use crate::api::{self, Server};
@@ -121,7 +121,7 @@ impl Node {
         let retention =
             retention::run(store.clone(), settings.retention, settings.delivery.schedule.total(), intake.clone());
         intake.spawn(vital.watching("retention", &intake, retention));
-        let files = files::plan(settings.server.connections, settings.delivery.concurrency);
+        let files = open_files::plan(settings.server.connections, settings.delivery.concurrency);
         if let Some(trouble) = files.trouble() {
             tracing::warn!("{trouble}");
         }
@@ -217,7 +217,7 @@ impl Node {
 /// What the settings mean for deliveries.
 fn delivery_options(settings: &Settings) -> delivery::Options {
     let said = &settings.delivery;
-    if let Some(Err(error)) = settings.user.webhook_url().map(Webhook::new) {
+    if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {
         tracing::warn!("config.webhook_url: {}", Causes(&error));
     }
     // An endpoint is all of a scheme, host and port, whatever the paths: of several limits the smallest holds.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Subcommand;
 
-use super::stopped::{Done, with_store};
+use super::offline_store::{Done, with_store};
 use crate::id::{ReportId, RequestId};
 use crate::line::Escaped;
 use crate::store::{self, DeliveryRecord, DeliveryState, Replayed, Store};
@@ -111,7 +111,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::cli::stopped::tests::{answered_gone, options};
+    use crate::cli::offline_store::tests::{answered_gone, options};
     use crate::id::NodeId;
     use crate::store::{NewReport, NewRequest, Next, Settled};
     use crate::time::Clock;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::stopped::{Done, with_store};
+use super::offline_store::{Done, with_store};
 #[cfg(all(unix, feature = "sqlite"))]
 use crate::admin::Client;
 use crate::line::Escaped;
@@ -157,7 +157,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::cli::stopped::tests::{answered_gone, options};
+    use crate::cli::offline_store::tests::{answered_gone, options};
     use crate::id::NodeId;
     use crate::store::{NewReport, Next, Settled};
     use crate::time::Clock;

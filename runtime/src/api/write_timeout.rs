@@ -1,4 +1,4 @@
-//! A connection whose peer does not read is not waited for.
+//! A connection whose writes time out if the client does not read.
 
 use std::io;
 use std::pin::Pin;
@@ -8,37 +8,37 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::pace::CREDIT;
+use super::min_rate::STALL_LIMIT;
 
-/// Ends with an error if it cannot write anything for [`CREDIT`], though something is to be written.
-pub(super) struct Unstalled {
+/// A connection that fails if bytes wait to be written, and none can be written for [`STALL_LIMIT`].
+pub(super) struct WriteTimeout {
     stream: TcpStream,
-    /// While a write waits.
-    until: Option<Pin<Box<Sleep>>>,
+    /// The end of the time limit, while a write waits.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Unstalled {
+impl WriteTimeout {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, until: None }
+        Self { stream, timer: None }
     }
 
     fn watched<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.until = None;
+            self.timer = None;
             return polled;
         }
-        let until = self.until.get_or_insert_with(|| Box::pin(sleep(CREDIT)));
-        until.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(STALL_LIMIT)));
+        timer.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 }
 
-impl AsyncRead for Unstalled {
+impl AsyncRead for WriteTimeout {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Unstalled {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watched(cx, polled)
@@ -80,10 +80,10 @@ mod tests {
     async fn a_write_to_a_peer_that_does_not_read_ends() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut stalled = Unstalled::new(listener.accept().await.unwrap().0);
+        let mut stalled = WriteTimeout::new(listener.accept().await.unwrap().0);
         stalled.write_all(b"read").await.unwrap();
         reader.read_exact(&mut [0; 4]).await.unwrap();
-        // From here on nothing goes by the network's time but what the kernel takes.
+        // From here on tokio's clock is paused: it moves on only when every task waits.
         tokio::time::pause();
         let begun = Instant::now();
         let error = loop {
@@ -92,6 +92,6 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(begun.elapsed() >= CREDIT && begun.elapsed() < CREDIT + Duration::from_mins(1));
+        assert!(begun.elapsed() >= STALL_LIMIT && begun.elapsed() < STALL_LIMIT + Duration::from_mins(1));
     }
 }

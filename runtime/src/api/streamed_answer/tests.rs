@@ -1,4 +1,4 @@
-//! Answers that are read from the store as they are taken.
+//! Answers whose result is read from the store while the client reads the answer.
 
 use axum::body::to_bytes;
 use http::HeaderMap;
@@ -17,7 +17,7 @@ async fn store() -> Store {
     Store::open(Options::at(place), NodeId::generate(), Clock::system()).await.unwrap()
 }
 
-/// A request that came to this end.
+/// A request that is settled with this outcome.
 async fn settled(store: &Store, outcome: &Outcome) -> RequestId {
     let id = RequestId::generate();
     let _handed = store.attach_requests(vec!["/a".to_owned()], Arc::new(Semaphore::new(0)));
@@ -31,9 +31,9 @@ async fn settled(store: &Store, outcome: &Outcome) -> RequestId {
     id
 }
 
-async fn answer(store: &Store, id: &RequestId) -> Result<Body, Broken> {
+async fn answer(store: &Store, id: &RequestId) -> Result<Body, AnswerError> {
     let summary = store.summary(id).await.unwrap().unwrap();
-    Text::of(id.clone(), &summary, None).into_body(&Answers::new(), None, store).await
+    AnswerText::of(id.clone(), &summary, None).into_body(&AnswerMemory::new(), None, store).await
 }
 
 fn json(len: usize) -> Json {
@@ -69,5 +69,5 @@ async fn what_is_purged_meanwhile_ends_the_answer_before_its_length() {
     store.purge(Timestamp::from_micros(2), 10).await.unwrap();
     let error = to_bytes(body, usize::MAX).await.unwrap_err();
     let mut causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-    assert!(causes.any(|cause| matches!(cause.downcast_ref(), Some(Broken::Purged))), "{error:?}");
+    assert!(causes.any(|cause| matches!(cause.downcast_ref(), Some(AnswerError::Purged))), "{error:?}");
 }

@@ -1,7 +1,8 @@
-//! The end of a connection: what a client is still sending is read and dropped for a while, so that it gets the answer.
+//! Lingering close: at the end of a connection, the bytes that the client still sends are read and dropped for a while, so that
+//! the client gets the answer.
 //!
-//! Many clients write all of a request before they read. If a connection is closed while bytes of theirs are unread, the kernel
-//! answers with a reset, and the client's own kernel throws away an answer that has come already.
+//! Many clients send the whole request before they read. If a server closes a connection while bytes of the client are unread,
+//! the kernel sends a reset, and then the client's kernel throws away an answer that has already arrived.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,104 +15,107 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long bytes are read and dropped at the end of a connection, in all.
-pub(super) const LONGEST: Duration = Duration::from_secs(30);
-/// How long the client may send nothing in that time.
-pub(super) const STILL: Duration = Duration::from_secs(5);
-/// How many bytes are read and dropped, at most.
-pub(super) const MOST: usize = 256 << 20;
-/// What is read at once.
+/// The longest time for which bytes are read and dropped at the end of a connection.
+pub(super) const MAX_TIME: Duration = Duration::from_secs(30);
+/// The longest pause between two pieces that the client sends in that time.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// The most bytes that are read and dropped.
+pub(super) const MAX_BYTES: usize = 256 << 20;
+/// Bytes that are read at once.
 const PIECE: usize = 16 << 10;
 
-/// Whether all that came was read as requests, so that nothing is left of one. Cheap to clone; all clones are one.
+/// Whether the last request on a connection was read to its end, so that nothing of it is left to drop. All clones share the
+/// answer.
 #[derive(Clone, Default)]
 pub(super) struct AllRead(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    /// Something came after the last request that was read to its end.
-    left: AtomicBool,
-    /// Requests are told apart by frames.
-    framed: AtomicBool,
+    /// Bytes came that are not part of a request that was read to its end.
+    unread: AtomicBool,
+    /// The connection is HTTP/2.
+    http2: AtomicBool,
 }
 
 impl AllRead {
-    /// The last request was read to its end.
+    /// To be called when a request was read to its end.
     pub(super) fn set(&self) {
-        self.0.left.store(false, Ordering::Relaxed);
+        self.0.unread.store(false, Ordering::Relaxed);
     }
 
-    /// The connection is one of HTTP/2, which has signs of its own for what is not wanted.
-    pub(super) fn set_framed(&self) {
-        self.0.framed.store(true, Ordering::Relaxed);
+    /// To be called if the connection is HTTP/2. There, a frame can tell the client that the rest of a request is not wanted.
+    pub(super) fn set_http2(&self) {
+        self.0.http2.store(true, Ordering::Relaxed);
     }
 
     fn unset(&self) {
-        self.0.left.store(true, Ordering::Relaxed);
+        self.0.unread.store(true, Ordering::Relaxed);
     }
 
     fn is_set(&self) -> bool {
-        self.0.framed.load(Ordering::Relaxed) || !self.0.left.load(Ordering::Relaxed)
+        self.0.http2.load(Ordering::Relaxed) || !self.0.unread.load(Ordering::Relaxed)
     }
 }
 
-/// A connection that, once it is shut down, reads and drops what is left of the client's last request.
-pub(super) struct Lingering<S> {
+/// A connection that reads and drops the rest of the client's last request when it is shut down.
+pub(super) struct LingeringStream<S> {
     stream: S,
     all_read: AllRead,
-    /// Once it is shut down.
+    /// Set when the connection is shut down.
     end: Option<Draining>,
-    is_over: bool,
+    is_drained: bool,
 }
 
+/// The state of reading and dropping.
 struct Draining {
     begun: Instant,
     dropped: usize,
     timer: Pin<Box<Sleep>>,
 }
 
-impl<S> Lingering<S> {
-    /// Also what says that the last request was read to its end.
+impl<S> LingeringStream<S> {
+    /// Also returns the [`AllRead`] of the connection, for the code that reads requests.
     pub(super) fn new(stream: S) -> (Self, AllRead) {
         let all_read = AllRead::default();
-        (Self { stream, all_read: all_read.clone(), end: None, is_over: false }, all_read)
+        (Self { stream, all_read: all_read.clone(), end: None, is_drained: false }, all_read)
     }
 }
 
-/// The same, in hands that may drop it before it is shut down: hyper does so where a client asked for an upgrade. All clones are one.
-pub(super) struct Shared<S>(Arc<Mutex<Lingering<S>>>);
+/// A [`LingeringStream`] that can be shut down although hyper has dropped its clone. hyper drops it without shutting it down if
+/// a client asked for an upgrade.
+pub(super) struct SharedStream<S>(Arc<Mutex<LingeringStream<S>>>);
 
-impl<S> Clone for Shared<S> {
+impl<S> Clone for SharedStream<S> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<S> Shared<S> {
-    pub(super) fn new(stream: Lingering<S>) -> Self {
+impl<S> SharedStream<S> {
+    pub(super) fn new(stream: LingeringStream<S>) -> Self {
         Self(Arc::new(Mutex::new(stream)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lingering<S>> {
+    fn lock(&self) -> MutexGuard<'_, LingeringStream<S>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Shared<S> {
-    /// Shuts it down, unless that was done.
+impl<S: AsyncRead + AsyncWrite + Unpin> SharedStream<S> {
+    /// Shuts the connection down, unless hyper has done that.
     pub(super) async fn finish(&self) {
-        // What was to be written is written, or cannot be.
+        // The answer is already written, or it cannot be written, so an error here changes nothing.
         let _ = poll_fn(|cx| Pin::new(&mut *self.lock()).poll_shutdown(cx)).await;
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Shared<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SharedStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.lock()).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Shared<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SharedStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.lock()).poll_write(cx, buf)
     }
@@ -137,23 +141,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Shared<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Lingering<S> {
-    /// Until the client closes its side, or the bounds are reached. What ends it is no error: the answer is out.
+impl<S: AsyncRead + Unpin> LingeringStream<S> {
+    /// Reads and drops until the client closes its side or a bound is reached. An error of the connection only ends the reading:
+    /// the answer is already written.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { stream, all_read, end, .. } = self;
         let now = Instant::now();
-        let end =
-            end.get_or_insert_with(|| Draining { begun: now, dropped: 0, timer: Box::pin(sleep_until(now + STILL)) });
+        let end = end.get_or_insert_with(|| Draining {
+            begun: now,
+            dropped: 0,
+            timer: Box::pin(sleep_until(now + MAX_PAUSE)),
+        });
         loop {
             let mut piece = [0; PIECE];
             let mut piece = ReadBuf::new(&mut piece);
             match Pin::new(&mut *stream).poll_read(cx, &mut piece) {
                 Poll::Ready(Ok(())) if !piece.filled().is_empty() => {
                     end.dropped += piece.filled().len();
-                    if end.dropped >= MOST {
+                    if end.dropped >= MAX_BYTES {
                         return Poll::Ready(());
                     }
-                    end.timer.as_mut().reset((Instant::now() + STILL).min(end.begun + LONGEST));
+                    end.timer.as_mut().reset((Instant::now() + MAX_PAUSE).min(end.begun + MAX_TIME));
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending if all_read.is_set() => return Poll::Ready(()),
@@ -163,7 +171,7 @@ impl<S: AsyncRead + Unpin> Lingering<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for LingeringStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -174,7 +182,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -199,9 +207,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         if self.end.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        if !self.is_over {
+        if !self.is_drained {
             ready!(self.poll_rest(cx));
-            self.is_over = true;
+            self.is_drained = true;
         }
         Poll::Ready(Ok(()))
     }
@@ -213,10 +221,10 @@ mod tests {
 
     use super::*;
 
-    /// A connection on which a request came of which something is left, and its client's side.
-    async fn half_read() -> (Lingering<DuplexStream>, AllRead, DuplexStream) {
+    /// A connection on which a part of a request was read, its [`AllRead`], and the client's side.
+    async fn half_read() -> (LingeringStream<DuplexStream>, AllRead, DuplexStream) {
         let (mut client, server) = duplex(1_024);
-        let (mut server, all_read) = Lingering::new(server);
+        let (mut server, all_read) = LingeringStream::new(server);
         client.write_all(b"POST").await.unwrap();
         server.read_exact(&mut [0; 4]).await.unwrap();
         (server, all_read, client)
@@ -245,7 +253,7 @@ mod tests {
         let (mut server, _, client) = half_read().await;
         let begun = Instant::now();
         server.shutdown().await.unwrap();
-        assert_eq!(begun.elapsed(), STILL);
+        assert_eq!(begun.elapsed(), MAX_PAUSE);
         drop(client);
 
         let (mut server, _, mut client) = half_read().await;
@@ -259,7 +267,7 @@ mod tests {
             () = writes => {}
             ended = server.shutdown() => ended.unwrap(),
         }
-        assert_eq!(begun.elapsed(), LONGEST);
+        assert_eq!(begun.elapsed(), MAX_TIME);
     }
 
     #[tokio::test(start_paused = true)]
@@ -276,7 +284,7 @@ mod tests {
             ended = server.shutdown() => ended.unwrap(),
         }
         let end = server.end.expect("it was shut down");
-        assert!(end.dropped >= MOST && end.dropped < MOST + PIECE);
+        assert!(end.dropped >= MAX_BYTES && end.dropped < MAX_BYTES + PIECE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,320 @@
+//! The memory for request bodies: how much memory bodies may use together, how slow a body may be, and which bodies give way.
+//!
+//! - A body uses memory for the bytes that have come. It takes the memory as the bytes come, and frees it when the store has
+//!   the bytes.
+//! - Small bodies have memory of their own: a small body gets in, however many large ones wait. A body that grows beyond
+//!   [`SMALL`] moves, with all its bytes, to the memory of the large ones.
+//! - A body that comes too slowly is cut off; see [`MinRate`]. If there is not enough memory, bodies that are behind the minimum
+//!   rate are cut off at once, the largest first.
+//! - Bodies that each hold a part and wait for more cannot block one another for ever, because a wait is bounded: after
+//!   [`MAX_WAIT`] the client is told to come again, and the memory of its body is freed for the others.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::min_rate::{MIN_BYTES_PER_SECOND, MinRate};
+use crate::line::Causes;
+use crate::names::metric;
+
+/// Bytes of all large bodies in memory together. If one body of the largest size is more, its size is the limit.
+const LARGE_LIMIT: usize = 224 << 20;
+/// Bytes of all small bodies in memory together.
+const SMALL_LIMIT: usize = 32 << 20;
+/// A body of at most this many bytes is small.
+pub(super) const SMALL: usize = 64 << 10;
+/// How long a body waits for memory before its client is told to come again.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// How often a waiting body checks whether other bodies have fallen behind.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The time that a body of any size has.
+const MIN_TIME: Duration = Duration::from_mins(1);
+/// Bytes per second over the whole body: a body has [`MIN_TIME`], and one more second for each of these many bytes.
+const AVERAGE_BYTES_PER_SECOND: usize = 64 << 10;
+
+/// The memory for bodies. All clones of the `Arc` share it.
+pub(super) struct BodyMemory {
+    pools: Mutex<Pools>,
+    /// Notified when memory was freed.
+    freed: Notify,
+    /// The largest body, in bytes.
+    max_body: usize,
+}
+
+/// Why a body was not read. Nothing of it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    TooLarge,
+    /// The connection or the stream ended before the whole body had come.
+    CutOff,
+    /// The chunks of the body are not well-formed, for this reason.
+    Chunks(&'static str),
+    /// The body came at less than the minimum rate.
+    TooSlow,
+    /// The body was behind the minimum rate while other bodies waited for memory.
+    GaveWay,
+    /// There was not enough memory for [`MAX_WAIT`].
+    NoMemory,
+}
+
+struct Pools {
+    small: Pool,
+    large: Pool,
+    bodies: Slab<Reading>,
+}
+
+/// The memory of the small bodies, or of the large ones.
+struct Pool {
+    free: usize,
+    /// Bytes of bodies that are cut off, but have not freed their memory yet.
+    coming: usize,
+    /// Before this time, no body is checked for being behind: with many bodies the check takes long.
+    next_look: Instant,
+}
+
+/// A body that is being read, or that was read and is not stored yet.
+struct Reading {
+    held: usize,
+    rate: MinRate,
+    /// The client need not send now: the body waits for memory, or all of it has come.
+    paused: bool,
+    cut_off: bool,
+    /// Notified when the body has to give way.
+    gives_way: Arc<Notify>,
+}
+
+impl Reading {
+    fn is_small(&self) -> bool {
+        self.held <= SMALL
+    }
+}
+
+/// The memory of one body. It is freed when the share is dropped.
+pub(super) struct Share {
+    memory: Arc<BodyMemory>,
+    key: usize,
+    gives_way: Arc<Notify>,
+}
+
+impl BodyMemory {
+    /// Memory for bodies of at most `max_body` bytes each.
+    pub(super) fn new(max_body: usize) -> Arc<Self> {
+        Self::with_limits(max_body, SMALL_LIMIT, LARGE_LIMIT.max(max_body))
+    }
+
+    fn with_limits(max_body: usize, small: usize, large: usize) -> Arc<Self> {
+        let now = Instant::now();
+        let pool = |free| Pool { free, coming: 0, next_look: now };
+        let pools = Pools { small: pool(small), large: pool(large), bodies: Slab::new() };
+        Arc::new(Self { pools: Mutex::new(pools), freed: Notify::new(), max_body })
+    }
+
+    /// Reads a body to its end. `announced` is its length, if the head of the request gives one.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        mut body: Body,
+        announced: Option<usize>,
+    ) -> Result<(Bytes, Share), Refused> {
+        let begun = Instant::now();
+        let time =
+            MIN_TIME + Duration::from_secs((announced.unwrap_or(self.max_body) / AVERAGE_BYTES_PER_SECOND) as u64);
+        let share = self.enter(begun);
+        // The pieces are copied into one buffer: kept one by one, many tiny pieces would use many times their size.
+        let mut read = Vec::new();
+        loop {
+            let deadline = share.deadline().min(begun + time);
+            let frame = tokio::select! {
+                biased;
+                () = share.gives_way.notified() => return Err(Refused::GaveWay),
+                frame = timeout_at(deadline, body.frame()) => frame.map_err(|_| {
+                    metrics::counter!(metric::BODIES_CUT_OFF, "reason" => "slow").increment(1);
+                    Refused::TooSlow
+                })?,
+            };
+            let Some(frame) = frame else { break };
+            let frame = frame.map_err(|error| {
+                tracing::debug!("a body was not read to its end: {}", Causes(&error));
+                read_error(&error)
+            })?;
+            // A frame without data holds trailers, which the API ignores.
+            let Ok(piece) = frame.into_data() else { continue };
+            if read.len() + piece.len() > self.max_body {
+                return Err(Refused::TooLarge);
+            }
+            share.take(piece.len()).await?;
+            read.extend_from_slice(&piece);
+        }
+        share.is_complete();
+        read.shrink_to_fit();
+        Ok((read.into(), share))
+    }
+
+    fn enter(self: &Arc<Self>, now: Instant) -> Share {
+        let gives_way = Arc::new(Notify::new());
+        let reading = Reading {
+            held: 0,
+            rate: MinRate::start(now),
+            paused: false,
+            cut_off: false,
+            gives_way: Arc::clone(&gives_way),
+        };
+        let key = self.lock().bodies.insert(reading);
+        Share { memory: Arc::clone(self), key, gives_way }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// Takes memory for bytes that have come. Waits at most [`MAX_WAIT`] until there is enough.
+    async fn take(&self, bytes: usize) -> Result<(), Refused> {
+        let begun = Instant::now();
+        if self.memory.lock().take(self.key, bytes, begun) {
+            return Ok(());
+        }
+        loop {
+            let freed = self.memory.freed.notified();
+            let now = Instant::now();
+            if self.memory.lock().take_after_waiting(self.key, bytes, begun, now) {
+                return Ok(());
+            }
+            if now >= begun + MAX_WAIT {
+                metrics::counter!(metric::BODIES_CUT_OFF, "reason" => "no_room").increment(1);
+                return Err(Refused::NoMemory);
+            }
+            tokio::select! {
+                () = self.gives_way.notified() => return Err(Refused::GaveWay),
+                _ = tokio::time::timeout(LOOK_AGAIN, freed) => {}
+            }
+        }
+    }
+
+    /// The whole body has come. From now on the client cannot be too slow.
+    fn is_complete(&self) {
+        if let Some(reading) = self.memory.lock().bodies.get_mut(self.key) {
+            reading.paused = true;
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        // Invariant: the entry is there until the share is dropped.
+        self.memory.lock().bodies.get(self.key).map_or_else(Instant::now, |reading| reading.rate.deadline())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.memory.lock().leave(self.key);
+        self.memory.freed.notify_waiters();
+    }
+}
+
+impl Pools {
+    /// Takes memory for bytes of a body, and returns true if there is enough. If there is not, bodies that are behind are cut
+    /// off.
+    fn take(&mut self, key: usize, bytes: usize, now: Instant) -> bool {
+        let Some(reading) = self.bodies.get_mut(key) else { return false };
+        let (was_small, held) = (reading.is_small(), reading.held + bytes);
+        let stays_small = held <= SMALL;
+        // A body that moves to the pool of the large ones needs memory there for all its bytes.
+        let wanted = if was_small && !stays_small { held } else { bytes };
+        let pool = if stays_small { &mut self.small } else { &mut self.large };
+        if pool.free < wanted {
+            reading.paused = true;
+            self.cut_off(stays_small, wanted, now);
+            return false;
+        }
+        pool.free -= wanted;
+        if was_small && !stays_small {
+            self.small.free += reading.held;
+        }
+        reading.held = held;
+        reading.paused = false;
+        reading.rate.moved(bytes, now);
+        true
+    }
+
+    fn take_after_waiting(&mut self, key: usize, bytes: usize, since: Instant, now: Instant) -> bool {
+        let taken = self.take(key, bytes, now);
+        if let (true, Some(reading)) = (taken, self.bodies.get_mut(key)) {
+            reading.rate.pause_over(since, now);
+        }
+        taken
+    }
+
+    /// Cuts off bodies of one pool that are behind, the largest first, until this many bytes will be free.
+    fn cut_off(&mut self, small: bool, wanted: usize, now: Instant) {
+        let pool = if small { &mut self.small } else { &mut self.large };
+        if now < pool.next_look {
+            return;
+        }
+        pool.next_look = now + LOOK_AGAIN / 4;
+        let gives_way = |reading: &Reading| {
+            reading.is_small() == small
+                && reading.held > 0
+                && !reading.paused
+                && !reading.cut_off
+                && reading.rate.is_behind(now)
+        };
+        let behind = self.bodies.iter_mut().map(|(_, reading)| reading).filter(|reading| gives_way(reading));
+        let mut behind: Vec<_> = behind.collect();
+        behind.sort_unstable_by_key(|reading| std::cmp::Reverse(reading.held));
+        for reading in behind {
+            if pool.free + pool.coming >= wanted {
+                break;
+            }
+            reading.cut_off = true;
+            pool.coming += reading.held;
+            reading.gives_way.notify_one();
+            metrics::counter!(metric::BODIES_CUT_OFF, "reason" => "gave_way").increment(1);
+        }
+    }
+
+    fn leave(&mut self, key: usize) {
+        let Some(reading) = self.bodies.try_remove(key) else { return };
+        let pool = if reading.is_small() { &mut self.small } else { &mut self.large };
+        pool.free += reading.held;
+        if reading.cut_off {
+            pool.coming = pool.coming.saturating_sub(reading.held);
+        }
+    }
+}
+
+/// Why the rest of a body could not be read.
+fn read_error(error: &(dyn std::error::Error + 'static)) -> Refused {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let Some(cause) = causes.find_map(|error| error.downcast_ref::<std::io::Error>()) else { return Refused::CutOff };
+    // Only malformed chunks make hyper return these two kinds of errors. The kinds of malformed chunks differ in their text only.
+    if !matches!(cause.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData) {
+        return Refused::CutOff;
+    }
+    let text = cause.to_string().to_ascii_lowercase();
+    let reasons = [
+        ("size", "the size of a chunk is not a line with a hexadecimal number"),
+        ("body", "a chunk is not as long as its size says, or does not end in CR LF"),
+        ("extensions over", "there are more than 16 KiB of chunk extensions"),
+        ("extension", "a line of a chunk extension does not end in CR LF"),
+        ("trailers", "there are too many trailers"),
+    ];
+    let reason = reasons.into_iter().find(|(word, _)| text.contains(word)).map(|(_, reason)| reason);
+    Refused::Chunks(reason.unwrap_or("the last chunk is followed by something that is neither a trailer nor the end"))
+}
+
+/// The detail of the problem for a client whose body came too slowly.
+pub(super) fn too_slow() -> String {
+    format!(
+        "the body came too slowly: it may pause for 10 s, must come at {MIN_BYTES_PER_SECOND} bytes per second at least, and has one \
+         minute plus one second for each {AVERAGE_BYTES_PER_SECOND} bytes; nothing was accepted"
+    )
+}
+
+#[cfg(test)]
+mod tests;

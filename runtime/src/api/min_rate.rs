@@ -1,0 +1,79 @@
+//! The lowest rate at which a client must send a body or read an answer.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The lowest rate, in bytes per second, averaged over any period of [`STALL_LIMIT`]. It is 64 kbit/s: less than any link in
+/// use has, and enough that a client cannot hold memory without a reason.
+pub(super) const MIN_BYTES_PER_SECOND: usize = 8 << 10;
+/// How long a client may move no byte at all. This allows for one or two lost packets and a change of network.
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(10);
+/// A client that has used up this much of [`STALL_LIMIT`] is behind. It gives way if there is no memory for others.
+const LAG: Duration = Duration::from_secs(1);
+
+/// The time at which a client is too slow. Each byte that moves postpones the deadline, but never to later than
+/// [`STALL_LIMIT`] from now: so a client gains no time by many bytes at the start, and next to none by a byte now and then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MinRate {
+    deadline: Instant,
+}
+
+impl MinRate {
+    pub(super) fn start(now: Instant) -> Self {
+        Self { deadline: now + STALL_LIMIT }
+    }
+
+    /// Postpones the deadline, because this many bytes have moved.
+    pub(super) fn moved(&mut self, bytes: usize, now: Instant) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let worth = Duration::from_micros(bytes.saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND as u64);
+        let latest = now + STALL_LIMIT;
+        self.deadline = self.deadline.checked_add(worth).map_or(latest, |deadline| deadline.min(latest));
+    }
+
+    /// Postpones the deadline by the time since `since`, in which the client could do nothing.
+    pub(super) fn pause_over(&mut self, since: Instant, now: Instant) {
+        self.deadline = (self.deadline + (now - since)).min(now + STALL_LIMIT);
+    }
+
+    /// The time at which the client is too slow, if no byte moves until then.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) fn is_behind(&self, now: Instant) -> bool {
+        self.deadline + LAG <= now + STALL_LIMIT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn many_bytes_at_first_buy_no_more_than_the_stall_limit() {
+        let begun = Instant::now();
+        let mut rate = MinRate::start(begun);
+        rate.moved(1 << 30, begun);
+        assert_eq!(rate.deadline(), begun + STALL_LIMIT);
+        rate.moved(usize::MAX, begun + SECOND);
+        assert_eq!(rate.deadline(), begun + SECOND + STALL_LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_byte_now_and_then_buys_next_to_nothing_and_the_least_rate_buys_all() {
+        let begun = Instant::now();
+        let (mut drips, mut flows) = (MinRate::start(begun), MinRate::start(begun));
+        for n in 1..=60 {
+            let now = begun + n * SECOND;
+            drips.moved(1, now);
+            flows.moved(MIN_BYTES_PER_SECOND, now);
+            assert!(!flows.is_behind(now) && flows.deadline() > now);
+        }
+        assert!(drips.deadline() < begun + STALL_LIMIT + SECOND);
+        assert!(MinRate::start(begun).is_behind(begun + SECOND));
+    }
+}

@@ -1,0 +1,64 @@
+//! Checks whether a body fits the payload type of its route, on a thread where the check delays no other call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::body_memory::{SMALL, Share};
+use super::problem::Problem;
+use crate::handler::{Asked, PayloadError, PayloadKind, Route, Run};
+
+/// Checks of large bodies at once. The value that a check makes of a body may need many times the memory of the body.
+const LARGE_AT_ONCE: usize = 2;
+/// How long a body waits for its check before its client is told to come again.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Checks bodies: a small body at once, on the calling thread; a large one on a blocking thread, with at most
+/// [`LARGE_AT_ONCE`] at a time.
+pub(super) struct Checks(Arc<Semaphore>);
+
+impl Checks {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
+    }
+
+    /// Checks the body of `run`. If the caller is dropped during the check, the body keeps its share of the memory until the check
+    /// has ended.
+    pub(super) async fn check(&self, route: &Arc<Route>, run: Run, share: Share) -> Result<(Checked, Share), Problem> {
+        if run.body.len() <= SMALL || route.payload.is_none_or(PayloadKind::takes_any_body) {
+            return Ok((check_body(route, run)?, share));
+        }
+        let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&self.0).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Problem::unavailable(
+                "too many large bodies are being checked; nothing was accepted, try again",
+            ));
+        };
+        let route = Arc::clone(route);
+        let checked = tokio::task::spawn_blocking(move || {
+            let checked = check_body(&route, run);
+            drop(turn);
+            checked.map(|checked| (checked, share))
+        });
+        // A join error means that the check panicked, in the code of the payload's type.
+        checked.await.map_err(|_| Problem::internal())?.map_err(Problem::from)
+    }
+}
+
+/// A request whose body fits its route.
+pub(super) struct Checked {
+    pub(super) run: Run,
+    /// The webhooks of the request, if the handler can say them before its run.
+    pub(super) asked: Option<Asked>,
+}
+
+/// Asks the handler for its webhooks. That reads the payload, which checks it too. If the handler cannot be asked, the payload is
+/// checked by itself.
+fn check_body(route: &Route, run: Run) -> Result<Checked, PayloadError> {
+    let asked = route.ask(&run);
+    if let (None, Some(payload)) = (&asked, route.payload) {
+        payload.check_body(&run.body)?;
+    }
+    Ok(Checked { run, asked })
+}

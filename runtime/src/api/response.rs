@@ -1,0 +1,28 @@
+//! What the answers of several routes share: the names of statuses, and JSON as the content type.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+
+use crate::store::Stage;
+
+pub(super) const IN_QUEUE: &str = "in_queue";
+pub(super) const IN_PROGRESS: &str = "in_progress";
+
+/// The value of the member `status` for a request at this stage.
+pub(super) fn status_of(stage: &Stage) -> &'static str {
+    match stage {
+        Stage::Queued => IN_QUEUE,
+        Stage::Running => IN_PROGRESS,
+        Stage::Settled(end) => end.status.as_str(),
+    }
+}
+
+/// An answer in JSON. The body should end in a line break, as the answers of Cortex do, because people read it on terminals.
+pub(super) fn json(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

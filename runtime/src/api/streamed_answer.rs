@@ -1,0 +1,234 @@
+//! The answer with the state of a request. A large result is read from the store piece by piece, as the client reads it.
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+
+use super::answer_memory::{AnswerMemory, AnswerSlot, PIECE};
+use super::open_connections::Connection;
+use super::response::status_of;
+use crate::id::RequestId;
+use crate::report;
+use crate::store::{Error, Kept, Member, Stage, Store, Summary};
+
+/// The JSON text of an answer, in parts that are in memory and parts that are still in the store.
+pub(super) struct AnswerText {
+    id: RequestId,
+    parts: VecDeque<Part>,
+}
+
+enum Part {
+    InMemory(Bytes),
+    /// A member of the request in the store, which is JSON. The bytes from `at` to `len` are still to be sent.
+    Stored {
+        member: Member,
+        at: usize,
+        len: usize,
+        /// All of the member, if it is so small that the store has returned it already.
+        whole: Option<Bytes>,
+    },
+}
+
+/// Why an answer cannot be sent, or ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AnswerError {
+    #[error("there was not enough memory for the answer")]
+    NoMemory,
+    #[error("the request was deleted while its result was read")]
+    Purged,
+    #[error("the client was too slow")]
+    TooSlow,
+    #[error("the store does not answer")]
+    Store(#[source] Error),
+}
+
+impl AnswerText {
+    /// The state of a request: once the request is over, the bytes of its report and a line break. `more` is a further member.
+    pub(super) fn of(id: RequestId, summary: &Summary, more: Option<Vec<u8>>) -> Self {
+        let mut text = Self { id, parts: VecDeque::new() };
+        let mut own = vec![b'{'];
+        report::write_id_and_status(text.id.as_str(), status_of(&summary.standing), &mut own);
+        if let Stage::Settled(end) = &summary.standing {
+            report::write_reason(end.reason.as_ref(), &mut own);
+            if let Some(result) = &end.result {
+                own.extend_from_slice(b",\"result\":");
+                text.push_stored(&mut own, Member::Result, result);
+                // Writing to a Vec cannot fail.
+                let _ = write!(own, ",\"timestamp\":\"{}\"", end.finished);
+            }
+            if let Some(error) = &end.error {
+                own.extend_from_slice(b",\"error\":");
+                text.push_stored(&mut own, Member::Error, error);
+            }
+        }
+        own.extend(more.unwrap_or_default());
+        own.extend_from_slice(b"}\n");
+        text.parts.push_back(Part::InMemory(own.into()));
+        text
+    }
+
+    fn push_stored(&mut self, own: &mut Vec<u8>, member: Member, kept: &Kept) {
+        self.parts.push_back(Part::InMemory(std::mem::take(own).into()));
+        self.parts.push_back(Part::Stored { member, at: 0, len: kept.len, whole: kept.whole.clone() });
+    }
+
+    fn len(&self) -> usize {
+        self.parts.iter().map(Part::len).sum()
+    }
+
+    /// The whole text, if it is at most one [`PIECE`] and the store has returned all of it.
+    fn whole(&self) -> Option<Vec<u8>> {
+        let mut whole = Vec::with_capacity(self.len().min(PIECE));
+        for part in &self.parts {
+            match part {
+                Part::InMemory(own) => whole.extend_from_slice(own),
+                Part::Stored { whole: kept, .. } => whole.extend_from_slice(kept.as_ref()?),
+            }
+        }
+        (whole.len() <= PIECE).then_some(whole)
+    }
+
+    /// The body of the answer. The first window has been read when this returns, so that an error of the store can still become
+    /// an answer of its own.
+    pub(super) async fn into_body(
+        self,
+        answers: &Arc<AnswerMemory>,
+        connection: Option<Arc<Connection>>,
+        store: &Store,
+    ) -> Result<Body, AnswerError> {
+        if let Some(whole) = self.whole() {
+            let slot = answers.enter(connection, 0).await.ok_or(AnswerError::NoMemory)?;
+            return Ok(Body::from(slot.piece(&whole)));
+        }
+        let fixed = self.parts.iter().map(|part| if let Part::InMemory(own) = part { own.len() } else { 0 }).sum();
+        let slot = answers.enter(connection, fixed).await.ok_or(AnswerError::NoMemory)?;
+        let left = self.len();
+        let streamed = StreamedBody { text: self, slot, store: store.clone(), window: None, left };
+        if let Some(window) = streamed.first_window() {
+            window.await?;
+        }
+        Ok(Body::new(streamed))
+    }
+}
+
+impl Part {
+    /// The bytes that are still to be sent.
+    fn len(&self) -> usize {
+        match self {
+            Self::InMemory(own) => own.len(),
+            Self::Stored { at, len, .. } => len - at,
+        }
+    }
+}
+
+/// The body of a large answer.
+struct StreamedBody {
+    text: AnswerText,
+    slot: Arc<AnswerSlot>,
+    store: Store,
+    /// The reading of the next window, while that goes on.
+    window: Option<BoxFuture<'static, Result<(), AnswerError>>>,
+    /// Bytes that are still to be sent.
+    left: usize,
+}
+
+impl StreamedBody {
+    fn first_window(&self) -> Option<BoxFuture<'static, Result<(), AnswerError>>> {
+        self.text.parts.iter().find(|part| matches!(part, Part::Stored { .. })).and_then(|part| self.read_from(part))
+    }
+
+    /// Reads the next window of this part. `None` if all of the part was sent.
+    fn read_from(&self, part: &Part) -> Option<BoxFuture<'static, Result<(), AnswerError>>> {
+        let Part::Stored { member, at, len, .. } = part else { return None };
+        let (slot, store, id) = (Arc::clone(&self.slot), self.store.clone(), self.text.id.clone());
+        let (member, at, left) = (*member, *at, len - at);
+        let read = async move {
+            let bytes = slot.reserve_window(left).await.ok_or(AnswerError::NoMemory)?;
+            match store.piece(&id, member, at, bytes).await {
+                Ok(Some(piece)) if piece.len() == bytes => {
+                    slot.fill_window(piece);
+                    Ok(())
+                }
+                Ok(_) => Err(AnswerError::Purged),
+                Err(error) => Err(AnswerError::Store(error)),
+            }
+        };
+        (left > 0).then(|| read.boxed())
+    }
+
+    /// The next piece of the text. `Pending` while it is read from the store.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, AnswerError>>> {
+        loop {
+            if self.slot.is_ended() {
+                return Poll::Ready(Some(Err(AnswerError::TooSlow)));
+            }
+            if let Some(window) = &mut self.window {
+                let read = ready!(window.as_mut().poll(cx));
+                self.window = None;
+                if let Err(error) = read {
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+            let piece = match self.text.parts.front_mut() {
+                None => return Poll::Ready(None),
+                Some(Part::InMemory(own)) if !own.is_empty() => {
+                    let next = own.split_to(own.len().min(PIECE));
+                    Some(self.slot.piece(&next))
+                }
+                Some(Part::Stored { at, len, .. }) if *at < *len => {
+                    let next = self.slot.next_piece();
+                    *at += next.as_ref().map_or(0, Bytes::len);
+                    next
+                }
+                Some(_) => {
+                    self.text.parts.pop_front();
+                    continue;
+                }
+            };
+            match piece {
+                Some(piece) => return Poll::Ready(Some(Ok(piece))),
+                // No window was read yet, the window is used up, or it was dropped.
+                None => self.window = self.text.parts.front().and_then(|part| self.read_from(part)),
+            }
+        }
+    }
+}
+
+impl Drop for StreamedBody {
+    fn drop(&mut self) {
+        self.slot.ended_early();
+    }
+}
+
+impl HttpBody for StreamedBody {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    /// An error ends the connection or the stream before the announced length, so no client takes a part for the whole answer.
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let piece = ready!(self.poll_piece(cx));
+        if let Some(Ok(piece)) = &piece {
+            self.left -= piece.len();
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests;
