@@ -1,7 +1,9 @@
-//! A socket beside the database, for commands that need what a running server holds: `endpoints list` and `endpoints enable`.
+//! The admin socket: a Unix socket beside the database, for the commands `endpoints list` and `endpoints enable` while the server
+//! runs.
 //!
-//! One command per connection, a line each way, in JSON where there is more than a word. Who may read the database may use it: its
-//! mode is 0600, and the other side's user is asked for. All is bounded: clients, the length of a line, and the time.
+//! A client sends one command per connection, as one line, and gets one line back. The answer to `list` is JSON. A user who may
+//! read the database may use the socket: its mode is 0600, and the user of the client is checked too. The number of clients,
+//! the length of a line and the time of a command are bounded.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -19,38 +21,39 @@ use crate::shutdown::Shutdown;
 use crate::store::{Disabled, Store};
 use crate::time::Timestamp;
 
-/// What a path of a socket may have, in bytes: 108 on Linux and 104 elsewhere, with a zero at the end.
+/// The longest path of a socket, in bytes. Systems allow 108 bytes (Linux) or 104 bytes (others), and the last one is a zero.
 const MAX_PATH: usize = 103;
-/// More than the longest URL and a word.
+/// The longest command, in bytes. It is more than the longest URL and a word.
 const MAX_LINE: usize = 4_096;
-/// What a client reads, at most: more than all disabled URLs take up.
+/// At most this many bytes of an answer are read. The list of all disabled URLs is shorter.
 const MAX_ANSWER: u64 = 64 << 20;
+/// At most this many clients are served at once.
 const MAX_CLIENTS: usize = 4;
-/// For one command, and its answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time for one command and its answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The socket of this database.
+/// The path of the socket for this database.
 pub(crate) fn beside(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(".sock");
     path.into()
 }
 
-/// One disabled webhook, as it is told.
+/// One disabled webhook, in the answer to `list`.
 #[derive(Debug, Serialize, Deserialize)]
-struct Line {
+struct DisabledWebhook {
     url: String,
     since: i64,
     reason: String,
 }
 
-/// Listens until told to stop. A server without it works, and says so.
+/// Listens until told to stop. If the socket cannot be made, the server works without it, and logs a warning.
 pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
     let listener = match listen(&path) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::warn!(
-                "there is no socket {}, so `endpoints` works while the server is stopped alone: {}",
+                "the socket {} cannot be made, so the command `endpoints` works only while the server is stopped: {}",
                 path.display(),
                 Causes(&error)
             );
@@ -59,7 +62,7 @@ pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
     };
     let room = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
-        // Further ones wait in the system's own queue, which is bounded too.
+        // Further clients wait in the queue of the system, which is bounded too.
         let permit = tokio::select! {
             () = stop.stopping() => break,
             permit = room.clone().acquire_owned() => permit,
@@ -72,12 +75,12 @@ pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
             Ok((stream, _)) => {
                 let (store, path) = (store.clone(), path.clone());
                 stop.spawn(async move {
-                    // What fails is the client's, who has gone.
-                    let _ = tokio::time::timeout(PATIENCE, serve(&store, &path, &stream)).await;
+                    // An error means that the client is gone, so nobody needs to know of it.
+                    let _ = tokio::time::timeout(TIMEOUT, serve(&store, &path, &stream)).await;
                     drop(permit);
                 });
             }
-            // No more files can be opened, most likely.
+            // The likely cause is the limit of open files. A pause lets other files be closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
@@ -88,10 +91,12 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     if path.as_os_str().len() > MAX_PATH {
         return Err(io::Error::new(
             ErrorKind::InvalidInput,
-            format!("its path is longer than the {MAX_PATH} bytes that a socket's may have; use a shorter store.url"),
+            format!(
+                "its path is longer than {MAX_PATH} bytes, which is the limit for a socket; use a shorter store.url"
+            ),
         ));
     }
-    // The database is ours, so a socket that is there is an earlier process's. Anything else stays.
+    // This process owns the database, so an existing socket was left by an earlier process. Another kind of file is kept.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;
     }
@@ -101,12 +106,12 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 async fn serve(store: &Store, path: &Path, stream: &UnixStream) -> io::Result<()> {
-    // Between its making and the change of its mode, others may have come in.
+    // Other users may have connected between the creation of the socket and the change of its mode.
     let (user, owner) = (stream.peer_cred()?.uid(), std::fs::symlink_metadata(path)?.uid());
     let answer = if user == owner || user == 0 {
         answer(store, &read_line(stream).await?).await
     } else {
-        Err("this socket is its owner's alone".to_owned())
+        Err("only the owner of this socket may use it".to_owned())
     };
     let answer = match answer {
         Ok(answer) => format!("ok {answer}\n"),
@@ -120,7 +125,7 @@ async fn answer(store: &Store, line: &str) -> Result<String, String> {
     match line.split_once(' ').unwrap_or((line, "")) {
         ("list", "") => {
             let disabled = store.disabled().await.map_err(failed)?.into_iter();
-            let line = |at: Disabled| Line { url: at.url, since: at.since.micros(), reason: at.reason };
+            let line = |at: Disabled| DisabledWebhook { url: at.url, since: at.since.micros(), reason: at.reason };
             serde_json::to_string(&disabled.map(line).collect::<Vec<_>>()).map_err(|error| error.to_string())
         }
         ("enable", url) if store.is_disabled(url) => {
@@ -129,22 +134,22 @@ async fn answer(store: &Store, line: &str) -> Result<String, String> {
             Ok(reports.to_string())
         }
         ("enable", _) => Ok("0".to_owned()),
-        _ => Err("unknown command; it takes `list` and `enable URL`".to_owned()),
+        _ => Err("unknown command; known commands: `list` and `enable URL`".to_owned()),
     }
 }
 
-/// Without its end.
+/// Reads one line, and returns it without the line break.
 async fn read_line(stream: &UnixStream) -> io::Result<String> {
-    let (mut line, mut some) = (Vec::new(), [0; 512]);
+    let (mut line, mut buffer) = (Vec::new(), [0; 512]);
     loop {
         stream.readable().await?;
-        let read = match stream.try_read(&mut some) {
+        let read = match stream.try_read(&mut buffer) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         };
-        line.extend_from_slice(&some[..read]);
+        line.extend_from_slice(&buffer[..read]);
         if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
             line.truncate(end);
             return String::from_utf8(line).map_err(io::Error::other);
@@ -167,33 +172,37 @@ async fn write(stream: &UnixStream, mut rest: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A running server, as a command sees it.
+/// Sends commands to a running server.
 pub(crate) struct Client(PathBuf);
 
 impl Client {
-    /// The server that has this database open and listens; `None` if none does.
+    /// A client of the server that has this database open. `None` if no server listens.
     pub(crate) fn of(database: &Path) -> Option<Self> {
         let path = beside(database);
         Blocking::connect(&path).is_ok().then_some(Self(path))
     }
 
-    /// The disabled URLs.
+    /// The disabled webhooks.
     pub(crate) fn disabled(&self) -> Result<Vec<Disabled>, String> {
-        let lines: Vec<Line> = serde_json::from_str(&self.ask("list")?).map_err(|error| error.to_string())?;
-        let one = |Line { url, since, reason }| Disabled { url, since: Timestamp::from_micros(since), reason };
+        let lines: Vec<DisabledWebhook> =
+            serde_json::from_str(&self.ask("list")?).map_err(|error| error.to_string())?;
+        let one =
+            |DisabledWebhook { url, since, reason }| Disabled { url, since: Timestamp::from_micros(since), reason };
         Ok(lines.into_iter().map(one).collect())
     }
 
-    /// Enables a URL; how many reports were held for it.
+    /// Enables a URL, and returns how many reports were held for it.
     pub(crate) fn enable(&self, url: &str) -> Result<u64, String> {
-        self.ask(&format!("enable {url}"))?.parse().map_err(|_| "the server's answer is no number".to_owned())
+        self.ask(&format!("enable {url}"))?
+            .parse()
+            .map_err(|_| "the answer of the running server is not a number".to_owned())
     }
 
     fn ask(&self, command: &str) -> Result<String, String> {
         let asked = || {
             let mut stream = Blocking::connect(&self.0)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
+            stream.set_write_timeout(Some(TIMEOUT))?;
             stream.write_all(format!("{command}\n").as_bytes())?;
             let mut answer = String::new();
             stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
@@ -203,7 +212,7 @@ impl Client {
         match answer.trim_end().split_once(' ') {
             Some(("ok", answer)) => Ok(answer.to_owned()),
             Some(("error", why)) => Err(why.to_owned()),
-            _ => Err("the running server broke off its answer".to_owned()),
+            _ => Err("the answer of the running server is not complete".to_owned()),
         }
     }
 }
@@ -237,7 +246,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("x.db");
         assert!(Client::of(&database).is_none());
-        // One that an earlier process left.
+        // A socket that an earlier process left.
         drop(std::os::unix::net::UnixListener::bind(beside(&database)).unwrap());
         let (store, stop) = running(&database).await;
         let url = "https://a.example/in?token=s3cret";
@@ -254,7 +263,7 @@ mod tests {
         let gone = Next::Gone { disable: true };
         assert_eq!(store.settle_report(row.claim, attempt, gone).await.unwrap(), Settled::Current);
         let disabled = loop {
-            // The socket of the earlier process refuses until it is replaced.
+            // Connections to the old socket are refused until the server has replaced it.
             let path = database.clone();
             let listed = tokio::task::spawn_blocking(move || Client::of(&path).map(|client| client.disabled()));
             if let Some(listed) = listed.await.unwrap() {
@@ -267,7 +276,7 @@ mod tests {
         assert_eq!(client(&database, |client| client.enable(url)).await, Ok(0));
         assert!(!store.is_disabled(url));
         assert!(client(&database, |client| client.ask("reboot")).await.unwrap_err().contains("unknown command"));
-        // A line without end is cut off, and others are served.
+        // A line that is too long is refused, and other clients are still served.
         let cut_off = client(&database, |client| client.ask(&"x".repeat(1 << 20))).await;
         assert!(cut_off.is_err(), "{cut_off:?}");
         assert!(client(&database, |client| client.disabled()).await.unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! The composition root: the only place that knows everybody.
+//! The composition root: the only module that uses all the others.
 
 mod node;
 mod open_files;
@@ -42,6 +42,7 @@ pub struct App<S> {
     settings: S,
     states: States,
     routes: Vec<Unbound<S>>,
+    /// What is wrong with the app, for the error at its start.
     mistakes: Vec<String>,
 }
 
@@ -57,31 +58,34 @@ impl<S: Send + Sync + 'static> App<S> {
         if self.states.insert(value) {
             let (place, name) = (Location::caller(), std::any::type_name::<T>());
             self.mistakes.push(format!(
-                "{place}: a state of type {name} was given before; wrap one of them in a type of its own"
+                "{place}: a state of type {name} is given twice; wrap one of the values in a type of its own"
             ));
         }
         self
     }
 
-    /// Runs this handler for what is posted to this path.
+    /// Runs this handler for each request that is posted to this path.
     ///
-    /// The path is absolute, of segments of `A-Z a-z 0-9 - _ . ~`. It also takes `GET path/{id}`, so a route cannot stand
-    /// directly below another. Never panics: what is wrong with it is told when the app starts, all mistakes together.
+    /// The path is absolute. Its segments consist of `A-Z a-z 0-9 - _ . ~`. The route also answers `GET path/{id}` and
+    /// `DELETE path/{id}`, so a route cannot be directly below another route. This method never panics: if something is wrong
+    /// with the route, the app does not start, and the error lists all mistakes together.
     #[track_caller]
     pub fn route<A>(mut self, path: impl Into<String>, handler: impl Handler<A, S>) -> Self {
         self.routes.push(Unbound::new(path.into(), handler, Location::caller()));
         self
     }
 
-    /// Reports the requests of the last route here, if it is not known where their handler would report them: one that has no
-    /// `#[async_handler]`, or one that hides it, as in a closure, and that was cancelled or lost before it began.
+    /// Sets a webhook for those requests of the last route whose handler does not say one.
+    ///
+    /// That is the case if the handler has no `#[async_handler]`. It is also the case if the attribute is hidden, as in a closure,
+    /// and the request was cancelled or lost before its run began.
     #[track_caller]
     pub fn webhook(self, webhook: impl IntoWebhook) -> Self {
         let webhook = Webhooks::of(&webhook);
         self.of_last_route("webhook", |route| route.set_webhook(webhook))
     }
 
-    /// A payload that the last route takes, for the command that the start lines offer.
+    /// Sets an example of a payload for the last route. The lines that the server prints at its start show a command with it.
     #[track_caller]
     pub fn example(self, payload: impl Into<String>) -> Self {
         let payload = payload.into();
@@ -94,17 +98,17 @@ impl<S: Send + Sync + 'static> App<S> {
             Some(route) => set(route),
             None => self
                 .mistakes
-                .push(format!("{}: `{what}` belongs to the route before it, and there is none", Location::caller())),
+                .push(format!("{}: `{what}` must come after a route; call `App::route` first", Location::caller())),
         }
         self
     }
 
-    /// Its routes, if nothing is wrong with them.
+    /// The routes of the app, or everything that is wrong with it.
     pub(crate) fn into_routes(self) -> Result<Routes, AppError> {
         let shared = Arc::new(Shared { settings: Arc::new(self.settings), states: self.states });
         let mut mistakes = self.mistakes;
         if self.routes.is_empty() {
-            mistakes.push("it has no route; add one with `App::route`".to_owned());
+            mistakes.push("the app has no route; add one with `App::route`".to_owned());
         }
         match Routes::bind(self.routes, &shared) {
             Ok(routes) if mistakes.is_empty() => Ok(routes),
@@ -123,17 +127,17 @@ impl<S> std::fmt::Debug for App<S> {
     }
 }
 
-/// What is wrong with an app; all of it.
+/// Everything that is wrong with an app.
 #[derive(Debug, thiserror::Error)]
 #[error("the app cannot be served:\n  {}", mistakes.join("\n  "))]
 pub(crate) struct AppError {
     mistakes: Vec<String>,
 }
 
-/// What the function under [`#[postback::main]`](crate::main) may return: an [`App`], or a `Result` with one.
+/// The types that a function under [`#[postback::main]`](crate::main) may return: [`App`], or `Result` with an [`App`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not what `#[postback::main]` takes",
-    label = "the function has to return `App<S>` or `Result<App<S>, E>` with `E: Display`"
+    message = "`#[postback::main]` does not take a function that returns `{Self}`",
+    label = "the function must return `App<S>` or `Result<App<S>, E>` with `E: Display`"
 )]
 pub trait IntoApp {
     /// The type of `[config]`.

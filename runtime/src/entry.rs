@@ -1,4 +1,4 @@
-//! What `#[postback::main]` calls: from the command line to the exit code.
+//! The code that `#[postback::main]` calls: it runs a program from the command line to the exit code.
 
 mod signals;
 
@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use self::signals::Signals;
 use crate::app::{App, IntoApp, Node};
 use crate::background::Background;
-use crate::cli::{self, Arguments, Asked, Command, Ready, print, print_error};
+use crate::cli::{self, AnyCommand, Arguments, Command, Ready, print, print_error};
 use crate::handler::Routes;
 use crate::inspector::Inspector;
 use crate::line::{Causes, Escaped};
@@ -22,15 +22,15 @@ use crate::telemetry;
 /// Threads for the HTTP API, claims, time limits and the store.
 const CONTROL_THREADS: usize = 2;
 
-/// What a program is called; `#[postback::main]` fills it in.
+/// Name and version of a program. `#[postback::main]` makes this from `Cargo.toml`.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Program {
-    /// Its name, for `--help` and `--version`, and the name of its database where `store.url` says nothing.
+    /// The name of the program. `--help` and `--version` show it, and it is the name of the database if `store.url` is not set.
     pub name: &'static str,
-    /// Its version.
+    /// The version of the program, which `--version` shows.
     pub version: &'static str,
-    /// Threads that handlers run on, where `worker.threads` says nothing; else one per core.
+    /// The number of threads that handlers run on, if `worker.threads` is not set. `None`: one thread for each core.
     pub worker_threads: Option<usize>,
 }
 
@@ -40,7 +40,7 @@ impl Program {
         Self { name, version, worker_threads: None }
     }
 
-    /// Handlers run on so many threads, unless `worker.threads` says otherwise.
+    /// Sets the number of threads that handlers run on. The setting `worker.threads` wins over it.
     #[must_use]
     pub const fn worker_threads(mut self, threads: usize) -> Self {
         self.worker_threads = Some(threads);
@@ -50,8 +50,8 @@ impl Program {
 
 /// Runs a workload server: command line, settings, log, signals, graceful stop, exit code.
 ///
-/// `build` is called once, before the server says that it is ready, with `[config]` as its settings type. It is what
-/// [`#[postback::main]`](crate::main) calls, and the same without the attribute:
+/// `build` is called once, before the server is ready. Its argument is the table `[config]`, as the type `S`.
+/// [`#[postback::main]`](crate::main) calls this function; you can also call it yourself:
 ///
 /// ```no_run
 /// use postback::App;
@@ -68,10 +68,13 @@ impl Program {
 /// }
 /// ```
 ///
-/// Panics are logged: it sets the panic hook. One of your own is set in `build`.
+/// This function sets the panic hook, so that panics are logged. If you want a hook of your own, set it in `build`.
 ///
-/// The exit code is 0 after a stop that was asked for, 2 for a mistake in command line, settings or routes, 1 for
-/// everything else that kept it from serving, or from going on, and 130 when it was told twice to stop.
+/// The exit code is:
+/// - 0 after a stop that a signal asked for,
+/// - 2 for a mistake in the command line, the settings or the routes,
+/// - 1 if the server cannot start or cannot go on for another reason,
+/// - 130 if a second signal ended the stop.
 pub fn run<S, F, R>(program: Program, build: F) -> ExitCode
 where
     S: DeserializeOwned + Send + Sync + 'static,
@@ -87,7 +90,7 @@ where
     }
 }
 
-/// A text for the user, and what the process ends with.
+/// Why the process ends: a text for the user, and the exit code.
 struct Failure {
     text: String,
     code: u8,
@@ -99,7 +102,11 @@ impl Failure {
     }
 
     fn start(error: &dyn std::error::Error) -> Self {
-        Self { text: Causes(error).to_string(), code: 1 }
+        Self::other(Causes(error).to_string())
+    }
+
+    fn other(text: String) -> Self {
+        Self { text, code: 1 }
     }
 }
 
@@ -110,75 +117,63 @@ where
     R: IntoApp<Settings = S>,
 {
     let command = match Arguments::parse(program.name, program.version) {
-        Ok(Asked::Settings(command)) => command,
-        Ok(Asked::Secret(secret)) => {
-            let done = secret.run().map(|()| ExitCode::SUCCESS);
-            return done.map_err(|text| Failure { text, code: 1 });
+        Ok(AnyCommand::Settings(command)) => command,
+        Ok(AnyCommand::Secret(secret)) => {
+            return secret.run().map(|()| ExitCode::SUCCESS).map_err(Failure::other);
         }
-        Err(told) => {
-            // `--help` and `--version` come here too; clap knows which stream is theirs.
-            let _ = told.print();
-            return Ok(u8::try_from(told.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
+        Err(error) => {
+            // `--help` and `--version` are errors of clap too. clap prints them to the right stream.
+            let _ = error.print();
+            return Ok(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
         }
     };
-    let of_user = |user: &ConfigTable| command.reads_config().then(|| mistake_in_config::<S>(user, &command)).flatten();
-    let mut settings =
-        settings::load(command.sources(program.name), of_user).map_err(|errors| Failure::usage(&errors))?;
+    let settings = load_settings::<S>(program, &command)?;
+    let control = Background::start("postback-control", CONTROL_THREADS).map_err(thread_failure)?;
+    let handlers = handler_runtime(settings.worker.threads.or(program.worker_threads)).map_err(thread_failure)?;
+    match command {
+        Command::Check(_) => {
+            let routes = routes(&settings, build, &handlers)?;
+            print(&cli::check(&settings, &routes).map_err(|text| Failure::usage(&text))?);
+        }
+        Command::Endpoints(endpoints) => {
+            print(&control.block_on(endpoints.run(settings.store.clone())).map_err(Failure::other)?);
+        }
+        Command::Deliveries(deliveries) => {
+            print(&control.block_on(deliveries.run(settings.store.clone())).map_err(Failure::other)?);
+        }
+        Command::Serve(command) => return serve(&command, settings, build, &control, &handlers),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the settings, and starts the log, which shows panics too.
+fn load_settings<S: DeserializeOwned>(program: Program, command: &Command) -> Result<Settings, Failure> {
+    let check_config =
+        |config: &ConfigTable| command.reads_config().then(|| mistake_in_config::<S>(config, command)).flatten();
+    let settings = settings::load(command.sources(program.name), check_config);
+    let settings = settings.map_err(|errors| Failure::usage(&errors))?;
     telemetry::init(&settings.log);
     if matches!(command, Command::Serve(_)) {
         settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     log_panics();
-    let thread = |error| Failure::start(&ThreadError(error));
-    let control = Background::start("postback-control", CONTROL_THREADS).map_err(thread)?;
-    let handlers = handlers_runtime(settings.worker.threads.or(program.worker_threads)).map_err(thread)?;
-
-    let done = match command {
-        Command::Check(_) => {
-            let routes = routes(&settings, build, &handlers)?;
-            print(&cli::check(&settings, &routes).map_err(|text| Failure::usage(&text))?);
-            ExitCode::SUCCESS
-        }
-        Command::Endpoints(endpoints) => {
-            let told = control.block_on(endpoints.run(settings.store.clone()));
-            print(&told.map_err(|text| Failure { text, code: 1 })?);
-            ExitCode::SUCCESS
-        }
-        Command::Deliveries(deliveries) => {
-            let told = control.block_on(deliveries.run(settings.store.clone()));
-            print(&told.map_err(|text| Failure { text, code: 1 })?);
-            ExitCode::SUCCESS
-        }
-        Command::Serve(serve) => {
-            let inspector = match serve.inspect {
-                Some(address) => {
-                    let started = control.block_on(Inspector::listen(address));
-                    Some(started.map_err(|error| Failure::start(&error))?)
-                }
-                None => None,
-            };
-            let said = inspector.as_ref().map(|inspector| offer::<S>(inspector, &mut settings));
-            let routes = routes(&settings, build, &handlers)?;
-            control.block_on(serve_until_told(&settings, routes, &handlers, inspector, said))?
-        }
-    };
-    Ok(done)
+    Ok(settings)
 }
 
-/// What is wrong with `[config]`, to be told with the other mistakes.
-fn mistake_in_config<S: DeserializeOwned>(user: &ConfigTable, command: &Command) -> Option<settings::Error> {
-    let mut user = user.clone();
+/// A mistake in `[config]`, which is reported together with other mistakes in the settings.
+fn mistake_in_config<S: DeserializeOwned>(config: &ConfigTable, command: &Command) -> Option<settings::Error> {
+    let mut config = config.clone();
     if let Command::Serve(serve) = command
         && serve.inspect.is_some()
-        && !user.has(WEBHOOK_URL)
+        && !config.has(WEBHOOK_URL)
     {
-        // The inspector's will be set; that it is missing is no mistake.
-        user.set(WEBHOOK_URL, "http://127.0.0.1:4000/");
+        // `--inspect` sets this key later, so it is not a mistake that the key is missing now.
+        config.set(WEBHOOK_URL, "http://127.0.0.1:4000/");
     }
-    user.deserialize::<S>().err()
+    config.deserialize::<S>().err()
 }
 
-/// Panics go to the log, where their text is escaped: a handler's may be of its payload's making.
+/// Sends panics to the log. The log escapes their text, because the text of a handler's panic may come from a payload.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.payload_as_str().unwrap_or("(no message)");
@@ -197,57 +192,84 @@ fn log_panics() {
 #[error("a thread cannot be started")]
 struct ThreadError(#[source] std::io::Error);
 
-/// The runtime that belongs to the user's code.
-fn handlers_runtime(threads: Option<usize>) -> std::io::Result<Background> {
+fn thread_failure(error: std::io::Error) -> Failure {
+    Failure::start(&ThreadError(error))
+}
+
+/// The runtime on which the user's code runs.
+fn handler_runtime(threads: Option<usize>) -> std::io::Result<Background> {
     let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     Background::start("postback-handler", threads)
 }
 
-/// Sets the webhook to the inspector where it is unset and wanted, and says what was done.
-fn offer<S: DeserializeOwned>(inspector: &Inspector, settings: &mut Settings) -> String {
+/// Trusts the URL of the inspector. Also sets `config.webhook_url` to it, if the user's settings type has this field and it is not
+/// set. Returns a line that says what was done.
+fn set_webhook<S: DeserializeOwned>(inspector: &Inspector, settings: &mut Settings) -> String {
     let url = inspector.url();
-    // Else a webhook that a caller chose could not be shown: this machine is no place for what nobody trusts.
+    // Without trust, a webhook that a caller chose could not reach the inspector, because it is on this machine.
     settings.trust(&url);
-    let prints = format!("webhooks to {url} are printed here, and it is trusted as an endpoint");
+    let prints = format!("webhooks to {url} are printed here; this URL is trusted");
     if settings.config.webhook_url().is_some() {
-        format!("{prints}; config.webhook_url is set, and stays")
+        format!("{prints}; config.webhook_url was already set, and is kept")
     } else if settings.config.wants::<S>(WEBHOOK_URL) {
         settings.config.set(WEBHOOK_URL, &url);
-        format!("{prints}; config.webhook_url was unset, and is that now")
+        format!("{prints}; config.webhook_url was not set, and is now this URL")
     } else {
-        format!("{prints}; the settings have no webhook_url that could be set to it")
+        format!("{prints}; [config] has no field webhook_url that could be set to it")
     }
 }
 
-/// Runs the user's function, on the runtime that its handlers will have.
+/// Calls the user's function `build` on the runtime of the handlers, and returns the routes of its app.
 fn routes<S, F, R>(settings: &Settings, build: F, handlers: &Runtime) -> Result<Routes, Failure>
 where
     S: DeserializeOwned + Send + Sync + 'static,
     F: AsyncFnOnce(S) -> R,
     R: IntoApp<Settings = S>,
 {
-    let user = settings.config.deserialize::<S>().map_err(|error| {
+    let config = settings.config.deserialize::<S>().map_err(|error| {
         let missing = !settings.config.has(WEBHOOK_URL) && settings.config.wants::<S>(WEBHOOK_URL);
         let hint = if missing {
-            "\nto try it out, `serve --inspect` sets config.webhook_url to a receiver of its own"
+            "\nto try it out, use `serve --inspect`, which sets config.webhook_url to a receiver on this machine"
         } else {
             ""
         };
         Failure::usage(&format!("{}{hint}", Causes(&error)))
     })?;
     let app: App<S> = handlers
-        .block_on(build(user))
+        .block_on(build(config))
         .into_app()
         .map_err(|text| Failure { text: format!("the app cannot be built: {text}"), code: 1 })?;
     app.into_routes().map_err(|error| Failure::usage(&error))
 }
 
-async fn serve_until_told(
+/// Starts the inspector if the command asks for it, builds the app, and serves until the process is told to stop.
+fn serve<S, F, R>(
+    command: &cli::Serve,
+    mut settings: Settings,
+    build: F,
+    control: &Runtime,
+    handlers: &Runtime,
+) -> Result<ExitCode, Failure>
+where
+    S: DeserializeOwned + Send + Sync + 'static,
+    F: AsyncFnOnce(S) -> R,
+    R: IntoApp<Settings = S>,
+{
+    let inspector = match command.inspect {
+        Some(address) => Some(control.block_on(Inspector::listen(address)).map_err(|error| Failure::start(&error))?),
+        None => None,
+    };
+    let inspector_line = inspector.as_ref().map(|inspector| set_webhook::<S>(inspector, &mut settings));
+    let routes = routes(&settings, build, handlers)?;
+    control.block_on(serve_until_stopped(&settings, routes, handlers, inspector, inspector_line))
+}
+
+async fn serve_until_stopped(
     settings: &Settings,
     routes: Routes,
     handlers: &Runtime,
     inspector: Option<Inspector>,
-    said: Option<String>,
+    inspector_line: Option<String>,
 ) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen().map_err(|error| Failure::start(&SignalError(error)))?;
     let node = Node::start(routes.clone(), settings, handlers.handle().clone());
@@ -256,7 +278,7 @@ async fn serve_until_told(
     if let Some(inspector) = inspector {
         inspection.spawn(inspector.run(print, inspection.clone()));
     }
-    let ready = Ready { settings, routes: &routes, address: node.address(), inspector: said };
+    let ready = Ready { settings, routes: &routes, address: node.address(), inspector: inspector_line };
     print(&ready.lines());
 
     let broken = tokio::select! {
@@ -267,10 +289,15 @@ async fn serve_until_told(
             false
         }
         why = node.broken() => {
-            tracing::error!("{why}: the process ends, to be started again; nothing that was accepted is lost");
+            tracing::error!("{why}: the process ends, to be started again; no accepted request is lost");
             true
         }
     };
+    Ok(stop(node, &inspection, broken, &mut signals).await)
+}
+
+/// Stops the node and then the inspector. A second signal ends the stop at once.
+async fn stop(node: Node, inspection: &Shutdown, broken: bool, signals: &mut Signals) -> ExitCode {
     let ended_by_operator = node.ended_by_operator();
     let stopped = async {
         if broken {
@@ -279,11 +306,11 @@ async fn serve_until_told(
             node.stop().await;
         }
     };
-    let code = tokio::select! {
+    tokio::select! {
         biased;
         second = signals.next() => {
             ended_by_operator();
-            tracing::warn!("{second}: ended at once; the next start goes on with what was not over");
+            tracing::warn!("{second}: ended at once; the next start continues the requests and reports that were not over");
             ExitCode::from(130)
         }
         () = stopped => {
@@ -292,15 +319,14 @@ async fn serve_until_told(
             tracing::info!("stopped");
             if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
-    };
-    Ok(code)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("signals cannot be received")]
 struct SignalError(#[source] std::io::Error);
 
-/// See [`run`]; for a function without parameter.
+/// Runs a workload server as [`run`] does, with a function that has no parameter.
 #[doc(hidden)]
 pub fn run_without_settings<F, R>(program: Program, build: F) -> ExitCode
 where

@@ -1,4 +1,4 @@
-//! A receiver for webhooks, on this machine only: prints each one it gets, and answers 204.
+//! A receiver of webhooks for this machine only: it prints each webhook, and answers 204.
 
 mod show;
 
@@ -17,25 +17,25 @@ use tokio::sync::Semaphore;
 
 use crate::shutdown::Shutdown;
 
-/// Larger webhooks are refused with 413.
+/// The largest webhook, in bytes. A larger one is refused with 413.
 const MAX_BODY: usize = 32 << 20;
-/// Webhooks that are read at once; others wait.
+/// At most this many webhooks are read at once. Others wait.
 const AT_ONCE: usize = 4;
-/// A webhook that has not come by then is refused with 408. Its sender tries again.
+/// A webhook that has not come within this time is refused with 408. Its sender makes another attempt later.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a webhook in flight has left when the inspector stops.
+/// The time that a webhook in flight has when the inspector stops.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// The running receiver.
+/// A receiver that listens, but does not serve yet.
 pub(crate) struct Inspector {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-/// The inspector could not be started.
+/// The inspector cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the inspector listens on this machine only, which {0} is not; use --inspect=127.0.0.1:4000")]
+    #[error("the inspector listens on loopback addresses only, and {0} is not one; use --inspect=127.0.0.1:4000")]
     NotLoopback(SocketAddr),
     #[error(
         "the inspector cannot listen on {address}; if another program is using it, use --inspect=127.0.0.1:PORT with another port"
@@ -54,12 +54,12 @@ impl Inspector {
         Ok(Self { listener, address })
     }
 
-    /// What to set a webhook to.
+    /// The URL of the receiver.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 
-    /// Receives until told to stop. `print` gets the text for each webhook, styled with ANSI escapes.
+    /// Receives webhooks until told to stop. `print` gets the text of each webhook, with ANSI escapes for colours.
     pub(crate) async fn run(self, print: fn(&str), shutdown: Shutdown) {
         let terminal = Terminal { print, reading: Arc::new(Semaphore::new(AT_ONCE)) };
         let router = Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(terminal);
@@ -72,7 +72,7 @@ impl Inspector {
         tokio::select! {
             served = served => {
                 if let Err(error) = served {
-                    tracing::warn!("the inspector ended: {error}");
+                    tracing::warn!("the inspector has ended: {error}");
                 }
             }
             () = deadline => {}

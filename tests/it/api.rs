@@ -149,7 +149,7 @@ async fn in_memory_it_does_the_same_and_leaves_nothing_behind() {
     let receiver = Receiver::start();
     let settings = format!("[config]\nwebhook_url = {:?}\n[store]\nurl = \"memory:\"\n", receiver.url("/"));
     let server = Server::start(&settings);
-    assert!(server.process.output().contains("memory: requests and reports end with the process"));
+    assert!(server.process.output().contains("memory: requests and reports are lost when the process ends"));
     for n in 0..50 {
         let id = server.submit("/echo", json!(n)).await;
         assert_eq!(receiver.wait_for(&id).json()["result"], n);

@@ -16,7 +16,7 @@ async fn quickstart_does_what_its_start_lines_say() {
     let output = process.output();
     assert!(output.contains("POST /greet") && output.contains("quickstart::greet"), "{output}");
     assert!(output.contains("examples/quickstart.rs:"), "{output}");
-    assert!(output.contains("config.webhook_url was unset, and is that now"), "{output}");
+    assert!(output.contains("config.webhook_url was not set, and is now this URL"), "{output}");
     let try_line = output.lines().find(|line| line.trim_start().starts_with("try")).unwrap();
     assert!(
         try_line.contains(&format!(r#"curl -d '{{"name":"Ada"}}' -H 'content-type: application/json' {url}/greet"#)),

@@ -1,4 +1,4 @@
-//! One running node: builds what it is made of, starts it in order, stops it in order.
+//! One running node: starts its parts in order, and stops them in order.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -18,63 +19,69 @@ use crate::delivery::{self, Delivery};
 use crate::handler::Routes;
 use crate::id::NodeId;
 use crate::line::{Causes, Escaped};
+use crate::policy::guard::Guard;
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::settings::Settings;
 use crate::shutdown::{Shutdown, Vital};
-use crate::store::{self, Store, retention};
+use crate::store::{self, ClaimedRequest, Recovered, Store, retention};
 use crate::time::Clock;
 use crate::webhook::{Webhook, origin_of};
 use crate::worker::Worker;
 
-/// What first attempts have left when everything else has stopped, and what attempts in flight have at least.
+/// When the runs have stopped, the first attempts of the last reports get this time. Attempts in flight get at least this time
+/// too.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
-/// What a store that cannot write has left to try to. Together with the times before it and the usual grace time of 25 s it
-/// stays below the 30 s after which orchestrators kill.
+/// How long a store that cannot write may go on trying when the node stops. With the default grace time of 25 s and the times
+/// before it, a stop takes less than 30 s: after that time orchestrators kill a process.
 const LAST_COMMITS: Duration = Duration::from_secs(2);
 
-/// A node that takes requests.
+/// A running node, which accepts requests.
 pub(crate) struct Node {
     address: SocketAddr,
     routes: Routes,
     store: Store,
-    /// The worker and what else ends before deliveries do. While it ends, the node drains.
+    /// Stops the worker and everything else that must end before the deliveries. From its stop on, the node drains.
     intake: Shutdown,
+    /// Stops the deliveries.
     deliveries: Shutdown,
-    /// The server, which tells how things stand until the others have ended.
+    /// Stops the server, which tells the state of requests until the other parts have ended.
     api: Shutdown,
+    /// Watches the parts without which the node cannot go on.
     vital: Vital,
     grace: Duration,
-    /// Kept until the node has stopped: deliveries have a thread of their own.
-    _delivery_thread: Background,
+    /// The thread of the deliveries. It is kept until the node has stopped.
+    delivery_thread: Background,
 }
 
-/// A node could not be started.
+/// The node cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
     Listen(#[from] api::Error),
     #[error(transparent)]
     Open(#[from] store::OpenError),
-    #[error("what an earlier process left in the store cannot be taken over")]
+    #[error("the requests and reports of an earlier process cannot be taken over from the store")]
     Recover(#[source] store::Error),
     #[error("webhooks cannot be sent")]
     Delivery(#[from] delivery::Error),
-    #[error("a poster is installed already; a workload server brings its own, so do not install one in it")]
+    #[error("a poster is already installed; a workload server installs its own, so remove the call of `install`")]
     Poster,
     #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),
 }
 
 impl Node {
-    /// Starts everything on the current runtime, but handlers, which run on `handlers`, and deliveries, which have a
-    /// thread of their own. When this returns, requests are taken.
+    /// Starts all parts of the node. Handlers run on `handlers`, deliveries on a thread of their own, and everything else on the
+    /// current runtime. When this returns, the node accepts requests.
     pub(crate) async fn start(routes: Routes, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
         let clock = Clock::system();
-        // First, since it is what most often cannot be had.
+        // The address comes first, because to listen on it fails most often.
         let listener = api::listen(&settings.server)?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
         if !address.ip().is_loopback() {
-            tracing::warn!("the API is open to whoever reaches {address}: it asks nobody who they are");
+            tracing::warn!(
+                "the API is open to every client that can reach {address}, and has no authentication; put a gateway in front"
+            );
         }
         let store = Store::open(settings.store.clone(), NodeId::generate(), clock.clone()).await?;
         let started = Self::start_on(listener, address, store.clone(), clock, routes, settings, handlers).await;
@@ -84,8 +91,9 @@ impl Node {
         started
     }
 
+    /// Starts the parts of the node on an open store and a listener.
     async fn start_on(
-        listener: tokio::net::TcpListener,
+        listener: TcpListener,
         address: SocketAddr,
         store: Store,
         clock: Clock,
@@ -97,90 +105,111 @@ impl Node {
         let guard = options.guard();
         let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
-        if recovered.requests + recovered.reports + recovered.lost.len() > 0 {
-            let cancelled = recovered.lost.iter().filter(|row| row.cancelled).count();
-            tracing::info!(
-                "taken over from an earlier process: {} requests to run again, {} reports to send again, {} requests lost too \
-                 often, {cancelled} cancelled",
-                recovered.requests,
-                recovered.reports,
-                recovered.lost.len() - cancelled,
-            );
-        }
+        log_recovered(&recovered);
         let outbox = Outbox::of_server(store.clone(), clock.clone());
-        // Before the first handler runs: tasks that it spawns report through this one.
-        let flusher = Flusher::new(store.clone(), tokio::runtime::Handle::current());
+        // Must come before the first handler runs, because tasks that a handler spawns report through this outbox.
+        let flusher = Flusher::new(store.clone(), Handle::current());
         ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| StartError::Poster)?;
 
-        let (intake, deliveries, api, vital) = (Shutdown::new(), Shutdown::new(), Shutdown::new(), Vital::default());
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
-        let delivery = delivery.run(deliveries.clone());
-        deliveries.spawn_on(vital.watching("delivery", &deliveries, delivery), delivery_thread.handle());
         let worker = Worker::new(outbox, routes.clone(), settings.worker.clone(), handlers, settings.grace);
-        intake.spawn(vital.watching("worker", &intake, worker.run(recovered.lost, intake.clone())));
-        let retention =
-            retention::run(store.clone(), settings.retention, settings.delivery.schedule.total(), intake.clone());
-        intake.spawn(vital.watching("retention", &intake, retention));
-        let files = open_files::plan(settings.server.connections, settings.delivery.concurrency);
-        if let Some(trouble) = files.trouble() {
-            tracing::warn!("{trouble}");
-        }
-        let options = api::Options { connections: files.connections, ..settings.server.clone() };
-        let stops = api::Stops { draining: intake.clone(), grace: settings.grace, shutdown: api.clone() };
-        let server = Server::new(listener, store.clone(), clock, routes.clone(), options, guard, stops);
-        api.spawn(vital.watching("server", &api, server.run()));
+        let node = Self {
+            address,
+            routes,
+            store,
+            intake: Shutdown::new(),
+            deliveries: Shutdown::new(),
+            api: Shutdown::new(),
+            vital: Vital::default(),
+            grace: settings.grace,
+            delivery_thread,
+        };
+        node.spawn_delivery(delivery);
+        node.spawn_worker(worker, recovered.lost);
+        node.spawn_retention(settings);
+        node.spawn_server(listener, clock, settings, guard);
         #[cfg(all(unix, feature = "sqlite"))]
-        if let store::Location::Sqlite { path, .. } = &settings.store.place {
-            intake.spawn(admin::run(store.clone(), admin::beside(path), intake.clone()));
-        }
-        let grace = settings.grace;
-        let node =
-            Self { address, routes, store, intake, deliveries, api, vital, grace, _delivery_thread: delivery_thread };
-        node.tell_stranded().await;
+        node.spawn_admin(settings);
+        node.log_unknown_routes().await;
         Ok(node)
     }
 
-    /// To be called as the process ends without [`stop`](Self::stop) coming to its end, because the operator wants it so: no
-    /// run is to blame for that.
+    fn spawn_delivery(&self, delivery: Delivery) {
+        let delivery = delivery.run(self.deliveries.clone());
+        let watched = self.vital.watching("delivery", &self.deliveries, delivery);
+        self.deliveries.spawn_on(watched, self.delivery_thread.handle());
+    }
+
+    fn spawn_worker(&self, worker: Worker, lost: Vec<ClaimedRequest>) {
+        let worker = worker.run(lost, self.intake.clone());
+        self.intake.spawn(self.vital.watching("worker", &self.intake, worker));
+    }
+
+    fn spawn_retention(&self, settings: &Settings) {
+        let schedule = settings.delivery.schedule.total();
+        let retention = retention::run(self.store.clone(), settings.retention, schedule, self.intake.clone());
+        self.intake.spawn(self.vital.watching("retention", &self.intake, retention));
+    }
+
+    fn spawn_server(&self, listener: TcpListener, clock: Clock, settings: &Settings, guard: Guard) {
+        let plan = open_files::plan(settings.server.connections, settings.delivery.concurrency);
+        if let Some(shortage) = plan.shortage() {
+            tracing::warn!("{shortage}");
+        }
+        let options = api::Options { connections: plan.connections, ..settings.server.clone() };
+        let stops = api::Stops { draining: self.intake.clone(), grace: settings.grace, shutdown: self.api.clone() };
+        let server = Server::new(listener, self.store.clone(), clock, self.routes.clone(), options, guard, stops);
+        self.api.spawn(self.vital.watching("server", &self.api, server.run()));
+    }
+
+    #[cfg(all(unix, feature = "sqlite"))]
+    fn spawn_admin(&self, settings: &Settings) {
+        if let store::Location::Sqlite { path, .. } = &settings.store.place {
+            self.intake.spawn(admin::run(self.store.clone(), admin::beside(path), self.intake.clone()));
+        }
+    }
+
+    /// To be called if the operator ends the process before [`stop`](Self::stop) has ended. Then the end of the process does not
+    /// count as a crash of the runs that are lost.
     pub(crate) fn ended_by_operator(&self) -> impl FnOnce() + use<> {
         let store = self.store.clone();
         move || store.forget_begun()
     }
 
-    /// Where it listens.
+    /// The address on which the API listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Says how many requests wait for routes that this program does not have.
-    async fn tell_stranded(&self) {
+    /// Warns of requests that wait for routes that this program does not have.
+    async fn log_unknown_routes(&self) {
         let Ok(counts) = self.store.counts().await else { return };
         for (route, n) in counts.queued.iter().filter(|(route, _)| self.routes.get(route).is_none()) {
             tracing::warn!("{n} requests wait for the route {}, which this program does not have", Escaped(route));
         }
     }
 
-    /// Returns when the node cannot go on, and why: a part of it is dead, which only another process can be whole again without.
+    /// Returns when the node cannot go on because a part of it has died, and says which. Only a new process has all parts again.
     pub(crate) async fn broken(&self) -> String {
         tokio::select! {
-            // First, since other parts end as soon as the store has.
+            // The store is checked first: when it is broken, the other parts end too, and are not the cause.
             biased;
             trouble = self.store.broken() => trouble.to_string(),
-            name = self.vital.ended() => format!("the {name} has ended by a fault of its own"),
+            name = self.vital.ended() => format!("the {name} has ended because of an internal error"),
         }
     }
 
-    /// Stops what is left of a node that is broken, as far as that can be done in the time that a stop has.
+    /// Stops the other parts of a broken node. Gives up after the time that an ordinary stop has.
     pub(crate) async fn stop_broken(self) {
         let time = self.grace + LAST_ATTEMPTS + LAST_ATTEMPTS + LAST_COMMITS;
         if tokio::time::timeout(time, self.stop()).await.is_err() {
-            tracing::error!("what is left of the node does not stop, and is cut off");
+            tracing::error!("the other parts of the node do not stop in time, and are cut off");
         }
     }
 
-    /// Stops: no more requests, no more claims; runs have the grace time, what is not over then is put back; attempts in
-    /// flight have what is left of it; then the store is closed. Until the grace time is over, or there is nothing left to do,
-    /// the server goes on to tell how things stand.
+    /// Stops the node. It accepts no more requests and claims nothing more. Runs have the grace time; then those that are not
+    /// over are put back into the queue. Attempts in flight have the rest of the grace time. Then the store is closed. The
+    /// server tells the state of requests until the grace time is over, or until runs and deliveries have ended before.
     pub(crate) async fn stop(self) {
         self.intake.stop();
         let mut work = pin!(self.end_work());
@@ -191,7 +220,7 @@ impl Node {
         }
         self.api.finished().await;
         if tokio::time::timeout(LAST_COMMITS, self.store.close()).await.is_err() {
-            tracing::error!("the store cannot be closed; the next start goes on from what it could commit");
+            tracing::error!("the store cannot be closed in time; the next start continues from the last commit");
         }
     }
 
@@ -199,13 +228,13 @@ impl Node {
     async fn end_work(&self) {
         let begun = Instant::now();
         self.intake.finished().await;
-        // What the last runs had to report is tried once, if it can be in this time.
-        let tried = async {
+        // The reports of the last runs get their first attempt, if it ends within this time.
+        let first_attempts = async {
             if let Ok(posted) = self.store.barrier().await {
                 self.store.tried(posted).await;
             }
         };
-        let _ = tokio::time::timeout(LAST_ATTEMPTS, tried).await;
+        let _ = tokio::time::timeout(LAST_ATTEMPTS, first_attempts).await;
         self.deliveries.stop();
         let left = self.grace.saturating_sub(begun.elapsed()).max(LAST_ATTEMPTS);
         if tokio::time::timeout(left, self.deliveries.finished()).await.is_err() {
@@ -214,29 +243,46 @@ impl Node {
     }
 }
 
-/// What the settings mean for deliveries.
+/// Logs what an earlier process left in the store, if it left something.
+fn log_recovered(recovered: &Recovered) {
+    if recovered.requests + recovered.reports + recovered.lost.len() == 0 {
+        return;
+    }
+    let cancelled = recovered.lost.iter().filter(|row| row.cancelled).count();
+    tracing::info!(
+        "taken over from an earlier process: {} requests to run again, {} reports to send again, {} requests lost too often, \
+         {cancelled} cancelled",
+        recovered.requests,
+        recovered.reports,
+        recovered.lost.len() - cancelled,
+    );
+}
+
+/// The options of the delivery that the settings ask for.
 fn delivery_options(settings: &Settings) -> delivery::Options {
-    let said = &settings.delivery;
+    let delivery = &settings.delivery;
     if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {
         tracing::warn!("config.webhook_url: {}", Causes(&error));
     }
-    // An endpoint is all of a scheme, host and port, whatever the paths: of several limits the smallest holds.
+    // The limit of an endpoint holds for its origin: scheme, host and port. If several endpoints have the same origin, the
+    // smallest limit holds.
     let mut own_concurrency = HashMap::new();
-    for (endpoint, n) in said.endpoints.iter().filter_map(|at| Some((origin_of(&at.url).to_owned(), at.concurrency?))) {
-        let limit = own_concurrency.entry(endpoint).or_insert(n);
+    let limits = delivery.endpoints.iter().filter_map(|endpoint| Some((&endpoint.url, endpoint.concurrency?)));
+    for (url, n) in limits {
+        let limit = own_concurrency.entry(origin_of(url).to_owned()).or_insert(n);
         *limit = n.min(*limit);
     }
     delivery::Options {
-        schedule: said.schedule.clone(),
-        timeout: said.timeout,
-        concurrency: said.concurrency,
-        per_origin: said.per_origin,
+        schedule: delivery.schedule.clone(),
+        timeout: delivery.timeout,
+        concurrency: delivery.concurrency,
+        per_origin: delivery.per_origin,
         own_concurrency,
         destinations: settings.destinations(),
-        allow_networks: said.allow_networks.clone(),
-        deny_networks: said.deny_networks.clone(),
-        nat64_prefixes: said.nat64_prefixes.clone(),
-        ca_file: said.ca_file.clone(),
+        allow_networks: delivery.allow_networks.clone(),
+        deny_networks: delivery.deny_networks.clone(),
+        nat64_prefixes: delivery.nat64_prefixes.clone(),
+        ca_file: delivery.ca_file.clone(),
         ..delivery::Options::default()
     }
 }

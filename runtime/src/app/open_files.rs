@@ -1,56 +1,59 @@
-//! The limit of open files: raised as far as the process may, and shared out.
+//! The limit of open files: it is raised as far as possible, and shared between deliveries and connections of the API.
 
 use std::fmt;
 
-/// Files that are neither connections nor deliveries: the database with its log for each of its connections, the lock, the
-/// runtimes' own, standard streams, name servers, the files of certificates, and what handlers open.
+/// Files that are kept free for everything but connections of the API and deliveries: the database and its log, once for each
+/// of its connections, its lock, the runtimes, standard streams, sockets to name servers, files of certificates, and what handlers open.
 const RESERVE: usize = 256;
-/// A try has a connection; a second one may be in the making, or looks up a name, beside it.
-const PER_TRY: usize = 2;
-/// Fewer connections than these are no server: then the reserve has to give.
-const LEAST_CONNECTIONS: usize = 32;
+/// Files of one attempt: its connection, and a second connection that is being opened, or a socket that looks up a name.
+const PER_ATTEMPT: usize = 2;
+/// The server gets at least this many connections, even if they have to come out of [`RESERVE`].
+const MIN_CONNECTIONS: usize = 32;
 
-/// How many connections there may be.
+/// How many connections the API may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Open files at once; `None`: as many as there are.
+    /// The limit of open files. `None`: there is no limit.
     limit: Option<usize>,
+    /// The connections that the settings ask for.
     wanted: usize,
-    tries: usize,
+    /// The attempts at once that the settings ask for.
+    attempts: usize,
+    /// The connections that the limit allows.
     pub(super) connections: usize,
 }
 
-/// Raises the soft limit to the hard one, and plans with what there is.
-pub(super) fn plan(wanted: usize, tries: usize) -> Plan {
-    Plan::of(raised(), wanted, tries)
+/// Raises the soft limit of open files to the hard limit, and plans with the result.
+pub(super) fn plan(wanted: usize, attempts: usize) -> Plan {
+    Plan::of(raised(), wanted, attempts)
 }
 
 impl Plan {
-    fn of(limit: Option<usize>, wanted: usize, tries: usize) -> Self {
-        let left = limit.map_or(wanted, |limit| limit.saturating_sub(RESERVE + PER_TRY * tries));
-        Self { limit, wanted, tries, connections: left.clamp(LEAST_CONNECTIONS.min(wanted), wanted) }
+    fn of(limit: Option<usize>, wanted: usize, attempts: usize) -> Self {
+        let left = limit.map_or(wanted, |limit| limit.saturating_sub(RESERVE + PER_ATTEMPT * attempts));
+        Self { limit, wanted, attempts, connections: left.clamp(MIN_CONNECTIONS.min(wanted), wanted) }
     }
 
-    /// What is to be said of it, if it is less than what was wanted.
-    pub(super) fn trouble(&self) -> Option<Shortage> {
+    /// The warning for the operator, if the limit allows fewer connections than wanted.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
         (self.connections < self.wanted).then_some(Shortage(*self))
     }
 }
 
-/// Displays what the limit means, and what it should be.
+/// The text says how many connections the limit allows, and which limit would be enough.
 pub(super) struct Shortage(Plan);
 
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { limit, wanted, tries, connections } = self.0;
+        let Plan { limit, wanted, attempts, connections } = self.0;
         write!(
             f,
-            "the limit of open files is {}: with {} for {tries} deliveries at once (delivery.concurrency) and {RESERVE} for the \
-             store and all else, {connections} connections are accepted at once instead of {wanted}; raise the hard limit to {} \
-             (ulimit -Hn, LimitNOFILE of systemd) to have all",
+            "the limit of open files is {}: {} of them are for {attempts} attempts at once (delivery.concurrency) and {RESERVE} for the \
+             store and everything else, so that {connections} connections are accepted at once instead of {wanted}; to accept \
+             all, raise the hard limit to {} (ulimit -Hn, LimitNOFILE of systemd)",
             limit.unwrap_or_default(),
-            PER_TRY * tries,
-            wanted + PER_TRY * tries + RESERVE,
+            PER_ATTEMPT * attempts,
+            wanted + PER_ATTEMPT * attempts + RESERVE,
         )
     }
 }
@@ -63,9 +66,9 @@ fn raised() -> Option<usize> {
     if found.current != found.maximum {
         match setrlimit(Resource::Nofile, raised) {
             Ok(()) => {
-                tracing::debug!("the limit of open files is raised from {:?} to {:?}", found.current, found.maximum);
+                tracing::debug!("the limit of open files was raised from {:?} to {:?}", found.current, found.maximum);
             }
-            // Some systems have a limit of their own below the hard one.
+            // Some systems have another limit below the hard limit.
             Err(error) => tracing::debug!("the limit of open files cannot be raised: {error}"),
         }
     }
@@ -87,8 +90,8 @@ mod tests {
         for (limit, connections) in [(None, 10_000), (Some(20_000), 10_000), (Some(1_024), 256), (Some(64), 32)] {
             assert_eq!(plan(limit).connections, connections, "{limit:?}");
         }
-        assert!(plan(Some(20_000)).trouble().is_none() && plan(None).trouble().is_none());
-        let said = plan(Some(1_024)).trouble().unwrap().to_string();
+        assert!(plan(Some(20_000)).shortage().is_none() && plan(None).shortage().is_none());
+        let said = plan(Some(1_024)).shortage().unwrap().to_string();
         for number in ["1024", "256 connections", "10000", "10768"] {
             assert!(said.contains(number), "{said}");
         }

@@ -1,24 +1,24 @@
-//! `deliveries`: sending again what was sent, or given up, before.
+//! The command `deliveries`: sends a report again after its delivery is over.
 
 use std::fmt::Write as _;
 
 use clap::Subcommand;
 
-use super::offline_store::{Done, with_store};
+use super::offline_store::{CommandResult, with_store};
 use crate::id::{ReportId, RequestId};
 use crate::line::Escaped;
 use crate::store::{self, DeliveryRecord, DeliveryState, Replayed, Store};
 use crate::webhook::shown;
 
-/// Deliveries of a request that are listed.
-const MOST_LISTED: usize = 20;
+/// At most this many deliveries of a request are listed.
+const MAX_LISTED: usize = 20;
 
-/// What to do with them.
+/// The commands below `deliveries`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Deliveries {
-    /// Send a webhook again that is over (delivered, dead, refused or gone), with the same id and the same bytes
+    /// Send a webhook again whose delivery is over (delivered, dead, refused or gone), with the same id and the same bytes
     Replay {
-        /// Its id: the `webhook-id` that its receiver saw, which `?include=delivery` shows too
+        /// The `webhook-id` of the delivery, as its receiver and `?include=delivery` show it
         id: String,
         #[command(flatten)]
         common: super::Common,
@@ -32,14 +32,14 @@ impl Deliveries {
         }
     }
 
-    /// What the command prints; else why it could not be done.
+    /// The text that the command prints, or why it cannot be done.
     pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
         let Self::Replay { id, .. } = self;
         with_store(options, async |store| replay(store, id).await).await
     }
 }
 
-async fn replay(store: &Store, id: &str) -> Done {
+async fn replay(store: &Store, id: &str) -> CommandResult {
     let Ok(delivery) = id.parse::<ReportId>() else { return Ok(Err(of_request(store, id).await?)) };
     Ok(match store.replay(delivery).await? {
         Replayed::As { delivery, url } => {
@@ -48,16 +48,16 @@ async fn replay(store: &Store, id: &str) -> Done {
             let when = if disabled { "once it is enabled again (`endpoints enable`)" } else { "at the next start" };
             Ok(format!("{id} will be sent to {url} again {when}, as delivery {delivery}\n"))
         }
-        Replayed::NotOver => Err(format!("{id} is not over: the next start goes on with it")),
+        Replayed::NotOver => Err(format!("delivery {id} is not over: the next start continues it")),
         Replayed::Waiting { delivery } => Err(format!(
-            "{id} is to be sent again already, as delivery {delivery}, which is not over: nothing was added"
+            "{id} will already be sent again, as delivery {delivery}, which is not over: nothing was added"
         )),
-        Replayed::NoBody => Err(format!("the bytes of {id} are no more, so it cannot be sent again")),
+        Replayed::NoBody => Err(format!("the body of {id} is no longer stored, so it cannot be sent again")),
         Replayed::Unknown => Err(of_request(store, id).await?),
     })
 }
 
-/// What is said of an id that is no delivery's: it may be that of a request, which people have at hand.
+/// The message for an id that is not the id of a delivery. If it is the id of a request, the message lists its deliveries.
 async fn of_request(store: &Store, id: &str) -> Result<String, store::Error> {
     let shown = Escaped(id);
     let is_request = match id.parse::<RequestId>() {
@@ -65,32 +65,34 @@ async fn of_request(store: &Store, id: &str) -> Result<String, store::Error> {
         Err(_) => false,
     };
     let deliveries = store.deliveries(id).await?;
-    let what = if is_request { "the id of a request" } else { "what reports speak of, and not the id of a delivery" };
+    let what = if is_request { "the id of a request" } else { "what reports are about, and not the id of a delivery" };
     if deliveries.is_empty() && is_request {
         return Ok(format!(
-            "`{shown}` is the id of a request, and it has no deliveries: it has no webhook, or is not over"
+            "`{shown}` is the id of a request that has no deliveries: it has no webhook, or is not over"
         ));
     }
     if deliveries.is_empty() {
         return Ok(match id.parse::<ReportId>() {
             Ok(_) => {
-                format!("there is no delivery {shown}; what came to its end longer ago than store.retention is deleted")
+                format!(
+                    "there is no delivery {shown}; a delivery is deleted when it has been over for longer than store.retention"
+                )
             }
             Err(_) => {
-                format!("`{shown}` is not the id of a delivery, which is a UUID, and there is no request of this id")
+                format!("`{shown}` is not the id of a delivery, which is a UUID, and there is no request with this id")
             }
         });
     }
-    let mut told = format!("`{shown}` is {what}; its deliveries are:");
-    for DeliveryRecord { id, webhook_id, url, state, .. } in deliveries.iter().take(MOST_LISTED) {
-        let again = if webhook_id == id { String::new() } else { format!(", which repeats {webhook_id}") };
+    let mut text = format!("`{shown}` is {what}; its deliveries are:");
+    for DeliveryRecord { id, webhook_id, url, state, .. } in deliveries.iter().take(MAX_LISTED) {
+        let again = if webhook_id == id { String::new() } else { format!(", a replay of {webhook_id}") };
         // Writing to a String cannot fail.
-        let _ = write!(told, "\n  {id}  {} to {}{again}", word(*state), crate::webhook::shown(url));
+        let _ = write!(text, "\n  {id}  {} to {}{again}", word(*state), crate::webhook::shown(url));
     }
-    if let Some(more) = deliveries.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
-        let _ = write!(told, "\n  and {more} more");
+    if let Some(more) = deliveries.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
+        let _ = write!(text, "\n  and {more} more");
     }
-    Ok(told)
+    Ok(text)
 }
 
 fn word(state: DeliveryState) -> &'static str {
@@ -167,15 +169,15 @@ mod tests {
         let told = run(&path, &id).await.unwrap_err();
         assert_eq!(
             told,
-            format!("{id} is to be sent again already, as delivery {copy}, which is not over: nothing was added")
+            format!("{id} will already be sent again, as delivery {copy}, which is not over: nothing was added")
         );
         let told = run(&path, "job-7").await.unwrap_err();
         assert!(
-            told.starts_with("`job-7` is what reports speak of, and not the id of a delivery; its deliveries are:\n")
+            told.starts_with("`job-7` is what reports are about, and not the id of a delivery; its deliveries are:\n")
         );
         for line in [
             format!("\n  {id}  gone to https://a.example/in?…\n"),
-            format!("\n  {copy}  waiting to https://a.example/in?…, which repeats {id}"),
+            format!("\n  {copy}  waiting to https://a.example/in?…, a replay of {id}"),
         ] {
             assert!(told.contains(&line), "{told}");
         }
@@ -188,7 +190,7 @@ mod tests {
         let path = folder.path().join("x.db");
         let clock = Clock::system();
         let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
-        // What the server generates is a UUID, too.
+        // The id of a request is a UUID too, so that it could be taken for the id of a delivery.
         let id = RequestId::generate();
         let request = NewRequest {
             id: id.clone(),
@@ -204,7 +206,7 @@ mod tests {
         let told = run(&path, id.as_str()).await.unwrap_err();
         assert_eq!(
             told,
-            format!("`{id}` is the id of a request, and it has no deliveries: it has no webhook, or is not over")
+            format!("`{id}` is the id of a request that has no deliveries: it has no webhook, or is not over")
         );
 
         let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();

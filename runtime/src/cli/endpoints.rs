@@ -1,31 +1,31 @@
-//! `endpoints`: the webhooks whose receivers want no more reports, and how to send to them again.
+//! The command `endpoints`: lists the webhooks whose receivers want no more reports, and enables them again.
 
 use std::fmt::Write as _;
 
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::offline_store::{Done, with_store};
+use super::offline_store::{CommandResult, with_store};
 #[cfg(all(unix, feature = "sqlite"))]
 use crate::admin::Client;
 use crate::line::Escaped;
 use crate::store::{self, Disabled, Store};
 use crate::webhook::{Webhook, shown};
 
-/// What to do with them.
+/// The commands below `endpoints`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Endpoints {
     /// List the disabled webhooks: their receivers answered 410, or `webhook-delivery: disable`
     List {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         common: super::Common,
     },
-    /// Send to a disabled webhook again, and what is held for it first
+    /// Enable a disabled webhook, so that the reports held for it are sent
     Enable {
-        /// The URL, or as `list` shows it, which is without what may be secret in it
+        /// The URL, in full or as `list` shows it; `list` leaves out parts that may be secret
         url: String,
         #[command(flatten)]
         common: super::Common,
@@ -39,27 +39,27 @@ impl Endpoints {
         }
     }
 
-    /// What the command prints; else why it could not be done.
+    /// The text that the command prints, or why it cannot be done.
     pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
         if let Some(server) = running(&options) {
             return match self {
-                Self::List { json, .. } => told(&server.disabled()?, *json),
+                Self::List { json, .. } => listed(&server.disabled()?, *json),
                 Self::Enable { url, .. } => {
-                    let meant = meant(server.disabled()?, url)?;
-                    let enabled = meant.into_iter().map(|url| Ok(enabled(&url, server.enable(&url)?)));
+                    let urls = matching(server.disabled()?, url)?;
+                    let enabled = urls.into_iter().map(|url| Ok(enabled(&url, server.enable(&url)?)));
                     enabled.collect()
                 }
             };
         }
         with_store(options, async |store| match self {
-            Self::List { json, .. } => Ok(told(&store.disabled().await?, *json)),
+            Self::List { json, .. } => Ok(listed(&store.disabled().await?, *json)),
             Self::Enable { url, .. } => enable(store, url).await,
         })
         .await
     }
 }
 
-/// The server that has the store open, if there is one.
+/// A client of the server that has the store open, if a server runs.
 #[cfg(all(unix, feature = "sqlite"))]
 fn running(options: &store::Options) -> Option<Client> {
     match &options.place {
@@ -69,16 +69,16 @@ fn running(options: &store::Options) -> Option<Client> {
 }
 
 #[cfg(not(all(unix, feature = "sqlite")))]
-fn running(_: &store::Options) -> Option<Nobody> {
+fn running(_: &store::Options) -> Option<NoServer> {
     None
 }
 
-/// Where there is no socket.
+/// The client of a running server on systems without the socket of the admin module: there is none.
 #[cfg(not(all(unix, feature = "sqlite")))]
-enum Nobody {}
+enum NoServer {}
 
 #[cfg(not(all(unix, feature = "sqlite")))]
-impl Nobody {
+impl NoServer {
     fn disabled(&self) -> Result<Vec<Disabled>, String> {
         match *self {}
     }
@@ -88,12 +88,12 @@ impl Nobody {
     }
 }
 
-fn told(disabled: &[Disabled], json: bool) -> Result<String, String> {
+fn listed(disabled: &[Disabled], json: bool) -> Result<String, String> {
     if json { as_json(disabled) } else { Ok(as_lines(disabled)) }
 }
 
-async fn enable(store: &Store, asked: &str) -> Done {
-    let urls = match meant(store.disabled().await?, asked) {
+async fn enable(store: &Store, asked: &str) -> CommandResult {
+    let urls = match matching(store.disabled().await?, asked) {
         Ok(urls) => urls,
         Err(why) => return Ok(Err(why)),
     };
@@ -109,17 +109,17 @@ fn enabled(url: &str, reports: u64) -> String {
     format!("{} is enabled; {reports} report{s} held for it will be sent\n", shown(url))
 }
 
-/// Which of the disabled URLs are meant by this.
-fn meant(disabled: Vec<Disabled>, asked: &str) -> Result<Vec<String>, String> {
+/// The disabled URLs that the argument names: one in full, or all that `list` shows in this form.
+fn matching(disabled: Vec<Disabled>, asked: &str) -> Result<Vec<String>, String> {
     let exact = Webhook::new(asked).ok();
-    let meant = |disabled: &Disabled| {
+    let matches = |disabled: &Disabled| {
         exact.as_ref().is_some_and(|webhook| webhook.url().as_str() == disabled.url) || shown(&disabled.url) == asked
     };
-    let meant: Vec<_> = disabled.into_iter().filter(meant).map(|disabled| disabled.url).collect();
-    if meant.is_empty() {
-        return Err(format!("{} is not disabled; `endpoints list` shows what is", Escaped(asked)));
+    let urls: Vec<_> = disabled.into_iter().filter(matches).map(|disabled| disabled.url).collect();
+    if urls.is_empty() {
+        return Err(format!("{} is not disabled; `endpoints list` shows the disabled webhooks", Escaped(asked)));
     }
-    Ok(meant)
+    Ok(urls)
 }
 
 fn as_lines(disabled: &[Disabled]) -> String {

@@ -1,17 +1,18 @@
-//! What commands do that need the store of a server: it belongs to one process, so the server has to be stopped meanwhile.
+//! Opens the store of a stopped server for a command. A store belongs to one process, so the server must be stopped meanwhile.
 
 use crate::id::NodeId;
 use crate::line::Causes;
 use crate::store::{self, Location, Store};
 use crate::time::Clock;
 
-/// What a command comes to: what it prints, or why it could not be done, unless the store fails.
-pub(super) type Done = Result<Result<String, String>, store::Error>;
+/// The result of a command on a store. The outer error is an error of the store. The inner result is the text to print, or why
+/// the command cannot be done.
+pub(super) type CommandResult = Result<Result<String, String>, store::Error>;
 
-/// Opens the store, does this with it, and closes it.
+/// Opens the store, runs the command on it, and closes it.
 pub(super) async fn with_store(
     options: store::Options,
-    command: impl AsyncFnOnce(&Store) -> Done,
+    command: impl AsyncFnOnce(&Store) -> CommandResult,
 ) -> Result<String, String> {
     if let Some(why) = nothing_at(&options.place) {
         return Err(why);
@@ -23,15 +24,18 @@ pub(super) async fn with_store(
     done.map_err(|error| Causes(&error).to_string())?
 }
 
-/// Why there is no store to look into.
-#[cfg_attr(not(feature = "sqlite"), expect(clippy::unnecessary_wraps, reason = "a file is a store to look into"))]
+/// Why there is no store to open; `None` if there is one.
+#[cfg_attr(
+    not(feature = "sqlite"),
+    expect(clippy::unnecessary_wraps, reason = "with the feature, there may be a file")
+)]
 fn nothing_at(place: &Location) -> Option<String> {
     match place {
-        Location::Memory { .. } => Some("the store is in memory, where nothing outlasts the server".to_owned()),
-        // Else opening it would make one.
+        Location::Memory { .. } => Some("the store is in memory, and is lost when the server stops".to_owned()),
+        // Checked before the store is opened, because that would make a new database.
         #[cfg(feature = "sqlite")]
         Location::Sqlite { path, .. } if !path.exists() => {
-            Some(format!("there is no database {}; set store.url as it is for the server", path.display()))
+            Some(format!("there is no database {}; set store.url to the value that the server has", path.display()))
         }
         #[cfg(feature = "sqlite")]
         Location::Sqlite { .. } => None,
@@ -52,7 +56,7 @@ pub(super) mod tests {
         store::Options::at(Location::Sqlite { path: path.into(), durability: Durability::Normal })
     }
 
-    /// The receiver wants nothing more.
+    /// An attempt that the receiver answered with 410: it wants no more reports.
     pub(in crate::cli) fn answered_gone(clock: &Clock) -> Attempt {
         Attempt {
             started: clock.now(),

@@ -1,13 +1,13 @@
-//! Writing to the terminal, with colours only where there is one.
+//! Prints to standard output and standard error, with colours only if they are a terminal.
 
 use std::io::Write as _;
 
-/// To standard output. That nobody reads it is no reason to stop.
+/// Prints a text to standard output. An error is ignored: if the reader is gone, the program goes on.
 pub(crate) fn print(text: &str) {
     let _ = write!(anstream::stdout().lock(), "{text}");
 }
 
-/// A mistake, to standard error.
+/// Prints an error to standard error.
 pub(crate) fn print_error(text: &str) {
     let style = anstyle::AnsiColor::Red.on_default().bold();
     let _ = writeln!(anstream::stderr().lock(), "{style}error{style:#}: {text}");

@@ -1,4 +1,4 @@
-//! `secret`: new signing secrets, and their public keys. Needs neither settings nor routes.
+//! The command `secret`: makes signing secrets, and prints their public keys. It needs neither settings nor routes.
 
 use std::io::{Read, Write};
 
@@ -7,15 +7,15 @@ use clap::Subcommand;
 use crate::line::Causes;
 use crate::secret::Secret as Key;
 
-/// More than any secret has: what is longer was not meant to be one.
+/// At most this many bytes are read from standard input. No secret is as long.
 const MAX_INPUT: u64 = 4_096;
 
-/// What to do with secrets.
+/// The commands below `secret`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secret {
-    /// Print a new signing secret; what to do with it is told on standard error
+    /// Print a new signing secret; standard error says what to do with it
     New {
-        /// Make an Ed25519 key (whsk_…): receivers verify with its public key, and cannot sign
+        /// Make an Ed25519 key (whsk_…); receivers verify with its public key, and cannot sign with it
         #[arg(long)]
         ed25519: bool,
     },
@@ -23,7 +23,7 @@ pub(crate) enum Secret {
     Public,
 }
 
-/// What it answers: a line that can be piped, and words for a person.
+/// What a command prints: a line for a pipe, and advice for a person.
 struct Answer {
     output: String,
     advice: String,
@@ -36,21 +36,21 @@ impl Secret {
             Self::New { ed25519: true } => key_pair(),
             Self::Public => public(std::io::stdin().lock())?,
         };
-        // Advice first: on a terminal, what is to be copied is the last line.
+        // The advice comes first, so that on a terminal the secret is the last line, where it is easy to copy.
         if !answer.advice.is_empty() {
             let _ = write!(anstream::stderr().lock(), "{}", answer.advice);
         }
-        // A secret that was lost on its way must not pass for one that was made.
+        // If the secret cannot be written, the command must fail: else a script would go on without a secret.
         let mut stdout = std::io::stdout().lock();
         let written = writeln!(stdout, "{}", answer.output).and_then(|()| stdout.flush());
-        written.map_err(|error| format!("standard output cannot be written to: {error}"))
+        written.map_err(|error| format!("cannot write to standard output: {error}"))
     }
 }
 
-const SIGNS: &str = "to sign with it, put it into delivery.secrets, or the variable POSTBACK_DELIVERY__SECRETS";
+const SIGNS: &str = "to sign with this secret, put it into delivery.secrets, or into the environment variable POSTBACK_DELIVERY__SECRETS";
 
 fn shared() -> Answer {
-    let advice = format!("{SIGNS}\nwhoever verifies needs the same secret; whoever else has it can sign as you\n");
+    let advice = format!("{SIGNS}\nreceivers need the same secret to verify; everyone who has it can sign as you\n");
     Answer { output: Key::generate().reveal(), advice }
 }
 
@@ -58,14 +58,14 @@ fn key_pair() -> Answer {
     let secret = Key::generate_ed25519();
     let public = secret.public_key().map(|key| key.to_string()).unwrap_or_default();
     let advice =
-        format!("{SIGNS}\nwhoever has it can sign as you; whoever verifies needs this, which is public: {public}\n");
+        format!("{SIGNS}\neveryone who has it can sign as you; receivers need the public key to verify: {public}\n");
     Answer { output: secret.reveal(), advice }
 }
 
 fn public(input: impl Read) -> Result<Answer, String> {
     let mut text = String::new();
     let read = input.take(MAX_INPUT).read_to_string(&mut text);
-    read.map_err(|error| format!("standard input cannot be read: {error}"))?;
+    read.map_err(|error| format!("cannot read standard input: {error}"))?;
     let secret: Key = text.trim().parse().map_err(|error| format!("standard input: {}", Causes(&error)))?;
     let key = secret
         .public_key()
@@ -89,9 +89,9 @@ mod tests {
     #[test]
     fn the_public_key_that_is_advised_is_the_one_that_is_told_later() {
         let answer = key_pair();
-        let told = public(format!("{}\n", answer.output).as_bytes()).unwrap();
-        told.output.parse::<PublicKey>().unwrap();
-        assert!(answer.advice.contains(&told.output));
+        let answer_later = public(format!("{}\n", answer.output).as_bytes()).unwrap();
+        answer_later.output.parse::<PublicKey>().unwrap();
+        assert!(answer.advice.contains(&answer_later.output));
     }
 
     #[test]

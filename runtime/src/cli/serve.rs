@@ -1,4 +1,4 @@
-//! `serve`: the lines that it starts with.
+//! The command `serve`: the lines that it prints when the server is ready.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -14,22 +14,22 @@ const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 
-/// What a node says when it is ready.
+/// What the start lines show.
 pub(crate) struct Ready<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) routes: &'a Routes,
     pub(crate) address: SocketAddr,
-    /// What the inspector has to say, if it runs.
+    /// The line about the inspector, if it runs.
     pub(crate) inspector: Option<String>,
 }
 
 impl Ready<'_> {
-    /// The start lines. The one with "postback ready on" is stable: programs wait for it.
+    /// The start lines. The line with "postback ready on" must not change, because programs wait for it.
     pub(crate) fn lines(&self) -> String {
         let mut text = handlers(self.settings, self.routes);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {DIM}settings{DIM:#}  {}", origin(self.settings));
-        let _ = writeln!(text, "  {DIM}store{DIM:#}     {}", place(&self.settings.store.place));
+        let _ = writeln!(text, "  {DIM}settings{DIM:#}  {}", file(self.settings));
+        let _ = writeln!(text, "  {DIM}store{DIM:#}     {}", store(&self.settings.store.place));
         if let Some(inspector) = &self.inspector {
             let _ = writeln!(text, "  {DIM}inspect{DIM:#}   {inspector}");
         }
@@ -42,7 +42,7 @@ impl Ready<'_> {
     }
 }
 
-/// A line per handler: path, name, place, webhook.
+/// One line for each route: path, name of the handler, place in the source, webhook.
 pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
     let mut text = String::new();
     let width = |of: fn(&Route) -> usize| routes.iter().map(|route| of(route)).max().unwrap_or_default();
@@ -59,13 +59,13 @@ pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
     text
 }
 
-/// Where a handler's reports go, as far as it is known before it runs: where the attribute says, and where the route says for
-/// what ends without that.
+/// Where the reports of a route go, as far as that is known before a run: the expression of the attribute, and the webhook that
+/// `App::webhook` sets for requests whose handler says none.
 fn webhook(settings: &Settings, route: &Route) -> String {
     let of_attribute = route.attribute.map(|attribute| of_attribute(settings, attribute.webhook));
     let of_route = route.webhook.resolve().map(|target| match target.webhook() {
         Ok(webhook) => Shown(webhook.url()).to_string(),
-        Err(_) => "of the route, which cannot be used".to_owned(),
+        Err(_) => "the webhook of the route, which is not valid".to_owned(),
     });
     let of_route = of_route.collect::<Vec<_>>().join(", ");
     match (of_attribute, of_route.is_empty()) {
@@ -76,7 +76,7 @@ fn webhook(settings: &Settings, route: &Route) -> String {
     }
 }
 
-/// The expression, and what it comes to where that is the settings' own key.
+/// The expression of the attribute. For `config.webhook_url`, the URL too.
 fn of_attribute(settings: &Settings, expression: &str) -> String {
     let own = format!("config.{WEBHOOK_URL}");
     if expression.trim_start_matches('&') != own {
@@ -84,33 +84,33 @@ fn of_attribute(settings: &Settings, expression: &str) -> String {
     }
     match settings.config.webhook_url().map(Webhook::new) {
         Some(Ok(webhook)) => format!("{own} ({})", Shown(webhook.url())),
-        Some(Err(_)) => format!("none: {own} cannot be used"),
+        Some(Err(_)) => format!("none: {own} is not a valid URL"),
         None => format!("{own}, which is not set"),
     }
 }
 
-fn origin(settings: &Settings) -> String {
+fn file(settings: &Settings) -> String {
     match &settings.file {
         Some(file) => file.display().to_string(),
         None => "defaults and environment; there is no postback.toml".to_owned(),
     }
 }
 
-fn place(place: &Location) -> String {
-    match place {
-        Location::Memory { .. } => "memory: requests and reports end with the process".to_owned(),
+fn store(location: &Location) -> String {
+    match location {
+        Location::Memory { .. } => "memory: requests and reports are lost when the process ends".to_owned(),
         #[cfg(feature = "sqlite")]
         Location::Sqlite { path, durability } => {
             let survives = match durability {
-                crate::store::Durability::Full => "survives power loss",
-                crate::store::Durability::Normal => "survives the process, not power loss",
+                crate::store::Durability::Full => "survives a power loss",
+                crate::store::Durability::Normal => "survives a crash of the process, not a power loss",
             };
             format!("{} ({survives})", path.display())
         }
     }
 }
 
-/// An address that a client on this machine can use.
+/// The address under which a client on this machine reaches the server.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -121,7 +121,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// A command to paste.
+/// A `curl` command that posts a request to the route.
 fn curl(route: &Route, url: &str) -> String {
     let path = &route.path;
     let example = route.example.as_deref().map(|text| format!("'{}'", text.replace('\'', r"'\''")));

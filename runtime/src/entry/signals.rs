@@ -1,8 +1,8 @@
-//! The signals that ask a process to stop.
+//! The signals that tell the process to stop.
 
 use std::io;
 
-/// Receives SIGINT and SIGTERM; elsewhere than on Unix, Ctrl-C.
+/// Receives SIGINT and SIGTERM on Unix, and Ctrl-C on other systems.
 pub(super) struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
@@ -11,7 +11,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// From here on the signals no longer end the process by themselves.
+    /// Begins to receive signals. From now on they no longer end the process by themselves.
     #[cfg(unix)]
     pub(super) fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +23,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// The next signal's name. Cancel-safe.
+    /// Waits for the next signal, and returns its name. Cancel-safe.
     #[cfg(unix)]
     pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
@@ -34,7 +34,7 @@ impl Signals {
 
     #[cfg(not(unix))]
     pub(super) async fn next(&mut self) -> &'static str {
-        // An error means that there will be none.
+        // An error means that no signal can be received.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

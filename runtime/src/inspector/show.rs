@@ -1,4 +1,4 @@
-//! A webhook as a person reads it. Whatever came from outside is escaped: it goes to a terminal.
+//! Shows a webhook as text for a person. Text from outside is escaped, because the result goes to a terminal.
 
 use std::fmt::{self, Write as _};
 
@@ -18,19 +18,21 @@ const NUMBER: Style = AnsiColor::Yellow.on_default();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// Lines that are shown of a body; what is left out is said.
+/// The most lines of a body that are shown. The number of further lines is shown too.
 const MAX_LINES: usize = 60;
-/// Characters that are shown of a line that is no JSON.
+/// The most characters that are shown of a line, if the body is not JSON.
 const MAX_LINE: usize = 1_000;
-/// Characters that are shown of a text in JSON.
+/// The most characters that are shown of a string or number in JSON.
 const MAX_TEXT: usize = 400;
-/// Versions of signatures that are named, and characters that are shown of one.
+/// The most versions of signatures that are named.
 const MAX_VERSIONS: usize = 4;
+/// The most characters that are shown of a version.
 const MAX_VERSION: usize = 16;
-/// Deeper than this, JSON is indented no further.
+/// JSON that is nested deeper than this is not indented further.
 const MAX_DEPTH: usize = 32;
 
-/// What a report has, and is shown first. Nothing else of the body is built: it may be large.
+/// The members of a report that are shown in the first line. The rest of the body is not made into values, because it may be
+/// large.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Report {
@@ -38,7 +40,7 @@ struct Report {
     status: ShownText,
 }
 
-/// A member of any type, of which only a short text counts.
+/// A member of any type. Only a short text is kept; everything else becomes an empty text.
 #[derive(Default)]
 struct ShownText(String);
 
@@ -92,11 +94,11 @@ impl<'de> Visitor<'de> for TextOrNothing {
     }
 }
 
-/// Describes a webhook, ending in a line break.
+/// The text for a webhook. It ends in a line break.
 pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
     let mut out = String::new();
     let json = serde_json::from_slice::<IgnoredAny>(body).is_ok().then(|| std::str::from_utf8(body).ok()).flatten();
-    // What is no object has neither.
+    // A body that is not an object has neither id nor status.
     let report = json.and_then(|json| serde_json::from_str::<Report>(json).ok()).unwrap_or_default();
     let style = match report.status.0.as_str() {
         "completed" => GOOD,
@@ -129,8 +131,8 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
     out
 }
 
-/// Which signatures there are, as while a secret is being rotated: `signed v1`, `signed v1 twice, v1a`. Of a long list the first
-/// are named.
+/// The versions of the signatures: `signed v1`, or `signed v1 twice, v1a` while a secret is being rotated. Of a long list, the
+/// first [`MAX_VERSIONS`] are named.
 fn signed(signatures: &str) -> String {
     let mut versions: Vec<(&str, usize)> = Vec::new();
     let mut unnamed = 0;
@@ -145,34 +147,34 @@ fn signed(signatures: &str) -> String {
     if versions.is_empty() {
         return "signed with nothing".to_owned();
     }
-    let said = versions.iter().map(|(version, times)| match times {
+    let named = versions.iter().map(|(version, times)| match times {
         1 => short(version, MAX_VERSION),
         2 => format!("{} twice", short(version, MAX_VERSION)),
         times => format!("{} {times} times", short(version, MAX_VERSION)),
     });
     let more = if unnamed > 0 { format!(" and {unnamed} more") } else { String::new() };
-    format!("signed {}{more}", said.collect::<Vec<_>>().join(", "))
+    format!("signed {}{more}", named.collect::<Vec<_>>().join(", "))
 }
 
-/// The lines that are shown, and how many there are besides.
+/// The lines that are shown, and the number of lines that are not.
 struct Shown {
     text: String,
     more: usize,
 }
 
-/// A body that is no JSON.
+/// The lines of a body that is not JSON.
 fn plain(body: &[u8]) -> Shown {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
     let lines = if body.is_empty() { 0 } else { body.split(|byte| *byte == b'\n').count() };
     let shown = body.split(|byte| *byte == b'\n').take(MAX_LINES).map(|line| {
-        // A character has four bytes at most.
+        // A character has at most four bytes.
         let begin = &line[..line.len().min(4 * MAX_LINE)];
         short(&String::from_utf8_lossy(begin), MAX_LINE)
     });
     Shown { text: shown.collect::<Vec<_>>().join("\n"), more: lines.saturating_sub(MAX_LINES) }
 }
 
-/// JSON, indented and coloured, with its members in the order that they came in. The text is known to be JSON.
+/// The lines of a JSON body, indented and coloured. The members keep their order. `json` must be valid JSON.
 fn pretty(json: &str) -> Shown {
     let mut page = Page { text: String::new(), lines: 1, depth: 0 };
     let mut rest = json.trim_start();
@@ -213,7 +215,7 @@ fn pretty(json: &str) -> Shown {
     Shown { text: page.text, more: page.lines.saturating_sub(MAX_LINES) }
 }
 
-/// Takes as many lines as are shown, and counts the others.
+/// Collects the first [`MAX_LINES`] lines, and counts the others.
 struct Page {
     text: String,
     lines: usize,
@@ -238,7 +240,7 @@ impl Page {
     }
 }
 
-/// The length in bytes of the JSON string that this begins with, quotes included.
+/// The length in bytes of the JSON string at the start of the text, including its quotes.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -252,14 +254,14 @@ fn string_length(text: &str) -> usize {
     text.len()
 }
 
-/// A text for the terminal; long ones, such as files in base64, are cut short.
+/// A text for the terminal. A long text, such as a file in base64, is cut after `most` characters.
 fn short(text: &str, most: usize) -> String {
     let Some((at, _)) = text.char_indices().nth(most) else { return printable(text) };
     let left = text[at..].chars().count();
     format!("{} … {left} more characters", printable(&text[..at]))
 }
 
-/// Without anything that a terminal would obey; line breaks stay.
+/// Escapes everything that a terminal would take as a command. Line breaks stay.
 fn printable(text: &str) -> String {
     text.split('\n').map(|line| Escaped(line).to_string()).collect::<Vec<_>>().join("\n")
 }
