@@ -23,7 +23,6 @@ impl Backoff {
     }
 
     /// The next pause is the first pause again. Call `reset` after a success.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the writer makes a new back-off for each batch"))]
     pub(crate) fn reset(&mut self) {
         self.pauses = 0;
     }

@@ -4,6 +4,7 @@
 //! next owner of the store. A report may thus be sent twice, and is never lost.
 
 mod attempt;
+mod attempt_tasks;
 mod claim;
 mod client;
 mod connect;
@@ -11,17 +12,18 @@ mod connections;
 mod deliver;
 mod dial;
 mod dispatch;
+mod event;
+mod failure_log;
+mod free_retries;
 mod log;
 mod lookup;
-mod overheard;
-mod own;
+mod own_addresses;
 mod probes;
-mod refused;
-mod runners;
+mod raw_answer;
 mod scheduler;
 mod shortage;
 mod tls;
-mod trouble;
+mod work;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -33,9 +35,10 @@ use ipnet::IpNet;
 
 pub(crate) use self::client::Error;
 use self::deliver::Deliverer;
-use self::dispatch::{Dispatcher, Work};
+use self::dispatch::Dispatcher;
 pub(crate) use self::lookup::{Lookup, System};
 use self::scheduler::Scheduler;
+use self::work::Work;
 use crate::policy::destination::Destinations;
 use crate::policy::guard::{Guard, Nat64};
 use crate::policy::schedule::Schedule;

@@ -4,11 +4,11 @@
 
 pub(crate) mod ambient;
 mod builder;
+mod disabled;
 mod engine;
 mod flush;
 mod fork_guard;
 mod loss;
-mod off;
 #[cfg(feature = "server")]
 mod request_end;
 mod sink;
@@ -16,10 +16,10 @@ mod sink;
 use std::sync::Arc;
 
 pub use self::builder::{PosterBuilder, StartError};
+use self::disabled::Disabled;
 pub(crate) use self::engine::Flusher;
 pub use self::flush::{Flushed, PosterGuard, flush};
 pub(crate) use self::loss::{Loss, lost};
-use self::off::Off;
 #[cfg(feature = "server")]
 pub(crate) use self::request_end::{Registered, RequestEnd};
 pub(crate) use self::sink::Outbox;
@@ -46,16 +46,16 @@ use engine::Engine;
 /// counted and dropped. In a process that was forked from the one that started it, a poster refuses reports and counts them
 /// as lost, for its threads have stayed behind; such a process may install one of its own.
 #[derive(Clone)]
-pub struct Poster(Way);
+pub struct Poster(Mode);
 
 #[derive(Clone)]
-enum Way {
-    Open {
+enum Mode {
+    Active {
         outbox: Outbox,
         engine: Arc<Engine>,
     },
     /// Reporting is turned off.
-    Off(Off),
+    Disabled(Disabled),
 }
 
 impl Poster {
@@ -72,8 +72,8 @@ impl Poster {
     /// then none of the webhooks gets it.
     pub fn post(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<(), PostError> {
         match &self.0 {
-            Way::Open { outbox, .. } => Ok(outbox.store().post(new_reports(outbox, webhook, report)?)?),
-            Way::Off(off) => discard(off, webhook),
+            Mode::Active { outbox, .. } => Ok(outbox.store().post(new_reports(outbox, webhook, report)?)?),
+            Mode::Disabled(disabled) => discard(disabled, webhook),
         }
     }
 
@@ -88,11 +88,11 @@ impl Poster {
     /// Dropped half-way, the report may or may not have been taken in.
     pub async fn post_durably(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<(), PostError> {
         match &self.0 {
-            Way::Open { outbox, .. } => {
+            Mode::Active { outbox, .. } => {
                 let reports = new_reports(outbox, webhook, report)?;
                 Ok(outbox.store().post_durably(reports).await?)
             }
-            Way::Off(off) => discard(off, webhook),
+            Mode::Disabled(disabled) => discard(disabled, webhook),
         }
     }
 
@@ -109,32 +109,32 @@ impl Poster {
     pub async fn enable(&self, url: impl AsRef<str>) -> Result<u64, PostError> {
         let webhook = Webhook::new(url).map_err(PostKind::Webhook)?;
         match &self.0 {
-            Way::Open { outbox, .. } if outbox.is_forked() => Err(PostKind::Forked.into()),
-            Way::Open { outbox, .. } => {
+            Mode::Active { outbox, .. } if outbox.is_forked() => Err(PostKind::Forked.into()),
+            Mode::Active { outbox, .. } => {
                 Ok(outbox.store().enable(webhook.url().as_str()).await.map_err(PostKind::Enable)?)
             }
             // Nothing was sent, so nothing is disabled.
-            Way::Off(_) => Ok(0),
+            Mode::Disabled(_) => Ok(0),
         }
     }
 
     /// How to know that what was posted is safe.
     fn flusher(&self) -> Flusher {
         match &self.0 {
-            Way::Open { engine, .. } => engine.flusher(),
-            Way::Off(off) => Flusher::Off(off.clone()),
+            Mode::Active { engine, .. } => engine.flusher(),
+            Mode::Disabled(disabled) => Flusher::Disabled(disabled.clone()),
         }
     }
 
     fn sink(&self) -> Arc<dyn ambient::Sink> {
         match &self.0 {
-            Way::Open { outbox, .. } => Arc::new(outbox.clone()),
-            Way::Off(off) => Arc::new(off.clone()),
+            Mode::Active { outbox, .. } => Arc::new(outbox.clone()),
+            Mode::Disabled(disabled) => Arc::new(disabled.clone()),
         }
     }
 
-    fn is_off(&self) -> bool {
-        matches!(self.0, Way::Off(_))
+    fn is_disabled(&self) -> bool {
+        matches!(self.0, Mode::Disabled(_))
     }
 }
 
@@ -153,24 +153,24 @@ fn new_reports(
         let webhook = target.into_webhook().map_err(PostKind::Webhook)?;
         Ok(NewReport::to(webhook, report.id(), body.clone(), now))
     };
-    Webhooks::of(webhook).resolve_for(outbox.unsaid()).map(new).collect()
+    Webhooks::of(webhook).resolve_for(outbox.default_provenance()).map(new).collect()
 }
 
 /// What could not be posted cannot be discarded either: a mistake shows wherever the program runs.
-fn discard(off: &Off, webhook: &(impl IntoWebhook + ?Sized)) -> Result<(), PostError> {
+fn discard(disabled: &Disabled, webhook: &(impl IntoWebhook + ?Sized)) -> Result<(), PostError> {
     let webhooks = Webhooks::of(webhook);
     webhooks.resolve().try_for_each(|target| target.into_webhook().map(drop)).map_err(PostKind::Webhook)?;
-    off.discard(webhooks.len());
+    disabled.discard(webhooks.len());
     Ok(())
 }
 
 impl std::fmt::Debug for Poster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
-            Way::Open { outbox, .. } => {
+            Mode::Active { outbox, .. } => {
                 f.debug_struct("Poster").field("durable", &outbox.store().is_durable()).finish_non_exhaustive()
             }
-            Way::Off(_) => f.write_str("Poster(off)"),
+            Mode::Disabled(_) => f.write_str("Poster(off)"),
         }
     }
 }

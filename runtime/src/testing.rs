@@ -50,7 +50,7 @@ use crate::webhook::{Shown, Webhook};
 /// recording lives are counted by [`Recording::missed`], and the first one is told on stderr. What is posted by hand goes to
 /// the [`Poster`](crate::Poster) that it is given to, and is not caught.
 pub fn record() -> Recording {
-    ambient::tell_elsewhere(note_missed);
+    ambient::observe_missed(note_missed);
     LIVING.fetch_add(1, Ordering::Relaxed);
     let kept = Arc::new(Kept { reports: watch::Sender::new(Vec::new()), losses: Mutex::default() });
     let on_thread = OnThread::enter(Arc::clone(&kept) as Arc<dyn Sink>);

@@ -1,10 +1,11 @@
-//! One try: the request, the answer, and what they came to.
+//! One attempt: its request, the receiver's answer, and how the attempt ended.
 //!
-//! Invariant: everything is bounded. One timeout covers it from the first look-up to the last byte of the answer, and of
-//! the answer only so many bytes are read and fewer kept.
+//! Invariant: every attempt is bounded. One timeout covers it, from the look-up of the name to the last byte of the answer. At most
+//! 64 KiB of the answer are read, give or take one chunk, and at most 4 KiB of it are kept.
 
-mod words;
+mod failure;
 
+use std::error::Error as StdError;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -16,17 +17,16 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use url::Url;
 
-use self::words::Failure;
+use self::failure::Failure;
 use super::client::{Client, Clients, Error};
-use super::connections::{InUse, Mark};
-use super::overheard::{Head, Overheard};
+use super::connections::{ConnectionUse, InUse};
+use super::raw_answer::{Head, RawAnswer};
 use super::shortage::Shortage;
 use super::{Options, log};
 use crate::id::ReportId;
 use crate::names;
-use crate::policy::after_attempt::{Answer, AttemptEnd, ReceiverDirective, complaint};
+use crate::policy::after_attempt::{Answer, AttemptEnd, ReceiverDirective, problem};
 use crate::policy::destination::DestinationPolicy;
 use crate::policy::guard::{Guard, Refusal};
 use crate::policy::retry_after;
@@ -38,57 +38,99 @@ use crate::webhook::Webhook;
 const ID: HeaderName = HeaderName::from_static(names::header::WEBHOOK_ID);
 const TIMESTAMP: HeaderName = HeaderName::from_static(names::header::WEBHOOK_TIMESTAMP);
 const SIGNATURE: HeaderName = HeaderName::from_static(names::header::WEBHOOK_SIGNATURE);
-/// An answer that ends within this leaves its connection to the next try; of a longer one the rest is never read.
+/// The bytes of an answer's body that are read. A shorter body is read whole, so its connection can be used again. The rest of a
+/// longer body is never read.
 const MAX_READ: usize = 64 * 1_024;
+/// The bytes of an answer's body that are kept.
 const MAX_KEPT: usize = 4 * 1_024;
-/// A body beyond this is signed on a thread of its own, in bytes: one of 64 KiB takes some hundred microseconds.
+/// A body of more bytes is signed on a thread of its own. To sign 64 KiB takes some hundred microseconds.
 const LARGE: usize = 64 << 10;
-/// Idle connections that are closed when no more files can be opened.
+/// Idle connections that are closed when this process can open no more files.
 const CLOSED_FOR_FILES: usize = 16;
 /// Large bodies that are signed at once.
-const SIGNING: usize = 4;
+const MAX_SIGNING: usize = 4;
 
-/// Makes single tries.
+/// Makes single attempts.
 #[derive(Debug)]
 pub(super) struct Sender {
     clients: Clients,
     guard: Guard,
     clock: Clock,
     timeout: Duration,
-    /// For large bodies.
+    /// Limits how many large bodies are signed at once.
     signing: Semaphore,
 }
 
-/// What a try came to.
+/// How an attempt ended.
 #[derive(Debug)]
-pub(super) struct Attempted {
+pub(super) struct AttemptResult {
     pub(super) attempt: Attempt,
     pub(super) end: AttemptEnd,
-    /// There was a connection.
+    /// There was a connection to the receiver.
     pub(super) connected: bool,
-    /// Why nothing was attempted, if that is so.
+    /// What this machine lacked, if nothing could be sent for that reason.
     pub(super) shortage: Option<Shortage>,
-    /// The receiver said that it has processed nothing of the request, so it is no attempt (RFC 9113, 8.7).
+    /// The receiver said that it has not processed the request, so it can be sent again (RFC 9113, 8.7).
     pub(super) unprocessed: bool,
 }
 
-/// As much of the answer as has come.
+/// The part of the answer that has arrived.
 #[derive(Default)]
-struct Heard {
+struct Received {
     connection: Option<CaptureConnection>,
     answer: Option<Answer>,
-    kept: BytesMut,
+    body: BytesMut,
 }
 
-impl Heard {
+impl Received {
     fn has_connected(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| connection.connection_metadata().is_some())
     }
 
-    fn overheard(&self) -> Option<Overheard> {
+    fn raw_answer(&self) -> Option<RawAnswer> {
         let mut extras = Extensions::new();
         self.connection.as_ref()?.connection_metadata().as_ref()?.get_extras(&mut extras);
         extras.remove()
+    }
+}
+
+/// The request of an attempt.
+struct Outgoing<'a> {
+    id: ReportId,
+    webhook: &'a Webhook,
+    timestamp: i64,
+    signature: Option<String>,
+    body: Bytes,
+}
+
+impl Outgoing<'_> {
+    fn request(&self) -> Result<Request<Full<Bytes>>, http::uri::InvalidUri> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = Method::POST;
+        // The URI is made from the parsed URL, so the URL that was checked is the URL that is called.
+        *request.uri_mut() = Uri::try_from(self.webhook.url().as_str())?;
+        *request.headers_mut() = self.headers();
+        Ok(request)
+    }
+
+    /// The delivery's own headers are inserted last, so that no stored header can replace them.
+    fn headers(&self) -> HeaderMap {
+        let stored = &self.webhook.own().headers;
+        // Room for the six headers below, and for two that the client adds.
+        let mut headers = HeaderMap::with_capacity(stored.len() + 8);
+        headers.extend(stored.clone());
+        let (id, timestamp) = (self.id.to_string(), self.timestamp.to_string());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
+        let signature = self.signature.as_deref();
+        for (name, value) in [(ID, Some(&*id)), (TIMESTAMP, Some(&*timestamp)), (SIGNATURE, signature)] {
+            // Invariant: a UUID, a number and base64 are valid header values.
+            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        headers
     }
 }
 
@@ -96,157 +138,160 @@ impl Sender {
     pub(super) fn new(options: &Options, clock: Clock) -> Result<Self, Error> {
         let guard = options.guard();
         let clients = Clients::new(options, &guard)?;
-        Ok(Self { clients, guard, clock, timeout: options.timeout, signing: Semaphore::new(SIGNING) })
+        Ok(Self { clients, guard, clock, timeout: options.timeout, signing: Semaphore::new(MAX_SIGNING) })
     }
 
-    /// What a large body takes is not done on the thread that all deliveries share.
-    async fn sign(
-        &self,
-        id: ReportId,
-        standing: &DestinationPolicy<'_>,
-        timestamp: i64,
-        body: &Bytes,
-    ) -> Option<String> {
-        let id = id.to_string();
-        if body.len() <= LARGE || standing.secrets.is_empty() {
-            return signature::sign(&standing.secrets, &id, timestamp, body);
-        }
-        // Never closed.
-        let _turn = self.signing.acquire().await.ok()?;
-        let (secrets, body) = (standing.secrets.to_vec(), body.clone());
-        // Fails only if the process ends meanwhile, or the signing panicked: then the try goes out unsigned, and is not taken.
-        tokio::task::spawn_blocking(move || signature::sign(&secrets, &id, timestamp, &body)).await.ok().flatten()
-    }
-
-    /// Sends these bytes there, once.
+    /// Makes one attempt: sends this body to this webhook.
     pub(super) async fn send(
         &self,
         id: ReportId,
         webhook: &Webhook,
-        standing: &DestinationPolicy<'_>,
+        policy: &DestinationPolicy<'_>,
         body: Bytes,
-    ) -> Attempted {
+    ) -> AttemptResult {
         let (started, begun) = (self.clock.now(), Instant::now());
-        let allowed = self.guard.check_url(webhook.url(), standing.trust);
-        if let Err(refusal) = allowed.and_then(|()| self.clients.check_own(webhook.url(), standing.trust)) {
-            return Attempted::refused(started, &refusal);
+        if let Err(refusal) = self.check(webhook, policy) {
+            return AttemptResult::refused(started, &refusal);
         }
-        let signed = self.sign(id, standing, started.unix_seconds(), &body).await;
-        let headers = || headers(id, webhook, started.unix_seconds(), signed.as_deref());
-        let client = self.clients.of(standing.trust, webhook.url());
-        let mut heard = Heard::default();
-        let exchange = async {
-            let exchanged = exchange(client, webhook.url(), headers(), body.clone(), &self.clock, &mut heard).await;
-            match exchanged {
-                // Most often a receiver that takes fewer streams at once than it had said so far, or one that is restarted.
-                Err(error) if words::is_unprocessed(&*error) => {
-                    heard = Heard::default();
-                    exchange(client, webhook.url(), headers(), body, &self.clock, &mut heard).await
-                }
-                other => other,
-            }
-        };
+        let timestamp = started.unix_seconds();
+        let signature = self.sign(id, policy, timestamp, &body).await;
+        let outgoing = Outgoing { id, webhook, timestamp, signature, body };
+        let client = self.clients.of(policy.reach, webhook.url());
+        let mut received = Received::default();
+        let exchange = exchange_or_repeat(client, &outgoing, &self.clock, &mut received);
         let exchanged = tokio::time::timeout(self.timeout, exchange).await;
-
-        // Once there is a status it decides: the receiver has taken the report or not, however its answer ends.
-        let overheard = heard.overheard();
-        let begun_answer = overheard.as_ref().and_then(|overheard| overheard.take(&id.to_string()));
-        if heard.answer.is_none()
-            && let Some(head) = begun_answer
-        {
-            heard.answer = Some(answer_of(&head, self.clock.now()));
-        }
-        let (mut shortage, mut unprocessed) = (None, false);
-        let (end, error) = match (heard.answer, exchanged) {
-            (Some(answer), _) => (AttemptEnd::Answered(answer), complaint(answer)),
-            (None, Ok(Err(error))) => match Failure::of(&*error) {
-                // A literal was judged above: it was a name that led there.
-                Failure::Refused(refusal) => (AttemptEnd::ForbiddenAddress, Some(refusal.to_string())),
-                // A connection that broke off for it has sent something.
-                Failure::Short(of, words) if !heard.has_connected() => {
-                    if of == Shortage::Files {
-                        self.clients.connections().close_idle(CLOSED_FOR_FILES);
-                    }
-                    shortage = Some(of);
-                    (AttemptEnd::NotMade, Some(words))
-                }
-                Failure::Unprocessed(words) => {
-                    unprocessed = true;
-                    (AttemptEnd::Failed, Some(words))
-                }
-                Failure::Other(_) if overheard.is_some_and(|overheard| overheard.is_tls()) => {
-                    (AttemptEnd::Failed, Some(words::TLS_EXPECTED.into()))
-                }
-                Failure::Other(words) | Failure::Short(_, words) => (AttemptEnd::Failed, Some(words)),
-            },
+        let raw_answer = received.raw_answer();
+        self.take_raw_answer(id, raw_answer.as_ref(), &mut received);
+        let mut result = match (received.answer, exchanged) {
+            // Once there is a status, the status decides: the receiver has taken the report or it has not, and the end of its answer
+            // does not matter.
+            (Some(answer), _) => AttemptResult::ended(started, AttemptEnd::Answered(answer), problem(answer)),
+            (None, Ok(Err(error))) => {
+                let is_tls = raw_answer.is_some_and(|raw_answer| raw_answer.is_tls());
+                self.failed(started, &*error, received.has_connected(), is_tls)
+            }
             (None, Ok(Ok(())) | Err(_)) => {
-                (AttemptEnd::Failed, Some(format!("timed out after {}", log::spoken(self.timeout))))
+                let error = format!("timed out after {}", log::spoken(self.timeout));
+                AttemptResult::ended(started, AttemptEnd::Failed, Some(error))
             }
         };
-        let connected = heard.has_connected();
-        let status = heard.answer.map(|answer| answer.status);
-        let attempt = Attempt { started, took: begun.elapsed(), status, error, response: heard.kept.freeze() };
-        Attempted { attempt, end, connected, shortage, unprocessed }
+        result.connected = received.has_connected();
+        result.attempt.took = begun.elapsed();
+        result.attempt.status = received.answer.map(|answer| answer.status);
+        result.attempt.response = received.body.freeze();
+        result
     }
-}
 
-impl Attempted {
-    /// Nothing was sent, for this reason.
-    pub(super) fn refused(started: Timestamp, reason: &(dyn std::error::Error + 'static)) -> Self {
-        let error = Some(log::with_sources(reason));
-        let attempt = Attempt { started, took: Duration::ZERO, status: None, error, response: Bytes::new() };
-        Self { attempt, end: AttemptEnd::Refused, connected: false, shortage: None, unprocessed: false }
+    fn check(&self, webhook: &Webhook, policy: &DestinationPolicy<'_>) -> Result<(), Refusal> {
+        self.guard.check_url(webhook.url(), policy.reach)?;
+        self.clients.check_own(webhook.url(), policy.reach)
     }
-}
 
-/// The delivery's own headers come last, so that nothing stored can replace them.
-fn headers(id: ReportId, webhook: &Webhook, timestamp: i64, signed: Option<&str>) -> HeaderMap {
-    // These, and two that the client adds.
-    let own = &webhook.own().headers;
-    let mut headers = HeaderMap::with_capacity(own.len() + 8);
-    headers.extend(own.clone());
-    let (id, timestamp) = (id.to_string(), timestamp.to_string());
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
-    for (name, value) in [(ID, Some(&*id)), (TIMESTAMP, Some(&*timestamp)), (SIGNATURE, signed)] {
-        // Invariant: a UUID, a number and base64 are valid header values.
-        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            headers.insert(name, value);
+    /// Signs the body. A large body is signed on another thread, because all deliveries share this thread.
+    async fn sign(&self, id: ReportId, policy: &DestinationPolicy<'_>, timestamp: i64, body: &Bytes) -> Option<String> {
+        let id = id.to_string();
+        if body.len() <= LARGE || policy.secrets.is_empty() {
+            return signature::sign(&policy.secrets, &id, timestamp, body);
+        }
+        // The semaphore is never closed.
+        let _permit = self.signing.acquire().await.ok()?;
+        let (secrets, body) = (policy.secrets.to_vec(), body.clone());
+        // Joining fails only if the process ends, or if signing panicked. Then the attempt is sent unsigned, and its receiver
+        // rejects it.
+        tokio::task::spawn_blocking(move || signature::sign(&secrets, &id, timestamp, &body)).await.ok().flatten()
+    }
+
+    /// Takes the head of the answer from the connection's bytes, if the HTTP client has rejected that answer.
+    fn take_raw_answer(&self, id: ReportId, raw_answer: Option<&RawAnswer>, received: &mut Received) {
+        let head = raw_answer.and_then(|raw_answer| raw_answer.take(&id.to_string()));
+        if received.answer.is_none()
+            && let Some(head) = head
+        {
+            received.answer = Some(answer_of_head(&head, self.clock.now()));
         }
     }
-    headers
+
+    /// The result of an attempt that ended with an error and without an answer.
+    fn failed(
+        &self,
+        started: Timestamp,
+        error: &(dyn StdError + 'static),
+        has_connected: bool,
+        is_tls: bool,
+    ) -> AttemptResult {
+        let ended = |end, words| AttemptResult::ended(started, end, Some(words));
+        match Failure::of(error) {
+            // A URL with a forbidden literal address was refused before the request, so it was a name that led to this address.
+            Failure::Refused(refusal) => ended(AttemptEnd::ForbiddenAddress, refusal.to_string()),
+            // With a connection, something may have been sent, so the attempt counts.
+            Failure::Short(shortage, words) if !has_connected => {
+                if shortage == Shortage::Files {
+                    self.clients.connections().close_idle(CLOSED_FOR_FILES);
+                }
+                AttemptResult { shortage: Some(shortage), ..ended(AttemptEnd::NotMade, words) }
+            }
+            Failure::Unprocessed(words) => AttemptResult { unprocessed: true, ..ended(AttemptEnd::Failed, words) },
+            Failure::Other(_) if is_tls => ended(AttemptEnd::Failed, failure::TLS_EXPECTED.into()),
+            Failure::Other(words) | Failure::Short(_, words) => ended(AttemptEnd::Failed, words),
+        }
+    }
 }
 
+impl AttemptResult {
+    /// The report may not be sent, for this reason. Nothing was sent.
+    pub(super) fn refused(started: Timestamp, reason: &(dyn StdError + 'static)) -> Self {
+        Self::ended(started, AttemptEnd::Refused, Some(log::with_sources(reason)))
+    }
+
+    fn ended(started: Timestamp, end: AttemptEnd, error: Option<String>) -> Self {
+        let attempt = Attempt { started, took: Duration::ZERO, status: None, error, response: Bytes::new() };
+        Self { attempt, end, connected: false, shortage: None, unprocessed: false }
+    }
+}
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Sends the request, and once more if the receiver says that it has not processed it. Most often such a receiver is being
+/// restarted, or takes fewer streams at once than it had announced.
+async fn exchange_or_repeat(
+    client: &Client,
+    outgoing: &Outgoing<'_>,
+    clock: &Clock,
+    received: &mut Received,
+) -> Result<(), BoxError> {
+    match exchange(client, outgoing, clock, received).await {
+        Err(error) if failure::is_unprocessed(&*error) => {
+            *received = Received::default();
+            exchange(client, outgoing, clock, received).await
+        }
+        other => other,
+    }
+}
+
+/// Sends the request and reads the answer.
 async fn exchange(
     client: &Client,
-    url: &Url,
-    headers: HeaderMap,
-    body: Bytes,
+    outgoing: &Outgoing<'_>,
     clock: &Clock,
-    heard: &mut Heard,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = Method::POST;
-    // From the parsed URL: what is judged and what is called cannot differ.
-    *request.uri_mut() = Uri::try_from(url.as_str())?;
-    *request.headers_mut() = headers;
+    received: &mut Received,
+) -> Result<(), BoxError> {
+    let mut request = outgoing.request()?;
     let mut connection = capture_connection(&mut request);
-    heard.connection = Some(connection.clone());
-    let mut asked = pin!(client.request(request));
-    // Its connection is not closed for another one until the answer is read.
+    received.connection = Some(connection.clone());
+    let mut responding = pin!(client.request(request));
+    // While this guard lives, the connection is not closed to make room for another one. It lives until the answer is read.
     let (mut response, _in_use) = tokio::select! {
         biased;
-        in_use = in_use(&mut connection) => (asked.await?, in_use),
-        response = &mut asked => (response?, None),
+        in_use = in_use(&mut connection) => (responding.await?, in_use),
+        response = &mut responding => (response?, None),
     };
-    heard.answer = Some(answer(&response, clock.now()));
+    received.answer = Some(answer_of_response(&response, clock.now()));
     let mut read = 0;
-    // Never decompressed: what a receiver sends cannot grow here.
+    // The body is never decompressed, so it cannot grow in memory.
     while let Some(frame) = response.frame().await {
         let Ok(chunk) = frame?.into_data() else { continue };
-        let room = MAX_KEPT - heard.kept.len();
-        heard.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        let room = MAX_KEPT - received.body.len();
+        received.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         read += chunk.len();
         if read > MAX_READ {
             break;
@@ -255,44 +300,44 @@ async fn exchange(
     Ok(())
 }
 
-/// Waits until there is a connection.
+/// Waits until there is a connection, and marks it as in use.
 async fn in_use(connection: &mut CaptureConnection) -> Option<InUse> {
     let connected = connection.wait_for_connection_metadata().await;
     let mut extras = Extensions::new();
     connected.as_ref()?.get_extras(&mut extras);
-    extras.remove::<Mark>().map(Mark::begin)
+    extras.remove::<ConnectionUse>().map(ConnectionUse::begin)
 }
 
-/// The head of an answer. A value that is no text says nothing.
-fn answer(response: &Response<Incoming>, now: Timestamp) -> Answer {
+/// The parts of an answer's head that decide what becomes of the report. A header value that is not text is ignored.
+fn answer_of_response(response: &Response<Incoming>, now: Timestamp) -> Answer {
     let headers = response.headers();
-    let wishes = headers.get_all(names::header::WEBHOOK_DELIVERY).iter();
+    let directives = headers.get_all(names::header::WEBHOOK_DELIVERY).iter();
     Answer {
         status: response.status().as_u16(),
         retry_after: headers
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after::parse(value, now)),
-        wish: ReceiverDirective::of(wishes.filter_map(|value| value.to_str().ok())),
+        directive: ReceiverDirective::of(directives.filter_map(|value| value.to_str().ok())),
     }
 }
 
-/// The same of an answer that the HTTP client has given up.
-fn answer_of(head: &Head, now: Timestamp) -> Answer {
+/// The answer in a head that was read from the connection's bytes, because the HTTP client rejected the answer.
+fn answer_of_head(head: &Head, now: Timestamp) -> Answer {
     Answer {
         status: head.status,
         retry_after: head.retry_after.as_deref().and_then(|value| retry_after::parse(value, now)),
-        wish: ReceiverDirective::of(head.wishes.iter().map(String::as_str)),
+        directive: ReceiverDirective::of(head.directives.iter().map(String::as_str)),
     }
 }
 
 #[cfg(test)]
-mod early;
+mod early_answers;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
-mod odd;
+mod odd_answers;
 #[cfg(test)]
 pub(super) mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::trouble::{Backoff, Trouble};
+use super::failure_log::{FailureLog, store_backoff};
 use crate::shutdown::Shutdown;
 use crate::store::{Batch, ClaimedReport, Error, Store};
 use crate::time::Clock;
@@ -18,8 +18,8 @@ const SLOWEST_POLL: Duration = Duration::from_mins(1);
 /// Claims as many as the channel has room for, until told to stop or the store is closed. A claim once begun is awaited:
 /// dropped half-way, its rows would stay claimed by nobody.
 pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<ClaimedReport>, shutdown: Shutdown) {
-    let trouble = Trouble::new("claiming due reports");
-    let mut backoff = Backoff::default();
+    let failures = FailureLog::new("claiming due reports");
+    let mut backoff = store_backoff();
     loop {
         // Registered before looking: a report that becomes due after the look then wakes us.
         let mut due = pin!(store.reports_due());
@@ -31,8 +31,8 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
         let Some(limit) = room(&claims, &shutdown).await else { return };
         let next_due = match store.claim_reports(limit).await {
             Ok(Batch { rows, next_due }) => {
-                trouble.over();
-                backoff = Backoff::default();
+                failures.succeeded();
+                backoff.reset();
                 let full = rows.len() >= limit;
                 for report in rows {
                     // Has room: only this function takes any up. Fails only if the delivery was dropped.
@@ -47,7 +47,7 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
             }
             Err(Error::Closed) => return,
             Err(error) => {
-                trouble.met(&error);
+                failures.failed(&error);
                 // Deaf to wake-ups meanwhile: a store that fails would be asked at each of them.
                 tokio::select! {
                     () = shutdown.stopping() => return,

@@ -20,7 +20,7 @@ use super::Options;
 use super::connect::Connect;
 use super::connections::Connections;
 use super::dial::Dial;
-use super::own;
+use super::own_addresses;
 use crate::policy::guard::{Guard, Reach, Refusal};
 
 /// Shorter than the patience of usual servers and balancers, so that a connection is rarely reused as they close it.
@@ -73,20 +73,24 @@ impl Clients {
     pub(super) fn new(options: &Options, guard: &Guard) -> Result<Self, Error> {
         let tls = Arc::new(tls(roots(options.ca_file.as_deref())?)?);
         let connections = Connections::new(options.connections());
-        let client = |trust, own: &[SocketAddr]| {
-            let own = own.iter().map(SocketAddr::ip).collect();
-            let dial = Dial { lookup: options.resolver.clone(), guard: guard.clone(), trust, own };
+        let client = |reach, own_addresses: &[SocketAddr]| {
+            let own_addresses = own_addresses.iter().map(SocketAddr::ip).collect();
+            let dial = Dial { lookup: options.resolver.clone(), guard: guard.clone(), reach, own_addresses };
             build(Connect::new(dial, tls.clone(), connections.clone()), options.concurrency)
         };
-        let own = options.own_addresses.as_slice();
-        let away = if own.is_empty() { None } else { Some((own.into(), client(Reach::Public, own))) };
+        let own_addresses = options.own_addresses.as_slice();
+        let away = if own_addresses.is_empty() {
+            None
+        } else {
+            Some((own_addresses.into(), client(Reach::Public, own_addresses)))
+        };
         Ok(Self { strict: client(Reach::Public, &[]), trusted: client(Reach::Private, &[]), away, connections })
     }
 
-    pub(super) fn of(&self, trust: Reach, url: &Url) -> &Client {
-        match (trust, &self.away) {
+    pub(super) fn of(&self, reach: Reach, url: &Url) -> &Client {
+        match (reach, &self.away) {
             (Reach::Private, _) => &self.trusted,
-            (Reach::Public, Some((own, client))) if has_port_of(url, own) => client,
+            (Reach::Public, Some((own_addresses, client))) if has_port_of(url, own_addresses) => client,
             (Reach::Public, _) => &self.strict,
         }
     }
@@ -97,23 +101,23 @@ impl Clients {
     }
 
     /// Judges a URL whose host is an address: it may be one of our own. Resolvers are not asked about these.
-    pub(super) fn check_own(&self, url: &Url, trust: Reach) -> Result<(), Refusal> {
+    pub(super) fn check_own(&self, url: &Url, reach: Reach) -> Result<(), Refusal> {
         let address: IpAddr = match url.host() {
             Some(Host::Ipv4(address)) => address.into(),
             Some(Host::Ipv6(address)) => address.into(),
             Some(Host::Domain(_)) | None => return Ok(()),
         };
         match &self.away {
-            Some((own, _)) if trust == Reach::Public && has_port_of(url, own) => {
-                own::check(&[address], &own.iter().map(SocketAddr::ip).collect::<Vec<_>>())
+            Some((own_addresses, _)) if reach == Reach::Public && has_port_of(url, own_addresses) => {
+                own_addresses::check(&[address], &own_addresses.iter().map(SocketAddr::ip).collect::<Vec<_>>())
             }
             _ => Ok(()),
         }
     }
 }
 
-fn has_port_of(url: &Url, own: &[SocketAddr]) -> bool {
-    url.port_or_known_default().is_some_and(|port| own.iter().any(|address| address.port() == port))
+fn has_port_of(url: &Url, own_addresses: &[SocketAddr]) -> bool {
+    url.port_or_known_default().is_some_and(|port| own_addresses.iter().any(|address| address.port() == port))
 }
 
 fn build(connect: Connect, concurrency: usize) -> Client {

@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::connections::{Connections, Opened};
+use super::connections::{ConnectionPermit, Connections};
 use super::dial::Dial;
-use super::overheard::{Overheard, is_closed};
+use super::raw_answer::{RawAnswer, is_closed};
 
 /// From the look-up to the end of the TLS handshake.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,12 +72,12 @@ impl Service<Uri> for Connect {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let (connecting, connections) = (self.0.call(uri), self.1.clone());
         Box::pin(async move {
-            let opened = connections.open().await?;
+            let permit = connections.open().await?;
             let stream = tokio::time::timeout(TIMEOUT, connecting).await.map_err(|_| TimedOut)??;
             // HTTP/2 has no interim answers without end: its flow control and its limits of headers bound all.
             let left = if stream.connected().is_negotiated_h2() { None } else { Some(MOST_HEARD) };
-            let (overheard, unsent) = (Overheard::default(), None);
-            Ok(TokioIo::new(Bounded { stream: TokioIo::new(stream), left, opened, overheard, unsent }))
+            let (raw_answer, unsent) = (RawAnswer::default(), None);
+            Ok(TokioIo::new(Bounded { stream: TokioIo::new(stream), left, permit, raw_answer, unsent }))
         })
     }
 }
@@ -92,8 +92,8 @@ pin_project! {
         stream: TokioIo<Stream>,
         // Until the next request; `None`: no bound.
         left: Option<usize>,
-        opened: Opened,
-        overheard: Overheard,
+        permit: ConnectionPermit,
+        raw_answer: RawAnswer,
         unsent: Option<io::Error>,
     }
 }
@@ -105,7 +105,7 @@ impl AsyncRead for Bounded {
             return Poll::Ready(Err(io::Error::other(TooMuch)));
         }
         // As if the receiver had closed it: who has pooled it knows what to do.
-        if this.opened.is_to_close(cx) {
+        if this.permit.is_to_close(cx) {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -118,7 +118,7 @@ impl AsyncRead for Bounded {
         }
         read?;
         if let Some(left) = this.left {
-            this.overheard.read(come);
+            this.raw_answer.read(come);
             *left = left.saturating_sub(come.len());
         }
         Poll::Ready(Ok(()))
@@ -155,7 +155,7 @@ impl AsyncWrite for Bounded {
         }
         if let (Some(left), Some(first)) = (this.left, bufs.first()) {
             *left = MOST_HEARD;
-            this.overheard.written(first);
+            this.raw_answer.written(first);
         }
         let written = ready!(this.stream.poll_write_vectored(cx, bufs));
         Poll::Ready(Self::written(this.unsent, written, all))
@@ -181,6 +181,6 @@ impl AsyncWrite for Bounded {
 
 impl Connection for Bounded {
     fn connected(&self) -> Connected {
-        self.stream.inner().connected().extra(self.opened.mark()).extra(self.overheard.clone())
+        self.stream.inner().connected().extra(self.permit.usage()).extra(self.raw_answer.clone())
     }
 }

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// All connections that there may be are in use.
 #[derive(Debug, thiserror::Error)]
 #[error("{most} connections are open, which is as many as there may be, and none of them is idle")]
-pub(super) struct NoRoom {
+pub(super) struct NoFreeConnection {
     most: usize,
 }
 
@@ -47,7 +47,7 @@ struct State {
 }
 
 struct OpenConnection {
-    closing: Arc<Closing>,
+    closing: Arc<CloseSignal>,
     users: usize,
     /// Its place among the idle ones.
     idle: Option<u64>,
@@ -55,31 +55,31 @@ struct OpenConnection {
 
 /// What a connection is told.
 #[derive(Default)]
-struct Closing {
+struct CloseSignal {
     asked: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
 /// The right to one connection; dropped as that is closed.
-pub(super) struct Opened {
+pub(super) struct ConnectionPermit {
     number: u64,
-    closing: Arc<Closing>,
+    closing: Arc<CloseSignal>,
     of: Connections,
     _room: OwnedSemaphorePermit,
 }
 
 /// Goes along with a connection, for whoever uses it to say so.
 #[derive(Clone)]
-pub(super) struct Mark {
+pub(super) struct ConnectionUse {
     number: u64,
     of: Connections,
 }
 
 /// A connection in use: it is not closed for another.
-pub(super) struct InUse(Mark);
+pub(super) struct InUse(ConnectionUse);
 
 /// Somebody waits for room, until it is dropped.
-struct Waiting<'a>(&'a Connections);
+struct WaitingForRoom<'a>(&'a Connections);
 
 impl Connections {
     pub(super) fn new(most: usize) -> Self {
@@ -88,24 +88,24 @@ impl Connections {
     }
 
     /// Room for one more; an error that holds [`NoRoom`] if there is none in time.
-    pub(super) async fn open(&self) -> io::Result<Opened> {
+    pub(super) async fn open(&self) -> io::Result<ConnectionPermit> {
         let room = if let Ok(room) = self.room.clone().try_acquire_owned() {
             room
         } else {
             self.lock().waiting += 1;
-            let _waiting = Waiting(self);
+            let _waiting = WaitingForRoom(self);
             self.close_idle(1);
             let room = tokio::time::timeout(PATIENCE, self.room.clone().acquire_owned()).await;
-            room.ok().and_then(Result::ok).ok_or_else(|| io::Error::other(NoRoom { most: self.most }))?
+            room.ok().and_then(Result::ok).ok_or_else(|| io::Error::other(NoFreeConnection { most: self.most }))?
         };
-        let closing = Arc::<Closing>::default();
+        let closing = Arc::<CloseSignal>::default();
         let mut state = self.lock();
         state.last += 1;
         let number = state.last;
         state.open.insert(number, OpenConnection { closing: closing.clone(), users: 0, idle: None });
         gauged(&state);
         drop(state);
-        Ok(Opened { number, closing, of: self.clone(), _room: room })
+        Ok(ConnectionPermit { number, closing, of: self.clone(), _room: room })
     }
 
     /// Closes so many of those that have been idle longest.
@@ -124,7 +124,7 @@ impl Connections {
 }
 
 impl State {
-    fn take_idle(&mut self) -> Option<Arc<Closing>> {
+    fn take_idle(&mut self) -> Option<Arc<CloseSignal>> {
         let (_, number) = self.idle.pop_first()?;
         let place = self.open.get_mut(&number)?;
         place.idle = None;
@@ -132,9 +132,9 @@ impl State {
     }
 }
 
-impl Opened {
-    pub(super) fn mark(&self) -> Mark {
-        Mark { number: self.number, of: self.of.clone() }
+impl ConnectionPermit {
+    pub(super) fn usage(&self) -> ConnectionUse {
+        ConnectionUse { number: self.number, of: self.of.clone() }
     }
 
     /// Whether it is to be closed. If not, whoever asks is woken when it is.
@@ -149,7 +149,7 @@ impl Opened {
     }
 }
 
-impl Closing {
+impl CloseSignal {
     fn ask(&self) {
         self.asked.store(true, Ordering::Release);
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -159,7 +159,7 @@ impl Closing {
     }
 }
 
-impl Drop for Opened {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut state = self.of.lock();
         if let Some(OpenConnection { idle: Some(idle), .. }) = state.open.remove(&self.number) {
@@ -169,14 +169,14 @@ impl Drop for Opened {
     }
 }
 
-impl Mark {
+impl ConnectionUse {
     pub(super) fn begin(self) -> InUse {
         let mut state = self.of.lock();
-        let state_of = &mut *state;
-        if let Some(place) = state_of.open.get_mut(&self.number) {
+        let inner = &mut *state;
+        if let Some(place) = inner.open.get_mut(&self.number) {
             place.users += 1;
             if let Some(idle) = place.idle.take() {
-                state_of.idle.remove(&idle);
+                inner.idle.remove(&idle);
             }
         }
         drop(state);
@@ -186,18 +186,18 @@ impl Mark {
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        let Mark { number, of } = &self.0;
+        let ConnectionUse { number, of } = &self.0;
         let mut state = of.lock();
-        let state_of = &mut *state;
-        let Some(place) = state_of.open.get_mut(number) else { return };
+        let inner = &mut *state;
+        let Some(place) = inner.open.get_mut(number) else { return };
         place.users = place.users.saturating_sub(1);
         if place.users > 0 {
             return;
         }
-        state_of.last += 1;
-        place.idle = Some(state_of.last);
-        state_of.idle.insert(state_of.last, *number);
-        let closing = if state_of.waiting > 0 { state_of.take_idle() } else { None };
+        inner.last += 1;
+        place.idle = Some(inner.last);
+        inner.idle.insert(inner.last, *number);
+        let closing = if inner.waiting > 0 { inner.take_idle() } else { None };
         drop(state);
         if let Some(closing) = closing {
             closing.ask();
@@ -205,7 +205,7 @@ impl Drop for InUse {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingForRoom<'_> {
     fn drop(&mut self) {
         self.0.lock().waiting -= 1;
     }
@@ -216,7 +216,7 @@ fn gauged(state: &State) {
     gauge!(metric::CONNECTIONS_OPEN).set(f64::from(u32::try_from(state.open.len()).unwrap_or(u32::MAX)));
 }
 
-impl fmt::Debug for Mark {
+impl fmt::Debug for ConnectionUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Mark").field(&self.number).finish()
     }
@@ -240,11 +240,11 @@ mod tests {
         (state.open.len(), state.idle.len(), state.waiting)
     }
 
-    fn asked(opened: &Opened) -> bool {
-        opened.is_to_close(&Context::from_waker(Waker::noop()))
+    fn asked(permit: &ConnectionPermit) -> bool {
+        permit.is_to_close(&Context::from_waker(Waker::noop()))
     }
 
-    fn spawn_open(all: &Connections) -> tokio::task::JoinHandle<io::Result<Opened>> {
+    fn spawn_open(all: &Connections) -> tokio::task::JoinHandle<io::Result<ConnectionPermit>> {
         let all = all.clone();
         #[expect(clippy::disallowed_methods, reason = "its handle is awaited")]
         tokio::spawn(async move { all.open().await })
@@ -254,11 +254,11 @@ mod tests {
     async fn the_longest_idle_is_closed_for_the_next_and_none_that_is_in_use() {
         let all = Connections::new(3);
         let [a, b, c] = [all.open().await.unwrap(), all.open().await.unwrap(), all.open().await.unwrap()];
-        let (in_a, in_b) = (a.mark().begin(), b.mark().begin());
-        drop(c.mark().begin());
+        let (in_a, in_b) = (a.usage().begin(), b.usage().begin());
+        drop(c.usage().begin());
         drop(in_b);
         // Used again, c is no longer the longest idle.
-        drop(c.mark().begin());
+        drop(c.usage().begin());
         let next = spawn_open(&all);
         while !asked(&b) {
             tokio::task::yield_now().await;
@@ -275,9 +275,9 @@ mod tests {
     async fn where_all_are_in_use_one_waits_for_the_first_that_is_idle_and_not_for_ever() {
         let all = Connections::new(1);
         let only = all.open().await.unwrap();
-        let in_use = only.mark().begin();
+        let in_use = only.usage().begin();
         let error = all.open().await.err().unwrap();
-        assert!(error.get_ref().unwrap().is::<NoRoom>(), "{error}");
+        assert!(error.get_ref().unwrap().is::<NoFreeConnection>(), "{error}");
         let next = spawn_open(&all);
         while all.lock().waiting == 0 {
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! One claimed report: tried once, settled, told.
+//! Delivers one claimed report: makes the attempt, settles it, and logs it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +8,19 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Options;
-use super::attempt::{Attempted, Sender};
+use super::attempt::{AttemptResult, Sender};
 use super::client::Error;
-use super::dispatch::{Slot, Work};
+use super::event::Slot;
+use super::failure_log::{FailureLog, store_backoff};
+use super::free_retries::FreeRetries;
 use super::log::{self, AttemptLine, Log};
 use super::probes::{self, Probes};
-use super::refused::Refused;
 use super::shortage::Shortage;
-use super::trouble::{Backoff, Trouble};
+use super::work::Work;
 use crate::id::RequestId;
 use crate::names::metric;
 use crate::policy::after_attempt::{AttemptEnd, Next, judge};
-use crate::policy::breaker::Sign;
+use crate::policy::breaker::Health;
 use crate::policy::destination::Destinations;
 use crate::policy::schedule::Schedule;
 use crate::shutdown::Shutdown;
@@ -27,17 +28,19 @@ use crate::store::{self, Attempt, ClaimedReport, ReportClaim, Settled, Store};
 use crate::time::{Clock, Timestamp};
 use crate::webhook::Target;
 
-/// How long a failing store is asked again when stopping. The claim of what is not settled then is voided by the next
-/// owner, and the report sent again.
-const PATIENCE_AT_STOP: Duration = Duration::from_secs(10);
-/// Attempted reports that wait for their commit at once, of those that were claimed. Others hold their room until then.
-const SETTLING: usize = 4_096;
-/// How long what could not be tried waits, and up to as long again, so that not all of it comes back at once.
+/// How long a failing store is still retried after the shutdown has begun. The next owner of the store voids the claims of the
+/// reports that are not settled by then, and sends those reports again.
+const RETRY_AFTER_STOP: Duration = Duration::from_secs(10);
+/// Attempted reports that wait for their commit at once, among those that the delivery claimed. Reports that the store handed
+/// over in memory have another bound: they keep their room in the store's memory until the commit.
+const MAX_SETTLING: usize = 4_096;
+/// How long a report waits if this machine could not make its attempt. A random part, up to as long again, is added, so that
+/// not all reports come back at once.
 const PUT_OFF: Duration = Duration::from_secs(5);
-/// How long a slot rests when this machine has run short of what every try needs.
-const BREATH: Duration = Duration::from_millis(500);
+/// How long a slot stays in use if this machine lacks something that every attempt needs.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Takes reports out, one at a time.
+/// Delivers single reports.
 pub(super) struct Deliverer {
     store: Store,
     clock: Clock,
@@ -45,17 +48,29 @@ pub(super) struct Deliverer {
     destinations: Destinations,
     sender: Sender,
     log: Log,
-    trouble: Trouble,
+    failures: FailureLog,
     settling: Semaphore,
     probes: Probes,
-    refused: Refused,
+    free_retries: FreeRetries,
+}
+
+/// An attempt that used up an attempt of the schedule, and what it means for the report.
+struct Judged {
+    result: AttemptResult,
+    next: Next,
+    /// When the attempt ended.
+    ended: Timestamp,
+    /// The attempt was a probe: the URL was disabled before it.
+    is_probe: bool,
+    /// The attempt disables the URL.
+    disables: bool,
 }
 
 impl Deliverer {
     pub(super) fn new(store: Store, clock: Clock, options: Options) -> Result<Self, Error> {
         let sender = Sender::new(&options, clock.clone())?;
         let Options { schedule, destinations, .. } = options;
-        let trouble = Trouble::new("recording deliveries");
+        let failures = FailureLog::new("recording deliveries");
         Ok(Self {
             store,
             clock,
@@ -63,86 +78,112 @@ impl Deliverer {
             destinations,
             sender,
             log: Log::default(),
-            trouble,
-            settling: Semaphore::new(SETTLING),
+            failures,
+            settling: Semaphore::new(MAX_SETTLING),
             probes: Probes::default(),
-            refused: Refused::default(),
+            free_retries: FreeRetries::default(),
         })
     }
 
-    /// Tries a report and settles it. The slot is free again when it is attempted, so that a slow disk holds up no try; the room
-    /// when it is settled, so that what waits for the disk is bounded.
+    /// Attempts a report and settles it. The slot is free as soon as the attempt has ended, so a slow disk delays no attempt. The
+    /// room in the store's memory is free when the report is settled, so the reports that wait for the disk are bounded.
     pub(super) async fn deliver(&self, work: Work, mut slot: Slot, shutdown: &Shutdown) {
         let Work { report, .. } = &work;
-        let disabled = self.store.is_disabled(report.to.url());
-        if disabled && !(self.is_trusted(report) && self.probes.begin(report.to.url(), self.clock.elapsed())) {
+        let is_probe = self.store.is_disabled(report.to.url());
+        if is_probe && !self.may_probe(report) {
             self.hold(report.claim.clone(), shutdown).await;
             return;
         }
-        // What the operator's own reports may reach says nothing of these.
-        let withheld = report.to.webhook().is_ok_and(|webhook| self.destinations.withholds_from(webhook));
-        if withheld {
+        let withholds_trust = report.to.webhook().is_ok_and(|webhook| self.destinations.withholds_trust(webhook));
+        if withholds_trust {
             self.log.log_withheld(&report.to);
         }
-        let attempted = match report.to.webhook() {
-            Ok(webhook) => {
-                let standing = self.destinations.standing(webhook);
-                self.sender.send(report.webhook_id, webhook, &standing, report.body.clone()).await
-            }
-            Err(error) => Attempted::refused(self.clock.now(), error),
-        };
-        let now = self.clock.now();
-        if let Some(shortage) = attempted.shortage {
-            self.put_off(&work, shortage, attempted.attempt.error.as_deref(), now, shutdown).await;
+        let result = self.attempt(report).await;
+        let ended = self.clock.now();
+        if let Some(shortage) = result.shortage {
+            self.put_off(&work, shortage, result.attempt.error.as_deref(), ended, shutdown).await;
             return;
         }
-        if attempted.unprocessed
-            && let Some(pause) = self.refused.pause(report.claim.id, report.attempt)
-        {
-            slot.tried(Sign::of(None, attempted.connected), &work, attempted.attempt.took);
+        if let Some(pause) = self.free_retry(report, &result) {
+            slot.record(Health::of(None, result.connected), &work, result.attempt.took);
             drop(slot);
-            self.try_again_free(&work, &attempted, pause, now, shutdown).await;
+            self.retry_free(&work, &result, pause, ended, shutdown).await;
             return;
         }
-        if !attempted.unprocessed {
-            self.refused.forget(report.claim.id);
-        }
-        let next = judge(attempted.end, report.attempt, &self.schedule, now, &mut rand::rng());
-        count_attempt(&attempted);
-        // A receiver may answer 410 to all that is not signed. That must not end the operator's own reports to this URL.
-        let next = if withheld { next.without_disabling() } else { next };
-        let newly_disabled = next.disables() && !self.store.is_disabled(report.to.url());
-        if disabled && matches!(next, Next::Gone { disable: true }) {
-            // It finds out the next time, too.
-            log::log_still_disabled(&report.to, attempted.attempt.error.as_deref());
+        count_attempt(&result);
+        let next = self.judge(report, &result, withholds_trust, ended);
+        if is_probe && matches!(next, Next::Gone { disable: true }) {
+            // The report stays held. The next probe asks the receiver again.
+            log::log_still_disabled(&report.to, result.attempt.error.as_deref());
             self.hold(report.claim.clone(), shutdown).await;
             return;
         }
-        if newly_disabled && self.is_trusted(report) {
-            // Before it is committed: the next one to come is no probe.
+        let disables = next.disables() && !self.store.is_disabled(report.to.url());
+        self.settle_and_log(work, slot, Judged { result, next, ended, is_probe, disables }, shutdown).await;
+    }
+
+    /// Whether a report to a disabled URL may be sent as a probe.
+    fn may_probe(&self, report: &ClaimedReport) -> bool {
+        self.is_trusted(report) && self.probes.begin(report.to.url(), self.clock.elapsed())
+    }
+
+    async fn attempt(&self, report: &ClaimedReport) -> AttemptResult {
+        match report.to.webhook() {
+            Ok(webhook) => {
+                let policy = self.destinations.policy_for(webhook);
+                self.sender.send(report.webhook_id, webhook, &policy, report.body.clone()).await
+            }
+            Err(error) => AttemptResult::refused(self.clock.now(), error),
+        }
+    }
+
+    /// The pause before the report is retried without using up an attempt. `None` if the attempt counts.
+    fn free_retry(&self, report: &ClaimedReport, result: &AttemptResult) -> Option<Duration> {
+        if result.unprocessed {
+            return self.free_retries.pause(report.claim.id, report.attempt);
+        }
+        self.free_retries.forget(report.claim.id);
+        None
+    }
+
+    /// What an attempt means for the report.
+    fn judge(&self, report: &ClaimedReport, result: &AttemptResult, withholds_trust: bool, now: Timestamp) -> Next {
+        let next = judge(result.end, report.attempt, &self.schedule, now, &mut rand::rng());
+        // A receiver may answer 410 to every unsigned report. An unsigned report of a caller must not end the operator's own
+        // reports to this URL.
+        if withholds_trust { next.without_disabling() } else { next }
+    }
+
+    /// Commits an attempt and what it means for the report, and then logs both.
+    async fn settle_and_log(&self, work: Work, mut slot: Slot, judged: Judged, shutdown: &Shutdown) {
+        let Work { report, .. } = &work;
+        let Judged { result, next, ended, is_probe, disables } = &judged;
+        let (next, ended) = (*next, *ended);
+        if *disables && self.is_trusted(report) {
+            // This is recorded before the commit, so that a report which comes right after the commit is not taken as a probe.
             self.probes.disabled(report.to.url(), self.clock.elapsed());
         }
-        if attempted.end != AttemptEnd::Refused {
-            slot.tried(Sign::of(attempted.attempt.status, attempted.connected), &work, attempted.attempt.took);
+        if result.end != AttemptEnd::Refused {
+            slot.record(Health::of(result.attempt.status, result.connected), &work, result.attempt.took);
         }
-        // Never closed. Those that wait for it keep their slots.
+        // The semaphore is never closed. A report that waits for it keeps its slot.
         let settling = if work.room.is_none() { self.settling.acquire().await.ok() } else { None };
         drop(slot);
-        let settled = self.settle(report.claim.clone(), &attempted.attempt, next, shutdown).await;
+        let settled = self.settle(report.claim.clone(), &result.attempt, next, shutdown).await;
         if settled == Some(Settled::Current) {
-            count_end(next, now.since(report.created));
+            count_end(next, ended.since(report.created));
         }
-        self.log_attempt(report, &attempted, next, now).await;
-        if newly_disabled && settled == Some(Settled::Current) {
-            log::log_disabled(&report.to, attempted.attempt.error.as_deref(), self.is_trusted(report));
+        self.log_attempt(report, result, next, ended).await;
+        if *disables && settled == Some(Settled::Current) {
+            log::log_disabled(&report.to, result.attempt.error.as_deref(), self.is_trusted(report));
         }
-        if disabled && next == Next::Delivered {
+        if *is_probe && next == Next::Delivered {
             self.enable(report.to.url(), &report.to).await;
         }
         drop((settling, work));
     }
 
-    /// Finds out once a day whether trusted receivers that wanted no more still say so.
+    /// Once a day, has a report attempted at each disabled URL that is trusted.
     pub(super) async fn probe_disabled(&self, stop: Shutdown) {
         probes::run(self.store.clone(), self.clock.clone(), self.destinations.clone(), &self.probes, stop).await;
     }
@@ -151,7 +192,7 @@ impl Deliverer {
         report.to.webhook().is_ok_and(|webhook| self.destinations.trusts(webhook))
     }
 
-    /// The receiver takes reports again. Asked once: should it fail, the next probe does it.
+    /// Enables a URL whose receiver takes reports again. The store is asked only once: if it fails, the next probe enables the URL.
     async fn enable(&self, url: &str, to: &Target) {
         match self.store.enable(url).await {
             Ok(reports) => {
@@ -160,61 +201,61 @@ impl Deliverer {
             }
             Err(store::Error::Closed) => {}
             Err(error) => {
-                self.trouble.met(&error);
+                self.failures.failed(&error);
             }
         }
     }
 
-    /// Puts a report back that could not be tried for want of something on this machine. No attempt is used up.
+    /// Puts back a report that could not be attempted because this machine lacks something. No attempt is used up.
     async fn put_off(&self, work: &Work, shortage: Shortage, why: Option<&str>, now: Timestamp, stop: &Shutdown) {
-        counter!(metric::ATTEMPTS_PUT_OFF, "reason" => shortage.word()).increment(1);
+        counter!(metric::ATTEMPTS_PUT_OFF, "reason" => shortage.as_str()).increment(1);
         self.log.log_put_off(shortage, why.unwrap_or_default(), now);
-        if shortage.is_all_of_us() {
-            // The slot is kept meanwhile: the next try would fare no better.
+        if shortage.affects_all_attempts() {
+            // The slot stays in use during the pause, because the next attempt in this slot would lack the same thing.
             tokio::select! {
                 () = stop.stopping() => {}
-                () = tokio::time::sleep(BREATH) => {}
+                () = tokio::time::sleep(SHORTAGE_PAUSE) => {}
             }
         }
         let due = now.saturating_add(PUT_OFF + rand::random_range(Duration::ZERO..PUT_OFF));
-        self.persist(stop, || self.store.put_back_report_until(work.report.claim.clone(), due)).await;
+        self.put_back_until(work, due, stop).await;
     }
 
-    /// Puts a report back of which the receiver says that it has processed nothing. No attempt is used up.
-    async fn try_again_free(
-        &self,
-        work: &Work,
-        attempted: &Attempted,
-        pause: Duration,
-        now: Timestamp,
-        stop: &Shutdown,
-    ) {
+    /// Puts back a report whose receiver says that it has not processed the request. No attempt is used up.
+    async fn retry_free(&self, work: &Work, result: &AttemptResult, pause: Duration, now: Timestamp, stop: &Shutdown) {
         counter!(metric::ATTEMPTS_PUT_OFF, "reason" => "not_processed").increment(1);
-        let why = attempted.attempt.error.as_deref().unwrap_or_default();
+        let why = result.attempt.error.as_deref().unwrap_or_default();
         self.log.log_unprocessed(&work.report, why, pause, now);
         let due = now.saturating_add(pause + rand::random_range(Duration::ZERO..=pause / 5));
+        self.put_back_until(work, due, stop).await;
+    }
+
+    /// Puts a report back that is due again at this time. No attempt is used up.
+    async fn put_back_until(&self, work: &Work, due: Timestamp, stop: &Shutdown) {
         self.persist(stop, || self.store.put_back_report_until(work.report.claim.clone(), due)).await;
     }
 
-    /// Puts back what was claimed and not attempted. Asked once: should it fail, the next owner voids the claim.
+    /// Puts back a report that was claimed and not attempted. The store is asked only once: if it fails, the next owner of the
+    /// store voids the claim.
     pub(super) async fn put_back(&self, claim: ReportClaim) {
         match self.store.put_back_report(claim).await {
             Ok(_) | Err(store::Error::Closed) => {}
             Err(error) => {
-                self.trouble.met(&error);
+                self.failures.failed(&error);
             }
         }
     }
 
-    /// Sets aside what was claimed and is not wanted, until its URL is enabled.
+    /// Holds a claimed report until its URL is enabled.
     async fn hold(&self, claim: ReportClaim, stop: &Shutdown) {
         self.persist(stop, || self.store.hold_report(claim.clone())).await;
     }
 
-    /// Parks what was claimed and not attempted; whether that is committed.
-    pub(super) async fn park(&self, claim: ReportClaim, line: Option<Arc<str>>, stop: &Shutdown) -> bool {
-        let parked = match line {
-            Some(line) => self.persist(stop, || self.store.park_report_under(claim.clone(), line.clone())).await,
+    /// Parks a report that was claimed and not attempted: under its URL if one is given, else under its origin. Returns whether
+    /// the parking is committed.
+    pub(super) async fn park(&self, claim: ReportClaim, url: Option<Arc<str>>, stop: &Shutdown) -> bool {
+        let parked = match url {
+            Some(url) => self.persist(stop, || self.store.park_report_under(claim.clone(), url.clone())).await,
             None => self.persist(stop, || self.store.park_report(claim.clone())).await,
         };
         parked.is_some()
@@ -224,24 +265,25 @@ impl Deliverer {
         self.persist(stop, || self.store.settle_report(claim.clone(), attempt.clone(), next)).await
     }
 
-    /// `None`: the store is closed, or it failed for so long after the stop that the claim was left to the next owner.
+    /// Repeats an operation of the store until it succeeds. `None` if the store is closed, or if it still fails 10 s after the
+    /// shutdown has begun: then the claim is left to the next owner of the store.
     async fn persist<F>(&self, stop: &Shutdown, operation: impl Fn() -> F) -> Option<Settled>
     where
         F: Future<Output = Result<Settled, store::Error>>,
     {
-        let mut backoff = Backoff::default();
+        let mut backoff = store_backoff();
         let mut stopping_since = None;
         loop {
             match operation().await {
                 Ok(settled) => {
-                    self.trouble.over();
+                    self.failures.succeeded();
                     return Some(settled);
                 }
                 Err(store::Error::Closed) => return None,
                 Err(error) => {
-                    self.trouble.met(&error);
+                    self.failures.failed(&error);
                     if stop.is_stopping()
-                        && stopping_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE_AT_STOP
+                        && stopping_since.get_or_insert_with(Instant::now).elapsed() >= RETRY_AFTER_STOP
                     {
                         return None;
                     }
@@ -251,45 +293,46 @@ impl Deliverer {
         }
     }
 
-    async fn log_attempt(&self, report: &ClaimedReport, attempted: &Attempted, next: Next, now: Timestamp) {
+    async fn log_attempt(&self, report: &ClaimedReport, result: &AttemptResult, next: Next, now: Timestamp) {
         let looked_up = match next {
             Next::Dead | Next::Gone { .. } if report.route().is_none() => self.route(report).await,
             _ => None,
         };
         self.log.attempt(&AttemptLine {
             webhook_id: report.webhook_id,
-            // What the end of a run comes to is told with the first try.
+            // Only the line of the first attempt says how the request's run ended.
             note: report.note.as_deref().filter(|_| report.attempt <= 1),
             request_id: &report.subject,
             route: report.route().or(looked_up.as_deref()),
             to: &report.to,
             attempt: report.attempt,
             attempts: self.schedule.attempts(),
-            took: attempted.attempt.took,
-            status: attempted.attempt.status,
-            error: attempted.attempt.error.as_deref(),
-            forbidden_address: attempted.end == AttemptEnd::ForbiddenAddress,
+            took: result.attempt.took,
+            status: result.attempt.status,
+            error: result.attempt.error.as_deref(),
+            forbidden_address: result.end == AttemptEnd::ForbiddenAddress,
             next,
             now,
         });
     }
 
-    /// The route of the request that a report speaks of, if there is such a request. Asked once: it is for the log alone.
+    /// The route of the request that a report is about, if the store has that request. The route is only for the log, so the
+    /// store is asked once.
     async fn route(&self, report: &ClaimedReport) -> Option<String> {
         let id: RequestId = report.subject.parse().ok()?;
         self.store.request(&id).await.ok().flatten().map(|record| record.route)
     }
 }
 
-fn count_attempt(attempted: &Attempted) {
-    let result = match attempted.end {
+fn count_attempt(result: &AttemptResult) {
+    let label = match result.end {
         AttemptEnd::Answered(answer) if answer.is_success() => "delivered",
         AttemptEnd::Answered(_) | AttemptEnd::Failed => "failed",
         AttemptEnd::Refused | AttemptEnd::ForbiddenAddress | AttemptEnd::NotMade => "refused",
     };
-    counter!(metric::ATTEMPTS, "result" => result).increment(1);
-    if result != "refused" {
-        histogram!(metric::ATTEMPT_SECONDS).record(attempted.attempt.took.as_secs_f64());
+    counter!(metric::ATTEMPTS, "result" => label).increment(1);
+    if label != "refused" {
+        histogram!(metric::ATTEMPT_SECONDS).record(result.attempt.took.as_secs_f64());
     }
 }
 

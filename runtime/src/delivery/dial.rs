@@ -14,7 +14,7 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
 use super::lookup::Lookup;
-use super::own;
+use super::own_addresses;
 use crate::policy::guard::{Guard, Reach, Refusal};
 
 /// The longest that a look-up may take, the wait for its turn included.
@@ -27,9 +27,9 @@ const MOST_ADDRESSES: usize = 16;
 pub(super) struct Dial {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) guard: Guard,
-    pub(super) trust: Reach,
+    pub(super) reach: Reach,
     /// Where we listen ourselves; for a client that does not go there.
-    pub(super) own: Arc<[IpAddr]>,
+    pub(super) own_addresses: Arc<[IpAddr]>,
 }
 
 /// Why there is no address to connect to.
@@ -59,7 +59,7 @@ impl Service<Name> for Dial {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (guard, trust, own) = (self.guard.clone(), self.trust, self.own.clone());
+        let (guard, reach, own_addresses) = (self.guard.clone(), self.reach, self.own_addresses.clone());
         let asked = self.lookup.lookup(name.as_str());
         let host = name.as_str().to_owned();
         Box::pin(async move {
@@ -69,8 +69,8 @@ impl Service<Name> for Dial {
                 Ok(Err(source)) => return Err(Error::Unresolved { host, source }),
                 Err(_) => return Err(Error::TooSlow { host }),
             };
-            guard.check_addresses(&addresses, trust).map_err(Error::Refused)?;
-            own::check(&addresses, &own).map_err(Error::Refused)?;
+            guard.check_addresses(&addresses, reach).map_err(Error::Refused)?;
+            own_addresses::check(&addresses, &own_addresses).map_err(Error::Refused)?;
             // Port 0: the client puts in the URL's.
             let dialled = addresses.into_iter().take(MOST_ADDRESSES).map(|address| SocketAddr::new(address, 0));
             Ok(dialled.collect::<Vec<_>>().into_iter())
@@ -106,8 +106,8 @@ mod tests {
         }
     }
 
-    fn dial(lookup: impl Lookup + 'static, trust: Reach) -> Dial {
-        Dial { lookup: Arc::new(lookup), guard: Guard::default(), trust, own: [].into() }
+    fn dial(lookup: impl Lookup + 'static, reach: Reach) -> Dial {
+        Dial { lookup: Arc::new(lookup), guard: Guard::default(), reach, own_addresses: [].into() }
     }
 
     async fn ask(dial: &Dial) -> Result<Vec<SocketAddr>, String> {

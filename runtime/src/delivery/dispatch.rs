@@ -1,125 +1,64 @@
-//! The loop of the delivery: takes reports in, begins tries as the scheduler allows, and parks what has to wait elsewhere.
+//! The loop of the delivery. It takes reports into memory, starts attempts when the scheduler allows, and parks the reports that
+//! have to wait in the store.
 //!
-//! Invariant: the loop waits for events alone, never for the store or the network. What takes time is a task, whose end is
-//! an event; the channel of events holds as many as there can be, so that no task waits for the loop either.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! Invariant: the loop waits only for events, never for the store or the network. Whatever takes time is a task, and the end of
+//! each task is an event. The channel of events has room for all events that there can be, so no task waits for the loop either.
 
 use futures_util::future::join_all;
 use metrics::{counter, gauge};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 
+use super::attempt_tasks::AttemptTasks;
 use super::claim;
 use super::deliver::Deliverer;
+use super::event::{Event, Slot};
+use super::failure_log::{FailureLog, store_backoff};
 use super::log::spoken;
-use super::runners::Runners;
-use super::scheduler::{Begun, Bounds, Claim, InHand, ParkReason, Scheduler};
-use super::trouble::{Backoff, Trouble};
+use super::scheduler::{Bounds, Claim, ParkReason, Schedulable as _, Scheduler};
+use super::work::Work;
 use crate::names::metric;
-use crate::policy::breaker::{Change, Sign};
+use crate::policy::breaker::Change;
 use crate::policy::turns::{Key, SinceStart};
 use crate::shutdown::Shutdown;
-use crate::store::{ClaimedReport, Error, PreClaimed, ReportClaim, Store, report_units};
+use crate::store::{ClaimedReport, Error, PreClaimed, Store};
 use crate::time::Clock;
 use crate::webhook::Shown;
 
-/// Reports that are being parked, before no more are taken into memory.
-const PARKING: usize = 1_024;
-/// Origins with nothing to do that are remembered; each takes up some hundred bytes.
-const IDLE: usize = 4_096;
-/// Origins with parked reports that are known at once.
-const PARKED: usize = 16_384;
-/// Claimed reports that are on their way here. While anything waits in the store, whatever is posted has to wait behind it
-/// and be claimed; so claims bring many at once, or that state would never end.
-const CLAIMED: usize = 512;
-/// Taken from one source before the others are looked at.
-const AT_ONCE: usize = 64;
+/// The loop takes no more reports into memory while this many are being parked.
+const MAX_PARKING: usize = 1_024;
+/// Idle origins that the scheduler remembers. Each takes up some hundred bytes.
+const MAX_IDLE: usize = 4_096;
+/// Origins with parked reports that the scheduler knows at once.
+const MAX_PARKED: usize = 16_384;
+/// Claimed reports that wait in the channel to this loop. While reports wait in the store, every new report waits behind them
+/// and has to be claimed too. So a claim brings many reports at once: otherwise the store would never be empty again.
+const MAX_CLAIMED: usize = 512;
+/// Items that the loop takes from one source before it looks at the other sources.
+const MAX_PER_SOURCE: usize = 64;
 
 pub(super) fn bounds(backlog: usize) -> Bounds {
-    Bounds { backlog, idle: IDLE, parked: PARKED }
+    Bounds { backlog, idle: MAX_IDLE, parked: MAX_PARKED }
 }
 
-/// A report in hand and, if the store handed it over in memory, the room that it takes up there until it is settled.
-pub(super) struct Work {
-    pub(super) report: ClaimedReport,
-    pub(super) room: Option<OwnedSemaphorePermit>,
-}
-
-impl InHand for Work {
-    fn units(&self) -> usize {
-        report_units(&self.report)
-    }
-
-    fn url(&self) -> &str {
-        let url = self.report.to.url();
-        url.find(['?', '#']).map_or(url, |end| &url[..end])
-    }
-}
-
-/// Room for one try. Dropped, it is free again, and what the try said about the origin is known.
-pub(super) struct Slot {
-    begun: Begun,
-    sign: Sign,
-    /// Which URL fails, without its query.
-    url: Option<Box<str>>,
-    took: Duration,
-    events: mpsc::Sender<Event>,
-}
-
-impl Slot {
-    /// Something was sent, or could not be.
-    pub(super) fn tried(&mut self, sign: Sign, work: &Work, took: Duration) {
-        (self.sign, self.took) = (sign, took);
-        self.url = (sign == Sign::Fails).then(|| work.url().into());
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let Self { begun, sign, took, .. } = *self;
-        // Has room: there are no more slots than it holds. Fails only when the loop is gone.
-        let _ = self.events.try_send(Event::Ended { begun, sign, url: self.url.take(), took });
-    }
-}
-
-/// What a task has come to.
-enum Event {
-    Ended {
-        begun: Begun,
-        sign: Sign,
-        url: Option<Box<str>>,
-        took: Duration,
-    },
-    /// And whether it is committed.
-    Parked(Vec<(Key, bool)>),
-    /// And whether there is more; `None` if the claim failed.
-    Claimed {
-        key: Key,
-        limit: usize,
-        brought: Option<(Vec<Work>, bool)>,
-    },
-    Found(Vec<String>),
-}
-
-/// See the module.
+/// The loop of the delivery with its state.
 pub(super) struct Dispatcher {
     store: Store,
     clock: Clock,
     deliverer: Arc<Deliverer>,
-    runners: Runners,
+    attempt_tasks: AttemptTasks,
     scheduler: Scheduler<Work>,
     concurrency: usize,
     shutdown: Shutdown,
     events: mpsc::Sender<Event>,
     ended: mpsc::Receiver<Event>,
-    /// To be parked.
-    aside: Vec<(Key, Work)>,
+    /// Reports that the loop parks next.
+    to_park: Vec<(Key, Work)>,
 }
 
-/// A report to be parked, under the line of its URL if it stood in that.
-type ParkedReports = (Key, Option<Arc<str>>, Work);
+/// A report to park. The name is that of its URL's own queue, if the report stood in one.
+type ReportToPark = (Key, Option<Arc<str>>, Work);
 
 impl Dispatcher {
     pub(super) fn new(
@@ -130,93 +69,108 @@ impl Dispatcher {
         concurrency: usize,
         shutdown: Shutdown,
     ) -> Self {
-        // One for each slot and each report that is being parked, of which there are less than twice the backlog and what
-        // is taken at once, and some for claims.
+        // Room for one event of each slot, of each report that is being parked, and of each claim. Fewer reports are parked at
+        // once than twice the backlog and what the loop takes at once.
         let (events, ended) = mpsc::channel(concurrency + 3 * scheduler.backlog());
-        let runners = Runners::new(deliverer.clone(), shutdown.clone());
-        Self { store, clock, deliverer, runners, scheduler, concurrency, shutdown, events, ended, aside: Vec::new() }
+        let attempt_tasks = AttemptTasks::new(deliverer.clone(), shutdown.clone());
+        Self {
+            store,
+            clock,
+            deliverer,
+            attempt_tasks,
+            scheduler,
+            concurrency,
+            shutdown,
+            events,
+            ended,
+            to_park: Vec::new(),
+        }
     }
 
-    /// Until told to stop; then the tries in flight come to their end, and what is in hand and was not tried is put back.
+    /// Delivers until the shutdown begins. Then the attempts in flight end, and reports in memory that were not attempted are put
+    /// back into the store.
     pub(super) async fn run(mut self) {
-        let mut handed =
+        let mut pre_claimed =
             self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + self.scheduler.backlog())));
-        let (claims, mut claimed) = mpsc::channel(CLAIMED);
+        let (claims, mut claimed) = mpsc::channel(MAX_CLAIMED);
         self.shutdown.spawn(claim::run(self.store.clone(), self.clock.clone(), claims, self.shutdown.clone()));
         self.find_parked();
         let stop = self.shutdown.clone();
-        let (mut events, mut held, mut due) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut events, mut handed_over, mut due) = (Vec::new(), Vec::new(), Vec::new());
         loop {
             let now = self.clock.elapsed();
             let alarm = self.scheduler.alarm().map(|at| at.saturating_sub(now));
-            // More than this is not taken into memory while the store does not take it.
-            let has_room = self.scheduler.parking() < PARKING;
+            // While the store has not committed this many parkings, no more reports are taken into memory.
+            let has_room = self.scheduler.parking() < MAX_PARKING;
             tokio::select! {
                 () = stop.stopping() => break,
-                // Unbiased: neither fresh reports nor retries keep the other ones waiting.
-                Some(_) = some(self.ended.recv_many(&mut events, AT_ONCE)) => {}
-                Some(_) = some(handed.recv_many(&mut held, AT_ONCE)), if has_room => {}
-                Some(_) = some(claimed.recv_many(&mut due, AT_ONCE)), if has_room => {}
+                // Not `biased`, so that neither new reports nor retries keep the other source waiting.
+                Some(_) = not_closed(self.ended.recv_many(&mut events, MAX_PER_SOURCE)) => {}
+                Some(_) = not_closed(pre_claimed.recv_many(&mut handed_over, MAX_PER_SOURCE)), if has_room => {}
+                Some(_) = not_closed(claimed.recv_many(&mut due, MAX_PER_SOURCE)), if has_room => {}
                 () = tokio::time::sleep(alarm.unwrap_or_default()), if alarm.is_some() => {}
             }
             let now = self.clock.elapsed();
-            events.drain(..).for_each(|event| self.learn(event, now));
-            held.drain(..).for_each(|PreClaimed { row, room }| self.take(Work { report: row, room: Some(room) }, now));
-            due.drain(..).for_each(|report| self.take(Work { report, room: None }, now));
+            events.drain(..).for_each(|event| self.handle_event(event, now));
+            handed_over
+                .drain(..)
+                .for_each(|PreClaimed { row, room }| self.accept(Work { report: row, room: Some(room) }, now));
+            due.drain(..).for_each(|report| self.accept(Work { report, room: None }, now));
             self.scheduler.wake(now);
-            self.go_on(now);
+            self.start_what_may_start(now);
         }
-        self.stop(handed, claimed).await;
+        self.stop(pre_claimed, claimed).await;
     }
 
     async fn stop(
         mut self,
-        mut handed: mpsc::Receiver<PreClaimed<ClaimedReport>>,
+        mut pre_claimed: mpsc::Receiver<PreClaimed<ClaimedReport>>,
         mut claimed: mpsc::Receiver<ClaimedReport>,
     ) {
-        handed.close();
-        self.runners.dismiss();
-        let mut untried: Vec<Work> = self.scheduler.clear();
-        while let Some(PreClaimed { row, room }) = handed.recv().await {
-            untried.push(Work { report: row, room: Some(room) });
+        pre_claimed.close();
+        self.attempt_tasks.end_idle_tasks();
+        let mut not_attempted: Vec<Work> = self.scheduler.clear();
+        while let Some(PreClaimed { row, room }) = pre_claimed.recv().await {
+            not_attempted.push(Work { report: row, room: Some(room) });
         }
-        // Ends when the claimer has: a claim under way is waited for, so that its rows get here.
+        // The channel closes when the claiming task ends. That task waits for its last claim, so the rows of that claim arrive here.
         while let Some(report) = claimed.recv().await {
-            untried.push(Work { report, room: None });
+            not_attempted.push(Work { report, room: None });
         }
         let now = self.clock.elapsed();
         while self.scheduler.claims() > 0
             && let Some(event) = self.ended.recv().await
         {
-            self.learn(event, now);
-            untried.extend(self.scheduler.clear());
-            untried.extend(self.aside.drain(..).map(|(_, work)| work));
+            self.handle_event(event, now);
+            not_attempted.extend(self.scheduler.clear());
+            not_attempted.extend(self.to_park.drain(..).map(|(_, work)| work));
         }
-        // At once, so that they go into one commit.
-        join_all(untried.into_iter().map(|work| self.deliverer.put_back(work.report.claim))).await;
+        // All reports are put back concurrently, so that they go into one commit.
+        join_all(not_attempted.into_iter().map(|work| self.deliverer.put_back(work.report.claim))).await;
         while self.scheduler.in_flight() > 0
             && let Some(event) = self.ended.recv().await
         {
-            self.learn(event, now);
+            self.handle_event(event, now);
         }
     }
 
-    fn take(&mut self, work: Work, now: SinceStart) {
+    fn accept(&mut self, work: Work, now: SinceStart) {
         let key = self.scheduler.key(work.report.to.origin(), work.url());
-        if let Some((work, why)) = self.scheduler.take(key, work, now) {
-            count_parked(why, 1);
-            self.aside.push((key, work));
+        if let Some((work, reason)) = self.scheduler.take(key, work, now) {
+            count_parked(reason, 1);
+            self.to_park.push((key, work));
         }
     }
 
-    fn learn(&mut self, event: Event, now: SinceStart) {
+    fn handle_event(&mut self, event: Event, now: SinceStart) {
         match event {
-            Event::Ended { begun, sign, url, took } => {
-                let Some(end) = self.scheduler.ended(begun, sign, url.as_deref(), took, now) else { return };
-                count_parked(ParkReason::Breaker, end.aside.len());
-                self.aside.extend(end.aside);
-                for (line, change) in end.changes {
-                    tell(&line, change, now);
+            Event::Ended { attempt, health, failed_url, took } => {
+                let ended = self.scheduler.ended(attempt, health, failed_url.as_deref(), took, now);
+                let Some(effects) = ended else { return };
+                count_parked(ParkReason::Breaker, effects.to_park.len());
+                self.to_park.extend(effects.to_park);
+                for (name, change) in effects.changes {
+                    log_change(&name, change, now);
                 }
             }
             Event::Parked(parked) => {
@@ -224,36 +178,34 @@ impl Dispatcher {
                     self.scheduler.parked(key, committed, now);
                 }
             }
-            Event::Claimed { key, limit, brought } => {
-                let aside = self.scheduler.claimed(key, limit, brought, now);
-                count_parked(ParkReason::Breaker, aside.len());
-                self.aside.extend(aside);
+            Event::Claimed { key, limit, claimed } => {
+                let to_park = self.scheduler.claimed(key, limit, claimed, now);
+                count_parked(ParkReason::Breaker, to_park.len());
+                self.to_park.extend(to_park);
             }
-            Event::Found(origins) => self.scheduler.found(origins, now),
+            Event::FoundParked(origins) => self.scheduler.found(origins, now),
         }
     }
 
-    /// Begins all that may be begun.
-    fn go_on(&mut self, now: SinceStart) {
-        while let Some((begun, work)) = self.scheduler.next(now) {
-            let (sign, took) = (Sign::Nothing, Duration::ZERO);
-            let slot = Slot { begun, sign, url: None, took, events: self.events.clone() };
-            self.runners.run(work, slot);
+    /// Starts every attempt, claim and parking that may start now.
+    fn start_what_may_start(&mut self, now: SinceStart) {
+        while let Some((attempt, work)) = self.scheduler.next(now) {
+            self.attempt_tasks.start(work, Slot::new(attempt, self.events.clone()));
         }
         while let Some(claim) = self.scheduler.claim(now) {
             self.shutdown.spawn(claim_parked(self.store.clone(), claim, self.events.clone()));
         }
-        if !self.aside.is_empty() {
-            let aside = std::mem::take(&mut self.aside).into_iter();
-            let aside = aside.map(|(key, work)| (key, self.scheduler.url_of(key), work)).collect();
-            self.shutdown.spawn(park(self.deliverer.clone(), aside, self.events.clone(), self.shutdown.clone()));
+        if !self.to_park.is_empty() {
+            let to_park = std::mem::take(&mut self.to_park).into_iter();
+            let to_park = to_park.map(|(key, work)| (key, self.scheduler.url_of(key), work)).collect();
+            self.shutdown.spawn(park(self.deliverer.clone(), to_park, self.events.clone(), self.shutdown.clone()));
         }
-        if self.scheduler.wants_to_know() {
+        if self.scheduler.needs_parked_search() {
             self.find_parked();
         }
-        gauge!(metric::DELIVERIES_IN_FLIGHT).set(gauged(self.scheduler.in_flight()));
-        gauge!(metric::DELIVERIES_WAITING).set(gauged(self.scheduler.waiting()));
-        gauge!(metric::BREAKERS_OPEN).set(gauged(self.scheduler.open()));
+        gauge!(metric::DELIVERIES_IN_FLIGHT).set(as_gauge(self.scheduler.in_flight()));
+        gauge!(metric::DELIVERIES_WAITING).set(as_gauge(self.scheduler.waiting()));
+        gauge!(metric::BREAKERS_OPEN).set(as_gauge(self.scheduler.open()));
     }
 
     fn find_parked(&self) {
@@ -261,51 +213,51 @@ impl Dispatcher {
     }
 }
 
-/// `None` from a closed channel, so that it is not asked again and again.
-async fn some(received: impl Future<Output = usize>) -> Option<usize> {
+/// Turns the 0 that a closed channel returns into `None`, so that `select!` does not poll the closed channel without end.
+async fn not_closed(received: impl Future<Output = usize>) -> Option<usize> {
     Some(received.await).filter(|n| *n > 0)
 }
 
-async fn park(deliverer: Arc<Deliverer>, aside: Vec<ParkedReports>, events: mpsc::Sender<Event>, stop: Shutdown) {
-    // At once, so that they go into one commit.
-    let parked = join_all(aside.into_iter().map(async |(key, line, work)| {
+async fn park(deliverer: Arc<Deliverer>, to_park: Vec<ReportToPark>, events: mpsc::Sender<Event>, stop: Shutdown) {
+    // All reports are parked concurrently, so that they go into one commit.
+    let parked = join_all(to_park.into_iter().map(async |(key, url, work)| {
         let Work { report, room } = work;
-        // Without its body, which may be large; the room is free when the report is out of hand.
-        let claim: ReportClaim = report.claim;
-        let committed = deliverer.park(claim, line, &stop).await;
+        // Only the claim is kept. The body, which may be large, is dropped here.
+        let claim = report.claim;
+        let committed = deliverer.park(claim, url, &stop).await;
         drop(room);
         (key, committed)
     }));
-    // Fails only when the loop is gone.
+    // Sending fails only if the loop has ended.
     let _ = events.send(Event::Parked(parked.await)).await;
 }
 
 async fn claim_parked(store: Store, claim: Claim, events: mpsc::Sender<Event>) {
-    let Claim { key, line, limit } = claim;
-    let batch = store.claim_parked(&line, limit).await;
-    let brought = batch.ok().map(|batch| {
+    let Claim { key, queue_name, limit } = claim;
+    let batch = store.claim_parked(&queue_name, limit).await;
+    let claimed = batch.ok().map(|batch| {
         counter!(metric::DELIVERIES_UNPARKED).increment(batch.rows.len() as u64);
         let works = batch.rows.into_iter().map(|report| Work { report, room: None }).collect();
         (works, batch.next_due.is_some())
     });
-    // Fails only when the loop is gone, which waits for this.
-    let _ = events.send(Event::Claimed { key, limit, brought }).await;
+    // Sending fails only if the loop has ended, and the loop waits for this event before it ends.
+    let _ = events.send(Event::Claimed { key, limit, claimed }).await;
 }
 
-/// Asks until it is told.
+/// Asks the store which origins have parked reports, again and again until the store answers.
 async fn find_parked(store: Store, events: mpsc::Sender<Event>, stop: Shutdown) {
-    let trouble = Trouble::new("looking for parked reports");
-    let mut backoff = Backoff::default();
+    let failures = FailureLog::new("looking for parked reports");
+    let mut backoff = store_backoff();
     loop {
         match store.parked_origins().await {
             Ok(origins) => {
-                trouble.over();
-                // Fails only when the loop is gone.
-                let _ = events.send(Event::Found(origins)).await;
+                failures.succeeded();
+                // Sending fails only if the loop has ended.
+                let _ = events.send(Event::FoundParked(origins)).await;
                 return;
             }
             Err(Error::Closed) => return,
-            Err(error) => trouble.met(&error),
+            Err(error) => failures.failed(&error),
         };
         tokio::select! {
             () = stop.stopping() => return,
@@ -314,29 +266,34 @@ async fn find_parked(store: Store, events: mpsc::Sender<Event>, stop: Shutdown) 
     }
 }
 
-/// Of an origin, or a URL of it.
-fn tell(line: &str, change: Change, now: SinceStart) {
-    let parsed = Url::parse(line).ok();
+/// Logs that the circuit of an origin, or of a URL, has opened, stays open or has closed.
+fn log_change(name: &str, change: Change, now: SinceStart) {
+    let parsed = Url::parse(name).ok();
     let shown =
-        parsed.as_ref().filter(|url| !line.is_empty() && url.as_str() == line).map(|url| Shown(url).to_string());
-    let origin = shown.as_deref().unwrap_or(line);
+        parsed.as_ref().filter(|url| !name.is_empty() && url.as_str() == name).map(|url| Shown(url).to_string());
+    let origin = shown.as_deref().unwrap_or(name);
     match change {
-        Change::Opened { failed, tries, until } => {
+        Change::Opened { failed, attempts, until } => {
             let pause = spoken(until.saturating_sub(now));
             counter!(metric::BREAKER_OPENED).increment(1);
             tracing::warn!(
                 origin,
                 failed,
-                tries,
-                "{origin} fails: {failed} of its last {tries} tries did; its reports wait now, and single ones find out \
-                 when it works again, the first in {pause}"
+                tries = attempts,
+                "circuit of {origin} opened: {failed} of its last {attempts} attempts failed; its reports wait, and single \
+                 attempts test it, the first in {pause}"
             );
         }
         Change::Extended { until } => {
             let pause = spoken(until.saturating_sub(now));
-            tracing::debug!(origin, "{origin} still fails; the next single try is in {pause}");
+            tracing::debug!(
+                origin,
+                "circuit of {origin} stays open: the test failed; the next single attempt is in {pause}"
+            );
         }
-        Change::Closed => tracing::info!(origin, "{origin} works again; its reports go out"),
+        Change::Closed => {
+            tracing::info!(origin, "circuit of {origin} closed: the receiver works again, and its reports are sent");
+        }
     }
 }
 
@@ -350,7 +307,7 @@ fn count_parked(reason: ParkReason, reports: usize) {
     }
 }
 
-fn gauged(n: usize) -> f64 {
-    // Invariant: all that is gauged is bounded by far less.
+fn as_gauge(n: usize) -> f64 {
+    // Invariant: each count shown as a gauge has a bound far below `u32::MAX`.
     f64::from(u32::try_from(n).unwrap_or(u32::MAX))
 }

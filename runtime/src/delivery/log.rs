@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use self::retries::{Retries, Telling};
+use self::retries::{LineDecision, Retries};
 use super::shortage::Shortage;
 use crate::id::ReportId;
 use crate::line::Causes;
@@ -30,7 +30,7 @@ const EXPLAIN_PAUSE: Duration = Duration::from_secs(1);
 const PUT_OFF_PAUSE: Duration = Duration::from_mins(1);
 
 /// A line with the fields that all lines have which speak of a try.
-macro_rules! say {
+macro_rules! attempt_event {
     ($level:ident, $told:ident, $($text:tt)+) => {
         tracing::$level!(
             request_id = %escaped($told.request_id),
@@ -121,12 +121,12 @@ impl Explained {
 impl Log {
     pub(super) fn attempt(&self, told: &AttemptLine<'_>) {
         match told.next {
-            Next::Delivered | Next::DeliveredLast => say!(info, told, "{}", line(told)),
-            Next::RetryAt(_) if told.forbidden_address => self.log_misled(told),
-            Next::RetryAt(_) if told.attempt <= 1 => say!(warn, told, "{}", line(told)),
+            Next::Delivered | Next::DeliveredLast => attempt_event!(info, told, "{}", line(told)),
+            Next::RetryAt(_) if told.forbidden_address => self.log_forbidden_address(told),
+            Next::RetryAt(_) if told.attempt <= 1 => attempt_event!(warn, told, "{}", line(told)),
             Next::RetryAt(_) => self.log_retry(told),
-            Next::Gone { .. } => say!(warn, told, "{}", line(told)),
-            Next::Dead => say!(error, told, "{}", line(told)),
+            Next::Gone { .. } => attempt_event!(warn, told, "{}", line(told)),
+            Next::Dead => attempt_event!(error, told, "{}", line(told)),
             Next::Refused => self.log_refused(told),
         }
     }
@@ -137,12 +137,12 @@ impl Log {
         let telling = retries.failed(told.to.origin(), told.now);
         drop(retries);
         match telling {
-            Telling::Now { untold: 0 } => say!(info, told, "{}", line(told)),
-            Telling::Now { untold } => {
+            LineDecision::Now { skipped: 0 } => attempt_event!(info, told, "{}", line(told)),
+            LineDecision::Now { skipped } => {
                 let origin = escaped(told.to.origin());
-                say!(info, told, "{}; {untold} more retries to {origin} failed before this one", line(told));
+                attempt_event!(info, told, "{}; {skipped} more retries to {origin} failed before this one", line(told));
             }
-            Telling::Later => say!(debug, told, "{}", line(told)),
+            LineDecision::Later => attempt_event!(debug, told, "{}", line(told)),
         }
     }
 
@@ -150,12 +150,12 @@ impl Log {
     fn log_refused(&self, told: &AttemptLine<'_>) {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         if self.is_new(told.to.origin(), told.now) {
-            say!(warn, told, "{}", line(told));
+            attempt_event!(warn, told, "{}", line(told));
         } else if told.note.is_some() {
             // A request that has a line of its own gets it all the same.
-            say!(info, told, "{} → not delivered: refused, as explained before", lead(told));
+            attempt_event!(info, told, "{} → not delivered: refused, as explained before", lead(told));
         } else {
-            say!(debug, told, "{}", line(told));
+            attempt_event!(debug, told, "{}", line(told));
         }
         if refused > 1 && is_power_of_ten(refused) {
             tracing::warn!(
@@ -166,14 +166,14 @@ impl Log {
     }
 
     /// A refusal that may pass, as resolvers in trouble are believed to recover. It concerns all reports of the origin.
-    fn log_misled(&self, told: &AttemptLine<'_>) {
+    fn log_forbidden_address(&self, told: &AttemptLine<'_>) {
         if self.is_new(told.to.origin(), told.now) {
-            say!(warn, told, "{}", line(told));
+            attempt_event!(warn, told, "{}", line(told));
         } else if told.note.is_some() {
             let explained = AttemptLine { error: Some("refused, as explained before"), ..*told };
-            say!(info, told, "{}", line(&explained));
+            attempt_event!(info, told, "{}", line(&explained));
         } else {
-            say!(debug, told, "{}", line(told));
+            attempt_event!(debug, told, "{}", line(told));
         }
     }
 
@@ -187,8 +187,8 @@ impl Log {
             spoken(pause)
         );
         match telling {
-            Telling::Now { .. } => tracing::info!(%request_id, %webhook_id, attempt, %url, "{line}"),
-            Telling::Later => tracing::debug!(%request_id, %webhook_id, attempt, %url, "{line}"),
+            LineDecision::Now { .. } => tracing::info!(%request_id, %webhook_id, attempt, %url, "{line}"),
+            LineDecision::Later => tracing::debug!(%request_id, %webhook_id, attempt, %url, "{line}"),
         }
     }
 
@@ -225,7 +225,7 @@ impl Log {
         told.push((shortage, now));
         drop(told);
         tracing::warn!(
-            reason = shortage.word(),
+            reason = shortage.as_str(),
             "deliveries are put off, without an attempt being used up: {why} (told once a minute at most)"
         );
     }

@@ -25,12 +25,12 @@ const CONCURRENCY: usize = 64;
 /// minute if the name servers are dead, and cannot be interrupted. Together they are fewer than the threads that there may be.
 const STUCK: usize = 192;
 /// Look-ups at once of names that were answered before, besides all others.
-const OF_KNOWN: usize = 32;
+const FOR_KNOWN: usize = 32;
 /// Names that were answered, the last ones.
 const KNOWN: usize = 4_096;
 /// Look-ups at once of names below one domain that were never answered.
 const PER_DOMAIN: usize = 16;
-const PATIENCE: Duration = Duration::from_secs(1);
+const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// How long a look-up waits for room: less than whoever asks waits for its answer, so that a name which was not asked for is told
 /// from one that does not answer.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
@@ -56,8 +56,8 @@ pub(crate) trait Lookup: fmt::Debug + Send + Sync {
 /// The operating system's resolver.
 #[derive(Clone)]
 pub(crate) struct System {
-    ask: Arc<Ask>,
-    patience: Duration,
+    ask: Arc<Resolve>,
+    slow_after: Duration,
     room: Arc<Semaphore>,
     room_for_stuck: Arc<Semaphore>,
     room_for_known: Arc<Semaphore>,
@@ -75,23 +75,26 @@ struct Names {
     order: VecDeque<String>,
 }
 
-type Ask = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+type Resolve = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 type Answer = Shared<BoxFuture<'static, Result<Vec<IpAddr>, Arc<io::Error>>>>;
 
 impl Default for System {
     fn default() -> Self {
-        Self::asking(PATIENCE, |host| Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
+        Self::with_resolver(SLOW_AFTER, |host| Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
     }
 }
 
 impl System {
-    fn asking(patience: Duration, ask: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+    fn with_resolver(
+        slow_after: Duration,
+        ask: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             ask: Arc::new(ask),
-            patience,
+            slow_after,
             room: Arc::new(Semaphore::new(CONCURRENCY)),
             room_for_stuck: Arc::new(Semaphore::new(STUCK)),
-            room_for_known: Arc::new(Semaphore::new(OF_KNOWN)),
+            room_for_known: Arc::new(Semaphore::new(FOR_KNOWN)),
             names: Arc::default(),
         }
     }
@@ -131,7 +134,7 @@ impl System {
         let permit = permit.map_err(io::Error::other)?;
         let (ask, host) = (self.ask.clone(), host.to_owned());
         let mut asked = tokio::task::spawn_blocking(move || ask(&host));
-        if let Ok(answer) = tokio::time::timeout(self.patience, &mut asked).await {
+        if let Ok(answer) = tokio::time::timeout(self.slow_after, &mut asked).await {
             return answer.map_err(io::Error::other)?;
         }
         // Either makes room for others, or keeps its own.
@@ -230,7 +233,7 @@ mod tests {
         let (alive, dead) = sync_channel::<()>(0);
         let (dead, asked) = (Mutex::new(dead), Arc::<AtomicUsize>::default());
         let count = asked.clone();
-        let system = System::asking(Duration::from_millis(1), move |host| {
+        let system = System::with_resolver(Duration::from_millis(1), move |host| {
             if host.starts_with("dead") {
                 count.fetch_add(1, Ordering::SeqCst);
                 let _ = dead.lock().unwrap().recv();
@@ -269,7 +272,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_is_told_to_all() {
-        let system = System::asking(PATIENCE, |_| Err(io::Error::new(io::ErrorKind::NotFound, "no such name")));
+        let system =
+            System::with_resolver(SLOW_AFTER, |_| Err(io::Error::new(io::ErrorKind::NotFound, "no such name")));
         for answer in join_all([system.lookup("a"), system.lookup("a")]).await {
             let error = answer.unwrap_err();
             assert_eq!((error.kind(), error.to_string().as_str()), (io::ErrorKind::NotFound, "no such name"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::trouble::Trouble;
+use super::failure_log::FailureLog;
 use crate::policy::destination::Destinations;
 use crate::policy::turns::SinceStart;
 use crate::shutdown::Shutdown;
@@ -58,12 +58,12 @@ fn is_due(last: Option<&SinceStart>, now: SinceStart) -> bool {
 
 /// Has a held report tried at each trusted URL whose time has come; what is posted meanwhile does so by itself.
 pub(super) async fn run(store: Store, clock: Clock, destinations: Destinations, probes: &Probes, stop: Shutdown) {
-    let trouble = Trouble::new("looking for disabled webhooks");
+    let failures = FailureLog::new("looking for disabled webhooks");
     loop {
         match release(&store, &clock, &destinations, probes).await {
-            Ok(()) => trouble.over(),
+            Ok(()) => failures.succeeded(),
             Err(Error::Closed) => return,
-            Err(error) => drop(trouble.met(&error)),
+            Err(error) => drop(failures.failed(&error)),
         }
         tokio::select! {
             () = stop.stopping() => return,

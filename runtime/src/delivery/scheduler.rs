@@ -1,15 +1,15 @@
-//! What the delivery has in hand, and what it knows of origins: whose report is tried next, which ones wait in memory, and
-//! which are parked in the store instead.
+//! Decides which report is attempted next, which reports wait in memory, and which reports are parked in the store.
 //!
-//! Reports of one origin stand in one line, but those to a URL whose circuit has opened: these have a line of their own, named
-//! after that URL, until it works again. See `urls`.
+//! The reports of one origin stand in one queue. A URL whose circuit has opened gets a queue of its own, named after the URL,
+//! until the URL works again (`urls.rs`).
 //!
-//! Invariants: nothing in here waits for anything. Memory is bounded: what waits, and what is known of origins, those with
-//! nothing to do included.
+//! Invariants: the scheduler never waits for anything. Its memory is bounded: the reports that wait, and what it remembers of
+//! origins, idle origins included.
 
 mod claims;
+mod failing;
 mod idle;
-mod origin;
+mod queue;
 mod terms;
 mod urls;
 
@@ -18,161 +18,162 @@ use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::origin::Origin;
-pub(super) use self::terms::{Begun, Bounds, Claim, Consequence, InHand, ParkReason};
-use crate::policy::breaker::{Change, Scope, Sign};
+use self::queue::Queue;
+pub(super) use self::terms::{Bounds, Claim, Effects, ParkReason, Schedulable, StartedAttempt};
+use crate::policy::breaker::{Change, Health, Scope};
 use crate::policy::turns::{Key, Limits, SinceStart, Turns};
 
-/// See the module. `W` is a report in hand.
+/// The scheduler of one delivery. `W` is a report in memory.
 pub(super) struct Scheduler<W> {
     turns: Turns<W>,
     bounds: Bounds,
-    /// Limits of their own, by origin.
-    own: HashMap<String, usize>,
+    /// The limits of attempts in flight that the operator set for single origins.
+    own_limits: HashMap<String, usize>,
     keys: HashMap<Arc<str>, Key>,
     hasher: RandomState,
-    /// How many tries an origin may have under way that has URLs with circuits of their own, if it has no limit of its own.
+    /// Attempts that may be in flight to an origin and all its URL queues together, unless the operator set a limit for it.
     share: usize,
-    origins: HashMap<Key, Origin>,
-    /// Those that parked reports are to be claimed for.
-    wanting: VecDeque<Key>,
-    /// When to look again.
+    queues: HashMap<Key, Queue>,
+    /// The queues whose parked reports are claimed next.
+    to_claim: VecDeque<Key>,
+    /// When each of these queues is refreshed.
     alarms: BTreeSet<(SinceStart, Key)>,
-    /// Those with nothing to do, the longest idle first.
+    /// The idle queues. The queue that has been idle longest comes first.
     idle: BTreeMap<u64, Key>,
     last_idle: u64,
     counts: Counts,
-    /// Reports are parked for origins that are not known here.
-    overlooked: bool,
-    /// The last origin that was found to have parked reports: the next look goes on behind it.
+    /// The store has parked reports of origins that the scheduler does not know.
+    has_unknown_parked: bool,
+    /// The last origin that a search for parked reports added. The next search continues after it.
     found_up_to: Option<String>,
 }
 
-/// Invariant: kept as things happen.
+/// Sums over all queues. Invariant: each sum is updated together with the queue.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    /// Units that wait.
+    /// Units of the reports that wait in memory.
     waiting: usize,
-    /// Room kept for what is being claimed, as if each report were of one unit: a claim is bounded by itself.
+    /// Room reserved for reports that are being claimed, counted as one unit for each report. A claim has its own bound on bytes.
     reserved: usize,
     claims: usize,
-    /// Reports whose parking is not committed.
+    /// Reports whose parking is not committed yet.
     parking: usize,
-    /// Origins that are known to have parked reports.
+    /// Queues that are known to have parked reports.
     parked: usize,
-    /// Breakers that are not closed.
+    /// Circuits that are not closed.
     open: usize,
 }
 
-impl<W: InHand> Scheduler<W> {
-    pub(super) fn new(limits: Limits, bounds: Bounds, own: HashMap<String, usize>) -> Self {
+impl<W: Schedulable> Scheduler<W> {
+    pub(super) fn new(limits: Limits, bounds: Bounds, own_limits: HashMap<String, usize>) -> Self {
         Self {
             share: limits.share(),
             turns: Turns::new(limits),
             bounds,
-            own,
+            own_limits,
             keys: HashMap::new(),
             hasher: RandomState::new(),
-            origins: HashMap::new(),
-            wanting: VecDeque::new(),
+            queues: HashMap::new(),
+            to_claim: VecDeque::new(),
             alarms: BTreeSet::new(),
             idle: BTreeMap::new(),
             last_idle: 0,
             counts: Counts::default(),
-            overlooked: false,
+            has_unknown_parked: false,
             found_up_to: None,
         }
     }
 
-    /// Takes a report to wait for its turn. It comes back if it is to be parked.
+    /// Puts a report into its queue, or returns it if the caller has to park it.
     ///
-    /// An origin may have as many waiting as there is still room for: alone half of all, and however many have a backlog,
-    /// there is room for one more origin.
+    /// A queue may hold as many units as are still free. So a single origin gets half of all room at most, and there is always
+    /// some room for one more origin.
     pub(super) fn take(&mut self, key: Key, work: W, now: SinceStart) -> Option<(W, ParkReason)> {
         let free = self.free();
-        let at = self.origins.get_mut(&key);
-        let why = at.as_ref().and_then(|at| {
-            // One suffices to find out, and may be under way already.
-            let spared = at.breaker.is_probing() && (at.waiting > 0 || at.claim.is_some());
-            if spared || !at.breaker.lets(now) {
+        let queue = self.queues.get_mut(&key);
+        let reason = queue.as_ref().and_then(|queue| {
+            // One report is enough to test the origin, and it may be in memory or on its way already.
+            let is_tested = queue.breaker.is_probing() && (queue.waiting > 0 || queue.claim.is_some());
+            if is_tested || !queue.breaker.allows_attempt(now) {
                 Some(ParkReason::Breaker)
             } else {
-                // Behind those that are parked, so that they are not overtaken for ever.
-                (at.parked || at.waiting >= free).then_some(ParkReason::Share)
+                // The report is parked behind the reports that are parked already, so that it does not overtake them.
+                (queue.parked || queue.waiting >= free).then_some(ParkReason::Share)
             }
         });
-        let aside = if let Some(why) = why {
-            if let Some(at) = at {
-                at.parking += 1;
+        let to_park = if let Some(reason) = reason {
+            if let Some(queue) = queue {
+                queue.parking += 1;
                 self.counts.parking += 1;
             }
-            Some((work, why))
+            Some((work, reason))
         } else {
             self.push(key, work);
             None
         };
-        self.note_idleness(key);
-        aside
+        self.update_idle(key);
+        to_park
     }
 
-    /// The next report to be attempted, if a try may begin.
-    pub(super) fn next(&mut self, now: SinceStart) -> Option<(Begun, W)> {
+    /// The next report to attempt, if an attempt may start.
+    pub(super) fn next(&mut self, now: SinceStart) -> Option<(StartedAttempt, W)> {
         let (key, work) = self.turns.next(now)?;
-        self.left(key, work.units());
-        let pass = self.origins.get_mut(&key).and_then(|at| at.breaker.begin(now)).unwrap_or_default();
+        self.leave_queue(key, work.units());
+        let permit = self.queues.get_mut(&key).and_then(|queue| queue.breaker.begin(now)).unwrap_or_default();
         self.count_in_flight(key, now, |n| n + 1);
-        self.look_at(key, now);
-        Some((Begun { key, pass, url: self.told_apart(work.url()) }, work))
+        self.refresh(key, now);
+        Some((StartedAttempt { key, permit, url: self.url_hash(work.url()) }, work))
     }
 
-    /// A try has ended, and says this about where it went: its URL, which is told if that is what fails.
+    /// Records the end of an attempt. `url` is given if the URL failed.
     pub(super) fn ended(
         &mut self,
-        begun: Begun,
-        sign: Sign,
+        started_attempt: StartedAttempt,
+        health: Health,
         url: Option<&str>,
         took: Duration,
         now: SinceStart,
-    ) -> Option<Consequence<W>> {
-        let Begun { key, pass, .. } = begun;
-        self.turns.done(key, (sign != Sign::Nothing).then_some(took), now);
-        let mut opened = self.judge_url(begun, sign, now);
-        let at = self.origins.get_mut(&key)?;
-        let scope = if at.origin.is_some() { Scope::Url } else { Scope::Origin { failing: at.failing.count(now) } };
-        let change = at.breaker.ended(pass, sign, scope, now);
-        let (mut changes, mut aside) = (Vec::new(), Vec::new());
-        if let (Scope::Origin { .. }, Sign::Fails, Some(Change::Extended { .. })) = (scope, sign, change) {
-            // The next single try is another URL's.
-            opened = opened.or_else(|| at.failing.trip(begun.url, now));
+    ) -> Option<Effects<W>> {
+        let StartedAttempt { key, permit, .. } = started_attempt;
+        self.turns.done(key, (health != Health::Unknown).then_some(took), now);
+        let mut opened = self.judge_url(started_attempt, health, now);
+        let queue = self.queues.get_mut(&key)?;
+        let scope =
+            if queue.origin.is_some() { Scope::Url } else { Scope::Origin { failing: queue.failing.count(now) } };
+        let change = queue.breaker.ended(permit, health, scope, now);
+        let (mut changes, mut to_park) = (Vec::new(), Vec::new());
+        if let (Scope::Origin { .. }, Health::Fails, Some(Change::Extended { .. })) = (scope, health, change) {
+            // The failing URL gets a circuit of its own, so that the next single attempt tests another URL of the origin.
+            opened = opened.or_else(|| queue.failing.trip(started_attempt.url, now));
         }
         if let (Some((breaker, change)), Some(url)) = (opened, url)
-            && let Some(waited) = self.split_off(key, begun.url, url, breaker, now)
+            && let Some(waited) = self.split_off(key, started_attempt.url, url, breaker, now)
         {
             changes.push((url.into(), change));
-            aside = waited;
+            to_park = waited;
         }
         if let Some(change) = change {
-            changes.extend(self.origins.get(&key).map(|at| (at.name.clone(), change)));
-            aside.extend(self.follow(key, change));
+            changes.extend(self.queues.get(&key).map(|queue| (queue.name.clone(), change)));
+            to_park.extend(self.apply_change(key, change));
         }
         self.count_in_flight(key, now, |n| n.saturating_sub(1));
-        self.look_at(key, now);
-        Some(Consequence { changes, aside })
+        self.refresh(key, now);
+        Some(Effects { changes, to_park })
     }
 
-    /// Does what the change of a breaker asks for. What is to be parked comes back.
-    fn follow(&mut self, key: Key, change: Change) -> Vec<(Key, W)> {
+    /// Follows a change of the queue's circuit. Returns the reports that the caller has to park.
+    fn apply_change(&mut self, key: Key, change: Change) -> Vec<(Key, W)> {
         match change {
             Change::Opened { .. } | Change::Extended { .. } => {
                 self.counts.open += usize::from(matches!(change, Change::Opened { .. }));
                 let waiting = self.turns.drain(key);
-                let Some(at) = self.origins.get_mut(&key) else { return Vec::new() };
-                // It had its turn: others wait for theirs that are not even known here.
-                if self.overlooked && std::mem::take(&mut at.parked) {
+                let Some(queue) = self.queues.get_mut(&key) else { return Vec::new() };
+                // This queue has had its turn. It is forgotten as a parked queue, to make room for queues that are not known yet.
+                if self.has_unknown_parked && std::mem::take(&mut queue.parked) {
                     self.counts.parked = self.counts.parked.saturating_sub(1);
                 }
-                self.counts.waiting = self.counts.waiting.saturating_sub(std::mem::take(&mut at.waiting));
-                at.parking += waiting.len();
+                self.counts.waiting = self.counts.waiting.saturating_sub(std::mem::take(&mut queue.waiting));
+                queue.parking += waiting.len();
                 self.counts.parking += waiting.len();
                 waiting.into_iter().map(|work| (key, work)).collect()
             }
@@ -183,22 +184,22 @@ impl<W: InHand> Scheduler<W> {
         }
     }
 
-    /// The parking of a report is committed, or was given up.
+    /// Records that the parking of a report is committed, or was given up.
     pub(super) fn parked(&mut self, key: Key, committed: bool, now: SinceStart) {
         self.counts.parking = self.counts.parking.saturating_sub(1);
-        if let Some(at) = self.origins.get_mut(&key) {
-            at.parking = at.parking.saturating_sub(1);
-            at.parkings += u64::from(committed);
+        if let Some(queue) = self.queues.get_mut(&key) {
+            queue.parking = queue.parking.saturating_sub(1);
+            queue.parkings += u64::from(committed);
         }
         if committed {
             self.remember_parked(key);
         }
-        self.look_at(key, now);
+        self.refresh(key, now);
     }
 
-    /// Reports were found to be parked for these.
+    /// Records the origins and URLs that have parked reports in the store.
     pub(super) fn found(&mut self, mut origins: Vec<String>, now: SinceStart) {
-        self.overlooked = false;
+        self.has_unknown_parked = false;
         if let Some(last) = self.found_up_to.take() {
             origins.sort_unstable();
             let behind = origins.partition_point(|origin| *origin <= last);
@@ -206,47 +207,47 @@ impl<W: InHand> Scheduler<W> {
         }
         for origin in origins {
             if self.counts.parked >= self.bounds.parked {
-                self.overlooked = true;
+                self.has_unknown_parked = true;
                 return;
             }
-            let key = self.line(&origin);
+            let key = self.key_of_name(&origin);
             self.remember_parked(key);
-            self.look_at(key, now);
+            self.refresh(key, now);
             self.found_up_to = Some(origin);
         }
     }
 
-    /// Whether the store is to be asked which origins have parked reports; then [`found`](Self::found) is told.
-    pub(super) fn wants_to_know(&mut self) -> bool {
-        let wants = self.overlooked && self.counts.parked <= self.bounds.parked / 2;
-        self.overlooked &= !wants;
+    /// Whether the caller is to ask the store which origins have parked reports, and pass them to [`found`](Self::found).
+    pub(super) fn needs_parked_search(&mut self) -> bool {
+        let wants = self.has_unknown_parked && self.counts.parked <= self.bounds.parked / 2;
+        self.has_unknown_parked &= !wants;
         wants
     }
 
-    /// When [`wake`](Self::wake) is to be called.
+    /// When the caller is to call [`wake`](Self::wake).
     pub(super) fn alarm(&self) -> Option<SinceStart> {
         self.alarms.first().map(|(at, _)| *at)
     }
 
-    /// Looks at the origins whose time has come.
+    /// Refreshes the queues whose alarm is due.
     pub(super) fn wake(&mut self, now: SinceStart) {
         while let Some(&(at, key)) = self.alarms.first().filter(|(at, _)| *at <= now) {
             self.alarms.remove(&(at, key));
-            if let Some(origin) = self.origins.get_mut(&key) {
-                origin.alarm = None;
+            if let Some(queue) = self.queues.get_mut(&key) {
+                queue.alarm = None;
             }
-            self.look_at(key, now);
+            self.refresh(key, now);
         }
     }
 
-    /// Takes out all that waits.
+    /// Takes all waiting reports out of all queues.
     pub(super) fn clear(&mut self) -> Vec<W> {
         self.counts.waiting = 0;
-        self.origins.values_mut().for_each(|at| at.waiting = 0);
+        self.queues.values_mut().for_each(|queue| queue.waiting = 0);
         self.turns.drain_all()
     }
 
-    /// Units that may wait.
+    /// The units that may wait in memory.
     pub(super) fn backlog(&self) -> usize {
         self.bounds.backlog
     }
@@ -259,17 +260,17 @@ impl<W: InHand> Scheduler<W> {
         self.turns.in_flight()
     }
 
-    /// Claims under way.
+    /// Claims in progress.
     pub(super) fn claims(&self) -> usize {
         self.counts.claims
     }
 
-    /// Reports whose parking is not committed.
+    /// Reports whose parking is not committed yet.
     pub(super) fn parking(&self) -> usize {
         self.counts.parking
     }
 
-    /// Breakers that are not closed.
+    /// Circuits that are not closed.
     pub(super) fn open(&self) -> usize {
         self.counts.open
     }
@@ -281,23 +282,22 @@ impl<W: InHand> Scheduler<W> {
 
     fn push(&mut self, key: Key, work: W) {
         let units = work.units();
-        if let Some(at) = self.origins.get_mut(&key) {
-            at.waiting += units;
+        if let Some(queue) = self.queues.get_mut(&key) {
+            queue.waiting += units;
             self.counts.waiting += units;
         }
         self.turns.push(key, work);
     }
 
-    /// So much waits no longer.
-    fn left(&mut self, key: Key, units: usize) {
-        if let Some(at) = self.origins.get_mut(&key) {
-            at.waiting = at.waiting.saturating_sub(units);
+    /// Subtracts the units of a report that has left its queue.
+    fn leave_queue(&mut self, key: Key, units: usize) {
+        if let Some(queue) = self.queues.get_mut(&key) {
+            queue.waiting = queue.waiting.saturating_sub(units);
             self.counts.waiting = self.counts.waiting.saturating_sub(units);
         }
     }
 
-    /// The key of the line that a report for this origin and URL stands in, for use at once: one with nothing to do may be
-    /// forgotten.
+    /// The key of the queue for reports to this origin and URL. Use the key at once, because an idle queue may be forgotten.
     pub(super) fn key(&mut self, origin: &str, url: &str) -> Key {
         match self.keys.get(url) {
             Some(key) => *key,
@@ -313,44 +313,44 @@ impl<W: InHand> Scheduler<W> {
     }
 
     fn add(&mut self, name: Arc<str>, origin: Option<Key>) -> Key {
-        let of = origin.and_then(|origin| self.origins.get(&origin)).map_or(&name, |at| &at.name);
-        let key = self.turns.add(self.own.get(&**of).copied());
+        let of = origin.and_then(|origin| self.queues.get(&origin)).map_or(&name, |queue| &queue.name);
+        let key = self.turns.add(self.own_limits.get(&**of).copied());
         self.keys.insert(name.clone(), key);
-        self.origins.insert(key, Origin::new(name, origin));
+        self.queues.insert(key, Queue::new(name, origin));
         key
     }
 
     fn remember_parked(&mut self, key: Key) {
         let full = self.counts.parked >= self.bounds.parked;
-        let Some(at) = self.origins.get_mut(&key).filter(|at| !at.parked) else { return };
+        let Some(queue) = self.queues.get_mut(&key).filter(|queue| !queue.parked) else { return };
         if full {
-            self.overlooked = true;
+            self.has_unknown_parked = true;
         } else {
-            at.parked = true;
+            queue.parked = true;
             self.counts.parked += 1;
         }
     }
 
-    /// Brings everything in line with what has become of the origin.
-    fn look_at(&mut self, key: Key, now: SinceStart) {
+    /// Updates what depends on a queue's state: its claim, its alarm, whether it is paused, and whether it is idle.
+    fn refresh(&mut self, key: Key, now: SinceStart) {
         let free = self.free();
-        let Some(at) = self.origins.get_mut(&key) else { return };
-        if at.alarm.is_none() && !at.wanting && at.may_claim(free, now) {
-            at.wanting = true;
-            self.wanting.push_back(key);
+        let Some(queue) = self.queues.get_mut(&key) else { return };
+        if queue.alarm.is_none() && !queue.to_claim && queue.may_claim(free, now) {
+            queue.to_claim = true;
+            self.to_claim.push_back(key);
         }
-        let shut = !at.breaker.lets(now) || self.is_full(key);
-        self.turns.set_shut(key, shut);
-        let Some(at) = self.origins.get(&key) else { return };
-        if let Some(until) = at.breaker.opens_at().filter(|until| at.alarm.is_none() && *until > now) {
+        let paused = !queue.breaker.allows_attempt(now) || self.is_full(key);
+        self.turns.set_paused(key, paused);
+        let Some(queue) = self.queues.get(&key) else { return };
+        if let Some(until) = queue.breaker.probe_at().filter(|until| queue.alarm.is_none() && *until > now) {
             self.set_alarm(key, until);
         }
-        self.note_idleness(key);
+        self.update_idle(key);
     }
 
     fn set_alarm(&mut self, key: Key, moment: SinceStart) {
-        let Some(at) = self.origins.get_mut(&key) else { return };
-        if let Some(earlier) = at.alarm.replace(moment) {
+        let Some(queue) = self.queues.get_mut(&key) else { return };
+        if let Some(earlier) = queue.alarm.replace(moment) {
             self.alarms.remove(&(earlier, key));
         }
         self.alarms.insert((moment, key));

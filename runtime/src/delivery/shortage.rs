@@ -1,20 +1,24 @@
-//! What this machine may run short of. It says nothing about a receiver, so it uses up no attempt.
+//! What this machine may lack for an attempt. A shortage says nothing about the receiver, so it uses up no attempt.
 
 use std::io;
 
 use super::{connections, lookup};
 
+/// What this machine lacked for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
+    /// Too many names are being looked up.
     Lookups,
+    /// All connections that may be open are in use.
     Connections,
+    /// The process or the system can open no more files.
     Files,
     Memory,
 }
 
 impl Shortage {
     /// The label of the metric.
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Lookups => "lookups",
             Self::Connections => "connections",
@@ -23,18 +27,18 @@ impl Shortage {
         }
     }
 
-    /// Every try needs it: of look-ups, those to other names may go on.
-    pub(super) fn is_all_of_us(self) -> bool {
+    /// Whether every attempt lacks the same thing. Without look-ups or connections, attempts to other hosts may still succeed.
+    pub(super) fn affects_all_attempts(self) -> bool {
         matches!(self, Self::Files | Self::Memory)
     }
 
-    /// What an error of the system, or of what opens connections, tells. What it holds is looked at by the caller.
+    /// The shortage that an I/O error reports. An error inside the I/O error is checked by the caller.
     pub(super) fn of(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref();
         if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<lookup::Busy>) {
             return Some(Self::Lookups);
         }
-        if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<connections::NoRoom>) {
+        if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<connections::NoFreeConnection>) {
             return Some(Self::Connections);
         }
         Self::of_code(error.raw_os_error()?)
@@ -42,7 +46,7 @@ impl Shortage {
 
     #[cfg(unix)]
     fn of_code(code: i32) -> Option<Self> {
-        // The same on all of Unix but the last, of which Linux has another than the others.
+        // These numbers are the same on all Unix systems, except ENOBUFS: Linux and Android use 105, the others 55.
         const ENOMEM: i32 = 12;
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
@@ -79,7 +83,8 @@ mod tests {
             (23, Some(Shortage::Files)),
             (12, Some(Shortage::Memory)),
             (105, Some(Shortage::Memory)),
-            // Refused, unreachable, no such route, no local address for that network: the receiver's, or its name's.
+            // Connection refused, host unreachable, network unreachable, address not available: the receiver or its name is at
+            // fault.
             (111, None),
             (113, None),
             (101, None),

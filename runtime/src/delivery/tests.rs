@@ -15,7 +15,7 @@ use crate::policy::destination::Destination;
 use crate::store::{self, DeliveryRecord, DeliveryState, Location, NewReport};
 use crate::webhook::{Provenance, Target};
 
-mod wishes;
+mod directives;
 
 const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
 

@@ -28,7 +28,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The wait that the receiver asked for.
     pub(crate) retry_after: Option<Duration>,
-    pub(crate) wish: Option<ReceiverDirective>,
+    pub(crate) directive: Option<ReceiverDirective>,
 }
 
 impl Answer {
@@ -39,7 +39,7 @@ impl Answer {
 
     /// The receiver wants no report any more, whatever becomes of this one.
     pub(crate) fn disables(self) -> bool {
-        self.wish == Some(ReceiverDirective::Disable) || self.status == 410
+        self.directive == Some(ReceiverDirective::Disable) || self.status == 410
     }
 }
 
@@ -55,15 +55,15 @@ pub(crate) enum ReceiverDirective {
 impl ReceiverDirective {
     /// The wish in the values of the header, if they hold one that is known; the one that goes further, of two.
     pub(crate) fn of<'a>(values: impl Iterator<Item = &'a str>) -> Option<Self> {
-        let mut wish = None;
+        let mut directive = None;
         for word in values.flat_map(|value| value.split(',')) {
             match word.trim() {
                 word if word.eq_ignore_ascii_case("disable") => return Some(Self::Disable),
-                word if word.eq_ignore_ascii_case("abort-message") => wish = Some(Self::AbortMessage),
+                word if word.eq_ignore_ascii_case("abort-message") => directive = Some(Self::AbortMessage),
                 _ => {}
             }
         }
-        wish
+        directive
     }
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn judge(end: AttemptEnd, attempt: u32, schedule: &Schedule, now: Tim
             return if answer.disables() { Next::DeliveredLast } else { Next::Delivered };
         }
         AttemptEnd::Answered(answer) if answer.disables() => return Next::Gone { disable: true },
-        AttemptEnd::Answered(Answer { wish: Some(ReceiverDirective::AbortMessage), .. }) => {
+        AttemptEnd::Answered(Answer { directive: Some(ReceiverDirective::AbortMessage), .. }) => {
             return Next::Gone { disable: false };
         }
         AttemptEnd::Answered(answer) => answer.retry_after,
@@ -127,9 +127,9 @@ pub(crate) fn judge(end: AttemptEnd, attempt: u32, schedule: &Schedule, now: Tim
 }
 
 /// Says what is wrong with an answer, or that it is the last; `None` if nothing is.
-pub(crate) fn complaint(answer: Answer) -> Option<String> {
-    let Answer { status, wish, .. } = answer;
-    match (status, wish) {
+pub(crate) fn problem(answer: Answer) -> Option<String> {
+    let Answer { status, directive, .. } = answer;
+    match (status, directive) {
         (_, Some(ReceiverDirective::Disable)) => {
             Some(format!("answered {status} and wants no more reports (webhook-delivery: disable)"))
         }
@@ -138,7 +138,7 @@ pub(crate) fn complaint(answer: Answer) -> Option<String> {
         (_, Some(ReceiverDirective::AbortMessage)) => {
             Some(format!("answered {status} and does not want this report again (webhook-delivery: abort-message)"))
         }
-        (_, None) => Some(match elsewhere(status) {
+        (_, None) => Some(match redirect_hint(status) {
             Some(why) => format!("answered {status}; {why}"),
             None => format!("answered {status}"),
         }),
@@ -146,7 +146,7 @@ pub(crate) fn complaint(answer: Answer) -> Option<String> {
 }
 
 /// What is to be done about an answer that speaks of another place, each of which means something else (RFC 9110, 15.4).
-fn elsewhere(status: u16) -> Option<&'static str> {
+fn redirect_hint(status: u16) -> Option<&'static str> {
     Some(match status {
         301 | 302 | 307 | 308 => "redirects are not followed, so name the final URL",
         303 => {
@@ -174,7 +174,7 @@ mod tests {
     const GONE: Next = Next::Gone { disable: true };
 
     fn plain(status: u16) -> Answer {
-        Answer { status, retry_after: None, wish: None }
+        Answer { status, retry_after: None, directive: None }
     }
 
     fn judged(end: AttemptEnd, attempt: u32) -> Next {
@@ -190,19 +190,19 @@ mod tests {
     fn only_2xx_is_a_delivery() {
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(answered(plain(status), 1), Next::Delivered, "{status}");
-            assert_eq!(complaint(plain(status)), None);
+            assert_eq!(problem(plain(status)), None);
         }
         for status in [100, 199, 300, 301, 302, 304, 307, 308, 400, 401, 404, 429, 500, 503, 999] {
             assert!(matches!(answered(plain(status), 1), Next::RetryAt(_)), "{status}");
             assert_eq!(answered(plain(status), 2), Next::Dead, "{status}");
-            assert!(complaint(plain(status)).unwrap().contains(&status.to_string()));
+            assert!(problem(plain(status)).unwrap().contains(&status.to_string()));
         }
     }
 
     #[test]
     fn a_redirect_says_that_it_is_not_followed() {
-        assert!(complaint(plain(308)).unwrap().contains("redirects are not followed"));
-        assert!(!complaint(plain(400)).unwrap().contains("redirects"));
+        assert!(problem(plain(308)).unwrap().contains("redirects are not followed"));
+        assert!(!problem(plain(400)).unwrap().contains("redirects"));
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
             (308, "name the final URL"),
             (399, "must answer 2xx"),
         ] {
-            let told = complaint(plain(status)).unwrap();
+            let told = problem(plain(status)).unwrap();
             assert!(told.starts_with(&format!("answered {status}; ")) && told.contains(words), "{told}");
             assert!([301, 302, 303, 307, 308].contains(&status) || !told.contains("redirects"), "{told}");
         }
@@ -249,27 +249,30 @@ mod tests {
     fn a_receiver_may_end_one_report_or_all() {
         assert_eq!(answered(plain(410), 1), GONE);
         for status in [302, 400, 404, 500] {
-            assert_eq!(answered(Answer { wish: Some(ReceiverDirective::Disable), ..plain(status) }, 1), GONE);
-            let abort = Answer { wish: Some(ReceiverDirective::AbortMessage), ..plain(status) };
+            assert_eq!(answered(Answer { directive: Some(ReceiverDirective::Disable), ..plain(status) }, 1), GONE);
+            let abort = Answer { directive: Some(ReceiverDirective::AbortMessage), ..plain(status) };
             assert_eq!(answered(abort, 1), Next::Gone { disable: false });
-            assert!(complaint(abort).unwrap().contains("abort-message"));
+            assert!(problem(abort).unwrap().contains("abort-message"));
         }
         // Taken is taken; but nothing more is to come.
-        let last = Answer { wish: Some(ReceiverDirective::Disable), ..plain(204) };
+        let last = Answer { directive: Some(ReceiverDirective::Disable), ..plain(204) };
         assert_eq!(answered(last, 1), Next::DeliveredLast);
-        assert!(complaint(last).unwrap().contains("wants no more"));
-        assert_eq!(answered(Answer { wish: Some(ReceiverDirective::AbortMessage), ..plain(200) }, 1), Next::Delivered);
+        assert!(problem(last).unwrap().contains("wants no more"));
+        assert_eq!(
+            answered(Answer { directive: Some(ReceiverDirective::AbortMessage), ..plain(200) }, 1),
+            Next::Delivered
+        );
     }
 
     #[test]
     fn a_wish_is_read_out_of_whatever_the_header_holds() {
-        let wish = |values: &[&str]| ReceiverDirective::of(values.iter().copied());
-        assert_eq!(wish(&["disable"]), Some(ReceiverDirective::Disable));
-        assert_eq!(wish(&[" Abort-Message "]), Some(ReceiverDirective::AbortMessage));
-        assert_eq!(wish(&["abort-message, disable"]), Some(ReceiverDirective::Disable));
-        assert_eq!(wish(&["abort-message", "later"]), Some(ReceiverDirective::AbortMessage));
-        assert_eq!(wish(&["disabled", "", "disable;x=1"]), None);
-        assert_eq!(wish(&[]), None);
+        let directive = |values: &[&str]| ReceiverDirective::of(values.iter().copied());
+        assert_eq!(directive(&["disable"]), Some(ReceiverDirective::Disable));
+        assert_eq!(directive(&[" Abort-Message "]), Some(ReceiverDirective::AbortMessage));
+        assert_eq!(directive(&["abort-message, disable"]), Some(ReceiverDirective::Disable));
+        assert_eq!(directive(&["abort-message", "later"]), Some(ReceiverDirective::AbortMessage));
+        assert_eq!(directive(&["disabled", "", "disable;x=1"]), None);
+        assert_eq!(directive(&[]), None);
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::turns::SinceStart;
 
 /// Tries within a window, at least, before they say anything.
-const FEWEST: u32 = 10;
+const MIN_ATTEMPTS: u32 = 10;
 /// URLs that fail, at least, before they say something about their origin.
-const SEVERAL: usize = 3;
+const MIN_FAILING_URLS: usize = 3;
 /// What is judged are the tries that ended in the last minute, give or take half of it.
 pub(crate) const WINDOW: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -63,12 +63,12 @@ impl Default for State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Window {
     since: SinceStart,
-    now: Ends,
-    before: Ends,
+    now: WindowCounts,
+    before: WindowCounts,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Ends {
+struct WindowCounts {
     all: u32,
     /// Those that reached nobody included.
     failed: u32,
@@ -77,20 +77,20 @@ struct Ends {
 
 /// Leave to try, given back with what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pass {
+pub(crate) struct Permit {
     opened: u32,
 }
 
 /// What a try says about where it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sign {
+pub(crate) enum Health {
     Works,
     /// The URL fails; there was a connection.
     Fails,
     /// Nothing connected: no look-up, no connection, no TLS.
     Unreachable,
     /// Nothing was sent.
-    Nothing,
+    Unknown,
 }
 
 /// What a sign has changed.
@@ -99,7 +99,7 @@ pub(crate) enum Change {
     /// So many of so many tries failed.
     Opened {
         failed: u32,
-        tries: u32,
+        attempts: u32,
         until: SinceStart,
     },
     /// The single try failed.
@@ -109,7 +109,7 @@ pub(crate) enum Change {
     Closed,
 }
 
-impl Sign {
+impl Health {
     /// Any answer below 500 is one of a receiver that works, if not for this report: many may share its origin, and 404
     /// or 429 to one of them shall not delay the others.
     pub(crate) fn of(status: Option<u16>, connected: bool) -> Self {
@@ -123,7 +123,7 @@ impl Sign {
 
 impl Breaker {
     /// Whether a try may begin.
-    pub(crate) fn lets(&self, now: SinceStart) -> bool {
+    pub(crate) fn allows_attempt(&self, now: SinceStart) -> bool {
         match self.state {
             State::Closed(_) => true,
             State::Open { until } => until <= now,
@@ -137,7 +137,7 @@ impl Breaker {
     }
 
     /// When it will let a single try begin; `None` if it lets all, or if that try is under way.
-    pub(crate) fn opens_at(&self) -> Option<SinceStart> {
+    pub(crate) fn probe_at(&self) -> Option<SinceStart> {
         match self.state {
             State::Open { until } => Some(until),
             State::Closed(_) | State::Probing => None,
@@ -145,50 +145,50 @@ impl Breaker {
     }
 
     /// Begins a try, if one may.
-    pub(crate) fn begin(&mut self, now: SinceStart) -> Option<Pass> {
-        if !self.lets(now) {
+    pub(crate) fn begin(&mut self, now: SinceStart) -> Option<Permit> {
+        if !self.allows_attempt(now) {
             return None;
         }
         if self.is_probing() {
             self.state = State::Probing;
         }
-        Some(Pass { opened: self.opened })
+        Some(Permit { opened: self.opened })
     }
 
     /// A try has ended. What began before the breaker opened says nothing that it did not know.
-    pub(crate) fn ended(&mut self, pass: Pass, sign: Sign, scope: Scope, now: SinceStart) -> Option<Change> {
-        if pass.opened != self.opened {
+    pub(crate) fn ended(&mut self, permit: Permit, health: Health, scope: Scope, now: SinceStart) -> Option<Change> {
+        if permit.opened != self.opened {
             return None;
         }
         let connects_again = self.unreachable && scope != Scope::Url;
-        match (&mut self.state, sign) {
-            (State::Closed(_) | State::Open { .. }, Sign::Nothing) | (State::Open { .. }, _) => None,
+        match (&mut self.state, health) {
+            (State::Closed(_) | State::Open { .. }, Health::Unknown) | (State::Open { .. }, _) => None,
             (State::Closed(window), _) => {
-                window.count(sign, now);
-                let ends = window.ends();
-                let Ends { all, failed, .. } = ends;
-                if !ends.tell_of_failure(scope) {
+                window.count(health, now);
+                let counts_in_window = window.counts_in_window();
+                let WindowCounts { all, failed, .. } = counts_in_window;
+                if !counts_in_window.show_failure(scope) {
                     return None;
                 }
-                self.unreachable = ends.is_unreachable();
+                self.unreachable = counts_in_window.is_unreachable();
                 // What fails again soon after has not recovered: the pause grows on.
                 let relapse = self.closed.is_some_and(|closed| now.saturating_sub(closed) < WINDOW);
-                let pause = if relapse { self.longer() } else { FIRST_PAUSE };
+                let pause = if relapse { self.longer_pause() } else { FIRST_PAUSE };
                 let until = self.open(pause, now);
-                Some(Change::Opened { failed, tries: all, until })
+                Some(Change::Opened { failed, attempts: all, until })
             }
-            (State::Probing, Sign::Nothing) => {
+            (State::Probing, Health::Unknown) => {
                 self.state = State::Open { until: now };
                 None
             }
             // An origin that connects again is no longer what it was spared for.
-            (State::Probing, _) if sign == Sign::Works || (sign == Sign::Fails && connects_again) => {
+            (State::Probing, _) if health == Health::Works || (health == Health::Fails && connects_again) => {
                 self.state = State::Closed(Window { since: now, ..Window::default() });
                 self.closed = Some(now);
                 Some(Change::Closed)
             }
             (State::Probing, _) => {
-                let until = self.open(self.longer(), now);
+                let until = self.open(self.longer_pause(), now);
                 Some(Change::Extended { until })
             }
         }
@@ -197,13 +197,13 @@ impl Breaker {
     /// Opens at once, for what has just failed a single try; `None` if it was open.
     pub(crate) fn trip(&mut self, now: SinceStart) -> Option<Change> {
         let State::Closed(window) = &mut self.state else { return None };
-        window.count(Sign::Fails, now);
-        let Ends { all, failed, .. } = window.ends();
+        window.count(Health::Fails, now);
+        let WindowCounts { all, failed, .. } = window.counts_in_window();
         let until = self.open(FIRST_PAUSE, now);
-        Some(Change::Opened { failed, tries: all, until })
+        Some(Change::Opened { failed, attempts: all, until })
     }
 
-    fn longer(&self) -> Duration {
+    fn longer_pause(&self) -> Duration {
         (self.pause * 2).min(LONGEST_PAUSE)
     }
 
@@ -217,21 +217,21 @@ impl Breaker {
 }
 
 impl Window {
-    fn count(&mut self, sign: Sign, now: SinceStart) {
+    fn count(&mut self, health: Health, now: SinceStart) {
         let age = now.saturating_sub(self.since);
         if age >= WINDOW / 2 {
-            self.before = if age < WINDOW { self.now } else { Ends::default() };
-            self.now = Ends::default();
+            self.before = if age < WINDOW { self.now } else { WindowCounts::default() };
+            self.now = WindowCounts::default();
             self.since = now;
         }
         self.now.all = self.now.all.saturating_add(1);
-        let (fails, unreachable) = (sign != Sign::Works, sign == Sign::Unreachable);
+        let (fails, unreachable) = (health != Health::Works, health == Health::Unreachable);
         self.now.failed = self.now.failed.saturating_add(u32::from(fails));
         self.now.unreachable = self.now.unreachable.saturating_add(u32::from(unreachable));
     }
 
-    fn ends(&self) -> Ends {
-        Ends {
+    fn counts_in_window(&self) -> WindowCounts {
+        WindowCounts {
             all: self.now.all.saturating_add(self.before.all),
             failed: self.now.failed.saturating_add(self.before.failed),
             unreachable: self.now.unreachable.saturating_add(self.before.unreachable),
@@ -239,13 +239,13 @@ impl Window {
     }
 }
 
-impl Ends {
-    fn tell_of_failure(self, scope: Scope) -> bool {
+impl WindowCounts {
+    fn show_failure(self, scope: Scope) -> bool {
         let Self { all, failed, .. } = self;
-        all >= FEWEST
+        all >= MIN_ATTEMPTS
             && match scope {
                 Scope::Url => failed * 2 >= all,
-                Scope::Origin { failing } => self.is_unreachable() || (failed == all && failing >= SEVERAL),
+                Scope::Origin { failing } => self.is_unreachable() || (failed == all && failing >= MIN_FAILING_URLS),
             }
     }
 

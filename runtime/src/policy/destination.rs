@@ -1,6 +1,6 @@
 //! Which destinations the operator trusts, and who signs what goes where.
 
-mod climb;
+mod traversal;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ pub(crate) struct Destinations {
 /// other.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DestinationPolicy<'a> {
-    pub(crate) trust: Reach,
+    pub(crate) reach: Reach,
     pub(crate) secrets: Cow<'a, [Secret]>,
 }
 
@@ -65,16 +65,16 @@ impl Destinations {
 
     /// A webhook's own secret goes before its destination's. Elsewhere nothing is signed in the operator's name: whoever
     /// named the URL could replay it to the operator's own receiver.
-    pub(crate) fn standing<'a>(&'a self, webhook: &'a Webhook) -> DestinationPolicy<'a> {
+    pub(crate) fn policy_for<'a>(&'a self, webhook: &'a Webhook) -> DestinationPolicy<'a> {
         let destination = self.find(webhook.url()).filter(|_| webhook.is_operators());
         let private = destination.is_some_and(|destination| destination.private);
-        let trust = if private { Reach::Private } else { Reach::Public };
+        let reach = if private { Reach::Private } else { Reach::Public };
         let secrets = match (&webhook.own().secret, destination) {
             (Some(own), _) => Cow::Owned(vec![own.clone()]),
             (None, Some(destination)) => Cow::Borrowed(destination.secrets.as_slice()),
             (None, None) => Cow::Borrowed([].as_slice()),
         };
-        DestinationPolicy { trust, secrets }
+        DestinationPolicy { reach, secrets }
     }
 
     /// Whether it is trusted: the operator's side chose it, and named where it goes. How far it reaches is another matter.
@@ -83,7 +83,7 @@ impl Destinations {
     }
 
     /// Whether a webhook is not trusted only because a caller chose it.
-    pub(crate) fn withholds_from(&self, webhook: &Webhook) -> bool {
+    pub(crate) fn withholds_trust(&self, webhook: &Webhook) -> bool {
         !webhook.is_operators() && self.find(webhook.url()).is_some()
     }
 
@@ -117,7 +117,7 @@ fn covers(trusted: &Url, url: &Url) -> bool {
     trusted.scheme() == url.scheme()
         && trusted.host() == url.host()
         && trusted.port_or_known_default() == url.port_or_known_default()
-        && path_below(trusted.path(), url.path()).is_some_and(|rest| !climb::climbs(rest))
+        && path_below(trusted.path(), url.path()).is_some_and(|rest| !traversal::may_leave(rest))
 }
 
 /// What follows the trusted path, if the other is the same or below it, segment by segment.
@@ -242,9 +242,9 @@ mod tests {
         ];
         let destinations = Destinations::new(list, &[secret('D')]);
         let plain = |url: &str, by| Webhook::new(url).unwrap().chosen_by(by);
-        let check = |webhook: &Webhook, trust: Reach, secrets: &[Secret]| {
-            let standing = destinations.standing(webhook);
-            assert_eq!((standing.trust, standing.secrets.as_ref()), (trust, secrets), "{webhook:?}");
+        let check = |webhook: &Webhook, reach: Reach, secrets: &[Secret]| {
+            let policy = destinations.policy_for(webhook);
+            assert_eq!((policy.reach, policy.secrets.as_ref()), (reach, secrets), "{webhook:?}");
         };
         let (public, private) = ("https://example.com/in/x", "https://example.com/in/private/x");
         let operators = Some(Provenance::Operator);
@@ -258,10 +258,10 @@ mod tests {
                 check(&plain(url, by), Reach::Public, &[]);
                 check(&plain(url, by).secret(secret('O')), Reach::Public, &[secret('O')]);
             }
-            assert!(destinations.withholds_from(&plain(public, by)));
-            assert!(!destinations.withholds_from(&plain("https://example.org/in", by)));
+            assert!(destinations.withholds_trust(&plain(public, by)));
+            assert!(!destinations.withholds_trust(&plain("https://example.org/in", by)));
         }
-        assert!(!destinations.withholds_from(&plain(public, operators)));
+        assert!(!destinations.withholds_trust(&plain(public, operators)));
         assert!(destinations.trusts(&plain(public, operators)) && !destinations.trusts(&plain(public, None)));
     }
 

@@ -40,13 +40,13 @@ pub(crate) struct Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     /// No setting opens it.
-    Closed,
+    Forbidden,
     /// A setting closes it.
     Denied,
     /// In this special network; a setting opens it.
     Special(&'static str),
     /// Our own listener's.
-    Own,
+    OwnAddress,
 }
 
 impl Guard {
@@ -69,28 +69,28 @@ impl Guard {
     /// connected to.
     ///
     /// Invariant: resolvers are not asked about addresses, so nobody but this function sees them.
-    pub(crate) fn check_url(&self, url: &Url, trust: Reach) -> Result<(), Refusal> {
+    pub(crate) fn check_url(&self, url: &Url, reach: Reach) -> Result<(), Refusal> {
         match url.host() {
-            Some(Host::Ipv4(address)) => self.check(address.into(), trust),
-            Some(Host::Ipv6(address)) => self.check(address.into(), trust),
+            Some(Host::Ipv4(address)) => self.check(address.into(), reach),
+            Some(Host::Ipv6(address)) => self.check(address.into(), reach),
             Some(Host::Domain(_)) | None => Ok(()),
         }
     }
 
     /// Judges what a name resolved to. One bad address refuses all: a mixed answer is an attempt to get past.
-    pub(crate) fn check_addresses(&self, addresses: &[IpAddr], trust: Reach) -> Result<(), Refusal> {
-        addresses.iter().try_for_each(|address| self.check(*address, trust))
+    pub(crate) fn check_addresses(&self, addresses: &[IpAddr], reach: Reach) -> Result<(), Refusal> {
+        addresses.iter().try_for_each(|address| self.check(*address, reach))
     }
 
-    fn check(&self, address: IpAddr, trust: Reach) -> Result<(), Refusal> {
-        if ranges::is_closed(address, &self.nat64) {
-            return Err(Refusal { address, cause: Cause::Closed });
+    fn check(&self, address: IpAddr, reach: Reach) -> Result<(), Refusal> {
+        if ranges::is_forbidden(address, &self.nat64) {
+            return Err(Refusal { address, cause: Cause::Forbidden });
         }
         if self.denies(address) {
             return Err(Refusal { address, cause: Cause::Denied });
         }
         match ranges::special(address, &self.nat64) {
-            Some(name) if trust == Reach::Public && !self.allows(address) => {
+            Some(name) if reach == Reach::Public && !self.allows(address) => {
                 Err(Refusal { address, cause: Cause::Special(name) })
             }
             _ => Ok(()),
@@ -98,12 +98,12 @@ impl Guard {
     }
 
     fn allows(&self, address: IpAddr) -> bool {
-        let carried = match address {
+        let embedded = match address {
             IpAddr::V4(_) => None,
             // Only the forms whose packets do end at the IPv4 address.
-            IpAddr::V6(v6) => v6.to_ipv4_mapped().or_else(|| nat64::carried(v6, &self.nat64)).map(IpAddr::V4),
+            IpAddr::V6(v6) => v6.to_ipv4_mapped().or_else(|| nat64::embedded(v6, &self.nat64)).map(IpAddr::V4),
         };
-        self.allow_networks.iter().any(|net| net.contains(&address) || carried.is_some_and(|v4| net.contains(&v4)))
+        self.allow_networks.iter().any(|net| net.contains(&address) || embedded.is_some_and(|v4| net.contains(&v4)))
     }
 }
 
@@ -117,15 +117,15 @@ impl Guard {
         let denied_4 = |v4: Ipv4Addr| denied(v4.into()) || denied(v4.to_ipv6_mapped().into());
         match address {
             IpAddr::V4(v4) => denied_4(v4),
-            IpAddr::V6(v6) => denied(address) || ranges::carried(v6, &self.nat64).any(denied_4),
+            IpAddr::V6(v6) => denied(address) || ranges::embedded(v6, &self.nat64).any(denied_4),
         }
     }
 }
 
 impl Refusal {
     /// An address at which we listen ourselves: who chose the webhook would have us call ourselves.
-    pub(crate) fn own(address: IpAddr) -> Self {
-        Self { address, cause: Cause::Own }
+    pub(crate) fn own_address(address: IpAddr) -> Self {
+        Self { address, cause: Cause::OwnAddress }
     }
 }
 
@@ -133,7 +133,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address;
         match self.cause {
-            Cause::Closed => write!(
+            Cause::Forbidden => write!(
                 f,
                 "the address {address} is link-local, multicast, unspecified or a cloud's metadata service, where no \
                  webhook may go; no setting opens it"
@@ -145,7 +145,7 @@ impl fmt::Display for Refusal {
                  delivery.allow_networks; to let one go that Config or State names, make it a [[delivery.endpoint]] with \
                  private = true (in a library: Poster::builder().trust)"
             ),
-            Cause::Own => write!(
+            Cause::OwnAddress => write!(
                 f,
                 "the address {address} with this port is this server's own, where no webhook may go unless its URL is trusted: \
                  name it as a [[delivery.endpoint]] with private = true"

@@ -71,12 +71,12 @@ impl Limits {
 #[derive(Debug)]
 pub(crate) struct Turns<T> {
     limits: Limits,
-    lines: Slab<Line<T>>,
+    origins: Slab<Origin<T>>,
     /// Origins that have something to begin, by their tickets: the smallest has waited longest.
-    lanes: [BTreeMap<u64, Key>; Lane::COUNT],
+    ready: [BTreeMap<u64, Key>; LimitGroup::COUNT],
     last_ticket: u64,
     waiting: usize,
-    held: SlotsInUse,
+    in_use: SlotsInUse,
 }
 
 /// Slots in use. Invariant: each field is the sum over all lines; see [`Turns::change`].
@@ -90,96 +90,96 @@ struct SlotsInUse {
 
 /// One origin's line.
 #[derive(Debug)]
-struct Line<T> {
+struct Origin<T> {
     queue: VecDeque<T>,
     in_flight: usize,
     /// A limit of its own, which takes the place of the share and is never exceeded.
-    own: Option<usize>,
+    own_limit: Option<usize>,
     /// Nothing is begun.
-    shut: bool,
+    paused: bool,
     /// How long a try takes on average; `None` before the first has ended.
-    pace: Option<Duration>,
+    average_time: Option<Duration>,
     /// When it last gave a sign of life, or was given its first chance to.
-    heard: SinceStart,
+    last_heard: SinceStart,
     /// Its turn, while it is in a lane or waits for its own limit.
     ticket: u64,
-    lane: Option<Lane>,
+    group: Option<LimitGroup>,
 }
 
 /// Origins that the same limits apply to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
+enum LimitGroup {
     /// Prompt and small.
     Small,
     /// Prompt and within its share.
     Large,
     /// Has not answered yet.
-    New,
+    Unproven,
     Slow,
     /// Slow, and not small.
     SlowLarge,
     /// Prompt and beyond its share: only when nobody else can begin anything.
-    Beyond,
+    BeyondShare,
 }
 
-impl Lane {
+impl LimitGroup {
     const COUNT: usize = 6;
 }
 
 impl<T> Turns<T> {
     pub(crate) fn new(limits: Limits) -> Self {
-        let lanes = std::array::from_fn(|_| BTreeMap::new());
-        Self { limits, lines: Slab::new(), lanes, last_ticket: 0, waiting: 0, held: SlotsInUse::default() }
+        let ready = std::array::from_fn(|_| BTreeMap::new());
+        Self { limits, origins: Slab::new(), ready, last_ticket: 0, waiting: 0, in_use: SlotsInUse::default() }
     }
 
     /// A further origin, with a limit of its own if it has one.
-    pub(crate) fn add(&mut self, own: Option<usize>) -> Key {
-        self.lines.insert(Line {
+    pub(crate) fn add(&mut self, own_limit: Option<usize>) -> Key {
+        self.origins.insert(Origin {
             queue: VecDeque::new(),
             in_flight: 0,
-            own: own.map(|own| own.max(1)),
-            shut: false,
-            pace: None,
-            heard: SinceStart::ZERO,
+            own_limit: own_limit.map(|own_limit| own_limit.max(1)),
+            paused: false,
+            average_time: None,
+            last_heard: SinceStart::ZERO,
             ticket: 0,
-            lane: None,
+            group: None,
         })
     }
 
     /// Forgets an origin; not one that [has work](Self::has_work).
     pub(crate) fn remove(&mut self, key: Key) {
         if !self.has_work(key) {
-            self.lines.try_remove(key);
+            self.origins.try_remove(key);
         }
     }
 
     /// Puts something at the end of the origin's line.
     pub(crate) fn push(&mut self, key: Key, item: T) {
         let ticket = self.next_ticket();
-        self.change(key, |line| {
-            if line.queue.is_empty() {
-                line.ticket = ticket;
+        self.change(key, |origin| {
+            if origin.queue.is_empty() {
+                origin.ticket = ticket;
             }
-            line.queue.push_back(item);
+            origin.queue.push_back(item);
         });
     }
 
     /// What is to be begun next, if anything may. It has a slot until [`done`](Self::done).
     pub(crate) fn next(&mut self, now: SinceStart) -> Option<(Key, T)> {
         loop {
-            let lane = self.turn()?;
-            let (_, &key) = self.lanes[lane as usize].first_key_value()?;
+            let group = self.next_group()?;
+            let (_, &key) = self.ready[group as usize].first_key_value()?;
             if self.has_fallen_silent(key, now) {
                 continue;
             }
             let ticket = self.next_ticket();
-            let begun = self.change(key, |line| {
-                if line.in_flight == 0 {
-                    line.heard = now;
+            let begun = self.change(key, |origin| {
+                if origin.in_flight == 0 {
+                    origin.last_heard = now;
                 }
-                line.in_flight += 1;
-                line.ticket = ticket;
-                line.queue.pop_front()
+                origin.in_flight += 1;
+                origin.ticket = ticket;
+                origin.queue.pop_front()
             });
             return begun.map(|item| (key, item));
         }
@@ -187,27 +187,28 @@ impl<T> Turns<T> {
 
     /// A try has ended after so long and its slot is free. Without a time it says nothing about the origin.
     pub(crate) fn done(&mut self, key: Key, took: Option<Duration>, now: SinceStart) {
-        self.change(key, |line| {
-            line.in_flight = line.in_flight.saturating_sub(1);
+        self.change(key, |origin| {
+            origin.in_flight = origin.in_flight.saturating_sub(1);
             let Some(took) = took.map(|took| took.min(LONGEST)) else { return };
-            line.heard = now;
-            line.pace = Some(line.pace.map_or(took, |pace| (pace * INERTIA + took) / (INERTIA + 1)));
+            origin.last_heard = now;
+            origin.average_time =
+                Some(origin.average_time.map_or(took, |average_time| (average_time * INERTIA + took) / (INERTIA + 1)));
         });
     }
 
     /// Shut, nothing is begun for this origin.
-    pub(crate) fn set_shut(&mut self, key: Key, shut: bool) {
-        self.change(key, |line| line.shut = shut);
+    pub(crate) fn set_paused(&mut self, key: Key, paused: bool) {
+        self.change(key, |origin| origin.paused = paused);
     }
 
     /// Takes all that waits for this origin, the first first.
     pub(crate) fn drain(&mut self, key: Key) -> VecDeque<T> {
-        self.change(key, |line| std::mem::take(&mut line.queue))
+        self.change(key, |origin| std::mem::take(&mut origin.queue))
     }
 
     /// Takes all that waits.
     pub(crate) fn drain_all(&mut self) -> Vec<T> {
-        let keys: Vec<Key> = self.lines.iter().map(|(key, _)| key).collect();
+        let keys: Vec<Key> = self.origins.iter().map(|(key, _)| key).collect();
         keys.into_iter().flat_map(|key| self.drain(key)).collect()
     }
 
@@ -218,54 +219,57 @@ impl<T> Turns<T> {
 
     /// How many slots are in use.
     pub(crate) fn in_flight(&self) -> usize {
-        self.held.all
+        self.in_use.all
     }
 
     /// Whether something waits or is in flight.
     pub(crate) fn has_work(&self, key: Key) -> bool {
-        self.lines.get(key).is_some_and(|line| line.in_flight > 0 || !line.queue.is_empty())
+        self.origins.get(key).is_some_and(|origin| origin.in_flight > 0 || !origin.queue.is_empty())
     }
 
     /// The lane of the origin whose turn it is.
     ///
     /// Large origins wait for the first of them: were others let past, what it needs might never come together.
-    fn turn(&self) -> Option<Lane> {
+    fn next_group(&self) -> Option<LimitGroup> {
         let Limits { total, slow, unproven, .. } = self.limits;
-        let SlotsInUse { all, by_slow, by_unproven, .. } = self.held;
+        let SlotsInUse { all, by_slow, by_unproven, .. } = self.in_use;
         if all >= total {
             return None;
         }
-        let first = |lane: Lane| {
-            let open = match lane {
-                Lane::Small | Lane::Large | Lane::Beyond => true,
-                Lane::New => by_unproven < unproven,
-                Lane::Slow | Lane::SlowLarge => by_slow < slow && by_unproven < unproven,
+        let first = |group: LimitGroup| {
+            let open = match group {
+                LimitGroup::Small | LimitGroup::Large | LimitGroup::BeyondShare => true,
+                LimitGroup::Unproven => by_unproven < unproven,
+                LimitGroup::Slow | LimitGroup::SlowLarge => by_slow < slow && by_unproven < unproven,
             };
-            let (&ticket, &key) = self.lanes[lane as usize].first_key_value().filter(|_| open)?;
-            Some((ticket, lane, key))
+            let (&ticket, &key) = self.ready[group as usize].first_key_value().filter(|_| open)?;
+            Some((ticket, group, key))
         };
-        let earliest = |lanes: &[Lane]| lanes.iter().filter_map(|lane| first(*lane)).min();
-        let large = earliest(&[Lane::Large, Lane::SlowLarge]);
-        let fits = |(.., key): &(u64, Lane, Key)| self.has_room_for_large(*key);
-        let within = earliest(&[Lane::Small, Lane::New, Lane::Slow]).into_iter().chain(large.filter(fits)).min();
-        let beyond = || if large.is_none() { first(Lane::Beyond).filter(fits) } else { None };
-        within.or_else(beyond).map(|(_, lane, _)| lane)
+        let earliest = |ready: &[LimitGroup]| ready.iter().filter_map(|group| first(*group)).min();
+        let large = earliest(&[LimitGroup::Large, LimitGroup::SlowLarge]);
+        let fits = |(.., key): &(u64, LimitGroup, Key)| self.has_room_for_large(*key);
+        let within = earliest(&[LimitGroup::Small, LimitGroup::Unproven, LimitGroup::Slow])
+            .into_iter()
+            .chain(large.filter(fits))
+            .min();
+        let beyond = || if large.is_none() { first(LimitGroup::BeyondShare).filter(fits) } else { None };
+        within.or_else(beyond).map(|(_, group, _)| group)
     }
 
     fn has_room_for_large(&self, key: Key) -> bool {
-        let in_flight = self.lines.get(key).map_or(0, |line| line.in_flight);
+        let in_flight = self.origins.get(key).map_or(0, |origin| origin.in_flight);
         // The step from small to large counts all that it has.
         let grown = if in_flight <= self.limits.small { in_flight + 1 } else { 1 };
-        self.held.by_large + grown <= self.limits.large
+        self.in_use.by_large + grown <= self.limits.large
     }
 
     /// An origin with tries in flight that has not been heard of for long is slow, before any of them has ended.
     fn has_fallen_silent(&mut self, key: Key, now: SinceStart) -> bool {
-        let Some(line) = self.lines.get(key) else { return false };
-        let silent = line.in_flight > 0 && now.saturating_sub(line.heard) >= PROMPT;
-        let fallen = silent && line.pace.is_some_and(|pace| pace < PROMPT);
+        let Some(origin) = self.origins.get(key) else { return false };
+        let silent = origin.in_flight > 0 && now.saturating_sub(origin.last_heard) >= PROMPT;
+        let fallen = silent && origin.average_time.is_some_and(|average_time| average_time < PROMPT);
         if fallen {
-            self.change(key, |line| line.pace = Some(LONGEST));
+            self.change(key, |origin| origin.average_time = Some(LONGEST));
         }
         fallen
     }
@@ -276,54 +280,56 @@ impl<T> Turns<T> {
     }
 
     /// The one way to change a line: keeps the sums and the lanes true.
-    fn change<R: Default>(&mut self, key: Key, change: impl FnOnce(&mut Line<T>) -> R) -> R {
-        let Some(line) = self.lines.get_mut(key) else { return R::default() };
-        let before = line.lane.map(|lane| (lane, line.ticket));
-        self.waiting -= line.queue.len();
-        self.held = self.held.without(line.holds(&self.limits));
-        let changed = change(line);
-        self.held = self.held.with(line.holds(&self.limits));
-        self.waiting += line.queue.len();
-        line.lane = line.lane_now(&self.limits);
-        let after = line.lane.map(|lane| (lane, line.ticket));
+    fn change<R: Default>(&mut self, key: Key, change: impl FnOnce(&mut Origin<T>) -> R) -> R {
+        let Some(origin) = self.origins.get_mut(key) else { return R::default() };
+        let before = origin.group.map(|group| (group, origin.ticket));
+        self.waiting -= origin.queue.len();
+        self.in_use = self.in_use.without(origin.slots_in_use(&self.limits));
+        let changed = change(origin);
+        self.in_use = self.in_use.with(origin.slots_in_use(&self.limits));
+        self.waiting += origin.queue.len();
+        origin.group = origin.current_group(&self.limits);
+        let after = origin.group.map(|group| (group, origin.ticket));
         if before != after {
-            if let Some((lane, ticket)) = before {
-                self.lanes[lane as usize].remove(&ticket);
+            if let Some((group, ticket)) = before {
+                self.ready[group as usize].remove(&ticket);
             }
-            if let Some((lane, ticket)) = after {
-                self.lanes[lane as usize].insert(ticket, key);
+            if let Some((group, ticket)) = after {
+                self.ready[group as usize].insert(ticket, key);
             }
         }
         changed
     }
 }
 
-impl<T> Line<T> {
-    fn lane_now(&self, limits: &Limits) -> Option<Lane> {
+impl<T> Origin<T> {
+    fn current_group(&self, limits: &Limits) -> Option<LimitGroup> {
         let n = self.in_flight;
-        let most = self.own.unwrap_or(limits.share);
-        if self.queue.is_empty() || self.shut {
+        let most = self.own_limit.unwrap_or(limits.share);
+        if self.queue.is_empty() || self.paused {
             return None;
         }
-        match (self.pace, n < limits.small, n < most) {
-            (None, true, true) => Some(Lane::New),
-            (Some(pace), true, true) if pace < PROMPT => Some(Lane::Small),
-            (Some(pace), false, true) if pace < PROMPT => Some(Lane::Large),
-            (Some(_), true, true) => Some(Lane::Slow),
-            (Some(_), false, true) => Some(Lane::SlowLarge),
-            (Some(pace), _, false) if pace < PROMPT && self.own.is_none() => Some(Lane::Beyond),
+        match (self.average_time, n < limits.small, n < most) {
+            (None, true, true) => Some(LimitGroup::Unproven),
+            (Some(average_time), true, true) if average_time < PROMPT => Some(LimitGroup::Small),
+            (Some(average_time), false, true) if average_time < PROMPT => Some(LimitGroup::Large),
+            (Some(_), true, true) => Some(LimitGroup::Slow),
+            (Some(_), false, true) => Some(LimitGroup::SlowLarge),
+            (Some(average_time), _, false) if average_time < PROMPT && self.own_limit.is_none() => {
+                Some(LimitGroup::BeyondShare)
+            }
             _ => None,
         }
     }
 
-    fn holds(&self, limits: &Limits) -> SlotsInUse {
+    fn slots_in_use(&self, limits: &Limits) -> SlotsInUse {
         let all = self.in_flight;
         let slots_if = |is: bool| if is { all } else { 0 };
         SlotsInUse {
             all,
             by_large: slots_if(all > limits.small),
-            by_slow: slots_if(self.pace.is_some_and(|pace| pace >= PROMPT)),
-            by_unproven: slots_if(self.pace.is_none_or(|pace| pace >= PROMPT)),
+            by_slow: slots_if(self.average_time.is_some_and(|average_time| average_time >= PROMPT)),
+            by_unproven: slots_if(self.average_time.is_none_or(|average_time| average_time >= PROMPT)),
         }
     }
 }

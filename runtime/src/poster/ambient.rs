@@ -37,7 +37,7 @@ pub(crate) struct Call {
 #[derive(Debug)]
 enum Id {
     /// Behind the URLs, from there on: in the same allocation.
-    Behind(usize),
+    StoreFlusher(usize),
     /// It is that of the running request, and there is no URL.
     Running(RequestId),
 }
@@ -47,9 +47,9 @@ impl Call {
     /// such a call allocates nothing.
     pub(crate) fn new(mut webhooks: Webhooks, id: impl fmt::Display, on: Ends, durable: bool) -> Self {
         let id = if webhooks.is_empty() {
-            running_request(id).map_or(Id::Behind(0), Id::Running)
+            running_request(id).map_or(Id::StoreFlusher(0), Id::Running)
         } else {
-            Id::Behind(webhooks.append_id(id))
+            Id::StoreFlusher(webhooks.append_id(id))
         };
         Self { webhooks, id, on, durable, by_operator: false, tells_reason: false }
     }
@@ -57,7 +57,7 @@ impl Call {
     /// Empty if there is no webhook and the id is not that of the running request.
     pub(crate) fn id(&self) -> &str {
         match &self.id {
-            Id::Behind(start) => self.webhooks.text_from(*start),
+            Id::StoreFlusher(start) => self.webhooks.text_from(*start),
             Id::Running(id) => id.as_str(),
         }
     }
@@ -67,8 +67,8 @@ impl Call {
     }
 
     /// What its webhooks come to; `unsaid` chose those of which it cannot be told who did.
-    pub(crate) fn targets(&self, unsaid: Provenance) -> impl Iterator<Item = Target> {
-        self.webhooks.resolve_for(if self.by_operator { Provenance::Operator } else { unsaid })
+    pub(crate) fn targets(&self, default_provenance: Provenance) -> impl Iterator<Item = Target> {
+        self.webhooks.resolve_for(if self.by_operator { Provenance::Operator } else { default_provenance })
     }
 }
 
@@ -157,12 +157,12 @@ fn on_thread() -> Option<Arc<dyn Sink>> {
 
 /// Told of each call whose report no sink around the task or on the thread takes.
 #[cfg(feature = "testing")]
-static ELSEWHERE: std::sync::OnceLock<fn(&Call)> = std::sync::OnceLock::new();
+static MISSED_OBSERVER: std::sync::OnceLock<fn(&Call)> = std::sync::OnceLock::new();
 
 /// Whom to tell of calls that no sink around the task or on the thread takes. The first one stays.
 #[cfg(feature = "testing")]
-pub(crate) fn tell_elsewhere(tell: fn(&Call)) {
-    ELSEWHERE.get_or_init(|| tell);
+pub(crate) fn observe_missed(tell: fn(&Call)) {
+    MISSED_OBSERVER.get_or_init(|| tell);
 }
 
 /// The sink around the current task, else the process's, which a call that has nothing to report has no use for. If there
@@ -172,10 +172,10 @@ pub(crate) fn sink_for(call: &Call) -> Option<Arc<dyn Sink>> {
     #[cfg(feature = "testing")]
     let around = around.or_else(on_thread);
     #[cfg(feature = "testing")]
-    if let (None, Some(tell)) = (&around, ELSEWHERE.get()) {
+    if let (None, Some(tell)) = (&around, MISSED_OBSERVER.get()) {
         tell(call);
     }
-    around.or_else(|| (!call.webhooks().is_empty()).then(|| of_process().unwrap_or_else(start_default)))
+    around.or_else(|| (!call.webhooks().is_empty()).then(|| process_sink().unwrap_or_else(start_default)))
 }
 
 /// Whether the sink around the current task only asks.
@@ -210,12 +210,12 @@ struct Installed {
     /// How to know that its reports are safe; not where there is no poster.
     flusher: Option<Flusher>,
     /// A fork may install its own.
-    home: ForkGuard,
+    fork_guard: ForkGuard,
 }
 
 static PROCESS: RwLock<Option<Installed>> = RwLock::new(None);
 
-fn of_process() -> Option<Arc<dyn Sink>> {
+fn process_sink() -> Option<Arc<dyn Sink>> {
     PROCESS.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|installed| Arc::clone(&installed.sink))
 }
 
@@ -230,10 +230,10 @@ pub(crate) struct AlreadyInstalled;
 /// Installs a sink for the whole process, and how to flush it. It stays to the end.
 pub(crate) fn install(sink: Arc<dyn Sink>, flusher: Flusher) -> Result<(), AlreadyInstalled> {
     let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
-    if process.as_ref().is_some_and(|installed| !installed.home.is_left()) {
+    if process.as_ref().is_some_and(|installed| !installed.fork_guard.is_forked()) {
         return Err(AlreadyInstalled);
     }
-    let of_parent = process.replace(Installed { sink, flusher: Some(flusher), home: ForkGuard::here() });
+    let of_parent = process.replace(Installed { sink, flusher: Some(flusher), fork_guard: ForkGuard::here() });
     // Its files are another process's: to close them here would let go of that one's locks.
     std::mem::forget(of_parent);
     Ok(())
@@ -242,7 +242,7 @@ pub(crate) fn install(sink: Arc<dyn Sink>, flusher: Flusher) -> Result<(), Alrea
 /// Whether this process has a sink, be it one that started by itself.
 pub(super) fn is_installed() -> bool {
     let process = PROCESS.read().unwrap_or_else(PoisonError::into_inner);
-    process.as_ref().is_some_and(|installed| !installed.home.is_left())
+    process.as_ref().is_some_and(|installed| !installed.fork_guard.is_forked())
 }
 
 #[cold]
@@ -253,7 +253,7 @@ fn start_default() -> Arc<dyn Sink> {
     }
     let installed = match PosterBuilder::default().start() {
         Ok((poster, guard)) => {
-            if !poster.is_off() {
+            if !poster.is_disabled() {
                 tracing::warn!(
                     "no poster is installed: reports are kept in memory, and those not yet delivered end with the \
                      process; install one at the start of main with `postback::Poster::builder()…install()`"
@@ -261,20 +261,20 @@ fn start_default() -> Arc<dyn Sink> {
             }
             // It lives as long as the process.
             std::mem::forget(guard);
-            Installed { sink: poster.sink(), flusher: Some(poster.flusher()), home: ForkGuard::here() }
+            Installed { sink: poster.sink(), flusher: Some(poster.flusher()), fork_guard: ForkGuard::here() }
         }
         Err(error) => {
             tracing::error!("no poster is installed, and none can be started: {}", Causes(&error));
-            Installed { sink: Arc::new(Nobody), flusher: None, home: ForkGuard::here() }
+            Installed { sink: Arc::new(NoPosterSink), flusher: None, fork_guard: ForkGuard::here() }
         }
     };
     Arc::clone(&process.insert(installed).sink)
 }
 
 /// Counts what it is given.
-struct Nobody;
+struct NoPosterSink;
 
-impl Sink for Nobody {
+impl Sink for NoPosterSink {
     fn now(&self) -> Timestamp {
         Clock::system().now()
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::engine::Engine;
-use super::{Off, Outbox, Poster, PosterGuard, Way, ambient, off};
+use super::{Disabled, Mode, Outbox, Poster, PosterGuard, ambient, disabled};
 use crate::background::Background;
 use crate::delivery::{self, Delivery};
 use crate::id::NodeId;
@@ -33,7 +33,7 @@ const MEMORY_BYTES: usize = 64 << 20;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `install` or `start`"]
 pub struct PosterBuilder {
-    place: Location,
+    location: Location,
     durability: Durability,
     litestream: bool,
     trusted: Vec<String>,
@@ -48,9 +48,9 @@ pub struct PosterBuilder {
 
 impl Default for PosterBuilder {
     fn default() -> Self {
-        let place = in_memory(MEMORY_REPORTS, MEMORY_BYTES);
+        let location = in_memory(MEMORY_REPORTS, MEMORY_BYTES);
         Self {
-            place,
+            location,
             durability: Durability::Full,
             litestream: false,
             trusted: Vec::new(),
@@ -83,7 +83,7 @@ impl PosterBuilder {
     /// Holds at most so many undelivered reports, with so many bytes, in memory: beyond, the newest are lost and counted.
     /// The default is 10,000 reports and 64 MiB.
     pub fn memory(mut self, reports: usize, bytes: usize) -> Self {
-        self.place = in_memory(reports, bytes);
+        self.location = in_memory(reports, bytes);
         self
     }
 
@@ -94,7 +94,7 @@ impl PosterBuilder {
     /// what its queue holds and then refuses, and `post_durably` fails after some seconds.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
-        self.place = Location::Sqlite { path: path.into(), durability: self.durability };
+        self.location = Location::Sqlite { path: path.into(), durability: self.durability };
         self
     }
 
@@ -102,7 +102,7 @@ impl PosterBuilder {
     #[cfg(feature = "sqlite")]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
-        if let Location::Sqlite { durability: of_file, .. } = &mut self.place {
+        if let Location::Sqlite { durability: of_file, .. } = &mut self.location {
             *of_file = durability;
         }
         self
@@ -211,20 +211,20 @@ impl PosterBuilder {
         if let Some(warning) = options.destinations.shared_secret() {
             tracing::warn!("{warning}");
         }
-        if self.discard || off::by_environment() {
+        if self.discard || disabled::is_disabled_by_environment() {
             tracing::warn!("reporting is turned off: reports are counted and dropped");
-            let poster = Poster(Way::Off(Off::default()));
+            let poster = Poster(Mode::Disabled(Disabled::default()));
             return Ok((poster.clone(), PosterGuard::new(poster)));
         }
         let background = Background::start("postback-poster", THREADS).map_err(StartKind::Thread)?;
         let clock = Clock::system();
         let shutdown = Shutdown::new();
-        let place = store::Options { litestream: self.litestream, ..store::Options::at(self.place) };
-        let started = start_on(&background, place, options, self.retention, clock.clone(), shutdown.clone());
+        let location = store::Options { litestream: self.litestream, ..store::Options::at(self.location) };
+        let started = start_on(&background, location, options, self.retention, clock.clone(), shutdown.clone());
         match started {
             Ok(store) => {
                 let engine = Arc::new(Engine::new(store.clone(), shutdown, background));
-                let poster = Poster(Way::Open { outbox: Outbox::new(store, clock), engine });
+                let poster = Poster(Mode::Active { outbox: Outbox::new(store, clock), engine });
                 Ok((poster.clone(), PosterGuard::new(poster)))
             }
             Err(kind) => Err(kind.into()),
@@ -248,7 +248,7 @@ fn in_memory(reports: usize, bytes: usize) -> Location {
 /// another runtime, which must not block on this one.
 fn start_on(
     background: &Background,
-    place: store::Options,
+    location: store::Options,
     options: delivery::Options,
     keep: Duration,
     clock: Clock,
@@ -258,7 +258,7 @@ fn start_on(
     let starting = shutdown.clone();
     let task = async move {
         let started = async {
-            let store = Store::open(place, NodeId::generate(), clock.clone()).await?;
+            let store = Store::open(location, NodeId::generate(), clock.clone()).await?;
             store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
             let schedule = options.schedule.total();
             let delivery = Delivery::new(store.clone(), clock, options)?;
@@ -296,7 +296,7 @@ enum StartKind {
     #[error("{prefix} is no prefix of a NAT64; write one of 32, 40, 48, 56, 64 or 96 bits, such as 2001:db8:64::/96")]
     Nat64 { prefix: String },
     #[error("the poster's store cannot be opened")]
-    Open(#[from] store::OpenError),
+    Active(#[from] store::OpenError),
     #[error("what an earlier process left in the poster's store cannot be taken over")]
     Recover(#[source] store::Error),
     #[error("the poster's HTTP client cannot be set up")]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fork_guard::ForkGuard;
 use super::loss::lost_so_far;
-use super::{Flushed, Off};
+use super::{Disabled, Flushed};
 use crate::background::Background;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -20,27 +20,27 @@ const JOIN: Duration = Duration::from_millis(100);
 /// How to know that reports are safe.
 #[derive(Clone)]
 pub(crate) enum Flusher {
-    Open(Behind),
-    Off(Off),
+    Active(StoreFlusher),
+    Disabled(Disabled),
 }
 
 impl Flusher {
     /// Of a store, on a runtime that runs for as long as it.
     pub(crate) fn new(store: Store, handle: Handle) -> Self {
-        Self::Open(Behind::new(store, handle))
+        Self::Active(StoreFlusher::new(store, handle))
     }
 
     /// The answer comes in this time, whatever the store does; the channel is closed if the threads are gone.
     pub(super) fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
         match self {
-            Self::Open(behind) => behind.flush(timeout),
-            Self::Off(off) => at_once(off.flushed()),
+            Self::Active(behind) => behind.flush(timeout),
+            Self::Disabled(disabled) => ready(disabled.flushed()),
         }
     }
 }
 
 /// An answer that is there.
-fn at_once(flushed: Flushed) -> oneshot::Receiver<Flushed> {
+fn ready(flushed: Flushed) -> oneshot::Receiver<Flushed> {
     let (answer, answered) = oneshot::channel();
     // The receiver is right here.
     let _ = answer.send(flushed);
@@ -49,22 +49,22 @@ fn at_once(flushed: Flushed) -> oneshot::Receiver<Flushed> {
 
 /// Waits until reports are safe, on threads of its own, so that any executor may await the answer, and none.
 #[derive(Clone)]
-pub(crate) struct Behind {
+pub(crate) struct StoreFlusher {
     store: Store,
     handle: Handle,
-    home: ForkGuard,
+    fork_guard: ForkGuard,
     lost_before: u64,
 }
 
-impl Behind {
+impl StoreFlusher {
     fn new(store: Store, handle: Handle) -> Self {
-        Self { store, handle, home: ForkGuard::here(), lost_before: lost_so_far() }
+        Self { store, handle, fork_guard: ForkGuard::here(), lost_before: lost_so_far() }
     }
 
     fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
-        if self.home.is_left() {
+        if self.fork_guard.is_forked() {
             // The threads that would answer are in the other process.
-            return at_once(Flushed { lost: lost_so_far() - self.lost_before, ..Flushed::default() });
+            return ready(Flushed { lost: lost_so_far() - self.lost_before, ..Flushed::default() });
         }
         let (answer, answered) = oneshot::channel();
         let this = self.clone();
@@ -113,7 +113,7 @@ impl Behind {
 
 /// The background of a poster that was started by hand.
 pub(crate) struct Engine {
-    behind: Behind,
+    behind: StoreFlusher,
     shutdown: Shutdown,
     /// Taken when the engine stops.
     background: Mutex<Option<Background>>,
@@ -121,17 +121,17 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(super) fn new(store: Store, shutdown: Shutdown, background: Background) -> Self {
-        let behind = Behind::new(store, background.handle().clone());
+        let behind = StoreFlusher::new(store, background.handle().clone());
         Self { behind, shutdown, background: Mutex::new(Some(background)) }
     }
 
     pub(super) fn flusher(&self) -> Flusher {
-        Flusher::Open(self.behind.clone())
+        Flusher::Active(self.behind.clone())
     }
 
     /// Whether this process is a fork of the one that has the threads.
     pub(super) fn is_forked(&self) -> bool {
-        self.behind.home.is_left()
+        self.behind.fork_guard.is_forked()
     }
 
     /// Flushes, stops store and delivery, and joins their threads, all in this time: attempts that outlast it are cut off.

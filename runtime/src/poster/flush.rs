@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
-use super::{Poster, Way, ambient};
+use super::{Mode, Poster, ambient};
 
 /// How long a dropped [`PosterGuard`] waits at most.
 pub(super) const DROP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -163,13 +163,13 @@ enum Stop {
 
 fn stop(poster: Poster, timeout: Duration) -> Stop {
     match &poster.0 {
-        Way::Open { engine, .. } if engine.is_forked() => {
+        Mode::Active { engine, .. } if engine.is_forked() => {
             // The store is another process's: to close its files here would let go of that one's locks.
             std::mem::forget(poster);
             Stop::Nothing(Flushed::default())
         }
-        Way::Open { engine, .. } => Stop::Awaited(engine.stop(timeout)),
-        Way::Off(off) => Stop::Nothing(off.flushed()),
+        Mode::Active { engine, .. } => Stop::Awaited(engine.stop(timeout)),
+        Mode::Disabled(disabled) => Stop::Nothing(disabled.flushed()),
     }
 }
 

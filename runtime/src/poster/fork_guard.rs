@@ -10,7 +10,7 @@ impl ForkGuard {
     }
 
     /// Whether this is another process: a fork of that one. A system call, well below a microsecond.
-    pub(crate) fn is_left(self) -> bool {
+    pub(crate) fn is_forked(self) -> bool {
         std::process::id() != self.0
     }
 }

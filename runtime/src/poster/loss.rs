@@ -43,7 +43,7 @@ impl Loss {
         }
     }
 
-    fn told(self) -> &'static str {
+    fn explanation(self) -> &'static str {
         match self {
             Self::BadUrl => "its webhook is no URL that can be called",
             Self::Unserializable => "the result does not serialise to JSON",
@@ -68,20 +68,20 @@ impl Loss {
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Causes told so far. Bounded: past this many, the counter alone speaks.
-static TOLD: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
-const CAUSES_TOLD: usize = 256;
+static LOGGED_CAUSES: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
+const MAX_LOGGED_CAUSES: usize = 256;
 
 /// Counts a lost report by reason, and logs it once per cause.
 pub(crate) fn lost(reason: Loss, id: &str, detail: &str) {
     let lost = LOST.fetch_add(1, Ordering::Relaxed) + 1;
     metrics::counter!(metric::REPORTS_LOST, "reason" => reason.as_str()).increment(1);
     if is_new_cause(reason, detail) {
-        let told = reason.told();
+        let explanation = reason.explanation();
         let separator = if detail.is_empty() { "" } else { ": " };
         tracing::warn!(
             request_id = %Escaped(id),
             reason = reason.as_str(),
-            "no report of {id} is sent: {told}{separator}{detail} (told once per cause; see {counter})",
+            "no report of {id} is sent: {explanation}{separator}{detail} (told once per cause; see {counter})",
             id = Escaped(id),
             detail = Escaped(detail),
             counter = metric::REPORTS_LOST,
@@ -91,8 +91,8 @@ pub(crate) fn lost(reason: Loss, id: &str, detail: &str) {
         tracing::warn!(
             lost,
             reason = reason.as_str(),
-            "{lost} reports are lost by now, the last because {told} (told at powers of ten; see {counter})",
-            told = reason.told(),
+            "{lost} reports are lost by now, the last because {explanation} (told at powers of ten; see {counter})",
+            explanation = reason.explanation(),
             counter = metric::REPORTS_LOST,
         );
     }
@@ -110,7 +110,7 @@ pub(crate) fn lost_so_far() -> u64 {
 fn is_new_cause(reason: Loss, detail: &str) -> bool {
     let mut hasher = DefaultHasher::new();
     (reason, detail).hash(&mut hasher);
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    let told = told.get_or_insert_default();
-    told.len() < CAUSES_TOLD && told.insert(hasher.finish())
+    let mut explanation = LOGGED_CAUSES.lock().unwrap_or_else(PoisonError::into_inner);
+    let explanation = explanation.get_or_insert_default();
+    explanation.len() < MAX_LOGGED_CAUSES && explanation.insert(hasher.finish())
 }

@@ -44,43 +44,44 @@ pub(crate) struct RequestEnd {
     pub(crate) outcome: Outcome,
     pub(crate) reports: Vec<NewReport>,
     /// The beginning of the line in the log.
-    said: String,
+    log_prefix: String,
 }
 
 impl RequestEnd {
     /// The end of this request, reported as `registered` says. `said` begins with the route.
-    pub(crate) fn new(id: &RequestId, outcome: Outcome, registered: Option<Registered>, said: String) -> Self {
+    pub(crate) fn new(id: &RequestId, outcome: Outcome, registered: Option<Registered>, log_prefix: String) -> Self {
         let tells_reason = registered.as_ref().is_some_and(|registered| registered.tells_reason);
         let outcome = Outcome { tells_reason, ..outcome };
         let registered = registered.filter(|registered| registered.on.contains(outcome.end()));
         let reports = match registered {
-            Some(registered) => reports(id, &outcome, registered, &said),
+            Some(registered) => reports(id, &outcome, registered, &log_prefix),
             None => Vec::new(),
         };
-        Self { outcome, reports, said }
+        Self { outcome, reports, log_prefix }
     }
 
     /// Counts it, and says the line where nobody else does. To be called when it is committed.
     pub(crate) fn tell(&self, id: &RequestId, route: &str) {
-        let (outcome, reason, said) = (self.outcome.status.as_str(), self.outcome.reason.as_str(), &self.said);
+        let (outcome, reason, log_prefix) =
+            (self.outcome.status.as_str(), self.outcome.reason.as_str(), &self.log_prefix);
         let labels = [("route", route.to_owned()), ("status", outcome.to_owned()), ("reason", reason.to_owned())];
         metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
         // Where something is delivered, the delivery says the line, with how it went.
         if self.reports.is_empty() {
-            tracing::info!(request_id = %id, route, outcome, reason, "{said} → no webhook");
+            tracing::info!(request_id = %id, route, outcome, reason, "{log_prefix} → no webhook");
         }
         for report in &self.reports {
             let Some(why) = &report.refused else { continue };
             let webhook_id = report.id;
-            tracing::warn!(request_id = %id, route, %webhook_id, outcome, reason, "{said} → not sent: {why}");
+            tracing::warn!(request_id = %id, route, %webhook_id, outcome, reason, "{log_prefix} → not sent: {why}");
         }
     }
 }
 
-fn reports(id: &RequestId, outcome: &Outcome, registered: Registered, said: &str) -> Vec<NewReport> {
+fn reports(id: &RequestId, outcome: &Outcome, registered: Registered, log_prefix: &str) -> Vec<NewReport> {
     let body: Bytes = outcome.to_report(id.as_str());
     let report = |target| NewReport {
-        note: Some(said.to_owned()),
+        note: Some(log_prefix.to_owned()),
         ..refused_or_new(id.as_str(), target, body.clone(), outcome.finished)
     };
     registered.webhooks.into_iter().map(report).collect()

@@ -18,26 +18,26 @@ use crate::webhook::Target;
 pub(crate) struct Outbox {
     store: Store,
     clock: Clock,
-    home: ForkGuard,
+    fork_guard: ForkGuard,
     /// Who chose a webhook of which it cannot be told.
-    unsaid: Provenance,
+    default_provenance: Provenance,
 }
 
 impl Outbox {
     /// Of a library: there are no callers that it knew of, and its builder trusts by URL.
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, home: ForkGuard::here(), unsaid: Provenance::Operator }
+        Self { store, clock, fork_guard: ForkGuard::here(), default_provenance: Provenance::Operator }
     }
 
     /// Of a server, which has callers: what cannot be told is theirs.
     #[cfg(feature = "server")]
     pub(crate) fn of_server(store: Store, clock: Clock) -> Self {
-        Self { unsaid: Provenance::Caller, ..Self::new(store, clock) }
+        Self { default_provenance: Provenance::Caller, ..Self::new(store, clock) }
     }
 
     /// Who chose a webhook of which it cannot be told.
-    pub(crate) fn unsaid(&self) -> Provenance {
-        self.unsaid
+    pub(crate) fn default_provenance(&self) -> Provenance {
+        self.default_provenance
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -50,7 +50,7 @@ impl Outbox {
 
     /// Whether this process is a fork of the one that the store is written in: what is posted here would wait for ever.
     pub(crate) fn is_forked(&self) -> bool {
-        self.home.is_left()
+        self.fork_guard.is_forked()
     }
 
     /// The reports of a call that ended so; what has no usable URL is counted as lost.
@@ -65,7 +65,7 @@ impl Outbox {
         }
         let body = outcome.to_report(call.id());
         let mut reports = Vec::new();
-        for target in call.targets(self.unsaid) {
+        for target in call.targets(self.default_provenance) {
             match target.into_webhook() {
                 Ok(webhook) => reports.push(NewReport::to(webhook, call.id(), body.clone(), outcome.finished)),
                 Err(error) => lost(Loss::BadUrl, call.id(), &Causes(&error).to_string()),

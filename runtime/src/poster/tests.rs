@@ -214,10 +214,10 @@ async fn a_call_reports_through_the_sink_and_what_on_leaves_out_is_not_told() {
     assert_eq!(sink.begin(&nothing), Role::Ignored);
 
     guard.shutdown(LONG).await;
-    let mut told: Vec<_> =
+    let mut explanation: Vec<_> =
         receiver.requests().into_iter().map(|request| String::from_utf8(request.body).unwrap()).collect();
-    told.sort();
-    assert_eq!(told, [r#"{"id":"dropped, told","status":"failed"}"#, r#"{"id":"told","status":"completed"}"#]);
+    explanation.sort();
+    assert_eq!(explanation, [r#"{"id":"dropped, told","status":"failed"}"#, r#"{"id":"told","status":"completed"}"#]);
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ impl Sink for RunSink {
             lost(Loss::SecondOutcome, call.id(), "");
             return Role::Ignored;
         }
-        let webhooks = call.targets(self.outbox.unsaid()).collect();
+        let webhooks = call.targets(self.outbox.default_provenance()).collect();
         let registered = Registered { webhooks, on: call.on, tells_reason: call.tells_reason };
         let registered = told.registered.insert(registered);
         if let Some(registrar) = &self.registrar {

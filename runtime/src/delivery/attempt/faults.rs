@@ -286,7 +286,7 @@ async fn http_to_a_port_that_speaks_tls_is_a_failure() {
     let receiver = Receiver::tls();
     let attempted = trusted(&format!("http://127.0.0.1:{}/in", receiver.port())).await;
     assert_eq!(attempted.end, AttemptEnd::Failed);
-    assert_eq!(error(&attempted), words::TLS_EXPECTED);
+    assert_eq!(error(&attempted), failure::TLS_EXPECTED);
     assert!(receiver.requests().is_empty());
 }
 
@@ -295,7 +295,7 @@ async fn what_a_receiver_asks_for_is_taken_from_its_head() {
     let asks = async |headers: &str| {
         let receiver = Receiver::answering(format!("HTTP/1.1 503 X\r\n{headers}content-length: 0\r\n\r\n"));
         let AttemptEnd::Answered(answer) = trusted(&receiver.url()).await.end else { panic!("no answer") };
-        (answer.retry_after, answer.wish)
+        (answer.retry_after, answer.directive)
     };
     assert_eq!(asks("").await, (None, None));
     assert_eq!(asks("retry-after: 90\r\n").await, (Some(Duration::from_secs(90)), None));

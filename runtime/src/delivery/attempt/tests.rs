@@ -44,32 +44,32 @@ fn secret() -> Secret {
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap()
 }
 
-pub(in crate::delivery) async fn send(options: &Options, url: &str, trust: Reach) -> Attempted {
+pub(in crate::delivery) async fn send(options: &Options, url: &str, reach: Reach) -> AttemptResult {
     let sender = Sender::new(options, Clock::from_fn(|| NOW)).unwrap();
-    send_with(&sender, url, trust).await
+    send_with(&sender, url, reach).await
 }
 
 /// The same of another body.
-pub(super) async fn send_body(sender: &Sender, url: &str, body: Bytes) -> Attempted {
-    let standing = DestinationPolicy { trust: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
-    sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &standing, body).await
+pub(super) async fn send_body(sender: &Sender, url: &str, body: Bytes) -> AttemptResult {
+    let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
+    sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, body).await
 }
 
-pub(super) async fn send_with(sender: &Sender, url: &str, trust: Reach) -> Attempted {
-    let standing = DestinationPolicy { trust, secrets: Cow::Owned(vec![secret()]) };
-    sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &standing, Bytes::from_static(BODY)).await
+pub(super) async fn send_with(sender: &Sender, url: &str, reach: Reach) -> AttemptResult {
+    let policy = DestinationPolicy { reach, secrets: Cow::Owned(vec![secret()]) };
+    sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, Bytes::from_static(BODY)).await
 }
 
 /// An answer that says nothing but this.
 pub(super) fn answered(status: u16) -> AttemptEnd {
-    AttemptEnd::Answered(Answer { status, retry_after: None, wish: None })
+    AttemptEnd::Answered(Answer { status, retry_after: None, directive: None })
 }
 
-pub(super) async fn trusted(url: &str) -> Attempted {
+pub(super) async fn trusted(url: &str) -> AttemptResult {
     send(&options(), url, Reach::Private).await
 }
 
-pub(super) fn error(attempted: &Attempted) -> &str {
+pub(super) fn error(attempted: &AttemptResult) -> &str {
     attempted.attempt.error.as_deref().unwrap()
 }
 
@@ -79,8 +79,8 @@ async fn a_try_has_exactly_these_headers_and_bytes() {
     let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
     let id = ReportId::generate();
     let webhook = Webhook::new(format!("{}?a=1", receiver.url())).unwrap().header("authorization", "Bearer x").unwrap();
-    let standing = DestinationPolicy { trust: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
-    let attempted = sender.send(id, &webhook, &standing, Bytes::from_static(BODY)).await;
+    let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
+    let attempted = sender.send(id, &webhook, &policy, Bytes::from_static(BODY)).await;
     assert_eq!((attempted.end, attempted.attempt.status, attempted.attempt.error), (answered(204), Some(204), None));
     assert_eq!(attempted.attempt.started, NOW);
 
@@ -112,8 +112,8 @@ async fn without_a_secret_there_is_no_signature_and_stored_headers_replace_nothi
         own.headers.insert(name, HeaderValue::from_static("forged"));
     }
     let webhook = Webhook::new(receiver.url()).unwrap().with_own(own);
-    let standing = DestinationPolicy { trust: Reach::Private, secrets: Cow::Borrowed(&[]) };
-    let _ = sender.send(ReportId::generate(), &webhook, &standing, Bytes::from_static(BODY)).await;
+    let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Borrowed(&[]) };
+    let _ = sender.send(ReportId::generate(), &webhook, &policy, Bytes::from_static(BODY)).await;
     let request = &receiver.requests()[0];
     assert_eq!(request.header("webhook-signature"), None);
     assert!(request.headers.iter().all(|(_, value)| value != "forged"), "{request:?}");
@@ -348,13 +348,13 @@ async fn where_all_connections_are_in_use_a_try_is_put_off() {
 #[tokio::test]
 async fn a_large_body_is_signed_elsewhere_and_alike() {
     let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
-    let standing = DestinationPolicy { trust: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
+    let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
     let id = ReportId::generate();
     let large = Bytes::from(vec![b'x'; 16 << 20]);
-    let mut signed = pin!(sender.sign(id, &standing, 1, &large));
+    let mut signed = pin!(sender.sign(id, &policy, 1, &large));
     // On this thread it would be ready at once.
     assert!(futures_util::poll!(&mut signed).is_pending());
     assert_eq!(signed.await, signature::sign(&[secret()], &id.to_string(), 1, &large));
     let small = large.slice(..LARGE);
-    assert!(futures_util::poll!(pin!(sender.sign(id, &standing, 1, &small))).is_ready());
+    assert!(futures_util::poll!(pin!(sender.sign(id, &policy, 1, &small))).is_ready());
 }

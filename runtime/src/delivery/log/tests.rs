@@ -127,8 +127,8 @@ fn a_retry_that_fails_is_told_at_info_within_a_bound_of_its_origin() {
     log.attempt(&retry(62));
     let levels = |level| lines.with("not delivered").iter().filter(|(of, _)| *of == level).count();
     assert_eq!((levels(Level::WARN), levels(Level::INFO)), (1, retries::MOST_LINES + 1));
-    let untold = 1_000 - retries::MOST_LINES;
-    let said = format!("; {untold} more retries to https://example.com failed before this one");
+    let skipped = 1_000 - retries::MOST_LINES;
+    let said = format!("; {skipped} more retries to https://example.com failed before this one");
     assert_eq!(lines.with(&said).len(), 1, "{:?}", lines.with("62"));
 }
 

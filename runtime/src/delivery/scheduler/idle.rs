@@ -1,58 +1,60 @@
-//! What is known of lines with nothing to do: bounded, the longest idle is forgotten first.
+//! Bounds what the scheduler remembers of idle queues. It forgets the queue that has been idle longest first.
 
-use super::{InHand, Scheduler};
+use super::{Schedulable, Scheduler};
 use crate::policy::turns::Key;
 
-impl<W: InHand> Scheduler<W> {
-    pub(super) fn note_idleness(&mut self, key: Key) {
-        self.mark_idleness(key);
+impl<W: Schedulable> Scheduler<W> {
+    /// Marks a queue as idle or not, and forgets idle queues beyond the bound.
+    pub(super) fn update_idle(&mut self, key: Key) {
+        self.mark_idle(key);
         while self.idle.len() > self.bounds.idle
             && let Some((_, key)) = self.idle.pop_first()
         {
             if let Some(origin) = self.forget(key) {
-                self.mark_idleness(origin);
+                self.mark_idle(origin);
             }
         }
     }
 
-    pub(super) fn mark_idleness(&mut self, key: Key) {
+    /// Marks a queue as idle or not. A queue is idle if it has no reports, in flight, in memory or parked.
+    pub(super) fn mark_idle(&mut self, key: Key) {
         let has_work = self.turns.has_work(key);
-        let Some(at) = self.origins.get_mut(&key) else { return };
-        let is_idle = !has_work && !at.is_parked() && at.urls.is_empty();
-        match (is_idle, at.idle) {
-            // It works again: its reports stand in the line of all others.
-            (true, _) if at.origin.is_some() && !at.breaker.is_probing() => {
+        let Some(queue) = self.queues.get_mut(&key) else { return };
+        let is_idle = !has_work && !queue.is_parked() && queue.url_queues.is_empty();
+        match (is_idle, queue.idle) {
+            // The URL works again, so its next reports stand in the origin's queue.
+            (true, _) if queue.origin.is_some() && !queue.breaker.is_probing() => {
                 if let Some(origin) = self.forget(key) {
-                    self.mark_idleness(origin);
+                    self.mark_idle(origin);
                 }
             }
             (true, None) => {
                 self.last_idle += 1;
-                at.idle = Some(self.last_idle);
+                queue.idle = Some(self.last_idle);
                 self.idle.insert(self.last_idle, key);
             }
             (false, Some(stamp)) => {
-                at.idle = None;
+                queue.idle = None;
                 self.idle.remove(&stamp);
             }
             (true, Some(_)) | (false, None) => {}
         }
     }
 
-    /// Its origin, if it was a URL of one.
+    /// Removes a queue. Returns the key of its origin if the queue was that of a URL.
     pub(super) fn forget(&mut self, key: Key) -> Option<Key> {
-        let at = self.origins.remove(&key)?;
-        self.keys.remove(&at.name);
+        let queue = self.queues.remove(&key)?;
+        self.keys.remove(&queue.name);
         self.turns.remove(key);
-        if let Some(alarm) = at.alarm {
+        if let Some(alarm) = queue.alarm {
             self.alarms.remove(&(alarm, key));
         }
-        if let Some(stamp) = at.idle {
+        if let Some(stamp) = queue.idle {
             self.idle.remove(&stamp);
         }
-        self.counts.open = self.counts.open.saturating_sub(usize::from(at.breaker.is_probing()));
-        let origin = at.origin?;
-        self.rejoin(origin, key, at.breaker);
+        self.counts.open = self.counts.open.saturating_sub(usize::from(queue.breaker.is_probing()));
+        let origin = queue.origin?;
+        self.rejoin(origin, key, queue.breaker);
         Some(origin)
     }
 }

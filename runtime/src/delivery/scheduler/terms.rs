@@ -1,61 +1,62 @@
-//! What the scheduler is told, and what it tells.
+//! The types that the scheduler takes and returns.
 
 use std::sync::Arc;
 
-use crate::policy::breaker::{Change, Pass};
+use crate::policy::breaker::{Change, Permit};
 use crate::policy::turns::Key;
 
-/// How much is held in memory.
+/// How much the scheduler keeps in memory.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::delivery) struct Bounds {
-    /// Units that wait.
+    /// Units of the reports that wait.
     pub(in crate::delivery) backlog: usize,
-    /// Origins with nothing to do whose pace and failures are remembered.
+    /// Idle queues whose average time and failures are remembered.
     pub(in crate::delivery) idle: usize,
-    /// Origins with parked reports that are known. There may be more; they are looked up when these are done.
+    /// Queues with parked reports that are known at once. If there are more, the store is asked for them when half of these are
+    /// done.
     pub(in crate::delivery) parked: usize,
 }
 
-/// A report in hand.
-pub(in crate::delivery) trait InHand {
-    /// What it takes up in memory; one unit at least.
+/// A report that the scheduler can queue.
+pub(in crate::delivery) trait Schedulable {
+    /// The memory that the report takes up, in units. At least one unit.
     fn units(&self) -> usize;
 
-    /// Where it goes, without the query: what has a circuit of its own.
+    /// The URL that the report goes to, without its query. Circuits are kept for URLs without a query.
     fn url(&self) -> &str;
 }
 
-/// A try that has begun, given back when it has ended.
+/// An attempt that has started. It is given back to the scheduler when the attempt has ended.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::delivery) struct Begun {
+pub(in crate::delivery) struct StartedAttempt {
     pub(super) key: Key,
-    pub(super) pass: Pass,
-    /// Tells its URL from others of the origin.
+    pub(super) permit: Permit,
+    /// The hash of the attempt's URL.
     pub(super) url: u64,
 }
 
 /// Why a report is parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::delivery) enum ParkReason {
-    /// The origin is being spared.
+    /// The circuit of the origin or the URL is open.
     Breaker,
-    /// The origin has as many in memory as it may, or earlier ones parked.
+    /// The origin has as many reports in memory as it may, or earlier reports of it are parked.
     Share,
 }
 
-/// A claim of parked reports to be made. Its end is told to [`Scheduler::claimed`](super::Scheduler::claimed).
+/// A claim of parked reports that the caller makes. The caller passes the claimed reports to `Scheduler::claimed`.
 #[derive(Debug)]
 pub(in crate::delivery) struct Claim {
     pub(in crate::delivery) key: Key,
-    /// What they are parked under.
-    pub(in crate::delivery) line: Arc<str>,
+    /// The name that the reports are parked under: an origin or a URL.
+    pub(in crate::delivery) queue_name: Arc<str>,
     pub(in crate::delivery) limit: usize,
 }
 
-/// What the end of a try has brought about.
-pub(in crate::delivery) struct Consequence<W> {
-    /// Of an origin, or a URL of it.
+/// What the end of an attempt has changed.
+pub(in crate::delivery) struct Effects<W> {
+    /// Circuits that have changed, each with its origin or URL.
     pub(in crate::delivery) changes: Vec<(Arc<str>, Change)>,
-    /// To be parked.
-    pub(in crate::delivery) aside: Vec<(Key, W)>,
+    /// Reports that the caller has to park.
+    pub(in crate::delivery) to_park: Vec<(Key, W)>,
 }

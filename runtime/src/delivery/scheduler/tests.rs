@@ -7,7 +7,7 @@ use super::*;
 const QUICK: Duration = Duration::from_millis(5);
 const NOW: SinceStart = SinceStart::from_secs(100);
 
-impl InHand for usize {
+impl Schedulable for usize {
     fn units(&self) -> usize {
         1
     }
@@ -20,9 +20,14 @@ impl InHand for usize {
 /// Of the second and the fourth origin there are two URLs.
 const URLS: [&str; 5] = ["x://0/a", "x://1/a", "x://1/b", "x://2/a", "x://2/b"];
 
-fn end<W: InHand>(scheduler: &mut Scheduler<W>, begun: Begun, sign: Sign, now: SinceStart) -> Vec<W> {
-    let aside = scheduler.ended(begun, sign, None, QUICK, now).unwrap().aside;
-    aside.into_iter().map(|(_, work)| work).collect()
+fn end<W: Schedulable>(
+    scheduler: &mut Scheduler<W>,
+    started_attempt: StartedAttempt,
+    health: Health,
+    now: SinceStart,
+) -> Vec<W> {
+    let to_park = scheduler.ended(started_attempt, health, None, QUICK, now).unwrap().to_park;
+    to_park.into_iter().map(|(_, work)| work).collect()
 }
 
 fn scheduler(backlog: usize, idle: usize) -> Scheduler<usize> {
@@ -35,7 +40,7 @@ fn take(scheduler: &mut Scheduler<usize>, origin: &str, work: usize) -> Option<P
 }
 
 /// A URL and a number.
-impl InHand for (usize, usize) {
+impl Schedulable for (usize, usize) {
     fn units(&self) -> usize {
         1
     }
@@ -49,7 +54,7 @@ impl InHand for (usize, usize) {
 #[derive(Debug)]
 struct Large(usize);
 
-impl InHand for Large {
+impl Schedulable for Large {
     fn units(&self) -> usize {
         self.0
     }
@@ -70,11 +75,11 @@ fn memory_is_bounded_by_size_and_shared_by_size() {
     // Each fits while the origin has no more than there is left.
     assert_eq!((0..10).filter(|_| take("a", 20)).count(), 3);
     assert_eq!((0..50).filter(|_| take("b", 1)).count(), 17);
-    while let Some((begun, _)) = scheduler.next(NOW) {
-        end(&mut scheduler, begun, Sign::Works, NOW);
+    while let Some((started_attempt, _)) = scheduler.next(NOW) {
+        end(&mut scheduler, started_attempt, Health::Works, NOW);
     }
     assert_eq!((scheduler.waiting(), scheduler.counts.waiting), (0, 0));
-    assert!(scheduler.origins.values().all(|at| at.waiting == 0));
+    assert!(scheduler.queues.values().all(|at| at.waiting == 0));
 }
 
 #[test]
@@ -92,14 +97,14 @@ fn one_origin_has_half_of_the_memory_and_another_always_finds_room() {
 fn a_failing_origin_has_nothing_in_memory_until_a_single_report_finds_out() {
     let mut scheduler = scheduler(100, 10);
     let key = scheduler.key("a", "");
-    let mut aside = Vec::new();
+    let mut to_park = Vec::new();
     for n in 0..30 {
         assert_eq!(take(&mut scheduler, "a", n), None);
     }
-    while let Some((begun, _)) = scheduler.next(NOW) {
-        aside.extend(end(&mut scheduler, begun, Sign::Unreachable, NOW));
+    while let Some((started_attempt, _)) = scheduler.next(NOW) {
+        to_park.extend(end(&mut scheduler, started_attempt, Health::Unreachable, NOW));
     }
-    assert_eq!(aside, (10..30).collect::<Vec<_>>());
+    assert_eq!(to_park, (10..30).collect::<Vec<_>>());
     assert_eq!(
         (take(&mut scheduler, "a", 30), scheduler.open(), scheduler.waiting()),
         (Some(ParkReason::Breaker), 1, 0)
@@ -110,11 +115,11 @@ fn a_failing_origin_has_nothing_in_memory_until_a_single_report_finds_out() {
     let later = scheduler.alarm().unwrap();
     scheduler.wake(later);
     let claim = scheduler.claim(later).unwrap();
-    assert_eq!((&*claim.line, claim.limit), ("a", 1));
+    assert_eq!((&*claim.queue_name, claim.limit), ("a", 1));
     assert!(scheduler.claimed(claim.key, claim.limit, Some((vec![10], true)), later).is_empty());
-    let (begun, work) = scheduler.next(later).unwrap();
+    let (started_attempt, work) = scheduler.next(later).unwrap();
     assert_eq!((work, scheduler.next(later).map(drop)), (10, None));
-    let end = scheduler.ended(begun, Sign::Works, None, QUICK, later).unwrap();
+    let end = scheduler.ended(started_attempt, Health::Works, None, QUICK, later).unwrap();
     assert_eq!((end.changes, scheduler.open()), (vec![("a".into(), Change::Closed)], 0));
     assert!(scheduler.claim(later).unwrap().limit > 20);
 }
@@ -124,10 +129,10 @@ fn what_is_known_of_idle_origins_is_bounded_and_the_longest_idle_is_forgotten() 
     let mut scheduler = scheduler(100, 3);
     for n in 0..10 {
         take(&mut scheduler, &n.to_string(), n);
-        let (begun, _) = scheduler.next(NOW).unwrap();
-        end(&mut scheduler, begun, Sign::Works, NOW);
+        let (started_attempt, _) = scheduler.next(NOW).unwrap();
+        end(&mut scheduler, started_attempt, Health::Works, NOW);
     }
-    assert_eq!((scheduler.origins.len(), scheduler.keys.len()), (3, 3));
+    assert_eq!((scheduler.queues.len(), scheduler.keys.len()), (3, 3));
     assert!(scheduler.keys.contains_key("9") && !scheduler.keys.contains_key("6"));
 }
 
@@ -142,15 +147,17 @@ fn of_more_dead_origins_than_are_known_each_has_its_turn() {
         now += Duration::from_secs(10);
         scheduler.wake(now);
         while let Some(claim) = scheduler.claim(now) {
-            *attempted.entry(claim.line.to_string()).or_default() += 1;
+            *attempted.entry(claim.queue_name.to_string()).or_default() += 1;
             scheduler.claimed(claim.key, claim.limit, Some((vec![0], true)), now);
         }
-        while let Some((begun, _)) = scheduler.next(now) {
-            let key = begun.key;
-            let aside = scheduler.ended(begun, Sign::Unreachable, None, QUICK, now).map_or(0, |end| end.aside.len());
-            (0..aside).for_each(|_| scheduler.parked(key, true, now));
+        while let Some((started_attempt, _)) = scheduler.next(now) {
+            let key = started_attempt.key;
+            let to_park = scheduler
+                .ended(started_attempt, Health::Unreachable, None, QUICK, now)
+                .map_or(0, |end| end.to_park.len());
+            (0..to_park).for_each(|_| scheduler.parked(key, true, now));
         }
-        if scheduler.wants_to_know() {
+        if scheduler.needs_parked_search() {
             scheduler.found(ENDPOINTS.map(str::to_owned).to_vec(), now);
         }
     }
@@ -164,7 +171,7 @@ struct World {
     delivered: Vec<usize>,
     parked: BTreeMap<String, VecDeque<(usize, usize)>>,
     parking: Vec<(Key, (usize, usize))>,
-    flying: Vec<(Begun, (usize, usize))>,
+    flying: Vec<(StartedAttempt, (usize, usize))>,
     claims: Vec<Claim>,
 }
 
@@ -177,16 +184,16 @@ impl World {
 
     fn take(&mut self, scheduler: &mut Scheduler<(usize, usize)>, work: (usize, usize), now: SinceStart) {
         let key = scheduler.key(&work.url()[..5], work.url());
-        let aside = scheduler.take(key, work, now);
-        self.parking.extend(aside.map(|(work, _)| (key, work)));
+        let to_park = scheduler.take(key, work, now);
+        self.parking.extend(to_park.map(|(work, _)| (key, work)));
     }
 
-    fn end(&mut self, scheduler: &mut Scheduler<(usize, usize)>, which: usize, sign: Sign, now: SinceStart) {
-        let (begun, work) = self.flying.swap_remove(which % self.flying.len());
-        let url = (sign == Sign::Fails).then(|| work.url());
-        let end = scheduler.ended(begun, sign, url, QUICK, now).unwrap();
-        self.parking.extend(end.aside);
-        if sign == Sign::Works {
+    fn end(&mut self, scheduler: &mut Scheduler<(usize, usize)>, which: usize, health: Health, now: SinceStart) {
+        let (started_attempt, work) = self.flying.swap_remove(which % self.flying.len());
+        let url = (health == Health::Fails).then(|| work.url());
+        let end = scheduler.ended(started_attempt, health, url, QUICK, now).unwrap();
+        self.parking.extend(end.to_park);
+        if health == Health::Works {
             self.delivered.push(work.1);
         } else {
             // Due again, and claimed.
@@ -203,21 +210,21 @@ impl World {
 
     fn answer(&mut self, scheduler: &mut Scheduler<(usize, usize)>, which: usize, fails: bool, now: SinceStart) {
         let claim = self.claims.swap_remove(which % self.claims.len());
-        let parked = self.parked.entry(claim.line.to_string()).or_default();
-        let brought = if fails {
+        let parked = self.parked.entry(claim.queue_name.to_string()).or_default();
+        let claimed_reports = if fails {
             None
         } else {
             let works: Vec<_> = parked.drain(..claim.limit.min(parked.len())).collect();
             Some((works, !parked.is_empty()))
         };
-        self.parking.extend(scheduler.claimed(claim.key, claim.limit, brought, now));
+        self.parking.extend(scheduler.claimed(claim.key, claim.limit, claimed_reports, now));
     }
 
-    fn go_on(&mut self, scheduler: &mut Scheduler<(usize, usize)>, now: SinceStart) {
+    fn start_due(&mut self, scheduler: &mut Scheduler<(usize, usize)>, now: SinceStart) {
         scheduler.wake(now);
         self.flying.extend(std::iter::from_fn(|| scheduler.next(now)));
         self.claims.extend(std::iter::from_fn(|| scheduler.claim(now)));
-        if scheduler.wants_to_know() {
+        if scheduler.needs_parked_search() {
             let parked = self.parked.iter().filter(|(_, works)| !works.is_empty());
             scheduler.found(parked.map(|(line, _)| line.clone()).collect(), now);
         }
@@ -227,22 +234,22 @@ impl World {
 #[derive(Clone, Debug)]
 enum Step {
     Arrive(usize),
-    End(usize, Sign),
+    End(usize, Health),
     Commit(usize),
     Answer(usize, bool),
     Wait(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let sign = prop_oneof![
-        2 => Just(Sign::Works),
-        4 => Just(Sign::Fails),
-        1 => Just(Sign::Unreachable),
-        1 => Just(Sign::Nothing),
+    let health = prop_oneof![
+        2 => Just(Health::Works),
+        4 => Just(Health::Fails),
+        1 => Just(Health::Unreachable),
+        1 => Just(Health::Unknown),
     ];
     prop_oneof![
         6 => (0..5_usize).prop_map(Step::Arrive),
-        4 => (any::<usize>(), sign).prop_map(|(which, sign)| Step::End(which, sign)),
+        4 => (any::<usize>(), health).prop_map(|(which, health)| Step::End(which, health)),
         3 => any::<usize>().prop_map(Step::Commit),
         3 => (any::<usize>(), prop::bool::weighted(0.1)).prop_map(|(which, fails)| Step::Answer(which, fails)),
         1 => (0..9_000_u64).prop_map(Step::Wait),
@@ -251,7 +258,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Ends all tries that may begin: those at the first URL of the second origin fail.
 fn play(scheduler: &mut Scheduler<(usize, usize)>, world: &mut World, now: SinceStart) {
-    world.go_on(scheduler, now);
+    world.start_due(scheduler, now);
     while !world.flying.is_empty() || !world.parking.is_empty() || !world.claims.is_empty() {
         if !world.parking.is_empty() {
             world.commit(scheduler, 0, now);
@@ -259,9 +266,9 @@ fn play(scheduler: &mut Scheduler<(usize, usize)>, world: &mut World, now: Since
             world.answer(scheduler, 0, false, now);
         } else {
             let bad = world.flying[0].1.0 == 1;
-            world.end(scheduler, 0, if bad { Sign::Fails } else { Sign::Works }, now);
+            world.end(scheduler, 0, if bad { Health::Fails } else { Health::Works }, now);
         }
-        world.go_on(scheduler, now);
+        world.start_due(scheduler, now);
     }
 }
 
@@ -294,10 +301,10 @@ fn single_tries_of_an_origin_take_turns_over_its_urls() {
     let mut world = World::default();
     // Nothing connects, and then it does; one of two URLs works.
     (0..30).for_each(|n| world.arrive(&mut scheduler, 1 + usize::from(n == 29), NOW));
-    world.go_on(&mut scheduler, NOW);
+    world.start_due(&mut scheduler, NOW);
     while !world.flying.is_empty() {
-        world.end(&mut scheduler, 0, Sign::Unreachable, NOW);
-        world.go_on(&mut scheduler, NOW);
+        world.end(&mut scheduler, 0, Health::Unreachable, NOW);
+        world.start_due(&mut scheduler, NOW);
     }
     while !world.parking.is_empty() {
         world.commit(&mut scheduler, 0, NOW);
@@ -324,14 +331,14 @@ fn urls_with_a_line_of_their_own_are_few_and_join_the_others_when_they_work() {
     let mut now = NOW;
     while let Some(alarm) = scheduler.alarm() {
         now = alarm.max(now);
-        world.go_on(&mut scheduler, now);
+        world.start_due(&mut scheduler, now);
         while !world.flying.is_empty() || !world.claims.is_empty() {
             if world.flying.is_empty() {
                 world.answer(&mut scheduler, 0, false, now);
             } else {
-                world.end(&mut scheduler, 0, Sign::Works, now);
+                world.end(&mut scheduler, 0, Health::Works, now);
             }
-            world.go_on(&mut scheduler, now);
+            world.start_due(&mut scheduler, now);
         }
     }
     assert_eq!((world.delivered.len(), scheduler.open(), scheduler.keys.contains_key(URLS[1])), (20, 0, false));
@@ -340,12 +347,12 @@ fn urls_with_a_line_of_their_own_are_few_and_join_the_others_when_they_work() {
     let origin = scheduler.key("x://1", "");
     for n in 0..100 {
         let url = format!("x://1/{n}");
-        let told = scheduler.told_apart(&url);
+        let told = scheduler.url_hash(&url);
         let mut breaker = crate::policy::breaker::Breaker::default();
         breaker.trip(NOW);
         scheduler.split_off(origin, told, &url, breaker, NOW);
     }
-    assert_eq!(scheduler.origins[&origin].urls.len(), scheduler.idle.len());
+    assert_eq!(scheduler.queues[&origin].url_queues.len(), scheduler.idle.len());
     assert_eq!((scheduler.keys.len(), scheduler.open()), (1 + 10, 10), "no more than may be idle");
 }
 
@@ -361,24 +368,24 @@ proptest! {
         for step in steps {
             match step {
                 Step::Arrive(at) => world.arrive(&mut scheduler, at, now),
-                Step::End(which, sign) if !world.flying.is_empty() => world.end(&mut scheduler, which, sign, now),
+                Step::End(which, health) if !world.flying.is_empty() => world.end(&mut scheduler, which, health, now),
                 Step::Commit(which) if !world.parking.is_empty() => world.commit(&mut scheduler, which, now),
                 Step::Answer(which, fails) if !world.claims.is_empty() => world.answer(&mut scheduler, which, fails, now),
                 Step::Wait(ms) => now += Duration::from_millis(ms),
                 _ => {}
             }
-            world.go_on(&mut scheduler, now);
+            world.start_due(&mut scheduler, now);
             prop_assert!(scheduler.waiting() <= backlog);
             prop_assert_eq!((scheduler.in_flight(), scheduler.claims()), (world.flying.len(), world.claims.len()));
             prop_assert_eq!(scheduler.parking(), world.parking.len());
             prop_assert!(scheduler.counts.parked <= bounds.parked);
-            let open = scheduler.origins.values().filter(|at| at.breaker.is_probing()).count();
+            let open = scheduler.queues.values().filter(|at| at.breaker.is_probing()).count();
             prop_assert_eq!(scheduler.open(), open);
         }
         for _ in 0..100_000 {
-            world.go_on(&mut scheduler, now);
+            world.start_due(&mut scheduler, now);
             if !world.flying.is_empty() {
-                world.end(&mut scheduler, 0, Sign::Works, now);
+                world.end(&mut scheduler, 0, Health::Works, now);
             } else if !world.parking.is_empty() {
                 world.commit(&mut scheduler, 0, now);
             } else if !world.claims.is_empty() {
@@ -392,6 +399,6 @@ proptest! {
         world.delivered.sort_unstable();
         prop_assert_eq!(world.delivered, (0..world.arrived).collect::<Vec<_>>());
         prop_assert_eq!(scheduler.counts.reserved, 0);
-        prop_assert!(scheduler.origins.len() <= bounds.idle + 1, "an origin may have one idle URL");
+        prop_assert!(scheduler.queues.len() <= bounds.idle + 1, "an origin may have one idle URL");
     }
 }

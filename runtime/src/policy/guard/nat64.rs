@@ -31,7 +31,7 @@ impl Nat64 {
     }
 
     /// The IPv4 address in this one, if it has this prefix.
-    pub(super) fn carried(self, address: Ipv6Addr) -> Option<Ipv4Addr> {
+    pub(super) fn embedded(self, address: Ipv6Addr) -> Option<Ipv4Addr> {
         self.0.contains(&address).then(|| at(address, self.0.prefix_len()))
     }
 }
@@ -44,14 +44,15 @@ impl fmt::Debug for Nat64 {
 
 /// The IPv4 address that a translator with one of these prefixes, or the well-known one, takes out of this address. Of several
 /// that fit the longest counts, as in a table of routes.
-pub(super) fn carried(address: Ipv6Addr, of_site: &[Nat64]) -> Option<Ipv4Addr> {
-    let fitting = of_site.iter().copied().chain([Nat64::well_known()]).filter(|prefix| prefix.0.contains(&address));
-    fitting.max_by_key(|prefix| prefix.0.prefix_len()).and_then(|prefix| prefix.carried(address))
+pub(super) fn embedded(address: Ipv6Addr, site_prefixes: &[Nat64]) -> Option<Ipv4Addr> {
+    let fitting =
+        site_prefixes.iter().copied().chain([Nat64::well_known()]).filter(|prefix| prefix.0.contains(&address));
+    fitting.max_by_key(|prefix| prefix.0.prefix_len()).and_then(|prefix| prefix.embedded(address))
 }
 
 /// Those that it may be, for an address from the network for local use whose prefix nobody named. What is no address at all in
 /// a form was not written in that form.
-pub(super) fn guesses(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
+pub(super) fn possible_embedded(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let local = Ipv6Net::new_assert(LOCAL_USE.0, LOCAL_USE.1).contains(&address);
     let lengths = LENGTHS.into_iter().filter(move |length| local && *length >= LOCAL_USE.1);
     lengths
@@ -88,14 +89,14 @@ mod tests {
             ("2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100::"),
             ("2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"),
         ] {
-            assert_eq!(nat64(prefix).carried(address.parse().unwrap()), expected, "{prefix}");
+            assert_eq!(nat64(prefix).embedded(address.parse().unwrap()), expected, "{prefix}");
             // Bits 64 to 71, and what follows the address, say nothing.
             let bits = address.parse::<Ipv6Addr>().unwrap().to_bits();
             if !prefix.ends_with("/96") {
                 let noisy = Ipv6Addr::from_bits(bits | (0xff << 56) | 0xff);
-                assert_eq!(nat64(prefix).carried(noisy), expected, "{noisy}");
+                assert_eq!(nat64(prefix).embedded(noisy), expected, "{noisy}");
             }
-            assert_eq!(nat64(prefix).carried("2001:db9::1".parse().unwrap()), None);
+            assert_eq!(nat64(prefix).embedded("2001:db9::1".parse().unwrap()), None);
         }
     }
 
@@ -110,9 +111,9 @@ mod tests {
     #[test]
     fn the_longest_prefix_counts() {
         let both = [nat64("2001:db8::/32"), nat64("2001:db8:7f00:1::/96")];
-        assert_eq!(carried("2001:db8:7f00:1::8.8.8.8".parse().unwrap(), &both), Some(Ipv4Addr::new(8, 8, 8, 8)));
-        assert_eq!(carried("2001:db8:7f00:2::8.8.8.8".parse().unwrap(), &both), Some(Ipv4Addr::new(127, 0, 0, 2)));
-        assert_eq!(carried("64:ff9b::7f00:1".parse().unwrap(), &[]), Some(Ipv4Addr::LOCALHOST));
-        assert_eq!(carried("2600::1".parse().unwrap(), &both), None);
+        assert_eq!(embedded("2001:db8:7f00:1::8.8.8.8".parse().unwrap(), &both), Some(Ipv4Addr::new(8, 8, 8, 8)));
+        assert_eq!(embedded("2001:db8:7f00:2::8.8.8.8".parse().unwrap(), &both), Some(Ipv4Addr::new(127, 0, 0, 2)));
+        assert_eq!(embedded("64:ff9b::7f00:1".parse().unwrap(), &[]), Some(Ipv4Addr::LOCALHOST));
+        assert_eq!(embedded("2600::1".parse().unwrap(), &both), None);
     }
 }

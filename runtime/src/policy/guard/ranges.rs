@@ -41,7 +41,7 @@ const SPECIAL_6: [Net6; 9] = [
 const GLOBAL_UNICAST: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// Closed to everybody.
-const CLOSED_4: [(Ipv4Addr, u32); 6] = [
+const FORBIDDEN_4: [(Ipv4Addr, u32); 6] = [
     (Ipv4Addr::UNSPECIFIED, 32),             // reaches loopback on many systems
     (Ipv4Addr::new(169, 254, 0, 0), 16),     // link-local, metadata of most clouds
     (Ipv4Addr::new(168, 63, 129, 16), 32),   // Azure's WireServer
@@ -49,7 +49,7 @@ const CLOSED_4: [(Ipv4Addr, u32); 6] = [
     (Ipv4Addr::new(192, 0, 0, 192), 32),     // Oracle's metadata
     (Ipv4Addr::new(224, 0, 0, 0), 4),        // multicast
 ];
-const CLOSED_6: [(Ipv6Addr, u32); 10] = [
+const FORBIDDEN_6: [(Ipv6Addr, u32); 10] = [
     (Ipv6Addr::UNSPECIFIED, 128),
     (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10), // link-local
     (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),  // multicast
@@ -63,11 +63,13 @@ const CLOSED_6: [(Ipv6Addr, u32); 10] = [
 ];
 
 /// Whether nobody may go there, in any form that leads there.
-pub(super) fn is_closed(address: IpAddr, nat64: &[Nat64]) -> bool {
-    let closed_4 = |v4: Ipv4Addr| CLOSED_4.iter().any(|(net, bits)| in_4(v4, *net, *bits));
+pub(super) fn is_forbidden(address: IpAddr, nat64: &[Nat64]) -> bool {
+    let forbidden_4 = |v4: Ipv4Addr| FORBIDDEN_4.iter().any(|(net, bits)| in_4(v4, *net, *bits));
     match address {
-        IpAddr::V4(v4) => closed_4(v4),
-        IpAddr::V6(v6) => CLOSED_6.iter().any(|(net, bits)| in_6(v6, *net, *bits)) || carried(v6, nat64).any(closed_4),
+        IpAddr::V4(v4) => forbidden_4(v4),
+        IpAddr::V6(v6) => {
+            FORBIDDEN_6.iter().any(|(net, bits)| in_6(v6, *net, *bits)) || embedded(v6, nat64).any(forbidden_4)
+        }
     }
 }
 
@@ -75,7 +77,7 @@ pub(super) fn is_closed(address: IpAddr, nat64: &[Nat64]) -> bool {
 pub(super) fn special(address: IpAddr, nat64: &[Nat64]) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => SPECIAL_4.iter().find(|(net, bits, _)| in_4(v4, *net, *bits)).map(|(_, _, name)| *name),
-        IpAddr::V6(v6) => match nat64::carried(v6, nat64) {
+        IpAddr::V6(v6) => match nat64::embedded(v6, nat64) {
             // Where a network has no IPv4 of its own, every IPv4 receiver looks like this.
             Some(v4) => special(v4.into(), &[]),
             None => match SPECIAL_6.iter().find(|(net, bits, _)| in_6(v6, *net, *bits)) {
@@ -87,10 +89,10 @@ pub(super) fn special(address: IpAddr, nat64: &[Nat64]) -> Option<&'static str> 
 }
 
 /// The IPv4 addresses that an IPv6 one may lead to by a translator or a tunnel.
-pub(super) fn carried(v6: Ipv6Addr, nat64: &[Nat64]) -> impl Iterator<Item = Ipv4Addr> {
+pub(super) fn embedded(v6: Ipv6Addr, nat64: &[Nat64]) -> impl Iterator<Item = Ipv4Addr> {
     // What the site says of its translators is so; of others it is guessed.
-    let translated = nat64::carried(v6, nat64);
-    let guessed = nat64::guesses(v6).filter(move |_| translated.is_none());
+    let translated = nat64::embedded(v6, nat64);
+    let guessed = nat64::possible_embedded(v6).filter(move |_| translated.is_none());
     translated.into_iter().chain(guessed).chain(tunnelled(v6).into_iter().flatten())
 }
 

@@ -8,8 +8,8 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn passes(guard: &Guard, address: &str, trust: Reach) -> bool {
-    guard.check_addresses(&[ip(address)], trust).is_ok()
+fn passes(guard: &Guard, address: &str, reach: Reach) -> bool {
+    guard.check_addresses(&[ip(address)], reach).is_ok()
 }
 
 /// Closed to payloads, open to the operator.
@@ -216,8 +216,8 @@ fn denied_networks_are_closed_to_everybody_in_any_form() {
         ("fd12::1", false),
         ("8.8.8.8", true),
     ] {
-        for trust in [Reach::Public, Reach::Private] {
-            assert_eq!(passes(&guard, address, trust), expected, "{address}");
+        for reach in [Reach::Public, Reach::Private] {
+            assert_eq!(passes(&guard, address, reach), expected, "{address}");
         }
     }
     let told = guard.check_addresses(&[ip("10.1.2.3")], Reach::Private).unwrap_err().to_string();
@@ -341,7 +341,7 @@ proptest! {
         }
         let v6 = Ipv6Addr::from(bits);
         if guard.check_addresses(&[v6.into()], Reach::Public).is_ok() {
-            prop_assert!(v6.segments()[0] >> 13 == 1 || nat64::carried(v6, &[]).is_some(), "{v6}");
+            prop_assert!(v6.segments()[0] >> 13 == 1 || nat64::embedded(v6, &[]).is_some(), "{v6}");
             prop_assert!(!v6.is_multicast() && !v6.is_unicast_link_local() && !v6.is_unique_local(), "{v6}");
         }
     }
@@ -352,8 +352,8 @@ proptest! {
         let v4 = Ipv4Addr::from(low);
         let [a, b, c, d] = v4.octets();
         let (high, low_half) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        for trust in [Reach::Public, Reach::Private] {
-            let passes = |address: IpAddr| Guard::default().check_addresses(&[address], trust).is_ok();
+        for reach in [Reach::Public, Reach::Private] {
+            let passes = |address: IpAddr| Guard::default().check_addresses(&[address], reach).is_ok();
             let plain = passes(v4.into());
             prop_assert_eq!(passes(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low_half).into()), plain, "{}", v4);
             for carrier in [
@@ -378,8 +378,8 @@ proptest! {
         let guard = Guard::new(vec![open.into(), "::/0".parse().unwrap(), "0.0.0.0/0".parse().unwrap()]);
         let mut addresses = vec![ip("8.8.8.8"), ip("10.0.0.1")];
         addresses.insert(at, ip(closed));
-        for trust in [Reach::Public, Reach::Private] {
-            prop_assert!(guard.check_addresses(&addresses, trust).is_err(), "{closed}");
+        for reach in [Reach::Public, Reach::Private] {
+            prop_assert!(guard.check_addresses(&addresses, reach).is_err(), "{closed}");
         }
     }
 }

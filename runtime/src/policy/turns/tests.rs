@@ -45,16 +45,16 @@ fn its_share_shrinks_as_soon_as_another_has_work() {
     let second = origin(&mut turns, Some(QUICK), 0);
     begin_all(&mut turns, NOW);
     (0..10_000).for_each(|n| turns.push(second, n));
-    let mut held = [224, 0];
+    let mut in_use = [224, 0];
     for _ in 0..1_000 {
-        let longer = usize::from(held[1] > held[0]);
+        let longer = usize::from(in_use[1] > in_use[0]);
         turns.done([first, second][longer], Some(QUICK), NOW);
-        held[longer] -= 1;
+        in_use[longer] -= 1;
         for (key, n) in begin_all(&mut turns, NOW) {
-            held[usize::from(key == second)] += n;
+            in_use[usize::from(key == second)] += n;
         }
     }
-    assert!(held.iter().all(|held| (100..=128).contains(held)), "{held:?}");
+    assert!(in_use.iter().all(|in_use| (100..=128).contains(in_use)), "{in_use:?}");
 }
 
 #[test]
@@ -124,11 +124,11 @@ fn a_limit_of_its_own_is_never_exceeded() {
 fn nothing_is_begun_for_a_shut_origin_and_all_of_it_can_be_taken_out() {
     let mut turns = turns(8, 8);
     let key = origin(&mut turns, None, 3);
-    turns.set_shut(key, true);
+    turns.set_paused(key, true);
     assert_eq!(turns.next(NOW), None);
     assert_eq!(turns.drain(key), [0, 1, 2]);
     turns.push(key, 7);
-    turns.set_shut(key, false);
+    turns.set_paused(key, false);
     assert_eq!(turns.next(NOW), Some((key, 7)));
     assert_eq!((turns.waiting(), turns.in_flight()), (0, 1));
     turns.remove(key);
@@ -166,7 +166,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (0..ENDPOINTS).prop_map(Step::Push),
         5 => Just(Step::Begin),
         4 => (any::<usize>(), took).prop_map(|(which, took)| Step::Done { which, took }),
-        1 => (0..ENDPOINTS, any::<bool>()).prop_map(|(key, shut)| Step::Shut(key, shut)),
+        1 => (0..ENDPOINTS, any::<bool>()).prop_map(|(key, paused)| Step::Shut(key, paused)),
         1 => (0..ENDPOINTS).prop_map(Step::Drain),
         1 => (0..3_000_u64).prop_map(|ms| Step::Wait(Duration::from_millis(ms))),
     ]
@@ -177,14 +177,14 @@ proptest! {
     fn limits_hold_and_nothing_is_lost_doubled_or_overtaken(
         total in 1..40_usize,
         share in 1..40_usize,
-        own in prop::option::of(1..5_usize),
+        own_limit in prop::option::of(1..5_usize),
         steps in prop::collection::vec(step(), 0..400),
     ) {
         let limits = Limits::new(total, share);
         let mut turns = Turns::new(limits);
-        let keys: Vec<Key> = (0..ENDPOINTS).map(|at| turns.add(own.filter(|_| at == 0))).collect();
+        let keys: Vec<Key> = (0..ENDPOINTS).map(|at| turns.add(own_limit.filter(|_| at == 0))).collect();
         let mut expected = vec![VecDeque::new(); ENDPOINTS];
-        let mut shut = [false; ENDPOINTS];
+        let mut paused = [false; ENDPOINTS];
         let (mut flying, mut now, mut pushed) = (Vec::<usize>::new(), NOW, 0);
         for step in steps {
             match step {
@@ -196,11 +196,11 @@ proptest! {
                 Step::Begin => {
                     if let Some((key, item)) = turns.next(now) {
                         let at = keys.iter().position(|other| *other == key).unwrap();
-                        prop_assert!(!shut[at]);
+                        prop_assert!(!paused[at]);
                         prop_assert_eq!(Some(item), expected[at].pop_front());
                         flying.push(at);
                     } else {
-                        let could = (0..ENDPOINTS).any(|at| !shut[at] && !expected[at].is_empty());
+                        let could = (0..ENDPOINTS).any(|at| !paused[at] && !expected[at].is_empty());
                         prop_assert!(!could || !flying.is_empty(), "stuck with free slots");
                     }
                 }
@@ -210,8 +210,8 @@ proptest! {
                 }
                 Step::Done { .. } => {}
                 Step::Shut(at, is) => {
-                    shut[at] = is;
-                    turns.set_shut(keys[at], is);
+                    paused[at] = is;
+                    turns.set_paused(keys[at], is);
                 }
                 Step::Drain(at) => {
                     prop_assert_eq!(turns.drain(keys[at]), std::mem::take(&mut expected[at]));
@@ -220,12 +220,12 @@ proptest! {
             }
             let of = |at: usize| flying.iter().filter(|other| **other == at).count();
             prop_assert!(flying.len() <= limits.total);
-            prop_assert!(of(0) <= own.unwrap_or(limits.total));
+            prop_assert!(of(0) <= own_limit.unwrap_or(limits.total));
             prop_assert_eq!(turns.in_flight(), flying.len());
             prop_assert_eq!(turns.waiting(), expected.iter().map(VecDeque::len).sum::<usize>());
-            let held = turns.lines.iter().fold(SlotsInUse::default(), |sum, (_, line)| sum.with(line.holds(&limits)));
-            prop_assert_eq!(turns.held, held);
-            prop_assert!(held.by_large <= limits.large.max(1));
+            let in_use = turns.origins.iter().fold(SlotsInUse::default(), |sum, (_, origin)| sum.with(origin.slots_in_use(&limits)));
+            prop_assert_eq!(turns.in_use, in_use);
+            prop_assert!(in_use.by_large <= limits.large.max(1));
         }
     }
 

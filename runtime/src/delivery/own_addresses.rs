@@ -10,7 +10,7 @@ const DISCARD: u16 = 9;
 /// Refuses an address at which one of the listeners is reached. They listen on one address each, or on all that the machine
 /// has.
 pub(super) fn check(addresses: &[IpAddr], listeners: &[IpAddr]) -> Result<(), Refusal> {
-    let own = |address: IpAddr| {
+    let is_own = |address: IpAddr| {
         let plain = address.to_canonical();
         let reaches = |listener: &IpAddr| {
             listener.to_canonical() == plain
@@ -18,8 +18,8 @@ pub(super) fn check(addresses: &[IpAddr], listeners: &[IpAddr]) -> Result<(), Re
         };
         listeners.iter().any(reaches)
     };
-    match addresses.iter().find(|address| own(**address)) {
-        Some(address) => Err(Refusal::own(*address)),
+    match addresses.iter().find(|address| is_own(**address)) {
+        Some(address) => Err(Refusal::own_address(*address)),
         None => Ok(()),
     }
 }

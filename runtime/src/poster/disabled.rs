@@ -14,17 +14,17 @@ use crate::time::{Clock, Timestamp};
 const DISABLED: &str = "POSTBACK_DISABLED";
 
 /// Whether the environment turns reporting off.
-pub(super) fn by_environment() -> bool {
+pub(super) fn is_disabled_by_environment() -> bool {
     #[expect(clippy::disallowed_methods, reason = "a library has no `settings`, and this is all that it asks for")]
     let value = std::env::var_os(DISABLED);
-    value.is_some_and(|value| !["", "0", "false"].iter().any(|off| value.eq_ignore_ascii_case(off)))
+    value.is_some_and(|value| !["", "0", "false"].iter().any(|disabled| value.eq_ignore_ascii_case(disabled)))
 }
 
 /// Takes every report and keeps none. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
-pub(crate) struct Off(Arc<AtomicU64>);
+pub(crate) struct Disabled(Arc<AtomicU64>);
 
-impl Off {
+impl Disabled {
     /// Drops so many reports.
     pub(super) fn discard(&self, reports: usize) {
         let reports = reports as u64;
@@ -37,7 +37,7 @@ impl Off {
     }
 }
 
-impl Sink for Off {
+impl Sink for Disabled {
     fn now(&self) -> Timestamp {
         Clock::system().now()
     }

@@ -9,7 +9,7 @@ use crate::delivery::receiver::Receiver;
 use crate::policy::guard::Reach;
 
 /// What a receiver comes to that writes this and closes.
-async fn told(answer: impl Into<Vec<u8>>) -> Attempted {
+async fn told(answer: impl Into<Vec<u8>>) -> AttemptResult {
     let answer = answer.into();
     let port = raw(move |mut stream| {
         read_request(&mut stream)?;
@@ -22,7 +22,7 @@ async fn told(answer: impl Into<Vec<u8>>) -> Attempted {
 async fn an_odd_field_leaves_the_status_and_the_fields_that_count() {
     let many = "x-many: 1\r\n".repeat(3_000);
     let long = format!("x-long: {}\r\n", "y".repeat(600_000));
-    for odd in [
+    for odd_answers in [
         "x space: 1\r\n",
         " x-first-is-space: 1\r\n",
         "x-folded: a\r\n b\r\n\tc\r\n",
@@ -45,13 +45,18 @@ async fn an_odd_field_leaves_the_status_and_the_fields_that_count() {
         &many,
         &long,
     ] {
-        let attempted = told(format!("HTTP/1.1 200 OK\r\n{odd}\r\n")).await;
-        assert_eq!(attempted.end, answered(200), "{:?} {attempted:?}", &odd[..odd.len().min(60)]);
+        let attempted = told(format!("HTTP/1.1 200 OK\r\n{odd_answers}\r\n")).await;
+        assert_eq!(attempted.end, answered(200), "{:?} {attempted:?}", &odd_answers[..odd_answers.len().min(60)]);
         assert_eq!((attempted.attempt.status, attempted.attempt.error), (Some(200), None));
-        let attempted = told(format!("HTTP/1.1 503 X\r\nRetry-After: 90\r\nx: 1\r\n{odd}\r\n")).await;
-        let asked = Answer { status: 503, retry_after: Some(Duration::from_secs(90)), wish: None };
-        assert_eq!(attempted.end, AttemptEnd::Answered(asked), "{:?} {attempted:?}", &odd[..odd.len().min(60)]);
-        let attempted = told(format!("HTTP/1.1 503 X\r\nwebhook-delivery: disable\r\nx: 1\r\n{odd}\r\n")).await;
+        let attempted = told(format!("HTTP/1.1 503 X\r\nRetry-After: 90\r\nx: 1\r\n{odd_answers}\r\n")).await;
+        let asked = Answer { status: 503, retry_after: Some(Duration::from_secs(90)), directive: None };
+        assert_eq!(
+            attempted.end,
+            AttemptEnd::Answered(asked),
+            "{:?} {attempted:?}",
+            &odd_answers[..odd_answers.len().min(60)]
+        );
+        let attempted = told(format!("HTTP/1.1 503 X\r\nwebhook-delivery: disable\r\nx: 1\r\n{odd_answers}\r\n")).await;
         let AttemptEnd::Answered(answer) = attempted.end else { panic!("{attempted:?}") };
         assert!(answer.status == 503 && answer.disables());
     }

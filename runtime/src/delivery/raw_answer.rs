@@ -14,7 +14,7 @@ use crate::names;
 /// What is kept of a line. All that count are shorter.
 const MAX_LINE: usize = 1_024;
 /// What is kept of `webhook-delivery`, in all its lines.
-const MAX_WISHES: usize = 8;
+const MAX_DIRECTIVES: usize = 8;
 
 /// The head of an answer, as far as it has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,12 +22,12 @@ pub(super) struct Head {
     pub(super) status: u16,
     pub(super) retry_after: Option<String>,
     /// Values of `webhook-delivery`.
-    pub(super) wishes: Vec<String>,
+    pub(super) directives: Vec<String>,
 }
 
 /// What was heard on one connection. Clones are one.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Overheard(Arc<Mutex<State>>);
+pub(super) struct RawAnswer(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -50,7 +50,7 @@ enum Part {
     Rest,
 }
 
-impl Overheard {
+impl RawAnswer {
     /// These bytes are written. A request begins with its method, and has its head in one piece.
     pub(super) fn written(&self, bytes: &[u8]) {
         if !bytes.starts_with(b"POST ") {
@@ -131,9 +131,9 @@ impl Head {
         if name.eq_ignore_ascii_case(RETRY_AFTER.as_str().as_bytes()) {
             self.retry_after.get_or_insert_with(|| value.to_owned());
         } else if name.eq_ignore_ascii_case(names::header::WEBHOOK_DELIVERY.as_bytes())
-            && self.wishes.len() < MAX_WISHES
+            && self.directives.len() < MAX_DIRECTIVES
         {
-            self.wishes.push(value.to_owned());
+            self.directives.push(value.to_owned());
         }
     }
 }
@@ -172,8 +172,8 @@ mod tests {
 
     const REQUEST: &[u8] = b"POST /in HTTP/1.1\r\nhost: a\r\nwebhook-id: 1\r\n\r\nPOST \r\nwebhook-id: 2\r\n";
 
-    fn heard(answer: &[u8]) -> Option<Head> {
-        let (whole, bytewise) = (Overheard::default(), Overheard::default());
+    fn received(answer: &[u8]) -> Option<Head> {
+        let (whole, bytewise) = (RawAnswer::default(), RawAnswer::default());
         whole.written(REQUEST);
         bytewise.written(REQUEST);
         whole.read(answer);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn status_of(answer: &str) -> Option<u16> {
-        heard(answer.as_bytes()).map(|head| head.status)
+        received(answer.as_bytes()).map(|head| head.status)
     }
 
     #[test]
@@ -221,38 +221,38 @@ mod tests {
 
     #[test]
     fn of_the_fields_those_are_read_that_count() {
-        let head = heard(
+        let head = received(
             b"HTTP/1.1 503 X\r\nx y: 1\r\nRetry-After : 90\r\nwebhook-delivery: disable\r\n\r\nretry-after: 1\r\n",
         );
-        let expected = Head { status: 503, retry_after: Some("90".into()), wishes: vec!["disable".into()] };
+        let expected = Head { status: 503, retry_after: Some("90".into()), directives: vec!["disable".into()] };
         assert_eq!(head, Some(expected));
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let overheard = Overheard::default();
-        overheard.written(REQUEST);
-        overheard.read(b"HTTP/1.1 200 OK\r\n");
-        overheard.read(b"webhook-delivery: x\r\n".repeat(1_000).as_slice());
-        overheard.read(&vec![b'x'; 1 << 20]);
-        let state = overheard.lock();
-        assert_eq!((state.line.len(), state.head.as_ref().unwrap().wishes.len()), (MAX_LINE, MAX_WISHES));
+        let raw_answer = RawAnswer::default();
+        raw_answer.written(REQUEST);
+        raw_answer.read(b"HTTP/1.1 200 OK\r\n");
+        raw_answer.read(b"webhook-delivery: x\r\n".repeat(1_000).as_slice());
+        raw_answer.read(&vec![b'x'; 1 << 20]);
+        let state = raw_answer.lock();
+        assert_eq!((state.line.len(), state.head.as_ref().unwrap().directives.len()), (MAX_LINE, MAX_DIRECTIVES));
     }
 
     #[test]
     fn the_answer_to_another_request_is_not_taken_for_this_ones() {
-        let overheard = Overheard::default();
-        overheard.written(b"POST /in HTTP/1.1\r\nwebhook-id: 1\r\n\r\n");
-        overheard.read(b"HTTP/1.1 200 OK\r\n\r\n");
-        overheard.written(b"POST /in HTTP/1.1\r\nwebhook-id: 2\r\n\r\n");
-        assert_eq!(overheard.take("2"), None);
+        let raw_answer = RawAnswer::default();
+        raw_answer.written(b"POST /in HTTP/1.1\r\nwebhook-id: 1\r\n\r\n");
+        raw_answer.read(b"HTTP/1.1 200 OK\r\n\r\n");
+        raw_answer.written(b"POST /in HTTP/1.1\r\nwebhook-id: 2\r\n\r\n");
+        assert_eq!(raw_answer.take("2"), None);
     }
 
     #[test]
     fn tls_is_told_from_http() {
-        let overheard = Overheard::default();
-        overheard.written(REQUEST);
-        overheard.read(&[21, 3, 3, 0, 2, 2, 10]);
-        assert!(overheard.is_tls() && overheard.take("1").is_none());
+        let raw_answer = RawAnswer::default();
+        raw_answer.written(REQUEST);
+        raw_answer.read(&[21, 3, 3, 0, 2, 2, 10]);
+        assert!(raw_answer.is_tls() && raw_answer.take("1").is_none());
     }
 }

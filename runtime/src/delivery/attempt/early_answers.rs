@@ -13,7 +13,7 @@ fn sender() -> Sender {
     Sender::new(&patient(NEVER), Clock::from_fn(|| NOW)).unwrap()
 }
 
-async fn sent(port: u16, body: usize) -> Attempted {
+async fn sent(port: u16, body: usize) -> AttemptResult {
     send_body(&sender(), &format!("http://127.0.0.1:{port}/in"), Bytes::from(vec![b' '; body])).await
 }
 

@@ -1,0 +1,81 @@
+//! Retries that use up no attempt, for requests that the receiver says it has not processed.
+//!
+//! HTTP/2 lets a receiver say so, and it asks for the request to be sent again (RFC 9113, 8.7). A receiver that always says so
+//! would keep a report for ever. So each attempt has only [`MAX_FREE`] free retries. The counts are in memory and begin at 0 after
+//! a restart.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::backoff::doubled;
+use crate::id::ReportId;
+
+/// Free retries of one attempt. The pauses before them add up to 811 s, about 14 minutes.
+pub(super) const MAX_FREE: u32 = 10;
+/// Reports whose free retries are counted at once. Further reports get no free retry.
+const MAX_KNOWN: usize = 16_384;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// The free retries that reports have used.
+#[derive(Debug, Default)]
+pub(super) struct FreeRetries(Mutex<HashMap<ReportId, Used>>);
+
+/// The free retries of one attempt of a report.
+#[derive(Debug)]
+struct Used {
+    attempt: u32,
+    retries: u32,
+}
+
+impl FreeRetries {
+    /// How long to wait before the next free retry of this attempt. `None` if the attempt has none left, so that it counts.
+    pub(super) fn pause(&self, report: ReportId, attempt: u32) -> Option<Duration> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_KNOWN && !known.contains_key(&report) {
+            return None;
+        }
+        let used = known.entry(report).or_insert_with(|| Used { attempt, retries: 0 });
+        if used.attempt != attempt {
+            *used = Used { attempt, retries: 0 };
+        }
+        if used.retries >= MAX_FREE {
+            known.remove(&report);
+            return None;
+        }
+        let pause = doubled(FIRST_PAUSE, LONGEST_PAUSE, used.retries);
+        used.retries += 1;
+        Some(pause)
+    }
+
+    /// Forgets a report whose last request was processed.
+    pub(super) fn forget(&self, report: ReportId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_refusals_of_an_attempt_are_free_with_longer_and_longer_pauses() {
+        let (retries, report) = (FreeRetries::default(), ReportId::generate());
+        let pauses = |attempt| -> Vec<_> {
+            std::iter::from_fn(|| retries.pause(report, attempt)).map(|pause| pause.as_secs()).collect()
+        };
+        assert_eq!(pauses(1), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+        assert_eq!(pauses(2).len(), 10, "the next attempt has its own free retries");
+        retries.pause(report, 3).unwrap();
+        retries.forget(report);
+        assert_eq!(retries.0.lock().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_is_known_is_bounded() {
+        let retries = FreeRetries::default();
+        let free = (0..2 * MAX_KNOWN).filter(|_| retries.pause(ReportId::generate(), 1).is_some()).count();
+        assert_eq!(free, MAX_KNOWN);
+    }
+}

@@ -1,0 +1,77 @@
+//! The last URLs of an origin that failed and have no queue of their own.
+
+use std::collections::VecDeque;
+
+use crate::policy::breaker::{Breaker, Change, Health, Scope, WINDOW};
+use crate::policy::turns::SinceStart;
+
+/// URLs of one origin whose failures are remembered.
+const MAX_FAILING: usize = 16;
+
+/// URLs that failed. The URL of the last attempt comes last.
+#[derive(Debug, Default)]
+pub(super) struct Failing(VecDeque<Url>);
+
+#[derive(Debug)]
+struct Url {
+    hash: u64,
+    breaker: Breaker,
+    /// When the URL failed last. `None` if it has worked since.
+    failed: Option<SinceStart>,
+}
+
+impl Failing {
+    /// How many URLs failed within the last minute and have not worked since.
+    pub(super) fn count(&self, now: SinceStart) -> usize {
+        self.0.iter().filter(|url| url.failed.is_some_and(|failed| now.saturating_sub(failed) < WINDOW)).count()
+    }
+
+    /// Records the end of an attempt. Returns the URL's breaker if it has opened.
+    pub(super) fn ended(&mut self, hash: u64, health: Health, now: SinceStart) -> Option<(Breaker, Change)> {
+        let known = self.take(hash);
+        let mut url = match (known, health) {
+            (Some(url), _) => url,
+            (None, Health::Fails) => Url { hash, breaker: Breaker::default(), failed: None },
+            (None, _) => return None,
+        };
+        let change = match health {
+            Health::Fails | Health::Works => {
+                url.failed = (health == Health::Fails).then_some(now);
+                url.breaker.begin(now).and_then(|permit| url.breaker.ended(permit, health, Scope::Url, now))
+            }
+            // The attempt says nothing about the URL.
+            Health::Unreachable | Health::Unknown => None,
+        };
+        match change {
+            Some(change) if url.breaker.is_probing() => Some((url.breaker, change)),
+            _ => {
+                self.remember(url);
+                None
+            }
+        }
+    }
+
+    /// Opens the breaker of a URL.
+    pub(super) fn trip(&mut self, hash: u64, now: SinceStart) -> Option<(Breaker, Change)> {
+        let mut breaker = self.take(hash).map(|url| url.breaker).unwrap_or_default();
+        let change = breaker.trip(now)?;
+        Some((breaker, change))
+    }
+
+    /// Remembers the breaker of a URL that joins its origin again.
+    pub(super) fn keep_breaker(&mut self, hash: u64, breaker: Breaker) {
+        self.remember(Url { hash, breaker, failed: None });
+    }
+
+    fn take(&mut self, hash: u64) -> Option<Url> {
+        let at = self.0.iter().position(|url| url.hash == hash)?;
+        self.0.remove(at)
+    }
+
+    fn remember(&mut self, url: Url) {
+        if self.0.len() >= MAX_FAILING {
+            self.0.pop_front();
+        }
+        self.0.push_back(url);
+    }
+}
