@@ -1,7 +1,7 @@
 //! Delivers stored reports: claims what is due, tries, settles.
 //!
-//! Invariant: every claimed report is either settled or put back, or its claim outlives the process and is voided by the
-//! next owner of the store. A report may thus be sent twice, and is never lost.
+//! Invariant: every claimed report is either settled or put back, or its claim outlives the process and is voided by
+//! the next owner of the store. A report may thus be sent twice, and is never lost.
 
 mod attempt;
 mod attempt_tasks;
@@ -63,8 +63,8 @@ pub(crate) struct Options {
     pub(crate) concurrency: usize,
     /// Connections at once, to all hosts together, idle ones included; if nothing is said, twice as many as tries.
     pub(crate) connections: Option<usize>,
-    /// What waits in memory, besides what is being tried, in [units](crate::store::REPORT_UNIT). What exceeds it waits in the
-    /// store.
+    /// What waits in memory, besides what is being tried, in [units](crate::store::REPORT_UNIT). What exceeds it waits
+    /// in the store.
     pub(crate) backlog: usize,
     /// Tries at once to one origin, while others have something to send.
     pub(crate) per_origin: usize,

@@ -1,5 +1,5 @@
-//! Decides what the delivery does: when to try again, what an answer means, whose turn it is, where a webhook may go, who
-//! signs it.
+//! Decides what the delivery does: when to try again, what an answer means, whose turn it is, where a webhook may go,
+//! who signs it.
 //!
 //! Invariant: nothing in here does anything. The time and the randomness are arguments.
 

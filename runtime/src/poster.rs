@@ -1,14 +1,18 @@
-//! The way in for reports, for whoever has one: ambient and non-blocking.
+//! Takes reports in and has them delivered: from annotated functions, which find the poster by themselves, and from
+//! code that calls [`Poster::post`].
 //!
-//! Invariant: taking a report in never waits for the network, and never fails or panics the caller's work.
+//! Invariant: to take a report in never waits for the network, and never makes the caller's work fail or panic.
 
 pub(crate) mod ambient;
 mod builder;
+mod call;
 mod disabled;
 mod engine;
 mod flush;
+mod flushed;
 mod fork_guard;
 mod loss;
+mod process;
 #[cfg(feature = "server")]
 mod request_end;
 mod sink;
@@ -16,9 +20,10 @@ mod sink;
 use std::sync::Arc;
 
 pub use self::builder::{PosterBuilder, StartError};
-use self::disabled::Disabled;
+use self::disabled::DisabledReporting;
 pub(crate) use self::engine::Flusher;
-pub use self::flush::{Flushed, PosterGuard, flush};
+pub use self::flush::{PosterGuard, flush};
+pub use self::flushed::Flushed;
 pub(crate) use self::loss::{Loss, lost};
 #[cfg(feature = "server")]
 pub(crate) use self::request_end::{Registered, RequestEnd};
@@ -28,9 +33,9 @@ use crate::store::{self, NewReport};
 use crate::webhook::{IntoWebhook, Target, Webhook, WebhookError, Webhooks};
 use engine::Engine;
 
-/// Takes reports in and has them delivered, in the background.
+/// Takes reports in and has them delivered in the background.
 ///
-/// A program installs one at its start, and annotated functions find it by themselves:
+/// A program installs a poster at its start, and annotated functions find it by themselves:
 ///
 /// ```
 /// # fn main() -> Result<(), postback::StartError> {
@@ -40,11 +45,14 @@ use engine::Engine;
 /// # Ok(()) }
 /// ```
 ///
-/// Without one, the first report starts an in-memory poster, with a warning. Cheap to clone.
+/// If no poster is installed, the first report starts an in-memory poster and logs a warning. A poster is cheap to
+/// clone.
 ///
-/// With `POSTBACK_DISABLED=1` in the environment every poster is as if made with [`PosterBuilder::discard`]: reports are
-/// counted and dropped. In a process that was forked from the one that started it, a poster refuses reports and counts them
-/// as lost, for its threads have stayed behind; such a process may install one of its own.
+/// If the environment has `POSTBACK_DISABLED=1`, every poster acts as if it was built with [`PosterBuilder::discard`]:
+/// reports are counted and dropped.
+///
+/// A poster does not work in a forked process, because its threads are in the parent process. There it refuses reports
+/// and counts them as lost. The forked process may install a poster of its own.
 #[derive(Clone)]
 pub struct Poster(Mode);
 
@@ -54,22 +62,23 @@ enum Mode {
         outbox: Outbox,
         engine: Arc<Engine>,
     },
-    /// Reporting is turned off.
-    Disabled(Disabled),
+    /// Reporting is turned off: reports are counted and dropped.
+    Disabled(DisabledReporting),
 }
 
 impl Poster {
-    /// What a poster is made of: where reports are stored, whom to trust, how to try.
+    /// Returns a builder, which sets where reports are stored, which URLs are trusted, and how reports are delivered.
     pub fn builder() -> PosterBuilder {
         PosterBuilder::default()
     }
 
-    /// Takes a report in and returns at once. With a durable store it is on disk with the next group commit, milliseconds later.
+    /// Takes a report in and returns at once. If the store is durable, the report is on disk after the next group
+    /// commit, which follows within milliseconds.
     ///
     /// # Errors
     ///
-    /// If a URL cannot be used, the queue is full, the poster was shut down, or this process was forked from the poster's;
-    /// then none of the webhooks gets it.
+    /// Fails if a URL cannot be used, if the queue is full, if the poster was shut down, or if this process was forked
+    /// from the poster's process. Then the report goes to none of the webhooks.
     pub fn post(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<(), PostError> {
         match &self.0 {
             Mode::Active { outbox, .. } => Ok(outbox.store().post(new_reports(outbox, webhook, report)?)?),
@@ -77,15 +86,16 @@ impl Poster {
         }
     }
 
-    /// Takes a report in and returns when it is committed: on disk, if the store is durable.
+    /// Takes a report in and returns when the report is committed. If the store is durable, the report is on disk then.
     ///
     /// # Errors
     ///
-    /// As [`post`](Self::post), and if the store cannot write. It waits while the queue is full.
+    /// Fails like [`post`](Self::post), and if the store cannot write. If the queue is full, this method waits instead
+    /// of failing.
     ///
     /// # Cancel safety
     ///
-    /// Dropped half-way, the report may or may not have been taken in.
+    /// If you drop the future before it is ready, the report may or may not have been taken in.
     pub async fn post_durably(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<(), PostError> {
         match &self.0 {
             Mode::Active { outbox, .. } => {
@@ -96,16 +106,17 @@ impl Poster {
         }
     }
 
-    /// Sends to this URL again, after its receiver had answered 410 or `webhook-delivery: disable`. How many reports were
-    /// held for it meanwhile; they are due now.
+    /// Enables this URL again, after its receiver had answered 410 or `webhook-delivery: disable`. Returns how many
+    /// reports were held for the URL. They are sent now.
     ///
     /// # Errors
     ///
-    /// If it is no webhook's URL, or the poster was shut down, or the store cannot write.
+    /// Fails if the URL is not valid for a webhook, if the poster was shut down, or if the store cannot write.
     ///
     /// # Cancel safety
     ///
-    /// Dropped half-way, the URL may or may not have been enabled; doing it again does no harm.
+    /// If you drop the future before it is ready, the URL may or may not have been enabled. You can call `enable`
+    /// again.
     pub async fn enable(&self, url: impl AsRef<str>) -> Result<u64, PostError> {
         let webhook = Webhook::new(url).map_err(PostKind::Webhook)?;
         match &self.0 {
@@ -113,12 +124,12 @@ impl Poster {
             Mode::Active { outbox, .. } => {
                 Ok(outbox.store().enable(webhook.url().as_str()).await.map_err(PostKind::Enable)?)
             }
-            // Nothing was sent, so nothing is disabled.
+            // A poster that sends nothing has no disabled URLs.
             Mode::Disabled(_) => Ok(0),
         }
     }
 
-    /// How to know that what was posted is safe.
+    /// Waits until posted reports are safe.
     fn flusher(&self) -> Flusher {
         match &self.0 {
             Mode::Active { engine, .. } => engine.flusher(),
@@ -156,8 +167,9 @@ fn new_reports(
     Webhooks::of(webhook).resolve_for(outbox.default_provenance()).map(new).collect()
 }
 
-/// What could not be posted cannot be discarded either: a mistake shows wherever the program runs.
-fn discard(disabled: &Disabled, webhook: &(impl IntoWebhook + ?Sized)) -> Result<(), PostError> {
+/// Drops a report. A webhook that could not be posted to is an error here too, so that a mistake shows even where
+/// reporting is turned off.
+fn discard(disabled: &DisabledReporting, webhook: &(impl IntoWebhook + ?Sized)) -> Result<(), PostError> {
     let webhooks = Webhooks::of(webhook);
     webhooks.resolve().try_for_each(|target| target.into_webhook().map(drop)).map_err(PostKind::Webhook)?;
     disabled.discard(webhooks.len());
@@ -175,7 +187,7 @@ impl std::fmt::Debug for Poster {
     }
 }
 
-/// A report was not taken in.
+/// A report was not taken in, or a URL was not enabled.
 #[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct PostError(#[from] PostKind);
@@ -201,17 +213,17 @@ impl From<store::Error> for PostError {
 }
 
 impl PostError {
-    /// Too many reports wait already; later there may be room.
+    /// Whether too many reports wait already. There may be room later.
     pub fn is_full(&self) -> bool {
         matches!(self.0, PostKind::Store(store::Error::Full))
     }
 
-    /// The poster belongs to the process that this one was forked from, where its threads have stayed.
+    /// Whether this process was forked from the poster's process. The poster's threads run only in that process.
     pub fn is_forked(&self) -> bool {
         matches!(self.0, PostKind::Forked)
     }
 
-    /// The poster was shut down.
+    /// Whether the poster was shut down.
     pub fn is_closed(&self) -> bool {
         matches!(self.0, PostKind::Store(store::Error::Closed) | PostKind::Enable(store::Error::Closed))
     }

@@ -81,7 +81,7 @@ async fn cancel(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Cancell
     });
     let cancelled = cancelled.await?;
     if let (Cancelled::AtOnce(_), Some(end)) = (&cancelled, &end) {
-        end.tell(id, &route.path);
+        end.count_and_log(id, &route.path);
     }
     Ok(cancelled)
 }

@@ -1,7 +1,7 @@
 //! One attempt: its request, the receiver's answer, and how the attempt ended.
 //!
-//! Invariant: every attempt is bounded. One timeout covers it, from the look-up of the name to the last byte of the answer. At most
-//! 64 KiB of the answer are read, give or take one chunk, and at most 4 KiB of it are kept.
+//! Invariant: every attempt is bounded. One timeout covers it, from the look-up of the name to the last byte of the
+//! answer. At most 64 KiB of the answer are read, give or take one chunk, and at most 4 KiB of it are kept.
 
 mod failure;
 
@@ -38,8 +38,8 @@ use crate::webhook::Webhook;
 const ID: HeaderName = HeaderName::from_static(names::header::WEBHOOK_ID);
 const TIMESTAMP: HeaderName = HeaderName::from_static(names::header::WEBHOOK_TIMESTAMP);
 const SIGNATURE: HeaderName = HeaderName::from_static(names::header::WEBHOOK_SIGNATURE);
-/// The bytes of an answer's body that are read. A shorter body is read whole, so its connection can be used again. The rest of a
-/// longer body is never read.
+/// The bytes of an answer's body that are read. A shorter body is read whole, so its connection can be used again. The
+/// rest of a longer body is never read.
 const MAX_READ: usize = 64 * 1_024;
 /// The bytes of an answer's body that are kept.
 const MAX_KEPT: usize = 4 * 1_024;
@@ -163,8 +163,8 @@ impl Sender {
         let raw_answer = received.raw_answer();
         self.take_raw_answer(id, raw_answer.as_ref(), &mut received);
         let mut result = match (received.answer, exchanged) {
-            // Once there is a status, the status decides: the receiver has taken the report or it has not, and the end of its answer
-            // does not matter.
+            // Once there is a status, the status decides: the receiver has taken the report or it has not, and the end
+            // of its answer does not matter.
             (Some(answer), _) => AttemptResult::ended(started, AttemptEnd::Answered(answer), problem(answer)),
             (None, Ok(Err(error))) => {
                 let is_tls = raw_answer.is_some_and(|raw_answer| raw_answer.is_tls());
@@ -196,8 +196,8 @@ impl Sender {
         // The semaphore is never closed.
         let _permit = self.signing.acquire().await.ok()?;
         let (secrets, body) = (policy.secrets.to_vec(), body.clone());
-        // Joining fails only if the process ends, or if signing panicked. Then the attempt is sent unsigned, and its receiver
-        // rejects it.
+        // Joining fails only if the process ends, or if signing panicked. Then the attempt is sent unsigned, and its
+        // receiver rejects it.
         tokio::task::spawn_blocking(move || signature::sign(&secrets, &id, timestamp, &body)).await.ok().flatten()
     }
 
@@ -221,7 +221,8 @@ impl Sender {
     ) -> AttemptResult {
         let ended = |end, words| AttemptResult::ended(started, end, Some(words));
         match Failure::of(error) {
-            // A URL with a forbidden literal address was refused before the request, so it was a name that led to this address.
+            // A URL with a forbidden literal address was refused before the request, so it was a name that led to this
+            // address.
             Failure::Refused(refusal) => ended(AttemptEnd::ForbiddenAddress, refusal.to_string()),
             // With a connection, something may have been sent, so the attempt counts.
             Failure::Short(shortage, words) if !has_connected => {
@@ -251,8 +252,8 @@ impl AttemptResult {
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Sends the request, and once more if the receiver says that it has not processed it. Most often such a receiver is being
-/// restarted, or takes fewer streams at once than it had announced.
+/// Sends the request, and once more if the receiver says that it has not processed it. Most often such a receiver is
+/// being restarted, or takes fewer streams at once than it had announced.
 async fn exchange_or_repeat(
     client: &Client,
     outgoing: &Outgoing<'_>,
@@ -279,7 +280,8 @@ async fn exchange(
     let mut connection = capture_connection(&mut request);
     received.connection = Some(connection.clone());
     let mut responding = pin!(client.request(request));
-    // While this guard lives, the connection is not closed to make room for another one. It lives until the answer is read.
+    // While this guard lives, the connection is not closed to make room for another one. It lives until the answer is
+    // read.
     let (mut response, _in_use) = tokio::select! {
         biased;
         in_use = in_use(&mut connection) => (responding.await?, in_use),

@@ -1,7 +1,7 @@
 //! The tasks that make the attempts.
 //!
-//! A task that has finished an attempt is kept and makes the next one. An attempt's own state takes some kilobytes. To allocate
-//! and free it for every attempt, often on different threads, costs more than the attempt's decisions.
+//! A task that has finished an attempt is kept and makes the next one. An attempt's own state takes some kilobytes. To
+//! allocate and free it for every attempt, often on different threads, costs more than the attempt's decisions.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -15,8 +15,8 @@ use crate::time::Clock;
 /// The longest sleep between two looks: what a jump of the wall clock, or a lost wake-up, costs at most.
 const SLOWEST_POLL: Duration = Duration::from_mins(1);
 
-/// Claims as many as the channel has room for, until told to stop or the store is closed. A claim once begun is awaited:
-/// dropped half-way, its rows would stay claimed by nobody.
+/// Claims as many as the channel has room for, until told to stop or the store is closed. A claim once begun is
+/// awaited: dropped half-way, its rows would stay claimed by nobody.
 pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<ClaimedReport>, shutdown: Shutdown) {
     let failures = FailureLog::new("claiming due reports");
     let mut backoff = store_backoff();

@@ -85,8 +85,8 @@ impl Service<Uri> for Connect {
 pin_project! {
     /// A connection that ends when its receiver says too much, or as it is idle and another one needs its place.
     ///
-    /// A receiver may answer before it has read the whole request, and close. What is written then is lost, but what it has
-    /// answered can be read: so the failure of a write is told by the read that finds nothing more.
+    /// A receiver may answer before it has read the whole request, and close. What is written then is lost, but what it
+    /// has answered can be read: so the failure of a write is told by the read that finds nothing more.
     pub(super) struct Bounded {
         #[pin]
         stream: TokioIo<Stream>,

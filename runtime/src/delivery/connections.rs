@@ -1,8 +1,8 @@
 //! How many connections are open at once, to all hosts together, those that wait for their next use included.
 //!
-//! A pool bounds its connections by host, and callers may name hosts without end. So here they are bounded as a whole: where all
-//! are open, the one that has been idle longest is closed for the next. Tries under way are fewer than the connections that there
-//! may be; should all be in use even so, a try is put off.
+//! A pool bounds its connections by host, and callers may name hosts without end. So here they are bounded as a whole:
+//! where all are open, the one that has been idle longest is closed for the next. Tries under way are fewer than the
+//! connections that there may be; should all be in use even so, a try is put off.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

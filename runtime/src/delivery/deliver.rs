@@ -28,14 +28,14 @@ use crate::store::{self, Attempt, ClaimedReport, ReportClaim, Settled, Store};
 use crate::time::{Clock, Timestamp};
 use crate::webhook::Target;
 
-/// How long a failing store is still retried after the shutdown has begun. The next owner of the store voids the claims of the
-/// reports that are not settled by then, and sends those reports again.
+/// How long a failing store is still retried after the shutdown has begun. The next owner of the store voids the claims
+/// of the reports that are not settled by then, and sends those reports again.
 const RETRY_AFTER_STOP: Duration = Duration::from_secs(10);
-/// Attempted reports that wait for their commit at once, among those that the delivery claimed. Reports that the store handed
-/// over in memory have another bound: they keep their room in the store's memory until the commit.
+/// Attempted reports that wait for their commit at once, among those that the delivery claimed. Reports that the store
+/// handed over in memory have another bound: they keep their room in the store's memory until the commit.
 const MAX_SETTLING: usize = 4_096;
-/// How long a report waits if this machine could not make its attempt. A random part, up to as long again, is added, so that
-/// not all reports come back at once.
+/// How long a report waits if this machine could not make its attempt. A random part, up to as long again, is added, so
+/// that not all reports come back at once.
 const PUT_OFF: Duration = Duration::from_secs(5);
 /// How long a slot stays in use if this machine lacks something that every attempt needs.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(500);
@@ -85,8 +85,9 @@ impl Deliverer {
         })
     }
 
-    /// Attempts a report and settles it. The slot is free as soon as the attempt has ended, so a slow disk delays no attempt. The
-    /// room in the store's memory is free when the report is settled, so the reports that wait for the disk are bounded.
+    /// Attempts a report and settles it. The slot is free as soon as the attempt has ended, so a slow disk delays no
+    /// attempt. The room in the store's memory is free when the report is settled, so the reports that wait for the
+    /// disk are bounded.
     pub(super) async fn deliver(&self, work: Work, mut slot: Slot, shutdown: &Shutdown) {
         let Work { report, .. } = &work;
         let is_probe = self.store.is_disabled(report.to.url());
@@ -149,8 +150,8 @@ impl Deliverer {
     /// What an attempt means for the report.
     fn judge(&self, report: &ClaimedReport, result: &AttemptResult, withholds_trust: bool, now: Timestamp) -> Next {
         let next = judge(result.end, report.attempt, &self.schedule, now, &mut rand::rng());
-        // A receiver may answer 410 to every unsigned report. An unsigned report of a caller must not end the operator's own
-        // reports to this URL.
+        // A receiver may answer 410 to every unsigned report. An unsigned report of a caller must not end the
+        // operator's own reports to this URL.
         if withholds_trust { next.without_disabling() } else { next }
     }
 
@@ -160,7 +161,8 @@ impl Deliverer {
         let Judged { result, next, ended, is_probe, disables } = &judged;
         let (next, ended) = (*next, *ended);
         if *disables && self.is_trusted(report) {
-            // This is recorded before the commit, so that a report which comes right after the commit is not taken as a probe.
+            // This is recorded before the commit, so that a report which comes right after the commit is not taken as a
+            // probe.
             self.probes.disabled(report.to.url(), self.clock.elapsed());
         }
         if result.end != AttemptEnd::Refused {
@@ -192,7 +194,8 @@ impl Deliverer {
         report.to.webhook().is_ok_and(|webhook| self.destinations.trusts(webhook))
     }
 
-    /// Enables a URL whose receiver takes reports again. The store is asked only once: if it fails, the next probe enables the URL.
+    /// Enables a URL whose receiver takes reports again. The store is asked only once: if it fails, the next probe
+    /// enables the URL.
     async fn enable(&self, url: &str, to: &Target) {
         match self.store.enable(url).await {
             Ok(reports) => {
@@ -235,8 +238,8 @@ impl Deliverer {
         self.persist(stop, || self.store.put_back_report_until(work.report.claim.clone(), due)).await;
     }
 
-    /// Puts back a report that was claimed and not attempted. The store is asked only once: if it fails, the next owner of the
-    /// store voids the claim.
+    /// Puts back a report that was claimed and not attempted. The store is asked only once: if it fails, the next owner
+    /// of the store voids the claim.
     pub(super) async fn put_back(&self, claim: ReportClaim) {
         match self.store.put_back_report(claim).await {
             Ok(_) | Err(store::Error::Closed) => {}
@@ -251,8 +254,8 @@ impl Deliverer {
         self.persist(stop, || self.store.hold_report(claim.clone())).await;
     }
 
-    /// Parks a report that was claimed and not attempted: under its URL if one is given, else under its origin. Returns whether
-    /// the parking is committed.
+    /// Parks a report that was claimed and not attempted: under its URL if one is given, else under its origin. Returns
+    /// whether the parking is committed.
     pub(super) async fn park(&self, claim: ReportClaim, url: Option<Arc<str>>, stop: &Shutdown) -> bool {
         let parked = match url {
             Some(url) => self.persist(stop, || self.store.park_report_under(claim.clone(), url.clone())).await,
@@ -265,8 +268,8 @@ impl Deliverer {
         self.persist(stop, || self.store.settle_report(claim.clone(), attempt.clone(), next)).await
     }
 
-    /// Repeats an operation of the store until it succeeds. `None` if the store is closed, or if it still fails 10 s after the
-    /// shutdown has begun: then the claim is left to the next owner of the store.
+    /// Repeats an operation of the store until it succeeds. `None` if the store is closed, or if it still fails 10 s
+    /// after the shutdown has begun: then the claim is left to the next owner of the store.
     async fn persist<F>(&self, stop: &Shutdown, operation: impl Fn() -> F) -> Option<Settled>
     where
         F: Future<Output = Result<Settled, store::Error>>,
@@ -316,8 +319,8 @@ impl Deliverer {
         });
     }
 
-    /// The route of the request that a report is about, if the store has that request. The route is only for the log, so the
-    /// store is asked once.
+    /// The route of the request that a report is about, if the store has that request. The route is only for the log,
+    /// so the store is asked once.
     async fn route(&self, report: &ClaimedReport) -> Option<String> {
         let id: RequestId = report.subject.parse().ok()?;
         self.store.request(&id).await.ok().flatten().map(|record| record.route)

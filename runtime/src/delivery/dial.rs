@@ -1,7 +1,7 @@
 //! The resolver in both clients: asks the guard about every address, at the moment of connecting.
 //!
-//! Invariant: a connection is opened only to an address that the guard let pass in the same look-up, so that a name that
-//! resolves differently the second time gains nothing.
+//! Invariant: a connection is opened only to an address that the guard let pass in the same look-up, so that a name
+//! that resolves differently the second time gains nothing.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,8 +1,9 @@
-//! The loop of the delivery. It takes reports into memory, starts attempts when the scheduler allows, and parks the reports that
-//! have to wait in the store.
+//! The loop of the delivery. It takes reports into memory, starts attempts when the scheduler allows, and parks the
+//! reports that have to wait in the store.
 //!
-//! Invariant: the loop waits only for events, never for the store or the network. Whatever takes time is a task, and the end of
-//! each task is an event. The channel of events has room for all events that there can be, so no task waits for the loop either.
+//! Invariant: the loop waits only for events, never for the store or the network. Whatever takes time is a task, and
+//! the end of each task is an event. The channel of events has room for all events that there can be, so no task waits
+//! for the loop either.
 
 use futures_util::future::join_all;
 use metrics::{counter, gauge};
@@ -32,8 +33,9 @@ const MAX_PARKING: usize = 1_024;
 const MAX_IDLE: usize = 4_096;
 /// Origins with parked reports that the scheduler knows at once.
 const MAX_PARKED: usize = 16_384;
-/// Claimed reports that wait in the channel to this loop. While reports wait in the store, every new report waits behind them
-/// and has to be claimed too. So a claim brings many reports at once: otherwise the store would never be empty again.
+/// Claimed reports that wait in the channel to this loop. While reports wait in the store, every new report waits
+/// behind them and has to be claimed too. So a claim brings many reports at once: otherwise the store would never be
+/// empty again.
 const MAX_CLAIMED: usize = 512;
 /// Items that the loop takes from one source before it looks at the other sources.
 const MAX_PER_SOURCE: usize = 64;
@@ -69,8 +71,8 @@ impl Dispatcher {
         concurrency: usize,
         shutdown: Shutdown,
     ) -> Self {
-        // Room for one event of each slot, of each report that is being parked, and of each claim. Fewer reports are parked at
-        // once than twice the backlog and what the loop takes at once.
+        // Room for one event of each slot, of each report that is being parked, and of each claim. Fewer reports are
+        // parked at once than twice the backlog and what the loop takes at once.
         let (events, ended) = mpsc::channel(concurrency + 3 * scheduler.backlog());
         let attempt_tasks = AttemptTasks::new(deliverer.clone(), shutdown.clone());
         Self {
@@ -87,8 +89,8 @@ impl Dispatcher {
         }
     }
 
-    /// Delivers until the shutdown begins. Then the attempts in flight end, and reports in memory that were not attempted are put
-    /// back into the store.
+    /// Delivers until the shutdown begins. Then the attempts in flight end, and reports in memory that were not
+    /// attempted are put back into the store.
     pub(super) async fn run(mut self) {
         let mut pre_claimed =
             self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + self.scheduler.backlog())));
@@ -133,7 +135,8 @@ impl Dispatcher {
         while let Some(PreClaimed { row, room }) = pre_claimed.recv().await {
             not_attempted.push(Work { report: row, room: Some(room) });
         }
-        // The channel closes when the claiming task ends. That task waits for its last claim, so the rows of that claim arrive here.
+        // The channel closes when the claiming task ends. That task waits for its last claim, so the rows of that claim
+        // arrive here.
         while let Some(report) = claimed.recv().await {
             not_attempted.push(Work { report, room: None });
         }
@@ -213,7 +216,8 @@ impl Dispatcher {
     }
 }
 
-/// Turns the 0 that a closed channel returns into `None`, so that `select!` does not poll the closed channel without end.
+/// Turns the 0 that a closed channel returns into `None`, so that `select!` does not poll the closed channel without
+/// end.
 async fn not_closed(received: impl Future<Output = usize>) -> Option<usize> {
     Some(received.await).filter(|n| *n > 0)
 }

@@ -1,4 +1,5 @@
-//! What the delivery's tasks send to its loop: that an attempt, a parking, a claim or a look-up of parked reports has ended.
+//! What the delivery's tasks send to its loop: that an attempt, a parking, a claim or a look-up of parked reports has
+//! ended.
 
 use std::time::Duration;
 
@@ -32,8 +33,8 @@ pub(super) enum Event {
     FoundParked(Vec<String>),
 }
 
-/// The right to make one attempt. When the slot is dropped, the loop learns that the attempt has ended, and what it says about
-/// the origin.
+/// The right to make one attempt. When the slot is dropped, the loop learns that the attempt has ended, and what it
+/// says about the origin.
 pub(super) struct Slot {
     attempt: StartedAttempt,
     health: Health,

@@ -1,8 +1,8 @@
 //! Retries that use up no attempt, for requests that the receiver says it has not processed.
 //!
-//! HTTP/2 lets a receiver say so, and it asks for the request to be sent again (RFC 9113, 8.7). A receiver that always says so
-//! would keep a report for ever. So each attempt has only [`MAX_FREE`] free retries. The counts are in memory and begin at 0 after
-//! a restart.
+//! HTTP/2 lets a receiver say so, and it asks for the request to be sent again (RFC 9113, 8.7). A receiver that always
+//! says so would keep a report for ever. So each attempt has only [`MAX_FREE`] free retries. The counts are in memory
+//! and begin at 0 after a restart.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -30,7 +30,8 @@ struct Used {
 }
 
 impl FreeRetries {
-    /// How long to wait before the next free retry of this attempt. `None` if the attempt has none left, so that it counts.
+    /// How long to wait before the next free retry of this attempt. `None` if the attempt has none left, so that it
+    /// counts.
     pub(super) fn pause(&self, report: ReportId, attempt: u32) -> Option<Duration> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN && !known.contains_key(&report) {

@@ -23,8 +23,8 @@ use crate::webhook::{Shown, Target};
 const MAX_TEXT: usize = 300;
 /// Origins of which it is remembered that their refusal was explained, the last ones.
 const MAX_EXPLAINED: usize = 1_024;
-/// As many refusals may be explained at once, and one more after each of these pauses: who names origins without end makes no
-/// lines without end. What is not explained for that is explained when it is refused again.
+/// As many refusals may be explained at once, and one more after each of these pauses: who names origins without end
+/// makes no lines without end. What is not explained for that is explained when it is refused again.
 const EXPLAIN_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is told that this machine runs short of something.
 const PUT_OFF_PAUSE: Duration = Duration::from_mins(1);

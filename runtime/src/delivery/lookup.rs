@@ -1,11 +1,12 @@
 //! Name resolution under limits of its own, so that dead name servers hold up nobody but those who need them.
 //!
 //! Who asks for a name that is being looked up already waits for that answer: one dead name has one thread, however
-//! many reports go there. An answer is not kept: each connection is to an address that was asked for when it was opened.
+//! many reports go there. An answer is not kept: each connection is to an address that was asked for when it was
+//! opened.
 //!
-//! Callers may name what they like. So names below one domain that hang are few; and names that were answered before have room
-//! that no other name takes up, so that they are looked up however many others hang. What finds no room is [`Busy`]: it was not
-//! asked for, which says nothing about the name.
+//! Callers may name what they like. So names below one domain that hang are few; and names that were answered before
+//! have room that no other name takes up, so that they are looked up however many others hang. What finds no room is
+//! [`Busy`]: it was not asked for, which says nothing about the name.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -22,7 +23,8 @@ use tokio::sync::Semaphore;
 /// Look-ups at once. Each holds a thread.
 const CONCURRENCY: usize = 64;
 /// Look-ups besides those which have taken longer than [`PATIENCE`]: the system's resolver keeps its thread for half a
-/// minute if the name servers are dead, and cannot be interrupted. Together they are fewer than the threads that there may be.
+/// minute if the name servers are dead, and cannot be interrupted. Together they are fewer than the threads that there
+/// may be.
 const STUCK: usize = 192;
 /// Look-ups at once of names that were answered before, besides all others.
 const FOR_KNOWN: usize = 32;
@@ -31,8 +33,8 @@ const KNOWN: usize = 4_096;
 /// Look-ups at once of names below one domain that were never answered.
 const PER_DOMAIN: usize = 16;
 const SLOW_AFTER: Duration = Duration::from_secs(1);
-/// How long a look-up waits for room: less than whoever asks waits for its answer, so that a name which was not asked for is told
-/// from one that does not answer.
+/// How long a look-up waits for room: less than whoever asks waits for its answer, so that a name which was not asked
+/// for is told from one that does not answer.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
 /// Names that are being looked up or wait for it.
 const PENDING: usize = 2_048;

@@ -7,8 +7,8 @@ use crate::policy::guard::Refusal;
 /// Any port does: nothing is sent.
 const DISCARD: u16 = 9;
 
-/// Refuses an address at which one of the listeners is reached. They listen on one address each, or on all that the machine
-/// has.
+/// Refuses an address at which one of the listeners is reached. They listen on one address each, or on all that the
+/// machine has.
 pub(super) fn check(addresses: &[IpAddr], listeners: &[IpAddr]) -> Result<(), Refusal> {
     let is_own = |address: IpAddr| {
         let plain = address.to_canonical();
@@ -24,8 +24,8 @@ pub(super) fn check(addresses: &[IpAddr], listeners: &[IpAddr]) -> Result<(), Re
     }
 }
 
-/// Whether the address is one of this machine's, at this moment: who goes there sets out from there. Choosing a way for a
-/// datagram sends none.
+/// Whether the address is one of this machine's, at this moment: who goes there sets out from there. Choosing a way for
+/// a datagram sends none.
 fn is_this_machine(address: IpAddr) -> bool {
     let from: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -1,5 +1,5 @@
-//! Trusted URLs whose receivers said that they want no more. One wrong answer of an operator's own receiver must not end all
-//! reports to it: they are held, and once a day one of them finds out whether the receiver still says so.
+//! Trusted URLs whose receivers said that they want no more. One wrong answer of an operator's own receiver must not
+//! end all reports to it: they are held, and once a day one of them finds out whether the receiver still says so.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,8 @@ impl Probes {
         self.lock().remove(url);
     }
 
-    /// Whether the report in hand is the one that finds out. Of a URL of which nothing is known, as after a start, it is.
+    /// Whether the report in hand is the one that finds out. Of a URL of which nothing is known, as after a start, it
+    /// is.
     pub(super) fn begin(&self, url: &str, now: SinceStart) -> bool {
         let mut last = self.lock();
         let due = is_due(last.get(url), now);

@@ -1,8 +1,8 @@
 //! What an HTTP/1 receiver has begun to answer, as its bytes come.
 //!
-//! A status line says what became of a report, whatever follows it: fields that are none, lengths that contradict each other, a
-//! reset. The HTTP client gives all of it up for one of these, so the lines are read here as well, without a judgement of
-//! anything but the few that count.
+//! A status line says what became of a report, whatever follows it: fields that are none, lengths that contradict each
+//! other, a reset. The HTTP client gives all of it up for one of these, so the lines are read here as well, without a
+//! judgement of anything but the few that count.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -9,8 +9,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// The roots of the certificates in `testdata`. These are for `hooks.test` and 127.0.0.1, have one key, and are good for
-/// a hundred years, but for one that was good for 2020.
+/// The roots of the certificates in `testdata`. These are for `hooks.test` and 127.0.0.1, have one key, and are good
+/// for a hundred years, but for one that was good for 2020.
 pub(crate) const CA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/delivery/testdata/ca.pem");
 
 pub(crate) const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
@@ -131,7 +131,8 @@ pub(crate) fn http2_tls() -> ServerConfig {
 /// What was asked for: which connection it came on, and the path.
 pub(crate) type Asked = Arc<Mutex<Vec<(usize, String)>>>;
 
-/// Speaks HTTP/2 with TLS while the last of these lives, and gives each request to `behave`. Its port, and what was asked for.
+/// Speaks HTTP/2 with TLS while the last of these lives, and gives each request to `behave`. Its port, and what was
+/// asked for.
 pub(crate) async fn http2(
     behave: impl Fn(usize, &str, h2::server::SendResponse<bytes::Bytes>) + Send + Sync + 'static,
 ) -> (u16, Asked, tokio::task::JoinSet<()>) {

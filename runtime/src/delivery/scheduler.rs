@@ -1,10 +1,10 @@
 //! Decides which report is attempted next, which reports wait in memory, and which reports are parked in the store.
 //!
-//! The reports of one origin stand in one queue. A URL whose circuit has opened gets a queue of its own, named after the URL,
-//! until the URL works again (`urls.rs`).
+//! The reports of one origin stand in one queue. A URL whose circuit has opened gets a queue of its own, named after
+//! the URL, until the URL works again (`urls.rs`).
 //!
-//! Invariants: the scheduler never waits for anything. Its memory is bounded: the reports that wait, and what it remembers of
-//! origins, idle origins included.
+//! Invariants: the scheduler never waits for anything. Its memory is bounded: the reports that wait, and what it
+//! remembers of origins, idle origins included.
 
 mod claims;
 mod failing;
@@ -31,7 +31,8 @@ pub(super) struct Scheduler<W> {
     own_limits: HashMap<String, usize>,
     keys: HashMap<Arc<str>, Key>,
     hasher: RandomState,
-    /// Attempts that may be in flight to an origin and all its URL queues together, unless the operator set a limit for it.
+    /// Attempts that may be in flight to an origin and all its URL queues together, unless the operator set a limit for
+    /// it.
     share: usize,
     queues: HashMap<Key, Queue>,
     /// The queues whose parked reports are claimed next.
@@ -53,7 +54,8 @@ pub(super) struct Scheduler<W> {
 struct Counts {
     /// Units of the reports that wait in memory.
     waiting: usize,
-    /// Room reserved for reports that are being claimed, counted as one unit for each report. A claim has its own bound on bytes.
+    /// Room reserved for reports that are being claimed, counted as one unit for each report. A claim has its own bound
+    /// on bytes.
     reserved: usize,
     claims: usize,
     /// Reports whose parking is not committed yet.
@@ -86,8 +88,8 @@ impl<W: Schedulable> Scheduler<W> {
 
     /// Puts a report into its queue, or returns it if the caller has to park it.
     ///
-    /// A queue may hold as many units as are still free. So a single origin gets half of all room at most, and there is always
-    /// some room for one more origin.
+    /// A queue may hold as many units as are still free. So a single origin gets half of all room at most, and there is
+    /// always some room for one more origin.
     pub(super) fn take(&mut self, key: Key, work: W, now: SinceStart) -> Option<(W, ParkReason)> {
         let free = self.free();
         let queue = self.queues.get_mut(&key);
@@ -143,7 +145,8 @@ impl<W: Schedulable> Scheduler<W> {
         let change = queue.breaker.ended(permit, health, scope, now);
         let (mut changes, mut to_park) = (Vec::new(), Vec::new());
         if let (Scope::Origin { .. }, Health::Fails, Some(Change::Extended { .. })) = (scope, health, change) {
-            // The failing URL gets a circuit of its own, so that the next single attempt tests another URL of the origin.
+            // The failing URL gets a circuit of its own, so that the next single attempt tests another URL of the
+            // origin.
             opened = opened.or_else(|| queue.failing.trip(started_attempt.url, now));
         }
         if let (Some((breaker, change)), Some(url)) = (opened, url)
@@ -168,7 +171,8 @@ impl<W: Schedulable> Scheduler<W> {
                 self.counts.open += usize::from(matches!(change, Change::Opened { .. }));
                 let waiting = self.turns.drain(key);
                 let Some(queue) = self.queues.get_mut(&key) else { return Vec::new() };
-                // This queue has had its turn. It is forgotten as a parked queue, to make room for queues that are not known yet.
+                // This queue has had its turn. It is forgotten as a parked queue, to make room for queues that are not
+                // known yet.
                 if self.has_unknown_parked && std::mem::take(&mut queue.parked) {
                     self.counts.parked = self.counts.parked.saturating_sub(1);
                 }
@@ -217,7 +221,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Whether the caller is to ask the store which origins have parked reports, and pass them to [`found`](Self::found).
+    /// Whether the caller is to ask the store which origins have parked reports, and pass them to
+    /// [`found`](Self::found).
     pub(super) fn needs_parked_search(&mut self) -> bool {
         let wants = self.has_unknown_parked && self.counts.parked <= self.bounds.parked / 2;
         self.has_unknown_parked &= !wants;
@@ -297,7 +302,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// The key of the queue for reports to this origin and URL. Use the key at once, because an idle queue may be forgotten.
+    /// The key of the queue for reports to this origin and URL. Use the key at once, because an idle queue may be
+    /// forgotten.
     pub(super) fn key(&mut self, origin: &str, url: &str) -> Key {
         match self.keys.get(url) {
             Some(key) => *key,

@@ -27,7 +27,8 @@ impl Shortage {
         }
     }
 
-    /// Whether every attempt lacks the same thing. Without look-ups or connections, attempts to other hosts may still succeed.
+    /// Whether every attempt lacks the same thing. Without look-ups or connections, attempts to other hosts may still
+    /// succeed.
     pub(super) fn affects_all_attempts(self) -> bool {
         matches!(self, Self::Files | Self::Memory)
     }
@@ -83,8 +84,8 @@ mod tests {
             (23, Some(Shortage::Files)),
             (12, Some(Shortage::Memory)),
             (105, Some(Shortage::Memory)),
-            // Connection refused, host unreachable, network unreachable, address not available: the receiver or its name is at
-            // fault.
+            // Connection refused, host unreachable, network unreachable, address not available: the receiver or its
+            // name is at fault.
             (111, None),
             (113, None),
             (101, None),

@@ -8,8 +8,8 @@ use crate::store::{ClaimedReport, report_units};
 /// A claimed report in memory.
 pub(super) struct Work {
     pub(super) report: ClaimedReport,
-    /// The room that the report takes up in the store's memory until it is settled. `None` if the delivery claimed the report
-    /// itself, and the store did not hand it over in memory.
+    /// The room that the report takes up in the store's memory until it is settled. `None` if the delivery claimed the
+    /// report itself, and the store did not hand it over in memory.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 

@@ -43,7 +43,8 @@ impl Answer {
     }
 }
 
-/// What a receiver may ask for in the header `webhook-delivery` (proposed for Standard Webhooks in its pull request 291).
+/// What a receiver may ask for in the header `webhook-delivery` (proposed for Standard Webhooks in its pull request
+/// 291).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReceiverDirective {
     /// Nothing more to this URL.
@@ -103,10 +104,11 @@ impl Next {
 
 /// Judges the try with this number; the first is 1.
 ///
-/// Only 2xx is a delivery. Every other answer, and none, is tried again on the schedule, because receivers answer 404 or
-/// 401 in the middle of their deployments; but for those that say that they will never take it. A name that led astray is
-/// tried again like one that leads nowhere: resolvers fail into 0.0.0.0 and the like, and who chose the name shall not learn
-/// from what becomes of the report whether it is one of the operator's network. What was not tried is not judged: it is due again.
+/// Only 2xx is a delivery. Every other answer, and none, is tried again on the schedule, because receivers answer 404
+/// or 401 in the middle of their deployments; but for those that say that they will never take it. A name that led
+/// astray is tried again like one that leads nowhere: resolvers fail into 0.0.0.0 and the like, and who chose the name
+/// shall not learn from what becomes of the report whether it is one of the operator's network. What was not tried is
+/// not judged: it is due again.
 pub(crate) fn judge(end: AttemptEnd, attempt: u32, schedule: &Schedule, now: Timestamp, rng: &mut impl Rng) -> Next {
     let asked = match end {
         AttemptEnd::Answered(answer) if answer.is_success() => {
@@ -145,7 +147,8 @@ pub(crate) fn problem(answer: Answer) -> Option<String> {
     }
 }
 
-/// What is to be done about an answer that speaks of another place, each of which means something else (RFC 9110, 15.4).
+/// What is to be done about an answer that speaks of another place, each of which means something else (RFC 9110,
+/// 15.4).
 fn redirect_hint(status: u16) -> Option<&'static str> {
     Some(match status {
         301 | 302 | 307 | 308 => "redirects are not followed, so name the final URL",

@@ -1,7 +1,7 @@
 //! Spares what does not work: while it fails, its reports wait, and single tries find out when it works again.
 //!
-//! A URL has a breaker of its own, so that a path that fails holds up no other path of its origin. An origin has one too. It
-//! opens where nothing connects, or where all tries at several URLs fail.
+//! A URL has a breaker of its own, so that a path that fails holds up no other path of its origin. An origin has one
+//! too. It opens where nothing connects, or where all tries at several URLs fail.
 //!
 //! A breaker only delays. What it stops has used up no attempt, and the longest that it stops everything is
 //! [`LONGEST_PAUSE`].

@@ -38,8 +38,8 @@ pub(crate) struct Destinations {
     list: Vec<Destination>,
 }
 
-/// How far a webhook may reach, and the secrets that sign what goes there; none: it goes unsigned. One says nothing of the
-/// other.
+/// How far a webhook may reach, and the secrets that sign what goes there; none: it goes unsigned. One says nothing of
+/// the other.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DestinationPolicy<'a> {
     pub(crate) reach: Reach,
@@ -63,8 +63,8 @@ impl Destinations {
         self.list.iter().find(|destination| covers(&destination.url, url))
     }
 
-    /// A webhook's own secret goes before its destination's. Elsewhere nothing is signed in the operator's name: whoever
-    /// named the URL could replay it to the operator's own receiver.
+    /// A webhook's own secret goes before its destination's. Elsewhere nothing is signed in the operator's name:
+    /// whoever named the URL could replay it to the operator's own receiver.
     pub(crate) fn policy_for<'a>(&'a self, webhook: &'a Webhook) -> DestinationPolicy<'a> {
         let destination = self.find(webhook.url()).filter(|_| webhook.is_operators());
         let private = destination.is_some_and(|destination| destination.private);
@@ -77,7 +77,8 @@ impl Destinations {
         DestinationPolicy { reach, secrets }
     }
 
-    /// Whether it is trusted: the operator's side chose it, and named where it goes. How far it reaches is another matter.
+    /// Whether it is trusted: the operator's side chose it, and named where it goes. How far it reaches is another
+    /// matter.
     pub(crate) fn trusts(&self, webhook: &Webhook) -> bool {
         webhook.is_operators() && self.find(webhook.url()).is_some()
     }
@@ -101,8 +102,8 @@ impl Destinations {
         })
     }
 
-    /// The origins that have an HMAC secret in common with another one: whoever runs the receiver at one of them can forge
-    /// reports to the others.
+    /// The origins that have an HMAC secret in common with another one: whoever runs the receiver at one of them can
+    /// forge reports to the others.
     fn sharing_hmac(&self) -> Vec<&str> {
         let shares = |one: &Destination, other: &Destination| {
             origin_of(&one.url) != origin_of(&other.url)

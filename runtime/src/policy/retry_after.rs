@@ -7,8 +7,8 @@ use crate::time::Timestamp;
 /// The longest value that is looked at, in bytes: the longest date has 33.
 const MAX_VALUE: usize = 64;
 
-/// How long to wait from `now` on: seconds, or a date in any of the three forms of HTTP. A date that is past asks for no
-/// wait. `None` if it is neither, which is no reason to wait or to hurry.
+/// How long to wait from `now` on: seconds, or a date in any of the three forms of HTTP. A date that is past asks for
+/// no wait. `None` if it is neither, which is no reason to wait or to hurry.
 pub(crate) fn parse(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim_matches([' ', '\t']);
     if value.is_empty() || value.len() > MAX_VALUE {

@@ -24,7 +24,8 @@ impl Schedule {
         self.0.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(*step))
     }
 
-    /// A schedule of 1 to 100 steps of at most 7 days each. The first is nothing: a report is tried as soon as it is there.
+    /// A schedule of 1 to 100 steps of at most 7 days each. The first is nothing: a report is tried as soon as it is
+    /// there.
     pub(crate) fn new(steps: Vec<Duration>) -> Result<Self, ScheduleError> {
         if steps.is_empty() || steps.len() > MAX_STEPS {
             return Err(ScheduleError::Steps { steps: steps.len() });
@@ -44,9 +45,10 @@ impl Schedule {
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
     }
 
-    /// How long to wait when this many attempts were made and failed, and the receiver `asked` for a wait or did not; `None`
-    /// when it is over. The longer of the two: the step and at most a fifth more, and what was asked for and at most a tenth
-    /// more, of which a day counts. Never shorter than either; exactly nothing for a step of nothing and no wish.
+    /// How long to wait when this many attempts were made and failed, and the receiver `asked` for a wait or did not;
+    /// `None` when it is over. The longer of the two: the step and at most a fifth more, and what was asked for and at
+    /// most a tenth more, of which a day counts. Never shorter than either; exactly nothing for a step of nothing and
+    /// no wish.
     pub(crate) fn after(&self, attempts_made: u32, asked: Option<Duration>, rng: &mut impl Rng) -> Option<Duration> {
         let step = *self.0.get(usize::try_from(attempts_made).ok()?)?;
         let asked = asked.unwrap_or_default().min(MAX_ASKED);

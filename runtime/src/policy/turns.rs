@@ -5,10 +5,10 @@
 //! - An origin has at most its share in flight. One that answers promptly has more while nobody else could begin one.
 //! - Origins take turns: the one whose last turn is the longest ago begins first.
 //! - Of an origin that has not answered yet only a few tries are in flight, until it has.
-//! - Slow origins together have half of the slots at most, and three quarters together with those that have not answered
-//!   yet. The rest is for prompt ones alone.
-//! - An eighth of the slots is kept for origins with few tries in flight, so that prompt origins which begin to hang with
-//!   all that they may have do not close the door behind them.
+//! - Slow origins together have half of the slots at most, and three quarters together with those that have not
+//!   answered yet. The rest is for prompt ones alone.
+//! - An eighth of the slots is kept for origins with few tries in flight, so that prompt origins which begin to hang
+//!   with all that they may have do not close the door behind them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -36,7 +36,8 @@ pub(crate) struct Limits {
     total: usize,
     /// Of one origin.
     share: usize,
-    /// An origin with up to so many is small: what is kept free is kept for it. As many has one that has not answered yet.
+    /// An origin with up to so many is small: what is kept free is kept for it. As many has one that has not answered
+    /// yet.
     small: usize,
     /// Of all that are not small.
     large: usize,

@@ -1,4 +1,4 @@
-//! What a library's poster is made of.
+//! Builds a poster and starts its background threads.
 
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::engine::Engine;
-use super::{Disabled, Mode, Outbox, Poster, PosterGuard, ambient, disabled};
+use super::{DisabledReporting, Mode, Outbox, Poster, PosterGuard, disabled, process};
 use crate::background::Background;
 use crate::delivery::{self, Delivery};
 use crate::id::NodeId;
@@ -20,16 +20,17 @@ use crate::store::{self, Durability, Location, Store, retention};
 use crate::time::Clock;
 use crate::webhook::{Webhook, WebhookError};
 
-/// Threads behind a poster: one suffices for ten thousand reports a second, and the other sends while it is busy.
+/// Background threads of a poster. One thread can send ten thousand reports a second. The other thread sends while the
+/// first is busy.
 const THREADS: usize = 2;
-/// Undelivered reports that an in-memory poster holds unless told otherwise.
+/// Undelivered reports that an in-memory poster keeps by default.
 const MEMORY_REPORTS: usize = 10_000;
-/// How long a delivered report is kept.
+/// How long a report is kept after its end, by default.
 const RETENTION: Duration = Duration::from_hours(7 * 24);
-/// Their bytes.
+/// Bytes of the undelivered reports that an in-memory poster keeps by default.
 const MEMORY_BYTES: usize = 64 << 20;
 
-/// Makes a [`Poster`]; see [`Poster::builder`].
+/// Builds a [`Poster`]. [`Poster::builder`] returns one.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `install` or `start`"]
 pub struct PosterBuilder {
@@ -67,38 +68,41 @@ impl Default for PosterBuilder {
 
 impl PosterBuilder {
     /// Trusts this URL and the paths below it: reports to it are signed with the poster's secrets, and it may be on a
-    /// private network or this machine. Any other URL, and one [from a caller](Webhook::from_caller), must be on the public
-    /// internet and is sent unsigned, unless its [`Webhook`] has a secret of its own. Can be called again for more.
+    /// private network or on this machine.
+    ///
+    /// Any other URL, and a URL [from a caller](Webhook::from_caller), must be on the public internet. Reports to it
+    /// are unsigned, unless its [`Webhook`] has a secret of its own. Call `trust` again to add a URL.
     pub fn trust(mut self, url: impl Into<String>) -> Self {
         self.trusted.push(url.into());
         self
     }
 
-    /// Signs what goes to trusted URLs with this secret. Called again, both sign: that is how a secret is rotated.
+    /// Signs reports to trusted URLs with this secret. If you call `secret` again, each report is signed with all the
+    /// secrets, so that you can rotate a secret.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secrets.push(secret);
         self
     }
 
-    /// Holds at most so many undelivered reports, with so many bytes, in memory: beyond, the newest are lost and counted.
-    /// The default is 10,000 reports and 64 MiB.
+    /// Keeps reports in memory: at most this many undelivered reports, with this many bytes together. Further reports
+    /// are lost and counted. The default is 10,000 reports and 64 MiB.
     pub fn memory(mut self, reports: usize, bytes: usize) -> Self {
         self.location = in_memory(reports, bytes);
         self
     }
 
-    /// Stores reports in this SQLite file, which is made if need be and must belong to this process alone. What was not
-    /// delivered when the process ended is delivered by the next that opens the file.
+    /// Stores reports in this SQLite file. A file that does not exist is created. The file must belong to this process
+    /// alone. If the process ends before a report is delivered, the next process that opens the file delivers it.
     ///
-    /// The number of reports in it has no bound but the disk: they are the program's own. When the disk is full, `post` keeps
-    /// what its queue holds and then refuses, and `post_durably` fails after some seconds.
+    /// Only the disk limits the number of reports in the file. When the disk is full, `post` takes reports until its
+    /// queue is full and then fails, and `post_durably` fails after some seconds.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
         self.location = Location::Sqlite { path: path.into(), durability: self.durability };
         self
     }
 
-    /// What a report in a SQLite file survives. The default is [`Durability::Full`].
+    /// Sets which crashes a report in a SQLite file survives. The default is [`Durability::Full`].
     #[cfg(feature = "sqlite")]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -108,91 +112,97 @@ impl PosterBuilder {
         self
     }
 
-    /// Whether Litestream runs beside the program and copies the SQLite file's log as it grows: then the log is left for it to
-    /// cut off. The default is not.
+    /// Set this to `true` if Litestream runs beside the program and copies the SQLite file's write-ahead log. Then
+    /// Litestream truncates the log, and the poster does not. The default is `false`.
     #[cfg(feature = "sqlite")]
     pub fn litestream(mut self, litestream: bool) -> Self {
         self.litestream = litestream;
         self
     }
 
-    /// Keeps reports so long after their end, with their attempts. The default is 7 days.
+    /// Keeps a report and its attempts for this time after the end of its delivery. The default is 7 days.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
     }
 
-    /// Lets any webhook go to this private network, such as `10.1.0.0/16`. Can be called again for more.
+    /// Lets any webhook go to this private network, such as `10.1.0.0/16`. Call this method again to add a network.
     ///
     /// # Errors
     ///
-    /// A text that is no network is told when the poster is started.
+    /// This method does not fail. If the text is not a network, [`start`](Self::start) and [`install`](Self::install)
+    /// fail.
     pub fn allow_network(mut self, network: impl Into<String>) -> Self {
         self.networks.push(network.into());
         self
     }
 
-    /// Lets no webhook go to this network, trusted ones included. Can be called again for more.
+    /// Lets no webhook go to this network, not even a trusted one. Call this method again to add a network.
     ///
     /// # Errors
     ///
-    /// A text that is no network is told when the poster is started.
+    /// This method does not fail. If the text is not a network, [`start`](Self::start) and [`install`](Self::install)
+    /// fail.
     pub fn deny_network(mut self, network: impl Into<String>) -> Self {
         self.denied.push(network.into());
         self
     }
 
-    /// Knows that behind this prefix, such as `2001:db8:64::/96`, the site's NAT64 has IPv4 addresses, and judges those. The
-    /// well-known prefix `64:ff9b::/96` is known anyway. Can be called again for more.
+    /// Adds a NAT64 prefix of the site, such as `2001:db8:64::/96`. If an IPv6 address has this prefix, the IPv4
+    /// address in it is checked. The well-known prefix `64:ff9b::/96` is always known. Call this method again to add a
+    /// prefix.
     ///
     /// # Errors
     ///
-    /// A text that is no prefix of 32, 40, 48, 56, 64 or 96 bits is told when the poster is started.
+    /// This method does not fail. If the text is not a prefix of 32, 40, 48, 56, 64 or 96 bits, [`start`](Self::start)
+    /// and [`install`](Self::install) fail.
     pub fn nat64_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.nat64.push(prefix.into());
         self
     }
 
-    /// The longest that one attempt may take, from name resolution to the end of the answer. The default is 15 seconds.
+    /// Sets how long one attempt may take, from name resolution to the end of the answer. The default is 15 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.delivery.timeout = timeout;
         self
     }
 
-    /// Attempts that may be in flight at once, at least 1. The default is 256.
+    /// Sets how many attempts may be in flight at once, at least 1. The default is 256.
     pub fn concurrency(mut self, attempts: usize) -> Self {
         self.delivery.concurrency = attempts.max(1);
         self
     }
 
-    /// Turns reporting off: reports are taken, counted and dropped, and nothing runs behind them. What is wrong with the
-    /// other settings, or with a webhook that is posted to, is told all the same. The environment variable
-    /// `POSTBACK_DISABLED=1` does the same to all posters of a program.
+    /// Turns reporting off: reports are counted and dropped, and the poster has no background threads. Errors in the
+    /// other settings, and in the webhooks that reports are posted to, are still returned. The environment variable
+    /// `POSTBACK_DISABLED=1` turns reporting off for all posters of a program.
     pub fn discard(mut self) -> Self {
         self.discard = true;
         self
     }
 
-    /// Starts the poster for the whole process: annotated functions find it by themselves.
+    /// Starts the poster for the whole process, so that annotated functions find it by themselves.
     ///
     /// # Errors
     ///
-    /// If there is one already; be it one that started by itself because a report came before this call; and as [`start`](Self::start).
+    /// Fails if the process has a poster already. It may have started by itself, if an annotated function reported
+    /// before this call. Fails also like [`start`](Self::start).
     pub fn install(self) -> Result<PosterGuard, StartError> {
-        // Found out before a store is opened for nothing.
-        if ambient::is_installed() {
+        // This is checked before the store is opened, so that a failed install leaves no file.
+        if process::is_installed() {
             return Err(StartKind::Installed.into());
         }
         let (poster, guard) = self.start()?;
-        ambient::install(poster.sink(), poster.flusher()).map_err(|_| StartKind::Installed)?;
+        process::install(poster.sink(), poster.flusher()).map_err(|_| StartKind::Installed)?;
         Ok(guard)
     }
 
-    /// Starts a poster that only its holder posts to.
+    /// Starts a poster that annotated functions do not find. Only code that holds it posts to it.
     ///
     /// # Errors
     ///
-    /// If a trusted URL cannot be used, the store cannot be opened, or the background threads cannot be started.
+    /// Fails if a setting is not valid, if a trusted URL cannot be used, if the store cannot be opened, or if the
+    /// background threads cannot be started.
     pub fn start(self) -> Result<(Poster, PosterGuard), StartError> {
         let trusted = self.trusted.iter().map(|url| {
             let webhook = Webhook::new(url).map_err(StartKind::Trusted)?;
@@ -213,7 +223,7 @@ impl PosterBuilder {
         }
         if self.discard || disabled::is_disabled_by_environment() {
             tracing::warn!("reporting is turned off: reports are counted and dropped");
-            let poster = Poster(Mode::Disabled(Disabled::default()));
+            let poster = Poster(Mode::Disabled(DisabledReporting::default()));
             return Ok((poster.clone(), PosterGuard::new(poster)));
         }
         let background = Background::start("postback-poster", THREADS).map_err(StartKind::Thread)?;
@@ -239,13 +249,13 @@ fn parsed_networks(texts: &[String]) -> Result<Vec<IpNet>, StartKind> {
     parsed.collect()
 }
 
-/// What came to its end is not kept: there is nobody to ask for it.
+/// An in-memory store keeps no report after its end, because a library has no interface that shows it.
 fn in_memory(reports: usize, bytes: usize) -> Location {
     Location::Memory { reports, bytes, kept: 0 }
 }
 
-/// Opens the store and starts the delivery on the background threads, and waits for it there: the caller's may be inside
-/// another runtime, which must not block on this one.
+/// Opens the store and starts the delivery, both on the background threads, and waits for them through a channel. The
+/// caller may be inside another runtime, whose thread must not block on this runtime.
 fn start_on(
     background: &Background,
     location: store::Options,
@@ -262,14 +272,15 @@ fn start_on(
             store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
             let schedule = options.schedule.total();
             let delivery = Delivery::new(store.clone(), clock, options)?;
-            // Nobody asks it: the program is not ours to end, but the log tells.
+            // If one of these tasks ends too early, `vital` logs it. A library does not end the program, so nothing
+            // waits for `vital`.
             let vital = Vital::default();
             shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
             let retention = retention::run(store.clone(), keep, schedule, shutdown.clone());
             shutdown.spawn(vital.watching("retention", &shutdown, retention));
             Ok(store)
         };
-        // The receiver waits until it is sent.
+        // Sending cannot fail: the receiver waits for this value.
         let _ = given.send(started.await);
     };
     drop(starting.spawn_on(task, background.handle()));
@@ -291,13 +302,15 @@ enum StartKind {
     Installed,
     #[error("a trusted URL cannot be used")]
     Trusted(#[source] WebhookError),
-    #[error("{network} is no network; write an address and a prefix length, such as 10.1.0.0/16")]
+    #[error("{network} is not a network; write an address and a prefix length, such as 10.1.0.0/16")]
     Network { network: String },
-    #[error("{prefix} is no prefix of a NAT64; write one of 32, 40, 48, 56, 64 or 96 bits, such as 2001:db8:64::/96")]
+    #[error(
+        "{prefix} is not a NAT64 prefix; write a prefix of 32, 40, 48, 56, 64 or 96 bits, such as 2001:db8:64::/96"
+    )]
     Nat64 { prefix: String },
     #[error("the poster's store cannot be opened")]
-    Active(#[from] store::OpenError),
-    #[error("what an earlier process left in the poster's store cannot be taken over")]
+    Open(#[from] store::OpenError),
+    #[error("the reports that an earlier process left in the poster's store cannot be taken over")]
     Recover(#[source] store::Error),
     #[error("the poster's HTTP client cannot be set up")]
     Delivery(#[from] delivery::Error),
@@ -308,7 +321,7 @@ enum StartKind {
 }
 
 impl StartError {
-    /// There is a poster already.
+    /// Whether the process has a poster already.
     pub fn is_installed(&self) -> bool {
         matches!(self.0, StartKind::Installed)
     }

@@ -1,16 +1,16 @@
-//! Reporting turned off: what is posted is counted and dropped, and nothing runs behind it.
+//! A poster with reporting turned off: it counts and drops reports, and has no background threads.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Flushed;
-use super::ambient::{Call, Role, Sink};
+use super::call::{Call, Role, Sink};
+use super::flushed::Flushed;
 use crate::names::metric;
 use crate::report::Outcome;
 use crate::time::{Clock, Timestamp};
 
-/// Turns reporting off for a whole process, unless it is empty, `0` or `false`.
+/// The environment variable that turns reporting off for a whole process, unless its value is empty, `0` or `false`.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
 /// Whether the environment turns reporting off.
@@ -20,12 +20,12 @@ pub(super) fn is_disabled_by_environment() -> bool {
     value.is_some_and(|value| !["", "0", "false"].iter().any(|disabled| value.eq_ignore_ascii_case(disabled)))
 }
 
-/// Takes every report and keeps none. Cheap to clone; all clones are one.
+/// Counts every report and keeps none. All clones share one count.
 #[derive(Clone, Default)]
-pub(crate) struct Disabled(Arc<AtomicU64>);
+pub(crate) struct DisabledReporting(Arc<AtomicU64>);
 
-impl Disabled {
-    /// Drops so many reports.
+impl DisabledReporting {
+    /// Counts this many dropped reports.
     pub(super) fn discard(&self, reports: usize) {
         let reports = reports as u64;
         self.0.fetch_add(reports, Ordering::Relaxed);
@@ -37,12 +37,12 @@ impl Disabled {
     }
 }
 
-impl Sink for Disabled {
+impl Sink for DisabledReporting {
     fn now(&self) -> Timestamp {
         Clock::system().now()
     }
 
-    /// Counts the call here: that its outcome is not even serialised is what it means to be off.
+    /// The call's reports are counted here, because the role `Ignored` means that its outcome is never serialised.
     fn begin(&self, call: &Call) -> Role {
         self.discard(call.webhooks().len());
         Role::Ignored

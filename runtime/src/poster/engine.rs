@@ -1,4 +1,5 @@
-//! What a poster has running behind it, and how to know that its reports are safe.
+//! The background of a poster: its store and its delivery on their threads. And the flusher, which waits until reports
+//! are safe.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,47 +8,50 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::disabled::DisabledReporting;
+use super::flushed::Flushed;
 use super::fork_guard::ForkGuard;
 use super::loss::lost_so_far;
-use super::{Disabled, Flushed};
 use crate::background::Background;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 
-/// The least time that threads have to end when nothing is left to be done on them.
+/// The time that threads have at least to end, even if the timeout is over.
 const JOIN: Duration = Duration::from_millis(100);
 
-/// How to know that reports are safe.
+/// Waits until reports are safe.
 #[derive(Clone)]
 pub(crate) enum Flusher {
     Active(StoreFlusher),
-    Disabled(Disabled),
+    Disabled(DisabledReporting),
 }
 
 impl Flusher {
-    /// Of a store, on a runtime that runs for as long as it.
+    /// A flusher for this store. The runtime has to run as long as the store.
     pub(crate) fn new(store: Store, handle: Handle) -> Self {
         Self::Active(StoreFlusher::new(store, handle))
     }
 
-    /// The answer comes in this time, whatever the store does; the channel is closed if the threads are gone.
+    /// Answers within this time, even if the store hangs. The channel closes without an answer if the threads have
+    /// ended.
     pub(super) fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
         match self {
-            Self::Active(behind) => behind.flush(timeout),
+            Self::Active(flusher) => flusher.flush(timeout),
             Self::Disabled(disabled) => ready(disabled.flushed()),
         }
     }
 }
 
-/// An answer that is there.
+/// A channel that already holds its answer.
 fn ready(flushed: Flushed) -> oneshot::Receiver<Flushed> {
     let (answer, answered) = oneshot::channel();
-    // The receiver is right here.
+    // Sending cannot fail: the receiver is in this function.
     let _ = answer.send(flushed);
     answered
 }
 
-/// Waits until reports are safe, on threads of its own, so that any executor may await the answer, and none.
+/// Waits until the reports of a store are safe. It waits on the poster's own threads, so the caller may use any
+/// executor, or none.
 #[derive(Clone)]
 pub(crate) struct StoreFlusher {
     store: Store,
@@ -63,15 +67,15 @@ impl StoreFlusher {
 
     fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
         if self.fork_guard.is_forked() {
-            // The threads that would answer are in the other process.
+            // The threads that would answer are in the parent process.
             return ready(Flushed { lost: lost_so_far() - self.lost_before, ..Flushed::default() });
         }
         let (answer, answered) = oneshot::channel();
-        let this = self.clone();
+        let flusher = self.clone();
         #[expect(clippy::disallowed_methods, reason = "bounded by its timeout, and nobody stops for it")]
         self.handle.spawn(async move {
-            // Nobody may be waiting any more.
-            let _ = answer.send(this.flush_until(after(timeout)).await);
+            // Sending fails if the caller no longer waits.
+            let _ = answer.send(flusher.flush_until(after(timeout)).await);
         });
         answered
     }
@@ -81,12 +85,12 @@ impl StoreFlusher {
         self.figures(safe, deadline).await
     }
 
-    /// Where all reports stand now.
+    /// The counts of all reports at this moment.
     async fn figures(&self, safe: bool, deadline: Instant) -> Flushed {
         let counts = timeout_at(deadline, self.store.counts()).await;
         let undelivered = counts.ok().and_then(Result::ok).map(|counts| counts.undelivered);
         let ends = self.store.counters();
-        // A row that can be counted is committed.
+        // The store counts only committed rows.
         let durable = self.store.is_durable();
         Flushed {
             delivered: ends.delivered,
@@ -98,7 +102,7 @@ impl StoreFlusher {
         }
     }
 
-    /// Waits until every report posted so far is committed (durable store) or was tried once (memory).
+    /// Waits until every report posted so far is safe: committed, if the store is durable, else attempted once.
     async fn safe(&self) -> bool {
         match self.store.barrier().await {
             Ok(_) if self.store.is_durable() => true,
@@ -111,31 +115,32 @@ impl StoreFlusher {
     }
 }
 
-/// The background of a poster that was started by hand.
+/// The background of a poster: its store, its delivery and their threads.
 pub(crate) struct Engine {
-    behind: StoreFlusher,
+    flusher: StoreFlusher,
     shutdown: Shutdown,
-    /// Taken when the engine stops.
+    /// `None` once the engine stops.
     background: Mutex<Option<Background>>,
 }
 
 impl Engine {
     pub(super) fn new(store: Store, shutdown: Shutdown, background: Background) -> Self {
-        let behind = StoreFlusher::new(store, background.handle().clone());
-        Self { behind, shutdown, background: Mutex::new(Some(background)) }
+        let flusher = StoreFlusher::new(store, background.handle().clone());
+        Self { flusher, shutdown, background: Mutex::new(Some(background)) }
     }
 
     pub(super) fn flusher(&self) -> Flusher {
-        Flusher::Active(self.behind.clone())
+        Flusher::Active(self.flusher.clone())
     }
 
-    /// Whether this process is a fork of the one that has the threads.
+    /// Whether this process was forked from the process that has the threads.
     pub(super) fn is_forked(&self) -> bool {
-        self.behind.fork_guard.is_forked()
+        self.flusher.fork_guard.is_forked()
     }
 
-    /// Flushes, stops store and delivery, and joins their threads, all in this time: attempts that outlast it are cut off.
-    /// Done by a thread of its own, since a runtime must not be dropped inside another.
+    /// Flushes, stops the delivery and the store, and joins their threads, all within this time. An attempt that takes
+    /// longer is cut off. The work is done on a thread of its own, because a runtime must not be dropped inside another
+    /// runtime.
     pub(super) fn stop(self: &Arc<Self>, timeout: Duration) -> oneshot::Receiver<Flushed> {
         let (answer, answered) = oneshot::channel();
         let this = Arc::clone(self);
@@ -143,19 +148,20 @@ impl Engine {
             let Some(background) = this.take() else { return };
             let deadline = after(timeout);
             let flushed = background.block_on(async {
-                let flushed = this.behind.flush_until(deadline).await;
+                let flushed = this.flusher.flush_until(deadline).await;
                 this.shutdown.stop();
                 let _ = timeout_at(deadline, this.shutdown.finished()).await;
-                // What was in flight has come to its end since.
-                let ended = this.behind.figures(flushed.known, deadline).await;
-                let _ = timeout_at(deadline, this.behind.store.close()).await;
+                // Attempts that were in flight have ended since the flush, so the counts are read again.
+                let ended = this.flusher.figures(flushed.known, deadline).await;
+                let _ = timeout_at(deadline, this.flusher.store.close()).await;
                 if ended.known { ended } else { flushed }
             });
             background.join(deadline.saturating_duration_since(Instant::now()).max(JOIN));
-            // Nobody may be waiting any more.
+            // Sending fails if the caller no longer waits.
             let _ = answer.send(flushed);
         };
-        // If no thread can be started, the answer is dropped, which says that nothing is known.
+        // If the thread cannot be started, the answer is dropped, and the caller gets the default, which claims
+        // nothing.
         let _ = std::thread::Builder::new().name("postback-stop".into()).spawn(stop);
         answered
     }
@@ -165,7 +171,7 @@ impl Engine {
     }
 }
 
-/// So much later, or as good as never.
+/// The end of this timeout. A timeout too large for the clock ends in a year.
 fn after(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_hours(24 * 365))

@@ -1,6 +1,7 @@
-//! Which process a poster belongs to: its threads stay behind when the program forks.
+//! Detects that this process was forked from the process that started a poster. A fork does not copy the poster's
+//! threads.
 
-/// The process that something was started in.
+/// The process in which a poster was started.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ForkGuard(u32);
 
@@ -9,7 +10,8 @@ impl ForkGuard {
         Self(std::process::id())
     }
 
-    /// Whether this is another process: a fork of that one. A system call, well below a microsecond.
+    /// Whether the current process is another one, forked from the first. The check is one system call of much less
+    /// than a microsecond.
     pub(crate) fn is_forked(self) -> bool {
         std::process::id() != self.0
     }

@@ -1,4 +1,4 @@
-//! Reports that will reach nobody: each is counted by reason, and each cause is logged once.
+//! Lost reports, which reach no receiver: each is counted by reason, and each cause is logged once.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -8,20 +8,20 @@ use std::sync::{Mutex, PoisonError};
 use crate::line::Escaped;
 use crate::names::metric;
 
-/// Why a report will reach nobody.
+/// Why a report is lost and reaches no receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Loss {
-    /// The webhook is no URL that can be called.
+    /// The webhook's URL is not valid.
     BadUrl,
-    /// The result does not serialise.
+    /// The result cannot be serialised to JSON.
     Unserializable,
-    /// The user's expression, `Display` or `Serialize` panicked.
+    /// The user's code panicked: the expression of the webhook or the id, `Display` or `Serialize`.
     Panicked,
     /// Too many reports wait already.
     QueueFull,
-    /// The store did not take it.
+    /// The store could not write the report.
     Store,
-    /// A second outcome under the id of the running request.
+    /// The running request has reported its outcome already, and this is a second one under its id.
     SecondOutcome,
     /// The poster belongs to the process that this one was forked from.
     Forked,
@@ -45,15 +45,15 @@ impl Loss {
 
     fn explanation(self) -> &'static str {
         match self {
-            Self::BadUrl => "its webhook is no URL that can be called",
-            Self::Unserializable => "the result does not serialise to JSON",
+            Self::BadUrl => "the URL of its webhook is not valid",
+            Self::Unserializable => "the result cannot be serialised to JSON",
             Self::Panicked => "the code that names the webhook or the id, or serialises the result, panicked",
             Self::QueueFull => {
-                "too many reports wait already; a library keeps more with `Poster::builder().memory(…)`, or on disk with \
+                "too many reports wait already; in a library, keep more with `Poster::builder().memory(…)`, or on disk with \
                  `.sqlite(…)`"
             }
-            Self::Store => "the store did not take it",
-            Self::SecondOutcome => "a report under the id of the running request was made before",
+            Self::Store => "the store could not write it",
+            Self::SecondOutcome => "the running request has reported its outcome under this id before",
             Self::Forked => {
                 "the poster belongs to the process that this one was forked from; install one after the fork"
             }
@@ -67,7 +67,7 @@ impl Loss {
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Causes told so far. Bounded: past this many, the counter alone speaks.
+/// The causes that were logged. When it holds [`MAX_LOGGED_CAUSES`], further causes are only counted.
 static LOGGED_CAUSES: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
 const MAX_LOGGED_CAUSES: usize = 256;
 
@@ -81,7 +81,7 @@ pub(crate) fn lost(reason: Loss, id: &str, detail: &str) {
         tracing::warn!(
             request_id = %Escaped(id),
             reason = reason.as_str(),
-            "no report of {id} is sent: {explanation}{separator}{detail} (told once per cause; see {counter})",
+            "no report of {id} is sent: {explanation}{separator}{detail} (logged once per cause; see {counter})",
             id = Escaped(id),
             detail = Escaped(detail),
             counter = metric::REPORTS_LOST,
@@ -91,7 +91,7 @@ pub(crate) fn lost(reason: Loss, id: &str, detail: &str) {
         tracing::warn!(
             lost,
             reason = reason.as_str(),
-            "{lost} reports are lost by now, the last because {explanation} (told at powers of ten; see {counter})",
+            "{lost} reports are lost so far, the last one because {explanation} (logged at 10, 100, 1000 and so on; see {counter})",
             explanation = reason.explanation(),
             counter = metric::REPORTS_LOST,
         );

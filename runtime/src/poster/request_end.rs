@@ -1,4 +1,4 @@
-//! The end of a request: what is reported of it and to whom, and the line that the log has for it.
+//! The end of a request: its reports, the webhooks they go to, and its line in the log.
 
 use bytes::Bytes;
 
@@ -9,23 +9,23 @@ use crate::report::{Ends, Outcome};
 use crate::store::{NewReport, Registration};
 use crate::webhook::{Provenance, Target, Webhooks};
 
-/// Where and when to report, URLs that cannot be used included.
+/// The webhooks of a request, including those whose URL is not valid, and the ends on which they get a report.
 #[derive(Clone)]
 pub(crate) struct Registered {
     pub(crate) webhooks: Vec<Target>,
     pub(crate) on: Ends,
-    /// Whether the outside is told why it was not completed.
+    /// Whether the report of a request that was not completed says why.
     pub(crate) tells_reason: bool,
 }
 
 impl Registered {
-    /// Where the route itself reports to, if anywhere: the operator's choice.
+    /// The webhooks of the route itself, if it has any. The operator chose them.
     pub(crate) fn of_route(webhooks: &Webhooks) -> Option<Self> {
         let webhooks: Vec<_> = webhooks.resolve_for(Provenance::Operator).collect();
         (!webhooks.is_empty()).then(|| Self { webhooks, on: Ends::default(), tells_reason: false })
     }
 
-    /// The part that can be stored with the request.
+    /// The part that is stored with the request: the webhooks with a valid URL.
     pub(crate) fn stored(&self) -> Registration {
         let webhooks = self.webhooks.iter().filter_map(|target| target.webhook().ok().cloned()).collect();
         Registration { webhooks, on: self.on, tells_reason: self.tells_reason }
@@ -43,12 +43,12 @@ impl From<Registration> for Registered {
 pub(crate) struct RequestEnd {
     pub(crate) outcome: Outcome,
     pub(crate) reports: Vec<NewReport>,
-    /// The beginning of the line in the log.
+    /// The beginning of the request's line in the log.
     log_prefix: String,
 }
 
 impl RequestEnd {
-    /// The end of this request, reported as `registered` says. `said` begins with the route.
+    /// The end of this request, with the reports that `registered` asks for. `log_prefix` begins with the route.
     pub(crate) fn new(id: &RequestId, outcome: Outcome, registered: Option<Registered>, log_prefix: String) -> Self {
         let tells_reason = registered.as_ref().is_some_and(|registered| registered.tells_reason);
         let outcome = Outcome { tells_reason, ..outcome };
@@ -60,13 +60,13 @@ impl RequestEnd {
         Self { outcome, reports, log_prefix }
     }
 
-    /// Counts it, and says the line where nobody else does. To be called when it is committed.
-    pub(crate) fn tell(&self, id: &RequestId, route: &str) {
+    /// Counts the end, and logs its line if no delivery will log it. Call this when the end is committed.
+    pub(crate) fn count_and_log(&self, id: &RequestId, route: &str) {
         let (outcome, reason, log_prefix) =
             (self.outcome.status.as_str(), self.outcome.reason.as_str(), &self.log_prefix);
         let labels = [("route", route.to_owned()), ("status", outcome.to_owned()), ("reason", reason.to_owned())];
         metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
-        // Where something is delivered, the delivery says the line, with how it went.
+        // If there is a report, its delivery logs the line, together with the result of the first attempt.
         if self.reports.is_empty() {
             tracing::info!(request_id = %id, route, outcome, reason, "{log_prefix} → no webhook");
         }

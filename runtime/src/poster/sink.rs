@@ -1,8 +1,8 @@
-//! From the outcome of a call to reports in a store.
+//! Turns the outcome of a call into reports in a store.
 
 use std::pin::Pin;
 
-use super::ambient::{Call, Role, Sink};
+use super::call::{Call, Role, Sink};
 use super::fork_guard::ForkGuard;
 use super::{Loss, lost};
 use crate::line::Causes;
@@ -13,29 +13,30 @@ use crate::webhook::Provenance;
 #[cfg(feature = "server")]
 use crate::webhook::Target;
 
-/// Posts the outcomes of calls at once. Cheap to clone.
+/// A sink that posts the outcome of each call at once. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Outbox {
     store: Store,
     clock: Clock,
     fork_guard: ForkGuard,
-    /// Who chose a webhook of which it cannot be told.
+    /// Who chose a webhook, if nothing else says it.
     default_provenance: Provenance,
 }
 
 impl Outbox {
-    /// Of a library: there are no callers that it knew of, and its builder trusts by URL.
+    /// The outbox of a library. It has no callers that we know of, and its builder trusts webhooks by URL, so a webhook
+    /// counts as the operator's choice unless something else is said.
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
         Self { store, clock, fork_guard: ForkGuard::here(), default_provenance: Provenance::Operator }
     }
 
-    /// Of a server, which has callers: what cannot be told is theirs.
+    /// The outbox of a server. It has callers, so a webhook counts as a caller's choice unless something else is said.
     #[cfg(feature = "server")]
     pub(crate) fn of_server(store: Store, clock: Clock) -> Self {
         Self { default_provenance: Provenance::Caller, ..Self::new(store, clock) }
     }
 
-    /// Who chose a webhook of which it cannot be told.
+    /// Who chose a webhook, if nothing else says it.
     pub(crate) fn default_provenance(&self) -> Provenance {
         self.default_provenance
     }
@@ -48,12 +49,13 @@ impl Outbox {
         &self.clock
     }
 
-    /// Whether this process is a fork of the one that the store is written in: what is posted here would wait for ever.
+    /// Whether this process was forked from the process that writes the store. A report posted here would wait for
+    /// ever.
     pub(crate) fn is_forked(&self) -> bool {
         self.fork_guard.is_forked()
     }
 
-    /// The reports of a call that ended so; what has no usable URL is counted as lost.
+    /// The reports of a call with this outcome. A report whose URL is not valid is counted as lost.
     fn reports(&self, call: &Call, outcome: Outcome) -> Vec<NewReport> {
         let outcome = Outcome { tells_reason: call.tells_reason, ..outcome };
         if !call.on.contains(outcome.end()) {
@@ -75,7 +77,8 @@ impl Outbox {
     }
 }
 
-/// A report to a webhook, or, if its URL cannot be used, one that is stored as refused so that the record can say so.
+/// A report to a webhook. If the URL is not valid, the report is stored as refused, so that the request's record shows
+/// it.
 #[cfg(feature = "server")]
 pub(super) fn refused_or_new(subject: &str, target: Target, body: bytes::Bytes, created: Timestamp) -> NewReport {
     let refused = target.webhook().err().map(|error| Causes(error).to_string());

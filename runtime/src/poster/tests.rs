@@ -112,8 +112,8 @@ async fn in_a_file_a_flush_waits_for_the_disk_alone_and_the_next_start_delivers(
     // Cuts the attempts off: nobody will answer them.
     guard.shutdown(Duration::from_millis(100)).await;
 
-    // The same file, and a receiver at the same place that answers now, would be the next start of the program. Here the
-    // reports are for the silent one, so that they are still there is what can be seen.
+    // The same file, and a receiver at the same place that answers now, would be the next start of the program. Here
+    // the reports are for the silent one, so that they are still there is what can be seen.
     let (poster, guard) = Poster::builder().sqlite(&file).trust(deaf.url()).start().unwrap();
     assert_eq!(poster.flush(LONG).await.stored, 2);
     let before = deaf.requests().len();

@@ -21,7 +21,8 @@ pub(super) enum Failure {
 /// Where TLS came in place of an answer to plain HTTP.
 pub(super) const TLS_EXPECTED: &str = "the receiver speaks TLS on this port: begin the webhook's URL with https://";
 
-/// Whether the receiver says that nothing of the request was processed, so that it can be sent again at once (RFC 9113, 8.7).
+/// Whether the receiver says that nothing of the request was processed, so that it can be sent again at once (RFC 9113,
+/// 8.7).
 pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
     matches!(Failure::of(error), Failure::Unprocessed(_))
 }
@@ -64,8 +65,8 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
 
 /// What the receiver said in HTTP/2 in place of an answer. Of what has another cause the innermost error tells.
 ///
-/// A GOAWAY ends the streams alone that are later than the last one which it names: these were not processed. What becomes of
-/// earlier ones is told otherwise.
+/// A GOAWAY ends the streams alone that are later than the last one which it names: these were not processed. What
+/// becomes of earlier ones is told otherwise.
 fn http2(error: &h2::Error) -> Option<Failure> {
     let reason = error.reason().filter(|_| error.is_remote())?;
     Some(match reason {

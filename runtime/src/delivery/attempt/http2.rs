@@ -151,7 +151,8 @@ async fn an_answer_counts_that_comes_before_the_body_was_read() {
         let (port, _, _server) = http2(move |_, _, mut respond| {
             let answer = http::Response::builder().status(status).body(()).unwrap();
             let stream = respond.send_response(answer, true).unwrap();
-            // Once it has no handle any more, the stream is reset with NO_ERROR after the answer, as its body is not wanted.
+            // Once it has no handle any more, the stream is reset with NO_ERROR after the answer, as its body is not
+            // wanted.
             if !reset {
                 kept.lock().unwrap().push((respond, stream));
             }

@@ -9,8 +9,8 @@ use crate::policy::turns::{Key, SinceStart};
 const MAX_CLAIMS: usize = 4;
 /// Reports of one claim.
 const MAX_PER_CLAIM: usize = 256;
-/// Reports of one claim while a single attempt tests the origin, if some of its URLs have circuits of their own. The claim may
-/// return reports to such URLs, which cannot test the origin, so it asks for more than one report.
+/// Reports of one claim while a single attempt tests the origin, if some of its URLs have circuits of their own. The
+/// claim may return reports to such URLs, which cannot test the origin, so it asks for more than one report.
 const MAX_PER_TEST_CLAIM: usize = 32;
 /// The pause after a claim that failed or returned nothing.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -40,8 +40,8 @@ impl<W: Schedulable> Scheduler<W> {
         None
     }
 
-    /// Records the reports of a claim, and whether more are parked; `None` if the claim failed. Returns the reports that the
-    /// caller has to park again.
+    /// Records the reports of a claim, and whether more are parked; `None` if the claim failed. Returns the reports
+    /// that the caller has to park again.
     pub(in crate::delivery) fn claimed(
         &mut self,
         key: Key,

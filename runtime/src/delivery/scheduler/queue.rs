@@ -27,7 +27,8 @@ pub(super) struct Queue {
     pub(super) parking: usize,
     /// How many parkings were committed.
     pub(super) parkings: u64,
-    /// The value of `parkings` when the running claim started. A claim that finds nothing more may have missed later parkings.
+    /// The value of `parkings` when the running claim started. A claim that finds nothing more may have missed later
+    /// parkings.
     pub(super) claim: Option<u64>,
     /// The queue is in the list of queues whose parked reports are claimed next.
     pub(super) to_claim: bool,

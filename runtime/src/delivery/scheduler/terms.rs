@@ -12,8 +12,8 @@ pub(in crate::delivery) struct Bounds {
     pub(in crate::delivery) backlog: usize,
     /// Idle queues whose average time and failures are remembered.
     pub(in crate::delivery) idle: usize,
-    /// Queues with parked reports that are known at once. If there are more, the store is asked for them when half of these are
-    /// done.
+    /// Queues with parked reports that are known at once. If there are more, the store is asked for them when half of
+    /// these are done.
     pub(in crate::delivery) parked: usize,
 }
 

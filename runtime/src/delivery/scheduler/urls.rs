@@ -1,8 +1,9 @@
 //! URLs of an origin that fail while other URLs of the origin may work.
 //!
-//! A URL whose circuit opens is split off from its origin: it gets a queue of its own, in memory and in the store, with its own
-//! waiting reports and its own single attempts. The URL joins its origin again when its circuit has closed and its queue is
-//! empty. URLs are compared without their query, so that a caller who varies the query does not create circuits.
+//! A URL whose circuit opens is split off from its origin: it gets a queue of its own, in memory and in the store, with
+//! its own waiting reports and its own single attempts. The URL joins its origin again when its circuit has closed and
+//! its queue is empty. URLs are compared without their query, so that a caller who varies the query does not create
+//! circuits.
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use super::{Schedulable, Scheduler, StartedAttempt};
 use crate::policy::breaker::{Breaker, Change, Health};
 use crate::policy::turns::{Key, SinceStart};
 
-/// The most URLs of one origin that are split off. A further URL takes the place of an idle one; without an idle one it stays in
-/// its origin's queue. The store may have reports parked under more URLs, and these reports are claimed all the same.
+/// The most URLs of one origin that are split off. A further URL takes the place of an idle one; without an idle one it
+/// stays in its origin's queue. The store may have reports parked under more URLs, and these reports are claimed all
+/// the same.
 pub(super) const MAX_SPLIT_OFF: usize = 16;
 
 impl<W: Schedulable> Scheduler<W> {
@@ -57,8 +59,8 @@ impl<W: Schedulable> Scheduler<W> {
         queue.failing.ended(started_attempt.url, health, now)
     }
 
-    /// Gives a URL a queue of its own. Returns the reports to this URL from the origin's queue, which the caller has to park.
-    /// `None` if the origin can have no further URL queue.
+    /// Gives a URL a queue of its own. Returns the reports to this URL from the origin's queue, which the caller has to
+    /// park. `None` if the origin can have no further URL queue.
     pub(super) fn split_off(
         &mut self,
         origin: Key,
@@ -117,8 +119,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Changes the number of attempts in flight. Attempts of an origin and of its URL queues count together, under the limit of the
-    /// origin.
+    /// Changes the number of attempts in flight. Attempts of an origin and of its URL queues count together, under the
+    /// limit of the origin.
     pub(super) fn count_in_flight(&mut self, key: Key, now: SinceStart, count: fn(usize) -> usize) {
         let Some(queue) = self.queues.get(&key) else { return };
         let origin = queue.origin.unwrap_or(key);

@@ -132,8 +132,8 @@ async fn parked_reports_are_taken_up_by_the_next_delivery() {
 /// An interim answer, which announces another one.
 const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
 
-/// Sends half a mebibyte of interim answers at once, which is half of what is read of a head, and further ones until it is
-/// open. How many it has sent.
+/// Sends half a mebibyte of interim answers at once, which is half of what is read of a head, and further ones until it
+/// is open. How many it has sent.
 fn flooding() -> (Receiver, Arc<AtomicBool>, Arc<AtomicUsize>) {
     let (open, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
     let (is_open, count) = (open.clone(), sent.clone());

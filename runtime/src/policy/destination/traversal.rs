@@ -3,14 +3,14 @@
 /// How often a path is decoded to see where it leads.
 const DECODINGS: usize = 8;
 
-/// The first bytes of forms that no sound decoder reads as a dot or a slash: `%u002e` and `%uff0e`, and characters in more
-/// bytes than they take.
+/// The first bytes of forms that no sound decoder reads as a dot or a slash: `%u002e` and `%uff0e`, and characters in
+/// more bytes than they take.
 const MALFORMED_FORMS: [&[u8]; 4] = [b"%u00", b"%uff", b"%c0", b"%c1"];
 
-/// Whether a `..` can be read out of what follows a trusted path. The parser has resolved the plain ones and `%2e%2e`. Encoded
-/// slashes it leaves alone, some servers cut a segment at `;` first, and behind a proxy that decodes stands a server that
-/// decodes again: so all is looked at after each round of decoding. What is not at its end after so many rounds, or holds an
-/// unsound form, is taken for a climb.
+/// Whether a `..` can be read out of what follows a trusted path. The parser has resolved the plain ones and `%2e%2e`.
+/// Encoded slashes it leaves alone, some servers cut a segment at `;` first, and behind a proxy that decodes stands a
+/// server that decodes again: so all is looked at after each round of decoding. What is not at its end after so many
+/// rounds, or holds an unsound form, is taken for a climb.
 pub(super) fn may_leave(path: &str) -> bool {
     let mut path = path.as_bytes().to_ascii_lowercase();
     for _ in 0..DECODINGS {

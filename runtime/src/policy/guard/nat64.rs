@@ -42,16 +42,16 @@ impl fmt::Debug for Nat64 {
     }
 }
 
-/// The IPv4 address that a translator with one of these prefixes, or the well-known one, takes out of this address. Of several
-/// that fit the longest counts, as in a table of routes.
+/// The IPv4 address that a translator with one of these prefixes, or the well-known one, takes out of this address. Of
+/// several that fit the longest counts, as in a table of routes.
 pub(super) fn embedded(address: Ipv6Addr, site_prefixes: &[Nat64]) -> Option<Ipv4Addr> {
     let fitting =
         site_prefixes.iter().copied().chain([Nat64::well_known()]).filter(|prefix| prefix.0.contains(&address));
     fitting.max_by_key(|prefix| prefix.0.prefix_len()).and_then(|prefix| prefix.embedded(address))
 }
 
-/// Those that it may be, for an address from the network for local use whose prefix nobody named. What is no address at all in
-/// a form was not written in that form.
+/// Those that it may be, for an address from the network for local use whose prefix nobody named. What is no address at
+/// all in a form was not written in that form.
 pub(super) fn possible_embedded(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let local = Ipv6Net::new_assert(LOCAL_USE.0, LOCAL_USE.1).contains(&address);
     let lengths = LENGTHS.into_iter().filter(move |length| local && *length >= LOCAL_USE.1);

@@ -328,7 +328,8 @@ fn a_refusal_names_the_setting_that_would_allow_it() {
 }
 
 proptest! {
-    /// Stated once more and differently: a payload's webhook never passes to what the standard library knows as special.
+    /// Stated once more and differently: a payload's webhook never passes to what the standard library knows as
+    /// special.
     #[test]
     fn what_passes_is_unicast_and_not_of_a_known_special_network(bits: u128, low: u32) {
         let guard = Guard::default();

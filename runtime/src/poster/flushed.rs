@@ -1,0 +1,40 @@
+//! Where the reports of a poster stand after a flush.
+
+use std::fmt;
+
+/// Where the reports of a poster stand after a flush.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Flushed {
+    /// Reports delivered since the poster started.
+    pub delivered: u64,
+    /// Reports that are on disk and not delivered yet. The next process that opens the store delivers them.
+    pub stored: u64,
+    /// Reports that are neither delivered nor known to be on disk. They are lost if the process ends now.
+    pub waiting: u64,
+    /// Reports that were given up, refused, or never taken in.
+    pub lost: u64,
+    /// Reports that were dropped because reporting is turned off.
+    pub discarded: u64,
+    /// Whether the flush ended before its timeout, so that the counts include all reports posted before it.
+    pub(super) known: bool,
+}
+
+impl Flushed {
+    /// Whether the process may end without losing a report that was taken in before the flush. Returns `false` if the
+    /// timeout was over before this was known.
+    pub fn is_safe(&self) -> bool {
+        self.known && self.waiting == 0
+    }
+}
+
+impl fmt::Display for Flushed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { delivered, stored, waiting, lost, discarded, known } = self;
+        write!(f, "{delivered} delivered, {stored} stored for later, {waiting} waiting, {lost} lost")?;
+        if *discarded > 0 {
+            write!(f, ", {discarded} discarded: reporting is turned off")?;
+        }
+        if *known { Ok(()) } else { f.write_str(", and the flush did not come to its end") }
+    }
+}

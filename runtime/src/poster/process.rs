@@ -1,0 +1,62 @@
+//! The sink of the whole process, which is installed once.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::call::Sink;
+use super::engine::Flusher;
+use super::fork_guard::ForkGuard;
+
+/// The installed sink.
+#[derive(Clone)]
+pub(super) struct Installed {
+    sink: Arc<dyn Sink>,
+    /// Waits until the sink's reports are safe. `None` if the process has no poster.
+    flusher: Option<Flusher>,
+    /// The process that the sink belongs to. A forked process may install a sink of its own.
+    fork_guard: ForkGuard,
+}
+
+impl Installed {
+    pub(super) fn new(sink: Arc<dyn Sink>, flusher: Option<Flusher>) -> Self {
+        Self { sink, flusher, fork_guard: ForkGuard::here() }
+    }
+}
+
+static PROCESS: RwLock<Option<Installed>> = RwLock::new(None);
+
+/// The process has a sink already. It was installed, or it started by itself.
+pub(crate) struct AlreadyInstalled;
+
+/// Installs a sink for the whole process, and its flusher. The sink stays until the process ends.
+pub(crate) fn install(sink: Arc<dyn Sink>, flusher: Flusher) -> Result<(), AlreadyInstalled> {
+    let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
+    if process.as_ref().is_some_and(|installed| !installed.fork_guard.is_forked()) {
+        return Err(AlreadyInstalled);
+    }
+    let of_parent = process.replace(Installed::new(sink, Some(flusher)));
+    // The parent process has the store's files open. To close them here would release the parent's locks on them.
+    std::mem::forget(of_parent);
+    Ok(())
+}
+
+/// Whether this process has a sink. It was installed, or it started by itself.
+pub(super) fn is_installed() -> bool {
+    let process = PROCESS.read().unwrap_or_else(PoisonError::into_inner);
+    process.as_ref().is_some_and(|installed| !installed.fork_guard.is_forked())
+}
+
+pub(super) fn sink() -> Option<Arc<dyn Sink>> {
+    PROCESS.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|installed| Arc::clone(&installed.sink))
+}
+
+/// The sink of the process. If there is none, installs the one that `start` makes. The lock is held meanwhile, so only
+/// one is started.
+pub(super) fn sink_or_start(start: impl FnOnce() -> Installed) -> Arc<dyn Sink> {
+    let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(&process.get_or_insert_with(start).sink)
+}
+
+/// The flusher of the process's poster, if the process has a poster.
+pub(super) fn flusher() -> Option<Flusher> {
+    PROCESS.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|installed| installed.flusher.clone())
+}
