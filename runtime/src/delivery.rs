@@ -1,7 +1,7 @@
-//! Delivers stored reports: claims what is due, tries, settles.
+//! Delivers stored reports: claims reports that are due, attempts them, and settles them.
 //!
-//! Invariant: every claimed report is either settled or put back, or its claim outlives the process and is voided by
-//! the next owner of the store. A report may thus be sent twice, and is never lost.
+//! Invariant: every claimed report is settled, put back, parked or held. If the process ends first, the next owner of
+//! the store voids the claim. So a report may be sent twice, but it is never lost.
 
 mod attempt;
 mod attempt_tasks;
@@ -47,28 +47,30 @@ use crate::shutdown::Shutdown;
 use crate::store::{REPORT_UNIT, Store};
 use crate::time::Clock;
 
-/// Beyond it one machine runs out of ports and files.
+/// The most attempts at once. With more, one machine runs out of ports and files.
 const MAX_CONCURRENCY: usize = 65_536;
 
-/// 64 MiB.
+/// The default of `Options::backlog`, in units of memory: 64 MiB.
 const BACKLOG: usize = (64 << 20) / REPORT_UNIT;
 
-/// Checked values; see `settings`.
+/// The options of a delivery. The module `settings` has checked their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) schedule: Schedule,
-    /// The longest that one try may take, from the first look-up to the last byte of the answer.
+    /// How long one attempt may take, from the look-up of the name to the last byte of the answer.
     pub(crate) timeout: Duration,
-    /// Tries at once, at least 1.
+    /// Attempts that may be in flight at once, at least 1.
     pub(crate) concurrency: usize,
-    /// Connections at once, to all hosts together, idle ones included; if nothing is said, twice as many as tries.
+    /// Connections that may be open at once to all hosts together, idle connections included. `None` means twice as
+    /// many as attempts in flight.
     pub(crate) connections: Option<usize>,
-    /// What waits in memory, besides what is being tried, in [units](crate::store::REPORT_UNIT). What exceeds it waits
-    /// in the store.
+    /// How many [units](crate::store::REPORT_UNIT) of reports may wait in memory, besides the reports that are being
+    /// attempted. Further reports wait in the store.
     pub(crate) backlog: usize,
-    /// Tries at once to one origin, while others have something to send.
+    /// Attempts that may be in flight at once to one origin, while other origins have reports to send.
     pub(crate) per_origin: usize,
-    /// The same for single origins, named by scheme, host and port; these are never exceeded.
+    /// Attempts that may be in flight at once to single origins, each named by scheme, host and port. These limits are
+    /// never exceeded.
     pub(crate) own_concurrency: HashMap<String, usize>,
     pub(crate) destinations: Destinations,
     /// Private networks that any webhook may go to.
@@ -79,14 +81,14 @@ pub(crate) struct Options {
     pub(crate) nat64_prefixes: Vec<Nat64>,
     /// Certificates in PEM form that are trusted in addition to the system's.
     pub(crate) ca_file: Option<PathBuf>,
-    /// Where we listen ourselves, and no webhook may go that is not trusted.
+    /// The addresses that this server listens on. Only trusted webhooks may go there.
     pub(crate) own_addresses: Vec<SocketAddr>,
-    /// Who turns names into addresses.
+    /// The resolver, which turns host names into addresses.
     pub(crate) resolver: Arc<dyn Lookup>,
 }
 
 impl Options {
-    /// What they say of addresses.
+    /// The guard that these options configure. It decides which addresses a webhook may go to.
     pub(crate) fn guard(&self) -> Guard {
         let guard = Guard::new(self.allow_networks.clone());
         guard.deny(self.deny_networks.clone()).nat64(self.nat64_prefixes.clone())
@@ -120,7 +122,7 @@ impl Options {
     }
 }
 
-/// The delivery of one process. It is talked to through the store alone.
+/// The delivery of one process. Other modules communicate with it only through the store.
 pub(crate) struct Delivery {
     store: Store,
     clock: Clock,
@@ -130,7 +132,8 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// A delivery that has not begun. Loads certificates and builds the HTTP clients, which may fail.
+    /// Builds a delivery, which does not run yet. Loads certificates and builds the HTTP clients, and fails if one of
+    /// these fails.
     pub(crate) fn new(store: Store, clock: Clock, options: Options) -> Result<Self, Error> {
         let concurrency = options.concurrency.clamp(1, MAX_CONCURRENCY);
         let limits = Limits::new(concurrency, options.per_origin);
@@ -139,12 +142,12 @@ impl Delivery {
         Ok(Self { store, clock, concurrency, scheduler, deliverer })
     }
 
-    /// Delivers until told to stop. Then nothing more is claimed, the tries in flight come to their end, and what is in
-    /// hand and was not tried is put back.
+    /// Delivers until the shutdown begins. Then it claims no more reports, the attempts in flight end, and reports in
+    /// memory that were not attempted are put back into the store.
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let Self { store, clock, concurrency, scheduler, deliverer } = self;
-        let (of_probes, stop) = (deliverer.clone(), shutdown.clone());
-        shutdown.spawn(async move { of_probes.probe_disabled(stop).await });
+        let (prober, stop) = (deliverer.clone(), shutdown.clone());
+        shutdown.spawn(async move { prober.probe_disabled(stop).await });
         Dispatcher::new(store, clock, deliverer, scheduler, concurrency, shutdown).run().await;
     }
 }

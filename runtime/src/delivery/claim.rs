@@ -1,4 +1,4 @@
-//! Claims reports that are due: the retries, and whatever found no room in memory when it was posted.
+//! Claims reports that are due: retries, and new reports that found no room in memory when they were posted.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -12,16 +12,18 @@ use crate::shutdown::Shutdown;
 use crate::store::{Batch, ClaimedReport, Error, Store};
 use crate::time::Clock;
 
-/// The longest sleep between two looks: what a jump of the wall clock, or a lost wake-up, costs at most.
+/// The longest pause between two claims. A jump of the wall clock, or a lost wake-up, delays a report by this much at
+/// most.
 const SLOWEST_POLL: Duration = Duration::from_mins(1);
 
-/// Claims as many as the channel has room for, until told to stop or the store is closed. A claim once begun is
-/// awaited: dropped half-way, its rows would stay claimed by nobody.
+/// Claims as many reports as the channel has room for, until the shutdown begins or the store is closed. A claim is
+/// always awaited to its end: if it were dropped, its rows would stay claimed, and nothing would deliver them.
 pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<ClaimedReport>, shutdown: Shutdown) {
     let failures = FailureLog::new("claiming due reports");
     let mut backoff = store_backoff();
     loop {
-        // Registered before looking: a report that becomes due after the look then wakes us.
+        // The wake-up is registered before the claim, so that a report which becomes due after the claim wakes this
+        // loop.
         let mut due = pin!(store.reports_due());
         let mut woken = is_ready(due.as_mut()).await;
         if woken {
@@ -35,7 +37,8 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
                 backoff.reset();
                 let full = rows.len() >= limit;
                 for report in rows {
-                    // Has room: only this function takes any up. Fails only if the delivery was dropped.
+                    // The channel has room, because only this function sends to it. Sending fails only if the delivery
+                    // was dropped.
                     if claims.send(report).await.is_err() {
                         return;
                     }
@@ -48,7 +51,7 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
             Err(Error::Closed) => return,
             Err(error) => {
                 failures.failed(&error);
-                // Deaf to wake-ups meanwhile: a store that fails would be asked at each of them.
+                // Wake-ups are ignored during the pause. Otherwise a failing store would be asked at each of them.
                 tokio::select! {
                     () = shutdown.stopping() => return,
                     () = tokio::time::sleep(backoff.pause()) => continue,
@@ -64,8 +67,9 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
     }
 }
 
-/// Waits until half of the channel is free, and says how much is; `None` when told to stop, or when nobody listens.
-/// Half: claimed one by one as slots become free, every report would cost a transaction.
+/// Waits until half of the channel is free, and returns how many places are free. `None` if the shutdown has begun, or
+/// if the channel is closed. It waits for half, because a claim for each single place would cost one transaction for
+/// each report.
 async fn room(claims: &mpsc::Sender<ClaimedReport>, shutdown: &Shutdown) -> Option<usize> {
     tokio::select! {
         biased;
@@ -91,10 +95,10 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_micros(1_795_420_800_000_000);
     const SECOND: Duration = Duration::from_secs(1);
-    /// Longer than any look may be put off, and no reason to wait for real: the time of these tests is paused.
+    /// Longer than the longest pause. The time of these tests is paused, so nothing really waits that long.
     const NEVER: Duration = Duration::from_hours(24);
 
-    /// Goes with tokio's time; its wall clock is this much behind.
+    /// A clock that follows tokio's time. Its wall clock is behind by this much.
     fn clock(behind: Duration) -> Clock {
         let begun = Instant::now();
         let wall = move || START.saturating_add(begun.elapsed()).saturating_sub(behind);
@@ -110,12 +114,12 @@ mod tests {
         NewReport::to(Target::parse("https://example.com/in"), "a", "{}".into(), START)
     }
 
-    /// The loop over a store, with this clock, after it has looked for the first time and found nothing.
+    /// Starts the loop with this clock, and returns when it has claimed for the first time and found nothing.
     async fn asleep(store: &Store, clock: Clock) -> (mpsc::Receiver<ClaimedReport>, Shutdown) {
         let (claims, claimed) = mpsc::channel(8);
         let shutdown = Shutdown::new();
         shutdown.spawn(run(store.clone(), clock, claims, shutdown.clone()));
-        // Paused time goes on only when everybody sleeps.
+        // Paused time advances only when all tasks sleep.
         tokio::time::sleep(SECOND).await;
         assert!(claimed.is_empty());
         (claimed, shutdown)
@@ -124,14 +128,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_report_whose_wake_up_is_lost_is_claimed_within_a_minute() {
         let store = store().await;
-        // The signal wakes one, and this is the first that waits for it.
+        // The signal wakes one waiter, and this is the first waiter.
         let mut thief = pin!(store.reports_due());
         assert!(!is_ready(thief.as_mut()).await);
         let begun = Instant::now();
         let (mut claimed, shutdown) = asleep(&store, clock(Duration::ZERO)).await;
         store.post_durably(vec![report()]).await.unwrap();
         assert!(is_ready(thief.as_mut()).await, "the wake-up was not lost");
-        let found = timeout(NEVER, claimed.recv()).await.expect("nobody looked again");
+        let found = timeout(NEVER, claimed.recv()).await.expect("the loop did not claim again");
         assert_eq!(found.unwrap().attempt, 1);
         let took = begun.elapsed();
         assert!(took > SECOND && took <= SLOWEST_POLL + SECOND, "{took:?}");
@@ -145,7 +149,7 @@ mod tests {
         let (mut claimed, shutdown) = asleep(&store, clock(Duration::ZERO)).await;
         let begun = Instant::now();
         store.post_durably(vec![report()]).await.unwrap();
-        timeout(NEVER, claimed.recv()).await.expect("nobody looked again").unwrap();
+        timeout(NEVER, claimed.recv()).await.expect("the loop did not claim again").unwrap();
         assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
         shutdown.stop();
         shutdown.finished().await;
@@ -163,9 +167,9 @@ mod tests {
         let begun = Instant::now();
         let _ = store.settle_report(row.claim, attempt, Next::RetryAt(due)).await.unwrap();
         store.reports_due().await;
-        // What the store says is due in half a minute, this one takes for a day and more.
+        // The store says that the report is due in half a minute. This clock takes that for more than a day.
         let (mut claimed, shutdown) = asleep(&store, clock(NEVER)).await;
-        let found = timeout(2 * NEVER, claimed.recv()).await.expect("nobody looked again");
+        let found = timeout(2 * NEVER, claimed.recv()).await.expect("the loop did not claim again");
         assert_eq!(found.unwrap().attempt, 2);
         let took = begun.elapsed();
         assert!(took >= 30 * SECOND && took <= SLOWEST_POLL + SECOND, "{took:?}");

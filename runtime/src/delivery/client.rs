@@ -1,6 +1,8 @@
-//! The HTTP clients: for whatever a payload names, the same on a port of our own, for the operator's own destinations.
+//! The HTTP clients: one for public webhooks, one for public webhooks on a port that this server listens on, and one
+//! for destinations that may be private.
 //!
-//! All are pooled and built once: a client for each try costs a hundred times as much.
+//! Each client pools its connections and is built once. A new client for each attempt would cost a hundred times as
+//! much.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -23,25 +25,27 @@ use super::dial::Dial;
 use super::own_addresses;
 use crate::policy::guard::{Guard, Reach, Refusal};
 
-/// Shorter than the patience of usual servers and balancers, so that a connection is rarely reused as they close it.
-/// It also bounds how long a connection outlives the network's rules under which it was opened.
+/// How long a connection may be idle. Most servers and load balancers close idle connections later, so a connection is
+/// rarely reused at the moment when they close it. It also bounds how long a connection outlives the network rules
+/// under which it was opened.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
 
-/// It follows no redirect and knows no proxy, which would resolve names itself, where the guard cannot see it.
+/// A client that follows no redirects and uses no proxy. A proxy would resolve names itself, and the guard could not
+/// check them.
 pub(super) type Client = legacy::Client<Connect, Full<Bytes>>;
 
-/// See the module.
+/// The clients of a delivery.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
     strict: Client,
     trusted: Client,
-    /// For URLs with these ports: it does not reach this machine. A resolver is not told the port, so the URL's decides
-    /// which client is asked.
+    /// The client for URLs with the port of one of these own addresses. It does not connect to this machine. A resolver
+    /// does not know the port, so the client is chosen by the port in the URL.
     away: Option<(Arc<[SocketAddr]>, Client)>,
     connections: Connections,
 }
 
-/// Why a delivery cannot be started.
+/// A delivery cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the file {path} of delivery.ca_file cannot be read", path = path.display())]
@@ -50,7 +54,7 @@ pub(crate) enum Error {
         #[source]
         source: std::io::Error,
     },
-    #[error("the file {path} of delivery.ca_file is not in order as PEM", path = path.display())]
+    #[error("the file {path} of delivery.ca_file is not valid PEM", path = path.display())]
     CaFile {
         path: PathBuf,
         #[source]
@@ -87,6 +91,7 @@ impl Clients {
         Ok(Self { strict: client(Reach::Public, &[]), trusted: client(Reach::Private, &[]), away, connections })
     }
 
+    /// The client for a URL.
     pub(super) fn of(&self, reach: Reach, url: &Url) -> &Client {
         match (reach, &self.away) {
             (Reach::Private, _) => &self.trusted,
@@ -95,12 +100,13 @@ impl Clients {
         }
     }
 
-    /// All connections of all clients.
+    /// The connections of all clients.
     pub(super) fn connections(&self) -> &Connections {
         &self.connections
     }
 
-    /// Judges a URL whose host is an address: it may be one of our own. Resolvers are not asked about these.
+    /// Refuses a URL whose host is an address of this server. Such a host needs no resolver, so the resolver's check
+    /// does not see it.
     pub(super) fn check_own(&self, url: &Url, reach: Reach) -> Result<(), Refusal> {
         let address: IpAddr = match url.host() {
             Some(Host::Ipv4(address)) => address.into(),
@@ -127,9 +133,11 @@ fn build(connect: Connect, concurrency: usize) -> Client {
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(MAX_IDLE_AGE)
-        // One origin may have every slot; with less, its connections would be closed and opened all the time.
+        // One origin may use every slot. With fewer idle connections, its connections would be closed and opened all
+        // the time.
         .pool_max_idle_per_host(concurrency)
-        // Fields that are none are left out; the rest of the answer is taken. See also `overheard`.
+        // Invalid header fields are left out, and the rest of the answer is taken. `raw_answer.rs` reads answers that
+        // are still rejected.
         .http1_ignore_invalid_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_allow_obsolete_multiline_headers_in_responses(true)
@@ -137,7 +145,8 @@ fn build(connect: Connect, concurrency: usize) -> Client {
 }
 
 fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
-    // Named here and not taken from the process: a library must not decide for the program that it is in.
+    // The provider is named here and not installed for the process, because a library must not decide that for its
+    // program.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -148,7 +157,7 @@ fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// The system's roots, else those built in; the operator's in addition.
+/// The system's root certificates, or the built-in ones if the system has none, and the operator's certificates.
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
@@ -156,8 +165,8 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
     if roots.is_empty() {
         let cause = system.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
         tracing::warn!(
-            "no root certificates were found on this system{cause}; using those built into the program, which grow old \
-             with it: install the system's package, often named ca-certificates"
+            "no root certificates were found on this system{cause}; the certificates built into the program are used, which \
+             are as old as the program; install the system's package, often named ca-certificates"
         );
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
@@ -182,7 +191,7 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a file has that has no certificate in PEM, and what to do.
+/// What a file without a PEM certificate contains, and what to do.
 fn instead_of_certificates(content: &[u8]) -> (&'static str, &'static str) {
     let says = |words: &[u8]| content.windows(words.len()).any(|part| part == words);
     if content.trim_ascii().is_empty() {
@@ -257,7 +266,7 @@ mod tests {
         clients(Some(Path::new(CA_FILE))).unwrap();
     }
 
-    /// The environment belongs to the whole process, so the test runs itself as another one.
+    /// The environment belongs to the whole process, so the test runs itself in another process.
     #[test]
     fn no_proxy_is_taken_from_the_environment() {
         const INNER: &str = "POSTBACK_TEST_PROXY_RECEIVER";

@@ -1,4 +1,4 @@
-//! Opens connections, within a time, and bounds what comes back on them.
+//! Opens connections within a timeout, and bounds the bytes that a receiver may send on them.
 
 use std::io;
 use std::pin::Pin;
@@ -21,29 +21,31 @@ use super::connections::{ConnectionPermit, Connections};
 use super::dial::Dial;
 use super::raw_answer::{RawAnswer, is_closed};
 
-/// From the look-up to the end of the TLS handshake.
+/// How long connecting may take, from the look-up of the name to the end of the TLS handshake.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection on which nothing moves is asked after this time whether it is still there, and then so often.
+/// When nothing was sent or received for this time, TCP sends a keep-alive probe, and then repeats it after the same
+/// time.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-const KEEPALIVE_TRIES: u32 = 3;
-/// What a receiver may send after the last byte of a request, at most. An answer that is read ends far earlier. Interim
-/// answers (1xx) without end are skipped where no timeout looks, so they are bounded here.
-const MOST_HEARD: usize = 1 << 20;
+/// Keep-alive probes without an answer, after which the connection is closed.
+const KEEPALIVE_PROBES: u32 = 3;
+/// The most bytes that a receiver may send after a request. An answer whose body is read ends far earlier. The HTTP
+/// client skips interim answers (1xx) without a timeout between them, so a stream of them without end is bounded here.
+const MAX_ANSWER: usize = 1 << 20;
 
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// There was no connection in time.
+/// The connection was not open in time.
 #[derive(Debug, thiserror::Error)]
 #[error("timed out while connecting")]
 pub(super) struct TimedOut;
 
-/// The receiver said more than is read of anybody.
+/// The receiver sent more bytes than are read of an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer does not begin within {} KiB", MOST_HEARD >> 10)]
+#[error("the answer does not begin within {} KiB", MAX_ANSWER >> 10)]
 struct TooMuch;
 
-/// See the module.
+/// Connects the HTTP clients to receivers.
 #[derive(Clone)]
 pub(super) struct Connect(HttpsConnector<HttpConnector<Dial>>, Connections);
 
@@ -55,7 +57,7 @@ impl Connect {
         http.set_connect_timeout(Some(TIMEOUT));
         http.set_keepalive(Some(KEEPALIVE));
         http.set_keepalive_interval(Some(KEEPALIVE));
-        http.set_keepalive_retries(Some(KEEPALIVE_TRIES));
+        http.set_keepalive_retries(Some(KEEPALIVE_PROBES));
         Self((http, tls).into(), connections)
     }
 }
@@ -74,27 +76,28 @@ impl Service<Uri> for Connect {
         Box::pin(async move {
             let permit = connections.open().await?;
             let stream = tokio::time::timeout(TIMEOUT, connecting).await.map_err(|_| TimedOut)??;
-            // HTTP/2 has no interim answers without end: its flow control and its limits of headers bound all.
-            let left = if stream.connected().is_negotiated_h2() { None } else { Some(MOST_HEARD) };
-            let (raw_answer, unsent) = (RawAnswer::default(), None);
-            Ok(TokioIo::new(Bounded { stream: TokioIo::new(stream), left, permit, raw_answer, unsent }))
+            // HTTP/2 needs no bound here: its flow control and its limits on headers bound the answer.
+            let left = if stream.connected().is_negotiated_h2() { None } else { Some(MAX_ANSWER) };
+            let (raw_answer, write_error) = (RawAnswer::default(), None);
+            Ok(TokioIo::new(Bounded { stream: TokioIo::new(stream), left, permit, raw_answer, write_error }))
         })
     }
 }
 
 pin_project! {
-    /// A connection that ends when its receiver says too much, or as it is idle and another one needs its place.
+    /// A connection that ends when its receiver sends too much, or when it is idle and another connection needs its
+    /// place.
     ///
-    /// A receiver may answer before it has read the whole request, and close. What is written then is lost, but what it
-    /// has answered can be read: so the failure of a write is told by the read that finds nothing more.
+    /// A receiver may answer and close before it has read the whole request. Later writes fail then, but the answer can
+    /// still be read. So the error of a write is kept, and returned by the read that finds no more bytes.
     pub(super) struct Bounded {
         #[pin]
         stream: TokioIo<Stream>,
-        // Until the next request; `None`: no bound.
+        // The bytes that may still arrive before the next request. `None` means no bound.
         left: Option<usize>,
         permit: ConnectionPermit,
         raw_answer: RawAnswer,
-        unsent: Option<io::Error>,
+        write_error: Option<io::Error>,
     }
 }
 
@@ -104,7 +107,7 @@ impl AsyncRead for Bounded {
         if *this.left == Some(0) {
             return Poll::Ready(Err(io::Error::other(TooMuch)));
         }
-        // As if the receiver had closed it: who has pooled it knows what to do.
+        // The end of the stream is reported, as if the receiver had closed it. The pool then drops the connection.
         if this.permit.is_to_close(cx) {
             return Poll::Ready(Ok(()));
         }
@@ -112,7 +115,7 @@ impl AsyncRead for Bounded {
         let read = ready!(this.stream.poll_read(cx, buf));
         let come = &buf.filled()[before..];
         if (read.is_err() || come.is_empty())
-            && let Some(error) = this.unsent.take()
+            && let Some(error) = this.write_error.take()
         {
             return Poll::Ready(Err(error));
         }
@@ -126,11 +129,12 @@ impl AsyncRead for Bounded {
 }
 
 impl Bounded {
-    /// What a write has come to; see the type. `all` bytes were to be written.
-    fn written(unsent: &mut Option<io::Error>, written: io::Result<usize>, all: usize) -> io::Result<usize> {
+    /// The result of a write of `all` bytes. If the receiver has closed its side, the error is kept and the write
+    /// counts as done.
+    fn written(write_error: &mut Option<io::Error>, written: io::Result<usize>, all: usize) -> io::Result<usize> {
         match written {
             Err(error) if is_closed(&error) => {
-                *unsent = Some(error);
+                *write_error = Some(error);
                 Ok(all)
             }
             other => other,
@@ -150,15 +154,15 @@ impl AsyncWrite for Bounded {
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
         let all = bufs.iter().map(|buf| buf.len()).sum();
-        if this.unsent.is_some() {
+        if this.write_error.is_some() {
             return Poll::Ready(Ok(all));
         }
         if let (Some(left), Some(first)) = (this.left, bufs.first()) {
-            *left = MOST_HEARD;
+            *left = MAX_ANSWER;
             this.raw_answer.written(first);
         }
         let written = ready!(this.stream.poll_write_vectored(cx, bufs));
-        Poll::Ready(Self::written(this.unsent, written, all))
+        Poll::Ready(Self::written(this.write_error, written, all))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -167,11 +171,11 @@ impl AsyncWrite for Bounded {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
-        if this.unsent.is_some() {
+        if this.write_error.is_some() {
             return Poll::Ready(Ok(()));
         }
         let flushed = ready!(this.stream.poll_flush(cx)).map(|()| 0);
-        Poll::Ready(Self::written(this.unsent, flushed, 0).map(drop))
+        Poll::Ready(Self::written(this.write_error, flushed, 0).map(drop))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

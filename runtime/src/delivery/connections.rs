@@ -1,8 +1,8 @@
-//! How many connections are open at once, to all hosts together, those that wait for their next use included.
+//! Bounds how many connections are open at once to all hosts together, idle connections included.
 //!
-//! A pool bounds its connections by host, and callers may name hosts without end. So here they are bounded as a whole:
-//! where all are open, the one that has been idle longest is closed for the next. Tries under way are fewer than the
-//! connections that there may be; should all be in use even so, a try is put off.
+//! The HTTP client's pool bounds the connections to each host, but callers may name any number of hosts. So the total
+//! is bounded here: if all connections are open, the connection that has been idle longest is closed for a new one.
+//! There are fewer attempts in flight than connections. If all connections are in use even so, the attempt is put off.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,17 +17,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::names::metric;
 
-/// How long one waits for room, at most.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long opening a connection waits for room.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(5);
 
-/// All connections that there may be are in use.
+/// All connections that may be open are in use.
 #[derive(Debug, thiserror::Error)]
-#[error("{most} connections are open, which is as many as there may be, and none of them is idle")]
+#[error("all {most} connections that may be open are in use")]
 pub(super) struct NoFreeConnection {
     most: usize,
 }
 
-/// See the module. Clones are one.
+/// The connections of all clients. All clones share one bound.
 #[derive(Clone)]
 pub(super) struct Connections {
     most: usize,
@@ -38,29 +38,29 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct State {
     last: u64,
-    /// By their numbers.
+    /// The open connections, by their numbers.
     open: HashMap<u64, OpenConnection>,
-    /// Those that nobody uses, the longest idle first.
+    /// The idle connections. The connection that has been idle longest comes first.
     idle: BTreeMap<u64, u64>,
-    /// Who waits for room.
+    /// How many callers wait for room.
     waiting: usize,
 }
 
 struct OpenConnection {
     closing: Arc<CloseSignal>,
     users: usize,
-    /// Its place among the idle ones.
+    /// The position among the idle connections. `None` if the connection is in use.
     idle: Option<u64>,
 }
 
-/// What a connection is told.
+/// Asks a connection to close.
 #[derive(Default)]
 struct CloseSignal {
-    asked: AtomicBool,
+    requested: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
-/// The right to one connection; dropped as that is closed.
+/// The right to have one connection open. The connection holds it until it is closed.
 pub(super) struct ConnectionPermit {
     number: u64,
     closing: Arc<CloseSignal>,
@@ -68,17 +68,17 @@ pub(super) struct ConnectionPermit {
     _room: OwnedSemaphorePermit,
 }
 
-/// Goes along with a connection, for whoever uses it to say so.
+/// A handle to a connection, with which a request marks the connection as in use.
 #[derive(Clone)]
 pub(super) struct ConnectionUse {
     number: u64,
     of: Connections,
 }
 
-/// A connection in use: it is not closed for another.
+/// While this guard lives, the connection is in use and is not closed for another one.
 pub(super) struct InUse(ConnectionUse);
 
-/// Somebody waits for room, until it is dropped.
+/// While this guard lives, a caller waits for room.
 struct WaitingForRoom<'a>(&'a Connections);
 
 impl Connections {
@@ -87,7 +87,7 @@ impl Connections {
         Self { most, room: Arc::new(Semaphore::new(most)), state: Arc::default() }
     }
 
-    /// Room for one more; an error that holds [`NoRoom`] if there is none in time.
+    /// The right to open one more connection. The error holds [`NoFreeConnection`] if there was no room in time.
     pub(super) async fn open(&self) -> io::Result<ConnectionPermit> {
         let room = if let Ok(room) = self.room.clone().try_acquire_owned() {
             room
@@ -95,7 +95,7 @@ impl Connections {
             self.lock().waiting += 1;
             let _waiting = WaitingForRoom(self);
             self.close_idle(1);
-            let room = tokio::time::timeout(PATIENCE, self.room.clone().acquire_owned()).await;
+            let room = tokio::time::timeout(WAIT_FOR_ROOM, self.room.clone().acquire_owned()).await;
             room.ok().and_then(Result::ok).ok_or_else(|| io::Error::other(NoFreeConnection { most: self.most }))?
         };
         let closing = Arc::<CloseSignal>::default();
@@ -108,13 +108,13 @@ impl Connections {
         Ok(ConnectionPermit { number, closing, of: self.clone(), _room: room })
     }
 
-    /// Closes so many of those that have been idle longest.
+    /// Closes up to this many connections that have been idle longest.
     pub(super) fn close_idle(&self, most: usize) {
         let mut state = self.lock();
         let closed: Vec<_> = (0..most).map_while(|_| state.take_idle()).collect();
         drop(state);
         for closing in closed {
-            closing.ask();
+            closing.request();
         }
     }
 
@@ -137,21 +137,21 @@ impl ConnectionPermit {
         ConnectionUse { number: self.number, of: self.of.clone() }
     }
 
-    /// Whether it is to be closed. If not, whoever asks is woken when it is.
+    /// Whether the connection is to be closed. If not, the calling task is woken when it is.
     pub(super) fn is_to_close(&self, cx: &Context<'_>) -> bool {
         let mut waker = self.closing.waker.lock().unwrap_or_else(PoisonError::into_inner);
         match &*waker {
             Some(known) if known.will_wake(cx.waker()) => {}
             _ => *waker = Some(cx.waker().clone()),
         }
-        // Under the lock: who asks later finds the waker.
-        self.closing.asked.load(Ordering::Acquire)
+        // The flag is read under the lock, so that a later request to close finds the waker.
+        self.closing.requested.load(Ordering::Acquire)
     }
 }
 
 impl CloseSignal {
-    fn ask(&self) {
-        self.asked.store(true, Ordering::Release);
+    fn request(&self) {
+        self.requested.store(true, Ordering::Release);
         let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(waker) = waker {
             waker.wake();
@@ -200,7 +200,7 @@ impl Drop for InUse {
         let closing = if inner.waiting > 0 { inner.take_idle() } else { None };
         drop(state);
         if let Some(closing) = closing {
-            closing.ask();
+            closing.request();
         }
     }
 }
@@ -212,7 +212,7 @@ impl Drop for WaitingForRoom<'_> {
 }
 
 fn gauged(state: &State) {
-    // Far fewer than would not fit.
+    // The number of connections is far below `u32::MAX`.
     gauge!(metric::CONNECTIONS_OPEN).set(f64::from(u32::try_from(state.open.len()).unwrap_or(u32::MAX)));
 }
 
@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    /// How many are open, how many of them idle, and how many wait.
+    /// How many connections are open, how many of them are idle, and how many callers wait.
     fn counts(all: &Connections) -> (usize, usize, usize) {
         let state = all.lock();
         (state.open.len(), state.idle.len(), state.waiting)
@@ -257,7 +257,7 @@ mod tests {
         let (in_a, in_b) = (a.usage().begin(), b.usage().begin());
         drop(c.usage().begin());
         drop(in_b);
-        // Used again, c is no longer the longest idle.
+        // After it was used again, c is no longer the connection that has been idle longest.
         drop(c.usage().begin());
         let next = spawn_open(&all);
         while !asked(&b) {

@@ -1,7 +1,7 @@
-//! The resolver in both clients: asks the guard about every address, at the moment of connecting.
+//! The resolver of the HTTP clients. It has the guard check every address at the moment of connecting.
 //!
-//! Invariant: a connection is opened only to an address that the guard let pass in the same look-up, so that a name
-//! that resolves differently the second time gains nothing.
+//! Invariant: a connection is opened only to an address that the guard has allowed in the same look-up. So a name that
+//! resolves to another address the second time cannot get past the guard (DNS rebinding).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,18 +17,18 @@ use super::lookup::Lookup;
 use super::own_addresses;
 use crate::policy::guard::{Guard, Reach, Refusal};
 
-/// The longest that a look-up may take, the wait for its turn included.
+/// How long a look-up may take, including its wait for room.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Addresses that are attempted, of a name with more: the time for connecting is shared among them.
+/// The most addresses of one name that are dialled. They share the time for connecting.
 const MOST_ADDRESSES: usize = 16;
 
-/// What stands between a client and the names that it is given.
+/// Looks up a name for a client, and has its addresses checked.
 #[derive(Clone)]
 pub(super) struct Dial {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) guard: Guard,
     pub(super) reach: Reach,
-    /// Where we listen ourselves; for a client that does not go there.
+    /// Addresses of this server, which the client must not connect to. Empty if it may.
     pub(super) own_addresses: Arc<[IpAddr]>,
 }
 
@@ -71,7 +71,7 @@ impl Service<Name> for Dial {
             };
             guard.check_addresses(&addresses, reach).map_err(Error::Refused)?;
             own_addresses::check(&addresses, &own_addresses).map_err(Error::Refused)?;
-            // Port 0: the client puts in the URL's.
+            // Port 0 is a placeholder: the client replaces it by the port of the URL.
             let dialled = addresses.into_iter().take(MOST_ADDRESSES).map(|address| SocketAddr::new(address, 0));
             Ok(dialled.collect::<Vec<_>>().into_iter())
         })
@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers each look-up with the next list.
+    /// A resolver that answers each look-up with the next list.
     #[derive(Debug)]
     struct Script(Vec<Vec<&'static str>>, AtomicUsize);
 

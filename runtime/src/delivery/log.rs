@@ -1,4 +1,5 @@
-//! What the log says of a delivery: a line at its first try and at its last, and one at each retry, within a bound.
+//! The log lines of a delivery: one for its first attempt, one for its last attempt, and a bounded number for the
+//! retries between.
 
 mod retries;
 
@@ -19,91 +20,93 @@ use crate::store::ClaimedReport;
 use crate::time::{Spoken, Timestamp};
 use crate::webhook::{Shown, Target};
 
-/// What is told of text from outside, at most, in characters.
+/// The most characters that are logged of a text from outside.
 const MAX_TEXT: usize = 300;
-/// Origins of which it is remembered that their refusal was explained, the last ones.
+/// Origins whose refusal was explained and that are remembered. When there are more, the oldest is forgotten.
 const MAX_EXPLAINED: usize = 1_024;
-/// As many refusals may be explained at once, and one more after each of these pauses: who names origins without end
-/// makes no lines without end. What is not explained for that is explained when it is refused again.
+/// The rate of explanations: [`MAX_EXPLAINED`] refusals may be explained at once, and one more after each of these
+/// pauses. So a caller who names ever new origins cannot fill the log. A refusal that was not explained for this reason
+/// is explained the next time.
 const EXPLAIN_PAUSE: Duration = Duration::from_secs(1);
-/// How often it is told that this machine runs short of something.
+/// The shortest time between two lines about the same shortage of this machine.
 const PUT_OFF_PAUSE: Duration = Duration::from_mins(1);
 
-/// A line with the fields that all lines have which speak of a try.
+/// Logs a line about an attempt, with the fields that all such lines have.
 macro_rules! attempt_event {
-    ($level:ident, $told:ident, $($text:tt)+) => {
+    ($level:ident, $entry:ident, $($text:tt)+) => {
         tracing::$level!(
-            request_id = %escaped($told.request_id),
-            route = $told.route,
-            attempt = $told.attempt,
-            webhook_id = %$told.webhook_id,
-            http_status = $told.status,
-            outcome = word($told.next),
-            url = %ShownTarget($told.to),
-            ms = u64::try_from($told.took.as_millis()).unwrap_or(u64::MAX),
+            request_id = %escaped($entry.request_id),
+            route = $entry.route,
+            attempt = $entry.attempt,
+            webhook_id = %$entry.webhook_id,
+            http_status = $entry.status,
+            outcome = outcome_of($entry.next),
+            url = %ShownTarget($entry.to),
+            ms = u64::try_from($entry.took.as_millis()).unwrap_or(u64::MAX),
             $($text)+
         )
     };
 }
 
-/// One try, as it is told.
+/// What the log says about one attempt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptLine<'a> {
     pub(super) webhook_id: ReportId,
+    /// How the run of the request ended, as the beginning of the line. `None` if another line has said it.
     pub(super) note: Option<&'a str>,
-    /// The id that the report speaks of.
+    /// The id of the request or the work that the report is about.
     pub(super) request_id: &'a str,
-    /// Of the request, where that is known.
+    /// The route of the request, if it is known.
     pub(super) route: Option<&'a str>,
     pub(super) to: &'a Target,
     pub(super) attempt: u32,
-    /// How many the schedule has.
+    /// How many attempts the schedule has.
     pub(super) attempts: u32,
     pub(super) took: Duration,
     pub(super) status: Option<u16>,
     pub(super) error: Option<&'a str>,
-    /// Its name led to where it may not go, and the error is that refusal.
+    /// The host name led to a forbidden address, and `error` says which.
     pub(super) forbidden_address: bool,
     pub(super) next: Next,
     pub(super) now: Timestamp,
 }
 
-/// Writes the lines, and remembers which refusals it has explained.
+/// Writes the lines, and remembers what it need not repeat.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     explained: Mutex<Explained>,
-    /// When each shortage was told last.
+    /// When each shortage was logged last.
     put_off: Mutex<Vec<(Shortage, Timestamp)>>,
-    /// Origins of which it was told that trust is withheld; as many at most.
+    /// Origins for which a line about withheld trust was logged. At most [`MAX_EXPLAINED`].
     withheld: Mutex<HashSet<String>>,
     retries: Mutex<Retries>,
-    /// Refusals that no receiver asks for, to be told at powers of ten.
+    /// The number of refused reports. It is logged at powers of ten.
     refused: AtomicU64,
 }
 
-/// Which origins' refusals were explained.
+/// The origins whose refusal was explained.
 #[derive(Debug, Default)]
 struct Explained {
     origins: HashSet<String>,
-    /// The longest ago first.
+    /// The origins in the order of their explanations, the oldest first.
     order: VecDeque<String>,
-    /// Those of late, that explaining is bounded by.
-    late: usize,
+    /// Explanations that count against the rate limit.
+    counted: usize,
     since: Option<Timestamp>,
 }
 
 impl Explained {
-    fn is_new(&mut self, origin: &str, now: Timestamp) -> bool {
+    fn is_to_explain(&mut self, origin: &str, now: Timestamp) -> bool {
         if self.origins.contains(origin) {
             return false;
         }
         let passed = now.since(*self.since.get_or_insert(now));
         if passed >= EXPLAIN_PAUSE {
             let again = usize::try_from(passed.as_secs() / EXPLAIN_PAUSE.as_secs()).unwrap_or(usize::MAX);
-            self.late = self.late.saturating_sub(again);
+            self.counted = self.counted.saturating_sub(again);
             self.since = Some(now);
         }
-        if self.late >= MAX_EXPLAINED {
+        if self.counted >= MAX_EXPLAINED {
             return false;
         }
         if self.order.len() >= MAX_EXPLAINED
@@ -111,7 +114,7 @@ impl Explained {
         {
             self.origins.remove(&oldest);
         }
-        self.late += 1;
+        self.counted += 1;
         self.origins.insert(origin.to_owned());
         self.order.push_back(origin.to_owned());
         true
@@ -119,80 +122,86 @@ impl Explained {
 }
 
 impl Log {
-    pub(super) fn attempt(&self, told: &AttemptLine<'_>) {
-        match told.next {
-            Next::Delivered | Next::DeliveredLast => attempt_event!(info, told, "{}", line(told)),
-            Next::RetryAt(_) if told.forbidden_address => self.log_forbidden_address(told),
-            Next::RetryAt(_) if told.attempt <= 1 => attempt_event!(warn, told, "{}", line(told)),
-            Next::RetryAt(_) => self.log_retry(told),
-            Next::Gone { .. } => attempt_event!(warn, told, "{}", line(told)),
-            Next::Dead => attempt_event!(error, told, "{}", line(told)),
-            Next::Refused => self.log_refused(told),
+    pub(super) fn attempt(&self, entry: &AttemptLine<'_>) {
+        match entry.next {
+            Next::Delivered | Next::DeliveredLast => attempt_event!(info, entry, "{}", message(entry)),
+            Next::RetryAt(_) if entry.forbidden_address => self.log_forbidden_address(entry),
+            Next::RetryAt(_) if entry.attempt <= 1 => attempt_event!(warn, entry, "{}", message(entry)),
+            Next::RetryAt(_) => self.log_retry(entry),
+            Next::Gone { .. } => attempt_event!(warn, entry, "{}", message(entry)),
+            Next::Dead => attempt_event!(error, entry, "{}", message(entry)),
+            Next::Refused => self.log_refused(entry),
         }
     }
 
-    /// A retry failed. Its first try was a line of its own.
-    fn log_retry(&self, told: &AttemptLine<'_>) {
+    /// Logs a failed retry. The first attempt has a line of its own.
+    fn log_retry(&self, entry: &AttemptLine<'_>) {
         let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
-        let telling = retries.failed(told.to.origin(), told.now);
+        let decision = retries.failed(entry.to.origin(), entry.now);
         drop(retries);
-        match telling {
-            LineDecision::Now { skipped: 0 } => attempt_event!(info, told, "{}", line(told)),
-            LineDecision::Now { skipped } => {
-                let origin = escaped(told.to.origin());
-                attempt_event!(info, told, "{}; {skipped} more retries to {origin} failed before this one", line(told));
+        match decision {
+            LineDecision::Log { skipped: 0 } => attempt_event!(info, entry, "{}", message(entry)),
+            LineDecision::Log { skipped } => {
+                let origin = escaped(entry.to.origin());
+                attempt_event!(
+                    info,
+                    entry,
+                    "{}; {skipped} more retries to {origin} failed before this one",
+                    message(entry)
+                );
             }
-            LineDecision::Later => attempt_event!(debug, told, "{}", line(told)),
+            LineDecision::Skip => attempt_event!(debug, entry, "{}", message(entry)),
         }
     }
 
-    /// A refusal for good: explained once per origin, and counted.
-    fn log_refused(&self, told: &AttemptLine<'_>) {
+    /// Logs a refusal that is final: explained once per origin, and counted.
+    fn log_refused(&self, entry: &AttemptLine<'_>) {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.is_new(told.to.origin(), told.now) {
-            attempt_event!(warn, told, "{}", line(told));
-        } else if told.note.is_some() {
-            // A request that has a line of its own gets it all the same.
-            attempt_event!(info, told, "{} → not delivered: refused, as explained before", lead(told));
+        if self.is_to_explain(entry.to.origin(), entry.now) {
+            attempt_event!(warn, entry, "{}", message(entry));
+        } else if entry.note.is_some() {
+            // The line about the end of the request is always logged.
+            attempt_event!(info, entry, "{} → not delivered: refused, as explained before", beginning(entry));
         } else {
-            attempt_event!(debug, told, "{}", line(told));
+            attempt_event!(debug, entry, "{}", message(entry));
         }
         if refused > 1 && is_power_of_ten(refused) {
             tracing::warn!(
                 refused,
-                "{refused} reports were refused by now, each of them for good: they reach nobody (told at powers of ten)"
+                "{refused} reports were refused so far; refused reports are never sent (logged at 10, 100, 1000 and so on)"
             );
         }
     }
 
-    /// A refusal that may pass, as resolvers in trouble are believed to recover. It concerns all reports of the origin.
-    fn log_forbidden_address(&self, told: &AttemptLine<'_>) {
-        if self.is_new(told.to.origin(), told.now) {
-            attempt_event!(warn, told, "{}", line(told));
-        } else if told.note.is_some() {
-            let explained = AttemptLine { error: Some("refused, as explained before"), ..*told };
-            attempt_event!(info, told, "{}", line(&explained));
+    /// Logs that a host name led to a forbidden address. The report is retried, because the resolver may recover. Such
+    /// a line concerns all reports of the origin, so it is explained once per origin.
+    fn log_forbidden_address(&self, entry: &AttemptLine<'_>) {
+        if self.is_to_explain(entry.to.origin(), entry.now) {
+            attempt_event!(warn, entry, "{}", message(entry));
+        } else if entry.note.is_some() {
+            let explained = AttemptLine { error: Some("refused, as explained before"), ..*entry };
+            attempt_event!(info, entry, "{}", message(&explained));
         } else {
-            attempt_event!(debug, told, "{}", line(told));
+            attempt_event!(debug, entry, "{}", message(entry));
         }
     }
 
-    /// The receiver says that it has processed nothing of the request. Bounded like retries, as it is one.
+    /// Logs that the receiver has not processed the request. These lines are bounded like those of retries.
     pub(super) fn log_unprocessed(&self, report: &ClaimedReport, why: &str, pause: Duration, now: Timestamp) {
-        let telling = self.retries.lock().unwrap_or_else(PoisonError::into_inner).failed(report.to.origin(), now);
+        let decision = self.retries.lock().unwrap_or_else(PoisonError::into_inner).failed(report.to.origin(), now);
         let (request_id, webhook_id, attempt) = (escaped(&report.subject), report.webhook_id, report.attempt);
         let url = ShownTarget(&report.to);
-        let line = format!(
-            "report of {request_id} → not taken: {why}; next try in {}, as attempt {attempt} once more",
+        let message = format!(
+            "report of {request_id} → not processed: {why}; attempt {attempt} is repeated in {}",
             spoken(pause)
         );
-        match telling {
-            LineDecision::Now { .. } => tracing::info!(%request_id, %webhook_id, attempt, %url, "{line}"),
-            LineDecision::Later => tracing::debug!(%request_id, %webhook_id, attempt, %url, "{line}"),
+        match decision {
+            LineDecision::Log { .. } => tracing::info!(%request_id, %webhook_id, attempt, %url, "{message}"),
+            LineDecision::Skip => tracing::debug!(%request_id, %webhook_id, attempt, %url, "{message}"),
         }
     }
 
-    /// A report goes to a trusted URL that its caller chose, or nobody knows who. AttemptLine once per origin.
+    /// Logs, once per origin, that a report goes to a trusted URL which the program did not choose.
     pub(super) fn log_withheld(&self, to: &Target) {
         let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
         if withheld.len() >= MAX_EXPLAINED || withheld.contains(to.origin()) || !withheld.insert(to.origin().to_owned())
@@ -203,90 +212,91 @@ impl Log {
         let url = ShownTarget(to);
         tracing::warn!(
             %url,
-            "{url} is a trusted destination, but it is not the program that chose it for this report: so the report goes \
-             unsigned, and to public addresses only. If it was not the caller either, have the webhook come from Config, State \
-             or a constant, or say so with Webhook::trusted"
+            "{url} is a trusted destination, but a caller may have chosen it for this report; so the report is unsigned, and may \
+             go to public addresses only. If the program chose the URL, take the webhook from Config, State or a constant, or \
+             use Webhook::trusted"
         );
     }
 
-    fn is_new(&self, origin: &str, now: Timestamp) -> bool {
-        self.explained.lock().unwrap_or_else(PoisonError::into_inner).is_new(origin, now)
+    fn is_to_explain(&self, origin: &str, now: Timestamp) -> bool {
+        self.explained.lock().unwrap_or_else(PoisonError::into_inner).is_to_explain(origin, now)
     }
 
-    /// Reports wait because this machine has too little of something. AttemptLine once a minute.
+    /// Logs, at most once a minute, that reports wait because this machine lacks something.
     pub(super) fn log_put_off(&self, shortage: Shortage, why: &str, now: Timestamp) {
-        let mut told = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, last)) = told.iter().find(|(of, _)| *of == shortage)
+        let mut logged = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, last)) = logged.iter().find(|(of, _)| *of == shortage)
             && now.since(*last) < PUT_OFF_PAUSE
         {
             return;
         }
-        told.retain(|(of, _)| *of != shortage);
-        told.push((shortage, now));
-        drop(told);
+        logged.retain(|(of, _)| *of != shortage);
+        logged.push((shortage, now));
+        drop(logged);
         tracing::warn!(
             reason = shortage.as_str(),
-            "deliveries are put off, without an attempt being used up: {why} (told once a minute at most)"
+            "deliveries wait, and no attempt is used up: {why} (logged once a minute at most)"
         );
     }
 }
 
-/// Said once, when the URL is disabled; what is held for it later is not told.
+/// Logs that a URL was disabled. Reports that are held later are not logged.
 pub(super) fn log_disabled(to: &Target, why: Option<&str>, trusted: bool) {
     let url = ShownTarget(to);
     let why = why.unwrap_or("its receiver wants no more reports");
-    let probes = if trusted { "; one of them is tried once a day" } else { "" };
+    let probes = if trusted { "; one of them is sent once a day as a test" } else { "" };
     tracing::warn!(
         %url,
-        "{url} is disabled: {why}; further reports are held until it is enabled again{probes}: with `endpoints enable {url}`, \
-         or with Poster::enable"
+        "{url} is disabled: {why}; further reports are held{probes}. To enable the URL, run `endpoints enable {url}` or call \
+         Poster::enable"
     );
 }
 
-/// Said at each probe of a trusted URL.
+/// Logs that a probe of a trusted URL found it still disabled.
 pub(super) fn log_still_disabled(to: &Target, why: Option<&str>) {
     let url = ShownTarget(to);
     let why = why.unwrap_or("its receiver wants no more reports");
-    tracing::warn!(%url, "{url} is still disabled: {why}; its reports are held, and one of them is tried again in a day");
+    tracing::warn!(%url, "{url} is still disabled: {why}; its reports are held, and one of them is sent again as a test in a day");
 }
 
 pub(super) fn log_enabled(to: &Target, reports: u64) {
     let url = ShownTarget(to);
-    tracing::warn!(%url, reports, "{url} takes reports again and is enabled; {reports} were held for it and go out now");
+    tracing::warn!(%url, reports, "{url} takes reports again and is enabled; {reports} held reports are sent now");
 }
 
-fn line(told: &AttemptLine<'_>) -> String {
-    let lead = lead(told);
-    let error = told.error.unwrap_or("no reason was given");
-    let AttemptLine { attempt, attempts, now, .. } = *told;
-    match told.next {
+fn message(entry: &AttemptLine<'_>) -> String {
+    let beginning = beginning(entry);
+    let error = entry.error.unwrap_or("unknown reason");
+    let AttemptLine { attempt, attempts, now, .. } = *entry;
+    match entry.next {
         Next::Delivered | Next::DeliveredLast => {
             let retried = if attempt > 1 { format!(", at attempt {attempt} of {attempts}") } else { String::new() };
-            format!("{lead} → delivered {} in {}{retried}", told.status.unwrap_or_default(), Spoken(told.took))
+            format!("{beginning} → delivered {} in {}{retried}", entry.status.unwrap_or_default(), Spoken(entry.took))
         }
         Next::RetryAt(at) => {
             let wait = match at.since(now) {
                 Duration::ZERO => "at once".to_owned(),
                 wait => format!("in {}", spoken(wait)),
             };
-            format!("{lead} → not delivered: {error}; next try {wait} (attempt {attempt} of {attempts})")
+            format!("{beginning} → not delivered: {error}; next attempt {wait} (attempt {attempt} of {attempts})")
         }
         Next::Dead => {
             let plural = if attempt == 1 { "" } else { "s" };
-            format!("{lead} → gave up after {attempt} attempt{plural}: {error} ({})", whereabouts(told))
+            format!("{beginning} → gave up after {attempt} attempt{plural}: {error} ({})", target_and_ids(entry))
         }
-        Next::Gone { .. } => format!("{lead} → gone: {error} ({})", whereabouts(told)),
-        Next::Refused => format!("{lead} → not delivered: refused: {error}"),
+        Next::Gone { .. } => format!("{beginning} → gone: {error} ({})", target_and_ids(entry)),
+        Next::Refused => format!("{beginning} → not delivered: refused: {error}"),
     }
 }
 
-/// What finds a delivery again that is over: in the receiver's own log, and for `deliveries replay`.
-fn whereabouts(told: &AttemptLine<'_>) -> String {
-    let route = told.route.map(|route| format!("route {}, ", escaped(route))).unwrap_or_default();
-    format!("to {}, {route}webhook-id {}", ShownTarget(told.to), told.webhook_id)
+/// The URL, route and `webhook-id` of an ended delivery. With them it is found in the receiver's log, and replayed with
+/// `deliveries replay`.
+fn target_and_ids(entry: &AttemptLine<'_>) -> String {
+    let route = entry.route.map(|route| format!("route {}, ", escaped(route))).unwrap_or_default();
+    format!("to {}, {route}webhook-id {}", ShownTarget(entry.to), entry.webhook_id)
 }
 
-fn word(next: Next) -> &'static str {
+fn outcome_of(next: Next) -> &'static str {
     match next {
         Next::Delivered | Next::DeliveredLast => "delivered",
         Next::RetryAt(_) => "retry",
@@ -300,38 +310,38 @@ fn is_power_of_ten(number: u64) -> bool {
     number.checked_ilog10().is_some_and(|digits| 10_u64.pow(digits) == number)
 }
 
-/// Both come from outside: a note may hold, and a subject is, what a caller chose as the id.
-fn lead(told: &AttemptLine<'_>) -> String {
-    match told.note {
+/// The beginning of a line. The note and the id are escaped, because a caller may have chosen their text.
+fn beginning(entry: &AttemptLine<'_>) -> String {
+    match entry.note {
         Some(note) => escaped(note).into_owned(),
-        None => format!("report of {}", escaped(told.request_id)),
+        None => format!("report of {}", escaped(entry.request_id)),
     }
 }
 
-/// A target without what may be secret in it.
+/// Shows a target without the parts of its URL that may be secret.
 struct ShownTarget<'a>(&'a Target);
 
 impl fmt::Display for ShownTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.webhook() {
             Ok(webhook) => Shown(webhook.url()).fmt(f),
-            Err(_) => f.write_str("(no webhook URL)"),
+            Err(_) => f.write_str("(not a webhook URL)"),
         }
     }
 }
 
-/// A duration as it is said of settings and waits: whole seconds below a minute.
+/// A duration as settings and waits are shown: in whole seconds below a minute.
 pub(super) fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if (1..60).contains(&seconds) { format!("{seconds} s") } else { Spoken(duration).to_string() }
 }
 
-/// An error with all that it comes from.
+/// An error with all its sources.
 pub(super) fn with_sources(error: &(dyn Error + 'static)) -> String {
     escaped(&Causes(error).to_string()).into_owned()
 }
 
-/// Text from outside, harmless on a terminal and bounded.
+/// Text from outside, escaped for a terminal and cut to [`MAX_TEXT`] characters.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c == '"' || c == '\'' || c.escape_debug().len() == 1;
     if text.len() <= MAX_TEXT && text.chars().all(is_plain) {

@@ -1,12 +1,11 @@
-//! Name resolution under limits of its own, so that dead name servers hold up nobody but those who need them.
+//! Name resolution with its own limits, so that dead name servers delay only the names that need them.
 //!
-//! Who asks for a name that is being looked up already waits for that answer: one dead name has one thread, however
-//! many reports go there. An answer is not kept: each connection is to an address that was asked for when it was
-//! opened.
+//! If a name is being looked up already, a second caller waits for the same answer. So one dead name holds one thread,
+//! however many reports go there. Answers are not kept: the name is looked up again for each new connection.
 //!
-//! Callers may name what they like. So names below one domain that hang are few; and names that were answered before
-//! have room that no other name takes up, so that they are looked up however many others hang. What finds no room is
-//! [`Busy`]: it was not asked for, which says nothing about the name.
+//! Callers may choose any name. So only a few unanswered names below one domain may be looked up at once. Names that
+//! were answered before have room of their own, so they are looked up even if many other names hang. A name that finds
+//! no room fails with [`Busy`]: it was not looked up, which says nothing about the name.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -20,37 +19,38 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::Semaphore;
 
-/// Look-ups at once. Each holds a thread.
+/// Look-ups at once. Each holds one thread.
 const CONCURRENCY: usize = 64;
-/// Look-ups besides those which have taken longer than [`PATIENCE`]: the system's resolver keeps its thread for half a
-/// minute if the name servers are dead, and cannot be interrupted. Together they are fewer than the threads that there
-/// may be.
+/// Further look-ups that have taken longer than [`SLOW_AFTER`]. If the name servers are dead, the system's resolver
+/// keeps its thread for half a minute and cannot be interrupted. All look-ups together are fewer than the threads that
+/// the runtime may start.
 const STUCK: usize = 192;
-/// Look-ups at once of names that were answered before, besides all others.
+/// Further look-ups, only for names that were answered before.
 const FOR_KNOWN: usize = 32;
-/// Names that were answered, the last ones.
+/// Answered names that are remembered. When there are more, the oldest is forgotten.
 const KNOWN: usize = 4_096;
-/// Look-ups at once of names below one domain that were never answered.
+/// Look-ups at once of names below one domain, if these names were never answered.
 const PER_DOMAIN: usize = 16;
+/// A look-up that takes longer is slow, and counts against [`STUCK`].
 const SLOW_AFTER: Duration = Duration::from_secs(1);
-/// How long a look-up waits for room: less than whoever asks waits for its answer, so that a name which was not asked
-/// for is told from one that does not answer.
+/// How long a look-up waits for room. This is less than the caller waits for the answer, so the caller can distinguish
+/// a name that was not looked up from a name that does not answer.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
-/// Names that are being looked up or wait for it.
+/// Names that are being looked up or wait for their look-up.
 const PENDING: usize = 2_048;
 
-/// There was no room for a look-up.
+/// There was no room for the look-up, so the name was not looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Busy {
     #[error("{PENDING} other names are being looked up")]
     All,
     #[error("{PER_DOMAIN} other names below its domain are being looked up")]
     Domain,
-    #[error("no look-up of other names has come to its end for {} s", WAIT_FOR_ROOM.as_secs())]
+    #[error("no look-up of another name has ended for {} s", WAIT_FOR_ROOM.as_secs())]
     Room,
 }
 
-/// Turns a name into addresses.
+/// Turns a host name into addresses.
 pub(crate) trait Lookup: fmt::Debug + Send + Sync {
     fn lookup(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 }
@@ -66,14 +66,14 @@ pub(crate) struct System {
     names: Arc<Mutex<Names>>,
 }
 
-/// Which names are being looked up, and which were answered.
+/// The names that are being looked up, and the names that were answered.
 #[derive(Default)]
 struct Names {
     pending: HashMap<String, Answer>,
-    /// Those of `pending` that were never answered, by domain.
+    /// How many of the pending names were never answered, by domain.
     domains: HashMap<String, usize>,
     known: HashSet<String>,
-    /// The longest known first.
+    /// The known names in the order of their first answer.
     order: VecDeque<String>,
 }
 
@@ -101,7 +101,7 @@ impl System {
         }
     }
 
-    /// The answer that is on its way, or a new one.
+    /// The answer of a look-up in progress, or that of a new look-up.
     fn answer(&self, host: &str) -> io::Result<Answer> {
         let mut names = self.lock();
         if let Some(answer) = names.pending.get(host) {
@@ -115,7 +115,7 @@ impl System {
         #[expect(clippy::disallowed_methods, reason = "the system's resolver ends by itself, and nobody stops for it")]
         let asked = tokio::spawn(async move {
             let answer = this.ask(&name, known).await;
-            // Before the answer is out: who asks then gets a new one.
+            // The name is removed before the answer is published, so that a later caller starts a new look-up.
             this.lock().answered(&name, known, answer.is_ok());
             answer
         });
@@ -125,7 +125,7 @@ impl System {
         Ok(answer)
     }
 
-    /// Asks even if nobody waits any more: the thread cannot be had back before.
+    /// Looks the name up, even if no caller waits any more, because the thread cannot be interrupted.
     async fn ask(&self, host: &str, known: bool) -> io::Result<Vec<IpAddr>> {
         let permit = tokio::select! {
             biased;
@@ -139,7 +139,7 @@ impl System {
         if let Ok(answer) = tokio::time::timeout(self.slow_after, &mut asked).await {
             return answer.map_err(io::Error::other)?;
         }
-        // Either makes room for others, or keeps its own.
+        // A slow look-up moves to the room for slow ones, if that has space. Else it keeps its place.
         let permit = self.room_for_stuck.clone().try_acquire_owned().unwrap_or(permit);
         let answer = asked.await;
         drop(permit);
@@ -152,7 +152,7 @@ impl System {
 }
 
 impl Names {
-    /// Counts a name that was never answered.
+    /// Counts the look-up of a name that was never answered, or refuses it.
     fn make_room(&mut self, host: &str) -> Result<(), Busy> {
         if self.pending.len() >= PENDING {
             return Err(Busy::All);
@@ -189,7 +189,7 @@ impl Names {
     }
 }
 
-/// The last two labels of a name: what one owner has, or a few of them together.
+/// The last two labels of a name. Usually one owner has all names below them.
 fn domain_of(host: &str) -> &str {
     let host = host.strip_suffix('.').unwrap_or(host);
     host.rmatch_indices('.').nth(1).map_or(host, |(dot, _)| &host[dot + 1..])
@@ -199,7 +199,8 @@ impl Lookup for System {
     fn lookup(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
         let answer = self.answer(host);
         Box::pin(async move {
-            // As it came, where it can be: what it holds is looked at.
+            // The error is made again, because the shared one cannot be moved out. Its inner error and its code are
+            // kept for the caller.
             answer?.await.map_err(|error| {
                 let busy = error.get_ref().and_then(|inner| inner.downcast_ref::<Busy>()).copied();
                 match (busy, error.raw_os_error()) {

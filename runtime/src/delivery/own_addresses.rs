@@ -1,14 +1,14 @@
-//! Which addresses are this machine's own, where an own listener could be called by a webhook that nobody trusts.
+//! Finds addresses at which this server itself listens, so that an untrusted webhook cannot call this server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::policy::guard::Refusal;
 
-/// Any port does: nothing is sent.
+/// The port of the test connection. Any port works, because nothing is sent.
 const DISCARD: u16 = 9;
 
-/// Refuses an address at which one of the listeners is reached. They listen on one address each, or on all that the
-/// machine has.
+/// Refuses an address that reaches one of the listeners. A listener listens on one address, or on all addresses of this
+/// machine.
 pub(super) fn check(addresses: &[IpAddr], listeners: &[IpAddr]) -> Result<(), Refusal> {
     let is_own = |address: IpAddr| {
         let plain = address.to_canonical();
@@ -24,19 +24,19 @@ pub(super) fn check(addresses: &[IpAddr], listeners: &[IpAddr]) -> Result<(), Re
     }
 }
 
-/// Whether the address is one of this machine's, at this moment: who goes there sets out from there. Choosing a way for
-/// a datagram sends none.
+/// Whether the address belongs to this machine at this moment. The system chooses the local address for a route to
+/// `address`: if both are the same, the address is local. To connect a UDP socket chooses the route and sends nothing.
 fn is_this_machine(address: IpAddr) -> bool {
     let from: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let way = || {
+    let local_address = || {
         let socket = UdpSocket::bind((from, 0))?;
         socket.connect((address, DISCARD))?;
         socket.local_addr()
     };
-    way().is_ok_and(|local: SocketAddr| local.ip() == address)
+    local_address().is_ok_and(|local: SocketAddr| local.ip() == address)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
-//! Trusted URLs whose receivers said that they want no more. One wrong answer of an operator's own receiver must not
-//! end all reports to it: they are held, and once a day one of them finds out whether the receiver still says so.
+//! Probes of trusted URLs that are disabled because their receiver wanted no more reports.
+//!
+//! One wrong answer of the operator's own receiver must not end all reports to it. So its reports are held, and once a
+//! day one of them is sent as a probe, to see whether the receiver takes reports again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,17 +16,18 @@ use crate::shutdown::Shutdown;
 use crate::store::{Error, Store};
 use crate::time::Clock;
 
-/// Between two probes of one URL.
+/// The time between two probes of one URL.
 const PAUSE: Duration = Duration::from_hours(24);
-/// How often it is looked for URLs whose time has come.
+/// The time between two searches for URLs whose probe is due.
 const LOOK: Duration = Duration::from_hours(1);
 
-/// When each disabled URL that is trusted was tried last. Bounded by how many may be disabled.
+/// The time of the last attempt at each disabled URL that is trusted. Bounded by the number of URLs that may be
+/// disabled.
 #[derive(Debug, Default)]
 pub(super) struct Probes(Mutex<HashMap<String, SinceStart>>);
 
 impl Probes {
-    /// The receiver has just said that it wants no more.
+    /// Records that the receiver has just said that it wants no more reports.
     pub(super) fn disabled(&self, url: &str, now: SinceStart) {
         self.lock().insert(url.to_owned(), now);
     }
@@ -33,8 +36,8 @@ impl Probes {
         self.lock().remove(url);
     }
 
-    /// Whether the report in hand is the one that finds out. Of a URL of which nothing is known, as after a start, it
-    /// is.
+    /// Whether a report to this URL is to be sent as a probe now. A URL without a recorded attempt is probed at once,
+    /// for example after a restart.
     pub(super) fn begin(&self, url: &str, now: SinceStart) -> bool {
         let mut last = self.lock();
         let due = is_due(last.get(url), now);
@@ -57,7 +60,8 @@ fn is_due(last: Option<&SinceStart>, now: SinceStart) -> bool {
     last.is_none_or(|last| now.saturating_sub(*last) >= PAUSE)
 }
 
-/// Has a held report tried at each trusted URL whose time has come; what is posted meanwhile does so by itself.
+/// Releases a held report at each trusted URL whose probe is due. A new report to such a URL becomes the probe without
+/// this task.
 pub(super) async fn run(store: Store, clock: Clock, destinations: Destinations, probes: &Probes, stop: Shutdown) {
     let failures = FailureLog::new("looking for disabled webhooks");
     loop {

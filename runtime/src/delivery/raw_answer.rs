@@ -1,8 +1,8 @@
-//! What an HTTP/1 receiver has begun to answer, as its bytes come.
+//! Reads the head of an HTTP/1 answer from the connection's bytes, beside the HTTP client.
 //!
-//! A status line says what became of a report, whatever follows it: fields that are none, lengths that contradict each
-//! other, a reset. The HTTP client gives all of it up for one of these, so the lines are read here as well, without a
-//! judgement of anything but the few that count.
+//! A status line decides what becomes of a report, whatever follows it: invalid header fields, contradicting lengths, a
+//! reset. The HTTP client rejects the whole answer for one of these. So the lines are read here as well, and only the
+//! few lines that count are checked.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,72 +11,74 @@ use http::header::RETRY_AFTER;
 
 use crate::names;
 
-/// What is kept of a line. All that count are shorter.
+/// The bytes of a line that are kept. The lines that count are shorter.
 const MAX_LINE: usize = 1_024;
-/// What is kept of `webhook-delivery`, in all its lines.
+/// The values of `webhook-delivery` that are kept.
 const MAX_DIRECTIVES: usize = 8;
 
-/// The head of an answer, as far as it has come.
+/// The part of an answer's head that has arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) retry_after: Option<String>,
-    /// Values of `webhook-delivery`.
+    /// The values of the header `webhook-delivery`.
     pub(super) directives: Vec<String>,
 }
 
-/// What was heard on one connection. Clones are one.
+/// The answer that one connection receives. All clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RawAnswer(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The `webhook-id` of the request that was sent last.
-    asked: Vec<u8>,
+    /// The `webhook-id` of the last request that was sent on the connection.
+    webhook_id: Vec<u8>,
     line: Vec<u8>,
     part: Part,
-    /// Nothing but the first bytes of a TLS alert has come.
+    /// The answer begins with a TLS alert.
     is_tls: bool,
     head: Option<Head>,
 }
 
-/// Which part of an answer comes next.
+/// The part of an answer that comes next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Part {
     #[default]
     StatusLine,
     Fields,
-    /// What is of no interest: the body, or what is no HTTP/1.
+    /// The body, or bytes that are not HTTP/1. They are ignored.
     Rest,
 }
 
 impl RawAnswer {
-    /// These bytes are written. A request begins with its method, and has its head in one piece.
+    /// Takes note of bytes that are written. Bytes that begin with the method are a new request, and hold its whole
+    /// head.
     pub(super) fn written(&self, bytes: &[u8]) {
         if !bytes.starts_with(b"POST ") {
             return;
         }
         let Some(id) = webhook_id(bytes) else { return };
-        let asked = id.to_vec();
-        *self.lock() = State { asked, ..State::default() };
+        let webhook_id = id.to_vec();
+        *self.lock() = State { webhook_id, ..State::default() };
     }
 
-    /// These bytes have come.
+    /// Reads bytes that have arrived.
     pub(super) fn read(&self, bytes: &[u8]) {
         self.lock().read(bytes);
     }
 
-    /// What was answered to the report of this id, if a status line has come. It is told once.
+    /// Takes out the head of the answer to the report with this id, if a status line has arrived. A second call returns
+    /// `None`.
     pub(super) fn take(&self, id: &str) -> Option<Head> {
         let mut state = self.lock();
-        if state.asked != id.as_bytes() {
+        if state.webhook_id != id.as_bytes() {
             return None;
         }
-        state.asked.clear();
+        state.webhook_id.clear();
         state.head.take().filter(|head| head.status >= 200)
     }
 
-    /// Whether TLS came where an answer was expected.
+    /// Whether the receiver sent TLS instead of an HTTP answer.
     pub(super) fn is_tls(&self) -> bool {
         self.lock().is_tls
     }
@@ -113,7 +115,7 @@ impl State {
                 }
                 None => self.part = Part::Rest,
             },
-            // Interim answers come before the one that counts; after 101 nothing more is HTTP.
+            // An interim answer (1xx) is followed by another answer. Only 101 is not: after it, the bytes are not HTTP.
             (Part::Fields, Some(Head { status: 100 | 102..=199, .. })) if line.is_empty() => {
                 self.part = Part::StatusLine;
             }
@@ -138,7 +140,7 @@ impl Head {
     }
 }
 
-/// The status in `HTTP/1.1 200 OK`, of which the phrase may be left out.
+/// The status in a line such as `HTTP/1.1 200 OK`. The phrase may be missing.
 fn status(line: &[u8]) -> Option<u16> {
     let [b'0'..=b'9', rest @ ..] = line.strip_prefix(b"HTTP/1.")? else { return None };
     let [b' ', ..] = rest else { return None };
@@ -150,7 +152,7 @@ fn status(line: &[u8]) -> Option<u16> {
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|status| *status >= 100)
 }
 
-/// The value of the header in the head of a request that the client has written.
+/// The value of the header `webhook-id` in a request that the client has written.
 fn webhook_id(request: &[u8]) -> Option<&[u8]> {
     let mut head = request.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let value = head
@@ -160,7 +162,7 @@ fn webhook_id(request: &[u8]) -> Option<&[u8]> {
     value.map(<[u8]>::trim_ascii)
 }
 
-/// Whether the receiver has closed its side. What it has sent before can still be read, and may be an answer.
+/// Whether the receiver has closed its side. The bytes that it sent before can still be read, and may be an answer.
 pub(super) fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted)
@@ -183,7 +185,7 @@ mod tests {
         assert_eq!(whole.take("2"), None, "the request has id 1");
         let head = whole.take("1");
         assert_eq!(head, bytewise.take("1"));
-        assert_eq!(whole.take("1"), None, "it is told once");
+        assert_eq!(whole.take("1"), None, "an answer is taken once");
         head
     }
 

@@ -1,4 +1,4 @@
-//! A receiver of webhooks for tests: real sockets, blocking threads, no HTTP library.
+//! A webhook receiver for tests. It uses real sockets, blocking threads and no HTTP library.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,19 +9,19 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// The roots of the certificates in `testdata`. These are for `hooks.test` and 127.0.0.1, have one key, and are good
-/// for a hundred years, but for one that was good for 2020.
+/// The root certificates for the certificates in `testdata`. Those are for `hooks.test` and 127.0.0.1 and share one
+/// key. They are valid for a hundred years, except one that was valid in 2020.
 pub(crate) const CA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/delivery/testdata/ca.pem");
 
 pub(crate) const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
-/// A request as it came.
+/// A request that arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// Which connection it came on; the first is 0.
+    /// The number of the connection that the request came on. The first connection is 0.
     pub(crate) connection: usize,
     pub(crate) line: String,
-    /// Names in lower case, sorted.
+    /// The headers, sorted, with names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Receiver {
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
-/// What is written after a request. An error closes the connection.
+/// Writes the answer to a request. An error closes the connection.
 type Behave = dyn Fn(&Request, &mut dyn Write) -> io::Result<()> + Send + Sync;
 
 impl Receiver {
@@ -46,7 +46,7 @@ impl Receiver {
         Self::at("127.0.0.1:0", None, Arc::new(behave))
     }
 
-    /// Gives this answer to every request.
+    /// A receiver that gives this answer to every request.
     pub(crate) fn answering(answer: impl Into<String>) -> Self {
         let answer = answer.into();
         Self::new(move |_, out| out.write_all(answer.as_bytes()))
@@ -60,7 +60,7 @@ impl Receiver {
         Self::tls_with(include_bytes!("testdata/server.pem"))
     }
 
-    /// Shows this certificate, in PEM.
+    /// A receiver that presents this PEM certificate.
     pub(crate) fn tls_with(certificate: &[u8]) -> Self {
         Self::tls_as(tls_config(certificate))
     }
@@ -104,7 +104,7 @@ impl Receiver {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Returns when this many have come.
+    /// Returns when this many requests have arrived.
     pub(crate) async fn received(&self, n: usize) -> Vec<Request> {
         let come = async {
             while self.requests().len() < n {
@@ -116,23 +116,23 @@ impl Receiver {
     }
 }
 
-/// A server's side of TLS with the certificate that is good.
+/// A TLS server configuration with a valid certificate.
 pub(crate) fn good_tls() -> ServerConfig {
     tls_config(include_bytes!("testdata/server.pem"))
 }
 
-/// The same, and HTTP/2 alone.
+/// A TLS server configuration with a valid certificate, which offers only HTTP/2.
 pub(crate) fn http2_tls() -> ServerConfig {
     let mut tls = good_tls();
     tls.alpn_protocols = vec![b"h2".to_vec()];
     tls
 }
 
-/// What was asked for: which connection it came on, and the path.
+/// The requests that arrived: the number of the connection, and the path.
 pub(crate) type Asked = Arc<Mutex<Vec<(usize, String)>>>;
 
-/// Speaks HTTP/2 with TLS while the last of these lives, and gives each request to `behave`. Its port, and what was
-/// asked for.
+/// Serves HTTP/2 over TLS while the returned `JoinSet` lives, and passes each request to `behave`. Returns the port and
+/// the requests that arrived.
 pub(crate) async fn http2(
     behave: impl Fn(usize, &str, h2::server::SendResponse<bytes::Bytes>) + Send + Sync + 'static,
 ) -> (u16, Asked, tokio::task::JoinSet<()>) {

@@ -1,10 +1,11 @@
-//! What a failure of TLS is told as: what is wrong, and which setting or file to change.
+//! Describes a TLS failure: what is wrong, and which setting or file to change.
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use super::log;
 
-/// One sentence. The peer's certificate may have a say in it, so it is escaped and bounded.
+/// Describes a TLS error in one sentence. The text is escaped and bounded, because it may hold text from the receiver's
+/// certificate.
 pub(super) fn words(error: &Error) -> String {
     let (what, todo) = match error {
         Error::InvalidCertificate(error) => certificate(error),
@@ -51,7 +52,7 @@ fn certificate(error: &CertificateError) -> (String, &'static str) {
             "set this machine's clock if that is wrong, or replace the certificate",
         ),
         C::UnknownIssuer => (
-            "nobody whom this machine trusts has issued the receiver's certificate".into(),
+            "the issuer of the receiver's certificate is not trusted by this machine".into(),
             "put its issuer's certificate into the file of delivery.ca_file or among the system's roots, or have the receiver \
              send the whole chain",
         ),
@@ -83,7 +84,8 @@ fn certificate(error: &CertificateError) -> (String, &'static str) {
             "the receiver's certificate is not one for servers".into(),
             "issue it anew with extendedKeyUsage = serverAuth",
         ),
-        // Told apart by their names: the crate that has them is not one of ours.
+        // These errors are recognised by their text, because their type is in a crate that is not a dependency of this
+        // one.
         C::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
             "the receiver shows the certificate of an authority (CA:TRUE) as its own".into(),
             "make the self-signed certificate anew with basicConstraints = CA:FALSE, or have one issued, and name it or its \
@@ -106,7 +108,7 @@ fn names(which: &str) -> (String, &'static str) {
     )
 }
 
-/// What the receiver says of us.
+/// Describes a TLS alert, with which the receiver rejects the connection.
 fn alerted(alert: AlertDescription) -> (String, &'static str) {
     use AlertDescription as A;
     match alert {

@@ -1,4 +1,5 @@
-//! What went wrong with a try, in words for the operator. They hold no URL, no secret and nothing unescaped.
+//! Why an attempt failed, in words for the operator. The words hold no URL and no secret, and all text from outside is
+//! escaped.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -8,20 +9,21 @@ use super::{Refusal, log};
 use crate::delivery::shortage::Shortage;
 use crate::delivery::{connect, dial, tls};
 
+/// Why an attempt failed without an answer.
 pub(super) enum Failure {
     /// The guard refused an address.
     Refused(Refusal),
-    /// This machine was short of something.
+    /// This machine lacked something.
     Short(Shortage, String),
-    /// The receiver has processed nothing of the request, as it says.
+    /// The receiver says that it has not processed the request.
     Unprocessed(String),
     Other(String),
 }
 
-/// Where TLS came in place of an answer to plain HTTP.
+/// The error if the receiver answers plain HTTP with TLS.
 pub(super) const TLS_EXPECTED: &str = "the receiver speaks TLS on this port: begin the webhook's URL with https://";
 
-/// Whether the receiver says that nothing of the request was processed, so that it can be sent again at once (RFC 9113,
+/// Whether the receiver says that it has not processed the request, so that it can be sent again at once (RFC 9113,
 /// 8.7).
 pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
     matches!(Failure::of(error), Failure::Unprocessed(_))
@@ -34,7 +36,7 @@ impl Failure {
     }
 }
 
-/// One link of the chain, if it is the one that tells.
+/// The failure that one error of the chain of sources describes, if it describes one.
 fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<dial::Error>() {
         return Some(match error {
@@ -54,7 +56,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         return http2(error);
     }
-    // An I/O error shows what is inside of it by `get_ref` alone: its `source` is that of its content.
+    // Only `get_ref` returns the error inside an I/O error: `source` skips it and returns the source of that error.
     let error = error.downcast_ref::<io::Error>()?;
     if let Some(shortage) = Shortage::of(error) {
         return Some(Failure::Short(shortage, log::with_sources(error)));
@@ -63,10 +65,11 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     inner.or_else(|| io_words(error).map(|words| Failure::Other(words.into())))
 }
 
-/// What the receiver said in HTTP/2 in place of an answer. Of what has another cause the innermost error tells.
+/// The failure that the receiver reported in HTTP/2 instead of an answer. `None` if the error has another cause, which
+/// the innermost error describes.
 ///
-/// A GOAWAY ends the streams alone that are later than the last one which it names: these were not processed. What
-/// becomes of earlier ones is told otherwise.
+/// A GOAWAY frame names the last stream that is processed. Only later streams end with this error, and these were not
+/// processed.
 fn http2(error: &h2::Error) -> Option<Failure> {
     let reason = error.reason().filter(|_| error.is_remote())?;
     Some(match reason {
@@ -76,7 +79,7 @@ fn http2(error: &h2::Error) -> Option<Failure> {
         h2::Reason::REFUSED_STREAM => {
             Failure::Unprocessed(format!("refused by the receiver before it was processed (HTTP/2 {reason:?})"))
         }
-        _ => Failure::Other(format!("broken off by the receiver (HTTP/2 {reason:?})")),
+        _ => Failure::Other(format!("aborted by the receiver (HTTP/2 {reason:?})")),
     })
 }
 
@@ -98,7 +101,7 @@ fn io_words(error: &io::Error) -> Option<&'static str> {
     })
 }
 
-/// The end of the chain: what lies above it says where it happened.
+/// The last error of the chain of sources. The errors before it only say where it happened.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let last = successors(Some(error), |&error| error.source()).last();
     last.map_or_else(|| "the request could not be sent".into(), |error| log::escaped(&error.to_string()).into_owned())

@@ -52,8 +52,8 @@ async fn http_2_is_spoken_where_the_receiver_offers_it_and_an_endless_answer_cos
 async fn a_stream_that_is_refused_is_a_failure_that_says_so_and_its_connection_is_used_again() {
     for (reason, asked, told) in [
         (h2::Reason::REFUSED_STREAM, 2, "refused by the receiver before it was processed (HTTP/2 REFUSED_STREAM)"),
-        (h2::Reason::ENHANCE_YOUR_CALM, 1, "broken off by the receiver (HTTP/2 ENHANCE_YOUR_CALM)"),
-        (h2::Reason::NO_ERROR, 1, "broken off by the receiver (HTTP/2 NO_ERROR)"),
+        (h2::Reason::ENHANCE_YOUR_CALM, 1, "aborted by the receiver (HTTP/2 ENHANCE_YOUR_CALM)"),
+        (h2::Reason::NO_ERROR, 1, "aborted by the receiver (HTTP/2 NO_ERROR)"),
     ] {
         let (port, seen, _server) = http2(move |_, path, mut respond| match path {
             "/refused" => respond.send_reset(reason),

@@ -1,16 +1,17 @@
-//! How many retries that fail are told of each origin.
+//! Bounds how many failed retries are logged for each origin.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// Lines within one [`WINDOW`], of one origin.
+/// The most lines about one origin within one [`WINDOW`].
 pub(super) const MOST_LINES: usize = 10;
 const WINDOW: Duration = Duration::from_mins(1);
-/// Origins of which lines are counted at once. Of others nothing is told until there is room.
+/// Origins whose lines are counted at once. While there are this many, failed retries to other origins are not logged.
 const MAX_ORIGINS: usize = 256;
 
+/// The lines that were logged about failed retries, by origin.
 #[derive(Debug, Default)]
 pub(super) struct Retries(HashMap<String, RetryLines>);
 
@@ -21,37 +22,37 @@ struct RetryLines {
     skipped: u64,
 }
 
-/// Whether a retry is told.
+/// Whether a failed retry is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineDecision {
-    /// And how many were not since the last line.
-    Now {
+    Log {
+        /// How many retries were not logged since the last line.
         skipped: u64,
     },
-    Later,
+    Skip,
 }
 
 impl Retries {
     pub(super) fn failed(&mut self, origin: &str, now: Timestamp) -> LineDecision {
         if !self.0.contains_key(origin) {
             if self.0.len() >= MAX_ORIGINS {
-                self.0.retain(|_, told| now.since(told.since) < WINDOW);
+                self.0.retain(|_, lines| now.since(lines.since) < WINDOW);
             }
             if self.0.len() >= MAX_ORIGINS {
-                return LineDecision::Later;
+                return LineDecision::Skip;
             }
             self.0.insert(origin.to_owned(), RetryLines { since: now, lines: 0, skipped: 0 });
         }
-        let Some(told) = self.0.get_mut(origin) else { return LineDecision::Later };
-        if now.since(told.since) >= WINDOW {
-            (told.since, told.lines) = (now, 0);
+        let Some(counts) = self.0.get_mut(origin) else { return LineDecision::Skip };
+        if now.since(counts.since) >= WINDOW {
+            (counts.since, counts.lines) = (now, 0);
         }
-        if told.lines >= MOST_LINES {
-            told.skipped += 1;
-            return LineDecision::Later;
+        if counts.lines >= MOST_LINES {
+            counts.skipped += 1;
+            return LineDecision::Skip;
         }
-        told.lines += 1;
-        LineDecision::Now { skipped: std::mem::take(&mut told.skipped) }
+        counts.lines += 1;
+        LineDecision::Log { skipped: std::mem::take(&mut counts.skipped) }
     }
 }
 
@@ -65,7 +66,7 @@ mod tests {
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         let mut told = |seconds| {
             (0..40 * MAX_ORIGINS)
-                .filter(|n| retries.failed(&(n % (2 * MAX_ORIGINS)).to_string(), at(seconds)) != LineDecision::Later)
+                .filter(|n| retries.failed(&(n % (2 * MAX_ORIGINS)).to_string(), at(seconds)) != LineDecision::Skip)
                 .count()
         };
         assert_eq!(told(0), MOST_LINES * MAX_ORIGINS);

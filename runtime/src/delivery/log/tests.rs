@@ -83,28 +83,28 @@ fn told(next: Next) -> AttemptLine<'static> {
 #[test]
 fn the_lines_say_what_became_of_a_report_and_when_the_next_try_is() {
     let delivered = AttemptLine { status: Some(204), error: None, ..told(Next::Delivered) };
-    assert_eq!(line(&delivered), "report of abc → delivered 204 in 8 ms");
+    assert_eq!(message(&delivered), "report of abc → delivered 204 in 8 ms");
     let noted = AttemptLine { note: Some("/greet 0193 completed in 1.2 s"), ..delivered };
-    assert_eq!(line(&noted), "/greet 0193 completed in 1.2 s → delivered 204 in 8 ms");
+    assert_eq!(message(&noted), "/greet 0193 completed in 1.2 s → delivered 204 in 8 ms");
     assert_eq!(
-        line(&told(Next::RetryAt(Timestamp::from_micros(5_700_000)))),
-        "report of abc → not delivered: connection refused; next try in 5 s (attempt 1 of 10)"
+        message(&told(Next::RetryAt(Timestamp::from_micros(5_700_000)))),
+        "report of abc → not delivered: connection refused; next attempt in 5 s (attempt 1 of 10)"
     );
-    assert!(line(&told(Next::RetryAt(Timestamp::from_micros(0)))).contains("next try at once"));
+    assert!(message(&told(Next::RetryAt(Timestamp::from_micros(0)))).contains("next attempt at once"));
     let gone =
         AttemptLine { status: Some(410), error: Some("answered 410 Gone"), ..told(Next::Gone { disable: true }) };
     let place = format!("to https://example.com/in, webhook-id {WEBHOOK_ID}");
-    assert_eq!(line(&gone), format!("report of abc → gone: answered 410 Gone ({place})"));
+    assert_eq!(message(&gone), format!("report of abc → gone: answered 410 Gone ({place})"));
     let last = AttemptLine { attempt: 10, ..told(Next::Dead) };
-    assert_eq!(line(&last), format!("report of abc → gave up after 10 attempts: connection refused ({place})"));
+    assert_eq!(message(&last), format!("report of abc → gave up after 10 attempts: connection refused ({place})"));
     let retried = AttemptLine { attempt: 3, ..delivered };
-    assert_eq!(line(&retried), "report of abc → delivered 204 in 8 ms, at attempt 3 of 10");
+    assert_eq!(message(&retried), "report of abc → delivered 204 in 8 ms, at attempt 3 of 10");
 }
 
 #[test]
 fn the_last_line_names_what_finds_the_delivery_again_and_no_secret() {
     let to = Target::parse("https://example.com/in?token=s3cret");
-    let last = line(&AttemptLine { attempt: 10, route: Some("/greet"), to: &to, ..told(Next::Dead) });
+    let last = message(&AttemptLine { attempt: 10, route: Some("/greet"), to: &to, ..told(Next::Dead) });
     for part in ["abc", "https://example.com/in?…", "route /greet", WEBHOOK_ID, "10 attempts", "connection refused"] {
         assert!(last.contains(part), "{last} lacks {part}");
     }
@@ -139,7 +139,7 @@ fn refusals_are_counted_in_lines_at_powers_of_ten() {
     for _ in 0..1_234 {
         log.attempt(&told(Next::Refused));
     }
-    let told: Vec<_> = lines.with("reports were refused by now").into_iter().map(|(_, line)| line).collect();
+    let told: Vec<_> = lines.with("reports were refused so far").into_iter().map(|(_, line)| line).collect();
     let counts: Vec<_> = told.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(counts, ["10", "100", "1000"]);
 }
@@ -147,7 +147,7 @@ fn refusals_are_counted_in_lines_at_powers_of_ten() {
 #[test]
 fn what_comes_from_outside_cannot_write_lines_of_its_own() {
     let evil = AttemptLine { request_id: "a\n2026 ERROR \u{1b}[31m\u{202e}", ..told(Next::Dead) };
-    let line = line(&evil);
+    let line = message(&evil);
     assert!(line.contains(r"a\n2026 ERROR \u{1b}[31m\u{202e}"), "{line}");
     assert_eq!(escaped("it's \"plain\", é ①"), "it's \"plain\", é ①");
     assert_eq!(escaped(&"x".repeat(5_000)).chars().count(), MAX_TEXT + 1);
@@ -158,14 +158,14 @@ fn what_comes_from_outside_cannot_write_lines_of_its_own() {
 fn a_refusal_is_explained_once_per_origin_under_a_bound() {
     let log = Log::default();
     let at = |seconds: usize| Timestamp::from_micros(i64::try_from(seconds).unwrap() * 1_000_000);
-    assert!(log.is_new("https://a", at(0)));
-    assert!(!log.is_new("https://a", at(0)));
-    let explained = (0..2 * MAX_EXPLAINED).filter(|n| log.is_new(&n.to_string(), at(0))).count();
+    assert!(log.is_to_explain("https://a", at(0)));
+    assert!(!log.is_to_explain("https://a", at(0)));
+    let explained = (0..2 * MAX_EXPLAINED).filter(|n| log.is_to_explain(&n.to_string(), at(0))).count();
     assert_eq!(explained, MAX_EXPLAINED - 1);
     // However many were explained before, each further one is, in its time; and what is remembered is bounded.
-    assert!(!log.is_new("https://b", at(0)));
+    assert!(!log.is_to_explain("https://b", at(0)));
     for n in 1..2 * MAX_EXPLAINED {
-        assert!(log.is_new(&format!("https://b{n}"), at(n)), "{n}");
+        assert!(log.is_to_explain(&format!("https://b{n}"), at(n)), "{n}");
     }
     let known = log.explained.lock().unwrap();
     assert_eq!((known.origins.len(), known.order.len()), (MAX_EXPLAINED, MAX_EXPLAINED));
@@ -196,8 +196,9 @@ fn a_name_that_leads_astray_is_explained_once_and_a_request_has_its_line_all_the
     log.attempt(&AttemptLine { note: Some("/greet 0193 completed in 1.2 s"), ..forbidden_address });
     let other = Target::parse("https://other.example/in");
     log.attempt(&AttemptLine { to: &other, attempt: 2, ..forbidden_address });
-    let retry = "report of abc → not delivered: 0.0.0.0 is not allowed; see delivery.allow_networks; next try in 5 s";
-    let noted = "/greet 0193 completed in 1.2 s → not delivered: refused, as explained before; next try in 5 s";
+    let retry =
+        "report of abc → not delivered: 0.0.0.0 is not allowed; see delivery.allow_networks; next attempt in 5 s";
+    let noted = "/greet 0193 completed in 1.2 s → not delivered: refused, as explained before; next attempt in 5 s";
     let attempt = |said: &str, n: u32| format!("{said} (attempt {n} of 10)");
     assert_eq!(
         lines.with(""),

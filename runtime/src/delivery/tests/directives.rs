@@ -253,5 +253,5 @@ async fn of_a_name_that_leads_astray_the_log_tells_once_what_would_allow_it() {
     let levels: Vec<_> = told.iter().map(|(level, _)| *level).collect();
     assert_eq!(levels, [Level::WARN, Level::DEBUG, Level::DEBUG], "{told:?}");
     let first = &told[0].1;
-    assert!(first.contains("delivery.allow_networks") && first.contains("; next try in 1"), "{first}");
+    assert!(first.contains("delivery.allow_networks") && first.contains("; next attempt in 1"), "{first}");
 }

@@ -72,7 +72,7 @@ async fn a_certificate_that_is_not_accepted_says_why_and_what_to_do() {
             "name the host as the certificate does",
         ),
         ("no_name.pem", "hooks.test", "names none as subjectAltName", "issue that anew"),
-        ("self_signed.pem", "hooks.test", "nobody whom this machine trusts", "the file of delivery.ca_file"),
+        ("self_signed.pem", "hooks.test", "is not trusted by this machine", "the file of delivery.ca_file"),
         ("own_ca.pem", "hooks.test", "of an authority (CA:TRUE)", "the file of delivery.ca_file"),
         ("client_only.pem", "hooks.test", "is not one for servers", "serverAuth"),
         ("sha1.pem", "hooks.test", "such as with SHA-1", "SHA-256 or better"),
