@@ -1,7 +1,7 @@
-//! Decides what the delivery does: when to try again, what an answer means, whose turn it is, where a webhook may go,
-//! who signs it.
+//! Decides for the delivery: when a report is retried, what an answer means, which origin may start the next attempt,
+//! where a webhook may go, and which secrets sign it.
 //!
-//! Invariant: nothing in here does anything. The time and the randomness are arguments.
+//! Invariant: this module only decides. It does no I/O, and the time and the randomness are arguments.
 
 pub(crate) mod after_attempt;
 pub(crate) mod breaker;

@@ -1,4 +1,4 @@
-//! What becomes of a report after a try.
+//! Decides what becomes of a report after an attempt.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use rand::Rng;
 use super::schedule::Schedule;
 use crate::time::Timestamp;
 
-/// What one try came to.
+/// How one attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AttemptEnd {
     /// The receiver answered.
     Answered(Answer),
-    /// There was no answer: no address, no connection, no TLS, no HTTP, no patience.
+    /// There was no answer: the look-up, the connection, TLS or HTTP failed, or the time was over.
     Failed,
-    /// The report may not go there: its URL is none, or names an address where it may not go.
+    /// The report may not be sent: its URL is not valid, or its host is a forbidden address.
     Refused,
-    /// The name in its URL led, this time, to an address where it may not go.
+    /// The host name in the URL led to a forbidden address this time.
     ForbiddenAddress,
-    /// This machine was short of something, and nothing was attempted.
+    /// This machine lacked something, and nothing was sent.
     NotMade,
 }
 
-/// What of an answer decides.
+/// The parts of an answer that decide what becomes of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -32,12 +32,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// This is a delivery.
+    /// Whether the status means that the report is delivered.
     pub(crate) fn is_success(self) -> bool {
         matches!(self.status, 200..=299)
     }
 
-    /// The receiver wants no report any more, whatever becomes of this one.
+    /// Whether the receiver wants no further report at this URL, whatever becomes of this report.
     pub(crate) fn disables(self) -> bool {
         self.directive == Some(ReceiverDirective::Disable) || self.status == 410
     }
@@ -47,14 +47,15 @@ impl Answer {
 /// 291).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReceiverDirective {
-    /// Nothing more to this URL.
+    /// The receiver wants no further report at this URL.
     Disable,
-    /// Not this report again.
+    /// The receiver does not want this report again.
     AbortMessage,
 }
 
 impl ReceiverDirective {
-    /// The wish in the values of the header, if they hold one that is known; the one that goes further, of two.
+    /// The directive in the values of the header, if they hold a known one. Of two, `disable` counts, because it goes
+    /// further.
     pub(crate) fn of<'a>(values: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut directive = None;
         for word in values.flat_map(|value| value.split(',')) {
@@ -68,31 +69,31 @@ impl ReceiverDirective {
     }
 }
 
-/// What becomes of a report after a try.
+/// What becomes of a report after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Delivered,
-    /// Delivered, and the receiver wants nothing more at this URL.
+    /// The report is delivered, and the receiver wants no further report at this URL.
     DeliveredLast,
     RetryAt(Timestamp),
-    /// The schedule is over.
+    /// The report had the last attempt of its schedule, and it failed.
     Dead,
-    /// It may not go there.
+    /// The report may not be sent to its URL.
     Refused,
-    /// The receiver wants it no more.
+    /// The receiver does not want the report again.
     Gone {
-        /// Nor anything else at this URL.
+        /// The receiver wants no further report at this URL either.
         disable: bool,
     },
 }
 
 impl Next {
-    /// Nothing more is to be sent to the URL.
+    /// Whether the URL is disabled by this.
     pub(crate) fn disables(self) -> bool {
         matches!(self, Self::DeliveredLast | Self::Gone { disable: true })
     }
 
-    /// The same without that.
+    /// What becomes of the report if its answer must not disable the URL.
     pub(crate) fn without_disabling(self) -> Self {
         match self {
             Self::DeliveredLast => Self::Delivered,
@@ -102,13 +103,15 @@ impl Next {
     }
 }
 
-/// Judges the try with this number; the first is 1.
+/// Decides what becomes of a report after the attempt with this number. The first attempt is 1.
 ///
-/// Only 2xx is a delivery. Every other answer, and none, is tried again on the schedule, because receivers answer 404
-/// or 401 in the middle of their deployments; but for those that say that they will never take it. A name that led
-/// astray is tried again like one that leads nowhere: resolvers fail into 0.0.0.0 and the like, and who chose the name
-/// shall not learn from what becomes of the report whether it is one of the operator's network. What was not tried is
-/// not judged: it is due again.
+/// Only a 2xx status is a delivery. After any other answer, and without an answer, the report is retried on the
+/// schedule, because receivers answer 404 or 401 in the middle of a deployment. It is not retried if the receiver says
+/// that it will never take the report.
+///
+/// A host name that led to a forbidden address is retried like a name without an address, for two reasons: a failing
+/// resolver may answer 0.0.0.0 for a while, and the caller who chose the name must not learn whether it is in the
+/// operator's network.
 pub(crate) fn judge(end: AttemptEnd, attempt: u32, schedule: &Schedule, now: Timestamp, rng: &mut impl Rng) -> Next {
     let asked = match end {
         AttemptEnd::Answered(answer) if answer.is_success() => {
@@ -128,7 +131,7 @@ pub(crate) fn judge(end: AttemptEnd, attempt: u32, schedule: &Schedule, now: Tim
     }
 }
 
-/// Says what is wrong with an answer, or that it is the last; `None` if nothing is.
+/// Describes what is wrong with an answer, or that the receiver wants no more reports. `None` if nothing is wrong.
 pub(crate) fn problem(answer: Answer) -> Option<String> {
     let Answer { status, directive, .. } = answer;
     match (status, directive) {
@@ -147,21 +150,20 @@ pub(crate) fn problem(answer: Answer) -> Option<String> {
     }
 }
 
-/// What is to be done about an answer that speaks of another place, each of which means something else (RFC 9110,
-/// 15.4).
+/// What to do about a 3xx answer. Each status means something else (RFC 9110, 15.4).
 fn redirect_hint(status: u16) -> Option<&'static str> {
     Some(match status {
-        301 | 302 | 307 | 308 => "redirects are not followed, so name the final URL",
+        301 | 302 | 307 | 308 => "redirects are not followed, so use the final URL",
         303 => {
-            "it points to another resource, to be read with GET; if the report was taken, the receiver must answer 2xx, for \
-             redirects are not followed"
+            "it points to another resource, to be read with GET; redirects are not followed, so the receiver must answer 2xx if \
+             it took the report"
         }
-        300 => "it offers several URLs, and none is chosen; name the one that takes webhooks",
+        300 => "it offers several URLs, and none is chosen; use the URL that takes webhooks",
         304 => {
             "Not Modified is an answer to a conditional request, which a webhook is not; the receiver must answer 2xx"
         }
-        305 | 306 => "it asks for a proxy, and none is used; name a URL that takes webhooks itself",
-        309..=399 => "this is no answer to a webhook; the receiver must answer 2xx",
+        305 | 306 => "it asks for a proxy, and none is used; use a URL that takes webhooks itself",
+        309..=399 => "this status is not valid for a webhook; the receiver must answer 2xx",
         _ => return None,
     })
 }
@@ -212,19 +214,19 @@ mod tests {
     fn each_3xx_says_what_is_wrong_with_it() {
         for (status, words) in [
             (300, "several URLs"),
-            (301, "name the final URL"),
-            (302, "name the final URL"),
+            (301, "use the final URL"),
+            (302, "use the final URL"),
             (303, "to be read with GET"),
             (304, "conditional request"),
             (305, "proxy"),
             (306, "proxy"),
-            (307, "name the final URL"),
-            (308, "name the final URL"),
+            (307, "use the final URL"),
+            (308, "use the final URL"),
             (399, "must answer 2xx"),
         ] {
-            let told = problem(plain(status)).unwrap();
-            assert!(told.starts_with(&format!("answered {status}; ")) && told.contains(words), "{told}");
-            assert!([301, 302, 303, 307, 308].contains(&status) || !told.contains("redirects"), "{told}");
+            let text = problem(plain(status)).unwrap();
+            assert!(text.starts_with(&format!("answered {status}; ")) && text.contains(words), "{text}");
+            assert!([301, 302, 303, 307, 308].contains(&status) || !text.contains("redirects"), "{text}");
         }
     }
 
@@ -233,7 +235,7 @@ mod tests {
         let Next::RetryAt(at) = judged(AttemptEnd::Failed, 1) else { panic!("no retry") };
         assert!(at.since(NOW) >= Duration::from_secs(10) && at.since(NOW) <= Duration::from_secs(12));
         assert_eq!(judged(AttemptEnd::Failed, 2), Next::Dead);
-        // The schedule was shortened while the report waited.
+        // The attempt's number is beyond the schedule, as after the schedule was shortened while the report waited.
         assert_eq!(judged(AttemptEnd::Failed, 7), Next::Dead);
     }
 
@@ -244,7 +246,7 @@ mod tests {
             let Next::RetryAt(at) = answered(asking, 1) else { panic!("no retry") };
             let wait = at.since(NOW);
             assert!(wait >= Duration::from_secs(1_000) && wait <= Duration::from_secs(1_100), "{status}: {wait:?}");
-            assert_eq!(answered(asking, 2), Next::Dead, "a wish makes the schedule no longer");
+            assert_eq!(answered(asking, 2), Next::Dead, "Retry-After adds no attempt");
         }
     }
 
@@ -257,7 +259,7 @@ mod tests {
             assert_eq!(answered(abort, 1), Next::Gone { disable: false });
             assert!(problem(abort).unwrap().contains("abort-message"));
         }
-        // Taken is taken; but nothing more is to come.
+        // The report is delivered, and the URL gets no further report.
         let last = Answer { directive: Some(ReceiverDirective::Disable), ..plain(204) };
         assert_eq!(answered(last, 1), Next::DeliveredLast);
         assert!(problem(last).unwrap().contains("wants no more"));

@@ -1,44 +1,47 @@
-//! Spares what does not work: while it fails, its reports wait, and single tries find out when it works again.
+//! The circuit breaker. While a circuit is open, the reports wait, and single attempts test whether the receiver works
+//! again.
 //!
-//! A URL has a breaker of its own, so that a path that fails holds up no other path of its origin. An origin has one
-//! too. It opens where nothing connects, or where all tries at several URLs fail.
+//! A URL has a circuit of its own, so that a failing path delays no other path of its origin. An origin has a circuit
+//! too. It opens if no connection succeeds, or if all attempts at several URLs fail.
 //!
-//! A breaker only delays. What it stops has used up no attempt, and the longest that it stops everything is
-//! [`LONGEST_PAUSE`].
+//! An open circuit only delays reports. A delayed report uses up no attempt. After at most [`LONGEST_PAUSE`], a single
+//! attempt may start.
 
 use std::time::Duration;
 
 use super::turns::SinceStart;
 
-/// Tries within a window, at least, before they say anything.
+/// The attempts within a window that are needed before a circuit can open.
 const MIN_ATTEMPTS: u32 = 10;
-/// URLs that fail, at least, before they say something about their origin.
+/// The failing URLs that are needed before the circuit of their origin can open.
 const MIN_FAILING_URLS: usize = 3;
-/// What is judged are the tries that ended in the last minute, give or take half of it.
+/// The attempts that ended within this time decide whether a circuit opens. The time is exact to half a window.
 pub(crate) const WINDOW: Duration = Duration::from_mins(1);
+/// How long a circuit stays open at first.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest time that a circuit stays open before a single attempt may start.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
-/// The breaker of one URL, or of one origin.
+/// The circuit breaker of one URL or of one origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Breaker {
     state: State,
-    /// The last one.
+    /// How long the circuit stayed open last, or stays open now.
     pause: Duration,
-    /// When it was closed after having been open.
-    closed: Option<SinceStart>,
-    /// Grows as it opens, so that what was begun before is told apart.
+    /// When the circuit closed after it had been open.
+    closed_at: Option<SinceStart>,
+    /// How often the circuit has opened. It identifies the attempts that started before the circuit opened.
     opened: u32,
-    /// It opened because nothing connected.
+    /// The circuit opened because nothing connected.
     unreachable: bool,
 }
 
-/// What a breaker is for.
+/// Whether a breaker is that of a URL or of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     Url,
-    /// So many of its URLs failed of late.
     Origin {
+        /// How many of its URLs failed within the last window.
         failing: usize,
     },
 }
@@ -49,7 +52,7 @@ enum State {
     Open {
         until: SinceStart,
     },
-    /// A single try is under way.
+    /// A single attempt is in flight, to test the receiver.
     Probing,
 }
 
@@ -59,7 +62,7 @@ impl Default for State {
     }
 }
 
-/// How the tries of the last time ended, in two halves: the earlier one is forgotten as a whole.
+/// How the attempts of the last window ended, counted in two halves. The earlier half is forgotten as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Window {
     since: SinceStart,
@@ -70,39 +73,39 @@ struct Window {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct WindowCounts {
     all: u32,
-    /// Those that reached nobody included.
+    /// All failed attempts, including those that got no connection.
     failed: u32,
     unreachable: u32,
 }
 
-/// Leave to try, given back with what came of it.
+/// The permission for one attempt. It is given back when the attempt has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Permit {
     opened: u32,
 }
 
-/// What a try says about where it went.
+/// What an attempt says about the health of its URL and origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     Works,
-    /// The URL fails; there was a connection.
+    /// The URL fails, but there was a connection.
     Fails,
-    /// Nothing connected: no look-up, no connection, no TLS.
+    /// There was no connection: the look-up, the connection or TLS failed.
     Unreachable,
-    /// Nothing was sent.
+    /// Nothing was sent, so the attempt says nothing.
     Unknown,
 }
 
-/// What a sign has changed.
+/// A change of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// So many of so many tries failed.
+    /// The circuit has opened, because this many of the last attempts failed.
     Opened {
         failed: u32,
         attempts: u32,
         until: SinceStart,
     },
-    /// The single try failed.
+    /// The single attempt failed, and the circuit stays open.
     Extended {
         until: SinceStart,
     },
@@ -110,8 +113,8 @@ pub(crate) enum Change {
 }
 
 impl Health {
-    /// Any answer below 500 is one of a receiver that works, if not for this report: many may share its origin, and 404
-    /// or 429 to one of them shall not delay the others.
+    /// An answer with a status below 500 means that the receiver works, even if it did not take this report. Many
+    /// callers may share an origin, and 404 or 429 for the reports of one caller must not delay those of the others.
     pub(crate) fn of(status: Option<u16>, connected: bool) -> Self {
         match status {
             Some(..500) => Self::Works,
@@ -122,7 +125,7 @@ impl Health {
 }
 
 impl Breaker {
-    /// Whether a try may begin.
+    /// Whether an attempt may start.
     pub(crate) fn allows_attempt(&self, now: SinceStart) -> bool {
         match self.state {
             State::Closed(_) => true,
@@ -131,12 +134,12 @@ impl Breaker {
         }
     }
 
-    /// Whether the next try is a single one that finds out whether the origin works again.
+    /// Whether the circuit is not closed, so that the next attempt is a single one that tests the receiver.
     pub(crate) fn is_probing(&self) -> bool {
         !matches!(self.state, State::Closed(_))
     }
 
-    /// When it will let a single try begin; `None` if it lets all, or if that try is under way.
+    /// When a single attempt may start. `None` if the circuit is closed, or if the single attempt is in flight.
     pub(crate) fn probe_at(&self) -> Option<SinceStart> {
         match self.state {
             State::Open { until } => Some(until),
@@ -144,7 +147,7 @@ impl Breaker {
         }
     }
 
-    /// Begins a try, if one may.
+    /// Starts an attempt, if one may start.
     pub(crate) fn begin(&mut self, now: SinceStart) -> Option<Permit> {
         if !self.allows_attempt(now) {
             return None;
@@ -155,7 +158,7 @@ impl Breaker {
         Some(Permit { opened: self.opened })
     }
 
-    /// A try has ended. What began before the breaker opened says nothing that it did not know.
+    /// Records the end of an attempt. An attempt that started before the circuit opened is ignored.
     pub(crate) fn ended(&mut self, permit: Permit, health: Health, scope: Scope, now: SinceStart) -> Option<Change> {
         if permit.opened != self.opened {
             return None;
@@ -171,8 +174,8 @@ impl Breaker {
                     return None;
                 }
                 self.unreachable = counts_in_window.is_unreachable();
-                // What fails again soon after has not recovered: the pause grows on.
-                let relapse = self.closed.is_some_and(|closed| now.saturating_sub(closed) < WINDOW);
+                // If the receiver fails again within a window, it has not recovered, and the pause goes on growing.
+                let relapse = self.closed_at.is_some_and(|closed| now.saturating_sub(closed) < WINDOW);
                 let pause = if relapse { self.longer_pause() } else { FIRST_PAUSE };
                 let until = self.open(pause, now);
                 Some(Change::Opened { failed, attempts: all, until })
@@ -181,10 +184,10 @@ impl Breaker {
                 self.state = State::Open { until: now };
                 None
             }
-            // An origin that connects again is no longer what it was spared for.
+            // The circuit of an origin that opened because nothing connected closes as soon as a connection succeeds.
             (State::Probing, _) if health == Health::Works || (health == Health::Fails && connects_again) => {
                 self.state = State::Closed(Window { since: now, ..Window::default() });
-                self.closed = Some(now);
+                self.closed_at = Some(now);
                 Some(Change::Closed)
             }
             (State::Probing, _) => {
@@ -194,7 +197,7 @@ impl Breaker {
         }
     }
 
-    /// Opens at once, for what has just failed a single try; `None` if it was open.
+    /// Opens the circuit at once, because a single attempt has just failed. `None` if it was open.
     pub(crate) fn trip(&mut self, now: SinceStart) -> Option<Change> {
         let State::Closed(window) = &mut self.state else { return None };
         window.count(Health::Fails, now);
@@ -240,6 +243,7 @@ impl Window {
 }
 
 impl WindowCounts {
+    /// Whether these attempts are reason enough to open the circuit.
     fn show_failure(self, scope: Scope) -> bool {
         let Self { all, failed, .. } = self;
         all >= MIN_ATTEMPTS

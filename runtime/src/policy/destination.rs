@@ -1,4 +1,4 @@
-//! Which destinations the operator trusts, and who signs what goes where.
+//! The destinations that the operator trusts, which secrets sign the reports to a URL, and how far a webhook may reach.
 
 mod traversal;
 
@@ -12,16 +12,16 @@ use super::guard::Reach;
 use crate::secret::Secret;
 use crate::webhook::{Shown, Webhook, origin_of};
 
-/// Origins that a warning names, at most.
+/// The most origins that a warning names.
 const MOST_NAMED: usize = 5;
 
-/// A URL that the operator named: it and the paths below it are trusted, where the operator's side chose them.
+/// A URL that the operator trusts. The URL and the paths below it are trusted for webhooks that the operator chose.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Destination {
     pub(crate) url: Url,
-    /// What its reports are signed with: all of them sign, that is how they are rotated.
+    /// The secrets that sign its reports. Each report is signed with all of them, so that a secret can be rotated.
     pub(crate) secrets: Vec<Secret>,
-    /// It may be on a private network, or on this machine.
+    /// The destination may be on a private network or on this machine.
     pub(crate) private: bool,
 }
 
@@ -31,15 +31,15 @@ impl fmt::Debug for Destination {
     }
 }
 
-/// All of them.
+/// All destinations that the operator trusts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Destinations {
-    /// Invariant: the longest path first, so that the first match is the longest.
+    /// Invariant: destinations with a longer path come first, so that the first match is the longest match.
     list: Vec<Destination>,
 }
 
-/// How far a webhook may reach, and the secrets that sign what goes there; none: it goes unsigned. One says nothing of
-/// the other.
+/// How far a webhook may reach, and the secrets that sign its reports. Without secrets, the reports are unsigned. The
+/// two are independent of each other.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DestinationPolicy<'a> {
     pub(crate) reach: Reach,
@@ -47,7 +47,7 @@ pub(crate) struct DestinationPolicy<'a> {
 }
 
 impl Destinations {
-    /// Those without secrets of their own get the default ones.
+    /// The trusted destinations. A destination without secrets gets the default secrets.
     pub(crate) fn new(mut list: Vec<Destination>, default_secrets: &[Secret]) -> Self {
         for destination in &mut list {
             if destination.secrets.is_empty() {
@@ -58,13 +58,14 @@ impl Destinations {
         Self { list }
     }
 
-    /// The trusted destination that this URL is, or is below.
+    /// The trusted destination that covers this URL.
     pub(crate) fn find(&self, url: &Url) -> Option<&Destination> {
         self.list.iter().find(|destination| covers(&destination.url, url))
     }
 
-    /// A webhook's own secret goes before its destination's. Elsewhere nothing is signed in the operator's name:
-    /// whoever named the URL could replay it to the operator's own receiver.
+    /// The policy for a webhook. If the webhook has a secret of its own, this secret signs, and not those of the
+    /// destination. A webhook without a secret and a trusted destination is unsigned: a signature with the operator's
+    /// secret could be replayed to the operator's own receiver.
     pub(crate) fn policy_for<'a>(&'a self, webhook: &'a Webhook) -> DestinationPolicy<'a> {
         let destination = self.find(webhook.url()).filter(|_| webhook.is_operators());
         let private = destination.is_some_and(|destination| destination.private);
@@ -77,33 +78,34 @@ impl Destinations {
         DestinationPolicy { reach, secrets }
     }
 
-    /// Whether it is trusted: the operator's side chose it, and named where it goes. How far it reaches is another
-    /// matter.
+    /// Whether a webhook is trusted: the operator chose it, and its URL is a trusted destination. How far it may reach
+    /// is decided separately.
     pub(crate) fn trusts(&self, webhook: &Webhook) -> bool {
         webhook.is_operators() && self.find(webhook.url()).is_some()
     }
 
-    /// Whether a webhook is not trusted only because a caller chose it.
+    /// Whether the URL of a webhook is a trusted destination, but the webhook is not trusted, because the operator did
+    /// not choose it.
     pub(crate) fn withholds_trust(&self, webhook: &Webhook) -> bool {
         !webhook.is_operators() && self.find(webhook.url()).is_some()
     }
 
-    /// What is to be said of origins that share an HMAC secret, if there are some.
+    /// A warning about origins that share an HMAC secret, if there are any.
     pub(crate) fn shared_secret(&self) -> Option<String> {
         let sharing = self.sharing_hmac();
         let (named, more) = sharing.split_at_checked(MOST_NAMED).unwrap_or((&sharing, &[]));
         let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
         (!sharing.is_empty()).then(|| {
             format!(
-                "{}{more} verify with the same whsec_ secret, so whoever runs one of them can forge reports to the others: give \
-                 each a secret of its own (secrets of a [[delivery.endpoint]], or Webhook::secret), or sign with a whsk_ key",
+                "{}{more} verify with the same whsec_ secret, so the owner of one can forge reports to the others; give each a \
+                 secret of its own (secrets of a [[delivery.endpoint]], or Webhook::secret), or sign with a whsk_ key",
                 named.join(", ")
             )
         })
     }
 
-    /// The origins that have an HMAC secret in common with another one: whoever runs the receiver at one of them can
-    /// forge reports to the others.
+    /// The origins that share an HMAC secret with another origin. The owner of one receiver could forge reports to the
+    /// others.
     fn sharing_hmac(&self) -> Vec<&str> {
         let shares = |one: &Destination, other: &Destination| {
             origin_of(&one.url) != origin_of(&other.url)
@@ -121,7 +123,8 @@ fn covers(trusted: &Url, url: &Url) -> bool {
         && path_below(trusted.path(), url.path()).is_some_and(|rest| !traversal::may_leave(rest))
 }
 
-/// What follows the trusted path, if the other is the same or below it, segment by segment.
+/// The part of `path` after the trusted path, if `path` is the trusted path or is below it. Segments are compared as a
+/// whole.
 fn path_below<'a>(trusted: &str, path: &'a str) -> Option<&'a str> {
     let rest = path.strip_prefix(trusted)?;
     (rest.is_empty() || rest.starts_with('/') || trusted.ends_with('/')).then_some(rest)
@@ -199,14 +202,14 @@ mod tests {
             "https://hooks.example.com/in/%2e%2e%3bx/admin",
             "https://hooks.example.com/in%2Fx",
             "https://hooks.example.com/in;x",
-            // Decoded twice, and as often as it takes.
+            // Encoded twice and more often.
             "https://hooks.example.com/in/%252e%252e/admin",
             "https://hooks.example.com/in/%25252e%25252E%25252fadmin",
             "https://hooks.example.com/in/..%252fadmin",
             "https://hooks.example.com/in/%25%32%65%25%32%65/admin",
             "https://hooks.example.com/in/x%25%35%63..%255cadmin",
             "https://hooks.example.com/in/%2525252525252525252525252525252e./admin",
-            // What only broken decoders read as a dot or a slash.
+            // Only broken decoders read these as a dot or a slash.
             "https://hooks.example.com/in/%c0%ae%c0%ae/admin",
             "https://hooks.example.com/in/..%c0%afadmin",
             "https://hooks.example.com/in/%25c0%25ae./admin",
@@ -283,7 +286,7 @@ mod tests {
             sharing(vec![(a, rotating), (b, vec![secret('B')]), (c, vec![secret('C')])], &[]),
             ["https://a.example", "https://b.example"]
         );
-        // On one origin there is one receiver; who verifies an Ed25519 signature cannot make one.
+        // One origin has one receiver. A receiver that verifies an Ed25519 signature cannot make one.
         assert!(sharing(vec![(a, vec![]), ("https://a.example/2", vec![])], &[secret('D')]).is_empty());
         assert!(sharing(vec![(a, vec![]), (b, vec![])], &[ed25519]).is_empty());
         assert!(sharing(vec![(a, vec![secret('A')]), (b, vec![])], &[secret('D')]).is_empty());

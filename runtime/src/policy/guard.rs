@@ -1,4 +1,4 @@
-//! Where a webhook may go: addresses, judged by their numbers and never by their text.
+//! Decides which addresses a webhook may go to. Addresses are compared as numbers, never as text.
 
 mod nat64;
 mod ranges;
@@ -21,7 +21,8 @@ pub(crate) enum Reach {
     Private,
 }
 
-/// Judges addresses. Metadata services and link-local networks are closed to everybody, whatever is allowed.
+/// Checks addresses. Metadata services and link-local networks are forbidden for all webhooks, and no setting allows
+/// them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard {
     allow_networks: Arc<[IpNet]>,
@@ -29,8 +30,8 @@ pub(crate) struct Guard {
     nat64: Arc<[Nat64]>,
 }
 
-/// An address that a webhook may not go to. `Display` is for the operator and names the address, so it
-/// is not for those who chose the webhook.
+/// An address that a webhook may not go to. `Display` names the address, so show it to the operator only, and not to
+/// the caller who chose the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     address: IpAddr,
@@ -39,36 +40,36 @@ pub(crate) struct Refusal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
-    /// No setting opens it.
+    /// The address is forbidden, and no setting allows it.
     Forbidden,
-    /// A setting closes it.
+    /// The address is in a network that a setting denies.
     Denied,
-    /// In this special network; a setting opens it.
+    /// The address is in this special-purpose network. A setting can allow it.
     Special(&'static str),
-    /// Our own listener's.
+    /// The address is one of a listener of this server.
     OwnAddress,
 }
 
 impl Guard {
-    /// A guard that lets everybody into these networks.
+    /// A guard that allows these networks for all webhooks.
     pub(crate) fn new(allow_networks: Vec<IpNet>) -> Self {
         Self { allow_networks: allow_networks.into(), ..Self::default() }
     }
 
-    /// Lets nobody into these, whatever else is allowed.
+    /// Denies these networks to all webhooks, even if they are allowed too.
     pub(crate) fn deny(self, networks: Vec<IpNet>) -> Self {
         Self { deny_networks: networks.into(), ..self }
     }
 
-    /// Knows that behind these prefixes there are IPv4 addresses, and judges those.
+    /// Adds NAT64 prefixes. If an IPv6 address has one of them, the embedded IPv4 address is checked.
     pub(crate) fn nat64(self, prefixes: Vec<Nat64>) -> Self {
         Self { nat64: prefixes.into(), ..self }
     }
 
-    /// Judges a URL whose host is an address. One whose host is a name passes: its addresses are judged when they are
-    /// connected to.
+    /// Checks a URL whose host is an address. A URL whose host is a name passes, because its addresses are checked when
+    /// a connection is opened.
     ///
-    /// Invariant: resolvers are not asked about addresses, so nobody but this function sees them.
+    /// Invariant: a host that is an address needs no resolver, so only this function checks it.
     pub(crate) fn check_url(&self, url: &Url, reach: Reach) -> Result<(), Refusal> {
         match url.host() {
             Some(Host::Ipv4(address)) => self.check(address.into(), reach),
@@ -77,7 +78,8 @@ impl Guard {
         }
     }
 
-    /// Judges what a name resolved to. One bad address refuses all: a mixed answer is an attempt to get past.
+    /// Checks the addresses of a name. If one address is refused, the name is refused, because a mixed answer is likely
+    /// an attack.
     pub(crate) fn check_addresses(&self, addresses: &[IpAddr], reach: Reach) -> Result<(), Refusal> {
         addresses.iter().try_for_each(|address| self.check(*address, reach))
     }
@@ -100,7 +102,7 @@ impl Guard {
     fn allows(&self, address: IpAddr) -> bool {
         let embedded = match address {
             IpAddr::V4(_) => None,
-            // Only the forms whose packets do end at the IPv4 address.
+            // Only these two forms really lead to the embedded IPv4 address.
             IpAddr::V6(v6) => v6.to_ipv4_mapped().or_else(|| nat64::embedded(v6, &self.nat64)).map(IpAddr::V4),
         };
         self.allow_networks.iter().any(|net| net.contains(&address) || embedded.is_some_and(|v4| net.contains(&v4)))
@@ -108,7 +110,7 @@ impl Guard {
 }
 
 impl Guard {
-    /// In whatever form: what an address may lead to is denied with it.
+    /// Whether the address is denied. An IPv6 address is denied too if it may lead to a denied IPv4 address.
     fn denies(&self, address: IpAddr) -> bool {
         if self.deny_networks.is_empty() {
             return false;
@@ -123,7 +125,7 @@ impl Guard {
 }
 
 impl Refusal {
-    /// An address at which we listen ourselves: who chose the webhook would have us call ourselves.
+    /// Refuses an address of this server, so that a caller cannot make the server call itself.
     pub(crate) fn own_address(address: IpAddr) -> Self {
         Self { address, cause: Cause::OwnAddress }
     }
@@ -135,20 +137,20 @@ impl fmt::Display for Refusal {
         match self.cause {
             Cause::Forbidden => write!(
                 f,
-                "the address {address} is link-local, multicast, unspecified or a cloud's metadata service, where no \
-                 webhook may go; no setting opens it"
+                "the address {address} is link-local, multicast, unspecified or a cloud's metadata service; no webhook may go \
+                 there, and no setting allows it"
             ),
-            Cause::Denied => write!(f, "the address {address} is in a network that delivery.deny_networks closes"),
+            Cause::Denied => write!(f, "the address {address} is in a network that delivery.deny_networks denies"),
             Cause::Special(name) => write!(
                 f,
-                "the address {address} is no public one ({name}); to let any webhook go there, add its network to \
-                 delivery.allow_networks; to let one go that Config or State names, make it a [[delivery.endpoint]] with \
+                "the address {address} is not a public address ({name}); to let any webhook go there, add its network to \
+                 delivery.allow_networks; to let a webhook from Config or State go there, add a [[delivery.endpoint]] with \
                  private = true (in a library: Poster::builder().trust)"
             ),
             Cause::OwnAddress => write!(
                 f,
-                "the address {address} with this port is this server's own, where no webhook may go unless its URL is trusted: \
-                 name it as a [[delivery.endpoint]] with private = true"
+                "the address {address} with this port is this server's own; only a trusted webhook may go there: add a \
+                 [[delivery.endpoint]] with private = true for it"
             ),
         }
     }

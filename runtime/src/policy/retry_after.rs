@@ -1,21 +1,21 @@
-//! When a receiver asks to be tried again: the header `Retry-After` (RFC 9110, 10.2.3).
+//! Reads the header `Retry-After`, with which a receiver asks for a pause before the next attempt (RFC 9110, 10.2.3).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::time::Timestamp;
 
-/// The longest value that is looked at, in bytes: the longest date has 33.
+/// The longest value that is parsed, in bytes. The longest date has 33 bytes.
 const MAX_VALUE: usize = 64;
 
-/// How long to wait from `now` on: seconds, or a date in any of the three forms of HTTP. A date that is past asks for
-/// no wait. `None` if it is neither, which is no reason to wait or to hurry.
+/// How long the receiver asks to wait from `now` on. The value is a number of seconds, or a date in one of the three
+/// formats of HTTP. A date in the past asks for no wait. `None` if the value is neither, and then it is ignored.
 pub(crate) fn parse(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim_matches([' ', '\t']);
     if value.is_empty() || value.len() > MAX_VALUE {
         return None;
     }
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are longer than anybody waits.
+        // A number that does not fit becomes the longest wait.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let date: SystemTime = httpdate::parse_http_date(value).ok()?;

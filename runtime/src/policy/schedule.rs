@@ -1,4 +1,4 @@
-//! When a report is tried again.
+//! The schedule of attempts: when a report is retried, and when it is given up.
 
 use std::time::Duration;
 
@@ -6,26 +6,27 @@ use rand::{Rng, RngExt as _};
 
 const MAX_STEPS: usize = 100;
 const MAX_STEP: Duration = Duration::from_hours(7 * 24);
-/// The most that a step is lengthened by, as a part of itself. Reports that failed together, because their receiver was
-/// down, come back spread out.
+/// The largest random part that is added to a step, as a fraction of the step. So reports that failed together, because
+/// their receiver was down, are retried at different times.
 const JITTER: f64 = 0.2;
-/// The same for a wait that the receiver asked for. It is lengthened only: who comes earlier than asked is turned away.
+/// The largest random part that is added to a wait that the receiver asked for, as a fraction of the wait. The wait is
+/// never shortened, because a receiver rejects an attempt that comes too early.
 const ASKED_JITTER: f64 = 0.1;
-/// The longest wait that a receiver may ask for. A step of the schedule may be longer: that is the operator's wish.
+/// The longest wait that a receiver may ask for. A step of the schedule may be longer, because the operator chose it.
 const MAX_ASKED: Duration = Duration::from_hours(24);
 
-/// One delay before each attempt, the first one's included; after the last one the report is given up.
+/// One delay before each attempt, including the first attempt. When the last attempt fails, the report is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule(Vec<Duration>);
 
 impl Schedule {
-    /// From the first try to the last.
+    /// The time from the first attempt to the last, without the random parts.
     pub(crate) fn total(&self) -> Duration {
         self.0.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(*step))
     }
 
-    /// A schedule of 1 to 100 steps of at most 7 days each. The first is nothing: a report is tried as soon as it is
-    /// there.
+    /// A schedule of 1 to 100 steps of at most 7 days each. The first step must be zero, because the first attempt is
+    /// made at once.
     pub(crate) fn new(steps: Vec<Duration>) -> Result<Self, ScheduleError> {
         if steps.is_empty() || steps.len() > MAX_STEPS {
             return Err(ScheduleError::Steps { steps: steps.len() });
@@ -45,10 +46,11 @@ impl Schedule {
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
     }
 
-    /// How long to wait when this many attempts were made and failed, and the receiver `asked` for a wait or did not;
-    /// `None` when it is over. The longer of the two: the step and at most a fifth more, and what was asked for and at
-    /// most a tenth more, of which a day counts. Never shorter than either; exactly nothing for a step of nothing and
-    /// no wish.
+    /// How long to wait after this many failed attempts. `None` if the schedule has no further attempt.
+    ///
+    /// There are two waits, and the longer one counts: the schedule's step plus at most a fifth, and the wait that the
+    /// receiver `asked` for plus at most a tenth, limited to one day. If the step is zero and the receiver asked for
+    /// nothing, the wait is zero.
     pub(crate) fn after(&self, attempts_made: u32, asked: Option<Duration>, rng: &mut impl Rng) -> Option<Duration> {
         let step = *self.0.get(usize::try_from(attempts_made).ok()?)?;
         let asked = asked.unwrap_or_default().min(MAX_ASKED);
@@ -70,10 +72,10 @@ impl Default for Schedule {
     }
 }
 
-/// Steps that are no [`Schedule`].
+/// Steps that are not a valid [`Schedule`].
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub(crate) enum ScheduleError {
-    #[error("a schedule has 1 to {MAX_STEPS} steps, this one has {steps}")]
+    #[error("a schedule has 1 to {MAX_STEPS} steps, but this one has {steps}")]
     Steps { steps: usize },
     #[error("step 1 of the schedule is {seconds} s, but the first attempt is made at once; begin with 0s")]
     First { seconds: f64 },
@@ -137,11 +139,11 @@ mod tests {
             |made, asked| schedule.after(made, Some(Duration::from_secs(asked)), &mut rng).unwrap().as_secs_f64();
         for _ in 0..1_000 {
             assert!((10.0..=12.0).contains(&after(1, 3)), "the step is the longer one");
-            assert!((100.0..=110.0).contains(&after(1, 100)), "the wish is the longer one");
+            assert!((100.0..=110.0).contains(&after(1, 100)), "the wait that was asked for is the longer one");
             assert!((after(1, u64::MAX) - 86_400.0).abs() < 1e-6, "a day at most");
             assert!((172_800.0..=207_360.0).contains(&after(2, u64::MAX)), "the schedule's own steps may be longer");
         }
-        assert_eq!(schedule.after(3, Some(Duration::from_secs(1)), &mut rng), None, "a wish makes it no longer");
+        assert_eq!(schedule.after(3, Some(Duration::from_secs(1)), &mut rng), None, "Retry-After adds no attempt");
     }
 
     proptest! {

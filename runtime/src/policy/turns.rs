@@ -1,59 +1,61 @@
-//! Whose turn it is: which origin begins the next try, when more want to than there are slots.
+//! Decides which origin may start the next attempt, when more attempts wait than there are slots.
 //!
-//! A try cannot be taken back, and may last as long as its timeout. So an origin that hangs must never have got hold of
-//! what the others need, and that is decided when tries begin:
-//! - An origin has at most its share in flight. One that answers promptly has more while nobody else could begin one.
-//! - Origins take turns: the one whose last turn is the longest ago begins first.
-//! - Of an origin that has not answered yet only a few tries are in flight, until it has.
-//! - Slow origins together have half of the slots at most, and three quarters together with those that have not
-//!   answered yet. The rest is for prompt ones alone.
-//! - An eighth of the slots is kept for origins with few tries in flight, so that prompt origins which begin to hang
-//!   with all that they may have do not close the door behind them.
+//! An attempt cannot be taken back, and may last as long as its timeout. So an origin that hangs must not hold the
+//! slots that other origins need. These rules apply when an attempt starts:
+//! - An origin has at most its share of attempts in flight. A prompt origin may have more while no other origin can
+//!   start one.
+//! - Origins take turns: the origin whose last turn was longest ago starts first.
+//! - An origin that has not answered yet has only a few attempts in flight until it answers.
+//! - Slow origins together have at most half of the slots. Slow origins and origins that have not answered yet together
+//!   have at most three quarters. The rest is only for prompt origins.
+//! - An eighth of the slots is kept for origins with few attempts in flight. So even if prompt origins begin to hang
+//!   with all the slots that they may have, slots are left for others.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use slab::Slab;
 
-/// Time since some moment, the same for all calls.
+/// The time since a fixed moment. All calls must use the same moment.
 pub(crate) type SinceStart = Duration;
 
-/// One origin; valid until it is removed.
+/// The key of one origin. It is valid until the origin is removed.
 pub(crate) type Key = usize;
 
-/// An origin is prompt if its tries take less than this on average. At that pace a slot is free again before anybody
-/// notices that it was not.
+/// An origin is prompt if its attempts take less than this on average. Then a slot is free again after a delay that
+/// does not matter.
 const PROMPT: Duration = Duration::from_secs(1);
-/// What a single try counts for at most, so that an origin which has become prompt is seen as such after ten more.
+/// The most that one attempt counts in the average. So an origin that becomes prompt counts as prompt after ten more
+/// attempts.
 const LONGEST: Duration = Duration::from_secs(4);
-/// The weight of all earlier tries against the last one.
+/// The weight of all earlier attempts in the average, if the last attempt has weight 1.
 const INERTIA: u32 = 7;
 
-/// How many slots there are, and who may have how many.
+/// How many slots there are, and how many of them origins may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// All slots.
     total: usize,
-    /// Of one origin.
+    /// The slots that one origin may use.
     share: usize,
-    /// An origin with up to so many is small: what is kept free is kept for it. As many has one that has not answered
-    /// yet.
+    /// An origin that uses up to this many slots is small. Slots are kept free for small origins. An origin that has
+    /// not answered yet may use this many.
     small: usize,
-    /// Of all that are not small.
+    /// The slots that all origins that are not small may use together.
     large: usize,
-    /// Of all slow origins.
+    /// The slots that all slow origins may use together.
     slow: usize,
-    /// Of all slow origins and those that have not answered yet.
+    /// The slots that all slow origins and all origins that have not answered yet may use together.
     unproven: usize,
 }
 
 impl Limits {
-    /// How many slots one origin may have, while others have something to begin.
+    /// How many slots one origin may use while other origins have attempts to start.
     pub(crate) fn share(&self) -> usize {
         self.share
     }
 
-    /// At least one slot, and a share of at least one and at most all.
+    /// Limits for `total` slots. There is at least one slot, and a share is at least one slot and at most all.
     pub(crate) fn new(total: usize, share: usize) -> Self {
         let total = total.max(1);
         let kept = if total == 1 { 0 } else { total.div_ceil(8) };
@@ -68,19 +70,19 @@ impl Limits {
     }
 }
 
-/// All origins with what waits for them. Waiting things are of type `T`.
+/// All origins with their waiting reports, which are of type `T`.
 #[derive(Debug)]
 pub(crate) struct Turns<T> {
     limits: Limits,
     origins: Slab<Origin<T>>,
-    /// Origins that have something to begin, by their tickets: the smallest has waited longest.
+    /// Origins that could start an attempt, by group and ticket. The smallest ticket has waited longest.
     ready: [BTreeMap<u64, Key>; LimitGroup::COUNT],
     last_ticket: u64,
     waiting: usize,
     in_use: SlotsInUse,
 }
 
-/// Slots in use. Invariant: each field is the sum over all lines; see [`Turns::change`].
+/// Slots in use. Invariant: each field is the sum over all origins. [`Turns::change`] keeps it so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SlotsInUse {
     all: usize,
@@ -89,37 +91,37 @@ struct SlotsInUse {
     by_unproven: usize,
 }
 
-/// One origin's line.
+/// One origin with its waiting reports.
 #[derive(Debug)]
 struct Origin<T> {
     queue: VecDeque<T>,
     in_flight: usize,
-    /// A limit of its own, which takes the place of the share and is never exceeded.
+    /// The limit that the operator set for this origin. It replaces the share and is never exceeded.
     own_limit: Option<usize>,
-    /// Nothing is begun.
+    /// No attempt starts.
     paused: bool,
-    /// How long a try takes on average; `None` before the first has ended.
+    /// How long an attempt takes on average. `None` until the first attempt has ended.
     average_time: Option<Duration>,
-    /// When it last gave a sign of life, or was given its first chance to.
+    /// When an attempt of this origin ended last, or when the first attempt in flight started.
     last_heard: SinceStart,
-    /// Its turn, while it is in a lane or waits for its own limit.
+    /// The origin's place in the order of turns. A smaller ticket comes first.
     ticket: u64,
     group: Option<LimitGroup>,
 }
 
-/// Origins that the same limits apply to.
+/// A group of origins that have the same limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum LimitGroup {
-    /// Prompt and small.
+    /// Prompt, and small.
     Small,
-    /// Prompt and within its share.
+    /// Prompt, not small, and within its share.
     Large,
-    /// Has not answered yet.
+    /// The origin has not answered yet.
     Unproven,
     Slow,
     /// Slow, and not small.
     SlowLarge,
-    /// Prompt and beyond its share: only when nobody else can begin anything.
+    /// Prompt, and beyond its share. It starts an attempt only if no other origin can start one.
     BeyondShare,
 }
 
@@ -133,7 +135,7 @@ impl<T> Turns<T> {
         Self { limits, origins: Slab::new(), ready, last_ticket: 0, waiting: 0, in_use: SlotsInUse::default() }
     }
 
-    /// A further origin, with a limit of its own if it has one.
+    /// Adds an origin, with the limit that the operator set for it, if any.
     pub(crate) fn add(&mut self, own_limit: Option<usize>) -> Key {
         self.origins.insert(Origin {
             queue: VecDeque::new(),
@@ -147,14 +149,14 @@ impl<T> Turns<T> {
         })
     }
 
-    /// Forgets an origin; not one that [has work](Self::has_work).
+    /// Removes an origin, unless it [has work](Self::has_work).
     pub(crate) fn remove(&mut self, key: Key) {
         if !self.has_work(key) {
             self.origins.try_remove(key);
         }
     }
 
-    /// Puts something at the end of the origin's line.
+    /// Adds a report to the end of the origin's queue.
     pub(crate) fn push(&mut self, key: Key, item: T) {
         let ticket = self.next_ticket();
         self.change(key, |origin| {
@@ -165,7 +167,7 @@ impl<T> Turns<T> {
         });
     }
 
-    /// What is to be begun next, if anything may. It has a slot until [`done`](Self::done).
+    /// The next report to attempt, if an attempt may start. It has a slot until [`done`](Self::done) is called.
     pub(crate) fn next(&mut self, now: SinceStart) -> Option<(Key, T)> {
         loop {
             let group = self.next_group()?;
@@ -186,7 +188,8 @@ impl<T> Turns<T> {
         }
     }
 
-    /// A try has ended after so long and its slot is free. Without a time it says nothing about the origin.
+    /// Records that an attempt has ended and its slot is free. Without a time, the attempt says nothing about the
+    /// origin.
     pub(crate) fn done(&mut self, key: Key, took: Option<Duration>, now: SinceStart) {
         self.change(key, |origin| {
             origin.in_flight = origin.in_flight.saturating_sub(1);
@@ -197,23 +200,23 @@ impl<T> Turns<T> {
         });
     }
 
-    /// Shut, nothing is begun for this origin.
+    /// Pauses or resumes an origin. A paused origin starts no attempt.
     pub(crate) fn set_paused(&mut self, key: Key, paused: bool) {
         self.change(key, |origin| origin.paused = paused);
     }
 
-    /// Takes all that waits for this origin, the first first.
+    /// Takes out all waiting reports of an origin, in their order.
     pub(crate) fn drain(&mut self, key: Key) -> VecDeque<T> {
         self.change(key, |origin| std::mem::take(&mut origin.queue))
     }
 
-    /// Takes all that waits.
+    /// Takes out all waiting reports.
     pub(crate) fn drain_all(&mut self) -> Vec<T> {
         let keys: Vec<Key> = self.origins.iter().map(|(key, _)| key).collect();
         keys.into_iter().flat_map(|key| self.drain(key)).collect()
     }
 
-    /// How much waits.
+    /// How many reports wait.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
@@ -223,14 +226,15 @@ impl<T> Turns<T> {
         self.in_use.all
     }
 
-    /// Whether something waits or is in flight.
+    /// Whether the origin has a waiting report or an attempt in flight.
     pub(crate) fn has_work(&self, key: Key) -> bool {
         self.origins.get(key).is_some_and(|origin| origin.in_flight > 0 || !origin.queue.is_empty())
     }
 
-    /// The lane of the origin whose turn it is.
+    /// The group of the origin whose turn it is.
     ///
-    /// Large origins wait for the first of them: were others let past, what it needs might never come together.
+    /// Large origins wait until the first large origin can start. If other large origins could go first, the slots that
+    /// it needs might never be free together.
     fn next_group(&self) -> Option<LimitGroup> {
         let Limits { total, slow, unproven, .. } = self.limits;
         let SlotsInUse { all, by_slow, by_unproven, .. } = self.in_use;
@@ -259,12 +263,13 @@ impl<T> Turns<T> {
 
     fn has_room_for_large(&self, key: Key) -> bool {
         let in_flight = self.origins.get(key).map_or(0, |origin| origin.in_flight);
-        // The step from small to large counts all that it has.
+        // When an origin stops being small, all its slots count as used by large origins.
         let grown = if in_flight <= self.limits.small { in_flight + 1 } else { 1 };
         self.in_use.by_large + grown <= self.limits.large
     }
 
-    /// An origin with tries in flight that has not been heard of for long is slow, before any of them has ended.
+    /// Marks a prompt origin as slow if it has attempts in flight and none has ended for a second. Returns whether it
+    /// was marked.
     fn has_fallen_silent(&mut self, key: Key, now: SinceStart) -> bool {
         let Some(origin) = self.origins.get(key) else { return false };
         let silent = origin.in_flight > 0 && now.saturating_sub(origin.last_heard) >= PROMPT;
@@ -280,7 +285,7 @@ impl<T> Turns<T> {
         self.last_ticket
     }
 
-    /// The one way to change a line: keeps the sums and the lanes true.
+    /// Changes an origin. Every change goes through this method, which updates the sums and the groups.
     fn change<R: Default>(&mut self, key: Key, change: impl FnOnce(&mut Origin<T>) -> R) -> R {
         let Some(origin) = self.origins.get_mut(key) else { return R::default() };
         let before = origin.group.map(|group| (group, origin.ticket));

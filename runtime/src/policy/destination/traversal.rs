@@ -1,16 +1,19 @@
-//! Whether a path leads out of where it begins, to a receiver that decodes more than the URL standard does.
+//! Detects path traversal: a path that a receiver may resolve to a place outside of the trusted path, because the
+//! receiver decodes more than the URL standard does.
 
-/// How often a path is decoded to see where it leads.
+/// How often a path is decoded.
 const DECODINGS: usize = 8;
 
-/// The first bytes of forms that no sound decoder reads as a dot or a slash: `%u002e` and `%uff0e`, and characters in
-/// more bytes than they take.
+/// The beginnings of forms that only a broken decoder reads as a dot or a slash: `%u002e`, `%uff0e`, and overlong
+/// UTF-8.
 const MALFORMED_FORMS: [&[u8]; 4] = [b"%u00", b"%uff", b"%c0", b"%c1"];
 
-/// Whether a `..` can be read out of what follows a trusted path. The parser has resolved the plain ones and `%2e%2e`.
-/// Encoded slashes it leaves alone, some servers cut a segment at `;` first, and behind a proxy that decodes stands a
-/// server that decodes again: so all is looked at after each round of decoding. What is not at its end after so many
-/// rounds, or holds an unsound form, is taken for a climb.
+/// Whether a receiver may read a `..` in the part after a trusted path.
+///
+/// The URL parser has resolved plain `..` and `%2e%2e`, but it leaves encoded slashes alone. Some servers cut a segment
+/// at `;` first. A proxy may decode the path before the server decodes it again. So the path is checked after each
+/// round of decoding. A path that still changes after [`DECODINGS`] rounds, or holds a malformed form, counts as
+/// traversal.
 pub(super) fn may_leave(path: &str) -> bool {
     let mut path = path.as_bytes().to_ascii_lowercase();
     for _ in 0..DECODINGS {
@@ -33,7 +36,7 @@ fn has_parent(path: &[u8]) -> bool {
     })
 }
 
-/// One round: each `%` and two digits become a byte; a `%` without them stays.
+/// Decodes a path once: each `%` with two hexadecimal digits becomes a byte. A `%` without two digits stays.
 fn decoded(path: &[u8]) -> Vec<u8> {
     let digit =
         |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16)).and_then(|n| u8::try_from(n).ok());

@@ -1,25 +1,25 @@
-//! IPv4 addresses behind IPv6 ones: RFC 6052, in all of its six lengths.
+//! IPv4 addresses that are embedded in IPv6 addresses, with prefixes of all six lengths (RFC 6052).
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
-/// Lengths of a prefix, in bits.
+/// The lengths that a prefix may have, in bits.
 const LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
-/// Bits 64 to 71 stay free: the address goes on behind them.
+/// The index of the octet that stays free (bits 64 to 71). The IPv4 address continues after it.
 const FREE_OCTET: usize = 8;
-/// The well-known prefix.
+/// The well-known NAT64 prefix.
 const WELL_KNOWN: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
-/// RFC 8215: prefixes of a site's own, of any length, are taken from this network.
+/// The network from which sites take NAT64 prefixes of their own, of any length (RFC 8215).
 const LOCAL_USE: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
 
-/// A prefix behind which a translator has IPv4 addresses.
+/// A NAT64 prefix: a translator maps IPv6 addresses with this prefix to IPv4 addresses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Nat64(Ipv6Net);
 
 impl Nat64 {
-    /// `None` if translators have no prefix of this length, or of this form.
+    /// A NAT64 prefix. `None` if its length is not one of RFC 6052, or if its bits 64 to 71 are not zero.
     pub(crate) fn new(prefix: Ipv6Net) -> Option<Self> {
         let prefix = prefix.trunc();
         let octets = prefix.addr().octets();
@@ -30,7 +30,7 @@ impl Nat64 {
         Self(Ipv6Net::new_assert(WELL_KNOWN, 96))
     }
 
-    /// The IPv4 address in this one, if it has this prefix.
+    /// The IPv4 address that is embedded in this IPv6 address, if it has this prefix.
     pub(super) fn embedded(self, address: Ipv6Addr) -> Option<Ipv4Addr> {
         self.0.contains(&address).then(|| at(address, self.0.prefix_len()))
     }
@@ -42,16 +42,17 @@ impl fmt::Debug for Nat64 {
     }
 }
 
-/// The IPv4 address that a translator with one of these prefixes, or the well-known one, takes out of this address. Of
-/// several that fit the longest counts, as in a table of routes.
+/// The IPv4 address that a translator with one of the site's prefixes, or with the well-known prefix, takes out of this
+/// address. If several prefixes match, the longest counts, as in a routing table.
 pub(super) fn embedded(address: Ipv6Addr, site_prefixes: &[Nat64]) -> Option<Ipv4Addr> {
     let fitting =
         site_prefixes.iter().copied().chain([Nat64::well_known()]).filter(|prefix| prefix.0.contains(&address));
     fitting.max_by_key(|prefix| prefix.0.prefix_len()).and_then(|prefix| prefix.embedded(address))
 }
 
-/// Those that it may be, for an address from the network for local use whose prefix nobody named. What is no address at
-/// all in a form was not written in that form.
+/// The IPv4 addresses that may be embedded in an address from the network for local use, if its prefix is not known:
+/// one for each length of prefix. A length that gives 0.0.0.0 is left out, because the address was then not written
+/// with this length.
 pub(super) fn possible_embedded(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let local = Ipv6Net::new_assert(LOCAL_USE.0, LOCAL_USE.1).contains(&address);
     let lengths = LENGTHS.into_iter().filter(move |length| local && *length >= LOCAL_USE.1);
@@ -61,7 +62,7 @@ pub(super) fn possible_embedded(address: Ipv6Addr) -> impl Iterator<Item = Ipv4A
         .map(|(_, v4)| v4)
 }
 
-/// The IPv4 address behind a prefix of so many bits.
+/// The IPv4 address after a prefix of this many bits.
 fn at(address: Ipv6Addr, length: u8) -> Ipv4Addr {
     let octets = address.octets();
     let mut behind = (usize::from(length / 8)..octets.len()).filter(|at| *at != FREE_OCTET || length == 96);
@@ -77,7 +78,7 @@ mod tests {
         Nat64::new(prefix.parse().unwrap()).unwrap()
     }
 
-    /// The table in section 2.4 of RFC 6052.
+    /// Checks the examples in section 2.4 of RFC 6052.
     #[test]
     fn an_address_is_taken_out_behind_a_prefix_of_each_length() {
         let expected = Some(Ipv4Addr::new(192, 0, 2, 33));
@@ -90,7 +91,7 @@ mod tests {
             ("2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"),
         ] {
             assert_eq!(nat64(prefix).embedded(address.parse().unwrap()), expected, "{prefix}");
-            // Bits 64 to 71, and what follows the address, say nothing.
+            // Bits 64 to 71, and the bits after the address, are ignored.
             let bits = address.parse::<Ipv6Addr>().unwrap().to_bits();
             if !prefix.ends_with("/96") {
                 let noisy = Ipv6Addr::from_bits(bits | (0xff << 56) | 0xff);
@@ -105,7 +106,11 @@ mod tests {
         for bad in ["2001:db8::/33", "2001:db8::/72", "2001:db8::/128", "::/0", "2001:db8:0:0:ff00::/96"] {
             assert_eq!(Nat64::new(bad.parse().unwrap()), None, "{bad}");
         }
-        assert_eq!(nat64("2001:db8:100::1/40"), nat64("2001:db8:100::/40"), "what is behind it is no part of it");
+        assert_eq!(
+            nat64("2001:db8:100::1/40"),
+            nat64("2001:db8:100::/40"),
+            "the bits after the prefix are not part of it"
+        );
     }
 
     #[test]

@@ -1,12 +1,15 @@
-//! The special-purpose networks: IANA's registries for IPv4 and IPv6 (RFC 6890 and its updates), and what clouds add.
+//! The special-purpose networks of IANA's registries for IPv4 and IPv6 (RFC 6890 and its updates), and the metadata
+//! addresses of clouds.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::nat64::{self, Nat64};
-use super::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 type Net4 = (Ipv4Addr, u32, &'static str);
 type Net6 = (Ipv6Addr, u32, &'static str);
 
-/// Never global unicast. 192.31.196.0/24, 192.52.193.0/24 and 192.175.48.0/24 are special, too, but globally reachable.
+/// IPv4 networks that are not global unicast. 192.31.196.0/24, 192.52.193.0/24 and 192.175.48.0/24 are special-purpose
+/// networks too, but they are globally reachable, so they are not listed.
 const SPECIAL_4: [Net4; 14] = [
     (Ipv4Addr::UNSPECIFIED, 8, "this network, 0.0.0.0/8"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "private, 10.0.0.0/8"),
@@ -24,14 +27,15 @@ const SPECIAL_4: [Net4; 14] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved, 240.0.0.0/4"),
 ];
 
-/// Names for the message first; what is not named here and not in 2000::/3 is special all the same.
+/// IPv6 networks that are not global unicast, with their names for messages. Any other address outside of 2000::/3 is
+/// special too.
 const SPECIAL_6: [Net6; 9] = [
     (Ipv6Addr::LOCALHOST, 128, "loopback, ::1"),
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, "IPv4-mapped, ::ffff:0:0/96"),
     (Ipv6Addr::UNSPECIFIED, 8, "reserved, ::/8"),
     (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7, "unique local, fc00::/7"),
     (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10, "site-local, fec0::/10"),
-    // Holds Teredo, benchmarking, ORCHID: tunnels and identifiers, no receivers.
+    // This network holds Teredo, benchmarking and ORCHID: tunnels and identifiers, but no receivers.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "protocol assignments, 2001::/23"),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "documentation, 2001:db8::/32"),
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, "6to4, 2002::/16"),
@@ -40,7 +44,7 @@ const SPECIAL_6: [Net6; 9] = [
 
 const GLOBAL_UNICAST: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// Closed to everybody.
+/// IPv4 addresses that no webhook may go to.
 const FORBIDDEN_4: [(Ipv4Addr, u32); 6] = [
     (Ipv4Addr::UNSPECIFIED, 32),             // reaches loopback on many systems
     (Ipv4Addr::new(169, 254, 0, 0), 16),     // link-local, metadata of most clouds
@@ -49,6 +53,7 @@ const FORBIDDEN_4: [(Ipv4Addr, u32); 6] = [
     (Ipv4Addr::new(192, 0, 0, 192), 32),     // Oracle's metadata
     (Ipv4Addr::new(224, 0, 0, 0), 4),        // multicast
 ];
+/// IPv6 addresses that no webhook may go to.
 const FORBIDDEN_6: [(Ipv6Addr, u32); 10] = [
     (Ipv6Addr::UNSPECIFIED, 128),
     (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10), // link-local
@@ -62,7 +67,8 @@ const FORBIDDEN_6: [(Ipv6Addr, u32); 10] = [
     (Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200), 128), // Alibaba's
 ];
 
-/// Whether nobody may go there, in any form that leads there.
+/// Whether no webhook may go to this address. An IPv6 address that may lead to a forbidden IPv4 address is forbidden
+/// too.
 pub(super) fn is_forbidden(address: IpAddr, nat64: &[Nat64]) -> bool {
     let forbidden_4 = |v4: Ipv4Addr| FORBIDDEN_4.iter().any(|(net, bits)| in_4(v4, *net, *bits));
     match address {
@@ -73,12 +79,12 @@ pub(super) fn is_forbidden(address: IpAddr, nat64: &[Nat64]) -> bool {
     }
 }
 
-/// The name of the special network that the address is in; `None` for global unicast.
+/// The name of the special-purpose network of this address. `None` if the address is global unicast.
 pub(super) fn special(address: IpAddr, nat64: &[Nat64]) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => SPECIAL_4.iter().find(|(net, bits, _)| in_4(v4, *net, *bits)).map(|(_, _, name)| *name),
         IpAddr::V6(v6) => match nat64::embedded(v6, nat64) {
-            // Where a network has no IPv4 of its own, every IPv4 receiver looks like this.
+            // In a network without IPv4, every IPv4 receiver has such an address.
             Some(v4) => special(v4.into(), &[]),
             None => match SPECIAL_6.iter().find(|(net, bits, _)| in_6(v6, *net, *bits)) {
                 Some((_, _, name)) => Some(name),
@@ -88,9 +94,9 @@ pub(super) fn special(address: IpAddr, nat64: &[Nat64]) -> Option<&'static str> 
     }
 }
 
-/// The IPv4 addresses that an IPv6 one may lead to by a translator or a tunnel.
+/// The IPv4 addresses that an IPv6 address may lead to through a translator or a tunnel.
 pub(super) fn embedded(v6: Ipv6Addr, nat64: &[Nat64]) -> impl Iterator<Item = Ipv4Addr> {
-    // What the site says of its translators is so; of others it is guessed.
+    // If the prefix is configured, its length is known. Else every length is possible.
     let translated = nat64::embedded(v6, nat64);
     let guessed = nat64::possible_embedded(v6).filter(move |_| translated.is_none());
     translated.into_iter().chain(guessed).chain(tunnelled(v6).into_iter().flatten())
@@ -98,7 +104,7 @@ pub(super) fn embedded(v6: Ipv6Addr, nat64: &[Nat64]) -> impl Iterator<Item = Ip
 
 fn tunnelled(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
     let low = match v6.segments() {
-        // Compatible, mapped, SIIT.
+        // IPv4-compatible, IPv4-mapped, and SIIT addresses.
         [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _]
         // ISATAP.
         | [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => Some(low_32_bits(v6)),
@@ -107,7 +113,7 @@ fn tunnelled(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
     let (second, third) = match v6.segments() {
         // 6to4.
         [0x2002, high, low, ..] => (Some(joined(high, low)), None),
-        // Teredo: its server, and its client, whose bits are flipped.
+        // Teredo: the server's address, and the client's address with all bits flipped.
         [0x2001, 0, high, low, _, _, client_high, client_low] => {
             (Some(joined(high, low)), Some(joined(!client_high, !client_low)))
         }
