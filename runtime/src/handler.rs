@@ -10,7 +10,6 @@ mod payload;
 mod routes;
 
 use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ pub use self::payload::Payload;
 pub(crate) use self::payload::{PayloadError, PayloadKind};
 pub(crate) use self::routes::{Route, RouteError, Routes, Unbound};
 use crate::id::RequestId;
+use crate::panics::{caught, contain};
 use crate::report::Json;
 
 /// One run of a request, as a handler's extractors see it.
@@ -46,13 +46,16 @@ impl Run {
     }
 }
 
-/// How a handler ended, if it did not panic.
+/// How a handler ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// `Ok`, with the result as JSON (`Err`: why it could not be serialised), if it was still wanted.
+    /// The handler returned `Ok`. Holds the result as JSON, or `Err` with the reason why it could not be serialised. Holds
+    /// `None` if an annotated call has serialised the result already.
     Completed(Option<Result<Option<Json>, String>>),
-    /// `Err`, displayed.
+    /// The handler returned `Err`, whose text this is.
     Failed(String),
+    /// The handler, its future or a value of it panicked with this message.
+    Panicked(String),
 }
 
 pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
@@ -123,7 +126,10 @@ macro_rules! handlers {
                             };
                         )*
                         drop(shared);
-                        ended(handler($($arg,)*).await, &run)
+                        match contain(handler($($arg,)*)).await {
+                            Ok(returned) => ended(returned, &run),
+                            Err(message) => Ended::Panicked(message),
+                        }
                     })
                 };
                 Bound::new(Box::new(run), payloads, faults)
@@ -142,20 +148,20 @@ handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6);
 handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7);
 handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7 A8 a8);
 
+/// How a handler ended that returned this. `returned` is dropped here, and its `Drop` may panic.
 fn ended<T: Serialize, E: Display>(returned: Result<T, E>, run: &Run) -> Ended {
+    caught(|| rendered(returned, run)).unwrap_or_else(Ended::Panicked)
+}
+
+fn rendered<T: Serialize, E: Display>(returned: Result<T, E>, run: &Run) -> Ended {
     match returned {
         Ok(_) if !(run.wanted)() => Ended::Completed(None),
-        Ok(result) => {
-            // The user's `Serialize`: a panic in it must not look like one of the handler.
-            let serialised = catch_unwind(AssertUnwindSafe(|| Json::of(&result)));
-            Ended::Completed(Some(match serialised {
-                Ok(json) => json.map_err(|error| error.to_string()),
-                Err(_) => Err("its Serialize implementation panicked".into()),
-            }))
-        }
+        Ok(result) => Ended::Completed(Some(match caught(|| Json::of(&result)) {
+            Ok(json) => json.map_err(|error| error.to_string()),
+            Err(_) => Err("its Serialize implementation panicked".into()),
+        })),
         Err(error) => Ended::Failed(
-            catch_unwind(AssertUnwindSafe(|| format!("{error:#}")))
-                .unwrap_or_else(|_| "an error whose Display implementation panicked".into()),
+            caught(|| format!("{error:#}")).unwrap_or_else(|_| "an error whose Display implementation panicked".into()),
         ),
     }
 }

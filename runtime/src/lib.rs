@@ -180,6 +180,7 @@ mod backoff;
 mod id;
 mod line;
 mod names;
+mod panics;
 mod secret;
 mod shutdown;
 mod time;

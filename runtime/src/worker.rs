@@ -4,8 +4,10 @@
 //! hold up neither claims nor outcomes nor time limits.
 
 mod after_run;
-mod instead;
+mod handler_task;
+mod registration;
 mod run;
+mod settle;
 mod sink;
 mod slot;
 
@@ -15,10 +17,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
+use tracing::Span;
 
 use self::slot::{Lane, Slots};
 use crate::handler::Routes;
 use crate::line::Causes;
+use crate::names::target;
 use crate::poster::Outbox;
 use crate::shutdown::Shutdown;
 use crate::store::{ClaimedRequest, Error, PreClaimed, RequestClaim, warn_unless_told};
@@ -77,7 +81,7 @@ impl Worker {
     /// Runs requests until told to stop; `lost` are those that are not run again, to be told so.
     pub(crate) async fn run(mut self, lost: Vec<ClaimedRequest>, shutdown: Shutdown) {
         for row in lost {
-            self.context.cut.spawn(run::settle_unrun(Arc::clone(&self.context), row));
+            self.context.cut.spawn(settle::settle_unrun(Arc::clone(&self.context), row));
         }
         let store = self.context.outbox.store().clone();
         let mut look = true;
@@ -144,6 +148,14 @@ impl Worker {
             cut.finished().await;
         }
     }
+}
+
+/// The span around all that is logged during a run, also by the handler.
+///
+/// Its level is `error`: a log that leaves out warnings still shows which request an error belongs to.
+fn run_span(row: &ClaimedRequest) -> Span {
+    let (route, attempt) = (&*row.route, row.attempt());
+    tracing::error_span!(target: target::RUN, "run", request_id = %row.claim.id, route, attempt)
 }
 
 impl Context {

@@ -25,7 +25,7 @@ const RUNTIME: House = House {
     folder: "runtime/src",
     name: "postback",
     rows: &[
-        &["background", "backoff", "line"],
+        &["background", "backoff", "line", "panics"],
         &["id", "time", "secret", "names", "shutdown"],
         &["webhook", "report", "signature"],
         &["verify"],

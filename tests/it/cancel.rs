@@ -133,7 +133,7 @@ async fn where_an_end_is_reported_is_kept_once_the_store_works_again() {
     let mut server = Server::start(&settings);
     server.write("CREATE TRIGGER late BEFORE INSERT ON registration BEGIN SELECT RAISE(ABORT, 'late'); END").await;
     let id = server.submit("/ends/hidden", json!({"end": "error", "hook": ""})).await;
-    server.process.wait_for(&format!("where the end of {id} is to be reported cannot be stored, trying again"));
+    server.process.wait_for(&format!("the webhook of {id} cannot be stored, trying again"));
     server.write("DROP TRIGGER late").await;
     server.process.wait_for("(failed run 1 of 2)");
     assert_eq!(cancel(&server, "/ends/hidden", &id).await.0, 200);

@@ -4,15 +4,15 @@
 //! function's path; where there is none, as for a closure, nothing is known before a run.
 
 use std::any::type_name;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
 use super::Running;
 use crate::id::RequestId;
+use crate::panics::caught;
 use crate::poster::Registered;
-use crate::poster::ambient::{self, Call, NotRun, Role, Sink};
+use crate::poster::ambient::{self, Call, Role, Sink};
 use crate::report::Outcome;
 use crate::time::{Clock, Timestamp};
 use crate::webhook::Provenance;
@@ -92,17 +92,11 @@ pub(crate) struct Asked {
 pub(super) fn ask(id: &RequestId, run: Running) -> Option<Asked> {
     let sink = Arc::new(Asks { id: id.clone(), asked: Mutex::default() });
     let around = Arc::clone(&sink) as Arc<dyn Sink>;
-    let polled = catch_unwind(AssertUnwindSafe(move || {
+    // A panic does not matter: the sink has the answer, unless the handler panicked before its call began.
+    let _ = caught(move || {
         let mut run = Box::pin(ambient::around(around, run));
         run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
-    }));
-    if let Err(payload) = polled
-        && !payload.is::<NotRun>()
-    {
-        // To drop what it panicked with would be the user's code again.
-        std::mem::forget(payload);
-        return None;
-    }
+    });
     sink.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::extract::sealed::Parameter;
 use super::{Extract, Run, Shared};
+use crate::panics::caught;
 
 /// The body of the request: JSON as any `T: DeserializeOwned`, or with `Payload<Bytes>` the bytes as they came.
 ///
@@ -37,7 +38,7 @@ impl<T: DeserializeOwned + Send + 'static> Parameter for Payload<T> {}
 
 impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Payload<T> {
     fn payload() -> Option<PayloadKind> {
-        Some(if is_bytes::<T>() { PayloadKind::Bytes } else { PayloadKind::Json(|body| json::<T>(body).map(drop)) })
+        Some(if is_bytes::<T>() { PayloadKind::Bytes } else { PayloadKind::Json(check::<T>) })
     }
 
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
@@ -107,6 +108,13 @@ fn is_plain(headers: &HeaderMap) -> Result<(), PayloadError> {
         Some(found) => Err(PayloadError::Encoding { found: found.escape_debug().to_string() }),
         None => Ok(()),
     }
+}
+
+/// Reads a body as `T`, and drops the value. A panic in its `Drop` is left to the run, which reports a panic.
+fn check<T: DeserializeOwned>(body: &[u8]) -> Result<(), PayloadError> {
+    let value = json::<T>(body)?;
+    let _ = caught(|| drop(value));
+    Ok(())
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {

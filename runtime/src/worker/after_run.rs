@@ -1,6 +1,5 @@
-//! What a run that ended comes to: an outcome or another try. Decides, does nothing.
+//! Decides what follows a run that has ended: the request's outcome or another run. Does no I/O.
 
-use std::any::Any;
 use std::time::Duration;
 
 use super::Options;
@@ -11,28 +10,27 @@ use crate::time::{Spoken, Timestamp};
 /// How a run ended, as the worker saw it.
 #[derive(Debug)]
 pub(super) enum RunEnd {
-    /// The handler returned.
-    Returned(Ended),
-    /// The handler panicked, with this message.
-    Panicked(String),
-    /// The handler ran longer than it may.
+    /// The handler returned or panicked.
+    Finished(Ended),
+    /// The handler ran longer than this limit.
     TimedOut(Duration),
-    /// The request was cancelled before the handler came to its end.
+    /// The request was cancelled before the handler finished.
     Cancelled,
 }
 
-/// The outcome of a run. `held` is what an annotated call told; where it stands for what the handler returned, store, poll
-/// and webhook have its bytes.
-pub(super) fn outcome(end: RunEnd, held: Option<Outcome>, now: Timestamp) -> Outcome {
+/// The outcome of a run. `captured` is the outcome that an annotated call has reported during the run.
+///
+/// If `captured` stands for what the handler returned, it becomes the outcome. Its bytes are then stored, polled and sent.
+pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) -> Outcome {
     match end {
-        // Not wanted from the handler, because what is held stands for it.
-        RunEnd::Returned(Ended::Completed(None)) => held.unwrap_or_else(|| Outcome::completed(None, now)),
-        RunEnd::Returned(Ended::Completed(Some(Ok(result)))) => Outcome::completed(result, now),
-        RunEnd::Returned(Ended::Completed(Some(Err(why)))) => {
+        // The handler did not serialise its result, because `captured` stands for the result.
+        RunEnd::Finished(Ended::Completed(None)) => captured.unwrap_or_else(|| Outcome::completed(None, now)),
+        RunEnd::Finished(Ended::Completed(Some(Ok(result)))) => Outcome::completed(result, now),
+        RunEnd::Finished(Ended::Completed(Some(Err(why)))) => {
             Outcome::failed(Reason::Unserializable, Some(format!("the result cannot be serialised: {why}")), now)
         }
-        RunEnd::Returned(Ended::Failed(text)) => failed(held, Reason::Error, text, now),
-        RunEnd::Panicked(text) => failed(held, Reason::Panic, text, now),
+        RunEnd::Finished(Ended::Failed(text)) => failed(captured, Reason::Error, text, now),
+        RunEnd::Finished(Ended::Panicked(text)) => failed(captured, Reason::Panic, format!("it panicked: {text}"), now),
         RunEnd::TimedOut(limit) => {
             let text = format!("it ran longer than {} (worker.timeout)", Spoken(limit));
             Outcome::failed(Reason::Timeout, Some(text), now)
@@ -41,29 +39,27 @@ pub(super) fn outcome(end: RunEnd, held: Option<Outcome>, now: Timestamp) -> Out
     }
 }
 
-/// Whether an annotated call told what a handler's `Ok` comes to.
-pub(super) fn stands_for_ok(held: &Outcome) -> bool {
-    held.status == Status::Completed || held.reason == Reason::Unserializable
+/// Whether a captured outcome stands for the `Ok` that the handler returned.
+pub(super) fn stands_for_ok(captured: &Outcome) -> bool {
+    captured.status == Status::Completed || captured.reason == Reason::Unserializable
 }
 
-/// A failure, with what the attribute tells of it to the outside, if it saw the same one.
-fn failed(held: Option<Outcome>, reason: Reason, text: String, now: Timestamp) -> Outcome {
-    let held = held.filter(|held| held.status == Status::Failed && held.reason == reason);
-    Outcome { detail: Some(text), ..held.unwrap_or_else(|| Outcome::failed(reason, None, now)) }
+/// A failure. If the annotated call captured a failure of the same reason, the error that it shows in reports is kept.
+fn failed(captured: Option<Outcome>, reason: Reason, text: String, now: Timestamp) -> Outcome {
+    let captured = captured.filter(|captured| captured.status == Status::Failed && captured.reason == reason);
+    Outcome { detail: Some(text), ..captured.unwrap_or_else(|| Outcome::failed(reason, None, now)) }
 }
 
-/// When a failed request is run again; `None` if it has had its attempts, or another would end the same.
+/// How long to wait before a failed request runs again.
+///
+/// Returns `None` if the request has had `max_attempts` failed runs, or if another run would end in the same way. The wait
+/// doubles after each failed run, up to `max_retry_delay`.
 pub(super) fn retry(outcome: &Outcome, failures: u32, options: &Options) -> Option<Duration> {
-    let again = matches!(outcome.reason, Reason::Error | Reason::Panic | Reason::Timeout);
+    let may_succeed = matches!(outcome.reason, Reason::Error | Reason::Panic | Reason::Timeout);
     let doublings = failures.saturating_sub(1).min(31);
     let longest = options.max_retry_delay.max(options.retry_delay);
-    (again && failures < options.max_attempts).then(|| options.retry_delay.saturating_mul(1 << doublings).min(longest))
-}
-
-/// What a panic said.
-pub(super) fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    format!("it panicked: {}", text.unwrap_or("(no message)"))
+    let delay = options.retry_delay.saturating_mul(1 << doublings).min(longest);
+    (may_succeed && failures < options.max_attempts).then_some(delay)
 }
 
 #[cfg(test)]
@@ -95,37 +91,37 @@ mod tests {
 
     #[test]
     fn what_the_attribute_serialised_is_the_outcome() {
-        let told = Outcome::completed(Json::of("x").unwrap(), EARLIER);
-        let outcome = outcome(RunEnd::Returned(Ended::Completed(None)), Some(told.clone()), NOW);
-        assert_eq!(outcome, told);
+        let captured = Outcome::completed(Json::of("x").unwrap(), EARLIER);
+        let outcome = outcome(RunEnd::Finished(Ended::Completed(None)), Some(captured.clone()), NOW);
+        assert_eq!(outcome, captured);
     }
 
     #[test]
     fn a_handler_that_disagrees_with_an_inner_call_is_believed() {
         let inner = Outcome::completed(Json::of("inner").unwrap(), EARLIER);
-        let failed = outcome(RunEnd::Returned(Ended::Failed("outer".into())), Some(inner), NOW);
+        let failed = outcome(RunEnd::Finished(Ended::Failed("outer".into())), Some(inner), NOW);
         assert_eq!((failed.status, failed.reason, failed.finished), (Status::Failed, Reason::Error, NOW));
 
         let inner = Outcome::failed(Reason::Error, None, EARLIER);
         assert!(!stands_for_ok(&inner));
         let recovered = Ended::Completed(Some(Ok(Json::of("fallback").unwrap())));
-        let completed = outcome(RunEnd::Returned(recovered), Some(inner), NOW);
+        let completed = outcome(RunEnd::Finished(recovered), Some(inner), NOW);
         assert_eq!((completed.status, completed.result), (Status::Completed, Json::of("fallback").unwrap()));
     }
 
     #[test]
     fn a_failure_keeps_what_the_attribute_tells_and_gets_the_text_for_the_log() {
-        let mut told = Outcome::failed(Reason::Error, None, EARLIER);
-        told.error = Some(Json::string("public"));
-        let outcome = outcome(RunEnd::Returned(Ended::Failed("private".into())), Some(told), NOW);
+        let mut captured = Outcome::failed(Reason::Error, None, EARLIER);
+        captured.error = Some(Json::string("public"));
+        let outcome = outcome(RunEnd::Finished(Ended::Failed("private".into())), Some(captured), NOW);
         assert_eq!(outcome.error, Some(Json::string("public")));
         assert_eq!(outcome.detail.as_deref(), Some("private"));
     }
 
     #[test]
     fn a_cancelled_run_tells_nothing_of_how_it_was_dropped() {
-        let told = Outcome::failed(Reason::Dropped, None, EARLIER);
-        let outcome = outcome(RunEnd::Cancelled, Some(told), NOW);
+        let captured = Outcome::failed(Reason::Dropped, None, EARLIER);
+        let outcome = outcome(RunEnd::Cancelled, Some(captured), NOW);
         assert_eq!(outcome, Outcome::cancelled(NOW));
         assert_eq!((outcome.status, outcome.end()), (Status::Cancelled, crate::report::Ends::CANCELLED));
         assert_eq!(retry(&outcome, 1, &options(9)), None);

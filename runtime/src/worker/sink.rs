@@ -1,4 +1,4 @@
-//! What annotated calls tell during a run: the run's own outcome is held, everything else is posted at once.
+//! Takes the outcomes of annotated calls during a run. The run's own outcome is held; the sink posts all others at once.
 
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,50 +15,52 @@ use crate::time::Timestamp;
 pub(super) struct RunSink {
     id: RequestId,
     outbox: Outbox,
-    told: Mutex<Captured>,
+    captured: Mutex<Captured>,
     registrar: Option<Registrar>,
 }
 
-/// Returns when this is stored with the request.
+/// Stores a registration with the request. Blocks the calling thread until the registration is stored.
 pub(super) type Registrar = Box<dyn Fn(Registration) + Send + Sync>;
 
-/// What the outermost annotated call with the request's id said.
+/// What the sink learned from the outermost annotated call that has the request's id.
 #[derive(Default)]
 pub(super) struct Captured {
+    /// Where the call reports its end.
     pub(super) registered: Option<Registered>,
-    /// Its outcome, if it came to its end.
-    pub(super) held: Option<Outcome>,
+    /// The call's outcome, if the call has ended.
+    pub(super) outcome: Option<Outcome>,
 }
 
 impl RunSink {
     pub(super) fn new(id: RequestId, outbox: Outbox) -> Self {
-        Self { id, outbox, told: Mutex::default(), registrar: None }
+        Self { id, outbox, captured: Mutex::default(), registrar: None }
     }
 
-    /// The run's own call begins only when this has stored where it is reported.
+    /// Makes the body of the run's own call begin only after `registrar` has stored where the call reports its end.
     pub(super) fn registering(self, registrar: Registrar) -> Self {
         Self { registrar: Some(registrar), ..self }
     }
 
-    /// Whether the handler's result still has to be serialised: not if an annotated call did, or found that it cannot be.
-    /// One that failed did not, and the handler may have made up for it.
+    /// Whether the handler's result still has to be serialised.
+    ///
+    /// It does not if an annotated call has serialised the result, or found that the result cannot be serialised. It does if
+    /// that call failed, because the handler may have recovered from the failure.
     pub(super) fn wants_result(&self) -> bool {
-        let told = self.told();
-        told.held.as_ref().is_none_or(|held| !after_run::stands_for_ok(held))
+        self.captured().outcome.as_ref().is_none_or(|captured| !after_run::stands_for_ok(captured))
     }
 
-    /// What is to be kept with the request, if an annotated call said so by now.
+    /// What is to be stored with the request, if an annotated call has begun.
     pub(super) fn registration(&self) -> Option<Registration> {
-        self.told().registered.as_ref().map(Registered::stored)
+        self.captured().registered.as_ref().map(Registered::stored)
     }
 
-    /// What was told so far. Later outcomes come to nothing: the run is over.
+    /// Takes what was captured so far. Outcomes that come later are ignored, because the run is over.
     pub(super) fn take(&self) -> Captured {
-        std::mem::take(&mut self.told())
+        std::mem::take(&mut self.captured())
     }
 
-    fn told(&self) -> MutexGuard<'_, Captured> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn captured(&self) -> MutexGuard<'_, Captured> {
+        self.captured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,18 +77,18 @@ impl Sink for RunSink {
         if call.id() != self.id.as_str() {
             return self.outbox.begin(call);
         }
-        let mut told = self.told();
-        if told.registered.is_some() {
-            drop(told);
+        let mut captured = self.captured();
+        if captured.registered.is_some() {
+            drop(captured);
             lost(Loss::SecondOutcome, call.id(), "");
             return Role::Ignored;
         }
         let webhooks = call.targets(self.outbox.default_provenance()).collect();
         let registered = Registered { webhooks, on: call.on, tells_reason: call.tells_reason };
-        let registered = told.registered.insert(registered);
+        let registered = captured.registered.insert(registered);
         if let Some(registrar) = &self.registrar {
             let registration = registered.stored();
-            drop(told);
+            drop(captured);
             registrar(registration);
         }
         Role::Held
@@ -94,7 +96,7 @@ impl Sink for RunSink {
 
     fn end(&self, call: Call, role: Role, outcome: Outcome) {
         match role {
-            Role::Held => self.told().held = Some(outcome),
+            Role::Held => self.captured().outcome = Some(outcome),
             Role::Posted => self.outbox.end(call, role, outcome),
             Role::Ignored | Role::Asked => {}
         }
@@ -104,7 +106,7 @@ impl Sink for RunSink {
         if role == Role::Posted {
             return self.outbox.end_durably(call, role, outcome);
         }
-        // Held: the worker commits it with the request, which is as durable as it gets.
+        // The role is `Held`: the worker commits the outcome together with the request, which makes it durable.
         self.end(call, role, outcome);
         Box::pin(std::future::ready(()))
     }
@@ -135,9 +137,9 @@ mod tests {
             let sink = sink("job-7").await;
             let call = async { report_outcome(&webhook, id, async { Ok::<_, ()>(1) }).on(Ends::FAILED).await };
             around(sink.clone(), call).await.unwrap();
-            let Captured { registered, held } = sink.take();
+            let Captured { registered, outcome } = sink.take();
             assert_eq!(registered.map(|it| (it.webhooks.len(), it.on)), is_own.then_some((0, Ends::FAILED)), "{id}");
-            assert_eq!(held.is_some(), is_own, "{id}");
+            assert_eq!(outcome.is_some(), is_own, "{id}");
         }
     }
 
@@ -147,6 +149,6 @@ mod tests {
         let call =
             async { report_outcome(&None::<&str>, &format_args!("{}-{}", "job", 7), async { Ok::<_, ()>(1) }).await };
         around(sink.clone(), call).await.unwrap();
-        assert!(sink.take().held.is_some());
+        assert!(sink.take().outcome.is_some());
     }
 }

@@ -1,4 +1,7 @@
-//! Runs that are cancelled.
+//! Runs without the worker's loop: runs that are cancelled here, panics and the origin of webhooks in files of their own.
+
+mod panics;
+mod provenance;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,14 +10,17 @@ use http::HeaderMap;
 
 use super::*;
 use crate::app::App;
-use crate::handler::State;
+use crate::handler::{Ended, State};
 use crate::id::{NodeId, RequestId};
 use crate::poster::Outbox;
+use crate::report::Status;
 use crate::shutdown::Shutdown;
 use crate::store::{Cancelled, Location, NewRequest, RequestState, Store};
 use crate::time::Clock;
+use crate::worker::handler_task::HandlerTask;
 use crate::worker::{Options, Slots};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 type Runs = Arc<AtomicU32>;
 
@@ -23,38 +29,40 @@ async fn handler(runs: State<Runs>) -> Result<(), String> {
     Err("as every time".to_owned())
 }
 
-/// A worker without its loop, and how often its handler ran.
+/// A worker's context without the worker's loop. The count says how often the handler ran.
 async fn context() -> (Arc<Context>, Runs) {
-    let (clock, runs) = (Clock::system(), Runs::default());
-    let options = crate::store::Options::at(Location::Memory { reports: 10, bytes: 1 << 20, kept: 10 });
+    let runs = Runs::default();
+    let app = App::new(()).state(Arc::clone(&runs)).route("/a", handler).webhook("https://example.com/told");
+    (context_of(app, 9).await, runs)
+}
+
+/// A context that runs the routes of `app` on the current runtime.
+async fn context_of<S: Send + Sync + 'static>(app: App<S>, max_attempts: u32) -> Arc<Context> {
+    let clock = Clock::system();
+    let options = crate::store::Options::at(Location::Memory { reports: 100, bytes: 1 << 20, kept: 10 });
     let store = Store::open(options, NodeId::generate(), clock.clone()).await.unwrap();
-    let routes = App::new(()).state(Arc::clone(&runs)).route("/a", handler).webhook("https://example.com/told");
-    let routes = routes.into_routes().unwrap_or_else(|error| panic!("{error}"));
+    let routes = app.into_routes().unwrap_or_else(|error| panic!("{error}"));
     drop(store.attach_requests(routes.paths(), Arc::new(Semaphore::new(0))));
-    let (hour, handlers) = (Duration::from_hours(1), tokio::runtime::Handle::current());
     let options = Options {
         concurrency: 1,
         threads: None,
-        timeout: hour,
-        max_attempts: 9,
+        timeout: Duration::from_hours(1),
+        max_attempts,
         retry_delay: Duration::from_secs(1),
         max_retry_delay: Duration::from_mins(1),
         max_crashes: 9,
     };
-    let outbox = Outbox::of_server(store, clock);
-    (Arc::new(Context { outbox, routes, options, handlers, cut: Shutdown::new() }), runs)
+    let (outbox, handlers) = (Outbox::of_server(store, clock), tokio::runtime::Handle::current());
+    Arc::new(Context { outbox, routes, options, handlers, cut: Shutdown::new() })
 }
 
 async fn submit(context: &Context) -> RequestId {
+    submit_with(context, HeaderMap::new(), Bytes::new()).await
+}
+
+async fn submit_with(context: &Context, headers: HeaderMap, body: Bytes) -> RequestId {
     let (id, created) = (RequestId::generate(), context.outbox.clock().now());
-    let new = NewRequest {
-        id: id.clone(),
-        route: "/a".to_owned(),
-        headers: HeaderMap::new(),
-        body: Bytes::new(),
-        created,
-        registration: None,
-    };
+    let new = NewRequest { id: id.clone(), route: "/a".to_owned(), headers, body, created, registration: None };
     let _ = context.outbox.store().submit(new).await.unwrap();
     id
 }
@@ -121,17 +129,18 @@ async fn a_run_that_ended_by_itself_has_ended_so() {
     let token = CancellationToken::new();
     token.cancel();
     for ended in [true, false] {
-        let (begins, begun) = oneshot::channel();
+        let (begins, begun) = tokio::sync::oneshot::channel();
         begins.send(Instant::now()).unwrap();
         #[expect(clippy::disallowed_methods, reason = "its handle is held until it ends or is aborted")]
         let task =
-            tokio::spawn(async move { if ended { Ended::Completed(None) } else { std::future::pending().await } });
+            tokio::spawn(async move { if ended { Ok(Ended::Completed(None)) } else { std::future::pending().await } });
         while ended && !task.is_finished() {
             tokio::task::yield_now().await;
         }
         let lane = a_slot().lane();
-        let (end, _) = watch(&context, &row.claim, &sink, None, &token, Handler { task, begun, lane }).await.unwrap();
-        assert_eq!(matches!(end, RunEnd::Returned(_)), ended, "{end:?}");
+        let task = HandlerTask { task, begun, lane };
+        let (end, _) = handler_task::watch(&context, &row, &sink, &token, task).await.unwrap();
+        assert_eq!(matches!(end, RunEnd::Finished(_)), ended, "{end:?}");
         assert_eq!(matches!(end, RunEnd::Cancelled), !ended, "{end:?}");
     }
 }

@@ -2,23 +2,14 @@
 
 #![expect(clippy::unused_async, reason = "what counts is the attribute; the bodies have nothing to do")]
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use tokio::sync::Semaphore;
 
-use super::{Context, run};
+use super::{claim, context_of, run_it, submit_with};
 use crate::app::App;
 use crate::handler::{Config, Headers, Payload, State};
-use crate::id::{NodeId, RequestId};
-use crate::poster::Outbox;
-use crate::shutdown::Shutdown;
-use crate::store::{Location, NewRequest, Store};
-use crate::time::Clock;
+use crate::id::RequestId;
 use crate::webhook::Webhook;
-use crate::worker::Options;
 use crate::{async_handler, report_outcome};
 
 /// What the settings and the state have, and what the payload spells, too: who chose it is not told by the URL.
@@ -199,41 +190,14 @@ async fn nests(config: Own) -> Done {
     job.of_self_and_trusted("self-trusted yes").await
 }
 
-/// Runs a request of this route; of each of its reports the subject, and whether the operator chose where it goes.
+/// Runs a request of this route. Returns of each report its subject, and whether the operator chose its webhook.
 async fn reports_of(app: App<Settings>) -> Vec<(String, bool)> {
-    let clock = Clock::system();
-    let options = crate::store::Options::at(Location::Memory { reports: 100, bytes: 1 << 20, kept: 10 });
-    let store = Store::open(options, NodeId::generate(), clock.clone()).await.unwrap();
-    let routes = app.into_routes().unwrap_or_else(|error| panic!("{error}"));
-    drop(store.attach_requests(routes.paths(), Arc::new(Semaphore::new(0))));
-    let (hour, handlers) = (Duration::from_hours(1), tokio::runtime::Handle::current());
-    let options = Options {
-        concurrency: 1,
-        threads: None,
-        timeout: hour,
-        max_attempts: 1,
-        retry_delay: Duration::from_secs(1),
-        max_retry_delay: Duration::from_mins(1),
-        max_crashes: 1,
-    };
-    let outbox = Outbox::of_server(store.clone(), clock.clone());
-    let context = Arc::new(Context { outbox, routes, options, handlers, cut: Shutdown::new() });
-
+    let context = context_of(app, 1).await;
     let headers = HeaderMap::from_iter([(http::HeaderName::from_static("x-hook"), HeaderValue::from_static(HOOK))]);
     let body = Bytes::from(serde_json::json!({"hook": HOOK, "twice": true}).to_string());
-    let new = NewRequest {
-        id: RequestId::generate(),
-        route: "/a".to_owned(),
-        headers,
-        body,
-        created: clock.now(),
-        registration: None,
-    };
-    let _ = store.submit(new).await.unwrap();
-    let row = store.claim_requests(1).await.unwrap().rows.remove(0);
-    let slots = crate::worker::Slots::new(1, &["/a".to_owned()]);
-    let slot = slots.take(Arc::clone(&slots.all).try_acquire_owned().unwrap(), "/a", None);
-    run(context, row, slot).await;
+    submit_with(&context, headers, body).await;
+    run_it(&context, claim(&context).await).await;
+    let store = context.outbox.store();
     store.barrier().await.unwrap();
     let rows = store.claim_reports(100).await.unwrap().rows;
     rows.iter().map(|row| (row.subject.to_string(), row.to.webhook().unwrap().is_operators())).collect()

@@ -1,0 +1,144 @@
+//! The task in which a handler runs, and how the worker waits for its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval_at, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::Context;
+use super::after_run::RunEnd;
+use super::registration::{self, Attempts};
+use super::sink::RunSink;
+use super::slot::{LaneHeld, Slot};
+use crate::handler::{Ended, Route, Run};
+use crate::panics::contain;
+use crate::poster::ambient;
+use crate::store::ClaimedRequest;
+
+/// The age at which a run's registration is stored, and how often the worker looks again until there is a registration.
+const REGISTER_AFTER: Duration = Duration::from_secs(1);
+/// How long a run has the lane for requests that may end their process.
+///
+/// A request that ends its process mostly does so early. After a lost machine, the requests that wait for the lane must not
+/// wait for hours.
+const LANE_TIME: Duration = Duration::from_mins(1);
+
+/// A handler that runs or waits for a thread.
+pub(super) struct HandlerTask {
+    /// `Err` is the message of a panic.
+    pub(super) task: JoinHandle<Result<Ended, String>>,
+    /// When the handler was first polled. The time before is not run time: the handler waits for a thread.
+    pub(super) begun: oneshot::Receiver<Instant>,
+    pub(super) lane: LaneHeld,
+}
+
+/// Spawns the handler on the handlers' runtime. The slot is freed when the handler's future has been dropped.
+pub(super) fn spawn(
+    context: &Context,
+    route: &Route,
+    row: &ClaimedRequest,
+    sink: &Arc<RunSink>,
+    slot: Slot,
+) -> HandlerTask {
+    let wanted = Arc::clone(sink);
+    let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
+    let run = Run { wanted: Arc::new(move || wanted.wants_result()), ..run };
+    let running = ambient::around(Arc::clone(sink) as Arc<dyn ambient::Sink>, route.run(run)).in_current_span();
+    let (begins, begun) = oneshot::channel();
+    let lane = slot.lane();
+    let (store, claim) = (context.outbox.store().clone(), row.claim.clone());
+    // Invariant: the task's output holds no value of the user. The worker drops the output on its own threads.
+    let running = contain(async move {
+        // The worker does not receive this if it has stopped waiting for the run.
+        let _ = begins.send(Instant::now());
+        let _slot = slot;
+        // The store notes the run before any code of the handler, which may end the process.
+        let _running = store.begin(&claim);
+        running.await
+    });
+    #[expect(clippy::disallowed_methods, reason = "`watch` holds the task's handle until the task ends or is aborted")]
+    let task = context.handlers.spawn(running);
+    HandlerTask { task, begun, lane }
+}
+
+/// Waits until the run ends, and returns how it ended and how long it ran. A run that has not ended by itself is aborted.
+///
+/// Returns `None` if the node's stop cut the run off. A handler that has returned counts as returned, even if the run was
+/// cancelled or cut off at the same moment.
+pub(super) async fn watch(
+    context: &Arc<Context>,
+    row: &ClaimedRequest,
+    sink: &RunSink,
+    cancelled: &CancellationToken,
+    mut handler: HandlerTask,
+) -> Option<(RunEnd, Duration)> {
+    let (end, took) = match begin(context, cancelled, &mut handler).await {
+        Ok(begun) => (run_to_end(context, row, sink, cancelled, &mut handler, begun).await, begun.elapsed()),
+        Err(end) => (end, Duration::ZERO),
+    };
+    handler.task.abort();
+    end.map(|end| (end, took))
+}
+
+/// Waits until the handler is polled for the first time. `Err` is the end of a run that did not begin.
+async fn begin(
+    context: &Context,
+    cancelled: &CancellationToken,
+    handler: &mut HandlerTask,
+) -> Result<Instant, Option<RunEnd>> {
+    tokio::select! {
+        biased;
+        // The sender is dropped without a value only if the handlers' runtime shuts down. Then the task ends as well.
+        begun = &mut handler.begun => Ok(begun.unwrap_or_else(|_| Instant::now())),
+        () = cancelled.cancelled() => Err(Some(RunEnd::Cancelled)),
+        () = context.cut.stopping() => Err(None),
+    }
+}
+
+async fn run_to_end(
+    context: &Arc<Context>,
+    row: &ClaimedRequest,
+    sink: &RunSink,
+    cancelled: &CancellationToken,
+    handler: &mut HandlerTask,
+    begun: Instant,
+) -> Option<RunEnd> {
+    let limit = context.options.timeout;
+    let mut look = interval_at(begun + REGISTER_AFTER, REGISTER_AFTER);
+    let (mut is_registered, mut has_lane) = (false, true);
+    loop {
+        tokio::select! {
+            biased;
+            joined = &mut handler.task => return match joined {
+                Ok(ended) => Some(RunEnd::Finished(ended.unwrap_or_else(Ended::Panicked))),
+                // The handlers' runtime shuts down and has dropped the task.
+                Err(_) => None,
+            },
+            () = cancelled.cancelled() => return Some(RunEnd::Cancelled),
+            () = context.cut.stopping() => return None,
+            () = sleep_until(begun + limit) => return Some(RunEnd::TimedOut(limit)),
+            () = sleep_until(begun + LANE_TIME), if has_lane => {
+                has_lane = false;
+                handler.lane.free();
+            }
+            _ = look.tick(), if !is_registered => is_registered = store_registration(context, row, sink),
+        }
+    }
+}
+
+/// Begins to store what the run has registered, unless the store has it already. Returns whether the run has registered.
+fn store_registration(context: &Arc<Context>, row: &ClaimedRequest, sink: &RunSink) -> bool {
+    let Some(registration) = sink.registration() else { return false };
+    if row.registration.as_ref() != Some(&registration) {
+        let (context, claim, tracker) = (Arc::clone(context), row.claim.clone(), context.cut.clone());
+        let storing =
+            async move { registration::store(&context, &claim, Some(registration), Attempts::UntilStopped).await };
+        // The run does not wait for this: the registration is read only if the process dies before the outcome is stored.
+        drop(tracker.spawn(storing.in_current_span()));
+    }
+    true
+}

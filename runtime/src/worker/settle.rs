@@ -1,0 +1,140 @@
+//! Commits what became of a request: its outcome together with its reports, or the time of its next run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Instrument as _;
+
+use super::{BACKOFF, Context, registration, run_span};
+use crate::line::{Causes, Escaped};
+use crate::poster::{Registered, RequestEnd};
+use crate::report::{Outcome, Reason, Status};
+use crate::store::{ClaimedRequest, Error, RequestClaim, Settled, warn_unless_told};
+use crate::time::Spoken;
+
+/// Settles a request that is not run again: it is cancelled, or its process died during too many of its runs.
+pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
+    let span = run_span(&row);
+    settle_unrun_within(&context, row).instrument(span).await;
+}
+
+pub(super) async fn settle_unrun_within(context: &Context, row: ClaimedRequest) {
+    let (outcome, line) = if row.cancelled { cancelled(context, &row) } else { lost(context, &row) };
+    let asked = match context.routes.get(&row.route) {
+        // A handler that ended the process when it was asked is not asked again.
+        Some(route) if row.crashes <= context.options.max_crashes => {
+            registration::ask_handler(context, route, &row).await
+        }
+        _ => None,
+    };
+    let registered = asked.or_else(|| row.registration.map(Registered::from));
+    settle(context, row.claim, &row.route, outcome, registered, line).await;
+}
+
+fn cancelled(context: &Context, row: &ClaimedRequest) -> (Outcome, String) {
+    let line = format!("{} {} cancelled before its next run", row.route, row.claim.id);
+    (Outcome::cancelled(context.outbox.clock().now()), line)
+}
+
+fn lost(context: &Context, row: &ClaimedRequest) -> (Outcome, String) {
+    let (route, id, crashes) = (&row.route, &row.claim.id, row.crashes);
+    let line = format!("{route} {id} failed: it was lost with its process {crashes} times");
+    // The number of the last run. `attempt()` is the number of a next run, which does not follow.
+    let attempt = row.attempt().saturating_sub(1);
+    tracing::error!(request_id = %id, route, attempt, outcome = "failed", reason = "lost", crashes, "{line}");
+    let detail = format!("its process ended {crashes} times while it ran (worker.max_crashes)");
+    (Outcome::failed(Reason::Lost, Some(detail), context.outbox.clock().now()), line)
+}
+
+/// The beginning of the one line that the log has for each request.
+pub(super) fn log_line(route: &str, claim: &RequestClaim, outcome: &Outcome, took: Duration) -> String {
+    let why = match (&outcome.detail, outcome.status) {
+        (Some(detail), Status::Failed) => format!(": {}", Escaped(detail)),
+        _ => String::new(),
+    };
+    format!("{route} {} {} in {}{why}", claim.id, outcome.status, Spoken(took))
+}
+
+/// Puts a failed request back into the queue. Its next run is due after `delay`.
+pub(super) async fn requeue(
+    context: &Context,
+    row: &ClaimedRequest,
+    outcome: &Outcome,
+    delay: Duration,
+    took: Duration,
+) {
+    let due = outcome.finished.saturating_add(delay);
+    let (route, id, failures) = (&row.route, &row.claim.id, row.failures + 1);
+    let detail = Escaped(outcome.detail.as_deref().unwrap_or_default());
+    tracing::warn!(
+        request_id = %id, route, attempt = row.attempt(), outcome = "retry", reason = outcome.reason.as_str(),
+        "{route} {id} failed in {took} → runs again in {delay} (failed run {failures} of {max}): {detail}",
+        took = Spoken(took), delay = Spoken(delay), max = context.options.max_attempts,
+    );
+    let mut warned = false;
+    loop {
+        match context.outbox.store().retry_request(row.claim.clone(), due).await {
+            Ok(_) | Err(Error::Closed) => return,
+            Err(error) => {
+                if !wait_for_store(context, &row.claim, &error, &mut warned).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Commits an outcome together with its reports. If nothing is registered, the route's own webhook gets the report.
+pub(super) async fn settle(
+    context: &Context,
+    claim: RequestClaim,
+    route: &str,
+    outcome: Outcome,
+    registered: Option<Registered>,
+    line: String,
+) {
+    let of_route = || context.routes.get(route).and_then(|route| Registered::of_route(&route.webhook));
+    let end = RequestEnd::new(&claim.id, outcome, registered.or_else(of_route), line);
+    let mut warned = false;
+    let settled = loop {
+        let RequestEnd { outcome, reports, .. } = &end;
+        let asked = context.outbox.store().settle_request(claim.clone(), outcome.clone(), reports.clone());
+        match asked.await {
+            Ok(settled) => break settled,
+            Err(Error::Closed) => return,
+            Err(error) => {
+                if !wait_for_store(context, &claim, &error, &mut warned).await {
+                    return;
+                }
+            }
+        }
+    };
+    let id = &claim.id;
+    if settled == Settled::Stale {
+        tracing::warn!(request_id = %id, route, "{route} {id} was settled by another claim; this run's outcome is dropped");
+    } else {
+        end.tell(id, route);
+    }
+}
+
+/// Waits after an error of the store. Returns whether the caller writes again; if not, the next start runs the request again.
+///
+/// The worker does not give up an outcome that the store cannot write: it keeps the claim until the store writes again or
+/// the node stops.
+async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error, warned: &mut bool) -> bool {
+    let (id, why) = (&claim.id, Causes(error).to_string());
+    tokio::select! {
+        biased;
+        () = context.cut.stopping() => {
+            tracing::error!(request_id = %id, "the outcome of {id} cannot be stored, it runs again at the next start: {why}");
+            false
+        }
+        () = tokio::time::sleep(BACKOFF) => {
+            if !*warned {
+                warn_unless_told!(error, request_id = %id, "the outcome of {id} cannot be stored, trying again: {why}");
+                *warned = true;
+            }
+            true
+        }
+    }
+}
