@@ -1,13 +1,13 @@
-//! What became of a future: watches it from its first poll to its end, and hands the outcome to the ambient sink.
+//! Watches a future from its first poll to its end, and gives its outcome to the ambient sink.
 //!
-//! Nothing in here can fail, delay or panic the watched future: code of the user's other than its body runs in
-//! [`caught`](caught::caught), and what the body returns is moved through, never touched.
+//! Invariant: reporting does not fail, delay or panic the watched future. All code of the user except the body runs in
+//! [`caught`](crate::panics::caught). The body's output is passed on unchanged.
 
 mod at_once;
 mod captured;
-mod caught;
 mod enter;
 mod guard;
+mod render;
 mod safety;
 mod view;
 
@@ -25,17 +25,20 @@ pub use self::captured::{begin, lazily, never, nothing, returned, returns};
 use self::enter::Entered;
 pub use self::enter::enter;
 use self::guard::{Ambience, Guard};
+pub use self::render::told;
+use self::render::{Render, Views};
 use self::safety::{Durably, Posted, Safety};
-pub use self::view::{AsDebug, AsDisplay, AsJson, Fallible, Through, Untold, told};
-use self::view::{Render, Views};
+pub use self::view::{AsDebug, AsDisplay, AsJson, Fallible, Through, Untold};
 use crate::report::Ends;
 use crate::webhook::IntoWebhook;
 
-/// Reports by webhook what becomes of a future: the attribute [`async_handler`](crate::async_handler) as a function.
+/// Reports the outcome of a future by webhook. This is the attribute [`async_handler`](crate::async_handler) as a function.
 ///
-/// The result is a future that returns what `future` returns, the same value and the same error. Once it has been polled,
-/// its end is reported: `Ok` as completed, `Err` or a panic as failed. `webhook` and `id` are taken down here and now, so
-/// that `future` may own what they point into.
+/// Returns a future with the output of `future`, unchanged. After its first poll, its end is reported: `Ok` as completed,
+/// `Err` or a panic as failed. A panic goes on to the caller. If you drop the future before its end, nothing is reported,
+/// unless you ask for [`Ends::DROPPED`] with [`on`](ReportOutcome::on).
+///
+/// `webhook` and `id` are evaluated at once, not at the first poll. So `future` may own the values that they borrow from.
 ///
 /// ```no_run
 /// # async fn render(scene: &str) -> Result<Vec<u8>, std::io::Error> { Ok(scene.into()) }
@@ -47,18 +50,19 @@ use crate::webhook::IntoWebhook;
 /// # Ok(()) }
 /// ```
 ///
-/// What can be a webhook is told by [`IntoWebhook`]; an id is anything that can be displayed. A mistake in them, such as
-/// a URL that is none, is counted and logged, and the future runs as ever.
+/// A webhook is a value of a type that implements [`IntoWebhook`], for example a URL as text. An id is any value that
+/// implements `Display`. If the URL is invalid, or `webhook` or `id` panics, the report is lost, counted and logged, and the
+/// future runs as usual.
 pub fn report_outcome<W, I, F>(webhook: &W, id: &I, future: F) -> ReportOutcome<F>
 where
     W: IntoWebhook + ?Sized,
     I: Display + ?Sized,
     F: Future<Output: Fallible>,
 {
-    watch(enter(|call| call.webhook(webhook), |call| call.request_id(id)), future, Views::USUAL)
+    watch(enter(|call| call.webhook(webhook), |call| call.request_id(id)), future, Views::DEFAULT)
 }
 
-/// The same for a call that was taken down before: what an annotated function does with its body.
+/// Watches the body of an annotated function, whose webhook and id are in `entered`.
 pub fn watch<F: Future, V>(entered: Entered, body: F, views: V) -> ReportOutcome<F, V> {
     watch_within(&Ambience::PROCESS, entered, body, views)
 }
@@ -71,10 +75,12 @@ fn watch_within<F: Future, V>(ambience: &'static Ambience, entered: Entered, bod
 pin_project! {
     /// A future whose outcome is reported; made by [`report_outcome`].
     ///
-    /// The methods say what the report tells. They are meant to be called before the first poll.
-    // Invariant: nothing of the body is in here twice, so the size grows by a constant; the body is dropped before the
-    // guard, so that calls within it are reported first. The guard lets no panic see it half-done, hence the assertion:
-    // without it this future would be less unwind-safe than its body.
+    /// The methods choose which ends are reported and what a report shows. Call them before the first poll.
+    // Invariants:
+    // - No part of the body is in this struct twice. So the watched future is larger than the body by a constant.
+    // - The body is dropped before the guard. So annotated calls within the body are reported first.
+    // - A panic never leaves the guard half-changed, hence `AssertUnwindSafe`. Without it, this future would be less
+    //   unwind-safe than its body.
     #[must_use = "a future does nothing unless it is awaited, and reports nothing either"]
     pub struct ReportOutcome<F, V = Views<AsJson, Untold>, S = Posted>
     where
@@ -91,23 +97,27 @@ pin_project! {
 }
 
 impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
-    /// Reports these ends in place of completed, failed and cancelled.
+    /// Reports these ends instead of completed, failed and cancelled.
     ///
-    /// Only with [`Ends::DROPPED`] is a future reported that was dropped half-way.
+    /// A future that is dropped before its end is reported only with [`Ends::DROPPED`].
     pub fn on(mut self, ends: Ends) -> Self {
         self.guard.set_on(ends);
         self
     }
 
-    /// Render in a report that it was not completed why: an error, a panic, a time limit… The member `reason` has the words of
-    /// [`EndReason`](crate::EndReason). So do the methods that tell of the error itself.
+    /// Puts the member `reason` into the report of a future that was not completed: an error, a panic, a time limit and so on.
+    ///
+    /// The values of `reason` are those of [`EndReason`](crate::EndReason). The methods that show the error itself, such as
+    /// [`error_display`](Self::error_display), add `reason` too.
     pub fn error_reason(mut self) -> Self {
         self.guard.set_tells_reason();
         self
     }
 
-    /// Returns only when the report is on disk, where there is a durable store. Unasked, a report is handed on and the
-    /// future returns at once.
+    /// Makes the future return only when its report is on disk.
+    ///
+    /// Without this, the future returns at once, and the report is stored in the background. If the process's store is in
+    /// memory, the report is not on disk, and the future waits only until the store has it.
     pub fn durable(self) -> ReportOutcome<F, V, Durably> {
         let Self { body, mut guard, views, .. } = self;
         guard.set_durable();
@@ -116,7 +126,9 @@ impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
 }
 
 impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
-    /// Render in a failed report the error as it is displayed. Unasked, a failed report tells no detail.
+    /// Puts the error's `Display` text into the report of a failed future, as the member `error`.
+    ///
+    /// Without one of the `error_` methods, a report shows nothing of the error.
     pub fn error_display(self) -> ReportOutcome<F, Views<R, AsDisplay>, S>
     where
         F::Output: Fallible<Err: Display>,
@@ -124,7 +136,7 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         self.error_reason().map_views(|views| views.with_error(AsDisplay))
     }
 
-    /// Render in a failed report the error in its debug form.
+    /// Puts the error's `Debug` text into the report of a failed future, as the member `error`.
     pub fn error_debug(self) -> ReportOutcome<F, Views<R, AsDebug>, S>
     where
         F::Output: Fallible<Err: Debug>,
@@ -132,7 +144,7 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         self.error_reason().map_views(|views| views.with_error(AsDebug))
     }
 
-    /// Render in a failed report what this function makes of the error.
+    /// Puts what this function returns for the error into the report of a failed future, as the member `error`.
     pub fn error_with<G, T>(self, shown: G) -> ReportOutcome<F, Views<R, Through<G>>, S>
     where
         F::Output: Fallible,
@@ -142,12 +154,12 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         self.error_reason().map_views(|views| views.with_error(Through(shown)))
     }
 
-    /// Render in a completed report no result; the type of the result may then be any.
+    /// Leaves the result out of the report of a completed future. The result may then be of any type.
     pub fn without_result(self) -> ReportOutcome<F, Views<Untold, E>, S> {
         self.map_views(|views| views.with_result(Untold))
     }
 
-    /// Render in a completed report what this function makes of the result.
+    /// Puts what this function returns for the result into the report of a completed future, as the member `result`.
     pub fn result_with<G, T>(self, shown: G) -> ReportOutcome<F, Views<Through<G>, E>, S>
     where
         F::Output: Fallible,

@@ -1,11 +1,12 @@
-//! A body that never waits, watched without being a future.
+//! Watches a body that has no `.await`: a plain closure, run to its end in one call.
 
 use super::enter::Entered;
 use super::guard::{Ambience, Guard};
-use super::view::Render;
+use super::render::Render;
+use crate::panics::caught;
 use crate::report::Ends;
 
-/// What an annotated function does with a body that has no `.await`.
+/// Watches a body that has no `.await`. An annotated function calls this with its body.
 pub fn at_once<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
     at_once_within(&Ambience::PROCESS, entered, body, views)
 }
@@ -28,19 +29,19 @@ pub struct AtOnce<B, V> {
 }
 
 impl<B, V> AtOnce<B, V> {
-    /// See [`ReportOutcome::on`](super::ReportOutcome::on).
+    /// Reports these ends instead of completed, failed and cancelled.
     pub fn on(mut self, ends: Ends) -> Self {
         self.guard.set_on(ends);
         self
     }
 
-    /// See [`ReportOutcome::error_reason`](super::ReportOutcome::error_reason).
+    /// Puts the member `reason` into the report of a call that was not completed.
     pub fn error_reason(mut self) -> Self {
         self.guard.set_tells_reason();
         self
     }
 
-    /// Runs the body, and hands its outcome on.
+    /// Runs the body, reports its outcome, and returns its output.
     pub fn run<O>(self) -> O
     where
         B: FnOnce() -> O,
@@ -48,7 +49,9 @@ impl<B, V> AtOnce<B, V> {
     {
         let Self { mut guard, body, views } = self;
         if !guard.begin() {
-            not_run();
+            // The body owns the user's parameters. A panic in their `Drop` during the unwinding would abort the process.
+            let _ = caught(|| drop((body, views)));
+            unwind();
         }
         let polling = guard.polling();
         let output = body();
@@ -60,9 +63,15 @@ impl<B, V> AtOnce<B, V> {
     }
 }
 
-/// There is no value to return. Who asked catches this; no panic hook hears of it.
+/// Leaves a call whose body must not run. The call has no output to return, so it unwinds.
+///
+/// The server, which asks a call for its webhook without running it, catches this. The panic hook does not run.
 #[cold]
-fn not_run() {
+fn unwind() -> ! {
     #[cfg(feature = "server")]
-    std::panic::resume_unwind(Box::new(crate::poster::ambient::NotRun));
+    let payload = crate::poster::ambient::NotRun;
+    // Only a server asks calls, so a library does not come here.
+    #[cfg(not(feature = "server"))]
+    let payload = ();
+    std::panic::resume_unwind(Box::new(payload))
 }

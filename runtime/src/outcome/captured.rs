@@ -1,4 +1,4 @@
-//! What generated code needs to take the parameters of an annotated function over into its body.
+//! Helpers of generated code that move the parameters of an annotated function into its body.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -9,20 +9,20 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-/// The type that a function returns, without a name for it.
+/// Carries the return type of a function to code that cannot name the type.
 pub struct Returns<T>(PhantomData<fn() -> T>);
 
-/// The value in it is never there: where generated code returns it, the compiler learns the type.
+/// A `None` and the [`Returns`] of its type. Generated code returns the value of the `Option`, so the compiler infers the type.
 pub const fn returns<T>() -> (Option<T>, Returns<T>) {
     (None, Returns(PhantomData))
 }
 
-/// The same where the type has to be named.
+/// The [`Returns`] of a type that generated code names.
 pub const fn returned<T>() -> Returns<T> {
     Returns(PhantomData)
 }
 
-/// Nothing, in the place of a value.
+/// `None` of the type that a function returns.
 pub const fn never<T>(_: Returns<T>) -> Option<T> {
     None
 }
@@ -41,19 +41,20 @@ impl<T> fmt::Debug for Returns<T> {
     }
 }
 
-/// Makes the code behind its call unreachable for the compiler's search for unused variables, but not for its choice of what
-/// a closure captures. Generated code never calls it.
+/// Marks the code after a call of this function as unreachable. Generated code never calls the function at run time.
+///
+/// In unreachable code, the compiler does not count variables as used. It still makes a closure capture them.
 pub fn nothing() -> Infallible {
     process::abort()
 }
 
-/// Runs the code that takes the parameters over.
+/// Runs the closure that captures the parameters.
 #[inline]
 pub fn begin<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
-/// The same at the first poll, as the body of an `async` block does.
+/// Runs the closure that captures the parameters at the first poll, which is when the body of an `async` block begins.
 pub const fn lazily<S, F>(start: S) -> Lazily<S, F>
 where
     S: FnOnce() -> F,
@@ -63,13 +64,13 @@ where
 }
 
 pin_project! {
-    /// A future that is made when it is polled first. It is as large as the larger of what it is made of and what is made.
+    /// A future that is made at its first poll. It is as large as the larger of its closure and the future that is made.
     #[must_use = "a future does nothing unless it is awaited"]
     #[project = LazilyProjected]
     pub enum Lazily<S, F> {
-        /// Not polled yet.
+        /// Not polled yet, or `start` panicked at the first poll.
         New { start: Option<S> },
-        /// Made.
+        /// The future that `start` has made.
         Begun { #[pin] future: F },
     }
 }
@@ -90,7 +91,7 @@ where
         }
         match self.project() {
             LazilyProjected::Begun { future } => future.poll(context),
-            // Polled again after making it panicked: what panicked never ends.
+            // `start` panicked at an earlier poll, so there is no future that could end.
             LazilyProjected::New { .. } => Poll::Pending,
         }
     }

@@ -1,20 +1,20 @@
-//! On entry of a call: its webhooks and its id, taken down as owned values.
+//! Evaluates the webhook and the id of a call when the call is entered, and keeps both as owned values.
 
 use std::fmt::{self, Display, Write as _};
 use std::mem;
 
-use super::caught::caught;
+use crate::panics::caught;
 use crate::poster::ambient::Call;
 use crate::report::Ends;
 use crate::webhook::{IntoWebhook, Webhooks};
 
-/// Takes down a call: evaluates its two expressions once, and keeps nothing borrowed.
+/// Evaluates the two expressions of a call, each once, and keeps their values. Borrows nothing.
 pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entry)) -> Entered {
     let mut entry = Entry::default();
-    if let Err(said) = caught(|| webhook(&mut entry)) {
-        entry = Entry { panicked: Some(format!("the webhook panicked: {said}")), ..Entry::default() };
+    if let Err(message) = caught(|| webhook(&mut entry)) {
+        entry = Entry { panicked: Some(format!("the webhook panicked: {message}")), ..Entry::default() };
     }
-    let id = caught(|| request_id(&mut entry)).map_err(|said| format!("the request id panicked: {said}"));
+    let id = caught(|| request_id(&mut entry)).map_err(|message| format!("the request id panicked: {message}"));
     Entered(match (id, entry) {
         (_, Entry { panicked: Some(detail), id, .. }) => Err(Missed { id, detail }),
         (Err(detail), _) => Err(Missed { id: String::new(), detail }),
@@ -23,34 +23,34 @@ pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entr
     })
 }
 
-/// Filled by the closures that are given to [`enter`].
+/// What the closures given to [`enter`] fill in.
 #[derive(Default)]
 pub struct Entry {
     webhooks: Webhooks,
     call: Option<Call>,
-    /// The webhook's expression reads nothing but what is the operator's.
+    /// The webhook's expression reads only values that the operator has set.
     by_operator: bool,
-    /// Why there will be no call. Then the id names the loss.
+    /// Why the call goes on unreported. The id then serves to log the loss.
     panicked: Option<String>,
     id: String,
 }
 
 impl Entry {
-    /// Where the report goes.
+    /// Adds a webhook that gets the report.
     pub fn webhook<W: IntoWebhook + ?Sized>(&mut self, webhook: &W) {
         webhook.add_to(&mut self.webhooks);
     }
 
-    /// Whether the operator's side chose where the report goes, as far as the expression shows; given before it.
+    /// Says whether the operator chose the webhook, as far as its expression shows. To be called before `webhook`.
     pub fn by_operator(&mut self, by_operator: bool) -> &mut Self {
         self.by_operator = by_operator;
         self
     }
 
-    /// Under which id; given last.
+    /// Sets the id of the report. To be called last.
     pub fn request_id<I: Display + ?Sized>(&mut self, id: &I) {
         if self.panicked.is_some() {
-            // Writing to a String cannot fail; a `Display` that says it did leaves a shorter id.
+            // Writing to a `String` does not fail. If the user's `Display` returns an error, the id is shorter.
             let _ = write!(self.id, "{id}");
         } else {
             let mut call = Call::new(mem::take(&mut self.webhooks), id, Ends::default(), false);
@@ -60,10 +60,10 @@ impl Entry {
     }
 }
 
-/// A call that was taken down, or why it could not be.
+/// A call whose webhook and id are known, or the reason why one of them is not.
 pub struct Entered(pub(super) Result<Call, Missed>);
 
-/// A call that goes on unreported.
+/// A call that goes on unreported, because its webhook or its id panicked.
 #[derive(Debug)]
 pub(super) struct Missed {
     pub(super) id: String,

@@ -1,18 +1,21 @@
-//! Follows one call from its first poll to its one end, whichever that is.
+//! Follows one call from its first poll to its end, and reports the end exactly once.
+//!
+//! Invariant: nothing here panics into the user's code, also while a value is dropped. So a panic in the user's own `Drop` never
+//! meets a second one, which would abort the process.
 
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::caught::caught;
 use super::enter::{Entered, Missed};
 use super::view::{Rendered, View};
+use crate::panics::caught;
 use crate::poster::ambient::{self, Call, Role, Sink};
 use crate::poster::{Loss, lost};
 use crate::report::{Ends, Outcome, Reason};
 
-/// Where outcomes and losses go. The process's, except in tests.
+/// Where outcomes and losses go: to the process's sink and counters, except in tests.
 pub(super) struct Ambience {
     pub(super) current: fn(&Call) -> Option<Arc<dyn Sink>>,
     pub(super) lost: fn(Loss, &str, &str),
@@ -22,20 +25,20 @@ impl Ambience {
     pub(super) const PROCESS: Self = Self { current: ambient::sink_for, lost };
 }
 
-/// The reporting side of one call. Dropped unfinished, it tells that the future was dropped half-way.
+/// The reporting side of one call. If it is dropped before the call has ended, it reports the call as dropped.
 pub struct Guard {
     state: State,
     ambience: &'static Ambience,
 }
 
 enum State {
-    /// Not polled yet: nothing is known of it outside.
+    /// The call was not polled yet, and no sink knows of it.
     Entered(Call),
-    /// To be told as lost at the first poll.
+    /// The call's webhook or id is missing. The first poll counts the report as lost.
     Missed(Missed),
-    /// Begun and not over.
+    /// The sink knows that the call has begun. The call has not ended.
     Running(Running),
-    /// Nothing more is to be told.
+    /// There is nothing more to report.
     Over,
 }
 
@@ -60,21 +63,21 @@ impl Guard {
         }
     }
 
-    /// A report that it was not completed tells why.
+    /// Puts the member `reason` into the report of a call that was not completed.
     pub(super) fn set_tells_reason(&mut self) {
         if let State::Entered(call) = &mut self.state {
             call.tells_reason = true;
         }
     }
 
-    /// The call returns only when its report is safe.
+    /// Makes the call return only when its report is stored.
     pub(super) fn set_durable(&mut self) {
         if let State::Entered(call) = &mut self.state {
             call.durable = true;
         }
     }
 
-    /// Before each poll; does something before the first. Whether the body may run.
+    /// Announces the call to the sink before the first poll; does nothing before later polls. Returns whether the body may run.
     #[must_use]
     pub(super) fn begin(&mut self) -> bool {
         match mem::replace(&mut self.state, State::Over) {
@@ -90,17 +93,17 @@ impl Guard {
             #[cfg(feature = "server")]
             State::Missed(_) if ambient::is_asked() => return false,
             State::Missed(missed) => (self.ambience.lost)(Loss::Panicked, &missed.id, &missed.detail),
-            same => self.state = same,
+            unchanged => self.state = unchanged,
         }
         true
     }
 
-    /// Held during a poll of the body: where it is dropped and not told that the poll survived, the body panicked.
+    /// To be held during a poll of the body. If the value is dropped without [`Polling::survived`], the body has panicked.
     pub(super) fn polling(&mut self) -> Polling<'_> {
         Polling(self)
     }
 
-    /// What the call's end comes to; `None` if nobody is to be told.
+    /// The end of the call with this result. `None` if there is nothing to report.
     pub(super) fn finish<T, E>(
         &mut self,
         result: Result<&T, &E>,
@@ -119,12 +122,12 @@ impl Guard {
         if !running.wants(Ends::COMPLETED) {
             return Some(Outcome::completed(None, running.sink.now()));
         }
-        let (loss, detail) = match caught(|| view.tell(value)) {
-            Ok(Ok(told)) => return Some(Outcome::completed(told.json, running.sink.now())),
+        let (loss, detail) = match caught(|| view.render(value)) {
+            Ok(Ok(rendered)) => return Some(Outcome::completed(rendered.json, running.sink.now())),
             Ok(Err(error)) => (Loss::Unserializable, format!("the result cannot be serialised: {error}")),
-            Err(said) => (Loss::Panicked, format!("serialising the result panicked: {said}")),
+            Err(message) => (Loss::Panicked, format!("serialising the result panicked: {message}")),
         };
-        // Its outcome is the request's: kept as a failure, so nothing is lost.
+        // This outcome is the outcome of the running request. It becomes a failure, so no report is lost.
         if running.role == Role::Held {
             return Some(Outcome::failed(Reason::Unserializable, Some(detail), running.sink.now()));
         }
@@ -132,21 +135,30 @@ impl Guard {
         None
     }
 
-    /// A failure is told even where its view fails: that it failed is the news.
+    /// The outcome of a failed call. If the error cannot be rendered, the report shows the failure without the error.
     fn failed<E>(running: &Running, error: &E, view: &impl View<E>) -> Outcome {
-        let told = if running.wants(Ends::FAILED) { caught(|| view.tell(error)) } else { Ok(Ok(Rendered::default())) };
-        let (json, detail) = match told {
-            Ok(Ok(told)) => (told.json, told.text),
+        let rendered =
+            if running.wants(Ends::FAILED) { caught(|| view.render(error)) } else { Ok(Ok(Rendered::default())) };
+        let (json, detail) = match rendered {
+            Ok(Ok(rendered)) => (rendered.json, rendered.text),
             Ok(Err(error)) => (None, Some(format!("the error cannot be serialised: {error}"))),
-            Err(said) => (None, Some(format!("telling the error panicked: {said}"))),
+            Err(message) => (None, Some(format!("rendering the error panicked: {message}"))),
         };
         Outcome { error: json, ..Outcome::failed(Reason::Error, detail, running.sink.now()) }
     }
 
     fn panicked(&mut self) {
-        if let Some(running) = self.take_running() {
-            let outcome = Outcome::failed(Reason::Panic, None, running.sink.now());
-            Ending { running, outcome }.post();
+        self.post_failure(Reason::Panic, |_| true);
+    }
+
+    /// Reports the end of a call that has no output. Runs in `Drop`, where a second panic would abort the process.
+    fn post_failure(&mut self, reason: Reason, reported: impl FnOnce(&Running) -> bool) {
+        let Some(running) = self.take_running() else { return };
+        if reported(&running) {
+            let _ = caught(|| {
+                let outcome = Outcome::failed(reason, None, running.sink.now());
+                Ending { running, outcome }.post();
+            });
         }
     }
 
@@ -159,14 +171,12 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    /// Runs anywhere: on any thread, while unwinding, after the runtime. So it only hands on.
+    /// Runs on any thread, also while a panic unwinds and after the runtime has ended. So it only hands the outcome on.
     fn drop(&mut self) {
-        let Some(running) = self.take_running() else { return };
-        // Under a worker the worker knows why it dropped the run.
-        if running.role == Role::Posted && running.call.on.contains(Ends::DROPPED) {
-            let outcome = Outcome::failed(Reason::Dropped, None, running.sink.now());
-            Ending { running, outcome }.post();
-        }
+        // The worker knows itself why it dropped a run, so it gets no outcome of the request (`Role::Held`) from here.
+        self.post_failure(Reason::Dropped, |running| {
+            running.role == Role::Posted && running.call.on.contains(Ends::DROPPED)
+        });
     }
 }
 
@@ -182,13 +192,13 @@ impl fmt::Debug for Guard {
 }
 
 impl Running {
-    /// Whether somebody reads what is said about such an end.
+    /// Whether the details of such an end are read, and so have to be rendered.
     fn wants(&self, end: Ends) -> bool {
         self.role == Role::Held || self.call.on.contains(end)
     }
 }
 
-/// See [`Guard::polling`].
+/// Reports a panic of the body when it is dropped; made by [`Guard::polling`].
 pub(super) struct Polling<'a>(&'a mut Guard);
 
 impl Polling<'_> {
@@ -203,19 +213,24 @@ impl Drop for Polling<'_> {
     }
 }
 
-/// An outcome on its way to the sink.
+/// The outcome of a call, to be given to the sink.
 pub struct Ending {
     running: Running,
     outcome: Outcome,
 }
 
 impl Ending {
+    /// Gives the outcome to the sink, and returns at once. A panic of the sink, which is a bug, costs the report alone.
     pub(super) fn post(self) {
         let Self { running: Running { call, role, sink }, outcome } = self;
-        sink.end(call, role, outcome);
+        if let Err(message) = caught(|| sink.end(call, role, outcome)) {
+            let _ = caught(|| lost(Loss::Panicked, "", &format!("taking the report panicked: {message}")));
+        }
     }
 
-    /// `None` if there is nothing to wait for: the worker that holds an outcome commits it later.
+    /// Gives the outcome to the sink, and returns a future that ends when the report is stored.
+    ///
+    /// Returns `None` if the outcome is that of the running request: then the worker commits it after the call.
     pub(super) fn post_durably(self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         if self.running.role == Role::Held {
             self.post();

@@ -1,4 +1,6 @@
-//! Whether a call waits until its report is safe. Chosen by type, so that a call that does not wait has no room for it.
+//! Whether a call returns only when its report is stored.
+//!
+//! The choice is a type, so that the future of a call that does not wait needs no space for waiting.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,25 +9,27 @@ use super::guard::Ending;
 
 /// What happens between the end of the body and the return of the call.
 pub trait Safety {
-    /// What is kept while waiting.
+    /// What the future keeps while it waits until the report is stored.
     type Waiting<T>;
 
-    /// Gives the outcome away; ready if the call may return now.
+    /// Gives the outcome to the sink. Ready if the call may return now.
     fn hand_over<T>(ending: Ending, output: T, waiting: &mut Self::Waiting<T>, context: &mut Context<'_>) -> Poll<T>;
 
-    /// `None` while the body has not ended.
+    /// Polls the waiting. `None` if the body has not ended yet, so that there is nothing to wait for.
     fn poll<T>(waiting: &mut Self::Waiting<T>, context: &mut Context<'_>) -> Option<Poll<T>>;
 }
 
-/// The report is handed on, and the call returns.
+/// The call gives its report to the sink and returns at once.
 #[derive(Debug)]
 pub enum Posted {}
 
-/// The call returns when the report is on disk.
+/// The call returns when its report is on disk.
 #[derive(Debug)]
 pub enum Durably {}
 
-/// Boxed, so that the future does not grow by the output for the sake of its last moment.
+/// The output of a body that has ended, while its report is being stored.
+///
+/// It is boxed, because otherwise the future would be larger by the output during its whole life.
 pub struct AwaitingCommit<T> {
     output: T,
     safe: Pin<Box<dyn Future<Output = ()> + Send>>,

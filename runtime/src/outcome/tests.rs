@@ -1,6 +1,7 @@
 //! What is reported of a call, seen from a sink that keeps what it is given; through the function and the attribute.
 
 mod attribute;
+mod drops;
 mod recorder;
 
 use std::cell::Cell;

@@ -1,14 +1,12 @@
-//! What a report tells of a result or an error: nothing, the value itself, its text, or what a function makes of it.
+//! What a report shows of a result or an error: nothing, the value itself, its text, or what a function returns for it.
 
 use std::fmt::{Debug, Display};
 
 use serde::Serialize;
 
-use super::captured::Returns;
-use super::guard::{Ending, Guard};
 use crate::report::Json;
 
-/// Has an `Ok` and an `Err`: any `Result`, whatever name it goes by.
+/// A `Result`, also under another name such as `io::Result`. The trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no `Result`, so its outcome cannot be reported",
     label = "has to be a `Result`",
@@ -16,9 +14,9 @@ use crate::report::Json;
     note = "what cannot fail returns `Result<{Self}, std::convert::Infallible>`"
 )]
 pub trait Fallible: sealed::Sealed {
-    /// What is told of a completed call.
+    /// The value of a completed call. The report shows it as the member `result`.
     type Ok;
-    /// What is told of a failed one, if that is asked for.
+    /// The error of a failed call. The report shows it only if you ask for the member `error`.
     type Err;
 
     #[doc(hidden)]
@@ -39,81 +37,18 @@ mod sealed {
     impl<T, E> Sealed for Result<T, E> {}
 }
 
-/// How an outcome of this type is told.
-pub trait Render<O> {
-    #[doc(hidden)]
-    fn finish(&self, guard: &mut Guard, outcome: &O) -> Option<Ending>;
-}
-
-/// A view of the result and one of the error.
-#[derive(Clone, Copy, Debug)]
-pub struct Views<R, E> {
-    result: R,
-    error: E,
-}
-
-impl Views<AsJson, Untold> {
-    pub(super) const USUAL: Self = Self { result: AsJson, error: Untold };
-}
-
-impl<R, E> Views<R, E> {
-    pub(super) fn with_result<V>(self, result: V) -> Views<V, E> {
-        Views { result, error: self.error }
-    }
-
-    pub(super) fn with_error<V>(self, error: V) -> Views<R, V> {
-        Views { result: self.result, error }
-    }
-}
-
-impl<O, R, E> Render<O> for Views<R, E>
-where
-    O: Fallible,
-    R: View<O::Ok>,
-    E: View<O::Err>,
-{
-    fn finish(&self, guard: &mut Guard, outcome: &O) -> Option<Ending> {
-        guard.finish(outcome.as_result(), &self.result, &self.error)
-    }
-}
-
-/// The views of an annotated function.
-///
-/// What they ask of its return type is asked here, once and in the type's own place, and nowhere after it: a type that
-/// does not fit would be told again at the `.await`, on the attribute, in terms of types that the user has never seen.
-pub fn told<O, R, E>(_: Returns<O>, result: R, error: E) -> Checked<O, R, E>
-where
-    O: Fallible,
-    R: View<O::Ok>,
-    E: View<O::Err>,
-{
-    Checked { views: Views { result, error }, finish: <Views<R, E> as Render<O>>::finish }
-}
-
-/// See [`told`].
-pub struct Checked<O, R, E> {
-    views: Views<R, E>,
-    finish: fn(&Views<R, E>, &mut Guard, &O) -> Option<Ending>,
-}
-
-impl<O, R, E> Render<O> for Checked<O, R, E> {
-    fn finish(&self, guard: &mut Guard, outcome: &O) -> Option<Ending> {
-        (self.finish)(&self.views, guard, outcome)
-    }
-}
-
-/// A way to tell a value of this type.
+/// A way to show a value of type `T` in a report.
 pub trait View<T: ?Sized> {
     #[doc(hidden)]
-    fn tell(&self, value: &T) -> Result<Rendered, serde_json::Error>;
+    fn render(&self, value: &T) -> Result<Rendered, serde_json::Error>;
 }
 
-/// What a view has to say.
+/// What a view has made of a value.
 #[derive(Debug, Default)]
 pub struct Rendered {
-    /// For the report.
+    /// The JSON for the report.
     pub(super) json: Option<Json>,
-    /// For log and store.
+    /// The text for log and store.
     pub(super) text: Option<String>,
 }
 
@@ -122,67 +57,67 @@ impl Rendered {
         Ok(Self { json: Json::of(value)?, text: None })
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "what `View::tell` returns")]
+    #[expect(clippy::unnecessary_wraps, reason = "`View::render` returns a `Result`")]
     fn text(text: String) -> Result<Self, serde_json::Error> {
         Ok(Self { json: Some(Json::string(&text)), text: Some(text) })
     }
 }
 
-/// Render nothing.
+/// Shows nothing of the value.
 #[derive(Clone, Copy, Debug)]
 pub struct Untold;
 
-/// Render the value as JSON.
+/// Shows the value as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct AsJson;
 
-/// Render the value's text.
+/// Shows the value's `Display` text.
 #[derive(Clone, Copy, Debug)]
 pub struct AsDisplay;
 
-/// Render the value's debug form.
+/// Shows the value's `Debug` text.
 #[derive(Clone, Copy, Debug)]
 pub struct AsDebug;
 
-/// Render what a function makes of the value.
+/// Shows what a function returns for the value, as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct Through<G>(pub G);
 
 impl<T: ?Sized> View<T> for Untold {
-    fn tell(&self, _: &T) -> Result<Rendered, serde_json::Error> {
+    fn render(&self, _: &T) -> Result<Rendered, serde_json::Error> {
         Ok(Rendered::default())
     }
 }
 
 impl<T: Serialize + ?Sized> View<T> for AsJson {
-    fn tell(&self, value: &T) -> Result<Rendered, serde_json::Error> {
+    fn render(&self, value: &T) -> Result<Rendered, serde_json::Error> {
         Rendered::json(value)
     }
 }
 
 impl<T: Display + ?Sized> View<T> for AsDisplay {
-    fn tell(&self, value: &T) -> Result<Rendered, serde_json::Error> {
+    fn render(&self, value: &T) -> Result<Rendered, serde_json::Error> {
         Rendered::text(value.to_string())
     }
 }
 
 impl<T: Debug + ?Sized> View<T> for AsDebug {
-    fn tell(&self, value: &T) -> Result<Rendered, serde_json::Error> {
+    fn render(&self, value: &T) -> Result<Rendered, serde_json::Error> {
         Rendered::text(format!("{value:?}"))
     }
 }
 
 impl<T: ?Sized, G: for<'a> Shows<'a, T>> View<T> for Through<G> {
-    fn tell(&self, value: &T) -> Result<Rendered, serde_json::Error> {
+    fn render(&self, value: &T) -> Result<Rendered, serde_json::Error> {
         Rendered::json(&self.0.shown(value))
     }
 }
 
-/// A function from `&T` to something that can be serialised, and that may borrow from it.
-// A bound `Fn(&T) -> S` alone would not let `S` borrow. The last parameter is never given: it says that `T` outlives
-// `'a`, which a bound could not say without asking it of every `'a` there is, and so `'static` of an error that borrows.
+/// A function from `&T` to a value that can be serialised, and that may borrow from the `&T`.
+// The bound `Fn(&T) -> S` alone would not let `S` borrow. Nobody gives a value for `Outlives`: its default says that `T`
+// outlives `'a`. A bound would demand that for every `'a`, and so would demand `'static` of an error that borrows.
 pub trait Shows<'a, T: ?Sized, Outlives = &'a T> {
-    /// What is told.
+    /// The type that the function returns.
     type Shown: Serialize;
 
     #[doc(hidden)]

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::outcome::at_once::{AtOnce, at_once_within};
 use crate::outcome::enter::{Entered, enter};
 use crate::outcome::guard::Ambience;
-use crate::outcome::view::{Render, Views};
+use crate::outcome::render::{Render, Views};
 use crate::outcome::{ReportOutcome, watch_within};
 use crate::poster::Loss;
 use crate::poster::ambient::{Call, Role, Sink};
@@ -20,6 +20,8 @@ use crate::webhook::IntoWebhook;
 
 pub(crate) struct Recorder {
     role: Role,
+    /// Whether the sink panics when a call ends.
+    panics: bool,
     kept: Mutex<Kept>,
     safe: Arc<Semaphore>,
 }
@@ -56,7 +58,7 @@ pub(crate) fn report_outcome<F: Future>(
     id: impl Display,
     body: F,
 ) -> ReportOutcome<F> {
-    watch(enter(|call| call.webhook(webhook), |call| call.request_id(&id)), body, Views::USUAL)
+    watch(enter(|call| call.webhook(webhook), |call| call.request_id(&id)), body, Views::DEFAULT)
 }
 
 pub(crate) fn watch<F: Future, V>(entered: Entered, body: F, views: V) -> ReportOutcome<F, V> {
@@ -69,7 +71,16 @@ pub(crate) fn at_once<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body:
 
 impl Recorder {
     pub(crate) fn install(role: Role) -> Arc<Self> {
-        let recorder = Arc::new(Self { role, kept: Mutex::default(), safe: Arc::new(Semaphore::new(0)) });
+        Self::install_with(role, false)
+    }
+
+    /// Installs a recorder that panics when a call ends, and keeps nothing of the end.
+    pub(crate) fn install_panicking(role: Role) -> Arc<Self> {
+        Self::install_with(role, true)
+    }
+
+    fn install_with(role: Role, panics: bool) -> Arc<Self> {
+        let recorder = Arc::new(Self { role, panics, kept: Mutex::default(), safe: Arc::new(Semaphore::new(0)) });
         INSTALLED.set(Some(recorder.clone()));
         recorder
     }
@@ -105,6 +116,7 @@ impl Recorder {
     }
 
     fn keep(&self, call: &Call, role: Role, outcome: Outcome, durably: bool) {
+        assert!(!self.panics, "the test asks for a panic");
         let id = call.id().to_owned();
         let outcome = Outcome { tells_reason: call.tells_reason, ..outcome };
         let report = String::from_utf8(outcome.to_report(&id).to_vec()).unwrap();

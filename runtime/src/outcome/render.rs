@@ -1,0 +1,69 @@
+//! Turns the output of a call into its outcome, with one view for the result and one for the error.
+
+use super::captured::Returns;
+use super::guard::{Ending, Guard};
+use super::view::{AsJson, Fallible, Untold, View};
+
+/// Renders an output of type `O` as the outcome of its call.
+pub trait Render<O> {
+    #[doc(hidden)]
+    fn finish(&self, guard: &mut Guard, output: &O) -> Option<Ending>;
+}
+
+/// A view of the result and a view of the error.
+#[derive(Clone, Copy, Debug)]
+pub struct Views<R, E> {
+    result: R,
+    error: E,
+}
+
+impl Views<AsJson, Untold> {
+    /// The result as JSON, and nothing of the error.
+    pub(super) const DEFAULT: Self = Self { result: AsJson, error: Untold };
+}
+
+impl<R, E> Views<R, E> {
+    pub(super) fn with_result<V>(self, result: V) -> Views<V, E> {
+        Views { result, error: self.error }
+    }
+
+    pub(super) fn with_error<V>(self, error: V) -> Views<R, V> {
+        Views { result: self.result, error }
+    }
+}
+
+impl<O, R, E> Render<O> for Views<R, E>
+where
+    O: Fallible,
+    R: View<O::Ok>,
+    E: View<O::Err>,
+{
+    fn finish(&self, guard: &mut Guard, output: &O) -> Option<Ending> {
+        guard.finish(output.as_result(), &self.result, &self.error)
+    }
+}
+
+/// Makes the views of an annotated function, and checks that they fit its return type.
+///
+/// The bounds stand here and nowhere else. If the return type does not fit, the compiler then reports one error, at the return
+/// type. With bounds at the `.await` it would report a second error, on the attribute, about types that the user never wrote.
+pub fn told<O, R, E>(_: Returns<O>, result: R, error: E) -> Checked<O, R, E>
+where
+    O: Fallible,
+    R: View<O::Ok>,
+    E: View<O::Err>,
+{
+    Checked { views: Views { result, error }, finish: <Views<R, E> as Render<O>>::finish }
+}
+
+/// Views that fit outputs of type `O`: the result of [`told`].
+pub struct Checked<O, R, E> {
+    views: Views<R, E>,
+    finish: fn(&Views<R, E>, &mut Guard, &O) -> Option<Ending>,
+}
+
+impl<O, R, E> Render<O> for Checked<O, R, E> {
+    fn finish(&self, guard: &mut Guard, output: &O) -> Option<Ending> {
+        (self.finish)(&self.views, guard, output)
+    }
+}
