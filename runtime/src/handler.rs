@@ -1,9 +1,10 @@
-//! What a handler is, what it may ask for, and the routes that lead to it.
+//! Handlers, their extractors, and the routes that lead to them.
 //!
-//! A handler is an `async fn` of up to 8 extractors in any order, at most one [`Payload`] among them, which returns
-//! `Result<T, E>`: `T` is serialised as the result, `E` is displayed to log and store.
+//! A handler is an `async fn` with up to 8 extractors in any order, at most one of them a [`Payload`]. It returns
+//! `Result<T, E>`: `T` is serialised as the result, and the text of `E` goes to log and store.
 
 mod attribute;
+mod body;
 pub mod check;
 mod extract;
 mod payload;
@@ -19,28 +20,29 @@ use serde::Serialize;
 
 pub(crate) use self::attribute::Asked;
 pub use self::attribute::{Announced, Asking, path_of};
+pub(crate) use self::body::{PayloadError, PayloadKind};
 pub use self::extract::{Config, Extract, Headers, State};
 pub(crate) use self::extract::{Shared, States};
 pub use self::payload::Payload;
-pub(crate) use self::payload::{PayloadError, PayloadKind};
+
 pub(crate) use self::routes::{Route, RouteError, Routes, Unbound};
 use crate::id::RequestId;
 use crate::panics::{caught, contain};
 use crate::report::Json;
 
-/// One run of a request, as a handler's extractors see it.
-// `pub`, as all that a sealed trait of ours mentions, but nowhere to be named from outside.
+/// What the extractors of a handler read: the parts of a request that is run.
+// `pub`, because the sealed trait `Extract` mentions it. Users cannot name it.
 #[derive(Clone)]
 pub struct Run {
     pub(crate) id: RequestId,
     pub(crate) headers: Arc<HeaderMap>,
     pub(crate) body: Bytes,
-    /// Whether the result still has to be serialised; not if an annotated call did so already.
+    /// Whether the result still has to be serialised. False if an annotated call has serialised it already.
     pub(crate) wanted: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Run {
-    /// One whose result nobody has serialised.
+    /// A run whose result has to be serialised.
     pub(crate) fn of(id: RequestId, headers: Arc<HeaderMap>, body: Bytes) -> Self {
         Self { id, headers, body, wanted: Arc::new(|| true) }
     }
@@ -63,26 +65,26 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 /// An async function that can be given to [`App::route`](crate::App::route).
 ///
 /// Implemented for `async fn(A1, …, A8) -> Result<T, E>` where each `A` implements [`Extract`], `T: Serialize` and
-/// `E: Display`; its future must be `Send`. The text of an error (`{:#}`, so that error types which tell their causes that
-/// way do so) goes to log and store, and to nobody outside unless the attribute's `error` says so.
+/// `E: Display`. The function's future must be `Send`. The error is formatted with `{:#}`, which makes some error types show
+/// their causes. This text goes to log and store. Reports and API answers show it only if the attribute's `error` says so.
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler of an app with settings of type `{S}`",
     label = "not a handler",
-    note = "a handler is an `async fn` of up to 8 of `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`",
+    note = "a handler is an `async fn` with up to 8 parameters of the types `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers`, `RequestId`",
     note = "it returns `Result<T, E>` with `T: Serialize` and `E: Display`, and its future is `Send`",
-    note = "write `#[postback::debug_handler]` above the function to be told what does not fit"
+    note = "write `#[postback::debug_handler]` above the function to see which part does not fit"
 )]
 pub trait Handler<A, S>: Send + Sync + 'static {
     #[doc(hidden)]
     fn bind(self, shared: Arc<Shared<S>>) -> Bound;
 }
 
-/// A handler that has what it needs to run. Opaque.
+/// A handler together with the app's settings and states, ready to run. Opaque.
 pub struct Bound {
     pub(crate) run: Box<dyn Fn(Run) -> Running + Send + Sync>,
-    /// Its one payload.
+    /// The kind of the handler's payload, if the handler takes one.
     pub(crate) payload: Option<PayloadKind>,
-    /// What is wrong with what it asks for.
+    /// What is wrong with the handler's parameters, one message each.
     pub(crate) faults: Vec<String>,
 }
 
@@ -95,7 +97,7 @@ impl Bound {
         let mut faults: Vec<_> = faults.iter().flatten().cloned().collect();
         let payloads: Vec<_> = payloads.iter().flatten().copied().collect();
         if payloads.len() > 1 {
-            faults.push(format!("it takes {} payloads; a request has one", payloads.len()));
+            faults.push(format!("the handler takes {} payloads, but a request has only one", payloads.len()));
         }
         Self { run, payload: payloads.first().copied(), faults }
     }

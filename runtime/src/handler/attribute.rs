@@ -1,7 +1,7 @@
-//! What the attribute of a handler says of it before it runs, and how it is asked where the end of a request is reported.
+//! What is known of an annotated handler before it runs, and how a handler is asked for its webhook without a run.
 //!
-//! `#[async_handler]` announces each function that it stands on. A route finds the announcement of its handler by the
-//! function's path; where there is none, as for a closure, nothing is known before a run.
+//! `#[async_handler]` announces each function that it annotates. A route finds the announcement of its handler by the
+//! function's path. A handler without an announcement, such as a closure, is not known before it runs.
 
 use std::any::type_name;
 use std::pin::Pin;
@@ -17,29 +17,29 @@ use crate::report::Outcome;
 use crate::time::{Clock, Timestamp};
 use crate::webhook::Provenance;
 
-/// What the attribute says of one function.
+/// The announcement of one annotated function.
 #[derive(Debug)]
 pub struct Announced {
-    /// The path of something within the function.
+    /// Returns the path of an item within the function. The path begins with the path of the function.
     pub within: fn() -> &'static str,
-    /// The expression `webhook`, as it was written.
+    /// The source text of the attribute's expression `webhook`.
     pub webhook: &'static str,
-    /// How the webhook is asked for.
+    /// Whether and how the function can be asked for its webhook without a run.
     pub asking: Asking,
-    /// Nobody can notice that its expressions are evaluated: they only read.
+    /// Whether the attribute's expressions only read, so that evaluating them has no effect.
     pub is_plain: bool,
 }
 
 inventory::collect!(Announced);
 
-/// Whether the webhook can be asked for without a run, and what becomes of the body then.
+/// Whether a function can be asked for its webhook without a run, and how its body is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asking {
-    /// Not at all: there is other code before it.
+    /// The function cannot be asked, because code of the user runs before the attribute's expressions.
     Never,
-    /// The body waits, and is dropped before it begins.
+    /// The body is a future. It is dropped without being polled.
     Waits,
-    /// The body cannot wait: the call is unwound before it.
+    /// The body has no `.await`, and runs in one call. The call is unwound before the body begins.
     Unwinds,
 }
 
@@ -53,42 +53,44 @@ impl Asking {
     }
 }
 
-/// The path of a function.
+/// The path of a function, as the compiler writes it.
 pub fn path_of<T>(_: &T) -> &'static str {
     type_name::<T>()
 }
 
 impl Announced {
-    /// That of the function of this path.
+    /// Finds the announcement of the function with this path.
     pub(super) fn of(path: &str) -> Option<&'static Self> {
-        // A generic function has its types behind it.
+        // The path of a generic function ends in its type arguments, which the announcement does not have.
         let path = path.split_once('<').map(|(path, _)| path).filter(|path| !path.is_empty()).unwrap_or(path);
         inventory::iter::<Self>.into_iter().find(|announced| announced.function() == path)
     }
 
-    /// The path of the function: what is within it has that before its own.
+    /// The path of the function: the beginning of the path of the item within it.
     fn function(&self) -> &'static str {
         let within = (self.within)();
         let end = ["::{{closure}}", "::_::within"].iter().filter_map(|part| within.find(part)).min();
         end.and_then(|end| within.get(..end)).unwrap_or(within)
     }
 
-    /// Whether [`ask`] can be called.
+    /// Whether [`ask`] works for this function.
     pub(super) fn can_be_asked(&self) -> bool {
         self.asking.is_possible()
     }
 }
 
-/// What a handler said when it was asked.
+/// A handler's answer when it was asked for its webhook.
 pub(crate) struct Asked {
     pub(crate) registered: Registered,
-    /// It would report the end of the request, and not of something else.
+    /// Whether the annotated call has the id of the request, so that its webhook gets the request's report.
     pub(crate) is_requests: bool,
-    /// The operator's side chose where, as far as the expression shows.
+    /// Whether the operator chose the webhook, as far as its expression shows.
     pub(crate) is_operators: bool,
 }
 
-/// Begins a run of an announced handler, and drops it where its body would begin. `None` if it did not come so far.
+/// Asks an announced handler for its webhook: begins a run, and drops it where the body would begin.
+///
+/// Returns `None` if the run does not get that far, for example because the payload does not fit.
 pub(super) fn ask(id: &RequestId, run: Running) -> Option<Asked> {
     let sink = Arc::new(Asks { id: id.clone(), asked: Mutex::default() });
     let around = Arc::clone(&sink) as Arc<dyn Sink>;
@@ -100,7 +102,7 @@ pub(super) fn ask(id: &RequestId, run: Running) -> Option<Asked> {
     sink.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// The sink around a handler that is asked.
+/// The sink around a handler that is asked for its webhook.
 struct Asks {
     id: RequestId,
     asked: Mutex<Option<Asked>>,

@@ -1,4 +1,4 @@
-//! What `#[debug_handler]` asks the compiler: one question a function, so that each gets an answer of its own.
+//! The checks that `#[debug_handler]` makes the compiler do: one function per check, so that each mistake gets its own error.
 
 use std::fmt::Display;
 
@@ -7,23 +7,23 @@ use serde::Serialize;
 use super::Extract;
 use super::extract::sealed::Parameter;
 
-/// Whether a handler may ask for it, whatever the app's settings are.
+/// Compiles if a handler can take `P` as a parameter. The type of the app's settings is not known here.
 pub fn parameter<P: Parameter>() {}
 
-/// Whether a handler may ask for it in an app with these settings.
+/// Compiles if a handler can take `P` as a parameter in an app with settings of type `S`.
 pub fn parameter_with<P: Extract<S>, S>() {}
 
-/// Whether what the handler returns can be told.
+/// Compiles if the handler's output can be reported.
 pub fn output<F: Future<Output: Output>>(_: &F) {}
 
-/// Whether the handler can run on a thread that is not the one that it began on.
+/// Compiles if the handler's future can move from one thread to another.
 pub fn send<F: Send>(_: &F) {}
 
-/// What a handler returns.
+/// An output that a handler may return.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
-    label = "has to be a `Result`",
-    note = "it returns `Result<T, E>` with `T: Serialize` and `E: Display`; what cannot fail returns \
+    label = "must be a `Result`",
+    note = "return `Result<T, E>` with `T: Serialize` and `E: Display`; if the handler cannot fail, return \
             `Result<T, std::convert::Infallible>`"
 )]
 pub trait Output {}
@@ -31,7 +31,7 @@ pub trait Output {}
 impl<T: Serialize, E: Display> Output for Result<T, E> {}
 
 #[cfg(test)]
-#[expect(clippy::unused_async, reason = "handlers are async, and these have nothing to wait for")]
+#[expect(clippy::unused_async, reason = "handlers are async functions, and these have nothing to await")]
 mod tests {
     use std::convert::Infallible;
 
@@ -47,7 +47,7 @@ mod tests {
 
     type Own = Config<Settings>;
 
-    // All of these have to compile, without a warning; what must not is among the mistakes of `tests/ui`.
+    // All handlers here compile without a warning. Handlers that must not compile are in `tests/ui`.
 
     #[debug_handler]
     async fn nothing() -> Result<(), Infallible> {

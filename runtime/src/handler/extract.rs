@@ -1,4 +1,4 @@
-//! What a handler may ask for, apart from the payload.
+//! The extractors: what a handler can take as parameters. The payload has a file of its own.
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
@@ -8,17 +8,19 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{PayloadKind, Run};
+use super::Run;
+use super::body::PayloadKind;
 use crate::id::RequestId;
 use crate::webhook::Operators;
 
-/// Something that a handler can take as a parameter: [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`],
-/// [`RequestId`]. Not to be implemented outside.
+/// A type that a handler can take as a parameter.
+///
+/// These are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`] and [`RequestId`]. The trait is sealed.
 #[diagnostic::on_unimplemented(
-    message = "a handler cannot ask for `{Self}` where the app's settings are `{S}`",
-    label = "cannot be asked for",
-    note = "a handler may ask for `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers` and `RequestId`, all from `postback`",
-    note = "a value that is given with `App::state(value)` is asked for as `State<T>`, the body of the request as `Payload<T>`"
+    message = "a handler cannot take `{Self}` as a parameter in an app with settings of type `{S}`",
+    label = "not a handler parameter",
+    note = "a handler can take `Config<{S}>`, `State<T>`, `Payload<T>`, `Headers` and `RequestId`, all from `postback`",
+    note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
 )]
 pub trait Extract<S>: sealed::Parameter {
     #[doc(hidden)]
@@ -26,7 +28,7 @@ pub trait Extract<S>: sealed::Parameter {
         None
     }
 
-    /// What of the app is missing for it, told at start.
+    /// What the app lacks for this parameter. An app with such a fault does not start.
     #[doc(hidden)]
     fn fault(_: &Shared<S>) -> Option<String> {
         None
@@ -37,29 +39,28 @@ pub trait Extract<S>: sealed::Parameter {
 }
 
 pub(super) mod sealed {
-    /// A parameter, whatever the app's settings are: all that can be asked when their type is not known.
+    /// A parameter of any handler. `#[debug_handler]` checks this where it does not know the type of the app's settings.
     #[diagnostic::on_unimplemented(
-        message = "a handler cannot ask for `{Self}`",
-        label = "cannot be asked for",
-        note = "a handler may ask for `Config<S>`, `State<T>`, `Payload<T>`, `Headers` and `RequestId`, all from `postback`",
-        note = "a value that is given with `App::state(value)` is asked for as `State<T>`, the body of the request as \
-                `Payload<T>`"
+        message = "a handler cannot take `{Self}` as a parameter",
+        label = "not a handler parameter",
+        note = "a handler can take `Config<S>`, `State<T>`, `Payload<T>`, `Headers` and `RequestId`, all from `postback`",
+        note = "take a value given with `App::state(value)` as `State<T>`, and the body of the request as `Payload<T>`"
     )]
     pub trait Parameter: Sized + Send + 'static {}
 }
 
-/// What all handlers of an app share.
+/// The settings and states that all handlers of an app share.
 pub struct Shared<S> {
     pub(crate) settings: Arc<S>,
     pub(crate) states: States,
 }
 
-/// Values by their type.
+/// The values given with `App::state`, by their type.
 #[derive(Clone, Default)]
 pub(crate) struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
 impl States {
-    /// Adds a value; whether there was one of its type already.
+    /// Adds a value. Returns whether it replaced another value of the same type.
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
         self.0.insert(TypeId::of::<T>(), Arc::new(value)).is_some()
     }
@@ -69,10 +70,10 @@ impl States {
     }
 }
 
-/// A value of the program's own.
+/// A value that belongs to the program, such as its settings.
 struct Given<T> {
     value: Arc<T>,
-    /// The runtime gave it to the handler. What was made by hand may hold what a caller chose.
+    /// Whether the runtime made this for a handler. If the user's code made it, the value may hold what a caller chose.
     by_runtime: bool,
 }
 
@@ -92,11 +93,13 @@ impl<T> Clone for Given<T> {
     }
 }
 
-/// The user's own settings: the table `[config]`, as the type that `main` takes. Dereferences to it; cheap to clone.
+/// Your own settings: the table `[config]`, as the type that your `main` takes.
+///
+/// Dereferences to that type. A clone costs one reference count.
 pub struct Config<S>(Given<S>);
 
 impl<S> Config<S> {
-    /// For calling a handler by hand, as tests do.
+    /// Makes a value with which a test can call a handler directly.
     pub fn new(settings: S) -> Self {
         Arc::new(settings).into()
     }
@@ -142,16 +145,18 @@ impl<S: Send + Sync + 'static> Extract<S> for Config<S> {
     }
 }
 
-/// A value that the app was given with [`App::state`](crate::App::state): a model, a pool. Dereferences to it; cheap to clone.
+/// A value that you gave to the app with [`App::state`](crate::App::state), such as a connection pool.
+///
+/// Dereferences to the value. A clone costs one reference count. All handlers share one value per type.
 pub struct State<T>(Given<T>);
 
 impl<T> State<T> {
-    /// For calling a handler by hand, as tests do.
+    /// Makes a value with which a test can call a handler directly.
     pub fn new(value: T) -> Self {
         Arc::new(value).into()
     }
 
-    /// The value, shared.
+    /// Unwraps the shared value.
     pub fn into_inner(self) -> Arc<T> {
         self.0.value
     }
@@ -194,36 +199,38 @@ impl<T: Send + Sync + 'static> sealed::Parameter for State<T> {}
 impl<S, T: Send + Sync + 'static> Extract<S> for State<T> {
     fn fault(shared: &Shared<S>) -> Option<String> {
         let missing = shared.states.get::<T>().is_none();
-        missing.then(|| format!("it asks for State<{0}>, but no {0} was given with App::state", type_name::<T>()))
+        missing.then(|| format!("the handler takes State<{0}>, but no {0} was given with App::state", type_name::<T>()))
     }
 
     fn extract(_: &Run, shared: &Shared<S>) -> Result<Self, String> {
-        // Checked at start, so this is not seen; it is an error all the same and no panic.
+        // `fault` has checked this at the start. If the value is missing all the same, the run fails without a panic.
         shared
             .states
             .get()
             .map(|value| Self(Given::by_runtime(value)))
-            .ok_or_else(|| format!("no State<{}> was given", type_name::<T>()))
+            .ok_or_else(|| format!("no value for State<{}> was given with App::state", type_name::<T>()))
     }
 }
 
-/// The headers that the request was posted with, but for those that carry credentials, which are not kept: in no run, and not
-/// in the store. Dereferences to [`http::HeaderMap`].
+/// The headers that the request was posted with, without those that carry credentials.
 ///
-/// A header carries a credential if the last word of its name is `authorization`, `authentication`, `auth`, `cookie`, `secret`,
-/// `password`, `passphrase`, `credential`, `assertion`, `jwt`, `bearer`, `otp` or ends in `token`, such as `x-csrf-token`; or if
-/// it is `key`, such as `x-api-key`, and not a key by which something is found, such as `idempotency-key`, `x-partition-key`
-/// or `x-cache-key`.
+/// Dereferences to [`http::HeaderMap`]. Headers with credentials are neither stored nor given to a run. The last word of a
+/// header's name decides:
+///
+/// - `authorization`, `authentication`, `auth`, `cookie`, `secret`, `password`, `passphrase`, `credential`, `assertion`, `jwt`,
+///   `bearer`, `otp`, and each word that ends in `token`, as in `x-csrf-token`, mean a credential;
+/// - `key`, as in `x-api-key`, means a credential too, unless the key serves to find something, as in `idempotency-key`,
+///   `x-partition-key` and `x-cache-key`.
 #[derive(Clone, Debug)]
 pub struct Headers(Arc<HeaderMap>);
 
 impl Headers {
-    /// For calling a handler by hand, as tests do.
+    /// Makes a value with which a test can call a handler directly.
     pub fn new(headers: HeaderMap) -> Self {
         Self(Arc::new(headers))
     }
 
-    /// The header as text; `None` if it is not there, or not visible ASCII.
+    /// The header's value as text. `None` if the header is missing, or its value is not visible ASCII.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(|value| value.to_str().ok())
     }
@@ -254,7 +261,7 @@ impl<S> Extract<S> for RequestId {
 }
 
 #[cfg(test)]
-#[expect(clippy::unused_async, reason = "handlers are async, and these have nothing to wait for")]
+#[expect(clippy::unused_async, reason = "handlers are async functions, and these have nothing to await")]
 mod tests {
     use super::*;
     use crate::handler::Payload;

@@ -1,26 +1,24 @@
-//! The body of a request, as a handler takes it; checked before the request is accepted.
+//! The extractor for the body of a request.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::ops::Deref;
 
-use bytes::Bytes;
-use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 
+use super::body::{PayloadKind, is_bytes, json};
 use super::extract::sealed::Parameter;
 use super::{Extract, Run, Shared};
-use crate::panics::caught;
 
-/// The body of the request: JSON as any `T: DeserializeOwned`, or with `Payload<Bytes>` the bytes as they came.
+/// The body of the request: JSON as any `T: DeserializeOwned`, or the bytes as they came with `Payload<Bytes>`.
 ///
-/// A JSON payload wants the content type `application/json` or one ending in `+json`, and is checked when it is posted:
-/// what does not fit `T` is refused with 422 and the path of the field, and makes no request. Dereferences to `T`.
+/// Dereferences to `T`. A JSON payload needs the content type `application/json`, or one that ends in `+json`. The server
+/// checks it when the request is posted: if the body does not fit `T`, the server answers 422 with the path of the field, and
+/// accepts no request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload<T>(pub T);
 
 impl<T> Payload<T> {
-    /// The value itself.
+    /// Unwraps the value.
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -38,214 +36,16 @@ impl<T: DeserializeOwned + Send + 'static> Parameter for Payload<T> {}
 
 impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Payload<T> {
     fn payload() -> Option<PayloadKind> {
-        Some(if is_bytes::<T>() { PayloadKind::Bytes } else { PayloadKind::Json(check::<T>) })
+        Some(PayloadKind::of::<T>())
     }
 
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
         if is_bytes::<T>() {
-            // The one type whose values are not made by deserialising; `T` is it, so this cannot fail.
+            // `T` is `Bytes` here, so the downcast does not fail.
             let body: Box<dyn Any> = Box::new(run.body.clone());
             return body.downcast().map(|bytes| Self(*bytes)).map_err(|_| "the payload is not bytes".to_owned());
         }
-        // It was checked when it came, but perhaps by an older program.
+        // The server checked the body when the request was posted, but perhaps with an older version of the program.
         json(&run.body).map(Self).map_err(|error| format!("the payload does not fit the handler: {error}"))
-    }
-}
-
-fn is_bytes<T: 'static>() -> bool {
-    TypeId::of::<T>() == TypeId::of::<Bytes>()
-}
-
-/// What kind of body a handler takes.
-#[derive(Clone, Copy)]
-pub enum PayloadKind {
-    /// Any bytes of any type.
-    Bytes,
-    /// JSON that passes this check.
-    Json(fn(&[u8]) -> Result<(), PayloadError>),
-}
-
-impl PayloadKind {
-    /// Whether it comes as what this takes.
-    pub(crate) fn check_type(self, headers: &HeaderMap) -> Result<(), PayloadError> {
-        match self {
-            Self::Bytes => Ok(()),
-            Self::Json(_) => is_json(headers).and_then(|()| is_plain(headers)),
-        }
-    }
-
-    /// Whether a request with this body can be run. Takes time that grows with the body, unless any body can.
-    pub(crate) fn check_body(self, body: &[u8]) -> Result<(), PayloadError> {
-        match self {
-            Self::Bytes => Ok(()),
-            Self::Json(check) => check(body),
-        }
-    }
-
-    /// Whether there is nothing to check of a body.
-    pub(crate) fn takes_any_body(self) -> bool {
-        matches!(self, Self::Bytes)
-    }
-}
-
-fn is_json(headers: &HeaderMap) -> Result<(), PayloadError> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Err(PayloadError::NoContentType) };
-    let text = String::from_utf8_lossy(value.as_bytes());
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let suffix = essence.split_once('/').is_some_and(|(_, subtype)| subtype.ends_with("+json"));
-    if essence == "application/json" || suffix {
-        Ok(())
-    } else {
-        Err(PayloadError::ContentType { found: text.escape_debug().to_string() })
-    }
-}
-
-/// Whether it is not encoded, be it compressed: what a handler gets is what came.
-fn is_plain(headers: &HeaderMap) -> Result<(), PayloadError> {
-    let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let is_plain = |coding: &str| matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity");
-    match values.into_iter().find(|value| !value.split(',').all(is_plain)) {
-        Some(found) => Err(PayloadError::Encoding { found: found.escape_debug().to_string() }),
-        None => Ok(()),
-    }
-}
-
-/// Reads a body as `T`, and drops the value. A panic in its `Drop` is left to the run, which reports a panic.
-fn check<T: DeserializeOwned>(body: &[u8]) -> Result<(), PayloadError> {
-    let value = json::<T>(body)?;
-    let _ = caught(|| drop(value));
-    Ok(())
-}
-
-fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(PayloadError::Empty);
-    }
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = match error.path().to_string() {
-            root if root == "." => "the body".to_owned(),
-            path => path,
-        };
-        let inner = error.into_inner();
-        if inner.is_data() { PayloadError::Field { path, problem: inner.to_string() } } else { no_json(body, &inner) }
-    })?;
-    deserializer.end().map_err(|error| no_json(body, &error))?;
-    Ok(value)
-}
-
-/// Why a body is no JSON, as its sender can see it.
-fn no_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
-    let not_text = match body {
-        [0x1f, 0x8b, ..] => Some("it is compressed with gzip; send it as it is"),
-        [0xef, 0xbb, 0xbf, ..] => Some("it begins with a byte order mark (EF BB BF); send UTF-8 without one"),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, _, 0, ..] | [0, _, 0, _, ..] => Some("it is UTF-16; send UTF-8"),
-        _ => None,
-    };
-    if let Some(why) = not_text {
-        return PayloadError::NotText(why.to_owned());
-    }
-    if let Err(error) = std::str::from_utf8(body) {
-        return PayloadError::NotText(format!("it is not UTF-8, from byte {} on", error.valid_up_to()));
-    }
-    let (line, column) = (error.line(), error.column());
-    if error.is_eof() {
-        return PayloadError::Syntax(format!("it ends, at line {line} column {column}, before its value does"));
-    }
-    // In the words of the parser alone, nobody sees what kind of body was sent instead.
-    let begin = body.trim_ascii_start().first().copied().unwrap_or_default();
-    let begins_with = match begin {
-        _ if line > 1 || column > 1 => String::new(),
-        begin if begin.is_ascii_graphic() => format!(", where `{}` stands", begin as char),
-        begin => format!(", where the byte 0x{begin:02x} stands"),
-    };
-    PayloadError::Syntax(format!("{error}{begins_with}"))
-}
-
-/// A body that a handler cannot take.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PayloadError {
-    /// No content type at all.
-    #[error("the header content-type is missing; this route takes application/json")]
-    NoContentType,
-    /// Another content type.
-    #[error("the header content-type is {found}; this route takes application/json, or a type ending in +json")]
-    ContentType { found: String },
-    /// Compressed, or otherwise not as it is.
-    #[error("the header content-encoding is {found}; this route takes the body as it is, not compressed")]
-    Encoding { found: String },
-    /// Nothing but white space.
-    #[error("the body is empty; this route takes a JSON value")]
-    Empty,
-    /// Bytes that are no text.
-    #[error("the body is not valid JSON: {0}")]
-    NotText(String),
-    /// Not JSON.
-    #[error("the body is not valid JSON: {0}")]
-    Syntax(String),
-    /// JSON of another shape.
-    #[error("{path}: {problem}")]
-    Field { path: String, problem: String },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, serde::Deserialize)]
-    struct Order {
-        #[expect(dead_code, reason = "only its type matters")]
-        items: Vec<Item>,
-    }
-
-    #[derive(Debug, serde::Deserialize)]
-    struct Item {
-        #[expect(dead_code, reason = "only its type matters")]
-        count: u32,
-    }
-
-    fn check(content_type: &str, body: &str) -> Result<(), PayloadError> {
-        let kind = <Payload<Order> as Extract<()>>::payload().unwrap();
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
-        kind.check_type(&headers)?;
-        kind.check_body(body.as_bytes())
-    }
-
-    #[test]
-    fn a_payload_that_does_not_fit_is_told_with_its_path() {
-        let error = check("application/json", r#"{"items":[{"count":1},{"count":"x"}]}"#).unwrap_err();
-        assert!(matches!(&error, PayloadError::Field { path, .. } if path == "items[1].count"), "{error:?}");
-        assert!(error.to_string().starts_with("items[1].count: invalid type"), "{error}");
-        let error = check("application/json", "{}").unwrap_err();
-        assert!(error.to_string().starts_with("the body: missing field `items`"), "{error}");
-    }
-
-    #[test]
-    fn what_is_no_json_is_told_apart_from_what_does_not_fit() {
-        assert!(matches!(check("application/json", "{\"items\":["), Err(PayloadError::Syntax(_))));
-        assert!(matches!(check("application/json", "{\"items\":[]} x"), Err(PayloadError::Syntax(_))));
-        assert_eq!(check("application/json", " \n"), Err(PayloadError::Empty));
-        assert!(matches!(check("application/json", "[]"), Err(PayloadError::Field { .. })));
-    }
-
-    #[test]
-    fn json_is_known_by_its_content_type() {
-        let body = r#"{"items":[]}"#;
-        for good in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"] {
-            check(good, body).unwrap();
-        }
-        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "+json"] {
-            assert!(matches!(check(bad, body), Err(PayloadError::ContentType { .. })), "{bad}");
-        }
-        let kind = <Payload<Order> as Extract<()>>::payload().unwrap();
-        assert_eq!(kind.check_type(&HeaderMap::new()), Err(PayloadError::NoContentType));
-    }
-
-    #[test]
-    fn bytes_come_as_they_are() {
-        let kind = <Payload<Bytes> as Extract<()>>::payload().unwrap();
-        kind.check_type(&HeaderMap::new()).unwrap();
-        kind.check_body(b"\0\xff").unwrap();
     }
 }

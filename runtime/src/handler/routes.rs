@@ -1,4 +1,4 @@
-//! Routes: which path leads to which handler; checked as a whole, at start.
+//! Routes: which path leads to which handler. All routes are checked together when the app starts.
 
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -9,10 +9,10 @@ use super::{Bound, Handler, PayloadKind, Run, Running, Shared};
 use crate::poster::Registered;
 use crate::webhook::Webhooks;
 
-/// Paths, or first segments of paths, that the server keeps for itself.
+/// First segments of paths that the server keeps for itself.
 const RESERVED: [&str; 5] = ["healthz", "readyz", "metrics", "openapi.json", "_postback"];
 
-/// A route as it was written down; what is wrong with it is told when all of them are bound.
+/// A route as the user declared it. Its mistakes are reported when all routes are bound.
 pub(crate) struct Unbound<S> {
     path: String,
     name: &'static str,
@@ -28,26 +28,26 @@ impl<S: 'static> Unbound<S> {
         Self { path, name: std::any::type_name::<H>(), location, webhook: Webhooks::default(), example: None, bind }
     }
 
-    /// Where ends are reported that come before the handler said where.
+    /// Sets the webhook for requests that end before their handler has registered one.
     pub(crate) fn set_webhook(&mut self, webhook: Webhooks) {
         self.webhook = webhook;
     }
 
-    /// A payload that can be shown to try it with.
+    /// Sets a payload that is shown as an example of a request.
     pub(crate) fn set_example(&mut self, payload: String) {
         self.example = Some(payload);
     }
 }
 
-/// A route that can be run.
+/// A route whose handler can run.
 pub(crate) struct Route {
     pub(crate) path: String,
     /// The handler's path in the program, such as `quickstart::greet`.
     pub(crate) name: &'static str,
-    /// Where it was routed.
+    /// The place in the source where the route was declared.
     pub(crate) location: &'static Location<'static>,
     pub(crate) webhook: Webhooks,
-    /// What `#[async_handler]` says of the handler, where that is known.
+    /// The announcement of the handler, if the handler has the attribute `#[async_handler]`.
     pub(crate) attribute: Option<&'static Announced>,
     pub(crate) payload: Option<PayloadKind>,
     pub(crate) example: Option<String>,
@@ -59,13 +59,16 @@ impl Route {
         (self.run)(run)
     }
 
-    /// Where the end of this request would be reported, if that can be asked and nobody notices. Takes as long as it takes to
-    /// read the payload.
+    /// Asks the handler where the end of this request would be reported, if asking has no effect.
+    ///
+    /// The handler reads its payload for this, which takes time.
     pub(crate) fn ask(&self, run: &Run) -> Option<Asked> {
         self.attribute.filter(|attribute| attribute.is_plain).and_then(|_| self.asked(run))
     }
 
-    /// The same for a request that is not run, or not again: the attribute's expressions may do whatever they do in a run.
+    /// Asks the handler where the end of a request is reported that is not run, or not run again.
+    ///
+    /// The attribute's expressions may have effects, as they would in the run that this replaces.
     pub(crate) fn ask_instead(&self, run: &Run) -> Option<Registered> {
         self.asked(run).filter(|asked| asked.is_requests).map(|asked| asked.registered)
     }
@@ -81,7 +84,7 @@ impl Route {
 pub(crate) struct Routes(Arc<BTreeMap<String, Arc<Route>>>);
 
 impl Routes {
-    /// Binds the routes to what they share; all mistakes are told together.
+    /// Binds the routes to the app's settings and states. Returns all mistakes together.
     pub(crate) fn bind<S: 'static>(unbound: Vec<Unbound<S>>, shared: &Arc<Shared<S>>) -> Result<Self, Vec<RouteError>> {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::<String, Arc<Route>>::new();
@@ -93,10 +96,10 @@ impl Routes {
             }
             if let Some(other) = routes.values().find(|other| clash(&other.path, &path)) {
                 let problem = if other.path == path {
-                    format!("it was routed before, at {}", other.location)
+                    format!("this path has a route already, at {}", other.location)
                 } else {
                     format!(
-                        "it clashes with {}, at {}: the id of a request follows its route",
+                        "it clashes with {}, at {}: after a route's path comes the id of a request",
                         other.path, other.location
                     )
                 };
@@ -126,11 +129,11 @@ impl Routes {
 }
 
 fn check(path: &str) -> Result<(), String> {
-    let Some(rest) = path.strip_prefix('/') else { return Err("a route starts with `/`".into()) };
+    let Some(rest) = path.strip_prefix('/') else { return Err("a route must start with `/`".into()) };
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
     for segment in rest.split('/') {
         if segment.is_empty() {
-            return Err("a route has no empty segment, and does not end in `/`".into());
+            return Err("a route must not have an empty segment or end in `/`".into());
         }
         if segment == "." || segment == ".." || !segment.chars().all(allowed) {
             return Err(format!(
@@ -141,12 +144,12 @@ fn check(path: &str) -> Result<(), String> {
     }
     let first = rest.split('/').next().unwrap_or_default();
     if RESERVED.contains(&first) {
-        return Err(format!("the server keeps `/{first}` for itself"));
+        return Err(format!("`/{first}` is reserved for the server; use another path"));
     }
     Ok(())
 }
 
-/// `/a` takes `/a/{id}`, so it cannot stand beside `/a/b`.
+/// Whether two routes clash. A route `/a` also serves `/a/{id}`, so there cannot be a route `/a/b`.
 fn clash(a: &str, b: &str) -> bool {
     let below = |a: &str, b: &str| {
         b.strip_prefix(a).is_some_and(|rest| rest.starts_with('/') && rest.matches('/').count() == 1)

@@ -8,10 +8,10 @@ use crate::report::Json;
 
 /// A `Result`, also under another name such as `io::Result`. The trait is sealed.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no `Result`, so its outcome cannot be reported",
-    label = "has to be a `Result`",
+    message = "`{Self}` is not a `Result`, so its outcome cannot be reported",
+    label = "must be a `Result`",
     note = "`Ok` is reported as completed, `Err` as failed",
-    note = "what cannot fail returns `Result<{Self}, std::convert::Infallible>`"
+    note = "if the function cannot fail, return `Result<{Self}, std::convert::Infallible>`"
 )]
 pub trait Fallible: sealed::Sealed {
     /// The value of a completed call. The report shows it as the member `result`.

@@ -1,4 +1,4 @@
-//! What is known of a handler, and what it says when it is asked.
+//! What is known of a handler before it runs, and what it answers when it is asked for its webhook.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,7 +13,7 @@ use crate::report::Ends;
 const OWN: &str = "https://example.com/own";
 const CALLERS: &str = "https://example.com/callers";
 
-/// Counts what must not happen.
+/// Counts runs of handler bodies. No body may run in these tests.
 static RUNS: AtomicUsize = AtomicUsize::new(0);
 
 #[async_handler(webhook = config.0, on = [failed])]

@@ -1,0 +1,214 @@
+//! Checks whether a body fits a route, before the request is accepted.
+
+use std::any::TypeId;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use serde::de::DeserializeOwned;
+
+use crate::panics::caught;
+
+pub(super) fn is_bytes<T: 'static>() -> bool {
+    TypeId::of::<T>() == TypeId::of::<Bytes>()
+}
+
+/// The kind of body that a handler takes.
+#[derive(Clone, Copy)]
+pub enum PayloadKind {
+    /// Any bytes, of any content type.
+    Bytes,
+    /// JSON that passes this check, which reads the body as the handler's type.
+    Json(fn(&[u8]) -> Result<(), PayloadError>),
+}
+
+impl PayloadKind {
+    /// The kind of body that `Payload<T>` takes.
+    pub(super) fn of<T: DeserializeOwned + 'static>() -> Self {
+        if is_bytes::<T>() { Self::Bytes } else { Self::Json(check::<T>) }
+    }
+
+    /// Checks the headers: the content type, and that the body is not compressed.
+    pub(crate) fn check_type(self, headers: &HeaderMap) -> Result<(), PayloadError> {
+        match self {
+            Self::Bytes => Ok(()),
+            Self::Json(_) => is_json(headers).and_then(|()| is_plain(headers)),
+        }
+    }
+
+    /// Checks whether the handler can read this body. For JSON, the time grows with the body.
+    pub(crate) fn check_body(self, body: &[u8]) -> Result<(), PayloadError> {
+        match self {
+            Self::Bytes => Ok(()),
+            Self::Json(check) => check(body),
+        }
+    }
+
+    /// Whether the handler takes any body, so that there is nothing to check.
+    pub(crate) fn takes_any_body(self) -> bool {
+        matches!(self, Self::Bytes)
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> Result<(), PayloadError> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Err(PayloadError::NoContentType) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let suffix = essence.split_once('/').is_some_and(|(_, subtype)| subtype.ends_with("+json"));
+    if essence == "application/json" || suffix {
+        Ok(())
+    } else {
+        Err(PayloadError::ContentType { found: text.escape_debug().to_string() })
+    }
+}
+
+/// Checks that the body has no content encoding such as `gzip`: a handler gets the bytes as they came.
+fn is_plain(headers: &HeaderMap) -> Result<(), PayloadError> {
+    let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let is_plain = |coding: &str| matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity");
+    match values.into_iter().find(|value| !value.split(',').all(is_plain)) {
+        Some(found) => Err(PayloadError::Encoding { found: found.escape_debug().to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// Reads a body as `T`, and drops the value. A panic in its `Drop` is left to the run, which reports a panic.
+fn check<T: DeserializeOwned>(body: &[u8]) -> Result<(), PayloadError> {
+    let value = json::<T>(body)?;
+    let _ = caught(|| drop(value));
+    Ok(())
+}
+
+pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(PayloadError::Empty);
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = match error.path().to_string() {
+            root if root == "." => "the body".to_owned(),
+            path => path,
+        };
+        let inner = error.into_inner();
+        if inner.is_data() { PayloadError::Field { path, problem: inner.to_string() } } else { not_json(body, &inner) }
+    })?;
+    deserializer.end().map_err(|error| not_json(body, &error))?;
+    Ok(value)
+}
+
+/// Why a body is not valid JSON, in words for its sender.
+fn not_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
+    let not_text = match body {
+        [0x1f, 0x8b, ..] => Some("it is compressed with gzip; send it as it is"),
+        [0xef, 0xbb, 0xbf, ..] => Some("it begins with a byte order mark (EF BB BF); send UTF-8 without one"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, _, 0, ..] | [0, _, 0, _, ..] => Some("it is UTF-16; send UTF-8"),
+        _ => None,
+    };
+    if let Some(why) = not_text {
+        return PayloadError::NotText(why.to_owned());
+    }
+    if let Err(error) = std::str::from_utf8(body) {
+        return PayloadError::NotText(format!("it is not UTF-8, from byte {} on", error.valid_up_to()));
+    }
+    let (line, column) = (error.line(), error.column());
+    if error.is_eof() {
+        return PayloadError::Syntax(format!("it ends, at line {line} column {column}, before its value does"));
+    }
+    // The parser's message does not show what the body begins with, such as `<` if somebody sends HTML.
+    let begin = body.trim_ascii_start().first().copied().unwrap_or_default();
+    let begins_with = match begin {
+        _ if line > 1 || column > 1 => String::new(),
+        begin if begin.is_ascii_graphic() => format!(", where `{}` stands", begin as char),
+        begin => format!(", where the byte 0x{begin:02x} stands"),
+    };
+    PayloadError::Syntax(format!("{error}{begins_with}"))
+}
+
+/// Why a handler cannot take a body.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// The request has no content type.
+    #[error("the header content-type is missing; this route takes application/json")]
+    NoContentType,
+    /// The content type is not a JSON type.
+    #[error("the header content-type is {found}; this route takes application/json, or a type ending in +json")]
+    ContentType { found: String },
+    /// The body is compressed or encoded in another way.
+    #[error("the header content-encoding is {found}; this route takes the body as it is, not compressed")]
+    Encoding { found: String },
+    /// The body has nothing but white space.
+    #[error("the body is empty; this route takes a JSON value")]
+    Empty,
+    /// The body is not UTF-8 text.
+    #[error("the body is not valid JSON: {0}")]
+    NotText(String),
+    /// The body is text, but not JSON.
+    #[error("the body is not valid JSON: {0}")]
+    Syntax(String),
+    /// The body is JSON that does not fit the handler's type.
+    #[error("{path}: {problem}")]
+    Field { path: String, problem: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::{Extract, Payload};
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Order {
+        #[expect(dead_code, reason = "only its type matters")]
+        items: Vec<Item>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Item {
+        #[expect(dead_code, reason = "only its type matters")]
+        count: u32,
+    }
+
+    fn check(content_type: &str, body: &str) -> Result<(), PayloadError> {
+        let kind = <Payload<Order> as Extract<()>>::payload().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+        kind.check_type(&headers)?;
+        kind.check_body(body.as_bytes())
+    }
+
+    #[test]
+    fn a_payload_that_does_not_fit_is_told_with_its_path() {
+        let error = check("application/json", r#"{"items":[{"count":1},{"count":"x"}]}"#).unwrap_err();
+        assert!(matches!(&error, PayloadError::Field { path, .. } if path == "items[1].count"), "{error:?}");
+        assert!(error.to_string().starts_with("items[1].count: invalid type"), "{error}");
+        let error = check("application/json", "{}").unwrap_err();
+        assert!(error.to_string().starts_with("the body: missing field `items`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_apart_from_what_does_not_fit() {
+        assert!(matches!(check("application/json", "{\"items\":["), Err(PayloadError::Syntax(_))));
+        assert!(matches!(check("application/json", "{\"items\":[]} x"), Err(PayloadError::Syntax(_))));
+        assert_eq!(check("application/json", " \n"), Err(PayloadError::Empty));
+        assert!(matches!(check("application/json", "[]"), Err(PayloadError::Field { .. })));
+    }
+
+    #[test]
+    fn json_is_known_by_its_content_type() {
+        let body = r#"{"items":[]}"#;
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"] {
+            check(good, body).unwrap();
+        }
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "+json"] {
+            assert!(matches!(check(bad, body), Err(PayloadError::ContentType { .. })), "{bad}");
+        }
+        let kind = <Payload<Order> as Extract<()>>::payload().unwrap();
+        assert_eq!(kind.check_type(&HeaderMap::new()), Err(PayloadError::NoContentType));
+    }
+
+    #[test]
+    fn bytes_come_as_they_are() {
+        let kind = <Payload<Bytes> as Extract<()>>::payload().unwrap();
+        kind.check_type(&HeaderMap::new()).unwrap();
+        kind.check_body(b"\0\xff").unwrap();
+    }
+}
