@@ -1,6 +1,7 @@
-//! Where a report goes: [`Webhook`], and what can be written in its place ([`IntoWebhook`]).
+//! Where a report goes: [`Webhook`], and the types that can stand for one ([`IntoWebhook`]).
 
 mod capture;
+mod chosen;
 mod provenance;
 mod shown;
 mod target;
@@ -12,10 +13,11 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use url::{Host, Url};
 
 pub use self::capture::{IntoWebhook, Webhooks};
+pub use self::chosen::Chosen;
 #[cfg(feature = "server")]
 pub(crate) use self::provenance::Operators;
 pub(crate) use self::provenance::Provenance;
-pub use self::provenance::{Chosen, Whose};
+pub use self::provenance::Whose;
 pub(crate) use self::shown::Shown;
 #[cfg(feature = "server")]
 pub(crate) use self::shown::shown;
@@ -24,16 +26,17 @@ use crate::secret::Secret;
 
 /// The longest URL that is accepted, in bytes.
 const MAX_URL: usize = 2_048;
-/// The longest name of a host, and of its parts between the dots: RFC 1035.
+/// The longest host name, in bytes, without the final dot. Source: RFC 1035.
 const MAX_NAME: usize = 253;
+/// The longest part of a host name between two dots, in bytes. Source: RFC 1035.
 const MAX_LABEL: usize = 63;
-/// The most headers that a webhook may have of its own.
+/// The most headers that can be set on a webhook.
 const MAX_HEADERS: usize = 32;
 
-/// One place that a report is sent to: a URL, and optionally headers and a signing secret of its own.
+/// A destination for reports: a URL, and optionally headers and a signing secret.
 ///
-/// A bare URL is enough wherever a webhook is wanted; this type is for the rest, and for a URL that is used often: it is
-/// parsed once. Cheap to clone.
+/// Wherever a webhook is expected, you can also give a URL as text. Use this type to set headers or a secret, or to parse a
+/// URL once that is used often. A clone costs one reference count.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,28 +56,28 @@ struct Parts {
     own: Own,
 }
 
-/// What a webhook has besides its URL.
+/// The parts of a webhook besides its URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Own {
     pub(crate) headers: HeaderMap,
     pub(crate) secret: Option<Secret>,
-    /// Who chose it; `None`: nobody said so, and it is a caller's.
+    /// Who chose the webhook. `None` if the user's code does not say: then it counts as chosen by a caller.
     pub(crate) chosen_by: Option<Provenance>,
 }
 
 impl Webhook {
-    /// A webhook at this URL.
+    /// Makes a webhook with this URL.
     ///
     /// # Errors
     ///
-    /// If the text is no absolute `http` or `https` URL, its host is no address and no name that could be looked up, or it
-    /// carries a user name or password, has port 0, or is longer than 2,048 bytes.
+    /// Returns an error if the text is not an absolute `http` or `https` URL, is longer than 2,048 bytes or has a control
+    /// character; or if the URL has a user name, a password, port 0, or a host that is neither an address nor a valid name.
     pub fn new(url: impl AsRef<str>) -> Result<Self, WebhookError> {
         let text = url.as_ref();
         if text.len() > MAX_URL {
             return Err(Fault::TooLong { length: text.len() }.into());
         }
-        // The parser strips these silently, so that what is shown would differ from what is called.
+        // The parser removes control characters silently. The URL that is called would differ from the given text.
         if text.contains(|c: char| c.is_ascii_control()) {
             return Err(Fault::ControlCharacter.into());
         }
@@ -93,17 +96,18 @@ impl Webhook {
         {
             return Err(Fault::Host.into());
         }
-        // Invariant: what is left can be called, which takes a `Uri`. A test holds it; to make one here would cost its copy.
+        // Invariant: this URL parses as a `Uri` too, which the delivery needs. A test checks that for generated URLs. To parse
+        // a `Uri` here would cost a copy.
         Ok(Self(Arc::new(Parts { url, own: Own::default() })))
     }
 
-    /// Sends this header with every attempt; of two with the same name the later one wins.
+    /// Sends this header with every attempt. A second header of the same name replaces the first one.
     ///
     /// # Errors
     ///
-    /// If name or value are not allowed in HTTP; if the header is one that the delivery itself sets (`webhook-…`,
-    /// `content-type`, `user-agent`) or that frames the message (`host`, `content-length`, `connection` …); or if
-    /// there are 32 already.
+    /// Returns an error if HTTP does not allow the name or the value; if the delivery sets the header itself (`webhook-…`,
+    /// `content-type`, `user-agent`); if the header belongs to the connection or frames the message (`host`,
+    /// `content-length`, `connection` and others); or if the webhook has 32 headers already.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, WebhookError> {
         let refused = || WebhookError(Fault::Header { name: name.escape_debug().to_string() });
         let name = HeaderName::try_from(name).map_err(|_| refused())?;
@@ -117,14 +121,14 @@ impl Webhook {
         Ok(self)
     }
 
-    /// Signs what goes here with this secret, in place of the operator's.
+    /// Signs the reports to this webhook with this secret, instead of the operator's secrets.
     #[must_use]
     pub fn secret(mut self, secret: Secret) -> Self {
         Arc::make_mut(&mut self.0).own.secret = Some(secret);
         self
     }
 
-    /// The URL.
+    /// The URL that reports are sent to.
     pub fn url(&self) -> &Url {
         &self.0.url
     }
@@ -145,21 +149,22 @@ impl Webhook {
         self
     }
 
-    /// Whether the operator's side chose it.
+    /// Whether the operator chose the webhook.
     pub(crate) fn is_operators(&self) -> bool {
         self.own().chosen_by == Some(Provenance::Operator)
     }
 }
 
-/// The URL as it may be shown: without user name, password, query and fragment, which often carry a secret.
+/// Shows the URL without the parts that may hold a secret: query, fragment, and path segments that look like tokens.
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Webhook({})", Shown(self.url()))
     }
 }
 
-/// Whether a name can be looked up at all: RFC 1035, and underscores, which are common. The parser has made it ASCII and lower
-/// case, and lets through more.
+/// Whether a host name is valid for a look-up: RFC 1035, and underscores, which are common.
+///
+/// The URL parser has made the name ASCII and lower case. It accepts more characters than RFC 1035.
 fn is_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -187,7 +192,7 @@ fn is_reserved(name: &HeaderName) -> bool {
     name.as_str().starts_with("webhook-") || RESERVED.contains(&name.as_str())
 }
 
-/// A text is no [`Webhook`]. The message says why, and never repeats the URL, which may hold a secret.
+/// Why a URL or a header is not valid for a [`Webhook`]. The message never repeats the URL, which may hold a secret.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct WebhookError(#[from] Fault);
@@ -196,24 +201,26 @@ crate::line::debug_as_message!(WebhookError);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum Fault {
-    #[error("the webhook URL cannot be parsed; write an absolute one, such as https://example.com/hooks")]
+    #[error("the webhook URL cannot be parsed; use an absolute URL, such as https://example.com/hooks")]
     Syntax(#[source] url::ParseError),
     #[error("the webhook URL has the scheme `{scheme}`; use http or https")]
     Scheme { scheme: String },
-    #[error("the webhook URL has a user name or password in it; send them as a header of the webhook instead")]
+    #[error("the webhook URL has a user name or password; set the header `authorization` on the webhook instead")]
     Credentials,
-    #[error("the webhook URL has port 0, which cannot be connected to")]
+    #[error("the webhook URL has port 0, which does not accept connections; use another port")]
     Port,
     #[error(
         "the host of the webhook URL cannot be looked up: a name has parts of 1 to {MAX_LABEL} letters, digits, `-` and `_`, \
          separated by full stops, and at most {MAX_NAME} characters"
     )]
     Host,
-    #[error("the webhook URL has a control character in it, such as a line break; remove it")]
+    #[error("the webhook URL has a control character, such as a line break; remove it")]
     ControlCharacter,
-    #[error("the webhook URL has {length} bytes, more than the {MAX_URL} that are allowed")]
+    #[error("the webhook URL has {length} bytes; the limit is {MAX_URL} bytes")]
     TooLong { length: usize },
-    #[error("the header `{name}` cannot be set on a webhook: it is reserved, not valid in HTTP, or one too many")]
+    #[error(
+        "the header `{name}` cannot be set on a webhook: it is reserved, not valid in HTTP, or exceeds {MAX_HEADERS} headers"
+    )]
     Header { name: String },
 }
 
@@ -284,7 +291,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever it is made of: a URL that is taken can be sent to, so that it is not found out at each try.
+        /// Each URL that `Webhook::new` accepts also parses as a `Uri`, which every attempt needs.
         #[test]
         fn what_is_taken_can_be_called(host in "[a-z{}!|.]{1,4}|\\[::1\\]|a\\.b|\\PC{1,3}", rest in "([/?#]\\PC{0,8}|[/?#][ -~]{0,12}){0,3}") {
             if let Ok(webhook) = Webhook::new(format!("https://{host}{rest}")) {

@@ -12,7 +12,7 @@ fn printed_by_main(error: impl Error + 'static) -> String {
 
 #[test]
 fn main_prints_what_is_wrong_and_not_what_our_types_are_called() {
-    let webhook = "the webhook URL cannot be parsed; write an absolute one, such as https://example.com/hooks";
+    let webhook = "the webhook URL cannot be parsed; use an absolute URL, such as https://example.com/hooks";
     let relative = "relative URL without a base";
     let printed = printed_by_main(Poster::builder().trust("nonsense").start().unwrap_err());
     assert_eq!(printed, format!("a trusted URL cannot be used: {webhook}: {relative}"));

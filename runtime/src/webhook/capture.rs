@@ -1,4 +1,4 @@
-//! Taking down, on entry of a call, where its report goes: cheaply, and without judging it yet.
+//! Collects the webhooks of a call when the call is entered. URLs are copied here, and parsed only when they are needed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,14 +13,19 @@ use url::Url;
 use super::provenance::stricter;
 use super::{Provenance, Target, Webhook};
 
-/// Room for an id behind the first URL, so that both take one allocation. A UUID has 36 bytes.
+/// Bytes reserved for an id after the first URL, so that both fit into one allocation. A UUID has 36 bytes.
 const ROOM_FOR_ID: usize = 40;
 
-/// What can be given as the webhook of a call.
+/// A type whose values can be given as the webhook of a call.
 ///
-/// URLs as text (`str`, `String`, `Box<str>`, `Cow<str>`) or parsed (`Url`, `http::Uri`); [`Webhook`] where headers or
-/// a secret go with it; `None` for no report; slices, arrays and `Vec`s for several; and references, `Box`, `Rc` and
-/// `Arc` of all these. A type of your own hands over to one of them:
+/// - a URL as text: `str`, `String`, `Box<str>`, `Cow<str>`;
+/// - a parsed URL: `Url`, `http::Uri`;
+/// - a [`Webhook`], which can have headers and a secret;
+/// - an `Option` of these, where `None` means no report;
+/// - a slice, an array or a `Vec` of these, for several webhooks;
+/// - a reference, `Box`, `Rc` or `Arc` to each of these.
+///
+/// Implement it for a type of your own by a call to one of these implementations:
 ///
 /// ```
 /// use postback::{IntoWebhook, Webhooks};
@@ -37,42 +42,43 @@ const ROOM_FOR_ID: usize = 40;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used as a webhook",
-    label = "this is no webhook",
+    label = "not a webhook",
     note = "a webhook is a URL (`str`, `String`, `Url`, `http::Uri`), a `postback::Webhook`, or an `Option`, a slice or a `Vec` of these"
 )]
 pub trait IntoWebhook {
-    /// Adds the URLs that this stands for, none to many.
+    /// Adds the webhooks that this value stands for: none, one or several.
     fn add_to(&self, webhooks: &mut Webhooks);
 }
 
-/// Collects the webhooks of one call. Made by the runtime; filled by [`IntoWebhook`].
-///
-/// Invariant: nothing is allocated before the first URL, and a single URL together with a usual id takes one allocation.
+/// The webhooks of one call. The runtime makes it, and [`IntoWebhook::add_to`] fills it.
+// Invariant: it allocates nothing before the first URL. One URL and an id of usual length take one allocation.
 #[derive(Clone, Default)]
 pub struct Webhooks {
-    /// All URLs, one behind the other; the id of the call may follow.
+    /// All URLs, one after another. The id of the call may follow them.
     text: String,
     targets: Targets,
 }
 
-/// Small: it is part of each annotated call's future.
+/// The parts of `text`, and webhooks that were given parsed.
+///
+/// It is small, because it is part of the future of each annotated call.
 #[derive(Clone, Default)]
 enum Targets {
     #[default]
     None,
-    /// The text of one URL, up to there.
+    /// One URL: the text up to `end`.
     Text {
         end: usize,
         chosen_by: Option<Provenance>,
     },
     Webhook(Webhook),
-    /// Several.
+    /// Several webhooks.
     Listed(Vec<Given>),
 }
 
 #[derive(Clone)]
 enum Given {
-    /// Not judged yet: this part of the text.
+    /// A URL that is not parsed yet: the text from `start` to `end`.
     Text {
         start: usize,
         end: usize,
@@ -100,20 +106,20 @@ impl Webhooks {
         }
     }
 
-    /// Writes the call's id behind the URLs and says where it begins.
+    /// Writes the call's id after the URLs. Returns where the id begins.
     pub(crate) fn append_id(&mut self, id: impl fmt::Display) -> usize {
         let start = self.text.len();
-        // Writing to a String cannot fail; a `Display` that says it did leaves a shorter id.
+        // Writing to a `String` does not fail. If the user's `Display` returns an error, the id is shorter.
         let _ = write!(self.text, "{id}");
         start
     }
 
-    /// What was written from there on.
+    /// The text from `start` to the end.
     pub(crate) fn text_from(&self, start: usize) -> &str {
         self.text.get(start..).unwrap_or_default()
     }
 
-    /// What each comes to.
+    /// Parses the webhooks.
     pub(crate) fn resolve(&self) -> impl Iterator<Item = Target> {
         let (one, listed) = match &self.targets {
             Targets::None => (None, [].as_slice()),
@@ -127,12 +133,12 @@ impl Webhooks {
         }))
     }
 
-    /// The same, and these chose those of which it was not said who did.
-    pub(crate) fn resolve_for(&self, unsaid: Provenance) -> impl Iterator<Item = Target> {
-        self.resolve().map(move |target| target.or_chosen_by(unsaid))
+    /// Parses the webhooks. Those for which the user's code does not say who chose them count as chosen by `default`.
+    pub(crate) fn resolve_for(&self, default: Provenance) -> impl Iterator<Item = Target> {
+        self.resolve().map(move |target| target.or_chosen_by(default))
     }
 
-    /// Takes down who chose those that were added when there were so many.
+    /// Notes who chose the webhooks from index `from` on.
     pub(super) fn choose(&mut self, from: usize, by: Provenance) {
         match &mut self.targets {
             Targets::Text { chosen_by, .. } if from == 0 => *chosen_by = Some(stricter(*chosen_by, by)),
@@ -160,7 +166,7 @@ impl Webhooks {
     fn push(&mut self, given: Given) {
         self.targets = match mem::take(&mut self.targets) {
             Targets::None => match given {
-                // Nothing came before it.
+                // The text of the first URL begins at 0.
                 Given::Text { end, chosen_by, .. } => Targets::Text { end, chosen_by },
                 Given::Webhook(webhook) => Targets::Webhook(webhook),
             },
@@ -183,8 +189,8 @@ fn parse(url: &str, chosen_by: Option<Provenance>) -> Target {
 }
 
 fn choose(webhook: &mut Webhook, by: Provenance) {
-    let said = stricter(webhook.own().chosen_by, by);
-    *webhook = webhook.clone().chosen_by(Some(said));
+    let strictest = stricter(webhook.own().chosen_by, by);
+    *webhook = webhook.clone().chosen_by(Some(strictest));
 }
 
 impl fmt::Debug for Webhooks {
@@ -260,7 +266,7 @@ impl<T: IntoWebhook> IntoWebhook for Vec<T> {
     }
 }
 
-macro_rules! pointers_hand_over {
+macro_rules! implement_for_pointers {
     ($($pointer:ty),*) => {$(
         impl<T: IntoWebhook + ?Sized> IntoWebhook for $pointer {
             fn add_to(&self, webhooks: &mut Webhooks) {
@@ -270,7 +276,7 @@ macro_rules! pointers_hand_over {
     )*};
 }
 
-pointers_hand_over!(&T, &mut T, Box<T>, Rc<T>, Arc<T>);
+implement_for_pointers!(&T, &mut T, Box<T>, Rc<T>, Arc<T>);
 
 #[cfg(test)]
 mod tests {
@@ -336,7 +342,7 @@ mod tests {
             assert_eq!(chosen(&Webhook::from_caller(mixed), unsaid), [Caller; 3]);
             assert_eq!(chosen(&Webhook::trusted([url, url]), unsaid), [Operator; 2]);
         }
-        assert_eq!(own.own().chosen_by, None, "who is asked about a copy says nothing of the others");
+        assert_eq!(own.own().chosen_by, None, "a copy that says who chose it leaves the original unchanged");
     }
 
     #[test]

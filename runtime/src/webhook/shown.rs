@@ -1,23 +1,24 @@
-//! A URL as it may be shown.
+//! Shows a URL in logs, on terminals and in answers, without its secrets.
 
 use std::fmt;
 
 use url::Url;
 
-/// Longer segments of a path are shown by nobody.
+/// The longest path segment that is shown, in bytes.
 const MAX_SEGMENT: usize = 40;
-/// Longer words are rare in paths, and tokens are not.
+/// The longest word that is shown, in letters. Longer words are rare in paths, but longer tokens are common.
 const MAX_WORD: usize = 20;
-/// Digits of a segment, all together: the ids of most services have no more.
+/// The most digits in a segment that is shown. The ids of most services have no more.
 const MAX_DIGITS: usize = 20;
-/// Digits behind a word, as in `v1` and `hook42`.
+/// The most digits at the end of a word that is shown, as in `v1` and `hook42`.
 const MAX_SUFFIX: usize = 2;
 
-/// Displays a URL without what may be secret in it: user name, password, query, fragment, and every segment of the path that does
-/// not look like words or a number. Such a segment is shown as `…`: with Slack, Discord and many others, who knows the
-/// path may post.
+/// Displays a URL without the parts that may hold a secret.
 ///
-/// Invariant: nothing else shows a webhook's URL, neither in a log nor on a terminal nor in an answer.
+/// These are user name, password, query, fragment, and each path segment that does not look like words or a number. Such a
+/// segment is shown as `…`: for Slack, Discord and many other services, everybody who knows the path can post.
+///
+/// Invariant: logs, terminals and answers show a webhook's URL only through this type.
 pub(crate) struct Shown<'a>(pub(crate) &'a Url);
 
 impl fmt::Display for Shown<'_> {
@@ -37,13 +38,13 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// A URL as it was stored, [shown](Shown).
+/// Shows a stored URL without the parts that may hold a secret.
 #[cfg(feature = "server")]
 pub(crate) fn shown(url: &str) -> String {
-    Url::parse(url).map_or_else(|_| "(no URL)".to_owned(), |url| Shown(&url).to_string())
+    Url::parse(url).map_or_else(|_| "(not a URL)".to_owned(), |url| Shown(&url).to_string())
 }
 
-/// Whether a segment is made of words and numbers, so that it is no token.
+/// Whether a path segment consists of words and numbers, so that it is not a token.
 fn is_plain(segment: &str) -> bool {
     let digits = segment.bytes().filter(u8::is_ascii_digit).count();
     segment.len() <= MAX_SEGMENT
@@ -55,7 +56,7 @@ fn is_number(part: &str) -> bool {
     part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Letters, and at most a short number behind them. Letters change their case as words in one do: `sendMessage`, never `sEnD`.
+/// Whether a part is letters with at most two digits at the end, in the usual case: `sendMessage`, but not `sEnD`.
 fn is_word(part: &str) -> bool {
     let letters = part.trim_end_matches(|c: char| c.is_ascii_digit());
     let suffix = part.len() - letters.len();
@@ -66,7 +67,8 @@ fn is_word(part: &str) -> bool {
     if letters.chars().all(is_upper) {
         return true;
     }
-    // Each word begins with its capital, and is not a letter or two.
+    // In camel case, each word begins with a capital letter and has at least three letters. The first word may lack the
+    // capital letter, and then has at least two letters.
     let humps = letters.split(is_upper).enumerate();
     humps
         .into_iter()
@@ -128,7 +130,7 @@ mod tests {
     }
 
     proptest! {
-        /// Of tokens as they are made: 16 bytes or more, in hexadecimal or base64url.
+        /// Usual tokens, 16 bytes or more in hexadecimal or base64url, are not shown.
         #[test]
         fn a_random_token_is_not_shown(bytes in prop::collection::vec(any::<u8>(), 16..48)) {
             use base64::Engine as _;
@@ -136,7 +138,7 @@ mod tests {
             let hex: String = halves.map(|half| char::from_digit(u32::from(half), 16).unwrap()).collect();
             let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&bytes);
             for token in [hex, base64] {
-                // The same byte again and again is no token, and chance makes one sometimes.
+                // Proptest sometimes repeats one byte, which does not look like a token.
                 let distinct = token.bytes().collect::<std::collections::HashSet<_>>().len();
                 prop_assert!(distinct < 6 || !shown(&format!("https://example.com/{token}")).contains(&token), "{token}");
             }

@@ -1,4 +1,4 @@
-//! Where a stored report goes.
+//! The destination of a stored report: a webhook, or a text that is not a valid URL.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use url::{Position, Url};
 use super::Own;
 use super::{Provenance, Webhook, WebhookError};
 
-/// A webhook, or what was given for one and cannot be called: it is kept, so that the record can say why.
+/// A webhook, or a given text that is not a valid URL. The text is kept, so that the report's record can show the error.
 #[derive(Clone)]
 pub(crate) enum Target {
     Webhook(Webhook),
@@ -16,7 +16,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// From what is in the store.
+    /// Makes a target from the columns of the store.
     #[cfg(feature = "sqlite")]
     pub(crate) fn stored(url: &str, own: Own) -> Self {
         match Self::parse(url) {
@@ -32,18 +32,18 @@ impl Target {
         }
     }
 
-    /// If nobody said who chose it, then these.
+    /// Sets who chose the webhook, unless that is known already.
     pub(crate) fn or_chosen_by(self, by: Provenance) -> Self {
         match self {
             Self::Webhook(webhook) => {
-                let said = webhook.own().chosen_by.or(Some(by));
-                Self::Webhook(webhook.chosen_by(said))
+                let chosen_by = webhook.own().chosen_by.or(Some(by));
+                Self::Webhook(webhook.chosen_by(chosen_by))
             }
             unusable @ Self::Unusable { .. } => unusable,
         }
     }
 
-    /// The URL as text; of what cannot be called, the text that was given.
+    /// The URL as text. For an unusable target, the text that was given.
     pub(crate) fn url(&self) -> &str {
         match self {
             Self::Webhook(webhook) => webhook.url().as_str(),
@@ -51,7 +51,7 @@ impl Target {
         }
     }
 
-    /// Scheme, host and port: what reports share a fate by. Empty if it cannot be called.
+    /// Scheme, host and port. Limits, fairness and circuits apply per origin. Empty for an unusable target.
     pub(crate) fn origin(&self) -> &str {
         match self {
             Self::Webhook(webhook) => origin_of(webhook.url()),
@@ -59,7 +59,7 @@ impl Target {
         }
     }
 
-    /// The webhook, or why it cannot be called.
+    /// The webhook, or why the given text is not a valid URL.
     pub(crate) fn into_webhook(self) -> Result<Webhook, WebhookError> {
         match self {
             Self::Webhook(webhook) => Ok(webhook),
@@ -67,7 +67,7 @@ impl Target {
         }
     }
 
-    /// See [`into_webhook`](Self::into_webhook).
+    /// A reference to the webhook, or to the reason why the given text is not a valid URL.
     pub(crate) fn webhook(&self) -> Result<&Webhook, &WebhookError> {
         match self {
             Self::Webhook(webhook) => Ok(webhook),
@@ -76,7 +76,7 @@ impl Target {
     }
 }
 
-/// Without what may be secret in it.
+/// Shows the URL without the parts that may hold a secret.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -92,9 +92,9 @@ impl From<Webhook> for Target {
     }
 }
 
-/// The [`Target::origin`] of the URL of a webhook.
+/// Scheme, host and port of a webhook's URL.
 pub(crate) fn origin_of(url: &Url) -> &str {
-    // Its origin: there is no user name, and the parser leaves out a scheme's own port.
+    // What stands before the path is the origin: a webhook's URL has no user name, and the parser drops a default port.
     &url[..Position::BeforePath]
 }
 
