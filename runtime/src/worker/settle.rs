@@ -113,7 +113,7 @@ pub(super) async fn settle(
     if settled == Settled::Stale {
         tracing::warn!(request_id = %id, route, "{route} {id} was settled by another claim; this run's outcome is dropped");
     } else {
-        end.tell(id, route);
+        end.count_and_log(id, route);
     }
 }
 

@@ -26,9 +26,9 @@ fn refuses_what_breaks_the_order_with_file_and_line() {
         ("store.rs", "macro_rules! m { () => {\n$crate::worker::x() } }", &[above]),
         ("store.rs", "use crate::{id::X,\nworker::{self, Options}};", &[above]),
         (
-            "server.rs",
+            "api.rs",
             "use crate::inspector::X;",
-            &["server.rs:1: server must not use inspector, which stands in the same row"],
+            &["api.rs:1: api must not use inspector, which stands in the same row"],
         ),
         (
             "store.rs",
@@ -64,7 +64,7 @@ fn lets_pass_what_keeps_the_order() {
         "use other::postback::worker;",
         "#[cfg(test)]\nmod tests { use crate::worker; use super::super::x; }",
         "#[cfg(all(test, feature = \"x\"))]\n#[expect(x, reason = \"y\")]\npub(crate) fn f<A, B>() { crate::worker::x() }",
-        "#[cfg(test)] use crate::{worker, server};",
+        "#[cfg(test)] use crate::{worker, api};",
         "#[cfg(test)] const X: crate::worker::Y = crate::worker::Y { a: 1 };",
         "struct X { #[cfg(test)] a: crate::worker::Y, b: u8 }",
     ] {
