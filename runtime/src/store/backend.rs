@@ -11,7 +11,7 @@ use super::backlog::Count;
 use super::begun::Begun;
 use super::cancel::CancelView;
 use super::clock::{Now, Trust};
-use super::operation::{Op, Reply};
+use super::ops::{Op, Reply};
 use super::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
 use super::summary::{Member, Summary};
 use crate::id::RequestId;

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::error::Bound;
-use super::operation::Waited;
 use super::record::ClaimedRequest;
 use crate::id::RequestId;
 use crate::names::metric;
@@ -216,6 +215,13 @@ impl Backlog {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What one request takes up among the waiting requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waited {
+    pub(crate) route: String,
+    pub(crate) bytes: u64,
 }
 
 /// The place of one request among the waiting requests. Dropping the slot gives the place back, unless the row was

@@ -13,24 +13,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
-use super::operation::{Op, Reply, Waited};
-use super::record::{Claim, NewReport, Registration, RequestClaim, Settled};
+use super::record::{Registration, RequestClaim};
 use super::{Error, Store};
 use crate::id::RequestId;
-use crate::report::Outcome;
-
-/// What became of the wish to cancel a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Cancelled {
-    /// It waited, and is over now, with this outcome.
-    AtOnce(Outcome),
-    /// It runs, and is being stopped.
-    Stopping,
-    /// It was over before; nothing changed.
-    Over,
-    /// There is none of this id on this route.
-    Unknown,
-}
 
 /// A request as it has to be known to be cancelled.
 #[derive(Clone, Debug)]
@@ -56,41 +41,6 @@ pub(crate) enum Phase {
 }
 
 impl Store {
-    /// Cancels a request of this route. `end` makes outcome and reports of one that waits, from what an earlier run of it
-    /// registered; it is called again if the request was claimed and put back meanwhile.
-    pub(crate) async fn cancel(
-        &self,
-        id: &RequestId,
-        route: &str,
-        mut end: impl FnMut(Option<Registration>) -> (Outcome, Vec<NewReport>),
-    ) -> Result<Cancelled, Error> {
-        // Of many who want the same at once the first commits it, and the others see that it is done.
-        let _turn = self.0.shared.wake.cancels.turns.of(id).await;
-        loop {
-            let standing = self.reader()?.standing(id).await.map_err(Error::Backend)?;
-            let Some(CancelView { phase, route }) = standing.filter(|standing| standing.route == route) else {
-                return Ok(Cancelled::Unknown);
-            };
-            match phase {
-                Phase::Settled => return Ok(Cancelled::Over),
-                Phase::Queued { epoch, registration, bytes } => {
-                    let (outcome, reports) = end(registration);
-                    let (claim, waited) = (Claim { id: id.clone(), epoch }, Waited { route, bytes });
-                    let op = Op::settle_queued(claim, waited, outcome.clone(), reports);
-                    if self.settle(op).await? == Settled::Current {
-                        return Ok(Cancelled::AtOnce(outcome));
-                    }
-                }
-                Phase::Running { cancelled: true } => return Ok(Cancelled::Stopping),
-                Phase::Running { cancelled: false } => match self.ask(Op::CancelRunning { id: id.clone() }).await? {
-                    Reply::Cancelling(Some(_)) => return Ok(Cancelled::Stopping),
-                    Reply::Cancelling(None) => {}
-                    _ => return Err(Error::Closed),
-                },
-            }
-        }
-    }
-
     /// Headers and body of a request of this route that waits, and of which it is not known where its end is reported.
     pub(crate) async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, Error> {
         self.reader()?.unregistered(id, route).await.map_err(Error::Backend)
@@ -98,7 +48,7 @@ impl Store {
 
     /// Cancelled when the request that runs under this claim is to be stopped, be it before this was asked for.
     pub(crate) fn cancellation(&self, claim: &RequestClaim) -> CancellationToken {
-        self.0.shared.wake.cancels.of(claim)
+        self.0.shared.local.wake.cancels.of(claim)
     }
 }
 
@@ -127,6 +77,11 @@ impl Turns {
 }
 
 impl Cancels {
+    /// Waits for the turn to cancel this request.
+    pub(super) async fn turn(&self, id: &RequestId) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turns.of(id).await
+    }
+
     fn of(&self, claim: &RequestClaim) -> CancellationToken {
         self.lock().entry(claim.clone()).or_default().clone()
     }

@@ -8,13 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::PreClaimed;
 use super::backend::Waiting;
 use super::record::{ClaimedReport, ClaimedRequest, ReportClaim, RequestClaim};
 use crate::time::Timestamp;
 
 /// The capacity of a channel is at least this many rows, whatever the room is when the receiver is attached.
 const LEAST_CAPACITY: usize = 1_024;
+
+/// A row that is handed over in memory after its commit, with the room that it takes at its receiver.
+#[derive(Debug)]
+pub(crate) struct PreClaimed<T> {
+    pub(crate) row: T,
+    pub(crate) room: OwnedSemaphorePermit,
+}
 
 /// The receivers of pre-claimed rows, and when the waiting rows are due.
 pub(crate) struct Handoff(Mutex<State>);
@@ -88,7 +94,7 @@ impl Handoff {
         room
     }
 
-    /// Takes room for a report of so many [units](super::operation::report_units). `None`: the report is written as
+    /// Takes room for a report of so many [units](super::sizes::report_units). `None`: the report is written as
     /// waiting. A report that is larger than the whole room is never pre-claimed.
     pub(crate) fn room_for_report(&self, units: usize, now: Timestamp) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();

@@ -207,7 +207,7 @@ impl Store {
 
     /// Why a request would be refused now although nothing is wrong: too many requests wait.
     pub(crate) fn is_full(&self) -> Option<Bound> {
-        self.0.shared.backlog.bound()
+        self.0.shared.local.backlog.bound()
     }
 
     /// Returns when the store will never write again in this process. Another process must take over.

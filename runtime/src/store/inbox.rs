@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::{Either, select};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot, watch};
 use tokio::time::Instant;
@@ -15,11 +14,11 @@ use tokio::time::Instant;
 use super::Error;
 use super::counters::{Counters, TakenIn};
 use super::intake::Intake;
-use super::operation::{Op, Outgoing, Reply, report_bytes, request_bytes};
+use super::operation::Untaken;
+use super::ops::{Barrier, Op, ReleaseReport, ReleaseRequest, Reply};
 use super::quota::Quotas;
-use super::record::{Claim, ReportClaim, RequestClaim};
-use crate::line::{Causes, Escaped};
-use crate::names::metric;
+use super::record::{ReportClaim, RequestClaim};
+use crate::line::Causes;
 
 /// Settlements, claims and the like that may wait at once, and their bytes; a larger one goes alone. They are few: each has
 /// a caller that waits for it.
@@ -31,8 +30,6 @@ pub(crate) struct Entry {
     /// `None`: nobody waits, or was told already.
     pub(crate) answer: Option<oneshot::Sender<Result<Reply, Error>>>,
     pub(crate) since: Instant,
-    /// For a barrier: the reports numbered before it.
-    pub(crate) passed: u64,
     /// The reports of a post.
     pub(crate) taken_in: TakenIn,
     _queued: Option<OwnedSemaphorePermit>,
@@ -109,20 +106,22 @@ impl Inbox {
 
     /// Takes in a mark that is answered after everything that is in the intake now.
     pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Answer, Error> {
-        let room = self.control.take(&Op::Barrier).await?;
-        self.ask(Queue::Mark, Op::Barrier, room)
+        let op = Barrier::default().into();
+        let room = self.control.take(&op).await?;
+        self.ask(Queue::Mark, op, room)
     }
 
     /// Gives back what was claimed and then not taken. Bounded by the claims themselves; when the store is closed
     /// already, the next owner recovers the rows.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
-        let op = Op::ReleaseRequest { claim, due: None, failed: false };
-        drop(self.enqueue(Queue::Control, self.entry(op, None, None)));
+        let op = ReleaseRequest { claim, due: None, failed: false };
+        drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
     }
 
     /// See [`release_request`](Self::release_request).
     pub(crate) fn release_report(&self, claim: ReportClaim) {
-        drop(self.enqueue(Queue::Control, self.entry(Op::ReleaseReport { claim, due: None }, None, None)));
+        let op = ReleaseReport { claim, due: None };
+        drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
     }
 
     fn ask(self: &Arc<Self>, queue: Queue, op: Op, room: OwnedSemaphorePermit) -> Result<Answer, Error> {
@@ -139,9 +138,8 @@ impl Inbox {
         answer: Option<oneshot::Sender<Result<Reply, Error>>>,
         queued: Option<OwnedSemaphorePermit>,
     ) -> Entry {
-        let reports = if let Op::Post { reports } = &op { reports.len() } else { 0 };
-        let taken_in = TakenIn::new(self.counters.clone(), reports);
-        Entry { op, answer, since: Instant::now(), passed: 0, taken_in, _queued: queued }
+        let taken_in = TakenIn::new(self.counters.clone(), op.posted());
+        Entry { op, answer, since: Instant::now(), taken_in, _queued: queued }
     }
 
     fn enqueue(&self, queue: Queue, mut entry: Entry) -> Result<(), Error> {
@@ -161,16 +159,9 @@ impl Inbox {
         Ok(())
     }
 
-    /// The line that it waits in: posts by the origin that they go to, submissions by their route.
+    /// The line of the intake in which the operation waits.
     fn line(&self, op: &Op) -> u64 {
-        match op {
-            Op::Submit { request, .. } => self.hash.hash_one(("route", &request.route)),
-            Op::Post { reports } => {
-                let url = reports.first().map_or("", |outgoing| outgoing.report.to.url());
-                self.hash.hash_one(("origin", origin(url)))
-            }
-            _ => 0,
-        }
+        self.hash.hash_one(op.line())
     }
 
     /// The next operation, settlements first.
@@ -238,36 +229,12 @@ impl Inbox {
         expired
     }
 
-    /// Books what the memory backend is to hold. Submissions and posts are refused when it is full; of a settlement only
-    /// the reports are, for an outcome is never turned away.
+    /// Reserves the room that the rows take in the memory backend, which is refused when that backend is full.
     fn reserve(&self, op: &mut Op) -> Result<(), Error> {
-        let Some(quotas) = &self.quotas else { return Ok(()) };
-        let fits = match op {
-            Op::Submit { request, .. } => quotas.requests.try_reserve(1, request_bytes(request)),
-            Op::Post { reports } => {
-                let due = || reports.iter().filter(|outgoing| outgoing.report.refused.is_none());
-                quotas.reports.try_reserve(due().count(), due().map(|outgoing| report_bytes(&outgoing.report)).sum())
-            }
-            Op::SettleRequest { reports, .. } => {
-                for Outgoing { report, .. } in reports {
-                    if report.refused.is_none() && !quotas.reports.try_reserve(1, report_bytes(report)) {
-                        metrics::counter!(metric::REPORTS_LOST, "reason" => "store_full").increment(1);
-                        tracing::warn!(
-                            request_id = %Escaped(&report.subject),
-                            webhook_id = %report.id,
-                            "a report of {} is not sent: the in-memory store is full",
-                            Escaped(&report.subject)
-                        );
-                        let report = Arc::make_mut(report);
-                        report.refused = Some("the in-memory store is full".into());
-                        report.body = Bytes::new();
-                    }
-                }
-                true
-            }
-            _ => true,
-        };
-        if fits { Ok(()) } else { Err(Error::Full) }
+        match &self.quotas {
+            Some(quotas) if !op.reserve(quotas) => Err(Error::Full),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
@@ -306,12 +273,6 @@ impl Room {
         let amount = op.bytes().max(op.rows().saturating_mul(self.share)).clamp(1, self.bytes);
         u32::try_from(amount).unwrap_or(u32::MAX)
     }
-}
-
-/// The part of a URL before its path.
-fn origin(url: &str) -> &str {
-    let host = url.find("://").map_or(0, |at| at + 3);
-    url[host..].find(['/', '?', '#']).map_or(url, |end| &url[..host + end])
 }
 
 #[derive(Clone, Copy)]
@@ -375,15 +336,14 @@ impl Drop for Answer {
 impl Inbox {
     /// Puts back the rows of an answer that nobody takes.
     pub(crate) fn give_back(&self, reply: Reply) {
-        match reply {
-            Reply::Requests(batch) => batch.rows.into_iter().for_each(|row| self.release_request(row.claim)),
-            Reply::Reports(batch) => batch.rows.into_iter().for_each(|row| self.release_report(row.claim)),
-            Reply::Recovered(recovered) => {
-                for Claim { id, epoch } in recovered.lost.into_iter().map(|row| row.claim) {
-                    self.release_request(Claim { id, epoch });
-                }
-            }
-            _ => {}
-        }
+        let mut untaken = Untaken::default();
+        reply.untaken(&mut untaken);
+        self.release(untaken);
+    }
+
+    /// Puts back rows that nobody took.
+    pub(crate) fn release(&self, untaken: Untaken) {
+        untaken.requests.into_iter().for_each(|claim| self.release_request(claim));
+        untaken.reports.into_iter().for_each(|claim| self.release_report(claim));
     }
 }

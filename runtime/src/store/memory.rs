@@ -3,8 +3,8 @@
 //! Bounded: what is unfinished by the [`Quotas`] that the intake asks first, what is finished by number and bytes.
 
 mod cancel;
+mod ops;
 mod parked;
-mod replay;
 mod reports;
 mod requests;
 mod summary;
@@ -23,9 +23,10 @@ use self::requests::Request;
 use super::backend::{Backend, Cause, Failure, Left, Opened, Reader};
 use super::cancel::CancelView;
 use super::clock::Now;
-use super::operation::{Op, Purged, Reply};
+use super::operation::Stage;
+use super::ops::{Op, Reply};
 use super::quota::{Quota, Quotas};
-use super::record::{Counts, DeliveryRecord, Disabled, Recovered, RequestRecord, RequestState};
+use super::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
 use super::summary::{Member, Summary};
 use crate::id::{ReportId, RequestId};
 use crate::time::Timestamp;
@@ -40,7 +41,7 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
         reports: HashMap::new(),
         undelivered: 0,
         due_reports: BTreeMap::new(),
-        aside: ParkedReports::default(),
+        parked: ParkedReports::default(),
         subjects: HashMap::new(),
         finished: BTreeMap::new(),
         finished_bytes: 0,
@@ -70,7 +71,7 @@ struct Tables {
     /// Reports that are not over.
     undelivered: u64,
     due_reports: BTreeMap<DueKey, ReportId>,
-    aside: ParkedReports,
+    parked: ParkedReports,
     subjects: HashMap<Arc<str>, Reports>,
     finished: BTreeMap<DueKey, Finished>,
     finished_bytes: usize,
@@ -101,19 +102,14 @@ impl Memory {
 impl Backend for Memory {
     fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
         let mut tables = self.lock();
-        let mut replies: Vec<Reply> = Vec::with_capacity(ops.len());
-        for op in ops {
-            replies.push(tables.apply(op, now));
-        }
-        // Claims last, as in every backend: they see what the batch wrote.
-        for late in [Tables::enable, Tables::claim] {
-            for (op, place) in ops.iter().zip(&mut replies) {
-                if let Some(reply) = late(&mut tables, op, now) {
-                    *place = reply;
-                }
+        let mut replies: Vec<Option<Reply>> = ops.iter().map(|_| None).collect();
+        for stage in Stage::IN_ORDER {
+            for (op, reply) in ops.iter().zip(&mut replies).filter(|(op, _)| op.stage() == stage) {
+                *reply = Some(ops::apply(op, &mut tables, now));
             }
         }
-        ready(Ok(replies)).boxed()
+        // Invariant: every operation is in one of the stages, so every operation has a reply.
+        ready(Ok(replies.into_iter().flatten().collect())).boxed()
     }
 
     fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>> {
@@ -169,11 +165,11 @@ impl Reader for Memory {
     }
 
     fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
-        ready(Ok(self.lock().aside.lines())).boxed()
+        ready(Ok(self.lock().parked.lines())).boxed()
     }
 
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {
-        ready(Ok(self.lock().aside.disabled())).boxed()
+        ready(Ok(self.lock().parked.disabled())).boxed()
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {
@@ -182,50 +178,6 @@ impl Reader for Memory {
 }
 
 impl Tables {
-    fn apply(&mut self, op: &Op, now: Now) -> Reply {
-        match op {
-            Op::Submit { request, room, .. } => Reply::Submitted(self.submit(request, room.is_some(), now)),
-            Op::Post { reports } => {
-                for outgoing in reports {
-                    self.insert_report(outgoing, now);
-                }
-                Reply::Done
-            }
-            Op::Register { claim, registration } => Reply::Settled(self.register(claim, registration)),
-            Op::SettleRequest { claim, queued, outcome, reports, .. } => {
-                let from = if *queued { RequestState::Queued } else { RequestState::Running };
-                Reply::Settled(self.settle_request(claim, &from, outcome, reports, now))
-            }
-            Op::CancelRunning { id } => Reply::Cancelling(self.cancel_running(id)),
-            Op::ReleaseRequest { claim, due, failed } => {
-                Reply::Settled(self.release_request(claim, due.unwrap_or(now.due), *failed, now.due))
-            }
-            Op::SettleReport { claim, attempt, next } => self.settle_report(claim, attempt, *next, now.wall),
-            Op::ParkReport { claim, line } => Reply::Settled(self.park_report(claim, line.as_deref())),
-            Op::HoldReport { claim } => self.hold_report(claim),
-            Op::ReleaseReport { claim, due } => Reply::Settled(self.release_report(claim, due.unwrap_or(now.due))),
-            Op::GiveUpParked { before, limit } => Reply::GivenUp(self.give_up_parked(*before, *limit, now.wall)),
-            Op::Replay { delivery, .. } => Reply::Replayed(self.replay(*delivery)),
-            // There was no earlier process.
-            Op::Recover { .. } => Reply::Recovered(Recovered::default()),
-            Op::Purge { before, limit, .. } => Reply::Purged(self.purge(*before, *limit, now)),
-            Op::Barrier
-            | Op::Enable { .. }
-            | Op::ClaimRequests(_)
-            | Op::ClaimReports { .. }
-            | Op::ClaimParked { .. } => Reply::Done,
-        }
-    }
-
-    fn claim(&mut self, op: &Op, now: Now) -> Option<Reply> {
-        match op {
-            Op::ClaimRequests(wanted) => Some(Reply::Requests(self.claim_requests(wanted, now.due))),
-            Op::ClaimReports { limit } => Some(Reply::Reports(self.claim_reports(*limit, now.due))),
-            Op::ClaimParked { line, limit } => Some(Reply::Reports(self.claim_parked(line, *limit, now.due))),
-            _ => None,
-        }
-    }
-
     fn next_seq(&mut self) -> u64 {
         self.last_seq += 1;
         self.last_seq
@@ -240,15 +192,6 @@ impl Tables {
                 break;
             }
         }
-    }
-
-    fn purge(&mut self, before: Timestamp, limit: usize, now: Now) -> Purged {
-        let mut deleted = 0;
-        while deleted < limit && self.finished.first_key_value().is_some_and(|((finished, _), _)| *finished < before) {
-            deleted += usize::from(self.forget_oldest());
-        }
-        let given_up = self.give_up_held(before, limit, now);
-        Purged { deleted, given_up, more: deleted.max(given_up) >= limit }
     }
 
     fn forget_oldest(&mut self) -> bool {

@@ -1,189 +1,108 @@
-//! What the writer does for its callers, as data: so that a batch can be tried again, split, and handed to any backend.
+//! What every kind of operation says about itself. The writer and the backends know operations only by this trait, so a new kind
+//! changes no other kind.
+//!
+//! An operation is data: the writer can apply it again after a failure, put it into another batch, and give it to any backend.
 
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::backlog::QueueSlot;
-use super::clock::Trust;
-use super::record::{
-    Attempt, Batch, ClaimedReport, ClaimedRequest, NewReport, NewRequest, Next, Recovered, Registration, ReportClaim,
-    RequestClaim, Settled, Submitted,
-};
-use super::replay::Replayed;
+use super::handoff::PreClaimed;
+use super::local::Local;
+use super::quota::Quotas;
+use super::record::{NewReport, ReportClaim, RequestClaim, Settled};
+use super::sizes::report_units;
 use crate::id::{ReportId, RequestId};
-use crate::report::Outcome;
+use crate::names::metric;
 use crate::time::Timestamp;
 
-/// One operation. All of a batch are applied in one transaction.
+/// One kind of operation: its input is the struct that implements this trait.
 ///
-/// Invariant: an id occurs in at most one operation of a batch, so the backend may apply them kind by kind, claims last.
-#[derive(Debug)]
-pub(crate) enum Op {
-    Submit {
-        request: NewRequest,
-        /// See [`Outgoing::room`].
-        room: Option<OwnedSemaphorePermit>,
-        /// Among those that wait.
-        place: Option<QueueSlot>,
-    },
-    Post {
-        reports: Vec<Outgoing>,
-    },
-    Register {
-        claim: RequestClaim,
-        registration: Registration,
-    },
-    /// `queued`: not by who runs it, but of one that waits and was claimed so many times as the epoch says. Then `waited` says
-    /// what it took up.
-    SettleRequest {
-        claim: RequestClaim,
-        queued: bool,
-        waited: Option<Waited>,
-        outcome: Outcome,
-        reports: Vec<Outgoing>,
-    },
-    /// Takes down that it is to be cancelled, if it runs.
-    CancelRunning {
-        id: RequestId,
-    },
-    /// `failed`: the run counts.
-    ReleaseRequest {
-        claim: RequestClaim,
-        due: Option<Timestamp>,
-        failed: bool,
-    },
-    SettleReport {
-        claim: ReportClaim,
-        attempt: Attempt,
-        next: Next,
-    },
-    ReleaseReport {
-        claim: ReportClaim,
-        /// From when on it is to be tried; now, if it is not said.
-        due: Option<Timestamp>,
-    },
-    ParkReport {
-        claim: ReportClaim,
-        /// Under which it is claimed again: its origin, if nothing is said.
-        line: Option<Arc<str>>,
-    },
-    HoldReport {
-        claim: ReportClaim,
-    },
-    /// Gives back up to `limit` of the reports that are held for it; once there are no more, the URL is enabled.
-    Enable {
-        url: String,
-        limit: usize,
-        /// It stays disabled: what is given back is to find out whether the receiver still wants no more.
-        probe: bool,
-    },
-    /// Writes a copy of a delivery that is over, to be sent.
-    Replay {
-        delivery: ReportId,
-        copy: ReportId,
-    },
-    ClaimRequests(RequestsWanted),
-    ClaimReports {
-        limit: usize,
-    },
-    ClaimParked {
-        line: String,
-        limit: usize,
-    },
-    Recover {
-        max_crashes: u32,
-    },
-    Purge {
-        before: Timestamp,
-        limit: usize,
-        /// To be kept with it: see [`Trust`].
-        trust: Option<Trust>,
-    },
-    /// Ends up to `limit` parked reports that were made before this moment.
-    GiveUpParked {
-        before: Timestamp,
-        limit: usize,
-    },
-    /// Only its place in the queue matters.
-    Barrier,
-}
+/// The order in which the writer calls: [`prepare`](Self::prepare), then the backend applies and commits, then
+/// [`committed`](Self::committed) for all operations of the batch, then every caller receives its answer, then
+/// [`announce`](Self::announce) or [`stale`](Self::stale).
+pub(crate) trait Operation {
+    /// What the caller receives.
+    type Answer;
 
-/// What a request takes up among those that wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Waited {
-    pub(crate) route: String,
-    pub(crate) bytes: u64,
-}
-
-/// What a claim of requests is for.
-#[derive(Debug)]
-pub(crate) struct RequestsWanted {
-    /// All in all.
-    pub(crate) limit: usize,
-    pub(crate) routes: Arc<[String]>,
-    /// How many of each route run: whoever has least comes first. None, where it is not said.
-    pub(crate) running: Vec<usize>,
-    /// Whether one may be among them that was running when its process ended.
-    pub(crate) suspects: bool,
-}
-
-/// A report to be written.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) report: Arc<NewReport>,
-    /// What it takes up where it is handed over: with it, it is *pre-claimed*, written as already in this node's hands.
-    pub(crate) room: Option<OwnedSemaphorePermit>,
-}
-
-impl Outgoing {
-    pub(crate) fn is_born_claimed(&self) -> bool {
-        self.room.is_some()
+    /// What the operation changes. A batch has at most one operation with this key: a second one waits for the next batch.
+    fn key(&self) -> Option<Key> {
+        None
     }
+
+    /// The reports that the operation writes. Their ids are keys of the operation, too.
+    fn reports(&self) -> &[Outgoing] {
+        &[]
+    }
+
+    fn reports_mut(&mut self) -> &mut [Outgoing] {
+        &mut []
+    }
+
+    /// For how many rows the operation counts in a queue and in a batch.
+    fn rows(&self) -> usize {
+        1
+    }
+
+    /// The memory that the operation takes without its reports, roughly.
+    fn own_bytes(&self) -> usize {
+        0
+    }
+
+    /// The line of the intake in which the operation waits.
+    fn line(&self) -> Line<'_> {
+        Line::None
+    }
+
+    /// How many reports a caller loses if the store never writes this operation.
+    fn posted(&self) -> usize {
+        0
+    }
+
+    /// Reserves the room that the rows take in the memory backend. `false`: there is too little, and the operation is refused.
+    fn reserve(&mut self, _quotas: &Quotas) -> bool {
+        true
+    }
+
+    /// Called as the operation is put into a batch, at `now` of the store's time.
+    fn prepare(&mut self, _local: &Local, _now: Timestamp) {}
+
+    /// Called after the commit, before any caller of the batch has its answer; stage by stage.
+    fn committed(&self, _answer: &Self::Answer, _local: &Local) {}
+
+    /// Whether the operation wrote what it was to write.
+    fn effect(_answer: &Self::Answer) -> Effect {
+        Effect::Written
+    }
+
+    /// Called when the effect is [`Effect::Written`], after all callers of the batch have their answers: hands over pre-claimed
+    /// rows and wakes those who wait. Claims of rows that nobody took are added to `untaken`.
+    fn announce(self, _local: &Local, _untaken: &mut Untaken)
+    where
+        Self: Sized,
+    {
+    }
+
+    /// Called instead of [`announce`](Self::announce) when the effect is [`Effect::Stale`].
+    fn stale(&self, _local: &Local) {}
+
+    /// Adds the claims that are in an answer which no caller takes, so that the store can put the rows back.
+    fn untaken(_answer: Self::Answer, _untaken: &mut Untaken) {}
 }
 
-/// The answer to an operation, of the kind that it asks for.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    /// These parked reports are dead.
-    GivenUp(Vec<ReportId>),
-    Submitted(Submitted),
-    Settled(Settled),
-    /// Settled as current, and this URL is disabled from now on.
-    Disabled(String),
-    /// Settled as current, and held.
-    Held,
-    Enabled(Enabled),
-    /// The claim under which it runs; `None`: it does not.
-    Cancelling(Option<RequestClaim>),
-    Requests(Batch<ClaimedRequest>),
-    Reports(Batch<ClaimedReport>),
-    Replayed(Replayed),
-    Recovered(Recovered),
-    Purged(Purged),
-    /// Reports posted so far; filled in by the writer.
-    Passed(u64),
-    Done,
-}
-
-/// The answer to [`Op::Enable`].
+/// The part of a transaction in which a backend applies an operation. The stages follow one another in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Enabled {
-    /// Reports given back.
-    pub(crate) reports: usize,
-    /// Whether these were the last.
-    pub(crate) done: bool,
+pub(crate) enum Stage {
+    /// Writes new rows and settles claimed ones.
+    Write,
+    /// Works on any rows, also those that the stage before wrote.
+    Upkeep,
+    /// Claims rows, also those that the stages before wrote.
+    Claim,
 }
 
-/// The answer to [`Op::Purge`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Purged {
-    /// Rows deleted.
-    pub(crate) deleted: usize,
-    /// Reports that were held for so long that they are given up.
-    pub(crate) given_up: usize,
-    /// Whether there is more of it: one commit has a bound in rows, and in bytes.
-    pub(crate) more: bool,
+impl Stage {
+    pub(crate) const IN_ORDER: [Self; 3] = [Self::Write, Self::Upkeep, Self::Claim];
 }
 
 /// What must not occur twice in a batch.
@@ -193,113 +112,90 @@ pub(crate) enum Key {
     Report(ReportId),
 }
 
-impl Op {
-    pub(crate) fn post(reports: Vec<NewReport>) -> Self {
-        Self::Post { reports: outgoing(reports) }
-    }
-
-    pub(crate) fn settle(claim: RequestClaim, outcome: Outcome, reports: Vec<NewReport>) -> Self {
-        Self::SettleRequest { claim, queued: false, waited: None, outcome, reports: outgoing(reports) }
-    }
-
-    pub(crate) fn settle_queued(
-        claim: RequestClaim,
-        waited: Waited,
-        outcome: Outcome,
-        reports: Vec<NewReport>,
-    ) -> Self {
-        Self::SettleRequest { claim, queued: true, waited: Some(waited), outcome, reports: outgoing(reports) }
-    }
-
-    /// The reports that it writes.
-    pub(crate) fn reports(&self) -> &[Outgoing] {
+impl Key {
+    /// The value of the metrics' label `kind`.
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::Post { reports } | Self::SettleRequest { reports, .. } => reports,
-            _ => &[],
+            Self::Request(_) => "request",
+            Self::Report(_) => "report",
+        }
+    }
+}
+
+/// The name of a line in the intake. Lines take turns, so a flood in one line delays no other line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Line<'a> {
+    /// The operation does not wait in the intake.
+    None,
+    Route(&'a str),
+    Origin(&'a str),
+}
+
+/// Whether an operation wrote what it was to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Written,
+    /// The claim was no longer current, so nothing was written.
+    Stale,
+    /// Nobody has to hear about it.
+    Silent,
+}
+
+impl From<Settled> for Effect {
+    fn from(settled: Settled) -> Self {
+        match settled {
+            Settled::Current => Self::Written,
+            Settled::Stale => Self::Stale,
+        }
+    }
+}
+
+/// Claims of rows that nobody took. The store puts these rows back.
+#[derive(Debug, Default)]
+pub(crate) struct Untaken {
+    pub(crate) requests: Vec<RequestClaim>,
+    pub(crate) reports: Vec<ReportClaim>,
+}
+
+/// A report to be written.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) report: Arc<NewReport>,
+    /// The room that the report takes at the receiver of pre-claimed reports. `Some`: the report is *pre-claimed*, which means that
+    /// it is written as claimed by this process and handed over in memory after the commit.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+}
+
+impl Outgoing {
+    pub(crate) fn all(reports: Vec<NewReport>) -> Vec<Self> {
+        reports.into_iter().map(|report| Self { report: Arc::new(report), room: None }).collect()
+    }
+
+    pub(crate) fn is_pre_claimed(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// Numbers the report for [`Store::tried`](super::Store::tried), and reserves room for it if it can be pre-claimed.
+    pub(crate) fn prepare(&mut self, local: &Local, now: Timestamp) {
+        if self.report.refused.is_none() {
+            local.wake.tried.posted(self.report.id);
+            self.room = local.handoff.room_for_report(report_units(&self.report), now);
         }
     }
 
-    pub(crate) fn reports_mut(&mut self) -> &mut [Outgoing] {
-        match self {
-            Self::Post { reports } | Self::SettleRequest { reports, .. } => reports,
-            _ => &mut [],
-        }
-    }
-
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
-        let own = match self {
-            Self::Submit { request, .. } => Some(Key::Request(request.id.clone())),
-            Self::CancelRunning { id } => Some(Key::Request(id.clone())),
-            Self::Register { claim, .. } | Self::SettleRequest { claim, .. } | Self::ReleaseRequest { claim, .. } => {
-                Some(Key::Request(claim.id.clone()))
+    /// Hands over the reports that are pre-claimed, and wakes those who claim the other ones.
+    pub(crate) fn announce(reports: Vec<Self>, local: &Local, untaken: &mut Untaken) {
+        metrics::counter!(metric::REPORTS_POSTED).increment(reports.len() as u64);
+        for Self { report, room } in reports {
+            if report.refused.is_some() {
+                continue;
             }
-            Self::SettleReport { claim, .. }
-            | Self::ReleaseReport { claim, .. }
-            | Self::ParkReport { claim, .. }
-            | Self::HoldReport { claim } => Some(Key::Report(claim.id)),
-            Self::Replay { delivery, .. } => Some(Key::Report(*delivery)),
-            _ => None,
-        };
-        own.into_iter().chain(self.reports().iter().map(|outgoing| Key::Report(outgoing.report.id)))
-    }
-
-    /// What it counts for in a queue or a batch.
-    pub(crate) fn rows(&self) -> usize {
-        match self {
-            Self::Post { reports } => reports.len().max(1),
-            Self::SettleRequest { reports, .. } => reports.len() + 1,
-            _ => 1,
+            match room {
+                Some(room) => {
+                    untaken.reports.extend(local.handoff.give_report(PreClaimed { row: report.claimed(1, 1), room }));
+                }
+                None => local.wake.reports.notify_one(),
+            }
         }
     }
-
-    /// What it holds in memory, roughly.
-    pub(crate) fn bytes(&self) -> usize {
-        let own = match self {
-            Self::Submit { request, .. } => request_bytes(request),
-            Self::SettleRequest { outcome, .. } => outcome_bytes(outcome),
-            Self::SettleReport { attempt, .. } => attempt.response.len(),
-            _ => 0,
-        };
-        self.reports().iter().fold(own, |sum, outgoing| sum + report_bytes(&outgoing.report))
-    }
-}
-
-fn outgoing(reports: Vec<NewReport>) -> Vec<Outgoing> {
-    reports.into_iter().map(|report| Outgoing { report: Arc::new(report), room: None }).collect()
-}
-
-/// Bytes that one claim takes into memory; a larger row comes alone. Enough that the rows' number is the bound unless they are
-/// large, and little beside what the delivery holds anyway.
-pub(crate) const CLAIM_BYTES: usize = 8 << 20;
-
-/// Bytes that one commit deletes of requests, and of reports; a larger row goes alone.
-pub(crate) const PURGE_BYTES: usize = 8 << 20;
-
-/// What a row costs besides its texts: the structs and the maps' entries, rounded.
-const ROW: usize = 256;
-
-pub(crate) fn request_bytes(request: &NewRequest) -> usize {
-    let headers: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let webhooks = request.registration.iter().flat_map(|registration| &registration.webhooks);
-    let webhooks: usize = webhooks.map(|webhook| WEBHOOK + webhook.url().as_str().len()).sum();
-    ROW + request.body.len() + headers + webhooks
-}
-
-/// What a parsed webhook takes up besides its URL.
-const WEBHOOK: usize = 256;
-
-pub(crate) fn report_bytes(report: &NewReport) -> usize {
-    ROW + report.body.len() + report.to.url().len() + report.subject.len()
-}
-
-/// What a report in hand is counted in: so a bound of so many units is one of bytes, and of rows too.
-pub(crate) const REPORT_UNIT: usize = 4 << 10;
-
-pub(crate) fn report_units(report: &NewReport) -> usize {
-    report_bytes(report) / REPORT_UNIT + 1
-}
-
-pub(crate) fn outcome_bytes(outcome: &Outcome) -> usize {
-    let json = |json: &Option<crate::report::Json>| json.as_ref().map_or(0, |json| json.bytes().len());
-    ROW + json(&outcome.result) + json(&outcome.error) + outcome.detail.as_ref().map_or(0, String::len)
 }

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use super::clock::Trust;
-use super::operation::{Op, Purged, Reply};
 use super::{Error, Store, warn_unless_told};
 use crate::line::Causes;
 use crate::shutdown::Shutdown;
-use crate::time::Timestamp;
 
 /// How often it is looked for.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -41,33 +38,5 @@ pub(crate) async fn run(store: Store, retention: Duration, schedule: Duration, s
             () = shutdown.stopping() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }
-    }
-}
-
-impl Store {
-    /// Deletes up to `limit` requests and reports that came to their end longer ago than `retention`, and gives up as many reports
-    /// that are older and still held. No more than [`PURGE_BYTES`](super::operation::PURGE_BYTES) of requests, and of reports, unless
-    /// the first alone has more.
-    pub(crate) async fn purge_ended(&self, retention: Duration, limit: usize) -> Result<Purged, Error> {
-        let clock = &self.0.shared.clock;
-        let (before, trust) = clock.ended_before(retention);
-        let purged = self.purge_before(before, limit, trust).await?;
-        if let Some(trust) = trust {
-            clock.keep(trust);
-        }
-        Ok(purged)
-    }
-
-    async fn purge_before(&self, before: Timestamp, limit: usize, trust: Option<Trust>) -> Result<Purged, Error> {
-        match self.ask(Op::Purge { before, limit, trust }).await? {
-            Reply::Purged(purged) => Ok(purged),
-            _ => Err(Error::Closed),
-        }
-    }
-
-    /// What came to its end before this moment; how many rows that were.
-    #[cfg(test)]
-    pub(crate) async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
-        self.purge_before(before, limit, None).await.map(|purged| purged.deleted + purged.given_up)
     }
 }

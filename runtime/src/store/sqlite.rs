@@ -5,20 +5,18 @@
 //! longer be trusted.
 
 mod bulk;
-mod cancel;
-mod claim;
 mod codec;
 mod connect;
 mod lock;
+mod ops;
 mod owner;
-mod parked;
 mod read;
-mod replay;
 mod reports;
 mod requests;
 mod row_ids;
 pub(super) mod schema;
 mod statement;
+pub(super) mod states;
 mod summary;
 pub(super) mod upkeep;
 
@@ -30,17 +28,18 @@ use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{Connection as _, Row as _};
 
-use self::bulk::Statements;
 use self::connect::{Connector, is_permanent};
 use self::owner::Owner;
 use self::row_ids::RowIds;
 #[cfg(test)]
 pub(super) use self::statement::seen;
 use self::statement::{query, query_scalar};
+use self::states::sql;
 use super::backend::{Backend, Cause, Failure, Left, Opened};
 use super::begun::{self, Begun};
 use super::clock::Now;
-use super::operation::{Op, Reply};
+use super::operation::Outgoing;
+use super::ops::{Kind, Op, Reply};
 use super::{Durability, OpenError};
 use crate::id::NodeId;
 use crate::time::{Clock, Timestamp};
@@ -93,14 +92,12 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     let (begun, had_begun) = Begun::open(owner.beside(BEGUN)?).map_err(not_writable)?;
     let pool = connector.read();
     let tidiness = upkeep::Tidiness::new(connector.is_beside_litestream());
-    let (statements, row_ids) = (Statements::new(), RowIds::default());
     let backend = Sqlite {
         connector,
         conn: Some(conn),
         pool,
         start,
-        statements,
-        row_ids,
+        row_ids: RowIds::default(),
         tidiness,
         untidy: None,
         begun: Arc::new(begun),
@@ -119,7 +116,6 @@ struct Sqlite {
     conn: Option<SqliteConnection>,
     pool: SqlitePool,
     start: Start,
-    statements: Statements,
     row_ids: RowIds,
     tidiness: upkeep::Tidiness,
     /// Why it could not be tidied up last.
@@ -144,10 +140,12 @@ struct Start {
 impl Start {
     async fn load(conn: &mut SqliteConnection, node: NodeId, now: Timestamp) -> Result<Self, sqlx::Error> {
         // A number that no claim carries: whoever left it is gone, even if the row that says so is, too.
-        let sql = "INSERT INTO node (seq, id, started) SELECT 1 + max( \
+        let sql = sql!(
+            "INSERT INTO node (seq, id, started) SELECT 1 + max( \
                    coalesce((SELECT max(seq) FROM node), 0), \
-                   coalesce((SELECT max(node) FROM request WHERE state = 1), 0), \
-                   coalesce((SELECT max(node) FROM report WHERE state = 1), 0)), ?1, ?2";
+                   coalesce((SELECT max(node) FROM request WHERE state = {running}), 0), \
+                   coalesce((SELECT max(node) FROM report WHERE state = {delivering}), 0)), ?1, ?2"
+        );
         let node = query(sql).bind(node.to_string()).bind(now.micros()).execute(&mut *conn).await?.last_insert_rowid();
         let row = query(
             "SELECT commits, \
@@ -159,45 +157,40 @@ impl Start {
     }
 }
 
-/// One transaction, as the modules of the tables see it.
+/// One transaction: the operations that it applies, and what becomes of them.
 struct Batch<'a> {
     conn: &'a mut SqliteConnection,
     start: &'a mut Start,
-    statements: &'a Statements,
     row_ids: &'a mut RowIds,
     had_begun: Option<&'a begun::Left>,
     ops: &'a [&'a Op],
-    replies: Vec<Reply>,
+    /// The answers, in the order of the operations.
+    replies: Vec<Option<Reply>>,
+    /// The reports that the operations write, each with the index of its operation. One statement writes all of them.
+    outgoing: Vec<(usize, &'a Outgoing)>,
+    effects: Effects,
     now: Now,
 }
 
-impl Batch<'_> {
-    async fn run(mut self) -> Result<Vec<Reply>, sqlx::Error> {
-        requests::submit(&mut self).await?;
-        let current = requests::settle(&mut self).await?;
-        requests::release(&mut self).await?;
-        requests::register(&mut self).await?;
-        cancel::mark(&mut self).await?;
-        reports::settle(&mut self).await?;
-        reports::release(&mut self).await?;
-        parked::park(&mut self).await?;
-        parked::hold(&mut self).await?;
-        reports::write(&mut self, &current).await?;
-        replay::replay(&mut self).await?;
-        upkeep::recover(&mut self).await?;
-        upkeep::purge(&mut self).await?;
-        parked::give_up_parked(&mut self).await?;
-        parked::enable(&mut self).await?;
-        // Claims last: they see what the batch wrote.
-        claim::claim(&mut self).await?;
-        reports::claim(&mut self).await?;
-        parked::claim(&mut self).await?;
-        Ok(self.replies)
+/// What this process does once the batch is committed.
+#[derive(Clone, Copy, Default)]
+struct Effects {
+    /// Rows were deleted, so the file may have empty pages to give back.
+    purged: bool,
+    /// The rows of earlier processes were taken over.
+    recovered: bool,
+}
+
+impl<'a> Batch<'a> {
+    /// The operations of one kind, each with its index in the batch.
+    fn of<K: Kind + 'a>(&self) -> impl Iterator<Item = (usize, &'a K)> + use<'a, K> {
+        self.ops.iter().enumerate().filter_map(|(at, op)| Some((at, K::of(op)?)))
     }
 
-    fn reply(&mut self, at: usize, reply: Reply) {
-        if let Some(place) = self.replies.get_mut(at) {
-            *place = reply;
+    /// Answers the operation with this index. A later answer takes the place of an earlier one.
+    fn answer<K: Kind>(&mut self, at: usize, answer: K::Answer) {
+        if let Some(reply) = self.replies.get_mut(at) {
+            *reply = Some(K::reply(answer));
         }
     }
 }
@@ -217,21 +210,11 @@ impl Sqlite {
             discard(conn).await;
             return Err(transient(error));
         }
-        let replies = ops.iter().map(|_| Reply::Done).collect();
-        let (start, statements, row_ids) = (&mut self.start, &self.statements, &mut self.row_ids);
-        row_ids.failed();
-        let had_begun = self.had_begun.as_ref();
-        let batch = Batch { conn: &mut conn, start, statements, row_ids, had_begun, ops, replies, now };
-        match batch.run().await {
-            Ok(replies) => match query("COMMIT").execute(&mut conn).await {
+        match self.write(&mut conn, ops, now).await {
+            Ok((replies, effects)) => match query("COMMIT").execute(&mut conn).await {
                 Ok(_) => {
                     self.conn = Some(conn);
-                    self.start.commits += 1;
-                    self.row_ids.committed();
-                    self.tidiness.wrote(ops);
-                    if ops.iter().any(|op| matches!(op, Op::Recover { .. })) {
-                        self.begun.restart();
-                    }
+                    self.committed_now(ops, effects);
                     Ok(replies)
                 }
                 Err(error) => {
@@ -250,6 +233,39 @@ impl Sqlite {
                 discard(conn).await;
                 Err(transient(error))
             }
+        }
+    }
+
+    /// Applies the operations in the transaction that is open on this connection.
+    async fn write(
+        &mut self,
+        conn: &mut SqliteConnection,
+        ops: &[&Op],
+        now: Now,
+    ) -> Result<(Vec<Reply>, Effects), sqlx::Error> {
+        self.row_ids.failed();
+        let mut batch = Batch {
+            conn,
+            start: &mut self.start,
+            row_ids: &mut self.row_ids,
+            had_begun: self.had_begun.as_ref(),
+            ops,
+            replies: ops.iter().map(|_| None).collect(),
+            outgoing: Vec::new(),
+            effects: Effects::default(),
+            now,
+        };
+        batch.apply().await?;
+        // Invariant: every kind answers each of its operations.
+        Ok((batch.replies.into_iter().flatten().collect(), batch.effects))
+    }
+
+    fn committed_now(&mut self, ops: &[&Op], effects: Effects) {
+        self.start.commits += 1;
+        self.row_ids.committed();
+        self.tidiness.wrote(ops, effects.purged);
+        if effects.recovered {
+            self.begun.restart();
         }
     }
 

@@ -13,20 +13,14 @@ use tokio::time::Instant;
 
 use super::Error;
 use super::backend::{Backend, Cause, Failure};
-use super::backlog::Backlog;
-use super::clock::StoreClock;
-use super::counters::Counters;
-use super::handoff::Handoff;
 use super::health::{Health, PATIENCE};
 use super::inbox::{Entry, Inbox};
-use super::operation::{Key, Op, Reply, report_units};
-use super::parked::DisabledUrls;
-use super::record::Next;
+use super::local::Local;
+use super::operation::Key;
+use super::ops::{Op, Reply};
 use super::space::Space;
-use super::wake::Wake;
 use crate::backoff::Backoff;
 use crate::names::metric;
-use crate::time::Timestamp;
 
 /// Rows in one batch, at most, unless a single operation has more. Beyond some hundred a commit costs no less per row, and what
 /// arrives meanwhile waits longer.
@@ -44,13 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// What the writer shares with the store's handles.
 pub(crate) struct Shared {
     pub(crate) inbox: Arc<Inbox>,
-    pub(crate) wake: Wake,
-    pub(crate) handoff: Handoff,
-    pub(crate) disabled: DisabledUrls,
-    pub(crate) clock: StoreClock,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) local: Local,
     pub(crate) health: Health,
-    pub(crate) backlog: Arc<Backlog>,
     pub(crate) space: Space,
 }
 
@@ -80,7 +69,7 @@ impl Writer {
     pub(crate) async fn run(mut self) {
         // Also when the runtime is gone, or this task panicked: nobody may wait for a writer that is no more.
         let _end = WriterEnd(self.shared.clone());
-        self.shared.backlog.tell();
+        self.shared.local.backlog.tell();
         self.shared.look_for_room(0).await;
         loop {
             // Whoever is ready to hand something in does so first: a batch costs much the same whatever is in it.
@@ -137,41 +126,11 @@ impl Writer {
         let Gathered { mut entries, keys, .. } = batch;
         self.keys = keys;
         self.keys.clear();
-        let now = self.shared.clock.now().due;
+        let now = self.shared.local.clock.now().due;
         for entry in &mut entries {
-            self.plan(entry, now);
+            entry.op.prepare(&self.shared.local, now);
         }
         entries
-    }
-
-    /// Decides which rows are pre-claimed, and numbers the reports.
-    fn plan(&self, entry: &mut Entry, now: Timestamp) {
-        let Shared { wake, handoff, disabled, .. } = &*self.shared;
-        if let Op::Submit { request, room, .. } = &mut entry.op {
-            *room = handoff.room_for_request(&request.route, now);
-        }
-        for outgoing in entry.op.reports_mut() {
-            if outgoing.report.refused.is_some() {
-                continue;
-            }
-            wake.tried.posted(outgoing.report.id);
-            outgoing.room = handoff.room_for_report(report_units(&outgoing.report), now);
-        }
-        match &mut entry.op {
-            Op::SettleReport { next, .. } if next.disables() && !disabled.has_room() => {
-                *next = next.without_disabling();
-            }
-            Op::ReleaseRequest { due, .. } => handoff.request_waits(due.unwrap_or(now)),
-            Op::SettleReport { next: Next::RetryAt(due), .. } => handoff.report_waits(*due),
-            Op::ReleaseReport { due, .. } => handoff.report_waits(due.unwrap_or(now)),
-            Op::Replay { .. } => handoff.report_waits(now),
-            Op::Recover { .. } => {
-                handoff.request_waits(now);
-                handoff.report_waits(now);
-            }
-            Op::Barrier => entry.passed = wake.tried.count(),
-            _ => {}
-        }
     }
 
     /// Commits a batch; one that holds an operation which can never work is halved until that one is alone.
@@ -206,7 +165,7 @@ impl Writer {
             let ops: Vec<&Op> = entries.iter().map(|entry| &entry.op).collect();
             let begun = Instant::now();
             tracing::trace!(operations = ops.len(), "a batch begins");
-            let applied = self.backend.apply(&ops, self.shared.clock.now());
+            let applied = self.backend.apply(&ops, self.shared.local.clock.now());
             let cause = match self.shared.health.watching(applied).await {
                 Ok(replies) => {
                     #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand operations")]
@@ -310,7 +269,7 @@ impl Drop for WriterEnd {
             self.0.health.writer_ended();
         }
         self.0.inbox.abandon();
-        self.0.handoff.detach();
+        self.0.local.handoff.detach();
     }
 }
 

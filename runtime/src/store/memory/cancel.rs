@@ -1,4 +1,4 @@
-//! Requests of the memory backend that are cancelled.
+//! What has to be known of a request before it is cancelled.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -6,7 +6,7 @@ use http::HeaderMap;
 use super::Tables;
 use crate::id::RequestId;
 use crate::store::cancel::{CancelView, Phase};
-use crate::store::record::{Claim, RequestClaim, RequestState};
+use crate::store::record::RequestState;
 
 impl Tables {
     pub(super) fn standing(&self, id: &RequestId) -> Option<CancelView> {
@@ -18,18 +18,11 @@ impl Tables {
             RequestState::Running => Phase::Running { cancelled: row.cancelled },
             RequestState::Settled(_) => Phase::Settled,
         };
-        Some(CancelView { route: row.route().to_owned(), phase })
+        Some(CancelView { route: row.new.route.clone(), phase })
     }
 
     pub(super) fn unregistered(&self, id: &RequestId, route: &str) -> Option<(HeaderMap, Bytes)> {
-        let row = self.requests.get(id).filter(|row| row.route() == route && row.registration.is_none())?;
-        (row.state == RequestState::Queued).then(|| row.payload())
-    }
-
-    /// The claim under which it runs.
-    pub(super) fn cancel_running(&mut self, id: &RequestId) -> Option<RequestClaim> {
-        let row = self.requests.get_mut(id).filter(|row| row.state == RequestState::Running)?;
-        row.cancelled = true;
-        Some(Claim { id: id.clone(), epoch: row.epoch })
+        let row = self.requests.get(id).filter(|row| row.new.route == route && row.registration.is_none())?;
+        (row.state == RequestState::Queued).then(|| (row.new.headers.clone(), row.new.body.clone()))
     }
 }

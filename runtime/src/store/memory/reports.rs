@@ -8,13 +8,12 @@ use bytes::Bytes;
 use super::{DueKey, Row, Tables};
 use crate::id::ReportId;
 use crate::store::clock::Now;
-use crate::store::operation::{CLAIM_BYTES, Outgoing, Reply, report_bytes};
-use crate::store::record::{
-    Attempt, Batch, ClaimedReport, DeliveryRecord, DeliveryState, NewReport, Next, ReportClaim, Settled,
-};
+use crate::store::operation::Outgoing;
+use crate::store::record::{Attempt, ClaimedReport, DeliveryRecord, DeliveryState, NewReport, ReportClaim};
+use crate::store::sizes::{CLAIM_BYTES, report_bytes};
 use crate::time::Timestamp;
 
-/// Deliveries of one subject that are told, at most.
+/// How many deliveries of one subject are shown, at most.
 const MOST_TOLD: usize = 100;
 
 pub(super) struct Report {
@@ -23,17 +22,18 @@ pub(super) struct Report {
     pub(super) due: Timestamp,
     epoch: u32,
     attempt: u32,
-    state: DeliveryState,
-    /// Until its URL is enabled.
+    pub(super) state: DeliveryState,
+    /// Whether the report waits until its URL is enabled.
     pub(super) held: bool,
-    last: Option<Attempt>,
-    /// Why it came to its end without an attempt.
+    /// The last finished attempt.
+    pub(super) last: Option<Attempt>,
+    /// Why the report ended without an attempt.
     refused: Option<String>,
-    /// What it takes up in the quota while undelivered.
+    /// The bytes that the report takes of the quota until its delivery is over.
     bytes: usize,
 }
 
-/// The reports of one subject, oldest first. There is mostly one, which takes up no memory elsewhere.
+/// The reports of one subject, oldest first. Most subjects have one report, which needs no allocation.
 #[derive(Default)]
 pub(super) struct Reports {
     first: Option<ReportId>,
@@ -48,7 +48,7 @@ impl Reports {
         }
     }
 
-    /// Whether there are others.
+    /// Removes a report. Returns whether the subject has other reports.
     fn remove(&mut self, id: ReportId) -> bool {
         if self.first == Some(id) {
             self.first = self.others.pop_front();
@@ -64,10 +64,6 @@ impl Reports {
 }
 
 impl Report {
-    pub(super) fn state(&self) -> DeliveryState {
-        self.state
-    }
-
     fn claimed(&self) -> ClaimedReport {
         self.new.clone().claimed(self.epoch, self.attempt)
     }
@@ -76,14 +72,14 @@ impl Report {
 impl Tables {
     pub(super) fn insert_report(&mut self, outgoing: &Outgoing, now: Now) {
         let seq = self.next_seq();
-        let (report, born) = (&outgoing.report, outgoing.is_born_claimed());
+        let (report, is_pre_claimed) = (&outgoing.report, outgoing.is_pre_claimed());
         let refused = report.refused.is_some();
         let row = Report {
             seq,
             due: now.due,
-            epoch: u32::from(born),
-            attempt: u32::from(born),
-            state: match (refused, born) {
+            epoch: u32::from(is_pre_claimed),
+            attempt: u32::from(is_pre_claimed),
+            state: match (refused, is_pre_claimed) {
                 (true, _) => DeliveryState::Refused,
                 (false, true) => DeliveryState::Delivering,
                 (false, false) => DeliveryState::Pending,
@@ -100,19 +96,12 @@ impl Tables {
         self.undelivered += u64::from(!refused);
         if refused {
             self.finish((now.wall, seq), Row::Report(report.id), bytes);
-        } else if !born {
+        } else if !is_pre_claimed {
             self.due_reports.insert((due, seq), report.id);
         }
     }
 
-    pub(super) fn claim_reports(&mut self, limit: usize, now: Timestamp) -> Batch<ClaimedReport> {
-        let mut due = std::mem::take(&mut self.due_reports);
-        let rows = self.claim_first(&mut due, limit, now);
-        self.due_reports = due;
-        Batch { rows, next_due: self.due_reports.first_key_value().map(|((due, _), _)| *due) }
-    }
-
-    /// Claims the first of these.
+    /// Claims up to `limit` of these reports: those that are due by `now`, the longest due first, up to the bound in bytes of a claim.
     pub(super) fn claim_first(
         &mut self,
         waiting: &mut BTreeMap<DueKey, ReportId>,
@@ -138,7 +127,7 @@ impl Tables {
         rows
     }
 
-    /// Makes a claimed report wait again, as if it had not been claimed.
+    /// Makes a claimed report pending again. The attempt for which it was claimed is not counted.
     pub(super) fn unclaim(&mut self, claim: &ReportClaim) -> Option<&mut Report> {
         let row = self.current_report(claim)?;
         row.state = DeliveryState::Pending;
@@ -146,45 +135,13 @@ impl Tables {
         Some(row)
     }
 
-    fn current_report(&mut self, claim: &ReportClaim) -> Option<&mut Report> {
+    /// The report, if it is being delivered under this claim.
+    pub(super) fn current_report(&mut self, claim: &ReportClaim) -> Option<&mut Report> {
         let row = &mut **self.reports.get_mut(&claim.id)?;
         (row.state == DeliveryState::Delivering && row.epoch == claim.epoch).then_some(row)
     }
 
-    pub(super) fn settle_report(
-        &mut self,
-        claim: &ReportClaim,
-        attempt: &Attempt,
-        next: Next,
-        now: Timestamp,
-    ) -> Reply {
-        let Some(row) = self.current_report(claim) else { return Reply::Settled(Settled::Stale) };
-        row.last = Some(attempt.clone());
-        row.state = match next {
-            Next::RetryAt(due) => {
-                row.state = DeliveryState::Pending;
-                row.due = due;
-                let place = (due, row.seq);
-                self.due_reports.insert(place, claim.id);
-                return Reply::Settled(Settled::Current);
-            }
-            Next::Delivered | Next::DeliveredLast => DeliveryState::Delivered,
-            Next::Dead => DeliveryState::Dead,
-            Next::Refused => DeliveryState::Refused,
-            Next::Gone { .. } => DeliveryState::Gone,
-        };
-        let disabled = next.disables().then(|| row.new.to.url().to_owned());
-        self.finish_report(claim.id, now);
-        match disabled {
-            Some(url) => {
-                self.aside.disable(&url, now, attempt.error.clone().unwrap_or_default());
-                Reply::Disabled(url)
-            }
-            None => Reply::Settled(Settled::Current),
-        }
-    }
-
-    /// Gives up a report that nobody tried.
+    /// Ends a report without an attempt. `why` goes into its record.
     pub(super) fn give_up(&mut self, id: ReportId, state: DeliveryState, why: &str, now: Timestamp) {
         if let Some(row) = self.reports.get_mut(&id) {
             row.state = state;
@@ -193,25 +150,17 @@ impl Tables {
         }
     }
 
-    fn finish_report(&mut self, id: ReportId, now: Timestamp) {
+    pub(super) fn finish_report(&mut self, id: ReportId, now: Timestamp) {
         let Some(row) = self.reports.get_mut(&id) else { return };
         self.undelivered -= 1;
         if self.most_finished.0 > 0 {
-            // Nobody sends it any more.
+            // The body is not needed after the last attempt.
             row.new = Arc::new(NewReport { body: Bytes::new(), ..(*row.new).clone() });
         }
         let response = row.last.as_ref().map_or(0, |attempt| attempt.response.len());
-        let (place, undelivered, left) = ((now, row.seq), row.bytes, report_bytes(&row.new) + response);
+        let (key, undelivered, left) = ((now, row.seq), row.bytes, report_bytes(&row.new) + response);
         self.quotas.reports.release(1, undelivered);
-        self.finish(place, Row::Report(id), left);
-    }
-
-    pub(super) fn release_report(&mut self, claim: &ReportClaim, now: Timestamp) -> Settled {
-        let Some(row) = self.unclaim(claim) else { return Settled::Stale };
-        row.due = now;
-        let place = (now, row.seq);
-        self.due_reports.insert(place, claim.id);
-        Settled::Current
+        self.finish(key, Row::Report(id), left);
     }
 
     pub(super) fn forget_report(&mut self, id: ReportId) {

@@ -23,7 +23,7 @@ impl Tables {
                 error: kept(&outcome.error),
             }),
         };
-        Some(Summary { route: row.route().to_owned(), standing })
+        Some(Summary { route: row.new.route.clone(), standing })
     }
 
     pub(super) fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Option<Bytes> {

@@ -20,76 +20,6 @@ const LARGEST: usize = 512;
 /// whose first column is NULL.
 const ROWS: &str = "$rows";
 
-/// The statements of all tables.
-pub(super) struct Statements {
-    pub(super) submit: Many<1>,
-    pub(super) submit_bodies: Many<1>,
-    pub(super) register: Many<1>,
-    pub(super) outcomes: Many<1>,
-    pub(super) post: Many<2>,
-    pub(super) settle: Many<3>,
-}
-
-impl Statements {
-    pub(super) fn new() -> Self {
-        Self {
-            submit: Many::new([(
-                "INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, node, created) \
-                 SELECT * FROM $rows WHERE column1 IS NOT NULL ON CONFLICT (id) DO NOTHING",
-                10,
-            )]),
-            submit_bodies: Many::new([(
-                "INSERT INTO request_body (seq, headers, body) SELECT * FROM $rows WHERE column1 IS NOT NULL",
-                3,
-            )]),
-            register: Many::new([(
-                "INSERT OR REPLACE INTO registration (seq, text) SELECT * FROM $rows WHERE column1 IS NOT NULL",
-                2,
-            )]),
-            outcomes: Many::new([(
-                "INSERT INTO outcome (seq, epoch, reason, result, error, detail) \
-                 SELECT * FROM $rows WHERE column1 IS NOT NULL",
-                6,
-            )]),
-            post: Many::new([
-                (
-                    "INSERT INTO report \
-                     (seq, id, subject, state, due, epoch, attempt, node, created, finished, refused, origin) \
-                     SELECT * FROM $rows WHERE column1 IS NOT NULL",
-                    12,
-                ),
-                (
-                    "INSERT INTO report_body (seq, url, headers, secret, body, by_operator) \
-                     SELECT * FROM $rows WHERE column1 IS NOT NULL",
-                    6,
-                ),
-            ]),
-            // Returns the claims that are not current, by the numbers that they come with. The `+` keeps the last one from going
-            // through all that is in flight.
-            settle: Many::new([
-                (
-                    "SELECT v.column3 FROM $rows AS v \
-                     LEFT JOIN report AS r ON r.seq = v.column1 AND r.epoch = v.column2 AND r.state = 1 \
-                     WHERE v.column1 IS NOT NULL AND r.seq IS NULL",
-                    3,
-                ),
-                (
-                    "INSERT INTO attempt (report, n, epoch, started, took, status, error, response) \
-                     SELECT r.seq, r.attempt, r.epoch, column3, column4, column5, column6, column7 FROM $rows AS v \
-                     CROSS JOIN report AS r WHERE r.seq = v.column1 AND r.epoch = v.column2 AND r.state = 1",
-                    7,
-                ),
-                (
-                    "UPDATE report SET state = v.column3, due = coalesce(v.column4, report.due), finished = v.column5, \
-                     node = NULL FROM $rows AS v \
-                     WHERE report.seq = v.column1 AND report.epoch = v.column2 AND +report.state = 1",
-                    5,
-                ),
-            ]),
-        }
-    }
-}
-
 /// `N` statements over the same rows, in ten sizes.
 pub(super) struct Many<const N: usize> {
     columns: [usize; N],
@@ -101,7 +31,7 @@ pub(super) type Bind<'b, T> = &'b (dyn Fn(&mut Columns, &T) + Sync);
 
 impl<const N: usize> Many<N> {
     /// The statements, and how many columns each takes of a row.
-    fn new(statements: [(&str, usize); N]) -> Self {
+    pub(super) fn new(statements: [(&str, usize); N]) -> Self {
         let text = |rows: usize| {
             let one = |(sql, columns): (&str, usize)| {
                 let row = format!("({})", vec!["?"; columns].join(", "));

@@ -10,54 +10,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use crate::report::{Ends, Outcome, Reason, Status};
+use crate::id::ReportId;
+use crate::report::{Ends, Outcome, Reason};
 use crate::secret::Secret;
-use crate::store::operation;
-use crate::store::record::{DeliveryState, Next, Registration};
+use crate::store::record::Registration;
+use crate::store::sizes;
 use crate::webhook::{Own, Provenance, Webhook};
-
-/// States of a request: 0 queued, 1 running, and the ends.
-pub(super) fn status_code(status: Status) -> i64 {
-    match status {
-        Status::Completed => 2,
-        Status::Failed => 3,
-        Status::Cancelled => 4,
-    }
-}
-
-/// The end that a state means; `None` for queued and running.
-pub(super) fn status(code: i64) -> Option<Status> {
-    [Status::Completed, Status::Failed, Status::Cancelled].into_iter().find(|status| status_code(*status) == code)
-}
-
-/// States of a report: 0 pending, 1 delivering, below 0 set parked, and the ends.
-pub(super) fn next_code(next: Next) -> i64 {
-    match next {
-        Next::RetryAt(_) => 0,
-        Next::Delivered | Next::DeliveredLast => DELIVERED,
-        Next::Dead => 3,
-        Next::Refused => REFUSED,
-        Next::Gone { .. } => GONE,
-    }
-}
-
-pub(super) const DELIVERED: i64 = 2;
-pub(super) const REFUSED: i64 = 4;
-pub(super) const GONE: i64 = 5;
-pub(super) const PARKED: i64 = -1;
-pub(super) const HELD: i64 = -2;
-
-pub(super) fn delivery_state(code: i64) -> Option<DeliveryState> {
-    Some(match code {
-        0 | PARKED | HELD => DeliveryState::Pending,
-        1 => DeliveryState::Delivering,
-        DELIVERED => DeliveryState::Delivered,
-        3 => DeliveryState::Dead,
-        REFUSED => DeliveryState::Refused,
-        GONE => DeliveryState::Gone,
-        _ => return None,
-    })
-}
 
 /// Headers as lines of `name: value`, byte for byte. A value has no line break in it.
 pub(super) fn headers_to_bytes(headers: &HeaderMap) -> Vec<u8> {
@@ -183,7 +141,7 @@ macro_rules! first_of {
 pub(super) use first_of;
 
 #[expect(clippy::cast_possible_wrap, reason = "it is a few MiB")]
-pub(super) const CLAIM_BYTES: i64 = operation::CLAIM_BYTES as i64;
+pub(super) const CLAIM_BYTES: i64 = sizes::CLAIM_BYTES as i64;
 
 /// A list for `json_each`.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
@@ -202,6 +160,15 @@ pub(super) fn small(row: &SqliteRow, column: usize) -> Result<u32, sqlx::Error> 
 
 pub(super) fn blob(row: &SqliteRow, column: usize) -> Result<Bytes, sqlx::Error> {
     row.try_get::<Vec<u8>, _>(column).map(Bytes::from)
+}
+
+/// What a report is sent under: the `webhook-id` that is stored beside its body, or its own id.
+pub(super) fn webhook_id(stored: Option<&[u8]>, own: ReportId) -> Result<ReportId, sqlx::Error> {
+    stored.map_or(Ok(own), report_id)
+}
+
+pub(super) fn report_id(bytes: &[u8]) -> Result<ReportId, sqlx::Error> {
+    ReportId::from_bytes(bytes).ok_or_else(|| misread("an id of a report has not 16 bytes"))
 }
 
 /// The error of a row that no version of this program wrote.

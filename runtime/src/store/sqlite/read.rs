@@ -12,16 +12,14 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use tokio::sync::Semaphore;
 
-use super::codec::{
-    HELD, blob, delivery_state, headers_from_bytes, misread, reason_from_text, registration_from_text, small, status,
-};
+use super::codec::{blob, headers_from_bytes, reason_from_text, registration_from_text, report_id, small, webhook_id};
 use super::connect::READERS;
-use super::reports::{report_id, webhook_id};
+use super::ops::TRUST;
 use super::statement::{query, query_scalar};
+use super::states::{ReportState, RequestState as State, sql};
 use super::summary;
-use super::upkeep::TRUST;
 use crate::id::RequestId;
-use crate::report::{Json, Outcome};
+use crate::report::{Json, Outcome, Status};
 use crate::store::backend::{Cause, Left, Reader, Waiting};
 use crate::store::backlog::Count;
 use crate::store::cancel::{CancelView, Phase};
@@ -52,10 +50,11 @@ impl Rows {
                    FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
         let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(None) };
-        let state = match row.try_get::<i64, _>(1)? {
-            0 => RequestState::Queued,
-            1 => RequestState::Running,
-            code => RequestState::Settled(outcome(&row, code)?),
+        let state = State::read(&row, 1)?;
+        let state = match (state, state.status()) {
+            (State::Queued, _) => RequestState::Queued,
+            (_, None) => RequestState::Running,
+            (_, Some(status)) => RequestState::Settled(outcome(&row, status)?),
         };
         Ok(Some(RequestRecord { id: id.clone(), route: row.try_get(0)?, state }))
     }
@@ -67,22 +66,24 @@ impl Rows {
                    WHERE r.id = ?1";
         let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(None) };
-        let phase = match row.try_get::<i64, _>(1)? {
-            0 => {
+        let phase = match State::read(&row, 1)? {
+            State::Queued => {
                 let registration = row.try_get::<Option<&str>, _>(3)?.and_then(registration_from_text);
                 let bytes = u64::try_from(row.try_get::<i64, _>(4)?).unwrap_or(0);
                 Phase::Queued { epoch: small(&row, 2)?, registration, bytes }
             }
-            1 => Phase::Running { cancelled: row.try_get::<i64, _>(5)? != 0 },
-            _ => Phase::Settled,
+            State::Running => Phase::Running { cancelled: row.try_get::<i64, _>(5)? != 0 },
+            State::Completed | State::Failed | State::Cancelled => Phase::Settled,
         };
         Ok(Some(CancelView { route: row.try_get(0)?, phase }))
     }
 
     async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, sqlx::Error> {
-        let sql = "SELECT b.headers, b.body FROM request r JOIN request_body b ON b.seq = r.seq \
+        let sql = sql!(
+            "SELECT b.headers, b.body FROM request r JOIN request_body b ON b.seq = r.seq \
                    LEFT JOIN registration g ON g.seq = r.seq \
-                   WHERE r.id = ?1 AND r.route = ?2 AND r.state = 0 AND g.seq IS NULL";
+                   WHERE r.id = ?1 AND r.route = ?2 AND r.state = {queued} AND g.seq IS NULL"
+        );
         let row = query(sql).bind(id.as_str()).bind(route).fetch_optional(&self.pool).await?;
         row.map(|row| Ok((headers_from_bytes(row.try_get(0)?), blob(&row, 1)?))).transpose()
     }
@@ -98,11 +99,13 @@ impl Rows {
 
     async fn parked_origins(&self) -> Result<Vec<String>, sqlx::Error> {
         // From one to the next by the index, however many reports are parked for each.
-        let sql = "WITH RECURSIVE parked (origin) AS \
-                   (SELECT min(origin) FROM report WHERE state = -1 \
-                    UNION ALL SELECT (SELECT min(origin) FROM report WHERE state = -1 AND origin > parked.origin) \
+        let sql = sql!(
+            "WITH RECURSIVE parked (origin) AS \
+                   (SELECT min(origin) FROM report WHERE state = {parked} \
+                    UNION ALL SELECT (SELECT min(origin) FROM report WHERE state = {parked} AND origin > parked.origin) \
                     FROM parked WHERE parked.origin IS NOT NULL) \
-                   SELECT origin FROM parked WHERE origin IS NOT NULL";
+                   SELECT origin FROM parked WHERE origin IS NOT NULL"
+        );
         query_scalar(sql).fetch_all(&self.pool).await
     }
 
@@ -117,10 +120,12 @@ impl Rows {
     }
 
     async fn counts(&self) -> Result<Counts, sqlx::Error> {
-        let sql = "SELECT 0, route, requests FROM queued WHERE requests > 0 \
-                   UNION ALL SELECT 1, NULL, count(*) FROM request WHERE state = 1 \
+        let sql = sql!(
+            "SELECT 0, route, requests FROM queued WHERE requests > 0 \
+                   UNION ALL SELECT 1, NULL, count(*) FROM request WHERE state = {running} \
                    UNION ALL SELECT 2, NULL, reports FROM waiting \
-                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = 1";
+                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {delivering}"
+        );
         let mut counts = Counts::default();
         for row in query(sql).fetch_all(&self.pool).await? {
             let count = u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
@@ -137,23 +142,27 @@ impl Rows {
 /// What an earlier process left. Also due are the rows that will be put back because their owner is gone.
 pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Error> {
     // Those that were running when a process ended have an index of their own.
-    let sql = "SELECT route, min(ifnull(fresh, suspect), ifnull(suspect, fresh)) FROM \
+    let sql = sql!(
+        "SELECT route, min(ifnull(fresh, suspect), ifnull(suspect, fresh)) FROM \
                    (SELECT route, \
-                    (SELECT due FROM request AS r WHERE state = 0 AND crashes = 0 AND r.route = q.route \
+                    (SELECT due FROM request AS r WHERE state = {queued} AND crashes = 0 AND r.route = q.route \
                      ORDER BY due, seq LIMIT 1) AS fresh, \
-                    (SELECT due FROM request AS r WHERE state = 0 AND crashes > 0 AND r.route = q.route \
+                    (SELECT due FROM request AS r WHERE state = {queued} AND crashes > 0 AND r.route = q.route \
                      ORDER BY due, seq LIMIT 1) AS suspect \
                     FROM queued AS q WHERE requests > 0) \
                WHERE fresh IS NOT NULL OR suspect IS NOT NULL \
-               UNION ALL SELECT route, min(due) FROM request WHERE state = 1 GROUP BY route";
+               UNION ALL SELECT route, min(due) FROM request WHERE state = {running} GROUP BY route"
+    );
     let mut waiting = Waiting::default();
     for row in query(sql).fetch_all(&mut *conn).await? {
         let due = Timestamp::from_micros(row.try_get(1)?);
         let first = waiting.requests.entry(row.try_get(0)?).or_insert(due);
         *first = due.min(*first);
     }
-    let sql = "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = 0 \
-               UNION ALL SELECT min(due) AS due FROM report WHERE state = 1)";
+    let sql = sql!(
+        "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = {pending} \
+               UNION ALL SELECT min(due) AS due FROM report WHERE state = {delivering})"
+    );
     let due: Option<i64> = query_scalar(sql).fetch_one(&mut *conn).await?;
     waiting.reports = due.map(Timestamp::from_micros);
     let disabled: Vec<String> = query_scalar("SELECT url FROM disabled").fetch_all(&mut *conn).await?;
@@ -170,12 +179,14 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
 /// What waits, by route; with what is put back because its owner is gone.
 pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<String, Count>, sqlx::Error> {
     // The length of a blob is known without reading it.
-    let sql = "SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
-               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 0 AND r.crashes = 0 GROUP BY r.route \
+    let sql = sql!(
+        "SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 GROUP BY r.route \
                UNION ALL SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
-               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 0 AND r.crashes > 0 GROUP BY r.route \
+               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes > 0 GROUP BY r.route \
                UNION ALL SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
-               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = 1 GROUP BY r.route";
+               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {running} GROUP BY r.route"
+    );
     let mut backlog = HashMap::<String, Count>::new();
     for row in query(sql).fetch_all(conn).await? {
         let count = backlog.entry(row.try_get(0)?).or_default();
@@ -185,11 +196,11 @@ pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<Strin
     Ok(backlog)
 }
 
-fn outcome(row: &SqliteRow, code: i64) -> Result<Outcome, sqlx::Error> {
+fn outcome(row: &SqliteRow, status: Status) -> Result<Outcome, sqlx::Error> {
     let json = |column| row.try_get::<Option<Vec<u8>>, _>(column).map(|bytes| bytes.map(Json::stored));
     let (reason, tells_reason) = reason_from_text(row.try_get(3)?)?;
     Ok(Outcome {
-        status: status(code).ok_or_else(|| misread("a request has an unknown state"))?,
+        status,
         reason,
         tells_reason,
         result: json(4)?,
@@ -200,8 +211,8 @@ fn outcome(row: &SqliteRow, code: i64) -> Result<Outcome, sqlx::Error> {
 }
 
 fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
-    let code = row.try_get(2)?;
-    let state = delivery_state(code).ok_or_else(|| misread("a report has an unknown state"))?;
+    let stored = ReportState::read(row, 2)?;
+    let state = stored.shown();
     let due = Timestamp::from_micros(row.try_get(4)?);
     let last = match row.try_get::<Option<i64>, _>(6)? {
         None => None,
@@ -220,7 +231,7 @@ fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
         url: row.try_get(1)?,
         state,
         attempts: small(row, 3)?,
-        next_due: (state == DeliveryState::Pending && code != HELD).then_some(due),
+        next_due: (state == DeliveryState::Pending && stored != ReportState::Held).then_some(due),
         last,
         refused: row.try_get(5)?,
     })

@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::codec::{hex, json};
-use super::reports::report_id;
+use super::codec::{hex, json, report_id};
 use super::statement::query;
 use crate::id::ReportId;
 use crate::store::record::ReportClaim;

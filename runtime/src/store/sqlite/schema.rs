@@ -1,7 +1,7 @@
 //! The tables, their version, and whether a file is ours to use.
 //!
 //! Rows that are rewritten are narrow; bodies, results and attempts are in tables that are only inserted into. All times are
-//! microseconds since 1970; those that are due, and only those, in the store's own time. States are those of [`super::codec`].
+//! microseconds since 1970; those that are due, and only those, in the store's own time. States are those of [`super::states`].
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Row as _};
@@ -9,6 +9,7 @@ use sqlx::{Connection as _, Row as _};
 use super::codec::json;
 use super::connect::{Connector, explained};
 use super::statement::{query, query_scalar};
+use super::states::sql;
 use crate::store::OpenError;
 use crate::webhook::Target;
 
@@ -209,8 +210,10 @@ pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Err
 async fn name_origins(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let mut last = 0_i64;
     loop {
-        let sql = "SELECT r.seq, b.url FROM report AS r JOIN report_body AS b ON b.seq = r.seq \
-                   WHERE r.seq > ?1 AND r.state < 2 ORDER BY r.seq LIMIT 1000";
+        let sql = sql!(
+            "SELECT r.seq, b.url FROM report AS r JOIN report_body AS b ON b.seq = r.seq \
+             WHERE r.seq > ?1 AND r.state < {first end} ORDER BY r.seq LIMIT 1000"
+        );
         let rows = query(sql).bind(last).fetch_all(&mut *conn).await?;
         let origin = |url| Target::parse(url).origin().to_owned();
         let named = rows.iter().map(|row| Ok((row.try_get(0)?, origin(row.try_get(1)?))));

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
-use super::codec::{blob, misread, reason_from_text, status};
+use super::codec::{blob, reason_from_text};
 use super::statement::query;
+use super::states::RequestState;
 use crate::id::RequestId;
 use crate::report::EndReason;
 use crate::store::summary::{AT_ONCE, EndSummary, Kept, Member, Stage, Summary};
@@ -19,11 +20,11 @@ pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<
                FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
-    let standing = match row.try_get::<i64, _>(1)? {
-        0 => Stage::Queued,
-        1 => Stage::Running,
-        code => {
-            let status = status(code).ok_or_else(|| misread("a request has an unknown state"))?;
+    let state = RequestState::read(&row, 1)?;
+    let standing = match (state, state.status()) {
+        (RequestState::Queued, _) => Stage::Queued,
+        (_, None) => Stage::Running,
+        (_, Some(status)) => {
             let (reason, is_told) = reason_from_text(row.try_get::<Option<&str>, _>(7)?.unwrap_or("none"))?;
             Stage::Settled(EndSummary {
                 status,

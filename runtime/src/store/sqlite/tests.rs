@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::id::RequestId;
-use crate::store::record::{Attempt, ClaimedReport, NewReport, NewRequest, Next, Settled, Submitted};
+use crate::store::ops::{ClaimReports, Post, SettleReport, SettledReport, Submit};
+use crate::store::record::{Attempt, ClaimedReport, NewReport, NewRequest, Next, Submitted};
 
 fn submit(id: &str) -> Op {
     let request = NewRequest {
@@ -15,7 +16,7 @@ fn submit(id: &str) -> Op {
         created: Timestamp::default(),
         registration: None,
     };
-    Op::Submit { request, room: None, place: None }
+    Submit { request, room: None, slot: None }.into()
 }
 
 async fn started(dir: &Path) -> (Sqlite, Now) {
@@ -30,22 +31,20 @@ async fn a_claimed_report_is_found_whether_its_place_is_known_or_not() {
     let (mut sqlite, now) = started(dir.path()).await;
     let webhook = crate::webhook::Target::parse("https://example.com/in");
     let reports = (0..3).map(|_| NewReport::to(webhook.clone(), "x", "{}".into(), now.wall)).collect();
-    sqlite.apply(&[&Op::post(reports)], now).await.unwrap();
-    let replies = sqlite.apply(&[&Op::ClaimReports { limit: 3 }], now).await.unwrap();
-    let [Reply::Reports(claimed)] = &replies[..] else { panic!("{replies:?}") };
+    sqlite.apply(&[&Post::new(reports).into()], now).await.unwrap();
+    let replies = sqlite.apply(&[&ClaimReports { limit: 3 }.into()], now).await.unwrap();
+    let [Reply::ClaimReports(claimed)] = &replies[..] else { panic!("{replies:?}") };
     // As after a commit that nobody heard of.
     sqlite.row_ids.over(claimed.rows[1].claim.id);
     let attempt =
         Attempt { started: now.wall, took: Duration::ZERO, status: Some(204), error: None, response: "".into() };
-    let settle = |row: &ClaimedReport| Op::SettleReport {
-        claim: row.claim.clone(),
-        attempt: attempt.clone(),
-        next: Next::Delivered,
+    let settle = |row: &ClaimedReport| {
+        Op::from(SettleReport { claim: row.claim.clone(), attempt: attempt.clone(), next: Next::Delivered })
     };
     let settles: Vec<Op> = claimed.rows.iter().map(settle).collect();
-    for expected in [Settled::Current, Settled::Stale] {
+    for expected in [SettledReport::Current, SettledReport::Stale] {
         let replies = sqlite.apply(&settles.iter().collect::<Vec<_>>(), now).await.unwrap();
-        let is_expected = |reply: &Reply| matches!(reply, Reply::Settled(settled) if *settled == expected);
+        let is_expected = |reply: &Reply| matches!(reply, Reply::SettleReport(settled) if *settled == expected);
         assert!(replies.iter().all(is_expected), "{replies:?}");
     }
     Box::new(sqlite).close().await;
@@ -64,7 +63,7 @@ pub(in crate::store) async fn the_outcome_of_a_commit_is_looked_up() {
     assert!(matches!(sqlite.apply(&[&first], now).await, Err(Failure::Unknown { .. })));
     assert!(!sqlite.committed().await.unwrap());
     let replies = sqlite.apply(&[&first], now).await.unwrap();
-    assert!(matches!(replies[..], [Reply::Submitted(Submitted::New)]));
+    assert!(matches!(replies[..], [Reply::Submit(Submitted::New)]));
 
     // The commit goes through, and the answer is lost.
     let second = submit("s");
@@ -80,6 +79,6 @@ pub(in crate::store) async fn the_outcome_of_a_commit_is_looked_up() {
     assert_eq!(ids, ["r", "s"]);
     discard(conn).await;
     let replies = sqlite.apply(&[&second], now).await.unwrap();
-    assert!(matches!(replies[..], [Reply::Submitted(Submitted::Known)]));
+    assert!(matches!(replies[..], [Reply::Submit(Submitted::Known)]));
     Box::new(sqlite).close().await;
 }

@@ -3,13 +3,9 @@
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::codec::{first_of, json, small};
 use super::statement::{query, query_scalar};
-use super::{Batch, parked, requests};
-use crate::id::RequestId;
 use crate::names::metric;
-use crate::store::operation::{self, Op, Purged, Reply};
-use crate::store::record::{Claim, Recovered};
+use crate::store::ops::Op;
 
 /// How long a checkpoint waits for readers, while callers wait for it and while only the next batch does.
 const BUSY: &str = "PRAGMA busy_timeout = 1000";
@@ -24,66 +20,6 @@ const ENDLESS_LOG: i64 = 256 << 20;
 /// Pages given back to the file system at a time.
 const GIVE_BACK: i64 = 256;
 
-#[expect(clippy::cast_possible_wrap, reason = "it is a few MiB")]
-const PURGE_BYTES: i64 = operation::PURGE_BYTES as i64;
-
-/// The words of an attempt that nobody saw the end of.
-const UNKNOWN: &str = "outcome unknown: the process ended during the attempt";
-
-pub(super) async fn recover(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-    for (at, op) in batch.ops.iter().enumerate() {
-        let Op::Recover { max_crashes } = op else { continue };
-        let (node, now) = (batch.start.node, batch.now.due.micros());
-        // One owner per file: whatever another start of a process claimed is orphaned. Only what had begun counts that.
-        let sql = "SELECT seq, id, epoch, crashes, cancel FROM request WHERE state = 1 AND node <> ?1";
-        let (mut requeued, mut lost) = (Vec::new(), Vec::new());
-        for row in query(sql).bind(node).fetch_all(&mut *batch.conn).await? {
-            let claim = Claim { id: RequestId::stored(row.try_get(1)?), epoch: small(&row, 2)? };
-            let crashes = small(&row, 3)? + u32::from(batch.had_begun.is_none_or(|begun| begun.has(&claim)));
-            let is_lost = row.try_get(4)? || crashes >= *max_crashes;
-            let rows = if is_lost { &mut lost } else { &mut requeued };
-            rows.push((row.try_get::<i64, _>(0)?, crashes));
-        }
-        let sql = "UPDATE request SET state = 0, node = NULL, due = ?2, crashes = j.value ->> 1 \
-                   FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0";
-        let requests = query(sql).bind(json(&requeued)?).bind(now).execute(&mut *batch.conn).await?.rows_affected();
-        let sql = "UPDATE request SET epoch = epoch + 1, node = ?2, crashes = j.value ->> 1 \
-                   FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0 \
-                   RETURNING due, request.seq, request.id, route, epoch, failures, crashes, created, cancel";
-        let lost = query(sql).bind(json(&lost)?).bind(node).fetch_all(&mut *batch.conn).await?;
-        let lost = requests::claimed(batch.conn, lost).await?;
-
-        let sql = "INSERT INTO attempt (report, n, epoch, started, took, error, response) \
-                   SELECT seq, attempt, epoch, ?2, 0, ?3, x'' FROM report WHERE state = 1 AND node <> ?1";
-        query(sql).bind(node).bind(batch.now.wall.micros()).bind(UNKNOWN).execute(&mut *batch.conn).await?;
-        let sql = "UPDATE report SET state = 0, node = NULL, due = ?2 WHERE state = 1 AND node <> ?1";
-        let reports = query(sql).bind(node).bind(now).execute(&mut *batch.conn).await?.rows_affected();
-        let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
-        let recovered = Recovered { requests: count(requests), reports: count(reports), lost };
-        batch.reply(at, Reply::Recovered(recovered));
-    }
-    Ok(())
-}
-
-pub(super) async fn purge(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-    for (at, op) in batch.ops.iter().enumerate() {
-        let Op::Purge { before, limit, trust } = op else { continue };
-        if let Some(trust) = trust {
-            let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
-            query(sql).bind(TRUST).bind(trust.to_text()).execute(&mut *batch.conn).await?;
-        }
-        let given_up = parked::give_up_held(batch.conn, *before, *limit, batch.now).await?;
-        let (before, mut deleted) = (before.micros(), 0);
-        deleted += delete(batch.conn, ENDED_REQUESTS, &OF_REQUEST, before, *limit).await?;
-        deleted += delete(batch.conn, ENDED_REPORTS, &OF_REPORT, before, *limit - deleted.min(*limit)).await?;
-        let sql = "SELECT EXISTS (SELECT 1 FROM request WHERE state >= 2 AND finished < ?1) \
-                   OR EXISTS (SELECT 1 FROM report WHERE state >= 2 AND finished < ?1)";
-        let left: bool = query_scalar(sql).bind(before).fetch_one(&mut *batch.conn).await?;
-        batch.reply(at, Reply::Purged(Purged { deleted, given_up, more: left || given_up >= *limit }));
-    }
-    Ok(())
-}
-
 /// Whether so many bytes can be written, in a commit of their own. What an earlier try left, its place is taken.
 pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> Result<(), sqlx::Error> {
     let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, zeroblob(?2))";
@@ -94,62 +30,6 @@ pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> R
 
 /// Another key there, of bytes that mean nothing.
 const TRY: &str = "postback try to write";
-
-/// The key in the table `meta`.
-pub(super) const TRUST: &str = "postback trust in the wall clock";
-
-// `state >= 2` stands there as a literal, for the partial index. The length of a text or blob is known without reading it.
-const ENDED_REQUESTS: &str = concat!(
-    "DELETE FROM request WHERE seq IN (",
-    first_of!(
-        "SELECT r.finished AS due, r.seq, coalesce(length(b.headers) + length(b.body), 0) \
-         + coalesce(length(o.result), 0) + coalesce(length(o.error), 0) AS size \
-         FROM request AS r LEFT JOIN request_body AS b ON b.seq = r.seq LEFT JOIN outcome AS o ON o.seq = r.seq \
-         WHERE r.state >= 2 AND r.finished < ?1"
-    ),
-    ") RETURNING seq"
-);
-const ENDED_REPORTS: &str = concat!(
-    "DELETE FROM report WHERE seq IN (",
-    first_of!(
-        "SELECT r.finished AS due, r.seq, coalesce(length(b.headers) + length(b.body), 0) \
-         + coalesce((SELECT sum(length(response)) FROM attempt WHERE report = r.seq), 0) AS size \
-         FROM report AS r LEFT JOIN report_body AS b ON b.seq = r.seq WHERE r.state >= 2 AND r.finished < ?1"
-    ),
-    ") RETURNING seq"
-);
-
-const OF_REQUEST: [&str; 3] = [
-    "DELETE FROM request_body WHERE seq IN (SELECT value FROM json_each(?1))",
-    "DELETE FROM registration WHERE seq IN (SELECT value FROM json_each(?1))",
-    "DELETE FROM outcome WHERE seq IN (SELECT value FROM json_each(?1))",
-];
-const OF_REPORT: [&str; 2] = [
-    "DELETE FROM report_body WHERE seq IN (SELECT value FROM json_each(?1))",
-    "DELETE FROM attempt WHERE report IN (SELECT value FROM json_each(?1))",
-];
-
-async fn delete(
-    conn: &mut SqliteConnection,
-    rows: &'static str,
-    parts: &'static [&'static str],
-    before: i64,
-    limit: usize,
-) -> Result<usize, sqlx::Error> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    // The second is of no use here: the number of each is that in the text which all claims share.
-    let delete = query(rows).bind(before).bind(0_i64).bind(limit).bind(PURGE_BYTES);
-    let deleted = delete.fetch_all(&mut *conn).await?;
-    if deleted.is_empty() {
-        return Ok(0);
-    }
-    let seqs = deleted.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
-    let seqs = json(&seqs)?;
-    for part in parts {
-        query(part).bind(&seqs).execute(&mut *conn).await?;
-    }
-    Ok(deleted.len())
-}
 
 /// What the file has been through since it was last tidied.
 #[derive(Default)]
@@ -172,11 +52,11 @@ impl Tidiness {
         Self { litestream, ..Self::default() }
     }
 
-    pub(super) fn wrote(&mut self, ops: &[&Op]) {
+    pub(super) fn wrote(&mut self, ops: &[&Op], purged: bool) {
         // A batch writes some pages whatever is in it, and rows share theirs: measured, eight and a quarter of one for each.
         let bytes: usize = ops.iter().map(|op| op.bytes() + (op.rows() << 10)).sum();
         self.bytes += (bytes + (8 << 12)) as u64;
-        self.purged |= ops.iter().any(|op| matches!(op, Op::Purge { .. }));
+        self.purged |= purged;
     }
 
     /// Copies the log into the file where there is enough of it, and gives back room after a purge.

@@ -87,7 +87,7 @@ pub(super) async fn cancel_running_flags_and_settles(world: World) {
     current(store.settle_request(run.claim, world.done(), vec![]).await);
     assert_eq!(state(&store, "s").await, RequestState::Settled(world.done()));
     store.barrier().await.unwrap();
-    assert_eq!(store.0.shared.wake.cancels.len(), 0, "nothing is kept of what is over");
+    assert_eq!(store.0.shared.local.wake.cancels.len(), 0, "nothing is kept of what is over");
 }
 
 pub(super) async fn settle_after_cancel_is_refused(world: World) {
@@ -118,7 +118,7 @@ pub(super) async fn what_is_cancelled_is_not_run_again(world: World) {
     current(store.put_back_request(again.claim).await);
     assert_eq!(state(&store, "r").await, RequestState::Queued);
     assert!(matches!(cancel(&world, &store, "r").await, Cancelled::AtOnce(_)));
-    assert_eq!(store.0.shared.wake.cancels.len(), 0);
+    assert_eq!(store.0.shared.local.wake.cancels.len(), 0);
 }
 
 pub(super) async fn what_waits_again_is_reported_where_it_registered(world: World) {

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::store::backend::{Backend, Cause, Failure};
 use crate::store::clock::Now;
-use crate::store::operation::{Op, Reply};
+use crate::store::ops::{Op, Reply};
 
 /// How a commit fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use super::faults::Fault;
 use super::world::{ROUTE, World, attach, current, id, running, submit};
 use crate::report::{Json, Outcome};
 use crate::store::Error;
-use crate::store::operation::Op;
+use crate::store::ops::Op;
 use crate::store::record::{NewReport, NewRequest, Settled, Submitted};
 use crate::webhook::Webhook;
 
 pub(super) async fn batch_with_one_bad_op_fails_only_that_op(world: World) {
     let (store, faults) = world.open_faulty().await;
-    faults.refuse(|op| matches!(op, Op::Submit { request, .. } if request.id.as_str() == "13"));
+    faults.refuse(|op| matches!(op, Op::Submit(submit) if submit.request.id.as_str() == "13"));
     faults.hold();
     let ids: Vec<String> = (0..50).map(|n| n.to_string()).collect();
     let submits = join_all(ids.iter().map(|id| store.submit(world.request(id))));

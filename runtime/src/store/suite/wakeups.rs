@@ -66,7 +66,7 @@ pub(super) async fn a_watch_taken_before_sees_the_end(world: World) {
 
 pub(super) async fn watches_leave_nothing_behind(world: World) {
     let store = world.open().await;
-    let count = || store.0.shared.wake.watches.len();
+    let count = || store.0.shared.local.wake.watches.len();
     let (one, two) = (store.watch(&id("r")), store.watch(&id("r")));
     drop(one);
     assert_eq!(count(), 1);

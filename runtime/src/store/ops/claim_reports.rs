@@ -1,0 +1,32 @@
+//! Claims due reports, to be delivered.
+
+use crate::store::local::Local;
+use crate::store::operation::{Operation, Untaken};
+use crate::store::record::{Batch, ClaimedReport};
+use crate::store::{Error, Store};
+
+/// Claims up to `limit` due reports. The report that is due longest comes first.
+#[derive(Debug)]
+pub(crate) struct ClaimReports {
+    pub(crate) limit: usize,
+}
+
+impl Operation for ClaimReports {
+    type Answer = Batch<ClaimedReport>;
+
+    fn committed(&self, answer: &Batch<ClaimedReport>, local: &Local) {
+        local.handoff.next_report(answer.next_due);
+    }
+
+    fn untaken(answer: Batch<ClaimedReport>, untaken: &mut Untaken) {
+        untaken.reports.extend(answer.rows.into_iter().map(|row| row.claim));
+    }
+}
+
+impl Store {
+    /// Claims up to `limit` due reports; the report that is due longest comes first. The claimed rows have at most 8 MiB, unless the
+    /// first row alone has more.
+    pub(crate) async fn claim_reports(&self, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
+        Ok(self.by_wall(self.ask(ClaimReports { limit }).await?))
+    }
+}
