@@ -227,3 +227,9 @@ impl Op {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sizes() { eprintln!("SIZES {} {} submit {} settle {} settle_report {}", size_of::<super::Op>(), size_of::<super::Reply>(), size_of::<super::Submit>(), size_of::<super::SettleRequest>(), size_of::<super::SettleReport>()); }
+}

@@ -22,7 +22,7 @@ mod submit;
 
 use super::Tables;
 use crate::store::clock::Now;
-use crate::store::ops::*;
+use crate::store::ops::{self, Kind, Op, Reply, with_operations};
 
 /// How the memory backend applies one kind of operation.
 trait Apply: Kind {
@@ -34,7 +34,7 @@ macro_rules! apply_any {
         /// Applies an operation of any kind.
         pub(super) fn apply(op: &Op, tables: &mut Tables, now: Now) -> Reply {
             match op {
-                $($(Op::$kind(op) => $kind::reply(op.apply(tables, now)),)+)+
+                $($(Op::$kind(op) => <ops::$kind as Kind>::reply(op.apply(tables, now)),)+)+
             }
         }
     };

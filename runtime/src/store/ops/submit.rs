@@ -55,20 +55,17 @@ impl Operation for Submit {
     }
 
     fn announce(self, local: &Local, untaken: &mut Untaken) {
-        match self.room {
-            Some(room) => {
-                if let Some(slot) = self.slot {
-                    slot.runs(&self.request.id);
-                }
-                let row = self.request.claimed(1);
-                untaken.requests.extend(local.handoff.give_request(PreClaimed { row, room }));
+        if let Some(room) = self.room {
+            if let Some(slot) = self.slot {
+                slot.runs(&self.request.id);
             }
-            None => {
-                if let Some(slot) = self.slot {
-                    slot.waits();
-                }
-                local.wake.requests.notify_one();
+            let row = self.request.claimed(1);
+            untaken.requests.extend(local.handoff.give_request(PreClaimed { row, room }));
+        } else {
+            if let Some(slot) = self.slot {
+                slot.waits();
             }
+            local.wake.requests.notify_one();
         }
     }
 }

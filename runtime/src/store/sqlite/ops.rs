@@ -22,7 +22,7 @@ mod submit;
 
 pub(super) use self::purge::TRUST;
 use super::{Batch, reports};
-use crate::store::ops::*;
+use crate::store::ops::{self, Kind, with_operations};
 
 /// How SQLite applies one kind of operation.
 trait Apply: Kind {
@@ -35,11 +35,11 @@ macro_rules! in_order {
         impl Batch<'_> {
             /// Applies the whole batch, kind by kind, in the order of the list in [`crate::store::ops`].
             pub(super) async fn apply(&mut self) -> Result<(), sqlx::Error> {
-                $($write::apply(self).await?;)+
+                $(<ops::$write as Apply>::apply(self).await?;)+
                 // The reports of all those operations, in one statement.
                 reports::write(self).await?;
-                $($upkeep::apply(self).await?;)+
-                $($claim::apply(self).await?;)+
+                $(<ops::$upkeep as Apply>::apply(self).await?;)+
+                $(<ops::$claim as Apply>::apply(self).await?;)+
                 Ok(())
             }
         }

@@ -110,6 +110,7 @@ pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
 }
 
 /// The length of the name that begins here, and its number.
+#[expect(clippy::panic, reason = "only constants call it: an unknown name is an error of the compiler")]
 const fn named(text: &[u8], at: usize) -> (usize, &'static [u8]) {
     let mut candidate = 0;
     while candidate < NAMES.len() {
@@ -128,6 +129,7 @@ const fn named(text: &[u8], at: usize) -> (usize, &'static [u8]) {
 }
 
 /// The first bytes, as a text.
+#[expect(clippy::panic, reason = "only constants call it: a wrong text is an error of the compiler")]
 pub(super) const fn first(bytes: &[u8], len: usize) -> &str {
     match str::from_utf8(bytes.split_at(len).0) {
         Ok(text) => text,
