@@ -1,22 +1,23 @@
-//! Everything durable meets here, and only here.
+//! The store: everything that is durable.
 //!
-//! One [`Store`] is requests, their outcomes, and the reports that speak of them; memory or SQLite behind it, with the same
-//! rules, which `suite` holds each of them to:
+//! A [`Store`] holds requests, their outcomes and the reports about them. The rows are in memory or in SQLite. Both backends follow
+//! these rules, and the tests in `suite` check both:
 //!
-//! - What was answered is committed. Operations of many callers share one transaction (the group commit, in `writer`); an
-//!   operation happens whole or not at all, and also when the caller that waited for it went away.
-//! - A request is queued, running, or settled; a report is pending, delivering, or over (delivered, dead, refused, gone). Settled
-//!   and over are final. An outcome and its reports are written by the same commit.
-//! - A request that waits can be cancelled; one that runs is marked, to be settled so by whoever has claimed it: see `cancel`.
-//! - A pending report may be set aside: see `parked`.
-//! - To run or to deliver takes a *claim*. Each claim makes the row's *epoch* one greater. A settlement carries the epoch of
-//!   its claim; an older one writes nothing, answers [`Settled::Stale`] and is counted.
-//! - The longest due comes first, then the earliest written; of requests, within each route. A row is due from when it was written on, or as it was put back;
-//!   by the store's own time, see `clock`.
-//! - While nothing older waits, a row is *pre-claimed* and handed over in memory after its commit: see
+//! - The store answers after the commit. Operations of many callers share one transaction (the group commit, in `writer`). An
+//!   operation is applied completely or not at all, even if its caller went away.
+//! - A request is queued, running or settled. A report is pending, delivering or over (delivered, dead, refused or gone). Settled
+//!   and over are final. One commit writes an outcome and its reports.
+//! - A request that waits can be cancelled. A request that runs is marked, and the worker that runs it settles it as cancelled: see
+//!   `cancel`.
+//! - A pending report may be parked or held: see `parked`.
+//! - To run a request, or to deliver a report, a caller needs a *claim*. Each claim adds one to the row's *epoch*. A settlement
+//!   carries the epoch of its claim. A settlement with an older epoch writes nothing, is answered [`Settled::Stale`], and is counted.
+//! - The row that is due longest is claimed first; of rows with the same due time, the row that was written first. For requests
+//!   this order holds within each route. A new row is due at once. Due times are in the store's own time: see `clock`.
+//! - While no older row waits, a new row is *pre-claimed* and handed over in memory after its commit: see
 //!   [`Store::attach_requests`].
-//! - A wake-up comes after the commit that it speaks of, and carries no data.
-//! - Everything that waits is bounded. A full intake never keeps a settlement out.
+//! - A wake-up comes after the commit that caused it, and carries no data.
+//! - Everything that waits has a limit. A full intake never delays a settlement.
 
 mod backend;
 mod backlog;
@@ -89,16 +90,18 @@ use crate::id::{NodeId, RequestId};
 use crate::shutdown::Shutdown;
 use crate::time::Clock;
 
-/// Cheap to clone; all clones are one store. When the last is dropped, what was taken in is still committed.
+/// A handle to the store. It is cheap to clone, and all clones are one store. When the last clone is dropped, the writer still commits
+/// the operations that were taken in.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
     reader: Arc<dyn Reader>,
-    /// The writer task.
+    /// Runs the writer.
     tasks: Shutdown,
     durable: bool,
+    /// Notes which runs have begun, if rows outlive the process.
     begun: Option<Arc<Begun>>,
 }
 
@@ -109,13 +112,13 @@ impl Drop for Inner {
 }
 
 impl Store {
-    /// Opens the store, as its only owner, and starts its writer on the current runtime.
+    /// Opens the store, which can have one owner only, and starts the writer on the current runtime.
     #[cfg_attr(
         not(feature = "sqlite"),
         expect(
             clippy::unused_async,
             unused_variables,
-            reason = "memory needs no opening, and has one owner by nature"
+            reason = "a store in memory needs no opening, and always has one owner"
         )
     )]
     pub(crate) async fn open(options: Options, node: NodeId, clock: Clock) -> Result<Self, OpenError> {
@@ -165,26 +168,26 @@ impl Store {
         Self(Arc::new(Inner { shared, reader, tasks, durable, begun }))
     }
 
-    /// Commits what waits, stops the writer and lets go of the files. What is asked for later ends as [`Error::Closed`].
+    /// Commits the operations that wait, stops the writer and closes the files. A later call returns [`Error::Closed`].
     pub(crate) async fn close(&self) {
         self.0.shared.inbox.close();
         self.0.tasks.finished().await;
     }
 
-    /// Whether what is committed survives the process.
+    /// Whether committed rows survive the process.
     pub(crate) fn is_durable(&self) -> bool {
         self.0.durable
     }
 
-    /// Returns when each of the first `posted` reports was tried at least once, or came to its end.
+    /// Returns when each of the first `posted` reports has had its first attempt, or has ended.
     pub(crate) async fn tried(&self, posted: u64) {
         self.0.shared.local.wake.tried.until(posted).await;
     }
 
-    /// Says that new requests of these routes may be handed over as they are committed, while `room` has permits.
-    /// Claims, too, are for these routes only. A later call takes the place of an earlier one.
+    /// Returns a receiver to which new requests of these routes are handed over after their commit, as long as `room` has permits.
+    /// From now on claims are for these routes only. A later call replaces an earlier call.
     ///
-    /// Whoever drops the receiver closes it first, and puts back what is still in it.
+    /// Before you drop the receiver, close it and put back the requests that are still in it.
     pub(crate) fn attach_requests(
         &self,
         routes: Vec<String>,
@@ -193,18 +196,20 @@ impl Store {
         self.0.shared.local.handoff.attach_requests(routes, room)
     }
 
-    /// The same for reports; a large one takes several permits.
+    /// Returns a receiver to which new reports are handed over after their commit, as long as `room` has permits. A large report takes
+    /// several permits. Before you drop the receiver, close it and put back the reports that are still in it.
     pub(crate) fn attach_reports(&self, room: Arc<Semaphore>) -> mpsc::Receiver<PreClaimed<ClaimedReport>> {
         self.0.shared.local.handoff.attach_reports(room)
     }
 
-    /// Returns when a request may have become due since the last call returned. May return without cause.
-    /// For one waiter: of several, each signal wakes one.
+    /// Returns when a request may have become due since the last call returned. It may also return without a due request. Only one
+    /// task should wait here: a signal wakes one waiting task, not all.
     pub(crate) async fn requests_due(&self) {
         self.0.shared.local.wake.requests.notified().await;
     }
 
-    /// The same for reports.
+    /// Returns when a report may have become due since the last call returned. It may also return without a due report. Only one task
+    /// should wait here: a signal wakes one waiting task, not all.
     pub(crate) async fn reports_due(&self) {
         self.0.shared.local.wake.reports.notified().await;
     }
@@ -222,12 +227,12 @@ impl Store {
         }
     }
 
-    /// The request, if it is known.
+    /// The request with this id, if there is one.
     pub(crate) async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Error> {
         self.reader()?.request(id).await.map_err(Error::Backend)
     }
 
-    /// The deliveries of reports that speak of this id, oldest first, at most 100.
+    /// The deliveries of the reports about this id: at most 100, the oldest first.
     pub(crate) async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, Error> {
         let mut records = self.reader()?.deliveries(subject).await.map_err(Error::Backend)?;
         for due in records.iter_mut().filter_map(|record| record.next_due.as_mut()) {
@@ -236,7 +241,7 @@ impl Store {
         Ok(records)
     }
 
-    /// What became of reports in this process so far.
+    /// How many reports this process has delivered and given up so far.
     pub(crate) fn counters(&self) -> counters::Counted {
         self.0.shared.local.counters.read()
     }
@@ -246,17 +251,17 @@ impl Store {
         &self.0.shared.local.backlog
     }
 
-    /// What is in the store.
+    /// How many rows are in the store, by state.
     pub(crate) async fn counts(&self) -> Result<Counts, Error> {
         self.reader()?.counts().await.map_err(Error::Backend)
     }
 
-    /// To be taken *before* looking at the request; its `changed()` returns when the request was settled since.
+    /// Take the watch *before* you look at the request. Its `changed()` returns when the request was settled after the watch was taken.
     pub(crate) fn watch(&self, id: &RequestId) -> Watch {
         self.0.shared.local.wake.watches.watch(id)
     }
 
-    /// As the caller's clock shows it.
+    /// The batch with `next_due` in the time of the wall clock, which callers use.
     fn by_wall<T>(&self, batch: Batch<T>) -> Batch<T> {
         Batch { next_due: batch.next_due.map(|due| self.0.shared.local.clock.wall_at(due)), ..batch }
     }

@@ -1,4 +1,4 @@
-//! What a backend does: apply a batch in one transaction, and read.
+//! The traits of a backend: one applies batches, each in one transaction; the other reads.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use super::summary::{Member, Summary};
 use crate::id::RequestId;
 use crate::time::Timestamp;
 
-/// The backend's own error, kept for the log and as a source.
+/// The backend's own error. It is logged, and it is the source of the store's error.
 pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// Writes. Owned by the writer task, which never drops one of these futures half-way.
+/// Writes. The writer task owns it, and never drops one of these futures before it is done.
 pub(crate) trait Backend: Send {
-    /// Applies all operations in one transaction and answers each, in their order. On failure nothing was written,
-    /// unless it is [`Failure::Unknown`].
+    /// Applies all operations in one transaction. Returns their answers, in the order of the operations. After a failure nothing is
+    /// written, except that [`Failure::Unknown`] leaves open whether the batch is written.
     fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>>;
-    /// Whether the batch that ended as [`Failure::Unknown`] was committed after all. Asked until it knows, before
-    /// anything else is applied.
+    /// Whether the batch that ended as [`Failure::Unknown`] was committed. The writer repeats the question after an error, and applies
+    /// nothing else before it has the answer.
     fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>>;
-    /// Writes so many bytes that mean nothing, commits them, and takes them away again: whether that can be done at the moment.
+    /// Writes this many bytes without meaning, commits them, and deletes them. Shows whether the backend can write at the moment.
     fn try_to_write(&mut self, bytes: usize) -> BoxFuture<'_, Result<(), Cause>>;
-    /// Housekeeping between two batches, with nobody waiting for it but the next batch.
+    /// Housekeeping between two batches. No caller waits for it, but the next batch does.
     fn tidy(&mut self) -> BoxFuture<'_, ()>;
-    /// Lets go of everything.
+    /// Closes all files and connections.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
-/// Reads, while batches are applied. Sees what is committed.
+/// Reads committed rows, also while a batch is applied.
 pub(crate) trait Reader: Send + Sync {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>>;
@@ -47,7 +47,7 @@ pub(crate) trait Reader: Send + Sync {
         at: usize,
         len: usize,
     ) -> BoxFuture<'a, Result<Option<Bytes>, Cause>>;
-    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>>;
+    fn cancel_view<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>>;
     fn unregistered<'a>(
         &'a self,
         id: &'a RequestId,
@@ -62,41 +62,41 @@ pub(crate) trait Reader: Send + Sync {
 /// Why a batch was not applied.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It may work in a moment: the disk is full, a device fails.
+    /// The batch may succeed later: the disk is full, or a device fails.
     Transient(Cause),
-    /// One of the operations will never work.
+    /// One of the operations can never be applied.
     Permanent(Cause),
-    /// The commit itself failed. `replies` hold if it went through nevertheless.
+    /// The commit itself failed, and may be written nevertheless. If it is, `replies` are the answers.
     Unknown { replies: Vec<Reply>, cause: Cause },
 }
 
-/// A backend as it was opened.
+/// A backend that was opened, and what it found.
 pub(crate) struct Opened {
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) reader: Arc<dyn Reader>,
     pub(crate) left: Left,
-    /// Where it is noted which runs have begun, if what is claimed outlives the process.
+    /// Notes which runs have begun. `None`: rows do not outlive the process.
     pub(crate) begun: Option<Arc<Begun>>,
 }
 
-/// What an earlier process left in it.
+/// What an earlier process left in the store.
 #[derive(Default)]
 pub(crate) struct Left {
     pub(crate) waiting: Waiting,
-    /// Requests that wait, or will once their claims are void.
+    /// The requests of each route that wait, and those that will wait once the claims of the earlier process are void.
     pub(crate) backlog: HashMap<String, Count>,
     /// The disabled URLs.
     pub(crate) disabled: HashSet<String>,
-    /// Where the clocks stood at the last commit.
+    /// The times of both clocks at the last commit.
     pub(crate) clocks: Option<Now>,
-    /// How far the wall clock was believed.
+    /// How far the wall clock was trusted.
     pub(crate) trust: Option<Trust>,
 }
 
-/// When the unclaimed rows are due: no row is due earlier than this says.
+/// Lower bounds of the due times of unclaimed rows: no row is due earlier.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
-    /// By route; a route that is missing has none.
+    /// By route. No request of a missing route waits.
     pub(crate) requests: HashMap<String, Timestamp>,
     pub(crate) reports: Option<Timestamp>,
 }

@@ -1,9 +1,9 @@
-//! Requests that are cancelled.
+//! How a request is cancelled, and how its run learns of it.
 //!
-//! One that waits comes to its end in the commit that cancels it, with the reports of that end. One that runs is marked, in
-//! the store, and its run is told after the commit: it settles the request as cancelled, unless it came to its end by itself
-//! before it was stopped. Then that is the outcome. A marked request is not run again, whatever becomes of its run and its
-//! process: who claims it settles it.
+//! The commit that cancels a waiting request also ends it, with the reports of that outcome. A running request is marked in the
+//! store, and its run is asked to stop after the commit. The worker then settles the request as cancelled; but if the run ended
+//! before it stopped, the run's own outcome counts. A marked request is not run again, even if its run fails or its process ends:
+//! the worker that claims it settles it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -17,7 +17,7 @@ use super::record::{Registration, RequestClaim};
 use super::{Error, Store};
 use crate::id::RequestId;
 
-/// A request as it has to be known to be cancelled.
+/// What has to be known of a request before it is cancelled.
 #[derive(Clone, Debug)]
 pub(crate) struct CancelView {
     pub(crate) route: String,
@@ -26,40 +26,43 @@ pub(crate) struct CancelView {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
-    /// What it registered cannot change before it is claimed, and then its epoch is another.
+    /// The registration cannot change while the request waits: only a claim leads to a change, and a claim changes the epoch.
     Queued {
         epoch: u32,
         registration: Option<Registration>,
-        /// What it takes up among those that wait.
+        /// The bytes that the request takes among those that wait.
         bytes: u64,
     },
     Running {
-        /// It was marked before.
+        /// Whether the request is marked as cancelled.
         cancelled: bool,
     },
     Settled,
 }
 
 impl Store {
-    /// Headers and body of a request of this route that waits, and of which it is not known where its end is reported.
+    /// Headers and body of a waiting request of this route. `None` also if the request has a registration, which says where its outcome is
+    /// reported.
     pub(crate) async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, Error> {
         self.reader()?.unregistered(id, route).await.map_err(Error::Backend)
     }
 
-    /// Cancelled when the request that runs under this claim is to be stopped, be it before this was asked for.
+    /// A token that is cancelled when the run under this claim is to stop. If the request was marked before this call, the token is
+    /// cancelled already.
     pub(crate) fn cancellation(&self, claim: &RequestClaim) -> CancellationToken {
         self.0.shared.local.wake.cancels.of(claim)
     }
 }
 
-/// Runs that want to know whether they are cancelled, and cancelled ones that do not know it yet; until their claims end.
+/// The tokens of runs that want to know whether they are cancelled, and of cancelled runs that did not ask yet. A token is removed when
+/// its claim ends.
 #[derive(Default)]
 pub(crate) struct Cancels {
-    told: Mutex<HashMap<RequestClaim, CancellationToken>>,
+    tokens: Mutex<HashMap<RequestClaim, CancellationToken>>,
     turns: Turns,
 }
 
-/// Turns of those who cancel, by the id: one at a time for each, and a few ids share one.
+/// Lets one caller at a time cancel a request. The lock is chosen by a hash of the id, so several ids share a lock.
 struct Turns([tokio::sync::Mutex<()>; 64]);
 
 impl Default for Turns {
@@ -86,18 +89,18 @@ impl Cancels {
         self.lock().entry(claim.clone()).or_default().clone()
     }
 
-    /// The mark on the request is committed.
+    /// Asks the run under this claim to stop. The mark on the request is committed.
     pub(super) fn cancel(&self, claim: &RequestClaim) {
         self.of(claim).cancel();
     }
 
-    /// The claim came to its end, which is committed.
+    /// Removes the token of a claim that has ended. The end is committed.
     pub(super) fn over(&self, claim: &RequestClaim) {
         self.lock().remove(claim);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RequestClaim, CancellationToken>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The way to the writer: two bounded queues, so that a full intake never keeps a settlement out. The intake is fair by origin
-//! and by route.
+//! The queues in front of the writer. There are two, each with its own limit, so a full intake never delays a settlement. In the intake
+//! the lines of origins and routes take turns.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
@@ -20,17 +20,17 @@ use super::quota::Quotas;
 use super::record::{ReportClaim, RequestClaim};
 use crate::line::Causes;
 
-/// Settlements, claims and the like that may wait at once, and their bytes; a larger one goes alone. They are few: each has
-/// a caller that waits for it.
+/// How many operations may wait in the queue for settlements and claims, and their bytes. An operation with more bytes is let in alone.
+/// These limits are rarely reached, because each of these operations has a caller that waits for it.
 const CONTROL: (usize, usize) = (4_096, 64 << 20);
 
-/// An operation on its way, with what its caller waits on and the room that it takes up in the queue.
+/// An operation in a queue, the channel on which its caller waits, and the room that it takes in the queue.
 pub(crate) struct Entry {
     pub(crate) op: Op,
-    /// `None`: nobody waits, or was told already.
+    /// `None`: nobody waits for the answer, or the answer was sent.
     pub(crate) answer: Option<oneshot::Sender<Result<Reply, Error>>>,
     pub(crate) since: Instant,
-    /// The reports of a post.
+    /// Counts the reports of a post as lost if they are not written.
     pub(crate) taken_in: TakenIn,
     _queued: Option<OwnedSemaphorePermit>,
 }
@@ -41,11 +41,11 @@ pub(crate) struct Inbox {
     arrived: Notify,
     intake: Room,
     control: Room,
-    /// Hashes what a line is named after.
+    /// Hashes the names of lines.
     hash: RandomState,
     quotas: Option<Arc<Quotas>>,
     counters: Arc<Counters>,
-    /// Set while a batch has been failing for longer than callers are kept waiting.
+    /// Set while a batch fails for longer than callers have to wait.
     trouble: watch::Sender<Option<Error>>,
 }
 
@@ -69,7 +69,7 @@ impl Inbox {
         }
     }
 
-    /// Takes in a post without waiting. Refused while there is no room, or only as much as is kept for other origins.
+    /// Takes in a post without waiting. The post is refused if the queue is full, or if the remaining room is reserved for other origins.
     pub(crate) fn try_push(&self, mut op: Op) -> Result<(), Error> {
         let room = self.intake.try_take(&op)?;
         let (line, cost, free) = (self.line(&op), room.num_permits(), self.intake.left.available_permits());
@@ -80,9 +80,9 @@ impl Inbox {
         self.enqueue(Queue::Intake { line, cost }, self.entry(op, None, Some(room)))
     }
 
-    /// Takes in a submission or post once there is room for it.
+    /// Takes in a submission or a post as soon as the queue has room for it.
     pub(crate) async fn push(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
-        // Given back by the writer, who does not wait for it.
+        // The writer gives the room back as it takes entries out. The writer never waits for room.
         let room = pin!(self.intake.take(&op));
         let mut trouble = self.trouble.subscribe();
         let trouble = pin!(trouble.wait_for(Option::is_some));
@@ -97,28 +97,28 @@ impl Inbox {
         self.ask(queue, op, room)
     }
 
-    /// Takes in a settlement, a claim and the like: in a queue of their own, so that a full intake is no matter.
+    /// Takes in any other operation, such as a settlement or a claim. These have their own queue, so a full intake does not delay them.
     pub(crate) async fn control(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
         let room = self.control.take(&op).await?;
         self.reserve(&mut op)?;
         self.ask(Queue::Control, op, room)
     }
 
-    /// Takes in a mark that is answered after everything that is in the intake now.
+    /// Takes in a barrier, which is answered after all operations that are in the intake now.
     pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Answer, Error> {
         let op = Barrier::default().into();
         let room = self.control.take(&op).await?;
         self.ask(Queue::Mark, op, room)
     }
 
-    /// Gives back what was claimed and then not taken. Bounded by the claims themselves; when the store is closed
-    /// already, the next owner recovers the rows.
+    /// Puts back a request that was claimed and that nobody took. These operations need no room: there are no more of them than claims.
+    /// If the store is closed, the next owner recovers the row.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
         let op = ReleaseRequest { claim, due: None, failed: false };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
     }
 
-    /// See [`release_request`](Self::release_request).
+    /// Puts back a report that was claimed and that nobody took. If the store is closed, the next owner recovers the row.
     pub(crate) fn release_report(&self, claim: ReportClaim) {
         let op = ReleaseReport { claim, due: None };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
@@ -164,18 +164,18 @@ impl Inbox {
         self.hash.hash_one(op.line())
     }
 
-    /// The next operation, settlements first.
+    /// The next operation. Settlements and claims come before the intake.
     pub(crate) fn pop(&self) -> Option<Entry> {
         let mut queues = self.lock();
         queues.control.pop_front().or_else(|| queues.intake.pop())
     }
 
-    /// Returns when something may have arrived, or the inbox was closed.
+    /// Returns when an operation may have arrived, or the inbox was closed.
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
-    /// Closes, and drops what is left: who waits for it is told.
+    /// Closes the inbox and drops the operations in it. Their callers receive [`Error::Closed`].
     pub(crate) fn abandon(&self) {
         self.close();
         let left: Vec<Entry> = {
@@ -187,7 +187,7 @@ impl Inbox {
         let mut lost = 0;
         for mut entry in left {
             if entry.is_awaited() {
-                // Stage by the end of its channel.
+                // The end of the channel tells the caller that the reports are not written.
                 entry.taken_in.given_back();
             }
             lost += entry.taken_in.reports();
@@ -197,7 +197,7 @@ impl Inbox {
         }
     }
 
-    /// Lets nothing more in; who waits for room is told.
+    /// Lets no more operations in. Callers that wait for room receive [`Error::Closed`].
     pub(crate) fn close(&self) {
         self.lock().open = false;
         self.intake.left.close();
@@ -209,7 +209,7 @@ impl Inbox {
         !self.lock().open
     }
 
-    /// Tells callers that wait for room that the backend fails, or that it does no longer.
+    /// Tells callers that wait for room whether the backend fails.
     pub(crate) fn set_trouble(&self, trouble: Option<Error>) {
         self.trouble.send_if_modified(|now| {
             let changed = now.is_some() != trouble.is_some();
@@ -218,7 +218,7 @@ impl Inbox {
         });
     }
 
-    /// Takes out what has had a caller waiting for longer than `patience`.
+    /// Takes out the operations whose callers have waited for longer than `patience`.
     pub(crate) fn expire(&self, patience: Duration) -> Vec<Entry> {
         let is_expired = |entry: &Entry| entry.is_awaited() && entry.since.elapsed() >= patience;
         let mut queues = self.lock();
@@ -242,7 +242,7 @@ impl Inbox {
     }
 }
 
-/// Room for so many rows and bytes: each row takes up its bytes, and at least its share of all.
+/// The room of a queue, in bytes. A row takes its bytes, but at least `share`, which limits the number of rows.
 struct Room {
     left: Arc<Semaphore>,
     bytes: usize,
@@ -262,13 +262,13 @@ impl Room {
         self.left.clone().try_acquire_many_owned(self.of(op))
     }
 
-    /// The operation is looked at now, and free while its room is waited for.
+    /// Waits for the room of this operation. The returned future does not borrow the operation.
     fn take(&self, op: &Op) -> impl Future<Output = Result<OwnedSemaphorePermit, Error>> + use<> {
         let taken = self.left.clone().acquire_many_owned(self.of(op));
         async { taken.await.map_err(|_| Error::Closed) }
     }
 
-    /// Something larger than all the room takes all the room.
+    /// The room that the operation takes. An operation that is larger than the queue takes all of its room.
     fn of(&self, op: &Op) -> u32 {
         let amount = op.bytes().max(op.rows().saturating_mul(self.share)).clamp(1, self.bytes);
         u32::try_from(amount).unwrap_or(u32::MAX)
@@ -281,13 +281,13 @@ enum Queue {
         line: u64,
         cost: usize,
     },
-    /// Of the intake too, and answered after all that is in it.
+    /// In the intake, behind all operations that are in it now.
     Mark,
     Control,
 }
 
 impl Entry {
-    /// Whether a caller waits who can be told. What nobody waits for is tried until it works.
+    /// Whether a caller waits for the answer. The writer repeats an operation without a caller until it succeeds.
     pub(crate) fn is_awaited(&self) -> bool {
         self.answer.as_ref().is_some_and(|caller| !caller.is_closed())
     }
@@ -302,11 +302,11 @@ impl From<TryAcquireError> for Error {
     }
 }
 
-/// What a caller waits on. Dropping it does not undo the operation; rows that it had claimed are given back.
+/// The answer to come. Dropping it does not undo the operation, but rows that the operation claimed are put back.
 pub(crate) struct Answer {
     receiver: oneshot::Receiver<Result<Reply, Error>>,
     inbox: Arc<Inbox>,
-    /// The reports of a post.
+    /// How many reports the post has.
     posted: u64,
 }
 
@@ -318,11 +318,11 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // Closed first: from here on the writer sees that nobody takes the answer.
+        // Close the channel first: from here on the writer sees that nobody takes the answer.
         self.receiver.close();
         match self.receiver.try_recv() {
             Ok(Ok(reply)) => self.inbox.give_back(reply),
-            // They were given back to a caller that had just gone away.
+            // The error came when the caller had just gone away, so nobody has the reports.
             Ok(Err(error)) if self.posted > 0 => {
                 let reports = usize::try_from(self.posted).unwrap_or(usize::MAX);
                 tracing::error!(error = %Causes(&error), reports, "{reports} reports are lost: the store cannot write them");

@@ -1,6 +1,7 @@
-//! The backend that keeps nothing: the same rules as a durable one, for as long as the process lives.
+//! The backend in memory. It follows the rules of a durable backend, but its rows end with the process.
 //!
-//! Bounded: what is unfinished by the [`Quotas`] that the intake asks first, what is finished by number and bytes.
+//! Unfinished rows are limited by the [`Quotas`], from which the intake reserves room first. Finished rows are limited by their number and
+//! their bytes.
 
 mod cancel;
 mod ops;
@@ -31,7 +32,7 @@ use super::summary::{Member, Summary};
 use crate::id::{ReportId, RequestId};
 use crate::time::Timestamp;
 
-/// A store of its own, and the quotas that its intake is to ask.
+/// Opens an empty store. Returns it with the quotas from which the intake reserves room.
 pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Quotas>) {
     let quotas = Arc::new(Quotas { requests: Quota::new(reports, bytes), reports: Quota::new(reports, bytes) });
     let tables = Tables {
@@ -58,30 +59,30 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
 #[derive(Clone)]
 struct Memory(Arc<Mutex<Tables>>);
 
-/// Position of a row among the due or the finished: by time, then in the order of arrival.
+/// The position of a row among the due or the finished rows: by time, then in the order of arrival.
 type DueKey = (Timestamp, u64);
 
 struct Tables {
     requests: HashMap<RequestId, Request>,
-    /// By route.
+    /// The requests that wait, by route.
     due_requests: HashMap<String, BTreeMap<DueKey, RequestId>>,
     running: u64,
-    /// Boxed: the table is rebuilt again and again as rows come and go.
+    /// Boxed, because the map moves its entries again and again as rows come and go.
     reports: HashMap<ReportId, Box<Report>>,
-    /// Reports that are not over.
+    /// How many reports are not over.
     undelivered: u64,
     due_reports: BTreeMap<DueKey, ReportId>,
     parked: ParkedReports,
     subjects: HashMap<Arc<str>, Reports>,
     finished: BTreeMap<DueKey, Finished>,
     finished_bytes: usize,
-    /// Rows and bytes: so a process that never purges does not grow for ever.
+    /// The limits of finished rows: their number, and their bytes. So a process that never purges does not grow without end.
     most_finished: (usize, usize),
     last_seq: u64,
     quotas: Arc<Quotas>,
 }
 
-/// A row that came to its end, with what it still holds.
+/// A row that has ended, with the bytes that it still takes.
 struct Finished {
     row: Row,
     bytes: usize,
@@ -148,8 +149,8 @@ impl Reader for Memory {
         ready(Ok(self.lock().piece(id, member, at, len))).boxed()
     }
 
-    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>> {
-        ready(Ok(self.lock().standing(id))).boxed()
+    fn cancel_view<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>> {
+        ready(Ok(self.lock().cancel_view(id))).boxed()
     }
 
     fn unregistered<'a>(
@@ -183,9 +184,9 @@ impl Tables {
         self.last_seq
     }
 
-    /// Takes down that a row came to its end, and forgets the oldest of those that are too many.
-    fn finish(&mut self, place: DueKey, row: Row, bytes: usize) {
-        self.finished.insert(place, Finished { row, bytes });
+    /// Notes that a row has ended. Deletes the oldest ended rows while there are too many, or too many bytes.
+    fn finish(&mut self, key: DueKey, row: Row, bytes: usize) {
+        self.finished.insert(key, Finished { row, bytes });
         self.finished_bytes += bytes;
         while self.finished.len() > self.most_finished.0 || self.finished_bytes > self.most_finished.1 {
             if !self.forget_oldest() {
@@ -194,6 +195,7 @@ impl Tables {
         }
     }
 
+    /// Deletes the row that ended first. Returns whether there was one.
     fn forget_oldest(&mut self) -> bool {
         let Some((_, Finished { row, bytes })) = self.finished.pop_first() else { return false };
         self.finished_bytes = self.finished_bytes.saturating_sub(bytes);

@@ -17,7 +17,7 @@ const MOST_DISABLED: usize = 10_000;
 pub(super) const NOT_ENABLED: &str = "its webhook was disabled by the receiver, and not enabled again in time";
 
 /// The reason in the record of a report that was parked for longer than its schedule and the retention together.
-pub(super) const TOO_OLD: &str = "it waited for its origin, which works no more, until its time was over";
+pub(super) const TOO_OLD: &str = "it was parked, and its origin had no turn for it before it was too old";
 
 impl Store {
     /// The lines under which reports are parked: origins, and single URLs.

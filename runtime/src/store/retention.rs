@@ -1,4 +1,4 @@
-//! Forgetting what came to its end long ago.
+//! Deletes requests and reports that ended long ago, at regular intervals.
 
 use std::time::Duration;
 
@@ -6,33 +6,34 @@ use super::{Error, Store, warn_unless_told};
 use crate::line::Causes;
 use crate::shutdown::Shutdown;
 
-/// How often it is looked for.
+/// The pause between two rounds.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// Rows in one commit: few enough that nobody waits for it.
+/// The rows that one commit deletes: so few that other operations do not wait noticeably.
 const BATCH: usize = 500;
 
-/// Deletes what ended longer ago than `retention`, and ends what is parked for longer than the whole `schedule` takes and
-/// `retention` besides, until told to stop.
+/// Until the shutdown begins: deletes rows that ended longer than `retention` ago, and ends parked reports as dead that are older than
+/// the whole `schedule` and `retention` together.
 pub(crate) async fn run(store: Store, retention: Duration, schedule: Duration, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
         match store.purge_ended(retention, BATCH).await {
-            // Others come in between.
+            // More rows are old enough. Other operations are committed before the next round.
             Ok(purged) if purged.more => continue,
             Ok(_) => {}
             Err(Error::Closed) => return,
-            Err(error) => warn_unless_told!(error, "old requests cannot be deleted, trying again: {}", Causes(&error)),
+            Err(error) => warn_unless_told!(error, "old rows cannot be deleted; the store retries: {}", Causes(&error)),
         }
         match store.give_up_parked(schedule.saturating_add(retention), BATCH).await {
             Ok(0) => {}
             Ok(ended) => {
                 tracing::warn!(
-                    "{ended} reports are dead: their origins took none for so long that they are older than delivery.schedule \
-                     and store.retention together"
+                    "{ended} reports are dead: they were parked, and are older than delivery.schedule and store.retention together"
                 );
                 continue;
             }
             Err(Error::Closed) => return,
-            Err(error) => warn_unless_told!(error, "old reports cannot be ended, trying again: {}", Causes(&error)),
+            Err(error) => {
+                warn_unless_told!(error, "old parked reports cannot be ended; the store retries: {}", Causes(&error))
+            }
         }
         tokio::select! {
             () = shutdown.stopping() => return,

@@ -1,8 +1,7 @@
-//! The backend in one file: SQLite in WAL mode, one connection that writes, a few that read.
+//! The backend that stores rows in one file: SQLite in WAL mode, with one connection that writes and a few that read.
 //!
-//! Only the writer task reaches the writing connection, so nothing in this process ever waits for a lock. After an error that
-//! may have ended the transaction by itself the connection is closed and opened anew: what the driver believes of it can no
-//! longer be trusted.
+//! Only the writer task uses the writing connection, so no task of this process waits for a lock of the database. An error may end the
+//! transaction without the driver's knowledge. After such an error the connection is closed, and a new one is opened.
 
 mod bulk;
 mod codec;
@@ -44,7 +43,8 @@ use super::{Durability, OpenError};
 use crate::id::NodeId;
 use crate::time::{Clock, Timestamp};
 
-/// Opens the file, creating it if there is none, as its only owner. `litestream`: another program copies the log.
+/// Opens the database file, which can have one owner only. Creates the file if it does not exist. `litestream`: whether Litestream copies
+/// the log of the database.
 pub(crate) async fn open(
     path: &Path,
     durability: Durability,
@@ -55,7 +55,7 @@ pub(crate) async fn open(
     open_with(Connector::new(path, durability).beside_litestream(litestream), node, clock).await
 }
 
-/// The same with other options for the connections that write.
+/// Opens the database file with other options for the connections that write.
 #[cfg(test)]
 pub(super) async fn open_tuned(
     path: &Path,
@@ -107,31 +107,31 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     Ok((backend, left))
 }
 
-/// How the name of the file ends that says which runs have begun.
+/// The end of the name of the file that says which runs have begun.
 const BEGUN: &str = ".begun";
 
 struct Sqlite {
     connector: Connector,
-    /// `None`: it has to be opened anew.
+    /// The connection that writes. `None`: a new one has to be opened.
     conn: Option<SqliteConnection>,
     pool: SqlitePool,
     start: Start,
     row_ids: RowIds,
     tidiness: upkeep::Tidiness,
-    /// Why it could not be tidied up last.
+    /// The error of the last housekeeping, if that failed.
     untidy: Option<String>,
     begun: Arc<Begun>,
-    /// What had begun when the last owner died, if that is known.
+    /// The runs that had begun when the last owner ended, if that is known.
     had_begun: Option<begun::Left>,
-    /// Let go of last.
+    /// Dropped last, because it holds the lock.
     owner: Owner,
 }
 
-/// Where the file stood when it was opened, counted on from there.
+/// Numbers that were read when the file was opened, and are counted on from there.
 struct Start {
-    /// This process in the table `node`.
+    /// The row of this process in the table `node`.
     node: i64,
-    /// Batches committed, as the file counts them: so an unknown commit is looked up.
+    /// The number of committed batches that the file has. After a commit with an unknown outcome, the file shows whether it has one more.
     commits: i64,
     last_request: i64,
     last_report: i64,
@@ -139,7 +139,7 @@ struct Start {
 
 impl Start {
     async fn load(conn: &mut SqliteConnection, node: NodeId, now: Timestamp) -> Result<Self, sqlx::Error> {
-        // A number that no claim carries: whoever left it is gone, even if the row that says so is, too.
+        // A number that no claim in the file has. A claim may have a number whose row in `node` is missing.
         let sql = sql!(
             "INSERT INTO node (seq, id, started) SELECT 1 + max( \
                    coalesce((SELECT max(seq) FROM node), 0), \
@@ -203,7 +203,7 @@ impl Sqlite {
             Some(conn) => conn,
             None => self.connector.write().await.map_err(transient)?,
         };
-        // The connection is put back only where its state is known.
+        // The connection is put back only if its state is known.
         let (wall, due) = (now.wall.micros(), now.due.micros());
         let begin = query("BEGIN IMMEDIATE; UPDATE progress SET commits = commits + 1, wall = ?, due = ?");
         if let Err(error) = begin.bind(wall).bind(due).execute(&mut conn).await {
@@ -311,11 +311,11 @@ impl Sqlite {
     }
 }
 
-/// Closes a connection that is not to be used again, and waits until the file is let go of: its open transaction would keep
-/// the next one out.
+/// Closes a connection that must not be used again, and waits until the file is closed. Otherwise its open transaction would lock out the
+/// next connection.
 async fn discard(conn: SqliteConnection) {
     if let Err(error) = conn.close().await {
-        tracing::debug!(%error, "a connection to the database did not close");
+        tracing::debug!(%error, "a connection to the database could not be closed");
     }
 }
 
@@ -340,7 +340,7 @@ impl Backend for Sqlite {
                 if self.untidy.as_ref() != Some(&cause) {
                     tracing::warn!(
                         error = cause,
-                        "the database could not be tidied up: {cause}; it is tried after later commits"
+                        "the housekeeping of the database failed: {cause}; it is repeated after later commits"
                     );
                     self.untidy = Some(cause);
                 }
@@ -348,7 +348,7 @@ impl Backend for Sqlite {
                     discard(conn).await;
                 }
             } else if self.untidy.take().is_some() {
-                tracing::info!("the database is tidied up again");
+                tracing::info!("the housekeeping of the database works again");
             }
         }
         .boxed()
@@ -356,12 +356,12 @@ impl Backend for Sqlite {
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
         async move {
-            // The readers first: the last connection to close copies the log into the file and removes it.
+            // The readers first: the connection that is closed last copies the log into the file and removes the log.
             self.pool.close().await;
             if let Some(conn) = self.conn {
                 discard(conn).await;
             }
-            // Under the lock of the owner, which is let go of behind it.
+            // While the owner still holds the lock.
             if self.begun.is_over() {
                 self.owner.remove_beside(BEGUN);
             }

@@ -1,7 +1,7 @@
-//! The group commit: one task takes all that waits, commits it in one transaction, answers, and begins again.
+//! The group commit: one task takes all operations that wait, commits them in one transaction, answers their callers, and begins again.
 //!
-//! Self-clocking: there is no timer. What arrives during a commit is the next batch. The task is never cancelled, so that no
-//! operation is left half-way because its caller went away.
+//! There is no timer: the operations that arrive during a commit are the next batch. The task is never cancelled, so an operation is
+//! completed even if its caller goes away.
 
 mod publish;
 
@@ -22,20 +22,20 @@ use super::space::Space;
 use crate::backoff::Backoff;
 use crate::names::metric;
 
-/// Rows in one batch, at most, unless a single operation has more. Beyond some hundred a commit costs no less per row, and what
-/// arrives meanwhile waits longer.
+/// The rows of one batch, at most, unless a single operation has more. With more than some hundred rows a commit does not get cheaper
+/// per row, and the operations that arrive during the commit wait longer.
 const MOST_ROWS: usize = 256;
-/// Bytes in one batch, at most, unless a single operation has more: as much as one checkpoint copies.
+/// The bytes of one batch, at most, unless a single operation has more. One checkpoint copies as much.
 const MOST_BYTES: usize = 4 << 20;
-/// Bytes that a commit writes besides its rows, roughly.
+/// The bytes that a commit writes besides its rows, roughly.
 const COMMIT: usize = 32 << 10;
-/// How often a writer without work looks whether there is room on the disk again, or whether the store works again.
+/// How often a writer without work checks whether the disk has room again, or whether the store works again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The pause after the first failure. Each further failure doubles the pause, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the writer shares with the store's handles.
+/// What the writer shares with all handles to the store.
 pub(crate) struct Shared {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) local: Local,
@@ -52,11 +52,11 @@ impl Shared {
 pub(crate) struct Writer {
     backend: Box<dyn Backend>,
     shared: Arc<Shared>,
-    /// Taken from the inbox, but for a later batch: an earlier operation on the same id comes first.
+    /// Operations that were taken from the inbox for a later batch, because an earlier operation with the same key comes first.
     later: VecDeque<Entry>,
-    /// The ids in the batch being gathered; kept for its memory.
+    /// The keys of the batch that is being gathered. Kept between batches so that its memory is used again.
     keys: HashSet<Key>,
-    /// An empty one, kept for its memory.
+    /// An empty list, kept so that its memory is used again.
     batch: Vec<Entry>,
 }
 
@@ -65,18 +65,18 @@ impl Writer {
         Self { backend, shared, later: VecDeque::new(), keys: HashSet::new(), batch: Vec::new() }
     }
 
-    /// Until the inbox is closed and empty.
+    /// Runs until the inbox is closed and empty.
     pub(crate) async fn run(mut self) {
-        // Also when the runtime is gone, or this task panicked: nobody may wait for a writer that is no more.
+        // Runs also when the runtime is gone or this task panicked, so that no caller waits for a writer that has ended.
         let _end = WriterEnd(self.shared.clone());
         self.shared.local.backlog.tell();
         self.shared.look_for_room(0).await;
         loop {
-            // Whoever is ready to hand something in does so first: a batch costs much the same whatever is in it.
+            // Callers that are ready to hand in an operation do so first: a larger batch costs little more than a small one.
             tokio::task::yield_now().await;
             let batch = self.gather();
             if !batch.is_empty() {
-                // A commit writes whole pages, whatever is in it.
+                // Rows share pages, and a commit writes whole pages.
                 let written =
                     batch.iter().map(|entry| entry.op.bytes() + (entry.op.rows() << 10)).sum::<usize>() + COMMIT;
                 self.commit(batch).await;
@@ -84,14 +84,14 @@ impl Writer {
                 self.shared.look_for_room(written as u64).await;
                 self.try_to_write().await;
             } else if self.shared.inbox.is_closed() {
-                // Closed before the queues were found empty a second time: nothing can have arrived in between.
+                // The inbox was closed before this second look, so no operation can arrive after it.
                 let last = self.gather();
                 if last.is_empty() {
                     break;
                 }
                 self.commit(last).await;
             } else if self.shared.space.is_low() || self.shared.health.is_failing() {
-                // Nobody else would notice that there is room again, or that it works again.
+                // Without operations, only this check notices that the disk has room again, or that the store works again.
                 let _ = tokio::time::timeout(LOOK_AGAIN, self.shared.inbox.arrived()).await;
                 self.shared.look_for_room(0).await;
                 self.try_to_write().await;
@@ -102,7 +102,7 @@ impl Writer {
         self.shared.health.watching(self.backend.close()).await;
     }
 
-    /// Finds out whether a store that has failed works again, if it is time.
+    /// Checks whether a store that has failed works again, if a check is due.
     async fn try_to_write(&mut self) {
         let health = &self.shared.health;
         let Some(bytes) = health.to_try() else { return };
@@ -112,7 +112,7 @@ impl Writer {
         }
     }
 
-    /// Takes all that waits, up to the bounds of a batch.
+    /// Takes the operations that wait, up to the limits of a batch, and prepares them.
     fn gather(&mut self) -> Vec<Entry> {
         let (entries, keys) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.keys));
         let mut batch = Gathered { entries, keys, rows: 0, bytes: 0 };
@@ -133,7 +133,7 @@ impl Writer {
         entries
     }
 
-    /// Commits a batch; one that holds an operation which can never work is halved until that one is alone.
+    /// Commits a batch. If an operation can never be applied, the batch is halved until that operation is alone.
     async fn commit(&mut self, batch: Vec<Entry>) {
         self.shared.health.batch_begins();
         let mut rest = vec![batch];
@@ -154,8 +154,8 @@ impl Writer {
         self.shared.health.batch_is_over();
     }
 
-    /// Applies a batch, again and again while the failure may pass. The error is a permanent one.
-    /// What has had a caller waiting for too long is answered and taken out of `entries`.
+    /// Applies a batch, and repeats that after failures that may pass. An error is permanent. Operations whose callers have waited for
+    /// too long are answered and taken out of `entries`.
     async fn apply(&mut self, entries: &mut Vec<Entry>) -> Result<Vec<Reply>, Cause> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let result = loop {
@@ -192,7 +192,7 @@ impl Writer {
         result
     }
 
-    /// Looks up whether the batch was committed, until that is known.
+    /// Asks the backend whether the batch was committed, until there is an answer.
     async fn was_committed(&mut self, entries: &mut [Entry], cause: &Cause) -> bool {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
@@ -200,13 +200,13 @@ impl Writer {
                 Ok(committed) => return committed,
                 Err(error) => self.shared.health.failed(&*error, largest(entries)),
             }
-            // The operations stay, for they may have been written; only their callers are let go.
+            // The operations stay in the batch, because they may have been written. Only their callers receive an error.
             for entry in entries.iter_mut().filter(|entry| entry.since.elapsed() >= PATIENCE) {
                 self.shared.health.gave_up(usize::from(entry.is_awaited()));
                 tell(entry, Err(Error::Backend(cause.clone())));
             }
             self.let_go(cause);
-            // A closed store does not wait for better times: the next owner sees what was written.
+            // A closed store does not wait until the backend works: the next owner sees whether the batch was written.
             if self.shared.inbox.is_closed() && entries.iter().all(|entry| entry.since.elapsed() >= PATIENCE) {
                 return false;
             }
@@ -214,11 +214,11 @@ impl Writer {
         }
     }
 
-    /// Pauses after a failure that may pass. Takes out what has had a caller waiting for too long; what has none is tried
-    /// until it works, except that a closed store does not wait for better times.
+    /// Pauses after a failure that may pass. Takes out the operations whose callers have waited for too long. Operations without a caller
+    /// are repeated until they succeed; but when the store is closed, they are taken out, too.
     async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, backoff: &mut Backoff) {
         self.shared.health.failed(&*cause, largest(entries));
-        // It may be full, which says more than the error.
+        // The disk may be full; that says more than the error.
         self.shared.look_for_room(0).await;
         let closing = self.shared.inbox.is_closed();
         let expired = |entry: &mut Entry| entry.since.elapsed() >= PATIENCE && (entry.is_awaited() || closing);
@@ -234,7 +234,7 @@ impl Writer {
         }
     }
 
-    /// Answers those in the queues who have been waiting for too long, and those who wait for room in them.
+    /// Answers the callers in the queues that have waited for too long, and the callers that wait for room in the queues.
     fn let_go(&mut self, cause: &Cause) {
         let error = Error::Backend(cause.clone());
         let mut expired = self.shared.inbox.expire(PATIENCE);
@@ -253,19 +253,19 @@ impl Writer {
     }
 }
 
-/// The end of the writer, however it comes.
+/// Dropped when the writer ends, for whatever reason.
 struct WriterEnd(Arc<Shared>);
 
 impl Drop for WriterEnd {
     fn drop(&mut self) {
-        let told = self.0.inbox.is_closed();
+        let is_closed = self.0.inbox.is_closed();
         let panicked = std::thread::panicking();
         if panicked {
             tracing::error!(
                 "the store's writer panicked: nothing is stored any more until the program is started again"
             );
         }
-        if panicked || !told {
+        if panicked || !is_closed {
             self.0.health.writer_ended();
         }
         self.0.inbox.abandon();
@@ -278,7 +278,7 @@ fn largest(entries: &[Entry]) -> usize {
     entries.iter().map(|entry| entry.op.bytes()).max().unwrap_or_default()
 }
 
-/// Answers the caller, if one waits. What it does not take comes back.
+/// Answers the caller, if one waits. Returns the answer if nobody takes it.
 fn tell(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
     match entry.answer.take() {
         Some(caller) => caller.send(answer).err().and_then(Result::ok),
@@ -286,7 +286,7 @@ fn tell(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
     }
 }
 
-/// A batch in the making.
+/// A batch that is being gathered.
 struct Gathered {
     entries: Vec<Entry>,
     keys: HashSet<Key>,
@@ -295,12 +295,12 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Adds the operation, or leaves it for later.
+    /// Adds the operation to the batch, or leaves it for a later batch.
     ///
-    /// Invariant: operations on one id keep their order, and a batch has at most one of them.
+    /// Invariant: operations with the same key keep their order, and a batch has at most one of them.
     fn add(&mut self, entry: Entry, later: &mut VecDeque<Entry>) {
         let waits = self.is_full() || entry.op.keys().any(|key| self.keys.contains(&key));
-        // Also of one that waits: what comes later for its other ids must wait behind it.
+        // Also the keys of an operation that waits: later operations with one of its keys must wait behind it.
         self.keys.extend(entry.op.keys());
         if waits {
             later.push_back(entry);

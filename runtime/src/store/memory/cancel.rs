@@ -9,7 +9,7 @@ use crate::store::cancel::{CancelView, Phase};
 use crate::store::record::RequestState;
 
 impl Tables {
-    pub(super) fn standing(&self, id: &RequestId) -> Option<CancelView> {
+    pub(super) fn cancel_view(&self, id: &RequestId) -> Option<CancelView> {
         let row = self.requests.get(id)?;
         let phase = match row.state {
             RequestState::Queued => {

@@ -1,4 +1,4 @@
-//! Requests of the memory backend as they are told. Pieces share the bytes of the whole.
+//! Requests of the memory backend as they are shown. Pieces of a result share the memory of the whole result.
 
 use bytes::Bytes;
 

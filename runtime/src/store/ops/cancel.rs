@@ -56,7 +56,7 @@ impl Store {
         // If many callers cancel one request at once, the first commits it, and the others find it cancelled.
         let _turn = self.0.shared.local.wake.cancels.turn(id).await;
         loop {
-            let view = self.reader()?.standing(id).await.map_err(Error::Backend)?;
+            let view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
             let Some(CancelView { phase, route }) = view.filter(|view| view.route == route) else {
                 return Ok(Cancelled::Unknown);
             };

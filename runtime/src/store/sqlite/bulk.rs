@@ -1,8 +1,8 @@
-//! Statements over many rows, few times.
+//! Statements over many rows.
 //!
-//! What a statement costs is the way to the driver's thread and back, more than its rows; and each text is compiled once and
-//! kept. So all rows go into one statement, of which there are ten sizes, and what is done with the same rows goes into one
-//! text: measured at 256 rows a commit this is 10 to 20 times as fast as row by row.
+//! The cost of a statement is the way to the driver's thread and back, more than its rows. SQLite compiles each text once and keeps it. So
+//! all rows go into one statement, for which there are ten sizes, and several statements over the same rows go into one text. Measured
+//! at 256 rows a commit, this is 10 to 20 times as fast as one statement for each row.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use sqlx::{Arguments as _, Encode, Sqlite, Type};
 
 use super::statement::query_with;
 
-/// Rows in one statement. At most 32,766 variables fit into one: 512 rows of up to 63 columns.
+/// How many rows a statement has. At most 32,766 variables fit into one statement: 512 rows of up to 63 columns.
 const SIZES: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 const LARGEST: usize = 512;
 
-/// Stands for the rows in a statement. They are filled up with empty ones to the next size, so it has to pass over a row
-/// whose first column is NULL.
+/// The place of the rows in a statement. The rows are filled up with empty rows to the next size, so a statement has to skip rows whose
+/// first column is NULL.
 const ROWS: &str = "$rows";
 
 /// `N` statements over the same rows, in ten sizes.
@@ -26,11 +26,11 @@ pub(super) struct Many<const N: usize> {
     texts: [Arc<str>; SIZES.len()],
 }
 
-/// Adds what one statement needs of a row.
+/// Adds the values of one row to a statement.
 pub(super) type Bind<'b, T> = &'b (dyn Fn(&mut Columns, &T) + Sync);
 
 impl<const N: usize> Many<N> {
-    /// The statements, and how many columns each takes of a row.
+    /// `statements`: the texts, each with the number of columns that it has.
     pub(super) fn new(statements: [(&str, usize); N]) -> Self {
         let text = |rows: usize| {
             let one = |(sql, columns): (&str, usize)| {
@@ -42,7 +42,7 @@ impl<const N: usize> Many<N> {
         Self { columns: statements.map(|(_, columns)| columns), texts: SIZES.map(text) }
     }
 
-    /// Runs the statements for all rows; how many rows they wrote.
+    /// Runs the statements for all rows. Returns how many rows they wrote.
     pub(super) async fn run<T: Sync>(
         &self,
         conn: &mut SqliteConnection,
@@ -56,7 +56,7 @@ impl<const N: usize> Many<N> {
         Ok(written)
     }
 
-    /// Runs the statements for all rows; what they returned.
+    /// Runs the statements for all rows. Returns the rows that they returned.
     pub(super) async fn fetch<T: Sync>(
         &self,
         conn: &mut SqliteConnection,

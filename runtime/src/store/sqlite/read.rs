@@ -1,4 +1,4 @@
-//! What is asked of the file. Each answer is one statement, and so one moment.
+//! Reads from the file. Each answer is read by one statement, so it shows one moment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::time::Timestamp;
 
 pub(super) struct Rows {
     pool: SqlitePool,
-    /// Pieces of large rows take longer than all else: they leave readers to others.
+    /// Limits how many readers read pieces of large rows. Such reads take longest, so they leave some readers to others.
     pieces: Semaphore,
 }
 
@@ -40,7 +40,7 @@ impl Rows {
     }
 
     async fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Result<Option<Bytes>, sqlx::Error> {
-        // Invariant: it is never closed.
+        // Invariant: the semaphore is never closed.
         let _turn = self.pieces.acquire().await;
         summary::piece(&self.pool, id, member, at, len).await
     }
@@ -59,7 +59,7 @@ impl Rows {
         Ok(Some(RequestRecord { id: id.clone(), route: row.try_get(0)?, state }))
     }
 
-    async fn standing(&self, id: &RequestId) -> Result<Option<CancelView>, sqlx::Error> {
+    async fn cancel_view(&self, id: &RequestId) -> Result<Option<CancelView>, sqlx::Error> {
         let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0), \
                    r.cancel \
                    FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
@@ -98,7 +98,7 @@ impl Rows {
     }
 
     async fn parked_origins(&self) -> Result<Vec<String>, sqlx::Error> {
-        // From one to the next by the index, however many reports are parked for each.
+        // The index leads from one origin to the next, however many reports are parked for each.
         let sql = sql!(
             "WITH RECURSIVE parked (origin) AS \
                    (SELECT min(origin) FROM report WHERE state = {parked} \
@@ -139,9 +139,9 @@ impl Rows {
     }
 }
 
-/// What an earlier process left. Also due are the rows that will be put back because their owner is gone.
+/// Reads what an earlier process left. Rows that the earlier process had claimed will be put back, so they count as waiting.
 pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Error> {
-    // Those that were running when a process ended have an index of their own.
+    // Requests that were running when a process ended (`crashes > 0`) have their own index.
     let sql = sql!(
         "SELECT route, min(ifnull(fresh, suspect), ifnull(suspect, fresh)) FROM \
                    (SELECT route, \
@@ -176,9 +176,9 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
     Ok(Left { waiting, disabled, clocks: clocks.map(now), trust, ..Left::default() })
 }
 
-/// What waits, by route; with what is put back because its owner is gone.
+/// How many requests of each route wait. Requests that the earlier process was running will be put back, so they count as waiting.
 pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<String, Count>, sqlx::Error> {
-    // The length of a blob is known without reading it.
+    // SQLite reads the length of a blob without reading the blob.
     let sql = sql!(
         "SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
                FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 GROUP BY r.route \
@@ -256,8 +256,8 @@ impl Reader for Rows {
         self.piece(id, member, at, len).map(cause).boxed()
     }
 
-    fn standing<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>> {
-        self.standing(id).map(cause).boxed()
+    fn cancel_view<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>> {
+        self.cancel_view(id).map(cause).boxed()
     }
 
     fn unregistered<'a>(

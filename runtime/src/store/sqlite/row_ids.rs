@@ -1,6 +1,7 @@
-//! Where the reports are that this process has claimed: so what is settled is found by its row's number, not by its id.
+//! The row numbers of the reports that this process has claimed. With them a settlement finds its report by the row number, not by the
+//! id.
 //!
-//! Invariant: what is known here is committed. What is not known is looked up.
+//! Invariant: a known row number is committed. An unknown row number is looked up by the id.
 
 use std::collections::HashMap;
 
@@ -12,15 +13,15 @@ use super::statement::query;
 use crate::id::ReportId;
 use crate::store::record::ReportClaim;
 
-/// The number of no row.
+/// No row has this number.
 const NOWHERE: i64 = 0;
 
-/// See the module.
+/// The row numbers of claimed reports.
 #[derive(Default)]
 pub(super) struct RowIds {
-    /// Bounded by the claims, of which the delivery has so many.
+    /// There are no more of them than claims, and the delivery limits those.
     known: HashMap<ReportId, i64>,
-    /// Of the batch that is being applied.
+    /// The row numbers that the batch adds which is being applied.
     new: Vec<(ReportId, i64)>,
 }
 
@@ -30,12 +31,12 @@ impl RowIds {
         self.new.push((id, row));
     }
 
-    /// The claim comes to its end.
+    /// The claim ends.
     pub(super) fn over(&mut self, id: ReportId) {
         self.known.remove(&id);
     }
 
-    /// The rows of claims that come to their end, in their order.
+    /// Removes the row numbers of claims that end, and returns them in the order of the claims.
     pub(super) async fn take(
         &mut self,
         conn: &mut SqliteConnection,
@@ -61,12 +62,12 @@ impl RowIds {
         Ok(rows)
     }
 
-    /// What the batch did is committed.
+    /// The batch is committed.
     pub(super) fn committed(&mut self) {
         self.known.extend(self.new.drain(..));
     }
 
-    /// It is not, or nobody knows.
+    /// The batch is not committed, or that is unknown.
     pub(super) fn failed(&mut self) {
         self.new.clear();
     }

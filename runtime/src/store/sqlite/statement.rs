@@ -1,4 +1,4 @@
-//! Every statement that is sent is made here: so a test sees each of them, and asks SQLite how it finds its rows.
+//! Makes every statement that is sent. So a test sees each statement, and asks SQLite how the statement finds its rows.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use sqlx::query::{Query, QueryScalar};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, FromRow, Sqlite};
 
-/// A statement without values yet.
+/// A statement that has no values yet.
 pub(super) fn query<'q>(sql: &'static str) -> Query<'q, Sqlite, SqliteArguments> {
     #[cfg(test)]
     seen::note(sql);
     sqlx::query(sql)
 }
 
-/// The same, of which the first column is wanted.
+/// A statement that has no values yet, and of whose rows only the first column is read.
 pub(super) fn query_scalar<'q, O>(sql: &'static str) -> QueryScalar<'q, Sqlite, O, SqliteArguments>
 where
     (O,): for<'r> FromRow<'r, SqliteRow>,
@@ -23,14 +23,14 @@ where
     sqlx::query_scalar(sql)
 }
 
-/// A statement that was put together, with its values.
+/// A statement whose text was put together, with its values.
 pub(super) fn query_with<'q>(sql: Arc<str>, arguments: SqliteArguments) -> Query<'q, Sqlite, SqliteArguments> {
     #[cfg(test)]
     seen::note(&sql);
     sqlx::query_with(AssertSqlSafe(sql), arguments)
 }
 
-/// The statements that this process has made.
+/// The statements that this process has made so far.
 #[cfg(test)]
 pub(in crate::store) mod seen {
     use std::collections::BTreeSet;

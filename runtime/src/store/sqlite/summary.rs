@@ -1,4 +1,4 @@
-//! Requests as they are told, and what is large of them piece by piece. Each answer is one statement.
+//! Reads requests as they are shown, and large results piece by piece. Each answer is read by one statement, so it shows one moment.
 
 use bytes::Bytes;
 use sqlx::Row as _;
@@ -13,7 +13,7 @@ use crate::store::summary::{AT_ONCE, EndSummary, Kept, Member, Stage, Summary};
 use crate::time::Timestamp;
 
 pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<Summary>, sqlx::Error> {
-    // The length of a blob is read without the blob.
+    // SQLite reads the length of a blob without reading the blob.
     let sql = "SELECT r.route, r.state, r.finished, \
                length(o.result), CASE WHEN length(o.result) <= ?2 THEN o.result END, \
                length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END, o.reason \
@@ -38,14 +38,14 @@ pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<
     Ok(Some(Summary { route: row.try_get(0)?, standing }))
 }
 
-/// A length, and in the next column all of it if it is small.
+/// Reads the length of a JSON text from this column, and the whole text from the next column if it is small.
 fn kept(row: &SqliteRow, column: usize) -> Result<Option<Kept>, sqlx::Error> {
     let Some(len) = row.try_get::<Option<i64>, _>(column)? else { return Ok(None) };
     let whole = row.try_get::<Option<Vec<u8>>, _>(column + 1)?.map(Bytes::from);
     Ok(Some(Kept { len: usize::try_from(len).unwrap_or(0), whole }))
 }
 
-/// SQLite reads the row as a whole for it, so pieces should not be small.
+/// Reads a piece of a result or an error. SQLite reads the whole row for each piece, so pieces should not be small.
 pub(super) async fn piece(
     pool: &SqlitePool,
     id: &RequestId,
@@ -61,7 +61,7 @@ pub(super) async fn piece(
             "SELECT substr(o.error, ?2, ?3) FROM request r JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1"
         }
     };
-    // The first byte is number 1.
+    // SQLite counts bytes from 1.
     let row = query(sql).bind(id.as_str()).bind(number(at + 1)).bind(number(len)).fetch_optional(pool).await?;
     match row {
         Some(row) if row.try_get::<Option<&[u8]>, _>(0)?.is_some() => Ok(Some(blob(&row, 0)?)),

@@ -1,4 +1,4 @@
-//! What the backend does by itself, below the store.
+//! Tests of the SQLite backend without the store around it.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn a_claimed_report_is_found_whether_its_place_is_known_or_not() {
     sqlite.apply(&[&Post::new(reports).into()], now).await.unwrap();
     let replies = sqlite.apply(&[&ClaimReports { limit: 3 }.into()], now).await.unwrap();
     let [Reply::ClaimReports(claimed)] = &replies[..] else { panic!("{replies:?}") };
-    // As after a commit that nobody heard of.
+    // This row number is unknown, as after a commit with an unknown outcome.
     sqlite.row_ids.over(claimed.rows[1].claim.id);
     let attempt =
         Attempt { started: now.wall, took: Duration::ZERO, status: Some(204), error: None, response: "".into() };
@@ -65,13 +65,13 @@ pub(in crate::store) async fn the_outcome_of_a_commit_is_looked_up() {
     let replies = sqlite.apply(&[&first], now).await.unwrap();
     assert!(matches!(replies[..], [Reply::Submit(Submitted::New)]));
 
-    // The commit goes through, and the answer is lost.
+    // The commit succeeds, and its answer is lost.
     let second = submit("s");
     sqlite.apply(&[&second], now).await.unwrap();
     sqlite.start.commits -= 1;
     assert!(sqlite.committed().await.unwrap());
     assert!(!sqlite.committed().await.unwrap());
-    // Whatever became of the log, the file has it.
+    // The file alone has both rows, even if the log is lost.
     let copy = dir.path().join("copy.db");
     std::fs::copy(dir.path().join("store.db"), &copy).unwrap();
     let mut conn = Connector::new(&copy, Durability::Full).write().await.unwrap();
