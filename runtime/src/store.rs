@@ -1,19 +1,21 @@
 //! The store: everything that is durable.
 //!
-//! A [`Store`] holds requests, their outcomes and the reports about them. The rows are in memory or in SQLite. Both backends follow
-//! these rules, and the tests in `suite` check both:
+//! A [`Store`] holds requests, their outcomes and the reports about them. The rows are in memory or in SQLite. Both
+//! backends follow these rules, and the tests in `suite` check both:
 //!
-//! - The store answers after the commit. Operations of many callers share one transaction (the group commit, in `writer`). An
-//!   operation is applied completely or not at all, even if its caller went away.
-//! - A request is queued, running or settled. A report is pending, delivering or over (delivered, dead, refused or gone). Settled
-//!   and over are final. One commit writes an outcome and its reports.
-//! - A request that waits can be cancelled. A request that runs is marked, and the worker that runs it settles it as cancelled: see
-//!   `cancel`.
+//! - The store answers after the commit. Operations of many callers share one transaction (the group commit, in
+//!   `writer`). An operation is applied completely or not at all, even if its caller went away.
+//! - A request is queued, running or settled. A report is pending, delivering or over (delivered, dead, refused or
+//!   gone). Settled and over are final. One commit writes an outcome and its reports.
+//! - A request that waits can be cancelled. A request that runs is marked, and the worker that runs it settles it as
+//!   cancelled: see `cancel`.
 //! - A pending report may be parked or held: see `parked`.
-//! - To run a request, or to deliver a report, a caller needs a *claim*. Each claim adds one to the row's *epoch*. A settlement
-//!   carries the epoch of its claim. A settlement with an older epoch writes nothing, is answered [`Settled::Stale`], and is counted.
-//! - The row that is due longest is claimed first; of rows with the same due time, the row that was written first. For requests
-//!   this order holds within each route. A new row is due at once. Due times are in the store's own time: see `clock`.
+//! - To run a request, or to deliver a report, a caller needs a *claim*. Each claim adds one to the row's *epoch*. A
+//!   settlement carries the epoch of its claim. A settlement with an older epoch writes nothing, is answered
+//!   [`Settled::Stale`], and is counted.
+//! - The row that is due longest is claimed first; of rows with the same due time, the row that was written first. For
+//!   requests this order holds within each route. A new row is due at once. Due times are in the store's own time: see
+//!   `clock`.
 //! - While no older row waits, a new row is *pre-claimed* and handed over in memory after its commit: see
 //!   [`Store::attach_requests`].
 //! - A wake-up comes after the commit that caused it, and carries no data.
@@ -90,8 +92,8 @@ use crate::id::{NodeId, RequestId};
 use crate::shutdown::Shutdown;
 use crate::time::Clock;
 
-/// A handle to the store. It is cheap to clone, and all clones are one store. When the last clone is dropped, the writer still commits
-/// the operations that were taken in.
+/// A handle to the store. It is cheap to clone, and all clones are one store. When the last clone is dropped, the
+/// writer still commits the operations that were taken in.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<Inner>);
 
@@ -184,8 +186,8 @@ impl Store {
         self.0.shared.local.wake.tried.until(posted).await;
     }
 
-    /// Returns a receiver to which new requests of these routes are handed over after their commit, as long as `room` has permits.
-    /// From now on claims are for these routes only. A later call replaces an earlier call.
+    /// Returns a receiver to which new requests of these routes are handed over after their commit, as long as `room`
+    /// has permits. From now on claims are for these routes only. A later call replaces an earlier call.
     ///
     /// Before you drop the receiver, close it and put back the requests that are still in it.
     pub(crate) fn attach_requests(
@@ -196,26 +198,27 @@ impl Store {
         self.0.shared.local.handoff.attach_requests(routes, room)
     }
 
-    /// Returns a receiver to which new reports are handed over after their commit, as long as `room` has permits. A large report takes
-    /// several permits. Before you drop the receiver, close it and put back the reports that are still in it.
+    /// Returns a receiver to which new reports are handed over after their commit, as long as `room` has permits. A
+    /// large report takes several permits. Before you drop the receiver, close it and put back the reports that are
+    /// still in it.
     pub(crate) fn attach_reports(&self, room: Arc<Semaphore>) -> mpsc::Receiver<PreClaimed<ClaimedReport>> {
         self.0.shared.local.handoff.attach_reports(room)
     }
 
-    /// Returns when a request may have become due since the last call returned. It may also return without a due request. Only one
-    /// task should wait here: a signal wakes one waiting task, not all.
+    /// Returns when a request may have become due since the last call returned. It may also return without a due
+    /// request. Only one task should wait here: a signal wakes one waiting task, not all.
     pub(crate) async fn requests_due(&self) {
         self.0.shared.local.wake.requests.notified().await;
     }
 
-    /// Returns when a report may have become due since the last call returned. It may also return without a due report. Only one task
-    /// should wait here: a signal wakes one waiting task, not all.
+    /// Returns when a report may have become due since the last call returned. It may also return without a due report.
+    /// Only one task should wait here: a signal wakes one waiting task, not all.
     pub(crate) async fn reports_due(&self) {
         self.0.shared.local.wake.reports.notified().await;
     }
 
-    /// Notes that the run of a claimed request begins now. Keep the returned value until the run is over: if the process ends before,
-    /// the run counts as a crash.
+    /// Notes that the run of a claimed request begins now. Keep the returned value until the run is over: if the
+    /// process ends before, the run counts as a crash.
     pub(crate) fn begin(&self, claim: &RequestClaim) -> Option<Running> {
         self.0.begun.as_ref().map(|begun| begun.begin(claim))
     }
@@ -256,7 +259,8 @@ impl Store {
         self.reader()?.counts().await.map_err(Error::Backend)
     }
 
-    /// Take the watch *before* you look at the request. Its `changed()` returns when the request was settled after the watch was taken.
+    /// Take the watch *before* you look at the request. Its `changed()` returns when the request was settled after the
+    /// watch was taken.
     pub(crate) fn watch(&self, id: &RequestId) -> Watch {
         self.0.shared.local.wake.watches.watch(id)
     }

@@ -22,13 +22,14 @@ pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Writes. The writer task owns it, and never drops one of these futures before it is done.
 pub(crate) trait Backend: Send {
-    /// Applies all operations in one transaction. Returns their answers, in the order of the operations. After a failure nothing is
-    /// written, except that [`Failure::Unknown`] leaves open whether the batch is written.
+    /// Applies all operations in one transaction. Returns their answers, in the order of the operations. After a
+    /// failure nothing is written, except that [`Failure::Unknown`] leaves open whether the batch is written.
     fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>>;
-    /// Whether the batch that ended as [`Failure::Unknown`] was committed. The writer repeats the question after an error, and applies
-    /// nothing else before it has the answer.
+    /// Whether the batch that ended as [`Failure::Unknown`] was committed. The writer repeats the question after an
+    /// error, and applies nothing else before it has the answer.
     fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>>;
-    /// Writes this many bytes without meaning, commits them, and deletes them. Shows whether the backend can write at the moment.
+    /// Writes this many bytes without meaning, commits them, and deletes them. Shows whether the backend can write at
+    /// the moment.
     fn try_to_write(&mut self, bytes: usize) -> BoxFuture<'_, Result<(), Cause>>;
     /// Housekeeping between two batches. No caller waits for it, but the next batch does.
     fn tidy(&mut self) -> BoxFuture<'_, ()>;

@@ -1,9 +1,9 @@
 //! How a request is cancelled, and how its run learns of it.
 //!
-//! The commit that cancels a waiting request also ends it, with the reports of that outcome. A running request is marked in the
-//! store, and its run is asked to stop after the commit. The worker then settles the request as cancelled; but if the run ended
-//! before it stopped, the run's own outcome counts. A marked request is not run again, even if its run fails or its process ends:
-//! the worker that claims it settles it.
+//! The commit that cancels a waiting request also ends it, with the reports of that outcome. A running request is
+//! marked in the store, and its run is asked to stop after the commit. The worker then settles the request as
+//! cancelled; but if the run ended before it stopped, the run's own outcome counts. A marked request is not run again,
+//! even if its run fails or its process ends: the worker that claims it settles it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -26,7 +26,8 @@ pub(crate) struct CancelView {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
-    /// The registration cannot change while the request waits: only a claim leads to a change, and a claim changes the epoch.
+    /// The registration cannot change while the request waits: only a claim leads to a change, and a claim changes the
+    /// epoch.
     Queued {
         epoch: u32,
         registration: Option<Registration>,
@@ -41,21 +42,21 @@ pub(crate) enum Phase {
 }
 
 impl Store {
-    /// Headers and body of a waiting request of this route. `None` also if the request has a registration, which says where its outcome is
-    /// reported.
+    /// Headers and body of a waiting request of this route. `None` also if the request has a registration, which says
+    /// where its outcome is reported.
     pub(crate) async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, Error> {
         self.reader()?.unregistered(id, route).await.map_err(Error::Backend)
     }
 
-    /// A token that is cancelled when the run under this claim is to stop. If the request was marked before this call, the token is
-    /// cancelled already.
+    /// A token that is cancelled when the run under this claim is to stop. If the request was marked before this call,
+    /// the token is cancelled already.
     pub(crate) fn cancellation(&self, claim: &RequestClaim) -> CancellationToken {
         self.0.shared.local.wake.cancels.of(claim)
     }
 }
 
-/// The tokens of runs that want to know whether they are cancelled, and of cancelled runs that did not ask yet. A token is removed when
-/// its claim ends.
+/// The tokens of runs that want to know whether they are cancelled, and of cancelled runs that did not ask yet. A token
+/// is removed when its claim ends.
 #[derive(Default)]
 pub(crate) struct Cancels {
     tokens: Mutex<HashMap<RequestClaim, CancellationToken>>,

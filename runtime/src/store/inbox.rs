@@ -1,5 +1,5 @@
-//! The queues in front of the writer. There are two, each with its own limit, so a full intake never delays a settlement. In the intake
-//! the lines of origins and routes take turns.
+//! The queues in front of the writer. There are two, each with its own limit, so a full intake never delays a
+//! settlement. In the intake the lines of origins and routes take turns.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
@@ -20,8 +20,8 @@ use super::quota::Quotas;
 use super::record::{ReportClaim, RequestClaim};
 use crate::line::Causes;
 
-/// How many operations may wait in the queue for settlements and claims, and their bytes. An operation with more bytes is let in alone.
-/// These limits are rarely reached, because each of these operations has a caller that waits for it.
+/// How many operations may wait in the queue for settlements and claims, and their bytes. An operation with more bytes
+/// is let in alone. These limits are rarely reached, because each of these operations has a caller that waits for it.
 const CONTROL: (usize, usize) = (4_096, 64 << 20);
 
 /// An operation in a queue, the channel on which its caller waits, and the room that it takes in the queue.
@@ -69,7 +69,8 @@ impl Inbox {
         }
     }
 
-    /// Takes in a post without waiting. The post is refused if the queue is full, or if the remaining room is reserved for other origins.
+    /// Takes in a post without waiting. The post is refused if the queue is full, or if the remaining room is reserved
+    /// for other origins.
     pub(crate) fn try_push(&self, mut op: Op) -> Result<(), Error> {
         let room = self.intake.try_take(&op)?;
         let (line, cost, free) = (self.line(&op), room.num_permits(), self.intake.left.available_permits());
@@ -97,7 +98,8 @@ impl Inbox {
         self.ask(queue, op, room)
     }
 
-    /// Takes in any other operation, such as a settlement or a claim. These have their own queue, so a full intake does not delay them.
+    /// Takes in any other operation, such as a settlement or a claim. These have their own queue, so a full intake does
+    /// not delay them.
     pub(crate) async fn control(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
         let room = self.control.take(&op).await?;
         self.reserve(&mut op)?;
@@ -111,14 +113,15 @@ impl Inbox {
         self.ask(Queue::Mark, op, room)
     }
 
-    /// Puts back a request that was claimed and that nobody took. These operations need no room: there are no more of them than claims.
-    /// If the store is closed, the next owner recovers the row.
+    /// Puts back a request that was claimed and that nobody took. These operations need no room: there are no more of
+    /// them than claims. If the store is closed, the next owner recovers the row.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
         let op = ReleaseRequest { claim, due: None, failed: false };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
     }
 
-    /// Puts back a report that was claimed and that nobody took. If the store is closed, the next owner recovers the row.
+    /// Puts back a report that was claimed and that nobody took. If the store is closed, the next owner recovers the
+    /// row.
     pub(crate) fn release_report(&self, claim: ReportClaim) {
         let op = ReleaseReport { claim, due: None };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));

@@ -1,7 +1,7 @@
 //! The backend in memory. It follows the rules of a durable backend, but its rows end with the process.
 //!
-//! Unfinished rows are limited by the [`Quotas`], from which the intake reserves room first. Finished rows are limited by their number and
-//! their bytes.
+//! Unfinished rows are limited by the [`Quotas`], from which the intake reserves room first. Finished rows are limited
+//! by their number and their bytes.
 
 mod cancel;
 mod ops;
@@ -76,7 +76,8 @@ struct Tables {
     subjects: HashMap<Arc<str>, Reports>,
     finished: BTreeMap<DueKey, Finished>,
     finished_bytes: usize,
-    /// The limits of finished rows: their number, and their bytes. So a process that never purges does not grow without end.
+    /// The limits of finished rows: their number, and their bytes. So a process that never purges does not grow without
+    /// end.
     most_finished: (usize, usize),
     last_seq: u64,
     quotas: Arc<Quotas>,

@@ -1,7 +1,8 @@
-//! What every kind of operation says about itself. The writer and the backends know operations only by this trait, so a new kind
-//! changes no other kind.
+//! What every kind of operation says about itself. The writer and the backends know operations only by this trait, so a
+//! new kind changes no other kind.
 //!
-//! An operation is data: the writer can apply it again after a failure, put it into another batch, and give it to any backend.
+//! An operation is data: the writer can apply it again after a failure, put it into another batch, and give it to any
+//! backend.
 
 use std::sync::Arc;
 
@@ -25,7 +26,8 @@ pub(crate) trait Operation {
     /// What the caller receives.
     type Answer;
 
-    /// What the operation changes. A batch has at most one operation with this key: a second one waits for the next batch.
+    /// What the operation changes. A batch has at most one operation with this key: a second one waits for the next
+    /// batch.
     fn key(&self) -> Option<Key> {
         None
     }
@@ -59,7 +61,8 @@ pub(crate) trait Operation {
         0
     }
 
-    /// Reserves the room that the rows take in the memory backend. `false`: there is too little, and the operation is refused.
+    /// Reserves the room that the rows take in the memory backend. `false`: there is too little, and the operation is
+    /// refused.
     fn reserve(&mut self, _quotas: &Quotas) -> bool {
         true
     }
@@ -75,8 +78,8 @@ pub(crate) trait Operation {
         Effect::Written
     }
 
-    /// Called when the effect is [`Effect::Written`], after all callers of the batch have their answers: hands over pre-claimed
-    /// rows and wakes those who wait. Claims of rows that nobody took are added to `untaken`.
+    /// Called when the effect is [`Effect::Written`], after all callers of the batch have their answers: hands over
+    /// pre-claimed rows and wakes those who wait. Claims of rows that nobody took are added to `untaken`.
     fn announce(self, _local: &Local, _untaken: &mut Untaken)
     where
         Self: Sized,
@@ -161,8 +164,8 @@ pub(crate) struct Untaken {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) report: Arc<NewReport>,
-    /// The room that the report takes at the receiver of pre-claimed reports. `Some`: the report is *pre-claimed*, which means that
-    /// it is written as claimed by this process and handed over in memory after the commit.
+    /// The room that the report takes at the receiver of pre-claimed reports. `Some`: the report is *pre-claimed*,
+    /// which means that it is written as claimed by this process and handed over in memory after the commit.
     pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 

@@ -1,4 +1,5 @@
-//! The kinds of operations. A new kind is a file here, a file in each backend's `ops` folder, and a line in the list below.
+//! The kinds of operations. A new kind is a file here, a file in each backend's `ops` folder, and a line in the list
+//! below.
 
 mod barrier;
 mod cancel;
@@ -45,12 +46,13 @@ use super::quota::Quotas;
 use super::sizes::report_bytes;
 use crate::time::Timestamp;
 
-/// The list of all kinds of operations, by the stage in which a backend applies them. A backend that applies kind by kind does so
-/// in this order. Calls the macro `$then` with the list.
+/// The list of all kinds of operations, by the stage in which a backend applies them. A backend that applies kind by
+/// kind does so in this order. Calls the macro `$then` with the list.
 macro_rules! with_operations {
     ($then:ident) => {
         $then! {
-            Write: Submit, SettleRequest, ReleaseRequest, Register, CancelRunning, SettleReport, ReleaseReport, ParkReport,
+            Write: Submit, SettleRequest, ReleaseRequest, Register, CancelRunning, SettleReport, ReleaseReport,
+                ParkReport,
                 // Holding comes after `SettleReport`, which may disable a URL: its reports are held by the same commit.
                 HoldReport, Post;
             Upkeep: Replay, Recover, Purge, GiveUpParked, Enable, Barrier;
@@ -65,7 +67,8 @@ macro_rules! define {
     ($($stage:ident: $($kind:ident),+;)+) => {
         /// An operation of any kind. All operations of a batch are applied in one transaction.
         ///
-        /// Invariant: a key occurs in at most one operation of a batch, so a backend may apply the operations kind by kind.
+        /// Invariant: a key occurs in at most one operation of a batch, so a backend may apply the operations kind by
+        /// kind.
         #[derive(Debug)]
         pub(crate) enum Op {
             $($($kind($kind),)+)+

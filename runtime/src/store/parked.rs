@@ -1,8 +1,8 @@
-//! Reports that wait in the store and are not claimed with the other due reports: *parked* reports wait for their origin's turn, *held*
-//! reports wait until their URL is enabled again.
+//! Reports that wait in the store and are not claimed with the other due reports: *parked* reports wait for their
+//! origin's turn, *held* reports wait until their URL is enabled again.
 //!
-//! A claim of due reports does not find parked and held reports, so it does not read them again and again. Parked and held reports
-//! are shown as pending. If the store survives the process, so do they.
+//! A claim of due reports does not find parked and held reports, so it does not read them again and again. Parked and
+//! held reports are shown as pending. If the store survives the process, so do they.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::record::Disabled;
 use super::{Error, Store};
 
-/// How many URLs can be disabled at once. Further URLs are not disabled: an answer that would disable one ends only its own report.
+/// How many URLs can be disabled at once. Further URLs are not disabled: an answer that would disable one ends only its
+/// own report.
 const MOST_DISABLED: usize = 10_000;
 
 /// The reason in the record of a report that was held for longer than the retention.
 pub(super) const NOT_ENABLED: &str = "its webhook was disabled by the receiver, and not enabled again in time";
 
 /// The reason in the record of a report that was parked for longer than its schedule and the retention together.
-pub(super) const TOO_OLD: &str = "it was parked, and its origin had no turn for it before it was too old";
+pub(super) const TOO_OLD: &str =
+    "it waited for its origin for longer than delivery.schedule and store.retention together";
 
 impl Store {
     /// The lines under which reports are parked: origins, and single URLs.
@@ -25,8 +27,9 @@ impl Store {
         self.reader()?.parked_origins().await.map_err(Error::Backend)
     }
 
-    /// Whether a receiver disabled this URL, by an answer that became a [`Next`](super::Next) that disables. Other paths of the
-    /// same host are not disabled. The URL is disabled from the commit of that answer until the commit that enables it.
+    /// Whether a receiver disabled this URL, by an answer that became a [`Next`](super::Next) that disables. Other
+    /// paths of the same host are not disabled. The URL is disabled from the commit of that answer until the commit
+    /// that enables it.
     pub(crate) fn is_disabled(&self, url: &str) -> bool {
         self.0.shared.local.disabled.lock().contains(url)
     }
@@ -57,7 +60,8 @@ impl DisabledUrls {
         urls.insert(url.to_owned());
         if before < MOST_DISABLED && urls.len() >= MOST_DISABLED {
             tracing::warn!(
-                "{MOST_DISABLED} webhooks are disabled; of further ones whose receivers answer 410, only that report ends"
+                "{MOST_DISABLED} webhooks are disabled, which is the limit: when a further receiver answers 410, only that \
+                 report ends"
             );
         }
     }

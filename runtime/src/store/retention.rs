@@ -11,8 +11,8 @@ const INTERVAL: Duration = Duration::from_mins(1);
 /// The rows that one commit deletes: so few that other operations do not wait noticeably.
 const BATCH: usize = 500;
 
-/// Until the shutdown begins: deletes rows that ended longer than `retention` ago, and ends parked reports as dead that are older than
-/// the whole `schedule` and `retention` together.
+/// Until the shutdown begins: deletes rows that ended longer than `retention` ago, and ends parked reports as dead that
+/// are older than the whole `schedule` and `retention` together.
 pub(crate) async fn run(store: Store, retention: Duration, schedule: Duration, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
         match store.purge_ended(retention, BATCH).await {
@@ -26,7 +26,8 @@ pub(crate) async fn run(store: Store, retention: Duration, schedule: Duration, s
             Ok(0) => {}
             Ok(ended) => {
                 tracing::warn!(
-                    "{ended} reports are dead: they were parked, and are older than delivery.schedule and store.retention together"
+                    "{ended} reports are dead: they were parked, and are older than delivery.schedule and store.retention \
+                     together"
                 );
                 continue;
             }

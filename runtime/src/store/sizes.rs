@@ -4,8 +4,9 @@ use crate::report::{Json, Outcome};
 
 use super::record::{NewReport, NewRequest};
 
-/// The bytes that one claim takes into memory; a row that is larger is claimed alone. With rows of the usual size the number of
-/// rows is the bound that a claim reaches first. 8 MiB is little beside what the deliveries hold in memory anyway.
+/// The bytes that one claim takes into memory; a row that is larger is claimed alone. With rows of the usual size the
+/// number of rows is the bound that a claim reaches first. 8 MiB is little beside what the deliveries hold in memory
+/// anyway.
 pub(crate) const CLAIM_BYTES: usize = 8 << 20;
 
 /// The bytes of requests that one commit deletes, and the bytes of reports; a row that is larger is deleted alone.
@@ -28,8 +29,8 @@ pub(crate) fn report_bytes(report: &NewReport) -> usize {
     ROW + report.body.len() + report.to.url().len() + report.subject.len()
 }
 
-/// The unit in which the reports that are being delivered are counted. A report takes at least one unit, so a bound in units
-/// bounds the bytes and the number of reports.
+/// The unit in which the reports that are being delivered are counted. A report takes at least one unit, so a bound in
+/// units bounds the bytes and the number of reports.
 pub(crate) const REPORT_UNIT: usize = 4 << 10;
 
 pub(crate) fn report_units(report: &NewReport) -> usize {

@@ -1,7 +1,8 @@
 //! The backend that stores rows in one file: SQLite in WAL mode, with one connection that writes and a few that read.
 //!
-//! Only the writer task uses the writing connection, so no task of this process waits for a lock of the database. An error may end the
-//! transaction without the driver's knowledge. After such an error the connection is closed, and a new one is opened.
+//! Only the writer task uses the writing connection, so no task of this process waits for a lock of the database. An
+//! error may end the transaction without the driver's knowledge. After such an error the connection is closed, and a
+//! new one is opened.
 
 mod bulk;
 mod codec;
@@ -43,8 +44,8 @@ use super::{Durability, OpenError};
 use crate::id::NodeId;
 use crate::time::{Clock, Timestamp};
 
-/// Opens the database file, which can have one owner only. Creates the file if it does not exist. `litestream`: whether Litestream copies
-/// the log of the database.
+/// Opens the database file, which can have one owner only. Creates the file if it does not exist. `litestream`: whether
+/// Litestream copies the log of the database.
 pub(crate) async fn open(
     path: &Path,
     durability: Durability,
@@ -131,7 +132,8 @@ struct Sqlite {
 struct Start {
     /// The row of this process in the table `node`.
     node: i64,
-    /// The number of committed batches that the file has. After a commit with an unknown outcome, the file shows whether it has one more.
+    /// The number of committed batches that the file has. After a commit with an unknown outcome, the file shows
+    /// whether it has one more.
     commits: i64,
     last_request: i64,
     last_report: i64,
@@ -311,8 +313,8 @@ impl Sqlite {
     }
 }
 
-/// Closes a connection that must not be used again, and waits until the file is closed. Otherwise its open transaction would lock out the
-/// next connection.
+/// Closes a connection that must not be used again, and waits until the file is closed. Otherwise its open transaction
+/// would lock out the next connection.
 async fn discard(conn: SqliteConnection) {
     if let Err(error) = conn.close().await {
         tracing::debug!(%error, "a connection to the database could not be closed");

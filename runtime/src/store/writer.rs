@@ -1,7 +1,8 @@
-//! The group commit: one task takes all operations that wait, commits them in one transaction, answers their callers, and begins again.
+//! The group commit: one task takes all operations that wait, commits them in one transaction, answers their callers,
+//! and begins again.
 //!
-//! There is no timer: the operations that arrive during a commit are the next batch. The task is never cancelled, so an operation is
-//! completed even if its caller goes away.
+//! There is no timer: the operations that arrive during a commit are the next batch. The task is never cancelled, so an
+//! operation is completed even if its caller goes away.
 
 mod publish;
 
@@ -22,8 +23,8 @@ use super::space::Space;
 use crate::backoff::Backoff;
 use crate::names::metric;
 
-/// The rows of one batch, at most, unless a single operation has more. With more than some hundred rows a commit does not get cheaper
-/// per row, and the operations that arrive during the commit wait longer.
+/// The rows of one batch, at most, unless a single operation has more. With more than some hundred rows a commit does
+/// not get cheaper per row, and the operations that arrive during the commit wait longer.
 const MOST_ROWS: usize = 256;
 /// The bytes of one batch, at most, unless a single operation has more. One checkpoint copies as much.
 const MOST_BYTES: usize = 4 << 20;
@@ -52,7 +53,8 @@ impl Shared {
 pub(crate) struct Writer {
     backend: Box<dyn Backend>,
     shared: Arc<Shared>,
-    /// Operations that were taken from the inbox for a later batch, because an earlier operation with the same key comes first.
+    /// Operations that were taken from the inbox for a later batch, because an earlier operation with the same key
+    /// comes first.
     later: VecDeque<Entry>,
     /// The keys of the batch that is being gathered. Kept between batches so that its memory is used again.
     keys: HashSet<Key>,
@@ -67,12 +69,14 @@ impl Writer {
 
     /// Runs until the inbox is closed and empty.
     pub(crate) async fn run(mut self) {
-        // Runs also when the runtime is gone or this task panicked, so that no caller waits for a writer that has ended.
+        // Runs also when the runtime is gone or this task panicked, so that no caller waits for a writer that has
+        // ended.
         let _end = WriterEnd(self.shared.clone());
         self.shared.local.backlog.tell();
         self.shared.look_for_room(0).await;
         loop {
-            // Callers that are ready to hand in an operation do so first: a larger batch costs little more than a small one.
+            // Callers that are ready to hand in an operation do so first: a larger batch costs little more than a small
+            // one.
             tokio::task::yield_now().await;
             let batch = self.gather();
             if !batch.is_empty() {
@@ -91,7 +95,8 @@ impl Writer {
                 }
                 self.commit(last).await;
             } else if self.shared.space.is_low() || self.shared.health.is_failing() {
-                // Without operations, only this check notices that the disk has room again, or that the store works again.
+                // Without operations, only this check notices that the disk has room again, or that the store works
+                // again.
                 let _ = tokio::time::timeout(LOOK_AGAIN, self.shared.inbox.arrived()).await;
                 self.shared.look_for_room(0).await;
                 self.try_to_write().await;
@@ -154,8 +159,8 @@ impl Writer {
         self.shared.health.batch_is_over();
     }
 
-    /// Applies a batch, and repeats that after failures that may pass. An error is permanent. Operations whose callers have waited for
-    /// too long are answered and taken out of `entries`.
+    /// Applies a batch, and repeats that after failures that may pass. An error is permanent. Operations whose callers
+    /// have waited for too long are answered and taken out of `entries`.
     async fn apply(&mut self, entries: &mut Vec<Entry>) -> Result<Vec<Reply>, Cause> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let result = loop {
@@ -200,7 +205,8 @@ impl Writer {
                 Ok(committed) => return committed,
                 Err(error) => self.shared.health.failed(&*error, largest(entries)),
             }
-            // The operations stay in the batch, because they may have been written. Only their callers receive an error.
+            // The operations stay in the batch, because they may have been written. Only their callers receive an
+            // error.
             for entry in entries.iter_mut().filter(|entry| entry.since.elapsed() >= PATIENCE) {
                 self.shared.health.gave_up(usize::from(entry.is_awaited()));
                 tell(entry, Err(Error::Backend(cause.clone())));
@@ -214,8 +220,9 @@ impl Writer {
         }
     }
 
-    /// Pauses after a failure that may pass. Takes out the operations whose callers have waited for too long. Operations without a caller
-    /// are repeated until they succeed; but when the store is closed, they are taken out, too.
+    /// Pauses after a failure that may pass. Takes out the operations whose callers have waited for too long.
+    /// Operations without a caller are repeated until they succeed; but when the store is closed, they are taken out,
+    /// too.
     async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, backoff: &mut Backoff) {
         self.shared.health.failed(&*cause, largest(entries));
         // The disk may be full; that says more than the error.
@@ -234,7 +241,8 @@ impl Writer {
         }
     }
 
-    /// Answers the callers in the queues that have waited for too long, and the callers that wait for room in the queues.
+    /// Answers the callers in the queues that have waited for too long, and the callers that wait for room in the
+    /// queues.
     fn let_go(&mut self, cause: &Cause) {
         let error = Error::Backend(cause.clone());
         let mut expired = self.shared.inbox.expire(PATIENCE);

@@ -101,7 +101,8 @@ impl Tables {
         }
     }
 
-    /// Claims up to `limit` of these reports: those that are due by `now`, the longest due first, up to the bound in bytes of a claim.
+    /// Claims up to `limit` of these reports: those that are due by `now`, the longest due first, up to the bound in
+    /// bytes of a claim.
     pub(super) fn claim_first(
         &mut self,
         waiting: &mut BTreeMap<DueKey, ReportId>,

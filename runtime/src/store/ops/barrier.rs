@@ -23,8 +23,8 @@ impl Operation for Barrier {
 }
 
 impl Store {
-    /// Returns when everything that was taken in before is committed. Returns how many reports were posted until then. Reports of
-    /// settlements count; reports that are refused without an attempt do not.
+    /// Returns when everything that was taken in before is committed. Returns how many reports were posted until then.
+    /// Reports of settlements count; reports that are refused without an attempt do not.
     pub(crate) async fn barrier(&self) -> Result<u64, Error> {
         Barrier::answer(self.inbox().barrier().await?.wait().await?).ok_or(Error::Closed)
     }

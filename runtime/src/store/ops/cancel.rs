@@ -45,8 +45,9 @@ pub(crate) enum Cancelled {
 }
 
 impl Store {
-    /// Cancels the request with this id and route. `end` makes the outcome and the reports of a request that waits, from the
-    /// registration of an earlier run. `end` is called again if the request was claimed and put back in the meantime.
+    /// Cancels the request with this id and route. `end` makes the outcome and the reports of a request that waits,
+    /// from the registration of an earlier run. `end` is called again if the request was claimed and put back in the
+    /// meantime.
     pub(crate) async fn cancel(
         &self,
         id: &RequestId,

@@ -21,9 +21,9 @@ impl Operation for ClaimParked {
 }
 
 impl Store {
-    /// Claims up to `limit` due reports that are parked under this line, which is an origin or one URL of an origin. The report that
-    /// is due longest comes first. The claimed rows have at most 8 MiB, unless the first row alone has more. `next_due` is the due
-    /// time of the next report that is parked under the line.
+    /// Claims up to `limit` due reports that are parked under this line, which is an origin or one URL of an origin.
+    /// The report that is due longest comes first. The claimed rows have at most 8 MiB, unless the first row alone has
+    /// more. `next_due` is the due time of the next report that is parked under the line.
     pub(crate) async fn claim_parked(&self, line: &str, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
         Ok(self.by_wall(self.ask(ClaimParked { line: line.to_owned(), limit }).await?))
     }

@@ -24,8 +24,8 @@ impl Operation for ClaimReports {
 }
 
 impl Store {
-    /// Claims up to `limit` due reports; the report that is due longest comes first. The claimed rows have at most 8 MiB, unless the
-    /// first row alone has more.
+    /// Claims up to `limit` due reports; the report that is due longest comes first. The claimed rows have at most 8
+    /// MiB, unless the first row alone has more.
     pub(crate) async fn claim_reports(&self, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
         Ok(self.by_wall(self.ask(ClaimReports { limit }).await?))
     }

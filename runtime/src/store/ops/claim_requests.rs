@@ -32,20 +32,20 @@ impl Operation for ClaimRequests {
 }
 
 impl Store {
-    /// Claims up to `limit` due requests of the attached routes. Of each route the request that is due longest comes first. The
-    /// claimed rows have at most [`CLAIM_BYTES`](crate::store::sizes::CLAIM_BYTES), unless the first row alone has more. If more
-    /// requests are due, `next_due` is in the past.
+    /// Claims up to `limit` due requests of the attached routes. Of each route the request that is due longest comes
+    /// first. The claimed rows have at most [`CLAIM_BYTES`](crate::store::sizes::CLAIM_BYTES), unless the first row
+    /// alone has more. If more requests are due, `next_due` is in the past.
     #[cfg(test)]
     pub(crate) async fn claim_requests(&self, limit: usize) -> Result<Batch<ClaimedRequest>, Error> {
         self.claim_requests_beside(limit, |_| 0, true).await
     }
 
-    /// Claims up to `limit` due requests of the attached routes, at most 8 MiB unless the first row alone has more. `running` says
-    /// how many requests of a route run: the route with the fewest comes first.
+    /// Claims up to `limit` due requests of the attached routes, at most 8 MiB unless the first row alone has more.
+    /// `running` says how many requests of a route run: the route with the fewest comes first.
     ///
-    /// `suspects`: whether the claim may include one *suspect*, a request that was running when its process ended. Suspects are run
-    /// one by one, which shows which of them ends the process. While a suspect runs, no other suspect may be claimed, and
-    /// `next_due` passes over suspects.
+    /// `suspects`: whether the claim may include one *suspect*, a request that was running when its process ended.
+    /// Suspects are run one by one, which shows which of them ends the process. While a suspect runs, no other suspect
+    /// may be claimed, and `next_due` passes over suspects.
     pub(crate) async fn claim_requests_beside(
         &self,
         limit: usize,

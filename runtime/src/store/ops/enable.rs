@@ -7,7 +7,8 @@ use crate::store::{Error, Store};
 /// The held reports that one commit makes due.
 const AT_ONCE: usize = 10_000;
 
-/// Makes up to `limit` of the reports that are held for this URL due now. Once no report is held for it, the URL is enabled.
+/// Makes up to `limit` of the reports that are held for this URL due now. Once no report is held for it, the URL is
+/// enabled.
 #[derive(Debug)]
 pub(crate) struct Enable {
     pub(crate) url: String,
@@ -47,8 +48,8 @@ impl Store {
         self.ask(Enable { url: url.to_owned(), limit: 1, probe: true }).await.map(drop)
     }
 
-    /// Enables a URL: its held reports are due now. Returns how many reports those are. Very many reports need several commits; if
-    /// the caller drops the call between two commits, the remaining reports stay held.
+    /// Enables a URL: its held reports are due now. Returns how many reports those are. Very many reports need several
+    /// commits; if the caller drops the call between two commits, the remaining reports stay held.
     pub(crate) async fn enable(&self, url: &str) -> Result<u64, Error> {
         let mut reports = 0;
         loop {

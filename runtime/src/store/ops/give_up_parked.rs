@@ -34,8 +34,8 @@ impl Operation for GiveUpParked {
 }
 
 impl Store {
-    /// Ends up to `limit` parked reports as dead that are older than `age`. Returns how many reports those are. The age is measured by
-    /// the store's own time, so a wall clock that jumps ends no report.
+    /// Ends up to `limit` parked reports as dead that are older than `age`. Returns how many reports those are. The age
+    /// is measured by the store's own time, so a wall clock that jumps ends no report.
     pub(crate) async fn give_up_parked(&self, age: Duration, limit: usize) -> Result<usize, Error> {
         let before = self.0.shared.local.clock.now().due.saturating_sub(age);
         self.ask(GiveUpParked { before, limit }).await.map(|dead| dead.len())

@@ -51,8 +51,8 @@ impl Operation for HoldReport {
 }
 
 impl Store {
-    /// Holds a report that was not attempted, until its URL is enabled. The attempt is not counted. If the URL is not disabled (or
-    /// no longer), the report is pending with the due time that it had.
+    /// Holds a report that was not attempted, until its URL is enabled. The attempt is not counted. If the URL is not
+    /// disabled (or no longer), the report is pending with the due time that it had.
     pub(crate) async fn hold_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
         Ok(match self.ask(HoldReport { claim }).await? {
             Holding::Held | Holding::Pending => Settled::Current,

@@ -6,7 +6,8 @@ use crate::store::operation::{Effect, Key, Operation};
 use crate::store::record::{ReportClaim, Settled};
 use crate::store::{Error, Store};
 
-/// Parks the report under this claim. The attempt for which it was claimed is not counted, and its due time does not change.
+/// Parks the report under this claim. The attempt for which it was claimed is not counted, and its due time does not
+/// change.
 #[derive(Debug)]
 pub(crate) struct ParkReport {
     pub(crate) claim: ReportClaim,
@@ -27,14 +28,14 @@ impl Operation for ParkReport {
 }
 
 impl Store {
-    /// Parks a report that was not attempted, until its origin has a turn. The attempt is not counted, and the due time of the
-    /// report does not change.
+    /// Parks a report that was not attempted, until its origin has a turn. The attempt is not counted, and the due time
+    /// of the report does not change.
     pub(crate) async fn park_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
         self.ask(ParkReport { claim, line: None }).await
     }
 
-    /// Parks a report as [`park_report`](Self::park_report) does, but under this line, which is one URL of the report's origin. A
-    /// claim of the origin does not find the report.
+    /// Parks a report as [`park_report`](Self::park_report) does, but under this line, which is one URL of the report's
+    /// origin. A claim of the origin does not find the report.
     pub(crate) async fn park_report_under(&self, claim: ReportClaim, line: Arc<str>) -> Result<Settled, Error> {
         self.ask(ParkReport { claim, line: Some(line) }).await
     }

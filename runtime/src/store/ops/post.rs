@@ -65,12 +65,13 @@ impl Store {
         self.inbox().try_push(Post::new(reports).into())
     }
 
-    /// Takes in reports and returns when they are committed. The call waits while the queue is full. If the caller drops the call
-    /// while it waits for the queue, the reports are lost, and counted as lost.
+    /// Takes in reports and returns when they are committed. The call waits while the queue is full. If the caller
+    /// drops the call while it waits for the queue, the reports are lost, and counted as lost.
     pub(crate) async fn post_durably(&self, reports: Vec<NewReport>) -> Result<(), Error> {
         let lost = self.0.shared.local.counters.unless_taken_in(reports.len());
         let taken_in = self.inbox().push(Post::new(reports).into()).await;
-        // From here on the reports are in the queue, even if the caller drops the call; or the caller receives the error.
+        // From here on the reports are in the queue, even if the caller drops the call; or the caller receives the
+        // error.
         lost.disarm();
         taken_in?.wait().await.map(drop)
     }

@@ -41,9 +41,9 @@ impl Operation for Purge {
 }
 
 impl Store {
-    /// Deletes up to `limit` requests and reports that ended longer than `retention` ago, and gives up as many held reports that are
-    /// older. One call deletes at most [`PURGE_BYTES`](crate::store::sizes::PURGE_BYTES) of requests, and as much of reports, unless
-    /// the first row alone has more.
+    /// Deletes up to `limit` requests and reports that ended longer than `retention` ago, and gives up as many held
+    /// reports that are older. One call deletes at most [`PURGE_BYTES`](crate::store::sizes::PURGE_BYTES) of requests,
+    /// and as much of reports, unless the first row alone has more.
     pub(crate) async fn purge_ended(&self, retention: Duration, limit: usize) -> Result<Purged, Error> {
         let clock = &self.0.shared.local.clock;
         let (before, trust) = clock.ended_before(retention);

@@ -1,7 +1,7 @@
 //! Sends a delivery again that is over.
 //!
-//! The repetition is a delivery of its own, with its own attempts. It has the `webhook-id` and the bytes of the first delivery, so a
-//! receiver can see that it has the report already. The record of the first delivery does not change.
+//! The repetition is a delivery of its own, with its own attempts. It has the `webhook-id` and the bytes of the first
+//! delivery, so a receiver can see that it has the report already. The record of the first delivery does not change.
 
 use crate::id::ReportId;
 use crate::store::local::Local;
@@ -49,7 +49,8 @@ impl Operation for Replay {
 }
 
 impl Store {
-    /// Sends a delivery again that is over, however it ended. A second repetition is refused while the first is not over.
+    /// Sends a delivery again that is over, however it ended. A second repetition is refused while the first is not
+    /// over.
     pub(crate) async fn replay(&self, delivery: ReportId) -> Result<Replayed, Error> {
         self.ask(Replay { delivery, copy: ReportId::generate() }).await
     }

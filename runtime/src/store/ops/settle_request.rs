@@ -19,8 +19,8 @@ use crate::store::{Error, Store};
 #[derive(Debug)]
 pub(crate) struct SettleRequest {
     pub(crate) claim: RequestClaim,
-    /// `None`: the request runs under the claim. `Some`: the request waits, the claim has the epoch of its last run, and this is
-    /// what the request takes among those that wait.
+    /// `None`: the request runs under the claim. `Some`: the request waits, the claim has the epoch of its last run,
+    /// and this is what the request takes among those that wait.
     pub(crate) waited: Option<Waited>,
     pub(crate) outcome: Outcome,
     pub(crate) reports: Vec<Outgoing>,

@@ -17,8 +17,8 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(crate) struct Submit {
     pub(crate) request: NewRequest,
-    /// The room that the request takes at the receiver of pre-claimed requests. `Some`: the request is *pre-claimed*, which means
-    /// that it is written as running in this process and handed over in memory after the commit.
+    /// The room that the request takes at the receiver of pre-claimed requests. `Some`: the request is *pre-claimed*,
+    /// which means that it is written as running in this process and handed over in memory after the commit.
     pub(crate) room: Option<OwnedSemaphorePermit>,
     /// The request's place among those that wait to be run.
     pub(crate) slot: Option<QueueSlot>,
@@ -71,8 +71,8 @@ impl Operation for Submit {
 }
 
 impl Store {
-    /// Accepts a request. When the call returns, the request is committed. The call waits while the queue to the writer is full. It
-    /// is refused at once if too many requests wait to be run, or if too little room is left on the disk.
+    /// Accepts a request. When the call returns, the request is committed. The call waits while the queue to the writer
+    /// is full. It is refused at once if too many requests wait to be run, or if too little room is left on the disk.
     pub(crate) async fn submit(&self, request: NewRequest) -> Result<Submitted, Error> {
         self.0.shared.space.check().map_err(Error::Refused)?;
         let bytes = stored_bytes(&request.headers, &request.body);

@@ -1,8 +1,9 @@
 //! Statements over many rows.
 //!
-//! The cost of a statement is the way to the driver's thread and back, more than its rows. SQLite compiles each text once and keeps it. So
-//! all rows go into one statement, for which there are ten sizes, and several statements over the same rows go into one text. Measured
-//! at 256 rows a commit, this is 10 to 20 times as fast as one statement for each row.
+//! The cost of a statement is the way to the driver's thread and back, more than its rows. SQLite compiles each text
+//! once and keeps it. So all rows go into one statement, for which there are ten sizes, and several statements over the
+//! same rows go into one text. Measured at 256 rows a commit, this is 10 to 20 times as fast as one statement for each
+//! row.
 
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ use super::statement::query_with;
 const SIZES: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 const LARGEST: usize = 512;
 
-/// The place of the rows in a statement. The rows are filled up with empty rows to the next size, so a statement has to skip rows whose
-/// first column is NULL.
+/// The place of the rows in a statement. The rows are filled up with empty rows to the next size, so a statement has to
+/// skip rows whose first column is NULL.
 const ROWS: &str = "$rows";
 
 /// `N` statements over the same rows, in ten sizes.

@@ -1,4 +1,4 @@
-//! How values are written into columns, and read back.
+//! How values are written into columns and read back.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::store::record::Registration;
 use crate::store::sizes;
 use crate::webhook::{Own, Provenance, Webhook};
 
-/// Headers as lines of `name: value`, byte for byte. A value has no line break in it.
+/// Writes headers as lines of `name: value`, byte for byte. A value cannot contain a line break.
 pub(super) fn headers_to_bytes(headers: &HeaderMap) -> Vec<u8> {
     let mut lines = Vec::new();
     for (name, value) in headers {
@@ -29,7 +29,7 @@ pub(super) fn headers_to_bytes(headers: &HeaderMap) -> Vec<u8> {
     lines
 }
 
-/// The reverse; a line that is no header is left out.
+/// Reads the lines that [`headers_to_bytes`] wrote. A line that is not a header is skipped.
 pub(super) fn headers_from_bytes(lines: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n') {
@@ -44,7 +44,7 @@ pub(super) fn headers_from_bytes(lines: &[u8]) -> HeaderMap {
     headers
 }
 
-/// Headers, secret, and whether it was the operator's choice.
+/// The columns of a webhook: its headers, its secret, and whether the operator chose it.
 pub(super) fn own_to_columns(own: &Own) -> (Vec<u8>, Option<String>, bool) {
     let by_operator = own.chosen_by == Some(Provenance::Operator);
     (headers_to_bytes(&own.headers), own.secret.as_ref().map(Secret::reveal), by_operator)
@@ -59,17 +59,17 @@ pub(super) fn own_from_columns(headers: &[u8], secret: Option<&str>, by_operator
     Own { headers, secret, chosen_by: Some(if by_operator { Provenance::Operator } else { Provenance::Caller }) }
 }
 
-/// Before the reason of an outcome that the outside is told. It has no column of its own: behind a large result, that could be read only
-/// by reading the result.
+/// The prefix of a reason that the API and the webhook show. There is no column for it: SQLite could read a column that
+/// follows a large result only by reading the result.
 const TOLD: &str = "told ";
 
-/// The stored form of an outcome's reason, and of whether it is told.
+/// The stored form of an outcome's reason, and of whether the API and the webhook show it.
 pub(super) fn reason_to_text(outcome: &Outcome) -> Cow<'static, str> {
     let reason = outcome.reason.as_str();
     if outcome.tells_reason { format!("{TOLD}{reason}").into() } else { reason.into() }
 }
 
-/// The reverse.
+/// Reads the reason that [`reason_to_text`] wrote, and whether the API and the webhook show it.
 pub(super) fn reason_from_text(text: &str) -> Result<(Reason, bool), sqlx::Error> {
     let told = text.strip_prefix(TOLD);
     let reason = Reason::from_name(told.unwrap_or(text)).ok_or_else(|| misread("an outcome has an unknown reason"))?;
@@ -81,7 +81,7 @@ pub(super) fn reason_from_text(text: &str) -> Result<(Reason, bool), sqlx::Error
 struct StoredRegistration {
     on: u8,
     webhooks: Vec<StoredWebhook>,
-    /// Left out by earlier versions, which told no reasons.
+    /// Earlier versions did not write this field, and never showed reasons.
     #[serde(default)]
     tells_reason: bool,
 }
@@ -89,10 +89,10 @@ struct StoredRegistration {
 #[derive(Serialize, Deserialize)]
 struct StoredWebhook {
     url: String,
-    /// Base64, for a value need not be UTF-8.
+    /// Base64, because a header value need not be UTF-8.
     headers: String,
     secret: Option<String>,
-    /// Left out by earlier versions, which did not know it.
+    /// Earlier versions did not write this field.
     #[serde(default)]
     by_operator: bool,
 }
@@ -106,7 +106,8 @@ pub(super) fn registration_to_text(registration: &Registration) -> Result<String
     json(&StoredRegistration { on: on.bits(), webhooks: webhooks.collect(), tells_reason: *tells_reason })
 }
 
-/// `None`, and a line in the log, if it cannot be read: the request is run all the same.
+/// Reads the text that [`registration_to_text`] wrote. If that fails, logs an error and returns `None`: the request is
+/// run nevertheless.
 pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
     let read = || -> Result<Registration, Box<dyn std::error::Error>> {
         let stored: StoredRegistration = serde_json::from_str(text)?;
@@ -121,14 +122,15 @@ pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
     read().inspect_err(|error| tracing::error!(%error, "a stored registration cannot be read")).ok()
 }
 
-/// The first of these rows, which have `due, seq, size`: at most `?3`, and no more than `?4` bytes unless the first alone has
-/// more. The sizes are looked up inside, where SQLite takes the length of a body from the head of its row; asked for out
-/// here, it would read the bodies. Nothing is sorted, and no row is looked at beyond the limit.
+/// A statement that selects the first of `$rows`, which have the columns `due, seq, size`: at most `?3` rows, and at
+/// most `?4` bytes unless the first row alone has more. `$rows` computes the sizes itself, because there SQLite takes
+/// the length of a body from the head of its row; in the outer statement it would read the bodies. SQLite sorts
+/// nothing, and reads no row beyond the limit.
 macro_rules! first_of {
     ($rows:literal) => {
         first_of!($rows, "1")
     };
-    // The first may have more only where this is true.
+    // The first row may have more bytes only if the condition `$alone` is true.
     ($rows:literal, $alone:literal) => {
         concat!(
             "SELECT seq FROM (SELECT seq, size, sum(size) OVER (ORDER BY due, seq ROWS UNBOUNDED PRECEDING) AS total FROM (",
@@ -143,7 +145,7 @@ pub(super) use first_of;
 #[expect(clippy::cast_possible_wrap, reason = "it is a few MiB")]
 pub(super) const CLAIM_BYTES: i64 = sizes::CLAIM_BYTES as i64;
 
-/// A list for `json_each`.
+/// Writes a list for `json_each`.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
     serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }
@@ -153,7 +155,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// A count that is never negative and never that large.
+/// Reads a count. Counts are never negative, and always fit into `u32`.
 pub(super) fn small(row: &SqliteRow, column: usize) -> Result<u32, sqlx::Error> {
     row.try_get::<i64, _>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -171,7 +173,7 @@ pub(super) fn report_id(bytes: &[u8]) -> Result<ReportId, sqlx::Error> {
     ReportId::from_bytes(bytes).ok_or_else(|| misread("an id of a report has not 16 bytes"))
 }
 
-/// The error of a row that no version of this program wrote.
+/// The error for a row that no version of this program wrote.
 pub(super) fn misread(what: &'static str) -> sqlx::Error {
     sqlx::Error::Decode(what.into())
 }
@@ -199,7 +201,7 @@ mod tests {
             Registration { webhooks: webhooks.into(), on: Ends::FAILED.with(Ends::DROPPED), tells_reason: true };
         let text = registration_to_text(&registration).unwrap();
         assert_eq!(registration_from_text(&text), Some(registration));
-        // As earlier versions wrote it.
+        // The text that earlier versions wrote.
         let earlier = text.replace(",\"by_operator\":true", "").replace(",\"tells_reason\":true", "");
         assert!(!earlier.contains("true"), "{earlier}");
         let read = registration_from_text(&earlier).unwrap();

@@ -1,4 +1,4 @@
-//! How the file is opened, and what its errors mean.
+//! Opens connections to the file, and explains SQLite's errors.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use sqlx::sqlite::{
 
 use crate::store::Durability;
 
-/// Readers at once. Reads are short; more would only queue in front of the same file.
+/// How many connections read at once. Reads are short, and more connections would only wait for the same file.
 pub(super) const READERS: u32 = 4;
 /// How long another process (a backup, a shell) may hold the file before a batch or a read fails.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Changes the options of every connection that writes.
+/// Changes the options of each connection that writes.
 pub(super) type Tune = Arc<dyn Fn(SqliteConnectOptions) -> SqliteConnectOptions + Send + Sync>;
 
 pub(super) struct Connector {
@@ -53,7 +53,7 @@ impl Connector {
         self.path = path.into();
     }
 
-    /// The connection that writes. Never creates a file: what is gone is gone, and must not be replaced by something empty.
+    /// Opens the connection that writes. Never creates a file: a missing database must not be replaced by an empty one.
     pub(super) async fn write(&self) -> Result<SqliteConnection, sqlx::Error> {
         let synchronous = match self.durability {
             Durability::Full => SqliteSynchronous::Full,
@@ -61,11 +61,11 @@ impl Connector {
         };
         let options = self
             .common()
-            // Must come before the first table; so room can be given back after a flood.
+            // Lets empty pages be given back to the file system. SQLite needs it before the first table is made.
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(synchronous)
-            // Checkpoints are made between batches, where no caller waits.
+            // No automatic checkpoints: the housekeeping makes them between two batches, where no caller waits.
             .pragma("wal_autocheckpoint", "0")
             .pragma("journal_size_limit", if self.litestream { "-1" } else { "67108864" })
             .pragma("cache_size", "-16384")
@@ -73,13 +73,13 @@ impl Connector {
         (self.tune)(options).connect().await
     }
 
-    /// The connections that read; opened when they are needed.
+    /// The connections that read. They are opened when they are needed.
     pub(super) fn read(&self) -> SqlitePool {
         let options = self.common().read_only(true).pragma("query_only", "ON").pragma("cache_size", "-8192");
         SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY).connect_lazy_with(options)
     }
 
-    /// One connection that cannot write.
+    /// Opens one connection that cannot write.
     pub(super) async fn look(&self) -> Result<SqliteConnection, sqlx::Error> {
         self.common().read_only(true).connect().await
     }
@@ -89,30 +89,32 @@ impl Connector {
             .filename(&self.path)
             .create_if_missing(false)
             .busy_timeout(BUSY)
-            // Ten sizes of each of six statements over many rows, and the rest.
+            // Room for ten sizes of each of six statements over many rows, and for all other statements.
             .statement_cache_capacity(128)
-            // Deletes are done in batches, table by table.
+            // Foreign keys are not needed: rows are deleted in batches, table by table.
             .foreign_keys(false)
             .pragma("temp_store", "MEMORY")
-            // An I/O error must be an error, not a signal.
+            // No memory map: an I/O error must be an error, not a signal.
             .pragma("mmap_size", "0")
             .disable_statement_logging()
     }
 }
 
-/// The error, in words that help where SQLite's do not.
+/// The error, with advice if the file is damaged: SQLite's own message has none.
 pub(super) fn explained(error: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
     const CORRUPT: i32 = 11;
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
     if code.is_some_and(|code| code & 0xff == CORRUPT) {
-        return format!("it is damaged; restore it from a backup, or move it away to begin anew: {error}").into();
+        return format!("it is damaged; restore it from a backup, or move it away to begin with an empty one: {error}")
+            .into();
     }
     error.into()
 }
 
-/// Whether the same operation would fail again, whatever becomes of disk and device. The transaction is still open then.
+/// Whether the operation would fail again, even if disk and device work. After such an error the transaction is still
+/// open.
 pub(super) fn is_permanent(error: &sqlx::Error) -> bool {
-    // Primary result codes: https://www.sqlite.org/rescode.html
+    // The primary result codes of https://www.sqlite.org/rescode.html
     const ERROR: i32 = 1;
     const TOOBIG: i32 = 18;
     const CONSTRAINT: i32 = 19;

@@ -1,32 +1,35 @@
-//! The lock beside a database: an advisory lock on a file of its own, which the kernel lets go of when the process dies.
+//! The lock of a database: an advisory lock on a separate file beside it. The kernel releases the lock when the process
+//! ends.
 //!
-//! On Unix the lock belongs to the process (`fcntl`), not to the open file: a forked child does not hold it. Such a lock does not
-//! keep out another part of the same process, and is lost when that process closes any descriptor of the file. So the
-//! process keeps a list of what it has locked, and looks into it before it opens the file.
+//! On Unix the lock belongs to the process (`fcntl`), not to the open file, so a forked child does not hold it. Such a
+//! lock does not keep out another part of the same process, and the process loses it when it closes any descriptor of
+//! the file. So the process keeps a list of the files that it has locked, and checks the list before it opens a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What this process has locked, with the process that did: in a forked child the list is still the parent's.
+/// The files that this process has locked, each with the id of the process: a forked child inherits the list, but not
+/// the locks.
 static LOCKED: Mutex<Vec<(PathBuf, u32)>> = Mutex::new(Vec::new());
 
 /// Holds the lock until dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
-    home: u32,
-    /// `None`: dropped.
+    /// The process that took the lock.
+    owner: u32,
+    /// `None`: the lock is released.
     file: Option<File>,
 }
 
-/// Why there is no lock.
+/// Why the lock was not taken.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// By the process with this id, if it is known.
+    /// Another process has the lock: its id, or "unknown".
     Locked(String),
-    /// The file is none that may be written to.
+    /// The file must not be written to.
     Unsafe(String),
     Io(io::Error),
 }
@@ -38,39 +41,41 @@ impl From<io::Error> for Refused {
 }
 
 impl Lock {
-    /// Takes the lock on this file, which is made if need be and stays: were it deleted, two processes could each lock their own.
+    /// Takes the lock on this file. Creates the file if it does not exist, and never deletes it: otherwise two
+    /// processes could each lock a file of this name.
     pub(super) fn take(path: PathBuf) -> Result<Self, Refused> {
-        let home = std::process::id();
+        let owner = std::process::id();
         let mut locked = locked();
-        if locked.contains(&(path.clone(), home)) {
-            return Err(Refused::Locked(home.to_string()));
+        if locked.contains(&(path.clone(), owner)) {
+            return Err(Refused::Locked(owner.to_string()));
         }
         let mut file = open(&path)?;
         let about = file.metadata()?;
         if !about.is_file() {
-            return Err(Refused::Unsafe(format!("{} is no regular file", path.display())));
+            return Err(Refused::Unsafe(format!("{} is not a regular file", path.display())));
         }
         if !try_lock(&file)? {
             return Err(Refused::Locked(pid_in(&mut file)));
         }
-        // Not before the lock is held: until then the file's content is its owner's.
+        // Only after the lock is taken: before, the content of the file belongs to the process that holds the lock.
         make_private(&file, &about, &path);
         write_pid(&mut file)?;
-        locked.push((path.clone(), home));
-        Ok(Self { path, home, file: Some(file) })
+        locked.push((path.clone(), owner));
+        Ok(Self { path, owner, file: Some(file) })
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if std::process::id() != self.home {
-            // In a forked child, which may have a lock of its own on this file by now: closing would end that one.
+        if std::process::id() != self.owner {
+            // This is a forked child. It may have its own lock on this file by now, and closing the file would release
+            // that lock.
             std::mem::forget(self.file.take());
             return;
         }
         let mut locked = locked();
         self.file = None;
-        locked.retain(|(path, home)| (path, home) != (&self.path, &self.home));
+        locked.retain(|(path, owner)| (path, owner) != (&self.path, &self.owner));
     }
 }
 
@@ -78,7 +83,8 @@ fn locked() -> MutexGuard<'static, Vec<(PathBuf, u32)>> {
     LOCKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opens for writing, leaves what is in it, follows no symbolic link, and waits for nobody at the other end of a pipe.
+/// Opens a file for reading and writing and keeps its content. Does not follow a symbolic link, and does not block on a
+/// named pipe.
 #[cfg(unix)]
 pub(super) fn open(path: &Path) -> Result<File, Refused> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -89,7 +95,7 @@ pub(super) fn open(path: &Path) -> Result<File, Refused> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
     options.open(path).map_err(|error| match path.symlink_metadata() {
         Ok(about) if about.is_symlink() => {
-            Refused::Unsafe(format!("{} is a symbolic link, and would lead elsewhere", path.display()))
+            Refused::Unsafe(format!("{} is a symbolic link; a regular file is needed", path.display()))
         }
         _ => error.into(),
     })
@@ -120,7 +126,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Through the descriptor: the name may lead elsewhere by now.
+/// Takes the permissions of other users away. Uses the descriptor, because the name may lead to another file by now.
 #[cfg(unix)]
 fn make_private(file: &File, about: &std::fs::Metadata, path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;

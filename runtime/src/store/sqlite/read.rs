@@ -30,7 +30,8 @@ use crate::time::Timestamp;
 
 pub(super) struct Rows {
     pool: SqlitePool,
-    /// Limits how many readers read pieces of large rows. Such reads take longest, so they leave some readers to others.
+    /// Limits how many readers read pieces of large rows. Such reads take longest, so they leave some readers to
+    /// others.
     pieces: Semaphore,
 }
 
@@ -139,7 +140,8 @@ impl Rows {
     }
 }
 
-/// Reads what an earlier process left. Rows that the earlier process had claimed will be put back, so they count as waiting.
+/// Reads what an earlier process left. Rows that the earlier process had claimed will be put back, so they count as
+/// waiting.
 pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Error> {
     // Requests that were running when a process ended (`crashes > 0`) have their own index.
     let sql = sql!(
@@ -176,7 +178,8 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
     Ok(Left { waiting, disabled, clocks: clocks.map(now), trust, ..Left::default() })
 }
 
-/// How many requests of each route wait. Requests that the earlier process was running will be put back, so they count as waiting.
+/// How many requests of each route wait. Requests that the earlier process was running will be put back, so they count
+/// as waiting.
 pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<String, Count>, sqlx::Error> {
     // SQLite reads the length of a blob without reading the blob.
     let sql = sql!(

@@ -70,9 +70,10 @@ pub(super) async fn write(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     REPORTS.run(batch.conn, &rows, [report, body]).await.map(drop)
 }
 
-/// Puts claimed reports back that were not attempted. `row` returns the claim of an operation, and the third value that the statement
-/// gets for it. The statement gets a list of ids, epochs and third values, and the time; it returns the ids and the new states of the
-/// reports whose claims were current. `answer` makes the answer of the new state, which is `None` for a stale claim.
+/// Puts claimed reports back that were not attempted. `row` returns the claim of an operation, and the third value that
+/// the statement gets for it. The statement gets a list of ids, epochs and third values, and the time; it returns the
+/// ids and the new states of the reports whose claims were current. `answer` makes the answer of the new state, which
+/// is `None` for a stale claim.
 pub(super) async fn put_back<'a, K: Kind + 'a, T: Serialize>(
     batch: &mut Batch<'a>,
     sql: &'static str,
@@ -106,8 +107,8 @@ pub(super) fn settled(state: Option<ReportState>) -> Settled {
     if state.is_some() { Settled::Current } else { Settled::Stale }
 }
 
-/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed, and returns the reports in the order of their due times. The columns
-/// of the rows are `due, seq, id, subject, epoch, attempt, created`.
+/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed, and returns the reports in the order of their due
+/// times. The columns of the rows are `due, seq, id, subject, epoch, attempt, created`.
 pub(super) async fn claimed(
     batch: &mut Batch<'_>,
     mut rows: Vec<SqliteRow>,

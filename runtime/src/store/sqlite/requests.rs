@@ -28,8 +28,9 @@ pub(super) async fn write_registrations(
     REGISTRATIONS.run(conn, texts, [text]).await.map(drop)
 }
 
-/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed, and returns the requests in the order of their due times. The
-/// columns of the rows are `due, seq, id, route, epoch, failures, crashes, created, cancel`; further columns are not read.
+/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed, and returns the requests in the order of their due
+/// times. The columns of the rows are `due, seq, id, route, epoch, failures, crashes, created, cancel`; further columns
+/// are not read.
 pub(super) async fn claimed(
     conn: &mut SqliteConnection,
     mut rows: Vec<SqliteRow>,

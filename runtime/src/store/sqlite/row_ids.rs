@@ -1,5 +1,5 @@
-//! The row numbers of the reports that this process has claimed. With them a settlement finds its report by the row number, not by the
-//! id.
+//! The row numbers of the reports that this process has claimed. With them a settlement finds its report by the row
+//! number, not by the id.
 //!
 //! Invariant: a known row number is committed. An unknown row number is looked up by the id.
 

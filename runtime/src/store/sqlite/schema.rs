@@ -1,7 +1,8 @@
-//! The tables, their version, and whether a file is ours to use.
+//! The tables, their version, and the check whether a file may be used.
 //!
-//! Rows that are rewritten are narrow; bodies, results and attempts are in tables that are only inserted into. All times are
-//! microseconds since 1970; those that are due, and only those, in the store's own time. States are those of [`super::states`].
+//! Rows that are updated are narrow. Bodies, results and attempts are in their own tables, whose rows are not updated.
+//! All times are in microseconds since 1970: due times in the store's own time, all other times in the time of the wall
+//! clock. The numbers of states are those of [`super::states`].
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Row as _};
@@ -13,14 +14,15 @@ use super::states::sql;
 use crate::store::OpenError;
 use crate::webhook::Target;
 
-/// Grows with every change that an older program would misread: one for each of [`STEPS`].
+/// The version of the schema. Each of [`STEPS`] adds one: a change that an older program would misread.
 #[expect(clippy::cast_possible_wrap, reason = "there are a few")]
 const VERSION: i64 = STEPS.len() as i64;
 
-/// Older ones can corrupt a database in WAL mode when a second connection checkpoints during a commit.
+/// Older versions of SQLite can damage a database in WAL mode when a second connection makes a checkpoint during a
+/// commit.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
-/// What each version added. A step is never changed: files that it made are out there.
+/// What each version added. A step is never changed, because files exist that it has made.
 const STEPS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN];
 
 const VERSION_1: &str = "
@@ -62,16 +64,16 @@ CREATE UNIQUE INDEX attempt_of ON attempt (report, n);
 INSERT INTO progress (commits) VALUES (0);
 ";
 
-/// Reports that are set aside have a state below 0: -1 parked, -2 held.
+/// Parked reports (state -1) and held reports (state -2).
 const VERSION_2: &str = "
 CREATE TABLE disabled (seq INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE, since INTEGER NOT NULL, reason TEXT NOT NULL);
 ALTER TABLE report ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
--- The row of `disabled` that it is held for.
+-- The row of `disabled` for which the report is held.
 ALTER TABLE report ADD COLUMN held INTEGER CHECK ((state = -2) = (held IS NOT NULL));
 CREATE INDEX report_parked ON report (endpoint, due, seq) WHERE state = -1;
 CREATE INDEX report_held ON report (held, seq) WHERE state = -2;
 CREATE INDEX report_held_due ON report (due, seq) WHERE state = -2;
--- Without an index beside it: each report has few, and is asked for by its number.
+-- No second index: a report has few attempts, and they are found by the number of its row.
 CREATE TABLE attempt_2 (
     report INTEGER NOT NULL, n INTEGER NOT NULL, epoch INTEGER NOT NULL, started INTEGER NOT NULL, took INTEGER NOT NULL,
     status INTEGER, error TEXT, response BLOB NOT NULL, PRIMARY KEY (report, n)
@@ -79,29 +81,30 @@ CREATE TABLE attempt_2 (
 INSERT INTO attempt_2 SELECT report, n, epoch, started, took, status, error, response FROM attempt;
 DROP TABLE attempt;
 ALTER TABLE attempt_2 RENAME TO attempt;
--- Where the clocks stood at the last commit.
+-- The times of both clocks at the last commit.
 ALTER TABLE progress ADD COLUMN wall INTEGER;
 ALTER TABLE progress ADD COLUMN due INTEGER;
 UPDATE progress SET wall = (SELECT max(started) FROM node), due = (SELECT max(started) FROM node);
 ";
 
 const VERSION_3: &str = "
--- Whether it is to be cancelled although it runs.
+-- Whether the request was cancelled while it was running.
 ALTER TABLE request ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0;
--- What it is sent under, where it repeats an earlier delivery and that is not its own id.
+-- The `webhook-id` of a report that repeats an earlier delivery. NULL: its own id.
 ALTER TABLE report_body ADD COLUMN webhook_id BLOB;
 ";
 
 const VERSION_4: &str = "
--- Whether the operator's side chose where it goes. Nobody took that down before: those rows count as a caller's.
+-- Whether the operator chose the webhook. Earlier versions did not store that: a caller counts as the one who chose.
 ALTER TABLE report_body ADD COLUMN by_operator INTEGER NOT NULL DEFAULT 0;
 ";
 
-/// So that nothing is looked for row by row: what waits is found by its route, and counted as it comes and goes.
+/// Indexes and counters, so that no statement goes through all rows: waiting requests are found by their route, and
+/// triggers count them.
 const BY_ROUTE: &str = "
 DROP INDEX request_due;
 CREATE INDEX request_due ON request (route, due, seq) WHERE state = 0 AND crashes = 0;
--- Those that were running as a process ended.
+-- Requests that were running when their process ended.
 CREATE INDEX request_suspect ON request (route, due, seq) WHERE state = 0 AND crashes > 0;
 CREATE INDEX report_parked_age ON report (created, seq) WHERE state = -1;
 
@@ -123,7 +126,7 @@ CREATE TRIGGER request_is_gone AFTER DELETE ON request WHEN old.state = 0 BEGIN
     UPDATE queued SET requests = requests - 1 WHERE route = old.route;
 END;
 
--- One row: how many reports are not over and in nobody's hands.
+-- One row: how many reports are not over and not claimed.
 CREATE TABLE waiting (reports INTEGER NOT NULL);
 INSERT INTO waiting SELECT count(*) FROM report WHERE state <= 0;
 CREATE TRIGGER report_waits AFTER INSERT ON report WHEN new.state <= 0 BEGIN
@@ -140,12 +143,12 @@ CREATE TRIGGER report_is_gone AFTER DELETE ON report WHEN old.state <= 0 BEGIN
 END;
 ";
 
-/// The column was named `endpoint`, which now means what the operator configured.
+/// Renames the column `endpoint`: an endpoint is now a destination that the operator configured.
 const ORIGIN: &str = "
 ALTER TABLE report RENAME COLUMN endpoint TO origin;
 ";
 
-/// Looks whether the file may be used, without changing it.
+/// Checks whether the file may be used, without changing it.
 pub(super) async fn check(connector: &Connector) -> Result<(), OpenError> {
     let path = connector.path();
     let refused = |source| OpenError::Backend { path: path.into(), source };
@@ -186,7 +189,7 @@ async fn version(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error
     query_scalar("SELECT value FROM meta WHERE key = 'postback schema'").fetch_optional(conn).await
 }
 
-/// Brings an empty file, or an older version, to this one. Wholly or not at all.
+/// Brings an empty file or an older version of the schema to this version, in one transaction.
 pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let empty = look(conn).await?.tables == 0;
     let found = if empty { None } else { version(conn).await? };
@@ -206,7 +209,7 @@ pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Err
     transaction.commit().await
 }
 
-/// Fills in the origins of the reports of version 1 that are not over.
+/// Writes the origins of the reports of version 1 that are not over.
 async fn name_origins(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let mut last = 0_i64;
     loop {
@@ -238,7 +241,7 @@ pub(in crate::store) mod tests {
     use crate::store::{Cancelled, Durability, Location, Options, Replayed, Store};
     use crate::time::{Clock, Timestamp};
 
-    /// Three reports as version 1 wrote them: pending, in flight, delivered.
+    /// Three reports as version 1 wrote them: one pending, one being delivered, one delivered.
     const REPORTS: &str = "
         INSERT INTO meta (key, value) VALUES ('postback schema', 1);
         INSERT INTO node (seq, id, started) VALUES (1, 'old', 50);
@@ -275,7 +278,7 @@ pub(in crate::store) mod tests {
         assert_eq!(version(&mut conn).await.unwrap(), Some(VERSION));
     }
 
-    /// A request that runs, one that waits, and a report that is over, as version 2 wrote them.
+    /// A running request, a waiting request, and a report that is over, as version 2 wrote them.
     const ROWS_OF_2: &str = "
         INSERT INTO meta (key, value) VALUES ('postback schema', 2);
         INSERT INTO node (seq, id, started) VALUES (1, 'old', 50);
@@ -311,7 +314,7 @@ pub(in crate::store) mod tests {
         assert!(matches!(store.replay(report.id).await.unwrap(), Replayed::As { .. }));
         let row = store.claim_reports(5).await.unwrap().rows.remove(0);
         assert_eq!((row.webhook_id, row.to.origin()), (report.id, "https://example.com"));
-        assert!(!row.to.webhook().unwrap().is_operators(), "nobody took down who chose it");
+        assert!(!row.to.webhook().unwrap().is_operators(), "version 2 did not store who chose it");
         store.close().await;
     }
 
@@ -323,7 +326,7 @@ pub(in crate::store) mod tests {
         let mut conn = Connector::new(&path, Durability::Normal).write().await.unwrap();
         sqlx::raw_sql(VERSION_1).execute(&mut conn).await.unwrap();
         sqlx::raw_sql(REPORTS).execute(&mut conn).await.unwrap();
-        // The last of the new indexes cannot be made.
+        // With this table the last of the new indexes cannot be made.
         sqlx::raw_sql("CREATE TABLE report_held_due (a)").execute(&mut conn).await.unwrap();
         migrate(&mut conn).await.unwrap_err();
         assert_eq!(version(&mut conn).await.unwrap(), Some(1));

@@ -1,8 +1,8 @@
 //! The states of requests and reports: how a row stores them, and how a statement names them.
 //!
-//! This is the one place that spells states as numbers, besides the steps of the schema, which never change. A statement has to
-//! contain the number itself, not a parameter: otherwise SQLite does not use the partial indexes. So [`sql!`] replaces the names at
-//! compile time.
+//! This is the one place that spells states as numbers, besides the steps of the schema, which never change. A
+//! statement has to contain the number itself, not a parameter: otherwise SQLite does not use the partial indexes. So
+//! [`sql!`] replaces the names at compile time.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -85,7 +85,8 @@ macro_rules! sql {
 }
 pub(super) use sql;
 
-/// Replaces the names of states by their numbers. Returns the text and its length: a number is never longer than its name.
+/// Replaces the names of states by their numbers. Returns the text and its length: a number is never longer than its
+/// name.
 pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
     let text = text.as_bytes();
     let (mut spelled, mut len) = ([0; N], 0);

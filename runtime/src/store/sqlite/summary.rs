@@ -1,4 +1,5 @@
-//! Reads requests as they are shown, and large results piece by piece. Each answer is read by one statement, so it shows one moment.
+//! Reads requests as they are shown, and large results piece by piece. Each answer is read by one statement, so it
+//! shows one moment.
 
 use bytes::Bytes;
 use sqlx::Row as _;

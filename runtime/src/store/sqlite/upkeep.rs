@@ -1,4 +1,4 @@
-//! What keeps the file in order: the claims of earlier owners, the end of retention, checkpoints, room given back.
+//! Housekeeping of the file between two batches: checkpoints, and empty pages that are given back to the file system.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
@@ -7,20 +7,22 @@ use super::statement::{query, query_scalar};
 use crate::names::metric;
 use crate::store::ops::Op;
 
-/// How long a checkpoint waits for readers, while callers wait for it and while only the next batch does.
+/// How long a checkpoint waits for readers while callers wait for it, in ms.
 const BUSY: &str = "PRAGMA busy_timeout = 1000";
+/// How long a checkpoint waits for readers while only the next batch waits for it, in ms.
 const SHORTLY: &str = "PRAGMA busy_timeout = 20";
-/// Written since the last checkpoint before another one is made, roughly. A page that was written often in between is copied
-/// once; but the next batch waits for it, and for the disk.
+/// How many bytes are written between two checkpoints, roughly. A larger number copies fewer pages, because a page that
+/// is written often is copied once. But the next batch waits for the checkpoint, and for the disk.
 const CHECKPOINT: u64 = 4 << 20;
-/// A log of this many bytes, which readers kept from being used from its start again, is cut off.
+/// A log with more bytes is truncated. Readers had kept SQLite from writing the log from its start again.
 const LONG_LOG: i64 = 64 << 20;
-/// A log of this many bytes is told of: somebody keeps a transaction open.
+/// A log with more bytes is logged as a warning: another program keeps a transaction open.
 const ENDLESS_LOG: i64 = 256 << 20;
-/// Pages given back to the file system at a time.
+/// How many empty pages are given back to the file system at a time.
 const GIVE_BACK: i64 = 256;
 
-/// Whether so many bytes can be written, in a commit of their own. What an earlier try left, its place is taken.
+/// Writes this many bytes in their own commit, to show whether the disk has room for them, and deletes them. Bytes that
+/// an earlier call left are overwritten.
 pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> Result<(), sqlx::Error> {
     let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, zeroblob(?2))";
     query(sql).bind(TRY).bind(i64::try_from(bytes).unwrap_or(i64::MAX)).execute(&mut *conn).await?;
@@ -28,22 +30,26 @@ pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> R
     Ok(())
 }
 
-/// Another key there, of bytes that mean nothing.
+/// The key in the table `meta` of the bytes that [`try_to_write`] writes.
 const TRY: &str = "postback try to write";
 
-/// What the file has been through since it was last tidied.
+/// What happened to the file since the last housekeeping.
 #[derive(Default)]
 pub(super) struct Tidiness {
-    /// Who copies the log cuts it off as well: done here, it would have to begin with a new copy of the whole file.
+    /// Whether Litestream copies the log. Then Litestream truncates it, too: if this program did, Litestream would have
+    /// to copy the whole file again.
     litestream: bool,
+    /// The bytes that were written since the last checkpoint, roughly.
     bytes: u64,
     purged: bool,
-    /// The log's length when it could not be cut off. It is not waited for again before it has doubled.
+    /// The length of the log when it could not be truncated. The next attempt waits until the log has doubled.
     pinned: i64,
-    told: bool,
-    /// Another program is at it: it is tried again after each batch.
+    /// Whether the warning about a long log was logged.
+    is_warned: bool,
+    /// Another program makes a checkpoint. The checkpoint is repeated after each batch.
     busy: bool,
-    /// What is in the log has to come into the file, as nothing else makes sure that it is on the disk.
+    /// The whole log has to be copied into the file, because nothing else ensures that the last commits are on the
+    /// disk.
     owed: bool,
 }
 
@@ -53,13 +59,14 @@ impl Tidiness {
     }
 
     pub(super) fn wrote(&mut self, ops: &[&Op], purged: bool) {
-        // A batch writes some pages whatever is in it, and rows share theirs: measured, eight and a quarter of one for each.
+        // Measured: a batch writes eight pages besides its rows, and a row writes a quarter of a page, because rows
+        // share pages.
         let bytes: usize = ops.iter().map(|op| op.bytes() + (op.rows() << 10)).sum();
         self.bytes += (bytes + (8 << 12)) as u64;
         self.purged |= purged;
     }
 
-    /// Copies the log into the file where there is enough of it, and gives back room after a purge.
+    /// Copies the log into the file if the log is long enough, and gives back empty pages after a purge.
     pub(super) async fn tidy(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if std::mem::take(&mut self.purged) {
             give_back(conn).await?;
@@ -82,15 +89,15 @@ impl Tidiness {
         #[expect(clippy::cast_precision_loss, reason = "a log of 2^52 bytes fits on no disk")]
         metrics::gauge!(metric::STORE_LOG_BYTES).set(log as f64);
         if log <= LONG_LOG {
-            (self.pinned, self.told) = (0, false);
+            (self.pinned, self.is_warned) = (0, false);
         } else if !self.litestream && (copied == pages || log >= 2 * self.pinned) {
-            let cut = cut_off(conn).await?;
-            self.pinned = if cut { 0 } else { log };
+            let truncated = truncate_log(conn).await?;
+            self.pinned = if truncated { 0 } else { log };
         }
-        if log > ENDLESS_LOG && (self.litestream || self.pinned > 0) && !self.told {
-            self.told = true;
+        if log > ENDLESS_LOG && (self.litestream || self.pinned > 0) && !self.is_warned {
+            self.is_warned = true;
             let why = if self.litestream {
-                "Litestream, which has to cut it off while store.litestream is on, does not"
+                "Litestream does not truncate it, which is its task while store.litestream is on"
             } else {
                 "another program keeps a transaction open on it"
             };
@@ -101,27 +108,25 @@ impl Tidiness {
 }
 
 impl Tidiness {
-    /// Takes down whether a checkpoint was kept out by another one.
+    /// Notes whether another program's checkpoint prevented this one.
     fn is_busy(&mut self, busy: bool) -> bool {
         if busy {
             metrics::counter!(metric::STORE_BUSY_CHECKPOINTS).increment(1);
-            // With the next batch.
+            // So the checkpoint is repeated after the next batch.
             self.bytes = CHECKPOINT;
         }
         if busy && !self.busy {
-            tracing::warn!(
-                "another program copies the log of the database; what is written meanwhile stays in the log"
-            );
+            tracing::warn!("another program copies the log of the database; the log grows until that program is done");
         } else if self.busy && !busy {
-            tracing::info!("the log of the database is copied again");
+            tracing::info!("the log of the database is copied into the file again");
         }
         self.busy = busy;
         busy
     }
 
-    /// Copies the log into the file after a commit that failed and was found all the same. If its sync failed, the log may be
-    /// in the system's memory only, and no later sync would write it: so it is written anew, elsewhere. Where a reader keeps it
-    /// from that, it is tried again after each batch.
+    /// Copies the whole log into the file after a commit that failed, but is in the log. If the sync of that commit
+    /// failed, the log may be only in the memory of the operating system, and no later sync would write it to the disk.
+    /// So its pages are written to another place, the file. If a reader prevents that, it is repeated after each batch.
     pub(super) async fn copy_log(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         self.owed = !copy_log(conn, BUSY).await?;
         if self.owed {
@@ -135,15 +140,17 @@ impl Tidiness {
     }
 }
 
-/// Empties the log. Waits for readers, but not for long: a batch may be coming. Whether it could.
-async fn cut_off(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+/// Truncates the log. Waits at most 100 ms for readers, because a batch may follow. Returns whether the log was
+/// truncated.
+async fn truncate_log(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
-    let cut = query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await;
+    let truncated = query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await;
     query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
-    Ok(cut?.try_get::<i64, _>(0)? == 0)
+    Ok(truncated?.try_get::<i64, _>(0)? == 0)
 }
 
-/// Whether all of the log was copied into the file. Waits so many milliseconds for readers.
+/// Copies the log into the file. Returns whether all of it was copied. `patience`: the statement that sets how long to
+/// wait for readers.
 async fn copy_log(conn: &mut SqliteConnection, patience: &'static str) -> Result<bool, sqlx::Error> {
     query(patience).execute(&mut *conn).await?;
     let copied = query("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut *conn).await;
@@ -151,7 +158,8 @@ async fn copy_log(conn: &mut SqliteConnection, patience: &'static str) -> Result
     Ok(copied?.try_get::<i64, _>(0)? == 0)
 }
 
-/// Gives pages back if more than a quarter of the file is empty; less is soon used again.
+/// Gives empty pages back to the file system if more than a quarter of the file is empty. Fewer empty pages are soon
+/// used again.
 async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let empty: i64 = query_scalar("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
     let all: i64 = query_scalar("PRAGMA page_count").fetch_one(&mut *conn).await?;
@@ -194,7 +202,7 @@ pub(in crate::store) mod tests {
         sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
         tidiness.tidy(&mut conn).await.unwrap();
         assert!(!tidiness.owed);
-        // The file alone has it.
+        // The file alone has both rows.
         let copy = dir.path().join("copy.db");
         std::fs::copy(&path, &copy).unwrap();
         let mut copy = Connector::new(&copy, Durability::Normal).write().await.unwrap();

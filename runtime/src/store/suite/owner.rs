@@ -55,7 +55,7 @@ async fn a_lock_that_leads_elsewhere_is_refused_and_nothing_is_written_there() {
     // Opening a named pipe must not block.
     let world = World::sqlite();
     rustix::fs::mkfifoat(rustix::fs::CWD, file(&world, "store.db.lock"), rustix::fs::Mode::RWXU).unwrap();
-    assert!(refused(&world).await.contains("store.db.lock is no regular file"));
+    assert!(refused(&world).await.contains("store.db.lock is not a regular file"));
 }
 
 #[tokio::test]

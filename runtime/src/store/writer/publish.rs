@@ -1,5 +1,5 @@
-//! After the commit: callers receive their answers, rows are handed over in memory, and those who wait are woken. Nothing of this
-//! happens before the commit.
+//! After the commit: callers receive their answers, rows are handed over in memory, and those who wait are woken.
+//! Nothing of this happens before the commit.
 
 use super::{Entry, Shared, Writer, tell};
 use crate::line::Causes;
@@ -42,8 +42,8 @@ impl Writer {
 }
 
 impl Shared {
-    /// Updates what this process keeps beside the rows. Stage by stage, as a backend applies the operations: a batch that disables
-    /// a URL and enables it leaves it enabled.
+    /// Updates what this process keeps beside the rows. Stage by stage, as a backend applies the operations: a batch
+    /// that disables a URL and enables it leaves it enabled.
     fn committed(&self, entries: &[Entry], replies: &[Reply]) {
         for stage in Stage::IN_ORDER {
             for (entry, reply) in entries.iter().zip(replies).filter(|(entry, _)| entry.op.stage() == stage) {

@@ -16,8 +16,8 @@ impl Apply for ClaimParked {
         for (at, Self { line, limit }) in batch.of::<Self>() {
             // A parked report has its line in the column `origin`; the claim writes its origin there again.
             let sql = sql!(
-                "UPDATE report SET state = {delivering}, epoch = epoch + 1, attempt = attempt + 1, node = ?1, origin = ?6 \
-                 WHERE seq IN (",
+                "UPDATE report SET state = {delivering}, epoch = epoch + 1, attempt = attempt + 1, node = ?1, \
+                 origin = ?6 WHERE seq IN (",
                 first_of!(
                     "SELECT r.due, r.seq, length(b.body) AS size FROM report AS r CROSS JOIN report_body AS b \
                      WHERE b.seq = r.seq AND r.state = {parked} AND r.origin = ?5 AND r.due <= ?2"

@@ -14,7 +14,8 @@ impl Apply for ClaimReports {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         for (at, Self { limit }) in batch.of::<Self>() {
             let sql = sql!(
-                "UPDATE report SET state = {delivering}, epoch = epoch + 1, attempt = attempt + 1, node = ?1 WHERE seq IN (",
+                "UPDATE report SET state = {delivering}, epoch = epoch + 1, attempt = attempt + 1, node = ?1 \
+                 WHERE seq IN (",
                 first_of!(
                     "SELECT r.due, r.seq, length(b.body) AS size FROM report AS r CROSS JOIN report_body AS b \
                      WHERE b.seq = r.seq AND r.state = {pending} AND r.due <= ?2"

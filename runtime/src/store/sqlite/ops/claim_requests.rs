@@ -1,5 +1,5 @@
-//! Claims due requests: the routes share them, and suspects are claimed one by one. A *suspect* is a request that was running when
-//! its process ended.
+//! Claims due requests: the routes share them, and suspects are claimed one by one. A *suspect* is a request that was
+//! running when its process ended.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -115,7 +115,8 @@ async fn claim_of(
         "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1 WHERE seq IN (",
         first_of!(
             "SELECT r.due, r.seq, length(b.headers) + length(b.body) AS size \
-             FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 \
+             FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} \
+             AND r.crashes = 0 \
              AND r.route = ?5 AND r.due <= ?2",
             "?6"
         ),

@@ -15,7 +15,8 @@ impl Apply for GiveUpParked {
         for (at, Self { before, limit }) in batch.of::<Self>() {
             let sql = sql!(
                 "UPDATE report SET state = {dead}, finished = ?1, refused = ?2 WHERE seq IN \
-                 (SELECT seq FROM report WHERE state = {parked} AND created < ?3 ORDER BY created, seq LIMIT ?4) RETURNING id"
+                 (SELECT seq FROM report WHERE state = {parked} AND created < ?3 ORDER BY created, seq LIMIT ?4) \
+                 RETURNING id"
             );
             let update = query(sql).bind(batch.now.wall.micros()).bind(TOO_OLD).bind(before.micros());
             let update = update.bind(i64::try_from(*limit).unwrap_or(i64::MAX));

@@ -76,7 +76,8 @@ impl Apply for Purge {
     }
 }
 
-/// Gives up to `limit` held reports up that were due before this moment of the wall clock. Returns how many reports those are.
+/// Gives up to `limit` held reports up that were due before this moment of the wall clock. Returns how many reports
+/// those are.
 async fn give_up_held(
     conn: &mut SqliteConnection,
     before: Timestamp,

@@ -38,7 +38,8 @@ struct Orphans {
     lost: Vec<(i64, u32)>,
 }
 
-/// A file has one owner, so the claims of any other start of a process are orphaned. Only a run that had begun counts a crash.
+/// A file has one owner, so the claims of any other start of a process are orphaned. Only a run that had begun counts a
+/// crash.
 async fn orphans(batch: &mut Batch<'_>, max_crashes: u32) -> Result<Orphans, sqlx::Error> {
     let sql = sql!("SELECT seq, id, epoch, crashes, cancel FROM request WHERE state = {running} AND node <> ?1");
     let mut orphans = Orphans::default();
@@ -70,7 +71,8 @@ async fn take_over(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<Vec<Cla
     claimed(batch.conn, rows).await
 }
 
-/// Makes the reports of earlier processes pending, each with an attempt whose outcome is unknown. Returns how many those are.
+/// Makes the reports of earlier processes pending, each with an attempt whose outcome is unknown. Returns how many
+/// those are.
 async fn put_back_reports(batch: &mut Batch<'_>) -> Result<u64, sqlx::Error> {
     let node = batch.start.node;
     let sql = sql!(

@@ -14,8 +14,8 @@ use crate::store::sqlite::codec::{hex, json};
 use crate::store::sqlite::statement::query;
 use crate::store::sqlite::states::{ReportState, sql};
 
-/// Returns the claims that are not current, by the index of their operation. The `+` before `report.state` keeps the last statement
-/// from going through all reports that are being delivered.
+/// Returns the claims that are not current, by the index of their operation. The `+` before `report.state` keeps the
+/// last statement from going through all reports that are being delivered.
 static SETTLE: LazyLock<Many<3>> = LazyLock::new(|| {
     Many::new([
         (
@@ -78,7 +78,8 @@ impl Apply for SettleReport {
     }
 }
 
-/// Writes the attempts and the new states of their reports. Returns the indexes of the operations whose claims are not current.
+/// Writes the attempts and the new states of their reports. Returns the indexes of the operations whose claims are not
+/// current.
 async fn write(batch: &mut Batch<'_>, settles: &[Settle<'_>]) -> Result<HashSet<usize>, sqlx::Error> {
     let now = batch.now.wall.micros();
     let key: Bind<'_, Settle<'_>> = &|columns, Settle { at, row, claim, .. }| {
