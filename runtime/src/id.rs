@@ -1,4 +1,4 @@
-//! Who is who: requests, reports, nodes.
+//! The ids of requests, reports and nodes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,18 +7,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// Names one accepted piece of work.
+/// The id of one request.
 ///
-/// The ones made here are fresh UUIDv7; treat them as opaque text. Cheap to clone.
-/// As a handler's parameter it is the id of the request being run.
+/// As a parameter of a handler, it is the id of the request that is being run. Treat an id as opaque text. The ids that the
+/// server makes are UUIDv7. A clone costs one reference count.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// The most bytes that an id may have.
+    /// The longest id, in bytes.
     pub const MAX_LEN: usize = 128;
 
-    /// A fresh id: a UUIDv7 (RFC 9562), so that ids sort by time.
+    /// Makes a new id: a UUIDv7 (RFC 9562), 36 characters long. Such ids sort by the time when they were made.
     ///
     /// ```
     /// let id = postback::RequestId::generate();
@@ -33,7 +33,7 @@ impl RequestId {
         &self.0
     }
 
-    /// An id that was valid when it was stored.
+    /// An id that was read from the store. It is not checked again.
     pub(crate) fn stored(text: &str) -> Self {
         Self(text.into())
     }
@@ -42,7 +42,11 @@ impl RequestId {
 impl FromStr for RequestId {
     type Err = RequestIdError;
 
-    /// Accepts 1 to 128 of `A-Z a-z 0-9 _ -`, and dots that are neither first nor last.
+    /// Accepts 1 to 128 of the characters `A-Z a-z 0-9 _ -`, and dots that are neither first nor last.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the text is empty, longer than 128 bytes, or has other characters.
     fn from_str(text: &str) -> Result<Self, RequestIdError> {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.');
         let outer_dot = text.starts_with('.') || text.ends_with('.');
@@ -83,22 +87,23 @@ impl Serialize for RequestId {
     }
 }
 
-/// As strict as [`from_str`](RequestId::from_str).
+/// Accepts the same texts as [`from_str`](RequestId::from_str).
 impl<'de> Deserialize<'de> for RequestId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
-/// A text is no [`RequestId`].
+/// A text is not a valid [`RequestId`].
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id has 1 to 128 of the characters A-Z, a-z, 0-9, `_`, `-`, and dots that are neither first nor last")]
 pub struct RequestIdError(());
 
 crate::line::debug_as_message!(RequestIdError);
 
-/// Names one report: the `webhook-id` that its receiver sees on every attempt. It has no dot in it,
-/// because the signed text of Standard Webhooks is separated by dots.
+/// The id of one report. Receivers see it as the header `webhook-id`, the same on each attempt.
+///
+/// It has no dot, because dots separate the parts of the signed text of Standard Webhooks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ReportId(Uuid);
 
@@ -107,7 +112,7 @@ impl ReportId {
         Self(Uuid::now_v7())
     }
 
-    /// Its 16 bytes, as stored.
+    /// The 16 bytes that the store keeps.
     #[cfg(feature = "sqlite")]
     pub(crate) fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
@@ -139,7 +144,7 @@ impl fmt::Debug for ReportId {
     }
 }
 
-/// Names one start of one process. Never used twice: a claim that carries another process's name is orphaned.
+/// The id of one start of a process. Each start makes a new id, so claims with another id belong to an earlier process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NodeId(Uuid);
 

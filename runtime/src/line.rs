@@ -1,9 +1,9 @@
-//! How an error, and any text from outside, is put into one line.
+//! Formats errors and text from outside so that they fit into one line of a log.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
 
-/// Displays an error together with its causes, as `a: b: c`: no error here repeats its source in its own text.
+/// Displays an error and its causes as `a: b: c`. Errors of this crate do not repeat their source in their own message.
 pub(crate) struct Causes<'a>(pub(crate) &'a dyn Error);
 
 impl fmt::Display for Causes<'_> {
@@ -11,11 +11,11 @@ impl fmt::Display for Causes<'_> {
         let mut text = self.0.to_string();
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            let said = error.to_string();
-            // Not all foreign errors leave their source out of their own message.
-            if !text.ends_with(&said) {
+            let message = error.to_string();
+            // Some errors of other crates repeat their source in their own message.
+            if !text.ends_with(&message) {
                 text.push_str(": ");
-                text.push_str(&said);
+                text.push_str(&message);
             }
             cause = error.source();
         }
@@ -23,10 +23,10 @@ impl fmt::Display for Causes<'_> {
     }
 }
 
-/// Implements `Debug` for public errors: the message with its causes, as `Display` and [`Causes`] give it.
+/// Implements `Debug` for public errors: it shows the message and its causes, as [`Causes`] does.
 ///
-/// `fn main() -> Result<(), Box<dyn Error>>` and `unwrap` print errors by `Debug`. There a user reads what the variants are
-/// called inside this crate, unless `Debug` says what `Display` does.
+/// `unwrap` and a `main` that returns `Result<(), Box<dyn Error>>` print errors with `Debug`. A derived `Debug` would show the
+/// user the names of private variants.
 macro_rules! debug_as_message {
     ($($error:ty),+ $(,)?) => {$(
         impl std::fmt::Debug for $error {
@@ -38,8 +38,9 @@ macro_rules! debug_as_message {
 }
 pub(crate) use debug_as_message;
 
-/// Displays text from outside so that it can neither break the line nor command the terminal: control characters, and
-/// those that reorder or hide text, are written as escapes such as `\n` and `\u{1b}`.
+/// Displays text from outside so that it stays on one line and cannot control a terminal.
+///
+/// Control characters, and characters that reorder or hide text, are written as escapes such as `\n` and `\u{1b}`.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -48,7 +49,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// The same for what is written into it.
+/// A writer that escapes control characters, and characters that reorder or hide text.
 pub(crate) struct Escaping<W>(pub(crate) W);
 
 impl<W: fmt::Write> fmt::Write for Escaping<W> {
@@ -59,7 +60,7 @@ impl<W: fmt::Write> fmt::Write for Escaping<W> {
             self.0.write_str(before)?;
             let mut chars = tail.chars();
             if let Some(c) = chars.next() {
-                // Not all of them are escaped by `escape_debug`.
+                // `escape_debug` leaves some of the dangerous characters as they are.
                 match c {
                     '\n' | '\r' | '\t' => write!(self.0, "{}", c.escape_debug())?,
                     _ => write!(self.0, "{}", c.escape_unicode())?,
@@ -72,7 +73,8 @@ impl<W: fmt::Write> fmt::Write for Escaping<W> {
 }
 
 fn is_dangerous(c: char) -> bool {
-    // Line and paragraph separators; the marks, embeddings and isolates of bidirectional text; what has no width.
+    // Besides control characters: separators of lines and paragraphs, marks, embeddings and isolates of bidirectional text,
+    // and characters without width.
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

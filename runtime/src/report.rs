@@ -1,4 +1,4 @@
-//! What a webhook says: the status of a request, and the exact bytes of its report.
+//! The outcome of a request, and the exact bytes of its report.
 
 mod reason;
 
@@ -12,21 +12,21 @@ pub use self::reason::EndReason;
 pub(crate) use self::reason::Reason;
 use crate::time::Timestamp;
 
-/// How a request ended. As JSON, the word on the wire: `"completed"`, `"failed"`, `"cancelled"`.
+/// How a request ended. In JSON: `"completed"`, `"failed"` or `"cancelled"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Status {
     /// The handler returned `Ok`.
     Completed,
-    /// The handler returned `Err`, panicked, ran out of time, or was lost with its process too often.
+    /// The handler returned `Err`, panicked or ran out of time, its process died too often, or its result cannot be serialised.
     Failed,
     /// The request was cancelled.
     Cancelled,
 }
 
 impl Status {
-    /// The word on the wire: `completed`, `failed`, `cancelled`.
+    /// The text in a report: `completed`, `failed` or `cancelled`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -42,45 +42,45 @@ impl fmt::Display for Status {
     }
 }
 
-/// A set of ends: which of them are reported.
+/// A set of ends, for example those that are reported.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ends(u8);
 
 impl Ends {
     /// The handler returned `Ok`.
     pub const COMPLETED: Self = Self(1);
-    /// The handler returned `Err` or panicked.
+    /// The handler returned `Err`, panicked or ran out of time, or its process died too often.
     pub const FAILED: Self = Self(2);
     /// The request was cancelled.
     pub const CANCELLED: Self = Self(4);
-    /// The future was dropped half-way; told as failed.
+    /// The future was dropped before its end. The report says `failed`.
     pub const DROPPED: Self = Self(8);
-    /// None of them.
+    /// No end.
     pub const NONE: Self = Self(0);
 
-    /// These ends and those.
+    /// The ends that are in `self`, in `other` or in both.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether every end of `other` is among these.
+    /// Whether each end of `other` is also in `self`.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// As stored.
+    /// The bits as the store keeps them.
     pub(crate) fn bits(self) -> u8 {
         self.0
     }
 
-    /// The reverse of [`bits`](Self::bits); what is unknown is left out.
+    /// The ends with these bits; the reverse of [`bits`](Self::bits). Unknown bits are ignored.
     pub(crate) fn from_bits(bits: u8) -> Self {
         Self(bits & 15)
     }
 }
 
-/// `completed`, `failed` and `cancelled`.
+/// The ends `completed`, `failed` and `cancelled`, but not `dropped`.
 impl Default for Ends {
     fn default() -> Self {
         Self::COMPLETED.with(Self::FAILED).with(Self::CANCELLED)
@@ -99,32 +99,32 @@ impl fmt::Debug for Ends {
     }
 }
 
-/// The largest result: stores have limits, and so has the patience of receivers.
+/// The largest result, in bytes of JSON. A store limits the size of a row, and receivers limit the size of a body.
 const MAX_JSON: usize = 64 << 20;
 
-/// JSON text, serialised once: what is stored, polled and sent are these bytes.
+/// JSON text. A value is serialised once; the same bytes are stored, polled and sent.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Json(Bytes);
 
 impl Json {
-    /// The value as JSON; `None` if it is `null`, which counts as no value. An error if it is larger than 64 MiB.
+    /// Serialises a value. `None` if the JSON is `null`, which counts as no value. An error if it is larger than 64 MiB.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Option<Self>, serde_json::Error> {
         let bytes = serde_json::to_vec(value)?;
         if bytes.len() > MAX_JSON {
-            let problem = format!("it has {} bytes as JSON, more than the {MAX_JSON} that are allowed", bytes.len());
+            let problem = format!("it has {} bytes as JSON; the limit is {MAX_JSON} bytes", bytes.len());
             return Err(serde::ser::Error::custom(problem));
         }
         Ok((bytes != b"null").then(|| Self(bytes.into())))
     }
 
-    /// A text as a JSON string.
+    /// A JSON string with this text.
     pub(crate) fn string(text: &str) -> Self {
         let mut json = Vec::with_capacity(text.len() + 2);
         write_string(text, &mut json);
         Self(json.into())
     }
 
-    /// Bytes that were JSON when they were stored.
+    /// JSON that was read from the store. It is not checked again.
     pub(crate) fn stored(bytes: impl Into<Bytes>) -> Self {
         Self(bytes.into())
     }
@@ -140,18 +140,18 @@ impl fmt::Debug for Json {
     }
 }
 
-/// The end of a request, as it is stored and told.
+/// How a request ended, and what its report shows of the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) status: Status,
     pub(crate) reason: Reason,
-    /// Whether the outside is told the reason: only if the handler asked for it.
+    /// Whether reports and API answers show the reason. They do so only if the handler asks for it.
     pub(crate) tells_reason: bool,
-    /// Only with [`Status::Completed`].
+    /// The result. Only with [`Status::Completed`].
     pub(crate) result: Option<Json>,
-    /// What the outside is told of a failure; absent unless the handler asked for it.
+    /// What reports and API answers show of a failure. `None` unless the handler asks for it.
     pub(crate) error: Option<Json>,
-    /// What log and store are told of a failure.
+    /// The text of a failure for log and store. Reports never show it.
     pub(crate) detail: Option<String>,
     pub(crate) finished: Timestamp,
 }
@@ -179,12 +179,12 @@ impl Outcome {
         }
     }
 
-    /// What the outside is told of why it ended so.
+    /// The reason that reports and API answers show, if they show one.
     pub(crate) fn told_reason(&self) -> Option<EndReason> {
         EndReason::of(self.status, self.reason).filter(|_| self.tells_reason)
     }
 
-    /// Which of the ends it is that can be chosen for reporting.
+    /// The end that this outcome counts as, when it is decided whether to report it.
     pub(crate) fn end(&self) -> Ends {
         match (self.status, self.reason) {
             (Status::Completed, _) => Ends::COMPLETED,
@@ -194,9 +194,11 @@ impl Outcome {
         }
     }
 
-    /// The body of a webhook in the default form, which is Cortex's: `id`, `status`, then `result` and `timestamp` if it
-    /// completed with a result, or `reason` and `error` if the handler chose to tell. Source: Cortex 0.34, "Webhooks" under AsyncAPI;
-    /// the time is RFC 3339 with a zone, where Cortex's example had none.
+    /// The body of a webhook in the default form, which is that of Cortex.
+    ///
+    /// The members are `id` and `status`; then `result` and `timestamp` if the request completed with a result, or `reason` and
+    /// `error` if the handler asks for them. Source: Cortex 0.34, "Webhooks" under `AsyncAPI`. The time is RFC 3339 with a time
+    /// zone; in Cortex's example it has no zone.
     pub(crate) fn to_report(&self, id: &str) -> Bytes {
         let result_len = self.result.as_ref().or(self.error.as_ref()).map_or(0, |json| json.0.len());
         let mut body = Vec::with_capacity(96 + id.len() + result_len);
@@ -206,14 +208,14 @@ impl Outcome {
         body.into()
     }
 
-    /// The members of the report without the braces, so that an answer of the API can say the same and more.
+    /// Writes the members of the report without the braces. An API answer begins with these members and adds others.
     pub(crate) fn write_members(&self, id: &str, body: &mut Vec<u8>) {
         write_id_and_status(id, self.status.as_str(), body);
         write_reason(self.told_reason().as_ref(), body);
         if let Some(result) = &self.result {
             body.extend_from_slice(b",\"result\":");
             body.extend_from_slice(&result.0);
-            // Writing to a Vec cannot fail.
+            // Writing to a `Vec` does not fail.
             let _ = write!(body, ",\"timestamp\":\"{}\"", self.finished);
         }
         if let Some(error) = &self.error {
@@ -223,7 +225,9 @@ impl Outcome {
     }
 }
 
-/// What a receiver is told of one piece of work. For programs that post reports by hand; the attribute makes its own.
+/// A report that you make yourself, to give it to a [`Poster`](crate::Poster).
+///
+/// The attribute `async_handler` makes its reports itself.
 ///
 /// ```
 /// # #[derive(serde::Serialize)] struct Made { bytes: u64 }
@@ -238,22 +242,22 @@ pub struct Report {
 }
 
 impl Report {
-    /// It was completed, with this result.
+    /// Makes a report of completed work with this result.
     ///
     /// # Errors
     ///
-    /// If the result does not serialise to JSON, or to more than 64 MiB of it.
+    /// Returns an error if the result cannot be serialised to JSON, or if the JSON is larger than 64 MiB.
     pub fn completed(id: impl fmt::Display, result: &(impl Serialize + ?Sized)) -> Result<Self, ReportError> {
         let outcome = Outcome::completed(Json::of(result).map_err(ReportError)?, Timestamp::default());
         Ok(Self { id: id.to_string(), outcome })
     }
 
-    /// It failed.
+    /// Makes a report of failed work.
     pub fn failed(id: impl fmt::Display) -> Self {
         Self { id: id.to_string(), outcome: Outcome::failed(Reason::Error, None, Timestamp::default()) }
     }
 
-    /// It was cancelled.
+    /// Makes a report of cancelled work.
     pub fn cancelled(id: impl fmt::Display) -> Self {
         let mut report = Self::failed(id);
         report.outcome.status = Status::Cancelled;
@@ -261,7 +265,7 @@ impl Report {
         report
     }
 
-    /// Tells the receiver this, as the member `error`; not if it was completed.
+    /// Sets the member `error` to this text. A report of completed work stays unchanged.
     #[must_use]
     pub fn error(mut self, text: impl fmt::Display) -> Self {
         if self.outcome.status != Status::Completed {
@@ -275,25 +279,25 @@ impl Report {
         self.outcome.status
     }
 
-    /// The id that it speaks of.
+    /// The id of the work that is reported.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The bytes to be sent, for an end at this time.
+    /// The bytes to send, for work that ended at this time.
     pub(crate) fn body(&self, finished: Timestamp) -> Bytes {
         Outcome { finished, ..self.outcome.clone() }.to_report(&self.id)
     }
 }
 
-/// A result cannot be put into a [`Report`].
+/// The result given to [`Report::completed`] cannot be serialised to JSON, or is too large.
 #[derive(thiserror::Error)]
 #[error("the result cannot be serialised to JSON")]
 pub struct ReportError(#[source] serde_json::Error);
 
 crate::line::debug_as_message!(ReportError);
 
-/// `"id":…,"status":…` of a request in any state.
+/// Writes the members `id` and `status` of a request in any state.
 pub(crate) fn write_id_and_status(id: &str, status: &str, body: &mut Vec<u8>) {
     body.extend_from_slice(b"\"id\":");
     write_string(id, body);
@@ -301,7 +305,7 @@ pub(crate) fn write_id_and_status(id: &str, status: &str, body: &mut Vec<u8>) {
     write_string(status, body);
 }
 
-/// `,"reason":…`, if there is one to be told.
+/// Writes a comma and the member `reason`, if there is a reason.
 pub(crate) fn write_reason(reason: Option<&EndReason>, body: &mut Vec<u8>) {
     if let Some(reason) = reason {
         body.extend_from_slice(b",\"reason\":");
@@ -309,9 +313,9 @@ pub(crate) fn write_reason(reason: Option<&EndReason>, body: &mut Vec<u8>) {
     }
 }
 
-/// A text as a JSON string.
+/// Writes a text as a JSON string.
 fn write_string(text: &str, body: &mut Vec<u8>) {
-    // Neither text nor a Vec has a way to fail.
+    // Serialising a text into a `Vec` does not fail.
     let _ = serde_json::to_writer(body, text);
 }
 

@@ -1,4 +1,4 @@
-//! Keys: those that sign, which are never shown unasked, and those that verify.
+//! Signing secrets and verifying keys. Only [`Secret::reveal`] shows a secret.
 
 mod verifying;
 
@@ -15,21 +15,24 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 pub(crate) use self::verifying::{PUBLIC_BYTES, Verifier};
 pub use self::verifying::{PublicKey, Verifies, VerifyingKey};
 
+/// The prefix of a secret for HMAC-SHA256.
 const SYMMETRIC: &str = "whsec_";
+/// The prefix of an Ed25519 secret.
 const ASYMMETRIC: &str = "whsk_";
+/// The prefix of an Ed25519 public key.
 const PUBLIC: &str = "whpk_";
-/// What a new secret has; a symmetric one may have 24 to 64.
+/// The length of a new `whsec_` secret, in bytes. A given one may have 24 to 64 bytes.
 const NEW_BYTES: usize = 32;
-/// The private half of an Ed25519 key, from which the public one is computed.
+/// The length of an Ed25519 seed, in bytes. The seed is the private half of the key; the public half is computed from it.
 const SEED_BYTES: usize = 32;
 
-/// A signing secret, in one of the forms that Standard Webhooks gives it.
+/// A signing secret, in one of the two forms of Standard Webhooks.
 ///
-/// `whsec_` and the base64 of 24 to 64 bytes signs with HMAC-SHA256 (`v1`): whoever verifies has the same secret.
-/// `whsk_` and the base64 of an Ed25519 key signs with that (`v1a`): whoever verifies has its [`PublicKey`], and cannot
-/// sign. The key is a seed of 32 bytes, or the seed and its public key, 64 bytes.
+/// - `whsec_` and the base64 of 24 to 64 bytes: signs with HMAC-SHA256 (`v1`). The receiver verifies with the same secret.
+/// - `whsk_` and the base64 of an Ed25519 key: signs with Ed25519 (`v1a`). The receiver verifies with the [`PublicKey`], which
+///   cannot sign. The key is a seed of 32 bytes, or 64 bytes: the seed and the public key.
 ///
-/// It is shown by [`reveal`](Self::reveal) alone: `Debug` prints `Secret(…)`, and there is no `Display`.
+/// Only [`reveal`](Self::reveal) shows the secret: `Debug` prints `Secret(…)`, and there is no `Display`.
 ///
 /// ```
 /// let secret: postback::Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse()?;
@@ -48,7 +51,7 @@ enum Kind {
 #[derive(Clone)]
 struct Ed25519 {
     seed: [u8; SEED_BYTES],
-    /// Made of the seed, once: it costs as much as a signature.
+    /// The key pair computed from the seed. It is kept, because computing it costs as much as a signature.
     pair: Arc<Ed25519KeyPair>,
 }
 
@@ -60,18 +63,18 @@ impl PartialEq for Ed25519 {
 
 impl Eq for Ed25519 {}
 
-/// What a secret signs with.
+/// The algorithm and the key with which a secret signs.
 pub(crate) enum Signer<'a> {
     Hmac(&'a [u8]),
     Ed25519(&'a Ed25519KeyPair),
 }
 
 impl Secret {
-    /// A new secret for HMAC-SHA256, `whsec_…`: 32 bytes from the operating system.
+    /// Makes a new secret for HMAC-SHA256, `whsec_…`: 32 random bytes from the operating system.
     ///
     /// # Panics
     ///
-    /// If the operating system has no randomness to give, as [`generate_ed25519`](Self::generate_ed25519) does.
+    /// Panics if the operating system returns no random bytes.
     ///
     /// ```
     /// let secret = postback::Secret::generate();
@@ -81,7 +84,11 @@ impl Secret {
         Self(Kind::Symmetric(random::<NEW_BYTES>().into()))
     }
 
-    /// A new secret for Ed25519, `whsk_…`. Receivers get its [`public_key`](Self::public_key).
+    /// Makes a new secret for Ed25519, `whsk_…`. Give receivers its [`public_key`](Self::public_key).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the operating system returns no random bytes.
     ///
     /// ```
     /// let secret = postback::Secret::generate_ed25519();
@@ -92,7 +99,7 @@ impl Secret {
         Self(Kind::Asymmetric(Ed25519::from_seed(random())))
     }
 
-    /// The key that verifies what this secret signs; `None` for `whsec_`, which verifies itself.
+    /// The key that verifies what this secret signs. `None` for a `whsec_` secret, which is itself the verifying key.
     pub fn public_key(&self) -> Option<PublicKey> {
         match &self.0 {
             Kind::Symmetric(_) => None,
@@ -100,12 +107,13 @@ impl Secret {
         }
     }
 
-    /// The text form, which parses to this secret again. Whoever has it can sign as you: it belongs into a file or a store
-    /// of secrets, and never into a log.
+    /// The secret as text, from which it can be parsed again.
+    ///
+    /// Everybody who has this text can sign as you. Keep it in a file or a store for secrets, and never log it.
     pub fn reveal(&self) -> String {
         match &self.0 {
             Kind::Symmetric(key) => format!("{SYMMETRIC}{}", STANDARD.encode(key)),
-            // With the public key, as other implementations want it.
+            // The public key is included, because other implementations expect it.
             Kind::Asymmetric(key) => {
                 format!("{ASYMMETRIC}{}", STANDARD.encode([key.seed, key.public_half()].as_flattened()))
             }
@@ -121,7 +129,7 @@ impl Secret {
 }
 
 impl Ed25519 {
-    #[expect(clippy::expect_used, reason = "any 32 bytes are a seed; only another length is refused")]
+    #[expect(clippy::expect_used, reason = "any 32 bytes are a valid seed; only another length is an error")]
     fn from_seed(seed: [u8; SEED_BYTES]) -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed");
         Self { seed, pair: Arc::new(pair) }
@@ -129,21 +137,24 @@ impl Ed25519 {
 
     fn public_half(&self) -> [u8; PUBLIC_BYTES] {
         let mut bytes = [0; PUBLIC_BYTES];
-        // Invariant: Ed25519 keys have this length.
+        // Invariant: an Ed25519 public key has 32 bytes, so the lengths are equal.
         bytes.copy_from_slice(self.pair.public_key().as_ref());
         bytes
     }
 }
 
-/// From the operating system itself: what a generator in the process holds, a fork would give out twice.
+/// Random bytes from the operating system. A generator in the process would return the same bytes again in a forked process.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    #[expect(clippy::expect_used, reason = "documented; a secret that can be guessed would be worse")]
-    SysRng.try_fill_bytes(&mut bytes).expect("the operating system has no randomness");
+    #[expect(
+        clippy::expect_used,
+        reason = "the public functions document the panic; a secret that can be guessed would be worse"
+    )]
+    SysRng.try_fill_bytes(&mut bytes).expect("the operating system returns no random bytes");
     bytes
 }
 
-/// What follows the prefix, decoded.
+/// Decodes the base64 that follows the prefix.
 fn decode(encoded: &str, prefix: &'static str) -> Result<Vec<u8>, Fault> {
     STANDARD.decode(encoded).map_err(|_| Fault::Encoding { prefix })
 }
@@ -181,7 +192,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A text is no [`Secret`], [`PublicKey`] or [`VerifyingKey`]. The message says why, and never repeats the text.
+/// Why a text is not a valid [`Secret`], [`PublicKey`] or [`VerifyingKey`]. The message never repeats the text.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct SecretError(#[from] Fault);
@@ -192,7 +203,7 @@ crate::line::debug_as_message!(SecretError);
 enum Fault {
     #[error("a signing secret starts with `whsec_` (HMAC-SHA256) or `whsk_` (Ed25519)")]
     NoSecret,
-    #[error("a `whpk_` key verifies and cannot sign; give the `whsk_` secret that it is the public key of")]
+    #[error("a `whpk_` key verifies and cannot sign; give the `whsk_` secret that belongs to this public key")]
     CannotSign,
     #[error("a public key starts with `whpk_`")]
     NoPublicKey,
@@ -202,15 +213,19 @@ enum Fault {
     StaysWithSender,
     #[error("what follows `{prefix}` is not padded standard base64 without spaces and line breaks")]
     Encoding { prefix: &'static str },
-    #[error("a `whsec_` secret has 24 to 64 bytes, this one has {length}")]
+    #[error("a `whsec_` secret has 24 to 64 bytes, but this secret has {length}")]
     Symmetric { length: usize },
-    #[error("a `whsk_` secret has 32 bytes, or 64 with its public key, this one has {length}")]
+    #[error("a `whsk_` secret has 32 bytes, or 64 with its public key, but this secret has {length}")]
     Asymmetric { length: usize },
-    #[error("the second half of this `whsk_` secret is not the public key of the first; one of them was mistyped")]
+    #[error(
+        "the second half of this `whsk_` secret is not the public key of the first half; one of the halves has a typing error"
+    )]
     Halves,
-    #[error("a `whpk_` key has 32 bytes, this one has {length}")]
+    #[error("a `whpk_` key has 32 bytes, but this key has {length}")]
     Public { length: usize },
-    #[error("this `whpk_` key is none that a secret has: anybody could sign for it; ask the sender for the right one")]
+    #[error(
+        "this `whpk_` key does not belong to a secret: anybody could sign for it; ask the sender for the right key"
+    )]
     Weak,
 }
 

@@ -1,4 +1,4 @@
-//! Signatures, as the Standard Webhooks specification 1.0.0 defines them. No clock, no I/O.
+//! Makes and checks signatures as the Standard Webhooks specification 1.0.0 defines them. Reads no clock and does no I/O.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,17 +8,17 @@ use sha2::Sha256;
 
 use crate::secret::{Secret, Signer, Verifier};
 
-/// Version of an HMAC-SHA256 in `webhook-signature`.
+/// The version prefix of an HMAC-SHA256 signature in the header `webhook-signature`.
 const SYMMETRIC: &str = "v1";
-/// Version of an Ed25519 signature.
+/// The version prefix of an Ed25519 signature in the header `webhook-signature`.
 const ASYMMETRIC: &str = "v1a";
-/// The most signatures that are looked at: a sender has as many as secrets, and each costs a pass over the body.
+/// The most signatures that a header may have. A sender sends one per secret, and each check reads the whole body.
 pub(crate) const MAX_SIGNATURES: usize = 16;
 
-/// The value of `webhook-signature`: one entry per secret (`v1,…` or `v1a,…`), separated by single spaces; `None` without a
-/// secret.
+/// The value of the header `webhook-signature`: one entry per secret (`v1,…` or `v1a,…`), separated by single spaces.
 ///
-/// Signed is `{id}.{timestamp}.{body}`, the body byte for byte as it is sent, the timestamp in Unix seconds.
+/// Returns `None` if there is no secret. The signed text is `{id}.{timestamp}.{body}`, with the body byte for byte as it is
+/// sent, and the timestamp in Unix seconds.
 pub(crate) fn sign(secrets: &[Secret], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
     let timestamp = timestamp.to_string();
     let content = Content { id, timestamp: &timestamp, body };
@@ -37,23 +37,23 @@ fn entry(secret: &Secret, content: &Content<'_>, whole: &mut Option<Vec<u8>>) ->
     })
 }
 
-/// What is signed.
+/// The text that is signed, in parts.
 pub(crate) struct Content<'a> {
     pub(crate) id: &'a str,
-    /// As it is written in the header.
+    /// The timestamp as the header has it.
     pub(crate) timestamp: &'a str,
     pub(crate) body: &'a [u8],
 }
 
 impl Content<'_> {
-    /// Invariant: HMAC takes a key of any length, so there always is one.
+    /// Invariant: this is never `None`, because HMAC takes a key of any length.
     fn mac(&self, key: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
         self.pieces().into_iter().for_each(|piece| mac.update(piece));
         Some(mac)
     }
 
-    /// In one piece: Ed25519 goes over it twice.
+    /// The signed text in one piece. Ed25519 reads the text twice, so it cannot take parts.
     fn whole(&self) -> Vec<u8> {
         self.pieces().concat()
     }
@@ -63,15 +63,16 @@ impl Content<'_> {
     }
 }
 
-/// The value of `webhook-signature`, taken apart. Entries of versions that are not known are passed over, for a sender may have
-/// more of them than a receiver knows.
+/// The parsed value of the header `webhook-signature`.
+///
+/// Entries of unknown versions are skipped: a sender may sign with newer versions as well.
 pub(crate) struct Signatures {
     macs: Vec<Vec<u8>>,
     ed25519: Vec<Vec<u8>>,
 }
 
 impl Signatures {
-    /// `None` if there are more than [`MAX_SIGNATURES`].
+    /// Parses the header's value. `None` if it has more than [`MAX_SIGNATURES`] entries.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (mut macs, mut ed25519, mut count) = (Vec::new(), Vec::new(), 0);
         for entry in text.split(' ').filter(|entry| !entry.is_empty()) {
@@ -79,7 +80,7 @@ impl Signatures {
             if count > MAX_SIGNATURES {
                 return None;
             }
-            // One that cannot be decoded is of its version, and holds for no key.
+            // An entry that is not base64 becomes an empty signature: it counts for its version, and matches no key.
             let decoded = |encoded| STANDARD.decode(encoded).unwrap_or_default();
             match entry.split_once(',') {
                 Some((SYMMETRIC, encoded)) => macs.push(decoded(encoded)),
@@ -90,7 +91,7 @@ impl Signatures {
         Some(Self { macs, ed25519 })
     }
 
-    /// Whether one of them is of the version that this key verifies.
+    /// Whether there is a signature of the version that this key verifies.
     pub(crate) fn has_for(&self, key: Verifier<'_>) -> bool {
         match key {
             Verifier::Hmac(_) => !self.macs.is_empty(),
@@ -98,12 +99,12 @@ impl Signatures {
         }
     }
 
-    /// Whether one of them was made with one of these keys for this content.
+    /// Whether one of the signatures was made with one of these keys for this content.
     pub(crate) fn hold<'k>(&self, mut keys: impl Iterator<Item = Verifier<'k>>, content: &Content<'_>) -> bool {
         let mut whole = None;
         keys.any(|key| match key {
             Verifier::Hmac(key) => {
-                // In constant time: how long it takes does not tell how much of a guess was right.
+                // The comparison takes constant time, so its duration does not show how much of a forged signature is right.
                 let holds = |mac: Hmac<Sha256>| self.macs.iter().any(|given| mac.clone().verify_slice(given).is_ok());
                 !self.macs.is_empty() && content.mac(key).is_some_and(holds)
             }

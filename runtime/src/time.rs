@@ -1,13 +1,13 @@
-//! Wall-clock time, as stored and as sent, and the monotonic clock. Only this module asks the operating system for the former.
+//! The wall clock and the monotonic clock. Only this module reads the wall clock of the operating system.
 //!
-//! The wall clock jumps, in both directions, and is only shown, signed and stored. What waits for a time goes by the
-//! monotonic clock: timers, limits, and the due times of the store (see `store::clock`).
+//! The wall clock can jump forwards and backwards. Its times are shown, signed and stored, and nothing waits for them. Timers,
+//! time limits and the due times of the store follow the monotonic clock, which never jumps.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A moment in UTC, in microseconds since 1970. Displayed as RFC 3339 with six fractional digits and `Z`.
+/// A time in UTC, in microseconds since 1970. Displayed as RFC 3339 with six fractional digits and `Z`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Timestamp(i64);
 
@@ -32,7 +32,7 @@ impl Timestamp {
         Self(self.0.saturating_sub(micros_of(by)))
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// The time from `earlier` to `self`. Zero if `self` is the earlier one.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -46,13 +46,13 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match chrono::DateTime::from_timestamp_micros(self.0) {
             Some(utc) => f.write_str(&utc.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
-            // Only years beyond ±262,000 get here.
+            // Chrono shows years up to ±262,000.
             None => write!(f, "{}us", self.0),
         }
     }
 }
 
-/// Where the time comes from. Given in from the top, so that a test can set it.
+/// A source of wall-clock time and monotonic time. Components get it as an argument, so that tests can set the time.
 #[derive(Clone)]
 pub(crate) struct Clock {
     wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -64,7 +64,7 @@ impl Clock {
     pub(crate) fn system() -> Self {
         let begun = Instant::now();
         let wall = || {
-            #[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
+            #[expect(clippy::disallowed_methods, reason = "this is the only place that reads the wall clock")]
             let now = SystemTime::now();
             Timestamp(now.duration_since(UNIX_EPOCH).map_or(0, micros_of))
         };
@@ -78,19 +78,19 @@ impl Clock {
         Self { wall: Arc::new(wall), elapsed: Arc::new(elapsed) }
     }
 
-    /// Clocks that agree.
+    /// A clock whose monotonic time follows the same function as its wall clock.
     #[cfg(test)]
     pub(crate) fn from_fn(now: impl Fn() -> Timestamp + Clone + Send + Sync + 'static) -> Self {
         let wall = now.clone();
         Self::new(wall, move || now().since(Timestamp::default()))
     }
 
-    /// What the wall clock shows.
+    /// The time of the wall clock.
     pub(crate) fn now(&self) -> Timestamp {
         (self.wall)()
     }
 
-    /// What has passed since some moment. Never goes back, and never jumps.
+    /// The monotonic time: how much time has passed since a fixed moment. It never goes back and never jumps.
     pub(crate) fn elapsed(&self) -> Duration {
         (self.elapsed)()
     }
@@ -102,7 +102,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A duration as a person says it: `8 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`.
+/// Displays a duration for people: `8 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`.
 pub(crate) struct Spoken(pub(crate) Duration);
 
 impl fmt::Display for Spoken {

@@ -1,4 +1,4 @@
-//! The receiver's side: whether a webhook comes from who has the secret, and is no old one sent again.
+//! The receiver's side: checks that a webhook was signed with the right key, and not too long ago.
 
 #[cfg(feature = "server")]
 mod extract;
@@ -19,22 +19,25 @@ use crate::secret::Verifies;
 use crate::signature::{Content, MAX_SIGNATURES, Signatures};
 use crate::time::{Clock, Timestamp};
 
-/// How far the time of a webhook may be from the receiver's, either way.
+/// The largest difference between the webhook's time and the receiver's time, in either direction.
 const TOLERANCE_SECONDS: u64 = 300;
+/// The longest `webhook-id`, in bytes.
 const MAX_ID: usize = 256;
+/// The longest `webhook-signature`, in bytes.
 const MAX_SIGNATURE_HEADER: usize = 4_096;
-/// Digits that hold every time up to the year 33,658.
+/// The most digits of `webhook-timestamp`. 12 digits are enough up to the year 33,658.
 const MAX_TIMESTAMP_DIGITS: usize = 12;
 
-/// Verifies a webhook that came with these headers and this body: that its signature was made with one of the keys, and
-/// at most 5 minutes ago or, for clocks differ, ahead.
+/// Verifies a webhook: its signature was made with one of the keys, and its time is at most 5 minutes from now.
 ///
-/// The body must be the bytes that came, not what a JSON parser made of them. A key is a [`VerifyingKey`], a [`Secret`] or a
-/// [`PublicKey`]; with several, one that matches is enough, so that a secret can be replaced while webhooks are on their way.
-/// Of several signatures likewise; those of versions other than `v1` (HMAC-SHA256) and `v1a` (Ed25519) are passed over.
-/// Signatures are compared in constant time.
+/// The time may be up to 5 minutes in the past or, because clocks differ, in the future. The body must be the bytes that came,
+/// before any JSON parser. A key is a [`VerifyingKey`], a [`Secret`] or a [`PublicKey`].
 ///
-/// A webhook that is genuine may still come twice: tell repeats by [`Verified::id`].
+/// If there are several keys or several signatures, one pair that matches is enough. So you can replace a secret while webhooks
+/// are on their way. The versions `v1` (HMAC-SHA256) and `v1a` (Ed25519) are checked; signatures of other versions are ignored.
+/// HMAC signatures are compared in constant time.
+///
+/// A genuine webhook may come more than once. Recognise repeats by [`Verified::id`].
 ///
 /// [`VerifyingKey`]: crate::VerifyingKey
 /// [`Secret`]: crate::Secret
@@ -42,7 +45,7 @@ const MAX_TIMESTAMP_DIGITS: usize = 12;
 ///
 /// # Errors
 ///
-/// [`VerifyError`] says what is wrong: answer 401, or 400 where it [is malformed](VerifyError::is_malformed).
+/// [`VerifyError`] says what is wrong. Answer 400 if it [is malformed](VerifyError::is_malformed), and 401 otherwise.
 ///
 /// ```
 /// use postback::{VerifyError, VerifyingKey, verify};
@@ -63,7 +66,7 @@ pub fn verify<'b, K: Verifies, B: AsRef<[u8]> + ?Sized>(
     verify_at(keys, headers, body.as_ref(), Clock::system().now())
 }
 
-/// The same at a time of the caller's.
+/// Verifies a webhook as [`verify`] does, but at the given time.
 pub(crate) fn verify_at<'b, K: Verifies>(
     keys: &[K],
     headers: &HeaderMap,
@@ -73,7 +76,7 @@ pub(crate) fn verify_at<'b, K: Verifies>(
     head(keys, headers, now)?.verify(keys, body)
 }
 
-/// The headers of a webhook that may be genuine, as far as can be told without its body.
+/// The checked headers of a webhook. Whether a signature matches is not known before the body is read.
 struct Head<'h> {
     id: &'h str,
     timestamp: &'h str,
@@ -92,7 +95,7 @@ fn head<'h, K: Verifies>(keys: &[K], headers: &'h HeaderMap, now: Timestamp) -> 
     if signatures.len() > MAX_SIGNATURE_HEADER {
         return Err(malformed(WEBHOOK_SIGNATURE));
     }
-    // Before the signatures: it costs less.
+    // The time is checked before the signatures are parsed, because that costs less.
     let now = u64::try_from(now.unix_seconds()).unwrap_or(0);
     if now.abs_diff(seconds) > TOLERANCE_SECONDS {
         let by = now.abs_diff(seconds);
@@ -120,7 +123,7 @@ impl Head<'_> {
     }
 }
 
-/// The header's one value. Two would leave it to chance which of them counts here and which further on.
+/// The only value of a header. With two values, this check and a later reader could use different ones.
 fn only<'h>(headers: &'h HeaderMap, header: &'static str) -> Result<&'h str, VerifyError> {
     let mut values = headers.get_all(header).iter();
     let value = values.next().ok_or(VerifyError::Missing { header })?;
@@ -134,8 +137,10 @@ fn malformed(header: &'static str) -> VerifyError {
     VerifyError::Malformed { header }
 }
 
-/// Invariant: no full stop. It separates what is signed, so that an id that took in the time, and a time that was the start
-/// of the body, would have the signature of another webhook.
+/// Checks a `webhook-id`: 1 to 256 visible ASCII characters.
+///
+/// Invariant: an id has no full stop. Full stops separate the parts of the signed text. With a full stop in the id, another
+/// split into id, time and body would have the same signature.
 fn valid_id(id: &str) -> Option<&str> {
     let is_valid = (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.');
     is_valid.then_some(id)
@@ -146,12 +151,13 @@ fn seconds(text: &str) -> Option<u64> {
     if digits { text.parse().ok() } else { None }
 }
 
-/// A webhook whose signature holds: its body, its id and its time. Dereferences to the body.
+/// A verified webhook: its body, its id and its time. Dereferences to the body.
 ///
-/// Made by [`verify`], or, with the feature `server`, as an axum extractor: `Verified<T>` verifies the body and then reads
-/// it as JSON into a `T: DeserializeOwned`, such as [`ReceivedReport`]; `Verified<Bytes>` leaves it as it came. The keys are
-/// taken from the router's state, as `VerifyingKeys`. The body is read only if its headers can be those of a genuine webhook, and
-/// no more of it than axum's `DefaultBodyLimit` says.
+/// [`verify`] returns it. With the feature `server`, it is also an axum extractor: `Verified<T>` verifies the webhook, and then
+/// reads the body as JSON into a `T: DeserializeOwned`, such as [`ReceivedReport`]. `Verified<Bytes>` keeps the body as it came.
+///
+/// The extractor takes the keys from the router's state, as `VerifyingKeys`. It reads the body only if the headers are valid, and
+/// not more of it than axum's `DefaultBodyLimit` allows.
 ///
 /// ```
 /// # #[cfg(feature = "server")] fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -181,19 +187,19 @@ pub struct Verified<T> {
 }
 
 impl<T> Verified<T> {
-    /// The header `webhook-id`: one per report and the same on every try, so a second webhook with it is a repeat.
+    /// The header `webhook-id`: the id of the report, the same on each attempt.
     ///
-    /// Not the `id` in a report's body, which is the request's.
+    /// A second webhook with the same `webhook-id` is a repeat. The member `id` in the body is another id: that of the request.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The header `webhook-timestamp`: when this try was signed, in whole seconds.
+    /// The header `webhook-timestamp`: when this attempt was signed, in whole seconds.
     pub fn timestamp(&self) -> SystemTime {
         self.timestamp
     }
 
-    /// The body.
+    /// Unwraps the body.
     pub fn into_inner(self) -> T {
         self.body
     }
@@ -207,69 +213,67 @@ impl<T> Deref for Verified<T> {
     }
 }
 
-/// Why a webhook was not verified. The message is fit for the sender: it tells nothing about the keys.
+/// Why a webhook was not verified. You can send the message to the sender: it says nothing about the keys.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// The receiver has no key.
+    /// The receiver has given no key.
     #[error("there is no key to verify with; give at least one `whsec_` secret or `whpk_` public key")]
     NoKey,
-    /// A header is not there: the webhook is unsigned, or no Standard Webhook.
+    /// A header is missing: the webhook is unsigned, or does not follow Standard Webhooks.
     #[error(
         "the header `{header}` is missing; a signed webhook has webhook-id, webhook-timestamp and webhook-signature"
     )]
     Missing {
-        /// Its name.
+        /// The name of the header.
         header: &'static str,
     },
-    /// A header is there more than once.
-    #[error("the header `{header}` is there more than once; send it once")]
+    /// A header occurs more than once.
+    #[error("the header `{header}` occurs more than once; send it once")]
     Repeated {
-        /// Its name.
+        /// The name of the header.
         header: &'static str,
     },
-    /// A header is not in its form.
+    /// The value of a header is malformed.
     #[error("the header `{header}` must be {}", form(header))]
     Malformed {
-        /// Its name.
+        /// The name of the header.
         header: &'static str,
     },
-    /// It was signed more than 5 minutes ago: held up on its way, or an old one sent again.
+    /// The webhook was signed more than 5 minutes ago: it was delayed, or somebody sends an old webhook again.
     #[error(
-        "the webhook was signed {seconds} s ago, more than the {TOLERANCE_SECONDS} s that are allowed; sign each try anew, or set the clocks"
+        "the webhook was signed {seconds} s ago; the limit is {TOLERANCE_SECONDS} s; sign each attempt anew, and set the clocks"
     )]
     TooOld {
-        /// How long ago, in seconds.
+        /// How many seconds ago the webhook was signed.
         seconds: u64,
     },
-    /// It was signed more than 5 minutes ahead: one of the clocks is wrong.
-    #[error(
-        "the webhook was signed {seconds} s ahead, more than the {TOLERANCE_SECONDS} s that are allowed; set the clocks"
-    )]
+    /// The webhook's time is more than 5 minutes in the future: a clock is wrong.
+    #[error("the webhook was signed {seconds} s in the future; the limit is {TOLERANCE_SECONDS} s; set the clocks")]
     TooNew {
-        /// How far ahead, in seconds.
+        /// How many seconds the webhook's time is in the future.
         seconds: u64,
     },
-    /// No signature is of a kind that the keys verify.
+    /// No signature has a version that the given keys verify.
     #[error(
-        "no signature is of a kind that is verified here: `v1` takes a `whsec_` secret, `v1a` a `whpk_` public key"
+        "no signature has a version that is verified here: `v1` needs a `whsec_` secret, `v1a` a `whpk_` public key"
     )]
     OtherVersion,
-    /// No signature holds.
-    #[error("no signature matches: it was made with another secret, or the body is not byte for byte what was signed")]
+    /// No signature matches one of the keys.
+    #[error("no signature matches: it was made with another secret, or the body is not the signed body byte for byte")]
     Mismatch,
 }
 
 crate::line::debug_as_message!(VerifyError);
 
 impl VerifyError {
-    /// The headers are not those of a signed webhook, whatever the keys and the time are.
+    /// Whether a header is missing, repeated or malformed. Such a webhook is invalid for every key and at every time.
     pub fn is_malformed(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Repeated { .. } | Self::Malformed { .. })
     }
 }
 
-/// What a header has to be.
+/// The form that the value of a header must have.
 fn form(header: &str) -> String {
     match header {
         WEBHOOK_ID => format!("1 to {MAX_ID} visible ASCII characters without a full stop"),

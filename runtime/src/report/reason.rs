@@ -1,4 +1,4 @@
-//! Why a request ended as it did: for log and store, and in the words that a receiver is told.
+//! Why a request ended: the reason for log and store, and the reason that a report can show.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,20 +7,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Status;
 
-/// Why a request ended as it did, more closely than its status. For logs, metrics and the store; never in the default form of a report.
+/// Why a request ended, in more detail than its status. For logs, metrics and the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
-    /// As the handler said.
+    /// The request completed or was cancelled, which needs no further reason.
     None,
     /// The handler returned `Err`.
     Error,
     /// The handler panicked.
     Panic,
-    /// The future was dropped half-way.
+    /// The future was dropped before its end.
     Dropped,
-    /// The handler ran longer than it may.
+    /// The handler ran longer than its time limit.
     Timeout,
-    /// The process died under the handler too often.
+    /// The process died while the handler ran, as often as allowed.
     Lost,
     /// The result could not be serialised.
     Unserializable,
@@ -42,15 +42,15 @@ impl Reason {
         }
     }
 
-    /// The reverse of [`as_str`](Self::as_str).
+    /// Finds the reason with this name; the reverse of [`as_str`](Self::as_str).
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
 }
 
-/// Why a request ended without being completed. As JSON, the word on the wire.
+/// Why a request was not completed. In JSON, a string such as `"timeout"`.
 ///
-/// In a report where the handler asks for it (`error = …` of the attribute).
+/// A report shows it as the member `reason`, if the handler asks for it with the attribute's argument `error`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndReason {
@@ -58,22 +58,22 @@ pub enum EndReason {
     Error,
     /// The handler panicked.
     Panic,
-    /// The handler ran longer than the server allows.
+    /// The handler ran longer than the server's time limit, `worker.timeout`.
     Timeout,
-    /// The process of the handler died while it ran, as often as the server allows.
+    /// The server's process died while the handler ran, as often as `worker.max_crashes` allows.
     Lost,
-    /// The handler's future was dropped half-way.
+    /// The handler's future was dropped before its end.
     Dropped,
-    /// The handler returned `Ok`, and its result cannot be written as JSON.
+    /// The handler returned `Ok`, but its result cannot be serialised to JSON.
     Unserializable,
     /// The request was cancelled.
     Cancelled,
-    /// A word that this version does not know.
+    /// A reason that this version of Postback does not know.
     Other(Box<str>),
 }
 
 impl EndReason {
-    /// The word on the wire: `error`, `panic`, `timeout`, `lost`, `dropped`, `unserializable`, `cancelled`.
+    /// The text in a report: `error`, `panic`, `timeout`, `lost`, `dropped`, `unserializable` or `cancelled`.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Error => "error",
@@ -87,7 +87,7 @@ impl EndReason {
         }
     }
 
-    /// Of an outcome; `None` if it was completed.
+    /// The reason to show for an outcome. `None` if the request was completed.
     pub(crate) fn of(status: Status, reason: Reason) -> Option<Self> {
         match (status, reason) {
             (Status::Completed, _) => None,

@@ -1,12 +1,12 @@
-//! What is taken for a key, what is not, and what is shown of it.
+//! Which texts are keys, which are not, and what is shown of a key.
 
 use super::*;
 
 const SHARED: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// Published by the maintainers of the specification.
+/// An Ed25519 secret that the maintainers of the specification have published.
 const SECRET: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
 const PUBLIC_KEY: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
-/// The first half of it.
+/// The seed of `SECRET`, which is its first half.
 const SEED: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbc=";
 
 fn said<T: FromStr<Err = SecretError> + fmt::Debug>(text: &str) -> String {
@@ -60,14 +60,15 @@ fn bad_secrets_are_refused_with_what_to_do() {
     for text in ["whsec_%", "whsec_wronglength", &format!("{SHARED}\n"), &format!("whsec_ {}", &SHARED[6..])] {
         assert!(said::<Secret>(text).contains("follows `whsec_` is not padded standard base64"), "{text}");
     }
-    // One character short.
+    // The secret without its last characters is not padded base64.
     assert!(said::<Secret>(&SECRET[..SECRET.len() - 3]).contains("follows `whsk_` is not padded"));
-    assert_eq!(said::<Secret>("whsec_c2hvcnQ="), "a `whsec_` secret has 24 to 64 bytes, this one has 5");
+    assert_eq!(said::<Secret>("whsec_c2hvcnQ="), "a `whsec_` secret has 24 to 64 bytes, but this secret has 5");
     let long = format!("whsec_{}", STANDARD.encode([0; 65]));
-    assert!(said::<Secret>(&long).ends_with("this one has 65"));
+    assert!(said::<Secret>(&long).ends_with("this secret has 65"));
     for length in [0, 31, 33, 63, 65] {
         let text = format!("whsk_{}", STANDARD.encode(vec![7; length]));
-        let expected = format!("a `whsk_` secret has 32 bytes, or 64 with its public key, this one has {length}");
+        let expected =
+            format!("a `whsk_` secret has 32 bytes, or 64 with its public key, but this secret has {length}");
         assert_eq!(said::<Secret>(&text), expected);
     }
     assert!(said::<Secret>(&format!("whsk_{}", STANDARD.encode([7; 64]))).contains("is not the public key"));
@@ -76,13 +77,13 @@ fn bad_secrets_are_refused_with_what_to_do() {
 #[test]
 fn bad_verifying_keys_are_refused_with_what_to_do() {
     assert_eq!(said::<PublicKey>(SHARED), "a public key starts with `whpk_`");
-    assert_eq!(said::<PublicKey>("whpk_AAAA"), "a `whpk_` key has 32 bytes, this one has 3");
+    assert_eq!(said::<PublicKey>("whpk_AAAA"), "a `whpk_` key has 32 bytes, but this key has 3");
     assert!(said::<VerifyingKey>("whpk_%").contains("follows `whpk_`"));
     assert!(said::<VerifyingKey>(SECRET).contains("stays with the sender"));
     assert_eq!(said::<VerifyingKey>("x"), "a verifying key starts with `whsec_` (HMAC-SHA256) or `whpk_` (Ed25519)");
 }
 
-/// The points of small order, both signs of each, and the same numbers with the prime added.
+/// The keys are the points of small order with both signs, and the same y coordinates plus the prime.
 #[test]
 fn keys_for_which_anybody_could_sign_are_refused() {
     let hex = |text: &str| -> [u8; 32] {
@@ -118,7 +119,7 @@ fn only_what_is_public_is_shown() {
     let (shared, secret): (Secret, Secret) = (SHARED.parse().unwrap(), SECRET.parse().unwrap());
     assert_eq!(format!("{shared:?} {secret:?}"), "Secret(…) Secret(…)");
     assert_eq!(format!("{:?}", VerifyingKey::from(shared)), "VerifyingKey(…)");
-    // Of the secret, the verifying key has the public half only.
+    // A verifying key that is made from an Ed25519 secret holds only the public half.
     assert_eq!(format!("{:?}", VerifyingKey::from(secret)), format!("VerifyingKey({PUBLIC_KEY})"));
     assert_eq!(format!("{:?}", PUBLIC_KEY.parse::<PublicKey>().unwrap()), format!("PublicKey({PUBLIC_KEY})"));
 }

@@ -1,4 +1,4 @@
-//! Keys that verify.
+//! Keys that verify signatures.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,11 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{ASYMMETRIC, Fault, Kind, PUBLIC, SYMMETRIC, Secret, SecretError, decode};
 
-/// Bytes of an Ed25519 public key.
+/// The length of an Ed25519 public key, in bytes.
 pub(crate) const PUBLIC_BYTES: usize = 32;
 
-/// The public key of an Ed25519 [`Secret`]: `whpk_` and the base64 of 32 bytes. It verifies what that secret signs, cannot
-/// sign, and may be shown to anybody.
+/// The public key of an Ed25519 [`Secret`]: `whpk_` and the base64 of 32 bytes.
+///
+/// It verifies what the secret signs, and cannot sign. You may show it to everybody.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; PUBLIC_BYTES]);
 
@@ -22,13 +23,13 @@ impl PublicKey {
     }
 }
 
-/// The y coordinates of the eight points of small order: with such a key, signatures that hold can be made without a secret.
+/// The y coordinates of the eight points of small order. For such a key, everybody can make valid signatures without a secret.
 const SMALL_ORDER: [[u8; PUBLIC_BYTES]; 5] = [
-    // Of order 4, 1 and 2: 0, 1 and -1.
+    // The points of order 4, 1 and 2 have y = 0, 1 and -1.
     [0; PUBLIC_BYTES],
     little_endian(1, 0, 0),
     little_endian(0xec, 0xff, 0x7f),
-    // Of order 8.
+    // The points of order 8.
     [
         0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
         0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
@@ -49,9 +50,11 @@ const fn little_endian(first: u8, between: u8, last: u8) -> [u8; PUBLIC_BYTES] {
     bytes
 }
 
-/// Whether nobody made this key: it is of small order, or not written as RFC 8032 has it, which is how such a one would be hidden.
+/// Whether a key is of small order, or not encoded as RFC 8032 says.
+///
+/// A key that is made from a secret is neither. An unusual encoding could hide a key of small order.
 fn is_weak(mut key: [u8; PUBLIC_BYTES]) -> bool {
-    // The sign of the other coordinate.
+    // The highest bit is the sign of the x coordinate.
     key[PUBLIC_BYTES - 1] &= 0x7f;
     let is_reduced = key.iter().rev().lt(PRIME.iter().rev());
     !is_reduced || SMALL_ORDER.contains(&key)
@@ -80,7 +83,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// What a receiver verifies with: the `whsec_` secret that it shares with the sender, or the sender's `whpk_` public key.
+/// A key with which a receiver verifies webhooks: a `whsec_` secret that it shares with the sender, or the sender's `whpk_` key.
 ///
 /// ```
 /// use postback::{Secret, VerifyingKey};
@@ -99,7 +102,7 @@ enum Either {
     Public(PublicKey),
 }
 
-/// Of an Ed25519 secret, only the public key is kept.
+/// Keeps the whole `whsec_` secret, but only the public key of a `whsk_` secret.
 impl From<Secret> for VerifyingKey {
     fn from(secret: Secret) -> Self {
         match secret.0 {
@@ -137,11 +140,12 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Keys that [`verify`](crate::verify()) takes: [`VerifyingKey`], [`Secret`], [`PublicKey`], and references to them. Not to
-/// be implemented outside.
+/// A key that [`verify`](crate::verify()) takes: [`VerifyingKey`], [`Secret`], [`PublicKey`], or a reference to one of them.
+///
+/// The trait is sealed.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no key that a webhook is verified with",
-    note = "keys are made of text by parsing: `text.parse::<postback::VerifyingKey>()?`"
+    message = "`{Self}` is not a key that verifies webhooks",
+    note = "parse a text to get a key: `text.parse::<postback::VerifyingKey>()?`"
 )]
 pub trait Verifies: sealed::Verifies {}
 
@@ -149,8 +153,8 @@ impl<K: sealed::Verifies + ?Sized> Verifies for K {}
 
 mod sealed {
     #[diagnostic::on_unimplemented(
-        message = "`{Self}` is no key that a webhook is verified with",
-        note = "keys are made of text by parsing: `text.parse::<postback::VerifyingKey>()?`"
+        message = "`{Self}` is not a key that verifies webhooks",
+        note = "parse a text to get a key: `text.parse::<postback::VerifyingKey>()?`"
     )]
     pub trait Verifies {
         #[doc(hidden)]
@@ -158,7 +162,7 @@ mod sealed {
     }
 }
 
-/// What a signature is checked with.
+/// The algorithm and the key that check a signature.
 #[derive(Clone, Copy)]
 pub enum Verifier<'a> {
     Hmac(&'a [u8]),

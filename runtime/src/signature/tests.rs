@@ -1,9 +1,9 @@
-//! The published vectors, in both directions, and what does not hold.
+//! The published test vectors, for signing and for verifying, and signatures that do not match.
 
 use super::*;
 use crate::secret::{Verifies, VerifyingKey};
 
-/// A secret, what verifies it, and a message that it signs.
+/// A test vector: a secret, its verifying key, a message, and the signature of the message.
 struct Vector {
     secret: &'static str,
     verifier: &'static str,
@@ -22,8 +22,8 @@ const FIRST: Vector = Vector {
     signature: "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
 };
 
-/// The first is in the reference libraries for JavaScript, Go and Python, the second in the one for Rust, the third in the
-/// tests of the server that the specification comes from.
+/// Published test vectors. Sources: the first is in the reference libraries for JavaScript, Go and Python; the second is in the
+/// reference library for Rust; the third is in the tests of the server from which the specification comes.
 const VECTORS: [Vector; 3] = [
     FIRST,
     Vector {
@@ -44,7 +44,7 @@ const VECTORS: [Vector; 3] = [
     },
 ];
 
-/// Why no signature holds.
+/// Why no signature matches.
 #[derive(Debug, PartialEq, Eq)]
 enum Mismatch {
     TooMany,
@@ -127,7 +127,7 @@ fn what_was_changed_does_not_hold() {
         assert_eq!(other.check(&key, vector.signature), Err(Mismatch::Differ));
         let other = Vector { id: "msg_other", ..vector };
         assert_eq!(other.check(&key, vector.signature), Err(Mismatch::Differ));
-        // Cut off, lengthened, without its padding, with a letter more.
+        // The signature is cut off, lengthened, without padding, with one more letter, and empty.
         let signature = vector.signature;
         let (version, encoded) = signature.split_once(',').unwrap();
         let bytes = STANDARD.decode(encoded).unwrap();
@@ -144,7 +144,7 @@ fn what_was_changed_does_not_hold() {
 fn a_key_of_another_kind_verifies_nothing() {
     assert_eq!(FIRST.check(&[VECTORS[2].verifier], FIRST.signature), Err(Mismatch::OtherVersions));
     assert_eq!(VECTORS[2].check(&[FIRST.verifier], VECTORS[2].signature), Err(Mismatch::OtherVersions));
-    // The public key is known to everybody: no HMAC made with it counts.
+    // Everybody knows the public key, so an HMAC made with the public key must not count.
     let public = format!("whsec_{}", VECTORS[2].verifier.strip_prefix("whpk_").unwrap()).parse().unwrap();
     let forged = sign(&[public], FIRST.id, FIRST.timestamp, FIRST.body).unwrap();
     assert_eq!(FIRST.check(&[VECTORS[2].verifier], &forged), Err(Mismatch::OtherVersions));

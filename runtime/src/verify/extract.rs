@@ -1,4 +1,4 @@
-//! [`Verified`] as an axum extractor.
+//! The axum extractor for [`Verified`] webhooks.
 
 use std::any::{Any, TypeId};
 use std::ops::Deref;
@@ -16,8 +16,10 @@ use crate::line::{Causes, Escaped};
 use crate::secret::VerifyingKey;
 use crate::time::Clock;
 
-/// The keys of a receiver, as [`Verified`] finds them in the state of an axum router: the state is this, or gives it by
-/// `FromRef`. Cheap to clone. Several while a secret is replaced.
+/// The keys of a receiver, in the state of an axum router, where the extractor [`Verified`] finds them.
+///
+/// The router's state is this type, or implements `FromRef` for it. Give several keys while a secret is being replaced. A clone
+/// costs one reference count.
 ///
 /// ```
 /// use postback::{VerifyingKey, VerifyingKeys};
@@ -72,7 +74,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, VerifiedRejection> {
         let keys = VerifyingKeys::from_ref(state);
         let headers = request.headers().clone();
-        // Before a byte of the body is waited for.
+        // Invariant: the headers are checked before the body is read.
         let head = head(&keys, &headers, Clock::system().now()).map_err(Fault::Unverified)?;
         let body = Bytes::from_request(request, state).await.map_err(Fault::Body)?;
         let Verified { id, timestamp, .. } = head.verify(&keys, &body).map_err(Fault::Unverified)?;
@@ -81,12 +83,13 @@ where
     }
 }
 
-/// A genuine webhook that the handler's type does not fit would be sent again for days, and its sender is told no more than a
-/// 400: so the receiver's own log says why.
+/// Logs that the body of a genuine webhook does not fit the handler's type.
+///
+/// The sender gets a 400 without details, and sends the webhook again for days. So the receiver's own log has to say why.
 fn log_misfit(id: &str, fault: &Fault) {
     tracing::error!(
         webhook_id = id,
-        "the webhook {id} is genuine, but its body does not fit the handler's type, so it is answered 400 and will be sent again: {}",
+        "the webhook {id} is genuine, but its body does not fit the handler's type; it gets the answer 400 and will be sent again: {}",
         Escaped(&Causes(fault).to_string()),
     );
 }
@@ -101,8 +104,10 @@ fn read<T: DeserializeOwned + 'static>(body: &Bytes) -> Result<T, Fault> {
     serde_json::from_slice(body).map_err(Fault::Json)
 }
 
-/// Why [`Verified`] was refused to a handler. As a response: 400 where headers or body are not in their form, 401 where the
-/// signature or its time does not hold, 413 where the body is too long, with one line of text; 500 where the receiver has no key.
+/// Why the extractor [`Verified`] refused a webhook.
+///
+/// As a response, it has one line of text and one of these statuses: 400 if a header or the body is malformed, 401 if the
+/// signature or its time is wrong, 413 if the body is too long, 500 if the receiver has no key.
 #[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct VerifiedRejection(#[from] Fault);
@@ -115,12 +120,12 @@ enum Fault {
     Body(#[source] BytesRejection),
     #[error(transparent)]
     Unverified(VerifyError),
-    #[error("the body is not the JSON that is expected here")]
+    #[error("the body is not the JSON that this receiver expects")]
     Json(#[source] serde_json::Error),
 }
 
 impl VerifiedRejection {
-    /// The status that it is answered with.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         match &self.0 {
             Fault::Body(rejection) => rejection.status(),
@@ -131,13 +136,14 @@ impl VerifiedRejection {
     }
 }
 
-/// The sender reads no more than the message: what did not fit in the JSON, or that there is no key, is the receiver's own.
+/// The response text is the message alone. The sender does not learn which part of the JSON does not fit, or that a key is
+/// missing.
 impl IntoResponse for VerifiedRejection {
     fn into_response(self) -> Response {
         let status = self.status();
         let text = match &self.0 {
             Fault::Body(_) if status == StatusCode::PAYLOAD_TOO_LARGE => {
-                "the body is longer than is taken here".to_owned()
+                "the body is too long for this receiver".to_owned()
             }
             Fault::Unverified(VerifyError::NoKey) => "webhooks cannot be verified here at the moment".to_owned(),
             fault => fault.to_string(),

@@ -1,4 +1,4 @@
-//! What a receiver reads out of a webhook's body.
+//! The body of a webhook, as a receiver reads it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::report::{EndReason, Status};
 use crate::time::Timestamp;
 
-/// The body of a webhook, as a receiver reads it: the default form of a report.
+/// The body of a webhook: a report in the default form.
 ///
-/// `T` is the type of the result. Every member that a report may lack is an `Option`, so one type takes the reports of
-/// completed, failed and cancelled requests alike. Members that this version does not know are ignored.
+/// `T` is the type of the result. Each member that a report may lack is an `Option`, so one type reads the reports of completed,
+/// failed and cancelled requests. Members that this version of Postback does not know are ignored.
 ///
 /// Verify the webhook first: [`Verified<ReceivedReport<T>>`](crate::Verified) does both.
 ///
@@ -37,20 +37,20 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct ReceivedReport<T> {
-    /// The id of the request; not the `webhook-id` header, which is [`Verified::id`](crate::Verified::id).
+    /// The id of the request. The header `webhook-id` is another id: [`Verified::id`](crate::Verified::id).
     pub id: String,
     /// How the request ended.
     pub status: Status,
-    /// Why the request was not completed, where the handler tells it (`error = …`).
+    /// Why the request was not completed. `None` unless the handler asks for it with the attribute's argument `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<EndReason>,
-    /// The result of a completed request. `None` where the handler returned no value (`()`, `None`), or reports none.
+    /// The result of a completed request. `None` if the handler returned no value (`()`, `None`) or leaves out its result.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub result: Option<T>,
-    /// What the handler chose to tell of a failure: a string, unless its `error` names a function.
+    /// The error of a failed request, if the handler asks for it: a string, unless the attribute's `error` names a function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
-    /// When the request ended. Only beside a result.
+    /// When the request ended. `None` if there is no result.
     #[serde(
         default,
         deserialize_with = "read_time",
@@ -60,7 +60,7 @@ pub struct ReceivedReport<T> {
     pub timestamp: Option<SystemTime>,
 }
 
-/// In place of `Default`, which would ask `T` for one.
+/// The default for a missing result. Serde's own default would need `T: Default`.
 fn none<T>() -> Option<T> {
     None
 }
@@ -68,12 +68,12 @@ fn none<T>() -> Option<T> {
 fn read_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let time = DateTime::parse_from_rfc3339(&text).map_err(serde::de::Error::custom)?;
-    // Before 1970 there were no webhooks.
+    // A time before 1970 is an error: there were no webhooks then.
     let micros = u64::try_from(time.timestamp_micros()).map_err(serde::de::Error::custom)?;
     Ok(UNIX_EPOCH.checked_add(Duration::from_micros(micros)))
 }
 
-#[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+#[expect(clippy::ref_option, reason = "serde expects this signature")]
 fn write_time<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     let micros = time.and_then(|time| i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_micros()).ok());
     micros.map(|micros| Timestamp::from_micros(micros).to_string()).serialize(serializer)

@@ -1,4 +1,4 @@
-//! Signing by hand: what a test of a receiver sends.
+//! Signs a webhook, for tests of a receiver.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,20 +9,21 @@ use crate::names::header::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 use crate::secret::Secret;
 use crate::signature;
 
-/// The three headers with which a webhook with this body is signed: `webhook-id`, `webhook-timestamp` and
-/// `webhook-signature`, as [Standard Webhooks](https://www.standardwebhooks.com) defines them.
+/// Signs a webhook with this body, and returns its three headers: `webhook-id`, `webhook-timestamp` and `webhook-signature`.
 ///
-/// For tests of a receiver: send the headers and the body, and expect what a real webhook would get. The
-/// [`Poster`](crate::Poster) and the workload server sign what they send by themselves. Every secret signs, as they all do
-/// while one is replaced. `at` is the time of the signature: with one that is more than 5 minutes ago or ahead, [`verify`]
-/// refuses the webhook, which a test can so try.
+/// [Standard Webhooks](https://www.standardwebhooks.com) defines these headers. Use this function to test a receiver: send the
+/// headers and the body, and check the answer. The [`Poster`](crate::Poster) and the workload server sign their webhooks
+/// themselves.
+///
+/// There is one signature per secret, as while a secret is being replaced. `at` is the time of the signature. If it is more than
+/// 5 minutes from now, [`verify`] returns an error, which you can test in this way.
 ///
 /// [`verify`]: crate::verify()
 ///
 /// # Errors
 ///
-/// If there is no secret, if the id is not of 1 to 256 visible ASCII characters without a full stop, or if the time is
-/// before 1970.
+/// Returns an error if there is no secret; if the id is not 1 to 256 visible ASCII characters without a full stop; or if the
+/// time is before 1970.
 ///
 /// ```
 /// use std::time::SystemTime;
@@ -48,25 +49,25 @@ pub fn sign(
     let mut headers = HeaderMap::with_capacity(3);
     for (name, value) in [(WEBHOOK_ID, id), (WEBHOOK_TIMESTAMP, &seconds.to_string()), (WEBHOOK_SIGNATURE, &signatures)]
     {
-        // Invariant: all three are visible ASCII.
+        // Invariant: this does not fail, because all three values are visible ASCII.
         let value = HeaderValue::from_str(value).map_err(|_| SignError::Id)?;
         headers.insert(HeaderName::from_static(name), value);
     }
     Ok(headers)
 }
 
-/// Why [`sign`] made no signature.
+/// Why [`sign`] did not sign.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignError {
-    /// No secret was given.
+    /// No secret is given.
     #[error("there is no secret to sign with; give at least one, such as `Secret::generate()`")]
     NoSecret,
-    /// The id cannot be sent as `webhook-id`.
+    /// The id is not valid as a `webhook-id`.
     #[error("{}", malformed(WEBHOOK_ID))]
     Id,
-    /// The time cannot be sent as `webhook-timestamp`.
-    #[error("the time of the signature is before 1970; give one within {TOLERANCE_SECONDS} s of now")]
+    /// The time is not valid as a `webhook-timestamp`.
+    #[error("the time of the signature is before 1970; give a time within {TOLERANCE_SECONDS} s of now")]
     Time,
 }
 

@@ -1,4 +1,4 @@
-//! What a router answers to webhooks that are fine, and to others.
+//! What a router with the extractor answers to valid and invalid webhooks.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -29,7 +29,7 @@ async fn raw(body: Verified<Bytes>) -> Bytes {
     body.into_inner()
 }
 
-/// What it answers; the signature is moved by so many seconds.
+/// Posts a webhook whose signature's time is moved by `seconds`. Returns the status and the text of the answer.
 async fn posted(keys: VerifyingKeys, path: &str, secret: &Secret, body: &[u8], seconds: i64) -> (u16, String) {
     let timestamp = Clock::system().now().unix_seconds() + seconds;
     let mut request = Request::post(path).body(Body::from(body.to_vec())).unwrap();
@@ -74,16 +74,16 @@ async fn others_are_answered_with_what_is_wrong() {
     let (status, text) = answered(keys.clone(), unsigned).await;
     assert_eq!((status, text.starts_with("the header `webhook-id` is missing")), (400, true), "{text}");
     let long = [b' '; 65];
-    let expected = (413, "the body is longer than is taken here\n".to_owned());
+    let expected = (413, "the body is too long for this receiver\n".to_owned());
     assert_eq!(posted(keys.clone(), "/raw", &secret, &long, 0).await, expected);
-    // What it expected in place of that is nobody's business.
-    let expected = (400, "the body is not the JSON that is expected here\n".to_owned());
+    // The answer does not say which JSON the receiver expects.
+    let expected = (400, "the body is not the JSON that this receiver expects\n".to_owned());
     assert_eq!(posted(keys, "/json", &secret, br#"{"status":7}"#, 0).await, expected);
     let expected = (500, "webhooks cannot be verified here at the moment\n".to_owned());
     assert_eq!(posted(VerifyingKeys::from_iter([]), "/json", &secret, BODY, 0).await, expected);
 }
 
-/// Its body never comes, and nobody waits for it.
+/// The body of the request never comes, so an answer proves that the receiver did not wait for the body.
 #[tokio::test]
 async fn what_the_headers_tell_is_told_before_the_body_is_read() {
     let secret = Secret::generate();
