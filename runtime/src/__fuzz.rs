@@ -1,4 +1,4 @@
-//! What the targets in `tests/fuzz` reach, and nobody else: it is built with `--cfg fuzzing` alone.
+//! Private functions for the fuzz targets in `tests/fuzz`. This module is built only with `--cfg fuzzing`.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use crate::time::Timestamp;
 use crate::verify::{Verified, VerifyError};
 use crate::{settings, signature, verify};
 
-/// All keys of the settings.
+/// The names of all settings.
 pub const SETTINGS: &[&str] = settings::KEYS;
 
-/// As a delivery signs.
+/// Signs a webhook as the delivery does.
 pub fn sign(secrets: &[Secret], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
     signature::sign(secrets, id, timestamp, body)
 }
 
-/// [`verify`](crate::verify()) at this time, in Unix seconds.
+/// Verifies a webhook as [`verify`](crate::verify()) does, but at the time `now`, in Unix seconds.
 pub fn verify_at<'b>(
     keys: &[VerifyingKey],
     headers: &HeaderMap,
@@ -28,12 +28,12 @@ pub fn verify_at<'b>(
     verify::verify_at(keys, headers, body, Timestamp::from_micros(now.saturating_mul(1_000_000)))
 }
 
-/// What a receiver asks for with this `Retry-After`, at this time in Unix seconds.
+/// The wait that this value of `Retry-After` asks for, at the time `now` in Unix seconds.
 pub fn retry_after(value: &str, now: i64) -> Option<Duration> {
     retry_after::parse(value, Timestamp::from_micros(now.saturating_mul(1_000_000)))
 }
 
-/// Reads this file, and variables that set these keys. `Err` is what an operator would be told.
+/// Reads settings from the text of a file and from variables. `Err` is the message for the operator.
 pub fn settings(file: &str, variables: Vec<(String, String)>) -> Result<(), String> {
     settings::load_text(file, variables).map(drop).map_err(|errors| errors.to_string())
 }

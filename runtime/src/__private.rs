@@ -1,4 +1,6 @@
-//! All that generated code may name. No interface: it changes with the attributes, which are pinned to it by version.
+//! The items that generated code names. This is not a public API: it changes together with the attributes.
+//!
+//! The crate `postback-macros` is pinned to the exact version of this crate, so both always fit.
 
 #[cfg(feature = "server")]
 pub use std::process::ExitCode;
@@ -22,12 +24,12 @@ pub use crate::outcome::{
 pub use crate::report::Ends;
 pub use crate::webhook::Whose;
 
-/// Has a closure or an `async` block capture each of the variables as a whole. By itself it captures the fields that its
-/// code names, each for itself, and drops them in the order in which they are named.
+/// Makes a closure or an `async` block capture each of these variables as a whole.
 ///
-/// A variable that is used nowhere else stays unused, and the compiler says so.
-// A macro of its own: what is said about the place of a capture would be said about the user's words, were they here
-// directly, and is not about those of another crate's macro.
+/// Without this macro, a closure captures the single fields that its code names, and drops them in the order in which they are
+/// named. A variable that is used nowhere else still counts as unused, and the compiler warns about it.
+// This code is a macro, and not part of the generated code, because the compiler reports some lints at the place of a capture.
+// It does not report them in a macro of another crate. In generated code, it would report them at the user's own code.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __whole {
@@ -39,7 +41,7 @@ macro_rules! __whole {
     };
 }
 
-/// Within a function: what the attribute announces of it.
+/// Announces an annotated function to the server. Generated code calls this macro within the function.
 #[cfg(feature = "server")]
 #[doc(hidden)]
 #[macro_export]
@@ -61,7 +63,7 @@ macro_rules! __announce {
     };
 }
 
-/// Without a server nobody asks.
+/// Does nothing: without the feature `server`, annotated functions are not announced.
 #[cfg(not(feature = "server"))]
 #[doc(hidden)]
 #[macro_export]

@@ -1,4 +1,4 @@
-//! For tests of programs that report: catches reports in place of sending them.
+//! For tests of programs that report: catches reports instead of sending them.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,8 +17,9 @@ use crate::report::{EndReason, Outcome, Status};
 use crate::time::{Clock, Timestamp};
 use crate::webhook::{Shown, Webhook};
 
-/// Catches the reports of this scope: those of calls that end on this thread while the recording lives. They go nowhere else,
-/// and need no poster.
+/// Begins to catch the reports of calls that end on this thread. It stops when the [`Recording`] is dropped.
+///
+/// Caught reports are not sent. You do not need a poster.
 ///
 /// ```
 /// use postback::{Status, async_handler, testing};
@@ -44,11 +45,13 @@ use crate::webhook::{Shown, Webhook};
 /// # }
 /// ```
 ///
-/// Under `#[tokio::test]` that is the test and, as its runtime has no other thread, all tasks that it spawns. Tasks on other
-/// threads (`flavor = "multi_thread"`, `std::thread::spawn`) are outside: take the recording along with
-/// [`Recording::around`], and wait for what they report with [`Recording::until`]. Reports that are made outside while a
-/// recording lives are counted by [`Recording::missed`], and the first one is told on stderr. What is posted by hand goes to
-/// the [`Poster`](crate::Poster) that it is given to, and is not caught.
+/// Under `#[tokio::test]`, the runtime has one thread, so the reports of the test and of all tasks that it spawns are caught.
+///
+/// Code on other threads (`flavor = "multi_thread"`, `std::thread::spawn`) is outside the recording. To catch its reports, wrap
+/// its future with [`Recording::around`], and wait for the reports with [`Recording::until`]. [`Recording::missed`] counts the
+/// calls outside of all recordings. The first such call is also shown on stderr.
+///
+/// A report that you post yourself goes to its [`Poster`](crate::Poster), and is not caught.
 pub fn record() -> Recording {
     ambient::observe_missed(note_missed);
     LIVING.fetch_add(1, Ordering::Relaxed);
@@ -57,31 +60,34 @@ pub fn record() -> Recording {
     Recording { kept, missed_before: MISSED.load(Ordering::Relaxed), _on_thread: on_thread }
 }
 
-/// Recordings in this process.
+/// The number of recordings that exist in this process.
 static LIVING: AtomicUsize = AtomicUsize::new(0);
-/// Reports that were made outside of all recordings while one lived.
+/// The number of calls outside of all recordings while at least one recording existed.
 static MISSED: AtomicU64 = AtomicU64::new(0);
 
-/// A call is made outside of all recordings: if one lives, its test may wait for it in vain.
+/// Counts a call outside of all recordings. If a recording exists, its test may wait for this call forever.
 fn note_missed(call: &Call) {
     if call.webhooks().is_empty() || LIVING.load(Ordering::Relaxed) == 0 {
         return;
     }
     if MISSED.fetch_add(1, Ordering::Relaxed) == 0 {
         let id = Escaped(call.id());
-        #[expect(clippy::print_stderr, reason = "tests rarely have a log, and stderr is shown beside a failed one")]
+        #[expect(
+            clippy::print_stderr,
+            reason = "tests rarely have a log, and the test runner shows stderr of a failed test"
+        )]
         {
             eprintln!(
-                "postback::testing: the call {id} was made outside of the recording that lives in this process, so its report \
-                 is not caught. If it belongs to the test, take the recording along with `Recording::around`, or run the test \
-                 on one thread: #[tokio::test] without `flavor = \"multi_thread\"`. (told once)"
+                "postback::testing: the call {id} was made outside of the recordings in this process, so its report is not \
+                 caught. If the call belongs to your test, wrap its future with `Recording::around`, or run the test on \
+                 one thread: #[tokio::test] without `flavor = \"multi_thread\"`. (This message is shown once.)"
             );
         }
     }
 }
 
-/// Catches reports as long as it lives; made by [`record`]. Of two on one thread the later one catches.
-#[must_use = "it catches reports as long as it lives; bind it to a name"]
+/// Catches reports until it is dropped; made by [`record`]. Of two recordings on one thread, the later one catches the reports.
+#[must_use = "a recording catches reports until it is dropped; bind it to a name"]
 pub struct Recording {
     kept: Arc<Kept>,
     missed_before: u64,
@@ -89,35 +95,39 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// What was caught so far, one for each webhook, in the order in which the calls ended: those of inner calls come first.
+    /// The reports caught so far, one for each webhook, in the order in which the calls ended.
+    ///
+    /// An inner call ends before the outer call, so its reports come first.
     pub fn reports(&self) -> Vec<Caught> {
         self.kept.reports.borrow().clone()
     }
 
-    /// Why calls in this scope made no report, one text for each: a webhook that is not a valid URL, say. Also told on stderr.
+    /// Why calls made no report, one text for each. The usual cause is an invalid URL. Also shown on stderr.
     pub fn losses(&self) -> Vec<String> {
         self.kept.losses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Calls that were made outside of every recording since this one began, anywhere in the process: their reports went to
-    /// the process's poster.
+    /// The number of calls outside of all recordings, anywhere in the process, since this recording began.
+    ///
+    /// The reports of such calls go to the process's poster.
     pub fn missed(&self) -> u64 {
         MISSED.load(Ordering::Relaxed).saturating_sub(self.missed_before)
     }
 
-    /// Waits until so many were caught, and returns what was caught by then. It waits for ever if they do not come.
+    /// Waits until at least `count` reports are caught, and returns all caught reports. Waits forever if there are fewer.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it ends the waiting, nothing else.
+    /// You can drop the future at any time. No report is lost.
     pub async fn until(&self, count: usize) -> Vec<Caught> {
         let mut reports = self.kept.reports.subscribe();
-        // The sender is in `self`, so it cannot be gone.
+        // This does not fail, because `self` holds the sender.
         reports.wait_for(|reports| reports.len() >= count).await.map_or_else(|_| Vec::new(), |reports| reports.clone())
     }
 
-    /// Takes the recording along with a future that runs elsewhere, such as in a task of its own: what ends within it is
-    /// caught on any thread, also when the recording is over.
+    /// Wraps a future so that the reports of calls within it are caught on every thread.
+    ///
+    /// Use it for futures that run in other tasks or on other threads. They are caught even after the recording is dropped.
     ///
     /// ```
     /// # #[postback::async_handler(webhook = hook)]
@@ -134,7 +144,7 @@ impl Recording {
     }
 }
 
-/// All that is known, for the message of an assertion.
+/// Shows the reports, the losses and the number of missed calls, for messages of assertions.
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Recording");
@@ -148,7 +158,7 @@ impl Drop for Recording {
     }
 }
 
-/// One report as its receiver would get it.
+/// A caught report, as its receiver would get it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Caught {
     id: String,
@@ -159,7 +169,7 @@ pub struct Caught {
 }
 
 impl Caught {
-    /// The id that it speaks of.
+    /// The id of the work that is reported.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -169,45 +179,45 @@ impl Caught {
         self.status
     }
 
-    /// What a completed report tells as the result.
+    /// The member `result`. `None` if the call was not completed, or its report shows no result.
     pub fn result(&self) -> Option<&Value> {
         self.parsed.get("result")
     }
 
-    /// What a report tells of why the call was not completed.
+    /// The member `reason`: why the call was not completed. `None` unless the function asks for it.
     pub fn reason(&self) -> Option<EndReason> {
         self.parsed.get("reason").and_then(Value::as_str).map(EndReason::from)
     }
 
-    /// What a failed report tells as the error.
+    /// The member `error`. `None` unless the call failed and the function asks for the error.
     pub fn error(&self) -> Option<&Value> {
         self.parsed.get("error")
     }
 
-    /// Where it goes.
+    /// The URL of the receiver.
     pub fn url(&self) -> &Url {
         self.webhook.url()
     }
 
-    /// Where it goes, with the headers and the secret of its own.
+    /// The webhook: the receiver's URL, with its headers and its secret.
     pub fn webhook(&self) -> &Webhook {
         &self.webhook
     }
 
-    /// The bytes that would be sent.
+    /// The body of the webhook, byte for byte.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 }
 
-/// The body as text, and the URL without what may be secret in it.
+/// Shows the body as text, and the URL without the parts that may hold a secret.
 impl fmt::Debug for Caught {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}", String::from_utf8_lossy(&self.body), Shown(self.webhook.url()))
     }
 }
 
-/// What was caught, in order, and why the rest was not.
+/// The sink of a recording: keeps the caught reports in order, and why calls made no report.
 struct Kept {
     reports: watch::Sender<Vec<Caught>>,
     losses: Mutex<Vec<String>>,
@@ -215,7 +225,10 @@ struct Kept {
 
 impl Kept {
     fn lose(&self, text: String) {
-        #[expect(clippy::print_stderr, reason = "tests rarely have a log, and stderr is shown beside a failed one")]
+        #[expect(
+            clippy::print_stderr,
+            reason = "tests rarely have a log, and the test runner shows stderr of a failed test"
+        )]
         {
             eprintln!("postback::testing: {text}");
         }
@@ -268,7 +281,10 @@ mod tests {
     use super::*;
     use crate::{Webhooks, async_handler};
 
-    #[expect(clippy::unused_async, reason = "it reports, and has nothing to wait for")]
+    #[expect(
+        clippy::unused_async,
+        reason = "the attribute needs an async function, and this body has nothing to await"
+    )]
     #[async_handler(webhook = hook)]
     async fn inner(hook: &str, request_id: &str) -> Result<(), ()> {
         Ok(())
@@ -337,12 +353,12 @@ mod tests {
         assert!(sink(&second) && !sink(&first));
         let third = record();
         drop(second);
-        assert!(sink(&third), "whichever is dropped first");
+        assert!(sink(&third), "recordings may be dropped in any order");
         drop(third);
         assert!(sink(&first));
     }
 
-    /// Of a call that starts no poster.
+    /// The sink for a call without webhooks, which starts no poster.
     fn sink_of_nothing() -> Option<Arc<dyn Sink>> {
         ambient::sink_for(&Call::new(Webhooks::default(), "x", crate::Ends::default(), false))
     }

@@ -1,7 +1,7 @@
-//! Takes requests from the store, runs their handlers, commits what became of them.
+//! The worker: claims requests from the store, runs their handlers, and commits their outcomes.
 //!
-//! The loop and all waiting are on the control threads; handlers alone run on theirs. So handlers that compute for minutes
-//! hold up neither claims nor outcomes nor time limits.
+//! The worker's loop and its timers run on the control threads. Handlers run on threads of their own. So a handler that computes
+//! for minutes delays neither claims nor outcomes nor time limits.
 
 mod after_run;
 mod handler_task;
@@ -27,31 +27,31 @@ use crate::poster::Outbox;
 use crate::shutdown::Shutdown;
 use crate::store::{ClaimedRequest, Error, PreClaimed, RequestClaim, warn_unless_told};
 
-/// The longest that the worker goes without looking into the store: a lost wake-up costs this much.
+/// The longest time between two claims of the worker. A lost wake-up delays a request by at most this time.
 const SLOW_POLL: Duration = Duration::from_secs(10);
-/// After an error of the store.
+/// How long the worker waits after an error of the store.
 const BACKOFF: Duration = Duration::from_secs(1);
 
-/// Checked values; see `settings`.
+/// The worker's settings. The module `settings` has checked their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Requests running at once on this node, at least 1.
+    /// The most requests that run at once on this node, at least 1.
     pub(crate) concurrency: usize,
-    /// Threads that handlers run on; `None`: one per core.
+    /// The number of threads for handlers. `None` means one per core.
     pub(crate) threads: Option<usize>,
-    /// The longest that one run may take.
+    /// The time limit of one run.
     pub(crate) timeout: Duration,
-    /// Runs that may end in error, panic or timeout, at least 1.
+    /// The most runs of a request that may end in an error, a panic or a timeout, at least 1.
     pub(crate) max_attempts: u32,
-    /// Between the first of these and the next run; doubled after each further one.
+    /// The time between the first failed run and the next run. It doubles after each further failed run.
     pub(crate) retry_delay: Duration,
-    /// What it is doubled up to, unless the first is longer.
+    /// The upper limit of the doubled `retry_delay`. If `retry_delay` is longer, then `retry_delay` is the limit.
     pub(crate) max_retry_delay: Duration,
-    /// Runs that may be lost with their process, at least 1.
+    /// The most runs of a request during which the process may die, at least 1.
     pub(crate) max_crashes: u32,
 }
 
-/// The running service. Ends when told to, after the runs that it has or the end of the grace time.
+/// The worker of a node. After the stop signal, it ends when its runs have ended, or when the grace time is over.
 pub(crate) struct Worker {
     context: Arc<Context>,
     grace: Duration,
@@ -59,18 +59,18 @@ pub(crate) struct Worker {
     handed: mpsc::Receiver<PreClaimed<ClaimedRequest>>,
 }
 
-/// What every run needs.
+/// What all runs share.
 struct Context {
     outbox: Outbox,
     routes: Routes,
     options: Options,
     handlers: Handle,
-    /// Told when the grace time is over. Its tasks are the runs.
+    /// The stop signal for runs, sent when the grace time is over. The runs are its tasks.
     cut: Shutdown,
 }
 
 impl Worker {
-    /// Handlers run on `handlers`; what they report goes to `outbox`, whose store is the one that requests come from.
+    /// Makes a worker that runs handlers on `handlers`. It claims requests from the store of `outbox` and reports to `outbox`.
     pub(crate) fn new(outbox: Outbox, routes: Routes, options: Options, handlers: Handle, grace: Duration) -> Self {
         let slots = Slots::new(options.concurrency, &routes.paths());
         let handed = outbox.store().attach_requests(routes.paths(), Arc::clone(&slots.all));
@@ -78,7 +78,7 @@ impl Worker {
         Self { context: Arc::new(context), grace, slots, handed }
     }
 
-    /// Runs requests until told to stop; `lost` are those that are not run again, to be told so.
+    /// Runs requests until the stop signal. First settles `lost`: requests whose process died during too many of their runs.
     pub(crate) async fn run(mut self, lost: Vec<ClaimedRequest>, shutdown: Shutdown) {
         for row in lost {
             self.context.cut.spawn(settle::settle_unrun(Arc::clone(&self.context), row));
@@ -90,11 +90,11 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = shutdown.stopping() => break,
-                Some(held) = self.handed.recv() => self.start(held.row, held.room, None),
+                Some(claimed) = self.handed.recv() => self.start(claimed.row, claimed.room, None),
                 () = store.requests_due(), if !look => look = true,
                 () = self.slots.lane_free(), if !look => look = true,
                 () = tokio::time::sleep_until(next_look), if !look => look = true,
-                // Looked for only when something could be run.
+                // The worker claims only while it has a free slot.
                 Ok(slot) = Arc::clone(&self.slots.all).acquire_owned(), if look => {
                     let (again, at) = self.claim(slot).await;
                     (look, next_look) = (again, at);
@@ -104,7 +104,7 @@ impl Worker {
         self.stop().await;
     }
 
-    /// Claims as many requests as there are free slots; whether there may be more, and when to look again.
+    /// Claims as many requests as there are free slots. Returns whether there may be more, and when to claim again.
     async fn claim(&self, slot: OwnedSemaphorePermit) -> (bool, Instant) {
         let mut slots = vec![slot];
         while let Ok(slot) = Arc::clone(&self.slots.all).try_acquire_owned() {
@@ -139,8 +139,8 @@ impl Worker {
 
     async fn stop(&mut self) {
         self.handed.close();
-        while let Some(held) = self.handed.recv().await {
-            self.context.put_back(&held.row.route, held.row.claim).await;
+        while let Some(claimed) = self.handed.recv().await {
+            self.context.put_back(&claimed.row.route, claimed.row.claim).await;
         }
         let cut = &self.context.cut;
         if tokio::time::timeout(self.grace, cut.finished()).await.is_err() {
@@ -159,13 +159,13 @@ fn run_span(row: &ClaimedRequest) -> Span {
 }
 
 impl Context {
-    /// Puts a request back. If the store cannot do that now, the next start does it.
+    /// Puts a request back into the queue. If the store fails, the next start of the program puts the request back.
     async fn put_back(&self, route: &str, claim: RequestClaim) {
         let id = claim.id.clone();
         match self.outbox.store().put_back_request(claim).await {
             Ok(_) => tracing::info!(request_id = %id, route, "{id} was put back into the queue: the node is stopping"),
             Err(error) => {
-                tracing::warn!(request_id = %id, route, "{id} could not be put back, the next start does it: {}", Causes(&error));
+                tracing::warn!(request_id = %id, route, "{id} could not be put back into the queue; the next start does that: {}", Causes(&error));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What is reported of a call, seen from a sink that keeps what it is given; through the function and the attribute.
+//! What is reported of a call, made with the function or with the attribute. The sink is a recorder.
 
 mod attribute;
 mod drops;
@@ -22,14 +22,14 @@ use crate::report::{Ends, Reason, Status};
 
 const URL: &str = "https://example.com/hooks";
 
-/// Neither `Debug` nor `Display` nor `Error`.
+/// A value that implements neither `Debug` nor `Display` nor `Error`.
 struct Opaque(u8);
 
 fn refused() -> Result<u8, String> {
     Err("no such file".to_owned())
 }
 
-/// Fails in every way that a user's value can.
+/// A user's value that returns errors or panics when it is formatted, serialised or used as a webhook.
 #[derive(Debug)]
 enum Bad {
     Unserializable,
@@ -233,7 +233,7 @@ async fn what_nobody_wants_is_not_serialised() {
 async fn a_call_without_webhooks_begins_too() {
     let recorder = Recorder::install(Role::Held);
     report_outcome(&None::<String>, "id-1", ready(Ok::<_, ()>(1))).await.unwrap();
-    // Nobody runs a request of this id, so it is not kept.
+    // No request with this id is running, so the call does not keep the id.
     assert_eq!(recorder.began(), [""]);
     assert_eq!(recorder.ended().len(), 1);
 }
@@ -281,7 +281,7 @@ fn it_is_send_and_unwind_safe_as_its_body_is() {
     fn send<T: Send>(_: &T) {}
     let call = report_outcome(URL, "id-1", ready(Ok::<u8, ()>(1))).error_debug().without_result();
     same(&call);
-    // A result that is not `Send` does not make the future so.
+    // The future stays `Send` even if its result is not.
     send(&report_outcome(URL, "id-1", async { Ok::<_, ()>(Rc::new(1)) }));
 }
 
@@ -291,7 +291,7 @@ fn it_grows_the_future_by_a_constant() {
     let small = async { Ok::<_, ()>(1_u8) };
     let (body, call) = (size_of_val(&small), size_of_val(&report_outcome(URL, 1, small)));
     let grown = sizes(body, call);
-    // Mostly the webhooks as they were taken down; a call on the heap in their place would be an allocation more.
+    // Most of these bytes are the webhooks of the call. To keep the call on the heap would cost one more allocation.
     assert!(grown <= 128, "{grown}");
     let large = async {
         let kept = [0_u8; 4096];

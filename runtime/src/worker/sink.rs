@@ -1,4 +1,5 @@
-//! Takes the outcomes of annotated calls during a run. The run's own outcome is held; the sink posts all others at once.
+//! Takes the outcomes of annotated calls during a run. It keeps the run's own outcome for the worker, and posts all others at
+//! once.
 
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};

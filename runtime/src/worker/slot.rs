@@ -1,5 +1,7 @@
-//! The room that a run takes up: one of the node's slots, counted for its route; and of those requests that were running when
-//! a process ended, one has the lane in which they are run.
+//! The slots of a node, in which requests run, and the lane for suspected requests.
+//!
+//! A suspected request was running when a process died, so it may have ended the process. Only one suspected request runs at a
+//! time: the one that has the lane.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,9 +12,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 /// The slots of a node.
 pub(super) struct Slots {
     pub(super) all: Arc<Semaphore>,
-    /// How many of each route run.
+    /// How many requests of each route are running.
     running: Arc<HashMap<String, AtomicUsize>>,
-    /// For one request at a time, so that it is found out which of them ends its process.
+    /// The lane has one permit. So if the process dies again, the one suspected request that ran is known to be the cause.
     lane: Arc<Semaphore>,
     lane_free: Arc<Notify>,
 }
@@ -27,13 +29,13 @@ impl Slots {
         }
     }
 
-    /// The lane, if it is free.
+    /// Takes the lane if it is free.
     pub(super) fn lane(&self) -> Option<Lane> {
         let permit = Arc::clone(&self.lane).try_acquire_owned().ok()?;
         Some(Lane { _permit: permit, _free: None })
     }
 
-    /// Returns when the lane may have become free since the last call.
+    /// Waits until a run frees the lane. Returns at once if that has happened since the last call.
     pub(super) async fn lane_free(&self) {
         self.lane_free.notified().await;
     }
@@ -42,7 +44,7 @@ impl Slots {
         self.running.get(route).map_or(0, |running| running.load(Ordering::Relaxed))
     }
 
-    /// A run of this route begins in this slot.
+    /// Begins a run of this route in the slot of `permit`.
     pub(super) fn take(&self, permit: OwnedSemaphorePermit, route: &str, lane: Option<Lane>) -> Slot {
         if let Some(running) = self.running.get(route) {
             running.fetch_add(1, Ordering::Relaxed);
@@ -57,14 +59,15 @@ impl Slots {
     }
 }
 
-/// See [`Slots::lane`].
+/// The right to run a suspected request. Frees the lane when it is dropped.
 pub(super) struct Lane {
-    // Given back before it is told: fields are dropped in this order.
+    // Invariant: this field comes first, so that the permit is back before `NotifyFree` announces that. Fields are dropped in
+    // order.
     _permit: OwnedSemaphorePermit,
     _free: Option<NotifyFree>,
 }
 
-/// Tells that the lane is free. Not of one that was taken for a look alone.
+/// Announces that the lane is free when it is dropped. A lane that was taken only for a claim does not have it.
 struct NotifyFree(Arc<Notify>);
 
 impl Drop for NotifyFree {
@@ -73,7 +76,7 @@ impl Drop for NotifyFree {
     }
 }
 
-/// PreClaimed until the handler is really gone: one that ignores its abort still takes up its slot.
+/// A slot in use. It is in use until the handler's future is dropped: a handler that ignores its abort keeps its slot.
 pub(super) struct Slot {
     route: String,
     running: Arc<HashMap<String, AtomicUsize>>,
@@ -81,7 +84,7 @@ pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
-/// The lane, where a run has it.
+/// The lane of a run, if the run has the lane.
 #[derive(Clone)]
 pub(super) struct LaneHeld(Arc<Mutex<Option<Lane>>>);
 

@@ -1,4 +1,4 @@
-//! The loop, with paused time and a store in memory.
+//! The worker's loop, with paused time and a store in memory.
 
 use std::future::poll_fn;
 use std::panic::Location;
@@ -18,10 +18,10 @@ use crate::time::{Clock, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
 const START: Timestamp = Timestamp::from_micros(1_795_420_800_000_000);
-/// Longer than any look may be put off, and no reason to wait for real.
+/// Longer than the worker may wait between two claims. Time is paused, so the test does not take that long.
 const NEVER: Duration = Duration::from_hours(24);
 
-/// Goes with tokio's time; its wall clock is this much behind.
+/// A clock that follows Tokio's paused time. Its wall clock is behind by this time.
 fn clock(behind: Duration) -> Clock {
     let begun = Instant::now();
     Clock::new(move || START.saturating_add(begun.elapsed()).saturating_sub(behind), move || begun.elapsed())
@@ -43,7 +43,7 @@ fn request(id: &str) -> NewRequest {
     }
 }
 
-/// A request that somebody else has claimed, and nobody is told of any more.
+/// Submits a request and claims it, so that the worker gets no signal for it. Returns the claim.
 async fn claimed_elsewhere(store: &Store) -> RequestClaim {
     drop(store.attach_requests(vec!["/a".into()], Arc::new(Semaphore::new(0))));
     assert_eq!(store.submit(request("r")).await.unwrap(), Submitted::New);
@@ -51,7 +51,7 @@ async fn claimed_elsewhere(store: &Store) -> RequestClaim {
     store.claim_requests(1).await.unwrap().rows.remove(0).claim
 }
 
-/// A worker that has looked for the first time and found nothing. Its handler counts its runs.
+/// Starts a worker whose first claim finds nothing. Returns how often its handler ran, and the worker's stop signal.
 async fn asleep(store: &Store, clock: Clock) -> (Arc<AtomicUsize>, Shutdown) {
     let runs = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&runs);
@@ -75,7 +75,7 @@ async fn asleep(store: &Store, clock: Clock) -> (Arc<AtomicUsize>, Shutdown) {
     let worker = Worker::new(outbox, routes, options, Handle::current(), Duration::ZERO);
     let shutdown = Shutdown::new();
     shutdown.spawn(worker.run(Vec::new(), shutdown.clone()));
-    // Paused time goes on only when everybody sleeps.
+    // Paused time moves on only when all tasks sleep, so the worker has claimed by now.
     tokio::time::sleep(SECOND).await;
     assert_eq!(runs.load(Ordering::SeqCst), 0);
     (runs, shutdown)
@@ -85,12 +85,12 @@ async fn is_ready(mut future: std::pin::Pin<&mut impl Future>) -> bool {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
 }
 
-/// Waits for the request's end, and stops the worker; how long it took.
+/// Waits for the request's end, and stops the worker. Returns how long that took.
 async fn settled(store: &Store, shutdown: Shutdown) -> Duration {
     let begun = Instant::now();
     let id = RequestId::stored("r");
     let watch = store.watch(&id);
-    tokio::time::timeout(NEVER, watch.changed()).await.expect("nobody looked again");
+    tokio::time::timeout(NEVER, watch.changed()).await.expect("the worker claims again");
     let record = store.request(&id).await.unwrap().unwrap();
     assert!(matches!(record.state, RequestState::Settled(_)), "{record:?}");
     shutdown.stop();
@@ -102,7 +102,7 @@ async fn settled(store: &Store, shutdown: Shutdown) -> Duration {
 async fn a_request_whose_wake_up_is_lost_is_run_at_the_next_slow_poll() {
     let store = store().await;
     let claim = claimed_elsewhere(&store).await;
-    // The signal wakes one, and this is the first that waits for it.
+    // A signal wakes one waiter. This waiter comes first, so it takes the signal from the worker.
     let mut thief = pin!(store.requests_due());
     assert!(!is_ready(thief.as_mut()).await);
     let (runs, shutdown) = asleep(&store, clock(Duration::ZERO)).await;
@@ -129,7 +129,7 @@ async fn a_wall_clock_that_is_set_back_as_the_pause_is_reckoned_costs_a_slow_pol
     let due = clock(Duration::ZERO).now().saturating_add(5 * SECOND);
     assert_eq!(store.retry_request(claim, due).await.unwrap(), Settled::Current);
     store.requests_due().await;
-    // What the store says is due in a moment, this one takes for a day and more.
+    // The request is due in 5 s by the store's clock, but only after a day by this worker's clock.
     let (runs, shutdown) = asleep(&store, clock(NEVER)).await;
     let took = settled(&store, shutdown).await;
     assert!(took >= 4 * SECOND && took <= SLOW_POLL, "{took:?}");

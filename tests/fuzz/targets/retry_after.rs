@@ -1,4 +1,4 @@
-//! `Retry-After`: what a number of seconds comes to is that number, and a date is never further than the calendar reaches.
+//! Fuzzes `Retry-After`: a number of seconds is read as that number, and a date is never after the year 9999.
 #![no_main]
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use postback::__fuzz::retry_after;
 
-/// From 1970 to the end of the year 9999, the last that a date in HTTP can name.
+/// The time from 1970 to the end of the year 9999, which is the last year that a date in HTTP can have.
 const CALENDAR: Duration = Duration::from_secs(253_402_300_800);
 
 fuzz_target!(|input: (&str, u32)| {

@@ -1,4 +1,4 @@
-//! Keys as text: what is taken is read back as the same, and what is refused is not repeated.
+//! Fuzzes keys as text: a valid key can be written and read again, and an error never repeats the text.
 #![no_main]
 
 use std::fmt::Debug;
@@ -10,7 +10,7 @@ use postback::{PublicKey, Secret, SecretError, VerifyingKey};
 fn read<K: FromStr<Err = SecretError> + Debug>(text: &str) -> Option<K> {
     let read = text.parse::<K>();
     if let Err(error) = &read {
-        // The words of the message have no underscore that a letter or digit follows.
+        // In the message itself, no letter or digit follows an underscore, so the message does not contain a key by chance.
         let is_key = text.split_once('_').is_some_and(|(_, key)| key.starts_with(|c: char| c.is_ascii_alphanumeric()));
         assert!(!is_key || !error.to_string().contains(text), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Settings: whatever stands in the file and in variables, they are read or refused in words that a terminal can take.
+//! Fuzzes the settings: any file and any variables are either read, or refused with a message without control characters.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -7,9 +7,9 @@ use postback::__fuzz;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    /// Known keys, with values of any kind.
+    /// Numbers of known settings, and any values for them, for the file.
     file: Vec<(u8, &'a str)>,
-    /// Any TOML, or none.
+    /// Any text at the end of the file, valid TOML or not.
     rest: &'a str,
     variables: Vec<(u8, &'a str)>,
 }
@@ -26,7 +26,7 @@ fuzz_target!(|input: Input<'_>| {
     file += input.rest;
     let variables = input.variables.iter().take(8);
     let variables = variables.map(|(which, value)| (key(*which).to_owned(), (*value).to_owned())).collect();
-    if let Err(said) = __fuzz::settings(&file, variables) {
-        assert!(!said.is_empty() && !said.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+    if let Err(message) = __fuzz::settings(&file, variables) {
+        assert!(!message.is_empty() && !message.contains(|c: char| c.is_control() && c != '\n'), "{message:?}");
     }
 });

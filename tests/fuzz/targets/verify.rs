@@ -1,4 +1,4 @@
-//! Signature verification: nothing that was not signed holds, and what was signed holds until a bit of it changes.
+//! Fuzzes the verification of signatures: an unsigned webhook never passes, and a signed one passes until one bit changes.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -13,14 +13,14 @@ const NOW: i64 = 1_795_420_800;
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    /// Which header, and its value.
+    /// Numbers of headers, and their values.
     headers: Vec<(u8, &'a [u8])>,
-    /// Whether the time is one of today, so that what follows is reached.
+    /// Whether to set the timestamp to now, so that the checks after that of the time are reached.
     in_time: bool,
     body: &'a [u8],
-    /// How far the time of a genuine webhook is from now.
+    /// The difference between the time of a genuine webhook and now, in seconds.
     seconds: i16,
-    /// The bit of it that is changed.
+    /// The number of the bit in the body that is changed.
     flipped: u16,
 }
 
@@ -33,7 +33,7 @@ fuzz_target!(|input: Input<'_>| {
     let secrets: [Secret; 2] = [SHARED, PAIR].map(|text| text.parse().unwrap());
     let keys = secrets.clone().map(VerifyingKey::from);
 
-    // Whatever a stranger sends.
+    // A webhook with any headers, not signed by us, is refused.
     let mut strange = HeaderMap::new();
     for (which, value) in input.headers.iter().take(16) {
         if let Ok(value) = HeaderValue::from_bytes(value) {
@@ -46,7 +46,7 @@ fuzz_target!(|input: Input<'_>| {
     let refused = __fuzz::verify_at(&keys, &strange, input.body, NOW).expect_err("a forged webhook was verified");
     assert!(!refused.to_string().is_empty());
 
-    // What we sign.
+    // A webhook that we signed passes if its time is right.
     let timestamp = NOW + i64::from(input.seconds);
     let signature = __fuzz::sign(&secrets, "0193a4c2", timestamp, input.body).unwrap();
     let genuine = headers(["0193a4c2", &timestamp.to_string(), &signature]);

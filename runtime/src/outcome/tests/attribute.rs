@@ -1,6 +1,6 @@
-//! The attribute, with the recorder in the place of the ambient sink. Its argument `crate` makes that possible.
+//! The attribute, with a recorder instead of the ambient sink. The attribute's argument `crate` makes that possible.
 
-#![expect(clippy::unused_async, reason = "said of an annotated function as of a plain one")]
+#![expect(clippy::unused_async, reason = "the lint counts an annotated function like a plain one")]
 
 use std::cell::RefCell;
 use std::fmt::{self, Display};
@@ -14,7 +14,7 @@ use super::recorder::Recorder;
 use crate::poster::Loss;
 use crate::poster::ambient::Role;
 
-/// The crate `postback`, as generated code sees it.
+/// Stands for the crate `postback` in generated code.
 mod recorded {
     pub(crate) mod __private {
         #[cfg(feature = "server")]
@@ -280,12 +280,16 @@ async fn a_macro_may_make_handlers() {
 }
 
 mod sizes {
-    #![expect(clippy::large_types_passed_by_value, reason = "what they do to the future is measured")]
+    #![expect(
+        clippy::large_types_passed_by_value,
+        reason = "the test measures how such types change the future's size"
+    )]
 
     use super::{URL, async_handler};
 
-    /// What an annotated call may have more than a plain one, however large its body is: room for what was taken down of
-    /// it, and the runtime's side of the call. It was 120 when this was written, and 128 with `durable`.
+    /// How much larger the future of an annotated call may be than that of a plain one, in bytes, for a body of any size.
+    ///
+    /// The bytes hold the call's webhooks and id, and the runtime's side of the call. Measured: 120, and 128 with `durable`.
     const MORE_BYTES: usize = 128;
 
     async fn plain(large: [u8; 1024], request_id: u8) -> Result<usize, [u64; 32]> {

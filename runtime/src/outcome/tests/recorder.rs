@@ -1,4 +1,4 @@
-//! A sink that keeps what it is given. There is one per thread, and each test has a thread of its own.
+//! A sink that keeps the outcomes that it is given. There is one per thread, and each test runs on its own thread.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -52,7 +52,7 @@ fn installed() -> Arc<Recorder> {
     INSTALLED.with_borrow(Clone::clone).expect("the test installs a recorder")
 }
 
-/// What [`postback::report_outcome`] does, with this thread's recorder around it.
+/// Like [`postback::report_outcome`], but reports to this thread's recorder.
 pub(crate) fn report_outcome<F: Future>(
     webhook: &(impl IntoWebhook + ?Sized),
     id: impl Display,
@@ -85,7 +85,7 @@ impl Recorder {
         recorder
     }
 
-    /// Id and URLs of each call that began.
+    /// The id and the URLs of each call that began.
     pub(crate) fn began(&self) -> Vec<String> {
         self.kept.lock().unwrap().began.clone()
     }
@@ -106,7 +106,7 @@ impl Recorder {
         self.kept.lock().unwrap().lost.clone()
     }
 
-    /// The one report that was asked to be safe is safe now.
+    /// Marks the one durable report as stored.
     pub(crate) fn safe(&self) {
         self.safe.add_permits(1);
     }
@@ -132,8 +132,8 @@ impl Sink for Recorder {
 
     fn begin(&self, call: &Call) -> Role {
         let urls = call.webhooks().resolve().map(|target| format!(" {}", target.url()));
-        let told = std::iter::once(call.id().to_owned()).chain(urls).collect();
-        self.kept.lock().unwrap().began.push(told);
+        let began = std::iter::once(call.id().to_owned()).chain(urls).collect();
+        self.kept.lock().unwrap().began.push(began);
         self.role
     }
 

@@ -1,4 +1,4 @@
-//! Runs without the worker's loop: runs that are cancelled here, panics and the origin of webhooks in files of their own.
+//! Single runs, without the worker's loop. This file has runs that are cancelled.
 
 mod panics;
 mod provenance;
@@ -84,7 +84,7 @@ async fn run_it(context: &Arc<Context>, row: ClaimedRequest) {
     run(Arc::clone(context), row, a_slot()).await;
 }
 
-/// It was settled as cancelled, and reported so.
+/// Checks that the request is settled as cancelled and has one report.
 async fn is_cancelled(context: &Context, id: &RequestId) {
     let store = context.outbox.store();
     let state = store.request(id).await.unwrap().unwrap().state;
@@ -101,7 +101,7 @@ async fn what_is_cancelled_before_its_run_begins_never_runs() {
     run_it(&context, row).await;
     is_cancelled(&context, &id).await;
 
-    // Nor does what was put back meanwhile.
+    // A cancelled request that was put back into the queue does not run either.
     let id = submit(&context).await;
     let row = claim(&context).await;
     assert_eq!(cancel(&context, &id).await, Cancelled::Stopping);
@@ -131,7 +131,10 @@ async fn a_run_that_ended_by_itself_has_ended_so() {
     for ended in [true, false] {
         let (begins, begun) = tokio::sync::oneshot::channel();
         begins.send(Instant::now()).unwrap();
-        #[expect(clippy::disallowed_methods, reason = "its handle is held until it ends or is aborted")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`watch` holds the task's handle until the task ends or is aborted"
+        )]
         let task =
             tokio::spawn(async move { if ended { Ok(Ended::Completed(None)) } else { std::future::pending().await } });
         while ended && !task.is_finished() {

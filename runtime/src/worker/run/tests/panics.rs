@@ -1,6 +1,6 @@
-//! Values of the user that panic, wherever a run polls or drops them. Each request ends with a report, and its slot is free.
+//! Values of the user that panic when a run polls or drops them. Each request ends with a report, and its slot becomes free.
 
-#![expect(clippy::unused_async, reason = "a handler is an async function, and these have nothing to wait for")]
+#![expect(clippy::unused_async, reason = "handlers are async functions, and these have nothing to await")]
 
 use std::future::pending;
 use std::panic::panic_any;
@@ -238,7 +238,7 @@ async fn a_panic_in_a_drop_after_a_cancel_leaves_the_request_cancelled() {
     is_cancelled(&context, &id).await;
 }
 
-/// A request that never runs is reported where its handler says. To ask the handler is to drop what it was given.
+/// A request that never runs is reported to the webhook that its handler names. Asking the handler drops its parameters.
 #[tokio::test]
 async fn a_panic_in_a_drop_while_a_handler_is_asked_keeps_its_webhook() {
     for app in [app().route("/a", annotated::waits_with_payload), app().route("/a", annotated::has_payload)] {

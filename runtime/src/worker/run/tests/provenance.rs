@@ -1,6 +1,6 @@
-//! Who chose the webhook of a report: what the attribute and the types make of each way to write it.
+//! Who chose the webhook of a report, for each way to write the attribute's expression `webhook`.
 
-#![expect(clippy::unused_async, reason = "what counts is the attribute; the bodies have nothing to do")]
+#![expect(clippy::unused_async, reason = "the tests need the attribute; the bodies have nothing to await")]
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -12,7 +12,7 @@ use crate::id::RequestId;
 use crate::webhook::Webhook;
 use crate::{async_handler, report_outcome};
 
-/// What the settings and the state have, and what the payload spells, too: who chose it is not told by the URL.
+/// The URL in the settings, the state and the payload. It is the same, because the URL's text must not decide who chose it.
 const HOOK: &str = "https://example.com/in";
 
 struct Settings {
@@ -121,7 +121,7 @@ async fn plain() -> Done {
     Ok(())
 }
 
-/// Calls to be made under ids of their own.
+/// Annotated functions that a handler calls with other ids than that of the request.
 mod nested {
     use super::*;
 
@@ -167,7 +167,7 @@ mod nested {
         }
     }
 
-    /// A local of its own, which no parameter is.
+    /// The webhook is a local variable, not a parameter.
     #[async_handler(webhook = hook)]
     pub(super) fn of_a_local<'a>(config: &'a Own, request_id: &'a str) -> impl Future<Output = Done> + 'a {
         let hook = config.hook.as_str();
