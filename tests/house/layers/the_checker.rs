@@ -25,11 +25,7 @@ fn refuses_what_breaks_the_order_with_file_and_line() {
         ("store.rs", "\nfn f() -> ::postback::worker::X {}", &[above]),
         ("store.rs", "macro_rules! m { () => {\n$crate::worker::x() } }", &[above]),
         ("store.rs", "use crate::{id::X,\nworker::{self, Options}};", &[above]),
-        (
-            "api.rs",
-            "use crate::inspector::X;",
-            &["api.rs:1: api must not use inspector, which stands in the same row"],
-        ),
+        ("api.rs", "use crate::inspector::X;", &["api.rs:1: api must not use inspector, which stands in the same row"]),
         (
             "store.rs",
             "use crate::RequestId;",
