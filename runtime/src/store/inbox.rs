@@ -113,8 +113,8 @@ impl Inbox {
         self.ask(Queue::Mark, op, room)
     }
 
-    /// Puts back a request that was claimed and that nobody took. These operations need no room: there are no more of
-    /// them than claims. If the store is closed, the next owner recovers the row.
+    /// Puts back a request that was claimed and that nobody took. The operation takes no room in the queue, because
+    /// there are never more such operations than claims. If the store is closed, the next owner recovers the row.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
         let op = ReleaseRequest { claim, due: None, failed: false };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));

@@ -22,7 +22,9 @@ mod settle_request;
 mod submit;
 
 pub(crate) use self::barrier::Barrier;
-pub(crate) use self::cancel::{CancelRunning, Cancelled};
+pub(crate) use self::cancel::CancelRunning;
+#[cfg(any(feature = "server", test))]
+pub(crate) use self::cancel::Cancelled;
 pub(crate) use self::claim_parked::ClaimParked;
 pub(crate) use self::claim_reports::ClaimReports;
 pub(crate) use self::claim_requests::ClaimRequests;

@@ -33,7 +33,7 @@ pub(crate) async fn run(store: Store, retention: Duration, schedule: Duration, s
             }
             Err(Error::Closed) => return,
             Err(error) => {
-                warn_unless_told!(error, "old parked reports cannot be ended; the store retries: {}", Causes(&error))
+                warn_unless_told!(error, "old parked reports cannot be ended; the store retries: {}", Causes(&error));
             }
         }
         tokio::select! {

@@ -170,13 +170,13 @@ struct Batch<'a> {
     replies: Vec<Option<Reply>>,
     /// The reports that the operations write, each with the index of its operation. One statement writes all of them.
     outgoing: Vec<(usize, &'a Outgoing)>,
-    effects: Effects,
+    after_commit: AfterCommit,
     now: Now,
 }
 
-/// What this process does once the batch is committed.
+/// What the batch did that matters after its commit.
 #[derive(Clone, Copy, Default)]
-struct Effects {
+struct AfterCommit {
     /// Rows were deleted, so the file may have empty pages to give back.
     purged: bool,
     /// The rows of earlier processes were taken over.
@@ -213,10 +213,10 @@ impl Sqlite {
             return Err(transient(error));
         }
         match self.write(&mut conn, ops, now).await {
-            Ok((replies, effects)) => match query("COMMIT").execute(&mut conn).await {
+            Ok((replies, after_commit)) => match query("COMMIT").execute(&mut conn).await {
                 Ok(_) => {
                     self.conn = Some(conn);
-                    self.committed_now(ops, effects);
+                    self.committed_now(ops, after_commit);
                     Ok(replies)
                 }
                 Err(error) => {
@@ -244,7 +244,7 @@ impl Sqlite {
         conn: &mut SqliteConnection,
         ops: &[&Op],
         now: Now,
-    ) -> Result<(Vec<Reply>, Effects), sqlx::Error> {
+    ) -> Result<(Vec<Reply>, AfterCommit), sqlx::Error> {
         self.row_ids.failed();
         let mut batch = Batch {
             conn,
@@ -254,19 +254,21 @@ impl Sqlite {
             ops,
             replies: ops.iter().map(|_| None).collect(),
             outgoing: Vec::new(),
-            effects: Effects::default(),
+            after_commit: AfterCommit::default(),
             now,
         };
         batch.apply().await?;
         // Invariant: every kind answers each of its operations.
-        Ok((batch.replies.into_iter().flatten().collect(), batch.effects))
+        debug_assert!(batch.replies.iter().all(Option::is_some), "an operation has no answer");
+        Ok((batch.replies.into_iter().flatten().collect(), batch.after_commit))
     }
 
-    fn committed_now(&mut self, ops: &[&Op], effects: Effects) {
+    /// Updates what this process keeps beside the file. The batch is committed.
+    fn committed_now(&mut self, ops: &[&Op], after_commit: AfterCommit) {
         self.start.commits += 1;
         self.row_ids.committed();
-        self.tidiness.wrote(ops, effects.purged);
-        if effects.recovered {
+        self.tidiness.wrote(ops, after_commit.purged);
+        if after_commit.recovered {
             self.begun.restart();
         }
     }

@@ -126,7 +126,7 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Takes the permissions of other users away. Uses the descriptor, because the name may lead to another file by now.
+/// Removes the permissions of other users. Uses the descriptor, because the name may lead to another file by now.
 #[cfg(unix)]
 fn make_private(file: &File, about: &std::fs::Metadata, path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;

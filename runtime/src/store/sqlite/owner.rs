@@ -160,7 +160,7 @@ fn writable(path: &Path) -> io::Result<()> {
 #[cfg(unix)]
 const OTHERS: u32 = 0o077;
 
-/// Takes the permissions of other users away. Another program, or an older version of this program, may have made the
+/// Removes the permissions of other users. Another program, or an older version of this program, may have made the
 /// file with them.
 #[cfg(unix)]
 fn make_private(path: &Path) {
@@ -173,7 +173,7 @@ fn make_private(path: &Path) {
     }
     match std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
         Ok(()) => {
-            tracing::info!("{} had mode {mode:o} and has mode 600 now: only this user may use it", path.display())
+            tracing::info!("{} had mode {mode:o} and has mode 600 now: only this user may use it", path.display());
         }
         Err(error) => tracing::warn!(
             "others may use {}: it has mode {mode:o}, which cannot be changed to 600: {error}",

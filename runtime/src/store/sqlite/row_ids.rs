@@ -19,9 +19,9 @@ const NOWHERE: i64 = 0;
 /// The row numbers of claimed reports.
 #[derive(Default)]
 pub(super) struct RowIds {
-    /// There are no more of them than claims, and the delivery limits those.
+    /// The row numbers of committed claims. The delivery limits the number of claims.
     known: HashMap<ReportId, i64>,
-    /// The row numbers that the batch adds which is being applied.
+    /// The row numbers of the claims of the batch that is being applied.
     new: Vec<(ReportId, i64)>,
 }
 

@@ -110,7 +110,7 @@ pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
     (spelled, len)
 }
 
-/// The length of the name that begins here, and its number.
+/// The length of the name that begins at `at`, and the number for which it stands.
 #[expect(clippy::panic, reason = "only constants call it: an unknown name is an error of the compiler")]
 const fn named(text: &[u8], at: usize) -> (usize, &'static [u8]) {
     let mut candidate = 0;
@@ -129,7 +129,7 @@ const fn named(text: &[u8], at: usize) -> (usize, &'static [u8]) {
     panic!("a statement names an unknown state")
 }
 
-/// The first bytes, as a text.
+/// The first `len` bytes as a text.
 #[expect(clippy::panic, reason = "only constants call it: a wrong text is an error of the compiler")]
 pub(super) const fn first(bytes: &[u8], len: usize) -> &str {
     match str::from_utf8(bytes.split_at(len).0) {
@@ -138,7 +138,7 @@ pub(super) const fn first(bytes: &[u8], len: usize) -> &str {
     }
 }
 
-/// Replaces the names of states in a text of the source.
+/// Replaces the names of states in a statement of the source, as [`sql!`] does.
 #[cfg(test)]
 pub(in crate::store) fn spelled(text: &str) -> String {
     NAMES.iter().fold(text.to_owned(), |text, (name, code)| text.replace(name, code))

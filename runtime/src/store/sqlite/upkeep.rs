@@ -14,9 +14,9 @@ const SHORTLY: &str = "PRAGMA busy_timeout = 20";
 /// How many bytes are written between two checkpoints, roughly. A larger number copies fewer pages, because a page that
 /// is written often is copied once. But the next batch waits for the checkpoint, and for the disk.
 const CHECKPOINT: u64 = 4 << 20;
-/// A log with more bytes is truncated. Readers had kept SQLite from writing the log from its start again.
+/// A log with more bytes is truncated. A log grows so long when readers keep SQLite from writing it from its start again.
 const LONG_LOG: i64 = 64 << 20;
-/// A log with more bytes is logged as a warning: another program keeps a transaction open.
+/// A log with more bytes causes a warning: another program keeps a transaction open.
 const ENDLESS_LOG: i64 = 256 << 20;
 /// How many empty pages are given back to the file system at a time.
 const GIVE_BACK: i64 = 256;

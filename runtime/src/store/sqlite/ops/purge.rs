@@ -70,14 +70,14 @@ impl Apply for Purge {
             );
             let left: bool = query_scalar(sql).bind(before).fetch_one(&mut *batch.conn).await?;
             batch.answer::<Self>(at, Purged { deleted, given_up, more: left || given_up >= *limit });
-            batch.effects.purged = true;
+            batch.after_commit.purged = true;
         }
         Ok(())
     }
 }
 
-/// Gives up to `limit` held reports up that were due before this moment of the wall clock. Returns how many reports
-/// those are.
+/// Ends up to `limit` held reports as gone, if they were due before this moment of the wall clock. Returns how many
+/// reports those are.
 async fn give_up_held(
     conn: &mut SqliteConnection,
     before: Timestamp,

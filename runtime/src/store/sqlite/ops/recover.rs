@@ -24,7 +24,7 @@ impl Apply for Recover {
             let reports = put_back_reports(batch).await?;
             let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
             batch.answer::<Self>(at, Recovered { requests: count(requests), reports: count(reports), lost });
-            batch.effects.recovered = true;
+            batch.after_commit.recovered = true;
         }
         Ok(())
     }
