@@ -11,11 +11,11 @@ use super::backlog::Count;
 use super::begun::Begun;
 use super::cancel::CancelView;
 use super::clock::{Now, Trust};
+use super::handoff::Waiting;
 use super::ops::{Op, Reply};
 use super::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
 use super::summary::{Member, Summary};
 use crate::id::RequestId;
-use crate::time::Timestamp;
 
 /// The backend's own error. It is logged, and it is the source of the store's error.
 pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
@@ -92,12 +92,4 @@ pub(crate) struct Left {
     pub(crate) clocks: Option<Now>,
     /// How far the wall clock was trusted.
     pub(crate) trust: Option<Trust>,
-}
-
-/// Lower bounds of the due times of unclaimed rows: no row is due earlier.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Waiting {
-    /// By route. No request of a missing route waits.
-    pub(crate) requests: HashMap<String, Timestamp>,
-    pub(crate) reports: Option<Timestamp>,
 }

@@ -4,16 +4,24 @@
 //! A row is pre-claimed only while no older row waits, because rows are worked on in the order in which they became
 //! due.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::backend::Waiting;
 use super::record::{ClaimedReport, ClaimedRequest, ReportClaim, RequestClaim};
 use crate::time::Timestamp;
 
 /// The capacity of a channel is at least this many rows, whatever the room is when the receiver is attached.
 const LEAST_CAPACITY: usize = 1_024;
+
+/// Lower bounds of the due times of unclaimed rows: no row is due earlier.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting {
+    /// By route. No request of a missing route waits.
+    pub(crate) requests: HashMap<String, Timestamp>,
+    pub(crate) reports: Option<Timestamp>,
+}
 
 /// A row that is handed over in memory after its commit, with the room that it takes at its receiver.
 #[derive(Debug)]
