@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_many_addresses_all_are_judged_and_some_are_tried() {
+    async fn of_many_addresses_all_are_judged_and_some_are_dialled() {
         let many = vec!["93.184.215.14"; 1_000];
         let bad_last = [many.as_slice(), &["127.0.0.1"]].concat();
         let dial = dial(script(&[&many, &bad_last, &[]]), Reach::Public);

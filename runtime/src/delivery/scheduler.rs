@@ -130,15 +130,15 @@ impl<W: Schedulable> Scheduler<W> {
     /// Records the end of an attempt. `url` is given if the URL failed.
     pub(super) fn ended(
         &mut self,
-        started_attempt: StartedAttempt,
+        attempt: StartedAttempt,
         health: Health,
         url: Option<&str>,
         took: Duration,
         now: SinceStart,
     ) -> Option<Effects<W>> {
-        let StartedAttempt { key, permit, .. } = started_attempt;
+        let StartedAttempt { key, permit, .. } = attempt;
         self.turns.done(key, (health != Health::Unknown).then_some(took), now);
-        let mut opened = self.judge_url(started_attempt, health, now);
+        let mut opened = self.judge_url(attempt, health, now);
         let queue = self.queues.get_mut(&key)?;
         let scope =
             if queue.origin.is_some() { Scope::Url } else { Scope::Origin { failing: queue.failing.count(now) } };
@@ -147,10 +147,10 @@ impl<W: Schedulable> Scheduler<W> {
         if let (Scope::Origin { .. }, Health::Fails, Some(Change::Extended { .. })) = (scope, health, change) {
             // The failing URL gets a circuit of its own, so that the next single attempt tests another URL of the
             // origin.
-            opened = opened.or_else(|| queue.failing.trip(started_attempt.url, now));
+            opened = opened.or_else(|| queue.failing.trip(attempt.url, now));
         }
         if let (Some((breaker, change)), Some(url)) = (opened, url)
-            && let Some(waited) = self.split_off(key, started_attempt.url, url, breaker, now)
+            && let Some(waited) = self.split_off(key, attempt.url, url, breaker, now)
         {
             changes.push((url.into(), change));
             to_park = waited;

@@ -1,4 +1,4 @@
-//! The whole loop, over the store in memory and real sockets.
+//! Tests of the whole delivery, with an in-memory store and real sockets.
 
 mod isolation;
 
@@ -27,7 +27,7 @@ struct Running {
 }
 
 impl Running {
-    /// Tries on this schedule, in milliseconds.
+    /// A delivery with this schedule, in milliseconds.
     async fn trusting(receiver: &Receiver, schedule: &[u64]) -> Self {
         Self::with(options(receiver, schedule)).await
     }
@@ -50,7 +50,7 @@ impl Running {
         self.store.post_durably(vec![report(subject, url)]).await.unwrap();
     }
 
-    /// The one delivery that speaks of this subject, once it is in this state.
+    /// The delivery for this subject, as soon as it is in this state.
     async fn is(&self, subject: &str, state: DeliveryState) -> DeliveryRecord {
         self.reaches(subject, |record| record.state == state).await
     }
@@ -69,8 +69,8 @@ impl Running {
         tokio::time::timeout(Duration::from_mins(1), come).await.expect("the state was not reached in time")
     }
 
-    /// The one delivery that speaks of this subject, once it was tried and is to be tried again.
-    async fn tried(&self, subject: &str) -> DeliveryRecord {
+    /// The delivery for this subject, as soon as it had an attempt and waits for its retry.
+    async fn attempted(&self, subject: &str) -> DeliveryRecord {
         self.reaches(subject, |record| record.state == DeliveryState::Pending && record.last.is_some()).await
     }
 
@@ -115,9 +115,9 @@ async fn a_posted_report_is_delivered_once() {
 }
 
 #[tokio::test]
-async fn a_failed_report_is_tried_again_under_the_same_id_with_the_same_bytes() {
-    let tries = AtomicUsize::new(0);
-    let receiver = Receiver::new(move |_, out| match tries.fetch_add(1, Ordering::SeqCst) {
+async fn a_failed_report_is_retried_under_the_same_id_with_the_same_bytes() {
+    let attempts = AtomicUsize::new(0);
+    let receiver = Receiver::new(move |_, out| match attempts.fetch_add(1, Ordering::SeqCst) {
         0 => out.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n"),
         _ => out.write_all(OK.as_bytes()),
     });
@@ -175,7 +175,7 @@ async fn stopping_ends_what_is_in_flight_and_puts_back_the_rest_which_the_next_d
     let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
     let wait = std::sync::Mutex::new(wait);
     let receiver = Receiver::new(move |_, out| {
-        // After the sender is gone, every answer comes at once.
+        // When the sender is dropped, `recv` returns at once, and so does every answer.
         let _ = wait.lock().unwrap().recv();
         out.write_all(OK.as_bytes())
     });
@@ -185,11 +185,11 @@ async fn stopping_ends_what_is_in_flight_and_puts_back_the_rest_which_the_next_d
     }
     receiver.received(1).await;
     running.shutdown.stop();
-    // On this one thread, everybody gets to see the stop.
+    // The test has one thread. Yielding lets all tasks see the stop.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    assert!(!running.ended.is_finished(), "a try is in flight");
+    assert!(!running.ended.is_finished(), "an attempt is in flight");
     drop(go);
     let store = running.stop().await;
     let states = async |subject: &str| store.deliveries(subject).await.unwrap().remove(0);
@@ -231,7 +231,7 @@ async fn a_delivery_may_be_stopped_before_it_starts_twice_and_after_its_store() 
     running.stop().await;
 }
 
-/// Says the same of every name.
+/// A resolver that gives the same answer for every name.
 #[derive(Debug)]
 struct Says(std::io::Result<std::net::IpAddr>);
 
@@ -274,12 +274,12 @@ async fn a_name_of_a_private_address_fares_like_one_that_leads_nowhere_and_the_r
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_report_that_cannot_be_tried_for_want_of_files_loses_no_attempt() {
+async fn a_report_that_cannot_be_attempted_for_want_of_files_loses_no_attempt() {
     let receiver = Receiver::answering(OK);
     let short = Says(Err(std::io::Error::from_raw_os_error(24)));
     let running = Running::with(Options { resolver: Arc::new(short), ..options(&receiver, &[0]) }).await;
     running.post("a", "http://hooks.test/in").await;
-    // Due again in some seconds.
+    // The report is due again after some seconds.
     let posted = Clock::system().now();
     let record = running
         .reaches("a", |record| record.next_due.is_some_and(|due| due.since(posted) > Duration::from_secs(3)))

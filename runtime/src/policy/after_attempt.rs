@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_tried_again_on_the_schedule_and_then_given_up() {
+    fn a_failure_is_retried_on_the_schedule_and_then_given_up() {
         let Next::RetryAt(at) = judged(AttemptEnd::Failed, 1) else { panic!("no retry") };
         assert!(at.since(NOW) >= Duration::from_secs(10) && at.since(NOW) <= Duration::from_secs(12));
         assert_eq!(judged(AttemptEnd::Failed, 2), Next::Dead);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_is_read_out_of_whatever_the_header_holds() {
+    fn a_directive_is_read_out_of_whatever_the_header_holds() {
         let directive = |values: &[&str]| ReceiverDirective::of(values.iter().copied());
         assert_eq!(directive(&["disable"]), Some(ReceiverDirective::Disable));
         assert_eq!(directive(&[" Abort-Message "]), Some(ReceiverDirective::AbortMessage));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_final_and_a_name_that_leads_astray_fares_like_one_that_leads_nowhere() {
+    fn a_refusal_is_final_and_a_name_that_leads_to_a_forbidden_address_fares_like_one_that_leads_nowhere() {
         assert_eq!(judged(AttemptEnd::Refused, 1), Next::Refused);
         for attempt in 1..4 {
             assert_eq!(judged(AttemptEnd::ForbiddenAddress, attempt), judged(AttemptEnd::Failed, attempt));

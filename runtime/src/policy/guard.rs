@@ -144,7 +144,7 @@ impl fmt::Display for Refusal {
             Cause::Special(name) => write!(
                 f,
                 "the address {address} is not a public address ({name}); to let any webhook go there, add its network to \
-                 delivery.allow_networks; to let a webhook from Config or State go there, add a [[delivery.endpoint]] with \
+                 delivery.allow_networks; to let one from Config or State go there, add a [[delivery.endpoint]] with \
                  private = true (in a library: Poster::builder().trust)"
             ),
             Cause::OwnAddress => write!(

@@ -148,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_wait_is_shorter_than_its_step_or_the_wish_nor_much_longer(
+        fn no_wait_is_shorter_than_its_step_or_what_was_asked_nor_much_longer(
             steps in prop::collection::vec(0..=604_800_000_u64, 0..99),
             made in 0..120_u32,
             asked in prop::option::of(prop_oneof![0..200_000_000_u64, Just(u64::MAX)]),

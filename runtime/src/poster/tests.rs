@@ -1,4 +1,4 @@
-//! Posters over real sockets: taking in, flushing, stopping.
+//! Tests of posters over real sockets: posting, flushing and stopping.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::delivery::receiver::{OK, Receiver};
 
-/// Nobody waits so long unless something is wrong.
+/// A timeout that is reached only if something is wrong.
 const LONG: Duration = Duration::from_secs(30);
 
 fn report(id: &str) -> Report {
     Report::completed(id, "done").unwrap()
 }
 
-/// Takes connections and never answers.
+/// A receiver that accepts connections and never answers.
 fn silent() -> Receiver {
     Receiver::new(|_, _| {
         std::thread::park();
@@ -23,7 +23,7 @@ fn silent() -> Receiver {
     })
 }
 
-/// An executor with nothing to it.
+/// A minimal executor, which only polls and parks.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -67,14 +67,14 @@ fn flush_works_on_any_executor_and_on_none() {
 }
 
 #[tokio::test]
-async fn in_memory_a_flush_waits_until_each_report_was_tried_once() {
+async fn in_memory_a_flush_waits_until_each_report_was_attempted_once() {
     let receiver = Receiver::answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
     let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
     for n in 0..3 {
         poster.post(&receiver.url(), &report(&n.to_string())).unwrap();
     }
     let flushed = poster.flush(LONG).await;
-    assert!(receiver.requests().len() >= 3, "each was tried");
+    assert!(receiver.requests().len() >= 3, "each was attempted");
     assert_eq!((flushed.waiting, flushed.stored, flushed.is_safe()), (3, 0, false));
     guard.shutdown(Duration::ZERO).await;
 }
@@ -109,11 +109,11 @@ async fn in_a_file_a_flush_waits_for_the_disk_alone_and_the_next_start_delivers(
     poster.post(&deaf.url(), &report("2")).unwrap();
     let flushed = poster.flush(LONG).await;
     assert_eq!((flushed.stored, flushed.waiting, flushed.is_safe()), (2, 0, true));
-    // Cuts the attempts off: nobody will answer them.
+    // The shutdown cuts the attempts off, because the receiver never answers them.
     guard.shutdown(Duration::from_millis(100)).await;
 
-    // The same file, and a receiver at the same place that answers now, would be the next start of the program. Here
-    // the reports are for the silent one, so that they are still there is what can be seen.
+    // This is the next start of the program with the same file. The receiver is still silent, so the test checks that
+    // the reports are still stored and are attempted again.
     let (poster, guard) = Poster::builder().sqlite(&file).trust(deaf.url()).start().unwrap();
     assert_eq!(poster.flush(LONG).await.stored, 2);
     let before = deaf.requests().len();
@@ -142,7 +142,7 @@ async fn a_shutdown_without_limit_and_one_that_is_dropped_go_on_to_their_end() {
 
     let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
     poster.post(&receiver.url(), &report("2")).unwrap();
-    // Polled once, so that it has begun, and dropped, whether it was done by then or not.
+    // The shutdown is polled once, so that it starts, and then dropped.
     let mut shutdown = Box::pin(guard.shutdown(LONG));
     std::future::poll_fn(|context| Poll::Ready(shutdown.as_mut().poll(context).is_ready())).await;
     drop((shutdown, poster));
@@ -251,7 +251,7 @@ async fn in_memory_the_bytes_that_wait_are_bounded_too_and_what_has_no_room_is_r
     guard.shutdown(Duration::ZERO).await;
 }
 
-/// One poster is installed in a process, so the test runs itself as another one.
+/// A process can install only one poster, so the test runs itself in another process.
 #[test]
 fn a_second_install_is_an_error_that_leaves_no_file_and_the_first_goes_on() {
     const INNER: &str = "POSTBACK_TEST_SECOND_INSTALL";
@@ -290,7 +290,7 @@ fn install_twice(url: &str) {
     assert!(error.is_installed());
     assert!(error.to_string().starts_with("a poster is installed already; install one per process"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a file was made for nothing");
-    // Nor is anything else of it in the way.
+    // The failed install left nothing behind that would change the result of the next.
     assert!(Poster::builder().install().unwrap_err().is_installed());
 
     assert_eq!(report("after").delivered, 2);

@@ -1,4 +1,5 @@
-//! Single tries against receivers that are broken or hostile: each ends in bounded time, with a bounded amount kept.
+//! Tests of attempts at broken or hostile receivers. Each attempt ends in bounded time and keeps a bounded number of
+//! bytes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -10,10 +11,11 @@ use super::*;
 use crate::delivery::receiver::{OK, Receiver};
 use crate::policy::guard::Reach;
 
-/// More than socket buffers on both sides hold, and far less than an endless answer has sent when the test gives up.
+/// More bytes than the socket buffers on both sides hold, and far fewer than an endless answer sends before the test
+/// gives up.
 const SOME: usize = 64 << 20;
 
-/// Says what to do with each connection, on a thread of its own. Its port.
+/// A receiver that handles each connection with `behave`, on a thread of its own. Returns its port.
 pub(super) fn raw(behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -27,7 +29,7 @@ pub(super) fn raw(behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Syn
     port
 }
 
-/// Reads a request as far as its last byte.
+/// Reads a request to its last byte.
 pub(super) fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut read = Vec::new();
     while !read.ends_with(super::tests::BODY) {
@@ -41,7 +43,7 @@ pub(super) fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Never says anything again, and does not close.
+/// Sends nothing more and never closes the connection.
 pub(super) fn keep_open(stream: TcpStream) {
     std::thread::park();
     drop(stream);
@@ -51,10 +53,10 @@ pub(super) fn patient(timeout_ms: u64) -> Options {
     Options { timeout: Duration::from_millis(timeout_ms), ..options() }
 }
 
-/// Far longer than the test lasts: what ends, ends by itself.
+/// A timeout in milliseconds that is far longer than the test. An attempt that ends does not end by its timeout.
 pub(super) const NEVER: u64 = 600_000;
 
-/// Tries once, and expects that the timeout ends it.
+/// Makes one attempt and expects that its timeout ends it.
 async fn times_out(port: u16) {
     let options = patient(300);
     let attempted = send(&options, &format!("http://127.0.0.1:{port}/in"), Reach::Private).await;
@@ -62,7 +64,8 @@ async fn times_out(port: u16) {
     assert!(attempted.attempt.took >= options.timeout);
 }
 
-/// Sends `head`, then `more` over and over, until the other side has enough. How much was sent in all.
+/// A receiver that sends `head`, and then `more` again and again until the client closes. Returns its port and the
+/// count of bytes sent.
 fn endless(head: &'static [u8], more: &'static [u8]) -> (u16, Arc<AtomicUsize>) {
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = sent.clone();
@@ -124,7 +127,8 @@ async fn a_flood_of_interim_answers_costs_the_timeout() {
             read_request(&mut stream)?;
             loop {
                 stream.write_all(answer.repeat(10).as_bytes())?;
-                // Not faster than an unoptimised client reads: it would be all that this machine does.
+                // The pause keeps the receiver slower than an unoptimised client reads. Else this machine would do
+                // nothing else.
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
@@ -214,7 +218,7 @@ async fn a_body_that_ends_too_early_leaves_the_status_to_decide() {
 
 #[tokio::test]
 async fn a_connection_that_is_reset_is_a_failure_said_in_words() {
-    // Closed with bytes unread, a socket resets its connection.
+    // A socket that is closed with unread bytes resets its connection.
     let port = raw(|mut stream| stream.read_exact(&mut [0]));
     let attempted = trusted(&format!("http://127.0.0.1:{port}/in?token=s3cret")).await;
     assert_eq!(attempted.end, AttemptEnd::Failed);
@@ -299,7 +303,7 @@ async fn what_a_receiver_asks_for_is_taken_from_its_head() {
     };
     assert_eq!(asks("").await, (None, None));
     assert_eq!(asks("retry-after: 90\r\n").await, (Some(Duration::from_secs(90)), None));
-    // The clock of these tests stands at 2026-11-23 08:00:00 and a little.
+    // The clock of these tests stands at 2026-11-23 08:00:00.123456.
     let (wait, _) = asks("Retry-After: Mon, 23 Nov 2026 08:02:00 GMT\r\n").await;
     assert_eq!(wait.unwrap().as_secs(), 119);
     assert_eq!(asks("retry-after: \u{ff}soon\r\n").await, (None, None));

@@ -1,4 +1,4 @@
-//! Single tries against receivers that speak HTTP/2: good ones, and such as refuse a stream or go away.
+//! Tests of attempts at HTTP/2 receivers: receivers that work, refuse a stream, or send GOAWAY.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -13,10 +13,10 @@ use super::*;
 use crate::delivery::receiver::{CA_FILE, http2, http2_tls};
 use crate::policy::guard::Reach;
 
-/// More than is read of an answer, and than the windows of both sides hold.
+/// More bytes than are read of an answer, and than the flow-control windows of both sides hold.
 const SOME: usize = 64 << 20;
 
-/// Far more patient than the test: what ends, ends by itself.
+/// A sender with a timeout far longer than the test. An attempt that ends does not end by its timeout.
 fn sender() -> Sender {
     let options = Options { ca_file: Some(PathBuf::from(CA_FILE)), timeout: Duration::from_mins(10), ..options() };
     Sender::new(&options, Clock::from_fn(|| NOW)).unwrap()
@@ -72,14 +72,15 @@ async fn a_stream_that_is_refused_is_a_failure_that_says_so_and_its_connection_i
                 );
             }
         }
-        // What was not processed is asked for once more at once; what else is tried again is tried on the schedule.
+        // A request that was not processed is sent once more at once. Any other failure waits for the schedule.
         let refused = std::iter::repeat_n("/refused", asked);
         let expected: Vec<_> = refused.chain(["/taken"]).map(|path| (0, path.to_owned())).collect();
         assert_eq!(*seen.lock().unwrap(), [expected.clone(), expected].concat());
     }
 }
 
-/// Reads a request to its end on each connection, and goes away without having processed a single stream.
+/// A receiver that reads a request on each connection, and then sends a GOAWAY which says that it has processed no
+/// stream.
 fn going_away(reason: h2::Reason) -> u16 {
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let reason = u8::try_from(u32::from(reason)).unwrap();
@@ -97,7 +98,7 @@ fn going_away(reason: h2::Reason) -> u16 {
             }
             stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, reason]).unwrap();
             std::thread::spawn(move || {
-                // Says nothing more, and leaves it to the other side to close.
+                // The receiver sends nothing more and waits until the client closes.
                 let _ = std::io::copy(&mut stream, &mut std::io::sink());
             });
         }
@@ -117,7 +118,7 @@ async fn a_receiver_that_goes_away_before_it_processed_the_request_is_a_failure_
             "connection closed by the receiver before it processed the request (HTTP/2 GOAWAY, ENHANCE_YOUR_CALM)",
         ),
     ] {
-        // On a new connection, and again on a new one.
+        // Each attempt opens two connections: one for the request, and one for its repetition.
         let (port, sender) = (going_away(reason), sender());
         for _ in 0..2 {
             let attempted = send_with(&sender, &format!("https://127.0.0.1:{port}/in"), Reach::Private).await;
@@ -144,15 +145,15 @@ async fn a_stream_that_is_refused_once_costs_nothing() {
 
 #[tokio::test]
 async fn an_answer_counts_that_comes_before_the_body_was_read() {
-    // More than the windows of both sides hold.
+    // The body is larger than the flow-control windows of both sides.
     let body = Bytes::from(vec![b' '; 4 << 20]);
     for (status, reset) in [(200, true), (413, true), (401, false)] {
         let kept = Mutex::new(Vec::new());
         let (port, _, _server) = http2(move |_, _, mut respond| {
             let answer = http::Response::builder().status(status).body(()).unwrap();
             let stream = respond.send_response(answer, true).unwrap();
-            // Once it has no handle any more, the stream is reset with NO_ERROR after the answer, as its body is not
-            // wanted.
+            // When the handle is dropped, h2 resets the stream with NO_ERROR after the answer, because the body is not
+            // read.
             if !reset {
                 kept.lock().unwrap().push((respond, stream));
             }

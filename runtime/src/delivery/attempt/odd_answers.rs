@@ -1,4 +1,4 @@
-//! Answers that are not as HTTP has them: the status and the few fields that count are taken all the same.
+//! Tests of answers that are not valid HTTP. Their status and the few header fields that count are taken all the same.
 
 use std::io::Write as _;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::delivery::receiver::Receiver;
 use crate::policy::guard::Reach;
 
-/// What a receiver comes to that writes this and closes.
+/// The result of an attempt at a receiver that writes this answer and closes.
 async fn told(answer: impl Into<Vec<u8>>) -> AttemptResult {
     let answer = answer.into();
     let port = raw(move |mut stream| {
@@ -95,7 +95,7 @@ async fn an_odd_status_line_counts_and_so_does_an_answer_that_is_cut() {
 
 #[tokio::test]
 async fn an_odd_answer_is_not_taken_for_that_to_the_next_report() {
-    // The second request on a connection gets none.
+    // The receiver closes without an answer to the second request on a connection.
     let receiver = Receiver::new(|request, out| {
         if request.line.contains("/first") {
             out.write_all(b"HTTP/1.1 200 OK\r\nx space: 1\r\ncontent-length: 0\r\n\r\n")

@@ -1,4 +1,4 @@
-//! Single tries against real sockets.
+//! Tests of single attempts against real sockets.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use crate::secret::Secret;
 pub(super) const NOW: Timestamp = Timestamp::from_micros(1_795_420_800_123_456);
 pub(super) const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
 
-/// Answers each look-up with the next address, and for ever with the last one.
+/// A resolver that answers each look-up with the next address, and stays at the last.
 #[derive(Debug)]
 pub(in crate::delivery) struct Names(Mutex<VecDeque<IpAddr>>);
 
@@ -49,7 +49,7 @@ pub(in crate::delivery) async fn send(options: &Options, url: &str, reach: Reach
     send_with(&sender, url, reach).await
 }
 
-/// The same of another body.
+/// Sends this body to a URL that may be private.
 pub(super) async fn send_body(sender: &Sender, url: &str, body: Bytes) -> AttemptResult {
     let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
     sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, body).await
@@ -60,7 +60,7 @@ pub(super) async fn send_with(sender: &Sender, url: &str, reach: Reach) -> Attem
     sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, Bytes::from_static(BODY)).await
 }
 
-/// An answer that says nothing but this.
+/// The end of an attempt with an answer that has only this status.
 pub(super) fn answered(status: u16) -> AttemptEnd {
     AttemptEnd::Answered(Answer { status, retry_after: None, directive: None })
 }
@@ -74,7 +74,7 @@ pub(super) fn error(attempted: &AttemptResult) -> &str {
 }
 
 #[tokio::test]
-async fn a_try_has_exactly_these_headers_and_bytes() {
+async fn an_attempt_has_exactly_these_headers_and_bytes() {
     let receiver = Receiver::answering(OK);
     let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
     let id = ReportId::generate();
@@ -193,18 +193,19 @@ fn drip(out: &mut dyn Write) -> io::Result<()> {
 }
 
 #[tokio::test]
-async fn a_bounded_answer_leaves_its_connection_to_the_next_try_and_a_longer_one_does_not() {
+async fn a_bounded_answer_leaves_its_connection_to_the_next_attempt_and_a_longer_one_does_not() {
     for (length, reuses) in [(0, true), (60_000, true), (500_000, false)] {
         let body = "x".repeat(length);
         let receiver = Receiver::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"));
         let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
-        // The client takes its connection back in a task of its own, so it may not have it yet for the next try.
+        // The client returns the connection to its pool in another task, so the next attempt may come too early to use
+        // it.
         let reused = async {
-            for tries in 2.. {
+            for attempts in 2.. {
                 assert_eq!(send_with(&sender, &receiver.url(), Reach::Private).await.end, answered(200));
                 let connections = receiver.requests().last().map_or(0, |request| request.connection) + 1;
-                if connections + 1 < tries || tries > 20 {
-                    return connections + 1 < tries;
+                if connections + 1 < attempts || attempts > 20 {
+                    return connections + 1 < attempts;
                 }
             }
             false
@@ -244,11 +245,11 @@ async fn the_operators_webhook_reaches_loopback_and_not_metadata() {
     assert_eq!(send_with(&sender, &by_name("b.test"), Reach::Private).await.end, AttemptEnd::ForbiddenAddress);
     let literal = send_with(&sender, "http://169.254.169.254/latest/meta-data", Reach::Private).await;
     assert_eq!(literal.end, AttemptEnd::Refused);
-    assert!(!error(&literal).contains("allow_networks"), "no setting opens it");
+    assert!(!error(&literal).contains("allow_networks"), "no setting allows it");
     assert_eq!(receiver.requests().len(), 1);
 }
 
-/// Other systems have no 127.0.0.2.
+/// Only Linux has the address 127.0.0.2.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_name_that_moves_to_a_forbidden_address_is_refused_at_its_next_connection() {
@@ -288,7 +289,7 @@ async fn tls_is_verified_against_the_roots_and_those_of_the_ca_file() {
     assert!(error(&no_tls).starts_with("TLS: "), "{}", error(&no_tls));
 }
 
-/// Fails as the system does when it is short of something.
+/// A resolver that fails with the system's error for a shortage.
 #[derive(Debug)]
 struct Short(i32);
 
@@ -301,7 +302,7 @@ impl Lookup for Short {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_this_machine_is_short_of_is_no_try() {
+async fn what_this_machine_is_short_of_is_no_attempt() {
     for (code, shortage) in [(24, Some(Shortage::Files)), (12, Some(Shortage::Memory)), (2, None)] {
         let options = Options { resolver: Arc::new(Short(code)), ..options() };
         let attempted = send(&options, "http://hooks.test/in", Reach::Public).await;
@@ -321,7 +322,7 @@ async fn connections_are_bounded_over_all_hosts_and_the_longest_idle_make_room()
             assert_eq!(send_with(&sender, &receiver.url(), Reach::Private).await.end, answered(200));
         }
     }
-    // Nobody else's connection was needed for this one: it is used again.
+    // No other connection needs the place of this one, so it is used again.
     for _ in 0..3 {
         assert_eq!(send_with(&sender, &receivers[5].url(), Reach::Private).await.end, answered(200));
     }
@@ -330,7 +331,7 @@ async fn connections_are_bounded_over_all_hosts_and_the_longest_idle_make_room()
 }
 
 #[tokio::test]
-async fn where_all_connections_are_in_use_a_try_is_put_off() {
+async fn where_all_connections_are_in_use_an_attempt_is_put_off() {
     let (hanging, other) = (Receiver::new(|_, _| Ok(())), Receiver::answering(OK));
     let options = Options { connections: Some(1), timeout: Duration::from_hours(1), ..options() };
     let sender = Arc::new(Sender::new(&options, Clock::from_fn(|| NOW)).unwrap());
@@ -340,7 +341,7 @@ async fn where_all_connections_are_in_use_a_try_is_put_off() {
     hanging.received(1).await;
     let attempted = send_with(&sender, &other.url(), Reach::Private).await;
     assert_eq!((attempted.end, attempted.shortage), (AttemptEnd::NotMade, Some(Shortage::Connections)));
-    assert!(error(&attempted).contains("1 connections are open"), "{}", error(&attempted));
+    assert!(error(&attempted).contains("all 1 connections that may be open are in use"), "{}", error(&attempted));
     assert!(other.requests().is_empty());
     first.abort();
 }
@@ -352,7 +353,7 @@ async fn a_large_body_is_signed_elsewhere_and_alike() {
     let id = ReportId::generate();
     let large = Bytes::from(vec![b'x'; 16 << 20]);
     let mut signed = pin!(sender.sign(id, &policy, 1, &large));
-    // On this thread it would be ready at once.
+    // If the body was signed on this thread, the future would be ready at once.
     assert!(futures_util::poll!(&mut signed).is_pending());
     assert_eq!(signed.await, signature::sign(&[secret()], &id.to_string(), 1, &large));
     let small = large.slice(..LARGE);

@@ -1,4 +1,4 @@
-//! What the lines say, and that they are few and harmless.
+//! Tests of the log lines: their text, their bounds, and the escaping of text from outside.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
@@ -13,7 +13,7 @@ use super::*;
 const WEBHOOK_ID: &str = "0193b3c4-0000-7000-8000-000000000001";
 static TARGET: LazyLock<Target> = LazyLock::new(|| Target::parse("https://example.com/in"));
 
-/// What the delivery says on this thread.
+/// Collects the lines that the delivery logs on this thread.
 #[derive(Clone, Default)]
 pub(in crate::delivery) struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
@@ -24,7 +24,7 @@ impl Lines {
         (lines, guard)
     }
 
-    /// The lines with this text in them.
+    /// The lines that contain this text.
     pub(in crate::delivery) fn with(&self, text: &str) -> Vec<(Level, String)> {
         self.0.lock().unwrap().iter().filter(|(_, line)| line.contains(text)).cloned().collect()
     }
@@ -81,7 +81,7 @@ fn told(next: Next) -> AttemptLine<'static> {
 }
 
 #[test]
-fn the_lines_say_what_became_of_a_report_and_when_the_next_try_is() {
+fn the_lines_say_what_became_of_a_report_and_when_the_next_attempt_is() {
     let delivered = AttemptLine { status: Some(204), error: None, ..told(Next::Delivered) };
     assert_eq!(message(&delivered), "report of abc → delivered 204 in 8 ms");
     let noted = AttemptLine { note: Some("/greet 0193 completed in 1.2 s"), ..delivered };
@@ -112,7 +112,7 @@ fn the_last_line_names_what_finds_the_delivery_again_and_no_secret() {
 }
 
 #[test]
-fn a_retry_that_fails_is_told_at_info_within_a_bound_of_its_origin() {
+fn a_retry_that_fails_is_logged_at_info_within_a_bound_of_its_origin() {
     let (lines, _guard) = Lines::on_this_thread();
     let log = Log::default();
     let retry = |seconds: i64| AttemptLine {
@@ -162,7 +162,8 @@ fn a_refusal_is_explained_once_per_origin_under_a_bound() {
     assert!(!log.is_to_explain("https://a", at(0)));
     let explained = (0..2 * MAX_EXPLAINED).filter(|n| log.is_to_explain(&n.to_string(), at(0))).count();
     assert_eq!(explained, MAX_EXPLAINED - 1);
-    // However many were explained before, each further one is, in its time; and what is remembered is bounded.
+    // After a pause, a further origin is explained, however many were explained before. The remembered origins are
+    // bounded.
     assert!(!log.is_to_explain("https://b", at(0)));
     for n in 1..2 * MAX_EXPLAINED {
         assert!(log.is_to_explain(&format!("https://b{n}"), at(n)), "{n}");
@@ -172,19 +173,19 @@ fn a_refusal_is_explained_once_per_origin_under_a_bound() {
 }
 
 #[test]
-fn a_shortage_is_told_once_a_minute() {
+fn a_shortage_is_logged_once_a_minute() {
     let (lines, _guard) = Lines::on_this_thread();
     let log = Log::default();
     for seconds in 0..90 {
         log.log_put_off(Shortage::Files, "too many open files", Timestamp::from_micros(seconds * 1_000_000));
     }
     log.log_put_off(Shortage::Memory, "out of memory", Timestamp::from_micros(90_000_000));
-    let told: Vec<_> = lines.with("put off").into_iter().map(|(level, _)| level).collect();
+    let told: Vec<_> = lines.with("deliveries wait").into_iter().map(|(level, _)| level).collect();
     assert_eq!(told, [Level::WARN; 3]);
 }
 
 #[test]
-fn a_name_that_leads_astray_is_explained_once_and_a_request_has_its_line_all_the_same() {
+fn a_name_that_leads_to_a_forbidden_address_is_explained_once_and_a_request_has_its_line_all_the_same() {
     let (lines, _guard) = Lines::on_this_thread();
     let log = Log::default();
     let error = Some("0.0.0.0 is not allowed; see delivery.allow_networks");
@@ -210,7 +211,7 @@ fn a_name_that_leads_astray_is_explained_once_and_a_request_has_its_line_all_the
             (Level::WARN, attempt(retry, 2)),
         ]
     );
-    // Whoever is refused for good was told what would allow it.
+    // A final refusal of this origin is not explained again.
     log.attempt(&AttemptLine { next: Next::Refused, ..forbidden_address });
     assert_eq!(lines.with("").last().unwrap().0, Level::DEBUG);
 }

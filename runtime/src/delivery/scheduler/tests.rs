@@ -1,4 +1,4 @@
-//! Single rules, and that everything is delivered in the end whatever happens in between.
+//! Tests of single rules, and that every report is delivered in the end, in whatever order events come.
 
 use proptest::prelude::*;
 
@@ -17,16 +17,11 @@ impl Schedulable for usize {
     }
 }
 
-/// Of the second and the fourth origin there are two URLs.
+/// URLs of three origins. The second and the third origin have two URLs.
 const URLS: [&str; 5] = ["x://0/a", "x://1/a", "x://1/b", "x://2/a", "x://2/b"];
 
-fn end<W: Schedulable>(
-    scheduler: &mut Scheduler<W>,
-    started_attempt: StartedAttempt,
-    health: Health,
-    now: SinceStart,
-) -> Vec<W> {
-    let to_park = scheduler.ended(started_attempt, health, None, QUICK, now).unwrap().to_park;
+fn end<W: Schedulable>(s: &mut Scheduler<W>, attempt: StartedAttempt, health: Health, now: SinceStart) -> Vec<W> {
+    let to_park = s.ended(attempt, health, None, QUICK, now).unwrap().to_park;
     to_park.into_iter().map(|(_, work)| work).collect()
 }
 
@@ -36,10 +31,10 @@ fn scheduler(backlog: usize, idle: usize) -> Scheduler<usize> {
 
 fn take(scheduler: &mut Scheduler<usize>, origin: &str, work: usize) -> Option<ParkReason> {
     let key = scheduler.key(origin, "");
-    scheduler.take(key, work, NOW).map(|(_, why)| why)
+    scheduler.take(key, work, NOW).map(|(_, reason)| reason)
 }
 
-/// A URL and a number.
+/// A report with the index of its URL and a number.
 impl Schedulable for (usize, usize) {
     fn units(&self) -> usize {
         1
@@ -50,7 +45,7 @@ impl Schedulable for (usize, usize) {
     }
 }
 
-/// So large.
+/// A report with this many units.
 #[derive(Debug)]
 struct Large(usize);
 
@@ -72,11 +67,11 @@ fn memory_is_bounded_by_size_and_shared_by_size() {
         let key = scheduler.key(origin, "");
         scheduler.take(key, Large(size), NOW).is_none()
     };
-    // Each fits while the origin has no more than there is left.
+    // A report fits while its origin holds no more units than are still free.
     assert_eq!((0..10).filter(|_| take("a", 20)).count(), 3);
     assert_eq!((0..50).filter(|_| take("b", 1)).count(), 17);
-    while let Some((started_attempt, _)) = scheduler.next(NOW) {
-        end(&mut scheduler, started_attempt, Health::Works, NOW);
+    while let Some((attempt, _)) = scheduler.next(NOW) {
+        end(&mut scheduler, attempt, Health::Works, NOW);
     }
     assert_eq!((scheduler.waiting(), scheduler.counts.waiting), (0, 0));
     assert!(scheduler.queues.values().all(|at| at.waiting == 0));
@@ -101,8 +96,8 @@ fn a_failing_origin_has_nothing_in_memory_until_a_single_report_finds_out() {
     for n in 0..30 {
         assert_eq!(take(&mut scheduler, "a", n), None);
     }
-    while let Some((started_attempt, _)) = scheduler.next(NOW) {
-        to_park.extend(end(&mut scheduler, started_attempt, Health::Unreachable, NOW));
+    while let Some((attempt, _)) = scheduler.next(NOW) {
+        to_park.extend(end(&mut scheduler, attempt, Health::Unreachable, NOW));
     }
     assert_eq!(to_park, (10..30).collect::<Vec<_>>());
     assert_eq!(
@@ -117,9 +112,9 @@ fn a_failing_origin_has_nothing_in_memory_until_a_single_report_finds_out() {
     let claim = scheduler.claim(later).unwrap();
     assert_eq!((&*claim.queue_name, claim.limit), ("a", 1));
     assert!(scheduler.claimed(claim.key, claim.limit, Some((vec![10], true)), later).is_empty());
-    let (started_attempt, work) = scheduler.next(later).unwrap();
+    let (attempt, work) = scheduler.next(later).unwrap();
     assert_eq!((work, scheduler.next(later).map(drop)), (10, None));
-    let end = scheduler.ended(started_attempt, Health::Works, None, QUICK, later).unwrap();
+    let end = scheduler.ended(attempt, Health::Works, None, QUICK, later).unwrap();
     assert_eq!((end.changes, scheduler.open()), (vec![("a".into(), Change::Closed)], 0));
     assert!(scheduler.claim(later).unwrap().limit > 20);
 }
@@ -129,8 +124,8 @@ fn what_is_known_of_idle_origins_is_bounded_and_the_longest_idle_is_forgotten() 
     let mut scheduler = scheduler(100, 3);
     for n in 0..10 {
         take(&mut scheduler, &n.to_string(), n);
-        let (started_attempt, _) = scheduler.next(NOW).unwrap();
-        end(&mut scheduler, started_attempt, Health::Works, NOW);
+        let (attempt, _) = scheduler.next(NOW).unwrap();
+        end(&mut scheduler, attempt, Health::Works, NOW);
     }
     assert_eq!((scheduler.queues.len(), scheduler.keys.len()), (3, 3));
     assert!(scheduler.keys.contains_key("9") && !scheduler.keys.contains_key("6"));
@@ -138,11 +133,11 @@ fn what_is_known_of_idle_origins_is_bounded_and_the_longest_idle_is_forgotten() 
 
 #[test]
 fn of_more_dead_origins_than_are_known_each_has_its_turn() {
-    const ENDPOINTS: [&str; 5] = ["a", "b", "c", "d", "e"];
+    const ORIGINS: [&str; 5] = ["a", "b", "c", "d", "e"];
     let mut scheduler: Scheduler<usize> = scheduler(100, 10);
     let mut now = NOW;
     let mut attempted = BTreeMap::<String, usize>::new();
-    scheduler.found(ENDPOINTS.map(str::to_owned).to_vec(), now);
+    scheduler.found(ORIGINS.map(str::to_owned).to_vec(), now);
     for _ in 0..2_000 {
         now += Duration::from_secs(10);
         scheduler.wake(now);
@@ -150,28 +145,26 @@ fn of_more_dead_origins_than_are_known_each_has_its_turn() {
             *attempted.entry(claim.queue_name.to_string()).or_default() += 1;
             scheduler.claimed(claim.key, claim.limit, Some((vec![0], true)), now);
         }
-        while let Some((started_attempt, _)) = scheduler.next(now) {
-            let key = started_attempt.key;
-            let to_park = scheduler
-                .ended(started_attempt, Health::Unreachable, None, QUICK, now)
-                .map_or(0, |end| end.to_park.len());
-            (0..to_park).for_each(|_| scheduler.parked(key, true, now));
+        while let Some((attempt, _)) = scheduler.next(now) {
+            let key = attempt.key;
+            let ended = scheduler.ended(attempt, Health::Unreachable, None, QUICK, now);
+            (0..ended.map_or(0, |effects| effects.to_park.len())).for_each(|_| scheduler.parked(key, true, now));
         }
         if scheduler.needs_parked_search() {
-            scheduler.found(ENDPOINTS.map(str::to_owned).to_vec(), now);
+            scheduler.found(ORIGINS.map(str::to_owned).to_vec(), now);
         }
     }
-    assert_eq!(attempted.keys().map(String::as_str).collect::<Vec<_>>(), ENDPOINTS, "{attempted:?}");
+    assert_eq!(attempted.keys().map(String::as_str).collect::<Vec<_>>(), ORIGINS, "{attempted:?}");
 }
 
-/// The world around a scheduler: a store with parked reports, and tries under way.
+/// What is around a scheduler: a store with parked reports, attempts in flight, and claims in progress.
 #[derive(Default)]
 struct World {
     arrived: usize,
     delivered: Vec<usize>,
     parked: BTreeMap<String, VecDeque<(usize, usize)>>,
     parking: Vec<(Key, (usize, usize))>,
-    flying: Vec<(StartedAttempt, (usize, usize))>,
+    in_flight: Vec<(StartedAttempt, (usize, usize))>,
     claims: Vec<Claim>,
 }
 
@@ -189,14 +182,14 @@ impl World {
     }
 
     fn end(&mut self, scheduler: &mut Scheduler<(usize, usize)>, which: usize, health: Health, now: SinceStart) {
-        let (started_attempt, work) = self.flying.swap_remove(which % self.flying.len());
+        let (attempt, work) = self.in_flight.swap_remove(which % self.in_flight.len());
         let url = (health == Health::Fails).then(|| work.url());
-        let end = scheduler.ended(started_attempt, health, url, QUICK, now).unwrap();
+        let end = scheduler.ended(attempt, health, url, QUICK, now).unwrap();
         self.parking.extend(end.to_park);
         if health == Health::Works {
             self.delivered.push(work.1);
         } else {
-            // Due again, and claimed.
+            // The failed report is due again and is claimed.
             self.take(scheduler, work, now);
         }
     }
@@ -211,18 +204,18 @@ impl World {
     fn answer(&mut self, scheduler: &mut Scheduler<(usize, usize)>, which: usize, fails: bool, now: SinceStart) {
         let claim = self.claims.swap_remove(which % self.claims.len());
         let parked = self.parked.entry(claim.queue_name.to_string()).or_default();
-        let claimed_reports = if fails {
+        let claimed = if fails {
             None
         } else {
             let works: Vec<_> = parked.drain(..claim.limit.min(parked.len())).collect();
             Some((works, !parked.is_empty()))
         };
-        self.parking.extend(scheduler.claimed(claim.key, claim.limit, claimed_reports, now));
+        self.parking.extend(scheduler.claimed(claim.key, claim.limit, claimed, now));
     }
 
     fn start_due(&mut self, scheduler: &mut Scheduler<(usize, usize)>, now: SinceStart) {
         scheduler.wake(now);
-        self.flying.extend(std::iter::from_fn(|| scheduler.next(now)));
+        self.in_flight.extend(std::iter::from_fn(|| scheduler.next(now)));
         self.claims.extend(std::iter::from_fn(|| scheduler.claim(now)));
         if scheduler.needs_parked_search() {
             let parked = self.parked.iter().filter(|(_, works)| !works.is_empty());
@@ -256,16 +249,16 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Ends all tries that may begin: those at the first URL of the second origin fail.
+/// Starts and ends all attempts that may start. Attempts at the first URL of the second origin fail.
 fn play(scheduler: &mut Scheduler<(usize, usize)>, world: &mut World, now: SinceStart) {
     world.start_due(scheduler, now);
-    while !world.flying.is_empty() || !world.parking.is_empty() || !world.claims.is_empty() {
+    while !world.in_flight.is_empty() || !world.parking.is_empty() || !world.claims.is_empty() {
         if !world.parking.is_empty() {
             world.commit(scheduler, 0, now);
         } else if !world.claims.is_empty() {
             world.answer(scheduler, 0, false, now);
         } else {
-            let bad = world.flying[0].1.0 == 1;
+            let bad = world.in_flight[0].1.0 == 1;
             world.end(scheduler, 0, if bad { Health::Fails } else { Health::Works }, now);
         }
         world.start_due(scheduler, now);
@@ -284,7 +277,7 @@ fn a_url_that_fails_holds_up_no_other_of_its_origin() {
     assert_eq!((scheduler.open(), scheduler.waiting()), (1, 0));
     assert_eq!(world.parked["x://1/a"].len(), 200);
     assert!(world.parked.get("x://1").is_none_or(VecDeque::is_empty));
-    // Later ones neither, and the single tries of the one that fails are its own.
+    // Later reports to the other URL are delivered too. The single attempts of the failing URL do not delay them.
     for _ in 0..20 {
         let later = scheduler.alarm().unwrap();
         world.arrive(&mut scheduler, 2, later);
@@ -295,14 +288,14 @@ fn a_url_that_fails_holds_up_no_other_of_its_origin() {
 }
 
 #[test]
-fn single_tries_of_an_origin_take_turns_over_its_urls() {
+fn single_attempts_of_an_origin_take_turns_over_its_urls() {
     let bounds = Bounds { backlog: 1_000, idle: 10, parked: 10 };
     let mut scheduler = Scheduler::new(Limits::new(8, 4), bounds, HashMap::new());
     let mut world = World::default();
-    // Nothing connects, and then it does; one of two URLs works.
+    // At first nothing connects. Then connections succeed, and one of the two URLs works.
     (0..30).for_each(|n| world.arrive(&mut scheduler, 1 + usize::from(n == 29), NOW));
     world.start_due(&mut scheduler, NOW);
-    while !world.flying.is_empty() {
+    while !world.in_flight.is_empty() {
         world.end(&mut scheduler, 0, Health::Unreachable, NOW);
         world.start_due(&mut scheduler, NOW);
     }
@@ -332,8 +325,8 @@ fn urls_with_a_line_of_their_own_are_few_and_join_the_others_when_they_work() {
     while let Some(alarm) = scheduler.alarm() {
         now = alarm.max(now);
         world.start_due(&mut scheduler, now);
-        while !world.flying.is_empty() || !world.claims.is_empty() {
-            if world.flying.is_empty() {
+        while !world.in_flight.is_empty() || !world.claims.is_empty() {
+            if world.in_flight.is_empty() {
                 world.answer(&mut scheduler, 0, false, now);
             } else {
                 world.end(&mut scheduler, 0, Health::Works, now);
@@ -342,15 +335,15 @@ fn urls_with_a_line_of_their_own_are_few_and_join_the_others_when_they_work() {
         }
     }
     assert_eq!((world.delivered.len(), scheduler.open(), scheduler.keys.contains_key(URLS[1])), (20, 0, false));
-    // However many fail at once.
+    // Many URLs fail at once.
     let mut scheduler: Scheduler<usize> = Scheduler::new(Limits::new(8, 4), bounds, HashMap::new());
     let origin = scheduler.key("x://1", "");
     for n in 0..100 {
         let url = format!("x://1/{n}");
-        let told = scheduler.url_hash(&url);
+        let hash = scheduler.url_hash(&url);
         let mut breaker = crate::policy::breaker::Breaker::default();
         breaker.trip(NOW);
-        scheduler.split_off(origin, told, &url, breaker, NOW);
+        scheduler.split_off(origin, hash, &url, breaker, NOW);
     }
     assert_eq!(scheduler.queues[&origin].url_queues.len(), scheduler.idle.len());
     assert_eq!((scheduler.keys.len(), scheduler.open()), (1 + 10, 10), "no more than may be idle");
@@ -368,7 +361,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Arrive(at) => world.arrive(&mut scheduler, at, now),
-                Step::End(which, health) if !world.flying.is_empty() => world.end(&mut scheduler, which, health, now),
+                Step::End(which, health) if !world.in_flight.is_empty() => world.end(&mut scheduler, which, health, now),
                 Step::Commit(which) if !world.parking.is_empty() => world.commit(&mut scheduler, which, now),
                 Step::Answer(which, fails) if !world.claims.is_empty() => world.answer(&mut scheduler, which, fails, now),
                 Step::Wait(ms) => now += Duration::from_millis(ms),
@@ -376,7 +369,7 @@ proptest! {
             }
             world.start_due(&mut scheduler, now);
             prop_assert!(scheduler.waiting() <= backlog);
-            prop_assert_eq!((scheduler.in_flight(), scheduler.claims()), (world.flying.len(), world.claims.len()));
+            prop_assert_eq!((scheduler.in_flight(), scheduler.claims()), (world.in_flight.len(), world.claims.len()));
             prop_assert_eq!(scheduler.parking(), world.parking.len());
             prop_assert!(scheduler.counts.parked <= bounds.parked);
             let open = scheduler.queues.values().filter(|at| at.breaker.is_probing()).count();
@@ -384,7 +377,7 @@ proptest! {
         }
         for _ in 0..100_000 {
             world.start_due(&mut scheduler, now);
-            if !world.flying.is_empty() {
+            if !world.in_flight.is_empty() {
                 world.end(&mut scheduler, 0, Health::Works, now);
             } else if !world.parking.is_empty() {
                 world.commit(&mut scheduler, 0, now);

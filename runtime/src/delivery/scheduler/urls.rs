@@ -47,16 +47,16 @@ impl<W: Schedulable> Scheduler<W> {
     /// Records what an attempt from an origin's queue says about its URL. Returns the URL's breaker if it has opened.
     pub(super) fn judge_url(
         &mut self,
-        started_attempt: StartedAttempt,
+        attempt: StartedAttempt,
         health: Health,
         now: SinceStart,
     ) -> Option<(Breaker, Change)> {
-        let queue = self.queues.get_mut(&started_attempt.key).filter(|queue| queue.origin.is_none())?;
+        let queue = self.queues.get_mut(&attempt.key).filter(|queue| queue.origin.is_none())?;
         // The URL was split off after the attempt had started.
-        if queue.url_queues.iter().any(|(url, _)| *url == started_attempt.url) {
+        if queue.url_queues.iter().any(|(url, _)| *url == attempt.url) {
             return None;
         }
-        queue.failing.ended(started_attempt.url, health, now)
+        queue.failing.ended(attempt.url, health, now)
     }
 
     /// Gives a URL a queue of its own. Returns the reports to this URL from the origin's queue, which the caller has to

@@ -1,4 +1,4 @@
-//! What receivers ask for, and what names lead to: later, never again, elsewhere.
+//! Tests of what receivers ask for in their answers, and of names that lead to forbidden addresses.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,12 +17,12 @@ fn answer(status: &str, headers: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_receiver_that_asks_for_a_wait_is_not_tried_before() {
+async fn a_receiver_that_asks_for_a_wait_is_not_attempted_before() {
     let receiver = Receiver::answering(answer("503 X", "retry-after: 3600\r\n"));
     let running = Running::trusting(&receiver, &[0, 10]).await;
     let posted = Clock::system().now();
     running.post("a", &receiver.url()).await;
-    let record = running.tried("a").await;
+    let record = running.attempted("a").await;
     let wait = record.next_due.unwrap().since(posted);
     assert!(wait >= Duration::from_hours(1) && wait < Duration::from_mins(67), "{wait:?}");
     running.stop().await;
@@ -49,9 +49,9 @@ async fn gone_ends_what_goes_to_this_url_alone_until_it_is_enabled() {
     running.post("other", &stays).await;
     running.is("other", DeliveryState::Delivered).await;
     running.is_held("held").await;
-    assert_eq!(receiver.requests().len(), 2, "what is held is not tried");
+    assert_eq!(receiver.requests().len(), 2, "a held report is not attempted");
 
-    // It survives the delivery, and the same URL's other query is another URL.
+    // The URL is still disabled in the next delivery. The URL with a query is another URL, and is not disabled.
     let running = Running::over(running.stop().await, options(&receiver, &[0, 10]));
     running.post("query", &format!("{left}?x=1")).await;
     running.is("query", DeliveryState::Gone).await;
@@ -96,13 +96,13 @@ async fn a_redirect_is_in_the_record_with_what_to_do_about_it() {
     let running = Running::trusting(&receiver, &[0]).await;
     running.post("a", &receiver.url()).await;
     let record = running.is("a", DeliveryState::Dead).await;
-    assert!(record.last.unwrap().error.unwrap().contains("name the final URL"));
+    assert!(record.last.unwrap().error.unwrap().contains("use the final URL"));
     running.stop().await;
 }
 
 #[tokio::test]
-async fn a_stream_that_is_refused_uses_up_no_attempt_and_is_tried_again() {
-    // Twice at once, and twice again after a pause.
+async fn a_stream_that_is_refused_uses_up_no_attempt_and_is_retried() {
+    // The receiver refuses the stream twice in the first attempt, and twice again after a pause.
     let (refusals, ok) = (AtomicUsize::new(4), http::Response::new(()));
     let (port, asked, _server) = http2(move |_, _, mut respond| {
         let refuses = refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
@@ -150,7 +150,7 @@ async fn the_line_of_a_report_that_is_given_up_names_the_route_of_its_request() 
     }
 }
 
-/// Leads to the first of these, then to the next, and stays with the last.
+/// A resolver whose name leads to one address after the other, and stays at the last.
 #[derive(Clone, Debug, Default)]
 struct Name(Arc<Mutex<VecDeque<&'static str>>>);
 
@@ -170,7 +170,7 @@ impl Lookup for Name {
 }
 
 #[tokio::test]
-async fn a_trusted_url_that_was_disabled_is_tried_after_a_start_and_enabled_when_it_takes_reports() {
+async fn a_trusted_url_that_was_disabled_is_attempted_after_a_start_and_enabled_when_it_takes_reports() {
     let answers_gone = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let gone = answers_gone.clone();
     let receiver = Receiver::new(move |_, out| {
@@ -183,7 +183,7 @@ async fn a_trusted_url_that_was_disabled_is_tried_after_a_start_and_enabled_when
     running.post("second", &receiver.url()).await;
     running.is_held("second").await;
     let running = Running::over(running.stop().await, options(&receiver, &[0]));
-    // The one that is held finds out, and is not lost to the answer.
+    // The held report is sent as a probe. The receiver still answers 410, and the report stays held.
     receiver.received(2).await;
     running.is_held("second").await;
     running.post("third", &receiver.url()).await;
@@ -198,8 +198,8 @@ async fn a_trusted_url_that_was_disabled_is_tried_after_a_start_and_enabled_when
 }
 
 #[tokio::test]
-async fn a_name_that_leads_astray_is_tried_again_on_the_schedule_and_an_address_is_refused() {
-    // Closed after each answer, so that each try looks the name up.
+async fn a_name_that_leads_to_a_forbidden_address_is_retried_on_the_schedule_and_an_address_is_refused() {
+    // The connection is closed after each answer, so each attempt looks the name up again.
     let receiver = Receiver::answering(answer("204 X", "connection: close\r\n"));
     let name = Name::default();
     let running = Running::with(Options {
@@ -221,14 +221,14 @@ async fn a_name_that_leads_astray_is_tried_again_on_the_schedule_and_an_address_
     running.post("soon", &url).await;
     assert_eq!(running.is("soon", DeliveryState::Delivered).await.attempts, 2);
 
-    // An address has no such excuse.
+    // A forbidden address in the URL itself is refused without a retry.
     running.post("literal", "http://169.254.169.254/").await;
     running.is("literal", DeliveryState::Refused).await;
     running.stop().await;
 }
 
 #[tokio::test]
-async fn of_a_name_that_leads_astray_the_log_tells_once_what_would_allow_it() {
+async fn of_a_name_that_leads_to_a_forbidden_address_the_log_tells_once_what_would_allow_it() {
     let (lines, _guard) = Lines::on_this_thread();
     let receiver = Receiver::answering(answer("204 X", "connection: close\r\n"));
     let name = Name::default();
@@ -245,9 +245,9 @@ async fn of_a_name_that_leads_astray_the_log_tells_once_what_would_allow_it() {
     name.leads_to(&["10.0.0.7"]);
     for subject in ["one", "two", "three"] {
         running.post(subject, &url).await;
-        running.tried(subject).await;
+        running.attempted(subject).await;
     }
-    // Told after it is settled.
+    // The line is logged after the report is settled, so the delivery is stopped first.
     running.stop().await;
     let told = lines.with("10.0.0.7");
     let levels: Vec<_> = told.iter().map(|(level, _)| *level).collect();

@@ -1,10 +1,10 @@
-//! Origins that hang or fail, and what becomes of the others, and of their own reports.
+//! Tests that origins which hang or fail delay no other origin and lose no report.
 
 use std::sync::atomic::AtomicBool;
 
 use super::*;
 
-/// Never answers while it is shut.
+/// A receiver that does not answer until its gate is open.
 fn gated() -> (Receiver, Arc<AtomicBool>) {
     let open = Arc::<AtomicBool>::default();
     let is_open = open.clone();
@@ -65,18 +65,19 @@ async fn an_origin_that_never_answers_holds_up_no_other_and_its_backlog_waits_in
 }
 
 #[tokio::test]
-async fn an_origin_that_fails_is_spared_and_tried_again_and_nothing_is_dropped_or_counted_wrongly() {
+async fn an_origin_that_fails_has_its_circuit_opened_and_is_attempted_again_and_nothing_is_dropped_or_counted_wrongly()
+{
     const FAILS: usize = 10;
-    let tries = AtomicUsize::new(0);
-    let receiver = Receiver::new(move |_, out| match tries.fetch_add(1, Ordering::SeqCst) {
+    let attempts = AtomicUsize::new(0);
+    let receiver = Receiver::new(move |_, out| match attempts.fetch_add(1, Ordering::SeqCst) {
         ..FAILS => out.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n"),
         _ => out.write_all(OK.as_bytes()),
     });
     let running = Running::with(options_for_all(&[0, 10, 10, 10, 10, 10, 10, 10, 10, 10])).await;
-    post_many(&running, "spared", &receiver, 60).await;
+    post_many(&running, "open", &receiver, 60).await;
     eventually(async || running.store.parked_origins().await.unwrap().len() == 1).await;
     all_delivered(&running).await;
-    let records = running.store.deliveries("spared").await.unwrap();
+    let records = running.store.deliveries("open").await.unwrap();
     assert!(records.iter().all(|record| record.state == DeliveryState::Delivered), "{records:?}");
     let attempts: u32 = records.iter().map(|record| record.attempts).sum();
     assert_eq!((records.len(), attempts), (60, 70));
@@ -91,9 +92,9 @@ async fn a_path_that_fails_holds_up_no_other_path_of_its_host() {
         _ => out.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n"),
     });
     let at = |path: &str| format!("http://127.0.0.1:{}/{path}", host.port());
-    // What fails is tried again at once, as often as that may be.
+    // The schedule retries a failed report almost at once, many times.
     let running = Running::with(options_for_all(&[&[0][..], &[10; 50]].concat())).await;
-    // A query makes no other URL of it.
+    // URLs with different queries share one circuit.
     let bad = (0..200).map(|n| report("bad", &at(&format!("bad?n={n}")))).collect();
     running.store.post_durably(bad).await.unwrap();
     for _ in 0..50 {
@@ -107,7 +108,7 @@ async fn a_path_that_fails_holds_up_no_other_path_of_its_host() {
     let parked = running.store.parked_origins().await.unwrap();
     assert_eq!(parked, [at("bad")], "under the URL alone");
     let failed = host.requests().iter().filter(|request| request.line.contains("/bad")).count();
-    assert!(failed < 40, "{failed} tries of what fails");
+    assert!(failed < 40, "{failed} attempts at the failing URL");
     running.stop().await;
 }
 
@@ -129,11 +130,11 @@ async fn parked_reports_are_taken_up_by_the_next_delivery() {
     running.stop().await;
 }
 
-/// An interim answer, which announces another one.
+/// An interim answer, which is followed by another answer.
 const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
 
-/// Sends half a mebibyte of interim answers at once, which is half of what is read of a head, and further ones until it
-/// is open. How many it has sent.
+/// A receiver that sends half a mebibyte of interim answers at once, half of what is read before an answer, and more of
+/// them until its gate is open. It counts how many it has sent.
 fn flooding() -> (Receiver, Arc<AtomicBool>, Arc<AtomicUsize>) {
     let (open, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
     let (is_open, count) = (open.clone(), sent.clone());
@@ -175,7 +176,7 @@ async fn an_origin_that_floods_with_interim_answers_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn an_origin_that_is_hung_up_on_for_its_flood_is_spared_like_any_that_fails() {
+async fn an_origin_that_is_hung_up_on_for_its_flood_has_its_circuit_opened_like_any_that_fails() {
     let flood = Receiver::new(|_, out| {
         let block = INTERIM.repeat(64);
         loop {
@@ -196,6 +197,6 @@ async fn an_origin_that_is_hung_up_on_for_its_flood_is_spared_like_any_that_fail
         "{told:?}"
     );
     let fast = running.store.deliveries("fast").await.unwrap();
-    assert!(fast.iter().all(|record| record.attempts <= 1), "none was tried twice");
+    assert!(fast.iter().all(|record| record.attempts <= 1), "none was attempted twice");
     running.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Handshakes that fail, and what is told of them.
+//! Tests of TLS handshakes that fail, and of their error texts.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -26,7 +26,7 @@ fn options(ca_file: &str) -> Options {
     }
 }
 
-/// What a try is told to have come to, at this port.
+/// The error text of an attempt at this port.
 async fn told_with(options: &Options, host: &str, port: u16) -> Option<String> {
     send(options, &format!("https://{host}:{port}/in?token=s3cret"), Reach::Private).await.attempt.error
 }
@@ -35,7 +35,7 @@ async fn told(host: &str, port: u16) -> String {
     told_with(&options(CA_FILE), host, port).await.unwrap()
 }
 
-/// Reads the first of the handshake, and then does this.
+/// A receiver that reads the beginning of the handshake, and then does this.
 fn raw(behave: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

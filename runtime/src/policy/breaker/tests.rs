@@ -1,4 +1,4 @@
-//! When a breaker opens, for how long, and that it is never stuck.
+//! Tests of when a circuit opens, how long it stays open, and that it is never stuck.
 
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ fn opened(now: SinceStart) -> Breaker {
 }
 
 #[test]
-fn it_opens_when_half_of_enough_tries_fail() {
+fn it_opens_when_half_of_enough_attempts_fail() {
     let mut breaker = Breaker::default();
     for health in [Health::Works, Health::Fails].repeat(4) {
         assert_eq!(end(&mut breaker, health, START), None);
@@ -48,7 +48,7 @@ fn what_failed_long_ago_does_not_count() {
 }
 
 #[test]
-fn after_the_pause_a_single_try_decides() {
+fn after_the_pause_a_single_attempt_decides() {
     let mut breaker = opened(START);
     let later = START + FIRST_PAUSE;
     assert!(!breaker.allows_attempt(START + FIRST_PAUSE / 2));
@@ -63,7 +63,7 @@ fn after_the_pause_a_single_try_decides() {
 }
 
 #[test]
-fn a_single_try_that_was_not_made_is_followed_by_another_at_once() {
+fn a_single_attempt_that_was_not_made_is_followed_by_another_at_once() {
     let mut breaker = opened(START);
     let later = START + FIRST_PAUSE;
     assert_eq!(end(&mut breaker, Health::Unknown, later), None);
@@ -84,7 +84,7 @@ fn tries_from_before_it_opened_neither_close_nor_open_it() {
 }
 
 #[test]
-fn what_relapses_is_spared_for_longer_and_what_has_recovered_begins_anew() {
+fn a_circuit_that_reopens_soon_stays_open_longer_and_what_has_recovered_begins_anew() {
     let relapse = |after: Duration| {
         let mut breaker = opened(START);
         let closed = START + FIRST_PAUSE;
@@ -127,7 +127,7 @@ fn one_url_that_fails_says_nothing_about_its_origin_and_several_do_if_all_fails(
     for _ in 0..10 * MIN_ATTEMPTS {
         assert_eq!(at_origin(&mut breaker, Health::Fails, 100, START), None);
     }
-    // What connects and fails is still failing.
+    // The circuit did not open for missing connections, so a connection alone does not close it.
     let mut breaker = Breaker::default();
     while at_origin(&mut breaker, Health::Fails, MIN_FAILING_URLS, START).is_none() {}
     let later = START + FIRST_PAUSE;
@@ -135,7 +135,7 @@ fn one_url_that_fails_says_nothing_about_its_origin_and_several_do_if_all_fails(
 }
 
 #[test]
-fn an_origin_that_nothing_connects_to_is_spared_until_something_does() {
+fn the_circuit_of_an_origin_that_nothing_connects_to_is_open_until_something_does() {
     let mut breaker = Breaker::default();
     for n in 1..MIN_ATTEMPTS {
         let health = if n % 2 == 0 { Health::Fails } else { Health::Unreachable };
@@ -179,7 +179,7 @@ proptest! {
                     prop_assert_eq!(later.ended(probe, Health::Works, Scope::Url, until), Some(Change::Closed));
                     prop_assert!(later.allows_attempt(until));
                 }
-                // Closed, or the try that decides is under way.
+                // The circuit is closed, or the single attempt is in flight.
                 None => prop_assert!(breaker.allows_attempt(now) || begun.iter().any(|permit| permit.opened == breaker.opened)),
             }
         }

@@ -1,4 +1,4 @@
-//! Each limit by itself, and all of them in any order of events.
+//! Tests of each limit alone, and of all limits together in any order of events.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn turns(total: usize, share: usize) -> Turns<usize> {
     Turns::new(Limits::new(total, share))
 }
 
-/// An origin with so much to begin, which has answered in this time before.
+/// An origin with this many waiting reports, whose earlier attempt took this time.
 fn origin(turns: &mut Turns<usize>, took: Option<Duration>, work: usize) -> Key {
     let key = turns.add(None);
     turns.done(key, took, NOW);
@@ -20,7 +20,7 @@ fn origin(turns: &mut Turns<usize>, took: Option<Duration>, work: usize) -> Key 
     key
 }
 
-/// Begins all that may be begun; how many of each.
+/// Starts all attempts that may start. Returns how many of each origin.
 fn begin_all(turns: &mut Turns<usize>, now: SinceStart) -> BTreeMap<Key, usize> {
     let mut begun = BTreeMap::new();
     while let Some((key, _)) = turns.next(now) {
@@ -242,7 +242,7 @@ proptest! {
                 .iter()
                 .map(|_| {
                     let (key, _) = turns.next(NOW).unwrap();
-                    // Without a word on how it went: it stays in its lane.
+                    // Without a time, the attempt says nothing, and the origin stays in its group.
                     turns.done(key, None, NOW);
                     key
                 })
