@@ -77,9 +77,9 @@ pub(crate) struct Options {
     pub(crate) allow_networks: Vec<IpNet>,
     /// Networks that no webhook may go to.
     pub(crate) deny_networks: Vec<IpNet>,
-    /// Prefixes of the site's NAT64.
+    /// The NAT64 prefixes of the site.
     pub(crate) nat64_prefixes: Vec<Nat64>,
-    /// Certificates in PEM form that are trusted in addition to the system's.
+    /// A PEM file of certificates that are trusted in addition to the system's certificates.
     pub(crate) ca_file: Option<PathBuf>,
     /// The addresses that this server listens on. Only trusted webhooks may go there.
     pub(crate) own_addresses: Vec<SocketAddr>,

@@ -47,7 +47,7 @@ const MAX_KEPT: usize = 4 * 1_024;
 const LARGE: usize = 64 << 10;
 /// Idle connections that are closed when this process can open no more files.
 const CLOSED_FOR_FILES: usize = 16;
-/// Large bodies that are signed at once.
+/// The most large bodies that are signed at once.
 const MAX_SIGNING: usize = 4;
 
 /// Makes single attempts.

@@ -231,7 +231,8 @@ mod tests {
 
     const FOUND: IpAddr = IpAddr::V4(Ipv4Addr::new(93, 184, 215, 14));
 
-    /// Names that begin with "dead" are not answered while the sender lives; how often these were asked for.
+    /// A resolver that does not answer names beginning with "dead" while the returned sender lives. It counts the
+    /// look-ups of these names.
     fn system() -> (System, std::sync::mpsc::SyncSender<()>, Arc<AtomicUsize>) {
         let (alive, dead) = sync_channel::<()>(0);
         let (dead, asked) = (Mutex::new(dead), Arc::<AtomicUsize>::default());
@@ -290,7 +291,7 @@ mod tests {
         let error = system.lookup("one.more").await.unwrap_err();
         assert!(error.to_string().contains("2048 other names"));
         assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Busy::All));
-        // Those that find no thread are told so, and were not asked for.
+        // The last name found no thread within its wait, so it fails as busy and was not looked up.
         let error = dead.pop().unwrap().await.unwrap_err();
         assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Busy::Room));
         drop((alive, dead));
@@ -300,7 +301,7 @@ mod tests {
     async fn names_that_were_answered_are_looked_up_however_many_others_hang() {
         let (system, alive, _) = system();
         system.lookup("hooks.example.com").await.unwrap();
-        // As many as there may be: all threads are taken, and many more wait for one.
+        // As many names are pending as there may be. All threads are in use, and many more names wait for one.
         let dead: Vec<_> = (0..PENDING).map(|n| system.lookup(&format!("dead.example{n}.com"))).collect();
         for _ in 0..3 {
             assert_eq!(system.lookup("hooks.example.com").await.unwrap(), [FOUND]);

@@ -42,7 +42,7 @@ impl Schedule {
 
     /// How many attempts a report gets.
     pub(crate) fn attempts(&self) -> u32 {
-        // Invariant: at most 100 steps.
+        // Invariant: a schedule has at most 100 steps.
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
     }
 
@@ -62,7 +62,8 @@ fn lengthened(wait: Duration, by_up_to: f64, rng: &mut impl Rng) -> Duration {
     wait + wait.mul_f64(rng.random_range(0.0..=by_up_to))
 }
 
-/// The example of the Standard Webhooks specification 1.0.0: the last attempt after three days.
+/// The default schedule is the example of the Standard Webhooks specification 1.0.0. Its last attempt is made after
+/// three days.
 impl Default for Schedule {
     fn default() -> Self {
         const MINUTE: u64 = 60;

@@ -34,7 +34,7 @@ const INERTIA: u32 = 7;
 /// How many slots there are, and how many of them origins may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// All slots.
+    /// The number of slots.
     total: usize,
     /// The slots that one origin may use.
     share: usize,

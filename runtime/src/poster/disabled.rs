@@ -13,7 +13,7 @@ use crate::time::{Clock, Timestamp};
 /// The environment variable that turns reporting off for a whole process, unless its value is empty, `0` or `false`.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
-/// Whether the environment turns reporting off.
+/// Whether the environment variable turns reporting off.
 pub(super) fn is_disabled_by_environment() -> bool {
     #[expect(clippy::disallowed_methods, reason = "a library has no `settings`, and this is all that it asks for")]
     let value = std::env::var_os(DISABLED);

@@ -61,10 +61,10 @@ const FORBIDDEN_6: [(Ipv6Addr, u32); 10] = [
     (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), 128), // AWS metadata
     (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23), 128), // AWS credentials of containers
     (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128), // Google's metadata
-    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), 128), // Oracle's
-    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128), // Scaleway's
-    (Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1), 128), // Akamai's
-    (Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200), 128), // Alibaba's
+    (Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), 128), // Oracle's metadata
+    (Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42), 128), // Scaleway's metadata
+    (Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1), 128), // Akamai's metadata
+    (Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200), 128), // Alibaba's metadata
 ];
 
 /// Whether no webhook may go to this address. An IPv6 address that may lead to a forbidden IPv4 address is forbidden
@@ -106,12 +106,12 @@ fn tunnelled(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
     let low = match v6.segments() {
         // IPv4-compatible, IPv4-mapped, and SIIT addresses.
         [0, 0, 0, 0, 0, 0 | 0xffff, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _]
-        // ISATAP.
+        // ISATAP addresses.
         | [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => Some(low_32_bits(v6)),
         _ => None,
     };
     let (second, third) = match v6.segments() {
-        // 6to4.
+        // 6to4 addresses.
         [0x2002, high, low, ..] => (Some(joined(high, low)), None),
         // Teredo: the server's address, and the client's address with all bits flipped.
         [0x2001, 0, high, low, _, _, client_high, client_low] => {

@@ -1,5 +1,7 @@
 //! Tests of the tables of addresses, and of unusual ways to write an address.
 
+use std::net::Ipv6Addr;
+
 use proptest::prelude::*;
 
 use std::net::Ipv6Addr;
