@@ -170,5 +170,5 @@ fn what_the_sender_is_told_names_no_key() {
         assert!(!error.is_malformed());
         assert!(error.to_string().starts_with(|c: char| c.is_lowercase()));
     }
-    assert!(VerifyError::TooOld { seconds: 301 }.to_string().contains("301 s ago, more than the 300 s"));
+    assert!(VerifyError::TooOld { seconds: 301 }.to_string().contains("301 s ago; the limit is 300 s"));
 }

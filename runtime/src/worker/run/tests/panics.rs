@@ -1,7 +1,5 @@
 //! Values of the user that panic when a run polls or drops them. Each request ends with a report, and its slot becomes free.
 
-#![expect(clippy::unused_async, reason = "handlers are async functions, and these have nothing to await")]
-
 use std::future::pending;
 use std::panic::panic_any;
 use std::pin::Pin;
