@@ -1,8 +1,8 @@
 //! Async workloads that report by webhook.
 //!
-//! A long piece of work outlives an HTTP call. The caller posts a payload, gets an id at once, and is *told* the outcome
-//! by a webhook. This crate makes that one attribute, and a runtime that can be trusted with it: the outcome and its
-//! report are one transaction, delivered with retries, signed, across crashes.
+//! You post a payload to a workload server and get an id at once. Your async function does the work, and your receiver
+//! gets the outcome as a webhook. You add one attribute to your `async fn`; the runtime does queueing, retries and crash
+//! recovery. HTTP API, queue, store and deliveries are one program with one database file.
 //!
 //! # A workload server
 //!
@@ -40,21 +40,29 @@
 //! }
 //! ```
 //!
-//! That is the whole program. `cargo run -- serve --inspect` starts it, with a receiver that prints the webhooks:
+//! This is the whole program. `cargo run -- serve --inspect` starts it, with a receiver that prints the webhooks:
 //!
-//! - `POST /greet` answers `{"id":"…"}`, and from then on the request is kept, whatever happens to the process;
-//! - the handler runs, on threads of its own;
-//! - its outcome is stored together with its report, in one commit: `{"id","status":"completed","result","timestamp"}`,
-//!   or `{"id","status":"failed"}`;
-//! - the report is delivered to `config.webhook_url`, again and again until the receiver says 2xx or the schedule is over;
-//! - `GET /greet/{id}` says the same as the report, to the byte (and ends the line).
+//! 1. `POST /greet` answers `{"id":"…"}`. From this answer on the request is kept, whatever happens to the process.
+//! 2. The handler runs, on threads of its own.
+//! 3. The outcome and its report are stored in one commit. The report is `{"id","status":"completed","result","timestamp"}`,
+//!    or `{"id","status":"failed"}`.
+//! 4. The report is delivered to `config.webhook_url`. Attempts go on until the receiver answers 2xx or the schedule is
+//!    over.
 //!
-//! See [`main`](macro@main) for the program, [`async_handler`] for the attribute, [`App`] for routes and state, [`Handler`] for what
-//! a handler is and may ask for, [`guide::receiver`] for the other side: verifying, answering, telling repeats.
+//! You can also poll: `GET /greet/{id}` returns the bytes of the report and a line break.
+//!
+//! Where to read on:
+//!
+//! - [`main`](macro@main): the program and its command line,
+//! - [`async_handler`]: the attribute,
+//! - [`App`]: routes and state,
+//! - [`Handler`]: what a handler is, and which parameters it may have,
+//! - [`guide::receiver`]: how a receiver verifies webhooks, answers them and recognises repeats.
 //!
 //! # In an existing program
 //!
-//! An annotated function can be called by anybody. The reports go out behind it, through the [`Poster`] of the process:
+//! You can call a function with the attribute as any other function. Its reports go out in the background, through the
+//! [`Poster`] of the process:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -79,58 +87,64 @@
 //!
 //! # What is promised
 //!
-//! 1. **Accepted is kept.** From its answer on a request, from its commit on an outcome with its reports, survive the death
-//!    of the process and, with `store.durability = "full"`, of the machine. A report made outside a worker is on disk with
-//!    the next group commit, milliseconds later, or before the call returns with `durable = true`. In memory nothing
-//!    survives the process, and what is dropped is counted.
-//! 2. **At least once, and recognisable.** A report is tried until its receiver takes it, and may so arrive more than once;
-//!    the header `webhook-id` tells repeats. It is given up when the schedule is over, after three days by default, or when
-//!    the receiver says that it does not want it (410).
-//! 3. **The handler never waits for the network,** and the network never waits for a handler.
-//! 4. **A webhook reaches only where it may.** A URL that the operator did not name goes to public addresses only, checked
-//!    when they are dialled; redirects are not followed.
-//! 5. **Bounded.** Memory, queues, connections and what is read of an answer each have a limit.
-//! 6. **Nothing secret is shown,** neither in logs nor in errors; a webhook URL is shown without its query.
+//! 1. **Accepted work is kept.** A request is kept from its answer on. An outcome and its reports are kept from their
+//!    commit on, which is one transaction. Both survive the death of the process and, with `store.durability = "full"`, of
+//!    the machine. A report that is made outside a worker is on disk with the next group commit, milliseconds later. With
+//!    `durable = true` it is on disk before the call returns. If the store is in memory, nothing survives the process, and
+//!    the reports that are lost are counted.
+//! 2. **Reports arrive at least once, and repeats can be recognised.** Attempts go on until the receiver takes the report, so
+//!    a report may arrive more than once. Repeats have the same header `webhook-id`. The attempts end when the schedule is
+//!    over, after three days by default, or when the receiver says by 410 that it does not want the report.
+//! 3. **The handler never waits for the network, and the network never waits for the handler.** Handlers have their own
+//!    threads.
+//! 4. **A webhook reaches only allowed addresses.** A URL that the operator did not name reaches public addresses only. The
+//!    address is checked when the connection is opened. Redirects are not followed.
+//! 5. **Everything is bounded.** Memory, queues, connections and the part of an answer that is read each have a limit.
+//! 6. **No secret is shown.** Logs and errors contain no secret, and show a webhook URL without its query.
 //!
-//! [`guide::operator`] tells more of it, and how to tune it. The guide `handlers` (feature `testing`) is for those who write
-//! handlers and test them.
+//! It is not promised that a report arrives only once, or that reports of different requests arrive in order. A report to
+//! an address that is not allowed does not arrive at all.
 //!
-//! Not promised: that a report arrives once only, that reports of different requests arrive in order, or that one arrives
-//! at an address where it may not go.
+//! The guide [`guide::operator`] says more about the promises and the limits, and which setting to change when. The guide
+//! `handlers` (feature `testing`) is for those who write handlers and test them.
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `server` | yes | the workload server: [`main`](macro@main), [`App`], HTTP API, worker, settings, command line |
-//! | `sqlite` | yes | the durable store in one file |
-//! | `testing` | no | for tests of programs that report: `testing::record` catches reports |
+//! | `server` | yes | the workload server: [`main`](macro@main), [`App`], HTTP API, worker, settings, command line; the axum extractor `Verified<T>` |
+//! | `sqlite` | yes | the durable store, in one SQLite file |
+//! | `testing` | no | `testing::record`, which catches the reports of a test |
 //!
-//! With `default-features = false` remain the attribute and an in-memory poster, with neither axum nor SQL in the tree.
-//! A program can link one `libsqlite3-sys`: with the feature `sqlite` on, rusqlite up to 0.39 resolves beside this crate.
+//! With `default-features = false` you get the attribute, an in-memory poster, and [`verify`](verify()) and [`sign`] for
+//! receivers, with neither HTTP server nor SQL in your build. Add `features = ["sqlite"]` for the durable store.
+//!
+//! A program can link one `libsqlite3-sys` only. If you use the feature `sqlite` together with rusqlite, use rusqlite 0.39
+//! or older: newer versions do not resolve beside this crate.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
     expect(
         unused_assignments,
         clippy::used_underscore_binding,
-        reason = "what `__whole` does, said only in the crate that has the macro"
+        reason = "the macro `__whole` makes such code; other crates do not get these warnings"
     )
 )]
-// Without a feature, pieces of lower layers have no user. With all of them, everything must have one.
+// If a feature is off, parts of the lower layers are not used. With all features, unused code is an error.
 #![cfg_attr(
     not(all(feature = "server", feature = "sqlite")),
     allow(
         dead_code,
-        reason = "one store and one vocabulary for all: a poster has no requests, and memory does not fail"
+        reason = "the store is the same for all features: a poster alone has no requests, and a memory store does not fail"
     )
 )]
 
-// The attributes name the crate so, and are used in its own tests.
+// The attributes expand to paths that begin with `::postback`. The tests of this crate use the attributes too.
 #[cfg(test)]
 extern crate self as postback;
 
-// In the order of the layers, the highest first: a module uses those below it. `ARCHITECTURE.md` has the picture.
+// The modules are in the order of the layers, the highest first: a module uses only modules below it. `ARCHITECTURE.md` shows
+// the layers.
 #[cfg(feature = "server")]
 mod entry;
 #[cfg(feature = "testing")]
@@ -191,9 +205,9 @@ pub mod __fuzz;
 #[doc(hidden)]
 pub mod __private;
 
-/// Longer texts, one for each who has to do with webhooks.
+/// Guides: one for each kind of reader.
 pub mod guide {
-    // It links to what only these features have.
+    // This guide links to items that exist only with these features.
     #[cfg(all(feature = "server", feature = "testing"))]
     #[doc = include_str!("../docs/guide/handlers.md")]
     pub mod handlers {}
@@ -210,7 +224,7 @@ pub mod guide {
 
 #[cfg(feature = "server")]
 pub use app::{App, IntoApp};
-/// The type of a payload that is taken as it came; from the crate `bytes`.
+/// The type of a payload that a handler takes as raw bytes. It comes from the crate `bytes`.
 #[cfg(feature = "server")]
 pub use bytes::Bytes;
 #[cfg(feature = "server")]
@@ -237,7 +251,7 @@ pub use verify::{ReceivedReport, SignError, Verified, VerifyError, sign, verify}
 pub use verify::{VerifiedRejection, VerifyingKeys};
 pub use webhook::{Chosen, IntoWebhook, Webhook, WebhookError, Webhooks};
 
-/// The README's snippets, run with the other doc tests.
+/// The code of the README, which is tested with the other doc tests.
 #[cfg(all(doctest, feature = "server", feature = "sqlite"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -92,7 +92,7 @@ impl Settings {
 /// The section `[delivery]`: how reports are delivered.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
-    /// All of them sign each report, so that an operator can rotate them.
+    /// The signing secrets. Each report is signed with all of them, so that an operator can rotate them.
     pub(crate) secrets: Vec<Secret>,
     /// The pause before each attempt.
     pub(crate) schedule: Schedule,

@@ -3,7 +3,7 @@
 //! - A large result is read from the store in *windows*. A window is as large as the free memory allows, and is given to the
 //!   connection in small pieces. Windows and pieces are counted; a piece counts until the connection has written it.
 //! - If there is not enough memory, answers that do not move lose their windows. Such a window is read again when its answer
-//!   moves. If that is not enough, connections that are behind the minimum rate are cut off; see [`MinRate`].
+//!   moves. If that is not enough, slow clients are cut off; see [`MinRate`].
 //! - An answer that moves too slowly is ended: its connection is cut off, or only its stream if the connection has other calls
 //!   that move.
 //! - Windows never use all of the memory, so that small answers always get through.
@@ -22,23 +22,25 @@ use crate::names::metric;
 
 /// Bytes of all answers in memory together.
 const LIMIT: isize = 64 << 20;
-/// Bytes of [`LIMIT`] that windows leave free.
+/// Bytes of the limit that the buffered parts of large answers must leave free for small answers.
 const RESERVE: isize = 16 << 20;
-/// The smallest window, unless less is left to read. Smaller windows would be slow: SQLite reads the whole row for each window.
-const LEAST_WINDOW: usize = 256 << 10;
-const LARGEST_WINDOW: usize = 8 << 20;
-/// A window takes at most one part in this many of the free memory.
+/// The smallest part of a large answer that is read from the store at once, unless less is left. Smaller parts would be slow,
+/// because SQLite reads the whole row for each part.
+const MIN_WINDOW: usize = 256 << 10;
+/// The largest part of a large answer that is read from the store at once.
+const MAX_WINDOW: usize = 8 << 20;
+/// The part of an answer that is read at once may use a quarter of the free memory.
 const WINDOW_PARTS: usize = 4;
-/// Bytes that a connection gets at once.
+/// An answer is given to its connection in pieces of at most this many bytes.
 pub(super) const PIECE: usize = 16 << 10;
 /// How long an answer waits for memory.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// How often a waiting answer checks whether other answers have fallen behind.
+/// How often an answer that waits for memory checks whether other clients have become slow.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// If nothing of an answer was written for this time, the answer may lose its window.
 const STILL: Duration = Duration::from_millis(50);
 
-/// The memory for answers. All clones of the `Arc` share it.
+/// Counts the memory that all answers use together.
 pub(super) struct AnswerMemory {
     state: Mutex<State>,
     /// Notified when memory was freed.
@@ -46,16 +48,16 @@ pub(super) struct AnswerMemory {
 }
 
 struct State {
-    /// Free bytes. Below zero if pieces are copied out of windows while nothing is free.
+    /// Bytes that answers may still use. Below zero if pieces are copied out of windows while nothing is free.
     free: isize,
     slots: Slab<Slot>,
-    /// Before this time, no answer is checked for being behind.
+    /// Before this time, the answers are not searched again for slow clients.
     next_look: Instant,
 }
 
 /// The memory of one answer.
 struct Slot {
-    /// Bytes of text that is not read in windows. The answer keeps them until its end.
+    /// Bytes of the answer that are in memory from its start to its end.
     fixed: usize,
     /// Bytes that were read from the store, and that the connection has not got yet.
     window: Bytes,
@@ -71,7 +73,8 @@ struct Slot {
     connection: Option<Arc<Connection>>,
 }
 
-/// The slot of one answer. The answer and its pieces share it; its memory is freed with the last of them.
+/// Counts the memory of one answer. The answer and its pieces share this handle; the memory is freed when the last of them is
+/// dropped.
 pub(super) struct AnswerSlot {
     answers: Arc<AnswerMemory>,
     key: usize,
@@ -87,7 +90,7 @@ impl AnswerMemory {
         Arc::new(Self { state: Mutex::new(state), freed: Notify::new() })
     }
 
-    /// A slot for an answer with `fixed` bytes of text that is not read in windows. `None` if there was not enough memory for
+    /// Reserves memory for an answer that keeps `fixed` bytes in memory to its end. `None` if not enough memory came free within
     /// [`MAX_WAIT`].
     pub(super) async fn enter(
         self: &Arc<Self>,
@@ -113,7 +116,7 @@ impl AnswerMemory {
         Some(Arc::new(AnswerSlot { answers: Arc::clone(self), key }))
     }
 
-    /// Ends answers that move too slowly.
+    /// Ends the answers whose clients read too slowly.
     pub(super) fn sweep(&self, now: Instant) {
         let mut stalled = Vec::new();
         let mut state = self.lock();
@@ -160,14 +163,14 @@ impl State {
     fn make_room(&mut self, wanted: isize, now: Instant) -> bool {
         if self.free < wanted && now >= self.next_look {
             self.next_look = now + LOOK_AGAIN / 2;
-            self.take_windows(wanted, now);
+            self.drop_windows(wanted, now);
             self.cut_off(wanted, now);
         }
         self.free >= wanted
     }
 
-    /// Drops the windows of answers that do not move. The answers that have not moved for longest lose theirs first.
-    fn take_windows(&mut self, wanted: isize, now: Instant) {
+    /// Drops the windows of answers whose clients do not read. The clients that have not read for longest lose theirs first.
+    fn drop_windows(&mut self, wanted: isize, now: Instant) {
         let still = |slot: &&mut Slot| {
             slot.window_size > 0 && slot.paused_since.is_none() && slot.rate.deadline() + STILL <= now + STALL_LIMIT
         };
@@ -181,21 +184,21 @@ impl State {
         }
     }
 
-    /// Cuts off the connections of answers that are behind, until this many bytes will be free. The largest answers are cut off
-    /// first.
+    /// Cuts off clients that read too slowly, until this many bytes will be free. The clients whose answers use the most memory
+    /// are cut off first.
     fn cut_off(&mut self, wanted: isize, now: Instant) {
         let mut coming = self.free;
-        let mut behind = Vec::new();
+        let mut slow = Vec::new();
         for (_, slot) in &mut self.slots {
             let is_cut = slot.connection.as_ref().is_some_and(|connection| connection.cut.is_cancelled());
             if is_cut {
                 coming += slot.held();
-            } else if slot.held() > 0 && slot.paused_since.is_none() && slot.rate.is_behind(now) {
-                behind.push(slot);
+            } else if slot.held() > 0 && slot.paused_since.is_none() && slot.rate.is_slow(now) {
+                slow.push(slot);
             }
         }
-        behind.sort_unstable_by_key(|slot| std::cmp::Reverse(slot.held()));
-        for slot in behind {
+        slow.sort_unstable_by_key(|slot| std::cmp::Reverse(slot.held()));
+        for slot in slow {
             if coming >= wanted {
                 return;
             }
@@ -228,17 +231,17 @@ impl AnswerSlot {
         self.answers.lock().slots.get(self.key).is_none_or(|slot| slot.ended)
     }
 
-    /// Reserves memory for the next window, and returns the size of the window: at most `left` bytes. `None` if there was not
-    /// enough memory for [`MAX_WAIT`].
+    /// Reserves memory for the part of the answer that is read from the store next, and returns its size: at most `left` bytes.
+    /// `None` if not enough memory came free within [`MAX_WAIT`].
     pub(super) async fn reserve_window(&self, left: usize) -> Option<usize> {
         self.pause();
-        let least = left.min(LEAST_WINDOW);
+        let least = left.min(MIN_WINDOW);
         let take = |state: &mut State, now| {
             if !state.make_room(least.cast_signed() + RESERVE, now) {
                 return None;
             }
             let part = (state.free - RESERVE).unsigned_abs() / WINDOW_PARTS;
-            let bytes = part.clamp(least, LARGEST_WINDOW.max(least)).min(left);
+            let bytes = part.clamp(least, MAX_WINDOW.max(least)).min(left);
             let slot = state.slots.get_mut(self.key)?;
             state.free -= bytes.cast_signed();
             slot.window_size = bytes;
@@ -247,7 +250,7 @@ impl AnswerSlot {
         self.answers.retry(take).await
     }
 
-    /// Stores the window that was read.
+    /// Sets the window to the bytes that were read from the store.
     pub(super) fn fill_window(&self, window: Bytes) {
         if let Some(slot) = self.answers.lock().slots.get_mut(self.key) {
             slot.window = window;

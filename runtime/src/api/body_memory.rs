@@ -4,8 +4,8 @@
 //!   the bytes.
 //! - Small bodies have memory of their own: a small body gets in, however many large ones wait. A body that grows beyond
 //!   [`SMALL`] moves, with all its bytes, to the memory of the large ones.
-//! - A body that comes too slowly is cut off; see [`MinRate`]. If there is not enough memory, bodies that are behind the minimum
-//!   rate are cut off at once, the largest first.
+//! - A body that comes too slowly is cut off; see [`MinRate`]. If there is not enough memory, slow bodies are
+//!   cut off at once, the largest first.
 //! - Bodies that each hold a part and wait for more cannot block one another for ever, because a wait is bounded: after
 //!   [`MAX_WAIT`] the client is told to come again, and the memory of its body is freed for the others.
 
@@ -31,14 +31,15 @@ const SMALL_LIMIT: usize = 32 << 20;
 pub(super) const SMALL: usize = 64 << 10;
 /// How long a body waits for memory before its client is told to come again.
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// How often a waiting body checks whether other bodies have fallen behind.
+/// How often a body that waits for memory checks whether other bodies have become slow.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The time that a body of any size has.
 const MIN_TIME: Duration = Duration::from_mins(1);
-/// Bytes per second over the whole body: a body has [`MIN_TIME`], and one more second for each of these many bytes.
+/// The lowest average rate of a whole body, in bytes per second: a body may take one minute, plus the time that it needs at
+/// this rate.
 const AVERAGE_BYTES_PER_SECOND: usize = 64 << 10;
 
-/// The memory for bodies. All clones of the `Arc` share it.
+/// Counts the memory that all bodies use together.
 pub(super) struct BodyMemory {
     pools: Mutex<Pools>,
     /// Notified when memory was freed.
@@ -57,7 +58,7 @@ pub(super) enum Refused {
     Chunks(&'static str),
     /// The body came at less than the minimum rate.
     TooSlow,
-    /// The body was behind the minimum rate while other bodies waited for memory.
+    /// The body came slowly while other bodies waited for memory.
     GaveWay,
     /// There was not enough memory for [`MAX_WAIT`].
     NoMemory,
@@ -74,7 +75,7 @@ struct Pool {
     free: usize,
     /// Bytes of bodies that are cut off, but have not freed their memory yet.
     coming: usize,
-    /// Before this time, no body is checked for being behind: with many bodies the check takes long.
+    /// Before this time, the bodies are not searched again for slow ones: with many bodies the search takes long.
     next_look: Instant,
 }
 
@@ -85,7 +86,7 @@ struct Reading {
     /// The client need not send now: the body waits for memory, or all of it has come.
     paused: bool,
     cut_off: bool,
-    /// Notified when the body has to give way.
+    /// Notified when this body is cut off, so that other bodies get its memory.
     gives_way: Arc<Notify>,
 }
 
@@ -95,7 +96,7 @@ impl Reading {
     }
 }
 
-/// The memory of one body. It is freed when the share is dropped.
+/// The memory of one body. The memory is freed when this is dropped.
 pub(super) struct Share {
     memory: Arc<BodyMemory>,
     key: usize,
@@ -218,13 +219,13 @@ impl Drop for Share {
 }
 
 impl Pools {
-    /// Takes memory for bytes of a body, and returns true if there is enough. If there is not, bodies that are behind are cut
-    /// off.
+    /// Takes memory for bytes of a body, and returns true if there is enough. If there is not, slow
+    /// bodies are cut off.
     fn take(&mut self, key: usize, bytes: usize, now: Instant) -> bool {
         let Some(reading) = self.bodies.get_mut(key) else { return false };
         let (was_small, held) = (reading.is_small(), reading.held + bytes);
         let stays_small = held <= SMALL;
-        // A body that moves to the pool of the large ones needs memory there for all its bytes.
+        // A body that has just become large moves to the memory of the large bodies, and needs room there for all its bytes.
         let wanted = if was_small && !stays_small { held } else { bytes };
         let pool = if stays_small { &mut self.small } else { &mut self.large };
         if pool.free < wanted {
@@ -250,7 +251,7 @@ impl Pools {
         taken
     }
 
-    /// Cuts off bodies of one pool that are behind, the largest first, until this many bytes will be free.
+    /// Cuts off slow bodies of one pool, the largest first, until this many bytes will be free.
     fn cut_off(&mut self, small: bool, wanted: usize, now: Instant) {
         let pool = if small { &mut self.small } else { &mut self.large };
         if now < pool.next_look {
@@ -262,12 +263,12 @@ impl Pools {
                 && reading.held > 0
                 && !reading.paused
                 && !reading.cut_off
-                && reading.rate.is_behind(now)
+                && reading.rate.is_slow(now)
         };
-        let behind = self.bodies.iter_mut().map(|(_, reading)| reading).filter(|reading| gives_way(reading));
-        let mut behind: Vec<_> = behind.collect();
-        behind.sort_unstable_by_key(|reading| std::cmp::Reverse(reading.held));
-        for reading in behind {
+        let slow = self.bodies.iter_mut().map(|(_, reading)| reading).filter(|reading| gives_way(reading));
+        let mut slow: Vec<_> = slow.collect();
+        slow.sort_unstable_by_key(|reading| std::cmp::Reverse(reading.held));
+        for reading in slow {
             if pool.free + pool.coming >= wanted {
                 break;
             }

@@ -103,13 +103,13 @@ pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
     acceptor.finish(LAST_CALLS.min(grace_left + AFTER_GRACE)).await;
 }
 
-/// What accepts connections, and the tasks that serve them.
+/// Accepts connections, and holds the tasks that serve them.
 struct Acceptor {
     router: Router,
     builder: Builder,
     shutdown: Shutdown,
     open: Arc<OpenConnections>,
-    /// The limit of `open`.
+    /// The most connections that may be open.
     limit: usize,
     /// One task for each connection.
     tasks: JoinSet<()>,
@@ -251,7 +251,7 @@ impl AcceptErrors {
 
 /// Refuses connections for which there is no room.
 struct Refusals {
-    /// When the log said so last.
+    /// When the log last said that connections are refused.
     logged: Option<Instant>,
     read_from: Arc<Semaphore>,
 }

@@ -19,13 +19,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) const MAX_TIME: Duration = Duration::from_secs(30);
 /// The longest pause between two pieces that the client sends in that time.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// The most bytes that are read and dropped.
+/// The most bytes that are read and dropped at the end of a connection.
 pub(super) const MAX_BYTES: usize = 256 << 20;
 /// Bytes that are read at once.
 const PIECE: usize = 16 << 10;
 
-/// Whether the last request on a connection was read to its end, so that nothing of it is left to drop. All clones share the
-/// answer.
+/// Whether the last request on a connection was read to its end, so that nothing of it is left to drop. All clones share one
+/// state.
 #[derive(Clone, Default)]
 pub(super) struct AllRead(Arc<State>);
 
@@ -61,12 +61,12 @@ impl AllRead {
 pub(super) struct LingeringStream<S> {
     stream: S,
     all_read: AllRead,
-    /// Set when the connection is shut down.
+    /// The progress of reading and dropping. It is set when the connection is shut down.
     end: Option<Draining>,
     is_drained: bool,
 }
 
-/// The state of reading and dropping.
+/// How long and how much was read and dropped at the end of a connection.
 struct Draining {
     begun: Instant,
     dropped: usize,
@@ -74,7 +74,7 @@ struct Draining {
 }
 
 impl<S> LingeringStream<S> {
-    /// Also returns the [`AllRead`] of the connection, for the code that reads requests.
+    /// Returns the stream, and the [`AllRead`] that the reader of the requests must set.
     pub(super) fn new(stream: S) -> (Self, AllRead) {
         let all_read = AllRead::default();
         (Self { stream, all_read: all_read.clone(), end: None, is_drained: false }, all_read)

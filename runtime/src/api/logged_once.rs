@@ -7,11 +7,11 @@ use std::sync::{Mutex, PoisonError};
 
 /// A condition that may last.
 pub(super) struct LoggedOnce {
-    /// The begin of the log line for the begin of the condition.
+    /// How the log line begins when the condition begins.
     begins: &'static str,
-    /// The begin of the log line for its end.
+    /// How the log line begins when the condition is over.
     ends: &'static str,
-    /// Whether the condition does not hold. It nearly never does, so this is checked first, without the lock.
+    /// True while the condition does not hold, which is nearly always. It is checked first, because that needs no lock.
     is_over: AtomicBool,
     state: Mutex<State>,
 }

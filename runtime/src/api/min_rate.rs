@@ -9,7 +9,7 @@ use tokio::time::Instant;
 pub(super) const MIN_BYTES_PER_SECOND: usize = 8 << 10;
 /// How long a client may move no byte at all. This allows for one or two lost packets and a change of network.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(10);
-/// A client that has used up this much of [`STALL_LIMIT`] is behind. It gives way if there is no memory for others.
+/// A client that has used up this much of [`STALL_LIMIT`] is slow: it is cut off if others need its memory.
 const LAG: Duration = Duration::from_secs(1);
 
 /// The time at which a client is too slow. Each byte that moves postpones the deadline, but never to later than
@@ -42,7 +42,7 @@ impl MinRate {
         self.deadline
     }
 
-    pub(super) fn is_behind(&self, now: Instant) -> bool {
+    pub(super) fn is_slow(&self, now: Instant) -> bool {
         self.deadline + LAG <= now + STALL_LIMIT
     }
 }
@@ -71,9 +71,9 @@ mod tests {
             let now = begun + n * SECOND;
             drips.moved(1, now);
             flows.moved(MIN_BYTES_PER_SECOND, now);
-            assert!(!flows.is_behind(now) && flows.deadline() > now);
+            assert!(!flows.is_slow(now) && flows.deadline() > now);
         }
         assert!(drips.deadline() < begun + STALL_LIMIT + SECOND);
-        assert!(MinRate::start(begun).is_behind(begun + SECOND));
+        assert!(MinRate::start(begun).is_slow(begun + SECOND));
     }
 }

@@ -14,9 +14,9 @@ use slab::Slab;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// One part in this many of the limit is kept for addresses that have few connections.
+/// A quarter of all connections is kept for addresses that have few connections.
 const KEPT_PARTS: usize = 4;
-/// An address has few connections if it has less than one part in this many of the limit.
+/// An address has few connections if it has less than a sixteenth of all connections that may be open.
 const FEW_PARTS: usize = 16;
 /// A connection without an active call is closed after this time. On HTTP/1, hyper closes such a connection earlier.
 const IDLE: Duration = Duration::from_mins(5);
@@ -40,7 +40,7 @@ struct State {
 
 struct Entry {
     peer: IpAddr,
-    /// Active calls.
+    /// The number of active calls.
     calls: usize,
     /// How many of `calls` have a client that does not read.
     stalled: usize,
@@ -64,7 +64,7 @@ pub(super) struct Connection {
 pub(super) struct ActiveCall(Arc<Connection>);
 
 impl OpenConnections {
-    /// At most `limit` connections, but at least one.
+    /// Allows at most `limit` connections, but at least one.
     pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), limit: limit.max(1) })
     }

@@ -1,4 +1,4 @@
-//! The error answers of the API: one line of text, as Cortex gives it, or a problem document (RFC 9457) for a client that
+//! The error answers of the API: one line of text, as in the Cortex API, or a problem document (RFC 9457) for a client that
 //! accepts one.
 
 use axum::body::Body;

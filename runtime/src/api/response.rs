@@ -19,7 +19,7 @@ pub(super) fn status_of(stage: &Stage) -> &'static str {
     }
 }
 
-/// An answer in JSON. The body should end in a line break, as the answers of Cortex do, because people read it on terminals.
+/// An answer in JSON. The body should end in a line break, as in the Cortex API, because people read it on terminals.
 pub(super) fn json(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -52,7 +52,7 @@ async fn answer(
     answer_with(api, connection, id, &summary, more).await
 }
 
-/// The answer with the state of a request. `more` is a further member.
+/// The answer with the state of a request. `more` is a further member of the JSON object, with a comma before it.
 pub(super) async fn answer_with(
     api: &Api,
     connection: Option<Arc<Connection>>,
@@ -207,7 +207,7 @@ mod tests {
     use crate::store::Attempt;
     use crate::time::Timestamp;
 
-    fn told(state: DeliveryState, next_due: Option<Timestamp>) -> String {
+    fn printed(state: DeliveryState, next_due: Option<Timestamp>) -> String {
         let error = "the address 10.1.2.3 is not a public address; answered by fd00::1";
         let attempt = Attempt {
             started: Timestamp::from_micros(0),
@@ -240,10 +240,10 @@ mod tests {
             (DeliveryState::Pending, due, "\"retrying\""),
             (DeliveryState::Dead, None, "\"dead\""),
         ] {
-            let told = told(state, next_due);
-            assert!(told.contains(expected), "{told}");
+            let printed = printed(state, next_due);
+            assert!(printed.contains(expected), "{printed}");
             for secret in ["10.1.2.3", "fd00::1", "s3cret"] {
-                assert!(!told.contains(secret), "{told}");
+                assert!(!printed.contains(secret), "{printed}");
             }
         }
     }

@@ -51,7 +51,8 @@ pub(super) enum AnswerError {
 }
 
 impl AnswerText {
-    /// The state of a request: once the request is over, the bytes of its report and a line break. `more` is a further member.
+    /// The state of a request: once the request is over, the bytes of its report and a line break. `more` is a further
+    /// member of the JSON object, with a comma before it.
     pub(super) fn of(id: RequestId, summary: &Summary, more: Option<Vec<u8>>) -> Self {
         let mut text = Self { id, parts: VecDeque::new() };
         let mut own = vec![b'{'];
@@ -96,8 +97,8 @@ impl AnswerText {
         (whole.len() <= PIECE).then_some(whole)
     }
 
-    /// The body of the answer. The first window has been read when this returns, so that an error of the store can still become
-    /// an answer of its own.
+    /// The body of the answer. The first part that is in the store is read before this returns, so that an error of the store can
+    /// still become an error answer.
     pub(super) async fn into_body(
         self,
         answers: &Arc<AnswerMemory>,
@@ -134,7 +135,7 @@ struct StreamedBody {
     text: AnswerText,
     slot: Arc<AnswerSlot>,
     store: Store,
-    /// The reading of the next window, while that goes on.
+    /// Reads the next bytes from the store, if that is going on.
     window: Option<BoxFuture<'static, Result<(), AnswerError>>>,
     /// Bytes that are still to be sent.
     left: usize,
@@ -145,7 +146,7 @@ impl StreamedBody {
         self.text.parts.iter().find(|part| matches!(part, Part::Stored { .. })).and_then(|part| self.read_from(part))
     }
 
-    /// Reads the next window of this part. `None` if all of the part was sent.
+    /// Reads the next bytes of this part from the store. `None` if all of the part was sent.
     fn read_from(&self, part: &Part) -> Option<BoxFuture<'static, Result<(), AnswerError>>> {
         let Part::Stored { member, at, len, .. } = part else { return None };
         let (slot, store, id) = (Arc::clone(&self.slot), self.store.clone(), self.text.id.clone());
@@ -195,7 +196,7 @@ impl StreamedBody {
             };
             match piece {
                 Some(piece) => return Poll::Ready(Some(Ok(piece))),
-                // No window was read yet, the window is used up, or it was dropped.
+                // There are no bytes in memory: none were read yet, all were sent, or they were dropped because memory was short.
                 None => self.window = self.text.parts.front().and_then(|part| self.read_from(part)),
             }
         }

@@ -46,7 +46,7 @@ async fn accept(
     body: Body,
 ) -> Result<Response, Problem> {
     let preference = Preference::of(&headers);
-    let (id, watch) = take_in(api, route, headers, body).await?;
+    let (id, watch) = read_and_store(api, route, headers, body).await?;
     if preference == Preference::default() {
         return Ok(accepted(&id));
     }
@@ -64,7 +64,12 @@ async fn accept(
 }
 
 /// Reads the body, checks it, and gives it to the store. The memory of the body is freed when the store has it.
-async fn take_in(api: &Api, route: &Arc<Route>, headers: HeaderMap, body: Body) -> Result<(RequestId, Watch), Problem> {
+async fn read_and_store(
+    api: &Api,
+    route: &Arc<Route>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(RequestId, Watch), Problem> {
     // First the checks that need only the head: if one fails, the client need not send the body.
     if api.draining.is_stopping() {
         return Err(Problem::draining());
@@ -160,7 +165,7 @@ fn correlation(headers: &HeaderMap) -> Option<&str> {
     (text.len() <= MAX_CORRELATION).then_some(text)
 }
 
-/// The answer to a client that does not want to wait, in the form that Cortex gives.
+/// The answer to a client that does not want to wait, in the form that the Cortex API has.
 fn accepted(id: &RequestId) -> Response {
     json(StatusCode::OK, Body::from(format!("{{\"id\":\"{id}\"}}\n")))
 }

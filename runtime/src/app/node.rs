@@ -181,7 +181,7 @@ impl Node {
         self.address
     }
 
-    /// Warns of requests that wait for routes that this program does not have.
+    /// Warns about requests that wait for routes that this program does not have.
     async fn log_unknown_routes(&self) {
         let Ok(counts) = self.store.counts().await else { return };
         for (route, n) in counts.queued.iter().filter(|(route, _)| self.routes.get(route).is_none()) {

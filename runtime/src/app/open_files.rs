@@ -91,9 +91,9 @@ mod tests {
             assert_eq!(plan(limit).connections, connections, "{limit:?}");
         }
         assert!(plan(Some(20_000)).shortage().is_none() && plan(None).shortage().is_none());
-        let said = plan(Some(1_024)).shortage().unwrap().to_string();
+        let message = plan(Some(1_024)).shortage().unwrap().to_string();
         for number in ["1024", "256 connections", "10000", "10768"] {
-            assert!(said.contains(number), "{said}");
+            assert!(message.contains(number), "{message}");
         }
     }
 }

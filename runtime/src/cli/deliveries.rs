@@ -18,7 +18,7 @@ const MAX_LISTED: usize = 20;
 pub(crate) enum Deliveries {
     /// Send a webhook again whose delivery is over (delivered, dead, refused or gone), with the same id and the same bytes
     Replay {
-        /// The `webhook-id` of the delivery, as its receiver and `?include=delivery` show it
+        /// The `webhook-id` of the delivery; its receiver got it, and `?include=delivery` shows it
         id: String,
         #[command(flatten)]
         common: super::Common,
@@ -149,8 +149,8 @@ mod tests {
         assert_eq!(store.settle_report(row.claim, answered_gone(&clock), gone).await.unwrap(), Settled::Current);
         store.close().await;
         drop(store);
-        let told = run(&path, &id).await.unwrap();
-        assert!(told.starts_with(&format!("{id} will be sent to https://a.example/in?… again once it is enabled")));
+        let printed = run(&path, &id).await.unwrap();
+        assert!(printed.starts_with(&format!("{id} will be sent to https://a.example/in?… again once it is enabled")));
 
         let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
         store.enable("https://a.example/in?token=s3cret").await.unwrap();
@@ -159,29 +159,30 @@ mod tests {
         assert_eq!(dead, Settled::Current);
         store.close().await;
         drop(store);
-        let told = run(&path, &id).await.unwrap();
-        let copy = told.trim_end().rsplit(' ').next().unwrap();
+        let printed = run(&path, &id).await.unwrap();
+        let copy = printed.trim_end().rsplit(' ').next().unwrap();
         assert_eq!(
-            told,
+            printed,
             format!("{id} will be sent to https://a.example/in?… again at the next start, as delivery {copy}\n")
         );
         assert_ne!(copy, id);
-        let told = run(&path, &id).await.unwrap_err();
+        let printed = run(&path, &id).await.unwrap_err();
         assert_eq!(
-            told,
+            printed,
             format!("{id} will already be sent again, as delivery {copy}, which is not over: nothing was added")
         );
-        let told = run(&path, "job-7").await.unwrap_err();
+        let printed = run(&path, "job-7").await.unwrap_err();
         assert!(
-            told.starts_with("`job-7` is what reports are about, and not the id of a delivery; its deliveries are:\n")
+            printed
+                .starts_with("`job-7` is what reports are about, and not the id of a delivery; its deliveries are:\n")
         );
         for line in [
             format!("\n  {id}  gone to https://a.example/in?…\n"),
             format!("\n  {copy}  waiting to https://a.example/in?…, a replay of {id}"),
         ] {
-            assert!(told.contains(&line), "{told}");
+            assert!(printed.contains(&line), "{printed}");
         }
-        assert_eq!(told.lines().count(), 4, "{told}");
+        assert_eq!(printed.lines().count(), 4, "{printed}");
     }
 
     #[tokio::test]
@@ -203,9 +204,9 @@ mod tests {
         let _ = store.submit(request).await.unwrap();
         store.close().await;
         drop(store);
-        let told = run(&path, id.as_str()).await.unwrap_err();
+        let printed = run(&path, id.as_str()).await.unwrap_err();
         assert_eq!(
-            told,
+            printed,
             format!("`{id}` is the id of a request that has no deliveries: it has no webhook, or is not over")
         );
 
@@ -216,10 +217,10 @@ mod tests {
         store.post_durably(vec![report]).await.unwrap();
         store.close().await;
         drop(store);
-        let told = run(&path, id.as_str()).await.unwrap_err();
+        let printed = run(&path, id.as_str()).await.unwrap_err();
         let expected = format!(
             "`{id}` is the id of a request; its deliveries are:\n  {delivery}  waiting to https://a.example/in"
         );
-        assert_eq!(told, expected);
+        assert_eq!(printed, expected);
     }
 }

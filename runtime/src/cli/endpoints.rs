@@ -179,8 +179,8 @@ mod tests {
 
         let clock = Clock::system();
         let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
-        let told = run(&path, None, false).await.unwrap_err();
-        assert!(told.contains("in use") && told.contains("stop"), "{told}");
+        let printed = run(&path, None, false).await.unwrap_err();
+        assert!(printed.contains("in use") && printed.contains("stop"), "{printed}");
         let attempt = answered_gone(&clock);
         for url in ["https://a.example/in?token=s3cret", "https://b.example/in"] {
             let report = |subject| NewReport::to(Webhook::new(url).unwrap(), subject, Bytes::from("{}"), clock.now());

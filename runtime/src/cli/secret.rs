@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn what_has_no_public_key_is_refused_with_why() {
-        let said = |text: &str| public(text.as_bytes()).err().unwrap();
-        assert!(said(&shared().output).contains("has no public key"));
-        assert!(said("").starts_with("standard input: a signing secret starts with `whsec_`"));
-        assert!(said(&"x".repeat(10_000)).starts_with("standard input: a signing secret"));
+        let message = |text: &str| public(text.as_bytes()).err().unwrap();
+        assert!(message(&shared().output).contains("has no public key"));
+        assert!(message("").starts_with("standard input: a signing secret starts with `whsec_`"));
+        assert!(message(&"x".repeat(10_000)).starts_with("standard input: a signing secret"));
     }
 }

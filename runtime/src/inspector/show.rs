@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn each_signature_is_named_with_how_often_it_is_there() {
-        for (signatures, said) in [
+        for (signatures, message) in [
             ("v1,a", "signed v1"),
             ("v1,a v1,b", "signed v1 twice"),
             ("v1,a v1a,c v1,b", "signed v1 twice, v1a"),
@@ -285,7 +285,7 @@ mod tests {
             ("a b c d e f", "signed a, b, c, d and 2 more"),
             ("", "signed with nothing"),
         ] {
-            assert_eq!(signed(signatures), said, "{signatures}");
+            assert_eq!(signed(signatures), message, "{signatures}");
         }
         assert!(signed(&"x".repeat(10_000)).chars().count() < 60);
     }

@@ -25,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// 365.25 days, as the parser of durations counts a year.
+/// A year of 365.25 days, as the parser of durations counts it.
 const YEAR: Duration = Duration::from_hours(8_766);
 const MIB: u64 = 1 << 20;
 
@@ -45,14 +45,15 @@ const ATTEMPT_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=HOUR;
 const PAUSE: RangeInclusive<Duration> = Duration::ZERO..=times(DAY, 7);
 const GRACE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 
-/// Operations that may wait for the next commit.
+/// The most operations that wait for the next commit.
 const QUEUE: usize = 16_384;
-/// Bytes of operations that may wait for the next commit. If two payloads of the largest size are more, their size is used.
+/// The most bytes of operations that wait for the next commit. If two payloads of the largest size are more, their size is used.
 const QUEUE_BYTES: usize = 64 << 20;
-/// The largest number of undelivered reports in the memory store, and of their bytes.
+/// The most undelivered reports in the memory store.
 const MEMORY_REPORTS: usize = 100_000;
+/// The most bytes of undelivered reports in the memory store.
 const MEMORY_BYTES: usize = 256 << 20;
-/// Finished requests and reports that the memory store keeps, so that clients can ask for them.
+/// The most finished requests and reports that the memory store keeps, so that clients can ask for them.
 const MEMORY_KEPT: usize = 10_000;
 
 const fn times(unit: Duration, n: u32) -> Duration {

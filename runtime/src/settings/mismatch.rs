@@ -14,7 +14,7 @@ use super::tree::Node;
 pub(super) struct Mismatch {
     /// The way from the value that was read to the part that is wrong: the innermost key or index comes first.
     path: Vec<String>,
-    /// Where the wrong part was set; `None` if that is not known better than for the whole value.
+    /// Where the wrong part was set. `None`: where the whole value was set.
     set_by: Option<SetBy>,
     reason: Reason,
 }

@@ -1,4 +1,4 @@
-//! What settings come of files, variables and flags, and which messages mistakes get.
+//! Tests which settings result from a file, variables and flags, and which messages mistakes get.
 
 use crate::line::Causes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,8 +74,8 @@ mod documents;
 #[test]
 #[cfg(not(feature = "sqlite"))]
 fn a_store_that_is_not_built_in_names_its_feature() {
-    let said = refused("", &[], &[]).join("\n");
-    assert!(said.starts_with("store.url (built in)") && said.contains("feature `sqlite`"), "{said}");
+    let message = refused("", &[], &[]).join("\n");
+    assert!(message.starts_with("store.url (built in)") && message.contains("feature `sqlite`"), "{message}");
     loaded("store.url = 'memory:'", &[], &[]);
 }
 
@@ -138,8 +138,8 @@ fn a_file_with_secrets_that_all_can_read_is_told() {
         load(sources).unwrap().warnings
     };
     let signing = format!("delivery.secrets = ['{SECRET}']");
-    let said = warnings(&signing, 0o644);
-    assert!(said.len() == 1 && said[0].contains("chmod 600") && !said[0].contains(SECRET), "{said:?}");
+    let message = warnings(&signing, 0o644);
+    assert!(message.len() == 1 && message[0].contains("chmod 600") && !message[0].contains(SECRET), "{message:?}");
     assert_eq!(warnings("config.db_password = 'x'", 0o604).len(), 1);
     for (file, mode) in [(signing.as_str(), 0o640), ("config.webhook_url = 'x'", 0o644), ("", 0o644)] {
         assert!(warnings(file, mode).is_empty(), "{file} {mode:o}");
@@ -153,11 +153,15 @@ fn an_hmac_secret_for_several_receivers_is_told() {
             "config.webhook_url = 'https://a.example/in'\ndelivery.secrets = ['{secret}']\n\
              [[delivery.endpoint]]\nurl = 'https://b.example/in'\n{own}"
         );
-        loaded(&file, &[MEMORY], &[]).warnings.into_iter().filter(|said| !said.contains("chmod")).collect::<Vec<_>>()
+        loaded(&file, &[MEMORY], &[])
+            .warnings
+            .into_iter()
+            .filter(|message| !message.contains("chmod"))
+            .collect::<Vec<_>>()
     };
-    let said = warnings(SECRET, "");
-    assert!(said.len() == 1 && said[0].starts_with("https://a.example, https://b.example verify"), "{said:?}");
-    assert!(!said[0].contains(SECRET));
+    let message = warnings(SECRET, "");
+    assert!(message.len() == 1 && message[0].starts_with("https://a.example, https://b.example verify"), "{message:?}");
+    assert!(!message[0].contains(SECRET));
     assert!(warnings(ED25519, "").is_empty());
     assert!(warnings(SECRET, &format!("secrets = ['{ED25519}']")).is_empty());
 }
@@ -171,9 +175,9 @@ fn an_endpoint_is_private_if_it_says_so_or_is_the_configs_own() {
     };
     let (of_config, other) = ("http://10.0.0.1/in", "http://10.0.0.2/in");
     assert_eq!((private("", of_config), private("", other)), (true, false));
-    for said in [true, false] {
-        let own = format!("private = {said}");
-        assert_eq!((private(&own, of_config), private(&own, other)), (said, said));
+    for message in [true, false] {
+        let own = format!("private = {message}");
+        assert_eq!((private(&own, of_config), private(&own, other)), (message, message));
     }
 }
 
@@ -186,14 +190,14 @@ fn mistakes_in_config_are_told_with_the_others() {
     }
     let (_folder, sources) = sources("store.url = 'memory:'\n[config]\ncount = 'x'\n[sever]\n", &[], &[]);
     let errors = super::load(sources, |user| user.deserialize::<Own>().err()).unwrap_err();
-    let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said[1].contains("config.count") && said[1].contains("a whole number from 0 to 255"), "{said:?}");
+    let message: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(message.len(), 2, "{message:?}");
+    assert!(message[1].contains("config.count") && message[1].contains("a whole number from 0 to 255"), "{message:?}");
 }
 
 #[test]
 fn an_unknown_key_is_told_with_the_nearest_known_one_and_its_place() {
-    let said = refused(
+    let message = refused(
         "store.url = 'memory:'\n[server]\nlisen = 1\n[sever]\nlisten = 1\n[[delivery.endpoint]]\nurl = 'http://a/'\nsecret = 1",
         &[("POSTBACK_WORKER__TIME_OUT", "s3cret"), ("POSTBACK_SERVER__CONCURRENCY", "3"), ("POSTBACK___X", "y")],
         &[("log.levle", "info", "--log")],
@@ -207,7 +211,7 @@ fn an_unknown_key_is_told_with_the_nearest_known_one_and_its_place() {
         "unknown key  (environment variable POSTBACK___X); known keys: server, store, worker, delivery, log, shutdown, config",
         "unknown key sever (p.toml:4); did you mean server?",
     ];
-    assert_eq!(said, expected);
+    assert_eq!(message, expected);
 }
 
 #[test]
@@ -243,7 +247,7 @@ format = "s3cret"
 [shutdown]
 grace = "2h"
 "#;
-    let said = refused(file, &[("RUST_LOG", "a=s3cret")], &[]);
+    let message = refused(file, &[("RUST_LOG", "a=s3cret")], &[]);
     let expected = [
         r#"server.listen (p.toml:3): expected an IP address and a port, such as "127.0.0.1:8080""#,
         r#"server.max_payload (p.toml:4): expected a size from 1 B to 512.0 MiB, such as "10MiB""#,
@@ -268,7 +272,7 @@ grace = "2h"
         r#"RUST_LOG (environment variable RUST_LOG): expected directives such as "info,hyper=debug""#,
         r#"shutdown.grace (p.toml:30): expected a duration from 0s to 1h, such as "15s""#,
     ];
-    assert_eq!(said, expected);
+    assert_eq!(message, expected);
 }
 
 #[test]
@@ -282,9 +286,9 @@ fn bad_toml_is_placed_but_not_quoted() {
         ("\u{1b}[31ms3cret", "p.toml:1"),
         ("a = \"\\s3cret\"", "p.toml:1"),
     ] {
-        let said = refused(file, &[], &[]).join("\n");
-        assert!(said.starts_with(place) && said.contains("not valid TOML"), "{file:?}: {said}");
-        assert!(!said.contains("s3cret") && !said.contains('\u{1b}'), "{said}");
+        let message = refused(file, &[], &[]).join("\n");
+        assert!(message.starts_with(place) && message.contains("not valid TOML"), "{file:?}: {message}");
+        assert!(!message.contains("s3cret") && !message.contains('\u{1b}'), "{message}");
     }
 }
 
@@ -293,14 +297,14 @@ fn files_that_cannot_be_read_are_named() {
     let sources =
         |file: PathBuf| Sources { program: "postback".to_owned(), file: Some(file), flags: vec![], env: vec![] };
     let folder = tempfile::tempdir().unwrap();
-    let said = load(sources(folder.path().join("none.toml"))).unwrap_err().to_string();
-    assert!(said.contains("none.toml cannot be read: "), "{said}");
-    let said = load(sources(folder.path().to_owned())).unwrap_err().to_string();
-    assert!(said.contains("cannot be read: "), "{said}");
+    let message = load(sources(folder.path().join("none.toml"))).unwrap_err().to_string();
+    assert!(message.contains("none.toml cannot be read: "), "{message}");
+    let message = load(sources(folder.path().to_owned())).unwrap_err().to_string();
+    assert!(message.contains("cannot be read: "), "{message}");
     let path = folder.path().join("latin.toml");
     std::fs::write(&path, b"a = '\xe4'").unwrap();
-    let said = load(sources(path)).unwrap_err().to_string();
-    assert!(said.contains("latin.toml is not UTF-8 text"), "{said}");
+    let message = load(sources(path)).unwrap_err().to_string();
+    assert!(message.contains("latin.toml is not UTF-8 text"), "{message}");
 }
 
 #[test]
@@ -321,11 +325,11 @@ fn variables_that_are_no_text_are_named() {
         ("RUST_LOG".into(), bytes()),
         ("PATH".into(), bytes()),
     ];
-    let said =
+    let message =
         load(Sources { program: "postback".to_owned(), file: None, flags: vec![], env }).unwrap_err().to_string();
-    assert!(said.starts_with("2 mistakes in the settings:\n"), "{said}");
-    assert!(said.contains("\n  the environment variable POSTBACK_SERVER__LISTEN is not UTF-8 text"), "{said}");
-    assert!(said.contains("variable RUST_LOG is not") && !said.contains("s3cret"), "{said}");
+    assert!(message.starts_with("2 mistakes in the settings:\n"), "{message}");
+    assert!(message.contains("\n  the environment variable POSTBACK_SERVER__LISTEN is not UTF-8 text"), "{message}");
+    assert!(message.contains("variable RUST_LOG is not") && !message.contains("s3cret"), "{message}");
 }
 
 #[test]
@@ -349,10 +353,10 @@ fn an_empty_variable_takes_back_what_is_optional() {
 #[test]
 fn a_key_set_as_a_whole_and_in_part_is_a_mistake() {
     let env = [MEMORY, ("POSTBACK_CONFIG__LIMITS", "{ max = 1 }"), ("POSTBACK_CONFIG__LIMITS__MIN", "2")];
-    let said = refused("", &env, &[]).join("\n");
+    let message = refused("", &env, &[]).join("\n");
     assert!(
-        said.starts_with("config.limits is set as a whole (environment variable POSTBACK_CONFIG__LIMITS)"),
-        "{said}"
+        message.starts_with("config.limits is set as a whole (environment variable POSTBACK_CONFIG__LIMITS)"),
+        "{message}"
     );
 }
 

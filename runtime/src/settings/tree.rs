@@ -20,7 +20,7 @@ pub(super) struct Node {
 pub(super) enum Value {
     /// The text of an environment variable or a flag. Its type is not known: it becomes what the reader asks for.
     Text(String),
-    /// A string of the file, like all variants below. A date or a time of the file is a string too.
+    /// A string of the file. The variants below come from the file too. A date or a time becomes a string.
     String(String),
     Integer(i128),
     Float(f64),

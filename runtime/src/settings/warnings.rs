@@ -8,10 +8,10 @@ use super::tree::{Node, Value};
 use super::variables::{PREFIX, SEPARATOR, variable};
 use crate::line::Escaped;
 
-/// A variable with a single underscore that has a meaning: it turns off the posters of libraries.
+/// The only variable without the separator that has a meaning: it turns off the poster of a library.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
-/// Warns of variables whose name is near to the name of a key, but has no separator, such as `POSTBACK_SERVER_LISTEN`. Such
+/// Warns about variables whose name is near to the name of a key, but has no separator, such as `POSTBACK_SERVER_LISTEN`. Such
 /// variables are ignored and not refused, because container platforms set variables with the prefix that have nothing to do
 /// with settings, such as `POSTBACK_PORT`.
 pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) -> Vec<String> {
@@ -21,7 +21,7 @@ pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) ->
         let variables = known.iter().map(|key| variable(key));
         let near = variables.filter(|variable| {
             let single = variable.replace(SEPARATOR, "_");
-            // Variables of container platforms are short, and near to the names of many keys. They must not be warned of.
+            // Variables of container platforms are short, and near to the names of many keys. There must be no warning about them.
             name == single || (name.len() > PREFIX.len() + 8 && strsim::damerau_levenshtein(name, &single) <= 2)
         });
         let nearest = near.min_by_key(|variable| strsim::damerau_levenshtein(name, variable))?;
@@ -33,7 +33,7 @@ pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) ->
     meant.collect()
 }
 
-/// Warns of a settings file that contains secrets and that every user of the machine can read.
+/// Warns about a settings file that contains secrets and that every user of the machine can read.
 pub(super) fn readable_file(path: &Path, root: &Node) -> Option<String> {
     (has_secrets_of_file(root) && is_readable_by_all(path)).then(|| {
         let path = Escaped(&path.to_string_lossy()).to_string();

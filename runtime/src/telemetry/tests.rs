@@ -1,4 +1,4 @@
-//! What a logged line looks like, in text and in JSON.
+//! Tests the text form and the JSON form of a log line.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -34,17 +34,17 @@ const TEXT: Form = Form::Text { colour: false };
 
 #[test]
 fn our_own_events_are_their_message() {
-    let said = logged("info", TEXT, || {
+    let message = logged("info", TEXT, || {
         tracing::info!(target: "postback::worker", request_id = "0193", "0193 completed in 8 ms");
         tracing::warn!(target: "postback", "slow");
         tracing::debug!(target: "postback", "unseen");
     });
-    assert_eq!(said, "08:00:00 0193 completed in 8 ms\n08:00:00 WARN slow\n");
+    assert_eq!(message, "08:00:00 0193 completed in 8 ms\n08:00:00 WARN slow\n");
 }
 
 #[test]
 fn events_of_others_have_target_spans_and_fields() {
-    let said = logged("info,quiet=off", TEXT, || {
+    let message = logged("info,quiet=off", TEXT, || {
         let span = tracing::info_span!(target: "hyper", "connection", peer = "a\u{1b}b");
         let _entered = span.enter();
         tracing::error!(target: "postback_examples", count = 3, name = "x y", "full");
@@ -52,7 +52,7 @@ fn events_of_others_have_target_spans_and_fields() {
     });
     let escape = r"\u{1b}";
     assert_eq!(
-        said,
+        message,
         format!("08:00:00 ERROR postback_examples: connection{{peer=\"a{escape}b\"}}: full count=3 name=\"x y\"\n")
     );
 }
@@ -60,19 +60,19 @@ fn events_of_others_have_target_spans_and_fields() {
 #[test]
 fn a_message_cannot_break_its_line_or_colour_the_terminal() {
     let text = "a\u{1b}[2Jb\nWARN c";
-    let said = logged("info", TEXT, || tracing::info!(target: "postback", "{text}"));
-    assert_eq!(said, "08:00:00 a\\u{1b}[2Jb\\nWARN c\n");
-    let said = logged("info", Form::Text { colour: true }, || tracing::info!(target: "postback", "{text}"));
-    assert!(said.ends_with(" a\\u{1b}[2Jb\\nWARN c\n") && said.starts_with("\u{1b}["), "{said:?}");
+    let message = logged("info", TEXT, || tracing::info!(target: "postback", "{text}"));
+    assert_eq!(message, "08:00:00 a\\u{1b}[2Jb\\nWARN c\n");
+    let message = logged("info", Form::Text { colour: true }, || tracing::info!(target: "postback", "{text}"));
+    assert!(message.ends_with(" a\\u{1b}[2Jb\\nWARN c\n") && message.starts_with("\u{1b}["), "{message:?}");
 }
 
 #[test]
 fn json_has_its_fields_at_the_top() {
-    let said = logged("info", Form::Json, || tracing::info!(target: "postback", request_id = "0193", "done\n"));
-    let line: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let message = logged("info", Form::Json, || tracing::info!(target: "postback", request_id = "0193", "done\n"));
+    let line: serde_json::Value = serde_json::from_str(&message).unwrap();
     assert_eq!((&line["message"], &line["request_id"]), (&"done\n".into(), &"0193".into()));
     assert_eq!((&line["level"], &line["target"]), (&"INFO".into(), &"postback".into()));
-    assert_eq!(said.matches('\n').count(), 1);
+    assert_eq!(message.matches('\n').count(), 1);
 }
 
 /// Logs two events of a user's program and one panic, all within a run.
@@ -104,31 +104,37 @@ fn the_programs_own_lines_and_panics_carry_the_run_in_text() {
 
 #[test]
 fn the_programs_own_lines_and_panics_carry_the_run_in_json() {
-    let said = logged_in_a_run("info", Form::Json);
-    let lines: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let message = logged_in_a_run("info", Form::Json);
+    let lines: Vec<serde_json::Value> = message.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (line, id) in lines.iter().zip(["0193", "its own", "0193"]) {
         assert_eq!((&line["request_id"], &line["route"], &line["attempt"]), (&id.into(), &"/a".into(), &2.into()));
         assert_eq!(line["spans"][1]["name"], "fetch");
     }
     assert_eq!((&lines[0]["message"], &lines[0]["n"]), (&"slow".into(), &1.into()));
     // A JSON object with two members of the same name is ambiguous, so that each name comes once at the top level.
-    assert!(said.lines().all(|line| line.matches("\"attempt\":").count() == 2), "at the top and in its span: {said}");
-    let other = said.lines().nth(1).unwrap();
+    assert!(
+        message.lines().all(|line| line.matches("\"attempt\":").count() == 2),
+        "at the top and in its span: {message}"
+    );
+    let other = message.lines().nth(1).unwrap();
     assert_eq!(other.matches("\"request_id\":").count(), 3, "at the top and in each span: {other}");
 }
 
 #[test]
 fn a_run_is_told_whatever_is_logged() {
     for level in ["warn", "my_app=warn", "error,my_app=warn"] {
-        let said = logged_in_a_run(level, TEXT);
-        assert!(said.contains("my_app: run{request_id=0193 route=\"/a\" attempt=2}: slow n=1"), "{level}: {said}");
+        let message = logged_in_a_run(level, TEXT);
+        assert!(
+            message.contains("my_app: run{request_id=0193 route=\"/a\" attempt=2}: slow n=1"),
+            "{level}: {message}"
+        );
     }
     assert_eq!(logged_in_a_run("off", TEXT), "");
 }
 
 #[test]
 fn the_log_of_one_route_alone_can_be_more() {
-    let said = |directives: &str| {
+    let message = |directives: &str| {
         logged(directives, TEXT, || {
             for route in ["/a", "/b"] {
                 let run = tracing::error_span!(target: target::RUN, "run", request_id = %"0193", route, attempt = 1);
@@ -137,8 +143,8 @@ fn the_log_of_one_route_alone_can_be_more() {
         })
     };
     assert!(is_directives("info,[run{route=/a}]=debug"));
-    assert_eq!(said("info,[run{route=/a}]=debug"), "08:00:00 DEBUG of /a\n");
-    assert_eq!(said("info"), "");
+    assert_eq!(message("info,[run{route=/a}]=debug"), "08:00:00 DEBUG of /a\n");
+    assert_eq!(message("info"), "");
 }
 
 #[test]

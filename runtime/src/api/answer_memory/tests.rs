@@ -1,4 +1,4 @@
-//! How answers share their memory.
+//! Tests how answers share their memory.
 
 use futures_util::FutureExt as _;
 
@@ -36,10 +36,10 @@ async fn windows_are_as_large_as_the_room_allows_and_leave_some() {
         slot.fill_window(Bytes::from(vec![b'x'; bytes]));
         held.push((slot, bytes));
     }
-    assert_eq!(held[0].1, LARGEST_WINDOW);
-    assert_eq!(held.last().unwrap().1, LEAST_WINDOW);
+    assert_eq!(held[0].1, MAX_WINDOW);
+    assert_eq!(held.last().unwrap().1, MIN_WINDOW);
     let free_now = free(&answers);
-    assert!(free_now >= RESERVE && free_now < RESERVE + LEAST_WINDOW.cast_signed(), "{free_now}");
+    assert!(free_now >= RESERVE && free_now < RESERVE + MIN_WINDOW.cast_signed(), "{free_now}");
     assert!(answers.enter(None, MIB).now_or_never().flatten().is_some(), "a small one gets out");
     drop(held);
     assert_eq!(free(&answers), LIMIT);
@@ -65,11 +65,11 @@ async fn what_does_not_move_loses_its_window_to_what_does() {
     let answers = AnswerMemory::with_limit(RESERVE + MIB.cast_signed());
     let mut still = Vec::new();
     for _ in 0..4 {
-        still.push(reading(&answers, LEAST_WINDOW).await);
+        still.push(reading(&answers, MIN_WINDOW).await);
     }
     let begun = Instant::now();
     let (moves, bytes, _) = reading(&answers, MIB).await;
-    assert!(bytes >= LEAST_WINDOW && begun.elapsed() < Duration::from_secs(1));
+    assert!(bytes >= MIN_WINDOW && begun.elapsed() < Duration::from_secs(1));
     assert!(moves.next_piece().is_some());
     assert!(still.iter().any(|(slot, _, _)| slot.next_piece().is_none()), "it has to be read again");
     assert!(still.iter().all(|(slot, _, connection)| !slot.is_ended() && !connection.cut.is_cancelled()));

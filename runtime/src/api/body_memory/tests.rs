@@ -1,4 +1,4 @@
-//! How bodies share their memory.
+//! Tests how bodies share their memory.
 
 use axum::body::Body;
 use futures_util::FutureExt as _;
@@ -96,7 +96,7 @@ async fn a_small_body_gets_in_at_once_however_many_large_ones_stand_still() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_behind_gives_way_to_who_is_not() {
+async fn who_is_slow_gives_way_to_who_is_not() {
     let memory = BodyMemory::with_limits(LIMIT, LIMIT, 2 * LIMIT);
     let (a, b, c) = (read(&memory, stuck(900_000)), read(&memory, stuck(800_000)), read(&memory, stuck(300_000)));
     tokio::pin!(a, b, c);
@@ -129,7 +129,7 @@ async fn bodies_that_hold_a_part_and_wait_for_more_do_not_block_one_another_for_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_was_read_is_nobody_who_is_behind() {
+async fn a_body_that_was_read_is_nobody_who_is_slow() {
     let memory = BodyMemory::with_limits(LIMIT, LIMIT, LIMIT);
     let (_, share) = read(&memory, Body::from(vec![b'x'; LIMIT - 1])).await.unwrap();
     // The share is kept, as if the store took long.

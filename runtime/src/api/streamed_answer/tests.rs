@@ -1,4 +1,4 @@
-//! Answers whose result is read from the store while the client reads the answer.
+//! Tests answers whose result is read from the store while the client reads the answer.
 
 use axum::body::to_bytes;
 use http::HeaderMap;
@@ -54,9 +54,9 @@ async fn an_answer_is_the_bytes_of_the_report_whatever_its_size() {
         let id = settled(&store, &outcome).await;
         let body = answer(&store, &id).await.unwrap();
         let announced = HttpBody::size_hint(&body).exact().unwrap();
-        let told = to_bytes(body, usize::MAX).await.unwrap();
-        assert_eq!(told.strip_suffix(b"\n").unwrap(), outcome.to_report(id.as_str()), "{outcome:?}");
-        assert_eq!(told.len() as u64, announced);
+        let printed = to_bytes(body, usize::MAX).await.unwrap();
+        assert_eq!(printed.strip_suffix(b"\n").unwrap(), outcome.to_report(id.as_str()), "{outcome:?}");
+        assert_eq!(printed.len() as u64, announced);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The table `[config]` becomes a type that the user's program defines.
+//! Tests that the table `[config]` becomes a type that the user's program defines.
 
 use super::*;
 
@@ -100,10 +100,10 @@ fn the_file_is_taken_at_its_word() {
     let own: Own = config(file, &[MEMORY, ("POSTBACK_CONFIG__MAX_SIZE", "8")]).unwrap();
     assert_eq!((own.count, own.ratio, own.mode, own.limits.max), (3, 1.0, Mode::Slow, 1_000));
     assert_eq!(own.max_size, 8, "a variable finds the key whatever its case");
-    let said = config::<Own>("config.token = 12345", &[MEMORY]).unwrap_err();
-    assert_eq!(said, "config.token (p.toml:1): expected a string, found a whole number");
-    let said = config::<Own>("config.count = '12345'", &[MEMORY]).unwrap_err();
-    assert_eq!(said, "config.count (p.toml:1): expected a whole number from 0 to 255, found a string");
+    let message = config::<Own>("config.token = 12345", &[MEMORY]).unwrap_err();
+    assert_eq!(message, "config.token (p.toml:1): expected a string, found a whole number");
+    let message = config::<Own>("config.count = '12345'", &[MEMORY]).unwrap_err();
+    assert_eq!(message, "config.count (p.toml:1): expected a whole number from 0 to 255, found a string");
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn a_missing_table_is_an_empty_one() {
     config::<Own>("", &[MEMORY]).unwrap();
     config::<Option<Own>>("", &[MEMORY]).unwrap();
     assert_eq!(config::<BTreeMap<String, String>>("", &[MEMORY]), Ok(BTreeMap::new()));
-    let said = refused("config = 's3cret'", &[MEMORY], &[]);
-    assert_eq!(said, ["config (p.toml:1): expected a table"]);
+    let message = refused("config = 's3cret'", &[MEMORY], &[]);
+    assert_eq!(message, ["config (p.toml:1): expected a table"]);
 }
 
 #[test]
@@ -126,21 +126,21 @@ fn a_mistake_names_key_place_and_type_but_no_value() {
     for value in ["s3cret", "", "-1", "4294967296", "1.5"] {
         assert_eq!(limit(value), format!("{place}: expected a whole number from 0 to 4294967295"));
     }
-    let said = |file: &str| config::<Own>(file, &[MEMORY]).unwrap_err();
+    let message = |file: &str| config::<Own>(file, &[MEMORY]).unwrap_err();
     assert_eq!(
-        said("[config.limits]\nmin = 1"),
+        message("[config.limits]\nmin = 1"),
         "config.limits.max is not set; set it in the settings file, or the environment variable POSTBACK_CONFIG__LIMITS__MAX"
     );
     assert_eq!(
-        said("[config]\nwebhok_url = 's3cret'"),
+        message("[config]\nwebhok_url = 's3cret'"),
         "unknown key config.webhok_url (p.toml:2); did you mean webhook_url?"
     );
-    assert_eq!(said("config.mode = 's3cret'"), "config.mode (p.toml:1): expected one of fast, slow, paced");
+    assert_eq!(message("config.mode = 's3cret'"), "config.mode (p.toml:1): expected one of fast, slow, paced");
     assert_eq!(
-        said("[config]\nnumbers = [\n1,\n's3cret']"),
+        message("[config]\nnumbers = [\n1,\n's3cret']"),
         "config.numbers[1] (p.toml:4): expected a whole number from 0 to 65535, found a string"
     );
-    assert_eq!(said("config.address = 's3cret'"), "config.address (p.toml:1): invalid IP address syntax");
+    assert_eq!(message("config.address = 's3cret'"), "config.address (p.toml:1): invalid IP address syntax");
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,12 +163,12 @@ struct Shouting {
 
 #[test]
 fn what_the_users_type_says_is_told_without_the_value() {
-    let said = config::<Shouting>("config.loud = 's3cret'", &[MEMORY]).unwrap_err();
-    assert_eq!(said, "config.loud (p.toml:1): `…` is no good, \"…\" neither");
-    let said = config::<Shouting>("config.loud = \"s3\\ncret\"", &[MEMORY]).unwrap_err();
-    assert!(!said.contains("cret"), "{said}");
-    let said = config::<Shouting>("config.loud = 'no'", &[MEMORY]).unwrap_err();
-    assert_eq!(said, "config.loud (p.toml:1): `…` is … good, \"…\" neither");
+    let message = config::<Shouting>("config.loud = 's3cret'", &[MEMORY]).unwrap_err();
+    assert_eq!(message, "config.loud (p.toml:1): `…` is no good, \"…\" neither");
+    let message = config::<Shouting>("config.loud = \"s3\\ncret\"", &[MEMORY]).unwrap_err();
+    assert!(!message.contains("cret"), "{message}");
+    let message = config::<Shouting>("config.loud = 'no'", &[MEMORY]).unwrap_err();
+    assert_eq!(message, "config.loud (p.toml:1): `…` is … good, \"…\" neither");
 }
 
 #[derive(Debug, Deserialize)]

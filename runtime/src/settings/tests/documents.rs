@@ -1,4 +1,4 @@
-//! The two documented files of settings, and that each key does what they say.
+//! Tests that the two documented files of settings have every key, and that each key has an effect.
 
 use super::*;
 
@@ -110,23 +110,23 @@ fn every_key_can_be_set_by_a_variable() {
 #[test]
 fn a_prefix_that_no_translator_has_is_refused() {
     for bad in ["2001:db8::/33", "10.0.0.0/8", "2001:db8::1", "s3cret"] {
-        let said = refused(&format!("delivery.nat64_prefixes = ['64:ff9b:1::/48', '{bad}']"), &[], &[]);
+        let message = refused(&format!("delivery.nat64_prefixes = ['64:ff9b:1::/48', '{bad}']"), &[], &[]);
         let wanted = "expected an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits, such as \"2001:db8:64::/96\"";
-        assert_eq!(said, [format!("delivery.nat64_prefixes[1] (p.toml:1): {wanted}")]);
+        assert_eq!(message, [format!("delivery.nat64_prefixes[1] (p.toml:1): {wanted}")]);
     }
 }
 
 #[test]
 fn an_endpoint_has_no_more_than_all_tries_at_once() {
     assert_eq!(loaded("delivery.concurrency = 8", &[], &[]).delivery.per_origin, 8);
-    let said = refused(
+    let message = refused(
         "[delivery]\nconcurrency = 8\nper_origin = 9\n[[delivery.endpoint]]\nurl = 'http://a'\nconcurrency = 0",
         &[],
         &[],
     );
     let wanted = "expected a whole number from 1 to 8, which is delivery.concurrency";
     assert_eq!(
-        said,
+        message,
         [
             format!("delivery.per_origin (p.toml:3): {wanted}"),
             format!("delivery.endpoint[0].concurrency (p.toml:6): {wanted}"),
@@ -140,8 +140,8 @@ fn a_switch_is_true_or_false_wherever_it_is_set() {
     assert!(loaded("", &[("POSTBACK_STORE__LITESTREAM", "true")], &[]).store.litestream);
     assert!(!loaded("store.litestream = true", &[], &[("store.litestream", "false", "--set")]).store.litestream);
     for wrong in ["1", "\"true\"", "[]"] {
-        let said = refused(&format!("store.litestream = {wrong}"), &[], &[]);
-        assert_eq!(said, ["store.litestream (p.toml:1): expected true or false"], "{wrong}");
+        let message = refused(&format!("store.litestream = {wrong}"), &[], &[]);
+        assert_eq!(message, ["store.litestream (p.toml:1): expected true or false"], "{wrong}");
     }
 }
 
@@ -162,9 +162,9 @@ fn a_store_is_where_its_url_says() {
         ("sqlite:s3cret.db?mode=rwc", "without parameters"),
         ("", "sqlite:FILE"),
     ] {
-        let said = refused("", &[("POSTBACK_STORE__URL", url)], &[]).join("\n");
-        assert!(said.contains(needle), "{url}: {said}");
-        assert!(said.starts_with("store.url (environment variable POSTBACK_STORE__URL)"), "{said}");
-        assert!(!said.contains("s3cret"), "{said}");
+        let message = refused("", &[("POSTBACK_STORE__URL", url)], &[]).join("\n");
+        assert!(message.contains(needle), "{url}: {message}");
+        assert!(message.starts_with("store.url (environment variable POSTBACK_STORE__URL)"), "{message}");
+        assert!(!message.contains("s3cret"), "{message}");
     }
 }
