@@ -1,9 +1,9 @@
-//! The admin socket: a Unix socket beside the database, for the commands `endpoints list` and `endpoints enable` while the server
-//! runs.
+//! The admin socket: a Unix socket beside the database, for the commands `endpoints list` and `endpoints enable` while
+//! the server runs.
 //!
-//! A client sends one command per connection, as one line, and gets one line back. The answer to `list` is JSON. A user who may
-//! read the database may use the socket: its mode is 0600, and the user of the client is checked too. The number of clients,
-//! the length of a line and the time of a command are bounded.
+//! A client sends one command per connection, as one line, and gets one line back. The answer to `list` is JSON. A user
+//! who may read the database may use the socket: its mode is 0600, and the user of the client is checked too. The
+//! number of clients, the length of a line and the time of a command are bounded.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -21,7 +21,8 @@ use crate::shutdown::Shutdown;
 use crate::store::{Disabled, Store};
 use crate::time::Timestamp;
 
-/// The longest path of a socket, in bytes. Systems allow 108 bytes (Linux) or 104 bytes (others), and the last one is a zero.
+/// The longest path of a socket, in bytes. Systems allow 108 bytes (Linux) or 104 bytes (others), and the last one is a
+/// zero.
 const MAX_PATH: usize = 103;
 /// The longest command, in bytes. It is more than the longest URL and a word.
 const MAX_LINE: usize = 4_096;
@@ -96,7 +97,8 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
             ),
         ));
     }
-    // This process owns the database, so an existing socket was left by an earlier process. Another kind of file is kept.
+    // This process owns the database, so an existing socket was left by an earlier process. Another kind of file is
+    // kept.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;
     }

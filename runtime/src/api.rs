@@ -1,6 +1,7 @@
 //! The HTTP API: accepts requests, and tells their state.
 //!
-//! Nothing in this module runs a handler or sends a webhook. The API meets the worker and the delivery in the store only.
+//! Nothing in this module runs a handler or sends a webhook. The API meets the worker and the delivery in the store
+//! only.
 
 mod answer_memory;
 mod body_memory;
@@ -58,20 +59,21 @@ pub(crate) struct Options {
 
 /// The most connections that are open at once, if the limit of open files allows them.
 pub(crate) const CONNECTIONS: usize = 10_000;
-/// The size of the kernel's buffer for a connection, for each direction; the kernel doubles the number. With larger buffers slow
-/// clients would hold more memory. With smaller buffers transfers over long distances would be slow.
+/// The size of the kernel's buffer for a connection, for each direction; the kernel doubles the number. With larger
+/// buffers slow clients would hold more memory. With smaller buffers transfers over long distances would be slow.
 const SOCKET_BUFFER: u32 = 256 << 10;
 /// The most connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
-/// The HTTP server. While the node drains, it accepts no new requests, but still tells the state of the requests that it has.
-/// When it is told to stop, it waits for active calls, for a short time.
+/// The HTTP server. While the node drains, it accepts no new requests, but still tells the state of the requests that
+/// it has. When it is told to stop, it waits for active calls, for a short time.
 pub(crate) struct Server {
     listener: TcpListener,
     api: Arc<Api>,
 }
 
-/// The two steps in which the server ends: first the node drains, for as long as the grace time, and then the server stops.
+/// The two steps in which the server ends: first the node drains, for as long as the grace time, and then the server
+/// stops.
 pub(crate) struct Stops {
     pub(crate) draining: Shutdown,
     pub(crate) grace: Duration,
@@ -118,12 +120,12 @@ impl Error {
                     .to_owned()
             }
             io::ErrorKind::PermissionDenied => format!(
-                "this user may not listen on port {port}; set server.listen or --listen to a port from 1024 on, or allow it \
-                 (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+                "this user may not listen on port {port}; set server.listen or --listen to a port from 1024 on, or \
+                 allow it (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
             ),
             io::ErrorKind::AddrNotAvailable => format!(
-                "this machine does not have the address {ip}; set server.listen or --listen to an address of this machine, or to {any} \
-                 for all its addresses",
+                "this machine does not have the address {ip}; set server.listen or --listen to an address of this \
+                 machine, or to {any} for all its addresses",
                 any = if listen.is_ipv4() { "0.0.0.0" } else { "[::]" },
             ),
             _ => {

@@ -67,8 +67,8 @@ impl<S: Send + Sync + 'static> App<S> {
     /// Runs this handler for each request that is posted to this path.
     ///
     /// The path is absolute. Its segments consist of `A-Z a-z 0-9 - _ . ~`. The route also answers `GET path/{id}` and
-    /// `DELETE path/{id}`, so a route cannot be directly below another route. This method never panics: if something is wrong
-    /// with the route, the app does not start, and the error lists all mistakes together.
+    /// `DELETE path/{id}`, so a route cannot be directly below another route. This method never panics: if something is
+    /// wrong with the route, the app does not start, and the error lists all mistakes together.
     #[track_caller]
     pub fn route<A>(mut self, path: impl Into<String>, handler: impl Handler<A, S>) -> Self {
         self.routes.push(Unbound::new(path.into(), handler, Location::caller()));
@@ -77,15 +77,16 @@ impl<S: Send + Sync + 'static> App<S> {
 
     /// Sets a webhook for those requests of the last route whose handler does not say one.
     ///
-    /// That is the case if the handler has no `#[async_handler]`. It is also the case if the attribute is hidden, as in a closure,
-    /// and the request was cancelled or lost before its run began.
+    /// That is the case if the handler has no `#[async_handler]`. It is also the case if the attribute is hidden, as in
+    /// a closure, and the request was cancelled or lost before its run began.
     #[track_caller]
     pub fn webhook(self, webhook: impl IntoWebhook) -> Self {
         let webhook = Webhooks::of(&webhook);
         self.of_last_route("webhook", |route| route.set_webhook(webhook))
     }
 
-    /// Sets an example of a payload for the last route. The lines that the server prints at its start show a command with it.
+    /// Sets an example of a payload for the last route. The lines that the server prints at its start show a command
+    /// with it.
     #[track_caller]
     pub fn example(self, payload: impl Into<String>) -> Self {
         let payload = payload.into();

@@ -50,7 +50,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Check settings and routes, and print what would be served
     Check(Common),
-    /// List and enable webhooks whose receivers want no more reports; works while the server runs, and while it is stopped
+    /// List and enable webhooks whose receivers want no more reports; works while the server runs, and while it is
+    /// stopped
     #[command(subcommand)]
     Endpoints(Endpoints),
     /// Send webhooks again; the server must be stopped
@@ -80,7 +81,8 @@ pub(crate) struct Common {
 }
 
 impl Arguments {
-    /// Parses the command line. `--help`, `--version` and mistakes are returned as an error, which has a text and an exit code.
+    /// Parses the command line. `--help`, `--version` and mistakes are returned as an error, which has a text and an
+    /// exit code.
     pub(crate) fn parse(name: &'static str, version: &'static str) -> Result<AnyCommand, clap::Error> {
         let matches = Self::command().name(name).version(version).about(ABOUT).after_help(AFTER).try_get_matches()?;
         let arguments = Self::from_arg_matches(&matches)?;

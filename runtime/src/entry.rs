@@ -26,7 +26,8 @@ const CONTROL_THREADS: usize = 2;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Program {
-    /// The name of the program. `--help` and `--version` show it, and it is the name of the database if `store.url` is not set.
+    /// The name of the program. `--help` and `--version` show it, and it is the name of the database if `store.url` is
+    /// not set.
     pub name: &'static str,
     /// The version of the program, which `--version` shows.
     pub version: &'static str,
@@ -202,8 +203,8 @@ fn handler_runtime(threads: Option<usize>) -> std::io::Result<Background> {
     Background::start("postback-handler", threads)
 }
 
-/// Trusts the URL of the inspector. Also sets `config.webhook_url` to it, if the user's settings type has this field and it is not
-/// set. Returns a line that says what was done.
+/// Trusts the URL of the inspector. Also sets `config.webhook_url` to it, if the user's settings type has this field
+/// and it is not set. Returns a line that says what was done.
 fn set_webhook<S: DeserializeOwned>(inspector: &Inspector, settings: &mut Settings) -> String {
     let url = inspector.url();
     // Without trust, a webhook that a caller chose could not reach the inspector, because it is on this machine.
@@ -310,7 +311,7 @@ async fn stop(node: Node, inspection: &Shutdown, broken: bool, signals: &mut Sig
         biased;
         second = signals.next() => {
             ended_by_operator();
-            tracing::warn!("{second}: ended at once; the next start continues the requests and reports that were not over");
+            tracing::warn!("{second}: ended at once; the next start continues requests and reports that are not over");
             ExitCode::from(130)
         }
         () = stopped => {

@@ -37,9 +37,7 @@ pub(crate) struct Inspector {
 pub(crate) enum Error {
     #[error("the inspector listens on loopback addresses only, and {0} is not one; use --inspect=127.0.0.1:4000")]
     NotLoopback(SocketAddr),
-    #[error(
-        "the inspector cannot listen on {address}; if another program is using it, use --inspect=127.0.0.1:PORT with another port"
-    )]
+    #[error("the inspector cannot listen on {address}; if another program uses the port, use --inspect=127.0.0.1:PORT")]
     Listen { address: SocketAddr, source: std::io::Error },
 }
 

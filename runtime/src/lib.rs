@@ -1,8 +1,8 @@
 //! Async workloads that report by webhook.
 //!
 //! You post a payload to a workload server and get an id at once. Your async function does the work, and your receiver
-//! gets the outcome as a webhook. You add one attribute to your `async fn`; the runtime does queueing, retries and crash
-//! recovery. HTTP API, queue, store and deliveries are one program with one database file.
+//! gets the outcome as a webhook. You add one attribute to your `async fn`; the runtime does queueing, retries and
+//! crash recovery. HTTP API, queue, store and deliveries are one program with one database file.
 //!
 //! # A workload server
 //!
@@ -44,8 +44,8 @@
 //!
 //! 1. `POST /greet` answers `{"id":"…"}`. From this answer on the request is kept, whatever happens to the process.
 //! 2. The handler runs, on threads of its own.
-//! 3. The outcome and its report are stored in one commit. The report is `{"id","status":"completed","result","timestamp"}`,
-//!    or `{"id","status":"failed"}`.
+//! 3. The outcome and its report are stored in one commit. The report is
+//!    `{"id","status":"completed","result","timestamp"}`, or `{"id","status":"failed"}`.
 //! 4. The report is delivered to `config.webhook_url`. Attempts go on until the receiver answers 2xx or the schedule is
 //!    over.
 //!
@@ -88,25 +88,26 @@
 //! # What is promised
 //!
 //! 1. **Accepted work is kept.** A request is kept from its answer on. An outcome and its reports are kept from their
-//!    commit on, which is one transaction. Both survive the death of the process and, with `store.durability = "full"`, of
-//!    the machine. A report that is made outside a worker is on disk with the next group commit, milliseconds later. With
-//!    `durable = true` it is on disk before the call returns. If the store is in memory, nothing survives the process, and
-//!    the reports that are lost are counted.
-//! 2. **Reports arrive at least once, and repeats can be recognised.** Attempts go on until the receiver takes the report, so
-//!    a report may arrive more than once. Repeats have the same header `webhook-id`. The attempts end when the schedule is
-//!    over, after three days by default, or when the receiver says by 410 that it does not want the report.
+//!    commit on, which is one transaction. Both survive the death of the process and, with `store.durability = "full"`,
+//!    of the machine. A report that is made outside a worker is on disk with the next group commit, milliseconds later.
+//!    With `durable = true` it is on disk before the call returns. If the store is in memory, nothing survives the
+//!    process, and the reports that are lost are counted.
+//! 2. **Reports arrive at least once, and repeats can be recognised.** Attempts go on until the receiver takes the
+//!    report, so a report may arrive more than once. Repeats have the same header `webhook-id`. The attempts end when
+//!    the schedule is over, after three days by default, or when the receiver says by 410 that it does not want the
+//!    report.
 //! 3. **The handler never waits for the network, and the network never waits for the handler.** Handlers have their own
 //!    threads.
-//! 4. **A webhook reaches only allowed addresses.** A URL that the operator did not name reaches public addresses only. The
-//!    address is checked when the connection is opened. Redirects are not followed.
+//! 4. **A webhook reaches only allowed addresses.** A URL that the operator did not name reaches public addresses only.
+//!    The address is checked when the connection is opened. Redirects are not followed.
 //! 5. **Everything is bounded.** Memory, queues, connections and the part of an answer that is read each have a limit.
 //! 6. **No secret is shown.** Logs and errors contain no secret, and show a webhook URL without its query.
 //!
-//! It is not promised that a report arrives only once, or that reports of different requests arrive in order. A report to
-//! an address that is not allowed does not arrive at all.
+//! It is not promised that a report arrives only once, or that reports of different requests arrive in order. A report
+//! to an address that is not allowed does not arrive at all.
 //!
-//! The guide [`guide::operator`] says more about the promises and the limits, and which setting to change when. The guide
-//! `handlers` (feature `testing`) is for those who write handlers and test them.
+//! The guide [`guide::operator`] says more about the promises and the limits, and which setting to change when. The
+//! guide `handlers` (feature `testing`) is for those who write handlers and test them.
 //!
 //! # Features
 //!
@@ -116,11 +117,11 @@
 //! | `sqlite` | yes | the durable store, in one SQLite file |
 //! | `testing` | no | `testing::record`, which catches the reports of a test |
 //!
-//! With `default-features = false` you get the attribute, an in-memory poster, and [`verify`](verify()) and [`sign`] for
-//! receivers, with neither HTTP server nor SQL in your build. Add `features = ["sqlite"]` for the durable store.
+//! With `default-features = false` you get the attribute, an in-memory poster, and [`verify`](verify()) and [`sign`]
+//! for receivers, with neither HTTP server nor SQL in your build. Add `features = ["sqlite"]` for the durable store.
 //!
-//! A program can link one `libsqlite3-sys` only. If you use the feature `sqlite` together with rusqlite, use rusqlite 0.39
-//! or older: newer versions do not resolve beside this crate.
+//! A program can link one `libsqlite3-sys` only. If you use the feature `sqlite` together with rusqlite, use rusqlite
+//! 0.39 or older: newer versions do not resolve beside this crate.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
@@ -135,7 +136,7 @@
     not(all(feature = "server", feature = "sqlite")),
     allow(
         dead_code,
-        reason = "the store is the same for all features: a poster alone has no requests, and a memory store does not fail"
+        reason = "the store is the same for all features: a poster has no requests, and a memory store does not fail"
     )
 )]
 
@@ -143,8 +144,8 @@
 #[cfg(test)]
 extern crate self as postback;
 
-// The modules are in the order of the layers, the highest first: a module uses only modules below it. `ARCHITECTURE.md` shows
-// the layers.
+// The modules are in the order of the layers, the highest first: a module uses only modules below it. `ARCHITECTURE.md`
+// shows the layers.
 #[cfg(feature = "server")]
 mod entry;
 #[cfg(feature = "testing")]

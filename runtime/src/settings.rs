@@ -1,7 +1,7 @@
 //! Settings: text from a TOML file, from the environment and from flags becomes checked values.
 //!
-//! Invariants: no module below this one parses text that an operator wrote. No message repeats a value, because the value may
-//! be a secret.
+//! Invariants: no module below this one parses text that an operator wrote. No message repeats a value, because the
+//! value may be a secret.
 
 mod check;
 mod config_table;
@@ -71,8 +71,8 @@ impl Settings {
             let private = endpoint.private.unwrap_or_else(is_of_config);
             Destination { url: endpoint.url.clone(), secrets: endpoint.secrets.clone(), private }
         });
-        // If an endpoint has the URL of `config.webhook_url`, the endpoint must be found, because it may have secrets of its
-        // own. The first match is found, so the endpoints come first.
+        // If an endpoint has the URL of `config.webhook_url`, the endpoint must be found, because it may have secrets
+        // of its own. The first match is found, so the endpoints come first.
         let mut all: Vec<_> = endpoints.collect();
         all.extend(of_config);
         Destinations::new(all, &self.delivery.secrets)
@@ -133,8 +133,8 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Reads and checks all settings. If there are mistakes, all of them are returned together. `check_config` checks the table
-/// `[config]`, whose type is not known here; it is only called if there is another mistake.
+/// Reads and checks all settings. If there are mistakes, all of them are returned together. `check_config` checks the
+/// table `[config]`, whose type is not known here; it is only called if there is another mistake.
 pub(crate) fn load(
     sources: Sources,
     check_config: impl FnOnce(&ConfigTable) -> Option<Error>,
@@ -142,7 +142,8 @@ pub(crate) fn load(
     check::check(sources::gather(sources)?, check_config)
 }
 
-/// Reads and checks settings as [`load`] does, from a text instead of a file and from the given variables. For `tests/fuzz`.
+/// Reads and checks settings as [`load`] does, from a text instead of a file and from the given variables. For
+/// `tests/fuzz`.
 #[cfg(fuzzing)]
 pub(crate) fn load_text(file: &str, variables: Vec<(String, String)>) -> Result<Settings, Errors> {
     check::check(sources::gather_text(file, variables)?, |_| None)

@@ -1,11 +1,12 @@
 //! The memory for answers: how much memory answers may use together, and what happens to clients that do not read.
 //!
-//! - A large result is read from the store in *windows*. A window is as large as the free memory allows, and is given to the
-//!   connection in small pieces. Windows and pieces are counted; a piece counts until the connection has written it.
-//! - If there is not enough memory, answers that do not move lose their windows. Such a window is read again when its answer
-//!   moves. If that is not enough, slow clients are cut off; see [`MinRate`].
-//! - An answer that moves too slowly is ended: its connection is cut off, or only its stream if the connection has other calls
-//!   that move.
+//! - A large result is read from the store in *windows*. A window is as large as the free memory allows, and is given
+//!   to the connection in small pieces. Windows and pieces are counted; a piece counts until the connection has written
+//!   it.
+//! - If there is not enough memory, answers that do not move lose their windows. Such a window is read again when its
+//!   answer moves. If that is not enough, slow clients are cut off; see [`MinRate`].
+//! - An answer that moves too slowly is ended: its connection is cut off, or only its stream if the connection has
+//!   other calls that move.
 //! - Windows never use all of the memory, so that small answers always get through.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,8 +25,8 @@ use crate::names::metric;
 const LIMIT: isize = 64 << 20;
 /// Bytes of the limit that the buffered parts of large answers must leave free for small answers.
 const RESERVE: isize = 16 << 20;
-/// The smallest part of a large answer that is read from the store at once, unless less is left. Smaller parts would be slow,
-/// because SQLite reads the whole row for each part.
+/// The smallest part of a large answer that is read from the store at once, unless less is left. Smaller parts would be
+/// slow, because SQLite reads the whole row for each part.
 const MIN_WINDOW: usize = 256 << 10;
 /// The largest part of a large answer that is read from the store at once.
 const MAX_WINDOW: usize = 8 << 20;
@@ -73,8 +74,8 @@ struct Slot {
     connection: Option<Arc<Connection>>,
 }
 
-/// Counts the memory of one answer. The answer and its pieces share this handle; the memory is freed when the last of them is
-/// dropped.
+/// Counts the memory of one answer. The answer and its pieces share this handle; the memory is freed when the last of
+/// them is dropped.
 pub(super) struct AnswerSlot {
     answers: Arc<AnswerMemory>,
     key: usize,
@@ -90,8 +91,8 @@ impl AnswerMemory {
         Arc::new(Self { state: Mutex::new(state), freed: Notify::new() })
     }
 
-    /// Reserves memory for an answer that keeps `fixed` bytes in memory to its end. `None` if not enough memory came free within
-    /// [`MAX_WAIT`].
+    /// Reserves memory for an answer that keeps `fixed` bytes in memory to its end. `None` if not enough memory came
+    /// free within [`MAX_WAIT`].
     pub(super) async fn enter(
         self: &Arc<Self>,
         connection: Option<Arc<Connection>>,
@@ -169,7 +170,8 @@ impl State {
         self.free >= wanted
     }
 
-    /// Drops the windows of answers whose clients do not read. The clients that have not read for longest lose theirs first.
+    /// Drops the windows of answers whose clients do not read. The clients that have not read for longest lose theirs
+    /// first.
     fn drop_windows(&mut self, wanted: isize, now: Instant) {
         let still = |slot: &&mut Slot| {
             slot.window_size > 0 && slot.paused_since.is_none() && slot.rate.deadline() + STILL <= now + STALL_LIMIT
@@ -184,8 +186,8 @@ impl State {
         }
     }
 
-    /// Cuts off clients that read too slowly, until this many bytes will be free. The clients whose answers use the most memory
-    /// are cut off first.
+    /// Cuts off clients that read too slowly, until this many bytes will be free. The clients whose answers use the
+    /// most memory are cut off first.
     fn cut_off(&mut self, wanted: isize, now: Instant) {
         let mut coming = self.free;
         let mut slow = Vec::new();
@@ -231,8 +233,8 @@ impl AnswerSlot {
         self.answers.lock().slots.get(self.key).is_none_or(|slot| slot.ended)
     }
 
-    /// Reserves memory for the part of the answer that is read from the store next, and returns its size: at most `left` bytes.
-    /// `None` if not enough memory came free within [`MAX_WAIT`].
+    /// Reserves memory for the part of the answer that is read from the store next, and returns its size: at most
+    /// `left` bytes. `None` if not enough memory came free within [`MAX_WAIT`].
     pub(super) async fn reserve_window(&self, left: usize) -> Option<usize> {
         self.pause();
         let least = left.min(MIN_WINDOW);
@@ -271,7 +273,8 @@ impl AnswerSlot {
         Some(self.piece(&piece))
     }
 
-    /// A piece of text, which counts until it is written. The text is copied, so that a piece does not keep a whole window alive.
+    /// A piece of text, which counts until it is written. The text is copied, so that a piece does not keep a whole
+    /// window alive.
     pub(super) fn piece(self: &Arc<Self>, text: &[u8]) -> Bytes {
         let mut state = self.answers.lock();
         state.free -= text.len().cast_signed();
@@ -282,8 +285,8 @@ impl AnswerSlot {
         Bytes::from_owner(Piece { text: text.into(), slot: Arc::clone(self) })
     }
 
-    /// To be called when an answer is dropped. If the answer was ended early, its connection no longer counts it as stalled, even
-    /// if pieces of it are not written yet.
+    /// To be called when an answer is dropped. If the answer was ended early, its connection no longer counts it as
+    /// stalled, even if pieces of it are not written yet.
     pub(super) fn ended_early(&self) {
         let ended = self
             .answers

@@ -1,9 +1,10 @@
-//! The memory for request bodies: how much memory bodies may use together, how slow a body may be, and which bodies give way.
+//! The memory for request bodies: how much memory bodies may use together, how slow a body may be, and which bodies
+//! give way.
 //!
-//! - A body uses memory for the bytes that have come. It takes the memory as the bytes come, and frees it when the store has
-//!   the bytes.
-//! - Small bodies have memory of their own: a small body gets in, however many large ones wait. A body that grows beyond
-//!   [`SMALL`] moves, with all its bytes, to the memory of the large ones.
+//! - A body uses memory for the bytes that have come. It takes the memory as the bytes come, and frees it when the
+//!   store has the bytes.
+//! - Small bodies have memory of their own: a small body gets in, however many large ones wait. A body that grows
+//!   beyond [`SMALL`] moves, with all its bytes, to the memory of the large ones.
 //! - A body that comes too slowly is cut off; see [`MinRate`]. If there is not enough memory, slow bodies are
 //!   cut off at once, the largest first.
 //! - Bodies that each hold a part and wait for more cannot block one another for ever, because a wait is bounded: after
@@ -35,8 +36,8 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The time that a body of any size has.
 const MIN_TIME: Duration = Duration::from_mins(1);
-/// The lowest average rate of a whole body, in bytes per second: a body may take one minute, plus the time that it needs at
-/// this rate.
+/// The lowest average rate of a whole body, in bytes per second: a body may take one minute, plus the time that it
+/// needs at this rate.
 const AVERAGE_BYTES_PER_SECOND: usize = 64 << 10;
 
 /// Counts the memory that all bodies use together.
@@ -219,13 +220,13 @@ impl Drop for Share {
 }
 
 impl Pools {
-    /// Takes memory for bytes of a body, and returns true if there is enough. If there is not, slow
-    /// bodies are cut off.
+    /// Takes memory for bytes of a body, and returns true if there is enough. If there is not, slow bodies are cut off.
     fn take(&mut self, key: usize, bytes: usize, now: Instant) -> bool {
         let Some(reading) = self.bodies.get_mut(key) else { return false };
         let (was_small, held) = (reading.is_small(), reading.held + bytes);
         let stays_small = held <= SMALL;
-        // A body that has just become large moves to the memory of the large bodies, and needs room there for all its bytes.
+        // A body that has just become large moves to the memory of the large bodies, and needs room there for all its
+        // bytes.
         let wanted = if was_small && !stays_small { held } else { bytes };
         let pool = if stays_small { &mut self.small } else { &mut self.large };
         if pool.free < wanted {
@@ -293,7 +294,8 @@ impl Pools {
 fn read_error(error: &(dyn std::error::Error + 'static)) -> Refused {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     let Some(cause) = causes.find_map(|error| error.downcast_ref::<std::io::Error>()) else { return Refused::CutOff };
-    // Only malformed chunks make hyper return these two kinds of errors. The kinds of malformed chunks differ in their text only.
+    // Only malformed chunks make hyper return these two kinds of errors. The kinds of malformed chunks differ in their
+    // text only.
     if !matches!(cause.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData) {
         return Refused::CutOff;
     }
@@ -312,8 +314,8 @@ fn read_error(error: &(dyn std::error::Error + 'static)) -> Refused {
 /// The detail of the problem for a client whose body came too slowly.
 pub(super) fn too_slow() -> String {
     format!(
-        "the body came too slowly: it may pause for 10 s, must come at {MIN_BYTES_PER_SECOND} bytes per second at least, and has one \
-         minute plus one second for each {AVERAGE_BYTES_PER_SECOND} bytes; nothing was accepted"
+        "the body came too slowly: it may pause for 10 s, must come at {MIN_BYTES_PER_SECOND} bytes per second at least, \
+         and has one minute plus one second for each {AVERAGE_BYTES_PER_SECOND} bytes; nothing was accepted"
     )
 }
 

@@ -1,5 +1,5 @@
-//! One call, from the head of its request to the end of its answer: which requests are refused before a route sees them, and
-//! what happens to a body that the route did not read.
+//! One call, from the head of its request to the end of its answer: which requests are refused before a route sees
+//! them, and what happens to a body that the route did not read.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,7 +23,8 @@ use super::lingering_close::{AllRead, MAX_BYTES, MAX_PAUSE, MAX_TIME};
 use super::open_connections::ActiveCall;
 use super::problem::Form;
 
-/// At most this many bytes of an unread body are read when the answer is known, so that the connection can be used again.
+/// At most this many bytes of an unread body are read when the answer is known, so that the connection can be used
+/// again.
 const SHORT: u64 = 64 << 10;
 /// How long the answer waits until the rest of such a body has come.
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -40,8 +41,8 @@ pub(super) async fn answer(
     let (head, body) = request.into_parts();
     let body = RequestBody::new(body);
     let is_http1 = head.version < Version::HTTP_2;
-    // With `expect: 100-continue` the client sends the body only when the server reads it. To read a body that no route needs
-    // would ask the client to send it for nothing.
+    // With `expect: 100-continue` the client sends the body only when the server reads it. To read a body that no route
+    // needs would ask the client to send it for nothing.
     let may_read = is_http1 && !head.headers.contains_key(EXPECT);
     let (mut response, mut closes) = match head::check(&head) {
         Ok(()) if head::is_for_server(&head) => (server_options(), false),
@@ -55,8 +56,8 @@ pub(super) async fn answer(
     if is_http1 {
         closes |= !(body.is_read() || may_read && body.is_short() && body.read_rest().await);
         if closes {
-            // The unread rest of the body makes the connection unusable. Without `connection: close`, the client would use the
-            // connection again.
+            // The unread rest of the body makes the connection unusable. Without `connection: close`, the client would
+            // use the connection again.
             head::close(response.headers_mut());
         }
     }
@@ -117,8 +118,8 @@ impl RequestBody {
         self.is_read()
     }
 
-    /// Reads and drops the rest of the body, within the bounds of [`lingering_close`](super::lingering_close). Some clients of
-    /// HTTP/2 report an error if a stream ends before they have sent the whole body, whatever the answer is.
+    /// Reads and drops the rest of the body, within the bounds of [`lingering_close`](super::lingering_close). Some
+    /// clients of HTTP/2 report an error if a stream ends before they have sent the whole body, whatever the answer is.
     async fn drop_rest(self) {
         let (mut rest, mut dropped) = (self, 0);
         let read = async {

@@ -57,7 +57,8 @@ fn cancel_answer(code: StatusCode, id: &RequestId, status: &str, reason: Option<
     json(code, Body::from(body))
 }
 
-/// Asks the handler for the webhooks of a request that waits and has no stored webhooks: normally its run would say them.
+/// Asks the handler for the webhooks of a request that waits and has no stored webhooks: normally its run would say
+/// them.
 async fn ask_for_webhooks(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Option<Registered>, Error> {
     if route.attribute.is_none() {
         return Ok(None);

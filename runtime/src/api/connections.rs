@@ -29,17 +29,18 @@ use crate::shutdown::Shutdown;
 
 /// Calls at once on one HTTP/2 connection.
 const STREAMS: u32 = 64;
-/// A client that has not sent the head of a request within this time is cut off. On HTTP/1 this also holds for each further
-/// request.
+/// A client that has not sent the head of a request within this time is cut off. On HTTP/1 this also holds for each
+/// further request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest head of a request on HTTP/1, and the most bytes of an answer that are buffered before they go to the socket.
+/// The largest head of a request on HTTP/1, and the most bytes of an answer that are buffered before they go to the
+/// socket.
 const BUFFER: usize = 32 << 10;
 /// Bytes that a client may send on an HTTP/2 connection, all its streams together, before it has to wait.
 const CONNECTION_WINDOW: u32 = 512 << 10;
 /// Bytes that a client may send on one HTTP/2 stream before it has to wait.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// The time that active calls have when the server stops. It is shorter if less than this is left of the grace time, plus
-/// [`AFTER_GRACE`].
+/// The time that active calls have when the server stops. It is shorter if less than this is left of the grace time,
+/// plus [`AFTER_GRACE`].
 const LAST_CALLS: Duration = Duration::from_secs(5);
 /// The time that active calls have in any case when the server stops, even if the grace time is over.
 const AFTER_GRACE: Duration = Duration::from_secs(2);
@@ -51,8 +52,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(1);
 /// The log says at most once in this time that connections are refused.
 const LOG_REFUSALS_EVERY: Duration = Duration::from_mins(1);
-/// How long the server reads from a client that it has refused. If the bytes of the client stayed unread, the client would get a
-/// reset instead of the refusal.
+/// How long the server reads from a client that it has refused. If the bytes of the client stayed unread, the client
+/// would get a reset instead of the refusal.
 const REFUSED_READ_TIME: Duration = Duration::from_secs(5);
 /// From at most this many refused clients the server reads at the same time. Further ones are closed at once.
 const REFUSED_AT_ONCE: usize = 32;
@@ -213,8 +214,8 @@ async fn serve_one(
     }
 }
 
-/// Returns when the connection has to end at once: it is cut off, or no request has come within [`HEADER_TIMEOUT`]. hyper has no
-/// time limit of its own for the first bytes, by which it recognises the version of HTTP.
+/// Returns when the connection has to end at once: it is cut off, or no request has come within [`HEADER_TIMEOUT`].
+/// hyper has no time limit of its own for the first bytes, by which it recognises the version of HTTP.
 async fn cut_off(connection: &Connection, has_called: &AtomicBool) {
     let silence = async {
         tokio::time::sleep(HEADER_TIMEOUT).await;
@@ -261,10 +262,11 @@ impl Refusals {
         Self { logged: None, read_from: Arc::new(Semaphore::new(REFUSED_AT_ONCE)) }
     }
 
-    /// Refuses a connection. Returns what is left to do until it is closed. `None` if the server reads from too many refused
-    /// clients already: then the connection is closed at once.
+    /// Refuses a connection. Returns what is left to do until it is closed. `None` if the server reads from too many
+    /// refused clients already: then the connection is closed at once.
     fn refuse(&mut self, mut stream: TcpStream, limit: usize) -> Option<impl Future<Output = ()> + Send + use<>> {
-        // The send buffer of a new socket is empty, so this short answer fits into it, and the write does not have to wait.
+        // The send buffer of a new socket is empty, so this short answer fits into it, and the write does not have to
+        // wait.
         let _ = stream.try_write(REFUSAL);
         metrics::counter!(metric::CONNECTIONS_REFUSED, "reason" => "full").increment(1);
         if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_REFUSALS_EVERY) {

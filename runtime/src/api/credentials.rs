@@ -23,8 +23,8 @@ const WORDS: [&str; 16] = [
 ];
 /// A header also carries a credential if its name ends in one of these letters, as `x-authtoken` and `apikey` do.
 const ENDINGS: [&str; 5] = ["token", "secret", "password", "apikey", "accesskey"];
-/// A header also carries a credential if the last word of its name is `key`, as in `x-api-key`, unless the word before `key` is
-/// one of these: such keys identify something and open nothing.
+/// A header also carries a credential if the last word of its name is `key`, as in `x-api-key`, unless the word before
+/// `key` is one of these: such keys identify something and open nothing.
 const PUBLIC_KEYS: [&str; 14] = [
     "idempotency",
     "cache",

@@ -1,5 +1,5 @@
-//! Checks the head of a request beyond the checks of hyper, by RFC 9112 sections 3 and 6, RFC 9110 sections 7 and 9, and RFC 9113
-//! section 8.3. If hyper itself refuses a head, the answer has no body.
+//! Checks the head of a request beyond the checks of hyper, by RFC 9112 sections 3 and 6, RFC 9110 sections 7 and 9,
+//! and RFC 9113 section 8.3. If hyper itself refuses a head, the answer has no body.
 
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -53,7 +53,8 @@ fn target(head: &Parts) -> Result<(), Problem> {
         let what = format!("the request target has {length} bytes; {MAX_TARGET} are allowed");
         return Err(Problem::new(StatusCode::URI_TOO_LONG, what));
     }
-    // A URL with another scheme is for another server. A target without a scheme must be a path that begins with a slash.
+    // A URL with another scheme is for another server. A target without a scheme must be a path that begins with a
+    // slash.
     let scheme = head.uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
     if !(scheme && head.uri.path().starts_with('/') || is_for_server(head)) {
         return Err(bad(

@@ -1,8 +1,8 @@
-//! Lingering close: at the end of a connection, the bytes that the client still sends are read and dropped for a while, so that
-//! the client gets the answer.
+//! Lingering close: at the end of a connection, the bytes that the client still sends are read and dropped for a while,
+//! so that the client gets the answer.
 //!
-//! Many clients send the whole request before they read. If a server closes a connection while bytes of the client are unread,
-//! the kernel sends a reset, and then the client's kernel throws away an answer that has already arrived.
+//! Many clients send the whole request before they read. If a server closes a connection while bytes of the client are
+//! unread, the kernel sends a reset, and then the client's kernel throws away an answer that has already arrived.
 
 use std::future::poll_fn;
 use std::io;
@@ -24,8 +24,8 @@ pub(super) const MAX_BYTES: usize = 256 << 20;
 /// Bytes that are read at once.
 const PIECE: usize = 16 << 10;
 
-/// Whether the last request on a connection was read to its end, so that nothing of it is left to drop. All clones share one
-/// state.
+/// Whether the last request on a connection was read to its end, so that nothing of it is left to drop. All clones
+/// share one state.
 #[derive(Clone, Default)]
 pub(super) struct AllRead(Arc<State>);
 
@@ -43,7 +43,8 @@ impl AllRead {
         self.0.unread.store(false, Ordering::Relaxed);
     }
 
-    /// To be called if the connection is HTTP/2. There, a frame can tell the client that the rest of a request is not wanted.
+    /// To be called if the connection is HTTP/2. There, a frame can tell the client that the rest of a request is not
+    /// wanted.
     pub(super) fn set_http2(&self) {
         self.0.http2.store(true, Ordering::Relaxed);
     }
@@ -81,8 +82,8 @@ impl<S> LingeringStream<S> {
     }
 }
 
-/// A [`LingeringStream`] that can be shut down although hyper has dropped its clone. hyper drops it without shutting it down if
-/// a client asked for an upgrade.
+/// A [`LingeringStream`] that can be shut down although hyper has dropped its clone. hyper drops it without shutting it
+/// down if a client asked for an upgrade.
 pub(super) struct SharedStream<S>(Arc<Mutex<LingeringStream<S>>>);
 
 impl<S> Clone for SharedStream<S> {
@@ -142,8 +143,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SharedStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> LingeringStream<S> {
-    /// Reads and drops until the client closes its side or a bound is reached. An error of the connection only ends the reading:
-    /// the answer is already written.
+    /// Reads and drops until the client closes its side or a bound is reached. An error of the connection only ends the
+    /// reading: the answer is already written.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { stream, all_read, end, .. } = self;
         let now = Instant::now();

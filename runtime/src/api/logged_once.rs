@@ -1,5 +1,5 @@
-//! A condition that lasts, such as an unreadable store, is logged when it begins and when it is over, however many calls meet
-//! it.
+//! A condition that lasts, such as an unreadable store, is logged when it begins and when it is over, however many
+//! calls meet it.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +28,8 @@ impl LoggedOnce {
         Self { begins, ends, is_over: AtomicBool::new(true), state: Mutex::default() }
     }
 
-    /// To be called when a call meets the condition. Logs `what`, unless the last logged cause is the same `cause`. Returns whether
-    /// it logged.
+    /// To be called when a call meets the condition. Logs `what`, unless the last logged cause is the same `cause`.
+    /// Returns whether it logged.
     pub(super) fn met(&self, cause: impl Display, what: impl Display) -> bool {
         let cause = cause.to_string();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +44,8 @@ impl LoggedOnce {
         is_new
     }
 
-    /// To be called when the condition does not hold. If it held before, logs its end, and returns how often it was met.
+    /// To be called when the condition does not hold. If it held before, logs its end, and returns how often it was
+    /// met.
     pub(super) fn over(&self) -> Option<u64> {
         if self.is_over.swap(true, Ordering::AcqRel) {
             return None;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The lowest rate, in bytes per second, averaged over any period of [`STALL_LIMIT`]. It is 64 kbit/s: less than any link in
-/// use has, and enough that a client cannot hold memory without a reason.
+/// The lowest rate, in bytes per second, averaged over any period of [`STALL_LIMIT`]. It is 64 kbit/s: less than any
+/// link in use has, and enough that a client cannot hold memory without a reason.
 pub(super) const MIN_BYTES_PER_SECOND: usize = 8 << 10;
 /// How long a client may move no byte at all. This allows for one or two lost packets and a change of network.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(10);
@@ -13,7 +13,8 @@ pub(super) const STALL_LIMIT: Duration = Duration::from_secs(10);
 const LAG: Duration = Duration::from_secs(1);
 
 /// The time at which a client is too slow. Each byte that moves postpones the deadline, but never to later than
-/// [`STALL_LIMIT`] from now: so a client gains no time by many bytes at the start, and next to none by a byte now and then.
+/// [`STALL_LIMIT`] from now: so a client gains no time by many bytes at the start, and next to none by a byte now and
+/// then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MinRate {
     deadline: Instant,

@@ -1,9 +1,9 @@
 //! The open connections: how many there may be, and which one is closed to make room for a new one.
 //!
-//! - If the limit is reached, the connection that has been idle longest is closed for a new one. A connection is idle if it has
-//!   no active call, also if it has not sent anything yet. If no connection is idle, the new one is refused.
-//! - The last quarter of the limit is kept for addresses that have few connections. Loopback addresses always count as having
-//!   few: there, a proxy on this machine may connect for many clients.
+//! - If the limit is reached, the connection that has been idle longest is closed for a new one. A connection is idle
+//!   if it has no active call, also if it has not sent anything yet. If no connection is idle, the new one is refused.
+//! - The last quarter of the limit is kept for addresses that have few connections. Loopback addresses always count as
+//!   having few: there, a proxy on this machine may connect for many clients.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -190,8 +190,8 @@ impl Drop for Connection {
     }
 }
 
-/// The address under which connections are counted. For IPv6 it is the /64 network, because a client that has one IPv6 address
-/// usually has all addresses of its network.
+/// The address under which connections are counted. For IPv6 it is the /64 network, because a client that has one IPv6
+/// address usually has all addresses of its network.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {

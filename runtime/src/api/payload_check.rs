@@ -23,8 +23,8 @@ impl Checks {
         Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
     }
 
-    /// Checks the body of `run`. If the caller is dropped during the check, the body keeps its share of the memory until the check
-    /// has ended.
+    /// Checks the body of `run`. If the caller is dropped during the check, the body keeps its share of the memory
+    /// until the check has ended.
     pub(super) async fn check(&self, route: &Arc<Route>, run: Run, share: Share) -> Result<(Checked, Share), Problem> {
         if run.body.len() <= SMALL || route.payload.is_none_or(PayloadKind::takes_any_body) {
             return Ok((check_body(route, run)?, share));
@@ -53,8 +53,8 @@ pub(super) struct Checked {
     pub(super) asked: Option<Asked>,
 }
 
-/// Asks the handler for its webhooks. That reads the payload, which checks it too. If the handler cannot be asked, the payload is
-/// checked by itself.
+/// Asks the handler for its webhooks. That reads the payload, which checks it too. If the handler cannot be asked, the
+/// payload is checked by itself.
 fn check_body(route: &Route, run: Run) -> Result<Checked, PayloadError> {
     let asked = route.ask(&run);
     if let (None, Some(payload)) = (&asked, route.payload) {

@@ -1,5 +1,5 @@
-//! The error answers of the API: one line of text, as in the Cortex API, or a problem document (RFC 9457) for a client that
-//! accepts one.
+//! The error answers of the API: one line of text, as in the Cortex API, or a problem document (RFC 9457) for a client
+//! that accepts one.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -10,7 +10,8 @@ use crate::handler::PayloadError;
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The form of an error answer. It is read from the headers at the start of a call, so that the headers can be dropped early.
+/// The form of an error answer. It is read from the headers at the start of a call, so that the headers can be dropped
+/// early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Text,
@@ -73,8 +74,8 @@ impl Problem {
 
     /// The node is about to stop, and accepts no new requests.
     pub(super) fn draining() -> Self {
-        let what = "the node is draining: it accepts no new requests, and stops when its runs are over; try again, at another node if \
-                    there is one";
+        let what = "the node is draining: it accepts no new requests, and stops when its runs are over; try again, at \
+                    another node if there is one";
         Self { code: Some("draining"), ..Self::unavailable(what) }
     }
 

@@ -99,8 +99,8 @@ fn bad(key: &str, expected: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("the query parameter `{key}` takes {expected}"))
 }
 
-/// The state of a request, as soon as the request is settled, `time` is over, or the server stops. The caller must take the
-/// watch before it calls this, so that no change is missed.
+/// The state of a request, as soon as the request is settled, `time` is over, or the server stops. The caller must take
+/// the watch before it calls this, so that no change is missed.
 pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duration) -> Result<Option<Summary>, Problem> {
     let deadline = tokio::time::sleep(time);
     tokio::pin!(deadline);
@@ -126,8 +126,8 @@ struct Deliveries {
     webhooks: Vec<Delivery>,
 }
 
-/// The state of one webhook. The error text of a failed attempt is left out, because it may name addresses of the operator's
-/// network.
+/// The state of one webhook. The error text of a failed attempt is left out, because it may name addresses of the
+/// operator's network.
 #[derive(Serialize)]
 struct Delivery {
     id: String,
@@ -149,8 +149,8 @@ struct Delivery {
 /// The member `delivery`, as JSON with a comma before it.
 fn deliveries(records: &[DeliveryRecord]) -> Result<Vec<u8>, Problem> {
     let webhooks: Vec<_> = records.iter().map(delivery).collect();
-    // The state of all webhooks together is the first of these that one of them has: not over before over, failed before
-    // delivered.
+    // The state of all webhooks together is the first of these that one of them has: not over before over, failed
+    // before delivered.
     let order = ["retrying", "pending", "dead", "refused", "gone", "delivered"];
     let state =
         order.into_iter().find(|state| webhooks.iter().any(|webhook| webhook.state == *state)).unwrap_or("none");

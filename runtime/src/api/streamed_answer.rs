@@ -1,4 +1,5 @@
-//! The answer with the state of a request. A large result is read from the store piece by piece, as the client reads it.
+//! The answer with the state of a request. A large result is read from the store piece by piece, as the client reads
+//! it.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -97,8 +98,8 @@ impl AnswerText {
         (whole.len() <= PIECE).then_some(whole)
     }
 
-    /// The body of the answer. The first part that is in the store is read before this returns, so that an error of the store can
-    /// still become an error answer.
+    /// The body of the answer. The first part that is in the store is read before this returns, so that an error of the
+    /// store can still become an error answer.
     pub(super) async fn into_body(
         self,
         answers: &Arc<AnswerMemory>,
@@ -196,7 +197,8 @@ impl StreamedBody {
             };
             match piece {
                 Some(piece) => return Poll::Ready(Some(Ok(piece))),
-                // There are no bytes in memory: none were read yet, all were sent, or they were dropped because memory was short.
+                // There are no bytes in memory: none were read yet, all were sent, or they were dropped because memory
+                // was short.
                 None => self.window = self.text.parts.front().and_then(|part| self.read_from(part)),
             }
         }
@@ -213,7 +215,8 @@ impl HttpBody for StreamedBody {
     type Data = Bytes;
     type Error = AnswerError;
 
-    /// An error ends the connection or the stream before the announced length, so no client takes a part for the whole answer.
+    /// An error ends the connection or the stream before the announced length, so no client takes a part for the whole
+    /// answer.
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let piece = ready!(self.poll_piece(cx));
         if let Some(Ok(piece)) = &piece {

@@ -50,7 +50,8 @@ async fn accept(
     if preference == Preference::default() {
         return Ok(accepted(&id));
     }
-    // The request is stored now. If its state cannot be read, the answer must not look as if the request was not accepted.
+    // The request is stored now. If its state cannot be read, the answer must not look as if the request was not
+    // accepted.
     let summary = status::wait(api, &id, &watch, preference.wait.unwrap_or_default()).await.unwrap_or_default();
     let finished = match &summary {
         Some(summary) if summary.is_settled() => {
@@ -97,7 +98,8 @@ async fn read_and_store(
     submit(api, new, &location(route, &id)).await?;
     drop(share);
     metrics::counter!(metric::REQUESTS_ACCEPTED, "route" => route.path.clone()).increment(1);
-    tracing::debug!(request_id = %id, route = route.path, correlation = correlation(&headers), "{} {id} accepted", route.path);
+    let (path, correlation) = (&route.path, correlation(&headers));
+    tracing::debug!(request_id = %id, route = path, correlation, "{path} {id} accepted");
     Ok((id, watch))
 }
 
@@ -120,7 +122,7 @@ fn problem(refused: Refused, limit: usize) -> Problem {
         Refused::Chunks(why) => bad(format!("the chunks of the body are not well-formed: {why}; nothing was accepted")),
         Refused::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, body_memory::too_slow()),
         Refused::GaveWay => Problem::unavailable(
-            "the body came slowly while other bodies waited for memory, and was cut off; nothing was accepted, try again",
+            "the body came slowly while others waited for memory, and was cut off; nothing was accepted, try again",
         ),
         Refused::NoMemory => {
             Problem::unavailable("too many large bodies are being read; nothing was accepted, try again")

@@ -1,7 +1,7 @@
 //! Checks, when a request comes, the webhooks that its caller asks for.
 //!
-//! Only the text of a URL is checked. No name is looked up, so that no answer tells a caller whether a name leads to a private
-//! network.
+//! Only the text of a URL is checked. No name is looked up, so that no answer tells a caller whether a name leads to a
+//! private network.
 
 use http::StatusCode;
 
@@ -12,11 +12,12 @@ use crate::policy::guard::{Guard, Reach};
 use crate::store::Registration;
 use crate::webhook::Target;
 
-/// An expression of the attribute is shown to the caller if it has at most this many bytes. A longer one would not help.
+/// An expression of the attribute is shown to the caller if it has at most this many bytes. A longer one would not
+/// help.
 const MAX_SHOWN: usize = 60;
 
-/// The webhooks that are stored with the request, or the problem with one of them. A wrong URL that the operator chose is not a
-/// problem of the caller, and is not answered.
+/// The webhooks that are stored with the request, or the problem with one of them. A wrong URL that the operator chose
+/// is not a problem of the caller, and is not answered.
 pub(super) fn check(asked: &Asked, route: &Route, guard: &Guard) -> Result<Option<Registration>, Problem> {
     if !asked.is_operators {
         let faults = asked.registered.webhooks.iter().map(|target| fault(target, guard));

@@ -28,11 +28,11 @@ use crate::time::Clock;
 use crate::webhook::{Webhook, origin_of};
 use crate::worker::Worker;
 
-/// When the runs have stopped, the first attempts of the last reports get this time. Attempts in flight get at least this time
-/// too.
+/// When the runs have stopped, the first attempts of the last reports get this time. Attempts in flight get at least
+/// this time too.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
-/// How long a store that cannot write may go on trying when the node stops. With the default grace time of 25 s and the times
-/// before it, a stop takes less than 30 s: after that time orchestrators kill a process.
+/// How long a store that cannot write may go on trying when the node stops. With the default grace time of 25 s and the
+/// times before it, a stop takes less than 30 s: after that time orchestrators kill a process.
 const LAST_COMMITS: Duration = Duration::from_secs(2);
 
 /// A running node, which accepts requests.
@@ -71,8 +71,8 @@ pub(crate) enum StartError {
 }
 
 impl Node {
-    /// Starts all parts of the node. Handlers run on `handlers`, deliveries on a thread of their own, and everything else on the
-    /// current runtime. When this returns, the node accepts requests.
+    /// Starts all parts of the node. Handlers run on `handlers`, deliveries on a thread of their own, and everything
+    /// else on the current runtime. When this returns, the node accepts requests.
     pub(crate) async fn start(routes: Routes, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
         let clock = Clock::system();
         // The address comes first, because to listen on it fails most often.
@@ -80,7 +80,8 @@ impl Node {
         let address = listener.local_addr().unwrap_or(settings.server.listen);
         if !address.ip().is_loopback() {
             tracing::warn!(
-                "the API is open to every client that can reach {address}, and has no authentication; put a gateway in front"
+                "the API has no authentication, and is open to every client that can reach {address}; put a gateway in \
+                 front"
             );
         }
         let store = Store::open(settings.store.clone(), NodeId::generate(), clock.clone()).await?;
@@ -169,8 +170,8 @@ impl Node {
         }
     }
 
-    /// To be called if the operator ends the process before [`stop`](Self::stop) has ended. Then the end of the process does not
-    /// count as a crash of the runs that are lost.
+    /// To be called if the operator ends the process before [`stop`](Self::stop) has ended. Then the end of the process
+    /// does not count as a crash of the runs that are lost.
     pub(crate) fn ended_by_operator(&self) -> impl FnOnce() + use<> {
         let store = self.store.clone();
         move || store.forget_begun()
@@ -189,7 +190,8 @@ impl Node {
         }
     }
 
-    /// Returns when the node cannot go on because a part of it has died, and says which. Only a new process has all parts again.
+    /// Returns when the node cannot go on because a part of it has died, and says which. Only a new process has all
+    /// parts again.
     pub(crate) async fn broken(&self) -> String {
         tokio::select! {
             // The store is checked first: when it is broken, the other parts end too, and are not the cause.
@@ -207,9 +209,10 @@ impl Node {
         }
     }
 
-    /// Stops the node. It accepts no more requests and claims nothing more. Runs have the grace time; then those that are not
-    /// over are put back into the queue. Attempts in flight have the rest of the grace time. Then the store is closed. The
-    /// server tells the state of requests until the grace time is over, or until runs and deliveries have ended before.
+    /// Stops the node. It accepts no more requests and claims nothing more. Runs have the grace time; then those that
+    /// are not over are put back into the queue. Attempts in flight have the rest of the grace time. Then the store is
+    /// closed. The server tells the state of requests until the grace time is over, or until runs and deliveries have
+    /// ended before.
     pub(crate) async fn stop(self) {
         self.intake.stop();
         let mut work = pin!(self.end_work());
@@ -250,8 +253,8 @@ fn log_recovered(recovered: &Recovered) {
     }
     let cancelled = recovered.lost.iter().filter(|row| row.cancelled).count();
     tracing::info!(
-        "taken over from an earlier process: {} requests to run again, {} reports to send again, {} requests lost too often, \
-         {cancelled} cancelled",
+        "taken over from an earlier process: {} requests to run again, {} reports to send again, {} requests lost too \
+         often, {cancelled} cancelled",
         recovered.requests,
         recovered.reports,
         recovered.lost.len() - cancelled,
@@ -264,8 +267,8 @@ fn delivery_options(settings: &Settings) -> delivery::Options {
     if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {
         tracing::warn!("config.webhook_url: {}", Causes(&error));
     }
-    // The limit of an endpoint holds for its origin: scheme, host and port. If several endpoints have the same origin, the
-    // smallest limit holds.
+    // The limit of an endpoint holds for its origin: scheme, host and port. If several endpoints have the same origin,
+    // the smallest limit holds.
     let mut own_concurrency = HashMap::new();
     let limits = delivery.endpoints.iter().filter_map(|endpoint| Some((&endpoint.url, endpoint.concurrency?)));
     for (url, n) in limits {

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-/// Files that are kept free for everything but connections of the API and deliveries: the database and its log, once for each
-/// of its connections, its lock, the runtimes, standard streams, sockets to name servers, files of certificates, and what handlers open.
+/// Files that are kept free for everything but connections of the API and deliveries: the database and its log, once
+/// for each of its connections, its lock, the runtimes, standard streams, sockets to name servers, files of
+/// certificates, and what handlers open.
 const RESERVE: usize = 256;
-/// Files of one attempt: its connection, and a second connection that is being opened, or a socket that looks up a name.
+/// Files of one attempt: its connection, and a second connection that is being opened, or a socket that looks up a
+/// name.
 const PER_ATTEMPT: usize = 2;
 /// The server gets at least this many connections, even if they have to come out of [`RESERVE`].
 const MIN_CONNECTIONS: usize = 32;
@@ -48,9 +50,9 @@ impl fmt::Display for Shortage {
         let Plan { limit, wanted, attempts, connections } = self.0;
         write!(
             f,
-            "the limit of open files is {}: {} of them are for {attempts} attempts at once (delivery.concurrency) and {RESERVE} for the \
-             store and everything else, so that {connections} connections are accepted at once instead of {wanted}; to accept \
-             all, raise the hard limit to {} (ulimit -Hn, LimitNOFILE of systemd)",
+            "the limit of open files is {}: {} of them are for {attempts} attempts at once (delivery.concurrency) and \
+             {RESERVE} for the store and everything else, so that {connections} connections are accepted at once instead \
+             of {wanted}; to accept all, raise the hard limit to {} (ulimit -Hn, LimitNOFILE of systemd)",
             limit.unwrap_or_default(),
             PER_ATTEMPT * attempts,
             wanted + PER_ATTEMPT * attempts + RESERVE,

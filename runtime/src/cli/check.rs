@@ -8,8 +8,8 @@ use crate::line::Causes;
 use crate::settings::Settings;
 use crate::webhook::Webhook;
 
-/// What `check` prints, or what is wrong. It also refuses a `config.webhook_url` that is not a valid URL. `serve` only warns of
-/// that, because requests can still run.
+/// What `check` prints, or what is wrong. It also refuses a `config.webhook_url` that is not a valid URL. `serve` only
+/// warns of that, because requests can still run.
 pub(crate) fn check(settings: &Settings, routes: &Routes) -> Result<String, String> {
     if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {
         return Err(format!("config.webhook_url: {}", Causes(&error)));

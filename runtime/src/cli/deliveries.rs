@@ -16,7 +16,8 @@ const MAX_LISTED: usize = 20;
 /// The commands below `deliveries`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Deliveries {
-    /// Send a webhook again whose delivery is over (delivered, dead, refused or gone), with the same id and the same bytes
+    /// Send a webhook again whose delivery is over (delivered, dead, refused or gone), with the same id and the same
+    /// bytes
     Replay {
         /// The `webhook-id` of the delivery; its receiver got it, and `?include=delivery` shows it
         id: String,
@@ -57,7 +58,8 @@ async fn replay(store: &Store, id: &str) -> CommandResult {
     })
 }
 
-/// The message for an id that is not the id of a delivery. If it is the id of a request, the message lists its deliveries.
+/// The message for an id that is not the id of a delivery. If it is the id of a request, the message lists its
+/// deliveries.
 async fn of_request(store: &Store, id: &str) -> Result<String, store::Error> {
     let shown = Escaped(id);
     let is_request = match id.parse::<RequestId>() {
@@ -74,9 +76,7 @@ async fn of_request(store: &Store, id: &str) -> Result<String, store::Error> {
     if deliveries.is_empty() {
         return Ok(match id.parse::<ReportId>() {
             Ok(_) => {
-                format!(
-                    "there is no delivery {shown}; a delivery is deleted when it has been over for longer than store.retention"
-                )
+                format!("there is no delivery {shown}; deliveries that are over are deleted after store.retention")
             }
             Err(_) => {
                 format!("`{shown}` is not the id of a delivery, which is a UUID, and there is no request with this id")
@@ -150,7 +150,8 @@ mod tests {
         store.close().await;
         drop(store);
         let printed = run(&path, &id).await.unwrap();
-        assert!(printed.starts_with(&format!("{id} will be sent to https://a.example/in?… again once it is enabled")));
+        let begin = format!("{id} will be sent to https://a.example/in?… again once it is enabled");
+        assert!(printed.starts_with(&begin));
 
         let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
         store.enable("https://a.example/in?token=s3cret").await.unwrap();

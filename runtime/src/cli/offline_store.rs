@@ -1,12 +1,13 @@
-//! Opens the store of a stopped server for a command. A store belongs to one process, so the server must be stopped meanwhile.
+//! Opens the store of a stopped server for a command. A store belongs to one process, so the server must be stopped
+//! meanwhile.
 
 use crate::id::NodeId;
 use crate::line::Causes;
 use crate::store::{self, Location, Store};
 use crate::time::Clock;
 
-/// The result of a command on a store. The outer error is an error of the store. The inner result is the text to print, or why
-/// the command cannot be done.
+/// The result of a command on a store. The outer error is an error of the store. The inner result is the text to print,
+/// or why the command cannot be done.
 pub(super) type CommandResult = Result<Result<String, String>, store::Error>;
 
 /// Opens the store, runs the command on it, and closes it.

@@ -47,7 +47,8 @@ impl Secret {
     }
 }
 
-const SIGNS: &str = "to sign with this secret, put it into delivery.secrets, or into the environment variable POSTBACK_DELIVERY__SECRETS";
+const SIGNS: &str =
+    "to sign with this secret, put it into delivery.secrets, or the variable POSTBACK_DELIVERY__SECRETS";
 
 fn shared() -> Answer {
     let advice = format!("{SIGNS}\nreceivers need the same secret to verify; everyone who has it can sign as you\n");

@@ -53,14 +53,15 @@ pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
         let webhook = webhook(settings, route);
         let _ = writeln!(
             text,
-            "  {DIM}handler{DIM:#}   {BOLD}POST {path:paths$}{BOLD:#}  {name:names$}  {DIM}{place}{DIM:#}  {DIM}webhook{DIM:#} {webhook}"
+            "  {DIM}handler{DIM:#}   {BOLD}POST {path:paths$}{BOLD:#}  {name:names$}  {DIM}{place}{DIM:#}  \
+             {DIM}webhook{DIM:#} {webhook}"
         );
     }
     text
 }
 
-/// Where the reports of a route go, as far as that is known before a run: the expression of the attribute, and the webhook that
-/// `App::webhook` sets for requests whose handler says none.
+/// Where the reports of a route go, as far as that is known before a run: the expression of the attribute, and the
+/// webhook that `App::webhook` sets for requests whose handler says none.
 fn webhook(settings: &Settings, route: &Route) -> String {
     let of_attribute = route.attribute.map(|attribute| of_attribute(settings, attribute.webhook));
     let of_route = route.webhook.resolve().map(|target| match target.webhook() {

@@ -31,8 +31,8 @@ const MAX_VERSION: usize = 16;
 /// JSON that is nested deeper than this is not indented further.
 const MAX_DEPTH: usize = 32;
 
-/// The members of a report that are shown in the first line. The rest of the body is not made into values, because it may be
-/// large.
+/// The members of a report that are shown in the first line. The rest of the body is not made into values, because it
+/// may be large.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Report {
@@ -131,8 +131,8 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
     out
 }
 
-/// The versions of the signatures: `signed v1`, or `signed v1 twice, v1a` while a secret is being rotated. Of a long list, the
-/// first [`MAX_VERSIONS`] are named.
+/// The versions of the signatures: `signed v1`, or `signed v1 twice, v1a` while a secret is being rotated. Of a long
+/// list, the first [`MAX_VERSIONS`] are named.
 fn signed(signatures: &str) -> String {
     let mut versions: Vec<(&str, usize)> = Vec::new();
     let mut unnamed = 0;

@@ -47,7 +47,8 @@ const GRACE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 
 /// The most operations that wait for the next commit.
 const QUEUE: usize = 16_384;
-/// The most bytes of operations that wait for the next commit. If two payloads of the largest size are more, their size is used.
+/// The most bytes of operations that wait for the next commit. If two payloads of the largest size are more, their size
+/// is used.
 const QUEUE_BYTES: usize = 64 << 20;
 /// The most undelivered reports in the memory store.
 const MEMORY_REPORTS: usize = 100_000;
@@ -60,8 +61,8 @@ const fn times(unit: Duration, n: u32) -> Duration {
     unit.saturating_mul(n)
 }
 
-/// Turns the gathered settings into checked options, or returns all mistakes in them. `check_config` is called if there is a
-/// mistake, and adds one that it finds in `[config]`.
+/// Turns the gathered settings into checked options, or returns all mistakes in them. `check_config` is called if there
+/// is a mistake, and adds one that it finds in `[config]`.
 pub(super) fn check(
     gathered: Gathered,
     check_config: impl FnOnce(&ConfigTable) -> Option<Error>,
@@ -227,7 +228,7 @@ fn delivery(mut section: Section<'_>) -> Delivery {
 }
 
 fn schedule(node: Node) -> Result<Schedule, Mismatch> {
-    let wanted = "a list of 1 to 100 durations such as \"5s\", one for each attempt; the first is \"0s\": that attempt comes at once";
+    let wanted = "a list of 1 to 100 durations such as \"5s\", one for each attempt; the first must be \"0s\"";
     let pauses = read::list(node, wanted, |node| read::duration(node, &PAUSE))?;
     Schedule::new(pauses).map_err(|_| expected(wanted))
 }

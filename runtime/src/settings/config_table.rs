@@ -34,11 +34,11 @@ impl ConfigTable {
 
     /// Turns the table into the user's type.
     ///
-    /// The value of a variable or a flag is text, and becomes what the field asks for: a string stays as it is, numbers and
-    /// booleans are parsed, lists are TOML (`["a", "b"]`) or separated by commas, tables are TOML (`{ a = 1 }`).
+    /// The value of a variable or a flag is text, and becomes what the field asks for: a string stays as it is, numbers
+    /// and booleans are parsed, lists are TOML (`["a", "b"]`) or separated by commas, tables are TOML (`{ a = 1 }`).
     pub(crate) fn deserialize<S: DeserializeOwned>(&self) -> Result<S, Error> {
-        // The fields of a flattened or untagged type do not say what they want. The first reading gives them strings. If that
-        // fails, the second reading gives them what the text looks like, such as a number.
+        // The fields of a flattened or untagged type do not say what they want. The first reading gives them strings.
+        // If that fails, the second reading gives them what the text looks like, such as a number.
         let read = self.read(Untyped::String).or_else(|first| self.read(Untyped::Guess).map_err(|_| first));
         read.map_err(|mismatch| mismatch.without_values(&self.node()).into_error(CONFIG.to_owned(), &self.set_by))
     }
@@ -69,8 +69,8 @@ impl ConfigTable {
         if let Err(FieldNames(Some(fields))) = S::deserialize(FieldProbe) {
             return fields.contains(&key);
         }
-        // The type does not name its fields, for example because it is flattened. If the key is left out, the type may still
-        // say that this field is missing.
+        // The type does not name its fields, for example because it is flattened. If the key is left out, the type may
+        // still say that this field is missing.
         let mut without = self.clone();
         without.table.remove(key);
         without.read::<S>(Untyped::String).is_err_and(|mismatch| mismatch.is_missing(key))
@@ -95,7 +95,8 @@ impl fmt::Debug for ConfigTable {
     }
 }
 
-/// A deserializer without data. It always fails: for a struct with the names of the fields, for another type with `None`.
+/// A deserializer without data. It always fails: for a struct with the names of the fields, for another type with
+/// `None`.
 struct FieldProbe;
 
 /// The error of [`FieldProbe`].

@@ -213,8 +213,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer {
     }
 }
 
-/// Gives keys that variables have set the exact names of the fields. The name of a variable has no case and no dashes, but
-/// the name of a field may have them.
+/// Gives keys that variables have set the exact names of the fields. The name of a variable has no case and no dashes,
+/// but the name of a field may have them.
 fn rename_to_fields(table: &mut Table, fields: &[&str]) {
     let variables =
         table.iter().filter(|(key, node)| matches!(node.set_by, SetBy::Variable(_)) && !fields.contains(&key.as_str()));

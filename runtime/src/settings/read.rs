@@ -23,8 +23,8 @@ pub(super) fn parsed<T>(node: Node, description: &str, parse: impl FnOnce(&str) 
     checked(node, description, |text| parse(text).ok_or_else(|| expected(description)))
 }
 
-/// A text that `parse` accepts. The error of `parse` says what is wrong, and must not repeat the text. `description` is for
-/// a value that is not a text.
+/// A text that `parse` accepts. The error of `parse` says what is wrong, and must not repeat the text. `description` is
+/// for a value that is not a text.
 pub(super) fn checked<T>(
     node: Node,
     description: &str,

@@ -29,8 +29,8 @@ impl<'e> Section<'e> {
         Self { path, table, errors }
     }
 
-    /// The value of a key, or the default if the key is not set. A wrong value is added to the errors, so that the start
-    /// fails; the default stands in for it, so that the other keys can be checked too.
+    /// The value of a key, or the default if the key is not set. A wrong value is added to the errors, so that the
+    /// start fails; the default stands in for it, so that the other keys can be checked too.
     pub(super) fn take<T>(&mut self, key: &str, default: T, read: impl FnOnce(Node) -> Result<T, Mismatch>) -> T {
         self.take_with_place(key, default, read).0
     }

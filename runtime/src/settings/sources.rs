@@ -15,11 +15,13 @@ const DEFAULT_FILE: &str = "postback.toml";
 
 /// Everything that [`load`](super::load) reads.
 pub(crate) struct Sources {
-    /// The program's name. By default it is the name of the database, so that two programs in one folder do not share a queue.
+    /// The program's name. By default it is the name of the database, so that two programs in one folder do not share a
+    /// queue.
     pub(crate) program: String,
     /// The file that `--config` names. `None`: `postback.toml` in the current folder, if it exists.
     pub(crate) file: Option<PathBuf>,
-    /// For each flag that sets a key: the dotted key, the text, and the name of the flag for messages, such as `--listen`.
+    /// For each flag that sets a key: the dotted key, the text, and the name of the flag for messages, such as
+    /// `--listen`.
     pub(crate) flags: Vec<(String, String, String)>,
     pub(crate) env: Vec<(OsString, OsString)>,
 }
@@ -82,7 +84,8 @@ fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Re
 /// Sets the keys that variables name. Returns the value of `RUST_LOG`, unless it is empty.
 fn overlay_variables(root: &mut Node, mut env: Vec<(OsString, OsString)>, errors: &mut Vec<Error>) -> Option<String> {
     let mut rust_log = None;
-    // The system gives the variables in any order. They are sorted, so that mistakes are always listed in the same order.
+    // The system gives the variables in any order. They are sorted, so that mistakes are always listed in the same
+    // order.
     env.sort();
     for (name, value) in env {
         if name == "RUST_LOG" {
@@ -119,8 +122,8 @@ fn read_file(asked: Option<PathBuf>) -> Result<Option<(Node, PathBuf)>, Error> {
     Ok(Some((tree::from_document(&text, &path)?, path)))
 }
 
-/// Sets the key that a variable names. Only variables with the separator set keys: for a service that is called `postback`,
-/// container platforms set variables such as `POSTBACK_PORT` and `POSTBACK_SERVICE_HOST`.
+/// Sets the key that a variable names. Only variables with the separator set keys: for a service that is called
+/// `postback`, container platforms set variables such as `POSTBACK_PORT` and `POSTBACK_SERVICE_HOST`.
 fn overlay_variable(root: &mut Node, name: &OsStr, value: &OsStr) -> Result<(), Error> {
     let shown = name.to_string_lossy();
     let Some(key) = shown.strip_prefix(PREFIX).filter(|key| key.contains(SEPARATOR)) else { return Ok(()) };

@@ -21,8 +21,8 @@ pub(super) fn suggest(name: &str, known: &[&str]) -> Option<String> {
     }
 }
 
-/// Suggests a known dotted key for an unknown one. Looks first for the same key in another section, then for a key whose
-/// whole dotted name is near, then among the keys of the section.
+/// Suggests a known dotted key for an unknown one. Looks first for the same key in another section, then for a key
+/// whose whole dotted name is near, then among the keys of the section.
 pub(super) fn suggest_key(key: &str, known: &[&str]) -> Option<String> {
     let key = without_indexes(key);
     let Some((section, last)) = key.rsplit_once('.') else {

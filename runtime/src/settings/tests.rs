@@ -198,17 +198,20 @@ fn mistakes_in_config_are_told_with_the_others() {
 #[test]
 fn an_unknown_key_is_told_with_the_nearest_known_one_and_its_place() {
     let message = refused(
-        "store.url = 'memory:'\n[server]\nlisen = 1\n[sever]\nlisten = 1\n[[delivery.endpoint]]\nurl = 'http://a/'\nsecret = 1",
+        "store.url = 'memory:'\n[server]\nlisen = 1\n[sever]\nlisten = 1\n\
+         [[delivery.endpoint]]\nurl = 'http://a/'\nsecret = 1",
         &[("POSTBACK_WORKER__TIME_OUT", "s3cret"), ("POSTBACK_SERVER__CONCURRENCY", "3"), ("POSTBACK___X", "y")],
         &[("log.levle", "info", "--log")],
     );
     let expected = [
-        "unknown key server.concurrency (environment variable POSTBACK_SERVER__CONCURRENCY); did you mean worker.concurrency?",
+        "unknown key server.concurrency (environment variable POSTBACK_SERVER__CONCURRENCY); \
+         did you mean worker.concurrency?",
         "unknown key server.lisen (p.toml:3); did you mean server.listen?",
         "unknown key worker.time_out (environment variable POSTBACK_WORKER__TIME_OUT); did you mean worker.timeout?",
         "unknown key delivery.endpoint[0].secret (p.toml:8); did you mean delivery.endpoint.secrets?",
         "unknown key log.levle (flag --log); did you mean log.level?",
-        "unknown key  (environment variable POSTBACK___X); known keys: server, store, worker, delivery, log, shutdown, config",
+        "unknown key  (environment variable POSTBACK___X); \
+         known keys: server, store, worker, delivery, log, shutdown, config",
         "unknown key sever (p.toml:4); did you mean server?",
     ];
     assert_eq!(message, expected);
@@ -258,8 +261,9 @@ grace = "2h"
         r#"worker.timeout (p.toml:12): expected a duration from 1ms to 30days, such as "15s""#,
         "worker.max_attempts (p.toml:13): expected a whole number from 1 to 1000",
         "worker.max_crashes (p.toml:14): expected a whole number from 1 to 1000",
-        "delivery.secrets[1] (p.toml:16) cannot be used: a signing secret starts with `whsec_` (HMAC-SHA256) or `whsk_` (Ed25519)",
-        r#"delivery.schedule (p.toml:17): expected a list of 1 to 100 durations such as "5s", one for each attempt; the first is "0s": that attempt comes at once"#,
+        "delivery.secrets[1] (p.toml:16) cannot be used: \
+         a signing secret starts with `whsec_` (HMAC-SHA256) or `whsk_` (Ed25519)",
+        r#"delivery.schedule (p.toml:17): expected a list of 1 to 100 durations such as "5s", one for each attempt; the first must be "0s""#,
         r#"delivery.timeout (p.toml:18): expected a duration from 1ms to 1h, such as "15s""#,
         "delivery.concurrency (p.toml:19): expected a whole number from 1 to 65536",
         r#"delivery.allow_networks[1] (p.toml:20): expected a network such as "10.1.0.0/16""#,

@@ -40,8 +40,9 @@ impl Node {
         Self { set_by, value: Value::Text(text.into()) }
     }
 
-    /// Sets the value at `path`, and replaces the value that an earlier source set there. If `fold` is true, the path comes
-    /// from the name of a variable, which has no case and no dashes: a key that exists already is found without them.
+    /// Sets the value at `path`, and replaces the value that an earlier source set there. If `fold` is true, the path
+    /// comes from the name of a variable, which has no case and no dashes: a key that exists already is found without
+    /// them.
     pub(super) fn insert(&mut self, path: &[&str], leaf: Self, fold: bool) -> Result<(), Error> {
         let mut node = self;
         for (depth, segment) in path.iter().enumerate() {
@@ -61,8 +62,8 @@ impl Node {
         Ok(())
     }
 
-    /// The value with its TOML type: the text of a variable or a flag is parsed as TOML's inline form, such as `[1, 2]` or
-    /// `{ a = 1 }`. `None` if the text is not valid TOML.
+    /// The value with its TOML type: the text of a variable or a flag is parsed as TOML's inline form, such as `[1, 2]`
+    /// or `{ a = 1 }`. `None` if the text is not valid TOML.
     pub(super) fn parsed(self) -> Option<Self> {
         match &self.value {
             Value::Text(text) => {
@@ -82,7 +83,8 @@ impl Node {
         }
     }
 
-    /// The items of a list. A variable or a flag gives a list in TOML's form (`["a", "b"]`) or separated by commas (`a,b`).
+    /// The items of a list. A variable or a flag gives a list in TOML's form (`["a", "b"]`) or separated by commas
+    /// (`a,b`).
     pub(super) fn into_items(self) -> Option<Vec<Self>> {
         match &self.value {
             Value::Text(text) if text.trim().is_empty() => Some(Vec::new()),
@@ -114,7 +116,8 @@ impl Node {
     }
 }
 
-/// A key in the form in which it is compared with the name of a variable: in lower case, without underscores and dashes.
+/// A key in the form in which it is compared with the name of a variable: in lower case, without underscores and
+/// dashes.
 pub(super) fn folded(key: &str) -> String {
     key.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
 }
@@ -125,7 +128,8 @@ pub(super) fn from_document(text: &str, path: &Path) -> Result<Node, Error> {
     let document = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(text.len()..text.len());
         let (line, column) = lines.position(span.start);
-        // The parser does not quote the file today. A later version of it may, so a message that quotes the file is dropped.
+        // The parser does not quote the file today. A later version of it may, so a message that quotes the file is
+        // dropped.
         let faulty = text.get(span).filter(|faulty| faulty.len() > 3);
         let is_quoted = faulty.is_some_and(|faulty| error.message().contains(faulty));
         let problem = (!is_quoted && !error.message().is_empty()).then(|| error.message().to_owned());

@@ -11,9 +11,9 @@ use crate::line::Escaped;
 /// The only variable without the separator that has a meaning: it turns off the poster of a library.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
-/// Warns about variables whose name is near to the name of a key, but has no separator, such as `POSTBACK_SERVER_LISTEN`. Such
-/// variables are ignored and not refused, because container platforms set variables with the prefix that have nothing to do
-/// with settings, such as `POSTBACK_PORT`.
+/// Warns about variables whose name is near to the name of a key, but has no separator, such as
+/// `POSTBACK_SERVER_LISTEN`. Such variables are ignored and not refused, because container platforms set variables with
+/// the prefix that have nothing to do with settings, such as `POSTBACK_PORT`.
 pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) -> Vec<String> {
     let names = env.iter().filter_map(|(name, _)| name.to_str());
     let ignored = names.filter(|name| name.starts_with(PREFIX) && !name.contains(SEPARATOR) && *name != DISABLED);
@@ -21,7 +21,8 @@ pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) ->
         let variables = known.iter().map(|key| variable(key));
         let near = variables.filter(|variable| {
             let single = variable.replace(SEPARATOR, "_");
-            // Variables of container platforms are short, and near to the names of many keys. There must be no warning about them.
+            // Variables of container platforms are short, and near to the names of many keys. There must be no warning
+            // about them.
             name == single || (name.len() > PREFIX.len() + 8 && strsim::damerau_levenshtein(name, &single) <= 2)
         });
         let nearest = near.min_by_key(|variable| strsim::damerau_levenshtein(name, variable))?;

@@ -1,5 +1,5 @@
-//! The JSON form of a log line: one object with the fields of the event and, if the event is within a run, the fields of
-//! the run's span, all at the top level.
+//! The JSON form of a log line: one object with the fields of the event and, if the event is within a run, the fields
+//! of the run's span, all at the top level.
 
 use std::fmt;
 

@@ -46,7 +46,8 @@ where
             styled(&mut to, colour, Style::new().dimmed(), format_args!("{}:", metadata.target()))?;
             to.write_char(' ')?;
         }
-        // The event of a panic has a target of this crate, but the panic may be in the user's code: its spans are shown too.
+        // The event of a panic has a target of this crate, but the panic may be in the user's code: its spans are shown
+        // too.
         if !ours || metadata.target() == target::PANIC {
             for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
                 to.write_str(span.name())?;
@@ -64,8 +65,8 @@ where
     }
 }
 
-/// Whether the target of an event is this crate. Messages of this crate repeat everything that their fields hold, so the
-/// text form leaves the fields out.
+/// Whether the target of an event is this crate. Messages of this crate repeat everything that their fields hold, so
+/// the text form leaves the fields out.
 fn is_ours(target: &str) -> bool {
     target.strip_prefix("postback").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }

@@ -96,7 +96,8 @@ fn text_becomes_what_the_field_asks_for() {
 
 #[test]
 fn the_file_is_taken_at_its_word() {
-    let file = "[config]\ntoken = 'x'\ncount = 3\nratio = 1\ntags = ['a']\nmode = 'slow'\nmaxSize = 0x10\n[config.limits]\nmax = 1_000";
+    let file = "[config]\ntoken = 'x'\ncount = 3\nratio = 1\ntags = ['a']\nmode = 'slow'\n\
+                maxSize = 0x10\n[config.limits]\nmax = 1_000";
     let own: Own = config(file, &[MEMORY, ("POSTBACK_CONFIG__MAX_SIZE", "8")]).unwrap();
     assert_eq!((own.count, own.ratio, own.mode, own.limits.max), (3, 1.0, Mode::Slow, 1_000));
     assert_eq!(own.max_size, 8, "a variable finds the key whatever its case");
@@ -129,7 +130,8 @@ fn a_mistake_names_key_place_and_type_but_no_value() {
     let message = |file: &str| config::<Own>(file, &[MEMORY]).unwrap_err();
     assert_eq!(
         message("[config.limits]\nmin = 1"),
-        "config.limits.max is not set; set it in the settings file, or the environment variable POSTBACK_CONFIG__LIMITS__MAX"
+        "config.limits.max is not set; set it in the settings file, \
+         or the environment variable POSTBACK_CONFIG__LIMITS__MAX"
     );
     assert_eq!(
         message("[config]\nwebhok_url = 's3cret'"),

@@ -97,7 +97,8 @@ fn every_key_can_be_set_by_a_variable() {
         (
             "POSTBACK_DELIVERY__ENDPOINT",
             &format!(
-                "[{{ url = 'https://hooks.example.com/in', secrets = ['{SECRET}'], private = true, concurrency = 4 }}, {{ url = 'http://10.2.0.5:4000/' }}]"
+                "[{{ url = 'https://hooks.example.com/in', secrets = ['{SECRET}'], private = true, concurrency = 4 }}, \
+                 {{ url = 'http://10.2.0.5:4000/' }}]"
             ),
         ),
         ("POSTBACK_LOG__LEVEL", "warn,my_app=debug"),
