@@ -140,7 +140,7 @@ pub(crate) enum Effect {
     Written,
     /// The claim was no longer current, so nothing was written.
     Stale,
-    /// Nobody has to hear about it.
+    /// Nobody waits for what the operation wrote, or it wrote nothing.
     Silent,
 }
 
