@@ -281,7 +281,7 @@ fn log_change(name: &str, change: Change, now: SinceStart) {
             let pause = spoken(until.saturating_sub(now));
             counter!(metric::BREAKER_OPENED).increment(1);
             tracing::warn!(
-                origin,
+                endpoint = origin,
                 failed,
                 tries = attempts,
                 "circuit of {origin} opened: {failed} of its last {attempts} attempts failed; its reports wait, and single \
@@ -291,12 +291,15 @@ fn log_change(name: &str, change: Change, now: SinceStart) {
         Change::Extended { until } => {
             let pause = spoken(until.saturating_sub(now));
             tracing::debug!(
-                origin,
+                endpoint = origin,
                 "circuit of {origin} stays open: the test failed; the next single attempt is in {pause}"
             );
         }
         Change::Closed => {
-            tracing::info!(origin, "circuit of {origin} closed: the receiver works again, and its reports are sent");
+            tracing::info!(
+                endpoint = origin,
+                "circuit of {origin} closed: the receiver works again, and its reports are sent"
+            );
         }
     }
 }
