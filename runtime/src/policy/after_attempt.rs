@@ -112,6 +112,8 @@ impl Next {
 /// A host name that led to a forbidden address is retried like a name without an address, for two reasons: a failing
 /// resolver may answer 0.0.0.0 for a while, and the caller who chose the name must not learn whether it is in the
 /// operator's network.
+///
+/// The caller handles [`AttemptEnd::NotMade`] before: the report is due again, and no attempt is used up.
 pub(crate) fn judge(end: AttemptEnd, attempt: u32, schedule: &Schedule, now: Timestamp, rng: &mut impl Rng) -> Next {
     let asked = match end {
         AttemptEnd::Answered(answer) if answer.is_success() => {
