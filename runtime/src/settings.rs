@@ -27,7 +27,7 @@ use url::Url;
 
 pub(crate) use self::config_table::{ConfigTable, WEBHOOK_URL};
 pub(crate) use self::error::{Error, Errors};
-#[cfg(any(test, fuzzing))]
+#[cfg(fuzzing)]
 pub(crate) use self::keys::KEYS;
 pub(crate) use self::sources::Sources;
 use crate::policy::destination::{Destination, Destinations};

@@ -1,6 +1,7 @@
 //! Tests that the two documented files of settings have every key, and that each key has an effect.
 
 use super::*;
+use crate::settings::keys::KEYS;
 
 const DEFAULT: &str = include_str!("../default.toml");
 const REFERENCE: &str = include_str!("../reference.toml");
