@@ -26,10 +26,11 @@ pub use crate::webhook::Whose;
 
 /// Makes a closure or an `async` block capture each of these variables as a whole.
 ///
-/// Without this macro, a closure captures the single fields that its code names, and drops them in the order in which they are
-/// named. A variable that is used nowhere else still counts as unused, and the compiler warns about it.
-// This code is a macro, and not part of the generated code, because the compiler reports some lints at the place of a capture.
-// It does not report them in a macro of another crate. In generated code, it would report them at the user's own code.
+/// Without this macro, a closure captures the single fields that its code names, and drops them in the order in which
+/// they are named. A variable that is used nowhere else still counts as unused, and the compiler warns about it.
+// This code is a macro, and not part of the generated code, because the compiler reports some lints at the place of a
+// capture. It does not report them in a macro of another crate. In generated code, it would report them at the user's
+// own code.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __whole {

@@ -51,12 +51,12 @@ impl Run {
 /// How a handler ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// The handler returned `Ok`. Holds the result as JSON, or `Err` with the reason why it could not be serialised. Holds
-    /// `None` if an annotated call has serialised the result already.
+    /// The handler returned `Ok`. Holds the result as JSON, or `Err` with the reason why it could not be serialised.
+    /// Holds `None` if an annotated call has serialised the result already.
     Completed(Option<Result<Option<Json>, String>>),
     /// The handler returned `Err`, whose text this is.
     Failed(String),
-    /// The handler, its future or a value of it panicked with this message.
+    /// The handler, its future or the `Drop` of a value panicked. Holds the panic's message.
     Panicked(String),
 }
 
@@ -65,8 +65,9 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 /// An async function that can be given to [`App::route`](crate::App::route).
 ///
 /// Implemented for `async fn(A1, …, A8) -> Result<T, E>` where each `A` implements [`Extract`], `T: Serialize` and
-/// `E: Display`. The function's future must be `Send`. The error is formatted with `{:#}`, which makes some error types show
-/// their causes. This text goes to log and store. Reports and API answers show it only if the attribute's `error` says so.
+/// `E: Display`. The function's future must be `Send`. The error is formatted with `{:#}`, which makes some error types
+/// show their causes. This text goes to log and store. Reports and API answers show it only if the attribute's `error`
+/// says so.
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler of an app with settings of type `{S}`",
     label = "not a handler",

@@ -25,8 +25,8 @@ impl fmt::Display for Causes<'_> {
 
 /// Implements `Debug` for public errors: it shows the message and its causes, as [`Causes`] does.
 ///
-/// `unwrap` and a `main` that returns `Result<(), Box<dyn Error>>` print errors with `Debug`. A derived `Debug` would show the
-/// user the names of private variants.
+/// `unwrap` and a `main` that returns `Result<(), Box<dyn Error>>` print errors with `Debug`. A derived `Debug` would
+/// show the user the names of private variants.
 macro_rules! debug_as_message {
     ($($error:ty),+ $(,)?) => {$(
         impl std::fmt::Debug for $error {
@@ -73,8 +73,8 @@ impl<W: fmt::Write> fmt::Write for Escaping<W> {
 }
 
 fn is_dangerous(c: char) -> bool {
-    // Besides control characters: separators of lines and paragraphs, marks, embeddings and isolates of bidirectional text,
-    // and characters without width.
+    // Besides control characters: separators of lines and paragraphs, marks, embeddings and isolates of bidirectional
+    // text, and characters without width.
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -32,13 +32,15 @@ pub use self::view::{AsDebug, AsDisplay, AsJson, Fallible, Through, Untold};
 use crate::report::Ends;
 use crate::webhook::IntoWebhook;
 
-/// Reports the outcome of a future by webhook. This is the attribute [`async_handler`](crate::async_handler) as a function.
+/// Reports the outcome of a future by webhook. This is the attribute [`async_handler`](crate::async_handler) as a
+/// function.
 ///
-/// Returns a future with the output of `future`, unchanged. After its first poll, its end is reported: `Ok` as completed,
-/// `Err` or a panic as failed. A panic goes on to the caller. If you drop the future before its end, nothing is reported,
-/// unless you ask for [`Ends::DROPPED`] with [`on`](ReportOutcome::on).
+/// Returns a future with the output of `future`, unchanged. After its first poll, its end is reported: `Ok` as
+/// completed, `Err` or a panic as failed. A panic goes on to the caller. If you drop the future before its end, nothing
+/// is reported, unless you ask for [`Ends::DROPPED`] with [`on`](ReportOutcome::on).
 ///
-/// `webhook` and `id` are evaluated at once, not at the first poll. So `future` may own the values that they borrow from.
+/// `webhook` and `id` are evaluated at once, not at the first poll. So `future` may own the values that they borrow
+/// from.
 ///
 /// ```no_run
 /// # async fn render(scene: &str) -> Result<Vec<u8>, std::io::Error> { Ok(scene.into()) }
@@ -51,8 +53,8 @@ use crate::webhook::IntoWebhook;
 /// ```
 ///
 /// A webhook is a value of a type that implements [`IntoWebhook`], for example a URL as text. An id is any value that
-/// implements `Display`. If the URL is invalid, or `webhook` or `id` panics, the report is lost, counted and logged, and the
-/// future runs as usual.
+/// implements `Display`. If the URL is invalid, or `webhook` or `id` panics, the report is lost, counted and logged,
+/// and the future runs as usual.
 pub fn report_outcome<W, I, F>(webhook: &W, id: &I, future: F) -> ReportOutcome<F>
 where
     W: IntoWebhook + ?Sized,
@@ -105,10 +107,11 @@ impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
         self
     }
 
-    /// Puts the member `reason` into the report of a future that was not completed: an error, a panic, a time limit and so on.
+    /// Puts the member `reason` into the report of a future that was not completed: an error, a panic, a time limit and
+    /// so on.
     ///
-    /// The values of `reason` are those of [`EndReason`](crate::EndReason). The methods that show the error itself, such as
-    /// [`error_display`](Self::error_display), add `reason` too.
+    /// The values of `reason` are those of [`EndReason`](crate::EndReason). The methods that show the error itself,
+    /// such as [`error_display`](Self::error_display), add `reason` too.
     pub fn error_reason(mut self) -> Self {
         self.guard.set_tells_reason();
         self
@@ -116,8 +119,8 @@ impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
 
     /// Makes the future return only when its report is on disk.
     ///
-    /// Without this, the future returns at once, and the report is stored in the background. If the process's store is in
-    /// memory, the report is not on disk, and the future waits only until the store has it.
+    /// Without this, the future returns at once, and the report is stored in the background. If the process's store is
+    /// in memory, the report is not on disk, and the future waits only until the store has it.
     pub fn durable(self) -> ReportOutcome<F, V, Durably> {
         let Self { body, mut guard, views, .. } = self;
         guard.set_durable();

@@ -1,7 +1,7 @@
 //! Runs code of the user where a panic must end neither a task nor the process.
 //!
-//! A panic's payload is itself a value of the user, and its `Drop` can panic too. So a payload is never dropped unless it is
-//! plain text.
+//! A panic's payload is itself a value of the user, and its `Drop` can panic too. So a payload is never dropped unless
+//! it is plain text.
 
 use std::any::Any;
 use std::mem;
@@ -47,8 +47,8 @@ pin_project! {
 
     impl<F> PinnedDrop for Contained<F> {
         fn drop(this: Pin<&mut Self>) {
-            // Only a future that has not ended is still here. Nobody waits for its result, so a panic is only logged, by the
-            // panic hook.
+            // Only a future that has not ended is still here. Nobody waits for its result, so a panic is only logged,
+            // by the panic hook.
             let _ = caught(|| this.project().future.set(None));
         }
     }
@@ -56,8 +56,8 @@ pin_project! {
 
 /// A future that returns the result of `future`, or the panic's message if `future` panics.
 ///
-/// `future` may panic when it is polled and when it is dropped. It is dropped as soon as it has ended, and never while another
-/// panic unwinds: two panics at once would abort the process.
+/// `future` may panic when it is polled and when it is dropped. It is dropped as soon as it has ended, and never while
+/// another panic unwinds: two panics at once would abort the process.
 #[cfg(feature = "server")]
 pub(crate) fn contain<F: Future>(future: F) -> Contained<F> {
     Contained { future: Some(future) }

@@ -19,7 +19,8 @@ use crate::time::Timestamp;
 pub enum Status {
     /// The handler returned `Ok`.
     Completed,
-    /// The handler returned `Err`, panicked or ran out of time, its process died too often, or its result cannot be serialised.
+    /// The handler returned `Err`, panicked or ran out of time, its process died too often, or its result cannot be
+    /// serialised.
     Failed,
     /// The request was cancelled.
     Cancelled,
@@ -107,7 +108,8 @@ const MAX_JSON: usize = 64 << 20;
 pub(crate) struct Json(Bytes);
 
 impl Json {
-    /// Serialises a value. `None` if the JSON is `null`, which counts as no value. An error if it is larger than 64 MiB.
+    /// Serialises a value. `None` if the JSON is `null`, which counts as no value. An error if it is larger than 64
+    /// MiB.
     pub(crate) fn of<T: Serialize + ?Sized>(value: &T) -> Result<Option<Self>, serde_json::Error> {
         let bytes = serde_json::to_vec(value)?;
         if bytes.len() > MAX_JSON {
@@ -196,9 +198,9 @@ impl Outcome {
 
     /// The body of a webhook in the default form, which is that of Cortex.
     ///
-    /// The members are `id` and `status`; then `result` and `timestamp` if the request completed with a result, or `reason` and
-    /// `error` if the handler asks for them. Source: Cortex 0.34, "Webhooks" under `AsyncAPI`. The time is RFC 3339 with a time
-    /// zone; in Cortex's example it has no zone.
+    /// The members are `id` and `status`; then `result` and `timestamp` if the request completed with a result, or
+    /// `reason` and `error` if the handler asks for them. Source: Cortex 0.34, "Webhooks" under `AsyncAPI`. The time is
+    /// RFC 3339 with a time zone; in Cortex's example it has no zone.
     pub(crate) fn to_report(&self, id: &str) -> Bytes {
         let result_len = self.result.as_ref().or(self.error.as_ref()).map_or(0, |json| json.0.len());
         let mut body = Vec::with_capacity(96 + id.len() + result_len);

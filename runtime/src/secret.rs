@@ -23,14 +23,16 @@ const ASYMMETRIC: &str = "whsk_";
 const PUBLIC: &str = "whpk_";
 /// The length of a new `whsec_` secret, in bytes. A given one may have 24 to 64 bytes.
 const NEW_BYTES: usize = 32;
-/// The length of an Ed25519 seed, in bytes. The seed is the private half of the key; the public half is computed from it.
+/// The length of an Ed25519 seed, in bytes. The seed is the private half of the key; the public half is computed from
+/// it.
 const SEED_BYTES: usize = 32;
 
 /// A signing secret, in one of the two forms of Standard Webhooks.
 ///
-/// - `whsec_` and the base64 of 24 to 64 bytes: signs with HMAC-SHA256 (`v1`). The receiver verifies with the same secret.
-/// - `whsk_` and the base64 of an Ed25519 key: signs with Ed25519 (`v1a`). The receiver verifies with the [`PublicKey`], which
-///   cannot sign. The key is a seed of 32 bytes, or 64 bytes: the seed and the public key.
+/// - `whsec_` and the base64 of 24 to 64 bytes: signs with HMAC-SHA256 (`v1`). The receiver verifies with the same
+///   secret.
+/// - `whsk_` and the base64 of an Ed25519 key: signs with Ed25519 (`v1a`). The receiver verifies with the
+///   [`PublicKey`], which cannot sign. The key is a seed of 32 bytes, or 64 bytes: the seed and the public key.
 ///
 /// Only [`reveal`](Self::reveal) shows the secret: `Debug` prints `Secret(…)`, and there is no `Display`.
 ///
@@ -143,7 +145,8 @@ impl Ed25519 {
     }
 }
 
-/// Random bytes from the operating system. A generator in the process would return the same bytes again in a forked process.
+/// Random bytes from the operating system. A generator in the process would return the same bytes again in a forked
+/// process.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     #[expect(

@@ -1,4 +1,5 @@
-//! Makes and checks signatures as the Standard Webhooks specification 1.0.0 defines them. Reads no clock and does no I/O.
+//! Makes and checks signatures as the Standard Webhooks specification 1.0.0 defines them. Reads no clock and does no
+//! I/O.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,8 +18,8 @@ pub(crate) const MAX_SIGNATURES: usize = 16;
 
 /// The value of the header `webhook-signature`: one entry per secret (`v1,…` or `v1a,…`), separated by single spaces.
 ///
-/// Returns `None` if there is no secret. The signed text is `{id}.{timestamp}.{body}`, with the body byte for byte as it is
-/// sent, and the timestamp in Unix seconds.
+/// Returns `None` if there is no secret. The signed text is `{id}.{timestamp}.{body}`, with the body byte for byte as
+/// it is sent, and the timestamp in Unix seconds.
 pub(crate) fn sign(secrets: &[Secret], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
     let timestamp = timestamp.to_string();
     let content = Content { id, timestamp: &timestamp, body };
@@ -104,7 +105,8 @@ impl Signatures {
         let mut whole = None;
         keys.any(|key| match key {
             Verifier::Hmac(key) => {
-                // The comparison takes constant time, so its duration does not show how much of a forged signature is right.
+                // The comparison takes constant time, so its duration does not show how much of a forged signature is
+                // right.
                 let holds = |mac: Hmac<Sha256>| self.macs.iter().any(|given| mac.clone().verify_slice(given).is_ok());
                 !self.macs.is_empty() && content.mac(key).is_some_and(holds)
             }

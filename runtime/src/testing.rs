@@ -45,11 +45,12 @@ use crate::webhook::{Shown, Webhook};
 /// # }
 /// ```
 ///
-/// Under `#[tokio::test]`, the runtime has one thread, so the reports of the test and of all tasks that it spawns are caught.
+/// Under `#[tokio::test]`, the runtime has one thread, so the reports of the test and of all tasks that it spawns are
+/// caught.
 ///
-/// Code on other threads (`flavor = "multi_thread"`, `std::thread::spawn`) is outside the recording. To catch its reports, wrap
-/// its future with [`Recording::around`], and wait for the reports with [`Recording::until`]. [`Recording::missed`] counts the
-/// calls outside of all recordings. The first such call is also shown on stderr.
+/// Code on other threads (`flavor = "multi_thread"`, `std::thread::spawn`) is outside the recording. To catch its
+/// reports, wrap its future with [`Recording::around`], and wait for the reports with [`Recording::until`].
+/// [`Recording::missed`] counts the calls outside of all recordings. The first such call is also shown on stderr.
 ///
 /// A report that you post yourself goes to its [`Poster`](crate::Poster), and is not caught.
 pub fn record() -> Recording {
@@ -86,7 +87,8 @@ fn note_missed(call: &Call) {
     }
 }
 
-/// Catches reports until it is dropped; made by [`record`]. Of two recordings on one thread, the later one catches the reports.
+/// Catches reports until it is dropped; made by [`record`]. Of two recordings on one thread, the later one catches the
+/// reports.
 #[must_use = "a recording catches reports until it is dropped; bind it to a name"]
 pub struct Recording {
     kept: Arc<Kept>,
@@ -114,7 +116,8 @@ impl Recording {
         MISSED.load(Ordering::Relaxed).saturating_sub(self.missed_before)
     }
 
-    /// Waits until at least `count` reports are caught, and returns all caught reports. Waits forever if there are fewer.
+    /// Waits until at least `count` reports are caught, and returns all caught reports. Waits forever if there are
+    /// fewer.
     ///
     /// # Cancel safety
     ///
@@ -127,7 +130,8 @@ impl Recording {
 
     /// Wraps a future so that the reports of calls within it are caught on every thread.
     ///
-    /// Use it for futures that run in other tasks or on other threads. They are caught even after the recording is dropped.
+    /// Use it for futures that run in other tasks or on other threads. They are caught even after the recording is
+    /// dropped.
     ///
     /// ```
     /// # #[postback::async_handler(webhook = hook)]

@@ -30,12 +30,12 @@ const MAX_TIMESTAMP_DIGITS: usize = 12;
 
 /// Verifies a webhook: its signature was made with one of the keys, and its time is at most 5 minutes from now.
 ///
-/// The time may be up to 5 minutes in the past or, because clocks differ, in the future. The body must be the bytes that came,
-/// before any JSON parser. A key is a [`VerifyingKey`], a [`Secret`] or a [`PublicKey`].
+/// The time may be up to 5 minutes in the past or, because clocks differ, in the future. The body must be the bytes
+/// that came, before any JSON parser. A key is a [`VerifyingKey`], a [`Secret`] or a [`PublicKey`].
 ///
-/// If there are several keys or several signatures, one pair that matches is enough. So you can replace a secret while webhooks
-/// are on their way. The versions `v1` (HMAC-SHA256) and `v1a` (Ed25519) are checked; signatures of other versions are ignored.
-/// HMAC signatures are compared in constant time.
+/// If there are several keys or several signatures, one pair that matches is enough. So you can replace a secret while
+/// webhooks are on their way. The versions `v1` (HMAC-SHA256) and `v1a` (Ed25519) are checked; signatures of other
+/// versions are ignored. HMAC signatures are compared in constant time.
 ///
 /// A genuine webhook may come more than once. Recognise repeats by [`Verified::id`].
 ///
@@ -139,8 +139,8 @@ fn malformed(header: &'static str) -> VerifyError {
 
 /// Checks a `webhook-id`: 1 to 256 visible ASCII characters.
 ///
-/// Invariant: an id has no full stop. Full stops separate the parts of the signed text. With a full stop in the id, another
-/// split into id, time and body would have the same signature.
+/// Invariant: an id has no full stop. Full stops separate the parts of the signed text. With a full stop in the id,
+/// another split into id, time and body would have the same signature.
 fn valid_id(id: &str) -> Option<&str> {
     let is_valid = (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.');
     is_valid.then_some(id)
@@ -153,11 +153,12 @@ fn seconds(text: &str) -> Option<u64> {
 
 /// A verified webhook: its body, its id and its time. Dereferences to the body.
 ///
-/// [`verify`] returns it. With the feature `server`, it is also an axum extractor: `Verified<T>` verifies the webhook, and then
-/// reads the body as JSON into a `T: DeserializeOwned`, such as [`ReceivedReport`]. `Verified<Bytes>` keeps the body as it came.
+/// [`verify`] returns it. With the feature `server`, it is also an axum extractor: `Verified<T>` verifies the webhook,
+/// and then reads the body as JSON into a `T: DeserializeOwned`, such as [`ReceivedReport`]. `Verified<Bytes>` keeps
+/// the body as it came.
 ///
-/// The extractor takes the keys from the router's state, as `VerifyingKeys`. It reads the body only if the headers are valid, and
-/// not more of it than axum's `DefaultBodyLimit` allows.
+/// The extractor takes the keys from the router's state, as `VerifyingKeys`. It reads the body only if the headers are
+/// valid, and not more of it than axum's `DefaultBodyLimit` allows.
 ///
 /// ```
 /// # #[cfg(feature = "server")] fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -189,7 +190,8 @@ pub struct Verified<T> {
 impl<T> Verified<T> {
     /// The header `webhook-id`: the id of the report, the same on each attempt.
     ///
-    /// A second webhook with the same `webhook-id` is a repeat. The member `id` in the body is another id: that of the request.
+    /// A second webhook with the same `webhook-id` is a repeat. The member `id` in the body is another id: that of the
+    /// request.
     pub fn id(&self) -> &str {
         &self.id
     }

@@ -35,8 +35,8 @@ const MAX_HEADERS: usize = 32;
 
 /// A destination for reports: a URL, and optionally headers and a signing secret.
 ///
-/// Wherever a webhook is expected, you can also give a URL as text. Use this type to set headers or a secret, or to parse a
-/// URL once that is used often. A clone costs one reference count.
+/// Wherever a webhook is expected, you can also give a URL as text. Use this type to set headers or a secret, or to
+/// parse a URL once that is used often. A clone costs one reference count.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -70,8 +70,9 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// Returns an error if the text is not an absolute `http` or `https` URL, is longer than 2,048 bytes or has a control
-    /// character; or if the URL has a user name, a password, port 0, or a host that is neither an address nor a valid name.
+    /// Returns an error if the text is not an absolute `http` or `https` URL, is longer than 2,048 bytes or has a
+    /// control character; or if the URL has a user name, a password, port 0, or a host that is neither an address nor a
+    /// valid name.
     pub fn new(url: impl AsRef<str>) -> Result<Self, WebhookError> {
         let text = url.as_ref();
         if text.len() > MAX_URL {
@@ -96,8 +97,8 @@ impl Webhook {
         {
             return Err(Fault::Host.into());
         }
-        // Invariant: this URL parses as a `Uri` too, which the delivery needs. A test checks that for generated URLs. To parse
-        // a `Uri` here would cost a copy.
+        // Invariant: this URL parses as a `Uri` too, which the delivery needs. A test checks that for generated URLs.
+        // To parse a `Uri` here would cost a copy.
         Ok(Self(Arc::new(Parts { url, own: Own::default() })))
     }
 
@@ -105,9 +106,9 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// Returns an error if HTTP does not allow the name or the value; if the delivery sets the header itself (`webhook-…`,
-    /// `content-type`, `user-agent`); if the header belongs to the connection or frames the message (`host`,
-    /// `content-length`, `connection` and others); or if the webhook has 32 headers already.
+    /// Returns an error if HTTP does not allow the name or the value; if the delivery sets the header itself
+    /// (`webhook-…`, `content-type`, `user-agent`); if the header belongs to the connection or frames the message
+    /// (`host`, `content-length`, `connection` and others); or if the webhook has 32 headers already.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, WebhookError> {
         let refused = || WebhookError(Fault::Header { name: name.escape_debug().to_string() });
         let name = HeaderName::try_from(name).map_err(|_| refused())?;

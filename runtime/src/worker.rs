@@ -1,7 +1,7 @@
 //! The worker: claims requests from the store, runs their handlers, and commits their outcomes.
 //!
-//! The worker's loop and its timers run on the control threads. Handlers run on threads of their own. So a handler that computes
-//! for minutes delays neither claims nor outcomes nor time limits.
+//! The worker's loop and its timers run on the control threads. Handlers run on threads of their own. So a handler that
+//! computes for minutes delays neither claims nor outcomes nor time limits.
 
 mod after_run;
 mod handler_task;
@@ -70,7 +70,8 @@ struct Context {
 }
 
 impl Worker {
-    /// Makes a worker that runs handlers on `handlers`. It claims requests from the store of `outbox` and reports to `outbox`.
+    /// Makes a worker that runs handlers on `handlers`. It claims requests from the store of `outbox` and reports to
+    /// `outbox`.
     pub(crate) fn new(outbox: Outbox, routes: Routes, options: Options, handlers: Handle, grace: Duration) -> Self {
         let slots = Slots::new(options.concurrency, &routes.paths());
         let handed = outbox.store().attach_requests(routes.paths(), Arc::clone(&slots.all));
@@ -78,7 +79,8 @@ impl Worker {
         Self { context: Arc::new(context), grace, slots, handed }
     }
 
-    /// Runs requests until the stop signal. First settles `lost`: requests whose process died during too many of their runs.
+    /// Runs requests until the stop signal. First settles `lost`: requests whose process died during too many of their
+    /// runs.
     pub(crate) async fn run(mut self, lost: Vec<ClaimedRequest>, shutdown: Shutdown) {
         for row in lost {
             self.context.cut.spawn(settle::settle_unrun(Arc::clone(&self.context), row));

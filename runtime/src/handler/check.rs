@@ -1,4 +1,5 @@
-//! The checks that `#[debug_handler]` makes the compiler do: one function per check, so that each mistake gets its own error.
+//! The checks that `#[debug_handler]` makes the compiler do: one function per check, so that each mistake gets its own
+//! error.
 
 use std::fmt::Display;
 

@@ -39,7 +39,8 @@ pub trait Extract<S>: sealed::Parameter {
 }
 
 pub(super) mod sealed {
-    /// A parameter of any handler. `#[debug_handler]` checks this where it does not know the type of the app's settings.
+    /// A parameter of any handler. `#[debug_handler]` checks this where it does not know the type of the app's
+    /// settings.
     #[diagnostic::on_unimplemented(
         message = "a handler cannot take `{Self}` as a parameter",
         label = "not a handler parameter",
@@ -214,13 +215,13 @@ impl<S, T: Send + Sync + 'static> Extract<S> for State<T> {
 
 /// The headers that the request was posted with, without those that carry credentials.
 ///
-/// Dereferences to [`http::HeaderMap`]. Headers with credentials are neither stored nor given to a run. The last word of a
-/// header's name decides:
+/// Dereferences to [`http::HeaderMap`]. Headers with credentials are neither stored nor given to a run. The last word
+/// of a header's name decides:
 ///
-/// - `authorization`, `authentication`, `auth`, `cookie`, `secret`, `password`, `passphrase`, `credential`, `assertion`, `jwt`,
-///   `bearer`, `otp`, and each word that ends in `token`, as in `x-csrf-token`, mean a credential;
-/// - `key`, as in `x-api-key`, means a credential too, unless the key serves to find something, as in `idempotency-key`,
-///   `x-partition-key` and `x-cache-key`.
+/// - `authorization`, `authentication`, `auth`, `cookie`, `secret`, `password`, `passphrase`, `credential`,
+///   `assertion`, `jwt`, `bearer`, `otp`, and each word that ends in `token`, as in `x-csrf-token`, mean a credential;
+/// - `key`, as in `x-api-key`, means a credential too, unless the key serves to find something, as in
+///   `idempotency-key`, `x-partition-key` and `x-cache-key`.
 #[derive(Clone, Debug)]
 pub struct Headers(Arc<HeaderMap>);
 

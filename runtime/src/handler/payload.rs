@@ -11,9 +11,9 @@ use super::{Extract, Run, Shared};
 
 /// The body of the request: JSON as any `T: DeserializeOwned`, or the bytes as they came with `Payload<Bytes>`.
 ///
-/// Dereferences to `T`. A JSON payload needs the content type `application/json`, or one that ends in `+json`. The server
-/// checks it when the request is posted: if the body does not fit `T`, the server answers 422 with the path of the field, and
-/// accepts no request.
+/// Dereferences to `T`. A JSON payload needs the content type `application/json`, or one that ends in `+json`. The
+/// server checks it when the request is posted: if the body does not fit `T`, the server answers 422 with the path of
+/// the field, and accepts no request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload<T>(pub T);
 

@@ -12,7 +12,8 @@ use pin_project_lite::pin_project;
 /// Carries the return type of a function to code that cannot name the type.
 pub struct Returns<T>(PhantomData<fn() -> T>);
 
-/// A `None` and the [`Returns`] of its type. Generated code returns the value of the `Option`, so the compiler infers the type.
+/// A `None` and the [`Returns`] of its type. Generated code returns the value of the `Option`, so the compiler infers
+/// the type.
 pub const fn returns<T>() -> (Option<T>, Returns<T>) {
     (None, Returns(PhantomData))
 }
@@ -64,7 +65,8 @@ where
 }
 
 pin_project! {
-    /// A future that is made at its first poll. It is as large as the larger of its closure and the future that is made.
+    /// A future that is made at its first poll. It is as large as the larger of its closure and the future that is
+    /// made.
     #[must_use = "a future does nothing unless it is awaited"]
     #[project = LazilyProjected]
     pub enum Lazily<S, F> {

@@ -1,7 +1,7 @@
 //! Follows one call from its first poll to its end, and reports the end exactly once.
 //!
-//! Invariant: nothing here panics into the user's code, also while a value is dropped. So a panic in the user's own `Drop` never
-//! meets a second one, which would abort the process.
+//! Invariant: nothing here panics into the user's code, also while a value is dropped. So a panic in the user's own
+//! `Drop` never meets a second one, which would abort the process.
 
 use std::fmt;
 use std::mem;
@@ -77,7 +77,8 @@ impl Guard {
         }
     }
 
-    /// Announces the call to the sink before the first poll; does nothing before later polls. Returns whether the body may run.
+    /// Announces the call to the sink before the first poll; does nothing before later polls. Returns whether the body
+    /// may run.
     #[must_use]
     pub(super) fn begin(&mut self) -> bool {
         match mem::replace(&mut self.state, State::Over) {
@@ -98,7 +99,8 @@ impl Guard {
         true
     }
 
-    /// To be held during a poll of the body. If the value is dropped without [`Polling::survived`], the body has panicked.
+    /// Returns a value to keep during a poll of the body. If the value is dropped without [`Polling::survived`], the
+    /// body has panicked.
     pub(super) fn polling(&mut self) -> Polling<'_> {
         Polling(self)
     }
@@ -192,7 +194,7 @@ impl fmt::Debug for Guard {
 }
 
 impl Running {
-    /// Whether the details of such an end are read, and so have to be rendered.
+    /// Whether the sink reads the details of a call that ends in this way, so that they have to be rendered.
     fn wants(&self, end: Ends) -> bool {
         self.role == Role::Held || self.call.on.contains(end)
     }

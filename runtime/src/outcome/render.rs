@@ -45,8 +45,9 @@ where
 
 /// Makes the views of an annotated function, and checks that they fit its return type.
 ///
-/// The bounds stand here and nowhere else. If the return type does not fit, the compiler then reports one error, at the return
-/// type. With bounds at the `.await` it would report a second error, on the attribute, about types that the user never wrote.
+/// The bounds stand here and nowhere else. If the return type does not fit, the compiler then reports one error, at the
+/// return type. With bounds at the `.await` it would report a second error, on the attribute, about types that the user
+/// never wrote.
 pub fn told<O, R, E>(_: Returns<O>, result: R, error: E) -> Checked<O, R, E>
 where
     O: Fallible,

@@ -114,8 +114,8 @@ impl<T: ?Sized, G: for<'a> Shows<'a, T>> View<T> for Through<G> {
 }
 
 /// A function from `&T` to a value that can be serialised, and that may borrow from the `&T`.
-// The bound `Fn(&T) -> S` alone would not let `S` borrow. Nobody gives a value for `Outlives`: its default says that `T`
-// outlives `'a`. A bound would demand that for every `'a`, and so would demand `'static` of an error that borrows.
+// The bound `Fn(&T) -> S` alone would not let `S` borrow. Nobody gives a value for `Outlives`: its default says that
+// `T` outlives `'a`. A bound would demand that for every `'a`, and so would demand `'static` of an error that borrows.
 pub trait Shows<'a, T: ?Sized, Outlives = &'a T> {
     /// The type that the function returns.
     type Shown: Serialize;

@@ -23,7 +23,8 @@ impl PublicKey {
     }
 }
 
-/// The y coordinates of the eight points of small order. For such a key, everybody can make valid signatures without a secret.
+/// The y coordinates of the eight points of small order. For such a key, everybody can make valid signatures without a
+/// secret.
 const SMALL_ORDER: [[u8; PUBLIC_BYTES]; 5] = [
     // The points of order 4, 1 and 2 have y = 0, 1 and -1.
     [0; PUBLIC_BYTES],
@@ -83,7 +84,8 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A key with which a receiver verifies webhooks: a `whsec_` secret that it shares with the sender, or the sender's `whpk_` key.
+/// A key with which a receiver verifies webhooks: a `whsec_` secret that it shares with the sender, or the sender's
+/// `whpk_` key.
 ///
 /// ```
 /// use postback::{Secret, VerifyingKey};
@@ -140,7 +142,8 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// A key that [`verify`](crate::verify()) takes: [`VerifyingKey`], [`Secret`], [`PublicKey`], or a reference to one of them.
+/// A key that [`verify`](crate::verify()) takes: [`VerifyingKey`], [`Secret`], [`PublicKey`], or a reference to one of
+/// them.
 ///
 /// The trait is sealed.
 #[diagnostic::on_unimplemented(

@@ -22,8 +22,8 @@ const FIRST: Vector = Vector {
     signature: "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
 };
 
-/// Published test vectors. Sources: the first is in the reference libraries for JavaScript, Go and Python; the second is in the
-/// reference library for Rust; the third is in the tests of the server from which the specification comes.
+/// Published test vectors. Sources: the first is in the reference libraries for JavaScript, Go and Python; the second
+/// is in the reference library for Rust; the third is in the tests of the server from which the specification comes.
 const VECTORS: [Vector; 3] = [
     FIRST,
     Vector {

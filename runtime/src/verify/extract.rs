@@ -18,8 +18,8 @@ use crate::time::Clock;
 
 /// The keys of a receiver, in the state of an axum router, where the extractor [`Verified`] finds them.
 ///
-/// The router's state is this type, or implements `FromRef` for it. Give several keys while a secret is being replaced. A clone
-/// costs one reference count.
+/// The router's state is this type, or implements `FromRef` for it. Give several keys while a secret is being replaced.
+/// A clone costs one reference count.
 ///
 /// ```
 /// use postback::{VerifyingKey, VerifyingKeys};
@@ -85,7 +85,8 @@ where
 
 /// Logs that the body of a genuine webhook does not fit the handler's type.
 ///
-/// The sender gets a 400 without details, and sends the webhook again for days. So the receiver's own log has to say why.
+/// The sender gets a 400 without details, and sends the webhook again for days. So the receiver's own log has to say
+/// why.
 fn log_misfit(id: &str, fault: &Fault) {
     tracing::error!(
         webhook_id = id,
@@ -106,8 +107,8 @@ fn read<T: DeserializeOwned + 'static>(body: &Bytes) -> Result<T, Fault> {
 
 /// Why the extractor [`Verified`] refused a webhook.
 ///
-/// As a response, it has one line of text and one of these statuses: 400 if a header or the body is malformed, 401 if the
-/// signature or its time is wrong, 413 if the body is too long, 500 if the receiver has no key.
+/// As a response, it has one line of text and one of these statuses: 400 if a header or the body is malformed, 401 if
+/// the signature or its time is wrong, 413 if the body is too long, 500 if the receiver has no key.
 #[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct VerifiedRejection(#[from] Fault);
@@ -136,8 +137,8 @@ impl VerifiedRejection {
     }
 }
 
-/// The response text is the message alone. The sender does not learn which part of the JSON does not fit, or that a key is
-/// missing.
+/// The response text is the message alone. The sender does not learn which part of the JSON does not fit, or that a key
+/// is missing.
 impl IntoResponse for VerifiedRejection {
     fn into_response(self) -> Response {
         let status = self.status();

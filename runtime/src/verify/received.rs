@@ -11,8 +11,8 @@ use crate::time::Timestamp;
 
 /// The body of a webhook: a report in the default form.
 ///
-/// `T` is the type of the result. Each member that a report may lack is an `Option`, so one type reads the reports of completed,
-/// failed and cancelled requests. Members that this version of Postback does not know are ignored.
+/// `T` is the type of the result. Each member that a report may lack is an `Option`, so one type reads the reports of
+/// completed, failed and cancelled requests. Members that this version of Postback does not know are ignored.
 ///
 /// Verify the webhook first: [`Verified<ReceivedReport<T>>`](crate::Verified) does both.
 ///
@@ -44,10 +44,12 @@ pub struct ReceivedReport<T> {
     /// Why the request was not completed. `None` unless the handler asks for it with the attribute's argument `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<EndReason>,
-    /// The result of a completed request. `None` if the handler returned no value (`()`, `None`) or leaves out its result.
+    /// The result of a completed request. `None` if the handler returned no value (`()`, `None`) or leaves out its
+    /// result.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub result: Option<T>,
-    /// The error of a failed request, if the handler asks for it: a string, unless the attribute's `error` names a function.
+    /// The error of a failed request, if the handler asks for it: a string, unless the attribute's `error` names a
+    /// function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
     /// When the request ended. `None` if there is no result.

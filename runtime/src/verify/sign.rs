@@ -9,21 +9,22 @@ use crate::names::header::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
 use crate::secret::Secret;
 use crate::signature;
 
-/// Signs a webhook with this body, and returns its three headers: `webhook-id`, `webhook-timestamp` and `webhook-signature`.
+/// Signs a webhook with this body, and returns its three headers: `webhook-id`, `webhook-timestamp` and
+/// `webhook-signature`.
 ///
-/// [Standard Webhooks](https://www.standardwebhooks.com) defines these headers. Use this function to test a receiver: send the
-/// headers and the body, and check the answer. The [`Poster`](crate::Poster) and the workload server sign their webhooks
-/// themselves.
+/// [Standard Webhooks](https://www.standardwebhooks.com) defines these headers. Use this function to test a receiver:
+/// send the headers and the body, and check the answer. The [`Poster`](crate::Poster) and the workload server sign
+/// their webhooks themselves.
 ///
-/// There is one signature per secret, as while a secret is being replaced. `at` is the time of the signature. If it is more than
-/// 5 minutes from now, [`verify`] returns an error, which you can test in this way.
+/// There is one signature per secret, as while a secret is being replaced. `at` is the time of the signature. If it is
+/// more than 5 minutes from now, [`verify`] returns an error, which you can test in this way.
 ///
 /// [`verify`]: crate::verify()
 ///
 /// # Errors
 ///
-/// Returns an error if there is no secret; if the id is not 1 to 256 visible ASCII characters without a full stop; or if the
-/// time is before 1970.
+/// Returns an error if there is no secret; if the id is not 1 to 256 visible ASCII characters without a full stop; or
+/// if the time is before 1970.
 ///
 /// ```
 /// use std::time::SystemTime;

@@ -14,9 +14,10 @@ pub struct Chosen<W> {
 impl Webhook {
     /// Says that the operator chose this webhook, and not a caller.
     ///
-    /// A workload server signs a report, and lets it into private networks, only if two conditions hold: the URL is below a
-    /// trusted destination, and the operator chose the webhook. The attribute knows that the operator chose a `webhook` that
-    /// reads only `Config`, `State` and constants. For other expressions, such as a field of `self`, call this function.
+    /// A workload server signs a report, and lets it into private networks, only if two conditions hold: the URL is
+    /// below a trusted destination, and the operator chose the webhook. The attribute knows that the operator chose a
+    /// `webhook` that reads only `Config`, `State` and constants. For other expressions, such as a field of `self`,
+    /// call this function.
     ///
     /// Do not call it for a URL that came with a request: the caller could then forge reports to your own receivers.
     ///
@@ -40,8 +41,9 @@ impl Webhook {
 
     /// Says that a caller chose this webhook, so that it is not trusted.
     ///
-    /// Its reports are sent to public addresses only, even if its URL is below a trusted destination. They are unsigned, unless
-    /// the webhook has a secret of its own. [`trusted`](Self::trusted) around this webhook changes nothing.
+    /// Its reports are sent to public addresses only, even if its URL is below a trusted destination. They are
+    /// unsigned, unless the webhook has a secret of its own. [`trusted`](Self::trusted) around this webhook changes
+    /// nothing.
     ///
     /// Use it in a library. There, a URL below one that was given to [`trust`](crate::PosterBuilder::trust) is trusted
     /// otherwise, whoever chose it. A workload server does not trust a URL that came with a request, even without this.

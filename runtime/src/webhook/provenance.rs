@@ -36,10 +36,12 @@ macro_rules! implement_for_pointers {
 
 implement_for_pointers!(&T, &mut T, Box<T>, Rc<T>, Arc<T>);
 
-/// Finds out whether a parameter of an annotated function holds the operator's values: `Whose(&parameter).is_operators()`.
+/// Finds out whether a parameter of an annotated function holds the operator's values:
+/// `Whose(&parameter).is_operators()`.
 ///
-/// This works for a parameter of any type. If the type implements [`Operators`], the method of `Whose` is called. Otherwise
-/// method lookup goes on to [`Anybodys`], whose method returns `false`. So the parameter's type needs no bound.
+/// This works for a parameter of any type. If the type implements [`Operators`], the method of `Whose` is called.
+/// Otherwise method lookup goes on to [`Anybodys`], whose method returns `false`. So the parameter's type needs no
+/// bound.
 #[derive(Debug)]
 pub struct Whose<'a, T: ?Sized>(pub &'a T);
 

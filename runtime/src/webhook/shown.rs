@@ -15,8 +15,8 @@ const MAX_SUFFIX: usize = 2;
 
 /// Displays a URL without the parts that may hold a secret.
 ///
-/// These are user name, password, query, fragment, and each path segment that does not look like words or a number. Such a
-/// segment is shown as `…`: for Slack, Discord and many other services, everybody who knows the path can post.
+/// These are user name, password, query, fragment, and each path segment that does not look like words or a number.
+/// Such a segment is shown as `…`: for Slack, Discord and many other services, everybody who knows the path can post.
 ///
 /// Invariant: logs, terminals and answers show a webhook's URL only through this type.
 pub(crate) struct Shown<'a>(pub(crate) &'a Url);

@@ -8,7 +8,8 @@ use url::{Position, Url};
 use super::Own;
 use super::{Provenance, Webhook, WebhookError};
 
-/// A webhook, or a given text that is not a valid URL. The text is kept, so that the report's record can show the error.
+/// A webhook, or a given text that is not a valid URL. The text is kept, so that the report's record can show the
+/// error.
 #[derive(Clone)]
 pub(crate) enum Target {
     Webhook(Webhook),

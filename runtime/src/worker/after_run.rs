@@ -20,7 +20,8 @@ pub(super) enum RunEnd {
 
 /// The outcome of a run. `captured` is the outcome that an annotated call has reported during the run.
 ///
-/// If `captured` stands for what the handler returned, it becomes the outcome. Its bytes are then stored, polled and sent.
+/// If `captured` stands for what the handler returned, it becomes the outcome. Its bytes are then stored, polled and
+/// sent.
 pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) -> Outcome {
     match end {
         // The handler did not serialise its result, because `captured` stands for the result.
@@ -52,8 +53,8 @@ fn failed(captured: Option<Outcome>, reason: Reason, text: String, now: Timestam
 
 /// How long to wait before a failed request runs again.
 ///
-/// Returns `None` if the request has had `max_attempts` failed runs, or if another run would end in the same way. The wait
-/// doubles after each failed run, up to `max_retry_delay`.
+/// Returns `None` if the request has had `max_attempts` failed runs, or if another run would end in the same way. The
+/// wait doubles after each failed run, up to `max_retry_delay`.
 pub(super) fn retry(outcome: &Outcome, failures: u32, options: &Options) -> Option<Duration> {
     let may_succeed = matches!(outcome.reason, Reason::Error | Reason::Panic | Reason::Timeout);
     let doublings = failures.saturating_sub(1).min(31);

@@ -23,8 +23,8 @@ use crate::store::ClaimedRequest;
 const REGISTER_AFTER: Duration = Duration::from_secs(1);
 /// How long a run has the lane for requests that may end their process.
 ///
-/// A request that ends its process mostly does so early. After a lost machine, the requests that wait for the lane must not
-/// wait for hours.
+/// A request that ends its process mostly does so early. After a lost machine, the requests that wait for the lane must
+/// not wait for hours.
 const LANE_TIME: Duration = Duration::from_mins(1);
 
 /// A handler that runs or waits for a thread.
@@ -65,10 +65,11 @@ pub(super) fn spawn(
     HandlerTask { task, begun, lane }
 }
 
-/// Waits until the run ends, and returns how it ended and how long it ran. A run that has not ended by itself is aborted.
+/// Waits until the run ends, and returns how it ended and how long it ran. A run that has not ended by itself is
+/// aborted.
 ///
-/// Returns `None` if the node's stop cut the run off. A handler that has returned counts as returned, even if the run was
-/// cancelled or cut off at the same moment.
+/// Returns `None` if the node's stop cut the run off. A handler that has returned counts as returned, even if the run
+/// was cancelled or cut off at the same moment.
 pub(super) async fn watch(
     context: &Arc<Context>,
     row: &ClaimedRequest,
@@ -130,14 +131,16 @@ async fn run_to_end(
     }
 }
 
-/// Begins to store what the run has registered, unless the store has it already. Returns whether the run has registered.
+/// Begins to store what the run has registered, unless the store has it already. Returns whether the run has
+/// registered.
 fn store_registration(context: &Arc<Context>, row: &ClaimedRequest, sink: &RunSink) -> bool {
     let Some(registration) = sink.registration() else { return false };
     if row.registration.as_ref() != Some(&registration) {
         let (context, claim, tracker) = (Arc::clone(context), row.claim.clone(), context.cut.clone());
         let storing =
             async move { registration::store(&context, &claim, Some(registration), Attempts::UntilStopped).await };
-        // The run does not wait for this: the registration is read only if the process dies before the outcome is stored.
+        // The run does not wait for this: the registration is read only if the process dies before the outcome is
+        // stored.
         drop(tracker.spawn(storing.in_current_span()));
     }
     true

@@ -1,4 +1,5 @@
-//! Where the end of a request is reported: stored with the request during its run, or asked from its handler without a run.
+//! Where the end of a request is reported: stored with the request during its run, or asked from its handler without a
+//! run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +97,8 @@ pub(super) async fn ask_handler(context: &Context, route: &Arc<Route>, row: &Cla
     let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
     let (route, store, claim) = (Arc::clone(route), context.outbox.store().clone(), row.claim.clone());
     let asking = async move {
-        // If the handler's code ends the process now, that counts as a crash of the request. The handler is not asked again.
+        // If the handler's code ends the process now, that counts as a crash of the request. The handler is not asked
+        // again.
         let _running = store.begin(&claim);
         route.ask_instead(&run)
     };

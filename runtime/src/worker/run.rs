@@ -19,7 +19,8 @@ use crate::store::ClaimedRequest;
 
 /// Runs a claimed request and commits its outcome. Puts the request back if the grace time ends first.
 ///
-/// Invariant: the request does not stay marked as running. If the worker itself panics, the request is settled as failed.
+/// Invariant: the request does not stay marked as running. If the worker itself panics, the request is settled as
+/// failed.
 pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) {
     let span = run_span(&row);
     let run = async {
@@ -102,7 +103,8 @@ async fn run_again(
     }
 }
 
-/// Settles a request as failed after a panic of the worker, which is a bug of Postback or of a logger or metrics recorder.
+/// Settles a request as failed after a panic of the worker, which is a bug of Postback or of a logger or metrics
+/// recorder.
 async fn settle_panicked(context: &Context, row: &ClaimedRequest, sink: &RunSink, message: &str) {
     let (route, id) = (&row.route, &row.claim.id);
     let detail = format!("the worker panicked: {message}");

@@ -117,10 +117,11 @@ pub(super) async fn settle(
     }
 }
 
-/// Waits after an error of the store. Returns whether the caller writes again; if not, the next start runs the request again.
+/// Waits after an error of the store. Returns whether the caller writes again; if not, the next start runs the request
+/// again.
 ///
-/// The worker does not give up an outcome that the store cannot write: it keeps the claim until the store writes again or
-/// the node stops.
+/// The worker does not give up an outcome that the store cannot write: it keeps the claim until the store writes again
+/// or the node stops.
 async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error, warned: &mut bool) -> bool {
     let (id, why) = (&claim.id, Causes(error).to_string());
     tokio::select! {

@@ -1,5 +1,5 @@
-//! Takes the outcomes of annotated calls during a run. It keeps the run's own outcome for the worker, and posts all others at
-//! once.
+//! Takes the outcomes of annotated calls during a run. It keeps the run's own outcome for the worker, and posts all
+//! others at once.
 
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,8 +44,8 @@ impl RunSink {
 
     /// Whether the handler's result still has to be serialised.
     ///
-    /// It does not if an annotated call has serialised the result, or found that the result cannot be serialised. It does if
-    /// that call failed, because the handler may have recovered from the failure.
+    /// It does not if an annotated call has serialised the result, or found that the result cannot be serialised. It
+    /// does if that call failed, because the handler may have recovered from the failure.
     pub(super) fn wants_result(&self) -> bool {
         self.captured().outcome.as_ref().is_none_or(|captured| !after_run::stands_for_ok(captured))
     }

@@ -1,7 +1,7 @@
 //! The slots of a node, in which requests run, and the lane for suspected requests.
 //!
-//! A suspected request was running when a process died, so it may have ended the process. Only one suspected request runs at a
-//! time: the one that has the lane.
+//! A suspected request was running when a process died, so it may have ended the process. Only one suspected request
+//! runs at a time: the one that has the lane.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,8 @@ pub(super) struct Slots {
     pub(super) all: Arc<Semaphore>,
     /// How many requests of each route are running.
     running: Arc<HashMap<String, AtomicUsize>>,
-    /// The lane has one permit. So if the process dies again, the one suspected request that ran is known to be the cause.
+    /// The lane has one permit. So if the process dies again, the one suspected request that ran is known to be the
+    /// cause.
     lane: Arc<Semaphore>,
     lane_free: Arc<Notify>,
 }
@@ -61,8 +62,8 @@ impl Slots {
 
 /// The right to run a suspected request. Frees the lane when it is dropped.
 pub(super) struct Lane {
-    // Invariant: this field comes first, so that the permit is back before `NotifyFree` announces that. Fields are dropped in
-    // order.
+    // Invariant: this field comes first, so that the permit is back before `NotifyFree` announces that. Fields are
+    // dropped in order.
     _permit: OwnedSemaphorePermit,
     _free: Option<NotifyFree>,
 }

@@ -10,7 +10,8 @@ use postback::{PublicKey, Secret, SecretError, VerifyingKey};
 fn read<K: FromStr<Err = SecretError> + Debug>(text: &str) -> Option<K> {
     let read = text.parse::<K>();
     if let Err(error) = &read {
-        // In the message itself, no letter or digit follows an underscore, so the message does not contain a key by chance.
+        // In the message itself, no letter or digit follows an underscore, so the message does not contain a key by
+        // chance.
         let is_key = text.split_once('_').is_some_and(|(_, key)| key.starts_with(|c: char| c.is_ascii_alphanumeric()));
         assert!(!is_key || !error.to_string().contains(text), "{error}");
     }

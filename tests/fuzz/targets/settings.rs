@@ -1,4 +1,5 @@
-//! Fuzzes the settings: any file and any variables are either read, or refused with a message without control characters.
+//! Fuzzes the settings: any file and any variables are either read, or refused with a message without control
+//! characters.
 #![no_main]
 
 use arbitrary::Arbitrary;

@@ -1,4 +1,5 @@
-//! Fuzzes the verification of signatures: an unsigned webhook never passes, and a signed one passes until one bit changes.
+//! Fuzzes the verification of signatures: an unsigned webhook never passes, and a signed one passes until one bit
+//! changes.
 #![no_main]
 
 use arbitrary::Arbitrary;

@@ -287,9 +287,11 @@ mod sizes {
 
     use super::{URL, async_handler};
 
-    /// How much larger the future of an annotated call may be than that of a plain one, in bytes, for a body of any size.
+    /// How much larger the future of an annotated call may be than that of a plain one, in bytes, for a body of any
+    /// size.
     ///
-    /// The bytes hold the call's webhooks and id, and the runtime's side of the call. Measured: 120, and 128 with `durable`.
+    /// The bytes hold the call's webhooks and id, and the runtime's side of the call. Measured: 120, and 128 with
+    /// `durable`.
     const MORE_BYTES: usize = 128;
 
     async fn plain(large: [u8; 1024], request_id: u8) -> Result<usize, [u64; 32]> {

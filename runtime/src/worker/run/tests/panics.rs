@@ -1,4 +1,5 @@
-//! Values of the user that panic when a run polls or drops them. Each request ends with a report, and its slot becomes free.
+//! Values of the user that panic when a run polls or drops them. Each request ends with a report, and its slot becomes
+//! free.
 
 use std::future::pending;
 use std::panic::panic_any;
@@ -236,7 +237,8 @@ async fn a_panic_in_a_drop_after_a_cancel_leaves_the_request_cancelled() {
     is_cancelled(&context, &id).await;
 }
 
-/// A request that never runs is reported to the webhook that its handler names. Asking the handler drops its parameters.
+/// A request that never runs is reported to the webhook that its handler names. Asking the handler drops its
+/// parameters.
 #[tokio::test]
 async fn a_panic_in_a_drop_while_a_handler_is_asked_keeps_its_webhook() {
     for app in [app().route("/a", annotated::waits_with_payload), app().route("/a", annotated::has_payload)] {

@@ -12,7 +12,8 @@ use crate::id::RequestId;
 use crate::webhook::Webhook;
 use crate::{async_handler, report_outcome};
 
-/// The URL in the settings, the state and the payload. It is the same, because the URL's text must not decide who chose it.
+/// The URL in the settings, the state and the payload. It is the same, because the URL's text must not decide who chose
+/// it.
 const HOOK: &str = "https://example.com/in";
 
 struct Settings {
