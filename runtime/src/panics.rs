@@ -69,7 +69,7 @@ impl<F: Future> Future for Contained<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut future = self.project().future;
-        // After its end, this future stays pending.
+        // A contained future that is polled after its end stays pending.
         let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
         let polled = match caught(|| running.poll(context)) {
             Ok(Poll::Pending) => return Poll::Pending,

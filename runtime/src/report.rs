@@ -186,7 +186,7 @@ impl Outcome {
         EndReason::of(self.status, self.reason).filter(|_| self.tells_reason)
     }
 
-    /// The end that this outcome counts as, when it is decided whether to report it.
+    /// Which end of [`Ends`] this outcome is. The end decides whether the outcome is reported.
     pub(crate) fn end(&self) -> Ends {
         match (self.status, self.reason) {
             (Status::Completed, _) => Ends::COMPLETED,

@@ -49,8 +49,8 @@ impl<B, V> AtOnce<B, V> {
     {
         let Self { mut guard, body, views } = self;
         if !guard.begin() {
-            // The body owns the user's parameters. A panic in their `Drop` during the unwinding would abort the
-            // process.
+            // The body owns the user's parameters. It is dropped before the unwinding begins: a panic in a parameter's
+            // `Drop` during the unwinding would abort the process.
             let _ = caught(|| drop((body, views)));
             unwind();
         }

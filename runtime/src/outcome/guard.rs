@@ -175,7 +175,8 @@ impl Guard {
 impl Drop for Guard {
     /// Runs on any thread, also while a panic unwinds and after the runtime has ended. So it only hands the outcome on.
     fn drop(&mut self) {
-        // The worker knows itself why it dropped a run, so it gets no outcome of the request (`Role::Held`) from here.
+        // The worker knows why it dropped a run. So the dropped call of a request itself (`Role::Held`) is not reported
+        // here.
         self.post_failure(Reason::Dropped, |running| {
             running.role == Role::Posted && running.call.on.contains(Ends::DROPPED)
         });

@@ -95,7 +95,8 @@ impl From<Webhook> for Target {
 
 /// Scheme, host and port of a webhook's URL.
 pub(crate) fn origin_of(url: &Url) -> &str {
-    // What stands before the path is the origin: a webhook's URL has no user name, and the parser drops a default port.
+    // The text before the path is the origin, because a webhook's URL has no user name and the parser drops a default
+    // port.
     &url[..Position::BeforePath]
 }
 

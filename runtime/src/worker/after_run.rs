@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn only_failures_of_the_run_itself_are_tried_again() {
+    fn only_failures_of_the_run_itself_are_retried() {
         let failed = |reason| Outcome::failed(reason, None, NOW);
         assert_eq!(retry(&failed(Reason::Error), 1, &options(1)), None);
         assert_eq!(retry(&failed(Reason::Error), 1, &options(2)), Some(Duration::from_secs(1)));

@@ -56,7 +56,7 @@ pub(super) fn spawn(
         // The worker does not receive this if it has stopped waiting for the run.
         let _ = begins.send(Instant::now());
         let _slot = slot;
-        // The store notes the run before any code of the handler, which may end the process.
+        // First the store notes that the run has begun. Then the handler's code runs, which may end the process.
         let _running = store.begin(&claim);
         running.await
     });

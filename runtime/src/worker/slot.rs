@@ -62,13 +62,14 @@ impl Slots {
 
 /// The right to run a suspected request. Frees the lane when it is dropped.
 pub(super) struct Lane {
-    // Invariant: this field comes first, so that the permit is back before `NotifyFree` announces that. Fields are
-    // dropped in order.
+    // Invariant: the permit stands before the field that announces that the lane is free. Fields are dropped in the order
+    // of their declaration, so the lane is free when that is announced.
     _permit: OwnedSemaphorePermit,
     _free: Option<NotifyFree>,
 }
 
-/// Announces that the lane is free when it is dropped. A lane that was taken only for a claim does not have it.
+/// Announces, when it is dropped, that the lane is free. A lane that was taken for a claim and not used announces
+/// nothing.
 struct NotifyFree(Arc<Notify>);
 
 impl Drop for NotifyFree {
