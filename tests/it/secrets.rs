@@ -62,7 +62,7 @@ fn a_secret_that_cannot_be_written_is_a_failure() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = run_in(folder.path(), &["secret", "new"], "", full.into());
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(text(&output.stderr).contains("standard output cannot be written to"), "{output:?}");
+    assert!(text(&output.stderr).contains("cannot write to standard output"), "{output:?}");
 }
 
 #[test]
