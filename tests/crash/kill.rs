@@ -1,4 +1,4 @@
-//! One life of the program under test, and its end.
+//! Starts the program under test once, and kills it at a planned moment.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,12 +7,13 @@ use postback_tests::{Process, Shim};
 
 use crate::plan::Moment;
 
-/// Until then a program under load has come to its call, unless the machine is slow; then it is killed without.
+/// The longest wait for the planned call of [`Moment::Call`]. A program under load makes the call before that, unless
+/// the machine is slow. After this time the program is killed without the call.
 const LONGEST_LIFE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Starts the program and kills it at this moment. Tells `ready` what it had printed when it was ready. `Err`: it ended in
-/// another way.
+/// Starts the program and kills it at this moment. When the program is ready, `ready` is called once. Returns `Err` if
+/// the program ended by itself.
 pub(crate) fn one_life(
     shim: &Shim,
     moment: Moment,
@@ -44,13 +45,13 @@ pub(crate) fn one_life(
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    match process.kill_and_tell() {
+    match process.kill_and_collect() {
         None => Ok(process),
-        Some(end) => Err(format!("it ended by itself, with {end} ({moment:?}):\n{}", process.output())),
+        Some(end) => Err(format!("the program ended by itself, with {end} ({moment:?}):\n{}", process.output())),
     }
 }
 
-/// Where the parts of the shim are, beside what is under test.
+/// Builds the shim in its own folder, inside the folder of the program under test.
 pub(crate) fn shim(folder: &Path) -> Shim {
     let folder = folder.join("shim");
     std::fs::create_dir_all(&folder).expect("a folder");

@@ -1,4 +1,4 @@
-//! What was accepted, what arrived, and whether that fits the record.
+//! Notes what the program accepted and what arrived at the receiver, and compares both with the program's database.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::plan::Answer;
 use crate::record::Record;
 
-/// So many ids are named for each promise; the rest is counted.
+/// At most this number of ids is printed for each broken promise. Further ids are only counted.
 const NAMED: usize = 10;
 
 #[derive(Default)]
@@ -18,11 +18,11 @@ pub(crate) struct Ledger(Mutex<Books>);
 
 #[derive(Default)]
 struct Books {
-    /// The result that is to be reported, by id.
+    /// The expected result of each accepted request, by id.
     accepted: HashMap<String, String>,
-    /// By `webhook-id`.
+    /// What arrived, by `webhook-id`.
     reports: HashMap<String, Arrivals>,
-    /// Those whose end may be that they are cancelled; `Some(true)`: it was said that they are.
+    /// Requests for which a cancel was sent, so they may end as cancelled. `Some(true)` means that the answer said so.
     cancelled: HashMap<String, Option<bool>>,
     answers: HashMap<Answer, u64>,
     refused: u64,
@@ -31,16 +31,16 @@ struct Books {
     wrong: Vec<String>,
 }
 
-/// The tries of one report.
+/// The attempts of one report that arrived.
 struct Arrivals {
     subject: String,
     body: Bytes,
-    tries: i64,
+    attempts: i64,
     taken: i64,
 }
 
 impl Ledger {
-    /// The program answered that it keeps this.
+    /// The program accepted a request: it answered with this id.
     pub(crate) fn accepted(&self, id: String, result: String) {
         let mut books = self.books();
         if let Some(earlier) = books.accepted.insert(id.clone(), result) {
@@ -48,22 +48,22 @@ impl Ledger {
         }
     }
 
-    /// This one is about to be cancelled.
+    /// A client is about to send a cancel for this request.
     pub(crate) fn cancelling(&self, id: String) {
         self.books().cancelled.entry(id).or_default();
     }
 
-    /// The program answered that it is, or will be unless it ends first.
+    /// The program answered a cancel: the request is cancelled (`at_once`), or will be, unless its run ends first.
     pub(crate) fn cancelled(&self, id: String, at_once: bool) {
         self.books().cancelled.insert(id, Some(at_once));
     }
 
-    /// It answered that it does not.
+    /// The program refused a request.
     pub(crate) fn refused(&self) {
         self.books().refused += 1;
     }
 
-    /// No whole answer came.
+    /// A client received no complete answer.
     pub(crate) fn unanswered(&self) {
         self.books().unanswered += 1;
     }
@@ -72,16 +72,16 @@ impl Ledger {
         self.books().kills += 1;
     }
 
-    /// A webhook arrived whole, and is about to be answered so.
+    /// A complete webhook arrived, and the receiver is about to give this answer.
     pub(crate) fn arrived(&self, webhook_id: &str, body: Bytes, answer: Answer) {
         let mut guard = self.books();
         let books = &mut *guard;
         *books.answers.entry(answer).or_default() += 1;
         let parsed = serde_json::from_slice::<Value>(&body);
         let subject = parsed.ok().and_then(|body| Some(body["id"].as_str()?.to_owned())).unwrap_or_default();
-        let first = || Arrivals { subject: subject.clone(), body: body.clone(), tries: 0, taken: 0 };
+        let first = || Arrivals { subject: subject.clone(), body: body.clone(), attempts: 0, taken: 0 };
         let arrivals = books.reports.entry(webhook_id.to_owned()).or_insert_with(first);
-        arrivals.tries += 1;
+        arrivals.attempts += 1;
         arrivals.taken += i64::from(answer.is_taken());
         if arrivals.body != body || webhook_id.is_empty() || subject.is_empty() {
             let (before, now) = (String::from_utf8_lossy(&arrivals.body), String::from_utf8_lossy(&body));
@@ -91,18 +91,18 @@ impl Ledger {
         }
     }
 
-    /// Every promise that was broken, with the ids.
+    /// A sentence for each broken promise, with the ids.
     pub(crate) fn judge(&self, record: &Record) -> Vec<String> {
         let books = self.books();
         let mut broken = books.wrong.clone();
         if books.accepted.is_empty() {
-            broken.push("nothing was accepted: this run says nothing".to_owned());
+            broken.push("nothing was accepted, so nothing was tested".to_owned());
         }
         let mut of_subject: HashMap<&str, Vec<(&String, &Arrivals)>> = HashMap::new();
         for (webhook_id, arrivals) in &books.reports {
             of_subject.entry(&arrivals.subject).or_default().push((webhook_id, arrivals));
         }
-        // Cancelled: reported so, if at all, for one that never ran told nobody where.
+        // A cancelled request may have no report: if it never ran, its webhook URL may be unknown.
         let cancelled = |id: &String| books.cancelled.contains_key(id) && record.is_cancelled(id);
         let (mut lost, mut never_taken, mut several) = (Vec::new(), Vec::new(), Vec::new());
         for id in books.accepted.keys().filter(|id| !cancelled(id)) {
@@ -122,13 +122,15 @@ impl Ledger {
         let wrong_result = books.accepted.iter().filter(|(id, result)| {
             let reports = of_subject.get(id.as_str()).into_iter().flatten();
             let status = if cancelled(id) { "cancelled" } else { "completed" };
-            reports.clone().any(|(_, arrivals)| !says(&arrivals.body, status, result))
+            reports.clone().any(|(_, arrivals)| !reports_end(&arrivals.body, status, result))
         });
         let not_cancelled =
             books.cancelled.iter().filter(|(id, at_once)| **at_once == Some(true) && !record.is_cancelled(id));
         let wrong_result = wrong_result.map(|(id, _)| id.clone()).collect();
         let unrecorded = record.reports.iter().filter(|report| {
-            of_subject.get(report.subject.as_str()).is_some_and(|of| of.iter().any(|(_, a)| a.tries > report.attempts))
+            of_subject
+                .get(report.subject.as_str())
+                .is_some_and(|of| of.iter().any(|(_, a)| a.attempts > report.attempts))
         });
         let untrue = record.delivered().filter(|report| {
             of_subject.get(report.subject.as_str()).is_none_or(|of| of.iter().all(|(_, a)| a.taken == 0))
@@ -137,12 +139,15 @@ impl Ledger {
             ("accepted, and never arrived", lost),
             ("accepted, arrived, and was never taken", never_taken),
             ("reported under several webhook-ids", several),
-            ("reported with another end than its own", wrong_result),
+            ("reported with another outcome than its own", wrong_result),
             ("answered as cancelled, and not cancelled", not_cancelled.map(|(id, _)| id.clone()).collect()),
-            ("arrived more often than tries are recorded", unrecorded.map(|report| report.subject.clone()).collect()),
+            (
+                "arrived more often than attempts are recorded",
+                unrecorded.map(|report| report.subject.clone()).collect(),
+            ),
             ("recorded as delivered, and never taken", untrue.map(|report| report.subject.clone()).collect()),
         ] {
-            broken.extend(told(what, ids));
+            broken.extend(sentence(what, ids));
         }
         broken.extend(record.broken(books.accepted.keys(), cancelled));
         broken
@@ -150,7 +155,7 @@ impl Ledger {
 
     pub(crate) fn count(&self) -> Count {
         let books = self.books();
-        let tries = books.reports.values().map(|arrivals| arrivals.tries).sum();
+        let attempts = books.reports.values().map(|arrivals| arrivals.attempts).sum();
         let taken: i64 = books.reports.values().map(|arrivals| arrivals.taken).sum();
         let once = i64::try_from(books.reports.values().filter(|arrivals| arrivals.taken > 0).count()).unwrap_or(0);
         let mut answers: Vec<_> = books.answers.iter().map(|(answer, n)| (format!("{answer:?}"), *n)).collect();
@@ -163,24 +168,24 @@ impl Ledger {
             refused: books.refused,
             unanswered: books.unanswered,
             reports: books.reports.len(),
-            tries,
+            attempts,
             repeats: taken - once,
             answers,
         }
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
-        self.0.lock().expect("no panic with the books open")
+        self.0.lock().expect("no thread panicked while it held the lock")
     }
 }
 
-fn says(body: &[u8], status: &str, result: &str) -> bool {
+fn reports_end(body: &[u8], status: &str, result: &str) -> bool {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     body["status"] == status && (status != "completed" || body["result"] == result)
 }
 
-/// The sentence for these ids; none if there are none.
-pub(crate) fn told(what: &str, mut ids: Vec<String>) -> Option<String> {
+/// A sentence that names these ids. `None` if there are no ids.
+pub(crate) fn sentence(what: &str, mut ids: Vec<String>) -> Option<String> {
     ids.sort();
     let n = ids.len();
     (n > 0).then(|| {
@@ -192,7 +197,7 @@ fn list<'a>(ids: impl Iterator<Item = &'a str>) -> String {
     ids.collect::<Vec<_>>().join(" ")
 }
 
-/// What is printed in the end.
+/// The summary that is printed at the end.
 pub(crate) struct Count {
     cancelled: usize,
     cancelled_at_once: usize,
@@ -201,7 +206,7 @@ pub(crate) struct Count {
     refused: u64,
     unanswered: u64,
     reports: usize,
-    tries: i64,
+    attempts: i64,
     repeats: i64,
     answers: Vec<(String, u64)>,
 }
@@ -216,13 +221,13 @@ impl fmt::Display for Count {
             refused,
             unanswered,
             reports,
-            tries,
+            attempts,
             repeats,
             answers,
         } = self;
         writeln!(f, "{kills} kills; {accepted} accepted, {refused} refused, {unanswered} without a whole answer;")?;
-        writeln!(f, "  {cancelled} of them to be cancelled, {cancelled_at_once} were at once;")?;
-        write!(f, "  {reports} reports arrived in {tries} tries, {repeats} of them taken again; answers:")?;
+        writeln!(f, "  {cancelled} of them to be cancelled, {cancelled_at_once} were cancelled at once;")?;
+        write!(f, "  {reports} reports arrived in {attempts} attempts, {repeats} of them taken again; answers:")?;
         answers.iter().try_for_each(|(answer, n)| write!(f, " {answer} {n}"))
     }
 }

@@ -1,4 +1,5 @@
-//! A program that posts durably and is killed: what it said is on disk arrives.
+//! Tests `post_durably`: a program posts and is killed. Each report that the program printed as being on disk must
+//! arrive.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -14,21 +15,22 @@ use crate::receiver::PATIENT;
 use crate::record::{self, Record};
 use crate::{Stage, kill};
 
-/// The argument that makes this program the one that posts; after it come the URL, the file, and a prefix of ids, or none
-/// to post nothing and only deliver what is left.
+/// With this first argument, this program is the program that posts. The next arguments are the URL, the file, and a
+/// prefix of ids. If the prefix is empty, it posts nothing and only delivers the reports that are left.
 pub(crate) const COMMAND: &str = "post";
-/// How the program ends the line of an id that is on disk.
+/// The program prints this text after the id of each report that is on disk.
 const DURABLE: &str = " is on disk";
 const STARTED: &str = "the poster has started";
 const TASKS: u64 = 4;
-/// The longest pause of one between two posts, in milliseconds.
+/// The longest pause of a task between two posts, in milliseconds.
 const PAUSE: u64 = 20;
 
-pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
+pub(crate) fn run(stage: &mut Stage<'_>) -> Vec<String> {
     let (ledger, runtime) = (&stage.receiver.ledger, stage.receiver.runtime.handle());
     let program = std::env::current_exe().expect("this program");
     let file = stage.folder.join("reports.db");
-    // The default schedule, whose second step is five seconds: this receiver does not fail, it is only late.
+    // The poster uses the default schedule, whose second step is 5 s. So this path of the receiver does not fail at
+    // random, it only answers late.
     let url = stage.receiver.url(PATIENT);
     let start = |prefix: &str, variables: &[(&str, &str)]| {
         let arguments = [COMMAND, &url, file.to_str().expect("text"), prefix];
@@ -66,7 +68,7 @@ pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
     broken
 }
 
-/// The program that posts: its own `main`. Ends by being killed.
+/// The `main` function of the program that posts. It runs until it is killed.
 pub(crate) fn post(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let mut next = || arguments.next().expect("URL FILE PREFIX");
     let (url, file, prefix) = (next(), next(), next());
@@ -79,7 +81,7 @@ pub(crate) fn post(mut arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    say(STARTED);
+    print_line(STARTED);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let number = Arc::new(AtomicU64::new(0));
     runtime.block_on(async {
@@ -93,7 +95,7 @@ pub(crate) fn post(mut arguments: impl Iterator<Item = String>) -> ExitCode {
                         let id = format!("{prefix}{}", number.fetch_add(1, Ordering::Relaxed));
                         let report = Report::completed(&id, &id).expect("a text");
                         if poster.post_durably(&url, &report).await.is_ok() {
-                            say(&format!("{id}{DURABLE}"));
+                            print_line(&format!("{id}{DURABLE}"));
                         }
                         tokio::time::sleep(plan.pause(PAUSE)).await;
                     }
@@ -105,8 +107,8 @@ pub(crate) fn post(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// One write a line, so that a kill leaves no half of one.
-fn say(line: &str) {
-    // Nobody listens any more: the end is near.
+/// Prints a line with a single write, so that a kill never leaves half a line.
+fn print_line(line: &str) {
+    // An error means that the harness no longer reads, because it is about to kill this program.
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }

@@ -1,26 +1,29 @@
-//! The crash harness: what was accepted is delivered, however often the program dies.
+//! The crash harness. It checks that accepted work is delivered, however often the program is killed.
 //!
-//! Nightly form: cargo run --release -p postback-tests --bin crash -- --kills 200
+//! The long form, for every night: cargo run --release -p postback-tests --bin crash -- --kills 200
 //!
-//! Flags, with their defaults: `--kills 10`, `--seed N` (else a random one, which is printed), `--forget` (see below).
+//! Flags, with their defaults: `--kills 10`, `--seed N` (by default a random seed, which is printed), and `--forget`,
+//! which is explained below. The harness has two sides:
 //!
-//! - *Server*: clients post to a workload server without a pause in the load, while it is ended by SIGKILL and started again
-//!   at random moments: also while it starts, and at one of its writes or syncs, half done. A request counts as accepted once the answer was read whole. Some are cancelled.
-//! - *Library*: a program posts with `post_durably` and prints what it was told is on disk, and is killed likewise, a fifth as
-//!   often.
+//! - *Server*: clients post to a workload server all the time. The server is ended by SIGKILL at random moments, and
+//!   started again. Some kills happen while it starts, or when a write or sync of its database is half done. A request
+//!   counts as accepted when the complete answer was read. Some requests are cancelled.
+//! - *Library*: a program posts with `post_durably`, and prints the id of each report that is on disk. It is killed in
+//!   the same way, a fifth as often.
 //!
-//! The receiver outlives them all and fails at random: 500, 429, no answer, a reset, half an answer. In the end the program
-//! under test is left alone until it has nothing left to do, and the ledger is held against its record:
+//! The receiver is never killed. It fails at random: it answers 500 or 429, gives no answer or half an answer, or
+//! resets the connection. At the end, the program under test runs until it has nothing left to do. Then the harness
+//! compares what it noted with the program's database. It checks these promises:
 //!
-//! - what was accepted has been taken by the receiver at least once, with its own result, or was cancelled and is reported as
-//!   nothing else;
-//! - nothing is stuck, nothing was given up, and nothing is recorded as delivered that was not taken;
-//! - repeats carry the same `webhook-id` and the same bytes;
-//! - each try that arrived left a record, numbered without a gap.
+//! - the receiver took the report of each accepted request at least once, with the right result. A request that was
+//!   cancelled is an exception: it is reported as cancelled or not at all;
+//! - no request or report is stuck, no report was given up, and no report is recorded as delivered that was not taken;
+//! - repeated webhooks have the same `webhook-id` and the same bytes;
+//! - each attempt that arrived is recorded, and the numbers of the recorded attempts have no gap.
 //!
-//! A broken promise is printed with its ids, and the exit code is 1. With `--forget` one unfinished thing is deleted behind
-//! the program's back, so that the harness has to fail. A seed makes the same plan of kills and answers again; what is
-//! hit by them differs.
+//! Each broken promise is printed with its ids, and the exit code is then 1. With `--forget`, the harness deletes one
+//! unfinished request or report from the database, so it must find a broken promise. The same seed gives the same plan
+//! of kills and answers. But a kill does not hit the same work again.
 
 mod kill;
 mod ledger;
@@ -50,20 +53,20 @@ impl Options {
         while let Some(flag) = arguments.next() {
             let mut number = || {
                 let value = arguments.next().ok_or_else(|| format!("{flag} takes a value"))?;
-                value.parse::<u64>().map_err(|_| format!("{flag}: {value:?} is no number"))
+                value.parse::<u64>().map_err(|_| format!("{flag}: {value:?} is not a number"))
             };
             match flag.as_str() {
                 "--kills" => options.kills = usize::try_from(number()?.clamp(1, 100_000)).expect("small"),
                 "--seed" => options.seed = number()?,
                 "--forget" => options.forget = true,
-                _ => return Err(format!("unknown flag {flag}; see the head of the program")),
+                _ => return Err(format!("unknown flag {flag}; use --kills, --seed or --forget")),
             }
         }
         Ok(options)
     }
 }
 
-/// One side of the harness, while it plays.
+/// What one side of the harness works with.
 struct Stage<'a> {
     plan: Plan,
     receiver: &'a Receiver,
@@ -80,8 +83,8 @@ fn main() -> ExitCode {
     match Options::parse(arguments) {
         Ok(options) => {
             println!("{} kills, seed {}", options.kills, options.seed);
-            let kept = play("server", &options, options.kills, server::play);
-            let kept = play("library", &options, options.kills.div_ceil(5), library::play) && kept;
+            let kept = run_side("server", &options, options.kills, server::run);
+            let kept = run_side("library", &options, options.kills.div_ceil(5), library::run) && kept;
             if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(text) => {
@@ -91,8 +94,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether every promise was kept.
-fn play(name: &str, options: &Options, kills: usize, side: impl FnOnce(&mut Stage<'_>) -> Vec<String>) -> bool {
+/// Runs one side of the harness. Returns whether every promise was kept.
+fn run_side(name: &str, options: &Options, kills: usize, side: impl FnOnce(&mut Stage<'_>) -> Vec<String>) -> bool {
     let folder = tempfile::Builder::new().prefix("crash-").tempdir_in(build()).expect("a folder");
     let receiver = Receiver::start(Plan::new(options.seed ^ 1, 0));
     let plan = Plan::new(options.seed, kills);
@@ -103,12 +106,12 @@ fn play(name: &str, options: &Options, kills: usize, side: impl FnOnce(&mut Stag
         println!("{name}: BROKEN: {promise}");
     }
     if !broken.is_empty() && !options.forget {
-        println!("{name}: what it left is in {}", folder.keep().display());
+        println!("{name}: the files of this run are kept in {}", folder.keep().display());
     }
     broken.is_empty()
 }
 
-/// The folder of this program, beside which the other programs are, and so the disk that was built on.
+/// The folder of this program. The other programs are there too, and it is on the disk that was used for the build.
 fn build() -> PathBuf {
     let program = std::env::current_exe().expect("this program");
     program.parent().expect("the folder of this program").to_owned()

@@ -1,47 +1,47 @@
-//! What happens when, all of it decided by one seed.
+//! All random decisions of the harness. One seed decides them all.
 
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-/// A moment to be killed at.
+/// The moment at which the program is killed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Moment {
-    /// So long after it was started, ready or not.
+    /// This time after the start, whether the program is ready or not.
     Starting(Duration),
-    /// So long after it said that it is ready.
+    /// This time after the program said that it is ready.
     Working(Duration),
-    /// At the so-many-th write or sync of its database, counted from its start; `torn`: half of that write is done.
+    /// At this write or sync of the database, counted from the start. If `torn` is true, half of that write is done.
     Call { number: u64, torn: bool },
 }
 
-/// What a receiver does with a webhook that it has read.
+/// How the receiver answers a webhook that it has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Answer {
-    /// 204.
+    /// 204: the webhook is taken.
     Take,
-    /// 200, and half the body that it announced: taken, for the status came through.
+    /// 200, and half of the announced body. The webhook is taken, because the status arrived.
     TakeAndBreakOff,
     Fail,
     Busy,
-    /// Nothing, until the sender has gone.
+    /// No answer. The connection stays open until the sender closes it.
     Hang,
     Reset,
-    /// Half a status line.
+    /// Half a status line, and the end of the connection.
     BreakOff,
-    /// 500, and half the body.
+    /// 500, and half of the announced body.
     FailAndBreakOff,
 }
 
 impl Answer {
-    /// Whether the sender may think that it was taken.
+    /// Whether the sender may take the webhook as delivered.
     pub(crate) fn is_taken(self) -> bool {
         matches!(self, Self::Take | Self::TakeAndBreakOff)
     }
 }
 
-/// An endless source of decisions, the same for the same seed.
+/// An endless source of decisions. The same seed gives the same decisions.
 pub(crate) struct Plan {
     random: StdRng,
     pub(crate) kills: usize,
@@ -53,12 +53,13 @@ impl Plan {
         Self { random: StdRng::seed_from_u64(seed), kills, is_new: true }
     }
 
-    /// Another source, for somebody who decides at the same time.
+    /// Another source of decisions, for a task that decides at the same time.
     pub(crate) fn branch(&mut self) -> Self {
         Self::new(self.random.random(), 0)
     }
 
-    /// When to kill the next time. The first time it has worked for a while: so that something was accepted at all.
+    /// The moment of the next kill. The first kill comes after at least 500 ms of work, so that some requests are
+    /// accepted.
     pub(crate) fn moment(&mut self) -> Moment {
         if std::mem::take(&mut self.is_new) {
             return Moment::Working(Duration::from_millis(500) + self.pause(500));
@@ -71,7 +72,7 @@ impl Plan {
         }
     }
 
-    /// A third of all tries fail.
+    /// The answer to the next attempt. About a third of all attempts fail.
     pub(crate) fn answer(&mut self) -> Answer {
         match self.random.random_range(0..100) {
             0..8 => Answer::Fail,
@@ -85,12 +86,12 @@ impl Plan {
         }
     }
 
-    /// True once in so many times.
+    /// Returns true once in `times` calls, on average.
     pub(crate) fn is_one_in(&mut self, times: u32) -> bool {
         self.random.random_range(0..times) == 0
     }
 
-    /// Up to so long.
+    /// A random pause of at most this many milliseconds.
     pub(crate) fn pause(&mut self, ms: u64) -> Duration {
         Duration::from_millis(self.random.random_range(0..=ms))
     }

@@ -1,6 +1,6 @@
-//! The receiver: on a thread of its own, it survives every kill and fails at random.
+//! The receiver of webhooks. It runs on its own thread of the harness, so no kill hits it, and it fails at random.
 //!
-//! It speaks HTTP/1.1 itself, for a server that can break off in mid-answer has to.
+//! It implements HTTP/1.1 itself, because it must be able to end a connection in the middle of an answer.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,16 +13,16 @@ use tokio::runtime::Runtime;
 use crate::ledger::Ledger;
 use crate::plan::{Answer, Plan};
 
-/// Here nothing fails at random; tries are only answered late.
+/// On this path no attempt fails at random. Answers only come late.
 pub(crate) const PATIENT: &str = "/patient";
-/// How late, at most, in milliseconds.
+/// The longest delay of an answer on the path [`PATIENT`], in milliseconds.
 const LATE: u64 = 100;
 const LONGEST_BODY: usize = 1 << 20;
 
 pub(crate) struct Receiver {
     address: SocketAddr,
     pub(crate) ledger: Arc<Ledger>,
-    /// Its thread, and that of those who post.
+    /// The thread of the receiver and of the clients that post.
     pub(crate) runtime: Runtime,
 }
 
@@ -55,14 +55,14 @@ struct Webhook {
     body: Bytes,
 }
 
-/// One connection, until one side ends it. `None`: it is over.
+/// Serves one connection until one side closes it. Always returns `None`, which lets `?` end the function.
 async fn converse(stream: TcpStream, ledger: &Ledger, plan: &Mutex<Plan>) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let webhook = read(&mut stream).await?;
         let is_patient = webhook.path == PATIENT;
         let (answer, pause) = {
-            let mut plan = plan.lock().expect("no panic with the plan in hand");
+            let mut plan = plan.lock().expect("no thread panicked while it held the lock");
             let answer = plan.answer();
             (if is_patient { Answer::Take } else { answer }, plan.pause(LATE))
         };
@@ -97,7 +97,7 @@ async fn converse(stream: TcpStream, ledger: &Ledger, plan: &Mutex<Plan>) -> Opt
     }
 }
 
-/// The next webhook; `None` where it does not come whole: its sender was killed.
+/// Reads the next webhook. `None` if it is incomplete, for example because its sender was killed.
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Webhook> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|n| *n > 0)?;

@@ -1,4 +1,4 @@
-//! What the program under test has written down.
+//! Reads the database of the program under test.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,18 +8,20 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::runtime::Handle;
 
-use crate::ledger::told;
+use crate::ledger::sentence;
 
-/// Without a step forward in this time, what is left is stuck. The longest pause of the schedule is a tenth of it.
+/// If nothing progresses in this time, the remaining work is stuck. The longest pause of the schedule is a tenth of
+/// this time or less.
 const STUCK: Duration = Duration::from_mins(2);
-/// States that are no end; above them are delivered and completed, and everything else.
+/// The state of a delivered report and of a completed request. Lower states are unfinished. Higher states are other
+/// ends.
 const DONE: i64 = 2;
 const CANCELLED: i64 = 4;
 
-/// The rows of a finished run.
+/// The rows of the database after the harness has run.
 #[derive(Default)]
 pub(crate) struct Record {
-    /// States by id; without a server there are none.
+    /// The state of each request, by id. It is empty for a library, which has no requests.
     requests: HashMap<String, i64>,
     pub(crate) reports: Vec<Report>,
     has_requests: bool,
@@ -28,10 +30,11 @@ pub(crate) struct Record {
 pub(crate) struct Report {
     pub(crate) subject: String,
     state: i64,
-    /// Tries that left a record.
+    /// The number of recorded attempts.
     pub(crate) attempts: i64,
-    /// As the report itself counts them, and as the last of them is numbered.
+    /// The number of attempts that the row of the report says.
     attempt: i64,
+    /// The number of the last recorded attempt.
     last: i64,
 }
 
@@ -61,8 +64,8 @@ impl Record {
         self.reports.iter().filter(|report| report.state == DONE)
     }
 
-    /// Promises that the record alone, or beside what was accepted, shows to be broken.
-    /// `cancelled` may have ended so, and be reported nowhere.
+    /// The broken promises that the database shows, alone or compared with the accepted ids. A request for which
+    /// `cancelled` is true may have ended as cancelled, without a report.
     pub(crate) fn broken<'a>(
         &self,
         accepted: impl Iterator<Item = &'a String> + Clone,
@@ -82,14 +85,17 @@ impl Record {
         let failed = self.requests.iter().filter(|(id, state)| **state > DONE && !cancelled(id));
         let failed = failed.map(|(id, _)| id.clone()).collect();
         [
-            told("requests are stuck", requests(&|state| state < DONE)),
-            told("requests did not complete", failed),
-            told("requests were forgotten", ids(&|id| self.has_requests && !self.requests.contains_key(id))),
-            told("reports were forgotten", ids(&|id| !rows.contains_key(id.as_str()) && !cancelled(id))),
-            told("were reported twice", rows.iter().filter(|(_, n)| **n > 1).map(|(id, _)| (*id).to_owned()).collect()),
-            told("reports are stuck", subjects(&|report| report.state < DONE)),
-            told("reports were given up", subjects(&|report| report.state > DONE)),
-            told(
+            sentence("requests are stuck", requests(&|state| state < DONE)),
+            sentence("requests did not complete", failed),
+            sentence("requests were forgotten", ids(&|id| self.has_requests && !self.requests.contains_key(id))),
+            sentence("reports were forgotten", ids(&|id| !rows.contains_key(id.as_str()) && !cancelled(id))),
+            sentence(
+                "were reported twice",
+                rows.iter().filter(|(_, n)| **n > 1).map(|(id, _)| (*id).to_owned()).collect(),
+            ),
+            sentence("reports are stuck", subjects(&|report| report.state < DONE)),
+            sentence("reports were given up", subjects(&|report| report.state > DONE)),
+            sentence(
                 "reports have gaps in their attempts",
                 subjects(&|report| report.attempts != report.last || report.attempts != report.attempt),
             ),
@@ -100,11 +106,11 @@ impl Record {
     }
 }
 
-/// Waits until nothing is left to be done, or nothing moves any more.
+/// Waits until no work is left, or until the remaining work is stuck.
 pub(crate) fn quiet(runtime: &Handle, file: &Path) {
     let (mut least, mut since) = (i64::MAX, Instant::now());
     while since.elapsed() < STUCK {
-        // Read as a neighbour: a file that its owner is just opening may not let anybody in.
+        // Reading can fail, because the program under test may be opening the file at this moment.
         let left = runtime.block_on(left(file));
         if matches!(left, Ok(0)) {
             return;
@@ -126,7 +132,8 @@ async fn left(file: &Path) -> Result<i64, sqlx::Error> {
     left
 }
 
-/// Deletes one thing that is not over, while nobody owns the file; which. The oldest: a later one may never have been answered.
+/// Deletes the oldest unfinished request or report, while no program owns the file. Returns its id. The oldest is
+/// chosen, because the answer to a later one may never have reached its client.
 pub(crate) fn forget(runtime: &Handle, file: &Path) -> Option<String> {
     runtime.block_on(async {
         let mut connection = open(file).await.ok()?;

@@ -1,4 +1,4 @@
-//! A workload server under load that is killed and started again.
+//! Tests a workload server that is killed and started again under load.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,18 +13,20 @@ use crate::plan::Plan;
 use crate::record::{self, Record};
 use crate::{Stage, build, kill};
 
-/// Clients that post at once.
+/// The number of clients that post at the same time.
 const CLIENTS: u64 = 8;
-/// The longest pause of one between two posts, in milliseconds: what is posted has to be worked off in the end.
+/// The longest pause of a client between two posts, in milliseconds. The pause bounds the work that is left at the end.
 const PAUSE: u64 = 200;
-/// The longest that a request works, in milliseconds. What was running at a kill is run one by one afterwards.
+/// The longest time that a handler works, in milliseconds. Requests that were running at a kill run one by one
+/// afterwards.
 const WORK: u64 = 100;
-/// One in so many requests is cancelled at once, in the middle of its work or when it is over.
+/// One in this number of requests is cancelled, after a random pause: before, during or after its run.
 const CANCELLED: u32 = 4;
-/// Steps of the schedule. The receiver fails a third of all tries, and a kill takes one as well: nobody needs so many.
+/// The steps of the schedule. About a third of all attempts fail, and a kill can cost an attempt too. No report needs
+/// so many attempts.
 const STEPS: usize = 100;
 
-pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
+pub(crate) fn run(stage: &mut Stage<'_>) -> Vec<String> {
     let program = build().join("workload");
     assert!(
         program.exists(),
@@ -47,10 +49,10 @@ pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
             stage.plan.moment(),
             |variables| start(&program, stage.folder, variables),
             is_ready,
-            |process| clients.say(process.url()),
+            |process| clients.set_url(process.url()),
         );
         broken.extend(life.err().map(|why| format!("life {n}: {why}")));
-        clients.say(None);
+        clients.set_url(None);
         ledger.killed();
         if stage.forget && forgotten.is_none() {
             forgotten = record::forget(&runtime, &file);
@@ -58,16 +60,16 @@ pub(crate) fn play(stage: &mut Stage<'_>) -> Vec<String> {
         }
     }
     let mut process = start(&program, stage.folder, &[]);
-    clients.say(Some(process.ready()));
+    clients.set_url(Some(process.ready()));
     clients.stop();
     record::quiet(&runtime, &file);
     process.terminate();
     let ended = process.ended();
     if !ended.success() {
-        broken.push(format!("it did not stop well, but with {ended}:\n{}", process.output()));
+        broken.push(format!("the server did not stop with success, but with {ended}:\n{}", process.output()));
     }
     if stage.folder.join("workload.db-wal").exists() {
-        broken.push("a stop left a write-ahead log behind".to_owned());
+        broken.push("the server stopped and left a write-ahead log behind".to_owned());
     }
     broken.extend(ledger.judge(&Record::read(&runtime, &file, true)));
     broken
@@ -77,7 +79,7 @@ fn start(program: &Path, folder: &Path, variables: &[(&str, &str)]) -> Process {
     Process::start(program, folder, &["serve", "--listen", "127.0.0.1:0"], variables)
 }
 
-/// Steps from a twentieth of a second to two.
+/// The settings of the server. The steps of the schedule grow from 0 to 2 s, by 50 ms each.
 fn settings(webhook_url: &str) -> String {
     let steps = (0..STEPS).map(|n| (n * 50).min(2_000));
     let schedule: Vec<String> = steps.map(|ms| if ms == 0 { "0s".to_owned() } else { format!("{ms}ms") }).collect();
@@ -87,7 +89,7 @@ fn settings(webhook_url: &str) -> String {
     )
 }
 
-/// Those who post, and where to.
+/// The clients that post, and the URL of the server.
 #[derive(Default)]
 struct Clients {
     url: Mutex<Option<String>>,
@@ -95,8 +97,8 @@ struct Clients {
 }
 
 impl Clients {
-    fn say(&self, url: Option<String>) {
-        *self.url.lock().expect("no panic with it in hand") = url;
+    fn set_url(&self, url: Option<String>) {
+        *self.url.lock().expect("no thread panicked while it held the lock") = url;
     }
 
     fn stop(&self) {
@@ -108,7 +110,7 @@ impl Clients {
         let mut number = 0;
         while !self.done.load(Ordering::SeqCst) {
             tokio::time::sleep(plan.pause(PAUSE)).await;
-            let url = self.url.lock().expect("no panic with it in hand").clone();
+            let url = self.url.lock().expect("no thread panicked while it held the lock").clone();
             let Some(url) = url else { continue };
             number += 1;
             let result = format!("{client_number}-{number}");
@@ -121,13 +123,13 @@ impl Clients {
             };
             let status = response.status();
             match response.bytes().await {
-                // Accepted is what was read whole, and nothing else.
+                // A request counts as accepted only if its complete answer was read.
                 Ok(body) if status == 200 => match id(&body) {
                     Some(id) => {
                         ledger.accepted(id.clone(), result);
                         if plan.is_one_in(CANCELLED) {
                             tokio::time::sleep(plan.pause(WORK)).await;
-                            // Whether it was cancelled or not is for the record to say, if no whole answer comes.
+                            // If no complete answer comes, only the database says whether the request was cancelled.
                             ledger.cancelling(id.clone());
                             let cancel = client.delete(format!("{url}/wait/{id}")).timeout(Duration::from_secs(30));
                             if let Ok(response) = cancel.send().await

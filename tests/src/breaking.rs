@@ -1,4 +1,5 @@
-//! A metrics recorder that panics, as a user's may: in whichever part of the server records that metric.
+//! A metrics recorder that panics, as a user's recorder may. The panic happens in the part of the server that records
+//! the metric.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,16 +7,16 @@ use std::sync::Arc;
 use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder};
 use metrics::{SharedString, Unit};
 
-/// The file that names the metric; read once.
+/// The file with the name of the metric that panics. It is read once, at the start.
 const METRIC: &str = "breaks";
-/// The file from whose appearance on it panics.
+/// The recorder panics as soon as this file exists.
 const NOW: &str = "break";
 
-/// Installs it, if the current folder has the file that names a metric.
+/// Installs the recorder, if the current folder has the file [`METRIC`].
 ///
 /// # Panics
 ///
-/// If there is a recorder already.
+/// Panics if the process already has a metrics recorder.
 pub fn install() {
     if let Ok(metric) = std::fs::read_to_string(METRIC) {
         metrics::set_global_recorder(Breaking(metric)).expect("no other recorder");
@@ -24,39 +25,39 @@ pub fn install() {
 
 struct Breaking(String);
 
-/// One metric that panics.
+/// A counter, gauge or histogram that panics when a value is recorded.
 struct Panics;
 
 impl Panics {
-    fn perhaps() {
-        assert!(!Path::new(NOW).exists(), "the recorder panics, as the test wants");
+    fn panic_if_asked() {
+        assert!(!Path::new(NOW).exists(), "the recorder panics, because the test asked for it");
     }
 }
 
 impl CounterFn for Panics {
     fn increment(&self, _: u64) {
-        Self::perhaps();
+        Self::panic_if_asked();
     }
     fn absolute(&self, _: u64) {
-        Self::perhaps();
+        Self::panic_if_asked();
     }
 }
 
 impl GaugeFn for Panics {
     fn increment(&self, _: f64) {
-        Self::perhaps();
+        Self::panic_if_asked();
     }
     fn decrement(&self, _: f64) {
-        Self::perhaps();
+        Self::panic_if_asked();
     }
     fn set(&self, _: f64) {
-        Self::perhaps();
+        Self::panic_if_asked();
     }
 }
 
 impl HistogramFn for Panics {
     fn record(&self, _: f64) {
-        Self::perhaps();
+        Self::panic_if_asked();
     }
 }
 

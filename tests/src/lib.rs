@@ -1,4 +1,4 @@
-//! What the tests share: a receiver of webhooks, programs as processes, and waiting for conditions.
+//! Helpers that the tests share: a receiver of webhooks, child processes, and waiting for conditions.
 
 pub mod breaking;
 pub mod need;
@@ -17,14 +17,15 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// An HTTP client that speaks to this machine alone.
+/// An HTTP client that uses no proxy.
 pub fn client() -> reqwest::Client {
-    // The provider of the process: the client needs one even where no TLS is spoken.
+    // The client needs a crypto provider, even if it never uses TLS.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }
 
-/// The Standard Webhooks signature, computed here once more so that the library is not checked against itself.
+/// The Standard Webhooks signature. It is computed without the library, so that the library is not checked against
+/// itself.
 pub fn signature(secret: &str, id: &str, timestamp: &str, body: &[u8]) -> String {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a symmetric secret")).expect("base64");
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("any key length");

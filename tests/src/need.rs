@@ -1,17 +1,17 @@
-//! What a test needs and a machine may lack.
+//! Tests that need something which a machine may lack, such as a program or a port.
 //!
-//! A test whose needs are not met is reported as ignored, with the reason, and as failed where `POSTBACK_TEST_ALL=1` says
-//! that all tests are meant to run. It never passes.
+//! A test whose needs are not met is reported as ignored, with the reason. If the environment variable
+//! `POSTBACK_TEST_ALL` is `1`, the test is reported as failed. It never passes.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 
-/// `Err` says what is missing.
+/// A checked need of a test. `Err` names what is missing.
 pub type Need = Result<(), String>;
 
-/// A program, found by name.
+/// Checks that a program can be started by its name.
 pub fn program(name: &str) -> Need {
     let mut command = Command::new(name);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -21,7 +21,7 @@ pub fn program(name: &str) -> Need {
     }
 }
 
-/// A port of loopback that nobody else has.
+/// Checks that a port on the loopback address is free.
 pub fn port(number: u16) -> Need {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, number)) {
         Ok(_) => Ok(()),
@@ -29,7 +29,7 @@ pub fn port(number: u16) -> Need {
     }
 }
 
-/// A test with needs, for a test program with `harness = false`.
+/// A test with needs, for a test binary with `harness = false`.
 pub fn trial<const N: usize>(name: &str, needs: [Need; N], test: impl FnOnce() + Send + 'static) -> Trial {
     let missing: Vec<String> = needs.into_iter().filter_map(Result::err).collect();
     if missing.is_empty() {
@@ -40,7 +40,7 @@ pub fn trial<const N: usize>(name: &str, needs: [Need; N], test: impl FnOnce() +
     }
     let reason = format!("needs {}", missing.join(" and "));
     let must_run = std::env::var_os("POSTBACK_TEST_ALL").is_some_and(|value| value == "1");
-    // Fails even when it is run although it is ignored.
+    // The test fails if `--ignored` makes it run although its needs are not met.
     let failed = reason.clone();
     Trial::test(name, || Err(failed.into())).with_kind(reason).with_ignored_flag(!must_run)
 }

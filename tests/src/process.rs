@@ -1,4 +1,4 @@
-//! Programs as processes: started in a folder of their own, watched, stopped, killed.
+//! Child processes for tests: started in their own folder, watched, stopped and killed.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::ExitStatusExt as _;
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::eventually;
 
-/// The binary of an example, which `cargo test --workspace` builds before it runs this.
+/// The path of an example's binary. `cargo test --workspace` builds the examples before it runs tests.
 pub fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("this program");
     let target = tests.ancestors().nth(2).expect("…/target/PROFILE/deps");
@@ -19,7 +19,7 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
-/// How a server says where it is.
+/// A server prints this text and then its URL when it is ready.
 const READY: &str = "postback ready on ";
 
 /// A running program. Killed when dropped.
@@ -30,7 +30,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program in this folder, in an environment without settings of the caller's.
+    /// Starts a program in this folder, without the `POSTBACK_` variables and `RUST_LOG` of the test process.
     pub fn start(program: impl AsRef<Path>, folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program.as_ref());
         command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -49,18 +49,18 @@ impl Process {
         Self { child, output, readers }
     }
 
-    /// Everything that it has printed so far.
+    /// All text that the program has printed so far.
     pub fn output(&self) -> String {
         self.output.lock().unwrap().clone()
     }
 
-    /// What gives everything that it has printed so far, for use beside it.
+    /// A function that returns all text printed so far. It can be used while the process is borrowed.
     pub fn watch(&self) -> impl Fn() -> String + Send + Sync + use<> {
         let output = Arc::clone(&self.output);
         move || output.lock().unwrap().clone()
     }
 
-    /// Waits until it has printed this, and gives everything that it has printed.
+    /// Waits until the program has printed this text. Returns all text printed so far.
     pub fn wait_for(&mut self, text: &str) -> String {
         let (child, output, readers) = (&mut self.child, &self.output, &mut self.readers);
         eventually(&format!("the output {text:?}"), || {
@@ -69,19 +69,19 @@ impl Process {
                 return Ok(printed);
             }
             if let Some(status) = child.try_wait().unwrap() {
-                // The last of it may still be on its way.
+                // The last lines may not have been read yet.
                 read_to_the_end(readers);
                 let printed = output.lock().unwrap().clone();
                 if printed.contains(text) {
                     return Ok(printed);
                 }
-                panic!("it ended with {status} before it printed {text:?}:\n{printed}");
+                panic!("the program ended with {status} before it printed {text:?}:\n{printed}");
             }
             Err(printed)
         })
     }
 
-    /// Waits until it is ready, and gives the URL that it says.
+    /// Waits until the server is ready, and returns the URL that it printed.
     pub fn ready(&mut self) -> String {
         self.wait_for(READY);
         // The rest of the line may come a moment later.
@@ -89,14 +89,14 @@ impl Process {
         self.url().expect("a URL")
     }
 
-    /// The URL that it has said, if it is ready.
+    /// The URL that the server has printed; `None` while it is not ready.
     pub fn url(&self) -> Option<String> {
         let output = self.output();
         let line = output.lines().find(|line| line.contains(READY))?;
         Some(line.split(READY).nth(1)?.trim().to_owned())
     }
 
-    /// Whether it has not ended.
+    /// Whether the process has not ended yet.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()
     }
@@ -105,42 +105,43 @@ impl Process {
         self.child.id()
     }
 
-    /// The memory that it has now, in MiB.
+    /// The resident memory of the process now, in MiB.
     pub fn resident_mib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a process on Linux");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1_024
     }
 
-    /// The files that it has open now.
+    /// The number of files that the process has open now.
     pub fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("a process on Linux").count()
     }
 
-    /// The sockets that it has open now.
+    /// The number of sockets that the process has open now.
     pub fn open_sockets(&self) -> usize {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("a process on Linux");
         let links = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
         links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
 
-    /// SIGINT.
+    /// Sends SIGINT.
     pub fn interrupt(&self) {
         self.signal(Signal::INT);
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL, and waits until the process has ended.
     pub fn kill(&mut self) {
-        self.kill_and_tell();
+        self.kill_and_collect();
     }
 
-    /// The same, and waits for the last that it printed; its status if it had ended by itself before.
-    pub fn kill_and_tell(&mut self) -> Option<ExitStatus> {
+    /// Sends SIGKILL, and waits until the process has ended and all its output is read. Returns the exit status if the
+    /// process had already ended by itself.
+    pub fn kill_and_collect(&mut self) -> Option<ExitStatus> {
         self.child.kill().expect("a child");
         let status = self.child.wait().expect("a child");
         read_to_the_end(&mut self.readers);
@@ -152,10 +153,12 @@ impl Process {
         kill_process(pid, signal).expect("a process of ours");
     }
 
-    /// Waits for its end, and for the last that it printed.
+    /// Waits until the process has ended and all its output is read.
     pub fn ended(&mut self) -> ExitStatus {
         let (child, output) = (&mut self.child, &self.output);
-        let status = eventually("its end", || child.try_wait().unwrap().ok_or_else(|| output.lock().unwrap().clone()));
+        let status = eventually("the end of the process", || {
+            child.try_wait().unwrap().ok_or_else(|| output.lock().unwrap().clone())
+        });
         read_to_the_end(&mut self.readers);
         status
     }

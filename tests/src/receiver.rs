@@ -1,4 +1,5 @@
-//! A receiver of webhooks on a thread of its own, which keeps what it got and answers as it is told.
+//! A receiver of webhooks on its own thread. It keeps each webhook that arrives, and gives the answer that the test
+//! chose.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::eventually;
 
-/// One webhook.
+/// One HTTP request that the receiver got.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub path: String,
@@ -32,11 +33,11 @@ impl Received {
     }
 }
 
-/// What to answer.
+/// The receiver's answer to one webhook.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
     Status(u16),
-    /// Never.
+    /// No answer, and the connection stays open.
     Hang,
 }
 
@@ -47,7 +48,7 @@ struct Shared {
     decide: Box<Decide>,
 }
 
-/// Listens until it is dropped.
+/// A server that listens until the value is dropped.
 pub struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -55,16 +56,16 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Answers 204.
+    /// A receiver that answers 204 to all webhooks.
     pub fn start() -> Self {
         Self::answering(|_, _| Answer::Status(204))
     }
 
-    /// Answers as decided, from the webhook and how many came before.
+    /// A receiver whose answers `decide` chooses. Its arguments are the webhook and the number of earlier webhooks.
     pub fn answering(decide: impl Fn(&Received, usize) -> Answer + Send + Sync + 'static) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let shared = Arc::new(Shared { received: Mutex::default(), decide: Box::new(decide) });
-        // Not bound inside the runtime: the caller may be inside another.
+        // The port is bound without the runtime, because the caller may run inside another runtime.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -77,12 +78,12 @@ impl Receiver {
         format!("http://{}{path}", self.address)
     }
 
-    /// Everything so far.
+    /// All webhooks that have arrived so far.
     pub fn all(&self) -> Vec<Received> {
         self.shared.received.lock().unwrap().clone()
     }
 
-    /// Waits for this many, and gives them all.
+    /// Waits until `n` webhooks have arrived. Returns all that have arrived, which may be more.
     pub fn wait(&self, n: usize) -> Vec<Received> {
         eventually(&format!("{n} webhooks"), || {
             let all = self.all();
@@ -90,7 +91,7 @@ impl Receiver {
         })
     }
 
-    /// Waits for one that speaks of this id.
+    /// Waits for a webhook whose body has this `id`.
     pub fn wait_for(&self, id: &str) -> Received {
         eventually(&format!("a webhook for {id}"), || {
             let all = self.all();

@@ -1,9 +1,10 @@
-/* Loaded before libc: makes calls that write a database fail, or ends the process at one of them.
+/* A library loaded before libc. It makes calls that write a database fail, or ends the process at such a call.
  *
- * SHIM_FAIL     the name of a file; while it is there and says "OPERATION ERRNO", the operations of databases fail so.
- *               OPERATION is w (write, truncate) or s (sync). ERRNO 0: they hang for as long as it says so.
- * SHIM_KILL_AT  SIGKILL at the so-many-th of all these operations.
- * SHIM_TEAR     if set, half of what the last one was to write is written.
+ * SHIM_FAIL     The name of a file. While the file exists and contains "OPERATION ERRNO", this operation fails with this
+ *               error for all databases. OPERATION is w (write, truncate) or s (sync). If ERRNO is 0, the operation
+ *               hangs for as long as the file contains this.
+ * SHIM_KILL_AT  A number N. The process is ended by SIGKILL at its Nth write, truncate or sync of a database.
+ * SHIM_TEAR     If set, the first half of the data of that Nth operation is written before the kill.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,7 +18,7 @@
 
 static atomic_long calls;
 
-/* A database or its log: neither its lock nor the index of the log, which is only for the processes that have it open. */
+/* Whether the file is a database or its write-ahead log. The lock file and the index of the log (-shm) do not count. */
 static int is_database(int fd) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
@@ -29,16 +30,16 @@ static int is_database(int fd) {
     return database && !strstr(database, ".lock") && !strstr(database, "-shm");
 }
 
-/* Whether the operation is to fail; errno is set then. */
+/* Whether the operation must fail. If so, errno is set. */
 static int fails(char operation) {
     const char *name = getenv("SHIM_FAIL");
     FILE *file = name ? fopen(name, "re") : NULL;
     if (!file) return 0;
     char which = 0;
     int number = 0;
-    int said = fscanf(file, "%c %d", &which, &number);
+    int items = fscanf(file, "%c %d", &which, &number);
     fclose(file);
-    if (said != 2 || which != operation) return 0;
+    if (items != 2 || which != operation) return 0;
     if (number == 0) {
         usleep(10000);
         return fails(operation);
@@ -57,8 +58,8 @@ static void end(void) {
     for (;;) pause();
 }
 
-/* -1: the operation fails. */
-static int meet(int fd, char operation) {
+/* Called before each truncate and sync. Returns -1 if the operation must fail. */
+static int before_call(int fd, char operation) {
     if (!is_database(fd)) return 0;
     if (is_last()) end();
     return fails(operation) ? -1 : 0;
@@ -81,7 +82,7 @@ static ssize_t put(int fd, const void *bytes, size_t length, off_t at, int seeks
 ssize_t write(int fd, const void *bytes, size_t length) { return put(fd, bytes, length, 0, 0); }
 ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) { return put(fd, bytes, length, at, 1); }
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off_t at) { return put(fd, bytes, length, at, 1); }
-int fsync(int fd) { return meet(fd, 's') ? -1 : syscall(SYS_fsync, fd); }
-int fdatasync(int fd) { return meet(fd, 's') ? -1 : syscall(SYS_fdatasync, fd); }
-int ftruncate(int fd, off_t length) { return meet(fd, 'w') ? -1 : syscall(SYS_ftruncate, fd, length); }
-int ftruncate64(int fd, off_t length) { return meet(fd, 'w') ? -1 : syscall(SYS_ftruncate, fd, length); }
+int fsync(int fd) { return before_call(fd, 's') ? -1 : syscall(SYS_fsync, fd); }
+int fdatasync(int fd) { return before_call(fd, 's') ? -1 : syscall(SYS_fdatasync, fd); }
+int ftruncate(int fd, off_t length) { return before_call(fd, 'w') ? -1 : syscall(SYS_ftruncate, fd, length); }
+int ftruncate64(int fd, off_t length) { return before_call(fd, 'w') ? -1 : syscall(SYS_ftruncate, fd, length); }

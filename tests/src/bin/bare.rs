@@ -1,4 +1,4 @@
-//! A program that installs no poster: its first report starts one by itself.
+//! A program that installs no poster. Its first report starts a poster automatically.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("returned {}", work(&url, n).await?);
     }
     println!("flushed: {}", postback::flush(Duration::from_secs(30)).await);
-    println!("threads of a poster: {}", threads_of_a_poster());
+    println!("threads of a poster: {}", poster_threads());
     Ok(())
 }
 
-/// Where the system tells.
-fn threads_of_a_poster() -> usize {
+/// The number of threads of this process that belong to a poster. On systems without `/proc` it is 0.
+fn poster_threads() -> usize {
     let names = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     names
         .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())

@@ -1,4 +1,4 @@
-//! A program that installs a poster and forks: the poster stays with the parent, and the child may install its own.
+//! A program that installs a poster and forks. The poster stays with the parent. The child may install another poster.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -20,14 +20,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let guard = Poster::builder().sqlite(&file).trust(&url).install()?;
     let poster = guard.poster();
     poster.post(&url, &Report::failed("before"))?;
-    // Nothing goes on at the moment of the fork.
+    // The first report is delivered before the fork, so that no delivery is in progress during the fork.
     until_delivered(&poster, 1);
     match fork()? {
         Fork::Child => {
-            let error = poster.post(&url, &Report::failed("refused")).expect_err("it is the parent's");
+            let error = poster.post(&url, &Report::failed("refused")).expect_err("the poster belongs to the parent");
             println!("the child's post is forked: {}: {error}", error.is_forked());
-            let error =
-                block_on(poster.post_durably(&url, &Report::failed("refused")))?.expect_err("it is the parent's");
+            let error = block_on(poster.post_durably(&url, &Report::failed("refused")))?
+                .expect_err("the poster belongs to the parent");
             println!("and durably: {error}");
             println!("the child's call returned {}", block_on(work(&url, "lost"))??);
             println!("the child flushed: {}", poster.flush_blocking(LONG));
@@ -53,26 +53,26 @@ fn beside_a_child_that_lives_on(url: &str, file: &str) -> Result<(), Box<dyn std
     let (poster, guard) = Poster::builder().sqlite(file).trust(url).start()?;
     poster.post(url, &Report::failed("beside"))?;
     until_delivered(&poster, 1);
-    let (mut until, lives) = std::io::pipe()?;
+    let (mut closed, open) = std::io::pipe()?;
     match fork()? {
         Fork::Child => {
-            drop(lives);
-            // Until the parent lets go of its end, or is no more.
-            until.read_to_end(&mut Vec::new())?;
+            drop(open);
+            // The child waits until the parent closes its end of the pipe, or has ended.
+            closed.read_to_end(&mut Vec::new())?;
             std::process::exit(0);
         }
         Fork::Parent(child) => {
             println!("the first: {}", block_on(guard.shutdown(LONG))?);
             let (_, again) = Poster::builder().sqlite(file).trust(url).start()?;
             println!("the second, beside the child: {}", block_on(again.shutdown(LONG))?);
-            drop(lives);
+            drop(open);
             waitpid(child)?;
         }
     }
     Ok(())
 }
 
-/// A flush of a file does not wait for it.
+/// Flushes until this number of reports is delivered. If the poster has a file, one flush does not wait for deliveries.
 fn until_delivered(poster: &Poster, reports: u64) {
     while poster.flush_blocking(LONG).delivered < reports {
         std::thread::yield_now();
