@@ -1,4 +1,4 @@
-//! Files that are not what they were.
+//! Tests with a database file that is damaged, deleted or replaced.
 
 use std::os::unix::fs::FileExt as _;
 
@@ -6,7 +6,7 @@ use postback_tests::eventually;
 
 use crate::server::{Answer, Server, folder, launch};
 
-pub(crate) fn a_header_that_is_overwritten_is_told() {
+pub(crate) fn an_overwritten_header_is_an_error_at_the_start() {
     let folder = folder();
     let mut server = Server::start(folder.path(), &[]);
     server.accepts("before");
@@ -18,14 +18,14 @@ pub(crate) fn a_header_that_is_overwritten_is_told() {
     let before = std::fs::read(server.database()).unwrap();
     let mut process = launch(folder.path(), &[]);
     assert_eq!(process.ended().code(), Some(1));
-    let said = process.output();
-    assert!(said.contains("workload.db cannot be used") && said.contains("not a database"), "{said}");
-    assert_eq!(std::fs::read(server.database()).unwrap(), before, "what may be rescued is not touched");
+    let output = process.output();
+    assert!(output.contains("workload.db cannot be used") && output.contains("not a database"), "{output}");
+    assert_eq!(std::fs::read(server.database()).unwrap(), before, "the server must not change a damaged file");
 }
 
-pub(crate) fn pages_that_are_overwritten_are_a_no() {
+pub(crate) fn overwritten_pages_are_errors() {
     const PAGE: usize = 4_096;
-    /// Pages overwritten at a time.
+    /// The number of pages that are overwritten together.
     const HOLE: usize = 8;
     let folder = folder();
     let mut server = Server::start(folder.path(), &[]);
@@ -36,46 +36,47 @@ pub(crate) fn pages_that_are_overwritten_are_a_no() {
     server.process.terminate();
     assert!(server.process.ended().success());
     let whole = std::fs::read(server.database()).unwrap();
-    let (mut told, mut hidden) = (0, 0);
+    let (mut failed_starts, mut failed_answers) = (0, 0);
     for first in (1..whole.len() / PAGE).step_by(HOLE) {
         let mut damaged = whole.clone();
         damaged[first * PAGE..].iter_mut().take(HOLE * PAGE).for_each(|byte| *byte = 0xAA);
         std::fs::write(server.database(), &damaged).unwrap();
         let mut process = launch(folder.path(), &[]);
-        eventually("that it starts or does not", || {
+        eventually("a server that is ready or has ended", || {
             if process.url().is_none() && process.is_running() { Err(()) } else { Ok(()) }
         });
         if process.url().is_none() {
             assert_eq!(process.ended().code(), Some(1));
-            let said = process.output();
-            assert!(said.contains("it is damaged") && said.contains("restore it from a backup"), "{said}");
-            told += 1;
+            let output = process.output();
+            assert!(output.contains("it is damaged") && output.contains("restore it from a backup"), "{output}");
+            failed_starts += 1;
             continue;
         }
-        // What is damaged has not been needed yet. What can be read is right, what cannot is an error and not an absence.
+        // The start did not read the damaged pages. A request whose pages are intact is answered correctly. A request
+        // whose pages are damaged is answered with an error, not with 404.
         server.takes(process);
-        hidden += server.knows_all_or_says_no();
-        if let Answer::No(status, said) = server.submit("new") {
-            assert_eq!(status, 503, "{said}");
+        failed_answers += server.knows_all_or_fails();
+        if let Answer::Refused(status, text) = server.submit("new") {
+            assert_eq!(status, 503, "{text}");
         }
         assert!(!server.process.output().contains("panicked"), "{}", server.process.output());
         server.process.terminate();
         assert_eq!(server.process.ended().code(), Some(0), "{}", server.process.output());
         server.forget_after(50);
     }
-    assert!(told > 0 && hidden > 0, "{told} starts told it, {hidden} answers");
+    assert!(failed_starts > 0 && failed_answers > 0, "{failed_starts} starts and {failed_answers} answers failed");
 }
 
-pub(crate) fn a_file_that_is_deleted_is_a_no() {
+pub(crate) fn a_deleted_file_makes_the_server_refuse() {
     let folder = folder();
     let mut server = Server::start(folder.path(), &[]);
     server.accepts("before");
     let elsewhere = folder.path().join("elsewhere.db");
     std::fs::rename(server.database(), &elsewhere).unwrap();
-    server.refuses("nobody would find it");
-    // Nor is it something else that has its name by now.
+    server.refuses("this row would be lost");
+    // Another file that has the name of the database now is not the database.
     std::fs::write(server.database(), "").unwrap();
-    server.refuses("nobody would find it");
+    server.refuses("this row would be lost");
     assert!(server.process.output().contains("was deleted or replaced"), "{}", server.process.output());
     std::fs::rename(&elsewhere, server.database()).unwrap();
     server.recovers();

@@ -1,8 +1,9 @@
-//! Storage that fails under a real server: full, failing, locked, read-only, corrupt, gone.
+//! Tests of a workload server on storage that is full, failing, locked, read-only, damaged or deleted.
 //!
-//! What was accepted is kept, or the caller is told no; when the cause goes, so does the trouble, without a restart.
+//! The server keeps every request that it accepted, and refuses requests that it cannot keep. When the storage works
+//! again, the server accepts requests again without a restart.
 //!
-//! Mounts are made in a mount namespace of this program alone, so that nothing is left of them however it ends.
+//! The test program mounts disks in its own mount namespace. So the mounts end with the program, however it ends.
 
 mod corrupt;
 mod devices;
@@ -15,7 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use libtest_mimic::{Arguments, Trial};
 use postback_tests::need::{self, Need, trial};
 
-/// Set where mounts are this program's own.
+/// This variable is set inside the mount namespace of this program.
 const INSIDE: &str = "FAULTS_HAVE_MOUNTS";
 
 fn main() -> ExitCode {
@@ -24,29 +25,45 @@ fn main() -> ExitCode {
         && let Some(mut again) = in_namespace()
     {
         let error = again.arg(std::env::current_exe().expect("this program")).args(std::env::args_os().skip(1)).exec();
-        eprintln!("cannot run itself again: {error}");
+        eprintln!("cannot start this program again in a mount namespace: {error}");
         return ExitCode::FAILURE;
     }
     let mut trials = Vec::new();
-    let mut add = |name: &str, needs: Vec<Need>, test: fn()| trials.push(with(name, needs, test));
+    let mut add = |name: &str, needs: Vec<Need>, test: fn()| trials.push(needing(name, needs, test));
     let (cc, mount) = (|| vec![need::program("cc")], || vec![mounts()]);
-    add("a_sync_that_fails_is_a_no_and_passes", cc(), devices::a_sync_that_fails_is_a_no_and_passes);
-    add("a_write_that_fails_is_a_no_and_passes", cc(), devices::a_write_that_fails_is_a_no_and_passes);
-    add("a_device_that_turns_read_only_is_a_no_and_passes", cc(), devices::a_device_that_turns_read_only_is_a_no);
+    add("submissions_are_refused_while_syncs_fail", cc(), devices::submissions_are_refused_while_syncs_fail);
+    add("submissions_are_refused_while_writes_fail", cc(), devices::submissions_are_refused_while_writes_fail);
+    add(
+        "submissions_are_refused_while_the_device_is_read_only",
+        cc(),
+        devices::submissions_are_refused_while_the_device_is_read_only,
+    );
     add("an_outcome_waits_for_a_failing_device", cc(), devices::an_outcome_waits_for_a_failing_device);
     add("a_stop_on_a_failing_device_ends", cc(), devices::a_stop_on_a_failing_device_ends_and_loses_nothing);
-    add("a_device_that_hangs_is_told_by_readyz", cc(), devices::a_device_that_hangs_is_told_by_readyz);
-    add("some_of_a_disk_is_kept_for_outcomes", mount(), mounts::some_of_a_disk_is_kept_for_outcomes);
-    add("a_full_disk_is_a_no_and_passes", mount(), mounts::a_full_disk_is_a_no_and_passes);
-    add("a_read_only_disk_is_told_at_the_start", mount(), mounts::a_read_only_disk_is_told_at_the_start);
-    add("a_lock_of_another_process_passes", vec![], devices::a_lock_of_another_process_passes);
-    add("a_header_that_is_overwritten_is_told", vec![], corrupt::a_header_that_is_overwritten_is_told);
-    add("pages_that_are_overwritten_are_a_no", vec![], corrupt::pages_that_are_overwritten_are_a_no);
-    add("a_file_that_is_deleted_is_a_no", vec![], corrupt::a_file_that_is_deleted_is_a_no);
+    add("readyz_reports_a_device_that_hangs", cc(), devices::readyz_reports_a_device_that_hangs);
+    add("part_of_a_disk_is_reserved_for_outcomes", mount(), mounts::part_of_a_disk_is_reserved_for_outcomes);
+    add(
+        "submissions_are_refused_while_the_disk_is_full",
+        mount(),
+        mounts::submissions_are_refused_while_the_disk_is_full,
+    );
+    add("a_read_only_disk_is_an_error_at_the_start", mount(), mounts::a_read_only_disk_is_an_error_at_the_start);
+    add(
+        "a_lock_of_another_process_makes_the_server_wait",
+        vec![],
+        devices::a_lock_of_another_process_makes_the_server_wait,
+    );
+    add(
+        "an_overwritten_header_is_an_error_at_the_start",
+        vec![],
+        corrupt::an_overwritten_header_is_an_error_at_the_start,
+    );
+    add("overwritten_pages_are_errors", vec![], corrupt::overwritten_pages_are_errors);
+    add("a_deleted_file_makes_the_server_refuse", vec![], corrupt::a_deleted_file_makes_the_server_refuse);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn with(name: &str, needs: Vec<Need>, test: fn()) -> Trial {
+fn needing(name: &str, needs: Vec<Need>, test: fn()) -> Trial {
     let missing: Vec<String> = needs.into_iter().filter_map(Result::err).collect();
     let need = if missing.is_empty() { Ok(()) } else { Err(missing.join(" and ")) };
     trial(name, [need], test)
@@ -60,7 +77,8 @@ fn mounts() -> Need {
     }
 }
 
-/// A command that runs what follows with mounts of its own, as root or as if.
+/// A command that runs the program given to it in a new mount namespace, as root or as a mapped root user. `None` if
+/// this machine does not allow it.
 fn in_namespace() -> Option<Command> {
     [&["--mount"][..], &["--mount", "--map-root-user"]].into_iter().find_map(|flags| {
         let command = || {

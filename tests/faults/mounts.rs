@@ -1,4 +1,4 @@
-//! Small and read-only disks.
+//! Tests with disks that are small or read-only.
 
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +25,8 @@ impl Disk {
         self.mount(&format!("remount,{options}"));
     }
 
-    /// Type and source are said each time: else `mount` adds options that only root may set.
+    /// Mounts or remounts the disk. Type and source are given each time. Otherwise `mount` adds options that only root
+    /// may set.
     fn mount(&self, options: &str) {
         run("mount", &["-t", "tmpfs", "-o", options, "none"], self.folder.path());
     }
@@ -42,18 +43,18 @@ fn run(program: &str, arguments: &[&str], last: &Path) {
     assert!(status.success(), "{program} {arguments:?}: {status}");
 }
 
-pub(crate) fn a_full_disk_is_a_no_and_passes() {
+pub(crate) fn submissions_are_refused_while_the_disk_is_full() {
     let disk = Disk::of(3);
     let mut server = Server::start(disk.folder.path(), &[]);
     let large = "x".repeat(100_000);
-    let mut yes = 0;
-    while let Answer::Yes = server.submit(&large) {
-        yes += 1;
-        assert!(yes < 100, "3 MB hold no 100 of them");
+    let mut accepted = 0;
+    while let Answer::Accepted = server.submit(&large) {
+        accepted += 1;
+        assert!(accepted < 100, "a disk of 3 MB must be full before 100 requests");
     }
     server.refuses(&large);
-    let (status, said) = server.readiness();
-    assert_eq!(status, 503, "{said}");
+    let (status, text) = server.readiness();
+    assert_eq!(status, 503, "{text}");
     disk.remount("size=64m");
     server.is_ready();
     server.recovers();
@@ -61,8 +62,9 @@ pub(crate) fn a_full_disk_is_a_no_and_passes() {
     server.keeps_all();
 }
 
-/// Of a small disk a tenth is kept: requests are refused, and what was accepted comes to its end.
-pub(crate) fn some_of_a_disk_is_kept_for_outcomes() {
+/// A tenth of a small disk is reserved. When only the reserve is left, new requests are refused, and accepted requests
+/// are finished.
+pub(crate) fn part_of_a_disk_is_reserved_for_outcomes() {
     let disk = Disk::of(40);
     let mut server = Server::start(disk.folder.path(), &[]);
     let text = "x".repeat(20_000);
@@ -74,46 +76,48 @@ pub(crate) fn some_of_a_disk_is_kept_for_outcomes() {
     let taken = usize::try_from(size.f_bavail * size.f_frsize).unwrap() - 3_000_000;
     let filler = disk.folder.path().join("filler");
     std::fs::write(&filler, vec![7; taken]).unwrap();
-    let told = "requests are refused until there is more room";
-    eventually("that it refuses", || {
+    let refusing = "requests are refused until there is more room";
+    eventually("a line that says that requests are refused", || {
         let _ = server.submit("one more");
-        if server.process.output().contains(told) { Ok(()) } else { Err(()) }
+        if server.process.output().contains(refusing) { Ok(()) } else { Err(()) }
     });
     match server.submit(&text) {
-        Answer::No(503, said) => assert!(said.contains("store.disk_reserve") && said.contains("try again"), "{said}"),
+        Answer::Refused(503, text) => {
+            assert!(text.contains("store.disk_reserve") && text.contains("try again"), "{text}")
+        }
         other => panic!("{other:?}"),
     }
-    // What was accepted runs, is settled, and is told.
+    // Accepted requests run, are settled, and are reported.
     std::fs::write(disk.folder.path().join("gate"), "").unwrap();
-    server.tells_all();
+    server.has_reported_all();
     server.refuses("still");
-    assert_eq!(server.process.output().matches(told).count(), 1, "told once");
-    let (status, said) = server.readiness();
-    assert!(status == 503 && said.contains("store.disk_reserve"), "{status} {said}");
+    assert_eq!(server.process.output().matches(refusing).count(), 1, "the line must be logged once");
+    let (status, text) = server.readiness();
+    assert!(status == 503 && text.contains("store.disk_reserve"), "{status} {text}");
     std::fs::remove_file(filler).unwrap();
     server.is_ready();
     server.recovers();
     server.keeps_all();
 }
 
-pub(crate) fn a_read_only_disk_is_told_at_the_start() {
+pub(crate) fn a_read_only_disk_is_an_error_at_the_start() {
     let disk = Disk::of(3);
-    let told = || {
+    let start_fails = || {
         disk.remount("ro");
         let mut process = launch(disk.folder.path(), &[]);
         assert_eq!(process.ended().code(), Some(1));
-        let said = process.output();
-        assert!(said.contains("workload.db cannot be opened for writing") && said.contains("ead-only"), "{said}");
+        let output = process.output();
+        assert!(output.contains("workload.db cannot be opened for writing") && output.contains("ead-only"), "{output}");
         disk.remount("rw");
     };
-    // Without a database, and with one.
-    told();
+    // First without a database file, then with an existing one.
+    start_fails();
     let mut server = Server::start(disk.folder.path(), &[]);
     server.accepts("before");
     server.keeps_all();
     server.process.terminate();
     assert!(server.process.ended().success());
-    told();
+    start_fails();
     server.restart();
     server.keeps_all();
 }

@@ -1,4 +1,4 @@
-//! A workload server on storage that is about to fail.
+//! A workload server for the tests of failing storage, and what a client expects of it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,15 +18,16 @@ pub(crate) struct Server {
     accepted: Vec<(&'static str, String)>,
 }
 
-/// How a submission ended.
+/// The answer to a submission.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Yes,
-    No(u16, String),
+    Accepted,
+    /// The HTTP status and the body.
+    Refused(u16, String),
 }
 
 impl Server {
-    /// In this folder, in which it finds and keeps everything.
+    /// Starts a server in this folder, which holds its settings and its database.
     pub(crate) fn start(folder: &Path, variables: &[(&'static str, String)]) -> Self {
         let receiver = Receiver::start();
         let settings = format!(
@@ -45,7 +46,7 @@ impl Server {
         self.url = self.process.ready();
     }
 
-    /// Posts a text; what was accepted is remembered.
+    /// Posts a text. If the request is accepted, its id is remembered for later checks.
     pub(crate) fn submit(&mut self, text: &str) -> Answer {
         self.submit_to("/echo", &json!(text))
     }
@@ -59,9 +60,9 @@ impl Server {
         if status == 200 {
             let answer: Value = serde_json::from_slice(&body).unwrap();
             self.accepted.push((route, answer["id"].as_str().unwrap().to_owned()));
-            Answer::Yes
+            Answer::Accepted
         } else {
-            Answer::No(status, String::from_utf8_lossy(&body).into_owned())
+            Answer::Refused(status, String::from_utf8_lossy(&body).into_owned())
         }
     }
 
@@ -73,19 +74,19 @@ impl Server {
     #[track_caller]
     pub(crate) fn accepts_at(&mut self, route: &'static str, payload: &Value) {
         let answer = self.submit_to(route, payload);
-        assert!(matches!(answer, Answer::Yes), "{answer:?}\n{}", self.process.output());
+        assert!(matches!(answer, Answer::Accepted), "{answer:?}\n{}", self.process.output());
     }
 
-    /// Says no in a way that a client understands.
+    /// Checks that a submission is refused with 503, and that the answer says to try again.
     #[track_caller]
     pub(crate) fn refuses(&mut self, text: &str) {
         match self.submit(text) {
-            Answer::No(503, said) if said.contains("try again") => {}
+            Answer::Refused(503, text) if text.contains("try again") => {}
             other => panic!("{other:?}\n{}", self.process.output()),
         }
     }
 
-    /// What `/readyz` says.
+    /// The status and the text of `/readyz`.
     pub(crate) fn readiness(&self) -> (u16, String) {
         let get = self.client.get(format!("{}/readyz", self.url));
         self.runtime.block_on(async {
@@ -94,41 +95,42 @@ impl Server {
         })
     }
 
-    /// Waits until `/readyz` says yes, with nobody sending anything else.
+    /// Waits until `/readyz` answers 200, without sending any other request.
     pub(crate) fn is_ready(&self) {
-        eventually("that it is ready", || match self.readiness() {
+        eventually("a server that is ready", || match self.readiness() {
             (200, _) => Ok(()),
             other => Err(other),
         });
     }
 
-    /// The status of the last request that was accepted.
+    /// The status of the request that was accepted last.
     pub(crate) fn last_status(&self) -> String {
         let (route, id) = self.accepted.last().expect("a request");
         let get = self.client.get(format!("{}{route}/{id}", self.url));
         let status: Value = self.runtime.block_on(async {
             let response = get.send().await.expect("an answer");
-            serde_json::from_slice(&response.bytes().await.unwrap()).expect("what is known")
+            serde_json::from_slice(&response.bytes().await.unwrap()).expect("a status")
         });
         status["status"].as_str().expect("a text").to_owned()
     }
 
-    /// Waits until all that was accepted is told to its receiver.
-    pub(crate) fn tells_all(&self) {
+    /// Waits until the outcomes of all accepted requests are reported to the receiver.
+    pub(crate) fn has_reported_all(&self) {
         for (_, id) in &self.accepted {
             assert_eq!(self.receiver.wait_for(id).json()["status"], "completed");
         }
     }
 
-    /// Accepts again without having been started again.
+    /// Waits until a submission is accepted again, without a restart of the server.
     pub(crate) fn recovers(&mut self) {
-        eventually("that it accepts again", || match self.submit("after the trouble") {
-            Answer::Yes => Ok(()),
-            no @ Answer::No(..) => Err(no),
+        eventually("a submission that is accepted", || match self.submit("after the trouble") {
+            Answer::Accepted => Ok(()),
+            refused @ Answer::Refused(..) => Err(refused),
         });
     }
 
-    /// What was accepted is told to its receiver, is known to the record, and survives a restart.
+    /// Checks that all accepted requests are reported to the receiver, that their status is known, and that a restart
+    /// keeps them.
     pub(crate) fn keeps_all(&mut self) {
         for (_, id) in &self.accepted {
             assert_eq!(self.receiver.wait_for(id).json()["status"], "completed");
@@ -146,14 +148,14 @@ impl Server {
             let get = self.client.get(format!("{}{route}/{id}?wait=30", self.url));
             let status: Value = self.runtime.block_on(async {
                 let response = get.send().await.expect("an answer");
-                serde_json::from_slice(&response.bytes().await.unwrap()).expect("what is known")
+                serde_json::from_slice(&response.bytes().await.unwrap()).expect("a status")
             });
             assert_eq!(status["status"], "completed", "{id}");
         }
     }
 
-    /// Every answer is the right one, or an error; how many are errors.
-    pub(crate) fn knows_all_or_says_no(&self) -> usize {
+    /// Checks that each status is correct or an error. Returns the number of errors.
+    pub(crate) fn knows_all_or_fails(&self) -> usize {
         let mut errors = 0;
         for (route, id) in &self.accepted {
             let get = self.client.get(format!("{}{route}/{id}", self.url));
@@ -173,13 +175,13 @@ impl Server {
         errors
     }
 
-    /// This is the process that serves from now on.
+    /// Uses this process as the server from now on.
     pub(crate) fn takes(&mut self, process: Process) {
         self.url = process.url().expect("a process that is ready");
         self.process = process;
     }
 
-    /// Whatever was accepted after so many is no longer expected to be there.
+    /// Forgets the requests that were accepted after the first `n`, so that they are no longer checked.
     pub(crate) fn forget_after(&mut self, n: usize) {
         self.accepted.truncate(n);
     }

@@ -1,12 +1,13 @@
-//! The mode `anatomy`: what one round trip costs the workload server, and in which of its threads.
+//! The mode `anatomy`: the cost of one round trip for the workload server, by group of threads.
 //!
-//! The load is that of the mode `roundtrip`. All figures are of the server's process, as the kernel counts them in `/proc`, and
-//! are divided by the round trips that ended between two readings:
+//! The mode makes the same round trips as the mode `roundtrip`. The kernel counts the figures of the server's process
+//! in `/proc`. The program reads them before and after the rounds, and divides the difference by the number of round
+//! trips:
 //!
-//! - processor time and sleeps (voluntary context switches), by group of threads. A thread that sleeps has to be woken, so
-//!   the sleeps are the wake-ups too.
-//! - bytes written to storage, which are those of the database and its log;
-//! - commits, as the database counts them. At `durability = "full"` each one is a sync of the log.
+//! - processor time and sleeps (voluntary context switches), by group of threads. Each sleep ends with a wake-up, so
+//!   the number of sleeps is also the number of wake-ups;
+//! - bytes written to storage, which are the bytes of the database and its write-ahead log;
+//! - commits, which the database counts. With `durability = "full"`, each commit is a sync of the write-ahead log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,10 +21,10 @@ use crate::numbers::{Rate, milliseconds, quantile};
 use crate::rounds::Kind;
 use crate::{Options, folder, receiver, roundtrip};
 
-/// The round that is not counted: connections are opened, statements are prepared.
+/// The length of the first round, which is not counted. In it, connections are opened and SQL statements are prepared.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// The names of the server's threads, as the kernel cuts them, and what they are called in the table.
+/// The name of each group of threads, cut to 15 characters as the kernel does, and its name in the printed table.
 const GROUPS: [(&str, &str); 4] = [
     ("postback-contro", "API, claims, writer"),
     ("sqlx-sqlite", "SQLite"),
@@ -62,16 +63,16 @@ pub(crate) fn run(options: &Options) -> bool {
     stopped.success() && left.is_complete()
 }
 
-/// What the server had used up at one moment.
+/// The resources that the server had used up at one moment.
 #[derive(Default)]
 struct Reading {
     threads: BTreeMap<&'static str, Threads>,
-    /// Bytes that were sent to storage.
+    /// The number of bytes that were written to storage.
     written: u64,
     commits: u64,
 }
 
-/// The sum over the threads of one group.
+/// The sums over all threads of one group.
 #[derive(Clone, Copy, Default)]
 struct Threads {
     nanoseconds: u64,
@@ -85,7 +86,7 @@ impl Reading {
         reading.written = field(&io, "write_bytes:");
         for task in fs::read_dir(format!("/proc/{process}/task")).expect("a process on Linux") {
             let task = task.expect("a thread").path();
-            // A thread may end while it is looked at.
+            // A thread may end while its files are read. Then they count as empty.
             let text = |name| fs::read_to_string(task.join(name)).unwrap_or_default();
             let name = text("comm");
             let group = GROUPS.iter().find(|(start, _)| name.starts_with(start)).map_or(OTHERS, |(_, group)| group);
@@ -109,7 +110,7 @@ impl Reading {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    #[expect(clippy::cast_precision_loss, reason = "the printed figures are rounded anyway")]
     fn print(&self, trips: f64) {
         let per_trip = |count: u64| count as f64 / trips;
         println!("per round trip, of {trips}:");
@@ -130,12 +131,12 @@ impl Reading {
     }
 }
 
-/// The number after a name, in the files of `/proc`.
+/// The number after a name in a file of `/proc`. If the name is missing, 0.
 fn field(text: &str, name: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
 }
 
-/// How many commits the database has had.
+/// The number of commits of the database so far.
 async fn commits(database: &Path) -> u64 {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database).read_only(true);
     let mut connection = SqliteConnection::connect_with(&options).await.expect("the server's database");

@@ -1,17 +1,18 @@
-//! A process of this program that tells its parent something, line by line through a pipe.
+//! A child process that runs this program again, and sends lines to its parent through a pipe.
 //!
-//! It ends when its input does, so it never outlives the program that started it.
+//! The child ends when its standard input is closed, so it ends with the program that started it.
 
 use std::io::{BufRead as _, BufReader, Lines, Read as _};
 use std::process::{self, ChildStdout, Command, Stdio};
 
 use crate::program;
 
-/// What the parent holds. Killed when dropped.
+/// The parent's handle of the child. The child is killed when the handle is dropped.
 pub(crate) struct Child(process::Child);
 
 impl Child {
-    /// Starts this program with this argument; the first line that it says, and the further ones.
+    /// Starts this program with this argument. Returns the first line that the child prints, and an iterator of the
+    /// later lines.
     pub(crate) fn start(argument: &str) -> (Self, String, Lines<BufReader<ChildStdout>>) {
         let mut command = Command::new(program());
         let mut child = command.arg(argument).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the child");
@@ -28,7 +29,7 @@ impl Drop for Child {
     }
 }
 
-/// The child's own `main`: works until the parent is gone.
+/// The `main` function of the child. It runs `work` until the parent closes the pipe or ends.
 pub(crate) fn work(work: impl Future<Output: Send> + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
     runtime.spawn(work);

@@ -1,28 +1,31 @@
-//! How many of the numbered reports of each run have arrived: kept by the receiver, told to the program.
+//! Counts the numbered reports of each series that have arrived. The receiver counts, and sends the counts to the
+//! program.
 //!
-//! Told a thousand times a second and not for each one, so that counting costs next to nothing.
+//! The receiver sends changed counts a thousand times a second, not for each report, so that counting costs very
+//! little.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// What arrived of one run.
+/// The reports of one series that have arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// Different ones.
+    /// The number of different reports.
     pub(crate) distinct: u64,
+    /// The number of arrivals, with repeats.
     pub(crate) arrivals: u64,
 }
 
-/// The receiver's side: a bit for each number.
+/// The receiver's side. It keeps one bit for each number of a report.
 #[derive(Default)]
 pub(crate) struct Seen {
-    runs: HashMap<u32, (Vec<u64>, Count)>,
+    all: HashMap<u32, (Vec<u64>, Count)>,
 }
 
 impl Seen {
-    pub(crate) fn arrived(&mut self, run: u32, number: u64) {
-        let (bits, count) = self.runs.entry(run).or_default();
+    pub(crate) fn arrived(&mut self, series: u32, number: u64) {
+        let (bits, count) = self.all.entry(series).or_default();
         let (word, bit) = (usize::try_from(number / 64).expect("a small number"), 1 << (number % 64));
         if bits.len() <= word {
             bits.resize(word + 1, 0);
@@ -32,53 +35,55 @@ impl Seen {
         bits[word] |= bit;
     }
 
-    /// A line for each run that has another count than when it was told last.
-    pub(crate) fn news(&self, told: &mut HashMap<u32, Count>) -> String {
-        let mut news = String::new();
-        for (run, (_, count)) in &self.runs {
-            if told.insert(*run, *count) != Some(*count) {
-                news.push_str(&format!("{run} {} {}\n", count.distinct, count.arrivals));
+    /// A line for each series whose count differs from the count in `sent`. The new count is stored in `sent`.
+    pub(crate) fn changes(&self, sent: &mut HashMap<u32, Count>) -> String {
+        let mut lines = String::new();
+        for (series, (_, count)) in &self.all {
+            if sent.insert(*series, *count) != Some(*count) {
+                lines.push_str(&format!("{series} {} {}\n", count.distinct, count.arrivals));
             }
         }
-        news
+        lines
     }
 }
 
-/// The program's side: what it was told.
+/// The program's side. It keeps the counts that the receiver has sent.
 #[derive(Default)]
 pub(crate) struct Counts {
-    runs: Mutex<HashMap<u32, Count>>,
+    all: Mutex<HashMap<u32, Count>>,
     changed: Condvar,
 }
 
 impl Counts {
-    /// Takes `RUN DISTINCT ARRIVALS`; whether it was that.
-    pub(crate) fn told(&self, line: &str) -> bool {
+    /// Reads a line `SERIES DISTINCT ARRIVALS`. Returns false if the line has another form.
+    pub(crate) fn read_line(&self, line: &str) -> bool {
         let mut words = line.split(' ').map(str::parse::<u64>);
-        let (Some(Ok(run)), Some(Ok(distinct)), Some(Ok(arrivals))) = (words.next(), words.next(), words.next()) else {
+        let (Some(Ok(series)), Some(Ok(distinct)), Some(Ok(arrivals))) = (words.next(), words.next(), words.next())
+        else {
             return false;
         };
-        let run = u32::try_from(run).expect("a run of ours");
-        self.runs.lock().unwrap().insert(run, Count { distinct, arrivals });
+        let series = u32::try_from(series).expect("the number of a series");
+        self.all.lock().unwrap().insert(series, Count { distinct, arrivals });
         self.changed.notify_all();
         true
     }
 
-    pub(crate) fn of(&self, run: u32) -> Count {
-        self.runs.lock().unwrap().get(&run).copied().unwrap_or_default()
+    pub(crate) fn of(&self, series: u32) -> Count {
+        self.all.lock().unwrap().get(&series).copied().unwrap_or_default()
     }
 
-    /// Waits until so many different ones of a run have arrived, at most this long.
-    pub(crate) fn wait(&self, run: u32, distinct: u64, limit: Duration) -> Count {
+    /// Waits until this number of different reports of a series has arrived, or until the limit has passed. Returns the
+    /// count.
+    pub(crate) fn wait(&self, series: u32, distinct: u64, limit: Duration) -> Count {
         let end = Instant::now() + limit;
-        let mut runs = self.runs.lock().unwrap();
+        let mut all = self.all.lock().unwrap();
         loop {
-            let count = runs.get(&run).copied().unwrap_or_default();
+            let count = all.get(&series).copied().unwrap_or_default();
             let left = end.saturating_duration_since(Instant::now());
             if count.distinct >= distinct || left.is_zero() {
                 return count;
             }
-            runs = self.changed.wait_timeout(runs, left).unwrap().0;
+            all = self.changed.wait_timeout(all, left).unwrap().0;
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The mode `idle`: how long after its post a single report is at the receiver, while nothing else goes on.
+//! The mode `idle`: the time from the post of a single report to its arrival at the receiver, while nothing else
+//! happens.
 //!
-//! One report at a time, and a pause after each. What is measured ends when this program has read from the receiver, through
-//! a pipe, that the report is there: a little later than it was.
+//! The program posts one report at a time, with a pause before each. The measured time ends when this program reads
+//! from the receiver, through a pipe, that the report arrived. So the figures are slightly longer than the real times.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +14,13 @@ use crate::receiver::{ROUND_TRIP, Receiver};
 use crate::rounds::PAYLOAD;
 use crate::{Options, folder};
 
-/// Long enough that everybody sleeps again.
+/// The pause before each post. It is long enough for all threads to go to sleep.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Those that do not count.
+/// The number of first reports that are not counted.
 const FIRST: usize = 20;
+/// A report that takes longer counts as missing.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The target for the 99th percentile with `normal`. It is printed, and does not make the program fail.
 const TARGET: Duration = Duration::from_millis(5);
 
 pub(crate) fn run(options: &Options) -> bool {
@@ -53,7 +56,7 @@ pub(crate) fn run(options: &Options) -> bool {
     complete
 }
 
-/// Whether all arrived.
+/// Posts and measures the reports of one side. Returns whether all arrived.
 fn measure(
     name: &str,
     reports: usize,

@@ -1,19 +1,21 @@
-//! The mode `isolation`: what one slow endpoint among ten costs the nine others, what a path that fails costs another path of its
-//! origin, and what a greedy caller costs a modest one.
+//! The mode `isolation`: how much a slow origin, a failing path or a greedy caller harms the deliveries of others.
 //!
-//! First it measures the capacity: how many reports a second a poster delivers to ten endpoints that answer at once, posted
-//! as fast as it takes them. Then reports are posted at half of that rate, evenly in time and to each endpoint in turn, in
-//! rounds that alternate: *alone*, where all ten answer at once, and *beside*, where the tenth takes 20 s, which is longer
-//! than an attempt may. Each round has a fresh poster, so that none knows the slow endpoint from before. Of the nine, it
-//! compares how many reports arrived within the round, and the time from the post to the arrival. An endpoint is a port of
-//! the receiver, and both processes read the same clock.
+//! First the mode measures the capacity: how many reports a second a poster delivers to ten origins that answer at
+//! once, if reports are posted as fast as the poster takes them. Then it posts reports at half of that rate, evenly in
+//! time and to each origin in turn. Two kinds of rounds alternate: *alone*, without the disturbance, and *beside*, with
+//! it. Each round starts a new poster, so that no poster knows a slow origin from an earlier round. An origin is a port
+//! of the receiver. Both processes read the same clock. There are three disturbances:
 //!
-//! The two further rows are measured alike. *Paths*: of ten reports to one origin, nine go to a path that answers at once, and
-//! the tenth, beside, to one that answers 500; of the nine it is told what came of them. *Greedy*: one report in ten is a modest
-//! caller's; beside, a greedy one posts thirty times as many to an endpoint of its own, more than can be delivered.
+//! - *Slow*: the tenth origin answers after 20 s, which is longer than the limit of an attempt. The reports to the nine
+//!   others are measured.
+//! - *Paths*: all reports go to one origin. The tenth part of them goes to a path that answers 500. The nine others, to
+//!   a path that answers at once, are measured.
+//! - *Greedy*: one report in ten is from a modest caller, and is measured. A greedy caller posts thirty times as many
+//!   reports to another origin, more than can be delivered.
 //!
-//! It fails if the median of the rounds misses the targets: at least 0.95 of the throughput and, of the first row, a 99th
-//! percentile of at most 1.25 of what it is alone, or 2 ms more.
+//! For the measured reports, the mode compares how many arrived within the round, and the time from post to arrival. It
+//! fails if the median of the rounds misses a target. The throughput must be at least 0.95 of the throughput alone. For
+//! *Slow*, the 99th percentile must also be at most 1.25 of the 99th percentile alone, or at most 2 ms more.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -32,22 +34,24 @@ use crate::numbers::{Spread, milliseconds, quantile};
 use crate::rounds::PAYLOAD;
 use crate::{Options, folder};
 
-/// The argument that makes this program a receiver with an endpoint at each of its ports.
+/// With this argument, this program is a receiver that listens on several ports. Each port is an origin.
 pub(crate) const COMMAND: &str = "receiver-of-ten";
-/// Endpoints that a round posts to.
-const ENDPOINTS: usize = 10;
-/// The endpoint after those, which takes the place of the last of them.
+/// The number of origins that answer at once.
+const ORIGINS: usize = 10;
+/// The slow origin answers after this time. It is an additional origin, and replaces the last one in the rounds
+/// *beside*.
 const SLOW: Duration = Duration::from_secs(20);
 /// The path that answers 500.
 const BAD: &str = "bad";
-/// What a greedy caller posts for each report of ten, one of which is a modest caller's.
+/// The number of reports that the greedy caller posts in each of nine turns. The modest caller posts one in the tenth
+/// turn.
 const GREED: u32 = 3;
-/// What of a round has not arrived by then is not waited for.
+/// The wait after a round. Reports that arrive later do not count.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// More than a round posts.
+/// The limits of a poster in memory, in reports and bytes. They are more than a round posts.
 const MEMORY: (usize, usize) = (4_000_000, 4 << 30);
 
-/// What stands beside what.
+/// A disturbance. It is one row of the printed comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Row {
     Slow,
@@ -57,44 +61,44 @@ enum Row {
 
 impl Row {
     const ALL: [(Self, &str); 3] = [
-        (Self::Slow, "one slow endpoint among ten"),
-        (Self::Paths, "a path that fails, beside one of the same origin that works"),
+        (Self::Slow, "one slow origin among ten"),
+        (Self::Paths, "a path that fails, beside a path of the same origin that works"),
         (Self::Greedy, "a greedy caller beside a modest one"),
     ];
 
-    /// Whether it is told what becomes of the report with this number.
+    /// Whether the report with this number is measured.
     fn measures(self, number: usize) -> bool {
         match self {
-            Self::Slow | Self::Paths => number % ENDPOINTS != ENDPOINTS - 1,
-            Self::Greedy => number.is_multiple_of(ENDPOINTS),
+            Self::Slow | Self::Paths => number % ORIGINS != ORIGINS - 1,
+            Self::Greedy => number.is_multiple_of(ORIGINS),
         }
     }
 
-    /// Where the report with this number goes, and how many of it.
+    /// The URL of the report with this number, and how many times it is posted.
     fn target(self, number: usize, beside: bool, receiver: &Receiver) -> (String, u32) {
-        let at = number % ENDPOINTS;
+        let at = number % ORIGINS;
         match self {
             _ if self != Self::Paths && self.measures(number) => (receiver.urls[at].clone(), 1),
-            Self::Slow => (receiver.urls[if beside { ENDPOINTS } else { at }].clone(), 1),
-            Self::Paths if beside && at == ENDPOINTS - 1 => (format!("{}{BAD}", receiver.urls[0]), 1),
+            Self::Slow => (receiver.urls[if beside { ORIGINS } else { at }].clone(), 1),
+            Self::Paths if beside && at == ORIGINS - 1 => (format!("{}{BAD}", receiver.urls[0]), 1),
             Self::Paths => (receiver.urls[0].clone(), 1),
             Self::Greedy => (receiver.urls[1].clone(), if beside { GREED } else { 0 }),
         }
     }
 }
 
-/// What of the measured reports came of a round.
+/// The figures of one round, for the measured reports.
 struct Round {
-    /// Posted and arrived in time, of as many that were posted.
+    /// The part of the posted reports that arrived within the round, from 0 to 1.
     in_time: f64,
-    /// In order.
+    /// The times from post to arrival, sorted.
     latencies: Vec<Duration>,
 }
 
-/// Arrivals by id, in microseconds since 1970.
+/// The time of each arrival, in microseconds since 1970, by id.
 type Arrivals = Arc<Mutex<HashMap<u64, u64>>>;
 
-/// Whether the targets are met.
+/// Runs the mode. Returns whether all targets are met.
 pub(crate) fn run(options: &Options) -> bool {
     let mut met = true;
     for (name, on_disk) in [("memory", false), ("full", true)] {
@@ -120,7 +124,7 @@ fn compare(options: &Options, on_disk: bool, row: Row) -> bool {
         .map(|number| {
             let alone = runtime.block_on(round(time, on_disk, &receiver, rate, (row, false)));
             let beside = runtime.block_on(round(time, on_disk, &receiver, rate, (row, true)));
-            println!("round {number}: alone {}; beside {}", alone.told(), beside.told());
+            println!("round {number}: alone {}; beside {}", alone.summary(), beside.summary());
             (alone, beside)
         })
         .unzip();
@@ -139,18 +143,19 @@ fn compare(options: &Options, on_disk: bool, row: Row) -> bool {
 }
 
 impl Round {
-    /// In milliseconds; without end if nothing arrived.
+    /// A quantile of the times, in milliseconds. It is infinite if nothing arrived.
     fn quantile(&self, part: f64) -> f64 {
         if self.latencies.is_empty() { f64::INFINITY } else { milliseconds(quantile(&self.latencies, part)) }
     }
 
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         let (p50, p99) = (self.quantile(0.50), self.quantile(0.99));
         format!("{:.1} % in time, p50 {p50:.2} ms, p99 {p99:.2} ms", self.in_time * 100.0)
     }
 }
 
-/// A fresh poster that may send everywhere, and what is to be kept as long as it is.
+/// A new poster that trusts all origins of the receiver, with its guard, and its folder if it has a file. The caller
+/// keeps all three.
 fn poster(on_disk: bool, receiver: &Receiver) -> (Poster, PosterGuard, Option<tempfile::TempDir>) {
     let builder = receiver.urls.iter().fold(Poster::builder(), postback::PosterBuilder::trust);
     let folder = on_disk.then(folder);
@@ -162,14 +167,14 @@ fn poster(on_disk: bool, receiver: &Receiver) -> (Poster, PosterGuard, Option<te
     (poster, guard, folder)
 }
 
-/// Reports a second to ten endpoints that answer at once.
+/// Measures how many reports a second a poster delivers to ten origins that answer at once.
 async fn capacity(time: Duration, on_disk: bool, receiver: &Receiver) -> f64 {
     let (poster, guard, _folder) = poster(on_disk, receiver);
     receiver.arrivals.lock().expect("a lock").clear();
     let begun = Instant::now();
     let mut sent: u64 = 0;
     while begun.elapsed() < time {
-        // So many wait at most: what is measured is the delivery, and not how much a queue holds.
+        // At most 1,000 reports wait. So the rate is the rate of the deliveries, not the rate at which a queue fills.
         if sent - receiver.arrived() > 1_000 {
             tokio::time::sleep(Duration::from_micros(200)).await;
             continue;
@@ -199,7 +204,7 @@ async fn round(time: Duration, on_disk: bool, receiver: &Receiver, rate: f64, at
     }
     let end = now();
     tokio::time::sleep(PATIENCE).await;
-    // Attempts at the slow endpoint are cut off.
+    // This short wait cuts off attempts to the slow origin.
     let _ = guard.shutdown(Duration::from_millis(100)).await;
     let arrivals = std::mem::take(&mut *receiver.arrivals.lock().expect("a lock"));
     let measured = sent.iter().enumerate().filter(|(number, _)| at.0.measures(*number));
@@ -234,7 +239,7 @@ fn now() -> u64 {
     u64::try_from(since.as_micros()).expect("far less")
 }
 
-/// The receiver, as the program sees it.
+/// The parent's side of the receiver.
 struct Receiver {
     _child: Child,
     urls: Vec<String>,
@@ -246,13 +251,13 @@ impl Receiver {
         let (child, addresses, lines) = Child::start(COMMAND);
         let urls = addresses.split(' ').map(|address| format!("http://{address}/")).collect();
         let arrivals = Arrivals::default();
-        let told = Arc::clone(&arrivals);
+        let shared = Arc::clone(&arrivals);
         std::thread::spawn(move || {
             for line in lines {
                 let Ok(line) = line else { return };
                 let mut words = line.split(' ').map(str::parse);
                 if let (Some(Ok(id)), Some(Ok(at))) = (words.next(), words.next()) {
-                    told.lock().expect("a lock").entry(id).or_insert(at);
+                    shared.lock().expect("a lock").entry(id).or_insert(at);
                 }
             }
         });
@@ -264,14 +269,14 @@ impl Receiver {
     }
 }
 
-/// The receiver's own `main`: says a line `ID MICROSECONDS` for each report that comes.
+/// The `main` function of the receiver. It prints a line `ID MICROSECONDS` for each report that arrives.
 pub(crate) fn serve() {
     child::work(async {
         let mut addresses = Vec::new();
-        for at in 0..=ENDPOINTS {
+        for at in 0..=ORIGINS {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
             addresses.push(listener.local_addr().expect("an address").to_string());
-            let pause = if at == ENDPOINTS { SLOW } else { Duration::ZERO };
+            let pause = if at == ORIGINS { SLOW } else { Duration::ZERO };
             tokio::spawn(async move { axum::serve(listener, Router::new().fallback(receive).with_state(pause)).await });
         }
         println!("{}", addresses.join(" "));

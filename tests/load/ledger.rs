@@ -1,4 +1,4 @@
-//! What was sent, and what of it arrived.
+//! Notes which requests and posts were sent, and which webhooks arrived.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use postback_tests::eventually;
 use tokio::sync::oneshot;
 
-/// By id. An arrival may be noted before its sending is: the webhook can be faster than the answer with the id.
+/// The entries by id. An arrival may be noted before its request, because the webhook can arrive before the answer that
+/// has the id.
 #[derive(Default)]
 pub(crate) struct Ledger(Mutex<HashMap<Box<str>, Entry>>);
 
@@ -25,7 +26,7 @@ impl Ledger {
         self.0.lock().unwrap().entry(id.into()).or_default().is_sent = true;
     }
 
-    /// When this one arrived; `None` if it does not within the time.
+    /// Waits for the webhook with this id. Returns when it arrived, or `None` if it did not arrive within the limit.
     pub(crate) async fn arrival(&self, id: &str, limit: Duration) -> Option<Instant> {
         let waiting = {
             let mut entries = self.0.lock().unwrap();
@@ -48,12 +49,12 @@ impl Ledger {
         entry.arrivals += 1;
         entry.first.get_or_insert(now);
         if let Some(waiter) = entry.waiter.take() {
-            // Whoever waited may have given up.
+            // The task that waited may have reached its limit.
             let _ = waiter.send(now);
         }
     }
 
-    /// Waits for what is still on its way, as long as a test waits for anything, and counts.
+    /// Waits for missing arrivals, at most as long as `eventually` waits. Returns the counts.
     pub(crate) fn settle(self: &Arc<Self>) -> Count {
         let waited = std::panic::catch_unwind({
             let ledger = Arc::clone(self);
@@ -85,7 +86,7 @@ pub(crate) struct Count {
     sent: u64,
     lost: u64,
     repeated: u64,
-    /// Arrivals of ids that no answer named: their POST ended in an error.
+    /// Arrivals with an id that no answer had. The POST of such a request ended with an error.
     unasked: u64,
 }
 
@@ -98,6 +99,6 @@ impl Count {
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, lost, repeated, unasked } = self;
-        write!(f, "{sent} sent, {lost} lost, {repeated} repeated, {unasked} that nobody asked for")
+        write!(f, "{sent} sent, {lost} lost, {repeated} repeated, {unasked} without a successful POST")
     }
 }

@@ -1,11 +1,11 @@
-//! The load program: what this machine makes of reports, beside what a bare HTTP client makes of it.
+//! The load program. It measures Postback on this machine, and compares it with a bare HTTP client.
 //!
 //! Run with: cargo run --release -p postback-tests --bin load -- --help
 //!
-//! Each mode is a file of its own with a function that measures and prints, named in [`MODES`]; its head says what it
-//! compares. The receiver is a process of its own in all of them, and everything that was sent is looked for there: the
-//! program fails if anything is missing. Rounds take turns, so that what else the machine does hits all alike; only
-//! `operations` has none: it does each thing by itself, on an empty store and then on a full one.
+//! Each mode of [`MODES`] has its own file. The comment at the top of that file says what the mode compares. In all
+//! modes, the receiver is a separate process. The program fails if something that was sent did not arrive there. The
+//! sides of a comparison alternate in rounds, so that other load on the machine affects all sides equally. Only the
+//! mode `operations` has no rounds: it does one operation after the other, on an empty store and then on a full store.
 
 mod anatomy;
 mod child;
@@ -30,11 +30,12 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use self::numbers::{milliseconds, quantile};
 
-/// Something to measure.
+/// One kind of measurement.
 struct Mode {
     name: &'static str,
     about: &'static str,
-    /// Whether all that was sent arrived or, where the mode says so, the targets are met.
+    /// Measures and prints. Returns false if something that was sent is missing. The mode `isolation` returns false if
+    /// a target is missed.
     run: fn(&Options) -> bool,
 }
 
@@ -45,44 +46,49 @@ const MODES: [Mode; 7] = [
         run: posters::run,
     },
     Mode { name: "roundtrip", about: "round trips a second through a workload server", run: roundtrip::run },
-    Mode { name: "anatomy", about: "what a round trip costs the workload server, by threads", run: anatomy::run },
-    Mode { name: "pending", about: "what a poster holds in memory while a million reports wait", run: pending::run },
-    Mode { name: "idle", about: "from the post to the receiver while nothing else goes on", run: idle::run },
+    Mode {
+        name: "anatomy",
+        about: "the cost of a round trip for the workload server, by group of threads",
+        run: anatomy::run,
+    },
+    Mode { name: "pending", about: "the memory of a poster while a million reports wait", run: pending::run },
+    Mode { name: "idle", about: "the time from a post to the arrival while nothing else happens", run: idle::run },
     Mode {
         name: "isolation",
-        about: "what slow endpoints, failing paths and greedy callers cost others",
+        about: "how slow origins, failing paths and greedy callers affect others",
         run: isolation::run,
     },
     Mode {
         name: "operations",
-        about: "what each operation takes on an empty store, and on one with a million requests",
+        about: "the time of each operation on an empty store, and on a store with a million requests",
         run: operations::run,
     },
 ];
 
-/// Measures what the library does on this machine, beside a bare HTTP client.
+/// Measures Postback on this machine, and compares it with a bare HTTP client.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "load")]
 pub(crate) struct Options {
-    /// What to measure; all of it if none is named.
+    /// The modes to run. If none is named, all modes run.
     #[arg(value_parser = PossibleValuesParser::new(MODES.map(|mode| PossibleValue::new(mode.name).help(mode.about))))]
     modes: Vec<String>,
-    /// Requests in flight, on either side of a comparison.
+    /// Requests in flight, on each side of a comparison.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     in_flight: u16,
-    /// Rounds of each side; they take turns.
+    /// Rounds of each side. The sides alternate.
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     rounds: u16,
     /// Seconds of each round.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=600))]
     seconds: u16,
-    /// Reports that are left to wait in `pending`, a thousand times what `idle` posts.
+    /// Reports that wait in the mode `pending`. The mode `idle` posts a thousandth of this number.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     reports: u32,
-    /// Finished requests that the full store of `operations` holds.
+    /// Finished requests in the full store of the mode `operations`.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     rows: u32,
-    /// Of the modes `posters`, `idle` and `isolation`, only the sides whose name begins so, and the bare posts.
+    /// In the modes `posters`, `idle` and `isolation`: run only the sides whose name begins with this text, and bare
+    /// posts.
     #[arg(long, value_name = "NAME", default_value = "")]
     only: String,
     /// The log level of the workload server.
@@ -99,7 +105,7 @@ impl Options {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        // This program as one of its children.
+        // With these arguments, this program is one of its own child processes.
         [receiver::COMMAND] => receiver::serve(),
         [isolation::COMMAND] => isolation::serve(),
         [pending::COMMAND, folder, url, reports] => pending::post(Path::new(folder), url, reports),
@@ -113,7 +119,7 @@ fn measure(options: &Options) -> ExitCode {
     let Options { in_flight, rounds, seconds, .. } = options;
     println!("{cores} cores, {in_flight} in flight, {rounds} rounds of {seconds} s");
     if cfg!(debug_assertions) {
-        println!("This is no release build: its figures say nothing.");
+        println!("This is not a release build, so its figures mean nothing. Use `cargo run --release`.");
     }
     let folder = folder();
     println!("one write and sync of 4 KiB on this disk: {:.2} ms (median of 50)", milliseconds(sync(folder.path())));
@@ -126,19 +132,20 @@ fn measure(options: &Options) -> ExitCode {
     if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// This program.
+/// The path of this program.
 pub(crate) fn program() -> PathBuf {
     std::env::current_exe().expect("this program")
 }
 
-/// A folder beside this program, and so on the disk that was built on; the system's own may be in memory.
+/// A new temporary folder in the folder of this program, so it is on a disk. The system's temporary folder may be in
+/// memory.
 pub(crate) fn folder() -> tempfile::TempDir {
     let program = program();
     let build = program.parent().expect("the folder of this program");
     tempfile::Builder::new().prefix("load-").tempdir_in(build).expect("a folder")
 }
 
-/// What the disk takes to keep something, the floor below each commit.
+/// The median time of a write and sync of 4 KiB on the disk. No commit can be faster.
 fn sync(folder: &Path) -> Duration {
     use std::io::Write as _;
     let mut file = std::fs::File::create(folder.join("sync")).expect("a file");

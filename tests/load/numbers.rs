@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::rounds::Round;
 
-/// A number of things a second.
+/// A number of events a second.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate(pub(crate) f64);
 
@@ -22,22 +22,22 @@ impl fmt::Display for Rate {
     }
 }
 
-/// Of an even number of rounds, the slower one of the middle.
+/// The median rate of the rounds. If their number is even, the slower one of the two middle rounds counts.
 pub(crate) fn median(rounds: &[Round]) -> Rate {
     Rate(Spread::of(rounds.iter().map(|round| Rate::of(round).0)).median)
 }
 
-/// The middle of some figures, and how far they lie apart.
+/// The median of some figures, the least figure and the greatest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     pub(crate) least: f64,
-    /// Of an even number, the lesser of the two.
+    /// If the number of figures is even, this is the lesser one of the two in the middle.
     pub(crate) median: f64,
     pub(crate) most: f64,
 }
 
 impl Spread {
-    /// Of at least one figure.
+    /// The spread of at least one figure.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
         let mut figures: Vec<f64> = figures.into_iter().collect();
         figures.sort_unstable_by(f64::total_cmp);
@@ -45,13 +45,13 @@ impl Spread {
     }
 }
 
-/// Of times in order.
+/// A quantile of sorted times. `part` is from 0 to 1.
 pub(crate) fn quantile(times: &[Duration], part: f64) -> Duration {
     let below = times.partition_point(|time| rank(times, *time) < part);
     times.get(below).or(times.last()).copied().unwrap_or_default()
 }
 
-/// The part of the times that is not longer than this one.
+/// The part of the times that are not longer than `time`, from 0 to 1.
 fn rank(times: &[Duration], time: Duration) -> f64 {
     let count = |n: usize| f64::from(u32::try_from(n).expect("bounded by the rounds"));
     count(times.partition_point(|other| *other <= time)) / count(times.len())

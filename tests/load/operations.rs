@@ -1,22 +1,27 @@
-//! The mode `operations`: what each operation of the store takes as its users meet it, on an empty store and on a full one.
+//! The mode `operations`: the time of each operation on an empty store and on a full store, as a user sees it.
 //!
-//! A workload server makes its file with `durability = "full"`, and stops. The file is then filled by SQL, see
-//! `operations.sql`, with what such a server leaves behind: so many finished requests as `--rows` says, each with a report that
-//! was delivered at the first try. In the full store there are also, [`ASIDE`] of each, requests that wait and whose route the
-//! program does not have, reports that are parked because nothing connects, and reports that are held for [`DISABLED`]
-//! disabled URLs. The empty store has only what is asked for: [`SAMPLES`] finished requests, and the URLs to be enabled.
+//! A workload server creates its file with `durability = "full"`, and stops. Then the SQL of `operations.sql` fills the
+//! file with rows as such a server writes them. The full store has `--rows` finished requests, each with a report that
+//! was delivered in the first attempt. It also has [`UNFINISHED`] rows of each of these kinds: requests that wait
+//! because the program does not have their route, reports that are parked because their origin refuses connections, and
+//! reports that are held for [`DISABLED`] disabled URLs. The empty store has only the rows that the operations need:
+//! [`SAMPLES`] finished requests, and the disabled URLs that are enabled later.
 //!
-//! Then, one after another, on either store:
+//! On each store, the mode measures one operation after the other:
 //!
-//! - *start* and *stop*: from the process's start until it is ready, and from SIGTERM to its end, at once and after the rest;
-//! - over HTTP, with the whole answer: *submit*, from which the *round trip* goes on until the webhook is at the receiver;
-//!   the status of finished requests, spread over all of them, without and with deliveries; that of an unknown one; cancels of
-//!   requests that are over, and of requests that wait behind others which occupy all slots; `/readyz`;
-//! - as processes, from start to end: `endpoints list` and `endpoints enable` beside the running server, which lets go of
-//!   [`HELD`] reports that arrive before the next command; and `deliveries replay` on the stopped store.
+//! - *start* and *stop*: the time from the start of the process until it is ready, and the time from SIGTERM to its
+//!   end, both for a server that has just started and for a server that has done all the other operations;
+//! - over HTTP, until the complete answer is read: *submit*; the status of finished requests, spread over all of them,
+//!   without and with their deliveries; the status of an unknown request; the cancel of a finished request, and of a
+//!   request that waits because other requests occupy all slots; and `/readyz`. The *round trip* begins with a submit
+//!   and ends when the webhook is at the receiver;
+//! - commands, from the start of their process to its end: `endpoints list` and `endpoints enable` while the server
+//!   runs, and `deliveries replay` while it is stopped. Each `endpoints enable` releases [`HELD`] reports, which arrive
+//!   before the next command.
 //!
-//! The p99 of fewer than a hundred is the longest. Left out is what nobody waits for: the end of retention, reports that are
-//! given up by age, and what is put back after a crash. It fails if an answer is not the expected one.
+//! The p99 of fewer than a hundred times is the longest time. The mode does not measure operations that no user waits
+//! for: the deletion of rows after the retention, the end of reports that were parked too long, and the repair after a
+//! crash. It fails if an answer is not the expected one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,25 +40,28 @@ use crate::receiver::{BARE, ROUND_TRIP, Receiver};
 use crate::rounds::PAYLOAD;
 use crate::{Options, folder, program};
 
-/// How often a thing is done over HTTP, and as a process.
+/// How often each operation over HTTP is measured.
 const SAMPLES: u32 = 200;
+/// How often each command is measured.
 const COMMANDS: u32 = 20;
+/// How often the start of the server is measured.
 const STARTS: u32 = 3;
-/// Of the full store: waiting requests of an unknown route, parked reports, held reports.
-const ASIDE: u32 = 5_000;
-/// URLs that those are held for.
+/// The number of waiting requests, of parked reports and of held reports in the full store.
+const UNFINISHED: u32 = 5_000;
+/// The number of disabled URLs for which the full store holds [`UNFINISHED`] reports.
 const DISABLED: u32 = 100;
-/// Reports that are held for each URL that is enabled.
+/// The number of reports that are held for each URL that a command enables.
 const HELD: u32 = 10;
-/// Requests that occupy the four slots, and more.
+/// The number of requests that run or wait before the requests that are cancelled. The server has four slots.
 const AHEAD: u32 = 16;
+/// The requests before the cancelled ones run until this file exists.
 const GATE: &str = "gate";
-/// Nothing listens there.
+/// The origin of the parked reports. Nothing listens there.
 const NOBODY: &str = "http://127.0.0.1:9";
-/// Longer than the answer to anything that works.
+/// The limit for each operation. An operation that works takes less time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Times by operation, in the order in which they come.
+/// The measured times of each operation. The operations are in the order in which they were measured first.
 #[derive(Default)]
 struct Times(Vec<(&'static str, Vec<Duration>)>);
 
@@ -65,54 +73,56 @@ impl Times {
         }
     }
 
-    /// Median and p99, in milliseconds.
-    fn told(&mut self, at: usize) -> (f64, f64) {
+    /// The median and the p99 of one operation, in milliseconds.
+    fn quantiles(&mut self, at: usize) -> (f64, f64) {
         let times = &mut self.0[at].1;
         times.sort_unstable();
         (milliseconds(quantile(times, 0.50)), milliseconds(quantile(times, 0.99)))
     }
 }
 
-/// One store, and who works with it.
+/// One store, its server's program, and the client and the receiver that use it.
 struct Bench {
     workload: PathBuf,
     folder: tempfile::TempDir,
     receiver: Receiver,
     client: reqwest::Client,
     runtime: Runtime,
-    /// Requests whose reports were delivered.
+    /// The number of finished requests whose reports were delivered.
     finished: u32,
-    /// Of each kind, beside those.
-    aside: u32,
+    /// The number of further rows of each kind: waiting requests, parked reports, held reports.
+    unfinished: u32,
     times: Times,
 }
 
 pub(crate) fn run(options: &Options) -> bool {
     let mut empty = Bench::new(options, SAMPLES, 0).measure();
-    let mut full = Bench::new(options, options.rows, ASIDE).measure();
+    let mut full = Bench::new(options, options.rows, UNFINISHED).measure();
     println!("{:>43} {:^19} {:^19}", "", "empty", "full");
     println!("{:<37} times    median       p99    median       p99   ratio", "operation");
     for at in 0..full.0.len() {
-        let ((before, before_p99), (after, after_p99)) = (empty.told(at), full.told(at));
+        let ((before, before_p99), (after, after_p99)) = (empty.quantiles(at), full.quantiles(at));
         let (name, times) = &full.0[at];
         let (count, ratio) = (times.len(), after / before);
         println!("{name:<37} {count:>5} {before:>9.2} {before_p99:>9.2} {after:>9.2} {after_p99:>9.2} {ratio:>7.2}");
     }
-    println!("times in milliseconds; the ratio is that of the medians");
+    println!(
+        "times in milliseconds; the ratio is the median of the full store divided by the median of the empty store"
+    );
     true
 }
 
-/// A request that was finished before, or is there to be held or parked: the rows have numbers from 1.
+/// The id of the row with this number in the filled store. The rows are numbered from 1.
 fn id(number: u32) -> String {
     format!("01900000-0000-7000-8000-{number:012x}")
 }
 
 impl Bench {
-    fn new(options: &Options, finished: u32, aside: u32) -> Self {
+    fn new(options: &Options, finished: u32, unfinished: u32) -> Self {
         let workload = program().with_file_name("workload");
         assert!(workload.exists(), "{} is not built: `cargo build --release -p postback-tests`", workload.display());
         let (folder, receiver) = (folder(), Receiver::start());
-        // Disabled URLs that were trusted would be tried as the server starts.
+        // The URLs are not trusted. If a disabled URL were trusted, the server would probe it at its start.
         let settings = format!(
             "[config]\nwebhook_url = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[worker]\nconcurrency = 4\n\
              [store]\nurl = \"sqlite:store.db\"\ndurability = \"full\"\n[log]\nlevel = {:?}\n\
@@ -122,13 +132,13 @@ impl Bench {
         );
         std::fs::write(folder.path().join("postback.toml"), settings).expect("the settings");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
-        Self { workload, folder, receiver, client: client(), runtime, finished, aside, times: Times::default() }
+        Self { workload, folder, receiver, client: client(), runtime, finished, unfinished, times: Times::default() }
     }
 
     fn measure(mut self) -> Times {
         let (mut server, _) = self.start();
         stop(&mut server);
-        // It has made the file.
+        // This start has only created the file, so its time does not count.
         self.times.0.clear();
         let (file, begun) = (self.folder.path().join("store.db"), Instant::now());
         self.runtime.block_on(fill(&file, &self.sql())).expect("a store filled");
@@ -141,7 +151,7 @@ impl Bench {
             self.times.add("stop, just started", stop(&mut server));
             (server, url) = self.start();
         }
-        self.ask(&url);
+        self.measure_requests(&url);
         self.cancel_waiting(&url);
         self.enable();
         self.times.add("stop, after the work", stop(&mut server));
@@ -169,13 +179,13 @@ impl Bench {
         }
     }
 
-    /// The number of one of the finished requests, which lie evenly between the first and the last.
+    /// The number of a finished request. The `of` requests that are chosen lie evenly between the first and the last.
     fn old(&self, number: u32, of: u32) -> u32 {
         1 + number * (self.finished / of)
     }
 
-    /// Everything that needs no preparation.
-    fn ask(&mut self, url: &str) {
+    /// Measures the operations over HTTP that need no preparation.
+    fn measure_requests(&mut self, url: &str) {
         for number in 0..SAMPLES {
             let begun = Instant::now();
             let new = self.submit(url, "/echo", PAYLOAD);
@@ -183,15 +193,15 @@ impl Bench {
             self.times.add("round trip", self.arrival(&self.receiver.trips, &new) - begun);
             let old = format!("{url}/echo/{}", id(self.old(number, SAMPLES)));
             self.call("status, finished", Method::GET, &old, 200);
-            let told = self.call("status, deliveries", Method::GET, &format!("{old}?include=delivery"), 200);
-            assert!(told.contains(r#""delivered""#), "{told}");
+            let status = self.call("status, deliveries", Method::GET, &format!("{old}?include=delivery"), 200);
+            assert!(status.contains(r#""delivered""#), "{status}");
             self.call("status, unknown", Method::GET, &format!("{url}/echo/unknown-{number}"), 404);
             self.call("cancel, finished", Method::DELETE, &old, 409);
             self.call("readyz", Method::GET, &format!("{url}/readyz"), 200);
         }
     }
 
-    /// Cancels what waits for others to end, which then may.
+    /// Measures cancels of requests that wait behind running requests. Then lets the running requests end.
     fn cancel_waiting(&mut self, url: &str) {
         let body = format!(r#"{{"gate":"{GATE}"}}"#);
         let ahead: Vec<String> = (0..AHEAD).map(|_| self.submit(url, "/gated", &body)).collect();
@@ -205,25 +215,26 @@ impl Bench {
         }
     }
 
+    /// Measures `endpoints list` and `endpoints enable`.
     fn enable(&mut self) {
-        let first = self.finished + 2 * self.aside + 1;
+        let first = self.finished + 2 * self.unfinished + 1;
         for number in 0..COMMANDS {
             let url = self.receiver.url(&format!("{BARE}?n={}", number + 1));
             self.command("endpoints list, server running", &["endpoints", "list"], "answered 410");
-            let says = format!("{HELD} reports");
-            self.command("endpoints enable, server running", &["endpoints", "enable", &url], &says);
+            let expected = format!("{HELD} reports");
+            self.command("endpoints enable, server running", &["endpoints", "enable", &url], &expected);
             for held in (first + number * HELD..).take(HELD as usize) {
                 self.arrival(&self.receiver.bare, &id(held));
             }
         }
     }
 
-    /// When the webhook with this id arrived.
+    /// Waits for the webhook with this id, and returns when it arrived.
     fn arrival(&self, at: &Ledger, id: &str) -> Instant {
         self.runtime.block_on(at.arrival(id, PATIENCE)).expect("a webhook")
     }
 
-    /// Its id.
+    /// Submits a request and returns its id.
     fn submit(&self, url: &str, route: &str, body: &str) -> String {
         let request = self.client.post(format!("{url}{route}")).timeout(PATIENCE).body(body.to_owned());
         let request = request.header("content-type", "application/json");
@@ -244,19 +255,20 @@ impl Bench {
         text
     }
 
-    fn command(&mut self, operation: &'static str, arguments: &[&str], says: &str) {
+    fn command(&mut self, operation: &'static str, arguments: &[&str], expected: &str) {
         let mut command = Command::new(&self.workload);
         command.args(arguments).current_dir(self.folder.path()).env_clear();
         let begun = Instant::now();
         let done = command.output().expect("the program");
         self.times.add(operation, begun.elapsed());
-        let said = String::from_utf8_lossy(&done.stdout);
-        assert!(done.status.success() && said.contains(says), "{arguments:?}: {done:?}");
+        let output = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && output.contains(expected), "{arguments:?}: {done:?}");
     }
 
-    /// What fills the file, with the numbers of the last requests of each kind.
+    /// The SQL that fills the file. Each name in braces is replaced by its value. The kinds of rows have consecutive
+    /// numbers, and the values of `finished` to `waiting` are the last number of each kind.
     fn sql(&self) -> String {
-        let (parked, held) = (self.finished + self.aside, self.finished + 2 * self.aside);
+        let (parked, held) = (self.finished + self.unfinished, self.finished + 2 * self.unfinished);
         let enabled = held + COMMANDS * HELD;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_micros();
         let values = [
@@ -264,11 +276,11 @@ impl Bench {
             ("parked", parked.to_string()),
             ("held", held.to_string()),
             ("enabled", enabled.to_string()),
-            ("waiting", (enabled + self.aside).to_string()),
+            ("waiting", (enabled + self.unfinished).to_string()),
             ("now", now.to_string()),
             ("urls", COMMANDS.to_string()),
             ("held_each", HELD.to_string()),
-            ("disabled", if self.aside > 0 { DISABLED } else { 0 }.to_string()),
+            ("disabled", if self.unfinished > 0 { DISABLED } else { 0 }.to_string()),
             ("receiver", self.receiver.url("")),
             ("nobody", NOBODY.to_owned()),
             ("payload", PAYLOAD.to_owned()),
@@ -285,7 +297,7 @@ async fn fill(file: &Path, sql: &str) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
-/// How long it took.
+/// Stops the server, and returns how long the stop took.
 fn stop(server: &mut Process) -> Duration {
     let begun = Instant::now();
     server.terminate();

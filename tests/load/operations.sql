@@ -1,6 +1,7 @@
--- Fills the file of the mode `operations`; what is in braces is put in before. Requests and their reports have the same
--- numbers: up to {finished} the reports were delivered, up to {parked} they are parked, up to {held} they are held and stay
--- so, up to {enabled} they are held for one of the {urls} URLs that are to be enabled; and up to {waiting} requests wait.
+-- Fills the store of the mode `operations`. The program replaces each name in braces by a value. A request and its report
+-- have the same number. Reports up to number {finished} were delivered. Reports up to {parked} are parked. Reports up to
+-- {held} are held, and stay held. Reports up to {enabled} are held for one of the {urls} URLs that are enabled later.
+-- Requests up to {waiting} wait and have no report.
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -262144;
@@ -11,7 +12,7 @@ INSERT INTO disabled (seq, url, since, reason)
     WITH RECURSIVE number (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM number WHERE n < {urls} + {disabled})
     SELECT n, iif(n <= {urls}, '{receiver}/bare', 'https://gone.example/in') || '?n=' || n, {now}, 'answered 410 Gone' FROM number;
 
--- The oldest are two days old, and the youngest one day: the retention is longer, and parked reports may wait longer.
+-- The oldest row is two days old, and the newest row one day. The retention and the limit for parked reports are longer.
 CREATE TEMP TABLE made AS
     WITH RECURSIVE number (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM number WHERE n < {waiting})
     SELECT n, printf('01900000-0000-7000-8000-%012x', n) AS id, {now} - 172800000000 + n * (86400000000 / {waiting}) AS at,

@@ -1,11 +1,13 @@
-//! The mode `posters`: how many reports a second reach the receiver, by bare posts and through posters.
+//! The mode `posters`: how many reports a second reach the receiver, through bare posts and through posters.
 //!
-//! - *Bare*: so many clients as are to be in flight post one body after another with one pooled `reqwest::Client`.
-//! - *Posters* are given reports by one thread, as a program would, and may have as many attempts in flight. It keeps some
-//!   hundred reports waiting and no more, so that what is measured is the flow and not the pile.
+//! - *Bare posts*: `--in-flight` tasks share one pooled `reqwest::Client`. Each task posts one body after the other.
+//! - *Posters*: one thread posts reports to a poster, as a program would. The poster may have as many attempts in
+//!   flight. The thread keeps at most [`WAITING`] reports waiting for each attempt in flight, so that the figures show
+//!   the rate of the deliveries, and not the rate at which a queue fills.
 //!
-//! All sides run in this process, on all of its cores, and are counted alike, at the receiver. Each side of each round
-//! starts anew, with a fresh file where it has one, and is measured after a moment of running.
+//! All sides series in this process, on all of its cores. The receiver counts the arrivals of all sides in the same
+//! way. Each side of each round starts with a new poster, and with a new file if it needs one. It is measured after a
+//! warm-up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,11 +23,11 @@ use crate::receiver::Receiver;
 use crate::rounds::PAYLOAD;
 use crate::{Options, folder};
 
-/// How long a side runs before it is measured.
+/// The time that a side runs before it is measured.
 const WARM_UP: Duration = Duration::from_millis(700);
-/// Reports that wait, for each one in flight.
+/// The number of waiting reports for each attempt in flight.
 const WAITING: u64 = 8;
-/// How long what was posted is waited for at the end.
+/// The longest wait for missing reports at the end of a round.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,18 +37,20 @@ pub(crate) enum Side {
     Sqlite(Durability),
 }
 
+/// Each side with its name and its target for the ratio to bare posts.
 const SIDES: [(Side, &str, f64); 4] = [
     (Side::Bare, "bare posts", 1.0),
     (Side::Memory, "memory", 0.8),
     (Side::Sqlite(Durability::Full), "full (SQLite)", 0.55),
-    // No target of its own.
+    // This side has no target.
     (Side::Sqlite(Durability::Normal), "normal (SQLite)", 0.0),
 ];
 
-/// What one side did in one round.
-struct Played {
+/// The figures of one side in one round.
+struct Figures {
+    /// Reports a second.
     rate: f64,
-    /// Of this process, per report.
+    /// Processor time of this process for each report, in microseconds.
     cpu_micros: f64,
 }
 
@@ -54,22 +58,22 @@ pub(crate) fn run(options: &Options) -> bool {
     let receiver = Receiver::start();
     let is_wanted = |name: &str| name == SIDES[0].1 || name.starts_with(&options.only);
     let sides: Vec<_> = SIDES.into_iter().filter(|(_, name, _)| is_wanted(name)).collect();
-    let mut rounds: Vec<Vec<Played>> = Vec::new();
-    let (mut run, mut complete) = (0, true);
+    let mut rounds: Vec<Vec<Figures>> = Vec::new();
+    let (mut series, mut complete) = (0, true);
     for number in 1..=options.rounds {
         let mut round = Vec::new();
-        let mut said = format!("round {number}:");
+        let mut line = format!("round {number}:");
         for (side, name, _) in &sides {
-            run += 1;
-            let (played, missing) = play(*side, run, &receiver, options);
-            said.push_str(&format!(" {name} {}", Rate(played.rate)));
+            series += 1;
+            let (figures, missing) = measure(*side, series, &receiver, options);
+            line.push_str(&format!(" {name} {}", Rate(figures.rate)));
             if missing > 0 {
-                said.push_str(&format!(" ({missing} MISSING)"));
+                line.push_str(&format!(" ({missing} MISSING)"));
                 complete = false;
             }
-            round.push(played);
+            round.push(figures);
         }
-        println!("{said}");
+        println!("{line}");
         rounds.push(round);
     }
     println!(
@@ -87,34 +91,34 @@ pub(crate) fn run(options: &Options) -> bool {
     complete
 }
 
-/// Also how many never arrived.
-fn play(side: Side, run: u32, receiver: &Receiver, options: &Options) -> (Played, u64) {
+/// Measures one side in one round. Also returns how many reports never arrived.
+fn measure(side: Side, series: u32, receiver: &Receiver, options: &Options) -> (Figures, u64) {
     let (posting, posted) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
-    let url = receiver.counted(run);
+    let url = receiver.counted(series);
     let folder = folder();
     let measured = || {
         std::thread::sleep(WARM_UP);
-        let (begun, cpu, before) = (Instant::now(), cpu_time(), receiver.counts.of(run).arrivals);
+        let (begun, cpu, before) = (Instant::now(), cpu_time(), receiver.counts.of(series).arrivals);
         std::thread::sleep(options.round());
         let (time, cpu) = (begun.elapsed(), cpu_time() - cpu);
-        let arrived = receiver.counts.of(run).arrivals - before;
+        let arrived = receiver.counts.of(series).arrivals - before;
         posting.store(false, Ordering::Relaxed);
         let n = f64::from(u32::try_from(arrived.max(1)).expect("bounded by the time"));
-        Played { rate: n / time.as_secs_f64(), cpu_micros: cpu.as_secs_f64() * 1e6 / n }
+        Figures { rate: n / time.as_secs_f64(), cpu_micros: cpu.as_secs_f64() * 1e6 / n }
     };
-    let played = match side {
+    let figures = match side {
         Side::Bare => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
             let client = client();
             for _ in 0..options.in_flight {
                 runtime.spawn(bare(client.clone(), url.clone(), Arc::clone(&posting), Arc::clone(&posted)));
             }
-            let played = measured();
-            receiver.counts.wait(run, posted.load(Ordering::Relaxed), PATIENCE);
-            played
+            let figures = measured();
+            receiver.counts.wait(series, posted.load(Ordering::Relaxed), PATIENCE);
+            figures
         }
         Side::Memory | Side::Sqlite(_) => {
-            // An endpoint alone has seven eighths of the slots: so as many are in flight as bare posts are.
+            // A single origin may use seven eighths of the slots. So as many attempts are in flight as bare posts.
             let slots = (usize::from(options.in_flight) * 8).div_ceil(7);
             let builder = Poster::builder().trust(&url).concurrency(slots);
             let builder = match side {
@@ -124,17 +128,17 @@ fn play(side: Side, run: u32, receiver: &Receiver, options: &Options) -> (Played
             let (poster, guard) = builder.start().expect("a poster");
             let waiting = u64::from(options.in_flight) * WAITING;
             std::thread::scope(|scope| {
-                let feeder = scope.spawn(|| feed(&poster, &url, run, receiver, waiting, &posting, &posted));
-                let played = measured();
+                let feeder = scope.spawn(|| feed(&poster, &url, series, receiver, waiting, &posting, &posted));
+                let figures = measured();
                 feeder.join().expect("the feeder");
-                receiver.counts.wait(run, posted.load(Ordering::Relaxed), PATIENCE);
+                receiver.counts.wait(series, posted.load(Ordering::Relaxed), PATIENCE);
                 drop(guard);
-                played
+                figures
             })
         }
     };
-    let arrived = receiver.counts.of(run).distinct;
-    (played, posted.load(Ordering::Relaxed).saturating_sub(arrived))
+    let arrived = receiver.counts.of(series).distinct;
+    (figures, posted.load(Ordering::Relaxed).saturating_sub(arrived))
 }
 
 async fn bare(client: reqwest::Client, url: String, posting: Arc<AtomicBool>, posted: Arc<AtomicU64>) {
@@ -154,7 +158,7 @@ async fn bare(client: reqwest::Client, url: String, posting: Arc<AtomicBool>, po
 fn feed(
     poster: &Poster,
     url: &str,
-    run: u32,
+    series: u32,
     receiver: &Receiver,
     waiting: u64,
     posting: &AtomicBool,
@@ -164,7 +168,7 @@ fn feed(
     let mut next = 0_u64;
     while posting.load(Ordering::Relaxed) {
         let arrived =
-            receiver.counts.wait(run, (next + 1).saturating_sub(waiting), Duration::from_millis(100)).distinct;
+            receiver.counts.wait(series, (next + 1).saturating_sub(waiting), Duration::from_millis(100)).distinct;
         while next < arrived + waiting {
             let report = Report::completed(next, &payload).expect("JSON");
             poster.post(url, &report).expect("there is room for so few");

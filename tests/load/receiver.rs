@@ -1,7 +1,7 @@
-//! The receiver: a process of its own that says each id it is sent.
+//! The receiver: a separate process that reports each webhook to the program.
 //!
-//! It speaks a line `PATH ID` for each POST and before its answer. What is only to be counted it tells by the thousand: see
-//! [`Counts`].
+//! It prints a line `PATH ID` for each POST, before it answers. For webhooks that are only counted, it prints the
+//! changed counts once a millisecond, and [`Counts`] reads these lines.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -18,19 +18,20 @@ use crate::child::{self, Child};
 use crate::counts::{Counts, Seen};
 use crate::ledger::Ledger;
 
-/// The argument that makes this program a receiver.
+/// With this argument, this program is the receiver.
 pub(crate) const COMMAND: &str = "receiver";
-/// Where webhooks go, and where bare posts.
+/// The path for the webhooks of round trips.
 pub(crate) const ROUND_TRIP: &str = "/trip";
+/// The path for bare posts.
 pub(crate) const BARE: &str = "/bare";
-/// Where numbered reports go that are only counted; the number of the run follows.
+/// The path for numbered reports that are only counted. The number of the series follows.
 const COUNTED: &str = "/counted/";
-/// Where nothing is ever answered.
+/// The path on which no request is ever answered.
 pub(crate) const DEAF: &str = "/deaf";
-/// How often what is counted is told.
+/// The time between two prints of the changed counts.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What the parent holds.
+/// The parent's side of the receiver.
 pub(crate) struct Receiver {
     _child: Child,
     address: String,
@@ -45,24 +46,24 @@ impl Receiver {
         let (trips, bare) = (Arc::<Ledger>::default(), Arc::<Ledger>::default());
         let (of_trips, of_bare) = (Arc::clone(&trips), Arc::clone(&bare));
         let counts = Arc::<Counts>::default();
-        let told = Arc::clone(&counts);
+        let shared_counts = Arc::clone(&counts);
         std::thread::spawn(move || {
             for line in lines {
                 let Ok(line) = line else { return };
                 match line.split_once(' ') {
                     Some((ROUND_TRIP, id)) => of_trips.arrived(id),
                     Some((BARE, id)) => of_bare.arrived(id),
-                    _ if told.told(&line) => {}
-                    _ => eprintln!("the receiver says {line:?}"),
+                    _ if shared_counts.read_line(&line) => {}
+                    _ => eprintln!("the receiver printed an unknown line {line:?}"),
                 }
             }
         });
         Self { _child: child, address, trips, bare, counts }
     }
 
-    /// Where the reports of a run go that are only counted; their ids are numbers.
-    pub(crate) fn counted(&self, run: u32) -> String {
-        self.url(&format!("{COUNTED}{run}"))
+    /// The URL for the reports of a series that are only counted. Their ids are numbers.
+    pub(crate) fn counted(&self, series: u32) -> String {
+        self.url(&format!("{COUNTED}{series}"))
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -70,25 +71,25 @@ impl Receiver {
     }
 }
 
-/// The receiver's own `main`.
+/// The `main` function of the receiver.
 pub(crate) fn serve() {
     child::work(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("an address"));
         let seen = Arc::<Mutex<Seen>>::default();
-        tokio::spawn(tell(Arc::clone(&seen)));
+        tokio::spawn(print_counts(Arc::clone(&seen)));
         axum::serve(listener, Router::new().fallback(receive).with_state(seen)).await
     });
 }
 
-async fn tell(seen: Arc<Mutex<Seen>>) {
-    let mut told = HashMap::new();
+async fn print_counts(seen: Arc<Mutex<Seen>>) {
+    let mut printed = HashMap::new();
     let mut ticks = tokio::time::interval(TICK);
     loop {
         ticks.tick().await;
-        let news = seen.lock().unwrap().news(&mut told);
-        // Without a reader this program is about to end.
-        let _ = std::io::stdout().write_all(news.as_bytes());
+        let lines = seen.lock().unwrap().changes(&mut printed);
+        // An error means that the parent no longer reads. Then this process ends soon.
+        let _ = std::io::stdout().write_all(lines.as_bytes());
     }
 }
 
@@ -102,9 +103,9 @@ async fn receive(State(seen): State<Arc<Mutex<Seen>>>, uri: Uri, body: Bytes) ->
     if path == DEAF {
         return std::future::pending().await;
     }
-    if let Some(run) = path.strip_prefix(COUNTED) {
-        let (Ok(run), Ok(number)) = (run.parse(), id.parse()) else { return StatusCode::BAD_REQUEST };
-        seen.lock().unwrap().arrived(run, number);
+    if let Some(series) = path.strip_prefix(COUNTED) {
+        let (Ok(series), Ok(number)) = (series.parse(), id.parse()) else { return StatusCode::BAD_REQUEST };
+        seen.lock().unwrap().arrived(series, number);
         return StatusCode::NO_CONTENT;
     }
     match writeln!(std::io::stdout(), "{path} {id}") {

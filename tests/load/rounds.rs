@@ -1,4 +1,5 @@
-//! A round: so many clients, each doing one thing after another until the time is over.
+//! A round: several clients, each of which makes round trips or bare posts, one after the other, until the time is
+//! over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,21 +11,21 @@ use uuid::Uuid;
 
 use crate::ledger::Ledger;
 
-/// A round of the fastest machine stays below it; it bounds what the ledgers hold.
+/// The most operations of one round. The limit bounds the memory of the ledgers. Even a fast machine does not reach it.
 const MOST_PER_ROUND: usize = 2_000_000;
-/// How long a client waits for its webhook. Then it counts as lost, unless it comes after all.
+/// The longest wait of a client for its webhook. After it, the webhook counts as lost, unless it arrives later.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What is posted, and reported as the result: of the size of a small job.
+/// The payload of each request, and the result in each report. It has the size of a small job.
 pub(crate) const PAYLOAD: &str = r#"{"input":"https://media.example.com/2026/11/23/interview-0042.wav","language":"en","speakers":2,"words":["alpha","beta","gamma","delta"],"threshold":0.25,"tags":{"team":"research","priority":"normal"}}"#;
 
-/// What the clients of a round do.
+/// The operation that the clients of a round repeat.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     RoundTrip,
     BarePost,
 }
 
-/// Who posts what where.
+/// What the clients of a round share.
 pub(crate) struct Load {
     pub(crate) client: reqwest::Client,
     pub(crate) server: String,
@@ -33,18 +34,19 @@ pub(crate) struct Load {
     pub(crate) bare: Arc<Ledger>,
 }
 
-/// What came of it.
+/// The figures of one round.
 pub(crate) struct Round {
     pub(crate) time: Duration,
-    /// How many were done within the time.
+    /// The number of operations that ended within the time.
     pub(crate) in_time: usize,
-    /// Of all that were done.
+    /// The times of all operations that succeeded, also of those that ended after the round.
     pub(crate) latencies: Vec<Duration>,
     pub(crate) errors: usize,
 }
 
 impl Load {
-    /// What is under way when the time is over is waited for, and does not count.
+    /// Runs one round. Operations that are not finished when the time is over are waited for, but do not count as in
+    /// time.
     pub(crate) async fn round(self: &Arc<Self>, kind: Kind, clients: usize, time: Duration) -> Round {
         let end = Instant::now() + time;
         let begun = Arc::new(AtomicUsize::new(0));
@@ -83,7 +85,7 @@ impl Load {
         }
     }
 
-    /// When the webhook arrived.
+    /// Makes a round trip. Returns when its webhook arrived.
     async fn round_trip(&self) -> Option<Instant> {
         #[derive(Deserialize)]
         struct Accepted {
@@ -94,7 +96,7 @@ impl Load {
         self.trips.arrival(&accepted.id, PATIENCE).await
     }
 
-    /// When the answer came.
+    /// Makes a bare post. Returns when its answer was read.
     async fn bare_post(&self) -> Option<Instant> {
         let id = Uuid::now_v7();
         let body = format!(
@@ -105,7 +107,7 @@ impl Load {
         Some(Instant::now())
     }
 
-    /// The answer, if it is a good one.
+    /// Posts a body. Returns the answer if its status is a success.
     async fn post(&self, url: &str, body: String) -> Option<reqwest::Response> {
         let post = self.client.post(url).header("content-type", "application/json").body(body);
         match post.send().await.and_then(reqwest::Response::error_for_status) {

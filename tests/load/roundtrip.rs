@@ -1,14 +1,14 @@
-//! The mode `roundtrip`: how many round trips a workload server makes, beside bare posts.
+//! The mode `roundtrip`: how many round trips a workload server makes, compared with bare posts.
 //!
-//! - A *round trip* is a POST to the server's `/echo`, its answer with an id, and the webhook with that id arriving at the
-//!   receiver. So many clients as are to be in flight each make one after another, waiting for the webhook before the
-//!   next POST: there are never more, and hardly ever fewer, round trips under way.
-//! - A *bare post* is a POST of such a webhook's body to the same receiver by the same HTTP client, and its answer. As
-//!   many clients each make one after another.
+//! - A *round trip* is a POST to the server's `/echo`, the answer with an id, and the arrival of the webhook with that
+//!   id at the receiver. `--in-flight` clients each make one round trip after the other. A client waits for its webhook
+//!   before its next POST. So there are never more round trips in progress, and rarely fewer.
+//! - A *bare post* is a POST of such a webhook's body to the same receiver with the same HTTP client, and its answer.
+//!   The same number of clients each make one bare post after the other.
 //!
-//! Server, receiver and this program are three processes on one machine, which talk over loopback and share its cores. The
-//! server keeps its record in a fresh SQLite file with `durability = "full"`. A rate counts what arrived in the time of
-//! its round. A short round of each goes before them and does not count.
+//! The server, the receiver and this program are three processes on one machine. They use the loopback address and
+//! share the cores. The server uses a new SQLite file with `durability = "full"`. A rate counts the operations that
+//! ended within the time of a round. A short warm-up round of each kind comes first and does not count.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::numbers::{Rate, median, milliseconds, quantile};
 use crate::rounds::{Kind, Load, Round};
 use crate::{Options, folder, program, receiver};
 
-/// Rounds that do not count.
+/// The length of the first round of each kind, which does not count.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &Options) -> bool {
@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options) -> bool {
     stopped.success() && trips_left.is_complete() && bare_left.is_complete()
 }
 
-/// Starts a workload server in this folder, with a fresh database, that reports to this receiver.
+/// Starts a workload server in this folder, with a new database. It reports to this receiver.
 pub(crate) fn start_server(folder: &Path, receiver: &receiver::Receiver, log: &str) -> (Process, Arc<Load>) {
     let workload = program().with_file_name("workload");
     assert!(workload.exists(), "{} is not built: `cargo build --release -p postback-tests`", workload.display());
