@@ -1,4 +1,4 @@
-//! The HTTP API: what is answered when all is well.
+//! The answers of the HTTP API to correct requests.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ async fn a_request_is_accepted_run_and_reported_and_poll_says_the_same() {
     let polled = server.client.get(server.path(&format!("/echo/{id}"))).send().await.unwrap();
     assert_eq!(polled.headers()["content-type"], "application/json");
     let polled = polled.bytes().await.unwrap();
-    assert_eq!(polled.strip_suffix(b"\n").unwrap(), webhook.body, "poll and webhook are the same bytes");
+    assert_eq!(polled.strip_suffix(b"\n").unwrap(), webhook.body, "poll and webhook must have the same bytes");
     let report = webhook.json();
     assert_eq!(report["status"], "completed");
     assert_eq!(report["result"], json!({"a": [1, 2.5, "ü"]}));
@@ -28,8 +28,8 @@ async fn a_request_is_accepted_run_and_reported_and_poll_says_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_moment_it_is_told_a_receiver_that_polls_sees_the_same() {
-    // The receiver asks before it answers.
+async fn a_receiver_that_polls_before_it_answers_sees_the_same_result() {
+    // The receiver polls the status of the request before it answers the webhook.
     let server_url = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
     let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let (url, seen) = (std::sync::Arc::clone(&server_url), std::sync::Arc::clone(&asked));
@@ -52,8 +52,8 @@ async fn the_moment_it_is_told_a_receiver_that_polls_sees_the_same() {
         let asked = asked.lock().unwrap();
         if asked.len() == 20 { Ok(()) } else { Err(asked.len()) }
     });
-    for (told, polled) in asked.lock().unwrap().iter() {
-        assert_eq!(told, polled.strip_suffix(b"\n").unwrap());
+    for (webhook, polled) in asked.lock().unwrap().iter() {
+        assert_eq!(webhook, polled.strip_suffix(b"\n").unwrap());
     }
 }
 
@@ -95,8 +95,8 @@ async fn a_poll_can_wait_for_the_end() {
     server.open("gate");
     let answer = answer(poll).await;
     assert!(answer.contains("\"status\":\"completed\""), "{answer}");
-    assert!(begun.elapsed() < Duration::from_secs(50), "it was woken, and did not wait for the end of its time");
-    // And one that ends before the work does says where it stands.
+    assert!(begun.elapsed() < Duration::from_secs(50), "the end of the run must end the poll early");
+    // A poll whose time ends before the run does answers with the current status.
     let id = server.submit("/gated", json!({"gate": "never"})).await;
     server.running("/gated", &id).await;
     let status: Value =
@@ -106,7 +106,7 @@ async fn a_poll_can_wait_for_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_slot_is_in_queue() {
+async fn a_request_that_waits_for_a_slot_is_in_queue() {
     let server = Server::start("[worker]\nconcurrency = 1\n");
     let running = server.submit("/gated", json!({"gate": "gate"})).await;
     server.running("/gated", &running).await;
@@ -118,13 +118,13 @@ async fn what_waits_for_a_slot_is_in_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poll_tells_where_the_webhook_stands() {
+async fn a_poll_shows_the_state_of_the_delivery() {
     let receiver = Receiver::start();
     let server = Server::reporting_to(&receiver.url("/hook?token=secret"));
     let id = server.submit("/echo", json!(1)).await;
     let delivery = server.delivery("/echo", &id, |delivery| delivery["state"] == "delivered").await;
     let webhook = &delivery["webhooks"][0];
-    assert_eq!(webhook["url"], receiver.url("/hook?…"), "the query may hold a secret");
+    assert_eq!(webhook["url"], receiver.url("/hook?…"), "the query must be hidden, because it may hold a secret");
     assert_eq!((&webhook["attempts"], &webhook["last_status"]), (&json!(1), &json!(204)));
     assert_eq!(webhook["id"], receiver.wait_for(&id).header("webhook-id"));
 
@@ -136,7 +136,7 @@ async fn a_poll_tells_where_the_webhook_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_are_taken_as_they_come() {
+async fn a_route_for_bytes_takes_any_content_type() {
     let server = Server::start("");
     let post = server.client.post(server.path("/bytes")).header("prefer", "wait=60");
     let response = post.header("content-type", "image/png").body(vec![0, 255, 10]).send().await.unwrap();
@@ -145,7 +145,7 @@ async fn bytes_are_taken_as_they_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_memory_it_does_the_same_and_leaves_nothing_behind() {
+async fn a_server_in_memory_works_the_same_and_leaves_no_file() {
     let receiver = Receiver::start();
     let settings = format!("[config]\nwebhook_url = {:?}\n[store]\nurl = \"memory:\"\n", receiver.url("/"));
     let server = Server::start(&settings);
@@ -162,7 +162,7 @@ async fn in_memory_it_does_the_same_and_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_and_readiness_are_told() {
+async fn health_and_readiness_are_answered() {
     let server = Server::start("");
     for (path, body) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
         let response = server.client.get(server.path(path)).send().await.unwrap();
@@ -174,7 +174,7 @@ async fn health_and_readiness_are_told() {
 #[test]
 fn each_route_has_a_command_to_paste_which_posts_its_example() {
     let mut server = Server::start("");
-    // All start lines are written at once.
+    // The server writes all its start lines at once.
     let output = server.process.wait_for("try ");
     let command = |path: &str| {
         let line = output.lines().find(|line| line.trim_start().starts_with("try ") && line.ends_with(path));

@@ -1,11 +1,11 @@
-//! The HTTP API: what is answered when it is not.
+//! The answers of the HTTP API to wrong requests.
 
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::Server;
 
-/// The status and text of a refusal, which is one line.
+/// The status and the text of a refusal. The text must be one line.
 async fn refusal(response: Response) -> (u16, String) {
     let status = response.status().as_u16();
     assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
@@ -15,7 +15,7 @@ async fn refusal(response: Response) -> (u16, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_request_is_told_what_was_wrong() {
+async fn the_answer_to_each_bad_request_says_what_was_wrong() {
     let mut server = Server::start("[server]\nmax_payload = \"1KiB\"\n");
     let post = |path: &str| server.client.post(server.path(path));
     let json_post = |body: &str| post("/wait").header("content-type", "application/json").body(body.to_owned());
@@ -60,19 +60,19 @@ async fn every_bad_request_is_told_what_was_wrong() {
         assert!(text.contains(&format!("content-encoding is {coding}; ")), "{text}");
     }
     assert_eq!(json_post("{}").header("content-encoding", "identity").send().await.unwrap().status(), 200);
-    // What takes bytes takes these.
+    // A route for bytes takes a body with any content-encoding.
     let coded = post("/bytes").header("content-encoding", "gzip").body("x");
     assert_eq!(coded.send().await.unwrap().status(), 200);
 
-    // A chunked body tells no length beforehand.
+    // The length of a chunked body is unknown until the body ends.
     let chunks = reqwest::Body::wrap_stream(Chunks(3_000));
     check(post("/bytes").body(chunks), 413, "server.max_payload").await;
     assert_eq!(server.client.get(server.path("/readyz")).send().await.unwrap().status(), 200);
     server.stop();
-    assert_eq!(server.count("request").await, 2, "nothing else of this was accepted");
+    assert_eq!(server.count("request").await, 2, "only two of these requests may be accepted");
 }
 
-/// So many bytes, in pieces.
+/// A stream of this many bytes, in pieces of at most 500 bytes.
 struct Chunks(usize);
 
 impl futures_core::Stream for Chunks {
@@ -108,7 +108,7 @@ async fn a_client_that_accepts_problem_json_gets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_method_is_told_the_right_ones() {
+async fn the_answer_to_a_wrong_method_names_the_right_methods() {
     let server = Server::start("");
     let response = server.client.delete(server.path("/wait")).send().await.unwrap();
     assert_eq!(response.status(), 405);
@@ -116,12 +116,12 @@ async fn a_wrong_method_is_told_the_right_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_says_nothing_loses_its_connection() {
+async fn a_connection_without_a_complete_request_is_closed() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let server = Server::start("");
     let address = server.url.trim_start_matches("http://");
     let mut sockets = Vec::new();
-    // Nothing at all, half a preface of HTTP/2, half a head of HTTP/1.1.
+    // Three clients: one sends nothing, one half a preface of HTTP/2, and one half a head of HTTP/1.1.
     for said in [&b""[..], b"PRI * HTT", b"POST /echo HTTP/1.1\r\nhost:"] {
         let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
         socket.write_all(said).await.unwrap();
@@ -130,12 +130,12 @@ async fn a_client_that_says_nothing_loses_its_connection() {
     for (said, mut socket) in sockets {
         let mut answer = Vec::new();
         let ended = tokio::time::timeout(std::time::Duration::from_mins(1), socket.read_to_end(&mut answer)).await;
-        assert!(ended.is_ok(), "closed or reset, it has to be over after {said:?}");
+        assert!(ended.is_ok(), "the connection must be closed or reset after {said:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_on_the_socket_ends_the_connection_and_nothing_else() {
+async fn bytes_that_are_not_http_end_their_connection_only() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let server = Server::start("");
     let address = server.url.trim_start_matches("http://");

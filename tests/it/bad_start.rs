@@ -1,4 +1,4 @@
-//! Starting with something wrong.
+//! Starts with wrong settings, files, addresses or arguments.
 
 use std::fs::Permissions;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{SECRET, Server};
 
-/// Starts the server where it cannot start; its exit code and what it printed.
+/// Starts a server that must fail to start. Returns its exit code and its output.
 fn refused(settings: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
@@ -34,21 +34,21 @@ fn check((code, output): (i32, String), expected: i32, says: &[&str]) {
 }
 
 #[test]
-fn mistakes_in_the_settings_are_told_together() {
+fn all_mistakes_in_the_settings_are_reported_together() {
     let settings = "[servr]\nlisten = \"x\"\n[worker]\nconcurency = 3\ntimeout = \"soon\"\n";
     let says = ["servr", "server", "concurency", "concurrency", "worker.timeout", "postback.toml"];
     check(refused(settings, &[], &[]), 2, &says);
 }
 
 #[test]
-fn bad_toml_is_told_with_its_place_and_without_its_text() {
+fn an_error_in_the_toml_names_the_line_and_not_its_text() {
     let (code, output) = refused("[delivery]\nsecrets = [\"whsec_very-private\n", &[], &[]);
     assert!(!output.contains("very-private"), "{output}");
     check((code, output), 2, &["postback.toml:2:"]);
 }
 
 #[test]
-fn a_bad_value_in_the_environment_is_told_by_its_name_and_never_by_its_value() {
+fn an_error_in_a_variable_names_the_variable_and_not_its_value() {
     let (code, output) = refused("", &[], &[("POSTBACK_WORKER__CONCURRENCY", "hunter2")]);
     assert!(!output.contains("hunter2"), "{output}");
     check((code, output), 2, &["POSTBACK_WORKER__CONCURRENCY"]);
@@ -63,7 +63,7 @@ fn variables_that_platforms_set_are_ignored() {
 }
 
 #[test]
-fn flags_go_before_the_environment_and_that_before_the_file() {
+fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("postback.toml"), "[server]\nlisten = \"nonsense\"\n").unwrap();
     let variables = [("POSTBACK_SERVER__LISTEN", "127.0.0.2:0")];
@@ -75,22 +75,22 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
-fn an_address_of_another_machine_is_told() {
-    // Kept for documents: no machine has it.
+fn an_address_of_another_machine_is_an_error() {
+    // This address is reserved for documentation, so no machine has it.
     let (code, output) = refused("", &["--listen", "192.0.2.1:0"], &[]);
     assert!(!output.contains("another program"), "{output}");
     check((code, output), 1, &["192.0.2.1:0", "this machine does not have the address 192.0.2.1", "0.0.0.0"]);
 }
 
 #[test]
-fn a_port_in_use_is_told() {
+fn a_port_in_use_is_an_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     check(refused("", &["--listen", &address], &[]), 1, &[&address, "another program", "--listen"]);
 }
 
 #[test]
-fn a_database_that_cannot_be_written_is_told() {
+fn a_database_that_cannot_be_written_is_an_error() {
     let refused = |folder: &Path, file: &str, says: &[&str]| {
         let variables =
             [("POSTBACK_STORE__URL", &*format!("sqlite:{file}")), ("POSTBACK_SERVER__LISTEN", "127.0.0.1:0")];
@@ -102,7 +102,7 @@ fn a_database_that_cannot_be_written_is_told() {
     std::fs::create_dir(folder.path().join("taken.db")).unwrap();
     refused(folder.path(), "taken.db", &["directory"]);
     assert!(folder.path().join("taken.db").is_dir());
-    // Nothing is forbidden to root.
+    // Root may write files and folders with any mode, so root skips this part.
     if !rustix::process::geteuid().is_root() {
         let forbid = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         let file = folder.path().join("mine.db");
@@ -116,7 +116,7 @@ fn a_database_that_cannot_be_written_is_told() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_told_and_left_alone() {
+fn a_file_that_is_not_a_database_is_an_error_and_is_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("notes.txt");
     std::fs::write(&file, "these are my notes, and long enough to be no database header by chance".repeat(20)).unwrap();
@@ -127,23 +127,23 @@ fn a_file_that_is_no_database_is_told_and_left_alone() {
 }
 
 #[test]
-fn a_database_in_use_is_told_with_the_process() {
+fn the_error_for_a_database_in_use_names_the_process() {
     let server = Server::start("");
     let pid = server.process.id().to_string();
     check(refused_in(server.folder.path(), &["--listen", "127.0.0.1:0"], &[]), 1, &["in use", &pid, "store.url"]);
 }
 
 #[tokio::test]
-async fn a_second_server_is_refused_and_costs_the_first_nothing() {
+async fn a_second_server_is_refused_and_does_not_harm_the_first() {
     let mut server = Server::start("");
     let before = server.submit("/echo", json!("before")).await;
-    // Of commands, `endpoints` asks the server that holds the database; this one wants it for itself.
+    // The command `deliveries replay` needs the database for itself. (`endpoints` asks the running server instead.)
     let replay = ["deliveries", "replay", "01900000-0000-7000-8000-000000000001"];
     for arguments in [&["--listen", "127.0.0.1:0"][..], &replay] {
         check(refused_in(server.folder.path(), arguments, &[]), 1, &["in use"]);
     }
-    // Another program that opens the database, and is the last to close it as far as it knows, would delete the log of an
-    // owner whose locks are gone.
+    // If the first server had lost its file locks, the next program that opens and closes the database would delete the
+    // write-ahead log. This count opens and closes the database.
     server.count("request").await;
     let after = server.submit("/echo", json!("after")).await;
     server.kill_and_restart();
@@ -153,7 +153,7 @@ async fn a_second_server_is_refused_and_costs_the_first_nothing() {
 }
 
 #[tokio::test]
-async fn a_database_newer_than_the_program_is_told_and_left_alone() {
+async fn a_database_newer_than_the_program_is_an_error_and_is_not_changed() {
     use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
     let mut server = Server::start("");
@@ -174,21 +174,21 @@ async fn a_database_newer_than_the_program_is_told_and_left_alone() {
 }
 
 #[test]
-fn certificates_that_cannot_be_read_are_told() {
+fn certificates_that_cannot_be_read_are_an_error() {
     let settings = "[delivery]\nca_file = \"/nowhere/ca.pem\"\n";
     check(refused(settings, &["--listen", "127.0.0.1:0"], &[]), 1, &["/nowhere/ca.pem", "delivery.ca_file"]);
 }
 
 #[test]
-fn an_unknown_command_is_told_with_the_known_ones() {
+fn the_error_for_an_unknown_command_names_a_known_one() {
     let (code, output) = refused("", &["serv"], &[]);
     check((code, output), 2, &["serv", "serve"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_appear_nowhere() {
+async fn secrets_are_never_printed() {
     const TOKEN: &str = "hunter2-in-the-query";
-    // The first try fails, which is told, and the side's report is refused, which is too.
+    // The first attempt fails, and the report to the side URL is refused. The server logs both.
     let receiver = Receiver::answering(|_, before| Answer::Status(if before == 0 { 500 } else { 204 }));
     let settings = format!(
         "[config]\nwebhook_url = {:?}\nside_url = {:?}\n[delivery]\nsecrets = [{SECRET:?}]\nschedule = [\"0s\", \"1s\"]\n[log]\nlevel = \"trace\"\n",
@@ -207,8 +207,8 @@ async fn secrets_appear_nowhere() {
     assert_eq!(checked.ended().code(), Some(0));
 
     for output in [server.process.output(), checked.output(), delivery.to_string()] {
-        assert!(output.contains("/hook"), "it speaks of the receiver:\n{output}");
-        // Without its prefix, which a text may well say.
+        assert!(output.contains("/hook"), "the receiver's path must be shown:\n{output}");
+        // Only the part after the prefix is secret. A text may contain the prefix.
         for secret in [&SECRET["whsec_".len()..], TOKEN] {
             assert!(!output.contains(secret), "{secret}:\n{output}");
         }
@@ -218,7 +218,7 @@ async fn secrets_appear_nowhere() {
 #[test]
 fn without_certificates_on_the_machine_it_starts_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
-    // The variables that name a machine's certificates, naming none.
+    // These variables name the machine's certificates. Here they name files that do not exist.
     let variables = [("SSL_CERT_FILE", "/nowhere.pem"), ("SSL_CERT_DIR", "/nowhere")];
     let arguments = ["--listen", "127.0.0.1:0"];
     let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &arguments, &variables);
@@ -233,11 +233,11 @@ fn check_says_what_would_be_served() {
     let output = process.wait_for("are fine");
     assert_eq!(process.ended().code(), Some(0));
     assert!(output.contains("POST /nested/plain") && output.contains("workload.rs:"), "{output}");
-    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "it leaves nothing behind");
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "`check` must not create a file");
 }
 
 #[test]
-fn check_refuses_a_webhook_that_is_no_url() {
+fn check_refuses_a_webhook_that_is_not_a_valid_url() {
     check(refused("[config]\nwebhook_url = \"nonsense\"\n", &["check"], &[]), 2, &["config.webhook_url", "absolute"]);
 }
 
@@ -253,7 +253,7 @@ fn help_and_version_need_no_settings() {
 }
 
 #[test]
-fn a_variable_with_one_underscore_is_told_by_check() {
+fn check_warns_of_a_variable_with_one_underscore() {
     let folder = tempfile::tempdir().unwrap();
     let variables = [("POSTBACK_SERVER_LISTEN", "127.0.0.1:0")];
     let mut process = Process::start(env!("CARGO_BIN_EXE_workload"), folder.path(), &["check"], &variables);
@@ -264,7 +264,7 @@ fn a_variable_with_one_underscore_is_told_by_check() {
 }
 
 #[test]
-fn the_settings_file_can_be_named_before_and_behind_a_command() {
+fn the_flag_config_may_come_before_and_after_a_command() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("other.toml"), "[sever]\n").unwrap();
     for arguments in [
@@ -276,19 +276,19 @@ fn the_settings_file_can_be_named_before_and_behind_a_command() {
         vec!["endpoints", "list", "--config", "other.toml"],
         vec!["--config", "other.toml", "endpoints", "list"],
     ] {
-        let told = refused_in(folder.path(), &arguments, &[]);
-        check(told, 2, &["unknown key sever (other.toml:1); did you mean server?"]);
+        let refusal = refused_in(folder.path(), &arguments, &[]);
+        check(refusal, 2, &["unknown key sever (other.toml:1); did you mean server?"]);
     }
 }
 
 #[test]
-fn what_belongs_to_serve_is_refused_before_another_command() {
+fn flags_of_serve_are_refused_before_another_command() {
     check(refused("", &["--listen", "127.0.0.1:0", "check"], &[]), 2, &["--listen belongs to `serve`"]);
     check(refused("", &["--inspect", "check"], &[]), 2, &["--inspect belongs to `serve`"]);
 }
 
 #[test]
-fn a_wrong_webhook_url_is_told_without_the_hint_for_a_missing_one() {
+fn the_error_for_a_wrong_webhook_url_has_no_hint_for_a_missing_one() {
     let (code, output) = refused("[config]\nwebhook_url = 5\n", &[], &[]);
     assert!(!output.contains("--inspect"), "{output}");
     check((code, output), 2, &["config.webhook_url (", "expected a string"]);

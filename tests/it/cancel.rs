@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Server, answer, keys};
 
-/// Cancels; status and body of the answer.
+/// Cancels a request. Returns the status and the body of the answer.
 async fn cancel(server: &Server, route: &str, id: &str) -> (u16, String) {
     let response = server.client.delete(server.path(&format!("{route}/{id}"))).send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
@@ -16,7 +16,7 @@ fn cancelled(id: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_is_cancelled_at_once_and_never_runs() {
+async fn a_waiting_request_is_cancelled_at_once_and_never_runs() {
     let receiver = Receiver::start();
     let settings = format!("[config]\nwebhook_url = {:?}\n[worker]\nconcurrency = 1\n", receiver.url("/"));
     let mut server = Server::start(&settings);
@@ -29,7 +29,7 @@ async fn what_waits_is_cancelled_at_once_and_never_runs() {
     let (status, body) = cancel(&server, "/nested/plain", &plain).await;
     assert_eq!((status, keys(body.as_bytes())), (200, vec!["id".to_owned(), "status".to_owned()]));
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), cancelled(&plain));
-    assert!(answer(poll).await.contains("\"status\":\"cancelled\""), "who waits for it is told");
+    assert!(answer(poll).await.contains("\"status\":\"cancelled\""), "the cancel must end a long poll");
     assert_eq!(receiver.wait_for(&plain).json(), cancelled(&plain));
     assert_eq!(cancel(&server, "/guarded", &silent).await.0, 200);
     assert_eq!(receiver.wait_for(&silent).json(), cancelled(&silent));
@@ -43,7 +43,7 @@ async fn what_waits_is_cancelled_at_once_and_never_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_runs_is_stopped_and_reported_as_cancelled() {
+async fn a_running_request_is_stopped_and_reported_as_cancelled() {
     let receiver = Receiver::start();
     let mut server = Server::reporting_to(&receiver.url("/"));
     let id = server.submit("/guarded", json!({"gate": "never"})).await;
@@ -54,15 +54,15 @@ async fn what_runs_is_stopped_and_reported_as_cancelled() {
     assert_eq!(receiver.wait_for(&id).json(), cancelled(&id));
     assert_eq!(server.settled("/guarded", &id).await, cancelled(&id));
     server.process.wait_for(&format!("/guarded {id} cancelled in "));
-    // Its slot and its server go on.
+    // The slot is free again, and the server goes on.
     let next = server.submit("/echo", json!(1)).await;
     assert_eq!(receiver.wait_for(&next).json()["status"], "completed");
     server.stop();
-    assert_eq!(receiver.all().len(), 2, "once");
+    assert_eq!(receiver.all().len(), 2, "each request is reported once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_over_or_unknown_cannot_be_cancelled() {
+async fn a_finished_or_unknown_request_cannot_be_cancelled() {
     let server = Server::start("");
     let id = server.submit("/echo", json!("kept")).await;
     let before = server.settled("/echo", &id).await;
@@ -83,32 +83,32 @@ async fn what_is_over_or_unknown_cannot_be_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_its_next_run_is_reported_where_its_first_wanted_it() {
+async fn a_request_that_waits_for_its_next_run_is_reported_to_the_webhook_of_its_first_run() {
     let receiver = Receiver::start();
     let settings = format!("[config]\nwebhook_url = {:?}\n[worker]\nmax_attempts = 50\n", receiver.url("/"));
     let mut server = Server::start(&settings);
-    // It fails at once: long before what a run registered is stored in any case.
+    // The run fails at once. So the registration is stored because of the failure, not because a second has passed.
     let id = server.submit("/fail", json!({"text": "no"})).await;
     server.process.wait_for("(failed run 2 of 50)");
     let (status, _) = cancel(&server, "/fail", &id).await;
-    // On a slow machine the next run has begun, and is not the last.
+    // On a slow machine, the next run may have begun (202). It is not the last run.
     assert!(status == 200 || status == 202, "{status}");
     let with_reason = json!({"id": id, "status": "cancelled", "reason": "cancelled"});
     assert_eq!(receiver.wait_for(&id).json(), with_reason);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_being_cancelled_when_its_process_was_killed_is_not_run_again() {
+async fn a_request_whose_cancel_was_interrupted_by_a_kill_does_not_run_again() {
     let receiver = Receiver::start();
     let mut server = Server::reporting_to(&receiver.url("/"));
     let id = server.submit("/guarded", json!({"gate": "never"})).await;
     server.process.wait_for(&format!("{id} begins"));
-    eventually_async("that its webhook is stored", async || {
+    eventually_async("a stored registration", async || {
         let stored = server.count("registration").await;
         if stored == 1 { Ok(()) } else { Err(stored) }
     })
     .await;
-    // The end is not to be written, so that it is killed between the cancel and the end.
+    // This trigger prevents that the outcome is stored. So the kill comes between the cancel and the outcome.
     server
         .write("CREATE TRIGGER late BEFORE UPDATE ON request WHEN NEW.state > 1 BEGIN SELECT RAISE(ABORT, 'late'); END")
         .await;
@@ -124,9 +124,10 @@ async fn what_was_being_cancelled_when_its_process_was_killed_is_not_run_again()
     assert!(!server.process.output().contains(&format!("{id} begins")));
 }
 
-/// Where a run wants its end reported is kept for as long as it takes, before the request waits for its next run.
+/// A failed run's registration is stored before the request waits for its next run, even if that needs several
+/// attempts.
 #[tokio::test(flavor = "multi_thread")]
-async fn where_an_end_is_reported_is_kept_once_the_store_works_again() {
+async fn a_registration_is_stored_once_the_store_works_again() {
     let receiver = Receiver::start();
     let settings =
         format!("[config]\nwebhook_url = {:?}\n[worker]\nmax_attempts = 2\nretry_delay = \"1h\"\n", receiver.url("/"));

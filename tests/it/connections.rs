@@ -1,4 +1,4 @@
-//! More connections and files than there may be.
+//! Tests at the limits for connections and open files.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::support::Server;
 
-/// A server under a limit of the shell's making.
+/// A server whose limits are set by the shell's `ulimit`.
 fn under(ulimit: &str) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let script = format!("ulimit {ulimit} && exec \"$0\" serve --listen 127.0.0.1:0");
@@ -19,7 +19,7 @@ fn under(ulimit: &str) -> Server {
     Server { process, url, client: client(), folder }
 }
 
-/// A connection that has had an answer, and is kept for more.
+/// A connection that has received an answer and stays open, idle.
 async fn idle(server: &Server) -> TcpStream {
     let mut socket = server.saying("GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n").await;
     let mut answer = Vec::new();
@@ -29,7 +29,7 @@ async fn idle(server: &Server) -> TcpStream {
     socket
 }
 
-/// The connection, once its first answer has come, if that is no refusal.
+/// Waits for the first answer on a connection. Returns the connection, or `None` if the answer is a refusal.
 async fn unless_refused(mut socket: TcpStream) -> Option<TcpStream> {
     let mut first = Vec::new();
     loop {
@@ -55,7 +55,7 @@ async fn the_limit_of_open_files_is_raised_as_far_as_may_be() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_connections_are_taken_idle_ones_make_room_and_others_are_refused() {
     let mut server = under("-n 900");
-    // 900 less 256 for all else and 2 for each of 256 deliveries.
+    // 132 is 900 files, less 256 for other uses, less 2 for each of 256 deliveries.
     server.process.wait_for("132 connections are accepted at once instead of 10000");
     let mut kept = Vec::new();
     for _ in 0..200 {
@@ -65,18 +65,18 @@ async fn when_all_connections_are_taken_idle_ones_make_room_and_others_are_refus
     drop(kept);
 
     let waits = server.submit("/gated", json!({"gate": "gate"})).await;
-    // One that has had its first answer and is not yet asked for more is idle, and may make room for the next. So it goes on until
-    // one is refused: then none is idle.
+    // A connection between two requests is idle, and may be closed for a new connection. So this loop opens connections
+    // until one is refused. Then no connection is idle.
     let gets = format!(
         "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\nGET /gated/{waits}?wait=60 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
     );
     let mut busy = Vec::new();
     while let Some(one) = unless_refused(server.saying(&gets).await).await {
         busy.push(one);
-        assert!(busy.len() < 500, "it refuses none");
+        assert!(busy.len() < 500, "no connection was refused");
     }
     for _ in 0..15 {
-        // It asks, as any client does, and only then reads.
+        // The client writes its request before it reads, as clients do.
         let post = "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
         let mut refused = server.saying(post).await;
         let mut answer = String::new();
@@ -84,7 +84,7 @@ async fn when_all_connections_are_taken_idle_ones_make_room_and_others_are_refus
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after"), "{answer}");
     }
     server.process.wait_for("connections are refused");
-    // It has files left for what counts.
+    // The server has files left for deliveries and the store.
     assert!(server.process.open_files() < 400, "{}", server.process.open_files());
     server.open("gate");
     let mut completed = 0;
@@ -92,17 +92,17 @@ async fn when_all_connections_are_taken_idle_ones_make_room_and_others_are_refus
         let mut answer = String::new();
         completed += usize::from(busy.read_to_string(&mut answer).await.is_ok() && answer.contains("completed"));
     }
-    assert!(completed >= 132, "{completed}: all that were in hand when it was full");
+    assert!(completed >= 132, "{completed} polls completed; all connections that were accepted must be answered");
     server.client = client();
     server.submit("/echo", json!(2)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_files_it_says_so_once_and_recovers() {
+async fn a_server_without_free_files_logs_that_once_and_recovers() {
     let mut server = Server::start("");
     let mut kept = idle(&server).await;
     let pid = Pid::from_raw(i32::try_from(server.process.id()).unwrap()).unwrap();
-    // All numbers below are in use.
+    // The file descriptors below 3 are in use, so no new one can be opened.
     let fewest = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
     let before = prlimit(Some(pid), Resource::Nofile, fewest).unwrap();
     let waits = TcpStream::connect(server.address()).await.unwrap();
@@ -111,11 +111,11 @@ async fn without_files_it_says_so_once_and_recovers() {
     server.process.wait_for("connections are accepted again");
     drop(waits);
     server.submit("/echo", json!(1)).await;
-    eventually("its output", || {
-        let said = server.process.output().matches("no connection can be accepted").count();
-        if said == 1 { Ok(()) } else { Err(said) }
+    eventually("one line about the refused connections", || {
+        let lines = server.process.output().matches("no connection can be accepted").count();
+        if lines == 1 { Ok(()) } else { Err(lines) }
     });
-    // The one that was idle was closed for the sake of others.
+    // The idle connection was closed to make room for others.
     let _ = kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n").await;
     let ended = tokio::time::timeout(Duration::from_mins(1), kept.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok());

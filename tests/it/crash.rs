@@ -1,4 +1,4 @@
-//! `kill -9` and what the next start makes of it.
+//! The end of a process by `kill -9` or by its own handler, and what the next start does.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ async fn a_request_survives_kill_between_submit_and_completion_and_waits_for_no_
     let id = server.submit("/gated", json!({"gate": "gate", "text": "survived"})).await;
     server.running("/gated", &id).await;
     server.kill_and_restart();
-    // By the start itself: no lease has to run out first.
+    // The start takes the request over. It does not wait for the end of a lease.
     server.process.wait_for("taken over from an earlier process: 1 requests to run again");
     server.running("/gated", &id).await;
     assert!(receiver.all().is_empty());
@@ -26,7 +26,7 @@ async fn a_request_survives_kill_between_submit_and_completion_and_waits_for_no_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waited_in_the_queue_survives_kill() {
+async fn waiting_requests_survive_kill() {
     let receiver = Receiver::start();
     let settings = format!("[config]\nwebhook_url = {:?}\n[worker]\nconcurrency = 1\n", receiver.url("/"));
     let mut server = Server::start(&settings);
@@ -36,7 +36,7 @@ async fn what_waited_in_the_queue_survives_kill() {
     for n in 0..20 {
         ids.push(server.submit("/echo", json!(n)).await);
     }
-    assert!(receiver.all().is_empty(), "all of them wait");
+    assert!(receiver.all().is_empty(), "all requests must be waiting");
     server.kill_and_restart();
     server.open("gate");
     for id in ids.iter().chain([&blocker]) {
@@ -46,7 +46,7 @@ async fn what_waited_in_the_queue_survives_kill() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_survives_kill_between_commit_and_delivery() {
-    // Tries are not answered until the process that made them is dead.
+    // Attempts are not answered until the process that made them is dead.
     let killed = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&killed);
     let receiver = Receiver::answering(
@@ -62,10 +62,10 @@ async fn a_report_survives_kill_between_commit_and_delivery() {
     killed.store(true, Ordering::SeqCst);
     server.restart();
     let delivery = server.delivery("/echo", &id, |delivery| delivery["state"] == "delivered").await;
-    let tries = receiver.all();
-    assert!(tries.len() >= 2, "it was sent again");
-    assert_eq!(delivery["webhooks"][0]["attempts"], tries.len(), "the one whose outcome is unknown counts");
-    for again in &tries {
+    let attempts = receiver.all();
+    assert!(attempts.len() >= 2, "the report must be sent again");
+    assert_eq!(delivery["webhooks"][0]["attempts"], attempts.len(), "the attempt with an unknown outcome counts");
+    for again in &attempts {
         assert_eq!(again.body, first.body);
         assert_eq!(again.header("webhook-id"), first.header("webhook-id"));
     }
@@ -77,16 +77,16 @@ async fn a_request_that_kills_its_process_is_given_up_and_reported() {
     let settings = format!("[config]\nwebhook_url = {:?}\n[worker]\nmax_crashes = 2\n", receiver.url("/"));
     let mut server = Server::start(&settings);
     let id = server.submit("/abort", json!({"gate": "gate"})).await;
-    eventually_async("that its webhook is stored", async || {
+    eventually_async("a stored registration", async || {
         let stored = server.count("registration").await;
         if stored == 1 { Ok(()) } else { Err(stored) }
     })
     .await;
     server.open("gate");
     server.process.ended();
-    // The second one may die of it before it could say that it is ready.
+    // The second process may end before it prints that it is ready.
     server.process = Server::launch(server.folder.path());
-    assert_eq!(server.process.ended().code(), None, "a signal");
+    assert_eq!(server.process.ended().code(), None, "the process must end by a signal");
     assert!(receiver.all().is_empty());
     server.restart();
     let report = receiver.wait_for(&id);
@@ -96,7 +96,7 @@ async fn a_request_that_kills_its_process_is_given_up_and_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_kills_its_process_takes_nobody_with_it() {
+async fn a_request_that_kills_its_process_does_not_fail_other_requests() {
     const NEIGHBOURS: usize = 63;
     let receiver = Receiver::start();
     let settings =
@@ -110,19 +110,19 @@ async fn a_request_that_kills_its_process_takes_nobody_with_it() {
     for (route, id) in ids.iter().map(|id| ("/gated", id)).chain([("/abort", &poison)]) {
         server.running(route, id).await;
     }
-    eventually_async("that all of them really run", async || {
+    eventually_async("64 stored registrations", async || {
         let stored = server.count("registration").await;
         if stored == 64 { Ok(()) } else { Err(stored) }
     })
     .await;
     server.open("poison");
-    assert_eq!(server.process.ended().code(), None, "a signal");
+    assert_eq!(server.process.ended().code(), None, "the process must end by a signal");
     server.open("neighbours");
-    // One by one; and so until it was lost three times.
+    // After a crash, the suspects run one by one. The process dies until the request was lost three times.
     let mut deaths = 1;
     while deaths < 3 {
         server.process = Server::launch(server.folder.path());
-        assert_eq!(server.process.ended().code(), None, "a signal");
+        assert_eq!(server.process.ended().code(), None, "the process must end by a signal");
         deaths += 1;
     }
     server.restart();
@@ -132,29 +132,30 @@ async fn a_request_that_kills_its_process_takes_nobody_with_it() {
     assert_eq!(receiver.wait_for(&poison).json(), json!({"id": poison, "status": "failed"}));
     server.process.wait_for("lost with its process 3 times");
     assert_eq!(server.crashes().await, [vec![1; NEIGHBOURS], vec![3]].concat());
-    // What comes later is not kept waiting by what came before.
+    // A later request does not wait for the earlier ones.
     let next = server.submit("/echo", json!("next")).await;
     assert_eq!(receiver.wait_for(&next).json()["status"], "completed");
 }
 
-/// The harness in `tests/crash`, in its short form: whether it found every promise kept, and what it said.
+/// Runs the crash harness of `tests/crash`. Returns its exit code, which is 0 if every promise was kept, and its
+/// output.
 fn harness(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_crash")).args(arguments).output().unwrap();
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-    (output.status.code(), said)
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    (output.status.code(), text)
 }
 
 #[test]
-fn what_was_accepted_is_delivered_however_often_it_is_killed() {
-    let (code, said) = harness(&["--kills", "10"]);
-    assert_eq!(code, Some(0), "{said}");
+fn accepted_work_is_delivered_however_often_the_process_is_killed() {
+    let (code, output) = harness(&["--kills", "10"]);
+    assert_eq!(code, Some(0), "{output}");
 }
 
 #[test]
-fn what_is_forgotten_is_found_out() {
-    let (code, said) = harness(&["--kills", "5", "--forget"]);
-    assert_eq!(code, Some(1), "{said}");
+fn the_harness_finds_a_forgotten_request_and_a_forgotten_report() {
+    let (code, output) = harness(&["--kills", "5", "--forget"]);
+    assert_eq!(code, Some(1), "{output}");
     for promise in ["server: BROKEN: 1 accepted, and never arrived", "library: BROKEN: 1 reports were forgotten"] {
-        assert!(said.contains(promise), "{said}");
+        assert!(output.contains(promise), "{output}");
     }
 }

@@ -1,4 +1,5 @@
-//! While a node drains: it takes nothing new, and tells how things stand until all is over or the grace time is.
+//! A node that drains. It refuses new requests, and answers status requests until all runs have ended or the grace time
+//! is over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +11,13 @@ use serde_json::{Value, json};
 
 use crate::support::{Server, answer};
 
-/// A server that drains, since a run of its goes on until "gate" is opened; the run's id.
+/// A server that drains and waits for one run, which ends when the gate is opened. Also returns the id of that request.
 async fn draining(settings: &str) -> (Server, String) {
     let server = Server::start(settings);
     let id = server.submit("/gated", json!({"gate": "gate", "text": "done"})).await;
     server.running("/gated", &id).await;
     server.process.terminate();
-    eventually_async("that it drains", async || {
+    eventually_async("a node that drains", async || {
         let status = server.client.get(server.path("/readyz")).send().await.unwrap().status();
         if status == 503 { Ok(()) } else { Err(status) }
     })
@@ -33,9 +34,9 @@ async fn is_draining(response: Response) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn submits_are_told_to_go_elsewhere_and_reads_are_answered() {
+async fn submissions_are_refused_and_reads_are_answered() {
     let (mut server, id) = draining("[worker]\nconcurrency = 2\n[shutdown]\ngrace = \"10m\"\n").await;
-    // Of a connection that is new, and of one that is not.
+    // The answers are the same on an open connection and on a new one.
     for client in [server.client.clone(), postback_tests::client()] {
         let problem = |request: reqwest::RequestBuilder| request.header("accept", "application/problem+json").send();
         is_draining(problem(client.post(server.path("/echo")).json(&json!(1))).await.unwrap()).await;
@@ -46,7 +47,7 @@ async fn submits_are_told_to_go_elsewhere_and_reads_are_answered() {
         assert_eq!(client.get(server.path("/gated/nobody")).send().await.unwrap().status(), 404);
         assert_eq!(server.status("/gated", &id).await["status"], "in_progress");
     }
-    // A wait goes on, to the end of its run.
+    // A long poll waits until the run ends.
     let poll = server.hanging(&format!("/gated/{id}?wait=60")).await;
     server.open("gate");
     let answer = answer(poll).await;
@@ -55,22 +56,22 @@ async fn submits_are_told_to_go_elsewhere_and_reads_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_runs_can_be_cancelled() {
+async fn a_running_request_can_be_cancelled() {
     let (mut server, id) = draining("[shutdown]\ngrace = \"10m\"\n").await;
     let cancelled = server.client.delete(server.path(&format!("/gated/{id}"))).send().await.unwrap();
     assert_eq!(cancelled.status(), 202);
-    // That was all there was to do.
+    // No work is left, so the process ends.
     assert_eq!(server.process.ended().code(), Some(0));
     server.restart();
     assert_eq!(server.status("/gated", &id).await["status"], "cancelled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_on_its_way_can_be_asked_for() {
+async fn the_status_can_be_read_during_the_last_attempt() {
     let (arrived, goes_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (tell, wait) = (Arc::clone(&arrived), Arc::clone(&goes_on));
+    let (seen, wait) = (Arc::clone(&arrived), Arc::clone(&goes_on));
     let receiver = Receiver::answering(move |_, _| {
-        tell.store(true, Ordering::SeqCst);
+        seen.store(true, Ordering::SeqCst);
         while !wait.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -82,7 +83,7 @@ async fn a_report_on_its_way_can_be_asked_for() {
     );
     let (mut server, id) = draining(&settings).await;
     server.open("gate");
-    eventually_async("the try", async || if arrived.load(Ordering::SeqCst) { Ok(()) } else { Err(()) }).await;
+    eventually_async("the attempt", async || if arrived.load(Ordering::SeqCst) { Ok(()) } else { Err(()) }).await;
     let status = server.settled("/gated", &id).await;
     assert_eq!(status["result"], "done");
     goes_on.store(true, Ordering::SeqCst);
@@ -90,7 +91,7 @@ async fn a_report_on_its_way_can_be_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_the_end_connections_are_told() {
+async fn at_the_end_connections_are_closed_in_good_order() {
     let (mut server, _) = draining("[shutdown]\ngrace = \"10m\"\n").await;
     let socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
     let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
@@ -100,7 +101,7 @@ async fn at_the_end_connections_are_told() {
     assert_eq!(client.send_request(get, true).unwrap().0.await.unwrap().status(), 200);
     let idle = server.saying("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await;
     server.open("gate");
-    // Both end in good order, with GOAWAY and without a reset.
+    // Both connections end without a reset. The HTTP/2 connection ends with GOAWAY.
     connection.await.unwrap().unwrap();
     let answer = answer(idle).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer}");
@@ -108,7 +109,7 @@ async fn at_the_end_connections_are_told() {
     assert!(!server.process.output().contains("cut off"), "{}", server.process.output());
 }
 
-/// What asks when the grace time is over is answered at once, as it stands.
+/// When the grace time is over, a long poll is answered at once with the current status.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_ends_with_the_grace_time() {
     let (mut server, id) = draining("[shutdown]\ngrace = \"2s\"\n").await;

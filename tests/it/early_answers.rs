@@ -1,4 +1,5 @@
-//! Answers before the body was read: a client that writes all of it before it reads gets the answer all the same.
+//! Answers that the server gives before it has read the body. A client that writes its whole body before it reads must
+//! get the answer too.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -10,7 +11,7 @@ use crate::support::Server;
 
 const MIB: usize = 1 << 20;
 
-/// Writes head and body as Python's, Ruby's and Java's clients do, and only then reads; the answer.
+/// Writes the whole head and body, and only then reads the answer, as clients in Python, Ruby and Java do.
 fn write_all_then_read(server: &Server, head: &str, body: &[u8]) -> String {
     let mut socket = TcpStream::connect(server.address()).unwrap();
     socket.write_all(head.as_bytes()).unwrap();
@@ -42,21 +43,21 @@ fn a_client_that_writes_all_before_it_reads_gets_the_answer() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
         assert!(answer.contains("connection: close"), "{answer}");
     }
-    // Java's client asks each time for another protocol, which it does not get.
+    // Java's client asks for an upgrade to HTTP/2 with each request. The server ignores that.
     let upgrade =
         format!("{length}\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAA");
     for _ in 0..15 {
         let answer = write_all_then_read(&server, &head("POST", "/wait", "application/json", &upgrade), &body);
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     }
-    // A head that nobody understands.
+    // The head is not valid HTTP.
     let answer = write_all_then_read(&server, &format!("POST /wait HTTP/1.1\r\na b: c\r\n{length}\r\n\r\n"), &body);
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    // Within the limit, and of the wrong type.
+    // The body is within the limit, but its content type is wrong.
     let (short, length) = (&body[..MIB], format!("content-length: {MIB}"));
     let answer = write_all_then_read(&server, &head("POST", "/wait", "text/plain", &length), short);
     assert!(answer.starts_with("HTTP/1.1 415 ") && answer.contains("accept: application/json"), "{answer}");
-    // Of a length that nobody knows before it ends.
+    // The length of a chunked body is unknown until it ends.
     let mut chunks = format!("{:x}\r\n", body.len()).into_bytes();
     chunks.extend_from_slice(&body);
     chunks.extend_from_slice(b"\r\n0\r\n\r\n");
@@ -65,9 +66,9 @@ fn a_client_that_writes_all_before_it_reads_gets_the_answer() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
-/// More than all sockets buffer, so that it is really read; and a server that holds nothing of it.
+/// The body is larger than all socket buffers, so the server must read it. It must not keep it in memory.
 #[test]
-fn a_body_that_is_dropped_takes_up_no_memory() {
+fn a_body_that_is_not_needed_takes_no_memory() {
     let server = Server::start("[server]\nmax_payload = \"1KiB\"\n");
     let before = server.process.resident_mib();
     let body = vec![b'x'; 100 * MIB];
@@ -85,9 +86,9 @@ fn a_body_that_is_dropped_takes_up_no_memory() {
     assert!(grown < 50, "{grown} MiB more");
 }
 
-/// What they hold is a connection each, for a few seconds.
+/// Such a client holds one connection, for a few seconds.
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_do_not_send_what_they_announced_hold_up_nobody() {
+async fn clients_that_do_not_send_the_announced_body_do_not_delay_others() {
     let server = Server::start("");
     let before = server.process.open_sockets();
     let post = head("POST", "/nowhere", "text/plain", "content-length: 1000000000") + "x";
@@ -96,7 +97,7 @@ async fn clients_that_do_not_send_what_they_announced_hold_up_nobody() {
         held.push(server.saying(&post).await);
     }
     server.submit("/echo", serde_json::json!(1)).await;
-    eventually_async("that they are left", async || {
+    eventually_async("the end of these connections", async || {
         let open = server.process.open_sockets();
         if open < before + 100 { Ok(()) } else { Err(open) }
     })
@@ -105,7 +106,7 @@ async fn clients_that_do_not_send_what_they_announced_hold_up_nobody() {
 }
 
 #[test]
-fn who_asks_before_it_sends_is_told_no_and_sends_nothing() {
+fn a_client_that_expects_100_continue_is_refused_before_it_sends_its_body() {
     let server = Server::start("");
     for (path, content_type, length, status) in [
         ("/wait", "application/json", "99999999999999", 413),
@@ -115,7 +116,7 @@ fn who_asks_before_it_sends_is_told_no_and_sends_nothing() {
         let mut socket = TcpStream::connect(server.address()).unwrap();
         let length = format!("content-length: {length}\r\nexpect: 100-continue");
         socket.write_all(head("POST", path, content_type, &length).as_bytes()).unwrap();
-        // It says no more: so the server does not wait for its body, either.
+        // The client sends nothing more, so the answer shows that the server does not wait for the body.
         let mut answer = vec![0; 4];
         let mut text = String::new();
         while !text.contains("\r\n\r\n") {
@@ -126,22 +127,22 @@ fn who_asks_before_it_sends_is_told_no_and_sends_nothing() {
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
         socket.shutdown(Shutdown::Both).unwrap();
     }
-    // And one that may go on is told so.
+    // A client with a correct head receives 100 Continue.
     let mut socket = TcpStream::connect(server.address()).unwrap();
     let length = "content-length: 2\r\nconnection: close\r\nexpect: 100-continue";
     socket.write_all(head("POST", "/wait", "application/json", length).as_bytes()).unwrap();
-    let mut told = [0; 25];
-    socket.read_exact(&mut told).unwrap();
-    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut interim = [0; 25];
+    socket.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     socket.write_all(b"{}").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
-/// What is little and has come is read, so that a pool of connections keeps this one.
+/// A short body that has arrived is read and dropped, so that a client can reuse the connection.
 #[test]
-fn a_short_body_that_nobody_wants_costs_no_connection() {
+fn a_short_body_that_is_not_needed_does_not_close_the_connection() {
     let server = Server::start("");
     let mut socket = TcpStream::connect(server.address()).unwrap();
     for (method, path, status) in [("POST", "/nowhere", 404), ("GET", "/healthz", 200), ("DELETE", "/wait/x", 404)] {
@@ -154,7 +155,7 @@ fn a_short_body_that_nobody_wants_costs_no_connection() {
     }
 }
 
-/// The head of an answer whose body has a length, once all of it has come.
+/// Reads one answer with a content-length. Returns its head.
 fn one_answer(socket: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -168,7 +169,7 @@ fn one_answer(socket: &mut TcpStream) -> String {
     head
 }
 
-/// Some clients of HTTP/2 take a stream that ends before they have sent all for an error.
+/// For some HTTP/2 clients, it is an error if the stream ends before they have sent their whole body.
 #[tokio::test(flavor = "multi_thread")]
 async fn over_http2_a_client_that_writes_all_before_it_reads_gets_the_answer() {
     let server = Server::start("[server]\nmax_payload = \"1KiB\"\n");
@@ -181,7 +182,7 @@ async fn over_http2_a_client_that_writes_all_before_it_reads_gets_the_answer() {
     let mut left = 4 * MIB;
     while left > 0 {
         sending.reserve_capacity(left);
-        let room = std::future::poll_fn(|cx| sending.poll_capacity(cx)).await.expect("it goes on").unwrap();
+        let room = std::future::poll_fn(|cx| sending.poll_capacity(cx)).await.expect("an open stream").unwrap();
         sending.send_data(vec![b'x'; room].into(), left == room).unwrap();
         left -= room;
     }
@@ -196,7 +197,7 @@ async fn over_http2_a_client_that_writes_all_before_it_reads_gets_the_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_http2_a_body_that_nobody_wants_ends_its_stream_alone() {
+async fn over_http2_a_body_that_is_not_needed_ends_only_its_stream() {
     let server = Server::start("[server]\nmax_payload = \"1KiB\"\n");
     let socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
     let (mut client, connection) = h2::client::handshake(socket).await.unwrap();

@@ -1,4 +1,4 @@
-//! Webhooks whose receivers want no more, and bad paths beside good ones.
+//! The commands `endpoints list` and `endpoints enable`, for URLs that their receiver disabled with 410.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,17 +1,17 @@
-//! What users read where a program of theirs prints one of our errors, or where a recording misses a report.
+//! The texts of the library's errors as a user's `main` prints them, and the reports that a recording misses.
 
 use std::error::Error;
 
 use postback::{Poster, RequestId, Secret, VerifyingKey, Webhook, async_handler, testing, verify};
 
-/// What `fn main() -> Result<(), Box<dyn Error>>` prints after `Error: `.
+/// The text that `fn main() -> Result<(), Box<dyn Error>>` prints after `Error: `.
 fn printed_by_main(error: impl Error + 'static) -> String {
     let boxed: Box<dyn Error> = Box::new(error);
     format!("{boxed:?}")
 }
 
 #[test]
-fn main_prints_what_is_wrong_and_not_what_our_types_are_called() {
+fn main_prints_messages_and_no_type_names() {
     let webhook = "the webhook URL cannot be parsed; use an absolute URL, such as https://example.com/hooks";
     let relative = "relative URL without a base";
     let printed = printed_by_main(Poster::builder().trust("nonsense").start().unwrap_err());
@@ -38,7 +38,7 @@ async fn work(hook: &str, request_id: &str) -> Result<(), ()> {
     Ok(())
 }
 
-/// The poster of this process trusts nothing here, so what the recording misses reaches nobody.
+/// The poster of this process trusts no URL, so a report that the recording misses is not delivered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_recording_counts_the_reports_that_tasks_on_other_threads_make() {
     let recording = testing::record();

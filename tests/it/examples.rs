@@ -1,4 +1,4 @@
-//! The programs under `examples/`, as a user starts them.
+//! Tests of the programs in `examples/`. They are started as a user starts them.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ async fn quickstart_does_what_its_start_lines_say() {
     let answer: Value =
         client().post(format!("{url}/greet")).json(&json!({"name": "Ada"})).send().await.unwrap().json().await.unwrap();
     let id = answer["id"].as_str().unwrap();
-    // The inspector prints the webhook, the log the line.
+    // The inspector prints the webhook, and the log prints the line about the request.
     let output = process.wait_for(&format!("completed {id}"));
     assert!(output.contains("\"data\": \"hello Ada\""), "{output}");
     process.wait_for("delivered 204");
@@ -69,7 +69,7 @@ async fn thumbnail(url: &str, webhook: &str, file: Vec<u8>, content_type: &str) 
 async fn thumbnails_are_made_of_real_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start();
-    // The caller names the URL, and it is on this machine.
+    // The caller chooses the URL, so the private network of the receiver must be allowed.
     std::fs::write(folder.path().join("postback.toml"), "delivery.allow_networks = [\"127.0.0.0/8\"]\n").unwrap();
     let mut process = Process::start(example("thumbnails"), folder.path(), &["--listen", "127.0.0.1:0"], &[]);
     let url = process.ready();
@@ -88,7 +88,7 @@ async fn thumbnails_are_made_of_real_pictures() {
     let result = receiver.wait_for(&id).json()["result"].take();
     assert_eq!((&result["width"], &result["height"]), (&json!(120), &json!(160)));
 
-    let id = thumbnail(&url, &webhook, b"this is no picture".to_vec(), "image/png").await;
+    let id = thumbnail(&url, &webhook, b"not a picture".to_vec(), "image/png").await;
     let report = receiver.wait_for(&id).json();
     assert_eq!(report["status"], "failed");
     assert!(report["error"].as_str().unwrap().contains("cannot be read as a PNG or JPEG"), "{report}");

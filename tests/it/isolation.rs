@@ -1,4 +1,4 @@
-//! Handlers that hog their threads.
+//! Handlers that block their threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +8,11 @@ use serde_json::json;
 
 use crate::support::Server;
 
-/// Handler threads of the workload server.
+/// The number of handler threads of the workload server.
 const THREADS: usize = 2;
 
-/// Takes up every handler thread, for good: with more runs that block than there are threads.
-async fn hog(server: &Server) {
+/// Blocks every handler thread until the server ends, with more blocking runs than threads.
+async fn block_all_threads(server: &Server) {
     let mut blocking = Vec::new();
     for _ in 0..2 * THREADS {
         blocking.push(server.submit("/block", json!({"gate": "never"})).await);
@@ -20,19 +20,19 @@ async fn hog(server: &Server) {
     for id in &blocking {
         server.running("/block", id).await;
     }
-    eventually("that every thread is blocked", || {
+    eventually("a blocked thread for each handler thread", || {
         let output = server.process.output();
         if output.matches("a thread is blocked").count() == THREADS { Ok(()) } else { Err(output) }
     });
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handlers_that_hog_every_thread_stop_neither_health_nor_submits_nor_polls() {
+async fn handlers_that_block_every_thread_stop_neither_health_nor_submits_nor_polls() {
     let receiver = Receiver::start();
     let server = Server::reporting_to(&receiver.url("/"));
     let before = server.submit("/echo", json!("before")).await;
     receiver.wait_for(&before);
-    hog(&server).await;
+    block_all_threads(&server).await;
     let mut waiting = Vec::new();
     for _ in 0..50 {
         waiting.push(server.submit("/echo", json!("later")).await);
@@ -47,9 +47,9 @@ async fn handlers_that_hog_every_thread_stop_neither_health_nor_submits_nor_poll
 
 #[tokio::test(flavor = "multi_thread")]
 async fn webhooks_go_out_while_every_handler_thread_computes() {
-    // Nothing is taken until all handler threads are.
-    let hogged = Arc::new(AtomicBool::new(false));
-    let taken = Arc::clone(&hogged);
+    // The receiver takes no webhook until all handler threads are blocked.
+    let blocked = Arc::new(AtomicBool::new(false));
+    let taken = Arc::clone(&blocked);
     let receiver =
         Receiver::answering(move |_, _| Answer::Status(if taken.load(Ordering::SeqCst) { 204 } else { 503 }));
     let schedule = format!("\"0s\"{}", ", \"1s\"".repeat(99));
@@ -57,14 +57,14 @@ async fn webhooks_go_out_while_every_handler_thread_computes() {
     let server = Server::start(&settings);
     let id = server.submit("/echo", json!("reported")).await;
     receiver.wait_for(&id);
-    hog(&server).await;
-    hogged.store(true, Ordering::SeqCst);
+    block_all_threads(&server).await;
+    blocked.store(true, Ordering::SeqCst);
     let delivery = server.delivery("/echo", &id, |delivery| delivery["state"] == "delivered").await;
     assert!(delivery["webhooks"][0]["attempts"].as_u64().unwrap() >= 2, "{delivery}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_past_its_time_limit_is_told_though_its_thread_computes_on() {
+async fn a_run_past_its_time_limit_is_reported_although_its_thread_is_blocked() {
     let receiver = Receiver::start();
     let settings = format!("[config]\nwebhook_url = {:?}\n[worker]\ntimeout = \"3s\"\n", receiver.url("/"));
     let mut server = Server::start(&settings);

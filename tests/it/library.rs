@@ -1,4 +1,4 @@
-//! Programs that are no workload server.
+//! Programs that use the library without a workload server.
 
 use postback_tests::{Process, Receiver};
 
@@ -13,7 +13,7 @@ fn without_a_poster_one_starts_with_a_warning_and_the_calls_return_what_they_ret
         assert!(output.contains(says), "{output}");
     }
     assert_eq!(output.matches("no poster is installed").count(), 1, "{output}");
-    // This machine is no place for what nobody trusts, and the default poster trusts nobody.
+    // The default poster trusts no URL, so reports to an address of this machine are refused.
     assert!(output.contains("flushed: 0 delivered, 0 stored for later, 0 waiting, 3 lost"), "{output}");
     assert!(receiver.all().is_empty());
     if cfg!(target_os = "linux") {
@@ -32,12 +32,12 @@ fn the_environment_turns_reporting_off_and_the_calls_return_what_they_return() {
     assert!(output.contains("returned 6\n"), "{output}");
     assert!(output.contains("0 lost, 3 discarded: reporting is turned off"), "{output}");
     assert!(output.contains("threads of a poster: 0"), "{output}");
-    assert_eq!(output.matches("WARN").count(), 1, "told once:\n{output}");
+    assert_eq!(output.matches("WARN").count(), 1, "the warning must be logged once:\n{output}");
     assert!(receiver.all().is_empty());
 }
 
 #[test]
-fn a_fork_refuses_and_counts_reports_until_it_installs_a_poster_of_its_own() {
+fn a_forked_child_refuses_and_counts_reports_until_it_installs_its_own_poster() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start();
     let arguments = [receiver.url("/"), "reports.db".to_owned()];
@@ -58,19 +58,27 @@ fn a_fork_refuses_and_counts_reports_until_it_installs_a_poster_of_its_own() {
     ] {
         assert!(output.contains(says), "{says:?} in\n{output}");
     }
-    assert_eq!(output.matches("install one after the fork").count(), 1, "told once per cause:\n{output}");
+    assert_eq!(
+        output.matches("install one after the fork").count(),
+        1,
+        "the warning must be logged once for each cause:\n{output}"
+    );
     let mut ids: Vec<_> = receiver.all().into_iter().map(|received| received.json()["id"].clone()).collect();
     ids.sort_by_key(ToString::to_string);
     assert_eq!(ids, ["after", "before", "beside", "of the child"]);
 }
 
 #[test]
-fn a_url_that_is_none_costs_the_report_and_not_the_call() {
+fn with_an_invalid_url_the_report_is_lost_and_the_call_returns() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start(env!("CARGO_BIN_EXE_bare"), folder.path(), &["nonsense"], &[]);
     assert_eq!(process.ended().code(), Some(0));
     let output = process.output();
     assert!(output.contains("returned 6\n"), "{output}");
-    assert_eq!(output.matches("the webhook URL cannot be parsed").count(), 1, "told once per cause:\n{output}");
+    assert_eq!(
+        output.matches("the webhook URL cannot be parsed").count(),
+        1,
+        "the warning must be logged once for each cause:\n{output}"
+    );
     assert!(output.contains("3 lost"), "{output}");
 }

@@ -1,12 +1,12 @@
-//! What is logged during a run tells of which request, whoever logs it.
+//! Each log line of a run names its request, whether the handler or a library writes the line.
 
 use postback_tests::Receiver;
 use serde_json::{Value, json};
 
 use crate::support::Server;
 
-/// What the handler says in each run, and whether the request's id is the line's.
-const SAID: [(&str, bool); 5] = [
+/// The lines that the handler logs in each run. `true` means that the line's `request_id` is the id of the request.
+const LINES: [(&str, bool); 5] = [
     ("at the start", true),
     ("of another", false),
     ("in a task", true),
@@ -19,7 +19,7 @@ fn settings(receiver: &Receiver, log: &str) -> String {
     format!("[config]\nwebhook_url = {url:?}\n[worker]\nmax_attempts = 2\nretry_delay = \"10ms\"\n[log]\n{log}\n")
 }
 
-/// Runs a request that fails twice; its id, and all that was printed until it was delivered.
+/// Runs a request that fails twice. Returns its id, and the output of the server until the report was delivered.
 async fn logged(log: &str) -> (String, String) {
     let receiver = Receiver::start();
     let mut server = Server::start(&settings(&receiver, log));
@@ -34,7 +34,7 @@ async fn in_json_each_line_has_the_fields_of_its_run() {
     let (id, output) = logged("format = \"json\"").await;
     let lines: Vec<Value> = output.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     for attempt in [1, 2] {
-        for (said, is_own) in SAID {
+        for (said, is_own) in LINES {
             let of_this = |line: &&Value| {
                 line["message"].as_str().is_some_and(|text| text.starts_with(said)) && line["attempt"] == attempt
             };
@@ -54,13 +54,13 @@ async fn in_json_each_line_has_the_fields_of_its_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_text_it_stands_before_what_the_handler_says() {
-    // Where warnings of the server are left out, too.
+async fn in_text_the_fields_of_the_run_come_before_the_handlers_text() {
+    // The second level also leaves out debug lines of other crates.
     for level in ["info", "postback=info,workload=info"] {
         let (id, output) = logged(&format!("format = \"text\"\nlevel = {level:?}")).await;
         for attempt in [1, 2] {
             let run = format!("run{{request_id={id} route=\"/logging\" attempt={attempt}}}: ");
-            for (said, _) in SAID {
+            for (said, _) in LINES {
                 assert!(output.contains(&format!("{run}{said}")), "{run}{said}\n{output}");
             }
         }
@@ -68,7 +68,7 @@ async fn in_text_it_stands_before_what_the_handler_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_told_of_a_request_without_a_webhook_has_the_same_fields() {
+async fn the_line_of_a_request_without_a_webhook_has_the_same_fields() {
     let mut server = Server::start("[log]\nformat = \"json\"\n");
     let id = server.submit("/fail", json!({"text": "no"})).await;
     let output = server.process.wait_for("→ no webhook");

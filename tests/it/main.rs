@@ -1,4 +1,4 @@
-//! End to end: real programs, real sockets, a real file, real signals.
+//! End-to-end tests. They run real programs, with real sockets, database files and signals.
 
 mod api;
 mod bad_input;
@@ -16,6 +16,7 @@ mod http;
 mod isolation;
 mod library;
 mod log_lines;
+mod outcomes;
 mod reasons;
 mod replay;
 mod reports;
@@ -25,6 +26,5 @@ mod slow_bodies;
 mod stalled_readers;
 mod stopping;
 mod support;
-mod told;
 mod trust;
 mod verified;

@@ -276,7 +276,8 @@ async fn a_webhook_of_the_settings_that_cannot_be_used_refuses_nobody() {
     assert_eq!(server.settled("/echo", &id).await["status"], "completed");
 }
 
-/// Of a function that only calls the one with the attribute nothing is known before its run. What that says is stored before the run can end its process.
+/// Of a function that only calls the one with the attribute nothing is known before its run. What that says is stored
+/// before the run can end its process.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_a_run_can_say_is_stored_before_its_body_begins() {
     for max_crashes in [1, 2] {
