@@ -1,4 +1,4 @@
-//! What must not be in a build.
+//! Checks which packages are in a build.
 
 use std::process::Command;
 
@@ -12,12 +12,12 @@ fn has(package: &str, features: &[&str]) -> bool {
         .current_dir(root())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() && !output.stdout.is_empty() {
         return true;
     }
-    // Anything else that goes wrong shall not pass for an absence.
-    assert!(said.contains("did not match any packages") || said.contains("nothing to print"), "{said}");
+    // Another error of cargo must fail the test. It does not show that the package is absent.
+    assert!(errors.contains("did not match any packages") || errors.contains("nothing to print"), "{errors}");
     false
 }
 
@@ -25,24 +25,24 @@ fn has(package: &str, features: &[&str]) -> bool {
 fn the_library_alone_has_no_server_and_no_sql() {
     for package in ["axum", "hyper-util", "sqlx", "clap", "toml", "tracing-subscriber"] {
         let is_there = has(package, &["--no-default-features"]);
-        // The HTTP client stands on hyper as well.
+        // The HTTP client uses hyper-util too, so the library always has it.
         assert_eq!(is_there, package == "hyper-util", "{package}");
     }
 }
 
 #[test]
-fn the_default_build_has_both() {
+fn the_default_build_has_a_server_and_sql() {
     for package in ["axum", "sqlx", "clap"] {
         assert!(has(package, &[]), "{package}");
     }
 }
 
-/// Every program that uses tokio's macros compiles syn with these. One more would be compiled for us alone, unless another
-/// package happens to ask for it.
+/// The features of syn that tokio's macros use. Most programs compile syn with these features in any case. Another
+/// feature would make such a program compile syn with more code, only for Postback.
 const TOKIOS_SYN: &str = "clone-impls,default,derive,full,parsing,printing,proc-macro";
 
 #[test]
-fn the_attributes_ask_no_more_of_syn_than_tokios_do() {
+fn the_attributes_use_the_features_of_syn_that_tokios_macros_use() {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--locked", "--package", "postback-macros"])
         .args(["--edges", "normal", "--prefix", "none", "--format", "{p} {f}"])

@@ -1,11 +1,11 @@
-//! What every file looks like, and what none contains.
+//! Rules for all files: how each file begins, how long it may be, and which texts no file may contain.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{files_below, none, root};
 
-/// A file that is longer does two jobs.
+/// The most lines of a file. A longer file probably does two jobs.
 const MAX_LINES: usize = 400;
 
 #[test]
@@ -20,7 +20,8 @@ fn every_module_says_what_it_is_for_and_is_short() {
     none(&problems);
 }
 
-/// Its text is what a user wrote, and what the compiler says names its lines.
+/// Whether the file is a case of `tests/ui`. Such a file stands for a user's code, and its expected errors name its
+/// lines.
 fn is_ui_case(file: &Path) -> bool {
     file.strip_prefix("tests/ui").is_ok_and(|inner| inner.components().count() > 1)
 }
@@ -49,7 +50,7 @@ fn a_file_that_looks_wrong_is_found() {
 fn no_file_names_a_machine_or_a_registry() {
     let mut problems = Vec::new();
     for file in tracked() {
-        // What is no text is not read.
+        // Files that are not text are skipped.
         let Ok(text) = std::fs::read_to_string(root().join(&file)) else { continue };
         let is_lock = file.file_name().is_some_and(|name| name == "Cargo.lock");
         for (number, line) in text.lines().enumerate() {
@@ -67,16 +68,16 @@ fn tracked() -> Vec<PathBuf> {
         Ok(output) if output.status.success() && !output.stdout.is_empty() => {
             String::from_utf8_lossy(&output.stdout).split_terminator('\0').map(PathBuf::from).collect()
         }
-        // No git, or no repository.
+        // There is no git, or the folder is not a repository.
         _ => files_below(".", ""),
     }
 }
 
-/// What cargo itself writes into its lock file; any other source there is a registry of one's own.
+/// The source that cargo writes into its lock file for the public index. Any other source is a private registry.
 const PUBLIC_INDEX: &str = concat!("source = \"registry+https://github.com/rust-lang/crates", ".io-index\"");
 
 fn forbidden(line: &str, is_lock: bool) -> Option<&'static str> {
-    // In two pieces, so that this file does not name them either.
+    // Each text is written in two pieces, so that this file does not contain it.
     const PATHS: [&str; 4] =
         [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
     const HOSTS: [&str; 9] = [
@@ -94,7 +95,7 @@ fn forbidden(line: &str, is_lock: bool) -> Option<&'static str> {
         let is_source = line.starts_with("source = ");
         return (is_source && line != PUBLIC_INDEX).then_some("a source other than the public index");
     }
-    // `frame/work/x` and `https://host/work/x` are no paths of a machine.
+    // `frame/work/x` and `https://host/work/x` are not absolute paths of a machine.
     let is_absolute = |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-*/".contains(c));
     let path = PATHS.into_iter().find(|path| line.match_indices(path).any(|(at, _)| is_absolute(at)));
     path.or_else(|| HOSTS.into_iter().find(|host| line.contains(host)))

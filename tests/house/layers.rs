@@ -1,7 +1,8 @@
-//! The order of the modules: each uses what stands below it, nothing of its own row, nothing above.
+//! Checks the order of the modules. A module may use modules of lower rows, but not modules of its own row or of higher
+//! rows.
 //!
-//! Looked up in the tokens of each file, so comments and texts do not count, and what is compiled for tests only does
-//! not either.
+//! The check reads the tokens of each file, so comments and string literals do not count. Code that is compiled only
+//! for tests does not count either.
 
 mod the_checker;
 
@@ -11,13 +12,13 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 use crate::{files_below, none, root};
 
-/// One crate and the rows of its top-level modules, the lowest first.
+/// One crate, with the rows of its top-level modules. The lowest row is the first.
 struct House {
     folder: &'static str,
-    /// How its own code may call it besides `crate`.
+    /// The name of the crate. Its own code may write this name instead of `crate`.
     name: &'static str,
     rows: &'static [&'static [&'static str]],
-    /// These only put together and re-export, and may use all.
+    /// Modules that only re-export. They may use all modules.
     outside: &'static [&'static str],
 }
 
@@ -52,12 +53,12 @@ const MACROS: House = House {
 };
 
 #[test]
-fn the_runtime_keeps_its_order() {
+fn the_modules_of_the_runtime_are_in_order() {
     none(&RUNTIME.problems());
 }
 
 #[test]
-fn the_macros_keep_theirs() {
+fn the_modules_of_the_macros_are_in_order() {
     none(&MACROS.problems());
 }
 
@@ -73,7 +74,7 @@ impl House {
         problems
     }
 
-    /// What is wrong with one file, as `file:line: what`.
+    /// The problems of one file. Each is a text `file:line: problem`.
     fn check(&self, file: &Path, source: &str) -> Vec<String> {
         let module = module_path(self.folder, file);
         let top = module[0].as_str();
@@ -109,7 +110,7 @@ impl House {
     }
 }
 
-/// `runtime/src/store/record.rs` is `["store", "record"]`.
+/// The module of a file. For `runtime/src/store/record.rs` it is `["store", "record"]`.
 fn module_path(folder: &str, file: &Path) -> Vec<String> {
     let inner = file.strip_prefix(folder).unwrap().with_extension("");
     inner.iter().map(|part| part.to_string_lossy().into_owned()).collect()
@@ -124,11 +125,11 @@ fn group_tokens(group: &Group) -> Vec<TokenTree> {
     group.stream().into_iter().collect()
 }
 
-/// What a file uses of its crate.
+/// A use of another module of the same crate.
 #[derive(Debug, PartialEq)]
 enum Used {
     Module(String),
-    /// A path of `super` that ends at the root.
+    /// A path of `super` that reaches the root of the crate.
     Root,
     /// `crate::*`, or `crate` itself.
     Everything,
@@ -140,7 +141,8 @@ struct Uses {
 }
 
 impl Uses {
-    /// Reads tokens that stand `depth` modules below the root. `supers` were written before this group.
+    /// Reads tokens of a module that is `depth` levels below the root. `supers` is the number of `super` before this
+    /// group.
     fn read(&mut self, tokens: &[TokenTree], depth: usize, supers: usize) {
         let mut at = 0;
         while at < tokens.len() {
@@ -176,7 +178,7 @@ impl Uses {
         ident == "crate" || ident == self.name
     }
 
-    /// Reads `super::super::…`; how many tokens that was.
+    /// Reads `super::super::…`. Returns the number of tokens read.
     fn read_supers(&mut self, tokens: &[TokenTree], depth: usize, before: usize) -> usize {
         let (mut at, mut count) = (0, before);
         while matches!(tokens.get(at), Some(TokenTree::Ident(ident)) if ident == "super") && is_path(&tokens[at + 1..])
@@ -194,10 +196,11 @@ impl Uses {
         at
     }
 
-    /// Reads `crate::a` and `crate::{a, b::c}`; how many tokens that was. What follows is read as any other.
+    /// Reads `crate::a` or `crate::{a, b::c}`. Returns the number of tokens read. The rest of the path is read by the
+    /// caller.
     fn read_crate(&mut self, tokens: &[TokenTree], line: usize) -> usize {
         if !is_path(&tokens[1..]) {
-            // `pub(crate)`, or `use crate as x`.
+            // The tokens are `pub(crate)` or `use crate as x`.
             let renamed = matches!(tokens.get(1), Some(TokenTree::Ident(ident)) if ident == "as");
             if renamed && !matches!(&tokens[0], TokenTree::Ident(ident) if ident == self.name) {
                 self.found.push((line, Used::Everything));
@@ -239,12 +242,12 @@ fn is_braced(token: Option<&TokenTree>) -> bool {
     matches!(token, Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace)
 }
 
-/// Whether `::` comes next.
+/// Whether the next tokens are `::`.
 fn is_path(tokens: &[TokenTree]) -> bool {
     tokens.len() > 1 && is_punct(&tokens[0], ':') && is_punct(&tokens[1], ':')
 }
 
-/// Whether a name after these tokens is the first of its path: `::x` is, `a::x` is not.
+/// Whether a name after these tokens is the first of its path. In `::x` it is, in `a::x` it is not.
 fn starts_path(before: &[TokenTree]) -> bool {
     match before {
         [.., TokenTree::Ident(word), colon, _] if is_punct(colon, ':') => word == "use",
@@ -252,7 +255,7 @@ fn starts_path(before: &[TokenTree]) -> bool {
     }
 }
 
-/// If an item for tests only comes next, how many tokens it has.
+/// The number of tokens of the next item, if that item is compiled only for tests.
 fn test_item(tokens: &[TokenTree]) -> Option<usize> {
     if !attribute(tokens).is_some_and(|content| is_test_condition(&content)) {
         return None;
@@ -265,12 +268,12 @@ fn test_item(tokens: &[TokenTree]) -> Option<usize> {
         Some(TokenTree::Ident(ident)) => ident.to_string(),
         _ => String::new(),
     };
-    // Past the visibility.
+    // Skip the visibility.
     if word(at) == "pub" {
         at += if matches!(tokens.get(at + 1), Some(TokenTree::Group(_))) { 2 } else { 1 };
     }
     let first = word(at);
-    // `const fn` and `const unsafe fn` have a body, `const X: …` ends as `use` does.
+    // `const fn` and `const unsafe fn` have a body. `const X: …` ends with a semicolon, as `use` does.
     let is_function = first == "fn" || ["fn", "unsafe", "async", "extern"].contains(&word(at + 1).as_str());
     let to_semicolon = ["use", "static", "type", "let"].contains(&first.as_str()) || (first == "const" && !is_function);
     let keywords = ["mod", "struct", "enum", "union", "trait", "impl", "unsafe", "extern", "async", "macro_rules"];
@@ -279,7 +282,7 @@ fn test_item(tokens: &[TokenTree]) -> Option<usize> {
         at += 1;
         let ends = is_punct(token, ';')
             || (is_braced(Some(token)) && !to_semicolon)
-            // A field, a variant, an arm.
+            // A field, a variant or a match arm ends with a comma.
             || (is_punct(token, ',') && !is_item);
         if ends {
             break;
@@ -288,7 +291,7 @@ fn test_item(tokens: &[TokenTree]) -> Option<usize> {
     Some(at)
 }
 
-/// What is in the brackets of an outer attribute that comes next.
+/// The tokens inside the brackets, if the next tokens are an outer attribute.
 fn attribute(tokens: &[TokenTree]) -> Option<Vec<TokenTree>> {
     match tokens {
         [hash, TokenTree::Group(group), ..] if is_punct(hash, '#') && group.delimiter() == Delimiter::Bracket => {
@@ -298,7 +301,8 @@ fn attribute(tokens: &[TokenTree]) -> Option<Vec<TokenTree>> {
     }
 }
 
-/// `cfg(test)` and `cfg(all(test, …))`, not `cfg(any(test, …))`, `cfg(not(test))` or `cfg_attr(test, …)`.
+/// Whether an attribute is `cfg(test)` or `cfg(all(test, …))`. `cfg(any(test, …))`, `cfg(not(test))` and
+/// `cfg_attr(test, …)` do not count.
 fn is_test_condition(attribute: &[TokenTree]) -> bool {
     fn holds(tokens: &[TokenTree]) -> bool {
         tokens.split(|token| is_punct(token, ',')).any(|part| match part {
@@ -313,7 +317,8 @@ fn is_test_condition(attribute: &[TokenTree]) -> bool {
     }
 }
 
-/// Tells of files whether they are compiled for tests only: `#[cfg(test)] mod name;`, and what is below.
+/// Returns a function that says whether a file is compiled only for tests. Such a file is declared as
+/// `#[cfg(test)] mod name;`, or is below such a module.
 fn is_test_only(folder: &str, files: &[PathBuf]) -> impl Fn(&Path) -> bool {
     let mut roots = Vec::new();
     for file in files {
@@ -331,7 +336,7 @@ fn is_test_only(folder: &str, files: &[PathBuf]) -> impl Fn(&Path) -> bool {
     }
 }
 
-/// The names of modules in other files that are for tests only.
+/// The names of modules that are declared as `#[cfg(test)] mod name;`.
 fn test_modules(tokens: &[TokenTree]) -> Vec<String> {
     let items = (0..tokens.len()).filter_map(|at| Some(&tokens[at..at + test_item(&tokens[at..])?]));
     items

@@ -1,4 +1,4 @@
-//! What the fields of the log are called: each name has one meaning, and stands in the operator's guide.
+//! Checks the names of the log's fields: each name that the code uses must be in the table of the operator's guide.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,28 +8,30 @@ use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use crate::{files_below, none, root};
 
 const GUIDE: &str = "runtime/docs/guide/operator.md";
-/// The head of the table of fields.
+/// The head of the guide's table of fields.
 const HEAD: &str = "| field | what it holds |";
-/// Macros of ours that end in one of `tracing`, and how many arguments stand before those.
-const AROUND: [(&str, usize); 2] = [("say", 2), ("warn_unless_told", 1)];
+/// Macros of the runtime that call a macro of `tracing`, and the number of arguments before the arguments of `tracing`.
+const WRAPPERS: [(&str, usize); 2] = [("attempt_event", 2), ("warn_unless_told", 1)];
 
 #[test]
 fn every_field_of_the_log_is_in_the_operators_guide() {
     let guide = std::fs::read_to_string(root().join(GUIDE)).unwrap();
-    let told = told_in(&guide);
-    assert!(told.len() > 10, "{GUIDE} has no table that begins with {HEAD:?}");
+    let documented = fields_in(&guide);
+    assert!(documented.len() > 10, "{GUIDE} has no table that begins with {HEAD:?}");
     let (mut problems, mut used) = (Vec::new(), BTreeSet::new());
     for file in files_below("runtime/src", ".rs").into_iter().filter(|file| !is_for_tests(file)) {
         let source = std::fs::read_to_string(root().join(&file)).unwrap();
         for (line, field) in fields(&source) {
-            if !told.contains(&field) {
+            if !documented.contains(&field) {
                 let place = format!("{}:{line}", file.display());
                 problems.push(format!("{place}: the field `{field}` is not in the table of {GUIDE}: use one that is"));
             }
             used.insert(field);
         }
     }
-    problems.extend(told.difference(&used).map(|field| format!("{GUIDE}: no line of the log has the field `{field}`")));
+    problems.extend(
+        documented.difference(&used).map(|field| format!("{GUIDE}: no line of the log has the field `{field}`")),
+    );
     none(&problems);
 }
 
@@ -38,13 +40,13 @@ fn is_for_tests(file: &Path) -> bool {
 }
 
 /// The fields in the first column of the table.
-fn told_in(guide: &str) -> BTreeSet<String> {
+fn fields_in(guide: &str) -> BTreeSet<String> {
     let table = guide.lines().skip_while(|line| *line != HEAD).skip(2).take_while(|line| line.starts_with('|'));
     let cells = table.filter_map(|row| row.split('|').nth(1));
     cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
-/// The fields of all events and spans, with their lines.
+/// The fields of all events and spans in a source file, with their line numbers.
 fn fields(source: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     walk(source.parse().unwrap(), &mut found);
@@ -66,20 +68,20 @@ fn walk(stream: TokenStream, found: &mut Vec<(usize, String)>) {
     }
 }
 
-/// Whether a group behind these tokens is the body of `#[cfg(test)] mod NAME`.
+/// Whether a group after these tokens is the body of `#[cfg(test)] mod NAME`.
 fn is_test_module(before: &[TokenTree]) -> bool {
     let [.., TokenTree::Group(attribute), TokenTree::Ident(word), TokenTree::Ident(_)] = before else { return false };
     word == "mod" && attribute.to_string().replace(' ', "") == "[cfg(test)]"
 }
 
-/// Of arguments behind these tokens: how many are none of `tracing`, and whether the others make a span; `None` if it is not
-/// called there.
+/// Looks whether these tokens call a macro that logs. Returns the number of arguments before the arguments of
+/// `tracing`, and whether the macro makes a span. `None` if the tokens do not call such a macro.
 fn called(before: &[TokenTree]) -> Option<(usize, bool)> {
     let [rest @ .., TokenTree::Ident(name), TokenTree::Punct(bang)] = before else { return None };
     if bang.as_char() != '!' {
         return None;
     }
-    // A macro may hold the level in a variable.
+    // Inside a macro, the level may be a variable, such as `$level`.
     let path = if matches!(rest, [.., TokenTree::Punct(dollar)] if dollar.as_char() == '$') {
         &rest[..rest.len() - 1]
     } else {
@@ -91,7 +93,7 @@ fn called(before: &[TokenTree]) -> Option<(usize, bool)> {
     if is_tracing {
         return Some((0, name.ends_with("span")));
     }
-    AROUND.iter().find(|(around, _)| *around == name).map(|(_, skipped)| (*skipped, false))
+    WRAPPERS.iter().find(|(wrapper, _)| *wrapper == name).map(|(_, skipped)| (*skipped, false))
 }
 
 fn fields_of(arguments: &Group, skipped: usize, is_span: bool, found: &mut Vec<(usize, String)>) {
@@ -99,10 +101,11 @@ fn fields_of(arguments: &Group, skipped: usize, is_span: bool, found: &mut Vec<(
     let is_comma = |token: &TokenTree| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ',');
     for argument in tokens.split(is_comma).skip(skipped) {
         match argument {
-            // The message: what follows is for its placeholders. That of a span is its name.
+            // A text is the name of a span, or the message of an event. Arguments after the message fill its
+            // placeholders.
             [TokenTree::Literal(_), ..] if is_span => {}
             [TokenTree::Literal(_), ..] => return,
-            // `target: …`, and what a macro hands on.
+            // These are `target: …`, and arguments that a macro passes on.
             [TokenTree::Ident(_), TokenTree::Punct(colon), ..] if colon.as_char() == ':' => {}
             [TokenTree::Punct(dollar), ..] if dollar.as_char() == '$' => {}
             [TokenTree::Punct(_), name @ ..] | name => found.extend(field(name)),
@@ -110,11 +113,14 @@ fn fields_of(arguments: &Group, skipped: usize, is_span: bool, found: &mut Vec<(
     }
 }
 
-/// `name = …`, or the name alone; that of `self.name` is its last part, as it is written.
+/// The field of an argument `name = …`, or of an argument that is only a name.
 fn field(argument: &[TokenTree]) -> Option<(usize, String)> {
     let name = argument.split(|token| matches!(token, TokenTree::Punct(equals) if equals.as_char() == '=')).next()?;
     let first = name.first()?;
-    assert!(!matches!(first, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace), "an unknown form");
+    assert!(
+        !matches!(first, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace),
+        "an argument of an unknown form"
+    );
     Some((first.span().start().line, name.iter().map(ToString::to_string).collect()))
 }
 
@@ -123,11 +129,11 @@ fn fields_are_found_in_every_form() {
     let source = r#"
         tracing::info!("no field {} {named}", a, named = b);
         tracing::warn!(%id, status = code.as_u16(), ?subject, "text {x}", x = 1);
-        tracing::$level!(request_id = %f($told.id, 1), $($text)+);
+        tracing::$level!(request_id = %f($entry.id, 1), $($text)+);
         fn f() { match x { _ => tracing::error!(target: target::PANIC, place, "p") } }
         let span = tracing::error_span!(target: target::RUN, "run", route, n = 2);
         warn_unless_told!(error, own, "text");
-        say!(warn, told, "text");
+        attempt_event!(warn, entry, "text");
         other::info!(not, "text");
         #[cfg(test)]
         mod tests { fn f() { tracing::info!(of_a_test = 1, "x"); } }
@@ -136,5 +142,5 @@ fn fields_are_found_in_every_form() {
     assert_eq!(found, ["id", "status", "subject", "request_id", "place", "route", "n", "own"]);
     assert_eq!(fields(source)[0].0, 3);
     let guide = format!("text\n{HEAD}\n|---|---|\n| `a` | `no` |\n| `b`, `c` | x |\n\n| `d` | y |\n");
-    assert_eq!(told_in(&guide), ["a", "b", "c"].map(str::to_owned).into());
+    assert_eq!(fields_in(&guide), ["a", "b", "c"].map(str::to_owned).into());
 }

@@ -1,5 +1,5 @@
-//! Rules of the house that a compiler does not know: the order of the modules, what a file looks like, what may not be
-//! in a build, how the fields of the log are called.
+//! Rules of this workspace that the compiler does not check: the order of the modules, the form of files, the packages
+//! in a build, and the names of the log's fields.
 
 mod dependencies;
 mod files;
@@ -13,7 +13,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// All files below a folder of the workspace that end so, relative to the root, in order.
+/// All files below a folder of the workspace whose path ends with `ending`. The paths are sorted and relative to the
+/// root.
 fn files_below(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     walk(&root().join(folder), &mut found);
@@ -27,7 +28,7 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
-            // Neither what is built nor what tools keep for themselves.
+            // The build folder and the hidden folders of tools are skipped.
             if name != "target" && !name.starts_with('.') {
                 walk(&path, found);
             }
@@ -37,7 +38,7 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Fails with all problems, one a line.
+/// Panics if there are problems, with one line for each.
 #[track_caller]
 fn none(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));

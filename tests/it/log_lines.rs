@@ -55,7 +55,7 @@ async fn in_json_each_line_has_the_fields_of_its_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_text_the_fields_of_the_run_come_before_the_handlers_text() {
-    // The second level also leaves out debug lines of other crates.
+    // The second level also leaves out the warnings of all other crates.
     for level in ["info", "postback=info,workload=info"] {
         let (id, output) = logged(&format!("format = \"text\"\nlevel = {level:?}")).await;
         for attempt in [1, 2] {

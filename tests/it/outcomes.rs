@@ -1,6 +1,6 @@
-//! Whoever is to be told of a request's end is told, whichever end that is.
+//! Each outcome of a request is reported to its webhook, however the request ended.
 //!
-//! Each row of the table in the guide for handlers is a test here, and each test a row.
+//! Each row of the table in `runtime/docs/guide/handlers.md` is a test in this file, and each test of `rows!` is a row.
 
 use postback_tests::{Process, Receiver, eventually, eventually_async};
 use serde_json::{Value, json};
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use crate::support::Server;
 
 const GUIDE: &str = include_str!("../../runtime/docs/guide/handlers.md");
-/// The head of the table.
+/// The head of the table in the guide.
 const HEAD: &str = "| how it ends | reported as | by the attribute, from `Config` | by the attribute, from the request | by `App::webhook` |";
-/// The routes of the table's columns, and where they report.
+/// The route for each column of the table, with the path of its webhook.
 const ROUTES: [(&str, &str); 3] =
     [("/ends/config", "/in"), ("/ends/payload", "/in/payload"), ("/ends/route", "/in/route")];
-/// The same as the second, by an expression with a call of a function of the program's.
+/// A route whose webhook is in the payload too, but whose attribute calls a function of the program to read it.
 const BY_FUNCTION: &str = "/ends/function";
-/// Starts, at most, until all that end their process are lost.
+/// The most starts until all requests that end their process have failed.
 const MOST_STARTS: usize = 40;
 
 macro_rules! rows {
@@ -24,16 +24,16 @@ macro_rules! rows {
 
         $(#[tokio::test(flavor = "multi_thread")]
         async fn $name() {
-            World::start().await.sees($status, $end).await;
+            World::start().await.check($status, $end).await;
         })*
     };
 }
 
 rows! {
     completed: "the handler returns `Ok`", "completed", By::Itself("completed");
-    error: "the handler returns `Err`, at its last attempt", "failed", By::Itself("error");
-    panic: "the handler panics, at its last attempt", "failed", By::Itself("panic");
-    timeout: "it runs longer than `worker.timeout`, at its last attempt", "failed", By::Timeout;
+    error: "the handler returns `Err`, in its last run", "failed", By::Itself("error");
+    panic: "the handler panics, in its last run", "failed", By::Itself("panic");
+    timeout: "it runs longer than `worker.timeout`, in its last run", "failed", By::Timeout;
     unserializable: "its result cannot be serialised", "failed", By::Itself("unserializable");
     old_payload: "its payload does not fit a newer program", "failed", By::OldPayload;
     cancelled_in_the_queue: "it is cancelled while it waits", "cancelled", By::CancelInQueue;
@@ -44,10 +44,10 @@ rows! {
     memory: "it takes more memory than there is, until `worker.max_crashes`", "failed", By::Death("memory");
     killed: "its process is killed, until `worker.max_crashes`", "failed", By::Kill;
     stopped: "the operator stops the program, and starts it again", "completed", By::Stop;
-    put_aside: "its route is taken out of the program, and put back", "completed", By::NoRoute;
+    route_removed: "its route is taken out of the program, and put back", "completed", By::NoRoute;
 }
 
-/// How the requests of one row come to their ends.
+/// How the test ends the requests of one row.
 enum By {
     Itself(&'static str),
     Timeout,
@@ -63,7 +63,7 @@ enum By {
 struct World {
     receiver: Receiver,
     server: Server,
-    /// Of each route, with where its report is to go.
+    /// The route, the id and the webhook path of each request.
     ids: Vec<(&'static str, String, &'static str)>,
 }
 
@@ -86,13 +86,13 @@ impl World {
         self.ids.push((route, id, path));
     }
 
-    /// The requests wait, for something else runs, alone.
+    /// Submits requests that wait behind another request, because only one request may run.
     async fn submit_behind_another(&mut self, end: &str) {
         self.run_another("").await;
         self.submit(end).await;
     }
 
-    /// Has all that comes wait until "first" is open; `more` is for `[worker]`.
+    /// Starts a request that occupies the only slot until the gate "first" is open. `more` is text for `[worker]`.
     async fn run_another(&mut self, more: &str) {
         self.server.stop();
         self.configure(&format!("[worker]\nconcurrency = 1\n{more}"));
@@ -118,26 +118,26 @@ impl World {
         }
     }
 
-    fn is_told(&self) -> bool {
+    fn is_reported(&self) -> bool {
         let all = self.receiver.all();
         self.ids.iter().all(|(_, id, _)| all.iter().any(|report| report.json()["id"] == **id))
     }
 
-    /// Starts the program again whenever it has ended, until everybody is told.
-    fn restart_until_told(&mut self) {
+    /// Starts the program again each time it has ended, until all requests are reported.
+    fn restart_until_reported(&mut self) {
         for _ in 0..MOST_STARTS {
-            eventually("that the process ends or everybody is told", || {
-                if self.is_told() || !self.server.process.is_running() { Ok(()) } else { Err("neither") }
+            eventually("the end of the process, or a report of each request", || {
+                if self.is_reported() || !self.server.process.is_running() { Ok(()) } else { Err("neither") }
             });
-            if self.is_told() {
+            if self.is_reported() {
                 return;
             }
             self.server.process = Server::launch(self.server.folder.path());
         }
-        panic!("after {MOST_STARTS} starts not everybody is told: {:?}", self.receiver.all());
+        panic!("after {MOST_STARTS} starts some requests are not reported: {:?}", self.receiver.all());
     }
 
-    async fn sees(mut self, status: &str, by: By) {
+    async fn check(mut self, status: &str, by: By) {
         match by {
             By::Itself(end) => self.submit(end).await,
             By::Timeout => {
@@ -165,17 +165,17 @@ impl World {
             By::Death(end) => {
                 self.submit_behind_another(end).await;
                 self.server.open("first");
-                self.restart_until_told();
+                self.restart_until_reported();
             }
             By::Kill => {
                 self.submit("waits").await;
                 self.all_run().await;
-                while !self.is_told() {
+                while !self.is_reported() {
                     self.server.process.kill();
                     self.server.restart();
-                    eventually_async("that one runs or all are told", async || {
+                    eventually_async("a run, or a report of each request", async || {
                         let runs = self.server.process.output().contains("begins");
-                        if runs || self.is_told() { Ok(()) } else { Err(self.server.process.output()) }
+                        if runs || self.is_reported() { Ok(()) } else { Err(self.server.process.output()) }
                     })
                     .await;
                 }
@@ -205,7 +205,8 @@ impl World {
             }
         }
         for (route, id, path) in &self.ids {
-            // What does not fit any more cannot be evaluated; a function may do more than to read, and is left to runs.
+            // This route is not reported after `OldPayload`. Its expression calls a function, so only a run evaluates
+            // it, and there is no run, because the payload does not fit.
             if *route == BY_FUNCTION && matches!(by, By::OldPayload) {
                 continue;
             }
@@ -220,17 +221,17 @@ fn settings(receiver: &Receiver, more: &str) -> String {
     format!("[config]\nwebhook_url = {url:?}\n[delivery]\nallow_networks = [\"127.0.0.0/8\"]\n{more}")
 }
 
-/// The rows of the guide's table are those that are tested, and nobody is left untold.
+/// The rows of the guide's table are the tests of `rows!`, and each of its columns says `yes`.
 #[test]
 fn the_table_of_the_guide_is_the_one_that_is_tested() {
     let rows = GUIDE.lines().skip_while(|line| *line != HEAD).skip(2).take_while(|line| line.starts_with('|'));
     let rows: Vec<Vec<_>> = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect();
-    let said: Vec<_> = rows.iter().map(|row| (row[0], row[1])).collect();
-    assert_eq!(said, ROWS);
+    let in_guide: Vec<_> = rows.iter().map(|row| (row[0], row[1])).collect();
+    assert_eq!(in_guide, ROWS);
     assert!(rows.iter().all(|row| row[2..] == ["yes"; 3]), "{rows:?}");
 }
 
-/// What its caller asks for is judged when the request comes, as far as the text of the URL goes.
+/// The webhook URL that a caller chooses is checked when the request is submitted. Only the text of the URL is checked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callback_that_cannot_be_used_is_refused_at_once() {
     let receiver = Receiver::start();
@@ -254,7 +255,8 @@ async fn a_callback_that_cannot_be_used_is_refused_at_once() {
     }
     let problem = named("junk").header("accept", "application/problem+json").send().await.unwrap();
     assert_eq!(problem.json::<Value>().await.unwrap()["status"], 400);
-    // Names are not looked up: those that lead nowhere and those that lead here look the same.
+    // Host names are not looked up at this time. So a name that does not exist and a name of this machine are both
+    // accepted.
     for url in ["https://nowhere.invalid/in", "http://localhost/in"] {
         assert_eq!(named(url).send().await.unwrap().status(), 200, "{url}");
     }
@@ -264,11 +266,15 @@ async fn a_callback_that_cannot_be_used_is_refused_at_once() {
     let text = response.text().await.unwrap();
     assert!(text.contains("(headers.text(\"x-hook\"))"), "{text}");
     assert_eq!(headed("https://example.com/in").send().await.unwrap().status(), 200);
-    assert_eq!(server.client.post(server.path("/headed")).send().await.unwrap().status(), 200, "none is no fault");
-    assert_eq!(server.count("request").await, 4, "what was refused is not kept");
+    assert_eq!(
+        server.client.post(server.path("/headed")).send().await.unwrap().status(),
+        200,
+        "a request without a webhook must be accepted"
+    );
+    assert_eq!(server.count("request").await, 4, "refused requests must not be stored");
 }
 
-/// The operator's own mistake is none of the caller's.
+/// An invalid webhook URL in the settings is the operator's mistake, so a caller's request is accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_of_the_settings_that_cannot_be_used_refuses_nobody() {
     let server = Server::reporting_to("junk");
@@ -276,38 +282,38 @@ async fn a_webhook_of_the_settings_that_cannot_be_used_refuses_nobody() {
     assert_eq!(server.settled("/echo", &id).await["status"], "completed");
 }
 
-/// Of a function that only calls the one with the attribute nothing is known before its run. What that says is stored
-/// before the run can end its process.
+/// A function that only calls an annotated function announces no webhook before its run. The run's registration is
+/// stored before the run can end its process.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_a_run_can_say_is_stored_before_its_body_begins() {
+async fn a_registration_that_needs_a_run_is_stored_before_the_body_begins() {
     for max_crashes in [1, 2] {
         let mut world = World::start().await;
         world.run_another(&format!("max_crashes = {max_crashes}\n")).await;
         world.submit_to("/ends/hidden", "/in", "abort").await;
-        assert_eq!(world.server.count("registration").await, 1, "that of the other one");
+        assert_eq!(world.server.count("registration").await, 1, "only the first request may have a registration");
         world.server.open("first");
-        world.restart_until_told();
+        world.restart_until_reported();
         let (_, id, path) = &world.ids[0];
         let report = world.receiver.wait_for(id);
         assert_eq!((report.path.as_str(), &report.json()["status"]), (*path, &json!("failed")));
     }
 }
 
-/// Each handler is shown with what its reports will go to.
+/// The start lines and `check` show the webhook of each handler.
 #[tokio::test(flavor = "multi_thread")]
 async fn start_lines_and_check_show_what_will_be_used() {
     let receiver = Receiver::start();
     let server = Server::start(&settings(&receiver, ""));
     let mut check = Process::start(env!("CARGO_BIN_EXE_workload"), server.folder.path(), &["check"], &[]);
     assert_eq!(check.ended().code(), Some(0));
-    let (own, of_route) = (receiver.url("/in"), receiver.url("/in/route"));
+    let (in_settings, of_route) = (receiver.url("/in"), receiver.url("/in/route"));
     for output in [server.process.output(), check.output()] {
         let shown = |route: &str| {
             let line = output.lines().find(|line| line.contains(&format!("POST {route} "))).unwrap();
             line.split_once("  webhook ").unwrap().1.to_owned()
         };
         for (route, webhook) in [
-            ("/ends/config", format!("config.webhook_url ({own})")),
+            ("/ends/config", format!("config.webhook_url ({in_settings})")),
             ("/ends/payload", "payload.hook".to_owned()),
             ("/ends/function", "hook_of(&payload)".to_owned()),
             ("/headed", "headers.text(\"x-hook\")".to_owned()),

@@ -1,4 +1,5 @@
-//! Why a request was not completed, where its handler tells it.
+//! The `reason` in a report: why a request was not completed. Only handlers with `error = reason` or `error = display`
+//! report it.
 
 use postback::{EndReason, ReceivedReport, Status};
 use postback_tests::{Received, Receiver};
@@ -12,12 +13,16 @@ fn read(webhook: &Received) -> ReceivedReport<Value> {
     serde_json::from_slice(&webhook.body).unwrap()
 }
 
-/// Its report and its poll say the same: that it ended so, for this reason.
-async fn is_told(server: &Server, receiver: &Receiver, id: &str, status: Status, reason: EndReason) {
+/// Checks that the report and the status of a request have this outcome and this reason, and nothing else.
+async fn is_reported(server: &Server, receiver: &Receiver, id: &str, status: Status, reason: EndReason) {
     let webhook = receiver.wait_for(id);
     let report = read(&webhook);
     assert_eq!((report.id.as_str(), report.status, report.reason), (id, status, Some(reason.clone())));
-    assert_eq!(webhook.json(), json!({"id": id, "status": status, "reason": reason}), "and nothing else");
+    assert_eq!(
+        webhook.json(),
+        json!({"id": id, "status": status, "reason": reason}),
+        "the report must have no other member"
+    );
     assert_eq!(server.settled(ROUTE, id).await, webhook.json());
 }
 
@@ -26,14 +31,14 @@ fn settings(receiver: &Receiver, worker: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_a_panic_and_a_result_that_is_no_json_are_told_apart() {
+async fn an_error_a_panic_and_an_unserializable_result_have_different_reasons() {
     let receiver = Receiver::start();
     let server = Server::start(&settings(&receiver, ""));
     for (end, reason) in
         [("error", EndReason::Error), ("panic", EndReason::Panic), ("unserializable", EndReason::Unserializable)]
     {
         let id = server.submit(ROUTE, json!({"end": end})).await;
-        is_told(&server, &receiver, &id, Status::Failed, reason).await;
+        is_reported(&server, &receiver, &id, Status::Failed, reason).await;
     }
     let id = server.submit(ROUTE, json!({"end": "completed"})).await;
     let report = read(&receiver.wait_for(&id));
@@ -41,7 +46,7 @@ async fn an_error_a_panic_and_a_result_that_is_no_json_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_tells_the_error_tells_the_reason_and_whoever_tells_nothing_does_not() {
+async fn a_handler_that_reports_its_error_reports_the_reason_and_others_do_not() {
     let receiver = Receiver::start();
     let server = Server::start(&settings(&receiver, ""));
     let id = server.submit("/fail", json!({"text": "no such file"})).await;
@@ -52,7 +57,7 @@ async fn whoever_tells_the_error_tells_the_reason_and_whoever_tells_nothing_does
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_is_dropped_half_way_is_told_apart() {
+async fn a_dropped_call_has_its_own_reason() {
     let receiver = Receiver::start();
     let server = Server::start(&settings(&receiver, ""));
     let id = server.submit(ROUTE, json!({"end": "dropped"})).await;
@@ -61,27 +66,27 @@ async fn a_call_that_is_dropped_half_way_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_timeout_is_told_apart() {
+async fn a_timeout_has_its_own_reason() {
     let receiver = Receiver::start();
     let server = Server::start(&settings(&receiver, "timeout = \"1s\""));
     let id = server.submit(ROUTE, json!({"end": "completed", "gate": "never"})).await;
-    is_told(&server, &receiver, &id, Status::Failed, EndReason::Timeout).await;
+    is_reported(&server, &receiver, &id, Status::Failed, EndReason::Timeout).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_cancelled_while_it_runs_is_told_apart() {
+async fn a_cancel_during_the_run_has_its_own_reason() {
     let receiver = Receiver::start();
     let mut server = Server::start(&settings(&receiver, ""));
     let id = server.submit(ROUTE, json!({"end": "completed", "gate": "never"})).await;
     server.process.wait_for(&format!("{id} begins"));
     let response = server.client.delete(server.path(&format!("{ROUTE}/{id}"))).send().await.unwrap();
     assert_eq!(response.status(), 202);
-    is_told(&server, &receiver, &id, Status::Cancelled, EndReason::Cancelled).await;
+    is_reported(&server, &receiver, &id, Status::Cancelled, EndReason::Cancelled).await;
 }
 
-/// What a run wanted told outlives it: the worker of the next process settles the request.
+/// The run's choice to report the reason is stored. The worker of the next process settles the request with it.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_lost_with_its_process_is_told_apart() {
+async fn a_request_lost_with_its_process_has_its_own_reason() {
     let receiver = Receiver::start();
     let mut server = Server::start(&settings(&receiver, "max_crashes = 1"));
     let id = server.submit(ROUTE, json!({"end": "lost", "gate": "gate"})).await;
@@ -90,12 +95,13 @@ async fn what_is_lost_with_its_process_is_told_apart() {
     server.open("gate");
     server.process.ended();
     server.restart();
-    is_told(&server, &receiver, &id, Status::Failed, EndReason::Lost).await;
+    is_reported(&server, &receiver, &id, Status::Failed, EndReason::Lost).await;
 }
 
-/// A run put back by a stop left behind what is to be told of its request, which is cancelled while it waits.
+/// A stop puts the run back, and its registration stays stored. The request is cancelled while it waits for its second
+/// run.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_cancelled_while_it_waits_for_its_second_run_is_told_apart() {
+async fn a_cancel_before_the_second_run_has_its_own_reason() {
     let receiver = Receiver::start();
     let settings = settings(&receiver, "") + "[shutdown]\ngrace = \"1s\"\n";
     let mut server = Server::start(&settings);
@@ -103,12 +109,12 @@ async fn what_is_cancelled_while_it_waits_for_its_second_run_is_told_apart() {
     server.process.wait_for(&format!("{id} begins"));
     server.registered(1).await;
     server.stop();
-    // An hour ahead: it waits.
+    // The second run is due in an hour, so the request waits.
     server.write("UPDATE request SET due = due + 3600000000").await;
     server.restart();
     let response = server.client.delete(server.path(&format!("{ROUTE}/{id}"))).send().await.unwrap();
     assert_eq!(response.status(), 200);
     let answer: Value = response.json().await.unwrap();
-    is_told(&server, &receiver, &id, Status::Cancelled, EndReason::Cancelled).await;
+    is_reported(&server, &receiver, &id, Status::Cancelled, EndReason::Cancelled).await;
     assert_eq!(answer, json!({"id": id, "status": "cancelled", "reason": "cancelled"}));
 }

@@ -1,4 +1,4 @@
-//! Sending webhooks again.
+//! The command `deliveries replay`, which sends a webhook again.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What arrives at a webhook.
+//! The reports that arrive at a webhook: their headers, their bytes and their attempts.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,7 +27,7 @@ async fn a_webhook_has_the_headers_of_the_standard_and_is_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_try_has_the_same_id_and_bytes_and_its_own_signature() {
+async fn every_attempt_has_the_same_id_and_bytes_and_its_own_signature() {
     let receiver = Receiver::answering(|_, before| Answer::Status(if before < 2 { 500 } else { 200 }));
     let settings = signing(&receiver.url("/in")) + "schedule = [\"0s\", \"1s\", \"1s\"]\n";
     let server = Server::start(&settings);
@@ -47,7 +47,7 @@ async fn every_try_has_the_same_id_and_bytes_and_its_own_signature() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_receiver_down_the_request_completes_and_the_report_waits() {
-    // A port that is ours, so that nobody else can take it, at an address of this machine where we do not listen.
+    // The test occupies the port on 127.0.0.1, so no other program can use it. It does not listen on 127.1.2.3.
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://127.1.2.3:{}/", held.local_addr().unwrap().port());
     let mut server = Server::reporting_to(&url);
@@ -60,7 +60,7 @@ async fn with_the_receiver_down_the_request_completes_and_the_report_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_nonsense_url_the_request_completes_and_the_record_says_so() {
+async fn with_an_invalid_url_the_request_completes_and_the_delivery_is_refused() {
     let mut server = Server::reporting_to("nonsense");
     let id = server.submit("/echo", json!("kept")).await;
     let status = server.settled("/echo", &id).await;
@@ -71,7 +71,7 @@ async fn with_a_nonsense_url_the_request_completes_and_the_record_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_that_is_over_ends_the_delivery() {
+async fn the_end_of_the_schedule_ends_the_delivery() {
     let receiver = Receiver::answering(|_, _| Answer::Status(404));
     let settings =
         format!("[config]\nwebhook_url = {:?}\n[delivery]\nschedule = [\"0s\", \"1s\"]\n", receiver.url("/"));
@@ -110,7 +110,7 @@ async fn a_url_that_nobody_trusts_does_not_reach_this_machine() {
     let id = server.submit("/spawn", json!({})).await;
     receiver.wait_for(&id);
     server.process.wait_for("delivery.allow_networks");
-    // Nothing can follow.
+    // After the stop, no further report can arrive.
     server.stop();
     assert!(receiver.all().iter().all(|received| received.path == "/main"));
 }
@@ -124,7 +124,7 @@ async fn a_handler_without_the_attribute_reports_where_its_route_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_says_one_line_for_each_request() {
+async fn the_log_has_one_line_for_each_request() {
     let receiver = Receiver::start();
     let mut server =
         Server::start(&format!("[config]\nwebhook_url = {:?}\n[log]\nformat = \"text\"\n", receiver.url("/")));

@@ -1,4 +1,4 @@
-//! How runs end: errors, panics, time limits, retries.
+//! The ends of runs: errors, panics, time limits and retries.
 
 use postback_tests::Receiver;
 use serde_json::json;
@@ -6,24 +6,24 @@ use serde_json::json;
 use crate::support::{Server, keys};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_is_reported_as_failed_and_its_text_only_where_asked_for() {
+async fn an_error_is_reported_as_failed_and_its_text_only_with_error_display() {
     let receiver = Receiver::start();
     let mut server = Server::reporting_to(&receiver.url("/"));
-    let told = server.submit("/fail", json!({"text": "no such \"file\""})).await;
-    let webhook = receiver.wait_for(&told);
+    let with_text = server.submit("/fail", json!({"text": "no such \"file\""})).await;
+    let webhook = receiver.wait_for(&with_text);
     assert_eq!(keys(&webhook.body), ["id", "status", "reason", "error"]);
     assert_eq!(webhook.json()["error"], "no such \"file\"");
-    assert_eq!(server.settled("/fail", &told).await, webhook.json());
+    assert_eq!(server.settled("/fail", &with_text).await, webhook.json());
 
-    let untold = server.submit("/flaky", json!({})).await;
-    let webhook = receiver.wait_for(&untold);
-    assert_eq!(webhook.json(), json!({"id": untold, "status": "failed"}));
-    // The operator is told all the same.
+    let without_text = server.submit("/flaky", json!({})).await;
+    let webhook = receiver.wait_for(&without_text);
+    assert_eq!(webhook.json(), json!({"id": without_text, "status": "failed"}));
+    // The log has the text of the error in any case.
     server.process.wait_for("run 1 goes wrong");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_is_a_failure_and_costs_nobody_else_anything() {
+async fn a_panic_fails_its_request_and_no_other() {
     let receiver = Receiver::start();
     let mut server = Server::reporting_to(&receiver.url("/"));
     let id = server.submit("/panic", json!({"text": "boom"})).await;
@@ -83,7 +83,7 @@ async fn only_the_last_failure_is_reported() {
         let delivery = server.delivery(route, id, |delivery| delivery["state"] == "delivered").await;
         assert_eq!(delivery["webhooks"].as_array().unwrap().len(), 1, "{delivery}");
     }
-    // Nothing can follow.
+    // After the stop, no further report can arrive.
     server.stop();
     assert_eq!(receiver.all().len(), 2);
 }

@@ -1,4 +1,4 @@
-//! `secret new` and `secret public`, as a person and as a script use them.
+//! The commands `secret new` and `secret public`, as a person and as a script use them.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use postback::{PublicKey, Secret};
 
-/// Runs in a folder whose settings cannot be read: none are needed.
+/// Runs a command in a folder with an invalid settings file. The commands must not read it.
 fn run(arguments: &[&str], input: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("postback.toml"), "no settings").unwrap();
@@ -17,7 +17,7 @@ fn run_in(folder: &Path, arguments: &[&str], input: &str, stdout: Stdio) -> Outp
     let mut command = Command::new(env!("CARGO_BIN_EXE_workload"));
     command.args(arguments).current_dir(folder).stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    // One that reads nothing may be gone by now.
+    // A command that does not read its input may have ended already. Then the write fails.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
@@ -27,7 +27,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn the_output_is_the_secret_alone_and_the_rest_is_advice() {
+fn standard_output_has_only_the_secret_and_standard_error_the_advice() {
     for (arguments, prefix) in [(&["secret", "new"][..], "whsec_"), (&["secret", "new", "--ed25519"], "whsk_")] {
         let output = run(arguments, "");
         assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -39,21 +39,21 @@ fn the_output_is_the_secret_alone_and_the_rest_is_advice() {
 }
 
 #[test]
-fn the_public_key_of_a_secret_is_told_when_it_is_made_and_later() {
+fn the_public_key_is_printed_by_secret_new_and_by_secret_public() {
     let made = run(&["secret", "new", "--ed25519"], "");
-    let told = run(&["secret", "public"], text(&made.stdout));
-    assert_eq!((told.status.code(), text(&told.stderr)), (Some(0), ""));
-    let key = text(&told.stdout).trim();
+    let printed = run(&["secret", "public"], text(&made.stdout));
+    assert_eq!((printed.status.code(), text(&printed.stderr)), (Some(0), ""));
+    let key = text(&printed.stdout).trim();
     key.parse::<PublicKey>().unwrap();
     assert!(text(&made.stderr).contains(key), "{made:?}");
 }
 
 #[test]
-fn what_has_no_public_key_is_refused_without_being_repeated() {
+fn a_secret_without_a_public_key_is_refused_and_not_repeated() {
     let output = run(&["secret", "public"], "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
-    let said = text(&output.stderr);
-    assert!(said.contains("has no public key") && !said.contains("MfKQ"), "{said}");
+    let error = text(&output.stderr);
+    assert!(error.contains("has no public key") && !error.contains("MfKQ"), "{error}");
 }
 
 #[test]

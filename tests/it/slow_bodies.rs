@@ -1,4 +1,5 @@
-//! Bodies that come slowly, or not at all: what they hold, how long they may, and that others get in.
+//! Request bodies that arrive slowly or not at all. Their memory and their time are bounded, and other requests are
+//! accepted.
 
 use std::time::Duration;
 
@@ -11,25 +12,26 @@ use tokio::net::TcpStream;
 
 use crate::support::{Server, answer};
 
-/// Generous: the machine may be busy. What is attacked here would wait for ten seconds at least.
+/// The limit for a request beside the slow ones. A request that had to wait for the slow ones would wait for at least
+/// 10 s.
 const SOON: Duration = Duration::from_secs(8);
 const MIB: usize = 1 << 20;
-/// What the server may have for bodies, and what it needs for itself.
+/// The limit for the server's memory: 256 MiB for bodies, and 150 MiB for other uses.
 const MOST_MIB: u64 = 256 + 150;
 
-/// The head of a post.
+/// The head of a POST request with a JSON body.
 fn head(route: &str, length: usize) -> String {
     format!("POST {route} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
 }
 
-/// A post of this size gets in before the attack is over.
+/// Checks that a POST with a body of this size is accepted soon.
 async fn gets_in(server: &Server, bytes: usize) {
     let post = server.client.post(server.path("/bytes")).body(vec![b'x'; bytes]);
-    let response = tokio::time::timeout(SOON, post.send()).await.expect("it gets in").unwrap();
+    let response = tokio::time::timeout(SOON, post.send()).await.expect("an answer within the limit").unwrap();
     assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
 }
 
-/// A body of which all but a little comes, and then nothing.
+/// Sends all but 1,000 bytes of a body, and then nothing.
 async fn stuck(server: &Server, bytes: usize) -> TcpStream {
     let mut socket = server.saying(&head("/bytes", bytes)).await;
     socket.write_all(&vec![b'x'; bytes - 1_000]).await.unwrap();
@@ -37,7 +39,7 @@ async fn stuck(server: &Server, bytes: usize) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_stand_still_delay_nobody_and_are_cut_off() {
+async fn stalled_bodies_do_not_delay_others_and_are_cut_off() {
     let server = Server::start("");
     let begun = head("/wait", 1_000_000) + "{\"ms\":";
     let slow = join_all((0..200).map(|_| server.saying(&begun))).await;
@@ -46,18 +48,19 @@ async fn bodies_that_stand_still_delay_nobody_and_are_cut_off() {
     }
     gets_in(&server, 5 * MIB).await;
     for socket in slow {
-        let answer = tokio::time::timeout(Duration::from_mins(1), answer(socket)).await.expect("it is cut off");
+        let answer =
+            tokio::time::timeout(Duration::from_mins(1), answer(socket)).await.expect("the server cuts the body off");
         assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
         assert!(answer.contains("too slowly"), "{answer}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_bodies_that_stand_still_give_way() {
+async fn large_stalled_bodies_lose_their_memory_to_others() {
     let server = Server::start("");
     let mut slow = Vec::new();
     for _ in 0..30 {
-        // Of those that come last not all gets in, and their sockets may be closed meanwhile.
+        // The server may not take all bytes of the last bodies, and may close their sockets during the write.
         slow.push(tokio::time::timeout(SOON, stuck(&server, 10 * MIB)).await);
         gets_in(&server, 100).await;
     }
@@ -68,7 +71,7 @@ async fn large_bodies_that_stand_still_give_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_over_http2_that_stand_still_delay_nobody() {
+async fn stalled_bodies_over_http2_do_not_delay_others() {
     let server = Server::start("");
     let mut held = Vec::new();
     for _ in 0..4 {
@@ -82,7 +85,7 @@ async fn bodies_over_http2_that_stand_still_delay_nobody() {
             body.send_data(Bytes::from_static(b"x"), false).unwrap();
             held.push((response, body));
         }
-        // All that may come without being asked for.
+        // Each stream sends all bytes that its first window allows.
         for (_, body) in held.iter_mut().rev().take(60) {
             body.send_data(vec![0; 60_000].into(), false).unwrap();
         }
@@ -90,7 +93,8 @@ async fn bodies_over_http2_that_stand_still_delay_nobody() {
     gets_in(&server, 100).await;
     gets_in(&server, 5 * MIB).await;
     for (response, _body) in held {
-        let response = tokio::time::timeout(Duration::from_mins(1), response).await.expect("it is cut off");
+        let response =
+            tokio::time::timeout(Duration::from_mins(1), response).await.expect("the server cuts the body off");
         assert!(response.is_err() || response.is_ok_and(|response| response.status() == 408));
     }
 }
@@ -107,27 +111,27 @@ async fn a_body_that_drips_is_cut_off() {
     };
     let mut answer = String::new();
     tokio::select! {
-        // A byte now and then buys no time. It is answered although it goes on.
+        // Single bytes do not extend the time. The server answers although the body is still arriving.
         read = tokio::time::timeout(Duration::from_mins(1), reading.read_to_string(&mut answer)) => {
-            read.expect("it is cut off").unwrap();
+            read.expect("the server cuts the body off").unwrap();
         }
-        () = drips => panic!("the answer comes before the connection ends"),
+        () = drips => panic!("the connection ended before the answer came"),
     }
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("too slowly"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_an_outcome_holds_no_room() {
+async fn a_client_that_waits_for_an_outcome_holds_no_memory_for_its_body() {
     let server = Server::start("[server]\nmax_payload = \"64MiB\"\n[worker]\nconcurrency = 1\n");
     let blocking = server.submit("/gated", json!({"gate": "gate"})).await;
     server.running("/gated", &blocking).await;
-    // Together more than there is room for.
+    // Together, these bodies are larger than the memory for bodies.
     let mut waiting = Vec::new();
     for n in 1..=5 {
         let post = server.client.post(server.path("/bytes")).header("prefer", "wait=60").body(vec![b'x'; 60 * MIB]);
         waiting.push(tokio::spawn(post.send()));
-        // One after another: the room is not what they get in by at once.
-        eventually_async("that it is accepted", async || {
+        // The bodies are sent one after the other, because together they would not fit into the memory for bodies.
+        eventually_async("an accepted request", async || {
             let rows = server.count("request").await;
             if rows == n + 1 { Ok(()) } else { Err(rows) }
         })
@@ -141,9 +145,9 @@ async fn who_waits_for_an_outcome_holds_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_json_is_checked_where_it_holds_up_nobody() {
+async fn large_json_is_checked_without_delaying_others() {
     let mut server = Server::start("");
-    // As JSON of many values is slow to check.
+    // JSON with many small values is slow to check.
     let body = format!("[{}0]", "[0],".repeat(2 * MIB));
     let posts = (0..6).map(|_| {
         let post = server.client.post(server.path("/echo")).header("content-type", "application/json");
@@ -152,11 +156,11 @@ async fn large_json_is_checked_where_it_holds_up_nobody() {
     let posts: Vec<_> = posts.collect();
     while !posts.iter().all(tokio::task::JoinHandle::is_finished) {
         let health = tokio::time::timeout(SOON, server.client.get(server.path("/healthz")).send()).await;
-        assert_eq!(health.expect("it answers").unwrap().status(), 200);
+        assert_eq!(health.expect("an answer within the limit").unwrap().status(), 200);
         gets_in(&server, 100).await;
     }
     for post in posts {
-        // Those that had to wait for too long were told so.
+        // A request that had to wait too long for its check is answered with 503.
         let status = post.await.unwrap().unwrap().status();
         assert!(status == 200 || status == 503, "{status}");
     }
@@ -184,13 +188,13 @@ async fn credentials_are_not_kept_and_every_run_has_the_same_headers() {
     server.open("later");
     let second = server.settled("/headers", &second).await["result"].clone();
     let lines = |of: &serde_json::Value| -> Vec<String> { serde_json::from_value(of.clone()).unwrap() };
-    let mut told = (lines(&first), lines(&second));
+    let mut headers = (lines(&first), lines(&second));
     for kept in ["idempotency-key: k-1", "x-a: 1", "x-a: 2", "content-type: application/json"] {
-        assert!(told.0.iter().any(|line| line == kept), "{:?} lacks {kept}", told.0);
+        assert!(headers.0.iter().any(|line| line == kept), "{:?} lacks {kept}", headers.0);
     }
-    assert!(!told.0.iter().any(|line| line.contains("s3cret")), "{:?}", told.0);
-    // The names of two gates have one length.
-    told.0.sort();
-    told.1.sort();
-    assert_eq!(told.0, told.1);
+    assert!(!headers.0.iter().any(|line| line.contains("s3cret")), "{:?}", headers.0);
+    // The names of the two gates have the same length, so content-length is the same too.
+    headers.0.sort();
+    headers.1.sort();
+    assert_eq!(headers.0, headers.1);
 }

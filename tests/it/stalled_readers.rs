@@ -1,4 +1,4 @@
-//! Clients that ask for much and do not read it: what they hold, and that others are served.
+//! Clients that request large answers and do not read them. Their memory is bounded, and other clients are served.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::support::Server;
 
 const LARGE: usize = 8 << 20;
-/// What answers may take up, what the store needs to read them, and some.
+/// The limit for additional memory: 64 MiB for answers, and 64 MiB for reads from the store and other uses.
 const MOST_MIB: u64 = 64 + 64;
 const SOON: Duration = Duration::from_secs(20);
 
@@ -20,17 +20,18 @@ async fn large(server: &Server) -> String {
     id
 }
 
-/// The whole of it, read as any client does.
+/// Checks that a normal client can read the whole answer soon.
 async fn is_read(server: &Server, id: &str) {
     let read = async {
         let status: Value =
             server.client.get(server.path(&format!("/echo/{id}"))).send().await.unwrap().json().await.unwrap();
         status["result"].as_str().unwrap().len()
     };
-    assert_eq!(tokio::time::timeout(SOON, read).await.expect("others are served"), LARGE);
+    assert_eq!(tokio::time::timeout(SOON, read).await.expect("an answer within the limit"), LARGE);
 }
 
-/// Bodies and results that were in memory once may stay with the allocator: what counts is what comes on top of it.
+/// Reads each result once, and returns the server's memory after that. The allocator may keep this memory, so tests
+/// measure only what is added to it.
 async fn settled_mib(server: &Server, ids: &[String]) -> u64 {
     for id in ids {
         is_read(server, id).await;
@@ -54,7 +55,7 @@ async fn readers_that_never_read_hold_little_and_are_cut_off() {
             most = most.max(server.process.resident_mib());
         }
     }
-    // Each has been begun, or was cut off already.
+    // Each answer has begun, or its connection was cut off already.
     for socket in &stalled {
         let begun = tokio::time::timeout(Duration::from_mins(1), socket.peek(&mut [0])).await.expect("an answer");
         most = most.max(server.process.resident_mib());
@@ -63,18 +64,18 @@ async fn readers_that_never_read_hold_little_and_are_cut_off() {
     assert!(most < before + MOST_MIB, "{most} MiB, and {before} before");
     is_read(&server, &ids[0]).await;
     server.submit("/echo", json!(1)).await;
-    eventually_async("that all are cut off", async || {
-        // Each one: a read would set it going again.
+    eventually_async("the end of all connections", async || {
+        // The test must not read from the sockets, because a read would make the answers continue.
         let open = server.process.open_sockets();
         if open <= sockets { Ok(()) } else { Err(open) }
     })
     .await;
     for mut socket in stalled {
-        // What the kernel has of it comes yet, and then the end.
+        // The kernel still has some bytes of the answer. After them, the connection ends.
         let mut read = Vec::new();
         let ended = tokio::time::timeout(Duration::from_mins(1), socket.read_to_end(&mut read)).await;
-        assert!(ended.is_ok(), "it is over");
-        assert!(read.len() < LARGE, "and not told all");
+        assert!(ended.is_ok(), "the connection must end");
+        assert!(read.len() < LARGE, "the answer must be incomplete");
     }
 }
 
@@ -98,7 +99,7 @@ async fn streams_with_a_window_of_zero_hold_little_and_are_cut_off() {
     }
     let mut bodies = Vec::new();
     for answer in answers {
-        // One that is cut off early is none.
+        // A stream that was cut off early has no answer.
         bodies.extend(tokio::time::timeout(Duration::from_mins(1), answer).await.expect("an answer").ok());
     }
     let most = server.process.resident_mib();
@@ -106,7 +107,7 @@ async fn streams_with_a_window_of_zero_hold_little_and_are_cut_off() {
     is_read(&server, &ids[0]).await;
     server.submit("/echo", json!(1)).await;
     for connection in connections {
-        let _ = tokio::time::timeout(Duration::from_mins(1), connection).await.expect("it is cut off");
+        let _ = tokio::time::timeout(Duration::from_mins(1), connection).await.expect("the server ends the connection");
     }
 }
 
@@ -125,20 +126,20 @@ async fn a_stalled_stream_does_not_end_the_others_of_its_connection() {
     let mut client = client.ready().await.unwrap();
     let (stalled, _) = client.send_request(get(format!("/echo/{id}")), true).unwrap();
     let mut stalled = stalled.await.unwrap().into_body();
-    let metrics = eventually_async("that the stalled one is over", async || {
-        // Its window is opened and taken up again and again; in the end it says that it is over.
+    let ended = eventually_async("the end of the stalled stream", async || {
+        // The test opens the window slowly, again and again. In the end, the server resets the stream.
         match tokio::time::timeout(Duration::from_secs(15), stalled.data()).await {
             Ok(Some(Ok(data))) => {
-                // Slower than may be.
+                // This pace is slower than the server allows.
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 let _ = stalled.flow_control().release_capacity(data.len());
-                Err("it goes on")
+                Err("the stream goes on")
             }
             Ok(Some(Err(_)) | None) => Ok(()),
-            Err(_) => Err("nothing comes"),
+            Err(_) => Err("no data and no end"),
         }
     });
-    metrics.await;
+    ended.await;
     server.open("gate");
     let answer = tokio::time::timeout(Duration::from_mins(1), poll).await.expect("an answer").unwrap();
     assert_eq!(answer.status(), 200);

@@ -22,7 +22,8 @@ async fn on_sigterm_runs_end_and_are_reported() {
     server.open("gate");
     assert_eq!(server.process.ended().code(), Some(0));
     assert!(!server.process.output().contains("put back"), "{}", server.process.output());
-    // It has ended, and does not run again: there it would wait. A report that the stop was too quick for goes out now.
+    // The request is completed and does not run again. If it ran again, it would wait for the gate. If the stop came
+    // before the report was sent, the report is sent now.
     server.close("gate");
     server.restart();
     assert_eq!(server.status("/gated", &id).await["status"], "completed");
@@ -30,7 +31,7 @@ async fn on_sigterm_runs_end_and_are_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_over_after_the_grace_time_is_put_back_and_run_again() {
+async fn a_run_that_exceeds_the_grace_time_is_put_back_and_runs_again() {
     let receiver = Receiver::start();
     let settings = format!("[config]\nwebhook_url = {:?}\n[shutdown]\ngrace = \"1s\"\n", receiver.url("/"));
     let mut server = Server::start(&settings);
@@ -45,7 +46,10 @@ async fn what_is_not_over_after_the_grace_time_is_put_back_and_run_again() {
     server.open("gate");
     assert_eq!(receiver.wait_for(&id).json()["result"], "at last");
     server.stop();
-    assert!(!server.process.output().contains("taken over"), "a stop leaves nothing to take over");
+    assert!(
+        !server.process.output().contains("taken over"),
+        "after a stop, the next start must have nothing to take over"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,9 +64,9 @@ async fn a_second_signal_ends_it_at_once() {
     assert_eq!(server.process.ended().code(), Some(130));
 }
 
-/// What an operator ends is nobody's fault: the request is run again however often that happens.
+/// The second signal of an operator is not a crash. The request runs again however often that happens.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_second_signal_cuts_off_counts_no_crash() {
+async fn a_run_cut_off_by_a_second_signal_does_not_count_as_a_crash() {
     let receiver = Receiver::start();
     let settings = format!(
         "[config]\nwebhook_url = {:?}\n[worker]\nmax_crashes = 1\n[shutdown]\ngrace = \"10m\"\n",
@@ -107,26 +111,29 @@ async fn on_sigterm_nothing_more_is_accepted_or_begun() {
     let waiting = server.submit("/echo", json!("later")).await;
     server.process.terminate();
     server.process.wait_for("SIGTERM: stopping");
-    // Once the stop is seen it stays so.
-    eventually_async("that nothing is accepted", async || {
+    // After the first refusal, all submissions are refused.
+    eventually_async("a refused submission", async || {
         let sent = server.client.post(server.path("/echo")).json(&json!("too late")).send().await.unwrap();
         if sent.status() == 503 { Ok(()) } else { Err(sent.text().await) }
     })
     .await;
     server.open("gate");
     assert_eq!(server.process.ended().code(), Some(0));
-    assert!(receiver.all().iter().all(|report| report.json()["id"] != *waiting), "it was begun after the stop");
+    assert!(
+        receiver.all().iter().all(|report| report.json()["id"] != *waiting),
+        "the waiting request was started after the stop"
+    );
     server.restart();
     assert_eq!(server.settled("/echo", &waiting).await["result"], "later");
     assert_eq!(receiver.wait_for(&waiting).json()["status"], "completed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_try_in_flight_ends_and_is_not_made_again() {
+async fn an_attempt_in_flight_ends_and_is_not_repeated() {
     let (arrived, answer) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (tell, wait) = (Arc::clone(&arrived), Arc::clone(&answer));
+    let (seen, wait) = (Arc::clone(&arrived), Arc::clone(&answer));
     let receiver = Receiver::answering(move |_, _| {
-        tell.store(true, Ordering::SeqCst);
+        seen.store(true, Ordering::SeqCst);
         while !wait.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -134,7 +141,7 @@ async fn a_try_in_flight_ends_and_is_not_made_again() {
     });
     let mut server = Server::reporting_to(&receiver.url("/"));
     let id = server.submit("/echo", json!("once")).await;
-    eventually_async("the try", async || if arrived.load(Ordering::SeqCst) { Ok(()) } else { Err(()) }).await;
+    eventually_async("the attempt", async || if arrived.load(Ordering::SeqCst) { Ok(()) } else { Err(()) }).await;
     server.process.terminate();
     server.process.wait_for("SIGTERM: stopping");
     answer.store(true, Ordering::SeqCst);
@@ -159,18 +166,23 @@ async fn a_stop_leaves_retries_in_the_store_and_the_store_in_one_file() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files, ["postback.toml", "workload.db", "workload.db.lock"], "the log is copied into the file");
+    assert_eq!(
+        files,
+        ["postback.toml", "workload.db", "workload.db.lock"],
+        "the write-ahead log must be copied into the file and deleted"
+    );
     server.restart();
     let mut after = server.delivery("/echo", &id, |delivery| delivery["state"] == "retrying").await;
     let next = |delivery: &mut Value| {
         let at = delivery["webhooks"][0]["next_attempt"].take();
         humantime::parse_rfc3339(at.as_str().unwrap()).unwrap()
     };
-    // It goes by a clock that did not run in between, so it may read a little differently.
+    // The due time is stored in the store's own time, which does not run while the server is stopped. So the time that
+    // is shown may differ slightly.
     let (was, is) = (next(&mut before), next(&mut after));
     let apart = is.duration_since(was).or_else(|_| was.duration_since(is)).unwrap();
     assert!(apart < Duration::from_secs(5), "{apart:?}");
-    assert_eq!(after, before, "as if nothing had been");
+    assert_eq!(after, before, "the stop must not change the delivery");
     assert_eq!(receiver.all().len(), 1);
 }
 
@@ -186,7 +198,7 @@ async fn thousands_that_wait_for_slow_receivers_do_not_hold_up_the_stop() {
         receiver.url("/")
     );
     let mut server = Server::start(&settings);
-    // So many reports are under way, or wait for those that are.
+    // These requests have reports that are in flight, or that wait for the reports in flight.
     let mut posts = tokio::task::JoinSet::new();
     let mut ids = HashSet::new();
     for n in 0..MANY {
@@ -200,7 +212,7 @@ async fn thousands_that_wait_for_slow_receivers_do_not_hold_up_the_stop() {
         });
     }
     ids.extend(posts.join_all().await);
-    // And so many requests wait behind runs that do not end.
+    // These requests run without an end, or wait behind such runs.
     for n in 0..64 {
         ids.insert(server.submit("/gated", json!({"gate": "gate", "text": n.to_string()})).await);
     }
@@ -208,23 +220,25 @@ async fn thousands_that_wait_for_slow_receivers_do_not_hold_up_the_stop() {
     server.process.terminate();
     assert_eq!(server.process.ended().code(), Some(0));
     let took = begun.elapsed();
-    // The grace time, twice the time of last attempts, and what a slow machine takes; the receivers have an hour.
+    // The limit is the grace time, twice the time for last attempts, and a reserve for a slow machine. A receiver may
+    // take an hour, so a stop that waited for receivers would exceed it.
     assert!(took < Duration::from_secs(30), "{took:?}");
     answers.store(true, Ordering::SeqCst);
     server.open("gate");
     server.restart();
-    eventually_async("that all are told", async || {
-        let told: HashSet<String> =
+    eventually_async("a report of each request", async || {
+        let reported: HashSet<String> =
             receiver.all().iter().map(|report| report.json()["id"].as_str().unwrap().to_owned()).collect();
-        let left = ids.difference(&told).count();
+        let left = ids.difference(&reported).count();
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
 }
 
-/// A process that is half dead is ended, so that its supervisor starts a whole one; nothing that was accepted is lost.
+/// If a part of the process panics, the process ends, so that its supervisor starts a new one. No accepted request is
+/// lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_that_dies_ends_the_process() {
+async fn a_panic_in_a_vital_part_ends_the_process() {
     for (metric, said) in [
         ("postback_store_commit_duration_seconds", "the store's writer panicked"),
         ("postback_deliveries_in_flight", "the delivery panicked"),
@@ -238,7 +252,7 @@ async fn a_part_that_dies_ends_the_process() {
         let id = server.submit("/gated", json!({"gate": "gate", "text": "kept"})).await;
         server.running("/gated", &id).await;
         server.open("break");
-        // Accepted or not: it makes every part do something.
+        // This request makes every part of the server do something. It may be accepted or not.
         let _ = server.client.post(server.path("/echo")).json(&json!(1)).send().await;
         assert_eq!(server.process.ended().code(), Some(1), "{}", server.process.output());
         let output = server.process.output();

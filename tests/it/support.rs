@@ -1,4 +1,4 @@
-//! A workload server in a folder of its own.
+//! A workload server in its own temporary folder, and the calls that tests make to it.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// A secret for deliveries.
+/// The signing secret of the tests.
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 pub struct Server {
@@ -20,7 +20,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// With this postback.toml, on a free port.
+    /// Starts a server with this postback.toml, on a free port.
     pub fn start(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("postback.toml"), settings).unwrap();
@@ -29,45 +29,45 @@ impl Server {
         Self { process, url, client: client(), folder }
     }
 
-    /// Reporting to this URL.
+    /// Starts a server that reports to this URL.
     pub fn reporting_to(url: &str) -> Self {
         Self::start(&format!("[config]\nwebhook_url = {url:?}\n"))
     }
 
-    /// The program again, in the same folder.
+    /// Starts the program in this folder. Does not wait until it is ready.
     pub fn launch(folder: &Path) -> Process {
         Process::start(env!("CARGO_BIN_EXE_workload"), folder, &["serve", "--listen", "127.0.0.1:0"], &[])
     }
 
-    /// Starts it again, in the same folder, when the process before has ended.
+    /// Starts the server again in the same folder. The process before must have ended.
     pub fn restart(&mut self) {
         self.process = Self::launch(self.folder.path());
         self.url = self.process.ready();
     }
 
-    /// Ended by SIGKILL and started again.
+    /// Ends the server by SIGKILL, and starts it again.
     pub fn kill_and_restart(&mut self) {
         self.process.kill();
         self.restart();
     }
 
-    /// Ended by SIGTERM: what it printed and sent by then is all.
+    /// Ends the server by SIGTERM. After that, it prints and sends nothing more.
     pub fn stop(&mut self) {
         self.process.terminate();
         assert_eq!(self.process.ended().code(), Some(0));
     }
 
-    /// Lets the runs go on that wait for this.
+    /// Opens a gate: the runs that wait for it continue.
     pub fn open(&self, gate: &str) {
         std::fs::write(self.folder.path().join(gate), "").unwrap();
     }
 
-    /// Lets those wait that come to it from now on.
+    /// Closes a gate: runs that reach it from now on wait.
     pub fn close(&self, gate: &str) {
         std::fs::remove_file(self.folder.path().join(gate)).unwrap();
     }
 
-    /// The rows of a table.
+    /// The number of rows of a table.
     pub async fn count(&self, table: &'static str) -> i64 {
         let file = self.folder.path().join("workload.db");
         let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
@@ -77,16 +77,16 @@ impl Server {
         count
     }
 
-    /// Waits until so many requests have it stored where their ends are reported.
+    /// Waits until this number of requests have a stored registration.
     pub async fn registered(&self, requests: i64) {
-        eventually_async("that its webhook is stored", async || {
+        eventually_async("stored registrations", async || {
             let stored = self.count("registration").await;
             if stored == requests { Ok(()) } else { Err(stored) }
         })
         .await;
     }
 
-    /// How often each request was lost with its process, in the order in which they came.
+    /// How often each request was lost with its process. The requests are in the order of their submission.
     pub async fn crashes(&self) -> Vec<i64> {
         let file = self.folder.path().join("workload.db");
         let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
@@ -96,7 +96,7 @@ impl Server {
         crashes
     }
 
-    /// Changes the database as another program would.
+    /// Changes the database directly, as another program could.
     pub async fn write(&self, sql: &'static str) {
         let file = self.folder.path().join("workload.db");
         let mut connection = SqliteConnection::connect(&format!("sqlite:{}", file.display())).await.unwrap();
@@ -108,7 +108,7 @@ impl Server {
         format!("{}{path}", self.url)
     }
 
-    /// Posts JSON; the id of the request.
+    /// Submits a JSON payload. Returns the id of the request.
     pub async fn submit(&self, route: &str, payload: Value) -> String {
         let response = self.client.post(self.path(route)).json(&payload).send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -132,22 +132,22 @@ impl Server {
         .await;
     }
 
-    /// Where it listens.
+    /// Host and port of the server.
     pub fn address(&self) -> &str {
         self.url.trim_start_matches("http://")
     }
 
-    /// A connection on which this was said.
+    /// Opens a connection and writes this text.
     pub async fn saying(&self, text: &str) -> TcpStream {
         let mut socket = TcpStream::connect(self.address()).await.unwrap();
         socket.write_all(text.as_bytes()).await.unwrap();
         socket
     }
 
-    /// A connection with a GET that the server has in hand and has not answered.
+    /// Opens a connection with a GET that the server is working on and has not answered yet.
     ///
-    /// It is written together with one that is answered at once. The server has read both then, and one connection it
-    /// serves in order: the answer to the first says that it goes on with the second.
+    /// Two requests are written together, and the first is answered at once. The server serves one connection in order.
+    /// So the answer to the first request shows that the server has begun with the second.
     pub async fn hanging(&self, path: &str) -> TcpStream {
         let mut socket = TcpStream::connect(self.address()).await.unwrap();
         let gets = format!(
@@ -171,9 +171,9 @@ impl Server {
         .await
     }
 
-    /// What `?include=delivery` says, once this holds.
+    /// Waits until the member `delivery` of the status has this property. Returns the member.
     pub async fn delivery(&self, route: &str, id: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        eventually_async("that state of delivery", async || {
+        eventually_async("the expected state of the delivery", async || {
             let url = self.path(&format!("{route}/{id}?include=delivery"));
             let mut status: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
             let delivery = status["delivery"].take();
@@ -183,14 +183,14 @@ impl Server {
     }
 }
 
-/// The answer on a connection that the server closes after it.
+/// Reads an answer after which the server closes the connection.
 pub async fn answer(mut socket: TcpStream) -> String {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.unwrap();
     answer
 }
 
-/// The names of an object's members, in their order on the wire.
+/// The names of a JSON object's members, in the order of the text.
 pub fn keys(json: &[u8]) -> Vec<String> {
     struct Keys(Vec<String>);
     impl<'de> serde::Deserialize<'de> for Keys {

@@ -1,4 +1,5 @@
-//! Who is trusted: a report is signed, and may reach this machine, where the operator chose its URL, and not where a caller did.
+//! Trust. A report is signed and may reach a private network if the operator chose its URL, and not if a caller chose
+//! it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,34 +10,34 @@ use serde_json::json;
 
 use crate::support::{SECRET, Server};
 
-/// The operator's receiver, and a secret for it; `more` belongs to `[delivery]`.
+/// Settings with the operator's receiver and a secret. `more` is added to `[delivery]`.
 fn settings(receiver: &Receiver, more: &str) -> String {
     format!("[config]\nwebhook_url = {:?}\n[delivery]\nsecrets = [{SECRET:?}]\n{more}", receiver.url("/in"))
 }
 
-/// Lets any webhook reach the receiver, so that it can be seen what arrives there.
+/// Allows all webhooks to reach the receiver, so that a test can look at what arrives.
 const OPEN: &str = "allow_networks = [\"127.0.0.0/8\"]\n";
 
 #[track_caller]
 fn assert_signed(webhook: &Received, signed: bool) {
-    let said = webhook.header("webhook-signature");
+    let header = webhook.header("webhook-signature");
     if signed {
         let (id, timestamp) = (webhook.header("webhook-id"), webhook.header("webhook-timestamp"));
-        assert_eq!(said, signature(SECRET, id, timestamp, &webhook.body));
+        assert_eq!(header, signature(SECRET, id, timestamp, &webhook.body));
     } else {
-        assert_eq!(said, "", "{webhook:?}");
+        assert_eq!(header, "", "{webhook:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_names_the_operators_url_is_not_let_in() {
+async fn a_caller_that_names_the_operators_url_does_not_reach_it() {
     let receiver = Receiver::start();
     let mut server = Server::start(&settings(&receiver, ""));
     for path in ["/in", "/in/below", "/in?x=1", "/in#x", "/elsewhere"] {
         let payload = json!({"webhook": receiver.url(path)});
         let response = server.client.post(server.path("/named")).json(&payload).send().await.unwrap();
-        assert_eq!(response.status(), 400, "an address is judged when the request comes");
-        // What is known only in a run is judged then.
+        assert_eq!(response.status(), 400, "an IP address must be refused when the request is submitted");
+        // This webhook is known only in the run, so it is refused later.
         let id = server.submit("/picked", payload).await;
         server.delivery("/picked", &id, |delivery| delivery["state"] == "refused").await;
     }
@@ -45,10 +46,10 @@ async fn a_caller_that_names_the_operators_url_is_not_let_in() {
     let id = server.submit("/echo", json!("x")).await;
     assert_signed(&receiver.wait_for(&id), true);
     server.stop();
-    assert_eq!(receiver.all().len(), 1, "the operator's own report, and none that a caller asked for");
+    assert_eq!(receiver.all().len(), 1, "only the operator's own report may arrive");
 }
 
-/// A caller does not learn from its delivery's state whether a name leads into the operator's network.
+/// The state of a delivery does not show a caller whether a host name has an address in the operator's network.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operators_private_host_looks_to_a_caller_like_a_host_that_does_not_exist() {
     let receiver = Receiver::start();
@@ -63,7 +64,7 @@ async fn the_operators_private_host_looks_to_a_caller_like_a_host_that_does_not_
     assert_eq!(receiver.all().len(), 1);
 }
 
-/// The receiver refuses what is not signed as it would refuse any stranger; the operator's reports go on.
+/// The receiver answers 410 to a webhook without a signature. The operator's reports to the same URL are still sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_cannot_have_the_operators_url_disabled() {
     let receiver = Receiver::answering(|webhook, _| {
@@ -86,14 +87,14 @@ async fn a_caller_that_names_the_operators_url_gets_no_signature() {
     }
     let id = server.submit("/within", json!({"webhook": receiver.url("/in")})).await;
     assert_signed(&receiver.wait_for(&format!("callers-of-{id}")), false);
-    // Within, it is text as any other.
+    // Inside the handler, the operator's URL is only a text, so this report is not signed either.
     assert_signed(&receiver.wait_for(&format!("texts-of-{id}")), false);
     assert_signed(&receiver.wait_for(&id), true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_chose_a_url_is_known_after_a_kill() {
-    // Tries are not answered until the process that made them is dead.
+    // Attempts are not answered until the process that made them is dead.
     let killed = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&killed);
     let receiver = Receiver::answering(
@@ -111,15 +112,15 @@ async fn who_chose_a_url_is_known_after_a_kill() {
     server.restart();
     for (route, id, signed) in [("/named", &callers, false), ("/echo", &own, true)] {
         server.delivery(route, id, |delivery| delivery["state"] == "delivered").await;
-        let tries = receiver.all().into_iter().filter(|webhook| webhook.json()["id"] == **id).collect::<Vec<_>>();
-        assert!(tries.len() >= 2, "it was sent again");
-        tries.iter().for_each(|webhook| assert_signed(webhook, signed));
+        let attempts = receiver.all().into_iter().filter(|webhook| webhook.json()["id"] == **id).collect::<Vec<_>>();
+        assert!(attempts.len() >= 2, "the report must be sent again");
+        attempts.iter().for_each(|webhook| assert_signed(webhook, signed));
     }
 }
 
-/// The request is lost with its process: what its run registered is all that is known of its webhook.
+/// The request is lost with its process. Only the stored registration says who chose its webhook.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_chose_a_url_is_known_of_a_request_that_was_lost() {
+async fn who_chose_a_url_is_known_for_a_request_that_was_lost() {
     let receiver = Receiver::start();
     let more = format!("{OPEN}[worker]\nmax_crashes = 1\n");
     let mut server = Server::start(&settings(&receiver, &more));
@@ -156,9 +157,9 @@ async fn who_chose_a_url_is_known_when_a_report_is_sent_again() {
     server.restart();
     let all = receiver.wait(4);
     for (id, signed) in [(&callers, false), (&own, true)] {
-        let tries: Vec<_> = all.iter().filter(|webhook| webhook.json()["id"] == **id).collect();
-        assert_eq!(tries.len(), 2);
-        tries.iter().for_each(|webhook| assert_signed(webhook, signed));
+        let attempts: Vec<_> = all.iter().filter(|webhook| webhook.json()["id"] == **id).collect();
+        assert_eq!(attempts.len(), 2);
+        attempts.iter().for_each(|webhook| assert_signed(webhook, signed));
     }
 }
 
@@ -183,7 +184,7 @@ async fn an_endpoint_is_signed_without_being_private() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_denied_is_closed_to_the_operator_too() {
+async fn deny_networks_applies_to_the_operators_urls_too() {
     let receiver = Receiver::start();
     let mut server = Server::start(&settings(&receiver, "deny_networks = [\"127.0.0.0/8\"]\n"));
     let id = server.submit("/echo", json!("x")).await;
@@ -194,7 +195,7 @@ async fn what_is_denied_is_closed_to_the_operator_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn receivers_that_could_forge_for_one_another_are_told_of() {
+async fn receivers_with_a_common_secret_are_warned_of() {
     let receiver = Receiver::start();
     let endpoint = |secrets: &str| format!("[[delivery.endpoint]]\nurl = \"https://other.example/in\"\n{secrets}");
     let mut server = Server::start(&settings(&receiver, &endpoint("")));
@@ -204,8 +205,8 @@ async fn receivers_that_could_forge_for_one_another_are_told_of() {
         checked.output()
     };
     let warning = "can forge reports to the others";
-    let told = server.process.wait_for(warning);
-    assert!(told.contains("https://other.example") && !told.contains(SECRET), "{told}");
+    let output = server.process.wait_for(warning);
+    assert!(output.contains("https://other.example") && !output.contains(SECRET), "{output}");
     assert!(check(server.folder.path()).contains(warning));
     let own = "secrets = [\"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX\"]\n";
     std::fs::write(server.folder.path().join("postback.toml"), settings(&receiver, &endpoint(own))).unwrap();
@@ -213,7 +214,7 @@ async fn receivers_that_could_forge_for_one_another_are_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_nobody_can_look_up_is_refused_at_once_and_a_token_in_a_path_is_not_shown() {
+async fn an_invalid_host_is_refused_at_once_and_a_token_in_a_path_is_not_shown() {
     let receiver = Receiver::start();
     let mut server = Server::start(&settings(&receiver, ""));
     let id = server.submit("/picked", json!({"webhook": "http://a{b.example/"})).await;

@@ -1,4 +1,4 @@
-//! Receivers that verify, over real sockets.
+//! Receivers that use the extractor `Verified`, over real sockets.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -39,7 +39,7 @@ async fn receive(State(app): State<App>, report: Verified<Report>) -> StatusCode
     StatusCode::NO_CONTENT
 }
 
-/// A receiver with these keys: its URL, and what it got.
+/// Starts a receiver with these keys. Returns its URL and the webhooks that its handler gets.
 async fn receiver(keys: VerifyingKeys) -> (String, Receiver<Got>) {
     let (got, all) = sync_channel(64);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -54,11 +54,11 @@ fn settings(url: &str, secrets: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_server_signs_reaches_a_receiver_that_verifies() {
+async fn a_receiver_verifies_what_a_server_signed() {
     let pair = Secret::generate_ed25519();
     let text = pair.reveal();
     let secrets = [SECRET, text.as_str()];
-    // One receiver that has the shared secret, one that has the public key of the other.
+    // The first receiver has the shared secret. The second has the public key of the key pair.
     let keys: [VerifyingKey; 2] = [SECRET.parse().unwrap(), pair.public_key().unwrap().into()];
     for key in keys {
         let (url, got) = receiver(VerifyingKeys::from(key)).await;
@@ -73,7 +73,7 @@ async fn what_a_server_signs_reaches_a_receiver_that_verifies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_signed_with_another_secret_is_answered_401_and_reaches_no_handler() {
+async fn a_webhook_signed_with_another_secret_is_answered_401_and_reaches_no_handler() {
     let (url, got) = receiver(VerifyingKeys::from(Secret::generate())).await;
     let server = Server::start(&settings(&url, &[SECRET]));
     let id = server.submit("/echo", json!(1)).await;

@@ -1,6 +1,7 @@
-//! What a delivery signs, checked by implementations that are not ours; and what they sign, checked by ours.
+//! Checks signatures against independent implementations, in both directions.
 //!
-//! The Rust ones are built in. The Python ones are installed into the target folder when this runs, or reported as missing.
+//! The Rust implementations are dependencies. The Python packages are installed into the target folder when the tests
+//! run. If they cannot be installed, their test is ignored.
 
 mod python;
 
@@ -20,20 +21,22 @@ use standardwebhooks::Webhook;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    // What is only listed needs nothing.
+    // A listing of the tests does not need the Python packages.
     let packages = if arguments.list { Err(String::new()) } else { python::packages() };
     let missing = packages.as_ref().map(drop).map_err(Clone::clone);
     let folder = packages.unwrap_or_default();
     let trials = vec![
-        trial("the_rust_crate_verifies_ours", [], the_rust_crate_verifies_ours),
-        trial("ours_verifies_the_rust_crates", [], ours_verifies_the_rust_crates),
+        trial("the_rust_crate_verifies_postbacks_signatures", [], the_rust_crate_verifies_postbacks_signatures),
+        trial("postback_verifies_the_rust_crates_signatures", [], postback_verifies_the_rust_crates_signatures),
         trial("ed25519_is_verified_both_ways", [], ed25519_is_verified_both_ways),
-        trial("the_python_packages_verify_ours", [missing], move || the_python_packages_verify_ours(&folder)),
+        trial("the_python_packages_verify_postbacks_signatures", [missing], move || {
+            the_python_packages_verify_postbacks_signatures(&folder)
+        }),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// The secrets of a sender that is replacing one by the other.
+/// The two secrets of a sender that is replacing one of them by the other.
 struct Secrets {
     shared: Secret,
     pair: Secret,
@@ -49,7 +52,7 @@ impl Secrets {
     }
 }
 
-/// Webhooks as they arrive.
+/// Delivers some reports signed with both secrets, and returns the webhooks that arrived.
 fn delivered(secrets: &Secrets) -> Vec<Received> {
     let receiver = Receiver::start();
     let url = receiver.url("/in");
@@ -66,7 +69,7 @@ fn delivered(secrets: &Secrets) -> Vec<Received> {
     receiver.wait(reports.len())
 }
 
-/// The signature of this version.
+/// The signature of this version in the header `webhook-signature`.
 fn signature<'a>(webhook: &'a Received, version: &str) -> &'a str {
     let entries = webhook.header("webhook-signature").split(' ');
     let mut of_version = entries.filter_map(|entry| entry.split_once(',')).filter(|(v, _)| *v == version);
@@ -92,22 +95,22 @@ fn now() -> i64 {
     i64::try_from(since.as_secs()).expect("a time of today")
 }
 
-fn the_rust_crate_verifies_ours() {
+fn the_rust_crate_verifies_postbacks_signatures() {
     let secrets = Secrets::new();
     let theirs = Webhook::new(&secrets.shared.reveal()).expect("a secret");
     for webhook in delivered(&secrets) {
-        theirs.verify(&webhook.body, &webhook.headers).expect("a webhook that they accept");
+        theirs.verify(&webhook.body, &webhook.headers).expect("a webhook that the other implementation accepts");
         let changed = [&webhook.body, &b" "[..]].concat();
-        theirs.verify(&changed, &webhook.headers).expect_err("what was changed");
+        theirs.verify(&changed, &webhook.headers).expect_err("a changed body must be refused");
     }
 }
 
-fn ours_verifies_the_rust_crates() {
+fn postback_verifies_the_rust_crates_signatures() {
     let secret = Secret::generate();
     let theirs = Webhook::new(&secret.reveal()).expect("a secret");
     let body = br#"{"type":"request.completed"}"#;
     let headers = headers(&theirs.sign("msg_1", now(), body).expect("a signature"), now());
-    let webhook = verify(std::slice::from_ref(&secret), &headers, body).expect("a webhook that we accept");
+    let webhook = verify(std::slice::from_ref(&secret), &headers, body).expect("a webhook that Postback accepts");
     assert_eq!((webhook.id(), *webhook), ("msg_1", &body[..]));
     assert_eq!(verify(&[secret], &headers, b"{}"), Err(VerifyError::Mismatch));
 }
@@ -119,8 +122,10 @@ fn ed25519_is_verified_both_ways() {
     for webhook in delivered(&secrets) {
         let ours = STANDARD.decode(signature(&webhook, "v1a")).expect("base64");
         let ours = Signature::from_slice(&ours).expect("a signature");
-        theirs.verify_strict(&content(&webhook), &ours).expect("a webhook that they accept");
-        theirs.verify_strict(&[&content(&webhook), &b" "[..]].concat(), &ours).expect_err("what was changed");
+        theirs.verify_strict(&content(&webhook), &ours).expect("a webhook that the other implementation accepts");
+        theirs
+            .verify_strict(&[&content(&webhook), &b" "[..]].concat(), &ours)
+            .expect_err("a changed body must be refused");
     }
 
     let revealed = STANDARD.decode(&secrets.pair.reveal()["whsk_".len()..]).expect("base64");
@@ -129,14 +134,14 @@ fn ed25519_is_verified_both_ways() {
     let signed = theirs.sign(format!("msg_1.{timestamp}.{{}}").as_bytes());
     let headers = headers(&format!("v1a,{}", STANDARD.encode(signed.to_bytes())), timestamp);
     let keys = [VerifyingKey::from(secrets.public())];
-    verify(&keys, &headers, b"{}").expect("a webhook that we accept");
+    verify(&keys, &headers, b"{}").expect("a webhook that Postback accepts");
     assert_eq!(verify(&keys, &headers, b"[]"), Err(VerifyError::Mismatch));
 }
 
-fn the_python_packages_verify_ours(folder: &std::path::Path) {
+fn the_python_packages_verify_postbacks_signatures(folder: &std::path::Path) {
     let secrets = Secrets::new();
     let webhooks = delivered(&secrets);
-    let told = |webhook: &Received| {
+    let as_json = |webhook: &Received| {
         let name = |name: &str| (name.to_owned(), json!(webhook.header(name)));
         let headers: serde_json::Map<_, _> =
             ["webhook-id", "webhook-timestamp", "webhook-signature"].map(name).into_iter().collect();
@@ -145,8 +150,8 @@ fn the_python_packages_verify_ours(folder: &std::path::Path) {
     let input = json!({
         "secret": secrets.shared.reveal(),
         "public": secrets.public().to_string(),
-        "webhooks": webhooks.iter().map(told).collect::<Vec<_>>(),
+        "webhooks": webhooks.iter().map(as_json).collect::<Vec<_>>(),
     });
-    let said = python::run(folder, include_str!("verify.py"), &input.to_string());
-    assert_eq!(said.trim(), format!("{} verified", webhooks.len()));
+    let output = python::run(folder, include_str!("verify.py"), &input.to_string());
+    assert_eq!(output.trim(), format!("{} verified", webhooks.len()));
 }

@@ -1,13 +1,13 @@
-//! Python, and the packages that verify.
+//! Runs Python scripts, with the packages that verify signatures.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What is published for receivers in Python, and what knows Ed25519 in its place.
+/// The published package for receivers in Python, and a package for Ed25519, which the first package does not support.
 const PACKAGES: [&str; 2] = ["standardwebhooks==1.1.0", "cryptography==50.0.2"];
 
-/// The folder that they are in; `Err` says what is missing.
+/// The folder with the installed packages. Installs them if necessary. `Err` names what is missing.
 pub fn packages() -> Result<PathBuf, String> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = target.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
@@ -24,18 +24,18 @@ pub fn packages() -> Result<PathBuf, String> {
         let last = said.lines().last().unwrap_or_default();
         return Err(format!("the Python packages {}, which pip did not install ({last})", PACKAGES.join(" and ")));
     }
-    // Whole or not at all; and if another process was faster, its folder is as good.
+    // The rename makes the folder appear complete or not at all. If another process was faster, its folder is used.
     let _ = std::fs::rename(new.path(), &folder);
     if folder.exists() { Ok(folder) } else { Err(format!("the folder {}", folder.display())) }
 }
 
-/// What a script prints that is given this to read.
+/// Runs a script with this standard input. Returns what it prints.
 pub fn run(packages: &Path, script: &str, input: &str) -> String {
     let mut command = Command::new("python3");
     command.args(["-c", script]).env("PYTHONPATH", packages).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut python = command.spawn().expect("python3");
     python.stdin.take().expect("piped").write_all(input.as_bytes()).expect("a reader");
-    let output = python.wait_with_output().expect("its end");
+    let output = python.wait_with_output().expect("the end of python3");
     assert!(output.status.success(), "python3 ended with {}", output.status);
     String::from_utf8(output.stdout).expect("UTF-8")
 }

@@ -1,11 +1,11 @@
-//! What the order of the modules refuses, and what it lets pass.
+//! Tests of the check itself: which uses it refuses, and which it allows.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// What is said of a file of the runtime with this source.
-fn said(file: &str, source: &str) -> Vec<String> {
+/// The problems that the check finds in a file of the runtime with this source.
+fn problems_of(file: &str, source: &str) -> Vec<String> {
     let file = Path::new("runtime/src").join(file);
     RUNTIME.check(&file, source).iter().map(|problem| problem.replace("runtime/src/", "")).collect()
 }
@@ -46,7 +46,7 @@ fn refuses_what_breaks_the_order_with_file_and_line() {
         ("util.rs", "", &["util.rs:1: util has no row; give it one in tests/house/layers.rs"]),
     ];
     for (file, source, expected) in cases {
-        assert_eq!(said(file, source), expected, "{source}");
+        assert_eq!(problems_of(file, source), expected, "{source}");
     }
 }
 
@@ -64,26 +64,26 @@ fn lets_pass_what_keeps_the_order() {
         "#[cfg(test)] const X: crate::worker::Y = crate::worker::Y { a: 1 };",
         "struct X { #[cfg(test)] a: crate::worker::Y, b: u8 }",
     ] {
-        assert_eq!(said("store.rs", source), Vec::<String>::new(), "{source}");
+        assert_eq!(problems_of("store.rs", source), Vec::<String>::new(), "{source}");
     }
-    assert_eq!(said("lib.rs", "use crate::worker;"), Vec::<String>::new());
-    assert_eq!(said("store/sqlite.rs", "use super::super::store;").len(), 1);
+    assert_eq!(problems_of("lib.rs", "use crate::worker;"), Vec::<String>::new());
+    assert_eq!(problems_of("store/sqlite.rs", "use super::super::store;").len(), 1);
 }
 
 #[test]
-fn goes_on_after_what_is_for_tests_only() {
+fn continues_after_items_for_tests() {
     for before in ["mod tests {}", "mod tests;", "use x::{y};", "const fn f() {}", "const X: Y = Y {};"] {
         let source = format!("#[cfg(test)] {before}\nuse crate::worker;");
-        assert_eq!(said("store.rs", &source).len(), 1, "{before}");
+        assert_eq!(problems_of("store.rs", &source).len(), 1, "{before}");
     }
     for condition in ["not(test)", "any(test, unix)"] {
         let source = format!("#[cfg({condition})] use crate::worker;");
-        assert_eq!(said("store.rs", &source).len(), 1, "{condition}");
+        assert_eq!(problems_of("store.rs", &source).len(), 1, "{condition}");
     }
 }
 
 #[test]
-fn finds_the_files_of_tests() {
+fn finds_the_modules_for_tests() {
     let source = "#[cfg(test)]\nmod tests;\n#[cfg(test)] pub(crate) mod suite;\nmod real;\n#[cfg(test)] mod inner {}";
     assert_eq!(test_modules(&tokens(Path::new("x"), source)), ["tests", "suite"]);
 }

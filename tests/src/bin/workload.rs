@@ -1,4 +1,4 @@
-//! A workload server with the handlers that tests want.
+//! A workload server with the handlers that the tests need.
 
 #[path = "workload/ends.rs"]
 mod ends;
@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 #[derive(Deserialize)]
 struct Settings {
     webhook_url: Option<String>,
-    /// Where spawned tasks report, if elsewhere.
+    /// The webhook URL of spawned tasks.
     side_url: Option<String>,
 }
 
@@ -30,7 +30,7 @@ struct Work {
     text: String,
 }
 
-/// A file in the current folder, made when a run may go on.
+/// A payload with the name of a gate: a file in the current folder. The run waits until the file exists.
 #[derive(Deserialize)]
 struct Gate {
     gate: String,
@@ -70,7 +70,7 @@ async fn gated(config: Config<Settings>, payload: Payload<Gate>, request_id: Req
     Ok(payload.into_inner().text)
 }
 
-/// Says that it is dropped.
+/// Prints a line when it is dropped.
 struct Dropped(RequestId);
 
 impl Drop for Dropped {
@@ -79,7 +79,7 @@ impl Drop for Dropped {
     }
 }
 
-/// The same, and says when it begins and that it is gone.
+/// Runs until its gate is open. Prints a line when it begins, and a line when the future is dropped.
 #[async_handler(webhook = config.webhook_url)]
 async fn guarded(config: Config<Settings>, payload: Payload<Gate>, request_id: RequestId) -> Result<(), String> {
     println!("{request_id} begins");
@@ -88,7 +88,7 @@ async fn guarded(config: Config<Settings>, payload: Payload<Gate>, request_id: R
     Ok(())
 }
 
-/// The same, and computes, or so it seems to the runtime: never yields. Says when it has its thread.
+/// Blocks its thread until its gate is open. It never yields to the runtime. Prints a line when it has its thread.
 #[async_handler(webhook = config.webhook_url)]
 async fn block(config: Config<Settings>, payload: Payload<Gate>, request_id: RequestId) -> Result<(), String> {
     println!("a thread is blocked");
@@ -108,7 +108,7 @@ async fn panic(config: Config<Settings>, payload: Payload<Work>, request_id: Req
     panic!("{}", payload.text)
 }
 
-/// Logs in its run and in what it starts, and panics.
+/// Logs in its run, in a task and on a blocking thread that it starts. Then panics.
 #[async_handler(webhook = config.webhook_url)]
 async fn logging(config: Config<Settings>, payload: Payload<Work>, request_id: RequestId) -> Result<(), String> {
     tracing::info!(n = 1, "at the start");
@@ -129,21 +129,21 @@ async fn abort(config: Config<Settings>, payload: Payload<Gate>, request_id: Req
     std::process::abort()
 }
 
-/// JSON has no maps with such keys.
+/// Returns a result that cannot be serialised, because JSON has no maps with such keys.
 #[async_handler(webhook = config.webhook_url)]
 async fn unserializable(config: Config<Settings>, request_id: RequestId) -> Result<HashMap<(u8, u8), u8>, String> {
     Ok(HashMap::from([((1, 2), 3)]))
 }
 
-/// How a run is to end.
+/// A payload that says how the run must end.
 #[derive(Deserialize)]
 struct Wanted {
     end: String,
-    /// Waits for it first, if it has one.
+    /// The run waits for this gate first, if it is given.
     gate: Option<String>,
 }
 
-/// Ends as it is told to, and tells why.
+/// Ends as its payload says, and reports the reason.
 #[async_handler(webhook = config.webhook_url, error = reason)]
 async fn reasoned(
     config: Config<Settings>,
@@ -179,7 +179,7 @@ async fn side(config: Config<Settings>, id: String) -> Result<&'static str, Stri
     Ok("from the side")
 }
 
-/// Where its caller wants to be told. Runs until its gate is open, if it has one.
+/// A payload with the webhook URL of the caller. The run waits for the gate, if it is given.
 #[derive(Deserialize)]
 struct Named {
     webhook: String,
@@ -199,42 +199,41 @@ fn pick(named: &Named) -> &str {
     &named.webhook
 }
 
-/// Likewise, by a call of which nobody knows what else it does.
+/// Reports to the caller's URL. The expression calls a function, so it is evaluated only in a run.
 #[async_handler(webhook = pick(&payload))]
 async fn picked(payload: Payload<Named>, request_id: RequestId) -> Result<(), String> {
     Ok(())
 }
 
-/// Where a header says.
+/// Reports to the URL in a request header.
 #[async_handler(webhook = headers.text("x-hook"))]
 async fn headed(headers: Headers, request_id: RequestId) -> Result<(), String> {
     Ok(())
 }
 
 #[async_handler(webhook = hook, request_id = id)]
-async fn told_there(hook: &str, id: String) -> Result<&'static str, String> {
+async fn report_from_within(hook: &str, id: String) -> Result<&'static str, String> {
     Ok("from within")
 }
 
-/// Hands its caller's webhook, and the operator's, to a function that sees only text.
+/// Passes the caller's webhook URL and the operator's as texts to an annotated function.
 #[async_handler(webhook = config.webhook_url)]
 async fn within(config: Config<Settings>, payload: Payload<Named>, request_id: RequestId) -> Result<(), String> {
-    told_there(&payload.webhook, format!("callers-of-{request_id}")).await?;
-    let own = config.webhook_url.as_deref().unwrap_or_default();
-    told_there(own, format!("texts-of-{request_id}")).await?;
+    report_from_within(&payload.webhook, format!("callers-of-{request_id}")).await?;
+    let of_settings = config.webhook_url.as_deref().unwrap_or_default();
+    report_from_within(of_settings, format!("texts-of-{request_id}")).await?;
     Ok(())
 }
 
-/// Starts a task that reports under an id of its own.
+/// Starts a task that reports under another id.
 #[async_handler(webhook = config.webhook_url)]
 async fn spawn(config: Config<Settings>, request_id: RequestId) -> Result<String, String> {
     let id = format!("side-of-{request_id}");
-    let told = id.clone();
-    tokio::spawn(side(config, told));
+    tokio::spawn(side(config, id.clone()));
     Ok(id)
 }
 
-/// No attribute: reports where its route says.
+/// Has no attribute, so it reports to the webhook of its route.
 async fn plain(payload: Payload<Work>) -> Result<String, String> {
     Ok(payload.into_inner().text)
 }
@@ -243,13 +242,13 @@ async fn bytes(headers: Headers, payload: Payload<Bytes>) -> Result<(usize, Opti
     Ok((payload.len(), headers.text("content-type").map(str::to_owned)))
 }
 
-/// Says which headers it was given, when its gate is open.
+/// Returns the headers of its request, when its gate is open.
 async fn headers(headers: Headers, payload: Payload<Gate>) -> Result<Vec<String>, String> {
     payload.opened().await;
     Ok(headers.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))).collect())
 }
 
-/// Fails this many times.
+/// The number of runs of each request of [`flaky`], and of all its runs.
 #[derive(Default)]
 struct Flaky(Mutex<HashMap<RequestId, u32>>, AtomicU32);
 
@@ -258,6 +257,7 @@ struct Runs {
     runs: u32,
 }
 
+/// Fails in the first run of each request.
 #[async_handler(webhook = config.webhook_url)]
 async fn flaky(config: Config<Settings>, flaky: State<Flaky>, request_id: RequestId) -> Result<Runs, String> {
     flaky.1.fetch_add(1, Ordering::Relaxed);
@@ -300,7 +300,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/headers", headers)
         .route("/nested/plain", plain)
         .webhook(of_route);
-    // So a later version of the program may be.
+    // With this file, the program acts as a later version that no longer has the routes `/ends/…`.
     if Path::new("without_ends").exists() {
         return app;
     }

@@ -1,4 +1,4 @@
-//! Handlers that come to whatever end their caller wants: told by the settings' webhook, by the payload's, and by the route's.
+//! Handlers that end as their caller wants. They report to the webhook of the settings, of the payload or of the route.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Gate, Settings};
 
-/// While this file is there, no payload fits.
+/// While this file exists, deserialising a payload fails, as if the program had a newer payload type.
 const STRICT: &str = "strict";
 
 #[derive(Clone, Copy, Deserialize)]
@@ -42,10 +42,10 @@ fn unless_strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<End, D::E
     End::deserialize(deserializer)
 }
 
-/// JSON has no maps with the keys that the second has.
+/// A result. The variant `Map` cannot be serialised, because JSON has no maps with such keys.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub enum Made {
+pub enum Output {
     Text(&'static str),
     Map(HashMap<(u8, u8), u8>),
 }
@@ -55,17 +55,17 @@ pub async fn by_config(
     config: Config<Settings>,
     payload: Payload<Wanted>,
     request_id: RequestId,
-) -> Result<Made, String> {
-    come_to(&payload, &request_id).await
+) -> Result<Output, String> {
+    end_as_wanted(&payload, &request_id).await
 }
 
 #[async_handler(webhook = payload.hook)]
-pub async fn by_payload(payload: Payload<Wanted>, request_id: RequestId) -> Result<Made, String> {
-    come_to(&payload, &request_id).await
+pub async fn by_payload(payload: Payload<Wanted>, request_id: RequestId) -> Result<Output, String> {
+    end_as_wanted(&payload, &request_id).await
 }
 
-/// The attribute is not on the function that is routed, so nothing is known of it before a run.
-pub async fn hidden(config: Config<Settings>, payload: Payload<Wanted>, id: RequestId) -> Result<Made, String> {
+/// The attribute is not on the routed function, so its webhook is unknown before a run.
+pub async fn hidden(config: Config<Settings>, payload: Payload<Wanted>, id: RequestId) -> Result<Output, String> {
     by_config(config, payload, id).await
 }
 
@@ -73,38 +73,38 @@ fn hook_of(wanted: &Wanted) -> &str {
     &wanted.hook
 }
 
-/// Like that of the payload, by an expression that is evaluated in runs alone.
+/// Reports to the webhook of the payload. The expression calls a function, so it is evaluated only in a run.
 #[async_handler(webhook = hook_of(&payload))]
-pub async fn by_function(payload: Payload<Wanted>, request_id: RequestId) -> Result<Made, String> {
-    come_to(&payload, &request_id).await
+pub async fn by_function(payload: Payload<Wanted>, request_id: RequestId) -> Result<Output, String> {
+    end_as_wanted(&payload, &request_id).await
 }
 
-/// Of the route.
-pub async fn by_route(payload: Payload<Wanted>, request_id: RequestId) -> Result<Made, String> {
-    come_to(&payload, &request_id).await
+/// Has no attribute, so it reports to the webhook of its route.
+pub async fn by_route(payload: Payload<Wanted>, request_id: RequestId) -> Result<Output, String> {
+    end_as_wanted(&payload, &request_id).await
 }
 
-async fn come_to(wanted: &Wanted, id: &RequestId) -> Result<Made, String> {
+async fn end_as_wanted(wanted: &Wanted, id: &RequestId) -> Result<Output, String> {
     println!("{id} begins");
     match wanted.end {
-        End::Completed => Ok(Made::Text("done")),
+        End::Completed => Ok(Output::Text("done")),
         End::Error => Err("as it was wanted".to_owned()),
         End::Panic => panic!("as it was wanted"),
-        End::Unserializable => Ok(Made::Map(HashMap::from([((1, 2), 3)]))),
+        End::Unserializable => Ok(Output::Map(HashMap::from([((1, 2), 3)]))),
         End::Waits => {
             Gate { gate: wanted.gate.clone(), text: String::new() }.opened().await;
-            Ok(Made::Text("waited"))
+            Ok(Output::Text("waited"))
         }
         End::Abort => std::process::abort(),
         End::Exit => std::process::exit(7),
         End::Overflow => Err(deep(black_box(0)).to_string()),
-        // What the allocator says when the memory is used up, without using it up.
+        // An allocation that is too large fails as if the memory were used up.
         End::Memory => Err(Vec::<u8>::with_capacity(black_box(1 << 62)).len().to_string()),
     }
 }
 
-/// Has no end that its stack could reach.
-#[expect(unconditional_recursion, reason = "it is to overflow the stack")]
+/// Calls itself without an end, so that the stack overflows.
+#[expect(unconditional_recursion, reason = "the recursion must overflow the stack")]
 fn deep(n: u64) -> u64 {
     let frame = black_box([n; 512]);
     deep(n + 1) + frame[0]
