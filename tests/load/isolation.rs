@@ -132,7 +132,7 @@ fn compare(options: &Options, on_disk: bool, row: Row) -> bool {
     let throughput = median_of(&beside, |round| round.in_time) / median_of(&alone, |round| round.in_time);
     let p50 = [&alone, &beside].map(|rounds| median_of(rounds, |round| round.quantile(0.50)));
     let p99 = [&alone, &beside].map(|rounds| median_of(rounds, |round| round.quantile(0.99)));
-    println!("median: throughput {throughput:.3} of what it is alone");
+    println!("median: throughput {throughput:.3} of the throughput alone");
     println!(
         "p50 {:.2} ms alone, {:.2} ms beside; p99 {:.2} ms alone, {:.2} ms beside",
         p50[0], p50[1], p99[0], p99[1]

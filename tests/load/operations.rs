@@ -57,7 +57,7 @@ const AHEAD: u32 = 16;
 /// The requests before the cancelled ones run until this file exists.
 const GATE: &str = "gate";
 /// The origin of the parked reports. Nothing listens there.
-const NOBODY: &str = "http://127.0.0.1:9";
+const REFUSING: &str = "http://127.0.0.1:9";
 /// The limit for each operation. An operation that works takes less time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -282,7 +282,7 @@ impl Bench {
             ("held_each", HELD.to_string()),
             ("disabled", if self.unfinished > 0 { DISABLED } else { 0 }.to_string()),
             ("receiver", self.receiver.url("")),
-            ("nobody", NOBODY.to_owned()),
+            ("refusing", REFUSING.to_owned()),
             ("payload", PAYLOAD.to_owned()),
         ];
         let sql = include_str!("operations.sql").to_owned();

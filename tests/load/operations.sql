@@ -33,13 +33,13 @@ INSERT INTO outcome (seq, epoch, reason, result)
 INSERT INTO report (seq, id, subject, state, due, epoch, attempt, created, finished, endpoint, held)
     SELECT n, unhex(replace(id, '-', '')), id, 2, at, 1, 1, at, at + 4000, '{receiver}', NULL FROM made WHERE n <= {finished}
     UNION ALL
-    SELECT n, unhex(replace(id, '-', '')), id, -1, at, 2, 1, at, NULL, '{nobody}', NULL
+    SELECT n, unhex(replace(id, '-', '')), id, -1, at, 2, 1, at, NULL, '{refusing}', NULL
         FROM made WHERE n > {finished} AND n <= {parked}
     UNION ALL
     SELECT n, unhex(replace(id, '-', '')), id, -2, at, 1, 0, at, NULL, iif(n > {held}, '{receiver}', 'https://gone.example'), held
         FROM made WHERE n > {parked} AND n <= {enabled};
 INSERT INTO report_body (seq, url, headers, body, by_operator)
-    SELECT n, CASE WHEN n <= {finished} THEN '{receiver}/trip' WHEN n <= {parked} THEN '{nobody}/' ELSE disabled.url END, x'',
+    SELECT n, CASE WHEN n <= {finished} THEN '{receiver}/trip' WHEN n <= {parked} THEN '{refusing}/' ELSE disabled.url END, x'',
         CAST('{"id":"' || id || '","status":"completed","result":{payload},"timestamp":"'
             || strftime('%Y-%m-%dT%H:%M:%fZ', at / 1e6, 'unixepoch') || '"}' AS BLOB),
         n <= {finished}

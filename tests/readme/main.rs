@@ -80,13 +80,13 @@ fn main_command(commands: &[Block]) {
         let (status, errors, answer) = run(text, folder.path(), &id);
         assert_eq!(status, Some(0), "line {line}: {text}{errors}{answer}");
         assert!(!answer.contains("error: "), "line {line}: {text}{answer}");
-        if let Some(told) = id_in(&answer).filter(|told| *told != id) {
-            eventually(&format!("the webhook of {told} in the inspector"), || {
+        if let Some(new_id) = id_in(&answer).filter(|new_id| *new_id != id) {
+            eventually(&format!("the webhook of {new_id} in the inspector"), || {
                 let output = process.output();
-                let is_there = output.lines().any(|line| line.contains("webhook POST ") && line.contains(&told));
+                let is_there = output.lines().any(|line| line.contains("webhook POST ") && line.contains(&new_id));
                 if is_there { Ok(()) } else { Err(output) }
             });
-            id = told;
+            id = new_id;
         }
     }
     assert!(!id.is_empty(), "no command of README.md posts a request");
