@@ -41,8 +41,8 @@ async fn a_caller_that_names_the_operators_url_does_not_reach_it() {
         let id = server.submit("/picked", payload).await;
         server.delivery("/picked", &id, |delivery| delivery["state"] == "refused").await;
     }
-    server.process.wait_for("is a trusted destination, but it is not the program that chose it for this report");
-    server.process.wait_for("to let one go that Config or State names");
+    server.process.wait_for("is a trusted destination, but a caller may have chosen it for this report");
+    server.process.wait_for("to let a webhook from Config or State go there");
     let id = server.submit("/echo", json!("x")).await;
     assert_signed(&receiver.wait_for(&id), true);
     server.stop();
