@@ -42,7 +42,7 @@ async fn a_caller_that_names_the_operators_url_does_not_reach_it() {
         server.delivery("/picked", &id, |delivery| delivery["state"] == "refused").await;
     }
     server.process.wait_for("is a trusted destination, but a caller may have chosen it for this report");
-    server.process.wait_for("to let a webhook from Config or State go there");
+    server.process.wait_for("from Config or State go there, add a [[delivery.endpoint]]");
     let id = server.submit("/echo", json!("x")).await;
     assert_signed(&receiver.wait_for(&id), true);
     server.stop();
