@@ -5,10 +5,11 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::policy::retry_after;
-use crate::secret::{Secret, VerifyingKey};
-use crate::time::Timestamp;
-use crate::verify::{Verified, VerifyError};
-use crate::{settings, signature, verify};
+use crate::settings;
+use postback_wire::secret::{Secret, VerifyingKey};
+use postback_wire::time::Timestamp;
+use postback_wire::verify::{Verified, VerifyError};
+use postback_wire::{signature, verify};
 
 /// The names of all settings.
 pub const SETTINGS: &[&str] = settings::KEYS;
@@ -18,7 +19,7 @@ pub fn sign(secrets: &[Secret], id: &str, timestamp: i64, body: &[u8]) -> Option
     signature::sign(secrets, id, timestamp, body)
 }
 
-/// Verifies a webhook as [`verify`](crate::verify()) does, but at the time `now`, in Unix seconds.
+/// Verifies a webhook as [`verify`](postback_wire::verify()) does, but at the time `now`, in Unix seconds.
 pub fn verify_at<'b>(
     keys: &[VerifyingKey],
     headers: &HeaderMap,

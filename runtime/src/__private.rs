@@ -21,8 +21,8 @@ pub use crate::outcome::{
     AsDebug, AsDisplay, AsJson, Through, Untold, at_once, begin, enter, lazily, never, nothing, returned, returns,
     told, watch,
 };
-pub use crate::report::Ends;
-pub use crate::webhook::Whose;
+pub use postback_wire::report::Ends;
+pub use postback_wire::webhook::Whose;
 
 /// Makes a closure or an `async` block capture each of these variables as a whole.
 ///

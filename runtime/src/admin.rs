@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use crate::line::Causes;
-use crate::shutdown::Shutdown;
-use crate::store::{Disabled, Store};
-use crate::time::Timestamp;
+use postback_store::shutdown::Shutdown;
+use postback_store::{Disabled, Store};
+use postback_wire::line::Causes;
+use postback_wire::time::Timestamp;
 
 /// The longest path of a socket, in bytes. Systems allow 108 bytes (Linux) or 104 bytes (others), and the last one is a
 /// zero.
@@ -123,7 +123,7 @@ async fn serve(store: &Store, path: &Path, stream: &UnixStream) -> io::Result<()
 }
 
 async fn answer(store: &Store, line: &str) -> Result<String, String> {
-    let failed = |error: crate::store::Error| Causes(&error).to_string();
+    let failed = |error: postback_store::Error| Causes(&error).to_string();
     match line.split_once(' ').unwrap_or((line, "")) {
         ("list", "") => {
             let disabled = store.disabled().await.map_err(failed)?.into_iter();
@@ -222,10 +222,10 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::NodeId;
-    use crate::store::{Location, NewReport, Next, Options, Settled};
-    use crate::time::Clock;
-    use crate::webhook::Webhook;
+    use postback_store::{Location, NewReport, Next, Options, Settled};
+    use postback_wire::id::NodeId;
+    use postback_wire::time::Clock;
+    use postback_wire::webhook::Webhook;
 
     async fn running(database: &Path) -> (Store, Shutdown) {
         let place = Location::Memory { reports: 100, bytes: 1 << 20, kept: 100 };
@@ -255,7 +255,7 @@ mod tests {
         let now = Clock::system().now();
         store.post_durably(vec![NewReport::to(Webhook::new(url).unwrap(), "1", "{}".into(), now)]).await.unwrap();
         let row = store.claim_reports(1).await.unwrap().rows.remove(0);
-        let attempt = crate::store::Attempt {
+        let attempt = postback_store::Attempt {
             started: now,
             took: Duration::ZERO,
             status: Some(410),

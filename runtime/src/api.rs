@@ -43,9 +43,9 @@ use self::payload_check::Checks;
 use self::problem::{Form, Problem};
 use crate::handler::Routes;
 use crate::policy::guard::Guard;
-use crate::shutdown::Shutdown;
-use crate::store::Store;
-use crate::time::Clock;
+use postback_store::Store;
+use postback_store::shutdown::Shutdown;
+use postback_wire::time::Clock;
 
 /// The options of the API, already checked by `settings`.
 #[derive(Clone, Debug)]

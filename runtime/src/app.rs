@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 pub(crate) use self::node::Node;
 use crate::handler::{Handler, RouteError, Routes, Shared, States, Unbound};
-use crate::webhook::{IntoWebhook, Webhooks};
+use postback_wire::webhook::{IntoWebhook, Webhooks};
 
 /// A workload server: settings, state, and routes that lead to handlers.
 ///

@@ -52,7 +52,7 @@ mod tests {
     fn its_threads_have_its_name_and_it_has_one_at_least() {
         let background = Background::start("postback-x", 0).unwrap();
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        let shutdown = crate::shutdown::Shutdown::new();
+        let shutdown = postback_store::shutdown::Shutdown::new();
         let task = async move { sender.send(std::thread::current().name().map(str::to_owned)).unwrap() };
         drop(shutdown.spawn_on(task, background.handle()));
         assert_eq!(receiver.recv().unwrap().as_deref(), Some("postback-x"));

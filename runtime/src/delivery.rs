@@ -43,9 +43,9 @@ use crate::policy::destination::Destinations;
 use crate::policy::guard::{Guard, Nat64};
 use crate::policy::schedule::Schedule;
 use crate::policy::turns::Limits;
-use crate::shutdown::Shutdown;
-use crate::store::{REPORT_UNIT, Store};
-use crate::time::Clock;
+use postback_store::shutdown::Shutdown;
+use postback_store::{REPORT_UNIT, Store};
+use postback_wire::time::Clock;
 
 /// The most attempts at once. With more, one machine runs out of ports and files.
 const MAX_CONCURRENCY: usize = 65_536;
@@ -64,7 +64,7 @@ pub(crate) struct Options {
     /// Connections that may be open at once to all hosts together, idle connections included. `None` means twice as
     /// many as attempts in flight.
     pub(crate) connections: Option<usize>,
-    /// How many [units](crate::store::REPORT_UNIT) of reports may wait in memory, besides the reports that are being
+    /// How many [units](postback_store::REPORT_UNIT) of reports may wait in memory, besides the reports that are being
     /// attempted. Further reports wait in the store.
     pub(crate) backlog: usize,
     /// Attempts that may be in flight at once to one origin, while other origins have reports to send.

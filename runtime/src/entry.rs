@@ -13,11 +13,11 @@ use crate::background::Background;
 use crate::cli::{self, AnyCommand, Arguments, Command, Ready, print, print_error};
 use crate::handler::Routes;
 use crate::inspector::Inspector;
-use crate::line::{Causes, Escaped};
-use crate::names::target;
 use crate::settings::{self, ConfigTable, Settings, WEBHOOK_URL};
-use crate::shutdown::Shutdown;
 use crate::telemetry;
+use postback_store::shutdown::Shutdown;
+use postback_wire::line::{Causes, Escaped};
+use postback_wire::names::target;
 
 /// Threads for the HTTP API, claims, time limits and the store.
 const CONTROL_THREADS: usize = 2;

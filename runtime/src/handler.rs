@@ -26,9 +26,9 @@ pub(crate) use self::extract::{Shared, States};
 pub use self::payload::Payload;
 
 pub(crate) use self::routes::{Route, RouteError, Routes, Unbound};
-use crate::id::RequestId;
 use crate::panics::{caught, contain};
-use crate::report::Json;
+use postback_wire::id::RequestId;
+use postback_wire::report::Json;
 
 /// What the extractors of a handler read: the parts of a request that is run.
 // `pub`, because the sealed trait `Extract` mentions it. Users cannot name it.

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt as _, Limited};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::shutdown::Shutdown;
+use postback_store::shutdown::Shutdown;
 
 /// The largest webhook, in bytes. A larger one is refused with 413.
 const MAX_BODY: usize = 32 << 20;

@@ -180,31 +180,15 @@ mod poster;
 
 mod delivery;
 
-mod store;
-
 mod policy;
-
-mod verify;
-
-mod report;
-mod signature;
-mod webhook;
-
-mod background;
-mod backoff;
-mod id;
-mod line;
-mod names;
-mod panics;
-mod secret;
-mod shutdown;
-mod time;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod __fuzz;
 #[doc(hidden)]
 pub mod __private;
+mod background;
+mod panics;
 
 /// Guides: one for each kind of reader.
 pub mod guide {
@@ -232,7 +216,6 @@ pub use bytes::Bytes;
 pub use entry::{Program, run};
 #[cfg(feature = "server")]
 pub use handler::{Config, Extract, Handler, Headers, Payload, State};
-pub use id::{RequestId, RequestIdError};
 pub use outcome::{Fallible, ReportOutcome, report_outcome};
 #[doc = include_str!("../docs/async_handler.md")]
 pub use postback_macros::async_handler;
@@ -242,15 +225,16 @@ pub use postback_macros::debug_handler;
 #[cfg(feature = "server")]
 #[doc = include_str!("../docs/main.md")]
 pub use postback_macros::main;
-pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
-pub use report::{EndReason, Ends, Report, ReportError, Status};
-pub use secret::{PublicKey, Secret, SecretError, Verifies, VerifyingKey};
 #[cfg(feature = "sqlite")]
-pub use store::Durability;
-pub use verify::{ReceivedReport, SignError, Verified, VerifyError, sign, verify};
+pub use postback_store::Durability;
+pub use postback_wire::{
+    Chosen, EndReason, Ends, IntoWebhook, PublicKey, ReceivedReport, Report, ReportError, RequestId, RequestIdError,
+    Secret, SecretError, SignError, Status, Verified, Verifies, VerifyError, VerifyingKey, Webhook, WebhookError,
+    Webhooks, sign, verify,
+};
 #[cfg(feature = "server")]
-pub use verify::{VerifiedRejection, VerifyingKeys};
-pub use webhook::{Chosen, IntoWebhook, Webhook, WebhookError, Webhooks};
+pub use postback_wire::{VerifiedRejection, VerifyingKeys};
+pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
 
 /// The code of the README, which is tested with the other doc tests.
 #[cfg(all(doctest, feature = "server", feature = "sqlite"))]

@@ -29,8 +29,8 @@ pub use self::render::told;
 use self::render::{Render, Views};
 use self::safety::{Durably, Posted, Safety};
 pub use self::view::{AsDebug, AsDisplay, AsJson, Fallible, Through, Untold};
-use crate::report::Ends;
-use crate::webhook::IntoWebhook;
+use postback_wire::report::Ends;
+use postback_wire::webhook::IntoWebhook;
 
 /// Reports the outcome of a future by webhook. This is the attribute [`async_handler`](crate::async_handler) as a
 /// function.

@@ -28,10 +28,10 @@ pub(crate) use self::loss::{Loss, lost};
 #[cfg(feature = "server")]
 pub(crate) use self::request_end::{Registered, RequestEnd};
 pub(crate) use self::sink::Outbox;
-use crate::report::Report;
-use crate::store::{self, NewReport};
-use crate::webhook::{IntoWebhook, Target, Webhook, WebhookError, Webhooks};
 use engine::Engine;
+use postback_store::{self as store, NewReport};
+use postback_wire::report::Report;
+use postback_wire::webhook::{IntoWebhook, Target, Webhook, WebhookError, Webhooks};
 
 /// Takes reports in and has them delivered in the background.
 ///
@@ -192,7 +192,7 @@ impl std::fmt::Debug for Poster {
 #[error(transparent)]
 pub struct PostError(#[from] PostKind);
 
-crate::line::debug_as_message!(PostError);
+postback_wire::line::debug_as_message!(PostError);
 
 #[derive(Debug, thiserror::Error)]
 enum PostKind {

@@ -33,10 +33,11 @@ pub(crate) use self::sources::Sources;
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
-use crate::secret::Secret;
 use crate::telemetry::Log;
-use crate::webhook::{Shown, Webhook};
-use crate::{api, store, worker};
+use crate::{api, worker};
+use postback_store as store;
+use postback_wire::secret::Secret;
+use postback_wire::webhook::{Shown, Webhook};
 
 /// All settings, checked.
 #[derive(Clone, Debug)]

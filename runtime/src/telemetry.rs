@@ -15,8 +15,8 @@ use tracing_subscriber::fmt::format::JsonFields;
 
 use self::json::JsonLine;
 use self::text::{TextFields, TextLine};
-use crate::names::target;
-use crate::time::Clock;
+use postback_wire::names::target;
+use postback_wire::time::Clock;
 
 /// The settings of the log, already checked.
 #[derive(Clone, Debug, PartialEq, Eq)]

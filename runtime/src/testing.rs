@@ -10,12 +10,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 use url::Url;
 
-use crate::line::{Causes, Escaped};
 use crate::poster::ambient::{self, Call, OnThread, Role, Sink};
 use crate::poster::{Loss, lost};
-use crate::report::{EndReason, Outcome, Status};
-use crate::time::{Clock, Timestamp};
-use crate::webhook::{Shown, Webhook};
+use postback_wire::line::{Causes, Escaped};
+use postback_wire::report::{EndReason, Outcome, Status};
+use postback_wire::time::{Clock, Timestamp};
+use postback_wire::webhook::{Shown, Webhook};
 
 /// Begins to catch the reports of calls that end on this thread. It stops when the [`Recording`] is dropped.
 ///
@@ -327,7 +327,7 @@ mod tests {
     #[tokio::test]
     async fn spawned_on_the_same_thread_is_inside_and_a_url_that_is_none_is_not_caught() {
         let recording = record();
-        crate::shutdown::Shutdown::new().spawn(inner(HOOK, "spawned"));
+        postback_store::shutdown::Shutdown::new().spawn(inner(HOOK, "spawned"));
         assert_eq!(ids(&recording.until(1).await), ["spawned"]);
         inner("nonsense", "lost").await.unwrap();
         assert_eq!(recording.reports().len(), 1);
@@ -340,7 +340,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn other_threads_are_outside_unless_the_recording_is_taken_along() {
         let recording = record();
-        crate::shutdown::Shutdown::new().spawn(recording.around(inner(HOOK, "along")));
+        postback_store::shutdown::Shutdown::new().spawn(recording.around(inner(HOOK, "along")));
         assert_eq!(ids(&recording.until(1).await), ["along"]);
         let elsewhere = std::thread::spawn(|| sink_of_nothing().is_some());
         assert!(!elsewhere.join().unwrap(), "no poster is installed in this process");

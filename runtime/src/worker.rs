@@ -21,11 +21,11 @@ use tracing::Span;
 
 use self::slot::{Lane, Slots};
 use crate::handler::Routes;
-use crate::line::Causes;
-use crate::names::target;
 use crate::poster::Outbox;
-use crate::shutdown::Shutdown;
-use crate::store::{ClaimedRequest, Error, PreClaimed, RequestClaim, warn_unless_told};
+use postback_store::shutdown::Shutdown;
+use postback_store::{ClaimedRequest, Error, PreClaimed, RequestClaim, warn_unless_logged};
+use postback_wire::line::Causes;
+use postback_wire::names::target;
 
 /// The longest time between two claims of the worker. A lost wake-up delays a request by at most this time.
 const SLOW_POLL: Duration = Duration::from_secs(10);
@@ -128,7 +128,7 @@ impl Worker {
             }
             Err(Error::Closed) => (false, Instant::now() + SLOW_POLL),
             Err(error) => {
-                warn_unless_told!(error, "requests cannot be claimed, trying again: {}", Causes(&error));
+                warn_unless_logged!(error, "requests cannot be claimed, trying again: {}", Causes(&error));
                 (false, Instant::now() + BACKOFF)
             }
         }

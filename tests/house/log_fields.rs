@@ -11,7 +11,7 @@ const GUIDE: &str = "runtime/docs/guide/operator.md";
 /// The head of the guide's table of fields.
 const HEAD: &str = "| field | what it holds |";
 /// Macros of the runtime that call a macro of `tracing`, and the number of arguments before the arguments of `tracing`.
-const WRAPPERS: [(&str, usize); 2] = [("attempt_event", 2), ("warn_unless_told", 1)];
+const WRAPPERS: [(&str, usize); 2] = [("attempt_event", 2), ("warn_unless_logged", 1)];
 
 #[test]
 fn every_field_of_the_log_is_in_the_operators_guide() {
@@ -19,7 +19,7 @@ fn every_field_of_the_log_is_in_the_operators_guide() {
     let documented = fields_in(&guide);
     assert!(documented.len() > 10, "{GUIDE} has no table that begins with {HEAD:?}");
     let (mut problems, mut used) = (Vec::new(), BTreeSet::new());
-    for file in files_below("runtime/src", ".rs").into_iter().filter(|file| !is_for_tests(file)) {
+    for file in files_below("runtime", ".rs").into_iter().filter(|file| !is_for_tests(file)) {
         let source = std::fs::read_to_string(root().join(&file)).unwrap();
         for (line, field) in fields(&source) {
             if !documented.contains(&field) {
@@ -132,7 +132,7 @@ fn fields_are_found_in_every_form() {
         tracing::$level!(request_id = %f($entry.id, 1), $($text)+);
         fn f() { match x { _ => tracing::error!(target: target::PANIC, place, "p") } }
         let span = tracing::error_span!(target: target::RUN, "run", route, n = 2);
-        warn_unless_told!(error, own, "text");
+        warn_unless_logged!(error, own, "text");
         attempt_event!(warn, entry, "text");
         other::info!(not, "text");
         #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::min_rate::{MinRate, STALL_LIMIT};
 use super::open_connections::Connection;
-use crate::names::metric;
+use postback_wire::names::metric;
 
 /// Bytes of all answers in memory together.
 const LIMIT: isize = 64 << 20;

@@ -21,8 +21,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::min_rate::{MIN_BYTES_PER_SECOND, MinRate};
-use crate::line::Causes;
-use crate::names::metric;
+use postback_wire::line::Causes;
+use postback_wire::names::metric;
 
 /// Bytes of all large bodies in memory together. If one body of the largest size is more, its size is the limit.
 const LARGE_LIMIT: usize = 224 << 20;

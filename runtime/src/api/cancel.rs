@@ -11,11 +11,11 @@ use super::Api;
 use super::problem::{Form, Problem};
 use super::response::{IN_PROGRESS, json};
 use crate::handler::{Route, Run};
-use crate::id::RequestId;
-use crate::line::Causes;
 use crate::poster::{Registered, RequestEnd};
-use crate::report::{self, EndReason, Outcome};
-use crate::store::{Cancelled, Error, warn_unless_told};
+use postback_store::{Cancelled, Error, warn_unless_logged};
+use postback_wire::id::RequestId;
+use postback_wire::line::Causes;
+use postback_wire::report::{self, EndReason, Outcome};
 
 /// Answers a `DELETE` for one request.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
@@ -42,7 +42,7 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
         )),
         Ok(Cancelled::Unknown) => Err(Problem::unknown_id(text)),
         Err(error) => {
-            warn_unless_told!(error, request_id = %id, route = path, "{id} cannot be cancelled: {}", Causes(&error));
+            warn_unless_logged!(error, request_id = %id, route = path, "{id} cannot be cancelled: {}", Causes(&error));
             Err(Problem::unavailable(format!("it is not known whether id {id} is cancelled; try again")))
         }
     }

@@ -24,8 +24,8 @@ use super::lingering_close::{LingeringStream, SharedStream};
 use super::open_connections::{Connection, OpenConnections};
 use super::write_timeout::WriteTimeout;
 use super::{Api, call};
-use crate::names::metric;
-use crate::shutdown::Shutdown;
+use postback_store::shutdown::Shutdown;
+use postback_wire::names::metric;
 
 /// Calls at once on one HTTP/2 connection.
 const STREAMS: u32 = 64;

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::Api;
 use super::problem::{Form, Problem};
-use crate::id::RequestId;
-use crate::line::Causes;
-use crate::store::Store;
+use postback_store::Store;
+use postback_wire::id::RequestId;
+use postback_wire::line::Causes;
 
 /// How long the store may take to answer. Probes of orchestrators give up soon after this time.
 const MAX_WAIT: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
-use crate::store::Stage;
+use postback_store::Stage;
 
 pub(super) const IN_QUEUE: &str = "in_queue";
 pub(super) const IN_PROGRESS: &str = "in_progress";

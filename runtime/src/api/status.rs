@@ -16,10 +16,10 @@ use super::problem::{Form, Problem};
 use super::response::json;
 use super::streamed_answer::{AnswerError, AnswerText};
 use crate::handler::Route;
-use crate::id::RequestId;
-use crate::line::Causes;
-use crate::store::{DeliveryRecord, DeliveryState, Error, Summary, Watch};
-use crate::webhook::shown;
+use postback_store::{DeliveryRecord, DeliveryState, Error, Summary, Watch};
+use postback_wire::id::RequestId;
+use postback_wire::line::Causes;
+use postback_wire::webhook::shown;
 
 /// Answers a `GET` for one request.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request) -> Response {
@@ -203,9 +203,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::id::ReportId;
-    use crate::store::Attempt;
-    use crate::time::Timestamp;
+    use postback_store::Attempt;
+    use postback_wire::id::ReportId;
+    use postback_wire::time::Timestamp;
 
     fn printed(state: DeliveryState, next_due: Option<Timestamp>) -> String {
         let error = "the address 10.1.2.3 is not a public address; answered by fd00::1";

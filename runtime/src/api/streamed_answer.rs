@@ -16,9 +16,9 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use super::answer_memory::{AnswerMemory, AnswerSlot, PIECE};
 use super::open_connections::Connection;
 use super::response::status_of;
-use crate::id::RequestId;
-use crate::report;
-use crate::store::{Error, Kept, Member, Stage, Store, Summary};
+use postback_store::{Error, Kept, Member, Stage, Store, Summary};
+use postback_wire::id::RequestId;
+use postback_wire::report;
 
 /// The JSON text of an answer, in parts that are in memory and parts that are still in the store.
 pub(super) struct AnswerText {

@@ -18,11 +18,11 @@ use super::response::{IN_QUEUE, json, status_of};
 use super::status;
 use super::{Api, credentials, webhook_check};
 use crate::handler::{Route, Run};
-use crate::id::RequestId;
-use crate::line::Causes;
-use crate::names::{header, metric};
-use crate::report;
-use crate::store::{Error, NewRequest, Summary, Watch};
+use postback_store::{Error, NewRequest, Summary, Watch};
+use postback_wire::id::RequestId;
+use postback_wire::line::Causes;
+use postback_wire::names::{header, metric};
+use postback_wire::report;
 
 /// How long a request waits for a place in the store's queue before the client is told to come again.
 const MAX_WAIT: Duration = Duration::from_secs(10);

@@ -7,10 +7,10 @@ use http::StatusCode;
 
 use super::problem::Problem;
 use crate::handler::{Asked, Route};
-use crate::line::Causes;
 use crate::policy::guard::{Guard, Reach};
-use crate::store::Registration;
-use crate::webhook::Target;
+use postback_store::Registration;
+use postback_wire::line::Causes;
+use postback_wire::webhook::Target;
 
 /// An expression of the attribute is shown to the caller if it has at most this many bytes. A longer one would not
 /// help.

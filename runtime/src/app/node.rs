@@ -17,16 +17,16 @@ use crate::api::{self, Server};
 use crate::background::Background;
 use crate::delivery::{self, Delivery};
 use crate::handler::Routes;
-use crate::id::NodeId;
-use crate::line::{Causes, Escaped};
 use crate::policy::guard::Guard;
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::settings::Settings;
-use crate::shutdown::{Shutdown, Vital};
-use crate::store::{self, ClaimedRequest, Recovered, Store, retention};
-use crate::time::Clock;
-use crate::webhook::{Webhook, origin_of};
 use crate::worker::Worker;
+use postback_store::shutdown::{Shutdown, Vital};
+use postback_store::{self as store, ClaimedRequest, Recovered, Store, retention};
+use postback_wire::id::NodeId;
+use postback_wire::line::{Causes, Escaped};
+use postback_wire::time::Clock;
+use postback_wire::webhook::{Webhook, origin_of};
 
 /// When the runs have stopped, the first attempts of the last reports get this time. Attempts in flight get at least
 /// this time too.

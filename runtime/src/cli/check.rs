@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::serve::handlers;
 use crate::handler::Routes;
-use crate::line::Causes;
 use crate::settings::Settings;
-use crate::webhook::Webhook;
+use postback_wire::line::Causes;
+use postback_wire::webhook::Webhook;
 
 /// What `check` prints, or what is wrong. It also refuses a `config.webhook_url` that is not a valid URL. `serve` only
 /// warns of that, because requests can still run.

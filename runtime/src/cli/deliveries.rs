@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 
 use super::offline_store::{CommandResult, with_store};
-use crate::id::{ReportId, RequestId};
-use crate::line::Escaped;
-use crate::store::{self, DeliveryRecord, DeliveryState, Replayed, Store};
-use crate::webhook::shown;
+use postback_store::{self as store, DeliveryRecord, DeliveryState, Replayed, Store};
+use postback_wire::id::{ReportId, RequestId};
+use postback_wire::line::Escaped;
+use postback_wire::webhook::shown;
 
 /// At most this many deliveries of a request are listed.
 const MAX_LISTED: usize = 20;
@@ -87,7 +87,7 @@ async fn of_request(store: &Store, id: &str) -> Result<String, store::Error> {
     for DeliveryRecord { id, webhook_id, url, state, .. } in deliveries.iter().take(MAX_LISTED) {
         let again = if webhook_id == id { String::new() } else { format!(", a replay of {webhook_id}") };
         // Writing to a String cannot fail.
-        let _ = write!(text, "\n  {id}  {} to {}{again}", word(*state), crate::webhook::shown(url));
+        let _ = write!(text, "\n  {id}  {} to {}{again}", word(*state), postback_wire::webhook::shown(url));
     }
     if let Some(more) = deliveries.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
         let _ = write!(text, "\n  and {more} more");
@@ -114,10 +114,10 @@ mod tests {
 
     use super::*;
     use crate::cli::offline_store::tests::{answered_gone, options};
-    use crate::id::NodeId;
-    use crate::store::{NewReport, NewRequest, Next, Settled};
-    use crate::time::Clock;
-    use crate::webhook::Webhook;
+    use postback_store::{NewReport, NewRequest, Next, Settled};
+    use postback_wire::id::NodeId;
+    use postback_wire::time::Clock;
+    use postback_wire::webhook::Webhook;
 
     async fn run(path: &Path, id: &str) -> Result<String, String> {
         Deliveries::Replay { id: id.to_owned(), common: super::super::Common { config: None } }.run(options(path)).await

@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::offline_store::{CommandResult, with_store};
 #[cfg(all(unix, feature = "sqlite"))]
 use crate::admin::Client;
-use crate::line::Escaped;
-use crate::store::{self, Disabled, Store};
-use crate::webhook::{Webhook, shown};
+use postback_store::{self as store, Disabled, Store};
+use postback_wire::line::Escaped;
+use postback_wire::webhook::{Webhook, shown};
 
 /// The commands below `endpoints`.
 #[derive(Debug, Subcommand)]
@@ -158,9 +158,9 @@ mod tests {
 
     use super::*;
     use crate::cli::offline_store::tests::{answered_gone, options};
-    use crate::id::NodeId;
-    use crate::store::{NewReport, Next, Settled};
-    use crate::time::Clock;
+    use postback_store::{NewReport, Next, Settled};
+    use postback_wire::id::NodeId;
+    use postback_wire::time::Clock;
 
     async fn run(path: &Path, url: Option<&str>, json: bool) -> Result<String, String> {
         let common = super::super::Common { config: None };

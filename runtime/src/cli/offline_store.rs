@@ -1,10 +1,10 @@
 //! Opens the store of a stopped server for a command. A store belongs to one process, so the server must be stopped
 //! meanwhile.
 
-use crate::id::NodeId;
-use crate::line::Causes;
-use crate::store::{self, Location, Store};
-use crate::time::Clock;
+use postback_store::{self as store, Location, Store};
+use postback_wire::id::NodeId;
+use postback_wire::line::Causes;
+use postback_wire::time::Clock;
 
 /// The result of a command on a store. The outer error is an error of the store. The inner result is the text to print,
 /// or why the command cannot be done.
@@ -51,7 +51,7 @@ pub(super) mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::store::{Attempt, Durability};
+    use postback_store::{Attempt, Durability};
 
     pub(in crate::cli) fn options(path: &Path) -> store::Options {
         store::Options::at(Location::Sqlite { path: path.into(), durability: Durability::Normal })

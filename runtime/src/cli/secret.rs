@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 
 use clap::Subcommand;
 
-use crate::line::Causes;
-use crate::secret::Secret as Key;
+use postback_wire::line::Causes;
+use postback_wire::secret::Secret as Key;
 
 /// At most this many bytes are read from standard input. No secret is as long.
 const MAX_INPUT: u64 = 4_096;
@@ -77,7 +77,7 @@ fn public(input: impl Read) -> Result<Answer, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::PublicKey;
+    use postback_wire::secret::PublicKey;
 
     #[test]
     fn a_new_secret_is_told_without_being_repeated_in_the_advice() {

@@ -7,8 +7,8 @@ use anstyle::{AnsiColor, Style};
 
 use crate::handler::{PayloadKind, Route, Routes};
 use crate::settings::{Settings, WEBHOOK_URL};
-use crate::store::Location;
-use crate::webhook::{Shown, Webhook};
+use postback_store::Location;
+use postback_wire::webhook::{Shown, Webhook};
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
@@ -103,8 +103,8 @@ fn store(location: &Location) -> String {
         #[cfg(feature = "sqlite")]
         Location::Sqlite { path, durability } => {
             let survives = match durability {
-                crate::store::Durability::Full => "survives a power loss",
-                crate::store::Durability::Normal => "survives a crash of the process, not a power loss",
+                postback_store::Durability::Full => "survives a power loss",
+                postback_store::Durability::Normal => "survives a crash of the process, not a power loss",
             };
             format!("{} ({survives})", path.display())
         }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::deliver::Deliverer;
 use super::event::Slot;
 use super::work::Work;
-use crate::shutdown::Shutdown;
+use postback_store::shutdown::Shutdown;
 
 /// The most tasks that wait for their next attempt. Further tasks end after their attempt.
 const MAX_IDLE: usize = 256;

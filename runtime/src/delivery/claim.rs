@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::failure_log::{FailureLog, store_backoff};
-use crate::shutdown::Shutdown;
-use crate::store::{Batch, ClaimedReport, Error, Store};
-use crate::time::Clock;
+use postback_store::shutdown::Shutdown;
+use postback_store::{Batch, ClaimedReport, Error, Store};
+use postback_wire::time::Clock;
 
 /// The longest pause between two claims. A jump of the wall clock, or a lost wake-up, delays a report by this much at
 /// most.
@@ -88,10 +88,10 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
-    use crate::id::NodeId;
-    use crate::store::{Attempt, Location, NewReport, Next, Options};
-    use crate::time::Timestamp;
-    use crate::webhook::Target;
+    use postback_store::{Attempt, Location, NewReport, Next, Options};
+    use postback_wire::id::NodeId;
+    use postback_wire::time::Timestamp;
+    use postback_wire::webhook::Target;
 
     const START: Timestamp = Timestamp::from_micros(1_795_420_800_000_000);
     const SECOND: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::names::metric;
+use postback_wire::names::metric;
 
 /// How long opening a connection waits for room.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(5);

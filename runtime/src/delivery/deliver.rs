@@ -17,16 +17,17 @@ use super::log::{self, AttemptLine, Log};
 use super::probes::{self, Probes};
 use super::shortage::Shortage;
 use super::work::Work;
-use crate::id::RequestId;
-use crate::names::metric;
-use crate::policy::after_attempt::{AttemptEnd, Next, judge};
+use crate::policy::after_attempt::{AttemptEnd, judge};
 use crate::policy::breaker::Health;
 use crate::policy::destination::Destinations;
 use crate::policy::schedule::Schedule;
-use crate::shutdown::Shutdown;
-use crate::store::{self, Attempt, ClaimedReport, ReportClaim, Settled, Store};
-use crate::time::{Clock, Timestamp};
-use crate::webhook::Target;
+use postback_store::Next;
+use postback_store::shutdown::Shutdown;
+use postback_store::{self as store, Attempt, ClaimedReport, ReportClaim, Settled, Store};
+use postback_wire::id::RequestId;
+use postback_wire::names::metric;
+use postback_wire::time::{Clock, Timestamp};
+use postback_wire::webhook::Target;
 
 /// How long a failing store is still retried after the shutdown has begun. The next owner of the store voids the claims
 /// of the reports that are not settled by then, and sends those reports again.

@@ -19,13 +19,13 @@ use super::failure_log::{FailureLog, store_backoff};
 use super::log::spoken;
 use super::scheduler::{Bounds, Claim, ParkReason, Schedulable as _, Scheduler};
 use super::work::Work;
-use crate::names::metric;
 use crate::policy::breaker::Change;
 use crate::policy::turns::{Key, SinceStart};
-use crate::shutdown::Shutdown;
-use crate::store::{ClaimedReport, Error, PreClaimed, Store};
-use crate::time::Clock;
-use crate::webhook::Shown;
+use postback_store::shutdown::Shutdown;
+use postback_store::{ClaimedReport, Error, PreClaimed, Store};
+use postback_wire::names::metric;
+use postback_wire::time::Clock;
+use postback_wire::webhook::Shown;
 
 /// The loop takes no more reports into memory while this many are being parked.
 const MAX_PARKING: usize = 1_024;

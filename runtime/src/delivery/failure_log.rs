@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::log::with_sources;
-use crate::backoff::Backoff;
-use crate::store::Error;
+use postback_store::Error;
+use postback_store::backoff::Backoff;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backoff::doubled;
-use crate::id::ReportId;
+use postback_store::backoff::doubled;
+use postback_wire::id::ReportId;
 
 /// Free retries of one attempt. The pauses before them add up to 811 s, about 14 minutes.
 pub(super) const MAX_FREE: u32 = 10;

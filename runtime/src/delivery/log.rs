@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use self::retries::{LineDecision, Retries};
 use super::shortage::Shortage;
-use crate::id::ReportId;
-use crate::line::Causes;
-use crate::policy::after_attempt::Next;
-use crate::store::ClaimedReport;
-use crate::time::{Spoken, Timestamp};
-use crate::webhook::{Shown, Target};
+use postback_store::ClaimedReport;
+use postback_store::Next;
+use postback_wire::id::ReportId;
+use postback_wire::line::Causes;
+use postback_wire::time::{Spoken, Timestamp};
+use postback_wire::webhook::{Shown, Target};
 
 /// The most characters that are logged of a text from outside.
 const MAX_TEXT: usize = 300;

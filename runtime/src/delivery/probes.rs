@@ -12,9 +12,9 @@ use url::Url;
 use super::failure_log::FailureLog;
 use crate::policy::destination::Destinations;
 use crate::policy::turns::SinceStart;
-use crate::shutdown::Shutdown;
-use crate::store::{Error, Store};
-use crate::time::Clock;
+use postback_store::shutdown::Shutdown;
+use postback_store::{Error, Store};
+use postback_wire::time::Clock;
 
 /// The time between two probes of one URL.
 const PAUSE: Duration = Duration::from_hours(24);

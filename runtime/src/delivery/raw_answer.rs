@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::RETRY_AFTER;
 
-use crate::names;
+use postback_wire::names;
 
 /// The bytes of a line that are kept. The lines that count are shorter.
 const MAX_LINE: usize = 1_024;

@@ -10,10 +10,10 @@ use url::Url;
 
 use super::receiver::{OK, Receiver};
 use super::*;
-use crate::id::NodeId;
 use crate::policy::destination::Destination;
-use crate::store::{self, DeliveryRecord, DeliveryState, Location, NewReport};
-use crate::webhook::{Provenance, Target};
+use postback_store::{self as store, DeliveryRecord, DeliveryState, Location, NewReport};
+use postback_wire::id::NodeId;
+use postback_wire::webhook::{Provenance, Target};
 
 mod directives;
 

@@ -3,7 +3,7 @@
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::scheduler::Schedulable;
-use crate::store::{ClaimedReport, report_units};
+use postback_store::{ClaimedReport, report_units};
 
 /// A claimed report in memory.
 pub(super) struct Work {

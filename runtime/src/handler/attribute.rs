@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
 use super::Running;
-use crate::id::RequestId;
 use crate::panics::caught;
 use crate::poster::Registered;
 use crate::poster::ambient::{self, Call, Role, Sink};
-use crate::report::Outcome;
-use crate::time::{Clock, Timestamp};
-use crate::webhook::Provenance;
+use postback_wire::id::RequestId;
+use postback_wire::report::Outcome;
+use postback_wire::time::{Clock, Timestamp};
+use postback_wire::webhook::Provenance;
 
 /// The announcement of one annotated function.
 #[derive(Debug)]

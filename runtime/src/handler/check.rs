@@ -39,8 +39,8 @@ mod tests {
     use bytes::Bytes;
 
     use crate::handler::{Config, Headers, Payload, State};
-    use crate::id::RequestId;
     use crate::{async_handler, debug_handler};
+    use postback_wire::id::RequestId;
 
     struct Settings {
         webhook_url: String,

@@ -10,8 +10,8 @@ use http::HeaderMap;
 
 use super::Run;
 use super::body::PayloadKind;
-use crate::id::RequestId;
-use crate::webhook::Operators;
+use postback_wire::id::RequestId;
+use postback_wire::webhook::Operators;
 
 /// A type that a handler can take as a parameter.
 ///

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::attribute::{self, Announced, Asked};
 use super::{Bound, Handler, PayloadKind, Run, Running, Shared};
 use crate::poster::Registered;
-use crate::webhook::Webhooks;
+use postback_wire::webhook::Webhooks;
 
 /// First segments of paths that the server keeps for itself.
 const RESERVED: [&str; 5] = ["healthz", "readyz", "metrics", "openapi.json", "_postback"];

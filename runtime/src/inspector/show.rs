@@ -7,8 +7,8 @@ use http::request::Parts;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::line::Escaped;
-use crate::names::header;
+use postback_wire::line::Escaped;
+use postback_wire::names::header;
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();

@@ -4,7 +4,7 @@ use super::enter::Entered;
 use super::guard::{Ambience, Guard};
 use super::render::Render;
 use crate::panics::caught;
-use crate::report::Ends;
+use postback_wire::report::Ends;
 
 /// Watches a body that has no `.await`. An annotated function calls this with its body.
 pub fn at_once<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {

@@ -5,8 +5,8 @@ use std::mem;
 
 use crate::panics::caught;
 use crate::poster::ambient::Call;
-use crate::report::Ends;
-use crate::webhook::{IntoWebhook, Webhooks};
+use postback_wire::report::Ends;
+use postback_wire::webhook::{IntoWebhook, Webhooks};
 
 /// Evaluates the two expressions of a call, each once, and keeps their values. Borrows nothing.
 pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entry)) -> Entered {

@@ -13,7 +13,7 @@ use super::view::{Rendered, View};
 use crate::panics::caught;
 use crate::poster::ambient::{self, Call, Role, Sink};
 use crate::poster::{Loss, lost};
-use crate::report::{Ends, Outcome, Reason};
+use postback_wire::report::{Ends, Outcome, Reason};
 
 /// Where outcomes and losses go: to the process's sink and counters, except in tests.
 pub(super) struct Ambience {

@@ -18,7 +18,7 @@ use serde::{Serialize, Serializer};
 use self::recorder::{Recorder, report_outcome};
 use crate::poster::Loss;
 use crate::poster::ambient::Role;
-use crate::report::{Ends, Reason, Status};
+use postback_wire::report::{Ends, Reason, Status};
 
 const URL: &str = "https://example.com/hooks";
 
@@ -54,8 +54,8 @@ impl fmt::Display for Bad {
     }
 }
 
-impl crate::webhook::IntoWebhook for Bad {
-    fn add_to(&self, _: &mut crate::webhook::Webhooks) {
+impl postback_wire::webhook::IntoWebhook for Bad {
+    fn add_to(&self, _: &mut postback_wire::webhook::Webhooks) {
         panic!("in IntoWebhook");
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 
 use serde::Serialize;
 
-use crate::report::Json;
+use postback_wire::report::Json;
 
 /// A `Result`, also under another name such as `io::Result`. The trait is sealed.
 #[diagnostic::on_unimplemented(

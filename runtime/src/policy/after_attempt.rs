@@ -5,7 +5,8 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::schedule::Schedule;
-use crate::time::Timestamp;
+use postback_store::Next;
+use postback_wire::time::Timestamp;
 
 /// How one attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,40 +67,6 @@ impl ReceiverDirective {
             }
         }
         directive
-    }
-}
-
-/// What becomes of a report after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    Delivered,
-    /// The report is delivered, and the receiver wants no further report at this URL.
-    DeliveredLast,
-    RetryAt(Timestamp),
-    /// The report had the last attempt of its schedule, and it failed.
-    Dead,
-    /// The report may not be sent to its URL.
-    Refused,
-    /// The receiver does not want the report again.
-    Gone {
-        /// The receiver wants no further report at this URL either.
-        disable: bool,
-    },
-}
-
-impl Next {
-    /// Whether the URL is disabled by this.
-    pub(crate) fn disables(self) -> bool {
-        matches!(self, Self::DeliveredLast | Self::Gone { disable: true })
-    }
-
-    /// What becomes of the report if its answer must not disable the URL.
-    pub(crate) fn without_disabling(self) -> Self {
-        match self {
-            Self::DeliveredLast => Self::Delivered,
-            Self::Gone { .. } => Self::Gone { disable: false },
-            other => other,
-        }
     }
 }
 

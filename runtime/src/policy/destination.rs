@@ -9,8 +9,8 @@ use std::fmt;
 use url::Url;
 
 use super::guard::Reach;
-use crate::secret::Secret;
-use crate::webhook::{Shown, Webhook, origin_of};
+use postback_wire::secret::Secret;
+use postback_wire::webhook::{Shown, Webhook, origin_of};
 
 /// The most origins that a warning names.
 const MOST_NAMED: usize = 5;
@@ -133,7 +133,7 @@ fn path_below<'a>(trusted: &str, path: &'a str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::webhook::Provenance;
+    use postback_wire::webhook::Provenance;
 
     fn secret(letter: char) -> Secret {
         format!("whsec_{}", String::from(letter).repeat(32)).parse().unwrap()

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::time::Timestamp;
+use postback_wire::time::Timestamp;
 
 /// The longest value that is parsed, in bytes. The longest date has 33 bytes.
 const MAX_VALUE: usize = 64;

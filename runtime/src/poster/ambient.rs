@@ -19,9 +19,9 @@ pub(crate) use super::call::{NotRun, is_asked};
 pub(crate) use super::process::install;
 use super::process::{self, Installed};
 use super::{Loss, PosterBuilder, lost};
-use crate::line::Causes;
-use crate::report::Outcome;
-use crate::time::{Clock, Timestamp};
+use postback_wire::line::Causes;
+use postback_wire::report::Outcome;
+use postback_wire::time::{Clock, Timestamp};
 
 #[cfg(feature = "testing")]
 thread_local! {

@@ -11,14 +11,14 @@ use super::engine::Engine;
 use super::{DisabledReporting, Mode, Outbox, Poster, PosterGuard, disabled, process};
 use crate::background::Background;
 use crate::delivery::{self, Delivery};
-use crate::id::NodeId;
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
-use crate::secret::Secret;
-use crate::shutdown::{Shutdown, Vital};
-use crate::store::{self, Durability, Location, Store, retention};
-use crate::time::Clock;
-use crate::webhook::{Webhook, WebhookError};
+use postback_store::shutdown::{Shutdown, Vital};
+use postback_store::{self as store, Durability, Location, Store, retention};
+use postback_wire::id::NodeId;
+use postback_wire::secret::Secret;
+use postback_wire::time::Clock;
+use postback_wire::webhook::{Webhook, WebhookError};
 
 /// Background threads of a poster. One thread can send ten thousand reports a second. The other thread sends while the
 /// first is busy.
@@ -292,7 +292,7 @@ fn start_on(
 #[error(transparent)]
 pub struct StartError(#[from] StartKind);
 
-crate::line::debug_as_message!(StartError);
+postback_wire::line::debug_as_message!(StartError);
 
 #[derive(Debug, thiserror::Error)]
 enum StartKind {

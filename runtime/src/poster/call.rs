@@ -4,10 +4,10 @@ use std::fmt::{self, Write as _};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::id::RequestId;
-use crate::report::{Ends, Outcome};
-use crate::time::Timestamp;
-use crate::webhook::{Provenance, Target, Webhooks};
+use postback_wire::id::RequestId;
+use postback_wire::report::{Ends, Outcome};
+use postback_wire::time::Timestamp;
+use postback_wire::webhook::{Provenance, Target, Webhooks};
 
 /// One annotated call, recorded when the call begins.
 #[derive(Debug)]

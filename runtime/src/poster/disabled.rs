@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::call::{Call, Role, Sink};
 use super::flushed::Flushed;
-use crate::names::metric;
-use crate::report::Outcome;
-use crate::time::{Clock, Timestamp};
+use postback_wire::names::metric;
+use postback_wire::report::Outcome;
+use postback_wire::time::{Clock, Timestamp};
 
 /// The environment variable that turns reporting off for a whole process, unless its value is empty, `0` or `false`.
 const DISABLED: &str = "POSTBACK_DISABLED";

@@ -13,8 +13,8 @@ use super::flushed::Flushed;
 use super::fork_guard::ForkGuard;
 use super::loss::lost_so_far;
 use crate::background::Background;
-use crate::shutdown::Shutdown;
-use crate::store::Store;
+use postback_store::Store;
+use postback_store::shutdown::Shutdown;
 
 /// The time that threads have at least to end, even if the timeout is over.
 const JOIN: Duration = Duration::from_millis(100);

@@ -5,8 +5,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::line::Escaped;
-use crate::names::metric;
+use postback_wire::line::Escaped;
+use postback_wire::names::metric;
 
 /// Why a report is lost and reaches no receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

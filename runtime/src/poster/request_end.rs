@@ -3,11 +3,11 @@
 use bytes::Bytes;
 
 use super::sink::refused_or_new;
-use crate::id::RequestId;
-use crate::names::metric;
-use crate::report::{Ends, Outcome};
-use crate::store::{NewReport, Registration};
-use crate::webhook::{Provenance, Target, Webhooks};
+use postback_store::{NewReport, Registration};
+use postback_wire::id::RequestId;
+use postback_wire::names::metric;
+use postback_wire::report::{Ends, Outcome};
+use postback_wire::webhook::{Provenance, Target, Webhooks};
 
 /// The webhooks of a request, including those whose URL is not valid, and the ends on which they get a report.
 #[derive(Clone)]

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use super::call::{Call, Role, Sink};
 use super::fork_guard::ForkGuard;
 use super::{Loss, lost};
-use crate::line::Causes;
-use crate::report::Outcome;
-use crate::store::{self, NewReport, Store};
-use crate::time::{Clock, Timestamp};
-use crate::webhook::Provenance;
+use postback_store::{self as store, NewReport, Store};
+use postback_wire::line::Causes;
+use postback_wire::report::Outcome;
+use postback_wire::time::{Clock, Timestamp};
+use postback_wire::webhook::Provenance;
 #[cfg(feature = "server")]
-use crate::webhook::Target;
+use postback_wire::webhook::Target;
 
 /// A sink that posts the outcome of each call at once. Cheap to clone.
 #[derive(Clone)]

@@ -194,7 +194,7 @@ async fn a_guard_dropped_elsewhere_flushes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_reports_through_the_sink_and_what_on_leaves_out_is_not_told() {
     use super::ambient::{Call, Role};
-    use crate::report::{Ends, Outcome, Reason};
+    use postback_wire::report::{Ends, Outcome, Reason};
 
     let receiver = Receiver::answering(OK);
     let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
@@ -227,7 +227,7 @@ async fn turned_off_a_poster_takes_everything_counts_it_and_runs_nothing() {
     poster.post(&both, &report("1")).unwrap();
     poster.post_durably("https://example.com/", &report("2")).await.unwrap();
     assert_eq!(poster.post("nonsense", &report("3")).unwrap_err().to_string(), "the webhook cannot be used");
-    let call = ambient::Call::new(Webhooks::of(&both), "4", crate::report::Ends::default(), false);
+    let call = ambient::Call::new(Webhooks::of(&both), "4", postback_wire::report::Ends::default(), false);
     assert_eq!(poster.sink().begin(&call), ambient::Role::Ignored, "its outcome is not even serialised");
     let flushed = poster.flush(Duration::ZERO).await;
     assert_eq!(flushed, Flushed { discarded: 5, known: true, ..Flushed::default() });
@@ -270,7 +270,7 @@ fn a_second_install_is_an_error_that_leaves_no_file_and_the_first_goes_on() {
 }
 
 fn install_twice(url: &str) {
-    use crate::report::{Ends, Outcome};
+    use postback_wire::report::{Ends, Outcome};
 
     let report = |id: &str| {
         let call = ambient::Call::new(Webhooks::of(url), id, Ends::default(), false);

@@ -16,9 +16,9 @@ use super::tree::{Node, Table, Value};
 use super::{Delivery, Endpoint, Settings};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
-use crate::store::{self, Location};
 use crate::telemetry::{self, Format, Log};
 use crate::{api, worker};
+use postback_store::{self as store, Location};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);

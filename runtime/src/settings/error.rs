@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::set_by::SetBy;
 use super::variables::variable;
-use crate::line::{Causes, Escaped};
+use postback_wire::line::{Causes, Escaped};
 
 /// One mistake in the settings.
 #[derive(Debug, thiserror::Error)]

@@ -99,14 +99,14 @@ pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().map(|net| net.trunc()).or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()
 }
 
-pub(super) fn secret(node: Node) -> Result<crate::secret::Secret, Mismatch> {
+pub(super) fn secret(node: Node) -> Result<postback_wire::secret::Secret, Mismatch> {
     checked(node, "a signing secret", |text| text.parse().map_err(refused))
 }
 
 /// The URL of a trusted destination. It stands for itself and the paths below it, so it must not have a query.
 pub(super) fn url(node: Node) -> Result<url::Url, Mismatch> {
     checked(node, "a URL", |text| {
-        let webhook = crate::webhook::Webhook::new(text).map_err(refused)?;
+        let webhook = postback_wire::webhook::Webhook::new(text).map_err(refused)?;
         if webhook.url().query().is_some() || webhook.url().fragment().is_some() {
             return Err(expected(
                 "a URL without `?` and `#`; the URL stands for itself and the paths below it, with any query",

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::line::Escaped;
+use postback_wire::line::Escaped;
 
 /// Where a value was set, for error messages.
 #[derive(Clone, Debug, PartialEq, Eq)]

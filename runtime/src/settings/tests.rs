@@ -1,6 +1,6 @@
 //! Tests which settings result from a file, variables and flags, and which messages mistakes get.
 
-use crate::line::Causes;
+use postback_wire::line::Causes;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;

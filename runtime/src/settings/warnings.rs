@@ -6,7 +6,7 @@ use std::path::Path;
 use super::set_by::SetBy;
 use super::tree::{Node, Value};
 use super::variables::{PREFIX, SEPARATOR, variable};
-use crate::line::Escaped;
+use postback_wire::line::Escaped;
 
 /// The only variable without the separator that has a meaning: it turns off the poster of a library.
 const DISABLED: &str = "POSTBACK_DISABLED";

@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::format::{self, Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::names::target;
+use postback_wire::names::target;
 
 /// Formats an event as one line of JSON.
 pub(super) struct JsonLine {

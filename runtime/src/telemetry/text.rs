@@ -10,9 +10,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::line::{Causes, Escaping};
-use crate::names::target;
-use crate::time::Clock;
+use postback_wire::line::{Causes, Escaping};
+use postback_wire::names::target;
+use postback_wire::time::Clock;
 
 /// Formats an event as one line: the time, the level unless it is info, and the message. An event of another crate also
 /// has its target, its spans and its fields.
@@ -65,10 +65,11 @@ where
     }
 }
 
-/// Whether the target of an event is this crate. Messages of this crate repeat everything that their fields hold, so
+/// Whether the target of an event is this crate, or a part of it. Messages of this crate repeat everything that their fields hold, so
 /// the text form leaves the fields out.
 fn is_ours(target: &str) -> bool {
-    target.strip_prefix("postback").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    let name = target.split("::").next().unwrap_or(target);
+    ["postback", "postback_store", "postback_wire"].contains(&name)
 }
 
 fn style_of(level: Level) -> Style {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Options;
 use crate::handler::Ended;
-use crate::report::{Outcome, Reason, Status};
-use crate::time::{Spoken, Timestamp};
+use postback_wire::report::{Outcome, Reason, Status};
+use postback_wire::time::{Spoken, Timestamp};
 
 /// How a run ended, as the worker saw it.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub(super) fn retry(outcome: &Outcome, failures: u32, options: &Options) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Json;
+    use postback_wire::report::Json;
 
     const EARLIER: Timestamp = Timestamp::from_micros(1);
     const NOW: Timestamp = Timestamp::from_micros(2);
@@ -124,7 +124,7 @@ mod tests {
         let captured = Outcome::failed(Reason::Dropped, None, EARLIER);
         let outcome = outcome(RunEnd::Cancelled, Some(captured), NOW);
         assert_eq!(outcome, Outcome::cancelled(NOW));
-        assert_eq!((outcome.status, outcome.end()), (Status::Cancelled, crate::report::Ends::CANCELLED));
+        assert_eq!((outcome.status, outcome.end()), (Status::Cancelled, postback_wire::report::Ends::CANCELLED));
         assert_eq!(retry(&outcome, 1, &options(9)), None);
     }
 

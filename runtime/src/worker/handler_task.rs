@@ -17,7 +17,7 @@ use super::slot::{LaneHeld, Slot};
 use crate::handler::{Ended, Route, Run};
 use crate::panics::contain;
 use crate::poster::ambient;
-use crate::store::ClaimedRequest;
+use postback_store::ClaimedRequest;
 
 /// The age at which a run's registration is stored, and how often the worker looks again until there is a registration.
 const REGISTER_AFTER: Duration = Duration::from_secs(1);

@@ -9,9 +9,9 @@ use tracing::Instrument as _;
 use super::sink::Registrar;
 use super::{BACKOFF, Context};
 use crate::handler::{Route, Run};
-use crate::line::Causes;
 use crate::poster::Registered;
-use crate::store::{ClaimedRequest, Error, Registration, RequestClaim, warn_unless_told};
+use postback_store::{ClaimedRequest, Error, Registration, RequestClaim, warn_unless_logged};
+use postback_wire::line::Causes;
 
 /// How long a handler's body waits for its registration to be stored, if the body must not begin before that.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ pub(super) async fn store(
             return;
         }
         if !warned {
-            warn_unless_told!(error, request_id = %id, "the webhook of {id} cannot be stored, trying again: {why}");
+            warn_unless_logged!(error, request_id = %id, "the webhook of {id} cannot be stored, trying again: {why}");
             warned = true;
         }
         tokio::select! {

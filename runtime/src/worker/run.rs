@@ -11,11 +11,11 @@ use super::registration::{self, Attempts};
 use super::sink::{Captured, RunSink};
 use super::slot::Slot;
 use super::{Context, handler_task, run_span, settle};
-use crate::names::metric;
 use crate::panics::contain;
 use crate::poster::Registered;
-use crate::report::{Outcome, Reason};
-use crate::store::ClaimedRequest;
+use postback_store::ClaimedRequest;
+use postback_wire::names::metric;
+use postback_wire::report::{Outcome, Reason};
 
 /// Runs a claimed request and commits its outcome. Puts the request back if the grace time ends first.
 ///

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 use super::{BACKOFF, Context, registration, run_span};
-use crate::line::{Causes, Escaped};
 use crate::poster::{Registered, RequestEnd};
-use crate::report::{Outcome, Reason, Status};
-use crate::store::{ClaimedRequest, Error, RequestClaim, Settled, warn_unless_told};
-use crate::time::Spoken;
+use postback_store::{ClaimedRequest, Error, RequestClaim, Settled, warn_unless_logged};
+use postback_wire::line::{Causes, Escaped};
+use postback_wire::report::{Outcome, Reason, Status};
+use postback_wire::time::Spoken;
 
 /// Settles a request that is not run again: it is cancelled, or its process died during too many of its runs.
 pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
@@ -132,7 +132,7 @@ async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error, 
         }
         () = tokio::time::sleep(BACKOFF) => {
             if !*warned {
-                warn_unless_told!(error, request_id = %id, "the outcome of {id} cannot be stored, trying again: {why}");
+                warn_unless_logged!(error, request_id = %id, "the outcome of {id} cannot be stored, trying again: {why}");
                 *warned = true;
             }
             true

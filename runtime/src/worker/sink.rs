@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::after_run;
-use crate::id::RequestId;
 use crate::poster::ambient::{Call, Role, Sink};
 use crate::poster::{Loss, Outbox, Registered, lost};
-use crate::report::Outcome;
-use crate::store::Registration;
-use crate::time::Timestamp;
+use postback_store::Registration;
+use postback_wire::id::RequestId;
+use postback_wire::report::Outcome;
+use postback_wire::time::Timestamp;
 
 /// The sink around one run.
 pub(super) struct RunSink {
@@ -118,12 +118,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::id::NodeId;
     use crate::poster::ambient::around;
-    use crate::report::Ends;
     use crate::report_outcome;
-    use crate::store::{self, Location, Store};
-    use crate::time::Clock;
+    use postback_store::{self as store, Location, Store};
+    use postback_wire::id::NodeId;
+    use postback_wire::report::Ends;
+    use postback_wire::time::Clock;
 
     async fn sink(id: &str) -> Arc<RunSink> {
         let options = store::Options::at(Location::Memory { reports: 10, bytes: 1_000, kept: 10 });

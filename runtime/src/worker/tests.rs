@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::handler::{Shared, States, Unbound};
-use crate::id::{NodeId, RequestId};
-use crate::store::{self, NewRequest, RequestState, Settled, Store, Submitted};
-use crate::time::{Clock, Timestamp};
+use postback_store::{self as store, NewRequest, RequestState, Settled, Store, Submitted};
+use postback_wire::id::{NodeId, RequestId};
+use postback_wire::time::{Clock, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
 const START: Timestamp = Timestamp::from_micros(1_795_420_800_000_000);

@@ -5,10 +5,10 @@ use http::HeaderMap;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::id::NodeId;
-use crate::report::{Json, Outcome, Reason};
-use crate::store::{Location, NewRequest, Options, Settled};
-use crate::time::{Clock, Timestamp};
+use postback_store::{Location, NewRequest, Options, Settled};
+use postback_wire::id::NodeId;
+use postback_wire::report::{Json, Outcome, Reason};
+use postback_wire::time::{Clock, Timestamp};
 
 const LARGE: usize = 3 << 20;
 

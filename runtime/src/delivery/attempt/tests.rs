@@ -12,7 +12,7 @@ use super::*;
 use crate::delivery::Lookup;
 use crate::delivery::receiver::{CA_FILE, OK, Receiver};
 use crate::policy::guard::Reach;
-use crate::secret::Secret;
+use postback_wire::secret::Secret;
 
 pub(super) const NOW: Timestamp = Timestamp::from_micros(1_795_420_800_123_456);
 pub(super) const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
@@ -107,7 +107,7 @@ async fn an_attempt_has_exactly_these_headers_and_bytes() {
 async fn without_a_secret_there_is_no_signature_and_stored_headers_replace_nothing() {
     let receiver = Receiver::answering(OK);
     let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
-    let mut own = crate::webhook::Own::default();
+    let mut own = postback_wire::webhook::Own::default();
     for name in ["webhook-id", "webhook-timestamp", "content-type", "user-agent"] {
         own.headers.insert(name, HeaderValue::from_static("forged"));
     }

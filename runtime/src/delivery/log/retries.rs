@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::time::Timestamp;
+use postback_wire::time::Timestamp;
 
 /// The most lines about one origin within one [`WINDOW`].
 pub(super) const MOST_LINES: usize = 10;

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::*;
 use crate::async_handler;
 use crate::handler::{Config, Handler, Headers, Payload, Run, Shared, State, States};
-use crate::report::Ends;
+use postback_wire::report::Ends;
 
 const OWN: &str = "https://example.com/own";
 const CALLERS: &str = "https://example.com/callers";

@@ -223,7 +223,7 @@ async fn a_panic_in_an_expression_is_counted_and_the_body_runs() {
 static LOCKED: Mutex<String> = Mutex::new(String::new());
 
 #[async_handler(
-    webhook = LOCKED.lock().unwrap(),
+    webhook = Locked(LOCKED.lock().unwrap()),
     request_id = LOCKED.lock().unwrap(),
     crate = crate::outcome::tests::attribute::recorded
 )]
@@ -233,9 +233,11 @@ async fn locks_in_its_expressions(cell: std::cell::Cell<u8>) -> Result<u8, ()> {
     Ok(cell.get())
 }
 
-impl crate::webhook::IntoWebhook for std::sync::MutexGuard<'_, String> {
-    fn add_to(&self, webhooks: &mut crate::webhook::Webhooks) {
-        self.as_str().add_to(webhooks);
+struct Locked<'a>(std::sync::MutexGuard<'a, String>);
+
+impl postback_wire::webhook::IntoWebhook for Locked<'_> {
+    fn add_to(&self, webhooks: &mut postback_wire::webhook::Webhooks) {
+        self.0.as_str().add_to(webhooks);
     }
 }
 

@@ -14,9 +14,9 @@ use crate::outcome::render::{Render, Views};
 use crate::outcome::{ReportOutcome, watch_within};
 use crate::poster::Loss;
 use crate::poster::ambient::{Call, Role, Sink};
-use crate::report::Outcome;
-use crate::time::Timestamp;
-use crate::webhook::IntoWebhook;
+use postback_wire::report::Outcome;
+use postback_wire::time::Timestamp;
+use postback_wire::webhook::IntoWebhook;
 
 pub(crate) struct Recorder {
     role: Role,

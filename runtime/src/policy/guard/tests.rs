@@ -4,7 +4,6 @@ use std::net::Ipv6Addr;
 
 use proptest::prelude::*;
 
-
 use super::*;
 
 fn ip(text: &str) -> IpAddr {

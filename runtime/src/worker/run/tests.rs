@@ -11,14 +11,14 @@ use http::HeaderMap;
 use super::*;
 use crate::app::App;
 use crate::handler::{Ended, State};
-use crate::id::{NodeId, RequestId};
 use crate::poster::Outbox;
-use crate::report::Status;
-use crate::shutdown::Shutdown;
-use crate::store::{Cancelled, Location, NewRequest, RequestState, Store};
-use crate::time::Clock;
 use crate::worker::handler_task::HandlerTask;
 use crate::worker::{Options, Slots};
+use postback_store::shutdown::Shutdown;
+use postback_store::{Cancelled, Location, NewRequest, RequestState, Store};
+use postback_wire::id::{NodeId, RequestId};
+use postback_wire::report::Status;
+use postback_wire::time::Clock;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -39,7 +39,7 @@ async fn context() -> (Arc<Context>, Runs) {
 /// A context that runs the routes of `app` on the current runtime.
 async fn context_of<S: Send + Sync + 'static>(app: App<S>, max_attempts: u32) -> Arc<Context> {
     let clock = Clock::system();
-    let options = crate::store::Options::at(Location::Memory { reports: 100, bytes: 1 << 20, kept: 10 });
+    let options = postback_store::Options::at(Location::Memory { reports: 100, bytes: 1 << 20, kept: 10 });
     let store = Store::open(options, NodeId::generate(), clock.clone()).await.unwrap();
     let routes = app.into_routes().unwrap_or_else(|error| panic!("{error}"));
     drop(store.attach_requests(routes.paths(), Arc::new(Semaphore::new(0))));

@@ -268,7 +268,7 @@ impl metrics::Recorder for Panics {
     }
 
     fn register_histogram(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
-        assert_ne!(key.name(), crate::names::metric::RUN_SECONDS, "as the test wants");
+        assert_ne!(key.name(), postback_wire::names::metric::RUN_SECONDS, "as the test wants");
         metrics::Histogram::noop()
     }
 }

@@ -8,9 +8,9 @@ use http::{HeaderMap, HeaderValue};
 use super::{claim, context_of, run_it, submit_with};
 use crate::app::App;
 use crate::handler::{Config, Headers, Payload, State};
-use crate::id::RequestId;
-use crate::webhook::Webhook;
 use crate::{async_handler, report_outcome};
+use postback_wire::id::RequestId;
+use postback_wire::webhook::Webhook;
 
 /// The URL in the settings, the state and the payload. It is the same, because the URL's text must not decide who chose
 /// it.

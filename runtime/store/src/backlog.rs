@@ -1,0 +1,260 @@
+//! Counts the requests that wait to be run, and refuses new requests beyond the bounds.
+//!
+//! Invariant: the count is the number of requests that the backend has in state "queued", plus the submissions on their
+//! way to the writer. A submission takes a [`QueueSlot`] before it goes to the writer. If the row is written as
+//! waiting, the slot stays with the row; otherwise the slot is given back. The writer reports all other changes after
+//! their commit. So callers cannot exceed a bound, however many call at once.
+//!
+//! A request that is put back after a run is counted even beyond the bounds, because it was accepted before.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::error::Bound;
+use crate::record::ClaimedRequest;
+use postback_wire::id::RequestId;
+use postback_wire::names::metric;
+
+/// Bytes of a usual request. [`Backlog::bound`] asks whether a request of this size fits: a lack of room for large
+/// requests alone does not make the store count as full.
+const USUAL: u64 = 64 << 10;
+
+/// The limits on the requests that wait to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub rows: u64,
+    /// A request may exceed this limit while nothing else waits.
+    pub bytes: u64,
+}
+
+impl Limits {
+    /// The bound that refuses a request of `bytes` bytes while `all` waits.
+    fn bound(self, all: Count, bytes: u64) -> Option<Bound> {
+        if all.rows >= self.rows {
+            Some(Bound::Rows(self.rows))
+        } else if all.rows > 0 && all.bytes.saturating_add(bytes) > self.bytes {
+            Some(Bound::Bytes(self.bytes))
+        } else {
+            None
+        }
+    }
+}
+
+/// A number of requests, and the bytes of their headers and bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// Bytes of a request in the store. The backends compute the bytes by the same rule.
+pub(crate) fn stored_bytes(headers: &HeaderMap, body: &Bytes) -> u64 {
+    // Each header counts as a line `name: value`: 3 bytes more than name and value.
+    let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 3).sum();
+    (headers + body.len()) as u64
+}
+
+pub(crate) struct Backlog {
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    all: Count,
+    by_route: HashMap<Arc<str>, Route>,
+    /// Running requests, as many as run at once. A request that is put back is counted again with these bytes.
+    running: HashMap<RequestId, (Arc<str>, u64)>,
+    /// Requests refused since the refusals began. `None`: requests are accepted.
+    refused: Option<u64>,
+}
+
+#[derive(Default)]
+struct Route {
+    count: Count,
+    /// Whether `count` changed after the gauges were last set.
+    changed: bool,
+}
+
+impl State {
+    fn name(&mut self, route: &str) -> Arc<str> {
+        if let Some((name, _)) = self.by_route.get_key_value(route) {
+            return name.clone();
+        }
+        let name: Arc<str> = route.into();
+        self.by_route.insert(name.clone(), Route::default());
+        name
+    }
+
+    fn add(&mut self, route: &str, more: Count) {
+        let of_route = self.by_route.get_mut(route);
+        for count in std::iter::once(&mut self.all).chain(of_route.map(Route::change)) {
+            count.rows += more.rows;
+            count.bytes += more.bytes;
+        }
+    }
+
+    fn remove(&mut self, route: &str, bytes: u64) {
+        let of_route = self.by_route.get_mut(route);
+        for count in std::iter::once(&mut self.all).chain(of_route.map(Route::change)) {
+            debug_assert!(count.rows > 0 && count.bytes >= bytes, "{count:?} holds no such row");
+            count.rows = count.rows.saturating_sub(1);
+            count.bytes = count.bytes.saturating_sub(bytes);
+        }
+    }
+}
+
+impl Route {
+    fn change(&mut self) -> &mut Count {
+        self.changed = true;
+        &mut self.count
+    }
+}
+
+impl Backlog {
+    /// Starts with the requests that an earlier process left waiting, counted by route.
+    pub(crate) fn new(limits: Limits, left: HashMap<String, Count>) -> Self {
+        let mut state = State::default();
+        for (route, count) in left {
+            let name = state.name(&route);
+            state.add(&name, count);
+        }
+        Self { limits, state: Mutex::new(state) }
+    }
+
+    /// Takes a slot for a request that is about to be submitted.
+    pub(crate) fn take(self: &Arc<Self>, route: &str, bytes: u64) -> Result<QueueSlot, Bound> {
+        let Limits { rows: most, bytes: most_bytes } = self.limits;
+        let mut state = self.lock();
+        if let Some(bound) = self.limits.bound(state.all, bytes) {
+            metrics::counter!(metric::REQUESTS_REFUSED, "reason" => bound.name()).increment(1);
+            if state.refused.is_none() {
+                tracing::warn!("requests are refused until fewer wait: {bound}");
+            }
+            *state.refused.get_or_insert(0) += 1;
+            return Err(bound);
+        }
+        // The log says that requests are accepted again only when a tenth of the bound is free. At the first free slot,
+        // the next request would take the slot, and the log would repeat both lines again and again.
+        let all = state.all;
+        let eased = |now: u64, most: u64| now <= most - most / 10;
+        if eased(all.rows, most)
+            && eased(all.bytes, most_bytes)
+            && let Some(refused) = state.refused.take()
+        {
+            tracing::info!("requests are accepted again; {refused} were refused");
+        }
+        let route = state.name(route);
+        state.add(&route, Count { rows: 1, bytes });
+        Ok(QueueSlot { backlog: self.clone(), route, bytes, stays: false })
+    }
+
+    /// The bound that would refuse a usual request now.
+    pub(super) fn bound(&self) -> Option<Bound> {
+        self.limits.bound(self.lock().all, USUAL.min(self.limits.bytes / 10))
+    }
+
+    /// Counts claimed requests as running, and no longer as waiting.
+    pub(super) fn claimed<'a>(&self, rows: impl IntoIterator<Item = &'a ClaimedRequest>) {
+        let mut state = self.lock();
+        for row in rows {
+            let (route, bytes) = (state.name(&row.route), stored_bytes(&row.headers, &row.body));
+            state.remove(&route, bytes);
+            state.running.insert(row.claim.id.clone(), (route, bytes));
+        }
+    }
+
+    /// Counts a request as waiting again: its run ended without settling it.
+    pub(super) fn released(&self, id: &RequestId) {
+        let mut state = self.lock();
+        if let Some((route, bytes)) = state.running.remove(id) {
+            state.add(&route, Count { rows: 1, bytes });
+        }
+    }
+
+    /// Stops counting a request that is settled: after a run, or while it waited if `waited` is given.
+    pub(super) fn settled(&self, id: &RequestId, waited: Option<&Waited>) {
+        let mut state = self.lock();
+        match waited {
+            Some(Waited { route, bytes }) => state.remove(route, *bytes),
+            None => drop(state.running.remove(id)),
+        }
+    }
+
+    /// Sets the gauges of the routes whose counts changed.
+    pub(super) fn tell(&self) {
+        let mut state = self.lock();
+        for (name, route) in state.by_route.iter_mut().filter(|(_, route)| route.changed) {
+            route.changed = false;
+            #[expect(clippy::cast_precision_loss, reason = "2^52 rows or bytes fit on no disk")]
+            let (rows, bytes) = (route.count.rows as f64, route.count.bytes as f64);
+            metrics::gauge!(metric::REQUESTS_QUEUED, "route" => name.to_string()).set(rows);
+            metrics::gauge!(metric::REQUESTS_QUEUED_BYTES, "route" => name.to_string()).set(bytes);
+        }
+    }
+
+    /// The count of all routes together.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> Count {
+        self.lock().all
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count_of(&self, route: &str) -> Count {
+        self.lock().by_route.get(route).map_or(Count::default(), |route| route.count)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn running(&self) -> usize {
+        self.lock().running.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one request takes up among the waiting requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waited {
+    pub route: String,
+    pub bytes: u64,
+}
+
+/// The place of one request among the waiting requests. Dropping the slot gives the place back, unless the row was
+/// written as waiting.
+pub(crate) struct QueueSlot {
+    backlog: Arc<Backlog>,
+    route: Arc<str>,
+    bytes: u64,
+    stays: bool,
+}
+
+impl QueueSlot {
+    /// The row was written as waiting: the place stays with the row.
+    pub(super) fn waits(mut self) {
+        self.stays = true;
+    }
+
+    /// The row was written as running: the place is given back, and the running row is remembered.
+    pub(super) fn runs(self, id: &RequestId) {
+        self.backlog.lock().running.insert(id.clone(), (self.route.clone(), self.bytes));
+    }
+}
+
+impl Drop for QueueSlot {
+    fn drop(&mut self) {
+        if !self.stays {
+            self.backlog.lock().remove(&self.route, self.bytes);
+        }
+    }
+}
+
+impl std::fmt::Debug for QueueSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueueSlot").field("route", &self.route).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}

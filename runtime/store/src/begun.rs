@@ -1,0 +1,222 @@
+//! A small file beside the database marks which runs have begun. When a process dies, the crash counts only against the
+//! requests that were running, and not against claimed requests that still waited for a thread.
+//!
+//! A mark is one write into the system's page cache, without a sync. A mark outlives the process, but need not outlive
+//! the machine: no request is to blame for a power cut.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::record::RequestClaim;
+
+/// The first bytes of the file. Without them the file says nothing.
+const HEAD: [u8; 8] = *b"begun v1";
+const MARK: usize = 16;
+/// The most marks in the file: more runs than this are never under way at once on one node.
+const MOST: u64 = 1 << 20;
+
+type Mark = [u8; MARK];
+
+/// The marks that an earlier process left in the file.
+#[derive(Debug)]
+pub(crate) struct Left(HashSet<Mark>);
+
+impl Left {
+    /// Whether the run of this claim had begun.
+    pub(crate) fn has(&self, claim: &RequestClaim) -> bool {
+        self.0.contains(&mark(claim))
+    }
+}
+
+/// The file of marks, open for writing.
+#[derive(Debug)]
+pub(crate) struct Begun(Mutex<Marks>);
+
+#[derive(Debug)]
+struct Marks {
+    file: File,
+    /// Positions of marks in the file that are free again, because their run is over.
+    free: Vec<u64>,
+    /// How many positions were ever used, free ones included.
+    used: u64,
+    /// Whether the marks of an earlier process were read and removed.
+    restarted: bool,
+    /// Whether no more marks are made.
+    broken: bool,
+}
+
+impl Begun {
+    /// Reads the marks, and leaves them in the file. `None`: the file does not say which runs had begun.
+    pub(crate) fn open(mut file: File) -> std::io::Result<(Self, Option<Left>)> {
+        let mut text = Vec::new();
+        (&mut file).take(HEAD.len() as u64 + MOST * MARK as u64).read_to_end(&mut text)?;
+        let left = text.strip_prefix(&HEAD).map(|marks| Left(marks.as_chunks().0.iter().copied().collect()));
+        if left.is_none() {
+            file.set_len(0)?;
+        }
+        Ok((Self(Mutex::new(Marks { file, free: Vec::new(), used: 0, restarted: false, broken: false })), left))
+    }
+
+    /// Removes the marks of the earlier process, and allows new marks.
+    pub(crate) fn restart(&self) {
+        let mut marks = self.lock();
+        marks.restarted = true;
+        let begun = marks.file.set_len(0).and_then(|()| marks.write(0, &HEAD));
+        marks.checked(begun);
+    }
+
+    /// Marks the run of this claim as begun. Keep the returned value until the run is over.
+    pub(crate) fn begin(self: &Arc<Self>, claim: &RequestClaim) -> Running {
+        let mut marks = self.lock();
+        let place = marks.free.pop().unwrap_or_else(|| {
+            marks.used += 1;
+            marks.used - 1
+        });
+        marks.mark(place, &mark(claim));
+        Running { place, of: self.clone() }
+    }
+
+    /// Removes all marks and makes no more. Called when the process ends on purpose, so that no run is blamed for the
+    /// end.
+    pub(crate) fn forget(&self) {
+        let mut marks = self.lock();
+        let emptied = marks.file.set_len(HEAD.len() as u64);
+        marks.checked(emptied);
+        marks.broken = true;
+    }
+
+    /// Whether the next owner needs nothing from the file: the earlier marks were taken over, and no run is marked.
+    pub(crate) fn is_over(&self) -> bool {
+        let marks = self.lock();
+        marks.restarted && marks.free.len() as u64 == marks.used
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Marks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Marks {
+    fn mark(&mut self, place: u64, mark: &Mark) {
+        if !self.broken && place < MOST {
+            let written = self.write(HEAD.len() as u64 + place * MARK as u64, mark);
+            self.checked(written);
+        }
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.write_all(bytes)
+    }
+
+    /// Empties the file after a failed write. A file that lacks a mark would be wrong; an empty file says nothing.
+    fn checked(&mut self, result: std::io::Result<()>) {
+        if let Err(error) = result
+            && !std::mem::replace(&mut self.broken, true)
+        {
+            let emptied = self.file.set_len(0);
+            tracing::warn!(
+                %error, ?emptied,
+                "cannot record which runs have begun; if the process dies now, the crash counts against each claimed \
+                 request"
+            );
+        }
+    }
+}
+
+/// A run under way, as [`Begun::begin`] marked it. Dropping this value removes the mark.
+#[derive(Debug)]
+pub struct Running {
+    place: u64,
+    of: Arc<Begun>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut marks = self.of.lock();
+        // The outcome of the run may not be committed yet. But if the process dies now, another run is the cause.
+        marks.mark(self.place, &[0; MARK]);
+        marks.free.push(self.place);
+    }
+}
+
+fn mark(claim: &RequestClaim) -> Mark {
+    let mut hasher = Sha256::new();
+    hasher.update(claim.epoch.to_le_bytes());
+    hasher.update(claim.id.as_str());
+    let digest: [u8; 32] = hasher.finalize().into();
+    let mut mark = [0; MARK];
+    mark.copy_from_slice(digest.split_at(MARK).0);
+    mark
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Claim;
+    use postback_wire::id::RequestId;
+
+    fn claim(id: &str, epoch: u32) -> RequestClaim {
+        Claim { id: RequestId::stored(id), epoch }
+    }
+
+    fn open(path: &std::path::Path) -> (Arc<Begun>, Option<Left>) {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+        let (begun, left) = Begun::open(file).unwrap();
+        (Arc::new(begun), left)
+    }
+
+    #[test]
+    fn what_had_begun_is_known_until_it_is_no_longer_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("begun");
+        let (begun, left) = open(&path);
+        assert!(left.is_none() && !begun.is_over(), "nothing was taken over yet");
+        begun.restart();
+        assert!(begun.is_over());
+        let first = begun.begin(&claim("a", 1));
+        let _second = begun.begin(&claim("b", 1));
+        drop(first);
+        assert!(!begun.is_over());
+        assert!(!open(&path).1.unwrap().has(&claim("a", 1)));
+        let _third = begun.begin(&claim("c", 7));
+        for _ in 0..2 {
+            let (_, left) = open(&path);
+            let left = left.unwrap();
+            let known = [("a", 1), ("b", 1), ("c", 7), ("c", 8)].map(|(id, epoch)| left.has(&claim(id, epoch)));
+            assert_eq!(known, [false, true, true, false]);
+        }
+        begun.forget();
+        let _fourth = begun.begin(&claim("d", 1));
+        let left = open(&path).1.unwrap();
+        assert!(!left.has(&claim("b", 1)) && !left.has(&claim("d", 1)), "known to have begun: none");
+        let (begun, _) = open(&path);
+        begun.restart();
+        assert!(!open(&path).1.unwrap().has(&claim("b", 1)));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("begun");
+        std::fs::write(&path, "something else").unwrap();
+        assert!(open(&path).1.is_none());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn where_a_mark_cannot_be_made_nothing_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("begun");
+        open(&path).0.restart();
+        // The file is open for reading only, so that every write fails.
+        let (begun, _) = Begun::open(File::open(&path).unwrap()).unwrap();
+        let begun = Arc::new(begun);
+        let _running = begun.begin(&claim("a", 1));
+        assert!(begun.lock().broken);
+    }
+}

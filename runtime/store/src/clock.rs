@@ -1,0 +1,177 @@
+//! The store's time: the time by which rows are due. A jump of the wall clock does not move the store's time.
+//!
+//! While the store is open, its time advances with the machine's monotonic clock. While the store is closed, its time
+//! advances with the wall clock, but never goes back: each commit records both clocks. So a wall clock that is set back
+//! strands no row, and a wall clock that is set forward makes no retry due early. A restart, whatever the wall clock
+//! shows then, delays a row by at most the step of the schedule that the row was waiting for. There is one exception:
+//! the store cannot tell a long stop from a wall clock that was set forward while the store was closed. Then all
+//! waiting rows are due at once, and are claimed longest due first, under the usual limits.
+//!
+//! All other times are wall-clock times: when a row was made, when an attempt began, when a request finished. Callers
+//! of [`Store`](crate::Store) give and get wall-clock times only: `Store` translates due times. On Linux and macOS the
+//! monotonic clock stands still while the machine sleeps, and so does the delay of a retry.
+//!
+//! Ended rows are deleted by the wall clock, as far as [`Trust`] believes the wall clock.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use postback_wire::time::{Clock, Timestamp};
+
+/// In µs. A change of the wall clock's lead below this is ignored where a due time is shown, so that a due time reads
+/// the same every time.
+const TOLERANCE: u64 = 10_000;
+
+/// The readings of both clocks at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Now {
+    pub wall: Timestamp,
+    /// The store's time. Due times are compared with this time.
+    pub due: Timestamp,
+}
+
+impl Now {
+    /// The store's time at a wall-clock time, if the wall clock has not jumped since.
+    pub(crate) fn due_at(self, wall: Timestamp) -> Timestamp {
+        let ahead = wall.micros().saturating_sub(self.wall.micros());
+        Timestamp::from_micros(self.due.micros().saturating_add(ahead))
+    }
+}
+
+/// In µs. A step of the wall clock up to this size is followed at once, because time synchronisation makes such steps.
+const STEP: i64 = 60_000_000;
+
+/// A wall clock that is set back for less than this time is not followed: a machine without a battery-backed clock
+/// starts with an early time, until it has asked the network.
+const SET_BACK: Duration = Duration::from_secs(50);
+
+/// How far the wall clock is believed when it says that a row ended long ago.
+///
+/// A wall clock that is set forward, even only for a while, must not delete rows that have not really been kept for
+/// long enough. The store's time does not jump. So a greater lead of the wall clock over the store's time is believed
+/// only after it has lasted for as long as ended rows are kept: by then every row that ended before the jump is old
+/// enough by any clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// The believed lead of the wall clock over the store's time, in µs.
+    lead: i64,
+    /// Since when, by the store's time, the wall clock has had a greater lead than the believed one.
+    ahead: Option<Timestamp>,
+    /// Since when, by the store's time, the wall clock has had a smaller lead than the believed one.
+    behind: Option<Timestamp>,
+}
+
+impl Trust {
+    /// The new trust, after the clocks showed `now`. `retention` says for how long ended rows are kept.
+    fn after(self, now: Now, retention: Duration) -> Self {
+        let lead = now.wall.micros().saturating_sub(now.due.micros());
+        if lead < self.lead - STEP {
+            let since = self.behind.unwrap_or(now.due);
+            // Rows that end while the wall clock is set back get its earlier time, and would look old as soon as the
+            // clock is right again. So a smaller lead is believed once it has lasted for `SET_BACK`.
+            return if now.due.since(since) >= SET_BACK {
+                Self { lead, ahead: None, behind: None }
+            } else {
+                Self { ahead: None, behind: Some(since), ..self }
+            };
+        }
+        if lead <= self.lead {
+            return Self { ahead: None, behind: None, ..self };
+        }
+        let since = self.ahead.unwrap_or(now.due);
+        if lead - self.lead <= STEP || (self.ahead.is_some() && now.due.since(since) >= retention) {
+            return Self { lead, ahead: None, behind: None };
+        }
+        Self { ahead: Some(since), behind: None, ..self }
+    }
+
+    /// The text that the backend stores.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn to_text(self) -> String {
+        match self.ahead {
+            Some(since) => format!("{} {}", self.lead, since.micros()),
+            None => self.lead.to_string(),
+        }
+    }
+
+    /// Parses the text that [`to_text`](Self::to_text) made.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let mut numbers = text.split(' ').map(str::parse);
+        let lead = numbers.next()?.ok()?;
+        let ahead = numbers.next().transpose().ok()?;
+        Some(Self { lead, ahead: ahead.map(Timestamp::from_micros), behind: None })
+    }
+}
+
+/// The clocks of one open store.
+pub(crate) struct StoreClock {
+    clock: Clock,
+    /// The store's time when the store was opened.
+    base: Timestamp,
+    /// The monotonic clock when the store was opened.
+    opened: Duration,
+    /// The lead of the wall clock over the store's time that was last used to show a due time, in µs.
+    lead: AtomicI64,
+    /// The trust that the backend last stored.
+    trust: Mutex<Trust>,
+}
+
+impl StoreClock {
+    /// Continues from the clocks of the last commit.
+    pub(crate) fn resume(clock: Clock, last: Option<Now>, trust: Option<Trust>) -> Self {
+        let (wall, opened) = (clock.now(), clock.elapsed());
+        let base = last.map_or(wall, |last| last.due.saturating_add(wall.since(last.wall)));
+        let lead = wall.micros().saturating_sub(base.micros());
+        let trust = Mutex::new(trust.unwrap_or(Trust { lead, ahead: None, behind: None }));
+        Self { clock, base, opened, lead: AtomicI64::new(lead), trust }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        // The wall clock is read first: time that passes between the two readings makes a delay longer, not shorter.
+        let wall = self.clock.now();
+        Now { wall, due: self.base.saturating_add(self.clock.elapsed().saturating_sub(self.opened)) }
+    }
+
+    /// The store's time at a wall-clock time.
+    pub(crate) fn due_at(&self, wall: Timestamp) -> Timestamp {
+        self.now().due_at(wall)
+    }
+
+    /// Returns two values. First, a wall-clock time: rows that ended before this time have been over for longer than
+    /// `retention`. Second, the new trust, if it has changed: give it to [`keep`](Self::keep) once the backend has
+    /// stored it.
+    pub(crate) fn ended_before(&self, retention: Duration) -> (Timestamp, Option<Trust>) {
+        let (now, known) = (self.now(), *self.trust());
+        let trust = known.after(now, retention);
+        if trust.ahead.is_some() && known.ahead.is_none() {
+            tracing::warn!("the wall clock was set forward; ended rows are kept until the retention has really passed");
+        }
+        let believed = Timestamp::from_micros(now.due.micros().saturating_add(trust.lead)).min(now.wall);
+        // Small steps are not worth one write each.
+        let changed = trust.ahead != known.ahead || (trust.lead - known.lead).abs() > STEP / 2;
+        if !changed {
+            *self.trust() = Trust { behind: trust.behind, ..known };
+        }
+        (believed.saturating_sub(retention), changed.then_some(trust))
+    }
+
+    /// Remembers a trust that the backend has stored.
+    pub(crate) fn keep(&self, trust: Trust) {
+        *self.trust() = trust;
+    }
+
+    fn trust(&self) -> MutexGuard<'_, Trust> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wall-clock time at a moment of the store's time.
+    pub(crate) fn wall_at(&self, due: Timestamp) -> Timestamp {
+        let now = self.now();
+        let (lead, known) = (now.wall.micros().saturating_sub(now.due.micros()), self.lead.load(Ordering::Relaxed));
+        let lead = if lead.abs_diff(known) < TOLERANCE { known } else { lead };
+        self.lead.store(lead, Ordering::Relaxed);
+        Timestamp::from_micros(due.micros().saturating_add(lead))
+    }
+}

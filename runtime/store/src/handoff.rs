@@ -1,0 +1,191 @@
+//! Hands *pre-claimed* rows over in memory. A pre-claimed row is written as already claimed by this node, and is given
+//! to the worker or the delivery after its commit, without being read back.
+//!
+//! A row is pre-claimed only while no older row waits, because rows are worked on in the order in which they became
+//! due.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::record::{ClaimedReport, ClaimedRequest, ReportClaim, RequestClaim};
+use postback_wire::time::Timestamp;
+
+/// The capacity of a channel is at least this many rows, whatever the room is when the receiver is attached.
+const LEAST_CAPACITY: usize = 1_024;
+
+/// Lower bounds of the due times of unclaimed rows: no row is due earlier.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting {
+    /// By route. No request of a missing route waits.
+    pub requests: HashMap<String, Timestamp>,
+    pub reports: Option<Timestamp>,
+}
+
+/// A row that is handed over in memory after its commit, with the room that it takes at its receiver.
+#[derive(Debug)]
+pub struct PreClaimed<T> {
+    pub row: T,
+    pub room: OwnedSemaphorePermit,
+}
+
+/// The receivers of pre-claimed rows, and when the waiting rows are due.
+pub(crate) struct Handoff(Mutex<State>);
+
+struct State {
+    routes: Arc<[String]>,
+    requests: Option<Consumer<ClaimedRequest>>,
+    reports: Option<Consumer<ClaimedReport>>,
+    /// When the next waiting rows are due: lower bounds, which every claim corrects.
+    waiting: Waiting,
+}
+
+/// A worker or a delivery that takes pre-claimed rows.
+struct Consumer<T> {
+    room: Arc<Semaphore>,
+    hand: mpsc::Sender<PreClaimed<T>>,
+}
+
+impl<T> Consumer<T> {
+    fn open(room: Arc<Semaphore>) -> (Self, mpsc::Receiver<PreClaimed<T>>) {
+        // Each row in the channel holds a permit of `room`. So the channel is never full, unless permits are added
+        // later.
+        let (hand, receiver) = mpsc::channel(room.available_permits().clamp(LEAST_CAPACITY, Semaphore::MAX_PERMITS));
+        (Self { room, hand }, receiver)
+    }
+
+    fn try_room(&self, permits: usize) -> Option<OwnedSemaphorePermit> {
+        let permits = u32::try_from(permits).ok().filter(|_| !self.hand.is_closed())?;
+        self.room.clone().try_acquire_many_owned(permits).ok()
+    }
+}
+
+impl Handoff {
+    pub(crate) fn new(waiting: Waiting) -> Self {
+        Self(Mutex::new(State { routes: Arc::new([]), requests: None, reports: None, waiting }))
+    }
+
+    pub(crate) fn attach_requests(
+        &self,
+        routes: Vec<String>,
+        room: Arc<Semaphore>,
+    ) -> mpsc::Receiver<PreClaimed<ClaimedRequest>> {
+        let (consumer, receiver) = Consumer::open(room);
+        let mut state = self.lock();
+        state.routes = routes.into();
+        state.requests = Some(consumer);
+        receiver
+    }
+
+    pub(crate) fn attach_reports(&self, room: Arc<Semaphore>) -> mpsc::Receiver<PreClaimed<ClaimedReport>> {
+        let (consumer, receiver) = Consumer::open(room);
+        self.lock().reports = Some(consumer);
+        receiver
+    }
+
+    /// The routes whose requests the worker takes.
+    pub(crate) fn routes(&self) -> Arc<[String]> {
+        self.lock().routes.clone()
+    }
+
+    /// Takes room for a request that is about to be written. `None`: the request is written as waiting.
+    pub(crate) fn room_for_request(&self, route: &str, now: Timestamp) -> Option<OwnedSemaphorePermit> {
+        let mut state = self.lock();
+        let backlog = state.routes.iter().any(|route| state.waiting.requests.get(route).is_some_and(|due| *due <= now));
+        let attached = state.routes.iter().any(|attached| attached == route);
+        let consumer = state.requests.as_ref().filter(|_| attached && !backlog);
+        let room = consumer.and_then(|consumer| consumer.try_room(1));
+        if room.is_none() {
+            state.wait_request(route, now);
+        }
+        room
+    }
+
+    /// Takes room for a report of so many [units](crate::sizes::report_units). `None`: the report is written as
+    /// waiting. A report that is larger than the whole room is never pre-claimed.
+    pub(crate) fn room_for_report(&self, units: usize, now: Timestamp) -> Option<OwnedSemaphorePermit> {
+        let mut state = self.lock();
+        let backlog = state.waiting.reports.is_some_and(|due| due <= now);
+        let consumer = state.reports.as_ref().filter(|_| !backlog);
+        let room = consumer.and_then(|consumer| consumer.try_room(units));
+        if room.is_none() {
+            state.wait_report(now);
+        }
+        room
+    }
+
+    /// Notes that a request of one of the attached routes is about to wait again.
+    pub(crate) fn request_waits(&self, due: Timestamp) {
+        let mut state = self.lock();
+        // The route is not known here. Noting any one of the attached routes is enough to stop pre-claims for all of
+        // them.
+        for route in state.routes.clone().iter().take(1) {
+            state.wait_request(route, due);
+        }
+    }
+
+    /// Notes that a report is about to wait again.
+    pub(crate) fn report_waits(&self, due: Timestamp) {
+        self.lock().wait_report(due);
+    }
+
+    /// Notes when the next request of the attached routes is due, as a claim found.
+    pub(crate) fn next_request(&self, next: Option<Timestamp>) {
+        let mut state = self.lock();
+        for route in state.routes.clone().iter() {
+            match (next, state.waiting.requests.get_mut(route)) {
+                (Some(next), Some(due)) => *due = next.max(*due),
+                (None, Some(_)) => drop(state.waiting.requests.remove(route)),
+                (_, None) => {}
+            }
+        }
+        if let (Some(next), Some(first)) = (next, state.routes.first().cloned()) {
+            state.wait_request(&first, next);
+        }
+    }
+
+    /// Notes when the next report is due, as a claim found.
+    pub(crate) fn next_report(&self, next: Option<Timestamp>) {
+        self.lock().waiting.reports = next;
+    }
+
+    /// Hands a request over. If there is no receiver, the claim comes back.
+    pub(crate) fn give_request(&self, held: PreClaimed<ClaimedRequest>) -> Option<RequestClaim> {
+        give(self.lock().requests.as_ref(), held).map(|row| row.claim)
+    }
+
+    /// Hands a report over. If there is no receiver, the claim comes back.
+    pub(crate) fn give_report(&self, held: PreClaimed<ClaimedReport>) -> Option<ReportClaim> {
+        give(self.lock().reports.as_ref(), held).map(|row| row.claim)
+    }
+
+    /// Closes the channels, so that the receivers end.
+    pub(crate) fn detach(&self) {
+        let mut state = self.lock();
+        state.requests = None;
+        state.reports = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wait_request(&mut self, route: &str, due: Timestamp) {
+        match self.waiting.requests.get_mut(route) {
+            Some(first) => *first = due.min(*first),
+            None => drop(self.waiting.requests.insert(route.into(), due)),
+        }
+    }
+
+    fn wait_report(&mut self, due: Timestamp) {
+        self.waiting.reports = Some(self.waiting.reports.map_or(due, |first| due.min(first)));
+    }
+}
+
+fn give<T>(consumer: Option<&Consumer<T>>, held: PreClaimed<T>) -> Option<T> {
+    let Some(consumer) = consumer else { return Some(held.row) };
+    consumer.hand.try_send(held).err().map(|refused| refused.into_inner().row)
+}

@@ -1,0 +1,217 @@
+//! Whether the store's writer makes progress. Other tasks ask here, since a writer that hangs cannot answer.
+//!
+//! The store is *failing* from the first failed write until a write of at least the same size succeeds. The store also
+//! counts as failing while nobody wants to write: a client that asks whether to send requests must learn that they
+//! would fail. While the store is failing, the writer attempts a write once a second. The log has one line for each
+//! cause, and one line when the failure is over.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::Store;
+use crate::error::Bound;
+use postback_wire::line::Causes;
+
+/// For how long a caller waits while the backend fails. A batch that takes longer than this is reported as trouble.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// A single call to the backend that takes longer than this never returns, as far as the store can tell. A device that
+/// fails gives errors instead, and the store retries these without limit.
+const HOPELESS: Duration = Duration::from_mins(5);
+/// A failure shorter than this is not reported as trouble, unless a caller received an error.
+const SHORT_FAILURE: Duration = Duration::from_secs(1);
+/// How often the writer attempts a write while the store is failing.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// The most bytes that the writer writes to find out whether the store works again.
+const LARGEST_PROBE: usize = 1 << 20;
+/// The most causes that the log names while the store is failing.
+const CAUSES: usize = 8;
+
+/// Why the store does not take new requests at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    #[error("the store's writer ended unexpectedly; the log has the cause")]
+    Ended,
+    #[error("the store has been hanging in one operation for {} s", .0.as_secs())]
+    Hangs(Duration),
+    #[error("the store has not been able to write for {} s; the log has the cause", .0.as_secs())]
+    Fails(Duration),
+    #[error("new requests are refused: {0}")]
+    Refuses(Bound),
+}
+
+impl Trouble {
+    /// A name that stays the same for as long as the trouble lasts.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Hangs(_) => "hangs",
+            Self::Fails(_) => "fails",
+            Self::Refuses(bound) => bound.name(),
+        }
+    }
+}
+
+/// The state of the writer, as the writer last recorded it.
+#[derive(Default)]
+pub(crate) struct Health {
+    state: Mutex<State>,
+    /// Cancelled when the writer ended although the store was not closed.
+    ended: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the current batch began. `None`: no batch is under way.
+    batch: Option<Instant>,
+    /// When the current call to the backend began. `None`: the backend is idle.
+    call: Option<Instant>,
+    failing: Option<Failing>,
+}
+
+/// What is known about a store that is failing.
+struct Failing {
+    since: Instant,
+    tries: u64,
+    /// Operations whose callers received an error.
+    given_up: u64,
+    /// The causes that the log has named.
+    causes: Vec<String>,
+    /// The most bytes of an operation that could not be written, at most [`LARGEST_PROBE`].
+    bytes: usize,
+    /// When the writer attempts a write again.
+    next_probe: Instant,
+}
+
+impl Health {
+    pub(super) fn batch_begins(&self) {
+        self.lock().batch = Some(Instant::now());
+    }
+
+    pub(super) fn batch_is_over(&self) {
+        self.lock().batch = None;
+    }
+
+    /// Records how long a call to the backend takes.
+    pub(super) async fn watching<T>(&self, call: impl Future<Output = T>) -> T {
+        self.lock().call = Some(Instant::now());
+        let done = call.await;
+        self.lock().call = None;
+        done
+    }
+
+    /// Records that a write of `bytes` bytes failed.
+    pub(super) fn failed(&self, cause: &(dyn std::error::Error + 'static), bytes: usize) {
+        let (cause, now) = (Causes(cause).to_string(), Instant::now());
+        let mut state = self.lock();
+        let failing = state.failing.get_or_insert_with(|| Failing {
+            since: now,
+            tries: 0,
+            given_up: 0,
+            causes: Vec::new(),
+            bytes: 0,
+            next_probe: now,
+        });
+        failing.tries += 1;
+        failing.bytes = failing.bytes.max(bytes.min(LARGEST_PROBE));
+        failing.next_probe = now + PROBE_INTERVAL;
+        let is_new = failing.causes.len() < CAUSES && !failing.causes.contains(&cause);
+        if is_new {
+            failing.causes.push(cause.clone());
+        }
+        drop(state);
+        if is_new {
+            tracing::error!(error = cause, "the store cannot write: {cause}; it retries until a write succeeds");
+        } else {
+            tracing::debug!(error = cause, "the store still cannot write");
+        }
+    }
+
+    /// Counts operations whose callers received an error: nothing was written, or the outcome is unknown.
+    pub(super) fn gave_up(&self, operations: usize) {
+        if let Some(failing) = &mut self.lock().failing {
+            failing.given_up += operations as u64;
+        }
+    }
+
+    /// Records that an operation of `bytes` bytes was written.
+    pub(super) fn wrote(&self, bytes: usize) {
+        let mut state = self.lock();
+        // The disk may have room for a small write, and none for the larger write that failed.
+        let Some(failing) = state.failing.take_if(|failing| bytes >= failing.bytes) else { return };
+        drop(state);
+        let (tries, given_up, seconds) = (failing.tries, failing.given_up, failing.since.elapsed().as_secs());
+        tracing::info!(
+            tries,
+            given_up,
+            "the store can write again, after {tries} failures in {seconds} s; {given_up} operations were given up"
+        );
+    }
+
+    /// Whether the store is failing, so that the writer must find out when it works again.
+    pub(super) fn is_failing(&self) -> bool {
+        self.lock().failing.is_some()
+    }
+
+    /// How many bytes to write now, to find out whether the store works again. `None`: the store works, or it is too
+    /// early.
+    pub(super) fn to_try(&self) -> Option<usize> {
+        let state = self.lock();
+        state.failing.as_ref().filter(|failing| failing.next_probe <= Instant::now()).map(|failing| failing.bytes)
+    }
+
+    pub(super) fn writer_ended(&self) {
+        self.ended.cancel();
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        let long = |since: Option<Instant>| since.map(|since| since.elapsed()).filter(|time| *time >= PATIENCE);
+        if self.ended.is_cancelled() {
+            return Some(Trouble::Ended);
+        }
+        let state = self.lock();
+        let failing = state.failing.as_ref().map(|failing| (failing.since.elapsed(), failing.given_up > 0));
+        let fails = failing.filter(|(time, gave_up)| *gave_up || *time >= SHORT_FAILURE).map(|(time, _)| time);
+        long(state.call).map(Trouble::Hangs).or_else(|| fails.or_else(|| long(state.batch)).map(Trouble::Fails))
+    }
+
+    /// Returns when the writer has ended, or when one call to the backend has taken longer than [`HOPELESS`].
+    async fn broken(&self) -> Trouble {
+        loop {
+            let since = self.lock().call;
+            if let Some(time) = since.map(|since| since.elapsed()).filter(|time| *time >= HOPELESS) {
+                return Trouble::Hangs(time);
+            }
+            // A call that begins after this line cannot be hopeless before `look` either.
+            let look = since.unwrap_or_else(Instant::now) + HOPELESS;
+            tokio::select! {
+                () = self.ended.cancelled() => return Trouble::Ended,
+                () = sleep_until(look) => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store {
+    /// Why a request would be refused now, if something is wrong with the store.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let shared = &self.0.shared;
+        shared.health.trouble().or_else(|| shared.space.bound().map(Trouble::Refuses))
+    }
+
+    /// Why a request would be refused now although nothing is wrong: too many requests wait.
+    pub fn is_full(&self) -> Option<Bound> {
+        self.0.shared.local.backlog.bound()
+    }
+
+    /// Returns when the store will never write again in this process. Another process must take over.
+    pub async fn broken(&self) -> Trouble {
+        self.0.shared.health.broken().await
+    }
+}

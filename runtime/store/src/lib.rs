@@ -1,0 +1,296 @@
+//! The store: everything that is durable.
+//!
+//! A [`Store`] holds requests, their outcomes and the reports about them. The rows are in memory or in SQLite. Both
+//! backends follow these rules, and the tests in `suite` check both:
+//!
+//! - The store answers after the commit. Operations of many callers share one transaction (the group commit, in
+//!   `writer`). An operation is applied completely or not at all, even if its caller went away.
+//! - A request is queued, running or settled. A report is pending, delivering or over (delivered, dead, refused or
+//!   gone). Settled and over are final. One commit writes an outcome and its reports.
+//! - A request that waits can be cancelled. A request that runs is marked, and the worker that runs it settles it as
+//!   cancelled: see `cancel`.
+//! - A pending report may be parked or held: see `parked`.
+//! - To run a request, or to deliver a report, a caller needs a *claim*. Each claim adds one to the row's *epoch*. A
+//!   settlement carries the epoch of its claim. A settlement with an older epoch writes nothing, is answered
+//!   [`Settled::Stale`], and is counted.
+//! - The row that is due longest is claimed first; of rows with the same due time, the row that was written first. For
+//!   requests this order holds within each route. A new row is due at once. Due times are in the store's own time: see
+//!   `clock`.
+//! - While no older row waits, a new row is *pre-claimed* and handed over in memory after its commit: see
+//!   [`Store::attach_requests`].
+//! - A wake-up comes after the commit that caused it, and carries no data.
+//! - Everything that waits has a limit. A full intake never delays a settlement.
+
+// Only `postback` makes promises to users; this crate is a part of it.
+#![allow(missing_docs, reason = "a field that its name explains needs no comment")]
+#![cfg_attr(
+    not(feature = "sqlite"),
+    allow(dead_code, reason = "the memory backend does not fail, and has nothing to recover")
+)]
+
+mod backend;
+mod backlog;
+pub mod backoff;
+mod begun;
+mod cancel;
+mod clock;
+mod counters;
+mod error;
+mod handoff;
+mod health;
+mod inbox;
+mod intake;
+mod local;
+mod memory;
+mod operation;
+mod ops;
+mod options;
+mod parked;
+mod quota;
+mod record;
+pub mod retention;
+mod share;
+pub mod shutdown;
+mod sizes;
+mod space;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(test)]
+mod suite;
+mod summary;
+mod wake;
+mod writer;
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+
+use self::backend::{Opened, Reader};
+use self::backlog::{Backlog, Limits};
+use self::begun::{Begun, Running};
+use self::clock::StoreClock;
+use self::counters::Counters;
+pub use self::error::{Error, OpenError};
+use self::handoff::Handoff;
+pub use self::handoff::PreClaimed;
+use self::health::Health;
+use self::inbox::Inbox;
+use self::local::Local;
+use self::ops::Kind;
+pub use self::ops::{Cancelled, Replayed};
+#[cfg(feature = "sqlite")]
+pub use self::options::Durability;
+#[cfg(not(feature = "sqlite"))]
+pub use self::options::Durability;
+pub use self::options::{Location, Options};
+use self::parked::DisabledUrls;
+use self::quota::Quotas;
+pub use self::record::*;
+pub use self::sizes::{REPORT_UNIT, report_units};
+use self::space::{Probe, Space};
+pub use self::summary::{Kept, Summary};
+pub use self::summary::{Member, Stage};
+use self::wake::Wake;
+pub use self::wake::Watch;
+use self::writer::{Shared, Writer};
+use crate::shutdown::Shutdown;
+use postback_wire::id::{NodeId, RequestId};
+use postback_wire::time::Clock;
+
+/// A handle to the store. It is cheap to clone, and all clones are one store. When the last clone is dropped, the
+/// writer still commits the operations that were taken in.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    reader: Arc<dyn Reader>,
+    /// Runs the writer.
+    tasks: Shutdown,
+    durable: bool,
+    /// Notes which runs have begun, if rows outlive the process.
+    begun: Option<Arc<Begun>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.inbox.close();
+    }
+}
+
+impl Store {
+    /// Opens the store, which can have one owner only, and starts the writer on the current runtime.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(
+            clippy::unused_async,
+            unused_variables,
+            reason = "a store in memory needs no opening, and always has one owner"
+        )
+    )]
+    pub async fn open(options: Options, node: NodeId, clock: Clock) -> Result<Self, OpenError> {
+        match &options.place {
+            Location::Memory { reports, bytes, kept } => {
+                let (opened, quotas) = memory::open(*reports, *bytes, *kept);
+                Ok(Self::start(opened, &options, Some(quotas), None, clock))
+            }
+            #[cfg(feature = "sqlite")]
+            Location::Sqlite { path, durability } => {
+                let opened = sqlite::open(path, *durability, options.litestream, node, &clock).await?;
+                #[cfg(unix)]
+                let probe = Some(space::probe(path.clone()));
+                #[cfg(not(unix))]
+                let probe = None;
+                Ok(Self::start(opened, &options, None, probe, clock))
+            }
+        }
+    }
+
+    fn start(
+        opened: Opened,
+        options: &Options,
+        quotas: Option<Arc<Quotas>>,
+        probe: Option<Probe>,
+        clock: Clock,
+    ) -> Self {
+        let Opened { backend, reader, left, begun } = opened;
+        let durable = quotas.is_none();
+        let counters = Arc::new(Counters::default());
+        let limits = Limits { rows: options.max_queued, bytes: options.max_queued_bytes };
+        let shared = Arc::new(Shared {
+            inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, quotas, counters.clone())),
+            local: Local {
+                wake: Wake::default(),
+                handoff: Handoff::new(left.waiting),
+                disabled: DisabledUrls::new(left.disabled),
+                clock: StoreClock::resume(clock, left.clocks, left.trust),
+                counters,
+                backlog: Arc::new(Backlog::new(limits, left.backlog)),
+            },
+            health: Health::default(),
+            space: Space::new(options.disk_reserve, probe),
+        });
+        let tasks = Shutdown::new();
+        tasks.spawn(Writer::new(backend, shared.clone()).run());
+        Self(Arc::new(Inner { shared, reader, tasks, durable, begun }))
+    }
+
+    /// Commits the operations that wait, stops the writer and closes the files. A later call returns [`Error::Closed`].
+    pub async fn close(&self) {
+        self.0.shared.inbox.close();
+        self.0.tasks.finished().await;
+    }
+
+    /// Whether committed rows survive the process.
+    pub fn is_durable(&self) -> bool {
+        self.0.durable
+    }
+
+    /// Returns when each of the first `posted` reports has had its first attempt, or has ended.
+    pub async fn tried(&self, posted: u64) {
+        self.0.shared.local.wake.tried.until(posted).await;
+    }
+
+    /// Returns a receiver to which new requests of these routes are handed over after their commit, as long as `room`
+    /// has permits. From now on claims are for these routes only. A later call replaces an earlier call.
+    ///
+    /// Before you drop the receiver, close it and put back the requests that are still in it.
+    pub fn attach_requests(
+        &self,
+        routes: Vec<String>,
+        room: Arc<Semaphore>,
+    ) -> mpsc::Receiver<PreClaimed<ClaimedRequest>> {
+        self.0.shared.local.handoff.attach_requests(routes, room)
+    }
+
+    /// Returns a receiver to which new reports are handed over after their commit, as long as `room` has permits. A
+    /// large report takes several permits. Before you drop the receiver, close it and put back the reports that are
+    /// still in it.
+    pub fn attach_reports(&self, room: Arc<Semaphore>) -> mpsc::Receiver<PreClaimed<ClaimedReport>> {
+        self.0.shared.local.handoff.attach_reports(room)
+    }
+
+    /// Returns when a request may have become due since the last call returned. It may also return without a due
+    /// request. Only one task should wait here: a signal wakes one waiting task, not all.
+    pub async fn requests_due(&self) {
+        self.0.shared.local.wake.requests.notified().await;
+    }
+
+    /// Returns when a report may have become due since the last call returned. It may also return without a due report.
+    /// Only one task should wait here: a signal wakes one waiting task, not all.
+    pub async fn reports_due(&self) {
+        self.0.shared.local.wake.reports.notified().await;
+    }
+
+    /// Notes that the run of a claimed request begins now. Keep the returned value until the run is over: if the
+    /// process ends before, the run counts as a crash.
+    pub fn begin(&self, claim: &RequestClaim) -> Option<Running> {
+        self.0.begun.as_ref().map(|begun| begun.begin(claim))
+    }
+
+    /// The operator ends the process at once. The runs that this interrupts do not count as crashes.
+    pub fn forget_begun(&self) {
+        if let Some(begun) = &self.0.begun {
+            begun.forget();
+        }
+    }
+
+    /// The request with this id, if there is one.
+    pub async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Error> {
+        self.reader()?.request(id).await.map_err(Error::Backend)
+    }
+
+    /// The deliveries of the reports about this id: at most 100, the oldest first.
+    pub async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, Error> {
+        let mut records = self.reader()?.deliveries(subject).await.map_err(Error::Backend)?;
+        for due in records.iter_mut().filter_map(|record| record.next_due.as_mut()) {
+            *due = self.0.shared.local.clock.wall_at(*due);
+        }
+        Ok(records)
+    }
+
+    /// How many reports this process has delivered and given up so far.
+    pub fn counters(&self) -> counters::Counted {
+        self.0.shared.local.counters.read()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn backlog(&self) -> &Backlog {
+        &self.0.shared.local.backlog
+    }
+
+    /// How many rows are in the store, by state.
+    pub async fn counts(&self) -> Result<Counts, Error> {
+        self.reader()?.counts().await.map_err(Error::Backend)
+    }
+
+    /// Take the watch *before* you look at the request. Its `changed()` returns when the request was settled after the
+    /// watch was taken.
+    pub fn watch(&self, id: &RequestId) -> Watch {
+        self.0.shared.local.wake.watches.watch(id)
+    }
+
+    /// The batch with `next_due` in the time of the wall clock, which callers use.
+    fn by_wall<T>(&self, batch: Batch<T>) -> Batch<T> {
+        Batch { next_due: batch.next_due.map(|due| self.0.shared.local.clock.wall_at(due)), ..batch }
+    }
+
+    /// Commits an operation that does not wait in the intake, and returns its answer.
+    async fn ask<K: Kind>(&self, op: K) -> Result<K::Answer, Error> {
+        K::answer(self.inbox().control(op.into()).await?.wait().await?).ok_or(Error::Closed)
+    }
+
+    fn inbox(&self) -> &Arc<Inbox> {
+        &self.0.shared.inbox
+    }
+
+    fn reader(&self) -> Result<&dyn Reader, Error> {
+        if self.inbox().is_closed() { Err(Error::Closed) } else { Ok(&*self.0.reader) }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("durable", &self.0.durable).finish_non_exhaustive()
+    }
+}

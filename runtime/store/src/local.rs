@@ -1,0 +1,20 @@
+//! What this process keeps in memory beside the rows of the store. Operations change it before and after their commit.
+
+use std::sync::Arc;
+
+use crate::backlog::Backlog;
+use crate::clock::StoreClock;
+use crate::counters::Counters;
+use crate::handoff::Handoff;
+use crate::parked::DisabledUrls;
+use crate::wake::Wake;
+
+/// What this process keeps in memory beside the rows of one store.
+pub(crate) struct Local {
+    pub wake: Wake,
+    pub handoff: Handoff,
+    pub disabled: DisabledUrls,
+    pub clock: StoreClock,
+    pub counters: Arc<Counters>,
+    pub backlog: Arc<Backlog>,
+}

@@ -1,0 +1,214 @@
+//! The backend in memory. It follows the rules of a durable backend, but its rows end with the process.
+//!
+//! Unfinished rows are limited by the [`Quotas`], from which the intake reserves room first. Finished rows are limited
+//! by their number and their bytes.
+
+mod cancel;
+mod ops;
+mod parked;
+mod reports;
+mod requests;
+mod summary;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
+use http::HeaderMap;
+
+use self::parked::ParkedReports;
+use self::reports::{Report, Reports};
+use self::requests::Request;
+use crate::backend::{Backend, Cause, Failure, Left, Opened, Reader};
+use crate::cancel::CancelView;
+use crate::clock::Now;
+use crate::operation::Stage;
+use crate::ops::{Op, Reply};
+use crate::quota::{Quota, Quotas};
+use crate::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
+use crate::summary::{Member, Summary};
+use postback_wire::id::{ReportId, RequestId};
+use postback_wire::time::Timestamp;
+
+/// Opens an empty store. Returns it with the quotas from which the intake reserves room.
+pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Quotas>) {
+    let quotas = Arc::new(Quotas { requests: Quota::new(reports, bytes), reports: Quota::new(reports, bytes) });
+    let tables = Tables {
+        requests: HashMap::new(),
+        due_requests: HashMap::new(),
+        running: 0,
+        reports: HashMap::new(),
+        undelivered: 0,
+        due_reports: BTreeMap::new(),
+        parked: ParkedReports::default(),
+        subjects: HashMap::new(),
+        finished: BTreeMap::new(),
+        finished_bytes: 0,
+        most_finished: (kept, bytes),
+        last_seq: 0,
+        quotas: quotas.clone(),
+    };
+    let memory = Memory(Arc::new(Mutex::new(tables)));
+    let opened =
+        Opened { backend: Box::new(memory.clone()), reader: Arc::new(memory), left: Left::default(), begun: None };
+    (opened, quotas)
+}
+
+#[derive(Clone)]
+struct Memory(Arc<Mutex<Tables>>);
+
+/// The position of a row among the due or the finished rows: by time, then in the order of arrival.
+type DueKey = (Timestamp, u64);
+
+struct Tables {
+    requests: HashMap<RequestId, Request>,
+    /// The requests that wait, by route.
+    due_requests: HashMap<String, BTreeMap<DueKey, RequestId>>,
+    running: u64,
+    /// Boxed, because the map moves its entries again and again as rows come and go.
+    reports: HashMap<ReportId, Box<Report>>,
+    /// How many reports are not over.
+    undelivered: u64,
+    due_reports: BTreeMap<DueKey, ReportId>,
+    parked: ParkedReports,
+    subjects: HashMap<Arc<str>, Reports>,
+    finished: BTreeMap<DueKey, Finished>,
+    finished_bytes: usize,
+    /// The limits of finished rows: their number, and their bytes. So a process that never purges does not grow without
+    /// end.
+    most_finished: (usize, usize),
+    last_seq: u64,
+    quotas: Arc<Quotas>,
+}
+
+/// A row that has ended, with the bytes that it still takes.
+struct Finished {
+    row: Row,
+    bytes: usize,
+}
+
+#[derive(Clone)]
+enum Row {
+    Request(RequestId),
+    Report(ReportId),
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for Memory {
+    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+        let mut tables = self.lock();
+        let mut replies: Vec<Option<Reply>> = ops.iter().map(|_| None).collect();
+        for stage in Stage::IN_ORDER {
+            for (op, reply) in ops.iter().zip(&mut replies).filter(|(op, _)| op.stage() == stage) {
+                *reply = Some(ops::apply(op, &mut tables, now));
+            }
+        }
+        // Invariant: every operation is in one of the stages, so every operation has a reply.
+        ready(Ok(replies.into_iter().flatten().collect())).boxed()
+    }
+
+    fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>> {
+        ready(Ok(false)).boxed()
+    }
+
+    fn try_to_write(&mut self, _: usize) -> BoxFuture<'_, Result<(), Cause>> {
+        ready(Ok(())).boxed()
+    }
+
+    fn tidy(&mut self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+}
+
+impl Reader for Memory {
+    fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
+        ready(Ok(self.lock().request(id))).boxed()
+    }
+
+    fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>> {
+        ready(Ok(self.lock().summary(id))).boxed()
+    }
+
+    fn piece<'a>(
+        &'a self,
+        id: &'a RequestId,
+        member: Member,
+        at: usize,
+        len: usize,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
+        ready(Ok(self.lock().piece(id, member, at, len))).boxed()
+    }
+
+    fn cancel_view<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>> {
+        ready(Ok(self.lock().cancel_view(id))).boxed()
+    }
+
+    fn unregistered<'a>(
+        &'a self,
+        id: &'a RequestId,
+        route: &'a str,
+    ) -> BoxFuture<'a, Result<Option<(HeaderMap, Bytes)>, Cause>> {
+        ready(Ok(self.lock().unregistered(id, route))).boxed()
+    }
+
+    fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {
+        ready(Ok(self.lock().deliveries(subject))).boxed()
+    }
+
+    fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
+        ready(Ok(self.lock().parked.lines())).boxed()
+    }
+
+    fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {
+        ready(Ok(self.lock().parked.disabled())).boxed()
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {
+        ready(Ok(self.lock().counts())).boxed()
+    }
+}
+
+impl Tables {
+    fn next_seq(&mut self) -> u64 {
+        self.last_seq += 1;
+        self.last_seq
+    }
+
+    /// Notes that a row has ended. Deletes the oldest ended rows while there are too many, or too many bytes.
+    fn finish(&mut self, key: DueKey, row: Row, bytes: usize) {
+        self.finished.insert(key, Finished { row, bytes });
+        self.finished_bytes += bytes;
+        while self.finished.len() > self.most_finished.0 || self.finished_bytes > self.most_finished.1 {
+            if !self.forget_oldest() {
+                break;
+            }
+        }
+    }
+
+    /// Deletes the row that ended first. Returns whether there was one.
+    fn forget_oldest(&mut self) -> bool {
+        let Some((_, Finished { row, bytes })) = self.finished.pop_first() else { return false };
+        self.finished_bytes = self.finished_bytes.saturating_sub(bytes);
+        match row {
+            Row::Request(id) => drop(self.requests.remove(&id)),
+            Row::Report(id) => self.forget_report(id),
+        }
+        true
+    }
+
+    fn counts(&self) -> Counts {
+        let queued = self.due_requests.iter().map(|(route, waiting)| (route.clone(), waiting.len() as u64));
+        Counts { queued: queued.collect(), running: self.running, undelivered: self.undelivered }
+    }
+}

@@ -1,0 +1,28 @@
+//! What has to be known of a request before it is cancelled.
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::Tables;
+use crate::cancel::{CancelView, Phase};
+use crate::record::RequestState;
+use postback_wire::id::RequestId;
+
+impl Tables {
+    pub(super) fn cancel_view(&self, id: &RequestId) -> Option<CancelView> {
+        let row = self.requests.get(id)?;
+        let phase = match row.state {
+            RequestState::Queued => {
+                Phase::Queued { epoch: row.epoch, registration: row.registration.clone(), bytes: row.waiting_bytes() }
+            }
+            RequestState::Running => Phase::Running { cancelled: row.cancelled },
+            RequestState::Settled(_) => Phase::Settled,
+        };
+        Some(CancelView { route: row.new.route.clone(), phase })
+    }
+
+    pub(super) fn unregistered(&self, id: &RequestId, route: &str) -> Option<(HeaderMap, Bytes)> {
+        let row = self.requests.get(id).filter(|row| row.new.route == route && row.registration.is_none())?;
+        (row.state == RequestState::Queued).then(|| (row.new.headers.clone(), row.new.body.clone()))
+    }
+}

@@ -1,0 +1,42 @@
+//! How the memory backend applies each kind of operation.
+
+mod barrier;
+mod cancel;
+mod claim_parked;
+mod claim_reports;
+mod claim_requests;
+mod enable;
+mod give_up_parked;
+mod hold_report;
+mod park_report;
+mod post;
+mod purge;
+mod recover;
+mod register;
+mod release_report;
+mod release_request;
+mod replay;
+mod settle_report;
+mod settle_request;
+mod submit;
+
+use super::Tables;
+use crate::clock::Now;
+use crate::ops::{self, Kind, Op, Reply, with_operations};
+
+/// How the memory backend applies one kind of operation.
+trait Apply: Kind {
+    fn apply(&self, tables: &mut Tables, now: Now) -> Self::Answer;
+}
+
+macro_rules! apply_any {
+    ($($stage:ident: $($kind:ident),+;)+) => {
+        /// Applies an operation of any kind.
+        pub(super) fn apply(op: &Op, tables: &mut Tables, now: Now) -> Reply {
+            match op {
+                $($(Op::$kind(op) => <ops::$kind as Kind>::reply(op.apply(tables, now)),)+)+
+            }
+        }
+    };
+}
+with_operations!(apply_any);

@@ -1,0 +1,75 @@
+//! Requests of the memory backend.
+
+use std::collections::BTreeMap;
+
+use super::{DueKey, Tables};
+use crate::backlog::stored_bytes;
+use crate::record::{ClaimedRequest, NewRequest, Registration, RequestClaim, RequestRecord, RequestState};
+use postback_wire::id::RequestId;
+use postback_wire::time::Timestamp;
+
+pub(super) struct Request {
+    pub(super) seq: u64,
+    pub(super) new: NewRequest,
+    /// The digest of route and body. It is kept after the body is deleted.
+    pub(super) digest: [u8; 32],
+    pub(super) due: Timestamp,
+    pub(super) epoch: u32,
+    pub(super) failures: u32,
+    pub(super) cancelled: bool,
+    pub(super) registration: Option<Registration>,
+    pub(super) state: RequestState,
+    /// The bytes that the request takes of the quota until it has ended.
+    pub(super) bytes: usize,
+}
+
+impl Request {
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        stored_bytes(&self.new.headers, &self.new.body)
+    }
+
+    pub(super) fn claimed(&self) -> ClaimedRequest {
+        ClaimedRequest {
+            failures: self.failures,
+            cancelled: self.cancelled,
+            registration: self.registration.clone(),
+            ..self.new.clone().claimed(self.epoch)
+        }
+    }
+}
+
+impl Tables {
+    /// Adds a request to those of its route that wait to be run.
+    pub(super) fn add_waiting(&mut self, route: &str, key: DueKey, id: RequestId) {
+        match self.due_requests.get_mut(route) {
+            Some(waiting) => drop(waiting.insert(key, id)),
+            None => drop(self.due_requests.insert(route.to_owned(), BTreeMap::from([(key, id)]))),
+        }
+    }
+
+    /// Removes a request from those of its route that wait to be run.
+    pub(super) fn take_waiting(&mut self, route: &str, key: DueKey) -> Option<RequestId> {
+        let waiting = self.due_requests.get_mut(route)?;
+        let id = waiting.remove(&key);
+        if waiting.is_empty() {
+            self.due_requests.remove(route);
+        }
+        id
+    }
+
+    /// When the first waiting request of a route is due.
+    pub(super) fn first_due(&self, route: &str) -> Option<Timestamp> {
+        self.due_requests.get(route)?.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// The request, if it is in this state and the claim has its current epoch.
+    pub(super) fn current_request(&mut self, claim: &RequestClaim, state: &RequestState) -> Option<&mut Request> {
+        let row = self.requests.get_mut(&claim.id)?;
+        (row.state == *state && row.epoch == claim.epoch).then_some(row)
+    }
+
+    pub(super) fn request(&self, id: &RequestId) -> Option<RequestRecord> {
+        let Request { new, state, .. } = self.requests.get(id)?;
+        Some(RequestRecord { id: id.clone(), route: new.route.clone(), state: state.clone() })
+    }
+}

@@ -1,0 +1,249 @@
+//! The kinds of operations. A new kind is a file here, a file in each backend's `ops` folder, and a line in the list
+//! below.
+
+mod barrier;
+mod cancel;
+mod claim_parked;
+mod claim_reports;
+mod claim_requests;
+mod enable;
+mod give_up_parked;
+mod hold_report;
+mod park_report;
+mod post;
+mod purge;
+mod recover;
+mod register;
+mod release_report;
+mod release_request;
+mod replay;
+mod settle_report;
+mod settle_request;
+mod submit;
+
+pub(crate) use self::barrier::Barrier;
+pub(crate) use self::cancel::CancelRunning;
+pub use self::cancel::Cancelled;
+pub(crate) use self::claim_parked::ClaimParked;
+pub(crate) use self::claim_reports::ClaimReports;
+pub(crate) use self::claim_requests::ClaimRequests;
+pub(crate) use self::enable::Enable;
+pub(crate) use self::enable::Enabled;
+pub(crate) use self::give_up_parked::GiveUpParked;
+pub(crate) use self::hold_report::HoldReport;
+pub(crate) use self::hold_report::Holding;
+pub(crate) use self::park_report::ParkReport;
+pub(crate) use self::post::Post;
+pub(crate) use self::purge::Purge;
+pub(crate) use self::purge::Purged;
+pub(crate) use self::recover::Recover;
+pub(crate) use self::register::Register;
+pub(crate) use self::release_report::ReleaseReport;
+pub(crate) use self::release_request::ReleaseRequest;
+pub(crate) use self::replay::Replay;
+pub use self::replay::Replayed;
+pub(crate) use self::settle_report::SettleReport;
+pub(crate) use self::settle_report::SettledReport;
+pub(crate) use self::settle_request::SettleRequest;
+pub(crate) use self::submit::Submit;
+use crate::local::Local;
+use crate::operation::{Effect, Key, Line, Operation, Outgoing, Stage, Untaken};
+use crate::quota::Quotas;
+use crate::sizes::report_bytes;
+use postback_wire::time::Timestamp;
+
+/// The list of all kinds of operations, by the stage in which a backend applies them. A backend that applies kind by
+/// kind does so in this order. Calls the macro `$then` with the list.
+macro_rules! with_operations {
+    ($then:ident) => {
+        $then! {
+            Write: Submit, SettleRequest, ReleaseRequest, Register, CancelRunning, SettleReport, ReleaseReport,
+                ParkReport,
+                // Holding comes after `SettleReport`, which may disable a URL: its reports are held by the same commit.
+                HoldReport, Post;
+            Upkeep: Replay, Recover, Purge, GiveUpParked, Enable, Barrier;
+            Claim: ClaimRequests, ClaimReports, ClaimParked;
+        }
+    };
+}
+pub(crate) use with_operations;
+
+/// Makes one type of all kinds, and passes each call on to the operation that is inside.
+macro_rules! define {
+    ($($stage:ident: $($kind:ident),+;)+) => {
+        /// An operation of any kind. All operations of a batch are applied in one transaction.
+        ///
+        /// Invariant: a key occurs in at most one operation of a batch, so a backend may apply the operations kind by
+        /// kind.
+        #[derive(Debug)]
+        pub(crate) enum Op {
+            $($($kind($kind),)+)+
+        }
+
+        /// The answer to an operation, of the kind of that operation.
+        #[derive(Debug)]
+        pub(crate) enum Reply {
+            $($($kind(<$kind as Operation>::Answer),)+)+
+        }
+
+        $($(
+            impl From<$kind> for Op {
+                fn from(op: $kind) -> Self {
+                    Self::$kind(op)
+                }
+            }
+
+            impl Kind for $kind {
+                #[cfg(any(feature = "sqlite", test))]
+                fn of(op: &Op) -> Option<&Self> {
+                    if let Op::$kind(op) = op { Some(op) } else { None }
+                }
+
+                fn reply(answer: Self::Answer) -> Reply {
+                    Reply::$kind(answer)
+                }
+
+                fn answer(reply: Reply) -> Option<Self::Answer> {
+                    if let Reply::$kind(answer) = reply { Some(answer) } else { None }
+                }
+            }
+        )+)+
+
+        impl Op {
+            pub(crate) fn stage(&self) -> Stage {
+                match self {
+                    $($(Self::$kind(_) => Stage::$stage,)+)+
+                }
+            }
+
+            pub(crate) fn key(&self) -> Option<Key> {
+                match self {
+                    $($(Self::$kind(op) => op.key(),)+)+
+                }
+            }
+
+            pub(crate) fn reports(&self) -> &[Outgoing] {
+                match self {
+                    $($(Self::$kind(op) => op.reports(),)+)+
+                }
+            }
+
+            pub(crate) fn reports_mut(&mut self) -> &mut [Outgoing] {
+                match self {
+                    $($(Self::$kind(op) => op.reports_mut(),)+)+
+                }
+            }
+
+            pub(crate) fn rows(&self) -> usize {
+                match self {
+                    $($(Self::$kind(op) => op.rows(),)+)+
+                }
+            }
+
+            fn own_bytes(&self) -> usize {
+                match self {
+                    $($(Self::$kind(op) => op.own_bytes(),)+)+
+                }
+            }
+
+            pub(crate) fn line(&self) -> Line<'_> {
+                match self {
+                    $($(Self::$kind(op) => op.line(),)+)+
+                }
+            }
+
+            pub(crate) fn posted(&self) -> usize {
+                match self {
+                    $($(Self::$kind(op) => op.posted(),)+)+
+                }
+            }
+
+            pub(crate) fn reserve(&mut self, quotas: &Quotas) -> bool {
+                match self {
+                    $($(Self::$kind(op) => op.reserve(quotas),)+)+
+                }
+            }
+
+            fn prepare_kind(&mut self, local: &Local, now: Timestamp) {
+                match self {
+                    $($(Self::$kind(op) => op.prepare(local, now),)+)+
+                }
+            }
+
+            /// `reply` is the answer to this operation.
+            pub(crate) fn committed(&self, reply: &Reply, local: &Local) {
+                match self {
+                    $($(Self::$kind(op) => if let Reply::$kind(answer) = reply { op.committed(answer, local) },)+)+
+                }
+            }
+
+            pub(crate) fn announce(self, local: &Local, untaken: &mut Untaken) {
+                match self {
+                    $($(Self::$kind(op) => op.announce(local, untaken),)+)+
+                }
+            }
+
+            pub(crate) fn stale(&self, local: &Local) {
+                match self {
+                    $($(Self::$kind(op) => op.stale(local),)+)+
+                }
+            }
+        }
+
+        impl Reply {
+            pub(crate) fn effect(&self) -> Effect {
+                match self {
+                    $($(Self::$kind(answer) => <$kind as Operation>::effect(answer),)+)+
+                }
+            }
+
+            pub(crate) fn untaken(self, untaken: &mut Untaken) {
+                match self {
+                    $($(Self::$kind(answer) => <$kind as Operation>::untaken(answer, untaken),)+)+
+                }
+            }
+        }
+    };
+}
+with_operations!(define);
+
+/// How one kind goes into [`Op`] and [`Reply`], and comes out of them.
+pub(crate) trait Kind: Operation + Into<Op> {
+    /// The operation, if it is of this kind.
+    #[cfg(any(feature = "sqlite", test))]
+    fn of(op: &Op) -> Option<&Self>;
+    fn reply(answer: Self::Answer) -> Reply;
+    /// The answer, if it is one to an operation of this kind.
+    fn answer(reply: Reply) -> Option<Self::Answer>;
+}
+
+impl Op {
+    /// What must not occur twice in a batch.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.key().into_iter().chain(self.reports().iter().map(|outgoing| Key::Report(outgoing.report.id)))
+    }
+
+    /// The memory that the operation takes, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        self.reports().iter().fold(self.own_bytes(), |sum, outgoing| sum + report_bytes(&outgoing.report))
+    }
+
+    /// Called as the operation is put into a batch.
+    pub(crate) fn prepare(&mut self, local: &Local, now: Timestamp) {
+        self.prepare_kind(local, now);
+        for outgoing in self.reports_mut() {
+            outgoing.prepare(local, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every queue and every batch moves operations.
+    #[test]
+    fn an_operation_is_as_small_as_its_largest_kind() {
+        assert_eq!(size_of::<Op>(), size_of::<Submit>());
+    }
+}

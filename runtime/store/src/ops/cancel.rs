@@ -1,0 +1,84 @@
+//! Cancels a request: settles one that waits, and marks one that runs.
+
+use crate::Store;
+use crate::backlog::Waited;
+use crate::cancel::{CancelView, Phase};
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::{Key, Operation};
+use crate::ops::SettleRequest;
+use crate::record::{Claim, NewReport, Registration, RequestClaim, Settled};
+use postback_wire::id::RequestId;
+use postback_wire::report::Outcome;
+
+/// Marks a request as cancelled, if it runs.
+#[derive(Debug)]
+pub(crate) struct CancelRunning {
+    pub id: RequestId,
+}
+
+impl Operation for CancelRunning {
+    /// The claim under which the request runs. `None`: the request does not run, and is not marked.
+    type Answer = Option<RequestClaim>;
+
+    fn key(&self) -> Option<Key> {
+        Some(Key::Request(self.id.clone()))
+    }
+
+    fn committed(&self, answer: &Option<RequestClaim>, local: &Local) {
+        if let Some(claim) = answer {
+            local.wake.cancels.cancel(claim);
+        }
+    }
+}
+
+/// The answer to [`Store::cancel`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The request was waiting, and has ended now with this outcome.
+    AtOnce(Outcome),
+    /// The request runs. Its run was asked to stop.
+    Stopping,
+    /// The request had ended before; nothing changed.
+    Over,
+    /// No request has this id and this route.
+    Unknown,
+}
+
+impl Store {
+    /// Cancels the request with this id and route. `end` makes the outcome and the reports of a request that waits,
+    /// from the registration of an earlier run. `end` is called again if the request was claimed and put back in the
+    /// meantime.
+    pub async fn cancel(
+        &self,
+        id: &RequestId,
+        route: &str,
+        mut end: impl FnMut(Option<Registration>) -> (Outcome, Vec<NewReport>),
+    ) -> Result<Cancelled, Error> {
+        // If many callers cancel one request at once, the first commits it, and the others find it cancelled.
+        let _turn = self.0.shared.local.wake.cancels.turn(id).await;
+        loop {
+            let view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
+            let Some(CancelView { phase, route }) = view.filter(|view| view.route == route) else {
+                return Ok(Cancelled::Unknown);
+            };
+            match phase {
+                Phase::Settled => return Ok(Cancelled::Over),
+                Phase::Queued { epoch, registration, bytes } => {
+                    let (outcome, reports) = end(registration);
+                    let (claim, waited) = (Claim { id: id.clone(), epoch }, Waited { route, bytes });
+                    let settle = SettleRequest::queued(claim, waited, outcome.clone(), reports);
+                    if self.ask(settle).await? == Settled::Current {
+                        return Ok(Cancelled::AtOnce(outcome));
+                    }
+                }
+                Phase::Running { cancelled: true } => return Ok(Cancelled::Stopping),
+                Phase::Running { cancelled: false } => {
+                    if self.ask(CancelRunning { id: id.clone() }).await?.is_some() {
+                        return Ok(Cancelled::Stopping);
+                    }
+                }
+            }
+        }
+    }
+}

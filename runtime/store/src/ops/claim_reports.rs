@@ -1,0 +1,33 @@
+//! Claims due reports, to be delivered.
+
+use crate::Store;
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::{Operation, Untaken};
+use crate::record::{Batch, ClaimedReport};
+
+/// Claims up to `limit` due reports. The report that is due longest comes first.
+#[derive(Debug)]
+pub(crate) struct ClaimReports {
+    pub limit: usize,
+}
+
+impl Operation for ClaimReports {
+    type Answer = Batch<ClaimedReport>;
+
+    fn committed(&self, answer: &Batch<ClaimedReport>, local: &Local) {
+        local.handoff.next_report(answer.next_due);
+    }
+
+    fn untaken(answer: Batch<ClaimedReport>, untaken: &mut Untaken) {
+        untaken.reports.extend(answer.rows.into_iter().map(|row| row.claim));
+    }
+}
+
+impl Store {
+    /// Claims up to `limit` due reports; the report that is due longest comes first. The claimed rows have at most 8
+    /// MiB, unless the first row alone has more.
+    pub async fn claim_reports(&self, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
+        Ok(self.by_wall(self.ask(ClaimReports { limit }).await?))
+    }
+}

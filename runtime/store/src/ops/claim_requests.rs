@@ -1,0 +1,60 @@
+//! Claims due requests, to be run.
+
+use std::sync::Arc;
+
+use crate::Store;
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::{Operation, Untaken};
+use crate::record::{Batch, ClaimedRequest};
+
+/// Claims up to `limit` due requests of these routes. Of each route the request that is due longest comes first.
+#[derive(Debug)]
+pub(crate) struct ClaimRequests {
+    pub limit: usize,
+    pub routes: Arc<[String]>,
+    /// How many requests of each route run; a missing number is 0. The route with the fewest comes first.
+    pub running: Vec<usize>,
+    /// Whether the claim may include one *suspect*: a request that was running when its process ended.
+    pub suspects: bool,
+}
+
+impl Operation for ClaimRequests {
+    type Answer = Batch<ClaimedRequest>;
+
+    fn committed(&self, answer: &Batch<ClaimedRequest>, local: &Local) {
+        local.backlog.claimed(&answer.rows);
+        local.handoff.next_request(answer.next_due);
+    }
+
+    fn untaken(answer: Batch<ClaimedRequest>, untaken: &mut Untaken) {
+        untaken.requests.extend(answer.rows.into_iter().map(|row| row.claim));
+    }
+}
+
+impl Store {
+    /// Claims up to `limit` due requests of the attached routes. Of each route the request that is due longest comes
+    /// first. The claimed rows have at most [`CLAIM_BYTES`](crate::sizes::CLAIM_BYTES), unless the first row
+    /// alone has more. If more requests are due, `next_due` is in the past.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn claim_requests(&self, limit: usize) -> Result<Batch<ClaimedRequest>, Error> {
+        self.claim_requests_beside(limit, |_| 0, true).await
+    }
+
+    /// Claims up to `limit` due requests of the attached routes, at most 8 MiB unless the first row alone has more.
+    /// `running` says how many requests of a route run: the route with the fewest comes first.
+    ///
+    /// `suspects`: whether the claim may include one *suspect*, a request that was running when its process ended.
+    /// Suspects are run one by one, which shows which of them ends the process. While a suspect runs, no other suspect
+    /// may be claimed, and `next_due` passes over suspects.
+    pub async fn claim_requests_beside(
+        &self,
+        limit: usize,
+        running: impl Fn(&str) -> usize,
+        suspects: bool,
+    ) -> Result<Batch<ClaimedRequest>, Error> {
+        let routes = self.0.shared.local.handoff.routes();
+        let running = routes.iter().map(|route| running(route)).collect();
+        Ok(self.by_wall(self.ask(ClaimRequests { limit, routes, running, suspects }).await?))
+    }
+}

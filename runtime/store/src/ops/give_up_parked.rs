@@ -1,0 +1,44 @@
+//! Gives up parked reports that are too old.
+
+use std::time::Duration;
+
+use crate::Store;
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::Operation;
+use crate::record::Next;
+use postback_wire::id::ReportId;
+use postback_wire::names::metric;
+use postback_wire::time::Timestamp;
+
+/// Ends up to `limit` parked reports as dead that were made before this moment.
+#[derive(Debug)]
+pub(crate) struct GiveUpParked {
+    pub before: Timestamp,
+    pub limit: usize,
+}
+
+impl Operation for GiveUpParked {
+    /// The reports that are dead now.
+    type Answer = Vec<ReportId>;
+
+    fn committed(&self, answer: &Vec<ReportId>, local: &Local) {
+        if answer.is_empty() {
+            return;
+        }
+        metrics::counter!(metric::DELIVERIES_FINISHED, "state" => "dead").increment(answer.len() as u64);
+        for id in answer {
+            local.counters.settled(Next::Dead);
+            local.wake.tried.done(*id);
+        }
+    }
+}
+
+impl Store {
+    /// Ends up to `limit` parked reports as dead that are older than `age`. Returns how many reports those are. The age
+    /// is measured by the store's own time, so a wall clock that jumps ends no report.
+    pub async fn give_up_parked(&self, age: Duration, limit: usize) -> Result<usize, Error> {
+        let before = self.0.shared.local.clock.now().due.saturating_sub(age);
+        self.ask(GiveUpParked { before, limit }).await.map(|dead| dead.len())
+    }
+}

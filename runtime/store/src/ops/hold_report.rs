@@ -1,0 +1,63 @@
+//! Holds a claimed report: it waits in the store until its URL is enabled again.
+
+use crate::Store;
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::{Effect, Key, Operation, Untaken};
+use crate::record::{ReportClaim, Settled};
+
+/// Holds the report under this claim, if its URL is disabled; otherwise the report is pending again.
+#[derive(Debug)]
+pub(crate) struct HoldReport {
+    pub claim: ReportClaim,
+}
+
+/// The answer to [`HoldReport`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// The report is held.
+    Held,
+    /// The URL of the report is not disabled. The report is pending, with the due time that it had.
+    Pending,
+    /// The claim was no longer current; nothing was written.
+    Stale,
+}
+
+impl Operation for HoldReport {
+    type Answer = Holding;
+
+    fn key(&self) -> Option<Key> {
+        Some(Key::Report(self.claim.id))
+    }
+
+    fn committed(&self, answer: &Holding, local: &Local) {
+        if *answer == Holding::Held {
+            // Nobody attempts a held report, so nobody has to wait for its first attempt.
+            local.wake.tried.done(self.claim.id);
+        }
+    }
+
+    fn effect(answer: &Holding) -> Effect {
+        match answer {
+            Holding::Held => Effect::Silent,
+            Holding::Pending => Effect::Written,
+            Holding::Stale => Effect::Stale,
+        }
+    }
+
+    fn announce(self, local: &Local, _: &mut Untaken) {
+        local.handoff.report_waits(local.clock.now().due);
+        local.wake.reports.notify_one();
+    }
+}
+
+impl Store {
+    /// Holds a report that was not attempted, until its URL is enabled. The attempt is not counted. If the URL is not
+    /// disabled (or no longer), the report is pending with the due time that it had.
+    pub async fn hold_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
+        Ok(match self.ask(HoldReport { claim }).await? {
+            Holding::Held | Holding::Pending => Settled::Current,
+            Holding::Stale => Settled::Stale,
+        })
+    }
+}

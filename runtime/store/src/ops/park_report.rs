@@ -1,0 +1,43 @@
+//! Parks a claimed report: it waits in the store for its origin's turn.
+
+use std::sync::Arc;
+
+use crate::Store;
+use crate::error::Error;
+use crate::operation::{Effect, Key, Operation};
+use crate::record::{ReportClaim, Settled};
+
+/// Parks the report under this claim. The attempt for which it was claimed is not counted, and its due time does not
+/// change.
+#[derive(Debug)]
+pub(crate) struct ParkReport {
+    pub claim: ReportClaim,
+    /// The line under which the report is parked: an origin, or one URL of an origin. `None`: the report's origin.
+    pub line: Option<Arc<str>>,
+}
+
+impl Operation for ParkReport {
+    type Answer = Settled;
+
+    fn key(&self) -> Option<Key> {
+        Some(Key::Report(self.claim.id))
+    }
+
+    fn effect(answer: &Settled) -> Effect {
+        (*answer).into()
+    }
+}
+
+impl Store {
+    /// Parks a report that was not attempted, until its origin has a turn. The attempt is not counted, and the due time
+    /// of the report does not change.
+    pub async fn park_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
+        self.ask(ParkReport { claim, line: None }).await
+    }
+
+    /// Parks a report as [`park_report`](Self::park_report) does, but under this line, which is one URL of the report's
+    /// origin. A claim of the origin does not find the report.
+    pub async fn park_report_under(&self, claim: ReportClaim, line: Arc<str>) -> Result<Settled, Error> {
+        self.ask(ParkReport { claim, line: Some(line) }).await
+    }
+}

@@ -1,0 +1,79 @@
+//! Takes in reports that belong to no settlement.
+
+use crate::Store;
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::{Line, Operation, Outgoing, Untaken};
+use crate::quota::Quotas;
+use crate::record::NewReport;
+use crate::sizes::report_bytes;
+
+/// Writes reports: all of them or none.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub reports: Vec<Outgoing>,
+}
+
+impl Post {
+    pub(crate) fn new(reports: Vec<NewReport>) -> Self {
+        Self { reports: Outgoing::all(reports) }
+    }
+}
+
+impl Operation for Post {
+    type Answer = ();
+
+    fn reports(&self) -> &[Outgoing] {
+        &self.reports
+    }
+
+    fn reports_mut(&mut self) -> &mut [Outgoing] {
+        &mut self.reports
+    }
+
+    fn rows(&self) -> usize {
+        self.reports.len().max(1)
+    }
+
+    /// The origin of the first report.
+    fn line(&self) -> Line<'_> {
+        Line::Origin(origin(self.reports.first().map_or("", |outgoing| outgoing.report.to.url())))
+    }
+
+    fn posted(&self) -> usize {
+        self.reports.len()
+    }
+
+    fn reserve(&mut self, quotas: &Quotas) -> bool {
+        let due = || self.reports.iter().filter(|outgoing| outgoing.report.refused.is_none());
+        quotas.reports.try_reserve(due().count(), due().map(|outgoing| report_bytes(&outgoing.report)).sum())
+    }
+
+    fn announce(self, local: &Local, untaken: &mut Untaken) {
+        Outgoing::announce(self.reports, local, untaken);
+    }
+}
+
+/// The part of a URL before its path.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    url[host..].find(['/', '?', '#']).map_or(url, |end| &url[..host + end])
+}
+
+impl Store {
+    /// Takes in reports without waiting: all of them or none. They are committed with the next batch.
+    pub fn post(&self, reports: Vec<NewReport>) -> Result<(), Error> {
+        self.inbox().try_push(Post::new(reports).into())
+    }
+
+    /// Takes in reports and returns when they are committed. The call waits while the queue is full. If the caller
+    /// drops the call while it waits for the queue, the reports are lost, and counted as lost.
+    pub async fn post_durably(&self, reports: Vec<NewReport>) -> Result<(), Error> {
+        let lost = self.0.shared.local.counters.unless_taken_in(reports.len());
+        let taken_in = self.inbox().push(Post::new(reports).into()).await;
+        // From here on the reports are in the queue, even if the caller drops the call; or the caller receives the
+        // error.
+        lost.disarm();
+        taken_in?.wait().await.map(drop)
+    }
+}

@@ -1,0 +1,63 @@
+//! Deletes requests and reports that ended long ago.
+
+use std::time::Duration;
+
+use crate::Store;
+use crate::clock::Trust;
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::Operation;
+use postback_wire::names::metric;
+use postback_wire::time::Timestamp;
+
+/// Deletes up to `limit` rows that ended before a moment, and gives up held reports that are older.
+#[derive(Debug)]
+pub(crate) struct Purge {
+    /// A moment of the wall clock.
+    pub before: Timestamp,
+    pub limit: usize,
+    /// How far the store trusts the wall clock; `Some` is stored by the same commit.
+    pub trust: Option<Trust>,
+}
+
+/// The answer to [`Purge`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// How many rows were deleted.
+    pub deleted: usize,
+    /// How many held reports were given up because their URL was not enabled in time.
+    pub given_up: usize,
+    /// Whether more rows are old enough: one commit has a limit in rows, and in bytes.
+    pub more: bool,
+}
+
+impl Operation for Purge {
+    type Answer = Purged;
+
+    fn committed(&self, answer: &Purged, _: &Local) {
+        if answer.given_up > 0 {
+            metrics::counter!(metric::DELIVERIES_FINISHED, "state" => "gone").increment(answer.given_up as u64);
+        }
+    }
+}
+
+impl Store {
+    /// Deletes up to `limit` requests and reports that ended longer than `retention` ago, and gives up as many held
+    /// reports that are older. One call deletes at most [`PURGE_BYTES`](crate::sizes::PURGE_BYTES) of requests,
+    /// and as much of reports, unless the first row alone has more.
+    pub async fn purge_ended(&self, retention: Duration, limit: usize) -> Result<Purged, Error> {
+        let clock = &self.0.shared.local.clock;
+        let (before, trust) = clock.ended_before(retention);
+        let purged = self.ask(Purge { before, limit, trust }).await?;
+        if let Some(trust) = trust {
+            clock.keep(trust);
+        }
+        Ok(purged)
+    }
+
+    /// Deletes rows that ended before this moment, and gives up held reports. Returns how many rows those are.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
+        self.ask(Purge { before, limit, trust: None }).await.map(|purged| purged.deleted + purged.given_up)
+    }
+}

@@ -1,0 +1,32 @@
+//! Stores with a running request where its outcome is to be reported.
+
+use crate::Store;
+use crate::error::Error;
+use crate::operation::{Effect, Key, Operation};
+use crate::record::{Registration, RequestClaim, Settled};
+
+/// Stores the registration with the request that runs under this claim.
+#[derive(Debug)]
+pub(crate) struct Register {
+    pub claim: RequestClaim,
+    pub registration: Registration,
+}
+
+impl Operation for Register {
+    type Answer = Settled;
+
+    fn key(&self) -> Option<Key> {
+        Some(Key::Request(self.claim.id.clone()))
+    }
+
+    fn effect(answer: &Settled) -> Effect {
+        (*answer).into()
+    }
+}
+
+impl Store {
+    /// Stores with a running request where its outcome is to be reported.
+    pub async fn register(&self, claim: RequestClaim, registration: Registration) -> Result<Settled, Error> {
+        self.ask(Register { claim, registration }).await
+    }
+}

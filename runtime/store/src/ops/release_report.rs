@@ -1,0 +1,49 @@
+//! Puts a claimed report back that was not attempted.
+
+use crate::Store;
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::{Effect, Key, Operation, Untaken};
+use crate::record::{ReportClaim, Settled};
+use postback_wire::time::Timestamp;
+
+/// Makes the report under this claim pending again. The attempt for which it was claimed is not counted.
+#[derive(Debug)]
+pub(crate) struct ReleaseReport {
+    pub claim: ReportClaim,
+    /// When the report is due, by the store's time. `None`: now.
+    pub due: Option<Timestamp>,
+}
+
+impl Operation for ReleaseReport {
+    type Answer = Settled;
+
+    fn key(&self) -> Option<Key> {
+        Some(Key::Report(self.claim.id))
+    }
+
+    fn prepare(&mut self, local: &Local, now: Timestamp) {
+        local.handoff.report_waits(self.due.unwrap_or(now));
+    }
+
+    fn effect(answer: &Settled) -> Effect {
+        (*answer).into()
+    }
+
+    fn announce(self, local: &Local, _: &mut Untaken) {
+        local.wake.reports.notify_one();
+    }
+}
+
+impl Store {
+    /// Puts a report back that was not attempted. The attempt is not counted, and the report is due now.
+    pub async fn put_back_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
+        self.ask(ReleaseReport { claim, due: None }).await
+    }
+
+    /// Puts a report back that was not attempted. The attempt is not counted, and the report is due at `due`.
+    pub async fn put_back_report_until(&self, claim: ReportClaim, due: Timestamp) -> Result<Settled, Error> {
+        let due = self.0.shared.local.clock.due_at(due);
+        self.ask(ReleaseReport { claim, due: Some(due) }).await
+    }
+}

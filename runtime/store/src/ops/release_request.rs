@@ -1,0 +1,57 @@
+//! Puts a running request back into the queue.
+
+use crate::Store;
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::{Effect, Key, Operation, Untaken};
+use crate::record::{RequestClaim, Settled};
+use postback_wire::time::Timestamp;
+
+/// Puts the request that runs under this claim back into the queue.
+#[derive(Debug)]
+pub(crate) struct ReleaseRequest {
+    pub claim: RequestClaim,
+    /// When the request is due, by the store's time. `None`: now.
+    pub due: Option<Timestamp>,
+    /// Whether the run failed, and counts.
+    pub failed: bool,
+}
+
+impl Operation for ReleaseRequest {
+    type Answer = Settled;
+
+    fn key(&self) -> Option<Key> {
+        Some(Key::Request(self.claim.id.clone()))
+    }
+
+    fn prepare(&mut self, local: &Local, now: Timestamp) {
+        local.handoff.request_waits(self.due.unwrap_or(now));
+    }
+
+    fn effect(answer: &Settled) -> Effect {
+        (*answer).into()
+    }
+
+    fn announce(self, local: &Local, _: &mut Untaken) {
+        local.backlog.released(&self.claim.id);
+        local.wake.cancels.over(&self.claim);
+        local.wake.requests.notify_one();
+    }
+
+    fn stale(&self, local: &Local) {
+        local.wake.cancels.over(&self.claim);
+    }
+}
+
+impl Store {
+    /// Puts a request back after a failed run, which counts. The request is run again from `due` on.
+    pub async fn retry_request(&self, claim: RequestClaim, due: Timestamp) -> Result<Settled, Error> {
+        let due = self.0.shared.local.clock.due_at(due);
+        self.ask(ReleaseRequest { claim, due: Some(due), failed: true }).await
+    }
+
+    /// Puts a request back whose run was interrupted, such as by a shutdown. The run does not count.
+    pub async fn put_back_request(&self, claim: RequestClaim) -> Result<Settled, Error> {
+        self.ask(ReleaseRequest { claim, due: None, failed: false }).await
+    }
+}

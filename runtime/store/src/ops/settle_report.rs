@@ -1,0 +1,86 @@
+//! Records an attempt and what follows from it for the report.
+
+use crate::Store;
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::{Effect, Key, Operation, Untaken};
+use crate::record::{Attempt, Next, ReportClaim, Settled};
+use postback_wire::time::Timestamp;
+
+/// Records an attempt at the report under this claim, and what follows from it.
+#[derive(Debug)]
+pub(crate) struct SettleReport {
+    pub claim: ReportClaim,
+    pub attempt: Attempt,
+    pub next: Next,
+}
+
+/// The answer to [`SettleReport`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SettledReport {
+    /// The attempt was written.
+    Current,
+    /// The attempt was written, and this URL is disabled from now on.
+    Disabled(String),
+    /// The claim was no longer current; nothing was written.
+    Stale,
+}
+
+impl SettledReport {
+    fn settled(&self) -> Settled {
+        match self {
+            Self::Current | Self::Disabled(_) => Settled::Current,
+            Self::Stale => Settled::Stale,
+        }
+    }
+}
+
+impl Operation for SettleReport {
+    type Answer = SettledReport;
+
+    fn key(&self) -> Option<Key> {
+        Some(Key::Report(self.claim.id))
+    }
+
+    fn own_bytes(&self) -> usize {
+        self.attempt.response.len()
+    }
+
+    fn prepare(&mut self, local: &Local, _: Timestamp) {
+        if self.next.disables() && !local.disabled.has_room() {
+            self.next = self.next.without_disabling();
+        }
+        if let Next::RetryAt(due) = self.next {
+            local.handoff.report_waits(due);
+        }
+    }
+
+    fn committed(&self, answer: &SettledReport, local: &Local) {
+        if let SettledReport::Disabled(url) = answer {
+            local.disabled.add(url);
+        }
+    }
+
+    fn effect(answer: &SettledReport) -> Effect {
+        answer.settled().into()
+    }
+
+    fn announce(self, local: &Local, _: &mut Untaken) {
+        local.counters.settled(self.next);
+        local.wake.tried.done(self.claim.id);
+        if matches!(self.next, Next::RetryAt(_)) {
+            local.wake.reports.notify_one();
+        }
+    }
+}
+
+impl Store {
+    /// Records an attempt and what follows from it for the report.
+    pub async fn settle_report(&self, claim: ReportClaim, attempt: Attempt, next: Next) -> Result<Settled, Error> {
+        let next = match next {
+            Next::RetryAt(at) => Next::RetryAt(self.0.shared.local.clock.due_at(at)),
+            next => next,
+        };
+        Ok(self.ask(SettleReport { claim, attempt, next }).await?.settled())
+    }
+}

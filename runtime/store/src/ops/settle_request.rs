@@ -1,0 +1,114 @@
+//! Ends a request: writes its outcome and the reports about it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::Store;
+use crate::backlog::Waited;
+use crate::error::Error;
+use crate::local::Local;
+use crate::operation::{Effect, Key, Operation, Outgoing, Untaken};
+use crate::quota::Quotas;
+use crate::record::{NewReport, RequestClaim, Settled};
+use crate::sizes::{outcome_bytes, report_bytes};
+use postback_wire::line::Escaped;
+use postback_wire::names::metric;
+use postback_wire::report::Outcome;
+
+/// Writes the outcome of a request and its reports, if the claim is current.
+#[derive(Debug)]
+pub(crate) struct SettleRequest {
+    pub claim: RequestClaim,
+    /// `None`: the request runs under the claim. `Some`: the request waits, the claim has the epoch of its last run,
+    /// and this is what the request takes among those that wait.
+    pub waited: Option<Waited>,
+    pub outcome: Outcome,
+    pub reports: Vec<Outgoing>,
+}
+
+impl SettleRequest {
+    /// Settles a request that runs.
+    pub(crate) fn running(claim: RequestClaim, outcome: Outcome, reports: Vec<NewReport>) -> Self {
+        Self { claim, waited: None, outcome, reports: Outgoing::all(reports) }
+    }
+
+    /// Settles a request that waits.
+    pub(crate) fn queued(claim: RequestClaim, waited: Waited, outcome: Outcome, reports: Vec<NewReport>) -> Self {
+        Self { claim, waited: Some(waited), outcome, reports: Outgoing::all(reports) }
+    }
+
+    pub(crate) fn is_queued(&self) -> bool {
+        self.waited.is_some()
+    }
+}
+
+impl Operation for SettleRequest {
+    type Answer = Settled;
+
+    fn key(&self) -> Option<Key> {
+        Some(Key::Request(self.claim.id.clone()))
+    }
+
+    fn reports(&self) -> &[Outgoing] {
+        &self.reports
+    }
+
+    fn reports_mut(&mut self) -> &mut [Outgoing] {
+        &mut self.reports
+    }
+
+    fn rows(&self) -> usize {
+        self.reports.len() + 1
+    }
+
+    fn own_bytes(&self) -> usize {
+        outcome_bytes(&self.outcome)
+    }
+
+    /// Refuses single reports for which the memory backend has no room. An outcome is never refused.
+    fn reserve(&mut self, quotas: &Quotas) -> bool {
+        for Outgoing { report, .. } in &mut self.reports {
+            if report.refused.is_none() && !quotas.reports.try_reserve(1, report_bytes(report)) {
+                metrics::counter!(metric::REPORTS_LOST, "reason" => "store_full").increment(1);
+                tracing::warn!(
+                    request_id = %Escaped(&report.subject),
+                    webhook_id = %report.id,
+                    "a report of {} is not sent: the in-memory store is full",
+                    Escaped(&report.subject)
+                );
+                let report = Arc::make_mut(report);
+                report.refused = Some("the in-memory store is full".into());
+                report.body = Bytes::new();
+            }
+        }
+        true
+    }
+
+    fn effect(answer: &Settled) -> Effect {
+        (*answer).into()
+    }
+
+    fn announce(self, local: &Local, untaken: &mut Untaken) {
+        local.backlog.settled(&self.claim.id, self.waited.as_ref());
+        local.wake.watches.ended(&self.claim.id);
+        local.wake.cancels.over(&self.claim);
+        Outgoing::announce(self.reports, local, untaken);
+    }
+
+    fn stale(&self, local: &Local) {
+        local.wake.cancels.over(&self.claim);
+    }
+}
+
+impl Store {
+    /// Ends a request: writes its outcome and its reports in one commit.
+    pub async fn settle_request(
+        &self,
+        claim: RequestClaim,
+        outcome: Outcome,
+        reports: Vec<NewReport>,
+    ) -> Result<Settled, Error> {
+        self.ask(SettleRequest::running(claim, outcome, reports)).await
+    }
+}

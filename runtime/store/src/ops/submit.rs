@@ -1,0 +1,84 @@
+//! Accepts a request.
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Kind as _;
+use crate::Store;
+use crate::backlog::{QueueSlot, stored_bytes};
+use crate::error::Error;
+use crate::handoff::PreClaimed;
+use crate::local::Local;
+use crate::operation::{Effect, Key, Line, Operation, Untaken};
+use crate::quota::Quotas;
+use crate::record::{NewRequest, Submitted};
+use crate::sizes::request_bytes;
+use postback_wire::time::Timestamp;
+
+/// Writes a new request, unless its id is known.
+#[derive(Debug)]
+pub(crate) struct Submit {
+    pub request: NewRequest,
+    /// The room that the request takes at the receiver of pre-claimed requests. `Some`: the request is *pre-claimed*,
+    /// which means that it is written as running in this process and handed over in memory after the commit.
+    pub room: Option<OwnedSemaphorePermit>,
+    /// The request's place among those that wait to be run.
+    pub slot: Option<QueueSlot>,
+}
+
+impl Operation for Submit {
+    type Answer = Submitted;
+
+    fn key(&self) -> Option<Key> {
+        Some(Key::Request(self.request.id.clone()))
+    }
+
+    fn own_bytes(&self) -> usize {
+        request_bytes(&self.request)
+    }
+
+    fn line(&self) -> Line<'_> {
+        Line::Route(&self.request.route)
+    }
+
+    fn reserve(&mut self, quotas: &Quotas) -> bool {
+        quotas.requests.try_reserve(1, request_bytes(&self.request))
+    }
+
+    fn prepare(&mut self, local: &Local, now: Timestamp) {
+        self.room = local.handoff.room_for_request(&self.request.route, now);
+    }
+
+    fn effect(answer: &Submitted) -> Effect {
+        match answer {
+            Submitted::New => Effect::Written,
+            Submitted::Known | Submitted::Conflict => Effect::Silent,
+        }
+    }
+
+    fn announce(self, local: &Local, untaken: &mut Untaken) {
+        if let Some(room) = self.room {
+            if let Some(slot) = self.slot {
+                slot.runs(&self.request.id);
+            }
+            let row = self.request.claimed(1);
+            untaken.requests.extend(local.handoff.give_request(PreClaimed { row, room }));
+        } else {
+            if let Some(slot) = self.slot {
+                slot.waits();
+            }
+            local.wake.requests.notify_one();
+        }
+    }
+}
+
+impl Store {
+    /// Accepts a request. When the call returns, the request is committed. The call waits while the queue to the writer
+    /// is full. It is refused at once if too many requests wait to be run, or if too little room is left on the disk.
+    pub async fn submit(&self, request: NewRequest) -> Result<Submitted, Error> {
+        self.0.shared.space.check().map_err(Error::Refused)?;
+        let bytes = stored_bytes(&request.headers, &request.body);
+        let slot = Some(self.0.shared.local.backlog.take(&request.route, bytes).map_err(Error::Refused)?);
+        let submit = Submit { request, room: None, slot };
+        Submit::answer(self.inbox().push(submit.into()).await?.wait().await?).ok_or(Error::Closed)
+    }
+}

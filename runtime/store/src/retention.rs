@@ -1,0 +1,48 @@
+//! Deletes requests and reports that ended long ago, at regular intervals.
+
+use std::time::Duration;
+
+use crate::Store;
+use crate::error::Error;
+use crate::shutdown::Shutdown;
+use crate::warn_unless_logged;
+use postback_wire::line::Causes;
+
+/// The pause between two rounds.
+const INTERVAL: Duration = Duration::from_mins(1);
+/// The rows that one commit deletes: so few that other operations do not wait noticeably.
+const BATCH: usize = 500;
+
+/// Until the shutdown begins: deletes rows that ended longer than `retention` ago, and ends parked reports as dead that
+/// are older than the whole `schedule` and `retention` together.
+pub async fn run(store: Store, retention: Duration, schedule: Duration, shutdown: Shutdown) {
+    while !shutdown.is_stopping() {
+        match store.purge_ended(retention, BATCH).await {
+            // More rows are old enough. Other operations are committed before the next round.
+            Ok(purged) if purged.more => continue,
+            Ok(_) => {}
+            Err(Error::Closed) => return,
+            Err(error) => {
+                warn_unless_logged!(error, "old rows cannot be deleted; the store retries: {}", Causes(&error))
+            }
+        }
+        match store.give_up_parked(schedule.saturating_add(retention), BATCH).await {
+            Ok(0) => {}
+            Ok(ended) => {
+                tracing::warn!(
+                    "{ended} reports are dead: they were parked, and are older than delivery.schedule and store.retention \
+                     together"
+                );
+                continue;
+            }
+            Err(Error::Closed) => return,
+            Err(error) => {
+                warn_unless_logged!(error, "old parked reports cannot be ended; the store retries: {}", Causes(&error));
+            }
+        }
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! How values are written into columns and read back.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use crate::record::Registration;
+use crate::sizes;
+use postback_wire::id::ReportId;
+use postback_wire::report::{Ends, Outcome, Reason};
+use postback_wire::secret::Secret;
+use postback_wire::webhook::{Own, Provenance, Webhook};
+
+/// Writes headers as lines of `name: value`, byte for byte. A value cannot contain a line break.
+pub(super) fn headers_to_bytes(headers: &HeaderMap) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in headers {
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.extend_from_slice(b": ");
+        lines.extend_from_slice(value.as_bytes());
+        lines.push(b'\n');
+    }
+    lines
+}
+
+/// Reads the lines that [`headers_to_bytes`] wrote. A line that is not a header is skipped.
+pub(super) fn headers_from_bytes(lines: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in lines.split(|byte| *byte == b'\n') {
+        let Some(at) = line.windows(2).position(|pair| pair == b": ") else { continue };
+        let (name, value) = line.split_at(at);
+        let name = HeaderName::from_bytes(name).ok();
+        let value = value.get(2..).and_then(|value| HeaderValue::from_bytes(value).ok());
+        if let Some((name, value)) = name.zip(value) {
+            headers.append(name, value);
+        }
+    }
+    headers
+}
+
+/// The columns of a webhook: its headers, its secret, and whether the operator chose it.
+pub(super) fn own_to_columns(own: &Own) -> (Vec<u8>, Option<String>, bool) {
+    let by_operator = own.chosen_by == Some(Provenance::Operator);
+    (headers_to_bytes(&own.headers), own.secret.as_ref().map(Secret::reveal), by_operator)
+}
+
+pub(super) fn own_from_columns(headers: &[u8], secret: Option<&str>, by_operator: bool) -> Own {
+    let mut headers = headers_from_bytes(headers);
+    headers.values_mut().for_each(|value| value.set_sensitive(true));
+    let secret = secret.and_then(|text| {
+        text.parse().inspect_err(|error| tracing::error!(%error, "a stored signing secret cannot be read")).ok()
+    });
+    Own { headers, secret, chosen_by: Some(if by_operator { Provenance::Operator } else { Provenance::Caller }) }
+}
+
+/// The prefix of a reason that the API and the webhook show. There is no column for it: SQLite could read a column that
+/// follows a large result only by reading the result.
+const TOLD: &str = "told ";
+
+/// The stored form of an outcome's reason, and of whether the API and the webhook show it.
+pub(super) fn reason_to_text(outcome: &Outcome) -> Cow<'static, str> {
+    let reason = outcome.reason.as_str();
+    if outcome.tells_reason { format!("{TOLD}{reason}").into() } else { reason.into() }
+}
+
+/// Reads the reason that [`reason_to_text`] wrote, and whether the API and the webhook show it.
+pub(super) fn reason_from_text(text: &str) -> Result<(Reason, bool), sqlx::Error> {
+    let told = text.strip_prefix(TOLD);
+    let reason = Reason::from_name(told.unwrap_or(text)).ok_or_else(|| misread("an outcome has an unknown reason"))?;
+    Ok((reason, told.is_some()))
+}
+
+/// The stored form of a [`Registration`].
+#[derive(Serialize, Deserialize)]
+struct StoredRegistration {
+    on: u8,
+    webhooks: Vec<StoredWebhook>,
+    /// Earlier versions did not write this field, and never showed reasons.
+    #[serde(default)]
+    tells_reason: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredWebhook {
+    url: String,
+    /// Base64, because a header value need not be UTF-8.
+    headers: String,
+    secret: Option<String>,
+    /// Earlier versions did not write this field.
+    #[serde(default)]
+    by_operator: bool,
+}
+
+pub(super) fn registration_to_text(registration: &Registration) -> Result<String, sqlx::Error> {
+    let webhooks = registration.webhooks.iter().map(|webhook| {
+        let (headers, secret, by_operator) = own_to_columns(webhook.own());
+        StoredWebhook { url: webhook.url().to_string(), headers: STANDARD.encode(headers), secret, by_operator }
+    });
+    let Registration { on, tells_reason, .. } = registration;
+    json(&StoredRegistration { on: on.bits(), webhooks: webhooks.collect(), tells_reason: *tells_reason })
+}
+
+/// Reads the text that [`registration_to_text`] wrote. If that fails, logs an error and returns `None`: the request is
+/// run nevertheless.
+pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
+    let read = || -> Result<Registration, Box<dyn std::error::Error>> {
+        let stored: StoredRegistration = serde_json::from_str(text)?;
+        let webhooks = stored.webhooks.into_iter().map(|stored| {
+            let headers = STANDARD.decode(stored.headers)?;
+            let own = own_from_columns(&headers, stored.secret.as_deref(), stored.by_operator);
+            Ok(Webhook::new(stored.url)?.with_own(own))
+        });
+        let webhooks = webhooks.collect::<Result<_, Box<dyn std::error::Error>>>()?;
+        Ok(Registration { webhooks, on: Ends::from_bits(stored.on), tells_reason: stored.tells_reason })
+    };
+    read().inspect_err(|error| tracing::error!(%error, "a stored registration cannot be read")).ok()
+}
+
+/// A statement that selects the first of `$rows`, which have the columns `due, seq, size`: at most `?3` rows, and at
+/// most `?4` bytes unless the first row alone has more. `$rows` computes the sizes itself, because there SQLite takes
+/// the length of a body from the head of its row; in the outer statement it would read the bodies. SQLite sorts
+/// nothing, and reads no row beyond the limit.
+macro_rules! first_of {
+    ($rows:literal) => {
+        first_of!($rows, "1")
+    };
+    // The first row may have more bytes only if the condition `$alone` is true.
+    ($rows:literal, $alone:literal) => {
+        concat!(
+            "SELECT seq FROM (SELECT seq, size, sum(size) OVER (ORDER BY due, seq ROWS UNBOUNDED PRECEDING) AS total FROM (",
+            $rows,
+            ") ORDER BY due, seq LIMIT ?3) WHERE total <= ?4 OR total = size AND ",
+            $alone
+        )
+    };
+}
+pub(super) use first_of;
+
+#[expect(clippy::cast_possible_wrap, reason = "it is a few MiB")]
+pub(super) const CLAIM_BYTES: i64 = sizes::CLAIM_BYTES as i64;
+
+/// Writes a list for `json_each`.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// Reads a count. Counts are never negative, and always fit into `u32`.
+pub(super) fn small(row: &SqliteRow, column: usize) -> Result<u32, sqlx::Error> {
+    row.try_get::<i64, _>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+pub(super) fn blob(row: &SqliteRow, column: usize) -> Result<Bytes, sqlx::Error> {
+    row.try_get::<Vec<u8>, _>(column).map(Bytes::from)
+}
+
+/// What a report is sent under: the `webhook-id` that is stored beside its body, or its own id.
+pub(super) fn webhook_id(stored: Option<&[u8]>, own: ReportId) -> Result<ReportId, sqlx::Error> {
+    stored.map_or(Ok(own), report_id)
+}
+
+pub(super) fn report_id(bytes: &[u8]) -> Result<ReportId, sqlx::Error> {
+    ReportId::from_bytes(bytes).ok_or_else(|| misread("an id of a report has not 16 bytes"))
+}
+
+/// The error for a row that no version of this program wrote.
+pub(super) fn misread(what: &'static str) -> sqlx::Error {
+    sqlx::Error::Decode(what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_back_byte_for_byte() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-a", HeaderValue::from_static("one: two"));
+        headers.append("x-a", HeaderValue::from_static(""));
+        headers.append("x-b", HeaderValue::from_bytes(b"\xff\xfe").unwrap());
+        assert_eq!(headers_from_bytes(&headers_to_bytes(&headers)), headers);
+    }
+
+    #[test]
+    fn a_registration_is_read_back() {
+        let webhook = Webhook::new("https://example.com/hooks?token=1").unwrap();
+        let webhook = webhook.header("authorization", "Bearer ü").unwrap();
+        let webhook = webhook.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap());
+        let webhooks = [Provenance::Operator, Provenance::Caller].map(|by| webhook.clone().chosen_by(Some(by)));
+        let registration =
+            Registration { webhooks: webhooks.into(), on: Ends::FAILED.with(Ends::DROPPED), tells_reason: true };
+        let text = registration_to_text(&registration).unwrap();
+        assert_eq!(registration_from_text(&text), Some(registration));
+        // The text that earlier versions wrote.
+        let earlier = text.replace(",\"by_operator\":true", "").replace(",\"tells_reason\":true", "");
+        assert!(!earlier.contains("true"), "{earlier}");
+        let read = registration_from_text(&earlier).unwrap();
+        assert!(!read.tells_reason);
+        assert!(read.webhooks.iter().all(|webhook| !webhook.is_operators()));
+        assert_eq!(registration_from_text("{}"), None);
+    }
+}

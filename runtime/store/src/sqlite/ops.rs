@@ -1,0 +1,48 @@
+//! How SQLite applies each kind of operation: all operations of one kind that are in the batch, with few statements.
+
+mod barrier;
+mod cancel;
+mod claim_parked;
+mod claim_reports;
+mod claim_requests;
+mod enable;
+mod give_up_parked;
+mod hold_report;
+mod park_report;
+mod post;
+mod purge;
+mod recover;
+mod register;
+mod release_report;
+mod release_request;
+mod replay;
+mod settle_report;
+mod settle_request;
+mod submit;
+
+pub(super) use self::purge::TRUST;
+use super::{Batch, reports};
+use crate::ops::{self, Kind, with_operations};
+
+/// How SQLite applies one kind of operation.
+trait Apply: Kind {
+    /// Applies all operations of this kind that are in the batch, and answers each of them.
+    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error>;
+}
+
+macro_rules! in_order {
+    (Write: $($write:ident),+; Upkeep: $($upkeep:ident),+; Claim: $($claim:ident),+;) => {
+        impl Batch<'_> {
+            /// Applies the whole batch, kind by kind, in the order of the list in [`crate::ops`].
+            pub(super) async fn apply(&mut self) -> Result<(), sqlx::Error> {
+                $(<ops::$write as Apply>::apply(self).await?;)+
+                // The reports of all those operations, in one statement.
+                reports::write(self).await?;
+                $(<ops::$upkeep as Apply>::apply(self).await?;)+
+                $(<ops::$claim as Apply>::apply(self).await?;)+
+                Ok(())
+            }
+        }
+    };
+}
+with_operations!(in_order);

@@ -1,0 +1,87 @@
+//! Takes over the rows that earlier processes had claimed.
+
+use sqlx::Row as _;
+
+use super::Apply;
+use crate::ops::Recover;
+use crate::record::{Claim, ClaimedRequest, Recovered};
+use crate::sqlite::Batch;
+use crate::sqlite::codec::{json, small};
+use crate::sqlite::requests::claimed;
+use crate::sqlite::statement::query;
+use crate::sqlite::states::sql;
+use postback_wire::id::RequestId;
+
+/// The error of an attempt whose end no process saw.
+const UNKNOWN: &str = "outcome unknown: the process ended during the attempt";
+
+impl Apply for Recover {
+    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+        for (at, op) in batch.of::<Self>() {
+            let Orphans { requeued, lost } = orphans(batch, op.max_crashes).await?;
+            let requests = requeue(batch, &requeued).await?;
+            let lost = take_over(batch, &lost).await?;
+            let reports = put_back_reports(batch).await?;
+            let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+            batch.answer::<Self>(at, Recovered { requests: count(requests), reports: count(reports), lost });
+            batch.after_commit.recovered = true;
+        }
+        Ok(())
+    }
+}
+
+/// Requests that earlier processes had claimed: their rows, each with its new number of crashes.
+#[derive(Default)]
+struct Orphans {
+    requeued: Vec<(i64, u32)>,
+    /// Requests that are not run again.
+    lost: Vec<(i64, u32)>,
+}
+
+/// A file has one owner, so the claims of any other start of a process are orphaned. Only a run that had begun counts a
+/// crash.
+async fn orphans(batch: &mut Batch<'_>, max_crashes: u32) -> Result<Orphans, sqlx::Error> {
+    let sql = sql!("SELECT seq, id, epoch, crashes, cancel FROM request WHERE state = {running} AND node <> ?1");
+    let mut orphans = Orphans::default();
+    for row in query(sql).bind(batch.start.node).fetch_all(&mut *batch.conn).await? {
+        let claim = Claim { id: RequestId::stored(row.try_get(1)?), epoch: small(&row, 2)? };
+        let crashes = small(&row, 3)? + u32::from(batch.had_begun.is_none_or(|begun| begun.has(&claim)));
+        let is_lost = row.try_get(4)? || crashes >= max_crashes;
+        let rows = if is_lost { &mut orphans.lost } else { &mut orphans.requeued };
+        rows.push((row.try_get(0)?, crashes));
+    }
+    Ok(orphans)
+}
+
+async fn requeue(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<u64, sqlx::Error> {
+    let sql = sql!(
+        "UPDATE request SET state = {queued}, node = NULL, due = ?2, crashes = j.value ->> 1 \
+         FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0"
+    );
+    let requeue = query(sql).bind(json(rows)?).bind(batch.now.due.micros());
+    Ok(requeue.execute(&mut *batch.conn).await?.rows_affected())
+}
+
+/// Claims these requests for this process, which settles them.
+async fn take_over(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<Vec<ClaimedRequest>, sqlx::Error> {
+    let sql = "UPDATE request SET epoch = epoch + 1, node = ?2, crashes = j.value ->> 1 \
+               FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0 \
+               RETURNING due, request.seq, request.id, route, epoch, failures, crashes, created, cancel";
+    let rows = query(sql).bind(json(rows)?).bind(batch.start.node).fetch_all(&mut *batch.conn).await?;
+    claimed(batch.conn, rows).await
+}
+
+/// Makes the reports of earlier processes pending, each with an attempt whose outcome is unknown. Returns how many
+/// those are.
+async fn put_back_reports(batch: &mut Batch<'_>) -> Result<u64, sqlx::Error> {
+    let node = batch.start.node;
+    let sql = sql!(
+        "INSERT INTO attempt (report, n, epoch, started, took, error, response) \
+         SELECT seq, attempt, epoch, ?2, 0, ?3, x'' FROM report WHERE state = {delivering} AND node <> ?1"
+    );
+    query(sql).bind(node).bind(batch.now.wall.micros()).bind(UNKNOWN).execute(&mut *batch.conn).await?;
+    let sql =
+        sql!("UPDATE report SET state = {pending}, node = NULL, due = ?2 WHERE state = {delivering} AND node <> ?1");
+    let put_back = query(sql).bind(node).bind(batch.now.due.micros());
+    Ok(put_back.execute(&mut *batch.conn).await?.rows_affected())
+}

@@ -1,0 +1,44 @@
+//! Puts running requests back into the queue.
+
+use std::collections::HashMap;
+
+use sqlx::Row as _;
+
+use super::Apply;
+use crate::ops::ReleaseRequest;
+use crate::record::Settled;
+use crate::sqlite::Batch;
+use crate::sqlite::codec::json;
+use crate::sqlite::statement::query;
+use crate::sqlite::states::sql;
+
+impl Apply for ReleaseRequest {
+    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+        let mut list = Vec::new();
+        let mut by_id = HashMap::new();
+        for (at, Self { claim, due, failed }) in batch.of::<Self>() {
+            let due = due.unwrap_or(batch.now.due).micros();
+            list.push((claim.id.as_str(), claim.epoch, due, i64::from(*failed)));
+            by_id.insert(claim.id.as_str(), at);
+            batch.answer::<Self>(at, Settled::Stale);
+        }
+        if list.is_empty() {
+            return Ok(());
+        }
+        // A cancelled request is not run again, so it is due at once.
+        let sql = sql!(
+            "UPDATE request SET state = {queued}, node = NULL, failures = failures + j.failed, \
+             due = iif(cancel, min(j.due, ?2), j.due) \
+             FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 2 AS due, value ->> 3 AS failed \
+                   FROM json_each(?1)) AS j \
+             WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = {running} RETURNING id"
+        );
+        let release = query(sql).bind(json(&list)?).bind(batch.now.due.micros());
+        for row in release.fetch_all(&mut *batch.conn).await? {
+            if let Some(at) = by_id.get(row.try_get::<&str, _>(0)?) {
+                batch.answer::<Self>(*at, Settled::Current);
+            }
+        }
+        Ok(())
+    }
+}

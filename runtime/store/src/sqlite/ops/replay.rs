@@ -1,0 +1,69 @@
+//! Sends deliveries again that are over: copies the row of the report and its body.
+
+use sqlx::Row as _;
+
+use super::Apply;
+use crate::ops::{Replay, Replayed};
+use crate::sqlite::Batch;
+use crate::sqlite::codec::report_id;
+use crate::sqlite::statement::query;
+use crate::sqlite::states::{ReportState, sql};
+use postback_wire::id::ReportId;
+use postback_wire::webhook::Target;
+
+impl Apply for Replay {
+    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+        for (at, op) in batch.of::<Self>() {
+            let replayed = replay(batch, op).await?;
+            batch.answer::<Self>(at, replayed);
+        }
+        Ok(())
+    }
+}
+
+async fn replay(batch: &mut Batch<'_>, op: &Replay) -> Result<Replayed, sqlx::Error> {
+    let sql =
+        "SELECT r.seq, r.state, b.url FROM report AS r LEFT JOIN report_body AS b ON b.seq = r.seq WHERE r.id = ?1";
+    let row = query(sql).bind(&op.delivery.as_bytes()[..]).fetch_optional(&mut *batch.conn).await?;
+    let Some(row) = row else { return Ok(Replayed::Unknown) };
+    if !ReportState::read(&row, 1)?.is_over() {
+        return Ok(Replayed::NotOver);
+    }
+    let Some(url) = row.try_get::<Option<String>, _>(2)? else { return Ok(Replayed::NoBody) };
+    let first = row.try_get(0)?;
+    if let Some(delivery) = repeating(batch, first).await? {
+        return Ok(Replayed::Waiting { delivery });
+    }
+    copy(batch, op, first, &url).await?;
+    Ok(Replayed::As { delivery: op.copy, url })
+}
+
+/// Copies the report in the row `first`, and its body. The copy is due now.
+async fn copy(batch: &mut Batch<'_>, op: &Replay, first: i64, url: &str) -> Result<(), sqlx::Error> {
+    batch.start.last_report += 1;
+    let seq = batch.start.last_report;
+    // The origin is not copied: a report that ended under the first version of the schema has none.
+    let sql = sql!(
+        "INSERT INTO report (seq, id, subject, state, due, epoch, attempt, created, origin) \
+         SELECT ?1, ?2, subject, {pending}, ?3, 0, 0, ?4, ?5 FROM report WHERE seq = ?6"
+    );
+    let insert = query(sql).bind(seq).bind(&op.copy.as_bytes()[..]).bind(batch.now.due.micros());
+    let insert = insert.bind(batch.now.wall.micros()).bind(Target::parse(url).origin().to_owned()).bind(first);
+    insert.execute(&mut *batch.conn).await?;
+    let sql = "INSERT INTO report_body (seq, url, headers, secret, body, by_operator, webhook_id) \
+               SELECT ?1, url, headers, secret, body, by_operator, coalesce(webhook_id, ?2) \
+               FROM report_body WHERE seq = ?3";
+    let insert = query(sql).bind(seq).bind(&op.delivery.as_bytes()[..]).bind(first);
+    insert.execute(&mut *batch.conn).await.map(drop)
+}
+
+/// A delivery that is not over and has the `webhook-id` of the report in the row `first`.
+async fn repeating(batch: &mut Batch<'_>, first: i64) -> Result<Option<ReportId>, sqlx::Error> {
+    let sql = sql!(
+        "SELECT o.id FROM report AS r JOIN report_body AS b ON b.seq = r.seq JOIN report AS o ON o.subject = r.subject \
+         JOIN report_body AS ob ON ob.seq = o.seq WHERE r.seq = ?1 AND o.state < {first end} \
+         AND coalesce(ob.webhook_id, o.id) = coalesce(b.webhook_id, r.id) LIMIT 1"
+    );
+    let row = query(sql).bind(first).fetch_optional(&mut *batch.conn).await?;
+    row.map(|row| report_id(row.try_get(0)?)).transpose()
+}

@@ -1,0 +1,101 @@
+//! Writes new requests.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::Apply;
+use crate::ops::Submit;
+use crate::record::{NewRequest, Submitted};
+use crate::sqlite::Batch;
+use crate::sqlite::bulk::{Bind, Many};
+use crate::sqlite::codec::{headers_to_bytes, json, registration_to_text};
+use crate::sqlite::requests::write_registrations;
+use crate::sqlite::statement::query;
+use crate::sqlite::states::RequestState;
+
+static REQUESTS: LazyLock<Many<1>> = LazyLock::new(|| {
+    Many::new([(
+        "INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, node, created) \
+         SELECT * FROM $rows WHERE column1 IS NOT NULL ON CONFLICT (id) DO NOTHING",
+        10,
+    )])
+});
+static BODIES: LazyLock<Many<1>> = LazyLock::new(|| {
+    Many::new([("INSERT INTO request_body (seq, headers, body) SELECT * FROM $rows WHERE column1 IS NOT NULL", 3)])
+});
+
+struct New<'a> {
+    /// The index of the operation.
+    at: usize,
+    seq: i64,
+    request: &'a NewRequest,
+    is_pre_claimed: bool,
+}
+
+impl Apply for Submit {
+    async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+        let mut seq = batch.start.last_request;
+        let mut new = Vec::new();
+        for (at, Self { request, room, .. }) in batch.of::<Self>() {
+            seq += 1;
+            new.push(New { at, seq, request, is_pre_claimed: room.is_some() });
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        batch.start.last_request = seq;
+        if write_requests(batch, &new).await? < new.len() as u64 {
+            let known = known(batch.conn, &new).await?;
+            new.retain(|row| match known.get(row.request.id.as_str()) {
+                Some(answer) => {
+                    batch.answer::<Self>(row.at, *answer);
+                    false
+                }
+                None => true,
+            });
+        }
+        let body: Bind<'_, New<'_>> = &|columns, New { seq, request, .. }| {
+            columns.add(*seq).add(headers_to_bytes(&request.headers)).add(&*request.body);
+        };
+        BODIES.run(batch.conn, &new, [body]).await?;
+        let registered = new.iter().filter_map(|row| Some((row.seq, row.request.registration.as_ref()?)));
+        let texts = registered.map(|(seq, registration)| Ok((seq, registration_to_text(registration)?)));
+        write_registrations(batch.conn, &texts.collect::<Result<Vec<_>, sqlx::Error>>()?).await?;
+        for row in &new {
+            batch.answer::<Self>(row.at, Submitted::New);
+        }
+        Ok(())
+    }
+}
+
+/// Writes the rows without their bodies. Returns how many were written: an id that is known is passed over.
+async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, sqlx::Error> {
+    let (node, due) = (batch.start.node, batch.now.due);
+    let request: Bind<'_, New<'_>> = &|columns, New { seq, request, is_pre_claimed, .. }| {
+        let state = if *is_pre_claimed { RequestState::Running } else { RequestState::Queued };
+        let epoch = i64::from(*is_pre_claimed);
+        columns.add(*seq).add(request.id.as_str()).add(request.route.as_str()).add(state.code());
+        columns.add(due.micros()).add(epoch).add(0_i64).add(0_i64);
+        columns.add(is_pre_claimed.then_some(node)).add(request.created.micros());
+    };
+    REQUESTS.run(batch.conn, new, [request]).await
+}
+
+/// The answers for those ids that were accepted before. The bodies of the new requests must not be written yet.
+async fn known(conn: &mut SqliteConnection, new: &[New<'_>]) -> Result<HashMap<String, Submitted>, sqlx::Error> {
+    let by_id: HashMap<&str, &NewRequest> = new.iter().map(|row| (row.request.id.as_str(), row.request)).collect();
+    let ids: Vec<&str> = by_id.keys().copied().collect();
+    let sql = "SELECT r.id, r.route, b.body FROM request r JOIN request_body b ON b.seq = r.seq \
+               WHERE r.id IN (SELECT value FROM json_each(?1))";
+    let mut known = HashMap::new();
+    for row in query(sql).bind(json(&ids)?).fetch_all(conn).await? {
+        let (id, route): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let body: &[u8] = row.try_get(2)?;
+        let same = by_id.get(id.as_str()).is_some_and(|request| request.route == route && request.body == body);
+        known.insert(id, if same { Submitted::Known } else { Submitted::Conflict });
+    }
+    Ok(known)
+}

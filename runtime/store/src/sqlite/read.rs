@@ -1,0 +1,294 @@
+//! Reads from the file. Each answer is read by one statement, so it shows one moment.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use tokio::sync::Semaphore;
+
+use super::codec::{blob, headers_from_bytes, reason_from_text, registration_from_text, report_id, small, webhook_id};
+use super::connect::READERS;
+use super::ops::TRUST;
+use super::statement::{query, query_scalar};
+use super::states::{ReportState, RequestState as State, sql};
+use super::summary;
+use crate::backend::{Cause, Left, Reader};
+use crate::backlog::Count;
+use crate::cancel::{CancelView, Phase};
+use crate::clock::{Now, Trust};
+use crate::handoff::Waiting;
+use crate::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
+use crate::summary::{Member, Summary};
+use postback_wire::id::RequestId;
+use postback_wire::report::{Json, Outcome, Status};
+use postback_wire::time::Timestamp;
+
+pub(super) struct Rows {
+    pool: SqlitePool,
+    /// Limits how many readers read pieces of large rows. Such reads take longest, so they leave some readers to
+    /// others.
+    pieces: Semaphore,
+}
+
+impl Rows {
+    pub(super) fn new(pool: SqlitePool) -> Self {
+        Self { pool, pieces: Semaphore::new(READERS as usize / 2) }
+    }
+
+    async fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Result<Option<Bytes>, sqlx::Error> {
+        // Invariant: the semaphore is never closed.
+        let _turn = self.pieces.acquire().await;
+        summary::piece(&self.pool, id, member, at, len).await
+    }
+
+    async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, sqlx::Error> {
+        let sql = "SELECT r.route, r.state, r.finished, o.reason, o.result, o.error, o.detail \
+                   FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
+        let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
+        let Some(row) = row else { return Ok(None) };
+        let state = State::read(&row, 1)?;
+        let state = match (state, state.status()) {
+            (State::Queued, _) => RequestState::Queued,
+            (_, None) => RequestState::Running,
+            (_, Some(status)) => RequestState::Settled(outcome(&row, status)?),
+        };
+        Ok(Some(RequestRecord { id: id.clone(), route: row.try_get(0)?, state }))
+    }
+
+    async fn cancel_view(&self, id: &RequestId) -> Result<Option<CancelView>, sqlx::Error> {
+        let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0), \
+                   r.cancel \
+                   FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
+                   WHERE r.id = ?1";
+        let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
+        let Some(row) = row else { return Ok(None) };
+        let phase = match State::read(&row, 1)? {
+            State::Queued => {
+                let registration = row.try_get::<Option<&str>, _>(3)?.and_then(registration_from_text);
+                let bytes = u64::try_from(row.try_get::<i64, _>(4)?).unwrap_or(0);
+                Phase::Queued { epoch: small(&row, 2)?, registration, bytes }
+            }
+            State::Running => Phase::Running { cancelled: row.try_get::<i64, _>(5)? != 0 },
+            State::Completed | State::Failed | State::Cancelled => Phase::Settled,
+        };
+        Ok(Some(CancelView { route: row.try_get(0)?, phase }))
+    }
+
+    async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, sqlx::Error> {
+        let sql = sql!(
+            "SELECT b.headers, b.body FROM request r JOIN request_body b ON b.seq = r.seq \
+                   LEFT JOIN registration g ON g.seq = r.seq \
+                   WHERE r.id = ?1 AND r.route = ?2 AND r.state = {queued} AND g.seq IS NULL"
+        );
+        let row = query(sql).bind(id.as_str()).bind(route).fetch_optional(&self.pool).await?;
+        row.map(|row| Ok((headers_from_bytes(row.try_get(0)?), blob(&row, 1)?))).transpose()
+    }
+
+    async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, sqlx::Error> {
+        let sql = "SELECT r.id, b.url, r.state, r.attempt, r.due, r.refused, a.started, a.took, a.status, a.error, a.response, \
+                   b.webhook_id FROM report r JOIN report_body b ON b.seq = r.seq LEFT JOIN attempt a \
+                   ON a.report = r.seq AND a.n = (SELECT max(n) FROM attempt WHERE report = r.seq) \
+                   WHERE r.subject = ?1 ORDER BY r.seq LIMIT 100";
+        let rows = query(sql).bind(subject).fetch_all(&self.pool).await?;
+        rows.iter().map(delivery).collect()
+    }
+
+    async fn parked_origins(&self) -> Result<Vec<String>, sqlx::Error> {
+        // The index leads from one origin to the next, however many reports are parked for each.
+        let sql = sql!(
+            "WITH RECURSIVE parked (origin) AS \
+                   (SELECT min(origin) FROM report WHERE state = {parked} \
+                    UNION ALL SELECT (SELECT min(origin) FROM report WHERE state = {parked} AND origin > parked.origin) \
+                    FROM parked WHERE parked.origin IS NOT NULL) \
+                   SELECT origin FROM parked WHERE origin IS NOT NULL"
+        );
+        query_scalar(sql).fetch_all(&self.pool).await
+    }
+
+    async fn disabled(&self) -> Result<Vec<Disabled>, sqlx::Error> {
+        let sql = "SELECT url, since, reason FROM disabled ORDER BY since, url";
+        let rows = query(sql).fetch_all(&self.pool).await?;
+        let one = |row: &SqliteRow| {
+            let since = Timestamp::from_micros(row.try_get(1)?);
+            Ok(Disabled { url: row.try_get(0)?, since, reason: row.try_get(2)? })
+        };
+        rows.iter().map(one).collect()
+    }
+
+    async fn counts(&self) -> Result<Counts, sqlx::Error> {
+        let sql = sql!(
+            "SELECT 0, route, requests FROM queued WHERE requests > 0 \
+                   UNION ALL SELECT 1, NULL, count(*) FROM request WHERE state = {running} \
+                   UNION ALL SELECT 2, NULL, reports FROM waiting \
+                   UNION ALL SELECT 2, NULL, count(*) FROM report WHERE state = {delivering}"
+        );
+        let mut counts = Counts::default();
+        for row in query(sql).fetch_all(&self.pool).await? {
+            let count = u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
+            match row.try_get::<i64, _>(0)? {
+                0 => drop(counts.queued.insert(row.try_get(1)?, count)),
+                1 => counts.running += count,
+                _ => counts.undelivered += count,
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// Reads what an earlier process left. Rows that the earlier process had claimed will be put back, so they count as
+/// waiting.
+pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Error> {
+    // Requests that were running when a process ended (`crashes > 0`) have their own index.
+    let sql = sql!(
+        "SELECT route, min(ifnull(fresh, suspect), ifnull(suspect, fresh)) FROM \
+                   (SELECT route, \
+                    (SELECT due FROM request AS r WHERE state = {queued} AND crashes = 0 AND r.route = q.route \
+                     ORDER BY due, seq LIMIT 1) AS fresh, \
+                    (SELECT due FROM request AS r WHERE state = {queued} AND crashes > 0 AND r.route = q.route \
+                     ORDER BY due, seq LIMIT 1) AS suspect \
+                    FROM queued AS q WHERE requests > 0) \
+               WHERE fresh IS NOT NULL OR suspect IS NOT NULL \
+               UNION ALL SELECT route, min(due) FROM request WHERE state = {running} GROUP BY route"
+    );
+    let mut waiting = Waiting::default();
+    for row in query(sql).fetch_all(&mut *conn).await? {
+        let due = Timestamp::from_micros(row.try_get(1)?);
+        let first = waiting.requests.entry(row.try_get(0)?).or_insert(due);
+        *first = due.min(*first);
+    }
+    let sql = sql!(
+        "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = {pending} \
+               UNION ALL SELECT min(due) AS due FROM report WHERE state = {delivering})"
+    );
+    let due: Option<i64> = query_scalar(sql).fetch_one(&mut *conn).await?;
+    waiting.reports = due.map(Timestamp::from_micros);
+    let disabled: Vec<String> = query_scalar("SELECT url FROM disabled").fetch_all(&mut *conn).await?;
+    let row = query("SELECT wall, due FROM progress").fetch_one(&mut *conn).await?;
+    let clocks = row.try_get::<Option<i64>, _>(0)?.zip(row.try_get(1)?);
+    let now = |(wall, due)| Now { wall: Timestamp::from_micros(wall), due: Timestamp::from_micros(due) };
+    let trust: Option<String> =
+        query_scalar("SELECT value FROM meta WHERE key = ?1").bind(TRUST).fetch_optional(conn).await?;
+    let trust = trust.and_then(|text| Trust::from_text(&text));
+    let disabled = disabled.into_iter().collect();
+    Ok(Left { waiting, disabled, clocks: clocks.map(now), trust, ..Left::default() })
+}
+
+/// How many requests of each route wait. Requests that the earlier process was running will be put back, so they count
+/// as waiting.
+pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<String, Count>, sqlx::Error> {
+    // SQLite reads the length of a blob without reading the blob.
+    let sql = sql!(
+        "SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 GROUP BY r.route \
+               UNION ALL SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes > 0 GROUP BY r.route \
+               UNION ALL SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {running} GROUP BY r.route"
+    );
+    let mut backlog = HashMap::<String, Count>::new();
+    for row in query(sql).fetch_all(conn).await? {
+        let count = backlog.entry(row.try_get(0)?).or_default();
+        count.rows += u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or(0);
+        count.bytes += u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
+    }
+    Ok(backlog)
+}
+
+fn outcome(row: &SqliteRow, status: Status) -> Result<Outcome, sqlx::Error> {
+    let json = |column| row.try_get::<Option<Vec<u8>>, _>(column).map(|bytes| bytes.map(Json::stored));
+    let (reason, tells_reason) = reason_from_text(row.try_get(3)?)?;
+    Ok(Outcome {
+        status,
+        reason,
+        tells_reason,
+        result: json(4)?,
+        error: json(5)?,
+        detail: row.try_get(6)?,
+        finished: Timestamp::from_micros(row.try_get(2)?),
+    })
+}
+
+fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
+    let stored = ReportState::read(row, 2)?;
+    let state = stored.shown();
+    let due = Timestamp::from_micros(row.try_get(4)?);
+    let last = match row.try_get::<Option<i64>, _>(6)? {
+        None => None,
+        Some(started) => Some(Attempt {
+            started: Timestamp::from_micros(started),
+            took: Duration::from_micros(u64::try_from(row.try_get::<i64, _>(7)?).unwrap_or(0)),
+            status: row.try_get::<Option<i64>, _>(8)?.and_then(|status| u16::try_from(status).ok()),
+            error: row.try_get(9)?,
+            response: blob(row, 10)?,
+        }),
+    };
+    let id = report_id(row.try_get(0)?)?;
+    Ok(DeliveryRecord {
+        id,
+        webhook_id: webhook_id(row.try_get(11)?, id)?,
+        url: row.try_get(1)?,
+        state,
+        attempts: small(row, 3)?,
+        next_due: (state == DeliveryState::Pending && stored != ReportState::Held).then_some(due),
+        last,
+        refused: row.try_get(5)?,
+    })
+}
+
+impl Reader for Rows {
+    fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>> {
+        self.request(id).map(cause).boxed()
+    }
+
+    fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>> {
+        summary::summary(&self.pool, id).map(cause).boxed()
+    }
+
+    fn piece<'a>(
+        &'a self,
+        id: &'a RequestId,
+        member: Member,
+        at: usize,
+        len: usize,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, Cause>> {
+        self.piece(id, member, at, len).map(cause).boxed()
+    }
+
+    fn cancel_view<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<CancelView>, Cause>> {
+        self.cancel_view(id).map(cause).boxed()
+    }
+
+    fn unregistered<'a>(
+        &'a self,
+        id: &'a RequestId,
+        route: &'a str,
+    ) -> BoxFuture<'a, Result<Option<(HeaderMap, Bytes)>, Cause>> {
+        self.unregistered(id, route).map(cause).boxed()
+    }
+
+    fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {
+        self.deliveries(subject).map(cause).boxed()
+    }
+
+    fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {
+        self.parked_origins().map(cause).boxed()
+    }
+
+    fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>> {
+        self.disabled().map(cause).boxed()
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {
+        self.counts().map(cause).boxed()
+    }
+}
+
+fn cause<T>(result: Result<T, sqlx::Error>) -> Result<T, Cause> {
+    result.map_err(|error| Arc::new(error) as Cause)
+}

@@ -1,0 +1,150 @@
+//! What several kinds of operations do with the tables of reports.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use serde::Serialize;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::Batch;
+use super::bulk::{Bind, Many};
+use super::codec::{blob, hex, json, own_from_columns, own_to_columns, report_id, small, webhook_id};
+use super::statement::query;
+use super::states::ReportState;
+use crate::operation::Outgoing;
+use crate::ops::Kind;
+use crate::record::{ClaimedReport, NewReport, ReportClaim, Settled};
+use postback_wire::id::ReportId;
+use postback_wire::time::Timestamp;
+use postback_wire::webhook::Target;
+
+static REPORTS: LazyLock<Many<2>> = LazyLock::new(|| {
+    Many::new([
+        (
+            "INSERT INTO report \
+             (seq, id, subject, state, due, epoch, attempt, node, created, finished, refused, origin) \
+             SELECT * FROM $rows WHERE column1 IS NOT NULL",
+            12,
+        ),
+        (
+            "INSERT INTO report_body (seq, url, headers, secret, body, by_operator) \
+             SELECT * FROM $rows WHERE column1 IS NOT NULL",
+            6,
+        ),
+    ])
+});
+
+/// Writes the outgoing reports of the batch, in the order of their operations.
+pub(super) async fn write(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
+    let mut outgoing = std::mem::take(&mut batch.outgoing);
+    // A stable sort: reports of one operation keep their order.
+    outgoing.sort_by_key(|(at, _)| *at);
+    let rows = (batch.start.last_report + 1..).zip(outgoing.into_iter().map(|(_, outgoing)| outgoing));
+    let rows: Vec<(i64, &Outgoing)> = rows.collect();
+    let Some((last, _)) = rows.last() else { return Ok(()) };
+    batch.start.last_report = *last;
+    for (seq, outgoing) in rows.iter().filter(|(_, outgoing)| outgoing.is_pre_claimed()) {
+        batch.row_ids.claimed(outgoing.report.id, *seq);
+    }
+    let (node, now) = (batch.start.node, batch.now);
+    let report: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, outgoing)| {
+        let (report, refused) = (&outgoing.report, outgoing.report.refused.is_some());
+        let is_pre_claimed = outgoing.is_pre_claimed() && !refused;
+        let state = match (refused, is_pre_claimed) {
+            (true, _) => ReportState::Refused,
+            (false, true) => ReportState::Delivering,
+            (false, false) => ReportState::Pending,
+        };
+        let (epoch, attempt) = (i64::from(is_pre_claimed), i64::from(is_pre_claimed));
+        columns.add(*seq).add(&report.id.as_bytes()[..]).add(&*report.subject).add(state.code());
+        columns.add(now.due.micros()).add(epoch).add(attempt).add(is_pre_claimed.then_some(node));
+        columns.add(report.created.micros()).add(refused.then_some(now.wall.micros())).add(report.refused.as_deref());
+        columns.add(report.to.origin());
+    };
+    let body: Bind<'_, (i64, &Outgoing)> = &|columns, (seq, Outgoing { report, .. })| {
+        let own = report.to.webhook().map(|webhook| own_to_columns(webhook.own()));
+        let (headers, secret, by_operator) = own.unwrap_or_default();
+        columns.add(*seq).add(report.to.url()).add(headers).add(secret).add(&*report.body).add(by_operator);
+    };
+    REPORTS.run(batch.conn, &rows, [report, body]).await.map(drop)
+}
+
+/// Puts claimed reports back that were not attempted. `row` returns the claim of an operation, and the third value that
+/// the statement gets for it. The statement gets a list of ids, epochs and third values, and the time; it returns the
+/// ids and the new states of the reports whose claims were current. `answer` makes the answer of the new state, which
+/// is `None` for a stale claim.
+pub(super) async fn put_back<'a, K: Kind + 'a, T: Serialize>(
+    batch: &mut Batch<'a>,
+    sql: &'static str,
+    row: impl Fn(&'a K) -> (&'a ReportClaim, T),
+    answer: impl Fn(Option<ReportState>) -> K::Answer,
+) -> Result<(), sqlx::Error> {
+    let mut by_id: HashMap<ReportId, usize> = HashMap::new();
+    let mut list = Vec::new();
+    for (at, op) in batch.of::<K>() {
+        let (claim, third) = row(op);
+        list.push((hex(claim.id.as_bytes()), claim.epoch, third));
+        by_id.insert(claim.id, at);
+        batch.row_ids.over(claim.id);
+        batch.answer::<K>(at, answer(None));
+    }
+    if list.is_empty() {
+        return Ok(());
+    }
+    let update = query(sql).bind(json(&list)?).bind(batch.now.due.micros());
+    for row in update.fetch_all(&mut *batch.conn).await? {
+        if let Some(at) = by_id.get(&report_id(row.try_get(0)?)?) {
+            let state = ReportState::read(&row, 1)?;
+            batch.answer::<K>(*at, answer(Some(state)));
+        }
+    }
+    Ok(())
+}
+
+/// The answer of an operation that puts reports back.
+pub(super) fn settled(state: Option<ReportState>) -> Settled {
+    if state.is_some() { Settled::Current } else { Settled::Stale }
+}
+
+/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed, and returns the reports in the order of their due
+/// times. The columns of the rows are `due, seq, id, subject, epoch, attempt, created`.
+pub(super) async fn claimed(
+    batch: &mut Batch<'_>,
+    mut rows: Vec<SqliteRow>,
+) -> Result<Vec<ClaimedReport>, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    // `RETURNING` returns the rows in no particular order.
+    rows.sort_by_key(|row| (row.try_get::<i64, _>(0).unwrap_or(0), row.try_get::<i64, _>(1).unwrap_or(0)));
+    let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
+    let sql = "SELECT seq, url, headers, secret, body, webhook_id, by_operator FROM report_body \
+               WHERE seq IN (SELECT value FROM json_each(?1))";
+    let bodies = query(sql).bind(json(&seqs)?).fetch_all(&mut *batch.conn).await?;
+    let bodies = bodies.into_iter().map(|row| Ok((row.try_get::<i64, _>(0)?, row)));
+    let bodies = bodies.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
+    let one = |row: SqliteRow| {
+        let body = bodies.get(&row.try_get::<i64, _>(1)?).ok_or(sqlx::Error::RowNotFound)?;
+        let id = report_id(row.try_get(2)?)?;
+        let report = NewReport {
+            id,
+            subject: row.try_get::<&str, _>(3)?.into(),
+            to: Target::stored(
+                body.try_get(1)?,
+                own_from_columns(body.try_get(2)?, body.try_get(3)?, body.try_get(6)?),
+            ),
+            body: blob(body, 4)?,
+            created: Timestamp::from_micros(row.try_get(6)?),
+            refused: None,
+            note: None,
+        };
+        let claimed = Arc::new(report).claimed(small(&row, 4)?, small(&row, 5)?);
+        Ok(ClaimedReport { webhook_id: webhook_id(body.try_get(5)?, id)?, ..claimed })
+    };
+    let rows = rows.into_iter().map(one).collect::<Result<Vec<_>, sqlx::Error>>()?;
+    for (row, seq) in rows.iter().zip(seqs) {
+        batch.row_ids.claimed(row.claim.id, seq);
+    }
+    Ok(rows)
+}

@@ -1,0 +1,65 @@
+//! What several kinds of operations do with the tables of requests.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::bulk::{Bind, Many};
+use super::codec::{blob, headers_from_bytes, json, registration_from_text, small};
+use super::statement::query;
+use crate::record::{ClaimedRequest, RequestClaim};
+use postback_wire::id::RequestId;
+use postback_wire::time::Timestamp;
+
+static REGISTRATIONS: LazyLock<Many<1>> = LazyLock::new(|| {
+    Many::new([("INSERT OR REPLACE INTO registration (seq, text) SELECT * FROM $rows WHERE column1 IS NOT NULL", 2)])
+});
+
+/// Writes registrations, each with the number of its request's row.
+pub(super) async fn write_registrations(
+    conn: &mut SqliteConnection,
+    texts: &[(i64, String)],
+) -> Result<(), sqlx::Error> {
+    let text: Bind<'_, (i64, String)> = &|columns, (seq, text)| {
+        columns.add(*seq).add(text.as_str());
+    };
+    REGISTRATIONS.run(conn, texts, [text]).await.map(drop)
+}
+
+/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed, and returns the requests in the order of their due
+/// times. The columns of the rows are `due, seq, id, route, epoch, failures, crashes, created, cancel`; further columns
+/// are not read.
+pub(super) async fn claimed(
+    conn: &mut SqliteConnection,
+    mut rows: Vec<SqliteRow>,
+) -> Result<Vec<ClaimedRequest>, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    // `RETURNING` returns the rows in no particular order.
+    rows.sort_by_key(|row| (row.try_get::<i64, _>(0).unwrap_or(0), row.try_get::<i64, _>(1).unwrap_or(0)));
+    let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
+    let sql = "SELECT b.seq, b.headers, b.body, g.text FROM request_body b LEFT JOIN registration g ON g.seq = b.seq \
+               WHERE b.seq IN (SELECT value FROM json_each(?1))";
+    let bodies = query(sql).bind(json(&seqs)?).fetch_all(conn).await?;
+    let bodies = bodies.into_iter().map(|row| Ok((row.try_get::<i64, _>(0)?, row)));
+    let bodies = bodies.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
+    let one = |row: SqliteRow| {
+        let body = bodies.get(&row.try_get::<i64, _>(1)?).ok_or(sqlx::Error::RowNotFound)?;
+        let registration: Option<&str> = body.try_get(3)?;
+        Ok(ClaimedRequest {
+            claim: RequestClaim { id: RequestId::stored(row.try_get(2)?), epoch: small(&row, 4)? },
+            route: row.try_get(3)?,
+            headers: headers_from_bytes(body.try_get(1)?),
+            body: blob(body, 2)?,
+            created: Timestamp::from_micros(row.try_get(7)?),
+            failures: small(&row, 5)?,
+            crashes: small(&row, 6)?,
+            cancelled: row.try_get(8)?,
+            registration: registration.and_then(registration_from_text),
+        })
+    };
+    rows.into_iter().map(one).collect()
+}

@@ -1,0 +1,74 @@
+//! The row numbers of the reports that this process has claimed. With them a settlement finds its report by the row
+//! number, not by the id.
+//!
+//! Invariant: a known row number is committed. An unknown row number is looked up by the id.
+
+use std::collections::HashMap;
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::codec::{hex, json, report_id};
+use super::statement::query;
+use crate::record::ReportClaim;
+use postback_wire::id::ReportId;
+
+/// No row has this number.
+const NOWHERE: i64 = 0;
+
+/// The row numbers of claimed reports.
+#[derive(Default)]
+pub(super) struct RowIds {
+    /// The row numbers of committed claims. The delivery limits the number of claims.
+    known: HashMap<ReportId, i64>,
+    /// The row numbers of the claims of the batch that is being applied.
+    new: Vec<(ReportId, i64)>,
+}
+
+impl RowIds {
+    /// The batch claims the report in this row.
+    pub(super) fn claimed(&mut self, id: ReportId, row: i64) {
+        self.new.push((id, row));
+    }
+
+    /// The claim ends.
+    pub(super) fn over(&mut self, id: ReportId) {
+        self.known.remove(&id);
+    }
+
+    /// Removes the row numbers of claims that end, and returns them in the order of the claims.
+    pub(super) async fn take(
+        &mut self,
+        conn: &mut SqliteConnection,
+        claims: impl Iterator<Item = &ReportClaim>,
+    ) -> Result<Vec<i64>, sqlx::Error> {
+        let mut unknown = HashMap::new();
+        let mut rows = Vec::new();
+        for (at, claim) in claims.enumerate() {
+            rows.push(self.known.remove(&claim.id).unwrap_or_else(|| {
+                unknown.insert(claim.id, at);
+                NOWHERE
+            }));
+        }
+        if !unknown.is_empty() {
+            let ids = json(&unknown.keys().map(|id| hex(id.as_bytes())).collect::<Vec<_>>())?;
+            let sql = "SELECT id, seq FROM report WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
+            for row in query(sql).bind(ids).fetch_all(conn).await? {
+                if let Some(place) = unknown.get(&report_id(row.try_get(0)?)?).and_then(|at| rows.get_mut(*at)) {
+                    *place = row.try_get(1)?;
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The batch is committed.
+    pub(super) fn committed(&mut self) {
+        self.known.extend(self.new.drain(..));
+    }
+
+    /// The batch is not committed, or that is unknown.
+    pub(super) fn failed(&mut self) {
+        self.new.clear();
+    }
+}

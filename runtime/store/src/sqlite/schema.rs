@@ -1,0 +1,337 @@
+//! The tables, their version, and the check whether a file may be used.
+//!
+//! Rows that are updated are narrow. Bodies, results and attempts are in their own tables, whose rows are not updated.
+//! All times are in microseconds since 1970: due times in the store's own time, all other times in the time of the wall
+//! clock. The numbers of states are those of [`super::states`].
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection as _, Row as _};
+
+use super::codec::json;
+use super::connect::{Connector, explained};
+use super::statement::{query, query_scalar};
+use super::states::sql;
+use crate::error::OpenError;
+use postback_wire::webhook::Target;
+
+/// The version of the schema. Each of [`STEPS`] adds one: a change that an older program would misread.
+#[expect(clippy::cast_possible_wrap, reason = "there are a few")]
+const VERSION: i64 = STEPS.len() as i64;
+
+/// Older versions of SQLite can damage a database in WAL mode when a second connection makes a checkpoint during a
+/// commit.
+const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+
+/// What each version added. A step is never changed, because files exist that it has made.
+const STEPS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN];
+
+const VERSION_1: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+-- One row, rewritten by every batch: tells whether a batch was committed.
+CREATE TABLE progress (commits INTEGER NOT NULL);
+-- One row per start of a process.
+CREATE TABLE node (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started INTEGER NOT NULL);
+
+CREATE TABLE request (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, route TEXT NOT NULL, state INTEGER NOT NULL, due INTEGER NOT NULL,
+    epoch INTEGER NOT NULL, failures INTEGER NOT NULL, crashes INTEGER NOT NULL, node INTEGER, created INTEGER NOT NULL,
+    finished INTEGER,
+    CHECK ((state = 1) = (node IS NOT NULL)), CHECK ((state >= 2) = (finished IS NOT NULL))
+);
+CREATE INDEX request_due ON request (due, seq, route) WHERE state = 0;
+CREATE INDEX request_running ON request (node) WHERE state = 1;
+CREATE INDEX request_finished ON request (finished) WHERE state >= 2;
+CREATE TABLE request_body (seq INTEGER PRIMARY KEY, headers BLOB NOT NULL, body BLOB NOT NULL);
+CREATE TABLE registration (seq INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE outcome (seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, reason TEXT NOT NULL, result BLOB, error BLOB, detail TEXT);
+
+CREATE TABLE report (
+    seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, subject TEXT NOT NULL, state INTEGER NOT NULL, due INTEGER NOT NULL,
+    epoch INTEGER NOT NULL, attempt INTEGER NOT NULL, node INTEGER, created INTEGER NOT NULL, finished INTEGER, refused TEXT,
+    CHECK ((state = 1) = (node IS NOT NULL)), CHECK ((state >= 2) = (finished IS NOT NULL))
+);
+CREATE INDEX report_due ON report (due, seq) WHERE state = 0;
+CREATE INDEX report_delivering ON report (node) WHERE state = 1;
+CREATE INDEX report_finished ON report (finished) WHERE state >= 2;
+CREATE INDEX report_subject ON report (subject, seq);
+CREATE TABLE report_body (seq INTEGER PRIMARY KEY, url TEXT NOT NULL, headers BLOB NOT NULL, secret TEXT, body BLOB NOT NULL);
+CREATE TABLE attempt (
+    report INTEGER NOT NULL, n INTEGER NOT NULL, epoch INTEGER NOT NULL, started INTEGER NOT NULL, took INTEGER NOT NULL,
+    status INTEGER, error TEXT, response BLOB NOT NULL
+);
+CREATE UNIQUE INDEX attempt_of ON attempt (report, n);
+
+INSERT INTO progress (commits) VALUES (0);
+";
+
+/// Parked reports (state -1) and held reports (state -2).
+const VERSION_2: &str = "
+CREATE TABLE disabled (seq INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE, since INTEGER NOT NULL, reason TEXT NOT NULL);
+ALTER TABLE report ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
+-- The row of `disabled` for which the report is held.
+ALTER TABLE report ADD COLUMN held INTEGER CHECK ((state = -2) = (held IS NOT NULL));
+CREATE INDEX report_parked ON report (endpoint, due, seq) WHERE state = -1;
+CREATE INDEX report_held ON report (held, seq) WHERE state = -2;
+CREATE INDEX report_held_due ON report (due, seq) WHERE state = -2;
+-- No second index: a report has few attempts, and they are found by the number of its row.
+CREATE TABLE attempt_2 (
+    report INTEGER NOT NULL, n INTEGER NOT NULL, epoch INTEGER NOT NULL, started INTEGER NOT NULL, took INTEGER NOT NULL,
+    status INTEGER, error TEXT, response BLOB NOT NULL, PRIMARY KEY (report, n)
+) WITHOUT ROWID;
+INSERT INTO attempt_2 SELECT report, n, epoch, started, took, status, error, response FROM attempt;
+DROP TABLE attempt;
+ALTER TABLE attempt_2 RENAME TO attempt;
+-- The times of both clocks at the last commit.
+ALTER TABLE progress ADD COLUMN wall INTEGER;
+ALTER TABLE progress ADD COLUMN due INTEGER;
+UPDATE progress SET wall = (SELECT max(started) FROM node), due = (SELECT max(started) FROM node);
+";
+
+const VERSION_3: &str = "
+-- Whether the request was cancelled while it was running.
+ALTER TABLE request ADD COLUMN cancel INTEGER NOT NULL DEFAULT 0;
+-- The `webhook-id` of a report that repeats an earlier delivery. NULL: its own id.
+ALTER TABLE report_body ADD COLUMN webhook_id BLOB;
+";
+
+const VERSION_4: &str = "
+-- Whether the operator chose the webhook. Earlier versions did not store that: a caller counts as the one who chose.
+ALTER TABLE report_body ADD COLUMN by_operator INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Indexes and counters, so that no statement goes through all rows: waiting requests are found by their route, and
+/// triggers count them.
+const BY_ROUTE: &str = "
+DROP INDEX request_due;
+CREATE INDEX request_due ON request (route, due, seq) WHERE state = 0 AND crashes = 0;
+-- Requests that were running when their process ended.
+CREATE INDEX request_suspect ON request (route, due, seq) WHERE state = 0 AND crashes > 0;
+CREATE INDEX report_parked_age ON report (created, seq) WHERE state = -1;
+
+-- How many requests of each route wait.
+CREATE TABLE queued (route TEXT PRIMARY KEY, requests INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO queued SELECT route, count(*) FROM request WHERE state = 0 GROUP BY route;
+CREATE TRIGGER request_waits AFTER INSERT ON request WHEN new.state = 0 BEGIN
+    INSERT INTO queued SELECT new.route, 0 WHERE NOT EXISTS (SELECT 1 FROM queued WHERE route = new.route);
+    UPDATE queued SET requests = requests + 1 WHERE route = new.route;
+END;
+CREATE TRIGGER request_waits_again AFTER UPDATE OF state ON request WHEN old.state <> 0 AND new.state = 0 BEGIN
+    INSERT INTO queued SELECT new.route, 0 WHERE NOT EXISTS (SELECT 1 FROM queued WHERE route = new.route);
+    UPDATE queued SET requests = requests + 1 WHERE route = new.route;
+END;
+CREATE TRIGGER request_waits_no_more AFTER UPDATE OF state ON request WHEN old.state = 0 AND new.state <> 0 BEGIN
+    UPDATE queued SET requests = requests - 1 WHERE route = old.route;
+END;
+CREATE TRIGGER request_is_gone AFTER DELETE ON request WHEN old.state = 0 BEGIN
+    UPDATE queued SET requests = requests - 1 WHERE route = old.route;
+END;
+
+-- One row: how many reports are not over and not claimed.
+CREATE TABLE waiting (reports INTEGER NOT NULL);
+INSERT INTO waiting SELECT count(*) FROM report WHERE state <= 0;
+CREATE TRIGGER report_waits AFTER INSERT ON report WHEN new.state <= 0 BEGIN
+    UPDATE waiting SET reports = reports + 1;
+END;
+CREATE TRIGGER report_waits_again AFTER UPDATE OF state ON report WHEN old.state > 0 AND new.state <= 0 BEGIN
+    UPDATE waiting SET reports = reports + 1;
+END;
+CREATE TRIGGER report_waits_no_more AFTER UPDATE OF state ON report WHEN old.state <= 0 AND new.state > 0 BEGIN
+    UPDATE waiting SET reports = reports - 1;
+END;
+CREATE TRIGGER report_is_gone AFTER DELETE ON report WHEN old.state <= 0 BEGIN
+    UPDATE waiting SET reports = reports - 1;
+END;
+";
+
+/// Renames the column `endpoint`: an endpoint is now a destination that the operator configured.
+const ORIGIN: &str = "
+ALTER TABLE report RENAME COLUMN endpoint TO origin;
+";
+
+/// Checks whether the file may be used, without changing it.
+pub(super) async fn check(connector: &Connector) -> Result<(), OpenError> {
+    let path = connector.path();
+    let refused = |source| OpenError::Backend { path: path.into(), source };
+    let found = async {
+        let mut conn = connector.look().await?;
+        let found = look(&mut conn).await;
+        conn.close().await?;
+        found
+    };
+    let Found { sqlite, tables, version } = found.await.map_err(|error| refused(explained(error)))?;
+    if parse_version(&sqlite).is_none_or(|version| version < OLDEST_SQLITE) {
+        let oldest = <[u32; 3]>::from(OLDEST_SQLITE).map(|part| part.to_string()).join(".");
+        return Err(refused(format!("SQLite {sqlite} is linked, and {oldest} or newer is needed").into()));
+    }
+    match version {
+        Some(found) if found > VERSION => Err(OpenError::Newer { path: path.into(), found, known: VERSION }),
+        None if tables > 0 => Err(refused("it is the database of another program".into())),
+        _ => Ok(()),
+    }
+}
+
+struct Found {
+    sqlite: String,
+    tables: i64,
+    version: Option<i64>,
+}
+
+async fn look(conn: &mut SqliteConnection) -> Result<Found, sqlx::Error> {
+    let about = "SELECT sqlite_version(), count(*), coalesce(sum(name = 'meta'), 0) FROM sqlite_schema \
+                 WHERE type = 'table' AND name NOT GLOB '_litestream_*'";
+    let row = query(about).fetch_one(&mut *conn).await?;
+    let has_meta: i64 = row.try_get(2)?;
+    let version = if has_meta == 1 { version(conn).await? } else { None };
+    Ok(Found { sqlite: row.try_get(0)?, tables: row.try_get(1)?, version })
+}
+
+async fn version(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+    query_scalar("SELECT value FROM meta WHERE key = 'postback schema'").fetch_optional(conn).await
+}
+
+/// Brings an empty file or an older version of the schema to this version, in one transaction.
+pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let empty = look(conn).await?.tables == 0;
+    let found = if empty { None } else { version(conn).await? };
+    let done = found.map_or(0, |found| usize::try_from(found).unwrap_or(usize::MAX));
+    if done >= STEPS.len() {
+        return Ok(());
+    }
+    let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
+    for step in STEPS.iter().skip(done) {
+        sqlx::raw_sql(*step).execute(&mut *transaction).await?;
+    }
+    if found == Some(1) {
+        name_origins(&mut transaction).await?;
+    }
+    let set = query("INSERT OR REPLACE INTO meta (key, value) VALUES ('postback schema', ?1)").bind(VERSION);
+    set.execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+/// Writes the origins of the reports of version 1 that are not over.
+async fn name_origins(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut last = 0_i64;
+    loop {
+        let sql = sql!(
+            "SELECT r.seq, b.url FROM report AS r JOIN report_body AS b ON b.seq = r.seq \
+             WHERE r.seq > ?1 AND r.state < {first end} ORDER BY r.seq LIMIT 1000"
+        );
+        let rows = query(sql).bind(last).fetch_all(&mut *conn).await?;
+        let origin = |url| Target::parse(url).origin().to_owned();
+        let named = rows.iter().map(|row| Ok((row.try_get(0)?, origin(row.try_get(1)?))));
+        let named: Vec<(i64, String)> = named.collect::<Result<_, sqlx::Error>>()?;
+        let Some((seq, _)) = named.last() else { return Ok(()) };
+        last = *seq;
+        let sql = "UPDATE report SET origin = j.value ->> 1 FROM json_each(?1) AS j WHERE report.seq = j.value ->> 0";
+        query(sql).bind(json(&named)?).execute(&mut *conn).await?;
+    }
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
+    let mut parts = text.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::{Cancelled, Durability, Location, Options, Replayed, Store};
+    use postback_wire::id::{NodeId, RequestId};
+    use postback_wire::report::Outcome;
+    use postback_wire::time::{Clock, Timestamp};
+
+    /// Three reports as version 1 wrote them: one pending, one being delivered, one delivered.
+    const REPORTS: &str = "
+        INSERT INTO meta (key, value) VALUES ('postback schema', 1);
+        INSERT INTO node (seq, id, started) VALUES (1, 'old', 50);
+        INSERT INTO report VALUES (1, x'01900000000070008000000000000001', 'a', 0, 5, 0, 0, NULL, 5, NULL, NULL),
+            (2, x'01900000000070008000000000000002', 'a', 1, 6, 1, 1, 1, 6, NULL, NULL),
+            (3, x'01900000000070008000000000000003', 'a', 2, 7, 1, 1, NULL, 7, 8, NULL);
+        INSERT INTO report_body SELECT seq, 'https://example.com/hooks?n=' || seq, x'', NULL, x'7b7d' FROM report;
+    ";
+
+    #[tokio::test]
+    pub(crate) async fn a_file_of_version_1_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "").unwrap();
+        let connector = Connector::new(&path, Durability::Normal);
+        let mut conn = connector.write().await.unwrap();
+        sqlx::raw_sql(VERSION_1).execute(&mut conn).await.unwrap();
+        sqlx::raw_sql(REPORTS).execute(&mut conn).await.unwrap();
+        conn.close().await.unwrap();
+
+        let clock = Clock::from_fn(|| Timestamp::from_micros(100));
+        let options = Options::at(Location::Sqlite { path: path.clone(), durability: Durability::Normal });
+        for _ in 0..2 {
+            let store = Store::open(options.clone(), NodeId::generate(), clock.clone()).await.unwrap();
+            store.recover(3).await.unwrap();
+            let rows = store.claim_reports(10).await.unwrap().rows;
+            let rows: Vec<_> = rows.iter().map(|row| (row.to.url(), row.to.origin())).collect();
+            let origin = "https://example.com";
+            assert_eq!(rows, [("https://example.com/hooks?n=1", origin), ("https://example.com/hooks?n=2", origin)]);
+            assert_eq!(store.deliveries("a").await.unwrap().len(), 3);
+            store.close().await;
+        }
+        let mut conn = connector.look().await.unwrap();
+        assert_eq!(version(&mut conn).await.unwrap(), Some(VERSION));
+    }
+
+    /// A running request, a waiting request, and a report that is over, as version 2 wrote them.
+    const ROWS_OF_2: &str = "
+        INSERT INTO meta (key, value) VALUES ('postback schema', 2);
+        INSERT INTO node (seq, id, started) VALUES (1, 'old', 50);
+        INSERT INTO request VALUES (1, 'runs', '/a', 1, 5, 1, 0, 0, 1, 5, NULL), (2, 'waits', '/a', 0, 6, 0, 0, 0, NULL, 6, NULL);
+        INSERT INTO request_body SELECT seq, x'', x'7b7d' FROM request;
+        INSERT INTO report VALUES (1, x'01900000000070008000000000000001', 'a', 3, 5, 1, 1, NULL, 5, 9, NULL, '', NULL);
+        INSERT INTO report_body VALUES (1, 'https://example.com/hooks', x'', NULL, x'7b7d');
+    ";
+
+    #[tokio::test]
+    async fn what_version_2_left_can_be_cancelled_and_sent_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "").unwrap();
+        let mut conn = Connector::new(&path, Durability::Normal).write().await.unwrap();
+        for sql in [VERSION_1, VERSION_2, ROWS_OF_2] {
+            sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+        }
+        conn.close().await.unwrap();
+
+        let clock = Clock::from_fn(|| Timestamp::from_micros(100));
+        let options = Options::at(Location::Sqlite { path, durability: Durability::Normal });
+        let store = Store::open(options, NodeId::generate(), clock).await.unwrap();
+        let cancel = async |id: &str| {
+            let end = |_| (Outcome::cancelled(Timestamp::from_micros(100)), vec![]);
+            store.cancel(&RequestId::stored(id), "/a", end).await.unwrap()
+        };
+        assert_eq!(cancel("runs").await, Cancelled::Stopping);
+        assert!(matches!(cancel("waits").await, Cancelled::AtOnce(_)));
+        assert!(store.recover(3).await.unwrap().lost[0].cancelled);
+        let report = store.deliveries("a").await.unwrap().remove(0);
+        assert_eq!(report.webhook_id, report.id);
+        assert!(matches!(store.replay(report.id).await.unwrap(), Replayed::As { .. }));
+        let row = store.claim_reports(5).await.unwrap().rows.remove(0);
+        assert_eq!((row.webhook_id, row.to.origin()), (report.id, "https://example.com"));
+        assert!(!row.to.webhook().unwrap().is_operators(), "version 2 did not store who chose it");
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_migration_leaves_the_file_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "").unwrap();
+        let mut conn = Connector::new(&path, Durability::Normal).write().await.unwrap();
+        sqlx::raw_sql(VERSION_1).execute(&mut conn).await.unwrap();
+        sqlx::raw_sql(REPORTS).execute(&mut conn).await.unwrap();
+        // With this table the last of the new indexes cannot be made.
+        sqlx::raw_sql("CREATE TABLE report_held_due (a)").execute(&mut conn).await.unwrap();
+        migrate(&mut conn).await.unwrap_err();
+        assert_eq!(version(&mut conn).await.unwrap(), Some(1));
+        sqlx::raw_sql("DROP TABLE report_held_due").execute(&mut conn).await.unwrap();
+        migrate(&mut conn).await.unwrap();
+        assert_eq!(version(&mut conn).await.unwrap(), Some(VERSION));
+    }
+}

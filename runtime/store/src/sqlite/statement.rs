@@ -1,0 +1,51 @@
+//! Makes every statement that is sent. So a test sees each statement, and asks SQLite how the statement finds its rows.
+
+use std::sync::Arc;
+
+use sqlx::query::{Query, QueryScalar};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, FromRow, Sqlite};
+
+/// A statement that has no values yet.
+pub(super) fn query<'q>(sql: &'static str) -> Query<'q, Sqlite, SqliteArguments> {
+    #[cfg(test)]
+    seen::note(sql);
+    sqlx::query(sql)
+}
+
+/// A statement that has no values yet, and of whose rows only the first column is read.
+pub(super) fn query_scalar<'q, O>(sql: &'static str) -> QueryScalar<'q, Sqlite, O, SqliteArguments>
+where
+    (O,): for<'r> FromRow<'r, SqliteRow>,
+{
+    #[cfg(test)]
+    seen::note(sql);
+    sqlx::query_scalar(sql)
+}
+
+/// A statement whose text was put together, with its values.
+pub(super) fn query_with<'q>(sql: Arc<str>, arguments: SqliteArguments) -> Query<'q, Sqlite, SqliteArguments> {
+    #[cfg(test)]
+    seen::note(&sql);
+    sqlx::query_with(AssertSqlSafe(sql), arguments)
+}
+
+/// The statements that this process has made so far.
+#[cfg(test)]
+pub(crate) mod seen {
+    use std::collections::BTreeSet;
+    use std::sync::{Mutex, PoisonError};
+
+    static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+    pub(super) fn note(sql: &str) {
+        let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.contains(sql) {
+            seen.insert(sql.to_owned());
+        }
+    }
+
+    pub(crate) fn all() -> BTreeSet<String> {
+        SEEN.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

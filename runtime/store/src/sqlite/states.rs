@@ -1,0 +1,216 @@
+//! The states of requests and reports: how a row stores them, and how a statement names them.
+//!
+//! This is the one place that spells states as numbers, besides the steps of the schema, which never change. A
+//! statement has to contain the number itself, not a parameter: otherwise SQLite does not use the partial indexes. So
+//! [`sql!`] replaces the names at compile time.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::codec::misread;
+use crate::record::{DeliveryState, Next};
+use postback_wire::report::Status;
+
+macro_rules! states {
+    ($(
+        $(#[$doc:meta])*
+        $states:ident, or $unknown:literal { $($(#[$about:meta])* $state:ident = $code:literal $name:literal,)+ }
+    )+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub(super) enum $states {
+                $($(#[$about])* $state = $code,)+
+            }
+
+            impl $states {
+                /// Reads the state in this column.
+                pub(super) fn read(row: &SqliteRow, column: usize) -> Result<Self, sqlx::Error> {
+                    match row.try_get::<i64, _>(column)? {
+                        $($code => Ok(Self::$state),)+
+                        _ => Err(misread($unknown)),
+                    }
+                }
+
+                pub(super) fn code(self) -> i64 {
+                    match self {
+                        $(Self::$state => $code,)+
+                    }
+                }
+            }
+        )+
+
+        /// The names that [`sql!`] replaces, with the numbers that it puts in their places.
+        const NAMES: &[(&str, &str)] = &[
+            $($(($name, stringify!($code)),)+)+
+            ("{first end}", "2"),
+        ];
+    };
+}
+
+// Invariant: all states from 2 on, and only those, are ends. All states of reports up to 0 wait, and only those.
+states! {
+    /// The states of a request.
+    RequestState, or "a request has an unknown state" {
+        Queued = 0 "{queued}",
+        Running = 1 "{running}",
+        Completed = 2 "{completed}",
+        Failed = 3 "{failed}",
+        Cancelled = 4 "{cancelled}",
+    }
+
+    /// The states of a report.
+    ReportState, or "a report has an unknown state" {
+        /// Waits until its URL is enabled.
+        Held = -2 "{held}",
+        /// Waits for its origin's turn.
+        Parked = -1 "{parked}",
+        Pending = 0 "{pending}",
+        Delivering = 1 "{delivering}",
+        Delivered = 2 "{delivered}",
+        Dead = 3 "{dead}",
+        Refused = 4 "{refused}",
+        Gone = 5 "{gone}",
+    }
+}
+
+/// A statement in which states are named, as in `state = {running}`. An end is `state >= {first end}`.
+macro_rules! sql {
+    ($($text:tt)+) => {{
+        const TEXT: &str = concat!($($text)+);
+        const SPELLED: ([u8; TEXT.len()], usize) = $crate::sqlite::states::spell(TEXT);
+        const SQL: &str = $crate::sqlite::states::first(&SPELLED.0, SPELLED.1);
+        SQL
+    }};
+}
+pub(super) use sql;
+
+/// Replaces the names of states by their numbers. Returns the text and its length: a number is never longer than its
+/// name.
+pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
+    let text = text.as_bytes();
+    let (mut spelled, mut len) = ([0; N], 0);
+    let mut at = 0;
+    while at < text.len() {
+        if text[at] != b'{' {
+            spelled[len] = text[at];
+            len += 1;
+            at += 1;
+            continue;
+        }
+        let (name, code) = named(text, at);
+        let mut digit = 0;
+        while digit < code.len() {
+            spelled[len] = code[digit];
+            len += 1;
+            digit += 1;
+        }
+        at += name;
+    }
+    (spelled, len)
+}
+
+/// The length of the name that begins at `at`, and the number for which it stands.
+#[expect(clippy::panic, reason = "only constants call it: an unknown name is an error of the compiler")]
+const fn named(text: &[u8], at: usize) -> (usize, &'static [u8]) {
+    let mut candidate = 0;
+    while candidate < NAMES.len() {
+        let (name, code) = NAMES[candidate];
+        let name = name.as_bytes();
+        let mut same = 0;
+        while same < name.len() && at + same < text.len() && text[at + same] == name[same] {
+            same += 1;
+        }
+        if same == name.len() {
+            return (same, code.as_bytes());
+        }
+        candidate += 1;
+    }
+    panic!("a statement names an unknown state")
+}
+
+/// The first `len` bytes as a text.
+#[expect(clippy::panic, reason = "only constants call it: a wrong text is an error of the compiler")]
+pub(super) const fn first(bytes: &[u8], len: usize) -> &str {
+    match str::from_utf8(bytes.split_at(len).0) {
+        Ok(text) => text,
+        Err(_) => panic!("a statement is not UTF-8"),
+    }
+}
+
+/// Replaces the names of states in a statement of the source, as [`sql!`] does.
+#[cfg(test)]
+pub(crate) fn spelled(text: &str) -> String {
+    NAMES.iter().fold(text.to_owned(), |text, (name, code)| text.replace(name, code))
+}
+
+impl RequestState {
+    /// The states of requests that ended.
+    ///
+    /// Invariant: each [`Status`] has one. A test checks that, because the compiler does not: `Status` may grow.
+    const ENDED: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
+
+    pub(super) fn ended(status: Status) -> Self {
+        Self::ENDED.into_iter().find(|state| state.status() == Some(status)).unwrap_or(Self::Failed)
+    }
+
+    /// How the request ended. `None`: the request waits or runs.
+    pub(super) fn status(self) -> Option<Status> {
+        match self {
+            Self::Queued | Self::Running => None,
+            Self::Completed => Some(Status::Completed),
+            Self::Failed => Some(Status::Failed),
+            Self::Cancelled => Some(Status::Cancelled),
+        }
+    }
+}
+
+impl ReportState {
+    /// The state of a report after an attempt.
+    pub(super) fn after(next: Next) -> Self {
+        match next {
+            Next::RetryAt(_) => Self::Pending,
+            Next::Delivered | Next::DeliveredLast => Self::Delivered,
+            Next::Dead => Self::Dead,
+            Next::Refused => Self::Refused,
+            Next::Gone { .. } => Self::Gone,
+        }
+    }
+
+    pub(super) fn is_over(self) -> bool {
+        match self {
+            Self::Held | Self::Parked | Self::Pending | Self::Delivering => false,
+            Self::Delivered | Self::Dead | Self::Refused | Self::Gone => true,
+        }
+    }
+
+    /// The state as it is shown: parked and held reports are pending.
+    pub(super) fn shown(self) -> DeliveryState {
+        match self {
+            Self::Held | Self::Parked | Self::Pending => DeliveryState::Pending,
+            Self::Delivering => DeliveryState::Delivering,
+            Self::Delivered => DeliveryState::Delivered,
+            Self::Dead => DeliveryState::Dead,
+            Self::Refused => DeliveryState::Refused,
+            Self::Gone => DeliveryState::Gone,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_a_state() {
+        for status in Status::ALL {
+            assert_eq!(RequestState::ended(status).status(), Some(status));
+        }
+    }
+
+    #[test]
+    fn states_are_spelled_as_numbers() {
+        let sql = sql!("UPDATE report SET state = {held} ", "WHERE state = {delivering} OR state >= {first end}");
+        assert_eq!(sql, "UPDATE report SET state = -2 WHERE state = 1 OR state >= 2");
+    }
+}

@@ -1,0 +1,75 @@
+//! Reads requests as they are shown, and large results piece by piece. Each answer is read by one statement, so it
+//! shows one moment.
+
+use bytes::Bytes;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+
+use super::codec::{blob, reason_from_text};
+use super::statement::query;
+use super::states::RequestState;
+use crate::summary::{AT_ONCE, EndSummary, Kept, Member, Stage, Summary};
+use postback_wire::id::RequestId;
+use postback_wire::report::EndReason;
+use postback_wire::time::Timestamp;
+
+pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<Summary>, sqlx::Error> {
+    // SQLite reads the length of a blob without reading the blob.
+    let sql = "SELECT r.route, r.state, r.finished, \
+               length(o.result), CASE WHEN length(o.result) <= ?2 THEN o.result END, \
+               length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END, o.reason \
+               FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
+    let row = query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(pool).await?;
+    let Some(row) = row else { return Ok(None) };
+    let state = RequestState::read(&row, 1)?;
+    let standing = match (state, state.status()) {
+        (RequestState::Queued, _) => Stage::Queued,
+        (_, None) => Stage::Running,
+        (_, Some(status)) => {
+            let (reason, is_told) = reason_from_text(row.try_get::<Option<&str>, _>(7)?.unwrap_or("none"))?;
+            Stage::Settled(EndSummary {
+                status,
+                reason: EndReason::of(status, reason).filter(|_| is_told),
+                finished: Timestamp::from_micros(row.try_get(2)?),
+                result: kept(&row, 3)?,
+                error: kept(&row, 5)?,
+            })
+        }
+    };
+    Ok(Some(Summary { route: row.try_get(0)?, standing }))
+}
+
+/// Reads the length of a JSON text from this column, and the whole text from the next column if it is small.
+fn kept(row: &SqliteRow, column: usize) -> Result<Option<Kept>, sqlx::Error> {
+    let Some(len) = row.try_get::<Option<i64>, _>(column)? else { return Ok(None) };
+    let whole = row.try_get::<Option<Vec<u8>>, _>(column + 1)?.map(Bytes::from);
+    Ok(Some(Kept { len: usize::try_from(len).unwrap_or(0), whole }))
+}
+
+/// Reads a piece of a result or an error. SQLite reads the whole row for each piece, so pieces should not be small.
+pub(super) async fn piece(
+    pool: &SqlitePool,
+    id: &RequestId,
+    member: Member,
+    at: usize,
+    len: usize,
+) -> Result<Option<Bytes>, sqlx::Error> {
+    let sql = match member {
+        Member::Result => {
+            "SELECT substr(o.result, ?2, ?3) FROM request r JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1"
+        }
+        Member::Error => {
+            "SELECT substr(o.error, ?2, ?3) FROM request r JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1"
+        }
+    };
+    // SQLite counts bytes from 1.
+    let row = query(sql).bind(id.as_str()).bind(number(at + 1)).bind(number(len)).fetch_optional(pool).await?;
+    match row {
+        Some(row) if row.try_get::<Option<&[u8]>, _>(0)?.is_some() => Ok(Some(blob(&row, 0)?)),
+        _ => Ok(None),
+    }
+}
+
+fn number(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,84 @@
+//! Tests of the SQLite backend without the store around it.
+
+use std::time::Duration;
+
+use super::*;
+use crate::ops::{ClaimReports, Post, SettleReport, SettledReport, Submit};
+use crate::record::{Attempt, ClaimedReport, NewReport, NewRequest, Next, Submitted};
+use postback_wire::id::RequestId;
+
+fn submit(id: &str) -> Op {
+    let request = NewRequest {
+        id: RequestId::stored(id),
+        route: "/a".into(),
+        headers: http::HeaderMap::new(),
+        body: bytes::Bytes::new(),
+        created: Timestamp::default(),
+        registration: None,
+    };
+    Submit { request, room: None, slot: None }.into()
+}
+
+async fn started(dir: &Path) -> (Sqlite, Now) {
+    let connector = Connector::new(&dir.join("store.db"), Durability::Full);
+    let (sqlite, ..) = start(connector, NodeId::generate(), &Clock::system()).await.unwrap();
+    (sqlite, Now { wall: Timestamp::default(), due: Timestamp::default() })
+}
+
+#[tokio::test]
+async fn a_claimed_report_is_found_whether_its_place_is_known_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut sqlite, now) = started(dir.path()).await;
+    let webhook = postback_wire::webhook::Target::parse("https://example.com/in");
+    let reports = (0..3).map(|_| NewReport::to(webhook.clone(), "x", "{}".into(), now.wall)).collect();
+    sqlite.apply(&[&Post::new(reports).into()], now).await.unwrap();
+    let replies = sqlite.apply(&[&ClaimReports { limit: 3 }.into()], now).await.unwrap();
+    let [Reply::ClaimReports(claimed)] = &replies[..] else { panic!("{replies:?}") };
+    // This row number is unknown, as after a commit with an unknown outcome.
+    sqlite.row_ids.over(claimed.rows[1].claim.id);
+    let attempt =
+        Attempt { started: now.wall, took: Duration::ZERO, status: Some(204), error: None, response: "".into() };
+    let settle = |row: &ClaimedReport| {
+        Op::from(SettleReport { claim: row.claim.clone(), attempt: attempt.clone(), next: Next::Delivered })
+    };
+    let settles: Vec<Op> = claimed.rows.iter().map(settle).collect();
+    for expected in [SettledReport::Current, SettledReport::Stale] {
+        let replies = sqlite.apply(&settles.iter().collect::<Vec<_>>(), now).await.unwrap();
+        let is_expected = |reply: &Reply| matches!(reply, Reply::SettleReport(settled) if *settled == expected);
+        assert!(replies.iter().all(is_expected), "{replies:?}");
+    }
+    Box::new(sqlite).close().await;
+}
+
+#[tokio::test]
+pub(crate) async fn the_outcome_of_a_commit_is_looked_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut sqlite, now) = started(dir.path()).await;
+
+    // The commit fails, and nothing is written.
+    let mut handle = sqlite.conn.as_mut().unwrap().lock_handle().await.unwrap();
+    handle.set_commit_hook(|| false);
+    drop(handle);
+    let first = submit("r");
+    assert!(matches!(sqlite.apply(&[&first], now).await, Err(Failure::Unknown { .. })));
+    assert!(!sqlite.committed().await.unwrap());
+    let replies = sqlite.apply(&[&first], now).await.unwrap();
+    assert!(matches!(replies[..], [Reply::Submit(Submitted::New)]));
+
+    // The commit succeeds, and its answer is lost.
+    let second = submit("s");
+    sqlite.apply(&[&second], now).await.unwrap();
+    sqlite.start.commits -= 1;
+    assert!(sqlite.committed().await.unwrap());
+    assert!(!sqlite.committed().await.unwrap());
+    // The file alone has both rows, even if the log is lost.
+    let copy = dir.path().join("copy.db");
+    std::fs::copy(dir.path().join("store.db"), &copy).unwrap();
+    let mut conn = Connector::new(&copy, Durability::Full).write().await.unwrap();
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM request").fetch_all(&mut conn).await.unwrap();
+    assert_eq!(ids, ["r", "s"]);
+    discard(conn).await;
+    let replies = sqlite.apply(&[&second], now).await.unwrap();
+    assert!(matches!(replies[..], [Reply::Submit(Submitted::Known)]));
+    Box::new(sqlite).close().await;
+}

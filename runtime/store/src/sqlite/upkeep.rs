@@ -1,0 +1,225 @@
+//! Housekeeping of the file between two batches: checkpoints, and empty pages that are given back to the file system.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::statement::{query, query_scalar};
+use crate::ops::Op;
+use postback_wire::names::metric;
+
+/// How long a checkpoint waits for readers while callers wait for it, in ms.
+const BUSY: &str = "PRAGMA busy_timeout = 1000";
+/// How long a checkpoint waits for readers while only the next batch waits for it, in ms.
+const SHORTLY: &str = "PRAGMA busy_timeout = 20";
+/// How many bytes are written between two checkpoints, roughly. A larger number copies fewer pages, because a page that
+/// is written often is copied once. But the next batch waits for the checkpoint, and for the disk.
+const CHECKPOINT: u64 = 4 << 20;
+/// A log with more bytes is truncated. A log grows so long when readers keep SQLite from writing it from its start again.
+const LONG_LOG: i64 = 64 << 20;
+/// A log with more bytes causes a warning: another program keeps a transaction open.
+const ENDLESS_LOG: i64 = 256 << 20;
+/// How many empty pages are given back to the file system at a time.
+const GIVE_BACK: i64 = 256;
+
+/// Writes this many bytes in their own commit, to show whether the disk has room for them, and deletes them. Bytes that
+/// an earlier call left are overwritten.
+pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> Result<(), sqlx::Error> {
+    let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, zeroblob(?2))";
+    query(sql).bind(TRY).bind(i64::try_from(bytes).unwrap_or(i64::MAX)).execute(&mut *conn).await?;
+    query("DELETE FROM meta WHERE key = ?1").bind(TRY).execute(conn).await?;
+    Ok(())
+}
+
+/// The key in the table `meta` of the bytes that [`try_to_write`] writes.
+const TRY: &str = "postback try to write";
+
+/// What happened to the file since the last housekeeping.
+#[derive(Default)]
+pub(super) struct Tidiness {
+    /// Whether Litestream copies the log. Then Litestream truncates it, too: if this program did, Litestream would have
+    /// to copy the whole file again.
+    litestream: bool,
+    /// The bytes that were written since the last checkpoint, roughly.
+    bytes: u64,
+    purged: bool,
+    /// The length of the log when it could not be truncated. The next attempt waits until the log has doubled.
+    pinned: i64,
+    /// Whether the warning about a long log was logged.
+    is_warned: bool,
+    /// Another program makes a checkpoint. The checkpoint is repeated after each batch.
+    busy: bool,
+    /// The whole log has to be copied into the file, because nothing else ensures that the last commits are on the
+    /// disk.
+    owed: bool,
+}
+
+impl Tidiness {
+    pub(super) fn new(litestream: bool) -> Self {
+        Self { litestream, ..Self::default() }
+    }
+
+    pub(super) fn wrote(&mut self, ops: &[&Op], purged: bool) {
+        // Measured: a batch writes eight pages besides its rows, and a row writes a quarter of a page, because rows
+        // share pages.
+        let bytes: usize = ops.iter().map(|op| op.bytes() + (op.rows() << 10)).sum();
+        self.bytes += (bytes + (8 << 12)) as u64;
+        self.purged |= purged;
+    }
+
+    /// Copies the log into the file if the log is long enough, and gives back empty pages after a purge.
+    pub(super) async fn tidy(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        if std::mem::take(&mut self.purged) {
+            give_back(conn).await?;
+        }
+        if self.owed && copy_log(conn, SHORTLY).await? {
+            self.owed = false;
+            tracing::info!("the log of the database was copied into the file");
+        }
+        if self.bytes < CHECKPOINT {
+            return Ok(());
+        }
+        self.bytes = 0;
+        let row = query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *conn).await?;
+        let (busy, pages, copied): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if self.is_busy(busy != 0) {
+            return Ok(());
+        }
+        let size: i64 = query_scalar("PRAGMA page_size").fetch_one(&mut *conn).await?;
+        let log = pages * size;
+        #[expect(clippy::cast_precision_loss, reason = "a log of 2^52 bytes fits on no disk")]
+        metrics::gauge!(metric::STORE_LOG_BYTES).set(log as f64);
+        if log <= LONG_LOG {
+            (self.pinned, self.is_warned) = (0, false);
+        } else if !self.litestream && (copied == pages || log >= 2 * self.pinned) {
+            let truncated = truncate_log(conn).await?;
+            self.pinned = if truncated { 0 } else { log };
+        }
+        if log > ENDLESS_LOG && (self.litestream || self.pinned > 0) && !self.is_warned {
+            self.is_warned = true;
+            let why = if self.litestream {
+                "Litestream does not truncate it, which is its task while store.litestream is on"
+            } else {
+                "another program keeps a transaction open on it"
+            };
+            tracing::warn!("the log of the database has {} MiB and grows: {why}", log >> 20);
+        }
+        Ok(())
+    }
+}
+
+impl Tidiness {
+    /// Notes whether another program's checkpoint prevented this one.
+    fn is_busy(&mut self, busy: bool) -> bool {
+        if busy {
+            metrics::counter!(metric::STORE_BUSY_CHECKPOINTS).increment(1);
+            // So the checkpoint is repeated after the next batch.
+            self.bytes = CHECKPOINT;
+        }
+        if busy && !self.busy {
+            tracing::warn!("another program copies the log of the database; the log grows until that program is done");
+        } else if self.busy && !busy {
+            tracing::info!("the log of the database is copied into the file again");
+        }
+        self.busy = busy;
+        busy
+    }
+
+    /// Copies the whole log into the file after a commit that failed, but is in the log. If the sync of that commit
+    /// failed, the log may be only in the memory of the operating system, and no later sync would write it to the disk.
+    /// So its pages are written to another place, the file. If a reader prevents that, it is repeated after each batch.
+    pub(super) async fn copy_log(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        self.owed = !copy_log(conn, BUSY).await?;
+        if self.owed {
+            metrics::counter!(metric::STORE_BUSY_CHECKPOINTS).increment(1);
+            tracing::warn!(
+                "the log of the database cannot be copied into the file while another program reads it; until then the last commits \
+                 may not survive a loss of power"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Truncates the log. Waits at most 100 ms for readers, because a batch may follow. Returns whether the log was
+/// truncated.
+async fn truncate_log(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
+    let truncated = query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn).await;
+    query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
+    Ok(truncated?.try_get::<i64, _>(0)? == 0)
+}
+
+/// Copies the log into the file. Returns whether all of it was copied. `patience`: the statement that sets how long to
+/// wait for readers.
+async fn copy_log(conn: &mut SqliteConnection, patience: &'static str) -> Result<bool, sqlx::Error> {
+    query(patience).execute(&mut *conn).await?;
+    let copied = query("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut *conn).await;
+    query("PRAGMA busy_timeout = 5000").execute(&mut *conn).await?;
+    Ok(copied?.try_get::<i64, _>(0)? == 0)
+}
+
+/// Gives empty pages back to the file system if more than a quarter of the file is empty. Fewer empty pages are soon
+/// used again.
+async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let empty: i64 = query_scalar("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
+    let all: i64 = query_scalar("PRAGMA page_count").fetch_one(&mut *conn).await?;
+    if empty > all / 4 && empty > GIVE_BACK {
+        query("PRAGMA incremental_vacuum(256)").execute(conn).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+
+    use sqlx::Connection as _;
+
+    use super::super::connect::Connector;
+    use super::*;
+    use crate::options::Durability;
+
+    async fn open(path: &Path) -> SqliteConnection {
+        let mut conn = Connector::new(path, Durability::Normal).write().await.unwrap();
+        sqlx::raw_sql("CREATE TABLE IF NOT EXISTS t (a); INSERT INTO t VALUES (1)").execute(&mut conn).await.unwrap();
+        conn
+    }
+
+    #[tokio::test]
+    pub(crate) async fn a_log_that_a_reader_pins_is_copied_once_it_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        std::fs::write(&path, "").unwrap();
+        let mut conn = open(&path).await;
+        let mut reader = Connector::new(&path, Durability::Normal).look().await.unwrap();
+        sqlx::raw_sql("BEGIN; SELECT count(*) FROM t").execute(&mut reader).await.unwrap();
+        sqlx::raw_sql("INSERT INTO t VALUES (2)").execute(&mut conn).await.unwrap();
+        let mut tidiness = Tidiness::new(false);
+        tidiness.copy_log(&mut conn).await.unwrap();
+        assert!(tidiness.owed);
+        tidiness.tidy(&mut conn).await.unwrap();
+        assert!(tidiness.owed);
+        sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
+        tidiness.tidy(&mut conn).await.unwrap();
+        assert!(!tidiness.owed);
+        // The file alone has both rows.
+        let copy = dir.path().join("copy.db");
+        std::fs::copy(&path, &copy).unwrap();
+        let mut copy = Connector::new(&copy, Durability::Normal).write().await.unwrap();
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM t").fetch_one(&mut copy).await.unwrap();
+        assert_eq!(rows, 2);
+        for conn in [conn, reader, copy] {
+            conn.close().await.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_kept_out_comes_again_with_the_next_batch() {
+        let mut tidiness = Tidiness::new(false);
+        assert!(tidiness.is_busy(true) && tidiness.is_busy(true));
+        assert_eq!(tidiness.bytes, CHECKPOINT);
+        tidiness.bytes = 0;
+        assert!(!tidiness.is_busy(false));
+        assert_eq!((tidiness.bytes, tidiness.busy), (0, false));
+    }
+}

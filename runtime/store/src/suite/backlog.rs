@@ -1,0 +1,134 @@
+//! Waiting requests are counted, and their number and bytes are bounded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+
+use super::faults::Fault;
+use super::world::{ROUTE, World, attach, current, id, submit};
+use crate::backlog::Count;
+use crate::error::Bound;
+use crate::record::{NewRequest, Submitted};
+use crate::{Cancelled, Error, Store};
+use postback_wire::report::Outcome;
+
+fn sized(world: &World, name: &str, bytes: usize) -> NewRequest {
+    NewRequest { body: vec![7; bytes].into(), ..world.request(name) }
+}
+
+async fn refused(store: &Store, request: NewRequest) -> Bound {
+    match store.submit(request).await {
+        Err(Error::Refused(bound)) => bound,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Checks that the store's count, and the rows in the store, are both as given.
+async fn agrees(store: &Store, rows: u64, bytes: u64) {
+    assert_eq!(store.backlog().count(), Count { rows, bytes });
+    assert_eq!(store.counts().await.unwrap().queued.values().sum::<u64>(), rows);
+}
+
+pub(super) async fn no_more_requests_wait_than_may(mut world: World) {
+    world.options.max_queued = 10;
+    let (store, faults) = world.open_faulty().await;
+    faults.hold();
+    let ids: Vec<String> = (0..30).map(|n| n.to_string()).collect();
+    let submits = join_all(ids.iter().map(|id| store.submit(world.request(id))));
+    let (answers, ()) = tokio::join!(submits, async {
+        faults.held().await;
+        faults.release();
+    });
+    let accepted = answers.iter().filter(|answer| matches!(answer, Ok(Submitted::New))).count();
+    let bound = answers.iter().filter(|answer| matches!(answer, Err(Error::Refused(Bound::Rows(10))))).count();
+    assert_eq!((accepted, bound), (10, 20));
+    agrees(&store, 10, 20).await;
+    // The error names the bound.
+    assert!(refused(&store, world.request("x")).await.to_string().contains("worker.max_queued"));
+    // A running request does not count as waiting, so another request is accepted.
+    attach(&store);
+    let row = store.claim_requests(1).await.unwrap().rows.remove(0);
+    submit(&store, world.request("more")).await;
+    // An accepted request can be put back although the queue is full.
+    current(store.put_back_request(row.claim).await);
+    agrees(&store, 11, 22).await;
+    assert_eq!(refused(&store, world.request("x")).await, Bound::Rows(10));
+}
+
+pub(super) async fn no_more_bytes_wait_than_may(mut world: World) {
+    world.options.max_queued_bytes = 1_000;
+    let store = world.open().await;
+    // A request that is alone may exceed the limit.
+    submit(&store, sized(&world, "large", 5_000)).await;
+    assert_eq!(refused(&store, sized(&world, "x", 0)).await, Bound::Bytes(1_000));
+    attach(&store);
+    let row = store.claim_requests(1).await.unwrap().rows.remove(0);
+    current(store.settle_request(row.claim, world.done(), vec![]).await);
+    submit(&store, sized(&world, "a", 600)).await;
+    assert_eq!(refused(&store, sized(&world, "x", 401)).await, Bound::Bytes(1_000));
+    // Headers count too.
+    let mut headers = http::HeaderMap::new();
+    headers.insert("a", "b".repeat(396).parse().unwrap());
+    let b = NewRequest { headers, ..sized(&world, "b", 0) };
+    submit(&store, b).await;
+    agrees(&store, 2, 1_000).await;
+    assert_eq!(refused(&store, sized(&world, "x", 1)).await, Bound::Bytes(1_000));
+}
+
+pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
+    let (store, faults) = world.open_faulty().await;
+    // A pre-claimed request never waits.
+    let room = Arc::new(Semaphore::new(1));
+    let mut handed = store.attach_requests(vec![ROUTE.into()], room);
+    submit(&store, sized(&world, "pre-claimed", 7)).await;
+    agrees(&store, 0, 0).await;
+    let pre_claimed = handed.recv().await.unwrap();
+    submit(&store, sized(&world, "waits", 100)).await;
+    submit(&store, NewRequest { route: "/b".into(), ..sized(&world, "elsewhere", 10) }).await;
+    agrees(&store, 2, 110).await;
+    assert_eq!(store.backlog().count_of("/b"), Count { rows: 1, bytes: 10 });
+    // A request with a known id adds nothing to the count.
+    assert_eq!(store.submit(sized(&world, "waits", 100)).await.unwrap(), Submitted::Known);
+    assert_eq!(store.submit(sized(&world, "waits", 101)).await.unwrap(), Submitted::Conflict);
+    agrees(&store, 2, 110).await;
+    // A request is put back twice; the second time is stale.
+    current(store.put_back_request(pre_claimed.row.claim.clone()).await);
+    let _ = store.put_back_request(pre_claimed.row.claim).await.unwrap();
+    agrees(&store, 3, 117).await;
+    drop(handed);
+    attach(&store);
+    let rows = store.claim_requests(9).await.unwrap().rows;
+    assert_eq!((rows.len(), store.backlog().running()), (2, 2));
+    agrees(&store, 1, 10).await;
+    let mut claims = rows.into_iter().map(|row| row.claim);
+    let (first, second) = (claims.next().unwrap(), claims.next().unwrap());
+    current(store.settle_request(first.clone(), world.done(), vec![]).await);
+    let _ = store.settle_request(first, world.done(), vec![]).await.unwrap();
+    current(store.retry_request(second, world.now().saturating_add(Duration::from_mins(1))).await);
+    // One request of this route waits, and one of the other route.
+    let left = store.backlog().count();
+    assert_eq!(left.rows, 2);
+    // The caller of this claim goes away, so the claimed row is put back.
+    world.advance(Duration::from_secs(61));
+    assert!({ Box::pin(store.claim_requests(9)) }.as_mut().now_or_never().is_none());
+    store.barrier().await.unwrap();
+    store.barrier().await.unwrap();
+    agrees(&store, 2, left.bytes).await;
+    // A waiting request is cancelled.
+    let end = |_| (Outcome::cancelled(world.now()), vec![]);
+    assert!(matches!(store.cancel(&id("elsewhere"), "/b", end).await.unwrap(), Cancelled::AtOnce(_)));
+    agrees(&store, 1, left.bytes - 10).await;
+    // Failed commits, and commits whose outcome is unknown.
+    for (n, fault) in [Fault::Transient, Fault::UnknownLost, Fault::UnknownWritten].into_iter().enumerate() {
+        faults.next(fault);
+        submit(&store, sized(&world, &n.to_string(), 1)).await;
+    }
+    agrees(&store, 4, left.bytes - 10 + 3).await;
+    faults.refuse(|_| true);
+    assert!(matches!(store.submit(sized(&world, "bad", 9)).await, Err(Error::Unwritable(_))));
+    assert_eq!(store.backlog().count().rows, 4);
+    assert_eq!(store.backlog().running(), 0);
+}

@@ -1,0 +1,294 @@
+//! The state that a crash leaves, and how the next owner recovers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use sqlx::{Connection as _, SqliteConnection};
+use tokio::sync::Semaphore;
+
+use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
+use crate::record::{ClaimedRequest, DeliveryState, Next, Registration, RequestState, Settled};
+use crate::{Cancelled, Store};
+use postback_wire::report::{Ends, Outcome};
+use postback_wire::webhook::{Provenance, Webhook};
+
+/// A copy of the files while the store is open: the state that a crash would leave.
+fn crashed(world: &World) -> World {
+    let copy = World::sqlite();
+    for file in ["store.db", "store.db-wal"] {
+        std::fs::copy(world.dir.path().join(file), copy.dir.path().join(file)).unwrap();
+    }
+    copy
+}
+
+impl World {
+    /// Opens the store, and keeps its folder on the disk after this value is gone.
+    async fn into_store(self) -> Store {
+        let store = self.open().await;
+        drop(self.dir.keep());
+        store
+    }
+}
+
+#[tokio::test]
+async fn crash_before_commit_leaves_running() {
+    let world = World::sqlite();
+    let (store, faults) = world.open_faulty().await;
+    let claimed = running(&world, &store, "r").await;
+    faults.hold();
+    let mut settle = Box::pin(store.settle_request(claimed.claim.clone(), world.done(), vec![world.report("r")]));
+    assert!(settle.as_mut().now_or_never().is_none());
+    faults.held().await;
+    let before = crashed(&world);
+    faults.release();
+    current(settle.await);
+
+    let store = before.open().await;
+    assert_eq!(store.request(&id("r")).await.unwrap().unwrap().state, RequestState::Running);
+    assert!(store.deliveries("r").await.unwrap().is_empty());
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.reports, recovered.lost.len()), (1, 0, 0));
+    attach(&store);
+    let again = store.claim_requests(1).await.unwrap().rows.remove(0);
+    assert_eq!((again.claim.epoch, again.crashes, again.failures), (2, 1, 0));
+    // The run that was counted as crashed settles late.
+    let late = store.settle_request(claimed.claim, world.done(), vec![]).await.unwrap();
+    assert_eq!(late, Settled::Stale);
+}
+
+#[tokio::test]
+async fn crash_after_commit_before_ack_keeps_outcome() {
+    let world = World::sqlite();
+    let (store, faults) = world.open_faulty().await;
+    let claimed = running(&world, &store, "r").await;
+    faults.hold_after();
+    let mut settle = Box::pin(store.settle_request(claimed.claim.clone(), world.done(), vec![world.report("r")]));
+    assert!(settle.as_mut().now_or_never().is_none());
+    faults.held().await;
+    assert!(settle.as_mut().now_or_never().is_none());
+    let after = crashed(&world);
+    faults.release();
+    current(settle.await);
+
+    let store = after.open().await;
+    let record = store.request(&id("r")).await.unwrap().unwrap();
+    assert_eq!(record.state, RequestState::Settled(world.done()));
+    assert_eq!(store.recover(3).await.unwrap().requests, 0);
+    // The caller got no answer, and settles again.
+    let again = store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await;
+    assert_eq!(again.unwrap(), Settled::Stale);
+    assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1);
+}
+
+#[tokio::test]
+async fn accepted_rows_survive_a_crash() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    let mut held = store.attach_reports(Arc::new(Semaphore::new(1)));
+    submit(&store, world.request("r")).await;
+    store.post_durably(vec![world.report("x"), world.report("x")]).await.unwrap();
+    assert_eq!(held.recv().await.unwrap().row.attempt, 1);
+    let store = crashed(&world).into_store().await;
+    assert_eq!(store.request(&id("r")).await.unwrap().unwrap().state, RequestState::Queued);
+    assert_eq!(store.deliveries("x").await.unwrap().len(), 2);
+    assert_eq!(store.recover(3).await.unwrap().reports, 1);
+    assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 2);
+}
+
+#[tokio::test]
+pub(super) async fn rescue_limit_fails_poison_request() {
+    let world = World::sqlite();
+    let webhook = Webhook::new("https://example.com/ended").unwrap().chosen_by(Some(Provenance::Operator));
+    let registration = Registration { webhooks: vec![webhook], on: Ends::FAILED, tells_reason: true };
+    let mut epochs = Vec::new();
+    for run in 1..=3 {
+        let store = world.open().await;
+        let recovered = store.recover(3).await.unwrap();
+        assert_eq!((recovered.requests, recovered.lost.len()), (usize::from(run > 1), 0));
+        if run == 1 {
+            submit(&store, world.request("poison")).await;
+        }
+        attach(&store);
+        let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
+        assert_eq!(claimed.crashes, run - 1);
+        epochs.push(claimed.claim.epoch);
+        // The run never ends.
+        std::mem::forget(store.begin(&claimed.claim));
+        current(store.register(claimed.claim, registration.clone()).await);
+        // The process ends while the row is claimed.
+        store.close().await;
+    }
+    let store = world.open().await;
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.lost.len()), (0, 1));
+    let lost = &recovered.lost[0];
+    assert_eq!((lost.crashes, lost.registration.as_ref()), (3, Some(&registration)));
+    epochs.push(lost.claim.epoch);
+    assert_eq!(epochs, [1, 2, 3, 4]);
+    attach(&store);
+    assert!(store.claim_requests(1).await.unwrap().rows.is_empty());
+    current(store.settle_request(lost.claim.clone(), world.done(), vec![]).await);
+    assert_eq!(store.recover(3).await.unwrap().requests, 0);
+}
+
+#[tokio::test]
+async fn a_cancelled_request_is_not_run_again_after_a_crash() {
+    let world = World::sqlite();
+    let webhook = Webhook::new("https://example.com/ended").unwrap().chosen_by(Some(Provenance::Operator));
+    let registration = Registration { webhooks: vec![webhook], on: Ends::CANCELLED, tells_reason: true };
+    let store = world.open().await;
+    for name in ["r", "other"] {
+        let claim = running(&world, &store, name).await.claim;
+        current(store.register(claim, registration.clone()).await);
+    }
+    let cancelled = store.cancel(&id("r"), ROUTE, |_| panic!("it runs")).await.unwrap();
+    assert_eq!(cancelled, Cancelled::Stopping);
+    let store = crashed(&world).into_store().await;
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.lost.len()), (1, 1));
+    let lost = &recovered.lost[0];
+    assert_eq!((lost.claim.id.as_str(), lost.cancelled, lost.crashes), ("r", true, 1));
+    assert_eq!(lost.registration.as_ref(), Some(&registration));
+    attach(&store);
+    let rows = store.claim_requests(5).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| (row.claim.id.as_str(), row.cancelled)).collect::<Vec<_>>(), [("other", false)]);
+    let outcome = Outcome::cancelled(world.now());
+    current(store.settle_request(lost.claim.clone(), outcome, vec![]).await);
+}
+
+#[tokio::test]
+async fn missing_node_row_is_dead() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    running(&world, &store, "r").await;
+    delivering(&store, world.report("x")).await;
+    store.close().await;
+    let mut file = SqliteConnection::connect(world.dir.path().join("store.db").to_str().unwrap()).await.unwrap();
+    sqlx::raw_sql("DELETE FROM node").execute(&mut file).await.unwrap();
+    file.close().await.unwrap();
+    // The claims are recovered too if the new node gets the number of the deleted node.
+    let store = world.open().await;
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.reports), (1, 1));
+    attach(&store);
+    assert_eq!(store.claim_requests(5).await.unwrap().rows.len(), 1);
+    assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1);
+}
+
+#[tokio::test]
+pub(super) async fn rescued_report_has_unknown_attempt() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    let first = delivering(&store, world.report("x")).await;
+    store.close().await;
+    let store = world.open().await;
+    assert_eq!(store.recover(3).await.unwrap().reports, 1);
+    let record = store.deliveries("x").await.unwrap().remove(0);
+    assert_eq!((record.state, record.attempts), (DeliveryState::Pending, 1));
+    assert!(record.last.unwrap().error.unwrap().contains("unknown"));
+    let second = store.claim_reports(1).await.unwrap().rows.remove(0);
+    assert_eq!((second.claim.epoch, second.attempt), (2, 2));
+    let late = store.settle_report(first.claim, world.attempt(200), Next::Delivered).await.unwrap();
+    assert_eq!(late, Settled::Stale);
+    current(store.settle_report(second.claim, world.attempt(200), Next::Delivered).await);
+}
+
+#[tokio::test]
+async fn recovery_takes_up_all_however_many() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    attach(&store);
+    let ids: Vec<String> = (0..1_200).map(|n| n.to_string()).collect();
+    join_all(ids.iter().map(|id| store.submit(world.request(id)))).await;
+    store.post_durably((0..1_200).map(|_| world.report("x")).collect()).await.unwrap();
+    assert_eq!(store.claim_requests(1_200).await.unwrap().rows.len(), 1_200);
+    assert_eq!(store.claim_reports(1_200).await.unwrap().rows.len(), 1_200);
+    store.close().await;
+    let store = world.open().await;
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.reports), (1_200, 1_200));
+    // The rows are recovered once: now no node holds them.
+    let recovered = store.recover(3).await.unwrap();
+    assert_eq!((recovered.requests, recovered.reports), (0, 0));
+    assert_eq!(store.counts().await.unwrap().queued.get(ROUTE), Some(&1_200));
+    assert_eq!(store.claim_reports(2_000).await.unwrap().rows.len(), 1_200);
+}
+
+#[tokio::test]
+pub(super) async fn only_what_had_begun_counts_the_death_of_its_process() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    store.recover(2).await.unwrap();
+    let mut begun = Vec::new();
+    for name in ["ran", "waited", "over"] {
+        let claimed = running(&world, &store, name).await;
+        begun.extend((name != "waited").then(|| store.begin(&claimed.claim)));
+        if name == "over" {
+            current(store.put_back_request(claimed.claim).await);
+        }
+    }
+    store.close().await;
+    // The process may die several times before it recovers.
+    for _ in 0..2 {
+        world.open().await.close().await;
+    }
+    let store = world.open().await;
+    let recovered = store.recover(2).await.unwrap();
+    assert_eq!((recovered.requests, recovered.lost.len()), (2, 0));
+    attach(&store);
+    let mut rows = store.claim_requests(5).await.unwrap().rows;
+    rows.sort_by(|a, b| a.claim.id.as_str().cmp(b.claim.id.as_str()));
+    let crashes: Vec<_> = rows.iter().map(|row| (row.claim.id.as_str(), row.crashes)).collect();
+    assert_eq!(crashes, [("over", 0), ("ran", 1), ("waited", 0)]);
+    let _begun = rows.iter().map(|row| store.begin(&row.claim)).collect::<Vec<_>>();
+    store.close().await;
+    let store = world.open().await;
+    let recovered = store.recover(2).await.unwrap();
+    assert_eq!((recovered.requests, recovered.lost.len()), (2, 1));
+    assert_eq!((recovered.lost[0].claim.id.as_str(), recovered.lost[0].crashes), ("ran", 2));
+}
+
+#[tokio::test]
+pub(super) async fn suspects_are_run_one_by_one() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    attach(&store);
+    for name in ["1", "2", "3"] {
+        running(&world, &store, name).await;
+    }
+    store.close().await;
+    let store = world.open().await;
+    store.recover(3).await.unwrap();
+    world.advance(Duration::from_secs(1));
+    attach(&store);
+    for name in ["4", "5"] {
+        submit(&store, world.request(name)).await;
+    }
+    let ids = |rows: &[ClaimedRequest]| rows.iter().map(|row| row.claim.id.as_str().to_owned()).collect::<Vec<_>>();
+    let first = store.claim_requests_beside(2, |_| 0, true).await.unwrap();
+    assert_eq!((ids(&first.rows), first.next_due), (vec!["1".to_owned(), "4".to_owned()], Some(world.now())));
+    // While one suspect runs, the other suspects wait, and `next_due` does not name them.
+    let second = store.claim_requests_beside(5, |_| 1, false).await.unwrap();
+    assert_eq!((ids(&second.rows), second.next_due), (vec!["5".to_owned()], None));
+    let third = store.claim_requests_beside(5, |_| 1, true).await.unwrap();
+    assert_eq!((ids(&third.rows), third.next_due), (vec!["2".to_owned()], None));
+    let last = store.claim_requests_beside(5, |_| 1, true).await.unwrap();
+    assert_eq!(ids(&last.rows), ["3"]);
+}
+
+#[tokio::test]
+async fn nothing_is_pre_claimed_before_what_an_earlier_process_left() {
+    let world = World::sqlite();
+    let store = world.open().await;
+    running(&world, &store, "old").await;
+    store.close().await;
+    let store = world.open().await;
+    store.recover(3).await.unwrap();
+    let mut held = store.attach_requests(vec![ROUTE.into()], Arc::new(Semaphore::new(5)));
+    submit(&store, world.request("new")).await;
+    assert!(held.recv().now_or_never().is_none());
+    let rows = store.claim_requests(5).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| row.claim.id.as_str()).collect::<Vec<_>>(), ["old", "new"]);
+}

@@ -1,0 +1,184 @@
+//! A backend that wraps another backend, and fails or waits as a test says.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+
+use crate::backend::{Backend, Cause, Failure};
+use crate::clock::Now;
+use crate::ops::{Op, Reply};
+
+/// How a commit fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing is written.
+    Transient,
+    /// The batch is written, but the commit reports an error.
+    UnknownWritten,
+    /// The batch is not written, and the commit reports an error.
+    UnknownLost,
+}
+
+type Bad = fn(&Op) -> bool;
+
+/// What the test has asked of the backend.
+pub(super) struct Faults {
+    /// The faults of the next batches, one each.
+    script: Mutex<VecDeque<Fault>>,
+    /// While set, every batch fails.
+    down: AtomicBool,
+    /// While set, every batch panics.
+    panics: AtomicBool,
+    /// A batch with an operation for which this returns `true` can never be applied.
+    bad: Mutex<Option<Bad>>,
+    /// While set, each batch waits for a permit of `gate` before it is applied.
+    held: AtomicBool,
+    /// While set, each batch waits for a permit of `gate` after it is applied.
+    held_after: AtomicBool,
+    gate: Semaphore,
+    /// Has one permit for each batch that reached the gate.
+    came: Semaphore,
+    /// How many operations each applied batch had.
+    sizes: Mutex<Vec<usize>>,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            script: Mutex::default(),
+            down: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
+            bad: Mutex::default(),
+            held: AtomicBool::new(false),
+            held_after: AtomicBool::new(false),
+            gate: Semaphore::new(0),
+            came: Semaphore::new(0),
+            sizes: Mutex::default(),
+        }
+    }
+}
+
+impl Faults {
+    pub(super) fn next(&self, fault: Fault) {
+        self.script.lock().unwrap().push_back(fault);
+    }
+
+    pub(super) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Makes the next batch panic, which ends the writer.
+    pub(super) fn panic(&self) {
+        self.panics.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn refuse(&self, bad: Bad) {
+        *self.bad.lock().unwrap() = Some(bad);
+    }
+
+    /// Stops every batch before it is applied, until [`Faults::release`].
+    pub(super) fn hold(&self) {
+        self.held.store(true, Ordering::SeqCst);
+    }
+
+    /// Stops every batch after it is committed and before it is answered, until [`Faults::release`].
+    pub(super) fn hold_after(&self) {
+        self.held_after.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns when a batch has stopped.
+    pub(super) async fn held(&self) {
+        self.came.acquire().await.unwrap().forget();
+    }
+
+    /// Lets the stopped batch, and all later batches, continue.
+    pub(super) fn release(&self) {
+        self.held.store(false, Ordering::SeqCst);
+        self.held_after.store(false, Ordering::SeqCst);
+        self.gate.add_permits(1);
+    }
+
+    pub(super) fn sizes(&self) -> Vec<usize> {
+        self.sizes.lock().unwrap().clone()
+    }
+}
+
+pub(super) struct Faulty {
+    inner: Box<dyn Backend>,
+    faults: Arc<Faults>,
+    /// The answer that `committed` gives.
+    written: bool,
+}
+
+impl Faulty {
+    pub(super) fn new(inner: Box<dyn Backend>, faults: Arc<Faults>) -> Self {
+        Self { inner, faults, written: false }
+    }
+}
+
+fn cause() -> Cause {
+    Arc::new(std::io::Error::other("as the test says"))
+}
+
+impl Backend for Faulty {
+    fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+        async move {
+            if self.faults.held.load(Ordering::SeqCst) {
+                self.faults.came.add_permits(1);
+                self.faults.gate.acquire().await.unwrap().forget();
+            }
+            assert!(!self.faults.panics.load(Ordering::SeqCst), "as the test says");
+            if self.faults.down.load(Ordering::SeqCst) {
+                return Err(Failure::Transient(cause()));
+            }
+            let bad = *self.faults.bad.lock().unwrap();
+            if bad.is_some_and(|bad| ops.iter().any(|op| bad(op))) {
+                return Err(Failure::Permanent(cause()));
+            }
+            let fault = self.faults.script.lock().unwrap().pop_front();
+            match fault {
+                Some(Fault::Transient) => return Err(Failure::Transient(cause())),
+                Some(Fault::UnknownLost) => {
+                    self.written = false;
+                    return Err(Failure::Unknown { replies: Vec::new(), cause: cause() });
+                }
+                Some(Fault::UnknownWritten) | None => {}
+            }
+            let replies = self.inner.apply(ops, now).await?;
+            self.faults.sizes.lock().unwrap().push(ops.len());
+            if self.faults.held_after.load(Ordering::SeqCst) {
+                self.faults.came.add_permits(1);
+                self.faults.gate.acquire().await.unwrap().forget();
+            }
+            if fault.is_some() {
+                self.written = true;
+                return Err(Failure::Unknown { replies, cause: cause() });
+            }
+            Ok(replies)
+        }
+        .boxed()
+    }
+
+    fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>> {
+        async { Ok(self.written) }.boxed()
+    }
+
+    fn try_to_write(&mut self, bytes: usize) -> BoxFuture<'_, Result<(), Cause>> {
+        if self.faults.down.load(Ordering::SeqCst) {
+            return async { Err(cause()) }.boxed();
+        }
+        self.inner.try_to_write(bytes)
+    }
+
+    fn tidy(&mut self) -> BoxFuture<'_, ()> {
+        self.inner.tidy()
+    }
+
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.inner.close()
+    }
+}

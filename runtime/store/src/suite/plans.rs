@@ -1,0 +1,197 @@
+//! No SQL statement gets slower as tables grow: each finds its rows by an index. SQLite's query plans prove it.
+//!
+//! All cases run first, so that every statement is executed as the program executes it. The executed texts are then
+//! explained by SQLite. A statement in the source that no case executes fails the test too, because nothing would be
+//! known about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+
+use super::world::World;
+use crate::sqlite::{seen, states};
+
+/// Steps of plans that scan or sort rows and are allowed, because the rows are few: the start of the step, a part of
+/// the statement, and why the rows are few.
+const FEW: &[(&str, &str, &str)] = &[
+    ("SCAN progress", "UPDATE progress", "it has one row"),
+    ("SCAN progress", "FROM progress", "it has one row"),
+    ("SCAN waiting", "FROM waiting", "it has one row"),
+    ("SCAN queued", "FROM queued", "it has one row for each route"),
+    ("SCAN q", "FROM queued AS q", "it has one row for each route"),
+    ("SCAN disabled", "FROM disabled", "it is bounded, and read when the program starts or a caller asks for it"),
+    ("USE TEMP B-TREE FOR ORDER BY", "FROM disabled ORDER BY", "it is bounded"),
+    ("SCAN sqlite_schema", "sqlite_version()", "it lists the tables of this program, and is read at the start"),
+    ("SCAN report USING COVERING INDEX report_due", "ORDER BY due, seq LIMIT 1", "it stops at the first row"),
+    ("SCAN request USING COVERING INDEX request_running", "count(*)", "running requests, which are bounded"),
+    ("SCAN report USING COVERING INDEX report_delivering", "count(*)", "claimed reports, which are bounded"),
+    ("SCAN r USING COVERING INDEX request_due", "sum(length", "waiting requests, which are bounded, at the start"),
+    ("SCAN r USING INDEX request_suspect", "sum(length", "waiting requests, which are bounded, at the start"),
+    ("SCAN r USING INDEX request_running", "sum(length", "requests that ran when an earlier process ended"),
+    ("USE TEMP B-TREE FOR GROUP BY", "sum(length", "requests that ran when an earlier process ended"),
+    ("SCAN request USING INDEX request_running", "GROUP BY route", "requests that ran when an earlier process ended"),
+    (
+        "USE TEMP B-TREE FOR GROUP BY",
+        "WHERE state = 1 GROUP BY route",
+        "requests that ran when an earlier process ended",
+    ),
+    ("SCAN request USING INDEX request_running", "node <> ?1", "requests that ran when an earlier process ended"),
+    (
+        "SCAN report USING INDEX report_delivering",
+        "node <> ?1",
+        "reports that were claimed when an earlier process ended",
+    ),
+    (
+        "SCAN report USING COVERING INDEX report_delivering",
+        "node <> ?1",
+        "reports that were claimed when an earlier process ended",
+    ),
+];
+
+#[test]
+fn every_statement_finds_its_rows_by_an_index() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(super::all_on_sqlite());
+    for test in super::ON_SQLITE_ALONE {
+        test();
+    }
+    runtime.block_on(async {
+        let seen = seen::all();
+        let mut problems = unseen(&seen);
+        let world = World::sqlite();
+        world.open().await.close().await;
+        let path = world.dir.path().join("store.db");
+        let mut conn = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+        let mut excused = BTreeSet::new();
+        for sql in &seen {
+            problems.extend(walks(&mut conn, sql, &mut excused).await);
+        }
+        let idle = FEW.iter().filter(|few| !excused.contains(few));
+        problems.extend(idle.map(|(step, of, _)| format!("`{step}` of `{of}` is excused, and does not occur")));
+        assert!(problems.is_empty(), "{}", problems.join("\n\n"));
+    });
+}
+
+/// The steps of this statement's plan that scan or sort rows, without the allowed steps.
+async fn walks(
+    conn: &mut SqliteConnection,
+    sql: &str,
+    excused: &mut BTreeSet<&'static (&'static str, &'static str, &'static str)>,
+) -> Vec<String> {
+    let mut walks = Vec::new();
+    for one in sql.split(';').filter(|one| !one.trim().is_empty()) {
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {one}"));
+        let rows = sqlx::query(explain).fetch_all(&mut *conn).await.unwrap_or_else(|error| panic!("{one}: {error}"));
+        for row in rows {
+            let step: String = row.try_get("detail").unwrap();
+            let of_a_table = step.strip_prefix("SCAN ").is_some_and(|name| !is_no_table(name));
+            if of_a_table || step.contains("AUTOMATIC") || step.contains("TEMP B-TREE") {
+                match FEW.iter().find(|(walk, of, _)| step.starts_with(walk) && one.contains(of)) {
+                    Some(few) => drop(excused.insert(few)),
+                    None => walks.push(format!("{step}:\n  {one:.600}")),
+                }
+            }
+        }
+    }
+    walks
+}
+
+/// Whether a step scans no table, but values that are bound to the statement, or an earlier result of it.
+fn is_no_table(name: &str) -> bool {
+    const LISTS: [&str; 6] = ["CONSTANT", "json_each", "v", "j", "c", "parked"];
+    let name = name.split(' ').next().unwrap_or_default();
+    LISTS.contains(&name) || name.ends_with("-ROW") || name.starts_with("(subquery")
+}
+
+/// The statements in the source that no case executed.
+fn unseen(seen: &BTreeSet<String>) -> Vec<String> {
+    let seen: Vec<String> = seen.iter().map(|sql| plain(sql)).collect();
+    let mut problems = Vec::new();
+    for (file, text) in sources() {
+        if text.lines().any(|line| line.contains("sqlx::query") && !line.starts_with("use "))
+            && !file.ends_with("/statement.rs")
+        {
+            problems.push(format!("{file} makes statements behind the back of statement.rs"));
+        }
+        // The migrations of the schema stand above `check`. Each runs once, as a whole, and is not examined here.
+        let text = if file.ends_with("/schema.rs") { text.split("async fn check(").nth(1).unwrap() } else { &text };
+        for literal in literals(text).filter(|literal| is_statement(literal)) {
+            let parts: Vec<String> = states::spelled(&literal).split("$rows").map(plain).collect();
+            let is_seen = seen.iter().any(|sql| parts.iter().all(|part| sql.contains(part.as_str())));
+            if !is_seen {
+                problems.push(format!("{file}: no case makes this statement:\n  {}", plain(&literal)));
+            }
+        }
+    }
+    problems
+}
+
+/// The source files of the SQLite backend, by name, without their tests.
+fn sources() -> BTreeMap<String, String> {
+    let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    let folders = ["sqlite", "sqlite/ops"].map(|folder| std::fs::read_dir(store.join(folder)).unwrap());
+    let inner = folders.into_iter().flatten().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let files = inner.chain([store.join("sqlite.rs")]).filter(|path| !path.ends_with("tests.rs"));
+    let read = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let own = text.split("mod tests {").next().unwrap_or_default().to_owned();
+        (path.strip_prefix(&store).unwrap().to_str().unwrap().to_owned(), own)
+    };
+    files.map(read).collect()
+}
+
+fn is_statement(literal: &str) -> bool {
+    const VERBS: [&str; 9] =
+        ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH ", "PRAGMA ", "BEGIN", "COMMIT", "ROLLBACK"];
+    VERBS.iter().any(|verb| literal.starts_with(verb))
+}
+
+/// The statement in one line.
+fn plain(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The string literals of a source file, as the compiler reads them.
+fn literals(source: &str) -> impl Iterator<Item = String> {
+    let code = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut literals = Vec::new();
+    let mut chars = code.chars();
+    while chars.by_ref().any(|c| c == '"') {
+        let mut literal = String::new();
+        while let Some(c) = chars.next() {
+            match c {
+                '"' => break,
+                '\\' => literal.extend(chars.next().filter(|c| *c != '\n').or(Some(' '))),
+                c => literal.push(c),
+            }
+        }
+        literals.push(literal);
+    }
+    literals.into_iter()
+}
+
+#[test]
+fn statements_are_found_in_a_source() {
+    let source = "// \"SELECT 1\"\nlet a = \"SELECT \\\n   2\"; let b = \"x\";\nquery(\"PRAGMA y\")";
+    let found: Vec<_> = literals(source).filter(|literal| is_statement(literal)).map(|sql| plain(&sql)).collect();
+    assert_eq!(found, ["SELECT 2", "PRAGMA y"]);
+}
+
+#[tokio::test]
+async fn a_statement_that_walks_is_found() {
+    let world = World::sqlite();
+    world.open().await.close().await;
+    let path = world.dir.path().join("store.db");
+    let mut conn = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    for (sql, n) in [
+        ("SELECT id FROM report WHERE id = ?1", 0),
+        ("SELECT id FROM report WHERE created = ?1", 1),
+        ("SELECT r.seq FROM json_each(?1) AS j JOIN report AS r ON r.created = j.value", 1),
+        ("SELECT id FROM request WHERE id IN (SELECT value FROM json_each(?1)) ORDER BY created", 1),
+    ] {
+        let walks = walks(&mut conn, sql, &mut BTreeSet::new()).await;
+        assert_eq!(walks.len(), n, "{sql}: {walks:?}");
+    }
+}

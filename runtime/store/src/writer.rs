@@ -1,0 +1,325 @@
+//! The group commit: one task takes all operations that wait, commits them in one transaction, answers their callers,
+//! and begins again.
+//!
+//! There is no timer: the operations that arrive during a commit are the next batch. The task is never cancelled, so an
+//! operation is completed even if its caller goes away.
+
+mod publish;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::{Backend, Cause, Failure};
+use crate::backoff::Backoff;
+use crate::error::Error;
+use crate::health::{Health, PATIENCE};
+use crate::inbox::{Entry, Inbox};
+use crate::local::Local;
+use crate::operation::Key;
+use crate::ops::{Op, Reply};
+use crate::space::Space;
+use postback_wire::names::metric;
+
+/// The rows of one batch, at most, unless a single operation has more. With more than some hundred rows a commit does
+/// not get cheaper per row, and the operations that arrive during the commit wait longer.
+const MOST_ROWS: usize = 256;
+/// The bytes of one batch, at most, unless a single operation has more. One checkpoint copies as much.
+const MOST_BYTES: usize = 4 << 20;
+/// The bytes that a commit writes besides its rows, roughly.
+const COMMIT: usize = 32 << 10;
+/// How often a writer without work checks whether the disk has room again, or whether the store works again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The pause after the first failure. Each further failure doubles the pause, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the writer shares with all handles to the store.
+pub(crate) struct Shared {
+    pub inbox: Arc<Inbox>,
+    pub local: Local,
+    pub health: Health,
+    pub space: Space,
+}
+
+impl Shared {
+    async fn look_for_room(&self, written: u64) {
+        self.health.watching(self.space.look(written)).await;
+    }
+}
+
+pub(crate) struct Writer {
+    backend: Box<dyn Backend>,
+    shared: Arc<Shared>,
+    /// Operations that were taken from the inbox for a later batch, because an earlier operation with the same key
+    /// comes first.
+    later: VecDeque<Entry>,
+    /// The keys of the batch that is being gathered. Kept between batches so that its memory is used again.
+    keys: HashSet<Key>,
+    /// An empty list, kept so that its memory is used again.
+    batch: Vec<Entry>,
+}
+
+impl Writer {
+    pub(crate) fn new(backend: Box<dyn Backend>, shared: Arc<Shared>) -> Self {
+        Self { backend, shared, later: VecDeque::new(), keys: HashSet::new(), batch: Vec::new() }
+    }
+
+    /// Runs until the inbox is closed and empty.
+    pub(crate) async fn run(mut self) {
+        // Runs also when the runtime is gone or this task panicked, so that no caller waits for a writer that has
+        // ended.
+        let _end = WriterEnd(self.shared.clone());
+        self.shared.local.backlog.tell();
+        self.shared.look_for_room(0).await;
+        loop {
+            // Callers that are ready to hand in an operation do so first: a larger batch costs little more than a small
+            // one.
+            tokio::task::yield_now().await;
+            let batch = self.gather();
+            if !batch.is_empty() {
+                // Rows share pages, and a commit writes whole pages.
+                let written =
+                    batch.iter().map(|entry| entry.op.bytes() + (entry.op.rows() << 10)).sum::<usize>() + COMMIT;
+                self.commit(batch).await;
+                self.shared.health.watching(self.backend.tidy()).await;
+                self.shared.look_for_room(written as u64).await;
+                self.try_to_write().await;
+            } else if self.shared.inbox.is_closed() {
+                // The inbox was closed before this second look, so no operation can arrive after it.
+                let last = self.gather();
+                if last.is_empty() {
+                    break;
+                }
+                self.commit(last).await;
+            } else if self.shared.space.is_low() || self.shared.health.is_failing() {
+                // Without operations, only this check notices that the disk has room again, or that the store works
+                // again.
+                let _ = tokio::time::timeout(LOOK_AGAIN, self.shared.inbox.arrived()).await;
+                self.shared.look_for_room(0).await;
+                self.try_to_write().await;
+            } else {
+                self.shared.inbox.arrived().await;
+            }
+        }
+        self.shared.health.watching(self.backend.close()).await;
+    }
+
+    /// Checks whether a store that has failed works again, if a check is due.
+    async fn try_to_write(&mut self) {
+        let health = &self.shared.health;
+        let Some(bytes) = health.to_try() else { return };
+        match health.watching(self.backend.try_to_write(bytes)).await {
+            Ok(()) => health.wrote(bytes),
+            Err(cause) => health.failed(&*cause, bytes),
+        }
+    }
+
+    /// Takes the operations that wait, up to the limits of a batch, and prepares them.
+    fn gather(&mut self) -> Vec<Entry> {
+        let (entries, keys) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.keys));
+        let mut batch = Gathered { entries, keys, rows: 0, bytes: 0 };
+        for entry in std::mem::take(&mut self.later) {
+            batch.add(entry, &mut self.later);
+        }
+        while !batch.is_full() && self.later.len() < MOST_ROWS {
+            let Some(entry) = self.shared.inbox.pop() else { break };
+            batch.add(entry, &mut self.later);
+        }
+        let Gathered { mut entries, keys, .. } = batch;
+        self.keys = keys;
+        self.keys.clear();
+        let now = self.shared.local.clock.now().due;
+        for entry in &mut entries {
+            entry.op.prepare(&self.shared.local, now);
+        }
+        entries
+    }
+
+    /// Commits a batch. If an operation can never be applied, the batch is halved until that operation is alone.
+    async fn commit(&mut self, batch: Vec<Entry>) {
+        self.shared.health.batch_begins();
+        let mut rest = vec![batch];
+        while let Some(mut entries) = rest.pop() {
+            match self.apply(&mut entries).await {
+                Ok(replies) => {
+                    self.publish(&mut entries, replies);
+                    self.batch = entries;
+                }
+                Err(cause) if entries.len() > 1 => {
+                    tracing::debug!(error = %cause, operations = entries.len(), "a batch is refused; halving it");
+                    rest.push(entries.split_off(entries.len() / 2));
+                    rest.push(entries);
+                }
+                Err(cause) => self.fail(entries, &Error::Unwritable(cause)),
+            }
+        }
+        self.shared.health.batch_is_over();
+    }
+
+    /// Applies a batch, and repeats that after failures that may pass. An error is permanent. Operations whose callers
+    /// have waited for too long are answered and taken out of `entries`.
+    async fn apply(&mut self, entries: &mut Vec<Entry>) -> Result<Vec<Reply>, Cause> {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let result = loop {
+            if entries.is_empty() {
+                break Ok(Vec::new());
+            }
+            let ops: Vec<&Op> = entries.iter().map(|entry| &entry.op).collect();
+            let begun = Instant::now();
+            tracing::trace!(operations = ops.len(), "a batch begins");
+            let applied = self.backend.apply(&ops, self.shared.local.clock.now());
+            let cause = match self.shared.health.watching(applied).await {
+                Ok(replies) => {
+                    #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand operations")]
+                    metrics::histogram!(metric::COMMIT_OPERATIONS).record(ops.len() as f64);
+                    metrics::histogram!(metric::COMMIT_SECONDS).record(begun.elapsed());
+                    self.shared.health.wrote(largest(entries));
+                    break Ok(replies);
+                }
+                Err(Failure::Permanent(cause)) => break Err(cause),
+                Err(Failure::Transient(cause)) => cause,
+                Err(Failure::Unknown { replies, cause }) => {
+                    self.shared.health.failed(&*cause, largest(entries));
+                    tracing::debug!(error = %cause, "the outcome of a commit is unknown; looking it up");
+                    if self.was_committed(entries, &cause).await {
+                        self.shared.health.wrote(largest(entries));
+                        break Ok(replies);
+                    }
+                    cause
+                }
+            };
+            self.wait_out(entries, cause, &mut backoff).await;
+        };
+        self.shared.inbox.set_trouble(None);
+        result
+    }
+
+    /// Asks the backend whether the batch was committed, until there is an answer.
+    async fn was_committed(&mut self, entries: &mut [Entry], cause: &Cause) -> bool {
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        loop {
+            match self.shared.health.watching(self.backend.committed()).await {
+                Ok(committed) => return committed,
+                Err(error) => self.shared.health.failed(&*error, largest(entries)),
+            }
+            // The operations stay in the batch, because they may have been written. Only their callers receive an
+            // error.
+            for entry in entries.iter_mut().filter(|entry| entry.since.elapsed() >= PATIENCE) {
+                self.shared.health.gave_up(usize::from(entry.is_awaited()));
+                tell(entry, Err(Error::Backend(cause.clone())));
+            }
+            self.let_go(cause);
+            // A closed store does not wait until the backend works: the next owner sees whether the batch was written.
+            if self.shared.inbox.is_closed() && entries.iter().all(|entry| entry.since.elapsed() >= PATIENCE) {
+                return false;
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    /// Pauses after a failure that may pass. Takes out the operations whose callers have waited for too long.
+    /// Operations without a caller are repeated until they succeed; but when the store is closed, they are taken out,
+    /// too.
+    async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, backoff: &mut Backoff) {
+        self.shared.health.failed(&*cause, largest(entries));
+        // The disk may be full; that says more than the error.
+        self.shared.look_for_room(0).await;
+        let closing = self.shared.inbox.is_closed();
+        let expired = |entry: &mut Entry| entry.since.elapsed() >= PATIENCE && (entry.is_awaited() || closing);
+        let expired: Vec<Entry> = entries.extract_if(.., expired).collect();
+        if !expired.is_empty() {
+            self.shared.inbox.set_trouble(Some(Error::Backend(cause.clone())));
+        }
+        self.shared.health.gave_up(expired.len());
+        self.fail(expired, &Error::Backend(cause.clone()));
+        self.let_go(&cause);
+        if !entries.is_empty() {
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    /// Answers the callers in the queues that have waited for too long, and the callers that wait for room in the
+    /// queues.
+    fn let_go(&mut self, cause: &Cause) {
+        let error = Error::Backend(cause.clone());
+        let mut expired = self.shared.inbox.expire(PATIENCE);
+        for entry in std::mem::take(&mut self.later) {
+            if entry.is_awaited() && entry.since.elapsed() >= PATIENCE {
+                expired.push(entry);
+            } else {
+                self.later.push_back(entry);
+            }
+        }
+        if !expired.is_empty() {
+            self.shared.inbox.set_trouble(Some(error.clone()));
+        }
+        self.shared.health.gave_up(expired.len());
+        self.fail(expired, &error);
+    }
+}
+
+/// Dropped when the writer ends, for whatever reason.
+struct WriterEnd(Arc<Shared>);
+
+impl Drop for WriterEnd {
+    fn drop(&mut self) {
+        let is_closed = self.0.inbox.is_closed();
+        let panicked = std::thread::panicking();
+        if panicked {
+            tracing::error!(
+                "the store's writer panicked: nothing is stored any more until the program is started again"
+            );
+        }
+        if panicked || !is_closed {
+            self.0.health.writer_ended();
+        }
+        self.0.inbox.abandon();
+        self.0.local.handoff.detach();
+    }
+}
+
+/// The bytes of the largest operation.
+fn largest(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.op.bytes()).max().unwrap_or_default()
+}
+
+/// Answers the caller, if one waits. Returns the answer if nobody takes it.
+fn tell(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
+    match entry.answer.take() {
+        Some(caller) => caller.send(answer).err().and_then(Result::ok),
+        None => answer.ok(),
+    }
+}
+
+/// A batch that is being gathered.
+struct Gathered {
+    entries: Vec<Entry>,
+    keys: HashSet<Key>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Adds the operation to the batch, or leaves it for a later batch.
+    ///
+    /// Invariant: operations with the same key keep their order, and a batch has at most one of them.
+    fn add(&mut self, entry: Entry, later: &mut VecDeque<Entry>) {
+        let waits = self.is_full() || entry.op.keys().any(|key| self.keys.contains(&key));
+        // Also the keys of an operation that waits: later operations with one of its keys must wait behind it.
+        self.keys.extend(entry.op.keys());
+        if waits {
+            later.push_back(entry);
+            return;
+        }
+        self.rows += entry.op.rows();
+        self.bytes += entry.op.bytes();
+        self.entries.push(entry);
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= MOST_ROWS || self.bytes >= MOST_BYTES
+    }
+}

@@ -1,0 +1,189 @@
+//! The ids of requests, reports and nodes.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+/// The id of one request.
+///
+/// As a parameter of a handler, it is the id of the request that is being run. Treat an id as opaque text. The ids that
+/// the server makes are UUIDv7. A clone costs one reference count.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The longest id, in bytes.
+    pub const MAX_LEN: usize = 128;
+
+    /// Makes a new id: a UUIDv7 (RFC 9562), 36 characters long. Such ids sort by the time when they were made.
+    ///
+    /// ```
+    /// let id = postback::RequestId::generate();
+    /// assert_eq!(id.as_str().len(), 36);
+    /// ```
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7().to_string().into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// An id that was read from the store. It is not checked again.
+    #[doc(hidden)]
+    pub fn stored(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = RequestIdError;
+
+    /// Accepts 1 to 128 of the characters `A-Z a-z 0-9 _ -`, and dots that are neither first nor last.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the text is empty, longer than 128 bytes, or has other characters.
+    fn from_str(text: &str) -> Result<Self, RequestIdError> {
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.');
+        let outer_dot = text.starts_with('.') || text.ends_with('.');
+        if text.is_empty() || text.len() > Self::MAX_LEN || outer_dot || !text.bytes().all(allowed) {
+            return Err(RequestIdError(()));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({})", self.0)
+    }
+}
+
+impl AsRef<str> for RequestId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<RequestId> for String {
+    fn from(id: RequestId) -> Self {
+        id.as_str().to_owned()
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// Accepts the same texts as [`from_str`](RequestId::from_str).
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A text is not a valid [`RequestId`].
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id has 1 to 128 of the characters A-Z, a-z, 0-9, `_`, `-`, and dots that are neither first nor last")]
+pub struct RequestIdError(());
+
+crate::line::debug_as_message!(RequestIdError);
+
+/// The id of one report. Receivers see it as the header `webhook-id`, the same on each attempt.
+///
+/// It has no dot, because dots separate the parts of the signed text of Standard Webhooks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReportId(Uuid);
+
+impl ReportId {
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The 16 bytes that the store keeps.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self)
+    }
+}
+
+impl FromStr for ReportId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for ReportId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Debug for ReportId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReportId({})", self.0)
+    }
+}
+
+/// The id of one start of a process. Each start makes a new id, so claims with another id belong to an earlier process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NodeId(Uuid);
+
+impl NodeId {
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_from_outside_are_checked() {
+        for good in ["a", "A-b_9", "a.b", &"x".repeat(128), "659938d2-2ef6-41f4-8983-4e0b7562a986"] {
+            assert_eq!(good.parse::<RequestId>().unwrap().as_str(), good);
+        }
+        for bad in ["", ".", ".a", "a.", "a/b", "a b", "ä", "a\n", &"x".repeat(129)] {
+            assert!(bad.parse::<RequestId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_text_in_json_and_checked_on_the_way_in() {
+        let id: RequestId = serde_json::from_str(r#""a.b""#).unwrap();
+        assert_eq!(serde_json::to_string(&id).unwrap(), r#""a.b""#);
+        assert_eq!(String::from(id), "a.b");
+        let error = serde_json::from_str::<RequestId>(r#""a/b""#).unwrap_err();
+        assert!(error.to_string().starts_with("an id has 1 to 128"), "{error}");
+    }
+
+    #[test]
+    fn a_report_id_has_no_dot() {
+        assert!(!ReportId::generate().to_string().contains('.'));
+    }
+}

@@ -1,0 +1,35 @@
+//! What Postback's reports look like on the wire, and how their receiver verifies them.
+//!
+//! A receiver in Rust needs this crate alone: [`verify`](verify()) checks a signature, [`sign`] makes one for a test,
+//! [`Verified`] is an extractor for axum (feature `axum`). Everything here is pure: no I/O, no runtime, and no clock but
+//! where a function says so.
+//!
+//! This crate is a part of [`postback`](https://docs.rs/postback), which re-exports what users need. `postback` alone makes
+//! promises about versions: the hidden items here change without notice.
+
+#[doc(hidden)]
+pub mod id;
+#[doc(hidden)]
+pub mod line;
+#[doc(hidden)]
+pub mod names;
+#[doc(hidden)]
+pub mod report;
+#[doc(hidden)]
+pub mod secret;
+#[doc(hidden)]
+pub mod signature;
+#[doc(hidden)]
+pub mod time;
+#[doc(hidden)]
+pub mod verify;
+#[doc(hidden)]
+pub mod webhook;
+
+pub use id::{RequestId, RequestIdError};
+pub use report::{EndReason, Ends, Report, ReportError, Status};
+pub use secret::{PublicKey, Secret, SecretError, Verifies, VerifyingKey};
+pub use verify::{ReceivedReport, SignError, Verified, VerifyError, sign, verify};
+#[cfg(feature = "axum")]
+pub use verify::{VerifiedRejection, VerifyingKeys};
+pub use webhook::{Chosen, IntoWebhook, Webhook, WebhookError, Webhooks};

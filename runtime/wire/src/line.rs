@@ -1,0 +1,107 @@
+//! Formats errors and text from outside so that they fit into one line of a log.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+
+/// Displays an error and its causes as `a: b: c`. Errors of this crate do not repeat their source in their own message.
+pub struct Causes<'a>(pub &'a dyn Error);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            let message = error.to_string();
+            // Some errors of other crates repeat their source in their own message.
+            if !text.ends_with(&message) {
+                text.push_str(": ");
+                text.push_str(&message);
+            }
+            cause = error.source();
+        }
+        f.write_str(&text)
+    }
+}
+
+/// Implements `Debug` for public errors: it shows the message and its causes, as [`Causes`] does.
+///
+/// `unwrap` and a `main` that returns `Result<(), Box<dyn Error>>` print errors with `Debug`. A derived `Debug` would
+/// show the user the names of private variants.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! debug_as_message {
+    ($($error:ty),+ $(,)?) => {$(
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(&$crate::line::Causes(self), f)
+            }
+        }
+    )+};
+}
+pub use debug_as_message;
+
+/// Displays text from outside so that it stays on one line and cannot control a terminal.
+///
+/// Control characters, and characters that reorder or hide text, are written as escapes such as `\n` and `\u{1b}`.
+pub struct Escaped<'a>(pub &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escaping(f).write_str(self.0)
+    }
+}
+
+/// A writer that escapes control characters, and characters that reorder or hide text.
+pub struct Escaping<W>(pub W);
+
+impl<W: fmt::Write> fmt::Write for Escaping<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(is_dangerous) {
+            let (before, tail) = rest.split_at(at);
+            self.0.write_str(before)?;
+            let mut chars = tail.chars();
+            if let Some(c) = chars.next() {
+                // `escape_debug` leaves some of the dangerous characters as they are.
+                match c {
+                    '\n' | '\r' | '\t' => write!(self.0, "{}", c.escape_debug())?,
+                    _ => write!(self.0, "{}", c.escape_unicode())?,
+                }
+            }
+            rest = chars.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
+fn is_dangerous(c: char) -> bool {
+    // Besides control characters: separators of lines and paragraphs, marks, embeddings and isolates of bidirectional
+    // text, and characters without width.
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the outer one")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the inner one: {0}")]
+    struct Inner(#[source] std::io::Error);
+
+    #[test]
+    fn a_chain_is_one_line_that_says_nothing_twice() {
+        let error = Outer(Inner(std::io::Error::other("the root")));
+        assert_eq!(Causes(&error).to_string(), "the outer one: the inner one: the root");
+    }
+
+    #[test]
+    fn nothing_that_commands_a_terminal_gets_through() {
+        let said = Escaped("a\u{1b}[31mb\nc\td\u{7}\u{9b}\u{202e}e\u{200b}ü→").to_string();
+        assert_eq!(said, r"a\u{1b}[31mb\nc\td\u{7}\u{9b}\u{202e}e\u{200b}ü→");
+    }
+}

@@ -1,0 +1,389 @@
+//! The outcome of a request, and the exact bytes of its report.
+
+mod reason;
+
+use std::fmt;
+use std::io::Write as _;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use self::reason::EndReason;
+pub use self::reason::Reason;
+use crate::time::Timestamp;
+
+/// How a request ended. In JSON: `"completed"`, `"failed"` or `"cancelled"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Status {
+    /// The handler returned `Ok`.
+    Completed,
+    /// The handler returned `Err`, panicked or ran out of time, its process died too often, or its result cannot be
+    /// serialised.
+    Failed,
+    /// The request was cancelled.
+    Cancelled,
+}
+
+impl Status {
+    /// All statuses that there are, so that other crates can test that they know each.
+    #[doc(hidden)]
+    pub const ALL: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// The text in a report: `completed`, `failed` or `cancelled`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of ends, for example those that are reported.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ends(u8);
+
+impl Ends {
+    /// The handler returned `Ok`.
+    pub const COMPLETED: Self = Self(1);
+    /// The handler returned `Err`, panicked or ran out of time, or its process died too often.
+    pub const FAILED: Self = Self(2);
+    /// The request was cancelled.
+    pub const CANCELLED: Self = Self(4);
+    /// The future was dropped before its end. The report says `failed`.
+    pub const DROPPED: Self = Self(8);
+    /// No end.
+    pub const NONE: Self = Self(0);
+
+    /// The ends that are in `self`, in `other` or in both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether each end of `other` is also in `self`.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The bits as the store keeps them.
+    #[doc(hidden)]
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The ends with these bits; the reverse of [`bits`](Self::bits). Unknown bits are ignored.
+    #[doc(hidden)]
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits & 15)
+    }
+}
+
+/// The ends `completed`, `failed` and `cancelled`, but not `dropped`.
+impl Default for Ends {
+    fn default() -> Self {
+        Self::COMPLETED.with(Self::FAILED).with(Self::CANCELLED)
+    }
+}
+
+impl fmt::Debug for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (Self::COMPLETED, "completed"),
+            (Self::FAILED, "failed"),
+            (Self::CANCELLED, "cancelled"),
+            (Self::DROPPED, "dropped"),
+        ];
+        f.debug_set().entries(names.iter().filter(|(end, _)| self.contains(*end)).map(|(_, name)| name)).finish()
+    }
+}
+
+/// The largest result, in bytes of JSON. A store limits the size of a row, and receivers limit the size of a body.
+const MAX_JSON: usize = 64 << 20;
+
+/// JSON text. A value is serialised once; the same bytes are stored, polled and sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Json(Bytes);
+
+impl Json {
+    /// Serialises a value. `None` if the JSON is `null`, which counts as no value. An error if it is larger than 64
+    /// MiB.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Option<Self>, serde_json::Error> {
+        let bytes = serde_json::to_vec(value)?;
+        if bytes.len() > MAX_JSON {
+            let problem = format!("it has {} bytes as JSON; the limit is {MAX_JSON} bytes", bytes.len());
+            return Err(serde::ser::Error::custom(problem));
+        }
+        Ok((bytes != b"null").then(|| Self(bytes.into())))
+    }
+
+    /// A JSON string with this text.
+    pub fn string(text: &str) -> Self {
+        let mut json = Vec::with_capacity(text.len() + 2);
+        write_string(text, &mut json);
+        Self(json.into())
+    }
+
+    /// JSON that was read from the store. It is not checked again.
+    pub fn stored(bytes: impl Into<Bytes>) -> Self {
+        Self(bytes.into())
+    }
+
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Json({} bytes)", self.0.len())
+    }
+}
+
+/// How a request ended, and what its report shows of the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub status: Status,
+    pub reason: Reason,
+    /// Whether reports and API answers show the reason. They do so only if the handler asks for it.
+    pub tells_reason: bool,
+    /// The result. Only with [`Status::Completed`].
+    pub result: Option<Json>,
+    /// What reports and API answers show of a failure. `None` unless the handler asks for it.
+    pub error: Option<Json>,
+    /// The text of a failure for log and store. Reports never show it.
+    pub detail: Option<String>,
+    pub finished: Timestamp,
+}
+
+impl Outcome {
+    pub fn completed(result: Option<Json>, finished: Timestamp) -> Self {
+        let end = Self::cancelled(finished);
+        Self { status: Status::Completed, result, ..end }
+    }
+
+    pub fn failed(reason: Reason, detail: Option<String>, finished: Timestamp) -> Self {
+        let end = Self::cancelled(finished);
+        Self { status: Status::Failed, reason, detail, ..end }
+    }
+
+    pub fn cancelled(finished: Timestamp) -> Self {
+        Self {
+            status: Status::Cancelled,
+            reason: Reason::None,
+            tells_reason: false,
+            result: None,
+            error: None,
+            detail: None,
+            finished,
+        }
+    }
+
+    /// The reason that reports and API answers show, if they show one.
+    pub fn told_reason(&self) -> Option<EndReason> {
+        EndReason::of(self.status, self.reason).filter(|_| self.tells_reason)
+    }
+
+    /// Which end of [`Ends`] this outcome is. The end decides whether the outcome is reported.
+    pub fn end(&self) -> Ends {
+        match (self.status, self.reason) {
+            (Status::Completed, _) => Ends::COMPLETED,
+            (Status::Failed, Reason::Dropped) => Ends::DROPPED,
+            (Status::Failed, _) => Ends::FAILED,
+            (Status::Cancelled, _) => Ends::CANCELLED,
+        }
+    }
+
+    /// The body of a webhook in the default form, which is that of Cortex.
+    ///
+    /// The members are `id` and `status`; then `result` and `timestamp` if the request completed with a result, or
+    /// `reason` and `error` if the handler asks for them. Source: Cortex 0.34, "Webhooks" under `AsyncAPI`. The time is
+    /// RFC 3339 with a time zone; in Cortex's example it has no zone.
+    pub fn to_report(&self, id: &str) -> Bytes {
+        let result_len = self.result.as_ref().or(self.error.as_ref()).map_or(0, |json| json.0.len());
+        let mut body = Vec::with_capacity(96 + id.len() + result_len);
+        body.push(b'{');
+        self.write_members(id, &mut body);
+        body.push(b'}');
+        body.into()
+    }
+
+    /// Writes the members of the report without the braces. An API answer begins with these members and adds others.
+    pub fn write_members(&self, id: &str, body: &mut Vec<u8>) {
+        write_id_and_status(id, self.status.as_str(), body);
+        write_reason(self.told_reason().as_ref(), body);
+        if let Some(result) = &self.result {
+            body.extend_from_slice(b",\"result\":");
+            body.extend_from_slice(&result.0);
+            // Writing to a `Vec` does not fail.
+            let _ = write!(body, ",\"timestamp\":\"{}\"", self.finished);
+        }
+        if let Some(error) = &self.error {
+            body.extend_from_slice(b",\"error\":");
+            body.extend_from_slice(&error.0);
+        }
+    }
+}
+
+/// A report that you make yourself, to give it to a [`Poster`](crate::Poster).
+///
+/// The attribute `async_handler` makes its reports itself.
+///
+/// ```
+/// # #[derive(serde::Serialize)] struct Made { bytes: u64 }
+/// let report = postback::Report::completed("job-7", &Made { bytes: 512 })?;
+/// assert_eq!(report.id(), "job-7");
+/// # Ok::<(), postback::ReportError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Report {
+    id: String,
+    outcome: Outcome,
+}
+
+impl Report {
+    /// Makes a report of completed work with this result.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the result cannot be serialised to JSON, or if the JSON is larger than 64 MiB.
+    pub fn completed(id: impl fmt::Display, result: &(impl Serialize + ?Sized)) -> Result<Self, ReportError> {
+        let outcome = Outcome::completed(Json::of(result).map_err(ReportError)?, Timestamp::default());
+        Ok(Self { id: id.to_string(), outcome })
+    }
+
+    /// Makes a report of failed work.
+    pub fn failed(id: impl fmt::Display) -> Self {
+        Self { id: id.to_string(), outcome: Outcome::failed(Reason::Error, None, Timestamp::default()) }
+    }
+
+    /// Makes a report of cancelled work.
+    pub fn cancelled(id: impl fmt::Display) -> Self {
+        let mut report = Self::failed(id);
+        report.outcome.status = Status::Cancelled;
+        report.outcome.reason = Reason::None;
+        report
+    }
+
+    /// Sets the member `error` to this text. A report of completed work stays unchanged.
+    #[must_use]
+    pub fn error(mut self, text: impl fmt::Display) -> Self {
+        if self.outcome.status != Status::Completed {
+            self.outcome.error = Some(Json::string(&text.to_string()));
+        }
+        self
+    }
+
+    /// How the work ended.
+    pub fn status(&self) -> Status {
+        self.outcome.status
+    }
+
+    /// The id of the work that is reported.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The bytes to send, for work that ended at this time.
+    #[doc(hidden)]
+    pub fn body(&self, finished: Timestamp) -> Bytes {
+        Outcome { finished, ..self.outcome.clone() }.to_report(&self.id)
+    }
+}
+
+/// The result given to [`Report::completed`] cannot be serialised to JSON, or is too large.
+#[derive(thiserror::Error)]
+#[error("the result cannot be serialised to JSON")]
+pub struct ReportError(#[source] serde_json::Error);
+
+crate::line::debug_as_message!(ReportError);
+
+/// Writes the members `id` and `status` of a request in any state.
+pub fn write_id_and_status(id: &str, status: &str, body: &mut Vec<u8>) {
+    body.extend_from_slice(b"\"id\":");
+    write_string(id, body);
+    body.extend_from_slice(b",\"status\":");
+    write_string(status, body);
+}
+
+/// Writes a comma and the member `reason`, if there is a reason.
+pub fn write_reason(reason: Option<&EndReason>, body: &mut Vec<u8>) {
+    if let Some(reason) = reason {
+        body.extend_from_slice(b",\"reason\":");
+        write_string(reason.as_str(), body);
+    }
+}
+
+/// Writes a text as a JSON string.
+fn write_string(text: &str, body: &mut Vec<u8>) {
+    // Serialising a text into a `Vec` does not fail.
+    let _ = serde_json::to_writer(body, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_micros(1_795_420_800_123_456);
+
+    fn completed(result: &impl Serialize) -> String {
+        let outcome = Outcome::completed(Json::of(result).unwrap(), AT);
+        String::from_utf8(outcome.to_report("id-1").to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_completed_report_has_exactly_these_members_in_this_order() {
+        let body = completed(&serde_json::json!({"data": "hello"}));
+        let expected =
+            r#"{"id":"id-1","status":"completed","result":{"data":"hello"},"timestamp":"2026-11-23T08:00:00.123456Z"}"#;
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn without_a_result_there_is_no_timestamp_either() {
+        let bare = r#"{"id":"id-1","status":"completed"}"#;
+        assert_eq!(completed(&()), bare);
+        assert_eq!(completed(&None::<u8>), bare);
+        assert_eq!(completed(&serde_json::Value::Null), bare);
+        assert!(completed(&serde_json::json!({})).contains(r#""result":{}"#));
+    }
+
+    #[test]
+    fn a_failed_report_tells_no_detail_unless_asked_to() {
+        let mut outcome = Outcome::failed(Reason::Error, Some("secret detail".into()), AT);
+        assert_eq!(outcome.to_report("id-1"), r#"{"id":"id-1","status":"failed"}"#);
+        outcome.error = Some(Json::string("no \"such\" file"));
+        assert_eq!(outcome.to_report("id-1"), r#"{"id":"id-1","status":"failed","error":"no \"such\" file"}"#);
+    }
+
+    #[test]
+    fn an_id_is_escaped() {
+        let outcome = Outcome::failed(Reason::Error, None, AT);
+        assert_eq!(outcome.to_report("a\"b\n"), "{\"id\":\"a\\\"b\\n\",\"status\":\"failed\"}");
+    }
+
+    #[test]
+    fn a_reason_is_told_of_each_end_but_completed_and_only_if_asked_for() {
+        let mut outcome = Outcome::failed(Reason::Timeout, Some("secret detail".into()), AT);
+        outcome.tells_reason = true;
+        assert_eq!(outcome.to_report("id-1"), r#"{"id":"id-1","status":"failed","reason":"timeout"}"#);
+        outcome.error = Some(Json::string("too late"));
+        let body = r#"{"id":"id-1","status":"failed","reason":"timeout","error":"too late"}"#;
+        assert_eq!(outcome.to_report("id-1"), body);
+        outcome.tells_reason = false;
+        assert_eq!(outcome.to_report("id-1"), r#"{"id":"id-1","status":"failed","error":"too late"}"#);
+
+        let cancelled = Outcome { tells_reason: true, ..Outcome::cancelled(AT) };
+        assert_eq!(cancelled.to_report("id-1"), r#"{"id":"id-1","status":"cancelled","reason":"cancelled"}"#);
+        let completed = Outcome { tells_reason: true, ..Outcome::completed(None, AT) };
+        assert_eq!(completed.to_report("id-1"), r#"{"id":"id-1","status":"completed"}"#);
+    }
+}

@@ -1,0 +1,175 @@
+//! Why a request ended: the reason for log and store, and the reason that a report can show.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Status;
+
+/// Why a request ended, in more detail than its status. For logs, metrics and the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The request completed or was cancelled, which needs no further reason.
+    None,
+    /// The handler returned `Err`.
+    Error,
+    /// The handler panicked.
+    Panic,
+    /// The future was dropped before its end.
+    Dropped,
+    /// The handler ran longer than its time limit.
+    Timeout,
+    /// The process died while the handler ran, as often as allowed.
+    Lost,
+    /// The result could not be serialised.
+    Unserializable,
+}
+
+impl Reason {
+    pub const ALL: [Self; 7] =
+        [Self::None, Self::Error, Self::Panic, Self::Dropped, Self::Timeout, Self::Lost, Self::Unserializable];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Error => "error",
+            Self::Panic => "panic",
+            Self::Dropped => "dropped",
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+            Self::Unserializable => "unserializable",
+        }
+    }
+
+    /// Finds the reason with this name; the reverse of [`as_str`](Self::as_str).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+}
+
+/// Why a request was not completed. In JSON, a string such as `"timeout"`.
+///
+/// A report shows it as the member `reason`, if the handler asks for it with the attribute's argument `error`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The handler returned `Err`.
+    Error,
+    /// The handler panicked.
+    Panic,
+    /// The handler ran longer than the server's time limit, `worker.timeout`.
+    Timeout,
+    /// The server's process died while the handler ran, as often as `worker.max_crashes` allows.
+    Lost,
+    /// The handler's future was dropped before its end.
+    Dropped,
+    /// The handler returned `Ok`, but its result cannot be serialised to JSON.
+    Unserializable,
+    /// The request was cancelled.
+    Cancelled,
+    /// A reason that this version of Postback does not know.
+    Other(Box<str>),
+}
+
+impl EndReason {
+    /// The text in a report: `error`, `panic`, `timeout`, `lost`, `dropped`, `unserializable` or `cancelled`.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Error => "error",
+            Self::Panic => "panic",
+            Self::Timeout => "timeout",
+            Self::Lost => "lost",
+            Self::Dropped => "dropped",
+            Self::Unserializable => "unserializable",
+            Self::Cancelled => "cancelled",
+            Self::Other(word) => word,
+        }
+    }
+
+    /// The reason to show for an outcome. `None` if the request was completed.
+    #[doc(hidden)]
+    pub fn of(status: Status, reason: Reason) -> Option<Self> {
+        match (status, reason) {
+            (Status::Completed, _) => None,
+            (Status::Cancelled, _) => Some(Self::Cancelled),
+            (Status::Failed, Reason::None | Reason::Error) => Some(Self::Error),
+            (Status::Failed, Reason::Panic) => Some(Self::Panic),
+            (Status::Failed, Reason::Dropped) => Some(Self::Dropped),
+            (Status::Failed, Reason::Timeout) => Some(Self::Timeout),
+            (Status::Failed, Reason::Lost) => Some(Self::Lost),
+            (Status::Failed, Reason::Unserializable) => Some(Self::Unserializable),
+        }
+    }
+}
+
+impl From<&str> for EndReason {
+    fn from(word: &str) -> Self {
+        match word {
+            "error" => Self::Error,
+            "panic" => Self::Panic,
+            "timeout" => Self::Timeout,
+            "lost" => Self::Lost,
+            "dropped" => Self::Dropped,
+            "unserializable" => Self::Unserializable,
+            "cancelled" => Self::Cancelled,
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for EndReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for EndReason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = Cow::<str>::deserialize(deserializer)?;
+        Ok(Self::from(&*word))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_read_back() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_name(reason.as_str()), Some(reason));
+        }
+    }
+
+    #[test]
+    fn each_way_to_end_has_a_word_that_stays() {
+        let told = |status, reason| EndReason::of(status, reason).map(|told| told.to_string());
+        let failed = Reason::ALL.map(|reason| told(Status::Failed, reason).unwrap());
+        assert_eq!(failed, ["error", "error", "panic", "dropped", "timeout", "lost", "unserializable"]);
+        for reason in Reason::ALL {
+            assert_eq!(told(Status::Cancelled, reason).as_deref(), Some("cancelled"));
+            assert_eq!(told(Status::Completed, reason), None);
+        }
+    }
+
+    #[test]
+    fn a_word_is_read_back_and_one_of_a_later_version_is_kept() {
+        for word in ["error", "panic", "timeout", "lost", "dropped", "unserializable", "cancelled", "ev\"icted\n"] {
+            let json = serde_json::to_string(word).unwrap();
+            let read: EndReason = serde_json::from_str(&json).unwrap();
+            assert_eq!(read.as_str(), word);
+            assert_eq!(matches!(read, EndReason::Other(_)), word.starts_with("ev"));
+            assert_eq!(serde_json::to_string(&read).unwrap(), json);
+            let from_value: EndReason = serde_json::from_value(word.into()).unwrap();
+            assert_eq!(from_value, read);
+        }
+        serde_json::from_str::<EndReason>("5").unwrap_err();
+    }
+}

@@ -1,0 +1,124 @@
+//! Makes and checks signatures as the Standard Webhooks specification 1.0.0 defines them. Reads no clock and does no
+//! I/O.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use ring::signature::{ED25519, UnparsedPublicKey};
+use sha2::Sha256;
+
+use crate::secret::{Secret, Signer, Verifier};
+
+/// The version prefix of an HMAC-SHA256 signature in the header `webhook-signature`.
+const SYMMETRIC: &str = "v1";
+/// The version prefix of an Ed25519 signature in the header `webhook-signature`.
+const ASYMMETRIC: &str = "v1a";
+/// The most signatures that a header may have. A sender sends one per secret, and each check reads the whole body.
+pub const MAX_SIGNATURES: usize = 16;
+
+/// The value of the header `webhook-signature`: one entry per secret (`v1,…` or `v1a,…`), separated by single spaces.
+///
+/// Returns `None` if there is no secret. The signed text is `{id}.{timestamp}.{body}`, with the body byte for byte as
+/// it is sent, and the timestamp in Unix seconds.
+pub fn sign(secrets: &[Secret], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
+    let timestamp = timestamp.to_string();
+    let content = Content { id, timestamp: &timestamp, body };
+    let mut whole = None;
+    let entries: Vec<_> = secrets.iter().filter_map(|secret| entry(secret, &content, &mut whole)).collect();
+    (!entries.is_empty()).then(|| entries.join(" "))
+}
+
+fn entry(secret: &Secret, content: &Content<'_>, whole: &mut Option<Vec<u8>>) -> Option<String> {
+    Some(match secret.signer() {
+        Signer::Hmac(key) => format!("{SYMMETRIC},{}", STANDARD.encode(content.mac(key)?.finalize().into_bytes())),
+        Signer::Ed25519(pair) => {
+            let whole = whole.get_or_insert_with(|| content.whole());
+            format!("{ASYMMETRIC},{}", STANDARD.encode(pair.sign(whole)))
+        }
+    })
+}
+
+/// The text that is signed, in parts.
+pub struct Content<'a> {
+    pub id: &'a str,
+    /// The timestamp as the header has it.
+    pub timestamp: &'a str,
+    pub body: &'a [u8],
+}
+
+impl Content<'_> {
+    /// Invariant: this is never `None`, because HMAC takes a key of any length.
+    fn mac(&self, key: &[u8]) -> Option<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+        self.pieces().into_iter().for_each(|piece| mac.update(piece));
+        Some(mac)
+    }
+
+    /// The signed text in one piece. Ed25519 reads the text twice, so it cannot take parts.
+    fn whole(&self) -> Vec<u8> {
+        self.pieces().concat()
+    }
+
+    fn pieces(&self) -> [&[u8]; 5] {
+        [self.id.as_bytes(), b".", self.timestamp.as_bytes(), b".", self.body]
+    }
+}
+
+/// The parsed value of the header `webhook-signature`.
+///
+/// Entries of unknown versions are skipped: a sender may sign with newer versions as well.
+pub struct Signatures {
+    macs: Vec<Vec<u8>>,
+    ed25519: Vec<Vec<u8>>,
+}
+
+impl Signatures {
+    /// Parses the header's value. `None` if it has more than [`MAX_SIGNATURES`] entries.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mut macs, mut ed25519, mut count) = (Vec::new(), Vec::new(), 0);
+        for entry in text.split(' ').filter(|entry| !entry.is_empty()) {
+            count += 1;
+            if count > MAX_SIGNATURES {
+                return None;
+            }
+            // An entry that is not base64 becomes an empty signature: it counts for its version, and matches no key.
+            let decoded = |encoded| STANDARD.decode(encoded).unwrap_or_default();
+            match entry.split_once(',') {
+                Some((SYMMETRIC, encoded)) => macs.push(decoded(encoded)),
+                Some((ASYMMETRIC, encoded)) => ed25519.push(decoded(encoded)),
+                _ => {}
+            }
+        }
+        Some(Self { macs, ed25519 })
+    }
+
+    /// Whether there is a signature of the version that this key verifies.
+    pub fn has_for(&self, key: Verifier<'_>) -> bool {
+        match key {
+            Verifier::Hmac(_) => !self.macs.is_empty(),
+            Verifier::Ed25519(_) => !self.ed25519.is_empty(),
+        }
+    }
+
+    /// Whether one of the signatures was made with one of these keys for this content.
+    pub fn hold<'k>(&self, mut keys: impl Iterator<Item = Verifier<'k>>, content: &Content<'_>) -> bool {
+        let mut whole = None;
+        keys.any(|key| match key {
+            Verifier::Hmac(key) => {
+                // The comparison takes constant time, so its duration does not show how much of a forged signature is
+                // right.
+                let holds = |mac: Hmac<Sha256>| self.macs.iter().any(|given| mac.clone().verify_slice(given).is_ok());
+                !self.macs.is_empty() && content.mac(key).is_some_and(holds)
+            }
+            Verifier::Ed25519(key) => {
+                let key = UnparsedPublicKey::new(&ED25519, key);
+                let mut holds =
+                    |given: &Vec<u8>| key.verify(whole.get_or_insert_with(|| content.whole()), given).is_ok();
+                self.ed25519.iter().any(&mut holds)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Who chose the URL of a webhook: the operator or a caller.
+
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Who chose a URL. Only a URL that the operator chose can be trusted; the text of the URL alone proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Provenance {
+    /// The URL comes from the program's settings, states or constants.
+    Operator,
+    /// The URL comes from a request, or its source is not known.
+    Caller,
+}
+
+/// Combines an earlier statement with a new one. `Caller` wins, so that a caller's choice never becomes trusted.
+pub(super) fn stricter(earlier: Option<Provenance>, now: Provenance) -> Provenance {
+    if earlier == Some(Provenance::Caller) { Provenance::Caller } else { now }
+}
+
+/// The handler parameters that hold the operator's values: `Config`, `State`, and references to them.
+pub trait Operators {
+    /// Whether the runtime made this value. A value that the user's code made may hold a caller's URL.
+    fn is_operators(&self) -> bool;
+}
+
+macro_rules! implement_for_pointers {
+    ($($pointer:ty),*) => {$(
+        impl<T: Operators + ?Sized> Operators for $pointer {
+            fn is_operators(&self) -> bool {
+                (**self).is_operators()
+            }
+        }
+    )*};
+}
+
+implement_for_pointers!(&T, &mut T, Box<T>, Rc<T>, Arc<T>);
+
+/// Finds out whether a parameter of an annotated function holds the operator's values:
+/// `Whose(&parameter).is_operators()`.
+///
+/// This works for a parameter of any type. If the type implements [`Operators`], the method of `Whose` is called.
+/// Otherwise method lookup goes on to [`Anybodys`], whose method returns `false`. So the parameter's type needs no
+/// bound.
+#[derive(Debug)]
+pub struct Whose<'a, T: ?Sized>(pub &'a T);
+
+impl<T: Operators + ?Sized> Whose<'_, T> {
+    /// Whether the parameter holds the operator's values.
+    pub fn is_operators(&self) -> bool {
+        self.0.is_operators()
+    }
+}
+
+/// Stands for a parameter whose type says nothing about who chose its value.
+#[derive(Debug)]
+pub struct Anybodys;
+
+impl Anybodys {
+    /// Returns `false`: a caller may have chosen the value.
+    #[expect(clippy::unused_self, reason = "generated code calls this as a method, like that of `Whose`")]
+    pub fn is_operators(&self) -> bool {
+        false
+    }
+}
+
+impl<T: ?Sized> Deref for Whose<'_, T> {
+    type Target = Anybodys;
+
+    fn deref(&self) -> &Anybodys {
+        &Anybodys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Given(bool);
+
+    impl Operators for Given {
+        fn is_operators(&self) -> bool {
+            self.0
+        }
+    }
+
+    type Alias = Given;
+
+    fn generic<T>(value: &T) -> bool {
+        Whose(value).is_operators()
+    }
+
+    #[test]
+    fn a_parameter_of_any_type_can_be_asked() {
+        let (given, made): (Alias, Given) = (Given(true), Given(false));
+        assert!(Whose(&given).is_operators() && Whose(&&given).is_operators());
+        assert!(Whose(&Arc::new(Given(true))).is_operators() && Whose(&Box::new(&mut Given(true))).is_operators());
+        assert!(!Whose(&made).is_operators() && !Whose(&&made).is_operators());
+        assert!(!Whose("https://example.com").is_operators() && !Whose(&Some(given)).is_operators());
+        assert!(!generic(&Given(true)), "a generic function does not know the type");
+    }
+}

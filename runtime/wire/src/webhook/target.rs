@@ -1,0 +1,122 @@
+//! The destination of a stored report: a webhook, or a text that is not a valid URL.
+
+use std::fmt;
+
+use url::{Position, Url};
+
+use super::Own;
+use super::{Provenance, Webhook, WebhookError};
+
+/// A webhook, or a given text that is not a valid URL. The text is kept, so that the report's record can show the
+/// error.
+#[derive(Clone)]
+pub enum Target {
+    Webhook(Webhook),
+    Unusable { url: Box<str>, why: WebhookError },
+}
+
+impl Target {
+    /// Makes a target from the columns of the store.
+    pub fn stored(url: &str, own: Own) -> Self {
+        match Self::parse(url) {
+            Self::Webhook(webhook) => Self::Webhook(webhook.with_own(own)),
+            unusable @ Self::Unusable { .. } => unusable,
+        }
+    }
+
+    pub fn parse(url: &str) -> Self {
+        match Webhook::new(url) {
+            Ok(webhook) => Self::Webhook(webhook),
+            Err(why) => Self::Unusable { url: url.into(), why },
+        }
+    }
+
+    /// Sets who chose the webhook, unless that is known already.
+    #[must_use]
+    pub fn or_chosen_by(self, by: Provenance) -> Self {
+        match self {
+            Self::Webhook(webhook) => {
+                let chosen_by = webhook.own().chosen_by.or(Some(by));
+                Self::Webhook(webhook.chosen_by(chosen_by))
+            }
+            unusable @ Self::Unusable { .. } => unusable,
+        }
+    }
+
+    /// The URL as text. For an unusable target, the text that was given.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Webhook(webhook) => webhook.url().as_str(),
+            Self::Unusable { url, .. } => url,
+        }
+    }
+
+    /// Scheme, host and port. Limits, fairness and circuits apply per origin. Empty for an unusable target.
+    pub fn origin(&self) -> &str {
+        match self {
+            Self::Webhook(webhook) => origin_of(webhook.url()),
+            Self::Unusable { .. } => "",
+        }
+    }
+
+    /// The webhook, or why the given text is not a valid URL.
+    pub fn into_webhook(self) -> Result<Webhook, WebhookError> {
+        match self {
+            Self::Webhook(webhook) => Ok(webhook),
+            Self::Unusable { why, .. } => Err(why),
+        }
+    }
+
+    /// A reference to the webhook, or to the reason why the given text is not a valid URL.
+    pub fn webhook(&self) -> Result<&Webhook, &WebhookError> {
+        match self {
+            Self::Webhook(webhook) => Ok(webhook),
+            Self::Unusable { why, .. } => Err(why),
+        }
+    }
+}
+
+/// Shows the URL without the parts that may hold a secret.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Webhook(webhook) => webhook.fmt(f),
+            Self::Unusable { why, .. } => write!(f, "Unusable({why})"),
+        }
+    }
+}
+
+impl From<Webhook> for Target {
+    fn from(webhook: Webhook) -> Self {
+        Self::Webhook(webhook)
+    }
+}
+
+/// Scheme, host and port of a webhook's URL.
+pub fn origin_of(url: &Url) -> &str {
+    // The text before the path is the origin, because a webhook's URL has no user name and the parser drops a default
+    // port.
+    &url[..Position::BeforePath]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let origin = |url: &str| Target::parse(url).origin().to_owned();
+        assert_eq!(origin("https://Exämple.com/hooks?token=1"), "https://xn--exmple-cua.com");
+        assert_eq!(origin("https://example.com:443/a"), origin("https://example.com/b"));
+        assert_eq!(origin("http://[::1]:8080/"), "http://[::1]:8080");
+        assert_eq!(origin("ftp://example.com"), "");
+        assert_eq!(origin("no url"), "");
+    }
+
+    #[test]
+    fn what_cannot_be_called_is_kept_as_it_was_given() {
+        let target = Target::parse("no url");
+        assert_eq!(target.url(), "no url");
+        assert!(target.webhook().unwrap_err().to_string().contains("absolute"));
+    }
+}
