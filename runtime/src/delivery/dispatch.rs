@@ -281,9 +281,9 @@ fn log_change(name: &str, change: Change, now: SinceStart) {
             let pause = spoken(until.saturating_sub(now));
             counter!(metric::BREAKER_OPENED).increment(1);
             tracing::warn!(
-                endpoint = origin,
+                origin,
                 failed,
-                tries = attempts,
+                attempts,
                 "circuit of {origin} opened: {failed} of its last {attempts} attempts failed; its reports wait, and single \
                  attempts test it, the first in {pause}"
             );
@@ -291,13 +291,13 @@ fn log_change(name: &str, change: Change, now: SinceStart) {
         Change::Extended { until } => {
             let pause = spoken(until.saturating_sub(now));
             tracing::debug!(
-                endpoint = origin,
+                origin,
                 "circuit of {origin} stays open: the test failed; the next single attempt is in {pause}"
             );
         }
         Change::Closed => {
             tracing::info!(
-                endpoint = origin,
+                origin,
                 "circuit of {origin} closed: the receiver works again, and its reports are sent"
             );
         }

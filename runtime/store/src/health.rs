@@ -74,7 +74,7 @@ struct State {
 /// What is known about a store that is failing.
 struct Failing {
     since: Instant,
-    tries: u64,
+    failures: u64,
     /// Operations whose callers received an error.
     given_up: u64,
     /// The causes that the log has named.
@@ -108,13 +108,13 @@ impl Health {
         let mut state = self.lock();
         let failing = state.failing.get_or_insert_with(|| Failing {
             since: now,
-            tries: 0,
+            failures: 0,
             given_up: 0,
             causes: Vec::new(),
             bytes: 0,
             next_probe: now,
         });
-        failing.tries += 1;
+        failing.failures += 1;
         failing.bytes = failing.bytes.max(bytes.min(LARGEST_PROBE));
         failing.next_probe = now + PROBE_INTERVAL;
         let is_new = failing.causes.len() < CAUSES && !failing.causes.contains(&cause);
@@ -142,11 +142,11 @@ impl Health {
         // The disk may have room for a small write, and none for the larger write that failed.
         let Some(failing) = state.failing.take_if(|failing| bytes >= failing.bytes) else { return };
         drop(state);
-        let (tries, given_up, seconds) = (failing.tries, failing.given_up, failing.since.elapsed().as_secs());
+        let (failures, given_up, seconds) = (failing.failures, failing.given_up, failing.since.elapsed().as_secs());
         tracing::info!(
-            tries,
+            failures,
             given_up,
-            "the store can write again, after {tries} failures in {seconds} s; {given_up} operations were given up"
+            "the store can write again, after {failures} failures in {seconds} s; {given_up} operations were given up"
         );
     }
 
