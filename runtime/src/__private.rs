@@ -12,17 +12,17 @@ pub use inventory;
 pub use crate::__announce as announce;
 #[cfg(not(feature = "server"))]
 pub use crate::__announce_to_nobody as announce;
-pub use crate::__whole as whole;
+pub use crate::__capture_whole as capture_whole;
 #[cfg(feature = "server")]
 pub use crate::entry::{Program, run as start, run_without_settings as start_without_settings};
 #[cfg(feature = "server")]
-pub use crate::handler::{Announced, Asking, check, path_of};
+pub use crate::handler::{Announcement, WebhookProbe, check, type_path};
 pub use crate::outcome::{
-    AsDebug, AsDisplay, AsJson, Through, Untold, at_once, begin, enter, lazily, never, nothing, returned, returns,
-    told, watch,
+    AsDebug, AsDisplay, AsJson, Mapped, Omitted, begin, checked_views, enter, never, nothing, on_first_poll, returned,
+    returns, run_sync, watch,
 };
 pub use postback_wire::report::Ends;
-pub use postback_wire::webhook::Whose;
+pub use postback_wire::webhook::OperatorCheck;
 
 /// Makes a closure or an `async` block capture each of these variables as a whole.
 ///
@@ -33,7 +33,7 @@ pub use postback_wire::webhook::Whose;
 // own code.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __whole {
+macro_rules! __capture_whole {
     ($($(#[$condition:meta])* $name:ident)*) => {
         if let ::core::option::Option::Some(()) = ::core::option::Option::None::<()> {
             let _nothing = $crate::__private::nothing();
@@ -47,17 +47,17 @@ macro_rules! __whole {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __announce {
-    ($asking:ident $is_plain:literal $webhook:literal) => {
+    ($probe:ident $is_pure:literal $webhook:literal) => {
         const _: () = {
             fn within() -> &'static str {
-                $crate::__private::path_of(&within)
+                $crate::__private::type_path(&within)
             }
             $crate::__private::inventory::submit! {
-                $crate::__private::Announced {
+                $crate::__private::Announcement {
                     within,
                     webhook: $webhook,
-                    asking: $crate::__private::Asking::$asking,
-                    is_plain: $is_plain,
+                    probe: $crate::__private::WebhookProbe::$probe,
+                    is_pure: $is_pure,
                 }
             }
         };
@@ -69,5 +69,5 @@ macro_rules! __announce {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __announce_to_nobody {
-    ($asking:ident $is_plain:literal $webhook:literal) => {};
+    ($probe:ident $is_pure:literal $webhook:literal) => {};
 }

@@ -128,7 +128,7 @@
     expect(
         unused_assignments,
         clippy::used_underscore_binding,
-        reason = "the macro `__whole` makes such code; other crates do not get these warnings"
+        reason = "the macro `__capture_whole` makes such code; other crates do not get these warnings"
     )
 )]
 // If a feature is off, parts of the lower layers are not used. With all features, unused code is an error.

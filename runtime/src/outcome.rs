@@ -3,11 +3,11 @@
 //! Invariant: reporting does not fail, delay or panic the watched future. All code of the user except the body runs in
 //! [`caught`](crate::panics::caught). The body's output is passed on unchanged.
 
-mod at_once;
 mod captured;
 mod enter;
 mod guard;
 mod render;
+mod run_sync;
 mod safety;
 mod view;
 
@@ -20,15 +20,15 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use serde::Serialize;
 
-pub use self::at_once::at_once;
-pub use self::captured::{begin, lazily, never, nothing, returned, returns};
+pub use self::captured::{begin, never, nothing, on_first_poll, returned, returns};
 use self::enter::Entered;
 pub use self::enter::enter;
 use self::guard::{Ambience, Guard};
-pub use self::render::told;
+pub use self::render::checked_views;
 use self::render::{Render, Views};
+pub use self::run_sync::run_sync;
 use self::safety::{Durably, Posted, Safety};
-pub use self::view::{AsDebug, AsDisplay, AsJson, Fallible, Through, Untold};
+pub use self::view::{AsDebug, AsDisplay, AsJson, Fallible, Mapped, Omitted};
 use postback_wire::report::Ends;
 use postback_wire::webhook::IntoWebhook;
 
@@ -84,7 +84,7 @@ pin_project! {
     // - A panic never leaves the guard half-changed, hence `AssertUnwindSafe`. Without it, this future would be less
     //   unwind-safe than its body.
     #[must_use = "a future does nothing unless it is awaited, and reports nothing either"]
-    pub struct ReportOutcome<F, V = Views<AsJson, Untold>, S = Posted>
+    pub struct ReportOutcome<F, V = Views<AsJson, Omitted>, S = Posted>
     where
         F: Future,
         S: Safety,
@@ -148,28 +148,28 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
     }
 
     /// Puts what this function returns for the error into the report of a failed future, as the member `error`.
-    pub fn error_with<G, T>(self, shown: G) -> ReportOutcome<F, Views<R, Through<G>>, S>
+    pub fn error_with<G, T>(self, shown: G) -> ReportOutcome<F, Views<R, Mapped<G>>, S>
     where
         F::Output: Fallible,
         G: Fn(&<F::Output as Fallible>::Err) -> T,
         T: Serialize,
     {
-        self.error_reason().map_views(|views| views.with_error(Through(shown)))
+        self.error_reason().map_views(|views| views.with_error(Mapped(shown)))
     }
 
     /// Leaves the result out of the report of a completed future. The result may then be of any type.
-    pub fn without_result(self) -> ReportOutcome<F, Views<Untold, E>, S> {
-        self.map_views(|views| views.with_result(Untold))
+    pub fn without_result(self) -> ReportOutcome<F, Views<Omitted, E>, S> {
+        self.map_views(|views| views.with_result(Omitted))
     }
 
     /// Puts what this function returns for the result into the report of a completed future, as the member `result`.
-    pub fn result_with<G, T>(self, shown: G) -> ReportOutcome<F, Views<Through<G>, E>, S>
+    pub fn result_with<G, T>(self, shown: G) -> ReportOutcome<F, Views<Mapped<G>, E>, S>
     where
         F::Output: Fallible,
         G: Fn(&<F::Output as Fallible>::Ok) -> T,
         T: Serialize,
     {
-        self.map_views(|views| views.with_result(Through(shown)))
+        self.map_views(|views| views.with_result(Mapped(shown)))
     }
 
     fn map_views<V>(self, map: impl FnOnce(Views<R, E>) -> V) -> ReportOutcome<F, V, S> {

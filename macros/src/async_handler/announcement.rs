@@ -35,19 +35,19 @@ const MAX_EXPRESSION_CHARS: usize = 100;
 /// items.
 pub(super) fn announcement(handler: &Handler, body_can_wait: bool) -> TokenStream {
     let private = handler.runtime.private();
-    // A server can evaluate the webhook expression without running the body. `Never`: it cannot, because other code
-    // would run first. `Waits`: it drops the future before the body starts. `Unwinds`: it unwinds the call before the
+    // A server can evaluate the webhook expression without running the body. `Impossible`: it cannot, because other code
+    // would run first. `ByDrop`: it drops the future before the body starts. `ByUnwind`: it unwinds the call before the
     // body starts.
-    let asking = match (is_webhook_evaluated_first(handler), body_can_wait) {
-        (false, _) => "Never",
-        (true, true) => "Waits",
-        (true, false) => "Unwinds",
+    let probe = match (is_webhook_evaluated_first(handler), body_can_wait) {
+        (false, _) => "Impossible",
+        (true, true) => "ByDrop",
+        (true, false) => "ByUnwind",
     };
     let is_pure = matches!(handler.webhook_inputs, WebhookInputs::Parameters(_))
         && is_pure(&handler.webhook)
         && is_pure(&handler.request_id);
-    let (asking, webhook) = (Ident::new(asking, Span::mixed_site()), source_text(&handler.webhook));
-    quote_spanned!(Span::mixed_site()=> #private::announce!(#asking #is_pure #webhook);)
+    let (probe, webhook) = (Ident::new(probe, Span::mixed_site()), source_text(&handler.webhook));
+    quote_spanned!(Span::mixed_site()=> #private::announce!(#probe #is_pure #webhook);)
 }
 
 /// Whether a call runs no other code before it evaluates the expressions `webhook` and `request_id`.

@@ -6,21 +6,21 @@
 //!     ::postback::__private::announce!(HOW "WEBHOOK"); // registers the function, so that a server can look it up
 //!     let __returns = …; // a marker for the type RET; the compiler infers RET from a `return`
 //!     return ::postback::__private::begin(move || {
-//!         ::postback::__private::whole!(PARAMETERS);
+//!         ::postback::__private::capture_whole!(PARAMETERS);
 //!         let __call = ::postback::__private::enter(
 //!             |__call| __call
-//!                 .by_operator(::postback::__private::Whose(&PARAMETER).is_operators())
+//!                 .by_operator(::postback::__private::OperatorCheck(&PARAMETER).is_operator())
 //!                 .webhook(&(WEBHOOK)),
 //!             |__call| __call.request_id(&(ID)),
 //!         );
 //!         ::postback::__private::watch(
 //!             __call,
 //!             async move {
-//!                 ::postback::__private::whole!(PARAMETERS);
+//!                 ::postback::__private::capture_whole!(PARAMETERS);
 //!                 if let Some(__returned) = ::postback::__private::never(__returns) { return __returned; }
 //!                 ({ BODY })
 //!             },
-//!             ::postback::__private::told::<_, _, _>(__returns, RESULT, ERROR),
+//!             ::postback::__private::checked_views::<_, _, _>(__returns, RESULT, ERROR),
 //!         )
 //!     }).await;
 //! }
@@ -28,13 +28,13 @@
 //!
 //! The closure moves the parameters out of the function, because the compiler keeps every variable of an `async fn`
 //! that was ever borrowed until the end of the function. Without the closure, the future could hold a parameter twice.
-//! `whole!` makes the closure and the `async` block capture each parameter in one piece and in reverse order. So the
+//! `capture_whole!` makes the closure and the `async` block capture each parameter in one piece and in reverse order. So the
 //! parameters are dropped in the same order as in a plain function.
 //!
-//! A body without an `.await` becomes a closure that `at_once` runs, so the future does not have to hold its
+//! A body without an `.await` becomes a closure that `run_sync` runs, so the future does not have to hold its
 //! parameters.
 //!
-//! If a plain function ends in an `async` block, `lazily` and the closure replace that block: nothing runs before the
+//! If a plain function ends in an `async` block, `on_first_poll` and the closure replace that block: nothing runs before the
 //! first poll, as in an `async fn`.
 //!
 //! The generated code has no `#[allow]`, because an `#[allow]` is an error if the user forbids that lint. So the
@@ -114,7 +114,7 @@ fn lazy_future(handler: &Handler) -> TokenStream {
     let run = watch_call(handler, &TokenStream::new(), Some(&quote!(#(#inner_attributes)*)));
     let announcement = announcement(handler, true);
     quote_spanned! {Span::mixed_site()=>
-        #private::lazily(move || {
+        #private::on_first_poll(move || {
             #announcement
             let __returns = #private::returned::<#output>();
             #enter
@@ -123,13 +123,13 @@ fn lazy_future(handler: &Handler) -> TokenStream {
     }
 }
 
-/// Generates a call of `whole!`, which makes a closure capture every parameter of the function as a whole. The
+/// Generates a call of `capture_whole!`, which makes a closure capture every parameter of the function as a whole. The
 /// parameters are captured in reverse order.
 fn capture_all_parameters(handler: &Handler) -> TokenStream {
     capture_statement(handler, |_| true)
 }
 
-/// Generates a call of `whole!`, which makes the closure around the user's body capture the parameters as a whole.
+/// Generates a call of `capture_whole!`, which makes the closure around the user's body capture the parameters as a whole.
 ///
 /// An expression `webhook` or `request_id` with brackets may move the variables that it names. So a parameter that such
 /// an expression names is left out, unless the body uses the parameter.
@@ -141,12 +141,12 @@ fn capture_parameters_of_body(handler: &Handler) -> TokenStream {
     capture_statement(handler, |name| used_in_body.contains(name) || !moved.contains(name))
 }
 
-/// Generates a call of `whole!` for the parameters that `is_captured` selects, in reverse order.
+/// Generates a call of `capture_whole!` for the parameters that `is_captured` selects, in reverse order.
 fn capture_statement(handler: &Handler, is_captured: impl Fn(&str) -> bool) -> TokenStream {
     let private = handler.runtime.private();
     let parameters = handler.bindings.iter().rev().filter(|binding| is_captured(&binding.name.unraw().to_string()));
     let parameters = parameters.map(|Binding { name, conditions }| quote!(#(#conditions)* #name));
-    quote_spanned!(Span::mixed_site()=> #private::whole!(#(#parameters)*);)
+    quote_spanned!(Span::mixed_site()=> #private::capture_whole!(#(#parameters)*);)
 }
 
 /// Generates the statement that evaluates the expressions `webhook` and `request_id`.
@@ -181,16 +181,16 @@ fn watch_call(handler: &Handler, capture: &TokenStream, inner_attributes: Option
     quote_spanned!(Span::mixed_site()=> #private::watch(__call, #body, #views) #options)
 }
 
-/// Generates the call of `at_once`, which runs a user's body without `.await` as a closure and reports its outcome.
+/// Generates the call of `run_sync`, which runs a user's body without `.await` as a closure and reports its outcome.
 fn at_once_call(handler: &Handler, capture: &TokenStream) -> TokenStream {
     let private = handler.runtime.private();
     let body = body_with_capture(handler, capture, None);
     let body = quote_spanned!(return_type_location(handler).first=> move || #body);
     let (views, options) = (views(handler), option_calls(handler));
-    let at_once = at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::at_once));
+    let run_sync = at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::run_sync));
     let run = at_return_type(handler, &quote_spanned!(Span::mixed_site()=> .run()));
     let arguments = parenthesized_at_return_type(handler, quote_spanned!(Span::mixed_site()=> __call, #body, #views));
-    quote_spanned!(Span::mixed_site()=> #at_once #arguments #options #run)
+    quote_spanned!(Span::mixed_site()=> #run_sync #arguments #options #run)
 }
 
 /// The location of the return type, with the user's hygiene, for the closure or block around the user's body.
@@ -245,10 +245,10 @@ fn never_value(handler: &Handler) -> TokenStream {
     at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::never(__returns)))
 }
 
-/// Generates the call of `told`, which says how a report shows the result and the error.
+/// Generates the call of `checked_views`, which says how a report shows the result and the error.
 ///
 /// If the result or the error cannot be shown that way, the compiler marks the `_` of its view. So this `_` is placed
-/// at the user's word for the view. If the return type is not a `Result`, the compiler marks the path `told`, which is
+/// at the user's word for the view. If the return type is not a `Result`, the compiler marks the path `checked_views`, which is
 /// placed at the return type.
 fn views(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
@@ -258,23 +258,23 @@ fn views(handler: &Handler) -> TokenStream {
         quote_spanned!(Span::mixed_site()=> #private::#name)
     };
     let function_view = |path: &ExprPath| {
-        (quote_spanned!(Span::mixed_site()=> #private::Through(#path)), SpanRange::of(&path.to_token_stream()).first)
+        (quote_spanned!(Span::mixed_site()=> #private::Mapped(#path)), SpanRange::of(&path.to_token_stream()).first)
     };
     let (result, result_location) = match &handler.result {
         ResultView::Json => (unit_view("AsJson"), return_type),
-        ResultView::Omitted => (unit_view("Untold"), return_type),
+        ResultView::Omitted => (unit_view("Omitted"), return_type),
         ResultView::Function(path) => function_view(path),
     };
     let (error, error_location) = match &handler.error {
-        ErrorView::None | ErrorView::Reason => (unit_view("Untold"), return_type),
+        ErrorView::None | ErrorView::Reason => (unit_view("Omitted"), return_type),
         ErrorView::Display(word) => (unit_view("AsDisplay"), *word),
         ErrorView::Debug(word) => (unit_view("AsDebug"), *word),
         ErrorView::Function(path) => function_view(path),
     };
     let result_type = relocated(quote_spanned!(Span::mixed_site()=> _), result_location);
     let error_type = relocated(quote_spanned!(Span::mixed_site()=> _), error_location);
-    let told = relocated(quote_spanned!(Span::mixed_site()=> #private::told), return_type);
-    quote_spanned!(return_type=> #told::<_, #result_type, #error_type>(__returns, #result, #error))
+    let checked_views = relocated(quote_spanned!(Span::mixed_site()=> #private::checked_views), return_type);
+    quote_spanned!(return_type=> #checked_views::<_, #result_type, #error_type>(__returns, #result, #error))
 }
 
 /// The user's body in the user's own braces, inside parentheses.

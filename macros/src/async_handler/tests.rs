@@ -56,19 +56,19 @@ fn the_expansion_with_the_fewest_arguments() {
             __returns
         };
         return ::postback::__private::begin(move || {
-            ::postback::__private::whole!(request_id config);
+            ::postback::__private::capture_whole!(request_id config);
             let __call = ::postback::__private::enter(
                 |__call| {
                     __call
-                        .by_operator(::postback::__private::Whose(&config).is_operators())
+                        .by_operator(::postback::__private::OperatorCheck(&config).is_operator())
                         .webhook(&(config.webhook_url))
                 },
                 |__call| __call.request_id(&(request_id)),
             );
-            ::postback::__private::at_once(
+            ::postback::__private::run_sync(
                     __call,
                     move || {
-                        ::postback::__private::whole!(request_id config);
+                        ::postback::__private::capture_whole!(request_id config);
                         if let ::core::option::Option::Some(__returned) = ::postback::__private::never(
                             __returns,
                         ) {
@@ -76,14 +76,14 @@ fn the_expansion_with_the_fewest_arguments() {
                         }
                         ({ Ok(config.greet()?) })
                     },
-                    ::postback::__private::told::<
+                    ::postback::__private::checked_views::<
                         _,
                         _,
                         _,
                     >(
                         __returns,
                         ::postback::__private::AsJson,
-                        ::postback::__private::Untold,
+                        ::postback::__private::Omitted,
                     ),
                 )
                 .run()
@@ -113,7 +113,7 @@ fn the_expansion_with_all_arguments() {
             __returns
         };
         return crate::reexported::__private::begin(move || {
-                crate::reexported::__private::whole!(part self);
+                crate::reexported::__private::capture_whole!(part self);
                 let __call = crate::reexported::__private::enter(
                     |__call| __call.webhook(&(self.hook.url())),
                     |__call| __call.request_id(&(format_args!("{}-{}", self.name, part))),
@@ -121,7 +121,7 @@ fn the_expansion_with_all_arguments() {
                 crate::reexported::__private::watch(
                         __call,
                         async move {
-                            crate::reexported::__private::whole!();
+                            crate::reexported::__private::capture_whole!();
                             if let ::core::option::Option::Some(__returned) = crate::reexported::__private::never(
                                 __returns,
                             ) {
@@ -129,13 +129,13 @@ fn the_expansion_with_all_arguments() {
                             }
                             ({ todo!() })
                         },
-                        crate::reexported::__private::told::<
+                        crate::reexported::__private::checked_views::<
                             _,
                             _,
                             _,
                         >(
                             __returns,
-                            crate::reexported::__private::Through(summary::of),
+                            crate::reexported::__private::Mapped(summary::of),
                             crate::reexported::__private::AsDisplay,
                         ),
                     )
@@ -162,12 +162,12 @@ fn arguments_with_default_values_change_nothing() {
 #[test]
 fn every_error_view_except_none_reports_the_reason() {
     for (error, view) in [
-        ("none", "::postback::__private::Untold"),
-        ("reason", "::postback::__private::Untold"),
+        ("none", "::postback::__private::Omitted"),
+        ("reason", "::postback::__private::Omitted"),
         ("display", "::postback::__private::AsDisplay"),
         ("debug", "::postback::__private::AsDebug"),
-        ("shown::error", "::postback::__private::Through(shown::error)"),
-        ("self::reason", "::postback::__private::Through(self::reason)"),
+        ("shown::error", "::postback::__private::Mapped(shown::error)"),
+        ("self::reason", "::postback::__private::Mapped(self::reason)"),
     ] {
         let expanded = expanded(&format!("webhook = config.webhook_url, error = {error}"), SMALL);
         assert!(expanded.contains(view), "{error}: {expanded}");

@@ -58,7 +58,7 @@ impl WebhookInputs {
         let private = runtime.private();
         let questions = parameters
             .iter()
-            .map(|parameter| quote_spanned!(Span::mixed_site()=> #private::Whose(&#parameter).is_operators()));
+            .map(|parameter| quote_spanned!(Span::mixed_site()=> #private::OperatorCheck(&#parameter).is_operator()));
         let all = if parameters.is_empty() { quote!(true) } else { quote!(#(#questions)&&*) };
         quote_spanned!(Span::mixed_site()=> .by_operator(#all))
     }
@@ -263,7 +263,7 @@ mod tests {
         };
         assert_eq!(call("URL", HANDLER), ".by_operator(true)");
         assert_eq!(call("self.url", HANDLER), "");
-        let whose = |name: &str| format!("::postback::__private::Whose(&{name}).is_operators()");
+        let whose = |name: &str| format!("::postback::__private::OperatorCheck(&{name}).is_operator()");
         assert_eq!(call("f(config, id)", HANDLER), format!(".by_operator({}&&{})", whose("config"), whose("id")));
     }
 }

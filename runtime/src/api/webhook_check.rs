@@ -19,7 +19,7 @@ const MAX_SHOWN: usize = 60;
 /// The webhooks that are stored with the request, or the problem with one of them. A wrong URL that the operator chose
 /// is not a problem of the caller, and is not answered.
 pub(super) fn check(asked: &Asked, route: &Route, guard: &Guard) -> Result<Option<Registration>, Problem> {
-    if !asked.is_operators {
+    if !asked.is_operator {
         let faults = asked.registered.webhooks.iter().map(|target| fault(target, guard));
         if let Some((at, fault)) = faults.enumerate().find_map(|(at, fault)| Some((at, fault?))) {
             return Err(Problem::new(StatusCode::BAD_REQUEST, detail(asked, route, at, &fault)));
@@ -31,7 +31,7 @@ pub(super) fn check(asked: &Asked, route: &Route, guard: &Guard) -> Result<Optio
 fn fault(target: &Target, guard: &Guard) -> Option<String> {
     match target.webhook() {
         Err(why) => Some(Causes(why).to_string()),
-        Ok(webhook) if webhook.is_operators() => None,
+        Ok(webhook) if webhook.is_operator() => None,
         // The caller is not told which network the address is in, and which setting forbids it.
         Ok(webhook) => guard
             .check_url(webhook.url(), Reach::Public)

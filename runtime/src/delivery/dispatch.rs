@@ -296,10 +296,7 @@ fn log_change(name: &str, change: Change, now: SinceStart) {
             );
         }
         Change::Closed => {
-            tracing::info!(
-                origin,
-                "circuit of {origin} closed: the receiver works again, and its reports are sent"
-            );
+            tracing::info!(origin, "circuit of {origin} closed: the receiver works again, and its reports are sent");
         }
     }
 }

@@ -19,46 +19,46 @@ use postback_wire::webhook::Provenance;
 
 /// The announcement of one annotated function.
 #[derive(Debug)]
-pub struct Announced {
+pub struct Announcement {
     /// Returns the path of an item within the function. The path begins with the path of the function.
     pub within: fn() -> &'static str,
     /// The source text of the attribute's expression `webhook`.
     pub webhook: &'static str,
     /// Whether and how the function can be asked for its webhook without a run.
-    pub asking: Asking,
+    pub probe: WebhookProbe,
     /// Whether the attribute's expressions only read, so that evaluating them has no effect.
-    pub is_plain: bool,
+    pub is_pure: bool,
 }
 
-inventory::collect!(Announced);
+inventory::collect!(Announcement);
 
 /// Whether a function can be asked for its webhook without a run, and how its body is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asking {
+pub enum WebhookProbe {
     /// The function cannot be asked, because code of the user runs before the attribute's expressions.
-    Never,
+    Impossible,
     /// The body is a future. It is dropped without being polled.
-    Waits,
+    ByDrop,
     /// The body has no `.await`, and runs in one call. The call is unwound before the body begins.
-    Unwinds,
+    ByUnwind,
 }
 
-impl Asking {
+impl WebhookProbe {
     fn is_possible(self) -> bool {
         match self {
-            Self::Never => false,
-            Self::Waits => true,
-            Self::Unwinds => cfg!(panic = "unwind"),
+            Self::Impossible => false,
+            Self::ByDrop => true,
+            Self::ByUnwind => cfg!(panic = "unwind"),
         }
     }
 }
 
 /// The path of a function, as the compiler writes it.
-pub fn path_of<T>(_: &T) -> &'static str {
+pub fn type_path<T>(_: &T) -> &'static str {
     type_name::<T>()
 }
 
-impl Announced {
+impl Announcement {
     /// Finds the announcement of the function with this path.
     pub(super) fn of(path: &str) -> Option<&'static Self> {
         // The path of a generic function ends in its type arguments, which the announcement does not have.
@@ -75,7 +75,7 @@ impl Announced {
 
     /// Whether [`ask`] works for this function.
     pub(super) fn can_be_asked(&self) -> bool {
-        self.asking.is_possible()
+        self.probe.is_possible()
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Asked {
     /// Whether the annotated call has the id of the request, so that its webhook gets the request's report.
     pub(crate) is_requests: bool,
     /// Whether the operator chose the webhook, as far as its expression shows.
-    pub(crate) is_operators: bool,
+    pub(crate) is_operator: bool,
 }
 
 /// Asks an announced handler for its webhook: begins a run, and drops it where the body would begin.
@@ -126,7 +126,7 @@ impl Sink for Asks {
         let asked = Asked {
             registered: Registered { webhooks, on: call.on, tells_reason: call.tells_reason },
             is_requests: call.id() == self.id.as_str(),
-            is_operators: call.by_operator,
+            is_operator: call.by_operator,
         };
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(asked);
         Role::Asked

@@ -32,7 +32,7 @@ impl PayloadKind {
     pub(crate) fn check_type(self, headers: &HeaderMap) -> Result<(), PayloadError> {
         match self {
             Self::Bytes => Ok(()),
-            Self::Json(_) => is_json(headers).and_then(|()| is_plain(headers)),
+            Self::Json(_) => is_json(headers).and_then(|()| is_pure(headers)),
         }
     }
 
@@ -63,10 +63,10 @@ fn is_json(headers: &HeaderMap) -> Result<(), PayloadError> {
 }
 
 /// Checks that the body has no content encoding such as `gzip`: a handler gets the bytes as they came.
-fn is_plain(headers: &HeaderMap) -> Result<(), PayloadError> {
+fn is_pure(headers: &HeaderMap) -> Result<(), PayloadError> {
     let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let is_plain = |coding: &str| matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity");
-    match values.into_iter().find(|value| !value.split(',').all(is_plain)) {
+    let is_pure = |coding: &str| matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity");
+    match values.into_iter().find(|value| !value.split(',').all(is_pure)) {
         Some(found) => Err(PayloadError::Encoding { found: found.escape_debug().to_string() }),
         None => Ok(()),
     }

@@ -125,7 +125,7 @@ impl<S: fmt::Debug> fmt::Debug for Config<S> {
 }
 
 impl<S> Operators for Config<S> {
-    fn is_operators(&self) -> bool {
+    fn is_operator(&self) -> bool {
         self.0.by_runtime
     }
 }
@@ -182,7 +182,7 @@ impl<T: fmt::Debug> fmt::Debug for State<T> {
 }
 
 impl<T> Operators for State<T> {
-    fn is_operators(&self) -> bool {
+    fn is_operator(&self) -> bool {
         self.0.by_runtime
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::attribute::{self, Announced, Asked};
+use super::attribute::{self, Announcement, Asked};
 use super::{Bound, Handler, PayloadKind, Run, Running, Shared};
 use crate::poster::Registered;
 use postback_wire::webhook::Webhooks;
@@ -48,7 +48,7 @@ pub(crate) struct Route {
     pub(crate) location: &'static Location<'static>,
     pub(crate) webhook: Webhooks,
     /// The announcement of the handler, if the handler has the attribute `#[async_handler]`.
-    pub(crate) attribute: Option<&'static Announced>,
+    pub(crate) attribute: Option<&'static Announcement>,
     pub(crate) payload: Option<PayloadKind>,
     pub(crate) example: Option<String>,
     run: Box<dyn Fn(Run) -> Running + Send + Sync>,
@@ -63,7 +63,7 @@ impl Route {
     ///
     /// The handler reads its payload for this, which takes time.
     pub(crate) fn ask(&self, run: &Run) -> Option<Asked> {
-        self.attribute.filter(|attribute| attribute.is_plain).and_then(|_| self.asked(run))
+        self.attribute.filter(|attribute| attribute.is_pure).and_then(|_| self.asked(run))
     }
 
     /// Asks the handler where the end of a request is reported that is not run, or not run again.
@@ -108,7 +108,7 @@ impl Routes {
             }
             let Bound { run, payload, faults } = bind(Arc::clone(shared));
             faults.into_iter().for_each(&mut refuse);
-            let attribute = Announced::of(name);
+            let attribute = Announcement::of(name);
             let route = Route { path: path.clone(), name, location, webhook, attribute, payload, example, run };
             routes.insert(path, Arc::new(route));
         }

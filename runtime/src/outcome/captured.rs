@@ -56,7 +56,7 @@ pub fn begin<T>(start: impl FnOnce() -> T) -> T {
 }
 
 /// Runs the closure that captures the parameters at the first poll, which is when the body of an `async` block begins.
-pub const fn lazily<S, F>(start: S) -> Lazily<S, F>
+pub const fn on_first_poll<S, F>(start: S) -> Lazily<S, F>
 where
     S: FnOnce() -> F,
     F: Future,

@@ -2,7 +2,7 @@
 
 use super::captured::Returns;
 use super::guard::{Ending, Guard};
-use super::view::{AsJson, Fallible, Untold, View};
+use super::view::{AsJson, Fallible, Omitted, View};
 
 /// Renders an output of type `O` as the outcome of its call.
 pub trait Render<O> {
@@ -17,9 +17,9 @@ pub struct Views<R, E> {
     error: E,
 }
 
-impl Views<AsJson, Untold> {
+impl Views<AsJson, Omitted> {
     /// The result as JSON, and nothing of the error.
-    pub(super) const DEFAULT: Self = Self { result: AsJson, error: Untold };
+    pub(super) const DEFAULT: Self = Self { result: AsJson, error: Omitted };
 }
 
 impl<R, E> Views<R, E> {
@@ -48,7 +48,7 @@ where
 /// The bounds stand here and nowhere else. If the return type does not fit, the compiler then reports one error, at the
 /// return type. With bounds at the `.await` it would report a second error, on the attribute, about types that the user
 /// never wrote.
-pub fn told<O, R, E>(_: Returns<O>, result: R, error: E) -> Checked<O, R, E>
+pub fn checked_views<O, R, E>(_: Returns<O>, result: R, error: E) -> Checked<O, R, E>
 where
     O: Fallible,
     R: View<O::Ok>,
@@ -57,7 +57,7 @@ where
     Checked { views: Views { result, error }, finish: <Views<R, E> as Render<O>>::finish }
 }
 
-/// Views that fit outputs of type `O`: the result of [`told`].
+/// Views that fit outputs of type `O`: the result of [`checked_views`].
 pub struct Checked<O, R, E> {
     views: Views<R, E>,
     finish: fn(&Views<R, E>, &mut Guard, &O) -> Option<Ending>,

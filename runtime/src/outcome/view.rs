@@ -65,7 +65,7 @@ impl Rendered {
 
 /// Shows nothing of the value.
 #[derive(Clone, Copy, Debug)]
-pub struct Untold;
+pub struct Omitted;
 
 /// Shows the value as JSON.
 #[derive(Clone, Copy, Debug)]
@@ -81,9 +81,9 @@ pub struct AsDebug;
 
 /// Shows what a function returns for the value, as JSON.
 #[derive(Clone, Copy, Debug)]
-pub struct Through<G>(pub G);
+pub struct Mapped<G>(pub G);
 
-impl<T: ?Sized> View<T> for Untold {
+impl<T: ?Sized> View<T> for Omitted {
     fn render(&self, _: &T) -> Result<Rendered, serde_json::Error> {
         Ok(Rendered::default())
     }
@@ -107,7 +107,7 @@ impl<T: Debug + ?Sized> View<T> for AsDebug {
     }
 }
 
-impl<T: ?Sized, G: for<'a> Shows<'a, T>> View<T> for Through<G> {
+impl<T: ?Sized, G: for<'a> Shows<'a, T>> View<T> for Mapped<G> {
     fn render(&self, value: &T) -> Result<Rendered, serde_json::Error> {
         Rendered::json(&self.0.shown(value))
     }

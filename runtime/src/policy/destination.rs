@@ -67,7 +67,7 @@ impl Destinations {
     /// destination. A webhook without a secret and a trusted destination is unsigned: a signature with the operator's
     /// secret could be replayed to the operator's own receiver.
     pub(crate) fn policy_for<'a>(&'a self, webhook: &'a Webhook) -> DestinationPolicy<'a> {
-        let destination = self.find(webhook.url()).filter(|_| webhook.is_operators());
+        let destination = self.find(webhook.url()).filter(|_| webhook.is_operator());
         let private = destination.is_some_and(|destination| destination.private);
         let reach = if private { Reach::Private } else { Reach::Public };
         let secrets = match (&webhook.own().secret, destination) {
@@ -81,13 +81,13 @@ impl Destinations {
     /// Whether a webhook is trusted: the operator chose it, and its URL is a trusted destination. How far it may reach
     /// is decided separately.
     pub(crate) fn trusts(&self, webhook: &Webhook) -> bool {
-        webhook.is_operators() && self.find(webhook.url()).is_some()
+        webhook.is_operator() && self.find(webhook.url()).is_some()
     }
 
     /// Whether the URL of a webhook is a trusted destination, but the webhook is not trusted, because the operator did
     /// not choose it.
     pub(crate) fn withholds_trust(&self, webhook: &Webhook) -> bool {
-        !webhook.is_operators() && self.find(webhook.url()).is_some()
+        !webhook.is_operator() && self.find(webhook.url()).is_some()
     }
 
     /// A warning about origins that share an HMAC secret, if there are any.

@@ -14,9 +14,9 @@ use url::{Host, Url};
 
 pub use self::capture::{IntoWebhook, Webhooks};
 pub use self::chosen::Chosen;
+pub use self::provenance::OperatorCheck;
 pub use self::provenance::Operators;
 pub use self::provenance::Provenance;
-pub use self::provenance::Whose;
 pub use self::shown::Shown;
 pub use self::shown::shown;
 pub use self::target::{Target, origin_of};
@@ -155,7 +155,7 @@ impl Webhook {
 
     /// Whether the operator chose the webhook.
     #[doc(hidden)]
-    pub fn is_operators(&self) -> bool {
+    pub fn is_operator(&self) -> bool {
         self.own().chosen_by == Some(Provenance::Operator)
     }
 }

@@ -103,7 +103,7 @@ fn what_async_trait_makes_of_a_method_is_watched_inside_of_its_block() {
         #![expect(x)]
         before();
         Box::pin(
-            ::postback::__private::lazily(move || {
+            ::postback::__private::on_first_poll(move || {
                 ::postback::__private::announce!(Never false "self.url");
                 let __returns = ::postback::__private::returned::<Result<u8, E>>();
                 let __call = ::postback::__private::enter(
@@ -124,14 +124,14 @@ fn what_async_trait_makes_of_a_method_is_watched_inside_of_its_block() {
                             __ret
                         })
                     },
-                    ::postback::__private::told::<
+                    ::postback::__private::checked_views::<
                         _,
                         _,
                         _,
                     >(
                         __returns,
                         ::postback::__private::AsJson,
-                        ::postback::__private::Untold,
+                        ::postback::__private::Omitted,
                     ),
                 )
             }),

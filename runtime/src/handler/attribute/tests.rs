@@ -67,8 +67,8 @@ impl Handlers {
     }
 }
 
-fn announced<A, H: Handler<A, (String,)>>(_: H) -> Option<&'static Announced> {
-    Announced::of(type_name::<H>())
+fn announced<A, H: Handler<A, (String,)>>(_: H) -> Option<&'static Announcement> {
+    Announcement::of(type_name::<H>())
 }
 
 fn asked<A, H: Handler<A, (String,)>>(handler: H, body: &'static str) -> Option<Asked> {
@@ -81,19 +81,19 @@ fn asked<A, H: Handler<A, (String,)>>(handler: H, body: &'static str) -> Option<
 
 fn urls(asked: &Asked) -> Vec<(&str, bool)> {
     let webhooks = asked.registered.webhooks.iter();
-    webhooks.map(|target| (target.url(), target.webhook().unwrap().is_operators())).collect()
+    webhooks.map(|target| (target.url(), target.webhook().unwrap().is_operator())).collect()
 }
 
 #[test]
 fn an_announcement_is_found_by_the_path_of_its_function() {
-    let said = |announced: Option<&'static Announced>| {
-        announced.map(|announced| (announced.webhook, announced.asking, announced.is_plain))
+    let said = |announced: Option<&'static Announcement>| {
+        announced.map(|announced| (announced.webhook, announced.probe, announced.is_pure))
     };
-    assert_eq!(said(announced(at_once)), Some(("config.0", Asking::Unwinds, true)));
-    assert_eq!(said(announced(waits)), Some(("payload.as_deref()", Asking::Waits, true)));
-    assert_eq!(said(announced(calls)), Some(("hook(&config)", Asking::Unwinds, false)));
-    assert_eq!(said(announced(generic::<Vec<u8>>)), Some(("config.0", Asking::Unwinds, true)));
-    assert_eq!(said(announced(Handlers::method)), Some(("config.0", Asking::Unwinds, true)));
+    assert_eq!(said(announced(at_once)), Some(("config.0", WebhookProbe::ByUnwind, true)));
+    assert_eq!(said(announced(waits)), Some(("payload.as_deref()", WebhookProbe::ByDrop, true)));
+    assert_eq!(said(announced(calls)), Some(("hook(&config)", WebhookProbe::ByUnwind, false)));
+    assert_eq!(said(announced(generic::<Vec<u8>>)), Some(("config.0", WebhookProbe::ByUnwind, true)));
+    assert_eq!(said(announced(Handlers::method)), Some(("config.0", WebhookProbe::ByUnwind, true)));
     assert_eq!(said(announced(plain)), None);
     assert_eq!(said(announced(|config, _: Payload<u8>, request_id| at_once(config, request_id))), None);
 }
@@ -102,9 +102,9 @@ fn an_announcement_is_found_by_the_path_of_its_function() {
 fn a_handler_that_is_asked_does_not_run() {
     let of_config = asked(at_once, "").unwrap();
     assert_eq!((urls(&of_config), of_config.registered.on), (vec![(OWN, true)], Ends::FAILED));
-    assert!(of_config.is_requests && of_config.is_operators);
+    assert!(of_config.is_requests && of_config.is_operator);
     let of_payload = asked(waits, r#""https://example.com/callers""#).unwrap();
-    assert_eq!((urls(&of_payload), of_payload.is_operators), (vec![(CALLERS, false)], false));
+    assert_eq!((urls(&of_payload), of_payload.is_operator), (vec![(CALLERS, false)], false));
     assert!(urls(&asked(waits, "null").unwrap()).is_empty());
     assert!(asked(waits, "7").is_none(), "the payload does not fit");
     assert!(asked(panics, "").is_none(), "the expression panicked");

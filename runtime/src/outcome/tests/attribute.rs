@@ -22,9 +22,10 @@ mod recorded {
         #[cfg(not(feature = "server"))]
         pub(crate) use crate::__announce_to_nobody as announce;
         pub(crate) use crate::__private::{
-            AsDebug, AsDisplay, AsJson, Ends, Through, Untold, Whose, begin, enter, never, returns, told, whole,
+            AsDebug, AsDisplay, AsJson, Ends, Mapped, Omitted, OperatorCheck, begin, capture_whole, checked_views,
+            enter, never, returns,
         };
-        pub(crate) use crate::outcome::tests::recorder::{at_once, watch};
+        pub(crate) use crate::outcome::tests::recorder::{run_sync, watch};
     }
 }
 

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
-use crate::outcome::at_once::{AtOnce, at_once_within};
 use crate::outcome::enter::{Entered, enter};
 use crate::outcome::guard::Ambience;
 use crate::outcome::render::{Render, Views};
+use crate::outcome::run_sync::{AtOnce, at_once_within};
 use crate::outcome::{ReportOutcome, watch_within};
 use crate::poster::Loss;
 use crate::poster::ambient::{Call, Role, Sink};
@@ -65,7 +65,7 @@ pub(crate) fn watch<F: Future, V>(entered: Entered, body: F, views: V) -> Report
     watch_within(&RECORDED, entered, body, views)
 }
 
-pub(crate) fn at_once<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
+pub(crate) fn run_sync<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
     at_once_within(&RECORDED, entered, body, views)
 }
 

@@ -206,7 +206,7 @@ mod tests {
         assert!(!earlier.contains("true"), "{earlier}");
         let read = registration_from_text(&earlier).unwrap();
         assert!(!read.tells_reason);
-        assert!(read.webhooks.iter().all(|webhook| !webhook.is_operators()));
+        assert!(read.webhooks.iter().all(|webhook| !webhook.is_operator()));
         assert_eq!(registration_from_text("{}"), None);
     }
 }

@@ -314,7 +314,7 @@ pub(crate) mod tests {
         assert!(matches!(store.replay(report.id).await.unwrap(), Replayed::As { .. }));
         let row = store.claim_reports(5).await.unwrap().rows.remove(0);
         assert_eq!((row.webhook_id, row.to.origin()), (report.id, "https://example.com"));
-        assert!(!row.to.webhook().unwrap().is_operators(), "version 2 did not store who chose it");
+        assert!(!row.to.webhook().unwrap().is_operator(), "version 2 did not store who chose it");
         store.close().await;
     }
 

@@ -39,7 +39,7 @@ pub(super) async fn who_chose_a_webhook_stays_with_its_report(world: World) {
         NewReport::to(webhook, "x", Bytes::from_static(b"{}"), world.now())
     };
     let chosen = |rows: Vec<ClaimedReport>| -> Vec<bool> {
-        rows.iter().map(|row| row.to.webhook().unwrap().is_operators()).collect()
+        rows.iter().map(|row| row.to.webhook().unwrap().is_operator()).collect()
     };
     store.post_durably(by.map(report).into()).await.unwrap();
     let rows = store.claim_reports(5).await.unwrap().rows;

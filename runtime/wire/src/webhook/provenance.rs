@@ -21,14 +21,14 @@ pub(super) fn stricter(earlier: Option<Provenance>, now: Provenance) -> Provenan
 /// The handler parameters that hold the operator's values: `Config`, `State`, and references to them.
 pub trait Operators {
     /// Whether the runtime made this value. A value that the user's code made may hold a caller's URL.
-    fn is_operators(&self) -> bool;
+    fn is_operator(&self) -> bool;
 }
 
 macro_rules! implement_for_pointers {
     ($($pointer:ty),*) => {$(
         impl<T: Operators + ?Sized> Operators for $pointer {
-            fn is_operators(&self) -> bool {
-                (**self).is_operators()
+            fn is_operator(&self) -> bool {
+                (**self).is_operator()
             }
         }
     )*};
@@ -37,18 +37,18 @@ macro_rules! implement_for_pointers {
 implement_for_pointers!(&T, &mut T, Box<T>, Rc<T>, Arc<T>);
 
 /// Finds out whether a parameter of an annotated function holds the operator's values:
-/// `Whose(&parameter).is_operators()`.
+/// `OperatorCheck(&parameter).is_operator()`.
 ///
-/// This works for a parameter of any type. If the type implements [`Operators`], the method of `Whose` is called.
+/// This works for a parameter of any type. If the type implements [`Operators`], the method of `OperatorCheck` is called.
 /// Otherwise method lookup goes on to [`Anybodys`], whose method returns `false`. So the parameter's type needs no
 /// bound.
 #[derive(Debug)]
-pub struct Whose<'a, T: ?Sized>(pub &'a T);
+pub struct OperatorCheck<'a, T: ?Sized>(pub &'a T);
 
-impl<T: Operators + ?Sized> Whose<'_, T> {
+impl<T: Operators + ?Sized> OperatorCheck<'_, T> {
     /// Whether the parameter holds the operator's values.
-    pub fn is_operators(&self) -> bool {
-        self.0.is_operators()
+    pub fn is_operator(&self) -> bool {
+        self.0.is_operator()
     }
 }
 
@@ -58,13 +58,13 @@ pub struct Anybodys;
 
 impl Anybodys {
     /// Returns `false`: a caller may have chosen the value.
-    #[expect(clippy::unused_self, reason = "generated code calls this as a method, like that of `Whose`")]
-    pub fn is_operators(&self) -> bool {
+    #[expect(clippy::unused_self, reason = "generated code calls this as a method, like that of `OperatorCheck`")]
+    pub fn is_operator(&self) -> bool {
         false
     }
 }
 
-impl<T: ?Sized> Deref for Whose<'_, T> {
+impl<T: ?Sized> Deref for OperatorCheck<'_, T> {
     type Target = Anybodys;
 
     fn deref(&self) -> &Anybodys {
@@ -79,7 +79,7 @@ mod tests {
     struct Given(bool);
 
     impl Operators for Given {
-        fn is_operators(&self) -> bool {
+        fn is_operator(&self) -> bool {
             self.0
         }
     }
@@ -87,16 +87,19 @@ mod tests {
     type Alias = Given;
 
     fn generic<T>(value: &T) -> bool {
-        Whose(value).is_operators()
+        OperatorCheck(value).is_operator()
     }
 
     #[test]
     fn a_parameter_of_any_type_can_be_asked() {
         let (given, made): (Alias, Given) = (Given(true), Given(false));
-        assert!(Whose(&given).is_operators() && Whose(&&given).is_operators());
-        assert!(Whose(&Arc::new(Given(true))).is_operators() && Whose(&Box::new(&mut Given(true))).is_operators());
-        assert!(!Whose(&made).is_operators() && !Whose(&&made).is_operators());
-        assert!(!Whose("https://example.com").is_operators() && !Whose(&Some(given)).is_operators());
+        assert!(OperatorCheck(&given).is_operator() && OperatorCheck(&&given).is_operator());
+        assert!(
+            OperatorCheck(&Arc::new(Given(true))).is_operator()
+                && OperatorCheck(&Box::new(&mut Given(true))).is_operator()
+        );
+        assert!(!OperatorCheck(&made).is_operator() && !OperatorCheck(&&made).is_operator());
+        assert!(!OperatorCheck("https://example.com").is_operator() && !OperatorCheck(&Some(given)).is_operator());
         assert!(!generic(&Given(true)), "a generic function does not know the type");
     }
 }

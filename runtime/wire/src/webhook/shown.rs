@@ -29,7 +29,7 @@ impl fmt::Display for Shown<'_> {
             write!(f, ":{port}")?;
         }
         for segment in url.path().split('/').skip(1) {
-            write!(f, "/{}", if is_plain(segment) { segment } else { "…" })?;
+            write!(f, "/{}", if is_pure(segment) { segment } else { "…" })?;
         }
         if url.query().is_some() {
             f.write_str("?…")?;
@@ -44,7 +44,7 @@ pub fn shown(url: &str) -> String {
 }
 
 /// Whether a path segment consists of words and numbers, so that it is not a token.
-fn is_plain(segment: &str) -> bool {
+fn is_pure(segment: &str) -> bool {
     let digits = segment.bytes().filter(u8::is_ascii_digit).count();
     segment.len() <= MAX_SEGMENT
         && digits <= MAX_DIGITS

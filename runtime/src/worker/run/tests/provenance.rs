@@ -201,7 +201,7 @@ async fn reports_of(app: App<Settings>) -> Vec<(String, bool)> {
     let store = context.outbox.store();
     store.barrier().await.unwrap();
     let rows = store.claim_reports(100).await.unwrap().rows;
-    rows.iter().map(|row| (row.subject.to_string(), row.to.webhook().unwrap().is_operators())).collect()
+    rows.iter().map(|row| (row.subject.to_string(), row.to.webhook().unwrap().is_operator())).collect()
 }
 
 macro_rules! chosen_by_operator {

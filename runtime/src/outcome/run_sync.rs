@@ -7,7 +7,7 @@ use crate::panics::caught;
 use postback_wire::report::Ends;
 
 /// Watches a body that has no `.await`. An annotated function calls this with its body.
-pub fn at_once<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
+pub fn run_sync<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
     at_once_within(&Ambience::PROCESS, entered, body, views)
 }
 
