@@ -78,9 +78,6 @@ use self::inbox::Inbox;
 use self::local::Local;
 use self::ops::Kind;
 pub use self::ops::{Cancelled, Replayed};
-#[cfg(feature = "sqlite")]
-pub use self::options::Durability;
-#[cfg(not(feature = "sqlite"))]
 pub use self::options::Durability;
 pub use self::options::{Location, Options};
 use self::parked::DisabledUrls;

@@ -14,7 +14,6 @@ pub struct Options {
     pub queue_bytes: usize,
     /// Whether Litestream runs beside this process. Litestream copies the database's write-ahead log as the log grows,
     /// and Litestream alone may truncate the log.
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "memory has no log"))]
     pub litestream: bool,
     /// The most requests that may wait to be run. More requests are refused.
     pub max_queued: u64,
@@ -59,7 +58,6 @@ pub enum Location {
 
 /// Which failures a committed transaction survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "sqlite"), expect(unreachable_pub, reason = "a user's choice where there is a file"))]
 pub enum Durability {
     /// A commit survives a power cut of the machine: each group commit waits for the disk.
     Full,

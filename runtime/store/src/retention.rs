@@ -23,7 +23,7 @@ pub async fn run(store: Store, retention: Duration, schedule: Duration, shutdown
             Ok(_) => {}
             Err(Error::Closed) => return,
             Err(error) => {
-                warn_unless_logged!(error, "old rows cannot be deleted; the store retries: {}", Causes(&error))
+                warn_unless_logged!(error, "old rows cannot be deleted; the store retries: {}", Causes(&error));
             }
         }
         match store.give_up_parked(schedule.saturating_add(retention), BATCH).await {
