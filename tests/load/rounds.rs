@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::ledger::Ledger;
 
-/// The most operations of one round. The limit bounds the memory of the ledgers. Even a fast machine does not reach it.
+/// The most operations of one round. The limit bounds the memory for the answers. Even a fast machine does not reach it.
 const MOST_PER_ROUND: usize = 2_000_000;
 /// The longest wait of a client for its webhook. After it, the webhook counts as lost, unless it arrives later.
 const PATIENCE: Duration = Duration::from_secs(60);
