@@ -226,13 +226,16 @@ pub use postback_macros::debug_handler;
 #[doc = include_str!("../docs/main.md")]
 pub use postback_macros::main;
 #[cfg(feature = "sqlite")]
+#[doc(inline)]
 pub use postback_store::Durability;
+#[doc(inline)]
 pub use postback_wire::{
     Chosen, EndReason, Ends, IntoWebhook, PublicKey, ReceivedReport, Report, ReportError, RequestId, RequestIdError,
     Secret, SecretError, SignError, Status, Verified, Verifies, VerifyError, VerifyingKey, Webhook, WebhookError,
     Webhooks, sign, verify,
 };
 #[cfg(feature = "server")]
+#[doc(inline)]
 pub use postback_wire::{VerifiedRejection, VerifyingKeys};
 pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
 
