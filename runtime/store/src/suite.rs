@@ -58,7 +58,7 @@ macro_rules! suite {
     };
 }
 
-/// Cases that need a SQLite file, and so do not run for every backend.
+/// Tests that run on SQLite alone, because they need a database file. The test of the query plans calls them too.
 #[cfg(feature = "sqlite")]
 const ON_SQLITE_ALONE: &[fn()] = &[
     super::sqlite::schema::tests::a_file_of_version_1_is_brought_up_to_date,

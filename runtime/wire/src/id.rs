@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// The id of one request.
 ///
 /// As a parameter of a handler, it is the id of the request that is being run. Treat an id as opaque text. The ids that
-/// the server makes are UUIDv7. A clone costs one reference count.
+/// the server makes are UUIDv7. Cloning an id is cheap: it only increments a reference count.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(Arc<str>);
 
@@ -33,7 +33,7 @@ impl RequestId {
         &self.0
     }
 
-    /// An id that was read from the store. It is not checked again.
+    /// Makes an id from text that was read from the store. The text is not checked again.
     #[doc(hidden)]
     pub fn stored(text: &str) -> Self {
         Self(text.into())
@@ -95,14 +95,14 @@ impl<'de> Deserialize<'de> for RequestId {
     }
 }
 
-/// A text is not a valid [`RequestId`].
+/// The error for a text that is not a valid [`RequestId`].
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id has 1 to 128 of the characters A-Z, a-z, 0-9, `_`, `-`, and dots that are neither first nor last")]
 pub struct RequestIdError(());
 
 crate::line::debug_as_message!(RequestIdError);
 
-/// The id of one report. Receivers see it as the header `webhook-id`, the same on each attempt.
+/// The id of one report. Receivers get it in the header `webhook-id`, with the same value on each attempt.
 ///
 /// It has no dot, because dots separate the parts of the signed text of Standard Webhooks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,7 +113,7 @@ impl ReportId {
         Self(Uuid::now_v7())
     }
 
-    /// The 16 bytes that the store keeps.
+    /// The id as the 16 bytes that the store keeps.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
@@ -143,7 +143,8 @@ impl fmt::Debug for ReportId {
     }
 }
 
-/// The id of one start of a process. Each start makes a new id, so claims with another id belong to an earlier process.
+/// The id of one process of the program. A process makes a new id when it starts, so a claim with another id belongs to
+/// an earlier process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(Uuid);
 

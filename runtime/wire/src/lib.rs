@@ -1,6 +1,8 @@
 //! What Postback's reports look like on the wire, and how their receiver verifies them.
 //!
 //! A receiver in Rust needs this crate alone: [`verify`](verify()) checks a signature, [`sign`] makes one for a test,
+//! [`Verified`] is an extractor for axum (feature `axum`). Everything here is pure: it does no I/O and needs no async
+//! runtime. It reads the clock only where a function says so.
 //! [`Verified`] is an extractor for axum (feature `axum`). Everything here is pure: no I/O, no runtime, and no clock but
 //! where a function says so.
 //!

@@ -75,8 +75,8 @@ impl<W: fmt::Write> fmt::Write for Escaping<W> {
 }
 
 fn is_dangerous(c: char) -> bool {
-    // Besides control characters: separators of lines and paragraphs, marks, embeddings and isolates of bidirectional
-    // text, and characters without width.
+    // The dangerous characters are control characters; separators of lines and paragraphs; marks, embeddings and
+    // isolates of bidirectional text; and characters without width.
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -47,7 +47,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// A set of ends, for example those that are reported.
+/// A set of ways in which a request can end, for example the ends that are reported.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ends(u8);
 
@@ -58,9 +58,9 @@ impl Ends {
     pub const FAILED: Self = Self(2);
     /// The request was cancelled.
     pub const CANCELLED: Self = Self(4);
-    /// The future was dropped before its end. The report says `failed`.
+    /// The handler's future was dropped before it was finished. The report says `failed`.
     pub const DROPPED: Self = Self(8);
-    /// No end.
+    /// The empty set.
     pub const NONE: Self = Self(0);
 
     /// The ends that are in `self`, in `other` or in both.
@@ -74,20 +74,20 @@ impl Ends {
         self.0 & other.0 == other.0
     }
 
-    /// The bits as the store keeps them.
+    /// The set as bits, which the store keeps.
     #[doc(hidden)]
     pub fn bits(self) -> u8 {
         self.0
     }
 
-    /// The ends with these bits; the reverse of [`bits`](Self::bits). Unknown bits are ignored.
+    /// Makes the set from these bits; the reverse of [`bits`](Self::bits). Unknown bits are ignored.
     #[doc(hidden)]
     pub fn from_bits(bits: u8) -> Self {
         Self(bits & 15)
     }
 }
 
-/// The ends `completed`, `failed` and `cancelled`, but not `dropped`.
+/// By default, the set has `completed`, `failed` and `cancelled`, but not `dropped`.
 impl Default for Ends {
     fn default() -> Self {
         Self::COMPLETED.with(Self::FAILED).with(Self::CANCELLED)
@@ -106,16 +106,17 @@ impl fmt::Debug for Ends {
     }
 }
 
-/// The largest result, in bytes of JSON. A store limits the size of a row, and receivers limit the size of a body.
+/// The largest size of a result, in bytes of JSON. A store limits the size of a row, and receivers limit the size of a
+/// body.
 const MAX_JSON: usize = 64 << 20;
 
-/// JSON text. A value is serialised once; the same bytes are stored, polled and sent.
+/// A value as JSON text. A value is serialised only once, so the same bytes are stored, returned by the API and sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Json(Bytes);
 
 impl Json {
-    /// Serialises a value. `None` if the JSON is `null`, which counts as no value. An error if it is larger than 64
-    /// MiB.
+    /// Serialises a value. Returns `None` if the JSON is `null`, which counts as no value. Returns an error if the JSON
+    /// is larger than 64 MiB.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Option<Self>, serde_json::Error> {
         let bytes = serde_json::to_vec(value)?;
         if bytes.len() > MAX_JSON {
@@ -125,14 +126,14 @@ impl Json {
         Ok((bytes != b"null").then(|| Self(bytes.into())))
     }
 
-    /// A JSON string with this text.
+    /// Makes a JSON string of this text.
     pub fn string(text: &str) -> Self {
         let mut json = Vec::with_capacity(text.len() + 2);
         write_string(text, &mut json);
         Self(json.into())
     }
 
-    /// JSON that was read from the store. It is not checked again.
+    /// Makes the value from JSON that was read from the store. The JSON is not checked again.
     pub fn stored(bytes: impl Into<Bytes>) -> Self {
         Self(bytes.into())
     }
@@ -155,11 +156,11 @@ pub struct Outcome {
     pub reason: Reason,
     /// Whether reports and API answers show the reason. They do so only if the handler asks for it.
     pub tells_reason: bool,
-    /// The result. Only with [`Status::Completed`].
+    /// The result of the request. Only a request with [`Status::Completed`] can have a result.
     pub result: Option<Json>,
-    /// What reports and API answers show of a failure. `None` unless the handler asks for it.
+    /// What reports and API answers show of the error. `None` unless the handler asks for it.
     pub error: Option<Json>,
-    /// The text of a failure for log and store. Reports never show it.
+    /// The description of a failure, for the log and the store. Reports never show it.
     pub detail: Option<String>,
     pub finished: Timestamp,
 }
@@ -187,12 +188,12 @@ impl Outcome {
         }
     }
 
-    /// The reason that reports and API answers show, if they show one.
+    /// The reason that reports and API answers show. `None` if they show no reason.
     pub fn told_reason(&self) -> Option<EndReason> {
         EndReason::of(self.status, self.reason).filter(|_| self.tells_reason)
     }
 
-    /// Which end of [`Ends`] this outcome is. The end decides whether the outcome is reported.
+    /// The one of the [`Ends`] that this outcome belongs to. It decides whether the outcome is reported.
     pub fn end(&self) -> Ends {
         match (self.status, self.reason) {
             (Status::Completed, _) => Ends::COMPLETED,
@@ -202,7 +203,7 @@ impl Outcome {
         }
     }
 
-    /// The body of a webhook in the default form, which is that of Cortex.
+    /// Makes the body of a webhook in the default form, which is also the form of Cortex.
     ///
     /// The members are `id` and `status`; then `result` and `timestamp` if the request completed with a result, or
     /// `reason` and `error` if the handler asks for them. Source: Cortex 0.34, "Webhooks" under `AsyncAPI`. The time is
@@ -235,7 +236,7 @@ impl Outcome {
 
 /// A report that you make yourself, to give it to a [`Poster`](crate::Poster).
 ///
-/// The attribute `async_handler` makes its reports itself.
+/// You do not need it with the attribute `async_handler`, which makes its reports itself.
 ///
 /// ```
 /// # #[derive(serde::Serialize)] struct Made { bytes: u64 }
@@ -292,14 +293,14 @@ impl Report {
         &self.id
     }
 
-    /// The bytes to send, for work that ended at this time.
+    /// The body of the webhook, for work that ended at this time.
     #[doc(hidden)]
     pub fn body(&self, finished: Timestamp) -> Bytes {
         Outcome { finished, ..self.outcome.clone() }.to_report(&self.id)
     }
 }
 
-/// The result given to [`Report::completed`] cannot be serialised to JSON, or is too large.
+/// The error if the result given to [`Report::completed`] cannot be serialised to JSON, or is too large.
 #[derive(thiserror::Error)]
 #[error("the result cannot be serialised to JSON")]
 pub struct ReportError(#[source] serde_json::Error);

@@ -21,7 +21,7 @@ const SYMMETRIC: &str = "whsec_";
 const ASYMMETRIC: &str = "whsk_";
 /// The prefix of an Ed25519 public key.
 const PUBLIC: &str = "whpk_";
-/// The length of a new `whsec_` secret, in bytes. A given one may have 24 to 64 bytes.
+/// The length of a new `whsec_` secret, in bytes. A secret that the user gives may have 24 to 64 bytes.
 const NEW_BYTES: usize = 32;
 /// The length of an Ed25519 seed, in bytes. The seed is the private half of the key; the public half is computed from
 /// it.
@@ -53,7 +53,7 @@ enum Kind {
 #[derive(Clone)]
 struct Ed25519 {
     seed: [u8; SEED_BYTES],
-    /// The key pair computed from the seed. It is kept, because computing it costs as much as a signature.
+    /// The key pair that was computed from the seed. It is kept, because computing it costs as much as a signature.
     pair: Arc<Ed25519KeyPair>,
 }
 
@@ -115,7 +115,7 @@ impl Secret {
     pub fn reveal(&self) -> String {
         match &self.0 {
             Kind::Symmetric(key) => format!("{SYMMETRIC}{}", STANDARD.encode(key)),
-            // The public key is included, because other implementations expect it.
+            // The text also contains the public key, because other implementations expect it.
             Kind::Asymmetric(key) => {
                 format!("{ASYMMETRIC}{}", STANDARD.encode([key.seed, key.public_half()].as_flattened()))
             }
@@ -139,13 +139,13 @@ impl Ed25519 {
 
     fn public_half(&self) -> [u8; PUBLIC_BYTES] {
         let mut bytes = [0; PUBLIC_BYTES];
-        // Invariant: an Ed25519 public key has 32 bytes, so the lengths are equal.
+        // Invariant: an Ed25519 public key has 32 bytes, so both slices have the same length.
         bytes.copy_from_slice(self.pair.public_key().as_ref());
         bytes
     }
 }
 
-/// Random bytes from the operating system. A generator in the process would return the same bytes again in a forked
+/// Random bytes from the operating system. A generator inside the process would return the same bytes again in a forked
 /// process.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -157,7 +157,7 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Decodes the base64 that follows the prefix.
+/// Decodes the base64 that follows the prefix. `prefix` is used only in the error.
 fn decode(encoded: &str, prefix: &'static str) -> Result<Vec<u8>, Fault> {
     STANDARD.decode(encoded).map_err(|_| Fault::Encoding { prefix })
 }
@@ -195,7 +195,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a text is not a valid [`Secret`], [`PublicKey`] or [`VerifyingKey`]. The message never repeats the text.
+/// The reason why a text is not a valid [`Secret`], [`PublicKey`] or [`VerifyingKey`]. The message never repeats the
+/// text.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct SecretError(#[from] Fault);

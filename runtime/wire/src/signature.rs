@@ -13,7 +13,8 @@ use crate::secret::{Secret, Signer, Verifier};
 const SYMMETRIC: &str = "v1";
 /// The version prefix of an Ed25519 signature in the header `webhook-signature`.
 const ASYMMETRIC: &str = "v1a";
-/// The most signatures that a header may have. A sender sends one per secret, and each check reads the whole body.
+/// The largest number of signatures in a header. A sender sends one signature per secret. More are refused, because
+/// each check reads the whole body.
 pub const MAX_SIGNATURES: usize = 16;
 
 /// The value of the header `webhook-signature`: one entry per secret (`v1,…` or `v1a,…`), separated by single spaces.
@@ -47,7 +48,7 @@ pub struct Content<'a> {
 }
 
 impl Content<'_> {
-    /// Invariant: this is never `None`, because HMAC takes a key of any length.
+    /// Computes the HMAC-SHA256. Invariant: the result is never `None`, because HMAC takes a key of any length.
     fn mac(&self, key: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
         self.pieces().into_iter().for_each(|piece| mac.update(piece));
@@ -66,7 +67,7 @@ impl Content<'_> {
 
 /// The parsed value of the header `webhook-signature`.
 ///
-/// Entries of unknown versions are skipped: a sender may sign with newer versions as well.
+/// Entries of unknown versions are skipped, because a sender may also sign with newer versions.
 pub struct Signatures {
     macs: Vec<Vec<u8>>,
     ed25519: Vec<Vec<u8>>,

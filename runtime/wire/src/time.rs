@@ -34,7 +34,7 @@ impl Timestamp {
         Self(self.0.saturating_sub(micros_of(by)))
     }
 
-    /// The time from `earlier` to `self`. Zero if `self` is the earlier one.
+    /// The time from `earlier` to `self`. Zero if `self` is before `earlier`.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -48,7 +48,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match chrono::DateTime::from_timestamp_micros(self.0) {
             Some(utc) => f.write_str(&utc.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
-            // Chrono shows years up to ±262,000.
+            // Chrono cannot show a year beyond ±262,000.
             None => write!(f, "{}us", self.0),
         }
     }
@@ -91,7 +91,7 @@ impl Clock {
         (self.wall)()
     }
 
-    /// The monotonic time: how much time has passed since a fixed moment. It never goes back and never jumps.
+    /// The monotonic time: how much time has passed since a fixed moment. This time never goes back and never jumps.
     pub fn elapsed(&self) -> Duration {
         (self.elapsed)()
     }

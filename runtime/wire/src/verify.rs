@@ -19,19 +19,19 @@ use crate::secret::Verifies;
 use crate::signature::{Content, MAX_SIGNATURES, Signatures};
 use crate::time::{Clock, Timestamp};
 
-/// The largest difference between the webhook's time and the receiver's time, in either direction.
+/// The largest difference between the webhook's time and the receiver's time, in either direction, in seconds.
 const TOLERANCE_SECONDS: u64 = 300;
-/// The longest `webhook-id`, in bytes.
+/// The largest length of the header `webhook-id`, in bytes.
 const MAX_ID: usize = 256;
-/// The longest `webhook-signature`, in bytes.
+/// The largest length of the header `webhook-signature`, in bytes.
 const MAX_SIGNATURE_HEADER: usize = 4_096;
-/// The most digits of `webhook-timestamp`. 12 digits are enough up to the year 33,658.
+/// The largest number of digits in the header `webhook-timestamp`. 12 digits are enough up to the year 33,658.
 const MAX_TIMESTAMP_DIGITS: usize = 12;
 
-/// Verifies a webhook: its signature was made with one of the keys, and its time is at most 5 minutes from now.
+/// Verifies a webhook. It must be signed with one of the keys, and its time must be at most 5 minutes from now.
 ///
-/// The time may be up to 5 minutes in the past or, because clocks differ, in the future. The body must be the bytes
-/// that came, before any JSON parser. A key is a [`VerifyingKey`], a [`Secret`] or a [`PublicKey`].
+/// The time may be up to 5 minutes in the past or, because clocks differ, in the future. Give the body exactly as it
+/// was received, before any JSON parser. A key is a [`VerifyingKey`], a [`Secret`] or a [`PublicKey`].
 ///
 /// If there are several keys or several signatures, one pair that matches is enough. So you can replace a secret while
 /// webhooks are on their way. The versions `v1` (HMAC-SHA256) and `v1a` (Ed25519) are checked; signatures of other
@@ -76,7 +76,7 @@ pub fn verify_at<'b, K: Verifies>(
     head(keys, headers, now)?.verify(keys, body)
 }
 
-/// The checked headers of a webhook. Whether a signature matches is not known before the body is read.
+/// The headers of a webhook, in valid form. Only when the body has been read can the signatures be checked.
 struct Head<'h> {
     id: &'h str,
     timestamp: &'h str,
@@ -123,7 +123,8 @@ impl Head<'_> {
     }
 }
 
-/// The only value of a header. With two values, this check and a later reader could use different ones.
+/// Returns the value of a header that must occur exactly once. If a header had two values, this check and a later
+/// reader could use different values.
 fn only<'h>(headers: &'h HeaderMap, header: &'static str) -> Result<&'h str, VerifyError> {
     let mut values = headers.get_all(header).iter();
     let value = values.next().ok_or(VerifyError::Missing { header })?;
@@ -139,8 +140,8 @@ fn malformed(header: &'static str) -> VerifyError {
 
 /// Checks a `webhook-id`: 1 to 256 visible ASCII characters.
 ///
-/// Invariant: an id has no full stop. Full stops separate the parts of the signed text. With a full stop in the id,
-/// another split into id, time and body would have the same signature.
+/// Invariant: an id has no full stop, because full stops separate the parts of the signed text. If an id could have a
+/// full stop, another division of the text into id, time and body would have the same signature.
 fn valid_id(id: &str) -> Option<&str> {
     let is_valid = (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.');
     is_valid.then_some(id)
@@ -201,7 +202,7 @@ impl<T> Verified<T> {
         self.timestamp
     }
 
-    /// Unwraps the body.
+    /// Returns the body alone.
     pub fn into_inner(self) -> T {
         self.body
     }
@@ -215,11 +216,12 @@ impl<T> Deref for Verified<T> {
     }
 }
 
-/// Why a webhook was not verified. You can send the message to the sender: it says nothing about the keys.
+/// The reason why a webhook was not verified. You can send the message to the sender, because it says nothing about the
+/// keys.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// The receiver has given no key.
+    /// The receiver has called the function without a key.
     #[error("there is no key to verify with; give at least one `whsec_` secret or `whpk_` public key")]
     NoKey,
     /// A header is missing: the webhook is unsigned, or does not follow Standard Webhooks.
@@ -261,7 +263,7 @@ pub enum VerifyError {
         "no signature has a version that is verified here: `v1` needs a `whsec_` secret, `v1a` a `whpk_` public key"
     )]
     OtherVersion,
-    /// No signature matches one of the keys.
+    /// No signature was made with one of the keys for this id, time and body.
     #[error("no signature matches: it was made with another secret, or the body is not the signed body byte for byte")]
     Mismatch,
 }

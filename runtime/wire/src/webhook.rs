@@ -1,4 +1,4 @@
-//! Where a report goes: [`Webhook`], and the types that can stand for one ([`IntoWebhook`]).
+//! The destination of a report: [`Webhook`], and the types that can be given as a webhook ([`IntoWebhook`]).
 
 mod capture;
 mod chosen;
@@ -22,19 +22,19 @@ pub use self::shown::shown;
 pub use self::target::{Target, origin_of};
 use crate::secret::Secret;
 
-/// The longest URL that is accepted, in bytes.
+/// The largest length of a URL that is accepted, in bytes.
 const MAX_URL: usize = 2_048;
-/// The longest host name, in bytes, without the final dot. Source: RFC 1035.
+/// The largest length of a host name, in bytes, without the final dot. Source: RFC 1035.
 const MAX_NAME: usize = 253;
-/// The longest part of a host name between two dots, in bytes. Source: RFC 1035.
+/// The largest length of a part of a host name between two dots, in bytes. Source: RFC 1035.
 const MAX_LABEL: usize = 63;
-/// The most headers that can be set on a webhook.
+/// The largest number of headers that can be set on a webhook.
 const MAX_HEADERS: usize = 32;
 
 /// A destination for reports: a URL, and optionally headers and a signing secret.
 ///
 /// Wherever a webhook is expected, you can also give a URL as text. Use this type to set headers or a secret, or to
-/// parse a URL once that is used often. A clone costs one reference count.
+/// parse a URL only once that you use often. Cloning a webhook is cheap: it only increments a reference count.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -59,7 +59,8 @@ struct Parts {
 pub struct Own {
     pub headers: HeaderMap,
     pub secret: Option<Secret>,
-    /// Who chose the webhook. `None` if the user's code does not say: then it counts as chosen by a caller.
+    /// Who chose the webhook. If the user's code does not say who chose it, this is `None`, and the webhook counts as
+    /// chosen by a caller.
     pub chosen_by: Option<Provenance>,
 }
 
@@ -76,7 +77,7 @@ impl Webhook {
         if text.len() > MAX_URL {
             return Err(Fault::TooLong { length: text.len() }.into());
         }
-        // The parser removes control characters silently. The URL that is called would differ from the given text.
+        // The URL parser silently removes control characters, so the parsed URL would differ from the given text.
         if text.contains(|c: char| c.is_ascii_control()) {
             return Err(Fault::ControlCharacter.into());
         }
@@ -95,8 +96,8 @@ impl Webhook {
         {
             return Err(Fault::Host.into());
         }
-        // Invariant: this URL parses as a `Uri` too, which the delivery needs. A test checks that for generated URLs.
-        // To parse a `Uri` here would cost a copy.
+        // Invariant: this URL also parses as a `Uri`, which the delivery needs. A test checks that for generated URLs.
+        // Parsing a `Uri` here would cost a copy.
         Ok(Self(Arc::new(Parts { url, own: Own::default() })))
     }
 
@@ -105,7 +106,7 @@ impl Webhook {
     /// # Errors
     ///
     /// Returns an error if HTTP does not allow the name or the value; if the delivery sets the header itself
-    /// (`webhook-…`, `content-type`, `user-agent`); if the header belongs to the connection or frames the message
+    /// (`webhook-…`, `content-type`, `user-agent`); if the header describes the connection or the length of the message
     /// (`host`, `content-length`, `connection` and others); or if the webhook has 32 headers already.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, WebhookError> {
         let refused = || WebhookError(Fault::Header { name: name.escape_debug().to_string() });
@@ -167,9 +168,11 @@ impl fmt::Debug for Webhook {
     }
 }
 
-/// Whether a host name is valid for a look-up: RFC 1035, and underscores, which are common.
+/// Whether a host name can be looked up. The rules are those of RFC 1035, but underscores are allowed, because they are
+/// common.
 ///
-/// The URL parser has made the name ASCII and lower case. It accepts more characters than RFC 1035.
+/// The URL parser has already changed the name to ASCII and lower case. The parser accepts more characters than RFC
+/// 1035.
 fn is_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -197,7 +200,8 @@ fn is_reserved(name: &HeaderName) -> bool {
     name.as_str().starts_with("webhook-") || RESERVED.contains(&name.as_str())
 }
 
-/// Why a URL or a header is not valid for a [`Webhook`]. The message never repeats the URL, which may hold a secret.
+/// The reason why a URL or a header is not valid for a [`Webhook`]. The message never repeats the URL, because the URL
+/// may hold a secret.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct WebhookError(#[from] Fault);

@@ -26,7 +26,7 @@ async fn refused(store: &Store, request: NewRequest) -> Bound {
     }
 }
 
-/// Checks that the store's count, and the rows in the store, are both as given.
+/// Asserts that the store counts so many waiting requests and bytes, and that the backend counts as many requests.
 async fn agrees(store: &Store, rows: u64, bytes: u64) {
     assert_eq!(store.backlog().count(), Count { rows, bytes });
     assert_eq!(store.counts().await.unwrap().queued.values().sum::<u64>(), rows);
@@ -46,13 +46,13 @@ pub(super) async fn no_more_requests_wait_than_may(mut world: World) {
     let bound = answers.iter().filter(|answer| matches!(answer, Err(Error::Refused(Bound::Rows(10))))).count();
     assert_eq!((accepted, bound), (10, 20));
     agrees(&store, 10, 20).await;
-    // The error names the bound.
+    // The error's message names the setting that limits the number of waiting requests.
     assert!(refused(&store, world.request("x")).await.to_string().contains("worker.max_queued"));
     // A running request does not count as waiting, so another request is accepted.
     attach(&store);
     let row = store.claim_requests(1).await.unwrap().rows.remove(0);
     submit(&store, world.request("more")).await;
-    // An accepted request can be put back although the queue is full.
+    // An accepted request can be put back even if the queue is full.
     current(store.put_back_request(row.claim).await);
     agrees(&store, 11, 22).await;
     assert_eq!(refused(&store, world.request("x")).await, Bound::Rows(10));
@@ -61,7 +61,7 @@ pub(super) async fn no_more_requests_wait_than_may(mut world: World) {
 pub(super) async fn no_more_bytes_wait_than_may(mut world: World) {
     world.options.max_queued_bytes = 1_000;
     let store = world.open().await;
-    // A request that is alone may exceed the limit.
+    // If no other request waits, one request may exceed the limit in bytes.
     submit(&store, sized(&world, "large", 5_000)).await;
     assert_eq!(refused(&store, sized(&world, "x", 0)).await, Bound::Bytes(1_000));
     attach(&store);
@@ -69,7 +69,7 @@ pub(super) async fn no_more_bytes_wait_than_may(mut world: World) {
     current(store.settle_request(row.claim, world.done(), vec![]).await);
     submit(&store, sized(&world, "a", 600)).await;
     assert_eq!(refused(&store, sized(&world, "x", 401)).await, Bound::Bytes(1_000));
-    // Headers count too.
+    // The bytes of the headers count too.
     let mut headers = http::HeaderMap::new();
     headers.insert("a", "b".repeat(396).parse().unwrap());
     let b = NewRequest { headers, ..sized(&world, "b", 0) };
@@ -80,7 +80,7 @@ pub(super) async fn no_more_bytes_wait_than_may(mut world: World) {
 
 pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     let (store, faults) = world.open_faulty().await;
-    // A pre-claimed request never waits.
+    // A pre-claimed request never waits, so it is not counted.
     let room = Arc::new(Semaphore::new(1));
     let mut handed = store.attach_requests(vec![ROUTE.into()], room);
     submit(&store, sized(&world, "pre-claimed", 7)).await;
@@ -90,11 +90,11 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     submit(&store, NewRequest { route: "/b".into(), ..sized(&world, "elsewhere", 10) }).await;
     agrees(&store, 2, 110).await;
     assert_eq!(store.backlog().count_of("/b"), Count { rows: 1, bytes: 10 });
-    // A request with a known id adds nothing to the count.
+    // If the store knows the id already, a submission adds nothing to the count.
     assert_eq!(store.submit(sized(&world, "waits", 100)).await.unwrap(), Submitted::Known);
     assert_eq!(store.submit(sized(&world, "waits", 101)).await.unwrap(), Submitted::Conflict);
     agrees(&store, 2, 110).await;
-    // A request is put back twice; the second time is stale.
+    // The request is put back twice with the same claim. The second time, the claim is stale.
     current(store.put_back_request(pre_claimed.row.claim.clone()).await);
     let _ = store.put_back_request(pre_claimed.row.claim).await.unwrap();
     agrees(&store, 3, 117).await;
@@ -108,20 +108,20 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     current(store.settle_request(first.clone(), world.done(), vec![]).await);
     let _ = store.settle_request(first, world.done(), vec![]).await.unwrap();
     current(store.retry_request(second, world.now().saturating_add(Duration::from_mins(1))).await);
-    // One request of this route waits, and one of the other route.
+    // One request of `ROUTE` waits, and one request of `/b`.
     let left = store.backlog().count();
     assert_eq!(left.rows, 2);
-    // The caller of this claim goes away, so the claimed row is put back.
+    // The caller of the next claim goes away before the answer, so the store puts the claimed request back.
     world.advance(Duration::from_secs(61));
     assert!({ Box::pin(store.claim_requests(9)) }.as_mut().now_or_never().is_none());
     store.barrier().await.unwrap();
     store.barrier().await.unwrap();
     agrees(&store, 2, left.bytes).await;
-    // A waiting request is cancelled.
+    // A waiting request is cancelled, so it no longer waits.
     let end = |_| (Outcome::cancelled(world.now()), vec![]);
     assert!(matches!(store.cancel(&id("elsewhere"), "/b", end).await.unwrap(), Cancelled::AtOnce(_)));
     agrees(&store, 1, left.bytes - 10).await;
-    // Failed commits, and commits whose outcome is unknown.
+    // Each submission is counted once, even if its commit fails first or has an unknown outcome.
     for (n, fault) in [Fault::Transient, Fault::UnknownLost, Fault::UnknownWritten].into_iter().enumerate() {
         faults.next(fault);
         submit(&store, sized(&world, &n.to_string(), 1)).await;

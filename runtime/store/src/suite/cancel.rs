@@ -14,7 +14,7 @@ use postback_wire::webhook::{Provenance, Webhook};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Cancels a request. A waiting request gets one report.
+/// Cancels the request. If the request waits, the cancellation writes one report.
 async fn cancel(world: &World, store: &Store, of: &str) -> Cancelled {
     let end = |_| (Outcome::cancelled(world.now()), vec![world.report(of)]);
     store.cancel(&id(of), ROUTE, end).await.unwrap()
@@ -80,7 +80,8 @@ pub(super) async fn cancel_running_flags_and_settles(world: World) {
     assert_eq!(state(&store, "r").await, RequestState::Settled(outcome));
     assert_eq!(cancel(&world, &store, "r").await, Cancelled::Over);
 
-    // A run whose cancellation is first requested after the cancel, and which then completes.
+    // The token of this run is requested after the cancellation, so the token is cancelled from the start. The run
+    // completes nevertheless.
     let run = running(&world, &store, "s").await;
     assert_eq!(cancel(&world, &store, "s").await, Cancelled::Stopping);
     assert!(store.cancellation(&run.claim).is_cancelled());
@@ -111,7 +112,7 @@ pub(super) async fn what_is_cancelled_is_not_run_again(world: World) {
     let run = running(&world, &store, "r").await;
     assert!(!run.cancelled);
     assert_eq!(cancel(&world, &store, "r").await, Cancelled::Stopping);
-    // The run fails before it is stopped: the worker did not yet know of the cancel.
+    // The run fails, because the worker does not know of the cancellation yet. So the worker asks for a retry.
     current(store.retry_request(run.claim, world.now().saturating_add(SECOND * 60)).await);
     let again = store.claim_requests(5).await.unwrap().rows.remove(0);
     assert!(again.cancelled, "at once, and not to be run");
@@ -147,7 +148,7 @@ pub(super) async fn a_cancel_that_meets_a_claim_looks_again(world: World) {
     let mut claim = Box::pin(store.claim_requests(1));
     assert!(claim.as_mut().now_or_never().is_none());
     faults.held().await;
-    // The cancel reads the request while the claim is not committed, so the request still waits.
+    // `cancel` reads the request before the claim is committed, so it still sees a waiting request.
     let (looked, times, r) = (Notify::new(), Cell::new(0), id("r"));
     let cancel = store.cancel(&r, ROUTE, |_| {
         times.set(times.get() + 1);
@@ -163,7 +164,7 @@ pub(super) async fn a_cancel_that_meets_a_claim_looks_again(world: World) {
     let claim = claimed.unwrap().rows.remove(0).claim;
     assert!(store.cancellation(&claim).is_cancelled());
     assert!(store.deliveries("r").await.unwrap().is_empty());
-    // The report of the cancel was not written, so nobody waits for its first attempt.
+    // The report of the cancellation was not written, so `tried` does not wait for its first attempt.
     let posted = store.barrier().await.unwrap();
     store.tried(posted).await;
 }

@@ -172,7 +172,7 @@ pub(super) async fn a_large_report_takes_more_room(world: World) {
     assert_eq!(room.available_permits(), 42);
     drop((small, large));
     assert_eq!(room.available_permits(), 300);
-    // A report that has no room in memory waits in the store.
+    // If memory has no free space for a report, the report waits in the store.
     store.post_durably(vec![of(2 << 20)]).await.unwrap();
     assert!(held.recv().now_or_never().is_none());
     assert_eq!(store.claim_reports(1).await.unwrap().rows[0].body.len(), 2 << 20);
@@ -198,7 +198,7 @@ pub(super) async fn rows_return_when_the_receiver_is_gone(world: World) {
     let held = store.attach_reports(Arc::new(Semaphore::new(10)));
     faults.hold();
     store.post(vec![world.report("x")]).unwrap();
-    // The row is written as pre-claimed, and its receiver goes away before the commit.
+    // The batch writes the report as pre-claimed. Before the commit, the receiver of pre-claimed reports is dropped.
     faults.held().await;
     drop(held);
     faults.release();
@@ -217,16 +217,17 @@ pub(super) async fn claimed_rows_return_when_the_caller_is_gone(world: World) {
     faults.held().await;
     drop(claim);
     faults.release();
-    // The first signal is from the post. The second signal is from the claimed row that came back.
+    // The post sends the first signal. The second signal comes when the store puts the claimed report back, because the
+    // caller of the claim is gone.
     store.reports_due().await;
     store.reports_due().await;
     let row = store.claim_reports(1).await.unwrap().rows.remove(0);
     assert_eq!((row.claim.epoch, row.attempt), (2, 1));
 }
 
-/// The sizes of bodies in the order in which they are due, and how many rows each claim returns. A claim may take 7
-/// large bodies, and an eighth would exceed the bytes of a claim. A giant body is claimed alone. Small bodies are
-/// limited only by their number.
+/// Returns the sizes of the test's bodies, in the order in which their rows are due, and how many rows each of the
+/// first five claims must return. A claim returns at most 7 large bodies, because an eighth would exceed the claim's
+/// limit in bytes. A giant body is claimed alone. For small bodies, only the number of rows is limited.
 fn bodies() -> (Vec<usize>, [usize; 5]) {
     let (large, giant) = (1_100 << 10, 9 << 20);
     let bodies = [vec![large; 10], vec![giant, 10], vec![giant], vec![10; 40]].concat();
@@ -288,7 +289,7 @@ pub(super) async fn a_claim_of_requests_is_bounded_by_bytes(world: World) {
     let (sizes, claims) = bodies();
     for (n, size) in sizes.iter().enumerate() {
         submit(&store, NewRequest { body: body(*size), ..world.request(&n.to_string()) }).await;
-        // A request of another route must not make the claim smaller.
+        // No worker is attached to this route. Its requests must not use up the bytes of a claim for the other route.
         let other = NewRequest { route: "/other".into(), body: body(100_000), ..world.request(&format!("other {n}")) };
         submit(&store, other).await;
     }

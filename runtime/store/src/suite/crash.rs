@@ -14,7 +14,7 @@ use crate::{Cancelled, Store};
 use postback_wire::report::{Ends, Outcome};
 use postback_wire::webhook::{Provenance, Webhook};
 
-/// A copy of the files while the store is open: the state that a crash would leave.
+/// Copies the files while the store is open, so that the copy has the state that a crash would leave.
 fn crashed(world: &World) -> World {
     let copy = World::sqlite();
     for file in ["store.db", "store.db-wal"] {
@@ -24,7 +24,7 @@ fn crashed(world: &World) -> World {
 }
 
 impl World {
-    /// Opens the store, and keeps its folder on the disk after this value is gone.
+    /// Opens the store. Its folder stays on the disk after this value is dropped.
     async fn into_store(self) -> Store {
         let store = self.open().await;
         drop(self.dir.keep());
@@ -53,7 +53,7 @@ async fn crash_before_commit_leaves_running() {
     attach(&store);
     let again = store.claim_requests(1).await.unwrap().rows.remove(0);
     assert_eq!((again.claim.epoch, again.crashes, again.failures), (2, 1, 0));
-    // The run that was counted as crashed settles late.
+    // The first run, which was counted as crashed, settles now. Its claim is stale.
     let late = store.settle_request(claimed.claim, world.done(), vec![]).await.unwrap();
     assert_eq!(late, Settled::Stale);
 }
@@ -76,7 +76,7 @@ async fn crash_after_commit_before_ack_keeps_outcome() {
     let record = store.request(&id("r")).await.unwrap().unwrap();
     assert_eq!(record.state, RequestState::Settled(world.done()));
     assert_eq!(store.recover(3).await.unwrap().requests, 0);
-    // The caller got no answer, and settles again.
+    // After the crash, the caller has no answer yet, so it settles again.
     let again = store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await;
     assert_eq!(again.unwrap(), Settled::Stale);
     assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1);
@@ -114,10 +114,10 @@ pub(super) async fn rescue_limit_fails_poison_request() {
         let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
         assert_eq!(claimed.crashes, run - 1);
         epochs.push(claimed.claim.epoch);
-        // The run never ends.
+        // The run begins and never ends, because the guard that `begin` returns is not dropped.
         std::mem::forget(store.begin(&claimed.claim));
         current(store.register(claimed.claim, registration.clone()).await);
-        // The process ends while the row is claimed.
+        // The process ends while the request is claimed.
         store.close().await;
     }
     let store = world.open().await;
@@ -168,7 +168,8 @@ async fn missing_node_row_is_dead() {
     let mut file = SqliteConnection::connect(world.dir.path().join("store.db").to_str().unwrap()).await.unwrap();
     sqlx::raw_sql("DELETE FROM node").execute(&mut file).await.unwrap();
     file.close().await.unwrap();
-    // The claims are recovered too if the new node gets the number of the deleted node.
+    // The new node may get the row number of the deleted node. The claims of the deleted node must be recovered even
+    // then.
     let store = world.open().await;
     let recovered = store.recover(3).await.unwrap();
     assert_eq!((recovered.requests, recovered.reports), (1, 1));
@@ -209,7 +210,7 @@ async fn recovery_takes_up_all_however_many() {
     let store = world.open().await;
     let recovered = store.recover(3).await.unwrap();
     assert_eq!((recovered.requests, recovered.reports), (1_200, 1_200));
-    // The rows are recovered once: now no node holds them.
+    // A second recovery finds nothing, because no node has claims any more.
     let recovered = store.recover(3).await.unwrap();
     assert_eq!((recovered.requests, recovered.reports), (0, 0));
     assert_eq!(store.counts().await.unwrap().queued.get(ROUTE), Some(&1_200));
@@ -230,7 +231,7 @@ pub(super) async fn only_what_had_begun_counts_the_death_of_its_process() {
         }
     }
     store.close().await;
-    // The process may die several times before it recovers.
+    // A process may start and end several times before one recovers the requests.
     for _ in 0..2 {
         world.open().await.close().await;
     }
@@ -269,7 +270,8 @@ pub(super) async fn suspects_are_run_one_by_one() {
     let ids = |rows: &[ClaimedRequest]| rows.iter().map(|row| row.claim.id.as_str().to_owned()).collect::<Vec<_>>();
     let first = store.claim_requests_beside(2, |_| 0, true).await.unwrap();
     assert_eq!((ids(&first.rows), first.next_due), (vec!["1".to_owned(), "4".to_owned()], Some(world.now())));
-    // While one suspect runs, the other suspects wait, and `next_due` does not name them.
+    // A suspect is a request that ran when its process died. While one suspect runs, the other suspects wait, and
+    // `next_due` does not include them.
     let second = store.claim_requests_beside(5, |_| 1, false).await.unwrap();
     assert_eq!((ids(&second.rows), second.next_due), (vec!["5".to_owned()], None));
     let third = store.claim_requests_beside(5, |_| 1, true).await.unwrap();

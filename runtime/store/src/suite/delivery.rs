@@ -30,7 +30,7 @@ pub(super) async fn report_bytes_and_id_equal_on_every_attempt(world: World) {
     }
 }
 
-/// The provenance survives a claim, a second claim, and a restart.
+/// The store keeps whether the operator or a caller chose a webhook. Claims and a restart do not change that.
 pub(super) async fn who_chose_a_webhook_stays_with_its_report(world: World) {
     let store = world.open().await;
     let by = [Provenance::Operator, Provenance::Caller];
@@ -100,7 +100,7 @@ pub(super) async fn deliveries_show_their_state(world: World) {
         (Next::Refused, DeliveryState::Refused),
     ] {
         store.post_durably(vec![world.report(&format!("{state:?}"))]).await.unwrap();
-        // The older report is due before the new one.
+        // Two reports are due. The claim returns the older report.
         let claimed = store.claim_reports(1).await.unwrap().rows.remove(0);
         let subject = claimed.subject.clone();
         current(store.settle_report(claimed.claim, world.attempt(200), next).await);
@@ -143,7 +143,7 @@ pub(super) async fn reports_of_a_settlement_are_handed_over(world: World) {
     assert_eq!(store.settle_request(stale, world.done(), vec![world.report("r")]).await.unwrap(), Settled::Stale);
     let report = world.report("r");
     current(store.settle_request(claimed.claim, world.done(), vec![report.clone()]).await);
-    // The report of the stale settlement is not handed over.
+    // The receiver gets only the report of the current settlement, and no report of the stale settlement.
     assert_eq!(held.recv().await.unwrap().row.claim.id, report.id);
     assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
 }

@@ -15,34 +15,34 @@ use crate::ops::{Op, Reply};
 /// How a commit fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Nothing is written.
+    /// The backend does not write the batch, and returns an error after which the writer retries the batch.
     Transient,
-    /// The batch is written, but the commit reports an error.
+    /// The backend writes the batch, but returns an error that leaves the outcome unknown.
     UnknownWritten,
-    /// The batch is not written, and the commit reports an error.
+    /// The backend does not write the batch, and returns an error that leaves the outcome unknown.
     UnknownLost,
 }
 
 type Bad = fn(&Op) -> bool;
 
-/// What the test has asked of the backend.
+/// The test's instructions to the backend, and what the backend has done.
 pub(super) struct Faults {
-    /// The faults of the next batches, one each.
+    /// The faults of the next batches, in order. Each batch takes one entry from the front.
     script: Mutex<VecDeque<Fault>>,
-    /// While set, every batch fails.
+    /// If true, every batch fails.
     down: AtomicBool,
-    /// While set, every batch panics.
+    /// If true, the backend panics at every batch.
     panics: AtomicBool,
-    /// A batch with an operation for which this returns `true` can never be applied.
+    /// A function that recognises bad operations. A batch with a bad operation can never be applied.
     bad: Mutex<Option<Bad>>,
-    /// While set, each batch waits for a permit of `gate` before it is applied.
+    /// If true, each batch waits for a permit of `gate` before it is applied.
     held: AtomicBool,
-    /// While set, each batch waits for a permit of `gate` after it is applied.
+    /// If true, each batch waits for a permit of `gate` after it is applied.
     held_after: AtomicBool,
     gate: Semaphore,
-    /// Has one permit for each batch that reached the gate.
+    /// Gets one permit for each batch that begins to wait for `gate`.
     came: Semaphore,
-    /// How many operations each applied batch had.
+    /// The number of operations in each applied batch.
     sizes: Mutex<Vec<usize>>,
 }
 
@@ -71,7 +71,7 @@ impl Faults {
         self.down.store(down, Ordering::SeqCst);
     }
 
-    /// Makes the next batch panic, which ends the writer.
+    /// Makes the backend panic at the next batch, which ends the writer.
     pub(super) fn panic(&self) {
         self.panics.store(true, Ordering::SeqCst);
     }
@@ -90,7 +90,7 @@ impl Faults {
         self.held_after.store(true, Ordering::SeqCst);
     }
 
-    /// Returns when a batch has stopped.
+    /// Waits until a batch has stopped.
     pub(super) async fn held(&self) {
         self.came.acquire().await.unwrap().forget();
     }
@@ -110,7 +110,7 @@ impl Faults {
 pub(super) struct Faulty {
     inner: Box<dyn Backend>,
     faults: Arc<Faults>,
-    /// The answer that `committed` gives.
+    /// Whether the last batch with an unknown outcome was written. `committed` returns this value.
     written: bool,
 }
 

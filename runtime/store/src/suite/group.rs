@@ -47,7 +47,7 @@ pub(super) async fn resend_after_unknown_commit_is_idempotent(world: World) {
     let again = store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await;
     assert_eq!(again.unwrap(), Settled::Stale);
     assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
-    // A row that was pre-claimed by a commit with an unknown outcome is handed over too.
+    // A commit with an unknown outcome also sends its pre-claimed row to the receiver.
     let mut held = store.attach_requests(vec![ROUTE.into()], std::sync::Arc::new(tokio::sync::Semaphore::new(1)));
     faults.next(Fault::UnknownWritten);
     submit(&store, world.request("pre-claimed")).await;
@@ -128,7 +128,7 @@ pub(super) async fn backpressure_never_blocks_settle(mut world: World) {
     store.post(vec![world.report("x")]).unwrap();
     faults.held().await;
     while store.post(vec![world.report("x")]).is_ok() {}
-    // The intake is full. The settlement has a queue of its own, and is part of the very next batch.
+    // The intake is full. A settlement waits in a queue of its own, so the very next batch includes it.
     let mut settled = Box::pin(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]));
     assert!(settled.as_mut().now_or_never().is_none());
     let batches = faults.sizes().len();
@@ -153,7 +153,7 @@ pub(super) async fn a_full_queue_refuses_posts_and_delays_submits(mut world: Wor
     faults.release();
     assert_eq!(waits.await.unwrap(), Submitted::New);
     waits_too.await.unwrap();
-    // The queue is bounded by bytes too. An operation that is larger than the whole bound is taken alone.
+    // The queue has a limit in bytes too. An operation above the limit is accepted if no other operation waits.
     let large = || NewRequest { body: vec![0; 200_000].into(), ..world.request("large") };
     assert_eq!(store.submit(large()).await.unwrap(), Submitted::New);
     faults.hold();
@@ -192,7 +192,8 @@ pub(super) async fn a_durable_post_that_is_dropped_without_room_is_counted(mut w
     faults.held().await;
     assert!(store.post_durably(vec![world.report("x"), world.report("x")]).now_or_never().is_none());
     assert_eq!(store.counters().given_up, 2);
-    // A post in the queue is written although its caller went away. The caller of a refused post counts the report.
+    // A post in the queue is written even if its caller has gone away. If the store refuses a post, the caller gets an
+    // error and counts the lost report itself, so `given_up` stays the same.
     faults.release();
     store.barrier().await.unwrap();
     faults.hold();
@@ -219,7 +220,7 @@ pub(super) async fn settlements_wait_while_very_many_bytes_do(world: World) {
     let mut second = Box::pin(store.settle_request(claims[1].clone(), large, vec![]));
     assert!(first.as_mut().now_or_never().is_none());
     assert!(second.as_mut().now_or_never().is_none());
-    // Closing the store commits what is in the queue, and refuses what still waits for room.
+    // `close` commits the operations in the queue and refuses operations that wait for free space in the queue.
     let mut close = Box::pin(store.close());
     assert!(close.as_mut().now_or_never().is_none());
     faults.release();
@@ -262,7 +263,7 @@ pub(super) async fn a_durable_post_whose_caller_is_gone_outlasts_the_failure(wor
     assert!({ Box::pin(posted) }.as_mut().now_or_never().is_none());
     let submitted = store.submit(world.request("kept"));
     assert!({ Box::pin(submitted) }.as_mut().now_or_never().is_none());
-    // A caller that stays gets an error after some seconds. Operations whose callers went away are kept.
+    // A caller that waits gets an error after some seconds. The store keeps an operation whose caller went away.
     let since = std::time::Instant::now();
     assert!(matches!(store.post_durably(vec![world.report("refused")]).await, Err(Error::Backend(_))));
     assert!(since.elapsed() >= std::time::Duration::from_secs(4));
@@ -317,7 +318,7 @@ pub(super) async fn close_is_final_and_twice_is_once(world: World) {
     assert!(matches!(store.request(&id("r")).await, Err(Error::Closed)));
 }
 
-/// Cases with a paused tokio clock, which jumps to the next timer: a backend with threads of its own cannot run them.
+/// Tests on the memory backend: a paused tokio clock jumps to the next timer and does not wait for threads.
 mod patience {
     use super::*;
 
@@ -330,7 +331,7 @@ mod patience {
         assert!(matches!(store.submit(world.request("r")).await, Err(Error::Backend(_))));
         assert!(matches!(store.claim_reports(1).await, Err(Error::Backend(_))));
         faults.set_down(false);
-        // No caller waits for the post: it is kept until it can be written.
+        // No caller waits for the post, so the store keeps the post until it can write it.
         store.barrier().await.unwrap();
         assert_eq!(store.deliveries("kept").await.unwrap().len(), 1);
         assert!(store.request(&id("r")).await.unwrap().is_none());
@@ -361,7 +362,7 @@ mod patience {
     }
 }
 
-/// Promises of the memory backend alone.
+/// Limits that only the memory backend has.
 mod bounds {
     use super::*;
     use crate::Location;
@@ -376,7 +377,7 @@ mod bounds {
         store.post(vec![world.report("x"), world.report("x")]).unwrap();
         assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Full)));
         assert!(matches!(store.post_durably(vec![world.report("x")]).await, Err(Error::Full)));
-        // An outcome is not refused. Its report is refused, and the record says why.
+        // Even without free memory, the outcome is stored. Its report is refused, and the report's record says why.
         let claimed = running(&world, &store, "r").await;
         current(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await);
         assert!(store.deliveries("r").await.unwrap()[0].refused.is_some());

@@ -14,7 +14,7 @@ use crate::health::Trouble;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Moves the tokio clock forward by so many seconds.
+/// Moves the tokio clock forward by this number of seconds.
 async fn pass(seconds: u32) {
     tokio::time::pause();
     tokio::time::advance(SECOND * seconds).await;
@@ -51,7 +51,7 @@ pub(super) async fn a_writer_that_hangs_is_reported_until_it_goes_on(world: Worl
     pass(2).await;
     assert!(matches!(store.trouble(), Some(Trouble::Hangs(time)) if time >= SECOND * 6));
     assert!(store.broken().now_or_never().is_none());
-    // After so long the writer counts as broken. If the call returns after all, the store is in order again.
+    // After 300 s more, the writer counts as broken. When the backend continues, the store reports no trouble any more.
     pass(300).await;
     assert!(matches!(store.broken().await, Trouble::Hangs(_)));
     faults.release();
@@ -75,7 +75,7 @@ pub(super) async fn a_store_that_cannot_write_is_reported_until_it_can(world: Wo
         }
     };
     assert!(matches!(trouble.await, Trouble::Fails(_)));
-    // The writer does not hang: it retries without limit.
+    // The writer retries without limit. A writer that retries does not hang, so it does not count as broken.
     pass(600).await;
     assert!(store.broken().now_or_never().is_none());
     faults.set_down(false);
@@ -95,7 +95,7 @@ pub(super) async fn a_store_that_failed_is_reported_until_as_much_is_written(wor
         tokio::task::yield_now().await;
     };
     assert!(matches!(refused, Err(Error::Backend(_))), "{refused:?}");
-    // No caller wants to write now, and `trouble` still says that a submission would fail.
+    // Now no caller waits for a write. `trouble` must still say that a submission would fail.
     assert!(matches!(store.trouble(), Some(Trouble::Fails(_))));
     for _ in 0..30 {
         pass(1).await;

@@ -12,13 +12,14 @@ use super::world::{World, id, submit};
 use crate::record::NewRequest;
 use crate::{Location, Store};
 
-/// The environment variable that gives the other process the path of the database. The other process runs this same
-/// test.
+/// The environment variable with the path of the database. The test runs itself in a second process and sets this
+/// variable there.
 const INNER: &str = "POSTBACK_TEST_LITESTREAM";
-/// The prefix of the other process's answers, which stand among the output of the test harness.
+/// The prefix of the second process's answers. The test harness prints other lines to the same output.
 const ANSWER: &str = "alongside: ";
 
-/// The other process: on command, it holds a read transaction on the file, so that the log cannot be restarted.
+/// Runs in the second process and obeys commands. After `hold`, it has a read transaction open on the database, so that
+/// SQLite cannot restart the WAL.
 async fn alongside(path: &str) {
     let options = SqliteConnectOptions::new().filename(path).pragma("wal_autocheckpoint", "0");
     let mut conn = options.connect().await.unwrap();
@@ -29,7 +30,8 @@ async fn alongside(path: &str) {
     for command in std::io::stdin().lines() {
         match command.unwrap().as_str() {
             "hold" => {
-                // The log must not be empty: a read transaction on an empty log holds nothing.
+                // This write makes sure that the WAL is not empty. In an empty WAL, a read transaction does not prevent
+                // a restart.
                 run(
                     &mut conn,
                     "INSERT INTO _litestream_seq VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET seq = seq + 1",
@@ -59,7 +61,7 @@ impl Alongside {
         Self { child, answers }
     }
 
-    /// Gives the other process a command, and returns when it has carried out the command.
+    /// Sends a command to the second process, and returns when the command has been carried out.
     fn asked(&mut self, to: &str) {
         block_in_place(|| {
             writeln!(self.child.stdin.as_mut().unwrap(), "{to}").unwrap();
@@ -74,14 +76,14 @@ impl Alongside {
     }
 }
 
-/// The salt of the log, which changes when the log is restarted, and the length of the log.
+/// Returns the salt of the WAL, which changes when SQLite restarts the WAL, and the length of the WAL in bytes.
 fn log(world: &World) -> (Vec<u8>, u64) {
-    // Opening and closing the log drops no lock of this process, because SQLite has no locks on the log.
+    // Closing a file drops the locks that this process has on it. SQLite has no locks on the WAL file, so none is lost.
     let bytes = std::fs::read(world.dir.path().join("store.db-wal")).unwrap();
     (bytes[16..24].to_vec(), bytes.len() as u64)
 }
 
-/// Writes this many large requests, and 50 small requests with each.
+/// Writes this number of large requests, and 50 small requests after each large request.
 async fn write(world: &World, store: &Store, name: &str, large: usize) {
     for n in 0..large {
         let body = vec![7; 4 << 20].into();
@@ -112,7 +114,7 @@ async fn litestream_alongside() {
     let store = world.open().await;
     let mut other = Alongside::start(&path);
 
-    // While the other process holds its transaction, the log only grows.
+    // While the second process has its transaction open, the WAL only grows.
     other.asked("hold");
     let (salt, mut length) = log(&world);
     for part in ["one", "two"] {
@@ -124,13 +126,13 @@ async fn litestream_alongside() {
     }
     assert!(length > 96 << 20, "{length}");
 
-    // A copy that the other process makes meanwhile, of the file first and the log second, is a complete database:
-    // it has everything that was accepted before.
+    // While the store writes, the database file is copied first and the WAL second. The copy is a complete database: it
+    // has every request that was accepted before.
     let copy = World::sqlite();
     let copies = async {
         for file in ["store.db", "store.db-wal"] {
             let (from, to) = (world.dir.path().join(file), copy.dir.path().join(file));
-            // Another process copies, because closing the file in this process would drop the locks of this process.
+            // A `cp` process copies the files, because closing the database file here would drop SQLite's locks on it.
             assert!(block_in_place(|| Command::new("cp").args([from, to]).status()).unwrap().success());
         }
     };
@@ -143,8 +145,8 @@ async fn litestream_alongside() {
     submit(&restored, world.request("goes on")).await;
     restored.close().await;
 
-    // While the other process holds no transaction, the log may be restarted, but is never truncated, whether the other
-    // process checkpoints or not.
+    // While the second process has no transaction open, SQLite may restart the WAL. Nothing ever truncates the WAL,
+    // whether the second process makes a checkpoint or not.
     for (part, checkpoint) in [("four", false), ("five", true), ("six", false)] {
         other.asked("let go");
         if checkpoint {

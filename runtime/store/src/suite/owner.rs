@@ -11,7 +11,7 @@ fn file(world: &World, name: &str) -> PathBuf {
     world.dir.path().join(name)
 }
 
-/// Opens the store, which must be refused as unsafe. Returns the error's text.
+/// Tries to open the store, and expects the error `OpenError::Unsafe`. Returns the error's text.
 async fn refused(world: &World) -> String {
     match world.try_open().await {
         Err(error @ OpenError::Unsafe { .. }) => error.to_string(),
@@ -24,7 +24,7 @@ async fn a_file_that_others_could_read_is_closed_to_them() {
     let world = World::sqlite();
     let store = world.open().await;
     submit(&store, world.request("r")).await;
-    // The copy is as after a crash: the log is still there.
+    // The copied files are in the state after a crash: the WAL still exists.
     let copy = World::sqlite();
     for name in ["store.db", "store.db-wal", "store.db-shm", "store.db.lock"] {
         fs::copy(file(&world, name), file(&copy, name)).unwrap();
@@ -52,7 +52,7 @@ async fn a_lock_that_leads_elsewhere_is_refused_and_nothing_is_written_there() {
     fs::create_dir(file(&world, "store.db.lock")).unwrap();
     assert!(matches!(world.try_open().await, Err(OpenError::NotWritable { .. })));
 
-    // Opening a named pipe must not block.
+    // Here the lock file is a named pipe. Opening it must not block.
     let world = World::sqlite();
     rustix::fs::mkfifoat(rustix::fs::CWD, file(&world, "store.db.lock"), rustix::fs::Mode::RWXU).unwrap();
     assert!(refused(&world).await.contains("store.db.lock is not a regular file"));
@@ -84,7 +84,7 @@ async fn a_log_without_its_database_is_not_thrown_away() {
         assert!(refused(&copy).await.contains("store.db-wal has commits in it"));
         assert_eq!(fs::metadata(file(&copy, "store.db-wal")).unwrap().len(), size);
     }
-    // With the database beside the log, all rows are there.
+    // With the database file beside the WAL, the store has all rows.
     fs::copy(file(&world, "store.db"), file(&copy, "store.db")).unwrap();
     assert!(copy.open().await.request(&id("r")).await.unwrap().is_some());
 }
@@ -104,7 +104,7 @@ async fn a_link_to_a_database_is_the_database() {
     assert!(world.open().await.request(&id("r")).await.unwrap().is_some());
 }
 
-/// How many locks of SQLite the kernel lists on the database for this process.
+/// The number of SQLite's locks on the database file that this process has, as the Linux kernel lists them.
 #[cfg(target_os = "linux")]
 fn locks(world: &World) -> usize {
     let inode = format!(":{} ", fs::metadata(file(world, "store.db")).unwrap().ino());

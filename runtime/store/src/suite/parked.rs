@@ -23,7 +23,7 @@ async fn park(store: &Store, reports: Vec<NewReport>) {
     park_first(store, reports.len(), reports).await;
 }
 
-/// Posts these reports, and parks the first `count` due reports of the store.
+/// Posts the reports. Then claims and parks the `count` reports of the store that are due first.
 async fn park_first(store: &Store, count: usize, reports: Vec<NewReport>) {
     store.post_durably(reports).await.unwrap();
     let rows = store.claim_reports(count).await.unwrap().rows;
@@ -31,7 +31,7 @@ async fn park_first(store: &Store, count: usize, reports: Vec<NewReport>) {
     join_all(rows.into_iter().map(|row| async { current(store.park_report(row.claim).await) })).await;
 }
 
-/// Disables this URL: its receiver answers 410.
+/// Delivers a report to this URL and settles it with the answer 410, so that the store disables the URL.
 async fn disable(world: &World, store: &Store, url: &str) {
     let row = delivering(store, report(world, url)).await;
     let mut attempt = world.attempt(410);
@@ -52,7 +52,7 @@ pub(super) async fn per_origin_claim_is_fair(world: World) {
     park(&store, flood).await;
     park(&store, vec![report(&world, b)]).await;
     store.post_durably(vec![report(&world, "https://c.example/1")]).await.unwrap();
-    // Parked reports do not delay the reports of other origins.
+    // Parked reports do not delay the reports to other origins.
     let batch = store.claim_reports(10).await.unwrap();
     assert_eq!(batch.rows.iter().map(|row| row.to.origin()).collect::<Vec<_>>(), ["https://c.example"]);
     assert_eq!(batch.next_due, None);
@@ -82,7 +82,7 @@ pub(super) async fn what_is_parked_under_a_url_is_claimed_under_it_alone_and_is_
     assert_eq!((good.rows.len(), good.rows[0].to.url(), good.next_due), (1, "https://a.example/good", None));
     let bad = store.claim_parked(line, 5).await.unwrap().rows.remove(0);
     assert_eq!((bad.to.url(), bad.attempt), ("https://a.example/bad?n=1", 1));
-    // Once claimed, the report is a report of its origin again.
+    // The claim has ended the parking under the URL. Parked again, the report counts for its origin.
     current(store.park_report(bad.claim).await);
     assert_eq!(store.parked_origins().await.unwrap(), [origin]);
     let bad = store.claim_parked(origin, 5).await.unwrap().rows.remove(0);
@@ -130,7 +130,7 @@ pub(super) async fn parked_reports_keep_due_order_and_attempt(world: World) {
     park_first(&store, 2, vec![report(&world, url)]).await;
     let record = store.deliveries(url).await.unwrap().remove(0);
     assert_eq!((record.state, record.attempts, record.next_due), (DeliveryState::Pending, 1, Some(later)));
-    // One report is not parked: only the two that were due first were claimed and parked.
+    // Only the two reports that were due first are parked, so one report can still be claimed.
     let last = store.claim_reports(5).await.unwrap().rows.remove(0);
     current(store.park_report(last.claim.clone()).await);
     assert_eq!(store.park_report(last.claim.clone()).await.unwrap(), Settled::Stale);
@@ -140,7 +140,7 @@ pub(super) async fn parked_reports_keep_due_order_and_attempt(world: World) {
     assert_eq!(rows[2].claim.id, last.claim.id);
     assert!(rows.iter().all(|row| row.claim.epoch >= 2 && row.to.origin() == "https://a.example"));
     assert_eq!(store.park_report(stale(&rows[0].claim)).await.unwrap(), Settled::Stale);
-    // A claim of parked reports can be settled, put back or parked like any other claim.
+    // A claimed report that was parked before can be settled, put back or parked like any other claimed report.
     current(store.settle_report(rows[0].claim.clone(), world.attempt(200), Next::Delivered).await);
     current(store.put_back_report(rows[1].claim.clone()).await);
     current(store.park_report(rows[2].claim.clone()).await);
@@ -160,7 +160,8 @@ pub(super) async fn the_next_parked_report_says_when_it_is_due(world: World) {
     world.advance(SECOND);
     let row = store.claim_reports(1).await.unwrap().rows.remove(0);
     current(store.park_report(row.claim).await);
-    // One parked report has been due for long, and is claimed. The other is due only now, which `next_due` says.
+    // Two reports are parked. The claim returns the report that became due first, and `next_due` says when the second
+    // report became due.
     let batch = store.claim_parked("https://a.example", 1).await.unwrap();
     assert_eq!((batch.rows[0].attempt, batch.next_due), (1, Some(later)));
 }
@@ -176,7 +177,7 @@ pub(super) async fn parking_takes_one_commit_and_prevents_no_pre_claim(world: Wo
     let (settled, ()) = tokio::join!(parks, async { faults.release() });
     settled.into_iter().for_each(current);
     assert_eq!(faults.sizes()[2..], [1, 50]);
-    // No older report waits, so the next one can be pre-claimed.
+    // Parked reports do not wait in the queue, so the store can pre-claim the next report.
     let mut held = store.attach_reports(Arc::new(Semaphore::new(1)));
     store.post_durably(vec![report(&world, "https://b.example/")]).await.unwrap();
     assert_eq!(held.recv().await.unwrap().row.to.origin(), "https://b.example");
@@ -259,7 +260,8 @@ pub(super) async fn what_is_not_disabled_is_not_held(world: World) {
     let store = world.open().await;
     let url = "https://a.example/";
     let row = delivering(&store, report(&world, url)).await;
-    // The URL was enabled after the claimer looked.
+    // The URL is enabled, as if an operator had enabled it just before `hold_report`. So `hold_report` must make the
+    // report due again and send a new signal. This line removes the earlier signal.
     store.reports_due().now_or_never();
     current(store.hold_report(row.claim).await);
     store.reports_due().await;
@@ -295,7 +297,7 @@ pub(super) async fn held_reports_are_given_up_after_the_retention(world: World) 
     world.advance(SECOND);
     let before = world.now();
     hold(&world, &store, url).await;
-    // The report that disabled the URL is deleted, and 2 of the 3 held reports are given up, which is the limit.
+    // The purge deletes the report that disabled the URL. It gives up 2 of the 3 held reports, because the limit is 2.
     assert_eq!(store.purge(before, 2).await.unwrap(), 3);
     assert_eq!(store.purge(before, 2).await.unwrap(), 1);
     assert_eq!(store.purge(before, 2).await.unwrap(), 0);
@@ -316,7 +318,7 @@ pub(super) async fn parked_reports_end_by_age(world: World) {
         current(store.park_report(row.claim).await);
     }
     let posted = store.barrier().await.unwrap();
-    // A jump of the wall clock makes no report older.
+    // The age of a report follows the monotonic clock, so a jump of the wall clock makes no report older.
     world.jump(400 * 86_400);
     assert_eq!(store.give_up_parked(DAY, 10).await.unwrap(), 0);
     world.advance(DAY / 2);
@@ -334,7 +336,7 @@ pub(super) async fn parked_reports_end_by_age(world: World) {
     let rows = store.claim_parked(&parked[0], 10).await.unwrap().rows;
     assert_eq!(rows.iter().map(|row| &*row.subject).collect::<Vec<_>>(), ["young"]);
     current(store.settle_report(rows[0].claim.clone(), world.attempt(200), Next::Delivered).await);
-    // `tried` does not wait for reports that ended without an attempt.
+    // `tried` returns, because it does not wait for reports that ended without an attempt.
     store.tried(posted).await;
 }
 
@@ -347,7 +349,7 @@ pub(super) async fn nobody_waits_for_the_first_attempt_of_a_held_report(world: W
     store.tried(posted).await;
 }
 
-/// What survives a restart.
+/// Tests that close the store and open it again.
 #[cfg(feature = "sqlite")]
 mod reopened {
     use super::*;
@@ -366,7 +368,8 @@ mod reopened {
         assert_eq!(store.recover(3).await.unwrap().reports, 1);
         assert_eq!(store.parked_origins().await.unwrap(), ["https://a.example", "https://b.example"]);
         assert!(store.is_disabled("https://c.example/"));
-        // Only the report whose attempt was under way can be claimed by all; that attempt counts.
+        // `claim_reports` returns only the report whose attempt was under way at the close. The interrupted attempt
+        // counts as attempt 1.
         let rows = store.claim_reports(5).await.unwrap().rows;
         assert_eq!(rows.iter().map(|row| (row.claim.id, row.attempt)).collect::<Vec<_>>(), [(lost.claim.id, 2)]);
         assert_eq!(store.claim_parked("https://a.example", 5).await.unwrap().rows.len(), 1);

@@ -1,8 +1,8 @@
 //! No SQL statement gets slower as tables grow: each finds its rows by an index. SQLite's query plans prove it.
 //!
-//! All cases run first, so that every statement is executed as the program executes it. The executed texts are then
-//! explained by SQLite. A statement in the source that no case executes fails the test too, because nothing would be
-//! known about it.
+//! First, all cases of the suite run, so that every statement is executed as the program executes it. Then SQLite
+//! explains the plan of each executed statement. If no case executes a statement of the source, the test fails too,
+//! because the plan of that statement is not known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,8 +13,8 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use super::world::World;
 use crate::sqlite::{seen, states};
 
-/// Steps of plans that scan or sort rows and are allowed, because the rows are few: the start of the step, a part of
-/// the statement, and why the rows are few.
+/// The steps of query plans that may scan or sort rows, because the rows are few. Each entry has the start of the step,
+/// a part of the SQL statement, and the reason why the rows are few.
 const FEW: &[(&str, &str, &str)] = &[
     ("SCAN progress", "UPDATE progress", "it has one row"),
     ("SCAN progress", "FROM progress", "it has one row"),
@@ -74,7 +74,8 @@ fn every_statement_finds_its_rows_by_an_index() {
     });
 }
 
-/// The steps of this statement's plan that scan or sort rows, without the allowed steps.
+/// Returns the steps of the statement's query plan that scan or sort rows, except the steps that `FEW` allows. Adds
+/// each entry of `FEW` that allowed a step to `excused`.
 async fn walks(
     conn: &mut SqliteConnection,
     sql: &str,
@@ -98,14 +99,15 @@ async fn walks(
     walks
 }
 
-/// Whether a step scans no table, but values that are bound to the statement, or an earlier result of it.
+/// Whether a `SCAN` step with this name reads values that are bound to the statement, or an earlier result of the
+/// statement, instead of a table.
 fn is_no_table(name: &str) -> bool {
     const LISTS: [&str; 6] = ["CONSTANT", "json_each", "v", "j", "c", "parked"];
     let name = name.split(' ').next().unwrap_or_default();
     LISTS.contains(&name) || name.ends_with("-ROW") || name.starts_with("(subquery")
 }
 
-/// The statements in the source that no case executed.
+/// Returns a message for each statement in the source that no case executed.
 fn unseen(seen: &BTreeSet<String>) -> Vec<String> {
     let seen: Vec<String> = seen.iter().map(|sql| plain(sql)).collect();
     let mut problems = Vec::new();
@@ -115,7 +117,8 @@ fn unseen(seen: &BTreeSet<String>) -> Vec<String> {
         {
             problems.push(format!("{file} makes statements behind the back of statement.rs"));
         }
-        // The migrations of the schema stand above `check`. Each runs once, as a whole, and is not examined here.
+        // In `schema.rs`, the migrations stand above `async fn check`. Each migration runs only once, as a whole, so
+        // its statements are not examined.
         let text = if file.ends_with("/schema.rs") { text.split("async fn check(").nth(1).unwrap() } else { &text };
         for literal in literals(text).filter(|literal| is_statement(literal)) {
             let parts: Vec<String> = states::spelled(&literal).split("$rows").map(plain).collect();
@@ -128,7 +131,7 @@ fn unseen(seen: &BTreeSet<String>) -> Vec<String> {
     problems
 }
 
-/// The source files of the SQLite backend, by name, without their tests.
+/// Returns the text of each source file of the SQLite backend, without its tests, by file name.
 fn sources() -> BTreeMap<String, String> {
     let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
     let folders = ["sqlite", "sqlite/ops"].map(|folder| std::fs::read_dir(store.join(folder)).unwrap());
@@ -148,12 +151,12 @@ fn is_statement(literal: &str) -> bool {
     VERBS.iter().any(|verb| literal.starts_with(verb))
 }
 
-/// The statement in one line.
+/// Returns the SQL statement on one line, with single spaces.
 fn plain(sql: &str) -> String {
     sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The string literals of a source file, as the compiler reads them.
+/// Returns the values of all string literals in a source file.
 fn literals(source: &str) -> impl Iterator<Item = String> {
     let code = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut literals = Vec::new();

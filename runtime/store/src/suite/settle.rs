@@ -100,7 +100,8 @@ pub(super) async fn reader_sees_outcome_iff_report_exists(world: World) {
                 let settled =
                     || async { store.request(&id(text)).await.unwrap().unwrap().state != RequestState::Running };
                 let reported = || async { !store.deliveries(text).await.unwrap().is_empty() };
-                // Once a reader has seen the outcome or the report, the reader also sees the other.
+                // One commit writes the outcome and the report, so a reader that has seen one of them also sees the
+                // other.
                 let before = settled().await;
                 let report = reported().await;
                 assert!(!before || report, "{text}: outcome without report");
@@ -211,7 +212,7 @@ pub(super) async fn what_is_known_at_its_submission_stays_with_a_request(world: 
     let registrations: Vec<_> = claimed.iter().map(|row| row.registration.clone()).collect();
     assert_eq!(registrations, [known, None]);
     assert_eq!(store.unregistered(&id("t"), ROUTE).await.unwrap(), None, "it runs");
-    // From now on the registration of the run counts.
+    // When the run registers its webhooks, they replace the webhooks that were given at the submission.
     let again = of("https://example.com/second");
     let claim = &claimed[0].claim;
     current(store.register(claim.clone(), again.clone()).await);

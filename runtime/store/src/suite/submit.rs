@@ -91,15 +91,15 @@ pub(super) async fn concurrent_same_id_one_winner(world: World) {
 }
 
 pub(super) async fn many_rows_in_one_batch(world: World) {
-    // This many rows take every chunk size of an insert: 512, 64, 8 and 1. A batch has 256 rows, unless one operation
-    // has more.
+    // SQLite inserts rows in chunks of 512, 64, 8 and 1. This test writes 251 requests and 700 reports, so that each
+    // chunk size is used. A batch has at most 256 rows, unless one operation has more.
     let (store, faults) = world.open_faulty().await;
     faults.hold();
     store.post(vec![world.report("first")]).unwrap();
     faults.held().await;
     let mut submits: Vec<_> = (0..251).map(|n| Box::pin(store.submit(world.request(&format!("r-{n}"))))).collect();
     for submit in &mut submits {
-        // Without `unconstrained`, tokio would make this task pause after so much work at once.
+        // After much work in one poll, tokio makes a task pause. `unconstrained` prevents the pause.
         assert!(tokio::task::unconstrained(submit).now_or_never().is_none());
     }
     faults.release();

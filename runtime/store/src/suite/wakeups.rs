@@ -39,7 +39,7 @@ pub(super) async fn a_signal_between_calls_is_kept(world: World) {
 pub(super) async fn lost_wake_is_found_by_poll(world: World) {
     let store = world.open().await;
     attach(&store);
-    // Other tasks take the signals.
+    // These two futures receive the signals, as other tasks would. Without a signal, a claim must still find the rows.
     let (mut request, mut report) = (Box::pin(store.requests_due()), Box::pin(store.reports_due()));
     assert!(request.as_mut().now_or_never().is_none());
     assert!(report.as_mut().now_or_never().is_none());
@@ -95,7 +95,7 @@ pub(super) async fn each_first_attempt_is_waited_for(world: World) {
     assert!(waiting.as_mut().now_or_never().is_none());
     let rows = store.claim_reports(2).await.unwrap().rows;
     current(store.settle_report(rows[0].claim.clone(), world.attempt(500), Next::RetryAt(world.now())).await);
-    // Putting a report back is not an attempt.
+    // A report that is put back had no attempt, so `tried` still waits for its first attempt.
     current(store.put_back_report(rows[1].claim.clone()).await);
     store.barrier().await.unwrap();
     assert!(waiting.as_mut().now_or_never().is_none());

@@ -18,13 +18,13 @@ use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::{Provenance, Webhook};
 
 pub(super) const ROUTE: &str = "/a";
-/// The first reading of the wall clock, in µs.
+/// The time of the wall clock at the start of each test, in µs since 1970.
 pub(super) const START: i64 = 1_795_420_800_000_000;
 
-/// The clocks, options and folder of a test's store.
+/// The clocks, the options and the folder of a test's store.
 pub(super) struct World {
     wall: Arc<AtomicI64>,
-    /// The monotonic clock.
+    /// The time of the monotonic clock, in µs.
     elapsed: Arc<AtomicI64>,
     pub(super) options: Options,
     pub(super) dir: tempfile::TempDir,
@@ -37,7 +37,7 @@ impl World {
 
     #[cfg(feature = "sqlite")]
     pub(super) fn sqlite() -> Self {
-        // These cases do not depend on whether a commit survives a power cut.
+        // `Normal` is enough, because no case tests whether a commit survives a power cut.
         let durability = crate::Durability::Normal;
         Self::of(|dir| Location::Sqlite { path: dir.join("store.db"), durability })
     }
@@ -64,7 +64,7 @@ impl World {
         self.elapsed.fetch_add(by, Ordering::SeqCst);
     }
 
-    /// Sets the wall clock forward, or back if `seconds` is negative.
+    /// Sets the wall clock forward by `seconds`, or back if `seconds` is negative. The monotonic clock does not change.
     pub(super) fn jump(&self, seconds: i64) {
         self.wall.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
     }
@@ -77,7 +77,7 @@ impl World {
         Store::open(self.options.clone(), NodeId::generate(), self.clock()).await
     }
 
-    /// A store whose backend fails as the test says.
+    /// Opens a store whose backend fails or waits when the test says so through the returned `Faults`.
     #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "memory has nothing to wait for"))]
     pub(super) async fn open_faulty(&self) -> (Store, Arc<Faults>) {
         let (opened, quotas) = match &self.options.place {
@@ -128,7 +128,7 @@ impl World {
     }
 }
 
-/// Attaches the route with no room, so that every request has to be claimed.
+/// Attaches the route with a semaphore without permits. So no request is pre-claimed, and the test has to claim each.
 pub(super) fn attach(store: &Store) {
     drop(store.attach_requests(vec![ROUTE.into()], Arc::new(Semaphore::new(0))));
 }
@@ -158,7 +158,7 @@ pub(super) fn id(text: &str) -> RequestId {
     RequestId::stored(text)
 }
 
-/// The previous claim of the row, which is stale.
+/// Returns a stale claim of the same row: its epoch is one lower.
 pub(super) fn stale<I: Clone>(claim: &Claim<I>) -> Claim<I> {
     Claim { id: claim.id.clone(), epoch: claim.epoch - 1 }
 }

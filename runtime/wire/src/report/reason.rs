@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Status;
 
-/// Why a request ended, in more detail than its status. For logs, metrics and the store.
+/// The reason why a request ended, in more detail than its status. It is for logs, metrics and the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The request completed or was cancelled, which needs no further reason.
@@ -16,11 +16,11 @@ pub enum Reason {
     Error,
     /// The handler panicked.
     Panic,
-    /// The future was dropped before its end.
+    /// The handler's future was dropped before it was finished.
     Dropped,
     /// The handler ran longer than its time limit.
     Timeout,
-    /// The process died while the handler ran, as often as allowed.
+    /// The process died while the handler ran. That has happened as often as `worker.max_crashes` allows.
     Lost,
     /// The result could not be serialised.
     Unserializable,
@@ -48,7 +48,7 @@ impl Reason {
     }
 }
 
-/// Why a request was not completed. In JSON, a string such as `"timeout"`.
+/// The reason why a request was not completed. In JSON, it is a string such as `"timeout"`.
 ///
 /// A report shows it as the member `reason`, if the handler asks for it with the attribute's argument `error`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,8 @@ pub enum EndReason {
     Panic,
     /// The handler ran longer than the server's time limit, `worker.timeout`.
     Timeout,
-    /// The server's process died while the handler ran, as often as `worker.max_crashes` allows.
+    /// The server's process died while the handler ran. That has happened `worker.max_crashes` times, which is the
+    /// limit.
     Lost,
     /// The handler's future was dropped before its end.
     Dropped,

@@ -60,7 +60,7 @@ fn bad_secrets_are_refused_with_what_to_do() {
     for text in ["whsec_%", "whsec_wronglength", &format!("{SHARED}\n"), &format!("whsec_ {}", &SHARED[6..])] {
         assert!(said::<Secret>(text).contains("follows `whsec_` is not padded standard base64"), "{text}");
     }
-    // The secret without its last characters is not padded base64.
+    // The secret without its last characters is base64 without padding.
     assert!(said::<Secret>(&SECRET[..SECRET.len() - 3]).contains("follows `whsk_` is not padded"));
     assert_eq!(said::<Secret>("whsec_c2hvcnQ="), "a `whsec_` secret has 24 to 64 bytes, but this secret has 5");
     let long = format!("whsec_{}", STANDARD.encode([0; 65]));
@@ -83,7 +83,8 @@ fn bad_verifying_keys_are_refused_with_what_to_do() {
     assert_eq!(said::<VerifyingKey>("x"), "a verifying key starts with `whsec_` (HMAC-SHA256) or `whpk_` (Ed25519)");
 }
 
-/// The keys are the points of small order with both signs, and the same y coordinates plus the prime.
+/// The keys are the points of small order: each y coordinate with both signs of x, also in an encoding to which the
+/// prime of the field was added.
 #[test]
 fn keys_for_which_anybody_could_sign_are_refused() {
     let hex = |text: &str| -> [u8; 32] {

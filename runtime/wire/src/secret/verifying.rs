@@ -23,14 +23,14 @@ impl PublicKey {
     }
 }
 
-/// The y coordinates of the eight points of small order. For such a key, everybody can make valid signatures without a
-/// secret.
+/// The y coordinates of the eight points of small order. If a public key is such a point, everybody can make valid
+/// signatures without a secret.
 const SMALL_ORDER: [[u8; PUBLIC_BYTES]; 5] = [
     // The points of order 4, 1 and 2 have y = 0, 1 and -1.
     [0; PUBLIC_BYTES],
     little_endian(1, 0, 0),
     little_endian(0xec, 0xff, 0x7f),
-    // The points of order 8.
+    // The points of order 8 have these y coordinates.
     [
         0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
         0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
@@ -53,7 +53,7 @@ const fn little_endian(first: u8, between: u8, last: u8) -> [u8; PUBLIC_BYTES] {
 
 /// Whether a key is of small order, or not encoded as RFC 8032 says.
 ///
-/// A key that is made from a secret is neither. An unusual encoding could hide a key of small order.
+/// A key that is computed from a secret never has these faults. An unusual encoding could hide a key of small order.
 fn is_weak(mut key: [u8; PUBLIC_BYTES]) -> bool {
     // The highest bit is the sign of the x coordinate.
     key[PUBLIC_BYTES - 1] &= 0x7f;
@@ -84,8 +84,8 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A key with which a receiver verifies webhooks: a `whsec_` secret that it shares with the sender, or the sender's
-/// `whpk_` key.
+/// A key with which a receiver verifies webhooks: a `whsec_` secret that the receiver shares with the sender, or the
+/// sender's `whpk_` key.
 ///
 /// ```
 /// use postback::{Secret, VerifyingKey};
@@ -104,7 +104,7 @@ enum Either {
     Public(PublicKey),
 }
 
-/// Keeps the whole `whsec_` secret, but only the public key of a `whsk_` secret.
+/// The verifying key keeps the whole `whsec_` secret, but only the public key of a `whsk_` secret.
 impl From<Secret> for VerifyingKey {
     fn from(secret: Secret) -> Self {
         match secret.0 {
@@ -142,8 +142,8 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// A key that [`verify`](crate::verify()) takes: [`VerifyingKey`], [`Secret`], [`PublicKey`], or a reference to one of
-/// them.
+/// A key that you can give to [`verify`](crate::verify()): [`VerifyingKey`], [`Secret`], [`PublicKey`], or a reference
+/// to one of them.
 ///
 /// The trait is sealed.
 #[diagnostic::on_unimplemented(

@@ -44,7 +44,7 @@ const VECTORS: [Vector; 3] = [
     },
 ];
 
-/// Why no signature matches.
+/// The reason why no signature matches.
 #[derive(Debug, PartialEq, Eq)]
 enum Mismatch {
     TooMany,
@@ -127,7 +127,7 @@ fn what_was_changed_does_not_hold() {
         assert_eq!(other.check(&key, vector.signature), Err(Mismatch::Differ));
         let other = Vector { id: "msg_other", ..vector };
         assert_eq!(other.check(&key, vector.signature), Err(Mismatch::Differ));
-        // The signature is cut off, lengthened, without padding, with one more letter, and empty.
+        // Five wrong forms of the signature: cut off, lengthened, without padding, with one more letter, and empty.
         let signature = vector.signature;
         let (version, encoded) = signature.split_once(',').unwrap();
         let bytes = STANDARD.decode(encoded).unwrap();

@@ -16,10 +16,11 @@ use crate::line::{Causes, Escaped};
 use crate::secret::VerifyingKey;
 use crate::time::Clock;
 
-/// The keys of a receiver, in the state of an axum router, where the extractor [`Verified`] finds them.
+/// The keys with which a receiver verifies webhooks. Put them into the state of an axum router, where the extractor
+/// [`Verified`] finds them.
 ///
-/// The router's state is this type, or implements `FromRef` for it. Give several keys while a secret is being replaced.
-/// A clone costs one reference count.
+/// The router's state is a `VerifyingKeys`, or `VerifyingKeys` implements `FromRef` for the state's type. Give several
+/// keys while a secret is being replaced. Cloning the keys is cheap: it only increments a reference count.
 ///
 /// ```
 /// use postback::{VerifyingKey, VerifyingKeys};
@@ -105,7 +106,7 @@ fn read<T: DeserializeOwned + 'static>(body: &Bytes) -> Result<T, Fault> {
     serde_json::from_slice(body).map_err(Fault::Json)
 }
 
-/// Why the extractor [`Verified`] refused a webhook.
+/// The reason why the extractor [`Verified`] refused a webhook.
 ///
 /// As a response, it has one line of text and one of these statuses: 400 if a header or the body is malformed, 401 if
 /// the signature or its time is wrong, 413 if the body is too long, 500 if the receiver has no key.

@@ -62,7 +62,7 @@ pub struct ReceivedReport<T> {
     pub timestamp: Option<SystemTime>,
 }
 
-/// The default for a missing result. Serde's own default would need `T: Default`.
+/// Returns the default for a missing result. Serde's own default would need `T: Default`.
 fn none<T>() -> Option<T> {
     None
 }
@@ -70,7 +70,7 @@ fn none<T>() -> Option<T> {
 fn read_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let time = DateTime::parse_from_rfc3339(&text).map_err(serde::de::Error::custom)?;
-    // A time before 1970 is an error: there were no webhooks then.
+    // A time before 1970 is an error, because no report is that old.
     let micros = u64::try_from(time.timestamp_micros()).map_err(serde::de::Error::custom)?;
     Ok(UNIX_EPOCH.checked_add(Duration::from_micros(micros)))
 }

@@ -16,8 +16,9 @@ use crate::signature;
 /// send the headers and the body, and check the answer. The [`Poster`](crate::Poster) and the workload server sign
 /// their webhooks themselves.
 ///
-/// There is one signature per secret, as while a secret is being replaced. `at` is the time of the signature. If it is
-/// more than 5 minutes from now, [`verify`] returns an error, which you can test in this way.
+/// The header has one signature per secret. Give several secrets to test the time in which a secret is being replaced.
+/// `at` is the time of the signature. If `at` is more than 5 minutes from now, [`verify`] returns an error. So you can
+/// test that your receiver refuses old webhooks.
 ///
 /// [`verify`]: crate::verify()
 ///
@@ -57,7 +58,7 @@ pub fn sign(
     Ok(headers)
 }
 
-/// Why [`sign`] did not sign.
+/// The reason why [`sign`] returned an error.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignError {

@@ -14,7 +14,8 @@ use url::Url;
 use super::provenance::stricter;
 use super::{Provenance, Target, Webhook};
 
-/// Bytes reserved for an id after the first URL, so that both fit into one allocation. A UUID has 36 bytes.
+/// The number of bytes that are reserved for an id behind the first URL, so that both need only one allocation. A UUID
+/// has 36 bytes.
 const ROOM_FOR_ID: usize = 40;
 
 /// A type whose values can be given as the webhook of a call.
@@ -26,7 +27,7 @@ const ROOM_FOR_ID: usize = 40;
 /// - a slice, an array or a `Vec` of these, for several webhooks;
 /// - a reference, `Box`, `Rc` or `Arc` to each of these.
 ///
-/// Implement it for a type of your own by a call to one of these implementations:
+/// To implement it for your own type, call one of these implementations:
 ///
 /// ```
 /// use postback::{IntoWebhook, Webhooks};
@@ -47,33 +48,33 @@ const ROOM_FOR_ID: usize = 40;
     note = "a webhook is a URL (`str`, `String`, `Url`, `http::Uri`), a `postback::Webhook`, or an `Option`, a slice or a `Vec` of these"
 )]
 pub trait IntoWebhook {
-    /// Adds the webhooks that this value stands for: none, one or several.
+    /// Adds the webhooks that this value describes: none, one or several.
     fn add_to(&self, webhooks: &mut Webhooks);
 }
 
-/// The webhooks of one call. The runtime makes it, and [`IntoWebhook::add_to`] fills it.
-// Invariant: it allocates nothing before the first URL. One URL and an id of usual length take one allocation.
+/// The webhooks of one call. The runtime makes an empty value, and [`IntoWebhook::add_to`] adds the webhooks.
+// Invariant: an empty value needs no allocation. One URL and an id of usual length need one allocation.
 #[derive(Clone, Default)]
 pub struct Webhooks {
-    /// All URLs, one after another. The id of the call may follow them.
+    /// The text of all URLs, one directly after another. The id of the call may follow the URLs.
     text: String,
     targets: Targets,
 }
 
-/// The parts of `text`, and webhooks that were given parsed.
+/// The webhooks of a call: each is a part of the `text`, or a webhook that the user gave in parsed form.
 ///
-/// It is small, because it is part of the future of each annotated call.
+/// The enum is kept small, because the future of each annotated call contains it.
 #[derive(Clone, Default)]
 enum Targets {
     #[default]
     None,
-    /// One URL: the text up to `end`.
+    /// One URL that is not parsed yet: the text from 0 to `end`.
     Text {
         end: usize,
         chosen_by: Option<Provenance>,
     },
     Webhook(Webhook),
-    /// Several webhooks.
+    /// More than one webhook.
     Listed(Vec<Given>),
 }
 
@@ -110,7 +111,7 @@ impl Webhooks {
         }
     }
 
-    /// Writes the call's id after the URLs. Returns where the id begins.
+    /// Writes the call's id after the URLs. Returns the index at which the id begins.
     #[doc(hidden)]
     pub fn append_id(&mut self, id: impl fmt::Display) -> usize {
         let start = self.text.len();
@@ -119,7 +120,7 @@ impl Webhooks {
         start
     }
 
-    /// The text from `start` to the end.
+    /// The text from the index `start` on. It is the call's id, if `start` comes from [`append_id`](Self::append_id).
     #[doc(hidden)]
     pub fn text_from(&self, start: usize) -> &str {
         self.text.get(start..).unwrap_or_default()
@@ -140,13 +141,13 @@ impl Webhooks {
         }))
     }
 
-    /// Parses the webhooks. Those for which the user's code does not say who chose them count as chosen by `default`.
+    /// Parses the webhooks. If the user's code does not say who chose a webhook, it counts as chosen by `default`.
     #[doc(hidden)]
     pub fn resolve_for(&self, default: Provenance) -> impl Iterator<Item = Target> {
         self.resolve().map(move |target| target.or_chosen_by(default))
     }
 
-    /// Notes who chose the webhooks from index `from` on.
+    /// Records who chose the webhooks from index `from` on.
     pub(super) fn choose(&mut self, from: usize, by: Provenance) {
         match &mut self.targets {
             Targets::Text { chosen_by, .. } if from == 0 => *chosen_by = Some(stricter(*chosen_by, by)),

@@ -2,7 +2,8 @@
 
 use super::{IntoWebhook, Provenance, Webhook, Webhooks};
 
-/// A webhook together with who chose it; made by [`Webhook::trusted`] and [`Webhook::from_caller`].
+/// A webhook, and whether the operator or a caller chose it. [`Webhook::trusted`] and [`Webhook::from_caller`] make
+/// such a value.
 ///
 /// You can use it wherever a webhook is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,10 +15,10 @@ pub struct Chosen<W> {
 impl Webhook {
     /// Says that the operator chose this webhook, and not a caller.
     ///
-    /// A workload server signs a report, and lets it into private networks, only if two conditions hold: the URL is
-    /// below a trusted destination, and the operator chose the webhook. The attribute knows that the operator chose a
-    /// `webhook` that reads only `Config`, `State` and constants. For other expressions, such as a field of `self`,
-    /// call this function.
+    /// A workload server signs a report, and may send it into private networks, only if two conditions hold: the URL is
+    /// below a trusted destination, and the operator chose the webhook. If the `webhook` expression reads only
+    /// `Config`, `State` and constants, the attribute knows that the operator chose the webhook. For other expressions,
+    /// such as a field of `self`, call this function.
     ///
     /// Do not call it for a URL that came with a request: the caller could then forge reports to your own receivers.
     ///
@@ -45,8 +46,9 @@ impl Webhook {
     /// unsigned, unless the webhook has a secret of its own. [`trusted`](Self::trusted) around this webhook changes
     /// nothing.
     ///
-    /// Use it in a library. There, a URL below one that was given to [`trust`](crate::PosterBuilder::trust) is trusted
-    /// otherwise, whoever chose it. A workload server does not trust a URL that came with a request, even without this.
+    /// Use this function if you report with a [`Poster`](crate::Poster) and without a workload server. Otherwise the
+    /// `Poster` trusts every URL below a destination that was given to [`trust`](crate::PosterBuilder::trust), whoever
+    /// chose the URL. A workload server does not trust a URL that came with a request, even without this function.
     ///
     /// ```
     /// use postback::{Webhook, async_handler};

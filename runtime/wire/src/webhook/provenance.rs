@@ -13,14 +13,15 @@ pub enum Provenance {
     Caller,
 }
 
-/// Combines an earlier statement with a new one. `Caller` wins, so that a caller's choice never becomes trusted.
+/// Combines an earlier statement about who chose a URL with a new one. `Caller` wins, so that a URL that a caller chose
+/// never becomes trusted.
 pub(super) fn stricter(earlier: Option<Provenance>, now: Provenance) -> Provenance {
     if earlier == Some(Provenance::Caller) { Provenance::Caller } else { now }
 }
 
-/// The handler parameters that hold the operator's values: `Config`, `State`, and references to them.
+/// A type of handler parameter that holds the operator's values: `Config`, `State`, or a reference to one of them.
 pub trait Operators {
-    /// Whether the runtime made this value. A value that the user's code made may hold a caller's URL.
+    /// Whether the runtime made this value. If the user's code made the value, it may hold a caller's URL.
     fn is_operator(&self) -> bool;
 }
 
@@ -39,9 +40,9 @@ implement_for_pointers!(&T, &mut T, Box<T>, Rc<T>, Arc<T>);
 /// Finds out whether a parameter of an annotated function holds the operator's values:
 /// `OperatorCheck(&parameter).is_operator()`.
 ///
-/// This works for a parameter of any type. If the type implements [`Operators`], the method of `OperatorCheck` is called.
-/// Otherwise method lookup goes on to [`Anybodys`], whose method returns `false`. So the parameter's type needs no
-/// bound.
+/// This works for a parameter of any type. If the type implements [`Operators`], the compiler calls the method of
+/// `OperatorCheck`. Otherwise it finds the method of [`Anybodys`], which returns `false`. So the parameter's type needs
+/// no bound.
 #[derive(Debug)]
 pub struct OperatorCheck<'a, T: ?Sized>(pub &'a T);
 
@@ -52,7 +53,7 @@ impl<T: Operators + ?Sized> OperatorCheck<'_, T> {
     }
 }
 
-/// Stands for a parameter whose type says nothing about who chose its value.
+/// Replaces a parameter whose type does not implement [`Operators`]. Such a type does not say who chose its value.
 #[derive(Debug)]
 pub struct Anybodys;
 

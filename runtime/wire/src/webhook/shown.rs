@@ -4,19 +4,20 @@ use std::fmt;
 
 use url::Url;
 
-/// The longest path segment that is shown, in bytes.
+/// The largest length of a path segment that is shown, in bytes.
 const MAX_SEGMENT: usize = 40;
-/// The longest word that is shown, in letters. Longer words are rare in paths, but longer tokens are common.
+/// The largest number of letters in a word that is shown. Longer words are rare in paths, but longer tokens are common.
 const MAX_WORD: usize = 20;
-/// The most digits in a segment that is shown. The ids of most services have no more.
+/// The largest number of digits in a path segment that is shown. The ids of most services have no more digits.
 const MAX_DIGITS: usize = 20;
-/// The most digits at the end of a word that is shown, as in `v1` and `hook42`.
+/// The largest number of digits at the end of a word that is shown. Examples of such words are `v1` and `hook42`.
 const MAX_SUFFIX: usize = 2;
 
 /// Displays a URL without the parts that may hold a secret.
 ///
-/// These are user name, password, query, fragment, and each path segment that does not look like words or a number.
-/// Such a segment is shown as `…`: for Slack, Discord and many other services, everybody who knows the path can post.
+/// The hidden parts are the user name, the password, the query, the fragment, and each path segment that does not look
+/// like words or a number. Such a segment is shown as `…`, because at Slack, Discord and many other services, everybody
+/// who knows the path can post.
 ///
 /// Invariant: logs, terminals and answers show a webhook's URL only through this type.
 pub struct Shown<'a>(pub &'a Url);
@@ -43,7 +44,8 @@ pub fn shown(url: &str) -> String {
     Url::parse(url).map_or_else(|_| "(not a URL)".to_owned(), |url| Shown(&url).to_string())
 }
 
-/// Whether a path segment consists of words and numbers, so that it is not a token.
+/// Whether a path segment consists of words and numbers. Such a segment is shown, because it does not look like a
+/// token.
 fn is_pure(segment: &str) -> bool {
     let digits = segment.bytes().filter(u8::is_ascii_digit).count();
     segment.len() <= MAX_SEGMENT
@@ -55,7 +57,8 @@ fn is_number(part: &str) -> bool {
     part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a part is letters with at most two digits at the end, in the usual case: `sendMessage`, but not `sEnD`.
+/// Whether a part of a path segment is a word: letters and then at most two digits. Its upper-case letters must stand
+/// where they usually do: `sendMessage` is a word, but `sEnD` is not.
 fn is_word(part: &str) -> bool {
     let letters = part.trim_end_matches(|c: char| c.is_ascii_digit());
     let suffix = part.len() - letters.len();
@@ -129,7 +132,7 @@ mod tests {
     }
 
     proptest! {
-        /// Usual tokens, 16 bytes or more in hexadecimal or base64url, are not shown.
+        /// A random token of 16 bytes or more, in hexadecimal or base64url, is not shown.
         #[test]
         fn a_random_token_is_not_shown(bytes in prop::collection::vec(any::<u8>(), 16..48)) {
             use base64::Engine as _;
@@ -137,7 +140,8 @@ mod tests {
             let hex: String = halves.map(|half| char::from_digit(u32::from(half), 16).unwrap()).collect();
             let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&bytes);
             for token in [hex, base64] {
-                // Proptest sometimes repeats one byte, which does not look like a token.
+                // Proptest sometimes repeats one byte many times. Such a text does not look like a token, so it is left
+                // out.
                 let distinct = token.bytes().collect::<std::collections::HashSet<_>>().len();
                 prop_assert!(distinct < 6 || !shown(&format!("https://example.com/{token}")).contains(&token), "{token}");
             }

@@ -7,8 +7,8 @@ use url::{Position, Url};
 use super::Own;
 use super::{Provenance, Webhook, WebhookError};
 
-/// A webhook, or a given text that is not a valid URL. The text is kept, so that the report's record can show the
-/// error.
+/// The destination of a report: a webhook, or a text that the user gave and that is not a valid URL. The text is kept,
+/// so that the report's record can show the error.
 #[derive(Clone)]
 pub enum Target {
     Webhook(Webhook),
@@ -16,7 +16,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Makes a target from the columns of the store.
+    /// Makes a target from the values in the columns of the store.
     pub fn stored(url: &str, own: Own) -> Self {
         match Self::parse(url) {
             Self::Webhook(webhook) => Self::Webhook(webhook.with_own(own)),
@@ -43,7 +43,7 @@ impl Target {
         }
     }
 
-    /// The URL as text. For an unusable target, the text that was given.
+    /// The URL as text. For a target that is not a valid URL, the text that the user gave.
     pub fn url(&self) -> &str {
         match self {
             Self::Webhook(webhook) => webhook.url().as_str(),
@@ -51,7 +51,8 @@ impl Target {
         }
     }
 
-    /// Scheme, host and port. Limits, fairness and circuits apply per origin. Empty for an unusable target.
+    /// The origin: scheme, host and port. Limits, fairness and circuits apply per origin. The origin is empty if the
+    /// target is not a valid URL.
     pub fn origin(&self) -> &str {
         match self {
             Self::Webhook(webhook) => origin_of(webhook.url()),
@@ -92,7 +93,7 @@ impl From<Webhook> for Target {
     }
 }
 
-/// Scheme, host and port of a webhook's URL.
+/// The origin of a webhook's URL: its scheme, host and port.
 pub fn origin_of(url: &Url) -> &str {
     // The text before the path is the origin, because a webhook's URL has no user name and the parser drops a default
     // port.

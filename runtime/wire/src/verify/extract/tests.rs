@@ -29,7 +29,8 @@ async fn raw(body: Verified<Bytes>) -> Bytes {
     body.into_inner()
 }
 
-/// Posts a webhook whose signature's time is moved by `seconds`. Returns the status and the text of the answer.
+/// Posts a webhook that was signed `seconds` from now, or in the past if negative. Returns the status and the text of
+/// the answer.
 async fn posted(keys: VerifyingKeys, path: &str, secret: &Secret, body: &[u8], seconds: i64) -> (u16, String) {
     let timestamp = Clock::system().now().unix_seconds() + seconds;
     let mut request = Request::post(path).body(Body::from(body.to_vec())).unwrap();
@@ -76,14 +77,14 @@ async fn others_are_answered_with_what_is_wrong() {
     let long = [b' '; 65];
     let expected = (413, "the body is too long for this receiver\n".to_owned());
     assert_eq!(posted(keys.clone(), "/raw", &secret, &long, 0).await, expected);
-    // The answer does not say which JSON the receiver expects.
+    // The answer does not say what the receiver expects in the JSON.
     let expected = (400, "the body is not the JSON that this receiver expects\n".to_owned());
     assert_eq!(posted(keys, "/json", &secret, br#"{"status":7}"#, 0).await, expected);
     let expected = (500, "webhooks cannot be verified here at the moment\n".to_owned());
     assert_eq!(posted(VerifyingKeys::from_iter([]), "/json", &secret, BODY, 0).await, expected);
 }
 
-/// The body of the request never comes, so an answer proves that the receiver did not wait for the body.
+/// The body of the request never comes. So an answer proves that the receiver did not wait for the body.
 #[tokio::test]
 async fn what_the_headers_tell_is_told_before_the_body_is_read() {
     let secret = Secret::generate();
