@@ -29,12 +29,14 @@ pub(crate) trait Values: Default {
 pub(crate) struct GivenKeys {
     /// Correctly spelled keys. Their values may be wrong.
     exact: Vec<String>,
-    /// Keys that the user probably meant, but did not write correctly. An error was added for each of them.
+    /// Keys that the user probably meant, but did not write correctly. The user has already got an error for each of
+    /// them.
     intended: Vec<String>,
 }
 
 impl GivenKeys {
-    /// Whether the user gave this key, or probably meant to. If so, an error "the key is missing" would be wrong.
+    /// Whether the user gave this key, or probably meant to give it. If so, an error "the key is missing" would be
+    /// wrong.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.exact.iter().chain(&self.intended).any(|given| given == key)
     }
@@ -59,7 +61,7 @@ impl Arguments {
         (values, given)
     }
 
-    /// Parses one `key = value`. Afterwards the input stands at a comma or at its end.
+    /// Parses one `key = value`. Afterwards, the next token of the input is a comma, or the input is at its end.
     fn parse_argument<V: Values>(
         &self,
         values: &mut V,
@@ -91,7 +93,7 @@ impl Arguments {
             let tokens = if tokens.is_empty() { next_token(&input.fork()) } else { tokens };
             let first = self.keys.first()?;
             errors.on(tokens, format!("expected `key = value`, for example `{}`", (self.usage)(first)));
-            // The user probably meant the first key, so no second error says that this key is missing.
+            // The user probably meant the first of these keys, so no second error says that this key is missing.
             given.intended.push((*first).to_owned());
             return None;
         };
@@ -163,7 +165,7 @@ impl Arguments {
     }
 }
 
-/// Whether the attribute is written as `#[name = value]`. The compiler itself reports an error for this form, and still
+/// Whether the attribute is written as `#[name = value]`. The compiler itself reports an error for this form, but still
 /// expands the attribute. So the expansion must not add a second error.
 pub(crate) fn is_name_value() -> bool {
     Span::call_site().source_text().is_some_and(|attribute| is_name_value_text(&attribute))
@@ -174,8 +176,8 @@ fn is_name_value_text(attribute: &str) -> bool {
     path.find(['(', '[', '{', '=']).is_some_and(|end| path[end..].starts_with('='))
 }
 
-/// The message of a parser error, without the words "unexpected end of input": they would be wrong, because only the
-/// value of one argument has ended there.
+/// Returns the message of a parser error, without the words "unexpected end of input". These words would be wrong,
+/// because only the value of one argument has ended there.
 pub(crate) fn parser_message(error: &syn::Error) -> String {
     let message = error.to_string();
     message.strip_prefix("unexpected end of input, ").unwrap_or(&message).to_owned()
@@ -191,7 +193,7 @@ pub(crate) fn value_ends(input: ParseStream<'_>) -> bool {
     input.is_empty() || input.peek(Token![,])
 }
 
-/// Takes all tokens up to the next comma or to the end of the input.
+/// Removes and returns all tokens up to the next comma or to the end of the input.
 fn rest_of_argument(input: ParseStream<'_>) -> TokenStream {
     let mut tokens = TokenStream::new();
     while !value_ends(input) {
@@ -200,14 +202,14 @@ fn rest_of_argument(input: ParseStream<'_>) -> TokenStream {
     tokens
 }
 
-/// The known keys in `rest` that are followed by `=`. The user left out the comma before them.
+/// Returns the known keys in `rest` that are followed by `=`. The user left out the comma before these keys.
 fn keys_after_missing_comma(rest: &TokenStream, keys: &[&str]) -> Vec<String> {
     let words: Vec<_> = rest.clone().into_iter().map(|token| token.to_string()).collect();
     let is_given = |pair: &&[String]| pair[1] == "=" && keys.contains(&pair[0].as_str());
     words.windows(2).filter(is_given).map(|pair| pair[0].clone()).collect()
 }
 
-/// Takes the next token, if there is one.
+/// Removes and returns the next token, if there is one.
 fn next_token(input: ParseStream<'_>) -> TokenStream {
     let token = input.step(|cursor| match cursor.token_tree() {
         Some((token, rest)) => Ok((TokenStream::from(token), rest)),
@@ -216,7 +218,7 @@ fn next_token(input: ParseStream<'_>) -> TokenStream {
     token.unwrap_or_default()
 }
 
-/// Takes the tokens from `start` up to the position of `end`.
+/// Returns the tokens from `start` up to the position of `end`.
 fn tokens_between(start: ParseStream<'_>, end: ParseStream<'_>) -> TokenStream {
     let mut tokens = TokenStream::new();
     while !start.is_empty() && start.cursor() != end.cursor() {
@@ -245,7 +247,7 @@ pub(crate) fn parse_crate(input: ParseStream<'_>, errors: &mut Diagnostics) -> s
     Ok(None)
 }
 
-/// The identifier, if the expression is a single identifier such as `display`.
+/// Returns the identifier, if the expression is a single identifier such as `display`.
 pub(crate) fn word(expr: &Expr) -> Option<&Ident> {
     match expr {
         Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty() => path.path.get_ident(),
@@ -253,7 +255,7 @@ pub(crate) fn word(expr: &Expr) -> Option<&Ident> {
     }
 }
 
-/// The literal, if the expression is `true` or `false`.
+/// Returns the literal, if the expression is `true` or `false`.
 pub(crate) fn boolean(expr: &Expr) -> Option<&LitBool> {
     match expr {
         Expr::Lit(lit) => match &lit.lit {

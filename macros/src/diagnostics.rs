@@ -27,7 +27,7 @@ pub(crate) struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Adds an error that marks the user's tokens from the first to the last.
+    /// Adds an error at the user's tokens. The compiler marks all of them, from the first to the last.
     pub(crate) fn on(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
         self.add(syn::Error::new_spanned(tokens.into_token_stream(), message));
     }
@@ -46,7 +46,7 @@ impl Diagnostics {
     }
 }
 
-/// The word in `known` that the user probably meant by `word`.
+/// Returns the word in `known` that the user probably meant by `word`.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     // The compiler uses the same limit for its suggestions: at most a third of the letters may differ.
     let distance = |candidate: &str| strsim::damerau_levenshtein(&word.to_lowercase(), candidate);
@@ -63,7 +63,8 @@ pub(crate) fn listed(words: &[&str]) -> String {
     }
 }
 
-/// The message for an unknown word: it names the nearest known word, if one is near, and lists all known words.
+/// Returns the message for an unknown word. The message names the nearest known word, if one is near, and lists all
+/// known words.
 pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
     let suggestion = nearest(word, known).map_or_else(|| ";".to_owned(), |near| format!("; did you mean `{near}`?"));
     format!("unknown {what} `{word}`{suggestion} known {what}s: {}", listed(known))

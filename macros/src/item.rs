@@ -27,7 +27,7 @@ pub(crate) struct Body {
 }
 
 impl Item {
-    /// Parses the function. `attribute` is the attribute's name for error messages.
+    /// Parses the function. `attribute` is the attribute's name, which error messages use.
     pub(crate) fn parse(tokens: TokenStream, attribute: &str, errors: &mut Diagnostics) -> Option<Self> {
         let keywords = LeadingKeywords::of(tokens.clone());
         if let Some(other) = keywords.non_function_token() {
@@ -61,7 +61,7 @@ impl Item {
         Ok(Self { head: head.into_iter().collect(), attributes, signature, body })
     }
 
-    /// The first attribute whose path ends in `name`, for example `#[tokio::main]` for the name `main`.
+    /// Returns the first attribute whose path ends in `name`, for example `#[tokio::main]` for the name `main`.
     pub(crate) fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attributes.iter().find(|attribute| attribute.path().segments.last().is_some_and(|last| last.ident == name))
     }
@@ -79,7 +79,7 @@ impl Parse for Body {
     }
 }
 
-/// The group in braces, without the invisible groups that a `macro_rules!` macro may put around it.
+/// Returns the group in braces, without the invisible groups that a `macro_rules!` macro may put around it.
 fn unwrap_invisible_groups(token: TokenTree) -> Option<Group> {
     match token {
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
@@ -91,7 +91,7 @@ fn unwrap_invisible_groups(token: TokenTree) -> Option<Group> {
 }
 
 impl Body {
-    /// Puts `tokens` into braces that have the span of the user's braces. By that span the compiler chooses the
+    /// Puts `tokens` into braces that have the span of the user's braces. The compiler uses this span to choose the
     /// edition, the lint levels and the breakpoints for the code inside.
     pub(crate) fn in_user_braces(&self, tokens: TokenStream) -> Group {
         let mut group = Group::new(Delimiter::Brace, tokens);
@@ -99,14 +99,14 @@ impl Body {
         group
     }
 
-    /// The body as the user wrote it, with braces and inner attributes.
+    /// Returns the body as the user wrote it, with braces and inner attributes.
     pub(crate) fn as_written(&self) -> &Group {
         &self.group
     }
 
-    /// The body as a block without its inner attributes. A body without inner attributes is returned as the user's own
-    /// group, which is the only group that keeps the location of each brace. The compiler needs these two locations to
-    /// see that it has already reported a syntax error in the body.
+    /// Returns the body as a block without its inner attributes. If the body has no inner attributes, this is the
+    /// user's own group, which alone keeps the location of each brace. The compiler needs these two locations to see
+    /// that it has already reported a syntax error in the body.
     pub(crate) fn block(&self) -> Group {
         if self.inner.is_empty() { self.group.clone() } else { self.in_user_braces(self.tokens.clone()) }
     }
@@ -118,15 +118,17 @@ pub(crate) fn is_expression(tokens: &TokenStream) -> bool {
     LeadingKeywords::of(tokens.clone()).non_function_token().is_some_and(|other| begins_expression(&other))
 }
 
-/// Whether `token`, the token that shows that the code is not a function, begins an expression and not another item.
+/// Whether `token` begins an expression and not another item. `token` is the token that shows that the code is not a
+/// function.
 fn begins_expression(token: &TokenTree) -> bool {
     !matches!(token, TokenTree::Ident(word) if word != "async" && word != "move")
 }
 
-/// The keywords at the beginning of an item, such as `async` and `fn`, behind its attributes and its visibility.
+/// The keywords at the beginning of an item, such as `async` and `fn`. Attributes and a visibility before them are
+/// skipped.
 struct LeadingKeywords {
     keywords: Vec<Ident>,
-    /// The first token, also if it is not a keyword.
+    /// The first token behind the attributes, also if it is not a keyword.
     first_token: Option<TokenTree>,
 }
 
@@ -152,7 +154,7 @@ impl LeadingKeywords {
         found
     }
 
-    /// The token that shows that the code is not a function. `None` if the code is a function.
+    /// Returns the token that shows that the code is not a function, or `None` if the code is a function.
     fn non_function_token(&self) -> Option<TokenTree> {
         const MODIFIERS: [&str; 7] = ["default", "const", "async", "unsafe", "safe", "extern", "gen"];
         let is_modifier = |word: &&Ident| MODIFIERS.iter().any(|modifier| *word == modifier);

@@ -9,12 +9,12 @@ use syn::Path;
 pub(crate) struct RuntimeCrate(Option<Path>);
 
 impl RuntimeCrate {
-    /// Uses the value of the argument `crate`. `None` means `::postback`.
+    /// Keeps the value of the argument `crate`. `None` means `::postback`.
     pub(crate) fn new(given: Option<Path>) -> Self {
         Self(given)
     }
 
-    /// The path of the module `__private`, which re-exports every item that generated code may name.
+    /// Returns the path of the module `__private`, which re-exports every item that generated code may name.
     pub(crate) fn private(&self) -> TokenStream {
         self.0.as_ref().map_or_else(
             || quote_spanned!(Span::mixed_site()=> ::postback::__private),
@@ -22,8 +22,8 @@ impl RuntimeCrate {
         )
     }
 
-    /// The path of the module `__private`, with the source location of the user's token `location`. The compiler shows
-    /// an error in a call at the location of the call's path, so the user sees the error on that token.
+    /// Returns the path of the module `__private`, placed at `location`, which is the source location of a token of the
+    /// user. If the compiler finds an error in a call with this path, it shows the error at that token.
     pub(crate) fn private_at(&self, location: Span) -> TokenStream {
         let relocate = |mut token: TokenTree| {
             token.set_span(token.span().located_at(location));

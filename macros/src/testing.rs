@@ -3,20 +3,20 @@
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 
-/// The function that expands an attribute. Its arguments are the tokens of the attribute's arguments and of the item.
+/// A function that expands an attribute. Its arguments are the tokens of the attribute's arguments and of the item.
 pub(crate) type Attribute = fn(TokenStream, &TokenStream) -> TokenStream;
 
 fn expand(attribute: Attribute, args: &str, item: &str) -> TokenStream {
     attribute(args.parse().unwrap(), &item.parse().unwrap())
 }
 
-/// The generated code, formatted by `prettyplease`.
+/// Returns the generated code, formatted by `prettyplease`.
 pub(crate) fn expanded(attribute: Attribute, args: &str, item: &str) -> String {
     let file = syn::parse2(expand(attribute, args, item)).unwrap();
     prettyplease::unparse(&file)
 }
 
-/// The messages of all errors in the expansion. The expansion must still have the unchanged item in it.
+/// Returns the messages of all errors in the expansion. Asserts that the expansion still has the unchanged item in it.
 pub(crate) fn mistakes(attribute: Attribute, args: &str, item: &str) -> Vec<String> {
     let expanded = expand(attribute, args, item).to_string();
     let unchanged = item.parse::<TokenStream>().unwrap().to_string();
@@ -30,7 +30,8 @@ pub(crate) fn mistakes(attribute: Attribute, args: &str, item: &str) -> Vec<Stri
     messages
 }
 
-/// All tokens in one list: the delimiters of a group are tokens of the list too, and so is the content of the group.
+/// Returns all tokens in one list. The list has the delimiters of each group and the tokens inside the group, instead
+/// of the group.
 pub(crate) fn flat(tokens: &TokenStream) -> Vec<String> {
     let mut all = Vec::new();
     for token in tokens.clone() {
@@ -52,8 +53,8 @@ pub(crate) fn survives(item: &TokenStream, expanded: &TokenStream) -> bool {
     flat(item).iter().all(|token| expanded.any(|other| other == *token))
 }
 
-/// The first `count - 1` tokens, or none if `count` is 0. A group counts as one token plus the tokens in it, and a
-/// group that is cut in the middle is still closed.
+/// Returns the first `count - 1` tokens, or no tokens if `count` is 0. A group counts as one token plus the tokens in
+/// it. If a group is cut in the middle, its closing delimiter stays.
 pub(crate) fn cut(tokens: &TokenStream, mut count: usize) -> TokenStream {
     filtered(tokens, &mut || {
         count = count.saturating_sub(1);
@@ -61,7 +62,7 @@ pub(crate) fn cut(tokens: &TokenStream, mut count: usize) -> TokenStream {
     })
 }
 
-/// All tokens without those at these indexes. If a group is left out, its content is left out too.
+/// Returns the tokens without those that have these indexes. If a group is left out, its content is left out too.
 pub(crate) fn without(tokens: &TokenStream, indexes: &[usize]) -> TokenStream {
     let mut index = 0;
     filtered(tokens, &mut || {
@@ -70,7 +71,7 @@ pub(crate) fn without(tokens: &TokenStream, indexes: &[usize]) -> TokenStream {
     })
 }
 
-/// The tokens for which `keep` returns `true`, also inside groups.
+/// Returns the tokens for which `keep` returns `true`, also inside groups.
 fn filtered(tokens: &TokenStream, keep: &mut impl FnMut() -> bool) -> TokenStream {
     let kept = tokens.clone().into_iter().filter_map(|token| match token {
         _ if !keep() => None,

@@ -10,7 +10,7 @@ use super::purity::is_pure;
 use super::tokens::is_word;
 use super::webhook_inputs::WebhookInputs;
 
-/// Attributes that add no code before the function's body if they stand below `#[async_handler]`.
+/// Names of attributes that add no code before the function's body if they stand below `#[async_handler]`.
 const INERT_ATTRIBUTES: [&str; 15] = [
     "allow",
     "cfg",
@@ -28,16 +28,18 @@ const INERT_ATTRIBUTES: [&str; 15] = [
     "track_caller",
     "warn",
 ];
-/// The longest text of an expression in an announcement, in characters. A longer text is cut off and ends in `…`.
+/// The largest length of an expression's text in an announcement, in characters. A longer text is cut off and ends in
+/// `…`.
 const MAX_EXPRESSION_CHARS: usize = 100;
 
-/// Generates the call of the macro `announce!`. The call stands in the body of the announced function and expands to
-/// items.
+/// Generates the call of the macro `announce!`, which tells servers about the annotated function. The call is placed in
+/// the function's body. The macro expands to items only, so nothing runs there.
 pub(super) fn announcement(handler: &Handler, body_can_wait: bool) -> TokenStream {
     let private = handler.runtime.private();
-    // A server can evaluate the webhook expression without running the body. `Impossible`: it cannot, because other code
-    // would run first. `ByDrop`: it drops the future before the body starts. `ByUnwind`: it unwinds the call before the
-    // body starts.
+    // How a server can evaluate the webhook expression without running the function's body. `ByDrop`: the body can
+    // wait, so the server drops the future before the body starts. `ByUnwind`: the body cannot wait, so the server
+    // unwinds the call before the body starts. `Impossible`: a call would run other code before it evaluates the
+    // expression.
     let probe = match (is_webhook_evaluated_first(handler), body_can_wait) {
         (false, _) => "Impossible",
         (true, true) => "ByDrop",
@@ -61,7 +63,7 @@ fn is_inert(attribute: &Attribute) -> bool {
     path.last().is_some_and(is) || path.first().is_some_and(|tool| tool.ident == "clippy" || tool.ident == "rustfmt")
 }
 
-/// The text of an expression, with spaces where a person would write them.
+/// Returns the text of an expression, with spaces where a person would write them.
 fn source_text(expression: &TokenStream) -> String {
     let mut text = String::new();
     write_tokens(expression.clone(), &mut text);
@@ -113,7 +115,7 @@ fn needs_space(before: &TokenTree, token: &TokenTree) -> bool {
     }
 }
 
-/// Keywords that have a space between them and an opening parenthesis.
+/// Keywords that are written with a space before an opening parenthesis.
 const KEYWORDS_BEFORE_SPACE: [&str; 6] = ["if", "in", "match", "return", "while", "else"];
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::arguments::{Arguments, GivenKeys, Values, boolean, parse_crate, word}
 use crate::diagnostics::{Diagnostics, unknown};
 
 const KEYS: [&str; 7] = ["webhook", "request_id", "on", "error", "result", "durable", "crate"];
-/// The outcomes that `on` accepts.
+/// The outcomes that the argument `on` accepts.
 const OUTCOMES: [&str; 4] = ["completed", "failed", "cancelled", "dropped"];
 
 /// The values of the arguments. A field is `None` if the user did not give its key, or if the value was wrong and an
@@ -83,7 +83,7 @@ impl Values for Args {
     }
 }
 
-/// An example of the argument with this key, for error messages.
+/// Returns an example of the argument with this key, for error messages.
 pub(crate) fn usage(key: &str) -> String {
     match key {
         "webhook" | "request_id" => format!("{key} = {}", example(key)),
@@ -155,8 +155,8 @@ fn parse_durable(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Resul
     Ok(durable)
 }
 
-/// The path of a function that makes the value to report. For anything else, adds an error that suggests what the user
-/// may have meant.
+/// Returns the path of a function that makes the value to report. For anything else, adds an error that suggests what
+/// the user may have meant.
 fn path_or_word(value: Expr, words: &[&str], key: &str, errors: &mut Diagnostics) -> Option<ExprPath> {
     let types = if key == "error" { "`fn(&E) -> impl Serialize`" } else { "`fn(&T) -> impl Serialize`" };
     let choice = format!("one of `{}`, or the path of a function {types}", words.join("`, `"));
@@ -182,8 +182,8 @@ fn path_or_word(value: Expr, words: &[&str], key: &str, errors: &mut Diagnostics
     }
 }
 
-/// The word that the user probably meant, if the value cannot be the path of a function. Examples are `Display` for
-/// `display`, and `error = false` for `error = none`.
+/// Returns the word that the user probably meant, if the value cannot be the path of a function. For example, the user
+/// meant `display` by `Display`, and `error = none` by `error = false`.
 fn misspelled_word<'a>(value: &Expr, words: &[&'a str]) -> Option<&'a str> {
     let given = boolean(value).map(|bool| bool.value.to_string()).or_else(|| word(value).map(Ident::to_string))?;
     let meant = match given.to_lowercase().as_str() {

@@ -68,7 +68,7 @@ pub(crate) fn may_await(tokens: &TokenStream) -> bool {
     })
 }
 
-/// Whether a macro name before the tokens `behind` would be a macro call, and not a comparison with `!=`.
+/// Whether a word before the tokens `behind` would be the name of a macro call, and not the left side of a `!=`.
 fn is_macro_call(behind: &[TokenTree]) -> bool {
     match behind {
         [TokenTree::Punct(mark), next, ..] if mark.as_char() == '!' => {

@@ -13,14 +13,14 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
-    /// Whether the variable has this name, also if it is written as a raw identifier such as `r#name`.
+    /// Whether the variable has this name. A raw identifier such as `r#name` has the name `name`.
     pub(crate) fn has_name(&self, name: &str) -> bool {
         self.name.unraw() == name
     }
 }
 
-/// All variables that the parameters bind, in declaration order. Variables that a macro in a pattern binds are not
-/// found.
+/// Returns all variables that the parameters bind, in declaration order. Variables that a macro in a pattern binds are
+/// not found.
 pub(crate) fn bindings(signature: &Signature) -> Vec<Binding> {
     let mut found = Collector::default();
     for input in &signature.inputs {
@@ -39,7 +39,7 @@ pub(crate) fn bindings(signature: &Signature) -> Vec<Binding> {
 #[derive(Default)]
 struct Collector {
     bindings: Vec<Binding>,
-    /// The `#[cfg]` attributes around the current pattern. Each variable that is found next gets a copy of them.
+    /// The `#[cfg]` attributes around the current pattern. Each variable in the pattern gets a copy of them.
     conditions: Vec<Attribute>,
 }
 
@@ -89,7 +89,7 @@ impl Collector {
     }
 }
 
-/// The pattern `P` of the unstable pattern `box P`.
+/// Returns the pattern `P` of the unstable pattern `box P`.
 fn inner_of_box_pattern(tokens: &impl ToTokens) -> Option<Pat> {
     let mut tokens = tokens.to_token_stream().into_iter();
     match tokens.next()? {

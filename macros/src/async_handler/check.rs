@@ -13,7 +13,8 @@ use crate::diagnostics::Diagnostics;
 use crate::item::Item;
 use crate::paths::RuntimeCrate;
 
-/// The checked input of the expansion. The user sees the expansion only if the user's code breaks no rule.
+/// The checked input from which the code is generated. If the user's code breaks a rule, the user sees the errors
+/// instead of the generated code.
 pub(crate) struct Handler {
     pub(crate) item: Item,
     pub(crate) watched: WatchedFuture,
@@ -30,7 +31,7 @@ pub(crate) struct Handler {
     pub(crate) runtime: RuntimeCrate,
 }
 
-/// Adds an error for each rule that the user's code breaks. Returns `None` if the handler cannot be made.
+/// Adds an error for each rule that the user's code breaks. Returns `None` if no code can be generated.
 pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Option<Handler> {
     let watched = WatchedFuture::take(&mut item, errors);
     check_modifiers(&item.signature, errors);

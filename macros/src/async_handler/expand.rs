@@ -28,14 +28,14 @@
 //!
 //! The closure moves the parameters out of the function, because the compiler keeps every variable of an `async fn`
 //! that was ever borrowed until the end of the function. Without the closure, the future could hold a parameter twice.
-//! `capture_whole!` makes the closure and the `async` block capture each parameter in one piece and in reverse order. So the
-//! parameters are dropped in the same order as in a plain function.
+//! `capture_whole!` makes the closure and the `async` block capture each parameter in one piece and in reverse order.
+//! So the parameters are dropped in the same order as in a plain function.
 //!
 //! A body without an `.await` becomes a closure that `run_sync` runs, so the future does not have to hold its
 //! parameters.
 //!
-//! If a plain function ends in an `async` block, `on_first_poll` and the closure replace that block: nothing runs before the
-//! first poll, as in an `async fn`.
+//! If a plain function ends in an `async` block, `on_first_poll` and the closure replace that block: nothing runs
+//! before the first poll, as in an `async fn`.
 //!
 //! The generated code has no `#[allow]`, because an `#[allow]` is an error if the user forbids that lint. So the
 //! generated code must not trigger any lint.
@@ -56,7 +56,7 @@ use super::impl_trait::without_impl_trait;
 use super::rebinding::{with_use_after_rebinding, words};
 use super::spans::{SpanRange, group, relocated};
 
-/// The annotated function with its generated body.
+/// Generates the annotated function with its new body.
 pub(crate) fn expand(handler: &Handler) -> TokenStream {
     let head = &handler.item.head;
     let body = match &handler.watched.wrapper {
@@ -68,9 +68,9 @@ pub(crate) fn expand(handler: &Handler) -> TokenStream {
 
 /// Generates the body of an annotated `async fn`.
 ///
-/// Its `return`s tell the compiler the return type, and avoid a clippy warning about an implicit return. The generated
-/// code does not repeat the type itself: the compiler would report a mistake in the type twice, and a macro in the type
-/// would be expanded twice.
+/// The `return`s in the generated body tell the compiler the return type, and avoid a clippy warning about an implicit
+/// return. The generated code does not repeat the type itself, because the compiler would report a mistake in the type
+/// twice, and would expand a macro in the type twice.
 fn async_fn_body(handler: &Handler) -> Group {
     let private = handler.runtime.private();
     let returns = at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::returns()));
@@ -104,8 +104,8 @@ fn async_fn_body(handler: &Handler) -> Group {
 
 /// Generates the future that replaces the `async` block at the end of a plain function.
 ///
-/// This code does not capture parameters explicitly. The user's block captures only what it names, and the future must
-/// not capture more, because a parameter may have a shorter lifetime than the future.
+/// The generated future does not capture parameters explicitly. The user's block captures only the variables that it
+/// names. The future must not capture more, because a parameter may have a shorter lifetime than the future.
 fn lazy_future(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let output = without_impl_trait(&handler.watched.output);
@@ -129,7 +129,8 @@ fn capture_all_parameters(handler: &Handler) -> TokenStream {
     capture_statement(handler, |_| true)
 }
 
-/// Generates a call of `capture_whole!`, which makes the closure around the user's body capture the parameters as a whole.
+/// Generates a call of `capture_whole!`, which makes the closure around the user's body capture the parameters as a
+/// whole.
 ///
 /// An expression `webhook` or `request_id` with brackets may move the variables that it names. So a parameter that such
 /// an expression names is left out, unless the body uses the parameter.
@@ -156,7 +157,7 @@ fn capture_statement(handler: &Handler, is_captured: impl Fn(&str) -> bool) -> T
 fn enter_statement(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let (webhook, request_id) = (borrowed(&handler.webhook), borrowed(&handler.request_id));
-    // `by_operator` comes before `webhook`: it borrows the parameters that the webhook expression may move.
+    // `by_operator` comes before `webhook`, because it borrows the parameters that the webhook expression may move.
     let by_operator = handler.webhook_inputs.by_operator_call(&handler.runtime);
     quote_spanned! {Span::mixed_site()=>
         let __call =
@@ -193,7 +194,7 @@ fn at_once_call(handler: &Handler, capture: &TokenStream) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> #run_sync #arguments #options #run)
 }
 
-/// The location of the return type, with the user's hygiene, for the closure or block around the user's body.
+/// Returns the location of the return type, with the user's hygiene, for the closure or block around the user's body.
 ///
 /// The compiler shows its messages about "this block" and "the inferred return type" at this location. Its messages
 /// also name a captured variable only if the code that captures the variable has the user's hygiene.
@@ -201,8 +202,8 @@ fn return_type_location(handler: &Handler) -> SpanRange {
     SpanRange::with_user_hygiene(&handler.watched.output.to_token_stream())
 }
 
-/// The content of the closure or `async` block that runs the user's body. The body uses the captured parameters
-/// directly, without a new `let` for each, so the future never holds a parameter twice.
+/// Generates the content of the closure or `async` block that runs the user's body. The body uses the captured
+/// parameters directly, without a new `let` for each, so the future never holds a parameter twice.
 ///
 /// The `if let … return` before the body never runs: it tells the compiler the type that the body returns. This
 /// statement stands outside the user's own block.
@@ -248,8 +249,8 @@ fn never_value(handler: &Handler) -> TokenStream {
 /// Generates the call of `checked_views`, which says how a report shows the result and the error.
 ///
 /// If the result or the error cannot be shown that way, the compiler marks the `_` of its view. So this `_` is placed
-/// at the user's word for the view. If the return type is not a `Result`, the compiler marks the path `checked_views`, which is
-/// placed at the return type.
+/// at the user's word for the view. If the return type is not a `Result`, the compiler marks the path `checked_views`,
+/// which is placed at the return type.
 fn views(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let return_type = SpanRange::of(&handler.watched.output.to_token_stream()).first;
@@ -277,7 +278,7 @@ fn views(handler: &Handler) -> TokenStream {
     quote_spanned!(return_type=> #checked_views::<_, #result_type, #error_type>(__returns, #result, #error))
 }
 
-/// The user's body in the user's own braces, inside parentheses.
+/// Returns the user's body in the user's own braces, inside parentheses.
 ///
 /// Without the parentheses, the compiler would warn of unnecessary braces around a body that is a single expression.
 /// The compiler does not warn of these parentheses, because a macro generated them.
@@ -291,8 +292,8 @@ fn user_block(handler: &Handler) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> (#block))
 }
 
-/// Generates a use of the variable that never runs, so that the compiler does not call the variable unused. The use
-/// moves the variable and returns, because a borrow would keep the variable alive for longer.
+/// Generates code that uses the variable but never runs, so that the compiler does not call the variable unused. The
+/// code moves the variable and returns, because a borrow would keep the variable alive for longer.
 fn use_that_never_runs(variable: &Ident, handler: &Handler) -> TokenStream {
     let never = never_value(handler);
     quote_spanned! {Span::mixed_site()=>
@@ -325,7 +326,7 @@ fn option_calls(handler: &Handler) -> TokenStream {
     calls
 }
 
-/// The name of the constant for an outcome that the user listed in `on`, such as `FAILED` for `failed`.
+/// Returns the name of the constant for an outcome that the user listed in `on`, such as `FAILED` for `failed`.
 fn outcome_constant(word: &Ident) -> Ident {
     Ident::new(&word.to_string().to_uppercase(), word.span().resolved_at(Span::mixed_site()))
 }

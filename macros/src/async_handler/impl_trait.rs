@@ -2,7 +2,7 @@
 
 use syn::{AngleBracketedGenericArguments, GenericArgument, PathArguments, Type, parse_quote};
 
-/// The type with `_` in place of each `impl Trait`.
+/// Returns the type with `_` in place of each `impl Trait`.
 pub(super) fn without_impl_trait(of: &Type) -> Type {
     let mut erased = of.clone();
     erase(&mut erased);

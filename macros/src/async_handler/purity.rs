@@ -88,7 +88,7 @@ const CALLING_METHODS: [&str; 11] = [
     "then",
     "unwrap_or_else",
 ];
-/// Functions without side effects, by type and name.
+/// The known functions without side effects, each as its type and its name.
 const PURE_FUNCTIONS: [(&str, &str); 14] = [
     ("Box", "new"),
     ("Option", "as_deref"),
@@ -107,7 +107,8 @@ const PURE_FUNCTIONS: [(&str, &str); 14] = [
 ];
 /// Keywords of expressions that wait, repeat, keep state or may do anything.
 const IMPURE_KEYWORDS: [&str; 6] = ["async", "await", "loop", "static", "unsafe", "while"];
-/// Keywords that may stand before parentheses, where a function name would be a call.
+/// Keywords that may stand before parentheses. Any other word before parentheses is the name of a function that is
+/// called.
 const KEYWORDS_BEFORE_PARENTHESES: [&str; 10] =
     ["as", "else", "if", "in", "let", "match", "move", "mut", "ref", "return"];
 
@@ -123,7 +124,7 @@ fn is_pure_at(tokens: &[TokenTree], at: usize) -> bool {
         TokenTree::Ident(word) => {
             !IMPURE_KEYWORDS.iter().any(|not| word == not) && !names_impure_code(before, word, behind)
         }
-        // A `=` is a side effect if it assigns to a variable that exists already.
+        // An assignment to an existing variable is a side effect.
         TokenTree::Punct(punct) if punct.as_char() == '=' => !is_assignment(before, behind),
         TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis => {
             calls_only_pure_code(before) && is_given_only_pure_code(before, &group.stream()) && is_pure(&group.stream())
@@ -133,7 +134,7 @@ fn is_pure_at(tokens: &[TokenTree], at: usize) -> bool {
     }
 }
 
-/// Whether parentheses behind these tokens are not a call, or a call of a function that is known to be pure.
+/// Whether parentheses behind these tokens are not a call, or are a call of a function that is known to be pure.
 fn calls_only_pure_code(before: &[TokenTree]) -> bool {
     match before {
         [path @ .., TokenTree::Ident(name)] => {
@@ -141,18 +142,19 @@ fn calls_only_pure_code(before: &[TokenTree]) -> bool {
                 || if is_behind_dot(path) { is_pure_method(name) } else { is_pure_function(path, name) }
         }
         [.., bang] if is_punct(bang, '!') => true,
-        // After `>`, this may be a call such as `.collect::<Vec<_>>()`. The function name is too far away to check
-        // here, so even a comparison such as `a > (b)` counts as impure.
+        // After `>`, the parentheses may be a call such as `.collect::<Vec<_>>()`. The function name is too far away to
+        // check here, so even a comparison such as `a > (b)` counts as impure.
         [.., token @ TokenTree::Punct(_)] => !is_punct(token, '>'),
-        // After another group, the parentheses call the value of that group. After a block they begin a new expression.
+        // Parentheses after another group call the value of that group. But if that group is a block, the parentheses
+        // begin a new expression.
         [.., TokenTree::Group(group)] => group.delimiter() == Delimiter::Brace,
         [.., TokenTree::Literal(_)] => false,
         [] => true,
     }
 }
 
-/// Whether `name` is a macro that is not known to be pure, or the path of a function that is not known to be pure. Such
-/// a path may be an argument that another function, such as `map`, calls.
+/// Whether `name` is a macro that is not known to be pure, or the path of a function that is not known to be pure. A
+/// function such as `map` may call another function whose path is its argument.
 fn names_impure_code(before: &[TokenTree], name: &Ident, behind: &[TokenTree]) -> bool {
     match behind {
         [TokenTree::Punct(bang), TokenTree::Group(group), ..]
@@ -162,8 +164,8 @@ fn names_impure_code(before: &[TokenTree], name: &Ident, behind: &[TokenTree]) -
         {
             !is_known_macro(&name.to_string())
         }
-        // The last segment of a path `a::b`, which is a function or a constant. The name of a constant begins with an
-        // upper-case letter.
+        // Here `name` is the last segment of a path `a::b`. The path is a function or a constant. The name of a
+        // constant begins with an upper-case letter.
         [] | [TokenTree::Punct(_), ..] if is_behind_colons(before) && !is_colon(behind) => {
             !is_pure_function(before, name)
         }
@@ -185,8 +187,8 @@ fn is_pure_method(name: &Ident) -> bool {
     PURE_METHODS.iter().any(|known| name == known)
 }
 
-/// Whether the name is in `PURE_FUNCTIONS`, or begins with an upper-case letter. The latter is an enum variant, a tuple
-/// struct or a constant.
+/// Whether the name is in `PURE_FUNCTIONS`, or begins with an upper-case letter. A name with an upper-case letter is an
+/// enum variant, a tuple struct or a constant, which have no side effects.
 fn is_pure_function(path: &[TokenTree], name: &Ident) -> bool {
     let of = match path {
         [.., TokenTree::Ident(of), _, _] if is_behind_colons(path) => Some(of),
@@ -208,11 +210,11 @@ fn is_colon(behind: &[TokenTree]) -> bool {
     behind.first().is_some_and(|first| is_punct(first, ':'))
 }
 
-/// Whether a `=` between these tokens assigns to an existing variable. A `=` in `let`, in `==`, `<=` and the like, or
-/// in `=>` does not.
+/// Whether a `=` between these tokens assigns to an existing variable. A `=` that is part of `let`, `==`, `<=`, `=>`
+/// and similar is not an assignment.
 fn is_assignment(before: &[TokenTree], behind: &[TokenTree]) -> bool {
     match before {
-        // The `=` begins `==` or `=>`.
+        // This `=` is the first character of `==` or `=>`.
         _ if matches!(behind, [TokenTree::Punct(next), ..] if matches!(next.as_char(), '=' | '>')) => false,
         [.., token @ TokenTree::Punct(punct)] if is_joint(token) => {
             !matches!(punct.as_char(), '=' | '!' | '<' | '>' | '.')

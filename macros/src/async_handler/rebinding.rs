@@ -8,8 +8,8 @@ use std::collections::HashSet;
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 
-/// The body with a use of the variable behind each statement `let name = name;` whose name is in `names`. `use_of`
-/// makes the tokens of the use. Returns `None` if the body has no such statement.
+/// Returns the body with an added use of the variable behind each statement `let name = name;` whose name is in
+/// `names`. `use_of` makes the tokens of the use. Returns `None` if the body has no such statement.
 pub(crate) fn with_use_after_rebinding(
     body: &TokenStream,
     names: &HashSet<String>,
@@ -28,14 +28,14 @@ pub(crate) fn with_use_after_rebinding(
     any.then_some(with_uses)
 }
 
-/// All words in some code. Words in literals count too, because the format string `"{id}"` names a variable.
+/// Returns all words in the code. Words in literals count too, because the format string `"{id}"` names a variable.
 pub(crate) fn words(code: &TokenStream) -> HashSet<String> {
     let is_word_char = |char: char| char == '_' || char.is_alphanumeric();
     code.to_string().split(|char| !is_word_char(char)).map(str::to_owned).collect()
 }
 
-/// The name, if the tokens end with a statement `let name = name;`. A statement with an attribute is ignored, because a
-/// `#[cfg]` may remove it.
+/// Returns the name, if the tokens end with a statement `let name = name;`. A statement with an attribute is ignored,
+/// because a `#[cfg]` may remove it.
 fn rebound_name(tokens: &[TokenTree]) -> Option<&Ident> {
     let [before @ .., TokenTree::Ident(name), TokenTree::Punct(eq), TokenTree::Ident(again), TokenTree::Punct(end)] =
         tokens

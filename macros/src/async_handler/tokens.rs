@@ -7,7 +7,8 @@ pub(super) fn is_punct(token: &TokenTree, char: char) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.as_char() == char)
 }
 
-/// Whether the token is a punctuation character directly before another one, such as the first `:` of `::`.
+/// Whether the token is a punctuation character directly before another punctuation character, such as the first `:` of
+/// `::`.
 pub(super) fn is_joint(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.spacing() == Spacing::Joint)
 }

@@ -25,8 +25,8 @@ pub(crate) fn parse(input: ParseStream<'_>, key: &str, errors: &mut Diagnostics)
     Ok(check(&expr, key, errors).then_some(expr))
 }
 
-/// Returns the string, if the whole value is one string. A string with more tokens behind it, such as `"a".to_owned()`,
-/// is not a string that contains the expression: it belongs to the expression itself.
+/// Returns the string, if the whole value is one string. If more tokens follow the string, as in `"a".to_owned()`, the
+/// string does not contain the expression: it is a part of the expression.
 fn expression_in_string(input: ParseStream<'_>) -> syn::Result<Option<LitStr>> {
     let ahead = input.fork();
     if ahead.parse::<LitStr>().is_ok() && value_ends(&ahead) { input.parse().map(Some) } else { Ok(None) }
@@ -39,7 +39,8 @@ fn parse_string(text: &LitStr, key: &str) -> syn::Result<Expr> {
             format!("the string is parsed as an expression, but it is empty; write `{key} = {}`", example(key));
         return Err(syn::Error::new(text.span(), message));
     }
-    // Many users first write a bare URL. A string with a real expression can contain a URL too, but only in quotes.
+    // Many users first write a bare URL. A string with a real expression can contain a URL too, but only in inner
+    // quotes.
     if value.contains("://") && !value.contains('"') {
         let message = format!(
             "the string is parsed as an expression, but it is a URL; write the expression that holds the URL, for \
@@ -58,7 +59,7 @@ fn parse_string(text: &LitStr, key: &str) -> syn::Result<Expr> {
     })
 }
 
-/// An example of an expression for this key, for error messages.
+/// Returns an example of an expression for this key, for error messages.
 pub(crate) fn example(key: &str) -> &'static str {
     if key == "webhook" { "config.webhook_url" } else { "request.id" }
 }
@@ -126,11 +127,11 @@ fn find_forbidden(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree
     }
 }
 
-/// What stands before a token. A `|` after an operand is an operator. After an operator or at the beginning, a `|`
-/// begins a closure.
+/// The kind of token before the current token. A `|` after an operand is an operator. After an operator or at the
+/// beginning, a `|` begins a closure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Preceding {
-    /// An operator, a keyword that an expression follows, or the beginning.
+    /// An operator, a keyword that an expression follows, or no token.
     Operator,
     Operand,
 }
@@ -148,14 +149,14 @@ impl Preceding {
 
 type Tokens = std::iter::Peekable<proc_macro2::token_stream::IntoIter>;
 
-/// Skips the parameters and the body of a closure whose first `|` has been taken. The body ends before the next comma
-/// or semicolon.
+/// Skips the parameters and the body of a closure. The caller has already skipped the first `|`. The body ends before
+/// the next comma or semicolon.
 fn skip_closure(tokens: &mut Tokens) {
     tokens.find(|token| is_punct(token, '|'));
     while tokens.next_if(|token| !is_punct(token, ',') && !is_punct(token, ';')).is_some() {}
 }
 
-/// Skips the rest of an `async` block whose `async` has been taken.
+/// Skips the rest of an `async` block. The caller has already skipped the keyword `async`.
 fn skip_async_block(tokens: &mut Tokens) {
     tokens.next_if(|token| matches!(token, TokenTree::Ident(ident) if ident == "move"));
     tokens.next_if(|token| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace));

@@ -22,7 +22,7 @@ pub(crate) struct WatchedFuture {
     /// The type that the code returns, as the user wrote it in the signature. If an alias hides the type, this is
     /// `<Alias as Future>::Output`.
     pub(crate) output: Type,
-    /// The plain function around an `async` block. `None` for an `async fn`.
+    /// If the code is an `async` block, the plain function around the block. `None` for an `async fn`.
     pub(crate) wrapper: Option<Wrapper>,
 }
 
@@ -30,7 +30,8 @@ pub(crate) struct WatchedFuture {
 /// })`.
 pub(crate) struct Wrapper {
     function: Body,
-    /// The tokens before the `async` block, with the path of the `pin` call if there is one.
+    /// The function's tokens before the `async` block. If the block is in a `pin` call, these tokens include the call's
+    /// path.
     before: Vec<TokenTree>,
     pin_arguments: Option<PinArguments>,
 }
@@ -38,13 +39,13 @@ pub(crate) struct Wrapper {
 /// The parentheses in `Box::pin(async move { … },)`, without the `async` block.
 struct PinArguments {
     span: Span,
-    /// The comma after the block, if there is one.
+    /// The comma after the `async` block, if there is one.
     after: Vec<TokenTree>,
 }
 
 impl WatchedFuture {
-    /// Takes the body out of the function. If the function has no code whose outcome can be reported, adds an error and
-    /// returns `None`.
+    /// Removes the body from the function and returns the watched code. If the function has no code whose outcome can
+    /// be reported, adds an error and returns `None`.
     pub(crate) fn take(item: &mut Item, errors: &mut Diagnostics) -> Option<Self> {
         let Some(body) = item.body.take() else {
             // Only a foreign function can be variadic. It gets no error here, because `check_modifiers` adds one for
@@ -89,12 +90,12 @@ impl WatchedFuture {
 }
 
 impl Wrapper {
-    /// The tokens of the function before the `async` block.
+    /// Returns the function's tokens before the `async` block.
     pub(crate) fn before(&self) -> &[TokenTree] {
         &self.before
     }
 
-    /// The body of the function, with `future` in place of the `async` block.
+    /// Returns the body of the function, with `future` in place of the `async` block.
     pub(crate) fn with_future(&self, future: TokenStream) -> Group {
         let tail = match &self.pin_arguments {
             None => future,
@@ -115,9 +116,9 @@ impl Wrapper {
 /// The last expression of a function, if it is an `async` block or a call of `pin` with an `async` block as the only
 /// argument.
 ///
-/// The block may or may not say `move`. Without `move`, the block cannot borrow the function's own variables, because
-/// they are gone when the function returns. So it borrows only values that live longer. With `move`, the block would
-/// copy the references to these values, which makes no difference.
+/// The block may or may not have the word `move`. Without `move`, the block cannot borrow the function's own variables,
+/// because they are gone when the function returns. So the block borrows only values that live longer. With `move`, the
+/// block would copy the references to these values, which makes no difference.
 struct TailExpression {
     /// The tokens before the block, without `async` and `move`.
     before: Vec<TokenTree>,
@@ -149,8 +150,8 @@ impl TailExpression {
 }
 
 impl PinArguments {
-    /// Separates the `async` block from the rest of the parentheses. `None` if the only argument is not an `async`
-    /// block.
+    /// Separates the `async` block from the rest of the parentheses. Returns `None` if the only argument is not an
+    /// `async` block.
     fn of(parentheses: &Group) -> Option<(Self, Group)> {
         let mut before: Vec<_> = parentheses.stream().into_iter().collect();
         let after: Vec<_> = before.pop_if(|last| is_punct(last, ',')).into_iter().collect();
@@ -159,7 +160,7 @@ impl PinArguments {
     }
 }
 
-/// Removes `async` or `async move` from the end of the tokens. `None` if the tokens end in neither.
+/// Removes `async` or `async move` from the end of the tokens. Returns `None` if the tokens end in neither.
 fn without_async(tokens: &[TokenTree]) -> Option<&[TokenTree]> {
     let rest = match tokens.split_last()? {
         (last, rest) if is_word(last, "move") => rest,
@@ -168,8 +169,8 @@ fn without_async(tokens: &[TokenTree]) -> Option<&[TokenTree]> {
     rest.split_last().filter(|(last, _)| is_word(last, "async")).map(|(_, rest)| rest)
 }
 
-/// Removes a path whose last segment is `name`, such as `std::boxed::Box::pin`, from the end of the tokens. `None` if
-/// they do not end with such a path.
+/// Removes a path whose last segment is `name`, such as `std::boxed::Box::pin`, from the end of the tokens. Returns
+/// `None` if the tokens do not end with such a path.
 fn without_path_ending_in<'a>(tokens: &'a [TokenTree], name: &str) -> Option<&'a [TokenTree]> {
     let (last, mut rest) = tokens.split_last()?;
     is_word(last, name).then_some(())?;
@@ -190,8 +191,8 @@ fn ends_statement(before: &[TokenTree]) -> bool {
     before.last().is_none_or(|last| is_punct(last, ';') || is_braced(last))
 }
 
-/// The output type of a future type. If the type does not spell its output out, for example in an alias, this is
-/// `<Alias as Future>::Output`. `None` for an `impl Trait` without `Output = …`.
+/// Returns the output type of a future type. If the future type does not contain its output type, for example because
+/// it is an alias, returns `<Alias as Future>::Output`. Returns `None` for an `impl Trait` without `Output = …`.
 fn output_of_future(future: &Type) -> Option<Type> {
     if let Some(output) = written_output(future) {
         return Some(output.clone());
@@ -203,7 +204,7 @@ fn output_of_future(future: &Type) -> Option<Type> {
     Some(Type::Verbatim(quote_spanned!(location=> <#future as ::core::future::Future>::Output)))
 }
 
-/// The `T` of the first `Output = T` that is written in a type, such as `impl Future<Output = T>` or
+/// Returns the `T` of the first `Output = T` that is written in a type, such as `impl Future<Output = T>` or
 /// `Pin<Box<dyn Future<Output = T>>>`.
 fn written_output(of: &Type) -> Option<&Type> {
     match of {
@@ -282,7 +283,8 @@ fn add_not_async_error(item: &Item, body: &Body, errors: &mut Diagnostics) {
     }
 }
 
-/// The last expression of a function body, or the name of the function if its body does not end in an expression.
+/// Returns the last expression of a function body, or the name of the function if its body does not end in an
+/// expression.
 fn last_expression(tokens: &TokenStream, name: &Ident) -> TokenStream {
     let tokens: Vec<_> = tokens.clone().into_iter().collect();
     let last = tokens.rsplit(|token| is_punct(token, ';')).next().unwrap_or_default();

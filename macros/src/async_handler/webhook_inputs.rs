@@ -51,8 +51,8 @@ impl WebhookInputs {
         Self::Parameters(parameters)
     }
 
-    /// The call of `by_operator`, which says whether the types of all inputs belong to the operator. There is no such
-    /// call for unknown inputs.
+    /// Generates the call of `by_operator`, which tells the runtime whether the types of all inputs belong to the
+    /// operator. For unknown inputs, generates no call.
     pub(crate) fn by_operator_call(&self, runtime: &RuntimeCrate) -> TokenStream {
         let Self::Parameters(parameters) = self else { return TokenStream::new() };
         let private = runtime.private();
@@ -91,7 +91,7 @@ fn collect_pattern_names(pattern: &Pat, found: &mut Vec<Ident>) -> bool {
     }
 }
 
-/// All identifiers and keywords in the tokens, also inside groups.
+/// Returns all identifiers and keywords in the tokens, also inside groups.
 fn words(tokens: &[TokenTree]) -> HashSet<String> {
     let mut found = HashSet::new();
     for token in tokens {
@@ -106,8 +106,9 @@ fn words(tokens: &[TokenTree]) -> HashSet<String> {
     found
 }
 
-/// The words of an expression that may be variables. A word too many is safe: at worst, the operator's URL
-/// counts as a caller's. A missing word is not safe: a caller's URL could count as the operator's.
+/// The words of an expression that may be variables. If a word is wrongly included, the result is still safe: at worst,
+/// the operator's URL counts as a caller's URL. If a word is missing, the result is not safe: a caller's URL could
+/// count as the operator's URL.
 #[derive(Default)]
 struct Names {
     words: HashSet<String>,
@@ -147,13 +148,14 @@ pub(super) fn is_known_macro(word: &str) -> bool {
     KNOWN_MACROS.contains(&word)
 }
 
-/// Whether the word is the name of a macro call.
+/// Whether the word before the tokens `behind` is the name of a macro call.
 fn is_macro_name(word: &str, behind: &[TokenTree]) -> bool {
     let [bang, TokenTree::Group(given), ..] = behind else { return false };
     is_punct(bang, '!') && given.delimiter() != Delimiter::None && !KEYWORDS_BEFORE_NOT.contains(&word)
 }
 
-/// Whether the next word is the name of a field or method: it stands behind a `.`, but not behind `..`.
+/// Whether the word behind the tokens `before` is the name of a field or method, because the tokens end in `.` but not
+/// in `..`.
 fn is_behind_dot(before: &[TokenTree]) -> bool {
     match before {
         [.., first, last] => is_punct(last, '.') && !(is_punct(first, '.') && is_joint(first)),
@@ -175,7 +177,7 @@ fn is_in_path(before: &[TokenTree], behind: &[TokenTree]) -> bool {
 mod tests {
     use super::*;
 
-    /// The parameters that the expression reads. `None` if the inputs are unknown.
+    /// Returns the parameters that the expression reads, or `None` if the inputs are unknown.
     fn inputs(expression: &str, function: &str) -> Option<Vec<String>> {
         inputs_behind(expression, function, "")
     }

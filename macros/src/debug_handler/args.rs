@@ -36,7 +36,7 @@ impl Values for Args {
     }
 }
 
-/// An example of the argument with this key, for error messages.
+/// Returns an example of the argument with this key, for error messages.
 fn usage(key: &str) -> String {
     format!("{key} = ::postback")
 }

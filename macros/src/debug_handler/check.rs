@@ -15,7 +15,7 @@ use crate::paths::RuntimeCrate;
 /// The largest number of parameters for which the runtime implements the trait `Handler`.
 const MAX_PARAMETERS: usize = 8;
 
-/// The parts of the function whose types the compiler is made to check.
+/// The parts of the function whose types the generated code makes the compiler check.
 pub(crate) struct Handler {
     pub(crate) name: Ident,
     /// The `#[cfg]` attributes of the function. The generated checks get them too, so the checks exist only if the
@@ -90,7 +90,8 @@ fn check_parameters(inputs: &Punctuated<FnArg, Token![,]>, errors: &mut Diagnost
             }
         };
         let cfgs = cfgs(&typed.attrs);
-        // Parameters with `#[cfg]` are not counted, because two of them may be alternatives of which only one exists.
+        // Parameters with `#[cfg]` are not counted, because two of them may be alternatives, and only one of the two
+        // exists.
         if cfgs.is_empty() {
             check_count(typed, parameters.len(), errors);
             if last_segment_is(&typed.ty, "Payload") {
@@ -165,7 +166,7 @@ fn may_be_future(returns: &Type) -> bool {
     }
 }
 
-/// The type `S` of a parameter type `Config<S>`.
+/// Returns the type `S` of a parameter type `Config<S>`.
 fn settings_of_config(ty: &Type) -> Option<Type> {
     let config = last_segment(ty).filter(|segment| segment.ident == "Config")?;
     let PathArguments::AngleBracketed(arguments) = &config.arguments else { return None };

@@ -19,7 +19,7 @@ use quote::{ToTokens, format_ident, quote_spanned};
 
 use super::check::{Handler, Parameter};
 
-/// The generated code. It is placed behind the function.
+/// Generates the checks, which are placed behind the function.
 pub(crate) fn expand(handler: &Handler) -> TokenStream {
     let cfgs = &handler.cfgs;
     let parameters = handler.parameters.iter().map(|parameter| parameter_check(handler, parameter));
@@ -33,7 +33,7 @@ pub(crate) fn expand(handler: &Handler) -> TokenStream {
     }
 }
 
-/// The call that makes the compiler check that a handler can have a parameter of this type.
+/// Generates the call that makes the compiler check that a handler can have a parameter of this type.
 fn parameter_check(handler: &Handler, parameter: &Parameter) -> TokenStream {
     let private = handler.runtime.private();
     let Parameter { cfgs, ty } = parameter;
@@ -44,8 +44,8 @@ fn parameter_check(handler: &Handler, parameter: &Parameter) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> #(#cfgs)* #private::check::#call;)
 }
 
-/// The code that makes the compiler check the future that a call of the function returns. The call stands in a closure
-/// that is never called, so its arguments are the closure's parameters and need no values.
+/// Generates the code that makes the compiler check the future that a call of the function returns. This call is in a
+/// closure that is never called, so the closure's parameters serve as arguments, and no values are needed.
 fn future_check(handler: &Handler) -> TokenStream {
     // A call cannot have a `#[cfg]` on an argument, so this check is left out for a function with `#[cfg]` on a
     // parameter.
@@ -69,7 +69,7 @@ fn future_check(handler: &Handler) -> TokenStream {
     }
 }
 
-/// The expression `&__future` at the location of these tokens, from the first to the last.
+/// Generates the expression `&__future` at the location of these tokens, from the first to the last token.
 fn borrowed_future_at(tokens: TokenStream) -> TokenStream {
     let span = |token: Option<TokenTree>| {
         token.map_or_else(Span::mixed_site, |token| token.span().resolved_at(Span::mixed_site()))

@@ -7,7 +7,8 @@ use crate::diagnostics::Diagnostics;
 use crate::item::{Body, Item};
 use crate::paths::RuntimeCrate;
 
-/// The checked input of the expansion. The user sees the expansion only if the user's code breaks no rule.
+/// The checked input from which the code is generated. If the user's code breaks a rule, the user sees the errors
+/// instead of the generated code.
 pub(crate) struct MainFunction {
     pub(crate) item: Item,
     pub(crate) body: Body,

@@ -18,7 +18,7 @@ use super::check::MainFunction;
 /// The number of tokens in `->`.
 const RETURN_ARROW_TOKENS: usize = 2;
 
-/// The user's function, and the generated `main` around it or behind it.
+/// Generates `main`, with the user's function inside it or before it.
 pub(crate) fn expand(main: &MainFunction) -> TokenStream {
     let function = function(main);
     let start = start_call(main);
@@ -39,13 +39,14 @@ pub(crate) fn expand(main: &MainFunction) -> TokenStream {
     quote!(#function #generated)
 }
 
-/// The expansion after a mistake. It has exactly one `main`, because a missing `main` would cause one more error.
+/// Generates the expansion after a mistake. It has exactly one `main`, because a missing `main` would cause one more
+/// error.
 pub(crate) fn expand_with_errors(item: &TokenStream, errors: &TokenStream) -> TokenStream {
     match FunctionStart::of(item) {
         FunctionStart { is_main: true, is_async: true } => quote! {
             fn main() {
                 #item
-                // Names the user's `main`, so that the compiler does not warn of an unused function.
+                // This line uses the user's `main`, so that the compiler does not warn of an unused function.
                 _ = main;
             }
             #errors
@@ -55,14 +56,14 @@ pub(crate) fn expand_with_errors(item: &TokenStream, errors: &TokenStream) -> To
     }
 }
 
-/// The user's function, unchanged.
+/// Returns the user's function, unchanged.
 fn function(main: &MainFunction) -> TokenStream {
     let (head, body) = (&main.item.head, main.body.as_written());
     quote!(#head #body)
 }
 
-/// The call that starts the program. It reads the program's name and version with `env!` in the user's crate, because
-/// `env!` in the runtime would give the runtime's version.
+/// Generates the call that starts the program. The call reads the program's name and version with `env!` in the user's
+/// crate, because `env!` in the runtime would give the runtime's version.
 fn start_call(main: &MainFunction) -> TokenStream {
     let private = main.runtime.private();
     let name = &main.item.signature.ident;
@@ -88,7 +89,7 @@ fn is_main(ident: &Ident) -> bool {
     ident == "main"
 }
 
-/// The first words of the user's function. They can be read even if the rest of the function is wrong.
+/// The first words of the user's function. They can be parsed even if the rest of the function is wrong.
 struct FunctionStart {
     is_main: bool,
     is_async: bool,

@@ -57,8 +57,8 @@ fn the_function_survives_what_is_half_typed() {
 
 #[test]
 fn a_placeholder_that_an_editor_puts_where_one_types_is_in_the_expansion() {
-    // The editor inserts the placeholder behind the dot. In the expansion, the editor finds the type of the expression
-    // before the dot, and so knows which fields and methods it can suggest.
+    // The editor inserts the word `placeholder` behind the dot. In the expansion, the editor finds the type of the
+    // expression before the dot, and so knows which fields and methods it can suggest.
     for args in ["webhook = config.placeholder", "webhook = url, request_id = config.placeholder"] {
         let expanded = async_handler(args.parse().unwrap(), &SMALL.parse().unwrap()).to_string();
         assert!(expanded.contains("& (config . placeholder)"), "{expanded}");
