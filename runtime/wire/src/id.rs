@@ -88,7 +88,7 @@ impl Serialize for RequestId {
     }
 }
 
-/// Accepts the same texts as [`from_str`](RequestId::from_str).
+/// Deserializes an id from a text. Accepts the same texts as [`from_str`](RequestId::from_str).
 impl<'de> Deserialize<'de> for RequestId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)

@@ -3,10 +3,6 @@
 //! A receiver in Rust needs this crate alone: [`verify`](verify()) checks a signature, [`sign`] makes one for a test,
 //! [`Verified`] is an extractor for axum (feature `axum`). Everything here is pure: it does no I/O and needs no async
 //! runtime. It reads the clock only where a function says so.
-//! [`Verified`] is an extractor for axum (feature `axum`). Everything here is pure: it does no I/O and needs no async
-//! runtime. It reads the clock only where a function says so.
-//! [`Verified`] is an extractor for axum (feature `axum`). Everything here is pure: no I/O, no runtime, and no clock but
-//! where a function says so.
 //!
 //! This crate is a part of [`postback`](https://docs.rs/postback), which re-exports what users need. `postback` alone
 //! makes promises about versions: the hidden items here change without notice.

@@ -76,7 +76,8 @@ pub fn verify_at<'b, K: Verifies>(
     head(keys, headers, now)?.verify(keys, body)
 }
 
-/// The headers of a webhook, in valid form. Only when the body has been read can the signatures be checked.
+/// The headers of a webhook, after all checks that do not need the body. The signatures are checked later, with the
+/// body.
 struct Head<'h> {
     id: &'h str,
     timestamp: &'h str,
@@ -152,7 +153,7 @@ fn seconds(text: &str) -> Option<u64> {
     if digits { text.parse().ok() } else { None }
 }
 
-/// A verified webhook: its body, its id and its time. Dereferences to the body.
+/// A verified webhook: its body, its id and its time. It dereferences to the body.
 ///
 /// [`verify`] returns it. With the feature `server`, it is also an axum extractor: `Verified<T>` verifies the webhook,
 /// and then reads the body as JSON into a `T: DeserializeOwned`, such as [`ReceivedReport`]. `Verified<Bytes>` keeps

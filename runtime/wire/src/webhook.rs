@@ -33,8 +33,9 @@ const MAX_HEADERS: usize = 32;
 
 /// A destination for reports: a URL, and optionally headers and a signing secret.
 ///
-/// Wherever a webhook is expected, you can also give a URL as text. Use this type to set headers or a secret, or to
-/// parse a URL only once that you use often. Cloning a webhook is cheap: it only increments a reference count.
+/// Wherever a webhook is expected, you can also give a URL as text. Use this type to set headers or a secret. If you
+/// use a URL often, use this type to parse it only once. Cloning a webhook is cheap: it only increments a reference
+/// count.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -161,7 +162,8 @@ impl Webhook {
     }
 }
 
-/// Shows the URL without the parts that may hold a secret: query, fragment, and path segments that look like tokens.
+/// `Debug` shows the URL without the parts that may hold a secret: query, fragment, and path segments that look like
+/// tokens.
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Webhook({})", Shown(self.url()))

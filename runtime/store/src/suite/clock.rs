@@ -71,7 +71,7 @@ pub(super) async fn what_is_shown_is_the_wall_clock(world: World) {
     assert_eq!(report.created, world.now());
     current(store.settle_report(report.claim, world.attempt(410), Next::Gone { disable: true }).await);
     assert_eq!(store.disabled().await.unwrap()[0].since, world.now());
-    // The retention of ended rows follows the wall clock too.
+    // `purge` compares the times of rows with the wall clock too.
     assert_eq!(store.purge(world.now(), 9).await.unwrap(), 0);
     world.advance(Duration::from_secs(1));
     assert_eq!(store.purge(world.now(), 9).await.unwrap(), 2);

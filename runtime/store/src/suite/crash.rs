@@ -231,7 +231,7 @@ pub(super) async fn only_what_had_begun_counts_the_death_of_its_process() {
         }
     }
     store.close().await;
-    // A process may start and end several times before one recovers the requests.
+    // A process may start and end several times before one of them recovers the requests.
     for _ in 0..2 {
         world.open().await.close().await;
     }

@@ -77,7 +77,7 @@ impl Target {
     }
 }
 
-/// Shows the URL without the parts that may hold a secret.
+/// `Debug` shows the URL without the parts that may hold a secret.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
