@@ -17,27 +17,27 @@ use crate::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
 use crate::summary::{Member, Summary};
 use postback_wire::id::RequestId;
 
-/// The backend's own error. It is logged, and it is the source of the store's error.
+/// The error type of a backend. The store logs this error, and the store's own error has it as its source.
 pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// Writes. The writer task owns it, and never drops one of these futures before it is done.
+/// The writing half of a backend. The writer task owns this value, and awaits each of its futures to the end.
 pub(crate) trait Backend: Send {
-    /// Applies all operations in one transaction. Returns their answers, in the order of the operations. After a
-    /// failure nothing is written, except that [`Failure::Unknown`] leaves open whether the batch is written.
+    /// Applies all operations in one transaction. Returns their answers, in the order of the operations. If this fails,
+    /// nothing was written; only after [`Failure::Unknown`] may the batch be written nevertheless.
     fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>>;
-    /// Whether the batch that ended as [`Failure::Unknown`] was committed. The writer repeats the question after an
-    /// error, and applies nothing else before it has the answer.
+    /// Returns whether the last batch was committed. The writer calls this after [`Failure::Unknown`]. If the call
+    /// fails, the writer calls again, and applies no other batch before it has the answer.
     fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>>;
-    /// Writes this many bytes without meaning, commits them, and deletes them. Shows whether the backend can write at
-    /// the moment.
+    /// Writes this many dummy bytes, commits them, and deletes them. The writer learns from this whether the backend
+    /// can write at the moment.
     fn try_to_write(&mut self, bytes: usize) -> BoxFuture<'_, Result<(), Cause>>;
-    /// Housekeeping between two batches. No caller waits for it, but the next batch does.
+    /// Does housekeeping between two batches. No caller waits for it, but the next batch starts only after it.
     fn tidy(&mut self) -> BoxFuture<'_, ()>;
     /// Closes all files and connections.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
-/// Reads committed rows, also while a batch is applied.
+/// The reading half of a backend. It reads committed rows, and can do so while the writer applies a batch.
 pub(crate) trait Reader: Send + Sync {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>>;
@@ -63,33 +63,35 @@ pub(crate) trait Reader: Send + Sync {
 /// Why a batch was not applied.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The batch may succeed later: the disk is full, or a device fails.
+    /// The batch may succeed later: for example, the disk is full now, or a device fails now.
     Transient(Cause),
-    /// One of the operations can never be applied.
+    /// The batch can never be applied, because at least one of its operations can never be applied.
     Permanent(Cause),
-    /// The commit itself failed, and may be written nevertheless. If it is, `replies` are the answers.
+    /// The commit itself returned an error, but the batch may be written nevertheless. If the batch is written,
+    /// `replies` are the answers to its operations.
     Unknown { replies: Vec<Reply>, cause: Cause },
 }
 
-/// A backend that was opened, and what it found.
+/// The two halves of a backend that was just opened, and what an earlier process left in it.
 pub(crate) struct Opened {
     pub backend: Box<dyn Backend>,
     pub reader: Arc<dyn Reader>,
     pub left: Left,
-    /// Notes which runs have begun. `None`: rows do not outlive the process.
+    /// Records which runs have begun. `None`: rows do not outlive the process, so nobody would read the record.
     pub begun: Option<Arc<Begun>>,
 }
 
-/// What an earlier process left in the store.
+/// What an earlier process left in the store, as the new process reads it at the start.
 #[derive(Default)]
 pub(crate) struct Left {
     pub waiting: Waiting,
-    /// The requests of each route that wait, and those that will wait once the claims of the earlier process are void.
+    /// How many requests wait, by route. Requests that the earlier process was running count as waiting, because the
+    /// recovery puts them back.
     pub backlog: HashMap<String, Count>,
-    /// The disabled URLs.
+    /// The URLs that are disabled: their receivers want no more reports there.
     pub disabled: HashSet<String>,
-    /// The times of both clocks at the last commit.
+    /// The wall-clock time and the store's own time at the last commit.
     pub clocks: Option<Now>,
-    /// How far the wall clock was trusted.
+    /// How far the store trusted the wall clock at the last commit that stored this.
     pub trust: Option<Trust>,
 }

@@ -1,9 +1,9 @@
 //! Counts the requests that wait to be run, and refuses new requests beyond the bounds.
 //!
-//! Invariant: the count is the number of requests that the backend has in state "queued", plus the submissions on their
-//! way to the writer. A submission takes a [`QueueSlot`] before it goes to the writer. If the row is written as
-//! waiting, the slot stays with the row; otherwise the slot is given back. The writer reports all other changes after
-//! their commit. So callers cannot exceed a bound, however many call at once.
+//! Invariant: the count is the number of requests that the backend has in state "queued", plus the new requests that
+//! are on their way to the writer. A new request takes a [`QueueSlot`] before it goes to the writer. If the row is
+//! written as waiting, the slot stays occupied; otherwise the slot becomes free again. The writer reports all other
+//! changes after their commit. So callers cannot exceed a bound, however many call at the same time.
 //!
 //! A request that is put back after a run is counted even beyond the bounds, because it was accepted before.
 
@@ -18,20 +18,21 @@ use crate::record::ClaimedRequest;
 use postback_wire::id::RequestId;
 use postback_wire::names::metric;
 
-/// Bytes of a usual request. [`Backlog::bound`] asks whether a request of this size fits: a lack of room for large
-/// requests alone does not make the store count as full.
+/// The size of a usual request, in bytes. [`Backlog::bound`] checks whether a request of this size still fits. If only
+/// larger requests do not fit, the store does not count as full.
 const USUAL: u64 = 64 << 10;
 
 /// The limits on the requests that wait to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub rows: u64,
-    /// A request may exceed this limit while nothing else waits.
+    /// The largest number of bytes that the waiting requests may hold together. A single request may exceed this limit
+    /// if no other request waits.
     pub bytes: u64,
 }
 
 impl Limits {
-    /// The bound that refuses a request of `bytes` bytes while `all` waits.
+    /// Returns the bound that refuses a new request of `bytes` bytes while the requests in `all` wait, if there is one.
     fn bound(self, all: Count, bytes: u64) -> Option<Bound> {
         if all.rows >= self.rows {
             Some(Bound::Rows(self.rows))
@@ -50,9 +51,9 @@ pub(crate) struct Count {
     pub bytes: u64,
 }
 
-/// Bytes of a request in the store. The backends compute the bytes by the same rule.
+/// The number of bytes that a request takes in the store. The backends compute this number by the same rule.
 pub(crate) fn stored_bytes(headers: &HeaderMap, body: &Bytes) -> u64 {
-    // Each header counts as a line `name: value`: 3 bytes more than name and value.
+    // Each header counts as a text line `name: value` with a line break: 3 bytes more than its name and value.
     let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 3).sum();
     (headers + body.len()) as u64
 }
@@ -66,16 +67,17 @@ pub(crate) struct Backlog {
 struct State {
     all: Count,
     by_route: HashMap<Arc<str>, Route>,
-    /// Running requests, as many as run at once. A request that is put back is counted again with these bytes.
+    /// The route and the bytes of each request that runs now. A request that is put back is counted as waiting again
+    /// with these bytes.
     running: HashMap<RequestId, (Arc<str>, u64)>,
-    /// Requests refused since the refusals began. `None`: requests are accepted.
+    /// How many requests were refused since the refusals began. `None`: new requests are accepted.
     refused: Option<u64>,
 }
 
 #[derive(Default)]
 struct Route {
     count: Count,
-    /// Whether `count` changed after the gauges were last set.
+    /// Whether `count` changed since the metrics' gauges were last set.
     changed: bool,
 }
 
@@ -115,7 +117,7 @@ impl Route {
 }
 
 impl Backlog {
-    /// Starts with the requests that an earlier process left waiting, counted by route.
+    /// Creates the count. It starts with `left`: the requests that an earlier process left waiting, counted by route.
     pub(crate) fn new(limits: Limits, left: HashMap<String, Count>) -> Self {
         let mut state = State::default();
         for (route, count) in left {
@@ -125,7 +127,8 @@ impl Backlog {
         Self { limits, state: Mutex::new(state) }
     }
 
-    /// Takes a slot for a request that is about to be submitted.
+    /// Takes a slot for a new request of this route, before the request goes to the writer. Fails if a bound is
+    /// reached.
     pub(crate) fn take(self: &Arc<Self>, route: &str, bytes: u64) -> Result<QueueSlot, Bound> {
         let Limits { rows: most, bytes: most_bytes } = self.limits;
         let mut state = self.lock();
@@ -137,8 +140,8 @@ impl Backlog {
             *state.refused.get_or_insert(0) += 1;
             return Err(bound);
         }
-        // The log says that requests are accepted again only when a tenth of the bound is free. At the first free slot,
-        // the next request would take the slot, and the log would repeat both lines again and again.
+        // The store logs "accepted again" only when a tenth of the bound is free. If it did so at the first free slot,
+        // the next request would fill that slot, and the log would repeat "refused" and "accepted again" without end.
         let all = state.all;
         let eased = |now: u64, most: u64| now <= most - most / 10;
         if eased(all.rows, most)
@@ -152,12 +155,12 @@ impl Backlog {
         Ok(QueueSlot { backlog: self.clone(), route, bytes, stays: false })
     }
 
-    /// The bound that would refuse a usual request now.
+    /// Returns the bound that would refuse a request of usual size now, if there is one.
     pub(super) fn bound(&self) -> Option<Bound> {
         self.limits.bound(self.lock().all, USUAL.min(self.limits.bytes / 10))
     }
 
-    /// Counts claimed requests as running, and no longer as waiting.
+    /// Counts the claimed requests as running instead of waiting.
     pub(super) fn claimed<'a>(&self, rows: impl IntoIterator<Item = &'a ClaimedRequest>) {
         let mut state = self.lock();
         for row in rows {
@@ -167,7 +170,7 @@ impl Backlog {
         }
     }
 
-    /// Counts a request as waiting again: its run ended without settling it.
+    /// Counts a request as waiting again, because its run ended without an outcome.
     pub(super) fn released(&self, id: &RequestId) {
         let mut state = self.lock();
         if let Some((route, bytes)) = state.running.remove(id) {
@@ -175,7 +178,8 @@ impl Backlog {
         }
     }
 
-    /// Stops counting a request that is settled: after a run, or while it waited if `waited` is given.
+    /// Stops counting a request that is settled. If the request was still waiting, `waited` says its route and bytes;
+    /// if it was running, `waited` is `None`.
     pub(super) fn settled(&self, id: &RequestId, waited: Option<&Waited>) {
         let mut state = self.lock();
         match waited {
@@ -184,7 +188,7 @@ impl Backlog {
         }
     }
 
-    /// Sets the gauges of the routes whose counts changed.
+    /// Sets the metrics' gauges of the routes whose counts changed.
     pub(super) fn tell(&self) {
         let mut state = self.lock();
         for (name, route) in state.by_route.iter_mut().filter(|(_, route)| route.changed) {
@@ -196,7 +200,7 @@ impl Backlog {
         }
     }
 
-    /// The count of all routes together.
+    /// Returns the count of all routes together.
     #[cfg(test)]
     pub(crate) fn count(&self) -> Count {
         self.lock().all
@@ -217,15 +221,15 @@ impl Backlog {
     }
 }
 
-/// What one request takes up among the waiting requests.
+/// The route and the bytes of a request that was counted as waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Waited {
     pub route: String,
     pub bytes: u64,
 }
 
-/// The place of one request among the waiting requests. Dropping the slot gives the place back, unless the row was
-/// written as waiting.
+/// The slot that one new request occupies in the count of waiting requests. A dropped slot becomes free again, unless
+/// the request's row was written as waiting.
 pub(crate) struct QueueSlot {
     backlog: Arc<Backlog>,
     route: Arc<str>,
@@ -234,12 +238,12 @@ pub(crate) struct QueueSlot {
 }
 
 impl QueueSlot {
-    /// The row was written as waiting: the place stays with the row.
+    /// Keeps the slot occupied, because the row was written as waiting.
     pub(super) fn waits(mut self) {
         self.stays = true;
     }
 
-    /// The row was written as running: the place is given back, and the running row is remembered.
+    /// Frees the slot and counts the request as running, because the row was written as running.
     pub(super) fn runs(self, id: &RequestId) {
         self.backlog.lock().running.insert(id.clone(), (self.route.clone(), self.bytes));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Counts the pauses taken so far, and computes the next pause.
+/// Computes the pauses between attempts, and counts how many pauses were taken since the last success.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -15,20 +15,20 @@ impl Backoff {
         Self { first, longest, pauses: 0 }
     }
 
-    /// The next pause, which is twice the pause before.
+    /// Returns the next pause. Each pause is twice as long as the pause before, up to the longest pause.
     pub fn pause(&mut self) -> Duration {
         let pause = doubled(self.first, self.longest, self.pauses);
         self.pauses = self.pauses.saturating_add(1);
         pause
     }
 
-    /// The next pause is the first pause again. Call `reset` after a success.
+    /// Makes the next pause the first, shortest pause again. Call `reset` after a success.
     pub fn reset(&mut self) {
         self.pauses = 0;
     }
 }
 
-/// `first`, doubled `times` times, but at most `longest`.
+/// Returns `first`, doubled `times` times, but at most `longest`.
 pub fn doubled(first: Duration, longest: Duration, times: u32) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(times)).min(longest)
 }

@@ -1,8 +1,9 @@
-//! A small file beside the database marks which runs have begun. When a process dies, the crash counts only against the
-//! requests that were running, and not against claimed requests that still waited for a thread.
+//! A small file beside the database records which runs have begun: it has one mark for each run. When a process dies,
+//! the crash counts only against the requests that were running, and not against claimed requests that still waited for
+//! a thread.
 //!
-//! A mark is one write into the system's page cache, without a sync. A mark outlives the process, but need not outlive
-//! the machine: no request is to blame for a power cut.
+//! The server makes a mark by one write into the system's page cache, without a sync. A mark outlives the process. It
+//! need not outlive the machine, because no request causes a power cut.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -13,20 +14,20 @@ use sha2::{Digest as _, Sha256};
 
 use crate::record::RequestClaim;
 
-/// The first bytes of the file. Without them the file says nothing.
+/// The first bytes of a valid file. A file without them does not say which runs had begun.
 const HEAD: [u8; 8] = *b"begun v1";
 const MARK: usize = 16;
-/// The most marks in the file: more runs than this are never under way at once on one node.
+/// The largest number of marks in the file. One node never has more runs at the same time.
 const MOST: u64 = 1 << 20;
 
 type Mark = [u8; MARK];
 
-/// The marks that an earlier process left in the file.
+/// The marks that an earlier process left in the file: one for each run that had begun and was not over.
 #[derive(Debug)]
 pub(crate) struct Left(HashSet<Mark>);
 
 impl Left {
-    /// Whether the run of this claim had begun.
+    /// Returns whether the run of this claim had begun when the earlier process ended.
     pub(crate) fn has(&self, claim: &RequestClaim) -> bool {
         self.0.contains(&mark(claim))
     }
@@ -39,18 +40,19 @@ pub(crate) struct Begun(Mutex<Marks>);
 #[derive(Debug)]
 struct Marks {
     file: File,
-    /// Positions of marks in the file that are free again, because their run is over.
+    /// Positions in the file that a new mark can use again, because the run that used the position is over.
     free: Vec<u64>,
-    /// How many positions were ever used, free ones included.
+    /// How many positions were ever used, including those that are free again.
     used: u64,
     /// Whether the marks of an earlier process were read and removed.
     restarted: bool,
-    /// Whether no more marks are made.
+    /// If true, no more marks are written, because a write failed or because the process ends on purpose.
     broken: bool,
 }
 
 impl Begun {
-    /// Reads the marks, and leaves them in the file. `None`: the file does not say which runs had begun.
+    /// Reads the marks of an earlier process, and leaves them in the file. The second value is `None` if the file does
+    /// not say which runs had begun.
     pub(crate) fn open(mut file: File) -> std::io::Result<(Self, Option<Left>)> {
         let mut text = Vec::new();
         (&mut file).take(HEAD.len() as u64 + MOST * MARK as u64).read_to_end(&mut text)?;
@@ -61,7 +63,7 @@ impl Begun {
         Ok((Self(Mutex::new(Marks { file, free: Vec::new(), used: 0, restarted: false, broken: false })), left))
     }
 
-    /// Removes the marks of the earlier process, and allows new marks.
+    /// Removes the marks of the earlier process. After that, new marks can be written.
     pub(crate) fn restart(&self) {
         let mut marks = self.lock();
         marks.restarted = true;
@@ -69,7 +71,7 @@ impl Begun {
         marks.checked(begun);
     }
 
-    /// Marks the run of this claim as begun. Keep the returned value until the run is over.
+    /// Records that the run of this claim has begun. Keep the returned value until the run is over.
     pub(crate) fn begin(self: &Arc<Self>, claim: &RequestClaim) -> Running {
         let mut marks = self.lock();
         let place = marks.free.pop().unwrap_or_else(|| {
@@ -80,8 +82,8 @@ impl Begun {
         Running { place, of: self.clone() }
     }
 
-    /// Removes all marks and makes no more. Called when the process ends on purpose, so that no run is blamed for the
-    /// end.
+    /// Removes all marks and writes no more. The server calls this when the process ends on purpose, so that the end
+    /// does not count as a crash of any request.
     pub(crate) fn forget(&self) {
         let mut marks = self.lock();
         let emptied = marks.file.set_len(HEAD.len() as u64);
@@ -89,7 +91,7 @@ impl Begun {
         marks.broken = true;
     }
 
-    /// Whether the next owner needs nothing from the file: the earlier marks were taken over, and no run is marked.
+    /// Whether the file can be deleted: the earlier marks were taken over, and no run is under way.
     pub(crate) fn is_over(&self) -> bool {
         let marks = self.lock();
         marks.restarted && marks.free.len() as u64 == marks.used
@@ -113,7 +115,7 @@ impl Marks {
         self.file.write_all(bytes)
     }
 
-    /// Empties the file after a failed write. A file that lacks a mark would be wrong; an empty file says nothing.
+    /// If a write failed, empties the file. A file that lacks a mark would be wrong; an empty file makes no statement.
     fn checked(&mut self, result: std::io::Result<()>) {
         if let Err(error) = result
             && !std::mem::replace(&mut self.broken, true)
@@ -128,7 +130,7 @@ impl Marks {
     }
 }
 
-/// A run under way, as [`Begun::begin`] marked it. Dropping this value removes the mark.
+/// A run that [`Begun::begin`] recorded and that is still under way. When this value is dropped, the mark is removed.
 #[derive(Debug)]
 pub struct Running {
     place: u64,
@@ -138,7 +140,8 @@ pub struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let mut marks = self.of.lock();
-        // The outcome of the run may not be committed yet. But if the process dies now, another run is the cause.
+        // The mark is removed although the outcome of the run may not be committed yet. If the process dies from now
+        // on, this run is not the cause.
         marks.mark(self.place, &[0; MARK]);
         marks.free.push(self.place);
     }
@@ -213,7 +216,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("begun");
         open(&path).0.restart();
-        // The file is open for reading only, so that every write fails.
+        // The file is open for reading only, so that every write to it fails.
         let (begun, _) = Begun::open(File::open(&path).unwrap()).unwrap();
         let begun = Arc::new(begun);
         let _running = begun.begin(&claim("a", 1));

@@ -1,9 +1,9 @@
 //! How a request is cancelled, and how its run learns of it.
 //!
-//! The commit that cancels a waiting request also ends it, with the reports of that outcome. A running request is
-//! marked in the store, and its run is asked to stop after the commit. The worker then settles the request as
-//! cancelled; but if the run ended before it stopped, the run's own outcome counts. A marked request is not run again,
-//! even if its run fails or its process ends: the worker that claims it settles it.
+//! The commit that cancels a waiting request also ends the request, and writes the reports of that outcome. A running
+//! request is marked in the store as cancelled, and its run is asked to stop after the commit. The worker then settles
+//! the request as cancelled. But if the run ended before it stopped, the run's own outcome counts. A marked request is
+//! not run again, even if its run fails or its process ends: the worker that claims the request settles it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::record::{Registration, RequestClaim};
 use postback_wire::id::RequestId;
 
-/// What has to be known of a request before it is cancelled.
+/// What the store has to know of a request before it can cancel the request.
 #[derive(Clone, Debug)]
 pub(crate) struct CancelView {
     pub route: String,
@@ -27,44 +27,45 @@ pub(crate) struct CancelView {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
-    /// The registration cannot change while the request waits: only a claim leads to a change, and a claim changes the
-    /// epoch.
+    /// The request waits. Its registration cannot change unless its epoch changes too, because only a claim leads to a
+    /// change, and each claim raises the epoch.
     Queued {
         epoch: u32,
         registration: Option<Registration>,
-        /// The bytes that the request takes among those that wait.
+        /// The bytes with which the request is counted among the waiting requests.
         bytes: u64,
     },
     Running {
-        /// Whether the request is marked as cancelled.
+        /// Whether the request is already marked as cancelled.
         cancelled: bool,
     },
     Settled,
 }
 
 impl Store {
-    /// Headers and body of a waiting request of this route. `None` also if the request has a registration, which says
-    /// where its outcome is reported.
+    /// Returns the headers and the body of this request, if the request waits, is of this route, and has no
+    /// registration. (A registration says where the outcome is reported.) Otherwise returns `None`.
     pub async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, Error> {
         self.reader()?.unregistered(id, route).await.map_err(Error::Backend)
     }
 
-    /// A token that is cancelled when the run under this claim is to stop. If the request was marked before this call,
-    /// the token is cancelled already.
+    /// Returns a token that is cancelled when the run under this claim should stop. If the request was marked as
+    /// cancelled before this call, the token is cancelled already.
     pub fn cancellation(&self, claim: &RequestClaim) -> CancellationToken {
         self.0.shared.local.wake.cancels.of(claim)
     }
 }
 
-/// The tokens of runs that want to know whether they are cancelled, and of cancelled runs that did not ask yet. A token
-/// is removed when its claim ends.
+/// The cancellation tokens of runs, by claim. The map has a token for each run that asked for one, and for each
+/// cancelled run that did not ask yet. A token is removed when its claim ends.
 #[derive(Default)]
 pub(crate) struct Cancels {
     tokens: Mutex<HashMap<RequestClaim, CancellationToken>>,
     turns: Turns,
 }
 
-/// Lets one caller at a time cancel a request. The lock is chosen by a hash of the id, so several ids share a lock.
+/// Locks that let only one caller at a time cancel a request. A hash of the id selects the lock, so several ids share a
+/// lock.
 struct Turns([tokio::sync::Mutex<()>; 64]);
 
 impl Default for Turns {
@@ -82,7 +83,7 @@ impl Turns {
 }
 
 impl Cancels {
-    /// Waits for the turn to cancel this request.
+    /// Waits until no other caller cancels this request, and locks the request for this caller.
     pub(super) async fn turn(&self, id: &RequestId) -> tokio::sync::MutexGuard<'_, ()> {
         self.turns.of(id).await
     }
@@ -91,12 +92,12 @@ impl Cancels {
         self.lock().entry(claim.clone()).or_default().clone()
     }
 
-    /// Asks the run under this claim to stop. The mark on the request is committed.
+    /// Asks the run under this claim to stop. Called after the commit that marks the request as cancelled.
     pub(super) fn cancel(&self, claim: &RequestClaim) {
         self.of(claim).cancel();
     }
 
-    /// Removes the token of a claim that has ended. The end is committed.
+    /// Removes the token of a claim. Called after the commit that ends the claim.
     pub(super) fn over(&self, claim: &RequestClaim) {
         self.lock().remove(claim);
     }

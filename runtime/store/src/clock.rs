@@ -19,57 +19,60 @@ use std::time::Duration;
 
 use postback_wire::time::{Clock, Timestamp};
 
-/// In µs. A change of the wall clock's lead below this is ignored where a due time is shown, so that a due time reads
-/// the same every time.
+/// In µs. If the difference between the wall clock and the store's time changes by less than this, a due time is shown
+/// with the earlier difference, so that callers read the same due time every time.
 const TOLERANCE: u64 = 10_000;
 
-/// The readings of both clocks at one moment.
+/// The readings of the wall clock and of the store's own clock at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
     pub wall: Timestamp,
-    /// The store's time. Due times are compared with this time.
+    /// The store's own time, which does not jump when the wall clock is set. Due times are compared with this time.
     pub due: Timestamp,
 }
 
 impl Now {
-    /// The store's time at a wall-clock time, if the wall clock has not jumped since.
+    /// Converts a wall-clock time to the store's own time. The result is right if the wall clock has not been set
+    /// since.
     pub(crate) fn due_at(self, wall: Timestamp) -> Timestamp {
         let ahead = wall.micros().saturating_sub(self.wall.micros());
         Timestamp::from_micros(self.due.micros().saturating_add(ahead))
     }
 }
 
-/// In µs. A step of the wall clock up to this size is followed at once, because time synchronisation makes such steps.
+/// In µs. If the wall clock jumps by this much or less, the store follows immediately, because time synchronisation
+/// makes such jumps.
 const STEP: i64 = 60_000_000;
 
-/// A wall clock that is set back for less than this time is not followed: a machine without a battery-backed clock
-/// starts with an early time, until it has asked the network.
+/// If the wall clock is set back, the store follows only after this time. A machine without a battery-backed clock
+/// starts with an early time, until it gets the right time from the network.
 const SET_BACK: Duration = Duration::from_secs(50);
 
-/// How far the wall clock is believed when it says that a row ended long ago.
+/// How far the store trusts the wall clock when it decides whether a row ended long ago and can be deleted.
 ///
-/// A wall clock that is set forward, even only for a while, must not delete rows that have not really been kept for
-/// long enough. The store's time does not jump. So a greater lead of the wall clock over the store's time is believed
-/// only after it has lasted for as long as ended rows are kept: by then every row that ended before the jump is old
-/// enough by any clock.
+/// A wall clock that is set forward, even only for a while, must not delete rows that were not really kept for long
+/// enough. The store's own time does not jump. So if the wall clock gets further ahead of the store's time, the store
+/// trusts the new difference only after that difference has lasted for as long as ended rows are kept. By then every
+/// row that ended before the jump is old enough by any clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trust {
-    /// The believed lead of the wall clock over the store's time, in µs.
+    /// By how much the wall clock is ahead of the store's own time, as far as the store trusts it, in µs.
     lead: i64,
-    /// Since when, by the store's time, the wall clock has had a greater lead than the believed one.
+    /// The store's time since which the wall clock has been further ahead than `lead`. `None`: it is not further ahead.
     ahead: Option<Timestamp>,
-    /// Since when, by the store's time, the wall clock has had a smaller lead than the believed one.
+    /// The store's time since which the wall clock has been less far ahead than `lead`. `None`: it is not less far
+    /// ahead.
     behind: Option<Timestamp>,
 }
 
 impl Trust {
-    /// The new trust, after the clocks showed `now`. `retention` says for how long ended rows are kept.
+    /// Returns the trust after the clocks showed `now`. `retention` says for how long ended rows are kept.
     fn after(self, now: Now, retention: Duration) -> Self {
         let lead = now.wall.micros().saturating_sub(now.due.micros());
         if lead < self.lead - STEP {
             let since = self.behind.unwrap_or(now.due);
-            // Rows that end while the wall clock is set back get its earlier time, and would look old as soon as the
-            // clock is right again. So a smaller lead is believed once it has lasted for `SET_BACK`.
+            // Rows that end while the wall clock is set back get too early a time, and would look old as soon as the
+            // clock is right again. So the store trusts a clock that was set back after `SET_BACK` already.
             return if now.due.since(since) >= SET_BACK {
                 Self { lead, ahead: None, behind: None }
             } else {
@@ -86,7 +89,7 @@ impl Trust {
         Self { ahead: Some(since), behind: None, ..self }
     }
 
-    /// The text that the backend stores.
+    /// Returns the text form, which the backend stores.
     #[cfg(feature = "sqlite")]
     pub(crate) fn to_text(self) -> String {
         match self.ahead {
@@ -95,7 +98,7 @@ impl Trust {
         }
     }
 
-    /// Parses the text that [`to_text`](Self::to_text) made.
+    /// Parses the text that [`to_text`](Self::to_text) made. `None`: the text has another form.
     #[cfg(feature = "sqlite")]
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         let mut numbers = text.split(' ').map(str::parse);
@@ -105,21 +108,21 @@ impl Trust {
     }
 }
 
-/// The clocks of one open store.
+/// The clocks of one open store: the wall clock, the monotonic clock, and the store's own time made from them.
 pub(crate) struct StoreClock {
     clock: Clock,
-    /// The store's time when the store was opened.
+    /// The store's own time at the moment when the store was opened.
     base: Timestamp,
-    /// The monotonic clock when the store was opened.
+    /// What the monotonic clock showed when the store was opened.
     opened: Duration,
-    /// The lead of the wall clock over the store's time that was last used to show a due time, in µs.
+    /// By how much the wall clock was ahead of the store's time when a due time was last shown, in µs.
     lead: AtomicI64,
-    /// The trust that the backend last stored.
+    /// The trust in the wall clock that the backend last stored.
     trust: Mutex<Trust>,
 }
 
 impl StoreClock {
-    /// Continues from the clocks of the last commit.
+    /// Creates the clocks. The store's own time continues from `last`, the readings at the last commit.
     pub(crate) fn resume(clock: Clock, last: Option<Now>, trust: Option<Trust>) -> Self {
         let (wall, opened) = (clock.now(), clock.elapsed());
         let base = last.map_or(wall, |last| last.due.saturating_add(wall.since(last.wall)));
@@ -129,19 +132,20 @@ impl StoreClock {
     }
 
     pub(crate) fn now(&self) -> Now {
-        // The wall clock is read first: time that passes between the two readings makes a delay longer, not shorter.
+        // The wall clock is read first. Time that passes between the two readings then makes a delay longer, not
+        // shorter.
         let wall = self.clock.now();
         Now { wall, due: self.base.saturating_add(self.clock.elapsed().saturating_sub(self.opened)) }
     }
 
-    /// The store's time at a wall-clock time.
+    /// Converts a wall-clock time to the store's own time.
     pub(crate) fn due_at(&self, wall: Timestamp) -> Timestamp {
         self.now().due_at(wall)
     }
 
-    /// Returns two values. First, a wall-clock time: rows that ended before this time have been over for longer than
-    /// `retention`. Second, the new trust, if it has changed: give it to [`keep`](Self::keep) once the backend has
-    /// stored it.
+    /// Returns two values. First, a wall-clock time: rows that ended before this time ended longer than `retention`
+    /// ago. Second, the new trust in the wall clock, if it has changed: pass it to [`keep`](Self::keep) once the
+    /// backend has stored it.
     pub(crate) fn ended_before(&self, retention: Duration) -> (Timestamp, Option<Trust>) {
         let (now, known) = (self.now(), *self.trust());
         let trust = known.after(now, retention);
@@ -149,7 +153,7 @@ impl StoreClock {
             tracing::warn!("the wall clock was set forward; ended rows are kept until the retention has really passed");
         }
         let believed = Timestamp::from_micros(now.due.micros().saturating_add(trust.lead)).min(now.wall);
-        // Small steps are not worth one write each.
+        // A small change of the trust is not stored, because it is not worth a write.
         let changed = trust.ahead != known.ahead || (trust.lead - known.lead).abs() > STEP / 2;
         if !changed {
             *self.trust() = Trust { behind: trust.behind, ..known };
@@ -157,7 +161,7 @@ impl StoreClock {
         (believed.saturating_sub(retention), changed.then_some(trust))
     }
 
-    /// Remembers a trust that the backend has stored.
+    /// Remembers the trust that the backend has stored.
     pub(crate) fn keep(&self, trust: Trust) {
         *self.trust() = trust;
     }
@@ -166,7 +170,7 @@ impl StoreClock {
         self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The wall-clock time at a moment of the store's time.
+    /// Converts a moment of the store's own time to wall-clock time.
     pub(crate) fn wall_at(&self, due: Timestamp) -> Timestamp {
         let now = self.now();
         let (lead, known) = (now.wall.micros().saturating_sub(now.due.micros()), self.lead.load(Ordering::Relaxed));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::record::Next;
 use postback_wire::names::metric;
 
-/// Counts the deliveries that ended.
+/// Counts the deliveries that ended since the process started.
 #[derive(Default)]
 pub(crate) struct Counters {
     delivered: AtomicU64,
@@ -17,13 +17,14 @@ pub(crate) struct Counters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     pub delivered: u64,
-    /// Reports that are dead or refused, that the receiver does not want, or that could not be written.
+    /// How many reports were given up: they are dead or refused, the receiver does not want them, or they could not be
+    /// written.
     pub given_up: u64,
 }
 
 impl Counters {
-    /// Counts a settled attempt, if it ended the delivery. Call this before waking the callers that wait for first
-    /// attempts: they read the counters next.
+    /// If this settled attempt ended the delivery, counts the delivery. Call this before you wake the callers that wait
+    /// for first attempts, because these callers read the counters next.
     pub(crate) fn settled(&self, next: Next) {
         match next {
             Next::Delivered | Next::DeliveredLast => self.delivered.fetch_add(1, Ordering::Relaxed),
@@ -32,13 +33,13 @@ impl Counters {
         };
     }
 
-    /// A guard for reports that are not in the queue yet. Dropped without [`Lost::disarm`], because the caller went
-    /// away, the guard counts these reports as lost.
+    /// Returns a guard for `reports` reports that are not in the queue yet. If the caller goes away, the guard is
+    /// dropped and counts the reports as lost, unless [`Lost::disarm`] was called.
     pub(crate) fn unless_taken_in(&self, reports: usize) -> Lost<'_> {
         Lost { counters: self, reports: reports as u64 }
     }
 
-    /// Counts reports that were never written.
+    /// Counts reports as given up that were never written.
     pub(crate) fn unwritten(&self, reports: u64) {
         self.given_up.fetch_add(reports, Ordering::Relaxed);
     }
@@ -48,8 +49,9 @@ impl Counters {
     }
 }
 
-/// Reports of a post on their way to the disk. If this value is dropped before the reports are written or given back to
-/// the caller, they are counted as lost. So every lost report is counted, however the writer ends.
+/// A guard for the reports of a post that are on their way to the disk. If the guard is dropped before the reports are
+/// written or returned to the caller, the guard counts them as lost. So every lost report is counted, however the
+/// writer ends.
 pub(crate) struct TakenIn {
     counters: Arc<Counters>,
     reports: u64,
@@ -60,17 +62,18 @@ impl TakenIn {
         Self { counters, reports: reports as u64 }
     }
 
-    /// How many reports are on their way to the disk.
+    /// Returns how many reports are on their way to the disk.
     pub(crate) fn reports(&self) -> u64 {
         self.reports
     }
 
-    /// Notes that the reports are written, so that the drop counts none of them as lost.
+    /// Records that the reports are written, so that the guard's drop does not count them as lost.
     pub(crate) fn written(&mut self) {
         self.reports = 0;
     }
 
-    /// Notes that the caller gets an error for the reports and counts them itself, so that the drop does not.
+    /// Records that the caller gets an error and counts the reports itself, so that the guard's drop does not count
+    /// them as lost.
     pub(crate) fn given_back(&mut self) {
         self.reports = 0;
     }
@@ -85,14 +88,15 @@ impl Drop for TakenIn {
     }
 }
 
-/// The guard that [`Counters::unless_taken_in`] makes.
+/// A guard for reports that are not in the queue yet. If the guard is dropped before [`Lost::disarm`] is called, it
+/// counts the reports as lost.
 pub(crate) struct Lost<'a> {
     counters: &'a Counters,
     reports: u64,
 }
 
 impl Lost<'_> {
-    /// Notes that the reports are in the queue, so that the drop counts none of them as lost.
+    /// Records that the reports are in the queue now, so that this guard does not count them as lost.
     pub(crate) fn disarm(mut self) {
         self.reports = 0;
     }

@@ -3,31 +3,33 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why an operation failed. Nothing of the operation was written, except perhaps after [`Error::Backend`]: if the
-/// commit itself failed and its outcome could not be looked up in time, the operation may have been written, or may
-/// still be. The caller can find out by the id: a request is in the store or is not, and a second settlement is stale.
+/// Why an operation failed. Nothing of the operation was written. There is one exception, [`Error::Backend`]: if the
+/// commit itself failed and the store could not find out its outcome in time, the operation may have been written, or
+/// may still be written. The caller can check by the id: either the store has the request or not, and a second
+/// settlement is stale.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The queue to the writer, or the memory store, holds as much as it may.
+    /// The queue to the writer is full, or the memory store is full.
     #[error("the store's queue is full; try again later")]
     Full,
-    /// New requests are refused: one of the bounds on waiting requests, or on the free disk space, is reached.
+    /// The store accepts no new requests, because a bound is reached: too many requests wait, or too little disk space
+    /// is free.
     #[error("{0}")]
     Refused(Bound),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// The backend can never write this operation, whatever the state of disk and device.
+    /// The backend can never write this operation, even if the disk and the device work.
     #[error("the store can never write this operation")]
     Unwritable(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// The backend fails at the moment: the disk is full, the file is gone, or an I/O error occurred.
+    /// The backend cannot write or read at the moment. For example, the disk is full, the database file is gone, or an
+    /// I/O error occurred.
     #[error("the store cannot read or write at the moment")]
     Backend(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 
-/// Logs the failure of an operation that writes. For [`Error::Backend`] the line has level debug, because the store
-/// logs each cause once, however many operations fail for the same cause. For every other error the line has level
-/// warn.
+/// Logs that an operation that writes has failed. For [`Error::Backend`] the level is debug, because the store itself
+/// logs each cause once, however many operations fail for this cause. For every other error the level is warn.
 #[macro_export]
 macro_rules! warn_unless_logged {
     ($error:expr, $($said:tt)+) => {
@@ -38,7 +40,7 @@ macro_rules! warn_unless_logged {
     };
 }
 
-/// The bound that refuses a new request, and the setting that sets the bound.
+/// The bound that refuses a new request. Each variant says which setting sets the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Bound {
     #[error("{0} requests wait already (worker.max_queued)")]
@@ -53,7 +55,7 @@ pub enum Bound {
 }
 
 impl Bound {
-    /// The value of the metrics' label `reason`.
+    /// The name of the bound, as the value of the metrics' label `reason`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rows(_) => "max_queued",

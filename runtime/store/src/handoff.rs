@@ -1,5 +1,6 @@
-//! Hands *pre-claimed* rows over in memory. A pre-claimed row is written as already claimed by this node, and is given
-//! to the worker or the delivery after its commit, without being read back.
+//! Passes *pre-claimed* rows to the worker and to the delivery in memory. A pre-claimed row is written as already
+//! claimed by this node. After its commit the store sends the row through a channel to the worker or the delivery, and
+//! need not read the row back.
 //!
 //! A row is pre-claimed only while no older row waits, because rows are worked on in the order in which they became
 //! due.
@@ -12,36 +13,38 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::record::{ClaimedReport, ClaimedRequest, ReportClaim, RequestClaim};
 use postback_wire::time::Timestamp;
 
-/// The capacity of a channel is at least this many rows, whatever the room is when the receiver is attached.
+/// The smallest capacity of a channel, in rows. The capacity is larger if the receiver has more free permits when it is
+/// attached.
 const LEAST_CAPACITY: usize = 1_024;
 
-/// Lower bounds of the due times of unclaimed rows: no row is due earlier.
+/// When the unclaimed rows become due, at the earliest: no unclaimed row is due before these times.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
-    /// By route. No request of a missing route waits.
+    /// The earliest due time of each route's requests. If a route is missing, no request of that route waits.
     pub requests: HashMap<String, Timestamp>,
     pub reports: Option<Timestamp>,
 }
 
-/// A row that is handed over in memory after its commit, with the room that it takes at its receiver.
+/// A row that was written as claimed and is then sent to its worker or delivery in memory, with the permits that it
+/// holds there.
 #[derive(Debug)]
 pub struct PreClaimed<T> {
     pub row: T,
     pub room: OwnedSemaphorePermit,
 }
 
-/// The receivers of pre-claimed rows, and when the waiting rows are due.
+/// The channels to the worker and to the delivery, and when the waiting rows become due.
 pub(crate) struct Handoff(Mutex<State>);
 
 struct State {
     routes: Arc<[String]>,
     requests: Option<Consumer<ClaimedRequest>>,
     reports: Option<Consumer<ClaimedReport>>,
-    /// When the next waiting rows are due: lower bounds, which every claim corrects.
+    /// When the waiting rows become due, at the earliest. Every claim replaces these times by exact ones.
     waiting: Waiting,
 }
 
-/// A worker or a delivery that takes pre-claimed rows.
+/// The sending side of the channel to a worker or a delivery that receives pre-claimed rows.
 struct Consumer<T> {
     room: Arc<Semaphore>,
     hand: mpsc::Sender<PreClaimed<T>>,
@@ -49,7 +52,7 @@ struct Consumer<T> {
 
 impl<T> Consumer<T> {
     fn open(room: Arc<Semaphore>) -> (Self, mpsc::Receiver<PreClaimed<T>>) {
-        // Each row in the channel holds a permit of `room`. So the channel is never full, unless permits are added
+        // Each row in the channel holds a permit of `room`. So the channel is never full, unless somebody adds permits
         // later.
         let (hand, receiver) = mpsc::channel(room.available_permits().clamp(LEAST_CAPACITY, Semaphore::MAX_PERMITS));
         (Self { room, hand }, receiver)
@@ -84,12 +87,13 @@ impl Handoff {
         receiver
     }
 
-    /// The routes whose requests the worker takes.
+    /// The routes whose requests the worker runs.
     pub(crate) fn routes(&self) -> Arc<[String]> {
         self.lock().routes.clone()
     }
 
-    /// Takes room for a request that is about to be written. `None`: the request is written as waiting.
+    /// Takes a permit of the worker for a request that is about to be written. If the result is `None`, the request is
+    /// written as waiting.
     pub(crate) fn room_for_request(&self, route: &str, now: Timestamp) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();
         let backlog = state.routes.iter().any(|route| state.waiting.requests.get(route).is_some_and(|due| *due <= now));
@@ -102,8 +106,8 @@ impl Handoff {
         room
     }
 
-    /// Takes room for a report of so many [units](crate::sizes::report_units). `None`: the report is written as
-    /// waiting. A report that is larger than the whole room is never pre-claimed.
+    /// Takes permits of the delivery for a report of `units` [units](crate::sizes::report_units). If the result is
+    /// `None`, the report is written as waiting. A report that needs more permits than there are is never pre-claimed.
     pub(crate) fn room_for_report(&self, units: usize, now: Timestamp) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();
         let backlog = state.waiting.reports.is_some_and(|due| due <= now);
@@ -115,22 +119,22 @@ impl Handoff {
         room
     }
 
-    /// Notes that a request of one of the attached routes is about to wait again.
+    /// Records that a request of one of the worker's routes is about to wait again, until `due`.
     pub(crate) fn request_waits(&self, due: Timestamp) {
         let mut state = self.lock();
-        // The route is not known here. Noting any one of the attached routes is enough to stop pre-claims for all of
-        // them.
+        // The route of the request is not known here. It is enough to record the due time for any one of the worker's
+        // routes, because that stops the pre-claims of all of them.
         for route in state.routes.clone().iter().take(1) {
             state.wait_request(route, due);
         }
     }
 
-    /// Notes that a report is about to wait again.
+    /// Records that a report is about to wait again, until `due`.
     pub(crate) fn report_waits(&self, due: Timestamp) {
         self.lock().wait_report(due);
     }
 
-    /// Notes when the next request of the attached routes is due, as a claim found.
+    /// Records when the next request of the worker's routes is due, as a claim has just found out.
     pub(crate) fn next_request(&self, next: Option<Timestamp>) {
         let mut state = self.lock();
         for route in state.routes.clone().iter() {
@@ -145,22 +149,22 @@ impl Handoff {
         }
     }
 
-    /// Notes when the next report is due, as a claim found.
+    /// Records when the next report is due, as a claim has just found out.
     pub(crate) fn next_report(&self, next: Option<Timestamp>) {
         self.lock().waiting.reports = next;
     }
 
-    /// Hands a request over. If there is no receiver, the claim comes back.
+    /// Sends a pre-claimed request to the worker. If no worker receives it, returns the claim.
     pub(crate) fn give_request(&self, held: PreClaimed<ClaimedRequest>) -> Option<RequestClaim> {
         give(self.lock().requests.as_ref(), held).map(|row| row.claim)
     }
 
-    /// Hands a report over. If there is no receiver, the claim comes back.
+    /// Sends a pre-claimed report to the delivery. If no delivery receives it, returns the claim.
     pub(crate) fn give_report(&self, held: PreClaimed<ClaimedReport>) -> Option<ReportClaim> {
         give(self.lock().reports.as_ref(), held).map(|row| row.claim)
     }
 
-    /// Closes the channels, so that the receivers end.
+    /// Closes the channels, so that the worker and the delivery receive no more rows.
     pub(crate) fn detach(&self) {
         let mut state = self.lock();
         state.requests = None;

@@ -1,9 +1,9 @@
-//! Whether the store's writer makes progress. Other tasks ask here, since a writer that hangs cannot answer.
+//! Whether the store's writer makes progress. Other tasks ask this module, because a writer that hangs cannot answer.
 //!
 //! The store is *failing* from the first failed write until a write of at least the same size succeeds. The store also
-//! counts as failing while nobody wants to write: a client that asks whether to send requests must learn that they
-//! would fail. While the store is failing, the writer attempts a write once a second. The log has one line for each
-//! cause, and one line when the failure is over.
+//! counts as failing while no caller wants to write, because a client that asks whether to send requests must learn
+//! that they would fail. While the store is failing, the writer attempts a write once a second. The program logs one
+//! line for each cause, and one line when the failure is over.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,18 +15,19 @@ use crate::Store;
 use crate::error::Bound;
 use postback_wire::line::Causes;
 
-/// For how long a caller waits while the backend fails. A batch that takes longer than this is reported as trouble.
+/// The longest time that a caller waits while the backend fails. If a batch takes longer than this, the store reports
+/// trouble.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// A single call to the backend that takes longer than this never returns, as far as the store can tell. A device that
-/// fails gives errors instead, and the store retries these without limit.
+/// If a single call to the backend takes longer than this, the store assumes that the call never returns. A device that
+/// fails returns errors instead, and the store retries after errors without limit.
 const HOPELESS: Duration = Duration::from_mins(5);
-/// A failure shorter than this is not reported as trouble, unless a caller received an error.
+/// A failure that is shorter than this is not reported as trouble, unless a caller received an error because of it.
 const SHORT_FAILURE: Duration = Duration::from_secs(1);
-/// How often the writer attempts a write while the store is failing.
+/// The pause between two writes that test a failing store.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// The most bytes that the writer writes to find out whether the store works again.
+/// The largest number of bytes that the writer writes to find out whether the store works again.
 const LARGEST_PROBE: usize = 1 << 20;
-/// The most causes that the log names while the store is failing.
+/// The largest number of different causes that are logged as errors while the store is failing.
 const CAUSES: usize = 8;
 
 /// Why the store does not take new requests at the moment.
@@ -43,7 +44,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// A name that stays the same for as long as the trouble lasts.
+    /// A name for this kind of trouble. The name stays the same for as long as the trouble lasts.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Ended => "ended",
@@ -54,34 +55,34 @@ impl Trouble {
     }
 }
 
-/// The state of the writer, as the writer last recorded it.
+/// Whether the writer makes progress, as the writer itself last recorded.
 #[derive(Default)]
 pub(crate) struct Health {
     state: Mutex<State>,
-    /// Cancelled when the writer ended although the store was not closed.
+    /// Cancelled if the writer has ended although the store was not closed.
     ended: CancellationToken,
 }
 
 #[derive(Default)]
 struct State {
-    /// When the current batch began. `None`: no batch is under way.
+    /// When the current batch began. `None`: the writer has no batch now.
     batch: Option<Instant>,
-    /// When the current call to the backend began. `None`: the backend is idle.
+    /// When the current call to the backend began. `None`: there is no call now.
     call: Option<Instant>,
     failing: Option<Failing>,
 }
 
-/// What is known about a store that is failing.
+/// What the store knows about a failure of the backend that lasts until now.
 struct Failing {
     since: Instant,
     failures: u64,
-    /// Operations whose callers received an error.
+    /// How many operations were given up: their callers received an error.
     given_up: u64,
-    /// The causes that the log has named.
+    /// The causes that were logged as errors already.
     causes: Vec<String>,
-    /// The most bytes of an operation that could not be written, at most [`LARGEST_PROBE`].
+    /// The size of the largest operation that could not be written, in bytes, at most [`LARGEST_PROBE`].
     bytes: usize,
-    /// When the writer attempts a write again.
+    /// When the writer tests again whether the backend can write.
     next_probe: Instant,
 }
 
@@ -94,7 +95,7 @@ impl Health {
         self.lock().batch = None;
     }
 
-    /// Records how long a call to the backend takes.
+    /// Awaits a call to the backend, and records how long the call has taken, so that other tasks notice if it hangs.
     pub(super) async fn watching<T>(&self, call: impl Future<Output = T>) -> T {
         self.lock().call = Some(Instant::now());
         let done = call.await;
@@ -102,7 +103,7 @@ impl Health {
         done
     }
 
-    /// Records that a write of `bytes` bytes failed.
+    /// Records that a write of `bytes` bytes failed, and logs each new cause once.
     pub(super) fn failed(&self, cause: &(dyn std::error::Error + 'static), bytes: usize) {
         let (cause, now) = (Causes(cause).to_string(), Instant::now());
         let mut state = self.lock();
@@ -129,17 +130,19 @@ impl Health {
         }
     }
 
-    /// Counts operations whose callers received an error: nothing was written, or the outcome is unknown.
+    /// Counts operations whose callers received an error, either because nothing was written or because the outcome is
+    /// unknown.
     pub(super) fn gave_up(&self, operations: usize) {
         if let Some(failing) = &mut self.lock().failing {
             failing.given_up += operations as u64;
         }
     }
 
-    /// Records that an operation of `bytes` bytes was written.
+    /// Records that an operation of `bytes` bytes was written. If it is as large as the largest failed one, the failure
+    /// is over.
     pub(super) fn wrote(&self, bytes: usize) {
         let mut state = self.lock();
-        // The disk may have room for a small write, and none for the larger write that failed.
+        // A smaller write proves nothing: the disk may have space for it, but not for the larger write that failed.
         let Some(failing) = state.failing.take_if(|failing| bytes >= failing.bytes) else { return };
         drop(state);
         let (failures, given_up, seconds) = (failing.failures, failing.given_up, failing.since.elapsed().as_secs());
@@ -150,13 +153,13 @@ impl Health {
         );
     }
 
-    /// Whether the store is failing, so that the writer must find out when it works again.
+    /// Whether the store is failing. If it is, the writer must find out when the store works again.
     pub(super) fn is_failing(&self) -> bool {
         self.lock().failing.is_some()
     }
 
-    /// How many bytes to write now, to find out whether the store works again. `None`: the store works, or it is too
-    /// early.
+    /// Returns how many bytes the writer should write now to test whether the backend works again. `None`: the backend
+    /// works, or it is too early for a test.
     pub(super) fn to_try(&self) -> Option<usize> {
         let state = self.lock();
         state.failing.as_ref().filter(|failing| failing.next_probe <= Instant::now()).map(|failing| failing.bytes)
@@ -184,7 +187,8 @@ impl Health {
             if let Some(time) = since.map(|since| since.elapsed()).filter(|time| *time >= HOPELESS) {
                 return Trouble::Hangs(time);
             }
-            // A call that begins after this line cannot be hopeless before `look` either.
+            // If another call begins after this line, it reaches the time limit after `look`, so nothing is missed by
+            // sleeping until `look`.
             let look = since.unwrap_or_else(Instant::now) + HOPELESS;
             tokio::select! {
                 () = self.ended.cancelled() => return Trouble::Ended,
@@ -199,18 +203,19 @@ impl Health {
 }
 
 impl Store {
-    /// Why a request would be refused now, if something is wrong with the store.
+    /// Returns why the store would refuse a new request now, if something is wrong with the store.
     pub fn trouble(&self) -> Option<Trouble> {
         let shared = &self.0.shared;
         shared.health.trouble().or_else(|| shared.space.bound().map(Trouble::Refuses))
     }
 
-    /// Why a request would be refused now although nothing is wrong: too many requests wait.
+    /// Returns which bound would refuse a new request now because too many requests wait, although nothing is wrong
+    /// with the store.
     pub fn is_full(&self) -> Option<Bound> {
         self.0.shared.local.backlog.bound()
     }
 
-    /// Returns when the store will never write again in this process. Another process must take over.
+    /// Returns when the store can never write again in this process. Then another process must take over.
     pub async fn broken(&self) -> Trouble {
         self.0.shared.health.broken().await
     }
