@@ -1,5 +1,5 @@
-//! The queues in front of the writer. There are two, each with its own limit, so a full intake never delays a
-//! settlement. In the intake the lines of origins and routes take turns.
+//! The queues in front of the writer. There are two queues, each with its own limit, so that a full intake never delays
+//! a settlement. The intake is the queue for new requests and posts; in the intake, origins and routes take turns.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
@@ -20,32 +20,35 @@ use crate::quota::Quotas;
 use crate::record::{ReportClaim, RequestClaim};
 use postback_wire::line::Causes;
 
-/// How many operations may wait in the queue for settlements and claims, and their bytes. An operation with more bytes
-/// is let in alone. These limits are rarely reached, because each of these operations has a caller that waits for it.
+/// The limits of the queue for settlements and claims: the largest number of operations, and their largest number of
+/// bytes. An operation with more bytes than that can enter only the empty queue. The limits are rarely reached, because
+/// each of these operations has a caller that waits for it.
 const CONTROL: (usize, usize) = (4_096, 64 << 20);
 
-/// An operation in a queue, the channel on which its caller waits, and the room that it takes in the queue.
+/// An operation that waits in a queue, the channel on which its caller gets the answer, and the part of the queue's
+/// limit that it uses.
 pub(crate) struct Entry {
     pub op: Op,
-    /// `None`: nobody waits for the answer, or the answer was sent.
+    /// `None`: no caller waits for the answer, or the answer was sent already.
     pub answer: Option<oneshot::Sender<Result<Reply, Error>>>,
     pub since: Instant,
-    /// Counts the reports of a post as lost if they are not written.
+    /// A guard that counts the reports of the operation as lost if they are not written.
     pub taken_in: TakenIn,
     _queued: Option<OwnedSemaphorePermit>,
 }
 
-/// Where callers put operations and the writer takes them.
+/// The queues between callers and the writer: callers put operations in, and the writer takes operations out.
 pub(crate) struct Inbox {
     queues: Mutex<Queues>,
     arrived: Notify,
     intake: Room,
     control: Room,
-    /// Hashes the names of lines.
+    /// Makes a number of each queue's name.
     hash: RandomState,
     quotas: Option<Arc<Quotas>>,
     counters: Arc<Counters>,
-    /// Set while a batch fails for longer than callers have to wait.
+    /// The error that callers get while a batch has been failing for longer than a caller has to wait. `None` at all
+    /// other times.
     trouble: watch::Sender<Option<Error>>,
 }
 
@@ -69,8 +72,8 @@ impl Inbox {
         }
     }
 
-    /// Takes in a post without waiting. The post is refused if the queue is full, or if the remaining room is reserved
-    /// for other origins.
+    /// Puts a post into the queue without waiting. Refuses the post if the queue is full, or if the rest of the queue
+    /// is reserved for other origins.
     pub(crate) fn try_push(&self, mut op: Op) -> Result<(), Error> {
         let room = self.intake.try_take(&op)?;
         let (line, cost, free) = (self.line(&op), room.num_permits(), self.intake.left.available_permits());
@@ -81,9 +84,9 @@ impl Inbox {
         self.enqueue(Queue::Intake { line, cost }, self.entry(op, None, Some(room)))
     }
 
-    /// Takes in a submission or a post as soon as the queue has room for it.
+    /// Puts a new request or a post into the queue. Waits while the queue has no space for it.
     pub(crate) async fn push(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
-        // The writer gives the room back as it takes entries out. The writer never waits for room.
+        // The writer frees space when it takes entries out of the queue. The writer itself never waits for space.
         let room = pin!(self.intake.take(&op));
         let mut trouble = self.trouble.subscribe();
         let trouble = pin!(trouble.wait_for(Option::is_some));
@@ -98,30 +101,31 @@ impl Inbox {
         self.ask(queue, op, room)
     }
 
-    /// Takes in any other operation, such as a settlement or a claim. These have their own queue, so a full intake does
-    /// not delay them.
+    /// Puts any other operation, such as a settlement or a claim, into a queue of its own, so that a full intake does
+    /// not delay the operation.
     pub(crate) async fn control(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
         let room = self.control.take(&op).await?;
         self.reserve(&mut op)?;
         self.ask(Queue::Control, op, room)
     }
 
-    /// Takes in a barrier, which is answered after all operations that are in the intake now.
+    /// Puts in a barrier. It is answered after all operations that are in the intake now.
     pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Answer, Error> {
         let op = Barrier::default().into();
         let room = self.control.take(&op).await?;
         self.ask(Queue::Mark, op, room)
     }
 
-    /// Puts back a request that was claimed and that nobody took. The operation takes no room in the queue, because
-    /// there are never more such operations than claims. If the store is closed, the next owner recovers the row.
+    /// Puts back a claimed request, because its worker did not receive it. The operation uses nothing of the queue's
+    /// limit, because there are never more such operations than claims. If the store is closed, the next process that
+    /// opens the store recovers the row.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
         let op = ReleaseRequest { claim, due: None, failed: false };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
     }
 
-    /// Puts back a report that was claimed and that nobody took. If the store is closed, the next owner recovers the
-    /// row.
+    /// Puts back a claimed report, because the delivery did not receive it. If the store is closed, the next process
+    /// that opens the store recovers the row.
     pub(crate) fn release_report(&self, claim: ReportClaim) {
         let op = ReleaseReport { claim, due: None };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
@@ -162,23 +166,24 @@ impl Inbox {
         Ok(())
     }
 
-    /// The line of the intake in which the operation waits.
+    /// The number of the queue inside the intake in which the operation waits. Each origin and each route has such a
+    /// queue.
     fn line(&self, op: &Op) -> u64 {
         self.hash.hash_one(op.line())
     }
 
-    /// The next operation. Settlements and claims come before the intake.
+    /// Takes the next operation out. Settlements and claims come before the operations of the intake.
     pub(crate) fn pop(&self) -> Option<Entry> {
         let mut queues = self.lock();
         queues.control.pop_front().or_else(|| queues.intake.pop())
     }
 
-    /// Returns when an operation may have arrived, or the inbox was closed.
+    /// Returns when an operation may have arrived, or when the inbox was closed.
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
-    /// Closes the inbox and drops the operations in it. Their callers receive [`Error::Closed`].
+    /// Closes the inbox and drops the operations that are in it. Their callers receive [`Error::Closed`].
     pub(crate) fn abandon(&self) {
         self.close();
         let left: Vec<Entry> = {
@@ -190,7 +195,8 @@ impl Inbox {
         let mut lost = 0;
         for mut entry in left {
             if entry.is_awaited() {
-                // The end of the channel tells the caller that the reports are not written.
+                // The caller gets an error, because the channel for its answer is closed here. So the caller knows that
+                // the reports are not written.
                 entry.taken_in.given_back();
             }
             lost += entry.taken_in.reports();
@@ -200,7 +206,7 @@ impl Inbox {
         }
     }
 
-    /// Lets no more operations in. Callers that wait for room receive [`Error::Closed`].
+    /// Accepts no more operations. Callers that wait for space in a queue receive [`Error::Closed`].
     pub(crate) fn close(&self) {
         self.lock().open = false;
         self.intake.left.close();
@@ -212,7 +218,7 @@ impl Inbox {
         !self.lock().open
     }
 
-    /// Tells callers that wait for room whether the backend fails.
+    /// Sets the error that callers get while they wait for space in a queue. `None`: the backend works.
     pub(crate) fn set_trouble(&self, trouble: Option<Error>) {
         self.trouble.send_if_modified(|now| {
             let changed = now.is_some() != trouble.is_some();
@@ -221,7 +227,7 @@ impl Inbox {
         });
     }
 
-    /// Takes out the operations whose callers have waited for longer than `patience`.
+    /// Removes and returns the operations whose callers have waited for longer than `patience`.
     pub(crate) fn expire(&self, patience: Duration) -> Vec<Entry> {
         let is_expired = |entry: &Entry| entry.is_awaited() && entry.since.elapsed() >= patience;
         let mut queues = self.lock();
@@ -232,7 +238,8 @@ impl Inbox {
         expired
     }
 
-    /// Reserves the room that the rows take in the memory backend, which is refused when that backend is full.
+    /// Reserves memory for the rows of the operation, if the backend keeps rows in memory. Refuses the operation if
+    /// that backend is full.
     fn reserve(&self, op: &mut Op) -> Result<(), Error> {
         match &self.quotas {
             Some(quotas) if !op.reserve(quotas) => Err(Error::Full),
@@ -245,7 +252,8 @@ impl Inbox {
     }
 }
 
-/// The room of a queue, in bytes. A row takes its bytes, but at least `share`, which limits the number of rows.
+/// The free space of a queue, counted in bytes. An operation uses its bytes, but at least `share` for each row, so that
+/// the number of rows is limited too.
 struct Room {
     left: Arc<Semaphore>,
     bytes: usize,
@@ -254,7 +262,7 @@ struct Room {
 
 impl Room {
     fn new(rows: usize, bytes: usize) -> Self {
-        // `acquire_many` counts in `u32`.
+        // `acquire_many` takes a `u32`, so a queue cannot have more bytes than this.
         let most = u32::MAX as usize >> 3;
         let rows = rows.clamp(1, most);
         let bytes = bytes.clamp(rows, most);
@@ -265,13 +273,14 @@ impl Room {
         self.left.clone().try_acquire_many_owned(self.of(op))
     }
 
-    /// Waits for the room of this operation. The returned future does not borrow the operation.
+    /// Waits for the space that this operation needs. The returned future does not borrow the operation.
     fn take(&self, op: &Op) -> impl Future<Output = Result<OwnedSemaphorePermit, Error>> + use<> {
         let taken = self.left.clone().acquire_many_owned(self.of(op));
         async { taken.await.map_err(|_| Error::Closed) }
     }
 
-    /// The room that the operation takes. An operation that is larger than the queue takes all of its room.
+    /// The space that the operation needs in the queue, in bytes. An operation that is larger than the queue needs the
+    /// whole queue.
     fn of(&self, op: &Op) -> u32 {
         let amount = op.bytes().max(op.rows().saturating_mul(self.share)).clamp(1, self.bytes);
         u32::try_from(amount).unwrap_or(u32::MAX)
@@ -284,13 +293,13 @@ enum Queue {
         line: u64,
         cost: usize,
     },
-    /// In the intake, behind all operations that are in it now.
+    /// A mark in the intake: the operation comes out after all operations that are in the intake now.
     Mark,
     Control,
 }
 
 impl Entry {
-    /// Whether a caller waits for the answer. The writer repeats an operation without a caller until it succeeds.
+    /// Whether a caller waits for the answer. If no caller waits, the writer repeats the operation until it succeeds.
     pub(crate) fn is_awaited(&self) -> bool {
         self.answer.as_ref().is_some_and(|caller| !caller.is_closed())
     }
@@ -305,11 +314,12 @@ impl From<TryAcquireError> for Error {
     }
 }
 
-/// The answer to come. Dropping it does not undo the operation, but rows that the operation claimed are put back.
+/// A future answer to an operation. Dropping this value does not undo the operation, but the store puts back the rows
+/// that the operation claimed.
 pub(crate) struct Answer {
     receiver: oneshot::Receiver<Result<Reply, Error>>,
     inbox: Arc<Inbox>,
-    /// How many reports the post has.
+    /// How many reports the operation posts; 0 if it is not a post.
     posted: u64,
 }
 
@@ -321,11 +331,12 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // Close the channel first: from here on the writer sees that nobody takes the answer.
+        // The channel is closed first, so that from now on the writer sees that nobody receives the answer.
         self.receiver.close();
         match self.receiver.try_recv() {
             Ok(Ok(reply)) => self.inbox.give_back(reply),
-            // The error came when the caller had just gone away, so nobody has the reports.
+            // The writer sent the error just before the caller went away. Nobody has the reports any more, so they are
+            // counted as lost.
             Ok(Err(error)) if self.posted > 0 => {
                 let reports = usize::try_from(self.posted).unwrap_or(usize::MAX);
                 tracing::error!(error = %Causes(&error), reports, "{reports} reports are lost: the store cannot write them");
@@ -337,14 +348,14 @@ impl Drop for Answer {
 }
 
 impl Inbox {
-    /// Puts back the rows of an answer that nobody takes.
+    /// Puts back the rows that an answer claims, because nobody receives the answer.
     pub(crate) fn give_back(&self, reply: Reply) {
         let mut untaken = Untaken::default();
         reply.untaken(&mut untaken);
         self.release(untaken);
     }
 
-    /// Puts back rows that nobody took.
+    /// Puts back claimed rows, because nobody received them.
     pub(crate) fn release(&self, untaken: Untaken) {
         untaken.requests.into_iter().for_each(|claim| self.release_request(claim));
         untaken.reports.into_iter().for_each(|claim| self.release_report(claim));

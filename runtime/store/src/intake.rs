@@ -1,56 +1,57 @@
-//! Items that wait for the writer, in lines that take turns. Each origin and each route has a line. A flood for one
-//! origin delays only items of the same line.
+//! Items that wait for the writer, in queues that take turns. Each origin and each route has a queue (`line` in the
+//! code). Many items for one origin delay only the items of the same queue.
 //!
-//! The algorithm is deficit round robin (Shreedhar and Varghese, 1995): at each turn a line may take a number of bytes,
-//! its credit. If the next item is larger than the credit, the credit is kept and added to the next turn. Within a line
-//! the order is kept.
+//! The algorithm is deficit round robin (Shreedhar and Varghese, 1995): at each turn a queue may send out a number of
+//! bytes, its credit. If the next item is larger than the credit, the queue keeps the credit for its next turn. Within
+//! a queue the order is kept.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
-/// The bytes that a line gains at each turn: 16 small rows. A row counts as at least 4 KiB, unless the queue has other
-/// bounds.
+/// The number of bytes that a queue gains at each turn: 16 small rows. A row counts as at least 4 KiB, unless other
+/// limits are set for the intake.
 const QUANTUM: usize = 64 << 10;
-/// A line may grow while it holds at most this many times the space that is still free. A line that is alone can take
-/// 7/8 of all space; the rest is left for lines that come later (Choudhury and Hahne, 1998).
+/// A queue may grow while its bytes are at most this many times the bytes that are still free. A queue that is alone
+/// can use 7/8 of all space, and the rest is left for queues that come later (Choudhury and Hahne, 1998).
 const TIMES_THE_FREE_SPACE: usize = 7;
-/// Queues of emptied lines that are kept, so that a new line need not allocate one.
+/// The largest number of emptied buffers that are kept, so that a new queue need not allocate a buffer.
 const SPARE: usize = 64;
 
-/// Items that wait in lines. Between them stand marks: a mark comes out after all items that came in before the mark.
+/// Items that wait in several queues, and marks between the items. A mark is an item that comes out after all items
+/// that were there before it.
 pub(crate) struct Intake<T> {
-    /// Invariant: no line is empty, and each line is in `turns` once.
+    /// The queues that have items, by number. Invariant: no queue is empty, and each queue is in `turns` once.
     lines: HashMap<u64, Line<T>>,
-    /// The order of the turns. The first line has its turn now.
+    /// The numbers of the queues in the order of their turns. The first queue has its turn now.
     turns: VecDeque<u64>,
     marks: VecDeque<Mark<T>>,
-    /// How many marks have left `marks`.
+    /// How many marks have come out so far.
     marks_gone: u64,
-    /// Waiting items that came after the last mark.
+    /// How many waiting items came in after the last mark.
     unmarked: usize,
     spare: Vec<VecDeque<Waiting<T>>>,
 }
 
 struct Line<T> {
     waiting: VecDeque<Waiting<T>>,
-    /// The cost of all items that wait in this line, in bytes.
+    /// The size of all items that wait in this queue, in bytes.
     cost: usize,
-    /// The bytes that this line may take now.
+    /// How many bytes may come out of this queue in its current turn.
     credit: usize,
 }
 
 struct Waiting<T> {
     item: T,
     cost: usize,
-    /// How many marks had come in before this item.
+    /// How many marks had come in before this item, since the intake was made.
     marks: u64,
 }
 
-/// A mark in the queue: its item comes out after every item that came in before the mark.
+/// An item that comes out after every item that came in before it.
 struct Mark<T> {
-    /// `None`: the item was taken out by [`Intake::take_out`].
+    /// `None`: [`Intake::take_out`] has removed the item.
     item: Option<T>,
-    /// Items that came between the previous mark and this mark, and that still wait.
+    /// How many items still wait that came in between the previous mark and this mark.
     before: usize,
 }
 
@@ -66,7 +67,7 @@ impl<T> Intake<T> {
         }
     }
 
-    /// Whether a line may grow by `cost` if `free` bytes remain free after that. An empty line may always grow.
+    /// Whether a queue may grow by `cost` bytes if `free` bytes remain free after that. An empty queue may always grow.
     pub(crate) fn may_grow(&self, line: u64, cost: usize, free: usize) -> bool {
         let has = self.lines.get(&line).map_or(0, |line| line.cost);
         has == 0 || has.saturating_add(cost) <= free.saturating_mul(TIMES_THE_FREE_SPACE)
@@ -103,7 +104,8 @@ impl<T> Intake<T> {
         loop {
             let key = *self.turns.front()?;
             let Entry::Occupied(mut entry) = self.lines.entry(key) else {
-                // This cannot happen: every key in `turns` has a line. A key without a line has no turn.
+                // This cannot happen, because every number in `turns` has a queue. A number without a queue loses its
+                // turn.
                 self.turns.pop_front();
                 continue;
             };
@@ -129,7 +131,7 @@ impl<T> Intake<T> {
         }
     }
 
-    /// Removes all items that `which` selects.
+    /// Removes and returns all items that `which` selects.
     pub(crate) fn take_out(&mut self, mut which: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut out = Vec::new();
         let mut left = Vec::new();
@@ -151,7 +153,7 @@ impl<T> Intake<T> {
         out
     }
 
-    /// Counts that one item left which came after `marks` marks.
+    /// Counts that one item came out. When the item came in, `marks` marks had come in before it.
     fn left(&mut self, marks: u64) {
         let at = usize::try_from(marks - self.marks_gone).ok();
         let before = at.and_then(|at| self.marks.get_mut(at)).map_or(&mut self.unmarked, |mark| &mut mark.before);
@@ -204,21 +206,21 @@ mod tests {
             used += 1;
         }
         assert_eq!(used, 875);
-        // A line that comes later finds room: at least an eighth of the space that is free then.
+        // A queue that comes later may use at least an eighth of the space that is free then.
         while intake.may_grow(2, 1, room - used - 1) {
             intake.push(2, 1, 0);
             used += 1;
         }
         assert!((980..=990).contains(&used), "{used}");
-        // A line in which nothing waits may grow while any space is free.
+        // An empty queue may grow as long as any space is free.
         assert!(intake.may_grow(3, 900, 1));
         let first: Vec<u32> = all(&mut intake).into_iter().filter(|item| *item > 0).collect();
         assert!(first.is_sorted());
     }
 
     proptest! {
-        /// No item is lost or doubled. Lines keep their order. A mark comes out after all items before it, and never
-        /// late.
+        /// No item is lost or doubled. Each queue keeps its order. A mark comes out after all items before it, and as
+        /// soon as they are out.
         #[test]
         fn marks_and_lines_hold(steps in prop::collection::vec((0_u8..10, 0_u64..4, 1_usize..40_000), 1..200)) {
             let mut intake = Intake::new();
@@ -252,7 +254,7 @@ mod tests {
                             None => prop_assert!(before.is_empty()),
                             Some(_) => prop_assert!(before.iter().all(|(_, other)| *other != line)),
                         }
-                        // A mark without items before it comes out first.
+                        // If no item is left before a mark, the mark comes out before all other items.
                         if line.is_some() {
                             prop_assert!(before.first().is_none_or(|(_, first)| first.is_some()));
                         }

@@ -16,12 +16,12 @@
 //! - The row that is due longest is claimed first; of rows with the same due time, the row that was written first. For
 //!   requests this order holds within each route. A new row is due at once. Due times are in the store's own time: see
 //!   `clock`.
-//! - While no older row waits, a new row is *pre-claimed* and handed over in memory after its commit: see
-//!   [`Store::attach_requests`].
+//! - While no older row waits, a new row is *pre-claimed*: it is written as claimed, and is sent to the worker or
+//!   the delivery in memory after its commit. See [`Store::attach_requests`].
 //! - A wake-up comes after the commit that caused it, and carries no data.
 //! - Everything that waits has a limit. A full intake never delays a settlement.
 
-// Only `postback` makes promises to users; this crate is a part of it.
+// Only `postback` makes promises to users, and this crate is a part of it.
 #![allow(missing_docs, reason = "a field that its name explains needs no comment")]
 #![cfg_attr(
     not(feature = "sqlite"),
@@ -94,18 +94,18 @@ use crate::shutdown::Shutdown;
 use postback_wire::id::{NodeId, RequestId};
 use postback_wire::time::Clock;
 
-/// A handle to the store. It is cheap to clone, and all clones are one store. When the last clone is dropped, the
-/// writer still commits the operations that were taken in.
+/// A handle to the store. A handle is cheap to clone, and all clones use the same store. When the last clone is
+/// dropped, the writer still commits the operations that are in its queues.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
     reader: Arc<dyn Reader>,
-    /// Runs the writer.
+    /// The task of the writer.
     tasks: Shutdown,
     durable: bool,
-    /// Notes which runs have begun, if rows outlive the process.
+    /// Records which runs have begun. `None`: rows do not outlive the process, so nobody would read the record.
     begun: Option<Arc<Begun>>,
 }
 
@@ -116,7 +116,7 @@ impl Drop for Inner {
 }
 
 impl Store {
-    /// Opens the store, which can have one owner only, and starts the writer on the current runtime.
+    /// Opens the store and starts its writer on the current runtime. Only one process can have the store open.
     #[cfg_attr(
         not(feature = "sqlite"),
         expect(
@@ -172,24 +172,25 @@ impl Store {
         Self(Arc::new(Inner { shared, reader, tasks, durable, begun }))
     }
 
-    /// Commits the operations that wait, stops the writer and closes the files. A later call returns [`Error::Closed`].
+    /// Commits the operations that wait, stops the writer and closes the files. A call after that returns
+    /// [`Error::Closed`].
     pub async fn close(&self) {
         self.0.shared.inbox.close();
         self.0.tasks.finished().await;
     }
 
-    /// Whether committed rows survive the process.
+    /// Whether committed rows survive the end of the process.
     pub fn is_durable(&self) -> bool {
         self.0.durable
     }
 
-    /// Returns when each of the first `posted` reports has had its first attempt, or has ended.
+    /// Returns when each of the first `posted` reports has had its first attempt, or has ended without one.
     pub async fn tried(&self, posted: u64) {
         self.0.shared.local.wake.tried.until(posted).await;
     }
 
-    /// Returns a receiver to which new requests of these routes are handed over after their commit, as long as `room`
-    /// has permits. From now on claims are for these routes only. A later call replaces an earlier call.
+    /// Returns a channel to which the store sends new requests of these routes after their commit, already claimed, as
+    /// long as `room` has permits. From now on claims are for these routes only. A later call replaces an earlier call.
     ///
     /// Before you drop the receiver, close it and put back the requests that are still in it.
     pub fn attach_requests(
@@ -200,9 +201,9 @@ impl Store {
         self.0.shared.local.handoff.attach_requests(routes, room)
     }
 
-    /// Returns a receiver to which new reports are handed over after their commit, as long as `room` has permits. A
-    /// large report takes several permits. Before you drop the receiver, close it and put back the reports that are
-    /// still in it.
+    /// Returns a channel to which the store sends new reports after their commit, already claimed, as long as `room`
+    /// has permits. A large report takes several permits. Before you drop the receiver, close it and put back the
+    /// reports that are still in it.
     pub fn attach_reports(&self, room: Arc<Semaphore>) -> mpsc::Receiver<PreClaimed<ClaimedReport>> {
         self.0.shared.local.handoff.attach_reports(room)
     }
@@ -219,25 +220,26 @@ impl Store {
         self.0.shared.local.wake.reports.notified().await;
     }
 
-    /// Notes that the run of a claimed request begins now. Keep the returned value until the run is over: if the
-    /// process ends before, the run counts as a crash.
+    /// Records that the run of a claimed request begins now. Keep the returned value until the run is over. If the
+    /// process ends before you drop the value, the run counts as a crash.
     pub fn begin(&self, claim: &RequestClaim) -> Option<Running> {
         self.0.begun.as_ref().map(|begun| begun.begin(claim))
     }
 
-    /// The operator ends the process at once. The runs that this interrupts do not count as crashes.
+    /// Forgets which runs have begun. Call this when the operator ends the process immediately, so that the interrupted
+    /// runs do not count as crashes.
     pub fn forget_begun(&self) {
         if let Some(begun) = &self.0.begun {
             begun.forget();
         }
     }
 
-    /// The request with this id, if there is one.
+    /// Returns the request with this id, if there is one.
     pub async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Error> {
         self.reader()?.request(id).await.map_err(Error::Backend)
     }
 
-    /// The deliveries of the reports about this id: at most 100, the oldest first.
+    /// Returns the deliveries of the reports about this id: at most 100, the oldest first.
     pub async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, Error> {
         let mut records = self.reader()?.deliveries(subject).await.map_err(Error::Backend)?;
         for due in records.iter_mut().filter_map(|record| record.next_due.as_mut()) {
@@ -246,7 +248,7 @@ impl Store {
         Ok(records)
     }
 
-    /// How many reports this process has delivered and given up so far.
+    /// Returns how many reports this process has delivered, and how many it has given up.
     pub fn counters(&self) -> counters::Counted {
         self.0.shared.local.counters.read()
     }
@@ -256,23 +258,23 @@ impl Store {
         &self.0.shared.local.backlog
     }
 
-    /// How many rows are in the store, by state.
+    /// Returns how many rows are in the store, by state.
     pub async fn counts(&self) -> Result<Counts, Error> {
         self.reader()?.counts().await.map_err(Error::Backend)
     }
 
-    /// Take the watch *before* you look at the request. Its `changed()` returns when the request was settled after the
-    /// watch was taken.
+    /// Returns a watch, whose `changed()` returns when the request was settled after this call. Call this *before* you
+    /// read the request.
     pub fn watch(&self, id: &RequestId) -> Watch {
         self.0.shared.local.wake.watches.watch(id)
     }
 
-    /// The batch with `next_due` in the time of the wall clock, which callers use.
+    /// Converts `next_due` of a batch from the store's own time to wall-clock time, which callers use.
     fn by_wall<T>(&self, batch: Batch<T>) -> Batch<T> {
         Batch { next_due: batch.next_due.map(|due| self.0.shared.local.clock.wall_at(due)), ..batch }
     }
 
-    /// Commits an operation that does not wait in the intake, and returns its answer.
+    /// Puts an operation into the queue for settlements and claims, waits for its commit, and returns its answer.
     async fn ask<K: Kind>(&self, op: K) -> Result<K::Answer, Error> {
         K::answer(self.inbox().control(op.into()).await?.wait().await?).ok_or(Error::Closed)
     }

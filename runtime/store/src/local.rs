@@ -1,4 +1,5 @@
-//! What this process keeps in memory beside the rows of the store. Operations change it before and after their commit.
+//! What this process keeps in memory in addition to the rows of the store. Operations change it before and after their
+//! commit.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use crate::handoff::Handoff;
 use crate::parked::DisabledUrls;
 use crate::wake::Wake;
 
-/// What this process keeps in memory beside the rows of one store.
+/// What this process keeps in memory in addition to the rows of one store.
 pub(crate) struct Local {
     pub wake: Wake,
     pub handoff: Handoff,

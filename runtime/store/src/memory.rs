@@ -1,7 +1,7 @@
 //! The backend in memory. It follows the rules of a durable backend, but its rows end with the process.
 //!
-//! Unfinished rows are limited by the [`Quotas`], from which the intake reserves room first. Finished rows are limited
-//! by their number and their bytes.
+//! The rows that are not finished are limited by the [`Quotas`], from which the intake reserves space before it accepts
+//! an operation. Finished rows are limited by their number and their bytes.
 
 mod cancel;
 mod ops;
@@ -32,7 +32,7 @@ use crate::summary::{Member, Summary};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::time::Timestamp;
 
-/// Opens an empty store. Returns it with the quotas from which the intake reserves room.
+/// Opens an empty store in memory. Returns the store and its limits, from which the intake reserves space.
 pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Quotas>) {
     let quotas = Arc::new(Quotas { requests: Quota::new(reports, bytes), reports: Quota::new(reports, bytes) });
     let tables = Tables {
@@ -59,31 +59,31 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
 #[derive(Clone)]
 struct Memory(Arc<Mutex<Tables>>);
 
-/// The position of a row among the due or the finished rows: by time, then in the order of arrival.
+/// The sort key of a row: its due time or its end, and then its number in the order of arrival.
 type DueKey = (Timestamp, u64);
 
 struct Tables {
     requests: HashMap<RequestId, Request>,
-    /// The requests that wait, by route.
+    /// The requests that wait to be run, by route.
     due_requests: HashMap<String, BTreeMap<DueKey, RequestId>>,
     running: u64,
-    /// Boxed, because the map moves its entries again and again as rows come and go.
+    /// The reports by id. A report is boxed, because the map moves its entries again and again as rows come and go.
     reports: HashMap<ReportId, Box<Report>>,
-    /// How many reports are not over.
+    /// How many reports are waiting or being delivered.
     undelivered: u64,
     due_reports: BTreeMap<DueKey, ReportId>,
     parked: ParkedReports,
     subjects: HashMap<Arc<str>, Reports>,
     finished: BTreeMap<DueKey, Finished>,
     finished_bytes: usize,
-    /// The limits of finished rows: their number, and their bytes. So a process that never purges does not grow without
-    /// end.
+    /// The limits of finished rows: their largest number, and their largest number of bytes. With these limits a
+    /// process that never purges does not grow without end.
     most_finished: (usize, usize),
     last_seq: u64,
     quotas: Arc<Quotas>,
 }
 
-/// A row that has ended, with the bytes that it still takes.
+/// A row that has ended, and the bytes that it still uses.
 struct Finished {
     row: Row,
     bytes: usize,
@@ -110,7 +110,7 @@ impl Backend for Memory {
                 *reply = Some(ops::apply(op, &mut tables, now));
             }
         }
-        // Invariant: every operation is in one of the stages, so every operation has a reply.
+        // Invariant: every operation belongs to one of the stages, so every operation has a reply.
         ready(Ok(replies.into_iter().flatten().collect())).boxed()
     }
 
@@ -185,7 +185,8 @@ impl Tables {
         self.last_seq
     }
 
-    /// Notes that a row has ended. Deletes the oldest ended rows while there are too many, or too many bytes.
+    /// Records that a row has ended. Then deletes the oldest ended rows until their number and their bytes are within
+    /// the limits.
     fn finish(&mut self, key: DueKey, row: Row, bytes: usize) {
         self.finished.insert(key, Finished { row, bytes });
         self.finished_bytes += bytes;
@@ -196,7 +197,7 @@ impl Tables {
         }
     }
 
-    /// Deletes the row that ended first. Returns whether there was one.
+    /// Deletes the row that ended first. Returns false if no ended row is left.
     fn forget_oldest(&mut self) -> bool {
         let Some((_, Finished { row, bytes })) = self.finished.pop_first() else { return false };
         self.finished_bytes = self.finished_bytes.saturating_sub(bytes);

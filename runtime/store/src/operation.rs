@@ -1,5 +1,5 @@
-//! What every kind of operation says about itself. The writer and the backends know operations only by this trait, so a
-//! new kind changes no other kind.
+//! The trait that every kind of operation implements. The writer and the backends know operations only by this trait,
+//! so a new kind changes no other kind.
 //!
 //! An operation is data: the writer can apply it again after a failure, put it into another batch, and give it to any
 //! backend.
@@ -17,22 +17,22 @@ use postback_wire::id::{ReportId, RequestId};
 use postback_wire::names::metric;
 use postback_wire::time::Timestamp;
 
-/// One kind of operation: its input is the struct that implements this trait.
+/// One kind of operation. The struct that implements this trait holds the input of the operation.
 ///
-/// The order in which the writer calls: [`prepare`](Self::prepare), then the backend applies and commits, then
-/// [`committed`](Self::committed) for all operations of the batch, then every caller receives its answer, then
-/// [`announce`](Self::announce) or [`stale`](Self::stale).
+/// The writer calls [`prepare`](Self::prepare). Then the backend applies and commits the batch. Then the writer calls
+/// [`committed`](Self::committed) for all operations of the batch. Then every caller receives its answer. At last the
+/// writer calls [`announce`](Self::announce) or [`stale`](Self::stale).
 pub(crate) trait Operation {
-    /// What the caller receives.
+    /// The type of the answer that the caller receives.
     type Answer;
 
-    /// What the operation changes. A batch has at most one operation with this key: a second one waits for the next
-    /// batch.
+    /// The request or report that the operation changes. A batch has at most one operation with this key; a second
+    /// operation with the same key waits for the next batch.
     fn key(&self) -> Option<Key> {
         None
     }
 
-    /// The reports that the operation writes. Their ids are keys of the operation, too.
+    /// The reports that the operation writes. The ids of these reports are keys of the operation too.
     fn reports(&self) -> &[Outgoing] {
         &[]
     }
@@ -41,17 +41,17 @@ pub(crate) trait Operation {
         &mut []
     }
 
-    /// For how many rows the operation counts in a queue and in a batch.
+    /// How many rows the operation counts as in a queue and in a batch.
     fn rows(&self) -> usize {
         1
     }
 
-    /// The memory that the operation takes without its reports, roughly.
+    /// Roughly how many bytes of memory the operation uses without its reports.
     fn own_bytes(&self) -> usize {
         0
     }
 
-    /// The line of the intake in which the operation waits.
+    /// The queue of the intake in which the operation waits: its route or its origin.
     fn line(&self) -> Line<'_> {
         Line::None
     }
@@ -61,46 +61,50 @@ pub(crate) trait Operation {
         0
     }
 
-    /// Reserves the room that the rows take in the memory backend. `false`: there is too little, and the operation is
-    /// refused.
+    /// Reserves memory for the rows of the operation in the memory backend. If this returns `false`, too little memory
+    /// is free, and the operation is refused.
     fn reserve(&mut self, _quotas: &Quotas) -> bool {
         true
     }
 
-    /// Called as the operation is put into a batch, at `now` of the store's time.
+    /// The writer calls this when it puts the operation into a batch. `_now` is the store's own time.
     fn prepare(&mut self, _local: &Local, _now: Timestamp) {}
 
-    /// Called after the commit, before any caller of the batch has its answer; stage by stage.
+    /// The writer calls this after the commit, before any caller of the batch has its answer. It calls this for all
+    /// operations of one stage before those of the next stage.
     fn committed(&self, _answer: &Self::Answer, _local: &Local) {}
 
-    /// Whether the operation wrote what it was to write.
+    /// Whether the operation has written its change, as its answer shows.
     fn effect(_answer: &Self::Answer) -> Effect {
         Effect::Written
     }
 
-    /// Called when the effect is [`Effect::Written`], after all callers of the batch have their answers: hands over
-    /// pre-claimed rows and wakes those who wait. Claims of rows that nobody took are added to `untaken`.
+    /// The writer calls this if the effect is [`Effect::Written`], after all callers of the batch have their answers.
+    /// The operation sends its pre-claimed rows to the worker or the delivery, and wakes the tasks that wait for
+    /// unclaimed rows. If nobody receives a pre-claimed row, the operation adds the row's claim to `_untaken`.
     fn announce(self, _local: &Local, _untaken: &mut Untaken)
     where
         Self: Sized,
     {
     }
 
-    /// Called instead of [`announce`](Self::announce) when the effect is [`Effect::Stale`].
+    /// The writer calls this instead of [`announce`](Self::announce) if the effect is [`Effect::Stale`].
     fn stale(&self, _local: &Local) {}
 
-    /// Adds the claims that are in an answer which no caller takes, so that the store can put the rows back.
+    /// Adds the claims in an answer to `_untaken`, because no caller receives the answer. The store then puts the
+    /// claimed rows back.
     fn untaken(_answer: Self::Answer, _untaken: &mut Untaken) {}
 }
 
-/// The part of a transaction in which a backend applies an operation. The stages follow one another in this order.
+/// The part of a transaction in which a backend applies an operation. The variants are in the order in which the stages
+/// follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Writes new rows and settles claimed ones.
+    /// The stage that writes new rows and settles claimed rows.
     Write,
-    /// Works on any rows, also those that the stage before wrote.
+    /// The stage that works on any rows, also on rows that the stage `Write` has just written.
     Upkeep,
-    /// Claims rows, also those that the stages before wrote.
+    /// The stage that claims rows, also rows that the earlier stages have just written.
     Claim,
 }
 
@@ -108,7 +112,7 @@ impl Stage {
     pub(crate) const IN_ORDER: [Self; 3] = [Self::Write, Self::Upkeep, Self::Claim];
 }
 
-/// What must not occur twice in a batch.
+/// The request or report that an operation changes. A batch has at most one operation for each key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Request(RequestId),
@@ -116,7 +120,7 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    /// The value of the metrics' label `kind`.
+    /// The name of the key's kind, as the value of the metrics' label `kind`.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Request(_) => "request",
@@ -125,7 +129,8 @@ impl Key {
     }
 }
 
-/// The name of a line in the intake. Lines take turns, so a flood in one line delays no other line.
+/// The name of one of the queues inside the intake. These queues take turns, so many operations in one queue do not
+/// delay the other queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Line<'a> {
     /// The operation does not wait in the intake.
@@ -134,13 +139,13 @@ pub(crate) enum Line<'a> {
     Origin(&'a str),
 }
 
-/// Whether an operation wrote what it was to write.
+/// What an operation has changed in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Written,
     /// The claim was no longer current, so nothing was written.
     Stale,
-    /// Nobody waits for what the operation wrote, or it wrote nothing.
+    /// The operation wrote nothing, or no task waits for what it wrote.
     Silent,
 }
 
@@ -153,19 +158,19 @@ impl From<Settled> for Effect {
     }
 }
 
-/// Claims of rows that nobody took. The store puts these rows back.
+/// Claims of rows that nobody received. The store puts these rows back.
 #[derive(Debug, Default)]
 pub(crate) struct Untaken {
     pub requests: Vec<RequestClaim>,
     pub reports: Vec<ReportClaim>,
 }
 
-/// A report to be written.
+/// A report that an operation writes.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub report: Arc<NewReport>,
-    /// The room that the report takes at the receiver of pre-claimed reports. `Some`: the report is *pre-claimed*,
-    /// which means that it is written as claimed by this process and handed over in memory after the commit.
+    /// The permits that the report takes from the delivery. If there are permits, the report is *pre-claimed*: it is
+    /// written as claimed by this process, and is sent to the delivery in memory after the commit.
     pub room: Option<OwnedSemaphorePermit>,
 }
 
@@ -178,7 +183,8 @@ impl Outgoing {
         self.room.is_some()
     }
 
-    /// Numbers the report for [`Store::tried`](crate::Store::tried), and reserves room for it if it can be pre-claimed.
+    /// Gives the report its number for [`Store::tried`](crate::Store::tried). Takes permits for the report if it can be
+    /// pre-claimed.
     pub(crate) fn prepare(&mut self, local: &Local, now: Timestamp) {
         if self.report.refused.is_none() {
             local.wake.tried.posted(self.report.id);
@@ -186,7 +192,7 @@ impl Outgoing {
         }
     }
 
-    /// Hands over the reports that are pre-claimed, and wakes those who claim the other ones.
+    /// Sends the pre-claimed reports to the delivery, and wakes the task that claims the other reports.
     pub(crate) fn announce(reports: Vec<Self>, local: &Local, untaken: &mut Untaken) {
         metrics::counter!(metric::REPORTS_POSTED).increment(reports.len() as u64);
         for Self { report, room } in reports {

@@ -1,5 +1,5 @@
-//! The kinds of operations. A new kind is a file here, a file in each backend's `ops` folder, and a line in the list
-//! below.
+//! The kinds of operations. To add a kind, add a file here, a file in each backend's folder `ops`, and an entry in the
+//! list below.
 
 mod barrier;
 mod cancel;
@@ -52,14 +52,15 @@ use crate::quota::Quotas;
 use crate::sizes::report_bytes;
 use postback_wire::time::Timestamp;
 
-/// The list of all kinds of operations, by the stage in which a backend applies them. A backend that applies kind by
-/// kind does so in this order. Calls the macro `$then` with the list.
+/// Calls the macro `$then` with the list of all kinds of operations, ordered by the stage in which a backend applies
+/// them. A backend that applies the operations kind by kind keeps this order.
 macro_rules! with_operations {
     ($then:ident) => {
         $then! {
             Write: Submit, SettleRequest, ReleaseRequest, Register, CancelRunning, SettleReport, ReleaseReport,
                 ParkReport,
-                // Holding comes after `SettleReport`, which may disable a URL: its reports are held by the same commit.
+                // `HoldReport` comes after `SettleReport`, because `SettleReport` may disable a URL. Then the same
+                // commit can hold the reports to that URL.
                 HoldReport, Post;
             Upkeep: Replay, Recover, Purge, GiveUpParked, Enable, Barrier;
             Claim: ClaimRequests, ClaimReports, ClaimParked;
@@ -68,7 +69,8 @@ macro_rules! with_operations {
 }
 pub(crate) use with_operations;
 
-/// Makes one type of all kinds, and passes each call on to the operation that is inside.
+/// Defines the enums `Op` and `Reply` with a variant for each kind. Each method of `Op` calls the method of the
+/// operation inside.
 macro_rules! define {
     ($($stage:ident: $($kind:ident),+;)+) => {
         /// An operation of any kind. All operations of a batch are applied in one transaction.
@@ -80,7 +82,7 @@ macro_rules! define {
             $($($kind($kind),)+)+
         }
 
-        /// The answer to an operation, of the kind of that operation.
+        /// The answer to an operation. It has the same kind as the operation.
         #[derive(Debug)]
         pub(crate) enum Reply {
             $($($kind(<$kind as Operation>::Answer),)+)+
@@ -170,7 +172,7 @@ macro_rules! define {
                 }
             }
 
-            /// `reply` is the answer to this operation.
+            /// Tells the operation that it is committed and that `reply` is the answer to it.
             pub(crate) fn committed(&self, reply: &Reply, local: &Local) {
                 match self {
                     $($(Self::$kind(op) => if let Reply::$kind(answer) = reply { op.committed(answer, local) },)+)+
@@ -207,28 +209,28 @@ macro_rules! define {
 }
 with_operations!(define);
 
-/// How one kind goes into [`Op`] and [`Reply`], and comes out of them.
+/// One kind of operation, with the conversions between its own types and [`Op`] and [`Reply`].
 pub(crate) trait Kind: Operation + Into<Op> {
-    /// The operation, if it is of this kind.
+    /// Returns the operation, if it is of this kind.
     #[cfg(any(feature = "sqlite", test))]
     fn of(op: &Op) -> Option<&Self>;
     fn reply(answer: Self::Answer) -> Reply;
-    /// The answer, if it is one to an operation of this kind.
+    /// Returns the answer, if it is an answer to an operation of this kind.
     fn answer(reply: Reply) -> Option<Self::Answer>;
 }
 
 impl Op {
-    /// What must not occur twice in a batch.
+    /// The requests and reports that the operation changes. Each of them may occur in only one operation of a batch.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         self.key().into_iter().chain(self.reports().iter().map(|outgoing| Key::Report(outgoing.report.id)))
     }
 
-    /// The memory that the operation takes, roughly.
+    /// Roughly how many bytes of memory the operation uses.
     pub(crate) fn bytes(&self) -> usize {
         self.reports().iter().fold(self.own_bytes(), |sum, outgoing| sum + report_bytes(&outgoing.report))
     }
 
-    /// Called as the operation is put into a batch.
+    /// Prepares the operation. The writer calls this when it puts the operation into a batch.
     pub(crate) fn prepare(&mut self, local: &Local, now: Timestamp) {
         self.prepare_kind(local, now);
         for outgoing in self.reports_mut() {
@@ -241,7 +243,7 @@ impl Op {
 mod tests {
     use super::*;
 
-    /// Every queue and every batch moves operations.
+    /// This test keeps `Op` small, because every queue and every batch moves operations in memory.
     #[test]
     fn an_operation_is_as_small_as_its_largest_kind() {
         assert_eq!(size_of::<Op>(), size_of::<Submit>());

@@ -1,4 +1,4 @@
-//! What has to be known of a request before it is cancelled.
+//! Reads what the store has to know of a request before it can cancel the request.
 
 use bytes::Bytes;
 use http::HeaderMap;

@@ -9,14 +9,14 @@ use postback_wire::time::Timestamp;
 
 #[derive(Default)]
 pub(super) struct ParkedReports {
-    /// The parked reports by their line, which is an origin or a URL. Each line has at least one report.
+    /// The parked reports, by the origin or the URL under which they are parked. Each entry has at least one report.
     pub(super) by_line: BTreeMap<String, BTreeMap<DueKey, ReportId>>,
     pub(super) disabled: HashMap<String, DisabledUrl>,
     /// The held reports of all URLs.
     pub(super) held: BTreeMap<DueKey, ReportId>,
 }
 
-/// A disabled URL, and the reports that are held for it.
+/// When and why a URL was disabled, and the reports that are held until it is enabled.
 pub(super) struct DisabledUrl {
     since: Timestamp,
     reason: String,

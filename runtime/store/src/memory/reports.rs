@@ -13,7 +13,7 @@ use crate::sizes::{CLAIM_BYTES, report_bytes};
 use postback_wire::id::ReportId;
 use postback_wire::time::Timestamp;
 
-/// How many deliveries of one subject are shown, at most.
+/// The largest number of deliveries that are listed for one subject.
 const MOST_TOLD: usize = 100;
 
 pub(super) struct Report {
@@ -25,15 +25,16 @@ pub(super) struct Report {
     pub(super) state: DeliveryState,
     /// Whether the report waits until its URL is enabled.
     pub(super) held: bool,
-    /// The last finished attempt.
+    /// The last attempt that has finished.
     pub(super) last: Option<Attempt>,
-    /// Why the report ended without an attempt.
+    /// Why the report was given up without an attempt. `None`: it was not.
     refused: Option<String>,
-    /// The bytes that the report takes of the quota until its delivery is over.
+    /// The bytes of the report that count against the memory limit until its delivery is over.
     bytes: usize,
 }
 
-/// The reports of one subject, oldest first. Most subjects have one report, which needs no allocation.
+/// The ids of the reports about one subject, the oldest first. Most subjects have only one report, which needs no
+/// allocation.
 #[derive(Default)]
 pub(super) struct Reports {
     first: Option<ReportId>,
@@ -48,7 +49,7 @@ impl Reports {
         }
     }
 
-    /// Removes a report. Returns whether the subject has other reports.
+    /// Removes a report. Returns whether the subject still has reports.
     fn remove(&mut self, id: ReportId) -> bool {
         if self.first == Some(id) {
             self.first = self.others.pop_front();
@@ -101,8 +102,8 @@ impl Tables {
         }
     }
 
-    /// Claims up to `limit` of these reports: those that are due by `now`, the longest due first, up to the bound in
-    /// bytes of a claim.
+    /// Claims up to `limit` of these reports, but not more bytes than one claim may have. Only reports that are due by
+    /// `now` are claimed, those that are due longest first.
     pub(super) fn claim_first(
         &mut self,
         waiting: &mut BTreeMap<DueKey, ReportId>,
@@ -128,7 +129,7 @@ impl Tables {
         rows
     }
 
-    /// Makes a claimed report pending again. The attempt for which it was claimed is not counted.
+    /// Makes a claimed report pending again. The attempt for which the report was claimed is not counted.
     pub(super) fn unclaim(&mut self, claim: &ReportClaim) -> Option<&mut Report> {
         let row = self.current_report(claim)?;
         row.state = DeliveryState::Pending;
@@ -136,13 +137,13 @@ impl Tables {
         Some(row)
     }
 
-    /// The report, if it is being delivered under this claim.
+    /// Returns the report, if it is being delivered under this claim.
     pub(super) fn current_report(&mut self, claim: &ReportClaim) -> Option<&mut Report> {
         let row = &mut **self.reports.get_mut(&claim.id)?;
         (row.state == DeliveryState::Delivering && row.epoch == claim.epoch).then_some(row)
     }
 
-    /// Ends a report without an attempt. `why` goes into its record.
+    /// Ends a report without an attempt. The record of the delivery shows `why`.
     pub(super) fn give_up(&mut self, id: ReportId, state: DeliveryState, why: &str, now: Timestamp) {
         if let Some(row) = self.reports.get_mut(&id) {
             row.state = state;
@@ -155,7 +156,7 @@ impl Tables {
         let Some(row) = self.reports.get_mut(&id) else { return };
         self.undelivered -= 1;
         if self.most_finished.0 > 0 {
-            // The body is not needed after the last attempt.
+            // The body is deleted, because it is not needed after the last attempt.
             row.new = Arc::new(NewReport { body: Bytes::new(), ..(*row.new).clone() });
         }
         let response = row.last.as_ref().map_or(0, |attempt| attempt.response.len());

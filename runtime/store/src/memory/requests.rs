@@ -19,7 +19,7 @@ pub(super) struct Request {
     pub(super) cancelled: bool,
     pub(super) registration: Option<Registration>,
     pub(super) state: RequestState,
-    /// The bytes that the request takes of the quota until it has ended.
+    /// The bytes of the request that count against the memory limit until the request has ended.
     pub(super) bytes: usize,
 }
 
@@ -39,7 +39,7 @@ impl Request {
 }
 
 impl Tables {
-    /// Adds a request to those of its route that wait to be run.
+    /// Adds a request to the waiting requests of its route.
     pub(super) fn add_waiting(&mut self, route: &str, key: DueKey, id: RequestId) {
         match self.due_requests.get_mut(route) {
             Some(waiting) => drop(waiting.insert(key, id)),
@@ -47,7 +47,7 @@ impl Tables {
         }
     }
 
-    /// Removes a request from those of its route that wait to be run.
+    /// Removes a request from the waiting requests of its route.
     pub(super) fn take_waiting(&mut self, route: &str, key: DueKey) -> Option<RequestId> {
         let waiting = self.due_requests.get_mut(route)?;
         let id = waiting.remove(&key);
@@ -57,12 +57,12 @@ impl Tables {
         id
     }
 
-    /// When the first waiting request of a route is due.
+    /// Returns when the first waiting request of a route is due.
     pub(super) fn first_due(&self, route: &str) -> Option<Timestamp> {
         self.due_requests.get(route)?.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// The request, if it is in this state and the claim has its current epoch.
+    /// Returns the request, if it is in this state and the claim has its current epoch.
     pub(super) fn current_request(&mut self, claim: &RequestClaim, state: &RequestState) -> Option<&mut Request> {
         let row = self.requests.get_mut(&claim.id)?;
         (row.state == *state && row.epoch == claim.epoch).then_some(row)

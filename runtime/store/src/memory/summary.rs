@@ -1,4 +1,4 @@
-//! Requests of the memory backend as they are shown. Pieces of a result share the memory of the whole result.
+//! Summaries of the requests in the memory backend. Pieces of a result share the memory of the whole result.
 
 use bytes::Bytes;
 

@@ -8,7 +8,8 @@ use crate::record::{Batch, ClaimedReport};
 
 impl Apply for ClaimParked {
     fn apply(&self, tables: &mut Tables, now: Now) -> Batch<ClaimedReport> {
-        // The line is taken out and put back if it still has reports: a line without reports is not kept.
+        // The reports that are parked under this origin or URL are removed from the map, and put back if some are left
+        // after the claim. So the map has no entry without reports.
         let Some(mut parked) = tables.parked.by_line.remove(&self.line) else {
             return Batch { rows: Vec::new(), next_due: None };
         };

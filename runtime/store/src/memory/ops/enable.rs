@@ -1,4 +1,4 @@
-//! Enables a URL.
+//! Enables a URL, and makes the reports that are held for it due.
 
 use super::Apply;
 use crate::clock::Now;

@@ -1,4 +1,4 @@
-//! A store in memory has no earlier process from which it could take over rows.
+//! Recovers nothing: a store in memory has no earlier process from which it could take over rows.
 
 use super::Apply;
 use crate::clock::Now;

@@ -10,7 +10,7 @@ impl Apply for ReleaseRequest {
     fn apply(&self, tables: &mut Tables, now: Now) -> Settled {
         let Some(row) = tables.current_request(&self.claim, &RequestState::Running) else { return Settled::Stale };
         row.state = RequestState::Queued;
-        // A cancelled request is not run again, so it does not wait for its due time either.
+        // If the request is cancelled, it is due now: it is not run again, so it need not wait for its next run.
         let due = self.due.unwrap_or(now.due);
         let due = if row.cancelled { due.min(now.due) } else { due };
         row.due = due;

@@ -1,4 +1,4 @@
-//! Records an attempt and what follows from it.
+//! Records an attempt, and changes the state of its report.
 
 use super::Apply;
 use crate::clock::Now;

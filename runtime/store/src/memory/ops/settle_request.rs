@@ -21,7 +21,8 @@ impl Apply for SettleRequest {
             return Settled::Stale;
         };
         row.state = RequestState::Settled(self.outcome.clone());
-        // Nobody reads headers, body and registration of a request that has ended. The digest of route and body stays.
+        // After a request has ended, nobody reads its headers, body and registration, so they are deleted. The digest
+        // of route and body stays.
         row.new.body = Bytes::new();
         row.new.headers = HeaderMap::new();
         row.registration = None;
