@@ -1,4 +1,4 @@
-//! Where a store is, and what it may hold.
+//! Where a store keeps its rows, and how much it may hold.
 
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
@@ -7,25 +7,26 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub place: Location,
-    /// The most operations that may wait for the next commit. More operations are refused, or their callers wait.
-    /// Settlements have a queue of their own.
+    /// The largest number of operations that may wait for the next commit. Beyond it, operations are refused, or their
+    /// callers wait. Settlements have a queue of their own.
     pub queue: usize,
-    /// The most bytes that may wait for the next commit.
+    /// The largest number of bytes that may wait for the next commit.
     pub queue_bytes: usize,
-    /// Whether Litestream runs beside this process. Litestream copies the database's write-ahead log as the log grows,
-    /// and Litestream alone may truncate the log.
+    /// Whether Litestream runs beside this process. Litestream copies the database's write-ahead log (WAL) as the WAL
+    /// grows, and only Litestream may truncate the WAL.
     pub litestream: bool,
-    /// The most requests that may wait to be run. More requests are refused.
+    /// The largest number of requests that may wait to be run. Beyond it, new requests are refused.
     pub max_queued: u64,
-    /// The most bytes of headers and bodies that waiting requests may hold. More requests are refused.
+    /// The largest number of bytes that the headers and bodies of waiting requests may have. Beyond it, new requests
+    /// are refused.
     pub max_queued_bytes: u64,
-    /// Bytes of the disk that are reserved for accepted requests. With less free, new requests are refused. 0: nothing
-    /// is reserved.
+    /// How many bytes of free disk space are reserved for requests that are already accepted. If less is free, new
+    /// requests are refused. 0: nothing is reserved.
     pub disk_reserve: u64,
 }
 
 impl Options {
-    /// A store at this place, with the default bounds.
+    /// The options for a store in this location, with the default limits.
     pub fn at(place: Location) -> Self {
         Self {
             place,
@@ -42,16 +43,18 @@ impl Options {
 /// Which backend stores the rows, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// Rows are kept in memory. Nothing survives the process.
+    /// The store keeps its rows in memory. No row survives the process.
     Memory {
-        /// The most undelivered reports. Unfinished requests have a limit of their own with the same number.
+        /// The largest number of undelivered reports. The same number also limits the unfinished requests, which are
+        /// counted separately.
         reports: usize,
-        /// The most bytes of undelivered reports. Unfinished requests have a limit of their own with the same number.
+        /// The largest number of bytes of undelivered reports. The same number also limits the unfinished requests,
+        /// which are counted separately.
         bytes: usize,
-        /// The most ended rows that are kept, so that callers can read them.
+        /// The largest number of ended rows that are kept, so that callers can read them.
         kept: usize,
     },
-    /// A SQLite database in one file, which one process owns.
+    /// The store keeps its rows in a SQLite database: one file that only one process may use at a time.
     #[cfg(feature = "sqlite")]
     Sqlite { path: PathBuf, durability: Durability },
 }
@@ -59,8 +62,8 @@ pub enum Location {
 /// Which failures a committed transaction survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// A commit survives a power cut of the machine: each group commit waits for the disk.
+    /// A commit survives a power cut of the machine, because each group commit waits until the data is on the disk.
     Full,
-    /// A commit survives the death of the process, but not of the machine. Faster on slow disks.
+    /// A commit survives the death of the process, but not a power cut of the machine. This is faster on slow disks.
     Normal,
 }

@@ -1,8 +1,9 @@
-//! Reports that wait in the store and are not claimed with the other due reports: *parked* reports wait for their
-//! origin's turn, *held* reports wait until their URL is enabled again.
+//! Reports that wait in the store and that a claim of due reports does not return: *parked* reports wait for their
+//! origin's turn, and *held* reports wait until their URL is enabled again.
 //!
-//! A claim of due reports does not find parked and held reports, so it does not read them again and again. Parked and
-//! held reports are shown as pending. If the store survives the process, so do they.
+//! A claim of due reports does not even read parked and held reports, so it does not read them again and again. Parked
+//! and held reports are shown as pending. If the store survives the process, parked and held reports stay parked and
+//! held.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,8 +12,8 @@ use crate::Store;
 use crate::error::Error;
 use crate::record::Disabled;
 
-/// How many URLs can be disabled at once. Further URLs are not disabled: an answer that would disable one ends only its
-/// own report.
+/// The largest number of URLs that can be disabled at the same time. Beyond it, an answer that would disable a URL ends
+/// only its own report.
 const MOST_DISABLED: usize = 10_000;
 
 /// The reason in the record of a report that was held for longer than the retention.
@@ -23,25 +24,25 @@ pub(super) const TOO_OLD: &str =
     "it waited for its origin for longer than delivery.schedule and store.retention together";
 
 impl Store {
-    /// The lines under which reports are parked: origins, and single URLs.
+    /// Returns the origins, and the single URLs of origins, under which reports are parked.
     pub async fn parked_origins(&self) -> Result<Vec<String>, Error> {
         self.reader()?.parked_origins().await.map_err(Error::Backend)
     }
 
-    /// Whether a receiver disabled this URL, by an answer that became a [`Next`](crate::record::Next) that disables. Other
-    /// paths of the same host are not disabled. The URL is disabled from the commit of that answer until the commit
-    /// that enables it.
+    /// Whether this URL is disabled, because its receiver wants no more reports there. An answer of the receiver
+    /// disables a URL if it became a [`Next`](crate::record::Next) that disables. Other paths of the same host are not
+    /// disabled. The URL is disabled from the commit of that answer until the commit that enables the URL.
     pub fn is_disabled(&self, url: &str) -> bool {
         self.0.shared.local.disabled.lock().contains(url)
     }
 
-    /// The disabled URLs; the URL that is disabled longest comes first.
+    /// Returns the disabled URLs. The URL that has been disabled longest comes first.
     pub async fn disabled(&self) -> Result<Vec<Disabled>, Error> {
         self.reader()?.disabled().await.map_err(Error::Backend)
     }
 }
 
-/// The URLs that are disabled by a committed operation.
+/// The URLs that a committed operation has disabled and that no later commit has enabled.
 pub(super) struct DisabledUrls(Mutex<HashSet<String>>);
 
 impl DisabledUrls {
@@ -49,12 +50,12 @@ impl DisabledUrls {
         Self(Mutex::new(urls))
     }
 
-    /// Whether one more URL can be disabled.
+    /// Whether one more URL can be disabled, because fewer than the largest number are.
     pub(super) fn has_room(&self) -> bool {
         self.lock().len() < MOST_DISABLED
     }
 
-    /// The URL is disabled, which is committed.
+    /// Records that this URL is disabled. Called after the commit that disables the URL.
     pub(super) fn add(&self, url: &str) {
         let mut urls = self.lock();
         let before = urls.len();
@@ -67,7 +68,7 @@ impl DisabledUrls {
         }
     }
 
-    /// The URL is enabled, which is committed.
+    /// Records that this URL is enabled. Called after the commit that enables the URL.
     pub(super) fn remove(&self, url: &str) {
         self.lock().remove(url);
     }

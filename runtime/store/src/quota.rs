@@ -1,16 +1,16 @@
-//! The limits of the memory backend: a count of rows and a count of bytes, each with its limit.
+//! The limits of the memory backend: a limit on the number of rows, and a limit on their bytes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the memory backend may hold. The inbox shares these quotas, so that it can refuse a post at once.
+/// How much the memory backend may hold. The inbox uses these quotas too, so that it can refuse a post immediately.
 pub(crate) struct Quotas {
-    /// The quota of unfinished requests.
+    /// The quota of requests that have not ended.
     pub requests: Quota,
-    /// The quota of undelivered reports.
+    /// The quota of reports whose delivery is not over.
     pub reports: Quota,
 }
 
-/// Counts rows and bytes, each up to its limit.
+/// A count of rows and a count of bytes, each with its limit.
 pub(crate) struct Quota {
     rows: AtomicUsize,
     bytes: AtomicUsize,
@@ -22,7 +22,7 @@ impl Quota {
         Self { rows: AtomicUsize::new(0), bytes: AtomicUsize::new(0), most: (rows, bytes) }
     }
 
-    /// Adds rows and bytes. `false`: one of the limits would be exceeded, and nothing is added.
+    /// Adds rows and bytes to the counts. If a limit would be exceeded, adds nothing and returns `false`.
     pub(crate) fn try_reserve(&self, rows: usize, bytes: usize) -> bool {
         let add = |count: &AtomicUsize, more: usize, most: usize| {
             let sum = |now: usize| now.checked_add(more).filter(|sum| *sum <= most);

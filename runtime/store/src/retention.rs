@@ -8,17 +8,18 @@ use crate::shutdown::Shutdown;
 use crate::warn_unless_logged;
 use postback_wire::line::Causes;
 
-/// The pause between two rounds.
+/// The pause between two rounds of deletions.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// The rows that one commit deletes: so few that other operations do not wait noticeably.
+/// The largest number of rows that one commit deletes. It is so small that other operations do not wait noticeably.
 const BATCH: usize = 500;
 
-/// Until the shutdown begins: deletes rows that ended longer than `retention` ago, and ends parked reports as dead that
-/// are older than the whole `schedule` and `retention` together.
+/// Deletes old rows at regular intervals, until the shutdown begins. A row is old if it ended longer than `retention`
+/// ago. Also ends parked reports as dead if they are older than `schedule` and `retention` together.
 pub async fn run(store: Store, retention: Duration, schedule: Duration, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
         match store.purge_ended(retention, BATCH).await {
-            // More rows are old enough. Other operations are committed before the next round.
+            // More rows are old enough, so the next deletion follows without a pause. Other operations are committed in
+            // between.
             Ok(purged) if purged.more => continue,
             Ok(_) => {}
             Err(Error::Closed) => return,

@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The stop signal of one component, and the tasks that still run. Cheap to clone; all clones share one signal.
+/// The stop signal of one component, and the component's running tasks. A clone is cheap, and all clones share the
+/// signal and the tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     stop: CancellationToken,
@@ -23,7 +24,7 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Signals all tasks to end. A second call changes nothing.
+    /// Tells all tasks to end. A second call changes nothing.
     pub fn stop(&self) {
         self.stop.cancel();
     }
@@ -32,12 +33,12 @@ impl Shutdown {
         self.stop.is_cancelled()
     }
 
-    /// Returns when [`stop`](Self::stop) is called, or at once if it was called before.
+    /// Returns when [`stop`](Self::stop) is called, or immediately if it was called before.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Spawns on the current runtime a task that [`finished`](Self::finished) waits for.
+    /// Spawns a task on the current runtime. [`finished`](Self::finished) waits for the task.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -45,7 +46,7 @@ impl Shutdown {
         self.tasks.spawn(task)
     }
 
-    /// Spawns on the given runtime a task that [`finished`](Self::finished) waits for.
+    /// Spawns a task on the given runtime. [`finished`](Self::finished) waits for the task.
     pub fn spawn_on<F>(&self, task: F, runtime: &Handle) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -53,21 +54,21 @@ impl Shutdown {
         self.tasks.spawn_on(task, runtime)
     }
 
-    /// Returns when no task is left. Does not signal the tasks to end.
+    /// Returns when no task runs any more. Does not tell the tasks to end.
     pub async fn finished(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-/// Watches tasks that must run until their component stops, and remembers the first task that ended too early. Cheap to
-/// clone; all clones share what is remembered.
+/// Watches tasks that must run until their component stops, and remembers the first task that ended too early. A clone
+/// is cheap, and all clones remember the same task.
 #[derive(Clone, Debug, Default)]
 pub struct Vital(watch::Sender<Option<&'static str>>);
 
 impl Vital {
-    /// Wraps a task, so that an early end is logged and remembered. A panic counts as an early end. `name` is the
-    /// task's name in the log.
+    /// Wraps a task, so that an early end of the task is logged and remembered. A panic counts as an early end. `name`
+    /// is the name of the task in log lines.
     pub fn watching<F>(
         &self,
         name: &'static str,
@@ -79,24 +80,25 @@ impl Vital {
     {
         let end = Early { name, vital: self.clone(), shutdown: shutdown.clone(), returned: false };
         async move {
-            // The whole value must move into the future. Without this line only the field `returned` would move.
+            // This line moves the whole value `end` into the future. Without it, only the field `returned` would move.
             let mut end = end;
             task.await;
             end.returned = true;
         }
     }
 
-    /// Returns the name of the first watched task that ended early. Waits until one does.
+    /// Waits until one of the watched tasks ends too early, and returns the task's name. If several do, it returns the
+    /// first.
     pub async fn ended(&self) -> &'static str {
         match self.0.subscribe().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(name)) => name,
-            // This cannot happen: the channel is open while `self` holds the sender.
+            // This cannot happen, because the channel stays open while `self` holds its sender.
             _ => std::future::pending().await,
         }
     }
 }
 
-/// A value inside the watched task. Its drop reports the task if the task ended early.
+/// A guard inside a watched task. When the guard is dropped and the task has ended early, the guard reports the task.
 struct Early {
     name: &'static str,
     vital: Vital,
@@ -106,8 +108,8 @@ struct Early {
 
 impl Drop for Early {
     fn drop(&mut self) {
-        // A task that is dropped half-way without a panic did not end early: its runtime is shutting down, and every
-        // other task with it.
+        // If the task is dropped before its end without a panic, its runtime is shutting down and drops every task.
+        // That is not an early end.
         if self.shutdown.is_stopping() || !(self.returned || std::thread::panicking()) {
             return;
         }
@@ -132,7 +134,7 @@ mod tests {
         let (vital, shutdown) = (Vital::default(), Shutdown::new());
         shutdown.spawn(vital.watching("worker", &shutdown, async { panic!("as the test says") })).await.unwrap_err();
         assert_eq!(vital.ended().await, "worker");
-        // The first early end is the cause; the second one is a consequence, and is not reported.
+        // The first early end is the cause. The second early end is a consequence, so it is not reported.
         shutdown.spawn(vital.watching("server", &shutdown, async {})).await.unwrap();
         assert_eq!(vital.ended().await, "worker");
     }
@@ -142,7 +144,7 @@ mod tests {
         let (vital, shutdown) = (Vital::default(), Shutdown::new());
         let signal = shutdown.clone();
         let task = shutdown.spawn(vital.watching("worker", &shutdown, async move { signal.stopping().await }));
-        // This task is dropped half-way, as when its runtime shuts down.
+        // This task is dropped before its end, as happens when its runtime shuts down.
         drop(vital.watching("server", &shutdown, std::future::pending()));
         shutdown.stop();
         task.await.unwrap();

@@ -1,21 +1,22 @@
-//! How much memory requests, reports and outcomes take, roughly; and the bounds in bytes of one commit.
+//! Roughly how much memory requests, reports and outcomes take, and the largest numbers of bytes of one commit.
 
 use postback_wire::report::{Json, Outcome};
 
 use crate::record::{NewReport, NewRequest};
 
-/// The bytes that one claim takes into memory; a row that is larger is claimed alone. With rows of the usual size the
-/// number of rows is the bound that a claim reaches first. 8 MiB is little beside what the deliveries hold in memory
-/// anyway.
+/// The largest number of bytes that one claim reads into memory. A larger row is claimed alone. If rows have the usual
+/// size, a claim reaches its limit of rows before this limit. 8 MiB is little compared to what the deliveries hold in
+/// memory anyway.
 pub(crate) const CLAIM_BYTES: usize = 8 << 20;
 
-/// The bytes of requests that one commit deletes, and the bytes of reports; a row that is larger is deleted alone.
+/// The largest number of bytes of requests that one commit deletes. The same limit holds for the bytes of reports. A
+/// larger row is deleted alone.
 pub(crate) const PURGE_BYTES: usize = 8 << 20;
 
-/// What a row takes besides its texts: the structs and the entries of the maps, rounded.
+/// Bytes of memory that a row takes in addition to its texts: the structs and the entries of the maps, rounded.
 const ROW: usize = 256;
 
-/// What a parsed webhook takes besides its URL.
+/// Bytes of memory that a parsed webhook takes in addition to its URL.
 const WEBHOOK: usize = 256;
 
 pub(crate) fn request_bytes(request: &NewRequest) -> usize {
@@ -29,8 +30,8 @@ pub(crate) fn report_bytes(report: &NewReport) -> usize {
     ROW + report.body.len() + report.to.url().len() + report.subject.len()
 }
 
-/// The unit in which the reports that are being delivered are counted. A report takes at least one unit, so a bound in
-/// units bounds the bytes and the number of reports.
+/// The unit, in bytes, in which the size of reports that are being delivered is counted. Each report counts as at least
+/// one unit, so one limit in units limits both the bytes and the number of reports.
 pub const REPORT_UNIT: usize = 4 << 10;
 
 pub fn report_units(report: &NewReport) -> usize {

@@ -10,26 +10,27 @@ use tokio::time::Instant;
 use crate::error::Bound;
 use postback_wire::names::metric;
 
-/// The file system is asked for its free space at most this often, unless many bytes are written meanwhile.
+/// The shortest time between two reads of the free space, unless many bytes are written in between.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// After this many written bytes the file system is asked again at once. This number plus the bytes that may wait for
-/// the writer are less than the default reserve.
+/// After this many written bytes, the free space is read again immediately. This number plus the bytes that may wait
+/// for the writer are less than the default reserve.
 const MUCH: u64 = 16 << 20;
-/// On a small file system, at most a tenth of its size is reserved.
+/// The reserve is at most the file system's size divided by this number: on a small file system, at most a tenth of its
+/// size is reserved.
 const LARGEST_PART: u64 = 10;
 
-/// A file system's size, in bytes.
+/// The size of a file system and its free space, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
-    /// Bytes that this user may still write.
+    /// How many bytes this user may still write.
     pub free: u64,
     pub all: u64,
 }
 
-/// Asks the file system for its size. Called on a thread that may block.
+/// A function that reads the size of the file system. It may block its thread.
 pub(crate) type Probe = Arc<dyn Fn() -> std::io::Result<Size> + Send + Sync>;
 
-/// A probe of the file system that holds this path.
+/// Returns a function that reads the size of the file system on which this path is.
 #[cfg(all(feature = "sqlite", unix))]
 pub(crate) fn probe(path: std::path::PathBuf) -> Probe {
     Arc::new(move || {
@@ -39,17 +40,17 @@ pub(crate) fn probe(path: std::path::PathBuf) -> Probe {
     })
 }
 
-/// The reserve, and the free space that the last probe found.
+/// The reserved space, and the free space that was read last.
 pub(crate) struct Space {
     reserve: u64,
-    /// `None`: nothing is reserved.
+    /// Reads the free space. `None`: no space is reserved, so the free space is not read.
     probe: Option<Probe>,
     low: AtomicBool,
-    /// The free bytes at the last probe.
+    /// The number of free bytes that was read last.
     free: AtomicU64,
-    /// The bytes that are really reserved: on a small file system, less than `reserve`.
+    /// How many bytes are really reserved. On a small file system this is less than `reserve`.
     kept: AtomicU64,
-    /// Requests refused since the space became low.
+    /// How many requests were refused since too little space is free.
     refused: AtomicU64,
     since: Mutex<Since>,
 }
@@ -58,7 +59,7 @@ pub(crate) struct Space {
 struct Since {
     asked: Option<Instant>,
     written: u64,
-    /// Whether the last probe failed; the log names only the first failure.
+    /// Whether the last read of the free space failed. Only the first of several failures is logged.
     failed: bool,
 }
 
@@ -75,7 +76,7 @@ impl Space {
         }
     }
 
-    /// Whether a new request may be accepted. Counts a refusal.
+    /// Returns an error if too little space is free to accept a new request, and counts the refused request.
     pub(crate) fn check(&self) -> Result<(), Bound> {
         let Some(bound) = self.bound() else { return Ok(()) };
         metrics::counter!(metric::REQUESTS_REFUSED, "reason" => bound.name()).increment(1);
@@ -83,7 +84,7 @@ impl Space {
         Err(bound)
     }
 
-    /// The bound that would refuse a new request now.
+    /// Returns the bound that would refuse a new request now, if too little space is free.
     pub(super) fn bound(&self) -> Option<Bound> {
         let (free, reserve) = (self.free.load(Ordering::Relaxed), self.kept.load(Ordering::Relaxed));
         self.is_low().then_some(Bound::Disk { free, reserve })
@@ -93,13 +94,15 @@ impl Space {
         self.low.load(Ordering::Acquire)
     }
 
-    /// Asks the file system if it is time, after `written` bytes were written.
+    /// Records that `written` more bytes were written. Then reads the free space, if the last read is too old or many
+    /// bytes were written since.
     pub(super) async fn look(&self, written: u64) {
         let Some(probe) = &self.probe else { return };
         {
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
             since.written = since.written.saturating_add(written);
-            // On a small file system the reserve is small. Low space must be noticed before the reserve is used up.
+            // On a small file system the reserve is small too, so the free space is read after fewer bytes. Otherwise
+            // the reserve could be used up before low space is noticed.
             let much = MUCH.min(self.kept.load(Ordering::Relaxed) / 8);
             if since.asked.is_some_and(|asked| asked.elapsed() < INTERVAL) && since.written < much {
                 return;
@@ -119,7 +122,8 @@ impl Space {
         if let Some(error) = &failed
             && !since.failed
         {
-            // The free space is unknown, so no request is refused. If the store cannot write, it says so itself.
+            // While the free space is unknown, no request is refused because of it. If the disk is full, the failing
+            // writes show that.
             tracing::warn!("cannot read the free space on the store's file system: {error}");
         }
         since.failed = failed.is_some();
@@ -131,8 +135,9 @@ impl Space {
         self.kept.store(kept, Ordering::Relaxed);
         #[expect(clippy::cast_precision_loss, reason = "2^52 bytes fit on no disk")]
         metrics::gauge!(metric::STORE_FREE_BYTES).set(size.free as f64);
-        // Requests are accepted again only with a tenth more than the reserve free: otherwise the log would
-        // alternate at the boundary. A purge or another program frees more than that.
+        // Requests are accepted again only when a tenth more than the reserve is free. Otherwise the log would
+        // alternate between "refused" and "accepted" at the boundary. A purge, or a cleanup by another program, frees
+        // more than that tenth.
         let enough = if self.is_low() { kept + kept / 10 } else { kept };
         let low = size.free < enough;
         if low && !self.low.swap(true, Ordering::AcqRel) {
@@ -149,7 +154,7 @@ impl Space {
 mod tests {
     use super::*;
 
-    /// A file system of 1,000 bytes, of which `free` bytes are free.
+    /// Makes a `Space` on a file system of 1,000 bytes, of which `free` bytes are free.
     fn space(reserve: u64, free: &Arc<AtomicU64>) -> (Space, Arc<AtomicU64>) {
         let (free, asked) = (free.clone(), Arc::new(AtomicU64::new(0)));
         let count = asked.clone();

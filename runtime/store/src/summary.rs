@@ -11,17 +11,17 @@ use postback_wire::id::RequestId;
 use postback_wire::report::{EndReason, Status};
 use postback_wire::time::Timestamp;
 
-/// JSON of up to this many bytes is part of the summary.
+/// The largest number of bytes of a JSON text that is part of the summary.
 pub(crate) const AT_ONCE: usize = 8 << 10;
 
-/// A request without its large JSON.
+/// A request without its large JSON texts.
 #[derive(Clone, Debug)]
 pub struct Summary {
     pub route: String,
     pub standing: Stage,
 }
 
-/// The state of a request, with the end of a settled request.
+/// The state of a request. For a settled request also how it ended.
 #[derive(Clone, Debug)]
 pub enum Stage {
     Queued,
@@ -39,14 +39,15 @@ impl Summary {
 #[derive(Clone, Debug)]
 pub struct EndSummary {
     pub status: Status,
-    /// Why the request was not completed, if the registration allows to say so.
+    /// Why the request was not completed. `None` if the request was completed, or if its registration does not allow to
+    /// show the reason.
     pub reason: Option<EndReason>,
     pub finished: Timestamp,
     pub result: Option<Kept>,
     pub error: Option<Kept>,
 }
 
-/// A JSON text of a settled request that the store keeps.
+/// The JSON text of a settled request, as far as the store keeps it.
 #[derive(Clone, Debug)]
 pub struct Kept {
     pub len: usize,
@@ -60,7 +61,7 @@ impl Kept {
     }
 }
 
-/// Which JSON text of an outcome: the result or the error.
+/// Which JSON text of an outcome is meant: the result or the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Member {
     Result,
@@ -68,13 +69,13 @@ pub enum Member {
 }
 
 impl Store {
-    /// The request's summary. `None`: no request has this id.
+    /// Returns the summary of the request. `None`: no request has this id.
     pub async fn summary(&self, id: &RequestId) -> Result<Option<Summary>, Error> {
         self.reader()?.summary(id).await.map_err(Error::Backend)
     }
 
-    /// Reads up to `len` bytes of a settled request's JSON, from byte `at` on. `None`: the JSON is no longer stored.
-    /// Between two calls, nothing of the store is held.
+    /// Reads up to `len` bytes of a settled request's JSON text, from byte `at` on. `None`: the text is no longer
+    /// stored. Between two calls the store keeps no lock and no transaction for the caller.
     pub async fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Result<Option<Bytes>, Error> {
         self.reader()?.piece(id, member, at, len).await.map_err(Error::Backend)
     }

@@ -15,17 +15,19 @@ use postback_wire::id::{ReportId, RequestId};
 /// The signals of one store.
 #[derive(Default)]
 pub(crate) struct Wake {
-    /// Unclaimed requests were written. If no task waits, the signal is kept for the next task that waits.
+    /// The signal that unclaimed requests were written. If no task waits for the signal, the next task that waits gets
+    /// it.
     pub requests: Notify,
-    /// Unclaimed reports were written. If no task waits, the signal is kept for the next task that waits.
+    /// The signal that unclaimed reports were written. If no task waits for the signal, the next task that waits gets
+    /// it.
     pub reports: Notify,
     pub watches: Arc<Watches>,
     pub cancels: Cancels,
-    /// Which reports still wait for their first attempt.
+    /// The reports that still wait for their first attempt.
     pub tried: FirstAttempts,
 }
 
-/// The tasks that wait for the end of a request, by the request's id.
+/// A token for each request whose end a task waits for. The token is cancelled when the request has ended.
 #[derive(Default)]
 pub(crate) struct Watches(Mutex<HashMap<RequestId, Weak<CancellationToken>>>);
 
@@ -40,9 +42,10 @@ impl Watches {
         Watch { id: id.clone(), ended: Some(ended), all: self.clone() }
     }
 
-    /// Wakes the tasks that watch this request: its end is committed.
+    /// Wakes the tasks that watch this request. Called after the commit that ends the request.
     pub(crate) fn ended(&self, id: &RequestId) {
-        // A task that begins to watch from now on reads the record afterwards, and finds the end there.
+        // The entry can be removed. A task that begins to watch later reads the request's record after that, and finds
+        // the end there.
         let ended = lock(&self.0).remove(id).as_ref().and_then(Weak::upgrade);
         if let Some(ended) = ended {
             ended.cancel();
@@ -55,16 +58,17 @@ impl Watches {
     }
 }
 
-/// Waits for the end of one request. [`Store::watch`](crate::Store::watch) makes it.
+/// A watch on one request. [`Store::watch`](crate::Store::watch) returns it, and [`Watch::changed`] waits for the
+/// request's end.
 pub struct Watch {
     id: RequestId,
-    /// `None` only while the watch is being dropped.
+    /// The token that is cancelled when the request has ended. `None` only while the watch is being dropped.
     ended: Option<Arc<CancellationToken>>,
     all: Arc<Watches>,
 }
 
 impl Watch {
-    /// Returns when the request was settled after the watch was made. Cancel-safe.
+    /// Returns when the request was settled after this watch was made. The future is cancel-safe.
     pub async fn changed(&self) {
         if let Some(ended) = &self.ended {
             ended.cancelled().await;
@@ -75,9 +79,9 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut watched = lock(&self.all.0);
-        // `ended` is released under the lock: if several watches are dropped at once, the last one finds a strong count
-        // of 0 and removes the entry. The entry may already belong to a later watch, whose strong count is not 0: then
-        // it stays.
+        // The token is released under the lock. If several watches are dropped at the same time, the last of them finds
+        // a strong count of 0 and removes the entry. If the entry already belongs to a later watch, the strong count is
+        // not 0, and the entry stays.
         self.ended = None;
         if watched.get(&self.id).is_some_and(|entry| entry.strong_count() == 0) {
             watched.remove(&self.id);
@@ -85,28 +89,28 @@ impl Drop for Watch {
     }
 }
 
-/// Which reports that this process accepted still wait for their first attempt.
+/// The reports that this process accepted and that still wait for their first attempt.
 #[derive(Default)]
 pub(crate) struct FirstAttempts {
     pending: Mutex<Pending>,
-    /// Signalled when a report leaves `pending`.
+    /// The signal that a report has left `pending`.
     one_less: Notify,
 }
 
 #[derive(Default)]
 struct Pending {
-    /// How many reports were numbered so far.
+    /// How many reports have got a number so far.
     posted: u64,
     by_id: HashMap<ReportId, u64>,
     numbers: BTreeSet<u64>,
 }
 
-/// The most reports that callers wait for. Of a longer backlog only the oldest reports are waited for, so that the
-/// backlog costs no memory besides its rows.
+/// The largest number of reports whose first attempts are tracked. If more reports wait, only the oldest are tracked,
+/// so that the other reports cost no memory in addition to their rows.
 const MOST_PENDING: usize = 100_000;
 
 impl FirstAttempts {
-    /// Gives a report its number, when it goes to the backend.
+    /// Gives a report its number. Called when the report goes to the backend.
     pub(crate) fn posted(&self, id: ReportId) {
         let mut pending = lock(&self.pending);
         pending.posted += 1;
@@ -116,12 +120,13 @@ impl FirstAttempts {
         }
     }
 
-    /// How many reports have been numbered.
+    /// Returns how many reports have got a number so far.
     pub(crate) fn count(&self) -> u64 {
         lock(&self.pending).posted
     }
 
-    /// Marks a report as done: an attempt was made, or the report ended, or it was never written.
+    /// Records that callers need no longer wait for this report: an attempt was made, or the report ended, or it was
+    /// never written.
     pub(crate) fn done(&self, id: ReportId) {
         let mut pending = lock(&self.pending);
         if let Some(number) = pending.by_id.remove(&id) {
@@ -130,10 +135,12 @@ impl FirstAttempts {
         }
     }
 
-    /// Returns when each of the first `posted` reports is done: attempted, ended, or never written.
+    /// Returns when no caller needs to wait for the first `posted` reports: each was attempted, has ended, or was never
+    /// written.
     pub(crate) async fn until(&self, posted: u64) {
         loop {
-            // Register for the signal before looking: `notify_waiters` wakes every `Notified` that was made before.
+            // The signal must be requested before the count is read, because `notify_waiters` wakes only a `Notified`
+            // that was made before.
             let one_less = self.one_less.notified();
             if lock(&self.pending).numbers.first().is_none_or(|oldest| *oldest > posted) {
                 return;

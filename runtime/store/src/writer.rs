@@ -1,8 +1,8 @@
-//! The group commit: one task takes all operations that wait, commits them in one transaction, answers their callers,
-//! and begins again.
+//! The group commit. One task, the writer, takes all operations that wait, commits them in one transaction, answers
+//! their callers, and begins again.
 //!
-//! There is no timer: the operations that arrive during a commit are the next batch. The task is never cancelled, so an
-//! operation is completed even if its caller goes away.
+//! There is no timer: the operations that arrive during a commit are the next batch. The writer is never cancelled, so
+//! an operation is completed even if its caller goes away.
 
 mod publish;
 
@@ -23,16 +23,17 @@ use crate::ops::{Op, Reply};
 use crate::space::Space;
 use postback_wire::names::metric;
 
-/// The rows of one batch, at most, unless a single operation has more. With more than some hundred rows a commit does
-/// not get cheaper per row, and the operations that arrive during the commit wait longer.
+/// The largest number of rows of one batch, unless a single operation has more. Beyond some hundred rows a commit does
+/// not get cheaper per row, but the operations that arrive during the commit wait longer.
 const MOST_ROWS: usize = 256;
-/// The bytes of one batch, at most, unless a single operation has more. One checkpoint copies as much.
+/// The largest number of bytes of one batch, unless a single operation has more. One checkpoint copies as many bytes.
 const MOST_BYTES: usize = 4 << 20;
-/// The bytes that a commit writes besides its rows, roughly.
+/// Roughly how many bytes a commit writes in addition to its rows.
 const COMMIT: usize = 32 << 10;
-/// How often a writer without work checks whether the disk has room again, or whether the store works again.
+/// The pause between two checks whether the disk has enough free space again and whether the backend works again. Only
+/// a writer without operations pauses so.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// The pause after the first failure. Each further failure doubles the pause, up to [`LONGEST_PAUSE`].
+/// The pause after the first failure of a write. Each further failure doubles the pause, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,12 +54,13 @@ impl Shared {
 pub(crate) struct Writer {
     backend: Box<dyn Backend>,
     shared: Arc<Shared>,
-    /// Operations that were taken from the inbox for a later batch, because an earlier operation with the same key
-    /// comes first.
+    /// Operations that were taken from the inbox, but must wait for a later batch. They wait because an earlier
+    /// operation has the same key.
     later: VecDeque<Entry>,
-    /// The keys of the batch that is being gathered. Kept between batches so that its memory is used again.
+    /// The keys of the operations in the batch that is being gathered. The set is kept between batches, so that its
+    /// memory is used again.
     keys: HashSet<Key>,
-    /// An empty list, kept so that its memory is used again.
+    /// An empty list, which is kept between batches so that its memory is used again.
     batch: Vec<Entry>,
 }
 
@@ -67,20 +69,21 @@ impl Writer {
         Self { backend, shared, later: VecDeque::new(), keys: HashSet::new(), batch: Vec::new() }
     }
 
-    /// Runs until the inbox is closed and empty.
+    /// Commits batches until the inbox is closed and empty.
     pub(crate) async fn run(mut self) {
-        // Runs also when the runtime is gone or this task panicked, so that no caller waits for a writer that has
-        // ended.
+        // The drop of this guard answers all callers. It also happens if the runtime is gone or this task panicked, so
+        // that no caller waits for a writer that has ended.
         let _end = WriterEnd(self.shared.clone());
         self.shared.local.backlog.tell();
         self.shared.look_for_room(0).await;
         loop {
-            // Callers that are ready to hand in an operation do so first: a larger batch costs little more than a small
-            // one.
+            // Other tasks run first, so that they can put in operations that are ready now. A larger batch costs little
+            // more than a small batch.
             tokio::task::yield_now().await;
             let batch = self.gather();
             if !batch.is_empty() {
-                // Rows share pages, and a commit writes whole pages.
+                // Each row counts as 1 KiB more than its bytes, because rows share pages and a commit writes whole
+                // pages.
                 let written =
                     batch.iter().map(|entry| entry.op.bytes() + (entry.op.rows() << 10)).sum::<usize>() + COMMIT;
                 self.commit(batch).await;
@@ -88,15 +91,15 @@ impl Writer {
                 self.shared.look_for_room(written as u64).await;
                 self.try_to_write().await;
             } else if self.shared.inbox.is_closed() {
-                // The inbox was closed before this second look, so no operation can arrive after it.
+                // The inbox was closed before this second `gather`, so no operation can arrive after it.
                 let last = self.gather();
                 if last.is_empty() {
                     break;
                 }
                 self.commit(last).await;
             } else if self.shared.space.is_low() || self.shared.health.is_failing() {
-                // Without operations, only this check notices that the disk has room again, or that the store works
-                // again.
+                // While no operations arrive, only this check notices that the disk has enough free space again, or
+                // that the backend works again.
                 let _ = tokio::time::timeout(LOOK_AGAIN, self.shared.inbox.arrived()).await;
                 self.shared.look_for_room(0).await;
                 self.try_to_write().await;
@@ -107,7 +110,7 @@ impl Writer {
         self.shared.health.watching(self.backend.close()).await;
     }
 
-    /// Checks whether a store that has failed works again, if a check is due.
+    /// If the backend has failed and it is time for a test, tests whether the backend can write again.
     async fn try_to_write(&mut self) {
         let health = &self.shared.health;
         let Some(bytes) = health.to_try() else { return };
@@ -117,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// Takes the operations that wait, up to the limits of a batch, and prepares them.
+    /// Takes the waiting operations out of the inbox, up to the limits of a batch, and prepares them.
     fn gather(&mut self) -> Vec<Entry> {
         let (entries, keys) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.keys));
         let mut batch = Gathered { entries, keys, rows: 0, bytes: 0 };
@@ -138,7 +141,8 @@ impl Writer {
         entries
     }
 
-    /// Commits a batch. If an operation can never be applied, the batch is halved until that operation is alone.
+    /// Commits a batch. If some operation can never be applied, splits the batch into halves until that operation is
+    /// alone.
     async fn commit(&mut self, batch: Vec<Entry>) {
         self.shared.health.batch_begins();
         let mut rest = vec![batch];
@@ -159,8 +163,8 @@ impl Writer {
         self.shared.health.batch_is_over();
     }
 
-    /// Applies a batch, and repeats that after failures that may pass. An error is permanent. Operations whose callers
-    /// have waited for too long are answered and taken out of `entries`.
+    /// Applies a batch, and repeats this while the failure may pass. Returns an error only if the failure is permanent.
+    /// If the caller of an operation has waited for too long, the operation is answered and removed from `entries`.
     async fn apply(&mut self, entries: &mut Vec<Entry>) -> Result<Vec<Reply>, Cause> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let result = loop {
@@ -197,7 +201,7 @@ impl Writer {
         result
     }
 
-    /// Asks the backend whether the batch was committed, until there is an answer.
+    /// Asks the backend whether the batch was committed, and repeats the question until the backend answers.
     async fn was_committed(&mut self, entries: &mut [Entry], cause: &Cause) -> bool {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
@@ -205,14 +209,15 @@ impl Writer {
                 Ok(committed) => return committed,
                 Err(error) => self.shared.health.failed(&*error, largest(entries)),
             }
-            // The operations stay in the batch, because they may have been written. Only their callers receive an
-            // error.
+            // The operations stay in the batch, because they may have been written. But callers that have waited for
+            // too long receive an error.
             for entry in entries.iter_mut().filter(|entry| entry.since.elapsed() >= PATIENCE) {
                 self.shared.health.gave_up(usize::from(entry.is_awaited()));
                 tell(entry, Err(Error::Backend(cause.clone())));
             }
             self.let_go(cause);
-            // A closed store does not wait until the backend works: the next owner sees whether the batch was written.
+            // A store that is being closed does not wait until the backend works again. The next process that opens the
+            // store sees whether the batch was written.
             if self.shared.inbox.is_closed() && entries.iter().all(|entry| entry.since.elapsed() >= PATIENCE) {
                 return false;
             }
@@ -220,12 +225,13 @@ impl Writer {
         }
     }
 
-    /// Pauses after a failure that may pass. Takes out the operations whose callers have waited for too long.
-    /// Operations without a caller are repeated until they succeed; but when the store is closed, they are taken out,
-    /// too.
+    /// Pauses after a failure that may pass. Removes the operations whose callers have waited for too long, and answers
+    /// them with an error. An operation without a caller stays, and is repeated until it succeeds. But if the store is
+    /// being closed, such an operation is removed too.
     async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, backoff: &mut Backoff) {
         self.shared.health.failed(&*cause, largest(entries));
-        // The disk may be full; that says more than the error.
+        // The disk may be full, so the free space is read: "disk full" tells the operator more than the error of the
+        // write.
         self.shared.look_for_room(0).await;
         let closing = self.shared.inbox.is_closed();
         let expired = |entry: &mut Entry| entry.since.elapsed() >= PATIENCE && (entry.is_awaited() || closing);
@@ -241,8 +247,8 @@ impl Writer {
         }
     }
 
-    /// Answers the callers in the queues that have waited for too long, and the callers that wait for room in the
-    /// queues.
+    /// Answers with an error the callers that have waited for too long, both for the commit of a queued operation and
+    /// for space in a queue.
     fn let_go(&mut self, cause: &Cause) {
         let error = Error::Backend(cause.clone());
         let mut expired = self.shared.inbox.expire(PATIENCE);
@@ -261,7 +267,7 @@ impl Writer {
     }
 }
 
-/// Dropped when the writer ends, for whatever reason.
+/// A guard that answers all callers when the writer ends, for whatever reason.
 struct WriterEnd(Arc<Shared>);
 
 impl Drop for WriterEnd {
@@ -281,12 +287,12 @@ impl Drop for WriterEnd {
     }
 }
 
-/// The bytes of the largest operation.
+/// Returns the size of the largest operation, in bytes.
 fn largest(entries: &[Entry]) -> usize {
     entries.iter().map(|entry| entry.op.bytes()).max().unwrap_or_default()
 }
 
-/// Answers the caller, if one waits. Returns the answer if nobody takes it.
+/// Sends the answer to the caller. If no caller receives the answer, returns it.
 fn tell(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
     match entry.answer.take() {
         Some(caller) => caller.send(answer).err().and_then(Result::ok),
@@ -294,7 +300,7 @@ fn tell(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
     }
 }
 
-/// A batch that is being gathered.
+/// A batch while operations are added to it.
 struct Gathered {
     entries: Vec<Entry>,
     keys: HashSet<Key>,
@@ -303,12 +309,13 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Adds the operation to the batch, or leaves it for a later batch.
+    /// Adds the operation to the batch, or to `later` for a later batch.
     ///
     /// Invariant: operations with the same key keep their order, and a batch has at most one of them.
     fn add(&mut self, entry: Entry, later: &mut VecDeque<Entry>) {
         let waits = self.is_full() || entry.op.keys().any(|key| self.keys.contains(&key));
-        // Also the keys of an operation that waits: later operations with one of its keys must wait behind it.
+        // The keys are recorded even if the operation itself must wait, because later operations with one of these keys
+        // must wait behind it.
         self.keys.extend(entry.op.keys());
         if waits {
             later.push_back(entry);

@@ -1,4 +1,4 @@
-//! Cancels a request: settles one that waits, and marks one that runs.
+//! Cancels a request: settles a waiting request, and marks a running request as cancelled.
 
 use crate::Store;
 use crate::backlog::Waited;
@@ -11,14 +11,14 @@ use crate::record::{Claim, NewReport, Registration, RequestClaim, Settled};
 use postback_wire::id::RequestId;
 use postback_wire::report::Outcome;
 
-/// Marks a request as cancelled, if it runs.
+/// Marks a request as cancelled, if the request runs.
 #[derive(Debug)]
 pub(crate) struct CancelRunning {
     pub id: RequestId,
 }
 
 impl Operation for CancelRunning {
-    /// The claim under which the request runs. `None`: the request does not run, and is not marked.
+    /// The claim under which the request runs. `None`: the request does not run, so it was not marked.
     type Answer = Option<RequestClaim>;
 
     fn key(&self) -> Option<Key> {
@@ -32,30 +32,31 @@ impl Operation for CancelRunning {
     }
 }
 
-/// The answer to [`Store::cancel`].
+/// What [`Store::cancel`] did with the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cancelled {
-    /// The request was waiting, and has ended now with this outcome.
+    /// The request was waiting. It is settled now, with this outcome.
     AtOnce(Outcome),
-    /// The request runs. Its run was asked to stop.
+    /// The request is running. Its run was asked to stop.
     Stopping,
-    /// The request had ended before; nothing changed.
+    /// The request had ended before. Nothing was changed.
     Over,
-    /// No request has this id and this route.
+    /// The store has no request with this id and this route.
     Unknown,
 }
 
 impl Store {
-    /// Cancels the request with this id and route. `end` makes the outcome and the reports of a request that waits,
-    /// from the registration of an earlier run. `end` is called again if the request was claimed and put back in the
-    /// meantime.
+    /// Cancels the request with this id and route. If the request waits, `end` makes its outcome and its reports from
+    /// the registration of an earlier run. `end` is called again if, in the meantime, the request was claimed and put
+    /// back.
     pub async fn cancel(
         &self,
         id: &RequestId,
         route: &str,
         mut end: impl FnMut(Option<Registration>) -> (Outcome, Vec<NewReport>),
     ) -> Result<Cancelled, Error> {
-        // If many callers cancel one request at once, the first commits it, and the others find it cancelled.
+        // If many callers cancel one request at the same time, they take turns. The first caller commits the
+        // cancellation, and the others find it done.
         let _turn = self.0.shared.local.wake.cancels.turn(id).await;
         loop {
             let view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;

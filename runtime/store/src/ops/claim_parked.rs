@@ -5,10 +5,10 @@ use crate::error::Error;
 use crate::operation::{Operation, Untaken};
 use crate::record::{Batch, ClaimedReport};
 
-/// Claims up to `limit` due reports that are parked under this line. The report that is due longest comes first.
+/// Claims up to `limit` due reports that are parked under `line`. The reports that are due longest are claimed first.
 #[derive(Debug)]
 pub(crate) struct ClaimParked {
-    /// An origin, or one URL of an origin.
+    /// The origin, or the URL, under which the reports are parked.
     pub line: String,
     pub limit: usize,
 }
@@ -22,9 +22,9 @@ impl Operation for ClaimParked {
 }
 
 impl Store {
-    /// Claims up to `limit` due reports that are parked under this line, which is an origin or one URL of an origin.
-    /// The report that is due longest comes first. The claimed rows have at most 8 MiB, unless the first row alone has
-    /// more. `next_due` is the due time of the next report that is parked under the line.
+    /// Claims up to `limit` due reports that are parked under `line`, which is an origin or one URL of an origin. The
+    /// reports that are due longest are claimed first. The claimed rows have at most 8 MiB, unless the first row alone
+    /// has more. In the answer, `next_due` is the due time of the next report that is parked under `line`.
     pub async fn claim_parked(&self, line: &str, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
         Ok(self.by_wall(self.ask(ClaimParked { line: line.to_owned(), limit }).await?))
     }

@@ -8,14 +8,16 @@ use crate::local::Local;
 use crate::operation::{Operation, Untaken};
 use crate::record::{Batch, ClaimedRequest};
 
-/// Claims up to `limit` due requests of these routes. Of each route the request that is due longest comes first.
+/// Claims up to `limit` due requests of these routes. Within a route, the requests that are due longest are claimed
+/// first.
 #[derive(Debug)]
 pub(crate) struct ClaimRequests {
     pub limit: usize,
     pub routes: Arc<[String]>,
-    /// How many requests of each route run; a missing number is 0. The route with the fewest comes first.
+    /// How many requests of each route run now; a missing number counts as 0. The route with the fewest is served
+    /// first.
     pub running: Vec<usize>,
-    /// Whether the claim may include one *suspect*: a request that was running when its process ended.
+    /// Whether the claim may include one *suspect*: a request that was running when an earlier process ended.
     pub suspects: bool,
 }
 
@@ -33,20 +35,20 @@ impl Operation for ClaimRequests {
 }
 
 impl Store {
-    /// Claims up to `limit` due requests of the attached routes. Of each route the request that is due longest comes
-    /// first. The claimed rows have at most [`CLAIM_BYTES`](crate::sizes::CLAIM_BYTES), unless the first row
-    /// alone has more. If more requests are due, `next_due` is in the past.
+    /// Claims up to `limit` due requests of the worker's routes. Within a route, the requests that are due longest are
+    /// claimed first. The claimed rows have at most [`CLAIM_BYTES`](crate::sizes::CLAIM_BYTES), unless the first row
+    /// alone has more. If more requests are due, `next_due` of the answer is in the past.
     #[cfg(any(test, feature = "testing"))]
     pub async fn claim_requests(&self, limit: usize) -> Result<Batch<ClaimedRequest>, Error> {
         self.claim_requests_beside(limit, |_| 0, true).await
     }
 
-    /// Claims up to `limit` due requests of the attached routes, at most 8 MiB unless the first row alone has more.
-    /// `running` says how many requests of a route run: the route with the fewest comes first.
+    /// Claims up to `limit` due requests of the worker's routes, at most 8 MiB unless the first row alone has more.
+    /// `running` returns how many requests of a route run now. The route with the fewest is served first.
     ///
-    /// `suspects`: whether the claim may include one *suspect*, a request that was running when its process ended.
-    /// Suspects are run one by one, which shows which of them ends the process. While a suspect runs, no other suspect
-    /// may be claimed, and `next_due` passes over suspects.
+    /// If `suspects` is true, the claim may include one *suspect*: a request that was running when an earlier process
+    /// ended. Suspects are run one by one, which shows which of them ends the process. While a suspect runs, no other
+    /// suspect may be claimed, and `next_due` of the answer ignores suspects.
     pub async fn claim_requests_beside(
         &self,
         limit: usize,

@@ -1,29 +1,30 @@
-//! Enables a disabled URL, and makes its held reports due.
+//! Enables a disabled URL, and makes the reports that are held for it due.
 
 use crate::Store;
 use crate::error::Error;
 use crate::local::Local;
 use crate::operation::{Operation, Untaken};
 
-/// The held reports that one commit makes due.
+/// The largest number of held reports that one commit makes due.
 const AT_ONCE: usize = 10_000;
 
-/// Makes up to `limit` of the reports that are held for this URL due now. Once no report is held for it, the URL is
-/// enabled.
+/// Makes up to `limit` of the reports that are held for this URL due now. If no report is held for the URL after that,
+/// the URL is enabled.
 #[derive(Debug)]
 pub(crate) struct Enable {
     pub url: String,
     pub limit: usize,
-    /// The URL stays disabled. The reports that become due find out whether the receiver still refuses all reports.
+    /// If true, the URL stays disabled, and the reports that become due only test whether the receiver still refuses
+    /// all reports.
     pub probe: bool,
 }
 
-/// The answer to [`Enable`].
+/// What one [`Enable`] operation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Enabled {
     /// How many reports became due.
     pub reports: usize,
-    /// Whether no more reports are held for the URL.
+    /// Whether no report is held for the URL any more.
     pub done: bool,
 }
 
@@ -31,7 +32,8 @@ impl Operation for Enable {
     type Answer = Enabled;
 
     fn committed(&self, _: &Enabled, local: &Local) {
-        // From the first of several commits on: a report that became due must not be held again.
+        // Enabling may need several commits. From the first of them on, a report that became due must not be held
+        // again.
         if !self.probe {
             local.disabled.remove(&self.url);
         }
@@ -44,13 +46,15 @@ impl Operation for Enable {
 }
 
 impl Store {
-    /// Makes one of the reports that are held for this URL due, so that it is attempted. The URL stays disabled.
+    /// Makes one of the reports that are held for this URL due, so that the delivery attempts it. The URL stays
+    /// disabled.
     pub async fn release_held(&self, url: &str) -> Result<(), Error> {
         self.ask(Enable { url: url.to_owned(), limit: 1, probe: true }).await.map(drop)
     }
 
-    /// Enables a URL: its held reports are due now. Returns how many reports those are. Very many reports need several
-    /// commits; if the caller drops the call between two commits, the remaining reports stay held.
+    /// Enables a URL and makes the reports that are held for it due now. Returns the number of these reports. If there
+    /// are very many, this takes several commits; if the caller drops the future between two commits, the remaining
+    /// reports stay held.
     pub async fn enable(&self, url: &str) -> Result<u64, Error> {
         let mut reports = 0;
         loop {

@@ -11,7 +11,7 @@ use postback_wire::id::ReportId;
 use postback_wire::names::metric;
 use postback_wire::time::Timestamp;
 
-/// Ends up to `limit` parked reports as dead that were made before this moment.
+/// Ends up to `limit` parked reports as dead, if they were made before `before`.
 #[derive(Debug)]
 pub(crate) struct GiveUpParked {
     pub before: Timestamp,
@@ -19,7 +19,7 @@ pub(crate) struct GiveUpParked {
 }
 
 impl Operation for GiveUpParked {
-    /// The reports that are dead now.
+    /// The ids of the reports that this operation ended as dead.
     type Answer = Vec<ReportId>;
 
     fn committed(&self, answer: &Vec<ReportId>, local: &Local) {
@@ -35,8 +35,8 @@ impl Operation for GiveUpParked {
 }
 
 impl Store {
-    /// Ends up to `limit` parked reports as dead that are older than `age`. Returns how many reports those are. The age
-    /// is measured by the store's own time, so a wall clock that jumps ends no report.
+    /// Ends up to `limit` parked reports as dead, if they are older than `age`. Returns the number of these reports.
+    /// The age is measured by the store's own time, so a jump of the wall clock ends no report.
     pub async fn give_up_parked(&self, age: Duration, limit: usize) -> Result<usize, Error> {
         let before = self.0.shared.local.clock.now().due.saturating_sub(age);
         self.ask(GiveUpParked { before, limit }).await.map(|dead| dead.len())

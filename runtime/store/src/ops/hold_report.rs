@@ -6,20 +6,20 @@ use crate::local::Local;
 use crate::operation::{Effect, Key, Operation, Untaken};
 use crate::record::{ReportClaim, Settled};
 
-/// Holds the report under this claim, if its URL is disabled; otherwise the report is pending again.
+/// Holds the report under this claim, if its URL is disabled. If the URL is enabled, makes the report pending again.
 #[derive(Debug)]
 pub(crate) struct HoldReport {
     pub claim: ReportClaim,
 }
 
-/// The answer to [`HoldReport`].
+/// What a [`HoldReport`] operation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holding {
-    /// The report is held.
+    /// The report is held: it waits until its URL is enabled.
     Held,
-    /// The URL of the report is not disabled. The report is pending, with the due time that it had.
+    /// The URL of the report is not disabled, so the report is pending again, with the due time that it had before.
     Pending,
-    /// The claim was no longer current; nothing was written.
+    /// The claim was no longer current, so nothing was written.
     Stale,
 }
 
@@ -32,7 +32,7 @@ impl Operation for HoldReport {
 
     fn committed(&self, answer: &Holding, local: &Local) {
         if *answer == Holding::Held {
-            // Nobody attempts a held report, so nobody has to wait for its first attempt.
+            // A held report is not attempted, so callers must not wait for its first attempt.
             local.wake.tried.done(self.claim.id);
         }
     }
@@ -52,8 +52,9 @@ impl Operation for HoldReport {
 }
 
 impl Store {
-    /// Holds a report that was not attempted, until its URL is enabled. The attempt is not counted. If the URL is not
-    /// disabled (or no longer), the report is pending with the due time that it had.
+    /// Holds a claimed report that was not attempted: it waits until its URL is enabled. The attempt for which the
+    /// report was claimed is not counted. If the URL is not disabled, the report is pending again, with the due time
+    /// that it had before.
     pub async fn hold_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
         Ok(match self.ask(HoldReport { claim }).await? {
             Holding::Held | Holding::Pending => Settled::Current,

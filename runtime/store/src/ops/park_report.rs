@@ -7,12 +7,12 @@ use crate::error::Error;
 use crate::operation::{Effect, Key, Operation};
 use crate::record::{ReportClaim, Settled};
 
-/// Parks the report under this claim. The attempt for which it was claimed is not counted, and its due time does not
-/// change.
+/// Parks the report under this claim. The attempt for which the report was claimed is not counted, and the due time of
+/// the report does not change.
 #[derive(Debug)]
 pub(crate) struct ParkReport {
     pub claim: ReportClaim,
-    /// The line under which the report is parked: an origin, or one URL of an origin. `None`: the report's origin.
+    /// The origin, or one URL of an origin, under which the report is parked. `None`: the origin of the report.
     pub line: Option<Arc<str>>,
 }
 
@@ -29,14 +29,15 @@ impl Operation for ParkReport {
 }
 
 impl Store {
-    /// Parks a report that was not attempted, until its origin has a turn. The attempt is not counted, and the due time
-    /// of the report does not change.
+    /// Parks a claimed report that was not attempted: it waits until its origin has a turn. The attempt for which the
+    /// report was claimed is not counted, and the due time of the report does not change.
     pub async fn park_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
         self.ask(ParkReport { claim, line: None }).await
     }
 
-    /// Parks a report as [`park_report`](Self::park_report) does, but under this line, which is one URL of the report's
-    /// origin. A claim of the origin does not find the report.
+    /// Parks a claimed report under `line`, which is one URL of the report's origin, as
+    /// [`park_report`](Self::park_report) parks it under the origin. A claim of the origin's parked reports does not
+    /// find this report.
     pub async fn park_report_under(&self, claim: ReportClaim, line: Arc<str>) -> Result<Settled, Error> {
         self.ask(ParkReport { claim, line: Some(line) }).await
     }

@@ -10,24 +10,24 @@ use crate::operation::Operation;
 use postback_wire::names::metric;
 use postback_wire::time::Timestamp;
 
-/// Deletes up to `limit` rows that ended before a moment, and gives up held reports that are older.
+/// Deletes up to `limit` rows that ended before `before`, and gives up held reports that were due before it.
 #[derive(Debug)]
 pub(crate) struct Purge {
-    /// A moment of the wall clock.
+    /// A wall-clock time. Rows that ended earlier are deleted.
     pub before: Timestamp,
     pub limit: usize,
-    /// How far the store trusts the wall clock; `Some` is stored by the same commit.
+    /// How far the store trusts the wall clock. If there is a value, the commit of this operation stores it.
     pub trust: Option<Trust>,
 }
 
-/// The answer to [`Purge`].
+/// What a [`Purge`] operation did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
     /// How many rows were deleted.
     pub deleted: usize,
-    /// How many held reports were given up because their URL was not enabled in time.
+    /// How many held reports were given up, because their URL was not enabled in time.
     pub given_up: usize,
-    /// Whether more rows are old enough: one commit has a limit in rows, and in bytes.
+    /// Whether more rows are old enough to be deleted. One commit deletes only a limited number of rows and of bytes.
     pub more: bool,
 }
 
@@ -42,9 +42,9 @@ impl Operation for Purge {
 }
 
 impl Store {
-    /// Deletes up to `limit` requests and reports that ended longer than `retention` ago, and gives up as many held
-    /// reports that are older. One call deletes at most [`PURGE_BYTES`](crate::sizes::PURGE_BYTES) of requests,
-    /// and as much of reports, unless the first row alone has more.
+    /// Deletes up to `limit` requests and reports that ended longer than `retention` ago. Gives up as many held reports
+    /// that are older than that. One call deletes at most [`PURGE_BYTES`](crate::sizes::PURGE_BYTES) of requests, and
+    /// as many bytes of reports, unless the first row alone has more.
     pub async fn purge_ended(&self, retention: Duration, limit: usize) -> Result<Purged, Error> {
         let clock = &self.0.shared.local.clock;
         let (before, trust) = clock.ended_before(retention);
@@ -55,7 +55,7 @@ impl Store {
         Ok(purged)
     }
 
-    /// Deletes rows that ended before this moment, and gives up held reports. Returns how many rows those are.
+    /// Deletes rows that ended before this moment, and gives up held reports. Returns the number of these rows.
     #[cfg(any(test, feature = "testing"))]
     pub async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
         self.ask(Purge { before, limit, trust: None }).await.map(|purged| purged.deleted + purged.given_up)

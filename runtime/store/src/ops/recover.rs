@@ -1,4 +1,4 @@
-//! Takes over the rows that earlier processes had claimed.
+//! Recovers the rows that earlier processes had claimed.
 
 use crate::Store;
 use crate::error::Error;
@@ -7,10 +7,11 @@ use crate::operation::{Operation, Untaken};
 use crate::record::Recovered;
 use postback_wire::time::Timestamp;
 
-/// Voids the claims of earlier processes and puts their rows back.
+/// Ends the claims of earlier processes, and makes the claimed rows wait again.
 #[derive(Debug)]
 pub(crate) struct Recover {
-    /// A request whose process ended during its run this many times is not run again.
+    /// The largest number of crashes of a request. If the process ended this many times during the request's run, the
+    /// request is not run again.
     pub max_crashes: u32,
 }
 
@@ -37,7 +38,8 @@ impl Operation for Recover {
 }
 
 impl Store {
-    /// Voids the claims of earlier processes. Call this once, before anything is claimed.
+    /// Ends the claims of earlier processes, and makes the claimed rows wait again. Call this once, before anything is
+    /// claimed.
     pub async fn recover(&self, max_crashes: u32) -> Result<Recovered, Error> {
         self.ask(Recover { max_crashes }).await
     }

@@ -1,11 +1,12 @@
-//! Stores with a running request where its outcome is to be reported.
+//! Stores the registration of a running request: where its outcome is to be reported.
 
 use crate::Store;
 use crate::error::Error;
 use crate::operation::{Effect, Key, Operation};
 use crate::record::{Registration, RequestClaim, Settled};
 
-/// Stores the registration with the request that runs under this claim.
+/// Stores the registration with the request that runs under this claim. A registration says where the outcome is
+/// reported.
 #[derive(Debug)]
 pub(crate) struct Register {
     pub claim: RequestClaim,

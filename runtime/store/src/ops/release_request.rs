@@ -11,9 +11,9 @@ use postback_wire::time::Timestamp;
 #[derive(Debug)]
 pub(crate) struct ReleaseRequest {
     pub claim: RequestClaim,
-    /// When the request is due, by the store's time. `None`: now.
+    /// When the request is due, by the store's own time. `None`: the request is due now.
     pub due: Option<Timestamp>,
-    /// Whether the run failed, and counts.
+    /// Whether the run failed. If it did, the run is counted as a failure.
     pub failed: bool,
 }
 
@@ -44,13 +44,15 @@ impl Operation for ReleaseRequest {
 }
 
 impl Store {
-    /// Puts a request back after a failed run, which counts. The request is run again from `due` on.
+    /// Puts a request back into the queue after a failed run, which is counted. The request can be run again from `due`
+    /// on.
     pub async fn retry_request(&self, claim: RequestClaim, due: Timestamp) -> Result<Settled, Error> {
         let due = self.0.shared.local.clock.due_at(due);
         self.ask(ReleaseRequest { claim, due: Some(due), failed: true }).await
     }
 
-    /// Puts a request back whose run was interrupted, such as by a shutdown. The run does not count.
+    /// Puts a request back into the queue because its run was interrupted, for example by a shutdown. The run is not
+    /// counted.
     pub async fn put_back_request(&self, claim: RequestClaim) -> Result<Settled, Error> {
         self.ask(ReleaseRequest { claim, due: None, failed: false }).await
     }

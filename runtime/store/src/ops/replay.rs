@@ -1,7 +1,8 @@
 //! Sends a delivery again that is over.
 //!
-//! The repetition is a delivery of its own, with its own attempts. It has the `webhook-id` and the bytes of the first
-//! delivery, so a receiver can see that it has the report already. The record of the first delivery does not change.
+//! The second delivery is a delivery of its own, with its own attempts. It has the `webhook-id` and the bytes of the
+//! first delivery, so a receiver can see that it has the report already. The record of the first delivery does not
+//! change.
 
 use crate::Store;
 use crate::error::Error;
@@ -10,26 +11,26 @@ use crate::operation::{Key, Operation, Untaken};
 use postback_wire::id::ReportId;
 use postback_wire::time::Timestamp;
 
-/// Writes a copy of a delivery that is over. The copy is due now.
+/// Writes a copy of a delivery that is over, so that its report is sent again. The copy is due now.
 #[derive(Debug)]
 pub(crate) struct Replay {
     pub delivery: ReportId,
-    /// The id of the copy.
+    /// The id of the new delivery, which is a copy of the old one.
     pub copy: ReportId,
 }
 
-/// The answer to [`Replay`].
+/// What a [`Replay`] operation did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
-    /// The repetition is due now, as this delivery.
+    /// The report is sent again. The new delivery has this id and this URL, and is due now.
     As { delivery: ReportId, url: String },
-    /// The delivery is not over: its report is sent anyway.
+    /// The delivery itself is not over, so its report is sent without a replay.
     NotOver,
-    /// An earlier repetition is not over: this delivery.
+    /// An earlier replay of this report is not over: the delivery with this id.
     Waiting { delivery: ReportId },
-    /// The body of the report is no longer stored. The memory backend deletes the body when a delivery is over.
+    /// The body of the report is no longer stored. (The memory backend deletes the body when a delivery is over.)
     NoBody,
-    /// No delivery has this id.
+    /// The store has no delivery with this id.
     Unknown,
 }
 
@@ -50,8 +51,8 @@ impl Operation for Replay {
 }
 
 impl Store {
-    /// Sends a delivery again that is over, however it ended. A second repetition is refused while the first is not
-    /// over.
+    /// Sends the report of a delivery again, if the delivery is over, however it ended. Refuses to do so while an
+    /// earlier replay of the report is not over.
     pub async fn replay(&self, delivery: ReportId) -> Result<Replayed, Error> {
         self.ask(Replay { delivery, copy: ReportId::generate() }).await
     }

@@ -1,4 +1,4 @@
-//! Records an attempt and what follows from it for the report.
+//! Records an attempt, and changes the state of its report.
 
 use crate::Store;
 use crate::error::Error;
@@ -7,7 +7,7 @@ use crate::operation::{Effect, Key, Operation, Untaken};
 use crate::record::{Attempt, Next, ReportClaim, Settled};
 use postback_wire::time::Timestamp;
 
-/// Records an attempt at the report under this claim, and what follows from it.
+/// Records an attempt for the report under this claim, and changes the report's state as `next` says.
 #[derive(Debug)]
 pub(crate) struct SettleReport {
     pub claim: ReportClaim,
@@ -15,14 +15,14 @@ pub(crate) struct SettleReport {
     pub next: Next,
 }
 
-/// The answer to [`SettleReport`].
+/// What a [`SettleReport`] operation did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SettledReport {
     /// The attempt was written.
     Current,
     /// The attempt was written, and this URL is disabled from now on.
     Disabled(String),
-    /// The claim was no longer current; nothing was written.
+    /// The claim was no longer current, so nothing was written.
     Stale,
 }
 
@@ -75,7 +75,7 @@ impl Operation for SettleReport {
 }
 
 impl Store {
-    /// Records an attempt and what follows from it for the report.
+    /// Records an attempt for the report under this claim, and changes the report's state as `next` says.
     pub async fn settle_report(&self, claim: ReportClaim, attempt: Attempt, next: Next) -> Result<Settled, Error> {
         let next = match next {
             Next::RetryAt(at) => Next::RetryAt(self.0.shared.local.clock.due_at(at)),

@@ -16,24 +16,24 @@ use postback_wire::line::Escaped;
 use postback_wire::names::metric;
 use postback_wire::report::Outcome;
 
-/// Writes the outcome of a request and its reports, if the claim is current.
+/// Writes the outcome of a request and the reports about it, if the claim is current.
 #[derive(Debug)]
 pub(crate) struct SettleRequest {
     pub claim: RequestClaim,
-    /// `None`: the request runs under the claim. `Some`: the request waits, the claim has the epoch of its last run,
-    /// and this is what the request takes among those that wait.
+    /// `None`: the request runs under the claim. `Some`: the request waits, and `claim` has the epoch of its last run.
+    /// The value says with which route and bytes the request is counted among the waiting requests.
     pub waited: Option<Waited>,
     pub outcome: Outcome,
     pub reports: Vec<Outgoing>,
 }
 
 impl SettleRequest {
-    /// Settles a request that runs.
+    /// Settles a request that is running.
     pub(crate) fn running(claim: RequestClaim, outcome: Outcome, reports: Vec<NewReport>) -> Self {
         Self { claim, waited: None, outcome, reports: Outgoing::all(reports) }
     }
 
-    /// Settles a request that waits.
+    /// Settles a request that is waiting.
     pub(crate) fn queued(claim: RequestClaim, waited: Waited, outcome: Outcome, reports: Vec<NewReport>) -> Self {
         Self { claim, waited: Some(waited), outcome, reports: Outgoing::all(reports) }
     }
@@ -66,7 +66,7 @@ impl Operation for SettleRequest {
         outcome_bytes(&self.outcome)
     }
 
-    /// Refuses single reports for which the memory backend has no room. An outcome is never refused.
+    /// Refuses single reports if the memory backend has no memory left for them. An outcome is never refused.
     fn reserve(&mut self, quotas: &Quotas) -> bool {
         for Outgoing { report, .. } in &mut self.reports {
             if report.refused.is_none() && !quotas.reports.try_reserve(1, report_bytes(report)) {

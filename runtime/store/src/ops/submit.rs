@@ -14,14 +14,14 @@ use crate::record::{NewRequest, Submitted};
 use crate::sizes::request_bytes;
 use postback_wire::time::Timestamp;
 
-/// Writes a new request, unless its id is known.
+/// Writes a new request. If the store has a request with this id already, nothing is written.
 #[derive(Debug)]
 pub(crate) struct Submit {
     pub request: NewRequest,
-    /// The room that the request takes at the receiver of pre-claimed requests. `Some`: the request is *pre-claimed*,
-    /// which means that it is written as running in this process and handed over in memory after the commit.
+    /// The permit that the request takes from the worker. If there is a permit, the request is *pre-claimed*: it is
+    /// written as running in this process, and is sent to the worker in memory after the commit.
     pub room: Option<OwnedSemaphorePermit>,
-    /// The request's place among those that wait to be run.
+    /// The slot that the request occupies in the count of waiting requests.
     pub slot: Option<QueueSlot>,
 }
 
@@ -72,8 +72,9 @@ impl Operation for Submit {
 }
 
 impl Store {
-    /// Accepts a request. When the call returns, the request is committed. The call waits while the queue to the writer
-    /// is full. It is refused at once if too many requests wait to be run, or if too little room is left on the disk.
+    /// Accepts a request. When the future returns, the request is committed. The future waits while the queue to the
+    /// writer is full. If too many requests wait to be run, or if too little disk space is free, the request is refused
+    /// without waiting.
     pub async fn submit(&self, request: NewRequest) -> Result<Submitted, Error> {
         self.0.shared.space.check().map_err(Error::Refused)?;
         let bytes = stored_bytes(&request.headers, &request.body);

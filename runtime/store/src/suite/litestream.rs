@@ -55,7 +55,7 @@ struct Alongside {
 impl Alongside {
     fn start(path: &Path) -> Self {
         let mut inner = Command::new(std::env::current_exe().unwrap());
-        inner.args(["--exact", "store::suite::litestream::litestream_alongside", "--nocapture"]).env(INNER, path);
+        inner.args(["--exact", "suite::litestream::litestream_alongside", "--nocapture"]).env(INNER, path);
         let mut child = inner.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
         Self { child, answers }

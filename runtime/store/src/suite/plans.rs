@@ -133,7 +133,7 @@ fn unseen(seen: &BTreeSet<String>) -> Vec<String> {
 
 /// Returns the text of each source file of the SQLite backend, without its tests, by file name.
 fn sources() -> BTreeMap<String, String> {
-    let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let folders = ["sqlite", "sqlite/ops"].map(|folder| std::fs::read_dir(store.join(folder)).unwrap());
     let inner = folders.into_iter().flatten().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     let files = inner.chain([store.join("sqlite.rs")]).filter(|path| !path.ends_with("tests.rs"));

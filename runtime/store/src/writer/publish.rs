@@ -1,5 +1,5 @@
-//! After the commit: callers receive their answers, rows are handed over in memory, and those who wait are woken.
-//! Nothing of this happens before the commit.
+//! After the commit, callers receive their answers, pre-claimed rows are sent to the worker and the delivery, and
+//! waiting tasks are woken. Nothing of this happens before the commit.
 
 use super::{Entry, Shared, Writer, tell};
 use crate::error::Error;
@@ -9,25 +9,26 @@ use postback_wire::line::Causes;
 use postback_wire::names::metric;
 
 impl Writer {
-    /// Tells everybody who waits for this batch that it is committed.
+    /// Answers the callers of a committed batch, sends out its pre-claimed rows, and wakes the tasks that wait for its
+    /// rows.
     pub(super) fn publish(&self, entries: &mut Vec<Entry>, replies: Vec<Reply>) {
         self.shared.committed(entries, &replies);
         let effects = self.shared.answer(entries, replies);
-        // After all answers: handing rows over may take longer.
+        // All callers get their answers first, because sending rows to the worker and the delivery may take longer.
         for (entry, effect) in entries.drain(..).zip(effects) {
             self.shared.announce(entry.op, effect);
         }
         self.shared.local.backlog.tell();
     }
 
-    /// Ends operations that were not written.
+    /// Answers the callers of operations that were not written with an error, and counts the reports that are lost.
     pub(super) fn fail(&self, entries: Vec<Entry>, error: &Error) {
         let mut lost = 0;
         for mut entry in entries {
             for outgoing in entry.op.reports() {
                 self.shared.local.wake.tried.done(outgoing.report.id);
             }
-            // If the caller receives the error, its reports are not lost: the caller still has them.
+            // If the caller receives the error, its reports are not lost, because the caller still has them.
             let is_told = entry.answer.take().is_some_and(|caller| caller.send(Err(error.clone())).is_ok());
             if is_told {
                 entry.taken_in.given_back();
@@ -42,8 +43,8 @@ impl Writer {
 }
 
 impl Shared {
-    /// Updates what this process keeps beside the rows. Stage by stage, as a backend applies the operations: a batch
-    /// that disables a URL and enables it leaves it enabled.
+    /// Updates what this process keeps in memory, one stage after the other, in the order in which a backend applies
+    /// the operations. So if a batch first disables and then enables a URL, the URL is enabled here too.
     fn committed(&self, entries: &[Entry], replies: &[Reply]) {
         for stage in Stage::IN_ORDER {
             for (entry, reply) in entries.iter().zip(replies).filter(|(entry, _)| entry.op.stage() == stage) {
@@ -52,7 +53,7 @@ impl Shared {
         }
     }
 
-    /// Answers all callers. Puts back rows that a caller claimed and does not take.
+    /// Sends all callers their answers. If a caller does not receive its answer, the rows that it claimed are put back.
     fn answer(&self, entries: &mut [Entry], replies: Vec<Reply>) -> Vec<Effect> {
         let mut effects = Vec::with_capacity(entries.len());
         for (entry, reply) in entries.iter_mut().zip(replies) {
@@ -65,7 +66,8 @@ impl Shared {
         effects
     }
 
-    /// Hands over pre-claimed rows, and wakes those who wait for what the operation wrote.
+    /// Sends the operation's pre-claimed rows to the worker or the delivery, and wakes the tasks that wait for what it
+    /// wrote.
     fn announce(&self, op: Op, effect: Effect) {
         match effect {
             Effect::Written => {
