@@ -92,6 +92,6 @@ pub(crate) struct Left {
     pub disabled: HashSet<String>,
     /// The wall-clock time and the store's own time at the last commit.
     pub clocks: Option<Now>,
-    /// How far the store trusted the wall clock at the last commit that stored this.
+    /// How far the earlier process trusted the wall clock. `None`: no process has stored this.
     pub trust: Option<Trust>,
 }

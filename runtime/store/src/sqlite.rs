@@ -45,8 +45,8 @@ use crate::options::Durability;
 use postback_wire::id::NodeId;
 use postback_wire::time::{Clock, Timestamp};
 
-/// Opens the database file, which can have one owner only. Creates the file if it does not exist. `litestream`: whether
-/// Litestream copies the log of the database.
+/// Opens the database file, and creates it if it does not exist. Only one process can have the file open. `litestream`
+/// says whether Litestream copies the database's write-ahead log (WAL).
 pub(crate) async fn open(
     path: &Path,
     durability: Durability,
@@ -57,7 +57,7 @@ pub(crate) async fn open(
     open_with(Connector::new(path, durability).beside_litestream(litestream), node, clock).await
 }
 
-/// Opens the database file with other options for the connections that write.
+/// Opens the database file as `open` does, but `tune` changes the options of the connections that write.
 #[cfg(test)]
 pub(super) async fn open_tuned(
     path: &Path,
@@ -109,32 +109,32 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     Ok((backend, left))
 }
 
-/// The end of the name of the file that says which runs have begun.
+/// The suffix of the file that records which runs have begun. The file's name is the database's name with this suffix.
 const BEGUN: &str = ".begun";
 
 struct Sqlite {
     connector: Connector,
-    /// The connection that writes. `None`: a new one has to be opened.
+    /// The connection that writes. `None`: the next write opens a new connection.
     conn: Option<SqliteConnection>,
     pool: SqlitePool,
     start: Start,
     row_ids: RowIds,
     tidiness: upkeep::Tidiness,
-    /// The error of the last housekeeping, if that failed.
+    /// The error of the last housekeeping. `None`: it succeeded.
     untidy: Option<String>,
     begun: Arc<Begun>,
-    /// The runs that had begun when the last owner ended, if that is known.
+    /// The runs that had begun when the earlier process ended. `None`: the file does not say which runs had begun.
     had_begun: Option<begun::Left>,
-    /// Dropped last, because it holds the lock.
+    /// The owner is the last field, and is dropped last, because it holds the lock on the database.
     owner: Owner,
 }
 
-/// Numbers that were read when the file was opened, and are counted on from there.
+/// Numbers that were read when the database was opened. The process continues to count from them.
 struct Start {
-    /// The row of this process in the table `node`.
+    /// The number of this process's row in the table `node`.
     node: i64,
-    /// The number of committed batches that the file has. After a commit with an unknown outcome, the file shows
-    /// whether it has one more.
+    /// The number of batches that are committed in the database. If the outcome of a commit is unknown, this number is
+    /// compared with the number in the database.
     commits: i64,
     last_request: i64,
     last_report: i64,
@@ -142,7 +142,8 @@ struct Start {
 
 impl Start {
     async fn load(conn: &mut SqliteConnection, node: NodeId, now: Timestamp) -> Result<Self, sqlx::Error> {
-        // A number that no claim in the file has. A claim may have a number whose row in `node` is missing.
+        // The new number must be greater than the number in every claim, because a claim may have a number whose row in
+        // `node` is missing.
         let sql = sql!(
             "INSERT INTO node (seq, id, started) SELECT 1 + max( \
                    coalesce((SELECT max(seq) FROM node), 0), \
@@ -160,7 +161,7 @@ impl Start {
     }
 }
 
-/// One transaction: the operations that it applies, and what becomes of them.
+/// One transaction: the operations that it applies, their answers, and what the operations need.
 struct Batch<'a> {
     conn: &'a mut SqliteConnection,
     start: &'a mut Start,
@@ -169,28 +170,29 @@ struct Batch<'a> {
     ops: &'a [&'a Op],
     /// The answers, in the order of the operations.
     replies: Vec<Option<Reply>>,
-    /// The reports that the operations write, each with the index of its operation. One statement writes all of them.
+    /// The reports that the operations write, each with the index of its operation. One statement writes all these
+    /// reports.
     outgoing: Vec<(usize, &'a Outgoing)>,
     after_commit: AfterCommit,
     now: Now,
 }
 
-/// What the batch did that matters after its commit.
+/// What the writer must do after the commit, because of what the batch did.
 #[derive(Clone, Copy, Default)]
 struct AfterCommit {
-    /// Rows were deleted, so the file may have empty pages to give back.
+    /// Rows were deleted, so the database may have empty pages to return to the file system.
     purged: bool,
-    /// The rows of earlier processes were taken over.
+    /// The rows that earlier processes had claimed were recovered.
     recovered: bool,
 }
 
 impl<'a> Batch<'a> {
-    /// The operations of one kind, each with its index in the batch.
+    /// Returns the operations of one kind, each with its index in the batch.
     fn of<K: Kind + 'a>(&self) -> impl Iterator<Item = (usize, &'a K)> + use<'a, K> {
         self.ops.iter().enumerate().filter_map(|(at, op)| Some((at, K::of(op)?)))
     }
 
-    /// Answers the operation with this index. A later answer takes the place of an earlier one.
+    /// Sets the answer to the operation with this index. A later answer replaces an earlier answer.
     fn answer<K: Kind>(&mut self, at: usize, answer: K::Answer) {
         if let Some(reply) = self.replies.get_mut(at) {
             *reply = Some(K::reply(answer));
@@ -206,7 +208,8 @@ impl Sqlite {
             Some(conn) => conn,
             None => self.connector.write().await.map_err(transient)?,
         };
-        // The connection is put back only if its state is known.
+        // From here on, `self.conn` is empty. The connection is stored there again only if the state of its transaction
+        // is known.
         let (wall, due) = (now.wall.micros(), now.due.micros());
         let begin = query("BEGIN IMMEDIATE; UPDATE progress SET commits = commits + 1, wall = ?, due = ?");
         if let Err(error) = begin.bind(wall).bind(due).execute(&mut conn).await {
@@ -239,7 +242,7 @@ impl Sqlite {
         }
     }
 
-    /// Applies the operations in the transaction that is open on this connection.
+    /// Applies the operations in the open transaction of this connection.
     async fn write(
         &mut self,
         conn: &mut SqliteConnection,
@@ -259,12 +262,12 @@ impl Sqlite {
             now,
         };
         batch.apply().await?;
-        // Invariant: every kind answers each of its operations.
+        // Invariant: every kind of operation answers each of its operations.
         debug_assert!(batch.replies.iter().all(Option::is_some), "an operation has no answer");
         Ok((batch.replies.into_iter().flatten().collect(), batch.after_commit))
     }
 
-    /// Updates what this process keeps beside the file. The batch is committed.
+    /// Updates what this process keeps in memory. Called after the batch is committed.
     fn committed_now(&mut self, ops: &[&Op], after_commit: AfterCommit) {
         self.start.commits += 1;
         self.row_ids.committed();
@@ -316,8 +319,8 @@ impl Sqlite {
     }
 }
 
-/// Closes a connection that must not be used again, and waits until the file is closed. Otherwise its open transaction
-/// would lock out the next connection.
+/// Closes a connection that must not be used again, and waits until its file is closed. Otherwise the connection's open
+/// transaction would block the next connection.
 async fn discard(conn: SqliteConnection) {
     if let Err(error) = conn.close().await {
         tracing::debug!(%error, "a connection to the database could not be closed");
@@ -361,12 +364,13 @@ impl Backend for Sqlite {
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
         async move {
-            // The readers first: the connection that is closed last copies the log into the file and removes the log.
+            // The readers are closed first. SQLite copies the WAL into the database file and removes the WAL when the
+            // last connection is closed, and that must be the connection that writes.
             self.pool.close().await;
             if let Some(conn) = self.conn {
                 discard(conn).await;
             }
-            // While the owner still holds the lock.
+            // The file with the begun runs is removed while this process still holds the lock.
             if self.begun.is_over() {
                 self.owner.remove_beside(BEGUN);
             }

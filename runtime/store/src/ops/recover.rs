@@ -10,8 +10,7 @@ use postback_wire::time::Timestamp;
 /// Ends the claims of earlier processes, and makes the claimed rows wait again.
 #[derive(Debug)]
 pub(crate) struct Recover {
-    /// The largest number of crashes of a request. If the process ended this many times during the request's run, the
-    /// request is not run again.
+    /// A request with this many crashes is not run again. A crash is a run during which the process ended.
     pub max_crashes: u32,
 }
 

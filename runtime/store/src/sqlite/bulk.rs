@@ -1,9 +1,9 @@
 //! Statements over many rows.
 //!
-//! The cost of a statement is the way to the driver's thread and back, more than its rows. SQLite compiles each text
-//! once and keeps it. So all rows go into one statement, for which there are ten sizes, and several statements over the
-//! same rows go into one text. Measured at 256 rows a commit, this is 10 to 20 times as fast as one statement for each
-//! row.
+//! Most of a statement's cost is the way to the driver's thread and back, not its rows. SQLite compiles each text once
+//! and keeps the compiled statement. So all rows go into one statement, for which there are texts in ten sizes, and
+//! several statements over the same rows go into one text. Measured at 256 rows a commit, this is 10 to 20 times as
+//! fast as one statement for each row.
 
 use std::sync::Arc;
 
@@ -13,25 +13,26 @@ use sqlx::{Arguments as _, Encode, Sqlite, Type};
 
 use super::statement::query_with;
 
-/// How many rows a statement has. At most 32,766 variables fit into one statement: 512 rows of up to 63 columns.
+/// The numbers of rows for which a statement has a text. SQLite allows at most 32,766 variables in one statement: 512
+/// rows with up to 63 columns fit.
 const SIZES: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 const LARGEST: usize = 512;
 
-/// The place of the rows in a statement. The rows are filled up with empty rows to the next size, so a statement has to
-/// skip rows whose first column is NULL.
+/// The text that is replaced by the rows in a statement. If there are fewer rows than the statement has, the rest are
+/// empty rows, so each statement must skip rows whose first column is NULL.
 const ROWS: &str = "$rows";
 
-/// `N` statements over the same rows, in ten sizes.
+/// `N` statements over the same rows, as one text for each of ten numbers of rows.
 pub(super) struct Many<const N: usize> {
     columns: [usize; N],
     texts: [Arc<str>; SIZES.len()],
 }
 
-/// Adds the values of one row to a statement.
+/// A function that adds the values of one row to a statement.
 pub(super) type Bind<'b, T> = &'b (dyn Fn(&mut Columns, &T) + Sync);
 
 impl<const N: usize> Many<N> {
-    /// `statements`: the texts, each with the number of columns that it has.
+    /// Makes the texts from `N` statements, each with the number of its columns.
     pub(super) fn new(statements: [(&str, usize); N]) -> Self {
         let text = |rows: usize| {
             let one = |(sql, columns): (&str, usize)| {
@@ -43,7 +44,7 @@ impl<const N: usize> Many<N> {
         Self { columns: statements.map(|(_, columns)| columns), texts: SIZES.map(text) }
     }
 
-    /// Runs the statements for all rows. Returns how many rows they wrote.
+    /// Runs the statements for all rows. Returns how many rows the statements wrote.
     pub(super) async fn run<T: Sync>(
         &self,
         conn: &mut SqliteConnection,
@@ -57,7 +58,7 @@ impl<const N: usize> Many<N> {
         Ok(written)
     }
 
-    /// Runs the statements for all rows. Returns the rows that they returned.
+    /// Runs the statements for all rows. Returns the rows that the statements returned.
     pub(super) async fn fetch<T: Sync>(
         &self,
         conn: &mut SqliteConnection,
@@ -96,7 +97,7 @@ impl<const N: usize> Many<N> {
     }
 }
 
-/// The values of one statement, in the order of its columns.
+/// The values of one statement, in the order of the statement's variables.
 pub(super) struct Columns {
     arguments: SqliteArguments,
     failed: Option<sqlx::error::BoxDynError>,

@@ -1,4 +1,4 @@
-//! Opens connections to the file, and explains SQLite's errors.
+//! Opens connections to the database, and explains SQLite's errors.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use sqlx::sqlite::{
 
 use crate::options::Durability;
 
-/// How many connections read at once. Reads are short, and more connections would only wait for the same file.
+/// The number of connections that read. Reads are short, and more connections would only wait for the same file.
 pub(super) const READERS: u32 = 4;
-/// How long another process (a backup, a shell) may hold the file before a batch or a read fails.
+/// The longest time that a batch or a read waits while another process (a backup, a shell) locks the database. After
+/// that the batch or the read fails.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Changes the options of each connection that writes.
+/// A function that changes the options of each connection that writes.
 pub(super) type Tune = Arc<dyn Fn(SqliteConnectOptions) -> SqliteConnectOptions + Send + Sync>;
 
 pub(super) struct Connector {
@@ -53,7 +54,8 @@ impl Connector {
         self.path = path.into();
     }
 
-    /// Opens the connection that writes. Never creates a file: a missing database must not be replaced by an empty one.
+    /// Opens the connection that writes. Never creates the file, because a missing database must not be replaced by an
+    /// empty one.
     pub(super) async fn write(&self) -> Result<SqliteConnection, sqlx::Error> {
         let synchronous = match self.durability {
             Durability::Full => SqliteSynchronous::Full,
@@ -61,11 +63,13 @@ impl Connector {
         };
         let options = self
             .common()
-            // Lets empty pages be given back to the file system. SQLite needs it before the first table is made.
+            // With this option, empty pages can be returned to the file system. SQLite accepts the option only before
+            // the first table is created.
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(synchronous)
-            // No automatic checkpoints: the housekeeping makes them between two batches, where no caller waits.
+            // SQLite makes no automatic checkpoints. The housekeeping makes checkpoints between two batches, when no
+            // caller waits.
             .pragma("wal_autocheckpoint", "0")
             .pragma("journal_size_limit", if self.litestream { "-1" } else { "67108864" })
             .pragma("cache_size", "-16384")
@@ -73,13 +77,13 @@ impl Connector {
         (self.tune)(options).connect().await
     }
 
-    /// The connections that read. They are opened when they are needed.
+    /// Returns the pool of connections that read. The pool opens a connection when it needs one.
     pub(super) fn read(&self) -> SqlitePool {
         let options = self.common().read_only(true).pragma("query_only", "ON").pragma("cache_size", "-8192");
         SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY).connect_lazy_with(options)
     }
 
-    /// Opens one connection that cannot write.
+    /// Opens a single connection that can read, but not write.
     pub(super) async fn look(&self) -> Result<SqliteConnection, sqlx::Error> {
         self.common().read_only(true).connect().await
     }
@@ -89,18 +93,18 @@ impl Connector {
             .filename(&self.path)
             .create_if_missing(false)
             .busy_timeout(BUSY)
-            // Room for ten sizes of each of six statements over many rows, and for all other statements.
+            // The cache has space for ten sizes of each of six statements over many rows, and for all other statements.
             .statement_cache_capacity(128)
-            // Foreign keys are not needed: rows are deleted in batches, table by table.
+            // Foreign keys are not needed, because rows are deleted in batches, table by table.
             .foreign_keys(false)
             .pragma("temp_store", "MEMORY")
-            // No memory map: an I/O error must be an error, not a signal.
+            // The file is not mapped into memory, because an I/O error must be reported as an error, not as a signal.
             .pragma("mmap_size", "0")
             .disable_statement_logging()
     }
 }
 
-/// The error, with advice if the file is damaged: SQLite's own message has none.
+/// Returns the error. If the database is damaged, adds advice for the operator, because SQLite's own message has none.
 pub(super) fn explained(error: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
     const CORRUPT: i32 = 11;
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
@@ -111,10 +115,10 @@ pub(super) fn explained(error: sqlx::Error) -> Box<dyn std::error::Error + Send 
     error.into()
 }
 
-/// Whether the operation would fail again, even if disk and device work. After such an error the transaction is still
-/// open.
+/// Whether the operation would fail again, even if the disk and the device work. After such an error the transaction is
+/// still open.
 pub(super) fn is_permanent(error: &sqlx::Error) -> bool {
-    // The primary result codes of https://www.sqlite.org/rescode.html
+    // These are primary result codes of SQLite, from https://www.sqlite.org/rescode.html
     const ERROR: i32 = 1;
     const TOOBIG: i32 = 18;
     const CONSTRAINT: i32 = 19;

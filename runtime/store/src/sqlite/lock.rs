@@ -1,35 +1,36 @@
-//! The lock of a database: an advisory lock on a separate file beside it. The kernel releases the lock when the process
-//! ends.
+//! The lock of a database: an advisory lock on a separate file beside the database. The kernel releases the lock when
+//! the process ends.
 //!
-//! On Unix the lock belongs to the process (`fcntl`), not to the open file, so a forked child does not hold it. Such a
-//! lock does not keep out another part of the same process, and the process loses it when it closes any descriptor of
-//! the file. So the process keeps a list of the files that it has locked, and checks the list before it opens a file.
+//! On Unix the lock belongs to the process (`fcntl`), not to the open file, so a forked child does not hold the lock.
+//! Such a lock does not keep out another part of the same process, and the process loses the lock when it closes any
+//! descriptor of the file. So the process keeps a list of the files that it has locked, and checks the list before it
+//! opens a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The files that this process has locked, each with the id of the process: a forked child inherits the list, but not
-/// the locks.
+/// The files that this process has locked, each with the id of the process that locked it. A forked child inherits the
+/// list, but not the locks.
 static LOCKED: Mutex<Vec<(PathBuf, u32)>> = Mutex::new(Vec::new());
 
-/// Holds the lock until dropped.
+/// A locked file. The lock is released when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
-    /// The process that took the lock.
+    /// The id of the process that took the lock.
     owner: u32,
-    /// `None`: the lock is released.
+    /// The open lock file. `None`: the lock is released.
     file: Option<File>,
 }
 
 /// Why the lock was not taken.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// Another process has the lock: its id, or "unknown".
+    /// Another process has the lock. The text is the process's id, or "unknown".
     Locked(String),
-    /// The file must not be written to.
+    /// The program must not write to the file. The text says why.
     Unsafe(String),
     Io(io::Error),
 }
@@ -41,8 +42,8 @@ impl From<io::Error> for Refused {
 }
 
 impl Lock {
-    /// Takes the lock on this file. Creates the file if it does not exist, and never deletes it: otherwise two
-    /// processes could each lock a file of this name.
+    /// Locks this file. Creates the file if it does not exist, but never deletes it: if the file were deleted and
+    /// created again, two processes could each lock a file with this name.
     pub(super) fn take(path: PathBuf) -> Result<Self, Refused> {
         let owner = std::process::id();
         let mut locked = locked();
@@ -57,7 +58,8 @@ impl Lock {
         if !try_lock(&file)? {
             return Err(Refused::Locked(pid_in(&mut file)));
         }
-        // Only after the lock is taken: before, the content of the file belongs to the process that holds the lock.
+        // The permissions are changed only after the lock is taken, because before that the file may belong to another
+        // process.
         make_private(&file, &about, &path);
         write_pid(&mut file)?;
         locked.push((path.clone(), owner));
@@ -68,8 +70,8 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if std::process::id() != self.owner {
-            // This is a forked child. It may have its own lock on this file by now, and closing the file would release
-            // that lock.
+            // This process is a forked child. It may have its own lock on this file now. If it closed the inherited
+            // file, it would lose that lock, so the file is not closed.
             std::mem::forget(self.file.take());
             return;
         }
@@ -83,8 +85,8 @@ fn locked() -> MutexGuard<'static, Vec<(PathBuf, u32)>> {
     LOCKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opens a file for reading and writing and keeps its content. Does not follow a symbolic link, and does not block on a
-/// named pipe.
+/// Opens a file for reading and writing, and keeps its content. Does not follow a symbolic link, and does not block on
+/// a named pipe.
 #[cfg(unix)]
 pub(super) fn open(path: &Path) -> Result<File, Refused> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -126,7 +128,8 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Removes the permissions of other users. Uses the descriptor, because the name may lead to another file by now.
+/// Removes the permissions of other users. Changes the open file instead of the path, because the path may lead to
+/// another file now.
 #[cfg(unix)]
 fn make_private(file: &File, about: &std::fs::Metadata, path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;

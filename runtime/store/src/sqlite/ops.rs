@@ -1,4 +1,4 @@
-//! How SQLite applies each kind of operation: all operations of one kind that are in the batch, with few statements.
+//! How SQLite applies each kind of operation: few statements apply all operations of one kind that are in the batch.
 
 mod barrier;
 mod cancel;
@@ -24,19 +24,19 @@ pub(super) use self::purge::TRUST;
 use super::{Batch, reports};
 use crate::ops::{self, Kind, with_operations};
 
-/// How SQLite applies one kind of operation.
+/// How SQLite applies one kind of operation. Each kind of operation implements this trait.
 trait Apply: Kind {
-    /// Applies all operations of this kind that are in the batch, and answers each of them.
+    /// Applies all operations of this kind that are in the batch, and sets the answer to each of them.
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error>;
 }
 
 macro_rules! in_order {
     (Write: $($write:ident),+; Upkeep: $($upkeep:ident),+; Claim: $($claim:ident),+;) => {
         impl Batch<'_> {
-            /// Applies the whole batch, kind by kind, in the order of the list in [`crate::ops`].
+            /// Applies all operations of the batch, kind by kind, in the order of the list in [`crate::ops`].
             pub(super) async fn apply(&mut self) -> Result<(), sqlx::Error> {
                 $(<ops::$write as Apply>::apply(self).await?;)+
-                // The reports of all those operations, in one statement.
+                // One statement writes the reports of all the operations above.
                 reports::write(self).await?;
                 $(<ops::$upkeep as Apply>::apply(self).await?;)+
                 $(<ops::$claim as Apply>::apply(self).await?;)+

@@ -1,10 +1,10 @@
-//! A database file has one owner: the process that holds the lock beside it. This module reaches the database only by
-//! its name.
+//! A database file has one owner: the process that holds the lock beside it. This module never opens an existing
+//! database file, and uses only its name.
 //!
-//! Invariant: in this process only SQLite opens the database file and its log. POSIX drops all locks that a process has
-//! on a file as soon as the process closes any descriptor of that file. Another program could then believe that it is
-//! the last user of the log, and delete the log with commits in it. So the mode of a file is changed by the file's
-//! name, and a new file is made only under the lock, when there is no file.
+//! Invariant: in this process only SQLite opens the database file and its write-ahead log (WAL). POSIX drops all locks
+//! that a process has on a file as soon as the process closes any descriptor of that file. Another program could then
+//! believe that it is the last user of the WAL, and delete the WAL with commits in it. So the mode of a file is changed
+//! by the file's name, and a new file is created only under the lock, when there is no file.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -14,29 +14,30 @@ use std::path::{Path, PathBuf};
 use super::lock::{self, Lock, Refused};
 use crate::error::OpenError;
 
-/// How many symbolic links may lead from one to the next.
+/// The largest number of symbolic links that are followed from a name to the file.
 const MOST_LINKS: usize = 40;
 
-/// The ownership of a database. Holds the lock until it is dropped.
+/// Shows that this process owns the database. The process holds the lock until this value is dropped.
 #[derive(Debug)]
 pub(super) struct Owner {
     database: PathBuf,
-    /// The file that the name stood for when the lock was taken.
+    /// The identity of the file that had the database's name when the lock was taken.
     file: Identity,
     _lock: Lock,
 }
 
-/// The database lost its name while it was in use. Nobody would find rows that are written to it now.
+/// The error if the database was deleted, replaced or renamed while it was in use. Rows that are written to it now
+/// would not be found by the next process.
 #[derive(Debug, thiserror::Error)]
 #[error("the database {path} was deleted or replaced while it was in use; put it back, or start the program again", path = .0.display())]
 pub(super) struct Lost(PathBuf);
 
 impl Owner {
-    /// Takes the lock, and creates the database file if it does not exist.
+    /// Locks the database, and creates its file if it does not exist.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let not_writable = |source| OpenError::NotWritable { path: path.into(), source };
         let not_safe = |what| OpenError::Unsafe { path: path.into(), what };
-        // The name without links: two names of one file must not have two locks.
+        // The name without symbolic links is used, because two names of one file must not have two locks.
         let database = own_name(path).map_err(not_writable)?;
         let lock = Lock::take(beside(&database, ".lock")).map_err(|refused| match refused {
             Refused::Locked(pid) => OpenError::InUse { path: path.into(), pid },
@@ -52,7 +53,8 @@ impl Owner {
         let has_log = log.symlink_metadata().is_ok_and(|about| about.len() > 0);
         let found = database.symlink_metadata();
         if has_log && found.as_ref().map_or(true, |about| about.is_file() && about.len() == 0) {
-            // SQLite would delete the log of an empty database, with the commits in it.
+            // The store refuses to open here, because SQLite would delete the WAL of an empty database, with the
+            // commits in the WAL.
             return Err(not_safe(format!(
                 "it is empty or missing, but its log {} has commits in it; put the database back, or move the log away to begin \
                  with an empty database",
@@ -73,7 +75,8 @@ impl Owner {
         Ok(Self { database, file, _lock: lock })
     }
 
-    /// Checks that the name still stands for the file: SQLite would go on writing to a deleted file.
+    /// Checks that the database's name still leads to the file that was opened. If it does not, the file was deleted or
+    /// replaced, and SQLite would write to a file that nobody can find.
     pub(super) fn look(&self) -> Result<(), Lost> {
         match identity(&self.database) {
             Ok(file) if file == self.file => Ok(()),
@@ -81,7 +84,8 @@ impl Owner {
         }
     }
 
-    /// Opens the file beside the database whose name has this end. Only this user may read it.
+    /// Opens a file beside the database. Its name is the database's name with the suffix `end`. Only this user may read
+    /// the file.
     pub(super) fn beside(&self, end: &str) -> Result<File, OpenError> {
         let path = beside(&self.database, end);
         let file = lock::open(&path).and_then(|file| {
@@ -98,20 +102,21 @@ impl Owner {
         })
     }
 
-    /// Removes the file beside the database whose name has this end. If that fails, the file does no harm.
+    /// Removes a file beside the database. Its name is the database's name with the suffix `end`. If the file cannot be
+    /// removed, it does no harm.
     pub(super) fn remove_beside(&self, end: &str) {
         if let Err(error) = std::fs::remove_file(beside(&self.database, end)) {
             tracing::debug!(%error, "the file {end} beside the database was not removed");
         }
     }
 
-    /// The name of the database file, without links.
+    /// The path of the database file, without symbolic links.
     pub(super) fn database(&self) -> &Path {
         &self.database
     }
 }
 
-/// The name of a file without symbolic links. The file need not exist.
+/// Returns the path of a file without symbolic links. The file need not exist.
 fn own_name(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_path_buf();
     for _ in 0..MOST_LINKS {
@@ -135,7 +140,7 @@ fn beside(database: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// Creates a file that only this user may use. SQLite gives the same mode to the files that it makes beside the
+/// Creates a file that only this user may use. SQLite gives the same mode to the files that it creates beside the
 /// database.
 fn create(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
@@ -156,12 +161,12 @@ fn writable(path: &Path) -> io::Result<()> {
     if path.metadata()?.permissions().readonly() { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
 }
 
-/// The permissions of the group and of all others.
+/// The permission bits of the group and of all other users.
 #[cfg(unix)]
 const OTHERS: u32 = 0o077;
 
-/// Removes the permissions of other users. Another program, or an older version of this program, may have made the
-/// file with them.
+/// Removes the permissions of other users. The file may have them, because another program or an older version of this
+/// program created it.
 #[cfg(unix)]
 fn make_private(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
@@ -188,7 +193,7 @@ fn make_private(_: &Path) {}
 #[cfg(unix)]
 type Identity = (u64, u64);
 
-/// On other systems than Unix an open file cannot be deleted, so the file needs no identity.
+/// On systems other than Unix an open file cannot be deleted, so the file needs no identity.
 #[cfg(not(unix))]
 type Identity = ();
 

@@ -1,4 +1,4 @@
-//! Reads from the file. Each answer is read by one statement, so it shows one moment.
+//! Reads from the database. One statement reads the whole of an answer, so the answer shows one moment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ use postback_wire::time::Timestamp;
 
 pub(super) struct Rows {
     pool: SqlitePool,
-    /// Limits how many readers read pieces of large rows. Such reads take longest, so they leave some readers to
-    /// others.
+    /// Limits how many readers read pieces of large rows at the same time. These reads take longest, so some readers
+    /// are left for other reads.
     pieces: Semaphore,
 }
 
@@ -42,7 +42,7 @@ impl Rows {
     }
 
     async fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Result<Option<Bytes>, sqlx::Error> {
-        // Invariant: the semaphore is never closed.
+        // Invariant: the semaphore is never closed, so this cannot fail.
         let _turn = self.pieces.acquire().await;
         summary::piece(&self.pool, id, member, at, len).await
     }
@@ -100,7 +100,8 @@ impl Rows {
     }
 
     async fn parked_origins(&self) -> Result<Vec<String>, sqlx::Error> {
-        // The index leads from one origin to the next, however many reports are parked for each.
+        // The statement uses an index to go from one origin to the next, so its cost does not depend on how many
+        // reports are parked.
         let sql = sql!(
             "WITH RECURSIVE parked (origin) AS \
                    (SELECT min(origin) FROM report WHERE state = {parked} \
@@ -141,10 +142,11 @@ impl Rows {
     }
 }
 
-/// Reads what an earlier process left. Rows that the earlier process had claimed will be put back, so they count as
-/// waiting.
+/// Reads what an earlier process left. The rows that the earlier process had claimed count as waiting, because the
+/// recovery puts them back.
 pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Error> {
-    // Requests that were running when a process ended (`crashes > 0`) have their own index.
+    // The statement looks for a route's first request twice, because requests that were running when a process ended
+    // (`crashes > 0`) have an index of their own.
     let sql = sql!(
         "SELECT route, min(ifnull(fresh, suspect), ifnull(suspect, fresh)) FROM \
                    (SELECT route, \
@@ -179,10 +181,10 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
     Ok(Left { waiting, disabled, clocks: clocks.map(now), trust, ..Left::default() })
 }
 
-/// How many requests of each route wait. Requests that the earlier process was running will be put back, so they count
-/// as waiting.
+/// Returns how many requests of each route wait. The requests that the earlier process was running count as waiting,
+/// because the recovery puts them back.
 pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<String, Count>, sqlx::Error> {
-    // SQLite reads the length of a blob without reading the blob.
+    // The statement can compute sizes cheaply, because SQLite reads the length of a blob without reading the blob.
     let sql = sql!(
         "SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
                FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 GROUP BY r.route \

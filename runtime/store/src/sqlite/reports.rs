@@ -35,10 +35,10 @@ static REPORTS: LazyLock<Many<2>> = LazyLock::new(|| {
     ])
 });
 
-/// Writes the outgoing reports of the batch, in the order of their operations.
+/// Writes the reports that the operations of the batch send out, in the order of the operations.
 pub(super) async fn write(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     let mut outgoing = std::mem::take(&mut batch.outgoing);
-    // A stable sort: reports of one operation keep their order.
+    // The sort is stable, so the reports of one operation keep their order.
     outgoing.sort_by_key(|(at, _)| *at);
     let rows = (batch.start.last_report + 1..).zip(outgoing.into_iter().map(|(_, outgoing)| outgoing));
     let rows: Vec<(i64, &Outgoing)> = rows.collect();
@@ -70,10 +70,10 @@ pub(super) async fn write(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     REPORTS.run(batch.conn, &rows, [report, body]).await.map(drop)
 }
 
-/// Puts claimed reports back that were not attempted. `row` returns the claim of an operation, and the third value that
-/// the statement gets for it. The statement gets a list of ids, epochs and third values, and the time; it returns the
-/// ids and the new states of the reports whose claims were current. `answer` makes the answer of the new state, which
-/// is `None` for a stale claim.
+/// Puts back claimed reports that were not attempted. `row` returns the claim of an operation, and a third value for
+/// the statement. The statement gets a list of ids, epochs and third values, and the time. It returns the ids and the
+/// new states of the reports whose claims were current. `answer` makes the operation's answer from the new state; the
+/// state is `None` if the claim was stale.
 pub(super) async fn put_back<'a, K: Kind + 'a, T: Serialize>(
     batch: &mut Batch<'a>,
     sql: &'static str,
@@ -102,13 +102,13 @@ pub(super) async fn put_back<'a, K: Kind + 'a, T: Serialize>(
     Ok(())
 }
 
-/// The answer of an operation that puts reports back.
+/// Makes the answer of an operation that puts a report back, from the report's new state.
 pub(super) fn settled(state: Option<ReportState>) -> Settled {
     if state.is_some() { Settled::Current } else { Settled::Stale }
 }
 
-/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed, and returns the reports in the order of their due
-/// times. The columns of the rows are `due, seq, id, subject, epoch, attempt, created`.
+/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed. Returns the reports in the order of their due times.
+/// The columns of `rows` are `due, seq, id, subject, epoch, attempt, created`.
 pub(super) async fn claimed(
     batch: &mut Batch<'_>,
     mut rows: Vec<SqliteRow>,
@@ -116,7 +116,7 @@ pub(super) async fn claimed(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    // `RETURNING` returns the rows in no particular order.
+    // The rows are sorted here, because `RETURNING` returns them in no particular order.
     rows.sort_by_key(|row| (row.try_get::<i64, _>(0).unwrap_or(0), row.try_get::<i64, _>(1).unwrap_or(0)));
     let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
     let sql = "SELECT seq, url, headers, secret, body, webhook_id, by_operator FROM report_body \

@@ -17,7 +17,7 @@ static REGISTRATIONS: LazyLock<Many<1>> = LazyLock::new(|| {
     Many::new([("INSERT OR REPLACE INTO registration (seq, text) SELECT * FROM $rows WHERE column1 IS NOT NULL", 2)])
 });
 
-/// Writes registrations, each with the number of its request's row.
+/// Writes registrations, each with the row number of its request.
 pub(super) async fn write_registrations(
     conn: &mut SqliteConnection,
     texts: &[(i64, String)],
@@ -28,9 +28,9 @@ pub(super) async fn write_registrations(
     REGISTRATIONS.run(conn, texts, [text]).await.map(drop)
 }
 
-/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed, and returns the requests in the order of their due
-/// times. The columns of the rows are `due, seq, id, route, epoch, failures, crashes, created, cancel`; further columns
-/// are not read.
+/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed. Returns the requests in the order of their due times.
+/// The columns of `rows` are `due, seq, id, route, epoch, failures, crashes, created, cancel`; further columns are not
+/// read.
 pub(super) async fn claimed(
     conn: &mut SqliteConnection,
     mut rows: Vec<SqliteRow>,
@@ -38,7 +38,7 @@ pub(super) async fn claimed(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    // `RETURNING` returns the rows in no particular order.
+    // The rows are sorted here, because `RETURNING` returns them in no particular order.
     rows.sort_by_key(|row| (row.try_get::<i64, _>(0).unwrap_or(0), row.try_get::<i64, _>(1).unwrap_or(0)));
     let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
     let sql = "SELECT b.seq, b.headers, b.body, g.text FROM request_body b LEFT JOIN registration g ON g.seq = b.seq \

@@ -1,7 +1,7 @@
-//! The row numbers of the reports that this process has claimed. With them a settlement finds its report by the row
-//! number, not by the id.
+//! The row numbers of the reports that this process has claimed. With these numbers a settlement finds its report by
+//! the row number, not by the id.
 //!
-//! Invariant: a known row number is committed. An unknown row number is looked up by the id.
+//! Invariant: a known row number is committed. If a report's row number is unknown, the report is looked up by its id.
 
 use std::collections::HashMap;
 
@@ -13,30 +13,31 @@ use super::statement::query;
 use crate::record::ReportClaim;
 use postback_wire::id::ReportId;
 
-/// No row has this number.
+/// A row number that no row has.
 const NOWHERE: i64 = 0;
 
-/// The row numbers of claimed reports.
+/// The row numbers of claimed reports, by the reports' ids.
 #[derive(Default)]
 pub(super) struct RowIds {
-    /// The row numbers of committed claims. The delivery limits the number of claims.
+    /// The row numbers of reports whose claims are committed. The map stays small, because the delivery limits the
+    /// number of claims.
     known: HashMap<ReportId, i64>,
-    /// The row numbers of the claims of the batch that is being applied.
+    /// The row numbers of the reports that the current batch claims. The batch is not committed yet.
     new: Vec<(ReportId, i64)>,
 }
 
 impl RowIds {
-    /// The batch claims the report in this row.
+    /// Records that the current batch claims the report in this row.
     pub(super) fn claimed(&mut self, id: ReportId, row: i64) {
         self.new.push((id, row));
     }
 
-    /// The claim ends.
+    /// Forgets the row number of a report, because its claim ends.
     pub(super) fn over(&mut self, id: ReportId) {
         self.known.remove(&id);
     }
 
-    /// Removes the row numbers of claims that end, and returns them in the order of the claims.
+    /// Forgets the row numbers of reports whose claims end, and returns these numbers in the order of the claims.
     pub(super) async fn take(
         &mut self,
         conn: &mut SqliteConnection,
@@ -62,12 +63,12 @@ impl RowIds {
         Ok(rows)
     }
 
-    /// The batch is committed.
+    /// Keeps the row numbers of the current batch, because the batch is committed.
     pub(super) fn committed(&mut self) {
         self.known.extend(self.new.drain(..));
     }
 
-    /// The batch is not committed, or that is unknown.
+    /// Forgets the row numbers of the current batch, because it was not committed, or because that is unknown.
     pub(super) fn failed(&mut self) {
         self.new.clear();
     }

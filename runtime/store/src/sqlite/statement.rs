@@ -1,4 +1,5 @@
-//! Makes every statement that is sent. So a test sees each statement, and asks SQLite how the statement finds its rows.
+//! Every SQL statement is made here. So a test sees each statement, and can ask SQLite how the statement finds its
+//! rows.
 
 use std::sync::Arc;
 
@@ -6,14 +7,14 @@ use sqlx::query::{Query, QueryScalar};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, FromRow, Sqlite};
 
-/// A statement that has no values yet.
+/// Makes a statement. The caller adds the values.
 pub(super) fn query<'q>(sql: &'static str) -> Query<'q, Sqlite, SqliteArguments> {
     #[cfg(test)]
     seen::note(sql);
     sqlx::query(sql)
 }
 
-/// A statement that has no values yet, and of whose rows only the first column is read.
+/// Makes a statement of whose result only the first column is read. The caller adds the values.
 pub(super) fn query_scalar<'q, O>(sql: &'static str) -> QueryScalar<'q, Sqlite, O, SqliteArguments>
 where
     (O,): for<'r> FromRow<'r, SqliteRow>,
@@ -23,14 +24,14 @@ where
     sqlx::query_scalar(sql)
 }
 
-/// A statement whose text was put together, with its values.
+/// Makes a statement from a text that was built at run time, and its values.
 pub(super) fn query_with<'q>(sql: Arc<str>, arguments: SqliteArguments) -> Query<'q, Sqlite, SqliteArguments> {
     #[cfg(test)]
     seen::note(&sql);
     sqlx::query_with(AssertSqlSafe(sql), arguments)
 }
 
-/// The statements that this process has made so far.
+/// Collects the statements that this process has made so far, for a test.
 #[cfg(test)]
 pub(crate) mod seen {
     use std::collections::BTreeSet;

@@ -1,8 +1,8 @@
 //! The states of requests and reports: how a row stores them, and how a statement names them.
 //!
-//! This is the one place that spells states as numbers, besides the steps of the schema, which never change. A
-//! statement has to contain the number itself, not a parameter: otherwise SQLite does not use the partial indexes. So
-//! [`sql!`] replaces the names at compile time.
+//! Only this file writes states as numbers, apart from the old versions of the schema, which never change. A statement
+//! has to contain the number itself instead of a parameter, because otherwise SQLite does not use the partial indexes.
+//! So [`sql!`] replaces the names at compile time.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -24,7 +24,7 @@ macro_rules! states {
             }
 
             impl $states {
-                /// Reads the state in this column.
+                /// Reads the state from this column.
                 pub(super) fn read(row: &SqliteRow, column: usize) -> Result<Self, sqlx::Error> {
                     match row.try_get::<i64, _>(column)? {
                         $($code => Ok(Self::$state),)+
@@ -40,7 +40,7 @@ macro_rules! states {
             }
         )+
 
-        /// The names that [`sql!`] replaces, with the numbers that it puts in their places.
+        /// The names of states that [`sql!`] replaces, each with its number.
         const NAMES: &[(&str, &str)] = &[
             $($(($name, stringify!($code)),)+)+
             ("{first end}", "2"),
@@ -48,7 +48,7 @@ macro_rules! states {
     };
 }
 
-// Invariant: all states from 2 on, and only those, are ends. All states of reports up to 0 wait, and only those.
+// Invariant: a state is final exactly if its number is 2 or more. A report waits exactly if its number is 0 or less.
 states! {
     /// The states of a request.
     RequestState, or "a request has an unknown state" {
@@ -61,9 +61,9 @@ states! {
 
     /// The states of a report.
     ReportState, or "a report has an unknown state" {
-        /// Waits until its URL is enabled.
+        /// The report waits until its URL is enabled.
         Held = -2 "{held}",
-        /// Waits for its origin's turn.
+        /// The report waits for its origin's turn.
         Parked = -1 "{parked}",
         Pending = 0 "{pending}",
         Delivering = 1 "{delivering}",
@@ -74,7 +74,8 @@ states! {
     }
 }
 
-/// A statement in which states are named, as in `state = {running}`. An end is `state >= {first end}`.
+/// Makes a statement from a text with the names of states, such as `state = {running}`. A final state is `state >=
+/// {first end}`.
 macro_rules! sql {
     ($($text:tt)+) => {{
         const TEXT: &str = concat!($($text)+);
@@ -85,8 +86,8 @@ macro_rules! sql {
 }
 pub(super) use sql;
 
-/// Replaces the names of states by their numbers. Returns the text and its length: a number is never longer than its
-/// name.
+/// Replaces the names of states by their numbers. Returns the text and its length. The text fits into `N` bytes,
+/// because a number is never longer than the name.
 pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
     let text = text.as_bytes();
     let (mut spelled, mut len) = ([0; N], 0);
@@ -110,7 +111,7 @@ pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
     (spelled, len)
 }
 
-/// The length of the name that begins at `at`, and the number for which it stands.
+/// Returns the length of the state's name that begins at byte `at`, and the state's number.
 #[expect(clippy::panic, reason = "only constants call it: an unknown name is an error of the compiler")]
 const fn named(text: &[u8], at: usize) -> (usize, &'static [u8]) {
     let mut candidate = 0;
@@ -129,7 +130,7 @@ const fn named(text: &[u8], at: usize) -> (usize, &'static [u8]) {
     panic!("a statement names an unknown state")
 }
 
-/// The first `len` bytes as a text.
+/// Returns the first `len` bytes as a text.
 #[expect(clippy::panic, reason = "only constants call it: a wrong text is an error of the compiler")]
 pub(super) const fn first(bytes: &[u8], len: usize) -> &str {
     match str::from_utf8(bytes.split_at(len).0) {
@@ -138,23 +139,24 @@ pub(super) const fn first(bytes: &[u8], len: usize) -> &str {
     }
 }
 
-/// Replaces the names of states in a statement of the source, as [`sql!`] does.
+/// Replaces the names of states in a text, as [`sql!`] does.
 #[cfg(test)]
 pub(crate) fn spelled(text: &str) -> String {
     NAMES.iter().fold(text.to_owned(), |text, (name, code)| text.replace(name, code))
 }
 
 impl RequestState {
-    /// The states of requests that ended.
+    /// The states of requests that have ended.
     ///
-    /// Invariant: each [`Status`] has one. A test checks that, because the compiler does not: `Status` may grow.
+    /// Invariant: each [`Status`] has a state here. A test checks this, because the compiler does not: `Status` may get
+    /// more variants.
     const ENDED: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
 
     pub(super) fn ended(status: Status) -> Self {
         Self::ENDED.into_iter().find(|state| state.status() == Some(status)).unwrap_or(Self::Failed)
     }
 
-    /// How the request ended. `None`: the request waits or runs.
+    /// Returns how the request ended. `None`: the request waits or runs.
     pub(super) fn status(self) -> Option<Status> {
         match self {
             Self::Queued | Self::Running => None,
@@ -166,7 +168,7 @@ impl RequestState {
 }
 
 impl ReportState {
-    /// The state of a report after an attempt.
+    /// Returns the state that a report has after an attempt.
     pub(super) fn after(next: Next) -> Self {
         match next {
             Next::RetryAt(_) => Self::Pending,
@@ -184,7 +186,7 @@ impl ReportState {
         }
     }
 
-    /// The state as it is shown: parked and held reports are pending.
+    /// Returns the state that callers see. To them, parked and held reports are pending.
     pub(super) fn shown(self) -> DeliveryState {
         match self {
             Self::Held | Self::Parked | Self::Pending => DeliveryState::Pending,

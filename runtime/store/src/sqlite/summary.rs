@@ -1,5 +1,5 @@
-//! Reads requests as they are shown, and large results piece by piece. Each answer is read by one statement, so it
-//! shows one moment.
+//! Reads summaries of requests, and large results piece by piece. One statement reads the whole of an answer, so the
+//! answer shows one moment.
 
 use bytes::Bytes;
 use sqlx::Row as _;
@@ -14,7 +14,8 @@ use postback_wire::report::EndReason;
 use postback_wire::time::Timestamp;
 
 pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<Summary>, sqlx::Error> {
-    // SQLite reads the length of a blob without reading the blob.
+    // The statement reads only the length of a large result, because SQLite knows the length of a blob without reading
+    // the blob.
     let sql = "SELECT r.route, r.state, r.finished, \
                length(o.result), CASE WHEN length(o.result) <= ?2 THEN o.result END, \
                length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END, o.reason \
@@ -46,7 +47,7 @@ fn kept(row: &SqliteRow, column: usize) -> Result<Option<Kept>, sqlx::Error> {
     Ok(Some(Kept { len: usize::try_from(len).unwrap_or(0), whole }))
 }
 
-/// Reads a piece of a result or an error. SQLite reads the whole row for each piece, so pieces should not be small.
+/// Reads a piece of a result or of an error. SQLite reads the whole row for each piece, so pieces should not be small.
 pub(super) async fn piece(
     pool: &SqlitePool,
     id: &RequestId,
@@ -62,7 +63,7 @@ pub(super) async fn piece(
             "SELECT substr(o.error, ?2, ?3) FROM request r JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1"
         }
     };
-    // SQLite counts bytes from 1.
+    // SQL counts the bytes of a blob from 1, so `at` is raised by one.
     let row = query(sql).bind(id.as_str()).bind(number(at + 1)).bind(number(len)).fetch_optional(pool).await?;
     match row {
         Some(row) if row.try_get::<Option<&[u8]>, _>(0)?.is_some() => Ok(Some(blob(&row, 0)?)),

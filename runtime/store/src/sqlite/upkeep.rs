@@ -1,4 +1,5 @@
-//! Housekeeping of the file between two batches: checkpoints, and empty pages that are given back to the file system.
+//! Housekeeping of the database between two batches: checkpoints, which copy the write-ahead log (WAL) into the
+//! database file, and the return of empty pages to the file system.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
@@ -7,22 +8,24 @@ use super::statement::{query, query_scalar};
 use crate::ops::Op;
 use postback_wire::names::metric;
 
-/// How long a checkpoint waits for readers while callers wait for it, in ms.
+/// Sets how long a checkpoint waits for readers if callers wait for the checkpoint, in ms.
 const BUSY: &str = "PRAGMA busy_timeout = 1000";
-/// How long a checkpoint waits for readers while only the next batch waits for it, in ms.
+/// Sets how long a checkpoint waits for readers if no caller waits for it, in ms. Only the next batch is delayed.
 const SHORTLY: &str = "PRAGMA busy_timeout = 20";
-/// How many bytes are written between two checkpoints, roughly. A larger number copies fewer pages, because a page that
-/// is written often is copied once. But the next batch waits for the checkpoint, and for the disk.
+/// Roughly how many bytes are written between two checkpoints. With a larger number fewer pages are copied, because a
+/// page that is written often is copied once. But the next batch then waits longer for the checkpoint and the disk.
 const CHECKPOINT: u64 = 4 << 20;
-/// A log with more bytes is truncated. A log grows so long when readers keep SQLite from writing it from its start again.
+/// If the WAL has more bytes than this, it is truncated. The WAL gets so long if readers keep SQLite from writing it
+/// from its start again.
 const LONG_LOG: i64 = 64 << 20;
-/// A log with more bytes causes a warning: another program keeps a transaction open.
+/// If the WAL has more bytes than this, the store logs a warning, because another program keeps a transaction open or
+/// because Litestream does not truncate the WAL.
 const ENDLESS_LOG: i64 = 256 << 20;
-/// How many empty pages are given back to the file system at a time.
+/// The number of empty pages that are returned to the file system at a time.
 const GIVE_BACK: i64 = 256;
 
-/// Writes this many bytes in their own commit, to show whether the disk has room for them, and deletes them. Bytes that
-/// an earlier call left are overwritten.
+/// Writes this many bytes in a commit of their own, and deletes them. This shows whether the disk has space for them.
+/// If an earlier call left its bytes, they are overwritten.
 pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> Result<(), sqlx::Error> {
     let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, zeroblob(?2))";
     query(sql).bind(TRY).bind(i64::try_from(bytes).unwrap_or(i64::MAX)).execute(&mut *conn).await?;
@@ -30,26 +33,27 @@ pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> R
     Ok(())
 }
 
-/// The key in the table `meta` of the bytes that [`try_to_write`] writes.
+/// The key in the table `meta` under which [`try_to_write`] writes its bytes.
 const TRY: &str = "postback try to write";
 
-/// What happened to the file since the last housekeeping.
+/// What the housekeeping has to know: what was written since the last housekeeping, and what is still to be done.
 #[derive(Default)]
 pub(super) struct Tidiness {
-    /// Whether Litestream copies the log. Then Litestream truncates it, too: if this program did, Litestream would have
-    /// to copy the whole file again.
+    /// Whether Litestream copies the WAL. If it does, only Litestream may truncate the WAL. If this program truncated
+    /// the WAL, Litestream would have to copy the whole database again.
     litestream: bool,
-    /// The bytes that were written since the last checkpoint, roughly.
+    /// Roughly how many bytes were written since the last checkpoint.
     bytes: u64,
     purged: bool,
-    /// The length of the log when it could not be truncated. The next attempt waits until the log has doubled.
+    /// The length of the WAL when it could not be truncated, in bytes. The next attempt to truncate it waits until the
+    /// WAL is twice as long.
     pinned: i64,
-    /// Whether the warning about a long log was logged.
+    /// Whether the warning about a long WAL was logged.
     is_warned: bool,
-    /// Another program makes a checkpoint. The checkpoint is repeated after each batch.
+    /// Whether another program was making a checkpoint. If so, this program's checkpoint is repeated after each batch.
     busy: bool,
-    /// The whole log has to be copied into the file, because nothing else ensures that the last commits are on the
-    /// disk.
+    /// Whether the whole WAL still has to be copied into the database file, because nothing else ensures that the last
+    /// commits are on the disk.
     owed: bool,
 }
 
@@ -59,14 +63,15 @@ impl Tidiness {
     }
 
     pub(super) fn wrote(&mut self, ops: &[&Op], purged: bool) {
-        // Measured: a batch writes eight pages besides its rows, and a row writes a quarter of a page, because rows
-        // share pages.
+        // These numbers were measured: a batch writes eight pages in addition to its rows, and a row writes a quarter
+        // of a page in addition to its bytes, because rows share pages.
         let bytes: usize = ops.iter().map(|op| op.bytes() + (op.rows() << 10)).sum();
         self.bytes += (bytes + (8 << 12)) as u64;
         self.purged |= purged;
     }
 
-    /// Copies the log into the file if the log is long enough, and gives back empty pages after a purge.
+    /// Copies the WAL into the database file if enough was written. After a purge, returns empty pages to the file
+    /// system.
     pub(super) async fn tidy(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if std::mem::take(&mut self.purged) {
             give_back(conn).await?;
@@ -108,11 +113,11 @@ impl Tidiness {
 }
 
 impl Tidiness {
-    /// Notes whether another program's checkpoint prevented this one.
+    /// Records whether another program's checkpoint prevented the checkpoint of this program. Returns `busy`.
     fn is_busy(&mut self, busy: bool) -> bool {
         if busy {
             metrics::counter!(metric::STORE_BUSY_CHECKPOINTS).increment(1);
-            // So the checkpoint is repeated after the next batch.
+            // With this value, the checkpoint is repeated after the next batch.
             self.bytes = CHECKPOINT;
         }
         if busy && !self.busy {
@@ -124,9 +129,10 @@ impl Tidiness {
         busy
     }
 
-    /// Copies the whole log into the file after a commit that failed, but is in the log. If the sync of that commit
-    /// failed, the log may be only in the memory of the operating system, and no later sync would write it to the disk.
-    /// So its pages are written to another place, the file. If a reader prevents that, it is repeated after each batch.
+    /// Copies the whole WAL into the database file, after a commit that returned an error but is in the WAL. If the
+    /// sync of that commit failed, the WAL may be only in the memory of the operating system, and no later sync would
+    /// write it to the disk. So its pages are written to another file, the database file. If a reader prevents the
+    /// copy, the copy is repeated after each batch.
     pub(super) async fn copy_log(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         self.owed = !copy_log(conn, BUSY).await?;
         if self.owed {
@@ -140,7 +146,7 @@ impl Tidiness {
     }
 }
 
-/// Truncates the log. Waits at most 100 ms for readers, because a batch may follow. Returns whether the log was
+/// Truncates the WAL. Waits at most 100 ms for readers, because a batch may follow. Returns whether the WAL was
 /// truncated.
 async fn truncate_log(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
@@ -149,8 +155,8 @@ async fn truncate_log(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> 
     Ok(truncated?.try_get::<i64, _>(0)? == 0)
 }
 
-/// Copies the log into the file. Returns whether all of it was copied. `patience`: the statement that sets how long to
-/// wait for readers.
+/// Copies the WAL into the database file. Returns whether the whole WAL was copied. `patience` is the statement that
+/// sets how long to wait for readers.
 async fn copy_log(conn: &mut SqliteConnection, patience: &'static str) -> Result<bool, sqlx::Error> {
     query(patience).execute(&mut *conn).await?;
     let copied = query("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut *conn).await;
@@ -158,8 +164,8 @@ async fn copy_log(conn: &mut SqliteConnection, patience: &'static str) -> Result
     Ok(copied?.try_get::<i64, _>(0)? == 0)
 }
 
-/// Gives empty pages back to the file system if more than a quarter of the file is empty. Fewer empty pages are soon
-/// used again.
+/// Returns empty pages to the file system, if more than a quarter of the database is empty. If fewer pages are empty,
+/// they are soon used again.
 async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let empty: i64 = query_scalar("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
     let all: i64 = query_scalar("PRAGMA page_count").fetch_one(&mut *conn).await?;
@@ -202,7 +208,7 @@ pub(crate) mod tests {
         sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
         tidiness.tidy(&mut conn).await.unwrap();
         assert!(!tidiness.owed);
-        // The file alone has both rows.
+        // The database file alone has both rows.
         let copy = dir.path().join("copy.db");
         std::fs::copy(&path, &copy).unwrap();
         let mut copy = Connector::new(&copy, Durability::Normal).write().await.unwrap();

@@ -30,13 +30,14 @@ impl Apply for ClaimRequests {
     }
 }
 
-/// When the first waiting requests of a route are due.
+/// The due times of a route's first waiting requests: of the first request without a crash (`fresh`), and of the first
+/// request with a crash (`suspect`).
 struct Head {
     fresh: Option<i64>,
     suspect: Option<i64>,
 }
 
-/// The heads of the routes, in the order of the routes.
+/// Returns the due times of the first waiting requests of each route, in the order of the routes.
 async fn heads(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<Head>, sqlx::Error> {
     let sql = sql!(
         "SELECT (SELECT due FROM request AS r WHERE state = {queued} AND crashes = 0 AND r.route = j.value \
@@ -49,11 +50,11 @@ async fn heads(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<Head>, s
     rows.iter().map(|row| Ok(Head { fresh: row.try_get(0)?, suspect: row.try_get(1)? })).collect()
 }
 
-/// Columns of a claimed row.
+/// The index of the column `crashes` in a claimed row. `SIZE` is the index of the row's size.
 const CRASHES: usize = 6;
 const SIZE: usize = 9;
 
-/// Claims rows, without their bodies: at most one suspect, then each route's share.
+/// Claims rows, and returns them without their bodies. Claims at most one suspect, and then each route's share.
 async fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let heads = heads(batch, op).await?;
     let mut rows = claim_suspect(batch, op, &heads).await?;
@@ -73,7 +74,8 @@ async fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<SqliteRo
             let (Some(line), Some(route)) = (lines.get_mut(at), op.routes.get(at)) else { continue };
             let some = claim_of(batch, route, share, bytes).await?;
             if some.len() < share {
-                // The route has no more due rows, or they are too large for this claim. Other routes may have the rest.
+                // The route has no more due rows, or its rows are too large for this claim. The other routes may use
+                // the remaining slots.
                 line.due = None;
             }
             line.running += some.len();
@@ -85,7 +87,8 @@ async fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<SqliteRo
     Ok(rows)
 }
 
-/// Claims the suspect that is due longest, if the claim may include one.
+/// Claims the suspect that is due longest, if the claim may include a suspect. A suspect is a request that was running
+/// when an earlier process ended.
 async fn claim_suspect(
     batch: &mut Batch<'_>,
     op: &ClaimRequests,
@@ -104,7 +107,7 @@ async fn claim_suspect(
     query(sql).bind(batch.start.node).bind(route.as_str()).fetch_all(&mut *batch.conn).await
 }
 
-/// Claims up to `limit` due rows of one route. `beside`: the bytes of the rows that this claim has already.
+/// Claims up to `limit` due rows of one route. `beside` is the number of bytes of the rows that this claim already has.
 async fn claim_of(
     batch: &mut Batch<'_>,
     route: &str,
@@ -129,7 +132,7 @@ async fn claim_of(
     claim.fetch_all(&mut *batch.conn).await
 }
 
-/// The bytes of these rows.
+/// Returns the total number of bytes of these rows.
 fn size(rows: &[SqliteRow]) -> Result<i64, sqlx::Error> {
     rows.iter().map(|row| row.try_get::<i64, _>(SIZE)).sum()
 }

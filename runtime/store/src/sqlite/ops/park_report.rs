@@ -8,7 +8,8 @@ use crate::sqlite::states::sql;
 
 impl Apply for ParkReport {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-        // A parked report has its line in the column `origin`. The line is the origin itself, or a URL of that origin.
+        // The statement writes into the column `origin` the origin, or the URL of that origin, under which the report
+        // is parked.
         let sql = sql!(
             "UPDATE report SET state = {parked}, node = NULL, attempt = attempt - 1, \
              origin = ifnull(j.line, report.origin) \

@@ -1,4 +1,4 @@
-//! Adds posted reports to those that the batch writes.
+//! Adds posted reports to the reports that the batch writes.
 
 use super::Apply;
 use crate::ops::Post;

@@ -14,13 +14,13 @@ use crate::sqlite::statement::{query, query_scalar};
 use crate::sqlite::states::sql;
 use postback_wire::time::Timestamp;
 
-/// The key in the table `meta` under which the trust in the wall clock is stored.
+/// The key in the table `meta` under which the store saves how far it trusts the wall clock.
 pub(in crate::sqlite) const TRUST: &str = "postback trust in the wall clock";
 
 #[expect(clippy::cast_possible_wrap, reason = "it is a few MiB")]
 const PURGE_BYTES: i64 = sizes::PURGE_BYTES as i64;
 
-// SQLite knows the length of a text or a blob without reading it.
+// The statement can compute sizes cheaply, because SQLite knows the length of a text or a blob without reading it.
 const ENDED_REQUESTS: &str = sql!(
     "DELETE FROM request WHERE seq IN (",
     first_of!(
@@ -41,13 +41,13 @@ const ENDED_REPORTS: &str = sql!(
     ") RETURNING seq"
 );
 
-/// What else is deleted with a request.
+/// The statements that delete what belongs to deleted requests: bodies, registrations and outcomes.
 const OF_REQUEST: [&str; 3] = [
     "DELETE FROM request_body WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM registration WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM outcome WHERE seq IN (SELECT value FROM json_each(?1))",
 ];
-/// What else is deleted with a report.
+/// The statements that delete what belongs to deleted reports: bodies and attempts.
 const OF_REPORT: [&str; 2] = [
     "DELETE FROM report_body WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM attempt WHERE report IN (SELECT value FROM json_each(?1))",
@@ -76,8 +76,8 @@ impl Apply for Purge {
     }
 }
 
-/// Ends up to `limit` held reports as gone, if they were due before this moment of the wall clock. Returns how many
-/// reports those are.
+/// Ends up to `limit` held reports as gone, if they were due before this wall-clock time. Returns the number of these
+/// reports.
 async fn give_up_held(
     conn: &mut SqliteConnection,
     before: Timestamp,
@@ -93,7 +93,8 @@ async fn give_up_held(
     Ok(usize::try_from(given_up).unwrap_or(usize::MAX))
 }
 
-/// Deletes up to `limit` of these rows, and what belongs to them. Returns how many rows were deleted.
+/// Deletes up to `limit` rows by the statement `rows`, and by the statements `parts` what belongs to these rows.
+/// Returns the number of deleted rows.
 async fn delete(
     conn: &mut SqliteConnection,
     rows: &'static str,
@@ -102,7 +103,8 @@ async fn delete(
     limit: usize,
 ) -> Result<usize, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    // The second parameter is not used here. The third and the fourth have their numbers from `first_of!`.
+    // The statement uses `?1`, `?3` and `?4`, because `first_of!` expects its limits in `?3` and `?4`. So the unused
+    // `?2` gets a 0.
     let delete = query(rows).bind(before).bind(0_i64).bind(limit).bind(PURGE_BYTES);
     let deleted = delete.fetch_all(&mut *conn).await?;
     if deleted.is_empty() {

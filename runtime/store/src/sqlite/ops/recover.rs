@@ -1,4 +1,4 @@
-//! Takes over the rows that earlier processes had claimed.
+//! Recovers the rows that earlier processes had claimed.
 
 use sqlx::Row as _;
 
@@ -12,7 +12,7 @@ use crate::sqlite::statement::query;
 use crate::sqlite::states::sql;
 use postback_wire::id::RequestId;
 
-/// The error of an attempt whose end no process saw.
+/// The error text of an attempt whose process ended before the attempt did.
 const UNKNOWN: &str = "outcome unknown: the process ended during the attempt";
 
 impl Apply for Recover {
@@ -30,16 +30,16 @@ impl Apply for Recover {
     }
 }
 
-/// Requests that earlier processes had claimed: their rows, each with its new number of crashes.
+/// Requests that earlier processes had claimed: their row numbers, each with the request's new number of crashes.
 #[derive(Default)]
 struct Orphans {
     requeued: Vec<(i64, u32)>,
-    /// Requests that are not run again.
+    /// Requests that are not run again, because they had too many crashes or are cancelled.
     lost: Vec<(i64, u32)>,
 }
 
-/// A file has one owner, so the claims of any other start of a process are orphaned. Only a run that had begun counts a
-/// crash.
+/// Finds the requests that earlier processes had claimed. Only one process at a time owns the database, so every claim
+/// of another process is orphaned. Only a run that had begun counts as a crash.
 async fn orphans(batch: &mut Batch<'_>, max_crashes: u32) -> Result<Orphans, sqlx::Error> {
     let sql = sql!("SELECT seq, id, epoch, crashes, cancel FROM request WHERE state = {running} AND node <> ?1");
     let mut orphans = Orphans::default();
@@ -62,7 +62,7 @@ async fn requeue(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<u64, sqlx
     Ok(requeue.execute(&mut *batch.conn).await?.rows_affected())
 }
 
-/// Claims these requests for this process, which settles them.
+/// Claims these requests for this process, so that this process can settle them.
 async fn take_over(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<Vec<ClaimedRequest>, sqlx::Error> {
     let sql = "UPDATE request SET epoch = epoch + 1, node = ?2, crashes = j.value ->> 1 \
                FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0 \
@@ -71,8 +71,8 @@ async fn take_over(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<Vec<Cla
     claimed(batch.conn, rows).await
 }
 
-/// Makes the reports of earlier processes pending, each with an attempt whose outcome is unknown. Returns how many
-/// those are.
+/// Makes all reports pending that earlier processes were delivering. Adds to each report an attempt whose outcome is
+/// unknown. Returns the number of these reports.
 async fn put_back_reports(batch: &mut Batch<'_>) -> Result<u64, sqlx::Error> {
     let node = batch.start.node;
     let sql = sql!(

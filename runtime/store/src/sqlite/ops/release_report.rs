@@ -1,4 +1,4 @@
-//! Makes claimed reports pending again that were not attempted.
+//! Puts back claimed reports that were not attempted.
 
 use super::Apply;
 use crate::ops::ReleaseReport;

@@ -25,7 +25,7 @@ impl Apply for ReleaseRequest {
         if list.is_empty() {
             return Ok(());
         }
-        // A cancelled request is not run again, so it is due at once.
+        // A cancelled request is due now. It is not run again, so it need not wait for its next run.
         let sql = sql!(
             "UPDATE request SET state = {queued}, node = NULL, failures = failures + j.failed, \
              due = iif(cancel, min(j.due, ?2), j.due) \

@@ -1,4 +1,4 @@
-//! Records attempts and what follows from them.
+//! Records attempts, and changes the states of their reports.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -14,8 +14,9 @@ use crate::sqlite::codec::{hex, json};
 use crate::sqlite::statement::query;
 use crate::sqlite::states::{ReportState, sql};
 
-/// Returns the claims that are not current, by the index of their operation. The `+` before `report.state` keeps the
-/// last statement from going through all reports that are being delivered.
+/// Three statements that settle reports. The first statement returns the indexes of the operations whose claims are not
+/// current. In the last statement, the `+` before `report.state` keeps SQLite from reading all reports that are being
+/// delivered.
 static SETTLE: LazyLock<Many<3>> = LazyLock::new(|| {
     Many::new([
         (
@@ -46,9 +47,9 @@ static SETTLE: LazyLock<Many<3>> = LazyLock::new(|| {
 });
 
 struct Settle<'a> {
-    /// The index of the operation.
+    /// The index of the operation in the batch.
     at: usize,
-    /// The number of the report's row.
+    /// The number of the report's row in the table `report`.
     row: i64,
     claim: &'a ReportClaim,
     attempt: &'a Attempt,
@@ -101,7 +102,7 @@ async fn write(batch: &mut Batch<'_>, settles: &[Settle<'_>]) -> Result<HashSet<
     stale.iter().map(|row| Ok(usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX))).collect()
 }
 
-/// Disables the URLs of these reports.
+/// Disables the URLs of those reports whose receivers want no more reports there.
 async fn disable(batch: &mut Batch<'_>, settles: &[Settle<'_>]) -> Result<(), sqlx::Error> {
     if settles.is_empty() {
         return Ok(());

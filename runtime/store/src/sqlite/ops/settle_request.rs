@@ -1,4 +1,4 @@
-//! Writes outcomes of requests, and adds their reports to those that the batch writes.
+//! Writes outcomes of requests, and adds the reports about them to the reports that the batch writes.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

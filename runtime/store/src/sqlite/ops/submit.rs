@@ -28,7 +28,7 @@ static BODIES: LazyLock<Many<1>> = LazyLock::new(|| {
 });
 
 struct New<'a> {
-    /// The index of the operation.
+    /// The index of the operation in the batch.
     at: usize,
     seq: i64,
     request: &'a NewRequest,
@@ -71,7 +71,8 @@ impl Apply for Submit {
     }
 }
 
-/// Writes the rows without their bodies. Returns how many were written: an id that is known is passed over.
+/// Writes the rows without their bodies. A request whose id is in the table already is skipped. Returns the number of
+/// rows that were written.
 async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, sqlx::Error> {
     let (node, due) = (batch.start.node, batch.now.due);
     let request: Bind<'_, New<'_>> = &|columns, New { seq, request, is_pre_claimed, .. }| {
@@ -84,7 +85,8 @@ async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, s
     REQUESTS.run(batch.conn, new, [request]).await
 }
 
-/// The answers for those ids that were accepted before. The bodies of the new requests must not be written yet.
+/// Returns the answers to those requests whose ids were accepted before. Call this before the bodies of the new
+/// requests are written.
 async fn known(conn: &mut SqliteConnection, new: &[New<'_>]) -> Result<HashMap<String, Submitted>, sqlx::Error> {
     let by_id: HashMap<&str, &NewRequest> = new.iter().map(|row| (row.request.id.as_str(), row.request)).collect();
     let ids: Vec<&str> = by_id.keys().copied().collect();
