@@ -1,4 +1,5 @@
-//! The traits of a backend: one applies batches, each in one transaction; the other reads.
+//! The two traits of a backend: [`Backend`] applies batches of operations, each batch in one transaction, and
+//! [`Reader`] reads.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -77,7 +77,7 @@ impl Default for Turns {
 impl Turns {
     async fn of(&self, id: &RequestId) -> tokio::sync::MutexGuard<'_, ()> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
-        // Invariant: the remainder is below 64.
+        // Invariant: the remainder is below 64, the number of locks, so the index is valid.
         self.0[(hash % 64) as usize].lock().await
     }
 }

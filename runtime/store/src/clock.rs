@@ -2,16 +2,17 @@
 //!
 //! While the store is open, its time advances with the machine's monotonic clock. While the store is closed, its time
 //! advances with the wall clock, but never goes back: each commit records both clocks. So a wall clock that is set back
-//! strands no row, and a wall clock that is set forward makes no retry due early. A restart, whatever the wall clock
-//! shows then, delays a row by at most the step of the schedule that the row was waiting for. There is one exception:
+//! delays no row, and a wall clock that is set forward makes no retry due early. A restart, whatever the wall clock
+//! shows then, delays a row by at most the pause of the schedule that the row was waiting for. There is one exception:
 //! the store cannot tell a long stop from a wall clock that was set forward while the store was closed. Then all
-//! waiting rows are due at once, and are claimed longest due first, under the usual limits.
+//! waiting rows are due now, and are claimed longest due first, under the usual limits.
 //!
 //! All other times are wall-clock times: when a row was made, when an attempt began, when a request finished. Callers
 //! of [`Store`](crate::Store) give and get wall-clock times only: `Store` translates due times. On Linux and macOS the
 //! monotonic clock stands still while the machine sleeps, and so does the delay of a retry.
 //!
-//! Ended rows are deleted by the wall clock, as far as [`Trust`] believes the wall clock.
+//! The wall clock decides when an ended row is old enough to be deleted, as far as the store trusts the wall clock: see
+//! [`Trust`].
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -71,8 +72,8 @@ impl Trust {
         let lead = now.wall.micros().saturating_sub(now.due.micros());
         if lead < self.lead - STEP {
             let since = self.behind.unwrap_or(now.due);
-            // Rows that end while the wall clock is set back get too early a time, and would look old as soon as the
-            // clock is right again. So the store trusts a clock that was set back after `SET_BACK` already.
+            // If the wall clock is set back, rows that end then get too early a time, and would look old as soon as the
+            // clock is right again. So the store trusts a clock that was set back after the short time `SET_BACK`.
             return if now.due.since(since) >= SET_BACK {
                 Self { lead, ahead: None, behind: None }
             } else {

@@ -1,4 +1,5 @@
-//! Counts how deliveries ended since the process started. A caller reads the counters after a flush.
+//! Counts how deliveries have ended since the process started. A caller reads the counters after it has waited for the
+//! first attempts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -40,7 +40,7 @@ struct State {
     routes: Arc<[String]>,
     requests: Option<Consumer<ClaimedRequest>>,
     reports: Option<Consumer<ClaimedReport>>,
-    /// When the waiting rows become due, at the earliest. Every claim replaces these times by exact ones.
+    /// When the waiting rows become due, at the earliest. Every claim replaces these times by the exact times.
     waiting: Waiting,
 }
 

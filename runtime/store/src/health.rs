@@ -95,7 +95,7 @@ impl Health {
         self.lock().batch = None;
     }
 
-    /// Awaits a call to the backend, and records how long the call has taken, so that other tasks notice if it hangs.
+    /// Awaits a call to the backend, and records when the call began, so that other tasks notice if the call hangs.
     pub(super) async fn watching<T>(&self, call: impl Future<Output = T>) -> T {
         self.lock().call = Some(Instant::now());
         let done = call.await;
@@ -138,8 +138,8 @@ impl Health {
         }
     }
 
-    /// Records that an operation of `bytes` bytes was written. If it is as large as the largest failed one, the failure
-    /// is over.
+    /// Records that an operation of `bytes` bytes was written. If the operation is at least as large as the largest
+    /// operation that failed, the failure is over.
     pub(super) fn wrote(&self, bytes: usize) {
         let mut state = self.lock();
         // A smaller write proves nothing: the disk may have space for it, but not for the larger write that failed.

@@ -43,7 +43,7 @@ pub(crate) struct Inbox {
     arrived: Notify,
     intake: Room,
     control: Room,
-    /// Makes a number of each queue's name.
+    /// Hashes a queue's name (a route or an origin) to the number of the queue.
     hash: RandomState,
     quotas: Option<Arc<Quotas>>,
     counters: Arc<Counters>,
@@ -195,8 +195,8 @@ impl Inbox {
         let mut lost = 0;
         for mut entry in left {
             if entry.is_awaited() {
-                // The caller gets an error, because the channel for its answer is closed here. So the caller knows that
-                // the reports are not written.
+                // The reports are not counted as lost. The channel for the answer is closed here, so the caller gets an
+                // error and knows that the reports are not written.
                 entry.taken_in.given_back();
             }
             lost += entry.taken_in.reports();

@@ -27,7 +27,8 @@ pub(crate) struct Intake<T> {
     marks: VecDeque<Mark<T>>,
     /// How many marks have come out so far.
     marks_gone: u64,
-    /// How many waiting items came in after the last mark.
+    /// How many waiting items came in after the last mark. (A mark is an item that comes out after all items before
+    /// it.)
     unmarked: usize,
     spare: Vec<VecDeque<Waiting<T>>>,
 }
@@ -51,7 +52,7 @@ struct Waiting<T> {
 struct Mark<T> {
     /// `None`: [`Intake::take_out`] has removed the item.
     item: Option<T>,
-    /// How many items still wait that came in between the previous mark and this mark.
+    /// How many items still wait that came in before this mark, but after the mark before it.
     before: usize,
 }
 

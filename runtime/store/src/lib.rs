@@ -14,8 +14,8 @@
 //!   settlement carries the epoch of its claim. A settlement with an older epoch writes nothing, is answered
 //!   [`Settled::Stale`], and is counted.
 //! - The row that is due longest is claimed first; of rows with the same due time, the row that was written first. For
-//!   requests this order holds within each route. A new row is due at once. Due times are in the store's own time: see
-//!   `clock`.
+//!   requests this order holds within each route. A new row is due immediately. Due times are in the store's own time:
+//!   see `clock`.
 //! - While no older row waits, a new row is *pre-claimed*: it is written as claimed, and is sent to the worker or
 //!   the delivery in memory after its commit. See [`Store::attach_requests`].
 //! - A wake-up comes after the commit that caused it, and carries no data.
@@ -190,7 +190,8 @@ impl Store {
     }
 
     /// Returns a channel to which the store sends new requests of these routes after their commit, already claimed, as
-    /// long as `room` has permits. From now on claims are for these routes only. A later call replaces an earlier call.
+    /// long as `room` has permits. From now on, only requests of these routes are claimed. A later call replaces an
+    /// earlier call.
     ///
     /// Before you drop the receiver, close it and put back the requests that are still in it.
     pub fn attach_requests(

@@ -74,7 +74,7 @@ pub(crate) trait Operation {
     /// operations of one stage before those of the next stage.
     fn committed(&self, _answer: &Self::Answer, _local: &Local) {}
 
-    /// Whether the operation has written its change, as its answer shows.
+    /// Returns what the operation has changed in the store, as its answer shows.
     fn effect(_answer: &Self::Answer) -> Effect {
         Effect::Written
     }

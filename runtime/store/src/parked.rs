@@ -12,8 +12,8 @@ use crate::Store;
 use crate::error::Error;
 use crate::record::Disabled;
 
-/// The largest number of URLs that can be disabled at the same time. Beyond it, an answer that would disable a URL ends
-/// only its own report.
+/// The largest number of URLs that can be disabled at the same time. If so many are disabled, an answer that would
+/// disable another URL only ends the report that it answers.
 const MOST_DISABLED: usize = 10_000;
 
 /// The reason in the record of a report that was held for longer than the retention.

@@ -131,11 +131,11 @@ pub struct NewReport {
     pub created: Timestamp,
     /// Why the report is never attempted: such a report is stored as refused. `None`: the report will be attempted.
     pub refused: Option<String>,
-    /// The text that the log puts before "→ delivered" at the first attempt on this node, such as "/greet 0193…
-    /// completed in 1.2 s". Not stored.
+    /// The text before "→ delivered" in the log line of the first attempt on this node, such as "/greet 0193… completed
+    /// in 1.2 s". Only memory holds this text: the store does not write it.
     // Invariant: `note` begins with the route and a space. There is no field for the route, because the field would
-    // cost each post one more allocation: the list of reports is converted in place into the store's list, which works
-    // only while both types have fitting sizes.
+    // cost each post one more allocation. The list of reports is converted in place into the store's list, and this
+    // works only while both types have fitting sizes.
     pub note: Option<String>,
 }
 
@@ -272,7 +272,7 @@ pub struct DeliveryRecord {
     pub next_due: Option<Timestamp>,
     /// The last attempt that has finished. `None`: no attempt has finished.
     pub last: Option<Attempt>,
-    /// Why the delivery ended without an attempt. `None`: it did not end so.
+    /// Why the delivery ended without an attempt. `None` for every other delivery.
     pub refused: Option<String>,
 }
 

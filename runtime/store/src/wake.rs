@@ -1,7 +1,7 @@
 //! The signals that a commit sends: to tasks that claim rows, to tasks that wait for the end of one request, and to
 //! tasks that wait for first attempts.
 //!
-//! A signal carries no data. A woken task looks into the store.
+//! A signal carries no data. A woken task reads the store to see what has changed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -27,7 +27,7 @@ pub(super) struct Report {
     pub(super) held: bool,
     /// The last attempt that has finished.
     pub(super) last: Option<Attempt>,
-    /// Why the report was given up without an attempt. `None`: it was not.
+    /// Why the report was given up without an attempt. `None` for every other report.
     refused: Option<String>,
     /// The bytes of the report that count against the memory limit until its delivery is over.
     bytes: usize,

@@ -14,7 +14,7 @@ pub(super) fn query<'q>(sql: &'static str) -> Query<'q, Sqlite, SqliteArguments>
     sqlx::query(sql)
 }
 
-/// Makes a statement of whose result only the first column is read. The caller adds the values.
+/// Makes a statement. The caller adds the values, and gets only the first column of the result.
 pub(super) fn query_scalar<'q, O>(sql: &'static str) -> QueryScalar<'q, Sqlite, O, SqliteArguments>
 where
     (O,): for<'r> FromRow<'r, SqliteRow>,

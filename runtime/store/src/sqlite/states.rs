@@ -48,7 +48,8 @@ macro_rules! states {
     };
 }
 
-// Invariant: a state is final exactly if its number is 2 or more. A report waits exactly if its number is 0 or less.
+// Invariant: the states with numbers from 2 on are final, and no other state is. A report waits if its number is 0 or
+// less, and otherwise does not wait.
 states! {
     /// The states of a request.
     RequestState, or "a request has an unknown state" {

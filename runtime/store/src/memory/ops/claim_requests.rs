@@ -1,4 +1,4 @@
-//! Claims due requests; the routes share them.
+//! Claims due requests. The routes share the free slots.
 
 use super::Apply;
 use crate::clock::Now;

@@ -1,5 +1,5 @@
-//! Claims due requests: the routes share them, and suspects are claimed one by one. A *suspect* is a request that was
-//! running when its process ended.
+//! Claims due requests. The routes share the free slots, and suspects are claimed one by one. A *suspect* is a request
+//! that was running when an earlier process ended.
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;

@@ -103,8 +103,8 @@ async fn delete(
     limit: usize,
 ) -> Result<usize, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    // The statement uses `?1`, `?3` and `?4`, because `first_of!` expects its limits in `?3` and `?4`. So the unused
-    // `?2` gets a 0.
+    // The statement uses `?1`, `?3` and `?4`, because `first_of!` expects its limits in `?3` and `?4`. Values are bound
+    // in order, so the unused `?2` gets a 0.
     let delete = query(rows).bind(before).bind(0_i64).bind(limit).bind(PURGE_BYTES);
     let deleted = delete.fetch_all(&mut *conn).await?;
     if deleted.is_empty() {
