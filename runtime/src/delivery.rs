@@ -47,41 +47,42 @@ use postback_store::shutdown::Shutdown;
 use postback_store::{REPORT_UNIT, Store};
 use postback_wire::time::Clock;
 
-/// The most attempts at once. With more, one machine runs out of ports and files.
+/// The largest number of attempts that may be in flight at the same time. With more, one machine runs out of ports and
+/// open files.
 const MAX_CONCURRENCY: usize = 65_536;
 
-/// The default of `Options::backlog`, in units of memory: 64 MiB.
+/// The default of `Options::backlog`. It is 64 MiB, counted in units of [`REPORT_UNIT`] bytes.
 const BACKLOG: usize = (64 << 20) / REPORT_UNIT;
 
-/// The options of a delivery. The module `settings` has checked their values.
+/// The options of a delivery. They are valid, because the module `settings` has checked them.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) schedule: Schedule,
-    /// How long one attempt may take, from the look-up of the name to the last byte of the answer.
+    /// The longest time that one attempt may take, from the look-up of the host name to the last byte of the answer.
     pub(crate) timeout: Duration,
-    /// Attempts that may be in flight at once, at least 1.
+    /// The largest number of attempts that may be in flight at the same time. At least 1.
     pub(crate) concurrency: usize,
-    /// Connections that may be open at once to all hosts together, idle connections included. `None` means twice as
-    /// many as attempts in flight.
+    /// The largest number of connections that may be open at the same time to all hosts together. Idle connections
+    /// count too. `None` means twice the value of `concurrency`.
     pub(crate) connections: Option<usize>,
-    /// How many [units](postback_store::REPORT_UNIT) of reports may wait in memory, besides the reports that are being
-    /// attempted. Further reports wait in the store.
+    /// How many [units](postback_store::REPORT_UNIT) of memory the waiting reports may use. Reports with an attempt in
+    /// flight are not counted. Further reports wait in the store.
     pub(crate) backlog: usize,
-    /// Attempts that may be in flight at once to one origin, while other origins have reports to send.
+    /// The largest number of attempts to one origin that may be in flight while other origins have reports to send.
     pub(crate) per_origin: usize,
-    /// Attempts that may be in flight at once to single origins, each named by scheme, host and port. These limits are
-    /// never exceeded.
+    /// Limits that the operator set for single origins: the largest number of attempts in flight, by scheme, host and
+    /// port. An origin never exceeds its limit.
     pub(crate) own_concurrency: HashMap<String, usize>,
     pub(crate) destinations: Destinations,
     /// Private networks that any webhook may go to.
     pub(crate) allow_networks: Vec<IpNet>,
     /// Networks that no webhook may go to.
     pub(crate) deny_networks: Vec<IpNet>,
-    /// The NAT64 prefixes of the site.
+    /// The NAT64 prefixes of the network in which this server runs.
     pub(crate) nat64_prefixes: Vec<Nat64>,
     /// A PEM file of certificates that are trusted in addition to the system's certificates.
     pub(crate) ca_file: Option<PathBuf>,
-    /// The addresses that this server listens on. Only trusted webhooks may go there.
+    /// The addresses that this server listens on. Only a trusted webhook may go to one of them.
     pub(crate) own_addresses: Vec<SocketAddr>,
     /// The resolver, which turns host names into addresses.
     pub(crate) resolver: Arc<dyn Lookup>,
@@ -122,7 +123,7 @@ impl Options {
     }
 }
 
-/// The delivery of one process. Other modules communicate with it only through the store.
+/// The delivery of one process. The delivery and the other modules communicate only through the store.
 pub(crate) struct Delivery {
     store: Store,
     clock: Clock,
@@ -132,8 +133,8 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// Builds a delivery, which does not run yet. Loads certificates and builds the HTTP clients, and fails if one of
-    /// these fails.
+    /// Builds a delivery but does not start it. Fails if the certificates cannot be loaded or the HTTP clients cannot
+    /// be built.
     pub(crate) fn new(store: Store, clock: Clock, options: Options) -> Result<Self, Error> {
         let concurrency = options.concurrency.clamp(1, MAX_CONCURRENCY);
         let limits = Limits::new(concurrency, options.per_origin);
@@ -142,8 +143,8 @@ impl Delivery {
         Ok(Self { store, clock, concurrency, scheduler, deliverer })
     }
 
-    /// Delivers until the shutdown begins. Then it claims no more reports, the attempts in flight end, and reports in
-    /// memory that were not attempted are put back into the store.
+    /// Delivers reports until the shutdown begins. Then the delivery claims no more reports, waits for the attempts in
+    /// flight, and puts the other claimed reports back into the store.
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let Self { store, clock, concurrency, scheduler, deliverer } = self;
         let (prober, stop) = (deliverer.clone(), shutdown.clone());

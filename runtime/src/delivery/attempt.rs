@@ -38,43 +38,44 @@ use postback_wire::webhook::Webhook;
 const ID: HeaderName = HeaderName::from_static(names::header::WEBHOOK_ID);
 const TIMESTAMP: HeaderName = HeaderName::from_static(names::header::WEBHOOK_TIMESTAMP);
 const SIGNATURE: HeaderName = HeaderName::from_static(names::header::WEBHOOK_SIGNATURE);
-/// The bytes of an answer's body that are read. A shorter body is read whole, so its connection can be used again. The
-/// rest of a longer body is never read.
+/// The largest number of bytes that are read of an answer's body. A shorter body is read to its end, so that its
+/// connection can be used again. The rest of a longer body is never read.
 const MAX_READ: usize = 64 * 1_024;
-/// The bytes of an answer's body that are kept.
+/// The largest number of bytes that are kept of an answer's body.
 const MAX_KEPT: usize = 4 * 1_024;
-/// A body of more bytes is signed on a thread of its own. To sign 64 KiB takes some hundred microseconds.
+/// A body of more than 64 KiB is signed on a separate thread. To sign 64 KiB takes some hundred microseconds.
 const LARGE: usize = 64 << 10;
-/// Idle connections that are closed when this process can open no more files.
+/// The number of idle connections that are closed when this process cannot open any more files.
 const CLOSED_FOR_FILES: usize = 16;
-/// The most large bodies that are signed at once.
+/// The largest number of large bodies that are signed at the same time.
 const MAX_SIGNING: usize = 4;
 
-/// Makes single attempts.
+/// Makes the HTTP request of an attempt and reads the receiver's answer.
 #[derive(Debug)]
 pub(super) struct Sender {
     clients: Clients,
     guard: Guard,
     clock: Clock,
     timeout: Duration,
-    /// Limits how many large bodies are signed at once.
+    /// Limits how many large bodies are signed at the same time.
     signing: Semaphore,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug)]
 pub(super) struct AttemptResult {
     pub(super) attempt: Attempt,
     pub(super) end: AttemptEnd,
-    /// There was a connection to the receiver.
+    /// Whether a connection to the receiver was opened.
     pub(super) connected: bool,
-    /// What this machine lacked, if nothing could be sent for that reason.
+    /// What this machine lacked, if nothing could be sent because of it.
     pub(super) shortage: Option<Shortage>,
-    /// The receiver said that it has not processed the request, so it can be sent again (RFC 9113, 8.7).
+    /// Whether the receiver said that it has not processed the request. Then the request can be sent again (RFC 9113,
+    /// 8.7).
     pub(super) unprocessed: bool,
 }
 
-/// The part of the answer that has arrived.
+/// The part of the receiver's answer that has arrived so far.
 #[derive(Default)]
 struct Received {
     connection: Option<CaptureConnection>,
@@ -94,7 +95,7 @@ impl Received {
     }
 }
 
-/// The request of an attempt.
+/// The HTTP request of one attempt.
 struct Outgoing<'a> {
     id: ReportId,
     webhook: &'a Webhook,
@@ -107,16 +108,17 @@ impl Outgoing<'_> {
     fn request(&self) -> Result<Request<Full<Bytes>>, http::uri::InvalidUri> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = Method::POST;
-        // The URI is made from the parsed URL, so the URL that was checked is the URL that is called.
+        // The URI is made from the parsed URL. So the request goes to exactly the URL that was checked.
         *request.uri_mut() = Uri::try_from(self.webhook.url().as_str())?;
         *request.headers_mut() = self.headers();
         Ok(request)
     }
 
-    /// The delivery's own headers are inserted last, so that no stored header can replace them.
+    /// All headers of the request. The delivery's own headers are inserted last, so that no stored header can replace
+    /// them.
     fn headers(&self) -> HeaderMap {
         let stored = &self.webhook.own().headers;
-        // Room for the six headers below, and for two that the client adds.
+        // The capacity is enough for the six headers below and for two headers that the HTTP client adds.
         let mut headers = HeaderMap::with_capacity(stored.len() + 8);
         headers.extend(stored.clone());
         let (id, timestamp) = (self.id.to_string(), self.timestamp.to_string());
@@ -125,7 +127,7 @@ impl Outgoing<'_> {
         headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
         let signature = self.signature.as_deref();
         for (name, value) in [(ID, Some(&*id)), (TIMESTAMP, Some(&*timestamp)), (SIGNATURE, signature)] {
-            // Invariant: a UUID, a number and base64 are valid header values.
+            // Invariant: the conversion does not fail, because a UUID, a number and base64 are valid header values.
             if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
                 headers.insert(name, value);
             }
@@ -141,7 +143,7 @@ impl Sender {
         Ok(Self { clients, guard, clock, timeout: options.timeout, signing: Semaphore::new(MAX_SIGNING) })
     }
 
-    /// Makes one attempt: sends this body to this webhook.
+    /// Makes one attempt: sends `body` to `webhook`.
     pub(super) async fn send(
         &self,
         id: ReportId,
@@ -163,8 +165,8 @@ impl Sender {
         let raw_answer = received.raw_answer();
         self.take_raw_answer(id, raw_answer.as_ref(), &mut received);
         let mut result = match (received.answer, exchanged) {
-            // Once there is a status, the status decides: the receiver has taken the report or it has not, and the end
-            // of its answer does not matter.
+            // If a status has arrived, the status alone decides whether the report is delivered. It does not matter
+            // whether the rest of the answer arrives.
             (Some(answer), _) => AttemptResult::ended(started, AttemptEnd::Answered(answer), problem(answer)),
             (None, Ok(Err(error))) => {
                 let is_tls = raw_answer.is_some_and(|raw_answer| raw_answer.is_tls());
@@ -187,21 +189,23 @@ impl Sender {
         self.clients.check_own(webhook.url(), policy.reach)
     }
 
-    /// Signs the body. A large body is signed on another thread, because all deliveries share this thread.
+    /// Signs the body. A large body is signed on another thread, because it would delay all other deliveries on this
+    /// thread.
     async fn sign(&self, id: ReportId, policy: &DestinationPolicy<'_>, timestamp: i64, body: &Bytes) -> Option<String> {
         let id = id.to_string();
         if body.len() <= LARGE || policy.secrets.is_empty() {
             return signature::sign(&policy.secrets, &id, timestamp, body);
         }
-        // The semaphore is never closed.
+        // `acquire` does not fail, because this semaphore is never closed.
         let _permit = self.signing.acquire().await.ok()?;
         let (secrets, body) = (policy.secrets.to_vec(), body.clone());
-        // Joining fails only if the process ends, or if signing panicked. Then the attempt is sent unsigned, and its
+        // The task fails only if the process ends or if signing panicked. Then the report is sent unsigned, and its
         // receiver rejects it.
         tokio::task::spawn_blocking(move || signature::sign(&secrets, &id, timestamp, &body)).await.ok().flatten()
     }
 
-    /// Takes the head of the answer from the connection's bytes, if the HTTP client has rejected that answer.
+    /// If the HTTP client has rejected the answer, reads the head of the answer from the bytes that the connection
+    /// received.
     fn take_raw_answer(&self, id: ReportId, raw_answer: Option<&RawAnswer>, received: &mut Received) {
         let head = raw_answer.and_then(|raw_answer| raw_answer.take(&id.to_string()));
         if received.answer.is_none()
@@ -221,10 +225,10 @@ impl Sender {
     ) -> AttemptResult {
         let ended = |end, words| AttemptResult::ended(started, end, Some(words));
         match Failure::of(error) {
-            // A URL with a forbidden literal address was refused before the request, so it was a name that led to this
-            // address.
+            // Here the host is a name that led to a forbidden address. If the URL itself contained a forbidden address,
+            // it was refused before the request.
             Failure::Refused(refusal) => ended(AttemptEnd::ForbiddenAddress, refusal.to_string()),
-            // With a connection, something may have been sent, so the attempt counts.
+            // If there was a connection, a part of the request may have been sent, so the attempt counts.
             Failure::Short(shortage, words) if !has_connected => {
                 if shortage == Shortage::Files {
                     self.clients.connections().close_idle(CLOSED_FOR_FILES);
@@ -239,7 +243,7 @@ impl Sender {
 }
 
 impl AttemptResult {
-    /// The report may not be sent, for this reason. Nothing was sent.
+    /// The result for a report that may not be sent, for this reason. Nothing was sent.
     pub(super) fn refused(started: Timestamp, reason: &(dyn StdError + 'static)) -> Self {
         Self::ended(started, AttemptEnd::Refused, Some(log::with_sources(reason)))
     }
@@ -252,8 +256,8 @@ impl AttemptResult {
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Sends the request, and once more if the receiver says that it has not processed it. Most often such a receiver is
-/// being restarted, or takes fewer streams at once than it had announced.
+/// Sends the request. If the receiver says that it has not processed the request, sends it once more without a pause.
+/// Usually such a receiver is being restarted, or it accepts fewer streams at the same time than it had announced.
 async fn exchange_or_repeat(
     client: &Client,
     outgoing: &Outgoing<'_>,
@@ -280,8 +284,8 @@ async fn exchange(
     let mut connection = capture_connection(&mut request);
     received.connection = Some(connection.clone());
     let mut responding = pin!(client.request(request));
-    // While this guard lives, the connection is not closed to make room for another one. It lives until the answer is
-    // read.
+    // While this guard lives, the connection is in use, so it is not closed to free a connection for another host. The
+    // guard lives until the answer is read.
     let (mut response, _in_use) = tokio::select! {
         biased;
         in_use = in_use(&mut connection) => (responding.await?, in_use),
@@ -289,7 +293,7 @@ async fn exchange(
     };
     received.answer = Some(answer_of_response(&response, clock.now()));
     let mut read = 0;
-    // The body is never decompressed, so it cannot grow in memory.
+    // The body is never decompressed, so it cannot become larger in memory.
     while let Some(frame) = response.frame().await {
         let Ok(chunk) = frame?.into_data() else { continue };
         let room = MAX_KEPT - received.body.len();
@@ -302,7 +306,7 @@ async fn exchange(
     Ok(())
 }
 
-/// Waits until there is a connection, and marks it as in use.
+/// Waits until the request has a connection, and marks this connection as in use.
 async fn in_use(connection: &mut CaptureConnection) -> Option<InUse> {
     let connected = connection.wait_for_connection_metadata().await;
     let mut extras = Extensions::new();
@@ -310,7 +314,8 @@ async fn in_use(connection: &mut CaptureConnection) -> Option<InUse> {
     extras.remove::<ConnectionUse>().map(ConnectionUse::begin)
 }
 
-/// The parts of an answer's head that decide what becomes of the report. A header value that is not text is ignored.
+/// Reads the parts of an answer's head that decide what happens to the report. Header values that are not text are
+/// ignored.
 fn answer_of_response(response: &Response<Incoming>, now: Timestamp) -> Answer {
     let headers = response.headers();
     let directives = headers.get_all(names::header::WEBHOOK_DELIVERY).iter();
@@ -324,7 +329,7 @@ fn answer_of_response(response: &Response<Incoming>, now: Timestamp) -> Answer {
     }
 }
 
-/// The answer in a head that was read from the connection's bytes, because the HTTP client rejected the answer.
+/// Reads an answer from a head that was read from the connection's bytes, because the HTTP client rejected the answer.
 fn answer_of_head(head: &Head, now: Timestamp) -> Answer {
     Answer {
         status: head.status,

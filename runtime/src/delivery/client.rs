@@ -25,13 +25,13 @@ use super::dial::Dial;
 use super::own_addresses;
 use crate::policy::guard::{Guard, Reach, Refusal};
 
-/// How long a connection may be idle. Most servers and load balancers close idle connections later, so a connection is
-/// rarely reused at the moment when they close it. It also bounds how long a connection outlives the network rules
-/// under which it was opened.
+/// The longest time that a connection may be idle. Most servers and load balancers close idle connections later than
+/// that, so a request is rarely sent on a connection that the receiver is just closing. When the network rules change,
+/// an old connection lives for at most this time.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
 
-/// A client that follows no redirects and uses no proxy. A proxy would resolve names itself, and the guard could not
-/// check them.
+/// An HTTP client that follows no redirects and uses no proxy. A proxy would resolve names itself, so the guard could
+/// not check the addresses.
 pub(super) type Client = legacy::Client<Connect, Full<Bytes>>;
 
 /// The clients of a delivery.
@@ -39,13 +39,13 @@ pub(super) type Client = legacy::Client<Connect, Full<Bytes>>;
 pub(super) struct Clients {
     strict: Client,
     trusted: Client,
-    /// The client for URLs with the port of one of these own addresses. It does not connect to this machine. A resolver
-    /// does not know the port, so the client is chosen by the port in the URL.
+    /// The client for URLs whose port is the port of one of these own addresses. This client does not connect to this
+    /// machine. The client is chosen by the port in the URL, because a resolver does not know the port.
     away: Option<(Arc<[SocketAddr]>, Client)>,
     connections: Connections,
 }
 
-/// A delivery cannot be started.
+/// Why a delivery cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the file {path} of delivery.ca_file cannot be read", path = path.display())]
@@ -91,7 +91,7 @@ impl Clients {
         Ok(Self { strict: client(Reach::Public, &[]), trusted: client(Reach::Private, &[]), away, connections })
     }
 
-    /// The client for a URL.
+    /// Chooses the client for a URL.
     pub(super) fn of(&self, reach: Reach, url: &Url) -> &Client {
         match (reach, &self.away) {
             (Reach::Private, _) => &self.trusted,
@@ -100,13 +100,13 @@ impl Clients {
         }
     }
 
-    /// The connections of all clients.
+    /// Counts and limits the open connections of all clients.
     pub(super) fn connections(&self) -> &Connections {
         &self.connections
     }
 
-    /// Refuses a URL whose host is an address of this server. Such a host needs no resolver, so the resolver's check
-    /// does not see it.
+    /// Refuses a URL whose host is an IP address of this server. Such a host is not resolved, so the check in the
+    /// resolver does not apply to it.
     pub(super) fn check_own(&self, url: &Url, reach: Reach) -> Result<(), Refusal> {
         let address: IpAddr = match url.host() {
             Some(Host::Ipv4(address)) => address.into(),
@@ -133,11 +133,11 @@ fn build(connect: Connect, concurrency: usize) -> Client {
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(MAX_IDLE_AGE)
-        // One origin may use every slot. With fewer idle connections, its connections would be closed and opened all
-        // the time.
+        // All attempts in flight may go to one origin. If fewer idle connections were kept, connections to this origin
+        // would be closed and opened all the time.
         .pool_max_idle_per_host(concurrency)
-        // Invalid header fields are left out, and the rest of the answer is taken. `raw_answer.rs` reads answers that
-        // are still rejected.
+        // Invalid header fields are ignored, and the rest of the answer is used. Some answers are still rejected:
+        // `raw_answer.rs` reads them.
         .http1_ignore_invalid_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_allow_obsolete_multiline_headers_in_responses(true)
@@ -145,8 +145,8 @@ fn build(connect: Connect, concurrency: usize) -> Client {
 }
 
 fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
-    // The provider is named here and not installed for the process, because a library must not decide that for its
-    // program.
+    // The TLS provider is passed here and not installed for the whole process, because a library must not choose it for
+    // the program.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -157,7 +157,8 @@ fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// The system's root certificates, or the built-in ones if the system has none, and the operator's certificates.
+/// The root certificates of the system and the operator's certificates. If the system has none, the built-in roots are
+/// used in their place.
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
@@ -191,7 +192,7 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// What a file without a PEM certificate contains, and what to do.
+/// Says what a file contains if it holds no PEM certificate, and what to do about it.
 fn instead_of_certificates(content: &[u8]) -> (&'static str, &'static str) {
     let says = |words: &[u8]| content.windows(words.len()).any(|part| part == words);
     if content.trim_ascii().is_empty() {
@@ -266,7 +267,7 @@ mod tests {
         clients(Some(Path::new(CA_FILE))).unwrap();
     }
 
-    /// The environment belongs to the whole process, so the test runs itself in another process.
+    /// The environment belongs to the whole process, so the test starts itself again in another process.
     #[test]
     fn no_proxy_is_taken_from_the_environment() {
         const INNER: &str = "POSTBACK_TEST_PROXY_RECEIVER";

@@ -21,31 +21,31 @@ use super::connections::{ConnectionPermit, Connections};
 use super::dial::Dial;
 use super::raw_answer::{RawAnswer, is_closed};
 
-/// How long connecting may take, from the look-up of the name to the end of the TLS handshake.
+/// The longest time that connecting may take, from the look-up of the host name to the end of the TLS handshake.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// When nothing was sent or received for this time, TCP sends a keep-alive probe, and then repeats it after the same
-/// time.
+/// If nothing was sent or received for this time, TCP sends a keep-alive probe. Further probes follow after the same
+/// time each.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// Keep-alive probes without an answer, after which the connection is closed.
+/// If this many keep-alive probes in a row get no answer, the connection is closed.
 const KEEPALIVE_PROBES: u32 = 3;
-/// The most bytes that a receiver may send after a request. An answer whose body is read ends far earlier. The HTTP
-/// client skips interim answers (1xx) without a timeout between them, so a stream of them without end is bounded here.
+/// The largest number of bytes that a receiver may send after one request. A normal answer is much shorter. The limit
+/// stops a receiver that sends interim answers (1xx) without end, because the HTTP client skips them without a timeout.
 const MAX_ANSWER: usize = 1 << 20;
 
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The connection was not open in time.
+/// The connection was not opened in time.
 #[derive(Debug, thiserror::Error)]
 #[error("timed out while connecting")]
 pub(super) struct TimedOut;
 
-/// The receiver sent more bytes than are read of an answer.
+/// The receiver sent more bytes in one answer than are read of an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer does not begin within {} KiB", MAX_ANSWER >> 10)]
 struct TooMuch;
 
-/// Connects the HTTP clients to receivers.
+/// Opens connections for the HTTP clients.
 #[derive(Clone)]
 pub(super) struct Connect(HttpsConnector<HttpConnector<Dial>>, Connections);
 
@@ -76,7 +76,7 @@ impl Service<Uri> for Connect {
         Box::pin(async move {
             let permit = connections.open().await?;
             let stream = tokio::time::timeout(TIMEOUT, connecting).await.map_err(|_| TimedOut)??;
-            // HTTP/2 needs no bound here: its flow control and its limits on headers bound the answer.
+            // HTTP/2 needs no limit here, because its flow control and its limits on headers already limit the answer.
             let left = if stream.connected().is_negotiated_h2() { None } else { Some(MAX_ANSWER) };
             let (raw_answer, write_error) = (RawAnswer::default(), None);
             Ok(TokioIo::new(Bounded { stream: TokioIo::new(stream), left, permit, raw_answer, write_error }))
@@ -85,15 +85,15 @@ impl Service<Uri> for Connect {
 }
 
 pin_project! {
-    /// A connection that ends when its receiver sends too much, or when it is idle and another connection needs its
-    /// place.
+    /// A connection that closes in two cases: its receiver sends too many bytes, or it is idle and a new connection
+    /// would exceed the limit of open connections.
     ///
-    /// A receiver may answer and close before it has read the whole request. Later writes fail then, but the answer can
-    /// still be read. So the error of a write is kept, and returned by the read that finds no more bytes.
+    /// A receiver may answer and close the connection before it has read the whole request. Then writes fail, but the
+    /// answer can still be read. So the error of a write is kept, and `poll_read` returns it when no more bytes arrive.
     pub(super) struct Bounded {
         #[pin]
         stream: TokioIo<Stream>,
-        // The bytes that may still arrive before the next request. `None` means no bound.
+        // How many bytes may still arrive before the next request. `None` means that there is no limit.
         left: Option<usize>,
         permit: ConnectionPermit,
         raw_answer: RawAnswer,
@@ -107,7 +107,8 @@ impl AsyncRead for Bounded {
         if *this.left == Some(0) {
             return Poll::Ready(Err(io::Error::other(TooMuch)));
         }
-        // The end of the stream is reported, as if the receiver had closed it. The pool then drops the connection.
+        // This reports the end of the stream, as if the receiver had closed the connection. So the client's pool drops
+        // it.
         if this.permit.is_to_close(cx) {
             return Poll::Ready(Ok(()));
         }
@@ -129,8 +130,8 @@ impl AsyncRead for Bounded {
 }
 
 impl Bounded {
-    /// The result of a write of `all` bytes. If the receiver has closed its side, the error is kept and the write
-    /// counts as done.
+    /// The result of a write of `all` bytes. If the receiver has closed the connection, the error is kept, and the
+    /// write counts as successful.
     fn written(write_error: &mut Option<io::Error>, written: io::Result<usize>, all: usize) -> io::Result<usize> {
         match written {
             Err(error) if is_closed(&error) => {

@@ -29,19 +29,20 @@ use postback_wire::names::metric;
 use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::Target;
 
-/// How long a failing store is still retried after the shutdown has begun. The next owner of the store voids the claims
-/// of the reports that are not settled by then, and sends those reports again.
+/// How long the operations of a failing store are repeated after the shutdown has begun. If a report is not settled by
+/// then, the next process that opens the store voids its claim and sends the report again.
 const RETRY_AFTER_STOP: Duration = Duration::from_secs(10);
-/// Attempted reports that wait for their commit at once, among those that the delivery claimed. Reports that the store
-/// handed over in memory have another bound: they keep their room in the store's memory until the commit.
+/// The largest number of reports that have been attempted and wait for their commit. Only reports that the delivery
+/// claimed count. A report that came from the store through memory is not counted, because it keeps its share of the
+/// store's memory until the commit.
 const MAX_SETTLING: usize = 4_096;
-/// How long a report waits if this machine could not make its attempt. A random part, up to as long again, is added, so
-/// that not all reports come back at once.
+/// How long a report waits if this machine could not make its attempt. A random time of up to 5 s is added, so that not
+/// all such reports are attempted again at the same moment.
 const PUT_OFF: Duration = Duration::from_secs(5);
-/// How long a slot stays in use if this machine lacks something that every attempt needs.
+/// How long a slot stays in use after an attempt for which this machine lacked something that every attempt needs.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Delivers single reports.
+/// Makes the attempt of a claimed report, and settles and logs the report.
 pub(super) struct Deliverer {
     store: Store,
     clock: Clock,
@@ -55,15 +56,15 @@ pub(super) struct Deliverer {
     free_retries: FreeRetries,
 }
 
-/// An attempt that used up an attempt of the schedule, and what it means for the report.
+/// The result of an attempt that counts in the schedule, and what happens to the report next.
 struct Judged {
     result: AttemptResult,
     next: Next,
     /// When the attempt ended.
     ended: Timestamp,
-    /// The attempt was a probe: the URL was disabled before it.
+    /// Whether the attempt was a probe. A probe is an attempt at a URL that was disabled before the attempt.
     is_probe: bool,
-    /// The attempt disables the URL.
+    /// Whether the attempt disables the URL.
     disables: bool,
 }
 
@@ -86,9 +87,9 @@ impl Deliverer {
         })
     }
 
-    /// Attempts a report and settles it. The slot is free as soon as the attempt has ended, so a slow disk delays no
-    /// attempt. The room in the store's memory is free when the report is settled, so the reports that wait for the
-    /// disk are bounded.
+    /// Makes the attempt of a report, and settles the report. The slot is free as soon as the attempt has ended, so a
+    /// slow disk delays no other attempt. The report's share of the store's memory is free only when the report is
+    /// settled, so there is a limit to the reports that wait for the disk.
     pub(super) async fn deliver(&self, work: Work, mut slot: Slot, shutdown: &Shutdown) {
         let Work { report, .. } = &work;
         let is_probe = self.store.is_disabled(report.to.url());
@@ -115,7 +116,8 @@ impl Deliverer {
         count_attempt(&result);
         let next = self.judge(report, &result, withholds_trust, ended);
         if is_probe && matches!(next, Next::Gone { disable: true }) {
-            // The report stays held. The next probe asks the receiver again.
+            // The URL is still disabled, so the report stays held. The next probe shows whether the receiver accepts
+            // reports again.
             log::log_still_disabled(&report.to, result.attempt.error.as_deref());
             self.hold(report.claim.clone(), shutdown).await;
             return;
@@ -139,7 +141,8 @@ impl Deliverer {
         }
     }
 
-    /// The pause before the report is retried without using up an attempt. `None` if the attempt counts.
+    /// The pause before the report is sent again without using up an attempt. `None` if this attempt counts in the
+    /// schedule.
     fn free_retry(&self, report: &ClaimedReport, result: &AttemptResult) -> Option<Duration> {
         if result.unprocessed {
             return self.free_retries.pause(report.claim.id, report.attempt);
@@ -148,28 +151,29 @@ impl Deliverer {
         None
     }
 
-    /// What an attempt means for the report.
+    /// Decides what happens to the report after an attempt.
     fn judge(&self, report: &ClaimedReport, result: &AttemptResult, withholds_trust: bool, now: Timestamp) -> Next {
         let next = judge(result.end, report.attempt, &self.schedule, now, &mut rand::rng());
-        // A receiver may answer 410 to every unsigned report. An unsigned report of a caller must not end the
-        // operator's own reports to this URL.
+        // A receiver may answer 410 to every unsigned report. If this report is unsigned because a caller chose its
+        // webhook, the answer must not stop the operator's own reports to this URL.
         if withholds_trust { next.without_disabling() } else { next }
     }
 
-    /// Commits an attempt and what it means for the report, and then logs both.
+    /// Commits an attempt and what happens to the report next, and then logs both.
     async fn settle_and_log(&self, work: Work, mut slot: Slot, judged: Judged, shutdown: &Shutdown) {
         let Work { report, .. } = &work;
         let Judged { result, next, ended, is_probe, disables } = &judged;
         let (next, ended) = (*next, *ended);
         if *disables && self.is_trusted(report) {
-            // This is recorded before the commit, so that a report which comes right after the commit is not taken as a
-            // probe.
+            // The URL is recorded as disabled before the commit. Otherwise a report that comes right after the commit
+            // would be sent as a probe.
             self.probes.disabled(report.to.url(), self.clock.elapsed());
         }
         if result.end != AttemptEnd::Refused {
             slot.record(Health::of(result.attempt.status, result.connected), &work, result.attempt.took);
         }
-        // The semaphore is never closed. A report that waits for it keeps its slot.
+        // `acquire` does not fail, because this semaphore is never closed. While a report waits for the permit, its
+        // slot stays in use.
         let settling = if work.room.is_none() { self.settling.acquire().await.ok() } else { None };
         drop(slot);
         let settled = self.settle(report.claim.clone(), &result.attempt, next, shutdown).await;
@@ -186,7 +190,7 @@ impl Deliverer {
         drop((settling, work));
     }
 
-    /// Once a day, has a report attempted at each disabled URL that is trusted.
+    /// Sends one report a day as a probe to each disabled URL that is trusted.
     pub(super) async fn probe_disabled(&self, stop: Shutdown) {
         probes::run(self.store.clone(), self.clock.clone(), self.destinations.clone(), &self.probes, stop).await;
     }
@@ -195,8 +199,8 @@ impl Deliverer {
         report.to.webhook().is_ok_and(|webhook| self.destinations.trusts(webhook))
     }
 
-    /// Enables a URL whose receiver takes reports again. The store is asked only once: if it fails, the next probe
-    /// enables the URL.
+    /// Enables a URL, because its receiver accepts reports again. If the store fails, the operation is not repeated,
+    /// because the next probe enables the URL.
     async fn enable(&self, url: &str, to: &Target) {
         match self.store.enable(url).await {
             Ok(reports) => {
@@ -210,7 +214,8 @@ impl Deliverer {
         }
     }
 
-    /// Puts back a report that could not be attempted because this machine lacks something. No attempt is used up.
+    /// Puts a report back into the store, because this machine lacks something that the attempt needs. No attempt is
+    /// used up.
     async fn put_off(&self, work: &Work, shortage: Shortage, why: Option<&str>, now: Timestamp, stop: &Shutdown) {
         counter!(metric::ATTEMPTS_PUT_OFF, "reason" => shortage.as_str()).increment(1);
         self.log.log_put_off(shortage, why.unwrap_or_default(), now);
@@ -225,7 +230,8 @@ impl Deliverer {
         self.put_back_until(work, due, stop).await;
     }
 
-    /// Puts back a report whose receiver says that it has not processed the request. No attempt is used up.
+    /// Puts a report back into the store, because its receiver says that it has not processed the request. No attempt
+    /// is used up.
     async fn retry_free(&self, work: &Work, result: &AttemptResult, pause: Duration, now: Timestamp, stop: &Shutdown) {
         counter!(metric::ATTEMPTS_PUT_OFF, "reason" => "not_processed").increment(1);
         let why = result.attempt.error.as_deref().unwrap_or_default();
@@ -234,13 +240,13 @@ impl Deliverer {
         self.put_back_until(work, due, stop).await;
     }
 
-    /// Puts a report back that is due again at this time. No attempt is used up.
+    /// Puts a report back into the store. It is due again at the time `due`. No attempt is used up.
     async fn put_back_until(&self, work: &Work, due: Timestamp, stop: &Shutdown) {
         self.persist(stop, || self.store.put_back_report_until(work.report.claim.clone(), due)).await;
     }
 
-    /// Puts back a report that was claimed and not attempted. The store is asked only once: if it fails, the next owner
-    /// of the store voids the claim.
+    /// Puts back a report that was claimed and not attempted. If the store fails, the operation is not repeated,
+    /// because the next process that opens the store voids the claim.
     pub(super) async fn put_back(&self, claim: ReportClaim) {
         match self.store.put_back_report(claim).await {
             Ok(_) | Err(store::Error::Closed) => {}
@@ -255,8 +261,8 @@ impl Deliverer {
         self.persist(stop, || self.store.hold_report(claim.clone())).await;
     }
 
-    /// Parks a report that was claimed and not attempted: under its URL if one is given, else under its origin. Returns
-    /// whether the parking is committed.
+    /// Parks a report that was claimed and not attempted. If `url` is given, the report waits for the turn of this URL,
+    /// otherwise for the turn of its origin. Returns whether the parking is committed.
     pub(super) async fn park(&self, claim: ReportClaim, url: Option<Arc<str>>, stop: &Shutdown) -> bool {
         let parked = match url {
             Some(url) => self.persist(stop, || self.store.park_report_under(claim.clone(), url.clone())).await,
@@ -269,8 +275,8 @@ impl Deliverer {
         self.persist(stop, || self.store.settle_report(claim.clone(), attempt.clone(), next)).await
     }
 
-    /// Repeats an operation of the store until it succeeds. `None` if the store is closed, or if it still fails 10 s
-    /// after the shutdown has begun: then the claim is left to the next owner of the store.
+    /// Repeats an operation of the store until it succeeds. Returns `None` if the store is closed, or if the operation
+    /// still fails 10 s after the shutdown has begun. Then the next process that opens the store voids the claim.
     async fn persist<F>(&self, stop: &Shutdown, operation: impl Fn() -> F) -> Option<Settled>
     where
         F: Future<Output = Result<Settled, store::Error>>,
@@ -304,7 +310,7 @@ impl Deliverer {
         };
         self.log.attempt(&AttemptLine {
             webhook_id: report.webhook_id,
-            // Only the line of the first attempt says how the request's run ended.
+            // Only the log line of the first attempt says how the run of the request ended.
             note: report.note.as_deref().filter(|_| report.attempt <= 1),
             request_id: &report.subject,
             route: report.route().or(looked_up.as_deref()),
@@ -320,8 +326,8 @@ impl Deliverer {
         });
     }
 
-    /// The route of the request that a report is about, if the store has that request. The route is only for the log,
-    /// so the store is asked once.
+    /// The route of the request that a report is about, if the store has this request. If the store fails, the
+    /// operation is not repeated, because the route is needed only for the log.
     async fn route(&self, report: &ClaimedReport) -> Option<String> {
         let id: RequestId = report.subject.parse().ok()?;
         self.store.request(&id).await.ok().flatten().map(|record| record.route)

@@ -10,12 +10,13 @@ use postback_store::backoff::Backoff;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The pauses between two calls of a store that fails: 100 ms at first, 5 s at most.
+/// The pauses between two calls of a store that fails. The first pause is 100 ms, the longest is 5 s.
 pub(super) fn store_backoff() -> Backoff {
     Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
 }
 
-/// Logs the failures of one kind of operation: one line per cause, and one line when the operation succeeds again.
+/// Logs the failures of one kind of operation. It writes one line for each cause, and one line when the operation
+/// succeeds again.
 #[derive(Debug)]
 pub(super) struct FailureLog {
     operation: &'static str,
@@ -27,7 +28,7 @@ impl FailureLog {
         Self { operation, last_cause: Mutex::new(None) }
     }
 
-    /// Logs a failure, unless the last failure had the same cause. Returns whether it was logged.
+    /// Logs a failure, unless the last failure had the same cause. Returns whether it wrote a line.
     pub(super) fn failed(&self, error: &Error) -> bool {
         let cause = with_sources(error);
         let mut last = self.last_cause.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,7 +40,7 @@ impl FailureLog {
         new
     }
 
-    /// Logs that the operation succeeds again, if it failed before.
+    /// If the operation failed before, logs that it succeeds again.
     pub(super) fn succeeded(&self) {
         if self.last_cause.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
             tracing::info!("{} succeeds again", self.operation);

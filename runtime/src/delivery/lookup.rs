@@ -1,11 +1,12 @@
 //! Name resolution with its own limits, so that dead name servers delay only the names that need them.
 //!
-//! If a name is being looked up already, a second caller waits for the same answer. So one dead name holds one thread,
-//! however many reports go there. Answers are not kept: the name is looked up again for each new connection.
+//! If a name is being looked up already, a second caller waits for the same answer. So one dead name uses one thread,
+//! even if many reports go to this name. Answers are not kept: the name is looked up again for each new connection.
 //!
-//! Callers may choose any name. So only a few unanswered names below one domain may be looked up at once. Names that
-//! were answered before have room of their own, so they are looked up even if many other names hang. A name that finds
-//! no room fails with [`Busy`]: it was not looked up, which says nothing about the name.
+//! Callers may choose any name. So only a few names below one domain may be looked up at the same time, unless they
+//! were answered before. Names that were answered before have threads of their own, so they are looked up even if many
+//! other names hang. If no thread becomes free in time, the look-up fails with [`Busy`]. This error says nothing about
+//! the name.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -19,27 +20,27 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::Semaphore;
 
-/// Look-ups at once. Each holds one thread.
+/// The largest number of look-ups at the same time. Each look-up uses one thread.
 const CONCURRENCY: usize = 64;
-/// Further look-ups that have taken longer than [`SLOW_AFTER`]. If the name servers are dead, the system's resolver
-/// keeps its thread for half a minute and cannot be interrupted. All look-ups together are fewer than the threads that
-/// the runtime may start.
+/// The largest number of look-ups that have taken longer than [`SLOW_AFTER`]. They do not count against
+/// [`CONCURRENCY`]. If the name servers are dead, the system's resolver keeps its thread for half a minute and cannot
+/// be interrupted. All limits together are smaller than the number of threads that the runtime may start.
 const STUCK: usize = 192;
-/// Further look-ups, only for names that were answered before.
+/// The largest number of additional look-ups that only names answered before may use.
 const FOR_KNOWN: usize = 32;
-/// Answered names that are remembered. When there are more, the oldest is forgotten.
+/// The largest number of answered names that are remembered. When there are more, the oldest name is forgotten.
 const KNOWN: usize = 4_096;
-/// Look-ups at once of names below one domain, if these names were never answered.
+/// The largest number of look-ups at the same time of names below one domain, if these names were never answered.
 const PER_DOMAIN: usize = 16;
-/// A look-up that takes longer is slow, and counts against [`STUCK`].
+/// A look-up that takes longer than this is slow, and counts against [`STUCK`].
 const SLOW_AFTER: Duration = Duration::from_secs(1);
-/// How long a look-up waits for room. This is less than the caller waits for the answer, so the caller can distinguish
-/// a name that was not looked up from a name that does not answer.
+/// How long a look-up waits for a free thread. This is shorter than the time that the caller waits for the answer. So
+/// the caller can distinguish a name that was not looked up from a name that gets no answer.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
-/// Names that are being looked up or wait for their look-up.
+/// The largest number of names that are being looked up or wait for their look-up.
 const PENDING: usize = 2_048;
 
-/// There was no room for the look-up, so the name was not looked up.
+/// The look-up found no free thread, so the name was not looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Busy {
     #[error("{PENDING} other names are being looked up")]
@@ -70,7 +71,7 @@ pub(crate) struct System {
 #[derive(Default)]
 struct Names {
     pending: HashMap<String, Answer>,
-    /// How many of the pending names were never answered, by domain.
+    /// For each domain, how many pending names below it were never answered.
     domains: HashMap<String, usize>,
     known: HashSet<String>,
     /// The known names in the order of their first answer.
@@ -101,7 +102,7 @@ impl System {
         }
     }
 
-    /// The answer of a look-up in progress, or that of a new look-up.
+    /// The answer for a name. If the name is being looked up already, the caller gets the answer of that look-up.
     fn answer(&self, host: &str) -> io::Result<Answer> {
         let mut names = self.lock();
         if let Some(answer) = names.pending.get(host) {
@@ -115,7 +116,7 @@ impl System {
         #[expect(clippy::disallowed_methods, reason = "the system's resolver ends by itself, and nobody stops for it")]
         let asked = tokio::spawn(async move {
             let answer = this.ask(&name, known).await;
-            // The name is removed before the answer is published, so that a later caller starts a new look-up.
+            // The name is removed before the callers get the answer, so that a later caller starts a new look-up.
             this.lock().answered(&name, known, answer.is_ok());
             answer
         });
@@ -125,7 +126,8 @@ impl System {
         Ok(answer)
     }
 
-    /// Looks the name up, even if no caller waits any more, because the thread cannot be interrupted.
+    /// Looks the name up. The look-up goes on even if all callers have stopped waiting, because its thread cannot be
+    /// interrupted.
     async fn ask(&self, host: &str, known: bool) -> io::Result<Vec<IpAddr>> {
         let permit = tokio::select! {
             biased;
@@ -139,7 +141,8 @@ impl System {
         if let Ok(answer) = tokio::time::timeout(self.slow_after, &mut asked).await {
             return answer.map_err(io::Error::other)?;
         }
-        // A slow look-up moves to the room for slow ones, if that has space. Else it keeps its place.
+        // If possible, a slow look-up takes a permit for slow look-ups and frees its first permit. Otherwise it keeps
+        // the first permit.
         let permit = self.room_for_stuck.clone().try_acquire_owned().unwrap_or(permit);
         let answer = asked.await;
         drop(permit);
@@ -152,7 +155,7 @@ impl System {
 }
 
 impl Names {
-    /// Counts the look-up of a name that was never answered, or refuses it.
+    /// Counts the look-up of a name that was never answered. Fails if too many such look-ups are pending.
     fn make_room(&mut self, host: &str) -> Result<(), Busy> {
         if self.pending.len() >= PENDING {
             return Err(Busy::All);
@@ -189,7 +192,7 @@ impl Names {
     }
 }
 
-/// The last two labels of a name. Usually one owner has all names below them.
+/// The last two labels of a name. All names that end with these two labels usually have the same owner.
 fn domain_of(host: &str) -> &str {
     let host = host.strip_suffix('.').unwrap_or(host);
     host.rmatch_indices('.').nth(1).map_or(host, |(dot, _)| &host[dot + 1..])
@@ -199,8 +202,8 @@ impl Lookup for System {
     fn lookup(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
         let answer = self.answer(host);
         Box::pin(async move {
-            // The error is made again, because the shared one cannot be moved out. Its inner error and its code are
-            // kept for the caller.
+            // A new error is made, because the shared error cannot be moved out. The new error keeps the inner error
+            // and the code.
             answer?.await.map_err(|error| {
                 let busy = error.get_ref().and_then(|inner| inner.downcast_ref::<Busy>()).copied();
                 match (busy, error.raw_os_error()) {
@@ -231,8 +234,8 @@ mod tests {
 
     const FOUND: IpAddr = IpAddr::V4(Ipv4Addr::new(93, 184, 215, 14));
 
-    /// A resolver that does not answer names beginning with "dead" while the returned sender lives. It counts the
-    /// look-ups of these names.
+    /// A resolver for tests. It does not answer names that begin with "dead" while the returned sender lives. The
+    /// returned counter counts the look-ups of these names.
     fn system() -> (System, std::sync::mpsc::SyncSender<()>, Arc<AtomicUsize>) {
         let (alive, dead) = sync_channel::<()>(0);
         let (dead, asked) = (Mutex::new(dead), Arc::<AtomicUsize>::default());
@@ -291,7 +294,7 @@ mod tests {
         let error = system.lookup("one.more").await.unwrap_err();
         assert!(error.to_string().contains("2048 other names"));
         assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Busy::All));
-        // The last name found no thread within its wait, so it fails as busy and was not looked up.
+        // The last name got no free thread in time. So its look-up fails as busy, and the name was not looked up.
         let error = dead.pop().unwrap().await.unwrap_err();
         assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Busy::Room));
         drop((alive, dead));
@@ -301,7 +304,8 @@ mod tests {
     async fn names_that_were_answered_are_looked_up_however_many_others_hang() {
         let (system, alive, _) = system();
         system.lookup("hooks.example.com").await.unwrap();
-        // As many names are pending as there may be. All threads are in use, and many more names wait for one.
+        // The largest allowed number of names is pending. All threads are in use, and the other names wait for a
+        // thread.
         let dead: Vec<_> = (0..PENDING).map(|n| system.lookup(&format!("dead.example{n}.com"))).collect();
         for _ in 0..3 {
             assert_eq!(system.lookup("hooks.example.com").await.unwrap(), [FOUND]);

@@ -7,17 +7,17 @@ use super::{connections, lookup};
 /// What this machine lacked for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
-    /// Too many names are being looked up.
+    /// Too many host names are being looked up.
     Lookups,
     /// All connections that may be open are in use.
     Connections,
-    /// The process or the system can open no more files.
+    /// The process or the system cannot open any more files.
     Files,
     Memory,
 }
 
 impl Shortage {
-    /// The label of the metric.
+    /// The value of the metric's label `reason`.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Lookups => "lookups",
@@ -27,13 +27,13 @@ impl Shortage {
         }
     }
 
-    /// Whether every attempt lacks the same thing. Without look-ups or connections, attempts to other hosts may still
-    /// succeed.
+    /// Whether every attempt would fail for this reason. Without look-ups or connections, attempts to other hosts may
+    /// still succeed.
     pub(super) fn affects_all_attempts(self) -> bool {
         matches!(self, Self::Files | Self::Memory)
     }
 
-    /// The shortage that an I/O error reports. An error inside the I/O error is checked by the caller.
+    /// The shortage that an I/O error means, if it means one. The caller checks the error inside the I/O error.
     pub(super) fn of(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref();
         if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<lookup::Busy>) {
@@ -47,7 +47,8 @@ impl Shortage {
 
     #[cfg(unix)]
     fn of_code(code: i32) -> Option<Self> {
-        // These numbers are the same on all Unix systems, except ENOBUFS: Linux and Android use 105, the others 55.
+        // All Unix systems use the numbers below, except for ENOBUFS: it is 105 on Linux and Android, and 55 on the
+        // others.
         const ENOMEM: i32 = 12;
         const ENFILE: i32 = 23;
         const EMFILE: i32 = 24;
@@ -84,8 +85,8 @@ mod tests {
             (23, Some(Shortage::Files)),
             (12, Some(Shortage::Memory)),
             (105, Some(Shortage::Memory)),
-            // Connection refused, host unreachable, network unreachable, address not available: the receiver or its
-            // name is at fault.
+            // The errors below are connection refused, host unreachable, network unreachable and address not available.
+            // Their cause is the receiver or its name, and not a shortage of this machine.
             (111, None),
             (113, None),
             (101, None),

@@ -27,7 +27,7 @@ struct Running {
 }
 
 impl Running {
-    /// A delivery with this schedule, in milliseconds.
+    /// Starts a delivery with this schedule, in milliseconds. The delivery trusts this receiver.
     async fn trusting(receiver: &Receiver, schedule: &[u64]) -> Self {
         Self::with(options(receiver, schedule)).await
     }
@@ -50,7 +50,7 @@ impl Running {
         self.store.post_durably(vec![report(subject, url)]).await.unwrap();
     }
 
-    /// The delivery for this subject, as soon as it is in this state.
+    /// Waits until the delivery of this report is in this state, and returns its record.
     async fn is(&self, subject: &str, state: DeliveryState) -> DeliveryRecord {
         self.reaches(subject, |record| record.state == state).await
     }
@@ -69,7 +69,7 @@ impl Running {
         tokio::time::timeout(Duration::from_mins(1), come).await.expect("the state was not reached in time")
     }
 
-    /// The delivery for this subject, as soon as it had an attempt and waits for its retry.
+    /// Waits until the first attempt of this report has failed and its retry is planned, and returns the record.
     async fn attempted(&self, subject: &str) -> DeliveryRecord {
         self.reaches(subject, |record| record.state == DeliveryState::Pending && record.last.is_some()).await
     }
@@ -175,7 +175,7 @@ async fn stopping_ends_what_is_in_flight_and_puts_back_the_rest_which_the_next_d
     let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
     let wait = std::sync::Mutex::new(wait);
     let receiver = Receiver::new(move |_, out| {
-        // When the sender is dropped, `recv` returns at once, and so does every answer.
+        // When the test drops the sender, `recv` returns, and then the receiver answers all requests without a delay.
         let _ = wait.lock().unwrap().recv();
         out.write_all(OK.as_bytes())
     });
@@ -185,7 +185,7 @@ async fn stopping_ends_what_is_in_flight_and_puts_back_the_rest_which_the_next_d
     }
     receiver.received(1).await;
     running.shutdown.stop();
-    // The test has one thread. Yielding lets all tasks see the stop.
+    // The test has one thread. Yielding lets all tasks learn that the shutdown has begun.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -231,7 +231,7 @@ async fn a_delivery_may_be_stopped_before_it_starts_twice_and_after_its_store() 
     running.stop().await;
 }
 
-/// A resolver that gives the same answer for every name.
+/// A resolver that gives this answer for every name.
 #[derive(Debug)]
 struct Says(std::io::Result<std::net::IpAddr>);
 
@@ -279,7 +279,7 @@ async fn a_report_that_cannot_be_attempted_for_want_of_files_loses_no_attempt() 
     let short = Says(Err(std::io::Error::from_raw_os_error(24)));
     let running = Running::with(Options { resolver: Arc::new(short), ..options(&receiver, &[0]) }).await;
     running.post("a", "http://hooks.test/in").await;
-    // The report is due again after some seconds.
+    // The report is not attempted, and is due again after some seconds.
     let posted = Clock::system().now();
     let record = running
         .reaches("a", |record| record.next_due.is_some_and(|due| due.since(posted) > Duration::from_secs(3)))

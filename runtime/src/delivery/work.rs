@@ -5,11 +5,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::scheduler::Schedulable;
 use postback_store::{ClaimedReport, report_units};
 
-/// A claimed report in memory.
+/// A claimed report that the delivery has in memory.
 pub(super) struct Work {
     pub(super) report: ClaimedReport,
-    /// The room that the report takes up in the store's memory until it is settled. `None` if the delivery claimed the
-    /// report itself, and the store did not hand it over in memory.
+    /// The share of the store's memory that the report uses until it is settled. `None` if the delivery read the report
+    /// from the store, so that the report uses none of that memory.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 

@@ -24,7 +24,7 @@ impl Lines {
         (lines, guard)
     }
 
-    /// The lines that contain this text.
+    /// The collected lines that contain this text.
     pub(in crate::delivery) fn with(&self, text: &str) -> Vec<(Level, String)> {
         self.0.lock().unwrap().iter().filter(|(_, line)| line.contains(text)).cloned().collect()
     }
@@ -162,8 +162,8 @@ fn a_refusal_is_explained_once_per_origin_under_a_bound() {
     assert!(!log.is_to_explain("https://a", at(0)));
     let explained = (0..2 * MAX_EXPLAINED).filter(|n| log.is_to_explain(&n.to_string(), at(0))).count();
     assert_eq!(explained, MAX_EXPLAINED - 1);
-    // After a pause, a further origin is explained, however many were explained before. The remembered origins are
-    // bounded.
+    // After a pause, the refusal of one more origin is explained, although many were explained before. The number of
+    // remembered origins is limited.
     assert!(!log.is_to_explain("https://b", at(0)));
     for n in 1..2 * MAX_EXPLAINED {
         assert!(log.is_to_explain(&format!("https://b{n}"), at(n)), "{n}");
@@ -211,7 +211,7 @@ fn a_name_that_leads_to_a_forbidden_address_is_explained_once_and_a_request_has_
             (Level::WARN, attempt(retry, 2)),
         ]
     );
-    // A final refusal of this origin is not explained again.
+    // The refusal of this origin was explained before, so its final refusal is not explained again.
     log.attempt(&AttemptLine { next: Next::Refused, ..forbidden_address });
     assert_eq!(lines.with("").last().unwrap().0, Level::DEBUG);
 }
