@@ -1,5 +1,5 @@
-//! What the delivery's tasks send to its loop: that an attempt, a parking, a claim or a look-up of parked reports has
-//! ended.
+//! What the delivery's tasks send to its loop. An event says that an attempt, a parking, a claim or a search for parked
+//! reports has ended.
 
 use std::time::Duration;
 
@@ -10,17 +10,18 @@ use super::work::Work;
 use crate::policy::breaker::Health;
 use crate::policy::turns::Key;
 
-/// The end of a task of the delivery.
+/// A message to the loop: a task of the delivery has ended.
 pub(super) enum Event {
     /// An attempt has ended, and its slot is free.
     Ended {
         attempt: StartedAttempt,
         health: Health,
-        /// The URL that failed, without its query. `None` if the URL did not fail.
+        /// The URL of the attempt without its query, if the URL failed. `None` if the URL did not fail.
         failed_url: Option<Box<str>>,
         took: Duration,
     },
-    /// These reports were parked. `true` if the parking is committed, `false` if it was given up.
+    /// The parking of these reports has ended. For each report, `true` means that the parking is committed, and `false`
+    /// that it was given up.
     Parked(Vec<(Key, bool)>),
     /// A claim of parked reports has ended.
     Claimed {
@@ -29,16 +30,16 @@ pub(super) enum Event {
         /// The claimed reports, and whether more are parked. `None` if the claim failed.
         claimed: Option<(Vec<Work>, bool)>,
     },
-    /// These origins and URLs have parked reports.
+    /// The search has found that these origins and URLs have parked reports.
     FoundParked(Vec<String>),
 }
 
-/// The right to make one attempt. When the slot is dropped, the loop learns that the attempt has ended, and what it
-/// says about the origin.
+/// The right to make one attempt. When the slot is dropped, it tells the loop that the attempt has ended, and whether
+/// the receiver works.
 pub(super) struct Slot {
     attempt: StartedAttempt,
     health: Health,
-    /// The URL that failed, without its query.
+    /// The URL of the attempt without its query, if the URL failed.
     failed_url: Option<Box<str>>,
     took: Duration,
     events: mpsc::Sender<Event>,
@@ -49,7 +50,7 @@ impl Slot {
         Self { attempt, health: Health::Unknown, failed_url: None, took: Duration::ZERO, events }
     }
 
-    /// Records what an attempt says about the receiver's health.
+    /// Records whether the attempt shows that the receiver works.
     pub(super) fn record(&mut self, health: Health, work: &Work, took: Duration) {
         (self.health, self.took) = (health, took);
         self.failed_url = (health == Health::Fails).then(|| work.url().into());
@@ -60,7 +61,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let Self { attempt, health, took, .. } = *self;
         let event = Event::Ended { attempt, health, failed_url: self.failed_url.take(), took };
-        // The channel has room for one event of each slot, so sending fails only if the loop has ended.
+        // The channel has space for one event of each slot, so sending fails only if the loop has ended.
         let _ = self.events.try_send(event);
     }
 }

@@ -20,13 +20,13 @@ use postback_wire::line::Causes;
 use postback_wire::time::{Spoken, Timestamp};
 use postback_wire::webhook::{Shown, Target};
 
-/// The most characters that are logged of a text from outside.
+/// The largest number of characters that are logged of a text from outside.
 const MAX_TEXT: usize = 300;
-/// Origins whose refusal was explained and that are remembered. When there are more, the oldest is forgotten.
+/// The largest number of origins whose explained refusal is remembered. When there are more, the oldest is forgotten.
 const MAX_EXPLAINED: usize = 1_024;
-/// The rate of explanations: [`MAX_EXPLAINED`] refusals may be explained at once, and one more after each of these
-/// pauses. So a caller who names ever new origins cannot fill the log. A refusal that was not explained for this reason
-/// is explained the next time.
+/// Limits how often refusals are explained: [`MAX_EXPLAINED`] refusals without a pause, and then one more after each
+/// pause of this length. So a caller who names ever new origins cannot fill the log. A refusal that was not explained
+/// because of this limit is explained the next time.
 const EXPLAIN_PAUSE: Duration = Duration::from_secs(1);
 /// The shortest time between two lines about the same shortage of this machine.
 const PUT_OFF_PAUSE: Duration = Duration::from_mins(1);
@@ -48,39 +48,39 @@ macro_rules! attempt_event {
     };
 }
 
-/// What the log says about one attempt.
+/// The data of a log line about one attempt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptLine<'a> {
     pub(super) webhook_id: ReportId,
-    /// How the run of the request ended, as the beginning of the line. `None` if another line has said it.
+    /// The beginning of the line: how the run of the request ended. `None` if another line has said it already.
     pub(super) note: Option<&'a str>,
-    /// The id of the request or the work that the report is about.
+    /// The id of the request or of the work that the report is about.
     pub(super) request_id: &'a str,
     /// The route of the request, if it is known.
     pub(super) route: Option<&'a str>,
     pub(super) to: &'a Target,
     pub(super) attempt: u32,
-    /// How many attempts the schedule has.
+    /// The number of attempts in the schedule.
     pub(super) attempts: u32,
     pub(super) took: Duration,
     pub(super) status: Option<u16>,
     pub(super) error: Option<&'a str>,
-    /// The host name led to a forbidden address, and `error` says which.
+    /// Whether the host name led to a forbidden address. Then `error` names the address.
     pub(super) forbidden_address: bool,
     pub(super) next: Next,
     pub(super) now: Timestamp,
 }
 
-/// Writes the lines, and remembers what it need not repeat.
+/// Writes the log lines, and remembers which lines it need not repeat.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     explained: Mutex<Explained>,
-    /// When each shortage was logged last.
+    /// The last time at which each shortage was logged.
     put_off: Mutex<Vec<(Shortage, Timestamp)>>,
-    /// Origins for which a line about withheld trust was logged. At most [`MAX_EXPLAINED`].
+    /// The origins for which a line about withheld trust was logged. At most [`MAX_EXPLAINED`] origins.
     withheld: Mutex<HashSet<String>>,
     retries: Mutex<Retries>,
-    /// The number of refused reports. It is logged at powers of ten.
+    /// The number of refused reports so far. The log shows it when it is a power of ten.
     refused: AtomicU64,
 }
 
@@ -90,7 +90,7 @@ struct Explained {
     origins: HashSet<String>,
     /// The origins in the order of their explanations, the oldest first.
     order: VecDeque<String>,
-    /// Explanations that count against the rate limit.
+    /// The number of explanations that count against the limit.
     counted: usize,
     since: Option<Timestamp>,
 }
@@ -134,7 +134,7 @@ impl Log {
         }
     }
 
-    /// Logs a failed retry. The first attempt has a line of its own.
+    /// Logs a failed retry. The first attempt has another log line.
     fn log_retry(&self, entry: &AttemptLine<'_>) {
         let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
         let decision = retries.failed(entry.to.origin(), entry.now);
@@ -154,13 +154,13 @@ impl Log {
         }
     }
 
-    /// Logs a refusal that is final: explained once per origin, and counted.
+    /// Logs a final refusal. The refusal is explained once per origin, and always counted.
     fn log_refused(&self, entry: &AttemptLine<'_>) {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         if self.is_to_explain(entry.to.origin(), entry.now) {
             attempt_event!(warn, entry, "{}", message(entry));
         } else if entry.note.is_some() {
-            // The line about the end of the request is always logged.
+            // The line that says how the request ended is always logged.
             attempt_event!(info, entry, "{} → not delivered: refused, as explained before", beginning(entry));
         } else {
             attempt_event!(debug, entry, "{}", message(entry));
@@ -173,8 +173,8 @@ impl Log {
         }
     }
 
-    /// Logs that a host name led to a forbidden address. The report is retried, because the resolver may recover. Such
-    /// a line concerns all reports of the origin, so it is explained once per origin.
+    /// Logs that a host name led to a forbidden address. The report is retried, because the resolver may recover. The
+    /// line is explained once per origin, because the cause is the same for all reports to the origin.
     fn log_forbidden_address(&self, entry: &AttemptLine<'_>) {
         if self.is_to_explain(entry.to.origin(), entry.now) {
             attempt_event!(warn, entry, "{}", message(entry));
@@ -186,7 +186,8 @@ impl Log {
         }
     }
 
-    /// Logs that the receiver has not processed the request. These lines are bounded like those of retries.
+    /// Logs that the receiver has not processed the request. The number of these lines is limited like the number of
+    /// lines about failed retries.
     pub(super) fn log_unprocessed(&self, report: &ClaimedReport, why: &str, pause: Duration, now: Timestamp) {
         let decision = self.retries.lock().unwrap_or_else(PoisonError::into_inner).failed(report.to.origin(), now);
         let (request_id, webhook_id, attempt) = (escaped(&report.subject), report.webhook_id, report.attempt);
@@ -201,7 +202,8 @@ impl Log {
         }
     }
 
-    /// Logs, once per origin, that a report goes to a trusted URL which the program did not choose.
+    /// Logs, once per origin, that a report to a trusted URL is not trusted, because the operator did not choose its
+    /// webhook.
     pub(super) fn log_withheld(&self, to: &Target) {
         let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
         if withheld.len() >= MAX_EXPLAINED || withheld.contains(to.origin()) || !withheld.insert(to.origin().to_owned())
@@ -222,7 +224,7 @@ impl Log {
         self.explained.lock().unwrap_or_else(PoisonError::into_inner).is_to_explain(origin, now)
     }
 
-    /// Logs, at most once a minute, that reports wait because this machine lacks something.
+    /// Logs that reports wait because this machine lacks something. Each shortage is logged at most once a minute.
     pub(super) fn log_put_off(&self, shortage: Shortage, why: &str, now: Timestamp) {
         let mut logged = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, last)) = logged.iter().find(|(of, _)| *of == shortage)
@@ -240,7 +242,7 @@ impl Log {
     }
 }
 
-/// Logs that a URL was disabled. Reports that are held later are not logged.
+/// Logs that a URL was disabled. Nothing is logged for reports to this URL that are held later.
 pub(super) fn log_disabled(to: &Target, why: Option<&str>, trusted: bool) {
     let url = ShownTarget(to);
     let why = why.unwrap_or("its receiver wants no more reports");
@@ -252,7 +254,7 @@ pub(super) fn log_disabled(to: &Target, why: Option<&str>, trusted: bool) {
     );
 }
 
-/// Logs that a probe of a trusted URL found it still disabled.
+/// Logs that a trusted URL stays disabled, because its receiver has answered a probe and still wants no reports.
 pub(super) fn log_still_disabled(to: &Target, why: Option<&str>) {
     let url = ShownTarget(to);
     let why = why.unwrap_or("its receiver wants no more reports");
@@ -289,8 +291,8 @@ fn message(entry: &AttemptLine<'_>) -> String {
     }
 }
 
-/// The URL, route and `webhook-id` of an ended delivery. With them it is found in the receiver's log, and replayed with
-/// `deliveries replay`.
+/// The URL, the route and the `webhook-id` of a delivery that has ended. With them, the operator finds the report in
+/// the receiver's log, and can send it again with `deliveries replay`.
 fn target_and_ids(entry: &AttemptLine<'_>) -> String {
     let route = entry.route.map(|route| format!("route {}, ", escaped(route))).unwrap_or_default();
     format!("to {}, {route}webhook-id {}", ShownTarget(entry.to), entry.webhook_id)
@@ -310,7 +312,7 @@ fn is_power_of_ten(number: u64) -> bool {
     number.checked_ilog10().is_some_and(|digits| 10_u64.pow(digits) == number)
 }
 
-/// The beginning of a line. The note and the id are escaped, because a caller may have chosen their text.
+/// The beginning of a log line. The note and the id are escaped, because a caller may have chosen their text.
 fn beginning(entry: &AttemptLine<'_>) -> String {
     match entry.note {
         Some(note) => escaped(note).into_owned(),
@@ -318,7 +320,7 @@ fn beginning(entry: &AttemptLine<'_>) -> String {
     }
 }
 
-/// Shows a target without the parts of its URL that may be secret.
+/// A target whose `Display` leaves out the parts of the URL that may be secret.
 struct ShownTarget<'a>(&'a Target);
 
 impl fmt::Display for ShownTarget<'_> {
@@ -330,18 +332,18 @@ impl fmt::Display for ShownTarget<'_> {
     }
 }
 
-/// A duration as settings and waits are shown: in whole seconds below a minute.
+/// A duration as text, in the format of settings and log lines. From 1 s up to a minute, it is in whole seconds.
 pub(super) fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if (1..60).contains(&seconds) { format!("{seconds} s") } else { Spoken(duration).to_string() }
 }
 
-/// An error with all its sources.
+/// The text of an error and of all its sources.
 pub(super) fn with_sources(error: &(dyn Error + 'static)) -> String {
     escaped(&Causes(error).to_string()).into_owned()
 }
 
-/// Text from outside, escaped for a terminal and cut to [`MAX_TEXT`] characters.
+/// A text from outside, escaped for a terminal and cut to [`MAX_TEXT`] characters.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c == '"' || c == '\'' || c.escape_debug().len() == 1;
     if text.len() <= MAX_TEXT && text.chars().all(is_plain) {

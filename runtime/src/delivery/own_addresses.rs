@@ -1,14 +1,14 @@
-//! Finds addresses at which this server itself listens, so that an untrusted webhook cannot call this server.
+//! Finds out whether an address belongs to this server, so that an untrusted webhook cannot call this server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::policy::guard::Refusal;
 
-/// The port of the test connection. Any port works, because nothing is sent.
+/// The port of the UDP socket's test connection. Any port works, because nothing is sent.
 const DISCARD: u16 = 9;
 
-/// Refuses an address that reaches one of the listeners. A listener listens on one address, or on all addresses of this
-/// machine.
+/// Refuses the addresses if one of them leads to one of the `listeners`. A listener listens on one address, or on all
+/// addresses of this machine.
 pub(super) fn check(addresses: &[IpAddr], listeners: &[IpAddr]) -> Result<(), Refusal> {
     let is_own = |address: IpAddr| {
         let plain = address.to_canonical();
@@ -24,8 +24,8 @@ pub(super) fn check(addresses: &[IpAddr], listeners: &[IpAddr]) -> Result<(), Re
     }
 }
 
-/// Whether the address belongs to this machine at this moment. The system chooses the local address for a route to
-/// `address`: if both are the same, the address is local. To connect a UDP socket chooses the route and sends nothing.
+/// Whether the address belongs to this machine now. For a UDP socket that connects to `address`, the system chooses a
+/// local address. If the two are equal, `address` belongs to this machine. Connecting a UDP socket sends nothing.
 fn is_this_machine(address: IpAddr) -> bool {
     let from: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -6,7 +6,7 @@ use super::faults::{NEVER, keep_open, patient, raw};
 use super::tests::{NOW, answered, send_body};
 use super::*;
 
-/// More bytes than the buffers of both sides hold, so the client is still writing when the answer arrives.
+/// More bytes than fit into the buffers of both sides. So the client is still writing the body when the answer arrives.
 const LARGE_BODY: usize = 16 << 20;
 
 fn sender() -> Sender {
@@ -20,10 +20,10 @@ async fn sent(port: u16, body: usize) -> AttemptResult {
 #[tokio::test]
 async fn an_answer_that_comes_before_the_body_was_read_counts_though_the_connection_is_reset() {
     for status in [200, 401, 413] {
-        // A socket that is closed with unread bytes resets its connection.
+        // If a socket is closed while it has unread bytes, its connection is reset.
         let closing = raw(move |mut stream| {
             stream.read_exact(&mut [0; 64])?;
-            // The answer is sent without delay, because a reset drops bytes that wait for an acknowledgement.
+            // The answer is sent without delay, because a reset would drop bytes that wait for an acknowledgement.
             let answer = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(answer.as_bytes())
         });

@@ -1,5 +1,5 @@
-//! Why an attempt failed, in words for the operator. The words hold no URL and no secret, and all text from outside is
-//! escaped.
+//! Finds out why an attempt failed, and says it in words for the operator. The words contain no URL and no secret, and
+//! all text from outside is escaped.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -13,18 +13,18 @@ use crate::delivery::{connect, dial, tls};
 pub(super) enum Failure {
     /// The guard refused an address.
     Refused(Refusal),
-    /// This machine lacked something.
+    /// This machine lacked something that the attempt needs.
     Short(Shortage, String),
     /// The receiver says that it has not processed the request.
     Unprocessed(String),
     Other(String),
 }
 
-/// The error if the receiver answers plain HTTP with TLS.
+/// The error text if the URL begins with `http://` and the receiver answers with TLS.
 pub(super) const TLS_EXPECTED: &str = "the receiver speaks TLS on this port: begin the webhook's URL with https://";
 
-/// Whether the receiver says that it has not processed the request, so that it can be sent again at once (RFC 9113,
-/// 8.7).
+/// Whether the receiver says that it has not processed the request. Then the request can be sent again without a pause
+/// (RFC 9113, 8.7).
 pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
     matches!(Failure::of(error), Failure::Unprocessed(_))
 }
@@ -36,7 +36,7 @@ impl Failure {
     }
 }
 
-/// The failure that one error of the chain of sources describes, if it describes one.
+/// Checks one error of the chain of sources. Returns the failure that this error describes, if it describes one.
 fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<dial::Error>() {
         return Some(match error {
@@ -56,7 +56,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<h2::Error>() {
         return http2(error);
     }
-    // Only `get_ref` returns the error inside an I/O error: `source` skips it and returns the source of that error.
+    // Only `get_ref` returns the error inside an I/O error. `source` returns the source of that inner error.
     let error = error.downcast_ref::<io::Error>()?;
     if let Some(shortage) = Shortage::of(error) {
         return Some(Failure::Short(shortage, log::with_sources(error)));
@@ -65,11 +65,11 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     inner.or_else(|| io_words(error).map(|words| Failure::Other(words.into())))
 }
 
-/// The failure that the receiver reported in HTTP/2 instead of an answer. `None` if the error has another cause, which
-/// the innermost error describes.
+/// The failure that the receiver reported in HTTP/2 instead of an answer. `None` if the error has another cause,
+/// because then the last error of the chain describes the cause.
 ///
-/// A GOAWAY frame names the last stream that is processed. Only later streams end with this error, and these were not
-/// processed.
+/// A GOAWAY frame names the last stream that the receiver processes. Only later streams end with this error, so their
+/// requests were not processed.
 fn http2(error: &h2::Error) -> Option<Failure> {
     let reason = error.reason().filter(|_| error.is_remote())?;
     Some(match reason {
@@ -101,7 +101,7 @@ fn io_words(error: &io::Error) -> Option<&'static str> {
     })
 }
 
-/// The last error of the chain of sources. The errors before it only say where it happened.
+/// The text of the last error in the chain of sources. The errors before it only say in which operation it happened.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let last = successors(Some(error), |&error| error.source()).last();
     last.map_or_else(|| "the request could not be sent".into(), |error| log::escaped(&error.to_string()).into_owned())

@@ -11,11 +11,11 @@ use super::*;
 use crate::delivery::receiver::{OK, Receiver};
 use crate::policy::guard::Reach;
 
-/// More bytes than the socket buffers on both sides hold, and far fewer than an endless answer sends before the test
-/// gives up.
+/// More bytes than fit into the socket buffers of both sides, and far fewer than an endless answer sends before the
+/// test fails.
 const SOME: usize = 64 << 20;
 
-/// A receiver that handles each connection with `behave`, on a thread of its own. Returns its port.
+/// A receiver that runs `behave` for each connection, on a separate thread. Returns the receiver's port.
 pub(super) fn raw(behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -29,7 +29,7 @@ pub(super) fn raw(behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Syn
     port
 }
 
-/// Reads a request to its last byte.
+/// Reads a whole request.
 pub(super) fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut read = Vec::new();
     while !read.ends_with(super::tests::BODY) {
@@ -43,7 +43,7 @@ pub(super) fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Sends nothing more and never closes the connection.
+/// Keeps the connection open without sending anything more.
 pub(super) fn keep_open(stream: TcpStream) {
     std::thread::park();
     drop(stream);
@@ -53,7 +53,7 @@ pub(super) fn patient(timeout_ms: u64) -> Options {
     Options { timeout: Duration::from_millis(timeout_ms), ..options() }
 }
 
-/// A timeout in milliseconds that is far longer than the test. An attempt that ends does not end by its timeout.
+/// A timeout in milliseconds that is far longer than the test. So no attempt with this timeout ends by it.
 pub(super) const NEVER: u64 = 600_000;
 
 /// Makes one attempt and expects that its timeout ends it.
@@ -64,8 +64,8 @@ async fn times_out(port: u16) {
     assert!(attempted.attempt.took >= options.timeout);
 }
 
-/// A receiver that sends `head`, and then `more` again and again until the client closes. Returns its port and the
-/// count of bytes sent.
+/// A receiver that sends `head`, and then sends `more` again and again until the client closes the connection. Returns
+/// the receiver's port and the number of bytes sent.
 fn endless(head: &'static [u8], more: &'static [u8]) -> (u16, Arc<AtomicUsize>) {
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = sent.clone();
@@ -127,8 +127,8 @@ async fn a_flood_of_interim_answers_costs_the_timeout() {
             read_request(&mut stream)?;
             loop {
                 stream.write_all(answer.repeat(10).as_bytes())?;
-                // The pause keeps the receiver slower than an unoptimised client reads. Else this machine would do
-                // nothing else.
+                // Without this pause, the receiver would send faster than an unoptimised client can read, and use up
+                // this machine's processor time.
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
@@ -218,7 +218,7 @@ async fn a_body_that_ends_too_early_leaves_the_status_to_decide() {
 
 #[tokio::test]
 async fn a_connection_that_is_reset_is_a_failure_said_in_words() {
-    // A socket that is closed with unread bytes resets its connection.
+    // If a socket is closed while it has unread bytes, its connection is reset.
     let port = raw(|mut stream| stream.read_exact(&mut [0]));
     let attempted = trusted(&format!("http://127.0.0.1:{port}/in?token=s3cret")).await;
     assert_eq!(attempted.end, AttemptEnd::Failed);
@@ -303,7 +303,7 @@ async fn what_a_receiver_asks_for_is_taken_from_its_head() {
     };
     assert_eq!(asks("").await, (None, None));
     assert_eq!(asks("retry-after: 90\r\n").await, (Some(Duration::from_secs(90)), None));
-    // The clock of these tests stands at 2026-11-23 08:00:00.123456.
+    // The clock of these tests shows 2026-11-23 08:00:00.123456.
     let (wait, _) = asks("Retry-After: Mon, 23 Nov 2026 08:02:00 GMT\r\n").await;
     assert_eq!(wait.unwrap().as_secs(), 119);
     assert_eq!(asks("retry-after: \u{ff}soon\r\n").await, (None, None));

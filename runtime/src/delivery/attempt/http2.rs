@@ -13,10 +13,10 @@ use super::*;
 use crate::delivery::receiver::{CA_FILE, http2, http2_tls};
 use crate::policy::guard::Reach;
 
-/// More bytes than are read of an answer, and than the flow-control windows of both sides hold.
+/// More bytes than the client reads of an answer, and more than fit into the flow-control windows of both sides.
 const SOME: usize = 64 << 20;
 
-/// A sender with a timeout far longer than the test. An attempt that ends does not end by its timeout.
+/// A sender whose timeout is far longer than the test. So no attempt in these tests ends by its timeout.
 fn sender() -> Sender {
     let options = Options { ca_file: Some(PathBuf::from(CA_FILE)), timeout: Duration::from_mins(10), ..options() };
     Sender::new(&options, Clock::from_fn(|| NOW)).unwrap()
@@ -72,15 +72,16 @@ async fn a_stream_that_is_refused_is_a_failure_that_says_so_and_its_connection_i
                 );
             }
         }
-        // A request that was not processed is sent once more at once. Any other failure waits for the schedule.
+        // A request that was not processed is sent once more without a pause. After any other failure, the request is
+        // not repeated, because the report waits for the schedule.
         let refused = std::iter::repeat_n("/refused", asked);
         let expected: Vec<_> = refused.chain(["/taken"]).map(|path| (0, path.to_owned())).collect();
         assert_eq!(*seen.lock().unwrap(), [expected.clone(), expected].concat());
     }
 }
 
-/// A receiver that reads a request on each connection, and then sends a GOAWAY which says that it has processed no
-/// stream.
+/// A receiver that reads a request on each connection and then sends a GOAWAY frame. The frame says that no stream was
+/// processed.
 fn going_away(reason: h2::Reason) -> u16 {
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let reason = u8::try_from(u32::from(reason)).unwrap();
@@ -98,7 +99,7 @@ fn going_away(reason: h2::Reason) -> u16 {
             }
             stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, reason]).unwrap();
             std::thread::spawn(move || {
-                // The receiver sends nothing more and waits until the client closes.
+                // The receiver sends nothing more, and waits until the client closes the connection.
                 let _ = std::io::copy(&mut stream, &mut std::io::sink());
             });
         }
@@ -118,7 +119,7 @@ async fn a_receiver_that_goes_away_before_it_processed_the_request_is_a_failure_
             "connection closed by the receiver before it processed the request (HTTP/2 GOAWAY, ENHANCE_YOUR_CALM)",
         ),
     ] {
-        // Each attempt opens two connections: one for the request, and one for its repetition.
+        // Each attempt opens two connections: one for the request, and one to send the request once more.
         let (port, sender) = (going_away(reason), sender());
         for _ in 0..2 {
             let attempted = send_with(&sender, &format!("https://127.0.0.1:{port}/in"), Reach::Private).await;
@@ -152,8 +153,8 @@ async fn an_answer_counts_that_comes_before_the_body_was_read() {
         let (port, _, _server) = http2(move |_, _, mut respond| {
             let answer = http::Response::builder().status(status).body(()).unwrap();
             let stream = respond.send_response(answer, true).unwrap();
-            // When the handle is dropped, h2 resets the stream with NO_ERROR after the answer, because the body is not
-            // read.
+            // If the handle is dropped here, h2 resets the stream with NO_ERROR after the answer, because the body is
+            // not read. If the handle is kept, h2 does not reset the stream.
             if !reset {
                 kept.lock().unwrap().push((respond, stream));
             }

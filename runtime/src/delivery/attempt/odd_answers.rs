@@ -1,4 +1,5 @@
-//! Tests of answers that are not valid HTTP. Their status and the few header fields that count are taken all the same.
+//! Tests of answers that are not valid HTTP. The status and the few header fields that the delivery needs are used even
+//! so.
 
 use std::io::Write as _;
 
@@ -8,7 +9,7 @@ use super::*;
 use crate::delivery::receiver::Receiver;
 use crate::policy::guard::Reach;
 
-/// The result of an attempt at a receiver that writes this answer and closes.
+/// Makes an attempt at a receiver that writes this answer and closes the connection.
 async fn told(answer: impl Into<Vec<u8>>) -> AttemptResult {
     let answer = answer.into();
     let port = raw(move |mut stream| {
@@ -95,7 +96,7 @@ async fn an_odd_status_line_counts_and_so_does_an_answer_that_is_cut() {
 
 #[tokio::test]
 async fn an_odd_answer_is_not_taken_for_that_to_the_next_report() {
-    // The receiver closes without an answer to the second request on a connection.
+    // At the second request on a connection, the receiver closes the connection without an answer.
     let receiver = Receiver::new(|request, out| {
         if request.line.contains("/first") {
             out.write_all(b"HTTP/1.1 200 OK\r\nx space: 1\r\ncontent-length: 0\r\n\r\n")

@@ -17,7 +17,8 @@ use postback_wire::secret::Secret;
 pub(super) const NOW: Timestamp = Timestamp::from_micros(1_795_420_800_123_456);
 pub(super) const BODY: &[u8] = br#"{"id":"a","status":"completed"}"#;
 
-/// A resolver that answers each look-up with the next address, and stays at the last.
+/// A resolver that answers each look-up with the next address of a list. After the last address, it repeats that
+/// address.
 #[derive(Debug)]
 pub(in crate::delivery) struct Names(Mutex<VecDeque<IpAddr>>);
 
@@ -49,7 +50,7 @@ pub(in crate::delivery) async fn send(options: &Options, url: &str, reach: Reach
     send_with(&sender, url, reach).await
 }
 
-/// Sends this body to a URL that may be private.
+/// Sends this body to a URL that may be on a private network.
 pub(super) async fn send_body(sender: &Sender, url: &str, body: Bytes) -> AttemptResult {
     let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
     sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, body).await
@@ -60,7 +61,7 @@ pub(super) async fn send_with(sender: &Sender, url: &str, reach: Reach) -> Attem
     sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, Bytes::from_static(BODY)).await
 }
 
-/// The end of an attempt with an answer that has only this status.
+/// The end of an attempt whose answer has this status and nothing else.
 pub(super) fn answered(status: u16) -> AttemptEnd {
     AttemptEnd::Answered(Answer { status, retry_after: None, directive: None })
 }
@@ -198,8 +199,8 @@ async fn a_bounded_answer_leaves_its_connection_to_the_next_attempt_and_a_longer
         let body = "x".repeat(length);
         let receiver = Receiver::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"));
         let sender = Sender::new(&options(), Clock::from_fn(|| NOW)).unwrap();
-        // The client returns the connection to its pool in another task, so the next attempt may come too early to use
-        // it.
+        // The client returns the connection to its pool in another task. So the next attempt may start before the
+        // connection can be used again.
         let reused = async {
             for attempts in 2.. {
                 assert_eq!(send_with(&sender, &receiver.url(), Reach::Private).await.end, answered(200));
@@ -249,7 +250,7 @@ async fn the_operators_webhook_reaches_loopback_and_not_metadata() {
     assert_eq!(receiver.requests().len(), 1);
 }
 
-/// Only Linux has the address 127.0.0.2.
+/// This test runs only on Linux, because other systems do not have the address 127.0.0.2.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_name_that_moves_to_a_forbidden_address_is_refused_at_its_next_connection() {
@@ -289,7 +290,7 @@ async fn tls_is_verified_against_the_roots_and_those_of_the_ca_file() {
     assert!(error(&no_tls).starts_with("TLS: "), "{}", error(&no_tls));
 }
 
-/// A resolver that fails with the system's error for a shortage.
+/// A resolver that fails with an error code of the operating system that means a shortage.
 #[derive(Debug)]
 struct Short(i32);
 
@@ -322,7 +323,7 @@ async fn connections_are_bounded_over_all_hosts_and_the_longest_idle_make_room()
             assert_eq!(send_with(&sender, &receiver.url(), Reach::Private).await.end, answered(200));
         }
     }
-    // No other connection needs the place of this one, so it is used again.
+    // No other host needs a connection, so this connection is not closed and is used again.
     for _ in 0..3 {
         assert_eq!(send_with(&sender, &receivers[5].url(), Reach::Private).await.end, answered(200));
     }
@@ -353,7 +354,7 @@ async fn a_large_body_is_signed_elsewhere_and_alike() {
     let id = ReportId::generate();
     let large = Bytes::from(vec![b'x'; 16 << 20]);
     let mut signed = pin!(sender.sign(id, &policy, 1, &large));
-    // If the body was signed on this thread, the future would be ready at once.
+    // If the body were signed on this thread, the first poll would return the result.
     assert!(futures_util::poll!(&mut signed).is_pending());
     assert_eq!(signed.await, signature::sign(&[secret()], &id.to_string(), 1, &large));
     let small = large.slice(..LARGE);

@@ -1,22 +1,22 @@
-//! Claims parked reports from the store again, and queues the reports that a claim returned.
+//! Claims parked reports from the store again, and puts the claimed reports into their queues.
 
 use std::time::Duration;
 
 use super::{Claim, Schedulable, Scheduler};
 use crate::policy::turns::{Key, SinceStart};
 
-/// Claims of parked reports that run at once.
+/// The largest number of claims of parked reports that run at the same time.
 const MAX_CLAIMS: usize = 4;
-/// Reports of one claim.
+/// The largest number of reports in one claim.
 const MAX_PER_CLAIM: usize = 256;
-/// Reports of one claim while a single attempt tests the origin, if some of its URLs have circuits of their own. The
-/// claim may return reports to such URLs, which cannot test the origin, so it asks for more than one report.
+/// The largest number of reports in one claim while a single attempt tests the origin and some of its URLs have
+/// circuits of their own. The claim asks for more than one report, because reports to such URLs cannot test the origin.
 const MAX_PER_TEST_CLAIM: usize = 32;
-/// The pause after a claim that failed or returned nothing.
+/// How long the scheduler waits after a claim that failed or returned no report.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl<W: Schedulable> Scheduler<W> {
-    /// The next claim of parked reports, if one may start now.
+    /// Returns the next claim of parked reports, if a claim may start now.
     pub(in crate::delivery) fn claim(&mut self, now: SinceStart) -> Option<Claim> {
         while self.counts.claims < MAX_CLAIMS && self.free() > 0 {
             let key = self.to_claim.pop_front()?;
@@ -40,8 +40,8 @@ impl<W: Schedulable> Scheduler<W> {
         None
     }
 
-    /// Records the reports of a claim, and whether more are parked; `None` if the claim failed. Returns the reports
-    /// that the caller has to park again.
+    /// Records the result of a claim: its reports, and whether more reports are parked. `None` means that the claim
+    /// failed. Returns the reports that the caller has to park again.
     pub(in crate::delivery) fn claimed(
         &mut self,
         key: Key,

@@ -1,14 +1,14 @@
-//! The last URLs of an origin that failed and have no queue of their own.
+//! Remembers the URLs of an origin that failed last and have no queue of their own.
 
 use std::collections::VecDeque;
 
 use crate::policy::breaker::{Breaker, Change, Health, Scope, WINDOW};
 use crate::policy::turns::SinceStart;
 
-/// URLs of one origin whose failures are remembered.
+/// The largest number of URLs of one origin whose failures are remembered.
 const MAX_FAILING: usize = 16;
 
-/// URLs that failed. The URL of the last attempt comes last.
+/// The URLs of one origin that failed. The URL with the latest attempt is the last in the list.
 #[derive(Debug, Default)]
 pub(super) struct Failing(VecDeque<Url>);
 
@@ -16,17 +16,17 @@ pub(super) struct Failing(VecDeque<Url>);
 struct Url {
     hash: u64,
     breaker: Breaker,
-    /// When the URL failed last. `None` if it has worked since.
+    /// When the URL failed last. `None` if an attempt has succeeded since then.
     failed: Option<SinceStart>,
 }
 
 impl Failing {
-    /// How many URLs failed within the last minute and have not worked since.
+    /// How many URLs failed within the last minute and have not worked since then.
     pub(super) fn count(&self, now: SinceStart) -> usize {
         self.0.iter().filter(|url| url.failed.is_some_and(|failed| now.saturating_sub(failed) < WINDOW)).count()
     }
 
-    /// Records the end of an attempt. Returns the URL's breaker if it has opened.
+    /// Records the end of an attempt at a URL. Returns the URL's breaker if its circuit has opened.
     pub(super) fn ended(&mut self, hash: u64, health: Health, now: SinceStart) -> Option<(Breaker, Change)> {
         let known = self.take(hash);
         let mut url = match (known, health) {
@@ -39,7 +39,7 @@ impl Failing {
                 url.failed = (health == Health::Fails).then_some(now);
                 url.breaker.begin(now).and_then(|permit| url.breaker.ended(permit, health, Scope::Url, now))
             }
-            // The attempt says nothing about the URL.
+            // An attempt that had no connection, or that was not sent, says nothing about this URL.
             Health::Unreachable | Health::Unknown => None,
         };
         match change {
@@ -51,14 +51,14 @@ impl Failing {
         }
     }
 
-    /// Opens the breaker of a URL.
+    /// Opens the circuit of a URL at once, and returns its breaker.
     pub(super) fn trip(&mut self, hash: u64, now: SinceStart) -> Option<(Breaker, Change)> {
         let mut breaker = self.take(hash).map(|url| url.breaker).unwrap_or_default();
         let change = breaker.trip(now)?;
         Some((breaker, change))
     }
 
-    /// Remembers the breaker of a URL that joins its origin again.
+    /// Remembers the breaker of a URL whose own queue was removed.
     pub(super) fn keep_breaker(&mut self, hash: u64, breaker: Breaker) {
         self.remember(Url { hash, breaker, failed: None });
     }

@@ -1,10 +1,11 @@
-//! Bounds what the scheduler remembers of idle queues. It forgets the queue that has been idle longest first.
+//! Limits how many idle queues the scheduler remembers. When there are too many, the queue that has been idle longest
+//! is forgotten first.
 
 use super::{Schedulable, Scheduler};
 use crate::policy::turns::Key;
 
 impl<W: Schedulable> Scheduler<W> {
-    /// Marks a queue as idle or not, and forgets idle queues beyond the bound.
+    /// Updates whether a queue is idle. If more idle queues are remembered than allowed, forgets the oldest ones.
     pub(super) fn update_idle(&mut self, key: Key) {
         self.mark_idle(key);
         while self.idle.len() > self.bounds.idle
@@ -16,13 +17,14 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Marks a queue as idle or not. A queue is idle if it has no reports, in flight, in memory or parked.
+    /// Updates whether a queue is idle. A queue is idle if it has no attempts in flight and no reports in memory or in
+    /// the store.
     pub(super) fn mark_idle(&mut self, key: Key) {
         let has_work = self.turns.has_work(key);
         let Some(queue) = self.queues.get_mut(&key) else { return };
         let is_idle = !has_work && !queue.is_parked() && queue.url_queues.is_empty();
         match (is_idle, queue.idle) {
-            // The URL works again, so its next reports stand in the origin's queue.
+            // The URL works again, so its next reports go into its origin's queue.
             (true, _) if queue.origin.is_some() && !queue.breaker.is_probing() => {
                 if let Some(origin) = self.forget(key) {
                     self.mark_idle(origin);
@@ -41,7 +43,7 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Removes a queue. Returns the key of its origin if the queue was that of a URL.
+    /// Removes a queue. If the queue belongs to a URL, returns the key of the queue of the URL's origin.
     pub(super) fn forget(&mut self, key: Key) -> Option<Key> {
         let queue = self.queues.remove(&key)?;
         self.keys.remove(&queue.name);

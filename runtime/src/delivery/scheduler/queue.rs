@@ -1,4 +1,4 @@
-//! What the scheduler knows of one queue: that of an origin, or that of a URL with a circuit of its own.
+//! What the scheduler knows about one queue. A queue belongs to an origin, or to a URL with a circuit of its own.
 
 use std::sync::Arc;
 
@@ -6,35 +6,35 @@ use super::failing::Failing;
 use crate::policy::breaker::Breaker;
 use crate::policy::turns::{Key, SinceStart};
 
-/// The queue of an origin, or of a URL with a circuit of its own.
+/// The queue of an origin, or the queue of a URL with a circuit of its own.
 pub(super) struct Queue {
-    /// The origin or the URL.
+    /// The origin or the URL to which the queue belongs.
     pub(super) name: Arc<str>,
-    /// The origin's queue, if this queue is that of a URL.
+    /// If this queue belongs to a URL, the key of the queue of the URL's origin.
     pub(super) origin: Option<Key>,
-    /// The queues of the origin's URLs that have circuits of their own, each with the hash of its URL.
+    /// The queues of the origin's URLs that have circuits of their own: the hash of each URL, and the key of its queue.
     pub(super) url_queues: Vec<(u64, Key)>,
-    /// The origin's other URLs that failed.
+    /// The failing URLs of the origin that have no queue of their own.
     pub(super) failing: Failing,
-    /// Attempts in flight, those of the origin's URL queues included.
+    /// The number of attempts in flight. For an origin, the attempts of its URL queues are included.
     pub(super) in_flight: usize,
     pub(super) breaker: Breaker,
-    /// Units of the reports that wait in memory.
+    /// The units of memory that the waiting reports use.
     pub(super) waiting: usize,
-    /// The store may have reports parked under this name.
+    /// Whether the store may have reports that are parked under this name.
     pub(super) parked: bool,
-    /// Reports whose parking is not committed yet.
+    /// The number of reports whose parking is not committed yet.
     pub(super) parking: usize,
-    /// How many parkings were committed.
+    /// The number of parkings that were committed.
     pub(super) parkings: u64,
-    /// The value of `parkings` when the running claim started. A claim that finds nothing more may have missed later
-    /// parkings.
+    /// The value of `parkings` when the running claim started. If the claim finds no more reports, but `parkings` has
+    /// grown since then, the claim may have missed reports.
     pub(super) claim: Option<u64>,
-    /// The queue is in the list of queues whose parked reports are claimed next.
+    /// Whether the queue is in the list of queues whose parked reports are claimed next.
     pub(super) to_claim: bool,
-    /// When the scheduler refreshes this queue.
+    /// The time at which the scheduler refreshes this queue.
     pub(super) alarm: Option<SinceStart>,
-    /// The position among the idle queues. `None` if the queue is not idle.
+    /// The position of the queue in the order of idle queues. `None` if the queue is not idle.
     pub(super) idle: Option<u64>,
 }
 
@@ -58,7 +58,7 @@ impl Queue {
         }
     }
 
-    /// Whether parked reports may be claimed, if this many units are free.
+    /// Whether parked reports of this queue may be claimed if `free` units of memory are free.
     pub(super) fn may_claim(&self, free: usize, now: SinceStart) -> bool {
         let has_room = self.waiting == 0 || (!self.breaker.is_probing() && self.waiting * 2 < free);
         self.parked && self.claim.is_none() && has_room && self.breaker.allows_attempt(now)

@@ -1,32 +1,32 @@
-//! The types that the scheduler takes and returns.
+//! The types of the scheduler's arguments and results.
 
 use std::sync::Arc;
 
 use crate::policy::breaker::{Change, Permit};
 use crate::policy::turns::Key;
 
-/// How much the scheduler keeps in memory.
+/// The limits of what the scheduler keeps in memory.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::delivery) struct Bounds {
-    /// Units of the reports that wait.
+    /// The largest number of units of memory that waiting reports may use.
     pub(in crate::delivery) backlog: usize,
-    /// Idle queues whose average time and failures are remembered.
+    /// The largest number of idle queues that are remembered, with their average time and their failures.
     pub(in crate::delivery) idle: usize,
-    /// Queues with parked reports that are known at once. If there are more, the store is asked for them when half of
-    /// these are done.
+    /// The largest number of queues that are known to have parked reports. If there are more in the store, the
+    /// scheduler searches for them when half of the known queues have no more parked reports.
     pub(in crate::delivery) parked: usize,
 }
 
 /// A report that the scheduler can queue.
 pub(in crate::delivery) trait Schedulable {
-    /// The memory that the report takes up, in units. At least one unit.
+    /// The number of units of memory that the report uses. At least one unit.
     fn units(&self) -> usize;
 
-    /// The URL that the report goes to, without its query. Circuits are kept for URLs without a query.
+    /// The URL of the report without its query, because circuits are kept for URLs without a query.
     fn url(&self) -> &str;
 }
 
-/// An attempt that has started. It is given back to the scheduler when the attempt has ended.
+/// An attempt that has started. When the attempt has ended, the caller passes this value to `Scheduler::ended`.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::delivery) struct StartedAttempt {
     pub(super) key: Key,
@@ -38,25 +38,25 @@ pub(in crate::delivery) struct StartedAttempt {
 /// Why a report is parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::delivery) enum ParkReason {
-    /// The circuit of the origin or the URL is open.
+    /// The circuit of the origin or of the URL is open.
     Breaker,
-    /// The origin has as many reports in memory as it may, or earlier reports of it are parked.
+    /// The reports of the origin use as much memory as they may, or earlier reports of the origin are parked.
     Share,
 }
 
-/// A claim of parked reports that the caller makes. The caller passes the claimed reports to `Scheduler::claimed`.
+/// A claim of parked reports that the caller has to make. The caller passes its result to `Scheduler::claimed`.
 #[derive(Debug)]
 pub(in crate::delivery) struct Claim {
     pub(in crate::delivery) key: Key,
-    /// The name that the reports are parked under: an origin or a URL.
+    /// The origin or the URL under which the reports are parked.
     pub(in crate::delivery) queue_name: Arc<str>,
     pub(in crate::delivery) limit: usize,
 }
 
-/// What the end of an attempt has changed.
+/// What the caller has to do after the end of an attempt.
 pub(in crate::delivery) struct Effects<W> {
-    /// Circuits that have changed, each with its origin or URL.
+    /// The circuits that have opened, stay open, or have closed, each with its origin or URL.
     pub(in crate::delivery) changes: Vec<(Arc<str>, Change)>,
-    /// Reports that the caller has to park.
+    /// The reports that the caller has to park.
     pub(in crate::delivery) to_park: Vec<(Key, W)>,
 }

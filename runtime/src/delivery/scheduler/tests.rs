@@ -1,4 +1,5 @@
-//! Tests of single rules, and that every report is delivered in the end, in whatever order events come.
+//! Tests of single rules of the scheduler. One test checks that every report is delivered in the end, in whatever order
+//! events come.
 
 use proptest::prelude::*;
 
@@ -34,7 +35,7 @@ fn take(scheduler: &mut Scheduler<usize>, origin: &str, work: usize) -> Option<P
     scheduler.take(key, work, NOW).map(|(_, reason)| reason)
 }
 
-/// A report with the index of its URL and a number.
+/// A report for tests: the index of its URL in `URLS`, and a number.
 impl Schedulable for (usize, usize) {
     fn units(&self) -> usize {
         1
@@ -45,7 +46,7 @@ impl Schedulable for (usize, usize) {
     }
 }
 
-/// A report with this many units.
+/// A report that uses this many units of memory.
 #[derive(Debug)]
 struct Large(usize);
 
@@ -67,7 +68,7 @@ fn memory_is_bounded_by_size_and_shared_by_size() {
         let key = scheduler.key(origin, "");
         scheduler.take(key, Large(size), NOW).is_none()
     };
-    // A report fits while its origin holds no more units than are still free.
+    // The scheduler keeps a report in memory as long as the origin's reports use no more units than are still free.
     assert_eq!((0..10).filter(|_| take("a", 20)).count(), 3);
     assert_eq!((0..50).filter(|_| take("b", 1)).count(), 17);
     while let Some((attempt, _)) = scheduler.next(NOW) {
@@ -157,7 +158,7 @@ fn of_more_dead_origins_than_are_known_each_has_its_turn() {
     assert_eq!(attempted.keys().map(String::as_str).collect::<Vec<_>>(), ORIGINS, "{attempted:?}");
 }
 
-/// What is around a scheduler: a store with parked reports, attempts in flight, and claims in progress.
+/// The state outside of the scheduler: a store with parked reports, the attempts in flight, and the claims in progress.
 #[derive(Default)]
 struct World {
     arrived: usize,
@@ -189,7 +190,7 @@ impl World {
         if health == Health::Works {
             self.delivered.push(work.1);
         } else {
-            // The failed report is due again and is claimed.
+            // The attempt failed, so its report is due again and is claimed.
             self.take(scheduler, work, now);
         }
     }
@@ -249,7 +250,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Starts and ends all attempts that may start. Attempts at the first URL of the second origin fail.
+/// Starts all attempts that may start, and ends them. Attempts at the first URL of the second origin fail.
 fn play(scheduler: &mut Scheduler<(usize, usize)>, world: &mut World, now: SinceStart) {
     world.start_due(scheduler, now);
     while !world.in_flight.is_empty() || !world.parking.is_empty() || !world.claims.is_empty() {
@@ -277,7 +278,7 @@ fn a_url_that_fails_holds_up_no_other_of_its_origin() {
     assert_eq!((scheduler.open(), scheduler.waiting()), (1, 0));
     assert_eq!(world.parked["x://1/a"].len(), 200);
     assert!(world.parked.get("x://1").is_none_or(VecDeque::is_empty));
-    // Later reports to the other URL are delivered too. The single attempts of the failing URL do not delay them.
+    // Later reports to the other URL are delivered too. The test attempts at the failing URL do not delay them.
     for _ in 0..20 {
         let later = scheduler.alarm().unwrap();
         world.arrive(&mut scheduler, 2, later);
@@ -292,7 +293,7 @@ fn single_attempts_of_an_origin_take_turns_over_its_urls() {
     let bounds = Bounds { backlog: 1_000, idle: 10, parked: 10 };
     let mut scheduler = Scheduler::new(Limits::new(8, 4), bounds, HashMap::new());
     let mut world = World::default();
-    // At first nothing connects. Then connections succeed, and one of the two URLs works.
+    // At first no connection succeeds. Later connections succeed, and one of the two URLs works.
     (0..30).for_each(|n| world.arrive(&mut scheduler, 1 + usize::from(n == 29), NOW));
     world.start_due(&mut scheduler, NOW);
     while !world.in_flight.is_empty() {
@@ -335,7 +336,7 @@ fn urls_with_a_line_of_their_own_are_few_and_join_the_others_when_they_work() {
         }
     }
     assert_eq!((world.delivered.len(), scheduler.open(), scheduler.keys.contains_key(URLS[1])), (20, 0, false));
-    // Many URLs fail at once.
+    // Many URLs fail at the same time.
     let mut scheduler: Scheduler<usize> = Scheduler::new(Limits::new(8, 4), bounds, HashMap::new());
     let origin = scheduler.key("x://1", "");
     for n in 0..100 {

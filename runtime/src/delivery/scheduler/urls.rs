@@ -1,8 +1,8 @@
-//! URLs of an origin that fail while other URLs of the origin may work.
+//! Handles a URL that fails while other URLs of its origin may work.
 //!
-//! A URL whose circuit opens is split off from its origin: it gets a queue of its own, in memory and in the store, with
-//! its own waiting reports and its own single attempts. The URL joins its origin again when its circuit has closed and
-//! its queue is empty. URLs are compared without their query, so that a caller who varies the query does not create
+//! A URL whose circuit opens is split off from its origin: it gets a queue of its own, in memory and in the store. Then
+//! single attempts test this URL alone. The URL returns to its origin's queue when its circuit has closed and its own
+//! queue is empty. URLs are compared without their query, so that a caller who varies the query does not create
 //! circuits.
 
 use std::hash::BuildHasher as _;
@@ -13,18 +13,18 @@ use super::{Schedulable, Scheduler, StartedAttempt};
 use crate::policy::breaker::{Breaker, Change, Health};
 use crate::policy::turns::{Key, SinceStart};
 
-/// The most URLs of one origin that are split off. A further URL takes the place of an idle one; without an idle one it
-/// stays in its origin's queue. The store may have reports parked under more URLs, and these reports are claimed all
-/// the same.
+/// The largest number of URLs of one origin that are split off. For a further URL, the queue of an idle URL is
+/// forgotten. If no URL is idle, the further URL stays in its origin's queue. The store may have reports parked under
+/// more URLs. These reports are claimed too.
 pub(super) const MAX_SPLIT_OFF: usize = 16;
 
 impl<W: Schedulable> Scheduler<W> {
-    /// A hash that stands for a URL among the URLs of its origin.
+    /// The hash by which a URL is distinguished from the other URLs of its origin.
     pub(super) fn url_hash(&self, url: &str) -> u64 {
         self.hasher.hash_one(url)
     }
 
-    /// The key of the queue with this name, which is an origin or a URL. Adds the queue if it is not known.
+    /// The key of the queue with this name. The name is an origin or a URL. If the queue is not known, it is added.
     pub(super) fn key_of_name(&mut self, name: &str) -> Key {
         if let Some(key) = self.keys.get(name) {
             return *key;
@@ -39,12 +39,14 @@ impl<W: Schedulable> Scheduler<W> {
         key
     }
 
-    /// The name of the queue if it is that of a URL. Its reports are parked under this name.
+    /// The URL to which the queue belongs. Its reports are parked under this URL. `None` if the queue belongs to an
+    /// origin.
     pub(in crate::delivery) fn url_of(&self, key: Key) -> Option<Arc<str>> {
         self.queues.get(&key).filter(|queue| queue.origin.is_some()).map(|queue| queue.name.clone())
     }
 
-    /// Records what an attempt from an origin's queue says about its URL. Returns the URL's breaker if it has opened.
+    /// Records whether an attempt from an origin's queue shows that its URL works. Returns the URL's breaker if its
+    /// circuit has opened.
     pub(super) fn judge_url(
         &mut self,
         attempt: StartedAttempt,
@@ -59,8 +61,8 @@ impl<W: Schedulable> Scheduler<W> {
         queue.failing.ended(attempt.url, health, now)
     }
 
-    /// Gives a URL a queue of its own. Returns the reports to this URL from the origin's queue, which the caller has to
-    /// park. `None` if the origin can have no further URL queue.
+    /// Gives a URL a queue of its own. Returns the reports to this URL that waited in the origin's queue. The caller
+    /// has to park them. `None` if the origin cannot have another URL queue.
     pub(super) fn split_off(
         &mut self,
         origin: Key,
@@ -109,7 +111,7 @@ impl<W: Schedulable> Scheduler<W> {
         self.mark_idle(origin);
     }
 
-    /// Joins a URL with its origin again. Its breaker is kept among those of the origin's other URLs.
+    /// Removes a URL's queue from its origin. The origin keeps the URL's breaker, unless the circuit is still open.
     pub(super) fn rejoin(&mut self, origin: Key, url: Key, breaker: Breaker) {
         let Some(queue) = self.queues.get_mut(&origin) else { return };
         let Some(place) = queue.url_queues.iter().position(|(_, key)| *key == url) else { return };
@@ -119,8 +121,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Changes the number of attempts in flight. Attempts of an origin and of its URL queues count together, under the
-    /// limit of the origin.
+    /// Changes the number of attempts in flight. The attempts of an origin and of its URL queues are counted together,
+    /// because one limit applies to all of them.
     pub(super) fn count_in_flight(&mut self, key: Key, now: SinceStart, count: fn(usize) -> usize) {
         let Some(queue) = self.queues.get(&key) else { return };
         let origin = queue.origin.unwrap_or(key);
@@ -136,7 +138,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Whether an origin that has URL queues has as many attempts in flight as it may.
+    /// Whether an origin with URL queues has reached its limit of attempts in flight. `key` is the queue of the origin
+    /// or of one of its URLs.
     pub(super) fn is_full(&self, key: Key) -> bool {
         let origin = |queue: &Queue| queue.origin.and_then(|origin| self.queues.get(&origin));
         let Some(queue) = self.queues.get(&key) else { return false };
