@@ -1,7 +1,7 @@
-//! Decides for the delivery: when a report is retried, what an answer means, which origin may start the next attempt,
-//! where a webhook may go, and which secrets sign it.
+//! The decisions of the delivery: when a report is retried, what an answer means, which origin may start the next
+//! attempt, where a webhook may go, and which secrets sign a report.
 //!
-//! Invariant: this module only decides. It does no I/O, and the time and the randomness are arguments.
+//! Invariant: this module only decides. It does no I/O. The time and the random numbers are arguments.
 
 pub(crate) mod after_attempt;
 pub(crate) mod breaker;

@@ -1,7 +1,8 @@
 //! The tasks that make the attempts.
 //!
-//! A task that has finished an attempt is kept and makes the next one. An attempt's own state takes some kilobytes. To
-//! allocate and free it for every attempt, often on different threads, costs more than the attempt's decisions.
+//! When a task has finished an attempt, it waits for another attempt and makes it. The state of an attempt uses some
+//! kilobytes. If this memory were allocated and freed for every attempt, often on different threads, that would cost
+//! more processor time than all decisions about the attempt.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,10 +13,10 @@ use super::event::Slot;
 use super::work::Work;
 use postback_store::shutdown::Shutdown;
 
-/// The most tasks that wait for their next attempt. Further tasks end after their attempt.
+/// The largest number of tasks that wait for another attempt. If there are more, a task ends after its attempt.
 const MAX_IDLE: usize = 256;
 
-/// Starts attempts, each on a waiting task or on a new one.
+/// Starts attempts. An attempt runs on a task that waits for work, or on a new task.
 pub(super) struct AttemptTasks {
     deliverer: Arc<Deliverer>,
     shutdown: Shutdown,
@@ -24,10 +25,10 @@ pub(super) struct AttemptTasks {
 
 type Idle = Arc<Mutex<Vec<Arc<IdleTask>>>>;
 
-/// How a waiting task gets its next attempt.
+/// What `AttemptTasks` shares with a task that waits for work: the task's next attempt, and a signal to wake the task.
 #[derive(Default)]
 struct IdleTask {
-    /// The next attempt. `None` if the task is to end.
+    /// The next attempt of the task. If it is `None` when the task is woken, the task ends.
     next: Mutex<Option<(Work, Slot)>>,
     woken: Notify,
 }
@@ -37,7 +38,7 @@ impl AttemptTasks {
         Self { deliverer, shutdown, idle: Idle::default() }
     }
 
-    /// Starts an attempt.
+    /// Starts an attempt on a task that waits for work, or on a new task.
     pub(super) fn start(&self, work: Work, slot: Slot) {
         let idle = lock(&self.idle).pop();
         if let Some(task) = idle {
@@ -49,7 +50,7 @@ impl AttemptTasks {
         }
     }
 
-    /// Ends the waiting tasks. A task with an attempt in flight ends after that attempt.
+    /// Ends the tasks that wait for work. A task with an attempt in flight ends after this attempt.
     pub(super) fn end_idle_tasks(&self) {
         for task in std::mem::take(&mut *lock(&self.idle)) {
             task.woken.notify_one();

@@ -1,4 +1,5 @@
-//! Claims reports that are due: retries, and new reports that found no room in memory when they were posted.
+//! Claims reports that are due. These are retries, and new reports for which there was no free memory when they were
+//! posted.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -12,18 +13,18 @@ use postback_store::shutdown::Shutdown;
 use postback_store::{Batch, ClaimedReport, Error, Store};
 use postback_wire::time::Clock;
 
-/// The longest pause between two claims. A jump of the wall clock, or a lost wake-up, delays a report by this much at
-/// most.
+/// The longest pause between two claims. If the wall clock jumps or a wake-up is lost, a report is delayed by at most
+/// this time.
 const SLOWEST_POLL: Duration = Duration::from_mins(1);
 
-/// Claims as many reports as the channel has room for, until the shutdown begins or the store is closed. A claim is
-/// always awaited to its end: if it were dropped, its rows would stay claimed, and nothing would deliver them.
+/// Claims as many reports as fit into the channel, until the shutdown begins or the store is closed. Each claim is
+/// awaited to its end. If a claim were dropped, its reports would stay claimed and nobody would deliver them.
 pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<ClaimedReport>, shutdown: Shutdown) {
     let failures = FailureLog::new("claiming due reports");
     let mut backoff = store_backoff();
     loop {
-        // The wake-up is registered before the claim, so that a report which becomes due after the claim wakes this
-        // loop.
+        // The loop registers for the wake-up before it claims. So if a report becomes due after the claim, the loop is
+        // woken.
         let mut due = pin!(store.reports_due());
         let mut woken = is_ready(due.as_mut()).await;
         if woken {
@@ -37,7 +38,7 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
                 backoff.reset();
                 let full = rows.len() >= limit;
                 for report in rows {
-                    // The channel has room, because only this function sends to it. Sending fails only if the delivery
+                    // The channel has space, because only this function sends to it. Sending fails only if the delivery
                     // was dropped.
                     if claims.send(report).await.is_err() {
                         return;
@@ -51,7 +52,8 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
             Err(Error::Closed) => return,
             Err(error) => {
                 failures.failed(&error);
-                // Wake-ups are ignored during the pause. Otherwise a failing store would be asked at each of them.
+                // Wake-ups are ignored during the pause. Otherwise the loop would call the failing store again at each
+                // wake-up.
                 tokio::select! {
                     () = shutdown.stopping() => return,
                     () = tokio::time::sleep(backoff.pause()) => continue,
@@ -67,9 +69,9 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
     }
 }
 
-/// Waits until half of the channel is free, and returns how many places are free. `None` if the shutdown has begun, or
-/// if the channel is closed. It waits for half, because a claim for each single place would cost one transaction for
-/// each report.
+/// Waits until half of the channel is free, and returns how many reports fit into the channel. Returns `None` if the
+/// shutdown has begun or the channel is closed. Without this wait, each report would be claimed in a transaction of its
+/// own.
 async fn room(claims: &mpsc::Sender<ClaimedReport>, shutdown: &Shutdown) -> Option<usize> {
     tokio::select! {
         biased;
@@ -95,10 +97,10 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_micros(1_795_420_800_000_000);
     const SECOND: Duration = Duration::from_secs(1);
-    /// Longer than the longest pause. The time of these tests is paused, so nothing really waits that long.
+    /// A time that is longer than the longest pause. The tests use tokio's paused clock, so they do not really wait.
     const NEVER: Duration = Duration::from_hours(24);
 
-    /// A clock that follows tokio's time. Its wall clock is behind by this much.
+    /// A clock that follows tokio's time. Its wall clock is behind the real wall clock by `behind`.
     fn clock(behind: Duration) -> Clock {
         let begun = Instant::now();
         let wall = move || START.saturating_add(begun.elapsed()).saturating_sub(behind);
@@ -114,7 +116,7 @@ mod tests {
         NewReport::to(Target::parse("https://example.com/in"), "a", "{}".into(), START)
     }
 
-    /// Starts the loop with this clock, and returns when it has claimed for the first time and found nothing.
+    /// Starts the loop with this clock. Returns when the first claim of the loop has found nothing.
     async fn asleep(store: &Store, clock: Clock) -> (mpsc::Receiver<ClaimedReport>, Shutdown) {
         let (claims, claimed) = mpsc::channel(8);
         let shutdown = Shutdown::new();
@@ -128,7 +130,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_report_whose_wake_up_is_lost_is_claimed_within_a_minute() {
         let store = store().await;
-        // The signal wakes one waiter, and this is the first waiter.
+        // A wake-up of the store wakes only one waiter. This waiter is the first, so the loop does not get the wake-up.
         let mut thief = pin!(store.reports_due());
         assert!(!is_ready(thief.as_mut()).await);
         let begun = Instant::now();
@@ -167,7 +169,8 @@ mod tests {
         let begun = Instant::now();
         let _ = store.settle_report(row.claim, attempt, Next::RetryAt(due)).await.unwrap();
         store.reports_due().await;
-        // The store says that the report is due in half a minute. This clock takes that for more than a day.
+        // The report is due in half a minute. For the loop's clock, which is behind, the report is due in more than a
+        // day.
         let (mut claimed, shutdown) = asleep(&store, clock(NEVER)).await;
         let found = timeout(2 * NEVER, claimed.recv()).await.expect("the loop did not claim again");
         assert_eq!(found.unwrap().attempt, 2);

@@ -1,8 +1,9 @@
-//! Bounds how many connections are open at once to all hosts together, idle connections included.
+//! Limits how many connections are open at the same time to all hosts together. Idle connections count too.
 //!
-//! The HTTP client's pool bounds the connections to each host, but callers may name any number of hosts. So the total
-//! is bounded here: if all connections are open, the connection that has been idle longest is closed for a new one.
-//! There are fewer attempts in flight than connections. If all connections are in use even so, the attempt is put off.
+//! The HTTP client's pool limits the connections to each host, but callers may name any number of hosts. So the total
+//! is limited here: when the limit is reached, the connection that has been idle longest is closed for a new one. There
+//! are usually fewer attempts in flight than connections. If all connections are in use even so, the attempt is put
+//! off.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,17 +18,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use postback_wire::names::metric;
 
-/// How long opening a connection waits for room.
+/// How long a new connection waits until another connection is closed.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(5);
 
-/// All connections that may be open are in use.
+/// The limit of open connections is reached, and all of them are in use.
 #[derive(Debug, thiserror::Error)]
 #[error("all {most} connections that may be open are in use")]
 pub(super) struct NoFreeConnection {
     most: usize,
 }
 
-/// The connections of all clients. All clones share one bound.
+/// Counts and limits the connections of all HTTP clients. All clones share one limit.
 #[derive(Clone)]
 pub(super) struct Connections {
     most: usize,
@@ -40,27 +41,28 @@ struct State {
     last: u64,
     /// The open connections, by their numbers.
     open: HashMap<u64, OpenConnection>,
-    /// The idle connections. The connection that has been idle longest comes first.
+    /// The idle connections in the order in which they became idle. The connection that has been idle longest comes
+    /// first.
     idle: BTreeMap<u64, u64>,
-    /// How many callers wait for room.
+    /// How many callers wait until a connection is closed.
     waiting: usize,
 }
 
 struct OpenConnection {
     closing: Arc<CloseSignal>,
     users: usize,
-    /// The position among the idle connections. `None` if the connection is in use.
+    /// The position in the order of idle connections. `None` if the connection is in use, or is being closed.
     idle: Option<u64>,
 }
 
-/// Asks a connection to close.
+/// A request to a connection to close itself.
 #[derive(Default)]
 struct CloseSignal {
     requested: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
-/// The right to have one connection open. The connection holds it until it is closed.
+/// The permission for one open connection. The connection keeps this value until it is closed.
 pub(super) struct ConnectionPermit {
     number: u64,
     closing: Arc<CloseSignal>,
@@ -68,17 +70,17 @@ pub(super) struct ConnectionPermit {
     _room: OwnedSemaphorePermit,
 }
 
-/// A handle to a connection, with which a request marks the connection as in use.
+/// A handle to a connection. A request uses the handle to mark the connection as in use.
 #[derive(Clone)]
 pub(super) struct ConnectionUse {
     number: u64,
     of: Connections,
 }
 
-/// While this guard lives, the connection is in use and is not closed for another one.
+/// While this guard lives, the connection is in use, so it is not closed to make a new connection possible.
 pub(super) struct InUse(ConnectionUse);
 
-/// While this guard lives, a caller waits for room.
+/// While this guard lives, its caller is counted as waiting until a connection is closed.
 struct WaitingForRoom<'a>(&'a Connections);
 
 impl Connections {
@@ -87,7 +89,8 @@ impl Connections {
         Self { most, room: Arc::new(Semaphore::new(most)), state: Arc::default() }
     }
 
-    /// The right to open one more connection. The error holds [`NoFreeConnection`] if there was no room in time.
+    /// Waits for the permission to open one more connection. If no connection is closed in time, the error contains
+    /// [`NoFreeConnection`].
     pub(super) async fn open(&self) -> io::Result<ConnectionPermit> {
         let room = if let Ok(room) = self.room.clone().try_acquire_owned() {
             room
@@ -108,7 +111,7 @@ impl Connections {
         Ok(ConnectionPermit { number, closing, of: self.clone(), _room: room })
     }
 
-    /// Closes up to this many connections that have been idle longest.
+    /// Closes idle connections, at most `most` of them. The connections that have been idle longest are closed first.
     pub(super) fn close_idle(&self, most: usize) {
         let mut state = self.lock();
         let closed: Vec<_> = (0..most).map_while(|_| state.take_idle()).collect();
@@ -137,14 +140,14 @@ impl ConnectionPermit {
         ConnectionUse { number: self.number, of: self.of.clone() }
     }
 
-    /// Whether the connection is to be closed. If not, the calling task is woken when it is.
+    /// Whether the connection must be closed. If not, the calling task is woken when the connection must be closed.
     pub(super) fn is_to_close(&self, cx: &Context<'_>) -> bool {
         let mut waker = self.closing.waker.lock().unwrap_or_else(PoisonError::into_inner);
         match &*waker {
             Some(known) if known.will_wake(cx.waker()) => {}
             _ => *waker = Some(cx.waker().clone()),
         }
-        // The flag is read under the lock, so that a later request to close finds the waker.
+        // The flag is read under the lock. So if closing is requested later, the request finds the waker.
         self.closing.requested.load(Ordering::Acquire)
     }
 }
@@ -212,7 +215,7 @@ impl Drop for WaitingForRoom<'_> {
 }
 
 fn gauged(state: &State) {
-    // The number of connections is far below `u32::MAX`.
+    // The conversion does not fail, because the number of connections is far below `u32::MAX`.
     gauge!(metric::CONNECTIONS_OPEN).set(f64::from(u32::try_from(state.open.len()).unwrap_or(u32::MAX)));
 }
 
@@ -234,7 +237,7 @@ mod tests {
 
     use super::*;
 
-    /// How many connections are open, how many of them are idle, and how many callers wait.
+    /// How many connections are open, how many of them are idle, and how many callers wait for a connection.
     fn counts(all: &Connections) -> (usize, usize, usize) {
         let state = all.lock();
         (state.open.len(), state.idle.len(), state.waiting)
@@ -257,7 +260,7 @@ mod tests {
         let (in_a, in_b) = (a.usage().begin(), b.usage().begin());
         drop(c.usage().begin());
         drop(in_b);
-        // After it was used again, c is no longer the connection that has been idle longest.
+        // Connection `c` is used once more, so it is no longer the connection that has been idle longest.
         drop(c.usage().begin());
         let next = spawn_open(&all);
         while !asked(&b) {

@@ -1,7 +1,7 @@
-//! The resolver of the HTTP clients. It has the guard check every address at the moment of connecting.
+//! The resolver of the HTTP clients. It lets the guard check every address when a connection is opened.
 //!
 //! Invariant: a connection is opened only to an address that the guard has allowed in the same look-up. So a name that
-//! resolves to another address the second time cannot get past the guard (DNS rebinding).
+//! resolves to another address at its second look-up cannot bypass the guard (DNS rebinding).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,22 +17,23 @@ use super::lookup::Lookup;
 use super::own_addresses;
 use crate::policy::guard::{Guard, Reach, Refusal};
 
-/// How long a look-up may take, including its wait for room.
+/// The longest time that a look-up may take, including its wait for a free thread.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The most addresses of one name that are dialled. They share the time for connecting.
+/// The largest number of addresses of one name to which the client tries to connect, one after another. They share the
+/// time for connecting.
 const MOST_ADDRESSES: usize = 16;
 
-/// Looks up a name for a client, and has its addresses checked.
+/// Looks up a host name for an HTTP client, and lets the guard check the addresses.
 #[derive(Clone)]
 pub(super) struct Dial {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) guard: Guard,
     pub(super) reach: Reach,
-    /// Addresses of this server, which the client must not connect to. Empty if it may.
+    /// The addresses of this server, if the client must not connect to them. Otherwise empty.
     pub(super) own_addresses: Arc<[IpAddr]>,
 }
 
-/// Why there is no address to connect to.
+/// Why a name has no address that the client may connect to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("cannot resolve {host}")]
@@ -71,7 +72,7 @@ impl Service<Name> for Dial {
             };
             guard.check_addresses(&addresses, reach).map_err(Error::Refused)?;
             own_addresses::check(&addresses, &own_addresses).map_err(Error::Refused)?;
-            // Port 0 is a placeholder: the client replaces it by the port of the URL.
+            // Port 0 is a placeholder. The client replaces it by the port of the URL.
             let dialled = addresses.into_iter().take(MOST_ADDRESSES).map(|address| SocketAddr::new(address, 0));
             Ok(dialled.collect::<Vec<_>>().into_iter())
         })
@@ -86,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    /// A resolver that answers each look-up with the next list.
+    /// A resolver that answers each look-up with the next list of addresses.
     #[derive(Debug)]
     struct Script(Vec<Vec<&'static str>>, AtomicUsize);
 

@@ -1,9 +1,9 @@
-//! The loop of the delivery. It takes reports into memory, starts attempts when the scheduler allows, and parks the
-//! reports that have to wait in the store.
+//! The loop of the delivery. The loop takes reports into memory, starts attempts when the scheduler allows it, and
+//! parks the reports that have to wait in the store.
 //!
-//! Invariant: the loop waits only for events, never for the store or the network. Whatever takes time is a task, and
-//! the end of each task is an event. The channel of events has room for all events that there can be, so no task waits
-//! for the loop either.
+//! Invariant: the loop waits only for events, never for the store or the network. Each operation that takes time runs
+//! in a task, and the task sends an event when it ends. The channel of events has space for all possible events, so no
+//! task waits for the loop either.
 
 use futures_util::future::join_all;
 use metrics::{counter, gauge};
@@ -27,17 +27,17 @@ use postback_wire::names::metric;
 use postback_wire::time::Clock;
 use postback_wire::webhook::Shown;
 
-/// The loop takes no more reports into memory while this many are being parked.
+/// While this many reports are being parked, the loop takes no more reports into memory.
 const MAX_PARKING: usize = 1_024;
-/// Idle origins that the scheduler remembers. Each takes up some hundred bytes.
+/// The largest number of idle queues that the scheduler remembers. Each queue uses some hundred bytes.
 const MAX_IDLE: usize = 4_096;
-/// Origins with parked reports that the scheduler knows at once.
+/// The largest number of queues with parked reports that the scheduler knows at the same time.
 const MAX_PARKED: usize = 16_384;
-/// Claimed reports that wait in the channel to this loop. While reports wait in the store, every new report waits
-/// behind them and has to be claimed too. So a claim brings many reports at once: otherwise the store would never be
-/// empty again.
+/// The largest number of claimed reports that wait in the channel to the loop. The number is large, so that one claim
+/// returns many reports. While reports wait in the store, each new report waits behind them and must be claimed too.
+/// With small claims, the number of waiting reports would never fall to zero.
 const MAX_CLAIMED: usize = 512;
-/// Items that the loop takes from one source before it looks at the other sources.
+/// The largest number of items that the loop takes from one channel before it reads the other channels.
 const MAX_PER_SOURCE: usize = 64;
 
 pub(super) fn bounds(backlog: usize) -> Bounds {
@@ -55,11 +55,11 @@ pub(super) struct Dispatcher {
     shutdown: Shutdown,
     events: mpsc::Sender<Event>,
     ended: mpsc::Receiver<Event>,
-    /// Reports that the loop parks next.
+    /// The reports that the loop parks next.
     to_park: Vec<(Key, Work)>,
 }
 
-/// A report to park. The name is that of its URL's own queue, if the report stood in one.
+/// A report to park. If the report waited in the queue of its URL, the second field is this URL.
 type ReportToPark = (Key, Option<Arc<str>>, Work);
 
 impl Dispatcher {
@@ -71,8 +71,9 @@ impl Dispatcher {
         concurrency: usize,
         shutdown: Shutdown,
     ) -> Self {
-        // Room for one event of each slot, of each report that is being parked, and of each claim. Fewer reports are
-        // parked at once than twice the backlog and what the loop takes at once.
+        // The channel has space for one event of each slot, of each report that is being parked, and of each claim. The
+        // number of reports that are being parked is less than twice the backlog and the number of reports that the
+        // loop takes in one turn.
         let (events, ended) = mpsc::channel(concurrency + 3 * scheduler.backlog());
         let attempt_tasks = AttemptTasks::new(deliverer.clone(), shutdown.clone());
         Self {
@@ -89,8 +90,8 @@ impl Dispatcher {
         }
     }
 
-    /// Delivers until the shutdown begins. Then the attempts in flight end, and reports in memory that were not
-    /// attempted are put back into the store.
+    /// Delivers reports until the shutdown begins. Then waits for the attempts in flight, and puts the other reports in
+    /// memory back into the store.
     pub(super) async fn run(mut self) {
         let mut pre_claimed =
             self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + self.scheduler.backlog())));
@@ -102,11 +103,12 @@ impl Dispatcher {
         loop {
             let now = self.clock.elapsed();
             let alarm = self.scheduler.alarm().map(|at| at.saturating_sub(now));
-            // While the store has not committed this many parkings, no more reports are taken into memory.
+            // If too many parkings are not committed yet, the loop takes no more reports into memory.
             let has_room = self.scheduler.parking() < MAX_PARKING;
             tokio::select! {
                 () = stop.stopping() => break,
-                // Not `biased`, so that neither new reports nor retries keep the other source waiting.
+                // `select!` is not `biased`, so that neither the new reports nor the retries have to wait while the
+                // others keep coming.
                 Some(_) = not_closed(self.ended.recv_many(&mut events, MAX_PER_SOURCE)) => {}
                 Some(_) = not_closed(pre_claimed.recv_many(&mut handed_over, MAX_PER_SOURCE)), if has_room => {}
                 Some(_) = not_closed(claimed.recv_many(&mut due, MAX_PER_SOURCE)), if has_room => {}
@@ -135,8 +137,8 @@ impl Dispatcher {
         while let Some(PreClaimed { row, room }) = pre_claimed.recv().await {
             not_attempted.push(Work { report: row, room: Some(room) });
         }
-        // The channel closes when the claiming task ends. That task waits for its last claim, so the rows of that claim
-        // arrive here.
+        // The channel closes when the task that claims reports ends. This task waits for the end of its last claim, so
+        // all reports of the last claim are received here.
         while let Some(report) = claimed.recv().await {
             not_attempted.push(Work { report, room: None });
         }
@@ -148,7 +150,7 @@ impl Dispatcher {
             not_attempted.extend(self.scheduler.clear());
             not_attempted.extend(self.to_park.drain(..).map(|(_, work)| work));
         }
-        // All reports are put back concurrently, so that they go into one commit.
+        // All reports are put back at the same time, so that one commit contains many of them.
         join_all(not_attempted.into_iter().map(|work| self.deliverer.put_back(work.report.claim))).await;
         while self.scheduler.in_flight() > 0
             && let Some(event) = self.ended.recv().await
@@ -216,17 +218,17 @@ impl Dispatcher {
     }
 }
 
-/// Turns the 0 that a closed channel returns into `None`, so that `select!` does not poll the closed channel without
-/// end.
+/// A closed channel returns 0 at each poll. This function returns `None` instead of 0, so that `select!` does not poll
+/// the closed channel without end.
 async fn not_closed(received: impl Future<Output = usize>) -> Option<usize> {
     Some(received.await).filter(|n| *n > 0)
 }
 
 async fn park(deliverer: Arc<Deliverer>, to_park: Vec<ReportToPark>, events: mpsc::Sender<Event>, stop: Shutdown) {
-    // All reports are parked concurrently, so that they go into one commit.
+    // All reports are parked at the same time, so that one commit contains many of them.
     let parked = join_all(to_park.into_iter().map(async |(key, url, work)| {
         let Work { report, room } = work;
-        // Only the claim is kept. The body, which may be large, is dropped here.
+        // Only the claim is needed. The body, which may be large, is dropped here.
         let claim = report.claim;
         let committed = deliverer.park(claim, url, &stop).await;
         drop(room);
@@ -244,11 +246,11 @@ async fn claim_parked(store: Store, claim: Claim, events: mpsc::Sender<Event>) {
         let works = batch.rows.into_iter().map(|report| Work { report, room: None }).collect();
         (works, batch.next_due.is_some())
     });
-    // Sending fails only if the loop has ended, and the loop waits for this event before it ends.
+    // Sending fails only if the loop has ended. The loop does not end before it has received this event.
     let _ = events.send(Event::Claimed { key, limit, claimed }).await;
 }
 
-/// Asks the store which origins have parked reports, again and again until the store answers.
+/// Asks the store which origins and URLs have parked reports. If the store fails, asks again until it answers.
 async fn find_parked(store: Store, events: mpsc::Sender<Event>, stop: Shutdown) {
     let failures = FailureLog::new("looking for parked reports");
     let mut backoff = store_backoff();
@@ -270,7 +272,7 @@ async fn find_parked(store: Store, events: mpsc::Sender<Event>, stop: Shutdown) 
     }
 }
 
-/// Logs that the circuit of an origin, or of a URL, has opened, stays open or has closed.
+/// Logs that the circuit of an origin or of a URL has opened, stays open, or has closed.
 fn log_change(name: &str, change: Change, now: SinceStart) {
     let parsed = Url::parse(name).ok();
     let shown =
@@ -312,6 +314,6 @@ fn count_parked(reason: ParkReason, reports: usize) {
 }
 
 fn as_gauge(n: usize) -> f64 {
-    // Invariant: each count shown as a gauge has a bound far below `u32::MAX`.
+    // Invariant: all numbers that are shown as gauges have limits far below `u32::MAX`.
     f64::from(u32::try_from(n).unwrap_or(u32::MAX))
 }

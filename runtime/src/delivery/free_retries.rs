@@ -1,8 +1,8 @@
-//! Retries that use up no attempt, for requests that the receiver says it has not processed.
+//! Retries that use up no attempt. They are for requests that the receiver says it has not processed.
 //!
-//! HTTP/2 lets a receiver say so, and it asks for the request to be sent again (RFC 9113, 8.7). A receiver that always
-//! says so would keep a report for ever. So each attempt has only [`MAX_FREE`] free retries. The counts are in memory
-//! and begin at 0 after a restart.
+//! In HTTP/2, a receiver can say that it has not processed a request and that the request can be sent again (RFC 9113,
+//! 8.7). If a receiver always says so, its report would never end. So each attempt has at most [`MAX_FREE`] free
+//! retries. The numbers of used free retries are in memory only, and begin at 0 after a restart.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,18 +11,18 @@ use std::time::Duration;
 use postback_store::backoff::doubled;
 use postback_wire::id::ReportId;
 
-/// Free retries of one attempt. The pauses before them add up to 811 s, about 14 minutes.
+/// The largest number of free retries of one attempt. The pauses before them are 811 s together, about 14 minutes.
 pub(super) const MAX_FREE: u32 = 10;
-/// Reports whose free retries are counted at once. Further reports get no free retry.
+/// The largest number of reports whose free retries are counted at the same time. Further reports get no free retry.
 const MAX_KNOWN: usize = 16_384;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// The free retries that reports have used.
+/// For each report, the free retries that it has used.
 #[derive(Debug, Default)]
 pub(super) struct FreeRetries(Mutex<HashMap<ReportId, Used>>);
 
-/// The free retries of one attempt of a report.
+/// How many free retries one attempt of a report has used.
 #[derive(Debug)]
 struct Used {
     attempt: u32,
@@ -30,8 +30,8 @@ struct Used {
 }
 
 impl FreeRetries {
-    /// How long to wait before the next free retry of this attempt. `None` if the attempt has none left, so that it
-    /// counts.
+    /// The pause before the next free retry of this attempt. `None` if all free retries of the attempt are used. Then
+    /// the attempt counts in the schedule.
     pub(super) fn pause(&self, report: ReportId, attempt: u32) -> Option<Duration> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN && !known.contains_key(&report) {
@@ -50,7 +50,7 @@ impl FreeRetries {
         Some(pause)
     }
 
-    /// Forgets a report whose last request was processed.
+    /// Forgets the free retries of a report, because the receiver has processed its last request.
     pub(super) fn forget(&self, report: ReportId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&report);
     }

@@ -1,8 +1,8 @@
-//! Reads the head of an HTTP/1 answer from the connection's bytes, beside the HTTP client.
+//! Reads the head of an HTTP/1 answer from the connection's bytes, in addition to the HTTP client.
 //!
-//! A status line decides what becomes of a report, whatever follows it: invalid header fields, contradicting lengths, a
-//! reset. The HTTP client rejects the whole answer for one of these. So the lines are read here as well, and only the
-//! few lines that count are checked.
+//! The status decides what happens to a report, even if invalid header fields, contradicting lengths or a connection
+//! reset follow. In each of these cases, the HTTP client rejects the whole answer. So the lines of the head are read
+//! here too, and only the few lines that the delivery needs are checked.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,12 @@ use http::header::RETRY_AFTER;
 
 use postback_wire::names;
 
-/// The bytes of a line that are kept. The lines that count are shorter.
+/// The largest number of bytes that are kept of one line. The lines that the delivery needs are shorter.
 const MAX_LINE: usize = 1_024;
-/// The values of `webhook-delivery` that are kept.
+/// The largest number of values of `webhook-delivery` that are kept.
 const MAX_DIRECTIVES: usize = 8;
 
-/// The part of an answer's head that has arrived.
+/// The part of an answer's head that has arrived so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: u16,
@@ -25,7 +25,7 @@ pub(super) struct Head {
     pub(super) directives: Vec<String>,
 }
 
-/// The answer that one connection receives. All clones share it.
+/// The answer that arrives on one connection. All clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RawAnswer(Arc<Mutex<State>>);
 
@@ -35,24 +35,24 @@ struct State {
     webhook_id: Vec<u8>,
     line: Vec<u8>,
     part: Part,
-    /// The answer begins with a TLS alert.
+    /// Whether the answer begins with a TLS alert.
     is_tls: bool,
     head: Option<Head>,
 }
 
-/// The part of an answer that comes next.
+/// The part of an answer to which the next bytes belong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Part {
     #[default]
     StatusLine,
     Fields,
-    /// The body, or bytes that are not HTTP/1. They are ignored.
+    /// The body, or bytes that are not HTTP/1. These bytes are ignored.
     Rest,
 }
 
 impl RawAnswer {
-    /// Takes note of bytes that are written. Bytes that begin with the method are a new request, and hold its whole
-    /// head.
+    /// Reads the bytes that the client writes to the connection. If they begin with the method, they are a new request
+    /// and contain its whole head. Then the answer to the earlier request is forgotten.
     pub(super) fn written(&self, bytes: &[u8]) {
         if !bytes.starts_with(b"POST ") {
             return;
@@ -62,12 +62,12 @@ impl RawAnswer {
         *self.lock() = State { webhook_id, ..State::default() };
     }
 
-    /// Reads bytes that have arrived.
+    /// Reads the bytes that have arrived on the connection.
     pub(super) fn read(&self, bytes: &[u8]) {
         self.lock().read(bytes);
     }
 
-    /// Takes out the head of the answer to the report with this id, if a status line has arrived. A second call returns
+    /// Returns the head of the answer to the report with this id, if its status line has arrived. A second call returns
     /// `None`.
     pub(super) fn take(&self, id: &str) -> Option<Head> {
         let mut state = self.lock();
@@ -115,7 +115,7 @@ impl State {
                 }
                 None => self.part = Part::Rest,
             },
-            // An interim answer (1xx) is followed by another answer. Only 101 is not: after it, the bytes are not HTTP.
+            // After an interim answer (1xx), another answer follows. After status 101, the bytes are not HTTP.
             (Part::Fields, Some(Head { status: 100 | 102..=199, .. })) if line.is_empty() => {
                 self.part = Part::StatusLine;
             }
@@ -140,7 +140,7 @@ impl Head {
     }
 }
 
-/// The status in a line such as `HTTP/1.1 200 OK`. The phrase may be missing.
+/// The status in a status line such as `HTTP/1.1 200 OK`. The text after the status may be missing.
 fn status(line: &[u8]) -> Option<u16> {
     let [b'0'..=b'9', rest @ ..] = line.strip_prefix(b"HTTP/1.")? else { return None };
     let [b' ', ..] = rest else { return None };
@@ -162,7 +162,8 @@ fn webhook_id(request: &[u8]) -> Option<&[u8]> {
     value.map(<[u8]>::trim_ascii)
 }
 
-/// Whether the receiver has closed its side. The bytes that it sent before can still be read, and may be an answer.
+/// Whether the error means that the receiver has closed the connection. The bytes that the receiver sent before can
+/// still be read, and may be an answer.
 pub(super) fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted)

@@ -9,19 +9,19 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// The root certificates for the certificates in `testdata`. Those are for `hooks.test` and 127.0.0.1 and share one
-/// key. They are valid for a hundred years, except one that was valid in 2020.
+/// A file with the root certificates for the certificates in `testdata`. The certificates are for `hooks.test` and
+/// 127.0.0.1, and they share one key. They are valid for a hundred years, except one that was valid in 2020.
 pub(crate) const CA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/delivery/testdata/ca.pem");
 
 pub(crate) const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
-/// A request that arrived.
+/// A request that the receiver got.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The number of the connection that the request came on. The first connection is 0.
+    /// The number of the connection on which the request arrived. The first connection has number 0.
     pub(crate) connection: usize,
     pub(crate) line: String,
-    /// The headers, sorted, with names in lower case.
+    /// The headers in alphabetical order. Their names are in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Receiver {
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
-/// Writes the answer to a request. An error closes the connection.
+/// A function that writes the answer to a request. If it returns an error, the connection is closed.
 type Behave = dyn Fn(&Request, &mut dyn Write) -> io::Result<()> + Send + Sync;
 
 impl Receiver {
@@ -46,7 +46,7 @@ impl Receiver {
         Self::at("127.0.0.1:0", None, Arc::new(behave))
     }
 
-    /// A receiver that gives this answer to every request.
+    /// A receiver that sends this answer to every request.
     pub(crate) fn answering(answer: impl Into<String>) -> Self {
         let answer = answer.into();
         Self::new(move |_, out| out.write_all(answer.as_bytes()))
@@ -60,7 +60,7 @@ impl Receiver {
         Self::tls_with(include_bytes!("testdata/server.pem"))
     }
 
-    /// A receiver that presents this PEM certificate.
+    /// A receiver that uses TLS with this certificate (PEM).
     pub(crate) fn tls_with(certificate: &[u8]) -> Self {
         Self::tls_as(tls_config(certificate))
     }
@@ -104,7 +104,7 @@ impl Receiver {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Returns when this many requests have arrived.
+    /// Waits until the receiver got this many requests, and returns them.
     pub(crate) async fn received(&self, n: usize) -> Vec<Request> {
         let come = async {
             while self.requests().len() < n {
@@ -116,23 +116,23 @@ impl Receiver {
     }
 }
 
-/// A TLS server configuration with a valid certificate.
+/// The configuration of a TLS server with a valid certificate.
 pub(crate) fn good_tls() -> ServerConfig {
     tls_config(include_bytes!("testdata/server.pem"))
 }
 
-/// A TLS server configuration with a valid certificate, which offers only HTTP/2.
+/// The configuration of a TLS server with a valid certificate that offers only HTTP/2.
 pub(crate) fn http2_tls() -> ServerConfig {
     let mut tls = good_tls();
     tls.alpn_protocols = vec![b"h2".to_vec()];
     tls
 }
 
-/// The requests that arrived: the number of the connection, and the path.
+/// The requests that arrived: the number of the connection, and the path of the request.
 pub(crate) type Asked = Arc<Mutex<Vec<(usize, String)>>>;
 
-/// Serves HTTP/2 over TLS while the returned `JoinSet` lives, and passes each request to `behave`. Returns the port and
-/// the requests that arrived.
+/// Serves HTTP/2 over TLS while the returned `JoinSet` lives, and calls `behave` for each request. Returns the port and
+/// the list of requests that arrived.
 pub(crate) async fn http2(
     behave: impl Fn(usize, &str, h2::server::SendResponse<bytes::Bytes>) + Send + Sync + 'static,
 ) -> (u16, Asked, tokio::task::JoinSet<()>) {

@@ -1,10 +1,10 @@
 //! Decides which report is attempted next, which reports wait in memory, and which reports are parked in the store.
 //!
-//! The reports of one origin stand in one queue. A URL whose circuit has opened gets a queue of its own, named after
-//! the URL, until the URL works again (`urls.rs`).
+//! The reports of one origin wait in one queue. If the circuit of a URL opens, the URL gets a queue of its own until
+//! the URL works again (`urls.rs`).
 //!
-//! Invariants: the scheduler never waits for anything. Its memory is bounded: the reports that wait, and what it
-//! remembers of origins, idle origins included.
+//! Invariants: the scheduler never waits for anything. Its memory is limited. This is true for the waiting reports and
+//! for what the scheduler remembers about origins, idle origins included.
 
 mod claims;
 mod failing;
@@ -23,46 +23,46 @@ pub(super) use self::terms::{Bounds, Claim, Effects, ParkReason, Schedulable, St
 use crate::policy::breaker::{Change, Health, Scope};
 use crate::policy::turns::{Key, Limits, SinceStart, Turns};
 
-/// The scheduler of one delivery. `W` is a report in memory.
+/// Decides which report a delivery attempts next. `W` is the type of a report in memory.
 pub(super) struct Scheduler<W> {
     turns: Turns<W>,
     bounds: Bounds,
-    /// The limits of attempts in flight that the operator set for single origins.
+    /// The limits that the operator set for single origins: the largest number of attempts in flight, by origin.
     own_limits: HashMap<String, usize>,
     keys: HashMap<Arc<str>, Key>,
     hasher: RandomState,
-    /// Attempts that may be in flight to an origin and all its URL queues together, unless the operator set a limit for
-    /// it.
+    /// The largest number of attempts in flight to an origin and all its URL queues together, if the operator set no
+    /// limit for the origin.
     share: usize,
     queues: HashMap<Key, Queue>,
     /// The queues whose parked reports are claimed next.
     to_claim: VecDeque<Key>,
-    /// When each of these queues is refreshed.
+    /// For each queue with an alarm, the time at which the queue is refreshed.
     alarms: BTreeSet<(SinceStart, Key)>,
-    /// The idle queues. The queue that has been idle longest comes first.
+    /// The idle queues in the order in which they became idle. The queue that has been idle longest comes first.
     idle: BTreeMap<u64, Key>,
     last_idle: u64,
     counts: Counts,
-    /// The store has parked reports of origins that the scheduler does not know.
+    /// Whether the store has parked reports of origins that the scheduler does not know.
     has_unknown_parked: bool,
-    /// The last origin that a search for parked reports added. The next search continues after it.
+    /// The last origin that a search for parked reports has added. The next search continues after this origin.
     found_up_to: Option<String>,
 }
 
-/// Sums over all queues. Invariant: each sum is updated together with the queue.
+/// Sums over all queues. Invariant: when a queue changes, the sums are updated in the same function call.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
-    /// Units of the reports that wait in memory.
+    /// The units of memory that the waiting reports use.
     waiting: usize,
-    /// Room reserved for reports that are being claimed, counted as one unit for each report. A claim has its own bound
-    /// on bytes.
+    /// The units of memory that are reserved for reports that are being claimed, one unit for each report. The bytes of
+    /// a claim have another limit.
     reserved: usize,
     claims: usize,
-    /// Reports whose parking is not committed yet.
+    /// The number of reports whose parking is not committed yet.
     parking: usize,
-    /// Queues that are known to have parked reports.
+    /// The number of queues that are known to have parked reports.
     parked: usize,
-    /// Circuits that are not closed.
+    /// The number of circuits that are not closed.
     open: usize,
 }
 
@@ -86,20 +86,22 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Puts a report into its queue, or returns it if the caller has to park it.
+    /// Puts a report into its queue, or returns the report if the caller has to park it.
     ///
-    /// A queue may hold as many units as are still free. So a single origin gets half of all room at most, and there is
-    /// always some room for one more origin.
+    /// The reports of a queue may use as many units of memory as are still free. So a single origin gets at most half
+    /// of the memory, and there is always some free memory for one more origin.
     pub(super) fn take(&mut self, key: Key, work: W, now: SinceStart) -> Option<(W, ParkReason)> {
         let free = self.free();
         let queue = self.queues.get_mut(&key);
         let reason = queue.as_ref().and_then(|queue| {
-            // One report is enough to test the origin, and it may be in memory or on its way already.
+            // One report is enough to test whether the origin works. This report is in memory, or the running claim
+            // returns it.
             let is_tested = queue.breaker.is_probing() && (queue.waiting > 0 || queue.claim.is_some());
             if is_tested || !queue.breaker.allows_attempt(now) {
                 Some(ParkReason::Breaker)
             } else {
-                // The report is parked behind the reports that are parked already, so that it does not overtake them.
+                // Earlier reports of the queue are parked. The new report is parked too, so that it does not overtake
+                // them.
                 (queue.parked || queue.waiting >= free).then_some(ParkReason::Share)
             }
         });
@@ -117,7 +119,7 @@ impl<W: Schedulable> Scheduler<W> {
         to_park
     }
 
-    /// The next report to attempt, if an attempt may start.
+    /// Starts the next attempt, if an attempt may start. Returns the attempt and its report.
     pub(super) fn next(&mut self, now: SinceStart) -> Option<(StartedAttempt, W)> {
         let (key, work) = self.turns.next(now)?;
         self.leave_queue(key, work.units());
@@ -127,7 +129,7 @@ impl<W: Schedulable> Scheduler<W> {
         Some((StartedAttempt { key, permit, url: self.url_hash(work.url()) }, work))
     }
 
-    /// Records the end of an attempt. `url` is given if the URL failed.
+    /// Records the end of an attempt. `url` is the URL of the attempt, if the URL failed.
     pub(super) fn ended(
         &mut self,
         attempt: StartedAttempt,
@@ -145,8 +147,8 @@ impl<W: Schedulable> Scheduler<W> {
         let change = queue.breaker.ended(permit, health, scope, now);
         let (mut changes, mut to_park) = (Vec::new(), Vec::new());
         if let (Scope::Origin { .. }, Health::Fails, Some(Change::Extended { .. })) = (scope, health, change) {
-            // The failing URL gets a circuit of its own, so that the next single attempt tests another URL of the
-            // origin.
+            // The failing URL gets a circuit of its own. So the next single attempt from the origin's queue tests
+            // another URL.
             opened = opened.or_else(|| queue.failing.trip(attempt.url, now));
         }
         if let (Some((breaker, change)), Some(url)) = (opened, url)
@@ -164,15 +166,15 @@ impl<W: Schedulable> Scheduler<W> {
         Some(Effects { changes, to_park })
     }
 
-    /// Follows a change of the queue's circuit. Returns the reports that the caller has to park.
+    /// Updates the queue after its circuit has changed. Returns the reports that the caller has to park.
     fn apply_change(&mut self, key: Key, change: Change) -> Vec<(Key, W)> {
         match change {
             Change::Opened { .. } | Change::Extended { .. } => {
                 self.counts.open += usize::from(matches!(change, Change::Opened { .. }));
                 let waiting = self.turns.drain(key);
                 let Some(queue) = self.queues.get_mut(&key) else { return Vec::new() };
-                // This queue has had its turn. It is forgotten as a parked queue, to make room for queues that are not
-                // known yet.
+                // The scheduler forgets that this queue has parked reports. So it can remember another queue with
+                // parked reports, which it does not know yet.
                 if self.has_unknown_parked && std::mem::take(&mut queue.parked) {
                     self.counts.parked = self.counts.parked.saturating_sub(1);
                 }
@@ -188,7 +190,7 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Records that the parking of a report is committed, or was given up.
+    /// Records that the parking of a report is committed, or that it was given up.
     pub(super) fn parked(&mut self, key: Key, committed: bool, now: SinceStart) {
         self.counts.parking = self.counts.parking.saturating_sub(1);
         if let Some(queue) = self.queues.get_mut(&key) {
@@ -201,7 +203,7 @@ impl<W: Schedulable> Scheduler<W> {
         self.refresh(key, now);
     }
 
-    /// Records the origins and URLs that have parked reports in the store.
+    /// Records which origins and URLs have parked reports in the store.
     pub(super) fn found(&mut self, mut origins: Vec<String>, now: SinceStart) {
         self.has_unknown_parked = false;
         if let Some(last) = self.found_up_to.take() {
@@ -221,7 +223,7 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Whether the caller is to ask the store which origins have parked reports, and pass them to
+    /// Whether the caller has to ask the store which origins have parked reports. The caller passes the answer to
     /// [`found`](Self::found).
     pub(super) fn needs_parked_search(&mut self) -> bool {
         let wants = self.has_unknown_parked && self.counts.parked <= self.bounds.parked / 2;
@@ -229,12 +231,12 @@ impl<W: Schedulable> Scheduler<W> {
         wants
     }
 
-    /// When the caller is to call [`wake`](Self::wake).
+    /// The time at which the caller has to call [`wake`](Self::wake).
     pub(super) fn alarm(&self) -> Option<SinceStart> {
         self.alarms.first().map(|(at, _)| *at)
     }
 
-    /// Refreshes the queues whose alarm is due.
+    /// Refreshes all queues whose alarm is due.
     pub(super) fn wake(&mut self, now: SinceStart) {
         while let Some(&(at, key)) = self.alarms.first().filter(|(at, _)| *at <= now) {
             self.alarms.remove(&(at, key));
@@ -245,14 +247,14 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Takes all waiting reports out of all queues.
+    /// Removes all waiting reports from all queues, and returns them.
     pub(super) fn clear(&mut self) -> Vec<W> {
         self.counts.waiting = 0;
         self.queues.values_mut().for_each(|queue| queue.waiting = 0);
         self.turns.drain_all()
     }
 
-    /// The units that may wait in memory.
+    /// The largest number of units of memory that the waiting reports may use.
     pub(super) fn backlog(&self) -> usize {
         self.bounds.backlog
     }
@@ -265,17 +267,17 @@ impl<W: Schedulable> Scheduler<W> {
         self.turns.in_flight()
     }
 
-    /// Claims in progress.
+    /// The number of claims in progress.
     pub(super) fn claims(&self) -> usize {
         self.counts.claims
     }
 
-    /// Reports whose parking is not committed yet.
+    /// The number of reports whose parking is not committed yet.
     pub(super) fn parking(&self) -> usize {
         self.counts.parking
     }
 
-    /// Circuits that are not closed.
+    /// The number of circuits that are not closed.
     pub(super) fn open(&self) -> usize {
         self.counts.open
     }
@@ -294,7 +296,7 @@ impl<W: Schedulable> Scheduler<W> {
         self.turns.push(key, work);
     }
 
-    /// Subtracts the units of a report that has left its queue.
+    /// Subtracts the units of a report from the sums, because the report has left its queue.
     fn leave_queue(&mut self, key: Key, units: usize) {
         if let Some(queue) = self.queues.get_mut(&key) {
             queue.waiting = queue.waiting.saturating_sub(units);
@@ -302,8 +304,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// The key of the queue for reports to this origin and URL. Use the key at once, because an idle queue may be
-    /// forgotten.
+    /// The key of the queue for reports to this origin and URL. The caller must use the key immediately, because an
+    /// idle queue may be forgotten later.
     pub(super) fn key(&mut self, origin: &str, url: &str) -> Key {
         match self.keys.get(url) {
             Some(key) => *key,
@@ -337,7 +339,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Updates what depends on a queue's state: its claim, its alarm, whether it is paused, and whether it is idle.
+    /// Updates the queue's claim and alarm, and whether the queue is paused and idle. Called after the queue's state
+    /// has changed.
     fn refresh(&mut self, key: Key, now: SinceStart) {
         let free = self.free();
         let Some(queue) = self.queues.get_mut(&key) else { return };

@@ -1,11 +1,11 @@
-//! Describes a TLS failure: what is wrong, and which setting or file to change.
+//! Describes a TLS failure: what is wrong, and which setting or file the operator has to change.
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 use super::log;
 
-/// Describes a TLS error in one sentence. The text is escaped and bounded, because it may hold text from the receiver's
-/// certificate.
+/// Describes a TLS error in one sentence. The text is escaped and its length is limited, because it may contain text
+/// from the receiver's certificate.
 pub(super) fn words(error: &Error) -> String {
     let (what, todo) = match error {
         Error::InvalidCertificate(error) => certificate(error),
@@ -84,8 +84,8 @@ fn certificate(error: &CertificateError) -> (String, &'static str) {
             "the receiver's certificate is not one for servers".into(),
             "issue it anew with extendedKeyUsage = serverAuth",
         ),
-        // These errors are recognised by their text, because their type is in a crate that is not a dependency of this
-        // one.
+        // This error is recognised by its text, because its type belongs to a crate that is not a dependency of this
+        // crate.
         C::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
             "the receiver shows the certificate of an authority (CA:TRUE) as its own".into(),
             "make the self-signed certificate anew with basicConstraints = CA:FALSE, or have one issued, and name it or its \
@@ -108,7 +108,7 @@ fn names(which: &str) -> (String, &'static str) {
     )
 }
 
-/// Describes a TLS alert, with which the receiver rejects the connection.
+/// Describes a TLS alert. A receiver sends a TLS alert when it rejects the connection.
 fn alerted(alert: AlertDescription) -> (String, &'static str) {
     use AlertDescription as A;
     match alert {

@@ -1,4 +1,4 @@
-//! Decides what becomes of a report after an attempt.
+//! Decides what happens to a report after an attempt.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use postback_wire::time::Timestamp;
 pub(crate) enum AttemptEnd {
     /// The receiver answered.
     Answered(Answer),
-    /// There was no answer: the look-up, the connection, TLS or HTTP failed, or the time was over.
+    /// There was no answer: the look-up, the connection, TLS or HTTP failed, or the attempt timed out.
     Failed,
-    /// The report may not be sent: its URL is not valid, or its host is a forbidden address.
+    /// The report may not be sent, because its URL is not valid or its host is a forbidden address.
     Refused,
-    /// The host name in the URL led to a forbidden address this time.
+    /// In this attempt, the host name in the URL led to a forbidden address.
     ForbiddenAddress,
-    /// This machine lacked something, and nothing was sent.
+    /// Nothing was sent, because this machine lacked something.
     NotMade,
 }
 
-/// The parts of an answer that decide what becomes of the report.
+/// The parts of an answer that decide what happens to the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The wait that the receiver asked for.
+    /// How long the receiver asked to wait before the next attempt.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) directive: Option<ReceiverDirective>,
 }
@@ -38,14 +38,15 @@ impl Answer {
         matches!(self.status, 200..=299)
     }
 
-    /// Whether the receiver wants no further report at this URL, whatever becomes of this report.
+    /// Whether the answer means that the receiver wants no further report at this URL. The result of this report does
+    /// not matter.
     pub(crate) fn disables(self) -> bool {
         self.directive == Some(ReceiverDirective::Disable) || self.status == 410
     }
 }
 
-/// What a receiver may ask for in the header `webhook-delivery` (proposed for Standard Webhooks in its pull request
-/// 291).
+/// What a receiver asks for in the header `webhook-delivery`. The header is proposed for Standard Webhooks in its pull
+/// request 291.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReceiverDirective {
     /// The receiver wants no further report at this URL.
@@ -55,8 +56,8 @@ pub(crate) enum ReceiverDirective {
 }
 
 impl ReceiverDirective {
-    /// The directive in the values of the header, if they hold a known one. Of two, `disable` counts, because it goes
-    /// further.
+    /// Reads the values of the header, and returns the directive that they contain. If they contain both directives,
+    /// the result is `Disable`, because it stops more reports.
     pub(crate) fn of<'a>(values: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut directive = None;
         for word in values.flat_map(|value| value.split(',')) {
@@ -70,17 +71,17 @@ impl ReceiverDirective {
     }
 }
 
-/// Decides what becomes of a report after the attempt with this number. The first attempt is 1.
+/// Decides what happens to a report after the attempt with this number. The first attempt has number 1.
 ///
-/// Only a 2xx status is a delivery. After any other answer, and without an answer, the report is retried on the
-/// schedule, because receivers answer 404 or 401 in the middle of a deployment. It is not retried if the receiver says
-/// that it will never take the report.
+/// A report is delivered only by an answer with a 2xx status. After any other answer, or without an answer, the report
+/// is retried on the schedule, because receivers answer 404 or 401 in the middle of a deployment. If the receiver says
+/// that it will never accept the report, the report is not retried.
 ///
-/// A host name that led to a forbidden address is retried like a name without an address, for two reasons: a failing
-/// resolver may answer 0.0.0.0 for a while, and the caller who chose the name must not learn whether it is in the
-/// operator's network.
+/// If a host name led to a forbidden address, the report is retried too, as if the name had no address. There are two
+/// reasons. A failing resolver may answer 0.0.0.0 for a while. And the caller who chose the name must not learn whether
+/// the name is in the operator's network.
 ///
-/// The caller handles [`AttemptEnd::NotMade`] before: the report is due again, and no attempt is used up.
+/// The caller must handle [`AttemptEnd::NotMade`] before: the report is due again, and no attempt is used up.
 pub(crate) fn judge(end: AttemptEnd, attempt: u32, schedule: &Schedule, now: Timestamp, rng: &mut impl Rng) -> Next {
     let asked = match end {
         AttemptEnd::Answered(answer) if answer.is_success() => {
@@ -100,7 +101,7 @@ pub(crate) fn judge(end: AttemptEnd, attempt: u32, schedule: &Schedule, now: Tim
     }
 }
 
-/// Describes what is wrong with an answer, or that the receiver wants no more reports. `None` if nothing is wrong.
+/// Describes what is wrong with an answer, or says that the receiver wants no more reports. `None` if nothing is wrong.
 pub(crate) fn problem(answer: Answer) -> Option<String> {
     let Answer { status, directive, .. } = answer;
     match (status, directive) {
@@ -119,7 +120,7 @@ pub(crate) fn problem(answer: Answer) -> Option<String> {
     }
 }
 
-/// What to do about a 3xx answer. Each status means something else (RFC 9110, 15.4).
+/// What the operator can do about a 3xx answer. Each 3xx status has another meaning (RFC 9110, 15.4).
 fn redirect_hint(status: u16) -> Option<&'static str> {
     Some(match status {
         301 | 302 | 307 | 308 => "redirects are not followed, so use the final URL",
@@ -204,7 +205,8 @@ mod tests {
         let Next::RetryAt(at) = judged(AttemptEnd::Failed, 1) else { panic!("no retry") };
         assert!(at.since(NOW) >= Duration::from_secs(10) && at.since(NOW) <= Duration::from_secs(12));
         assert_eq!(judged(AttemptEnd::Failed, 2), Next::Dead);
-        // The attempt's number is beyond the schedule, as after the schedule was shortened while the report waited.
+        // The number of the attempt is beyond the end of the schedule. This happens if the operator shortens the
+        // schedule while the report waits.
         assert_eq!(judged(AttemptEnd::Failed, 7), Next::Dead);
     }
 
@@ -228,7 +230,7 @@ mod tests {
             assert_eq!(answered(abort, 1), Next::Gone { disable: false });
             assert!(problem(abort).unwrap().contains("abort-message"));
         }
-        // The report is delivered, and the URL gets no further report.
+        // This report is delivered, and the URL gets no further report.
         let last = Answer { directive: Some(ReceiverDirective::Disable), ..plain(204) };
         assert_eq!(answered(last, 1), Next::DeliveredLast);
         assert!(problem(last).unwrap().contains("wants no more"));

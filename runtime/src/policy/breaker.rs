@@ -1,47 +1,48 @@
-//! The circuit breaker. While a circuit is open, the reports wait, and single attempts test whether the receiver works
-//! again.
+//! The circuit breaker. While a circuit is open, the reports wait. After a pause, single attempts test whether the
+//! receiver works again.
 //!
 //! A URL has a circuit of its own, so that a failing path delays no other path of its origin. An origin has a circuit
-//! too. It opens if no connection succeeds, or if all attempts at several URLs fail.
+//! too. This circuit opens if at least half of the attempts get no connection, or if all attempts fail and at least
+//! [`MIN_FAILING_URLS`] URLs of the origin are failing.
 //!
-//! An open circuit only delays reports. A delayed report uses up no attempt. After at most [`LONGEST_PAUSE`], a single
-//! attempt may start.
+//! An open circuit only delays reports. A delay uses up no attempt. After at most [`LONGEST_PAUSE`], a single attempt
+//! may start.
 
 use std::time::Duration;
 
 use super::turns::SinceStart;
 
-/// The attempts within a window that are needed before a circuit can open.
+/// The number of attempts within one [`WINDOW`] that are needed before a circuit can open.
 const MIN_ATTEMPTS: u32 = 10;
-/// The failing URLs that are needed before the circuit of their origin can open.
+/// The number of failing URLs that are needed before the circuit of their origin can open.
 const MIN_FAILING_URLS: usize = 3;
-/// The attempts that ended within this time decide whether a circuit opens. The time is exact to half a window.
+/// Only attempts that ended within this time decide whether a circuit opens. The time is exact to half a window.
 pub(crate) const WINDOW: Duration = Duration::from_mins(1);
-/// How long a circuit stays open at first.
+/// How long a circuit stays open after it has opened for the first time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest time that a circuit stays open before a single attempt may start.
+/// The longest time that a circuit stays open before one attempt may start to test the receiver.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
 /// The circuit breaker of one URL or of one origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Breaker {
     state: State,
-    /// How long the circuit stayed open last, or stays open now.
+    /// How long the circuit stays open now. If the circuit is closed, how long it stayed open the last time.
     pause: Duration,
-    /// When the circuit closed after it had been open.
+    /// When the circuit closed after it had been open. `None` if it has never been open.
     closed_at: Option<SinceStart>,
-    /// How often the circuit has opened. It identifies the attempts that started before the circuit opened.
+    /// How many times the circuit has opened. This number shows whether an attempt started before the circuit opened.
     opened: u32,
-    /// The circuit opened because nothing connected.
+    /// Whether the circuit opened because at least half of the attempts got no connection.
     unreachable: bool,
 }
 
-/// Whether a breaker is that of a URL or of an origin.
+/// Whether a breaker belongs to a URL or to an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     Url,
     Origin {
-        /// How many of its URLs failed within the last window.
+        /// How many URLs of the origin failed within the last window.
         failing: usize,
     },
 }
@@ -52,7 +53,7 @@ enum State {
     Open {
         until: SinceStart,
     },
-    /// A single attempt is in flight, to test the receiver.
+    /// A single attempt is in flight to test whether the receiver works.
     Probing,
 }
 
@@ -62,7 +63,8 @@ impl Default for State {
     }
 }
 
-/// How the attempts of the last window ended, counted in two halves. The earlier half is forgotten as a whole.
+/// The results of the attempts of the last window. They are counted in two halves, and the earlier half is forgotten as
+/// a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Window {
     since: SinceStart,
@@ -73,39 +75,39 @@ struct Window {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct WindowCounts {
     all: u32,
-    /// All failed attempts, including those that got no connection.
+    /// The number of failed attempts, including attempts that got no connection.
     failed: u32,
     unreachable: u32,
 }
 
-/// The permission for one attempt. It is given back when the attempt has ended.
+/// The permission for one attempt. When the attempt has ended, the caller passes the permission to `Breaker::ended`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Permit {
     opened: u32,
 }
 
-/// What an attempt says about the health of its URL and origin.
+/// What an attempt shows about whether the URL and its origin work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     Works,
-    /// The URL fails, but there was a connection.
+    /// The attempt failed, but there was a connection.
     Fails,
     /// There was no connection: the look-up, the connection or TLS failed.
     Unreachable,
-    /// Nothing was sent, so the attempt says nothing.
+    /// Nothing was sent, so the attempt does not show whether the receiver works.
     Unknown,
 }
 
-/// A change of a circuit.
+/// A change of a circuit's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The circuit has opened, because this many of the last attempts failed.
+    /// The circuit has opened, because `failed` of the last `attempts` attempts failed.
     Opened {
         failed: u32,
         attempts: u32,
         until: SinceStart,
     },
-    /// The single attempt failed, and the circuit stays open.
+    /// The single attempt that tested the receiver failed, so the circuit stays open.
     Extended {
         until: SinceStart,
     },
@@ -113,8 +115,9 @@ pub(crate) enum Change {
 }
 
 impl Health {
-    /// An answer with a status below 500 means that the receiver works, even if it did not take this report. Many
-    /// callers may share an origin, and 404 or 429 for the reports of one caller must not delay those of the others.
+    /// Judges an attempt. A status below 500 means that the receiver works, even if it did not accept this report. Many
+    /// callers may share an origin. So an answer such as 404 or 429 to one caller's report must not delay the reports
+    /// of other callers.
     pub(crate) fn of(status: Option<u16>, connected: bool) -> Self {
         match status {
             Some(..500) => Self::Works,
@@ -125,7 +128,7 @@ impl Health {
 }
 
 impl Breaker {
-    /// Whether an attempt may start.
+    /// Whether an attempt may start now.
     pub(crate) fn allows_attempt(&self, now: SinceStart) -> bool {
         match self.state {
             State::Closed(_) => true,
@@ -134,12 +137,12 @@ impl Breaker {
         }
     }
 
-    /// Whether the circuit is not closed, so that the next attempt is a single one that tests the receiver.
+    /// Whether the circuit is not closed. Then the next attempt is a single attempt that tests the receiver.
     pub(crate) fn is_probing(&self) -> bool {
         !matches!(self.state, State::Closed(_))
     }
 
-    /// When a single attempt may start. `None` if the circuit is closed, or if the single attempt is in flight.
+    /// When a single attempt may start. `None` if the circuit is closed, or if the single attempt is already in flight.
     pub(crate) fn probe_at(&self) -> Option<SinceStart> {
         match self.state {
             State::Open { until } => Some(until),
@@ -147,7 +150,7 @@ impl Breaker {
         }
     }
 
-    /// Starts an attempt, if one may start.
+    /// Starts an attempt, if an attempt may start now.
     pub(crate) fn begin(&mut self, now: SinceStart) -> Option<Permit> {
         if !self.allows_attempt(now) {
             return None;
@@ -158,7 +161,7 @@ impl Breaker {
         Some(Permit { opened: self.opened })
     }
 
-    /// Records the end of an attempt. An attempt that started before the circuit opened is ignored.
+    /// Records the end of an attempt. The attempt is ignored if it started before the circuit opened.
     pub(crate) fn ended(&mut self, permit: Permit, health: Health, scope: Scope, now: SinceStart) -> Option<Change> {
         if permit.opened != self.opened {
             return None;
@@ -174,7 +177,8 @@ impl Breaker {
                     return None;
                 }
                 self.unreachable = counts_in_window.is_unreachable();
-                // If the receiver fails again within a window, it has not recovered, and the pause goes on growing.
+                // If the circuit opens again within one window after it closed, the receiver has not recovered. So the
+                // pause grows further.
                 let relapse = self.closed_at.is_some_and(|closed| now.saturating_sub(closed) < WINDOW);
                 let pause = if relapse { self.longer_pause() } else { FIRST_PAUSE };
                 let until = self.open(pause, now);
@@ -184,7 +188,8 @@ impl Breaker {
                 self.state = State::Open { until: now };
                 None
             }
-            // The circuit of an origin that opened because nothing connected closes as soon as a connection succeeds.
+            // If the circuit of an origin opened because of missing connections, it closes as soon as a connection
+            // succeeds.
             (State::Probing, _) if health == Health::Works || (health == Health::Fails && connects_again) => {
                 self.state = State::Closed(Window { since: now, ..Window::default() });
                 self.closed_at = Some(now);
@@ -197,7 +202,8 @@ impl Breaker {
         }
     }
 
-    /// Opens the circuit at once, because a single attempt has just failed. `None` if it was open.
+    /// Opens the circuit immediately, because a single attempt has just failed. Returns `None` if the circuit was
+    /// already open.
     pub(crate) fn trip(&mut self, now: SinceStart) -> Option<Change> {
         let State::Closed(window) = &mut self.state else { return None };
         window.count(Health::Fails, now);
@@ -243,7 +249,7 @@ impl Window {
 }
 
 impl WindowCounts {
-    /// Whether these attempts are reason enough to open the circuit.
+    /// Whether these results are a sufficient reason to open the circuit.
     fn show_failure(self, scope: Scope) -> bool {
         let Self { all, failed, .. } = self;
         all >= MIN_ATTEMPTS

@@ -12,16 +12,18 @@ use super::guard::Reach;
 use postback_wire::secret::Secret;
 use postback_wire::webhook::{Shown, Webhook, origin_of};
 
-/// The most origins that a warning names.
+/// The largest number of origins that a warning names.
 const MOST_NAMED: usize = 5;
 
-/// A URL that the operator trusts. The URL and the paths below it are trusted for webhooks that the operator chose.
+/// A URL that the operator trusts. If the operator chose a webhook, the webhook is trusted at this URL and at the paths
+/// below it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Destination {
     pub(crate) url: Url,
-    /// The secrets that sign its reports. Each report is signed with all of them, so that a secret can be rotated.
+    /// The secrets that sign the reports to this destination. Each report is signed with all of them, so that the
+    /// operator can rotate a secret.
     pub(crate) secrets: Vec<Secret>,
-    /// The destination may be on a private network or on this machine.
+    /// Whether the destination may be on a private network or on this machine.
     pub(crate) private: bool,
 }
 
@@ -34,12 +36,13 @@ impl fmt::Debug for Destination {
 /// All destinations that the operator trusts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Destinations {
-    /// Invariant: destinations with a longer path come first, so that the first match is the longest match.
+    /// Invariant: destinations with longer paths come first. So the first destination that matches a URL has the
+    /// longest path.
     list: Vec<Destination>,
 }
 
-/// How far a webhook may reach, and the secrets that sign its reports. Without secrets, the reports are unsigned. The
-/// two are independent of each other.
+/// How far a webhook may reach, and the secrets that sign its reports. If there are no secrets, the reports are
+/// unsigned. How far a webhook may reach does not depend on the secrets.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DestinationPolicy<'a> {
     pub(crate) reach: Reach,
@@ -47,7 +50,7 @@ pub(crate) struct DestinationPolicy<'a> {
 }
 
 impl Destinations {
-    /// The trusted destinations. A destination without secrets gets the default secrets.
+    /// Stores the trusted destinations. A destination without secrets gets the default secrets.
     pub(crate) fn new(mut list: Vec<Destination>, default_secrets: &[Secret]) -> Self {
         for destination in &mut list {
             if destination.secrets.is_empty() {
@@ -58,14 +61,14 @@ impl Destinations {
         Self { list }
     }
 
-    /// The trusted destination that covers this URL.
+    /// The trusted destination to which this URL belongs.
     pub(crate) fn find(&self, url: &Url) -> Option<&Destination> {
         self.list.iter().find(|destination| covers(&destination.url, url))
     }
 
-    /// The policy for a webhook. If the webhook has a secret of its own, this secret signs, and not those of the
-    /// destination. A webhook without a secret and a trusted destination is unsigned: a signature with the operator's
-    /// secret could be replayed to the operator's own receiver.
+    /// The policy for a webhook. If the webhook has a secret of its own, only this secret signs its reports. If the
+    /// webhook has no secret and is not trusted, its reports are unsigned. Otherwise a caller could get a report signed
+    /// with the operator's secret, and send this report to the operator's own receiver.
     pub(crate) fn policy_for<'a>(&'a self, webhook: &'a Webhook) -> DestinationPolicy<'a> {
         let destination = self.find(webhook.url()).filter(|_| webhook.is_operator());
         let private = destination.is_some_and(|destination| destination.private);
@@ -78,19 +81,19 @@ impl Destinations {
         DestinationPolicy { reach, secrets }
     }
 
-    /// Whether a webhook is trusted: the operator chose it, and its URL is a trusted destination. How far it may reach
-    /// is decided separately.
+    /// Whether a webhook is trusted. A webhook is trusted if the operator chose it and its URL is a trusted
+    /// destination. How far the webhook may reach is decided separately.
     pub(crate) fn trusts(&self, webhook: &Webhook) -> bool {
         webhook.is_operator() && self.find(webhook.url()).is_some()
     }
 
-    /// Whether the URL of a webhook is a trusted destination, but the webhook is not trusted, because the operator did
-    /// not choose it.
+    /// Whether a webhook is not trusted although its URL is a trusted destination. The reason is that the operator did
+    /// not choose the webhook.
     pub(crate) fn withholds_trust(&self, webhook: &Webhook) -> bool {
         !webhook.is_operator() && self.find(webhook.url()).is_some()
     }
 
-    /// A warning about origins that share an HMAC secret, if there are any.
+    /// A warning about origins that share an HMAC secret. `None` if there are no such origins.
     pub(crate) fn shared_secret(&self) -> Option<String> {
         let sharing = self.sharing_hmac();
         let (named, more) = sharing.split_at_checked(MOST_NAMED).unwrap_or((&sharing, &[]));
@@ -104,8 +107,8 @@ impl Destinations {
         })
     }
 
-    /// The origins that share an HMAC secret with another origin. The owner of one receiver could forge reports to the
-    /// others.
+    /// The origins that share an HMAC secret with another origin. The owner of one of these receivers could forge
+    /// reports to the other receivers.
     fn sharing_hmac(&self) -> Vec<&str> {
         let shares = |one: &Destination, other: &Destination| {
             origin_of(&one.url) != origin_of(&other.url)
@@ -123,8 +126,8 @@ fn covers(trusted: &Url, url: &Url) -> bool {
         && path_below(trusted.path(), url.path()).is_some_and(|rest| !traversal::may_leave(rest))
 }
 
-/// The part of `path` after the trusted path, if `path` is the trusted path or is below it. Segments are compared as a
-/// whole.
+/// The part of `path` after the trusted path, if `path` is the trusted path or is below it. Only whole segments are
+/// compared.
 fn path_below<'a>(trusted: &str, path: &'a str) -> Option<&'a str> {
     let rest = path.strip_prefix(trusted)?;
     (rest.is_empty() || rest.starts_with('/') || trusted.ends_with('/')).then_some(rest)
@@ -202,14 +205,14 @@ mod tests {
             "https://hooks.example.com/in/%2e%2e%3bx/admin",
             "https://hooks.example.com/in%2Fx",
             "https://hooks.example.com/in;x",
-            // Encoded twice and more often.
+            // In these paths, `..` is encoded twice or more often.
             "https://hooks.example.com/in/%252e%252e/admin",
             "https://hooks.example.com/in/%25252e%25252E%25252fadmin",
             "https://hooks.example.com/in/..%252fadmin",
             "https://hooks.example.com/in/%25%32%65%25%32%65/admin",
             "https://hooks.example.com/in/x%25%35%63..%255cadmin",
             "https://hooks.example.com/in/%2525252525252525252525252525252e./admin",
-            // Only broken decoders read these as a dot or a slash.
+            // Only broken decoders read these bytes as a dot or a slash.
             "https://hooks.example.com/in/%c0%ae%c0%ae/admin",
             "https://hooks.example.com/in/..%c0%afadmin",
             "https://hooks.example.com/in/%25c0%25ae./admin",
@@ -286,7 +289,8 @@ mod tests {
             sharing(vec![(a, rotating), (b, vec![secret('B')]), (c, vec![secret('C')])], &[]),
             ["https://a.example", "https://b.example"]
         );
-        // One origin has one receiver. A receiver that verifies an Ed25519 signature cannot make one.
+        // Two paths of one origin belong to one receiver, so they are not counted as sharing. With an Ed25519 key, a
+        // receiver can verify a signature but cannot make one.
         assert!(sharing(vec![(a, vec![]), ("https://a.example/2", vec![])], &[secret('D')]).is_empty());
         assert!(sharing(vec![(a, vec![]), (b, vec![])], &[ed25519]).is_empty());
         assert!(sharing(vec![(a, vec![secret('A')]), (b, vec![])], &[secret('D')]).is_empty());

@@ -7,15 +7,16 @@ use postback_wire::time::Timestamp;
 /// The longest value that is parsed, in bytes. The longest date has 33 bytes.
 const MAX_VALUE: usize = 64;
 
-/// How long the receiver asks to wait from `now` on. The value is a number of seconds, or a date in one of the three
-/// formats of HTTP. A date in the past asks for no wait. `None` if the value is neither, and then it is ignored.
+/// How long the receiver asks to wait, counted from `now`. The value is a number of seconds, or a date in one of the
+/// three date formats of HTTP. A date in the past means no wait. If the value is neither, the result is `None`, and the
+/// header is ignored.
 pub(crate) fn parse(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim_matches([' ', '\t']);
     if value.is_empty() || value.len() > MAX_VALUE {
         return None;
     }
     if value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number that does not fit becomes the longest wait.
+        // If the number does not fit into 64 bits, the result is the longest possible wait.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let date: SystemTime = httpdate::parse_http_date(value).ok()?;
@@ -29,7 +30,7 @@ mod tests {
 
     use super::*;
 
-    /// Sun, 06 Nov 1994 08:49:37 GMT, the date of the RFC's examples.
+    /// The date Sun, 06 Nov 1994 08:49:37 GMT from the RFC's examples, in seconds since 1970.
     const THEN: i64 = 784_111_777;
 
     fn parsed(value: &str, seconds_before_then: i64) -> Option<Duration> {

@@ -51,7 +51,8 @@ async fn gone_ends_what_goes_to_this_url_alone_until_it_is_enabled() {
     running.is_held("held").await;
     assert_eq!(receiver.requests().len(), 2, "a held report is not attempted");
 
-    // The URL is still disabled in the next delivery. The URL with a query is another URL, and is not disabled.
+    // A new delivery uses the same store, and the URL is still disabled. The URL with a query is a different URL, and
+    // is not disabled.
     let running = Running::over(running.stop().await, options(&receiver, &[0, 10]));
     running.post("query", &format!("{left}?x=1")).await;
     running.is("query", DeliveryState::Gone).await;
@@ -150,7 +151,8 @@ async fn the_line_of_a_report_that_is_given_up_names_the_route_of_its_request() 
     }
 }
 
-/// A resolver whose name leads to one address after the other, and stays at the last.
+/// A resolver that answers each look-up with the next address of a list. After the last address, it repeats that
+/// address.
 #[derive(Clone, Debug, Default)]
 struct Name(Arc<Mutex<VecDeque<&'static str>>>);
 
@@ -183,7 +185,7 @@ async fn a_trusted_url_that_was_disabled_is_attempted_after_a_start_and_enabled_
     running.post("second", &receiver.url()).await;
     running.is_held("second").await;
     let running = Running::over(running.stop().await, options(&receiver, &[0]));
-    // The held report is sent as a probe. The receiver still answers 410, and the report stays held.
+    // The held report is sent as a probe. The receiver still answers 410, so the report stays held.
     receiver.received(2).await;
     running.is_held("second").await;
     running.post("third", &receiver.url()).await;
@@ -199,7 +201,7 @@ async fn a_trusted_url_that_was_disabled_is_attempted_after_a_start_and_enabled_
 
 #[tokio::test]
 async fn a_name_that_leads_to_a_forbidden_address_is_retried_on_the_schedule_and_an_address_is_refused() {
-    // The connection is closed after each answer, so each attempt looks the name up again.
+    // The connection is closed after each answer, so each attempt looks up the name again.
     let receiver = Receiver::answering(answer("204 X", "connection: close\r\n"));
     let name = Name::default();
     let running = Running::with(Options {
@@ -221,7 +223,7 @@ async fn a_name_that_leads_to_a_forbidden_address_is_retried_on_the_schedule_and
     running.post("soon", &url).await;
     assert_eq!(running.is("soon", DeliveryState::Delivered).await.attempts, 2);
 
-    // A forbidden address in the URL itself is refused without a retry.
+    // If the URL itself contains a forbidden address, the report is refused without a retry.
     running.post("literal", "http://169.254.169.254/").await;
     running.is("literal", DeliveryState::Refused).await;
     running.stop().await;
@@ -247,7 +249,7 @@ async fn of_a_name_that_leads_to_a_forbidden_address_the_log_tells_once_what_wou
         running.post(subject, &url).await;
         running.attempted(subject).await;
     }
-    // The line is logged after the report is settled, so the delivery is stopped first.
+    // The line is logged after the report is settled. The test waits for the line by stopping the delivery.
     running.stop().await;
     let told = lines.with("10.0.0.7");
     let levels: Vec<_> = told.iter().map(|(level, _)| *level).collect();

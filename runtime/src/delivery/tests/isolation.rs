@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 
-/// A receiver that does not answer until its gate is open.
+/// A receiver that does not answer until the returned flag is true.
 fn gated() -> (Receiver, Arc<AtomicBool>) {
     let open = Arc::<AtomicBool>::default();
     let is_open = open.clone();
@@ -92,9 +92,9 @@ async fn a_path_that_fails_holds_up_no_other_path_of_its_host() {
         _ => out.write_all(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n"),
     });
     let at = |path: &str| format!("http://127.0.0.1:{}/{path}", host.port());
-    // The schedule retries a failed report almost at once, many times.
+    // With this schedule, a failed report is retried many times with short pauses.
     let running = Running::with(options_for_all(&[&[0][..], &[10; 50]].concat())).await;
-    // URLs with different queries share one circuit.
+    // URLs that differ only in their query share one circuit.
     let bad = (0..200).map(|n| report("bad", &at(&format!("bad?n={n}")))).collect();
     running.store.post_durably(bad).await.unwrap();
     for _ in 0..50 {
@@ -130,11 +130,12 @@ async fn parked_reports_are_taken_up_by_the_next_delivery() {
     running.stop().await;
 }
 
-/// An interim answer, which is followed by another answer.
+/// An interim answer. The receiver sends another answer after it.
 const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
 
-/// A receiver that sends half a mebibyte of interim answers at once, half of what is read before an answer, and more of
-/// them until its gate is open. It counts how many it has sent.
+/// A receiver that sends 512 KiB of interim answers without a pause, and then further interim answers until the
+/// returned flag is true. 512 KiB are half of the bytes that the client reads before a final answer. The returned
+/// counter counts the further interim answers.
 fn flooding() -> (Receiver, Arc<AtomicBool>, Arc<AtomicUsize>) {
     let (open, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
     let (is_open, count) = (open.clone(), sent.clone());

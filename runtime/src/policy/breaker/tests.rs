@@ -1,4 +1,4 @@
-//! Tests of when a circuit opens, how long it stays open, and that it is never stuck.
+//! Tests of when a circuit opens and how long it stays open. They also check that a circuit never stays open for ever.
 
 use proptest::prelude::*;
 
@@ -127,7 +127,8 @@ fn one_url_that_fails_says_nothing_about_its_origin_and_several_do_if_all_fails(
     for _ in 0..10 * MIN_ATTEMPTS {
         assert_eq!(at_origin(&mut breaker, Health::Fails, 100, START), None);
     }
-    // The circuit did not open for missing connections, so a connection alone does not close it.
+    // This circuit opened because all attempts at several URLs failed, and not because of missing connections. So a
+    // successful connection alone does not close the circuit.
     let mut breaker = Breaker::default();
     while at_origin(&mut breaker, Health::Fails, MIN_FAILING_URLS, START).is_none() {}
     let later = START + FIRST_PAUSE;
@@ -179,7 +180,7 @@ proptest! {
                     prop_assert_eq!(later.ended(probe, Health::Works, Scope::Url, until), Some(Change::Closed));
                     prop_assert!(later.allows_attempt(until));
                 }
-                // The circuit is closed, or the single attempt is in flight.
+                // The circuit is closed, or the single attempt that tests the receiver is in flight.
                 None => prop_assert!(breaker.allows_attempt(now) || begun.iter().any(|permit| permit.opened == breaker.opened)),
             }
         }

@@ -1,19 +1,18 @@
-//! Detects path traversal: a path that a receiver may resolve to a place outside of the trusted path, because the
-//! receiver decodes more than the URL standard does.
+//! Detects path traversal. A path is a traversal if a receiver may resolve it to a path outside of the trusted path.
+//! This happens if the receiver decodes more than the URL standard does.
 
-/// How often a path is decoded.
+/// The largest number of times that a path is decoded.
 const DECODINGS: usize = 8;
 
-/// The beginnings of forms that only a broken decoder reads as a dot or a slash: `%u002e`, `%uff0e`, and overlong
-/// UTF-8.
+/// Prefixes of encodings that only a broken decoder reads as a dot or a slash: `%u002e`, `%uff0e`, and overlong UTF-8.
 const MALFORMED_FORMS: [&[u8]; 4] = [b"%u00", b"%uff", b"%c0", b"%c1"];
 
-/// Whether a receiver may read a `..` in the part after a trusted path.
+/// Whether a receiver may read a `..` in the part of a path after the trusted path.
 ///
-/// The URL parser has resolved plain `..` and `%2e%2e`, but it leaves encoded slashes alone. Some servers cut a segment
-/// at `;` first. A proxy may decode the path before the server decodes it again. So the path is checked after each
-/// round of decoding. A path that still changes after [`DECODINGS`] rounds, or holds a malformed form, counts as
-/// traversal.
+/// The URL parser has already resolved plain `..` and `%2e%2e`, but it does not decode encoded slashes. Some servers
+/// remove the part of a segment after `;` first. A proxy may decode the path before the server decodes it again. So the
+/// path is checked after each decoding. A path that still changes after [`DECODINGS`] decodings, or that contains a
+/// malformed encoding, counts as traversal.
 pub(super) fn may_leave(path: &str) -> bool {
     let mut path = path.as_bytes().to_ascii_lowercase();
     for _ in 0..DECODINGS {
@@ -36,7 +35,8 @@ fn has_parent(path: &[u8]) -> bool {
     })
 }
 
-/// Decodes a path once: each `%` with two hexadecimal digits becomes a byte. A `%` without two digits stays.
+/// Decodes a path once. Each `%` with two hexadecimal digits becomes one byte. A `%` without two digits stays
+/// unchanged.
 fn decoded(path: &[u8]) -> Vec<u8> {
     let digit =
         |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16)).and_then(|n| u8::try_from(n).ok());
