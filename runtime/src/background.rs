@@ -5,13 +5,13 @@ use std::ops::Deref;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime on threads of its own. Dropping it does not block: the runtime ends in the background. A plain tokio
-/// runtime waits on drop, without limit, for all work that still runs on it, and panics if it is dropped inside another
-/// runtime.
+/// A runtime on separate threads. Dropping this value does not block, because the runtime ends in the background. If a
+/// plain tokio runtime is dropped, it waits without limit for all work that still runs on it. And it panics if it is
+/// dropped inside another runtime.
 pub(crate) struct Background(Option<Runtime>);
 
 impl Background {
-    /// Starts a runtime whose threads have this name. It has at least one thread.
+    /// Starts a runtime whose threads have this name. The runtime has at least one thread, even if `threads` is 0.
     pub(crate) fn start(name: &str, threads: usize) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name(name).enable_all().build();
         runtime.map(|runtime| Self(Some(runtime)))
@@ -19,7 +19,7 @@ impl Background {
 }
 
 impl Background {
-    /// Ends the runtime, and waits at most `timeout` for its tasks. Do not call this inside a runtime.
+    /// Ends the runtime, and waits at most `timeout` for its tasks. Do not call this method inside a runtime.
     pub(crate) fn join(mut self, timeout: std::time::Duration) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_timeout(timeout);

@@ -1,7 +1,7 @@
-//! Runs code of the user where a panic must end neither a task nor the process.
+//! Runs code of the user in places where a panic must not end a task or the process.
 //!
-//! A panic's payload is itself a value of the user, and its `Drop` can panic too. So a payload is never dropped unless
-//! it is plain text.
+//! A panic's payload is itself a value of the user, and its `Drop` can panic too. So a payload is dropped only if it is
+//! plain text.
 
 use std::any::Any;
 use std::mem;
@@ -22,7 +22,7 @@ pub(crate) fn caught<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(message)
 }
 
-/// The text that a panic was given, or `(no message)` if its payload is not text. Leaks such a payload.
+/// The text of a panic. If the payload is not text, returns `(no message)` and leaks the payload.
 fn message(payload: Box<dyn Any + Send>) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         return (*text).to_owned();
@@ -30,7 +30,7 @@ fn message(payload: Box<dyn Any + Send>) -> String {
     match payload.downcast::<String>() {
         Ok(text) => *text,
         Err(payload) => {
-            // To drop the payload would run the user's code again, outside of `catch_unwind`.
+            // Dropping the payload would run the user's code again, outside of `catch_unwind`.
             mem::forget(payload);
             "(no message)".to_owned()
         }
@@ -39,7 +39,7 @@ fn message(payload: Box<dyn Any + Send>) -> String {
 
 #[cfg(feature = "server")]
 pin_project! {
-    /// Runs a future whose panics get no further: see [`contain`].
+    /// Runs a future, and returns a panic of the future as an error. Made by [`contain`].
     pub(crate) struct Contained<F> {
         #[pin]
         future: Option<F>,
@@ -47,17 +47,17 @@ pin_project! {
 
     impl<F> PinnedDrop for Contained<F> {
         fn drop(this: Pin<&mut Self>) {
-            // Only a future that has not ended is still here. Nobody waits for its result, so a panic is only logged,
-            // by the panic hook.
+            // If the future is still here, it has not ended. Nobody waits for its result. So if its drop panics, only
+            // the panic hook logs the panic.
             let _ = caught(|| this.project().future.set(None));
         }
     }
 }
 
-/// A future that returns the result of `future`, or the panic's message if `future` panics.
+/// Runs `future` and returns its result. If `future` panics, returns the panic's message as an error.
 ///
-/// `future` may panic when it is polled and when it is dropped. It is dropped as soon as it has ended, and never while
-/// another panic unwinds: two panics at once would abort the process.
+/// `future` may panic when it is polled or when it is dropped. It is dropped as soon as it has ended, and never while
+/// another panic unwinds, because two panics at the same time would abort the process.
 #[cfg(feature = "server")]
 pub(crate) fn contain<F: Future>(future: F) -> Contained<F> {
     Contained { future: Some(future) }
@@ -69,7 +69,7 @@ impl<F: Future> Future for Contained<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut future = self.project().future;
-        // A contained future that is polled after its end stays pending.
+        // If the future is polled again after its end, it returns `Pending` for ever.
         let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
         let polled = match caught(|| running.poll(context)) {
             Ok(Poll::Pending) => return Poll::Pending,
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// A value whose `Drop` panics.
+    /// A value whose `drop` panics.
     struct Bomb;
 
     impl Drop for Bomb {
@@ -120,7 +120,7 @@ mod tests {
             move |_| -> Poll<()> { panic!("in poll, with a bomb of {} bytes", size_of_val(&bomb)) }
         });
         assert_eq!(contain(panics_twice).await, Err("in poll, with a bomb of 0 bytes".to_owned()));
-        // The future panics when it is dropped after its end, and so does its output.
+        // The future panics when it is dropped after its end, and the value that it returned panics when it is dropped.
         let returns_a_bomb = std::future::poll_fn({
             let bomb = Bomb;
             move |_| {

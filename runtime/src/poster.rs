@@ -1,7 +1,7 @@
-//! Takes reports in and has them delivered: from annotated functions, which find the poster by themselves, and from
-//! code that calls [`Poster::post`].
+//! Accepts reports and delivers them. Reports come from annotated functions, which find the poster by themselves, and
+//! from code that calls [`Poster::post`].
 //!
-//! Invariant: to take a report in never waits for the network, and never makes the caller's work fail or panic.
+//! Invariant: accepting a report never waits for the network, and never makes the caller's work fail or panic.
 
 pub(crate) mod ambient;
 mod builder;
@@ -33,7 +33,7 @@ use postback_store::{self as store, NewReport};
 use postback_wire::report::Report;
 use postback_wire::webhook::{IntoWebhook, Target, Webhook, WebhookError, Webhooks};
 
-/// Takes reports in and has them delivered in the background.
+/// Accepts reports and delivers them in the background.
 ///
 /// A program installs a poster at its start, and annotated functions find it by themselves:
 ///
@@ -62,7 +62,7 @@ enum Mode {
         outbox: Outbox,
         engine: Arc<Engine>,
     },
-    /// Reporting is turned off: reports are counted and dropped.
+    /// Reporting is turned off. Reports are counted and dropped.
     Disabled(DisabledReporting),
 }
 
@@ -72,8 +72,8 @@ impl Poster {
         PosterBuilder::default()
     }
 
-    /// Takes a report in and returns at once. If the store is durable, the report is on disk after the next group
-    /// commit, which follows within milliseconds.
+    /// Accepts a report and returns without waiting. If the store is durable, the report is on disk after the next
+    /// group commit, which follows within milliseconds.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl Poster {
         }
     }
 
-    /// Takes a report in and returns when the report is committed. If the store is durable, the report is on disk then.
+    /// Accepts a report and returns when the report is committed. If the store is durable, the report is then on disk.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ impl Poster {
     ///
     /// # Cancel safety
     ///
-    /// If you drop the future before it is ready, the report may or may not have been taken in.
+    /// If you drop the future before it is ready, the report may or may not have been accepted.
     pub async fn post_durably(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<(), PostError> {
         match &self.0 {
             Mode::Active { outbox, .. } => {
@@ -106,8 +106,8 @@ impl Poster {
         }
     }
 
-    /// Enables this URL again, after its receiver had answered 410 or `webhook-delivery: disable`. Returns how many
-    /// reports were held for the URL. They are sent now.
+    /// Enables a URL that was disabled because its receiver answered 410 or `webhook-delivery: disable`. Returns how
+    /// many reports were held for the URL. The poster sends them now.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ impl Poster {
         }
     }
 
-    /// Waits until posted reports are safe.
+    /// Returns the flusher, which waits until posted reports are safe.
     fn flusher(&self) -> Flusher {
         match &self.0 {
             Mode::Active { engine, .. } => engine.flusher(),
@@ -167,8 +167,8 @@ fn new_reports(
     Webhooks::of(webhook).resolve_for(outbox.default_provenance()).map(new).collect()
 }
 
-/// Drops a report. A webhook that could not be posted to is an error here too, so that a mistake shows even where
-/// reporting is turned off.
+/// Counts a report and drops it. If the report has an invalid webhook, the call fails here too, so that you see the
+/// mistake even if reporting is turned off.
 fn discard(disabled: &DisabledReporting, webhook: &(impl IntoWebhook + ?Sized)) -> Result<(), PostError> {
     let webhooks = Webhooks::of(webhook);
     webhooks.resolve().try_for_each(|target| target.into_webhook().map(drop)).map_err(PostKind::Webhook)?;
@@ -187,7 +187,7 @@ impl std::fmt::Debug for Poster {
     }
 }
 
-/// A report was not taken in, or a URL was not enabled.
+/// Why a report was not accepted, or why a URL was not enabled.
 #[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct PostError(#[from] PostKind);
@@ -213,7 +213,7 @@ impl From<store::Error> for PostError {
 }
 
 impl PostError {
-    /// Whether too many reports wait already. There may be room later.
+    /// Whether the queue is full because too many reports wait. The queue may have space later.
     pub fn is_full(&self) -> bool {
         matches!(self.0, PostKind::Store(store::Error::Full))
     }

@@ -1,4 +1,4 @@
-//! For tests of programs that report: catches reports instead of sending them.
+//! A test kit for programs that report. It catches reports instead of sending them.
 
 use std::fmt;
 use std::pin::Pin;
@@ -66,7 +66,8 @@ static LIVING: AtomicUsize = AtomicUsize::new(0);
 /// The number of calls outside of all recordings while at least one recording existed.
 static MISSED: AtomicU64 = AtomicU64::new(0);
 
-/// Counts a call outside of all recordings. If a recording exists, its test may wait for this call forever.
+/// Counts a call outside of all recordings. If a recording exists, its test may wait for the report of this call for
+/// ever.
 fn note_missed(call: &Call) {
     if call.webhooks().is_empty() || LIVING.load(Ordering::Relaxed) == 0 {
         return;
@@ -87,8 +88,8 @@ fn note_missed(call: &Call) {
     }
 }
 
-/// Catches reports until it is dropped; made by [`record`]. Of two recordings on one thread, the later one catches the
-/// reports.
+/// Catches the reports of calls until the recording is dropped. [`record`] makes one. If a thread has two recordings,
+/// the later recording catches the reports.
 #[must_use = "a recording catches reports until it is dropped; bind it to a name"]
 pub struct Recording {
     kept: Arc<Kept>,
@@ -99,12 +100,13 @@ pub struct Recording {
 impl Recording {
     /// The reports caught so far, one for each webhook, in the order in which the calls ended.
     ///
-    /// An inner call ends before the outer call, so its reports come first.
+    /// If one call makes another call, the inner call ends first, so its reports come first.
     pub fn reports(&self) -> Vec<Caught> {
         self.kept.reports.borrow().clone()
     }
 
-    /// Why calls made no report, one text for each. The usual cause is an invalid URL. Also shown on stderr.
+    /// The reasons why calls made no report, one text for each call. The usual reason is an invalid URL. The texts are
+    /// also shown on stderr.
     pub fn losses(&self) -> Vec<String> {
         self.kept.losses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -148,7 +150,7 @@ impl Recording {
     }
 }
 
-/// Shows the reports, the losses and the number of missed calls, for messages of assertions.
+/// The debug text shows the reports, the losses and the number of missed calls, for messages of assertions.
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Recording");
@@ -173,7 +175,7 @@ pub struct Caught {
 }
 
 impl Caught {
-    /// The id of the work that is reported.
+    /// The id of the work that the report is about.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -183,17 +185,18 @@ impl Caught {
         self.status
     }
 
-    /// The member `result`. `None` if the call was not completed, or its report shows no result.
+    /// The member `result` of the report. `None` if the call was not completed, or if its report shows no result.
     pub fn result(&self) -> Option<&Value> {
         self.parsed.get("result")
     }
 
-    /// The member `reason`: why the call was not completed. `None` unless the function asks for it.
+    /// The member `reason` of the report. It says why the call was not completed. `None` unless the function asks for
+    /// it.
     pub fn reason(&self) -> Option<EndReason> {
         self.parsed.get("reason").and_then(Value::as_str).map(EndReason::from)
     }
 
-    /// The member `error`. `None` unless the call failed and the function asks for the error.
+    /// The member `error` of the report. `None` unless the call failed and the function asks for the error.
     pub fn error(&self) -> Option<&Value> {
         self.parsed.get("error")
     }
@@ -214,14 +217,14 @@ impl Caught {
     }
 }
 
-/// Shows the body as text, and the URL without the parts that may hold a secret.
+/// The debug text shows the body as text, and the URL without the parts that may contain a secret.
 impl fmt::Debug for Caught {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}", String::from_utf8_lossy(&self.body), Shown(self.webhook.url()))
     }
 }
 
-/// The sink of a recording: keeps the caught reports in order, and why calls made no report.
+/// Keeps the caught reports in their order, and the reasons why calls made no report.
 struct Kept {
     reports: watch::Sender<Vec<Caught>>,
     losses: Mutex<Vec<String>>,
@@ -362,7 +365,7 @@ mod tests {
         assert!(sink(&first));
     }
 
-    /// The sink for a call without webhooks, which starts no poster.
+    /// Looks for a sink for a call without webhooks. Such a call does not start a poster.
     fn sink_of_nothing() -> Option<Arc<dyn Sink>> {
         ambient::sink_for(&Call::new(Webhooks::default(), "x", crate::Ends::default(), false))
     }

@@ -12,17 +12,17 @@ use url::{Host, Url};
 
 pub(crate) use self::nat64::Nat64;
 
-/// How far a webhook may reach.
+/// Says which kinds of networks a webhook may go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reach {
-    /// Global unicast addresses only.
+    /// Only addresses that are global unicast.
     Public,
-    /// Private and loopback networks too.
+    /// Also addresses of private networks and of this machine.
     Private,
 }
 
-/// Checks addresses. Metadata services and link-local networks are forbidden for all webhooks, and no setting allows
-/// them.
+/// Checks addresses. The addresses of metadata services and of link-local networks are forbidden for all webhooks, and
+/// no setting allows them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard {
     allow_networks: Arc<[IpNet]>,
@@ -30,8 +30,8 @@ pub(crate) struct Guard {
     nat64: Arc<[Nat64]>,
 }
 
-/// An address that a webhook may not go to. `Display` names the address, so show it to the operator only, and not to
-/// the caller who chose the webhook.
+/// An address that a webhook may not go to. The text that `Display` writes names the address. So show this text only to
+/// the operator, and not to the caller who chose the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     address: IpAddr,
@@ -46,7 +46,7 @@ enum Cause {
     Denied,
     /// The address is in this special-purpose network. A setting can allow it.
     Special(&'static str),
-    /// The address is one of a listener of this server.
+    /// The address is one of the addresses that this server listens on.
     OwnAddress,
 }
 
@@ -56,20 +56,20 @@ impl Guard {
         Self { allow_networks: allow_networks.into(), ..Self::default() }
     }
 
-    /// Denies these networks to all webhooks, even if they are allowed too.
+    /// Forbids these networks to all webhooks, even if other settings allow the networks.
     pub(crate) fn deny(self, networks: Vec<IpNet>) -> Self {
         Self { deny_networks: networks.into(), ..self }
     }
 
-    /// Adds NAT64 prefixes. If an IPv6 address has one of them, the embedded IPv4 address is checked.
+    /// Adds NAT64 prefixes. If an IPv6 address has one of these prefixes, the IPv4 address in it is checked.
     pub(crate) fn nat64(self, prefixes: Vec<Nat64>) -> Self {
         Self { nat64: prefixes.into(), ..self }
     }
 
-    /// Checks a URL whose host is an address. A URL whose host is a name passes, because its addresses are checked when
-    /// a connection is opened.
+    /// Checks a URL whose host is an IP address. A URL whose host is a name passes, because the addresses of the name
+    /// are checked when a connection is opened.
     ///
-    /// Invariant: a host that is an address needs no resolver, so only this function checks it.
+    /// Invariant: a host that is an IP address is not resolved, so no other function checks it.
     pub(crate) fn check_url(&self, url: &Url, reach: Reach) -> Result<(), Refusal> {
         match url.host() {
             Some(Host::Ipv4(address)) => self.check(address.into(), reach),
@@ -78,8 +78,8 @@ impl Guard {
         }
     }
 
-    /// Checks the addresses of a name. If one address is refused, the name is refused, because a mixed answer is likely
-    /// an attack.
+    /// Checks the addresses of a host name. If one address is refused, the whole name is refused. An answer that mixes
+    /// allowed and refused addresses is probably an attack.
     pub(crate) fn check_addresses(&self, addresses: &[IpAddr], reach: Reach) -> Result<(), Refusal> {
         addresses.iter().try_for_each(|address| self.check(*address, reach))
     }
@@ -102,7 +102,7 @@ impl Guard {
     fn allows(&self, address: IpAddr) -> bool {
         let embedded = match address {
             IpAddr::V4(_) => None,
-            // Only these two forms really lead to the embedded IPv4 address.
+            // Only IPv4-mapped addresses and NAT64 addresses really lead to the IPv4 address inside them.
             IpAddr::V6(v6) => v6.to_ipv4_mapped().or_else(|| nat64::embedded(v6, &self.nat64)).map(IpAddr::V4),
         };
         self.allow_networks.iter().any(|net| net.contains(&address) || embedded.is_some_and(|v4| net.contains(&v4)))
@@ -110,7 +110,7 @@ impl Guard {
 }
 
 impl Guard {
-    /// Whether the address is denied. An IPv6 address is denied too if it may lead to a denied IPv4 address.
+    /// Whether a setting denies the address. An IPv6 address is denied too if it may lead to a denied IPv4 address.
     fn denies(&self, address: IpAddr) -> bool {
         if self.deny_networks.is_empty() {
             return false;
@@ -125,7 +125,7 @@ impl Guard {
 }
 
 impl Refusal {
-    /// Refuses an address of this server, so that a caller cannot make the server call itself.
+    /// A refusal of an address of this server, so that a caller cannot make the server call itself.
     pub(crate) fn own_address(address: IpAddr) -> Self {
         Self { address, cause: Cause::OwnAddress }
     }

@@ -1,4 +1,4 @@
-//! The schedule of attempts: when a report is retried, and when it is given up.
+//! The schedule of attempts. It says when a report is retried and when it is given up.
 
 use std::time::Duration;
 
@@ -6,16 +6,17 @@ use rand::{Rng, RngExt as _};
 
 const MAX_STEPS: usize = 100;
 const MAX_STEP: Duration = Duration::from_hours(7 * 24);
-/// The largest random part that is added to a step, as a fraction of the step. So reports that failed together, because
-/// their receiver was down, are retried at different times.
+/// The largest random time that is added to a delay of the schedule, as a fraction of the delay. Reports that failed
+/// together because their receiver was down are then retried at different times.
 const JITTER: f64 = 0.2;
-/// The largest random part that is added to a wait that the receiver asked for, as a fraction of the wait. The wait is
-/// never shortened, because a receiver rejects an attempt that comes too early.
+/// The largest random time that is added to a wait that the receiver asked for, as a fraction of the wait. The wait is
+/// never shortened, because the receiver would reject an attempt that comes too early.
 const ASKED_JITTER: f64 = 0.1;
-/// The longest wait that a receiver may ask for. A step of the schedule may be longer, because the operator chose it.
+/// The longest wait that a receiver may ask for. A delay of the schedule may be longer, because the operator chose it.
 const MAX_ASKED: Duration = Duration::from_hours(24);
 
-/// One delay before each attempt, including the first attempt. When the last attempt fails, the report is given up.
+/// The delays before the attempts, one for each attempt. The first delay is that of the first attempt. When the last
+/// attempt fails, the report is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule(Vec<Duration>);
 
@@ -25,8 +26,8 @@ impl Schedule {
         self.0.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(*step))
     }
 
-    /// A schedule of 1 to 100 steps of at most 7 days each. The first step must be zero, because the first attempt is
-    /// made at once.
+    /// Makes a schedule of 1 to 100 delays of at most 7 days each. The first delay must be zero, because the first
+    /// attempt is made without a wait.
     pub(crate) fn new(steps: Vec<Duration>) -> Result<Self, ScheduleError> {
         if steps.is_empty() || steps.len() > MAX_STEPS {
             return Err(ScheduleError::Steps { steps: steps.len() });
@@ -40,7 +41,7 @@ impl Schedule {
         Ok(Self(steps))
     }
 
-    /// How many attempts a report gets.
+    /// The number of attempts of a report.
     pub(crate) fn attempts(&self) -> u32 {
         // Invariant: a schedule has at most 100 steps.
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
@@ -48,9 +49,9 @@ impl Schedule {
 
     /// How long to wait after this many failed attempts. `None` if the schedule has no further attempt.
     ///
-    /// There are two waits, and the longer one counts: the schedule's step plus at most a fifth, and the wait that the
-    /// receiver `asked` for plus at most a tenth, limited to one day. If the step is zero and the receiver asked for
-    /// nothing, the wait is zero.
+    /// The result is the longer of two waits. One is the schedule's delay plus at most a fifth of it. The other is the
+    /// wait that the receiver `asked` for plus at most a tenth of it, limited to one day. If the delay is zero and the
+    /// receiver asked for nothing, the result is zero.
     pub(crate) fn after(&self, attempts_made: u32, asked: Option<Duration>, rng: &mut impl Rng) -> Option<Duration> {
         let step = *self.0.get(usize::try_from(attempts_made).ok()?)?;
         let asked = asked.unwrap_or_default().min(MAX_ASKED);
@@ -62,8 +63,8 @@ fn lengthened(wait: Duration, by_up_to: f64, rng: &mut impl Rng) -> Duration {
     wait + wait.mul_f64(rng.random_range(0.0..=by_up_to))
 }
 
-/// The default schedule is the example of the Standard Webhooks specification 1.0.0. Its last attempt is made after
-/// three days.
+/// The default schedule is the example of the Standard Webhooks specification 1.0.0. Its last attempt is made about
+/// three days after the first.
 impl Default for Schedule {
     fn default() -> Self {
         const MINUTE: u64 = 60;
@@ -73,7 +74,7 @@ impl Default for Schedule {
     }
 }
 
-/// Steps that are not a valid [`Schedule`].
+/// Why a list of delays is not a valid [`Schedule`].
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub(crate) enum ScheduleError {
     #[error("a schedule has 1 to {MAX_STEPS} steps, but this one has {steps}")]

@@ -1,61 +1,62 @@
-//! Decides which origin may start the next attempt, when more attempts wait than there are slots.
+//! Decides which origin may start the next attempt, if more attempts wait than there are slots.
 //!
-//! An attempt cannot be taken back, and may last as long as its timeout. So an origin that hangs must not hold the
-//! slots that other origins need. These rules apply when an attempt starts:
+//! An attempt that has started cannot be stopped, and may last as long as its timeout. So an origin that hangs must not
+//! use the slots that other origins need. These rules apply when an attempt starts:
 //! - An origin has at most its share of attempts in flight. A prompt origin may have more while no other origin can
-//!   start one.
-//! - Origins take turns: the origin whose last turn was longest ago starts first.
-//! - An origin that has not answered yet has only a few attempts in flight until it answers.
-//! - Slow origins together have at most half of the slots. Slow origins and origins that have not answered yet together
-//!   have at most three quarters. The rest is only for prompt origins.
-//! - An eighth of the slots is kept for origins with few attempts in flight. So even if prompt origins begin to hang
-//!   with all the slots that they may have, slots are left for others.
+//!   start an attempt.
+//! - Origins take turns: the origin that has waited longest since its last turn starts first.
+//! - An origin that has not answered yet may have only a few attempts in flight until it answers.
+//! - All slow origins together use at most half of the slots. All slow origins and all origins that have not answered yet
+//!   together use at most three quarters. The rest is only for prompt origins.
+//! - An eighth of the slots is kept for origins with few attempts in flight. So if prompt origins use all the slots that
+//!   they may use and then begin to hang, other origins still have slots.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use slab::Slab;
 
-/// The time since a fixed moment. All calls must use the same moment.
+/// The time since a fixed moment. All calls must use the same fixed moment.
 pub(crate) type SinceStart = Duration;
 
-/// The key of one origin. It is valid until the origin is removed.
+/// Identifies one origin. The key is valid until the origin is removed.
 pub(crate) type Key = usize;
 
-/// An origin is prompt if its attempts take less than this on average. Then a slot is free again after a delay that
-/// does not matter.
+/// An origin is prompt if its attempts take less than this time on average. Its slots are then free again so soon that
+/// other origins do not have to wait long.
 const PROMPT: Duration = Duration::from_secs(1);
-/// The most that one attempt counts in the average. So an origin that becomes prompt counts as prompt after ten more
-/// attempts.
+/// The largest time that one attempt adds to the average. A longer attempt is counted with this time. So when a slow
+/// origin becomes fast, it counts as prompt after at most ten more attempts.
 const LONGEST: Duration = Duration::from_secs(4);
-/// The weight of all earlier attempts in the average, if the last attempt has weight 1.
+/// The weight of all earlier attempts in the average. The last attempt has the weight 1.
 const INERTIA: u32 = 7;
 
-/// How many slots there are, and how many of them origins may use.
+/// The number of slots, and how many of them different kinds of origins may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// The number of slots.
+    /// The number of slots. A slot is the right to have one attempt in flight.
     total: usize,
-    /// The slots that one origin may use.
+    /// The number of slots that one origin may use while other origins have attempts to start.
     share: usize,
-    /// An origin that uses up to this many slots is small. Slots are kept free for small origins. An origin that has
-    /// not answered yet may use this many.
+    /// An origin is small if it uses at most this many slots. Some slots are kept free for small origins. An origin
+    /// that has not answered yet may use at most this many slots.
     small: usize,
-    /// The slots that all origins that are not small may use together.
+    /// The number of slots that all origins that are not small may use together.
     large: usize,
-    /// The slots that all slow origins may use together.
+    /// The number of slots that all slow origins may use together.
     slow: usize,
-    /// The slots that all slow origins and all origins that have not answered yet may use together.
+    /// The number of slots that all slow origins and all origins that have not answered yet may use together.
     unproven: usize,
 }
 
 impl Limits {
-    /// How many slots one origin may use while other origins have attempts to start.
+    /// The number of slots that one origin may use while other origins have attempts to start.
     pub(crate) fn share(&self) -> usize {
         self.share
     }
 
-    /// Limits for `total` slots. There is at least one slot, and a share is at least one slot and at most all.
+    /// Makes limits for `total` slots. There is at least one slot. The share is limited to at least one slot and at
+    /// most all slots.
     pub(crate) fn new(total: usize, share: usize) -> Self {
         let total = total.max(1);
         let kept = if total == 1 { 0 } else { total.div_ceil(8) };
@@ -75,14 +76,15 @@ impl Limits {
 pub(crate) struct Turns<T> {
     limits: Limits,
     origins: Slab<Origin<T>>,
-    /// Origins that could start an attempt, by group and ticket. The smallest ticket has waited longest.
+    /// For each group, the origins that could start an attempt, by ticket. The origin with the smallest ticket has
+    /// waited longest.
     ready: [BTreeMap<u64, Key>; LimitGroup::COUNT],
     last_ticket: u64,
     waiting: usize,
     in_use: SlotsInUse,
 }
 
-/// Slots in use. Invariant: each field is the sum over all origins. [`Turns::change`] keeps it so.
+/// The numbers of slots in use. Invariant: each field is a sum over all origins. [`Turns::change`] updates the sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SlotsInUse {
     all: usize,
@@ -96,15 +98,16 @@ struct SlotsInUse {
 struct Origin<T> {
     queue: VecDeque<T>,
     in_flight: usize,
-    /// The limit that the operator set for this origin. It replaces the share and is never exceeded.
+    /// The limit that the operator set for this origin. The limit replaces the share, and the origin never exceeds it.
     own_limit: Option<usize>,
-    /// No attempt starts.
+    /// Whether the origin is paused. A paused origin starts no attempt.
     paused: bool,
-    /// How long an attempt takes on average. `None` until the first attempt has ended.
+    /// The average time of an attempt. `None` until the first attempt has ended.
     average_time: Option<Duration>,
-    /// When an attempt of this origin ended last, or when the first attempt in flight started.
+    /// When the last attempt of this origin ended. If the origin had no attempt in flight and then started one, the
+    /// time of this start.
     last_heard: SinceStart,
-    /// The origin's place in the order of turns. A smaller ticket comes first.
+    /// The position of the origin in the order of turns. The origin with the smallest ticket is the next.
     ticket: u64,
     group: Option<LimitGroup>,
 }
@@ -112,16 +115,16 @@ struct Origin<T> {
 /// A group of origins that have the same limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum LimitGroup {
-    /// Prompt, and small.
+    /// Prompt and small origins.
     Small,
-    /// Prompt, not small, and within its share.
+    /// Prompt origins that are not small and use less than their share.
     Large,
-    /// The origin has not answered yet.
+    /// Origins that have not answered yet.
     Unproven,
     Slow,
-    /// Slow, and not small.
+    /// Slow origins that are not small.
     SlowLarge,
-    /// Prompt, and beyond its share. It starts an attempt only if no other origin can start one.
+    /// Prompt origins that use their whole share. They start an attempt only if no other origin can start one.
     BeyondShare,
 }
 
@@ -135,7 +138,7 @@ impl<T> Turns<T> {
         Self { limits, origins: Slab::new(), ready, last_ticket: 0, waiting: 0, in_use: SlotsInUse::default() }
     }
 
-    /// Adds an origin, with the limit that the operator set for it, if any.
+    /// Adds an origin. `own_limit` is the limit that the operator set for this origin.
     pub(crate) fn add(&mut self, own_limit: Option<usize>) -> Key {
         self.origins.insert(Origin {
             queue: VecDeque::new(),
@@ -149,7 +152,7 @@ impl<T> Turns<T> {
         })
     }
 
-    /// Removes an origin, unless it [has work](Self::has_work).
+    /// Removes an origin. If the origin [has work](Self::has_work), it is not removed.
     pub(crate) fn remove(&mut self, key: Key) {
         if !self.has_work(key) {
             self.origins.try_remove(key);
@@ -167,7 +170,8 @@ impl<T> Turns<T> {
         });
     }
 
-    /// The next report to attempt, if an attempt may start. It has a slot until [`done`](Self::done) is called.
+    /// Starts the next attempt, if an attempt may start. Returns its origin and its report. The attempt uses a slot
+    /// until [`done`](Self::done) is called.
     pub(crate) fn next(&mut self, now: SinceStart) -> Option<(Key, T)> {
         loop {
             let group = self.next_group()?;
@@ -188,8 +192,8 @@ impl<T> Turns<T> {
         }
     }
 
-    /// Records that an attempt has ended and its slot is free. Without a time, the attempt says nothing about the
-    /// origin.
+    /// Records that an attempt has ended, and frees its slot. If `took` is `None`, the attempt does not show how fast
+    /// the origin is.
     pub(crate) fn done(&mut self, key: Key, took: Option<Duration>, now: SinceStart) {
         self.change(key, |origin| {
             origin.in_flight = origin.in_flight.saturating_sub(1);
@@ -205,23 +209,23 @@ impl<T> Turns<T> {
         self.change(key, |origin| origin.paused = paused);
     }
 
-    /// Takes out all waiting reports of an origin, in their order.
+    /// Removes all waiting reports of an origin, and returns them in their order.
     pub(crate) fn drain(&mut self, key: Key) -> VecDeque<T> {
         self.change(key, |origin| std::mem::take(&mut origin.queue))
     }
 
-    /// Takes out all waiting reports.
+    /// Removes all waiting reports of all origins, and returns them.
     pub(crate) fn drain_all(&mut self) -> Vec<T> {
         let keys: Vec<Key> = self.origins.iter().map(|(key, _)| key).collect();
         keys.into_iter().flat_map(|key| self.drain(key)).collect()
     }
 
-    /// How many reports wait.
+    /// The number of waiting reports.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// How many slots are in use.
+    /// The number of slots in use.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_use.all
     }
@@ -231,10 +235,10 @@ impl<T> Turns<T> {
         self.origins.get(key).is_some_and(|origin| origin.in_flight > 0 || !origin.queue.is_empty())
     }
 
-    /// The group of the origin whose turn it is.
+    /// The group of the origin that starts the next attempt.
     ///
-    /// Large origins wait until the first large origin can start. If other large origins could go first, the slots that
-    /// it needs might never be free together.
+    /// If the first of the large origins cannot start, all large origins wait. Otherwise other large origins could
+    /// always take the slots that the first needs, and it might never start.
     fn next_group(&self) -> Option<LimitGroup> {
         let Limits { total, slow, unproven, .. } = self.limits;
         let SlotsInUse { all, by_slow, by_unproven, .. } = self.in_use;
@@ -263,13 +267,14 @@ impl<T> Turns<T> {
 
     fn has_room_for_large(&self, key: Key) -> bool {
         let in_flight = self.origins.get(key).map_or(0, |origin| origin.in_flight);
-        // When an origin stops being small, all its slots count as used by large origins.
+        // When an origin stops being small, all its slots are counted as used by large origins. So the number may grow
+        // by more than one.
         let grown = if in_flight <= self.limits.small { in_flight + 1 } else { 1 };
         self.in_use.by_large + grown <= self.limits.large
     }
 
-    /// Marks a prompt origin as slow if it has attempts in flight and none has ended for a second. Returns whether it
-    /// was marked.
+    /// If a prompt origin has attempts in flight and none of them has ended for a second, marks the origin as slow.
+    /// Returns whether the origin was marked.
     fn has_fallen_silent(&mut self, key: Key, now: SinceStart) -> bool {
         let Some(origin) = self.origins.get(key) else { return false };
         let silent = origin.in_flight > 0 && now.saturating_sub(origin.last_heard) >= PROMPT;
@@ -285,7 +290,7 @@ impl<T> Turns<T> {
         self.last_ticket
     }
 
-    /// Changes an origin. Every change goes through this method, which updates the sums and the groups.
+    /// Changes an origin. Every change must use this method, because it updates the sums and the groups.
     fn change<R: Default>(&mut self, key: Key, change: impl FnOnce(&mut Origin<T>) -> R) -> R {
         let Some(origin) = self.origins.get_mut(key) else { return R::default() };
         let before = origin.group.map(|group| (group, origin.ticket));

@@ -1,4 +1,5 @@
-//! Finds the sink for an annotated call: the sink around the current task, else the sink of the process.
+//! Finds the sink that takes the outcome of an annotated call. This is the sink around the current task. If the task
+//! has no sink, it is the sink of the process.
 
 #[cfg(feature = "testing")]
 use std::cell::RefCell;
@@ -25,15 +26,15 @@ use postback_wire::time::{Clock, Timestamp};
 
 #[cfg(feature = "testing")]
 thread_local! {
-    /// The sinks of this thread. The last one is the innermost and takes the outcomes.
+    /// The sinks of this thread. The last sink in the list takes the outcomes of calls on this thread.
     static ON_THREAD: RefCell<Vec<Arc<dyn Sink>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// While this value lives, its sink takes the outcomes of the thread's calls that have no sink around their task.
+/// While this value lives, its sink takes the outcomes of calls on this thread, unless the current task has a sink.
 #[cfg(feature = "testing")]
 pub(crate) struct OnThread {
     sink: Arc<dyn Sink>,
-    /// Makes the type `!Send`, because the value has to be dropped on the thread that made it.
+    /// Makes the type `!Send`, because the value must be dropped on the thread that made it.
     _here: PhantomData<Rc<()>>,
 }
 
@@ -48,7 +49,7 @@ impl OnThread {
 #[cfg(feature = "testing")]
 impl Drop for OnThread {
     fn drop(&mut self) {
-        // The access fails only while the thread ends, and then the sinks are dropped anyway.
+        // The access fails only while the thread ends. Then the sinks of the thread are dropped anyway.
         let _ = ON_THREAD.try_with(|sinks| sinks.borrow_mut().retain(|sink| !Arc::ptr_eq(sink, &self.sink)));
     }
 }
@@ -58,19 +59,20 @@ fn on_thread() -> Option<Arc<dyn Sink>> {
     ON_THREAD.try_with(|sinks| sinks.borrow().last().cloned()).ok().flatten()
 }
 
-/// Called for each call that has no sink around its task and none on its thread.
+/// A function that is called for each call for which neither the task nor the thread has a sink.
 #[cfg(feature = "testing")]
 static MISSED_OBSERVER: std::sync::OnceLock<fn(&Call)> = std::sync::OnceLock::new();
 
-/// Sets the function that is called for each call which has no sink around its task and none on its thread. Only the
-/// first function is kept.
+/// Sets the function that is called for each call for which neither the task nor the thread has a sink. If the function
+/// was set before, nothing changes.
 #[cfg(feature = "testing")]
 pub(crate) fn observe_missed(observer: fn(&Call)) {
     MISSED_OBSERVER.get_or_init(|| observer);
 }
 
-/// The sink around the current task, else the sink of the process. If the process has no sink, an in-memory poster is
-/// started. A call without webhooks gets no sink of the process, because it has nothing to report.
+/// The sink of the current task. If the task has no sink, it is the sink of the process. If the process has no sink
+/// either, starts an in-memory poster. If the call has no webhooks, the sink of the process is not used, because there
+/// is nothing to report.
 pub(crate) fn sink_for(call: &Call) -> Option<Arc<dyn Sink>> {
     let around = task_sink();
     #[cfg(feature = "testing")]
@@ -94,7 +96,7 @@ fn start_default() -> Installed {
                      ends are lost; install a poster at the start of main with `postback::Poster::builder()…install()`"
                 );
             }
-            // Dropping the guard would stop the poster.
+            // The guard is leaked, because dropping it would stop the poster.
             std::mem::forget(guard);
             Installed::new(poster.sink(), Some(poster.flusher()))
         }
@@ -105,7 +107,7 @@ fn start_default() -> Installed {
     }
 }
 
-/// The sink of a process whose default poster could not be started. It counts each report as lost.
+/// The sink of a process if the default poster could not be started. It counts each report as lost.
 struct NoPosterSink;
 
 impl Sink for NoPosterSink {

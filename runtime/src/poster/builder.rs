@@ -20,17 +20,17 @@ use postback_wire::secret::Secret;
 use postback_wire::time::Clock;
 use postback_wire::webhook::{Webhook, WebhookError};
 
-/// Background threads of a poster. One thread can send ten thousand reports a second. The other thread sends while the
-/// first is busy.
+/// The number of background threads of a poster. One thread can send ten thousand reports a second. If this thread is
+/// busy with something else, the other thread can send.
 const THREADS: usize = 2;
-/// Undelivered reports that an in-memory poster keeps by default.
+/// The default of the largest number of undelivered reports that an in-memory poster keeps.
 const MEMORY_REPORTS: usize = 10_000;
-/// How long a report is kept after its end, by default.
+/// The default of how long a report is kept after its end.
 const RETENTION: Duration = Duration::from_hours(7 * 24);
-/// Bytes of the undelivered reports that an in-memory poster keeps by default.
+/// The default of the largest number of bytes that the undelivered reports of an in-memory poster use.
 const MEMORY_BYTES: usize = 64 << 20;
 
-/// Builds a [`Poster`]. [`Poster::builder`] returns one.
+/// Builds a [`Poster`]. Call [`Poster::builder`] to get a builder.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `install` or `start`"]
 pub struct PosterBuilder {
@@ -67,8 +67,8 @@ impl Default for PosterBuilder {
 }
 
 impl PosterBuilder {
-    /// Trusts this URL and the paths below it: reports to it are signed with the poster's secrets, and it may be on a
-    /// private network or on this machine.
+    /// Trusts this URL and the paths below it. Reports to a trusted URL are signed with the poster's secrets. A trusted
+    /// URL may be on a private network or on this machine.
     ///
     /// Any other URL, and a URL [from a caller](Webhook::from_caller), must be on the public internet. Reports to it
     /// are unsigned, unless its [`Webhook`] has a secret of its own. Call `trust` again to add a URL.
@@ -78,23 +78,24 @@ impl PosterBuilder {
     }
 
     /// Signs reports to trusted URLs with this secret. If you call `secret` again, each report is signed with all the
-    /// secrets, so that you can rotate a secret.
+    /// secrets. So you can rotate a secret.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secrets.push(secret);
         self
     }
 
-    /// Keeps reports in memory: at most this many undelivered reports, with this many bytes together. Further reports
-    /// are lost and counted. The default is 10,000 reports and 64 MiB.
+    /// Keeps reports in memory. The poster keeps at most `reports` undelivered reports with together at most `bytes`
+    /// bytes. Further reports are lost and counted. The default is 10,000 reports and 64 MiB.
     pub fn memory(mut self, reports: usize, bytes: usize) -> Self {
         self.location = in_memory(reports, bytes);
         self
     }
 
-    /// Stores reports in this SQLite file. A file that does not exist is created. The file must belong to this process
-    /// alone. If the process ends before a report is delivered, the next process that opens the file delivers it.
+    /// Stores reports in this SQLite file. If the file does not exist, it is created. No other process may use the
+    /// file. If the process ends before a report is delivered, the next process that opens the file delivers the
+    /// report.
     ///
-    /// Only the disk limits the number of reports in the file. When the disk is full, `post` takes reports until its
+    /// Only the disk limits the number of reports in the file. If the disk is full, `post` accepts reports until its
     /// queue is full and then fails, and `post_durably` fails after some seconds.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
@@ -102,7 +103,7 @@ impl PosterBuilder {
         self
     }
 
-    /// Sets which crashes a report in a SQLite file survives. The default is [`Durability::Full`].
+    /// Sets which crashes the reports in a SQLite file survive. The default is [`Durability::Full`].
     #[cfg(feature = "sqlite")]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -112,15 +113,15 @@ impl PosterBuilder {
         self
     }
 
-    /// Set this to `true` if Litestream runs beside the program and copies the SQLite file's write-ahead log. Then
-    /// Litestream truncates the log, and the poster does not. The default is `false`.
+    /// Set this to `true` if Litestream runs beside the program and copies the SQLite file's write-ahead log (WAL).
+    /// Then Litestream truncates the WAL, and the poster does not. The default is `false`.
     #[cfg(feature = "sqlite")]
     pub fn litestream(mut self, litestream: bool) -> Self {
         self.litestream = litestream;
         self
     }
 
-    /// Keeps a report and its attempts for this time after the end of its delivery. The default is 7 days.
+    /// Sets how long a report and its attempts are kept after the delivery has ended. The default is 7 days.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
@@ -137,7 +138,7 @@ impl PosterBuilder {
         self
     }
 
-    /// Lets no webhook go to this network, not even a trusted one. Call this method again to add a network.
+    /// Forbids this network to all webhooks, even to trusted webhooks. Call this method again to add a network.
     ///
     /// # Errors
     ///
@@ -148,9 +149,9 @@ impl PosterBuilder {
         self
     }
 
-    /// Adds a NAT64 prefix of the site, such as `2001:db8:64::/96`. If an IPv6 address has this prefix, the IPv4
-    /// address in it is checked. The well-known prefix `64:ff9b::/96` is always known. Call this method again to add a
-    /// prefix.
+    /// Adds a NAT64 prefix of your network, such as `2001:db8:64::/96`. If an IPv6 address has this prefix, the poster
+    /// checks the IPv4 address in it. The well-known prefix `64:ff9b::/96` is always known. Call this method again to
+    /// add a prefix.
     ///
     /// # Errors
     ///
@@ -161,13 +162,14 @@ impl PosterBuilder {
         self
     }
 
-    /// Sets how long one attempt may take, from name resolution to the end of the answer. The default is 15 seconds.
+    /// Sets how long one attempt may take, from the look-up of the host name to the end of the answer. The default is
+    /// 15 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.delivery.timeout = timeout;
         self
     }
 
-    /// Sets how many attempts may be in flight at once, at least 1. The default is 256.
+    /// Sets how many attempts may be in flight at the same time, at least 1. The default is 256.
     pub fn concurrency(mut self, attempts: usize) -> Self {
         self.delivery.concurrency = attempts.max(1);
         self
@@ -185,10 +187,10 @@ impl PosterBuilder {
     ///
     /// # Errors
     ///
-    /// Fails if the process has a poster already. It may have started by itself, if an annotated function reported
-    /// before this call. Fails also like [`start`](Self::start).
+    /// Fails if the process has a poster already. A poster may have started by itself, if an annotated function
+    /// reported before this call. Also fails like [`start`](Self::start).
     pub fn install(self) -> Result<PosterGuard, StartError> {
-        // This is checked before the store is opened, so that a failed install leaves no file.
+        // This is checked before the store is opened, so that a failed install does not create a file.
         if process::is_installed() {
             return Err(StartKind::Installed.into());
         }
@@ -197,7 +199,7 @@ impl PosterBuilder {
         Ok(guard)
     }
 
-    /// Starts a poster that annotated functions do not find. Only code that holds it posts to it.
+    /// Starts a poster that annotated functions do not find. Only your own code can post to it.
     ///
     /// # Errors
     ///
@@ -249,13 +251,13 @@ fn parsed_networks(texts: &[String]) -> Result<Vec<IpNet>, StartKind> {
     parsed.collect()
 }
 
-/// An in-memory store keeps no report after its end, because a library has no interface that shows it.
+/// An in-memory store keeps no report after its end, because a library has no interface that shows ended reports.
 fn in_memory(reports: usize, bytes: usize) -> Location {
     Location::Memory { reports, bytes, kept: 0 }
 }
 
-/// Opens the store and starts the delivery, both on the background threads, and waits for them through a channel. The
-/// caller may be inside another runtime, whose thread must not block on this runtime.
+/// Opens the store and starts the delivery on the background threads, and waits for the result through a channel. The
+/// caller may be inside another runtime, where `block_on` would panic.
 fn start_on(
     background: &Background,
     location: store::Options,
@@ -272,22 +274,22 @@ fn start_on(
             store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
             let schedule = options.schedule.total();
             let delivery = Delivery::new(store.clone(), clock, options)?;
-            // If one of these tasks ends too early, `vital` logs it. A library does not end the program, so nothing
-            // waits for `vital`.
+            // If the task of the delivery or of the retention ends too early, `vital` logs it. A library does not end
+            // the program, so nothing waits for `vital`.
             let vital = Vital::default();
             shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
             let retention = retention::run(store.clone(), keep, schedule, shutdown.clone());
             shutdown.spawn(vital.watching("retention", &shutdown, retention));
             Ok(store)
         };
-        // Sending cannot fail: the receiver waits for this value.
+        // Sending does not fail, because the receiver waits for this value.
         let _ = given.send(started.await);
     };
     drop(starting.spawn_on(task, background.handle()));
     taken.recv().unwrap_or(Err(StartKind::Ended))
 }
 
-/// A poster could not be started.
+/// Why a poster could not be started.
 #[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct StartError(#[from] StartKind);

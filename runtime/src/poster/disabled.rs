@@ -10,7 +10,8 @@ use postback_wire::names::metric;
 use postback_wire::report::Outcome;
 use postback_wire::time::{Clock, Timestamp};
 
-/// The environment variable that turns reporting off for a whole process, unless its value is empty, `0` or `false`.
+/// The environment variable that turns reporting off for a whole process. The values empty, `0` and `false` do not turn
+/// it off.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
 /// Whether the environment variable turns reporting off.
@@ -42,7 +43,8 @@ impl Sink for DisabledReporting {
         Clock::system().now()
     }
 
-    /// The call's reports are counted here, because the role `Ignored` means that its outcome is never serialised.
+    /// The call's reports are counted when the call begins. The role `Ignored` means that the outcome is not needed
+    /// later.
     fn begin(&self, call: &Call) -> Role {
         self.discard(call.webhooks().len());
         Role::Ignored

@@ -1,5 +1,5 @@
-//! The background of a poster: its store and its delivery on their threads. And the flusher, which waits until reports
-//! are safe.
+//! The background part of a poster: its store and its delivery, with their threads. Also the flusher, which waits until
+//! reports are safe.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::background::Background;
 use postback_store::Store;
 use postback_store::shutdown::Shutdown;
 
-/// The time that threads have at least to end, even if the timeout is over.
+/// The shortest time that threads get to end, even if the timeout has ended.
 const JOIN: Duration = Duration::from_millis(100);
 
 /// Waits until reports are safe.
@@ -27,13 +27,13 @@ pub(crate) enum Flusher {
 }
 
 impl Flusher {
-    /// A flusher for this store. The runtime has to run as long as the store.
+    /// Makes a flusher for this store. The runtime of `handle` must run as long as the store.
     pub(crate) fn new(store: Store, handle: Handle) -> Self {
         Self::Active(StoreFlusher::new(store, handle))
     }
 
-    /// Answers within this time, even if the store hangs. The channel closes without an answer if the threads have
-    /// ended.
+    /// Sends the result into the returned channel before the timeout ends, even if the store hangs. If the threads have
+    /// ended, the channel closes without a result.
     pub(super) fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
         match self {
             Self::Active(flusher) => flusher.flush(timeout),
@@ -45,13 +45,13 @@ impl Flusher {
 /// A channel that already holds its answer.
 fn ready(flushed: Flushed) -> oneshot::Receiver<Flushed> {
     let (answer, answered) = oneshot::channel();
-    // Sending cannot fail: the receiver is in this function.
+    // Sending does not fail, because the receiver of the channel still exists in this function.
     let _ = answer.send(flushed);
     answered
 }
 
-/// Waits until the reports of a store are safe. It waits on the poster's own threads, so the caller may use any
-/// executor, or none.
+/// Waits until the reports of a store are safe. The poster's own threads do the waiting. So the caller may use any
+/// executor, or no executor.
 #[derive(Clone)]
 pub(crate) struct StoreFlusher {
     store: Store,
@@ -67,14 +67,14 @@ impl StoreFlusher {
 
     fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
         if self.fork_guard.is_forked() {
-            // The threads that would answer are in the parent process.
+            // In a forked process, the threads that would answer do not exist.
             return ready(Flushed { lost: lost_so_far() - self.lost_before, ..Flushed::default() });
         }
         let (answer, answered) = oneshot::channel();
         let flusher = self.clone();
         #[expect(clippy::disallowed_methods, reason = "bounded by its timeout, and nobody stops for it")]
         self.handle.spawn(async move {
-            // Sending fails if the caller no longer waits.
+            // Sending fails if the caller has stopped waiting. Then nobody needs the result.
             let _ = answer.send(flusher.flush_until(after(timeout)).await);
         });
         answered
@@ -85,12 +85,12 @@ impl StoreFlusher {
         self.figures(safe, deadline).await
     }
 
-    /// The counts of all reports at this moment.
+    /// Counts all reports of the poster.
     async fn figures(&self, safe: bool, deadline: Instant) -> Flushed {
         let counts = timeout_at(deadline, self.store.counts()).await;
         let undelivered = counts.ok().and_then(Result::ok).map(|counts| counts.undelivered);
         let ends = self.store.counters();
-        // The store counts only committed rows.
+        // An undelivered report that the store counts is committed, so it is on disk if the store is durable.
         let durable = self.store.is_durable();
         Flushed {
             delivered: ends.delivered,
@@ -102,7 +102,8 @@ impl StoreFlusher {
         }
     }
 
-    /// Waits until every report posted so far is safe: committed, if the store is durable, else attempted once.
+    /// Waits until every report posted so far is safe. If the store is durable, a report is safe when it is committed.
+    /// Otherwise, it is safe when it was attempted once.
     async fn safe(&self) -> bool {
         match self.store.barrier().await {
             Ok(_) if self.store.is_durable() => true,
@@ -115,11 +116,11 @@ impl StoreFlusher {
     }
 }
 
-/// The background of a poster: its store, its delivery and their threads.
+/// The background part of a poster: its store, its delivery and their threads.
 pub(crate) struct Engine {
     flusher: StoreFlusher,
     shutdown: Shutdown,
-    /// `None` once the engine stops.
+    /// `None` after the engine has begun to stop.
     background: Mutex<Option<Background>>,
 }
 
@@ -133,14 +134,14 @@ impl Engine {
         Flusher::Active(self.flusher.clone())
     }
 
-    /// Whether this process was forked from the process that has the threads.
+    /// Whether this process was forked from the process that runs the threads.
     pub(super) fn is_forked(&self) -> bool {
         self.flusher.fork_guard.is_forked()
     }
 
-    /// Flushes, stops the delivery and the store, and joins their threads, all within this time. An attempt that takes
-    /// longer is cut off. The work is done on a thread of its own, because a runtime must not be dropped inside another
-    /// runtime.
+    /// Flushes, stops the delivery and the store, and joins their threads. All this takes at most as long as `timeout`.
+    /// An attempt that takes longer is stopped. A separate thread does the work, because a runtime must not be dropped
+    /// inside another runtime.
     pub(super) fn stop(self: &Arc<Self>, timeout: Duration) -> oneshot::Receiver<Flushed> {
         let (answer, answered) = oneshot::channel();
         let this = Arc::clone(self);
@@ -151,17 +152,17 @@ impl Engine {
                 let flushed = this.flusher.flush_until(deadline).await;
                 this.shutdown.stop();
                 let _ = timeout_at(deadline, this.shutdown.finished()).await;
-                // Attempts that were in flight have ended since the flush, so the counts are read again.
+                // Attempts that were in flight may have ended after the flush, so the reports are counted again.
                 let ended = this.flusher.figures(flushed.known, deadline).await;
                 let _ = timeout_at(deadline, this.flusher.store.close()).await;
                 if ended.known { ended } else { flushed }
             });
             background.join(deadline.saturating_duration_since(Instant::now()).max(JOIN));
-            // Sending fails if the caller no longer waits.
+            // Sending fails if the caller has stopped waiting. Then nobody needs the result.
             let _ = answer.send(flushed);
         };
-        // If the thread cannot be started, the answer is dropped, and the caller gets the default, which claims
-        // nothing.
+        // If the thread cannot be started, the sender is dropped. Then the caller gets the default value, which does
+        // not say that any report is safe.
         let _ = std::thread::Builder::new().name("postback-stop".into()).spawn(stop);
         answered
     }
@@ -171,7 +172,7 @@ impl Engine {
     }
 }
 
-/// The end of this timeout. A timeout too large for the clock ends in a year.
+/// The moment at which this timeout ends. If the timeout is too large for the clock, the moment is a year from now.
 fn after(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_hours(24 * 365))

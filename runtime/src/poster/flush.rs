@@ -1,4 +1,5 @@
-//! Waits until reports are safe: `flush`, and the guard that flushes and stops a poster at the end of a program.
+//! Waits until reports are safe. Contains `flush`, and the guard that flushes and stops a poster at the end of a
+//! program.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,39 +10,39 @@ use tokio::sync::oneshot;
 use super::flushed::Flushed;
 use super::{Mode, Poster, process};
 
-/// The longest time that a dropped [`PosterGuard`] waits.
+/// The longest time that the drop of a [`PosterGuard`] waits.
 pub(super) const DROP_TIMEOUT: Duration = Duration::from_secs(2);
-/// The part of a timeout that is kept for ending the threads.
+/// The part of the timeout that is reserved for ending the threads.
 const JOINING: Duration = Duration::from_millis(200);
 
 impl Poster {
-    /// Waits until every report that was posted before is safe, or until the timeout is over. With a durable store, a
-    /// report is safe when it is committed. With an in-memory store, it is safe when it was attempted once.
+    /// Waits until every report that was posted before this call is safe, or until the timeout ends. With a durable
+    /// store, a report is safe when it is committed. With an in-memory store, it is safe when it was attempted once.
     ///
-    /// This method works on any executor, because the waiting is done on the poster's own threads. Without an executor,
+    /// This method works on any executor, because the poster's own threads do the waiting. If you have no executor,
     /// call [`flush_blocking`](Self::flush_blocking).
     ///
     /// # Cancel safety
     ///
-    /// If you drop the future, the waiting ends and nothing else changes.
+    /// If you drop the future, only the waiting stops.
     pub async fn flush(&self, timeout: Duration) -> Flushed {
         self.flusher().flush(timeout).await.unwrap_or_default()
     }
 
-    /// Does the same as [`flush`](Self::flush), and blocks the thread meanwhile. Do not call this method in async code.
+    /// Waits like [`flush`](Self::flush), and blocks the thread meanwhile. Do not call this method in async code.
     pub fn flush_blocking(&self, timeout: Duration) -> Flushed {
         wait_blocking(self.flusher().flush(timeout), timeout.saturating_add(JOINING)).unwrap_or_default()
     }
 }
 
-/// Flushes the poster of the process like [`Poster::flush`]. This is the installed poster, the poster that started by
-/// itself, or the workload server's poster.
+/// Waits like [`Poster::flush`], for the poster of the process. This is the installed poster, or the poster that
+/// started by itself, or the poster of the workload server.
 ///
 /// If the process has no poster, there is nothing to flush, and the returned value says that all reports are safe.
 ///
 /// # Cancel safety
 ///
-/// If you drop the future, the waiting ends and nothing else changes.
+/// If you drop the future, only the waiting stops.
 pub async fn flush(timeout: Duration) -> Flushed {
     match process::flusher() {
         Some(flusher) => flusher.flush(timeout).await.unwrap_or_default(),
@@ -50,14 +51,14 @@ pub async fn flush(timeout: Duration) -> Flushed {
 }
 
 /// Keeps a poster running. [`PosterBuilder::install`](super::PosterBuilder::install) and
-/// [`PosterBuilder::start`](super::PosterBuilder::start) return one. Hold it until the end of `main`.
+/// [`PosterBuilder::start`](super::PosterBuilder::start) return a guard. Keep the guard until the end of `main`.
 ///
-/// When the guard is dropped, it flushes and stops the poster for at most 2 seconds, and logs which reports are left.
-/// On a current-thread runtime the drop does not wait, because it would block the only thread. There the poster stops
-/// in the background, unless the process ends first.
+/// When you drop the guard, it waits at most 2 seconds to flush and stop the poster, and logs which reports are left.
+/// On a current-thread runtime, the drop does not wait, because it would block the only thread. There the poster stops
+/// in the background, unless the process ends before.
 #[must_use = "dropped, it stops the poster; bind it to a name until the end of `main`"]
 pub struct PosterGuard {
-    /// `None` once the poster stops.
+    /// `None` after the poster has begun to stop.
     poster: Option<Poster>,
 }
 
@@ -86,12 +87,12 @@ impl PosterGuard {
         self.poster.clone().expect("a guard has its poster until it is consumed")
     }
 
-    /// Flushes, stops the poster and joins its threads, within this time at most. Reports that are posted later are
-    /// counted as lost.
+    /// Flushes, stops the poster and joins its threads. This takes at most as long as `timeout`. Reports that are
+    /// posted later are counted as lost.
     ///
     /// # Cancel safety
     ///
-    /// If you drop the future, the poster still stops, on a thread of its own.
+    /// If you drop the future, the poster still stops, because a separate thread stops it.
     pub async fn shutdown(mut self, timeout: Duration) -> Flushed {
         let Some(poster) = self.poster.take() else { return Flushed::default() };
         match stop(poster, timeout) {
@@ -128,15 +129,15 @@ impl Drop for PosterGuard {
 
 enum Stop {
     Awaited(oneshot::Receiver<Flushed>),
-    /// The poster has nothing to stop.
+    /// The poster has no threads to stop.
     Nothing(Flushed),
 }
 
 fn stop(poster: Poster, timeout: Duration) -> Stop {
     match &poster.0 {
         Mode::Active { engine, .. } if engine.is_forked() => {
-            // The parent process has the store's files open. To close them here would release the parent's locks on
-            // them.
+            // The parent process has the store's files open. If this process closed them, the locks of the parent
+            // process on these files would be released.
             std::mem::forget(poster);
             Stop::Nothing(Flushed::default())
         }
@@ -159,12 +160,12 @@ fn log_stop(flushed: Flushed) {
     }
 }
 
-/// Blocks until a background thread answers, or until the timeout is over. The channel is read on a thread of its own,
-/// because the caller may be inside a runtime, where a blocking read of a tokio channel panics.
+/// Blocks until a background thread answers, or until the timeout ends. A separate thread reads the channel, because
+/// the caller may be inside a runtime, where a blocking read of a tokio channel panics.
 fn wait_blocking(answer: oneshot::Receiver<Flushed>, timeout: Duration) -> Option<Flushed> {
     let (sender, receiver) = std::sync::mpsc::sync_channel(1);
     let waiter = move || {
-        // Sending fails after the timeout, because the receiver is gone then.
+        // Sending fails if the timeout has ended, because the other end of the channel is then dropped.
         let _ = sender.send(answer.blocking_recv().ok());
     };
     std::thread::Builder::new().name("postback-flush".into()).spawn(waiter).ok()?;

@@ -1,28 +1,30 @@
-//! Where the reports of a poster stand after a flush.
+//! How many reports of a poster are delivered, stored, waiting or lost after a flush.
 
 use std::fmt;
 
-/// Where the reports of a poster stand after a flush.
+/// The result of a flush: how many reports of the poster are delivered, stored, waiting or lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Flushed {
-    /// Reports delivered since the poster started.
+    /// The number of reports delivered since the poster started.
     pub delivered: u64,
-    /// Reports that are on disk and not delivered yet. The next process that opens the store delivers them.
+    /// The number of reports that are on disk and not delivered yet. The next process that opens the store delivers
+    /// them.
     pub stored: u64,
-    /// Reports that are neither delivered nor known to be on disk. They are lost if the process ends now.
+    /// The number of reports that are neither delivered nor known to be on disk. They are lost if the process ends now.
     pub waiting: u64,
-    /// Reports that were given up, refused, or never taken in.
+    /// The number of reports that were given up, refused, or never accepted.
     pub lost: u64,
-    /// Reports that were dropped because reporting is turned off.
+    /// The number of reports that were dropped because reporting is turned off.
     pub discarded: u64,
-    /// Whether the flush ended before its timeout, so that the counts include all reports posted before it.
+    /// Whether the flush succeeded before its timeout. If so, the numbers include all reports that were posted before
+    /// the flush.
     pub(super) known: bool,
 }
 
 impl Flushed {
-    /// Whether the process may end without losing a report that was taken in before the flush. Returns `false` if the
-    /// timeout was over before this was known.
+    /// Whether the process may end without losing a report that was accepted before the flush. Returns `false` if the
+    /// timeout ended before this was known.
     pub fn is_safe(&self) -> bool {
         self.known && self.waiting == 0
     }

@@ -1,4 +1,4 @@
-//! Lost reports, which reach no receiver: each is counted by reason, and each cause is logged once.
+//! Counts lost reports by reason, and logs each cause once. A lost report reaches no receiver.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use postback_wire::line::Escaped;
 use postback_wire::names::metric;
 
-/// Why a report is lost and reaches no receiver.
+/// Why a report is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Loss {
     /// The webhook's URL is not valid.
@@ -17,13 +17,13 @@ pub(crate) enum Loss {
     Unserializable,
     /// The user's code panicked: the expression of the webhook or the id, `Display` or `Serialize`.
     Panicked,
-    /// Too many reports wait already.
+    /// The queue is full because too many reports wait.
     QueueFull,
     /// The store could not write the report.
     Store,
-    /// The running request has reported its outcome already, and this is a second one under its id.
+    /// The running request has reported its outcome already, and this is a second outcome with the same id.
     SecondOutcome,
-    /// The poster belongs to the process that this one was forked from.
+    /// This process was forked from the process in which the poster runs.
     Forked,
     /// The poster was shut down, or could not be started.
     NoPoster,
@@ -67,11 +67,11 @@ impl Loss {
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// The causes that were logged. When it holds [`MAX_LOGGED_CAUSES`], further causes are only counted.
+/// The hashes of the causes that were logged. After [`MAX_LOGGED_CAUSES`] causes, further causes are only counted.
 static LOGGED_CAUSES: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
 const MAX_LOGGED_CAUSES: usize = 256;
 
-/// Counts a lost report by reason, and logs it once per cause.
+/// Counts a lost report by its reason. If this cause was not logged before, logs it.
 pub(crate) fn lost(reason: Loss, id: &str, detail: &str) {
     let lost = LOST.fetch_add(1, Ordering::Relaxed) + 1;
     metrics::counter!(metric::REPORTS_LOST, "reason" => reason.as_str()).increment(1);
@@ -102,7 +102,7 @@ fn is_power_of_ten(number: u64) -> bool {
     number.checked_ilog10().is_some_and(|digits| 10_u64.pow(digits) == number)
 }
 
-/// Reports lost in this process so far.
+/// The number of reports that this process has lost so far.
 pub(crate) fn lost_so_far() -> u64 {
     LOST.load(Ordering::Relaxed)
 }

@@ -1,4 +1,4 @@
-//! The sink of the whole process, which is installed once.
+//! The sink of the whole process. A sink takes the outcomes of annotated calls. The process installs it once.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,13 +6,13 @@ use super::call::Sink;
 use super::engine::Flusher;
 use super::fork_guard::ForkGuard;
 
-/// The installed sink.
+/// The sink that was installed for the process, and its flusher.
 #[derive(Clone)]
 pub(super) struct Installed {
     sink: Arc<dyn Sink>,
-    /// Waits until the sink's reports are safe. `None` if the process has no poster.
+    /// The flusher, which waits until the sink's reports are safe. `None` if the process has no poster.
     flusher: Option<Flusher>,
-    /// The process that the sink belongs to. A forked process may install a sink of its own.
+    /// Identifies the process that installed the sink. A forked process may install a sink of its own.
     fork_guard: ForkGuard,
 }
 
@@ -24,22 +24,23 @@ impl Installed {
 
 static PROCESS: RwLock<Option<Installed>> = RwLock::new(None);
 
-/// The process has a sink already. It was installed, or it started by itself.
+/// The error if the process has a sink already. This sink was installed, or it started by itself.
 pub(crate) struct AlreadyInstalled;
 
-/// Installs a sink for the whole process, and its flusher. The sink stays until the process ends.
+/// Installs a sink and its flusher for the whole process. The sink stays until the process ends.
 pub(crate) fn install(sink: Arc<dyn Sink>, flusher: Flusher) -> Result<(), AlreadyInstalled> {
     let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
     if process.as_ref().is_some_and(|installed| !installed.fork_guard.is_forked()) {
         return Err(AlreadyInstalled);
     }
     let of_parent = process.replace(Installed::new(sink, Some(flusher)));
-    // The parent process has the store's files open. To close them here would release the parent's locks on them.
+    // The parent process has the store's files open. If this process closed them, the locks of the parent process on
+    // these files would be released.
     std::mem::forget(of_parent);
     Ok(())
 }
 
-/// Whether this process has a sink. It was installed, or it started by itself.
+/// Whether this process has a sink. The sink was installed, or it started by itself.
 pub(super) fn is_installed() -> bool {
     let process = PROCESS.read().unwrap_or_else(PoisonError::into_inner);
     process.as_ref().is_some_and(|installed| !installed.fork_guard.is_forked())
@@ -49,8 +50,8 @@ pub(super) fn sink() -> Option<Arc<dyn Sink>> {
     PROCESS.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|installed| Arc::clone(&installed.sink))
 }
 
-/// The sink of the process. If there is none, installs the one that `start` makes. The lock is held meanwhile, so only
-/// one is started.
+/// The sink of the process. If the process has no sink, calls `start` and installs the result. The lock is held during
+/// `start`, so that only one sink is started.
 pub(super) fn sink_or_start(start: impl FnOnce() -> Installed) -> Arc<dyn Sink> {
     let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(&process.get_or_insert_with(start).sink)

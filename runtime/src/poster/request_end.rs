@@ -1,4 +1,4 @@
-//! The end of a request: its reports, the webhooks they go to, and its line in the log.
+//! What a request ends with: its outcome, its reports, and its log line.
 
 use bytes::Bytes;
 
@@ -9,23 +9,23 @@ use postback_wire::names::metric;
 use postback_wire::report::{Ends, Outcome};
 use postback_wire::webhook::{Provenance, Target, Webhooks};
 
-/// The webhooks of a request, including those whose URL is not valid, and the ends on which they get a report.
+/// The webhooks of a request, and after which outcomes they get a report. Webhooks with an invalid URL are included.
 #[derive(Clone)]
 pub(crate) struct Registered {
     pub(crate) webhooks: Vec<Target>,
     pub(crate) on: Ends,
-    /// Whether the report of a request that was not completed says why.
+    /// If true, the report of a request that was not completed says why.
     pub(crate) tells_reason: bool,
 }
 
 impl Registered {
-    /// The webhooks of the route itself, if it has any. The operator chose them.
+    /// The webhooks of the route itself. The operator chose them. `None` if the route has no webhooks.
     pub(crate) fn of_route(webhooks: &Webhooks) -> Option<Self> {
         let webhooks: Vec<_> = webhooks.resolve_for(Provenance::Operator).collect();
         (!webhooks.is_empty()).then(|| Self { webhooks, on: Ends::default(), tells_reason: false })
     }
 
-    /// The part that is stored with the request: the webhooks with a valid URL.
+    /// The part that is stored with the request. Webhooks with an invalid URL are left out.
     pub(crate) fn stored(&self) -> Registration {
         let webhooks = self.webhooks.iter().filter_map(|target| target.webhook().ok().cloned()).collect();
         Registration { webhooks, on: self.on, tells_reason: self.tells_reason }
@@ -39,16 +39,17 @@ impl From<Registration> for Registered {
     }
 }
 
-/// An outcome with its reports, to be committed together.
+/// The outcome of a request and its reports, which are committed together.
 pub(crate) struct RequestEnd {
     pub(crate) outcome: Outcome,
     pub(crate) reports: Vec<NewReport>,
-    /// The beginning of the request's line in the log.
+    /// The first part of the request's log line.
     log_prefix: String,
 }
 
 impl RequestEnd {
-    /// The end of this request, with the reports that `registered` asks for. `log_prefix` begins with the route.
+    /// Makes the reports that `registered` asks for with this outcome. `log_prefix` is the first part of the request's
+    /// log line.
     pub(crate) fn new(id: &RequestId, outcome: Outcome, registered: Option<Registered>, log_prefix: String) -> Self {
         let tells_reason = registered.as_ref().is_some_and(|registered| registered.tells_reason);
         let outcome = Outcome { tells_reason, ..outcome };
@@ -60,13 +61,14 @@ impl RequestEnd {
         Self { outcome, reports, log_prefix }
     }
 
-    /// Counts the end, and logs its line if no delivery will log it. Call this when the end is committed.
+    /// Counts the end of the request. If no delivery will log the request's line, logs it. Call this method after the
+    /// commit.
     pub(crate) fn count_and_log(&self, id: &RequestId, route: &str) {
         let (outcome, reason, log_prefix) =
             (self.outcome.status.as_str(), self.outcome.reason.as_str(), &self.log_prefix);
         let labels = [("route", route.to_owned()), ("status", outcome.to_owned()), ("reason", reason.to_owned())];
         metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
-        // If there is a report, its delivery logs the line, together with the result of the first attempt.
+        // If there is a report, the delivery writes the line together with the result of the first attempt.
         if self.reports.is_empty() {
             tracing::info!(request_id = %id, route, outcome, reason, "{log_prefix} → no webhook");
         }

@@ -13,30 +13,31 @@ use postback_wire::webhook::Provenance;
 #[cfg(feature = "server")]
 use postback_wire::webhook::Target;
 
-/// A sink that posts the outcome of each call at once. Cheap to clone.
+/// A sink that posts the reports of a call as soon as the call ends. A clone is cheap.
 #[derive(Clone)]
 pub(crate) struct Outbox {
     store: Store,
     clock: Clock,
     fork_guard: ForkGuard,
-    /// Who chose a webhook, if nothing else says it.
+    /// Says who chose a webhook, if neither the webhook nor the call says it.
     default_provenance: Provenance,
 }
 
 impl Outbox {
-    /// The outbox of a library. It has no callers that we know of, and its builder trusts webhooks by URL, so a webhook
-    /// counts as the operator's choice unless something else is said.
+    /// Makes the outbox of a library. A library has no known callers, and its user trusts webhooks by their URL. So a
+    /// webhook counts as the operator's choice, unless the webhook or the call says otherwise.
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
         Self { store, clock, fork_guard: ForkGuard::here(), default_provenance: Provenance::Operator }
     }
 
-    /// The outbox of a server. It has callers, so a webhook counts as a caller's choice unless something else is said.
+    /// Makes the outbox of a server. A server has callers, so a webhook counts as a caller's choice, unless the webhook
+    /// or the call says otherwise.
     #[cfg(feature = "server")]
     pub(crate) fn of_server(store: Store, clock: Clock) -> Self {
         Self { default_provenance: Provenance::Caller, ..Self::new(store, clock) }
     }
 
-    /// Who chose a webhook, if nothing else says it.
+    /// Says who chose a webhook, if neither the webhook nor the call says it.
     pub(crate) fn default_provenance(&self) -> Provenance {
         self.default_provenance
     }
@@ -49,13 +50,13 @@ impl Outbox {
         &self.clock
     }
 
-    /// Whether this process was forked from the process that writes the store. A report posted here would wait for
-    /// ever.
+    /// Whether this process was forked from the process that writes the store. In a forked process, nothing would ever
+    /// write a posted report.
     pub(crate) fn is_forked(&self) -> bool {
         self.fork_guard.is_forked()
     }
 
-    /// The reports of a call with this outcome. A report whose URL is not valid is counted as lost.
+    /// Makes the reports of a call with this outcome. If a URL is not valid, its report is counted as lost.
     fn reports(&self, call: &Call, outcome: Outcome) -> Vec<NewReport> {
         let outcome = Outcome { tells_reason: call.tells_reason, ..outcome };
         if !call.on.contains(outcome.end()) {
@@ -77,8 +78,8 @@ impl Outbox {
     }
 }
 
-/// A report to a webhook. If the URL is not valid, the report is stored as refused, so that the request's record shows
-/// it.
+/// Makes a report to a webhook. If the URL is not valid, the report is stored as refused, so that it appears in the
+/// request's record.
 #[cfg(feature = "server")]
 pub(super) fn refused_or_new(subject: &str, target: Target, body: bytes::Bytes, created: Timestamp) -> NewReport {
     let refused = target.webhook().err().map(|error| Causes(error).to_string());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::delivery::receiver::{OK, Receiver};
 
-/// A timeout that is reached only if something is wrong.
+/// A timeout that ends only if the test fails.
 const LONG: Duration = Duration::from_secs(30);
 
 fn report(id: &str) -> Report {
@@ -23,7 +23,7 @@ fn silent() -> Receiver {
     })
 }
 
-/// A minimal executor, which only polls and parks.
+/// Runs a future without any async runtime.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -109,11 +109,11 @@ async fn in_a_file_a_flush_waits_for_the_disk_alone_and_the_next_start_delivers(
     poster.post(&deaf.url(), &report("2")).unwrap();
     let flushed = poster.flush(LONG).await;
     assert_eq!((flushed.stored, flushed.waiting, flushed.is_safe()), (2, 0, true));
-    // The shutdown cuts the attempts off, because the receiver never answers them.
+    // The receiver never answers, so the shutdown stops the attempts.
     guard.shutdown(Duration::from_millis(100)).await;
 
-    // This is the next start of the program with the same file. The receiver is still silent, so the test checks that
-    // the reports are still stored and are attempted again.
+    // The program starts again with the same file. The receiver still does not answer. So the test only checks that the
+    // reports are still stored and are attempted again.
     let (poster, guard) = Poster::builder().sqlite(&file).trust(deaf.url()).start().unwrap();
     assert_eq!(poster.flush(LONG).await.stored, 2);
     let before = deaf.requests().len();
@@ -142,7 +142,7 @@ async fn a_shutdown_without_limit_and_one_that_is_dropped_go_on_to_their_end() {
 
     let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
     poster.post(&receiver.url(), &report("2")).unwrap();
-    // The shutdown is polled once, so that it starts, and then dropped.
+    // The shutdown is polled once, so that it starts. Then it is dropped.
     let mut shutdown = Box::pin(guard.shutdown(LONG));
     std::future::poll_fn(|context| Poll::Ready(shutdown.as_mut().poll(context).is_ready())).await;
     drop((shutdown, poster));
@@ -251,7 +251,7 @@ async fn in_memory_the_bytes_that_wait_are_bounded_too_and_what_has_no_room_is_r
     guard.shutdown(Duration::ZERO).await;
 }
 
-/// A process can install only one poster, so the test runs itself in another process.
+/// A process can install only one poster, so the test starts itself again in another process.
 #[test]
 fn a_second_install_is_an_error_that_leaves_no_file_and_the_first_goes_on() {
     const INNER: &str = "POSTBACK_TEST_SECOND_INSTALL";
@@ -290,7 +290,7 @@ fn install_twice(url: &str) {
     assert!(error.is_installed());
     assert!(error.to_string().starts_with("a poster is installed already; install one per process"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a file was made for nothing");
-    // The failed install left nothing behind that would change the result of the next.
+    // The failed install changed nothing, so the next install fails with the same error.
     assert!(Poster::builder().install().unwrap_err().is_installed());
 
     assert_eq!(report("after").delivered, 2);

@@ -5,21 +5,21 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
-/// The lengths that a prefix may have, in bits.
+/// The possible lengths of a NAT64 prefix, in bits.
 const LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
-/// The index of the octet that stays free (bits 64 to 71). The IPv4 address continues after it.
+/// The index of the octet that the IPv4 address skips (bits 64 to 71). The IPv4 address continues after this octet.
 const FREE_OCTET: usize = 8;
 /// The well-known NAT64 prefix.
 const WELL_KNOWN: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
-/// The network from which sites take NAT64 prefixes of their own, of any length (RFC 8215).
+/// The network from which a site may choose its own NAT64 prefixes, of any length (RFC 8215).
 const LOCAL_USE: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
 
-/// A NAT64 prefix: a translator maps IPv6 addresses with this prefix to IPv4 addresses.
+/// A NAT64 prefix. A translator maps IPv6 addresses with this prefix to IPv4 addresses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Nat64(Ipv6Net);
 
 impl Nat64 {
-    /// A NAT64 prefix. `None` if its length is not one of RFC 6052, or if its bits 64 to 71 are not zero.
+    /// Makes a NAT64 prefix. `None` if RFC 6052 does not allow its length, or if its bits 64 to 71 are not zero.
     pub(crate) fn new(prefix: Ipv6Net) -> Option<Self> {
         let prefix = prefix.trunc();
         let octets = prefix.addr().octets();
@@ -30,7 +30,7 @@ impl Nat64 {
         Self(Ipv6Net::new_assert(WELL_KNOWN, 96))
     }
 
-    /// The IPv4 address that is embedded in this IPv6 address, if it has this prefix.
+    /// The IPv4 address that is embedded in `address`. `None` if `address` does not have this prefix.
     pub(super) fn embedded(self, address: Ipv6Addr) -> Option<Ipv4Addr> {
         self.0.contains(&address).then(|| at(address, self.0.prefix_len()))
     }
@@ -42,17 +42,17 @@ impl fmt::Debug for Nat64 {
     }
 }
 
-/// The IPv4 address that a translator with one of the site's prefixes, or with the well-known prefix, takes out of this
-/// address. If several prefixes match, the longest counts, as in a routing table.
+/// The IPv4 address that is embedded in `address`, if `address` has one of the site's prefixes or the well-known
+/// prefix. If several prefixes match, the longest prefix counts, as in a routing table.
 pub(super) fn embedded(address: Ipv6Addr, site_prefixes: &[Nat64]) -> Option<Ipv4Addr> {
     let fitting =
         site_prefixes.iter().copied().chain([Nat64::well_known()]).filter(|prefix| prefix.0.contains(&address));
     fitting.max_by_key(|prefix| prefix.0.prefix_len()).and_then(|prefix| prefix.embedded(address))
 }
 
-/// The IPv4 addresses that may be embedded in an address from the network for local use, if its prefix is not known:
-/// one for each length of prefix. A length that gives 0.0.0.0 is left out, because the address was then not written
-/// with this length.
+/// The IPv4 addresses that may be embedded in an address of the network for local use, if its prefix is not known.
+/// There is one for each possible length of the prefix. If a length leads to 0.0.0.0, this length is left out, because
+/// the address does not have a prefix of this length. For 96 bits, 0.0.0.0 is kept.
 pub(super) fn possible_embedded(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let local = Ipv6Net::new_assert(LOCAL_USE.0, LOCAL_USE.1).contains(&address);
     let lengths = LENGTHS.into_iter().filter(move |length| local && *length >= LOCAL_USE.1);
@@ -62,7 +62,7 @@ pub(super) fn possible_embedded(address: Ipv6Addr) -> impl Iterator<Item = Ipv4A
         .map(|(_, v4)| v4)
 }
 
-/// The IPv4 address after a prefix of this many bits.
+/// The IPv4 address that follows a prefix of `length` bits.
 fn at(address: Ipv6Addr, length: u8) -> Ipv4Addr {
     let octets = address.octets();
     let mut behind = (usize::from(length / 8)..octets.len()).filter(|at| *at != FREE_OCTET || length == 96);
@@ -78,7 +78,7 @@ mod tests {
         Nat64::new(prefix.parse().unwrap()).unwrap()
     }
 
-    /// Checks the examples in section 2.4 of RFC 6052.
+    /// The examples are from the table in section 2.4 of RFC 6052.
     #[test]
     fn an_address_is_taken_out_behind_a_prefix_of_each_length() {
         let expected = Some(Ipv4Addr::new(192, 0, 2, 33));
@@ -91,7 +91,7 @@ mod tests {
             ("2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"),
         ] {
             assert_eq!(nat64(prefix).embedded(address.parse().unwrap()), expected, "{prefix}");
-            // Bits 64 to 71, and the bits after the address, are ignored.
+            // Bits 64 to 71, and the bits after the IPv4 address, are ignored.
             let bits = address.parse::<Ipv6Addr>().unwrap().to_bits();
             if !prefix.ends_with("/96") {
                 let noisy = Ipv6Addr::from_bits(bits | (0xff << 56) | 0xff);

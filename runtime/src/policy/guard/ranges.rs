@@ -1,5 +1,5 @@
-//! The special-purpose networks of IANA's registries for IPv4 and IPv6 (RFC 6890 and its updates), and the metadata
-//! addresses of clouds.
+//! The special-purpose networks of IANA's registries for IPv4 and IPv6 (RFC 6890 and its updates), and the addresses of
+//! the metadata services of clouds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -35,7 +35,8 @@ const SPECIAL_6: [Net6; 9] = [
     (Ipv6Addr::UNSPECIFIED, 8, "reserved, ::/8"),
     (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7, "unique local, fc00::/7"),
     (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10, "site-local, fec0::/10"),
-    // This network holds Teredo, benchmarking and ORCHID: tunnels and identifiers, but no receivers.
+    // This network contains Teredo, benchmarking and ORCHID addresses. They are tunnels and identifiers, and not
+    // receivers.
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "protocol assignments, 2001::/23"),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "documentation, 2001:db8::/32"),
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, "6to4, 2002::/16"),
@@ -67,8 +68,8 @@ const FORBIDDEN_6: [(Ipv6Addr, u32); 10] = [
     (Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200), 128), // Alibaba's metadata
 ];
 
-/// Whether no webhook may go to this address. An IPv6 address that may lead to a forbidden IPv4 address is forbidden
-/// too.
+/// Whether no webhook may go to this address. An IPv6 address is forbidden too if it may lead to a forbidden IPv4
+/// address.
 pub(super) fn is_forbidden(address: IpAddr, nat64: &[Nat64]) -> bool {
     let forbidden_4 = |v4: Ipv4Addr| FORBIDDEN_4.iter().any(|(net, bits)| in_4(v4, *net, *bits));
     match address {
@@ -79,12 +80,12 @@ pub(super) fn is_forbidden(address: IpAddr, nat64: &[Nat64]) -> bool {
     }
 }
 
-/// The name of the special-purpose network of this address. `None` if the address is global unicast.
+/// The name of the special-purpose network that contains this address. `None` if the address is global unicast.
 pub(super) fn special(address: IpAddr, nat64: &[Nat64]) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => SPECIAL_4.iter().find(|(net, bits, _)| in_4(v4, *net, *bits)).map(|(_, _, name)| *name),
         IpAddr::V6(v6) => match nat64::embedded(v6, nat64) {
-            // In a network without IPv4, every IPv4 receiver has such an address.
+            // In a network without IPv4, the address of every IPv4 receiver is embedded in such an IPv6 address.
             Some(v4) => special(v4.into(), &[]),
             None => match SPECIAL_6.iter().find(|(net, bits, _)| in_6(v6, *net, *bits)) {
                 Some((_, _, name)) => Some(name),
@@ -94,9 +95,9 @@ pub(super) fn special(address: IpAddr, nat64: &[Nat64]) -> Option<&'static str> 
     }
 }
 
-/// The IPv4 addresses that an IPv6 address may lead to through a translator or a tunnel.
+/// The IPv4 addresses to which a translator or a tunnel may forward what is sent to this IPv6 address.
 pub(super) fn embedded(v6: Ipv6Addr, nat64: &[Nat64]) -> impl Iterator<Item = Ipv4Addr> {
-    // If the prefix is configured, its length is known. Else every length is possible.
+    // If a configured prefix matches, its length is known. Otherwise, all lengths are possible.
     let translated = nat64::embedded(v6, nat64);
     let guessed = nat64::possible_embedded(v6).filter(move |_| translated.is_none());
     translated.into_iter().chain(guessed).chain(tunnelled(v6).into_iter().flatten())
@@ -113,7 +114,7 @@ fn tunnelled(v6: Ipv6Addr) -> [Option<Ipv4Addr>; 3] {
     let (second, third) = match v6.segments() {
         // 6to4 addresses.
         [0x2002, high, low, ..] => (Some(joined(high, low)), None),
-        // Teredo: the server's address, and the client's address with all bits flipped.
+        // Teredo addresses contain the server's address, and the client's address with all bits inverted.
         [0x2001, 0, high, low, _, _, client_high, client_low] => {
             (Some(joined(high, low)), Some(joined(!client_high, !client_low)))
         }

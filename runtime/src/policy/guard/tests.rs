@@ -1,4 +1,4 @@
-//! Tests of the tables of addresses, and of unusual ways to write an address.
+//! Tests of the lists of addresses, and of unusual ways to write an address.
 
 use std::net::Ipv6Addr;
 
@@ -106,7 +106,7 @@ const CLOSED: &[&str] = &[
     "64:ff9b::100.100.100.200",
     "64:ff9b::0.0.0.0",
     "64:ff9b:1::169.254.169.254",
-    // 169.254.169.254 after prefixes of 48, 56 and 64 bits.
+    // These addresses contain 169.254.169.254 after prefixes of 48, 56 and 64 bits.
     "64:ff9b:1:a9fe:a9:fe00::",
     "64:ff9b:1:a9:fe:a9fe::",
     "64:ff9b:1:0:a9:fea9:fe00::",
@@ -231,7 +231,7 @@ fn prefix(text: &str) -> Nat64 {
     Nat64::new(text.parse().unwrap()).unwrap()
 }
 
-/// Uses the address forms of the table in RFC 6052, section 2.4.
+/// The examples are from the table in section 2.4 of RFC 6052.
 #[test]
 fn behind_the_sites_own_prefixes_the_ipv4_address_is_judged() {
     let prefixes =
@@ -260,7 +260,7 @@ fn behind_the_sites_own_prefixes_the_ipv4_address_is_judged() {
         assert!(!passes(&guard, private, Reach::Public) && passes(&guard, private, Reach::Private), "{private}");
         assert!(!passes(&guard, metadata, Reach::Private), "{metadata}");
     }
-    // If its prefix is not configured, the private address looks like a public address.
+    // If the prefix is not configured, this address looks public, although it contains a private IPv4 address.
     assert!(passes(&Guard::default(), "2600:db8:a01:203::", Reach::Public));
 }
 
@@ -306,7 +306,7 @@ fn a_literal_is_judged_however_it_is_written() {
     for host in ["8.8.8.8", "134744072", "[2606:4700:4700::1111]"] {
         check(host, true, true);
     }
-    // A host name passes here. Its addresses are checked when a connection is opened.
+    // A URL whose host is a name passes this check. The addresses of the name are checked when a connection is opened.
     for host in ["localhost", "LOCALHOST", "localhost.", "example.com\\@127.0.0.1", "127.0.0.1.nip.io"] {
         check(host, true, true);
     }
@@ -323,15 +323,15 @@ fn a_refusal_names_the_setting_that_would_allow_it() {
     for part in ["10.1.2.3", "10.0.0.0/8", "delivery.allow_networks", "[[delivery.endpoint]]", "private = true"] {
         assert!(told.contains(part), "{told}");
     }
-    // A log line shows at most 300 characters of an error, so the text must be shorter.
+    // A log line shows at most 300 characters of an error, so this text must be shorter.
     let longest = refusal("100.127.255.255").to_string();
     assert!(longest.len() <= 290, "{}", longest.len());
     assert!(!refusal("169.254.169.254").to_string().contains("allow_networks"), "no setting allows it");
 }
 
 proptest! {
-    /// The standard library is an independent check: a webhook from a payload never passes to an address that it knows
-    /// as special.
+    /// Compares the guard with the standard library. If a webhook is not trusted, the guard must not let it go to an
+    /// address that the standard library knows as special.
     #[test]
     fn what_passes_is_unicast_and_not_of_a_known_special_network(bits: u128, low: u32) {
         let guard = Guard::default();
@@ -349,8 +349,8 @@ proptest! {
         }
     }
 
-    /// If an IPv4 address is refused, each IPv6 form of it is refused too. The NAT64 form passes exactly if the IPv4
-    /// address does.
+    /// If an IPv4 address is refused, each IPv6 address that contains it is refused too. The NAT64 address passes if
+    /// and only if the IPv4 address passes.
     #[test]
     fn no_form_of_an_ipv4_address_opens_what_it_does_not(low: u32) {
         let v4 = Ipv4Addr::from(low);
@@ -366,7 +366,7 @@ proptest! {
                 Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, high, low_half),
                 Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low_half),
                 Ipv6Addr::new(0x2002, high, low_half, 0, 0, 0, 0, 1),
-                // Teredo: the server's address, and the client's address with all bits flipped.
+                // Teredo addresses contain the server's address, and the client's address with all bits inverted.
                 Ipv6Addr::new(0x2001, 0, high, low_half, 0, 0, 0, 0),
                 Ipv6Addr::new(0x2001, 0, 0x0808, 0x0808, 0, 0, !high, !low_half),
             ] {
@@ -375,7 +375,7 @@ proptest! {
         }
     }
 
-    /// This holds for any network that an operator allows, and for any order of the addresses.
+    /// A forbidden address is refused for any network that an operator allows, and for any order of the addresses.
     #[test]
     fn what_is_closed_stays_closed_beside_anything(address: u32, bits in 0..=32_u8, closed in prop::sample::select(CLOSED), at in 0..3_usize) {
         let open = ipnet::Ipv4Net::new(Ipv4Addr::from(address), bits).unwrap();

@@ -1,4 +1,4 @@
-//! Tests of each limit alone, and of all limits together in any order of events.
+//! Tests of each limit alone, and of all limits together with events in random order.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn turns(total: usize, share: usize) -> Turns<usize> {
     Turns::new(Limits::new(total, share))
 }
 
-/// An origin with this many waiting reports, whose earlier attempt took this time.
+/// Adds an origin with this many waiting reports. If `took` is given, an earlier attempt took this time.
 fn origin(turns: &mut Turns<usize>, took: Option<Duration>, work: usize) -> Key {
     let key = turns.add(None);
     turns.done(key, took, NOW);
@@ -20,7 +20,7 @@ fn origin(turns: &mut Turns<usize>, took: Option<Duration>, work: usize) -> Key 
     key
 }
 
-/// Starts all attempts that may start. Returns how many of each origin.
+/// Starts all attempts that may start. Returns the number of started attempts for each origin.
 fn begin_all(turns: &mut Turns<usize>, now: SinceStart) -> BTreeMap<Key, usize> {
     let mut begun = BTreeMap::new();
     while let Some((key, _)) = turns.next(now) {
@@ -242,7 +242,7 @@ proptest! {
                 .iter()
                 .map(|_| {
                     let (key, _) = turns.next(NOW).unwrap();
-                    // Without a time, the attempt says nothing, and the origin stays in its group.
+                    // Without a time, the attempt does not change the average, so the origin stays in its group.
                     turns.done(key, None, NOW);
                     key
                 })
