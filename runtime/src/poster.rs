@@ -35,7 +35,7 @@ use postback_wire::webhook::{IntoWebhook, Target, Webhook, WebhookError, Webhook
 
 /// Accepts reports and delivers them in the background.
 ///
-/// A program installs a poster at its start, and annotated functions find it by themselves:
+/// A program installs a poster at its start, and annotated functions find this poster by themselves:
 ///
 /// ```
 /// # fn main() -> Result<(), postback::StartError> {
@@ -51,8 +51,8 @@ use postback_wire::webhook::{IntoWebhook, Target, Webhook, WebhookError, Webhook
 /// If the environment has `POSTBACK_DISABLED=1`, every poster acts as if it was built with [`PosterBuilder::discard`]:
 /// reports are counted and dropped.
 ///
-/// A poster does not work in a forked process, because its threads are in the parent process. There it refuses reports
-/// and counts them as lost. The forked process may install a poster of its own.
+/// A poster does not work in a forked process, because its threads are in the parent process. In the forked process,
+/// the poster refuses reports and counts them as lost. The forked process may install a poster of its own.
 #[derive(Clone)]
 pub struct Poster(Mode);
 

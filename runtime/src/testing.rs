@@ -17,7 +17,7 @@ use postback_wire::report::{EndReason, Outcome, Status};
 use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::{Shown, Webhook};
 
-/// Begins to catch the reports of calls that end on this thread. It stops when the [`Recording`] is dropped.
+/// Catches the reports of calls that end on this thread, until the returned [`Recording`] is dropped.
 ///
 /// Caught reports are not sent. You do not need a poster.
 ///
@@ -132,8 +132,8 @@ impl Recording {
 
     /// Wraps a future so that the reports of calls within it are caught on every thread.
     ///
-    /// Use it for futures that run in other tasks or on other threads. They are caught even after the recording is
-    /// dropped.
+    /// Use it for futures that run in other tasks or on other threads. Their reports are caught even after the
+    /// recording is dropped.
     ///
     /// ```
     /// # #[postback::async_handler(webhook = hook)]

@@ -228,7 +228,8 @@ impl Sender {
             // Here the host is a name that led to a forbidden address. If the URL itself contained a forbidden address,
             // it was refused before the request.
             Failure::Refused(refusal) => ended(AttemptEnd::ForbiddenAddress, refusal.to_string()),
-            // If there was a connection, a part of the request may have been sent, so the attempt counts.
+            // Without a connection, nothing was sent, so the shortage uses up no attempt. With a connection, a part of
+            // the request may have been sent, so the attempt counts.
             Failure::Short(shortage, words) if !has_connected => {
                 if shortage == Shortage::Files {
                     self.clients.connections().close_idle(CLOSED_FOR_FILES);

@@ -34,7 +34,7 @@ const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
 /// not check the addresses.
 pub(super) type Client = legacy::Client<Connect, Full<Bytes>>;
 
-/// The clients of a delivery.
+/// The HTTP clients of a delivery. Which client is used depends on the URL and on how far its webhook may reach.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
     strict: Client,
@@ -157,8 +157,8 @@ fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// The root certificates of the system and the operator's certificates. If the system has none, the built-in roots are
-/// used in their place.
+/// The root certificates of the system, or the built-in ones if the system has none. The operator's certificates are
+/// added.
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();

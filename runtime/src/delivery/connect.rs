@@ -1,4 +1,4 @@
-//! Opens connections within a timeout, and bounds the bytes that a receiver may send on them.
+//! Opens connections within a timeout, and limits how many bytes a receiver may send on a connection.
 
 use std::io;
 use std::pin::Pin;

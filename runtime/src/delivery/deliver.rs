@@ -33,8 +33,8 @@ use postback_wire::webhook::Target;
 /// then, the next process that opens the store voids its claim and sends the report again.
 const RETRY_AFTER_STOP: Duration = Duration::from_secs(10);
 /// The largest number of reports that have been attempted and wait for their commit. Only reports that the delivery
-/// claimed count. A report that came from the store through memory is not counted, because it keeps its share of the
-/// store's memory until the commit.
+/// claimed count. If the store passed on a report in memory right after its commit, the report is not counted, because
+/// it keeps its share of the store's memory until it is settled.
 const MAX_SETTLING: usize = 4_096;
 /// How long a report waits if this machine could not make its attempt. A random time of up to 5 s is added, so that not
 /// all such reports are attempted again at the same moment.
@@ -310,7 +310,7 @@ impl Deliverer {
         };
         self.log.attempt(&AttemptLine {
             webhook_id: report.webhook_id,
-            // Only the log line of the first attempt says how the run of the request ended.
+            // The note says how the run of the request ended. Only the log line of the first attempt contains the note.
             note: report.note.as_deref().filter(|_| report.attempt <= 1),
             request_id: &report.subject,
             route: report.route().or(looked_up.as_deref()),

@@ -22,7 +22,8 @@ use postback_wire::webhook::{Shown, Target};
 
 /// The largest number of characters that are logged of a text from outside.
 const MAX_TEXT: usize = 300;
-/// The largest number of origins whose explained refusal is remembered. When there are more, the oldest is forgotten.
+/// The largest number of origins for which an explained refusal is remembered. When there are more, the oldest is
+/// forgotten.
 const MAX_EXPLAINED: usize = 1_024;
 /// Limits how often refusals are explained: [`MAX_EXPLAINED`] refusals without a pause, and then one more after each
 /// pause of this length. So a caller who names ever new origins cannot fill the log. A refusal that was not explained
@@ -77,7 +78,8 @@ pub(super) struct Log {
     explained: Mutex<Explained>,
     /// The last time at which each shortage was logged.
     put_off: Mutex<Vec<(Shortage, Timestamp)>>,
-    /// The origins for which a line about withheld trust was logged. At most [`MAX_EXPLAINED`] origins.
+    /// The origins for which the log has said that a report is unsigned although its URL is trusted. At most
+    /// [`MAX_EXPLAINED`] origins.
     withheld: Mutex<HashSet<String>>,
     retries: Mutex<Retries>,
     /// The number of refused reports so far. The log shows it when it is a power of ten.

@@ -126,7 +126,7 @@ impl System {
         Ok(answer)
     }
 
-    /// Looks the name up. The look-up goes on even if all callers have stopped waiting, because its thread cannot be
+    /// Looks the name up. The look-up continues even if all callers have stopped waiting, because its thread cannot be
     /// interrupted.
     async fn ask(&self, host: &str, known: bool) -> io::Result<Vec<IpAddr>> {
         let permit = tokio::select! {

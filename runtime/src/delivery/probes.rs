@@ -1,7 +1,7 @@
 //! Probes of trusted URLs that are disabled because their receiver wanted no more reports.
 //!
 //! One wrong answer of the operator's own receiver must not end all reports to it. So its reports are held, and once a
-//! day one of them is sent as a probe, to see whether the receiver takes reports again.
+//! day one of them is sent as a probe, to see whether the receiver accepts reports again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

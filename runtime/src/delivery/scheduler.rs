@@ -58,7 +58,7 @@ struct Counts {
     /// a claim have another limit.
     reserved: usize,
     claims: usize,
-    /// The number of reports whose parking is not committed yet.
+    /// The number of reports that are being parked: the store has not committed them as parked yet.
     parking: usize,
     /// The number of queues that are known to have parked reports.
     parked: usize,
@@ -272,7 +272,7 @@ impl<W: Schedulable> Scheduler<W> {
         self.counts.claims
     }
 
-    /// The number of reports whose parking is not committed yet.
+    /// The number of reports that are being parked: the store has not committed them as parked yet.
     pub(super) fn parking(&self) -> usize {
         self.counts.parking
     }

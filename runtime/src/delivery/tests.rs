@@ -279,7 +279,7 @@ async fn a_report_that_cannot_be_attempted_for_want_of_files_loses_no_attempt() 
     let short = Says(Err(std::io::Error::from_raw_os_error(24)));
     let running = Running::with(Options { resolver: Arc::new(short), ..options(&receiver, &[0]) }).await;
     running.post("a", "http://hooks.test/in").await;
-    // The report is not attempted, and is due again after some seconds.
+    // Because files are missing, no attempt is made, and the report is due again some seconds after this time.
     let posted = Clock::system().now();
     let record = running
         .reaches("a", |record| record.next_due.is_some_and(|due| due.since(posted) > Duration::from_secs(3)))

@@ -125,7 +125,8 @@ impl Guard {
 }
 
 impl Refusal {
-    /// A refusal of an address of this server, so that a caller cannot make the server call itself.
+    /// The refusal of an address of this server. Such addresses are refused so that a caller cannot make the server
+    /// call itself.
     pub(crate) fn own_address(address: IpAddr) -> Self {
         Self { address, cause: Cause::OwnAddress }
     }

@@ -21,7 +21,7 @@ const MAX_ASKED: Duration = Duration::from_hours(24);
 pub(crate) struct Schedule(Vec<Duration>);
 
 impl Schedule {
-    /// The time from the first attempt to the last, without the random parts.
+    /// The time from the first attempt to the last, without the random times that are added to the delays.
     pub(crate) fn total(&self) -> Duration {
         self.0.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(*step))
     }
@@ -43,7 +43,7 @@ impl Schedule {
 
     /// The number of attempts of a report.
     pub(crate) fn attempts(&self) -> u32 {
-        // Invariant: a schedule has at most 100 steps.
+        // Invariant: a schedule has at most 100 delays.
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
     }
 

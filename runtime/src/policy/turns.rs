@@ -6,10 +6,10 @@
 //!   start an attempt.
 //! - Origins take turns: the origin that has waited longest since its last turn starts first.
 //! - An origin that has not answered yet may have only a few attempts in flight until it answers.
-//! - All slow origins together use at most half of the slots. All slow origins and all origins that have not answered yet
-//!   together use at most three quarters. The rest is only for prompt origins.
-//! - An eighth of the slots is kept for origins with few attempts in flight. So if prompt origins use all the slots that
-//!   they may use and then begin to hang, other origins still have slots.
+//! - Slow origins together use at most half of the slots. Slow origins and origins that have not answered yet together
+//!   use at most three quarters. The rest is only for prompt origins.
+//! - An eighth of the slots is kept for origins with few attempts in flight. So if prompt origins use all the slots
+//!   that they may use and then begin to hang, other origins still have slots.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

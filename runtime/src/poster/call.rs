@@ -10,7 +10,7 @@ use postback_wire::report::{Ends, Outcome};
 use postback_wire::time::Timestamp;
 use postback_wire::webhook::{Provenance, Target, Webhooks};
 
-/// One annotated call. The value is made when the call begins.
+/// One call of an annotated function. The value is made when the call begins.
 #[derive(Debug)]
 pub(crate) struct Call {
     webhooks: Webhooks,

@@ -10,7 +10,7 @@ use postback_wire::names::metric;
 use postback_wire::report::Outcome;
 use postback_wire::time::{Clock, Timestamp};
 
-/// The environment variable that turns reporting off for a whole process. The values empty, `0` and `false` do not turn
+/// The environment variable that turns reporting off for a whole process. An empty value, `0` and `false` do not turn
 /// it off.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
@@ -21,7 +21,7 @@ pub(super) fn is_disabled_by_environment() -> bool {
     value.is_some_and(|value| !["", "0", "false"].iter().any(|disabled| value.eq_ignore_ascii_case(disabled)))
 }
 
-/// Counts every report and keeps none. All clones share one count.
+/// A sink that counts every report and drops it. All clones share one count.
 #[derive(Clone, Default)]
 pub(crate) struct DisabledReporting(Arc<AtomicU64>);
 

@@ -19,7 +19,8 @@ use postback_store::shutdown::Shutdown;
 /// The shortest time that threads get to end, even if the timeout has ended.
 const JOIN: Duration = Duration::from_millis(100);
 
-/// Waits until reports are safe.
+/// Waits until posted reports are safe. A report is safe when it is on disk, or, with an in-memory store, when it was
+/// attempted once.
 #[derive(Clone)]
 pub(crate) enum Flusher {
     Active(StoreFlusher),

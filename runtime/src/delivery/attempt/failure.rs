@@ -11,7 +11,7 @@ use crate::delivery::{connect, dial, tls};
 
 /// Why an attempt failed without an answer.
 pub(super) enum Failure {
-    /// The guard refused an address.
+    /// The guard, which decides where a webhook may go, refused the receiver's address.
     Refused(Refusal),
     /// This machine lacked something that the attempt needs.
     Short(Shortage, String),

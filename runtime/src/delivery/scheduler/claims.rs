@@ -62,7 +62,8 @@ impl<W: Schedulable> Scheduler<W> {
             self.set_alarm(key, now + PAUSE);
         }
         for work in works {
-            // A report may have been parked under its origin before its URL got a queue of its own.
+            // If the URL of the report has a queue of its own now, the report goes into this queue. The report may have
+            // been parked under its origin before the URL got the queue.
             let url = self.keys.get(work.url()).copied().filter(|own_limits| *own_limits != key);
             if let Some(own_limits) = url {
                 to_park.extend(self.take(own_limits, work, now).map(|(work, _)| (own_limits, work)));

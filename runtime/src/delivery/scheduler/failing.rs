@@ -51,14 +51,14 @@ impl Failing {
         }
     }
 
-    /// Opens the circuit of a URL at once, and returns its breaker.
+    /// Opens the circuit of a URL immediately, and returns the URL's breaker. `None` if the circuit was already open.
     pub(super) fn trip(&mut self, hash: u64, now: SinceStart) -> Option<(Breaker, Change)> {
         let mut breaker = self.take(hash).map(|url| url.breaker).unwrap_or_default();
         let change = breaker.trip(now)?;
         Some((breaker, change))
     }
 
-    /// Remembers the breaker of a URL whose own queue was removed.
+    /// Remembers the breaker of a URL after the URL's own queue was removed.
     pub(super) fn keep_breaker(&mut self, hash: u64, breaker: Breaker) {
         self.remember(Url { hash, breaker, failed: None });
     }

@@ -23,9 +23,9 @@ pub(super) struct Queue {
     pub(super) waiting: usize,
     /// Whether the store may have reports that are parked under this name.
     pub(super) parked: bool,
-    /// The number of reports whose parking is not committed yet.
+    /// The number of reports that are being parked: the store has not committed them as parked yet.
     pub(super) parking: usize,
-    /// The number of parkings that were committed.
+    /// How many reports the store has committed as parked under this name.
     pub(super) parkings: u64,
     /// The value of `parkings` when the running claim started. If the claim finds no more reports, but `parkings` has
     /// grown since then, the claim may have missed reports.

@@ -54,7 +54,7 @@ impl<W: Schedulable> Scheduler<W> {
         now: SinceStart,
     ) -> Option<(Breaker, Change)> {
         let queue = self.queues.get_mut(&attempt.key).filter(|queue| queue.origin.is_none())?;
-        // The URL was split off after the attempt had started.
+        // The URL was split off after the attempt had started, so the attempt is not counted here.
         if queue.url_queues.iter().any(|(url, _)| *url == attempt.url) {
             return None;
         }
@@ -149,7 +149,7 @@ impl<W: Schedulable> Scheduler<W> {
     }
 }
 
-/// The scheme, host and port of a URL; the whole text if it is not a URL.
+/// The scheme, host and port of a URL. If the text is not a URL with a path, returns the whole text.
 fn origin_of(url: &str) -> &str {
     let path = url.find("://").and_then(|scheme| url[scheme + 3..].find('/').map(|host| scheme + 3 + host));
     path.map_or(url, |path| &url[..path])
