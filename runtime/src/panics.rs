@@ -39,7 +39,7 @@ fn message(payload: Box<dyn Any + Send>) -> String {
 
 #[cfg(feature = "server")]
 pin_project! {
-    /// Runs a future, and returns a panic of the future as an error. Made by [`contain`].
+    /// A future that runs another future, and returns a panic of that future as an error. [`contain`] makes this value.
     pub(crate) struct Contained<F> {
         #[pin]
         future: Option<F>,

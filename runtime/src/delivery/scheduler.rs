@@ -37,7 +37,8 @@ pub(super) struct Scheduler<W> {
     queues: HashMap<Key, Queue>,
     /// The queues whose parked reports are claimed next.
     to_claim: VecDeque<Key>,
-    /// For each queue with an alarm, the time at which the queue is refreshed.
+    /// For each queue with an alarm, the time at which the scheduler checks again whether an attempt or a claim may
+    /// start.
     alarms: BTreeSet<(SinceStart, Key)>,
     /// The idle queues in the order in which they became idle. The queue that has been idle longest comes first.
     idle: BTreeMap<u64, Key>,
@@ -236,7 +237,7 @@ impl<W: Schedulable> Scheduler<W> {
         self.alarms.first().map(|(at, _)| *at)
     }
 
-    /// Refreshes all queues whose alarm is due.
+    /// Handles all alarms that are due: checks again whether an attempt or a claim of their queues may start.
     pub(super) fn wake(&mut self, now: SinceStart) {
         while let Some(&(at, key)) = self.alarms.first().filter(|(at, _)| *at <= now) {
             self.alarms.remove(&(at, key));

@@ -56,8 +56,8 @@ pub(crate) enum ReceiverDirective {
 }
 
 impl ReceiverDirective {
-    /// Reads the values of the header, and returns the directive that they contain. If they contain both directives,
-    /// the result is `Disable`, because it stops more reports.
+    /// Reads the values of the header `webhook-delivery`, and returns the directive that they contain. If they contain
+    /// both directives, the result is `Disable`, because it stops more reports.
     pub(crate) fn of<'a>(values: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut directive = None;
         for word in values.flat_map(|value| value.split(',')) {

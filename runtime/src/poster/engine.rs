@@ -121,7 +121,7 @@ impl StoreFlusher {
 pub(crate) struct Engine {
     flusher: StoreFlusher,
     shutdown: Shutdown,
-    /// `None` after the engine has begun to stop.
+    /// The runtime with the poster's threads. `None` after the engine has begun to stop.
     background: Mutex<Option<Background>>,
 }
 

@@ -58,7 +58,7 @@ pub async fn flush(timeout: Duration) -> Flushed {
 /// in the background, unless the process ends before.
 #[must_use = "dropped, it stops the poster; bind it to a name until the end of `main`"]
 pub struct PosterGuard {
-    /// `None` after the poster has begun to stop.
+    /// The poster that the guard keeps running. `None` after the poster has begun to stop.
     poster: Option<Poster>,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Queue {
     pub(super) claim: Option<u64>,
     /// Whether the queue is in the list of queues whose parked reports are claimed next.
     pub(super) to_claim: bool,
-    /// The time at which the scheduler refreshes this queue.
+    /// The time at which the scheduler checks again whether an attempt or a claim of this queue may start.
     pub(super) alarm: Option<SinceStart>,
     /// The position of the queue in the order of idle queues. `None` if the queue is not idle.
     pub(super) idle: Option<u64>,
