@@ -7,7 +7,8 @@ use tokio::sync::Semaphore;
 
 use super::body_memory::{SMALL, Share};
 use super::problem::Problem;
-use crate::handler::{Asked, PayloadError, PayloadKind, Route, Run};
+use crate::handler::{Asked, PayloadKind, Route, Run};
+use crate::panics::caught;
 
 /// Checks of large bodies at once. The value that a check makes of a body may need many times the memory of the body.
 const LARGE_AT_ONCE: usize = 2;
@@ -41,8 +42,7 @@ impl Checks {
             drop(turn);
             checked.map(|checked| (checked, share))
         });
-        // A join error means that the check panicked, in the code of the payload's type.
-        checked.await.map_err(|_| Problem::internal())?.map_err(Problem::from)
+        checked.await.map_err(|_| Problem::internal())?
     }
 }
 
@@ -53,12 +53,20 @@ pub(super) struct Checked {
     pub(super) asked: Option<Asked>,
 }
 
-/// Asks the handler for its webhooks. That reads the payload, which checks it too. If the handler cannot be asked, the
-/// payload is checked by itself.
-fn check_body(route: &Route, run: Run) -> Result<Checked, PayloadError> {
-    let asked = route.ask(&run);
-    if let (None, Some(payload)) = (&asked, route.payload) {
-        payload.check_body(&run.body)?;
-    }
-    Ok(Checked { run, asked })
+/// Asks the handler for its webhooks. To answer, the handler reads the payload, and so checks it. If the handler cannot be
+/// asked, the payload is checked without the handler.
+///
+/// The payload's type is code of the user and may panic. The panic hook logs the panic, and the client gets status 500.
+fn check_body(route: &Route, run: Run) -> Result<Checked, Problem> {
+    let checked = caught(move || {
+        let asked = route.ask(&run);
+        if let (None, Some(payload)) = (&asked, route.payload) {
+            payload.check_body(&run.body)?;
+        }
+        Ok(Checked { run, asked })
+    });
+    checked.unwrap_or_else(|_| Err(Problem::internal()))
 }
+
+#[cfg(test)]
+mod tests;

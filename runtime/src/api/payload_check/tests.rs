@@ -1,0 +1,87 @@
+//! Tests what the API answers if the user's code panics while a body is checked.
+
+use std::panic::{Location, panic_any};
+
+use axum::body::Body;
+use axum::extract::Request;
+use http::StatusCode;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use serde::{Deserialize, Deserializer};
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::api::{Options, Server, Stops, listen, router};
+use crate::handler::{Payload, Routes, Shared, States, Unbound};
+use crate::policy::guard::Guard;
+use postback_store::shutdown::Shutdown;
+use postback_store::{self as store, Store};
+use postback_wire::id::NodeId;
+use postback_wire::time::Clock;
+
+/// A payload whose `Deserialize` implementation panics with a text.
+struct PanicsWithText;
+
+impl<'de> Deserialize<'de> for PanicsWithText {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("in deserialize")
+    }
+}
+
+/// A payload whose `Deserialize` implementation panics with a value. The `Drop` of this value panics again.
+struct PanicsWithBomb;
+
+impl<'de> Deserialize<'de> for PanicsWithBomb {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic_any(Bomb)
+    }
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in drop");
+    }
+}
+
+async fn with_text(_: Payload<PanicsWithText>) -> Result<(), String> {
+    Ok(())
+}
+
+async fn with_bomb(_: Payload<PanicsWithBomb>) -> Result<(), String> {
+    Ok(())
+}
+
+async fn server() -> Server {
+    let location = store::Location::Memory { reports: 100, bytes: 1 << 20, kept: 100 };
+    let store = Store::open(store::Options::at(location), NodeId::generate(), Clock::system()).await.unwrap();
+    let shared = Arc::new(Shared { settings: Arc::new(()), states: States::default() });
+    let unbound = vec![
+        Unbound::new("/text".into(), with_text, Location::caller()),
+        Unbound::new("/bomb".into(), with_bomb, Location::caller()),
+    ];
+    let options = Options { listen: ([127, 0, 0, 1], 0).into(), max_payload: 1 << 20, connections: 1 };
+    let stops = Stops { draining: Shutdown::new(), grace: Duration::ZERO, shutdown: Shutdown::new() };
+    let routes = Routes::bind(unbound, &shared).ok().unwrap();
+    Server::new(listen(&options).unwrap(), store, Clock::system(), routes, options, Guard::new(Vec::new()), stops)
+}
+
+#[tokio::test]
+async fn a_panic_in_the_payloads_code_is_answered_with_a_problem() {
+    let api = server().await.api;
+    for path in ["/text", "/bomb"] {
+        for bytes in [2, SMALL + 2] {
+            let request = Request::post(path)
+                .header(CONTENT_TYPE, "application/json")
+                .header(ACCEPT, "application/problem+json")
+                .body(Body::from(format!("\"{}\"", "x".repeat(bytes - 2))));
+            // A task of its own, as a connection has.
+            let answer = tokio::spawn(router(Arc::clone(&api)).oneshot(request.unwrap())).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{path} with {bytes} bytes ended the task: {error}"));
+            let Ok(answer) = answer;
+            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path} with {bytes} bytes");
+            let content_type = &answer.headers()[CONTENT_TYPE];
+            assert_eq!(content_type, "application/problem+json", "{path} with {bytes} bytes");
+        }
+    }
+}
