@@ -53,52 +53,54 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     /// The largest request body, in bytes.
     pub(crate) max_payload: usize,
-    /// The most connections that are open at once.
+    /// The largest number of connections that are open at the same time.
     pub(crate) connections: usize,
 }
 
-/// The most connections that are open at once, if the limit of open files allows them.
+/// The largest number of connections that are open at the same time. The number is smaller if the process may not open
+/// enough files.
 pub(crate) const CONNECTIONS: usize = 10_000;
-/// The size of the kernel's buffer for a connection, for each direction; the kernel doubles the number. With larger
-/// buffers slow clients would hold more memory. With smaller buffers transfers over long distances would be slow.
+/// The size, in bytes, of each of the kernel's two buffers for a connection: one for sending, one for receiving. The
+/// kernel doubles this number. With larger buffers, slow clients would use more memory. With smaller buffers, transfers
+/// over long distances would be slow.
 const SOCKET_BUFFER: u32 = 256 << 10;
-/// The most connections that wait to be accepted.
+/// The largest number of connections that wait until the server accepts them.
 const BACKLOG: u32 = 1_024;
 
-/// The HTTP server. While the node drains, it accepts no new requests, but still tells the state of the requests that
-/// it has. When it is told to stop, it waits for active calls, for a short time.
+/// The HTTP server. While the node drains, the server accepts no new requests, but still answers calls about the
+/// requests in the store. When the server stops, it gives active calls a few seconds to end.
 pub(crate) struct Server {
     listener: TcpListener,
     api: Arc<Api>,
 }
 
-/// The two steps in which the server ends: first the node drains, for as long as the grace time, and then the server
-/// stops.
+/// The two signals that end the server. After `draining`, the node accepts no new requests, for at most the time
+/// `grace`. After `shutdown`, the server stops.
 pub(crate) struct Stops {
     pub(crate) draining: Shutdown,
     pub(crate) grace: Duration,
     pub(crate) shutdown: Shutdown,
 }
 
-/// What the routes share.
+/// The state that all routes share.
 struct Api {
     store: Store,
     clock: Clock,
     routes: Routes,
     options: Options,
     guard: Guard,
-    /// Stops first: from then on the node accepts no new requests.
+    /// Signals that the node drains: it accepts no new requests any more. This signal comes before `shutdown`.
     draining: Shutdown,
-    /// How long the node may drain.
+    /// The longest time for which the node drains.
     grace: Duration,
-    /// Stops last: then the server ends.
+    /// Signals that the server must end. This signal comes after `draining`.
     shutdown: Shutdown,
     bodies: Arc<BodyMemory>,
     checks: Checks,
     answers: Arc<AnswerMemory>,
-    /// Logs that the store cannot be read.
+    /// Logs once when the store becomes unreadable, and once when the store can be read again.
     unreadable: LoggedOnce,
-    /// Logs that `/readyz` answers 503.
+    /// Logs once when `/readyz` begins to answer 503, and once when the node is ready again.
     not_ready: LoggedOnce,
 }
 
@@ -137,7 +139,8 @@ impl Error {
     }
 }
 
-/// Listens on the address. Called before anything else of the node is started, because this step fails most often.
+/// Listens on the configured address. The node calls this function before it starts anything else, because listening
+/// fails more often than any other part of the start.
 pub(crate) fn listen(options: &Options) -> Result<TcpListener, Error> {
     let listen = options.listen;
     bind(listen).map_err(|source| Error::new(listen, source))
@@ -147,7 +150,7 @@ fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
-    // The buffers must be set before the socket listens: connections inherit the sizes of the listener.
+    // The buffer sizes must be set before the socket listens, because connections inherit the sizes of the listener.
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.bind(listen)?;

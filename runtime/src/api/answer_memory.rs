@@ -1,12 +1,13 @@
 //! The memory for answers: how much memory answers may use together, and what happens to clients that do not read.
 //!
-//! - A large result is read from the store in *windows*. A window is as large as the free memory allows, and is given
-//!   to the connection in small pieces. Windows and pieces are counted; a piece counts until the connection has written
-//!   it.
-//! - If there is not enough memory, answers that do not move lose their windows. Such a window is read again when its
-//!   answer moves. If that is not enough, slow clients are cut off; see [`MinRate`].
-//! - An answer that moves too slowly is ended: its connection is cut off, or only its stream if the connection has
-//!   other calls that move.
+//! - A large result is read from the store in *windows*: parts whose size depends on the free memory. The connection
+//! gets a window in small pieces. Windows and pieces count as used memory; a piece counts until the connection has
+//! written it.
+//! - If there is not enough memory, answers whose clients do not read lose their windows. If such a client reads again,
+//! the window is read from the store again. If dropping windows frees too little memory, the server closes the
+//! connections of slow clients; see [`MinRate`].
+//! - If the client of an answer reads too slowly, the answer ends early. The server closes the connection. If other
+//! calls of the connection still make progress, the server ends only the stream of this answer.
 //! - Windows never use all of the memory, so that small answers always get through.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,61 +22,64 @@ use super::min_rate::{MinRate, STALL_LIMIT};
 use super::open_connections::Connection;
 use postback_wire::names::metric;
 
-/// Bytes of all answers in memory together.
+/// The largest number of bytes in memory for all answers together.
 const LIMIT: isize = 64 << 20;
-/// Bytes of the limit that the buffered parts of large answers must leave free for small answers.
+/// The number of bytes of [`LIMIT`] that windows, the buffered parts of large answers, leave free for small answers.
 const RESERVE: isize = 16 << 20;
-/// The smallest part of a large answer that is read from the store at once, unless less is left. Smaller parts would be
-/// slow, because SQLite reads the whole row for each part.
+/// The smallest window, in bytes. A window is the part of a large answer that one read of the store returns. Only the
+/// last window of an answer may be smaller. Smaller windows would be slow, because SQLite reads the whole row for each
+/// window.
 const MIN_WINDOW: usize = 256 << 10;
-/// The largest part of a large answer that is read from the store at once.
+/// The largest window, in bytes. A window is the part of a large answer that one read of the store returns.
 const MAX_WINDOW: usize = 8 << 20;
-/// The part of an answer that is read at once may use a quarter of the free memory.
+/// One window, which is the part of an answer that one read of the store returns, may use a quarter of the free memory.
 const WINDOW_PARTS: usize = 4;
-/// An answer is given to its connection in pieces of at most this many bytes.
+/// A connection gets an answer in pieces of at most this many bytes.
 pub(super) const PIECE: usize = 16 << 10;
-/// How long an answer waits for memory.
+/// The longest time for which an answer waits for memory.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// How often an answer that waits for memory checks whether other clients have become slow.
+/// While an answer waits for memory, it checks at this interval whether other clients have become slow.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// If nothing of an answer was written for this time, the answer may lose its window.
+/// If the connection wrote nothing of an answer for this time, the answer may lose the window that it has in memory.
 const STILL: Duration = Duration::from_millis(50);
 
 /// Counts the memory that all answers use together.
 pub(super) struct AnswerMemory {
     state: Mutex<State>,
-    /// Notified when memory was freed.
+    /// Notified when memory has become free.
     freed: Notify,
 }
 
 struct State {
-    /// Bytes that answers may still use. Below zero if pieces are copied out of windows while nothing is free.
+    /// The number of bytes that answers may still use. The number is below zero if pieces were copied out of windows
+    /// while no memory was free.
     free: isize,
     slots: Slab<Slot>,
-    /// Before this time, the answers are not searched again for slow clients.
+    /// The earliest time of the next search for slow clients among all answers.
     next_look: Instant,
 }
 
 /// The memory of one answer.
 struct Slot {
-    /// Bytes of the answer that are in memory from its start to its end.
+    /// The number of bytes of the answer that stay in memory from the start of the answer to its end.
     fixed: usize,
-    /// Bytes that were read from the store, and that the connection has not got yet.
+    /// The bytes of the answer that were read from the store, and that the connection has not received yet.
     window: Bytes,
-    /// The size of the window when it was read. This is what counts as used.
+    /// The number of bytes of the window when it was read from the store. All of these bytes count as used until the
+    /// window is dropped.
     window_size: usize,
-    /// Bytes of pieces that the connection has got, but not written yet.
+    /// The number of bytes that the connection has received, but not yet written to the client.
     in_flight: usize,
-    /// Since when the answer waits for memory or for the store. That time does not count against its client.
+    /// When the answer began to wait for memory or for the store. The client does not count as slow during this wait.
     paused_since: Option<Instant>,
     rate: MinRate,
-    /// The answer was ended early, because its client is too slow.
+    /// Whether the server ended the answer early, because the client was too slow.
     ended: bool,
     connection: Option<Arc<Connection>>,
 }
 
-/// Counts the memory of one answer. The answer and its pieces share this handle; the memory is freed when the last of
-/// them is dropped.
+/// A handle that counts the memory of one answer. The answer and its pieces share the handle. The memory becomes free
+/// when the last clone of the handle is dropped.
 pub(super) struct AnswerSlot {
     answers: Arc<AnswerMemory>,
     key: usize,
@@ -91,8 +95,8 @@ impl AnswerMemory {
         Arc::new(Self { state: Mutex::new(state), freed: Notify::new() })
     }
 
-    /// Reserves memory for an answer that keeps `fixed` bytes in memory to its end. `None` if not enough memory came
-    /// free within [`MAX_WAIT`].
+    /// Reserves memory for an answer that keeps `fixed` bytes in memory until the answer ends. Returns `None` if not
+    /// enough memory became free within [`MAX_WAIT`].
     pub(super) async fn enter(
         self: &Arc<Self>,
         connection: Option<Arc<Connection>>,
@@ -117,7 +121,7 @@ impl AnswerMemory {
         Some(Arc::new(AnswerSlot { answers: Arc::clone(self), key }))
     }
 
-    /// Ends the answers whose clients read too slowly.
+    /// Ends early each answer whose client reads too slowly.
     pub(super) fn sweep(&self, now: Instant) {
         let mut stalled = Vec::new();
         let mut state = self.lock();
@@ -137,7 +141,7 @@ impl AnswerMemory {
         self.freed.notify_waiters();
     }
 
-    /// Calls `take` again whenever memory was freed, until it succeeds or [`MAX_WAIT`] is over.
+    /// Calls `take` each time that memory has become free, until `take` returns a value or [`MAX_WAIT`] is over.
     async fn retry<T>(&self, mut take: impl FnMut(&mut State, Instant) -> Option<T>) -> Option<T> {
         let begun = Instant::now();
         loop {
@@ -160,7 +164,8 @@ impl AnswerMemory {
 }
 
 impl State {
-    /// Whether this many bytes are free. If they are not, other answers lose their windows or are cut off.
+    /// Returns whether `wanted` bytes are free. If they are not, first frees memory: other answers lose their windows,
+    /// or the server closes the connections of slow clients.
     fn make_room(&mut self, wanted: isize, now: Instant) -> bool {
         if self.free < wanted && now >= self.next_look {
             self.next_look = now + LOOK_AGAIN / 2;
@@ -170,8 +175,8 @@ impl State {
         self.free >= wanted
     }
 
-    /// Drops the windows of answers whose clients do not read. The clients that have not read for longest lose theirs
-    /// first.
+    /// Drops windows of answers whose clients do not read, until `wanted` bytes are free. Begins with the client that
+    /// has not read for the longest time.
     fn drop_windows(&mut self, wanted: isize, now: Instant) {
         let still = |slot: &&mut Slot| {
             slot.window_size > 0 && slot.paused_since.is_none() && slot.rate.deadline() + STILL <= now + STALL_LIMIT
@@ -186,8 +191,8 @@ impl State {
         }
     }
 
-    /// Cuts off clients that read too slowly, until this many bytes will be free. The clients whose answers use the
-    /// most memory are cut off first.
+    /// Ends the connections of clients that read slowly, until `wanted` bytes are free or will be free soon. Begins
+    /// with the client whose answer uses the most memory.
     fn cut_off(&mut self, wanted: isize, now: Instant) {
         let mut coming = self.free;
         let mut slow = Vec::new();
@@ -215,7 +220,7 @@ impl State {
 }
 
 impl Slot {
-    /// The bytes that stay in use until the connection writes them.
+    /// The number of bytes that stay in use until the connection has written them.
     fn held(&self) -> isize {
         (self.fixed + self.in_flight).cast_signed()
     }
@@ -228,13 +233,13 @@ impl Slot {
 }
 
 impl AnswerSlot {
-    /// Whether the answer was ended early, because its client is too slow.
+    /// Whether the server ended the answer early, because the client was too slow.
     pub(super) fn is_ended(&self) -> bool {
         self.answers.lock().slots.get(self.key).is_none_or(|slot| slot.ended)
     }
 
-    /// Reserves memory for the part of the answer that is read from the store next, and returns its size: at most
-    /// `left` bytes. `None` if not enough memory came free within [`MAX_WAIT`].
+    /// Reserves memory for the next part of the answer, which the caller then reads from the store. Returns the size of
+    /// the part in bytes, at most `left`. Returns `None` if not enough memory became free within [`MAX_WAIT`].
     pub(super) async fn reserve_window(&self, left: usize) -> Option<usize> {
         self.pause();
         let least = left.min(MIN_WINDOW);
@@ -252,7 +257,7 @@ impl AnswerSlot {
         self.answers.retry(take).await
     }
 
-    /// Sets the window to the bytes that were read from the store.
+    /// Sets the window, the buffered part of the answer, to bytes that were read from the store.
     pub(super) fn fill_window(&self, window: Bytes) {
         if let Some(slot) = self.answers.lock().slots.get_mut(self.key) {
             slot.window = window;
@@ -260,7 +265,8 @@ impl AnswerSlot {
         self.resume();
     }
 
-    /// The next piece of the window. `None` if the window is used up, or was dropped.
+    /// Removes the next piece from the window, the buffered part of the answer, and returns the piece. Returns `None`
+    /// if the window is empty or was dropped.
     pub(super) fn next_piece(self: &Arc<Self>) -> Option<Bytes> {
         let mut state = self.answers.lock();
         let State { slots, free, .. } = &mut *state;
@@ -273,8 +279,8 @@ impl AnswerSlot {
         Some(self.piece(&piece))
     }
 
-    /// A piece of text, which counts until it is written. The text is copied, so that a piece does not keep a whole
-    /// window alive.
+    /// Copies `text` into a piece for the connection. The piece counts as used memory until the connection has written
+    /// it. The text is copied because a piece that shared the memory of a window would keep the whole window in memory.
     pub(super) fn piece(self: &Arc<Self>, text: &[u8]) -> Bytes {
         let mut state = self.answers.lock();
         state.free -= text.len().cast_signed();
@@ -285,8 +291,8 @@ impl AnswerSlot {
         Bytes::from_owner(Piece { text: text.into(), slot: Arc::clone(self) })
     }
 
-    /// To be called when an answer is dropped. If the answer was ended early, its connection no longer counts it as
-    /// stalled, even if pieces of it are not written yet.
+    /// Must be called when an answer is dropped. If the server ended the answer early, the connection no longer counts
+    /// the answer as stalled, even if the connection still has to write pieces of the answer.
     pub(super) fn ended_early(&self) {
         let ended = self
             .answers
@@ -300,14 +306,14 @@ impl AnswerSlot {
         }
     }
 
-    /// From now on the answer waits for memory or for the store, which does not count against its client.
+    /// Marks that the answer now waits for memory or for the store. The client does not count as slow during this wait.
     fn pause(&self) {
         if let Some(slot) = self.answers.lock().slots.get_mut(self.key) {
             slot.paused_since.get_or_insert_with(Instant::now);
         }
     }
 
-    /// From now on the client has to read again.
+    /// Marks that the answer no longer waits. From now on, the client counts as slow if it does not read.
     fn resume(&self) {
         if let Some(slot) = self.answers.lock().slots.get_mut(self.key)
             && let Some(since) = slot.paused_since.take()
@@ -330,7 +336,7 @@ impl Drop for AnswerSlot {
     }
 }
 
-/// Bytes that a connection has got, and has to write.
+/// Bytes that a connection has received and must write to the client. They count as used memory until this is dropped.
 struct Piece {
     text: Box<[u8]>,
     slot: Arc<AnswerSlot>,

@@ -1,14 +1,15 @@
 //! The memory for request bodies: how much memory bodies may use together, how slow a body may be, and which bodies
 //! give way.
 //!
-//! - A body uses memory for the bytes that have come. It takes the memory as the bytes come, and frees it when the
-//!   store has the bytes.
-//! - Small bodies have memory of their own: a small body gets in, however many large ones wait. A body that grows
-//!   beyond [`SMALL`] moves, with all its bytes, to the memory of the large ones.
-//! - A body that comes too slowly is cut off; see [`MinRate`]. If there is not enough memory, slow bodies are
-//!   cut off at once, the largest first.
-//! - Bodies that each hold a part and wait for more cannot block one another for ever, because a wait is bounded: after
-//!   [`MAX_WAIT`] the client is told to come again, and the memory of its body is freed for the others.
+//! - A body uses memory for the bytes that have arrived. The memory is reserved as the bytes arrive, and becomes free
+//! when the store has the bytes.
+//! - Small bodies have a pool of memory that large bodies cannot use. So a small body is accepted, however many large
+//! bodies wait. If a body grows beyond [`SMALL`], all its bytes move to the pool of the large bodies.
+//! - If a body arrives too slowly, the server stops reading it and refuses the request; see [`MinRate`]. If there is
+//! not enough memory, the server refuses slow bodies earlier than that, the largest first.
+//! - Bodies that each have a part of the memory and wait for more cannot block one another for ever, because each wait
+//! has a limit: after [`MAX_WAIT`] the client gets an answer that tells it to retry, and the memory of its body becomes
+//! free for the other bodies.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,32 +25,33 @@ use super::min_rate::{MIN_BYTES_PER_SECOND, MinRate};
 use postback_wire::line::Causes;
 use postback_wire::names::metric;
 
-/// Bytes of all large bodies in memory together. If one body of the largest size is more, its size is the limit.
+/// The largest number of bytes in memory for all large bodies together. If a single body may be larger than this, the
+/// largest size of a body is the limit instead.
 const LARGE_LIMIT: usize = 224 << 20;
-/// Bytes of all small bodies in memory together.
+/// The largest number of bytes in memory for all small bodies together.
 const SMALL_LIMIT: usize = 32 << 20;
 /// A body of at most this many bytes is small.
 pub(super) const SMALL: usize = 64 << 10;
-/// How long a body waits for memory before its client is told to come again.
+/// The longest time for which a body waits for memory. Then the client gets an answer that tells it to retry.
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// How often a body that waits for memory checks whether other bodies have become slow.
+/// While a body waits for memory, it checks at this interval whether other bodies have become slow.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// The time that a body of any size has.
+/// The time within which a body may arrive, whatever its size. A larger body gets more time than this.
 const MIN_TIME: Duration = Duration::from_mins(1);
-/// The lowest average rate of a whole body, in bytes per second: a body may take one minute, plus the time that it
-/// needs at this rate.
+/// The lowest average rate of a whole body, in bytes per second. A body may take at most one minute plus the time that
+/// the body needs at this rate.
 const AVERAGE_BYTES_PER_SECOND: usize = 64 << 10;
 
 /// Counts the memory that all bodies use together.
 pub(super) struct BodyMemory {
     pools: Mutex<Pools>,
-    /// Notified when memory was freed.
+    /// Notified when memory has become free.
     freed: Notify,
-    /// The largest body, in bytes.
+    /// The size of the largest body that is allowed, in bytes.
     max_body: usize,
 }
 
-/// Why a body was not read. Nothing of it is kept.
+/// Why the server did not read a body to its end. The bytes that have arrived are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     TooLarge,
@@ -61,7 +63,7 @@ pub(super) enum Refused {
     TooSlow,
     /// The body came slowly while other bodies waited for memory.
     GaveWay,
-    /// There was not enough memory for [`MAX_WAIT`].
+    /// The body waited for memory for [`MAX_WAIT`], and there was still not enough.
     NoMemory,
 }
 
@@ -71,12 +73,13 @@ struct Pools {
     bodies: Slab<Reading>,
 }
 
-/// The memory of the small bodies, or of the large ones.
+/// The memory of all small bodies, or of all large bodies.
 struct Pool {
     free: usize,
-    /// Bytes of bodies that are cut off, but have not freed their memory yet.
+    /// The number of bytes that will become free soon, because the server has refused the bodies that use them.
     coming: usize,
-    /// Before this time, the bodies are not searched again for slow ones: with many bodies the search takes long.
+    /// The earliest time of the next search for slow bodies. The pause limits the cost, because a search through many
+    /// bodies takes long.
     next_look: Instant,
 }
 
@@ -84,10 +87,10 @@ struct Pool {
 struct Reading {
     held: usize,
     rate: MinRate,
-    /// The client need not send now: the body waits for memory, or all of it has come.
+    /// Whether the client need not send at the moment, because the body waits for memory or has arrived completely.
     paused: bool,
     cut_off: bool,
-    /// Notified when this body is cut off, so that other bodies get its memory.
+    /// Notified when the server refuses this body, so that other bodies get its memory.
     gives_way: Arc<Notify>,
 }
 
@@ -97,7 +100,7 @@ impl Reading {
     }
 }
 
-/// The memory of one body. The memory is freed when this is dropped.
+/// The memory that one body uses. The memory becomes free when the share is dropped.
 pub(super) struct Share {
     memory: Arc<BodyMemory>,
     key: usize,
@@ -105,7 +108,7 @@ pub(super) struct Share {
 }
 
 impl BodyMemory {
-    /// Memory for bodies of at most `max_body` bytes each.
+    /// Makes the counters for bodies of at most `max_body` bytes each.
     pub(super) fn new(max_body: usize) -> Arc<Self> {
         Self::with_limits(max_body, SMALL_LIMIT, LARGE_LIMIT.max(max_body))
     }
@@ -117,7 +120,7 @@ impl BodyMemory {
         Arc::new(Self { pools: Mutex::new(pools), freed: Notify::new(), max_body })
     }
 
-    /// Reads a body to its end. `announced` is its length, if the head of the request gives one.
+    /// Reads a body to its end. `announced` is the length of the body, if the head of the request states a length.
     pub(super) async fn read(
         self: &Arc<Self>,
         mut body: Body,
@@ -127,7 +130,8 @@ impl BodyMemory {
         let time =
             MIN_TIME + Duration::from_secs((announced.unwrap_or(self.max_body) / AVERAGE_BYTES_PER_SECOND) as u64);
         let share = self.enter(begun);
-        // The pieces are copied into one buffer: kept one by one, many tiny pieces would use many times their size.
+        // The pieces are copied into one buffer, because many tiny pieces in buffers of their own would use many times
+        // their size.
         let mut read = Vec::new();
         loop {
             let deadline = share.deadline().min(begun + time);
@@ -176,7 +180,7 @@ impl BodyMemory {
 }
 
 impl Share {
-    /// Takes memory for bytes that have come. Waits at most [`MAX_WAIT`] until there is enough.
+    /// Reserves memory for bytes that have arrived. Waits until enough memory is free, but at most [`MAX_WAIT`].
     async fn take(&self, bytes: usize) -> Result<(), Refused> {
         let begun = Instant::now();
         if self.memory.lock().take(self.key, bytes, begun) {
@@ -199,7 +203,7 @@ impl Share {
         }
     }
 
-    /// The whole body has come. From now on the client cannot be too slow.
+    /// Marks that the whole body has arrived. From now on, the body cannot be refused as too slow.
     fn is_complete(&self) {
         if let Some(reading) = self.memory.lock().bodies.get_mut(self.key) {
             reading.paused = true;
@@ -207,7 +211,7 @@ impl Share {
     }
 
     fn deadline(&self) -> Instant {
-        // Invariant: the entry is there until the share is dropped.
+        // Invariant: `bodies` has an entry for this body until the share is dropped.
         self.memory.lock().bodies.get(self.key).map_or_else(Instant::now, |reading| reading.rate.deadline())
     }
 }
@@ -220,13 +224,14 @@ impl Drop for Share {
 }
 
 impl Pools {
-    /// Takes memory for bytes of a body, and returns true if there is enough. If there is not, slow bodies are cut off.
+    /// Reserves memory for bytes of a body. Returns whether there was enough memory. If there was not, the server
+    /// refuses slow bodies, so that their memory becomes free.
     fn take(&mut self, key: usize, bytes: usize, now: Instant) -> bool {
         let Some(reading) = self.bodies.get_mut(key) else { return false };
         let (was_small, held) = (reading.is_small(), reading.held + bytes);
         let stays_small = held <= SMALL;
-        // A body that has just become large moves to the memory of the large bodies, and needs room there for all its
-        // bytes.
+        // A body that has just become large moves to the pool of the large bodies. There, the body needs memory for all
+        // its bytes, and not only for the new ones.
         let wanted = if was_small && !stays_small { held } else { bytes };
         let pool = if stays_small { &mut self.small } else { &mut self.large };
         if pool.free < wanted {
@@ -252,7 +257,7 @@ impl Pools {
         taken
     }
 
-    /// Cuts off slow bodies of one pool, the largest first, until this many bytes will be free.
+    /// Refuses slow bodies of one pool, the largest first, until at least `wanted` bytes are free or will be free soon.
     fn cut_off(&mut self, small: bool, wanted: usize, now: Instant) {
         let pool = if small { &mut self.small } else { &mut self.large };
         if now < pool.next_look {
@@ -290,12 +295,12 @@ impl Pools {
     }
 }
 
-/// Why the rest of a body could not be read.
+/// Finds out from hyper's error why the rest of a body could not be read.
 fn read_error(error: &(dyn std::error::Error + 'static)) -> Refused {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     let Some(cause) = causes.find_map(|error| error.downcast_ref::<std::io::Error>()) else { return Refused::CutOff };
-    // Only malformed chunks make hyper return these two kinds of errors. The kinds of malformed chunks differ in their
-    // text only.
+    // hyper returns these two kinds of errors only for malformed chunks. What is wrong with a chunk can be read only in
+    // the text of the error.
     if !matches!(cause.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData) {
         return Refused::CutOff;
     }
@@ -311,7 +316,7 @@ fn read_error(error: &(dyn std::error::Error + 'static)) -> Refused {
     Refused::Chunks(reason.unwrap_or("the last chunk is followed by something that is neither a trailer nor the end"))
 }
 
-/// The detail of the problem for a client whose body came too slowly.
+/// The text of the error answer to a client whose body arrived too slowly.
 pub(super) fn too_slow() -> String {
     format!(
         "the body came too slowly: it may pause for 10 s, must come at {MIN_BYTES_PER_SECOND} bytes per second at least, \

@@ -23,15 +23,15 @@ use super::lingering_close::{AllRead, MAX_BYTES, MAX_PAUSE, MAX_TIME};
 use super::open_connections::ActiveCall;
 use super::problem::Form;
 
-/// At most this many bytes of an unread body are read when the answer is known, so that the connection can be used
-/// again.
+/// The largest rest of a request's body, in bytes, that the server reads after the route has answered. When the rest
+/// was read, the connection can be used for the next request.
 const SHORT: u64 = 64 << 10;
-/// How long the answer waits until the rest of such a body has come.
+/// The longest time for which an answer waits while the server reads the rest of the request's body.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 /// The header `allow` in the answer to `OPTIONS *`.
 const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// Answers a request. Sets `all_read` if the whole request was read.
+/// Answers a request. Sets `all_read` if the whole request was read, or if the connection is HTTP/2.
 pub(super) async fn answer(
     router: Router,
     request: Request<Incoming>,
@@ -41,8 +41,8 @@ pub(super) async fn answer(
     let (head, body) = request.into_parts();
     let body = RequestBody::new(body);
     let is_http1 = head.version < Version::HTTP_2;
-    // With `expect: 100-continue` the client sends the body only when the server reads it. To read a body that no route
-    // needs would ask the client to send it for nothing.
+    // A client that sends `expect: 100-continue` sends the body only when the server reads the body. If the server read
+    // a body that the route did not need, the client would send the body for nothing.
     let may_read = is_http1 && !head.headers.contains_key(EXPECT);
     let (mut response, mut closes) = match head::check(&head) {
         Ok(()) if head::is_for_server(&head) => (server_options(), false),
@@ -56,8 +56,8 @@ pub(super) async fn answer(
     if is_http1 {
         closes |= !(body.is_read() || may_read && body.is_short() && body.read_rest().await);
         if closes {
-            // The unread rest of the body makes the connection unusable. Without `connection: close`, the client would
-            // use the connection again.
+            // The unread rest of the body makes the connection unusable. Without the header `connection: close`, the
+            // client would send its next request on this connection.
             head::close(response.headers_mut());
         }
     }
@@ -78,7 +78,8 @@ fn server_options() -> Response {
     response
 }
 
-/// The body of a request. All clones read the same body: first the route, and then this module what the route left.
+/// The body of a request. All clones read from one body. The route reads first. Then this module reads the bytes that
+/// the route did not read.
 #[derive(Clone)]
 struct RequestBody(Arc<Mutex<BodyState>>);
 
@@ -102,7 +103,8 @@ impl RequestBody {
         self.lock().body.size_hint().lower() <= SHORT
     }
 
-    /// Reads the rest of the body, if the rest is short and comes soon. Returns whether the whole body was read.
+    /// Reads the rest of the body, but at most [`SHORT`] bytes and for at most [`MAX_WAIT`]. Returns whether the whole
+    /// body was read.
     async fn read_rest(&self) -> bool {
         let mut rest = self.clone();
         let read = async {
@@ -118,8 +120,9 @@ impl RequestBody {
         self.is_read()
     }
 
-    /// Reads and drops the rest of the body, within the bounds of [`lingering_close`](super::lingering_close). Some
-    /// clients of HTTP/2 report an error if a stream ends before they have sent the whole body, whatever the answer is.
+    /// Reads and drops the rest of the body, within the limits of [`lingering_close`](super::lingering_close). This is
+    /// needed because some HTTP/2 clients report an error if a stream ends before they have sent the whole body,
+    /// whatever the answer is.
     async fn drop_rest(self) {
         let (mut rest, mut dropped) = (self, 0);
         let read = async {
@@ -145,7 +148,8 @@ impl HttpBody for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let mut state = self.lock();
         let frame = ready!(Pin::new(&mut state.body).poll_frame(cx));
-        // A body that ends with an error does not count as read, because it is not known where the next request begins.
+        // A body that ends with an error does not count as read, because then nobody knows where the next request
+        // begins on the connection.
         state.read |= frame.is_none() || matches!(&frame, Some(Ok(_)) if state.body.is_end_stream());
         Poll::Ready(frame)
     }
@@ -159,10 +163,10 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// The body of an answer. Its call counts as active until this is dropped.
+/// The body of an answer. Until this body is dropped, the connection counts the call as active.
 pub(super) struct AnswerBody {
     body: Body,
-    /// Reads and drops the rest of the request's body. The answer ends only when this has ended.
+    /// A future that reads and drops the rest of the request's body. The answer ends only after this future has ended.
     unread: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     _call: ActiveCall,
 }

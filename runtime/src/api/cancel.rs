@@ -29,7 +29,8 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> 
 async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response, Problem> {
     let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
     let (tasks, to_cancel, path) = (api.shutdown.clone(), id.clone(), route.path.clone());
-    // A task of its own: if the client hangs up, a cancel that is committed must still be logged.
+    // The cancel runs in a task of its own. So if the client closes the connection, the task continues, and a committed
+    // cancel is still logged.
     let cancelled = tasks.spawn(async move { cancel(&api, &route, &to_cancel).await }).await;
     match cancelled.map_err(|_| Problem::internal())? {
         Ok(Cancelled::AtOnce(outcome)) => {
@@ -48,7 +49,8 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
     }
 }
 
-/// The answer that `GET` would give too. A cancelled request has neither a result nor an error.
+/// The answer to a cancel. It has the form of an answer to `GET`, without `result` and `error`, because a cancelled
+/// request has neither.
 fn cancel_answer(code: StatusCode, id: &RequestId, status: &str, reason: Option<&EndReason>) -> Response {
     let mut body = vec![b'{'];
     report::write_id_and_status(id.as_str(), status, &mut body);
@@ -57,15 +59,15 @@ fn cancel_answer(code: StatusCode, id: &RequestId, status: &str, reason: Option<
     json(code, Body::from(body))
 }
 
-/// Asks the handler for the webhooks of a request that waits and has no stored webhooks: normally its run would say
-/// them.
+/// Asks the handler for the webhooks of a request that has not run yet. Returns `None` if the store already has the
+/// webhooks of the request. Without the cancel, a run of the handler would name the webhooks.
 async fn ask_for_webhooks(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Option<Registered>, Error> {
     if route.attribute.is_none() {
         return Ok(None);
     }
     let Some((headers, body)) = api.store.unregistered(id, &route.path).await? else { return Ok(None) };
     let (route, run) = (Arc::clone(route), Run::of(id.clone(), Arc::new(headers), body));
-    // The expressions of the attribute are code of the user's program, and may block.
+    // The expressions of the attribute are code of the user and may block the thread.
     Ok(tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten())
 }
 

@@ -27,44 +27,49 @@ use super::{Api, call};
 use postback_store::shutdown::Shutdown;
 use postback_wire::names::metric;
 
-/// Calls at once on one HTTP/2 connection.
+/// The largest number of calls at the same time on one HTTP/2 connection.
 const STREAMS: u32 = 64;
-/// A client that has not sent the head of a request within this time is cut off. On HTTP/1 this also holds for each
-/// further request.
+/// The time within which a client must send the head of its first request. Otherwise the server closes the connection.
+/// On HTTP/1, the limit applies to each further request too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest head of a request on HTTP/1, and the most bytes of an answer that are buffered before they go to the
 /// socket.
 const BUFFER: usize = 32 << 10;
-/// Bytes that a client may send on an HTTP/2 connection, all its streams together, before it has to wait.
+/// The number of bytes that a client may send on all streams of an HTTP/2 connection together before it must wait for
+/// the server to read.
 const CONNECTION_WINDOW: u32 = 512 << 10;
-/// Bytes that a client may send on one HTTP/2 stream before it has to wait.
+/// The number of bytes that a client may send on one HTTP/2 stream before it must wait for the server to read.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// The time that active calls have when the server stops. It is shorter if less than this is left of the grace time,
-/// plus [`AFTER_GRACE`].
+/// The longest time that active calls have to end when the server stops. The time is shorter if the rest of the grace
+/// time, plus [`AFTER_GRACE`], is shorter.
 const LAST_CALLS: Duration = Duration::from_secs(5);
-/// The time that active calls have in any case when the server stops, even if the grace time is over.
+/// The shortest time that active calls have to end when the server stops. They have it even if the grace time is over.
 const AFTER_GRACE: Duration = Duration::from_secs(2);
-/// The time within which an idle connection must end when it is closed to make room.
+/// When the server closes an idle connection so that a new connection can be accepted, the idle connection must end
+/// within this time.
 const CLOSING: Duration = Duration::from_secs(1);
-/// The pause after an error of `accept`, such as too many open files.
+/// The pause after the system call `accept` has failed, for example because too many files are open.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// How often the server looks for stalled answers and idle connections.
+/// The interval at which the server searches for stalled answers and idle connections.
 const SWEEP: Duration = Duration::from_secs(1);
-/// The log says at most once in this time that connections are refused.
+/// The shortest time between two log lines that say that connections are refused.
 const LOG_REFUSALS_EVERY: Duration = Duration::from_mins(1);
-/// How long the server reads from a client that it has refused. If the bytes of the client stayed unread, the client
-/// would get a reset instead of the refusal.
+/// The longest time for which the server reads from a client whose connection it has refused. If the client's bytes
+/// stayed unread, the client would get a reset instead of the refusal.
 const REFUSED_READ_TIME: Duration = Duration::from_secs(5);
-/// From at most this many refused clients the server reads at the same time. Further ones are closed at once.
+/// The largest number of refused clients from which the server reads at the same time. If there are more, the server
+/// closes their connections immediately, without reading.
 const REFUSED_AT_ONCE: usize = 32;
-/// The answer to a refused client. A client that speaks HTTP/2 only does not understand it.
+/// The answer to a client whose connection the server refuses. A client that speaks only HTTP/2 does not understand
+/// this answer.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 47\r\n\r\n\
     error: too many connections are open; try again";
 
 type Builder = auto::Builder<TokioExecutor>;
 
-/// Serves HTTP/1.1 and HTTP/2 until `api.shutdown` stops. While the node drains, connections are still accepted.
+/// Serves HTTP/1.1 and HTTP/2 until `api.shutdown` signals the end. While the node drains, the server still accepts
+/// connections.
 pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
     let mut acceptor = Acceptor {
         router,
@@ -104,13 +109,13 @@ pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
     acceptor.finish(LAST_CALLS.min(grace_left + AFTER_GRACE)).await;
 }
 
-/// Accepts connections, and holds the tasks that serve them.
+/// Accepts connections, and owns the tasks that serve the connections.
 struct Acceptor {
     router: Router,
     builder: Builder,
     shutdown: Shutdown,
     open: Arc<OpenConnections>,
-    /// The most connections that may be open.
+    /// The largest number of open connections.
     limit: usize,
     /// One task for each connection.
     tasks: JoinSet<()>,
@@ -119,7 +124,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// Serves a connection in a task of its own, or refuses it if there are too many.
+    /// Starts a task that serves a new connection. Refuses the connection if too many connections are open.
     fn accept(&mut self, stream: TcpStream, peer: IpAddr) {
         self.accept_errors.over();
         match self.open.admit(peer, Instant::now()) {
@@ -136,13 +141,14 @@ impl Acceptor {
     }
 
     async fn accept_failed(&mut self, error: &io::Error) {
-        // Often the process has too many open files. An idle connection has one that the next connection can use.
+        // The usual cause is that the process has too many open files. Each connection is an open file. So an idle
+        // connection is closed, so that the next connection can be accepted.
         self.open.close_one();
         self.accept_errors.met(error);
         tokio::time::sleep(ACCEPT_BACKOFF).await;
     }
 
-    /// Waits for the connections to end. After this time, those that are left are cut off.
+    /// Waits until all connections have ended, at most for `time`. Then the server closes the remaining connections.
     async fn finish(mut self, time: Duration) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(time, all).await.is_err() {
@@ -214,8 +220,9 @@ async fn serve_one(
     }
 }
 
-/// Returns when the connection has to end at once: it is cut off, or no request has come within [`HEADER_TIMEOUT`].
-/// hyper has no time limit of its own for the first bytes, by which it recognises the version of HTTP.
+/// Returns when the connection must end immediately: when `connection.cut` was cancelled, or when no request has
+/// arrived within [`HEADER_TIMEOUT`]. hyper recognises the version of HTTP from the first bytes, and has no time limit
+/// for these bytes.
 async fn cut_off(connection: &Connection, has_called: &AtomicBool) {
     let silence = async {
         tokio::time::sleep(HEADER_TIMEOUT).await;
@@ -229,7 +236,8 @@ async fn cut_off(connection: &Connection, has_called: &AtomicBool) {
     }
 }
 
-/// The number of errors of `accept` in a row. The log says when they begin and when they are over.
+/// The number of successive errors of the system call `accept`. A log line says when the errors begin, and another when
+/// they are over.
 #[derive(Default)]
 struct AcceptErrors(u32);
 
@@ -250,9 +258,9 @@ impl AcceptErrors {
     }
 }
 
-/// Refuses connections for which there is no room.
+/// Refuses connections when too many are open.
 struct Refusals {
-    /// When the log last said that connections are refused.
+    /// When the last log line was written that says that connections are refused.
     logged: Option<Instant>,
     read_from: Arc<Semaphore>,
 }
@@ -262,11 +270,12 @@ impl Refusals {
         Self { logged: None, read_from: Arc::new(Semaphore::new(REFUSED_AT_ONCE)) }
     }
 
-    /// Refuses a connection. Returns what is left to do until it is closed. `None` if the server reads from too many
-    /// refused clients already: then the connection is closed at once.
+    /// Sends the refusal. Returns a future that reads from the client for a while, and then closes the connection.
+    /// Returns `None` if the server already reads from too many refused clients: then the connection is closed
+    /// immediately.
     fn refuse(&mut self, mut stream: TcpStream, limit: usize) -> Option<impl Future<Output = ()> + Send + use<>> {
-        // The send buffer of a new socket is empty, so this short answer fits into it, and the write does not have to
-        // wait.
+        // The send buffer of a new socket is empty. So this short answer fits into the buffer, and the write does not
+        // have to wait.
         let _ = stream.try_write(REFUSAL);
         metrics::counter!(metric::CONNECTIONS_REFUSED, "reason" => "full").increment(1);
         if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_REFUSALS_EVERY) {

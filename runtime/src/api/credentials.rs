@@ -2,7 +2,8 @@
 
 use http::{HeaderMap, HeaderName};
 
-/// A header carries a credential if the last word of its name is one of these: `x-csrf-token`, `proxy-authorization`.
+/// A header has a credential as its value if the last word of its name is in this list, as in `x-csrf-token` and
+/// `proxy-authorization`.
 const WORDS: [&str; 16] = [
     "authorization",
     "authentication",
@@ -21,10 +22,10 @@ const WORDS: [&str; 16] = [
     "bearer",
     "otp",
 ];
-/// A header also carries a credential if its name ends in one of these letters, as `x-authtoken` and `apikey` do.
+/// A header has a credential as its value if its name ends with one of these texts, as in `x-authtoken` and `apikey`.
 const ENDINGS: [&str; 5] = ["token", "secret", "password", "apikey", "accesskey"];
-/// A header also carries a credential if the last word of its name is `key`, as in `x-api-key`, unless the word before
-/// `key` is one of these: such keys identify something and open nothing.
+/// A header whose name ends with the word `key`, as in `x-api-key`, has a credential as its value, unless the word
+/// before `key` is in this list. A header such as `idempotency-key` only identifies something, and gives no access.
 const PUBLIC_KEYS: [&str; 14] = [
     "idempotency",
     "cache",
@@ -42,7 +43,7 @@ const PUBLIC_KEYS: [&str; 14] = [
     "websocket",
 ];
 
-/// The headers that are stored with a request: all but those that carry credentials.
+/// Returns the headers that are stored with a request: all headers without credentials.
 pub(super) fn without_credentials(headers: &HeaderMap) -> HeaderMap {
     let kept = headers.iter().filter(|(name, _)| !is_credential(name));
     // A name with several values keeps all of them, in their order.

@@ -10,7 +10,8 @@ use super::problem::Problem;
 
 /// The longest request target, in bytes.
 const MAX_TARGET: usize = 8 << 10;
-/// Methods that HTTP defines. Some of them are not served, but each of them is known: the answer is 405 and not 501.
+/// The methods that HTTP defines. If the server does not serve one of these methods, the answer is 405. For a method
+/// that is not in this list, the answer is 501.
 const KNOWN: [Method; 8] = [
     Method::GET,
     Method::HEAD,
@@ -22,7 +23,7 @@ const KNOWN: [Method; 8] = [
     Method::TRACE,
 ];
 
-/// Whether a request with this head may be answered by a route.
+/// Checks whether a route may answer a request with this head. If not, returns the error answer.
 pub(super) fn check(head: &Parts) -> Result<(), Problem> {
     target(head)?;
     host(head)?;
@@ -34,7 +35,7 @@ pub(super) fn is_for_server(head: &Parts) -> bool {
     head.method == Method::OPTIONS && head.uri.path() == "*"
 }
 
-/// Tells the client that the connection ends after this answer.
+/// Adds the header that tells the client that the server closes the connection after this answer.
 pub(super) fn close(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
@@ -53,8 +54,8 @@ fn target(head: &Parts) -> Result<(), Problem> {
         let what = format!("the request target has {length} bytes; {MAX_TARGET} are allowed");
         return Err(Problem::new(StatusCode::URI_TOO_LONG, what));
     }
-    // A URL with another scheme is for another server. A target without a scheme must be a path that begins with a
-    // slash.
+    // A target that is a URL must have the scheme `http` or `https`, because other URLs are meant for other servers. A
+    // target without a scheme must be a path that begins with a slash.
     let scheme = head.uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
     if !(scheme && head.uri.path().starts_with('/') || is_for_server(head)) {
         return Err(bad(
@@ -84,7 +85,7 @@ fn host(head: &Parts) -> Result<(), Problem> {
     }
 }
 
-/// Whether the value is `uri-host [ ":" port ]` of RFC 3986. An empty host is valid.
+/// Whether the value has the form `uri-host [ ":" port ]`, as RFC 3986 defines host and port. An empty host is valid.
 fn is_host(value: &[u8]) -> bool {
     let (name, port) = match value.strip_prefix(b"[") {
         Some(literal) => {
@@ -114,7 +115,8 @@ fn is_name(mut name: &[u8]) -> bool {
     true
 }
 
-/// The body must have no transfer coding, or `chunked` only. hyper checks that `chunked` is the last coding.
+/// Checks the header `transfer-encoding`: the body must have no transfer coding except `chunked`. hyper checks that
+/// `chunked` is the last coding.
 fn codings(headers: &HeaderMap) -> Result<(), Problem> {
     let values = headers.get_all(TRANSFER_ENCODING).iter();
     let text: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase()).collect();

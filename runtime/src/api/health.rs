@@ -12,15 +12,16 @@ use postback_store::Store;
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 
-/// How long the store may take to answer. Probes of orchestrators give up soon after this time.
+/// The longest time that the store may take to answer. The readiness probes of orchestrators give up soon after this
+/// time.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// Answers `/healthz`: the process lives.
+/// Answers `/healthz`. An answer means that the process is alive.
 pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// Answers `/readyz`. The process is ready if it does not drain, and its store answers, can write, and has room.
+/// Answers `/readyz`. The node is ready if it does not drain, and if its store answers, can write, and has free space.
 pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
     let problem = if api.draining.is_stopping() {
         Problem::draining()
@@ -34,11 +35,12 @@ pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
     problem.respond(Form::of(request.headers()))
 }
 
-/// The answer to `/readyz?verbose`: one line for each thing that was checked.
+/// The answer to `/readyz?verbose`: one line for each check.
 async fn verbose_answer(store: &Store) -> String {
     let webhooks = match store.disabled().await {
         Ok(disabled) if disabled.is_empty() => "ok".to_owned(),
-        // The URLs are not named, because every client that can post can also call this.
+        // The answer does not show the disabled URLs, because every client that can post a request can also call
+        // `/readyz`.
         Ok(disabled) => {
             format!("{} disabled by their receivers; their reports are held; see `endpoints list`", disabled.len())
         }
@@ -54,7 +56,7 @@ async fn verbose_answer(store: &Store) -> String {
     format!("ready\nstore: ok\nrequests: {requests}\nwebhooks: {webhooks}\n")
 }
 
-/// Why no request can be accepted at the moment; `None` if one can.
+/// Why the node can accept no requests at the moment. `None` if it can accept requests.
 async fn not_ready(api: &Api) -> Option<String> {
     let logged = |kind: &str, why: String| {
         api.not_ready.met(kind, &why);
@@ -63,7 +65,7 @@ async fn not_ready(api: &Api) -> Option<String> {
     if let Some(trouble) = api.store.trouble() {
         return logged(trouble.kind(), trouble.to_string());
     }
-    // Looks for one row, which need not exist: to count all rows would take long if there are many.
+    // This check reads one row, which need not exist. To count all rows would take long if there are many rows.
     match tokio::time::timeout(MAX_WAIT, api.store.request(&RequestId::stored("readyz"))).await {
         Ok(Ok(_)) => {
             api.unreadable.over();

@@ -15,36 +15,37 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The longest time for which bytes are read and dropped at the end of a connection.
+/// The longest time for which the server reads and drops the client's bytes at the end of a connection.
 pub(super) const MAX_TIME: Duration = Duration::from_secs(30);
-/// The longest pause between two pieces that the client sends in that time.
+/// At the end of a connection, the server reads and drops the client's bytes. If the client pauses for longer than
+/// this, the server closes the connection.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// The most bytes that are read and dropped at the end of a connection.
+/// The largest number of bytes that the server reads and drops at the end of a connection.
 pub(super) const MAX_BYTES: usize = 256 << 20;
-/// Bytes that are read at once.
+/// The largest number of bytes that one read returns.
 const PIECE: usize = 16 << 10;
 
-/// Whether the last request on a connection was read to its end, so that nothing of it is left to drop. All clones
-/// share one state.
+/// Whether the last request on a connection was read to its end. If it was, no bytes need to be read and dropped when
+/// the connection ends. All clones share one state.
 #[derive(Clone, Default)]
 pub(super) struct AllRead(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    /// Bytes came that are not part of a request that was read to its end.
+    /// Whether bytes have arrived that belong to a request that was not read to its end.
     unread: AtomicBool,
-    /// The connection is HTTP/2.
+    /// Whether the connection is HTTP/2.
     http2: AtomicBool,
 }
 
 impl AllRead {
-    /// To be called when a request was read to its end.
+    /// Must be called when a request was read to its end.
     pub(super) fn set(&self) {
         self.0.unread.store(false, Ordering::Relaxed);
     }
 
-    /// To be called if the connection is HTTP/2. There, a frame can tell the client that the rest of a request is not
-    /// wanted.
+    /// Must be called if the connection is HTTP/2. Then no bytes are dropped at the end, because HTTP/2 has a frame
+    /// that tells the client not to send the rest of a request.
     pub(super) fn set_http2(&self) {
         self.0.http2.store(true, Ordering::Relaxed);
     }
@@ -58,16 +59,16 @@ impl AllRead {
     }
 }
 
-/// A connection that reads and drops the rest of the client's last request when it is shut down.
+/// A connection that, when it is shut down, reads and drops the rest of the client's last request.
 pub(super) struct LingeringStream<S> {
     stream: S,
     all_read: AllRead,
-    /// The progress of reading and dropping. It is set when the connection is shut down.
+    /// How much was already read and dropped. `None` until the connection is shut down.
     end: Option<Draining>,
     is_drained: bool,
 }
 
-/// How long and how much was read and dropped at the end of a connection.
+/// The progress of reading and dropping the client's bytes at the end of a connection.
 struct Draining {
     begun: Instant,
     dropped: usize,
@@ -75,15 +76,16 @@ struct Draining {
 }
 
 impl<S> LingeringStream<S> {
-    /// Returns the stream, and the [`AllRead`] that the reader of the requests must set.
+    /// Returns the wrapped stream, and an [`AllRead`]. The code that reads the requests must set the [`AllRead`] when a
+    /// request was read to its end.
     pub(super) fn new(stream: S) -> (Self, AllRead) {
         let all_read = AllRead::default();
         (Self { stream, all_read: all_read.clone(), end: None, is_drained: false }, all_read)
     }
 }
 
-/// A [`LingeringStream`] that can be shut down although hyper has dropped its clone. hyper drops it without shutting it
-/// down if a client asked for an upgrade.
+/// A [`LingeringStream`] with several handles. If a client asked for an upgrade, hyper drops its handle without
+/// shutting down the connection. Then another handle can still shut the connection down.
 pub(super) struct SharedStream<S>(Arc<Mutex<LingeringStream<S>>>);
 
 impl<S> Clone for SharedStream<S> {
@@ -103,9 +105,9 @@ impl<S> SharedStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SharedStream<S> {
-    /// Shuts the connection down, unless hyper has done that.
+    /// Shuts the connection down, unless hyper has already done so.
     pub(super) async fn finish(&self) {
-        // The answer is already written, or it cannot be written, so an error here changes nothing.
+        // The answer either is written already or cannot be written any more. So an error here changes nothing.
         let _ = poll_fn(|cx| Pin::new(&mut *self.lock()).poll_shutdown(cx)).await;
     }
 }
@@ -143,8 +145,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SharedStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> LingeringStream<S> {
-    /// Reads and drops until the client closes its side or a bound is reached. An error of the connection only ends the
-    /// reading: the answer is already written.
+    /// Reads and drops the client's bytes until the client closes its side of the connection, or a limit is reached. If
+    /// the connection fails, the reading ends without an error, because the answer is already written.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Self { stream, all_read, end, .. } = self;
         let now = Instant::now();
@@ -222,7 +224,8 @@ mod tests {
 
     use super::*;
 
-    /// A connection on which a part of a request was read, its [`AllRead`], and the client's side.
+    /// Makes a connection from which the server has read a part of a request. Returns the server's side, its
+    /// [`AllRead`], and the client's side.
     async fn half_read() -> (LingeringStream<DuplexStream>, AllRead, DuplexStream) {
         let (mut client, server) = duplex(1_024);
         let (mut server, all_read) = LingeringStream::new(server);

@@ -7,11 +7,12 @@ use std::sync::{Mutex, PoisonError};
 
 /// A condition that may last.
 pub(super) struct LoggedOnce {
-    /// How the log line begins when the condition begins.
+    /// The first words of the log line that is written when the condition begins.
     begins: &'static str,
-    /// How the log line begins when the condition is over.
+    /// The first words of the log line that is written when the condition is over.
     ends: &'static str,
-    /// True while the condition does not hold, which is nearly always. It is checked first, because that needs no lock.
+    /// Whether the condition does not hold. This flag is nearly always true, and can be read without the lock of
+    /// `state`.
     is_over: AtomicBool,
     state: Mutex<State>,
 }
@@ -28,8 +29,8 @@ impl LoggedOnce {
         Self { begins, ends, is_over: AtomicBool::new(true), state: Mutex::default() }
     }
 
-    /// To be called when a call meets the condition. Logs `what`, unless the last logged cause is the same `cause`.
-    /// Returns whether it logged.
+    /// Must be called when the condition has affected an HTTP call. Logs `what`, unless `cause` equals the cause that
+    /// was logged last. Returns whether a line was logged.
     pub(super) fn met(&self, cause: impl Display, what: impl Display) -> bool {
         let cause = cause.to_string();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,8 +45,8 @@ impl LoggedOnce {
         is_new
     }
 
-    /// To be called when the condition does not hold. If it held before, logs its end, and returns how often it was
-    /// met.
+    /// Must be called when the condition does not hold. If the condition held before, logs the end of the condition,
+    /// and returns the number of HTTP calls that it affected.
     pub(super) fn over(&self) -> Option<u64> {
         if self.is_over.swap(true, Ordering::AcqRel) {
             return None;

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The lowest rate, in bytes per second, averaged over any period of [`STALL_LIMIT`]. It is 64 kbit/s: less than any
-/// link in use has, and enough that a client cannot hold memory without a reason.
+/// The lowest rate of a client, in bytes per second, averaged over any period of [`STALL_LIMIT`]. It is 64 kbit/s.
+/// Every network link in use today is faster. At this rate, a client cannot occupy memory for long with few bytes.
 pub(super) const MIN_BYTES_PER_SECOND: usize = 8 << 10;
-/// How long a client may move no byte at all. This allows for one or two lost packets and a change of network.
+/// The longest time in which a client may send or read no byte at all. A client needs such a pause if one or two
+/// packets were lost, or if it changes to another network.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(10);
-/// A client that has used up this much of [`STALL_LIMIT`] is slow: it is cut off if others need its memory.
+/// A client counts as slow if it has used up this much of [`STALL_LIMIT`]. If other clients need the memory of a slow
+/// client, the server ends the slow client's call.
 const LAG: Duration = Duration::from_secs(1);
 
-/// The time at which a client is too slow. Each byte that moves postpones the deadline, but never to later than
-/// [`STALL_LIMIT`] from now: so a client gains no time by many bytes at the start, and next to none by a byte now and
-/// then.
+/// The deadline after which a client is too slow. Each byte that the client sends or reads postpones the deadline, but
+/// never to later than [`STALL_LIMIT`] from now. So many bytes at the start do not allow a long pause later, and a
+/// single byte now and then postpones the deadline by almost nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MinRate {
     deadline: Instant,
@@ -25,7 +27,7 @@ impl MinRate {
         Self { deadline: now + STALL_LIMIT }
     }
 
-    /// Postpones the deadline, because this many bytes have moved.
+    /// Postpones the deadline, because the client has sent or read `bytes` bytes.
     pub(super) fn moved(&mut self, bytes: usize, now: Instant) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let worth = Duration::from_micros(bytes.saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND as u64);
@@ -33,12 +35,13 @@ impl MinRate {
         self.deadline = self.deadline.checked_add(worth).map_or(latest, |deadline| deadline.min(latest));
     }
 
-    /// Postpones the deadline by the time since `since`, in which the client could do nothing.
+    /// Postpones the deadline by the time from `since` to `now`, because the client could not send or read in that
+    /// time.
     pub(super) fn pause_over(&mut self, since: Instant, now: Instant) {
         self.deadline = (self.deadline + (now - since)).min(now + STALL_LIMIT);
     }
 
-    /// The time at which the client is too slow, if no byte moves until then.
+    /// The time at which the client becomes too slow, if it sends or reads no byte until then.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }

@@ -1,9 +1,10 @@
-//! The open connections: how many there may be, and which one is closed to make room for a new one.
+//! The open connections: how many are allowed, and which idle connection is closed so that a new one can be accepted.
 //!
-//! - If the limit is reached, the connection that has been idle longest is closed for a new one. A connection is idle
-//!   if it has no active call, also if it has not sent anything yet. If no connection is idle, the new one is refused.
-//! - The last quarter of the limit is kept for addresses that have few connections. Loopback addresses always count as
-//!   having few: there, a proxy on this machine may connect for many clients.
+//! - If the limit is reached, the server closes the connection that has been idle for the longest time, and accepts the
+//! new one. A connection is idle if it has no active call, even if it has not sent anything yet. If no connection is
+//! idle, the server refuses the new connection.
+//! - The last quarter of the limit is reserved for addresses that have few connections. Loopback addresses always count
+//! as having few connections, because a proxy on this machine may connect for many clients.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -14,11 +15,13 @@ use slab::Slab;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A quarter of all connections is kept for addresses that have few connections.
+/// One part in this number, a quarter, of all connections is reserved for addresses that have few connections.
 const KEPT_PARTS: usize = 4;
-/// An address has few connections if it has less than a sixteenth of all connections that may be open.
+/// An address has few connections if it has less than one part in this number, a sixteenth, of all connections that may
+/// be open.
 const FEW_PARTS: usize = 16;
-/// A connection without an active call is closed after this time. On HTTP/1, hyper closes such a connection earlier.
+/// The server closes a connection that has had no active call for this time. On HTTP/1, hyper closes such a connection
+/// earlier.
 const IDLE: Duration = Duration::from_mins(5);
 
 /// All open connections.
@@ -30,11 +33,12 @@ pub(super) struct OpenConnections {
 #[derive(Default)]
 struct State {
     connections: Slab<Entry>,
-    /// The idle connections, sorted by the time since when they are idle: the longest idle comes first.
+    /// The idle connections, each with the time since when it is idle and its key. The connection that has been idle
+    /// for the longest time comes first.
     idle: BTreeSet<(Instant, usize)>,
     /// The number of connections of each address.
     by_peer: HashMap<IpAddr, usize>,
-    /// How many of `connections` are being closed to make room.
+    /// The number of connections that are being closed because they were idle.
     closing: usize,
 }
 
@@ -42,7 +46,7 @@ struct Entry {
     peer: IpAddr,
     /// The number of active calls.
     calls: usize,
-    /// How many of `calls` have a client that does not read.
+    /// The number of calls whose client does not read the answer.
     stalled: usize,
     idle_since: Instant,
     closing: bool,
@@ -50,26 +54,27 @@ struct Entry {
     cut: CancellationToken,
 }
 
-/// An open connection. It counts as closed when all clones of the `Arc` are dropped.
+/// An open connection. The connection counts as closed when all clones of its `Arc` are dropped.
 pub(super) struct Connection {
     all: Arc<OpenConnections>,
     key: usize,
-    /// Cancelled when the connection has to end after its active calls.
+    /// Cancelled when the connection must end as soon as its active calls have ended.
     pub(super) close: CancellationToken,
-    /// Cancelled when the connection has to end at once.
+    /// Cancelled when the connection must end immediately.
     pub(super) cut: CancellationToken,
 }
 
-/// A call of a connection. The call is active until this is dropped.
+/// A call on a connection. The call counts as active until this value is dropped.
 pub(super) struct ActiveCall(Arc<Connection>);
 
 impl OpenConnections {
-    /// Allows at most `limit` connections, but at least one.
+    /// Allows at most `limit` connections. Allows one connection if `limit` is zero.
     pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), limit: limit.max(1) })
     }
 
-    /// Accepts a connection, if there is room or an idle connection can be closed. `None`: the connection is refused.
+    /// Accepts a new connection if the limit is not reached, or if an idle connection can be closed. Returns `None` if
+    /// the new connection is refused.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Option<Arc<Connection>> {
         let peer = network(peer);
         let mut state = self.lock();
@@ -92,12 +97,12 @@ impl OpenConnections {
         Some(Arc::new(Connection { all: Arc::clone(self), key, close, cut }))
     }
 
-    /// Closes the connection that has been idle longest, to free its file descriptor.
+    /// Closes the connection that has been idle for the longest time, so that its file descriptor becomes free.
     pub(super) fn close_one(&self) {
         self.lock().close_longest_idle();
     }
 
-    /// Closes each connection that has been idle for too long.
+    /// Closes each connection that has been idle for at least [`IDLE`].
     pub(super) fn sweep(&self, now: Instant) {
         let mut state = self.lock();
         while state.idle.first().is_some_and(|(since, _)| *since + IDLE <= now) {
@@ -134,7 +139,8 @@ impl Connection {
         ActiveCall(Arc::clone(self))
     }
 
-    /// To be called when the client of one call does not read. If that is so for all calls, the connection is cut off.
+    /// Must be called when the client of one call does not read the answer. If this is true of all calls of the
+    /// connection, the server closes the connection immediately.
     pub(super) fn stalled(&self) {
         let mut state = self.all.lock();
         if let Some(entry) = state.connections.get_mut(self.key) {
@@ -143,7 +149,7 @@ impl Connection {
         }
     }
 
-    /// To be called when a call that was stalled is over.
+    /// Must be called when a call whose client did not read the answer is over.
     pub(super) fn no_longer_stalled(&self) {
         let mut state = self.all.lock();
         if let Some(entry) = state.connections.get_mut(self.key) {
@@ -190,8 +196,8 @@ impl Drop for Connection {
     }
 }
 
-/// The address under which connections are counted. For IPv6 it is the /64 network, because a client that has one IPv6
-/// address usually has all addresses of its network.
+/// Returns the address under which connections are counted. For IPv6, this is the /64 network of the address, because a
+/// client that has one IPv6 address can usually use all addresses of its network.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {

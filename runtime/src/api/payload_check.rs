@@ -10,13 +10,14 @@ use super::problem::Problem;
 use crate::handler::{Asked, PayloadKind, Route, Run};
 use crate::panics::caught;
 
-/// Checks of large bodies at once. The value that a check makes of a body may need many times the memory of the body.
+/// The largest number of large bodies that are checked at the same time. The value that a check makes from a body may
+/// need many times the memory of the body.
 const LARGE_AT_ONCE: usize = 2;
-/// How long a body waits for its check before its client is told to come again.
+/// The longest time for which a large body waits for its check. Then the client gets an answer that tells it to retry.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Checks bodies: a small body at once, on the calling thread; a large one on a blocking thread, with at most
-/// [`LARGE_AT_ONCE`] at a time.
+/// Checks bodies. A small body is checked on the calling thread, without a wait. A large body is checked on a blocking
+/// thread. At most [`LARGE_AT_ONCE`] large bodies are checked at the same time.
 pub(super) struct Checks(Arc<Semaphore>);
 
 impl Checks {
@@ -24,8 +25,8 @@ impl Checks {
         Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
     }
 
-    /// Checks the body of `run`. If the caller is dropped during the check, the body keeps its share of the memory
-    /// until the check has ended.
+    /// Checks the body of `run`. `share` is the memory of the body. If this future is dropped during a check, the body
+    /// keeps its share of the memory until the check has ended.
     pub(super) async fn check(&self, route: &Arc<Route>, run: Run, share: Share) -> Result<(Checked, Share), Problem> {
         if run.body.len() <= SMALL || route.payload.is_none_or(PayloadKind::takes_any_body) {
             return Ok((check_body(route, run)?, share));
@@ -49,7 +50,7 @@ impl Checks {
 /// A request whose body fits its route.
 pub(super) struct Checked {
     pub(super) run: Run,
-    /// The webhooks of the request, if the handler can say them before its run.
+    /// The webhooks of the request, if the handler can name them before it runs.
     pub(super) asked: Option<Asked>,
 }
 

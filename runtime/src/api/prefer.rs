@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-/// The longest wait. Many proxies cut off an idle call not much later.
+/// The longest wait that a client can ask for. Many proxies end an idle call after only a little more than this.
 pub(super) const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// The preferences of a client. Unknown preferences are ignored, as the RFC demands.
@@ -33,7 +33,7 @@ impl Preference {
         preference
     }
 
-    /// The value of `Preference-Applied`.
+    /// The value of the answer's header `Preference-Applied`. `None` if the client has no preferences.
     pub(super) fn applied(self) -> Option<String> {
         let respond_async = self.respond_async.then(|| "respond-async".to_owned());
         let wait = self.wait.map(|wait| format!("wait={}", wait.as_secs()));
@@ -42,7 +42,7 @@ impl Preference {
     }
 }
 
-/// A whole number of seconds. More than [`MAX_WAIT`] becomes [`MAX_WAIT`].
+/// Reads a whole number of seconds. A time longer than [`MAX_WAIT`] becomes [`MAX_WAIT`].
 pub(super) fn seconds(text: &str) -> Option<Duration> {
     text.parse().ok().map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT))
 }

@@ -10,7 +10,7 @@ use postback_store::Stage;
 pub(super) const IN_QUEUE: &str = "in_queue";
 pub(super) const IN_PROGRESS: &str = "in_progress";
 
-/// The value of the member `status` for a request at this stage.
+/// Returns the value of the JSON member `status` for a request at this stage.
 pub(super) fn status_of(stage: &Stage) -> &'static str {
     match stage {
         Stage::Queued => IN_QUEUE,
@@ -19,7 +19,8 @@ pub(super) fn status_of(stage: &Stage) -> &'static str {
     }
 }
 
-/// An answer in JSON. The body should end in a line break, as in the Cortex API, because people read it on terminals.
+/// Makes an answer with JSON as its content type. The body should end with a line break, as in the Cortex API, because
+/// people read the answers on terminals.
 pub(super) fn json(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -25,7 +25,7 @@ use postback_wire::webhook::shown;
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request) -> Response {
     let form = Form::of(request.headers());
     let connection = request.extensions_mut().remove();
-    // Headers and body are dropped here, because a client may wait for up to a minute.
+    // The headers and the body are dropped here, because the call may last for up to a minute and does not need them.
     let uri = request.into_parts().0.uri;
     let text = uri.path().rsplit('/').next().unwrap_or_default();
     let answer = answer(&api, &route, connection, text, uri.query().unwrap_or_default()).await;
@@ -52,7 +52,7 @@ async fn answer(
     answer_with(api, connection, id, &summary, more).await
 }
 
-/// The answer with the state of a request. `more` is a further member of the JSON object, with a comma before it.
+/// Makes the answer with the state of a request. `more` is another member of the JSON object, and begins with a comma.
 pub(super) async fn answer_with(
     api: &Api,
     connection: Option<Arc<Connection>>,
@@ -71,7 +71,7 @@ pub(super) async fn answer_with(
     }
 }
 
-/// The query parameters. Unknown parameters are ignored.
+/// The query parameters of a call. Unknown parameters are ignored.
 #[derive(Default)]
 struct Query {
     wait: Duration,
@@ -99,8 +99,10 @@ fn bad(key: &str, expected: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("the query parameter `{key}` takes {expected}"))
 }
 
-/// The state of a request, as soon as the request is settled, `time` is over, or the server stops. The caller must take
-/// the watch before it calls this, so that no change is missed.
+/// Waits until the request is settled, `time` is over, or the server stops. Then returns the state of the request.
+///
+/// The caller must make `watch` before it calls this function. Otherwise a change between the two calls would be
+/// missed.
 pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duration) -> Result<Option<Summary>, Problem> {
     let deadline = tokio::time::sleep(time);
     tokio::pin!(deadline);
@@ -126,12 +128,12 @@ struct Deliveries {
     webhooks: Vec<Delivery>,
 }
 
-/// The state of one webhook. The error text of a failed attempt is left out, because it may name addresses of the
-/// operator's network.
+/// The state of one delivery. The error text of a failed attempt is not shown, because this text may contain addresses
+/// of the operator's network.
 #[derive(Serialize)]
 struct Delivery {
     id: String,
-    /// The `webhook-id` of the report, if that is not the id of this delivery because it is a replay.
+    /// The `webhook-id` of the report if this delivery is a replay, which has an id of its own. Otherwise `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<String>,
     url: String,
@@ -141,16 +143,17 @@ struct Delivery {
     next_attempt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_status: Option<u16>,
-    /// Why there will be no attempt, or none for now. The text names no address that the URL led to.
+    /// Why no further attempt is planned, or none at the moment. This text does not contain the IP addresses of the
+    /// URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// The member `delivery`, as JSON with a comma before it.
+/// Makes the JSON member `delivery`. The text begins with a comma.
 fn deliveries(records: &[DeliveryRecord]) -> Result<Vec<u8>, Problem> {
     let webhooks: Vec<_> = records.iter().map(delivery).collect();
-    // The state of all webhooks together is the first of these that one of them has: not over before over, failed
-    // before delivered.
+    // The state of all deliveries together is the first state in this list that any delivery has. So a delivery that is
+    // not over comes before all that are over, and a failed delivery comes before a delivered one.
     let order = ["retrying", "pending", "dead", "refused", "gone", "delivered"];
     let state =
         order.into_iter().find(|state| webhooks.iter().any(|webhook| webhook.state == *state)).unwrap_or("none");

@@ -28,17 +28,18 @@ pub(super) struct AnswerText {
 
 enum Part {
     InMemory(Bytes),
-    /// A member of the request in the store, which is JSON. The bytes from `at` to `len` are still to be sent.
+    /// A part whose JSON text is in the store: the request's result or its error. The bytes from `at` to `len` must
+    /// still be sent.
     Stored {
         member: Member,
         at: usize,
         len: usize,
-        /// All of the member, if it is so small that the store has returned it already.
+        /// All bytes of the part, if they are so few that the store has already returned them.
         whole: Option<Bytes>,
     },
 }
 
-/// Why an answer cannot be sent, or ends before its end.
+/// Why an answer cannot be sent, or ends before all of it was sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AnswerError {
     #[error("there was not enough memory for the answer")]
@@ -52,8 +53,8 @@ pub(super) enum AnswerError {
 }
 
 impl AnswerText {
-    /// The state of a request: once the request is over, the bytes of its report and a line break. `more` is a further
-    /// member of the JSON object, with a comma before it.
+    /// Makes the text with the state of a request. If the request is over, the text is the bytes of its report and a
+    /// line break. `more` is another member of the JSON object, and begins with a comma.
     pub(super) fn of(id: RequestId, summary: &Summary, more: Option<Vec<u8>>) -> Self {
         let mut text = Self { id, parts: VecDeque::new() };
         let mut own = vec![b'{'];
@@ -63,7 +64,7 @@ impl AnswerText {
             if let Some(result) = &end.result {
                 own.extend_from_slice(b",\"result\":");
                 text.push_stored(&mut own, Member::Result, result);
-                // Writing to a Vec cannot fail.
+                // The result is ignored, because writing to a `Vec` cannot fail.
                 let _ = write!(own, ",\"timestamp\":\"{}\"", end.finished);
             }
             if let Some(error) = &end.error {
@@ -86,7 +87,8 @@ impl AnswerText {
         self.parts.iter().map(Part::len).sum()
     }
 
-    /// The whole text, if it is at most one [`PIECE`] and the store has returned all of it.
+    /// Returns the whole text if it has at most [`PIECE`] bytes and all its parts are in memory. Otherwise returns
+    /// `None`.
     fn whole(&self) -> Option<Vec<u8>> {
         let mut whole = Vec::with_capacity(self.len().min(PIECE));
         for part in &self.parts {
@@ -98,7 +100,7 @@ impl AnswerText {
         (whole.len() <= PIECE).then_some(whole)
     }
 
-    /// The body of the answer. The first part that is in the store is read before this returns, so that an error of the
+    /// Makes the body of the answer. Reads the first bytes from the store before it returns, so that an error of the
     /// store can still become an error answer.
     pub(super) async fn into_body(
         self,
@@ -122,7 +124,7 @@ impl AnswerText {
 }
 
 impl Part {
-    /// The bytes that are still to be sent.
+    /// The number of bytes that must still be sent.
     fn len(&self) -> usize {
         match self {
             Self::InMemory(own) => own.len(),
@@ -131,14 +133,14 @@ impl Part {
     }
 }
 
-/// The body of a large answer.
+/// The body of a large answer, which is read from the store while the client reads the answer.
 struct StreamedBody {
     text: AnswerText,
     slot: Arc<AnswerSlot>,
     store: Store,
-    /// Reads the next bytes from the store, if that is going on.
+    /// A future that reads the next bytes from the store. `None` while no read is in progress.
     window: Option<BoxFuture<'static, Result<(), AnswerError>>>,
-    /// Bytes that are still to be sent.
+    /// The number of bytes that must still be sent.
     left: usize,
 }
 
@@ -147,7 +149,8 @@ impl StreamedBody {
         self.text.parts.iter().find(|part| matches!(part, Part::Stored { .. })).and_then(|part| self.read_from(part))
     }
 
-    /// Reads the next bytes of this part from the store. `None` if all of the part was sent.
+    /// Returns a future that reads the next bytes of this part from the store. Returns `None` if the part is in memory,
+    /// or all of it was sent.
     fn read_from(&self, part: &Part) -> Option<BoxFuture<'static, Result<(), AnswerError>>> {
         let Part::Stored { member, at, len, .. } = part else { return None };
         let (slot, store, id) = (Arc::clone(&self.slot), self.store.clone(), self.text.id.clone());
@@ -166,7 +169,7 @@ impl StreamedBody {
         (left > 0).then(|| read.boxed())
     }
 
-    /// The next piece of the text. `Pending` while it is read from the store.
+    /// Returns the next piece of the text. Returns `Pending` while the piece is read from the store.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, AnswerError>>> {
         loop {
             if self.slot.is_ended() {
@@ -197,8 +200,8 @@ impl StreamedBody {
             };
             match piece {
                 Some(piece) => return Poll::Ready(Some(Ok(piece))),
-                // There are no bytes in memory: none were read yet, all were sent, or they were dropped because memory
-                // was short.
+                // No bytes of this part are in memory. Either none were read yet, or all that were read are sent, or
+                // they were dropped because there was not enough memory.
                 None => self.window = self.text.parts.front().and_then(|part| self.read_from(part)),
             }
         }
@@ -215,8 +218,8 @@ impl HttpBody for StreamedBody {
     type Data = Bytes;
     type Error = AnswerError;
 
-    /// An error ends the connection or the stream before the announced length, so no client takes a part for the whole
-    /// answer.
+    /// An error ends the connection or the stream before the announced number of bytes was sent. So no client mistakes
+    /// an incomplete answer for a complete one.
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let piece = ready!(self.poll_piece(cx));
         if let Some(Ok(piece)) = &piece {

@@ -24,9 +24,10 @@ use postback_wire::line::Causes;
 use postback_wire::names::{header, metric};
 use postback_wire::report;
 
-/// How long a request waits for a place in the store's queue before the client is told to come again.
+/// The longest time for which a request waits until the store has stored it. Then the client gets an answer that tells
+/// it to retry.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// Correlation ids of more bytes are not logged.
+/// The largest correlation id, in bytes, that is logged. The log omits longer ones.
 const MAX_CORRELATION: usize = 200;
 
 /// Answers a `POST` to a route.
@@ -50,8 +51,8 @@ async fn accept(
     if preference == Preference::default() {
         return Ok(accepted(&id));
     }
-    // The request is stored now. If its state cannot be read, the answer must not look as if the request was not
-    // accepted.
+    // The request is stored now. So an error while its state is read must not become an error answer, which would look
+    // as if the request was not accepted.
     let summary = status::wait(api, &id, &watch, preference.wait.unwrap_or_default()).await.unwrap_or_default();
     let finished = match &summary {
         Some(summary) if summary.is_settled() => {
@@ -64,14 +65,15 @@ async fn accept(
     Ok(response)
 }
 
-/// Reads the body, checks it, and gives it to the store. The memory of the body is freed when the store has it.
+/// Reads the body, checks it, and gives the request to the store. The body's memory becomes free when the store has the
+/// request.
 async fn read_and_store(
     api: &Api,
     route: &Arc<Route>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(RequestId, Watch), Problem> {
-    // First the checks that need only the head: if one fails, the client need not send the body.
+    // The checks that need only the head come first. If one of them fails, the client need not send the body.
     if api.draining.is_stopping() {
         return Err(Problem::draining());
     }
@@ -107,7 +109,7 @@ fn location(route: &Route, id: &RequestId) -> String {
     format!("{}/{id}", route.path)
 }
 
-/// The length of the body, if the header `content-length` gives one.
+/// Returns the length of the body, if the request has the header `content-length`.
 fn announced(headers: &HeaderMap, limit: usize) -> Result<Option<usize>, Problem> {
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
@@ -146,7 +148,7 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
         }
         Ok(Err(Error::Full)) => Err(Problem::unavailable("too many requests wait; nothing was accepted, try again")),
         Ok(Err(error @ Error::Backend(_))) => {
-            // The store logs the cause, once for many requests, so that this line is for debugging only.
+            // The store logs the cause itself, once for many requests. So this line has only the level `debug`.
             tracing::debug!(request_id = %id, route, "a request cannot be stored: {}", Causes(&error));
             Err(unknown())
         }
@@ -156,23 +158,23 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
                 "the store cannot take this request, now or later; nothing was accepted; the server's log says more";
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, what))
         }
-        // The operation is in the store's queue, and may still be committed.
+        // The time limit is over. The operation is still in the store's queue, and may still be committed.
         Err(_) => Err(unknown()),
     }
 }
 
-/// The caller's id for the request, for the log.
+/// Returns the id that the caller has given the request, to be logged.
 fn correlation(headers: &HeaderMap) -> Option<&str> {
     let text = headers.get(header::REQUEST_ID)?.to_str().ok()?;
     (text.len() <= MAX_CORRELATION).then_some(text)
 }
 
-/// The answer to a client that does not want to wait, in the form that the Cortex API has.
+/// Makes the answer to a client that does not wait for the outcome. The answer has the form of the Cortex API.
 fn accepted(id: &RequestId) -> Response {
     json(StatusCode::OK, Body::from(format!("{{\"id\":\"{id}\"}}\n")))
 }
 
-/// The 202 answer to a client whose wait is over before its request is.
+/// Makes the 202 answer to a client whose wait has ended before its request has.
 fn pending(location: &str, id: &RequestId, summary: Option<&Summary>) -> Response {
     let mut body = vec![b'{'];
     let status = summary.map_or(IN_QUEUE, |summary| status_of(&summary.standing));

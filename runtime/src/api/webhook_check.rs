@@ -12,12 +12,12 @@ use postback_store::Registration;
 use postback_wire::line::Causes;
 use postback_wire::webhook::Target;
 
-/// An expression of the attribute is shown to the caller if it has at most this many bytes. A longer one would not
-/// help.
+/// The longest expression of the attribute, in bytes, that an answer shows to the caller. A longer expression would not
+/// help the caller.
 const MAX_SHOWN: usize = 60;
 
-/// The webhooks that are stored with the request, or the problem with one of them. A wrong URL that the operator chose
-/// is not a problem of the caller, and is not answered.
+/// Returns the webhooks that are stored with the request, or an error answer that says what is wrong with one of them.
+/// A wrong URL that the operator chose does not cause an error answer, because the caller cannot correct it.
 pub(super) fn check(asked: &Asked, route: &Route, guard: &Guard) -> Result<Option<Registration>, Problem> {
     if !asked.is_operator {
         let faults = asked.registered.webhooks.iter().map(|target| fault(target, guard));
@@ -32,7 +32,7 @@ fn fault(target: &Target, guard: &Guard) -> Option<String> {
     match target.webhook() {
         Err(why) => Some(Causes(why).to_string()),
         Ok(webhook) if webhook.is_operator() => None,
-        // The caller is not told which network the address is in, and which setting forbids it.
+        // The answer does not tell the caller which network the address is in, or which setting forbids the address.
         Ok(webhook) => guard
             .check_url(webhook.url(), Reach::Public)
             .is_err()
@@ -47,7 +47,8 @@ fn detail(asked: &Asked, route: &Route, at: usize, fault: &str) -> String {
     } else {
         "the webhook that this request asks for".to_owned()
     };
-    // An expression that contains a URL is not shown: the URL is part of the program, and may be secret.
+    // The answer does not show an expression that contains a URL, because the URL is part of the program and may be
+    // secret.
     let expression = route.attribute.map(|attribute| attribute.webhook);
     let expression = expression.filter(|text| text.len() <= MAX_SHOWN && !text.contains("://"));
     let from = expression.map(|text| format!(" ({text})")).unwrap_or_default();

@@ -11,7 +11,8 @@ fn connection() -> Arc<Connection> {
     OpenConnections::new(100).admit([127, 0, 0, 1].into(), Instant::now()).unwrap()
 }
 
-/// An answer that has a window of at most `left` bytes, the size of the window, and its connection.
+/// Makes an answer with a window, which is the buffered part of the answer, of at most `left` bytes. Returns the handle
+/// of the answer, the size of the window, and the connection of the answer.
 async fn reading(answers: &Arc<AnswerMemory>, left: usize) -> (Arc<AnswerSlot>, usize, Arc<Connection>) {
     let connection = connection();
     let slot = answers.enter(Some(Arc::clone(&connection)), 0).await.unwrap();
@@ -28,7 +29,7 @@ fn free(answers: &AnswerMemory) -> isize {
 async fn windows_are_as_large_as_the_room_allows_and_leave_some() {
     let answers = AnswerMemory::new();
     let mut held = Vec::new();
-    // No time passes, so that no answer counts as still and loses its window.
+    // The clock stands still during this loop. So no client counts as slow, and no answer loses its buffered part.
     loop {
         let connection = connection();
         let slot = answers.enter(Some(connection), 0).await.unwrap();

@@ -13,12 +13,13 @@ fn piece(bytes: usize) -> Bytes {
     Bytes::from(vec![b'x'; bytes])
 }
 
-/// A body that consists of these pieces.
+/// A body that arrives in these pieces.
 fn body(pieces: impl stream::Stream<Item = Bytes> + Send + 'static) -> Body {
     Body::from_stream(pieces.map(Ok::<_, std::io::Error>))
 }
 
-/// A body of `pieces` pieces with a pause before each. After the last piece nothing comes any more.
+/// A body of `pieces` pieces of `bytes` bytes each, with a pause before each piece. After the last piece, the body
+/// neither continues nor ends.
 fn slow(pieces: usize, bytes: usize, pause: Duration) -> Body {
     let pieces = stream::unfold(0, move |n| async move {
         if n == pieces {
@@ -30,7 +31,7 @@ fn slow(pieces: usize, bytes: usize, pause: Duration) -> Body {
     body(pieces)
 }
 
-/// A body of which this many bytes come at once, and then nothing more.
+/// A body of which the first `bytes` bytes arrive immediately. Then the body neither continues nor ends.
 fn stuck(bytes: usize) -> Body {
     body(stream::iter([piece(bytes)]).chain(stream::pending()))
 }
@@ -69,7 +70,7 @@ async fn a_body_that_stands_still_or_drips_is_cut_off() {
         assert_eq!(read(&memory, body).await.err(), Some(Refused::TooSlow));
         assert!(begun.elapsed() < 12 * SECOND, "{:?}", begun.elapsed());
     }
-    // This body comes at the minimum rate, but takes longer than a body of its length may take.
+    // This body arrives at the minimum rate. But the whole body takes longer than a body of its length may take.
     let begun = Instant::now();
     let refused = memory.read(slow(1_000, MIN_BYTES_PER_SECOND + 1, SECOND), Some(64 << 10)).await.err();
     assert_eq!((refused, begun.elapsed()), (Some(Refused::TooSlow), MIN_TIME + SECOND));
@@ -113,7 +114,8 @@ async fn who_is_slow_gives_way_to_who_is_not() {
 #[tokio::test(start_paused = true)]
 async fn bodies_that_hold_a_part_and_wait_for_more_do_not_block_one_another_for_good() {
     let memory = BodyMemory::with_limits(LIMIT, LIMIT, 2 * LIMIT);
-    // Two thirds of each body come first. Then no body fits as a whole beside the others.
+    // The first two thirds of all three bodies arrive first. Then there is not enough memory for the last third of any
+    // of them.
     let halves = |n: u32| async move {
         tokio::time::sleep(n * SECOND / 10).await;
         piece(LIMIT * 2 / 3)
@@ -132,7 +134,7 @@ async fn bodies_that_hold_a_part_and_wait_for_more_do_not_block_one_another_for_
 async fn a_body_that_was_read_is_nobody_who_is_slow() {
     let memory = BodyMemory::with_limits(LIMIT, LIMIT, LIMIT);
     let (_, share) = read(&memory, Body::from(vec![b'x'; LIMIT - 1])).await.unwrap();
-    // The share is kept, as if the store took long.
+    // The test keeps the share, as the API does while the store takes long to store the body.
     let next = read(&memory, Body::from(vec![b'x'; LIMIT / 2]));
     tokio::pin!(next);
     assert!(tokio::time::timeout(4 * SECOND, next.as_mut()).await.is_err());

@@ -75,7 +75,7 @@ async fn a_panic_in_the_payloads_code_is_answered_with_a_problem() {
                 .header(CONTENT_TYPE, "application/json")
                 .header(ACCEPT, "application/problem+json")
                 .body(Body::from(format!("\"{}\"", "x".repeat(bytes - 2))));
-            // A task of its own, as a connection has.
+            // The server runs each connection in a task. Here a task runs the one call.
             let answer = tokio::spawn(router(Arc::clone(&api)).oneshot(request.unwrap())).await;
             let answer = answer.unwrap_or_else(|error| panic!("{path} with {bytes} bytes ended the task: {error}"));
             let Ok(answer) = answer;

@@ -17,7 +17,7 @@ async fn store() -> Store {
     Store::open(Options::at(place), NodeId::generate(), Clock::system()).await.unwrap()
 }
 
-/// A request that is settled with this outcome.
+/// Stores a request, settles it with this outcome, and returns its id.
 async fn settled(store: &Store, outcome: &Outcome) -> RequestId {
     let id = RequestId::generate();
     let _handed = store.attach_requests(vec!["/a".to_owned()], Arc::new(Semaphore::new(0)));
