@@ -58,8 +58,8 @@ impl AnswerText {
     pub(super) fn of(id: RequestId, summary: &Summary, more: Option<Vec<u8>>) -> Self {
         let mut text = Self { id, parts: VecDeque::new() };
         let mut own = vec![b'{'];
-        report::write_id_and_status(text.id.as_str(), status_of(&summary.standing), &mut own);
-        if let Stage::Settled(end) = &summary.standing {
+        report::write_id_and_status(text.id.as_str(), status_of(&summary.stage), &mut own);
+        if let Stage::Settled(end) = &summary.stage {
             report::write_reason(end.reason.as_ref(), &mut own);
             if let Some(result) = &end.result {
                 own.extend_from_slice(b",\"result\":");

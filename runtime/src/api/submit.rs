@@ -177,7 +177,7 @@ fn accepted(id: &RequestId) -> Response {
 /// Makes the 202 answer to a client whose wait has ended before its request has.
 fn pending(location: &str, id: &RequestId, summary: Option<&Summary>) -> Response {
     let mut body = vec![b'{'];
-    let status = summary.map_or(IN_QUEUE, |summary| status_of(&summary.standing));
+    let status = summary.map_or(IN_QUEUE, |summary| status_of(&summary.stage));
     report::write_id_and_status(id.as_str(), status, &mut body);
     body.extend_from_slice(format!(",\"status_url\":\"{location}\",\"cancel_url\":\"{location}\"}}\n").as_bytes());
     let mut response = json(StatusCode::ACCEPTED, Body::from(body));

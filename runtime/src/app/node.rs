@@ -234,7 +234,7 @@ impl Node {
         // The reports of the last runs get their first attempt, if it ends within this time.
         let first_attempts = async {
             if let Ok(posted) = self.store.barrier().await {
-                self.store.tried(posted).await;
+                self.store.attempted(posted).await;
             }
         };
         let _ = tokio::time::timeout(LAST_ATTEMPTS, first_attempts).await;

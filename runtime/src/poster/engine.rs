@@ -109,7 +109,7 @@ impl StoreFlusher {
         match self.store.barrier().await {
             Ok(_) if self.store.is_durable() => true,
             Ok(posted) => {
-                self.store.tried(posted).await;
+                self.store.attempted(posted).await;
                 true
             }
             Err(_) => false,

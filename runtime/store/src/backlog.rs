@@ -189,7 +189,7 @@ impl Backlog {
     }
 
     /// Sets the metrics' gauges of the routes whose counts changed.
-    pub(super) fn tell(&self) {
+    pub(super) fn set_gauges(&self) {
         let mut state = self.lock();
         for (name, route) in state.by_route.iter_mut().filter(|(_, route)| route.changed) {
             route.changed = false;

@@ -160,7 +160,7 @@ impl Health {
 
     /// Returns how many bytes the writer should write now to test whether the backend works again. `None`: the backend
     /// works, or it is too early for a test.
-    pub(super) fn to_try(&self) -> Option<usize> {
+    pub(super) fn bytes_to_probe(&self) -> Option<usize> {
         let state = self.lock();
         state.failing.as_ref().filter(|failing| failing.next_probe <= Instant::now()).map(|failing| failing.bytes)
     }

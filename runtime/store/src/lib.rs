@@ -185,8 +185,8 @@ impl Store {
     }
 
     /// Returns when each of the first `posted` reports has had its first attempt, or has ended without one.
-    pub async fn tried(&self, posted: u64) {
-        self.0.shared.local.wake.tried.until(posted).await;
+    pub async fn attempted(&self, posted: u64) {
+        self.0.shared.local.wake.first_attempts.until(posted).await;
     }
 
     /// Returns a channel to which the store sends new requests of these routes after their commit, already claimed, as

@@ -183,11 +183,11 @@ impl Outgoing {
         self.room.is_some()
     }
 
-    /// Gives the report its number for [`Store::tried`](crate::Store::tried). Takes permits for the report if it can be
+    /// Gives the report its number for [`Store::attempted`](crate::Store::attempted). Takes permits for the report if it can be
     /// pre-claimed.
     pub(crate) fn prepare(&mut self, local: &Local, now: Timestamp) {
         if self.report.refused.is_none() {
-            local.wake.tried.posted(self.report.id);
+            local.wake.first_attempts.posted(self.report.id);
             self.room = local.handoff.room_for_report(report_units(&self.report), now);
         }
     }

@@ -18,7 +18,7 @@ pub(crate) const AT_ONCE: usize = 8 << 10;
 #[derive(Clone, Debug)]
 pub struct Summary {
     pub route: String,
-    pub standing: Stage,
+    pub stage: Stage,
 }
 
 /// The state of a request. For a settled request also how it ended.
@@ -31,7 +31,7 @@ pub enum Stage {
 
 impl Summary {
     pub fn is_settled(&self) -> bool {
-        matches!(self.standing, Stage::Settled(_))
+        matches!(self.stage, Stage::Settled(_))
     }
 }
 

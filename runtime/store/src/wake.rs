@@ -24,7 +24,7 @@ pub(crate) struct Wake {
     pub watches: Arc<Watches>,
     pub cancels: Cancels,
     /// The reports that still wait for their first attempt.
-    pub tried: FirstAttempts,
+    pub first_attempts: FirstAttempts,
 }
 
 /// A token for each request whose end a task waits for. The token is cancelled when the request has ended.

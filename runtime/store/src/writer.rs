@@ -74,7 +74,7 @@ impl Writer {
         // The drop of this guard answers all callers. It also happens if the runtime is gone or this task panicked, so
         // that no caller waits for a writer that has ended.
         let _end = WriterEnd(self.shared.clone());
-        self.shared.local.backlog.tell();
+        self.shared.local.backlog.set_gauges();
         self.shared.look_for_room(0).await;
         loop {
             // Other tasks run first, so that they can put in operations that are ready now. A larger batch costs little
@@ -113,7 +113,7 @@ impl Writer {
     /// If the backend has failed and it is time for a test, tests whether the backend can write again.
     async fn try_to_write(&mut self) {
         let health = &self.shared.health;
-        let Some(bytes) = health.to_try() else { return };
+        let Some(bytes) = health.bytes_to_probe() else { return };
         match health.watching(self.backend.try_to_write(bytes)).await {
             Ok(()) => health.wrote(bytes),
             Err(cause) => health.failed(&*cause, bytes),
@@ -213,7 +213,7 @@ impl Writer {
             // too long receive an error.
             for entry in entries.iter_mut().filter(|entry| entry.since.elapsed() >= PATIENCE) {
                 self.shared.health.gave_up(usize::from(entry.is_awaited()));
-                tell(entry, Err(Error::Backend(cause.clone())));
+                answer(entry, Err(Error::Backend(cause.clone())));
             }
             self.let_go(cause);
             // A store that is being closed does not wait until the backend works again. The next process that opens the
@@ -293,7 +293,7 @@ fn largest(entries: &[Entry]) -> usize {
 }
 
 /// Sends the answer to the caller. If no caller receives the answer, returns it.
-fn tell(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
+fn answer(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
     match entry.answer.take() {
         Some(caller) => caller.send(answer).err().and_then(Result::ok),
         None => answer.ok(),

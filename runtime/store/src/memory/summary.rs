@@ -12,7 +12,7 @@ impl Tables {
     pub(super) fn summary(&self, id: &RequestId) -> Option<Summary> {
         let row = self.requests.get(id)?;
         let kept = |json: &Option<Json>| json.as_ref().map(|json| Kept::of(json.bytes()));
-        let standing = match &row.state {
+        let stage = match &row.state {
             RequestState::Queued => Stage::Queued,
             RequestState::Running => Stage::Running,
             RequestState::Settled(outcome) => Stage::Settled(EndSummary {
@@ -23,7 +23,7 @@ impl Tables {
                 error: kept(&outcome.error),
             }),
         };
-        Some(Summary { route: row.new.route.clone(), standing })
+        Some(Summary { route: row.new.route.clone(), stage })
     }
 
     pub(super) fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Option<Bytes> {

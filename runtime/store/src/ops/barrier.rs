@@ -19,7 +19,7 @@ impl Operation for Barrier {
     type Answer = u64;
 
     fn prepare(&mut self, local: &Local, _: Timestamp) {
-        self.posted = local.wake.tried.count();
+        self.posted = local.wake.first_attempts.count();
     }
 }
 

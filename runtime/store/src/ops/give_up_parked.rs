@@ -29,7 +29,7 @@ impl Operation for GiveUpParked {
         metrics::counter!(metric::DELIVERIES_FINISHED, "state" => "dead").increment(answer.len() as u64);
         for id in answer {
             local.counters.settled(Next::Dead);
-            local.wake.tried.done(*id);
+            local.wake.first_attempts.done(*id);
         }
     }
 }

@@ -33,7 +33,7 @@ impl Operation for HoldReport {
     fn committed(&self, answer: &Holding, local: &Local) {
         if *answer == Holding::Held {
             // A held report is not attempted, so callers must not wait for its first attempt.
-            local.wake.tried.done(self.claim.id);
+            local.wake.first_attempts.done(self.claim.id);
         }
     }
 

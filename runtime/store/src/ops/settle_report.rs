@@ -67,7 +67,7 @@ impl Operation for SettleReport {
 
     fn announce(self, local: &Local, _: &mut Untaken) {
         local.counters.settled(self.next);
-        local.wake.tried.done(self.claim.id);
+        local.wake.first_attempts.done(self.claim.id);
         if matches!(self.next, Next::RetryAt(_)) {
             local.wake.reports.notify_one();
         }

@@ -164,9 +164,9 @@ pub(super) async fn a_cancel_that_meets_a_claim_looks_again(world: World) {
     let claim = claimed.unwrap().rows.remove(0).claim;
     assert!(store.cancellation(&claim).is_cancelled());
     assert!(store.deliveries("r").await.unwrap().is_empty());
-    // The report of the cancellation was not written, so `tried` does not wait for its first attempt.
+    // The report of the cancellation was not written, so `attempted` does not wait for its first attempt.
     let posted = store.barrier().await.unwrap();
-    store.tried(posted).await;
+    store.attempted(posted).await;
 }
 
 pub(super) async fn many_who_cancel_the_same_cost_one_commit(world: World) {

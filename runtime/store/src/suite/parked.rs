@@ -336,8 +336,8 @@ pub(super) async fn parked_reports_end_by_age(world: World) {
     let rows = store.claim_parked(&parked[0], 10).await.unwrap().rows;
     assert_eq!(rows.iter().map(|row| &*row.subject).collect::<Vec<_>>(), ["young"]);
     current(store.settle_report(rows[0].claim.clone(), world.attempt(200), Next::Delivered).await);
-    // `tried` returns, because it does not wait for reports that ended without an attempt.
-    store.tried(posted).await;
+    // `attempted` returns, because it does not wait for reports that ended without an attempt.
+    store.attempted(posted).await;
 }
 
 pub(super) async fn nobody_waits_for_the_first_attempt_of_a_held_report(world: World) {
@@ -346,7 +346,7 @@ pub(super) async fn nobody_waits_for_the_first_attempt_of_a_held_report(world: W
     disable(&world, &store, url).await;
     hold(&world, &store, url).await;
     let posted = store.barrier().await.unwrap();
-    store.tried(posted).await;
+    store.attempted(posted).await;
 }
 
 /// Tests that close the store and open it again.

@@ -11,7 +11,7 @@ const STEP: usize = 30_000;
 
 /// Reads from the summary of a settled request how the request ended.
 async fn end(store: &Store, of: &str) -> EndSummary {
-    match store.summary(&id(of)).await.unwrap().unwrap().standing {
+    match store.summary(&id(of)).await.unwrap().unwrap().stage {
         Stage::Settled(end) => end,
         other => panic!("{other:?}"),
     }
@@ -34,9 +34,9 @@ pub(super) async fn a_summary_says_what_the_record_says(world: World) {
     assert!(store.summary(&id("r")).await.unwrap().is_none());
     let run = running(&world, &store, "r").await;
     let summary = store.summary(&id("r")).await.unwrap().unwrap();
-    assert!(matches!(summary.standing, Stage::Running) && summary.route == run.route);
+    assert!(matches!(summary.stage, Stage::Running) && summary.route == run.route);
     current(store.put_back_request(run.claim).await);
-    assert!(matches!(store.summary(&id("r")).await.unwrap().unwrap().standing, Stage::Queued));
+    assert!(matches!(store.summary(&id("r")).await.unwrap().unwrap().stage, Stage::Queued));
     let run = store.claim_requests(1).await.unwrap().rows.remove(0);
     let error = Some(Json::string("no"));
     let outcome = Outcome { error, ..Outcome::failed(Reason::Error, Some("detail".to_owned()), world.now()) };

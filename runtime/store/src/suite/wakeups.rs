@@ -85,17 +85,17 @@ pub(super) async fn watches_leave_nothing_behind(world: World) {
 
 pub(super) async fn each_first_attempt_is_waited_for(world: World) {
     let store = world.open().await;
-    store.tried(0).await;
+    store.attempted(0).await;
     let refused = NewReport { refused: Some("no".into()), ..world.report("x") };
     store.post(vec![world.report("x"), refused, world.report("x")]).unwrap();
     let posted = store.barrier().await.unwrap();
     assert_eq!(posted, 2);
     store.post(vec![world.report("later")]).unwrap();
-    let mut waiting = Box::pin(store.tried(posted));
+    let mut waiting = Box::pin(store.attempted(posted));
     assert!(waiting.as_mut().now_or_never().is_none());
     let rows = store.claim_reports(2).await.unwrap().rows;
     current(store.settle_report(rows[0].claim.clone(), world.attempt(500), Next::RetryAt(world.now())).await);
-    // A report that is put back had no attempt, so `tried` still waits for its first attempt.
+    // A report that is put back had no attempt, so `attempted` still waits for its first attempt.
     current(store.put_back_report(rows[1].claim.clone()).await);
     store.barrier().await.unwrap();
     assert!(waiting.as_mut().now_or_never().is_none());

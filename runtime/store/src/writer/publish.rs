@@ -1,7 +1,7 @@
 //! After the commit, callers receive their answers, pre-claimed rows are sent to the worker and the delivery, and
 //! waiting tasks are woken. Nothing of this happens before the commit.
 
-use super::{Entry, Shared, Writer, tell};
+use super::{Entry, Shared, Writer, answer};
 use crate::error::Error;
 use crate::operation::{Effect, Stage, Untaken};
 use crate::ops::{Op, Reply};
@@ -18,7 +18,7 @@ impl Writer {
         for (entry, effect) in entries.drain(..).zip(effects) {
             self.shared.announce(entry.op, effect);
         }
-        self.shared.local.backlog.tell();
+        self.shared.local.backlog.set_gauges();
     }
 
     /// Answers the callers of operations that were not written with an error, and counts the reports that are lost.
@@ -26,7 +26,7 @@ impl Writer {
         let mut lost = 0;
         for mut entry in entries {
             for outgoing in entry.op.reports() {
-                self.shared.local.wake.tried.done(outgoing.report.id);
+                self.shared.local.wake.first_attempts.done(outgoing.report.id);
             }
             // If the caller receives the error, its reports are not lost, because the caller still has them.
             let is_told = entry.answer.take().is_some_and(|caller| caller.send(Err(error.clone())).is_ok());
@@ -59,7 +59,7 @@ impl Shared {
         for (entry, reply) in entries.iter_mut().zip(replies) {
             effects.push(reply.effect());
             entry.taken_in.written();
-            if let Some(untaken) = tell(entry, Ok(reply)) {
+            if let Some(untaken) = answer(entry, Ok(reply)) {
                 self.inbox.give_back(untaken);
             }
         }
@@ -80,7 +80,7 @@ impl Shared {
                 let kind = op.key().map_or("request", |key| key.kind());
                 metrics::counter!(metric::STALE_SETTLES, "kind" => kind).increment(1);
                 for outgoing in op.reports() {
-                    self.local.wake.tried.done(outgoing.report.id);
+                    self.local.wake.first_attempts.done(outgoing.report.id);
                 }
             }
             Effect::Silent => {}
