@@ -95,7 +95,7 @@ pub(crate) fn an_outcome_waits_for_a_failing_device() {
 pub(crate) fn a_lock_of_another_process_makes_the_server_wait() {
     let folder = folder();
     let batch_begins = "a batch begins";
-    let mut server = Server::start(folder.path(), &[("RUST_LOG", "info,postback::store::writer=trace".to_owned())]);
+    let mut server = Server::start(folder.path(), &[("RUST_LOG", "info,postback_store::writer=trace".to_owned())]);
     server.accepts("before");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let url = format!("sqlite:{}", server.database().display());
