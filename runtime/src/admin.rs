@@ -21,19 +21,19 @@ use postback_store::{Disabled, Store};
 use postback_wire::line::Causes;
 use postback_wire::time::Timestamp;
 
-/// The longest path of a socket, in bytes. Systems allow 108 bytes (Linux) or 104 bytes (others), and the last one is a
-/// zero.
+/// The longest path of a socket, in bytes. Linux allows 108 bytes and other systems allow 104, and the last byte must
+/// be zero.
 const MAX_PATH: usize = 103;
-/// The longest command, in bytes. It is more than the longest URL and a word.
+/// The longest command that the server reads, in bytes. A word and the longest URL need less.
 const MAX_LINE: usize = 4_096;
-/// At most this many bytes of an answer are read. The list of all disabled URLs is shorter.
+/// The largest number of bytes that a client reads of an answer. The list of all disabled URLs is shorter.
 const MAX_ANSWER: u64 = 64 << 20;
-/// At most this many clients are served at once.
+/// The largest number of clients that are served at the same time.
 const MAX_CLIENTS: usize = 4;
-/// The longest time for one command and its answer.
+/// The longest time that one command and its answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The path of the socket for this database.
+/// Returns the path of the admin socket for this database.
 pub(crate) fn beside(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(".sock");
@@ -48,7 +48,8 @@ struct DisabledWebhook {
     reason: String,
 }
 
-/// Listens until told to stop. If the socket cannot be made, the server works without it, and logs a warning.
+/// Serves the admin socket until `stop` signals the end. If the socket cannot be made, the node works without it, and a
+/// warning is logged.
 pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
     let listener = match listen(&path) {
         Ok(listener) => listener,
@@ -63,7 +64,7 @@ pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
     };
     let room = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
-        // Further clients wait in the queue of the system, which is bounded too.
+        // If all permits are in use, further clients wait in the queue of the system, whose length is limited.
         let permit = tokio::select! {
             () = stop.stopping() => break,
             permit = room.clone().acquire_owned() => permit,
@@ -76,12 +77,12 @@ pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
             Ok((stream, _)) => {
                 let (store, path) = (store.clone(), path.clone());
                 stop.spawn(async move {
-                    // An error means that the client is gone, so nobody needs to know of it.
+                    // The error is ignored, because it means that the client has closed the connection.
                     let _ = tokio::time::timeout(TIMEOUT, serve(&store, &path, &stream)).await;
                     drop(permit);
                 });
             }
-            // The likely cause is the limit of open files. A pause lets other files be closed.
+            // Usually the process has too many open files. After a pause, some of them may be closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
@@ -97,8 +98,8 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
             ),
         ));
     }
-    // This process owns the database, so an existing socket was left by an earlier process. Another kind of file is
-    // kept.
+    // This process has locked the database. So if a socket exists at this path, an earlier process has left the socket
+    // there, and it can be removed. A file of another kind is not removed.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;
     }
@@ -108,7 +109,8 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 async fn serve(store: &Store, path: &Path, stream: &UnixStream) -> io::Result<()> {
-    // Other users may have connected between the creation of the socket and the change of its mode.
+    // The mode of the socket is changed after the socket is made. Other users may have connected between the two steps.
+    // So the user of the client is checked.
     let (user, owner) = (stream.peer_cred()?.uid(), std::fs::symlink_metadata(path)?.uid());
     let answer = if user == owner || user == 0 {
         answer(store, &read_line(stream).await?).await
@@ -178,13 +180,13 @@ async fn write(stream: &UnixStream, mut rest: &[u8]) -> io::Result<()> {
 pub(crate) struct Client(PathBuf);
 
 impl Client {
-    /// A client of the server that has this database open. `None` if no server listens.
+    /// Makes a client of the server that has this database open. Returns `None` if no server listens at the socket.
     pub(crate) fn of(database: &Path) -> Option<Self> {
         let path = beside(database);
         Blocking::connect(&path).is_ok().then_some(Self(path))
     }
 
-    /// The disabled webhooks.
+    /// Asks the server for the disabled webhooks.
     pub(crate) fn disabled(&self) -> Result<Vec<Disabled>, String> {
         let lines: Vec<DisabledWebhook> =
             serde_json::from_str(&self.ask("list")?).map_err(|error| error.to_string())?;
@@ -193,7 +195,7 @@ impl Client {
         Ok(lines.into_iter().map(one).collect())
     }
 
-    /// Enables a URL, and returns how many reports were held for it.
+    /// Has the server enable a URL. Returns the number of reports that were held for the URL.
     pub(crate) fn enable(&self, url: &str) -> Result<u64, String> {
         self.ask(&format!("enable {url}"))?
             .parse()
@@ -248,7 +250,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("x.db");
         assert!(Client::of(&database).is_none());
-        // A socket that an earlier process left.
+        // This socket stands for one that an earlier process has left.
         drop(std::os::unix::net::UnixListener::bind(beside(&database)).unwrap());
         let (store, stop) = running(&database).await;
         let url = "https://a.example/in?token=s3cret";
@@ -265,7 +267,7 @@ mod tests {
         let gone = Next::Gone { disable: true };
         assert_eq!(store.settle_report(row.claim, attempt, gone).await.unwrap(), Settled::Current);
         let disabled = loop {
-            // Connections to the old socket are refused until the server has replaced it.
+            // Until the server has replaced the old socket, nobody listens there, and the client is `None`.
             let path = database.clone();
             let listed = tokio::task::spawn_blocking(move || Client::of(&path).map(|client| client.disabled()));
             if let Some(listed) = listed.await.unwrap() {

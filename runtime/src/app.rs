@@ -42,17 +42,18 @@ pub struct App<S> {
     settings: S,
     states: States,
     routes: Vec<Unbound<S>>,
-    /// What is wrong with the app, for the error at its start.
+    /// The mistakes in the calls of the methods of this app. The error at the start lists them.
     mistakes: Vec<String>,
 }
 
 impl<S: Send + Sync + 'static> App<S> {
-    /// An app with these settings and no routes.
+    /// Makes an app with these settings and no routes.
     pub fn new(settings: S) -> Self {
         Self { settings, states: States::default(), routes: Vec::new(), mistakes: Vec::new() }
     }
 
-    /// Gives a value to handlers that ask for [`State<T>`](crate::State); one value per type.
+    /// Gives a value to the handlers that have a parameter of type [`State<T>`](crate::State). An app has at most one
+    /// value per type.
     #[track_caller]
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         if self.states.insert(value) {
@@ -75,18 +76,19 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Sets a webhook for those requests of the last route whose handler does not say one.
+    /// Sets a webhook for requests of the last route that end without a webhook from their handler.
     ///
-    /// That is the case if the handler has no `#[async_handler]`. It is also the case if the attribute is hidden, as in
-    /// a closure, and the request was cancelled or lost before its run began.
+    /// A handler without `#[async_handler]` names no webhook. A handler whose attribute is hidden, for example in a
+    /// closure, names its webhook only when it runs. So this webhook is also used if such a request was cancelled or
+    /// lost before its run began.
     #[track_caller]
     pub fn webhook(self, webhook: impl IntoWebhook) -> Self {
         let webhook = Webhooks::of(&webhook);
         self.of_last_route("webhook", |route| route.set_webhook(webhook))
     }
 
-    /// Sets an example of a payload for the last route. The lines that the server prints at its start show a command
-    /// with it.
+    /// Sets an example of a payload for the last route. When the server starts, it prints a command that posts this
+    /// example.
     #[track_caller]
     pub fn example(self, payload: impl Into<String>) -> Self {
         let payload = payload.into();
@@ -104,7 +106,7 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// The routes of the app, or everything that is wrong with it.
+    /// Returns the routes of the app, or an error that lists all mistakes in the app.
     pub(crate) fn into_routes(self) -> Result<Routes, AppError> {
         let shared = Arc::new(Shared { settings: Arc::new(self.settings), states: self.states });
         let mut mistakes = self.mistakes;
@@ -128,7 +130,7 @@ impl<S> std::fmt::Debug for App<S> {
     }
 }
 
-/// Everything that is wrong with an app.
+/// The error that lists all mistakes in an app.
 #[derive(Debug, thiserror::Error)]
 #[error("the app cannot be served:\n  {}", mistakes.join("\n  "))]
 pub(crate) struct AppError {
@@ -141,7 +143,7 @@ pub(crate) struct AppError {
     label = "the function must return `App<S>` or `Result<App<S>, E>` with `E: Display`"
 )]
 pub trait IntoApp {
-    /// The type of `[config]`.
+    /// The type into which the table `[config]` of the settings is read.
     type Settings: Send + Sync + 'static;
 
     #[doc(hidden)]

@@ -21,7 +21,7 @@ use self::secret::Secret;
 pub(crate) use self::serve::Ready;
 use crate::settings::Sources;
 
-/// The address of the inspector if `--inspect` gives none.
+/// The address at which the inspector listens if `--inspect` has no value.
 const INSPECTOR: &str = "127.0.0.1:4000";
 
 /// The command line, parsed.
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     serve: Serve,
 }
 
-/// All commands.
+/// The commands that the program knows.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AnyCommand {
     #[command(flatten)]
@@ -81,8 +81,8 @@ pub(crate) struct Common {
 }
 
 impl Arguments {
-    /// Parses the command line. `--help`, `--version` and mistakes are returned as an error, which has a text and an
-    /// exit code.
+    /// Parses the command line. For `--help`, `--version` and mistakes, returns an error that contains the text to
+    /// print and the exit code.
     pub(crate) fn parse(name: &'static str, version: &'static str) -> Result<AnyCommand, clap::Error> {
         let matches = Self::command().name(name).version(version).about(ABOUT).after_help(AFTER).try_get_matches()?;
         let arguments = Self::from_arg_matches(&matches)?;
@@ -90,7 +90,8 @@ impl Arguments {
         Ok(arguments.command.unwrap_or(AnyCommand::Settings(Command::Serve(arguments.serve))))
     }
 
-    /// Refuses `--listen` and `--inspect` before a command, where they would be ignored. `--config` is allowed there.
+    /// Returns an error if `--listen` or `--inspect` stands before a command, because there they would have no effect.
+    /// `--config` may stand before a command.
     fn check(&self) -> Result<(), clap::Error> {
         let before = [("--listen", self.serve.listen.is_some()), ("--inspect", self.serve.inspect.is_some())];
         match before.into_iter().find(|(_, given)| self.command.is_some() && *given) {
@@ -108,12 +109,12 @@ const AFTER: &str =
     "Settings come from postback.toml, then environment variables such as POSTBACK_SERVER__LISTEN, then flags.";
 
 impl Command {
-    /// Whether the command makes the user's own type from the table `[config]`.
+    /// Whether the command reads the table `[config]` into the user's settings type.
     pub(crate) fn reads_config(&self) -> bool {
         matches!(self, Self::Serve(_) | Self::Check(_))
     }
 
-    /// The sources of the settings for this command.
+    /// Returns the sources from which this command reads the settings.
     pub(crate) fn sources(&self, program: &str) -> Sources {
         let (common, listen) = match self {
             Self::Serve(serve) => (&serve.common, serve.listen.clone()),

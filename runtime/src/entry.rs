@@ -19,10 +19,10 @@ use postback_store::shutdown::Shutdown;
 use postback_wire::line::{Causes, Escaped};
 use postback_wire::names::target;
 
-/// Threads for the HTTP API, claims, time limits and the store.
+/// The number of threads on which the HTTP API, claims, time limits and the store run.
 const CONTROL_THREADS: usize = 2;
 
-/// Name and version of a program. `#[postback::main]` makes this from `Cargo.toml`.
+/// The name and the version of a program. `#[postback::main]` takes them from `Cargo.toml`.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Program {
@@ -31,17 +31,18 @@ pub struct Program {
     pub name: &'static str,
     /// The version of the program, which `--version` shows.
     pub version: &'static str,
-    /// The number of threads that handlers run on, if `worker.threads` is not set. `None`: one thread for each core.
+    /// The number of threads on which handlers run, if the setting `worker.threads` is not set. `None` means one thread
+    /// for each core.
     pub worker_threads: Option<usize>,
 }
 
 impl Program {
-    /// A program with this name and version.
+    /// Makes a program with this name and version.
     pub const fn new(name: &'static str, version: &'static str) -> Self {
         Self { name, version, worker_threads: None }
     }
 
-    /// Sets the number of threads that handlers run on. The setting `worker.threads` wins over it.
+    /// Sets the number of threads on which handlers run. If the setting `worker.threads` is set, it is used instead.
     #[must_use]
     pub const fn worker_threads(mut self, threads: usize) -> Self {
         self.worker_threads = Some(threads);
@@ -91,7 +92,7 @@ where
     }
 }
 
-/// Why the process ends: a text for the user, and the exit code.
+/// Why the process ends: a text for the user, and the exit code of the process.
 struct Failure {
     text: String,
     code: u8,
@@ -123,7 +124,8 @@ where
             return secret.run().map(|()| ExitCode::SUCCESS).map_err(Failure::other);
         }
         Err(error) => {
-            // `--help` and `--version` are errors of clap too. clap prints them to the right stream.
+            // clap also returns an error for `--help` and `--version`. `print` writes their texts to standard output,
+            // and mistakes to standard error.
             let _ = error.print();
             return Ok(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
         }
@@ -147,7 +149,7 @@ where
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the settings, and starts the log, which shows panics too.
+/// Reads the settings, and starts the log. From then on, panics are logged too.
 fn load_settings<S: DeserializeOwned>(program: Program, command: &Command) -> Result<Settings, Failure> {
     let check_config =
         |config: &ConfigTable| command.reads_config().then(|| mistake_in_config::<S>(config, command)).flatten();
@@ -161,20 +163,22 @@ fn load_settings<S: DeserializeOwned>(program: Program, command: &Command) -> Re
     Ok(settings)
 }
 
-/// A mistake in `[config]`, which is reported together with other mistakes in the settings.
+/// Returns the mistake in the table `[config]`, if there is one. It is reported together with the other mistakes in the
+/// settings.
 fn mistake_in_config<S: DeserializeOwned>(config: &ConfigTable, command: &Command) -> Option<settings::Error> {
     let mut config = config.clone();
     if let Command::Serve(serve) = command
         && serve.inspect.is_some()
         && !config.has(WEBHOOK_URL)
     {
-        // `--inspect` sets this key later, so it is not a mistake that the key is missing now.
+        // With `--inspect`, this key is set later. So the key gets a value here, and does not count as missing.
         config.set(WEBHOOK_URL, "http://127.0.0.1:4000/");
     }
     config.deserialize::<S>().err()
 }
 
-/// Sends panics to the log. The log escapes their text, because the text of a handler's panic may come from a payload.
+/// Sets a panic hook that logs each panic. The panic's text is escaped, because the text of a panic in a handler may
+/// come from a payload.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.payload_as_str().unwrap_or("(no message)");
@@ -197,17 +201,19 @@ fn thread_failure(error: std::io::Error) -> Failure {
     Failure::start(&ThreadError(error))
 }
 
-/// The runtime on which the user's code runs.
+/// Starts the runtime on which the user's code runs.
 fn handler_runtime(threads: Option<usize>) -> std::io::Result<Background> {
     let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     Background::start("postback-handler", threads)
 }
 
-/// Trusts the URL of the inspector. Also sets `config.webhook_url` to it, if the user's settings type has this field
-/// and it is not set. Returns a line that says what was done.
+/// Adds the inspector's URL to the trusted URLs. If the user's settings type has the field `webhook_url`, and
+/// `config.webhook_url` is not set, also sets `config.webhook_url` to the inspector's URL. Returns a line for the user
+/// that says what was done.
 fn set_webhook<S: DeserializeOwned>(inspector: &Inspector, settings: &mut Settings) -> String {
     let url = inspector.url();
-    // Without trust, a webhook that a caller chose could not reach the inspector, because it is on this machine.
+    // The inspector runs on this machine. A webhook that a caller chose may reach this machine only if its URL is
+    // trusted.
     settings.trust(&url);
     let prints = format!("webhooks to {url} are printed here; this URL is trusted");
     if settings.config.webhook_url().is_some() {
@@ -243,7 +249,7 @@ where
     app.into_routes().map_err(|error| Failure::usage(&error))
 }
 
-/// Starts the inspector if the command asks for it, builds the app, and serves until the process is told to stop.
+/// Starts the inspector if the command line asks for one, builds the app, and serves until a signal stops the process.
 fn serve<S, F, R>(
     command: &cli::Serve,
     mut settings: Settings,
@@ -297,7 +303,7 @@ async fn serve_until_stopped(
     Ok(stop(node, &inspection, broken, &mut signals).await)
 }
 
-/// Stops the node and then the inspector. A second signal ends the stop at once.
+/// Stops the node and then the inspector. If another signal arrives meanwhile, this function returns immediately.
 async fn stop(node: Node, inspection: &Shutdown, broken: bool, signals: &mut Signals) -> ExitCode {
     let ended_by_operator = node.ended_by_operator();
     let stopped = async {

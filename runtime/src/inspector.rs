@@ -17,13 +17,14 @@ use tokio::sync::Semaphore;
 
 use postback_store::shutdown::Shutdown;
 
-/// The largest webhook, in bytes. A larger one is refused with 413.
+/// The size of the largest webhook, in bytes. The inspector answers a larger webhook with 413.
 const MAX_BODY: usize = 32 << 20;
-/// At most this many webhooks are read at once. Others wait.
+/// The largest number of webhooks that are read at the same time. Further webhooks wait.
 const AT_ONCE: usize = 4;
-/// A webhook that has not come within this time is refused with 408. Its sender makes another attempt later.
+/// The time within which a webhook must arrive. Otherwise the inspector answers 408, and the sender makes another
+/// attempt later.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
-/// The time that a webhook in flight has when the inspector stops.
+/// The longest time that webhooks in flight have to end when the inspector stops.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// A receiver that listens, but does not serve yet.
@@ -52,12 +53,13 @@ impl Inspector {
         Ok(Self { listener, address })
     }
 
-    /// The URL of the receiver.
+    /// Returns the URL at which the inspector receives webhooks.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 
-    /// Receives webhooks until told to stop. `print` gets the text of each webhook, with ANSI escapes for colours.
+    /// Receives webhooks until `shutdown` signals the end. Calls `print` with the text of each webhook, which has ANSI
+    /// escapes for colours.
     pub(crate) async fn run(self, print: fn(&str), shutdown: Shutdown) {
         let terminal = Terminal { print, reading: Arc::new(Semaphore::new(AT_ONCE)) };
         let router = Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(terminal);
@@ -87,7 +89,7 @@ struct Terminal {
 async fn receive(State(terminal): State<Terminal>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let read = async {
-        // Invariant: the semaphore is never closed.
+        // Invariant: the semaphore is never closed, so this result is never an error.
         let turn = terminal.reading.acquire().await;
         (Limited::new(body, MAX_BODY).collect().await, turn)
     };

@@ -39,28 +39,29 @@ use postback_store as store;
 use postback_wire::secret::Secret;
 use postback_wire::webhook::{Shown, Webhook};
 
-/// All settings, checked.
+/// All settings, after all checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) server: api::Options,
     pub(crate) store: store::Options,
-    /// How long finished requests and their deliveries are kept.
+    /// How long the store keeps requests and their deliveries after they are over.
     pub(crate) retention: Duration,
     pub(crate) worker: worker::Options,
     pub(crate) delivery: Delivery,
     pub(crate) log: Log,
-    /// How long runs may go on after the signal to stop.
+    /// The longest time for which runs may continue after the signal to stop.
     pub(crate) grace: Duration,
-    /// The table `[config]`.
+    /// The table `[config]`, whose keys the user's program defines.
     pub(crate) config: ConfigTable,
-    /// The path of the settings file, if one was read.
+    /// The path of the settings file. `None` if no file was read.
     pub(crate) file: Option<PathBuf>,
-    /// Settings that are allowed, but are probably a mistake, one line each.
+    /// Warnings about settings that are allowed, but are probably mistakes. Each warning is one line.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Settings {
-    /// The trusted destinations: each `[[delivery.endpoint]]`, and `config.webhook_url` if it is a valid URL.
+    /// Returns the trusted destinations: each `[[delivery.endpoint]]`, and also `config.webhook_url` if its value is a
+    /// valid URL.
     pub(crate) fn destinations(&self) -> Destinations {
         let of_config = self.config.webhook_url().and_then(|url| Webhook::new(url).ok()).map(|webhook| Destination {
             url: webhook.url().clone(),
@@ -72,14 +73,15 @@ impl Settings {
             let private = endpoint.private.unwrap_or_else(is_of_config);
             Destination { url: endpoint.url.clone(), secrets: endpoint.secrets.clone(), private }
         });
-        // If an endpoint has the URL of `config.webhook_url`, the endpoint must be found, because it may have secrets
-        // of its own. The first match is found, so the endpoints come first.
+        // An endpoint may have the same URL as `config.webhook_url`, and also secrets of its own. A search returns the
+        // first destination that matches. So the endpoints come first in the list.
         let mut all: Vec<_> = endpoints.collect();
         all.extend(of_config);
         Destinations::new(all, &self.delivery.secrets)
     }
 
-    /// Trusts this URL and the paths below it, as a `[[delivery.endpoint]]` does. An invalid URL is ignored.
+    /// Adds this URL and the paths below it to the trusted destinations, as a `[[delivery.endpoint]]` does. An invalid
+    /// URL is ignored.
     pub(crate) fn trust(&mut self, url: &str) {
         self.delivery.endpoints.extend(Url::parse(url).map(|url| Endpoint {
             url,
@@ -95,34 +97,36 @@ impl Settings {
 pub(crate) struct Delivery {
     /// The signing secrets. Each report is signed with all of them, so that an operator can rotate them.
     pub(crate) secrets: Vec<Secret>,
-    /// The pause before each attempt.
+    /// The pauses before the attempts of a delivery.
     pub(crate) schedule: Schedule,
-    /// The longest time of one attempt.
+    /// The longest time that one attempt may take.
     pub(crate) timeout: Duration,
-    /// Attempts at once, at least 1.
+    /// The largest number of attempts at the same time. It is at least 1.
     pub(crate) concurrency: usize,
-    /// Attempts at once to one origin, at most `concurrency`.
+    /// The largest number of attempts at the same time to one origin. It is at most `concurrency`.
     pub(crate) per_origin: usize,
     /// Private networks that any webhook may reach.
     pub(crate) allow_networks: Vec<IpNet>,
     /// Networks that no webhook may reach.
     pub(crate) deny_networks: Vec<IpNet>,
-    /// IPv6 prefixes of the site's NAT64: an address below one of them contains an IPv4 address, which is checked.
+    /// The IPv6 prefixes of the NAT64 in the operator's network. An IPv6 address with such a prefix contains an IPv4
+    /// address. This IPv4 address is checked too.
     pub(crate) nat64_prefixes: Vec<Nat64>,
-    /// A file of certificates that are trusted besides the usual ones.
+    /// The path of a file with additional root certificates to trust.
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
-/// A `[[delivery.endpoint]]`, which is a trusted destination: this URL and the paths below it.
+/// One `[[delivery.endpoint]]` of the settings. Its URL and the paths below this URL are trusted destinations.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) url: Url,
-    /// If this is empty, `delivery.secrets` sign.
+    /// The secrets that sign reports to this endpoint. If the list is empty, `delivery.secrets` sign them.
     pub(crate) secrets: Vec<Secret>,
-    /// Whether the URL may be on a private network. `None`: it may if it is `config.webhook_url`.
+    /// Whether the URL may lead to a private network. `None` means that it may if it equals `config.webhook_url`.
     pub(crate) private: Option<bool>,
-    /// Attempts at once to the origin of the URL. `None`: `delivery.per_origin`.
+    /// The largest number of attempts at the same time to the origin of the URL. `None` means the limit
+    /// `delivery.per_origin`.
     pub(crate) concurrency: Option<usize>,
 }
 
@@ -134,8 +138,10 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Reads and checks all settings. If there are mistakes, all of them are returned together. `check_config` checks the
-/// table `[config]`, whose type is not known here; it is only called if there is another mistake.
+/// Reads and checks all settings. If there are mistakes, returns all of them together.
+///
+/// `check_config` checks the table `[config]`, because this module does not know the user's type for the table.
+/// `check_config` is called only if the other settings have a mistake, so that its error can be shown with them.
 pub(crate) fn load(
     sources: Sources,
     check_config: impl FnOnce(&ConfigTable) -> Option<Error>,
@@ -143,8 +149,8 @@ pub(crate) fn load(
     check::check(sources::gather(sources)?, check_config)
 }
 
-/// Reads and checks settings as [`load`] does, from a text instead of a file and from the given variables. For
-/// `tests/fuzz`.
+/// Reads and checks settings as [`load`] does, but takes the text of the file and the variables as arguments. Only the
+/// fuzz tests in `tests/fuzz` use this function.
 #[cfg(fuzzing)]
 pub(crate) fn load_text(file: &str, variables: Vec<(String, String)>) -> Result<Settings, Errors> {
     check::check(sources::gather_text(file, variables)?, |_| None)

@@ -28,11 +28,11 @@ use postback_wire::line::{Causes, Escaped};
 use postback_wire::time::Clock;
 use postback_wire::webhook::{Webhook, origin_of};
 
-/// When the runs have stopped, the first attempts of the last reports get this time. Attempts in flight get at least
-/// this time too.
+/// How long the node, when it stops, waits for the first attempts of the last runs' reports. Attempts that are in
+/// flight when deliveries stop get at least this time too.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
-/// How long a store that cannot write may go on trying when the node stops. With the default grace time of 25 s and the
-/// times before it, a stop takes less than 30 s: after that time orchestrators kill a process.
+/// When the node stops, a store that cannot write repeats its writes for at most this time. With the default grace time
+/// of 25 s, a whole stop takes less than 30 s, because orchestrators kill a process after 30 s.
 const LAST_COMMITS: Duration = Duration::from_secs(2);
 
 /// A running node, which accepts requests.
@@ -40,16 +40,19 @@ pub(crate) struct Node {
     address: SocketAddr,
     routes: Routes,
     store: Store,
-    /// Stops the worker and everything else that must end before the deliveries. From its stop on, the node drains.
+    /// The signal that stops the worker and all else that must end before the deliveries. After this signal, the node
+    /// drains: it accepts no new requests.
     intake: Shutdown,
-    /// Stops the deliveries.
+    /// The signal that stops the deliveries.
     deliveries: Shutdown,
-    /// Stops the server, which tells the state of requests until the other parts have ended.
+    /// The signal that stops the HTTP server. The server answers calls about the state of requests until the other
+    /// parts of the node have ended.
     api: Shutdown,
-    /// Watches the parts without which the node cannot go on.
+    /// Watches the parts without which the node cannot work.
     vital: Vital,
     grace: Duration,
-    /// The thread of the deliveries. It is kept until the node has stopped.
+    /// The thread that runs the deliveries. The thread ends when this field is dropped, so the node keeps it until it
+    /// has stopped.
     delivery_thread: Background,
 }
 
@@ -71,11 +74,11 @@ pub(crate) enum StartError {
 }
 
 impl Node {
-    /// Starts all parts of the node. Handlers run on `handlers`, deliveries on a thread of their own, and everything
-    /// else on the current runtime. When this returns, the node accepts requests.
+    /// Starts all parts of the node. Handlers run on the runtime `handlers`, deliveries on a separate thread, and the
+    /// other parts on the current runtime. When this function returns, the node accepts requests.
     pub(crate) async fn start(routes: Routes, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
         let clock = Clock::system();
-        // The address comes first, because to listen on it fails most often.
+        // Listening comes first, because it fails more often than any other part of the start.
         let listener = api::listen(&settings.server)?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
         if !address.ip().is_loopback() {
@@ -108,7 +111,8 @@ impl Node {
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
         log_recovered(&recovered);
         let outbox = Outbox::of_server(store.clone(), clock.clone());
-        // Must come before the first handler runs, because tasks that a handler spawns report through this outbox.
+        // The outbox must be installed before the first handler runs, because tasks that a handler spawns report
+        // through this outbox.
         let flusher = Flusher::new(store.clone(), Handle::current());
         ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| StartError::Poster)?;
 
@@ -170,8 +174,8 @@ impl Node {
         }
     }
 
-    /// To be called if the operator ends the process before [`stop`](Self::stop) has ended. Then the end of the process
-    /// does not count as a crash of the runs that are lost.
+    /// Returns a function that must be called if the operator ends the process before [`stop`](Self::stop) has ended.
+    /// Then the end of the process does not count as a crash of the runs that were in progress.
     pub(crate) fn ended_by_operator(&self) -> impl FnOnce() + use<> {
         let store = self.store.clone();
         move || store.forget_begun()
@@ -182,7 +186,7 @@ impl Node {
         self.address
     }
 
-    /// Warns about requests that wait for routes that this program does not have.
+    /// Warns about stored requests whose routes this program does not have.
     async fn log_unknown_routes(&self) {
         let Ok(counts) = self.store.counts().await else { return };
         for (route, n) in counts.queued.iter().filter(|(route, _)| self.routes.get(route).is_none()) {
@@ -190,18 +194,20 @@ impl Node {
         }
     }
 
-    /// Returns when the node cannot go on because a part of it has died, and says which. Only a new process has all
-    /// parts again.
+    /// Returns when a part without which the node cannot work has ended, and says which part. A part that has ended
+    /// cannot be started again, so the process must end too.
     pub(crate) async fn broken(&self) -> String {
         tokio::select! {
-            // The store is checked first: when it is broken, the other parts end too, and are not the cause.
+            // The store is checked first, because a broken store makes the other parts end too. Then the store is the
+            // cause.
             biased;
             trouble = self.store.broken() => trouble.to_string(),
             name = self.vital.ended() => format!("the {name} has ended because of an internal error"),
         }
     }
 
-    /// Stops the other parts of a broken node. Gives up after the time that an ordinary stop has.
+    /// Stops the remaining parts of a node of which one part has ended. Returns at the latest after the time that an
+    /// ordinary stop may take.
     pub(crate) async fn stop_broken(self) {
         let time = self.grace + LAST_ATTEMPTS + LAST_ATTEMPTS + LAST_COMMITS;
         if tokio::time::timeout(time, self.stop()).await.is_err() {
@@ -209,10 +215,12 @@ impl Node {
         }
     }
 
-    /// Stops the node. It accepts no more requests and claims nothing more. Runs have the grace time; then those that
-    /// are not over are put back into the queue. Attempts in flight have the rest of the grace time. Then the store is
-    /// closed. The server tells the state of requests until the grace time is over, or until runs and deliveries have
-    /// ended before.
+    /// Stops the node.
+    ///
+    /// First the node stops accepting and claiming requests. Runs have the grace time to end. Requests whose runs have
+    /// not ended by then are put back into the queue. Attempts in flight have the rest of the grace time. At the end
+    /// the store is closed. The server answers calls about the state of requests until all runs and deliveries have
+    /// ended, but not for longer than the grace time.
     pub(crate) async fn stop(self) {
         self.intake.stop();
         let mut work = pin!(self.end_work());
@@ -231,7 +239,8 @@ impl Node {
     async fn end_work(&self) {
         let begun = Instant::now();
         self.intake.finished().await;
-        // The reports of the last runs get their first attempt, if it ends within this time.
+        // The reports of the last runs get their first attempts now. The node waits for these attempts, but at most for
+        // `LAST_ATTEMPTS`.
         let first_attempts = async {
             if let Ok(posted) = self.store.barrier().await {
                 self.store.attempted(posted).await;
@@ -246,7 +255,7 @@ impl Node {
     }
 }
 
-/// Logs what an earlier process left in the store, if it left something.
+/// Logs how many requests and reports of an earlier process were found in the store, if there were any.
 fn log_recovered(recovered: &Recovered) {
     if recovered.requests + recovered.reports + recovered.lost.len() == 0 {
         return;
@@ -261,14 +270,14 @@ fn log_recovered(recovered: &Recovered) {
     );
 }
 
-/// The options of the delivery that the settings ask for.
+/// Makes the options of the delivery from the settings.
 fn delivery_options(settings: &Settings) -> delivery::Options {
     let delivery = &settings.delivery;
     if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {
         tracing::warn!("config.webhook_url: {}", Causes(&error));
     }
-    // The limit of an endpoint holds for its origin: scheme, host and port. If several endpoints have the same origin,
-    // the smallest limit holds.
+    // The limit of an endpoint applies to its origin: scheme, host and port. If several endpoints have one origin, the
+    // smallest of their limits applies.
     let mut own_concurrency = HashMap::new();
     let limits = delivery.endpoints.iter().filter_map(|endpoint| Some((&endpoint.url, endpoint.concurrency?)));
     for (url, n) in limits {

@@ -2,30 +2,31 @@
 
 use std::fmt;
 
-/// Files that are kept free for everything but connections of the API and deliveries: the database and its log, once
-/// for each of its connections, its lock, the runtimes, standard streams, sockets to name servers, files of
-/// certificates, and what handlers open.
+/// The number of open files that API connections and deliveries leave to the rest of the process: the database and its
+/// WAL (once per database connection), the database's lock, the runtimes, the standard streams, sockets to name
+/// servers, certificate files, and all files that handlers open.
 const RESERVE: usize = 256;
-/// Files of one attempt: its connection, and a second connection that is being opened, or a socket that looks up a
-/// name.
+/// The largest number of open files that one attempt needs: its connection, and either a second connection that is
+/// being opened or a socket that looks up a name.
 const PER_ATTEMPT: usize = 2;
-/// The server gets at least this many connections, even if they have to come out of [`RESERVE`].
+/// The API may have at least this many connections, even if [`RESERVE`] becomes smaller because of that.
 const MIN_CONNECTIONS: usize = 32;
 
-/// How many connections the API may have.
+/// How the limit of open files is divided between API connections and deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// The limit of open files. `None`: there is no limit.
+    /// The largest number of open files. `None` if there is no limit.
     limit: Option<usize>,
-    /// The connections that the settings ask for.
+    /// The number of API connections that the settings ask for.
     wanted: usize,
-    /// The attempts at once that the settings ask for.
+    /// The number of attempts at the same time that the settings ask for.
     attempts: usize,
-    /// The connections that the limit allows.
+    /// The number of API connections that the limit of open files allows.
     pub(super) connections: usize,
 }
 
-/// Raises the soft limit of open files to the hard limit, and plans with the result.
+/// Raises the soft limit of open files to the hard limit, and divides the new limit between API connections and
+/// deliveries.
 pub(super) fn plan(wanted: usize, attempts: usize) -> Plan {
     Plan::of(raised(), wanted, attempts)
 }
@@ -36,13 +37,14 @@ impl Plan {
         Self { limit, wanted, attempts, connections: left.clamp(MIN_CONNECTIONS.min(wanted), wanted) }
     }
 
-    /// The warning for the operator, if the limit allows fewer connections than wanted.
+    /// Returns a warning for the operator if the limit allows fewer API connections than the settings ask for.
     pub(super) fn shortage(&self) -> Option<Shortage> {
         (self.connections < self.wanted).then_some(Shortage(*self))
     }
 }
 
-/// The text says how many connections the limit allows, and which limit would be enough.
+/// A warning that the limit of open files is too low. It says how many connections the limit allows, and which limit
+/// would be high enough.
 pub(super) struct Shortage(Plan);
 
 impl fmt::Display for Shortage {
@@ -70,7 +72,7 @@ fn raised() -> Option<usize> {
             Ok(()) => {
                 tracing::debug!("the limit of open files was raised from {:?} to {:?}", found.current, found.maximum);
             }
-            // Some systems have another limit below the hard limit.
+            // Raising fails on systems that have another limit below the hard limit.
             Err(error) => tracing::debug!("the limit of open files cannot be raised: {error}"),
         }
     }

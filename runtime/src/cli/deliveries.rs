@@ -10,7 +10,7 @@ use postback_wire::id::{ReportId, RequestId};
 use postback_wire::line::Escaped;
 use postback_wire::webhook::shown;
 
-/// At most this many deliveries of a request are listed.
+/// The largest number of deliveries of one request that are listed.
 const MAX_LISTED: usize = 20;
 
 /// The commands below `deliveries`.
@@ -33,7 +33,7 @@ impl Deliveries {
         }
     }
 
-    /// The text that the command prints, or why it cannot be done.
+    /// Runs the command. Returns the text to print, or the reason why the command cannot be done.
     pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
         let Self::Replay { id, .. } = self;
         with_store(options, async |store| replay(store, id).await).await
@@ -58,8 +58,8 @@ async fn replay(store: &Store, id: &str) -> CommandResult {
     })
 }
 
-/// The message for an id that is not the id of a delivery. If it is the id of a request, the message lists its
-/// deliveries.
+/// Makes the error message for an id that is not the id of a delivery. If `id` is the id of a request, the message
+/// lists the deliveries of the request.
 async fn of_request(store: &Store, id: &str) -> Result<String, store::Error> {
     let shown = Escaped(id);
     let is_request = match id.parse::<RequestId>() {
@@ -86,7 +86,7 @@ async fn of_request(store: &Store, id: &str) -> Result<String, store::Error> {
     let mut text = format!("`{shown}` is {what}; its deliveries are:");
     for DeliveryRecord { id, webhook_id, url, state, .. } in deliveries.iter().take(MAX_LISTED) {
         let again = if webhook_id == id { String::new() } else { format!(", a replay of {webhook_id}") };
-        // Writing to a String cannot fail.
+        // The result is ignored, because writing to a `String` cannot fail.
         let _ = write!(text, "\n  {id}  {} to {}{again}", word(*state), postback_wire::webhook::shown(url));
     }
     if let Some(more) = deliveries.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
@@ -192,7 +192,8 @@ mod tests {
         let path = folder.path().join("x.db");
         let clock = Clock::system();
         let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
-        // The id of a request is a UUID too, so that it could be taken for the id of a delivery.
+        // The ids of requests and of deliveries are both UUIDs. So the command could mistake this id for the id of a
+        // delivery.
         let id = RequestId::generate();
         let request = NewRequest {
             id: id.clone(),

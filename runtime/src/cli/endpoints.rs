@@ -39,7 +39,7 @@ impl Endpoints {
         }
     }
 
-    /// The text that the command prints, or why it cannot be done.
+    /// Runs the command. Returns the text to print, or the reason why the command cannot be done.
     pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
         if let Some(server) = running(&options) {
             return match self {
@@ -59,7 +59,7 @@ impl Endpoints {
     }
 }
 
-/// A client of the server that has the store open, if a server runs.
+/// Makes a client of the running server that has the store open. Returns `None` if no server runs.
 #[cfg(all(unix, feature = "sqlite"))]
 fn running(options: &store::Options) -> Option<Client> {
     match &options.place {
@@ -73,7 +73,8 @@ fn running(_: &store::Options) -> Option<NoServer> {
     None
 }
 
-/// The client of a running server on systems without the socket of the admin module: there is none.
+/// The client of a running server, on systems that have no admin socket. No value of this type exists, because such a
+/// server cannot be called.
 #[cfg(not(all(unix, feature = "sqlite")))]
 enum NoServer {}
 
@@ -109,7 +110,8 @@ fn enabled(url: &str, reports: u64) -> String {
     format!("{} is enabled; {reports} report{s} held for it will be sent\n", shown(url))
 }
 
-/// The disabled URLs that the argument names: one in full, or all that `list` shows in this form.
+/// Returns the disabled URLs that the argument `asked` means. `asked` is either a full URL or the short form that the
+/// command `list` shows, which may fit several URLs.
 fn matching(disabled: Vec<Disabled>, asked: &str) -> Result<Vec<String>, String> {
     let exact = Webhook::new(asked).ok();
     let matches = |disabled: &Disabled| {
@@ -128,7 +130,7 @@ fn as_lines(disabled: &[Disabled]) -> String {
     }
     let mut text = String::new();
     for Disabled { url, since, reason } in disabled {
-        // Writing to a String cannot fail.
+        // The result is ignored, because writing to a `String` cannot fail.
         let _ = writeln!(text, "{}  since {since}  {}", shown(url), Escaped(reason));
     }
     text

@@ -6,11 +6,11 @@ use postback_wire::id::NodeId;
 use postback_wire::line::Causes;
 use postback_wire::time::Clock;
 
-/// The result of a command on a store. The outer error is an error of the store. The inner result is the text to print,
-/// or why the command cannot be done.
+/// The result of a command that uses the store. The outer error is an error of the store. The inner result is the text
+/// to print, or the reason why the command cannot be done.
 pub(super) type CommandResult = Result<Result<String, String>, store::Error>;
 
-/// Opens the store, runs the command on it, and closes it.
+/// Opens the store, runs the command on the store, and closes the store.
 pub(super) async fn with_store(
     options: store::Options,
     command: impl AsyncFnOnce(&Store) -> CommandResult,
@@ -25,7 +25,7 @@ pub(super) async fn with_store(
     done.map_err(|error| Causes(&error).to_string())?
 }
 
-/// Why there is no store to open; `None` if there is one.
+/// Returns why there is no store to open, or `None` if there is a store.
 #[cfg_attr(
     not(feature = "sqlite"),
     expect(clippy::unnecessary_wraps, reason = "with the feature, there may be a file")
@@ -33,7 +33,7 @@ pub(super) async fn with_store(
 fn nothing_at(place: &Location) -> Option<String> {
     match place {
         Location::Memory { .. } => Some("the store is in memory, and is lost when the server stops".to_owned()),
-        // Checked before the store is opened, because that would make a new database.
+        // If the path did not exist, opening the store would make a new database.
         #[cfg(feature = "sqlite")]
         Location::Sqlite { path, .. } if !path.exists() => {
             Some(format!("there is no database {}; set store.url to the value that the server has", path.display()))
@@ -57,7 +57,7 @@ pub(super) mod tests {
         store::Options::at(Location::Sqlite { path: path.into(), durability: Durability::Normal })
     }
 
-    /// An attempt that the receiver answered with 410: it wants no more reports.
+    /// An attempt to which the receiver answered 410, which means that it wants no more reports.
     pub(in crate::cli) fn answered_gone(clock: &Clock) -> Attempt {
         Attempt {
             started: clock.now(),

@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-/// Prints a text to standard output. An error is ignored: if the reader is gone, the program goes on.
+/// Prints a text to standard output. Errors are ignored, so that the program continues if the reader of its output has
+/// ended.
 pub(crate) fn print(text: &str) {
     let _ = write!(anstream::stdout().lock(), "{text}");
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use postback_wire::line::Causes;
 use postback_wire::secret::Secret as Key;
 
-/// At most this many bytes are read from standard input. No secret is as long.
+/// The largest number of bytes that are read from standard input. Every secret is shorter.
 const MAX_INPUT: u64 = 4_096;
 
 /// The commands below `secret`.
@@ -23,7 +23,8 @@ pub(crate) enum Secret {
     Public,
 }
 
-/// What a command prints: a line for a pipe, and advice for a person.
+/// The texts that a command prints: one line for standard output, which a script can read, and advice for a person on
+/// standard error.
 struct Answer {
     output: String,
     advice: String,
@@ -36,11 +37,11 @@ impl Secret {
             Self::New { ed25519: true } => key_pair(),
             Self::Public => public(std::io::stdin().lock())?,
         };
-        // The advice comes first, so that on a terminal the secret is the last line, where it is easy to copy.
+        // The advice is printed before the secret. So on a terminal, the secret is the last line and easy to copy.
         if !answer.advice.is_empty() {
             let _ = write!(anstream::stderr().lock(), "{}", answer.advice);
         }
-        // If the secret cannot be written, the command must fail: else a script would go on without a secret.
+        // If the secret cannot be written, the command must fail. Otherwise a script would continue without a secret.
         let mut stdout = std::io::stdout().lock();
         let written = writeln!(stdout, "{}", answer.output).and_then(|()| stdout.flush());
         written.map_err(|error| format!("cannot write to standard output: {error}"))

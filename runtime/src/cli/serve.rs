@@ -14,20 +14,21 @@ const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 
-/// What the start lines show.
+/// The values that the lines show which the server prints at its start.
 pub(crate) struct Ready<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) routes: &'a Routes,
     pub(crate) address: SocketAddr,
-    /// The line about the inspector, if it runs.
+    /// The line about the inspector. `None` if no inspector runs.
     pub(crate) inspector: Option<String>,
 }
 
 impl Ready<'_> {
-    /// The start lines. The line with "postback ready on" must not change, because programs wait for it.
+    /// Makes the lines that the server prints at its start. The line with "postback ready on" must not change, because
+    /// other programs wait for this line.
     pub(crate) fn lines(&self) -> String {
         let mut text = handlers(self.settings, self.routes);
-        // Writing to a String cannot fail.
+        // The results are ignored, because writing to a `String` cannot fail.
         let _ = writeln!(text, "  {DIM}settings{DIM:#}  {}", file(self.settings));
         let _ = writeln!(text, "  {DIM}store{DIM:#}     {}", store(&self.settings.store.place));
         if let Some(inspector) = &self.inspector {
@@ -42,7 +43,8 @@ impl Ready<'_> {
     }
 }
 
-/// One line for each route: path, name of the handler, place in the source, webhook.
+/// Makes one line for each route. A line shows the path, the name of the handler, its location in the source, and the
+/// webhook.
 pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
     let mut text = String::new();
     let width = |of: fn(&Route) -> usize| routes.iter().map(|route| of(route)).max().unwrap_or_default();
@@ -60,8 +62,8 @@ pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
     text
 }
 
-/// Where the reports of a route go, as far as that is known before a run: the expression of the attribute, and the
-/// webhook that `App::webhook` sets for requests whose handler says none.
+/// Makes the text that says where the reports of a route go, as far as this is known before a run: the expression of
+/// the attribute, and the webhook that `App::webhook` sets for requests whose handler names none.
 fn webhook(settings: &Settings, route: &Route) -> String {
     let of_attribute = route.attribute.map(|attribute| of_attribute(settings, attribute.webhook));
     let of_route = route.webhook.resolve().map(|target| match target.webhook() {
@@ -77,7 +79,8 @@ fn webhook(settings: &Settings, route: &Route) -> String {
     }
 }
 
-/// The expression of the attribute. For `config.webhook_url`, the URL too.
+/// Makes the text for the attribute's expression `webhook`. If the expression is `config.webhook_url`, the text also
+/// shows the URL.
 fn of_attribute(settings: &Settings, expression: &str) -> String {
     let own = format!("config.{WEBHOOK_URL}");
     if expression.trim_start_matches('&') != own {
@@ -111,7 +114,7 @@ fn store(location: &Location) -> String {
     }
 }
 
-/// The address under which a client on this machine reaches the server.
+/// Returns the address at which a client on this machine can reach the server.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -122,7 +125,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// A `curl` command that posts a request to the route.
+/// Makes a `curl` command that posts a request to the route.
 fn curl(route: &Route, url: &str) -> String {
     let path = &route.path;
     let example = route.example.as_deref().map(|text| format!("'{}'", text.replace('\'', r"'\''")));

@@ -11,7 +11,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Begins to receive signals. From now on they no longer end the process by themselves.
+    /// Begins to receive signals. After this call, a signal no longer ends the process by itself.
     #[cfg(unix)]
     pub(super) fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +23,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Waits for the next signal, and returns its name. Cancel-safe.
+    /// Waits for the next signal, and returns its name. If this future is dropped, no signal is lost.
     #[cfg(unix)]
     pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
@@ -34,7 +34,7 @@ impl Signals {
 
     #[cfg(not(unix))]
     pub(super) async fn next(&mut self) -> &'static str {
-        // An error means that no signal can be received.
+        // After an error, no signal can be received, so this future never ends.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

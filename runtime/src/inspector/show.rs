@@ -18,20 +18,21 @@ const NUMBER: Style = AnsiColor::Yellow.on_default();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// The most lines of a body that are shown. The number of further lines is shown too.
+/// The largest number of lines of a body that are shown. After them, the number of further lines is shown.
 const MAX_LINES: usize = 60;
-/// The most characters that are shown of a line, if the body is not JSON.
+/// The largest number of characters that are shown of one line, if the body is not JSON.
 const MAX_LINE: usize = 1_000;
-/// The most characters that are shown of a string or number in JSON.
+/// The largest number of characters that are shown of one string or number in JSON.
 const MAX_TEXT: usize = 400;
-/// The most versions of signatures that are named.
+/// The largest number of signature versions, such as `v1`, that are shown.
 const MAX_VERSIONS: usize = 4;
-/// The most characters that are shown of a version.
+/// The largest number of characters that are shown of one signature version.
 const MAX_VERSION: usize = 16;
-/// JSON that is nested deeper than this is not indented further.
+/// The depth of nesting in JSON up to which lines are indented. Deeper lines have the same indentation as lines at this
+/// depth.
 const MAX_DEPTH: usize = 32;
 
-/// The members of a report that are shown in the first line. The rest of the body is not made into values, because it
+/// The members of a report that are shown in the first line. The other members are not parsed into values, because they
 /// may be large.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -40,7 +41,7 @@ struct Report {
     status: ShownText,
 }
 
-/// A member of any type. Only a short text is kept; everything else becomes an empty text.
+/// The value of a JSON member of any type. A short string is kept. Any other value becomes an empty string.
 #[derive(Default)]
 struct ShownText(String);
 
@@ -94,11 +95,11 @@ impl<'de> Visitor<'de> for TextOrNothing {
     }
 }
 
-/// The text for a webhook. It ends in a line break.
+/// Makes the text that is printed for a webhook. The text ends with a line break.
 pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
     let mut out = String::new();
     let json = serde_json::from_slice::<IgnoredAny>(body).is_ok().then(|| std::str::from_utf8(body).ok()).flatten();
-    // A body that is not an object has neither id nor status.
+    // If the body is not a JSON object, the id and the status are empty.
     let report = json.and_then(|json| serde_json::from_str::<Report>(json).ok()).unwrap_or_default();
     let style = match report.status.0.as_str() {
         "completed" => GOOD,
@@ -113,7 +114,7 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
     };
     let path = printable(head.uri.path());
     let (status, id) = (printable(&report.status.0), printable(&report.id.0));
-    // Writing to a String cannot fail.
+    // The result is ignored, because writing to a `String` cannot fail.
     let _ =
         writeln!(out, "\n{BOLD}webhook{BOLD:#} {} {path}  {style}{status}{style:#} {BOLD}{id}{BOLD:#}", head.method);
     let report = header_text(header::WEBHOOK_ID).unwrap_or_else(|| "none".to_owned());
@@ -131,8 +132,8 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
     out
 }
 
-/// The versions of the signatures: `signed v1`, or `signed v1 twice, v1a` while a secret is being rotated. Of a long
-/// list, the first [`MAX_VERSIONS`] are named.
+/// Makes the text that shows the versions of the signatures, such as `signed v1`, or `signed v1 twice, v1a` while a
+/// secret is being rotated. Shows at most the first [`MAX_VERSIONS`] versions.
 fn signed(signatures: &str) -> String {
     let mut versions: Vec<(&str, usize)> = Vec::new();
     let mut unnamed = 0;
@@ -156,25 +157,26 @@ fn signed(signatures: &str) -> String {
     format!("signed {}{more}", named.collect::<Vec<_>>().join(", "))
 }
 
-/// The lines that are shown, and the number of lines that are not.
+/// The lines of a body that are shown, and the number of lines that are not shown.
 struct Shown {
     text: String,
     more: usize,
 }
 
-/// The lines of a body that is not JSON.
+/// Makes the lines that are shown of a body that is not JSON.
 fn plain(body: &[u8]) -> Shown {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
     let lines = if body.is_empty() { 0 } else { body.split(|byte| *byte == b'\n').count() };
     let shown = body.split(|byte| *byte == b'\n').take(MAX_LINES).map(|line| {
-        // A character has at most four bytes.
+        // Only the start of a long line is converted. A character has at most four bytes.
         let begin = &line[..line.len().min(4 * MAX_LINE)];
         short(&String::from_utf8_lossy(begin), MAX_LINE)
     });
     Shown { text: shown.collect::<Vec<_>>().join("\n"), more: lines.saturating_sub(MAX_LINES) }
 }
 
-/// The lines of a JSON body, indented and coloured. The members keep their order. `json` must be valid JSON.
+/// Makes the lines that are shown of a JSON body, indented and coloured. The members keep their order. `json` must be
+/// valid JSON.
 fn pretty(json: &str) -> Shown {
     let mut page = Page { text: String::new(), lines: 1, depth: 0 };
     let mut rest = json.trim_start();
@@ -215,7 +217,7 @@ fn pretty(json: &str) -> Shown {
     Shown { text: page.text, more: page.lines.saturating_sub(MAX_LINES) }
 }
 
-/// Collects the first [`MAX_LINES`] lines, and counts the others.
+/// Collects the first [`MAX_LINES`] lines of a body, and counts the further lines.
 struct Page {
     text: String,
     lines: usize,
@@ -234,13 +236,13 @@ impl Page {
 
     fn write(&mut self, text: fmt::Arguments<'_>) {
         if !self.is_full() {
-            // Writing to a String cannot fail.
+            // The result is ignored, because writing to a `String` cannot fail.
             let _ = self.text.write_fmt(text);
         }
     }
 }
 
-/// The length in bytes of the JSON string at the start of the text, including its quotes.
+/// Returns the length, in bytes, of the JSON string with which the text begins. The length includes the quotes.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -254,14 +256,15 @@ fn string_length(text: &str) -> usize {
     text.len()
 }
 
-/// A text for the terminal. A long text, such as a file in base64, is cut after `most` characters.
+/// Prepares a text for the terminal. If the text has more than `most` characters, as a file in base64 may have, the
+/// rest is left out.
 fn short(text: &str, most: usize) -> String {
     let Some((at, _)) = text.char_indices().nth(most) else { return printable(text) };
     let left = text[at..].chars().count();
     format!("{} … {left} more characters", printable(&text[..at]))
 }
 
-/// Escapes everything that a terminal would take as a command. Line breaks stay.
+/// Escapes all characters that a terminal would interpret as commands. Line breaks stay.
 fn printable(text: &str) -> String {
     text.split('\n').map(|line| Escaped(line).to_string()).collect::<Vec<_>>().join("\n")
 }

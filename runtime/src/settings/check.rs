@@ -25,11 +25,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// A year of 365.25 days, as the parser of durations counts it.
+/// A year of 365.25 days. The parser of durations uses the same length.
 const YEAR: Duration = Duration::from_hours(8_766);
 const MIB: u64 = 1 << 20;
 
-/// SQLite stores no row of more than 10^9 bytes, and the whole payload is held in memory.
+/// The allowed values of `server.max_payload`, in bytes. The maximum is needed because SQLite stores no row of more
+/// than 10^9 bytes, and because a whole payload is held in memory.
 const MAX_PAYLOAD: RangeInclusive<u64> = 1..=512 * MIB;
 const CONCURRENCY: RangeInclusive<u64> = 1..=65_536;
 const PER_ORIGIN: usize = 128;
@@ -38,31 +39,33 @@ const RUNS: RangeInclusive<u64> = 1..=1_000;
 const QUEUED: RangeInclusive<u64> = 1..=1_000_000_000;
 const QUEUED_BYTES: RangeInclusive<u64> = 1..=1 << 50;
 const DISK_RESERVE: RangeInclusive<u64> = 0..=1 << 50;
-/// With a shorter retention, a client that polls might not find a request that has just finished.
+/// The allowed values of `store.retention`. With a retention of less than a second, a client that polls might not find
+/// a request that is just over.
 const RETENTION: RangeInclusive<Duration> = SECOND..=times(YEAR, 10);
 const RUN_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=times(DAY, 30);
 const ATTEMPT_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=HOUR;
 const PAUSE: RangeInclusive<Duration> = Duration::ZERO..=times(DAY, 7);
 const GRACE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 
-/// The most operations that wait for the next commit.
+/// The largest number of store operations that wait for the next commit.
 const QUEUE: usize = 16_384;
-/// The most bytes of operations that wait for the next commit. If two payloads of the largest size are more, their size
-/// is used.
+/// The largest number of bytes of store operations that wait for the next commit. If two payloads of the largest size
+/// need more bytes than this, their size is the limit instead.
 const QUEUE_BYTES: usize = 64 << 20;
-/// The most undelivered reports in the memory store.
+/// The largest number of undelivered reports in the memory store.
 const MEMORY_REPORTS: usize = 100_000;
-/// The most bytes of undelivered reports in the memory store.
+/// The largest number of bytes of undelivered reports in the memory store.
 const MEMORY_BYTES: usize = 256 << 20;
-/// The most finished requests and reports that the memory store keeps, so that clients can ask for them.
+/// The largest number of requests and reports that the memory store keeps after they are over, so that clients can
+/// still ask for them.
 const MEMORY_KEPT: usize = 10_000;
 
 const fn times(unit: Duration, n: u32) -> Duration {
     unit.saturating_mul(n)
 }
 
-/// Turns the gathered settings into checked options, or returns all mistakes in them. `check_config` is called if there
-/// is a mistake, and adds one that it finds in `[config]`.
+/// Checks the gathered settings. Returns the options, or all mistakes together. If there is a mistake, `check_config`
+/// is called too, and a mistake that it finds in the table `[config]` is added.
 pub(super) fn check(
     gathered: Gathered,
     check_config: impl FnOnce(&ConfigTable) -> Option<Error>,
@@ -149,7 +152,7 @@ fn location(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability)
         return Err(expected(format!("{STORE_URL}; this version has no PostgreSQL store")));
     }
     let Some(path) = url.strip_prefix("sqlite:") else { return Err(expected(STORE_URL)) };
-    // Some tools write `sqlite://FILE`. Taken literally, that would be a file in the root folder.
+    // Some tools write `sqlite://FILE`. Without this line, `//FILE` would be a file in the root folder.
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path == ":memory:" || path.contains(['?', '\0']) {
         return Err(expected(format!("{STORE_URL}; FILE is a path without parameters")));
@@ -162,7 +165,8 @@ fn location(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability)
     ));
 }
 
-/// The options of the worker, and the limits of the queue: how many requests may wait, and how many bytes.
+/// Reads the options of the worker, and the limits of the queue: the largest number of requests that wait, and the
+/// largest number of their bytes.
 fn worker(mut section: Section<'_>) -> (worker::Options, (u64, u64)) {
     let options = worker::Options {
         concurrency: section.take("concurrency", 64, |node| read::whole(node, &CONCURRENCY)),
@@ -179,7 +183,7 @@ fn worker(mut section: Section<'_>) -> (worker::Options, (u64, u64)) {
     (options, (queued, queued_bytes))
 }
 
-/// A size on disk: on a 32-bit machine it may be more than `usize` holds.
+/// Converts a size to the type for sizes on disk, which may be larger than `usize` allows on a 32-bit machine.
 fn bytes(size: usize) -> u64 {
     size as u64
 }

@@ -34,11 +34,13 @@ impl ConfigTable {
 
     /// Turns the table into the user's type.
     ///
-    /// The value of a variable or a flag is text, and becomes what the field asks for: a string stays as it is, numbers
-    /// and booleans are parsed, lists are TOML (`["a", "b"]`) or separated by commas, tables are TOML (`{ a = 1 }`).
+    /// The value of a variable or a flag is text. It is converted to the type of the field: a string stays unchanged,
+    /// numbers and booleans are parsed, lists are TOML (`["a", "b"]`) or separated by commas, tables are TOML (`{ a = 1
+    /// }`).
     pub(crate) fn deserialize<S: DeserializeOwned>(&self) -> Result<S, Error> {
-        // The fields of a flattened or untagged type do not say what they want. The first reading gives them strings.
-        // If that fails, the second reading gives them what the text looks like, such as a number.
+        // The fields of a flattened or untagged type do not say which type they expect. So the table is first read with
+        // the text of a variable as a string. If that fails, it is read again with the type that the text looks like,
+        // such as a number.
         let read = self.read(Untyped::String).or_else(|first| self.read(Untyped::Guess).map_err(|_| first));
         read.map_err(|mismatch| mismatch.without_values(&self.node()).into_error(CONFIG.to_owned(), &self.set_by))
     }
@@ -51,7 +53,7 @@ impl ConfigTable {
         Node { set_by: self.set_by.clone(), value: Value::Table(self.table.clone()) }
     }
 
-    /// The value of `config.webhook_url`, if it is set to a text.
+    /// The value of `config.webhook_url`. `None` if the key is not set, or its value is not a text.
     pub(crate) fn webhook_url(&self) -> Option<&str> {
         match &self.table.get(WEBHOOK_URL)?.value {
             Value::Text(text) | Value::String(text) => Some(text),
@@ -59,7 +61,7 @@ impl ConfigTable {
         }
     }
 
-    /// Whether the key is set, to a value of any type.
+    /// Whether the key is set. The type of its value does not matter.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
@@ -69,14 +71,14 @@ impl ConfigTable {
         if let Err(FieldNames(Some(fields))) = S::deserialize(FieldProbe) {
             return fields.contains(&key);
         }
-        // The type does not name its fields, for example because it is flattened. If the key is left out, the type may
-        // still say that this field is missing.
+        // The type does not name its fields, for example because it is flattened. So the table is read without the key.
+        // If the error is that this field is missing, the type has the field.
         let mut without = self.clone();
         without.table.remove(key);
         without.read::<S>(Untyped::String).is_err_and(|mismatch| mismatch.is_missing(key))
     }
 
-    /// Sets a key of the table, and replaces the value that it had.
+    /// Sets a key of the table. Replaces the value that the key had before.
     pub(crate) fn set(&mut self, key: &str, text: &str) {
         self.table.insert(key.to_owned(), Node::text(SetBy::Program, text));
     }
@@ -95,11 +97,11 @@ impl fmt::Debug for ConfigTable {
     }
 }
 
-/// A deserializer without data. It always fails: for a struct with the names of the fields, for another type with
-/// `None`.
+/// A deserializer without data, which always fails. If the target type is a struct, the error contains the names of its
+/// fields.
 struct FieldProbe;
 
-/// The error of [`FieldProbe`].
+/// The error of [`FieldProbe`]: the names of a struct's fields. `None` if the target type is not a struct.
 #[derive(Debug)]
 struct FieldNames(Option<&'static [&'static str]>);
 

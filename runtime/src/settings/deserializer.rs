@@ -12,15 +12,15 @@ use super::mismatch::Mismatch;
 use super::set_by::SetBy;
 use super::tree::{Node, Table, Value, folded};
 
-/// What the text of a variable becomes if the target type does not say what it wants.
+/// How the text of a variable is read if the target type does not say which type of value it expects.
 #[derive(Clone, Copy)]
 pub(super) enum Untyped {
     String,
-    /// A TOML value if the text is valid TOML, a string otherwise.
+    /// The text is read as a TOML value if it is valid TOML, and otherwise as a string.
     Guess,
 }
 
-/// A value of the tree, as serde's source of data.
+/// A serde deserializer that reads from a value of the settings.
 pub(super) struct NodeDeserializer {
     node: Node,
     untyped: Untyped,
@@ -47,7 +47,8 @@ impl NodeDeserializer {
         }
     }
 
-    /// For types that text alone cannot be, such as a map: text is parsed as TOML first.
+    /// Reads the value as a map or another type that is not plain text. If the value is the text of a variable, it is
+    /// parsed as TOML first.
     fn structured<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match self.node.parsed() {
             Some(node) => Self { node, ..self }.typed(visitor),
@@ -65,7 +66,8 @@ impl NodeDeserializer {
         }
     }
 
-    /// Gives the value with the type that it has in the tree. Text is a string.
+    /// Passes the value to the visitor with the type that the value has in the settings. The text of a variable is a
+    /// string.
     fn typed<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         let Self { node, untyped } = self;
         match node.value {
@@ -133,7 +135,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer {
         visitor.visit_some(self)
     }
 
-    /// A program that has no settings of its own takes `()` as the table `[config]`.
+    /// A table can be read as `()`, because a program without settings of its own uses `()` as the type of `[config]`.
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match self.node.value {
             Value::Table(_) => visitor.visit_unit(),
@@ -213,8 +215,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer {
     }
 }
 
-/// Gives keys that variables have set the exact names of the fields. The name of a variable has no case and no dashes,
-/// but the name of a field may have them.
+/// Renames the keys that environment variables have set to the names of the matching fields. The name of a variable
+/// does not show which letters of a field's name are capitals, and where the field's name has dashes.
 fn rename_to_fields(table: &mut Table, fields: &[&str]) {
     let variables =
         table.iter().filter(|(key, node)| matches!(node.set_by, SetBy::Variable(_)) && !fields.contains(&key.as_str()));
@@ -253,7 +255,7 @@ impl<'de> SeqAccess<'de> for Items {
 
 struct Entries {
     rest: std::collections::btree_map::IntoIter<String, Node>,
-    /// The key that the visitor got last, with its value.
+    /// The key that was passed to the visitor last, and its value.
     value: Option<(String, Node)>,
     untyped: Untyped,
 }
@@ -264,7 +266,7 @@ impl<'de> MapAccess<'de> for Entries {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Mismatch> {
         let Some((key, node)) = self.rest.next() else { return Ok(None) };
         let set_by = node.set_by.clone();
-        // A key is read as text, also a key of the file, so that the keys of a map may be numbers.
+        // Each key is passed on as untyped text, even a key of the file. So the keys of a map may be numbers.
         let reader = NodeDeserializer::new(Node::text(set_by.clone(), key.clone()), Untyped::String);
         self.value = Some((key, node));
         seed.deserialize(reader).map(Some).map_err(|mismatch| mismatch.set_by(&set_by))

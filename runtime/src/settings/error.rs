@@ -25,7 +25,7 @@ pub(crate) enum Error {
         path: PathBuf,
         line: usize,
         column: usize,
-        /// The message of the TOML parser; `None` if that message quotes the file.
+        /// The message of the TOML parser. `None` if the message quotes the file, which may contain secrets.
         problem: Option<String>,
     },
     #[error("the environment variable {} is not UTF-8 text", Escaped(name))]
@@ -34,7 +34,7 @@ pub(crate) enum Error {
     Unknown { key: String, set_by: SetBy, hint: Option<String> },
     #[error("{} ({set_by}): expected {}", Escaped(key), Escaped(expected))]
     Expected { key: String, set_by: SetBy, expected: String },
-    /// The source says why the value cannot be used, and does not repeat it.
+    /// The error `source` says why the value cannot be used. Its text does not contain the value.
     #[error("{} ({set_by}) cannot be used", Escaped(key))]
     Refused {
         key: String,
@@ -42,7 +42,7 @@ pub(crate) enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The message comes from the user's own type. All values of the settings are already removed from it.
+    /// The text `message` comes from the user's settings type. All values of the settings are already removed from it.
     #[error("{} ({set_by}): {}", Escaped(key), Escaped(message))]
     Message { key: String, set_by: SetBy, message: String },
     #[error("{} is not set{}", Escaped(key), remedy(key))]
@@ -56,14 +56,14 @@ fn after(separator: &str, text: Option<&str>) -> String {
 }
 
 fn remedy(key: &str) -> String {
-    // No variable can set a key inside a list, such as `delivery.endpoint[0].url`.
+    // No environment variable can set a key inside a list, such as `delivery.endpoint[0].url`.
     if key.contains('[') {
         return String::new();
     }
     format!("; set it in the settings file, or the environment variable {}", Escaped(&variable(key)))
 }
 
-/// All mistakes that were found in the settings, shown together. Never empty.
+/// All mistakes that were found in the settings. The list is never empty.
 #[derive(Debug)]
 pub(crate) struct Errors(pub(super) Vec<Error>);
 
@@ -80,7 +80,8 @@ impl From<Error> for Errors {
     }
 }
 
-/// Shows one line for each mistake. The line includes the causes of the mistake, so `Errors` has no source.
+/// Writes one line for each mistake. The line contains the causes of the mistake. So the method `source` of `Errors`
+/// returns nothing.
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {

@@ -1,6 +1,7 @@
 //! The names of all keys.
 
-/// All keys, dotted. Used for suggestions, and by the tests that compare the keys with the documented ones.
+/// All keys of the settings, in dotted form. An error about an unknown key suggests one of these. Tests compare the
+/// list with the documented keys.
 pub(crate) const KEYS: &[&str] = &[
     "server.listen",
     "server.max_payload",

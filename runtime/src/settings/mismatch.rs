@@ -9,41 +9,41 @@ use super::set_by::SetBy;
 use super::suggestion::suggest;
 use super::tree::Node;
 
-/// Why a value cannot be used, and which part of the value is meant.
+/// Why a value of the settings cannot be used, and which part of the value is wrong.
 #[derive(Debug)]
 pub(super) struct Mismatch {
-    /// The way from the value that was read to the part that is wrong: the innermost key or index comes first.
+    /// The keys and indexes that lead from the whole value to its wrong part. The innermost key or index comes first.
     path: Vec<String>,
-    /// Where the wrong part was set. `None`: where the whole value was set.
+    /// Where the wrong part of the value was set. `None` if it was set together with the whole value.
     set_by: Option<SetBy>,
     reason: Reason,
 }
 
 #[derive(Debug)]
 enum Reason {
-    /// `found` is a type of TOML, or empty.
+    /// The value has the wrong type, or is outside its limits. `found` is the TOML type of the value, or empty.
     Expected {
         expected: String,
         found: &'static str,
     },
-    /// An error that does not repeat the value.
+    /// A parser did not accept the value. The text of the error does not contain the value.
     Refused(Box<dyn std::error::Error + Send + Sync>),
-    /// A field that is not set.
+    /// A required field with this name is not set.
     Missing(&'static str),
     Unknown {
         key: String,
         known: &'static [&'static str],
     },
-    /// A message of the user's type. It may repeat values.
+    /// An error message of the user's type. The message may contain values of the settings.
     Message(String),
 }
 
-/// The mismatch of a value that is not what `what` describes, such as "a whole number from 1 to 64".
+/// Makes the mismatch for a value that does not fit the description `what`, such as "a whole number from 1 to 64".
 pub(super) fn expected(what: impl Into<String>) -> Mismatch {
     Mismatch::new(Reason::Expected { expected: what.into(), found: "" })
 }
 
-/// The mismatch for an error of a parser. The error must not repeat the value.
+/// Makes the mismatch for a value that a parser did not accept. The text of the error must not contain the value.
 pub(super) fn refused(source: impl std::error::Error + Send + Sync + 'static) -> Mismatch {
     Mismatch::new(Reason::Refused(Box::new(source)))
 }
@@ -53,24 +53,25 @@ impl Mismatch {
         Self { path: Vec::new(), set_by: None, reason }
     }
 
-    /// The mismatch belongs to this key or index of a larger value.
+    /// Adds the key or the index that leads to the wrong part within a larger value.
     pub(super) fn within(mut self, segment: impl Into<String>, set_by: &SetBy) -> Self {
         self.path.push(segment.into());
         self.set_by(set_by)
     }
 
-    /// The wrong part was set here, unless a more exact place is known.
+    /// Records where the wrong part of the value was set, unless this is already recorded.
     pub(super) fn set_by(mut self, set_by: &SetBy) -> Self {
         self.set_by.get_or_insert_with(|| set_by.clone());
         self
     }
 
-    /// Whether the only thing wrong is that this field of the whole value is not set.
+    /// Whether the mismatch is that the field `key` of the whole value is not set.
     pub(super) fn is_missing(&self, key: &str) -> bool {
         self.path.is_empty() && matches!(self.reason, Reason::Missing(missing) if missing == key)
     }
 
-    /// Removes the values of `tree` from the texts of the user's type, and names the types of Rust in plain words.
+    /// Removes the values of `tree` from messages of the user's type, because values may be secrets. Replaces the names
+    /// of Rust types by plain words.
     pub(super) fn without_values(mut self, tree: &Node) -> Self {
         match &mut self.reason {
             Reason::Expected { expected, .. } => *expected = in_plain_words(without_values(expected, tree)),
@@ -80,7 +81,8 @@ impl Mismatch {
         self
     }
 
-    /// The error for the operator. `key` is the key of the value that was read, and `set_by` is where it was set.
+    /// Makes the error that the operator sees. `key` is the key of the whole value, and `set_by` says where the whole
+    /// value was set.
     pub(super) fn into_error(self, mut key: String, set_by: &SetBy) -> Error {
         for segment in self.path.iter().rev() {
             push_segment(&mut key, segment);
@@ -106,7 +108,7 @@ impl Mismatch {
     }
 }
 
-/// Replaces the name of a Rust type, as serde gives it, by words for an operator.
+/// Replaces the name of a Rust type in a message of serde by words that an operator understands.
 fn in_plain_words(expected: String) -> String {
     let whole = |signed: bool, bits: u32| match (signed, bits) {
         (false, 64..) => "a whole number, at least 0".to_owned(),
@@ -136,7 +138,7 @@ fn push_segment(key: &mut String, segment: &str) {
     key.push_str(segment);
 }
 
-/// Replaces every value of the tree by `…`, whether the message has the value as it is or escaped.
+/// Replaces each value of the tree in the message by `…`. The message may contain a value unchanged or escaped.
 fn without_values(message: &str, tree: &Node) -> String {
     let mut values = Vec::new();
     tree.collect_values(&mut values);
@@ -145,7 +147,8 @@ fn without_values(message: &str, tree: &Node) -> String {
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     values.dedup();
     values.iter().filter(|value| !value.is_empty()).fold(message.to_owned(), |message, value| {
-        // A short value, such as `no`, may be part of an ordinary word. It is replaced only where it is a whole word.
+        // A short value, such as `no`, may be part of an ordinary word. So a short value is replaced only where it is a
+        // whole word.
         if value.len() > 3 { message.replace(value, "…") } else { replace_word(&message, value) }
     })
 }
@@ -166,7 +169,8 @@ fn replace_word(message: &str, word: &str) -> String {
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Operators never see this text. Only a `Deserialize` that inspects the errors of its fields does.
+        // Operators never see this text. Only a `Deserialize` implementation that reads the errors of its fields can
+        // see it.
         f.write_str("a value of the settings does not fit")
     }
 }

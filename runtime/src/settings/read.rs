@@ -13,18 +13,18 @@ use super::deserializer::{NodeDeserializer, Untyped};
 use super::mismatch::{Mismatch, expected, refused};
 use super::tree::{Node, Value};
 
-/// The value as a type that serde knows; `None` if the value has another type.
+/// Reads the value as the type `T`. Returns `None` if the value has another type.
 fn typed<T: for<'de> Deserialize<'de>>(node: Node) -> Option<T> {
     T::deserialize(NodeDeserializer::new(node, Untyped::String)).ok()
 }
 
-/// A text that `parse` accepts. `description` says what is expected.
+/// Reads a text that `parse` accepts. If the value is anything else, the error says that `description` was expected.
 pub(super) fn parsed<T>(node: Node, description: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Mismatch> {
     checked(node, description, |text| parse(text).ok_or_else(|| expected(description)))
 }
 
-/// A text that `parse` accepts. The error of `parse` says what is wrong, and must not repeat the text. `description` is
-/// for a value that is not a text.
+/// Reads a text that `parse` accepts. The error of `parse` says what is wrong, and must not contain the text. If the
+/// value is not a text, the error says that `description` was expected.
 pub(super) fn checked<T>(
     node: Node,
     description: &str,
@@ -33,7 +33,8 @@ pub(super) fn checked<T>(
     parse(&typed::<String>(node).ok_or_else(|| expected(description))?)
 }
 
-/// `None` for an empty text: with an empty variable, an operator takes back what the file sets.
+/// Reads a value with `read`. An empty text means `None`. So an operator can set an environment variable to an empty
+/// text to remove a value that the file sets.
 pub(super) fn optional<T>(node: Node, read: impl FnOnce(Node) -> Result<T, Mismatch>) -> Result<Option<T>, Mismatch> {
     match &node.value {
         Value::Text(text) | Value::String(text) if text.is_empty() => Ok(None),
@@ -60,7 +61,7 @@ pub(super) fn duration(node: Node, range: &RangeInclusive<Duration>) -> Result<D
     })
 }
 
-/// A number of bytes, with or without a unit.
+/// Reads a number of bytes, with or without a unit such as `MiB`.
 pub(super) fn size(node: Node, range: &RangeInclusive<u64>) -> Result<usize, Mismatch> {
     let bytes = match node.value {
         Value::Text(text) | Value::String(text) => ByteSize::from_str(text.trim()).ok().map(|size| size.as_u64()),
@@ -72,7 +73,7 @@ pub(super) fn size(node: Node, range: &RangeInclusive<u64>) -> Result<usize, Mis
     })
 }
 
-/// A list whose items `read` accepts. `description` is for a value that is not a list.
+/// Reads a list, each item with `read`. If the value is not a list, the error says that `description` was expected.
 pub(super) fn list<T>(
     node: Node,
     description: &str,
@@ -86,7 +87,7 @@ pub(super) fn list<T>(
     items.collect()
 }
 
-/// One of a few words.
+/// Reads one of the words in `names`, and returns what belongs to the word.
 pub(super) fn one_of<T: Copy>(node: Node, names: &[(&str, T)]) -> Result<T, Mismatch> {
     let quoted: Vec<String> = names.iter().map(|(name, _)| format!("\"{name}\"")).collect();
     parsed(node, &quoted.join(" or "), |text| {
@@ -94,7 +95,7 @@ pub(super) fn one_of<T: Copy>(node: Node, names: &[(&str, T)]) -> Result<T, Mism
     })
 }
 
-/// A network such as `10.1.0.0/16`. A single address is a network of one address.
+/// Reads a network such as `10.1.0.0/16`. A single address is read as a network that contains only this address.
 pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().map(|net| net.trunc()).or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()
 }
@@ -103,7 +104,7 @@ pub(super) fn secret(node: Node) -> Result<postback_wire::secret::Secret, Mismat
     checked(node, "a signing secret", |text| text.parse().map_err(refused))
 }
 
-/// The URL of a trusted destination. It stands for itself and the paths below it, so it must not have a query.
+/// Reads the URL of a trusted destination. All paths below the URL are trusted too. So the URL must not have a query.
 pub(super) fn url(node: Node) -> Result<url::Url, Mismatch> {
     checked(node, "a URL", |text| {
         let webhook = postback_wire::webhook::Webhook::new(text).map_err(refused)?;

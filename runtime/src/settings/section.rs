@@ -8,7 +8,8 @@ use super::set_by::SetBy;
 use super::suggestion::suggest_key;
 use super::tree::{Node, Table};
 
-/// One table of the settings. Each key that is read is removed from it. The keys that are left at the end are unknown.
+/// One table of the settings. When a key is read, the key is removed from the table. The keys that remain at the end
+/// are unknown keys.
 pub(super) struct Section<'e> {
     path: String,
     table: Table,
@@ -16,7 +17,7 @@ pub(super) struct Section<'e> {
 }
 
 impl<'e> Section<'e> {
-    /// `path` is the dotted key of the table. Without a node, the table is empty.
+    /// Makes the section with the dotted key `path`. If `node` is `None`, the section has no keys.
     pub(super) fn new(path: String, node: Option<Node>, errors: &'e mut Vec<Error>) -> Self {
         let mut table = Table::new();
         if let Some(node) = node {
@@ -29,13 +30,13 @@ impl<'e> Section<'e> {
         Self { path, table, errors }
     }
 
-    /// The value of a key, or the default if the key is not set. A wrong value is added to the errors, so that the
-    /// start fails; the default stands in for it, so that the other keys can be checked too.
+    /// Reads the value of a key. Returns `default` if the key is not set. If the value is wrong, adds an error, which
+    /// prevents the start, and returns `default`, so that the other keys can be checked too.
     pub(super) fn take<T>(&mut self, key: &str, default: T, read: impl FnOnce(Node) -> Result<T, Mismatch>) -> T {
         self.take_with_place(key, default, read).0
     }
 
-    /// The value of a key, as [`take`](Self::take) reads it, and where it was set.
+    /// Reads the value of a key as [`take`](Self::take) does. Also returns where the value was set.
     pub(super) fn take_with_place<T>(
         &mut self,
         key: &str,
@@ -53,7 +54,7 @@ impl<'e> Section<'e> {
         }
     }
 
-    /// The values of a list of tables, such as `[[delivery.endpoint]]`.
+    /// Reads a list of tables, such as `[[delivery.endpoint]]`, each table with `read`.
     pub(super) fn take_tables<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> Option<T>) -> Vec<T> {
         let nodes = self.take(key, Vec::new(), |node| read::list(node, "a list of tables", Ok));
         let mut values = Vec::new();
@@ -85,7 +86,7 @@ impl<'e> Section<'e> {
         self.errors.push(Error::Missing { key: self.dotted(key) });
     }
 
-    /// Adds every key that was not read to the errors, as unknown.
+    /// Adds an error for each key that was not read, because such a key is unknown.
     pub(super) fn finish(self) {
         for (key, node) in &self.table {
             let key = self.dotted(key);

@@ -10,24 +10,24 @@ use super::tree::{self, Node};
 use super::variables::{PREFIX, SEPARATOR};
 use super::warnings;
 
-/// The settings file if `--config` names no other. It need not exist.
+/// The settings file that is read if `--config` is not given. This file need not exist.
 const DEFAULT_FILE: &str = "postback.toml";
 
-/// Everything that [`load`](super::load) reads.
+/// The sources of the settings: a file, environment variables and flags.
 pub(crate) struct Sources {
-    /// The program's name. By default it is the name of the database, so that two programs in one folder do not share a
-    /// queue.
+    /// The program's name. The default name of the database contains it, so that two programs in one folder do not use
+    /// one database.
     pub(crate) program: String,
-    /// The file that `--config` names. `None`: `postback.toml` in the current folder, if it exists.
+    /// The file that `--config` names. `None` means `postback.toml` in the current folder, if this file exists.
     pub(crate) file: Option<PathBuf>,
-    /// For each flag that sets a key: the dotted key, the text, and the name of the flag for messages, such as
-    /// `--listen`.
+    /// The flags that set keys. Each item has the dotted key, the value as text, and the name of the flag for messages,
+    /// such as `--listen`.
     pub(crate) flags: Vec<(String, String, String)>,
     pub(crate) env: Vec<(OsString, OsString)>,
 }
 
 impl Sources {
-    /// Sources with the environment variables of this process.
+    /// Makes the sources from the arguments and the environment variables of this process.
     pub(crate) fn from_process(program: &str, file: Option<PathBuf>, flags: Vec<(String, String, String)>) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
         let env = std::env::vars_os().collect();
@@ -35,15 +35,15 @@ impl Sources {
     }
 }
 
-/// The merged settings, before any value is checked.
+/// The settings of all sources in one tree. The values are not checked yet.
 pub(super) struct Gathered {
     pub(super) program: String,
     pub(super) root: Node,
-    /// The path of the settings file, if one was read.
+    /// The path of the settings file. `None` if no file was read.
     pub(super) file: Option<PathBuf>,
-    /// The value of `RUST_LOG`, unless it is empty.
+    /// The value of the environment variable `RUST_LOG`. `None` if it is not set or empty.
     pub(super) rust_log: Option<String>,
-    /// Mistakes that do not prevent the start, for the operator.
+    /// Warnings for the operator about mistakes that do not prevent the start.
     pub(super) warnings: Vec<String>,
 }
 
@@ -61,7 +61,7 @@ pub(super) fn gather_text(file: &str, variables: Vec<(String, String)>) -> Resul
     overlay(tree::from_document(file, path).map(|root| Some((root, path.to_owned()))), sources)
 }
 
-/// Merges variables and flags into the tree of the file, which is `read`.
+/// Merges the environment variables and the flags into `read`, the settings from the file.
 fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Result<Gathered, Errors> {
     let mut errors = Vec::new();
     let read = read.unwrap_or_else(|error| {
@@ -81,11 +81,11 @@ fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Re
     if errors.is_empty() { Ok(Gathered { program, root, file, rust_log, warnings }) } else { Err(Errors(errors)) }
 }
 
-/// Sets the keys that variables name. Returns the value of `RUST_LOG`, unless it is empty.
+/// Sets the keys whose environment variables are set. Returns the value of `RUST_LOG`, or `None` if it is not set or
+/// empty.
 fn overlay_variables(root: &mut Node, mut env: Vec<(OsString, OsString)>, errors: &mut Vec<Error>) -> Option<String> {
     let mut rust_log = None;
-    // The system gives the variables in any order. They are sorted, so that mistakes are always listed in the same
-    // order.
+    // The system returns the variables in no fixed order. They are sorted, so that the errors always have one order.
     env.sort();
     for (name, value) in env {
         if name == "RUST_LOG" {
@@ -122,8 +122,9 @@ fn read_file(asked: Option<PathBuf>) -> Result<Option<(Node, PathBuf)>, Error> {
     Ok(Some((tree::from_document(&text, &path)?, path)))
 }
 
-/// Sets the key that a variable names. Only variables with the separator set keys: for a service that is called
-/// `postback`, container platforms set variables such as `POSTBACK_PORT` and `POSTBACK_SERVICE_HOST`.
+/// Sets the key that belongs to an environment variable. A variable without `__` after `POSTBACK_` is ignored, because
+/// container platforms set variables such as `POSTBACK_PORT` and `POSTBACK_SERVICE_HOST` for a service that is called
+/// `postback`.
 fn overlay_variable(root: &mut Node, name: &OsStr, value: &OsStr) -> Result<(), Error> {
     let shown = name.to_string_lossy();
     let Some(key) = shown.strip_prefix(PREFIX).filter(|key| key.contains(SEPARATOR)) else { return Ok(()) };

@@ -1,15 +1,16 @@
 //! Suggests a known name for an unknown one.
 
-/// If no known name is near, all known names are listed, but not more than this many.
+/// If no known name is similar to the unknown one, all known names are listed, unless there are more than this many.
 const MAX_LISTED: usize = 12;
 
-/// Whether a name may be a mistyped form of a known name: at most a third of its characters differ.
+/// Whether a name may be a known name with typing errors. This is so if at most a third of the characters differ.
 pub(super) fn is_near(name: &str, known: &str) -> bool {
     let longer = name.chars().count().max(known.chars().count());
     strsim::damerau_levenshtein(name, known) <= (longer / 3).max(1)
 }
 
-/// Suggests the nearest known name. If no known name is near, lists all of them, unless there are too many.
+/// Suggests the known name that is most similar to `name`. If no known name is similar enough, lists all known names,
+/// unless there are too many.
 pub(super) fn suggest(name: &str, known: &[&str]) -> Option<String> {
     let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name))?;
     if is_near(name, nearest) {
@@ -21,8 +22,8 @@ pub(super) fn suggest(name: &str, known: &[&str]) -> Option<String> {
     }
 }
 
-/// Suggests a known dotted key for an unknown one. Looks first for the same key in another section, then for a key
-/// whose whole dotted name is near, then among the keys of the section.
+/// Suggests a known dotted key for an unknown one. The first suggestion is this key in another section, the second a
+/// key whose whole dotted name is similar, the third the keys of this section.
 pub(super) fn suggest_key(key: &str, known: &[&str]) -> Option<String> {
     let key = without_indexes(key);
     let Some((section, last)) = key.rsplit_once('.') else {
@@ -47,7 +48,7 @@ fn did_you_mean(name: &str) -> String {
     format!("did you mean {name}?")
 }
 
-/// `delivery.endpoint[0].url` becomes `delivery.endpoint.url`.
+/// Removes the list indexes from a dotted key: `delivery.endpoint[0].url` becomes `delivery.endpoint.url`.
 fn without_indexes(key: &str) -> String {
     let mut key = key.to_owned();
     while let (Some(open), Some(close)) = (key.find('['), key.find(']')) {

@@ -11,7 +11,7 @@ use super::*;
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const ED25519: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
 
-/// Sources with a settings file in a temporary folder, with variables, and with flags.
+/// Makes sources from the text of a settings file, which is written to a temporary folder, from variables and flags.
 fn sources(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> (tempfile::TempDir, Sources) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.toml");
@@ -32,7 +32,8 @@ fn loaded(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Set
     load(sources).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// The messages of all mistakes. The folder of the file is removed from them.
+/// Loads settings that have mistakes, and returns the messages of all mistakes. The folder of the file is removed from
+/// the messages.
 fn refused(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Vec<String> {
     let (folder, sources) = sources(file, env, flags);
     let folder = format!("{}/", folder.path().display());
@@ -79,7 +80,7 @@ fn a_store_that_is_not_built_in_names_its_feature() {
     loaded("store.url = 'memory:'", &[], &[]);
 }
 
-/// Sets the memory store, so that a test does not need the feature `sqlite`.
+/// The variable that selects the memory store, so that a test does not need the feature `sqlite`.
 const MEMORY: (&str, &str) = ("POSTBACK_STORE__URL", "memory:");
 
 #[test]

@@ -1,4 +1,4 @@
-//! The tree into which the file, the environment and the flags are merged. Each value knows where it was set.
+//! The tree into which the file, the environment and the flags are merged. Each value has a record of where it was set.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,9 +18,10 @@ pub(super) struct Node {
 
 #[derive(Clone)]
 pub(super) enum Value {
-    /// The text of an environment variable or a flag. Its type is not known: it becomes what the reader asks for.
+    /// The text of an environment variable or a flag. Such a text has no type. The reader of the key decides the type.
     Text(String),
-    /// A string of the file. The variants below come from the file too. A date or a time becomes a string.
+    /// A string of the settings file. The variants below are for other values of the file. A date or a time in the file
+    /// becomes a string.
     String(String),
     Integer(i128),
     Float(f64),
@@ -40,9 +41,9 @@ impl Node {
         Self { set_by, value: Value::Text(text.into()) }
     }
 
-    /// Sets the value at `path`, and replaces the value that an earlier source set there. If `fold` is true, the path
-    /// comes from the name of a variable, which has no case and no dashes: a key that exists already is found without
-    /// them.
+    /// Sets the value at `path`. Replaces the value that an earlier source has set there. `fold` is true if the path
+    /// comes from the name of a variable, which shows neither capitals nor dashes. Then an existing key matches even if
+    /// it differs in them.
     pub(super) fn insert(&mut self, path: &[&str], leaf: Self, fold: bool) -> Result<(), Error> {
         let mut node = self;
         for (depth, segment) in path.iter().enumerate() {
@@ -62,8 +63,8 @@ impl Node {
         Ok(())
     }
 
-    /// The value with its TOML type: the text of a variable or a flag is parsed as TOML's inline form, such as `[1, 2]`
-    /// or `{ a = 1 }`. `None` if the text is not valid TOML.
+    /// Parses the text of a variable or a flag as a TOML value, such as `[1, 2]` or `{ a = 1 }`. Returns `None` if the
+    /// text is not valid TOML. Other values stay unchanged.
     pub(super) fn parsed(self) -> Option<Self> {
         match &self.value {
             Value::Text(text) => {
@@ -75,7 +76,8 @@ impl Node {
         }
     }
 
-    /// The entries of a table. A variable or a flag gives a table in TOML's inline form: `{ a = 1 }`.
+    /// Returns the entries of a table. Returns `None` if the value is not a table. In a variable or a flag, a table has
+    /// the TOML form `{ a = 1 }`.
     pub(super) fn into_table(self) -> Option<Table> {
         match self.parsed()?.value {
             Value::Table(table) => Some(table),
@@ -83,8 +85,8 @@ impl Node {
         }
     }
 
-    /// The items of a list. A variable or a flag gives a list in TOML's form (`["a", "b"]`) or separated by commas
-    /// (`a,b`).
+    /// Returns the items of a list. Returns `None` if the value is not a list. In a variable or a flag, a list has the
+    /// TOML form (`["a", "b"]`), or its items are separated by commas (`a,b`).
     pub(super) fn into_items(self) -> Option<Vec<Self>> {
         match &self.value {
             Value::Text(text) if text.trim().is_empty() => Some(Vec::new()),
@@ -103,7 +105,7 @@ impl Node {
         match &self.value {
             Value::Text(text) => {
                 into.push(text.clone());
-                // A type that takes a list gets the items one by one, and may quote a single item.
+                // A type that takes a list reads the items one by one, and its message may quote a single item.
                 into.extend(text.split(',').map(|item| item.trim().to_owned()));
             }
             Value::String(text) => into.push(text.clone()),
@@ -116,20 +118,20 @@ impl Node {
     }
 }
 
-/// A key in the form in which it is compared with the name of a variable: in lower case, without underscores and
+/// Returns the form of a key that can be compared with the name of a variable: lower case, without underscores and
 /// dashes.
 pub(super) fn folded(key: &str) -> String {
     key.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Reads a TOML document. `path` is the name of its file, for messages.
+/// Reads a TOML document. `path` is the path of its file, which is shown in messages.
 pub(super) fn from_document(text: &str, path: &Path) -> Result<Node, Error> {
     let lines = Lines { text, path: path.into() };
     let document = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(text.len()..text.len());
         let (line, column) = lines.position(span.start);
-        // The parser does not quote the file today. A later version of it may, so a message that quotes the file is
-        // dropped.
+        // The parser does not quote the file today, but a later version of the parser may. The file may contain
+        // secrets. So a message that quotes the file is dropped.
         let faulty = text.get(span).filter(|faulty| faulty.len() > 3);
         let is_quoted = faulty.is_some_and(|faulty| error.message().contains(faulty));
         let problem = (!is_quoted && !error.message().is_empty()).then(|| error.message().to_owned());
@@ -140,14 +142,14 @@ pub(super) fn from_document(text: &str, path: &Path) -> Result<Node, Error> {
     Ok(Node { set_by, value: Value::Table(table(document.into_inner(), &locate)) })
 }
 
-/// Finds the line of a byte in a document.
+/// A document in which the line of a byte can be found.
 struct Lines<'a> {
     text: &'a str,
     path: Arc<Path>,
 }
 
 impl Lines<'_> {
-    /// The line and the column of a byte, both counted from 1.
+    /// Returns the line and the column of the byte at the index `at`. Both count from 1.
     fn position(&self, at: usize) -> (usize, usize) {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -160,7 +162,8 @@ fn table(parsed: DeTable<'_>, locate: &dyn Fn(usize) -> SetBy) -> Table {
     parsed
         .into_iter()
         .map(|(key, item)| {
-            // The line of the key, not of its value: a table that contains only tables has an empty span.
+            // `set_by` has the line of the key and not of its value, because a table that contains only tables has an
+            // empty span.
             let set_by = locate(key.span().start);
             (key.into_inner().into_owned(), Node { set_by, value: value(item.into_inner(), locate) })
         })
@@ -174,7 +177,7 @@ fn value(parsed: DeValue<'_>, locate: &dyn Fn(usize) -> SetBy) -> Value {
     };
     match parsed {
         DeValue::String(text) => Value::String(text.into_owned()),
-        // A number that does not fit into an `i128` becomes a string, so that every reader of numbers refuses it.
+        // A number that does not fit into an `i128` becomes a string. Then each key that expects a number refuses it.
         DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix())
             .map_or_else(|_| Value::String(integer.to_string()), Value::Integer),
         DeValue::Float(float) => float.as_str().parse().map_or_else(|_| Value::String(float.to_string()), Value::Float),

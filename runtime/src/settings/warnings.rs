@@ -8,12 +8,13 @@ use super::tree::{Node, Value};
 use super::variables::{PREFIX, SEPARATOR, variable};
 use postback_wire::line::Escaped;
 
-/// The only variable without the separator that has a meaning: it turns off the poster of a library.
+/// An environment variable that is not a setting, although it begins with `POSTBACK_`: it turns off the poster of a
+/// library.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
-/// Warns about variables whose name is near to the name of a key, but has no separator, such as
-/// `POSTBACK_SERVER_LISTEN`. Such variables are ignored and not refused, because container platforms set variables with
-/// the prefix that have nothing to do with settings, such as `POSTBACK_PORT`.
+/// Warns about environment variables whose names are similar to those of settings, but have `_` instead of `__`, such
+/// as `POSTBACK_SERVER_LISTEN`. Such variables are ignored and cause no error, because container platforms also set
+/// variables that begin with `POSTBACK_`, such as `POSTBACK_PORT`.
 pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) -> Vec<String> {
     let names = env.iter().filter_map(|(name, _)| name.to_str());
     let ignored = names.filter(|name| name.starts_with(PREFIX) && !name.contains(SEPARATOR) && *name != DISABLED);
@@ -21,8 +22,8 @@ pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) ->
         let variables = known.iter().map(|key| variable(key));
         let near = variables.filter(|variable| {
             let single = variable.replace(SEPARATOR, "_");
-            // Variables of container platforms are short, and near to the names of many keys. There must be no warning
-            // about them.
+            // The variables of container platforms have short names, which are similar to many keys. No warning is
+            // wanted for them. So the name must be long, or match exactly.
             name == single || (name.len() > PREFIX.len() + 8 && strsim::damerau_levenshtein(name, &single) <= 2)
         });
         let nearest = near.min_by_key(|variable| strsim::damerau_levenshtein(name, variable))?;
@@ -34,7 +35,7 @@ pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) ->
     meant.collect()
 }
 
-/// Warns about a settings file that contains secrets and that every user of the machine can read.
+/// Warns if the settings file contains secrets and every user of the machine can read the file.
 pub(super) fn readable_file(path: &Path, root: &Node) -> Option<String> {
     (has_secrets_of_file(root) && is_readable_by_all(path)).then(|| {
         let path = Escaped(&path.to_string_lossy()).to_string();

@@ -45,7 +45,7 @@ enum Mode {
     },
 }
 
-/// Variables that set each field of [`Own`].
+/// Environment variables that together set every field of [`Own`].
 const ENV: [(&str, &str); 19] = [
     MEMORY,
     ("POSTBACK_CONFIG__WEBHOOK_URL", "https://example.com/hooks"),

@@ -6,7 +6,8 @@ use crate::settings::keys::KEYS;
 const DEFAULT: &str = include_str!("../default.toml");
 const REFERENCE: &str = include_str!("../reference.toml");
 
-/// The `Debug` text of settings, line by line, without the file's name, the table `[config]` and the warnings.
+/// Returns the lines of the settings' `Debug` text, without the name of the file, the table `[config]` and the
+/// warnings.
 fn shown(settings: Settings) -> Vec<String> {
     let settings = Settings { file: None, config: ConfigTable::default(), warnings: Vec::new(), ..settings };
     format!("{settings:#?}").lines().map(str::to_owned).collect()
@@ -15,7 +16,8 @@ fn shown(settings: Settings) -> Vec<String> {
 #[test]
 fn the_documented_defaults_are_the_built_in_ones() {
     assert_eq!(shown(loaded(DEFAULT, &[], &[])), shown(loaded("", &[], &[])));
-    // With the lines that are commented out, the file has every key, and is still accepted.
+    // The documented file has some keys in lines that are commented out. If these lines are included, the file has
+    // every key, and is still accepted.
     let is_key =
         |line: &str| line.starts_with("[[") || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let uncommented: Vec<&str> =
