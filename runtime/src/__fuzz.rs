@@ -11,7 +11,7 @@ use postback_wire::time::Timestamp;
 use postback_wire::verify::{Verified, VerifyError};
 use postback_wire::{signature, verify};
 
-/// The names of all settings.
+/// The dotted keys of all settings.
 pub const SETTINGS: &[&str] = settings::KEYS;
 
 /// Signs a webhook as the delivery does.
@@ -29,12 +29,13 @@ pub fn verify_at<'b>(
     verify::verify_at(keys, headers, body, Timestamp::from_micros(now.saturating_mul(1_000_000)))
 }
 
-/// The wait that this value of `Retry-After` asks for, at the time `now` in Unix seconds.
+/// Returns the wait that this value of the header `Retry-After` asks for, at the time `now` in Unix seconds.
 pub fn retry_after(value: &str, now: i64) -> Option<Duration> {
     retry_after::parse(value, Timestamp::from_micros(now.saturating_mul(1_000_000)))
 }
 
-/// Reads settings from the text of a file and from variables. `Err` is the message for the operator.
+/// Reads settings from the text of a file and from variables. Returns the message for the operator as `Err` if there is
+/// a mistake.
 pub fn settings(file: &str, variables: Vec<(String, String)>) -> Result<(), String> {
     settings::load_text(file, variables).map(drop).map_err(|errors| errors.to_string())
 }

@@ -26,11 +26,12 @@ pub use postback_wire::webhook::OperatorCheck;
 
 /// Makes a closure or an `async` block capture each of these variables as a whole.
 ///
-/// Without this macro, a closure captures the single fields that its code names, and drops them in the order in which
-/// they are named. A variable that is used nowhere else still counts as unused, and the compiler warns about it.
-// This code is a macro, and not part of the generated code, because the compiler reports some lints at the place of a
-// capture. It does not report them in a macro of another crate. In generated code, it would report them at the user's
-// own code.
+/// Without this macro, a closure captures only those fields of a variable that its code names, and drops them in the
+/// order in which its code names them. The macro does not count as a use of a variable. So the compiler still warns if
+/// the user's code does not use it.
+// The attributes generate a call of this macro instead of its code. The compiler reports some lints where a variable is
+// captured. It reports them for generated code, as if the user had written that code, but not for a macro of another
+// crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __capture_whole {
@@ -64,7 +65,7 @@ macro_rules! __announce {
     };
 }
 
-/// Does nothing: without the feature `server`, annotated functions are not announced.
+/// Expands to nothing, because annotated functions are announced only with the feature `server`.
 #[cfg(not(feature = "server"))]
 #[doc(hidden)]
 #[macro_export]

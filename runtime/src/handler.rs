@@ -30,19 +30,20 @@ use crate::panics::{caught, contain};
 use postback_wire::id::RequestId;
 use postback_wire::report::Json;
 
-/// What the extractors of a handler read: the parts of a request that is run.
-// `pub`, because the sealed trait `Extract` mentions it. Users cannot name it.
+/// The parts of a request from which extractors make a handler's parameters.
+// The struct is `pub`, because the sealed trait `Extract` uses it. Users cannot name the struct.
 #[derive(Clone)]
 pub struct Run {
     pub(crate) id: RequestId,
     pub(crate) headers: Arc<HeaderMap>,
     pub(crate) body: Bytes,
-    /// Whether the result still has to be serialised. False if an annotated call has serialised it already.
+    /// Returns whether the handler's result must still be serialised. Returns false if an annotated call has already
+    /// serialised the result.
     pub(crate) wanted: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Run {
-    /// A run whose result has to be serialised.
+    /// Makes a run whose result must be serialised.
     pub(crate) fn of(id: RequestId, headers: Arc<HeaderMap>, body: Bytes) -> Self {
         Self { id, headers, body, wanted: Arc::new(|| true) }
     }
@@ -51,12 +52,12 @@ impl Run {
 /// How a handler ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// The handler returned `Ok`. Holds the result as JSON, or `Err` with the reason why it could not be serialised.
-    /// Holds `None` if an annotated call has serialised the result already.
+    /// The handler returned `Ok`. The value is the result as JSON, or `Err` with the reason why the result could not be
+    /// serialised. The value is `None` if an annotated call has already serialised the result.
     Completed(Option<Result<Option<Json>, String>>),
-    /// The handler returned `Err`, whose text this is.
+    /// The handler returned `Err`. The value is the text of the error.
     Failed(String),
-    /// The handler, its future or the `Drop` of a value panicked. Holds the panic's message.
+    /// The handler, its future or the `Drop` of a value panicked. The value is the message of the panic.
     Panicked(String),
 }
 
@@ -80,12 +81,12 @@ pub trait Handler<A, S>: Send + Sync + 'static {
     fn bind(self, shared: Arc<Shared<S>>) -> Bound;
 }
 
-/// A handler together with the app's settings and states, ready to run. Opaque.
+/// A handler together with the app's settings and states, ready to run. Users cannot look into it.
 pub struct Bound {
     pub(crate) run: Box<dyn Fn(Run) -> Running + Send + Sync>,
-    /// The kind of the handler's payload, if the handler takes one.
+    /// The kind of the handler's payload. `None` if the handler takes no payload.
     pub(crate) payload: Option<PayloadKind>,
-    /// What is wrong with the handler's parameters, one message each.
+    /// Messages about the handler's parameters, one for each thing that is wrong.
     pub(crate) faults: Vec<String>,
 }
 
@@ -151,7 +152,7 @@ handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6);
 handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7);
 handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7 A8 a8);
 
-/// How a handler ended that returned this. `returned` is dropped here, and its `Drop` may panic.
+/// Returns how a handler ended that has returned `returned`. Drops `returned`, and catches a panic of its `Drop`.
 fn ended<T: Serialize, E: Display>(returned: Result<T, E>, run: &Run) -> Ended {
     caught(|| rendered(returned, run)).unwrap_or_else(Ended::Panicked)
 }

@@ -131,7 +131,7 @@
         reason = "the macro `__capture_whole` makes such code; other crates do not get these warnings"
     )
 )]
-// If a feature is off, parts of the lower layers are not used. With all features, unused code is an error.
+// If a feature is off, the code that only this feature uses is unused. With all features, unused code is an error.
 #![cfg_attr(
     not(all(feature = "server", feature = "sqlite")),
     allow(
@@ -140,12 +140,13 @@
     )
 )]
 
-// The attributes expand to paths that begin with `::postback`. The tests of this crate use the attributes too.
+// The attributes generate paths that begin with `::postback`. This line makes these paths valid in the tests of this
+// crate.
 #[cfg(test)]
 extern crate self as postback;
 
-// The modules are in the order of the layers, the highest first: a module uses only modules below it. `ARCHITECTURE.md`
-// shows the layers.
+// The modules are listed by layer, the highest layer first. A module uses only modules of lower layers.
+// `ARCHITECTURE.md` shows the layers.
 #[cfg(feature = "server")]
 mod entry;
 #[cfg(feature = "testing")]
@@ -190,9 +191,9 @@ pub mod __private;
 mod background;
 mod panics;
 
-/// Guides: one for each kind of reader.
+/// Guides, one for each kind of reader: operators, callers of the API, receivers, and authors of handlers.
 pub mod guide {
-    // This guide links to items that exist only with these features.
+    // The guide `handlers` links to items that exist only with these features.
     #[cfg(all(feature = "server", feature = "testing"))]
     #[doc = include_str!("../docs/guide/handlers.md")]
     pub mod handlers {}
@@ -209,7 +210,7 @@ pub mod guide {
 
 #[cfg(feature = "server")]
 pub use app::{App, IntoApp};
-/// The type of a payload that a handler takes as raw bytes. It comes from the crate `bytes`.
+/// The type of a payload that a handler takes as raw bytes. The type comes from the crate `bytes`.
 #[cfg(feature = "server")]
 pub use bytes::Bytes;
 #[cfg(feature = "server")]
@@ -239,7 +240,7 @@ pub use postback_wire::{
 pub use postback_wire::{VerifiedRejection, VerifyingKeys};
 pub use poster::{Flushed, PostError, Poster, PosterBuilder, PosterGuard, StartError, flush};
 
-/// The code of the README, which is tested with the other doc tests.
+/// An item whose documentation is the README, so that the README's code is tested with the other doc tests.
 #[cfg(all(doctest, feature = "server", feature = "sqlite"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

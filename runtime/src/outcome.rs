@@ -35,12 +35,12 @@ use postback_wire::webhook::IntoWebhook;
 /// Reports the outcome of a future by webhook. This is the attribute [`async_handler`](crate::async_handler) as a
 /// function.
 ///
-/// Returns a future with the output of `future`, unchanged. After its first poll, its end is reported: `Ok` as
-/// completed, `Err` or a panic as failed. A panic goes on to the caller. If you drop the future before its end, nothing
-/// is reported, unless you ask for [`Ends::DROPPED`] with [`on`](ReportOutcome::on).
+/// Returns a future that has the same output as `future`. If the returned future was polled at least once, its end is
+/// reported: `Ok` as completed, `Err` or a panic as failed. The caller still gets the panic. If you drop the future
+/// before its end, nothing is reported, unless you ask for [`Ends::DROPPED`] with [`on`](ReportOutcome::on).
 ///
-/// `webhook` and `id` are evaluated at once, not at the first poll. So `future` may own the values that they borrow
-/// from.
+/// `webhook` and `id` are evaluated during this call, and not at the first poll. So `future` may own the values that
+/// `webhook` and `id` borrow from.
 ///
 /// ```no_run
 /// # async fn render(scene: &str) -> Result<Vec<u8>, std::io::Error> { Ok(scene.into()) }
@@ -53,8 +53,8 @@ use postback_wire::webhook::IntoWebhook;
 /// ```
 ///
 /// A webhook is a value of a type that implements [`IntoWebhook`], for example a URL as text. An id is any value that
-/// implements `Display`. If the URL is invalid, or `webhook` or `id` panics, the report is lost, counted and logged,
-/// and the future runs as usual.
+/// implements `Display`. If the URL is invalid, or the code of `webhook` or `id` panics, no report is sent. Then the
+/// loss is counted and logged, and the future runs as usual.
 pub fn report_outcome<W, I, F>(webhook: &W, id: &I, future: F) -> ReportOutcome<F>
 where
     W: IntoWebhook + ?Sized,
@@ -75,14 +75,16 @@ fn watch_within<F: Future, V>(ambience: &'static Ambience, entered: Entered, bod
 }
 
 pin_project! {
-    /// A future whose outcome is reported; made by [`report_outcome`].
+    /// A future whose outcome is reported. The function [`report_outcome`] makes it.
     ///
     /// The methods choose which ends are reported and what a report shows. Call them before the first poll.
     // Invariants:
-    // - No part of the body is in this struct twice. So the watched future is larger than the body by a constant.
-    // - The body is dropped before the guard. So annotated calls within the body are reported first.
-    // - A panic never leaves the guard half-changed, hence `AssertUnwindSafe`. Without it, this future would be less
-    //   unwind-safe than its body.
+    // - This struct contains the body only once. So the watched future is larger than the body by a constant number of
+    // bytes.
+    // - The body is dropped before the guard. So if a future is dropped, annotated calls within its body are reported
+    // before it.
+    // - A panic never leaves the guard in an invalid state. So `AssertUnwindSafe` is correct here. Without
+    // `AssertUnwindSafe`, this future might not be unwind-safe although its body is.
     #[must_use = "a future does nothing unless it is awaited, and reports nothing either"]
     pub struct ReportOutcome<F, V = Views<AsJson, Omitted>, S = Posted>
     where
@@ -99,16 +101,16 @@ pin_project! {
 }
 
 impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
-    /// Reports these ends instead of completed, failed and cancelled.
+    /// Sets which ends are reported. The default is completed, failed and cancelled.
     ///
-    /// A future that is dropped before its end is reported only with [`Ends::DROPPED`].
+    /// If a future is dropped before its end, this is reported only with [`Ends::DROPPED`].
     pub fn on(mut self, ends: Ends) -> Self {
         self.guard.set_on(ends);
         self
     }
 
-    /// Puts the member `reason` into the report of a future that was not completed: an error, a panic, a time limit and
-    /// so on.
+    /// Adds the member `reason` to the report of a future that was not completed. The member says why: an error, a
+    /// panic, a time limit and so on.
     ///
     /// The values of `reason` are those of [`EndReason`](crate::EndReason). The methods that show the error itself,
     /// such as [`error_display`](Self::error_display), add `reason` too.
@@ -119,8 +121,8 @@ impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
 
     /// Makes the future return only when its report is on disk.
     ///
-    /// Without this, the future returns at once, and the report is stored in the background. If the process's store is
-    /// in memory, the report is not on disk, and the future waits only until the store has it.
+    /// Without this method, the future does not wait, and the report is stored in the background. If the process's
+    /// store is in memory, the future waits only until this store has the report.
     pub fn durable(self) -> ReportOutcome<F, V, Durably> {
         let Self { body, mut guard, views, .. } = self;
         guard.set_durable();
@@ -129,9 +131,9 @@ impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
 }
 
 impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
-    /// Puts the error's `Display` text into the report of a failed future, as the member `error`.
+    /// Adds the error's `Display` text to the report of a failed future, as the member `error`.
     ///
-    /// Without one of the `error_` methods, a report shows nothing of the error.
+    /// Without `error_display`, `error_debug` or `error_with`, a report does not show the error.
     pub fn error_display(self) -> ReportOutcome<F, Views<R, AsDisplay>, S>
     where
         F::Output: Fallible<Err: Display>,
@@ -139,7 +141,7 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         self.error_reason().map_views(|views| views.with_error(AsDisplay))
     }
 
-    /// Puts the error's `Debug` text into the report of a failed future, as the member `error`.
+    /// Adds the error's `Debug` text to the report of a failed future, as the member `error`.
     pub fn error_debug(self) -> ReportOutcome<F, Views<R, AsDebug>, S>
     where
         F::Output: Fallible<Err: Debug>,
@@ -147,7 +149,8 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         self.error_reason().map_views(|views| views.with_error(AsDebug))
     }
 
-    /// Puts what this function returns for the error into the report of a failed future, as the member `error`.
+    /// Calls `shown` with the error of a failed future, and adds the returned value to the report as the member
+    /// `error`.
     pub fn error_with<G, T>(self, shown: G) -> ReportOutcome<F, Views<R, Mapped<G>>, S>
     where
         F::Output: Fallible,
@@ -162,7 +165,8 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         self.map_views(|views| views.with_result(Omitted))
     }
 
-    /// Puts what this function returns for the result into the report of a completed future, as the member `result`.
+    /// Calls `shown` with the result of a completed future, and adds the returned value to the report as the member
+    /// `result`.
     pub fn result_with<G, T>(self, shown: G) -> ReportOutcome<F, Views<Mapped<G>, E>, S>
     where
         F::Output: Fallible,

@@ -21,7 +21,7 @@ use postback_wire::time::Clock;
 /// The settings of the log, already checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// A level such as `info`, or directives as in `RUST_LOG`, such as `info,hyper=debug`.
+    /// The events that are logged: a level such as `info`, or directives as in `RUST_LOG`, such as `info,hyper=debug`.
     pub(crate) level: String,
     pub(crate) format: Format,
 }
@@ -29,14 +29,14 @@ pub(crate) struct Log {
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Text if standard error is a terminal, JSON otherwise.
+    /// Log lines are text if standard error is a terminal, and otherwise JSON.
     Auto,
     Text,
     Json,
 }
 
-/// Installs the log for the whole process. Returns false if the program has installed a `tracing` subscriber before:
-/// then that subscriber stays.
+/// Installs the log for the whole process. If the program has already installed a `tracing` subscriber, changes nothing
+/// and returns false.
 pub(crate) fn init(log: &Log) -> bool {
     let terminal = std::io::stderr().is_terminal();
     let json = match log.format {
@@ -49,7 +49,7 @@ pub(crate) fn init(log: &Log) -> bool {
     tracing::subscriber::set_global_default(subscriber(log, form, Clock::system(), std::io::stderr)).is_ok()
 }
 
-/// [`Format`], once it is known whether standard error is a terminal.
+/// The form of a log line, after the check whether standard error is a terminal.
 #[derive(Clone, Copy)]
 enum Form {
     Text { colour: bool },
@@ -71,26 +71,26 @@ where
 
 fn filter(directives: &str) -> EnvFilter {
     let parsed = EnvFilter::builder().parse(directives);
-    // `settings` has checked the directives, so that the fallback to `info` is never used.
+    // The module `settings` has checked the directives. So the level `info` in this line is never used.
     let filter = parsed.unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::INFO.into()));
     if filter.max_level_hint() == Some(LevelFilter::OFF) {
         return filter;
     }
-    // The span of a run carries the request's id. It is always enabled, so that every line that is logged within a run
-    // names the request, also if the directives enable only targets of the user's program.
+    // The span of a run contains the request's id. This directive always enables the span. So each line that is logged
+    // during a run names the request, even if the other directives enable only targets of the user's program.
     match format!("{}=error", target::RUN).parse() {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     }
 }
 
-/// Whether a text is valid in `RUST_LOG`, where a single word may be a target, such as `hyper`.
+/// Whether a text is a valid value of `RUST_LOG`. There, a single word may be a target, such as `hyper`.
 pub(crate) fn is_directives(text: &str) -> bool {
     EnvFilter::builder().parse(text).is_ok()
 }
 
-/// Whether a text is valid in the setting `log.level`. A single word must be a level here: if a misspelt level such as
-/// `inof` were accepted as a target, nothing else would be logged.
+/// Whether a text is a valid value of the setting `log.level`. There, a single word must be a level. If a misspelt
+/// level such as `inof` were accepted as the name of a target, only events of that target would be logged.
 pub(crate) fn is_level(text: &str) -> bool {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));

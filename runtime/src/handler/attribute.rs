@@ -20,26 +20,26 @@ use postback_wire::webhook::Provenance;
 /// The announcement of one annotated function.
 #[derive(Debug)]
 pub struct Announcement {
-    /// Returns the path of an item within the function. The path begins with the path of the function.
+    /// Returns the path of an item that is declared within the function. This path begins with the function's own path.
     pub within: fn() -> &'static str,
     /// The source text of the attribute's expression `webhook`.
     pub webhook: &'static str,
     /// Whether and how the function can be asked for its webhook without a run.
     pub probe: WebhookProbe,
-    /// Whether the attribute's expressions only read, so that evaluating them has no effect.
+    /// Whether the attribute's expressions only read values, so that to evaluate them has no effect.
     pub is_pure: bool,
 }
 
 inventory::collect!(Announcement);
 
-/// Whether a function can be asked for its webhook without a run, and how its body is skipped.
+/// Whether a function can be asked for its webhook without a run, and how this works without running the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebhookProbe {
     /// The function cannot be asked, because code of the user runs before the attribute's expressions.
     Impossible,
-    /// The body is a future. It is dropped without being polled.
+    /// The body is a future. The future is dropped before it was polled.
     ByDrop,
-    /// The body has no `.await`, and runs in one call. The call is unwound before the body begins.
+    /// The body has no `.await`, and runs in one call. An unwinding ends the call before the body begins.
     ByUnwind,
 }
 
@@ -53,7 +53,7 @@ impl WebhookProbe {
     }
 }
 
-/// The path of a function, as the compiler writes it.
+/// Returns the path of a function, as the compiler writes it.
 pub fn type_path<T>(_: &T) -> &'static str {
     type_name::<T>()
 }
@@ -61,19 +61,21 @@ pub fn type_path<T>(_: &T) -> &'static str {
 impl Announcement {
     /// Finds the announcement of the function with this path.
     pub(super) fn of(path: &str) -> Option<&'static Self> {
-        // The path of a generic function ends in its type arguments, which the announcement does not have.
+        // The path of a generic function ends with its type arguments, which the path in the announcement does not
+        // have.
         let path = path.split_once('<').map(|(path, _)| path).filter(|path| !path.is_empty()).unwrap_or(path);
         inventory::iter::<Self>.into_iter().find(|announced| announced.function() == path)
     }
 
-    /// The path of the function: the beginning of the path of the item within it.
+    /// Returns the path of the function. It is the first part of the path of the item that is declared within the
+    /// function.
     fn function(&self) -> &'static str {
         let within = (self.within)();
         let end = ["::{{closure}}", "::_::within"].iter().filter_map(|part| within.find(part)).min();
         end.and_then(|end| within.get(..end)).unwrap_or(within)
     }
 
-    /// Whether [`ask`] works for this function.
+    /// Whether this function can be asked for its webhook without a run.
     pub(super) fn can_be_asked(&self) -> bool {
         self.probe.is_possible()
     }
@@ -82,19 +84,21 @@ impl Announcement {
 /// A handler's answer when it was asked for its webhook.
 pub(crate) struct Asked {
     pub(crate) registered: Registered,
-    /// Whether the annotated call has the id of the request, so that its webhook gets the request's report.
+    /// Whether the annotated call has the id of the request. If true, the call's webhook gets the report of the
+    /// request.
     pub(crate) is_requests: bool,
-    /// Whether the operator chose the webhook, as far as its expression shows.
+    /// Whether the operator chose the webhook, as far as the attribute's expression `webhook` shows.
     pub(crate) is_operator: bool,
 }
 
-/// Asks an announced handler for its webhook: begins a run, and drops it where the body would begin.
+/// Asks an announced handler for its webhook. For that, begins a run, and ends the run where the body would begin.
 ///
-/// Returns `None` if the run does not get that far, for example because the payload does not fit.
+/// Returns `None` if the run ends earlier, for example because the payload does not fit the handler.
 pub(super) fn ask(id: &RequestId, run: Running) -> Option<Asked> {
     let sink = Arc::new(Asks { id: id.clone(), asked: Mutex::default() });
     let around = Arc::clone(&sink) as Arc<dyn Sink>;
-    // A panic does not matter: the sink has the answer, unless the handler panicked before its call began.
+    // A panic is ignored. If the annotated call began before the panic, the sink has the answer. Otherwise there is no
+    // answer.
     let _ = caught(move || {
         let mut run = Box::pin(ambient::around(around, run));
         run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()

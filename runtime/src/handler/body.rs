@@ -16,19 +16,19 @@ pub(super) fn is_bytes<T: 'static>() -> bool {
 /// The kind of body that a handler takes.
 #[derive(Clone, Copy)]
 pub enum PayloadKind {
-    /// Any bytes, of any content type.
+    /// The handler takes any bytes, with any content type.
     Bytes,
-    /// JSON that passes this check, which reads the body as the handler's type.
+    /// The handler takes JSON. The function checks whether a body can be read as the handler's type.
     Json(fn(&[u8]) -> Result<(), PayloadError>),
 }
 
 impl PayloadKind {
-    /// The kind of body that `Payload<T>` takes.
+    /// Returns the kind of body that a handler with the parameter `Payload<T>` takes.
     pub(super) fn of<T: DeserializeOwned + 'static>() -> Self {
         if is_bytes::<T>() { Self::Bytes } else { Self::Json(check::<T>) }
     }
 
-    /// Checks the headers: the content type, and that the body is not compressed.
+    /// Checks in the headers that the content type fits the handler, and that the body is not compressed.
     pub(crate) fn check_type(self, headers: &HeaderMap) -> Result<(), PayloadError> {
         match self {
             Self::Bytes => Ok(()),
@@ -36,7 +36,7 @@ impl PayloadKind {
         }
     }
 
-    /// Checks whether the handler can read this body. For JSON, the time grows with the body.
+    /// Checks whether the handler can read this body. For JSON, a larger body takes longer.
     pub(crate) fn check_body(self, body: &[u8]) -> Result<(), PayloadError> {
         match self {
             Self::Bytes => Ok(()),
@@ -44,7 +44,7 @@ impl PayloadKind {
         }
     }
 
-    /// Whether the handler takes any body, so that there is nothing to check.
+    /// Whether the handler takes any body. If true, the body need not be checked.
     pub(crate) fn takes_any_body(self) -> bool {
         matches!(self, Self::Bytes)
     }
@@ -62,7 +62,8 @@ fn is_json(headers: &HeaderMap) -> Result<(), PayloadError> {
     }
 }
 
-/// Checks that the body has no content encoding such as `gzip`: a handler gets the bytes as they came.
+/// Checks that the body has no content encoding such as `gzip`, because the body is passed to the handler without being
+/// decoded.
 fn is_pure(headers: &HeaderMap) -> Result<(), PayloadError> {
     let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     let is_pure = |coding: &str| matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity");
@@ -72,7 +73,8 @@ fn is_pure(headers: &HeaderMap) -> Result<(), PayloadError> {
     }
 }
 
-/// Reads a body as `T`, and drops the value. A panic in its `Drop` is left to the run, which reports a panic.
+/// Checks that a body can be read as `T`. If the `Drop` of the value panics, the panic is ignored, because the run of
+/// the handler will panic too and report the panic.
 fn check<T: DeserializeOwned>(body: &[u8]) -> Result<(), PayloadError> {
     let value = json::<T>(body)?;
     let _ = caught(|| drop(value));
@@ -96,7 +98,7 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> 
     Ok(value)
 }
 
-/// Why a body is not valid JSON, in words for its sender.
+/// Makes the error that tells the sender why a body is not valid JSON.
 fn not_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
     let not_text = match body {
         [0x1f, 0x8b, ..] => Some("it is compressed with gzip; send it as it is"),
@@ -114,7 +116,7 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
     if error.is_eof() {
         return PayloadError::Syntax(format!("it ends, at line {line} column {column}, before its value does"));
     }
-    // The parser's message does not show what the body begins with, such as `<` if somebody sends HTML.
+    // The parser's message does not show the first character of the body, which helps the sender: HTML begins with `<`.
     let begin = body.trim_ascii_start().first().copied().unwrap_or_default();
     let begins_with = match begin {
         _ if line > 1 || column > 1 => String::new(),
@@ -127,16 +129,16 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
 /// Why a handler cannot take a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    /// The request has no content type.
+    /// The request has no header `content-type`.
     #[error("the header content-type is missing; this route takes application/json")]
     NoContentType,
-    /// The content type is not a JSON type.
+    /// The header `content-type` names a type that is not JSON.
     #[error("the header content-type is {found}; this route takes application/json, or a type ending in +json")]
     ContentType { found: String },
     /// The body is compressed or encoded in another way.
     #[error("the header content-encoding is {found}; this route takes the body as it is, not compressed")]
     Encoding { found: String },
-    /// The body has nothing but white space.
+    /// The body is empty, or contains only white space.
     #[error("the body is empty; this route takes a JSON value")]
     Empty,
     /// The body is not UTF-8 text.
@@ -145,7 +147,7 @@ pub enum PayloadError {
     /// The body is text, but not JSON.
     #[error("the body is not valid JSON: {0}")]
     Syntax(String),
-    /// The body is JSON that does not fit the handler's type.
+    /// The body is JSON, but does not fit the handler's type.
     #[error("{path}: {problem}")]
     Field { path: String, problem: String },
 }

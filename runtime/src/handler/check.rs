@@ -8,16 +8,17 @@ use serde::Serialize;
 use super::Extract;
 use super::extract::sealed::Parameter;
 
-/// Compiles if a handler can take `P` as a parameter. The type of the app's settings is not known here.
+/// A call of this function compiles only if a handler can take `P` as a parameter. The call need not name the type of
+/// the app's settings.
 pub fn parameter<P: Parameter>() {}
 
-/// Compiles if a handler can take `P` as a parameter in an app with settings of type `S`.
+/// A call of this function compiles only if a handler can take `P` as a parameter in an app with settings of type `S`.
 pub fn parameter_with<P: Extract<S>, S>() {}
 
-/// Compiles if the handler's output can be reported.
+/// A call of this function compiles only if the handler's output can be reported.
 pub fn output<F: Future<Output: Output>>(_: &F) {}
 
-/// Compiles if the handler's future can move from one thread to another.
+/// A call of this function compiles only if the handler's future is `Send`.
 pub fn send<F: Send>(_: &F) {}
 
 /// An output that a handler may return.
@@ -48,7 +49,7 @@ mod tests {
 
     type Own = Config<Settings>;
 
-    // All handlers here compile without a warning. Handlers that must not compile are in `tests/ui`.
+    // The handlers in this module must compile without a warning. Handlers that must not compile are in `tests/ui`.
 
     #[debug_handler]
     async fn nothing() -> Result<(), Infallible> {

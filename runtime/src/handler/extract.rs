@@ -28,7 +28,7 @@ pub trait Extract<S>: sealed::Parameter {
         None
     }
 
-    /// What the app lacks for this parameter. An app with such a fault does not start.
+    /// Returns a message if the app lacks something that this parameter needs. Then the app does not start.
     #[doc(hidden)]
     fn fault(_: &Shared<S>) -> Option<String> {
         None
@@ -39,8 +39,8 @@ pub trait Extract<S>: sealed::Parameter {
 }
 
 pub(super) mod sealed {
-    /// A parameter of any handler. `#[debug_handler]` checks this where it does not know the type of the app's
-    /// settings.
+    /// A type that a handler of some app can take as a parameter. `#[debug_handler]` checks this trait if it does not
+    /// know the type of the app's settings.
     #[diagnostic::on_unimplemented(
         message = "a handler cannot take `{Self}` as a parameter",
         label = "not a handler parameter",
@@ -56,7 +56,7 @@ pub struct Shared<S> {
     pub(crate) states: States,
 }
 
-/// The values given with `App::state`, by their type.
+/// The values that the program has given with `App::state`. There is at most one value of each type.
 #[derive(Clone, Default)]
 pub(crate) struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
@@ -71,10 +71,11 @@ impl States {
     }
 }
 
-/// A value that belongs to the program, such as its settings.
+/// The value of a [`Config`] or a [`State`].
 struct Given<T> {
     value: Arc<T>,
-    /// Whether the runtime made this for a handler. If the user's code made it, the value may hold what a caller chose.
+    /// Whether the runtime has passed this value to a handler. If false, the user's code has made the value, and the
+    /// value may contain data that a caller chose.
     by_runtime: bool,
 }
 
@@ -94,13 +95,13 @@ impl<T> Clone for Given<T> {
     }
 }
 
-/// Your own settings: the table `[config]`, as the type that your `main` takes.
+/// Your own settings: the table `[config]`, read into the type that is the parameter of your `main`.
 ///
-/// Dereferences to that type. A clone costs one reference count.
+/// `Config` dereferences to this type. A clone only increments a reference count.
 pub struct Config<S>(Given<S>);
 
 impl<S> Config<S> {
-    /// Makes a value with which a test can call a handler directly.
+    /// Makes a `Config` from settings, so that a test can call a handler directly.
     pub fn new(settings: S) -> Self {
         Arc::new(settings).into()
     }
@@ -148,16 +149,16 @@ impl<S: Send + Sync + 'static> Extract<S> for Config<S> {
 
 /// A value that you gave to the app with [`App::state`](crate::App::state), such as a connection pool.
 ///
-/// Dereferences to the value. A clone costs one reference count. All handlers share one value per type.
+/// `State` dereferences to the value. A clone only increments a reference count. All handlers share one value per type.
 pub struct State<T>(Given<T>);
 
 impl<T> State<T> {
-    /// Makes a value with which a test can call a handler directly.
+    /// Makes a `State` from a value, so that a test can call a handler directly.
     pub fn new(value: T) -> Self {
         Arc::new(value).into()
     }
 
-    /// Unwraps the shared value.
+    /// Returns the shared value.
     pub fn into_inner(self) -> Arc<T> {
         self.0.value
     }
@@ -204,7 +205,8 @@ impl<S, T: Send + Sync + 'static> Extract<S> for State<T> {
     }
 
     fn extract(_: &Run, shared: &Shared<S>) -> Result<Self, String> {
-        // `fault` has checked this at the start. If the value is missing all the same, the run fails without a panic.
+        // The method `fault` has checked at the start that the value exists. If it is missing nevertheless, the run
+        // fails without a panic.
         shared
             .states
             .get()
@@ -213,10 +215,10 @@ impl<S, T: Send + Sync + 'static> Extract<S> for State<T> {
     }
 }
 
-/// The headers that the request was posted with, without those that carry credentials.
+/// The headers with which the request was posted, except headers with credentials.
 ///
-/// Dereferences to [`http::HeaderMap`]. Headers with credentials are neither stored nor given to a run. The last word
-/// of a header's name decides:
+/// `Headers` dereferences to [`http::HeaderMap`]. A header with a credential is neither stored nor passed to a handler.
+/// The last word of a header's name decides whether the header has a credential:
 ///
 /// - `authorization`, `authentication`, `auth`, `cookie`, `secret`, `password`, `passphrase`, `credential`,
 ///   `assertion`, `jwt`, `bearer`, `otp`, and each word that ends in `token`, as in `x-csrf-token`, mean a credential;
@@ -226,12 +228,12 @@ impl<S, T: Send + Sync + 'static> Extract<S> for State<T> {
 pub struct Headers(Arc<HeaderMap>);
 
 impl Headers {
-    /// Makes a value with which a test can call a handler directly.
+    /// Makes a `Headers` from a header map, so that a test can call a handler directly.
     pub fn new(headers: HeaderMap) -> Self {
         Self(Arc::new(headers))
     }
 
-    /// The header's value as text. `None` if the header is missing, or its value is not visible ASCII.
+    /// Returns the header's value as text. Returns `None` if the header is missing, or its value is not visible ASCII.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(|value| value.to_str().ok())
     }

@@ -9,16 +9,17 @@ use super::body::{PayloadKind, is_bytes, json};
 use super::extract::sealed::Parameter;
 use super::{Extract, Run, Shared};
 
-/// The body of the request: JSON as any `T: DeserializeOwned`, or the bytes as they came with `Payload<Bytes>`.
+/// The body of the request. `Payload<T>` reads a JSON body into any `T: DeserializeOwned`. `Payload<Bytes>` takes the
+/// bytes of the body unchanged.
 ///
-/// Dereferences to `T`. A JSON payload needs the content type `application/json`, or one that ends in `+json`. The
-/// server checks it when the request is posted: if the body does not fit `T`, the server answers 422 with the path of
-/// the field, and accepts no request.
+/// `Payload` dereferences to `T`. A JSON payload needs the content type `application/json`, or one that ends with
+/// `+json`. The server checks the payload when the request is posted. If the body does not fit `T`, the server answers
+/// 422 with the path of the wrong field, and does not accept the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload<T>(pub T);
 
 impl<T> Payload<T> {
-    /// Unwraps the value.
+    /// Returns the value that was read from the body.
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -41,11 +42,12 @@ impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Payload<T> {
 
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
         if is_bytes::<T>() {
-            // `T` is `Bytes` here, so the downcast does not fail.
+            // The downcast never fails, because `T` is `Bytes` here.
             let body: Box<dyn Any> = Box::new(run.body.clone());
             return body.downcast().map(|bytes| Self(*bytes)).map_err(|_| "the payload is not bytes".to_owned());
         }
-        // The server checked the body when the request was posted, but perhaps with an older version of the program.
+        // The server has checked the body when the request was posted. But this may have been an older version of the
+        // program, with another type `T`.
         json(&run.body).map(Self).map_err(|error| format!("the payload does not fit the handler: {error}"))
     }
 }

@@ -9,10 +9,10 @@ use super::{Bound, Handler, PayloadKind, Run, Running, Shared};
 use crate::poster::Registered;
 use postback_wire::webhook::Webhooks;
 
-/// First segments of paths that the server keeps for itself.
+/// The first segments of paths that routes must not use, because the server uses or reserves them.
 const RESERVED: [&str; 5] = ["healthz", "readyz", "metrics", "openapi.json", "_postback"];
 
-/// A route as the user declared it. Its mistakes are reported when all routes are bound.
+/// A route as the user has declared it. Mistakes in it are reported when all routes are bound to the app's settings.
 pub(crate) struct Unbound<S> {
     path: String,
     name: &'static str,
@@ -28,12 +28,12 @@ impl<S: 'static> Unbound<S> {
         Self { path, name: std::any::type_name::<H>(), location, webhook: Webhooks::default(), example: None, bind }
     }
 
-    /// Sets the webhook for requests that end before their handler has registered one.
+    /// Sets the webhook for requests that end without a webhook from their handler.
     pub(crate) fn set_webhook(&mut self, webhook: Webhooks) {
         self.webhook = webhook;
     }
 
-    /// Sets a payload that is shown as an example of a request.
+    /// Sets the payload of the example request that the server prints at its start.
     pub(crate) fn set_example(&mut self, payload: String) {
         self.example = Some(payload);
     }
@@ -44,10 +44,11 @@ pub(crate) struct Route {
     pub(crate) path: String,
     /// The handler's path in the program, such as `quickstart::greet`.
     pub(crate) name: &'static str,
-    /// The place in the source where the route was declared.
+    /// The line of the source file in which the route is declared.
     pub(crate) location: &'static Location<'static>,
     pub(crate) webhook: Webhooks,
-    /// The announcement of the handler, if the handler has the attribute `#[async_handler]`.
+    /// The announcement that `#[async_handler]` made for the handler. `None` if the handler does not have the
+    /// attribute.
     pub(crate) attribute: Option<&'static Announcement>,
     pub(crate) payload: Option<PayloadKind>,
     pub(crate) example: Option<String>,
@@ -59,16 +60,19 @@ impl Route {
         (self.run)(run)
     }
 
-    /// Asks the handler where the end of this request would be reported, if asking has no effect.
+    /// Asks the handler for the webhooks of this request, before the request is stored. Returns `None` if the handler
+    /// cannot be asked, or if to evaluate the attribute's expressions might have effects.
     ///
-    /// The handler reads its payload for this, which takes time.
+    /// To answer, the handler reads its payload, which takes time.
     pub(crate) fn ask(&self, run: &Run) -> Option<Asked> {
         self.attribute.filter(|attribute| attribute.is_pure).and_then(|_| self.asked(run))
     }
 
-    /// Asks the handler where the end of a request is reported that is not run, or not run again.
+    /// Asks the handler for the webhooks of a request that is not run, or not run again. Returns `None` if the handler
+    /// cannot be asked.
     ///
-    /// The attribute's expressions may have effects, as they would in the run that this replaces.
+    /// To evaluate the attribute's expressions may have effects. This is allowed here, because a run would have had the
+    /// same effects.
     pub(crate) fn ask_instead(&self, run: &Run) -> Option<Registered> {
         self.asked(run).filter(|asked| asked.is_requests).map(|asked| asked.registered)
     }
@@ -84,7 +88,7 @@ impl Route {
 pub(crate) struct Routes(Arc<BTreeMap<String, Arc<Route>>>);
 
 impl Routes {
-    /// Binds the routes to the app's settings and states. Returns all mistakes together.
+    /// Binds the routes to the app's settings and states. If there are mistakes, returns all of them together.
     pub(crate) fn bind<S: 'static>(unbound: Vec<Unbound<S>>, shared: &Arc<Shared<S>>) -> Result<Self, Vec<RouteError>> {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::<String, Arc<Route>>::new();
@@ -149,7 +153,8 @@ fn check(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether two routes clash. A route `/a` also serves `/a/{id}`, so there cannot be a route `/a/b`.
+/// Whether two routes cannot be served together. The route `/a` also serves `/a/{id}`, so it clashes with a route
+/// `/a/b`.
 fn clash(a: &str, b: &str) -> bool {
     let below = |a: &str, b: &str| {
         b.strip_prefix(a).is_some_and(|rest| rest.starts_with('/') && rest.matches('/').count() == 1)

@@ -9,21 +9,22 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-/// Carries the return type of a function to code that cannot name the type.
+/// A value without data whose type parameter is a function's return type. Generated code uses it where it cannot name
+/// the return type.
 pub struct Returns<T>(PhantomData<fn() -> T>);
 
-/// A `None` and the [`Returns`] of its type. Generated code returns the value of the `Option`, so the compiler infers
-/// the type.
+/// Returns a `None` and a [`Returns`] of the same type `T`. Generated code returns the value of the `Option` from the
+/// user's function, so that the compiler infers `T` from the function's return type.
 pub const fn returns<T>() -> (Option<T>, Returns<T>) {
     (None, Returns(PhantomData))
 }
 
-/// The [`Returns`] of a type that generated code names.
+/// Makes a [`Returns`] of the type `T`, which generated code names.
 pub const fn returned<T>() -> Returns<T> {
     Returns(PhantomData)
 }
 
-/// `None` of the type that a function returns.
+/// Returns a `None` whose type parameter is the return type of a function.
 pub const fn never<T>(_: Returns<T>) -> Option<T> {
     None
 }
@@ -42,20 +43,22 @@ impl<T> fmt::Debug for Returns<T> {
     }
 }
 
-/// Marks the code after a call of this function as unreachable. Generated code never calls the function at run time.
+/// Makes the code after a call of this function unreachable for the compiler. The call itself never runs.
 ///
-/// In unreachable code, the compiler does not count variables as used. It still makes a closure capture them.
+/// The compiler does not count variables as used if only unreachable code names them. But a closure that contains such
+/// code captures them.
 pub fn nothing() -> Infallible {
     process::abort()
 }
 
-/// Runs the closure that captures the parameters.
+/// Calls a closure. Generated code passes the closure that captures the user's parameters.
 #[inline]
 pub fn begin<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
-/// Runs the closure that captures the parameters at the first poll, which is when the body of an `async` block begins.
+/// Makes a future that calls a closure at its first poll, when the body of an `async` block would begin too. Generated
+/// code passes the closure that captures the user's parameters.
 pub const fn on_first_poll<S, F>(start: S) -> Lazily<S, F>
 where
     S: FnOnce() -> F,
@@ -65,12 +68,12 @@ where
 }
 
 pin_project! {
-    /// A future that is made at its first poll. It is as large as the larger of its closure and the future that is
-    /// made.
+    /// A future that calls a closure at its first poll, and then runs the future that the closure has returned. The
+    /// size of this type is the size of the closure or of the returned future, whichever is larger.
     #[must_use = "a future does nothing unless it is awaited"]
     #[project = LazilyProjected]
     pub enum Lazily<S, F> {
-        /// Not polled yet, or `start` panicked at the first poll.
+        /// The future was not polled yet, or `start` panicked at the first poll.
         New { start: Option<S> },
         /// The future that `start` has made.
         Begun { #[pin] future: F },
@@ -93,7 +96,7 @@ where
         }
         match self.project() {
             LazilyProjected::Begun { future } => future.poll(context),
-            // `start` panicked at an earlier poll, so there is no future that could end.
+            // `start` panicked at an earlier poll. So there is no inner future, and this future never ends.
             LazilyProjected::New { .. } => Poll::Pending,
         }
     }

@@ -8,7 +8,7 @@ use crate::poster::ambient::Call;
 use postback_wire::report::Ends;
 use postback_wire::webhook::{IntoWebhook, Webhooks};
 
-/// Evaluates the two expressions of a call, each once, and keeps their values. Borrows nothing.
+/// Evaluates the expressions `webhook` and `request_id` of a call, each once. The returned value owns what it contains.
 pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entry)) -> Entered {
     let mut entry = Entry::default();
     if let Err(message) = caught(|| webhook(&mut entry)) {
@@ -23,14 +23,14 @@ pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entr
     })
 }
 
-/// What the closures given to [`enter`] fill in.
+/// The values that the closures of [`enter`] set.
 #[derive(Default)]
 pub struct Entry {
     webhooks: Webhooks,
     call: Option<Call>,
-    /// The webhook's expression reads only values that the operator has set.
+    /// Whether the webhook's expression reads only values that the operator has set.
     by_operator: bool,
-    /// Why the call goes on unreported. The id then serves to log the loss.
+    /// Why the call is not reported. If this is set, `id` is used only to log the loss.
     panicked: Option<String>,
     id: String,
 }
@@ -41,16 +41,18 @@ impl Entry {
         webhook.add_to(&mut self.webhooks);
     }
 
-    /// Says whether the operator chose the webhook, as far as its expression shows. To be called before `webhook`.
+    /// Sets whether the operator chose the webhook, as far as the expression `webhook` shows. Must be called before
+    /// `webhook`.
     pub fn by_operator(&mut self, by_operator: bool) -> &mut Self {
         self.by_operator = by_operator;
         self
     }
 
-    /// Sets the id of the report. To be called last.
+    /// Sets the id of the report. Must be called after the other methods.
     pub fn request_id<I: Display + ?Sized>(&mut self, id: &I) {
         if self.panicked.is_some() {
-            // Writing to a `String` does not fail. If the user's `Display` returns an error, the id is shorter.
+            // The result is ignored, because writing to a `String` does not fail. If the user's `Display` returns an
+            // error, the id contains only the text before the error.
             let _ = write!(self.id, "{id}");
         } else {
             let mut call = Call::new(mem::take(&mut self.webhooks), id, Ends::default(), false);
@@ -60,10 +62,10 @@ impl Entry {
     }
 }
 
-/// A call whose webhook and id are known, or the reason why one of them is not.
+/// A call whose webhook and id were evaluated, or the reason why one of them is missing.
 pub struct Entered(pub(super) Result<Call, Missed>);
 
-/// A call that goes on unreported, because its webhook or its id panicked.
+/// A call that runs without a report, because the code of its webhook or its id panicked.
 #[derive(Debug)]
 pub(super) struct Missed {
     pub(super) id: String,

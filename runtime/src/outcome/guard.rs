@@ -15,7 +15,7 @@ use crate::poster::ambient::{self, Call, Role, Sink};
 use crate::poster::{Loss, lost};
 use postback_wire::report::{Ends, Outcome, Reason};
 
-/// Where outcomes and losses go: to the process's sink and counters, except in tests.
+/// The functions that receive outcomes and losses. They use the process's sink and counters, except in tests.
 pub(super) struct Ambience {
     pub(super) current: fn(&Call) -> Option<Arc<dyn Sink>>,
     pub(super) lost: fn(Loss, &str, &str),
@@ -25,20 +25,21 @@ impl Ambience {
     pub(super) const PROCESS: Self = Self { current: ambient::sink_for, lost };
 }
 
-/// The reporting side of one call. If it is dropped before the call has ended, it reports the call as dropped.
+/// Follows one call and reports its end. If the guard is dropped before the call has ended, it reports the call as
+/// dropped.
 pub struct Guard {
     state: State,
     ambience: &'static Ambience,
 }
 
 enum State {
-    /// The call was not polled yet, and no sink knows of it.
+    /// The call was not polled yet, and no sink was told about the call.
     Entered(Call),
-    /// The call's webhook or id is missing. The first poll counts the report as lost.
+    /// The call's webhook or id is missing. At the first poll, the report is counted as lost.
     Missed(Missed),
-    /// The sink knows that the call has begun. The call has not ended.
+    /// The call has begun and has not ended, and the sink was told about the call.
     Running(Running),
-    /// There is nothing more to report.
+    /// Nothing more is to be reported.
     Over,
 }
 
@@ -63,7 +64,7 @@ impl Guard {
         }
     }
 
-    /// Puts the member `reason` into the report of a call that was not completed.
+    /// Adds the member `reason` to the report of a call that was not completed.
     pub(super) fn set_tells_reason(&mut self) {
         if let State::Entered(call) = &mut self.state {
             call.tells_reason = true;
@@ -77,8 +78,8 @@ impl Guard {
         }
     }
 
-    /// Announces the call to the sink before the first poll; does nothing before later polls. Returns whether the body
-    /// may run.
+    /// Must be called before each poll of the body. Before the first poll, tells the sink that the call begins. Returns
+    /// whether the body may run.
     #[must_use]
     pub(super) fn begin(&mut self) -> bool {
         match mem::replace(&mut self.state, State::Over) {
@@ -99,13 +100,13 @@ impl Guard {
         true
     }
 
-    /// Returns a value to keep during a poll of the body. If the value is dropped without [`Polling::survived`], the
-    /// body has panicked.
+    /// Returns a value that the caller must keep during a poll of the body. If the value is dropped before
+    /// [`Polling::survived`] was called, the body has panicked, and the panic is reported.
     pub(super) fn polling(&mut self) -> Polling<'_> {
         Polling(self)
     }
 
-    /// The end of the call with this result. `None` if there is nothing to report.
+    /// Makes the ending of a call that has returned this result. Returns `None` if nothing is to be reported.
     pub(super) fn finish<T, E>(
         &mut self,
         result: Result<&T, &E>,
@@ -129,7 +130,8 @@ impl Guard {
             Ok(Err(error)) => (Loss::Unserializable, format!("the result cannot be serialised: {error}")),
             Err(message) => (Loss::Panicked, format!("serialising the result panicked: {message}")),
         };
-        // This outcome is the outcome of the running request. It becomes a failure, so no report is lost.
+        // The call's outcome is the outcome of the running request. So the request counts as failed, and this failure
+        // is reported.
         if running.role == Role::Held {
             return Some(Outcome::failed(Reason::Unserializable, Some(detail), running.sink.now()));
         }
@@ -137,7 +139,7 @@ impl Guard {
         None
     }
 
-    /// The outcome of a failed call. If the error cannot be rendered, the report shows the failure without the error.
+    /// Makes the outcome of a failed call. If the error cannot be rendered, the report does not show the error.
     fn failed<E>(running: &Running, error: &E, view: &impl View<E>) -> Outcome {
         let rendered =
             if running.wants(Ends::FAILED) { caught(|| view.render(error)) } else { Ok(Ok(Rendered::default())) };
@@ -153,7 +155,8 @@ impl Guard {
         self.post_failure(Reason::Panic, |_| true);
     }
 
-    /// Reports the end of a call that has no output. Runs in `Drop`, where a second panic would abort the process.
+    /// Reports the end of a call that has no output. `Drop` implementations call this function, and a panic in them
+    /// could abort the process. So panics are caught.
     fn post_failure(&mut self, reason: Reason, reported: impl FnOnce(&Running) -> bool) {
         let Some(running) = self.take_running() else { return };
         if reported(&running) {
@@ -173,10 +176,11 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    /// Runs on any thread, also while a panic unwinds and after the runtime has ended. So it only hands the outcome on.
+    /// Reports the call as dropped if it has not ended. `drop` may run on any thread, while a panic unwinds, and after
+    /// the runtime has ended. So this code only passes the outcome to the sink, and does nothing else.
     fn drop(&mut self) {
-        // The worker knows why it dropped a run. So the dropped call of a request itself (`Role::Held`) is not reported
-        // here.
+        // If the call's outcome is that of a request (`Role::Held`), it is not reported here. The worker has dropped
+        // the run and knows why, and reports the outcome itself.
         self.post_failure(Reason::Dropped, |running| {
             running.role == Role::Posted && running.call.on.contains(Ends::DROPPED)
         });
@@ -195,13 +199,15 @@ impl fmt::Debug for Guard {
 }
 
 impl Running {
-    /// Whether the sink reads the details of a call that ends in this way, so that they have to be rendered.
+    /// Whether the sink reads the result or the error of a call that ends in this way. If it does, they must be
+    /// rendered.
     fn wants(&self, end: Ends) -> bool {
         self.role == Role::Held || self.call.on.contains(end)
     }
 }
 
-/// Reports a panic of the body when it is dropped; made by [`Guard::polling`].
+/// A value that is kept during a poll of the body. If it is dropped before [`survived`](Self::survived) was called, it
+/// reports that the body has panicked.
 pub(super) struct Polling<'a>(&'a mut Guard);
 
 impl Polling<'_> {
@@ -216,14 +222,15 @@ impl Drop for Polling<'_> {
     }
 }
 
-/// The outcome of a call, to be given to the sink.
+/// The outcome of a call that has ended, before it is passed to the sink.
 pub struct Ending {
     running: Running,
     outcome: Outcome,
 }
 
 impl Ending {
-    /// Gives the outcome to the sink, and returns at once. A panic of the sink, which is a bug, costs the report alone.
+    /// Passes the outcome to the sink, and does not wait. If the sink panics, which is a bug, the report is lost, but
+    /// the caller is not affected.
     pub(super) fn post(self) {
         let Self { running: Running { call, role, sink }, outcome } = self;
         if let Err(message) = caught(|| sink.end(call, role, outcome)) {
@@ -231,9 +238,10 @@ impl Ending {
         }
     }
 
-    /// Gives the outcome to the sink, and returns a future that ends when the report is stored.
+    /// Passes the outcome to the sink, and returns a future that ends when the report is stored.
     ///
-    /// Returns `None` if the outcome is that of the running request: then the worker commits it after the call.
+    /// Returns `None` if the outcome is the outcome of the running request, because then the worker commits the outcome
+    /// after the call.
     pub(super) fn post_durably(self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         if self.running.role == Role::Held {
             self.post();

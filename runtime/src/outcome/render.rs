@@ -4,13 +4,13 @@ use super::captured::Returns;
 use super::guard::{Ending, Guard};
 use super::view::{AsJson, Fallible, Omitted, View};
 
-/// Renders an output of type `O` as the outcome of its call.
+/// Makes the outcome of a call from its output, which has the type `O`.
 pub trait Render<O> {
     #[doc(hidden)]
     fn finish(&self, guard: &mut Guard, output: &O) -> Option<Ending>;
 }
 
-/// A view of the result and a view of the error.
+/// Two views: how a report shows the result of a call, and how it shows the error.
 #[derive(Clone, Copy, Debug)]
 pub struct Views<R, E> {
     result: R,
@@ -18,7 +18,7 @@ pub struct Views<R, E> {
 }
 
 impl Views<AsJson, Omitted> {
-    /// The result as JSON, and nothing of the error.
+    /// The default views: a report shows the result as JSON, and does not show the error.
     pub(super) const DEFAULT: Self = Self { result: AsJson, error: Omitted };
 }
 
@@ -45,9 +45,9 @@ where
 
 /// Makes the views of an annotated function, and checks that they fit its return type.
 ///
-/// The bounds stand here and nowhere else. If the return type does not fit, the compiler then reports one error, at the
-/// return type. With bounds at the `.await` it would report a second error, on the attribute, about types that the user
-/// never wrote.
+/// Only this function has the bounds. So if the return type does not fit, the compiler reports one error, at the return
+/// type. If the code around the `.await` had the bounds too, the compiler would report a second error, at the
+/// attribute, about types that the user never wrote.
 pub fn checked_views<O, R, E>(_: Returns<O>, result: R, error: E) -> Checked<O, R, E>
 where
     O: Fallible,
@@ -57,7 +57,7 @@ where
     Checked { views: Views { result, error }, finish: <Views<R, E> as Render<O>>::finish }
 }
 
-/// Views that fit outputs of type `O`: the result of [`checked_views`].
+/// Views for which [`checked_views`] has checked that they fit outputs of type `O`.
 pub struct Checked<O, R, E> {
     views: Views<R, E>,
     finish: fn(&Views<R, E>, &mut Guard, &O) -> Option<Ending>,

@@ -6,7 +6,7 @@ use super::render::Render;
 use crate::panics::caught;
 use postback_wire::report::Ends;
 
-/// Watches a body that has no `.await`. An annotated function calls this with its body.
+/// Watches a body that has no `.await`. Generated code calls this function with the body of an annotated function.
 pub fn run_sync<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
     at_once_within(&Ambience::PROCESS, entered, body, views)
 }
@@ -20,7 +20,7 @@ pub(super) fn at_once_within<O, B: FnOnce() -> O, V: Render<O>>(
     AtOnce { guard: Guard::new(entered, ambience), body, views }
 }
 
-/// A call that is about to run.
+/// A call of a body without `.await`. The body has not run yet.
 #[must_use = "nothing has run yet"]
 pub struct AtOnce<B, V> {
     guard: Guard,
@@ -29,13 +29,13 @@ pub struct AtOnce<B, V> {
 }
 
 impl<B, V> AtOnce<B, V> {
-    /// Reports these ends instead of completed, failed and cancelled.
+    /// Sets which ends are reported. The default is completed, failed and cancelled.
     pub fn on(mut self, ends: Ends) -> Self {
         self.guard.set_on(ends);
         self
     }
 
-    /// Puts the member `reason` into the report of a call that was not completed.
+    /// Adds the member `reason` to the report of a call that was not completed.
     pub fn error_reason(mut self) -> Self {
         self.guard.set_tells_reason();
         self
@@ -49,8 +49,8 @@ impl<B, V> AtOnce<B, V> {
     {
         let Self { mut guard, body, views } = self;
         if !guard.begin() {
-            // The body owns the user's parameters. It is dropped before the unwinding begins: a panic in a parameter's
-            // `Drop` during the unwinding would abort the process.
+            // The body owns the user's parameters, and a parameter's `Drop` may panic. During unwinding, such a panic
+            // would abort the process. So the body is dropped before the unwinding begins.
             let _ = caught(|| drop((body, views)));
             unwind();
         }
@@ -64,14 +64,15 @@ impl<B, V> AtOnce<B, V> {
     }
 }
 
-/// Leaves a call whose body must not run. The call has no output to return, so it unwinds.
+/// Ends a call whose body must not run. The call has no output that it could return, so it unwinds.
 ///
-/// The server, which asks a call for its webhook without running it, catches this. The panic hook does not run.
+/// This happens when the server asks a call for its webhook without running the body. The server catches the unwinding.
+/// The panic hook does not run.
 #[cold]
 fn unwind() -> ! {
     #[cfg(feature = "server")]
     let payload = crate::poster::ambient::NotRun;
-    // Only a server asks calls, so a library does not come here.
+    // Only a server asks calls for their webhooks. So without the feature `server`, this line never runs.
     #[cfg(not(feature = "server"))]
     let payload = ();
     std::panic::resume_unwind(Box::new(payload))

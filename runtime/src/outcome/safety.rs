@@ -7,19 +7,19 @@ use std::task::{Context, Poll};
 
 use super::guard::Ending;
 
-/// What happens between the end of the body and the return of the call.
+/// Whether a call waits, after its body has ended, until its report is stored.
 pub trait Safety {
-    /// What the future keeps while it waits until the report is stored.
+    /// The data that the future keeps while it waits until the report is stored.
     type Waiting<T>;
 
-    /// Gives the outcome to the sink. Ready if the call may return now.
+    /// Passes the outcome to the sink. Returns `Ready` with the output if the call may return now.
     fn hand_over<T>(ending: Ending, output: T, waiting: &mut Self::Waiting<T>, context: &mut Context<'_>) -> Poll<T>;
 
-    /// Polls the waiting. `None` if the body has not ended yet, so that there is nothing to wait for.
+    /// Polls the wait for the report. Returns `None` if the body has not ended yet, so that no report is being stored.
     fn poll<T>(waiting: &mut Self::Waiting<T>, context: &mut Context<'_>) -> Option<Poll<T>>;
 }
 
-/// The call gives its report to the sink and returns at once.
+/// The call passes its report to the sink, and returns without waiting until the report is stored.
 #[derive(Debug)]
 pub enum Posted {}
 
@@ -29,7 +29,7 @@ pub enum Durably {}
 
 /// The output of a body that has ended, while its report is being stored.
 ///
-/// It is boxed, because otherwise the future would be larger by the output during its whole life.
+/// The value is boxed. Otherwise the future would be larger by the size of the output during its whole life.
 pub struct AwaitingCommit<T> {
     output: T,
     safe: Pin<Box<dyn Future<Output = ()> + Send>>,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use postback_wire::report::Json;
 
-/// A `Result`, also under another name such as `io::Result`. The trait is sealed.
+/// A `Result`. Type aliases such as `io::Result` are `Result`s too. The trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Result`, so its outcome cannot be reported",
     label = "must be a `Result`",
@@ -43,12 +43,12 @@ pub trait View<T: ?Sized> {
     fn render(&self, value: &T) -> Result<Rendered, serde_json::Error>;
 }
 
-/// What a view has made of a value.
+/// The texts that a view has made from a value.
 #[derive(Debug, Default)]
 pub struct Rendered {
-    /// The JSON for the report.
+    /// The JSON text that the report shows.
     pub(super) json: Option<Json>,
-    /// The text for log and store.
+    /// The text that is logged and stored.
     pub(super) text: Option<String>,
 }
 
@@ -63,23 +63,23 @@ impl Rendered {
     }
 }
 
-/// Shows nothing of the value.
+/// A view that does not show the value.
 #[derive(Clone, Copy, Debug)]
 pub struct Omitted;
 
-/// Shows the value as JSON.
+/// A view that shows the value as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct AsJson;
 
-/// Shows the value's `Display` text.
+/// A view that shows the value's `Display` text.
 #[derive(Clone, Copy, Debug)]
 pub struct AsDisplay;
 
-/// Shows the value's `Debug` text.
+/// A view that shows the value's `Debug` text.
 #[derive(Clone, Copy, Debug)]
 pub struct AsDebug;
 
-/// Shows what a function returns for the value, as JSON.
+/// A view that calls a function with the value, and shows the returned value as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct Mapped<G>(pub G);
 
@@ -113,9 +113,10 @@ impl<T: ?Sized, G: for<'a> Shows<'a, T>> View<T> for Mapped<G> {
     }
 }
 
-/// A function from `&T` to a value that can be serialised, and that may borrow from the `&T`.
-// The bound `Fn(&T) -> S` alone would not let `S` borrow. Nobody gives a value for `Outlives`: its default says that
-// `T` outlives `'a`. A bound would demand that for every `'a`, and so would demand `'static` of an error that borrows.
+/// A function that takes `&T` and returns a value that can be serialised. The returned value may borrow from the `&T`.
+// With the bound `Fn(&T) -> S`, the returned `S` could not borrow. The parameter `Outlives` is never set: its default
+// `&'a T` implies that `T` outlives `'a`. A `where` clause would demand this for every `'a`, so that `T` would have to be
+// `'static`, and an error could not borrow.
 pub trait Shows<'a, T: ?Sized, Outlives = &'a T> {
     /// The type that the function returns.
     type Shown: Serialize;

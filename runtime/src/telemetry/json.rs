@@ -18,7 +18,7 @@ pub(super) struct JsonLine {
 
 impl JsonLine {
     pub(super) fn new() -> Self {
-        // The list of spans ends with the current span, so a member of its own for the current span would repeat it.
+        // The line has no separate member for the current span, because the list of spans already contains this span.
         Self { line: format::format().json().flatten_event(true).with_current_span(false) }
     }
 }
@@ -39,7 +39,7 @@ where
         let open = line.trim_end();
         let open = open.strip_suffix('}').unwrap_or(open);
         to.write_str(open)?;
-        // If the event and the run have a field of the same name, the event's value is kept.
+        // If the event and the run both have a field with some name, only the event's field is written.
         let event_fields = event.metadata().fields();
         for (name, value) in run.iter().filter(|(name, _)| event_fields.field(name.as_str()).is_none()) {
             write!(to, ",{}:{value}", Value::from(name.as_str()))?;
@@ -48,7 +48,7 @@ where
     }
 }
 
-/// The fields of the span of the run that the event happened in; empty if the event is not within a run.
+/// Returns the fields of the run during which the event happened. Returns no fields if it happened outside a run.
 fn fields_of_run<S, N>(context: &FmtContext<'_, S, N>) -> Map<String, Value>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,

@@ -111,7 +111,7 @@ fn the_programs_own_lines_and_panics_carry_the_run_in_json() {
         assert_eq!(line["spans"][1]["name"], "fetch");
     }
     assert_eq!((&lines[0]["message"], &lines[0]["n"]), (&"slow".into(), &1.into()));
-    // A JSON object with two members of the same name is ambiguous, so that each name comes once at the top level.
+    // A JSON object with two members of one name is ambiguous. So each name must occur only once at the top level.
     assert!(
         message.lines().all(|line| line.matches("\"attempt\":").count() == 2),
         "at the top and in its span: {message}"

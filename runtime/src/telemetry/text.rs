@@ -14,8 +14,8 @@ use postback_wire::line::{Causes, Escaping};
 use postback_wire::names::target;
 use postback_wire::time::Clock;
 
-/// Formats an event as one line: the time, the level unless it is info, and the message. An event of another crate also
-/// has its target, its spans and its fields.
+/// Formats an event as one line: the time, the level unless it is `info`, and the message. For an event of another
+/// crate, the line also shows the target, the spans and the fields.
 pub(super) struct TextLine {
     clock: Clock,
 }
@@ -46,8 +46,8 @@ where
             styled(&mut to, colour, Style::new().dimmed(), format_args!("{}:", metadata.target()))?;
             to.write_char(' ')?;
         }
-        // The event of a panic has a target of this crate, but the panic may be in the user's code: its spans are shown
-        // too.
+        // The spans are shown for events of other crates, and also for panics. A panic's event has a target of this
+        // crate, but the panic may have happened in the user's code.
         if !ours || metadata.target() == target::PANIC {
             for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
                 to.write_str(span.name())?;
@@ -65,8 +65,8 @@ where
     }
 }
 
-/// Whether the target of an event is this crate, or a part of it. Messages of this crate repeat everything that their fields hold, so
-/// the text form leaves the fields out.
+/// Whether an event comes from one of Postback's crates. Their messages contain the values of all fields, so the text
+/// form of a line does not show the fields.
 fn is_ours(target: &str) -> bool {
     let name = target.split("::").next().unwrap_or(target);
     ["postback", "postback_store", "postback_wire"].contains(&name)
@@ -84,7 +84,8 @@ fn styled(to: &mut Writer<'_>, colour: bool, style: Style, text: fmt::Arguments<
     if colour { write!(to, "{style}{text}{style:#}") } else { to.write_fmt(text) }
 }
 
-/// Formats the fields of a span in the same way as the fields of an event, so that they are escaped too.
+/// Formats the fields of a span as [`FieldWriter`] formats the fields of an event. So the fields of a span are escaped
+/// too.
 pub(super) struct TextFields;
 
 impl<'w> FormatFields<'w> for TextFields {
@@ -98,9 +99,9 @@ impl<'w> FormatFields<'w> for TextFields {
 /// Writes `message field=value`, and escapes the message and the values.
 struct FieldWriter<'w> {
     to: Writer<'w>,
-    /// Whether fields besides the message are written.
+    /// Whether all fields are written. If false, only the message is written.
     all_fields: bool,
-    /// Whether something was written, so that a space comes before the next field.
+    /// Whether a field was already written. If true, a space is written before the next field.
     written: bool,
     result: fmt::Result,
 }

@@ -13,7 +13,7 @@ use postback_wire::report::Ends;
 const OWN: &str = "https://example.com/own";
 const CALLERS: &str = "https://example.com/callers";
 
-/// Counts runs of handler bodies. No body may run in these tests.
+/// The number of handler bodies that have run. In these tests no body may run.
 static RUNS: AtomicUsize = AtomicUsize::new(0);
 
 #[async_handler(webhook = config.0, on = [failed])]

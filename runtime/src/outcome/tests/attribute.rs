@@ -14,7 +14,7 @@ use super::recorder::Recorder;
 use crate::poster::Loss;
 use crate::poster::ambient::Role;
 
-/// Stands for the crate `postback` in generated code.
+/// A module that replaces the crate `postback` in generated code. It reports to a recorder.
 mod recorded {
     pub(crate) mod __private {
         #[cfg(feature = "server")]
@@ -290,11 +290,11 @@ mod sizes {
 
     use super::{URL, async_handler};
 
-    /// How much larger the future of an annotated call may be than that of a plain one, in bytes, for a body of any
-    /// size.
+    /// The largest number of bytes by which the future of an annotated function may be larger than the future of the
+    /// same function without the attribute. It does not depend on the size of the body.
     ///
-    /// The bytes hold the call's webhooks and id, and the runtime's side of the call. Measured: 120, and 128 with
-    /// `durable`.
+    /// These bytes contain the call's webhooks, its id, and the state of its report. The measured numbers are 120, and
+    /// 128 with `durable`.
     const MORE_BYTES: usize = 128;
 
     async fn plain(large: [u8; 1024], request_id: u8) -> Result<usize, [u64; 32]> {

@@ -52,7 +52,7 @@ fn installed() -> Arc<Recorder> {
     INSTALLED.with_borrow(Clone::clone).expect("the test installs a recorder")
 }
 
-/// Like [`postback::report_outcome`], but reports to this thread's recorder.
+/// Reports the outcome of a future as [`postback::report_outcome`] does, but to this thread's recorder.
 pub(crate) fn report_outcome<F: Future>(
     webhook: &(impl IntoWebhook + ?Sized),
     id: impl Display,
@@ -74,7 +74,7 @@ impl Recorder {
         Self::install_with(role, false)
     }
 
-    /// Installs a recorder that panics when a call ends, and keeps nothing of the end.
+    /// Installs a recorder that panics when a call ends, and does not record the end.
     pub(crate) fn install_panicking(role: Role) -> Arc<Self> {
         Self::install_with(role, true)
     }
@@ -85,7 +85,7 @@ impl Recorder {
         recorder
     }
 
-    /// The id and the URLs of each call that began.
+    /// Returns the id and the URLs of each call that has begun.
     pub(crate) fn began(&self) -> Vec<String> {
         self.kept.lock().unwrap().began.clone()
     }
