@@ -27,27 +27,30 @@ use postback_store::{ClaimedRequest, Error, PreClaimed, RequestClaim, warn_unles
 use postback_wire::line::Causes;
 use postback_wire::names::target;
 
-/// The longest time between two claims of the worker. A lost wake-up delays a request by at most this time.
+/// The longest time for which a worker with a free slot does not claim. If a signal that a request is due was lost, the
+/// request waits for at most this time.
 const SLOW_POLL: Duration = Duration::from_secs(10);
-/// How long the worker waits after an error of the store.
+/// How long the worker waits after an error of the store before it uses the store again.
 const BACKOFF: Duration = Duration::from_secs(1);
 
 /// The worker's settings. The module `settings` has checked their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// The most requests that run at once on this node, at least 1.
+    /// The largest number of requests that run at the same time on this node. It is at least 1.
     pub(crate) concurrency: usize,
-    /// The number of threads for handlers. `None` means one per core.
+    /// The number of threads on which handlers run. `None` means one thread for each core.
     pub(crate) threads: Option<usize>,
-    /// The time limit of one run.
+    /// The longest time that one run may take.
     pub(crate) timeout: Duration,
-    /// The most runs of a request that may end in an error, a panic or a timeout, at least 1.
+    /// The largest number of runs of one request that may end with an error, a panic or a timeout. It is at least 1.
     pub(crate) max_attempts: u32,
-    /// The time between the first failed run and the next run. It doubles after each further failed run.
+    /// The time between the first failed run of a request and its next run. The time doubles after each further failed
+    /// run.
     pub(crate) retry_delay: Duration,
-    /// The upper limit of the doubled `retry_delay`. If `retry_delay` is longer, then `retry_delay` is the limit.
+    /// The longest time between a failed run and the next run. If `retry_delay` is longer, `retry_delay` is the limit
+    /// instead.
     pub(crate) max_retry_delay: Duration,
-    /// The most runs of a request during which the process may die, at least 1.
+    /// The largest number of runs of one request during which the process may die. It is at least 1.
     pub(crate) max_crashes: u32,
 }
 
@@ -59,19 +62,19 @@ pub(crate) struct Worker {
     handed: mpsc::Receiver<PreClaimed<ClaimedRequest>>,
 }
 
-/// What all runs share.
+/// The data that all runs of a worker share.
 struct Context {
     outbox: Outbox,
     routes: Routes,
     options: Options,
     handlers: Handle,
-    /// The stop signal for runs, sent when the grace time is over. The runs are its tasks.
+    /// The signal that ends runs when the grace time is over. It also keeps track of the tasks of all runs.
     cut: Shutdown,
 }
 
 impl Worker {
-    /// Makes a worker that runs handlers on `handlers`. It claims requests from the store of `outbox` and reports to
-    /// `outbox`.
+    /// Makes a worker that runs handlers on the runtime `handlers`. The worker claims requests from the store of
+    /// `outbox`, and reports outcomes through `outbox`.
     pub(crate) fn new(outbox: Outbox, routes: Routes, options: Options, handlers: Handle, grace: Duration) -> Self {
         let slots = Slots::new(options.concurrency, &routes.paths());
         let handed = outbox.store().attach_requests(routes.paths(), Arc::clone(&slots.all));
@@ -79,8 +82,8 @@ impl Worker {
         Self { context: Arc::new(context), grace, slots, handed }
     }
 
-    /// Runs requests until the stop signal. First settles `lost`: requests whose process died during too many of their
-    /// runs.
+    /// Runs requests until the stop signal. Before that, settles the requests `lost`, which are not run again: the
+    /// process died during too many of their runs, or they are cancelled.
     pub(crate) async fn run(mut self, lost: Vec<ClaimedRequest>, shutdown: Shutdown) {
         for row in lost {
             self.context.cut.spawn(settle::settle_unrun(Arc::clone(&self.context), row));
@@ -106,7 +109,8 @@ impl Worker {
         self.stop().await;
     }
 
-    /// Claims as many requests as there are free slots. Returns whether there may be more, and when to claim again.
+    /// Claims as many requests as there are free slots. Returns whether the store may have more requests that are due,
+    /// and when the worker must claim again.
     async fn claim(&self, slot: OwnedSemaphorePermit) -> (bool, Instant) {
         let mut slots = vec![slot];
         while let Ok(slot) = Arc::clone(&self.slots.all).try_acquire_owned() {
@@ -152,16 +156,16 @@ impl Worker {
     }
 }
 
-/// The span around all that is logged during a run, also by the handler.
+/// Makes the tracing span of a run. All events during the run are within this span, also those of the handler.
 ///
-/// Its level is `error`: a log that leaves out warnings still shows which request an error belongs to.
+/// The level of the span is `error`. So even if the log shows only errors, each error names its request.
 fn run_span(row: &ClaimedRequest) -> Span {
     let (route, attempt) = (&*row.route, row.attempt());
     tracing::error_span!(target: target::RUN, "run", request_id = %row.claim.id, route, attempt)
 }
 
 impl Context {
-    /// Puts a request back into the queue. If the store fails, the next start of the program puts the request back.
+    /// Puts a request back into the queue. If the store fails, the next start of the program does this instead.
     async fn put_back(&self, route: &str, claim: RequestClaim) {
         let id = claim.id.clone();
         match self.outbox.store().put_back_request(claim).await {

@@ -7,10 +7,10 @@ use crate::handler::Ended;
 use postback_wire::report::{Outcome, Reason, Status};
 use postback_wire::time::{Spoken, Timestamp};
 
-/// How a run ended, as the worker saw it.
+/// How a run ended.
 #[derive(Debug)]
 pub(super) enum RunEnd {
-    /// The handler returned or panicked.
+    /// The handler returned, or it panicked.
     Finished(Ended),
     /// The handler ran longer than this limit.
     TimedOut(Duration),
@@ -18,13 +18,13 @@ pub(super) enum RunEnd {
     Cancelled,
 }
 
-/// The outcome of a run. `captured` is the outcome that an annotated call has reported during the run.
+/// Returns the outcome of a run. `captured` is the outcome that an annotated call has reported during the run.
 ///
-/// If `captured` stands for what the handler returned, it becomes the outcome. Its bytes are then stored, polled and
-/// sent.
+/// If `captured` describes the value that the handler has returned, `captured` becomes the outcome. Then its bytes are
+/// those that are stored, that clients read, and that are sent.
 pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) -> Outcome {
     match end {
-        // The handler did not serialise its result, because `captured` stands for the result.
+        // The handler's result was not serialised again, because `captured` already contains the result.
         RunEnd::Finished(Ended::Completed(None)) => captured.unwrap_or_else(|| Outcome::completed(None, now)),
         RunEnd::Finished(Ended::Completed(Some(Ok(result)))) => Outcome::completed(result, now),
         RunEnd::Finished(Ended::Completed(Some(Err(why)))) => {
@@ -40,20 +40,21 @@ pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) ->
     }
 }
 
-/// Whether a captured outcome stands for the `Ok` that the handler returned.
+/// Whether the outcome of an annotated call describes the `Ok` that the handler has returned.
 pub(super) fn stands_for_ok(captured: &Outcome) -> bool {
     captured.status == Status::Completed || captured.reason == Reason::Unserializable
 }
 
-/// A failure. If the annotated call captured a failure of the same reason, the error that it shows in reports is kept.
+/// Makes the outcome of a failed run. If the annotated call has reported a failure for this reason too, the outcome
+/// keeps the error that the call shows in reports.
 fn failed(captured: Option<Outcome>, reason: Reason, text: String, now: Timestamp) -> Outcome {
     let captured = captured.filter(|captured| captured.status == Status::Failed && captured.reason == reason);
     Outcome { detail: Some(text), ..captured.unwrap_or_else(|| Outcome::failed(reason, None, now)) }
 }
 
-/// How long to wait before a failed request runs again.
+/// Returns how long a failed request waits before it runs again. `failures` is the number of its failed runs.
 ///
-/// Returns `None` if the request has had `max_attempts` failed runs, or if another run would end in the same way. The
+/// Returns `None` if the request has had `max_attempts` failed runs, or if another run would end as this one did. The
 /// wait doubles after each failed run, up to `max_retry_delay`.
 pub(super) fn retry(outcome: &Outcome, failures: u32, options: &Options) -> Option<Duration> {
     let may_succeed = matches!(outcome.reason, Reason::Error | Reason::Panic | Reason::Timeout);

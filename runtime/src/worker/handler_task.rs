@@ -19,24 +19,26 @@ use crate::panics::contain;
 use crate::poster::ambient;
 use postback_store::ClaimedRequest;
 
-/// The age at which a run's registration is stored, and how often the worker looks again until there is a registration.
+/// When a run has lasted for this time, the worker stores the webhooks that it has registered. If the run has not
+/// registered any yet, the worker checks again after each further interval of this length.
 const REGISTER_AFTER: Duration = Duration::from_secs(1);
-/// How long a run has the lane for requests that may end their process.
+/// How long a run has the lane. Requests that may have ended a process run one at a time, each while it has the lane.
 ///
-/// A request that ends its process mostly does so early. After a lost machine, the requests that wait for the lane must
-/// not wait for hours.
+/// A request that ends its process usually does so soon after its run begins. If the time were longer, the requests
+/// that wait for the lane after a crash of the machine might wait for hours.
 const LANE_TIME: Duration = Duration::from_mins(1);
 
-/// A handler that runs or waits for a thread.
+/// A handler's task. The handler runs, or waits for a free thread.
 pub(super) struct HandlerTask {
-    /// `Err` is the message of a panic.
+    /// The task's handle. The task returns the message of a panic as `Err`.
     pub(super) task: JoinHandle<Result<Ended, String>>,
-    /// When the handler was first polled. The time before is not run time: the handler waits for a thread.
+    /// Receives the time at which the handler was first polled. The time before is not part of the run, because the
+    /// handler waits for a free thread.
     pub(super) begun: oneshot::Receiver<Instant>,
     pub(super) lane: LaneHeld,
 }
 
-/// Spawns the handler on the handlers' runtime. The slot is freed when the handler's future has been dropped.
+/// Spawns the handler on the handlers' runtime. The slot becomes free when the handler's future was dropped.
 pub(super) fn spawn(
     context: &Context,
     route: &Route,
@@ -51,12 +53,14 @@ pub(super) fn spawn(
     let (begins, begun) = oneshot::channel();
     let lane = slot.lane();
     let (store, claim) = (context.outbox.store().clone(), row.claim.clone());
-    // Invariant: the task's output holds no value of the user. The worker drops the output on its own threads.
+    // Invariant: the task's output contains no value of the user, because the worker drops the output on its own
+    // threads.
     let running = contain(async move {
-        // The worker does not receive this if it has stopped waiting for the run.
+        // The error is ignored: it means that the worker no longer waits for this run.
         let _ = begins.send(Instant::now());
         let _slot = slot;
-        // First the store notes that the run has begun. Then the handler's code runs, which may end the process.
+        // The store records that the run has begun, before the handler's code runs, because that code may end the
+        // process.
         let _running = store.begin(&claim);
         running.await
     });
@@ -65,11 +69,10 @@ pub(super) fn spawn(
     HandlerTask { task, begun, lane }
 }
 
-/// Waits until the run ends, and returns how it ended and how long it ran. A run that has not ended by itself is
-/// aborted.
+/// Waits until the run ends, and returns how the run ended and how long it took. Aborts the run if it is cancelled, if
+/// its time limit is over, or if the node stops.
 ///
-/// Returns `None` if the node's stop cut the run off. A handler that has returned counts as returned, even if the run
-/// was cancelled or cut off at the same moment.
+/// Returns `None` if the node stops. If the handler has already returned at that moment, the run counts as finished.
 pub(super) async fn watch(
     context: &Arc<Context>,
     row: &ClaimedRequest,
@@ -85,7 +88,8 @@ pub(super) async fn watch(
     end.map(|end| (end, took))
 }
 
-/// Waits until the handler is polled for the first time. `Err` is the end of a run that did not begin.
+/// Waits until the handler is polled for the first time. Returns `Err` with the end of the run if the run ends before
+/// that.
 async fn begin(
     context: &Context,
     cancelled: &CancellationToken,
@@ -93,7 +97,7 @@ async fn begin(
 ) -> Result<Instant, Option<RunEnd>> {
     tokio::select! {
         biased;
-        // The sender is dropped without a value only if the handlers' runtime shuts down. Then the task ends as well.
+        // The sender is dropped without a value only if the handlers' runtime shuts down. Then the task ends too.
         begun = &mut handler.begun => Ok(begun.unwrap_or_else(|_| Instant::now())),
         () = cancelled.cancelled() => Err(Some(RunEnd::Cancelled)),
         () = context.cut.stopping() => Err(None),
@@ -116,7 +120,7 @@ async fn run_to_end(
             biased;
             joined = &mut handler.task => return match joined {
                 Ok(ended) => Some(RunEnd::Finished(ended.unwrap_or_else(Ended::Panicked))),
-                // The handlers' runtime shuts down and has dropped the task.
+                // The handlers' runtime is shutting down, and has dropped the task.
                 Err(_) => None,
             },
             () = cancelled.cancelled() => return Some(RunEnd::Cancelled),
@@ -131,16 +135,16 @@ async fn run_to_end(
     }
 }
 
-/// Begins to store what the run has registered, unless the store has it already. Returns whether the run has
-/// registered.
+/// Starts a task that stores the webhooks that the run has registered, unless they are already stored. Returns whether
+/// the run has registered.
 fn store_registration(context: &Arc<Context>, row: &ClaimedRequest, sink: &RunSink) -> bool {
     let Some(registration) = sink.registration() else { return false };
     if row.registration.as_ref() != Some(&registration) {
         let (context, claim, tracker) = (Arc::clone(context), row.claim.clone(), context.cut.clone());
         let storing =
             async move { registration::store(&context, &claim, Some(registration), Attempts::UntilStopped).await };
-        // The run does not wait for this: the registration is read only if the process dies before the outcome is
-        // stored.
+        // The run does not wait until the registration is stored, because the registration is read only if the process
+        // dies before the outcome is stored.
         drop(tracker.spawn(storing.in_current_span()));
     }
     true

@@ -13,18 +13,19 @@ use crate::poster::Registered;
 use postback_store::{ClaimedRequest, Error, Registration, RequestClaim, warn_unless_logged};
 use postback_wire::line::Causes;
 
-/// How long a handler's body waits for its registration to be stored, if the body must not begin before that.
+/// If a handler's body must not begin before its registration is stored, the body waits for at most this time.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often [`store`] writes to a store that fails.
+/// How many attempts [`store`] makes if writing to the store fails.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempts {
     One,
-    /// Again and again, until the write succeeds or the node stops.
+    /// `store` repeats the write until the write succeeds or the node stops.
     UntilStopped,
 }
 
-/// Stores with a request where its run wants the end reported. The next run may be cancelled before it registers again.
+/// Stores with a request the webhooks that its run has registered. They are needed if the request ends before its next
+/// run has registered webhooks.
 pub(super) async fn store(
     context: &Context,
     claim: &RequestClaim,
@@ -35,7 +36,8 @@ pub(super) async fn store(
     let id = &claim.id;
     let mut warned = false;
     loop {
-        // `Ok` also if the claim is no longer current: then the request has another run, which registers for itself.
+        // The result is `Ok` even if the claim is no longer current. Then the request has another run, which registers
+        // its own webhooks.
         let Err(error) = context.outbox.store().register(claim.clone(), registration.clone()).await else { return };
         let why = Causes(&error).to_string();
         if matches!(error, Error::Closed) || attempts == Attempts::One || context.cut.is_stopping() {
@@ -55,16 +57,17 @@ pub(super) async fn store(
 
 /// Whether the handler's body may begin only when its registration is stored.
 ///
-/// This is so if no registration is stored yet and this run is the last one if its process dies.
+/// This is necessary if no registration is stored yet, and if the request will not run again when the process dies
+/// during this run.
 pub(super) fn must_precede_body(context: &Context, row: &ClaimedRequest) -> bool {
     let is_last = row.crashes > 0 || context.options.max_crashes == 1;
-    // If handlers and worker share a runtime, as in tests, the handler would block the task that it waits for.
+    // If handlers and worker share a runtime, as in tests, a handler must not wait: it would block the task that stores
+    // its registration.
     is_last && row.registration.is_none() && context.handlers.id() != tokio::runtime::Handle::current().id()
 }
 
-/// A function that stores what a run registers, and blocks its thread until the registration is stored.
-///
-/// The function gives up after [`REGISTRATION_TIMEOUT`].
+/// Makes a function that stores the webhooks that a run registers. The function blocks its thread until they are
+/// stored, but for at most [`REGISTRATION_TIMEOUT`].
 pub(super) fn registrar(context: &Arc<Context>, claim: &RequestClaim) -> Registrar {
     let (context, claim, control) = (Arc::clone(context), claim.clone(), tokio::runtime::Handle::current());
     Box::new(move |registration| {
@@ -73,7 +76,7 @@ pub(super) fn registrar(context: &Arc<Context>, claim: &RequestClaim) -> Registr
         let context = Arc::clone(&context);
         let storing = async move {
             store(&context, &claim, Some(registration), Attempts::UntilStopped).await;
-            // After the timeout, nobody receives this.
+            // After the timeout, no receiver exists any more, and the error is ignored.
             let _ = done.send(());
         };
         drop(tracker.spawn_on(storing.in_current_span(), &control));
@@ -87,9 +90,9 @@ pub(super) fn registrar(context: &Arc<Context>, claim: &RequestClaim) -> Registr
     })
 }
 
-/// Asks the handler of a request that is not run, or not run again, where the end is reported.
+/// Asks the handler for the webhooks of a request that is not run, or not run again.
 ///
-/// Returns `None` if a registration is stored already, or the handler cannot say.
+/// Returns `None` if the webhooks are already stored, or if the handler cannot name them.
 pub(super) async fn ask_handler(context: &Context, route: &Arc<Route>, row: &ClaimedRequest) -> Option<Registered> {
     if row.registration.is_some() || route.attribute.is_none() {
         return None;
@@ -97,13 +100,13 @@ pub(super) async fn ask_handler(context: &Context, route: &Arc<Route>, row: &Cla
     let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
     let (route, store, claim) = (Arc::clone(route), context.outbox.store().clone(), row.claim.clone());
     let asking = async move {
-        // If the handler's code ends the process now, that counts as a crash of the request. The handler is not asked
-        // again.
+        // If the handler's code ends the process now, this counts as a crash of the request. So at the next start, the
+        // handler is not asked again.
         let _running = store.begin(&claim);
         route.ask_instead(&run)
     };
     #[expect(clippy::disallowed_methods, reason = "the task is awaited in the next statement")]
     let asking = context.handlers.spawn(asking.in_current_span());
-    // `Err` only if the handlers' runtime shuts down.
+    // The task's result is `Err` only if the handlers' runtime shuts down.
     asking.await.ok().flatten()
 }

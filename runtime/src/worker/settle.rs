@@ -1,4 +1,4 @@
-//! Commits what became of a request: its outcome together with its reports, or the time of its next run.
+//! Commits the result of a run: the request's outcome together with its reports, or the time of its next run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use postback_wire::line::{Causes, Escaped};
 use postback_wire::report::{Outcome, Reason, Status};
 use postback_wire::time::Spoken;
 
-/// Settles a request that is not run again: it is cancelled, or its process died during too many of its runs.
+/// Settles a request that is not run again, because it is cancelled or the process died during too many of its runs.
 pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
     let span = run_span(&row);
     settle_unrun_within(&context, row).instrument(span).await;
@@ -21,7 +21,7 @@ pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
 pub(super) async fn settle_unrun_within(context: &Context, row: ClaimedRequest) {
     let (outcome, line) = if row.cancelled { cancelled(context, &row) } else { lost(context, &row) };
     let asked = match context.routes.get(&row.route) {
-        // A handler that ended the process when it was asked is not asked again.
+        // A handler is not asked again if the process ended while the handler was asked.
         Some(route) if row.crashes <= context.options.max_crashes => {
             registration::ask_handler(context, route, &row).await
         }
@@ -39,14 +39,14 @@ fn cancelled(context: &Context, row: &ClaimedRequest) -> (Outcome, String) {
 fn lost(context: &Context, row: &ClaimedRequest) -> (Outcome, String) {
     let (route, id, crashes) = (&row.route, &row.claim.id, row.crashes);
     let line = format!("{route} {id} failed: it was lost with its process {crashes} times");
-    // The number of the last run. `attempt()` is the number of a next run, which does not follow.
+    // The number of the last run. `attempt()` returns the number of the next run, but no next run follows.
     let attempt = row.attempt().saturating_sub(1);
     tracing::error!(request_id = %id, route, attempt, outcome = "failed", reason = "lost", crashes, "{line}");
     let detail = format!("its process ended {crashes} times while it ran (worker.max_crashes)");
     (Outcome::failed(Reason::Lost, Some(detail), context.outbox.clock().now()), line)
 }
 
-/// The beginning of the one line that the log has for each request.
+/// Makes the first part of the log line about the end of a request. Each request has one such line.
 pub(super) fn log_line(route: &str, claim: &RequestClaim, outcome: &Outcome, took: Duration) -> String {
     let why = match (&outcome.detail, outcome.status) {
         (Some(detail), Status::Failed) => format!(": {}", Escaped(detail)),
@@ -84,7 +84,8 @@ pub(super) async fn requeue(
     }
 }
 
-/// Commits an outcome together with its reports. If nothing is registered, the route's own webhook gets the report.
+/// Commits an outcome together with its reports. If no webhook is registered, the report goes to the webhook that
+/// `App::webhook` sets for the route.
 pub(super) async fn settle(
     context: &Context,
     claim: RequestClaim,
@@ -117,11 +118,11 @@ pub(super) async fn settle(
     }
 }
 
-/// Waits after an error of the store. Returns whether the caller writes again; if not, the next start runs the request
-/// again.
+/// Waits after an error of the store. Returns true if the caller must repeat the write, and false if the node stops. In
+/// that case, the next start runs the request again.
 ///
-/// The worker does not give up an outcome that the store cannot write: it keeps the claim until the store writes again
-/// or the node stops.
+/// The worker does not drop an outcome because the store cannot write it. The worker keeps the claim of the request
+/// until the store can write again or the node stops.
 async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error, warned: &mut bool) -> bool {
     let (id, why) = (&claim.id, Causes(error).to_string());
     tokio::select! {

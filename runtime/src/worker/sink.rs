@@ -1,5 +1,5 @@
-//! Takes the outcomes of annotated calls during a run. It keeps the run's own outcome for the worker, and posts all
-//! others at once.
+//! The sink that receives the outcomes of annotated calls during a run. The sink keeps the outcome of the request for
+//! the worker. It posts the outcomes of all other calls immediately.
 
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use postback_wire::id::RequestId;
 use postback_wire::report::Outcome;
 use postback_wire::time::Timestamp;
 
-/// The sink around one run.
+/// The sink of one run. It receives the outcomes of annotated calls during the run.
 pub(super) struct RunSink {
     id: RequestId,
     outbox: Outbox,
@@ -20,15 +20,15 @@ pub(super) struct RunSink {
     registrar: Option<Registrar>,
 }
 
-/// Stores a registration with the request. Blocks the calling thread until the registration is stored.
+/// A function that stores a registration with the request, and blocks the calling thread until it is stored.
 pub(super) type Registrar = Box<dyn Fn(Registration) + Send + Sync>;
 
-/// What the sink learned from the outermost annotated call that has the request's id.
+/// What the sink was told by the first annotated call that has the id of the request.
 #[derive(Default)]
 pub(super) struct Captured {
-    /// Where the call reports its end.
+    /// The webhooks to which the call reports its end.
     pub(super) registered: Option<Registered>,
-    /// The call's outcome, if the call has ended.
+    /// The outcome of the call. `None` until the call has ended.
     pub(super) outcome: Option<Outcome>,
 }
 
@@ -37,25 +37,26 @@ impl RunSink {
         Self { id, outbox, captured: Mutex::default(), registrar: None }
     }
 
-    /// Makes the body of the run's own call begin only after `registrar` has stored where the call reports its end.
+    /// Changes the sink: the body of the annotated call with the request's id begins only after `registrar` has stored
+    /// the call's webhooks.
     pub(super) fn registering(self, registrar: Registrar) -> Self {
         Self { registrar: Some(registrar), ..self }
     }
 
-    /// Whether the handler's result still has to be serialised.
+    /// Whether the handler's result must still be serialised.
     ///
-    /// It does not if an annotated call has serialised the result, or found that the result cannot be serialised. It
-    /// does if that call failed, because the handler may have recovered from the failure.
+    /// Returns false if an annotated call has serialised the result, or has found that the result cannot be serialised.
+    /// Returns true if that call failed, because the handler may have returned a result nevertheless.
     pub(super) fn wants_result(&self) -> bool {
         self.captured().outcome.as_ref().is_none_or(|captured| !after_run::stands_for_ok(captured))
     }
 
-    /// What is to be stored with the request, if an annotated call has begun.
+    /// Returns the webhooks that must be stored with the request. Returns `None` until an annotated call has begun.
     pub(super) fn registration(&self) -> Option<Registration> {
         self.captured().registered.as_ref().map(Registered::stored)
     }
 
-    /// Takes what was captured so far. Outcomes that come later are ignored, because the run is over.
+    /// Removes and returns what the sink was told so far. Later outcomes are ignored, because the run is over.
     pub(super) fn take(&self) -> Captured {
         std::mem::take(&mut self.captured())
     }
@@ -107,7 +108,8 @@ impl Sink for RunSink {
         if role == Role::Posted {
             return self.outbox.end_durably(call, role, outcome);
         }
-        // The role is `Held`: the worker commits the outcome together with the request, which makes it durable.
+        // The role is `Held`. The worker commits the outcome together with the state of the request, so the outcome
+        // becomes durable then.
         self.end(call, role, outcome);
         Box::pin(std::future::ready(()))
     }

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// The slots of a node.
+/// The slots of a node. Each running request occupies one slot.
 pub(super) struct Slots {
     pub(super) all: Arc<Semaphore>,
-    /// How many requests of each route are running.
+    /// The number of running requests of each route.
     running: Arc<HashMap<String, AtomicUsize>>,
-    /// The lane has one permit. So if the process dies again, the one suspected request that ran is known to be the
-    /// cause.
+    /// Limits the suspected requests, those that were running when a process died, to one run at a time. So if the
+    /// process dies again, the suspected request that ran is known to be the cause.
     lane: Arc<Semaphore>,
     lane_free: Arc<Notify>,
 }
@@ -30,13 +30,13 @@ impl Slots {
         }
     }
 
-    /// Takes the lane if it is free.
+    /// Returns the lane, the right to run a suspected request, if the lane is free.
     pub(super) fn lane(&self) -> Option<Lane> {
         let permit = Arc::clone(&self.lane).try_acquire_owned().ok()?;
         Some(Lane { _permit: permit, _free: None })
     }
 
-    /// Waits until a run frees the lane. Returns at once if that has happened since the last call.
+    /// Waits until a run frees the lane. If a run has freed the lane since the last call, returns without waiting.
     pub(super) async fn lane_free(&self) {
         self.lane_free.notified().await;
     }
@@ -45,7 +45,7 @@ impl Slots {
         self.running.get(route).map_or(0, |running| running.load(Ordering::Relaxed))
     }
 
-    /// Begins a run of this route in the slot of `permit`.
+    /// Counts a new run of this route, and returns the slot in which it runs. `permit` is the permit of the slot.
     pub(super) fn take(&self, permit: OwnedSemaphorePermit, route: &str, lane: Option<Lane>) -> Slot {
         if let Some(running) = self.running.get(route) {
             running.fetch_add(1, Ordering::Relaxed);
@@ -60,16 +60,17 @@ impl Slots {
     }
 }
 
-/// The right to run a suspected request. Frees the lane when it is dropped.
+/// The right to run a suspected request, which is one that was running when a process died. When this value is dropped,
+/// another request can get the right.
 pub(super) struct Lane {
-    // Invariant: the permit stands before the field that announces that the lane is free. Fields are dropped in the order
-    // of their declaration, so the lane is free when that is announced.
+    // Invariant: `_permit` is declared before `_free`, because fields are dropped in the order of their declaration. So
+    // the lane is already free when `_free` announces this.
     _permit: OwnedSemaphorePermit,
     _free: Option<NotifyFree>,
 }
 
-/// Announces, when it is dropped, that the lane is free. A lane that was taken for a claim and not used announces
-/// nothing.
+/// A value that announces, when it is dropped, that the lane is free. A lane does not contain this value if it was
+/// reserved for a claim, but no suspected request was claimed.
 struct NotifyFree(Arc<Notify>);
 
 impl Drop for NotifyFree {
@@ -78,7 +79,8 @@ impl Drop for NotifyFree {
     }
 }
 
-/// A slot in use. It is in use until the handler's future is dropped: a handler that ignores its abort keeps its slot.
+/// A slot in use. The slot becomes free only when the handler's future is dropped. So a handler that does not return
+/// after its task was aborted keeps its slot.
 pub(super) struct Slot {
     route: String,
     running: Arc<HashMap<String, AtomicUsize>>,
@@ -86,7 +88,8 @@ pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
-/// The lane of a run, if the run has the lane.
+/// The lane of a run: the right to run a suspected request. Contains nothing if the run does not need the lane, or has
+/// freed it.
 #[derive(Clone)]
 pub(super) struct LaneHeld(Arc<Mutex<Option<Lane>>>);
 

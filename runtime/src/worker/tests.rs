@@ -18,10 +18,11 @@ use postback_wire::time::{Clock, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
 const START: Timestamp = Timestamp::from_micros(1_795_420_800_000_000);
-/// Longer than the worker may wait between two claims. Time is paused, so the test does not take that long.
+/// A time that is longer than the longest pause between two claims of a worker. The tests pause the clock, so they do
+/// not take that long.
 const NEVER: Duration = Duration::from_hours(24);
 
-/// A clock that follows Tokio's paused time. Its wall clock is behind by this time.
+/// Makes a clock that follows Tokio's paused time. Its wall clock is late by the time `behind`.
 fn clock(behind: Duration) -> Clock {
     let begun = Instant::now();
     Clock::new(move || START.saturating_add(begun.elapsed()).saturating_sub(behind), move || begun.elapsed())
@@ -43,7 +44,7 @@ fn request(id: &str) -> NewRequest {
     }
 }
 
-/// Submits a request and claims it, so that the worker gets no signal for it. Returns the claim.
+/// Submits a request and claims it, so that a worker that starts later gets no signal for it. Returns the claim.
 async fn claimed_elsewhere(store: &Store) -> RequestClaim {
     drop(store.attach_requests(vec!["/a".into()], Arc::new(Semaphore::new(0))));
     assert_eq!(store.submit(request("r")).await.unwrap(), Submitted::New);
@@ -51,7 +52,7 @@ async fn claimed_elsewhere(store: &Store) -> RequestClaim {
     store.claim_requests(1).await.unwrap().rows.remove(0).claim
 }
 
-/// Starts a worker whose first claim finds nothing. Returns how often its handler ran, and the worker's stop signal.
+/// Starts a worker whose first claim finds no request. Returns the counter of its handler's runs, and its stop signal.
 async fn asleep(store: &Store, clock: Clock) -> (Arc<AtomicUsize>, Shutdown) {
     let runs = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&runs);
@@ -75,7 +76,7 @@ async fn asleep(store: &Store, clock: Clock) -> (Arc<AtomicUsize>, Shutdown) {
     let worker = Worker::new(outbox, routes, options, Handle::current(), Duration::ZERO);
     let shutdown = Shutdown::new();
     shutdown.spawn(worker.run(Vec::new(), shutdown.clone()));
-    // Paused time moves on only when all tasks sleep, so the worker has claimed by now.
+    // The paused clock advances only while all tasks wait. So after this sleep, the worker has made its first claim.
     tokio::time::sleep(SECOND).await;
     assert_eq!(runs.load(Ordering::SeqCst), 0);
     (runs, shutdown)
@@ -85,7 +86,7 @@ async fn is_ready(mut future: std::pin::Pin<&mut impl Future>) -> bool {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
 }
 
-/// Waits for the request's end, and stops the worker. Returns how long that took.
+/// Waits until the request is settled, and then stops the worker. Returns how long the wait took.
 async fn settled(store: &Store, shutdown: Shutdown) -> Duration {
     let begun = Instant::now();
     let id = RequestId::stored("r");
@@ -102,7 +103,8 @@ async fn settled(store: &Store, shutdown: Shutdown) -> Duration {
 async fn a_request_whose_wake_up_is_lost_is_run_at_the_next_slow_poll() {
     let store = store().await;
     let claim = claimed_elsewhere(&store).await;
-    // A signal wakes one waiter. This waiter comes first, so it takes the signal from the worker.
+    // A signal wakes only the waiter that has waited for the longest time. This waiter began to wait before the worker,
+    // so it gets the signal instead of the worker.
     let mut thief = pin!(store.requests_due());
     assert!(!is_ready(thief.as_mut()).await);
     let (runs, shutdown) = asleep(&store, clock(Duration::ZERO)).await;

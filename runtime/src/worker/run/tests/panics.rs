@@ -101,7 +101,7 @@ async fn waits() -> Result<(), String> {
     pending().await
 }
 
-/// The attribute on functions of each shape: one that awaits, one that does not, and one that returns a future.
+/// Annotated functions of each form: functions with `.await`, functions without, and functions that return a future.
 mod annotated {
     use super::*;
 
@@ -165,7 +165,7 @@ async fn submit_null(context: &Context) -> RequestId {
     submit_with(context, HeaderMap::new(), Bytes::from_static(b"null")).await
 }
 
-/// Runs `row` in the one slot of a node, which has to be free again afterwards.
+/// Runs a request on a node with a single slot, and checks that the slot is free again afterwards.
 async fn run_in_a_slot(context: &Arc<Context>, row: ClaimedRequest) {
     let slots = Slots::new(1, &["/a".to_owned()]);
     let slot = slots.take(Arc::clone(&slots.all).try_acquire_owned().unwrap(), "/a", None);
@@ -175,7 +175,7 @@ async fn run_in_a_slot(context: &Arc<Context>, row: ClaimedRequest) {
     assert_eq!(slots.running("/a"), 0);
 }
 
-/// Checks that the request has this outcome, and exactly one report.
+/// Checks that the request is settled with this status and this reason, and has exactly one report.
 async fn ended(context: &Context, id: &RequestId, status: Status, reason: Reason, handler: &str) {
     let store = context.outbox.store();
     let state = store.request(id).await.unwrap().unwrap().state;
@@ -237,8 +237,8 @@ async fn a_panic_in_a_drop_after_a_cancel_leaves_the_request_cancelled() {
     is_cancelled(&context, &id).await;
 }
 
-/// A request that never runs is reported to the webhook that its handler names. Asking the handler drops its
-/// parameters.
+/// A request that never runs is reported to the webhook that its handler names. To find the webhook, the worker asks
+/// the handler, and then the handler's parameters are dropped. In this test, that drop panics.
 #[tokio::test]
 async fn a_panic_in_a_drop_while_a_handler_is_asked_keeps_its_webhook() {
     for app in [app().route("/a", annotated::waits_with_payload), app().route("/a", annotated::has_payload)] {
