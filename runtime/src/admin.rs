@@ -40,7 +40,7 @@ pub(crate) fn beside(database: &Path) -> PathBuf {
     path.into()
 }
 
-/// One disabled webhook, in the answer to `list`.
+/// One disabled webhook, as the answer to the command `list` shows it.
 #[derive(Debug, Serialize, Deserialize)]
 struct DisabledWebhook {
     url: String,
@@ -176,7 +176,7 @@ async fn write(stream: &UnixStream, mut rest: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends commands to a running server.
+/// A client that sends commands to a running server through the admin socket.
 pub(crate) struct Client(PathBuf);
 
 impl Client {

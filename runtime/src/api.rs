@@ -47,7 +47,7 @@ use postback_store::Store;
 use postback_store::shutdown::Shutdown;
 use postback_wire::time::Clock;
 
-/// The options of the API, already checked by `settings`.
+/// The options of the API. The module `settings` has checked their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
@@ -104,7 +104,7 @@ struct Api {
     not_ready: LoggedOnce,
 }
 
-/// The server cannot listen on its address.
+/// The error if the server cannot listen on its address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {listen}: {what}")]
 pub(crate) struct Error {

@@ -13,7 +13,7 @@ use postback_wire::webhook::{IntoWebhook, Webhooks};
 
 /// A workload server: settings, state, and routes that lead to handlers.
 ///
-/// Built by the function under [`#[postback::main]`](crate::main), and by tests:
+/// The function that has the attribute [`#[postback::main]`](crate::main) returns an `App`. Tests make one too:
 ///
 /// ```
 /// use postback::{App, Config, Payload, RequestId, async_handler};
@@ -65,7 +65,7 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Runs this handler for each request that is posted to this path.
+    /// Adds a route: the handler runs for each request that is posted to the path.
     ///
     /// The path is absolute. Its segments consist of `A-Z a-z 0-9 - _ . ~`. The route also answers `GET path/{id}` and
     /// `DELETE path/{id}`, so a route cannot be directly below another route. This method never panics: if something is
@@ -137,7 +137,8 @@ pub(crate) struct AppError {
     mistakes: Vec<String>,
 }
 
-/// The types that a function under [`#[postback::main]`](crate::main) may return: [`App`], or `Result` with an [`App`].
+/// The types that a function with the attribute [`#[postback::main]`](crate::main) may return: [`App`], or `Result`
+/// with an [`App`].
 #[diagnostic::on_unimplemented(
     message = "`#[postback::main]` does not take a function that returns `{Self}`",
     label = "the function must return `App<S>` or `Result<App<S>, E>` with `E: Display`"

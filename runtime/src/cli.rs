@@ -24,7 +24,7 @@ use crate::settings::Sources;
 /// The address at which the inspector listens if `--inspect` has no value.
 const INSPECTOR: &str = "127.0.0.1:4000";
 
-/// The command line, parsed.
+/// The parsed command line.
 #[derive(Debug, Parser)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

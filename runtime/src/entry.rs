@@ -50,10 +50,11 @@ impl Program {
     }
 }
 
-/// Runs a workload server: command line, settings, log, signals, graceful stop, exit code.
+/// Runs a workload server: reads the command line and the settings, logs, handles signals, stops gracefully, and
+/// returns the exit code.
 ///
-/// `build` is called once, before the server is ready. Its argument is the table `[config]`, as the type `S`.
-/// [`#[postback::main]`](crate::main) calls this function; you can also call it yourself:
+/// `build` is called once, before the server is ready. Its argument is the table `[config]`, read into the type `S`.
+/// [`#[postback::main]`](crate::main) calls this function. You can also call it yourself:
 ///
 /// ```no_run
 /// use postback::App;
@@ -75,7 +76,7 @@ impl Program {
 /// The exit code is:
 /// - 0 after a stop that a signal asked for,
 /// - 2 for a mistake in the command line, the settings or the routes,
-/// - 1 if the server cannot start or cannot go on for another reason,
+/// - 1 if the server cannot start or cannot continue for another reason,
 /// - 130 if a second signal ended the stop.
 pub fn run<S, F, R>(program: Program, build: F) -> ExitCode
 where

@@ -49,7 +49,7 @@ impl Run {
     }
 }
 
-/// How a handler ended.
+/// How a run of a handler ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// The handler returned `Ok`. The value is the result as JSON, or `Err` with the reason why the result could not be
@@ -63,7 +63,7 @@ pub(crate) enum Ended {
 
 pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
-/// An async function that can be given to [`App::route`](crate::App::route).
+/// An async function that can be the handler of a route, which [`App::route`](crate::App::route) adds.
 ///
 /// Implemented for `async fn(A1, …, A8) -> Result<T, E>` where each `A` implements [`Extract`], `T: Serialize` and
 /// `E: Display`. The function's future must be `Send`. The error is formatted with `{:#}`, which makes some error types

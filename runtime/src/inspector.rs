@@ -27,13 +27,14 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest time that webhooks in flight have to end when the inspector stops.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// A receiver that listens, but does not serve yet.
+/// The inspector: a receiver of webhooks on this machine. It listens, but answers only when [`run`](Self::run) was
+/// called.
 pub(crate) struct Inspector {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-/// The inspector cannot be started.
+/// Why the inspector cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the inspector listens on loopback addresses only, and {0} is not one; use --inspect=127.0.0.1:4000")]

@@ -131,7 +131,8 @@
         reason = "the macro `__capture_whole` makes such code; other crates do not get these warnings"
     )
 )]
-// If a feature is off, the code that only this feature uses is unused. With all features, unused code is an error.
+// Some code is used only by one feature. If the feature is off, the compiler must not warn that this code is unused. If
+// all features are on, it does warn.
 #![cfg_attr(
     not(all(feature = "server", feature = "sqlite")),
     allow(

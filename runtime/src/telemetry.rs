@@ -18,7 +18,7 @@ use self::text::{TextFields, TextLine};
 use postback_wire::names::target;
 use postback_wire::time::Clock;
 
-/// The settings of the log, already checked.
+/// The settings of the log. The module `settings` has checked their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Log {
     /// The events that are logged: a level such as `info`, or directives as in `RUST_LOG`, such as `info,hyper=debug`.

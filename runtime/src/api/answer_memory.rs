@@ -43,7 +43,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// If the connection wrote nothing of an answer for this time, the answer may lose the window that it has in memory.
 const STILL: Duration = Duration::from_millis(50);
 
-/// Counts the memory that all answers use together.
+/// Counters of the memory that all answers use together.
 pub(super) struct AnswerMemory {
     state: Mutex<State>,
     /// Notified when memory has become free.
@@ -51,7 +51,7 @@ pub(super) struct AnswerMemory {
 }
 
 struct State {
-    /// The number of bytes that answers may still use. The number is below zero if pieces were copied out of windows
+    /// The number of bytes that answers may still use. The number is below zero if bytes were copied for a connection
     /// while no memory was free.
     free: isize,
     slots: Slab<Slot>,
@@ -59,14 +59,15 @@ struct State {
     next_look: Instant,
 }
 
-/// The memory of one answer.
+/// The counters of the memory that one answer uses.
 struct Slot {
     /// The number of bytes of the answer that stay in memory from the start of the answer to its end.
     fixed: usize,
-    /// The bytes of the answer that were read from the store, and that the connection has not received yet.
+    /// The window, which is the buffered part of the answer: bytes that were read from the store, and that the
+    /// connection has not received yet.
     window: Bytes,
-    /// The number of bytes of the window when it was read from the store. All of these bytes count as used until the
-    /// window is dropped.
+    /// The size of `window` when it was read from the store, in bytes. All of these bytes count as used until `window`
+    /// is dropped.
     window_size: usize,
     /// The number of bytes that the connection has received, but not yet written to the client.
     in_flight: usize,
@@ -175,8 +176,8 @@ impl State {
         self.free >= wanted
     }
 
-    /// Drops windows of answers whose clients do not read, until `wanted` bytes are free. Begins with the client that
-    /// has not read for the longest time.
+    /// Drops the buffered parts of answers whose clients do not read, until `wanted` bytes are free. Begins with the
+    /// client that has not read for the longest time.
     fn drop_windows(&mut self, wanted: isize, now: Instant) {
         let still = |slot: &&mut Slot| {
             slot.window_size > 0 && slot.paused_since.is_none() && slot.rate.deadline() + STILL <= now + STALL_LIMIT
@@ -225,7 +226,7 @@ impl Slot {
         (self.fixed + self.in_flight).cast_signed()
     }
 
-    /// Drops the window, and returns the number of bytes that it used.
+    /// Drops the window, which is the buffered part of the answer. Returns the number of bytes that become free.
     fn drop_window(&mut self) -> isize {
         self.window = Bytes::new();
         std::mem::take(&mut self.window_size).cast_signed()

@@ -30,7 +30,7 @@ use postback_wire::names::metric;
 const LARGE_LIMIT: usize = 224 << 20;
 /// The largest number of bytes in memory for all small bodies together.
 const SMALL_LIMIT: usize = 32 << 20;
-/// A body of at most this many bytes is small.
+/// The largest size of a small body, in bytes. Larger bodies are large bodies.
 pub(super) const SMALL: usize = 64 << 10;
 /// The longest time for which a body waits for memory. Then the client gets an answer that tells it to retry.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ const MIN_TIME: Duration = Duration::from_mins(1);
 /// the body needs at this rate.
 const AVERAGE_BYTES_PER_SECOND: usize = 64 << 10;
 
-/// Counts the memory that all bodies use together.
+/// Counters of the memory that all bodies use together.
 pub(super) struct BodyMemory {
     pools: Mutex<Pools>,
     /// Notified when memory has become free.
@@ -55,13 +55,13 @@ pub(super) struct BodyMemory {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     TooLarge,
-    /// The connection or the stream ended before the whole body had come.
+    /// The connection or the stream ended before the whole body had arrived.
     CutOff,
-    /// The chunks of the body are not well-formed, for this reason.
+    /// The chunks of the body are not well-formed. The value says what is wrong with them.
     Chunks(&'static str),
-    /// The body came at less than the minimum rate.
+    /// The body arrived more slowly than the minimum rate.
     TooSlow,
-    /// The body came slowly while other bodies waited for memory.
+    /// The body arrived slowly, and the server refused it because other bodies waited for memory.
     GaveWay,
     /// The body waited for memory for [`MAX_WAIT`], and there was still not enough.
     NoMemory,
@@ -148,7 +148,7 @@ impl BodyMemory {
                 tracing::debug!("a body was not read to its end: {}", Causes(&error));
                 read_error(&error)
             })?;
-            // A frame without data holds trailers, which the API ignores.
+            // A frame without data contains trailers. The API ignores trailers.
             let Ok(piece) = frame.into_data() else { continue };
             if read.len() + piece.len() > self.max_body {
                 return Err(Refused::TooLarge);

@@ -32,8 +32,8 @@ const STREAMS: u32 = 64;
 /// The time within which a client must send the head of its first request. Otherwise the server closes the connection.
 /// On HTTP/1, the limit applies to each further request too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest head of a request on HTTP/1, and the most bytes of an answer that are buffered before they go to the
-/// socket.
+/// The largest head of a request on HTTP/1, in bytes. Also the largest number of bytes of an answer that are buffered
+/// before they are written to the socket.
 const BUFFER: usize = 32 << 10;
 /// The number of bytes that a client may send on all streams of an HTTP/2 connection together before it must wait for
 /// the server to read.
@@ -117,7 +117,7 @@ struct Acceptor {
     open: Arc<OpenConnections>,
     /// The largest number of open connections.
     limit: usize,
-    /// One task for each connection.
+    /// The tasks that serve the connections, one for each connection.
     tasks: JoinSet<()>,
     accept_errors: AcceptErrors,
     refusals: Refusals,
@@ -180,7 +180,8 @@ async fn serve_one(
     connection: Arc<Connection>,
     shutdown: Shutdown,
 ) {
-    // Without `TCP_NODELAY`, a small answer may wait until the client has acknowledged the answer before it.
+    // This sets `TCP_NODELAY`. Without it, a small answer may wait until the client has acknowledged the previous
+    // answer.
     let _ = stream.set_nodelay(true);
     let (stream, all_read) = LingeringStream::new(WriteTimeout::new(stream));
     let stream = SharedStream::new(stream);

@@ -46,7 +46,7 @@ const PUBLIC_KEYS: [&str; 14] = [
 /// Returns the headers that are stored with a request: all headers without credentials.
 pub(super) fn without_credentials(headers: &HeaderMap) -> HeaderMap {
     let kept = headers.iter().filter(|(name, _)| !is_credential(name));
-    // A name with several values keeps all of them, in their order.
+    // If a header has several values, all of them are kept, in their order.
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::problem::Problem;
 
-/// The longest request target, in bytes.
+/// The longest request target (the path and the query of a request), in bytes.
 const MAX_TARGET: usize = 8 << 10;
 /// The methods that HTTP defines. If the server does not serve one of these methods, the answer is 405. For a method
 /// that is not in this list, the answer is 501.

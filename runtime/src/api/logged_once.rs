@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// A condition that may last.
+/// A condition that may last for many calls, such as an unreadable store. Its begin and its end are each logged once.
 pub(super) struct LoggedOnce {
     /// The first words of the log line that is written when the condition begins.
     begins: &'static str,

@@ -15,10 +15,11 @@ use slab::Slab;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// One part in this number, a quarter, of all connections is reserved for addresses that have few connections.
+/// The divisor for the number of reserved connections: a quarter of all connections is reserved for addresses that have
+/// few connections.
 const KEPT_PARTS: usize = 4;
-/// An address has few connections if it has less than one part in this number, a sixteenth, of all connections that may
-/// be open.
+/// The divisor that defines "few" connections: an address has few connections if it has less than a sixteenth of all
+/// connections that may be open.
 const FEW_PARTS: usize = 16;
 /// The server closes a connection that has had no active call for this time. On HTTP/1, hyper closes such a connection
 /// earlier.
@@ -128,7 +129,7 @@ impl State {
 }
 
 impl Connection {
-    /// Begins a call.
+    /// Counts a new call on this connection. The call is active until the returned value is dropped.
     pub(super) fn call(self: &Arc<Self>) -> ActiveCall {
         let mut state = self.all.lock();
         let State { connections, idle, .. } = &mut *state;

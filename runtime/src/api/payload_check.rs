@@ -47,17 +47,18 @@ impl Checks {
     }
 }
 
-/// A request whose body fits its route.
+/// A request whose body was checked and fits its route.
 pub(super) struct Checked {
     pub(super) run: Run,
     /// The webhooks of the request, if the handler can name them before it runs.
     pub(super) asked: Option<Asked>,
 }
 
-/// Asks the handler for its webhooks. To answer, the handler reads the payload, and so checks it. If the handler cannot be
-/// asked, the payload is checked without the handler.
+/// Asks the handler for its webhooks. To answer, the handler reads the payload, and so checks it. If the handler cannot
+/// be asked, the payload is checked without the handler.
 ///
-/// The payload's type is code of the user and may panic. The panic hook logs the panic, and the client gets status 500.
+/// The code that reads the payload is the user's code, and may panic. Then the panic hook logs the panic, and the
+/// client gets status 500.
 fn check_body(route: &Route, run: Run) -> Result<Checked, Problem> {
     let checked = caught(move || {
         let asked = route.ask(&run);

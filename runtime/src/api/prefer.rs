@@ -23,7 +23,7 @@ impl Preference {
             let token = token.split(';').next().unwrap_or_default().trim();
             let (name, value) = token.split_once('=').unwrap_or((token, ""));
             let value = value.trim().trim_matches('"');
-            // If a preference is given twice, the first one counts.
+            // If a client sends a preference twice, the first one is used.
             match name.trim().to_ascii_lowercase().as_str() {
                 "respond-async" => preference.respond_async = true,
                 "wait" if preference.wait.is_none() => preference.wait = seconds(value),

@@ -121,7 +121,7 @@ pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duratio
     }
 }
 
-/// The state of the webhooks of a request.
+/// The JSON member `delivery`: the state of the deliveries of a request.
 #[derive(Serialize)]
 struct Deliveries {
     state: &'static str,

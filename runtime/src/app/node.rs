@@ -48,7 +48,7 @@ pub(crate) struct Node {
     /// The signal that stops the HTTP server. The server answers calls about the state of requests until the other
     /// parts of the node have ended.
     api: Shutdown,
-    /// Watches the parts without which the node cannot work.
+    /// Signals when a part of the node has ended without which the node cannot work.
     vital: Vital,
     grace: Duration,
     /// The thread that runs the deliveries. The thread ends when this field is dropped, so the node keeps it until it
@@ -56,7 +56,7 @@ pub(crate) struct Node {
     delivery_thread: Background,
 }
 
-/// The node cannot be started.
+/// Why a node cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
@@ -95,7 +95,7 @@ impl Node {
         started
     }
 
-    /// Starts the parts of the node on an open store and a listener.
+    /// Starts the parts of the node. The store is already open, and the listener already listens.
     async fn start_on(
         listener: TcpListener,
         address: SocketAddr,
@@ -198,8 +198,8 @@ impl Node {
     /// cannot be started again, so the process must end too.
     pub(crate) async fn broken(&self) -> String {
         tokio::select! {
-            // The store is checked first, because a broken store makes the other parts end too. Then the store is the
-            // cause.
+            // The store is checked first. A broken store makes the other parts end too, and then the store must be
+            // named as the cause.
             biased;
             trouble = self.store.broken() => trouble.to_string(),
             name = self.vital.ended() => format!("the {name} has ended because of an internal error"),
@@ -235,7 +235,7 @@ impl Node {
         }
     }
 
-    /// Waits for the runs, and then for the deliveries.
+    /// Waits until the runs have ended, then stops the deliveries, and waits until the deliveries have ended.
     async fn end_work(&self) {
         let begun = Instant::now();
         self.intake.finished().await;

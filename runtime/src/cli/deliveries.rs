@@ -13,7 +13,7 @@ use postback_wire::webhook::shown;
 /// The largest number of deliveries of one request that are listed.
 const MAX_LISTED: usize = 20;
 
-/// The commands below `deliveries`.
+/// The subcommands of `deliveries`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Deliveries {
     /// Send a webhook again whose delivery is over (delivered, dead, refused or gone), with the same id and the same

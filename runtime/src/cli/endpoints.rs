@@ -12,7 +12,7 @@ use postback_store::{self as store, Disabled, Store};
 use postback_wire::line::Escaped;
 use postback_wire::webhook::{Webhook, shown};
 
-/// The commands below `endpoints`.
+/// The subcommands of `endpoints`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Endpoints {
     /// List the disabled webhooks: their receivers answered 410, or `webhook-delivery: disable`

@@ -10,7 +10,7 @@ use postback_wire::secret::Secret as Key;
 /// The largest number of bytes that are read from standard input. Every secret is shorter.
 const MAX_INPUT: u64 = 4_096;
 
-/// The commands below `secret`.
+/// The subcommands of `secret`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secret {
     /// Print a new signing secret; standard error says what to do with it

@@ -14,7 +14,7 @@ const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 
-/// The values that the lines show which the server prints at its start.
+/// The data for the lines that the server prints at its start.
 pub(crate) struct Ready<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) routes: &'a Routes,

@@ -17,7 +17,7 @@ use postback_wire::report::Outcome;
 use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::Provenance;
 
-/// The announcement of one annotated function.
+/// The facts that the server knows about one annotated function before the function runs.
 #[derive(Debug)]
 pub struct Announcement {
     /// Returns the path of an item that is declared within the function. This path begins with the function's own path.
@@ -26,7 +26,7 @@ pub struct Announcement {
     pub webhook: &'static str,
     /// Whether and how the function can be asked for its webhook without a run.
     pub probe: WebhookProbe,
-    /// Whether the attribute's expressions only read values, so that to evaluate them has no effect.
+    /// Whether the attribute's expressions only read values, so that they have no effect when they are evaluated.
     pub is_pure: bool,
 }
 
@@ -106,7 +106,7 @@ pub(super) fn ask(id: &RequestId, run: Running) -> Option<Asked> {
     sink.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// The sink around a handler that is asked for its webhook.
+/// A sink that records the webhook of a handler that is asked for it.
 struct Asks {
     id: RequestId,
     asked: Mutex<Option<Asked>>,

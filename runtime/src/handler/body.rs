@@ -126,7 +126,7 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
     PayloadError::Syntax(format!("{error}{begins_with}"))
 }
 
-/// Why a handler cannot take a body.
+/// Why a body does not fit a handler.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
     /// The request has no header `content-type`.

@@ -39,7 +39,7 @@ impl<S: 'static> Unbound<S> {
     }
 }
 
-/// A route whose handler can run.
+/// A route that is bound to the app's settings, so that its handler can run.
 pub(crate) struct Route {
     pub(crate) path: String,
     /// The handler's path in the program, such as `quickstart::greet`.
@@ -61,7 +61,7 @@ impl Route {
     }
 
     /// Asks the handler for the webhooks of this request, before the request is stored. Returns `None` if the handler
-    /// cannot be asked, or if to evaluate the attribute's expressions might have effects.
+    /// cannot be asked, or if the attribute's expressions may have effects when they are evaluated.
     ///
     /// To answer, the handler reads its payload, which takes time.
     pub(crate) fn ask(&self, run: &Run) -> Option<Asked> {
@@ -71,8 +71,8 @@ impl Route {
     /// Asks the handler for the webhooks of a request that is not run, or not run again. Returns `None` if the handler
     /// cannot be asked.
     ///
-    /// To evaluate the attribute's expressions may have effects. This is allowed here, because a run would have had the
-    /// same effects.
+    /// The attribute's expressions may have effects when they are evaluated. This is allowed here, because a run would
+    /// have had these effects too.
     pub(crate) fn ask_instead(&self, run: &Run) -> Option<Registered> {
         self.asked(run).filter(|asked| asked.is_requests).map(|asked| asked.registered)
     }
@@ -162,7 +162,7 @@ fn clash(a: &str, b: &str) -> bool {
     a == b || below(a, b) || below(b, a)
 }
 
-/// A route that cannot be served.
+/// The error that says why a route cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{location}: route {path}: {problem}", path = path.escape_debug())]
 pub(crate) struct RouteError {

@@ -19,12 +19,14 @@ pub const fn returns<T>() -> (Option<T>, Returns<T>) {
     (None, Returns(PhantomData))
 }
 
-/// Makes a [`Returns`] of the type `T`, which generated code names.
+/// Makes a [`Returns`], a value without data whose type parameter is a function's return type. Generated code calls
+/// this function if it can name the return type.
 pub const fn returned<T>() -> Returns<T> {
     Returns(PhantomData)
 }
 
-/// Returns a `None` whose type parameter is the return type of a function.
+/// Returns a `None`. The type of its value is the return type of a function, which generated code may be unable to
+/// name.
 pub const fn never<T>(_: Returns<T>) -> Option<T> {
     None
 }

@@ -23,7 +23,7 @@ pub trait Safety {
 #[derive(Debug)]
 pub enum Posted {}
 
-/// The call returns when its report is on disk.
+/// The call returns only when its report is on disk.
 #[derive(Debug)]
 pub enum Durably {}
 

@@ -37,7 +37,7 @@ mod sealed {
     impl<T, E> Sealed for Result<T, E> {}
 }
 
-/// A way to show a value of type `T` in a report.
+/// Decides how a report shows a value of type `T`.
 pub trait View<T: ?Sized> {
     #[doc(hidden)]
     fn render(&self, value: &T) -> Result<Rendered, serde_json::Error>;
@@ -115,7 +115,7 @@ impl<T: ?Sized, G: for<'a> Shows<'a, T>> View<T> for Mapped<G> {
 
 /// A function that takes `&T` and returns a value that can be serialised. The returned value may borrow from the `&T`.
 // With the bound `Fn(&T) -> S`, the returned `S` could not borrow. The parameter `Outlives` is never set: its default
-// `&'a T` implies that `T` outlives `'a`. A `where` clause would demand this for every `'a`, so that `T` would have to be
+// `&'a T` implies that `T` outlives `'a`. A `where` clause would demand this for every `'a`. Then `T` would have to be
 // `'static`, and an error could not borrow.
 pub trait Shows<'a, T: ?Sized, Outlives = &'a T> {
     /// The type that the function returns.

@@ -15,7 +15,7 @@ const CONFIG: &str = "config";
 /// The key of `[config]` that names the usual destination of reports. `serve --inspect` sets this key.
 pub(crate) const WEBHOOK_URL: &str = "webhook_url";
 
-/// The table `[config]`, before it becomes the user's own type.
+/// The table `[config]` of the settings, before it is read into the user's own type.
 #[derive(Clone)]
 pub(crate) struct ConfigTable {
     set_by: SetBy,
@@ -90,7 +90,7 @@ impl Default for ConfigTable {
     }
 }
 
-/// Shows the keys only, because the values may be secrets.
+/// Writes only the keys, because the values may be secrets.
 impl fmt::Debug for ConfigTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.table.keys()).finish()

@@ -66,8 +66,8 @@ impl NodeDeserializer {
         }
     }
 
-    /// Passes the value to the visitor with the type that the value has in the settings. The text of a variable is a
-    /// string.
+    /// Passes the value to serde's visitor with the type that the value has in the settings. The text of a variable is
+    /// passed as a string.
     fn typed<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         let Self { node, untyped } = self;
         match node.value {

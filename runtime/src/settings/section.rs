@@ -73,7 +73,7 @@ impl<'e> Section<'e> {
         self.errors.push(mismatch.into_error(key, set_by));
     }
 
-    /// Adds a mistake in an environment variable that sets no key, such as `RUST_LOG`.
+    /// Adds a mistake in an environment variable that is not a setting, such as `RUST_LOG`, to the errors.
     pub(super) fn refuse_variable(&mut self, name: &str, mismatch: Mismatch) {
         self.errors.push(mismatch.into_error(name.to_owned(), &SetBy::Variable(name.into())));
     }

@@ -6,18 +6,18 @@ use std::sync::Arc;
 
 use postback_wire::line::Escaped;
 
-/// Where a value was set, for error messages.
+/// Where a value of the settings was set. Error messages show this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SetBy {
     File {
         path: Arc<Path>,
         line: usize,
     },
-    /// An environment variable, by its name.
+    /// The value was set by the environment variable with this name.
     Variable(Arc<str>),
-    /// A flag of the command line, such as `--listen`.
+    /// The value was set by a flag of the command line, such as `--listen`.
     Flag(Arc<str>),
-    /// The built-in default, or a value that the program itself has set.
+    /// The value is the built-in default, or the program itself has set it.
     Program,
 }
 

@@ -45,7 +45,7 @@ pub(super) fn readable_file(path: &Path, root: &Node) -> Option<String> {
     })
 }
 
-/// Whether the file sets a key whose name says that its value is a secret.
+/// Whether the settings file sets a key whose name shows that its value is a secret, such as `secrets`.
 fn has_secrets_of_file(node: &Node) -> bool {
     let is_set = |node: &Node| {
         let is_empty = match &node.value {

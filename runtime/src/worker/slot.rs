@@ -69,8 +69,8 @@ pub(super) struct Lane {
     _free: Option<NotifyFree>,
 }
 
-/// A value that announces, when it is dropped, that the lane is free. A lane does not contain this value if it was
-/// reserved for a claim, but no suspected request was claimed.
+/// A value that, when it is dropped, announces that the lane (the right to run a suspected request) is free. If no
+/// suspected request was claimed for a lane, the lane does not contain this value.
 struct NotifyFree(Arc<Notify>);
 
 impl Drop for NotifyFree {

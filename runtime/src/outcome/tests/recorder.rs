@@ -106,7 +106,7 @@ impl Recorder {
         self.kept.lock().unwrap().lost.clone()
     }
 
-    /// Marks the one durable report as stored.
+    /// Ends the wait of a durable call, as if its report were stored now.
     pub(crate) fn safe(&self) {
         self.safe.add_permits(1);
     }

@@ -36,7 +36,7 @@ impl std::fmt::Display for Bomb {
     }
 }
 
-/// A future that returns or panics at its first poll, and panics when it is dropped.
+/// A future that panics when it is dropped. At its first poll it returns, or it panics if `panics` is true.
 struct BombFuture {
     panics: bool,
     _bomb: Bomb,
