@@ -80,11 +80,11 @@ pin_project! {
     /// The methods choose which ends are reported and what a report shows. Call them before the first poll.
     // Invariants:
     // - This struct contains the body only once. So the watched future is larger than the body by a constant number of
-    // bytes.
+    //   bytes.
     // - The body is dropped before the guard. So if a future is dropped, annotated calls within its body are reported
-    // before it.
+    //   before it.
     // - A panic never leaves the guard in an invalid state. So `AssertUnwindSafe` is correct here. Without
-    // `AssertUnwindSafe`, this future might not be unwind-safe although its body is.
+    //   `AssertUnwindSafe`, this future might not be unwind-safe although its body is.
     #[must_use = "a future does nothing unless it is awaited, and reports nothing either"]
     pub struct ReportOutcome<F, V = Views<AsJson, Omitted>, S = Posted>
     where

@@ -1,13 +1,13 @@
 //! The memory for answers: how much memory answers may use together, and what happens to clients that do not read.
 //!
 //! - A large result is read from the store in *windows*: parts whose size depends on the free memory. The connection
-//! gets a window in small pieces. Windows and pieces count as used memory; a piece counts until the connection has
-//! written it.
+//!   gets a window in small pieces. Windows and pieces count as used memory; a piece counts until the connection has
+//!   written it.
 //! - If there is not enough memory, answers whose clients do not read lose their windows. If such a client reads again,
-//! the window is read from the store again. If dropping windows frees too little memory, the server closes the
-//! connections of slow clients; see [`MinRate`].
+//!   the window is read from the store again. If dropping windows frees too little memory, the server closes the
+//!   connections of slow clients; see [`MinRate`].
 //! - If the client of an answer reads too slowly, the answer ends early. The server closes the connection. If other
-//! calls of the connection still make progress, the server ends only the stream of this answer.
+//!   calls of the connection still make progress, the server ends only the stream of this answer.
 //! - Windows never use all of the memory, so that small answers always get through.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

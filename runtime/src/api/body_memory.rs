@@ -2,14 +2,14 @@
 //! give way.
 //!
 //! - A body uses memory for the bytes that have arrived. The memory is reserved as the bytes arrive, and becomes free
-//! when the store has the bytes.
+//!   when the store has the bytes.
 //! - Small bodies have a pool of memory that large bodies cannot use. So a small body is accepted, however many large
-//! bodies wait. If a body grows beyond [`SMALL`], all its bytes move to the pool of the large bodies.
+//!   bodies wait. If a body grows beyond [`SMALL`], all its bytes move to the pool of the large bodies.
 //! - If a body arrives too slowly, the server stops reading it and refuses the request; see [`MinRate`]. If there is
-//! not enough memory, the server refuses slow bodies earlier than that, the largest first.
+//!   not enough memory, the server refuses slow bodies earlier than that, the largest first.
 //! - Bodies that each have a part of the memory and wait for more cannot block one another for ever, because each wait
-//! has a limit: after [`MAX_WAIT`] the client gets an answer that tells it to retry, and the memory of its body becomes
-//! free for the other bodies.
+//!   has a limit: after [`MAX_WAIT`] the client gets an answer that tells it to retry, and the memory of its body
+//!   becomes free for the other bodies.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! The open connections: how many are allowed, and which idle connection is closed so that a new one can be accepted.
 //!
 //! - If the limit is reached, the server closes the connection that has been idle for the longest time, and accepts the
-//! new one. A connection is idle if it has no active call, even if it has not sent anything yet. If no connection is
-//! idle, the server refuses the new connection.
+//!   new one. A connection is idle if it has no active call, even if it has not sent anything yet. If no connection is
+//!   idle, the server refuses the new connection.
 //! - The last quarter of the limit is reserved for addresses that have few connections. Loopback addresses always count
-//! as having few connections, because a proxy on this machine may connect for many clients.
+//!   as having few connections, because a proxy on this machine may connect for many clients.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
