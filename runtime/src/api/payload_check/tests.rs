@@ -12,6 +12,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::api::{Options, Server, Stops, listen, router};
 use crate::handler::{Payload, Routes, Shared, States, Unbound};
+use crate::panics::contain;
 use crate::policy::guard::Guard;
 use postback_store::shutdown::Shutdown;
 use postback_store::{self as store, Store};
@@ -75,9 +76,9 @@ async fn a_panic_in_the_payloads_code_is_answered_with_a_problem() {
                 .header(CONTENT_TYPE, "application/json")
                 .header(ACCEPT, "application/problem+json")
                 .body(Body::from(format!("\"{}\"", "x".repeat(bytes - 2))));
-            // The server runs each connection in a task. Here a task runs the one call.
-            let answer = tokio::spawn(router(Arc::clone(&api)).oneshot(request.unwrap())).await;
-            let answer = answer.unwrap_or_else(|error| panic!("{path} with {bytes} bytes ended the task: {error}"));
+            // A panic that is not caught would end the task of the connection.
+            let answer = contain(router(Arc::clone(&api)).oneshot(request.unwrap())).await;
+            let answer = answer.unwrap_or_else(|text| panic!("{path} with {bytes} bytes panicked: {text}"));
             let Ok(answer) = answer;
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path} with {bytes} bytes");
             let content_type = &answer.headers()[CONTENT_TYPE];
