@@ -23,7 +23,7 @@ pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<
     let row = query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
     let state = RequestState::read(&row, 1)?;
-    let stage = match (state, state.status()) {
+    let summary = match (state, state.status()) {
         (RequestState::Queued, _) => Stage::Queued,
         (_, None) => Stage::Running,
         (_, Some(status)) => {
@@ -37,7 +37,7 @@ pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<
             })
         }
     };
-    Ok(Some(Summary { route: row.try_get(0)?, stage }))
+    Ok(Some(Summary { route: row.try_get(0)?, stage: summary }))
 }
 
 /// Reads the length of a JSON text from this column, and the whole text from the next column if it is small.
