@@ -18,27 +18,30 @@ use crate::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
 use crate::summary::{Member, Summary};
 use postback_wire::id::RequestId;
 
-/// The error type of a backend. The store logs this error, and the store's own error has it as its source.
+/// The error type of a backend. The store logs these errors, and its own error type has them as the source.
 pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// The writing half of a backend. The writer task owns this value, and awaits each of its futures to the end.
+/// The half of a backend that writes. The writer task owns this value, and awaits each of its futures until the future
+/// returns.
 pub(crate) trait Backend: Send {
-    /// Applies all operations in one transaction. Returns their answers, in the order of the operations. If this fails,
-    /// nothing was written; only after [`Failure::Unknown`] may the batch be written nevertheless.
+    /// Applies all operations in one transaction. Returns their answers, in the order of the operations. If the call
+    /// fails, nothing was written, except after [`Failure::Unknown`]: then the batch may be written.
     fn apply<'a>(&'a mut self, ops: &'a [&'a Op], now: Now) -> BoxFuture<'a, Result<Vec<Reply>, Failure>>;
-    /// Returns whether the last batch was committed. The writer calls this after [`Failure::Unknown`]. If the call
-    /// fails, the writer calls again, and applies no other batch before it has the answer.
+    /// Returns whether the last batch was committed. The writer calls `committed` after [`Failure::Unknown`]. If the
+    /// call fails, the writer calls `committed` again, and applies no other batch before it knows the outcome.
     fn committed(&mut self) -> BoxFuture<'_, Result<bool, Cause>>;
-    /// Writes this many dummy bytes, commits them, and deletes them. The writer learns from this whether the backend
-    /// can write at the moment.
+    /// Writes this many dummy bytes, commits them, and deletes them, so that the writer learns whether the backend can
+    /// write at the moment.
     fn try_to_write(&mut self, bytes: usize) -> BoxFuture<'_, Result<(), Cause>>;
-    /// Does housekeeping between two batches. No caller waits for it, but the next batch starts only after it.
+    /// Does housekeeping between two batches, such as a checkpoint. No caller waits for the housekeeping, but the next
+    /// batch starts only after the housekeeping.
     fn tidy(&mut self) -> BoxFuture<'_, ()>;
     /// Closes all files and connections.
     fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
-/// The reading half of a backend. It reads committed rows, and can do so while the writer applies a batch.
+/// The half of a backend that reads. A reader returns committed rows, and can read them while the writer applies a
+/// batch.
 pub(crate) trait Reader: Send + Sync {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>>;
@@ -61,7 +64,7 @@ pub(crate) trait Reader: Send + Sync {
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>>;
 }
 
-/// Why a batch was not applied.
+/// The reason why a batch was not applied.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The batch may succeed later: for example, the disk is full now, or a device fails now.
@@ -73,26 +76,27 @@ pub(crate) enum Failure {
     Unknown { replies: Vec<Reply>, cause: Cause },
 }
 
-/// The two halves of a backend that was just opened, and what an earlier process left in it.
+/// The two halves of a backend that was just opened, and the data that an earlier process left in the backend.
 pub(crate) struct Opened {
     pub backend: Box<dyn Backend>,
     pub reader: Arc<dyn Reader>,
     pub left: Left,
-    /// Records which runs have begun. `None`: rows do not outlive the process, so nobody would read the record.
+    /// The record of the runs that have begun. `None`: the rows are lost when the process ends, so no later process
+    /// would read the record.
     pub begun: Option<Arc<Begun>>,
 }
 
-/// What an earlier process left in the store, as the new process reads it at the start.
+/// The data that an earlier process left in the store. The new process reads the data when it starts.
 #[derive(Default)]
 pub(crate) struct Left {
     pub waiting: Waiting,
-    /// How many requests wait, by route. Requests that the earlier process was running count as waiting, because the
-    /// recovery puts them back.
+    /// The number of waiting requests, by route. The requests that the earlier process was running are counted as
+    /// waiting, because the recovery makes them wait again.
     pub backlog: HashMap<String, Count>,
-    /// The URLs that are disabled: their receivers want no more reports there.
+    /// The disabled URLs. The receivers at these URLs want no more reports.
     pub disabled: HashSet<String>,
     /// The wall-clock time and the store's own time at the last commit.
     pub clocks: Option<Now>,
-    /// How far the earlier process trusted the wall clock. `None`: no process has stored this.
+    /// How far the earlier process trusted the wall clock. `None`: no process has stored its trust in the wall clock.
     pub trust: Option<Trust>,
 }

@@ -18,21 +18,22 @@ use crate::record::ClaimedRequest;
 use postback_wire::id::RequestId;
 use postback_wire::names::metric;
 
-/// The size of a usual request, in bytes. [`Backlog::bound`] checks whether a request of this size still fits. If only
-/// larger requests do not fit, the store does not count as full.
+/// The size of a usual request, in bytes. The store counts as full if [`Backlog::bound`] finds no space for a request
+/// of this size. The store does not count as full if it only has no space for larger requests.
 const USUAL: u64 = 64 << 10;
 
-/// The limits on the requests that wait to be run.
+/// The limits of the requests that wait to be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub rows: u64,
-    /// The largest number of bytes that the waiting requests may hold together. A single request may exceed this limit
-    /// if no other request waits.
+    /// The largest number of bytes that all waiting requests may have together. A single request may have more bytes if
+    /// no other request waits.
     pub bytes: u64,
 }
 
 impl Limits {
-    /// Returns the bound that refuses a new request of `bytes` bytes while the requests in `all` wait, if there is one.
+    /// Returns the bound that refuses a new request of `bytes` bytes while the requests in `all` wait. `None`: no bound
+    /// refuses the request.
     fn bound(self, all: Count, bytes: u64) -> Option<Bound> {
         if all.rows >= self.rows {
             Some(Bound::Rows(self.rows))
@@ -51,9 +52,10 @@ pub(crate) struct Count {
     pub bytes: u64,
 }
 
-/// The number of bytes that a request takes in the store. The backends compute this number by the same rule.
+/// Returns the number of bytes that a request takes in the store. The backends compute this number by the same rule.
 pub(crate) fn stored_bytes(headers: &HeaderMap, body: &Bytes) -> u64 {
-    // Each header counts as a text line `name: value` with a line break: 3 bytes more than its name and value.
+    // Each header counts as a text line `name: value` with a line break, which has 3 bytes more than the name and the
+    // value.
     let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 3).sum();
     (headers + body.len()) as u64
 }
@@ -67,17 +69,18 @@ pub(crate) struct Backlog {
 struct State {
     all: Count,
     by_route: HashMap<Arc<str>, Route>,
-    /// The route and the bytes of each request that runs now. A request that is put back is counted as waiting again
-    /// with these bytes.
+    /// The route and the bytes of each request that runs now. If a request must wait again, the store counts it as
+    /// waiting with these bytes.
     running: HashMap<RequestId, (Arc<str>, u64)>,
-    /// How many requests were refused since the refusals began. `None`: new requests are accepted.
+    /// The number of requests that were refused since the store began to refuse requests. `None`: the store accepts new
+    /// requests.
     refused: Option<u64>,
 }
 
 #[derive(Default)]
 struct Route {
     count: Count,
-    /// Whether `count` changed since the metrics' gauges were last set.
+    /// Whether `count` has changed since the gauges of the metrics were last set.
     changed: bool,
 }
 
@@ -117,7 +120,8 @@ impl Route {
 }
 
 impl Backlog {
-    /// Creates the count. It starts with `left`: the requests that an earlier process left waiting, counted by route.
+    /// Makes the count of waiting requests. `left` is the number of requests that an earlier process left waiting, by
+    /// route.
     pub(crate) fn new(limits: Limits, left: HashMap<String, Count>) -> Self {
         let mut state = State::default();
         for (route, count) in left {
@@ -127,8 +131,8 @@ impl Backlog {
         Self { limits, state: Mutex::new(state) }
     }
 
-    /// Takes a slot for a new request of this route, before the request goes to the writer. Fails if a bound is
-    /// reached.
+    /// Takes a slot for a new request of this route, before the request goes to the writer. Fails if a bound refuses
+    /// the request.
     pub(crate) fn take(self: &Arc<Self>, route: &str, bytes: u64) -> Result<QueueSlot, Bound> {
         let Limits { rows: most, bytes: most_bytes } = self.limits;
         let mut state = self.lock();
@@ -140,8 +144,9 @@ impl Backlog {
             *state.refused.get_or_insert(0) += 1;
             return Err(bound);
         }
-        // The store logs "accepted again" only when a tenth of the bound is free. If it did so at the first free slot,
-        // the next request would fill that slot, and the log would repeat "refused" and "accepted again" without end.
+        // The store logs "accepted again" only when a tenth of the bound is free. Otherwise the store would log
+        // "accepted again" at the first free slot, the next request would fill that slot, and the store would log
+        // "refused" and "accepted again" without end.
         let all = state.all;
         let eased = |now: u64, most: u64| now <= most - most / 10;
         if eased(all.rows, most)
@@ -155,7 +160,7 @@ impl Backlog {
         Ok(QueueSlot { backlog: self.clone(), route, bytes, stays: false })
     }
 
-    /// Returns the bound that would refuse a request of usual size now, if there is one.
+    /// Returns the bound that would refuse a request of usual size now. `None`: no bound would refuse the request.
     pub(super) fn bound(&self) -> Option<Bound> {
         self.limits.bound(self.lock().all, USUAL.min(self.limits.bytes / 10))
     }
@@ -170,7 +175,7 @@ impl Backlog {
         }
     }
 
-    /// Counts a request as waiting again, because its run ended without an outcome.
+    /// Counts a request as waiting again, because the run of the request ended without an outcome.
     pub(super) fn released(&self, id: &RequestId) {
         let mut state = self.lock();
         if let Some((route, bytes)) = state.running.remove(id) {
@@ -178,8 +183,8 @@ impl Backlog {
         }
     }
 
-    /// Stops counting a request that is settled. If the request was still waiting, `waited` says its route and bytes;
-    /// if it was running, `waited` is `None`.
+    /// Removes a settled request from the count. If the request was waiting, `waited` has the route and the bytes of
+    /// the request. If the request was running, `waited` is `None`.
     pub(super) fn settled(&self, id: &RequestId, waited: Option<&Waited>) {
         let mut state = self.lock();
         match waited {
@@ -188,7 +193,7 @@ impl Backlog {
         }
     }
 
-    /// Sets the metrics' gauges of the routes whose counts changed.
+    /// Sets the gauges of the metrics for the routes whose counts have changed.
     pub(super) fn set_gauges(&self) {
         let mut state = self.lock();
         for (name, route) in state.by_route.iter_mut().filter(|(_, route)| route.changed) {
@@ -200,7 +205,7 @@ impl Backlog {
         }
     }
 
-    /// Returns the count of all routes together.
+    /// Returns the number of waiting requests of all routes together.
     #[cfg(test)]
     pub(crate) fn count(&self) -> Count {
         self.lock().all
@@ -228,8 +233,8 @@ pub(crate) struct Waited {
     pub bytes: u64,
 }
 
-/// The slot that one new request occupies in the count of waiting requests. A dropped slot becomes free again, unless
-/// the request's row was written as waiting.
+/// A slot for one new request in the count of waiting requests. When the slot is dropped, it becomes free again, unless
+/// the row of the request was written as waiting.
 pub(crate) struct QueueSlot {
     backlog: Arc<Backlog>,
     route: Arc<str>,
@@ -238,12 +243,12 @@ pub(crate) struct QueueSlot {
 }
 
 impl QueueSlot {
-    /// Keeps the slot occupied, because the row was written as waiting.
+    /// Records that the row of the request was written as waiting, so that the slot stays occupied.
     pub(super) fn waits(mut self) {
         self.stays = true;
     }
 
-    /// Frees the slot and counts the request as running, because the row was written as running.
+    /// Frees the slot and counts the request as running, because the row of the request was written as running.
     pub(super) fn runs(self, id: &RequestId) {
         self.backlog.lock().running.insert(id.clone(), (self.route.clone(), self.bytes));
     }

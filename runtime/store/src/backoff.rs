@@ -15,20 +15,20 @@ impl Backoff {
         Self { first, longest, pauses: 0 }
     }
 
-    /// Returns the next pause. Each pause is twice as long as the pause before, up to the longest pause.
+    /// Returns the next pause. Each pause is twice as long as the pause before it, up to the longest pause.
     pub fn pause(&mut self) -> Duration {
         let pause = doubled(self.first, self.longest, self.pauses);
         self.pauses = self.pauses.saturating_add(1);
         pause
     }
 
-    /// Makes the next pause the first, shortest pause again. Call `reset` after a success.
+    /// Starts again with the first, shortest pause. Call `reset` after a success.
     pub fn reset(&mut self) {
         self.pauses = 0;
     }
 }
 
-/// Returns `first`, doubled `times` times, but at most `longest`.
+/// Doubles the duration `first` as many times as `times` says. Returns at most `longest`.
 pub fn doubled(first: Duration, longest: Duration, times: u32) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(times)).min(longest)
 }

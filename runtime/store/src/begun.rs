@@ -14,45 +14,47 @@ use sha2::{Digest as _, Sha256};
 
 use crate::record::RequestClaim;
 
-/// The first bytes of a valid file. A file without them does not say which runs had begun.
+/// The first bytes of a valid file. If a file does not begin with these bytes, nobody knows from the file which runs
+/// had begun.
 const HEAD: [u8; 8] = *b"begun v1";
 const MARK: usize = 16;
-/// The largest number of marks in the file. One node never has more runs at the same time.
+/// The largest number of marks in the file. One node never runs more requests at the same time.
 const MOST: u64 = 1 << 20;
 
 type Mark = [u8; MARK];
 
-/// The marks that an earlier process left in the file: one for each run that had begun and was not over.
+/// The marks that an earlier process left in the file. The file has one mark for each run that had begun and had not
+/// ended.
 #[derive(Debug)]
 pub(crate) struct Left(HashSet<Mark>);
 
 impl Left {
-    /// Returns whether the run of this claim had begun when the earlier process ended.
+    /// Returns whether the run under this claim had begun when the earlier process ended.
     pub(crate) fn has(&self, claim: &RequestClaim) -> bool {
         self.0.contains(&mark(claim))
     }
 }
 
-/// The file of marks, open for writing.
+/// The file of marks, which is open for writing. The file has one mark for each run that has begun and has not ended.
 #[derive(Debug)]
 pub(crate) struct Begun(Mutex<Marks>);
 
 #[derive(Debug)]
 struct Marks {
     file: File,
-    /// Positions in the file that a new mark can use again, because the run that used the position is over.
+    /// The positions in the file that a new mark can use again, because the run that used the position has ended.
     free: Vec<u64>,
-    /// How many positions were ever used, including those that are free again.
+    /// The number of positions in the file that were ever used, including the positions that are free again.
     used: u64,
-    /// Whether the marks of an earlier process were read and removed.
+    /// Whether the marks of an earlier process were read and then removed from the file.
     restarted: bool,
-    /// If true, no more marks are written, because a write failed or because the process ends on purpose.
+    /// If true, no more marks are written, because a write failed or because the operator ended the process.
     broken: bool,
 }
 
 impl Begun {
-    /// Reads the marks of an earlier process, and leaves them in the file. The second value is `None` if the file does
-    /// not say which runs had begun.
+    /// Reads the marks of an earlier process, and leaves the marks in the file. The second value is `None` if nobody
+    /// knows from the file which runs had begun.
     pub(crate) fn open(mut file: File) -> std::io::Result<(Self, Option<Left>)> {
         let mut text = Vec::new();
         (&mut file).take(HEAD.len() as u64 + MOST * MARK as u64).read_to_end(&mut text)?;
@@ -63,7 +65,7 @@ impl Begun {
         Ok((Self(Mutex::new(Marks { file, free: Vec::new(), used: 0, restarted: false, broken: false })), left))
     }
 
-    /// Removes the marks of the earlier process. After that, new marks can be written.
+    /// Removes the marks of the earlier process from the file. After this call, new marks can be written.
     pub(crate) fn restart(&self) {
         let mut marks = self.lock();
         marks.restarted = true;
@@ -71,7 +73,7 @@ impl Begun {
         marks.checked(begun);
     }
 
-    /// Records that the run of this claim has begun. Keep the returned value until the run is over.
+    /// Records in the file that the run under this claim has begun. Keep the returned value until the run has ended.
     pub(crate) fn begin(self: &Arc<Self>, claim: &RequestClaim) -> Running {
         let mut marks = self.lock();
         let place = marks.free.pop().unwrap_or_else(|| {
@@ -82,8 +84,8 @@ impl Begun {
         Running { place, of: self.clone() }
     }
 
-    /// Removes all marks and writes no more. The server calls this when the process ends on purpose, so that the end
-    /// does not count as a crash of any request.
+    /// Removes all marks, and writes no more marks. The server calls `forget` when the operator ends the process, so
+    /// that the interrupted runs do not count as crashes.
     pub(crate) fn forget(&self) {
         let mut marks = self.lock();
         let emptied = marks.file.set_len(HEAD.len() as u64);
@@ -91,7 +93,8 @@ impl Begun {
         marks.broken = true;
     }
 
-    /// Whether the file can be deleted: the earlier marks were taken over, and no run is under way.
+    /// Returns whether the file can be deleted: the marks of the earlier process were removed from it, and no run of
+    /// this process is under way.
     pub(crate) fn is_over(&self) -> bool {
         let marks = self.lock();
         marks.restarted && marks.free.len() as u64 == marks.used
@@ -115,7 +118,8 @@ impl Marks {
         self.file.write_all(bytes)
     }
 
-    /// If a write failed, empties the file. A file that lacks a mark would be wrong; an empty file makes no statement.
+    /// If a write failed, empties the file. A file without the mark of a begun run would be wrong. An empty file is not
+    /// wrong, because nobody knows from it which runs had begun.
     fn checked(&mut self, result: std::io::Result<()>) {
         if let Err(error) = result
             && !std::mem::replace(&mut self.broken, true)
@@ -130,7 +134,8 @@ impl Marks {
     }
 }
 
-/// A run that [`Begun::begin`] recorded and that is still under way. When this value is dropped, the mark is removed.
+/// A run that [`Begun::begin`] recorded and that has not ended. When this value is dropped, the mark of the run is
+/// removed from the file.
 #[derive(Debug)]
 pub struct Running {
     place: u64,
@@ -140,8 +145,8 @@ pub struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let mut marks = self.of.lock();
-        // The mark is removed although the outcome of the run may not be committed yet. If the process dies from now
-        // on, this run is not the cause.
+        // The mark is removed although the outcome of the run may not be committed yet. If the process crashes after
+        // this line, this run did not cause the crash.
         marks.mark(self.place, &[0; MARK]);
         marks.free.push(self.place);
     }
@@ -216,7 +221,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("begun");
         open(&path).0.restart();
-        // The file is open for reading only, so that every write to it fails.
+        // The file is open for reading only, so that every write to the file fails.
         let (begun, _) = Begun::open(File::open(&path).unwrap()).unwrap();
         let begun = Arc::new(begun);
         let _running = begun.begin(&claim("a", 1));

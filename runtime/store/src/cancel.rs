@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::record::{Registration, RequestClaim};
 use postback_wire::id::RequestId;
 
-/// What the store has to know of a request before it can cancel the request.
+/// The data of a request that the store needs before it can cancel the request.
 #[derive(Clone, Debug)]
 pub(crate) struct CancelView {
     pub route: String,
@@ -27,45 +27,45 @@ pub(crate) struct CancelView {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
-    /// The request waits. Its registration cannot change unless its epoch changes too, because only a claim leads to a
-    /// change, and each claim raises the epoch.
+    /// The request waits. The registration of the request cannot change while its epoch stays the same: only a run can
+    /// store a registration, and a run needs a claim, which raises the epoch.
     Queued {
         epoch: u32,
         registration: Option<Registration>,
-        /// The bytes with which the request is counted among the waiting requests.
+        /// The size of the request, in bytes, in the count of waiting requests.
         bytes: u64,
     },
     Running {
-        /// Whether the request is already marked as cancelled.
+        /// Whether the request was already marked as cancelled.
         cancelled: bool,
     },
     Settled,
 }
 
 impl Store {
-    /// Returns the headers and the body of this request, if the request waits, is of this route, and has no
-    /// registration. (A registration says where the outcome is reported.) Otherwise returns `None`.
+    /// Returns the headers and the body of this request, if the request waits, has this route, and has no registration.
+    /// (A registration says to which webhooks the outcome is reported.) Otherwise returns `None`.
     pub async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, Error> {
         self.reader()?.unregistered(id, route).await.map_err(Error::Backend)
     }
 
-    /// Returns a token that is cancelled when the run under this claim should stop. If the request was marked as
-    /// cancelled before this call, the token is cancelled already.
+    /// Returns the cancellation token of the run under this claim. The token is cancelled when the run should stop. If
+    /// the request is already marked as cancelled, the token is already cancelled.
     pub fn cancellation(&self, claim: &RequestClaim) -> CancellationToken {
         self.0.shared.local.wake.cancels.of(claim)
     }
 }
 
-/// The cancellation tokens of runs, by claim. The map has a token for each run that asked for one, and for each
-/// cancelled run that did not ask yet. A token is removed when its claim ends.
+/// The cancellation tokens of runs, by claim. The map has a token for each run that has asked for its token, and for
+/// each cancelled run that has not asked for its token yet. A token is removed when its claim ends.
 #[derive(Default)]
 pub(crate) struct Cancels {
     tokens: Mutex<HashMap<RequestClaim, CancellationToken>>,
     turns: Turns,
 }
 
-/// Locks that let only one caller at a time cancel a request. A hash of the id selects the lock, so several ids share a
-/// lock.
+/// Locks for the cancellation of requests: only one caller at a time can cancel a request. A hash of the request's id
+/// selects the lock, so several ids share a lock.
 struct Turns([tokio::sync::Mutex<()>; 64]);
 
 impl Default for Turns {
@@ -77,13 +77,13 @@ impl Default for Turns {
 impl Turns {
     async fn of(&self, id: &RequestId) -> tokio::sync::MutexGuard<'_, ()> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
-        // Invariant: the remainder is below 64, the number of locks, so the index is valid.
+        // Invariant: the index is valid, because the remainder is below 64 and there are 64 locks.
         self.0[(hash % 64) as usize].lock().await
     }
 }
 
 impl Cancels {
-    /// Waits until no other caller cancels this request, and locks the request for this caller.
+    /// Waits until no other caller is cancelling this request, and then locks the request for this caller.
     pub(super) async fn turn(&self, id: &RequestId) -> tokio::sync::MutexGuard<'_, ()> {
         self.turns.of(id).await
     }
@@ -92,12 +92,12 @@ impl Cancels {
         self.lock().entry(claim.clone()).or_default().clone()
     }
 
-    /// Asks the run under this claim to stop. Called after the commit that marks the request as cancelled.
+    /// Tells the run under this claim to stop. Called after the commit that marks the request as cancelled.
     pub(super) fn cancel(&self, claim: &RequestClaim) {
         self.of(claim).cancel();
     }
 
-    /// Removes the token of a claim. Called after the commit that ends the claim.
+    /// Removes the cancellation token of this claim. Called after the commit that ends the claim.
     pub(super) fn over(&self, claim: &RequestClaim) {
         self.lock().remove(claim);
     }

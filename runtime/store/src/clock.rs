@@ -20,60 +20,65 @@ use std::time::Duration;
 
 use postback_wire::time::{Clock, Timestamp};
 
-/// In µs. If the difference between the wall clock and the store's time changes by less than this, a due time is shown
-/// with the earlier difference, so that callers read the same due time every time.
+/// The smallest change of a difference that counts, in µs. The difference is the wall clock minus the store's own time.
+/// If it changes by less, the store converts due times with the earlier difference, so that callers read the same due
+/// time every time.
 const TOLERANCE: u64 = 10_000;
 
 /// The readings of the wall clock and of the store's own clock at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
     pub wall: Timestamp,
-    /// The store's own time, which does not jump when the wall clock is set. Due times are compared with this time.
+    /// The store's own time, which does not jump when the wall clock is set. The store compares due times with its own
+    /// time.
     pub due: Timestamp,
 }
 
 impl Now {
-    /// Converts a wall-clock time to the store's own time. The result is right if the wall clock has not been set
-    /// since.
+    /// Converts a wall-clock time to the store's own time. The result is correct if the wall clock was not set in
+    /// between.
     pub(crate) fn due_at(self, wall: Timestamp) -> Timestamp {
         let ahead = wall.micros().saturating_sub(self.wall.micros());
         Timestamp::from_micros(self.due.micros().saturating_add(ahead))
     }
 }
 
-/// In µs. If the wall clock jumps by this much or less, the store follows immediately, because time synchronisation
-/// makes such jumps.
+/// The largest jump of the wall clock that the store trusts immediately, in µs. Time synchronisation makes such small
+/// jumps.
 const STEP: i64 = 60_000_000;
 
-/// If the wall clock is set back, the store follows only after this time. A machine without a battery-backed clock
+/// How long the store waits before it trusts a wall clock that was set back. A machine without a battery-backed clock
 /// starts with an early time, until it gets the right time from the network.
 const SET_BACK: Duration = Duration::from_secs(50);
 
-/// How far the store trusts the wall clock when it decides whether a row ended long ago and can be deleted.
+/// How far the store trusts the wall clock when the store decides whether a row ended long ago and can be deleted.
 ///
-/// A wall clock that is set forward, even only for a while, must not delete rows that were not really kept for long
-/// enough. The store's own time does not jump. So if the wall clock gets further ahead of the store's time, the store
-/// trusts the new difference only after that difference has lasted for as long as ended rows are kept. By then every
-/// row that ended before the jump is old enough by any clock.
+/// If the wall clock is set forward, even only for a while, the store must not delete rows too early. The store's own
+/// time does not jump. If the wall clock gets further ahead of the store's own time, the store trusts the new
+/// difference only after the difference has lasted for as long as ended rows are kept. By that time, every row that
+/// ended before the jump is old enough by both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trust {
-    /// By how much the wall clock is ahead of the store's own time, as far as the store trusts it, in µs.
+    /// By how much the wall clock is ahead of the store's own time, in µs. The store trusts this difference.
     lead: i64,
-    /// The store's time since which the wall clock has been further ahead than `lead`. `None`: it is not further ahead.
+    /// Since when the wall clock has been further ahead than `lead`, by the store's own time. `None`: the wall clock is
+    /// not further ahead.
     ahead: Option<Timestamp>,
-    /// The store's time since which the wall clock has been less far ahead than `lead`. `None`: it is not less far
-    /// ahead.
+    /// Since when the wall clock has been less far ahead than `lead`, by the store's own time. `None`: the wall clock
+    /// is not less far ahead.
     behind: Option<Timestamp>,
 }
 
 impl Trust {
-    /// Returns the trust after the clocks showed `now`. `retention` says for how long ended rows are kept.
+    /// Returns the trust in the wall clock after the clocks showed `now`. `retention` is the time for which ended rows
+    /// are kept.
     fn after(self, now: Now, retention: Duration) -> Self {
         let lead = now.wall.micros().saturating_sub(now.due.micros());
         if lead < self.lead - STEP {
             let since = self.behind.unwrap_or(now.due);
-            // If the wall clock is set back, rows that end then get too early a time, and would look old as soon as the
-            // clock is right again. So the store trusts a clock that was set back after the short time `SET_BACK`.
+            // Rows that end while the wall clock is set back get too early a time, and would look old as soon as the
+            // wall clock is correct again. So the store trusts a wall clock that was set back after the short time
+            // `SET_BACK`.
             return if now.due.since(since) >= SET_BACK {
                 Self { lead, ahead: None, behind: None }
             } else {
@@ -90,7 +95,7 @@ impl Trust {
         Self { ahead: Some(since), behind: None, ..self }
     }
 
-    /// Returns the text form, which the backend stores.
+    /// Returns the trust as the text that the backend stores.
     #[cfg(feature = "sqlite")]
     pub(crate) fn to_text(self) -> String {
         match self.ahead {
@@ -99,7 +104,7 @@ impl Trust {
         }
     }
 
-    /// Parses the text that [`to_text`](Self::to_text) made. `None`: the text has another form.
+    /// Parses a text that [`to_text`](Self::to_text) made. Returns `None` if `to_text` cannot have made the text.
     #[cfg(feature = "sqlite")]
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         let mut numbers = text.split(' ').map(str::parse);
@@ -109,21 +114,24 @@ impl Trust {
     }
 }
 
-/// The clocks of one open store: the wall clock, the monotonic clock, and the store's own time made from them.
+/// The clocks of one open store: the wall clock, the monotonic clock, and the store's own time, which is computed from
+/// them.
 pub(crate) struct StoreClock {
     clock: Clock,
     /// The store's own time at the moment when the store was opened.
     base: Timestamp,
-    /// What the monotonic clock showed when the store was opened.
+    /// The reading of the monotonic clock at the moment when the store was opened.
     opened: Duration,
-    /// By how much the wall clock was ahead of the store's time when a due time was last shown, in µs.
+    /// By how much the wall clock was ahead of the store's own time when a due time was last converted for a caller, in
+    /// µs.
     lead: AtomicI64,
     /// The trust in the wall clock that the backend last stored.
     trust: Mutex<Trust>,
 }
 
 impl StoreClock {
-    /// Creates the clocks. The store's own time continues from `last`, the readings at the last commit.
+    /// Makes the clocks of a store. The store's own time continues from `last`, the readings of the clocks at the last
+    /// commit.
     pub(crate) fn resume(clock: Clock, last: Option<Now>, trust: Option<Trust>) -> Self {
         let (wall, opened) = (clock.now(), clock.elapsed());
         let base = last.map_or(wall, |last| last.due.saturating_add(wall.since(last.wall)));
@@ -133,8 +141,8 @@ impl StoreClock {
     }
 
     pub(crate) fn now(&self) -> Now {
-        // The wall clock is read first. Time that passes between the two readings then makes a delay longer, not
-        // shorter.
+        // The wall clock is read before the store's own clock. If time passes between the two readings, a delay gets
+        // longer, not shorter.
         let wall = self.clock.now();
         Now { wall, due: self.base.saturating_add(self.clock.elapsed().saturating_sub(self.opened)) }
     }
@@ -144,9 +152,9 @@ impl StoreClock {
         self.now().due_at(wall)
     }
 
-    /// Returns two values. First, a wall-clock time: rows that ended before this time ended longer than `retention`
-    /// ago. Second, the new trust in the wall clock, if it has changed: pass it to [`keep`](Self::keep) once the
-    /// backend has stored it.
+    /// Returns two values. The first value is a wall-clock time: rows that ended before this time ended longer than
+    /// `retention` ago. The second value is the new trust in the wall clock, if the trust has changed. Pass the new
+    /// trust to [`keep`](Self::keep) after the backend has stored it.
     pub(crate) fn ended_before(&self, retention: Duration) -> (Timestamp, Option<Trust>) {
         let (now, known) = (self.now(), *self.trust());
         let trust = known.after(now, retention);
@@ -154,7 +162,7 @@ impl StoreClock {
             tracing::warn!("the wall clock was set forward; ended rows are kept until the retention has really passed");
         }
         let believed = Timestamp::from_micros(now.due.micros().saturating_add(trust.lead)).min(now.wall);
-        // A small change of the trust is not stored, because it is not worth a write.
+        // The store ignores a small change of the trust, because a small change is not worth a write.
         let changed = trust.ahead != known.ahead || (trust.lead - known.lead).abs() > STEP / 2;
         if !changed {
             *self.trust() = Trust { behind: trust.behind, ..known };
@@ -162,7 +170,7 @@ impl StoreClock {
         (believed.saturating_sub(retention), changed.then_some(trust))
     }
 
-    /// Remembers the trust that the backend has stored.
+    /// Records the trust in the wall clock that the backend has stored.
     pub(crate) fn keep(&self, trust: Trust) {
         *self.trust() = trust;
     }
@@ -171,7 +179,7 @@ impl StoreClock {
         self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Converts a moment of the store's own time to wall-clock time.
+    /// Converts a time of the store's own clock to wall-clock time.
     pub(crate) fn wall_at(&self, due: Timestamp) -> Timestamp {
         let now = self.now();
         let (lead, known) = (now.wall.micros().saturating_sub(now.due.micros()), self.lead.load(Ordering::Relaxed));

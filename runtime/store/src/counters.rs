@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::record::Next;
 use postback_wire::names::metric;
 
-/// Counts the deliveries that ended since the process started.
+/// The counts of the deliveries that ended since the process started.
 #[derive(Default)]
 pub(crate) struct Counters {
     delivered: AtomicU64,
@@ -18,14 +18,14 @@ pub(crate) struct Counters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     pub delivered: u64,
-    /// How many reports were given up: they are dead or refused, the receiver does not want them, or they could not be
-    /// written.
+    /// The number of reports that were given up. A report is given up if it is dead or refused, if its receiver does
+    /// not want it, or if it could not be written.
     pub given_up: u64,
 }
 
 impl Counters {
-    /// If this settled attempt ended the delivery, counts the delivery. Call this before you wake the callers that wait
-    /// for first attempts, because these callers read the counters next.
+    /// Counts the delivery, if this settled attempt ended the delivery. Call this before you wake the callers that wait
+    /// for first attempts, because these callers read the counters.
     pub(crate) fn settled(&self, next: Next) {
         match next {
             Next::Delivered | Next::DeliveredLast => self.delivered.fetch_add(1, Ordering::Relaxed),
@@ -34,13 +34,13 @@ impl Counters {
         };
     }
 
-    /// Returns a guard for `reports` reports that are not in the queue yet. If the caller goes away, the guard is
-    /// dropped and counts the reports as lost, unless [`Lost::disarm`] was called.
+    /// Returns a guard for `reports` reports that are not in the queue yet. If the caller's future is dropped, the
+    /// guard is dropped with it and counts the reports as lost, unless [`Lost::disarm`] was called.
     pub(crate) fn unless_taken_in(&self, reports: usize) -> Lost<'_> {
         Lost { counters: self, reports: reports as u64 }
     }
 
-    /// Counts reports as given up that were never written.
+    /// Counts reports that were never written as given up.
     pub(crate) fn unwritten(&self, reports: u64) {
         self.given_up.fetch_add(reports, Ordering::Relaxed);
     }
@@ -50,9 +50,9 @@ impl Counters {
     }
 }
 
-/// A guard for the reports of a post that are on their way to the disk. If the guard is dropped before the reports are
-/// written or returned to the caller, the guard counts them as lost. So every lost report is counted, however the
-/// writer ends.
+/// A guard for queued reports that are not written yet. If the guard is dropped before the reports are written or given
+/// back to the caller, the guard counts the reports as lost. So every lost report is counted, even if the writer
+/// panics.
 pub(crate) struct TakenIn {
     counters: Arc<Counters>,
     reports: u64,
@@ -63,18 +63,18 @@ impl TakenIn {
         Self { counters, reports: reports as u64 }
     }
 
-    /// Returns how many reports are on their way to the disk.
+    /// Returns the number of queued reports that are not written yet.
     pub(crate) fn reports(&self) -> u64 {
         self.reports
     }
 
-    /// Records that the reports are written, so that the guard's drop does not count them as lost.
+    /// Records that the reports are written, so that they are not counted as lost when the guard is dropped.
     pub(crate) fn written(&mut self) {
         self.reports = 0;
     }
 
-    /// Records that the caller gets an error and counts the reports itself, so that the guard's drop does not count
-    /// them as lost.
+    /// Records that the caller gets an error and counts the reports itself, so that they are not counted as lost when
+    /// the guard is dropped.
     pub(crate) fn given_back(&mut self) {
         self.reports = 0;
     }
@@ -89,15 +89,15 @@ impl Drop for TakenIn {
     }
 }
 
-/// A guard for reports that are not in the queue yet. If the guard is dropped before [`Lost::disarm`] is called, it
-/// counts the reports as lost.
+/// A guard for reports that are not in the queue yet. If the guard is dropped before [`Lost::disarm`] is called, the
+/// guard counts the reports as lost.
 pub(crate) struct Lost<'a> {
     counters: &'a Counters,
     reports: u64,
 }
 
 impl Lost<'_> {
-    /// Records that the reports are in the queue now, so that this guard does not count them as lost.
+    /// Records that the reports are in the queue now, so that they are not counted as lost when this guard is dropped.
     pub(crate) fn disarm(mut self) {
         self.reports = 0;
     }

@@ -3,23 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why an operation failed. Nothing of the operation was written. There is one exception, [`Error::Backend`]: if the
-/// commit itself failed and the store could not find out its outcome in time, the operation may have been written, or
-/// may still be written. The caller can check by the id: either the store has the request or not, and a second
-/// settlement is stale.
+/// The reason why an operation failed. After an error, nothing of the operation was written. The only exception is
+/// [`Error::Backend`]: if the commit itself failed and the store could not find out the outcome of the commit in time,
+/// the operation may have been written, or may still be written. A caller can then check with the id: either the store
+/// has the request or not, and a second settlement is stale.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The queue to the writer is full, or the memory store is full.
     #[error("the store's queue is full; try again later")]
     Full,
-    /// The store accepts no new requests, because a bound is reached: too many requests wait, or too little disk space
-    /// is free.
+    /// The store refuses new requests because of this bound: too many requests wait, or too little disk space is free.
     #[error("{0}")]
     Refused(Bound),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// The backend can never write this operation, even if the disk and the device work.
+    /// The backend can never write this operation, not even if the disk and the device work.
     #[error("the store can never write this operation")]
     Unwritable(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// The backend cannot write or read at the moment. For example, the disk is full, the database file is gone, or an
@@ -28,8 +27,8 @@ pub enum Error {
     Backend(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 
-/// Logs that an operation that writes has failed. For [`Error::Backend`] the level is debug, because the store itself
-/// logs each cause once, however many operations fail for this cause. For every other error the level is warn.
+/// Logs that an operation that writes has failed. The level is debug for [`Error::Backend`], because the store itself
+/// logs each cause once, even if many operations fail for this cause. The level is warn for every other error.
 #[macro_export]
 macro_rules! warn_unless_logged {
     ($error:expr, $($said:tt)+) => {
@@ -40,7 +39,7 @@ macro_rules! warn_unless_logged {
     };
 }
 
-/// The bound that refuses a new request. Each variant says which setting sets the bound.
+/// The limit that refuses a new request. Each variant has its own setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Bound {
     #[error("{0} requests wait already (worker.max_queued)")]
@@ -55,7 +54,7 @@ pub enum Bound {
 }
 
 impl Bound {
-    /// The name of the bound, as the value of the metrics' label `reason`.
+    /// Returns the name of the bound, which is the value of the label `reason` in the metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rows(_) => "max_queued",
@@ -65,7 +64,7 @@ impl Bound {
     }
 }
 
-/// Why the store cannot be opened.
+/// The reason why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(

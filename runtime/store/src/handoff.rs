@@ -13,38 +13,40 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::record::{ClaimedReport, ClaimedRequest, ReportClaim, RequestClaim};
 use postback_wire::time::Timestamp;
 
-/// The smallest capacity of a channel, in rows. The capacity is larger if the receiver has more free permits when it is
-/// attached.
+/// The smallest capacity of a channel, in rows. The capacity is larger if the worker or the delivery has more free
+/// permits when it attaches itself to the store.
 const LEAST_CAPACITY: usize = 1_024;
 
-/// When the unclaimed rows become due, at the earliest: no unclaimed row is due before these times.
+/// The earliest times at which unclaimed rows can become due. No unclaimed row is due before these times.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
-    /// The earliest due time of each route's requests. If a route is missing, no request of that route waits.
+    /// The earliest due time of the requests of each route. If the map has no time for a route, no request of that
+    /// route waits.
     pub requests: HashMap<String, Timestamp>,
     pub reports: Option<Timestamp>,
 }
 
-/// A row that was written as claimed and is then sent to its worker or delivery in memory, with the permits that it
-/// holds there.
+/// A row that was written as claimed and is then sent through memory to the worker or the delivery. The row holds
+/// permits of the worker or the delivery.
 #[derive(Debug)]
 pub struct PreClaimed<T> {
     pub row: T,
     pub room: OwnedSemaphorePermit,
 }
 
-/// The channels to the worker and to the delivery, and when the waiting rows become due.
+/// The channels from the store to the worker and to the delivery, and the earliest times at which waiting rows become
+/// due.
 pub(crate) struct Handoff(Mutex<State>);
 
 struct State {
     routes: Arc<[String]>,
     requests: Option<Consumer<ClaimedRequest>>,
     reports: Option<Consumer<ClaimedReport>>,
-    /// When the waiting rows become due, at the earliest. Every claim replaces these times by the exact times.
+    /// The earliest times at which waiting rows can become due. Every claim replaces these times by the exact times.
     waiting: Waiting,
 }
 
-/// The sending side of the channel to a worker or a delivery that receives pre-claimed rows.
+/// The store's end of the channel to a worker or a delivery that receives pre-claimed rows.
 struct Consumer<T> {
     room: Arc<Semaphore>,
     hand: mpsc::Sender<PreClaimed<T>>,
@@ -52,8 +54,8 @@ struct Consumer<T> {
 
 impl<T> Consumer<T> {
     fn open(room: Arc<Semaphore>) -> (Self, mpsc::Receiver<PreClaimed<T>>) {
-        // Each row in the channel holds a permit of `room`. So the channel is never full, unless somebody adds permits
-        // later.
+        // Each row in the channel holds a permit of `room`. So the channel is never full, unless the worker or the
+        // delivery adds permits later.
         let (hand, receiver) = mpsc::channel(room.available_permits().clamp(LEAST_CAPACITY, Semaphore::MAX_PERMITS));
         (Self { room, hand }, receiver)
     }
@@ -87,13 +89,13 @@ impl Handoff {
         receiver
     }
 
-    /// The routes whose requests the worker runs.
+    /// Returns the routes whose requests the worker runs.
     pub(crate) fn routes(&self) -> Arc<[String]> {
         self.lock().routes.clone()
     }
 
-    /// Takes a permit of the worker for a request that is about to be written. If the result is `None`, the request is
-    /// written as waiting.
+    /// Takes a permit of the worker for a request that is about to be written. `None`: there is no permit, and the
+    /// request must be written as waiting.
     pub(crate) fn room_for_request(&self, route: &str, now: Timestamp) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();
         let backlog = state.routes.iter().any(|route| state.waiting.requests.get(route).is_some_and(|due| *due <= now));
@@ -106,8 +108,9 @@ impl Handoff {
         room
     }
 
-    /// Takes permits of the delivery for a report of `units` [units](crate::sizes::report_units). If the result is
-    /// `None`, the report is written as waiting. A report that needs more permits than there are is never pre-claimed.
+    /// Takes permits of the delivery for a report of `units` [units](crate::sizes::report_units). `None`: there are too
+    /// few permits, and the report must be written as waiting. A report that needs more permits than the delivery has
+    /// in all is never pre-claimed.
     pub(crate) fn room_for_report(&self, units: usize, now: Timestamp) -> Option<OwnedSemaphorePermit> {
         let mut state = self.lock();
         let backlog = state.waiting.reports.is_some_and(|due| due <= now);
@@ -119,22 +122,22 @@ impl Handoff {
         room
     }
 
-    /// Records that a request of one of the worker's routes is about to wait again, until `due`.
+    /// Records that a request of one of the worker's routes is about to wait again, and is due at the time `due`.
     pub(crate) fn request_waits(&self, due: Timestamp) {
         let mut state = self.lock();
-        // The route of the request is not known here. It is enough to record the due time for any one of the worker's
-        // routes, because that stops the pre-claims of all of them.
+        // The route of the request is not known here. But if the due time is recorded for one of the worker's routes,
+        // no request of any of these routes is pre-claimed.
         for route in state.routes.clone().iter().take(1) {
             state.wait_request(route, due);
         }
     }
 
-    /// Records that a report is about to wait again, until `due`.
+    /// Records that a report is about to wait again, and is due at the time `due`.
     pub(crate) fn report_waits(&self, due: Timestamp) {
         self.lock().wait_report(due);
     }
 
-    /// Records when the next request of the worker's routes is due, as a claim has just found out.
+    /// Records when the next request of the worker's routes is due. The last claim has returned this time.
     pub(crate) fn next_request(&self, next: Option<Timestamp>) {
         let mut state = self.lock();
         for route in state.routes.clone().iter() {
@@ -149,17 +152,17 @@ impl Handoff {
         }
     }
 
-    /// Records when the next report is due, as a claim has just found out.
+    /// Records when the next report is due. The last claim has returned this time.
     pub(crate) fn next_report(&self, next: Option<Timestamp>) {
         self.lock().waiting.reports = next;
     }
 
-    /// Sends a pre-claimed request to the worker. If no worker receives it, returns the claim.
+    /// Sends a pre-claimed request to the worker. Returns the claim if no worker can receive the request.
     pub(crate) fn give_request(&self, held: PreClaimed<ClaimedRequest>) -> Option<RequestClaim> {
         give(self.lock().requests.as_ref(), held).map(|row| row.claim)
     }
 
-    /// Sends a pre-claimed report to the delivery. If no delivery receives it, returns the claim.
+    /// Sends a pre-claimed report to the delivery. Returns the claim if no delivery can receive the report.
     pub(crate) fn give_report(&self, held: PreClaimed<ClaimedReport>) -> Option<ReportClaim> {
         give(self.lock().reports.as_ref(), held).map(|row| row.claim)
     }

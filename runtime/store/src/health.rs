@@ -15,22 +15,22 @@ use crate::Store;
 use crate::error::Bound;
 use postback_wire::line::Causes;
 
-/// The longest time that a caller waits while the backend fails. If a batch takes longer than this, the store reports
-/// trouble.
+/// The longest time that a caller waits while the backend fails. If a batch takes longer, the store reports trouble.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// If a single call to the backend takes longer than this, the store assumes that the call never returns. A device that
-/// fails returns errors instead, and the store retries after errors without limit.
+/// The longest time that a single call to the backend may take. After this time the store assumes that the call never
+/// returns. A device that fails returns errors instead, and after errors the store retries without limit.
 const HOPELESS: Duration = Duration::from_mins(5);
-/// A failure that is shorter than this is not reported as trouble, unless a caller received an error because of it.
+/// The shortest time after which a failure is reported as trouble. A shorter failure is reported as trouble only if a
+/// caller received an error because of it.
 const SHORT_FAILURE: Duration = Duration::from_secs(1);
-/// The pause between two writes that test a failing store.
+/// The pause between two writes that test whether the backend works again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// The largest number of bytes that the writer writes to find out whether the store works again.
+/// The largest number of bytes of a write that tests whether the backend works again.
 const LARGEST_PROBE: usize = 1 << 20;
-/// The largest number of different causes that are logged as errors while the store is failing.
+/// The largest number of different causes that the store logs as errors during one failure.
 const CAUSES: usize = 8;
 
-/// Why the store does not take new requests at the moment.
+/// The reason why the store does not accept new requests at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
     #[error("the store's writer ended unexpectedly; the log has the cause")]
@@ -44,7 +44,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// A name for this kind of trouble. The name stays the same for as long as the trouble lasts.
+    /// Returns a name for the kind of trouble. The name stays the same for as long as the trouble lasts.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Ended => "ended",
@@ -55,34 +55,34 @@ impl Trouble {
     }
 }
 
-/// Whether the writer makes progress, as the writer itself last recorded.
+/// Records whether the writer makes progress. The writer updates this record.
 #[derive(Default)]
 pub(crate) struct Health {
     state: Mutex<State>,
-    /// Cancelled if the writer has ended although the store was not closed.
+    /// A token that is cancelled if the writer has ended although the store was not closed.
     ended: CancellationToken,
 }
 
 #[derive(Default)]
 struct State {
-    /// When the current batch began. `None`: the writer has no batch now.
+    /// When the writer began its current batch. `None`: the writer has no batch now.
     batch: Option<Instant>,
-    /// When the current call to the backend began. `None`: there is no call now.
+    /// When the writer began its current call to the backend. `None`: the writer does not call the backend now.
     call: Option<Instant>,
     failing: Option<Failing>,
 }
 
-/// What the store knows about a failure of the backend that lasts until now.
+/// A failure of the backend that is not over yet.
 struct Failing {
     since: Instant,
     failures: u64,
-    /// How many operations were given up: their callers received an error.
+    /// The number of operations that were given up. The callers of these operations received an error.
     given_up: u64,
-    /// The causes that were logged as errors already.
+    /// The causes that the store has already logged as errors.
     causes: Vec<String>,
     /// The size of the largest operation that could not be written, in bytes, at most [`LARGEST_PROBE`].
     bytes: usize,
-    /// When the writer tests again whether the backend can write.
+    /// The earliest time at which the writer tests again whether the backend can write.
     next_probe: Instant,
 }
 
@@ -95,7 +95,8 @@ impl Health {
         self.lock().batch = None;
     }
 
-    /// Awaits a call to the backend, and records when the call began, so that other tasks notice if the call hangs.
+    /// Awaits a call to the backend, and records when the call began, so that other tasks notice a call that never
+    /// returns.
     pub(super) async fn watching<T>(&self, call: impl Future<Output = T>) -> T {
         self.lock().call = Some(Instant::now());
         let done = call.await;
@@ -103,7 +104,7 @@ impl Health {
         done
     }
 
-    /// Records that a write of `bytes` bytes failed, and logs each new cause once.
+    /// Records that a write of `bytes` bytes failed. Logs each new cause once.
     pub(super) fn failed(&self, cause: &(dyn std::error::Error + 'static), bytes: usize) {
         let (cause, now) = (Causes(cause).to_string(), Instant::now());
         let mut state = self.lock();
@@ -130,8 +131,8 @@ impl Health {
         }
     }
 
-    /// Counts operations whose callers received an error, either because nothing was written or because the outcome is
-    /// unknown.
+    /// Counts operations whose callers received an error, because nothing was written or because nobody knows whether
+    /// the operation was written.
     pub(super) fn gave_up(&self, operations: usize) {
         if let Some(failing) = &mut self.lock().failing {
             failing.given_up += operations as u64;
@@ -153,13 +154,13 @@ impl Health {
         );
     }
 
-    /// Whether the store is failing. If it is, the writer must find out when the store works again.
+    /// Returns whether the backend is failing. While it is, the writer must test whether the backend works again.
     pub(super) fn is_failing(&self) -> bool {
         self.lock().failing.is_some()
     }
 
     /// Returns how many bytes the writer should write now to test whether the backend works again. `None`: the backend
-    /// works, or it is too early for a test.
+    /// does not fail, or it is too early for a test.
     pub(super) fn bytes_to_probe(&self) -> Option<usize> {
         let state = self.lock();
         state.failing.as_ref().filter(|failing| failing.next_probe <= Instant::now()).map(|failing| failing.bytes)
@@ -180,15 +181,16 @@ impl Health {
         long(state.call).map(Trouble::Hangs).or_else(|| fails.or_else(|| long(state.batch)).map(Trouble::Fails))
     }
 
-    /// Returns when the writer has ended, or when one call to the backend has taken longer than [`HOPELESS`].
+    /// Waits until the writer has ended, or until one call to the backend has taken longer than [`HOPELESS`]. Then
+    /// returns the trouble.
     async fn broken(&self) -> Trouble {
         loop {
             let since = self.lock().call;
             if let Some(time) = since.map(|since| since.elapsed()).filter(|time| *time >= HOPELESS) {
                 return Trouble::Hangs(time);
             }
-            // If another call begins after this line, it reaches the time limit after `look`, so nothing is missed by
-            // sleeping until `look`.
+            // The task can sleep until `look`, because a call that begins after this line reaches the time limit only
+            // after `look`.
             let look = since.unwrap_or_else(Instant::now) + HOPELESS;
             tokio::select! {
                 () = self.ended.cancelled() => return Trouble::Ended,
@@ -203,19 +205,19 @@ impl Health {
 }
 
 impl Store {
-    /// Returns why the store would refuse a new request now, if something is wrong with the store.
+    /// Returns the reason why the store would refuse a new request now. `None`: nothing is wrong with the store.
     pub fn trouble(&self) -> Option<Trouble> {
         let shared = &self.0.shared;
         shared.health.trouble().or_else(|| shared.space.bound().map(Trouble::Refuses))
     }
 
-    /// Returns which bound would refuse a new request now because too many requests wait, although nothing is wrong
-    /// with the store.
+    /// Returns the bound that would refuse a new request now, because too many requests wait. Nothing is wrong with the
+    /// store then. `None`: the store accepts a new request.
     pub fn is_full(&self) -> Option<Bound> {
         self.0.shared.local.backlog.bound()
     }
 
-    /// Returns when the store can never write again in this process. Then another process must take over.
+    /// Waits until the store can never write again in this process. Then another process must open the store.
     pub async fn broken(&self) -> Trouble {
         self.0.shared.health.broken().await
     }
