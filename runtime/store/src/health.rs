@@ -211,8 +211,8 @@ impl Store {
         shared.health.trouble().or_else(|| shared.space.bound().map(Trouble::Refuses))
     }
 
-    /// Returns the bound that would refuse a new request now, because too many requests wait. Nothing is wrong with the
-    /// store then. `None`: the store accepts a new request.
+    /// Returns the limit of waiting requests that would refuse a new request now, although nothing is wrong with the
+    /// store. `None`: no such limit is reached.
     pub fn is_full(&self) -> Option<Bound> {
         self.0.shared.local.backlog.bound()
     }

@@ -21,34 +21,36 @@ use crate::record::{ReportClaim, RequestClaim};
 use postback_wire::line::Causes;
 
 /// The limits of the queue for settlements and claims: the largest number of operations, and their largest number of
-/// bytes. An operation with more bytes than that can enter only the empty queue. The limits are rarely reached, because
-/// each of these operations has a caller that waits for it.
+/// bytes. A larger operation can enter only the empty queue. The queue rarely reaches these limits, because a caller
+/// waits for each of these operations.
 const CONTROL: (usize, usize) = (4_096, 64 << 20);
 
-/// An operation that waits in a queue, the channel on which its caller gets the answer, and the part of the queue's
-/// limit that it uses.
+/// An operation that waits in a queue, the channel on which its caller receives the answer, and the space that the
+/// operation takes in the queue.
 pub(crate) struct Entry {
     pub op: Op,
-    /// `None`: no caller waits for the answer, or the answer was sent already.
+    /// The channel on which the caller receives the answer. `None`: no caller waits for the answer, or the answer was
+    /// already sent.
     pub answer: Option<oneshot::Sender<Result<Reply, Error>>>,
     pub since: Instant,
-    /// A guard that counts the reports of the operation as lost if they are not written.
+    /// A guard that counts the reports of the operation as lost if the reports are not written.
     pub taken_in: TakenIn,
     _queued: Option<OwnedSemaphorePermit>,
 }
 
-/// The queues between callers and the writer: callers put operations in, and the writer takes operations out.
+/// The queues between the callers and the writer. Callers put operations into the queues, and the writer takes
+/// operations out of the queues.
 pub(crate) struct Inbox {
     queues: Mutex<Queues>,
     arrived: Notify,
     intake: Room,
     control: Room,
-    /// Hashes a queue's name (a route or an origin) to the number of the queue.
+    /// Hashes the name of a queue (a route or an origin) to the number of the queue.
     hash: RandomState,
     quotas: Option<Arc<Quotas>>,
     counters: Arc<Counters>,
-    /// The error that callers get while a batch has been failing for longer than a caller has to wait. `None` at all
-    /// other times.
+    /// The error that callers receive while a batch has been failing for longer than a caller has to wait. `None`: no
+    /// batch has been failing for so long.
     trouble: watch::Sender<Option<Error>>,
 }
 
@@ -72,8 +74,8 @@ impl Inbox {
         }
     }
 
-    /// Puts a post into the queue without waiting. Refuses the post if the queue is full, or if the rest of the queue
-    /// is reserved for other origins.
+    /// Puts a `Post` operation into the queue without waiting. Returns an error if the queue is full, or if the rest of
+    /// the queue is reserved for other origins.
     pub(crate) fn try_push(&self, mut op: Op) -> Result<(), Error> {
         let room = self.intake.try_take(&op)?;
         let (line, cost, free) = (self.line(&op), room.num_permits(), self.intake.left.available_permits());
@@ -84,9 +86,10 @@ impl Inbox {
         self.enqueue(Queue::Intake { line, cost }, self.entry(op, None, Some(room)))
     }
 
-    /// Puts a new request or a post into the queue. Waits while the queue has no space for it.
+    /// Puts a new request or a `Post` operation into the queue. Waits until the queue has space for the operation.
     pub(crate) async fn push(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
-        // The writer frees space when it takes entries out of the queue. The writer itself never waits for space.
+        // The writer frees space in the queue when it takes operations out of the queue. The writer itself never waits
+        // for space.
         let room = pin!(self.intake.take(&op));
         let mut trouble = self.trouble.subscribe();
         let trouble = pin!(trouble.wait_for(Option::is_some));
@@ -101,31 +104,31 @@ impl Inbox {
         self.ask(queue, op, room)
     }
 
-    /// Puts any other operation, such as a settlement or a claim, into a queue of its own, so that a full intake does
-    /// not delay the operation.
+    /// Puts an operation that is not a new request or a `Post`, such as a settlement or a claim, into a separate queue,
+    /// so that a full intake does not delay the operation.
     pub(crate) async fn control(self: &Arc<Self>, mut op: Op) -> Result<Answer, Error> {
         let room = self.control.take(&op).await?;
         self.reserve(&mut op)?;
         self.ask(Queue::Control, op, room)
     }
 
-    /// Puts in a barrier. It is answered after all operations that are in the intake now.
+    /// Puts a barrier into the intake. The barrier is answered after all operations that are in the intake now.
     pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Answer, Error> {
         let op = Barrier::default().into();
         let room = self.control.take(&op).await?;
         self.ask(Queue::Mark, op, room)
     }
 
-    /// Puts back a claimed request, because its worker did not receive it. The operation uses nothing of the queue's
-    /// limit, because there are never more such operations than claims. If the store is closed, the next process that
-    /// opens the store recovers the row.
+    /// Puts an operation into the queue that makes a claimed request wait again, because no worker received the
+    /// request. The operation takes no space in the queue, because there are never more of these operations than
+    /// claims. If the store is closed, the next process that opens the store recovers the request.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
         let op = ReleaseRequest { claim, due: None, failed: false };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
     }
 
-    /// Puts back a claimed report, because the delivery did not receive it. If the store is closed, the next process
-    /// that opens the store recovers the row.
+    /// Puts an operation into the queue that makes a claimed report wait again, because no delivery received the
+    /// report. If the store is closed, the next process that opens the store recovers the report.
     pub(crate) fn release_report(&self, claim: ReportClaim) {
         let op = ReleaseReport { claim, due: None };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
@@ -166,24 +169,25 @@ impl Inbox {
         Ok(())
     }
 
-    /// The number of the queue inside the intake in which the operation waits. Each origin and each route has such a
-    /// queue.
+    /// Returns the number of the queue inside the intake in which the operation waits. Each origin and each route has a
+    /// queue there.
     fn line(&self, op: &Op) -> u64 {
         self.hash.hash_one(op.line())
     }
 
-    /// Takes the next operation out. Settlements and claims come before the operations of the intake.
+    /// Takes the next operation out of the queues. Settlements and claims come before the operations of the intake.
     pub(crate) fn pop(&self) -> Option<Entry> {
         let mut queues = self.lock();
         queues.control.pop_front().or_else(|| queues.intake.pop())
     }
 
-    /// Returns when an operation may have arrived, or when the inbox was closed.
+    /// Waits until an operation may have arrived, or until the inbox is closed.
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
-    /// Closes the inbox and drops the operations that are in it. Their callers receive [`Error::Closed`].
+    /// Closes the inbox and drops the operations that are in the inbox. The callers of these operations receive
+    /// [`Error::Closed`].
     pub(crate) fn abandon(&self) {
         self.close();
         let left: Vec<Entry> = {
@@ -195,8 +199,8 @@ impl Inbox {
         let mut lost = 0;
         for mut entry in left {
             if entry.is_awaited() {
-                // The reports are not counted as lost. The channel for the answer is closed here, so the caller gets an
-                // error and knows that the reports are not written.
+                // The channel for the answer is closed here, so the caller receives an error and knows that the reports
+                // are not written. So the reports are not counted as lost.
                 entry.taken_in.given_back();
             }
             lost += entry.taken_in.reports();
@@ -206,7 +210,8 @@ impl Inbox {
         }
     }
 
-    /// Accepts no more operations. Callers that wait for space in a queue receive [`Error::Closed`].
+    /// Closes the inbox: from now on it accepts no operations. Callers that wait for space in a queue receive
+    /// [`Error::Closed`].
     pub(crate) fn close(&self) {
         self.lock().open = false;
         self.intake.left.close();
@@ -218,7 +223,7 @@ impl Inbox {
         !self.lock().open
     }
 
-    /// Sets the error that callers get while they wait for space in a queue. `None`: the backend works.
+    /// Sets the error that callers receive while they wait for space in a queue. `None`: the backend works.
     pub(crate) fn set_trouble(&self, trouble: Option<Error>) {
         self.trouble.send_if_modified(|now| {
             let changed = now.is_some() != trouble.is_some();
@@ -238,8 +243,8 @@ impl Inbox {
         expired
     }
 
-    /// Reserves memory for the rows of the operation, if the backend keeps rows in memory. Refuses the operation if
-    /// that backend is full.
+    /// Reserves memory for the rows of the operation, if the backend keeps rows in memory. Returns an error if the
+    /// backend has too little memory left.
     fn reserve(&self, op: &mut Op) -> Result<(), Error> {
         match &self.quotas {
             Some(quotas) if !op.reserve(quotas) => Err(Error::Full),
@@ -252,8 +257,8 @@ impl Inbox {
     }
 }
 
-/// The free space of a queue, counted in bytes. An operation uses its bytes, but at least `share` for each row, so that
-/// the number of rows is limited too.
+/// The free space of a queue, in bytes. An operation takes its own number of bytes, but at least `share` bytes for each
+/// row, so that the number of rows is limited, too.
 struct Room {
     left: Arc<Semaphore>,
     bytes: usize,
@@ -262,7 +267,7 @@ struct Room {
 
 impl Room {
     fn new(rows: usize, bytes: usize) -> Self {
-        // `acquire_many` takes a `u32`, so a queue cannot have more bytes than this.
+        // The largest number of bytes of a queue. `acquire_many` takes a `u32`, so a queue cannot have more bytes.
         let most = u32::MAX as usize >> 3;
         let rows = rows.clamp(1, most);
         let bytes = bytes.clamp(rows, most);
@@ -273,14 +278,14 @@ impl Room {
         self.left.clone().try_acquire_many_owned(self.of(op))
     }
 
-    /// Waits for the space that this operation needs. The returned future does not borrow the operation.
+    /// Waits until the queue has space for this operation. The returned future does not borrow the operation.
     fn take(&self, op: &Op) -> impl Future<Output = Result<OwnedSemaphorePermit, Error>> + use<> {
         let taken = self.left.clone().acquire_many_owned(self.of(op));
         async { taken.await.map_err(|_| Error::Closed) }
     }
 
-    /// The space that the operation needs in the queue, in bytes. An operation that is larger than the queue needs the
-    /// whole queue.
+    /// Returns the space that the operation takes in the queue, in bytes. An operation that is larger than the queue
+    /// takes the whole queue.
     fn of(&self, op: &Op) -> u32 {
         let amount = op.bytes().max(op.rows().saturating_mul(self.share)).clamp(1, self.bytes);
         u32::try_from(amount).unwrap_or(u32::MAX)
@@ -293,13 +298,14 @@ enum Queue {
         line: u64,
         cost: usize,
     },
-    /// A mark in the intake: the operation comes out after all operations that are in the intake now.
+    /// The operation is a mark in the intake: it comes out after all operations that are in the intake now.
     Mark,
     Control,
 }
 
 impl Entry {
-    /// Whether a caller waits for the answer. If no caller waits, the writer repeats the operation until it succeeds.
+    /// Returns whether a caller waits for the answer. If no caller waits, the writer repeats the operation until it
+    /// succeeds.
     pub(crate) fn is_awaited(&self) -> bool {
         self.answer.as_ref().is_some_and(|caller| !caller.is_closed())
     }
@@ -314,12 +320,12 @@ impl From<TryAcquireError> for Error {
     }
 }
 
-/// A future answer to an operation. Dropping this value does not undo the operation, but the store puts back the rows
-/// that the operation claimed.
+/// The answer to an operation, which arrives later. If this value is dropped, the operation is not undone, but the
+/// store makes the rows that the operation claimed wait again.
 pub(crate) struct Answer {
     receiver: oneshot::Receiver<Result<Reply, Error>>,
     inbox: Arc<Inbox>,
-    /// How many reports the operation posts; 0 if it is not a post.
+    /// The number of reports that the operation posts. The number is 0 if the operation is not a `Post`.
     posted: u64,
 }
 
@@ -331,12 +337,12 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // The channel is closed first, so that from now on the writer sees that nobody receives the answer.
+        // The channel is closed first, so that from now on the writer notices that the caller is gone.
         self.receiver.close();
         match self.receiver.try_recv() {
             Ok(Ok(reply)) => self.inbox.give_back(reply),
-            // The writer sent the error just before the caller went away. Nobody has the reports any more, so they are
-            // counted as lost.
+            // The writer sent the error just before the caller went away. The caller does not have the reports any
+            // more, so the reports are counted as lost.
             Ok(Err(error)) if self.posted > 0 => {
                 let reports = usize::try_from(self.posted).unwrap_or(usize::MAX);
                 tracing::error!(error = %Causes(&error), reports, "{reports} reports are lost: the store cannot write them");
@@ -348,14 +354,14 @@ impl Drop for Answer {
 }
 
 impl Inbox {
-    /// Puts back the rows that an answer claims, because nobody receives the answer.
+    /// Makes the rows that an answer claims wait again, because no caller receives the answer.
     pub(crate) fn give_back(&self, reply: Reply) {
         let mut untaken = Untaken::default();
         reply.untaken(&mut untaken);
         self.release(untaken);
     }
 
-    /// Puts back claimed rows, because nobody received them.
+    /// Makes claimed rows wait again, because no caller, worker or delivery received them.
     pub(crate) fn release(&self, untaken: Untaken) {
         untaken.requests.into_iter().for_each(|claim| self.release_request(claim));
         untaken.reports.into_iter().for_each(|claim| self.release_report(claim));

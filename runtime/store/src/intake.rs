@@ -8,27 +8,28 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
-/// The number of bytes that a queue gains at each turn: 16 small rows. A row counts as at least 4 KiB, unless other
-/// limits are set for the intake.
+/// The number of bytes that may come out of a queue in each turn, in addition to bytes left over from earlier turns. So
+/// 16 small rows may come out, because a row counts as at least 4 KiB, unless other limits are set for the intake.
 const QUANTUM: usize = 64 << 10;
-/// A queue may grow while its bytes are at most this many times the bytes that are still free. A queue that is alone
-/// can use 7/8 of all space, and the rest is left for queues that come later (Choudhury and Hahne, 1998).
+/// The limit of the bytes of a single queue, as a multiple of the bytes that are still free. A single queue can use 7/8
+/// of all space. The rest is reserved for queues that get their first item later (Choudhury and Hahne, 1998).
 const TIMES_THE_FREE_SPACE: usize = 7;
-/// The largest number of emptied buffers that are kept, so that a new queue need not allocate a buffer.
+/// The largest number of empty buffers that the intake keeps, so that a new queue need not allocate a buffer.
 const SPARE: usize = 64;
 
-/// Items that wait in several queues, and marks between the items. A mark is an item that comes out after all items
-/// that were there before it.
+/// Items that wait in several queues, and marks. A mark is an item that comes out after all items that were in the
+/// intake when the mark came in.
 pub(crate) struct Intake<T> {
-    /// The queues that have items, by number. Invariant: no queue is empty, and each queue is in `turns` once.
+    /// The queues that have items, by the number of the queue. Invariant: no queue is empty, and the number of each
+    /// queue is in `turns` once.
     lines: HashMap<u64, Line<T>>,
-    /// The numbers of the queues in the order of their turns. The first queue has its turn now.
+    /// The numbers of the queues in the order of their turns. The next item comes out of the first queue.
     turns: VecDeque<u64>,
     marks: VecDeque<Mark<T>>,
-    /// How many marks have come out so far.
+    /// The number of marks that have come out so far.
     marks_gone: u64,
-    /// How many waiting items came in after the last mark. (A mark is an item that comes out after all items before
-    /// it.)
+    /// The number of waiting items that came in after the last mark. (A mark is an item that comes out after all items
+    /// that came in before it.)
     unmarked: usize,
     spare: Vec<VecDeque<Waiting<T>>>,
 }
@@ -37,22 +38,22 @@ struct Line<T> {
     waiting: VecDeque<Waiting<T>>,
     /// The size of all items that wait in this queue, in bytes.
     cost: usize,
-    /// How many bytes may come out of this queue in its current turn.
+    /// The number of bytes that may come out of this queue in its current turn.
     credit: usize,
 }
 
 struct Waiting<T> {
     item: T,
     cost: usize,
-    /// How many marks had come in before this item, since the intake was made.
+    /// The number of marks that had come in before this item, since the intake was made.
     marks: u64,
 }
 
 /// An item that comes out after every item that came in before it.
 struct Mark<T> {
-    /// `None`: [`Intake::take_out`] has removed the item.
+    /// The item of the mark. `None`: [`Intake::take_out`] has removed the item.
     item: Option<T>,
-    /// How many items still wait that came in before this mark, but after the mark before it.
+    /// The number of waiting items that came in before this mark, but after the previous mark.
     before: usize,
 }
 
@@ -68,7 +69,8 @@ impl<T> Intake<T> {
         }
     }
 
-    /// Whether a queue may grow by `cost` bytes if `free` bytes remain free after that. An empty queue may always grow.
+    /// Returns whether an item of `cost` bytes may be added to this queue, if `free` bytes remain free after that. An
+    /// item may always be added to an empty queue.
     pub(crate) fn may_grow(&self, line: u64, cost: usize, free: usize) -> bool {
         let has = self.lines.get(&line).map_or(0, |line| line.cost);
         has == 0 || has.saturating_add(cost) <= free.saturating_mul(TIMES_THE_FREE_SPACE)
@@ -89,7 +91,7 @@ impl<T> Intake<T> {
         self.unmarked += 1;
     }
 
-    /// Adds an item that comes out after all items that wait now.
+    /// Adds a mark: an item that comes out after all items that are in the intake now.
     pub(crate) fn mark(&mut self, item: T) {
         let before = std::mem::take(&mut self.unmarked);
         self.marks.push_back(Mark { item: Some(item), before });
@@ -105,8 +107,7 @@ impl<T> Intake<T> {
         loop {
             let key = *self.turns.front()?;
             let Entry::Occupied(mut entry) = self.lines.entry(key) else {
-                // This cannot happen, because every number in `turns` has a queue. A number without a queue loses its
-                // turn.
+                // Removes a number without a queue. This cannot happen, because every number in `turns` has a queue.
                 self.turns.pop_front();
                 continue;
             };
@@ -132,7 +133,7 @@ impl<T> Intake<T> {
         }
     }
 
-    /// Removes and returns all items that `which` selects.
+    /// Removes and returns all items for which `which` returns `true`.
     pub(crate) fn take_out(&mut self, mut which: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut out = Vec::new();
         let mut left = Vec::new();
@@ -154,7 +155,7 @@ impl<T> Intake<T> {
         out
     }
 
-    /// Counts that one item came out. When the item came in, `marks` marks had come in before it.
+    /// Records that one item came out. `marks` is the number of marks that had come in before the item.
     fn left(&mut self, marks: u64) {
         let at = usize::try_from(marks - self.marks_gone).ok();
         let before = at.and_then(|at| self.marks.get_mut(at)).map_or(&mut self.unmarked, |mark| &mut mark.before);
@@ -207,21 +208,21 @@ mod tests {
             used += 1;
         }
         assert_eq!(used, 875);
-        // A queue that comes later may use at least an eighth of the space that is free then.
+        // A queue that gets its first item later may use at least an eighth of the space that is free at that moment.
         while intake.may_grow(2, 1, room - used - 1) {
             intake.push(2, 1, 0);
             used += 1;
         }
         assert!((980..=990).contains(&used), "{used}");
-        // An empty queue may grow as long as any space is free.
+        // An item may be added to an empty queue if any space is free.
         assert!(intake.may_grow(3, 900, 1));
         let first: Vec<u32> = all(&mut intake).into_iter().filter(|item| *item > 0).collect();
         assert!(first.is_sorted());
     }
 
     proptest! {
-        /// No item is lost or doubled. Each queue keeps its order. A mark comes out after all items before it, and as
-        /// soon as they are out.
+        /// Tests that no item is lost or doubled, that each queue keeps its order, and that a mark comes out
+        /// immediately after all items that came in before it.
         #[test]
         fn marks_and_lines_hold(steps in prop::collection::vec((0_u8..10, 0_u64..4, 1_usize..40_000), 1..200)) {
             let mut intake = Intake::new();
@@ -255,7 +256,7 @@ mod tests {
                             None => prop_assert!(before.is_empty()),
                             Some(_) => prop_assert!(before.iter().all(|(_, other)| *other != line)),
                         }
-                        // If no item is left before a mark, the mark comes out before all other items.
+                        // If all items that came in before a mark are out, the mark comes out before all other items.
                         if line.is_some() {
                             prop_assert!(before.first().is_none_or(|(_, first)| first.is_some()));
                         }

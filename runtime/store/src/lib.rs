@@ -21,7 +21,8 @@
 //! - A wake-up comes after the commit that caused it, and carries no data.
 //! - Everything that waits has a limit. A full intake never delays a settlement.
 
-// Only `postback` makes promises to users, and this crate is a part of it.
+// Public items need no comment here, because only the crate `postback` makes promises to users, and this crate is an
+// internal part of `postback`.
 #![allow(missing_docs, reason = "a field that its name explains needs no comment")]
 #![cfg_attr(
     not(feature = "sqlite"),
@@ -102,10 +103,11 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     reader: Arc<dyn Reader>,
-    /// The task of the writer.
+    /// The task of the writer, and the signal that tells the writer to stop.
     tasks: Shutdown,
     durable: bool,
-    /// Records which runs have begun. `None`: rows do not outlive the process, so nobody would read the record.
+    /// The record of the runs that have begun. `None`: the rows are lost when the process ends, so no later process
+    /// would read the record.
     begun: Option<Arc<Begun>>,
 }
 
@@ -116,7 +118,8 @@ impl Drop for Inner {
 }
 
 impl Store {
-    /// Opens the store and starts its writer on the current runtime. Only one process can have the store open.
+    /// Opens the store, and starts the writer on the current Tokio runtime. Only one process at a time can have the
+    /// store open.
     #[cfg_attr(
         not(feature = "sqlite"),
         expect(
@@ -172,28 +175,28 @@ impl Store {
         Self(Arc::new(Inner { shared, reader, tasks, durable, begun }))
     }
 
-    /// Commits the operations that wait, stops the writer and closes the files. A call after that returns
-    /// [`Error::Closed`].
+    /// Closes the store: commits the operations that wait, stops the writer and closes the files. After that, every
+    /// operation returns [`Error::Closed`].
     pub async fn close(&self) {
         self.0.shared.inbox.close();
         self.0.tasks.finished().await;
     }
 
-    /// Whether committed rows survive the end of the process.
+    /// Returns whether committed rows are kept after the end of the process.
     pub fn is_durable(&self) -> bool {
         self.0.durable
     }
 
-    /// Returns when each of the first `posted` reports has had its first attempt, or has ended without one.
+    /// Waits until each of the first `posted` reports has had its first attempt, or has ended without an attempt.
     pub async fn attempted(&self, posted: u64) {
         self.0.shared.local.wake.first_attempts.until(posted).await;
     }
 
-    /// Returns a channel to which the store sends new requests of these routes after their commit, already claimed, as
-    /// long as `room` has permits. From now on, only requests of these routes are claimed. A later call replaces an
-    /// earlier call.
+    /// Returns a channel to the worker. The store claims new requests of these routes for the worker, and sends them
+    /// through the channel after their commit, as long as `room` has permits. From now on, only requests of these
+    /// routes are claimed. A later call replaces an earlier call.
     ///
-    /// Before you drop the receiver, close it and put back the requests that are still in it.
+    /// Before you drop the receiver, close it and put back the requests that are still in the channel.
     pub fn attach_requests(
         &self,
         routes: Vec<String>,
@@ -202,45 +205,45 @@ impl Store {
         self.0.shared.local.handoff.attach_requests(routes, room)
     }
 
-    /// Returns a channel to which the store sends new reports after their commit, already claimed, as long as `room`
-    /// has permits. A large report takes several permits. Before you drop the receiver, close it and put back the
-    /// reports that are still in it.
+    /// Returns a channel to the delivery. The store claims new reports for the delivery, and sends them through the
+    /// channel after their commit, as long as `room` has permits. A large report takes several permits. Before you drop
+    /// the receiver, close it and put back the reports that are still in the channel.
     pub fn attach_reports(&self, room: Arc<Semaphore>) -> mpsc::Receiver<PreClaimed<ClaimedReport>> {
         self.0.shared.local.handoff.attach_reports(room)
     }
 
-    /// Returns when a request may have become due since the last call returned. It may also return without a due
-    /// request. Only one task should wait here: a signal wakes one waiting task, not all.
+    /// Waits until a request may have become due since the last call returned. The call may also return if no request
+    /// is due. Only one task should call this method: a signal wakes one waiting task, not all waiting tasks.
     pub async fn requests_due(&self) {
         self.0.shared.local.wake.requests.notified().await;
     }
 
-    /// Returns when a report may have become due since the last call returned. It may also return without a due report.
-    /// Only one task should wait here: a signal wakes one waiting task, not all.
+    /// Waits until a report may have become due since the last call returned. The call may also return if no report is
+    /// due. Only one task should call this method: a signal wakes one waiting task, not all waiting tasks.
     pub async fn reports_due(&self) {
         self.0.shared.local.wake.reports.notified().await;
     }
 
-    /// Records that the run of a claimed request begins now. Keep the returned value until the run is over. If the
+    /// Records that the run of a claimed request begins now. Keep the returned value until the run has ended. If the
     /// process ends before you drop the value, the run counts as a crash.
     pub fn begin(&self, claim: &RequestClaim) -> Option<Running> {
         self.0.begun.as_ref().map(|begun| begun.begin(claim))
     }
 
-    /// Forgets which runs have begun. Call this when the operator ends the process immediately, so that the interrupted
-    /// runs do not count as crashes.
+    /// Removes the records of the runs that have begun. Call this when the operator ends the process immediately, so
+    /// that the interrupted runs do not count as crashes.
     pub fn forget_begun(&self) {
         if let Some(begun) = &self.0.begun {
             begun.forget();
         }
     }
 
-    /// Returns the request with this id, if there is one.
+    /// Returns the request with this id. `None`: the store has no request with this id.
     pub async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Error> {
         self.reader()?.request(id).await.map_err(Error::Backend)
     }
 
-    /// Returns the deliveries of the reports about this id: at most 100, the oldest first.
+    /// Returns the deliveries of the reports about this id, the oldest delivery first. Returns at most 100 deliveries.
     pub async fn deliveries(&self, subject: &str) -> Result<Vec<DeliveryRecord>, Error> {
         let mut records = self.reader()?.deliveries(subject).await.map_err(Error::Backend)?;
         for due in records.iter_mut().filter_map(|record| record.next_due.as_mut()) {
@@ -249,7 +252,7 @@ impl Store {
         Ok(records)
     }
 
-    /// Returns how many reports this process has delivered, and how many it has given up.
+    /// Returns the number of reports that this process has delivered, and the number of reports that it has given up.
     pub fn counters(&self) -> counters::Counted {
         self.0.shared.local.counters.read()
     }
@@ -259,18 +262,19 @@ impl Store {
         &self.0.shared.local.backlog
     }
 
-    /// Returns how many rows are in the store, by state.
+    /// Returns the number of rows in the store, by state.
     pub async fn counts(&self) -> Result<Counts, Error> {
         self.reader()?.counts().await.map_err(Error::Backend)
     }
 
-    /// Returns a watch, whose `changed()` returns when the request was settled after this call. Call this *before* you
-    /// read the request.
+    /// Returns a watch on this request. The method `changed` of the watch waits until the request is settled. Call
+    /// `watch` before you read the request, so that you do not miss a settlement in between.
     pub fn watch(&self, id: &RequestId) -> Watch {
         self.0.shared.local.wake.watches.watch(id)
     }
 
-    /// Converts `next_due` of a batch from the store's own time to wall-clock time, which callers use.
+    /// Converts the time `next_due` of a batch from the store's own time to wall-clock time, because callers use
+    /// wall-clock time.
     fn by_wall<T>(&self, batch: Batch<T>) -> Batch<T> {
         Batch { next_due: batch.next_due.map(|due| self.0.shared.local.clock.wall_at(due)), ..batch }
     }

@@ -10,7 +10,7 @@ use crate::handoff::Handoff;
 use crate::parked::DisabledUrls;
 use crate::wake::Wake;
 
-/// What this process keeps in memory in addition to the rows of one store.
+/// The data that this process keeps in memory in addition to the rows of one store.
 pub(crate) struct Local {
     pub wake: Wake,
     pub handoff: Handoff,

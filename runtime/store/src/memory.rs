@@ -32,7 +32,8 @@ use crate::summary::{Member, Summary};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::time::Timestamp;
 
-/// Opens an empty store in memory. Returns the store and its limits, from which the intake reserves space.
+/// Opens an empty store in memory. Returns the store and its quotas. The intake reserves memory for new rows from these
+/// quotas.
 pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Quotas>) {
     let quotas = Arc::new(Quotas { requests: Quota::new(reports, bytes), reports: Quota::new(reports, bytes) });
     let tables = Tables {
@@ -59,7 +60,8 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
 #[derive(Clone)]
 struct Memory(Arc<Mutex<Tables>>);
 
-/// The sort key of a row: its due time or its end, and then its number in the order of arrival.
+/// The sort key of a row. The first value is the time when the row is due or when it ended. The second value is the
+/// number of the row in the order of arrival.
 type DueKey = (Timestamp, u64);
 
 struct Tables {
@@ -67,23 +69,24 @@ struct Tables {
     /// The requests that wait to be run, by route.
     due_requests: HashMap<String, BTreeMap<DueKey, RequestId>>,
     running: u64,
-    /// The reports by id. A report is boxed, because the map moves its entries again and again as rows come and go.
+    /// The reports by id. Each report is boxed, because the map often moves its entries when rows are added and
+    /// removed.
     reports: HashMap<ReportId, Box<Report>>,
-    /// How many reports are waiting or being delivered.
+    /// The number of reports that wait or are being delivered.
     undelivered: u64,
     due_reports: BTreeMap<DueKey, ReportId>,
     parked: ParkedReports,
     subjects: HashMap<Arc<str>, Reports>,
     finished: BTreeMap<DueKey, Finished>,
     finished_bytes: usize,
-    /// The limits of finished rows: their largest number, and their largest number of bytes. With these limits a
-    /// process that never purges does not grow without end.
+    /// The limits of ended rows: the largest number of rows, and their largest number of bytes. Without these limits,
+    /// the memory of a process that never purges would grow without end.
     most_finished: (usize, usize),
     last_seq: u64,
     quotas: Arc<Quotas>,
 }
 
-/// A row that has ended, and the bytes that it still uses.
+/// A row that has ended, and the number of bytes of memory that the row still uses.
 struct Finished {
     row: Row,
     bytes: usize,
@@ -110,7 +113,7 @@ impl Backend for Memory {
                 *reply = Some(ops::apply(op, &mut tables, now));
             }
         }
-        // Invariant: every operation belongs to one of the stages, so every operation has a reply.
+        // Invariant: every operation has a reply, because every operation belongs to one of the stages.
         ready(Ok(replies.into_iter().flatten().collect())).boxed()
     }
 
@@ -185,8 +188,8 @@ impl Tables {
         self.last_seq
     }
 
-    /// Records that a row has ended. Then deletes the oldest ended rows until their number and their bytes are within
-    /// the limits.
+    /// Records that a row has ended. Then deletes the oldest ended rows until the number and the bytes of the ended
+    /// rows are within the limits.
     fn finish(&mut self, key: DueKey, row: Row, bytes: usize) {
         self.finished.insert(key, Finished { row, bytes });
         self.finished_bytes += bytes;
@@ -197,7 +200,7 @@ impl Tables {
         }
     }
 
-    /// Deletes the row that ended first. Returns false if no ended row is left.
+    /// Deletes the row that ended first. Returns `false` if no row has ended.
     fn forget_oldest(&mut self) -> bool {
         let Some((_, Finished { row, bytes })) = self.finished.pop_first() else { return false };
         self.finished_bytes = self.finished_bytes.saturating_sub(bytes);

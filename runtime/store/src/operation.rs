@@ -17,7 +17,7 @@ use postback_wire::id::{ReportId, RequestId};
 use postback_wire::names::metric;
 use postback_wire::time::Timestamp;
 
-/// One kind of operation. The struct that implements this trait holds the input of the operation.
+/// A kind of operation. The struct that implements this trait has the input of the operation.
 ///
 /// The writer calls [`prepare`](Self::prepare). Then the backend applies and commits the batch. Then the writer calls
 /// [`committed`](Self::committed) for all operations of the batch. Then every caller receives its answer. At last the
@@ -26,13 +26,14 @@ pub(crate) trait Operation {
     /// The type of the answer that the caller receives.
     type Answer;
 
-    /// The request or report that the operation changes. A batch has at most one operation with this key; a second
-    /// operation with the same key waits for the next batch.
+    /// Returns the identifier of the request or report that the operation changes. A batch has at most one operation
+    /// with the same identifier. A second operation with the same identifier waits for the next batch.
     fn key(&self) -> Option<Key> {
         None
     }
 
-    /// The reports that the operation writes. The ids of these reports are keys of the operation too.
+    /// Returns the reports that the operation writes. The ids of these reports are keys of the operation, as
+    /// [`key`](Self::key) is.
     fn reports(&self) -> &[Outgoing] {
         &[]
     }
@@ -41,70 +42,74 @@ pub(crate) trait Operation {
         &mut []
     }
 
-    /// How many rows the operation counts as in a queue and in a batch.
+    /// Returns the number of rows of the operation. Limits on rows in a queue and in a batch use this number.
     fn rows(&self) -> usize {
         1
     }
 
-    /// Roughly how many bytes of memory the operation uses without its reports.
+    /// Returns roughly how many bytes of memory the operation uses without its reports.
     fn own_bytes(&self) -> usize {
         0
     }
 
-    /// The queue of the intake in which the operation waits: its route or its origin.
+    /// Returns the queue inside the intake in which the operation waits. Each route and each origin has a queue there.
     fn line(&self) -> Line<'_> {
         Line::None
     }
 
-    /// How many reports a caller loses if the store never writes this operation.
+    /// Returns the number of reports that a caller loses if the store never writes this operation.
     fn posted(&self) -> usize {
         0
     }
 
-    /// Reserves memory for the rows of the operation in the memory backend. If this returns `false`, too little memory
-    /// is free, and the operation is refused.
+    /// Reserves memory for the rows of the operation in the memory backend. Returns `false` if too little memory is
+    /// free; then the operation is refused.
     fn reserve(&mut self, _quotas: &Quotas) -> bool {
         true
     }
 
-    /// The writer calls this when it puts the operation into a batch. `_now` is the store's own time.
+    /// Prepares the operation. The writer calls `prepare` when it puts the operation into a batch. `_now` is the
+    /// store's own time.
     fn prepare(&mut self, _local: &Local, _now: Timestamp) {}
 
-    /// The writer calls this after the commit, before any caller of the batch has its answer. It calls this for all
-    /// operations of one stage before those of the next stage.
+    /// Updates what this process keeps in memory. The writer calls `committed` after the commit, before any caller of
+    /// the batch has its answer. The writer calls `committed` for all operations of one stage, and then for all
+    /// operations of the next stage.
     fn committed(&self, _answer: &Self::Answer, _local: &Local) {}
 
-    /// Returns what the operation has changed in the store, as its answer shows.
+    /// Returns what the operation has changed in the store. The answer shows what has changed.
     fn effect(_answer: &Self::Answer) -> Effect {
         Effect::Written
     }
 
-    /// The writer calls this if the effect is [`Effect::Written`], after all callers of the batch have their answers.
-    /// The operation sends its pre-claimed rows to the worker or the delivery, and wakes the tasks that wait for
-    /// unclaimed rows. If nobody receives a pre-claimed row, the operation adds the row's claim to `_untaken`.
+    /// Sends the pre-claimed rows of the operation to the worker or the delivery, and wakes the tasks that wait for
+    /// unclaimed rows. If no worker or delivery receives a pre-claimed row, adds the claim of the row to `_untaken`.
+    /// The writer calls `announce` if the effect is [`Effect::Written`], after all callers of the batch have their
+    /// answers.
     fn announce(self, _local: &Local, _untaken: &mut Untaken)
     where
         Self: Sized,
     {
     }
 
-    /// The writer calls this instead of [`announce`](Self::announce) if the effect is [`Effect::Stale`].
+    /// Handles a stale claim. The writer calls `stale` instead of [`announce`](Self::announce) if the effect is
+    /// [`Effect::Stale`].
     fn stale(&self, _local: &Local) {}
 
-    /// Adds the claims in an answer to `_untaken`, because no caller receives the answer. The store then puts the
-    /// claimed rows back.
+    /// Adds the claims in an answer to `_untaken`, because no caller receives the answer. After that the store makes
+    /// the claimed rows wait again.
     fn untaken(_answer: Self::Answer, _untaken: &mut Untaken) {}
 }
 
-/// The part of a transaction in which a backend applies an operation. The variants are in the order in which the stages
-/// follow one another.
+/// The part of a transaction in which a backend applies an operation. A backend applies the stages in the order of
+/// these variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The stage that writes new rows and settles claimed rows.
     Write,
-    /// The stage that works on any rows, also on rows that the stage `Write` has just written.
+    /// The stage that changes rows in any state, including rows that the stage `Write` has just written.
     Upkeep,
-    /// The stage that claims rows, also rows that the earlier stages have just written.
+    /// The stage that claims rows, including rows that the earlier stages have just written.
     Claim,
 }
 
@@ -112,7 +117,7 @@ impl Stage {
     pub(crate) const IN_ORDER: [Self; 3] = [Self::Write, Self::Upkeep, Self::Claim];
 }
 
-/// The request or report that an operation changes. A batch has at most one operation for each key.
+/// The identifier of the request or report that an operation changes. A batch has at most one operation for each key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Request(RequestId),
@@ -120,7 +125,7 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    /// The name of the key's kind, as the value of the metrics' label `kind`.
+    /// Returns the name of the kind of this key, which is the value of the label `kind` in the metrics.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Request(_) => "request",
@@ -129,8 +134,8 @@ impl Key {
     }
 }
 
-/// The name of one of the queues inside the intake. These queues take turns, so many operations in one queue do not
-/// delay the other queues.
+/// The name of a queue inside the intake. The queues take turns, so many operations in one queue do not delay the other
+/// queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Line<'a> {
     /// The operation does not wait in the intake.
@@ -139,13 +144,13 @@ pub(crate) enum Line<'a> {
     Origin(&'a str),
 }
 
-/// What an operation has changed in the store.
+/// The change that an operation has made in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Written,
-    /// The claim was no longer current, so nothing was written.
+    /// The claim was not current any more, so nothing was written.
     Stale,
-    /// The operation wrote nothing, or no task waits for what it wrote.
+    /// The operation wrote nothing, or no task waits for the rows that it wrote.
     Silent,
 }
 
@@ -158,7 +163,7 @@ impl From<Settled> for Effect {
     }
 }
 
-/// Claims of rows that nobody received. The store puts these rows back.
+/// The claims of rows that no caller, worker or delivery received. The store makes these rows wait again.
 #[derive(Debug, Default)]
 pub(crate) struct Untaken {
     pub requests: Vec<RequestClaim>,
@@ -169,8 +174,8 @@ pub(crate) struct Untaken {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub report: Arc<NewReport>,
-    /// The permits that the report takes from the delivery. If there are permits, the report is *pre-claimed*: it is
-    /// written as claimed by this process, and is sent to the delivery in memory after the commit.
+    /// The permits of the delivery that the report holds. If there are permits, the report is *pre-claimed*: it is
+    /// written as claimed by this process, and is sent through memory to the delivery after the commit.
     pub room: Option<OwnedSemaphorePermit>,
 }
 
@@ -183,8 +188,8 @@ impl Outgoing {
         self.room.is_some()
     }
 
-    /// Gives the report its number for [`Store::attempted`](crate::Store::attempted). Takes permits for the report if it can be
-    /// pre-claimed.
+    /// Prepares the report. Gives the report its number for [`Store::attempted`](crate::Store::attempted). Takes
+    /// permits for the report if the report can be pre-claimed.
     pub(crate) fn prepare(&mut self, local: &Local, now: Timestamp) {
         if self.report.refused.is_none() {
             local.wake.first_attempts.posted(self.report.id);
@@ -192,7 +197,7 @@ impl Outgoing {
         }
     }
 
-    /// Sends the pre-claimed reports to the delivery, and wakes the task that claims the other reports.
+    /// Sends the pre-claimed reports to the delivery, and wakes the task that claims reports that are not pre-claimed.
     pub(crate) fn announce(reports: Vec<Self>, local: &Local, untaken: &mut Untaken) {
         metrics::counter!(metric::REPORTS_POSTED).increment(reports.len() as u64);
         for Self { report, room } in reports {

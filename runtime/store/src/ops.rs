@@ -53,14 +53,14 @@ use crate::sizes::report_bytes;
 use postback_wire::time::Timestamp;
 
 /// Calls the macro `$then` with the list of all kinds of operations, ordered by the stage in which a backend applies
-/// them. A backend that applies the operations kind by kind keeps this order.
+/// them. If a backend applies the operations kind by kind, it must keep this order.
 macro_rules! with_operations {
     ($then:ident) => {
         $then! {
             Write: Submit, SettleRequest, ReleaseRequest, Register, CancelRunning, SettleReport, ReleaseReport,
                 ParkReport,
-                // `HoldReport` comes after `SettleReport`, because `SettleReport` may disable a URL. Then the same
-                // commit can hold the reports to that URL.
+                // `HoldReport` comes after `SettleReport`, because `SettleReport` may disable a URL. With this order,
+                // one commit can disable the URL and hold the reports to it.
                 HoldReport, Post;
             Upkeep: Replay, Recover, Purge, GiveUpParked, Enable, Barrier;
             Claim: ClaimRequests, ClaimReports, ClaimParked;
@@ -75,14 +75,14 @@ macro_rules! define {
     ($($stage:ident: $($kind:ident),+;)+) => {
         /// An operation of any kind. All operations of a batch are applied in one transaction.
         ///
-        /// Invariant: a key occurs in at most one operation of a batch, so a backend may apply the operations kind by
-        /// kind.
+        /// Invariant: a key (the identifier of a request or report) occurs in at most one operation of a batch, so a
+        /// backend may apply the operations kind by kind.
         #[derive(Debug)]
         pub(crate) enum Op {
             $($($kind($kind),)+)+
         }
 
-        /// The answer to an operation. It has the same kind as the operation.
+        /// The answer to an operation. An answer has the same kind as its operation.
         #[derive(Debug)]
         pub(crate) enum Reply {
             $($($kind(<$kind as Operation>::Answer),)+)+
@@ -172,7 +172,7 @@ macro_rules! define {
                 }
             }
 
-            /// Tells the operation that it is committed and that `reply` is the answer to it.
+            /// Tells the operation that it is committed and that `reply` is its answer.
             pub(crate) fn committed(&self, reply: &Reply, local: &Local) {
                 match self {
                     $($(Self::$kind(op) => if let Reply::$kind(answer) = reply { op.committed(answer, local) },)+)+
@@ -209,23 +209,24 @@ macro_rules! define {
 }
 with_operations!(define);
 
-/// One kind of operation, with the conversions between its own types and [`Op`] and [`Reply`].
+/// A kind of operation, with the conversions from and to [`Op`] and [`Reply`].
 pub(crate) trait Kind: Operation + Into<Op> {
-    /// Returns the operation, if it is of this kind.
+    /// Returns the operation, if it is of this kind. Otherwise returns `None`.
     #[cfg(any(feature = "sqlite", test))]
     fn of(op: &Op) -> Option<&Self>;
     fn reply(answer: Self::Answer) -> Reply;
-    /// Returns the answer, if it is an answer to an operation of this kind.
+    /// Returns the answer, if it is of this kind. Otherwise returns `None`.
     fn answer(reply: Reply) -> Option<Self::Answer>;
 }
 
 impl Op {
-    /// The requests and reports that the operation changes. Each of them may occur in only one operation of a batch.
+    /// Returns the identifiers of the requests and reports that the operation changes. In a batch, only one operation
+    /// may have the same key.
     pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
         self.key().into_iter().chain(self.reports().iter().map(|outgoing| Key::Report(outgoing.report.id)))
     }
 
-    /// Roughly how many bytes of memory the operation uses.
+    /// Returns roughly how many bytes of memory the operation uses.
     pub(crate) fn bytes(&self) -> usize {
         self.reports().iter().fold(self.own_bytes(), |sum, outgoing| sum + report_bytes(&outgoing.report))
     }
@@ -243,7 +244,7 @@ impl Op {
 mod tests {
     use super::*;
 
-    /// This test keeps `Op` small, because every queue and every batch moves operations in memory.
+    /// Tests that `Op` is small, because every queue and every batch moves operations in memory.
     #[test]
     fn an_operation_is_as_small_as_its_largest_kind() {
         assert_eq!(size_of::<Op>(), size_of::<Submit>());

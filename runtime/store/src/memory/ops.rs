@@ -24,14 +24,14 @@ use super::Tables;
 use crate::clock::Now;
 use crate::ops::{self, Kind, Op, Reply, with_operations};
 
-/// How the memory backend applies one kind of operation. Each kind of operation implements this trait.
+/// Defines how the memory backend applies one kind of operation. Each kind of operation implements this trait.
 trait Apply: Kind {
     fn apply(&self, tables: &mut Tables, now: Now) -> Self::Answer;
 }
 
 macro_rules! apply_any {
     ($($stage:ident: $($kind:ident),+;)+) => {
-        /// Applies an operation, whatever its kind, and returns its reply.
+        /// Applies an operation of any kind, and returns the reply.
         pub(super) fn apply(op: &Op, tables: &mut Tables, now: Now) -> Reply {
             match op {
                 $($(Op::$kind(op) => <ops::$kind as Kind>::reply(op.apply(tables, now)),)+)+

@@ -12,11 +12,11 @@ pub(super) struct ParkedReports {
     /// The parked reports, by the origin or the URL under which they are parked. Each entry has at least one report.
     pub(super) by_line: BTreeMap<String, BTreeMap<DueKey, ReportId>>,
     pub(super) disabled: HashMap<String, DisabledUrl>,
-    /// The held reports of all URLs.
+    /// The held reports of all URLs. A held report waits until its URL is enabled.
     pub(super) held: BTreeMap<DueKey, ReportId>,
 }
 
-/// When and why a URL was disabled, and the reports that are held until it is enabled.
+/// The time when a URL was disabled, the reason, and the reports that are held until the URL is enabled.
 pub(super) struct DisabledUrl {
     since: Timestamp,
     reason: String,

@@ -13,7 +13,7 @@ use crate::sizes::{CLAIM_BYTES, report_bytes};
 use postback_wire::id::ReportId;
 use postback_wire::time::Timestamp;
 
-/// The largest number of deliveries that are listed for one subject.
+/// The largest number of deliveries that the store returns for one subject.
 const MOST_TOLD: usize = 100;
 
 pub(super) struct Report {
@@ -23,18 +23,19 @@ pub(super) struct Report {
     epoch: u32,
     attempt: u32,
     pub(super) state: DeliveryState,
-    /// Whether the report waits until its URL is enabled.
+    /// Whether the report is held: it waits until its URL is enabled.
     pub(super) held: bool,
-    /// The last attempt that has finished.
+    /// The last attempt that has finished. `None`: no attempt has finished.
     pub(super) last: Option<Attempt>,
-    /// Why the report was given up without an attempt. `None` for every other report.
+    /// The reason why the report was given up without an attempt. `None`: the report was not given up without an
+    /// attempt.
     refused: Option<String>,
-    /// The bytes of the report that count against the memory limit until its delivery is over.
+    /// The number of bytes of the report that count against the memory limit until the delivery has ended.
     bytes: usize,
 }
 
-/// The ids of the reports about one subject, the oldest first. Most subjects have only one report, which needs no
-/// allocation.
+/// The ids of the reports about one subject, the oldest first. Most subjects have only one report, and this type needs
+/// no allocation for one id.
 #[derive(Default)]
 pub(super) struct Reports {
     first: Option<ReportId>,
@@ -49,7 +50,7 @@ impl Reports {
         }
     }
 
-    /// Removes a report. Returns whether the subject still has reports.
+    /// Removes a report. Returns whether the subject has more reports.
     fn remove(&mut self, id: ReportId) -> bool {
         if self.first == Some(id) {
             self.first = self.others.pop_front();
@@ -102,8 +103,8 @@ impl Tables {
         }
     }
 
-    /// Claims up to `limit` of these reports, but not more bytes than one claim may have. Only reports that are due by
-    /// `now` are claimed, those that are due longest first.
+    /// Claims up to `limit` of these reports. The reports of one claim are limited in bytes, too. Only reports that are
+    /// due by `now` are claimed. The reports that have been due longest are claimed first.
     pub(super) fn claim_first(
         &mut self,
         waiting: &mut BTreeMap<DueKey, ReportId>,
@@ -129,7 +130,7 @@ impl Tables {
         rows
     }
 
-    /// Makes a claimed report pending again. The attempt for which the report was claimed is not counted.
+    /// Makes a claimed report pending again. The claimed attempt is not counted.
     pub(super) fn unclaim(&mut self, claim: &ReportClaim) -> Option<&mut Report> {
         let row = self.current_report(claim)?;
         row.state = DeliveryState::Pending;
@@ -137,13 +138,13 @@ impl Tables {
         Some(row)
     }
 
-    /// Returns the report, if it is being delivered under this claim.
+    /// Returns the report, if the report is being delivered under this claim.
     pub(super) fn current_report(&mut self, claim: &ReportClaim) -> Option<&mut Report> {
         let row = &mut **self.reports.get_mut(&claim.id)?;
         (row.state == DeliveryState::Delivering && row.epoch == claim.epoch).then_some(row)
     }
 
-    /// Ends a report without an attempt. The record of the delivery shows `why`.
+    /// Ends a report without an attempt. `why` is the reason that the record of the delivery shows.
     pub(super) fn give_up(&mut self, id: ReportId, state: DeliveryState, why: &str, now: Timestamp) {
         if let Some(row) = self.reports.get_mut(&id) {
             row.state = state;
@@ -156,7 +157,7 @@ impl Tables {
         let Some(row) = self.reports.get_mut(&id) else { return };
         self.undelivered -= 1;
         if self.most_finished.0 > 0 {
-            // The body is deleted, because it is not needed after the last attempt.
+            // The body is deleted, because the store does not need the body after the last attempt.
             row.new = Arc::new(NewReport { body: Bytes::new(), ..(*row.new).clone() });
         }
         let response = row.last.as_ref().map_or(0, |attempt| attempt.response.len());

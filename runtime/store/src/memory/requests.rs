@@ -11,7 +11,7 @@ use postback_wire::time::Timestamp;
 pub(super) struct Request {
     pub(super) seq: u64,
     pub(super) new: NewRequest,
-    /// The digest of route and body. It is kept after the body is deleted.
+    /// The digest of the route and the body. The store keeps the digest after it has deleted the body.
     pub(super) digest: [u8; 32],
     pub(super) due: Timestamp,
     pub(super) epoch: u32,
@@ -19,7 +19,7 @@ pub(super) struct Request {
     pub(super) cancelled: bool,
     pub(super) registration: Option<Registration>,
     pub(super) state: RequestState,
-    /// The bytes of the request that count against the memory limit until the request has ended.
+    /// The number of bytes of the request that count against the memory limit until the request has ended.
     pub(super) bytes: usize,
 }
 
@@ -62,7 +62,7 @@ impl Tables {
         self.due_requests.get(route)?.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Returns the request, if it is in this state and the claim has its current epoch.
+    /// Returns the request, if it is in this state and its epoch is the epoch of the claim.
     pub(super) fn current_request(&mut self, claim: &RequestClaim, state: &RequestState) -> Option<&mut Request> {
         let row = self.requests.get_mut(&claim.id)?;
         (row.state == *state && row.epoch == claim.epoch).then_some(row)

@@ -8,8 +8,8 @@ use crate::record::{Batch, ClaimedReport};
 
 impl Apply for ClaimParked {
     fn apply(&self, tables: &mut Tables, now: Now) -> Batch<ClaimedReport> {
-        // The reports that are parked under this origin or URL are removed from the map, and put back if some are left
-        // after the claim. So the map has no entry without reports.
+        // The reports that are parked under this origin or URL are removed from the map. If the claim does not take all
+        // of them, the others are put into the map again below. So the map never has an entry without reports.
         let Some(mut parked) = tables.parked.by_line.remove(&self.line) else {
             return Batch { rows: Vec::new(), next_due: None };
         };

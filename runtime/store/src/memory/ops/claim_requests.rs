@@ -19,8 +19,8 @@ impl Apply for ClaimRequests {
         let mut rows: Vec<ClaimedRequest> = Vec::new();
         let mut bytes = 0;
         while rows.len() < self.limit {
-            // Each pass of this loop claims one request, because a claim of several requests at a time would save
-            // little here.
+            // Each round of this loop claims one request, because in memory a claim of several requests at a time would
+            // save little.
             let Some((at, _)) = shares(&lines, 1).first().copied() else { break };
             let (Some(line), Some(route)) = (lines.get_mut(at), self.routes.get(at)) else { break };
             let first = tables.due_requests.get(route).and_then(|waiting| waiting.first_key_value());

@@ -21,8 +21,8 @@ impl Apply for Purge {
 }
 
 impl Tables {
-    /// Ends up to `limit` held reports as gone, if they were due before this wall-clock time. Returns the number of
-    /// these reports.
+    /// Ends up to `limit` held reports as gone, if the reports were due before this wall-clock time. Returns the number
+    /// of reports that were ended.
     fn give_up_held(&mut self, before: Timestamp, limit: usize, now: Now) -> usize {
         let mut given_up = 0;
         while given_up < limit

@@ -10,7 +10,8 @@ impl Apply for ReleaseRequest {
     fn apply(&self, tables: &mut Tables, now: Now) -> Settled {
         let Some(row) = tables.current_request(&self.claim, &RequestState::Running) else { return Settled::Stale };
         row.state = RequestState::Queued;
-        // If the request is cancelled, it is due now: it is not run again, so it need not wait for its next run.
+        // If the request is cancelled, the request is due now. A cancelled request is not run again, so it need not
+        // wait until its next run is due.
         let due = self.due.unwrap_or(now.due);
         let due = if row.cancelled { due.min(now.due) } else { due };
         row.due = due;

@@ -21,8 +21,8 @@ impl Apply for SettleRequest {
             return Settled::Stale;
         };
         row.state = RequestState::Settled(self.outcome.clone());
-        // After a request has ended, nobody reads its headers, body and registration, so they are deleted. The digest
-        // of route and body stays.
+        // The headers, the body and the registration are deleted, because nobody reads them after the request has
+        // ended. The digest of the route and the body is kept.
         row.new.body = Bytes::new();
         row.new.headers = HeaderMap::new();
         row.registration = None;
