@@ -7,26 +7,26 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub place: Location,
-    /// The largest number of operations that may wait for the next commit. Beyond it, operations are refused, or their
-    /// callers wait. Settlements have a queue of their own.
+    /// The largest number of operations that may wait for the next commit. If more operations arrive, the store refuses
+    /// them, or their callers wait. Settlements have a separate queue.
     pub queue: usize,
-    /// The largest number of bytes that may wait for the next commit.
+    /// The largest number of bytes of operations that may wait for the next commit.
     pub queue_bytes: usize,
-    /// Whether Litestream runs beside this process. Litestream copies the database's write-ahead log (WAL) as the WAL
-    /// grows, and only Litestream may truncate the WAL.
+    /// Whether Litestream runs beside this process. Litestream copies the write-ahead log (WAL) of the database while
+    /// the WAL grows. If Litestream runs, this process must not truncate the WAL.
     pub litestream: bool,
-    /// The largest number of requests that may wait to be run. Beyond it, new requests are refused.
+    /// The largest number of requests that may wait to be run. If so many wait, the store refuses new requests.
     pub max_queued: u64,
-    /// The largest number of bytes that the headers and bodies of waiting requests may have. Beyond it, new requests
-    /// are refused.
+    /// The largest number of bytes that the headers and bodies of all waiting requests may have together. If a new
+    /// request would exceed this number, the store refuses the request.
     pub max_queued_bytes: u64,
-    /// How many bytes of free disk space are reserved for requests that are already accepted. If less is free, new
-    /// requests are refused. 0: nothing is reserved.
+    /// The number of bytes of free disk space that are reserved for requests that are already accepted. If less space
+    /// is free, the store refuses new requests. 0: no space is reserved.
     pub disk_reserve: u64,
 }
 
 impl Options {
-    /// The options for a store in this location, with the default limits.
+    /// Returns the options for a store in this location, with the default limits.
     pub fn at(place: Location) -> Self {
         Self {
             place,
@@ -43,13 +43,13 @@ impl Options {
 /// Which backend stores the rows, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// The store keeps its rows in memory. No row survives the process.
+    /// The store keeps its rows in memory. All rows are lost when the process ends.
     Memory {
-        /// The largest number of undelivered reports. The same number also limits the unfinished requests, which are
+        /// The largest number of undelivered reports. The number of unfinished requests has the same limit, but is
         /// counted separately.
         reports: usize,
-        /// The largest number of bytes of undelivered reports. The same number also limits the unfinished requests,
-        /// which are counted separately.
+        /// The largest number of bytes of undelivered reports. The number of bytes of unfinished requests has the same
+        /// limit, but is counted separately.
         bytes: usize,
         /// The largest number of ended rows that are kept, so that callers can read them.
         kept: usize,
@@ -59,11 +59,13 @@ pub enum Location {
     Sqlite { path: PathBuf, durability: Durability },
 }
 
-/// Which failures a committed transaction survives.
+/// The failures after which committed transactions are still in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// A commit survives a power cut of the machine, because each group commit waits until the data is on the disk.
+    /// Committed transactions are not lost in a power cut of the machine, because each group commit waits until the
+    /// data is on the disk.
     Full,
-    /// A commit survives the death of the process, but not a power cut of the machine. This is faster on slow disks.
+    /// Committed transactions are not lost if the process crashes, but may be lost in a power cut of the machine. On
+    /// slow disks, commits are faster than with `Full`.
     Normal,
 }

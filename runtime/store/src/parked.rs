@@ -12,26 +12,26 @@ use crate::Store;
 use crate::error::Error;
 use crate::record::Disabled;
 
-/// The largest number of URLs that can be disabled at the same time. If so many are disabled, an answer that would
-/// disable another URL only ends the report that it answers.
+/// The largest number of URLs that can be disabled at the same time. If so many URLs are disabled, no other URL can be
+/// disabled: an answer that would disable another URL only ends its own report.
 const MOST_DISABLED: usize = 10_000;
 
-/// The reason in the record of a report that was held for longer than the retention.
+/// The reason that is recorded for a report that was held for longer than the retention.
 pub(super) const NOT_ENABLED: &str = "its webhook was disabled by the receiver, and not enabled again in time";
 
-/// The reason in the record of a report that was parked for longer than its schedule and the retention together.
+/// The reason that is recorded for a report that was parked for longer than its schedule and the retention together.
 pub(super) const TOO_OLD: &str =
     "it waited for its origin for longer than delivery.schedule and store.retention together";
 
 impl Store {
-    /// Returns the origins, and the single URLs of origins, under which reports are parked.
+    /// Returns the names under which reports are parked. A name is an origin, or a single URL of an origin.
     pub async fn parked_origins(&self) -> Result<Vec<String>, Error> {
         self.reader()?.parked_origins().await.map_err(Error::Backend)
     }
 
-    /// Whether this URL is disabled, because its receiver wants no more reports there. An answer of the receiver
-    /// disables a URL if it became a [`Next`](crate::record::Next) that disables. Other paths of the same host are not
-    /// disabled. The URL is disabled from the commit of that answer until the commit that enables the URL.
+    /// Returns whether this URL is disabled, because its receiver wants no more reports at this URL. A URL is disabled
+    /// after the commit of an attempt whose [`Next`](crate::record::Next) disables the URL. It stays disabled until the
+    /// commit that enables it. Other paths of the same host are not disabled.
     pub fn is_disabled(&self, url: &str) -> bool {
         self.0.shared.local.disabled.lock().contains(url)
     }
@@ -42,7 +42,8 @@ impl Store {
     }
 }
 
-/// The URLs that a committed operation has disabled and that no later commit has enabled.
+/// The set of URLs that are disabled now: a committed operation has disabled them, and no later commit has enabled
+/// them.
 pub(super) struct DisabledUrls(Mutex<HashSet<String>>);
 
 impl DisabledUrls {
@@ -50,7 +51,7 @@ impl DisabledUrls {
         Self(Mutex::new(urls))
     }
 
-    /// Whether one more URL can be disabled, because fewer than the largest number are.
+    /// Returns whether one more URL can be disabled, because fewer than [`MOST_DISABLED`] URLs are disabled.
     pub(super) fn has_room(&self) -> bool {
         self.lock().len() < MOST_DISABLED
     }

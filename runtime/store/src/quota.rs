@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How much the memory backend may hold. The inbox uses these quotas too, so that it can refuse a post immediately.
+/// The memory limits of the memory backend, and the memory in use. The inbox reserves memory from these quotas, so that
+/// it can refuse a `Post` operation immediately.
 pub(crate) struct Quotas {
     /// The quota of requests that have not ended.
     pub requests: Quota,
@@ -10,7 +11,7 @@ pub(crate) struct Quotas {
     pub reports: Quota,
 }
 
-/// A count of rows and a count of bytes, each with its limit.
+/// A number of rows and a number of bytes, each with a limit.
 pub(crate) struct Quota {
     rows: AtomicUsize,
     bytes: AtomicUsize,
@@ -22,7 +23,7 @@ impl Quota {
         Self { rows: AtomicUsize::new(0), bytes: AtomicUsize::new(0), most: (rows, bytes) }
     }
 
-    /// Adds rows and bytes to the counts. If a limit would be exceeded, adds nothing and returns `false`.
+    /// Adds rows and bytes to the numbers in use. If a limit would be exceeded, adds nothing and returns `false`.
     pub(crate) fn try_reserve(&self, rows: usize, bytes: usize) -> bool {
         let add = |count: &AtomicUsize, more: usize, most: usize| {
             let sum = |now: usize| now.checked_add(more).filter(|sum| *sum <= most);

@@ -7,15 +7,16 @@ use crate::local::Local;
 use crate::operation::Operation;
 use postback_wire::time::Timestamp;
 
-/// An operation that writes nothing. Its answer comes after the commit of every operation that was queued before it.
+/// An operation that writes nothing. It is answered after the commit of every operation that was queued before it.
 #[derive(Debug, Default)]
 pub(crate) struct Barrier {
-    /// How many reports were posted before the barrier. The writer sets this number, and a backend returns it.
+    /// The number of reports that were posted before the barrier. The writer sets this number, and the backend returns
+    /// it.
     pub posted: u64,
 }
 
 impl Operation for Barrier {
-    /// The answer: how many reports were posted before the barrier.
+    /// The number of reports that were posted before the barrier.
     type Answer = u64;
 
     fn prepare(&mut self, local: &Local, _: Timestamp) {
@@ -24,8 +25,9 @@ impl Operation for Barrier {
 }
 
 impl Store {
-    /// Returns when all operations that were queued before this call are committed. Returns the number of reports that
-    /// were posted until then. Reports of settlements count; reports that are refused without an attempt do not.
+    /// Waits until all operations that were queued before this call are committed. Returns the number of reports that
+    /// were posted until then. The number includes the reports of settlements, but not reports that are refused without
+    /// an attempt.
     pub async fn barrier(&self) -> Result<u64, Error> {
         Barrier::answer(self.inbox().barrier().await?.wait().await?).ok_or(Error::Closed)
     }

@@ -11,7 +11,7 @@ use crate::record::{Claim, NewReport, Registration, RequestClaim, Settled};
 use postback_wire::id::RequestId;
 use postback_wire::report::Outcome;
 
-/// Marks a request as cancelled, if the request runs.
+/// The operation that marks a running request as cancelled.
 #[derive(Debug)]
 pub(crate) struct CancelRunning {
     pub id: RequestId,
@@ -32,31 +32,31 @@ impl Operation for CancelRunning {
     }
 }
 
-/// What [`Store::cancel`] did with the request.
+/// The result of [`Store::cancel`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cancelled {
     /// The request was waiting. It is settled now, with this outcome.
     AtOnce(Outcome),
-    /// The request is running. Its run was asked to stop.
+    /// The request is running. The store has told the run to stop.
     Stopping,
-    /// The request had ended before. Nothing was changed.
+    /// The request had already ended. Nothing was changed.
     Over,
     /// The store has no request with this id and this route.
     Unknown,
 }
 
 impl Store {
-    /// Cancels the request with this id and route. If the request waits, `end` makes its outcome and its reports from
-    /// the registration of an earlier run. `end` is called again if, in the meantime, the request was claimed and put
-    /// back.
+    /// Cancels the request with this id and this route. If the request waits, `end` makes its outcome and its reports
+    /// from the registration that an earlier run stored. If the request is claimed and put back while `end` runs, `end`
+    /// is called again.
     pub async fn cancel(
         &self,
         id: &RequestId,
         route: &str,
         mut end: impl FnMut(Option<Registration>) -> (Outcome, Vec<NewReport>),
     ) -> Result<Cancelled, Error> {
-        // If many callers cancel one request at the same time, they take turns. The first caller commits the
-        // cancellation, and the others find it done.
+        // If several callers cancel one request at the same time, only one of them continues here. The other callers
+        // wait, and then find that the request is already cancelled.
         let _turn = self.0.shared.local.wake.cancels.turn(id).await;
         loop {
             let view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;

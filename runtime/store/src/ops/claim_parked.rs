@@ -5,7 +5,8 @@ use crate::error::Error;
 use crate::operation::{Operation, Untaken};
 use crate::record::{Batch, ClaimedReport};
 
-/// Claims up to `limit` due reports that are parked under `line`. The reports that are due longest are claimed first.
+/// The operation that claims up to `limit` due reports that are parked under `line`. The reports that have been due
+/// longest are claimed first.
 #[derive(Debug)]
 pub(crate) struct ClaimParked {
     /// The origin, or the URL, under which the reports are parked.
@@ -23,8 +24,8 @@ impl Operation for ClaimParked {
 
 impl Store {
     /// Claims up to `limit` due reports that are parked under `line`, which is an origin or one URL of an origin. The
-    /// reports that are due longest are claimed first. The claimed rows have at most 8 MiB, unless the first row alone
-    /// has more. In the answer, `next_due` is the due time of the next report that is parked under `line`.
+    /// reports that have been due longest are claimed first. The claimed rows have at most 8 MiB, unless the first row
+    /// alone has more. In the answer, `next_due` is the due time of the next report that is parked under `line`.
     pub async fn claim_parked(&self, line: &str, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
         Ok(self.by_wall(self.ask(ClaimParked { line: line.to_owned(), limit }).await?))
     }

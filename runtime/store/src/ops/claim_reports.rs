@@ -6,7 +6,7 @@ use crate::local::Local;
 use crate::operation::{Operation, Untaken};
 use crate::record::{Batch, ClaimedReport};
 
-/// Claims up to `limit` due reports. The reports that are due longest are claimed first.
+/// The operation that claims up to `limit` due reports. The reports that have been due longest are claimed first.
 #[derive(Debug)]
 pub(crate) struct ClaimReports {
     pub limit: usize,
@@ -25,8 +25,8 @@ impl Operation for ClaimReports {
 }
 
 impl Store {
-    /// Claims up to `limit` due reports. The reports that are due longest are claimed first. The claimed rows have at
-    /// most 8 MiB, unless the first row alone has more.
+    /// Claims up to `limit` due reports. The reports that have been due longest are claimed first. The claimed rows
+    /// have at most 8 MiB, unless the first row alone has more.
     pub async fn claim_reports(&self, limit: usize) -> Result<Batch<ClaimedReport>, Error> {
         Ok(self.by_wall(self.ask(ClaimReports { limit }).await?))
     }

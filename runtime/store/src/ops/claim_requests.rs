@@ -8,14 +8,14 @@ use crate::local::Local;
 use crate::operation::{Operation, Untaken};
 use crate::record::{Batch, ClaimedRequest};
 
-/// Claims up to `limit` due requests of these routes. Within a route, the requests that are due longest are claimed
-/// first.
+/// The operation that claims up to `limit` due requests of these routes. Within a route, the requests that have been
+/// due longest are claimed first.
 #[derive(Debug)]
 pub(crate) struct ClaimRequests {
     pub limit: usize,
     pub routes: Arc<[String]>,
-    /// How many requests of each route run now; a missing number counts as 0. The route with the fewest is served
-    /// first.
+    /// The number of running requests of each route. If the list has no number for a route, the number is 0. The
+    /// requests of the route with the smallest number are claimed first.
     pub running: Vec<usize>,
     /// Whether the claim may include one *suspect*: a request that was running when an earlier process ended.
     pub suspects: bool,
@@ -35,20 +35,21 @@ impl Operation for ClaimRequests {
 }
 
 impl Store {
-    /// Claims up to `limit` due requests of the worker's routes. Within a route, the requests that are due longest are
-    /// claimed first. The claimed rows have at most [`CLAIM_BYTES`](crate::sizes::CLAIM_BYTES), unless the first row
-    /// alone has more. If more requests are due, `next_due` of the answer is in the past.
+    /// Claims up to `limit` due requests of the worker's routes. Within a route, the requests that have been due
+    /// longest are claimed first. The claimed rows have at most [`CLAIM_BYTES`](crate::sizes::CLAIM_BYTES), unless the
+    /// first row alone has more. If more requests are due, the time `next_due` in the answer is in the past.
     #[cfg(any(test, feature = "testing"))]
     pub async fn claim_requests(&self, limit: usize) -> Result<Batch<ClaimedRequest>, Error> {
         self.claim_requests_beside(limit, |_| 0, true).await
     }
 
-    /// Claims up to `limit` due requests of the worker's routes, at most 8 MiB unless the first row alone has more.
-    /// `running` returns how many requests of a route run now. The route with the fewest is served first.
+    /// Claims up to `limit` due requests of the worker's routes. The claimed rows have at most 8 MiB, unless the first
+    /// row alone has more. `running` returns the number of running requests of a route. The requests of the route with
+    /// the smallest number are claimed first.
     ///
     /// If `suspects` is true, the claim may include one *suspect*: a request that was running when an earlier process
-    /// ended. Suspects are run one by one, which shows which of them ends the process. While a suspect runs, no other
-    /// suspect may be claimed, and `next_due` of the answer ignores suspects.
+    /// ended. Suspects are run one after the other, so that an operator can see which of them makes the process end.
+    /// While a suspect runs, no other suspect may be claimed, and the time `next_due` in the answer ignores suspects.
     pub async fn claim_requests_beside(
         &self,
         limit: usize,

@@ -5,26 +5,26 @@ use crate::error::Error;
 use crate::local::Local;
 use crate::operation::{Operation, Untaken};
 
-/// The largest number of held reports that one commit makes due.
+/// The largest number of held reports that one commit of [`Store::enable`] makes due.
 const AT_ONCE: usize = 10_000;
 
-/// Makes up to `limit` of the reports that are held for this URL due now. If no report is held for the URL after that,
-/// the URL is enabled.
+/// The operation that makes up to `limit` of the reports that are held for this URL due now. If no report is held for
+/// the URL after that, the URL is enabled.
 #[derive(Debug)]
 pub(crate) struct Enable {
     pub url: String,
     pub limit: usize,
-    /// If true, the URL stays disabled, and the reports that become due only test whether the receiver still refuses
-    /// all reports.
+    /// If true, the URL stays disabled, and the reports that become due only test whether the receiver accepts reports
+    /// again.
     pub probe: bool,
 }
 
-/// What one [`Enable`] operation did.
+/// The result of an [`Enable`] operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Enabled {
-    /// How many reports became due.
+    /// The number of reports that became due.
     pub reports: usize,
-    /// Whether no report is held for the URL any more.
+    /// Whether no report is held for the URL now.
     pub done: bool,
 }
 
@@ -32,7 +32,7 @@ impl Operation for Enable {
     type Answer = Enabled;
 
     fn committed(&self, _: &Enabled, local: &Local) {
-        // Enabling may need several commits. From the first of them on, a report that became due must not be held
+        // The URL counts as enabled after the first of several commits, so that a report that became due is not held
         // again.
         if !self.probe {
             local.disabled.remove(&self.url);
@@ -46,15 +46,15 @@ impl Operation for Enable {
 }
 
 impl Store {
-    /// Makes one of the reports that are held for this URL due, so that the delivery attempts it. The URL stays
-    /// disabled.
+    /// Makes one of the reports that are held for this URL due now, so that the delivery attempts the report. The URL
+    /// stays disabled.
     pub async fn release_held(&self, url: &str) -> Result<(), Error> {
         self.ask(Enable { url: url.to_owned(), limit: 1, probe: true }).await.map(drop)
     }
 
-    /// Enables a URL and makes the reports that are held for it due now. Returns the number of these reports. If there
-    /// are very many, this takes several commits; if the caller drops the future between two commits, the remaining
-    /// reports stay held.
+    /// Enables a URL and makes the reports that are held for the URL due now. Returns the number of these reports. Many
+    /// reports need several commits. If the caller drops the future between two commits, the remaining reports stay
+    /// held.
     pub async fn enable(&self, url: &str) -> Result<u64, Error> {
         let mut reports = 0;
         loop {

@@ -11,7 +11,7 @@ use postback_wire::id::ReportId;
 use postback_wire::names::metric;
 use postback_wire::time::Timestamp;
 
-/// Ends up to `limit` parked reports as dead, if they were made before `before`.
+/// The operation that ends up to `limit` parked reports as dead, if the reports were made before the time `before`.
 #[derive(Debug)]
 pub(crate) struct GiveUpParked {
     pub before: Timestamp,
@@ -35,8 +35,8 @@ impl Operation for GiveUpParked {
 }
 
 impl Store {
-    /// Ends up to `limit` parked reports as dead, if they are older than `age`. Returns the number of these reports.
-    /// The age is measured by the store's own time, so a jump of the wall clock ends no report.
+    /// Ends up to `limit` parked reports as dead, if the reports are older than `age`. Returns the number of reports
+    /// that were ended. The age is measured by the store's own time, so a jump of the wall clock ends no report.
     pub async fn give_up_parked(&self, age: Duration, limit: usize) -> Result<usize, Error> {
         let before = self.0.shared.local.clock.now().due.saturating_sub(age);
         self.ask(GiveUpParked { before, limit }).await.map(|dead| dead.len())

@@ -6,20 +6,21 @@ use crate::local::Local;
 use crate::operation::{Effect, Key, Operation, Untaken};
 use crate::record::{ReportClaim, Settled};
 
-/// Holds the report under this claim, if its URL is disabled. If the URL is enabled, makes the report pending again.
+/// The operation that holds the report under this claim, if the URL of the report is disabled. If the URL is enabled,
+/// the operation makes the report pending again.
 #[derive(Debug)]
 pub(crate) struct HoldReport {
     pub claim: ReportClaim,
 }
 
-/// What a [`HoldReport`] operation did.
+/// The result of a [`HoldReport`] operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holding {
     /// The report is held: it waits until its URL is enabled.
     Held,
-    /// The URL of the report is not disabled, so the report is pending again, with the due time that it had before.
+    /// The URL of the report is not disabled, so the report is pending again. Its due time is not changed.
     Pending,
-    /// The claim was no longer current, so nothing was written.
+    /// The claim was not current any more, so nothing was written.
     Stale,
 }
 
@@ -32,7 +33,7 @@ impl Operation for HoldReport {
 
     fn committed(&self, answer: &Holding, local: &Local) {
         if *answer == Holding::Held {
-            // A held report is not attempted, so callers must not wait for its first attempt.
+            // Callers must not wait for the first attempt of a held report, because a held report is not attempted.
             local.wake.first_attempts.done(self.claim.id);
         }
     }
@@ -52,9 +53,8 @@ impl Operation for HoldReport {
 }
 
 impl Store {
-    /// Holds a claimed report that was not attempted: it waits until its URL is enabled. The attempt for which the
-    /// report was claimed is not counted. If the URL is not disabled, the report is pending again, with the due time
-    /// that it had before.
+    /// Holds a claimed report that was not attempted: the report waits until its URL is enabled. The claimed attempt is
+    /// not counted. If the URL is not disabled, the report is pending again, and its due time is not changed.
     pub async fn hold_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
         Ok(match self.ask(HoldReport { claim }).await? {
             Holding::Held | Holding::Pending => Settled::Current,

@@ -7,12 +7,13 @@ use crate::error::Error;
 use crate::operation::{Effect, Key, Operation};
 use crate::record::{ReportClaim, Settled};
 
-/// Parks the report under this claim. The attempt for which the report was claimed is not counted, and the due time of
-/// the report does not change.
+/// The operation that parks the report under this claim. The claimed attempt is not counted, and the due time of the
+/// report is not changed.
 #[derive(Debug)]
 pub(crate) struct ParkReport {
     pub claim: ReportClaim,
-    /// The origin, or one URL of an origin, under which the report is parked. `None`: the origin of the report.
+    /// The origin, or one URL of an origin, under which the report is parked. `None`: the report is parked under its
+    /// own origin.
     pub line: Option<Arc<str>>,
 }
 
@@ -29,15 +30,14 @@ impl Operation for ParkReport {
 }
 
 impl Store {
-    /// Parks a claimed report that was not attempted: it waits until its origin has a turn. The attempt for which the
-    /// report was claimed is not counted, and the due time of the report does not change.
+    /// Parks a claimed report that was not attempted: the report waits until its origin has a turn. The claimed attempt
+    /// is not counted, and the due time of the report is not changed.
     pub async fn park_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
         self.ask(ParkReport { claim, line: None }).await
     }
 
-    /// Parks a claimed report under `line`, which is one URL of the report's origin, as
-    /// [`park_report`](Self::park_report) parks it under the origin. A claim of the origin's parked reports does not
-    /// find this report.
+    /// Parks a claimed report like [`park_report`](Self::park_report), but under `line`, which is one URL of the
+    /// report's origin. Then a claim of the reports that are parked under the origin does not include this report.
     pub async fn park_report_under(&self, claim: ReportClaim, line: Arc<str>) -> Result<Settled, Error> {
         self.ask(ParkReport { claim, line: Some(line) }).await
     }

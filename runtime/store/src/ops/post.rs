@@ -8,7 +8,7 @@ use crate::quota::Quotas;
 use crate::record::NewReport;
 use crate::sizes::report_bytes;
 
-/// Writes reports, either all of them or none.
+/// The operation that writes new reports, either all of them or none.
 #[derive(Debug)]
 pub(crate) struct Post {
     pub reports: Vec<Outgoing>,
@@ -35,7 +35,7 @@ impl Operation for Post {
         self.reports.len().max(1)
     }
 
-    /// Selects the queue in which the post waits, by the origin of the first report.
+    /// Returns the queue in which the reports wait. The origin of the first report selects the queue.
     fn line(&self) -> Line<'_> {
         Line::Origin(origin(self.reports.first().map_or("", |outgoing| outgoing.report.to.url())))
     }
@@ -54,25 +54,26 @@ impl Operation for Post {
     }
 }
 
-/// The part of a URL before its path: scheme, host and port.
+/// Returns the part of a URL before the path: scheme, host and port.
 fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
     url[host..].find(['/', '?', '#']).map_or(url, |end| &url[..host + end])
 }
 
 impl Store {
-    /// Queues reports without waiting, either all of them or none. The reports are committed with the next batch.
+    /// Queues new reports without waiting, either all of them or none. The reports are committed with the next batch.
     pub fn post(&self, reports: Vec<NewReport>) -> Result<(), Error> {
         self.inbox().try_push(Post::new(reports).into())
     }
 
-    /// Queues reports and returns when they are committed. Waits while the queue is full. If the caller drops the
-    /// future while it waits for the queue, the reports are lost, and are counted as lost.
+    /// Queues new reports, and waits until they are committed. While the queue is full, the future also waits for space
+    /// in the queue. If the caller drops the future during the wait for space, the reports are lost, and are counted as
+    /// lost.
     pub async fn post_durably(&self, reports: Vec<NewReport>) -> Result<(), Error> {
         let lost = self.0.shared.local.counters.unless_taken_in(reports.len());
         let taken_in = self.inbox().push(Post::new(reports).into()).await;
-        // From here on no report can be lost uncounted. Either the reports are in the queue, even if the caller drops
-        // the future; or the caller receives the error.
+        // After this line, no report can be lost without being counted: if the reports are in the queue, they stay
+        // there even if the caller drops the future; otherwise the caller receives the error.
         lost.disarm();
         taken_in?.wait().await.map(drop)
     }

@@ -10,22 +10,24 @@ use crate::operation::Operation;
 use postback_wire::names::metric;
 use postback_wire::time::Timestamp;
 
-/// Deletes up to `limit` rows that ended before `before`, and gives up held reports that were due before it.
+/// The operation that deletes up to `limit` rows that ended before the time `before`, and gives up held reports that
+/// were due before that time.
 #[derive(Debug)]
 pub(crate) struct Purge {
-    /// A wall-clock time. Rows that ended earlier are deleted.
+    /// A wall-clock time. The operation deletes rows that ended before this time.
     pub before: Timestamp,
     pub limit: usize,
-    /// How far the store trusts the wall clock. If there is a value, the commit of this operation stores it.
+    /// How far the store trusts the wall clock. The commit of this operation stores the trust. `None`: the stored trust
+    /// is not changed.
     pub trust: Option<Trust>,
 }
 
-/// What a [`Purge`] operation did.
+/// The result of a [`Purge`] operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// How many rows were deleted.
+    /// The number of rows that were deleted.
     pub deleted: usize,
-    /// How many held reports were given up, because their URL was not enabled in time.
+    /// The number of held reports that were given up, because their URL was not enabled in time.
     pub given_up: usize,
     /// Whether more rows are old enough to be deleted. One commit deletes only a limited number of rows and of bytes.
     pub more: bool,
@@ -42,9 +44,10 @@ impl Operation for Purge {
 }
 
 impl Store {
-    /// Deletes up to `limit` requests and reports that ended longer than `retention` ago. Gives up as many held reports
-    /// that are older than that. One call deletes at most [`PURGE_BYTES`](crate::sizes::PURGE_BYTES) of requests, and
-    /// as many bytes of reports, unless the first row alone has more.
+    /// Deletes up to `limit` rows (requests and reports together) that ended longer than `retention` ago. Gives up at
+    /// most `limit` held reports that were due longer than `retention` ago. One call deletes at most
+    /// [`PURGE_BYTES`](crate::sizes::PURGE_BYTES) of requests, and as many bytes of reports, unless the first row alone
+    /// has more.
     pub async fn purge_ended(&self, retention: Duration, limit: usize) -> Result<Purged, Error> {
         let clock = &self.0.shared.local.clock;
         let (before, trust) = clock.ended_before(retention);
@@ -55,7 +58,8 @@ impl Store {
         Ok(purged)
     }
 
-    /// Deletes rows that ended before this moment, and gives up held reports. Returns the number of these rows.
+    /// Deletes rows that ended before this time, and gives up held reports. Returns the number of deleted rows plus the
+    /// number of reports that were given up.
     #[cfg(any(test, feature = "testing"))]
     pub async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
         self.ask(Purge { before, limit, trust: None }).await.map(|purged| purged.deleted + purged.given_up)

@@ -7,7 +7,7 @@ use crate::operation::{Operation, Untaken};
 use crate::record::Recovered;
 use postback_wire::time::Timestamp;
 
-/// Ends the claims of earlier processes, and makes the claimed rows wait again.
+/// The operation that ends the claims of earlier processes, and makes the claimed rows wait again.
 #[derive(Debug)]
 pub(crate) struct Recover {
     /// A request with this many crashes is not run again. A crash is a run during which the process ended.
@@ -37,8 +37,8 @@ impl Operation for Recover {
 }
 
 impl Store {
-    /// Ends the claims of earlier processes, and makes the claimed rows wait again. Call this once, before anything is
-    /// claimed.
+    /// Ends the claims of earlier processes, and makes the claimed rows wait again. Call this once, before the first
+    /// claim.
     pub async fn recover(&self, max_crashes: u32) -> Result<Recovered, Error> {
         self.ask(Recover { max_crashes }).await
     }

@@ -5,8 +5,8 @@ use crate::error::Error;
 use crate::operation::{Effect, Key, Operation};
 use crate::record::{Registration, RequestClaim, Settled};
 
-/// Stores the registration with the request that runs under this claim. A registration says where the outcome is
-/// reported.
+/// The operation that stores a registration with the request that runs under this claim. A registration says to which
+/// webhooks the outcome is reported.
 #[derive(Debug)]
 pub(crate) struct Register {
     pub claim: RequestClaim,
@@ -26,7 +26,7 @@ impl Operation for Register {
 }
 
 impl Store {
-    /// Stores with a running request where its outcome is to be reported.
+    /// Stores a registration with a running request. A registration says to which webhooks the outcome is reported.
     pub async fn register(&self, claim: RequestClaim, registration: Registration) -> Result<Settled, Error> {
         self.ask(Register { claim, registration }).await
     }

@@ -7,11 +7,11 @@ use crate::operation::{Effect, Key, Operation, Untaken};
 use crate::record::{ReportClaim, Settled};
 use postback_wire::time::Timestamp;
 
-/// Makes the report under this claim pending again. The attempt for which the report was claimed is not counted.
+/// The operation that makes the report under this claim pending again. The claimed attempt is not counted.
 #[derive(Debug)]
 pub(crate) struct ReleaseReport {
     pub claim: ReportClaim,
-    /// When the report is due, by the store's own time. `None`: the report is due now.
+    /// The time when the report is due, by the store's own time. `None`: the report is due now.
     pub due: Option<Timestamp>,
 }
 
@@ -36,14 +36,14 @@ impl Operation for ReleaseReport {
 }
 
 impl Store {
-    /// Puts back a claimed report that was not attempted. The attempt for which it was claimed is not counted, and the
-    /// report is due now.
+    /// Makes a claimed report that was not attempted pending again. The claimed attempt is not counted, and the report
+    /// is due now.
     pub async fn put_back_report(&self, claim: ReportClaim) -> Result<Settled, Error> {
         self.ask(ReleaseReport { claim, due: None }).await
     }
 
-    /// Puts back a claimed report that was not attempted. The attempt for which it was claimed is not counted, and the
-    /// report is due at the wall-clock time `due`.
+    /// Makes a claimed report that was not attempted pending again. The claimed attempt is not counted, and the report
+    /// is due at the wall-clock time `due`.
     pub async fn put_back_report_until(&self, claim: ReportClaim, due: Timestamp) -> Result<Settled, Error> {
         let due = self.0.shared.local.clock.due_at(due);
         self.ask(ReleaseReport { claim, due: Some(due) }).await

@@ -7,13 +7,13 @@ use crate::operation::{Effect, Key, Operation, Untaken};
 use crate::record::{RequestClaim, Settled};
 use postback_wire::time::Timestamp;
 
-/// Puts the request that runs under this claim back into the queue.
+/// The operation that puts the request that runs under this claim back into the queue.
 #[derive(Debug)]
 pub(crate) struct ReleaseRequest {
     pub claim: RequestClaim,
-    /// When the request is due, by the store's own time. `None`: the request is due now.
+    /// The time when the request is due, by the store's own time. `None`: the request is due now.
     pub due: Option<Timestamp>,
-    /// Whether the run failed. If it did, the run is counted as a failure.
+    /// Whether the run failed. A failed run is counted as a failure of the request.
     pub failed: bool,
 }
 
@@ -44,15 +44,15 @@ impl Operation for ReleaseRequest {
 }
 
 impl Store {
-    /// Puts a request back into the queue after a failed run, which is counted. The request can be run again from `due`
-    /// on.
+    /// Puts a request back into the queue after a failed run. The run is counted as a failure. The request can be run
+    /// again at the time `due` or later.
     pub async fn retry_request(&self, claim: RequestClaim, due: Timestamp) -> Result<Settled, Error> {
         let due = self.0.shared.local.clock.due_at(due);
         self.ask(ReleaseRequest { claim, due: Some(due), failed: true }).await
     }
 
     /// Puts a request back into the queue because its run was interrupted, for example by a shutdown. The run is not
-    /// counted.
+    /// counted as a failure.
     pub async fn put_back_request(&self, claim: RequestClaim) -> Result<Settled, Error> {
         self.ask(ReleaseRequest { claim, due: None, failed: false }).await
     }

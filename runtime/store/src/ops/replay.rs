@@ -11,22 +11,22 @@ use crate::operation::{Key, Operation, Untaken};
 use postback_wire::id::ReportId;
 use postback_wire::time::Timestamp;
 
-/// Writes a copy of a delivery that is over, so that its report is sent again. The copy is due now.
+/// The operation that writes a copy of a delivery that is over, so that the report is sent again. The copy is due now.
 #[derive(Debug)]
 pub(crate) struct Replay {
     pub delivery: ReportId,
-    /// The id of the new delivery, which is a copy of the old one.
+    /// The id of the new delivery, which is a copy of the old delivery.
     pub copy: ReportId,
 }
 
-/// What a [`Replay`] operation did.
+/// The result of a [`Replay`] operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Replayed {
-    /// The report is sent again. The new delivery has this id and this URL, and is due now.
+    /// The report will be sent again. The new delivery has this id and this URL, and is due now.
     As { delivery: ReportId, url: String },
-    /// The delivery itself is not over, so its report is sent without a replay.
+    /// The delivery is not over, so the report will be sent without a replay.
     NotOver,
-    /// An earlier replay of this report is not over: the delivery with this id.
+    /// An earlier replay of this report is not over. The delivery of that replay has this id.
     Waiting { delivery: ReportId },
     /// The body of the report is no longer stored. (The memory backend deletes the body when a delivery is over.)
     NoBody,
@@ -51,8 +51,8 @@ impl Operation for Replay {
 }
 
 impl Store {
-    /// Sends the report of a delivery again, if the delivery is over, however it ended. Refuses to do so while an
-    /// earlier replay of the report is not over.
+    /// Sends the report of a delivery again, if the delivery is over. The state in which the delivery ended does not
+    /// matter. If the delivery or an earlier replay of its report is not over, writes nothing.
     pub async fn replay(&self, delivery: ReportId) -> Result<Replayed, Error> {
         self.ask(Replay { delivery, copy: ReportId::generate() }).await
     }

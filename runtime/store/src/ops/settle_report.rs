@@ -7,7 +7,8 @@ use crate::operation::{Effect, Key, Operation, Untaken};
 use crate::record::{Attempt, Next, ReportClaim, Settled};
 use postback_wire::time::Timestamp;
 
-/// Records an attempt for the report under this claim, and changes the report's state as `next` says.
+/// The operation that records an attempt for the report under this claim, and changes the state of the report according
+/// to `next`.
 #[derive(Debug)]
 pub(crate) struct SettleReport {
     pub claim: ReportClaim,
@@ -15,14 +16,14 @@ pub(crate) struct SettleReport {
     pub next: Next,
 }
 
-/// What a [`SettleReport`] operation did.
+/// The result of a [`SettleReport`] operation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SettledReport {
     /// The attempt was written.
     Current,
     /// The attempt was written, and this URL is disabled from now on.
     Disabled(String),
-    /// The claim was no longer current, so nothing was written.
+    /// The claim was not current any more, so nothing was written.
     Stale,
 }
 
@@ -75,7 +76,7 @@ impl Operation for SettleReport {
 }
 
 impl Store {
-    /// Records an attempt for the report under this claim, and changes the report's state as `next` says.
+    /// Records an attempt for the report under this claim, and changes the state of the report according to `next`.
     pub async fn settle_report(&self, claim: ReportClaim, attempt: Attempt, next: Next) -> Result<Settled, Error> {
         let next = match next {
             Next::RetryAt(at) => Next::RetryAt(self.0.shared.local.clock.due_at(at)),

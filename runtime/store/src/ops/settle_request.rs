@@ -16,24 +16,24 @@ use postback_wire::line::Escaped;
 use postback_wire::names::metric;
 use postback_wire::report::Outcome;
 
-/// Writes the outcome of a request and the reports about it, if the claim is current.
+/// The operation that writes the outcome of a request and the reports about the request, if the claim is current.
 #[derive(Debug)]
 pub(crate) struct SettleRequest {
     pub claim: RequestClaim,
-    /// `None`: the request runs under the claim. `Some`: the request waits, and `claim` has the epoch of its last run.
-    /// The value says with which route and bytes the request is counted among the waiting requests.
+    /// The route and the size of the request in the count of waiting requests, if the request waits. Then `claim` has
+    /// the epoch of the last run. `None`: the request runs under the claim.
     pub waited: Option<Waited>,
     pub outcome: Outcome,
     pub reports: Vec<Outgoing>,
 }
 
 impl SettleRequest {
-    /// Settles a request that is running.
+    /// Makes the operation that settles a running request.
     pub(crate) fn running(claim: RequestClaim, outcome: Outcome, reports: Vec<NewReport>) -> Self {
         Self { claim, waited: None, outcome, reports: Outgoing::all(reports) }
     }
 
-    /// Settles a request that is waiting.
+    /// Makes the operation that settles a waiting request.
     pub(crate) fn queued(claim: RequestClaim, waited: Waited, outcome: Outcome, reports: Vec<NewReport>) -> Self {
         Self { claim, waited: Some(waited), outcome, reports: Outgoing::all(reports) }
     }
@@ -66,7 +66,8 @@ impl Operation for SettleRequest {
         outcome_bytes(&self.outcome)
     }
 
-    /// Refuses single reports if the memory backend has no memory left for them. An outcome is never refused.
+    /// Reserves memory for each report in the memory backend. If too little memory is free for a report, refuses that
+    /// report. Never refuses the outcome.
     fn reserve(&mut self, quotas: &Quotas) -> bool {
         for Outgoing { report, .. } in &mut self.reports {
             if report.refused.is_none() && !quotas.reports.try_reserve(1, report_bytes(report)) {
@@ -102,7 +103,7 @@ impl Operation for SettleRequest {
 }
 
 impl Store {
-    /// Ends a request: writes its outcome and its reports in one commit.
+    /// Settles a request: writes its outcome and its reports in one commit.
     pub async fn settle_request(
         &self,
         claim: RequestClaim,

@@ -14,12 +14,13 @@ use crate::record::{NewRequest, Submitted};
 use crate::sizes::request_bytes;
 use postback_wire::time::Timestamp;
 
-/// Writes a new request. If the store has a request with this id already, nothing is written.
+/// The operation that writes a new request. If the store already has a request with this id, the operation writes
+/// nothing.
 #[derive(Debug)]
 pub(crate) struct Submit {
     pub request: NewRequest,
-    /// The permit that the request takes from the worker. If there is a permit, the request is *pre-claimed*: it is
-    /// written as running in this process, and is sent to the worker in memory after the commit.
+    /// The permit of the worker that the request holds. If there is a permit, the request is *pre-claimed*: it is
+    /// written as running in this process, and is sent through memory to the worker after the commit.
     pub room: Option<OwnedSemaphorePermit>,
     /// The slot that the request occupies in the count of waiting requests.
     pub slot: Option<QueueSlot>,
@@ -72,9 +73,9 @@ impl Operation for Submit {
 }
 
 impl Store {
-    /// Accepts a request. When the future returns, the request is committed. The future waits while the queue to the
-    /// writer is full. If too many requests wait to be run, or if too little disk space is free, the request is refused
-    /// without waiting.
+    /// Accepts a request. The request is committed before the future returns `Ok`. The future waits while the queue to
+    /// the writer is full. If too many requests wait to be run, or if too little disk space is free, the store refuses
+    /// the request without waiting.
     pub async fn submit(&self, request: NewRequest) -> Result<Submitted, Error> {
         self.0.shared.space.check().map_err(Error::Refused)?;
         let bytes = stored_bytes(&request.headers, &request.body);
