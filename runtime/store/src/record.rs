@@ -13,26 +13,26 @@ use postback_wire::report::Outcome;
 use postback_wire::time::Timestamp;
 use postback_wire::webhook::{Target, Webhook};
 
-/// What happens to a report after an attempt.
+/// The change of a report's state after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     Delivered,
-    /// The report is delivered, and the receiver wants no more reports at this URL.
+    /// The report is delivered, and its receiver wants no more reports at this URL.
     DeliveredLast,
     RetryAt(Timestamp),
     /// The attempt failed, and it was the last attempt of the schedule.
     Dead,
-    /// The report may not be sent to its URL.
+    /// The report must not be sent to its URL.
     Refused,
-    /// The receiver does not want this report again.
+    /// The receiver does not want this report. The report is not sent again.
     Gone {
-        /// Whether the receiver also wants no more reports at this URL.
+        /// If true, the receiver also wants no other reports at this URL, so the URL is disabled.
         disable: bool,
     },
 }
 
 impl Next {
-    /// Whether the URL of the report is disabled from now on.
+    /// Returns whether this value disables the URL of the report.
     pub fn disables(self) -> bool {
         matches!(self, Self::DeliveredLast | Self::Gone { disable: true })
     }
@@ -48,7 +48,7 @@ impl Next {
     }
 }
 
-/// A new request that the store should accept.
+/// A new request for the store.
 #[derive(Clone)]
 pub struct NewRequest {
     pub id: RequestId,
@@ -56,14 +56,14 @@ pub struct NewRequest {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub created: Timestamp,
-    /// Where the outcome is reported, unless a run registers something else. `None`: this was not known when the
-    /// request arrived.
+    /// The webhooks to which the outcome is reported. If a run stores another registration, the other registration
+    /// replaces this one. `None`: no webhooks were known when the request arrived.
     pub registration: Option<Registration>,
 }
 
 impl NewRequest {
-    /// Returns the claimed form of this new request. The request was never run before, so it has no failures and no
-    /// crashes.
+    /// Returns this new request as a claimed request. The request has no failures and no crashes, because it was never
+    /// run before.
     pub fn claimed(self, epoch: u32) -> ClaimedRequest {
         let Self { id, route, headers, body, created, registration } = self;
         let claim = Claim { id, epoch };
@@ -71,19 +71,19 @@ impl NewRequest {
     }
 }
 
-/// The right to settle one request or report. The right ends when the row is claimed again: the later claim has a
-/// greater epoch.
+/// The right to settle one request or report. The right is lost when the row is claimed again, because the later claim
+/// has a greater epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim<I> {
     pub id: I,
-    /// Counts the claims of the row: each claim adds 1, and nothing else changes this number.
+    /// The number of claims of the row up to this claim. Each claim adds 1, and nothing else changes the number.
     pub epoch: u32,
 }
 
 pub type RequestClaim = Claim<RequestId>;
 pub type ReportClaim = Claim<ReportId>;
 
-/// A request that a worker has claimed.
+/// A request that a worker has claimed, with the claim.
 #[derive(Clone)]
 pub struct ClaimedRequest {
     pub claim: RequestClaim,
@@ -91,56 +91,57 @@ pub struct ClaimedRequest {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub created: Timestamp,
-    /// How many earlier runs ended with an error, a panic or a timeout.
+    /// The number of earlier runs that ended with an error, a panic or a timeout.
     pub failures: u32,
-    /// How many earlier runs were lost because their process died.
+    /// The number of earlier runs during which the process ended.
     pub crashes: u32,
-    /// Whether the request was cancelled during an earlier run that ended without settling the request. The worker
-    /// settles a cancelled request as cancelled, and does not run it.
+    /// Whether the request was cancelled during an earlier run, and that run did not settle the request. The worker
+    /// settles a cancelled request as cancelled, and does not run the request.
     pub cancelled: bool,
-    /// The registration that an earlier run stored. If no run stored one: the registration that was known when the
-    /// request arrived, if any.
+    /// The registration that an earlier run stored. If no run stored a registration, the registration that was known
+    /// when the request arrived. `None`: there is no registration.
     pub registration: Option<Registration>,
 }
 
 impl ClaimedRequest {
-    /// Returns the number of the run that this claim is for. The first run has number 1.
+    /// Returns the number of the run for which the request was claimed. The first run has the number 1.
     pub fn attempt(&self) -> u32 {
         self.failures.saturating_add(self.crashes).saturating_add(1)
     }
 }
 
-/// The webhooks that receive a request's outcome, and which outcomes are reported. The function with the attribute has
-/// asked for them.
+/// The webhooks that receive the outcome of a request, and the outcomes that are reported. The attribute of the user's
+/// function selects both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registration {
     pub webhooks: Vec<Webhook>,
     pub on: postback_wire::report::Ends,
-    /// Whether reports and API answers say why a request was not completed.
+    /// Whether reports and answers of the API show the reason why a request was not completed.
     pub tells_reason: bool,
 }
 
-/// A report to deliver to one URL. The body never changes: every attempt sends the same bytes.
+/// A report for one URL. The body of a report never changes: every attempt sends the same bytes.
 #[derive(Clone)]
 pub struct NewReport {
     pub id: ReportId,
-    /// The id that the report is about: the id of a request, or any id that a caller of the library chose.
+    /// The id that the report is about. The id is the id of a request, or an id that a user of the library chose.
     pub subject: Arc<str>,
     pub to: Target,
     pub body: Bytes,
     pub created: Timestamp,
-    /// Why the report is never attempted: such a report is stored as refused. `None`: the report will be attempted.
+    /// The reason why the report is never attempted. The store writes such a report as refused. `None`: the report will
+    /// be attempted.
     pub refused: Option<String>,
     /// The text before "→ delivered" in the log line of the first attempt on this node, such as "/greet 0193… completed
-    /// in 1.2 s". Only memory holds this text: the store does not write it.
-    // Invariant: `note` begins with the route and a space. There is no field for the route, because the field would
-    // cost each post one more allocation. The list of reports is converted in place into the store's list, and this
-    // works only while both types have fitting sizes.
+    /// in 1.2 s". The text is only in memory: the store does not write it. Invariant: `note` begins with the route and
+    /// a space. The route has no field of its own, because such a field would cost one more allocation for each new
+    /// report: a list of reports is converted in place into the store's list, which works only while the sizes of both
+    /// types fit.
     pub note: Option<String>,
 }
 
 impl NewReport {
-    /// Makes a report to this webhook, with a new id.
+    /// Makes a report for this webhook, with a new id.
     pub fn to(target: impl Into<Target>, subject: &str, body: Bytes, created: Timestamp) -> Self {
         Self {
             id: ReportId::generate(),
@@ -153,13 +154,13 @@ impl NewReport {
         }
     }
 
-    /// The route of the request that the report is about, for log lines. `None`: the report has no `note`, from which
-    /// the route is taken.
+    /// Returns the route of the request that the report is about, for log lines. `None`: the report has no `note`,
+    /// which contains the route.
     pub fn route(&self) -> Option<&str> {
         self.note.as_deref()?.split(' ').next()
     }
 
-    /// Returns the claimed form of this report, for the attempt with the number `attempt`.
+    /// Returns this report as a claimed report, for the attempt with the number `attempt`.
     pub fn claimed(self: Arc<Self>, epoch: u32, attempt: u32) -> ClaimedReport {
         ClaimedReport { claim: Claim { id: self.id, epoch }, webhook_id: self.id, attempt, report: self }
     }
@@ -169,13 +170,13 @@ impl NewReport {
 #[derive(Clone)]
 pub struct ClaimedReport {
     pub claim: ReportClaim,
-    /// The value of the header `webhook-id` in every attempt: the id of the report itself, or, in a replay, the id of
-    /// the first delivery.
+    /// The value of the header `webhook-id` in every attempt. The value is the id of the report itself. In a replay,
+    /// the value is the id of the first delivery.
     pub webhook_id: ReportId,
-    /// The number of the attempt that this claim is for. The first attempt has number 1.
+    /// The number of the attempt for which the report was claimed. The first attempt has the number 1.
     pub attempt: u32,
-    /// The report as it was posted. If the row was sent to the delivery in memory, the store and the delivery share
-    /// this value.
+    /// The report in its original form. If the row was sent through memory to the delivery, the store and the delivery
+    /// share this value.
     pub report: Arc<NewReport>,
 }
 
@@ -187,33 +188,33 @@ impl Deref for ClaimedReport {
     }
 }
 
-/// An attempt that has finished: one HTTP request of a delivery, with its result.
+/// An attempt that has finished: one HTTP request to the receiver, with its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub started: Timestamp,
     pub took: Duration,
-    /// The HTTP status of the answer. `None`: there was no answer.
+    /// The HTTP status of the receiver's answer. `None`: the receiver did not answer.
     pub status: Option<u16>,
-    /// What went wrong in the attempt, as a text for the operator.
+    /// The text that tells the operator why the attempt failed. `None`: the attempt did not fail.
     pub error: Option<String>,
-    /// The first bytes of the answer's body. The delivery limits how many bytes it keeps.
+    /// The first bytes of the body of the receiver's answer. The delivery limits the number of bytes.
     pub response: Bytes,
 }
 
-/// Whether a settlement was written.
+/// Whether the store wrote a settlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Settled {
     /// The claim was current, and the settlement was written.
     Current,
-    /// The claim was no longer current, so nothing was written.
+    /// The claim was not current any more, so nothing was written.
     Stale,
 }
 
-/// What the store did with a new request.
+/// The result of a call that submits a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Submitted {
-    /// The request was accepted.
+    /// The request is new, and the store has accepted it.
     New,
     /// The store already has a request with this id, and with the same route and body. Nothing was written.
     Known,
@@ -225,8 +226,8 @@ pub enum Submitted {
 #[derive(Clone, Debug)]
 pub struct Batch<T> {
     pub rows: Vec<T>,
-    /// When the next row is due, if nothing is written before. `None`: no row waits. A time in the past: more rows are
-    /// due than this claim returned.
+    /// The time when the next row is due, if no other row is written before that time. `None`: no row waits. A time in
+    /// the past: more rows are due than this claim returned.
     pub next_due: Option<Timestamp>,
 }
 
@@ -238,7 +239,7 @@ pub enum RequestState {
     Settled(Outcome),
 }
 
-/// A request as the store returns it.
+/// The data of a request that the store returns to a reader.
 #[derive(Clone, Debug)]
 pub struct RequestRecord {
     pub id: RequestId,
@@ -257,60 +258,61 @@ pub enum DeliveryState {
     Gone,
 }
 
-/// A delivery as the store returns it.
+/// The data of a delivery that the store returns to a reader.
 #[derive(Clone)]
 pub struct DeliveryRecord {
     pub id: ReportId,
-    /// The value of the header `webhook-id` in every attempt: the id of the delivery itself, or, in a replay, the id of
-    /// the first delivery.
+    /// The value of the header `webhook-id` in every attempt. The value is the id of the delivery itself. In a replay,
+    /// the value is the id of the first delivery.
     pub webhook_id: ReportId,
     pub url: String,
     pub state: DeliveryState,
-    /// How many attempts of this delivery have begun.
+    /// The number of attempts of this delivery that have begun.
     pub attempts: u32,
-    /// When the next attempt is due. `None` unless the delivery is pending and its URL is enabled.
+    /// The time when the next attempt is due. `None`: the delivery is not pending, or its URL is disabled.
     pub next_due: Option<Timestamp>,
     /// The last attempt that has finished. `None`: no attempt has finished.
     pub last: Option<Attempt>,
-    /// Why the delivery ended without an attempt. `None` for every other delivery.
+    /// The reason why the delivery ended without an attempt. `None`: the delivery has not ended, or it ended after an
+    /// attempt.
     pub refused: Option<String>,
 }
 
-/// A disabled URL. Its receiver wants no more reports there.
+/// A disabled URL. The receiver at this URL wants no more reports.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Disabled {
     pub url: String,
     pub since: Timestamp,
-    /// The result of the attempt that disabled the URL, as a text.
+    /// The result of the attempt that disabled the URL, as a text for the operator.
     pub reason: String,
 }
 
-/// What a new process recovered from a store that an earlier process left.
+/// The numbers of rows that a new process has recovered after an earlier process ended.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// How many requests wait again. Each of them now has one more crash.
+    /// The number of requests that wait again. The number of crashes of each of these requests was raised by one.
     pub requests: usize,
-    /// How many reports wait again. Each of them now has one more attempt, whose outcome is unknown.
+    /// The number of reports that wait again. Each of these reports has one more attempt, whose outcome is unknown.
     pub reports: usize,
-    /// Requests that are not run again, because they had too many crashes or are cancelled. The recovery has claimed
-    /// them, and the worker must settle them.
+    /// The requests that are not run again, because they had too many crashes or were cancelled. The recovery has
+    /// claimed these requests, and the worker must settle them.
     pub lost: Vec<ClaimedRequest>,
 }
 
-/// How many rows are in the store.
+/// The numbers of rows in the store, by state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// How many requests wait to be run, by route.
+    /// The number of requests that wait to be run, by route.
     pub queued: BTreeMap<String, u64>,
     pub running: u64,
-    /// How many deliveries have not ended: they are pending, parked, held, or being delivered.
+    /// The number of deliveries that have not ended: they are pending, parked, held, or being delivered.
     pub undelivered: u64,
 }
 
 macro_rules! debug_as_the_id {
     ($($record:ident by $id:expr),* $(,)?) => {$(
-        /// Prints only the id of a record, or, for a disabled URL, the time since which it is disabled. The URL's
-        /// query, a header or a body may hold a secret, so they are not printed.
+        /// Prints only the id of a record. For a disabled URL, prints only the time since which the URL has been
+        /// disabled. The query of a URL, the headers and the body are not printed, because they may contain a secret.
         impl std::fmt::Debug for $record {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 let id: fn(&Self) -> &dyn std::fmt::Debug = $id;

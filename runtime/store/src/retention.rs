@@ -10,16 +10,17 @@ use postback_wire::line::Causes;
 
 /// The pause between two rounds of deletions.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// The largest number of rows that one commit deletes. It is so small that other operations do not wait noticeably.
+/// The largest number of rows that one commit deletes. The number is small, so that other operations do not wait
+/// noticeably.
 const BATCH: usize = 500;
 
 /// Deletes old rows at regular intervals, until the shutdown begins. A row is old if it ended longer than `retention`
-/// ago. Also ends parked reports as dead if they are older than `schedule` and `retention` together.
+/// ago. Also ends parked reports as dead, if they are older than `schedule` plus `retention`.
 pub async fn run(store: Store, retention: Duration, schedule: Duration, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
         match store.purge_ended(retention, BATCH).await {
-            // More rows are old enough, so the next deletion follows without a pause. Other operations are committed in
-            // between.
+            // The next deletion starts without a pause, because more rows are old enough. Other operations are
+            // committed between two deletions.
             Ok(purged) if purged.more => continue,
             Ok(_) => {}
             Err(Error::Closed) => return,

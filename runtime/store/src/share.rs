@@ -8,19 +8,19 @@ use std::collections::BinaryHeap;
 
 use postback_wire::time::Timestamp;
 
-/// One route, with the number of its running requests and the due time of its first waiting request.
+/// A route, with the number of its running requests and the due time of its first waiting request.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// How many requests of this route run now.
+    /// The number of running requests of this route.
     pub running: usize,
-    /// When the first waiting request of this route was due. `None`: no request of this route can be claimed.
+    /// The due time of the first waiting request of this route. `None`: no request of this route can be claimed.
     pub due: Option<Timestamp>,
 }
 
-/// Divides free slots among the routes in `lines`. Returns pairs: a route's index in `lines`, and its number of slots.
-/// The pairs are in the order in which the routes should claim: the route with the fewest running requests first; of
-/// routes with equal numbers, the route whose request is due longest. The result assumes that each route has enough
-/// waiting requests for its slots.
+/// Divides free slots among the routes in `lines`. Returns pairs: the index of a route in `lines`, and the number of
+/// slots for that route. The pairs are in the order in which the routes should claim: the route with the smallest
+/// number of running requests comes first. If two routes have equal numbers, the route whose first request has been due
+/// longest comes first. The result assumes that each route has enough waiting requests for its slots.
 pub(crate) fn shares(lines: &[Line], slots: usize) -> Vec<(usize, usize)> {
     let waiting = lines.iter().enumerate().filter_map(|(place, line)| Some((line.running, line.due?, place)));
     let order: Vec<_> = waiting.collect();

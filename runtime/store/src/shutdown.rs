@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The stop signal of one component, and the component's running tasks. A clone is cheap, and all clones share the
-/// signal and the tasks.
+/// The signal that stops one component, and the running tasks of the component. A clone is cheap, and all clones share
+/// the signal and the tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     stop: CancellationToken,
@@ -24,7 +24,7 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Tells all tasks to end. A second call changes nothing.
+    /// Tells all tasks to end. A second call has no effect.
     pub fn stop(&self) {
         self.stop.cancel();
     }
@@ -33,12 +33,12 @@ impl Shutdown {
         self.stop.is_cancelled()
     }
 
-    /// Returns when [`stop`](Self::stop) is called, or immediately if it was called before.
+    /// Waits until [`stop`](Self::stop) is called. Returns immediately if `stop` was called before.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Spawns a task on the current runtime. [`finished`](Self::finished) waits for the task.
+    /// Spawns a task on the current Tokio runtime. [`finished`](Self::finished) waits until the task has ended.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -46,7 +46,7 @@ impl Shutdown {
         self.tasks.spawn(task)
     }
 
-    /// Spawns a task on the given runtime. [`finished`](Self::finished) waits for the task.
+    /// Spawns a task on the given Tokio runtime. [`finished`](Self::finished) waits until the task has ended.
     pub fn spawn_on<F>(&self, task: F, runtime: &Handle) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -54,21 +54,21 @@ impl Shutdown {
         self.tasks.spawn_on(task, runtime)
     }
 
-    /// Returns when no task runs any more. Does not tell the tasks to end.
+    /// Waits until no task runs any more. Does not tell the tasks to end.
     pub async fn finished(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-/// Watches tasks that must run until their component stops, and remembers the first task that ended too early. A clone
-/// is cheap, and all clones remember the same task.
+/// Watches tasks that must run until their component stops, and records the first task that ended too early. A clone is
+/// cheap, and all clones share the record.
 #[derive(Clone, Debug, Default)]
 pub struct Vital(watch::Sender<Option<&'static str>>);
 
 impl Vital {
-    /// Wraps a task, so that an early end of the task is logged and remembered. A panic counts as an early end. `name`
-    /// is the name of the task in log lines.
+    /// Wraps a task, so that the end of the task is logged and recorded if the task ends too early. A panic counts as
+    /// an early end. `name` is the name of the task in log lines.
     pub fn watching<F>(
         &self,
         name: &'static str,
@@ -80,25 +80,27 @@ impl Vital {
     {
         let end = Early { name, vital: self.clone(), shutdown: shutdown.clone(), returned: false };
         async move {
-            // This line moves the whole value `end` into the future. Without it, only the field `returned` would move.
+            // This line moves the whole value `end` into the future. Without this line, only the field `returned` would
+            // be moved.
             let mut end = end;
             task.await;
             end.returned = true;
         }
     }
 
-    /// Waits until one of the watched tasks ends too early, and returns the task's name. If several do, it returns the
-    /// first.
+    /// Waits until one of the watched tasks has ended too early, and returns the name of that task. If several tasks
+    /// have ended too early, returns the name of the first.
     pub async fn ended(&self) -> &'static str {
         match self.0.subscribe().wait_for(Option::is_some).await.as_deref() {
             Ok(Some(name)) => name,
-            // This cannot happen, because the channel stays open while `self` holds its sender.
+            // This branch cannot be reached, because the channel stays open while `self` holds the sender.
             _ => std::future::pending().await,
         }
     }
 }
 
-/// A guard inside a watched task. When the guard is dropped and the task has ended early, the guard reports the task.
+/// A guard inside a watched task. If the guard is dropped and the task has ended too early, the guard logs and records
+/// the name of the task.
 struct Early {
     name: &'static str,
     vital: Vital,
@@ -108,8 +110,8 @@ struct Early {
 
 impl Drop for Early {
     fn drop(&mut self) {
-        // If the task is dropped before its end without a panic, its runtime is shutting down and drops every task.
-        // That is not an early end.
+        // If the task is dropped before its end and without a panic, its Tokio runtime is shutting down and drops every
+        // task. Such a drop is not an early end.
         if self.shutdown.is_stopping() || !(self.returned || std::thread::panicking()) {
             return;
         }
@@ -134,7 +136,7 @@ mod tests {
         let (vital, shutdown) = (Vital::default(), Shutdown::new());
         shutdown.spawn(vital.watching("worker", &shutdown, async { panic!("as the test says") })).await.unwrap_err();
         assert_eq!(vital.ended().await, "worker");
-        // The first early end is the cause. The second early end is a consequence, so it is not reported.
+        // Only the first early end is recorded, because the second early end is a consequence of the first.
         shutdown.spawn(vital.watching("server", &shutdown, async {})).await.unwrap();
         assert_eq!(vital.ended().await, "worker");
     }
@@ -144,7 +146,7 @@ mod tests {
         let (vital, shutdown) = (Vital::default(), Shutdown::new());
         let signal = shutdown.clone();
         let task = shutdown.spawn(vital.watching("worker", &shutdown, async move { signal.stopping().await }));
-        // This task is dropped before its end, as happens when its runtime shuts down.
+        // This task is dropped before its end, as if its Tokio runtime shut down.
         drop(vital.watching("server", &shutdown, std::future::pending()));
         shutdown.stop();
         task.await.unwrap();

@@ -5,18 +5,19 @@ use postback_wire::report::{Json, Outcome};
 use crate::record::{NewReport, NewRequest};
 
 /// The largest number of bytes that one claim reads into memory. A larger row is claimed alone. If rows have the usual
-/// size, a claim reaches its limit of rows before this limit. 8 MiB is little compared to what the deliveries hold in
-/// memory anyway.
+/// size, a claim reaches its largest number of rows before this number of bytes. 8 MiB is little compared to the memory
+/// that the deliveries use.
 pub(crate) const CLAIM_BYTES: usize = 8 << 20;
 
-/// The largest number of bytes of requests that one commit deletes. The same limit holds for the bytes of reports. A
-/// larger row is deleted alone.
+/// The largest number of bytes of requests that one commit deletes. The bytes of reports that one commit deletes have
+/// the same limit. A larger row is deleted alone.
 pub(crate) const PURGE_BYTES: usize = 8 << 20;
 
-/// Bytes of memory that a row takes in addition to its texts: the structs and the entries of the maps, rounded.
+/// The number of bytes of memory that a row takes in addition to its texts: the structs and the entries of the maps,
+/// rounded.
 const ROW: usize = 256;
 
-/// Bytes of memory that a parsed webhook takes in addition to its URL.
+/// The number of bytes of memory that a parsed webhook takes in addition to its URL.
 const WEBHOOK: usize = 256;
 
 pub(crate) fn request_bytes(request: &NewRequest) -> usize {
@@ -30,8 +31,8 @@ pub(crate) fn report_bytes(report: &NewReport) -> usize {
     ROW + report.body.len() + report.to.url().len() + report.subject.len()
 }
 
-/// The unit, in bytes, in which the size of reports that are being delivered is counted. Each report counts as at least
-/// one unit, so one limit in units limits both the bytes and the number of reports.
+/// The unit in which the size of a report is counted during its delivery, in bytes. Each report counts as at least one
+/// unit, so that a limit in units limits both the bytes and the number of reports.
 pub const REPORT_UNIT: usize = 4 << 10;
 
 pub fn report_units(report: &NewReport) -> usize {

@@ -10,27 +10,27 @@ use tokio::time::Instant;
 use crate::error::Bound;
 use postback_wire::names::metric;
 
-/// The shortest time between two reads of the free space, unless many bytes are written in between.
+/// The pause between two reads of the free space. If many bytes are written, the next read comes earlier.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// After this many written bytes, the free space is read again immediately. This number plus the bytes that may wait
-/// for the writer are less than the default reserve.
+/// The number of written bytes after which the free space is read again immediately. This number plus the number of
+/// bytes that may wait for the writer is less than the default reserve.
 const MUCH: u64 = 16 << 20;
-/// The reserve is at most the file system's size divided by this number: on a small file system, at most a tenth of its
-/// size is reserved.
+/// Limits the reserve on a small file system: the reserve is at most the size of the file system divided by this
+/// number.
 const LARGEST_PART: u64 = 10;
 
-/// The size of a file system and its free space, in bytes.
+/// The size of a file system and the size of its free space, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
-    /// How many bytes this user may still write.
+    /// The number of bytes that this user may still write.
     pub free: u64,
     pub all: u64,
 }
 
-/// A function that reads the size of the file system. It may block its thread.
+/// A function that reads the size of the file system and of its free space. The function may block its thread.
 pub(crate) type Probe = Arc<dyn Fn() -> std::io::Result<Size> + Send + Sync>;
 
-/// Returns a function that reads the size of the file system on which this path is.
+/// Returns a function that reads the size of the file system that contains this path, and of its free space.
 #[cfg(all(feature = "sqlite", unix))]
 pub(crate) fn probe(path: std::path::PathBuf) -> Probe {
     Arc::new(move || {
@@ -40,17 +40,17 @@ pub(crate) fn probe(path: std::path::PathBuf) -> Probe {
     })
 }
 
-/// The reserved space, and the free space that was read last.
+/// Watches the free disk space: the number of reserved bytes, and the number of free bytes at the last read.
 pub(crate) struct Space {
     reserve: u64,
-    /// Reads the free space. `None`: no space is reserved, so the free space is not read.
+    /// The function that reads the free space. `None`: no space is reserved, so the free space is not read.
     probe: Option<Probe>,
     low: AtomicBool,
-    /// The number of free bytes that was read last.
+    /// The number of free bytes at the last read.
     free: AtomicU64,
-    /// How many bytes are really reserved. On a small file system this is less than `reserve`.
+    /// The number of bytes that are reserved. On a small file system this number is smaller than `reserve`.
     kept: AtomicU64,
-    /// How many requests were refused since too little space is free.
+    /// The number of requests that were refused since the free space became too small.
     refused: AtomicU64,
     since: Mutex<Since>,
 }
@@ -59,7 +59,8 @@ pub(crate) struct Space {
 struct Since {
     asked: Option<Instant>,
     written: u64,
-    /// Whether the last read of the free space failed. Only the first of several failures is logged.
+    /// Whether the last read of the free space failed. If several reads fail one after the other, only the first
+    /// failure is logged.
     failed: bool,
 }
 
@@ -76,7 +77,7 @@ impl Space {
         }
     }
 
-    /// Returns an error if too little space is free to accept a new request, and counts the refused request.
+    /// Returns an error if too little space is free for a new request. Then the request is also counted as refused.
     pub(crate) fn check(&self) -> Result<(), Bound> {
         let Some(bound) = self.bound() else { return Ok(()) };
         metrics::counter!(metric::REQUESTS_REFUSED, "reason" => bound.name()).increment(1);
@@ -84,7 +85,8 @@ impl Space {
         Err(bound)
     }
 
-    /// Returns the bound that would refuse a new request now, if too little space is free.
+    /// Returns the bound that would refuse a new request now, because too little space is free. `None`: enough space is
+    /// free.
     pub(super) fn bound(&self) -> Option<Bound> {
         let (free, reserve) = (self.free.load(Ordering::Relaxed), self.kept.load(Ordering::Relaxed));
         self.is_low().then_some(Bound::Disk { free, reserve })
@@ -94,15 +96,15 @@ impl Space {
         self.low.load(Ordering::Acquire)
     }
 
-    /// Records that `written` more bytes were written. Then reads the free space, if the last read is too old or many
-    /// bytes were written since.
+    /// Records that `written` more bytes were written. Then reads the free space again, if the last read is too old or
+    /// if many bytes were written since the last read.
     pub(super) async fn look(&self, written: u64) {
         let Some(probe) = &self.probe else { return };
         {
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
             since.written = since.written.saturating_add(written);
-            // On a small file system the reserve is small too, so the free space is read after fewer bytes. Otherwise
-            // the reserve could be used up before low space is noticed.
+            // On a small file system the reserve is small, too, so the free space is read after a smaller number of
+            // written bytes. Otherwise the reserve could be used up before the store notices.
             let much = MUCH.min(self.kept.load(Ordering::Relaxed) / 8);
             if since.asked.is_some_and(|asked| asked.elapsed() < INTERVAL) && since.written < much {
                 return;
@@ -122,8 +124,8 @@ impl Space {
         if let Some(error) = &failed
             && !since.failed
         {
-            // While the free space is unknown, no request is refused because of it. If the disk is full, the failing
-            // writes show that.
+            // While the free space is unknown, the store does not refuse requests because of it. If the disk is full,
+            // writes will fail.
             tracing::warn!("cannot read the free space on the store's file system: {error}");
         }
         since.failed = failed.is_some();
@@ -135,9 +137,9 @@ impl Space {
         self.kept.store(kept, Ordering::Relaxed);
         #[expect(clippy::cast_precision_loss, reason = "2^52 bytes fit on no disk")]
         metrics::gauge!(metric::STORE_FREE_BYTES).set(size.free as f64);
-        // Requests are accepted again only when a tenth more than the reserve is free. Otherwise the log would
-        // alternate between "refused" and "accepted" at the boundary. A purge, or a cleanup by another program, frees
-        // more than that tenth.
+        // The store accepts requests again only when the free space is a tenth larger than the reserve. Otherwise the
+        // log would alternate between "refused" and "accepted" while the free space is near the limit. A purge, or a
+        // cleanup by another program, frees more than this tenth.
         let enough = if self.is_low() { kept + kept / 10 } else { kept };
         let low = size.free < enough;
         if low && !self.low.swap(true, Ordering::AcqRel) {
@@ -154,7 +156,7 @@ impl Space {
 mod tests {
     use super::*;
 
-    /// Makes a `Space` on a file system of 1,000 bytes, of which `free` bytes are free.
+    /// Makes a `Space` for a file system of 1,000 bytes, of which `free` bytes are free.
     fn space(reserve: u64, free: &Arc<AtomicU64>) -> (Space, Arc<AtomicU64>) {
         let (free, asked) = (free.clone(), Arc::new(AtomicU64::new(0)));
         let count = asked.clone();

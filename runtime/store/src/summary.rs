@@ -11,17 +11,17 @@ use postback_wire::id::RequestId;
 use postback_wire::report::{EndReason, Status};
 use postback_wire::time::Timestamp;
 
-/// The largest number of bytes of a JSON text that is part of the summary.
+/// The largest JSON text that a summary contains, in bytes.
 pub(crate) const AT_ONCE: usize = 8 << 10;
 
-/// A request without its large JSON texts.
+/// The data of a request without its large JSON texts.
 #[derive(Clone, Debug)]
 pub struct Summary {
     pub route: String,
     pub stage: Stage,
 }
 
-/// The state of a request. For a settled request also how it ended.
+/// The state of a request. The state of a settled request includes how the request ended.
 #[derive(Clone, Debug)]
 pub enum Stage {
     Queued,
@@ -35,11 +35,11 @@ impl Summary {
     }
 }
 
-/// How a request ended.
+/// How a settled request ended.
 #[derive(Clone, Debug)]
 pub struct EndSummary {
     pub status: Status,
-    /// Why the request was not completed. `None` if the request was completed, or if its registration does not allow to
+    /// The reason why the request was not completed. `None`: the request was completed, or its registration forbids to
     /// show the reason.
     pub reason: Option<EndReason>,
     pub finished: Timestamp,
@@ -47,11 +47,11 @@ pub struct EndSummary {
     pub error: Option<Kept>,
 }
 
-/// The JSON text of a settled request, as far as the store keeps it.
+/// The JSON text of a settled request that the store holds: its length, and the text if it is small.
 #[derive(Clone, Debug)]
 pub struct Kept {
     pub len: usize,
-    /// The whole text, if it has at most [`AT_ONCE`] bytes.
+    /// The whole text, if the text has at most [`AT_ONCE`] bytes.
     pub whole: Option<Bytes>,
 }
 
@@ -61,7 +61,7 @@ impl Kept {
     }
 }
 
-/// Which JSON text of an outcome is meant: the result or the error.
+/// One of the two JSON texts of an outcome: the result or the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Member {
     Result,
@@ -69,13 +69,13 @@ pub enum Member {
 }
 
 impl Store {
-    /// Returns the summary of the request. `None`: no request has this id.
+    /// Returns the summary of a request. `None`: the store has no request with this id.
     pub async fn summary(&self, id: &RequestId) -> Result<Option<Summary>, Error> {
         self.reader()?.summary(id).await.map_err(Error::Backend)
     }
 
-    /// Reads up to `len` bytes of a settled request's JSON text, from byte `at` on. `None`: the text is no longer
-    /// stored. Between two calls the store keeps no lock and no transaction for the caller.
+    /// Reads up to `len` bytes of a JSON text of a settled request, starting at byte `at`. `None`: the text is not
+    /// stored any more. Between two calls the store holds no lock and no transaction for the caller.
     pub async fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Result<Option<Bytes>, Error> {
         self.reader()?.piece(id, member, at, len).await.map_err(Error::Backend)
     }

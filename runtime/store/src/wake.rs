@@ -15,19 +15,19 @@ use postback_wire::id::{ReportId, RequestId};
 /// The signals of one store.
 #[derive(Default)]
 pub(crate) struct Wake {
-    /// The signal that unclaimed requests were written. If no task waits for the signal, the next task that waits gets
-    /// it.
+    /// The signal that unclaimed requests were written. If no task waits for the signal, the signal is saved for the
+    /// next task that waits.
     pub requests: Notify,
-    /// The signal that unclaimed reports were written. If no task waits for the signal, the next task that waits gets
-    /// it.
+    /// The signal that unclaimed reports were written. If no task waits for the signal, the signal is saved for the
+    /// next task that waits.
     pub reports: Notify,
     pub watches: Arc<Watches>,
     pub cancels: Cancels,
-    /// The reports that still wait for their first attempt.
+    /// The reports that have not had their first attempt yet.
     pub first_attempts: FirstAttempts,
 }
 
-/// A token for each request whose end a task waits for. The token is cancelled when the request has ended.
+/// The tokens of the watched requests. The token of a request is cancelled when the request has ended.
 #[derive(Default)]
 pub(crate) struct Watches(Mutex<HashMap<RequestId, Weak<CancellationToken>>>);
 
@@ -44,8 +44,8 @@ impl Watches {
 
     /// Wakes the tasks that watch this request. Called after the commit that ends the request.
     pub(crate) fn ended(&self, id: &RequestId) {
-        // The entry can be removed. A task that begins to watch later reads the request's record after that, and finds
-        // the end there.
+        // The token can be removed from the map. If a task begins to watch the request later, the task then reads the
+        // request, and sees that the request has ended.
         let ended = lock(&self.0).remove(id).as_ref().and_then(Weak::upgrade);
         if let Some(ended) = ended {
             ended.cancel();
@@ -58,17 +58,19 @@ impl Watches {
     }
 }
 
-/// A watch on one request. [`Store::watch`](crate::Store::watch) returns it, and [`Watch::changed`] waits for the
-/// request's end.
+/// A watch on one request. [`Store::watch`](crate::Store::watch) returns the watch, and [`Watch::changed`] waits until
+/// the request has ended.
 pub struct Watch {
     id: RequestId,
-    /// The token that is cancelled when the request has ended. `None` only while the watch is being dropped.
+    /// The token that is cancelled when the request has ended. The value is `None` only while the watch is being
+    /// dropped.
     ended: Option<Arc<CancellationToken>>,
     all: Arc<Watches>,
 }
 
 impl Watch {
-    /// Returns when the request was settled after this watch was made. The future is cancel-safe.
+    /// Waits until the request is settled. If the request was already settled between the making of this watch and the
+    /// call, returns immediately. The future is cancel-safe.
     pub async fn changed(&self) {
         if let Some(ended) = &self.ended {
             ended.cancelled().await;
@@ -79,9 +81,9 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut watched = lock(&self.all.0);
-        // The token is released under the lock. If several watches are dropped at the same time, the last of them finds
-        // a strong count of 0 and removes the entry. If the entry already belongs to a later watch, the strong count is
-        // not 0, and the entry stays.
+        // The token is dropped while the map is locked. If several watches are dropped at the same time, the last watch
+        // finds a strong count of 0 and removes the entry from the map. If the entry already belongs to a later watch,
+        // the strong count is not 0, and the entry is not removed.
         self.ended = None;
         if watched.get(&self.id).is_some_and(|entry| entry.strong_count() == 0) {
             watched.remove(&self.id);
@@ -89,28 +91,28 @@ impl Drop for Watch {
     }
 }
 
-/// The reports that this process accepted and that still wait for their first attempt.
+/// The reports that this process has accepted and that have not had their first attempt yet.
 #[derive(Default)]
 pub(crate) struct FirstAttempts {
     pending: Mutex<Pending>,
-    /// The signal that a report has left `pending`.
+    /// The signal that a report was removed from `pending`.
     one_less: Notify,
 }
 
 #[derive(Default)]
 struct Pending {
-    /// How many reports have got a number so far.
+    /// The number of reports that have received a number so far.
     posted: u64,
     by_id: HashMap<ReportId, u64>,
     numbers: BTreeSet<u64>,
 }
 
-/// The largest number of reports whose first attempts are tracked. If more reports wait, only the oldest are tracked,
-/// so that the other reports cost no memory in addition to their rows.
+/// The largest number of reports whose first attempts are tracked. If more reports wait, only the oldest reports are
+/// tracked, so that the other reports take no memory in addition to their rows.
 const MOST_PENDING: usize = 100_000;
 
 impl FirstAttempts {
-    /// Gives a report its number. Called when the report goes to the backend.
+    /// Gives a report its number. Called when the report is sent to the backend.
     pub(crate) fn posted(&self, id: ReportId) {
         let mut pending = lock(&self.pending);
         pending.posted += 1;
@@ -120,13 +122,13 @@ impl FirstAttempts {
         }
     }
 
-    /// Returns how many reports have got a number so far.
+    /// Returns the number of reports that have received a number so far.
     pub(crate) fn count(&self) -> u64 {
         lock(&self.pending).posted
     }
 
-    /// Records that callers need no longer wait for this report: an attempt was made, or the report ended, or it was
-    /// never written.
+    /// Records that callers need not wait for this report any more: the report was attempted, has ended, or was never
+    /// written.
     pub(crate) fn done(&self, id: ReportId) {
         let mut pending = lock(&self.pending);
         if let Some(number) = pending.by_id.remove(&id) {
@@ -135,12 +137,11 @@ impl FirstAttempts {
         }
     }
 
-    /// Returns when no caller needs to wait for the first `posted` reports: each was attempted, has ended, or was never
-    /// written.
+    /// Waits for the first `posted` reports: each of them was attempted, has ended, or was never written.
     pub(crate) async fn until(&self, posted: u64) {
         loop {
-            // The signal must be requested before the count is read, because `notify_waiters` wakes only a `Notified`
-            // that was made before.
+            // The future `one_less` is made before the count is read, because `notify_waiters` wakes only the futures
+            // that exist already.
             let one_less = self.one_less.notified();
             if lock(&self.pending).numbers.first().is_none_or(|oldest| *oldest > posted) {
                 return;

@@ -23,21 +23,22 @@ use crate::ops::{Op, Reply};
 use crate::space::Space;
 use postback_wire::names::metric;
 
-/// The largest number of rows of one batch, unless a single operation has more. Beyond some hundred rows a commit does
-/// not get cheaper per row, but the operations that arrive during the commit wait longer.
+/// The largest number of rows in one batch, unless a single operation has more rows. With more than some hundred rows,
+/// a commit does not get cheaper per row, but the operations that arrive during the commit wait longer.
 const MOST_ROWS: usize = 256;
-/// The largest number of bytes of one batch, unless a single operation has more. One checkpoint copies as many bytes.
+/// The largest number of bytes in one batch, unless a single operation has more bytes. One checkpoint copies the same
+/// number of bytes.
 const MOST_BYTES: usize = 4 << 20;
-/// Roughly how many bytes a commit writes in addition to its rows.
+/// The approximate number of bytes that a commit writes in addition to its rows.
 const COMMIT: usize = 32 << 10;
-/// The pause between two checks whether the disk has enough free space again and whether the backend works again. Only
-/// a writer without operations pauses so.
+/// The pause between two checks of the disk and the backend: whether enough disk space is free again, and whether the
+/// backend works again. The writer pauses only if it has no operations.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The pause after the first failure of a write. Each further failure doubles the pause, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the writer shares with all handles to the store.
+/// The data that the writer shares with all handles to the store.
 pub(crate) struct Shared {
     pub inbox: Arc<Inbox>,
     pub local: Local,
@@ -54,13 +55,14 @@ impl Shared {
 pub(crate) struct Writer {
     backend: Box<dyn Backend>,
     shared: Arc<Shared>,
-    /// Operations that were taken from the inbox, but must wait for a later batch. They wait because an earlier
-    /// operation has the same key.
+    /// Operations that were taken from the inbox, but wait for a later batch, because an earlier operation has the same
+    /// key (the same request or report).
     later: VecDeque<Entry>,
-    /// The keys of the operations in the batch that is being gathered. The set is kept between batches, so that its
-    /// memory is used again.
+    /// The keys (requests and reports) of the operations in the batch that the writer gathers now. The set is not
+    /// dropped between two batches, so that its memory is used again.
     keys: HashSet<Key>,
-    /// An empty list, which is kept between batches so that its memory is used again.
+    /// An empty list for the operations of the next batch. The list is not dropped between two batches, so that its
+    /// memory is used again.
     batch: Vec<Entry>,
 }
 
@@ -71,19 +73,18 @@ impl Writer {
 
     /// Commits batches until the inbox is closed and empty.
     pub(crate) async fn run(mut self) {
-        // The drop of this guard answers all callers. It also happens if the runtime is gone or this task panicked, so
-        // that no caller waits for a writer that has ended.
+        // When this guard is dropped, it answers all callers. The guard is dropped even if the Tokio runtime is shut
+        // down or if this task panics, so that no caller waits for a writer that has ended.
         let _end = WriterEnd(self.shared.clone());
         self.shared.local.backlog.set_gauges();
         self.shared.look_for_room(0).await;
         loop {
-            // Other tasks run first, so that they can put in operations that are ready now. A larger batch costs little
-            // more than a small batch.
+            // The writer lets other tasks run first, so that they can add their operations to this batch. A larger
+            // batch costs little more than a small batch.
             tokio::task::yield_now().await;
             let batch = self.gather();
             if !batch.is_empty() {
-                // Each row counts as 1 KiB more than its bytes, because rows share pages and a commit writes whole
-                // pages.
+                // Each row counts as its bytes plus 1 KiB, because a commit writes whole pages.
                 let written =
                     batch.iter().map(|entry| entry.op.bytes() + (entry.op.rows() << 10)).sum::<usize>() + COMMIT;
                 self.commit(batch).await;
@@ -91,15 +92,16 @@ impl Writer {
                 self.shared.look_for_room(written as u64).await;
                 self.try_to_write().await;
             } else if self.shared.inbox.is_closed() {
-                // The inbox was closed before this second `gather`, so no operation can arrive after it.
+                // After this second call of `gather`, no operation can arrive any more, because the inbox was closed
+                // before the call.
                 let last = self.gather();
                 if last.is_empty() {
                     break;
                 }
                 self.commit(last).await;
             } else if self.shared.space.is_low() || self.shared.health.is_failing() {
-                // While no operations arrive, only this check notices that the disk has enough free space again, or
-                // that the backend works again.
+                // The writer wakes up regularly, because while no operations arrive nothing else notices that enough
+                // disk space is free again or that the backend works again.
                 let _ = tokio::time::timeout(LOOK_AGAIN, self.shared.inbox.arrived()).await;
                 self.shared.look_for_room(0).await;
                 self.try_to_write().await;
@@ -110,7 +112,7 @@ impl Writer {
         self.shared.health.watching(self.backend.close()).await;
     }
 
-    /// If the backend has failed and it is time for a test, tests whether the backend can write again.
+    /// Tests whether the backend can write again, if the backend has failed and it is time for a test.
     async fn try_to_write(&mut self) {
         let health = &self.shared.health;
         let Some(bytes) = health.bytes_to_probe() else { return };
@@ -120,7 +122,7 @@ impl Writer {
         }
     }
 
-    /// Takes the waiting operations out of the inbox, up to the limits of a batch, and prepares them.
+    /// Takes the waiting operations out of the inbox, up to the limits of a batch, and prepares these operations.
     fn gather(&mut self) -> Vec<Entry> {
         let (entries, keys) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.keys));
         let mut batch = Gathered { entries, keys, rows: 0, bytes: 0 };
@@ -141,8 +143,8 @@ impl Writer {
         entries
     }
 
-    /// Commits a batch. If some operation can never be applied, splits the batch into halves until that operation is
-    /// alone.
+    /// Commits a batch. If the backend can never apply one of the operations, splits the batch into halves until that
+    /// operation is alone.
     async fn commit(&mut self, batch: Vec<Entry>) {
         self.shared.health.batch_begins();
         let mut rest = vec![batch];
@@ -163,8 +165,9 @@ impl Writer {
         self.shared.health.batch_is_over();
     }
 
-    /// Applies a batch, and repeats this while the failure may pass. Returns an error only if the failure is permanent.
-    /// If the caller of an operation has waited for too long, the operation is answered and removed from `entries`.
+    /// Applies a batch. If the backend returns a temporary failure, pauses and applies the batch again. If a caller has
+    /// waited for too long, sends an error to the caller and removes the operation from `entries`. Returns an error
+    /// only if the backend can never apply the batch.
     async fn apply(&mut self, entries: &mut Vec<Entry>) -> Result<Vec<Reply>, Cause> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let result = loop {
@@ -201,7 +204,7 @@ impl Writer {
         result
     }
 
-    /// Asks the backend whether the batch was committed, and repeats the question until the backend answers.
+    /// Asks the backend whether the batch was committed. Repeats the question until the backend answers.
     async fn was_committed(&mut self, entries: &mut [Entry], cause: &Cause) -> bool {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
@@ -209,15 +212,15 @@ impl Writer {
                 Ok(committed) => return committed,
                 Err(error) => self.shared.health.failed(&*error, largest(entries)),
             }
-            // The operations stay in the batch, because they may have been written. But callers that have waited for
-            // too long receive an error.
+            // The operations are not removed from the batch, because they may have been written. But the callers that
+            // have waited for too long receive an error.
             for entry in entries.iter_mut().filter(|entry| entry.since.elapsed() >= PATIENCE) {
                 self.shared.health.gave_up(usize::from(entry.is_awaited()));
                 answer(entry, Err(Error::Backend(cause.clone())));
             }
             self.let_go(cause);
-            // A store that is being closed does not wait until the backend works again. The next process that opens the
-            // store sees whether the batch was written.
+            // If the store is being closed, the writer does not wait until the backend works again. The next process
+            // that opens the store finds out whether the batch was written.
             if self.shared.inbox.is_closed() && entries.iter().all(|entry| entry.since.elapsed() >= PATIENCE) {
                 return false;
             }
@@ -225,13 +228,13 @@ impl Writer {
         }
     }
 
-    /// Pauses after a failure that may pass. Removes the operations whose callers have waited for too long, and answers
-    /// them with an error. An operation without a caller stays, and is repeated until it succeeds. But if the store is
-    /// being closed, such an operation is removed too.
+    /// Pauses after a temporary failure. Removes the operations whose callers have waited for too long, and sends an
+    /// error to these callers. An operation without a caller is not removed, so the writer repeats the operation until
+    /// it succeeds. If the store is being closed, operations without a caller are removed, too.
     async fn wait_out(&mut self, entries: &mut Vec<Entry>, cause: Cause, backoff: &mut Backoff) {
         self.shared.health.failed(&*cause, largest(entries));
-        // The disk may be full, so the free space is read: "disk full" tells the operator more than the error of the
-        // write.
+        // The writer reads the free disk space, because the disk may be full. The message "disk full" tells the
+        // operator more than the error of the write.
         self.shared.look_for_room(0).await;
         let closing = self.shared.inbox.is_closed();
         let expired = |entry: &mut Entry| entry.since.elapsed() >= PATIENCE && (entry.is_awaited() || closing);
@@ -247,8 +250,8 @@ impl Writer {
         }
     }
 
-    /// Answers with an error the callers that have waited for too long, both for the commit of a queued operation and
-    /// for space in a queue.
+    /// Sends an error to the callers that have waited for too long, either for the commit of an operation or for space
+    /// in a queue.
     fn let_go(&mut self, cause: &Cause) {
         let error = Error::Backend(cause.clone());
         let mut expired = self.shared.inbox.expire(PATIENCE);
@@ -267,7 +270,7 @@ impl Writer {
     }
 }
 
-/// A guard that answers all callers when the writer ends, for whatever reason.
+/// A guard that answers all callers when the writer ends, even if the writer panics.
 struct WriterEnd(Arc<Shared>);
 
 impl Drop for WriterEnd {
@@ -292,7 +295,7 @@ fn largest(entries: &[Entry]) -> usize {
     entries.iter().map(|entry| entry.op.bytes()).max().unwrap_or_default()
 }
 
-/// Sends the answer to the caller. If no caller receives the answer, returns it.
+/// Sends the answer to the caller. Returns the answer if no caller receives it.
 fn answer(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
     match entry.answer.take() {
         Some(caller) => caller.send(answer).err().and_then(Result::ok),
@@ -300,7 +303,7 @@ fn answer(entry: &mut Entry, answer: Result<Reply, Error>) -> Option<Reply> {
     }
 }
 
-/// A batch while operations are added to it.
+/// A batch to which the writer is still adding operations.
 struct Gathered {
     entries: Vec<Entry>,
     keys: HashSet<Key>,
@@ -309,13 +312,13 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Adds the operation to the batch, or to `later` for a later batch.
+    /// Adds the operation to the batch, or to `later` if the operation must wait for a later batch.
     ///
-    /// Invariant: operations with the same key keep their order, and a batch has at most one of them.
+    /// Invariant: operations with the same key keep their order, and a batch has at most one operation with each key.
     fn add(&mut self, entry: Entry, later: &mut VecDeque<Entry>) {
         let waits = self.is_full() || entry.op.keys().any(|key| self.keys.contains(&key));
-        // The keys are recorded even if the operation itself must wait, because later operations with one of these keys
-        // must wait behind it.
+        // The keys are recorded even if the operation itself must wait. Otherwise a later operation with one of these
+        // keys would overtake the operation.
         self.keys.extend(entry.op.keys());
         if waits {
             later.push_back(entry);

@@ -9,26 +9,28 @@ use postback_wire::line::Causes;
 use postback_wire::names::metric;
 
 impl Writer {
-    /// Answers the callers of a committed batch, sends out its pre-claimed rows, and wakes the tasks that wait for its
-    /// rows.
+    /// Publishes a committed batch: answers the callers, sends the pre-claimed rows to the worker and the delivery, and
+    /// wakes the tasks that wait for the rows of the batch.
     pub(super) fn publish(&self, entries: &mut Vec<Entry>, replies: Vec<Reply>) {
         self.shared.committed(entries, &replies);
         let effects = self.shared.answer(entries, replies);
-        // All callers get their answers first, because sending rows to the worker and the delivery may take longer.
+        // All callers receive their answers before the rows are sent to the worker and the delivery, because sending
+        // the rows may take longer.
         for (entry, effect) in entries.drain(..).zip(effects) {
             self.shared.announce(entry.op, effect);
         }
         self.shared.local.backlog.set_gauges();
     }
 
-    /// Answers the callers of operations that were not written with an error, and counts the reports that are lost.
+    /// Sends an error to the callers of operations that were not written, and counts the reports that are lost.
     pub(super) fn fail(&self, entries: Vec<Entry>, error: &Error) {
         let mut lost = 0;
         for mut entry in entries {
             for outgoing in entry.op.reports() {
                 self.shared.local.wake.first_attempts.done(outgoing.report.id);
             }
-            // If the caller receives the error, its reports are not lost, because the caller still has them.
+            // If the caller receives the error, the reports of the operation are not lost, because the caller still has
+            // the reports.
             let is_told = entry.answer.take().is_some_and(|caller| caller.send(Err(error.clone())).is_ok());
             if is_told {
                 entry.taken_in.given_back();
@@ -43,8 +45,8 @@ impl Writer {
 }
 
 impl Shared {
-    /// Updates what this process keeps in memory, one stage after the other, in the order in which a backend applies
-    /// the operations. So if a batch first disables and then enables a URL, the URL is enabled here too.
+    /// Updates the data that this process keeps in memory, one stage after the other, in the order in which a backend
+    /// applies the operations. If a batch first disables and then enables a URL, the URL is enabled in memory, too.
     fn committed(&self, entries: &[Entry], replies: &[Reply]) {
         for stage in Stage::IN_ORDER {
             for (entry, reply) in entries.iter().zip(replies).filter(|(entry, _)| entry.op.stage() == stage) {
@@ -53,7 +55,8 @@ impl Shared {
         }
     }
 
-    /// Sends all callers their answers. If a caller does not receive its answer, the rows that it claimed are put back.
+    /// Sends all callers their answers. If a caller does not receive its answer, the rows that the answer claims wait
+    /// again.
     fn answer(&self, entries: &mut [Entry], replies: Vec<Reply>) -> Vec<Effect> {
         let mut effects = Vec::with_capacity(entries.len());
         for (entry, reply) in entries.iter_mut().zip(replies) {
@@ -66,8 +69,8 @@ impl Shared {
         effects
     }
 
-    /// Sends the operation's pre-claimed rows to the worker or the delivery, and wakes the tasks that wait for what it
-    /// wrote.
+    /// Sends the pre-claimed rows of the operation to the worker or the delivery, and wakes the tasks that wait for the
+    /// rows that the operation wrote.
     fn announce(&self, op: Op, effect: Effect) {
         match effect {
             Effect::Written => {
