@@ -45,8 +45,8 @@ use crate::options::Durability;
 use postback_wire::id::NodeId;
 use postback_wire::time::{Clock, Timestamp};
 
-/// Opens the database file, and creates it if it does not exist. Only one process can have the file open. `litestream`
-/// says whether Litestream copies the database's write-ahead log (WAL).
+/// Opens the database file, and creates the file if it does not exist. Only one process at a time can have the file
+/// open. `litestream` says whether Litestream copies the write-ahead log (WAL) of the database.
 pub(crate) async fn open(
     path: &Path,
     durability: Durability,
@@ -57,7 +57,7 @@ pub(crate) async fn open(
     open_with(Connector::new(path, durability).beside_litestream(litestream), node, clock).await
 }
 
-/// Opens the database file as `open` does, but `tune` changes the options of the connections that write.
+/// Opens the database file like `open`, but `tune` changes the options of the connections that write.
 #[cfg(test)]
 pub(super) async fn open_tuned(
     path: &Path,
@@ -109,32 +109,33 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     Ok((backend, left))
 }
 
-/// The suffix of the file that records which runs have begun. The file's name is the database's name with this suffix.
+/// The suffix of the file that records which runs have begun. The name of the file is the name of the database with
+/// this suffix.
 const BEGUN: &str = ".begun";
 
 struct Sqlite {
     connector: Connector,
-    /// The connection that writes. `None`: the next write opens a new connection.
+    /// The connection that writes. `None`: the next write must open a new connection.
     conn: Option<SqliteConnection>,
     pool: SqlitePool,
     start: Start,
     row_ids: RowIds,
     tidiness: upkeep::Tidiness,
-    /// The error of the last housekeeping. `None`: it succeeded.
+    /// The error of the last housekeeping. `None`: the last housekeeping succeeded.
     untidy: Option<String>,
     begun: Arc<Begun>,
-    /// The runs that had begun when the earlier process ended. `None`: the file does not say which runs had begun.
+    /// The marks of the runs that had begun when the earlier process ended. `None`: nobody knows which runs had begun.
     had_begun: Option<begun::Left>,
-    /// The owner is the last field, and is dropped last, because it holds the lock on the database.
+    /// The owner holds the lock on the database. It is the last field, so that the lock is released last.
     owner: Owner,
 }
 
-/// Numbers that were read when the database was opened. The process continues to count from them.
+/// Numbers that were read when the database was opened. This process continues to count from these numbers.
 struct Start {
-    /// The number of this process's row in the table `node`.
+    /// The number of the row of this process in the table `node`.
     node: i64,
-    /// The number of batches that are committed in the database. If the outcome of a commit is unknown, this number is
-    /// compared with the number in the database.
+    /// The number of batches that were committed in the database. If the outcome of a commit is unknown, the store
+    /// compares this number with the number in the database.
     commits: i64,
     last_request: i64,
     last_report: i64,
@@ -142,8 +143,8 @@ struct Start {
 
 impl Start {
     async fn load(conn: &mut SqliteConnection, node: NodeId, now: Timestamp) -> Result<Self, sqlx::Error> {
-        // The new number must be greater than the number in every claim, because a claim may have a number whose row in
-        // `node` is missing.
+        // The new number must be greater than the numbers in all claims, because a claim may have a number whose row in
+        // the table `node` is missing.
         let sql = sql!(
             "INSERT INTO node (seq, id, started) SELECT 1 + max( \
                    coalesce((SELECT max(seq) FROM node), 0), \
@@ -161,7 +162,7 @@ impl Start {
     }
 }
 
-/// One transaction: the operations that it applies, their answers, and what the operations need.
+/// One transaction: the operations, their answers, and the data that the operations need.
 struct Batch<'a> {
     conn: &'a mut SqliteConnection,
     start: &'a mut Start,
@@ -170,24 +171,24 @@ struct Batch<'a> {
     ops: &'a [&'a Op],
     /// The answers, in the order of the operations.
     replies: Vec<Option<Reply>>,
-    /// The reports that the operations write, each with the index of its operation. One statement writes all these
+    /// The reports that the operations write. Each report has the index of its operation. One statement writes all
     /// reports.
     outgoing: Vec<(usize, &'a Outgoing)>,
     after_commit: AfterCommit,
     now: Now,
 }
 
-/// What the writer must do after the commit, because of what the batch did.
+/// The work that the writer must do after the commit of this batch.
 #[derive(Clone, Copy, Default)]
 struct AfterCommit {
-    /// Rows were deleted, so the database may have empty pages to return to the file system.
+    /// If true, rows were deleted, so the database may have empty pages to return to the file system.
     purged: bool,
-    /// The rows that earlier processes had claimed were recovered.
+    /// If true, the rows that earlier processes had claimed were recovered.
     recovered: bool,
 }
 
 impl<'a> Batch<'a> {
-    /// Returns the operations of one kind, each with its index in the batch.
+    /// Returns the operations of one kind. Each operation has its index in the batch.
     fn of<K: Kind + 'a>(&self) -> impl Iterator<Item = (usize, &'a K)> + use<'a, K> {
         self.ops.iter().enumerate().filter_map(|(at, op)| Some((at, K::of(op)?)))
     }
@@ -208,8 +209,8 @@ impl Sqlite {
             Some(conn) => conn,
             None => self.connector.write().await.map_err(transient)?,
         };
-        // From here on, `self.conn` is empty. The connection is stored there again only if the state of its transaction
-        // is known.
+        // After this line, `self.conn` is empty until the state of the transaction is known. Then the connection is
+        // stored in `self.conn` again.
         let (wall, due) = (now.wall.micros(), now.due.micros());
         let begin = query("BEGIN IMMEDIATE; UPDATE progress SET commits = commits + 1, wall = ?, due = ?");
         if let Err(error) = begin.bind(wall).bind(due).execute(&mut conn).await {
@@ -242,7 +243,7 @@ impl Sqlite {
         }
     }
 
-    /// Applies the operations in the open transaction of this connection.
+    /// Applies the operations in the transaction that is open on this connection.
     async fn write(
         &mut self,
         conn: &mut SqliteConnection,
@@ -262,12 +263,12 @@ impl Sqlite {
             now,
         };
         batch.apply().await?;
-        // Invariant: every kind of operation answers each of its operations.
+        // Invariant: every operation has an answer, because every kind of operation sets the answers of its operations.
         debug_assert!(batch.replies.iter().all(Option::is_some), "an operation has no answer");
         Ok((batch.replies.into_iter().flatten().collect(), batch.after_commit))
     }
 
-    /// Updates what this process keeps in memory. Called after the batch is committed.
+    /// Updates the data that this process keeps in memory. Called after the commit of the batch.
     fn committed_now(&mut self, ops: &[&Op], after_commit: AfterCommit) {
         self.start.commits += 1;
         self.row_ids.committed();
@@ -319,8 +320,8 @@ impl Sqlite {
     }
 }
 
-/// Closes a connection that must not be used again, and waits until its file is closed. Otherwise the connection's open
-/// transaction would block the next connection.
+/// Closes a connection that must not be used again, and waits until SQLite has closed its files. Otherwise the open
+/// transaction of the connection would block the next connection.
 async fn discard(conn: SqliteConnection) {
     if let Err(error) = conn.close().await {
         tracing::debug!(%error, "a connection to the database could not be closed");
@@ -364,13 +365,13 @@ impl Backend for Sqlite {
 
     fn close(self: Box<Self>) -> BoxFuture<'static, ()> {
         async move {
-            // The readers are closed first. SQLite copies the WAL into the database file and removes the WAL when the
-            // last connection is closed, and that must be the connection that writes.
+            // The readers are closed first, so that the connection that writes is the last connection. When the last
+            // connection is closed, SQLite copies the WAL into the database file and removes the WAL.
             self.pool.close().await;
             if let Some(conn) = self.conn {
                 discard(conn).await;
             }
-            // The file with the begun runs is removed while this process still holds the lock.
+            // The file with the marks of begun runs is removed while this process still holds the lock on the database.
             if self.begun.is_over() {
                 self.owner.remove_beside(BEGUN);
             }

@@ -13,16 +13,16 @@ use sqlx::{Arguments as _, Encode, Sqlite, Type};
 
 use super::statement::query_with;
 
-/// The numbers of rows for which a statement has a text. SQLite allows at most 32,766 variables in one statement: 512
-/// rows with up to 63 columns fit.
+/// The numbers of rows for which each statement has a text. SQLite allows at most 32,766 variables in one statement,
+/// which is enough for 512 rows with up to 63 columns.
 const SIZES: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 const LARGEST: usize = 512;
 
-/// The text that is replaced by the rows in a statement. If there are fewer rows than the statement has, the rest are
-/// empty rows, so each statement must skip rows whose first column is NULL.
+/// The text in a statement that is replaced by the rows. If a statement has space for more rows than are written, the
+/// remaining rows are empty. So each statement must skip rows whose first column is NULL.
 const ROWS: &str = "$rows";
 
-/// `N` statements over the same rows, as one text for each of ten numbers of rows.
+/// `N` statements that write or read the same rows, as one text. There is one such text for each number in [`SIZES`].
 pub(super) struct Many<const N: usize> {
     columns: [usize; N],
     texts: [Arc<str>; SIZES.len()],
@@ -32,7 +32,7 @@ pub(super) struct Many<const N: usize> {
 pub(super) type Bind<'b, T> = &'b (dyn Fn(&mut Columns, &T) + Sync);
 
 impl<const N: usize> Many<N> {
-    /// Makes the texts from `N` statements, each with the number of its columns.
+    /// Makes the texts of the statements. Each of the `N` statements has its number of columns.
     pub(super) fn new(statements: [(&str, usize); N]) -> Self {
         let text = |rows: usize| {
             let one = |(sql, columns): (&str, usize)| {
@@ -44,7 +44,7 @@ impl<const N: usize> Many<N> {
         Self { columns: statements.map(|(_, columns)| columns), texts: SIZES.map(text) }
     }
 
-    /// Runs the statements for all rows. Returns how many rows the statements wrote.
+    /// Runs the statements for all rows. Returns the number of rows that the statements wrote.
     pub(super) async fn run<T: Sync>(
         &self,
         conn: &mut SqliteConnection,
@@ -97,7 +97,7 @@ impl<const N: usize> Many<N> {
     }
 }
 
-/// The values of one statement, in the order of the statement's variables.
+/// The values of the variables of one statement, in the order of the variables.
 pub(super) struct Columns {
     arguments: SqliteArguments,
     failed: Option<sqlx::error::BoxDynError>,

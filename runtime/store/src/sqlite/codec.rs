@@ -17,7 +17,8 @@ use postback_wire::report::{Ends, Outcome, Reason};
 use postback_wire::secret::Secret;
 use postback_wire::webhook::{Own, Provenance, Webhook};
 
-/// Converts headers to lines of `name: value`, byte for byte. A header value cannot contain a line break.
+/// Converts headers to lines of `name: value`. The bytes of the values are not changed. A header value cannot contain a
+/// line break.
 pub(super) fn headers_to_bytes(headers: &HeaderMap) -> Vec<u8> {
     let mut lines = Vec::new();
     for (name, value) in headers {
@@ -29,7 +30,7 @@ pub(super) fn headers_to_bytes(headers: &HeaderMap) -> Vec<u8> {
     lines
 }
 
-/// Reads the lines that [`headers_to_bytes`] wrote. Skips a line that is not a valid header.
+/// Reads the headers from the lines that [`headers_to_bytes`] wrote. Skips a line that is not a valid header.
 pub(super) fn headers_from_bytes(lines: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n') {
@@ -44,7 +45,7 @@ pub(super) fn headers_from_bytes(lines: &[u8]) -> HeaderMap {
     headers
 }
 
-/// Returns the columns of a webhook: its headers, its secret, and whether the operator chose it.
+/// Returns the three columns of a webhook: its headers, its secret, and whether the operator chose the webhook.
 pub(super) fn own_to_columns(own: &Own) -> (Vec<u8>, Option<String>, bool) {
     let by_operator = own.chosen_by == Some(Provenance::Operator);
     (headers_to_bytes(&own.headers), own.secret.as_ref().map(Secret::reveal), by_operator)
@@ -59,29 +60,31 @@ pub(super) fn own_from_columns(headers: &[u8], secret: Option<&str>, by_operator
     Own { headers, secret, chosen_by: Some(if by_operator { Provenance::Operator } else { Provenance::Caller }) }
 }
 
-/// A stored reason begins with this prefix if the API and the webhook may show the reason. There is no column for this,
-/// because the column would follow the large result, and SQLite could read the column only by reading the result.
+/// The prefix of a stored reason that the API and the webhook may show. The information is not in a column of its own:
+/// such a column would come after the large result, and SQLite would have to read the result before the column.
 const TOLD: &str = "told ";
 
-/// Returns the text that is stored: the outcome's reason, and whether the API and the webhook may show it.
+/// Returns the text that the database stores: the reason of the outcome, and whether the API and the webhook may show
+/// the reason.
 pub(super) fn reason_to_text(outcome: &Outcome) -> Cow<'static, str> {
     let reason = outcome.reason.as_str();
     if outcome.tells_reason { format!("{TOLD}{reason}").into() } else { reason.into() }
 }
 
-/// Reads the text that [`reason_to_text`] wrote. Returns the reason, and whether the API and the webhook may show it.
+/// Reads the text that [`reason_to_text`] wrote. Returns the reason, and whether the API and the webhook may show the
+/// reason.
 pub(super) fn reason_from_text(text: &str) -> Result<(Reason, bool), sqlx::Error> {
     let told = text.strip_prefix(TOLD);
     let reason = Reason::from_name(told.unwrap_or(text)).ok_or_else(|| misread("an outcome has an unknown reason"))?;
     Ok((reason, told.is_some()))
 }
 
-/// A [`Registration`] in the form in which it is stored as JSON.
+/// A [`Registration`] as the database stores it in JSON.
 #[derive(Serialize, Deserialize)]
 struct StoredRegistration {
     on: u8,
     webhooks: Vec<StoredWebhook>,
-    /// If the field is missing, an earlier version wrote the text, and that version never showed reasons.
+    /// If the field is missing, an earlier version of this program wrote the text. That version never showed reasons.
     #[serde(default)]
     tells_reason: bool,
 }
@@ -92,7 +95,8 @@ struct StoredWebhook {
     /// The headers in Base64, because a header value need not be UTF-8.
     headers: String,
     secret: Option<String>,
-    /// If the field is missing, an earlier version wrote the text, and the operator did not choose the webhook.
+    /// If the field is missing, an earlier version of this program wrote the text. Then the webhook counts
+    /// as not chosen by the operator.
     #[serde(default)]
     by_operator: bool,
 }
@@ -107,7 +111,7 @@ pub(super) fn registration_to_text(registration: &Registration) -> Result<String
 }
 
 /// Reads the text that [`registration_to_text`] wrote. If the text cannot be read, logs an error and returns `None`, so
-/// that the request is run nevertheless.
+/// that the request is run without its registration.
 pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
     let read = || -> Result<Registration, Box<dyn std::error::Error>> {
         let stored: StoredRegistration = serde_json::from_str(text)?;
@@ -122,15 +126,16 @@ pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
     read().inspect_err(|error| tracing::error!(%error, "a stored registration cannot be read")).ok()
 }
 
-/// Makes a statement that selects the first rows of the query `$rows`, whose columns are `due, seq, size`. It selects
-/// at most `?3` rows, and at most `?4` bytes unless the first row alone has more. `$rows` computes the sizes itself.
-/// There SQLite takes the length of a body from the start of its row; in the outer statement SQLite would read the
-/// bodies. SQLite sorts nothing, and reads no row beyond the limit.
+/// Makes a statement that selects the first rows of the query `$rows`, whose columns are `due, seq, size`. The
+/// statement selects at most `?3` rows. It also selects at most `?4` bytes, unless the first row alone has more. The
+/// query `$rows` must compute the sizes itself: there SQLite finds the length of a body at the start of the row, but in
+/// the outer statement SQLite would read the bodies. SQLite need not sort the rows, and reads no row beyond the limits.
 macro_rules! first_of {
     ($rows:literal) => {
         first_of!($rows, "1")
     };
-    // With a second argument, the first row may have more bytes than `?4` only if the condition `$alone` is true.
+    // The second argument is a condition. The first row may have more bytes than `?4` only if the condition `$alone` is
+    // true.
     ($rows:literal, $alone:literal) => {
         concat!(
             "SELECT seq FROM (SELECT seq, size, sum(size) OVER (ORDER BY due, seq ROWS UNBOUNDED PRECEDING) AS total FROM (",
@@ -145,7 +150,7 @@ pub(super) use first_of;
 #[expect(clippy::cast_possible_wrap, reason = "it is a few MiB")]
 pub(super) const CLAIM_BYTES: i64 = sizes::CLAIM_BYTES as i64;
 
-/// Converts a list to the JSON text that SQLite's `json_each` reads.
+/// Converts a list to a JSON text, which the function `json_each` of SQLite reads.
 pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
     serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }
@@ -155,7 +160,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// Reads a count from a column. A count is never negative, and always fits into `u32`.
+/// Reads a count from a column. A count is never negative, and always fits into a `u32`.
 pub(super) fn small(row: &SqliteRow, column: usize) -> Result<u32, sqlx::Error> {
     row.try_get::<i64, _>(column).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -164,8 +169,8 @@ pub(super) fn blob(row: &SqliteRow, column: usize) -> Result<Bytes, sqlx::Error>
     row.try_get::<Vec<u8>, _>(column).map(Bytes::from)
 }
 
-/// Returns the `webhook-id` of a report: the id that is stored beside its body, or, if there is none, the report's own
-/// id.
+/// Returns the `webhook-id` of a report: the id that is stored with the body of the report. If no id is stored there,
+/// returns the id of the report itself.
 pub(super) fn webhook_id(stored: Option<&[u8]>, own: ReportId) -> Result<ReportId, sqlx::Error> {
     stored.map_or(Ok(own), report_id)
 }
@@ -174,7 +179,7 @@ pub(super) fn report_id(bytes: &[u8]) -> Result<ReportId, sqlx::Error> {
     ReportId::from_bytes(bytes).ok_or_else(|| misread("an id of a report has not 16 bytes"))
 }
 
-/// Makes the error for a row that no version of this program can have written.
+/// Makes the error for a row that no version of this program can have written. `what` is the text of the error.
 pub(super) fn misread(what: &'static str) -> sqlx::Error {
     sqlx::Error::Decode(what.into())
 }
@@ -202,7 +207,7 @@ mod tests {
             Registration { webhooks: webhooks.into(), on: Ends::FAILED.with(Ends::DROPPED), tells_reason: true };
         let text = registration_to_text(&registration).unwrap();
         assert_eq!(registration_from_text(&text), Some(registration));
-        // Earlier versions wrote the text without these two fields.
+        // Earlier versions of this program wrote the text without these two fields.
         let earlier = text.replace(",\"by_operator\":true", "").replace(",\"tells_reason\":true", "");
         assert!(!earlier.contains("true"), "{earlier}");
         let read = registration_from_text(&earlier).unwrap();

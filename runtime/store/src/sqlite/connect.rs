@@ -12,10 +12,11 @@ use sqlx::sqlite::{
 
 use crate::options::Durability;
 
-/// The number of connections that read. Reads are short, and more connections would only wait for the same file.
+/// The number of connections that read. More connections would not make reads faster, because reads are short and all
+/// connections read the same file.
 pub(super) const READERS: u32 = 4;
-/// The longest time that a batch or a read waits while another process (a backup, a shell) locks the database. After
-/// that the batch or the read fails.
+/// The longest time that a batch or a read waits while another process (such as a backup or a shell) locks the
+/// database. After this time the batch or the read fails.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// A function that changes the options of each connection that writes.
@@ -54,8 +55,8 @@ impl Connector {
         self.path = path.into();
     }
 
-    /// Opens the connection that writes. Never creates the file, because a missing database must not be replaced by an
-    /// empty one.
+    /// Opens the connection that writes. Never creates the file, because an empty database must not replace a missing
+    /// database.
     pub(super) async fn write(&self) -> Result<SqliteConnection, sqlx::Error> {
         let synchronous = match self.durability {
             Durability::Full => SqliteSynchronous::Full,
@@ -63,13 +64,13 @@ impl Connector {
         };
         let options = self
             .common()
-            // With this option, empty pages can be returned to the file system. SQLite accepts the option only before
-            // the first table is created.
+            // This option makes it possible to return empty pages to the file system. SQLite accepts the option only
+            // before the first table is created.
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(synchronous)
-            // SQLite makes no automatic checkpoints. The housekeeping makes checkpoints between two batches, when no
-            // caller waits.
+            // The option turns off the automatic checkpoints of SQLite. Instead, the housekeeping makes checkpoints
+            // between two batches, when no caller waits.
             .pragma("wal_autocheckpoint", "0")
             .pragma("journal_size_limit", if self.litestream { "-1" } else { "67108864" })
             .pragma("cache_size", "-16384")
@@ -77,13 +78,13 @@ impl Connector {
         (self.tune)(options).connect().await
     }
 
-    /// Returns the pool of connections that read. The pool opens a connection when it needs one.
+    /// Returns the pool of connections that read. The pool opens connections only when they are needed.
     pub(super) fn read(&self) -> SqlitePool {
         let options = self.common().read_only(true).pragma("query_only", "ON").pragma("cache_size", "-8192");
         SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(BUSY).connect_lazy_with(options)
     }
 
-    /// Opens a single connection that can read, but not write.
+    /// Opens a single connection that can read, but cannot write.
     pub(super) async fn look(&self) -> Result<SqliteConnection, sqlx::Error> {
         self.common().read_only(true).connect().await
     }
@@ -93,18 +94,20 @@ impl Connector {
             .filename(&self.path)
             .create_if_missing(false)
             .busy_timeout(BUSY)
-            // The cache has space for ten sizes of each of six statements over many rows, and for all other statements.
+            // The cache has space for all statements: ten texts for each of the six statements over many rows, and one
+            // text for each other statement.
             .statement_cache_capacity(128)
-            // Foreign keys are not needed, because rows are deleted in batches, table by table.
+            // SQLite need not check foreign keys, because rows are deleted in batches, one table after the other.
             .foreign_keys(false)
             .pragma("temp_store", "MEMORY")
-            // The file is not mapped into memory, because an I/O error must be reported as an error, not as a signal.
+            // The file is not mapped into memory, because SQLite must report an I/O error as an error, not as a signal.
             .pragma("mmap_size", "0")
             .disable_statement_logging()
     }
 }
 
-/// Returns the error. If the database is damaged, adds advice for the operator, because SQLite's own message has none.
+/// Returns the error. If the database is damaged, adds advice for the operator, because the message of SQLite contains
+/// no advice.
 pub(super) fn explained(error: sqlx::Error) -> Box<dyn std::error::Error + Send + Sync> {
     const CORRUPT: i32 = 11;
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
@@ -115,8 +118,8 @@ pub(super) fn explained(error: sqlx::Error) -> Box<dyn std::error::Error + Send 
     error.into()
 }
 
-/// Whether the operation would fail again, even if the disk and the device work. After such an error the transaction is
-/// still open.
+/// Returns whether the operation would fail again, even if the disk and the device work. After such an error the
+/// transaction is still open.
 pub(super) fn is_permanent(error: &sqlx::Error) -> bool {
     // These are primary result codes of SQLite, from https://www.sqlite.org/rescode.html
     const ERROR: i32 = 1;

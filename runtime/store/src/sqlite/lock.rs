@@ -11,8 +11,8 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The files that this process has locked, each with the id of the process that locked it. A forked child inherits the
-/// list, but not the locks.
+/// The files that this process has locked, each with the id of the process that locked the file. A forked child process
+/// inherits the list, but not the locks.
 static LOCKED: Mutex<Vec<(PathBuf, u32)>> = Mutex::new(Vec::new());
 
 /// A locked file. The lock is released when this value is dropped.
@@ -25,12 +25,12 @@ pub(super) struct Lock {
     file: Option<File>,
 }
 
-/// Why the lock was not taken.
+/// The reason why the lock was not taken.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// Another process has the lock. The text is the process's id, or "unknown".
+    /// Another process holds the lock. The text is the id of that process, or "unknown".
     Locked(String),
-    /// The program must not write to the file. The text says why.
+    /// The program must not write to the file. The text is the reason.
     Unsafe(String),
     Io(io::Error),
 }
@@ -42,8 +42,8 @@ impl From<io::Error> for Refused {
 }
 
 impl Lock {
-    /// Locks this file. Creates the file if it does not exist, but never deletes it: if the file were deleted and
-    /// created again, two processes could each lock a file with this name.
+    /// Locks this file. Creates the file if it does not exist, but never deletes it. If a process deleted the file and
+    /// another process created it again, two processes could hold a lock with the same name.
     pub(super) fn take(path: PathBuf) -> Result<Self, Refused> {
         let owner = std::process::id();
         let mut locked = locked();
@@ -58,8 +58,8 @@ impl Lock {
         if !try_lock(&file)? {
             return Err(Refused::Locked(pid_in(&mut file)));
         }
-        // The permissions are changed only after the lock is taken, because before that the file may belong to another
-        // process.
+        // The permissions are changed only after the lock is taken, because before that another process may own the
+        // file.
         make_private(&file, &about, &path);
         write_pid(&mut file)?;
         locked.push((path.clone(), owner));
@@ -70,8 +70,8 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if std::process::id() != self.owner {
-            // This process is a forked child. It may have its own lock on this file now. If it closed the inherited
-            // file, it would lose that lock, so the file is not closed.
+            // This process is a forked child process, and may now hold its own lock on this file. If the child process
+            // closed the inherited file, it would lose its own lock. So the file is not closed.
             std::mem::forget(self.file.take());
             return;
         }
@@ -85,8 +85,8 @@ fn locked() -> MutexGuard<'static, Vec<(PathBuf, u32)>> {
     LOCKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Opens a file for reading and writing, and keeps its content. Does not follow a symbolic link, and does not block on
-/// a named pipe.
+/// Opens a file for reading and writing, and does not change its content. Does not follow a symbolic link, and does not
+/// block on a named pipe.
 #[cfg(unix)]
 pub(super) fn open(path: &Path) -> Result<File, Refused> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -128,8 +128,8 @@ fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Removes the permissions of other users. Changes the open file instead of the path, because the path may lead to
-/// another file now.
+/// Removes the permissions of other users. Changes the open file instead of the path, because the path may now lead to
+/// another file.
 #[cfg(unix)]
 fn make_private(file: &File, about: &std::fs::Metadata, path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;

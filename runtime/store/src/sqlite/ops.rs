@@ -24,9 +24,9 @@ pub(super) use self::purge::TRUST;
 use super::{Batch, reports};
 use crate::ops::{self, Kind, with_operations};
 
-/// How SQLite applies one kind of operation. Each kind of operation implements this trait.
+/// Defines how the SQLite backend applies one kind of operation. Each kind of operation implements this trait.
 trait Apply: Kind {
-    /// Applies all operations of this kind that are in the batch, and sets the answer to each of them.
+    /// Applies all operations of this kind in the batch, and sets the answer to each of them.
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error>;
 }
 
@@ -36,7 +36,7 @@ macro_rules! in_order {
             /// Applies all operations of the batch, kind by kind, in the order of the list in [`crate::ops`].
             pub(super) async fn apply(&mut self) -> Result<(), sqlx::Error> {
                 $(<ops::$write as Apply>::apply(self).await?;)+
-                // One statement writes the reports of all the operations above.
+                // One statement writes the reports of all operations that were applied above.
                 reports::write(self).await?;
                 $(<ops::$upkeep as Apply>::apply(self).await?;)+
                 $(<ops::$claim as Apply>::apply(self).await?;)+

@@ -14,30 +14,31 @@ use std::path::{Path, PathBuf};
 use super::lock::{self, Lock, Refused};
 use crate::error::OpenError;
 
-/// The largest number of symbolic links that are followed from a name to the file.
+/// The largest number of symbolic links between a name and its file. If there are more links, the name is refused.
 const MOST_LINKS: usize = 40;
 
-/// Shows that this process owns the database. The process holds the lock until this value is dropped.
+/// The proof that this process owns the database. The process holds the lock on the database until this value is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Owner {
     database: PathBuf,
-    /// The identity of the file that had the database's name when the lock was taken.
+    /// The identity of the file that had the name of the database when the lock was taken.
     file: Identity,
     _lock: Lock,
 }
 
-/// The error if the database was deleted, replaced or renamed while it was in use. Rows that are written to it now
-/// would not be found by the next process.
+/// The error that the database was deleted, replaced or renamed while it was in use. The next process would not find
+/// the rows that this process writes to the database now.
 #[derive(Debug, thiserror::Error)]
 #[error("the database {path} was deleted or replaced while it was in use; put it back, or start the program again", path = .0.display())]
 pub(super) struct Lost(PathBuf);
 
 impl Owner {
-    /// Locks the database, and creates its file if it does not exist.
+    /// Locks the database, and creates the database file if it does not exist.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let not_writable = |source| OpenError::NotWritable { path: path.into(), source };
         let not_safe = |what| OpenError::Unsafe { path: path.into(), what };
-        // The name without symbolic links is used, because two names of one file must not have two locks.
+        // The name without symbolic links is used, because otherwise two names of one file would have two locks.
         let database = own_name(path).map_err(not_writable)?;
         let lock = Lock::take(beside(&database, ".lock")).map_err(|refused| match refused {
             Refused::Locked(pid) => OpenError::InUse { path: path.into(), pid },
@@ -53,8 +54,8 @@ impl Owner {
         let has_log = log.symlink_metadata().is_ok_and(|about| about.len() > 0);
         let found = database.symlink_metadata();
         if has_log && found.as_ref().map_or(true, |about| about.is_file() && about.len() == 0) {
-            // The store refuses to open here, because SQLite would delete the WAL of an empty database, with the
-            // commits in the WAL.
+            // The store must not open here, because SQLite would delete the WAL of an empty database, and the commits
+            // in the WAL would be lost.
             return Err(not_safe(format!(
                 "it is empty or missing, but its log {} has commits in it; put the database back, or move the log away to begin \
                  with an empty database",
@@ -75,7 +76,7 @@ impl Owner {
         Ok(Self { database, file, _lock: lock })
     }
 
-    /// Checks that the database's name still leads to the file that was opened. If it does not, the file was deleted or
+    /// Checks that the name of the database still leads to the file that was opened. Otherwise the file was deleted or
     /// replaced, and SQLite would write to a file that nobody can find.
     pub(super) fn look(&self) -> Result<(), Lost> {
         match identity(&self.database) {
@@ -84,8 +85,8 @@ impl Owner {
         }
     }
 
-    /// Opens a file beside the database. Its name is the database's name with the suffix `end`. Only this user may read
-    /// the file.
+    /// Opens a file beside the database. The name of the file is the name of the database with the suffix `end`. Only
+    /// this user may read the file.
     pub(super) fn beside(&self, end: &str) -> Result<File, OpenError> {
         let path = beside(&self.database, end);
         let file = lock::open(&path).and_then(|file| {
@@ -102,15 +103,15 @@ impl Owner {
         })
     }
 
-    /// Removes a file beside the database. Its name is the database's name with the suffix `end`. If the file cannot be
-    /// removed, it does no harm.
+    /// Removes a file beside the database. The name of the file is the name of the database with the suffix `end`. An
+    /// error is ignored, because a remaining file does no harm.
     pub(super) fn remove_beside(&self, end: &str) {
         if let Err(error) = std::fs::remove_file(beside(&self.database, end)) {
             tracing::debug!(%error, "the file {end} beside the database was not removed");
         }
     }
 
-    /// The path of the database file, without symbolic links.
+    /// Returns the path of the database file, without symbolic links.
     pub(super) fn database(&self) -> &Path {
         &self.database
     }
@@ -140,8 +141,8 @@ fn beside(database: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// Creates a file that only this user may use. SQLite gives the same mode to the files that it creates beside the
-/// database.
+/// Creates a file that only this user may use. SQLite gives the same permissions to the files that it creates beside
+/// the database.
 fn create(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -165,8 +166,8 @@ fn writable(path: &Path) -> io::Result<()> {
 #[cfg(unix)]
 const OTHERS: u32 = 0o077;
 
-/// Removes the permissions of other users. The file may have them, because another program or an older version of this
-/// program created it.
+/// Removes the permissions of other users. Other users may have permissions, because another program or an older
+/// version of this program created the file.
 #[cfg(unix)]
 fn make_private(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
@@ -193,7 +194,8 @@ fn make_private(_: &Path) {}
 #[cfg(unix)]
 type Identity = (u64, u64);
 
-/// On systems other than Unix an open file cannot be deleted, so the file needs no identity.
+/// The identity of a file. On systems other than Unix the type is empty: an open file cannot be deleted there, so a
+/// file needs no identity.
 #[cfg(not(unix))]
 type Identity = ();
 

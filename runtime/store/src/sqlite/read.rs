@@ -31,8 +31,8 @@ use postback_wire::time::Timestamp;
 
 pub(super) struct Rows {
     pool: SqlitePool,
-    /// Limits how many readers read pieces of large rows at the same time. These reads take longest, so some readers
-    /// are left for other reads.
+    /// Limits the number of readers that read pieces of large rows at the same time. A read of a piece takes long, so
+    /// some readers are reserved for other reads.
     pieces: Semaphore,
 }
 
@@ -42,7 +42,7 @@ impl Rows {
     }
 
     async fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Result<Option<Bytes>, sqlx::Error> {
-        // Invariant: the semaphore is never closed, so this cannot fail.
+        // Invariant: the call cannot fail, because the semaphore is never closed.
         let _turn = self.pieces.acquire().await;
         summary::piece(&self.pool, id, member, at, len).await
     }
@@ -100,8 +100,8 @@ impl Rows {
     }
 
     async fn parked_origins(&self) -> Result<Vec<String>, sqlx::Error> {
-        // The statement uses an index to go from one origin to the next, so its cost does not depend on how many
-        // reports are parked.
+        // The statement uses an index to go from one origin to the next, so its cost does not depend on the number of
+        // parked reports.
         let sql = sql!(
             "WITH RECURSIVE parked (origin) AS \
                    (SELECT min(origin) FROM report WHERE state = {parked} \
@@ -142,11 +142,11 @@ impl Rows {
     }
 }
 
-/// Reads what an earlier process left. The rows that the earlier process had claimed count as waiting, because the
-/// recovery puts them back.
+/// Reads the data that an earlier process left in the database. Counts the rows that the earlier process had claimed as
+/// waiting, because the recovery makes them wait again.
 pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Error> {
-    // The statement looks for a route's first request twice, because requests that were running when a process ended
-    // (`crashes > 0`) have an index of their own.
+    // The statement has two parts for the first request of a route, because the requests that were running when a
+    // process ended (`crashes > 0`) have a separate index.
     let sql = sql!(
         "SELECT route, min(ifnull(fresh, suspect), ifnull(suspect, fresh)) FROM \
                    (SELECT route, \
@@ -181,10 +181,10 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
     Ok(Left { waiting, disabled, clocks: clocks.map(now), trust, ..Left::default() })
 }
 
-/// Returns how many requests of each route wait. The requests that the earlier process was running count as waiting,
-/// because the recovery puts them back.
+/// Returns the number of waiting requests of each route. Counts the requests that the earlier process was running as
+/// waiting, because the recovery makes them wait again.
 pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<String, Count>, sqlx::Error> {
-    // The statement can compute sizes cheaply, because SQLite reads the length of a blob without reading the blob.
+    // The statement computes sizes cheaply, because SQLite knows the length of a blob without reading the blob.
     let sql = sql!(
         "SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
                FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 GROUP BY r.route \

@@ -35,7 +35,7 @@ static REPORTS: LazyLock<Many<2>> = LazyLock::new(|| {
     ])
 });
 
-/// Writes the reports that the operations of the batch send out, in the order of the operations.
+/// Writes the reports that the operations of the batch send, in the order of the operations.
 pub(super) async fn write(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     let mut outgoing = std::mem::take(&mut batch.outgoing);
     // The sort is stable, so the reports of one operation keep their order.
@@ -70,10 +70,10 @@ pub(super) async fn write(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
     REPORTS.run(batch.conn, &rows, [report, body]).await.map(drop)
 }
 
-/// Puts back claimed reports that were not attempted. `row` returns the claim of an operation, and a third value for
-/// the statement. The statement gets a list of ids, epochs and third values, and the time. It returns the ids and the
-/// new states of the reports whose claims were current. `answer` makes the operation's answer from the new state; the
-/// state is `None` if the claim was stale.
+/// Makes claimed reports that were not attempted wait again. `row` returns the claim of an operation, and a third value
+/// for the statement. The statement receives the time, and a list of ids, epochs and third values. The statement
+/// returns the ids and the new states of the reports whose claims were current. `answer` makes the answer to an
+/// operation from the new state. The state is `None` if the claim was stale.
 pub(super) async fn put_back<'a, K: Kind + 'a, T: Serialize>(
     batch: &mut Batch<'a>,
     sql: &'static str,
@@ -102,13 +102,13 @@ pub(super) async fn put_back<'a, K: Kind + 'a, T: Serialize>(
     Ok(())
 }
 
-/// Makes the answer of an operation that puts a report back, from the report's new state.
+/// Makes the answer to an operation that makes a report wait again. If `state` is `None`, the claim was stale.
 pub(super) fn settled(state: Option<ReportState>) -> Settled {
     if state.is_some() { Settled::Current } else { Settled::Stale }
 }
 
-/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed. Returns the reports in the order of their due times.
-/// The columns of `rows` are `due, seq, id, subject, epoch, attempt, created`.
+/// Reads the bodies of claimed rows, which an `UPDATE … RETURNING` has returned. Returns the reports in the order of
+/// their due times. The columns of `rows` are `due, seq, id, subject, epoch, attempt, created`.
 pub(super) async fn claimed(
     batch: &mut Batch<'_>,
     mut rows: Vec<SqliteRow>,

@@ -17,7 +17,7 @@ static REGISTRATIONS: LazyLock<Many<1>> = LazyLock::new(|| {
     Many::new([("INSERT OR REPLACE INTO registration (seq, text) SELECT * FROM $rows WHERE column1 IS NOT NULL", 2)])
 });
 
-/// Writes registrations, each with the row number of its request.
+/// Writes registrations. Each registration has the number of its request's row.
 pub(super) async fn write_registrations(
     conn: &mut SqliteConnection,
     texts: &[(i64, String)],
@@ -28,9 +28,9 @@ pub(super) async fn write_registrations(
     REGISTRATIONS.run(conn, texts, [text]).await.map(drop)
 }
 
-/// Reads the bodies of rows that an `UPDATE … RETURNING` claimed. Returns the requests in the order of their due times.
-/// The columns of `rows` are `due, seq, id, route, epoch, failures, crashes, created, cancel`; further columns are not
-/// read.
+/// Reads the bodies of claimed rows, which an `UPDATE … RETURNING` has returned. Returns the requests in the order of
+/// their due times. The columns of `rows` are `due, seq, id, route, epoch, failures, crashes, created, cancel`. Other
+/// columns are not read.
 pub(super) async fn claimed(
     conn: &mut SqliteConnection,
     mut rows: Vec<SqliteRow>,

@@ -16,28 +16,28 @@ use postback_wire::id::ReportId;
 /// A row number that no row has.
 const NOWHERE: i64 = 0;
 
-/// The row numbers of claimed reports, by the reports' ids.
+/// The row numbers of claimed reports, by the ids of the reports.
 #[derive(Default)]
 pub(super) struct RowIds {
     /// The row numbers of reports whose claims are committed. The map stays small, because the delivery limits the
     /// number of claims.
     known: HashMap<ReportId, i64>,
-    /// The row numbers of the reports that the current batch claims. The batch is not committed yet.
+    /// The row numbers of the reports that the current batch claims. The current batch is not committed yet.
     new: Vec<(ReportId, i64)>,
 }
 
 impl RowIds {
-    /// Records that the current batch claims the report in this row.
+    /// Records that the current batch claims this report, which is in the row with the number `row`.
     pub(super) fn claimed(&mut self, id: ReportId, row: i64) {
         self.new.push((id, row));
     }
 
-    /// Forgets the row number of a report, because its claim ends.
+    /// Removes the row number of a report, because the claim of the report ends.
     pub(super) fn over(&mut self, id: ReportId) {
         self.known.remove(&id);
     }
 
-    /// Forgets the row numbers of reports whose claims end, and returns these numbers in the order of the claims.
+    /// Removes and returns the row numbers of reports whose claims end, in the order of the claims.
     pub(super) async fn take(
         &mut self,
         conn: &mut SqliteConnection,
@@ -63,12 +63,13 @@ impl RowIds {
         Ok(rows)
     }
 
-    /// Keeps the row numbers of the current batch, because the batch is committed.
+    /// Adds the row numbers of the current batch to the map, because the batch is committed.
     pub(super) fn committed(&mut self) {
         self.known.extend(self.new.drain(..));
     }
 
-    /// Forgets the row numbers of the current batch, because it was not committed, or because that is unknown.
+    /// Removes the row numbers of the current batch, because the batch was not committed or because its outcome is
+    /// unknown.
     pub(super) fn failed(&mut self) {
         self.new.clear();
     }

@@ -15,16 +15,16 @@ use crate::error::OpenError;
 use postback_wire::webhook::Target;
 
 /// The version of the schema. Each entry of [`STEPS`] raises the version by one, because an older program would misread
-/// the changed database.
+/// a database that an entry has changed.
 #[expect(clippy::cast_possible_wrap, reason = "there are a few")]
 const VERSION: i64 = STEPS.len() as i64;
 
-/// The oldest version of SQLite that is allowed. Older versions can damage a database in WAL mode, if a second
-/// connection makes a checkpoint during a commit.
+/// The oldest version of SQLite that this program accepts. Older versions can damage a database in WAL mode, if a
+/// second connection makes a checkpoint during a commit.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
-/// The statements that change the schema from each version to the next. An entry is never changed, because existing
-/// files were made with it.
+/// The statements that change the schema from each version to the next version. An entry must never be edited, because
+/// existing database files were made with it.
 const STEPS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN];
 
 const VERSION_1: &str = "
@@ -66,7 +66,7 @@ CREATE UNIQUE INDEX attempt_of ON attempt (report, n);
 INSERT INTO progress (commits) VALUES (0);
 ";
 
-/// Version 2 adds parked reports (state -1) and held reports (state -2).
+/// The statements of version 2, which adds parked reports (state -1) and held reports (state -2).
 const VERSION_2: &str = "
 CREATE TABLE disabled (seq INTEGER PRIMARY KEY, url TEXT NOT NULL UNIQUE, since INTEGER NOT NULL, reason TEXT NOT NULL);
 ALTER TABLE report ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
@@ -101,8 +101,8 @@ const VERSION_4: &str = "
 ALTER TABLE report_body ADD COLUMN by_operator INTEGER NOT NULL DEFAULT 0;
 ";
 
-/// Version 5 adds indexes and counters, so that no statement has to read all rows: an index finds waiting requests by
-/// their route, and triggers count them.
+/// The statements of version 5, which adds indexes and counters, so that no statement has to read all rows: an index
+/// finds the waiting requests of a route, and triggers count the waiting requests.
 const BY_ROUTE: &str = "
 DROP INDEX request_due;
 CREATE INDEX request_due ON request (route, due, seq) WHERE state = 0 AND crashes = 0;
@@ -145,13 +145,13 @@ CREATE TRIGGER report_is_gone AFTER DELETE ON report WHEN old.state <= 0 BEGIN
 END;
 ";
 
-/// Version 6 renames the column `endpoint` to `origin`, because the word endpoint now means a destination that the
-/// operator configured.
+/// The statements of version 6, which renames the column `endpoint` to `origin`, because an endpoint is now a
+/// destination that the operator has configured.
 const ORIGIN: &str = "
 ALTER TABLE report RENAME COLUMN endpoint TO origin;
 ";
 
-/// Checks whether the program may use the database file, without changing the file.
+/// Checks whether this program may use the database file. Does not change the file.
 pub(super) async fn check(connector: &Connector) -> Result<(), OpenError> {
     let path = connector.path();
     let refused = |source| OpenError::Backend { path: path.into(), source };
@@ -192,8 +192,8 @@ async fn version(conn: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error
     query_scalar("SELECT value FROM meta WHERE key = 'postback schema'").fetch_optional(conn).await
 }
 
-/// Changes an empty file, or a file with an older version of the schema, to this version. One transaction makes all
-/// changes.
+/// Changes the schema of a file to the current version. The file is empty or has an older version of the schema. One
+/// transaction makes all changes.
 pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let empty = look(conn).await?.tables == 0;
     let found = if empty { None } else { version(conn).await? };
@@ -213,7 +213,7 @@ pub(super) async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Err
     transaction.commit().await
 }
 
-/// Writes the origins of those reports that version 1 wrote without an origin and that are not over.
+/// Adds the origin to the reports that version 1 wrote without an origin. Skips the reports that are over.
 async fn name_origins(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let mut last = 0_i64;
     loop {
@@ -330,7 +330,7 @@ pub(crate) mod tests {
         let mut conn = Connector::new(&path, Durability::Normal).write().await.unwrap();
         sqlx::raw_sql(VERSION_1).execute(&mut conn).await.unwrap();
         sqlx::raw_sql(REPORTS).execute(&mut conn).await.unwrap();
-        // Because this table already has the name of the last new index, that index cannot be created.
+        // A table with the name of the last new index is created, so that the index cannot be created.
         sqlx::raw_sql("CREATE TABLE report_held_due (a)").execute(&mut conn).await.unwrap();
         migrate(&mut conn).await.unwrap_err();
         assert_eq!(version(&mut conn).await.unwrap(), Some(1));

@@ -7,14 +7,14 @@ use sqlx::query::{Query, QueryScalar};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, FromRow, Sqlite};
 
-/// Makes a statement. The caller adds the values.
+/// Makes a statement. The caller adds the values of the variables.
 pub(super) fn query<'q>(sql: &'static str) -> Query<'q, Sqlite, SqliteArguments> {
     #[cfg(test)]
     seen::note(sql);
     sqlx::query(sql)
 }
 
-/// Makes a statement. The caller adds the values, and gets only the first column of the result.
+/// Makes a statement that returns only the first column of its result. The caller adds the values of the variables.
 pub(super) fn query_scalar<'q, O>(sql: &'static str) -> QueryScalar<'q, Sqlite, O, SqliteArguments>
 where
     (O,): for<'r> FromRow<'r, SqliteRow>,
@@ -24,14 +24,14 @@ where
     sqlx::query_scalar(sql)
 }
 
-/// Makes a statement from a text that was built at run time, and its values.
+/// Makes a statement from a text that was built at run time, and from the values of the variables.
 pub(super) fn query_with<'q>(sql: Arc<str>, arguments: SqliteArguments) -> Query<'q, Sqlite, SqliteArguments> {
     #[cfg(test)]
     seen::note(&sql);
     sqlx::query_with(AssertSqlSafe(sql), arguments)
 }
 
-/// Collects the statements that this process has made so far, for a test.
+/// Collects the statements that this process has made. Only tests use this module.
 #[cfg(test)]
 pub(crate) mod seen {
     use std::collections::BTreeSet;

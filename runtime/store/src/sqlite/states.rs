@@ -40,7 +40,7 @@ macro_rules! states {
             }
         )+
 
-        /// The names of states that [`sql!`] replaces, each with its number.
+        /// The names of states that the macro [`sql!`] replaces. Each name has the number of its state.
         const NAMES: &[(&str, &str)] = &[
             $($(($name, stringify!($code)),)+)+
             ("{first end}", "2"),
@@ -48,8 +48,8 @@ macro_rules! states {
     };
 }
 
-// Invariant: the states with numbers from 2 on are final, and no other state is. A report waits if its number is 0 or
-// less, and otherwise does not wait.
+// Invariant: all states with a number of 2 or more are final, and no other state is final. A report waits if the number
+// of its state is 0 or less.
 states! {
     /// The states of a request.
     RequestState, or "a request has an unknown state" {
@@ -64,7 +64,7 @@ states! {
     ReportState, or "a report has an unknown state" {
         /// The report waits until its URL is enabled.
         Held = -2 "{held}",
-        /// The report waits for its origin's turn.
+        /// The report waits until its origin has a turn.
         Parked = -1 "{parked}",
         Pending = 0 "{pending}",
         Delivering = 1 "{delivering}",
@@ -75,8 +75,8 @@ states! {
     }
 }
 
-/// Makes a statement from a text with the names of states, such as `state = {running}`. A final state is `state >=
-/// {first end}`.
+/// Makes a statement from a text that contains names of states, such as `state = {running}`. The condition `state >=
+/// {first end}` selects all final states.
 macro_rules! sql {
     ($($text:tt)+) => {{
         const TEXT: &str = concat!($($text)+);
@@ -87,8 +87,8 @@ macro_rules! sql {
 }
 pub(super) use sql;
 
-/// Replaces the names of states by their numbers. Returns the text and its length. The text fits into `N` bytes,
-/// because a number is never longer than the name.
+/// Replaces the names of states in a text by their numbers. Returns the new text and its length. The new text fits into
+/// `N` bytes, because a number is never longer than its name.
 pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
     let text = text.as_bytes();
     let (mut spelled, mut len) = ([0; N], 0);
@@ -112,7 +112,7 @@ pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
     (spelled, len)
 }
 
-/// Returns the length of the state's name that begins at byte `at`, and the state's number.
+/// Returns the length of the name that begins at the byte `at`, and the number of the state with that name.
 #[expect(clippy::panic, reason = "only constants call it: an unknown name is an error of the compiler")]
 const fn named(text: &[u8], at: usize) -> (usize, &'static [u8]) {
     let mut candidate = 0;
@@ -140,17 +140,17 @@ pub(super) const fn first(bytes: &[u8], len: usize) -> &str {
     }
 }
 
-/// Replaces the names of states in a text, as [`sql!`] does.
+/// Replaces the names of states in a text by their numbers, like [`sql!`].
 #[cfg(test)]
 pub(crate) fn spelled(text: &str) -> String {
     NAMES.iter().fold(text.to_owned(), |text, (name, code)| text.replace(name, code))
 }
 
 impl RequestState {
-    /// The states of requests that have ended.
+    /// The final states of a request.
     ///
-    /// Invariant: each [`Status`] has a state here. A test checks this, because the compiler does not: `Status` may get
-    /// more variants.
+    /// Invariant: each [`Status`] has a state in this list. A test checks the invariant, because the compiler cannot:
+    /// `Status` may get more variants.
     const ENDED: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
 
     pub(super) fn ended(status: Status) -> Self {
@@ -169,7 +169,7 @@ impl RequestState {
 }
 
 impl ReportState {
-    /// Returns the state that a report has after an attempt.
+    /// Returns the state of a report after an attempt.
     pub(super) fn after(next: Next) -> Self {
         match next {
             Next::RetryAt(_) => Self::Pending,
@@ -187,7 +187,7 @@ impl ReportState {
         }
     }
 
-    /// Returns the state that callers see. To them, parked and held reports are pending.
+    /// Returns the state that the store shows to callers. The store shows a parked or held report as pending.
     pub(super) fn shown(self) -> DeliveryState {
         match self {
             Self::Held | Self::Parked | Self::Pending => DeliveryState::Pending,

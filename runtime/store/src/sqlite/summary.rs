@@ -14,8 +14,7 @@ use postback_wire::report::EndReason;
 use postback_wire::time::Timestamp;
 
 pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<Summary>, sqlx::Error> {
-    // The statement reads only the length of a large result, because SQLite knows the length of a blob without reading
-    // the blob.
+    // The statement does not read a large result, because SQLite knows the length of a blob without reading the blob.
     let sql = "SELECT r.route, r.state, r.finished, \
                length(o.result), CASE WHEN length(o.result) <= ?2 THEN o.result END, \
                length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END, o.reason \
@@ -40,14 +39,15 @@ pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<
     Ok(Some(Summary { route: row.try_get(0)?, stage: summary }))
 }
 
-/// Reads the length of a JSON text from this column, and the whole text from the next column if it is small.
+/// Reads the length of a JSON text from this column. If the text is small, also reads the text from the next column.
 fn kept(row: &SqliteRow, column: usize) -> Result<Option<Kept>, sqlx::Error> {
     let Some(len) = row.try_get::<Option<i64>, _>(column)? else { return Ok(None) };
     let whole = row.try_get::<Option<Vec<u8>>, _>(column + 1)?.map(Bytes::from);
     Ok(Some(Kept { len: usize::try_from(len).unwrap_or(0), whole }))
 }
 
-/// Reads a piece of a result or of an error. SQLite reads the whole row for each piece, so pieces should not be small.
+/// Reads a piece of a result or of an error. Pieces should not be small, because SQLite reads the whole row for each
+/// piece.
 pub(super) async fn piece(
     pool: &SqlitePool,
     id: &RequestId,
@@ -63,7 +63,7 @@ pub(super) async fn piece(
             "SELECT substr(o.error, ?2, ?3) FROM request r JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1"
         }
     };
-    // SQL counts the bytes of a blob from 1, so `at` is raised by one.
+    // SQL counts the bytes of a blob from 1, so 1 is added to `at`.
     let row = query(sql).bind(id.as_str()).bind(number(at + 1)).bind(number(len)).fetch_optional(pool).await?;
     match row {
         Some(row) if row.try_get::<Option<&[u8]>, _>(0)?.is_some() => Ok(Some(blob(&row, 0)?)),

@@ -34,7 +34,7 @@ async fn a_claimed_report_is_found_whether_its_place_is_known_or_not() {
     sqlite.apply(&[&Post::new(reports).into()], now).await.unwrap();
     let replies = sqlite.apply(&[&ClaimReports { limit: 3 }.into()], now).await.unwrap();
     let [Reply::ClaimReports(claimed)] = &replies[..] else { panic!("{replies:?}") };
-    // The row number of this report is made unknown, as it is after a commit with an unknown outcome.
+    // After this line the row number of the report is unknown, as after a commit with an unknown outcome.
     sqlite.row_ids.over(claimed.rows[1].claim.id);
     let attempt =
         Attempt { started: now.wall, took: Duration::ZERO, status: Some(204), error: None, response: "".into() };
@@ -55,7 +55,7 @@ pub(crate) async fn the_outcome_of_a_commit_is_looked_up() {
     let dir = tempfile::tempdir().unwrap();
     let (mut sqlite, now) = started(dir.path()).await;
 
-    // This commit fails, and nothing is written.
+    // The next commit fails, and nothing is written.
     let mut handle = sqlite.conn.as_mut().unwrap().lock_handle().await.unwrap();
     handle.set_commit_hook(|| false);
     drop(handle);
@@ -65,13 +65,13 @@ pub(crate) async fn the_outcome_of_a_commit_is_looked_up() {
     let replies = sqlite.apply(&[&first], now).await.unwrap();
     assert!(matches!(replies[..], [Reply::Submit(Submitted::New)]));
 
-    // This commit succeeds, but the backend gets an error instead of its answer.
+    // The next commit succeeds. Then the test changes the count of commits, as if the backend had received an error.
     let second = submit("s");
     sqlite.apply(&[&second], now).await.unwrap();
     sqlite.start.commits -= 1;
     assert!(sqlite.committed().await.unwrap());
     assert!(!sqlite.committed().await.unwrap());
-    // The database file alone has both rows, even if the WAL is lost.
+    // The database file alone contains both rows, so the rows are not lost even if the WAL is lost.
     let copy = dir.path().join("copy.db");
     std::fs::copy(dir.path().join("store.db"), &copy).unwrap();
     let mut conn = Connector::new(&copy, Durability::Full).write().await.unwrap();

@@ -8,24 +8,26 @@ use super::statement::{query, query_scalar};
 use crate::ops::Op;
 use postback_wire::names::metric;
 
-/// Sets how long a checkpoint waits for readers if callers wait for the checkpoint, in ms.
+/// Sets the longest time that a checkpoint waits for readers while callers wait for the checkpoint, in ms.
 const BUSY: &str = "PRAGMA busy_timeout = 1000";
-/// Sets how long a checkpoint waits for readers if no caller waits for it, in ms. Only the next batch is delayed.
+/// Sets the longest time that a checkpoint waits for readers while no caller waits for the checkpoint, in ms. Only the
+/// next batch is delayed.
 const SHORTLY: &str = "PRAGMA busy_timeout = 20";
-/// Roughly how many bytes are written between two checkpoints. With a larger number fewer pages are copied, because a
-/// page that is written often is copied once. But the next batch then waits longer for the checkpoint and the disk.
+/// The approximate number of bytes that are written between two checkpoints. With a larger number, fewer pages are
+/// copied, because a page that is written several times is copied only once. But then the next batch waits longer for
+/// the checkpoint and the disk.
 const CHECKPOINT: u64 = 4 << 20;
-/// If the WAL has more bytes than this, it is truncated. The WAL gets so long if readers keep SQLite from writing it
-/// from its start again.
+/// If the WAL has more bytes than this number, the store truncates the WAL. The WAL gets so long if readers prevent
+/// SQLite from writing to the start of the WAL again.
 const LONG_LOG: i64 = 64 << 20;
-/// If the WAL has more bytes than this, the store logs a warning, because another program keeps a transaction open or
-/// because Litestream does not truncate the WAL.
+/// If the WAL has more bytes than this number, the store logs a warning: another program keeps a transaction open, or
+/// Litestream does not truncate the WAL.
 const ENDLESS_LOG: i64 = 256 << 20;
-/// The number of empty pages that are returned to the file system at a time.
+/// The number of empty pages that the store returns to the file system at a time.
 const GIVE_BACK: i64 = 256;
 
-/// Writes this many bytes in a commit of their own, and deletes them. This shows whether the disk has space for them.
-/// If an earlier call left its bytes, they are overwritten.
+/// Writes this many bytes in a separate commit, and deletes the bytes. The call succeeds only if the disk has space for
+/// the bytes. If an earlier call did not delete its bytes, this call overwrites them.
 pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> Result<(), sqlx::Error> {
     let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, zeroblob(?2))";
     query(sql).bind(TRY).bind(i64::try_from(bytes).unwrap_or(i64::MAX)).execute(&mut *conn).await?;
@@ -33,27 +35,28 @@ pub(super) async fn try_to_write(conn: &mut SqliteConnection, bytes: usize) -> R
     Ok(())
 }
 
-/// The key in the table `meta` under which [`try_to_write`] writes its bytes.
+/// The key of the row in the table `meta` into which [`try_to_write`] writes its bytes.
 const TRY: &str = "postback try to write";
 
-/// What the housekeeping has to know: what was written since the last housekeeping, and what is still to be done.
+/// The state of the housekeeping: how much was written since the last housekeeping, and which work is not done yet.
 #[derive(Default)]
 pub(super) struct Tidiness {
-    /// Whether Litestream copies the WAL. If it does, only Litestream may truncate the WAL. If this program truncated
-    /// the WAL, Litestream would have to copy the whole database again.
+    /// Whether Litestream copies the WAL. Then only Litestream may truncate the WAL: if this program truncated the WAL,
+    /// Litestream would have to copy the whole database again.
     litestream: bool,
-    /// Roughly how many bytes were written since the last checkpoint.
+    /// The approximate number of bytes that were written since the last checkpoint.
     bytes: u64,
     purged: bool,
-    /// The length of the WAL when it could not be truncated, in bytes. The next attempt to truncate it waits until the
-    /// WAL is twice as long.
+    /// The length of the WAL at the last failed attempt to truncate the WAL, in bytes. The next attempt is made when
+    /// the WAL is twice as long.
     pinned: i64,
-    /// Whether the warning about a long WAL was logged.
+    /// Whether the store has logged the warning about a long WAL.
     is_warned: bool,
-    /// Whether another program was making a checkpoint. If so, this program's checkpoint is repeated after each batch.
+    /// Whether another program was making a checkpoint. If so, this program tries to make its checkpoint again after
+    /// each batch.
     busy: bool,
-    /// Whether the whole WAL still has to be copied into the database file, because nothing else ensures that the last
-    /// commits are on the disk.
+    /// Whether the whole WAL must still be copied into the database file. Until the WAL is copied, the last commits may
+    /// not be on the disk.
     owed: bool,
 }
 
@@ -63,15 +66,15 @@ impl Tidiness {
     }
 
     pub(super) fn wrote(&mut self, ops: &[&Op], purged: bool) {
-        // These numbers were measured: a batch writes eight pages in addition to its rows, and a row writes a quarter
+        // The constants were measured: a batch writes eight pages in addition to its rows, and a row writes a quarter
         // of a page in addition to its bytes, because rows share pages.
         let bytes: usize = ops.iter().map(|op| op.bytes() + (op.rows() << 10)).sum();
         self.bytes += (bytes + (8 << 12)) as u64;
         self.purged |= purged;
     }
 
-    /// Copies the WAL into the database file if enough was written. After a purge, returns empty pages to the file
-    /// system.
+    /// Copies the WAL into the database file, if enough bytes were written. After a purge, also returns empty pages to
+    /// the file system.
     pub(super) async fn tidy(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if std::mem::take(&mut self.purged) {
             give_back(conn).await?;
@@ -113,11 +116,11 @@ impl Tidiness {
 }
 
 impl Tidiness {
-    /// Records whether another program's checkpoint prevented the checkpoint of this program. Returns `busy`.
+    /// Records whether a checkpoint of another program prevented the checkpoint of this program. Returns `busy`.
     fn is_busy(&mut self, busy: bool) -> bool {
         if busy {
             metrics::counter!(metric::STORE_BUSY_CHECKPOINTS).increment(1);
-            // With this value, the checkpoint is repeated after the next batch.
+            // This value makes the housekeeping repeat the checkpoint after the next batch.
             self.bytes = CHECKPOINT;
         }
         if busy && !self.busy {
@@ -129,10 +132,10 @@ impl Tidiness {
         busy
     }
 
-    /// Copies the whole WAL into the database file, after a commit that returned an error but is in the WAL. If the
-    /// sync of that commit failed, the WAL may be only in the memory of the operating system, and no later sync would
-    /// write it to the disk. So its pages are written to another file, the database file. If a reader prevents the
-    /// copy, the copy is repeated after each batch.
+    /// Copies the whole WAL into the database file, after a commit that returned an error although the WAL has the
+    /// commit. If the sync of that commit failed, the WAL may be only in the memory of the operating system, and no
+    /// later sync would write the WAL to the disk. So the pages of the WAL are written to another file, the database
+    /// file. If a reader prevents the copy, the copy is repeated after each batch.
     pub(super) async fn copy_log(&mut self, conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         self.owed = !copy_log(conn, BUSY).await?;
         if self.owed {
@@ -146,7 +149,7 @@ impl Tidiness {
     }
 }
 
-/// Truncates the WAL. Waits at most 100 ms for readers, because a batch may follow. Returns whether the WAL was
+/// Truncates the WAL. Waits at most 100 ms for readers, because a batch may be waiting. Returns whether the WAL was
 /// truncated.
 async fn truncate_log(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     query("PRAGMA busy_timeout = 100").execute(&mut *conn).await?;
@@ -156,7 +159,7 @@ async fn truncate_log(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> 
 }
 
 /// Copies the WAL into the database file. Returns whether the whole WAL was copied. `patience` is the statement that
-/// sets how long to wait for readers.
+/// sets the longest time to wait for readers.
 async fn copy_log(conn: &mut SqliteConnection, patience: &'static str) -> Result<bool, sqlx::Error> {
     query(patience).execute(&mut *conn).await?;
     let copied = query("PRAGMA wal_checkpoint(FULL)").fetch_one(&mut *conn).await;
@@ -164,8 +167,8 @@ async fn copy_log(conn: &mut SqliteConnection, patience: &'static str) -> Result
     Ok(copied?.try_get::<i64, _>(0)? == 0)
 }
 
-/// Returns empty pages to the file system, if more than a quarter of the database is empty. If fewer pages are empty,
-/// they are soon used again.
+/// Returns empty pages to the file system, if more than a quarter of the pages of the database are empty. If fewer
+/// pages are empty, SQLite soon uses them again.
 async fn give_back(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let empty: i64 = query_scalar("PRAGMA freelist_count").fetch_one(&mut *conn).await?;
     let all: i64 = query_scalar("PRAGMA page_count").fetch_one(&mut *conn).await?;
@@ -208,7 +211,7 @@ pub(crate) mod tests {
         sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
         tidiness.tidy(&mut conn).await.unwrap();
         assert!(!tidiness.owed);
-        // The database file alone has both rows.
+        // The database file alone contains both rows.
         let copy = dir.path().join("copy.db");
         std::fs::copy(&path, &copy).unwrap();
         let mut copy = Connector::new(&copy, Durability::Normal).write().await.unwrap();

@@ -14,8 +14,8 @@ use postback_wire::webhook::Target;
 impl Apply for ClaimParked {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         for (at, Self { line, limit }) in batch.of::<Self>() {
-            // A parked report has, in the column `origin`, the origin or URL under which it is parked. The claim writes
-            // the report's origin into this column again.
+            // The column `origin` of a parked report contains the origin or URL under which the report is parked. The
+            // claim writes the report's own origin into the column again.
             let sql = sql!(
                 "UPDATE report SET state = {delivering}, epoch = epoch + 1, attempt = attempt + 1, node = ?1, \
                  origin = ?6 WHERE seq IN (",

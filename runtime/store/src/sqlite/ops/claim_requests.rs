@@ -30,8 +30,8 @@ impl Apply for ClaimRequests {
     }
 }
 
-/// The due times of a route's first waiting requests: of the first request without a crash (`fresh`), and of the first
-/// request with a crash (`suspect`).
+/// The due times of two requests of a route: of the first waiting request without a crash (`fresh`), and of the first
+/// waiting request with a crash (`suspect`).
 struct Head {
     fresh: Option<i64>,
     suspect: Option<i64>,
@@ -50,11 +50,12 @@ async fn heads(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<Head>, s
     rows.iter().map(|row| Ok(Head { fresh: row.try_get(0)?, suspect: row.try_get(1)? })).collect()
 }
 
-/// The index of the column `crashes` in a claimed row. `SIZE` is the index of the row's size.
+/// The index of the column `crashes` in a claimed row. `SIZE` is the index of the column with the size of the row.
 const CRASHES: usize = 6;
 const SIZE: usize = 9;
 
-/// Claims rows, and returns them without their bodies. Claims at most one suspect, and then each route's share.
+/// Claims rows, and returns the rows without their bodies. First claims at most one suspect, and then the share of each
+/// route.
 async fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let heads = heads(batch, op).await?;
     let mut rows = claim_suspect(batch, op, &heads).await?;
@@ -74,8 +75,8 @@ async fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<SqliteRo
             let (Some(line), Some(route)) = (lines.get_mut(at), op.routes.get(at)) else { continue };
             let some = claim_of(batch, route, share, bytes).await?;
             if some.len() < share {
-                // The route has no more due rows, or its rows are too large for this claim. The other routes may use
-                // the remaining slots.
+                // The route gets no more slots: it has no more due rows, or its rows are too large for this claim.
+                // Other routes may use the remaining slots.
                 line.due = None;
             }
             line.running += some.len();
@@ -87,8 +88,8 @@ async fn claim(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<SqliteRo
     Ok(rows)
 }
 
-/// Claims the suspect that is due longest, if the claim may include a suspect. A suspect is a request that was running
-/// when an earlier process ended.
+/// Claims the suspect that has been due longest, if the claim may include a suspect. A suspect is a request that was
+/// running when an earlier process ended.
 async fn claim_suspect(
     batch: &mut Batch<'_>,
     op: &ClaimRequests,
@@ -107,7 +108,8 @@ async fn claim_suspect(
     query(sql).bind(batch.start.node).bind(route.as_str()).fetch_all(&mut *batch.conn).await
 }
 
-/// Claims up to `limit` due rows of one route. `beside` is the number of bytes of the rows that this claim already has.
+/// Claims up to `limit` due rows of one route. `beside` is the number of bytes of the rows that this claim has already
+/// claimed.
 async fn claim_of(
     batch: &mut Batch<'_>,
     route: &str,
@@ -132,7 +134,7 @@ async fn claim_of(
     claim.fetch_all(&mut *batch.conn).await
 }
 
-/// Returns the total number of bytes of these rows.
+/// Returns the number of bytes of all these rows together.
 fn size(rows: &[SqliteRow]) -> Result<i64, sqlx::Error> {
     rows.iter().map(|row| row.try_get::<i64, _>(SIZE)).sum()
 }

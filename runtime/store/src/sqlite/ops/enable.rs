@@ -25,7 +25,7 @@ impl Apply for Enable {
     }
 }
 
-/// Enables the URL if no report is held for it. Returns whether the URL is enabled now.
+/// Enables the URL if no report is held for the URL. Returns whether the URL is enabled now.
 async fn enable_if_empty(batch: &mut Batch<'_>, url: &str) -> Result<bool, sqlx::Error> {
     let sql = sql!(
         "DELETE FROM disabled WHERE url = ?1 \

@@ -8,8 +8,7 @@ use crate::sqlite::states::sql;
 
 impl Apply for ParkReport {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-        // The statement writes into the column `origin` the origin, or the URL of that origin, under which the report
-        // is parked.
+        // The statement writes the origin or the URL under which the report is parked into the column `origin`.
         let sql = sql!(
             "UPDATE report SET state = {parked}, node = NULL, attempt = attempt - 1, \
              origin = ifnull(j.line, report.origin) \

@@ -14,13 +14,14 @@ use crate::sqlite::statement::{query, query_scalar};
 use crate::sqlite::states::sql;
 use postback_wire::time::Timestamp;
 
-/// The key in the table `meta` under which the store saves how far it trusts the wall clock.
+/// The key of the row in the table `meta` that stores how far the store trusts the wall clock.
 pub(in crate::sqlite) const TRUST: &str = "postback trust in the wall clock";
 
 #[expect(clippy::cast_possible_wrap, reason = "it is a few MiB")]
 const PURGE_BYTES: i64 = sizes::PURGE_BYTES as i64;
 
-// The statement can compute sizes cheaply, because SQLite knows the length of a text or a blob without reading it.
+// The statement that deletes ended requests. The statement computes sizes cheaply, because SQLite knows the length of a
+// text or a blob without reading the text or the blob.
 const ENDED_REQUESTS: &str = sql!(
     "DELETE FROM request WHERE seq IN (",
     first_of!(
@@ -41,13 +42,13 @@ const ENDED_REPORTS: &str = sql!(
     ") RETURNING seq"
 );
 
-/// The statements that delete what belongs to deleted requests: bodies, registrations and outcomes.
+/// The statements that delete the bodies, the registrations and the outcomes of deleted requests.
 const OF_REQUEST: [&str; 3] = [
     "DELETE FROM request_body WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM registration WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM outcome WHERE seq IN (SELECT value FROM json_each(?1))",
 ];
-/// The statements that delete what belongs to deleted reports: bodies and attempts.
+/// The statements that delete the bodies and the attempts of deleted reports.
 const OF_REPORT: [&str; 2] = [
     "DELETE FROM report_body WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM attempt WHERE report IN (SELECT value FROM json_each(?1))",
@@ -76,8 +77,8 @@ impl Apply for Purge {
     }
 }
 
-/// Ends up to `limit` held reports as gone, if they were due before this wall-clock time. Returns the number of these
-/// reports.
+/// Ends up to `limit` held reports as gone, if the reports were due before this wall-clock time. Returns the number of
+/// reports that were ended.
 async fn give_up_held(
     conn: &mut SqliteConnection,
     before: Timestamp,
@@ -93,8 +94,8 @@ async fn give_up_held(
     Ok(usize::try_from(given_up).unwrap_or(usize::MAX))
 }
 
-/// Deletes up to `limit` rows by the statement `rows`, and by the statements `parts` what belongs to these rows.
-/// Returns the number of deleted rows.
+/// Deletes up to `limit` rows with the statement `rows`. The statements `parts` delete the data in other tables that
+/// belongs to these rows. Returns the number of deleted rows.
 async fn delete(
     conn: &mut SqliteConnection,
     rows: &'static str,
@@ -104,7 +105,7 @@ async fn delete(
 ) -> Result<usize, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // The statement uses `?1`, `?3` and `?4`, because `first_of!` expects its limits in `?3` and `?4`. Values are bound
-    // in order, so the unused `?2` gets a 0.
+    // in order, so the unused variable `?2` gets the value 0.
     let delete = query(rows).bind(before).bind(0_i64).bind(limit).bind(PURGE_BYTES);
     let deleted = delete.fetch_all(&mut *conn).await?;
     if deleted.is_empty() {

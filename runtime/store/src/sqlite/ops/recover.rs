@@ -12,7 +12,7 @@ use crate::sqlite::statement::query;
 use crate::sqlite::states::sql;
 use postback_wire::id::RequestId;
 
-/// The error text of an attempt whose process ended before the attempt did.
+/// The error text of an attempt that was under way when its process ended.
 const UNKNOWN: &str = "outcome unknown: the process ended during the attempt";
 
 impl Apply for Recover {
@@ -30,16 +30,17 @@ impl Apply for Recover {
     }
 }
 
-/// Requests that earlier processes had claimed: their row numbers, each with the request's new number of crashes.
+/// The requests that earlier processes had claimed. Each request is a pair: the number of its row, and its new number
+/// of crashes.
 #[derive(Default)]
 struct Orphans {
     requeued: Vec<(i64, u32)>,
-    /// Requests that are not run again, because they had too many crashes or are cancelled.
+    /// The requests that are not run again, because they had too many crashes or were cancelled.
     lost: Vec<(i64, u32)>,
 }
 
-/// Finds the requests that earlier processes had claimed. Only one process at a time owns the database, so every claim
-/// of another process is orphaned. Only a run that had begun counts as a crash.
+/// Finds the requests that earlier processes had claimed. Only one process at a time owns the database, so no other
+/// process still uses its claims. Only a run that had begun counts as a crash.
 async fn orphans(batch: &mut Batch<'_>, max_crashes: u32) -> Result<Orphans, sqlx::Error> {
     let sql = sql!("SELECT seq, id, epoch, crashes, cancel FROM request WHERE state = {running} AND node <> ?1");
     let mut orphans = Orphans::default();
@@ -62,7 +63,7 @@ async fn requeue(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<u64, sqlx
     Ok(requeue.execute(&mut *batch.conn).await?.rows_affected())
 }
 
-/// Claims these requests for this process, so that this process can settle them.
+/// Claims these requests for this process, so that this process can settle the requests.
 async fn take_over(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<Vec<ClaimedRequest>, sqlx::Error> {
     let sql = "UPDATE request SET epoch = epoch + 1, node = ?2, crashes = j.value ->> 1 \
                FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0 \
@@ -71,8 +72,8 @@ async fn take_over(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<Vec<Cla
     claimed(batch.conn, rows).await
 }
 
-/// Makes all reports pending that earlier processes were delivering. Adds to each report an attempt whose outcome is
-/// unknown. Returns the number of these reports.
+/// Makes all reports pending again that earlier processes were delivering. Adds an attempt with an unknown outcome to
+/// each of these reports. Returns the number of these reports.
 async fn put_back_reports(batch: &mut Batch<'_>) -> Result<u64, sqlx::Error> {
     let node = batch.start.node;
     let sql = sql!(

@@ -25,7 +25,8 @@ impl Apply for ReleaseRequest {
         if list.is_empty() {
             return Ok(());
         }
-        // A cancelled request is due now. It is not run again, so it need not wait for its next run.
+        // A cancelled request is due now. A cancelled request is not run again, so it need not wait until its next run
+        // is due.
         let sql = sql!(
             "UPDATE request SET state = {queued}, node = NULL, failures = failures + j.failed, \
              due = iif(cancel, min(j.due, ?2), j.due) \

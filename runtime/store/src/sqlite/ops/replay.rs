@@ -38,12 +38,12 @@ async fn replay(batch: &mut Batch<'_>, op: &Replay) -> Result<Replayed, sqlx::Er
     Ok(Replayed::As { delivery: op.copy, url })
 }
 
-/// Copies the report in row `first`, and its body. The copy is due now.
+/// Copies the report in the row `first`, and the body of the report. The copy is due now.
 async fn copy(batch: &mut Batch<'_>, op: &Replay, first: i64, url: &str) -> Result<(), sqlx::Error> {
     batch.start.last_report += 1;
     let seq = batch.start.last_report;
-    // The origin is computed from the URL instead of copied, because a report that ended under the first version of the
-    // schema has no origin.
+    // The statement does not copy the origin, but computes the origin from the URL, because a report that ended under
+    // the first version of the schema has no origin.
     let sql = sql!(
         "INSERT INTO report (seq, id, subject, state, due, epoch, attempt, created, origin) \
          SELECT ?1, ?2, subject, {pending}, ?3, 0, 0, ?4, ?5 FROM report WHERE seq = ?6"
@@ -58,7 +58,8 @@ async fn copy(batch: &mut Batch<'_>, op: &Replay, first: i64, url: &str) -> Resu
     insert.execute(&mut *batch.conn).await.map(drop)
 }
 
-/// Returns the delivery that is not over and has the same `webhook-id` as the report in row `first`, if there is one.
+/// Returns the delivery that is not over and that has the same `webhook-id` as the report in the row `first`. `None`:
+/// there is no such delivery.
 async fn repeating(batch: &mut Batch<'_>, first: i64) -> Result<Option<ReportId>, sqlx::Error> {
     let sql = sql!(
         "SELECT o.id FROM report AS r JOIN report_body AS b ON b.seq = r.seq JOIN report AS o ON o.subject = r.subject \

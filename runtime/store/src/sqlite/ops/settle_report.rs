@@ -14,9 +14,9 @@ use crate::sqlite::codec::{hex, json};
 use crate::sqlite::statement::query;
 use crate::sqlite::states::{ReportState, sql};
 
-/// Three statements that settle reports. The first statement returns the indexes of the operations whose claims are not
-/// current. In the last statement, the `+` before `report.state` keeps SQLite from reading all reports that are being
-/// delivered.
+/// The three statements that settle reports. The first statement returns the indexes of the operations whose claims are
+/// not current. In the last statement, the `+` before `report.state` prevents SQLite from reading all reports that
+/// are being delivered.
 static SETTLE: LazyLock<Many<3>> = LazyLock::new(|| {
     Many::new([
         (
@@ -79,7 +79,7 @@ impl Apply for SettleReport {
     }
 }
 
-/// Writes the attempts and the new states of their reports. Returns the indexes of the operations whose claims are not
+/// Writes the attempts, and the new states of the reports. Returns the indexes of the operations whose claims are not
 /// current.
 async fn write(batch: &mut Batch<'_>, settles: &[Settle<'_>]) -> Result<HashSet<usize>, sqlx::Error> {
     let now = batch.now.wall.micros();
@@ -102,7 +102,7 @@ async fn write(batch: &mut Batch<'_>, settles: &[Settle<'_>]) -> Result<HashSet<
     stale.iter().map(|row| Ok(usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or(usize::MAX))).collect()
 }
 
-/// Disables the URLs of those reports whose receivers want no more reports there.
+/// Disables the URLs whose receivers want no more reports there.
 async fn disable(batch: &mut Batch<'_>, settles: &[Settle<'_>]) -> Result<(), sqlx::Error> {
     if settles.is_empty() {
         return Ok(());

@@ -71,8 +71,8 @@ impl Apply for Submit {
     }
 }
 
-/// Writes the rows without their bodies. A request whose id is in the table already is skipped. Returns the number of
-/// rows that were written.
+/// Writes the rows of requests without the bodies. Skips a request if the table already has its id. Returns the number
+/// of rows that were written.
 async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, sqlx::Error> {
     let (node, due) = (batch.start.node, batch.now.due);
     let request: Bind<'_, New<'_>> = &|columns, New { seq, request, is_pre_claimed, .. }| {
@@ -85,8 +85,8 @@ async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, s
     REQUESTS.run(batch.conn, new, [request]).await
 }
 
-/// Returns the answers to those requests whose ids were accepted before. Call this before the bodies of the new
-/// requests are written.
+/// Returns the answers to the requests whose ids were accepted before. Call this before the bodies of the new requests
+/// are written.
 async fn known(conn: &mut SqliteConnection, new: &[New<'_>]) -> Result<HashMap<String, Submitted>, sqlx::Error> {
     let by_id: HashMap<&str, &NewRequest> = new.iter().map(|row| (row.request.id.as_str(), row.request)).collect();
     let ids: Vec<&str> = by_id.keys().copied().collect();
