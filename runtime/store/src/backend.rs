@@ -67,12 +67,13 @@ pub(crate) trait Reader: Send + Sync {
 /// The reason why a batch was not applied.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The batch may succeed later: for example, the disk is full now, or a device fails now.
+    /// A temporary failure: the batch may succeed later. For example, the disk is full now, or a device fails now.
     Transient(Cause),
-    /// The batch can never be applied, because at least one of its operations can never be applied.
+    /// A permanent failure: the batch can never be applied, because at least one of its operations can never be
+    /// applied.
     Permanent(Cause),
-    /// The commit itself returned an error, but the batch may be written nevertheless. If the batch is written,
-    /// `replies` are the answers to its operations.
+    /// The outcome is unknown: the commit itself returned an error, but the batch may be written. If the batch is
+    /// written, `replies` are the answers to its operations.
     Unknown { replies: Vec<Reply>, cause: Cause },
 }
 
@@ -95,7 +96,7 @@ pub(crate) struct Left {
     pub backlog: HashMap<String, Count>,
     /// The disabled URLs. The receivers at these URLs want no more reports.
     pub disabled: HashSet<String>,
-    /// The wall-clock time and the store's own time at the last commit.
+    /// The readings of the clocks at the last commit: the wall-clock time and the store's own time.
     pub clocks: Option<Now>,
     /// How far the earlier process trusted the wall clock. `None`: no process has stored its trust in the wall clock.
     pub trust: Option<Trust>,

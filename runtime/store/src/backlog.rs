@@ -45,7 +45,7 @@ impl Limits {
     }
 }
 
-/// A number of requests, and the bytes of their headers and bodies.
+/// A number of requests, and the number of bytes of their headers and bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     pub rows: u64,
@@ -226,7 +226,7 @@ impl Backlog {
     }
 }
 
-/// The route and the bytes of a request that was counted as waiting.
+/// The route and the size of a request that was counted as waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Waited {
     pub route: String,

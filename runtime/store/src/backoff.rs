@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Computes the pauses between attempts, and counts how many pauses were taken since the last success.
+/// The pauses between failed attempts. The pauses get longer, up to a longest pause, until an attempt succeeds.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,

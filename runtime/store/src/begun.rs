@@ -14,8 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::record::RequestClaim;
 
-/// The first bytes of a valid file. If a file does not begin with these bytes, nobody knows from the file which runs
-/// had begun.
+/// The first bytes of a valid file. If a file begins with other bytes, the runs that had begun are unknown.
 const HEAD: [u8; 8] = *b"begun v1";
 const MARK: usize = 16;
 /// The largest number of marks in the file. One node never runs more requests at the same time.
@@ -53,8 +52,8 @@ struct Marks {
 }
 
 impl Begun {
-    /// Reads the marks of an earlier process, and leaves the marks in the file. The second value is `None` if nobody
-    /// knows from the file which runs had begun.
+    /// Reads the marks of an earlier process, and leaves the marks in the file. The second value is `None` if the file
+    /// is not valid: then the runs that had begun are unknown.
     pub(crate) fn open(mut file: File) -> std::io::Result<(Self, Option<Left>)> {
         let mut text = Vec::new();
         (&mut file).take(HEAD.len() as u64 + MOST * MARK as u64).read_to_end(&mut text)?;
@@ -119,7 +118,7 @@ impl Marks {
     }
 
     /// If a write failed, empties the file. A file without the mark of a begun run would be wrong. An empty file is not
-    /// wrong, because nobody knows from it which runs had begun.
+    /// wrong: it means that the runs that had begun are unknown.
     fn checked(&mut self, result: std::io::Result<()>) {
         if let Err(error) = result
             && !std::mem::replace(&mut self.broken, true)

@@ -25,7 +25,7 @@ use postback_wire::time::{Clock, Timestamp};
 /// time every time.
 const TOLERANCE: u64 = 10_000;
 
-/// The readings of the wall clock and of the store's own clock at one moment.
+/// The time at one moment, by the wall clock and by the store's own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {
     pub wall: Timestamp,

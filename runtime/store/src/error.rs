@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// has the request or not, and a second settlement is stale.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The queue to the writer is full, or the memory store is full.
+    /// The queue to the writer is full, or the memory backend is full.
     #[error("the store's queue is full; try again later")]
     Full,
     /// The store refuses new requests because of this bound: too many requests wait, or too little disk space is free.
@@ -21,8 +21,8 @@ pub enum Error {
     /// The backend can never write this operation, not even if the disk and the device work.
     #[error("the store can never write this operation")]
     Unwritable(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// The backend cannot write or read at the moment. For example, the disk is full, the database file is gone, or an
-    /// I/O error occurred.
+    /// The backend cannot write or cannot read at the moment. For example, the disk is full, the database file was
+    /// deleted, or an I/O error occurred.
     #[error("the store cannot read or write at the moment")]
     Backend(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }

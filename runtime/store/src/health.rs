@@ -80,7 +80,7 @@ struct Failing {
     given_up: u64,
     /// The causes that the store has already logged as errors.
     causes: Vec<String>,
-    /// The size of the largest operation that could not be written, in bytes, at most [`LARGEST_PROBE`].
+    /// The size of the largest operation that could not be written, in bytes. The value is at most [`LARGEST_PROBE`].
     bytes: usize,
     /// The earliest time at which the writer tests again whether the backend can write.
     next_probe: Instant,
@@ -131,8 +131,8 @@ impl Health {
         }
     }
 
-    /// Counts operations whose callers received an error, because nothing was written or because nobody knows whether
-    /// the operation was written.
+    /// Counts operations whose callers received an error, because nothing was written or because the outcome of the
+    /// commit is unknown.
     pub(super) fn gave_up(&self, operations: usize) {
         if let Some(failing) = &mut self.lock().failing {
             failing.given_up += operations as u64;
@@ -212,7 +212,7 @@ impl Store {
     }
 
     /// Returns the limit of waiting requests that would refuse a new request now, although nothing is wrong with the
-    /// store. `None`: no such limit is reached.
+    /// store. `None`: the limits of waiting requests allow a new request.
     pub fn is_full(&self) -> Option<Bound> {
         self.0.shared.local.backlog.bound()
     }

@@ -72,12 +72,12 @@ pub(crate) trait Operation {
     /// store's own time.
     fn prepare(&mut self, _local: &Local, _now: Timestamp) {}
 
-    /// Updates what this process keeps in memory. The writer calls `committed` after the commit, before any caller of
-    /// the batch has its answer. The writer calls `committed` for all operations of one stage, and then for all
-    /// operations of the next stage.
+    /// Updates the data that this process keeps in memory. The writer calls `committed` after the commit, before any
+    /// caller of the batch has its answer. The writer calls `committed` for all operations of one stage, and then for
+    /// all operations of the next stage.
     fn committed(&self, _answer: &Self::Answer, _local: &Local) {}
 
-    /// Returns what the operation has changed in the store. The answer shows what has changed.
+    /// Returns the change that the operation has made in the store. The change depends on the answer.
     fn effect(_answer: &Self::Answer) -> Effect {
         Effect::Written
     }
@@ -138,7 +138,7 @@ impl Key {
 /// queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Line<'a> {
-    /// The operation does not wait in the intake.
+    /// The operation does not wait in the intake, so it has no queue there.
     None,
     Route(&'a str),
     Origin(&'a str),

@@ -231,7 +231,7 @@ impl Op {
         self.reports().iter().fold(self.own_bytes(), |sum, outgoing| sum + report_bytes(&outgoing.report))
     }
 
-    /// Prepares the operation. The writer calls this when it puts the operation into a batch.
+    /// Prepares the operation. The writer calls `prepare` when it puts the operation into a batch.
     pub(crate) fn prepare(&mut self, local: &Local, now: Timestamp) {
         self.prepare_kind(local, now);
         for outgoing in self.reports_mut() {

@@ -40,7 +40,7 @@ impl Options {
     }
 }
 
-/// Which backend stores the rows, and where.
+/// The backend that stores the rows, and the place where it stores them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// The store keeps its rows in memory. All rows are lost when the process ends.
@@ -51,10 +51,10 @@ pub enum Location {
         /// The largest number of bytes of undelivered reports. The number of bytes of unfinished requests has the same
         /// limit, but is counted separately.
         bytes: usize,
-        /// The largest number of ended rows that are kept, so that callers can read them.
+        /// The largest number of ended rows that the store keeps, so that callers can read their outcomes.
         kept: usize,
     },
-    /// The store keeps its rows in a SQLite database: one file that only one process may use at a time.
+    /// The store keeps its rows in a SQLite database, which is one file. Only one process at a time may use the file.
     #[cfg(feature = "sqlite")]
     Sqlite { path: PathBuf, durability: Durability },
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The memory limits of the memory backend, and the memory in use. The inbox reserves memory from these quotas, so that
 /// it can refuse a `Post` operation immediately.
 pub(crate) struct Quotas {
-    /// The quota of requests that have not ended.
+    /// The memory limit of requests that have not ended.
     pub requests: Quota,
-    /// The quota of reports whose delivery is not over.
+    /// The memory limit of reports whose delivery is not over.
     pub reports: Quota,
 }
 

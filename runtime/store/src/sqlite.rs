@@ -124,7 +124,8 @@ struct Sqlite {
     /// The error of the last housekeeping. `None`: the last housekeeping succeeded.
     untidy: Option<String>,
     begun: Arc<Begun>,
-    /// The marks of the runs that had begun when the earlier process ended. `None`: nobody knows which runs had begun.
+    /// The marks of the runs that had begun when the earlier process ended. `None`: the runs that had begun are
+    /// unknown.
     had_begun: Option<begun::Left>,
     /// The owner holds the lock on the database. It is the last field, so that the lock is released last.
     owner: Owner,

@@ -34,7 +34,7 @@ const COMMIT: usize = 32 << 10;
 /// The pause between two checks of the disk and the backend: whether enough disk space is free again, and whether the
 /// backend works again. The writer pauses only if it has no operations.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// The pause after the first failure of a write. Each further failure doubles the pause, up to [`LONGEST_PAUSE`].
+/// The pause after the first failed write. The pause doubles after each further failed write, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -71,7 +71,7 @@ impl Writer {
         Self { backend, shared, later: VecDeque::new(), keys: HashSet::new(), batch: Vec::new() }
     }
 
-    /// Commits batches until the inbox is closed and empty.
+    /// Runs the writer: commits batches until the inbox is closed and empty.
     pub(crate) async fn run(mut self) {
         // When this guard is dropped, it answers all callers. The guard is dropped even if the Tokio runtime is shut
         // down or if this task panics, so that no caller waits for a writer that has ended.

@@ -57,7 +57,7 @@ impl Tables {
         id
     }
 
-    /// Returns when the first waiting request of a route is due.
+    /// Returns the due time of the first waiting request of a route. `None`: no request of the route waits.
     pub(super) fn first_due(&self, route: &str) -> Option<Timestamp> {
         self.due_requests.get(route)?.first_key_value().map(|((due, _), _)| *due)
     }

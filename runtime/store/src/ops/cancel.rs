@@ -35,7 +35,7 @@ impl Operation for CancelRunning {
 /// The result of [`Store::cancel`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cancelled {
-    /// The request was waiting. It is settled now, with this outcome.
+    /// The request was waiting. The request is settled now, with this outcome.
     AtOnce(Outcome),
     /// The request is running. The store has told the run to stop.
     Stopping,

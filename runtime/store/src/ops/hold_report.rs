@@ -16,7 +16,7 @@ pub(crate) struct HoldReport {
 /// The result of a [`HoldReport`] operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holding {
-    /// The report is held: it waits until its URL is enabled.
+    /// The report is held: the report waits until its URL is enabled.
     Held,
     /// The URL of the report is not disabled, so the report is pending again. Its due time is not changed.
     Pending,

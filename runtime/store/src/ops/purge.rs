@@ -29,7 +29,8 @@ pub struct Purged {
     pub deleted: usize,
     /// The number of held reports that were given up, because their URL was not enabled in time.
     pub given_up: usize,
-    /// Whether more rows are old enough to be deleted. One commit deletes only a limited number of rows and of bytes.
+    /// Whether more rows are old enough to be deleted. One commit deletes only a limited number of rows and a limited
+    /// number of bytes.
     pub more: bool,
 }
 

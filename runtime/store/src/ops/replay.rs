@@ -28,7 +28,8 @@ pub enum Replayed {
     NotOver,
     /// An earlier replay of this report is not over. The delivery of that replay has this id.
     Waiting { delivery: ReportId },
-    /// The body of the report is no longer stored. (The memory backend deletes the body when a delivery is over.)
+    /// The body of the report is not stored any more, so the report cannot be sent again. (The memory backend deletes
+    /// the body when a delivery is over.)
     NoBody,
     /// The store has no delivery with this id.
     Unknown,

@@ -19,7 +19,7 @@ pub(crate) struct SettleReport {
 /// The result of a [`SettleReport`] operation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SettledReport {
-    /// The attempt was written.
+    /// The attempt was written. No URL was disabled.
     Current,
     /// The attempt was written, and this URL is disabled from now on.
     Disabled(String),

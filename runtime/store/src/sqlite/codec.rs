@@ -92,7 +92,7 @@ struct StoredRegistration {
 #[derive(Serialize, Deserialize)]
 struct StoredWebhook {
     url: String,
-    /// The headers in Base64, because a header value need not be UTF-8.
+    /// The headers, encoded in Base64, because a header value need not be UTF-8.
     headers: String,
     secret: Option<String>,
     /// If the field is missing, an earlier version of this program wrote the text. Then the webhook counts

@@ -33,7 +33,8 @@ trait Apply: Kind {
 macro_rules! in_order {
     (Write: $($write:ident),+; Upkeep: $($upkeep:ident),+; Claim: $($claim:ident),+;) => {
         impl Batch<'_> {
-            /// Applies all operations of the batch, kind by kind, in the order of the list in [`crate::ops`].
+            /// Applies all operations of the batch, kind by kind. The list in [`crate::ops`] has the order of the
+            /// kinds.
             pub(super) async fn apply(&mut self) -> Result<(), sqlx::Error> {
                 $(<ops::$write as Apply>::apply(self).await?;)+
                 // One statement writes the reports of all operations that were applied above.

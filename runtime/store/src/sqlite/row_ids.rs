@@ -13,7 +13,7 @@ use super::statement::query;
 use crate::record::ReportClaim;
 use postback_wire::id::ReportId;
 
-/// A row number that no row has.
+/// A number that is not the row number of any row.
 const NOWHERE: i64 = 0;
 
 /// The row numbers of claimed reports, by the ids of the reports.

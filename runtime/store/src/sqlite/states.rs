@@ -62,9 +62,9 @@ states! {
 
     /// The states of a report.
     ReportState, or "a report has an unknown state" {
-        /// The report waits until its URL is enabled.
+        /// The report is held: the report waits until its URL is enabled.
         Held = -2 "{held}",
-        /// The report waits until its origin has a turn.
+        /// The report is parked: the report waits until its origin has a turn.
         Parked = -1 "{parked}",
         Pending = 0 "{pending}",
         Delivering = 1 "{delivering}",

@@ -37,7 +37,7 @@ struct Head {
     suspect: Option<i64>,
 }
 
-/// Returns the due times of the first waiting requests of each route, in the order of the routes.
+/// Returns a [`Head`] with the due times of the first waiting requests for each route, in the order of the routes.
 async fn heads(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<Head>, sqlx::Error> {
     let sql = sql!(
         "SELECT (SELECT due FROM request AS r WHERE state = {queued} AND crashes = 0 AND r.route = j.value \
