@@ -47,14 +47,14 @@ use postback_store::shutdown::Shutdown;
 use postback_store::{REPORT_UNIT, Store};
 use postback_wire::time::Clock;
 
-/// The largest number of attempts that may be in flight at the same time. With more, one machine runs out of ports and
-/// open files.
+/// The upper limit of [`Options::concurrency`]. With more attempts in flight, one machine runs out of ports and of open
+/// files.
 const MAX_CONCURRENCY: usize = 65_536;
 
-/// The default of `Options::backlog`. It is 64 MiB, counted in units of [`REPORT_UNIT`] bytes.
+/// The default of [`Options::backlog`]: 64 MiB, counted in units of [`REPORT_UNIT`] bytes.
 const BACKLOG: usize = (64 << 20) / REPORT_UNIT;
 
-/// The options of a delivery. They are valid, because the module `settings` has checked them.
+/// The options of a delivery. The module `settings` has checked that their values are valid.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) schedule: Schedule,
@@ -70,26 +70,26 @@ pub(crate) struct Options {
     pub(crate) backlog: usize,
     /// The largest number of attempts to one origin that may be in flight while other origins have reports to send.
     pub(crate) per_origin: usize,
-    /// Limits that the operator set for single origins: the largest number of attempts in flight, by scheme, host and
-    /// port. An origin never exceeds its limit.
+    /// For each origin (scheme, host and port) for which the operator set a limit: the largest number of attempts that
+    /// may be in flight. The delivery never exceeds this limit.
     pub(crate) own_concurrency: HashMap<String, usize>,
     pub(crate) destinations: Destinations,
-    /// Private networks that any webhook may go to.
+    /// Private networks that every webhook is allowed to go to.
     pub(crate) allow_networks: Vec<IpNet>,
-    /// Networks that no webhook may go to.
+    /// Networks that no webhook is allowed to go to.
     pub(crate) deny_networks: Vec<IpNet>,
     /// The NAT64 prefixes of the network in which this server runs.
     pub(crate) nat64_prefixes: Vec<Nat64>,
     /// A PEM file of certificates that are trusted in addition to the system's certificates.
     pub(crate) ca_file: Option<PathBuf>,
-    /// The addresses that this server listens on. Only a trusted webhook may go to one of them.
+    /// The addresses that this server listens on. Only a trusted webhook is allowed to go to one of these addresses.
     pub(crate) own_addresses: Vec<SocketAddr>,
     /// The resolver, which turns host names into addresses.
     pub(crate) resolver: Arc<dyn Lookup>,
 }
 
 impl Options {
-    /// The guard that these options configure. It decides which addresses a webhook may go to.
+    /// Returns the guard that these options configure. The guard decides which addresses a webhook is allowed to go to.
     pub(crate) fn guard(&self) -> Guard {
         let guard = Guard::new(self.allow_networks.clone());
         guard.deny(self.deny_networks.clone()).nat64(self.nat64_prefixes.clone())
@@ -123,7 +123,7 @@ impl Options {
     }
 }
 
-/// The delivery of one process. The delivery and the other modules communicate only through the store.
+/// Delivers the reports of one process. The delivery and the other modules communicate only through the store.
 pub(crate) struct Delivery {
     store: Store,
     clock: Clock,

@@ -43,7 +43,8 @@ const SIGNATURE: HeaderName = HeaderName::from_static(names::header::WEBHOOK_SIG
 const MAX_READ: usize = 64 * 1_024;
 /// The largest number of bytes that are kept of an answer's body.
 const MAX_KEPT: usize = 4 * 1_024;
-/// A body of more than 64 KiB is signed on a separate thread. To sign 64 KiB takes some hundred microseconds.
+/// The size in bytes above which a body is large. A large body is signed on a separate thread, because signing 64 KiB
+/// takes some hundred microseconds.
 const LARGE: usize = 64 << 10;
 /// The number of idle connections that are closed when this process cannot open any more files.
 const CLOSED_FOR_FILES: usize = 16;
@@ -68,9 +69,9 @@ pub(super) struct AttemptResult {
     pub(super) end: AttemptEnd,
     /// Whether a connection to the receiver was opened.
     pub(super) connected: bool,
-    /// What this machine lacked, if nothing could be sent because of it.
+    /// If nothing was sent because this machine lacked a resource, the resource that it lacked. Otherwise `None`.
     pub(super) shortage: Option<Shortage>,
-    /// Whether the receiver said that it has not processed the request. Then the request can be sent again (RFC 9113,
+    /// Whether the receiver said that it has not processed the request. If so, the request can be sent again (RFC 9113,
     /// 8.7).
     pub(super) unprocessed: bool,
 }
@@ -108,7 +109,7 @@ impl Outgoing<'_> {
     fn request(&self) -> Result<Request<Full<Bytes>>, http::uri::InvalidUri> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = Method::POST;
-        // The URI is made from the parsed URL. So the request goes to exactly the URL that was checked.
+        // The URI is made from the parsed URL, so that the request goes to exactly the URL that was checked.
         *request.uri_mut() = Uri::try_from(self.webhook.url().as_str())?;
         *request.headers_mut() = self.headers();
         Ok(request)
@@ -127,7 +128,8 @@ impl Outgoing<'_> {
         headers.insert(USER_AGENT, HeaderValue::from_static(names::USER_AGENT));
         let signature = self.signature.as_deref();
         for (name, value) in [(ID, Some(&*id)), (TIMESTAMP, Some(&*timestamp)), (SIGNATURE, signature)] {
-            // Invariant: the conversion does not fail, because a UUID, a number and base64 are valid header values.
+            // Invariant: the conversion to a header value does not fail, because a UUID, a number and base64 text are
+            // valid header values.
             if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
                 headers.insert(name, value);
             }
@@ -165,8 +167,8 @@ impl Sender {
         let raw_answer = received.raw_answer();
         self.take_raw_answer(id, raw_answer.as_ref(), &mut received);
         let mut result = match (received.answer, exchanged) {
-            // If a status has arrived, the status alone decides whether the report is delivered. It does not matter
-            // whether the rest of the answer arrives.
+            // If a status has arrived, only the status decides whether the report is delivered, even if the rest of the
+            // answer does not arrive.
             (Some(answer), _) => AttemptResult::ended(started, AttemptEnd::Answered(answer), problem(answer)),
             (None, Ok(Err(error))) => {
                 let is_tls = raw_answer.is_some_and(|raw_answer| raw_answer.is_tls());
@@ -225,11 +227,11 @@ impl Sender {
     ) -> AttemptResult {
         let ended = |end, words| AttemptResult::ended(started, end, Some(words));
         match Failure::of(error) {
-            // Here the host is a name that led to a forbidden address. If the URL itself contained a forbidden address,
-            // it was refused before the request.
+            // Here the host of the URL is a name, and the resolver returned a forbidden address for this name. If the
+            // URL itself contains a forbidden address, the URL is refused earlier, before the request.
             Failure::Refused(refusal) => ended(AttemptEnd::ForbiddenAddress, refusal.to_string()),
-            // Without a connection, nothing was sent, so the shortage uses up no attempt. With a connection, a part of
-            // the request may have been sent, so the attempt counts.
+            // If no connection was opened, nothing was sent, so the attempt does not count in the schedule. If a
+            // connection was opened, a part of the request may have been sent, so the attempt counts.
             Failure::Short(shortage, words) if !has_connected => {
                 if shortage == Shortage::Files {
                     self.clients.connections().close_idle(CLOSED_FOR_FILES);
@@ -244,7 +246,7 @@ impl Sender {
 }
 
 impl AttemptResult {
-    /// The result for a report that may not be sent, for this reason. Nothing was sent.
+    /// Returns the result for a report that the delivery must not send. `reason` says why. Nothing was sent.
     pub(super) fn refused(started: Timestamp, reason: &(dyn StdError + 'static)) -> Self {
         Self::ended(started, AttemptEnd::Refused, Some(log::with_sources(reason)))
     }
@@ -257,8 +259,9 @@ impl AttemptResult {
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Sends the request. If the receiver says that it has not processed the request, sends it once more without a pause.
-/// Usually such a receiver is being restarted, or it accepts fewer streams at the same time than it had announced.
+/// Sends the request. If the receiver says that it has not processed the request, sends the request once more without a
+/// pause. Usually such a receiver is being restarted, or it accepts fewer streams at the same time than it had
+/// announced.
 async fn exchange_or_repeat(
     client: &Client,
     outgoing: &Outgoing<'_>,
@@ -285,8 +288,8 @@ async fn exchange(
     let mut connection = capture_connection(&mut request);
     received.connection = Some(connection.clone());
     let mut responding = pin!(client.request(request));
-    // While this guard lives, the connection is in use, so it is not closed to free a connection for another host. The
-    // guard lives until the answer is read.
+    // While this guard lives, the connection counts as in use. A connection in use is never closed to make room for a
+    // connection to another host. The guard lives until the answer is read.
     let (mut response, _in_use) = tokio::select! {
         biased;
         in_use = in_use(&mut connection) => (responding.await?, in_use),
@@ -330,7 +333,8 @@ fn answer_of_response(response: &Response<Incoming>, now: Timestamp) -> Answer {
     }
 }
 
-/// Reads an answer from a head that was read from the connection's bytes, because the HTTP client rejected the answer.
+/// Makes an `Answer` from `head`. The delivery itself read this head from the bytes of the connection, because the HTTP
+/// client rejected the answer.
 fn answer_of_head(head: &Head, now: Timestamp) -> Answer {
     Answer {
         status: head.status,

@@ -13,10 +13,11 @@ use super::event::Slot;
 use super::work::Work;
 use postback_store::shutdown::Shutdown;
 
-/// The largest number of tasks that wait for another attempt. If there are more, a task ends after its attempt.
+/// The largest number of idle tasks. An idle task waits for another attempt. If there are already this many idle tasks,
+/// a task ends after its attempt.
 const MAX_IDLE: usize = 256;
 
-/// Starts attempts. An attempt runs on a task that waits for work, or on a new task.
+/// Starts attempts. An attempt runs on an idle task, or on a new task.
 pub(super) struct AttemptTasks {
     deliverer: Arc<Deliverer>,
     shutdown: Shutdown,
@@ -25,7 +26,7 @@ pub(super) struct AttemptTasks {
 
 type Idle = Arc<Mutex<Vec<Arc<IdleTask>>>>;
 
-/// What `AttemptTasks` shares with a task that waits for work: the task's next attempt, and a signal to wake the task.
+/// The state that `AttemptTasks` shares with an idle task: the task's next attempt, and a signal that wakes the task.
 #[derive(Default)]
 struct IdleTask {
     /// The next attempt of the task. If it is `None` when the task is woken, the task ends.
@@ -38,7 +39,7 @@ impl AttemptTasks {
         Self { deliverer, shutdown, idle: Idle::default() }
     }
 
-    /// Starts an attempt on a task that waits for work, or on a new task.
+    /// Starts an attempt on an idle task, or on a new task.
     pub(super) fn start(&self, work: Work, slot: Slot) {
         let idle = lock(&self.idle).pop();
         if let Some(task) = idle {
@@ -50,7 +51,7 @@ impl AttemptTasks {
         }
     }
 
-    /// Ends the tasks that wait for work. A task with an attempt in flight ends after this attempt.
+    /// Ends the idle tasks. A task with an attempt in flight ends after this attempt.
     pub(super) fn end_idle_tasks(&self) {
         for task in std::mem::take(&mut *lock(&self.idle)) {
             task.woken.notify_one();

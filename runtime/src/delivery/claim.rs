@@ -17,8 +17,9 @@ use postback_wire::time::Clock;
 /// this time.
 const SLOWEST_POLL: Duration = Duration::from_mins(1);
 
-/// Claims as many reports as fit into the channel, until the shutdown begins or the store is closed. Each claim is
-/// awaited to its end. If a claim were dropped, its reports would stay claimed and nobody would deliver them.
+/// Claims as many reports as fit into the channel, until the shutdown begins or the store is closed. The loop always
+/// waits for the result of a claim. If the loop dropped a claim, the reports would stay claimed and nobody would
+/// deliver them.
 pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<ClaimedReport>, shutdown: Shutdown) {
     let failures = FailureLog::new("claiming due reports");
     let mut backoff = store_backoff();
@@ -97,7 +98,8 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_micros(1_795_420_800_000_000);
     const SECOND: Duration = Duration::from_secs(1);
-    /// A time that is longer than the longest pause. The tests use tokio's paused clock, so they do not really wait.
+    /// A time that is longer than [`SLOWEST_POLL`], the longest pause between two claims. The tests use tokio's paused
+    /// clock, so they do not really wait.
     const NEVER: Duration = Duration::from_hours(24);
 
     /// A clock that follows tokio's time. Its wall clock is behind the real wall clock by `behind`.
@@ -116,7 +118,7 @@ mod tests {
         NewReport::to(Target::parse("https://example.com/in"), "a", "{}".into(), START)
     }
 
-    /// Starts the loop with this clock. Returns when the first claim of the loop has found nothing.
+    /// Starts the loop with this clock. Returns when the first claim of the loop has found no report.
     async fn asleep(store: &Store, clock: Clock) -> (mpsc::Receiver<ClaimedReport>, Shutdown) {
         let (claims, claimed) = mpsc::channel(8);
         let shutdown = Shutdown::new();
@@ -169,8 +171,8 @@ mod tests {
         let begun = Instant::now();
         let _ = store.settle_report(row.claim, attempt, Next::RetryAt(due)).await.unwrap();
         store.reports_due().await;
-        // The report is due in half a minute. For the loop's clock, which is behind, the report is due in more than a
-        // day.
+        // The report is due in half a minute. The loop's clock is behind, so for the loop the report is due in more
+        // than a day.
         let (mut claimed, shutdown) = asleep(&store, clock(NEVER)).await;
         let found = timeout(2 * NEVER, claimed.recv()).await.expect("the loop did not claim again");
         assert_eq!(found.unwrap().attempt, 2);

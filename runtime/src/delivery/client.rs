@@ -25,22 +25,24 @@ use super::dial::Dial;
 use super::own_addresses;
 use crate::policy::guard::{Guard, Reach, Refusal};
 
-/// The longest time that a connection may be idle. Most servers and load balancers close idle connections later than
-/// that, so a request is rarely sent on a connection that the receiver is just closing. When the network rules change,
-/// an old connection lives for at most this time.
+/// The longest time that a connection may be idle. Most servers and load balancers close idle connections only after a
+/// longer time, so a request is rarely sent on a connection that the receiver is just closing. After a change of the
+/// network rules, an idle connection from before the change lives for at most this time.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
 
 /// An HTTP client that follows no redirects and uses no proxy. A proxy would resolve names itself, so the guard could
 /// not check the addresses.
 pub(super) type Client = legacy::Client<Connect, Full<Bytes>>;
 
-/// The HTTP clients of a delivery. Which client is used depends on the URL and on how far its webhook may reach.
+/// The HTTP clients of a delivery. Which client is used depends on the URL and on the networks that its webhook is
+/// allowed to reach.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
     strict: Client,
     trusted: Client,
-    /// The client for URLs whose port is the port of one of these own addresses. This client does not connect to this
-    /// machine. The client is chosen by the port in the URL, because a resolver does not know the port.
+    /// The addresses that this server listens on, and the client for URLs with the port of one of these addresses. This
+    /// client does not connect to these addresses. The port of the URL decides whether this client is used, because a
+    /// resolver does not know the port.
     away: Option<(Arc<[SocketAddr]>, Client)>,
     connections: Connections,
 }
@@ -91,7 +93,7 @@ impl Clients {
         Ok(Self { strict: client(Reach::Public, &[]), trusted: client(Reach::Private, &[]), away, connections })
     }
 
-    /// Chooses the client for a URL.
+    /// Returns the client for a URL.
     pub(super) fn of(&self, reach: Reach, url: &Url) -> &Client {
         match (reach, &self.away) {
             (Reach::Private, _) => &self.trusted,
@@ -100,13 +102,13 @@ impl Clients {
         }
     }
 
-    /// Counts and limits the open connections of all clients.
+    /// Returns the value that counts and limits the open connections of all clients.
     pub(super) fn connections(&self) -> &Connections {
         &self.connections
     }
 
-    /// Refuses a URL whose host is an IP address of this server. Such a host is not resolved, so the check in the
-    /// resolver does not apply to it.
+    /// Refuses a URL whose host is an IP address that this server listens on. Such a host is not resolved, so the check
+    /// in the resolver does not apply to it.
     pub(super) fn check_own(&self, url: &Url, reach: Reach) -> Result<(), Refusal> {
         let address: IpAddr = match url.host() {
             Some(Host::Ipv4(address)) => address.into(),
@@ -133,11 +135,11 @@ fn build(connect: Connect, concurrency: usize) -> Client {
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(MAX_IDLE_AGE)
-        // All attempts in flight may go to one origin. If fewer idle connections were kept, connections to this origin
-        // would be closed and opened all the time.
+        // All attempts in flight may go to one origin. If the client kept fewer idle connections, it would close and
+        // open connections to this origin all the time.
         .pool_max_idle_per_host(concurrency)
-        // Invalid header fields are ignored, and the rest of the answer is used. Some answers are still rejected:
-        // `raw_answer.rs` reads them.
+        // The HTTP client ignores invalid header fields and uses the rest of the answer. The client still rejects some
+        // other answers. `raw_answer.rs` reads the head of these answers.
         .http1_ignore_invalid_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_allow_obsolete_multiline_headers_in_responses(true)
@@ -145,8 +147,8 @@ fn build(connect: Connect, concurrency: usize) -> Client {
 }
 
 fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
-    // The TLS provider is passed here and not installed for the whole process, because a library must not choose it for
-    // the program.
+    // The TLS provider is passed to this client and not installed for the whole process. Only the program, and not a
+    // library, may choose the provider of the process.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -157,8 +159,8 @@ fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// The root certificates of the system, or the built-in ones if the system has none. The operator's certificates are
-/// added.
+/// Returns the root certificates of the system, or the built-in ones if the system has none, and in addition the
+/// operator's certificates.
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
@@ -192,7 +194,7 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Says what a file contains if it holds no PEM certificate, and what to do about it.
+/// For a file without a PEM certificate: returns what the file contains instead, and what the operator has to do.
 fn instead_of_certificates(content: &[u8]) -> (&'static str, &'static str) {
     let says = |words: &[u8]| content.windows(words.len()).any(|part| part == words);
     if content.trim_ascii().is_empty() {
@@ -267,7 +269,7 @@ mod tests {
         clients(Some(Path::new(CA_FILE))).unwrap();
     }
 
-    /// The environment belongs to the whole process, so the test starts itself again in another process.
+    /// Environment variables belong to the whole process, so the test starts its own program again in another process.
     #[test]
     fn no_proxy_is_taken_from_the_environment() {
         const INNER: &str = "POSTBACK_TEST_PROXY_RECEIVER";

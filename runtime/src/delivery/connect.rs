@@ -23,8 +23,8 @@ use super::raw_answer::{RawAnswer, is_closed};
 
 /// The longest time that connecting may take, from the look-up of the host name to the end of the TLS handshake.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// If nothing was sent or received for this time, TCP sends a keep-alive probe. Further probes follow after the same
-/// time each.
+/// If no byte was sent or received for this time, TCP sends a keep-alive probe. TCP repeats the probe after the same
+/// time.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// If this many keep-alive probes in a row get no answer, the connection is closed.
 const KEEPALIVE_PROBES: u32 = 3;
@@ -35,12 +35,12 @@ const MAX_ANSWER: usize = 1 << 20;
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The connection was not opened in time.
+/// The error if a connection was not opened in time.
 #[derive(Debug, thiserror::Error)]
 #[error("timed out while connecting")]
 pub(super) struct TimedOut;
 
-/// The receiver sent more bytes in one answer than are read of an answer.
+/// The error if a receiver sent more than [`MAX_ANSWER`] bytes before the next request.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer does not begin within {} KiB", MAX_ANSWER >> 10)]
 struct TooMuch;
@@ -85,15 +85,16 @@ impl Service<Uri> for Connect {
 }
 
 pin_project! {
-    /// A connection that closes in two cases: its receiver sends too many bytes, or it is idle and a new connection
-    /// would exceed the limit of open connections.
+    /// A connection that closes itself in two cases: its receiver sends too many bytes, or the connection is idle and a
+    /// new connection would exceed the limit of open connections.
     ///
     /// A receiver may answer and close the connection before it has read the whole request. Then writes fail, but the
-    /// answer can still be read. So the error of a write is kept, and `poll_read` returns it when no more bytes arrive.
+    /// answer can still be read. So the error of a write is kept, and `poll_read` returns this error when no more bytes
+    /// arrive.
     pub(super) struct Bounded {
         #[pin]
         stream: TokioIo<Stream>,
-        // How many bytes may still arrive before the next request. `None` means that there is no limit.
+        // How many bytes may still arrive before the next request is sent. `None` means that there is no limit.
         left: Option<usize>,
         permit: ConnectionPermit,
         raw_answer: RawAnswer,
@@ -107,8 +108,8 @@ impl AsyncRead for Bounded {
         if *this.left == Some(0) {
             return Poll::Ready(Err(io::Error::other(TooMuch)));
         }
-        // This reports the end of the stream, as if the receiver had closed the connection. So the client's pool drops
-        // it.
+        // This result reports the end of the stream, as if the receiver had closed the connection. So the client
+        // removes the connection from its pool.
         if this.permit.is_to_close(cx) {
             return Poll::Ready(Ok(()));
         }
@@ -130,8 +131,8 @@ impl AsyncRead for Bounded {
 }
 
 impl Bounded {
-    /// The result of a write of `all` bytes. If the receiver has closed the connection, the error is kept, and the
-    /// write counts as successful.
+    /// Returns the result of a write of `all` bytes. If the receiver has closed the connection, the error is kept in
+    /// `write_error`, and the write counts as successful.
     fn written(write_error: &mut Option<io::Error>, written: io::Result<usize>, all: usize) -> io::Result<usize> {
         match written {
             Err(error) if is_closed(&error) => {

@@ -21,7 +21,7 @@ use postback_wire::names::metric;
 /// How long a new connection waits until another connection is closed.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(5);
 
-/// The limit of open connections is reached, and all of them are in use.
+/// The error if the limit of open connections is reached and every connection is in use.
 #[derive(Debug, thiserror::Error)]
 #[error("all {most} connections that may be open are in use")]
 pub(super) struct NoFreeConnection {
@@ -39,30 +39,31 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct State {
     last: u64,
-    /// The open connections, by their numbers.
+    /// The open connections. The key is the number of the connection.
     open: HashMap<u64, OpenConnection>,
     /// The idle connections in the order in which they became idle. The connection that has been idle longest comes
     /// first.
     idle: BTreeMap<u64, u64>,
-    /// How many callers wait until a connection is closed.
+    /// How many callers of `open` wait until a connection is closed.
     waiting: usize,
 }
 
 struct OpenConnection {
     closing: Arc<CloseSignal>,
     users: usize,
-    /// The position in the order of idle connections. `None` if the connection is in use, or is being closed.
+    /// The position of the connection in the order of idle connections. `None` if the connection is in use, or is being
+    /// closed.
     idle: Option<u64>,
 }
 
-/// A request to a connection to close itself.
+/// A signal that asks a connection to close itself.
 #[derive(Default)]
 struct CloseSignal {
     requested: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
-/// The permission for one open connection. The connection keeps this value until it is closed.
+/// The permission for one open connection. The connection keeps this permission until it is closed.
 pub(super) struct ConnectionPermit {
     number: u64,
     closing: Arc<CloseSignal>,
@@ -77,10 +78,11 @@ pub(super) struct ConnectionUse {
     of: Connections,
 }
 
-/// While this guard lives, the connection is in use, so it is not closed to make a new connection possible.
+/// While this guard lives, the connection counts as in use, so it is not closed to make room for a new connection.
 pub(super) struct InUse(ConnectionUse);
 
-/// While this guard lives, its caller is counted as waiting until a connection is closed.
+/// A guard for one caller that waits until another connection is closed. While the guard lives, `State::waiting` counts
+/// this caller.
 struct WaitingForRoom<'a>(&'a Connections);
 
 impl Connections {
@@ -89,8 +91,8 @@ impl Connections {
         Self { most, room: Arc::new(Semaphore::new(most)), state: Arc::default() }
     }
 
-    /// Waits for the permission to open one more connection. If no connection is closed in time, the error contains
-    /// [`NoFreeConnection`].
+    /// Waits for the permission to open one more connection. If no other connection is closed in time, the error
+    /// contains [`NoFreeConnection`].
     pub(super) async fn open(&self) -> io::Result<ConnectionPermit> {
         let room = if let Ok(room) = self.room.clone().try_acquire_owned() {
             room
@@ -111,7 +113,7 @@ impl Connections {
         Ok(ConnectionPermit { number, closing, of: self.clone(), _room: room })
     }
 
-    /// Closes idle connections, at most `most` of them. The connections that have been idle longest are closed first.
+    /// Closes at most `most` idle connections. The connections that have been idle longest are closed first.
     pub(super) fn close_idle(&self, most: usize) {
         let mut state = self.lock();
         let closed: Vec<_> = (0..most).map_while(|_| state.take_idle()).collect();
@@ -140,14 +142,16 @@ impl ConnectionPermit {
         ConnectionUse { number: self.number, of: self.of.clone() }
     }
 
-    /// Whether the connection must be closed. If not, the calling task is woken when the connection must be closed.
+    /// Whether the connection must be closed now. If not, the calling task is woken later, when the connection must be
+    /// closed.
     pub(super) fn is_to_close(&self, cx: &Context<'_>) -> bool {
         let mut waker = self.closing.waker.lock().unwrap_or_else(PoisonError::into_inner);
         match &*waker {
             Some(known) if known.will_wake(cx.waker()) => {}
             _ => *waker = Some(cx.waker().clone()),
         }
-        // The flag is read under the lock. So if closing is requested later, the request finds the waker.
+        // The flag is read while the lock of `waker` is held. So if `request` sets the flag later, it finds the waker
+        // and wakes the task.
         self.closing.requested.load(Ordering::Acquire)
     }
 }

@@ -6,7 +6,8 @@ use super::faults::{NEVER, keep_open, patient, raw};
 use super::tests::{NOW, answered, send_body};
 use super::*;
 
-/// More bytes than fit into the buffers of both sides. So the client is still writing the body when the answer arrives.
+/// The size of a body that does not fit into the socket buffers of the client and the receiver. So the client is still
+/// writing the body when the answer arrives.
 const LARGE_BODY: usize = 16 << 20;
 
 fn sender() -> Sender {
@@ -20,7 +21,7 @@ async fn sent(port: u16, body: usize) -> AttemptResult {
 #[tokio::test]
 async fn an_answer_that_comes_before_the_body_was_read_counts_though_the_connection_is_reset() {
     for status in [200, 401, 413] {
-        // If a socket is closed while it has unread bytes, its connection is reset.
+        // If a socket is closed while it has unread bytes, the operating system resets the connection.
         let closing = raw(move |mut stream| {
             stream.read_exact(&mut [0; 64])?;
             // The answer is sent without delay, because a reset would drop bytes that wait for an acknowledgement.

@@ -11,9 +11,9 @@ use crate::delivery::{connect, dial, tls};
 
 /// Why an attempt failed without an answer.
 pub(super) enum Failure {
-    /// The guard, which decides where a webhook may go, refused the receiver's address.
+    /// The guard, which decides where a webhook is allowed to go, refused the receiver's address.
     Refused(Refusal),
-    /// This machine lacked something that the attempt needs.
+    /// This machine lacked a resource that the attempt needs.
     Short(Shortage, String),
     /// The receiver says that it has not processed the request.
     Unprocessed(String),
@@ -23,8 +23,8 @@ pub(super) enum Failure {
 /// The error text if the URL begins with `http://` and the receiver answers with TLS.
 pub(super) const TLS_EXPECTED: &str = "the receiver speaks TLS on this port: begin the webhook's URL with https://";
 
-/// Whether the receiver says that it has not processed the request. Then the request can be sent again without a pause
-/// (RFC 9113, 8.7).
+/// Whether the error means that the receiver has not processed the request. If so, the request can be sent again
+/// without a pause (RFC 9113, 8.7).
 pub(super) fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
     matches!(Failure::of(error), Failure::Unprocessed(_))
 }
@@ -36,7 +36,8 @@ impl Failure {
     }
 }
 
-/// Checks one error of the chain of sources. Returns the failure that this error describes, if it describes one.
+/// Returns the failure that `error` describes. `None` if `error` is of no known type. `error` is one error of a chain
+/// of sources.
 fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<dial::Error>() {
         return Some(match error {
@@ -65,8 +66,8 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
     inner.or_else(|| io_words(error).map(|words| Failure::Other(words.into())))
 }
 
-/// The failure that the receiver reported in HTTP/2 instead of an answer. `None` if the error has another cause,
-/// because then the last error of the chain describes the cause.
+/// Returns the failure that the receiver reported with an HTTP/2 frame instead of an answer. `None` if the error has
+/// another cause. Then the last error of the chain of sources describes the cause.
 ///
 /// A GOAWAY frame names the last stream that the receiver processes. Only later streams end with this error, so their
 /// requests were not processed.
@@ -101,7 +102,8 @@ fn io_words(error: &io::Error) -> Option<&'static str> {
     })
 }
 
-/// The text of the last error in the chain of sources. The errors before it only say in which operation it happened.
+/// Returns the text of the last error in the chain of sources. The other errors of the chain only say in which
+/// operation the failure happened.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let last = successors(Some(error), |&error| error.source()).last();
     last.map_or_else(|| "the request could not be sent".into(), |error| log::escaped(&error.to_string()).into_owned())

@@ -11,11 +11,11 @@ use super::*;
 use crate::delivery::receiver::{OK, Receiver};
 use crate::policy::guard::Reach;
 
-/// More bytes than fit into the socket buffers of both sides, and far fewer than an endless answer sends before the
-/// test fails.
+/// A number of bytes that does not fit into the socket buffers of the client and the receiver. If the client does not
+/// stop an endless answer, the receiver sends far more bytes than this before the test fails.
 const SOME: usize = 64 << 20;
 
-/// A receiver that runs `behave` for each connection, on a separate thread. Returns the receiver's port.
+/// Starts a receiver that runs `behave` for each connection, on a separate thread. Returns the receiver's port.
 pub(super) fn raw(behave: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -53,7 +53,7 @@ pub(super) fn patient(timeout_ms: u64) -> Options {
     Options { timeout: Duration::from_millis(timeout_ms), ..options() }
 }
 
-/// A timeout in milliseconds that is far longer than the test. So no attempt with this timeout ends by it.
+/// A timeout in milliseconds that is far longer than the test, so that it ends no attempt.
 pub(super) const NEVER: u64 = 600_000;
 
 /// Makes one attempt and expects that its timeout ends it.
@@ -64,8 +64,8 @@ async fn times_out(port: u16) {
     assert!(attempted.attempt.took >= options.timeout);
 }
 
-/// A receiver that sends `head`, and then sends `more` again and again until the client closes the connection. Returns
-/// the receiver's port and the number of bytes sent.
+/// Starts a receiver that sends `head`, and then sends `more` again and again until the client closes the connection.
+/// Returns the receiver's port and the number of bytes that the receiver has sent so far.
 fn endless(head: &'static [u8], more: &'static [u8]) -> (u16, Arc<AtomicUsize>) {
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = sent.clone();
@@ -218,7 +218,7 @@ async fn a_body_that_ends_too_early_leaves_the_status_to_decide() {
 
 #[tokio::test]
 async fn a_connection_that_is_reset_is_a_failure_said_in_words() {
-    // If a socket is closed while it has unread bytes, its connection is reset.
+    // If a socket is closed while it has unread bytes, the operating system resets the connection.
     let port = raw(|mut stream| stream.read_exact(&mut [0]));
     let attempted = trusted(&format!("http://127.0.0.1:{port}/in?token=s3cret")).await;
     assert_eq!(attempted.end, AttemptEnd::Failed);

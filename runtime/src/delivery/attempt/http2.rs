@@ -13,7 +13,8 @@ use super::*;
 use crate::delivery::receiver::{CA_FILE, http2, http2_tls};
 use crate::policy::guard::Reach;
 
-/// More bytes than the client reads of an answer, and more than fit into the flow-control windows of both sides.
+/// A number of bytes that is larger than the part of an answer that the client reads, and larger than the flow-control
+/// windows of both sides.
 const SOME: usize = 64 << 20;
 
 /// A sender whose timeout is far longer than the test. So no attempt in these tests ends by its timeout.
@@ -72,16 +73,16 @@ async fn a_stream_that_is_refused_is_a_failure_that_says_so_and_its_connection_i
                 );
             }
         }
-        // A request that was not processed is sent once more without a pause. After any other failure, the request is
-        // not repeated, because the report waits for the schedule.
+        // A request that was not processed is sent once more without a pause. After every other failure, the request is
+        // not repeated, because the report is retried on its schedule.
         let refused = std::iter::repeat_n("/refused", asked);
         let expected: Vec<_> = refused.chain(["/taken"]).map(|path| (0, path.to_owned())).collect();
         assert_eq!(*seen.lock().unwrap(), [expected.clone(), expected].concat());
     }
 }
 
-/// A receiver that reads a request on each connection and then sends a GOAWAY frame. The frame says that no stream was
-/// processed.
+/// Starts a receiver that reads a request on each connection and then sends a GOAWAY frame. The frame says that no
+/// stream was processed.
 fn going_away(reason: h2::Reason) -> u16 {
     const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let reason = u8::try_from(u32::from(reason)).unwrap();
@@ -119,7 +120,7 @@ async fn a_receiver_that_goes_away_before_it_processed_the_request_is_a_failure_
             "connection closed by the receiver before it processed the request (HTTP/2 GOAWAY, ENHANCE_YOUR_CALM)",
         ),
     ] {
-        // Each attempt opens two connections: one for the request, and one to send the request once more.
+        // Each attempt opens two connections: one for the request, and one for the repeated request.
         let (port, sender) = (going_away(reason), sender());
         for _ in 0..2 {
             let attempted = send_with(&sender, &format!("https://127.0.0.1:{port}/in"), Reach::Private).await;

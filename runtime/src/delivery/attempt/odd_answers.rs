@@ -9,7 +9,7 @@ use super::*;
 use crate::delivery::receiver::Receiver;
 use crate::policy::guard::Reach;
 
-/// Makes an attempt at a receiver that writes this answer and closes the connection.
+/// Makes an attempt at a receiver that writes `answer` and closes the connection. Returns the result of the attempt.
 async fn told(answer: impl Into<Vec<u8>>) -> AttemptResult {
     let answer = answer.into();
     let port = raw(move |mut stream| {

@@ -50,7 +50,7 @@ pub(in crate::delivery) async fn send(options: &Options, url: &str, reach: Reach
     send_with(&sender, url, reach).await
 }
 
-/// Sends this body to a URL that may be on a private network.
+/// Sends this body to a URL that is allowed to be on a private network.
 pub(super) async fn send_body(sender: &Sender, url: &str, body: Bytes) -> AttemptResult {
     let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
     sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, body).await
@@ -61,7 +61,7 @@ pub(super) async fn send_with(sender: &Sender, url: &str, reach: Reach) -> Attem
     sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, Bytes::from_static(BODY)).await
 }
 
-/// The end of an attempt whose answer has this status and nothing else.
+/// Returns the `AttemptEnd` of an attempt whose answer has this status and no other relevant parts.
 pub(super) fn answered(status: u16) -> AttemptEnd {
     AttemptEnd::Answered(Answer { status, retry_after: None, directive: None })
 }
@@ -290,7 +290,7 @@ async fn tls_is_verified_against_the_roots_and_those_of_the_ca_file() {
     assert!(error(&no_tls).starts_with("TLS: "), "{}", error(&no_tls));
 }
 
-/// A resolver that fails with an error code of the operating system that means a shortage.
+/// A resolver whose look-ups fail with this error code of the operating system.
 #[derive(Debug)]
 struct Short(i32);
 
@@ -323,7 +323,7 @@ async fn connections_are_bounded_over_all_hosts_and_the_longest_idle_make_room()
             assert_eq!(send_with(&sender, &receiver.url(), Reach::Private).await.end, answered(200));
         }
     }
-    // No other host needs a connection, so this connection is not closed and is used again.
+    // No other host needs a connection, so this connection stays open and is used again.
     for _ in 0..3 {
         assert_eq!(send_with(&sender, &receivers[5].url(), Reach::Private).await.end, answered(200));
     }
