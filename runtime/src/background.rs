@@ -5,13 +5,14 @@ use std::ops::Deref;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime on separate threads. Dropping this value does not block, because the runtime ends in the background. If a
-/// plain tokio runtime is dropped, it waits without limit for all work that still runs on it. And it panics if it is
-/// dropped inside another runtime.
+/// A tokio runtime on separate threads. If this value is dropped, the drop does not block, because the runtime ends in
+/// the background. In contrast, if a plain tokio runtime is dropped, the drop waits without limit for all work on the
+/// runtime, and panics inside another runtime.
 pub(crate) struct Background(Option<Runtime>);
 
 impl Background {
-    /// Starts a runtime whose threads have this name. The runtime has at least one thread, even if `threads` is 0.
+    /// Starts a runtime whose threads have the name `name`. The runtime has at least one thread, even if `threads` is
+    /// 0.
     pub(crate) fn start(name: &str, threads: usize) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name(name).enable_all().build();
         runtime.map(|runtime| Self(Some(runtime)))

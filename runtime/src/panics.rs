@@ -15,14 +15,14 @@ use std::{
 #[cfg(feature = "server")]
 use pin_project_lite::pin_project;
 
-/// Runs `code`, and returns the panic's message as `Err` if `code` panics.
+/// Runs `code`. If `code` panics, returns the message of the panic as `Err`.
 ///
 /// The panic hook runs as usual, so the log shows where the code panicked.
 pub(crate) fn caught<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(message)
 }
 
-/// The text of a panic. If the payload is not text, returns `(no message)` and leaks the payload.
+/// Returns the text of a panic. If the payload is not text, returns `(no message)` and leaks the payload.
 fn message(payload: Box<dyn Any + Send>) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         return (*text).to_owned();
@@ -39,7 +39,8 @@ fn message(payload: Box<dyn Any + Send>) -> String {
 
 #[cfg(feature = "server")]
 pin_project! {
-    /// A future that runs another future, and returns a panic of that future as an error. [`contain`] makes this value.
+    /// A future that runs another future. If the other future panics, this future returns the panic's message as an
+    /// error. [`contain`] makes this value.
     pub(crate) struct Contained<F> {
         #[pin]
         future: Option<F>,
@@ -47,8 +48,8 @@ pin_project! {
 
     impl<F> PinnedDrop for Contained<F> {
         fn drop(this: Pin<&mut Self>) {
-            // If the future is still here, it has not ended. Nobody waits for its result. So if its drop panics, only
-            // the panic hook logs the panic.
+            // If the inner future is still stored here, it has not ended, and nobody waits for its result. If dropping
+            // the inner future panics, the panic is caught here, and only the panic hook logs it.
             let _ = caught(|| this.project().future.set(None));
         }
     }
@@ -56,8 +57,8 @@ pin_project! {
 
 /// Runs `future` and returns its result. If `future` panics, returns the panic's message as an error.
 ///
-/// `future` may panic when it is polled or when it is dropped. It is dropped as soon as it has ended, and never while
-/// another panic unwinds, because two panics at the same time would abort the process.
+/// `future` may panic when it is polled or when it is dropped. `future` is dropped as soon as it has ended. It is never
+/// dropped while another panic unwinds, because two panics at the same time would abort the process.
 #[cfg(feature = "server")]
 pub(crate) fn contain<F: Future>(future: F) -> Contained<F> {
     Contained { future: Some(future) }
@@ -69,7 +70,7 @@ impl<F: Future> Future for Contained<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut future = self.project().future;
-        // If the future is polled again after its end, it returns `Pending` for ever.
+        // The future has ended already. If it is polled again, it returns `Pending` for ever.
         let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
         let polled = match caught(|| running.poll(context)) {
             Ok(Poll::Pending) => return Poll::Pending,

@@ -29,17 +29,18 @@ use postback_wire::names::metric;
 use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::Target;
 
-/// How long the operations of a failing store are repeated after the shutdown has begun. If a report is not settled by
-/// then, the next process that opens the store voids its claim and sends the report again.
+/// How long the delivery repeats operations of a failing store after the shutdown has begun. If a report is still not
+/// settled after this time, the next process that opens the store voids the claim of the report and sends the report
+/// again.
 const RETRY_AFTER_STOP: Duration = Duration::from_secs(10);
 /// The largest number of reports that have been attempted and wait for their commit. Only reports that the delivery
-/// claimed count. If the store passed on a report in memory right after its commit, the report is not counted, because
-/// it keeps its share of the store's memory until it is settled.
+/// claimed count. A report that the store passed on in memory, right after the commit of the report, does not count,
+/// because it keeps its share of the store's memory until it is settled.
 const MAX_SETTLING: usize = 4_096;
 /// How long a report waits if this machine could not make its attempt. A random time of up to 5 s is added, so that not
-/// all such reports are attempted again at the same moment.
+/// all of these reports are attempted again at the same moment.
 const PUT_OFF: Duration = Duration::from_secs(5);
-/// How long a slot stays in use after an attempt for which this machine lacked something that every attempt needs.
+/// How long a slot stays in use after an attempt for which this machine lacked a resource that every attempt needs.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Makes the attempt of a claimed report, and settles and logs the report.
@@ -141,8 +142,8 @@ impl Deliverer {
         }
     }
 
-    /// The pause before the report is sent again without using up an attempt. `None` if this attempt counts in the
-    /// schedule.
+    /// Returns the pause before the report is sent again without using up an attempt. `None` if this attempt counts in
+    /// the schedule.
     fn free_retry(&self, report: &ClaimedReport, result: &AttemptResult) -> Option<Duration> {
         if result.unprocessed {
             return self.free_retries.pause(report.claim.id, report.attempt);
@@ -155,7 +156,7 @@ impl Deliverer {
     fn judge(&self, report: &ClaimedReport, result: &AttemptResult, withholds_trust: bool, now: Timestamp) -> Next {
         let next = judge(result.end, report.attempt, &self.schedule, now, &mut rand::rng());
         // A receiver may answer 410 to every unsigned report. If this report is unsigned because a caller chose its
-        // webhook, the answer must not stop the operator's own reports to this URL.
+        // webhook, the 410 must not stop the operator's own reports to this URL.
         if withholds_trust { next.without_disabling() } else { next }
     }
 
@@ -190,7 +191,7 @@ impl Deliverer {
         drop((settling, work));
     }
 
-    /// Sends one report a day as a probe to each disabled URL that is trusted.
+    /// Once a day, sends one report as a probe to each disabled URL that is trusted.
     pub(super) async fn probe_disabled(&self, stop: Shutdown) {
         probes::run(self.store.clone(), self.clock.clone(), self.destinations.clone(), &self.probes, stop).await;
     }
@@ -214,13 +215,14 @@ impl Deliverer {
         }
     }
 
-    /// Puts a report back into the store, because this machine lacks something that the attempt needs. No attempt is
+    /// Puts a report back into the store, because this machine lacks a resource that the attempt needs. No attempt is
     /// used up.
     async fn put_off(&self, work: &Work, shortage: Shortage, why: Option<&str>, now: Timestamp, stop: &Shutdown) {
         counter!(metric::ATTEMPTS_PUT_OFF, "reason" => shortage.as_str()).increment(1);
         self.log.log_put_off(shortage, why.unwrap_or_default(), now);
         if shortage.affects_all_attempts() {
-            // The slot stays in use during the pause, because the next attempt in this slot would lack the same thing.
+            // The slot stays in use during the pause, because the next attempt in this slot would lack the same
+            // resource.
             tokio::select! {
                 () = stop.stopping() => {}
                 () = tokio::time::sleep(SHORTAGE_PAUSE) => {}
@@ -240,7 +242,7 @@ impl Deliverer {
         self.put_back_until(work, due, stop).await;
     }
 
-    /// Puts a report back into the store. It is due again at the time `due`. No attempt is used up.
+    /// Puts a report back into the store. The report is due again at the time `due`. No attempt is used up.
     async fn put_back_until(&self, work: &Work, due: Timestamp, stop: &Shutdown) {
         self.persist(stop, || self.store.put_back_report_until(work.report.claim.clone(), due)).await;
     }
@@ -261,8 +263,8 @@ impl Deliverer {
         self.persist(stop, || self.store.hold_report(claim.clone())).await;
     }
 
-    /// Parks a report that was claimed and not attempted. If `url` is given, the report waits for the turn of this URL,
-    /// otherwise for the turn of its origin. Returns whether the parking is committed.
+    /// Parks a report that was claimed and not attempted. If `url` is given, the report is parked under this URL,
+    /// otherwise under its origin. Returns whether the store has committed the parking.
     pub(super) async fn park(&self, claim: ReportClaim, url: Option<Arc<str>>, stop: &Shutdown) -> bool {
         let parked = match url {
             Some(url) => self.persist(stop, || self.store.park_report_under(claim.clone(), url.clone())).await,
@@ -310,7 +312,8 @@ impl Deliverer {
         };
         self.log.attempt(&AttemptLine {
             webhook_id: report.webhook_id,
-            // The note says how the run of the request ended. Only the log line of the first attempt contains the note.
+            // The note says how the run of the request ended. Only the log line about the first attempt contains the
+            // note.
             note: report.note.as_deref().filter(|_| report.attempt <= 1),
             request_id: &report.subject,
             route: report.route().or(looked_up.as_deref()),
@@ -326,7 +329,7 @@ impl Deliverer {
         });
     }
 
-    /// The route of the request that a report is about, if the store has this request. If the store fails, the
+    /// Returns the route of the request that a report is about, if the store has this request. If the store fails, the
     /// operation is not repeated, because the route is needed only for the log.
     async fn route(&self, report: &ClaimedReport) -> Option<String> {
         let id: RequestId = report.subject.parse().ok()?;

@@ -17,10 +17,10 @@ use super::lookup::Lookup;
 use super::own_addresses;
 use crate::policy::guard::{Guard, Reach, Refusal};
 
-/// The longest time that a look-up may take, including its wait for a free thread.
+/// The longest time that a look-up may take, including the wait for a free thread.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest number of addresses of one name to which the client tries to connect, one after another. They share the
-/// time for connecting.
+/// The largest number of addresses of one host name to which the client tries to connect, one after another. All these
+/// addresses share one time limit for connecting.
 const MOST_ADDRESSES: usize = 16;
 
 /// Looks up a host name for an HTTP client, and lets the guard check the addresses.
@@ -33,7 +33,7 @@ pub(super) struct Dial {
     pub(super) own_addresses: Arc<[IpAddr]>,
 }
 
-/// Why a name has no address that the client may connect to.
+/// Why a host name has no address that the client is allowed to connect to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("cannot resolve {host}")]
@@ -72,7 +72,7 @@ impl Service<Name> for Dial {
             };
             guard.check_addresses(&addresses, reach).map_err(Error::Refused)?;
             own_addresses::check(&addresses, &own_addresses).map_err(Error::Refused)?;
-            // Port 0 is a placeholder. The client replaces it by the port of the URL.
+            // Port 0 is a placeholder. The client replaces it with the port of the URL.
             let dialled = addresses.into_iter().take(MOST_ADDRESSES).map(|address| SocketAddr::new(address, 0));
             Ok(dialled.collect::<Vec<_>>().into_iter())
         })
@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    /// A resolver that answers each look-up with the next list of addresses.
+    /// A resolver that answers each look-up with the next list of addresses. The number counts the look-ups.
     #[derive(Debug)]
     struct Script(Vec<Vec<&'static str>>, AtomicUsize);
 

@@ -27,15 +27,15 @@ use postback_wire::names::metric;
 use postback_wire::time::Clock;
 use postback_wire::webhook::Shown;
 
-/// While this many reports are being parked, the loop takes no more reports into memory.
+/// The loop takes no more reports into memory while at least this many reports are being parked.
 const MAX_PARKING: usize = 1_024;
 /// The largest number of idle queues that the scheduler remembers. Each queue uses some hundred bytes.
 const MAX_IDLE: usize = 4_096;
 /// The largest number of queues with parked reports that the scheduler knows at the same time.
 const MAX_PARKED: usize = 16_384;
 /// The largest number of claimed reports that wait in the channel to the loop. The number is large, so that one claim
-/// returns many reports. While reports wait in the store, each new report waits behind them and must be claimed too.
-/// With small claims, the number of waiting reports would never fall to zero.
+/// returns many reports. While reports wait in the store, every new report must be stored and claimed after them. With
+/// small claims, the delivery might never catch up with the new reports.
 const MAX_CLAIMED: usize = 512;
 /// The largest number of items that the loop takes from one channel before it reads the other channels.
 const MAX_PER_SOURCE: usize = 64;
@@ -44,7 +44,8 @@ pub(super) fn bounds(backlog: usize) -> Bounds {
     Bounds { backlog, idle: MAX_IDLE, parked: MAX_PARKED }
 }
 
-/// The loop of the delivery with its state.
+/// The main loop of the delivery, with its state. The loop takes reports into memory, starts attempts, and parks
+/// reports.
 pub(super) struct Dispatcher {
     store: Store,
     clock: Clock,
@@ -59,7 +60,8 @@ pub(super) struct Dispatcher {
     to_park: Vec<(Key, Work)>,
 }
 
-/// A report to park. If the report waited in the queue of its URL, the second field is this URL.
+/// A report that the loop parks. If the report waited in the queue of its URL, the second field is this URL. Otherwise
+/// the second field is `None`.
 type ReportToPark = (Key, Option<Arc<str>>, Work);
 
 impl Dispatcher {
@@ -72,8 +74,8 @@ impl Dispatcher {
         shutdown: Shutdown,
     ) -> Self {
         // The channel has space for one event of each slot, of each report that is being parked, and of each claim. The
-        // number of reports that are being parked is less than twice the backlog and the number of reports that the
-        // loop takes in one turn.
+        // number of reports that are being parked is less than a sum: twice the backlog, plus the number of reports
+        // that the loop takes in one turn.
         let (events, ended) = mpsc::channel(concurrency + 3 * scheduler.backlog());
         let attempt_tasks = AttemptTasks::new(deliverer.clone(), shutdown.clone());
         Self {
@@ -103,12 +105,12 @@ impl Dispatcher {
         loop {
             let now = self.clock.elapsed();
             let alarm = self.scheduler.alarm().map(|at| at.saturating_sub(now));
-            // If too many parkings are not committed yet, the loop takes no more reports into memory.
+            // If too many reports are being parked, the loop takes no more reports into memory.
             let has_room = self.scheduler.parking() < MAX_PARKING;
             tokio::select! {
                 () = stop.stopping() => break,
-                // `select!` is not `biased`, so that neither the new reports nor the retries have to wait while the
-                // others keep coming.
+                // `select!` is not `biased`. So if one channel always has items, the loop still reads the other
+                // channels.
                 Some(_) = not_closed(self.ended.recv_many(&mut events, MAX_PER_SOURCE)) => {}
                 Some(_) = not_closed(pre_claimed.recv_many(&mut handed_over, MAX_PER_SOURCE)), if has_room => {}
                 Some(_) = not_closed(claimed.recv_many(&mut due, MAX_PER_SOURCE)), if has_room => {}
@@ -218,8 +220,8 @@ impl Dispatcher {
     }
 }
 
-/// A closed channel returns 0 at each poll. This function returns `None` instead of 0, so that `select!` does not poll
-/// the closed channel without end.
+/// Returns `None` if the channel is closed. A closed channel returns 0 at each poll, so without this function `select!`
+/// would poll the closed channel without end.
 async fn not_closed(received: impl Future<Output = usize>) -> Option<usize> {
     Some(received.await).filter(|n| *n > 0)
 }
@@ -250,7 +252,7 @@ async fn claim_parked(store: Store, claim: Claim, events: mpsc::Sender<Event>) {
     let _ = events.send(Event::Claimed { key, limit, claimed }).await;
 }
 
-/// Asks the store which origins and URLs have parked reports. If the store fails, asks again until it answers.
+/// Asks the store which origins and URLs have parked reports. If the store fails, asks again until the store answers.
 async fn find_parked(store: Store, events: mpsc::Sender<Event>, stop: Shutdown) {
     let failures = FailureLog::new("looking for parked reports");
     let mut backoff = store_backoff();
@@ -272,7 +274,7 @@ async fn find_parked(store: Store, events: mpsc::Sender<Event>, stop: Shutdown) 
     }
 }
 
-/// Logs that the circuit of an origin or of a URL has opened, stays open, or has closed.
+/// Logs that the circuit of an origin or of a URL has opened, has stayed open after a test, or has closed.
 fn log_change(name: &str, change: Change, now: SinceStart) {
     let parsed = Url::parse(name).ok();
     let shown =

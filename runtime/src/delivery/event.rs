@@ -10,7 +10,7 @@ use super::work::Work;
 use crate::policy::breaker::Health;
 use crate::policy::turns::Key;
 
-/// A message to the loop: a task of the delivery has ended.
+/// A message to the loop. It says that a task of the delivery has ended.
 pub(super) enum Event {
     /// An attempt has ended, and its slot is free.
     Ended {
@@ -20,17 +20,18 @@ pub(super) enum Event {
         failed_url: Option<Box<str>>,
         took: Duration,
     },
-    /// The parking of these reports has ended. For each report, `true` means that the parking is committed, and `false`
-    /// that it was given up.
+    /// The parking of these reports has ended. For each report, `true` means that the store has committed the parking,
+    /// and `false` means that the parking was given up.
     Parked(Vec<(Key, bool)>),
     /// A claim of parked reports has ended.
     Claimed {
         key: Key,
         limit: usize,
-        /// The claimed reports, and whether more are parked. `None` if the claim failed.
+        /// The claimed reports, and whether the store has more parked reports of this queue. `None` if the claim
+        /// failed.
         claimed: Option<(Vec<Work>, bool)>,
     },
-    /// The search has found that these origins and URLs have parked reports.
+    /// The store was asked for parked reports. These origins and URLs have parked reports.
     FoundParked(Vec<String>),
 }
 

@@ -10,13 +10,14 @@ use postback_store::backoff::Backoff;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The pauses between two calls of a store that fails. The first pause is 100 ms, the longest is 5 s.
+/// Returns the pauses before a failed operation of the store is repeated. The first pause is 100 ms, the longest is 5
+/// s.
 pub(super) fn store_backoff() -> Backoff {
     Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
 }
 
-/// Logs the failures of one kind of operation. It writes one line for each cause, and one line when the operation
-/// succeeds again.
+/// Logs the failures of one kind of operation. This log contains one line for each cause, and one line when the
+/// operation succeeds again.
 #[derive(Debug)]
 pub(super) struct FailureLog {
     operation: &'static str,
@@ -28,7 +29,7 @@ impl FailureLog {
         Self { operation, last_cause: Mutex::new(None) }
     }
 
-    /// Logs a failure, unless the last failure had the same cause. Returns whether it wrote a line.
+    /// Logs a failure, unless the last failure had the same cause. Returns whether a line was logged.
     pub(super) fn failed(&self, error: &Error) -> bool {
         let cause = with_sources(error);
         let mut last = self.last_cause.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,14 +11,15 @@ use std::time::Duration;
 use postback_store::backoff::doubled;
 use postback_wire::id::ReportId;
 
-/// The largest number of free retries of one attempt. The pauses before them are 811 s together, about 14 minutes.
+/// The largest number of free retries of one attempt. A free retry sends the report again without using up an attempt
+/// of the schedule. The pauses before these retries are 811 s together, about 14 minutes.
 pub(super) const MAX_FREE: u32 = 10;
 /// The largest number of reports whose free retries are counted at the same time. Further reports get no free retry.
 const MAX_KNOWN: usize = 16_384;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// For each report, the free retries that it has used.
+/// Counts the free retries of each report. A free retry sends the report again without using up an attempt.
 #[derive(Debug, Default)]
 pub(super) struct FreeRetries(Mutex<HashMap<ReportId, Used>>);
 
@@ -30,8 +31,8 @@ struct Used {
 }
 
 impl FreeRetries {
-    /// The pause before the next free retry of this attempt. `None` if all free retries of the attempt are used. Then
-    /// the attempt counts in the schedule.
+    /// Returns the pause before the next free retry of this attempt. `None` if all free retries of the attempt are
+    /// used. In this case, the attempt counts in the schedule.
     pub(super) fn pause(&self, report: ReportId, attempt: u32) -> Option<Duration> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN && !known.contains_key(&report) {
@@ -50,7 +51,7 @@ impl FreeRetries {
         Some(pause)
     }
 
-    /// Forgets the free retries of a report, because the receiver has processed its last request.
+    /// Forgets the free retries of a report, because the receiver has processed the last request of the report.
     pub(super) fn forget(&self, report: ReportId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&report);
     }

@@ -20,19 +20,19 @@ use postback_wire::line::Causes;
 use postback_wire::time::{Spoken, Timestamp};
 use postback_wire::webhook::{Shown, Target};
 
-/// The largest number of characters that are logged of a text from outside.
+/// The largest number of characters that are logged of a text that comes from outside, for example from a receiver.
 const MAX_TEXT: usize = 300;
-/// The largest number of origins for which an explained refusal is remembered. When there are more, the oldest is
-/// forgotten.
+/// The largest number of origins for which the log remembers that it has explained a refusal. If there are more
+/// origins, the log forgets the oldest one.
 const MAX_EXPLAINED: usize = 1_024;
-/// Limits how often refusals are explained: [`MAX_EXPLAINED`] refusals without a pause, and then one more after each
-/// pause of this length. So a caller who names ever new origins cannot fill the log. A refusal that was not explained
+/// The pause after which one more refusal may be explained. The log explains the first [`MAX_EXPLAINED`] refusals
+/// without a pause. So a caller who names more and more origins cannot fill the log. A refusal that was not explained
 /// because of this limit is explained the next time.
 const EXPLAIN_PAUSE: Duration = Duration::from_secs(1);
-/// The shortest time between two lines about the same shortage of this machine.
+/// The shortest time between two log lines about the same shortage of this machine.
 const PUT_OFF_PAUSE: Duration = Duration::from_mins(1);
 
-/// Logs a line about an attempt, with the fields that all such lines have.
+/// Logs a line about an attempt, with the fields that all lines about attempts have.
 macro_rules! attempt_event {
     ($level:ident, $entry:ident, $($text:tt)+) => {
         tracing::$level!(
@@ -53,7 +53,7 @@ macro_rules! attempt_event {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptLine<'a> {
     pub(super) webhook_id: ReportId,
-    /// The beginning of the line: how the run of the request ended. `None` if another line has said it already.
+    /// The beginning of the line: how the run of the request ended. `None` if an earlier line contains this text.
     pub(super) note: Option<&'a str>,
     /// The id of the request or of the work that the report is about.
     pub(super) request_id: &'a str,
@@ -61,38 +61,39 @@ pub(super) struct AttemptLine<'a> {
     pub(super) route: Option<&'a str>,
     pub(super) to: &'a Target,
     pub(super) attempt: u32,
-    /// The number of attempts in the schedule.
+    /// The number of attempts in the schedule of the report.
     pub(super) attempts: u32,
     pub(super) took: Duration,
     pub(super) status: Option<u16>,
     pub(super) error: Option<&'a str>,
-    /// Whether the host name led to a forbidden address. Then `error` names the address.
+    /// Whether the resolver returned a forbidden address for the host name. If so, `error` names the address.
     pub(super) forbidden_address: bool,
     pub(super) next: Next,
     pub(super) now: Timestamp,
 }
 
-/// Writes the log lines, and remembers which lines it need not repeat.
+/// Writes the log lines of the delivery. Remembers which explanations it has logged, because it does not repeat them.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     explained: Mutex<Explained>,
-    /// The last time at which each shortage was logged.
+    /// For each shortage, the time at which it was last logged.
     put_off: Mutex<Vec<(Shortage, Timestamp)>>,
-    /// The origins for which the log has said that a report is unsigned although its URL is trusted. At most
-    /// [`MAX_EXPLAINED`] origins.
+    /// The origins for which a log line has said that a report is unsigned although its URL is a trusted destination.
+    /// At most [`MAX_EXPLAINED`] origins.
     withheld: Mutex<HashSet<String>>,
     retries: Mutex<Retries>,
-    /// The number of refused reports so far. The log shows it when it is a power of ten.
+    /// The number of refused reports so far. This number is logged whenever it is a power of ten.
     refused: AtomicU64,
 }
 
-/// The origins whose refusal was explained.
+/// The origins for which the log has explained a refusal.
 #[derive(Debug, Default)]
 struct Explained {
     origins: HashSet<String>,
-    /// The origins in the order of their explanations, the oldest first.
+    /// The origins in the order in which their refusals were explained, the oldest first.
     order: VecDeque<String>,
-    /// The number of explanations that count against the limit.
+    /// The number of explained refusals that count against the limit [`MAX_EXPLAINED`]. The number falls by one in each
+    /// [`EXPLAIN_PAUSE`].
     counted: usize,
     since: Option<Timestamp>,
 }
@@ -136,7 +137,7 @@ impl Log {
         }
     }
 
-    /// Logs a failed retry. The first attempt has another log line.
+    /// Logs that a retry failed. [`Log::attempt`] logs a first attempt that failed.
     fn log_retry(&self, entry: &AttemptLine<'_>) {
         let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
         let decision = retries.failed(entry.to.origin(), entry.now);
@@ -156,13 +157,14 @@ impl Log {
         }
     }
 
-    /// Logs a final refusal. The refusal is explained once per origin, and always counted.
+    /// Logs that a report was refused and is not retried. The refusal is explained once per origin. Every refusal is
+    /// counted.
     fn log_refused(&self, entry: &AttemptLine<'_>) {
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         if self.is_to_explain(entry.to.origin(), entry.now) {
             attempt_event!(warn, entry, "{}", message(entry));
         } else if entry.note.is_some() {
-            // The line that says how the request ended is always logged.
+            // A line that says how the run of the request ended is always logged.
             attempt_event!(info, entry, "{} → not delivered: refused, as explained before", beginning(entry));
         } else {
             attempt_event!(debug, entry, "{}", message(entry));
@@ -175,8 +177,9 @@ impl Log {
         }
     }
 
-    /// Logs that a host name led to a forbidden address. The report is retried, because the resolver may recover. The
-    /// line is explained once per origin, because the cause is the same for all reports to the origin.
+    /// Logs that the resolver returned a forbidden address for a host name. The report is retried, because the resolver
+    /// may recover. The refusal is explained once per origin, because the cause is the same for all reports to the
+    /// origin.
     fn log_forbidden_address(&self, entry: &AttemptLine<'_>) {
         if self.is_to_explain(entry.to.origin(), entry.now) {
             attempt_event!(warn, entry, "{}", message(entry));
@@ -188,8 +191,8 @@ impl Log {
         }
     }
 
-    /// Logs that the receiver has not processed the request. The number of these lines is limited like the number of
-    /// lines about failed retries.
+    /// Logs that the receiver has not processed the request. The limit for log lines about failed retries applies to
+    /// these lines too.
     pub(super) fn log_unprocessed(&self, report: &ClaimedReport, why: &str, pause: Duration, now: Timestamp) {
         let decision = self.retries.lock().unwrap_or_else(PoisonError::into_inner).failed(report.to.origin(), now);
         let (request_id, webhook_id, attempt) = (escaped(&report.subject), report.webhook_id, report.attempt);
@@ -204,8 +207,8 @@ impl Log {
         }
     }
 
-    /// Logs, once per origin, that a report to a trusted URL is not trusted, because the operator did not choose its
-    /// webhook.
+    /// Logs that a webhook is not trusted although its URL is a trusted destination, because the operator did not
+    /// choose the webhook. This is logged once per origin.
     pub(super) fn log_withheld(&self, to: &Target) {
         let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
         if withheld.len() >= MAX_EXPLAINED || withheld.contains(to.origin()) || !withheld.insert(to.origin().to_owned())
@@ -226,7 +229,7 @@ impl Log {
         self.explained.lock().unwrap_or_else(PoisonError::into_inner).is_to_explain(origin, now)
     }
 
-    /// Logs that reports wait because this machine lacks something. Each shortage is logged at most once a minute.
+    /// Logs that reports wait because this machine lacks a resource. Each shortage is logged at most once a minute.
     pub(super) fn log_put_off(&self, shortage: Shortage, why: &str, now: Timestamp) {
         let mut logged = self.put_off.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, last)) = logged.iter().find(|(of, _)| *of == shortage)
@@ -244,7 +247,7 @@ impl Log {
     }
 }
 
-/// Logs that a URL was disabled. Nothing is logged for reports to this URL that are held later.
+/// Logs that a URL was disabled. Later reports to this URL are held, and nothing is logged about them.
 pub(super) fn log_disabled(to: &Target, why: Option<&str>, trusted: bool) {
     let url = ShownTarget(to);
     let why = why.unwrap_or("its receiver wants no more reports");
@@ -293,8 +296,8 @@ fn message(entry: &AttemptLine<'_>) -> String {
     }
 }
 
-/// The URL, the route and the `webhook-id` of a delivery that has ended. With them, the operator finds the report in
-/// the receiver's log, and can send it again with `deliveries replay`.
+/// Returns the URL, the route and the `webhook-id` of a delivery that has ended. With these values, the operator finds
+/// the report in the receiver's log, and can send the report again with `deliveries replay`.
 fn target_and_ids(entry: &AttemptLine<'_>) -> String {
     let route = entry.route.map(|route| format!("route {}, ", escaped(route))).unwrap_or_default();
     format!("to {}, {route}webhook-id {}", ShownTarget(entry.to), entry.webhook_id)
@@ -314,7 +317,7 @@ fn is_power_of_ten(number: u64) -> bool {
     number.checked_ilog10().is_some_and(|digits| 10_u64.pow(digits) == number)
 }
 
-/// The beginning of a log line. The note and the id are escaped, because a caller may have chosen their text.
+/// Returns the beginning of a log line. The note and the id are escaped, because a caller may have chosen their text.
 fn beginning(entry: &AttemptLine<'_>) -> String {
     match entry.note {
         Some(note) => escaped(note).into_owned(),
@@ -334,18 +337,19 @@ impl fmt::Display for ShownTarget<'_> {
     }
 }
 
-/// A duration as text, in the format of settings and log lines. From 1 s up to a minute, it is in whole seconds.
+/// Returns a duration as text, in the format of settings and log lines. A duration from 1 s up to a minute is shown in
+/// whole seconds.
 pub(super) fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if (1..60).contains(&seconds) { format!("{seconds} s") } else { Spoken(duration).to_string() }
 }
 
-/// The text of an error and of all its sources.
+/// Returns the text of an error and of all its sources.
 pub(super) fn with_sources(error: &(dyn Error + 'static)) -> String {
     escaped(&Causes(error).to_string()).into_owned()
 }
 
-/// A text from outside, escaped for a terminal and cut to [`MAX_TEXT`] characters.
+/// Returns a text that comes from outside, escaped for a terminal and cut to [`MAX_TEXT`] characters.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c == '"' || c == '\'' || c.escape_debug().len() == 1;
     if text.len() <= MAX_TEXT && text.chars().all(is_plain) {

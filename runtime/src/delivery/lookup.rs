@@ -22,20 +22,22 @@ use tokio::sync::Semaphore;
 
 /// The largest number of look-ups at the same time. Each look-up uses one thread.
 const CONCURRENCY: usize = 64;
-/// The largest number of look-ups that have taken longer than [`SLOW_AFTER`]. They do not count against
-/// [`CONCURRENCY`]. If the name servers are dead, the system's resolver keeps its thread for half a minute and cannot
-/// be interrupted. All limits together are smaller than the number of threads that the runtime may start.
+/// The largest number of slow look-ups that do not count against [`CONCURRENCY`]. A look-up is slow if it takes longer
+/// than [`SLOW_AFTER`]. If the name servers are dead, a look-up uses its thread for half a
+/// minute and cannot be interrupted. All limits together are smaller than the number of threads that the runtime may
+/// start.
 const STUCK: usize = 192;
-/// The largest number of additional look-ups that only names answered before may use.
+/// The number of additional look-ups at the same time that are reserved for known names. A known name is a name that
+/// was looked up successfully before.
 const FOR_KNOWN: usize = 32;
-/// The largest number of answered names that are remembered. When there are more, the oldest name is forgotten.
+/// The largest number of known names that are remembered. If there are more, the oldest name is forgotten.
 const KNOWN: usize = 4_096;
-/// The largest number of look-ups at the same time of names below one domain, if these names were never answered.
+/// The largest number of look-ups at the same time below one domain, for names that were never looked up successfully.
 const PER_DOMAIN: usize = 16;
 /// A look-up that takes longer than this is slow, and counts against [`STUCK`].
 const SLOW_AFTER: Duration = Duration::from_secs(1);
-/// How long a look-up waits for a free thread. This is shorter than the time that the caller waits for the answer. So
-/// the caller can distinguish a name that was not looked up from a name that gets no answer.
+/// How long a look-up waits for a free thread. This time is shorter than the time that the caller waits for the
+/// look-up. So the caller can distinguish a name that was not looked up from a name for which no answer came.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
 /// The largest number of names that are being looked up or wait for their look-up.
 const PENDING: usize = 2_048;
@@ -51,7 +53,7 @@ pub(crate) enum Busy {
     Room,
 }
 
-/// Turns a host name into addresses.
+/// A resolver: turns a host name into addresses.
 pub(crate) trait Lookup: fmt::Debug + Send + Sync {
     fn lookup(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 }
@@ -67,14 +69,14 @@ pub(crate) struct System {
     names: Arc<Mutex<Names>>,
 }
 
-/// The names that are being looked up, and the names that were answered.
+/// The names that are being looked up, and the known names, which were looked up successfully before.
 #[derive(Default)]
 struct Names {
     pending: HashMap<String, Answer>,
-    /// For each domain, how many pending names below it were never answered.
+    /// For each domain, the number of names below it that are being looked up and were never looked up successfully.
     domains: HashMap<String, usize>,
     known: HashSet<String>,
-    /// The known names in the order of their first answer.
+    /// The known names in the order of their first successful look-up.
     order: VecDeque<String>,
 }
 
@@ -102,7 +104,8 @@ impl System {
         }
     }
 
-    /// The answer for a name. If the name is being looked up already, the caller gets the answer of that look-up.
+    /// Returns the answer for a name. If the name is already being looked up, the caller gets the answer of that
+    /// look-up.
     fn answer(&self, host: &str) -> io::Result<Answer> {
         let mut names = self.lock();
         if let Some(answer) = names.pending.get(host) {
@@ -126,7 +129,7 @@ impl System {
         Ok(answer)
     }
 
-    /// Looks the name up. The look-up continues even if all callers have stopped waiting, because its thread cannot be
+    /// Looks up the name. The look-up continues even if all callers have stopped waiting, because its thread cannot be
     /// interrupted.
     async fn ask(&self, host: &str, known: bool) -> io::Result<Vec<IpAddr>> {
         let permit = tokio::select! {
@@ -141,8 +144,8 @@ impl System {
         if let Ok(answer) = tokio::time::timeout(self.slow_after, &mut asked).await {
             return answer.map_err(io::Error::other)?;
         }
-        // If possible, a slow look-up takes a permit for slow look-ups and frees its first permit. Otherwise it keeps
-        // the first permit.
+        // If possible, a slow look-up takes a permit for slow look-ups and frees its first permit. Otherwise the
+        // look-up keeps its first permit.
         let permit = self.room_for_stuck.clone().try_acquire_owned().unwrap_or(permit);
         let answer = asked.await;
         drop(permit);
@@ -155,7 +158,7 @@ impl System {
 }
 
 impl Names {
-    /// Counts the look-up of a name that was never answered. Fails if too many such look-ups are pending.
+    /// Counts a name that was never looked up successfully as pending. Fails if too many look-ups are pending.
     fn make_room(&mut self, host: &str) -> Result<(), Busy> {
         if self.pending.len() >= PENDING {
             return Err(Busy::All);
@@ -192,7 +195,7 @@ impl Names {
     }
 }
 
-/// The last two labels of a name. All names that end with these two labels usually have the same owner.
+/// Returns the last two labels of a name. All names that end with these two labels usually have the same owner.
 fn domain_of(host: &str) -> &str {
     let host = host.strip_suffix('.').unwrap_or(host);
     host.rmatch_indices('.').nth(1).map_or(host, |(dot, _)| &host[dot + 1..])
@@ -202,8 +205,8 @@ impl Lookup for System {
     fn lookup(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
         let answer = self.answer(host);
         Box::pin(async move {
-            // A new error is made, because the shared error cannot be moved out. The new error keeps the inner error
-            // and the code.
+            // A new error is made, because all callers share the original error and it cannot be moved. The new error
+            // keeps the inner error and the error code.
             answer?.await.map_err(|error| {
                 let busy = error.get_ref().and_then(|inner| inner.downcast_ref::<Busy>()).copied();
                 match (busy, error.raw_os_error()) {
@@ -294,7 +297,7 @@ mod tests {
         let error = system.lookup("one.more").await.unwrap_err();
         assert!(error.to_string().contains("2048 other names"));
         assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Busy::All));
-        // The last name got no free thread in time. So its look-up fails as busy, and the name was not looked up.
+        // The last name got no free thread in time. So its look-up fails with [`Busy`], and the name was not looked up.
         let error = dead.pop().unwrap().await.unwrap_err();
         assert_eq!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(&Busy::Room));
         drop((alive, dead));

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::policy::guard::Refusal;
 
-/// The port of the UDP socket's test connection. Any port works, because nothing is sent.
+/// The port to which the UDP socket of the check connects. Every port is suitable, because nothing is sent.
 const DISCARD: u16 = 9;
 
-/// Refuses the addresses if one of them leads to one of the `listeners`. A listener listens on one address, or on all
-/// addresses of this machine.
+/// Refuses the addresses if a connection to one of them would reach this server. `listeners` are the addresses that
+/// this server listens on. An unspecified address such as 0.0.0.0 means all addresses of this machine.
 pub(super) fn check(addresses: &[IpAddr], listeners: &[IpAddr]) -> Result<(), Refusal> {
     let is_own = |address: IpAddr| {
         let plain = address.to_canonical();
@@ -24,8 +24,9 @@ pub(super) fn check(addresses: &[IpAddr], listeners: &[IpAddr]) -> Result<(), Re
     }
 }
 
-/// Whether the address belongs to this machine now. For a UDP socket that connects to `address`, the system chooses a
-/// local address. If the two are equal, `address` belongs to this machine. Connecting a UDP socket sends nothing.
+/// Whether the address belongs to this machine now. The check connects a UDP socket to `address`, and then the
+/// operating system chooses a local address. If the two addresses are equal, `address` belongs to this machine.
+/// Connecting a UDP socket sends nothing.
 fn is_this_machine(address: IpAddr) -> bool {
     let from: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -18,16 +18,16 @@ use postback_wire::time::Clock;
 
 /// The time between two probes of one URL.
 const PAUSE: Duration = Duration::from_hours(24);
-/// The time between two searches for URLs whose probe is due.
+/// The time between two searches for disabled URLs whose probe is due.
 const LOOK: Duration = Duration::from_hours(1);
 
-/// The time of the last attempt at each disabled URL that is trusted. Its size is limited, because the number of
-/// disabled URLs is limited.
+/// The time of the last attempt at each disabled URL that is trusted. The number of entries is limited, because the
+/// number of disabled URLs is limited.
 #[derive(Debug, Default)]
 pub(super) struct Probes(Mutex<HashMap<String, SinceStart>>);
 
 impl Probes {
-    /// Records the time of an answer with which the receiver said that it wants no more reports at this URL.
+    /// Records that the receiver said at the time `now` that it wants no more reports at this URL.
     pub(super) fn disabled(&self, url: &str, now: SinceStart) {
         self.lock().insert(url.to_owned(), now);
     }
@@ -36,8 +36,8 @@ impl Probes {
         self.lock().remove(url);
     }
 
-    /// Whether a report to this URL is sent as a probe now. If no attempt is recorded for the URL, for example after a
-    /// restart, the answer is yes.
+    /// Whether a report to this URL is sent as a probe now. If no attempt at the URL is recorded, for example after a
+    /// restart, the result is `true`.
     pub(super) fn begin(&self, url: &str, now: SinceStart) -> bool {
         let mut last = self.lock();
         let due = is_due(last.get(url), now);
@@ -60,8 +60,8 @@ fn is_due(last: Option<&SinceStart>, now: SinceStart) -> bool {
     last.is_none_or(|last| now.saturating_sub(*last) >= PAUSE)
 }
 
-/// For each trusted URL whose probe is due, releases a held report, which becomes the probe. If a new report to such a
-/// URL comes before that, the new report becomes the probe.
+/// For each disabled and trusted URL whose probe is due, releases a held report, which becomes the probe. If a new
+/// report to the URL is attempted earlier, the new report becomes the probe.
 pub(super) async fn run(store: Store, clock: Clock, destinations: Destinations, probes: &Probes, stop: Shutdown) {
     let failures = FailureLog::new("looking for disabled webhooks");
     loop {

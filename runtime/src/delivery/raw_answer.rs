@@ -25,7 +25,7 @@ pub(super) struct Head {
     pub(super) directives: Vec<String>,
 }
 
-/// The answer that arrives on one connection. All clones share it.
+/// The answer that arrives on one connection. All clones of this value share the answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RawAnswer(Arc<Mutex<State>>);
 
@@ -40,7 +40,7 @@ struct State {
     head: Option<Head>,
 }
 
-/// The part of an answer to which the next bytes belong.
+/// A part of an answer. [`State`] stores the part to which the next bytes belong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Part {
     #[default]
@@ -51,8 +51,8 @@ enum Part {
 }
 
 impl RawAnswer {
-    /// Reads the bytes that the client writes to the connection. If they begin with the method, they are a new request
-    /// and contain its whole head. Then the answer to the earlier request is forgotten.
+    /// Reads the bytes that the client writes to the connection. If the bytes begin with the HTTP method, they are a
+    /// new request and contain its whole head. In this case, the answer to the earlier request is forgotten.
     pub(super) fn written(&self, bytes: &[u8]) {
         if !bytes.starts_with(b"POST ") {
             return;
@@ -67,7 +67,7 @@ impl RawAnswer {
         self.lock().read(bytes);
     }
 
-    /// Returns the head of the answer to the report with this id, if its status line has arrived. A second call returns
+    /// Returns the head of the answer to the report with this id, if the status line has arrived. A second call returns
     /// `None`.
     pub(super) fn take(&self, id: &str) -> Option<Head> {
         let mut state = self.lock();
@@ -140,7 +140,7 @@ impl Head {
     }
 }
 
-/// The status in a status line such as `HTTP/1.1 200 OK`. The text after the status may be missing.
+/// Returns the status in a status line such as `HTTP/1.1 200 OK`. The text after the status may be missing.
 fn status(line: &[u8]) -> Option<u16> {
     let [b'0'..=b'9', rest @ ..] = line.strip_prefix(b"HTTP/1.")? else { return None };
     let [b' ', ..] = rest else { return None };
@@ -152,7 +152,7 @@ fn status(line: &[u8]) -> Option<u16> {
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|status| *status >= 100)
 }
 
-/// The value of the header `webhook-id` in a request that the client has written.
+/// Returns the value of the header `webhook-id` in a request that the client has written.
 fn webhook_id(request: &[u8]) -> Option<&[u8]> {
     let mut head = request.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let value = head
@@ -162,8 +162,8 @@ fn webhook_id(request: &[u8]) -> Option<&[u8]> {
     value.map(<[u8]>::trim_ascii)
 }
 
-/// Whether the error means that the receiver has closed the connection. The bytes that the receiver sent before can
-/// still be read, and may be an answer.
+/// Whether the error means that the receiver has closed the connection. The bytes that the receiver sent before it
+/// closed the connection can still be read, and may be an answer.
 pub(super) fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted)

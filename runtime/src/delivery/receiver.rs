@@ -38,7 +38,8 @@ pub(crate) struct Receiver {
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
-/// A function that writes the answer to a request. If it returns an error, the connection is closed.
+/// A function that writes the answer to a request. If the function returns an error, the receiver closes the
+/// connection.
 type Behave = dyn Fn(&Request, &mut dyn Write) -> io::Result<()> + Send + Sync;
 
 impl Receiver {
@@ -104,7 +105,7 @@ impl Receiver {
         self.requests.lock().unwrap().clone()
     }
 
-    /// Waits until the receiver got this many requests, and returns them.
+    /// Waits until the receiver has received at least `n` requests, and returns all of them.
     pub(crate) async fn received(&self, n: usize) -> Vec<Request> {
         let come = async {
             while self.requests().len() < n {
@@ -128,7 +129,7 @@ pub(crate) fn http2_tls() -> ServerConfig {
     tls
 }
 
-/// The requests that arrived: the number of the connection, and the path of the request.
+/// The requests that arrived. For each request: the number of its connection, and its path.
 pub(crate) type Asked = Arc<Mutex<Vec<(usize, String)>>>;
 
 /// Serves HTTP/2 over TLS while the returned `JoinSet` lives, and calls `behave` for each request. Returns the port and

@@ -23,7 +23,7 @@ pub(super) use self::terms::{Bounds, Claim, Effects, ParkReason, Schedulable, St
 use crate::policy::breaker::{Change, Health, Scope};
 use crate::policy::turns::{Key, Limits, SinceStart, Turns};
 
-/// Decides which report a delivery attempts next. `W` is the type of a report in memory.
+/// Decides which report the delivery attempts next. `W` is the type of a report in memory.
 pub(super) struct Scheduler<W> {
     turns: Turns<W>,
     bounds: Bounds,
@@ -37,8 +37,8 @@ pub(super) struct Scheduler<W> {
     queues: HashMap<Key, Queue>,
     /// The queues whose parked reports are claimed next.
     to_claim: VecDeque<Key>,
-    /// For each queue with an alarm, the time at which the scheduler checks again whether an attempt or a claim may
-    /// start.
+    /// The alarms of all queues. At the time of its alarm, the scheduler checks again whether an attempt or a claim of
+    /// the queue may start.
     alarms: BTreeSet<(SinceStart, Key)>,
     /// The idle queues in the order in which they became idle. The queue that has been idle longest comes first.
     idle: BTreeMap<u64, Key>,
@@ -50,20 +50,20 @@ pub(super) struct Scheduler<W> {
     found_up_to: Option<String>,
 }
 
-/// Sums over all queues. Invariant: when a queue changes, the sums are updated in the same function call.
+/// Sums over all queues. Invariant: when a function changes a queue, the same function updates the sums.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     /// The units of memory that the waiting reports use.
     waiting: usize,
-    /// The units of memory that are reserved for reports that are being claimed, one unit for each report. The bytes of
-    /// a claim have another limit.
+    /// The units of memory that are reserved for reports that are being claimed, one unit for each report. Another
+    /// limit applies to the bytes of a claim.
     reserved: usize,
     claims: usize,
     /// The number of reports that are being parked: the store has not committed them as parked yet.
     parking: usize,
-    /// The number of queues that are known to have parked reports.
+    /// The number of queues for which the scheduler knows that the store has parked reports.
     parked: usize,
-    /// The number of circuits that are not closed.
+    /// The number of circuits that are open or are being tested by a single attempt.
     open: usize,
 }
 
@@ -87,7 +87,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Puts a report into its queue, or returns the report if the caller has to park it.
+    /// Puts a report into its queue. If the queue may not take the report, returns the report, and the caller has to
+    /// park it.
     ///
     /// The reports of a queue may use as many units of memory as are still free. So a single origin gets at most half
     /// of the memory, and there is always some free memory for one more origin.
@@ -95,14 +96,14 @@ impl<W: Schedulable> Scheduler<W> {
         let free = self.free();
         let queue = self.queues.get_mut(&key);
         let reason = queue.as_ref().and_then(|queue| {
-            // One report is enough to test whether the origin works. This report is in memory, or the running claim
-            // returns it.
+            // One report is enough to test whether the origin works. This report is already in memory, or the claim in
+            // progress returns it.
             let is_tested = queue.breaker.is_probing() && (queue.waiting > 0 || queue.claim.is_some());
             if is_tested || !queue.breaker.allows_attempt(now) {
                 Some(ParkReason::Breaker)
             } else {
-                // Earlier reports of the queue are parked. The new report is parked too, so that it does not overtake
-                // them.
+                // Earlier reports of the queue are parked. The new report is parked as well, so that it does not
+                // overtake them.
                 (queue.parked || queue.waiting >= free).then_some(ParkReason::Share)
             }
         });
@@ -130,7 +131,7 @@ impl<W: Schedulable> Scheduler<W> {
         Some((StartedAttempt { key, permit, url: self.url_hash(work.url()) }, work))
     }
 
-    /// Records the end of an attempt. `url` is the URL of the attempt, if the URL failed.
+    /// Records the end of an attempt. `url` is the URL of the attempt if the URL failed, otherwise `None`.
     pub(super) fn ended(
         &mut self,
         attempt: StartedAttempt,
@@ -148,7 +149,7 @@ impl<W: Schedulable> Scheduler<W> {
         let change = queue.breaker.ended(permit, health, scope, now);
         let (mut changes, mut to_park) = (Vec::new(), Vec::new());
         if let (Scope::Origin { .. }, Health::Fails, Some(Change::Extended { .. })) = (scope, health, change) {
-            // The failing URL gets a circuit of its own. So the next single attempt from the origin's queue tests
+            // The failing URL gets a circuit of its own. So the next single attempt that tests the origin goes to
             // another URL.
             opened = opened.or_else(|| queue.failing.trip(attempt.url, now));
         }
@@ -167,15 +168,15 @@ impl<W: Schedulable> Scheduler<W> {
         Some(Effects { changes, to_park })
     }
 
-    /// Updates the queue after its circuit has changed. Returns the reports that the caller has to park.
+    /// Updates the queue after the state of its circuit has changed. Returns the reports that the caller has to park.
     fn apply_change(&mut self, key: Key, change: Change) -> Vec<(Key, W)> {
         match change {
             Change::Opened { .. } | Change::Extended { .. } => {
                 self.counts.open += usize::from(matches!(change, Change::Opened { .. }));
                 let waiting = self.turns.drain(key);
                 let Some(queue) = self.queues.get_mut(&key) else { return Vec::new() };
-                // The scheduler forgets that this queue has parked reports. So it can remember another queue with
-                // parked reports, which it does not know yet.
+                // The scheduler forgets that this queue has parked reports. So the scheduler can remember another queue
+                // with parked reports, which it does not know yet.
                 if self.has_unknown_parked && std::mem::take(&mut queue.parked) {
                     self.counts.parked = self.counts.parked.saturating_sub(1);
                 }
@@ -224,8 +225,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Whether the caller has to ask the store which origins have parked reports. The caller passes the answer to
-    /// [`found`](Self::found).
+    /// Whether the caller has to ask the store which origins have parked reports. The caller passes the store's answer
+    /// to [`found`](Self::found).
     pub(super) fn needs_parked_search(&mut self) -> bool {
         let wants = self.has_unknown_parked && self.counts.parked <= self.bounds.parked / 2;
         self.has_unknown_parked &= !wants;
@@ -237,7 +238,7 @@ impl<W: Schedulable> Scheduler<W> {
         self.alarms.first().map(|(at, _)| *at)
     }
 
-    /// Handles all alarms that are due: checks again whether an attempt or a claim of their queues may start.
+    /// Handles all alarms that are due: for each of their queues, checks again whether an attempt or a claim may start.
     pub(super) fn wake(&mut self, now: SinceStart) {
         while let Some(&(at, key)) = self.alarms.first().filter(|(at, _)| *at <= now) {
             self.alarms.remove(&(at, key));
@@ -278,7 +279,7 @@ impl<W: Schedulable> Scheduler<W> {
         self.counts.parking
     }
 
-    /// The number of circuits that are not closed.
+    /// The number of circuits that are open or are being tested by a single attempt.
     pub(super) fn open(&self) -> usize {
         self.counts.open
     }
@@ -305,8 +306,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// The key of the queue for reports to this origin and URL. The caller must use the key immediately, because an
-    /// idle queue may be forgotten later.
+    /// Returns the key of the queue for reports to this origin and URL. The caller must use the key immediately,
+    /// because the scheduler may forget an idle queue later.
     pub(super) fn key(&mut self, origin: &str, url: &str) -> Key {
         match self.keys.get(url) {
             Some(key) => *key,
@@ -340,8 +341,8 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
-    /// Updates the queue's claim and alarm, and whether the queue is paused and idle. Called after the queue's state
-    /// has changed.
+    /// Updates the claim and the alarm of the queue, and whether the queue is paused or idle. This function is called
+    /// after every change of the queue.
     fn refresh(&mut self, key: Key, now: SinceStart) {
         let free = self.free();
         let Some(queue) = self.queues.get_mut(&key) else { return };

@@ -4,12 +4,12 @@ use std::io;
 
 use super::{connections, lookup};
 
-/// What this machine lacked for an attempt.
+/// A resource that this machine lacked for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
-    /// Too many host names are being looked up.
+    /// Every thread for look-ups of host names is in use.
     Lookups,
-    /// All connections that may be open are in use.
+    /// All connections that this process is allowed to open are in use.
     Connections,
     /// The process or the system cannot open any more files.
     Files,
@@ -17,7 +17,7 @@ pub(super) enum Shortage {
 }
 
 impl Shortage {
-    /// The value of the metric's label `reason`.
+    /// Returns the value of the metric's label `reason`.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Lookups => "lookups",
@@ -27,13 +27,14 @@ impl Shortage {
         }
     }
 
-    /// Whether every attempt would fail for this reason. Without look-ups or connections, attempts to other hosts may
-    /// still succeed.
+    /// Whether every attempt would fail because of this shortage. If only look-ups or connections are lacking, attempts
+    /// to other hosts may still succeed.
     pub(super) fn affects_all_attempts(self) -> bool {
         matches!(self, Self::Files | Self::Memory)
     }
 
-    /// The shortage that an I/O error means, if it means one. The caller checks the error inside the I/O error.
+    /// Returns the shortage that an I/O error describes. `None` if it describes no shortage. If the I/O error contains
+    /// another I/O error, the caller has to check that error with a separate call.
     pub(super) fn of(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref();
         if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<lookup::Busy>) {
@@ -47,7 +48,7 @@ impl Shortage {
 
     #[cfg(unix)]
     fn of_code(code: i32) -> Option<Self> {
-        // All Unix systems use the numbers below, except for ENOBUFS: it is 105 on Linux and Android, and 55 on the
+        // All Unix systems use the numbers below. Only ENOBUFS differs: it is 105 on Linux and Android, and 55 on the
         // others.
         const ENOMEM: i32 = 12;
         const ENFILE: i32 = 23;
@@ -85,8 +86,8 @@ mod tests {
             (23, Some(Shortage::Files)),
             (12, Some(Shortage::Memory)),
             (105, Some(Shortage::Memory)),
-            // The errors below are connection refused, host unreachable, network unreachable and address not available.
-            // Their cause is the receiver or its name, and not a shortage of this machine.
+            // The error codes below mean: connection refused, host unreachable, network unreachable, address not
+            // available. Their cause is the receiver or its name, and not a shortage of this machine.
             (111, None),
             (113, None),
             (101, None),

@@ -50,7 +50,7 @@ impl Running {
         self.store.post_durably(vec![report(subject, url)]).await.unwrap();
     }
 
-    /// Waits until the delivery of this report is in this state, and returns its record.
+    /// Waits until the delivery of this report is in this state, and returns the record of the delivery.
     async fn is(&self, subject: &str, state: DeliveryState) -> DeliveryRecord {
         self.reaches(subject, |record| record.state == state).await
     }
@@ -69,7 +69,8 @@ impl Running {
         tokio::time::timeout(Duration::from_mins(1), come).await.expect("the state was not reached in time")
     }
 
-    /// Waits until the first attempt of this report has failed and its retry is planned, and returns the record.
+    /// Waits until the first attempt of this report has failed and a retry is planned. Returns the record of the
+    /// delivery.
     async fn attempted(&self, subject: &str) -> DeliveryRecord {
         self.reaches(subject, |record| record.state == DeliveryState::Pending && record.last.is_some()).await
     }
@@ -185,7 +186,8 @@ async fn stopping_ends_what_is_in_flight_and_puts_back_the_rest_which_the_next_d
     }
     receiver.received(1).await;
     running.shutdown.stop();
-    // The test has one thread. Yielding lets all tasks learn that the shutdown has begun.
+    // The test runs on one thread. `yield_now` lets all other tasks run, so that they learn that the shutdown has
+    // begun.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -279,7 +281,8 @@ async fn a_report_that_cannot_be_attempted_for_want_of_files_loses_no_attempt() 
     let short = Says(Err(std::io::Error::from_raw_os_error(24)));
     let running = Running::with(Options { resolver: Arc::new(short), ..options(&receiver, &[0]) }).await;
     running.post("a", "http://hooks.test/in").await;
-    // Because files are missing, no attempt is made, and the report is due again some seconds after this time.
+    // This process can open no more files, so no attempt is made, and the report becomes due some seconds after this
+    // time.
     let posted = Clock::system().now();
     let record = running
         .reaches("a", |record| record.next_due.is_some_and(|due| due.since(posted) > Duration::from_secs(3)))

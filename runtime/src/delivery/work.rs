@@ -9,7 +9,7 @@ use postback_store::{ClaimedReport, report_units};
 pub(super) struct Work {
     pub(super) report: ClaimedReport,
     /// The share of the store's memory that the report uses until it is settled. `None` if the delivery read the report
-    /// from the store, so that the report uses none of that memory.
+    /// from the store. A report that was read from the store uses none of this memory.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 

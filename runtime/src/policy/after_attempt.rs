@@ -17,9 +17,9 @@ pub(crate) enum AttemptEnd {
     Failed,
     /// The report may not be sent, because its URL is not valid or its host is a forbidden address.
     Refused,
-    /// In this attempt, the host name in the URL led to a forbidden address.
+    /// The resolver returned a forbidden address for the host name in the URL.
     ForbiddenAddress,
-    /// Nothing was sent, because this machine lacked something.
+    /// Nothing was sent, because this machine lacked a resource.
     NotMade,
 }
 
@@ -38,8 +38,8 @@ impl Answer {
         matches!(self.status, 200..=299)
     }
 
-    /// Whether the answer means that the receiver wants no further report at this URL. The result of this report does
-    /// not matter.
+    /// Whether the answer means that the receiver wants no further report at this URL. This does not depend on whether
+    /// the current report is delivered.
     pub(crate) fn disables(self) -> bool {
         self.directive == Some(ReceiverDirective::Disable) || self.status == 410
     }
@@ -51,7 +51,7 @@ impl Answer {
 pub(crate) enum ReceiverDirective {
     /// The receiver wants no further report at this URL.
     Disable,
-    /// The receiver does not want this report again.
+    /// The receiver wants no further attempt of this report.
     AbortMessage,
 }
 
@@ -73,15 +73,15 @@ impl ReceiverDirective {
 
 /// Decides what happens to a report after the attempt with this number. The first attempt has number 1.
 ///
-/// A report is delivered only by an answer with a 2xx status. After any other answer, or without an answer, the report
-/// is retried on the schedule, because receivers answer 404 or 401 in the middle of a deployment. If the receiver says
-/// that it will never accept the report, the report is not retried.
+/// A report is delivered only by an answer with a 2xx status. After every other answer, or without an answer, the
+/// report is retried on the schedule, because receivers answer 404 or 401 in the middle of a deployment. If the
+/// receiver says that it will never accept the report, the report is not retried.
 ///
-/// If a host name led to a forbidden address, the report is retried too, as if the name had no address. There are two
-/// reasons. A failing resolver may answer 0.0.0.0 for a while. And the caller who chose the name must not learn whether
-/// the name is in the operator's network.
+/// If the resolver returned a forbidden address for the host name, the report is retried, as if the name had no
+/// address. There are two reasons. A failing resolver may answer 0.0.0.0 for a while. And the caller who chose the name
+/// must not learn whether the name is in the operator's network.
 ///
-/// The caller must handle [`AttemptEnd::NotMade`] before: the report is due again, and no attempt is used up.
+/// The caller must not pass [`AttemptEnd::NotMade`], because such an attempt does not count in the schedule.
 pub(crate) fn judge(end: AttemptEnd, attempt: u32, schedule: &Schedule, now: Timestamp, rng: &mut impl Rng) -> Next {
     let asked = match end {
         AttemptEnd::Answered(answer) if answer.is_success() => {
@@ -101,7 +101,8 @@ pub(crate) fn judge(end: AttemptEnd, attempt: u32, schedule: &Schedule, now: Tim
     }
 }
 
-/// Describes what is wrong with an answer, or says that the receiver wants no more reports. `None` if nothing is wrong.
+/// Describes what is wrong with an answer, or says that the receiver wants no more reports. `None` if there is nothing
+/// to say.
 pub(crate) fn problem(answer: Answer) -> Option<String> {
     let Answer { status, directive, .. } = answer;
     match (status, directive) {
@@ -120,7 +121,7 @@ pub(crate) fn problem(answer: Answer) -> Option<String> {
     }
 }
 
-/// What the operator can do about a 3xx answer. Each 3xx status has another meaning (RFC 9110, 15.4).
+/// Returns what the operator can do about a 3xx answer. Each 3xx status has another meaning (RFC 9110, 15.4).
 fn redirect_hint(status: u16) -> Option<&'static str> {
     Some(match status {
         301 | 302 | 307 | 308 => "redirects are not followed, so use the final URL",
@@ -205,8 +206,8 @@ mod tests {
         let Next::RetryAt(at) = judged(AttemptEnd::Failed, 1) else { panic!("no retry") };
         assert!(at.since(NOW) >= Duration::from_secs(10) && at.since(NOW) <= Duration::from_secs(12));
         assert_eq!(judged(AttemptEnd::Failed, 2), Next::Dead);
-        // The number of the attempt is beyond the end of the schedule. This happens if the operator shortens the
-        // schedule while the report waits.
+        // The number of the attempt is larger than the number of attempts in the schedule. This happens if the operator
+        // shortens the schedule while the report waits.
         assert_eq!(judged(AttemptEnd::Failed, 7), Next::Dead);
     }
 

@@ -16,20 +16,21 @@ use super::turns::SinceStart;
 const MIN_ATTEMPTS: u32 = 10;
 /// The number of failing URLs that are needed before the circuit of their origin can open.
 const MIN_FAILING_URLS: usize = 3;
-/// Only attempts that ended within this time decide whether a circuit opens. The time is exact to half a window.
+/// Only attempts that ended within this time decide whether a circuit opens. The time is measured with a precision of
+/// half a window.
 pub(crate) const WINDOW: Duration = Duration::from_mins(1);
 /// How long a circuit stays open after it has opened for the first time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest time that a circuit stays open before one attempt may start to test the receiver.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
-/// The circuit breaker of one URL or of one origin.
+/// The circuit breaker of one URL or of one origin. While its circuit is open, no attempt starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Breaker {
     state: State,
-    /// How long the circuit stays open now. If the circuit is closed, how long it stayed open the last time.
+    /// If the circuit is open, how long it stays open. If the circuit is closed, how long it stayed open the last time.
     pause: Duration,
-    /// When the circuit closed after it had been open. `None` if it has never been open.
+    /// The time at which the circuit last closed. `None` if it has never been open.
     closed_at: Option<SinceStart>,
     /// How many times the circuit has opened. This number shows whether an attempt started before the circuit opened.
     opened: u32,
@@ -75,7 +76,7 @@ struct Window {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct WindowCounts {
     all: u32,
-    /// The number of failed attempts, including attempts that got no connection.
+    /// The number of failed attempts. Attempts without a connection are included.
     failed: u32,
     unreachable: u32,
 }
@@ -90,9 +91,9 @@ pub(crate) struct Permit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     Works,
-    /// The attempt failed, but there was a connection.
+    /// The attempt failed after a connection was opened.
     Fails,
-    /// There was no connection: the look-up, the connection or TLS failed.
+    /// No connection was opened: the look-up, the connection or TLS failed.
     Unreachable,
     /// Nothing was sent, so the attempt does not show whether the receiver works.
     Unknown,
@@ -115,9 +116,9 @@ pub(crate) enum Change {
 }
 
 impl Health {
-    /// Judges an attempt. A status below 500 means that the receiver works, even if it did not accept this report. Many
-    /// callers may share an origin. So an answer such as 404 or 429 to one caller's report must not delay the reports
-    /// of other callers.
+    /// Judges an attempt. A status below 500 means that the receiver works, even if the receiver did not accept this
+    /// report. Many callers may share an origin. So an answer such as 404 or 429 to one caller's report must not delay
+    /// the reports of other callers.
     pub(crate) fn of(status: Option<u16>, connected: bool) -> Self {
         match status {
             Some(..500) => Self::Works,
@@ -137,12 +138,14 @@ impl Breaker {
         }
     }
 
-    /// Whether the circuit is not closed. Then the next attempt is a single attempt that tests the receiver.
+    /// Whether the circuit is open or a single attempt is testing the receiver. If so, only a single attempt may start,
+    /// or none.
     pub(crate) fn is_probing(&self) -> bool {
         !matches!(self.state, State::Closed(_))
     }
 
-    /// When a single attempt may start. `None` if the circuit is closed, or if the single attempt is already in flight.
+    /// Returns the time at which a single attempt may start. `None` if the circuit is closed, or if the single attempt
+    /// is already in flight.
     pub(crate) fn probe_at(&self) -> Option<SinceStart> {
         match self.state {
             State::Open { until } => Some(until),
@@ -177,8 +180,8 @@ impl Breaker {
                     return None;
                 }
                 self.unreachable = counts_in_window.is_unreachable();
-                // If the circuit opens again within one window after it closed, the receiver has not recovered. So the
-                // pause grows further.
+                // The circuit opens again within one window after it closed, so the receiver has not recovered, and the
+                // next pause is longer.
                 let relapse = self.closed_at.is_some_and(|closed| now.saturating_sub(closed) < WINDOW);
                 let pause = if relapse { self.longer_pause() } else { FIRST_PAUSE };
                 let until = self.open(pause, now);
@@ -188,8 +191,8 @@ impl Breaker {
                 self.state = State::Open { until: now };
                 None
             }
-            // If the circuit of an origin opened because of missing connections, it closes as soon as a connection
-            // succeeds.
+            // If the circuit of an origin opened because attempts got no connection, the circuit closes as soon as a
+            // connection succeeds.
             (State::Probing, _) if health == Health::Works || (health == Health::Fails && connects_again) => {
                 self.state = State::Closed(Window { since: now, ..Window::default() });
                 self.closed_at = Some(now);
@@ -202,7 +205,7 @@ impl Breaker {
         }
     }
 
-    /// Opens the circuit immediately, because a single attempt has just failed. Returns `None` if the circuit was
+    /// Opens the circuit immediately, because a single attempt has just failed. Returns `None` if the circuit is
     /// already open.
     pub(crate) fn trip(&mut self, now: SinceStart) -> Option<Change> {
         let State::Closed(window) = &mut self.state else { return None };
@@ -249,7 +252,7 @@ impl Window {
 }
 
 impl WindowCounts {
-    /// Whether these results are a sufficient reason to open the circuit.
+    /// Whether these results show that the receiver fails, so that the circuit must open.
     fn show_failure(self, scope: Scope) -> bool {
         let Self { all, failed, .. } = self;
         all >= MIN_ATTEMPTS

@@ -15,8 +15,7 @@ use postback_wire::webhook::{Shown, Webhook, origin_of};
 /// The largest number of origins that a warning names.
 const MOST_NAMED: usize = 5;
 
-/// A URL that the operator trusts. If the operator chose a webhook, the webhook is trusted at this URL and at the paths
-/// below it.
+/// A URL that the operator trusts. A webhook that the operator chose is trusted at this URL and at the paths below it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Destination {
     pub(crate) url: Url,
@@ -33,7 +32,7 @@ impl fmt::Debug for Destination {
     }
 }
 
-/// All destinations that the operator trusts.
+/// All URLs that the operator trusts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Destinations {
     /// Invariant: destinations with longer paths come first. So the first destination that matches a URL has the
@@ -41,8 +40,8 @@ pub(crate) struct Destinations {
     list: Vec<Destination>,
 }
 
-/// How far a webhook may reach, and the secrets that sign its reports. If there are no secrets, the reports are
-/// unsigned. How far a webhook may reach does not depend on the secrets.
+/// The networks that a webhook is allowed to go to, and the secrets that sign its reports. If there are no secrets, the
+/// reports are unsigned. The allowed networks do not depend on the secrets.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DestinationPolicy<'a> {
     pub(crate) reach: Reach,
@@ -61,14 +60,14 @@ impl Destinations {
         Self { list }
     }
 
-    /// The trusted destination to which this URL belongs.
+    /// Returns the trusted destination to which this URL belongs.
     pub(crate) fn find(&self, url: &Url) -> Option<&Destination> {
         self.list.iter().find(|destination| covers(&destination.url, url))
     }
 
-    /// The policy for a webhook. If the webhook has a secret of its own, only this secret signs its reports. If the
-    /// webhook has no secret and is not trusted, its reports are unsigned. Otherwise a caller could get a report signed
-    /// with the operator's secret, and send this report to the operator's own receiver.
+    /// Returns the policy for a webhook. If the webhook has a secret of its own, only this secret signs its reports. If
+    /// the webhook has no secret and is not trusted, its reports are unsigned. Otherwise a caller could get a report
+    /// that is signed with the operator's secret, and could send this report to the operator's own receiver.
     pub(crate) fn policy_for<'a>(&'a self, webhook: &'a Webhook) -> DestinationPolicy<'a> {
         let destination = self.find(webhook.url()).filter(|_| webhook.is_operator());
         let private = destination.is_some_and(|destination| destination.private);
@@ -82,7 +81,7 @@ impl Destinations {
     }
 
     /// Whether a webhook is trusted. A webhook is trusted if the operator chose it and its URL is a trusted
-    /// destination. How far the webhook may reach is decided separately.
+    /// destination. Only some trusted webhooks are allowed to go to private networks.
     pub(crate) fn trusts(&self, webhook: &Webhook) -> bool {
         webhook.is_operator() && self.find(webhook.url()).is_some()
     }
@@ -93,7 +92,7 @@ impl Destinations {
         !webhook.is_operator() && self.find(webhook.url()).is_some()
     }
 
-    /// A warning about origins that share an HMAC secret. `None` if there are no such origins.
+    /// Returns a warning about origins that share an HMAC secret. `None` if there are no such origins.
     pub(crate) fn shared_secret(&self) -> Option<String> {
         let sharing = self.sharing_hmac();
         let (named, more) = sharing.split_at_checked(MOST_NAMED).unwrap_or((&sharing, &[]));
@@ -107,8 +106,8 @@ impl Destinations {
         })
     }
 
-    /// The origins that share an HMAC secret with another origin. The owner of one of these receivers could forge
-    /// reports to the other receivers.
+    /// Returns the origins that share an HMAC secret with another origin. The owner of one of these receivers could
+    /// forge reports to the other receivers.
     fn sharing_hmac(&self) -> Vec<&str> {
         let shares = |one: &Destination, other: &Destination| {
             origin_of(&one.url) != origin_of(&other.url)
@@ -126,8 +125,8 @@ fn covers(trusted: &Url, url: &Url) -> bool {
         && path_below(trusted.path(), url.path()).is_some_and(|rest| !traversal::may_leave(rest))
 }
 
-/// The part of `path` after the trusted path, if `path` is the trusted path or is below it. Only whole segments are
-/// compared.
+/// Returns the part of `path` after the trusted path. `None` if `path` is not the trusted path and not below it. Only
+/// whole segments are compared.
 fn path_below<'a>(trusted: &str, path: &'a str) -> Option<&'a str> {
     let rest = path.strip_prefix(trusted)?;
     (rest.is_empty() || rest.starts_with('/') || trusted.ends_with('/')).then_some(rest)
@@ -289,8 +288,8 @@ mod tests {
             sharing(vec![(a, rotating), (b, vec![secret('B')]), (c, vec![secret('C')])], &[]),
             ["https://a.example", "https://b.example"]
         );
-        // Two paths of one origin belong to one receiver, so they are not counted as sharing. With an Ed25519 key, a
-        // receiver can verify a signature but cannot make one.
+        // Two paths of one origin belong to one receiver, so their common secret is not reported. With an Ed25519 key,
+        // a receiver can verify a signature but cannot make one.
         assert!(sharing(vec![(a, vec![]), ("https://a.example/2", vec![])], &[secret('D')]).is_empty());
         assert!(sharing(vec![(a, vec![]), (b, vec![])], &[ed25519]).is_empty());
         assert!(sharing(vec![(a, vec![secret('A')]), (b, vec![])], &[secret('D')]).is_empty());

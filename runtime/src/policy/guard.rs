@@ -12,17 +12,17 @@ use url::{Host, Url};
 
 pub(crate) use self::nat64::Nat64;
 
-/// Says which kinds of networks a webhook may go to.
+/// The kinds of networks that a webhook is allowed to go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reach {
     /// Only addresses that are global unicast.
     Public,
-    /// Also addresses of private networks and of this machine.
+    /// Addresses that are global unicast, and addresses of private networks and of this machine.
     Private,
 }
 
-/// Checks addresses. The addresses of metadata services and of link-local networks are forbidden for all webhooks, and
-/// no setting allows them.
+/// Checks whether a webhook is allowed to go to an address. The addresses of metadata services and of link-local
+/// networks are forbidden for all webhooks, and no setting allows them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard {
     allow_networks: Arc<[IpNet]>,
@@ -30,8 +30,8 @@ pub(crate) struct Guard {
     nat64: Arc<[Nat64]>,
 }
 
-/// An address that a webhook may not go to. The text that `Display` writes names the address. So show this text only to
-/// the operator, and not to the caller who chose the webhook.
+/// An address that a webhook is not allowed to go to. The text that `Display` writes names the address. So show this
+/// text only to the operator, and not to the caller who chose the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     address: IpAddr,
@@ -51,23 +51,24 @@ enum Cause {
 }
 
 impl Guard {
-    /// A guard that allows these networks for all webhooks.
+    /// Makes a guard that allows these networks for all webhooks.
     pub(crate) fn new(allow_networks: Vec<IpNet>) -> Self {
         Self { allow_networks: allow_networks.into(), ..Self::default() }
     }
 
-    /// Forbids these networks to all webhooks, even if other settings allow the networks.
+    /// Forbids these networks for all webhooks, even if other settings allow the networks.
     pub(crate) fn deny(self, networks: Vec<IpNet>) -> Self {
         Self { deny_networks: networks.into(), ..self }
     }
 
-    /// Adds NAT64 prefixes. If an IPv6 address has one of these prefixes, the IPv4 address in it is checked.
+    /// Adds NAT64 prefixes. If an IPv6 address has one of these prefixes, the guard checks the IPv4 address inside the
+    /// IPv6 address.
     pub(crate) fn nat64(self, prefixes: Vec<Nat64>) -> Self {
         Self { nat64: prefixes.into(), ..self }
     }
 
-    /// Checks a URL whose host is an IP address. A URL whose host is a name passes, because the addresses of the name
-    /// are checked when a connection is opened.
+    /// Checks a URL whose host is an IP address. A URL whose host is a name is allowed here, because the addresses of
+    /// the name are checked when a connection is opened.
     ///
     /// Invariant: a host that is an IP address is not resolved, so no other function checks it.
     pub(crate) fn check_url(&self, url: &Url, reach: Reach) -> Result<(), Refusal> {
@@ -78,7 +79,7 @@ impl Guard {
         }
     }
 
-    /// Checks the addresses of a host name. If one address is refused, the whole name is refused. An answer that mixes
+    /// Checks the addresses of a host name. If one address is refused, the whole name is refused. A list that mixes
     /// allowed and refused addresses is probably an attack.
     pub(crate) fn check_addresses(&self, addresses: &[IpAddr], reach: Reach) -> Result<(), Refusal> {
         addresses.iter().try_for_each(|address| self.check(*address, reach))
@@ -102,7 +103,9 @@ impl Guard {
     fn allows(&self, address: IpAddr) -> bool {
         let embedded = match address {
             IpAddr::V4(_) => None,
-            // Only IPv4-mapped addresses and NAT64 addresses really lead to the IPv4 address inside them.
+            // If an allowed network contains the IPv4 address inside an IPv6 address, the IPv6 address is allowed. This
+            // applies only to IPv4-mapped addresses and NAT64 addresses, because only they certainly lead to that IPv4
+            // address.
             IpAddr::V6(v6) => v6.to_ipv4_mapped().or_else(|| nat64::embedded(v6, &self.nat64)).map(IpAddr::V4),
         };
         self.allow_networks.iter().any(|net| net.contains(&address) || embedded.is_some_and(|v4| net.contains(&v4)))
@@ -110,7 +113,7 @@ impl Guard {
 }
 
 impl Guard {
-    /// Whether a setting denies the address. An IPv6 address is denied too if it may lead to a denied IPv4 address.
+    /// Whether a setting denies the address. An IPv6 address that may lead to a denied IPv4 address is denied as well.
     fn denies(&self, address: IpAddr) -> bool {
         if self.deny_networks.is_empty() {
             return false;
@@ -125,8 +128,8 @@ impl Guard {
 }
 
 impl Refusal {
-    /// The refusal of an address of this server. Such addresses are refused so that a caller cannot make the server
-    /// call itself.
+    /// Makes the refusal of an address that this server listens on. Such an address is refused so that a caller cannot
+    /// make the server call itself.
     pub(crate) fn own_address(address: IpAddr) -> Self {
         Self { address, cause: Cause::OwnAddress }
     }

@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postback_wire::time::Timestamp;
 
-/// The longest value that is parsed, in bytes. The longest date has 33 bytes.
+/// The length of the longest header value that is parsed, in bytes. The longest date has 33 bytes.
 const MAX_VALUE: usize = 64;
 
-/// How long the receiver asks to wait, counted from `now`. The value is a number of seconds, or a date in one of the
-/// three date formats of HTTP. A date in the past means no wait. If the value is neither, the result is `None`, and the
-/// header is ignored.
+/// Returns how long the receiver asks to wait, counted from `now`. The value is a number of seconds, or a date in one
+/// of the three date formats of HTTP. A date in the past means no wait. If the value is neither a number nor a date,
+/// the result is `None`, and the header is ignored.
 pub(crate) fn parse(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim_matches([' ', '\t']);
     if value.is_empty() || value.len() > MAX_VALUE {

@@ -10,18 +10,18 @@ const MAX_STEP: Duration = Duration::from_hours(7 * 24);
 /// together because their receiver was down are then retried at different times.
 const JITTER: f64 = 0.2;
 /// The largest random time that is added to a wait that the receiver asked for, as a fraction of the wait. The wait is
-/// never shortened, because the receiver would reject an attempt that comes too early.
+/// never shortened, because the receiver would reject an attempt that arrives too early.
 const ASKED_JITTER: f64 = 0.1;
 /// The longest wait that a receiver may ask for. A delay of the schedule may be longer, because the operator chose it.
 const MAX_ASKED: Duration = Duration::from_hours(24);
 
-/// The delays before the attempts, one for each attempt. The first delay is that of the first attempt. When the last
+/// The delays before the attempts, one for each attempt. The first delay comes before the first attempt. When the last
 /// attempt fails, the report is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule(Vec<Duration>);
 
 impl Schedule {
-    /// The time from the first attempt to the last, without the random times that are added to the delays.
+    /// Returns the time from the first attempt to the last, without the random times that are added to the delays.
     pub(crate) fn total(&self) -> Duration {
         self.0.iter().fold(Duration::ZERO, |sum, step| sum.saturating_add(*step))
     }
@@ -47,11 +47,11 @@ impl Schedule {
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
     }
 
-    /// How long to wait after this many failed attempts. `None` if the schedule has no further attempt.
+    /// Returns how long to wait after this many failed attempts. `None` if the schedule has no further attempt.
     ///
-    /// The result is the longer of two waits. One is the schedule's delay plus at most a fifth of it. The other is the
-    /// wait that the receiver `asked` for plus at most a tenth of it, limited to one day. If the delay is zero and the
-    /// receiver asked for nothing, the result is zero.
+    /// The result is the longer of two waits. The first is the schedule's delay plus at most a fifth of this delay. The
+    /// second is the wait that the receiver `asked` for plus at most a tenth of this wait, limited to one day. If the
+    /// delay is zero and the receiver asked for no wait, the result is zero.
     pub(crate) fn after(&self, attempts_made: u32, asked: Option<Duration>, rng: &mut impl Rng) -> Option<Duration> {
         let step = *self.0.get(usize::try_from(attempts_made).ok()?)?;
         let asked = asked.unwrap_or_default().min(MAX_ASKED);

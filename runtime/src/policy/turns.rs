@@ -16,30 +16,31 @@ use std::time::Duration;
 
 use slab::Slab;
 
-/// The time since a fixed moment. All calls must use the same fixed moment.
+/// A point in time, as the duration since a fixed moment. All values that are passed to one [`Turns`] must be measured
+/// from the same moment.
 pub(crate) type SinceStart = Duration;
 
 /// Identifies one origin. The key is valid until the origin is removed.
 pub(crate) type Key = usize;
 
-/// An origin is prompt if its attempts take less than this time on average. Its slots are then free again so soon that
-/// other origins do not have to wait long.
+/// The limit for prompt origins. An origin is prompt if its attempts take less than this time on average. The slots of
+/// a prompt origin are free again so soon that other origins do not have to wait long.
 const PROMPT: Duration = Duration::from_secs(1);
-/// The largest time that one attempt adds to the average. A longer attempt is counted with this time. So when a slow
-/// origin becomes fast, it counts as prompt after at most ten more attempts.
+/// The largest time that one attempt adds to the average. If an attempt takes longer, only this time is added. So when
+/// a slow origin becomes fast, the origin counts as prompt after at most ten more attempts.
 const LONGEST: Duration = Duration::from_secs(4);
-/// The weight of all earlier attempts in the average. The last attempt has the weight 1.
+/// The weight of all earlier attempts in the average time of an origin. The last attempt has the weight 1.
 const INERTIA: u32 = 7;
 
-/// The number of slots, and how many of them different kinds of origins may use.
+/// The number of slots, and how many slots each kind of origin may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// The number of slots. A slot is the right to have one attempt in flight.
     total: usize,
     /// The number of slots that one origin may use while other origins have attempts to start.
     share: usize,
-    /// An origin is small if it uses at most this many slots. Some slots are kept free for small origins. An origin
-    /// that has not answered yet may use at most this many slots.
+    /// The largest number of slots that a small origin uses. Some slots are kept free for small origins. An origin that
+    /// has not answered yet may use at most this many slots.
     small: usize,
     /// The number of slots that all origins that are not small may use together.
     large: usize,
@@ -71,13 +72,13 @@ impl Limits {
     }
 }
 
-/// All origins with their waiting reports, which are of type `T`.
+/// All origins with their waiting reports, which are of type `T`. Decides which origin starts the next attempt.
 #[derive(Debug)]
 pub(crate) struct Turns<T> {
     limits: Limits,
     origins: Slab<Origin<T>>,
     /// For each group, the origins that could start an attempt, by ticket. The origin with the smallest ticket has
-    /// waited longest.
+    /// waited for the longest time.
     ready: [BTreeMap<u64, Key>; LimitGroup::COUNT],
     last_ticket: u64,
     waiting: usize,
@@ -104,10 +105,10 @@ struct Origin<T> {
     paused: bool,
     /// The average time of an attempt. `None` until the first attempt has ended.
     average_time: Option<Duration>,
-    /// When the last attempt of this origin ended. If the origin had no attempt in flight and then started one, the
-    /// time of this start.
+    /// The time at which the last attempt of this origin ended. If an attempt started later while no other attempt was
+    /// in flight, the time of this start.
     last_heard: SinceStart,
-    /// The position of the origin in the order of turns. The origin with the smallest ticket is the next.
+    /// The position of the origin in the order of turns. The origin with the smallest ticket is the first.
     ticket: u64,
     group: Option<LimitGroup>,
 }
@@ -115,7 +116,7 @@ struct Origin<T> {
 /// A group of origins that have the same limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum LimitGroup {
-    /// Prompt and small origins.
+    /// Origins that are prompt and small.
     Small,
     /// Prompt origins that are not small and use less than their share.
     Large,
@@ -138,7 +139,7 @@ impl<T> Turns<T> {
         Self { limits, origins: Slab::new(), ready, last_ticket: 0, waiting: 0, in_use: SlotsInUse::default() }
     }
 
-    /// Adds an origin. `own_limit` is the limit that the operator set for this origin.
+    /// Adds an origin and returns its key. `own_limit` is the limit that the operator set for this origin.
     pub(crate) fn add(&mut self, own_limit: Option<usize>) -> Key {
         self.origins.insert(Origin {
             queue: VecDeque::new(),
@@ -170,8 +171,8 @@ impl<T> Turns<T> {
         });
     }
 
-    /// Starts the next attempt, if an attempt may start. Returns its origin and its report. The attempt uses a slot
-    /// until [`done`](Self::done) is called.
+    /// Starts the next attempt, if an attempt may start. Returns the key of its origin, and its report. The attempt
+    /// uses a slot until [`done`](Self::done) is called.
     pub(crate) fn next(&mut self, now: SinceStart) -> Option<(Key, T)> {
         loop {
             let group = self.next_group()?;
@@ -209,7 +210,7 @@ impl<T> Turns<T> {
         self.change(key, |origin| origin.paused = paused);
     }
 
-    /// Removes all waiting reports of an origin, and returns them in their order.
+    /// Removes all waiting reports of an origin, and returns them in the order in which they were added.
     pub(crate) fn drain(&mut self, key: Key) -> VecDeque<T> {
         self.change(key, |origin| std::mem::take(&mut origin.queue))
     }
@@ -235,10 +236,11 @@ impl<T> Turns<T> {
         self.origins.get(key).is_some_and(|origin| origin.in_flight > 0 || !origin.queue.is_empty())
     }
 
-    /// The group of the origin that starts the next attempt.
+    /// Returns the group of the origin that starts the next attempt.
     ///
-    /// If the first of the large origins cannot start, all large origins wait. Otherwise other large origins could
-    /// always take the slots that the first needs, and it might never start.
+    /// If the first of the large origins cannot start an attempt, no large origin may start one. Otherwise other large
+    /// origins could always take the slots that the first large origin needs, and this origin might never start an
+    /// attempt.
     fn next_group(&self) -> Option<LimitGroup> {
         let Limits { total, slow, unproven, .. } = self.limits;
         let SlotsInUse { all, by_slow, by_unproven, .. } = self.in_use;
@@ -267,14 +269,14 @@ impl<T> Turns<T> {
 
     fn has_room_for_large(&self, key: Key) -> bool {
         let in_flight = self.origins.get(key).map_or(0, |origin| origin.in_flight);
-        // When an origin stops being small, all its slots are counted as used by large origins. So the number may grow
-        // by more than one.
+        // When an origin stops being small, all slots of this origin are counted as used by large origins. So the
+        // number of these slots may grow by more than one.
         let grown = if in_flight <= self.limits.small { in_flight + 1 } else { 1 };
         self.in_use.by_large + grown <= self.limits.large
     }
 
     /// If a prompt origin has attempts in flight and none of them has ended for a second, marks the origin as slow.
-    /// Returns whether the origin was marked.
+    /// Returns whether the origin was marked as slow.
     fn has_fallen_silent(&mut self, key: Key, now: SinceStart) -> bool {
         let Some(origin) = self.origins.get(key) else { return false };
         let silent = origin.in_flight > 0 && now.saturating_sub(origin.last_heard) >= PROMPT;
@@ -290,7 +292,8 @@ impl<T> Turns<T> {
         self.last_ticket
     }
 
-    /// Changes an origin. Every change must use this method, because it updates the sums and the groups.
+    /// Changes an origin with `change`. Every change must use this method, because this method updates the sums and the
+    /// groups.
     fn change<R: Default>(&mut self, key: Key, change: impl FnOnce(&mut Origin<T>) -> R) -> R {
         let Some(origin) = self.origins.get_mut(key) else { return R::default() };
         let before = origin.group.map(|group| (group, origin.ticket));

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use postback_wire::time::Timestamp;
 
-/// The largest number of lines about one origin within one [`WINDOW`].
+/// The largest number of log lines about failed retries to one origin within one [`WINDOW`].
 pub(super) const MOST_LINES: usize = 10;
 const WINDOW: Duration = Duration::from_mins(1);
-/// The largest number of origins for which lines are counted. While this many origins are counted, failed retries to
-/// other origins are not logged.
+/// The largest number of origins for which log lines are counted. While this many origins are counted, failed retries
+/// to other origins are not logged.
 const MAX_ORIGINS: usize = 256;
 
-/// How many lines about failed retries were logged, by origin.
+/// Counts the log lines about failed retries, by origin.
 #[derive(Debug, Default)]
 pub(super) struct Retries(HashMap<String, RetryLines>);
 
@@ -23,11 +23,11 @@ struct RetryLines {
     skipped: u64,
 }
 
-/// Says whether a failed retry is logged.
+/// The decision whether a failed retry is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineDecision {
     Log {
-        /// How many failed retries were not logged since the last line.
+        /// How many failed retries to this origin were not logged since its last log line.
         skipped: u64,
     },
     Skip,

@@ -13,7 +13,7 @@ use super::*;
 const WEBHOOK_ID: &str = "0193b3c4-0000-7000-8000-000000000001";
 static TARGET: LazyLock<Target> = LazyLock::new(|| Target::parse("https://example.com/in"));
 
-/// Collects the lines that the delivery logs on this thread.
+/// Collects the log lines that the delivery writes on this thread.
 #[derive(Clone, Default)]
 pub(in crate::delivery) struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
@@ -24,7 +24,7 @@ impl Lines {
         (lines, guard)
     }
 
-    /// The collected lines that contain this text.
+    /// Returns the collected lines that contain this text.
     pub(in crate::delivery) fn with(&self, text: &str) -> Vec<(Level, String)> {
         self.0.lock().unwrap().iter().filter(|(_, line)| line.contains(text)).cloned().collect()
     }
@@ -162,8 +162,8 @@ fn a_refusal_is_explained_once_per_origin_under_a_bound() {
     assert!(!log.is_to_explain("https://a", at(0)));
     let explained = (0..2 * MAX_EXPLAINED).filter(|n| log.is_to_explain(&n.to_string(), at(0))).count();
     assert_eq!(explained, MAX_EXPLAINED - 1);
-    // After a pause, the refusal of one more origin is explained, although many were explained before. The number of
-    // remembered origins is limited.
+    // One [`EXPLAIN_PAUSE`] has passed, so the refusal of one more origin is explained, although many were explained
+    // before. The number of remembered origins is limited.
     assert!(!log.is_to_explain("https://b", at(0)));
     for n in 1..2 * MAX_EXPLAINED {
         assert!(log.is_to_explain(&format!("https://b{n}"), at(n)), "{n}");

@@ -9,10 +9,11 @@ use crate::policy::turns::{Key, SinceStart};
 const MAX_CLAIMS: usize = 4;
 /// The largest number of reports in one claim.
 const MAX_PER_CLAIM: usize = 256;
-/// The largest number of reports in one claim while a single attempt tests the origin and some of its URLs have
-/// circuits of their own. The claim asks for more than one report, because reports to such URLs cannot test the origin.
+/// The largest number of reports in one claim while a single attempt tests an origin and some of the origin's URLs have
+/// circuits of their own. The claim asks for more than one report, because a report to such a URL cannot test the
+/// origin.
 const MAX_PER_TEST_CLAIM: usize = 32;
-/// How long the scheduler waits after a claim that failed or returned no report.
+/// How long the scheduler waits before the next claim if a claim failed or returned no report.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl<W: Schedulable> Scheduler<W> {
@@ -40,8 +41,8 @@ impl<W: Schedulable> Scheduler<W> {
         None
     }
 
-    /// Records the result of a claim: its reports, and whether more reports are parked. `None` means that the claim
-    /// failed. Returns the reports that the caller has to park again.
+    /// Records the result of a claim: the claimed reports, and whether the store has more parked reports. `None` means
+    /// that the claim failed. Returns the reports that the caller has to park again.
     pub(in crate::delivery) fn claimed(
         &mut self,
         key: Key,
@@ -62,7 +63,7 @@ impl<W: Schedulable> Scheduler<W> {
             self.set_alarm(key, now + PAUSE);
         }
         for work in works {
-            // If the URL of the report has a queue of its own now, the report goes into this queue. The report may have
+            // If the URL of the report now has a queue of its own, the report goes into this queue. The report may have
             // been parked under its origin before the URL got the queue.
             let url = self.keys.get(work.url()).copied().filter(|own_limits| *own_limits != key);
             if let Some(own_limits) = url {

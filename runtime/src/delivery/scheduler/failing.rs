@@ -8,7 +8,7 @@ use crate::policy::turns::SinceStart;
 /// The largest number of URLs of one origin whose failures are remembered.
 const MAX_FAILING: usize = 16;
 
-/// The URLs of one origin that failed. The URL with the latest attempt is the last in the list.
+/// The URLs of one origin that failed. The URL with the latest attempt is the last one in the list.
 #[derive(Debug, Default)]
 pub(super) struct Failing(VecDeque<Url>);
 
@@ -16,17 +16,17 @@ pub(super) struct Failing(VecDeque<Url>);
 struct Url {
     hash: u64,
     breaker: Breaker,
-    /// When the URL failed last. `None` if an attempt has succeeded since then.
+    /// The time at which the URL last failed. `None` if an attempt has succeeded since then.
     failed: Option<SinceStart>,
 }
 
 impl Failing {
-    /// How many URLs failed within the last minute and have not worked since then.
+    /// How many URLs failed within the last minute and had no successful attempt since then.
     pub(super) fn count(&self, now: SinceStart) -> usize {
         self.0.iter().filter(|url| url.failed.is_some_and(|failed| now.saturating_sub(failed) < WINDOW)).count()
     }
 
-    /// Records the end of an attempt at a URL. Returns the URL's breaker if its circuit has opened.
+    /// Records the end of an attempt at a URL. If the circuit of the URL has opened, returns the URL's breaker.
     pub(super) fn ended(&mut self, hash: u64, health: Health, now: SinceStart) -> Option<(Breaker, Change)> {
         let known = self.take(hash);
         let mut url = match (known, health) {
@@ -39,7 +39,7 @@ impl Failing {
                 url.failed = (health == Health::Fails).then_some(now);
                 url.breaker.begin(now).and_then(|permit| url.breaker.ended(permit, health, Scope::Url, now))
             }
-            // An attempt that had no connection, or that was not sent, says nothing about this URL.
+            // An attempt without a connection, or an attempt that was not sent, does not show whether this URL works.
             Health::Unreachable | Health::Unknown => None,
         };
         match change {
@@ -51,7 +51,7 @@ impl Failing {
         }
     }
 
-    /// Opens the circuit of a URL immediately, and returns the URL's breaker. `None` if the circuit was already open.
+    /// Opens the circuit of a URL immediately, and returns the URL's breaker. `None` if the circuit is already open.
     pub(super) fn trip(&mut self, hash: u64, now: SinceStart) -> Option<(Breaker, Change)> {
         let mut breaker = self.take(hash).map(|url| url.breaker).unwrap_or_default();
         let change = breaker.trip(now)?;

@@ -5,7 +5,8 @@ use super::{Schedulable, Scheduler};
 use crate::policy::turns::Key;
 
 impl<W: Schedulable> Scheduler<W> {
-    /// Updates whether a queue is idle. If more idle queues are remembered than allowed, forgets the oldest ones.
+    /// Updates whether a queue is idle. If there are more idle queues than the scheduler may remember, forgets the
+    /// oldest ones.
     pub(super) fn update_idle(&mut self, key: Key) {
         self.mark_idle(key);
         while self.idle.len() > self.bounds.idle
@@ -24,7 +25,7 @@ impl<W: Schedulable> Scheduler<W> {
         let Some(queue) = self.queues.get_mut(&key) else { return };
         let is_idle = !has_work && !queue.is_parked() && queue.url_queues.is_empty();
         match (is_idle, queue.idle) {
-            // The URL works again, so its next reports go into its origin's queue.
+            // The URL works again, so its next reports go into the queue of its origin.
             (true, _) if queue.origin.is_some() && !queue.breaker.is_probing() => {
                 if let Some(origin) = self.forget(key) {
                     self.mark_idle(origin);

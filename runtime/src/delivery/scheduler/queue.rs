@@ -12,27 +12,29 @@ pub(super) struct Queue {
     pub(super) name: Arc<str>,
     /// If this queue belongs to a URL, the key of the queue of the URL's origin.
     pub(super) origin: Option<Key>,
-    /// The queues of the origin's URLs that have circuits of their own: the hash of each URL, and the key of its queue.
+    /// The queues of the origin's URLs that have circuits of their own. Each entry is the hash of a URL, and the key of
+    /// the URL's queue.
     pub(super) url_queues: Vec<(u64, Key)>,
-    /// The failing URLs of the origin that have no queue of their own.
+    /// The URLs of the origin that failed and have no queue of their own.
     pub(super) failing: Failing,
     /// The number of attempts in flight. For an origin, the attempts of its URL queues are included.
     pub(super) in_flight: usize,
     pub(super) breaker: Breaker,
-    /// The units of memory that the waiting reports use.
+    /// The units of memory that the waiting reports of this queue use.
     pub(super) waiting: usize,
     /// Whether the store may have reports that are parked under this name.
     pub(super) parked: bool,
-    /// The number of reports that are being parked: the store has not committed them as parked yet.
+    /// The number of reports of this queue that are being parked: the store has not committed them as parked yet.
     pub(super) parking: usize,
     /// How many reports the store has committed as parked under this name.
     pub(super) parkings: u64,
-    /// The value of `parkings` when the running claim started. If the claim finds no more reports, but `parkings` has
-    /// grown since then, the claim may have missed reports.
+    /// The value of `parkings` when the claim in progress started. If `parkings` has grown since then, the claim may
+    /// have missed reports, even if it finds no more reports.
     pub(super) claim: Option<u64>,
     /// Whether the queue is in the list of queues whose parked reports are claimed next.
     pub(super) to_claim: bool,
-    /// The time at which the scheduler checks again whether an attempt or a claim of this queue may start.
+    /// The alarm of the queue: at this time, the scheduler checks again whether an attempt or a claim of the queue may
+    /// start.
     pub(super) alarm: Option<SinceStart>,
     /// The position of the queue in the order of idle queues. `None` if the queue is not idle.
     pub(super) idle: Option<u64>,
@@ -64,7 +66,7 @@ impl Queue {
         self.parked && self.claim.is_none() && has_room && self.breaker.allows_attempt(now)
     }
 
-    /// Whether a claimed report may wait in this queue.
+    /// Whether a claimed report is allowed to wait in memory in this queue.
     pub(super) fn can_queue(&self, now: SinceStart) -> bool {
         self.breaker.allows_attempt(now) && !(self.breaker.is_probing() && self.waiting > 0)
     }

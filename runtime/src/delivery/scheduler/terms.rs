@@ -10,10 +10,12 @@ use crate::policy::turns::Key;
 pub(in crate::delivery) struct Bounds {
     /// The largest number of units of memory that waiting reports may use.
     pub(in crate::delivery) backlog: usize,
-    /// The largest number of idle queues that are remembered, with their average time and their failures.
+    /// The largest number of idle queues that the scheduler remembers. For each of them, it also remembers the average
+    /// time of an attempt and the failures.
     pub(in crate::delivery) idle: usize,
-    /// The largest number of queues that are known to have parked reports. If there are more in the store, the
-    /// scheduler searches for them when half of the known queues have no more parked reports.
+    /// The largest number of queues for which the scheduler knows that the store has parked reports. The store may have
+    /// parked reports of more queues. The scheduler searches for these queues when half of the known queues have no
+    /// more parked reports.
     pub(in crate::delivery) parked: usize,
 }
 
@@ -22,7 +24,7 @@ pub(in crate::delivery) trait Schedulable {
     /// The number of units of memory that the report uses. At least one unit.
     fn units(&self) -> usize;
 
-    /// The URL of the report without its query, because circuits are kept for URLs without a query.
+    /// The URL of the report without its query. Circuits are kept for URLs without a query.
     fn url(&self) -> &str;
 }
 
@@ -40,11 +42,13 @@ pub(in crate::delivery) struct StartedAttempt {
 pub(in crate::delivery) enum ParkReason {
     /// The circuit of the origin or of the URL is open.
     Breaker,
-    /// The reports of the origin use as much memory as they may, or earlier reports of the origin are parked.
+    /// The reports of the origin already use all memory that they are allowed to use, or earlier reports of the origin
+    /// are parked.
     Share,
 }
 
-/// A claim of parked reports that the caller has to make. The caller passes its result to `Scheduler::claimed`.
+/// A claim of parked reports that the caller has to make. The caller passes the result of the claim to
+/// `Scheduler::claimed`.
 #[derive(Debug)]
 pub(in crate::delivery) struct Claim {
     pub(in crate::delivery) key: Key,
@@ -55,7 +59,8 @@ pub(in crate::delivery) struct Claim {
 
 /// What the caller has to do after the end of an attempt.
 pub(in crate::delivery) struct Effects<W> {
-    /// The circuits that have opened, stay open, or have closed, each with its origin or URL.
+    /// The circuits that have opened, have stayed open after a test, or have closed. Each with the name of its origin
+    /// or URL.
     pub(in crate::delivery) changes: Vec<(Arc<str>, Change)>,
     /// The reports that the caller has to park.
     pub(in crate::delivery) to_park: Vec<(Key, W)>,

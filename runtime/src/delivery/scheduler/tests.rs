@@ -35,7 +35,7 @@ fn take(scheduler: &mut Scheduler<usize>, origin: &str, work: usize) -> Option<P
     scheduler.take(key, work, NOW).map(|(_, reason)| reason)
 }
 
-/// A report for tests: the index of its URL in `URLS`, and a number.
+/// A report for tests. The first number is the index of its URL in `URLS`, the second number identifies the report.
 impl Schedulable for (usize, usize) {
     fn units(&self) -> usize {
         1
@@ -68,7 +68,7 @@ fn memory_is_bounded_by_size_and_shared_by_size() {
         let key = scheduler.key(origin, "");
         scheduler.take(key, Large(size), NOW).is_none()
     };
-    // The scheduler keeps a report in memory as long as the origin's reports use no more units than are still free.
+    // The scheduler keeps a report in memory if the reports of its origin use no more units than are still free.
     assert_eq!((0..10).filter(|_| take("a", 20)).count(), 3);
     assert_eq!((0..50).filter(|_| take("b", 1)).count(), 17);
     while let Some((attempt, _)) = scheduler.next(NOW) {
@@ -158,7 +158,7 @@ fn of_more_dead_origins_than_are_known_each_has_its_turn() {
     assert_eq!(attempted.keys().map(String::as_str).collect::<Vec<_>>(), ORIGINS, "{attempted:?}");
 }
 
-/// The state outside of the scheduler: a store with parked reports, the attempts in flight, and the claims in progress.
+/// The state outside of the scheduler: parked reports in a store, the attempts in flight, and the claims in progress.
 #[derive(Default)]
 struct World {
     arrived: usize,
@@ -190,7 +190,7 @@ impl World {
         if health == Health::Works {
             self.delivered.push(work.1);
         } else {
-            // The attempt failed, so its report is due again and is claimed.
+            // The attempt failed, so its report becomes due again and is claimed again.
             self.take(scheduler, work, now);
         }
     }
@@ -278,7 +278,7 @@ fn a_url_that_fails_holds_up_no_other_of_its_origin() {
     assert_eq!((scheduler.open(), scheduler.waiting()), (1, 0));
     assert_eq!(world.parked["x://1/a"].len(), 200);
     assert!(world.parked.get("x://1").is_none_or(VecDeque::is_empty));
-    // Later reports to the other URL are delivered too. The test attempts at the failing URL do not delay them.
+    // Later reports to the other URL are also delivered. The attempts that test the failing URL do not delay them.
     for _ in 0..20 {
         let later = scheduler.alarm().unwrap();
         world.arrive(&mut scheduler, 2, later);

@@ -13,18 +13,19 @@ use super::{Schedulable, Scheduler, StartedAttempt};
 use crate::policy::breaker::{Breaker, Change, Health};
 use crate::policy::turns::{Key, SinceStart};
 
-/// The largest number of URLs of one origin that are split off. For a further URL, the queue of an idle URL is
-/// forgotten. If no URL is idle, the further URL stays in its origin's queue. The store may have reports parked under
-/// more URLs. These reports are claimed too.
+/// The largest number of URLs of one origin that have queues of their own. If a further URL needs a queue, the queue of
+/// an idle URL is forgotten. If no URL is idle, the reports to the further URL stay in the queue of the origin. The
+/// store may have reports that are parked under more URLs. These reports are claimed as well.
 pub(super) const MAX_SPLIT_OFF: usize = 16;
 
 impl<W: Schedulable> Scheduler<W> {
-    /// The hash by which a URL is distinguished from the other URLs of its origin.
+    /// Returns a hash that distinguishes a URL from the other URLs of its origin.
     pub(super) fn url_hash(&self, url: &str) -> u64 {
         self.hasher.hash_one(url)
     }
 
-    /// The key of the queue with this name. The name is an origin or a URL. If the queue is not known, it is added.
+    /// Returns the key of the queue with this name. The name is an origin or a URL. If the scheduler does not know the
+    /// queue, adds it.
     pub(super) fn key_of_name(&mut self, name: &str) -> Key {
         if let Some(key) = self.keys.get(name) {
             return *key;
@@ -39,14 +40,14 @@ impl<W: Schedulable> Scheduler<W> {
         key
     }
 
-    /// The URL to which the queue belongs. Its reports are parked under this URL. `None` if the queue belongs to an
-    /// origin.
+    /// Returns the URL to which the queue belongs. The reports of the queue are parked under this URL. `None` if the
+    /// queue belongs to an origin.
     pub(in crate::delivery) fn url_of(&self, key: Key) -> Option<Arc<str>> {
         self.queues.get(&key).filter(|queue| queue.origin.is_some()).map(|queue| queue.name.clone())
     }
 
-    /// Records whether an attempt from an origin's queue shows that its URL works. Returns the URL's breaker if its
-    /// circuit has opened.
+    /// Records whether an attempt from the queue of an origin shows that the URL of the attempt works. If the circuit
+    /// of this URL has opened, returns the URL's breaker.
     pub(super) fn judge_url(
         &mut self,
         attempt: StartedAttempt,
@@ -54,15 +55,15 @@ impl<W: Schedulable> Scheduler<W> {
         now: SinceStart,
     ) -> Option<(Breaker, Change)> {
         let queue = self.queues.get_mut(&attempt.key).filter(|queue| queue.origin.is_none())?;
-        // The URL was split off after the attempt had started, so the attempt is not counted here.
+        // The URL got a queue of its own after the attempt had started, so the attempt is not counted here.
         if queue.url_queues.iter().any(|(url, _)| *url == attempt.url) {
             return None;
         }
         queue.failing.ended(attempt.url, health, now)
     }
 
-    /// Gives a URL a queue of its own. Returns the reports to this URL that waited in the origin's queue. The caller
-    /// has to park them. `None` if the origin cannot have another URL queue.
+    /// Gives a URL a queue of its own. Returns the reports to this URL that waited in the queue of the origin. The
+    /// caller has to park these reports. `None` if the origin cannot have another URL queue.
     pub(super) fn split_off(
         &mut self,
         origin: Key,
@@ -111,7 +112,8 @@ impl<W: Schedulable> Scheduler<W> {
         self.mark_idle(origin);
     }
 
-    /// Removes a URL's queue from its origin. The origin keeps the URL's breaker, unless the circuit is still open.
+    /// Removes the queue of a URL from its origin. The origin keeps the breaker of the URL, unless the circuit is still
+    /// open.
     pub(super) fn rejoin(&mut self, origin: Key, url: Key, breaker: Breaker) {
         let Some(queue) = self.queues.get_mut(&origin) else { return };
         let Some(place) = queue.url_queues.iter().position(|(_, key)| *key == url) else { return };
@@ -149,7 +151,7 @@ impl<W: Schedulable> Scheduler<W> {
     }
 }
 
-/// The scheme, host and port of a URL. If the text is not a URL with a path, returns the whole text.
+/// Returns the scheme, host and port of a URL. If the text is not a URL with a path, returns the whole text.
 fn origin_of(url: &str) -> &str {
     let path = url.find("://").and_then(|scheme| url[scheme + 3..].find('/').map(|host| scheme + 3 + host));
     path.map_or(url, |path| &url[..path])

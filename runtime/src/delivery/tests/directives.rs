@@ -51,7 +51,7 @@ async fn gone_ends_what_goes_to_this_url_alone_until_it_is_enabled() {
     running.is_held("held").await;
     assert_eq!(receiver.requests().len(), 2, "a held report is not attempted");
 
-    // A new delivery uses the same store, and the URL is still disabled. The URL with a query is a different URL, and
+    // A new delivery uses the same store, and the URL is still disabled. The same URL with a query is another URL, and
     // is not disabled.
     let running = Running::over(running.stop().await, options(&receiver, &[0, 10]));
     running.post("query", &format!("{left}?x=1")).await;
@@ -249,7 +249,7 @@ async fn of_a_name_that_leads_to_a_forbidden_address_the_log_tells_once_what_wou
         running.post(subject, &url).await;
         running.attempted(subject).await;
     }
-    // The line is logged after the report is settled. The test waits for the line by stopping the delivery.
+    // The line is logged after the report is settled. When the delivery has stopped, the line must have been logged.
     running.stop().await;
     let told = lines.with("10.0.0.7");
     let levels: Vec<_> = told.iter().map(|(level, _)| *level).collect();

@@ -26,7 +26,7 @@ fn options(ca_file: &str) -> Options {
     }
 }
 
-/// Makes an attempt at this host and port, and returns its error text.
+/// Makes an attempt at this host and port, and returns the error text of the attempt.
 async fn told_with(options: &Options, host: &str, port: u16) -> Option<String> {
     send(options, &format!("https://{host}:{port}/in?token=s3cret"), Reach::Private).await.attempt.error
 }
@@ -35,7 +35,8 @@ async fn told(host: &str, port: u16) -> String {
     told_with(&options(CA_FILE), host, port).await.unwrap()
 }
 
-/// A receiver that reads the beginning of the TLS handshake and then calls `behave`. Returns the receiver's port.
+/// Starts a receiver that reads the beginning of the TLS handshake and then calls `behave`. Returns the receiver's
+/// port.
 fn raw(behave: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -127,7 +127,7 @@ fn one_url_that_fails_says_nothing_about_its_origin_and_several_do_if_all_fails(
     for _ in 0..10 * MIN_ATTEMPTS {
         assert_eq!(at_origin(&mut breaker, Health::Fails, 100, START), None);
     }
-    // This circuit opened because all attempts at several URLs failed, and not because of missing connections. So a
+    // This circuit opened because all attempts at several URLs failed, and not because connections failed. So a
     // successful connection alone does not close the circuit.
     let mut breaker = Breaker::default();
     while at_origin(&mut breaker, Health::Fails, MIN_FAILING_URLS, START).is_none() {}

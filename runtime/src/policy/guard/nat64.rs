@@ -19,7 +19,8 @@ const LOCAL_USE: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0)
 pub(crate) struct Nat64(Ipv6Net);
 
 impl Nat64 {
-    /// Makes a NAT64 prefix. `None` if RFC 6052 does not allow its length, or if its bits 64 to 71 are not zero.
+    /// Makes a NAT64 prefix. `None` if RFC 6052 does not allow the length of the prefix, or if bits 64 to 71 of the
+    /// prefix are not zero.
     pub(crate) fn new(prefix: Ipv6Net) -> Option<Self> {
         let prefix = prefix.trunc();
         let octets = prefix.addr().octets();
@@ -30,7 +31,7 @@ impl Nat64 {
         Self(Ipv6Net::new_assert(WELL_KNOWN, 96))
     }
 
-    /// The IPv4 address that is embedded in `address`. `None` if `address` does not have this prefix.
+    /// Returns the IPv4 address that is embedded in `address`. `None` if `address` does not have this prefix.
     pub(super) fn embedded(self, address: Ipv6Addr) -> Option<Ipv4Addr> {
         self.0.contains(&address).then(|| at(address, self.0.prefix_len()))
     }
@@ -42,17 +43,18 @@ impl fmt::Debug for Nat64 {
     }
 }
 
-/// The IPv4 address that is embedded in `address`, if `address` has one of the site's prefixes or the well-known
-/// prefix. If several prefixes match, the longest prefix counts, as in a routing table.
+/// Returns the IPv4 address that is embedded in `address`, if `address` has one of the site's prefixes or the
+/// well-known prefix. If several prefixes match, the longest prefix is used, as in a routing table.
 pub(super) fn embedded(address: Ipv6Addr, site_prefixes: &[Nat64]) -> Option<Ipv4Addr> {
     let fitting =
         site_prefixes.iter().copied().chain([Nat64::well_known()]).filter(|prefix| prefix.0.contains(&address));
     fitting.max_by_key(|prefix| prefix.0.prefix_len()).and_then(|prefix| prefix.embedded(address))
 }
 
-/// The IPv4 addresses that may be embedded in an address of the network for local use, if its prefix is not known.
-/// There is one for each possible length of the prefix. If a length leads to 0.0.0.0, this length is left out, because
-/// the address does not have a prefix of this length. For 96 bits, 0.0.0.0 is kept.
+/// Returns the IPv4 addresses that may be embedded in an address of the network for local use, if the prefix of the
+/// address is not known. There is one IPv4 address for each possible length of the prefix. If a length leads to
+/// 0.0.0.0, the address does not have a prefix of this length, so this IPv4 address is left out. For 96 bits, 0.0.0.0
+/// is kept.
 pub(super) fn possible_embedded(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let local = Ipv6Net::new_assert(LOCAL_USE.0, LOCAL_USE.1).contains(&address);
     let lengths = LENGTHS.into_iter().filter(move |length| local && *length >= LOCAL_USE.1);
@@ -62,7 +64,7 @@ pub(super) fn possible_embedded(address: Ipv6Addr) -> impl Iterator<Item = Ipv4A
         .map(|(_, v4)| v4)
 }
 
-/// The IPv4 address that follows a prefix of `length` bits.
+/// Returns the IPv4 address that follows a prefix of `length` bits.
 fn at(address: Ipv6Addr, length: u8) -> Ipv4Addr {
     let octets = address.octets();
     let mut behind = (usize::from(length / 8)..octets.len()).filter(|at| *at != FREE_OCTET || length == 96);

@@ -27,8 +27,8 @@ const SPECIAL_4: [Net4; 14] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved, 240.0.0.0/4"),
 ];
 
-/// IPv6 networks that are not global unicast, with their names for messages. Any other address outside of 2000::/3 is
-/// special too.
+/// IPv6 networks that are not global unicast, with their names for messages. Every other address outside of 2000::/3 is
+/// not global unicast either.
 const SPECIAL_6: [Net6; 9] = [
     (Ipv6Addr::LOCALHOST, 128, "loopback, ::1"),
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, "IPv4-mapped, ::ffff:0:0/96"),
@@ -45,7 +45,7 @@ const SPECIAL_6: [Net6; 9] = [
 
 const GLOBAL_UNICAST: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// IPv4 addresses that no webhook may go to.
+/// IPv4 networks that no webhook is allowed to go to.
 const FORBIDDEN_4: [(Ipv4Addr, u32); 6] = [
     (Ipv4Addr::UNSPECIFIED, 32),             // reaches loopback on many systems
     (Ipv4Addr::new(169, 254, 0, 0), 16),     // link-local, metadata of most clouds
@@ -54,7 +54,7 @@ const FORBIDDEN_4: [(Ipv4Addr, u32); 6] = [
     (Ipv4Addr::new(192, 0, 0, 192), 32),     // Oracle's metadata
     (Ipv4Addr::new(224, 0, 0, 0), 4),        // multicast
 ];
-/// IPv6 addresses that no webhook may go to.
+/// IPv6 networks that no webhook is allowed to go to.
 const FORBIDDEN_6: [(Ipv6Addr, u32); 10] = [
     (Ipv6Addr::UNSPECIFIED, 128),
     (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10), // link-local
@@ -68,8 +68,8 @@ const FORBIDDEN_6: [(Ipv6Addr, u32); 10] = [
     (Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200), 128), // Alibaba's metadata
 ];
 
-/// Whether no webhook may go to this address. An IPv6 address is forbidden too if it may lead to a forbidden IPv4
-/// address.
+/// Whether no webhook is allowed to go to this address. An IPv6 address that may lead to a forbidden IPv4 address is
+/// forbidden as well.
 pub(super) fn is_forbidden(address: IpAddr, nat64: &[Nat64]) -> bool {
     let forbidden_4 = |v4: Ipv4Addr| FORBIDDEN_4.iter().any(|(net, bits)| in_4(v4, *net, *bits));
     match address {
@@ -80,12 +80,13 @@ pub(super) fn is_forbidden(address: IpAddr, nat64: &[Nat64]) -> bool {
     }
 }
 
-/// The name of the special-purpose network that contains this address. `None` if the address is global unicast.
+/// Returns the name of the special-purpose network that contains this address. `None` if the address is global unicast.
 pub(super) fn special(address: IpAddr, nat64: &[Nat64]) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => SPECIAL_4.iter().find(|(net, bits, _)| in_4(v4, *net, *bits)).map(|(_, _, name)| *name),
         IpAddr::V6(v6) => match nat64::embedded(v6, nat64) {
-            // In a network without IPv4, the address of every IPv4 receiver is embedded in such an IPv6 address.
+            // The IPv4 address inside a NAT64 address decides, because a network without IPv4 uses such an address for
+            // every IPv4 receiver.
             Some(v4) => special(v4.into(), &[]),
             None => match SPECIAL_6.iter().find(|(net, bits, _)| in_6(v6, *net, *bits)) {
                 Some((_, _, name)) => Some(name),
@@ -95,9 +96,9 @@ pub(super) fn special(address: IpAddr, nat64: &[Nat64]) -> Option<&'static str> 
     }
 }
 
-/// The IPv4 addresses to which a translator or a tunnel may forward what is sent to this IPv6 address.
+/// Returns the IPv4 addresses to which a translator or a tunnel may forward packets for this IPv6 address.
 pub(super) fn embedded(v6: Ipv6Addr, nat64: &[Nat64]) -> impl Iterator<Item = Ipv4Addr> {
-    // If a configured prefix matches, its length is known. Otherwise, all lengths are possible.
+    // If a configured prefix matches, the length of the prefix is known. Otherwise, all lengths are possible.
     let translated = nat64::embedded(v6, nat64);
     let guessed = nat64::possible_embedded(v6).filter(move |_| translated.is_none());
     translated.into_iter().chain(guessed).chain(tunnelled(v6).into_iter().flatten())

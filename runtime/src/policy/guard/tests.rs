@@ -14,7 +14,7 @@ fn passes(guard: &Guard, address: &str, reach: Reach) -> bool {
     guard.check_addresses(&[ip(address)], reach).is_ok()
 }
 
-/// Addresses that only trusted webhooks may go to.
+/// Addresses that only trusted webhooks are allowed to go to.
 const SPECIAL: &[&str] = &[
     "0.0.0.1",
     "0.255.255.255",
@@ -74,7 +74,7 @@ const SPECIAL: &[&str] = &[
     "fec0::1",
 ];
 
-/// Addresses that no webhook may go to.
+/// Addresses that no webhook is allowed to go to.
 const CLOSED: &[&str] = &[
     "0.0.0.0",
     "100.100.100.200",
@@ -119,7 +119,7 @@ const CLOSED: &[&str] = &[
     "2001:0:4136:e378:8000:63bf:5601:5601",
 ];
 
-/// Addresses that all webhooks may go to.
+/// Addresses that all webhooks are allowed to go to.
 const GLOBAL: &[&str] = &[
     "1.1.1.1",
     "8.8.8.8",
@@ -306,7 +306,7 @@ fn a_literal_is_judged_however_it_is_written() {
     for host in ["8.8.8.8", "134744072", "[2606:4700:4700::1111]"] {
         check(host, true, true);
     }
-    // A URL whose host is a name passes this check. The addresses of the name are checked when a connection is opened.
+    // The check allows a URL whose host is a name. The addresses of the name are checked when a connection is opened.
     for host in ["localhost", "LOCALHOST", "localhost.", "example.com\\@127.0.0.1", "127.0.0.1.nip.io"] {
         check(host, true, true);
     }
@@ -330,8 +330,8 @@ fn a_refusal_names_the_setting_that_would_allow_it() {
 }
 
 proptest! {
-    /// Compares the guard with the standard library. If a webhook is not trusted, the guard must not let it go to an
-    /// address that the standard library knows as special.
+    /// Compares the guard with the standard library. An untrusted webhook must not go to an address that the standard
+    /// library knows as special.
     #[test]
     fn what_passes_is_unicast_and_not_of_a_known_special_network(bits: u128, low: u32) {
         let guard = Guard::default();
@@ -349,8 +349,8 @@ proptest! {
         }
     }
 
-    /// If an IPv4 address is refused, each IPv6 address that contains it is refused too. The NAT64 address passes if
-    /// and only if the IPv4 address passes.
+    /// If an IPv4 address is refused, each IPv6 address that contains it is refused as well. The NAT64 address is
+    /// allowed if and only if the IPv4 address is allowed.
     #[test]
     fn no_form_of_an_ipv4_address_opens_what_it_does_not(low: u32) {
         let v4 = Ipv4Addr::from(low);
@@ -375,7 +375,7 @@ proptest! {
         }
     }
 
-    /// A forbidden address is refused for any network that an operator allows, and for any order of the addresses.
+    /// A forbidden address is refused, whatever network the operator allows, and in whatever order the addresses are.
     #[test]
     fn what_is_closed_stays_closed_beside_anything(address: u32, bits in 0..=32_u8, closed in prop::sample::select(CLOSED), at in 0..3_usize) {
         let open = ipnet::Ipv4Net::new(Ipv4Addr::from(address), bits).unwrap();
