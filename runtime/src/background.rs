@@ -5,9 +5,9 @@ use std::ops::Deref;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A tokio runtime on separate threads. If this value is dropped, the drop does not block, because the runtime ends in
-/// the background. In contrast, if a plain tokio runtime is dropped, the drop waits without limit for all work on the
-/// runtime, and panics inside another runtime.
+/// A tokio runtime on separate threads. Dropping this value does not block, because the runtime ends in the background.
+/// A plain tokio runtime is different: if it is dropped, the drop waits without limit for all work on the runtime. If
+/// it is dropped inside another runtime, the drop panics.
 pub(crate) struct Background(Option<Runtime>);
 
 impl Background {

@@ -62,11 +62,11 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// The largest number of attempts that may be in flight at the same time. At least 1.
     pub(crate) concurrency: usize,
-    /// The largest number of connections that may be open at the same time to all hosts together. Idle connections
-    /// count too. `None` means twice the value of `concurrency`.
+    /// The largest number of connections that may be open at the same time to all hosts together. Idle connections are
+    /// included. `None` means twice the value of `concurrency`.
     pub(crate) connections: Option<usize>,
-    /// How many [units](postback_store::REPORT_UNIT) of memory the waiting reports may use. Reports with an attempt in
-    /// flight are not counted. Further reports wait in the store.
+    /// How many [units](postback_store::REPORT_UNIT) of memory the reports that wait in memory may use. Reports with an
+    /// attempt in flight are not included. If this memory is full, further reports wait in the store.
     pub(crate) backlog: usize,
     /// The largest number of attempts to one origin that may be in flight while other origins have reports to send.
     pub(crate) per_origin: usize,

@@ -46,7 +46,7 @@ const MAX_KEPT: usize = 4 * 1_024;
 /// The size in bytes above which a body is large. A large body is signed on a separate thread, because signing 64 KiB
 /// takes some hundred microseconds.
 const LARGE: usize = 64 << 10;
-/// The number of idle connections that are closed when this process cannot open any more files.
+/// How many idle connections the delivery closes when the operating system refuses to open more files.
 const CLOSED_FOR_FILES: usize = 16;
 /// The largest number of large bodies that are signed at the same time.
 const MAX_SIGNING: usize = 4;
@@ -206,8 +206,8 @@ impl Sender {
         tokio::task::spawn_blocking(move || signature::sign(&secrets, &id, timestamp, &body)).await.ok().flatten()
     }
 
-    /// If the HTTP client has rejected the answer, reads the head of the answer from the bytes that the connection
-    /// received.
+    /// Reads the head of the answer from the bytes that the connection received. Does this only if the HTTP client has
+    /// rejected the answer.
     fn take_raw_answer(&self, id: ReportId, raw_answer: Option<&RawAnswer>, received: &mut Received) {
         let head = raw_answer.and_then(|raw_answer| raw_answer.take(&id.to_string()));
         if received.answer.is_none()
@@ -217,7 +217,7 @@ impl Sender {
         }
     }
 
-    /// The result of an attempt that ended with an error and without an answer.
+    /// Returns the result of an attempt that ended with an error and without an answer.
     fn failed(
         &self,
         started: Timestamp,

@@ -71,8 +71,8 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
 }
 
 /// Waits until half of the channel is free, and returns how many reports fit into the channel. Returns `None` if the
-/// shutdown has begun or the channel is closed. Without this wait, each report would be claimed in a transaction of its
-/// own.
+/// shutdown has begun or the channel is closed. Without this wait, each claim, and so each transaction, would return
+/// only one report.
 async fn room(claims: &mpsc::Sender<ClaimedReport>, shutdown: &Shutdown) -> Option<usize> {
     tokio::select! {
         biased;
@@ -102,7 +102,8 @@ mod tests {
     /// clock, so they do not really wait.
     const NEVER: Duration = Duration::from_hours(24);
 
-    /// A clock that follows tokio's time. Its wall clock is behind the real wall clock by `behind`.
+    /// Returns a clock that follows tokio's time. The wall clock of this clock is behind the real wall clock by
+    /// `behind`.
     fn clock(behind: Duration) -> Clock {
         let begun = Instant::now();
         let wall = move || START.saturating_add(begun.elapsed()).saturating_sub(behind);

@@ -159,8 +159,8 @@ fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// Returns the root certificates of the system, or the built-in ones if the system has none, and in addition the
-/// operator's certificates.
+/// Returns the root certificates of the system, or the built-in root certificates if the system has none. The
+/// operator's certificates are added to them.
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
@@ -194,7 +194,7 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// For a file without a PEM certificate: returns what the file contains instead, and what the operator has to do.
+/// Returns what a file contains instead of PEM certificates, and what the operator has to do.
 fn instead_of_certificates(content: &[u8]) -> (&'static str, &'static str) {
     let says = |words: &[u8]| content.windows(words.len()).any(|part| part == words);
     if content.trim_ascii().is_empty() {

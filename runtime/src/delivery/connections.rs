@@ -241,7 +241,7 @@ mod tests {
 
     use super::*;
 
-    /// How many connections are open, how many of them are idle, and how many callers wait for a connection.
+    /// Returns how many connections are open, how many of them are idle, and how many callers wait for a connection.
     fn counts(all: &Connections) -> (usize, usize, usize) {
         let state = all.lock();
         (state.open.len(), state.idle.len(), state.waiting)

@@ -57,7 +57,7 @@ pub(super) struct Deliverer {
     free_retries: FreeRetries,
 }
 
-/// The result of an attempt that counts in the schedule, and what happens to the report next.
+/// The result of an attempt that counts in the schedule, and the decision what happens to the report next.
 struct Judged {
     result: AttemptResult,
     next: Next,
@@ -90,7 +90,7 @@ impl Deliverer {
 
     /// Makes the attempt of a report, and settles the report. The slot is free as soon as the attempt has ended, so a
     /// slow disk delays no other attempt. The report's share of the store's memory is free only when the report is
-    /// settled, so there is a limit to the reports that wait for the disk.
+    /// settled. This limits how many attempted reports wait for the disk.
     pub(super) async fn deliver(&self, work: Work, mut slot: Slot, shutdown: &Shutdown) {
         let Work { report, .. } = &work;
         let is_probe = self.store.is_disabled(report.to.url());
@@ -160,7 +160,7 @@ impl Deliverer {
         if withholds_trust { next.without_disabling() } else { next }
     }
 
-    /// Commits an attempt and what happens to the report next, and then logs both.
+    /// Commits the attempt, and the decision what happens to the report next. Then logs both.
     async fn settle_and_log(&self, work: Work, mut slot: Slot, judged: Judged, shutdown: &Shutdown) {
         let Work { report, .. } = &work;
         let Judged { result, next, ended, is_probe, disables } = &judged;

@@ -152,7 +152,7 @@ impl Dispatcher {
             not_attempted.extend(self.scheduler.clear());
             not_attempted.extend(self.to_park.drain(..).map(|(_, work)| work));
         }
-        // All reports are put back at the same time, so that one commit contains many of them.
+        // All these reports are put back at the same time, so that one commit contains many of them.
         join_all(not_attempted.into_iter().map(|work| self.deliverer.put_back(work.report.claim))).await;
         while self.scheduler.in_flight() > 0
             && let Some(event) = self.ended.recv().await
@@ -227,7 +227,7 @@ async fn not_closed(received: impl Future<Output = usize>) -> Option<usize> {
 }
 
 async fn park(deliverer: Arc<Deliverer>, to_park: Vec<ReportToPark>, events: mpsc::Sender<Event>, stop: Shutdown) {
-    // All reports are parked at the same time, so that one commit contains many of them.
+    // All these reports are parked at the same time, so that one commit contains many of them.
     let parked = join_all(to_park.into_iter().map(async |(key, url, work)| {
         let Work { report, room } = work;
         // Only the claim is needed. The body, which may be large, is dropped here.

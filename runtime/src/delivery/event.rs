@@ -35,8 +35,8 @@ pub(super) enum Event {
     FoundParked(Vec<String>),
 }
 
-/// The right to make one attempt. When the slot is dropped, it tells the loop that the attempt has ended, and whether
-/// the receiver works.
+/// The right to make one attempt. When a slot is dropped, its `Drop` code tells the loop that the attempt has ended,
+/// and whether the receiver works.
 pub(super) struct Slot {
     attempt: StartedAttempt,
     health: Health,

@@ -42,7 +42,7 @@ const WAIT_FOR_ROOM: Duration = Duration::from_secs(1);
 /// The largest number of names that are being looked up or wait for their look-up.
 const PENDING: usize = 2_048;
 
-/// The look-up found no free thread, so the name was not looked up.
+/// Too many other names are being looked up, so this name was not looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Busy {
     #[error("{PENDING} other names are being looked up")]
@@ -237,8 +237,8 @@ mod tests {
 
     const FOUND: IpAddr = IpAddr::V4(Ipv4Addr::new(93, 184, 215, 14));
 
-    /// A resolver for tests. It does not answer names that begin with "dead" while the returned sender lives. The
-    /// returned counter counts the look-ups of these names.
+    /// Returns a resolver for tests. The resolver does not answer names that begin with "dead" while the returned
+    /// sender lives. The returned counter counts the look-ups of these names.
     fn system() -> (System, std::sync::mpsc::SyncSender<()>, Arc<AtomicUsize>) {
         let (alive, dead) = sync_channel::<()>(0);
         let (dead, asked) = (Mutex::new(dead), Arc::<AtomicUsize>::default());
@@ -307,8 +307,8 @@ mod tests {
     async fn names_that_were_answered_are_looked_up_however_many_others_hang() {
         let (system, alive, _) = system();
         system.lookup("hooks.example.com").await.unwrap();
-        // The largest allowed number of names is pending. All threads are in use, and the other names wait for a
-        // thread.
+        // The largest allowed number of names is pending. Some of the names are being looked up on all threads, and the
+        // other names wait for a thread.
         let dead: Vec<_> = (0..PENDING).map(|n| system.lookup(&format!("dead.example{n}.com"))).collect();
         for _ in 0..3 {
             assert_eq!(system.lookup("hooks.example.com").await.unwrap(), [FOUND]);

@@ -9,8 +9,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// A file with the root certificates for the certificates in `testdata`. The certificates are for `hooks.test` and
-/// 127.0.0.1, and they share one key. They are valid for a hundred years, except one that was valid in 2020.
+/// A file with root certificates. They verify the certificates in `testdata`, which are for `hooks.test` and 127.0.0.1
+/// and share one private key. All certificates are valid for a hundred years, except one that was valid in 2020.
 pub(crate) const CA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/delivery/testdata/ca.pem");
 
 pub(crate) const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
@@ -47,7 +47,7 @@ impl Receiver {
         Self::at("127.0.0.1:0", None, Arc::new(behave))
     }
 
-    /// A receiver that sends this answer to every request.
+    /// Starts a receiver that sends this answer to every request.
     pub(crate) fn answering(answer: impl Into<String>) -> Self {
         let answer = answer.into();
         Self::new(move |_, out| out.write_all(answer.as_bytes()))
@@ -61,7 +61,7 @@ impl Receiver {
         Self::tls_with(include_bytes!("testdata/server.pem"))
     }
 
-    /// A receiver that uses TLS with this certificate (PEM).
+    /// Starts a receiver that uses TLS with this certificate (PEM).
     pub(crate) fn tls_with(certificate: &[u8]) -> Self {
         Self::tls_as(tls_config(certificate))
     }
@@ -117,12 +117,12 @@ impl Receiver {
     }
 }
 
-/// The configuration of a TLS server with a valid certificate.
+/// Returns the configuration of a TLS server with a valid certificate.
 pub(crate) fn good_tls() -> ServerConfig {
     tls_config(include_bytes!("testdata/server.pem"))
 }
 
-/// The configuration of a TLS server with a valid certificate that offers only HTTP/2.
+/// Returns the configuration of a TLS server that has a valid certificate and offers only HTTP/2.
 pub(crate) fn http2_tls() -> ServerConfig {
     let mut tls = good_tls();
     tls.alpn_protocols = vec![b"h2".to_vec()];

@@ -233,7 +233,7 @@ impl<W: Schedulable> Scheduler<W> {
         wants
     }
 
-    /// The time at which the caller has to call [`wake`](Self::wake).
+    /// Returns the time at which the caller has to call [`wake`](Self::wake).
     pub(super) fn alarm(&self) -> Option<SinceStart> {
         self.alarms.first().map(|(at, _)| *at)
     }
@@ -256,7 +256,7 @@ impl<W: Schedulable> Scheduler<W> {
         self.turns.drain_all()
     }
 
-    /// The largest number of units of memory that the waiting reports may use.
+    /// Returns the largest number of units of memory that the waiting reports may use.
     pub(super) fn backlog(&self) -> usize {
         self.bounds.backlog
     }
@@ -269,17 +269,17 @@ impl<W: Schedulable> Scheduler<W> {
         self.turns.in_flight()
     }
 
-    /// The number of claims in progress.
+    /// Returns the number of claims in progress.
     pub(super) fn claims(&self) -> usize {
         self.counts.claims
     }
 
-    /// The number of reports that are being parked: the store has not committed them as parked yet.
+    /// Returns the number of reports that are being parked: the store has not committed them as parked yet.
     pub(super) fn parking(&self) -> usize {
         self.counts.parking
     }
 
-    /// The number of circuits that are open or are being tested by a single attempt.
+    /// Returns the number of circuits that are open or are being tested by a single attempt.
     pub(super) fn open(&self) -> usize {
         self.counts.open
     }

@@ -7,7 +7,7 @@ use super::{connections, lookup};
 /// A resource that this machine lacked for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
-    /// Every thread for look-ups of host names is in use.
+    /// Too many host names are being looked up.
     Lookups,
     /// All connections that this process is allowed to open are in use.
     Connections,

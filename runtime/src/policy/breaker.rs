@@ -24,13 +24,14 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest time that a circuit stays open before one attempt may start to test the receiver.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
-/// The circuit breaker of one URL or of one origin. While its circuit is open, no attempt starts.
+/// The circuit breaker of one URL or of one origin. An open circuit stops all attempts for some time. Then a single
+/// attempt may start to test the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Breaker {
     state: State,
     /// If the circuit is open, how long it stays open. If the circuit is closed, how long it stayed open the last time.
     pause: Duration,
-    /// The time at which the circuit last closed. `None` if it has never been open.
+    /// The time at which the circuit last closed. `None` if the circuit has never closed after it was open.
     closed_at: Option<SinceStart>,
     /// How many times the circuit has opened. This number shows whether an attempt started before the circuit opened.
     opened: u32,
@@ -180,7 +181,7 @@ impl Breaker {
                     return None;
                 }
                 self.unreachable = counts_in_window.is_unreachable();
-                // The circuit opens again within one window after it closed, so the receiver has not recovered, and the
+                // If the circuit opens again within one window after it closed, the receiver has not recovered, so the
                 // next pause is longer.
                 let relapse = self.closed_at.is_some_and(|closed| now.saturating_sub(closed) < WINDOW);
                 let pause = if relapse { self.longer_pause() } else { FIRST_PAUSE };

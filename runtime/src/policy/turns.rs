@@ -23,8 +23,8 @@ pub(crate) type SinceStart = Duration;
 /// Identifies one origin. The key is valid until the origin is removed.
 pub(crate) type Key = usize;
 
-/// The limit for prompt origins. An origin is prompt if its attempts take less than this time on average. The slots of
-/// a prompt origin are free again so soon that other origins do not have to wait long.
+/// The average time of an attempt below which an origin is prompt. The slots of a prompt origin are free again so soon
+/// that other origins do not have to wait long.
 const PROMPT: Duration = Duration::from_secs(1);
 /// The largest time that one attempt adds to the average. If an attempt takes longer, only this time is added. So when
 /// a slow origin becomes fast, the origin counts as prompt after at most ten more attempts.
@@ -51,13 +51,13 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The number of slots that one origin may use while other origins have attempts to start.
+    /// Returns the number of slots that one origin may use while other origins have attempts to start.
     pub(crate) fn share(&self) -> usize {
         self.share
     }
 
-    /// Makes limits for `total` slots. There is at least one slot. The share is limited to at least one slot and at
-    /// most all slots.
+    /// Makes limits for `total` slots, or for one slot if `total` is 0. The share is limited to at least one slot and
+    /// at most all slots.
     pub(crate) fn new(total: usize, share: usize) -> Self {
         let total = total.max(1);
         let kept = if total == 1 { 0 } else { total.div_ceil(8) };
@@ -221,12 +221,12 @@ impl<T> Turns<T> {
         keys.into_iter().flat_map(|key| self.drain(key)).collect()
     }
 
-    /// The number of waiting reports.
+    /// Returns the number of waiting reports.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// The number of slots in use.
+    /// Returns the number of slots in use.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_use.all
     }
@@ -275,8 +275,8 @@ impl<T> Turns<T> {
         self.in_use.by_large + grown <= self.limits.large
     }
 
-    /// If a prompt origin has attempts in flight and none of them has ended for a second, marks the origin as slow.
-    /// Returns whether the origin was marked as slow.
+    /// Returns whether a prompt origin has become silent: it has attempts in flight, and none of them has ended for a
+    /// second. If so, marks the origin as slow.
     fn has_fallen_silent(&mut self, key: Key, now: SinceStart) -> bool {
         let Some(origin) = self.origins.get(key) else { return false };
         let silent = origin.in_flight > 0 && now.saturating_sub(origin.last_heard) >= PROMPT;

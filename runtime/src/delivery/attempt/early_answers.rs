@@ -24,7 +24,8 @@ async fn an_answer_that_comes_before_the_body_was_read_counts_though_the_connect
         // If a socket is closed while it has unread bytes, the operating system resets the connection.
         let closing = raw(move |mut stream| {
             stream.read_exact(&mut [0; 64])?;
-            // The answer is sent without delay, because a reset would drop bytes that wait for an acknowledgement.
+            // The receiver sends the answer without delay. Otherwise a part of the answer could wait in the socket
+            // until the client acknowledges earlier bytes, and the reset would drop this part.
             let answer = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(answer.as_bytes())
         });

@@ -56,7 +56,7 @@ pub(super) fn patient(timeout_ms: u64) -> Options {
 /// A timeout in milliseconds that is far longer than the test, so that it ends no attempt.
 pub(super) const NEVER: u64 = 600_000;
 
-/// Makes one attempt and expects that its timeout ends it.
+/// Makes one attempt and expects that the attempt ends with a timeout.
 async fn times_out(port: u16) {
     let options = patient(300);
     let attempted = send(&options, &format!("http://127.0.0.1:{port}/in"), Reach::Private).await;

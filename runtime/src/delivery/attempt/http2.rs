@@ -17,7 +17,7 @@ use crate::policy::guard::Reach;
 /// windows of both sides.
 const SOME: usize = 64 << 20;
 
-/// A sender whose timeout is far longer than the test. So no attempt in these tests ends by its timeout.
+/// Returns a sender whose timeout is far longer than the test, so that no attempt ends with a timeout.
 fn sender() -> Sender {
     let options = Options { ca_file: Some(PathBuf::from(CA_FILE)), timeout: Duration::from_mins(10), ..options() };
     Sender::new(&options, Clock::from_fn(|| NOW)).unwrap()
@@ -100,7 +100,7 @@ fn going_away(reason: h2::Reason) -> u16 {
             }
             stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, reason]).unwrap();
             std::thread::spawn(move || {
-                // The receiver sends nothing more, and waits until the client closes the connection.
+                // The receiver sends no more bytes, and waits until the client closes the connection.
                 let _ = std::io::copy(&mut stream, &mut std::io::sink());
             });
         }

@@ -21,7 +21,7 @@ struct Url {
 }
 
 impl Failing {
-    /// How many URLs failed within the last minute and had no successful attempt since then.
+    /// Returns how many URLs failed within the last minute and had no successful attempt since then.
     pub(super) fn count(&self, now: SinceStart) -> usize {
         self.0.iter().filter(|url| url.failed.is_some_and(|failed| now.saturating_sub(failed) < WINDOW)).count()
     }

@@ -21,10 +21,10 @@ pub(in crate::delivery) struct Bounds {
 
 /// A report that the scheduler can queue.
 pub(in crate::delivery) trait Schedulable {
-    /// The number of units of memory that the report uses. At least one unit.
+    /// Returns the number of units of memory that the report uses, at least 1.
     fn units(&self) -> usize;
 
-    /// The URL of the report without its query. Circuits are kept for URLs without a query.
+    /// Returns the URL of the report without its query. URLs that differ only in their query share one circuit.
     fn url(&self) -> &str;
 }
 

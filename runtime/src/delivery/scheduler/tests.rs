@@ -293,7 +293,8 @@ fn single_attempts_of_an_origin_take_turns_over_its_urls() {
     let bounds = Bounds { backlog: 1_000, idle: 10, parked: 10 };
     let mut scheduler = Scheduler::new(Limits::new(8, 4), bounds, HashMap::new());
     let mut world = World::default();
-    // At first no connection succeeds. Later connections succeed, and one of the two URLs works.
+    // At first, no attempt gets a connection. Later, attempts get a connection, and attempts at one of the two URLs
+    // succeed.
     (0..30).for_each(|n| world.arrive(&mut scheduler, 1 + usize::from(n == 29), NOW));
     world.start_due(&mut scheduler, NOW);
     while !world.in_flight.is_empty() {

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 
-/// A receiver that does not answer until the returned flag is true.
+/// Starts a receiver that does not answer until the returned flag is true.
 fn gated() -> (Receiver, Arc<AtomicBool>) {
     let open = Arc::<AtomicBool>::default();
     let is_open = open.clone();

@@ -11,7 +11,7 @@ const LENGTHS: [u8; 6] = [32, 40, 48, 56, 64, 96];
 const FREE_OCTET: usize = 8;
 /// The well-known NAT64 prefix.
 const WELL_KNOWN: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
-/// The network from which a site may choose its own NAT64 prefixes, of any length (RFC 8215).
+/// The network from which the operator of a site may choose NAT64 prefixes of any length (RFC 8215).
 const LOCAL_USE: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48);
 
 /// A NAT64 prefix. A translator maps IPv6 addresses with this prefix to IPv4 addresses.

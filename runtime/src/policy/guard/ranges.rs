@@ -8,8 +8,8 @@ use super::nat64::{self, Nat64};
 type Net4 = (Ipv4Addr, u32, &'static str);
 type Net6 = (Ipv6Addr, u32, &'static str);
 
-/// IPv4 networks that are not global unicast. 192.31.196.0/24, 192.52.193.0/24 and 192.175.48.0/24 are special-purpose
-/// networks too, but they are globally reachable, so they are not listed.
+/// IPv4 networks that are not global unicast. The special-purpose networks 192.31.196.0/24, 192.52.193.0/24 and
+/// 192.175.48.0/24 are not listed, because they are globally reachable.
 const SPECIAL_4: [Net4; 14] = [
     (Ipv4Addr::UNSPECIFIED, 8, "this network, 0.0.0.0/8"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "private, 10.0.0.0/8"),
@@ -27,8 +27,8 @@ const SPECIAL_4: [Net4; 14] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved, 240.0.0.0/4"),
 ];
 
-/// IPv6 networks that are not global unicast, with their names for messages. Every other address outside of 2000::/3 is
-/// not global unicast either.
+/// IPv6 networks that are not global unicast, with their names for messages. Addresses outside of 2000::/3 that are in
+/// none of these networks are not global unicast either.
 const SPECIAL_6: [Net6; 9] = [
     (Ipv6Addr::LOCALHOST, 128, "loopback, ::1"),
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, "IPv4-mapped, ::ffff:0:0/96"),
