@@ -30,7 +30,7 @@ fn message(payload: Box<dyn Any + Send>) -> String {
     match payload.downcast::<String>() {
         Ok(text) => *text,
         Err(payload) => {
-            // Dropping the payload would run the user's code again, outside of `catch_unwind`.
+            // The payload is leaked, because dropping it would run the user's code again, outside of `catch_unwind`.
             mem::forget(payload);
             "(no message)".to_owned()
         }

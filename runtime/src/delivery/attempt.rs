@@ -191,8 +191,8 @@ impl Sender {
         self.clients.check_own(webhook.url(), policy.reach)
     }
 
-    /// Signs the body. A large body is signed on another thread, because it would delay all other deliveries on this
-    /// thread.
+    /// Signs the body. A large body is signed on another thread, because signing it on this thread would delay all
+    /// other deliveries of this thread.
     async fn sign(&self, id: ReportId, policy: &DestinationPolicy<'_>, timestamp: i64, body: &Bytes) -> Option<String> {
         let id = id.to_string();
         if body.len() <= LARGE || policy.secrets.is_empty() {
@@ -201,8 +201,8 @@ impl Sender {
         // `acquire` does not fail, because this semaphore is never closed.
         let _permit = self.signing.acquire().await.ok()?;
         let (secrets, body) = (policy.secrets.to_vec(), body.clone());
-        // The task fails only if the process ends or if signing panicked. Then the report is sent unsigned, and its
-        // receiver rejects it.
+        // The signing task fails only if the process ends or if the signing code panicked. In this case, the report is
+        // sent unsigned, and its receiver rejects it.
         tokio::task::spawn_blocking(move || signature::sign(&secrets, &id, timestamp, &body)).await.ok().flatten()
     }
 
@@ -297,7 +297,7 @@ async fn exchange(
     };
     received.answer = Some(answer_of_response(&response, clock.now()));
     let mut read = 0;
-    // The body is never decompressed, so it cannot become larger in memory.
+    // The HTTP client never decompresses the body, so a small compressed body cannot become large in memory.
     while let Some(frame) = response.frame().await {
         let Ok(chunk) = frame?.into_data() else { continue };
         let room = MAX_KEPT - received.body.len();

@@ -278,7 +278,8 @@ impl Deliverer {
     }
 
     /// Repeats an operation of the store until it succeeds. Returns `None` if the store is closed, or if the operation
-    /// still fails 10 s after the shutdown has begun. Then the next process that opens the store voids the claim.
+    /// still fails 10 s after the shutdown has begun. In both cases, the next process that opens the store voids the
+    /// claim of the report.
     async fn persist<F>(&self, stop: &Shutdown, operation: impl Fn() -> F) -> Option<Settled>
     where
         F: Future<Output = Result<Settled, store::Error>>,

@@ -40,7 +40,7 @@ pub(super) enum Event {
 pub(super) struct Slot {
     attempt: StartedAttempt,
     health: Health,
-    /// The URL of the attempt without its query, if the URL failed.
+    /// The URL of the attempt without its query, if the URL failed. Otherwise `None`.
     failed_url: Option<Box<str>>,
     took: Duration,
     events: mpsc::Sender<Event>,

@@ -13,7 +13,7 @@ use postback_wire::names;
 
 /// The largest number of bytes that are kept of one line. The lines that the delivery needs are shorter.
 const MAX_LINE: usize = 1_024;
-/// The largest number of values of `webhook-delivery` that are kept.
+/// The largest number of values of the header `webhook-delivery` that are kept of one answer.
 const MAX_DIRECTIVES: usize = 8;
 
 /// The part of an answer's head that has arrived so far.

@@ -6,8 +6,8 @@ use rand::{Rng, RngExt as _};
 
 const MAX_STEPS: usize = 100;
 const MAX_STEP: Duration = Duration::from_hours(7 * 24);
-/// The largest random time that is added to a delay of the schedule, as a fraction of the delay. Reports that failed
-/// together because their receiver was down are then retried at different times.
+/// The largest random time that is added to a delay of the schedule, as a fraction of the delay. With this random time,
+/// reports that failed at the same time because their receiver was down are retried at different times.
 const JITTER: f64 = 0.2;
 /// The largest random time that is added to a wait that the receiver asked for, as a fraction of the wait. The wait is
 /// never shortened, because the receiver would reject an attempt that arrives too early.

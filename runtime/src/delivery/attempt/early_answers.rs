@@ -24,8 +24,8 @@ async fn an_answer_that_comes_before_the_body_was_read_counts_though_the_connect
         // If a socket is closed while it has unread bytes, the operating system resets the connection.
         let closing = raw(move |mut stream| {
             stream.read_exact(&mut [0; 64])?;
-            // The receiver sends the answer without delay. Otherwise a part of the answer could wait in the socket
-            // until the client acknowledges earlier bytes, and the reset would drop this part.
+            // One call writes the whole answer. With several calls, the operating system could hold back the later
+            // bytes until the client acknowledges the first bytes, and the reset would drop the later bytes.
             let answer = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             stream.write_all(answer.as_bytes())
         });

@@ -43,7 +43,7 @@ pub(super) fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Keeps the connection open without sending anything more.
+/// Keeps the connection open and sends no more bytes.
 pub(super) fn keep_open(stream: TcpStream) {
     std::thread::park();
     drop(stream);

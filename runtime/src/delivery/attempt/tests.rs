@@ -61,7 +61,7 @@ pub(super) async fn send_with(sender: &Sender, url: &str, reach: Reach) -> Attem
     sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, Bytes::from_static(BODY)).await
 }
 
-/// Returns the `AttemptEnd` of an attempt whose answer has this status and no other relevant parts.
+/// Returns the `AttemptEnd` for an answer that has this status, and no `Retry-After` and no directive.
 pub(super) fn answered(status: u16) -> AttemptEnd {
     AttemptEnd::Answered(Answer { status, retry_after: None, directive: None })
 }

@@ -27,7 +27,7 @@ struct RetryLines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineDecision {
     Log {
-        /// How many failed retries to this origin were not logged since its last log line.
+        /// How many failed retries to this origin were not logged since the last log line about this origin.
         skipped: u64,
     },
     Skip,

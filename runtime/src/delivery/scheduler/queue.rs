@@ -22,11 +22,11 @@ pub(super) struct Queue {
     pub(super) breaker: Breaker,
     /// The units of memory that the waiting reports of this queue use.
     pub(super) waiting: usize,
-    /// Whether the store may have reports that are parked under this name.
+    /// Whether the store may have reports that are parked under the name of this queue.
     pub(super) parked: bool,
     /// The number of reports of this queue that are being parked: the store has not committed them as parked yet.
     pub(super) parking: usize,
-    /// How many reports the store has committed as parked under this name.
+    /// How many reports the store has committed as parked under the name of this queue.
     pub(super) parkings: u64,
     /// The value of `parkings` when the claim in progress started. If `parkings` has grown since then, the claim may
     /// have missed reports, even if it finds no more reports.

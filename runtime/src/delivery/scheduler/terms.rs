@@ -59,8 +59,8 @@ pub(in crate::delivery) struct Claim {
 
 /// What the caller has to do after the end of an attempt.
 pub(in crate::delivery) struct Effects<W> {
-    /// The circuits that have opened, have stayed open after a test, or have closed. Each with the name of its origin
-    /// or URL.
+    /// The circuits that have changed. Each entry is the name of the origin or URL, and its change: the circuit has
+    /// opened, has stayed open after a test, or has closed.
     pub(in crate::delivery) changes: Vec<(Arc<str>, Change)>,
     /// The reports that the caller has to park.
     pub(in crate::delivery) to_park: Vec<(Key, W)>,

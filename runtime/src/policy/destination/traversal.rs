@@ -7,12 +7,12 @@ const DECODINGS: usize = 8;
 /// Prefixes of encodings that only a broken decoder reads as a dot or a slash: `%u002e`, `%uff0e`, and overlong UTF-8.
 const MALFORMED_FORMS: [&[u8]; 4] = [b"%u00", b"%uff", b"%c0", b"%c1"];
 
-/// Whether a receiver may read a `..` in the part of a path after the trusted path.
+/// Whether a receiver may find a `..` segment in `path`, which is the part of a URL's path after the trusted path.
 ///
 /// The URL parser has already resolved plain `..` and `%2e%2e`, but it does not decode encoded slashes. Some servers
-/// remove the part of a segment after `;` first. A proxy may decode the path before the server decodes it again. So the
-/// path is checked after each decoding. A path that still changes after [`DECODINGS`] decodings, or that contains a
-/// malformed encoding, counts as traversal.
+/// first remove the part of a segment after `;`. A proxy may decode the path before the server decodes it again. So the
+/// path is checked after each decoding. The result is also `true` if the path still changes after [`DECODINGS`]
+/// decodings, or if it contains a malformed encoding.
 pub(super) fn may_leave(path: &str) -> bool {
     let mut path = path.as_bytes().to_ascii_lowercase();
     for _ in 0..DECODINGS {
