@@ -147,8 +147,8 @@ fn build(connect: Connect, concurrency: usize) -> Client {
 }
 
 fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
-    // The TLS provider is passed to this client and not installed for the whole process. Only the program, and not a
-    // library, may choose the provider of the process.
+    // The TLS provider is passed to this client and not installed for the whole process, because only the program, and
+    // not a library, may choose the provider of the process.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -26,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// If no byte was sent or received for this time, TCP sends a keep-alive probe. TCP repeats the probe after the same
 /// time.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// If this many keep-alive probes in a row get no answer, the connection is closed.
+/// If this many keep-alive probes in a row get no answer, TCP closes the connection.
 const KEEPALIVE_PROBES: u32 = 3;
 /// The largest number of bytes that a receiver may send after one request. A normal answer is much shorter. The limit
 /// stops a receiver that sends interim answers (1xx) without end, because the HTTP client skips them without a timeout.

@@ -34,8 +34,8 @@ use postback_wire::webhook::Target;
 /// again.
 const RETRY_AFTER_STOP: Duration = Duration::from_secs(10);
 /// The largest number of reports that have been attempted and wait for their commit. Only reports that the delivery
-/// claimed count. A report that the store passed on in memory, right after the commit of the report, does not count,
-/// because it keeps its share of the store's memory until it is settled.
+/// claimed count. If the store passed on a report in memory, right after the commit of the report, the report does not
+/// count here, because it keeps its share of the store's memory until it is settled.
 const MAX_SETTLING: usize = 4_096;
 /// How long a report waits if this machine could not make its attempt. A random time of up to 5 s is added, so that not
 /// all of these reports are attempted again at the same moment.

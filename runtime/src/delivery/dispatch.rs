@@ -27,7 +27,7 @@ use postback_wire::names::metric;
 use postback_wire::time::Clock;
 use postback_wire::webhook::Shown;
 
-/// The loop takes no more reports into memory while at least this many reports are being parked.
+/// The number of reports being parked at which the loop stops taking more reports into memory.
 const MAX_PARKING: usize = 1_024;
 /// The largest number of idle queues that the scheduler remembers. Each queue uses some hundred bytes.
 const MAX_IDLE: usize = 4_096;

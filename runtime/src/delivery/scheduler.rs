@@ -27,7 +27,7 @@ use crate::policy::turns::{Key, Limits, SinceStart, Turns};
 pub(super) struct Scheduler<W> {
     turns: Turns<W>,
     bounds: Bounds,
-    /// The limits that the operator set for single origins: the largest number of attempts in flight, by origin.
+    /// For each origin for which the operator set a limit: the largest number of attempts that may be in flight.
     own_limits: HashMap<String, usize>,
     keys: HashMap<Arc<str>, Key>,
     hasher: RandomState,

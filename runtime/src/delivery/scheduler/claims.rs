@@ -7,7 +7,7 @@ use crate::policy::turns::{Key, SinceStart};
 
 /// The largest number of claims of parked reports that run at the same time.
 const MAX_CLAIMS: usize = 4;
-/// The largest number of reports in one claim.
+/// The largest number of parked reports in one claim.
 const MAX_PER_CLAIM: usize = 256;
 /// The largest number of reports in one claim while a single attempt tests an origin and some of the origin's URLs have
 /// circuits of their own. The claim asks for more than one report, because a report to such a URL cannot test the

@@ -57,7 +57,7 @@ pub(in crate::delivery) struct Claim {
     pub(in crate::delivery) limit: usize,
 }
 
-/// What the caller has to do after the end of an attempt.
+/// The work that the caller has to do after the end of an attempt.
 pub(in crate::delivery) struct Effects<W> {
     /// The circuits that have changed. Each entry is the name of the origin or URL, and its change: the circuit has
     /// opened, has stayed open after a test, or has closed.

@@ -24,8 +24,8 @@ impl<W: Schedulable> Scheduler<W> {
         self.hasher.hash_one(url)
     }
 
-    /// Returns the key of the queue with this name. The name is an origin or a URL. If the scheduler does not know the
-    /// queue, adds it.
+    /// Returns the key of the queue with this name. The name is an origin or a URL. If the scheduler does not know a
+    /// queue with this name, adds a new queue.
     pub(super) fn key_of_name(&mut self, name: &str) -> Key {
         if let Some(key) = self.keys.get(name) {
             return *key;

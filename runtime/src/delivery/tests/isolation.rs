@@ -133,7 +133,7 @@ async fn parked_reports_are_taken_up_by_the_next_delivery() {
 /// An interim answer. The receiver sends another answer after it.
 const INTERIM: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
 
-/// A receiver that sends 512 KiB of interim answers without a pause, and then further interim answers until the
+/// Starts a receiver that sends 512 KiB of interim answers without a pause, and then further interim answers until the
 /// returned flag is true. 512 KiB are half of the bytes that the client reads before a final answer. The returned
 /// counter counts the further interim answers.
 fn flooding() -> (Receiver, Arc<AtomicBool>, Arc<AtomicUsize>) {
