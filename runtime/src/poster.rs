@@ -45,14 +45,14 @@ use postback_wire::webhook::{IntoWebhook, Target, Webhook, WebhookError, Webhook
 /// # Ok(()) }
 /// ```
 ///
-/// If no poster is installed, the first report starts an in-memory poster and logs a warning. A poster is cheap to
-/// clone.
+/// If the program has installed no poster, the first report starts an in-memory poster and logs a warning. A poster is
+/// cheap to clone.
 ///
 /// If the environment has `POSTBACK_DISABLED=1`, every poster acts as if it was built with [`PosterBuilder::discard`]:
 /// reports are counted and dropped.
 ///
-/// A poster does not work in a forked process, because its threads are in the parent process. In the forked process,
-/// the poster refuses reports and counts them as lost. The forked process may install a poster of its own.
+/// A poster does not work in a forked process, because its threads are in the parent process. In a forked process, the
+/// poster refuses reports and counts the refused reports as lost. A forked process may install another poster.
 #[derive(Clone)]
 pub struct Poster(Mode);
 
@@ -62,7 +62,7 @@ enum Mode {
         outbox: Outbox,
         engine: Arc<Engine>,
     },
-    /// Reporting is turned off. Reports are counted and dropped.
+    /// A poster for which reporting is turned off. The poster counts the reports and drops them.
     Disabled(DisabledReporting),
 }
 
@@ -72,13 +72,13 @@ impl Poster {
         PosterBuilder::default()
     }
 
-    /// Accepts a report and returns without waiting. If the store is durable, the report is on disk after the next
-    /// group commit, which follows within milliseconds.
+    /// Accepts a report for delivery in the background, and returns without waiting. If the store is durable, the
+    /// report is on disk after the next group commit, which follows within milliseconds.
     ///
     /// # Errors
     ///
     /// Fails if a URL cannot be used, if the queue is full, if the poster was shut down, or if this process was forked
-    /// from the poster's process. Then the report goes to none of the webhooks.
+    /// from the poster's process. If this method fails, the report is sent to none of the webhooks.
     pub fn post(&self, webhook: &(impl IntoWebhook + ?Sized), report: &Report) -> Result<(), PostError> {
         match &self.0 {
             Mode::Active { outbox, .. } => Ok(outbox.store().post(new_reports(outbox, webhook, report)?)?),
@@ -86,12 +86,13 @@ impl Poster {
         }
     }
 
-    /// Accepts a report and returns when the report is committed. If the store is durable, the report is then on disk.
+    /// Accepts a report for delivery in the background, and waits until the store has committed the report. If the
+    /// store is durable, the committed report is on disk.
     ///
     /// # Errors
     ///
-    /// Fails like [`post`](Self::post), and if the store cannot write. If the queue is full, this method waits instead
-    /// of failing.
+    /// Fails for the same reasons as [`post`](Self::post), and also if the store cannot write. But if the queue is
+    /// full, this method waits and does not fail.
     ///
     /// # Cancel safety
     ///
@@ -106,8 +107,8 @@ impl Poster {
         }
     }
 
-    /// Enables a URL that was disabled because its receiver answered 410 or `webhook-delivery: disable`. Returns how
-    /// many reports were held for the URL. The poster sends them now.
+    /// Enables a URL that the poster has disabled because its receiver answered 410 or `webhook-delivery: disable`.
+    /// Returns the number of reports that were held for the URL. The poster sends these reports now.
     ///
     /// # Errors
     ///
@@ -124,12 +125,12 @@ impl Poster {
             Mode::Active { outbox, .. } => {
                 Ok(outbox.store().enable(webhook.url().as_str()).await.map_err(PostKind::Enable)?)
             }
-            // A poster that sends nothing has no disabled URLs.
+            // A poster for which reporting is turned off sends nothing, so it has no disabled URLs to enable.
             Mode::Disabled(_) => Ok(0),
         }
     }
 
-    /// Returns the flusher, which waits until posted reports are safe.
+    /// Returns the flusher of this poster. The flusher waits until all posted reports are safe.
     fn flusher(&self) -> Flusher {
         match &self.0 {
             Mode::Active { engine, .. } => engine.flusher(),
@@ -167,8 +168,8 @@ fn new_reports(
     Webhooks::of(webhook).resolve_for(outbox.default_provenance()).map(new).collect()
 }
 
-/// Counts a report and drops it. If the report has an invalid webhook, the call fails here too, so that you see the
-/// mistake even if reporting is turned off.
+/// Counts a report and drops it. Returns an error if the report has an invalid webhook, so that you see this mistake
+/// even if reporting is turned off.
 fn discard(disabled: &DisabledReporting, webhook: &(impl IntoWebhook + ?Sized)) -> Result<(), PostError> {
     let webhooks = Webhooks::of(webhook);
     webhooks.resolve().try_for_each(|target| target.into_webhook().map(drop)).map_err(PostKind::Webhook)?;
@@ -187,7 +188,7 @@ impl std::fmt::Debug for Poster {
     }
 }
 
-/// Why a report was not accepted, or why a URL was not enabled.
+/// The error that says why a report was not accepted, or why a URL was not enabled.
 #[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct PostError(#[from] PostKind);
@@ -213,17 +214,18 @@ impl From<store::Error> for PostError {
 }
 
 impl PostError {
-    /// Whether the queue is full because too many reports wait. The queue may have space later.
+    /// Whether the report was refused because the queue is full. The queue may have free space later.
     pub fn is_full(&self) -> bool {
         matches!(self.0, PostKind::Store(store::Error::Full))
     }
 
-    /// Whether this process was forked from the poster's process. The poster's threads run only in that process.
+    /// Whether the report was refused because this process was forked from the poster's process. A forked process does
+    /// not have the poster's threads.
     pub fn is_forked(&self) -> bool {
         matches!(self.0, PostKind::Forked)
     }
 
-    /// Whether the poster was shut down.
+    /// Whether the report was refused because the poster was shut down.
     pub fn is_closed(&self) -> bool {
         matches!(self.0, PostKind::Store(store::Error::Closed) | PostKind::Enable(store::Error::Closed))
     }

@@ -26,15 +26,17 @@ use postback_wire::time::{Clock, Timestamp};
 
 #[cfg(feature = "testing")]
 thread_local! {
-    /// The sinks of this thread. The last sink in the list takes the outcomes of calls on this thread.
+    /// The sinks that were installed for this thread. The last sink in the list receives the outcomes of annotated
+    /// function calls on this thread.
     static ON_THREAD: RefCell<Vec<Arc<dyn Sink>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// While this value lives, its sink takes the outcomes of calls on this thread, unless the current task has a sink.
+/// A guard that installs a sink for the current thread. While the guard lives, its sink receives the outcomes of
+/// annotated function calls on this thread, unless the current task has a sink.
 #[cfg(feature = "testing")]
 pub(crate) struct OnThread {
     sink: Arc<dyn Sink>,
-    /// Makes the type `!Send`, because the value must be dropped on the thread that made it.
+    /// Makes this type `!Send`, because the guard must be dropped on the thread that made the guard.
     _here: PhantomData<Rc<()>>,
 }
 
@@ -49,7 +51,8 @@ impl OnThread {
 #[cfg(feature = "testing")]
 impl Drop for OnThread {
     fn drop(&mut self) {
-        // The access fails only while the thread ends. Then the sinks of the thread are dropped anyway.
+        // `try_with` fails only while the thread ends. In this case, the sinks of the thread need not be removed,
+        // because they are dropped with the thread.
         let _ = ON_THREAD.try_with(|sinks| sinks.borrow_mut().retain(|sink| !Arc::ptr_eq(sink, &self.sink)));
     }
 }
@@ -59,20 +62,20 @@ fn on_thread() -> Option<Arc<dyn Sink>> {
     ON_THREAD.try_with(|sinks| sinks.borrow().last().cloned()).ok().flatten()
 }
 
-/// A function that is called for each call for which neither the task nor the thread has a sink.
+/// The function that is called for each annotated function call for which neither the task nor the thread has a sink.
 #[cfg(feature = "testing")]
 static MISSED_OBSERVER: std::sync::OnceLock<fn(&Call)> = std::sync::OnceLock::new();
 
-/// Sets the function that is called for each call for which neither the task nor the thread has a sink. If the function
-/// was set before, nothing changes.
+/// Sets the function that is called for each annotated function call for which neither the task nor the thread has a
+/// sink. If such a function was set before, nothing changes.
 #[cfg(feature = "testing")]
 pub(crate) fn observe_missed(observer: fn(&Call)) {
     MISSED_OBSERVER.get_or_init(|| observer);
 }
 
-/// The sink of the current task. If the task has no sink, it is the sink of the process. If the process has no sink
-/// either, starts an in-memory poster. If the call has no webhooks, the sink of the process is not used, because there
-/// is nothing to report.
+/// Returns the sink that receives the outcome of this call. This is the sink of the current task, otherwise the sink of
+/// the process. If the process has no sink, starts an in-memory poster and returns its sink. Returns the sink of the
+/// process only if the call has webhooks, because a call without webhooks has nothing to report.
 pub(crate) fn sink_for(call: &Call) -> Option<Arc<dyn Sink>> {
     let around = task_sink();
     #[cfg(feature = "testing")]
@@ -85,7 +88,7 @@ pub(crate) fn sink_for(call: &Call) -> Option<Arc<dyn Sink>> {
     around.or_else(|| (!call.webhooks().is_empty()).then(of_process))
 }
 
-/// Starts an in-memory poster that lives as long as the process.
+/// Starts an in-memory poster that runs until the process ends.
 #[cold]
 fn start_default() -> Installed {
     match PosterBuilder::default().start() {
@@ -96,7 +99,7 @@ fn start_default() -> Installed {
                      ends are lost; install a poster at the start of main with `postback::Poster::builder()…install()`"
                 );
             }
-            // The guard is leaked, because dropping it would stop the poster.
+            // `forget` prevents the drop of the guard, because the drop would stop the poster.
             std::mem::forget(guard);
             Installed::new(poster.sink(), Some(poster.flusher()))
         }
@@ -107,7 +110,7 @@ fn start_default() -> Installed {
     }
 }
 
-/// The sink of a process if the default poster could not be started. It counts each report as lost.
+/// A sink for a process in which the default poster could not be started. The sink counts each report as lost.
 struct NoPosterSink;
 
 impl Sink for NoPosterSink {

@@ -20,14 +20,14 @@ use postback_wire::secret::Secret;
 use postback_wire::time::Clock;
 use postback_wire::webhook::{Webhook, WebhookError};
 
-/// The number of background threads of a poster. One thread can send ten thousand reports a second. If this thread is
-/// busy with something else, the other thread can send.
+/// The number of background threads of a poster. One thread can send ten thousand reports a second. With two threads,
+/// one of them can still send if the other is busy.
 const THREADS: usize = 2;
-/// The default of the largest number of undelivered reports that an in-memory poster keeps.
+/// The default for the largest number of undelivered reports in an in-memory poster.
 const MEMORY_REPORTS: usize = 10_000;
-/// The default of how long a report is kept after its end.
+/// The default for how long the store keeps a report after its delivery has ended.
 const RETENTION: Duration = Duration::from_hours(7 * 24);
-/// The default of the largest number of bytes that the undelivered reports of an in-memory poster use.
+/// The default for the largest number of bytes that the undelivered reports in an in-memory poster use.
 const MEMORY_BYTES: usize = 64 << 20;
 
 /// Builds a [`Poster`]. Call [`Poster::builder`] to get a builder.
@@ -70,22 +70,23 @@ impl PosterBuilder {
     /// Trusts this URL and the paths below it. Reports to a trusted URL are signed with the poster's secrets. A trusted
     /// URL may be on a private network or on this machine.
     ///
-    /// Any other URL, and a URL [from a caller](Webhook::from_caller), must be on the public internet. Reports to it
-    /// are unsigned, unless its [`Webhook`] has a secret of its own. Call `trust` again to add a URL.
+    /// Every other URL, and every URL [from a caller](Webhook::from_caller), must be on the public internet. A report
+    /// to such a URL is unsigned, unless the [`Webhook`] has its own secret. Call `trust` again to trust another URL.
     pub fn trust(mut self, url: impl Into<String>) -> Self {
         self.trusted.push(url.into());
         self
     }
 
-    /// Signs reports to trusted URLs with this secret. If you call `secret` again, each report is signed with all the
-    /// secrets. So you can rotate a secret.
+    /// Signs reports to trusted URLs with this secret. If you call `secret` more than once, each report is signed with
+    /// every one of the secrets. Use this to replace an old secret by a new one.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secrets.push(secret);
         self
     }
 
-    /// Keeps reports in memory. The poster keeps at most `reports` undelivered reports with together at most `bytes`
-    /// bytes. Further reports are lost and counted. The default is 10,000 reports and 64 MiB.
+    /// Keeps reports in memory. The poster accepts at most `reports` undelivered reports, and their total size is at
+    /// most `bytes`. Reports above these limits are refused and counted as lost. The default is 10,000 reports and 64
+    /// MiB.
     pub fn memory(mut self, reports: usize, bytes: usize) -> Self {
         self.location = in_memory(reports, bytes);
         self
@@ -103,7 +104,8 @@ impl PosterBuilder {
         self
     }
 
-    /// Sets which crashes the reports in a SQLite file survive. The default is [`Durability::Full`].
+    /// Sets which crashes the reports in a SQLite file survive: only crashes of the process, or also crashes of the
+    /// machine. The default is [`Durability::Full`].
     #[cfg(feature = "sqlite")]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -113,21 +115,23 @@ impl PosterBuilder {
         self
     }
 
-    /// Set this to `true` if Litestream runs beside the program and copies the SQLite file's write-ahead log (WAL).
-    /// Then Litestream truncates the WAL, and the poster does not. The default is `false`.
+    /// Sets whether Litestream runs at the same time as the program and copies the SQLite file's write-ahead log (WAL).
+    /// If `true`, the poster does not truncate the WAL, because Litestream truncates it. The default is `false`.
     #[cfg(feature = "sqlite")]
     pub fn litestream(mut self, litestream: bool) -> Self {
         self.litestream = litestream;
         self
     }
 
-    /// Sets how long a report and its attempts are kept after the delivery has ended. The default is 7 days.
+    /// Sets how long the poster keeps a report and its attempts after the delivery of the report has ended. The default
+    /// is 7 days.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
     }
 
-    /// Lets any webhook go to this private network, such as `10.1.0.0/16`. Call this method again to add a network.
+    /// Allows every webhook to use this private network, such as `10.1.0.0/16`. Call this method again to allow another
+    /// network.
     ///
     /// # Errors
     ///
@@ -138,7 +142,8 @@ impl PosterBuilder {
         self
     }
 
-    /// Forbids this network to all webhooks, even to trusted webhooks. Call this method again to add a network.
+    /// Forbids every webhook, even a trusted webhook, to use this network. Call this method again to forbid another
+    /// network.
     ///
     /// # Errors
     ///
@@ -150,8 +155,8 @@ impl PosterBuilder {
     }
 
     /// Adds a NAT64 prefix of your network, such as `2001:db8:64::/96`. If an IPv6 address has this prefix, the poster
-    /// checks the IPv4 address in it. The well-known prefix `64:ff9b::/96` is always known. Call this method again to
-    /// add a prefix.
+    /// checks the IPv4 address that the IPv6 address contains. The well-known prefix `64:ff9b::/96` is always known.
+    /// Call this method again to add a prefix.
     ///
     /// # Errors
     ///
@@ -162,21 +167,21 @@ impl PosterBuilder {
         self
     }
 
-    /// Sets how long one attempt may take, from the look-up of the host name to the end of the answer. The default is
-    /// 15 seconds.
+    /// Sets how long one delivery attempt may take, from the look-up of the host name to the last byte of the response.
+    /// The default is 15 seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.delivery.timeout = timeout;
         self
     }
 
-    /// Sets how many attempts may be in flight at the same time, at least 1. The default is 256.
+    /// Sets how many delivery attempts may run at the same time. The number must be at least 1. The default is 256.
     pub fn concurrency(mut self, attempts: usize) -> Self {
         self.delivery.concurrency = attempts.max(1);
         self
     }
 
-    /// Turns reporting off: reports are counted and dropped, and the poster has no background threads. Errors in the
-    /// other settings, and in the webhooks that reports are posted to, are still returned. The environment variable
+    /// Turns reporting off: the poster counts the reports, drops them, and has no background threads. The poster still
+    /// returns the errors in its other settings and in the webhooks of the reports. The environment variable
     /// `POSTBACK_DISABLED=1` turns reporting off for all posters of a program.
     pub fn discard(mut self) -> Self {
         self.discard = true;
@@ -187,10 +192,10 @@ impl PosterBuilder {
     ///
     /// # Errors
     ///
-    /// Fails if the process has a poster already. A poster may have started by itself, if an annotated function
-    /// reported before this call. Also fails like [`start`](Self::start).
+    /// Fails if the process has a poster already. A poster may have started by itself, if an annotated function has
+    /// reported before this call of `install`. Also fails for the same reasons as [`start`](Self::start).
     pub fn install(self) -> Result<PosterGuard, StartError> {
-        // This is checked before the store is opened, so that a failed install does not create a file.
+        // The check is made before the store is opened, because an `install` that fails must not create a file.
         if process::is_installed() {
             return Err(StartKind::Installed.into());
         }
@@ -199,7 +204,8 @@ impl PosterBuilder {
         Ok(guard)
     }
 
-    /// Starts a poster that annotated functions do not find. Only your own code can post to it.
+    /// Starts a poster that annotated functions do not find. Only code that has the returned [`Poster`] can post
+    /// reports to it.
     ///
     /// # Errors
     ///
@@ -251,13 +257,14 @@ fn parsed_networks(texts: &[String]) -> Result<Vec<IpNet>, StartKind> {
     parsed.collect()
 }
 
-/// An in-memory store keeps no report after its end, because a library has no interface that shows ended reports.
+/// Returns the location of an in-memory store that keeps no report after its delivery has ended. A library has no
+/// interface that would show such reports.
 fn in_memory(reports: usize, bytes: usize) -> Location {
     Location::Memory { reports, bytes, kept: 0 }
 }
 
-/// Opens the store and starts the delivery on the background threads, and waits for the result through a channel. The
-/// caller may be inside another runtime, where `block_on` would panic.
+/// Opens the store and starts the delivery on the background threads. A channel returns the result, because the caller
+/// may be inside another runtime, where `block_on` would panic.
 fn start_on(
     background: &Background,
     location: store::Options,
@@ -274,22 +281,22 @@ fn start_on(
             store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
             let schedule = options.schedule.total();
             let delivery = Delivery::new(store.clone(), clock, options)?;
-            // If the task of the delivery or of the retention ends too early, `vital` logs it. A library does not end
-            // the program, so nothing waits for `vital`.
+            // `vital` logs an error if the task of the delivery or the task of the retention ends too early. Nothing
+            // waits for `vital`, because a library must not end the program.
             let vital = Vital::default();
             shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
             let retention = retention::run(store.clone(), keep, schedule, shutdown.clone());
             shutdown.spawn(vital.watching("retention", &shutdown, retention));
             Ok(store)
         };
-        // Sending does not fail, because the receiver waits for this value.
+        // `send` does not fail, because the receiver of this channel waits for the value.
         let _ = given.send(started.await);
     };
     drop(starting.spawn_on(task, background.handle()));
     taken.recv().unwrap_or(Err(StartKind::Ended))
 }
 
-/// Why a poster could not be started.
+/// The error that says why a poster could not be started.
 #[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct StartError(#[from] StartKind);
@@ -323,7 +330,7 @@ enum StartKind {
 }
 
 impl StartError {
-    /// Whether the process has a poster already.
+    /// Whether `install` failed because the process has a poster already.
     pub fn is_installed(&self) -> bool {
         matches!(self.0, StartKind::Installed)
     }

@@ -10,33 +10,35 @@ use postback_wire::report::{Ends, Outcome};
 use postback_wire::time::Timestamp;
 use postback_wire::webhook::{Provenance, Target, Webhooks};
 
-/// One call of an annotated function. The value is made when the call begins.
+/// One call of an annotated function: its id, its webhooks and what its report shows. The value is made when the call
+/// begins.
 #[derive(Debug)]
 pub(crate) struct Call {
     webhooks: Webhooks,
     id: CallId,
     pub(crate) on: Ends,
-    /// If true, the call returns only when its report is on disk.
+    /// Whether the call returns only when its report is on disk.
     pub(crate) durable: bool,
-    /// If true, the operator chose the call's webhooks, except for webhooks that say otherwise.
+    /// Whether the operator chose the call's webhooks. A webhook may contain another value, which then counts for this
+    /// webhook.
     pub(crate) by_operator: bool,
-    /// If true, the report says why the call was not completed.
+    /// Whether the report says why the call was not completed.
     pub(crate) tells_reason: bool,
 }
 
-/// Where the id of a call is kept.
+/// The place where a call's id is stored.
 #[derive(Debug)]
 enum CallId {
-    /// The id is stored in the text of the webhooks, after the URLs. The number is the index of the id's first byte. So
-    /// the id needs no memory of its own.
+    /// The id is stored after the URLs in the text of the webhooks, so that the id needs no memory allocation. The
+    /// number is the index of the first byte of the id.
     Appended(usize),
-    /// The call has no webhook, and its id is the id of the running request.
+    /// The call has no webhook, and the id of the call is the id of the running request.
     Running(RequestId),
 }
 
 impl Call {
-    /// Makes a call. If the call has no webhook, its id is needed only if it is the id of the running request. So the
-    /// id is compared and not stored, and the call allocates no memory.
+    /// Makes a call. The id of a call without a webhook is needed only if it is the id of the running request.
+    /// Therefore this function compares such an id and does not copy it, so that the call allocates no memory.
     pub(crate) fn new(mut webhooks: Webhooks, id: impl fmt::Display, on: Ends, durable: bool) -> Self {
         let id = if webhooks.is_empty() {
             running_request(id).map_or(CallId::Appended(0), CallId::Running)
@@ -46,7 +48,8 @@ impl Call {
         Self { webhooks, id, on, durable, by_operator: false, tells_reason: false }
     }
 
-    /// The call's id. Empty if the call has no webhook and its id is not the id of the running request.
+    /// Returns the call's id. Returns an empty text if the call has no webhook and its id is not the id of the running
+    /// request.
     pub(crate) fn id(&self) -> &str {
         match &self.id {
             CallId::Appended(start) => self.webhooks.text_from(*start),
@@ -58,52 +61,53 @@ impl Call {
         &self.webhooks
     }
 
-    /// The targets of the call's webhooks. `default_provenance` says who chose a webhook, if neither the webhook nor
-    /// the call says it.
+    /// Returns the targets of the call's webhooks. `default_provenance` says who chose a webhook, if neither the
+    /// webhook nor the call contains this information.
     pub(crate) fn targets(&self, default_provenance: Provenance) -> impl Iterator<Item = Target> {
         self.webhooks.resolve_for(if self.by_operator { Provenance::Operator } else { default_provenance })
     }
 }
 
-/// What a sink does with a call and its outcome.
+/// What a sink does with a call of an annotated function and with the outcome of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The sink does not need the outcome, because the call has no webhook or its report could not be accepted. The
+    /// The sink does not read the outcome, because the call has no webhook or the sink cannot accept its report. So the
     /// outcome need not be serialised.
     Ignored,
-    /// The sink posts a report when the call ends. If `on` leaves out the call's outcome, the outcome need not be
-    /// serialised.
+    /// The sink posts a report when the call ends. If `on` does not include the outcome of the call, there is no
+    /// report, and the outcome need not be serialised.
     Posted,
-    /// The call's outcome is also the outcome of the running request. The sink needs it, even if `on` leaves it out.
+    /// The outcome of the call is the outcome of the running request too. So the sink reads the outcome, even if `on`
+    /// does not include it.
     Held,
-    /// The sink only reads the call's webhooks and id. The call's body does not run.
+    /// The sink only reads the call's webhooks and id. The body of the annotated function does not run.
     #[cfg(feature = "server")]
     Asked,
 }
 
-/// The panic payload with which a synchronous call is ended before its body runs.
+/// The panic payload that ends a synchronous call of an annotated function before the body of the function runs.
 #[cfg(feature = "server")]
 pub(crate) struct NotRun;
 
-/// Takes the outcomes of calls. The methods do not block, do not fail and do not panic.
+/// Receives the outcomes of annotated function calls. The methods do not block, do not fail and do not panic.
 pub(crate) trait Sink: Send + Sync {
     fn now(&self) -> Timestamp;
-    /// The id of the running request, if the sink takes the outcome of a run.
+    /// Returns the id of the running request. Returns `None` if the sink does not belong to the run of a request.
     fn running(&self) -> Option<&RequestId> {
         None
     }
-    /// Whether the sink only reads what calls say before their bodies run. Then `begin` returns [`Role::Asked`], and no
-    /// body runs.
+    /// Whether the sink only reads the webhook and the id of each call. If true, `begin` returns [`Role::Asked`], and
+    /// the body of the call does not run.
     #[cfg(feature = "server")]
     fn asks(&self) -> bool {
         false
     }
-    /// Called when a call is polled for the first time.
+    /// Tells the sink that a call begins. Must be called when the future of the call is polled for the first time.
     fn begin(&self, call: &Call) -> Role;
-    /// Called once when a call ends, with the role that `begin` returned. Not called for [`Role::Ignored`]. The sink
-    /// must make no report if `call.on` leaves out this outcome.
+    /// Tells the sink that a call has ended. Must be called once, with the role that `begin` returned, but not for
+    /// [`Role::Ignored`]. The sink makes no report if `call.on` does not include this outcome.
     fn end(&self, call: Call, role: Role, outcome: Outcome);
-    /// Does the same as `end`. The future is ready only when the report is as durable as the sink can make it.
+    /// Does the same as `end`. The returned future ends when the report is as durable as the sink can make the report.
     fn end_durably(&self, call: Call, role: Role, outcome: Outcome) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
@@ -111,28 +115,29 @@ tokio::task_local! {
     static AROUND: Arc<dyn Sink>;
 }
 
-/// Runs a future with this sink around it. The sink does not apply to tasks that the future spawns.
+/// Runs a future whose annotated function calls report to this sink. Tasks that the future spawns do not use the sink.
 #[cfg(any(feature = "server", feature = "testing"))]
 pub(crate) async fn around<F: Future>(sink: Arc<dyn Sink>, future: F) -> F::Output {
     AROUND.scope(sink, future).await
 }
 
-/// The sink around the current task.
+/// Returns the sink that was installed for the current task.
 pub(super) fn task_sink() -> Option<Arc<dyn Sink>> {
     AROUND.try_with(Arc::clone).ok()
 }
 
-/// Whether the sink around the current task only reads what calls say before their bodies run.
+/// Whether the sink of the current task only reads the webhooks and ids of calls, so that the bodies of these calls
+/// must not run.
 #[cfg(feature = "server")]
 pub(crate) fn is_asked() -> bool {
     AROUND.try_with(|sink| sink.asks()).unwrap_or(false)
 }
 
-/// The id of the request that runs in the current task, if `id` has the same text. The user's `Display` makes this
-/// text, and the text is not stored.
+/// Returns the id of the request that runs in the current task, if `id` has the same text. The text of `id` comes from
+/// the user's `Display`, and this function compares it without storing it.
 fn running_request(id: impl fmt::Display) -> Option<RequestId> {
-    // `task_sink` returns a clone of the sink. So the sink is not borrowed while the user's `Display` runs, which may
-    // use the task's sink too.
+    // `task_sink` returns a clone of the sink. So the task's sink is not borrowed while the user's `Display` runs, and
+    // the user's `Display` may use the sink.
     let sink = task_sink()?;
     sink.running().filter(|running| displays_as(id, running.as_str())).cloned()
 }

@@ -10,23 +10,23 @@ use postback_wire::names::metric;
 use postback_wire::report::Outcome;
 use postback_wire::time::{Clock, Timestamp};
 
-/// The environment variable that turns reporting off for a whole process. An empty value, `0` and `false` do not turn
-/// it off.
+/// The environment variable that turns reporting off for a whole process. Reporting stays on if the value is empty, `0`
+/// or `false`.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
-/// Whether the environment variable turns reporting off.
+/// Whether the environment variable `POSTBACK_DISABLED` turns reporting off.
 pub(super) fn is_disabled_by_environment() -> bool {
     #[expect(clippy::disallowed_methods, reason = "a library has no `settings`, and this is all that it asks for")]
     let value = std::env::var_os(DISABLED);
     value.is_some_and(|value| !["", "0", "false"].iter().any(|disabled| value.eq_ignore_ascii_case(disabled)))
 }
 
-/// A sink that counts every report and drops it. All clones share one count.
+/// A sink that counts every report and drops it. All clones of the sink share one count.
 #[derive(Clone, Default)]
 pub(crate) struct DisabledReporting(Arc<AtomicU64>);
 
 impl DisabledReporting {
-    /// Counts this many dropped reports.
+    /// Adds the number of dropped reports to the count.
     pub(super) fn discard(&self, reports: usize) {
         let reports = reports as u64;
         self.0.fetch_add(reports, Ordering::Relaxed);
@@ -43,7 +43,7 @@ impl Sink for DisabledReporting {
         Clock::system().now()
     }
 
-    /// The call's reports are counted when the call begins. The role `Ignored` means that the outcome is not needed
+    /// Counts the call's reports when the call begins. Returns the role `Ignored`, because the outcome is not needed
     /// later.
     fn begin(&self, call: &Call) -> Role {
         self.discard(call.webhooks().len());

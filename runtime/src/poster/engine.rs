@@ -16,11 +16,11 @@ use crate::background::Background;
 use postback_store::Store;
 use postback_store::shutdown::Shutdown;
 
-/// The shortest time that threads get to end, even if the timeout has ended.
+/// How long the poster waits at least for the end of its threads, even if the timeout has already ended.
 const JOIN: Duration = Duration::from_millis(100);
 
-/// Waits until posted reports are safe. A report is safe when it is on disk, or, with an in-memory store, when it was
-/// attempted once.
+/// Waits until all posted reports are safe. In a durable store, a report is safe when it is on disk. In an in-memory
+/// store, a report is safe when it was attempted once.
 #[derive(Clone)]
 pub(crate) enum Flusher {
     Active(StoreFlusher),
@@ -28,13 +28,13 @@ pub(crate) enum Flusher {
 }
 
 impl Flusher {
-    /// Makes a flusher for this store. The runtime of `handle` must run as long as the store.
+    /// Makes a flusher for this store. The runtime of `handle` must run for as long as the store is used.
     pub(crate) fn new(store: Store, handle: Handle) -> Self {
         Self::Active(StoreFlusher::new(store, handle))
     }
 
-    /// Sends the result into the returned channel before the timeout ends, even if the store hangs. If the threads have
-    /// ended, the channel closes without a result.
+    /// Starts a flush and returns a channel, which receives the result before the timeout ends, even if the store
+    /// hangs. If the threads of the poster have ended, the channel closes without a result.
     pub(super) fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
         match self {
             Self::Active(flusher) => flusher.flush(timeout),
@@ -43,15 +43,15 @@ impl Flusher {
     }
 }
 
-/// A channel that already holds its answer.
+/// Returns a channel that already contains this result.
 fn ready(flushed: Flushed) -> oneshot::Receiver<Flushed> {
     let (answer, answered) = oneshot::channel();
-    // Sending does not fail, because the receiver of the channel still exists in this function.
+    // `send` does not fail, because this function still has the receiver of the channel.
     let _ = answer.send(flushed);
     answered
 }
 
-/// Waits until the reports of a store are safe. The poster's own threads do the waiting. So the caller may use any
+/// Waits until all reports in a store are safe. The poster's own threads wait, so the caller may use any async
 /// executor, or no executor.
 #[derive(Clone)]
 pub(crate) struct StoreFlusher {
@@ -68,14 +68,14 @@ impl StoreFlusher {
 
     fn flush(&self, timeout: Duration) -> oneshot::Receiver<Flushed> {
         if self.fork_guard.is_forked() {
-            // In a forked process, the threads that would answer do not exist.
+            // In a forked process, the poster's threads do not exist, so no thread would send a result.
             return ready(Flushed { lost: lost_so_far() - self.lost_before, ..Flushed::default() });
         }
         let (answer, answered) = oneshot::channel();
         let flusher = self.clone();
         #[expect(clippy::disallowed_methods, reason = "bounded by its timeout, and nobody stops for it")]
         self.handle.spawn(async move {
-            // Sending fails if the caller has stopped waiting. Then nobody needs the result.
+            // `send` fails if the caller has stopped waiting. This error is ignored, because nobody needs the result.
             let _ = answer.send(flusher.flush_until(after(timeout)).await);
         });
         answered
@@ -86,12 +86,13 @@ impl StoreFlusher {
         self.figures(safe, deadline).await
     }
 
-    /// Counts all reports of the poster.
+    /// Returns the numbers of delivered, stored, waiting and lost reports of the poster.
     async fn figures(&self, safe: bool, deadline: Instant) -> Flushed {
         let counts = timeout_at(deadline, self.store.counts()).await;
         let undelivered = counts.ok().and_then(Result::ok).map(|counts| counts.undelivered);
         let ends = self.store.counters();
-        // An undelivered report that the store counts is committed, so it is on disk if the store is durable.
+        // The store counts only committed reports. So if the store is durable, each undelivered report that it counts
+        // is on disk.
         let durable = self.store.is_durable();
         Flushed {
             delivered: ends.delivered,
@@ -103,8 +104,8 @@ impl StoreFlusher {
         }
     }
 
-    /// Waits until every report posted so far is safe. If the store is durable, a report is safe when it is committed.
-    /// Otherwise, it is safe when it was attempted once.
+    /// Waits until every report that was posted before this call is safe. In a durable store, a report is safe when it
+    /// is committed. In an in-memory store, a report is safe when it was attempted once.
     async fn safe(&self) -> bool {
         match self.store.barrier().await {
             Ok(_) if self.store.is_durable() => true,
@@ -117,11 +118,11 @@ impl StoreFlusher {
     }
 }
 
-/// The background part of a poster: its store, its delivery and their threads.
+/// The background work of a poster: its store, its delivery and the threads on which they run.
 pub(crate) struct Engine {
     flusher: StoreFlusher,
     shutdown: Shutdown,
-    /// The runtime with the poster's threads. `None` after the engine has begun to stop.
+    /// The runtime that has the poster's threads. `None` after the engine has begun to stop.
     background: Mutex<Option<Background>>,
 }
 
@@ -135,14 +136,14 @@ impl Engine {
         Flusher::Active(self.flusher.clone())
     }
 
-    /// Whether this process was forked from the process that runs the threads.
+    /// Whether this process was forked from the process in which the poster's threads run.
     pub(super) fn is_forked(&self) -> bool {
         self.flusher.fork_guard.is_forked()
     }
 
-    /// Flushes, stops the delivery and the store, and joins their threads. All this takes at most as long as `timeout`.
-    /// An attempt that takes longer is stopped. A separate thread does the work, because a runtime must not be dropped
-    /// inside another runtime.
+    /// Flushes, stops the delivery and the store, and joins their threads before the timeout ends. A delivery attempt
+    /// that takes longer is stopped. A separate thread does this work, because a runtime must not be dropped inside
+    /// another runtime.
     pub(super) fn stop(self: &Arc<Self>, timeout: Duration) -> oneshot::Receiver<Flushed> {
         let (answer, answered) = oneshot::channel();
         let this = Arc::clone(self);
@@ -153,17 +154,18 @@ impl Engine {
                 let flushed = this.flusher.flush_until(deadline).await;
                 this.shutdown.stop();
                 let _ = timeout_at(deadline, this.shutdown.finished()).await;
-                // Attempts that were in flight may have ended after the flush, so the reports are counted again.
+                // The reports are counted again, because delivery attempts that were running at the flush may have
+                // ended since then.
                 let ended = this.flusher.figures(flushed.known, deadline).await;
                 let _ = timeout_at(deadline, this.flusher.store.close()).await;
                 if ended.known { ended } else { flushed }
             });
             background.join(deadline.saturating_duration_since(Instant::now()).max(JOIN));
-            // Sending fails if the caller has stopped waiting. Then nobody needs the result.
+            // `send` fails if the caller has stopped waiting. This error is ignored, because nobody needs the result.
             let _ = answer.send(flushed);
         };
-        // If the thread cannot be started, the sender is dropped. Then the caller gets the default value, which does
-        // not say that any report is safe.
+        // If the thread cannot be started, `spawn` drops the sender of the channel. The caller then uses the default
+        // value, which does not say that the reports are safe.
         let _ = std::thread::Builder::new().name("postback-stop".into()).spawn(stop);
         answered
     }
@@ -173,7 +175,8 @@ impl Engine {
     }
 }
 
-/// The moment at which this timeout ends. If the timeout is too large for the clock, the moment is a year from now.
+/// Returns the time at which this timeout ends. If the timeout is too large for the clock, returns the time in one
+/// year.
 fn after(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_hours(24 * 365))

@@ -10,39 +10,41 @@ use tokio::sync::oneshot;
 use super::flushed::Flushed;
 use super::{Mode, Poster, process};
 
-/// The longest time that the drop of a [`PosterGuard`] waits.
+/// How long the drop of a [`PosterGuard`] waits at most.
 pub(super) const DROP_TIMEOUT: Duration = Duration::from_secs(2);
-/// The part of the timeout that is reserved for ending the threads.
+/// The part of the timeout that is reserved for the end of the threads.
 const JOINING: Duration = Duration::from_millis(200);
 
 impl Poster {
-    /// Waits until every report that was posted before this call is safe, or until the timeout ends. With a durable
-    /// store, a report is safe when it is committed. With an in-memory store, it is safe when it was attempted once.
+    /// Waits until every report that was posted before this call is safe, or until the timeout ends. In a durable
+    /// store, a report is safe when it is committed. In an in-memory store, a report is safe when it was attempted
+    /// once.
     ///
     /// This method works on any executor, because the poster's own threads do the waiting. If you have no executor,
     /// call [`flush_blocking`](Self::flush_blocking).
     ///
     /// # Cancel safety
     ///
-    /// If you drop the future, only the waiting stops.
+    /// You can drop the future at any time. The poster continues to store and deliver the reports.
     pub async fn flush(&self, timeout: Duration) -> Flushed {
         self.flusher().flush(timeout).await.unwrap_or_default()
     }
 
-    /// Waits like [`flush`](Self::flush), and blocks the thread meanwhile. Do not call this method in async code.
+    /// Does the same as [`flush`](Self::flush), but blocks the current thread while it waits. Do not call this method
+    /// in async code.
     pub fn flush_blocking(&self, timeout: Duration) -> Flushed {
         wait_blocking(self.flusher().flush(timeout), timeout.saturating_add(JOINING)).unwrap_or_default()
     }
 }
 
-/// Waits like [`Poster::flush`], for the poster of the process. This is the installed poster, or the poster that
-/// started by itself, or the poster of the workload server.
+/// Waits, like [`Poster::flush`], until the reports of the process's poster are safe. The process's poster is the
+/// installed poster, the poster that started by itself, or the poster of the workload server.
 ///
 /// If the process has no poster, there is nothing to flush, and the returned value says that all reports are safe.
 ///
 /// # Cancel safety
 ///
-/// If you drop the future, only the waiting stops.
+/// You can drop the future at any time. The poster continues to store and deliver the reports.
 pub async fn flush(timeout: Duration) -> Flushed {
     match process::flusher() {
         Some(flusher) => flusher.flush(timeout).await.unwrap_or_default(),
@@ -50,12 +52,12 @@ pub async fn flush(timeout: Duration) -> Flushed {
     }
 }
 
-/// Keeps a poster running. [`PosterBuilder::install`](super::PosterBuilder::install) and
+/// A guard that keeps a poster running. [`PosterBuilder::install`](super::PosterBuilder::install) and
 /// [`PosterBuilder::start`](super::PosterBuilder::start) return a guard. Keep the guard until the end of `main`.
 ///
-/// When you drop the guard, it waits at most 2 seconds to flush and stop the poster, and logs which reports are left.
-/// On a current-thread runtime, the drop does not wait, because it would block the only thread. There the poster stops
-/// in the background, unless the process ends before.
+/// The drop of the guard flushes and stops the poster, takes at most 2 seconds, and logs how many reports were not
+/// delivered. On a current-thread runtime, the drop does not wait, because it would block the only thread. In this
+/// case, the poster stops in the background, unless the process ends earlier.
 #[must_use = "dropped, it stops the poster; bind it to a name until the end of `main`"]
 pub struct PosterGuard {
     /// The poster that the guard keeps running. `None` after the poster has begun to stop.
@@ -87,8 +89,8 @@ impl PosterGuard {
         self.poster.clone().expect("a guard has its poster until it is consumed")
     }
 
-    /// Flushes, stops the poster and joins its threads. This takes at most as long as `timeout`. Reports that are
-    /// posted later are counted as lost.
+    /// Flushes, stops the poster and joins its threads. This takes at most as long as `timeout`. A report that is
+    /// posted after the shutdown is refused and counted as lost.
     ///
     /// # Cancel safety
     ///
@@ -129,15 +131,15 @@ impl Drop for PosterGuard {
 
 enum Stop {
     Awaited(oneshot::Receiver<Flushed>),
-    /// The poster has no threads to stop.
+    /// The poster has no threads that must be stopped. The value is the result of its flush.
     Nothing(Flushed),
 }
 
 fn stop(poster: Poster, timeout: Duration) -> Stop {
     match &poster.0 {
         Mode::Active { engine, .. } if engine.is_forked() => {
-            // The parent process has the store's files open. If this process closed them, the locks of the parent
-            // process on these files would be released.
+            // `forget` prevents the drop of the poster, because the drop would close the files of the store. In a
+            // forked process, this would release the locks of the parent process on these files.
             std::mem::forget(poster);
             Stop::Nothing(Flushed::default())
         }
@@ -160,12 +162,14 @@ fn log_stop(flushed: Flushed) {
     }
 }
 
-/// Blocks until a background thread answers, or until the timeout ends. A separate thread reads the channel, because
-/// the caller may be inside a runtime, where a blocking read of a tokio channel panics.
+/// Blocks the current thread until a background thread sends the result, or until the timeout ends. A separate thread
+/// reads the channel, because a blocking read of a tokio channel panics inside a runtime, and the caller may be inside
+/// a runtime.
 fn wait_blocking(answer: oneshot::Receiver<Flushed>, timeout: Duration) -> Option<Flushed> {
     let (sender, receiver) = std::sync::mpsc::sync_channel(1);
     let waiter = move || {
-        // Sending fails if the timeout has ended, because the other end of the channel is then dropped.
+        // `send` fails if the timeout has ended, because the receiver of this channel is then dropped. This error is
+        // ignored.
         let _ = sender.send(answer.blocking_recv().ok());
     };
     std::thread::Builder::new().name("postback-flush".into()).spawn(waiter).ok()?;

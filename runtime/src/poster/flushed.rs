@@ -11,20 +11,21 @@ pub struct Flushed {
     /// The number of reports that are on disk and not delivered yet. The next process that opens the store delivers
     /// them.
     pub stored: u64,
-    /// The number of reports that are neither delivered nor known to be on disk. They are lost if the process ends now.
+    /// The number of reports that are neither delivered nor known to be on disk. If the process ends now, these reports
+    /// are lost.
     pub waiting: u64,
-    /// The number of reports that were given up, refused, or never accepted.
+    /// The number of reports that were never accepted, were refused, or were given up after their last attempt.
     pub lost: u64,
     /// The number of reports that were dropped because reporting is turned off.
     pub discarded: u64,
-    /// Whether the flush succeeded before its timeout. If so, the numbers include all reports that were posted before
+    /// Whether the flush succeeded before its timeout. If true, the numbers include every report that was posted before
     /// the flush.
     pub(super) known: bool,
 }
 
 impl Flushed {
-    /// Whether the process may end without losing a report that was accepted before the flush. Returns `false` if the
-    /// timeout ended before this was known.
+    /// Whether the process may end now without losing a report that was accepted before the flush. Returns `false` if
+    /// the flush could not find this out before its timeout.
     pub fn is_safe(&self) -> bool {
         self.known && self.waiting == 0
     }

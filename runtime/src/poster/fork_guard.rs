@@ -1,7 +1,7 @@
 //! Detects that this process was forked from the process that started a poster. A fork does not copy the poster's
 //! threads.
 
-/// The id of the process in which a poster was started.
+/// The id of the process that started a poster.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ForkGuard(u32);
 
@@ -10,8 +10,8 @@ impl ForkGuard {
         Self(std::process::id())
     }
 
-    /// Whether the current process is a fork of the process in which the poster was started. The check is one system
-    /// call, and takes much less than a microsecond.
+    /// Whether the current process is a fork of the process that started the poster. This check makes one system call
+    /// and takes much less than a microsecond.
     pub(crate) fn is_forked(self) -> bool {
         std::process::id() != self.0
     }

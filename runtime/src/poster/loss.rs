@@ -13,15 +13,17 @@ use postback_wire::names::metric;
 pub(crate) enum Loss {
     /// The webhook's URL is not valid.
     BadUrl,
-    /// The result cannot be serialised to JSON.
+    /// The result of an annotated function cannot be serialised to JSON.
     Unserializable,
-    /// The user's code panicked: the expression of the webhook or the id, `Display` or `Serialize`.
+    /// The user's code panicked: the expression `webhook` or `request_id`, or an implementation of `Display` or
+    /// `Serialize`.
     Panicked,
-    /// The queue is full because too many reports wait.
+    /// The queue of the poster is full.
     QueueFull,
     /// The store could not write the report.
     Store,
-    /// The running request has reported its outcome already, and this is a second outcome with the same id.
+    /// An annotated function call has the id of the running request, but an earlier call has already reported the
+    /// outcome of this request.
     SecondOutcome,
     /// This process was forked from the process in which the poster runs.
     Forked,
@@ -67,11 +69,12 @@ impl Loss {
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// The hashes of the causes that were logged. After [`MAX_LOGGED_CAUSES`] causes, further causes are only counted.
+/// The hashes of the causes of loss that were already logged. When the set has [`MAX_LOGGED_CAUSES`] entries, new
+/// causes are no longer logged.
 static LOGGED_CAUSES: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
 const MAX_LOGGED_CAUSES: usize = 256;
 
-/// Counts a lost report by its reason. If this cause was not logged before, logs it.
+/// Counts a lost report by the reason of the loss. Logs the cause if it was not logged before.
 pub(crate) fn lost(reason: Loss, id: &str, detail: &str) {
     let lost = LOST.fetch_add(1, Ordering::Relaxed) + 1;
     metrics::counter!(metric::REPORTS_LOST, "reason" => reason.as_str()).increment(1);
@@ -102,7 +105,7 @@ fn is_power_of_ten(number: u64) -> bool {
     number.checked_ilog10().is_some_and(|digits| 10_u64.pow(digits) == number)
 }
 
-/// The number of reports that this process has lost so far.
+/// Returns the number of reports that this process has lost so far.
 pub(crate) fn lost_so_far() -> u64 {
     LOST.load(Ordering::Relaxed)
 }

@@ -6,13 +6,14 @@ use super::call::Sink;
 use super::engine::Flusher;
 use super::fork_guard::ForkGuard;
 
-/// The sink that was installed for the process, and its flusher.
+/// The sink and the flusher that are installed for the process.
 #[derive(Clone)]
 pub(super) struct Installed {
     sink: Arc<dyn Sink>,
-    /// The flusher, which waits until the sink's reports are safe. `None` if the process has no poster.
+    /// The flusher, which waits until all reports of the process's poster are safe. `None` if the process has no
+    /// poster.
     flusher: Option<Flusher>,
-    /// Identifies the process that installed the sink. A forked process may install a sink of its own.
+    /// The id of the process that installed the sink. A forked process may install another sink.
     fork_guard: ForkGuard,
 }
 
@@ -24,7 +25,8 @@ impl Installed {
 
 static PROCESS: RwLock<Option<Installed>> = RwLock::new(None);
 
-/// The error if the process has a sink already. This sink was installed, or it started by itself.
+/// The error that the process has a sink already. The earlier sink was installed by the program, or it was started by
+/// the first report.
 pub(crate) struct AlreadyInstalled;
 
 /// Installs a sink and its flusher for the whole process. The sink stays until the process ends.
@@ -34,13 +36,13 @@ pub(crate) fn install(sink: Arc<dyn Sink>, flusher: Flusher) -> Result<(), Alrea
         return Err(AlreadyInstalled);
     }
     let of_parent = process.replace(Installed::new(sink, Some(flusher)));
-    // The parent process has the store's files open. If this process closed them, the locks of the parent process on
-    // these files would be released.
+    // `forget` prevents the drop of the parent process's sink, because the drop would close the files of the store. In
+    // a forked process, this would release the locks of the parent process on these files.
     std::mem::forget(of_parent);
     Ok(())
 }
 
-/// Whether this process has a sink. The sink was installed, or it started by itself.
+/// Whether this process has a sink. The sink was installed by the program, or it was started by the first report.
 pub(super) fn is_installed() -> bool {
     let process = PROCESS.read().unwrap_or_else(PoisonError::into_inner);
     process.as_ref().is_some_and(|installed| !installed.fork_guard.is_forked())
@@ -50,14 +52,14 @@ pub(super) fn sink() -> Option<Arc<dyn Sink>> {
     PROCESS.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|installed| Arc::clone(&installed.sink))
 }
 
-/// The sink of the process. If the process has no sink, calls `start` and installs the result. The lock is held during
-/// `start`, so that only one sink is started.
+/// Returns the sink of the process. If the process has no sink, calls `start` and installs the returned sink. The lock
+/// is held while `start` runs, so that only one sink is started.
 pub(super) fn sink_or_start(start: impl FnOnce() -> Installed) -> Arc<dyn Sink> {
     let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(&process.get_or_insert_with(start).sink)
 }
 
-/// The flusher of the process's poster, if the process has a poster.
+/// Returns the flusher of the process's poster. Returns `None` if the process has no poster.
 pub(super) fn flusher() -> Option<Flusher> {
     PROCESS.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|installed| installed.flusher.clone())
 }

@@ -9,23 +9,24 @@ use postback_wire::names::metric;
 use postback_wire::report::{Ends, Outcome};
 use postback_wire::webhook::{Provenance, Target, Webhooks};
 
-/// The webhooks of a request, and after which outcomes they get a report. Webhooks with an invalid URL are included.
+/// The webhooks of a request, and the outcomes that are reported to these webhooks. Webhooks with an invalid URL are
+/// included.
 #[derive(Clone)]
 pub(crate) struct Registered {
     pub(crate) webhooks: Vec<Target>,
     pub(crate) on: Ends,
-    /// If true, the report of a request that was not completed says why.
+    /// Whether the report says why the request was not completed. A report of a completed request has no reason.
     pub(crate) tells_reason: bool,
 }
 
 impl Registered {
-    /// The webhooks of the route itself. The operator chose them. `None` if the route has no webhooks.
+    /// Returns the webhooks that the operator has set for the route. Returns `None` if there are no such webhooks.
     pub(crate) fn of_route(webhooks: &Webhooks) -> Option<Self> {
         let webhooks: Vec<_> = webhooks.resolve_for(Provenance::Operator).collect();
         (!webhooks.is_empty()).then(|| Self { webhooks, on: Ends::default(), tells_reason: false })
     }
 
-    /// The part that is stored with the request. Webhooks with an invalid URL are left out.
+    /// Returns the webhooks that are stored with the request. Webhooks with an invalid URL are left out.
     pub(crate) fn stored(&self) -> Registration {
         let webhooks = self.webhooks.iter().filter_map(|target| target.webhook().ok().cloned()).collect();
         Registration { webhooks, on: self.on, tells_reason: self.tells_reason }
@@ -39,7 +40,7 @@ impl From<Registration> for Registered {
     }
 }
 
-/// The outcome of a request and its reports, which are committed together.
+/// The outcome of a request and the reports of this outcome. The store commits them together.
 pub(crate) struct RequestEnd {
     pub(crate) outcome: Outcome,
     pub(crate) reports: Vec<NewReport>,
@@ -48,8 +49,8 @@ pub(crate) struct RequestEnd {
 }
 
 impl RequestEnd {
-    /// Makes the reports that `registered` asks for with this outcome. `log_prefix` is the first part of the request's
-    /// log line.
+    /// Makes the reports of this outcome to the webhooks in `registered`. `log_prefix` is the first part of the
+    /// request's log line.
     pub(crate) fn new(id: &RequestId, outcome: Outcome, registered: Option<Registered>, log_prefix: String) -> Self {
         let tells_reason = registered.as_ref().is_some_and(|registered| registered.tells_reason);
         let outcome = Outcome { tells_reason, ..outcome };
@@ -61,14 +62,14 @@ impl RequestEnd {
         Self { outcome, reports, log_prefix }
     }
 
-    /// Counts the end of the request. If no delivery will log the request's line, logs it. Call this method after the
+    /// Counts the end of the request, and logs the request's line if no delivery will log it. Must be called after the
     /// commit.
     pub(crate) fn count_and_log(&self, id: &RequestId, route: &str) {
         let (outcome, reason, log_prefix) =
             (self.outcome.status.as_str(), self.outcome.reason.as_str(), &self.log_prefix);
         let labels = [("route", route.to_owned()), ("status", outcome.to_owned()), ("reason", reason.to_owned())];
         metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
-        // If there is a report, the delivery writes the line together with the result of the first attempt.
+        // If there is a report, the delivery logs the request's line, together with the result of the first attempt.
         if self.reports.is_empty() {
             tracing::info!(request_id = %id, route, outcome, reason, "{log_prefix} → no webhook");
         }

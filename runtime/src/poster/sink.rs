@@ -13,31 +13,32 @@ use postback_wire::webhook::Provenance;
 #[cfg(feature = "server")]
 use postback_wire::webhook::Target;
 
-/// A sink that posts the reports of a call as soon as the call ends. A clone is cheap.
+/// A sink that posts the reports of an annotated function call as soon as the call ends. A clone is cheap.
 #[derive(Clone)]
 pub(crate) struct Outbox {
     store: Store,
     clock: Clock,
     fork_guard: ForkGuard,
-    /// Says who chose a webhook, if neither the webhook nor the call says it.
+    /// Who chose a webhook, if neither the webhook nor the call contains this information.
     default_provenance: Provenance,
 }
 
 impl Outbox {
-    /// Makes the outbox of a library. A library has no known callers, and its user trusts webhooks by their URL. So a
-    /// webhook counts as the operator's choice, unless the webhook or the call says otherwise.
+    /// Makes the outbox of a program without a server. Such a program does not know who calls it, and its developer
+    /// trusts webhooks by their URLs. So a webhook counts as the operator's choice, unless the webhook or the call says
+    /// that a caller chose it.
     pub(crate) fn new(store: Store, clock: Clock) -> Self {
         Self { store, clock, fork_guard: ForkGuard::here(), default_provenance: Provenance::Operator }
     }
 
-    /// Makes the outbox of a server. A server has callers, so a webhook counts as a caller's choice, unless the webhook
-    /// or the call says otherwise.
+    /// Makes the outbox of a server. A server gets requests from callers. So a webhook counts as a caller's choice,
+    /// unless the webhook or the call says that the operator chose it.
     #[cfg(feature = "server")]
     pub(crate) fn of_server(store: Store, clock: Clock) -> Self {
         Self { default_provenance: Provenance::Caller, ..Self::new(store, clock) }
     }
 
-    /// Says who chose a webhook, if neither the webhook nor the call says it.
+    /// Returns who chose a webhook, if neither the webhook nor the call contains this information.
     pub(crate) fn default_provenance(&self) -> Provenance {
         self.default_provenance
     }
@@ -50,13 +51,14 @@ impl Outbox {
         &self.clock
     }
 
-    /// Whether this process was forked from the process that writes the store. In a forked process, nothing would ever
+    /// Whether this process was forked from the process that writes the store. In a forked process, no thread would
     /// write a posted report.
     pub(crate) fn is_forked(&self) -> bool {
         self.fork_guard.is_forked()
     }
 
-    /// Makes the reports of a call with this outcome. If a URL is not valid, its report is counted as lost.
+    /// Makes the reports of a call that ended with this outcome. If a URL is not valid, the report to this URL is
+    /// counted as lost.
     fn reports(&self, call: &Call, outcome: Outcome) -> Vec<NewReport> {
         let outcome = Outcome { tells_reason: call.tells_reason, ..outcome };
         if !call.on.contains(outcome.end()) {
@@ -78,8 +80,8 @@ impl Outbox {
     }
 }
 
-/// Makes a report to a webhook. If the URL is not valid, the report is stored as refused, so that it appears in the
-/// request's record.
+/// Makes a report to a webhook. If the webhook's URL is not valid, the report has the state "refused", so that the
+/// record of the request shows the report.
 #[cfg(feature = "server")]
 pub(super) fn refused_or_new(subject: &str, target: Target, body: bytes::Bytes, created: Timestamp) -> NewReport {
     let refused = target.webhook().err().map(|error| Causes(error).to_string());

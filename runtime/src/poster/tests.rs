@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::delivery::receiver::{OK, Receiver};
 
-/// A timeout that ends only if the test fails.
+/// A timeout that is longer than a test takes, unless the test fails.
 const LONG: Duration = Duration::from_secs(30);
 
 fn report(id: &str) -> Report {
     Report::completed(id, "done").unwrap()
 }
 
-/// A receiver that accepts connections and never answers.
+/// Starts a receiver that accepts connections and never sends a response.
 fn silent() -> Receiver {
     Receiver::new(|_, _| {
         std::thread::park();
@@ -23,7 +23,7 @@ fn silent() -> Receiver {
     })
 }
 
-/// Runs a future without any async runtime.
+/// Runs a future on the current thread, without an async runtime.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -109,11 +109,11 @@ async fn in_a_file_a_flush_waits_for_the_disk_alone_and_the_next_start_delivers(
     poster.post(&deaf.url(), &report("2")).unwrap();
     let flushed = poster.flush(LONG).await;
     assert_eq!((flushed.stored, flushed.waiting, flushed.is_safe()), (2, 0, true));
-    // The receiver never answers, so the shutdown stops the attempts.
+    // The receiver never sends a response, so the shutdown stops the delivery attempts.
     guard.shutdown(Duration::from_millis(100)).await;
 
-    // The program starts again with the same file. The receiver still does not answer. So the test only checks that the
-    // reports are still stored and are attempted again.
+    // Another poster starts with the same file. The receiver still sends no response, so the test checks only that the
+    // reports are still stored and that the poster attempts them again.
     let (poster, guard) = Poster::builder().sqlite(&file).trust(deaf.url()).start().unwrap();
     assert_eq!(poster.flush(LONG).await.stored, 2);
     let before = deaf.requests().len();
@@ -142,7 +142,7 @@ async fn a_shutdown_without_limit_and_one_that_is_dropped_go_on_to_their_end() {
 
     let (poster, guard) = Poster::builder().trust(receiver.url()).start().unwrap();
     poster.post(&receiver.url(), &report("2")).unwrap();
-    // The shutdown is polled once, so that it starts. Then it is dropped.
+    // The future of `shutdown` is polled once, which starts the shutdown, and is then dropped.
     let mut shutdown = Box::pin(guard.shutdown(LONG));
     std::future::poll_fn(|context| Poll::Ready(shutdown.as_mut().poll(context).is_ready())).await;
     drop((shutdown, poster));
@@ -251,7 +251,7 @@ async fn in_memory_the_bytes_that_wait_are_bounded_too_and_what_has_no_room_is_r
     guard.shutdown(Duration::ZERO).await;
 }
 
-/// A process can install only one poster, so the test starts itself again in another process.
+/// A process can install only one poster, so this test starts a second process that runs the test.
 #[test]
 fn a_second_install_is_an_error_that_leaves_no_file_and_the_first_goes_on() {
     const INNER: &str = "POSTBACK_TEST_SECOND_INSTALL";
@@ -290,7 +290,7 @@ fn install_twice(url: &str) {
     assert!(error.is_installed());
     assert!(error.to_string().starts_with("a poster is installed already; install one per process"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a file was made for nothing");
-    // The failed install changed nothing, so the next install fails with the same error.
+    // The failed `install` has changed nothing, so the next `install` fails with the same error.
     assert!(Poster::builder().install().unwrap_err().is_installed());
 
     assert_eq!(report("after").delivered, 2);
