@@ -30,20 +30,20 @@ use crate::panics::{caught, contain};
 use postback_wire::id::RequestId;
 use postback_wire::report::Json;
 
-/// The parts of a request from which extractors make a handler's parameters.
-// The struct is `pub`, because the sealed trait `Extract` uses it. Users cannot name the struct.
+/// A request for which a handler runs. Extractors make the parameters of the handler from it. The struct is `pub`
+/// because the sealed trait `Extract` uses it, but users of the crate cannot name it.
 #[derive(Clone)]
 pub struct Run {
     pub(crate) id: RequestId,
     pub(crate) headers: Arc<HeaderMap>,
     pub(crate) body: Bytes,
-    /// Returns whether the handler's result must still be serialised. Returns false if an annotated call has already
-    /// serialised the result.
+    /// Returns whether the handler's result must still be serialised. Returns `false` if an annotated function call has
+    /// already serialised the result.
     pub(crate) wanted: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Run {
-    /// Makes a run whose result must be serialised.
+    /// Makes a run for this request. The result of the handler must be serialised.
     pub(crate) fn of(id: RequestId, headers: Arc<HeaderMap>, body: Bytes) -> Self {
         Self { id, headers, body, wanted: Arc::new(|| true) }
     }
@@ -53,7 +53,7 @@ impl Run {
 #[derive(Debug)]
 pub(crate) enum Ended {
     /// The handler returned `Ok`. The value is the result as JSON, or `Err` with the reason why the result could not be
-    /// serialised. The value is `None` if an annotated call has already serialised the result.
+    /// serialised. The value is `None` if an annotated function call has already serialised the result.
     Completed(Option<Result<Option<Json>, String>>),
     /// The handler returned `Err`. The value is the text of the error.
     Failed(String),
@@ -65,10 +65,10 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 /// An async function that can be the handler of a route, which [`App::route`](crate::App::route) adds.
 ///
-/// Implemented for `async fn(A1, …, A8) -> Result<T, E>` where each `A` implements [`Extract`], `T: Serialize` and
-/// `E: Display`. The function's future must be `Send`. The error is formatted with `{:#}`, which makes some error types
-/// show their causes. This text goes to log and store. Reports and API answers show it only if the attribute's `error`
-/// says so.
+/// This trait is implemented for `async fn(A1, …, A8) -> Result<T, E>` where each `A` implements [`Extract`], `T:
+/// Serialize` and `E: Display`. The function's future must be `Send`. The error is formatted with `{:#}`, which makes
+/// some error types show their causes. The text of the error is logged and stored. Reports and API responses show this
+/// text only if the attribute has the argument `error`.
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a handler of an app with settings of type `{S}`",
     label = "not a handler",
@@ -81,12 +81,12 @@ pub trait Handler<A, S>: Send + Sync + 'static {
     fn bind(self, shared: Arc<Shared<S>>) -> Bound;
 }
 
-/// A handler together with the app's settings and states, ready to run. Users cannot look into it.
+/// A handler together with the app's settings and states, ready to run. Users of the crate cannot read its fields.
 pub struct Bound {
     pub(crate) run: Box<dyn Fn(Run) -> Running + Send + Sync>,
     /// The kind of the handler's payload. `None` if the handler takes no payload.
     pub(crate) payload: Option<PayloadKind>,
-    /// Messages about the handler's parameters, one for each thing that is wrong.
+    /// Messages about the handler's parameters, one message for each thing that the app lacks.
     pub(crate) faults: Vec<String>,
 }
 
@@ -152,7 +152,7 @@ handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6);
 handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7);
 handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7 A8 a8);
 
-/// Returns how a handler ended that has returned `returned`. Drops `returned`, and catches a panic of its `Drop`.
+/// Converts the `Result` that a handler has returned. Drops the `Result`, and catches a panic of this drop.
 fn ended<T: Serialize, E: Display>(returned: Result<T, E>, run: &Run) -> Ended {
     caught(|| rendered(returned, run)).unwrap_or_else(Ended::Panicked)
 }

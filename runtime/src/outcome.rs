@@ -32,15 +32,16 @@ pub use self::view::{AsDebug, AsDisplay, AsJson, Fallible, Mapped, Omitted};
 use postback_wire::report::Ends;
 use postback_wire::webhook::IntoWebhook;
 
-/// Reports the outcome of a future by webhook. This is the attribute [`async_handler`](crate::async_handler) as a
-/// function.
+/// Reports the outcome of a future by webhook. Does the same as the attribute [`async_handler`](crate::async_handler),
+/// but for any future.
 ///
-/// Returns a future that has the same output as `future`. If the returned future was polled at least once, its end is
-/// reported: `Ok` as completed, `Err` or a panic as failed. The caller still gets the panic. If you drop the future
-/// before its end, nothing is reported, unless you ask for [`Ends::DROPPED`] with [`on`](ReportOutcome::on).
+/// Returns a future that has the same output as `future`. If the returned future was polled at least once, its outcome
+/// is reported: `Ok` is reported as completed, and `Err` or a panic as failed. A panic still reaches the caller. If you
+/// drop the future before it has ended, nothing is reported, unless you ask for [`Ends::DROPPED`] with
+/// [`on`](ReportOutcome::on).
 ///
-/// `webhook` and `id` are evaluated during this call, and not at the first poll. So `future` may own the values that
-/// `webhook` and `id` borrow from.
+/// This function reads `webhook` and `id` before it returns, and not at the first poll. So `future` may own the values
+/// that `webhook` and `id` borrow from.
 ///
 /// ```no_run
 /// # async fn render(scene: &str) -> Result<Vec<u8>, std::io::Error> { Ok(scene.into()) }
@@ -53,8 +54,8 @@ use postback_wire::webhook::IntoWebhook;
 /// ```
 ///
 /// A webhook is a value of a type that implements [`IntoWebhook`], for example a URL as text. An id is any value that
-/// implements `Display`. If the URL is invalid, or the code of `webhook` or `id` panics, no report is sent. Then the
-/// loss is counted and logged, and the future runs as usual.
+/// implements `Display`. If the URL is invalid, or the code of `webhook` or `id` panics, no report is sent. The lost
+/// report is counted and logged, and the future runs as usual.
 pub fn report_outcome<W, I, F>(webhook: &W, id: &I, future: F) -> ReportOutcome<F>
 where
     W: IntoWebhook + ?Sized,
@@ -64,7 +65,8 @@ where
     watch(enter(|call| call.webhook(webhook), |call| call.request_id(id)), future, Views::DEFAULT)
 }
 
-/// Watches the body of an annotated function, whose webhook and id are in `entered`.
+/// Returns a future that runs the body of an annotated function and reports its outcome. `entered` contains the webhook
+/// and the id of the call.
 pub fn watch<F: Future, V>(entered: Entered, body: F, views: V) -> ReportOutcome<F, V> {
     watch_within(&Ambience::PROCESS, entered, body, views)
 }
@@ -77,7 +79,8 @@ fn watch_within<F: Future, V>(ambience: &'static Ambience, entered: Entered, bod
 pin_project! {
     /// A future whose outcome is reported. The function [`report_outcome`] makes it.
     ///
-    /// The methods choose which ends are reported and what a report shows. Call them before the first poll.
+    /// Its methods choose which outcomes are reported and what a report shows. Call these methods before the first
+    /// poll.
     // Invariants:
     // - This struct contains the body only once. So the watched future is larger than the body by a constant number of
     //   bytes.
@@ -101,19 +104,19 @@ pin_project! {
 }
 
 impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
-    /// Sets which ends are reported. The default is completed, failed and cancelled.
+    /// Sets which outcomes are reported. The default is completed, failed and cancelled.
     ///
-    /// If a future is dropped before its end, this is reported only with [`Ends::DROPPED`].
+    /// The drop of a future that has not ended is reported only if `ends` includes [`Ends::DROPPED`].
     pub fn on(mut self, ends: Ends) -> Self {
         self.guard.set_on(ends);
         self
     }
 
-    /// Adds the member `reason` to the report of a future that was not completed. The member says why: an error, a
-    /// panic, a time limit and so on.
+    /// Adds the member `reason` to the report of a future that was not completed. The member says why the future was
+    /// not completed: an error, a panic, a time limit and so on.
     ///
     /// The values of `reason` are those of [`EndReason`](crate::EndReason). The methods that show the error itself,
-    /// such as [`error_display`](Self::error_display), add `reason` too.
+    /// such as [`error_display`](Self::error_display), also add `reason`.
     pub fn error_reason(mut self) -> Self {
         self.guard.set_tells_reason();
         self
@@ -121,8 +124,8 @@ impl<F: Future, V, S: Safety> ReportOutcome<F, V, S> {
 
     /// Makes the future return only when its report is on disk.
     ///
-    /// Without this method, the future does not wait, and the report is stored in the background. If the process's
-    /// store is in memory, the future waits only until this store has the report.
+    /// Without this method, the future does not wait, and the report is stored in the background. With an in-memory
+    /// store, which has no disk, the future returns when this store has the report.
     pub fn durable(self) -> ReportOutcome<F, V, Durably> {
         let Self { body, mut guard, views, .. } = self;
         guard.set_durable();
@@ -160,7 +163,8 @@ impl<F: Future, R, E, S: Safety> ReportOutcome<F, Views<R, E>, S> {
         self.error_reason().map_views(|views| views.with_error(Mapped(shown)))
     }
 
-    /// Leaves the result out of the report of a completed future. The result may then be of any type.
+    /// Leaves the result out of the report of a completed future. Without the result in the report, the type of the
+    /// result need not implement `Serialize`.
     pub fn without_result(self) -> ReportOutcome<F, Views<Omitted, E>, S> {
         self.map_views(|views| views.with_result(Omitted))
     }

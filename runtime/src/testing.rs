@@ -17,9 +17,10 @@ use postback_wire::report::{EndReason, Outcome, Status};
 use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::{Shown, Webhook};
 
-/// Catches the reports of calls that end on this thread, until the returned [`Recording`] is dropped.
+/// Catches the reports of annotated function calls that end on this thread, until the returned [`Recording`] is
+/// dropped.
 ///
-/// Caught reports are not sent. You do not need a poster.
+/// Caught reports are not sent, so a test needs no poster.
 ///
 /// ```
 /// use postback::{Status, async_handler, testing};
@@ -48,11 +49,12 @@ use postback_wire::webhook::{Shown, Webhook};
 /// Under `#[tokio::test]`, the runtime has one thread, so the reports of the test and of all tasks that it spawns are
 /// caught.
 ///
-/// Code on other threads (`flavor = "multi_thread"`, `std::thread::spawn`) is outside the recording. To catch its
-/// reports, wrap its future with [`Recording::around`], and wait for the reports with [`Recording::until`].
-/// [`Recording::missed`] counts the calls outside of all recordings. The first such call is also shown on stderr.
+/// Code on other threads (`flavor = "multi_thread"`, `std::thread::spawn`) is outside the recording. To catch the
+/// reports of such code, wrap its future with [`Recording::around`], and wait for the reports with
+/// [`Recording::until`]. [`Recording::missed`] counts the calls outside all recordings. The first of these calls is
+/// also shown on stderr.
 ///
-/// A report that you post yourself goes to its [`Poster`](crate::Poster), and is not caught.
+/// A recording does not catch a report that you post with [`Poster`](crate::Poster): the poster sends this report.
 pub fn record() -> Recording {
     ambient::observe_missed(note_missed);
     LIVING.fetch_add(1, Ordering::Relaxed);
@@ -63,11 +65,11 @@ pub fn record() -> Recording {
 
 /// The number of recordings that exist in this process.
 static LIVING: AtomicUsize = AtomicUsize::new(0);
-/// The number of calls outside of all recordings while at least one recording existed.
+/// The number of annotated function calls that ended outside all recordings while at least one recording existed.
 static MISSED: AtomicU64 = AtomicU64::new(0);
 
-/// Counts a call outside of all recordings. If a recording exists, its test may wait for the report of this call for
-/// ever.
+/// Counts an annotated function call outside all recordings, if a recording exists. The test of this recording may wait
+/// forever for the report of such a call.
 fn note_missed(call: &Call) {
     if call.webhooks().is_empty() || LIVING.load(Ordering::Relaxed) == 0 {
         return;
@@ -88,8 +90,8 @@ fn note_missed(call: &Call) {
     }
 }
 
-/// Catches the reports of calls until the recording is dropped. [`record`] makes one. If a thread has two recordings,
-/// the later recording catches the reports.
+/// Catches the reports of annotated function calls until it is dropped. The function [`record`] makes a recording. If a
+/// thread has two recordings, the newer recording catches the reports.
 #[must_use = "a recording catches reports until it is dropped; bind it to a name"]
 pub struct Recording {
     kept: Arc<Kept>,
@@ -98,42 +100,46 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// The reports caught so far, one for each webhook, in the order in which the calls ended.
+    /// Returns the reports that were caught so far, in the order in which the calls ended. A call has one report for
+    /// each of its webhooks.
     ///
-    /// If one call makes another call, the inner call ends first, so its reports come first.
+    /// If one annotated function calls another, the inner call ends first, so the reports of the inner call come first.
     pub fn reports(&self) -> Vec<Caught> {
         self.kept.reports.borrow().clone()
     }
 
-    /// The reasons why calls made no report, one text for each call. The usual reason is an invalid URL. The texts are
-    /// also shown on stderr.
+    /// Returns the reasons why calls made no report, one text for each call. The usual reason is an invalid URL. These
+    /// texts are also shown on stderr.
     pub fn losses(&self) -> Vec<String> {
         self.kept.losses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The number of calls outside of all recordings, anywhere in the process, since this recording began.
+    /// Returns the number of annotated function calls that ended outside all recordings since this recording began.
+    /// Calls on every thread of the process are counted.
     ///
-    /// The reports of such calls go to the process's poster.
+    /// The process's poster sends the reports of these calls.
     pub fn missed(&self) -> u64 {
         MISSED.load(Ordering::Relaxed).saturating_sub(self.missed_before)
     }
 
-    /// Waits until at least `count` reports are caught, and returns all caught reports. Waits forever if there are
-    /// fewer.
+    /// Waits until at least `count` reports were caught, and returns all caught reports. If fewer reports are caught,
+    /// this method waits forever.
     ///
     /// # Cancel safety
     ///
-    /// You can drop the future at any time. No report is lost.
+    /// You can drop the future at any time. The recording keeps all caught reports.
     pub async fn until(&self, count: usize) -> Vec<Caught> {
         let mut reports = self.kept.reports.subscribe();
-        // This does not fail, because `self` holds the sender.
+        // `wait_for` fails only if the sender of the channel is dropped, and `self` has the sender. So the fallback is
+        // never used.
         reports.wait_for(|reports| reports.len() >= count).await.map_or_else(|_| Vec::new(), |reports| reports.clone())
     }
 
-    /// Wraps a future so that the reports of calls within it are caught on every thread.
+    /// Wraps a future. The recording catches the reports of the annotated function calls in this future, on whatever
+    /// thread the future runs.
     ///
-    /// Use it for futures that run in other tasks or on other threads. Their reports are caught even after the
-    /// recording is dropped.
+    /// Wrap a future that runs in another task or on another thread. Its reports are caught even after the recording is
+    /// dropped, and are then not sent.
     ///
     /// ```
     /// # #[postback::async_handler(webhook = hook)]
@@ -150,7 +156,8 @@ impl Recording {
     }
 }
 
-/// The debug text shows the reports, the losses and the number of missed calls, for messages of assertions.
+/// The debug text shows the reports, the losses and the number of missed calls, so that a failed assertion can print
+/// them.
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Recording");
@@ -164,7 +171,7 @@ impl Drop for Recording {
     }
 }
 
-/// A caught report, as its receiver would get it.
+/// A report that a [`Recording`] has caught, with the content that its receiver would get.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Caught {
     id: String,
@@ -175,56 +182,58 @@ pub struct Caught {
 }
 
 impl Caught {
-    /// The id of the work that the report is about.
+    /// Returns the id of the work that the report is about.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// How the call ended.
+    /// Returns the status with which the call ended.
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// The member `result` of the report. `None` if the call was not completed, or if its report shows no result.
+    /// Returns the member `result` of the report. Returns `None` if the call was not completed, or if the report does
+    /// not show the result.
     pub fn result(&self) -> Option<&Value> {
         self.parsed.get("result")
     }
 
-    /// The member `reason` of the report. It says why the call was not completed. `None` unless the function asks for
-    /// it.
+    /// Returns the member `reason` of the report, which says why the call was not completed. Returns `None` if the call
+    /// was completed, or if the attribute of the function does not ask for the reason.
     pub fn reason(&self) -> Option<EndReason> {
         self.parsed.get("reason").and_then(Value::as_str).map(EndReason::from)
     }
 
-    /// The member `error` of the report. `None` unless the call failed and the function asks for the error.
+    /// Returns the member `error` of the report. Returns `None` if the call did not fail, or if the attribute of the
+    /// function does not ask for the error.
     pub fn error(&self) -> Option<&Value> {
         self.parsed.get("error")
     }
 
-    /// The URL of the receiver.
+    /// Returns the URL to which the report would be sent.
     pub fn url(&self) -> &Url {
         self.webhook.url()
     }
 
-    /// The webhook: the receiver's URL, with its headers and its secret.
+    /// Returns the webhook to which the report would be sent: the URL, the headers and the secret.
     pub fn webhook(&self) -> &Webhook {
         &self.webhook
     }
 
-    /// The body of the webhook, byte for byte.
+    /// Returns the body of the HTTP POST, byte for byte.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 }
 
-/// The debug text shows the body as text, and the URL without the parts that may contain a secret.
+/// The debug text shows the body as text. It shows the URL without the parts that may contain a secret.
 impl fmt::Debug for Caught {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}", String::from_utf8_lossy(&self.body), Shown(self.webhook.url()))
     }
 }
 
-/// Keeps the caught reports in their order, and the reasons why calls made no report.
+/// The data of a recording: the caught reports in their order, and the reasons why calls made no report.
 struct Kept {
     reports: watch::Sender<Vec<Caught>>,
     losses: Mutex<Vec<String>>,
@@ -365,7 +374,8 @@ mod tests {
         assert!(sink(&first));
     }
 
-    /// Looks for a sink for a call without webhooks. Such a call does not start a poster.
+    /// Returns the sink that would receive the outcome of an annotated function call without webhooks. This function
+    /// starts no poster, because such a call never starts one.
     fn sink_of_nothing() -> Option<Arc<dyn Sink>> {
         ambient::sink_for(&Call::new(Webhooks::default(), "x", crate::Ends::default(), false))
     }

@@ -27,10 +27,10 @@ use postback_store::{ClaimedRequest, Error, PreClaimed, RequestClaim, warn_unles
 use postback_wire::line::Causes;
 use postback_wire::names::target;
 
-/// The longest time for which a worker with a free slot does not claim. If a signal that a request is due was lost, the
-/// request waits for at most this time.
+/// How long a worker with a free slot waits at most until it claims again. If the signal for a due request was lost,
+/// the worker finds the request after this time.
 const SLOW_POLL: Duration = Duration::from_secs(10);
-/// How long the worker waits after an error of the store before it uses the store again.
+/// How long the worker waits after an error of the store, before it tries to use the store again.
 const BACKOFF: Duration = Duration::from_secs(1);
 
 /// The worker's settings. The module `settings` has checked their values.
@@ -44,17 +44,18 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// The largest number of runs of one request that may end with an error, a panic or a timeout. It is at least 1.
     pub(crate) max_attempts: u32,
-    /// The time between the first failed run of a request and its next run. The time doubles after each further failed
+    /// The time between the first failed run of a request and the next run. This time doubles after each further failed
     /// run.
     pub(crate) retry_delay: Duration,
-    /// The longest time between a failed run and the next run. If `retry_delay` is longer, `retry_delay` is the limit
-    /// instead.
+    /// The longest time between a failed run and the next run. If `retry_delay` is longer than this value,
+    /// `retry_delay` is the longest time.
     pub(crate) max_retry_delay: Duration,
     /// The largest number of runs of one request during which the process may die. It is at least 1.
     pub(crate) max_crashes: u32,
 }
 
-/// The worker of a node. After the stop signal, it ends when its runs have ended, or when the grace time is over.
+/// The worker of a node, which claims and runs requests. After the stop signal, the worker ends when all its runs have
+/// ended, or when the grace time is over.
 pub(crate) struct Worker {
     context: Arc<Context>,
     grace: Duration,
@@ -62,19 +63,20 @@ pub(crate) struct Worker {
     handed: mpsc::Receiver<PreClaimed<ClaimedRequest>>,
 }
 
-/// The data that all runs of a worker share.
+/// The data that all runs of a worker use together.
 struct Context {
     outbox: Outbox,
     routes: Routes,
     options: Options,
     handlers: Handle,
-    /// The signal that ends runs when the grace time is over. It also keeps track of the tasks of all runs.
+    /// The signal that ends all runs when the grace time is over. The same value counts the tasks of the runs, so that
+    /// the worker can wait for them.
     cut: Shutdown,
 }
 
 impl Worker {
-    /// Makes a worker that runs handlers on the runtime `handlers`. The worker claims requests from the store of
-    /// `outbox`, and reports outcomes through `outbox`.
+    /// Makes a worker that runs the handlers on the tokio runtime `handlers`. The worker claims requests from the store
+    /// of `outbox`, and reports outcomes through `outbox`.
     pub(crate) fn new(outbox: Outbox, routes: Routes, options: Options, handlers: Handle, grace: Duration) -> Self {
         let slots = Slots::new(options.concurrency, &routes.paths());
         let handed = outbox.store().attach_requests(routes.paths(), Arc::clone(&slots.all));
@@ -82,8 +84,8 @@ impl Worker {
         Self { context: Arc::new(context), grace, slots, handed }
     }
 
-    /// Runs requests until the stop signal. Before that, settles the requests `lost`, which are not run again: the
-    /// process died during too many of their runs, or they are cancelled.
+    /// Runs requests until the stop signal. First settles the requests in `lost`. These requests do not run again,
+    /// because they are cancelled or because the process died during too many of their runs.
     pub(crate) async fn run(mut self, lost: Vec<ClaimedRequest>, shutdown: Shutdown) {
         for row in lost {
             self.context.cut.spawn(settle::settle_unrun(Arc::clone(&self.context), row));
@@ -99,7 +101,7 @@ impl Worker {
                 () = store.requests_due(), if !look => look = true,
                 () = self.slots.lane_free(), if !look => look = true,
                 () = tokio::time::sleep_until(next_look), if !look => look = true,
-                // The worker claims only while it has a free slot.
+                // The worker waits for a free slot before it claims, so that it can run what it claims.
                 Ok(slot) = Arc::clone(&self.slots.all).acquire_owned(), if look => {
                     let (again, at) = self.claim(slot).await;
                     (look, next_look) = (again, at);
@@ -109,8 +111,8 @@ impl Worker {
         self.stop().await;
     }
 
-    /// Claims as many requests as there are free slots. Returns whether the store may have more requests that are due,
-    /// and when the worker must claim again.
+    /// Claims at most as many requests as there are free slots. Returns whether the store may have more due requests,
+    /// and the time at which the worker must claim again.
     async fn claim(&self, slot: OwnedSemaphorePermit) -> (bool, Instant) {
         let mut slots = vec![slot];
         while let Ok(slot) = Arc::clone(&self.slots.all).try_acquire_owned() {
@@ -156,16 +158,17 @@ impl Worker {
     }
 }
 
-/// Makes the tracing span of a run. All events during the run are within this span, also those of the handler.
+/// Makes the tracing span of a run. All log events of the run and of its handler are in this span.
 ///
-/// The level of the span is `error`. So even if the log shows only errors, each error names its request.
+/// The span has the level `error`, so that each error in the log names its request even if the log shows only errors.
 fn run_span(row: &ClaimedRequest) -> Span {
     let (route, attempt) = (&*row.route, row.attempt());
     tracing::error_span!(target: target::RUN, "run", request_id = %row.claim.id, route, attempt)
 }
 
 impl Context {
-    /// Puts a request back into the queue. If the store fails, the next start of the program does this instead.
+    /// Puts a request back into the queue. If the store fails, the request goes back into the queue at the next start
+    /// of the program.
     async fn put_back(&self, route: &str, claim: RequestClaim) {
         let id = claim.id.clone();
         match self.outbox.store().put_back_request(claim).await {

@@ -17,29 +17,31 @@ use postback_wire::report::Outcome;
 use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::Provenance;
 
-/// The facts that the server knows about one annotated function before the function runs.
+/// The facts about one annotated function that the server knows before the function runs.
 #[derive(Debug)]
 pub struct Announcement {
-    /// Returns the path of an item that is declared within the function. This path begins with the function's own path.
+    /// Returns the path of an item that is declared inside the annotated function. This path begins with the path of
+    /// the function.
     pub within: fn() -> &'static str,
-    /// The source text of the attribute's expression `webhook`.
+    /// The source text of the expression `webhook` in the function's attribute.
     pub webhook: &'static str,
-    /// Whether and how the function can be asked for its webhook without a run.
+    /// Whether and how the server can ask the function for its webhook without running the body of the function.
     pub probe: WebhookProbe,
-    /// Whether the attribute's expressions only read values, so that they have no effect when they are evaluated.
+    /// Whether the expressions in the function's attribute only read values. If true, their evaluation has no side
+    /// effects.
     pub is_pure: bool,
 }
 
 inventory::collect!(Announcement);
 
-/// Whether a function can be asked for its webhook without a run, and how this works without running the body.
+/// Whether and how the server can ask an annotated function for its webhook without running the body of the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebhookProbe {
-    /// The function cannot be asked, because code of the user runs before the attribute's expressions.
+    /// The server cannot ask the function, because code of the user would run before the attribute's expressions.
     Impossible,
-    /// The body is a future. The future is dropped before it was polled.
+    /// The body of the function is a future. The server drops this future before the first poll.
     ByDrop,
-    /// The body has no `.await`, and runs in one call. An unwinding ends the call before the body begins.
+    /// The body of the function has no `.await`. An unwinding ends the call before the body begins.
     ByUnwind,
 }
 
@@ -53,13 +55,13 @@ impl WebhookProbe {
     }
 }
 
-/// Returns the path of a function, as the compiler writes it.
+/// Returns the path of a function, as the compiler formats it.
 pub fn type_path<T>(_: &T) -> &'static str {
     type_name::<T>()
 }
 
 impl Announcement {
-    /// Finds the announcement of the function with this path.
+    /// Returns the announcement of the annotated function with this path. Returns `None` if there is no such function.
     pub(super) fn of(path: &str) -> Option<&'static Self> {
         // The path of a generic function ends with its type arguments, which the path in the announcement does not
         // have.
@@ -67,38 +69,39 @@ impl Announcement {
         inventory::iter::<Self>.into_iter().find(|announced| announced.function() == path)
     }
 
-    /// Returns the path of the function. It is the first part of the path of the item that is declared within the
-    /// function.
+    /// Returns the path of the annotated function, which is the first part of the path of an item that is declared
+    /// inside the function.
     fn function(&self) -> &'static str {
         let within = (self.within)();
         let end = ["::{{closure}}", "::_::within"].iter().filter_map(|part| within.find(part)).min();
         end.and_then(|end| within.get(..end)).unwrap_or(within)
     }
 
-    /// Whether this function can be asked for its webhook without a run.
+    /// Whether the server can ask this function for its webhook without running the body of the function.
     pub(super) fn can_be_asked(&self) -> bool {
         self.probe.is_possible()
     }
 }
 
-/// A handler's answer when it was asked for its webhook.
+/// A handler's answer to the question for which webhooks it would report to.
 pub(crate) struct Asked {
     pub(crate) registered: Registered,
-    /// Whether the annotated call has the id of the request. If true, the call's webhook gets the report of the
-    /// request.
+    /// Whether the annotated function call has the id of the request. If true, the call's webhooks get the report of
+    /// the request.
     pub(crate) is_requests: bool,
-    /// Whether the operator chose the webhook, as far as the attribute's expression `webhook` shows.
+    /// Whether the operator chose the webhook. The macro finds this out from the attribute's expression `webhook`.
     pub(crate) is_operator: bool,
 }
 
-/// Asks an announced handler for its webhook. For that, begins a run, and ends the run where the body would begin.
+/// Asks a handler for its webhook: begins a run of the handler and ends this run before the body begins.
 ///
-/// Returns `None` if the run ends earlier, for example because the payload does not fit the handler.
+/// Returns `None` if the run ends before the webhook is known, for example because the payload does not fit the
+/// handler.
 pub(super) fn ask(id: &RequestId, run: Running) -> Option<Asked> {
     let sink = Arc::new(Asks { id: id.clone(), asked: Mutex::default() });
     let around = Arc::clone(&sink) as Arc<dyn Sink>;
-    // A panic is ignored. If the annotated call began before the panic, the sink has the answer. Otherwise there is no
-    // answer.
+    // A panic of the user's code is ignored. If the annotated function call began before the panic, the sink has the
+    // answer. Otherwise there is no answer.
     let _ = caught(move || {
         let mut run = Box::pin(ambient::around(around, run));
         run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
@@ -106,7 +109,7 @@ pub(super) fn ask(id: &RequestId, run: Running) -> Option<Asked> {
     sink.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// A sink that records the webhook of a handler that is asked for it.
+/// A sink that records the webhook of a handler, for a run in which the body does not run.
 struct Asks {
     id: RequestId,
     asked: Mutex<Option<Asked>>,

@@ -13,22 +13,22 @@ pub(super) fn is_bytes<T: 'static>() -> bool {
     TypeId::of::<T>() == TypeId::of::<Bytes>()
 }
 
-/// The kind of body that a handler takes.
+/// The kind of request body that a handler takes.
 #[derive(Clone, Copy)]
 pub enum PayloadKind {
     /// The handler takes any bytes, with any content type.
     Bytes,
-    /// The handler takes JSON. The function checks whether a body can be read as the handler's type.
+    /// The handler takes JSON. The function checks whether a body can be read as the type of the handler's payload.
     Json(fn(&[u8]) -> Result<(), PayloadError>),
 }
 
 impl PayloadKind {
-    /// Returns the kind of body that a handler with the parameter `Payload<T>` takes.
+    /// Returns the kind of request body that a handler with the parameter `Payload<T>` takes.
     pub(super) fn of<T: DeserializeOwned + 'static>() -> Self {
         if is_bytes::<T>() { Self::Bytes } else { Self::Json(check::<T>) }
     }
 
-    /// Checks in the headers that the content type fits the handler, and that the body is not compressed.
+    /// Checks the headers of a request: the content type must fit the handler, and the body must not be compressed.
     pub(crate) fn check_type(self, headers: &HeaderMap) -> Result<(), PayloadError> {
         match self {
             Self::Bytes => Ok(()),
@@ -36,7 +36,8 @@ impl PayloadKind {
         }
     }
 
-    /// Checks whether the handler can read this body. For JSON, a larger body takes longer.
+    /// Checks whether the handler can read this request body. The check of a JSON body takes longer if the body is
+    /// larger.
     pub(crate) fn check_body(self, body: &[u8]) -> Result<(), PayloadError> {
         match self {
             Self::Bytes => Ok(()),
@@ -44,7 +45,7 @@ impl PayloadKind {
         }
     }
 
-    /// Whether the handler takes any body. If true, the body need not be checked.
+    /// Whether the handler accepts every body, whatever its content is. If true, the body need not be checked.
     pub(crate) fn takes_any_body(self) -> bool {
         matches!(self, Self::Bytes)
     }
@@ -62,8 +63,8 @@ fn is_json(headers: &HeaderMap) -> Result<(), PayloadError> {
     }
 }
 
-/// Checks that the body has no content encoding such as `gzip`, because the body is passed to the handler without being
-/// decoded.
+/// Checks that the request body has no content encoding such as `gzip`, because the server does not decode the body for
+/// the handler.
 fn is_pure(headers: &HeaderMap) -> Result<(), PayloadError> {
     let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     let is_pure = |coding: &str| matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity");
@@ -73,8 +74,8 @@ fn is_pure(headers: &HeaderMap) -> Result<(), PayloadError> {
     }
 }
 
-/// Checks that a body can be read as `T`. If the `Drop` of the value panics, the panic is ignored, because the run of
-/// the handler will panic too and report the panic.
+/// Checks that a request body can be read as `T`. A panic in the `Drop` of the read value is ignored here, because the
+/// run of the handler will panic in the same way and report the panic.
 fn check<T: DeserializeOwned>(body: &[u8]) -> Result<(), PayloadError> {
     let value = json::<T>(body)?;
     let _ = caught(|| drop(value));
@@ -98,7 +99,7 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> 
     Ok(value)
 }
 
-/// Makes the error that tells the sender why a body is not valid JSON.
+/// Returns the error for a body that is not valid JSON. The error tells the sender what is wrong.
 fn not_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
     let not_text = match body {
         [0x1f, 0x8b, ..] => Some("it is compressed with gzip; send it as it is"),
@@ -116,7 +117,8 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
     if error.is_eof() {
         return PayloadError::Syntax(format!("it ends, at line {line} column {column}, before its value does"));
     }
-    // The parser's message does not show the first character of the body, which helps the sender: HTML begins with `<`.
+    // The error shows the first character of the body, because this character helps the sender: for example, HTML
+    // begins with `<`. The parser's message does not contain the character.
     let begin = body.trim_ascii_start().first().copied().unwrap_or_default();
     let begins_with = match begin {
         _ if line > 1 || column > 1 => String::new(),
@@ -126,7 +128,7 @@ fn not_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
     PayloadError::Syntax(format!("{error}{begins_with}"))
 }
 
-/// Why a body does not fit a handler.
+/// The reason why a request body does not fit a handler.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
     /// The request has no header `content-type`.

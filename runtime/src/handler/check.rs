@@ -8,20 +8,20 @@ use serde::Serialize;
 use super::Extract;
 use super::extract::sealed::Parameter;
 
-/// A call of this function compiles only if a handler can take `P` as a parameter. The call need not name the type of
-/// the app's settings.
+/// Compiles only if a handler can take `P` as a parameter. Generated code calls this function without naming the type
+/// of the app's settings.
 pub fn parameter<P: Parameter>() {}
 
-/// A call of this function compiles only if a handler can take `P` as a parameter in an app with settings of type `S`.
+/// Compiles only if a handler can take `P` as a parameter in an app whose settings have the type `S`.
 pub fn parameter_with<P: Extract<S>, S>() {}
 
-/// A call of this function compiles only if the handler's output can be reported.
+/// Compiles only if the output of the handler's future can be reported.
 pub fn output<F: Future<Output: Output>>(_: &F) {}
 
-/// A call of this function compiles only if the handler's future is `Send`.
+/// Compiles only if the handler's future is `Send`.
 pub fn send<F: Send>(_: &F) {}
 
-/// An output that a handler may return.
+/// The trait of the types that a handler may return.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "must be a `Result`",
@@ -49,7 +49,7 @@ mod tests {
 
     type Own = Config<Settings>;
 
-    // The handlers in this module must compile without a warning. Handlers that must not compile are in `tests/ui`.
+    // The handlers in this module must compile without a warning. Handlers that must fail to compile are in `tests/ui`.
 
     #[debug_handler]
     async fn nothing() -> Result<(), Infallible> {

@@ -15,7 +15,8 @@ use postback_wire::webhook::Operators;
 
 /// A type that a handler can take as a parameter.
 ///
-/// These are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`] and [`RequestId`]. The trait is sealed.
+/// These types are [`Config`], [`State`], [`Payload`](super::Payload), [`Headers`] and [`RequestId`]. The trait is
+/// sealed.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as a parameter in an app with settings of type `{S}`",
     label = "not a handler parameter",
@@ -28,7 +29,8 @@ pub trait Extract<S>: sealed::Parameter {
         None
     }
 
-    /// Returns a message if the app lacks something that this parameter needs. Then the app does not start.
+    /// Returns a message if the app lacks something that this parameter needs. An app for which there is such a message
+    /// does not start.
     #[doc(hidden)]
     fn fault(_: &Shared<S>) -> Option<String> {
         None
@@ -39,8 +41,8 @@ pub trait Extract<S>: sealed::Parameter {
 }
 
 pub(super) mod sealed {
-    /// A type that a handler of some app can take as a parameter. `#[debug_handler]` checks this trait if it does not
-    /// know the type of the app's settings.
+    /// A type that a handler of some app can take as a parameter. The macro `#[debug_handler]` checks this trait if the
+    /// macro does not know the type of the app's settings.
     #[diagnostic::on_unimplemented(
         message = "a handler cannot take `{Self}` as a parameter",
         label = "not a handler parameter",
@@ -50,18 +52,18 @@ pub(super) mod sealed {
     pub trait Parameter: Sized + Send + 'static {}
 }
 
-/// The settings and states that all handlers of an app share.
+/// The app's settings and states, which all handlers of the app share.
 pub struct Shared<S> {
     pub(crate) settings: Arc<S>,
     pub(crate) states: States,
 }
 
-/// The values that the program has given with `App::state`. There is at most one value of each type.
+/// The values that the program has given to the app with `App::state`. No two values have the same type.
 #[derive(Clone, Default)]
 pub(crate) struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
 impl States {
-    /// Adds a value. Returns whether it replaced another value of the same type.
+    /// Adds a value. Returns whether the new value has replaced a value of the same type.
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
         self.0.insert(TypeId::of::<T>(), Arc::new(value)).is_some()
     }
@@ -71,11 +73,11 @@ impl States {
     }
 }
 
-/// The value of a [`Config`] or a [`State`].
+/// The value in a [`Config`] or a [`State`].
 struct Given<T> {
     value: Arc<T>,
-    /// Whether the runtime has passed this value to a handler. If false, the user's code has made the value, and the
-    /// value may contain data that a caller chose.
+    /// Whether this crate has made the value for a handler. If false, the user's code has made the value, so a webhook
+    /// in the value may be one that a caller chose.
     by_runtime: bool,
 }
 
@@ -95,7 +97,8 @@ impl<T> Clone for Given<T> {
     }
 }
 
-/// Your own settings: the table `[config]`, read into the type that is the parameter of your `main`.
+/// The settings of your program: the table `[config]` of the settings file, read into the type of the parameter of your
+/// `main`.
 ///
 /// `Config` dereferences to this type. A clone only increments a reference count.
 pub struct Config<S>(Given<S>);
@@ -149,7 +152,7 @@ impl<S: Send + Sync + 'static> Extract<S> for Config<S> {
 
 /// A value that you gave to the app with [`App::state`](crate::App::state), such as a connection pool.
 ///
-/// `State` dereferences to the value. A clone only increments a reference count. All handlers share one value per type.
+/// `State` dereferences to the value. A clone only increments a reference count. All handlers share the value.
 pub struct State<T>(Given<T>);
 
 impl<T> State<T> {
@@ -158,7 +161,7 @@ impl<T> State<T> {
         Arc::new(value).into()
     }
 
-    /// Returns the shared value.
+    /// Returns the value, which other handlers may share.
     pub fn into_inner(self) -> Arc<T> {
         self.0.value
     }
@@ -205,8 +208,8 @@ impl<S, T: Send + Sync + 'static> Extract<S> for State<T> {
     }
 
     fn extract(_: &Run, shared: &Shared<S>) -> Result<Self, String> {
-        // The method `fault` has checked at the start that the value exists. If it is missing nevertheless, the run
-        // fails without a panic.
+        // The value exists, because the method `fault` has checked this at the start. If the value is missing because
+        // of a bug, the run fails without a panic.
         shared
             .states
             .get()
@@ -215,10 +218,10 @@ impl<S, T: Send + Sync + 'static> Extract<S> for State<T> {
     }
 }
 
-/// The headers with which the request was posted, except headers with credentials.
+/// The headers of the HTTP POST with which the request was submitted, without the headers that contain credentials.
 ///
-/// `Headers` dereferences to [`http::HeaderMap`]. A header with a credential is neither stored nor passed to a handler.
-/// The last word of a header's name decides whether the header has a credential:
+/// `Headers` dereferences to [`http::HeaderMap`]. The server neither stores a header with a credential nor passes it to
+/// a handler. The last word of a header's name decides whether the header contains a credential:
 ///
 /// - `authorization`, `authentication`, `auth`, `cookie`, `secret`, `password`, `passphrase`, `credential`,
 ///   `assertion`, `jwt`, `bearer`, `otp`, and each word that ends in `token`, as in `x-csrf-token`, mean a credential;
@@ -233,7 +236,8 @@ impl Headers {
         Self(Arc::new(headers))
     }
 
-    /// Returns the header's value as text. Returns `None` if the header is missing, or its value is not visible ASCII.
+    /// Returns the value of this header as text. Returns `None` if the header is missing, or if its value is not
+    /// visible ASCII.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(|value| value.to_str().ok())
     }

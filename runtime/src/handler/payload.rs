@@ -12,9 +12,9 @@ use super::{Extract, Run, Shared};
 /// The body of the request. `Payload<T>` reads a JSON body into any `T: DeserializeOwned`. `Payload<Bytes>` takes the
 /// bytes of the body unchanged.
 ///
-/// `Payload` dereferences to `T`. A JSON payload needs the content type `application/json`, or one that ends with
-/// `+json`. The server checks the payload when the request is posted. If the body does not fit `T`, the server answers
-/// 422 with the path of the wrong field, and does not accept the request.
+/// `Payload` dereferences to `T`. A request with a JSON payload must have the content type `application/json`, or a
+/// content type that ends with `+json`. The server checks the payload before it accepts the request. If the body does
+/// not fit `T`, the server answers 422 with the path of the wrong field, and does not accept the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload<T>(pub T);
 
@@ -42,12 +42,12 @@ impl<S, T: DeserializeOwned + Send + 'static> Extract<S> for Payload<T> {
 
     fn extract(run: &Run, _: &Shared<S>) -> Result<Self, String> {
         if is_bytes::<T>() {
-            // The downcast never fails, because `T` is `Bytes` here.
+            // `downcast` never fails here, because `T` is `Bytes`.
             let body: Box<dyn Any> = Box::new(run.body.clone());
             return body.downcast().map(|bytes| Self(*bytes)).map_err(|_| "the payload is not bytes".to_owned());
         }
-        // The server has checked the body when the request was posted. But this may have been an older version of the
-        // program, with another type `T`.
+        // The server has checked the body before it accepted the request. But an older version of the program, with
+        // another type `T`, may have accepted the request.
         json(&run.body).map(Self).map_err(|error| format!("the payload does not fit the handler: {error}"))
     }
 }

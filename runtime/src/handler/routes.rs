@@ -9,10 +9,12 @@ use super::{Bound, Handler, PayloadKind, Run, Running, Shared};
 use crate::poster::Registered;
 use postback_wire::webhook::Webhooks;
 
-/// The first segments of paths that routes must not use, because the server uses or reserves them.
+/// The first segments that the path of a route must not have, because the server uses or reserves paths with these
+/// segments.
 const RESERVED: [&str; 5] = ["healthz", "readyz", "metrics", "openapi.json", "_postback"];
 
-/// A route as the user has declared it. Mistakes in it are reported when all routes are bound to the app's settings.
+/// A route as the program has declared it. Mistakes in the route are reported when all routes are bound to the app's
+/// settings.
 pub(crate) struct Unbound<S> {
     path: String,
     name: &'static str,
@@ -28,23 +30,23 @@ impl<S: 'static> Unbound<S> {
         Self { path, name: std::any::type_name::<H>(), location, webhook: Webhooks::default(), example: None, bind }
     }
 
-    /// Sets the webhook for requests that end without a webhook from their handler.
+    /// Sets the webhook that gets the report of a request if the handler has named no webhook.
     pub(crate) fn set_webhook(&mut self, webhook: Webhooks) {
         self.webhook = webhook;
     }
 
-    /// Sets the payload of the example request that the server prints at its start.
+    /// Sets the payload of the example request that the server prints when it starts.
     pub(crate) fn set_example(&mut self, payload: String) {
         self.example = Some(payload);
     }
 }
 
-/// A route that is bound to the app's settings, so that its handler can run.
+/// A route whose handler has the app's settings and states, so that the handler can run.
 pub(crate) struct Route {
     pub(crate) path: String,
     /// The handler's path in the program, such as `quickstart::greet`.
     pub(crate) name: &'static str,
-    /// The line of the source file in which the route is declared.
+    /// The place in the source code at which the route is declared.
     pub(crate) location: &'static Location<'static>,
     pub(crate) webhook: Webhooks,
     /// The announcement that `#[async_handler]` made for the handler. `None` if the handler does not have the
@@ -60,19 +62,19 @@ impl Route {
         (self.run)(run)
     }
 
-    /// Asks the handler for the webhooks of this request, before the request is stored. Returns `None` if the handler
-    /// cannot be asked, or if the attribute's expressions may have effects when they are evaluated.
+    /// Asks the handler for the webhooks of this request before the server stores the request. Returns `None` if the
+    /// handler cannot be asked, or if the attribute's expressions may have effects when they are evaluated.
     ///
-    /// To answer, the handler reads its payload, which takes time.
+    /// This takes time, because the handler reads its payload first.
     pub(crate) fn ask(&self, run: &Run) -> Option<Asked> {
         self.attribute.filter(|attribute| attribute.is_pure).and_then(|_| self.asked(run))
     }
 
-    /// Asks the handler for the webhooks of a request that is not run, or not run again. Returns `None` if the handler
-    /// cannot be asked.
+    /// Asks the handler for the webhooks of a request that will not run, or will not run again. Returns `None` if the
+    /// handler cannot be asked.
     ///
-    /// The attribute's expressions may have effects when they are evaluated. This is allowed here, because a run would
-    /// have had these effects too.
+    /// The evaluation of the attribute's expressions may have side effects. These side effects are allowed here,
+    /// because a run of the request would have the same side effects.
     pub(crate) fn ask_instead(&self, run: &Run) -> Option<Registered> {
         self.asked(run).filter(|asked| asked.is_requests).map(|asked| asked.registered)
     }
@@ -88,7 +90,8 @@ impl Route {
 pub(crate) struct Routes(Arc<BTreeMap<String, Arc<Route>>>);
 
 impl Routes {
-    /// Binds the routes to the app's settings and states. If there are mistakes, returns all of them together.
+    /// Binds the routes to the app's settings and states. If any routes have mistakes, returns all the mistakes
+    /// together.
     pub(crate) fn bind<S: 'static>(unbound: Vec<Unbound<S>>, shared: &Arc<Shared<S>>) -> Result<Self, Vec<RouteError>> {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::<String, Arc<Route>>::new();
@@ -153,8 +156,8 @@ fn check(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether two routes cannot be served together. The route `/a` also serves `/a/{id}`, so it clashes with a route
-/// `/a/b`.
+/// Whether two routes cannot be in the same app, because the server would not know which of them a path means. The
+/// route `/a` also serves `/a/{id}`, so it clashes with the route `/a/b`.
 fn clash(a: &str, b: &str) -> bool {
     let below = |a: &str, b: &str| {
         b.strip_prefix(a).is_some_and(|rest| rest.starts_with('/') && rest.matches('/').count() == 1)
@@ -162,7 +165,7 @@ fn clash(a: &str, b: &str) -> bool {
     a == b || below(a, b) || below(b, a)
 }
 
-/// The error that says why a route cannot be served.
+/// The error that says which mistake a route has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{location}: route {path}: {problem}", path = path.escape_debug())]
 pub(crate) struct RouteError {

@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-/// A value without data whose type parameter is a function's return type. Generated code uses it where it cannot name
-/// the return type.
+/// A value without data whose type parameter is a function's return type. Generated code uses this value to refer to a
+/// return type that it cannot name.
 pub struct Returns<T>(PhantomData<fn() -> T>);
 
-/// Returns a `None` and a [`Returns`] of the same type `T`. Generated code returns the value of the `Option` from the
-/// user's function, so that the compiler infers `T` from the function's return type.
+/// Returns a `None` of the type `Option<T>` and a [`Returns<T>`](Returns). Generated code returns the value of the
+/// `Option` from the user's function, so that the compiler infers `T` from the return type of the function.
 pub const fn returns<T>() -> (Option<T>, Returns<T>) {
     (None, Returns(PhantomData))
 }
@@ -25,8 +25,8 @@ pub const fn returned<T>() -> Returns<T> {
     Returns(PhantomData)
 }
 
-/// Returns a `None`. The type of its value is the return type of a function, which generated code may be unable to
-/// name.
+/// Returns a `None` of the type `Option<T>`, where `T` is the return type of the user's function. Generated code calls
+/// this function if it cannot name this return type.
 pub const fn never<T>(_: Returns<T>) -> Option<T> {
     None
 }
@@ -45,22 +45,24 @@ impl<T> fmt::Debug for Returns<T> {
     }
 }
 
-/// Makes the code after a call of this function unreachable for the compiler. The call itself never runs.
+/// Never runs. Generated code contains a call of this function, so that the compiler knows that the code after this
+/// call is unreachable.
 ///
-/// The compiler does not count variables as used if only unreachable code names them. But a closure that contains such
-/// code captures them.
+/// A closure captures the variables that its unreachable code names, but the compiler does not count these variables as
+/// used.
 pub fn nothing() -> Infallible {
     process::abort()
 }
 
-/// Calls a closure. Generated code passes the closure that captures the user's parameters.
+/// Calls a closure and returns its result. Generated code passes the closure that captures the parameters of the user's
+/// function.
 #[inline]
 pub fn begin<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
-/// Makes a future that calls a closure at its first poll, when the body of an `async` block would begin too. Generated
-/// code passes the closure that captures the user's parameters.
+/// Makes a future that calls the closure `start` at its first poll, as an `async` block runs its body only when it is
+/// polled. Generated code passes the closure that captures the parameters of the user's function.
 pub const fn on_first_poll<S, F>(start: S) -> Lazily<S, F>
 where
     S: FnOnce() -> F,
@@ -75,9 +77,9 @@ pin_project! {
     #[must_use = "a future does nothing unless it is awaited"]
     #[project = LazilyProjected]
     pub enum Lazily<S, F> {
-        /// The future was not polled yet, or `start` panicked at the first poll.
+        /// The state before the first poll. `start` is `None` if it panicked at the first poll.
         New { start: Option<S> },
-        /// The future that `start` has made.
+        /// The state after the first poll, with the future that `start` has returned.
         Begun { #[pin] future: F },
     }
 }
@@ -98,7 +100,7 @@ where
         }
         match self.project() {
             LazilyProjected::Begun { future } => future.poll(context),
-            // `start` panicked at an earlier poll. So there is no inner future, and this future never ends.
+            // `start` panicked at an earlier poll and returned no future. So this future never becomes ready.
             LazilyProjected::New { .. } => Poll::Pending,
         }
     }

@@ -8,7 +8,8 @@ use crate::poster::ambient::Call;
 use postback_wire::report::Ends;
 use postback_wire::webhook::{IntoWebhook, Webhooks};
 
-/// Evaluates the expressions `webhook` and `request_id` of a call, each once. The returned value owns what it contains.
+/// Evaluates the expressions `webhook` and `request_id` of an annotated function call, each expression once. The
+/// returned value borrows nothing from the function's parameters.
 pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entry)) -> Entered {
     let mut entry = Entry::default();
     if let Err(message) = caught(|| webhook(&mut entry)) {
@@ -23,36 +24,37 @@ pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entr
     })
 }
 
-/// The values that the closures of [`enter`] set.
+/// The webhook and the id of an annotated function call. The closures that are passed to [`enter`] set them.
 #[derive(Default)]
 pub struct Entry {
     webhooks: Webhooks,
     call: Option<Call>,
-    /// Whether the webhook's expression reads only values that the operator has set.
+    /// Whether the expression `webhook` reads only values that the operator has set.
     by_operator: bool,
-    /// Why the call is not reported. If this is set, `id` is used only to log the loss.
+    /// The message of the panic, if the code of the webhook or of the id panicked. In this case, the call is not
+    /// reported, and `id` is used only to log the lost report.
     panicked: Option<String>,
     id: String,
 }
 
 impl Entry {
-    /// Adds a webhook that gets the report.
+    /// Adds a webhook to which the outcome of the call is reported.
     pub fn webhook<W: IntoWebhook + ?Sized>(&mut self, webhook: &W) {
         webhook.add_to(&mut self.webhooks);
     }
 
-    /// Sets whether the operator chose the webhook, as far as the expression `webhook` shows. Must be called before
-    /// `webhook`.
+    /// Sets whether the operator chose the webhook. The macro finds this out from the expression `webhook`. Must be
+    /// called before the method `webhook`.
     pub fn by_operator(&mut self, by_operator: bool) -> &mut Self {
         self.by_operator = by_operator;
         self
     }
 
-    /// Sets the id of the report. Must be called after the other methods.
+    /// Sets the id of the report. Must be called after all other methods of this type.
     pub fn request_id<I: Display + ?Sized>(&mut self, id: &I) {
         if self.panicked.is_some() {
             // The result is ignored, because writing to a `String` does not fail. If the user's `Display` returns an
-            // error, the id contains only the text before the error.
+            // error, the id is the text that was written before the error.
             let _ = write!(self.id, "{id}");
         } else {
             let mut call = Call::new(mem::take(&mut self.webhooks), id, Ends::default(), false);
@@ -62,10 +64,10 @@ impl Entry {
     }
 }
 
-/// A call whose webhook and id were evaluated, or the reason why one of them is missing.
+/// The evaluated webhook and id of an annotated function call, or the reason why one of them is missing.
 pub struct Entered(pub(super) Result<Call, Missed>);
 
-/// A call that runs without a report, because the code of its webhook or its id panicked.
+/// An annotated function call that runs without a report, because the code of its webhook or of its id panicked.
 #[derive(Debug)]
 pub(super) struct Missed {
     pub(super) id: String,

@@ -15,7 +15,8 @@ use crate::poster::ambient::{self, Call, Role, Sink};
 use crate::poster::{Loss, lost};
 use postback_wire::report::{Ends, Outcome, Reason};
 
-/// The functions that receive outcomes and losses. They use the process's sink and counters, except in tests.
+/// The functions that find the sink of a call and count a lost report. Outside tests, they use the sink and the
+/// counters of the process.
 pub(super) struct Ambience {
     pub(super) current: fn(&Call) -> Option<Arc<dyn Sink>>,
     pub(super) lost: fn(Loss, &str, &str),
@@ -25,8 +26,8 @@ impl Ambience {
     pub(super) const PROCESS: Self = Self { current: ambient::sink_for, lost };
 }
 
-/// Follows one call and reports its end. If the guard is dropped before the call has ended, it reports the call as
-/// dropped.
+/// A guard that follows one annotated function call and reports its outcome. If the guard is dropped before the call
+/// has ended, it reports that the call was dropped.
 pub struct Guard {
     state: State,
     ambience: &'static Ambience,
@@ -35,11 +36,12 @@ pub struct Guard {
 enum State {
     /// The call was not polled yet, and no sink was told about the call.
     Entered(Call),
-    /// The call's webhook or id is missing. At the first poll, the report is counted as lost.
+    /// The code of the call's webhook or of its id panicked, so one of them is missing. The lost report is counted at
+    /// the first poll.
     Missed(Missed),
-    /// The call has begun and has not ended, and the sink was told about the call.
+    /// The sink was told that the call has begun. The call has not ended.
     Running(Running),
-    /// Nothing more is to be reported.
+    /// The outcome was reported, or nothing is to be reported.
     Over,
 }
 
@@ -64,7 +66,7 @@ impl Guard {
         }
     }
 
-    /// Adds the member `reason` to the report of a call that was not completed.
+    /// Adds the member `reason` to the report if the call is not completed.
     pub(super) fn set_tells_reason(&mut self) {
         if let State::Entered(call) = &mut self.state {
             call.tells_reason = true;
@@ -78,8 +80,8 @@ impl Guard {
         }
     }
 
-    /// Must be called before each poll of the body. Before the first poll, tells the sink that the call begins. Returns
-    /// whether the body may run.
+    /// Must be called before each poll of the body. If it is the first poll, tells the sink that the call begins.
+    /// Returns whether the body may run.
     #[must_use]
     pub(super) fn begin(&mut self) -> bool {
         match mem::replace(&mut self.state, State::Over) {
@@ -100,13 +102,14 @@ impl Guard {
         true
     }
 
-    /// Returns a value that the caller must keep during a poll of the body. If the value is dropped before
-    /// [`Polling::survived`] was called, the body has panicked, and the panic is reported.
+    /// Returns a guard for one poll of the body. If the guard is dropped before [`Polling::survived`] was called, the
+    /// body has panicked, and the drop reports this panic.
     pub(super) fn polling(&mut self) -> Polling<'_> {
         Polling(self)
     }
 
-    /// Makes the ending of a call that has returned this result. Returns `None` if nothing is to be reported.
+    /// Makes the outcome of a call that has returned this result. Returns `None` if nothing is to be
+    /// reported.
     pub(super) fn finish<T, E>(
         &mut self,
         result: Result<&T, &E>,
@@ -130,8 +133,8 @@ impl Guard {
             Ok(Err(error)) => (Loss::Unserializable, format!("the result cannot be serialised: {error}")),
             Err(message) => (Loss::Panicked, format!("serialising the result panicked: {message}")),
         };
-        // The call's outcome is the outcome of the running request. So the request counts as failed, and this failure
-        // is reported.
+        // The outcome of the call is also the outcome of the running request. If the call's result cannot be
+        // serialised, the request counts as failed, and this failure is reported.
         if running.role == Role::Held {
             return Some(Outcome::failed(Reason::Unserializable, Some(detail), running.sink.now()));
         }
@@ -139,7 +142,8 @@ impl Guard {
         None
     }
 
-    /// Makes the outcome of a failed call. If the error cannot be rendered, the report does not show the error.
+    /// Makes the outcome of a failed call. If the code that renders the error fails, the report does not show the
+    /// error.
     fn failed<E>(running: &Running, error: &E, view: &impl View<E>) -> Outcome {
         let rendered =
             if running.wants(Ends::FAILED) { caught(|| view.render(error)) } else { Ok(Ok(Rendered::default())) };
@@ -155,8 +159,8 @@ impl Guard {
         self.post_failure(Reason::Panic, |_| true);
     }
 
-    /// Reports the end of a call that has no output. `Drop` implementations call this function, and a panic in them
-    /// could abort the process. So panics are caught.
+    /// Reports the end of a call that has returned no result, for example because it was dropped. This function catches
+    /// panics, because `Drop` implementations call it, and a panic in a `Drop` could abort the process.
     fn post_failure(&mut self, reason: Reason, reported: impl FnOnce(&Running) -> bool) {
         let Some(running) = self.take_running() else { return };
         if reported(&running) {
@@ -176,11 +180,11 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    /// Reports the call as dropped if it has not ended. `drop` may run on any thread, while a panic unwinds, and after
-    /// the runtime has ended. So this code only passes the outcome to the sink, and does nothing else.
+    /// Reports that the call was dropped, if the call has not ended. A drop may happen on any thread, during a panic,
+    /// or after the runtime has ended. So this code does nothing except pass the outcome to the sink.
     fn drop(&mut self) {
-        // If the call's outcome is that of a request (`Role::Held`), it is not reported here. The worker has dropped
-        // the run and knows why, and reports the outcome itself.
+        // If the outcome of the call is the outcome of the running request (`Role::Held`), the guard does not report
+        // the drop. The worker has dropped the run, knows the reason, and reports the outcome itself.
         self.post_failure(Reason::Dropped, |running| {
             running.role == Role::Posted && running.call.on.contains(Ends::DROPPED)
         });
@@ -199,14 +203,14 @@ impl fmt::Debug for Guard {
 }
 
 impl Running {
-    /// Whether the sink reads the result or the error of a call that ends in this way. If it does, they must be
-    /// rendered.
+    /// Whether the sink reads the result or the error of a call that has this outcome. If true, the result or the error
+    /// must be rendered.
     fn wants(&self, end: Ends) -> bool {
         self.role == Role::Held || self.call.on.contains(end)
     }
 }
 
-/// A value that is kept during a poll of the body. If it is dropped before [`survived`](Self::survived) was called, it
+/// A guard for one poll of the body. If the guard is dropped before [`survived`](Self::survived) was called, the drop
 /// reports that the body has panicked.
 pub(super) struct Polling<'a>(&'a mut Guard);
 
@@ -222,15 +226,15 @@ impl Drop for Polling<'_> {
     }
 }
 
-/// The outcome of a call that has ended, before it is passed to the sink.
+/// The outcome of an annotated function call that has ended, and the sink to which the outcome must be passed.
 pub struct Ending {
     running: Running,
     outcome: Outcome,
 }
 
 impl Ending {
-    /// Passes the outcome to the sink, and does not wait. If the sink panics, which is a bug, the report is lost, but
-    /// the caller is not affected.
+    /// Passes the outcome to the sink without waiting. If the sink panics because of a bug, this method catches the
+    /// panic, so that only the report is lost.
     pub(super) fn post(self) {
         let Self { running: Running { call, role, sink }, outcome } = self;
         if let Err(message) = caught(|| sink.end(call, role, outcome)) {
@@ -240,8 +244,8 @@ impl Ending {
 
     /// Passes the outcome to the sink, and returns a future that ends when the report is stored.
     ///
-    /// Returns `None` if the outcome is the outcome of the running request, because then the worker commits the outcome
-    /// after the call.
+    /// Returns `None` if the outcome is also the outcome of the running request. The worker stores such an outcome
+    /// after the call has returned.
     pub(super) fn post_durably(self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         if self.running.role == Role::Held {
             self.post();

@@ -4,13 +4,13 @@ use super::captured::Returns;
 use super::guard::{Ending, Guard};
 use super::view::{AsJson, Fallible, Omitted, View};
 
-/// Makes the outcome of a call from its output, which has the type `O`.
+/// Makes the outcome of an annotated function call from its output. The output has the type `O`.
 pub trait Render<O> {
     #[doc(hidden)]
     fn finish(&self, guard: &mut Guard, output: &O) -> Option<Ending>;
 }
 
-/// Two views: how a report shows the result of a call, and how it shows the error.
+/// The two views of a report: `R` says how the report shows the result of a call, and `E` how it shows the error.
 #[derive(Clone, Copy, Debug)]
 pub struct Views<R, E> {
     result: R,
@@ -43,11 +43,12 @@ where
     }
 }
 
-/// Makes the views of an annotated function, and checks that they fit its return type.
+/// Makes the views of an annotated function. The compiler checks here that the views fit the return type of the
+/// function.
 ///
-/// Only this function has the bounds. So if the return type does not fit, the compiler reports one error, at the return
-/// type. If the code around the `.await` had the bounds too, the compiler would report a second error, at the
-/// attribute, about types that the user never wrote.
+/// Only this function has the trait bounds for the check. So if the return type does not fit, the compiler reports one
+/// error, at the return type. With the same bounds around the `.await`, the compiler would report a second error, at
+/// the attribute, about types that the user never wrote.
 pub fn checked_views<O, R, E>(_: Returns<O>, result: R, error: E) -> Checked<O, R, E>
 where
     O: Fallible,
@@ -57,7 +58,8 @@ where
     Checked { views: Views { result, error }, finish: <Views<R, E> as Render<O>>::finish }
 }
 
-/// Views for which [`checked_views`] has checked that they fit outputs of type `O`.
+/// Views that fit outputs of the type `O`. The function [`checked_views`] makes this value, so the compiler has checked
+/// this.
 pub struct Checked<O, R, E> {
     views: Views<R, E>,
     finish: fn(&Views<R, E>, &mut Guard, &O) -> Option<Ending>,

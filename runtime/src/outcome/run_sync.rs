@@ -6,7 +6,8 @@ use super::render::Render;
 use crate::panics::caught;
 use postback_wire::report::Ends;
 
-/// Watches a body that has no `.await`. Generated code calls this function with the body of an annotated function.
+/// Prepares the call of an annotated function whose body has no `.await`. Generated code calls this function with the
+/// body of the annotated function.
 pub fn run_sync<O, B: FnOnce() -> O, V: Render<O>>(entered: Entered, body: B, views: V) -> AtOnce<B, V> {
     at_once_within(&Ambience::PROCESS, entered, body, views)
 }
@@ -20,7 +21,7 @@ pub(super) fn at_once_within<O, B: FnOnce() -> O, V: Render<O>>(
     AtOnce { guard: Guard::new(entered, ambience), body, views }
 }
 
-/// A call of a body without `.await`. The body has not run yet.
+/// A call of an annotated function whose body has no `.await`. The method `run` runs the body.
 #[must_use = "nothing has run yet"]
 pub struct AtOnce<B, V> {
     guard: Guard,
@@ -29,19 +30,19 @@ pub struct AtOnce<B, V> {
 }
 
 impl<B, V> AtOnce<B, V> {
-    /// Sets which ends are reported. The default is completed, failed and cancelled.
+    /// Sets which outcomes are reported. The default is completed, failed and cancelled.
     pub fn on(mut self, ends: Ends) -> Self {
         self.guard.set_on(ends);
         self
     }
 
-    /// Adds the member `reason` to the report of a call that was not completed.
+    /// Adds the member `reason` to the report if the call is not completed.
     pub fn error_reason(mut self) -> Self {
         self.guard.set_tells_reason();
         self
     }
 
-    /// Runs the body, reports its outcome, and returns its output.
+    /// Runs the body, reports the outcome of the call, and returns the output of the body.
     pub fn run<O>(self) -> O
     where
         B: FnOnce() -> O,
@@ -49,8 +50,8 @@ impl<B, V> AtOnce<B, V> {
     {
         let Self { mut guard, body, views } = self;
         if !guard.begin() {
-            // The body owns the user's parameters, and a parameter's `Drop` may panic. During unwinding, such a panic
-            // would abort the process. So the body is dropped before the unwinding begins.
+            // The body is dropped before the unwinding begins. The body owns the parameters of the user's function, and
+            // the `Drop` of a parameter may panic. A panic during the unwinding would abort the process.
             let _ = caught(|| drop((body, views)));
             unwind();
         }
@@ -64,15 +65,15 @@ impl<B, V> AtOnce<B, V> {
     }
 }
 
-/// Ends a call whose body must not run. The call has no output that it could return, so it unwinds.
+/// Ends a call whose body must not run. It unwinds the stack, because there is no output that the call could return.
 ///
-/// This happens when the server asks a call for its webhook without running the body. The server catches the unwinding.
-/// The panic hook does not run.
+/// The server asks a call for its webhook in this way, without running the body, and catches the unwinding. The panic
+/// hook does not run.
 #[cold]
 fn unwind() -> ! {
     #[cfg(feature = "server")]
     let payload = crate::poster::ambient::NotRun;
-    // Only a server asks calls for their webhooks. So without the feature `server`, this line never runs.
+    // Only a server asks calls for their webhooks. Without the feature `server`, this line never runs.
     #[cfg(not(feature = "server"))]
     let payload = ();
     std::panic::resume_unwind(Box::new(payload))

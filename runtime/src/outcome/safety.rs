@@ -7,29 +7,30 @@ use std::task::{Context, Poll};
 
 use super::guard::Ending;
 
-/// Whether a call waits, after its body has ended, until its report is stored.
+/// Decides whether an annotated function call waits, after its body has ended, until its report is stored.
 pub trait Safety {
-    /// The data that the future keeps while it waits until the report is stored.
+    /// The data that the future has while it waits until the report is stored.
     type Waiting<T>;
 
-    /// Passes the outcome to the sink. Returns `Ready` with the output if the call may return now.
+    /// Passes the outcome to the sink. Returns `Ready` with the output if the call need not wait for the report.
     fn hand_over<T>(ending: Ending, output: T, waiting: &mut Self::Waiting<T>, context: &mut Context<'_>) -> Poll<T>;
 
-    /// Polls the wait for the report. Returns `None` if the body has not ended yet, so that no report is being stored.
+    /// Polls the wait until the report is stored. Returns `None` if the body has not ended, because there is no report
+    /// yet.
     fn poll<T>(waiting: &mut Self::Waiting<T>, context: &mut Context<'_>) -> Option<Poll<T>>;
 }
 
-/// The call passes its report to the sink, and returns without waiting until the report is stored.
+/// A call with this type passes its outcome to the sink and returns without waiting until the report is stored.
 #[derive(Debug)]
 pub enum Posted {}
 
-/// The call returns only when its report is on disk.
+/// A call with this type returns only when its report is on disk.
 #[derive(Debug)]
 pub enum Durably {}
 
-/// The output of a body that has ended, while its report is being stored.
+/// The output of a body that has ended, and the wait until the report is stored.
 ///
-/// The value is boxed. Otherwise the future would be larger by the size of the output during its whole life.
+/// The value is boxed, because otherwise the output would make the whole future larger.
 pub struct AwaitingCommit<T> {
     output: T,
     safe: Pin<Box<dyn Future<Output = ()> + Send>>,

@@ -29,7 +29,7 @@ fn refused() -> Result<u8, String> {
     Err("no such file".to_owned())
 }
 
-/// A user's value that returns errors or panics when it is formatted, serialised or used as a webhook.
+/// A value of user code that fails: it returns errors or panics when it is formatted, serialised or used as a webhook.
 #[derive(Debug)]
 enum Bad {
     Unserializable,
@@ -233,8 +233,8 @@ async fn what_nobody_wants_is_not_serialised() {
 async fn a_call_without_webhooks_begins_too() {
     let recorder = Recorder::install(Role::Held);
     report_outcome(&None::<String>, "id-1", ready(Ok::<_, ()>(1))).await.unwrap();
-    // The call has no webhook, and no request with this id is running. So the call does not need the id, and the sink
-    // gets an empty one.
+    // The sink gets an empty id, because a call without a webhook needs its id only if a request with this id is
+    // running. Here no such request is running.
     assert_eq!(recorder.began(), [""]);
     assert_eq!(recorder.ended().len(), 1);
 }
@@ -282,7 +282,7 @@ fn it_is_send_and_unwind_safe_as_its_body_is() {
     fn send<T: Send>(_: &T) {}
     let call = report_outcome(URL, "id-1", ready(Ok::<u8, ()>(1))).error_debug().without_result();
     same(&call);
-    // The future is `Send` although its result is not `Send`.
+    // The future that `report_outcome` returns is `Send`, although its result is not `Send`.
     send(&report_outcome(URL, "id-1", async { Ok::<_, ()>(Rc::new(1)) }));
 }
 
@@ -292,8 +292,8 @@ fn it_grows_the_future_by_a_constant() {
     let small = async { Ok::<_, ()>(1_u8) };
     let (body, call) = (size_of_val(&small), size_of_val(&report_outcome(URL, 1, small)));
     let grown = sizes(body, call);
-    // Most of these bytes contain the webhooks of the call. If the call were on the heap, the future would be smaller,
-    // but each call would need one more allocation.
+    // Most of these bytes contain the webhooks of the call. On the heap, the webhooks would need one more allocation
+    // for each call.
     assert!(grown <= 128, "{grown}");
     let large = async {
         let kept = [0_u8; 4096];

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use postback_wire::report::Json;
 
-/// A `Result`. Type aliases such as `io::Result` are `Result`s too. The trait is sealed.
+/// The trait of the type `Result`, and so of type aliases such as `io::Result`. The trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `Result`, so its outcome cannot be reported",
     label = "must be a `Result`",
@@ -14,9 +14,10 @@ use postback_wire::report::Json;
     note = "if the function cannot fail, return `Result<{Self}, std::convert::Infallible>`"
 )]
 pub trait Fallible: sealed::Sealed {
-    /// The value of a completed call. The report shows it as the member `result`.
+    /// The type of the result of a completed call. The report shows the result as the member `result`.
     type Ok;
-    /// The error of a failed call. The report shows it only if you ask for the member `error`.
+    /// The type of the error of a failed call. The report shows the error as the member `error`, but only if you ask
+    /// for this member.
     type Err;
 
     #[doc(hidden)]
@@ -37,18 +38,18 @@ mod sealed {
     impl<T, E> Sealed for Result<T, E> {}
 }
 
-/// Decides how a report shows a value of type `T`.
+/// A view decides how a report shows a value of the type `T`.
 pub trait View<T: ?Sized> {
     #[doc(hidden)]
     fn render(&self, value: &T) -> Result<Rendered, serde_json::Error>;
 }
 
-/// The texts that a view has made from a value.
+/// The texts that a view has made from a result or an error.
 #[derive(Debug, Default)]
 pub struct Rendered {
-    /// The JSON text that the report shows.
+    /// The JSON text that the report shows. `None` if the report does not show the value.
     pub(super) json: Option<Json>,
-    /// The text that is logged and stored.
+    /// The text that is logged and stored. `None` if the view makes no such text.
     pub(super) text: Option<String>,
 }
 
@@ -63,23 +64,23 @@ impl Rendered {
     }
 }
 
-/// A view that does not show the value.
+/// A view with which a report does not show the value.
 #[derive(Clone, Copy, Debug)]
 pub struct Omitted;
 
-/// A view that shows the value as JSON.
+/// A view with which a report shows the value as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct AsJson;
 
-/// A view that shows the value's `Display` text.
+/// A view with which a report shows the value's `Display` text.
 #[derive(Clone, Copy, Debug)]
 pub struct AsDisplay;
 
-/// A view that shows the value's `Debug` text.
+/// A view with which a report shows the value's `Debug` text.
 #[derive(Clone, Copy, Debug)]
 pub struct AsDebug;
 
-/// A view that calls a function with the value, and shows the returned value as JSON.
+/// A view that calls a function with the value. The report shows the value that the function returns, as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct Mapped<G>(pub G);
 
@@ -114,9 +115,9 @@ impl<T: ?Sized, G: for<'a> Shows<'a, T>> View<T> for Mapped<G> {
 }
 
 /// A function that takes `&T` and returns a value that can be serialised. The returned value may borrow from the `&T`.
-// With the bound `Fn(&T) -> S`, the returned `S` could not borrow. The parameter `Outlives` is never set: its default
-// `&'a T` implies that `T` outlives `'a`. A `where` clause would demand this for every `'a`. Then `T` would have to be
-// `'static`, and an error could not borrow.
+/// With the bound `Fn(&T) -> S`, the returned `S` could not borrow. The parameter `Outlives` always has its default
+/// `&'a T`, which implies that `T` outlives `'a`. If a `where` clause demanded this for every `'a`, `T` would have to
+/// be `'static`, and the user's error type could not borrow.
 pub trait Shows<'a, T: ?Sized, Outlives = &'a T> {
     /// The type that the function returns.
     type Shown: Serialize;

@@ -18,10 +18,10 @@ pub(super) enum RunEnd {
     Cancelled,
 }
 
-/// Returns the outcome of a run. `captured` is the outcome that an annotated call has reported during the run.
+/// Returns the outcome of a run. `captured` is the outcome that an annotated function call has reported during the run.
 ///
-/// If `captured` describes the value that the handler has returned, `captured` becomes the outcome. Then its bytes are
-/// those that are stored, that clients read, and that are sent.
+/// If `captured` is the outcome of the value that the handler has returned, this function returns `captured`, so that
+/// the store, the clients and the webhooks all get the same bytes.
 pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) -> Outcome {
     match end {
         // The handler's result was not serialised again, because `captured` already contains the result.
@@ -40,13 +40,13 @@ pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) ->
     }
 }
 
-/// Whether the outcome of an annotated call describes the `Ok` that the handler has returned.
+/// Whether the outcome of an annotated function call is the outcome of the `Ok` that the handler has returned.
 pub(super) fn stands_for_ok(captured: &Outcome) -> bool {
     captured.status == Status::Completed || captured.reason == Reason::Unserializable
 }
 
-/// Makes the outcome of a failed run. If the annotated call has reported a failure for this reason too, the outcome
-/// keeps the error that the call shows in reports.
+/// Makes the outcome of a failed run. If an annotated function call has failed for the same reason, the outcome
+/// contains the error that this call shows in its reports.
 fn failed(captured: Option<Outcome>, reason: Reason, text: String, now: Timestamp) -> Outcome {
     let captured = captured.filter(|captured| captured.status == Status::Failed && captured.reason == reason);
     Outcome { detail: Some(text), ..captured.unwrap_or_else(|| Outcome::failed(reason, None, now)) }
@@ -54,8 +54,8 @@ fn failed(captured: Option<Outcome>, reason: Reason, text: String, now: Timestam
 
 /// Returns how long a failed request waits before it runs again. `failures` is the number of its failed runs.
 ///
-/// Returns `None` if the request has had `max_attempts` failed runs, or if another run would end as this one did. The
-/// wait doubles after each failed run, up to `max_retry_delay`.
+/// Returns `None` if the request must not run again, because it has had `max_attempts` failed runs or because another
+/// run would fail in the same way. The wait doubles after each failed run, up to `max_retry_delay`.
 pub(super) fn retry(outcome: &Outcome, failures: u32, options: &Options) -> Option<Duration> {
     let may_succeed = matches!(outcome.reason, Reason::Error | Reason::Panic | Reason::Timeout);
     let doublings = failures.saturating_sub(1).min(31);

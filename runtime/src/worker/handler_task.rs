@@ -19,26 +19,27 @@ use crate::panics::contain;
 use crate::poster::ambient;
 use postback_store::ClaimedRequest;
 
-/// When a run has lasted for this time, the worker stores the webhooks that it has registered. If the run has not
-/// registered any yet, the worker checks again after each further interval of this length.
+/// How long a run takes until the worker stores the webhooks that the run has registered. If the run has not registered
+/// webhooks by this time, the worker checks again after each further interval of the same length.
 const REGISTER_AFTER: Duration = Duration::from_secs(1);
-/// How long a run has the lane. Requests that may have ended a process run one at a time, each while it has the lane.
+/// How long a suspected request has the lane, the right to run. A suspected request is one that was running when a
+/// process died. Only one suspected request has the lane at a time.
 ///
-/// A request that ends its process usually does so soon after its run begins. If the time were longer, the requests
-/// that wait for the lane after a crash of the machine might wait for hours.
+/// This time is short, because a request that makes the process die usually does this soon after its run begins. With a
+/// longer time, the suspected requests might wait for hours after a crash of the machine.
 const LANE_TIME: Duration = Duration::from_mins(1);
 
-/// A handler's task. The handler runs, or waits for a free thread.
+/// The task in which a handler runs, or in which the handler waits until a thread is free.
 pub(super) struct HandlerTask {
-    /// The task's handle. The task returns the message of a panic as `Err`.
+    /// The handle of the task. If the handler panics, the task returns the message of the panic as `Err`.
     pub(super) task: JoinHandle<Result<Ended, String>>,
-    /// Receives the time at which the handler was first polled. The time before is not part of the run, because the
-    /// handler waits for a free thread.
+    /// Receives the time of the first poll of the handler. The run begins at this time, because the handler has waited
+    /// for a free thread until then.
     pub(super) begun: oneshot::Receiver<Instant>,
     pub(super) lane: LaneHeld,
 }
 
-/// Spawns the handler on the handlers' runtime. The slot becomes free when the handler's future was dropped.
+/// Spawns the handler on the handlers' runtime. When the handler's future is dropped, its slot becomes free.
 pub(super) fn spawn(
     context: &Context,
     route: &Route,
@@ -53,14 +54,14 @@ pub(super) fn spawn(
     let (begins, begun) = oneshot::channel();
     let lane = slot.lane();
     let (store, claim) = (context.outbox.store().clone(), row.claim.clone());
-    // Invariant: the task's output contains no value of the user, because the worker drops the output on its own
-    // threads.
+    // Invariant: the output of the task contains no value of the user's types, because the worker drops the output on
+    // its own threads, where no user code may run.
     let running = contain(async move {
-        // The error is ignored: it means that the worker no longer waits for this run.
+        // `send` fails only if the worker no longer waits for this run. This error is ignored.
         let _ = begins.send(Instant::now());
         let _slot = slot;
-        // The store records that the run has begun, before the handler's code runs, because that code may end the
-        // process.
+        // The store records that the run has begun. It does so before the handler's code runs, because the handler's
+        // code may make the process die.
         let _running = store.begin(&claim);
         running.await
     });
@@ -69,10 +70,11 @@ pub(super) fn spawn(
     HandlerTask { task, begun, lane }
 }
 
-/// Waits until the run ends, and returns how the run ended and how long it took. Aborts the run if it is cancelled, if
-/// its time limit is over, or if the node stops.
+/// Waits until the run ends, and returns how the run ended and how long the run took. Aborts the run if the request is
+/// cancelled, if the run exceeds its time limit, or if the node stops.
 ///
-/// Returns `None` if the node stops. If the handler has already returned at that moment, the run counts as finished.
+/// Returns `None` if the node stops. But if the handler has already returned when the node stops, the run counts as
+/// finished.
 pub(super) async fn watch(
     context: &Arc<Context>,
     row: &ClaimedRequest,
@@ -88,8 +90,8 @@ pub(super) async fn watch(
     end.map(|end| (end, took))
 }
 
-/// Waits until the handler is polled for the first time. Returns `Err` with the end of the run if the run ends before
-/// that.
+/// Waits until the handler is polled for the first time. If the run ends before the first poll, returns `Err` with the
+/// end of the run.
 async fn begin(
     context: &Context,
     cancelled: &CancellationToken,
@@ -97,7 +99,8 @@ async fn begin(
 ) -> Result<Instant, Option<RunEnd>> {
     tokio::select! {
         biased;
-        // The sender is dropped without a value only if the handlers' runtime shuts down. Then the task ends too.
+        // The sender is dropped without a value only if the handlers' runtime shuts down. The runtime then also drops
+        // the task.
         begun = &mut handler.begun => Ok(begun.unwrap_or_else(|_| Instant::now())),
         () = cancelled.cancelled() => Err(Some(RunEnd::Cancelled)),
         () = context.cut.stopping() => Err(None),
@@ -120,7 +123,7 @@ async fn run_to_end(
             biased;
             joined = &mut handler.task => return match joined {
                 Ok(ended) => Some(RunEnd::Finished(ended.unwrap_or_else(Ended::Panicked))),
-                // The handlers' runtime is shutting down, and has dropped the task.
+                // The handlers' runtime is shutting down and has dropped the task, so there is no result.
                 Err(_) => None,
             },
             () = cancelled.cancelled() => return Some(RunEnd::Cancelled),
@@ -135,15 +138,15 @@ async fn run_to_end(
     }
 }
 
-/// Starts a task that stores the webhooks that the run has registered, unless they are already stored. Returns whether
-/// the run has registered.
+/// Starts a task that stores the webhooks that the run has registered, unless these webhooks are already stored.
+/// Returns whether the run has registered webhooks.
 fn store_registration(context: &Arc<Context>, row: &ClaimedRequest, sink: &RunSink) -> bool {
     let Some(registration) = sink.registration() else { return false };
     if row.registration.as_ref() != Some(&registration) {
         let (context, claim, tracker) = (Arc::clone(context), row.claim.clone(), context.cut.clone());
         let storing =
             async move { registration::store(&context, &claim, Some(registration), Attempts::UntilStopped).await };
-        // The run does not wait until the registration is stored, because the registration is read only if the process
+        // The run does not wait until the webhooks are stored, because the stored webhooks are read only if the process
         // dies before the outcome is stored.
         drop(tracker.spawn(storing.in_current_span()));
     }

@@ -13,19 +13,20 @@ use crate::poster::Registered;
 use postback_store::{ClaimedRequest, Error, Registration, RequestClaim, warn_unless_logged};
 use postback_wire::line::Causes;
 
-/// If a handler's body must not begin before its registration is stored, the body waits for at most this time.
+/// How long the body of a handler waits at most until the run's webhooks are stored, if the body must not begin
+/// earlier.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many attempts [`store`] makes if writing to the store fails.
+/// How often [`store`] attempts to write if the write fails.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempts {
     One,
-    /// `store` repeats the write until the write succeeds or the node stops.
+    /// The function `store` repeats the write until the write succeeds or the node stops.
     UntilStopped,
 }
 
-/// Stores with a request the webhooks that its run has registered. They are needed if the request ends before its next
-/// run has registered webhooks.
+/// Stores the webhooks that a run has registered. They are stored with the request, and are used if the request ends
+/// before its next run has registered webhooks.
 pub(super) async fn store(
     context: &Context,
     claim: &RequestClaim,
@@ -36,8 +37,8 @@ pub(super) async fn store(
     let id = &claim.id;
     let mut warned = false;
     loop {
-        // The result is `Ok` even if the claim is no longer current. Then the request has another run, which registers
-        // its own webhooks.
+        // The result is `Ok` even if the claim is stale. If the claim is stale, nothing need be stored, because the
+        // request has a newer run, which registers its own webhooks.
         let Err(error) = context.outbox.store().register(claim.clone(), registration.clone()).await else { return };
         let why = Causes(&error).to_string();
         if matches!(error, Error::Closed) || attempts == Attempts::One || context.cut.is_stopping() {
@@ -55,19 +56,19 @@ pub(super) async fn store(
     }
 }
 
-/// Whether the handler's body may begin only when its registration is stored.
+/// Whether the handler's body may begin only after the run's webhooks are stored.
 ///
-/// This is necessary if no registration is stored yet, and if the request will not run again when the process dies
-/// during this run.
+/// Returns `true` if the store has no webhooks for the request, and if the request would not run again after the
+/// process died during this run.
 pub(super) fn must_precede_body(context: &Context, row: &ClaimedRequest) -> bool {
     let is_last = row.crashes > 0 || context.options.max_crashes == 1;
-    // If handlers and worker share a runtime, as in tests, a handler must not wait: it would block the task that stores
-    // its registration.
+    // A handler must not block if handlers and worker share a runtime, as in tests, because it would block the task
+    // that stores the webhooks.
     is_last && row.registration.is_none() && context.handlers.id() != tokio::runtime::Handle::current().id()
 }
 
-/// Makes a function that stores the webhooks that a run registers. The function blocks its thread until they are
-/// stored, but for at most [`REGISTRATION_TIMEOUT`].
+/// Makes a function that stores the webhooks that a run registers. The returned function blocks its thread until the
+/// webhooks are stored, but for at most [`REGISTRATION_TIMEOUT`].
 pub(super) fn registrar(context: &Arc<Context>, claim: &RequestClaim) -> Registrar {
     let (context, claim, control) = (Arc::clone(context), claim.clone(), tokio::runtime::Handle::current());
     Box::new(move |registration| {
@@ -76,7 +77,7 @@ pub(super) fn registrar(context: &Arc<Context>, claim: &RequestClaim) -> Registr
         let context = Arc::clone(&context);
         let storing = async move {
             store(&context, &claim, Some(registration), Attempts::UntilStopped).await;
-            // After the timeout, no receiver exists any more, and the error is ignored.
+            // `send` fails if the timeout has ended, because the receiver is then dropped. This error is ignored.
             let _ = done.send(());
         };
         drop(tracker.spawn_on(storing.in_current_span(), &control));
@@ -90,7 +91,7 @@ pub(super) fn registrar(context: &Arc<Context>, claim: &RequestClaim) -> Registr
     })
 }
 
-/// Asks the handler for the webhooks of a request that is not run, or not run again.
+/// Asks the handler for the webhooks of a request that will not run, or will not run again.
 ///
 /// Returns `None` if the webhooks are already stored, or if the handler cannot name them.
 pub(super) async fn ask_handler(context: &Context, route: &Arc<Route>, row: &ClaimedRequest) -> Option<Registered> {
@@ -100,8 +101,8 @@ pub(super) async fn ask_handler(context: &Context, route: &Arc<Route>, row: &Cla
     let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
     let (route, store, claim) = (Arc::clone(route), context.outbox.store().clone(), row.claim.clone());
     let asking = async move {
-        // If the handler's code ends the process now, this counts as a crash of the request. So at the next start, the
-        // handler is not asked again.
+        // The store records this as a run. If the handler's code makes the process die now, the request counts one more
+        // crash, and the handler is not asked again at the next start.
         let _running = store.begin(&claim);
         route.ask_instead(&run)
     };

@@ -17,11 +17,11 @@ use postback_store::ClaimedRequest;
 use postback_wire::names::metric;
 use postback_wire::report::{Outcome, Reason};
 
-/// Runs a claimed request and commits its outcome. If the grace time ends before the run, puts the request back into
-/// the queue.
+/// Runs a claimed request and commits its outcome. If the grace time ends while the request runs, puts the request back
+/// into the queue.
 ///
-/// Invariant: after this function, the store does not have the request as running. If the worker's own code panics, the
-/// request is settled as failed.
+/// Invariant: when this function returns, the request no longer has the state "running" in the store. If the worker's
+/// own code panics, the request is settled as failed.
 pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) {
     let span = run_span(&row);
     let run = async {
@@ -33,7 +33,7 @@ pub(super) async fn run(context: Arc<Context>, row: ClaimedRequest, slot: Slot) 
     run.instrument(span).await;
 }
 
-/// Makes the sink that receives the outcomes of annotated calls during this run.
+/// Makes the sink that receives the outcomes of annotated function calls during this run.
 fn sink(context: &Arc<Context>, row: &ClaimedRequest) -> RunSink {
     let sink = RunSink::new(row.claim.id.clone(), context.outbox.clone());
     if registration::must_precede_body(context, row) {
@@ -50,7 +50,7 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
         return settle::settle_unrun_within(context, ClaimedRequest { cancelled: true, ..row.clone() }).await;
     }
     let Some(route) = context.routes.get(&row.route) else {
-        // This line never runs, because a node claims only requests of its own routes.
+        // This line never runs, because a node claims only requests of routes that it serves.
         return context.put_back(&row.route, row.claim.clone()).await;
     };
     record_waiting_time(context, row);
@@ -63,7 +63,7 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
 
     let Captured { registered, outcome } = sink.take();
     let registered = match (&end, registered) {
-        // The run was cancelled before its handler had registered a webhook.
+        // The run was cancelled before it registered a webhook, so the worker asks the handler for the webhook.
         (RunEnd::Cancelled, None) => registration::ask_handler(context, route, row).await,
         (_, registered) => registered,
     };
@@ -82,8 +82,8 @@ fn record_waiting_time(context: &Context, row: &ClaimedRequest) {
     }
 }
 
-/// If a failed request may run again, puts it back into the queue and returns `None`. Otherwise returns the final
-/// outcome of the request.
+/// Puts a failed request back into the queue and returns `None`, if the request may run again. Otherwise returns the
+/// final outcome of the request.
 async fn run_again(
     context: &Context,
     row: &ClaimedRequest,
@@ -94,8 +94,8 @@ async fn run_again(
 ) -> Option<Outcome> {
     match after_run::retry(&outcome, row.failures + 1, &context.options) {
         None => Some(outcome),
-        // The failed run would be followed by another run. But the request is cancelled and does not run again. So its
-        // outcome is "cancelled" and not this failure.
+        // The failed run would be followed by another run, but a cancelled request does not run again. So the outcome
+        // of the request is "cancelled" instead of this failure.
         Some(_) if cancelled.is_cancelled() => Some(Outcome::cancelled(outcome.finished)),
         Some(delay) => {
             let registration = registered.map(Registered::stored);
@@ -106,8 +106,8 @@ async fn run_again(
     }
 }
 
-/// Settles a request as failed after the worker's own code has panicked. Such a panic is a bug in Postback, or in a
-/// logger or a metrics recorder that Postback calls.
+/// Settles a request as failed because the worker's own code has panicked during its run. Such a panic is a bug in
+/// Postback, or in a logger or a metrics recorder that Postback calls.
 async fn settle_panicked(context: &Context, row: &ClaimedRequest, sink: &RunSink, message: &str) {
     let (route, id) = (&row.route, &row.claim.id);
     let detail = format!("the worker panicked: {message}");

@@ -12,7 +12,8 @@ use postback_wire::line::{Causes, Escaped};
 use postback_wire::report::{Outcome, Reason, Status};
 use postback_wire::time::Spoken;
 
-/// Settles a request that is not run again, because it is cancelled or the process died during too many of its runs.
+/// Settles a request that will not run again, because the request is cancelled or the process died during too many of
+/// its runs.
 pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
     let span = run_span(&row);
     settle_unrun_within(&context, row).instrument(span).await;
@@ -21,7 +22,8 @@ pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
 pub(super) async fn settle_unrun_within(context: &Context, row: ClaimedRequest) {
     let (outcome, line) = if row.cancelled { cancelled(context, &row) } else { lost(context, &row) };
     let asked = match context.routes.get(&row.route) {
-        // A handler is not asked again if the process ended while the handler was asked.
+        // The handler is asked for the webhooks of the request, but not again if the process died while the handler was
+        // asked.
         Some(route) if row.crashes <= context.options.max_crashes => {
             registration::ask_handler(context, route, &row).await
         }
@@ -39,7 +41,8 @@ fn cancelled(context: &Context, row: &ClaimedRequest) -> (Outcome, String) {
 fn lost(context: &Context, row: &ClaimedRequest) -> (Outcome, String) {
     let (route, id, crashes) = (&row.route, &row.claim.id, row.crashes);
     let line = format!("{route} {id} failed: it was lost with its process {crashes} times");
-    // The number of the last run. `attempt()` returns the number of the next run, but no next run follows.
+    // The number of the last run. The method `attempt` returns the number of the next run, but this request has no next
+    // run.
     let attempt = row.attempt().saturating_sub(1);
     tracing::error!(request_id = %id, route, attempt, outcome = "failed", reason = "lost", crashes, "{line}");
     let detail = format!("its process ended {crashes} times while it ran (worker.max_crashes)");
@@ -55,7 +58,7 @@ pub(super) fn log_line(route: &str, claim: &RequestClaim, outcome: &Outcome, too
     format!("{route} {} {} in {}{why}", claim.id, outcome.status, Spoken(took))
 }
 
-/// Puts a failed request back into the queue. Its next run is due after `delay`.
+/// Puts a failed request back into the queue, so that its next run is due after `delay`.
 pub(super) async fn requeue(
     context: &Context,
     row: &ClaimedRequest,
@@ -84,8 +87,8 @@ pub(super) async fn requeue(
     }
 }
 
-/// Commits an outcome together with its reports. If no webhook is registered, the report goes to the webhook that
-/// `App::webhook` sets for the route.
+/// Commits an outcome together with its reports. If the run has registered no webhook, the report goes to the webhook
+/// that `App::webhook` sets for the route.
 pub(super) async fn settle(
     context: &Context,
     claim: RequestClaim,
@@ -118,11 +121,11 @@ pub(super) async fn settle(
     }
 }
 
-/// Waits after an error of the store. Returns true if the caller must repeat the write, and false if the node stops. In
-/// that case, the next start runs the request again.
+/// Waits after an error of the store. Returns `true` if the caller must repeat the write. Returns `false` if the node
+/// stops; the request then runs again after the next start.
 ///
-/// The worker does not drop an outcome because the store cannot write it. The worker keeps the claim of the request
-/// until the store can write again or the node stops.
+/// The worker does not drop an outcome when the store cannot write. The request stays claimed until the store can write
+/// again or the node stops.
 async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error, warned: &mut bool) -> bool {
     let (id, why) = (&claim.id, Causes(error).to_string());
     tokio::select! {

@@ -12,7 +12,7 @@ use postback_wire::id::RequestId;
 use postback_wire::report::Outcome;
 use postback_wire::time::Timestamp;
 
-/// The sink of one run. It receives the outcomes of annotated calls during the run.
+/// The sink of one run of a request. It receives the outcomes of annotated function calls during the run.
 pub(super) struct RunSink {
     id: RequestId,
     outbox: Outbox,
@@ -20,15 +20,17 @@ pub(super) struct RunSink {
     registrar: Option<Registrar>,
 }
 
-/// A function that stores a registration with the request, and blocks the calling thread until it is stored.
+/// A function that stores the webhooks that a run registers, and blocks the calling thread until the webhooks are
+/// stored.
 pub(super) type Registrar = Box<dyn Fn(Registration) + Send + Sync>;
 
-/// What the sink was told by the first annotated call that has the id of the request.
+/// The webhooks and the outcome that the sink got from the first annotated function call that has the id of the
+/// request.
 #[derive(Default)]
 pub(super) struct Captured {
-    /// The webhooks to which the call reports its end.
+    /// The webhooks to which the outcome of the call is reported.
     pub(super) registered: Option<Registered>,
-    /// The outcome of the call. `None` until the call has ended.
+    /// The outcome of the call. `None` if the call has not ended.
     pub(super) outcome: Option<Outcome>,
 }
 
@@ -37,26 +39,29 @@ impl RunSink {
         Self { id, outbox, captured: Mutex::default(), registrar: None }
     }
 
-    /// Changes the sink: the body of the annotated call with the request's id begins only after `registrar` has stored
-    /// the call's webhooks.
+    /// Returns this sink with a registrar. The body of the annotated function call that has the id of the request
+    /// begins only after `registrar` has stored the webhooks of the call.
     pub(super) fn registering(self, registrar: Registrar) -> Self {
         Self { registrar: Some(registrar), ..self }
     }
 
     /// Whether the handler's result must still be serialised.
     ///
-    /// Returns false if an annotated call has serialised the result, or has found that the result cannot be serialised.
-    /// Returns true if that call failed, because the handler may have returned a result nevertheless.
+    /// Returns `false` if an annotated function call has serialised the result, or has found that the result cannot be
+    /// serialised. Returns `true` if the annotated function call has failed, because the handler may still return a
+    /// result of its own.
     pub(super) fn wants_result(&self) -> bool {
         self.captured().outcome.as_ref().is_none_or(|captured| !after_run::stands_for_ok(captured))
     }
 
-    /// Returns the webhooks that must be stored with the request. Returns `None` until an annotated call has begun.
+    /// Returns the webhooks that must be stored with the request. Returns `None` before an annotated function call with
+    /// the id of the request has begun.
     pub(super) fn registration(&self) -> Option<Registration> {
         self.captured().registered.as_ref().map(Registered::stored)
     }
 
-    /// Removes and returns what the sink was told so far. Later outcomes are ignored, because the run is over.
+    /// Removes and returns the webhooks and the outcome that the sink has got. The sink ignores later outcomes, because
+    /// the run is over.
     pub(super) fn take(&self) -> Captured {
         std::mem::take(&mut self.captured())
     }
@@ -108,8 +113,8 @@ impl Sink for RunSink {
         if role == Role::Posted {
             return self.outbox.end_durably(call, role, outcome);
         }
-        // The role is `Held`. The worker commits the outcome together with the state of the request, so the outcome
-        // becomes durable then.
+        // The role is `Held`, so the sink only saves the outcome here. The worker makes the outcome durable when it
+        // commits the state of the request.
         self.end(call, role, outcome);
         Box::pin(std::future::ready(()))
     }

@@ -14,8 +14,8 @@ pub(super) struct Slots {
     pub(super) all: Arc<Semaphore>,
     /// The number of running requests of each route.
     running: Arc<HashMap<String, AtomicUsize>>,
-    /// Limits the suspected requests, those that were running when a process died, to one run at a time. So if the
-    /// process dies again, the suspected request that ran is known to be the cause.
+    /// Lets only one suspected request run at a time. A suspected request is one that was running when a process died.
+    /// If the process dies again, the suspected request that ran is known to be the cause.
     lane: Arc<Semaphore>,
     lane_free: Arc<Notify>,
 }
@@ -30,13 +30,14 @@ impl Slots {
         }
     }
 
-    /// Returns the lane, the right to run a suspected request, if the lane is free.
+    /// Returns the lane, which is the right to run a suspected request. Returns `None` if another run has the lane.
     pub(super) fn lane(&self) -> Option<Lane> {
         let permit = Arc::clone(&self.lane).try_acquire_owned().ok()?;
         Some(Lane { _permit: permit, _free: None })
     }
 
-    /// Waits until a run frees the lane. If a run has freed the lane since the last call, returns without waiting.
+    /// Waits until a run frees the lane, the right to run a suspected request. If a run has freed the lane since the
+    /// last call, this function does not wait.
     pub(super) async fn lane_free(&self) {
         self.lane_free.notified().await;
     }
@@ -45,7 +46,7 @@ impl Slots {
         self.running.get(route).map_or(0, |running| running.load(Ordering::Relaxed))
     }
 
-    /// Counts a new run of this route, and returns the slot in which it runs. `permit` is the permit of the slot.
+    /// Counts a new run of this route, and returns the slot for the run. `permit` is the semaphore permit of the slot.
     pub(super) fn take(&self, permit: OwnedSemaphorePermit, route: &str, lane: Option<Lane>) -> Slot {
         if let Some(running) = self.running.get(route) {
             running.fetch_add(1, Ordering::Relaxed);
@@ -64,13 +65,13 @@ impl Slots {
 /// another request can get the right.
 pub(super) struct Lane {
     // Invariant: `_permit` is declared before `_free`, because fields are dropped in the order of their declaration. So
-    // the lane is already free when `_free` announces this.
+    // the lane is already free when the drop of `_free` announces that the lane is free.
     _permit: OwnedSemaphorePermit,
     _free: Option<NotifyFree>,
 }
 
-/// A value that, when it is dropped, announces that the lane (the right to run a suspected request) is free. If no
-/// suspected request was claimed for a lane, the lane does not contain this value.
+/// Announces, when it is dropped, that the lane (the right to run a suspected request) is free. A lane that no
+/// suspected request has used does not contain this value.
 struct NotifyFree(Arc<Notify>);
 
 impl Drop for NotifyFree {
@@ -79,8 +80,8 @@ impl Drop for NotifyFree {
     }
 }
 
-/// A slot in use. The slot becomes free only when the handler's future is dropped. So a handler that does not return
-/// after its task was aborted keeps its slot.
+/// A slot in which a request runs. The slot becomes free when the handler's future is dropped. So the slot of a handler
+/// that does not return, even after its task was aborted, stays in use.
 pub(super) struct Slot {
     route: String,
     running: Arc<HashMap<String, AtomicUsize>>,
@@ -88,8 +89,8 @@ pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
-/// The lane of a run: the right to run a suspected request. Contains nothing if the run does not need the lane, or has
-/// freed it.
+/// The lane of a run, which is the right to run a suspected request. The value is `None` if the run does not need the
+/// lane or has freed the lane.
 #[derive(Clone)]
 pub(super) struct LaneHeld(Arc<Mutex<Option<Lane>>>);
 

@@ -18,11 +18,11 @@ use postback_wire::time::{Clock, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
 const START: Timestamp = Timestamp::from_micros(1_795_420_800_000_000);
-/// A time that is longer than the longest pause between two claims of a worker. The tests pause the clock, so they do
-/// not take that long.
+/// A time that is longer than the longest pause between two claims of a worker. A test does not really wait this long,
+/// because it pauses the clock.
 const NEVER: Duration = Duration::from_hours(24);
 
-/// Makes a clock that follows Tokio's paused time. Its wall clock is late by the time `behind`.
+/// Makes a clock that follows tokio's paused time. Its wall clock shows a time that is earlier by `behind`.
 fn clock(behind: Duration) -> Clock {
     let begun = Instant::now();
     Clock::new(move || START.saturating_add(begun.elapsed()).saturating_sub(behind), move || begun.elapsed())
@@ -52,7 +52,8 @@ async fn claimed_elsewhere(store: &Store) -> RequestClaim {
     store.claim_requests(1).await.unwrap().rows.remove(0).claim
 }
 
-/// Starts a worker whose first claim finds no request. Returns the counter of its handler's runs, and its stop signal.
+/// Starts a worker and waits until its first claim has found no request. Returns the counter of the runs of its
+/// handler, and the stop signal of the worker.
 async fn asleep(store: &Store, clock: Clock) -> (Arc<AtomicUsize>, Shutdown) {
     let runs = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&runs);
@@ -76,7 +77,8 @@ async fn asleep(store: &Store, clock: Clock) -> (Arc<AtomicUsize>, Shutdown) {
     let worker = Worker::new(outbox, routes, options, Handle::current(), Duration::ZERO);
     let shutdown = Shutdown::new();
     shutdown.spawn(worker.run(Vec::new(), shutdown.clone()));
-    // The paused clock advances only while all tasks wait. So after this sleep, the worker has made its first claim.
+    // The paused clock advances only while all tasks wait. So when this `sleep` ends, the worker has made its first
+    // claim.
     tokio::time::sleep(SECOND).await;
     assert_eq!(runs.load(Ordering::SeqCst), 0);
     (runs, shutdown)
@@ -103,8 +105,8 @@ async fn settled(store: &Store, shutdown: Shutdown) -> Duration {
 async fn a_request_whose_wake_up_is_lost_is_run_at_the_next_slow_poll() {
     let store = store().await;
     let claim = claimed_elsewhere(&store).await;
-    // A signal wakes only the waiter that has waited for the longest time. This waiter began to wait before the worker,
-    // so it gets the signal instead of the worker.
+    // A signal wakes only the task that has waited for the longest time. This future has waited longer than the worker,
+    // so this future gets the signal and the worker does not.
     let mut thief = pin!(store.requests_due());
     assert!(!is_ready(thief.as_mut()).await);
     let (runs, shutdown) = asleep(&store, clock(Duration::ZERO)).await;
@@ -131,7 +133,7 @@ async fn a_wall_clock_that_is_set_back_as_the_pause_is_reckoned_costs_a_slow_pol
     let due = clock(Duration::ZERO).now().saturating_add(5 * SECOND);
     assert_eq!(store.retry_request(claim, due).await.unwrap(), Settled::Current);
     store.requests_due().await;
-    // The request is due in 5 s by the store's clock, but only after a day by this worker's clock.
+    // By the store's clock, the request is due in 5 s. By the clock of this worker, the request is due in a day.
     let (runs, shutdown) = asleep(&store, clock(NEVER)).await;
     let took = settled(&store, shutdown).await;
     assert!(took >= 4 * SECOND && took <= SLOW_POLL, "{took:?}");

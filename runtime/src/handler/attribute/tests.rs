@@ -13,7 +13,7 @@ use postback_wire::report::Ends;
 const OWN: &str = "https://example.com/own";
 const CALLERS: &str = "https://example.com/callers";
 
-/// The number of handler bodies that have run. In these tests no body may run.
+/// The number of handler bodies that have run. The tests check that this number stays 0.
 static RUNS: AtomicUsize = AtomicUsize::new(0);
 
 #[async_handler(webhook = config.0, on = [failed])]

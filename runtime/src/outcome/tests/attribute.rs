@@ -14,7 +14,7 @@ use super::recorder::Recorder;
 use crate::poster::Loss;
 use crate::poster::ambient::Role;
 
-/// A module that replaces the crate `postback` in generated code. It reports to a recorder.
+/// A module that generated code uses instead of the crate `postback`. It reports to a recorder.
 mod recorded {
     pub(crate) mod __private {
         #[cfg(feature = "server")]
@@ -291,7 +291,7 @@ mod sizes {
     use super::{URL, async_handler};
 
     /// The largest number of bytes by which the future of an annotated function may be larger than the future of the
-    /// same function without the attribute. It does not depend on the size of the body.
+    /// same function without the attribute. This number does not depend on the size of the function's body.
     ///
     /// These bytes contain the call's webhooks, its id, and the state of its report. The measured numbers are 120, and
     /// 128 with `durable`.

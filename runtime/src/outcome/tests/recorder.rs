@@ -52,7 +52,7 @@ fn installed() -> Arc<Recorder> {
     INSTALLED.with_borrow(Clone::clone).expect("the test installs a recorder")
 }
 
-/// Reports the outcome of a future as [`postback::report_outcome`] does, but to this thread's recorder.
+/// Reports the outcome of a future to the recorder of this thread. Otherwise the same as [`postback::report_outcome`].
 pub(crate) fn report_outcome<F: Future>(
     webhook: &(impl IntoWebhook + ?Sized),
     id: impl Display,
@@ -106,7 +106,7 @@ impl Recorder {
         self.kept.lock().unwrap().lost.clone()
     }
 
-    /// Ends the wait of a durable call, as if its report were stored now.
+    /// Ends the wait of a durable call, as if the report of the call had just been stored.
     pub(crate) fn safe(&self) {
         self.safe.add_permits(1);
     }

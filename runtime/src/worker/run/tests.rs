@@ -29,14 +29,16 @@ async fn handler(runs: State<Runs>) -> Result<(), String> {
     Err("as every time".to_owned())
 }
 
-/// Makes a context for single runs, without a worker's loop. Also returns the counter of the handler's runs.
+/// Makes a context with which a test can run single requests, without the loop of a worker. Also returns the counter of
+/// the handler's runs.
 async fn context() -> (Arc<Context>, Runs) {
     let runs = Runs::default();
     let app = App::new(()).state(Arc::clone(&runs)).route("/a", handler).webhook("https://example.com/told");
     (context_of(app, 9).await, runs)
 }
 
-/// Makes a context for single runs of the routes of `app`. The handlers run on the current runtime.
+/// Makes a context with which a test can run single requests of the routes of `app`. The handlers run on the current
+/// tokio runtime.
 async fn context_of<S: Send + Sync + 'static>(app: App<S>, max_attempts: u32) -> Arc<Context> {
     let clock = Clock::system();
     let options = postback_store::Options::at(Location::Memory { reports: 100, bytes: 1 << 20, kept: 10 });
@@ -101,7 +103,7 @@ async fn what_is_cancelled_before_its_run_begins_never_runs() {
     run_it(&context, row).await;
     is_cancelled(&context, &id).await;
 
-    // A cancelled request does not run even if it was put back into the queue.
+    // A cancelled request does not run, even after it was put back into the queue.
     let id = submit(&context).await;
     let row = claim(&context).await;
     assert_eq!(cancel(&context, &id).await, Cancelled::Stopping);

@@ -36,7 +36,7 @@ impl std::fmt::Display for Bomb {
     }
 }
 
-/// A future that panics when it is dropped. At its first poll it returns, or it panics if `panics` is true.
+/// A future that returns at its first poll, or panics if `panics` is true. Its `Drop` always panics.
 struct BombFuture {
     panics: bool,
     _bomb: Bomb,
@@ -101,7 +101,8 @@ async fn waits() -> Result<(), String> {
     pending().await
 }
 
-/// Annotated functions of each form: functions with `.await`, functions without, and functions that return a future.
+/// Annotated functions of each kind: functions with `.await`, functions without `.await`, and functions that return a
+/// future.
 mod annotated {
     use super::*;
 
@@ -237,8 +238,8 @@ async fn a_panic_in_a_drop_after_a_cancel_leaves_the_request_cancelled() {
     is_cancelled(&context, &id).await;
 }
 
-/// A request that never runs is reported to the webhook that its handler names. To find the webhook, the worker asks
-/// the handler, and then the handler's parameters are dropped. In this test, that drop panics.
+/// The worker asks a handler for the webhook of a request that never runs, and the handler's parameters are dropped
+/// after that. In this test, the drop panics, but the request is still reported to the webhook.
 #[tokio::test]
 async fn a_panic_in_a_drop_while_a_handler_is_asked_keeps_its_webhook() {
     for app in [app().route("/a", annotated::waits_with_payload), app().route("/a", annotated::has_payload)] {

@@ -12,8 +12,8 @@ use crate::{async_handler, report_outcome};
 use postback_wire::id::RequestId;
 use postback_wire::webhook::Webhook;
 
-/// The one URL that the settings, the state and the payload all contain, because the text of a URL must not decide who
-/// chose it.
+/// The URL that the settings, the state and the payload of these tests all contain, because the text of a URL must not
+/// decide who chose the URL.
 const HOOK: &str = "https://example.com/in";
 
 struct Settings {
@@ -122,7 +122,7 @@ async fn plain() -> Done {
     Ok(())
 }
 
-/// Annotated functions that a handler calls with ids that differ from the id of the request.
+/// Annotated functions that a handler calls with ids other than the id of the request.
 mod nested {
     use super::*;
 
@@ -168,7 +168,7 @@ mod nested {
         }
     }
 
-    /// A function whose expression `webhook` names a local variable and not a parameter.
+    /// An annotated function whose expression `webhook` names a local variable and not a parameter.
     #[async_handler(webhook = hook)]
     pub(super) fn of_a_local<'a>(config: &'a Own, request_id: &'a str) -> impl Future<Output = Done> + 'a {
         let hook = config.hook.as_str();
@@ -191,7 +191,8 @@ async fn nests(config: Own) -> Done {
     job.of_self_and_trusted("self-trusted yes").await
 }
 
-/// Runs a request of the app's route. Returns, for each report, its subject and whether the operator chose its webhook.
+/// Runs one request of the app's route. Returns the subject of each report, and whether the operator chose the webhook
+/// of the report.
 async fn reports_of(app: App<Settings>) -> Vec<(String, bool)> {
     let context = context_of(app, 1).await;
     let headers = HeaderMap::from_iter([(http::HeaderName::from_static("x-hook"), HeaderValue::from_static(HOOK))]);
