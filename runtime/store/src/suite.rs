@@ -50,7 +50,7 @@ macro_rules! suite {
                 }
             )+)+
         }
-        /// Runs all cases on SQLite, one after the other.
+        /// Runs all cases of the suite on SQLite, one case after the other.
         #[cfg(feature = "sqlite")]
         async fn all_on_sqlite() {
             $($(Box::pin($module::$case(world::World::sqlite())).await;)+)+
@@ -58,7 +58,8 @@ macro_rules! suite {
     };
 }
 
-/// Tests that run on SQLite alone, because they need a database file. The test of the query plans calls them too.
+/// The tests that run only on SQLite, because they need a database file. The test of the query plans also runs them, to
+/// collect their SQL statements.
 #[cfg(feature = "sqlite")]
 const ON_SQLITE_ALONE: &[fn()] = &[
     super::sqlite::schema::tests::a_file_of_version_1_is_brought_up_to_date,

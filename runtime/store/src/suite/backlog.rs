@@ -26,7 +26,8 @@ async fn refused(store: &Store, request: NewRequest) -> Bound {
     }
 }
 
-/// Asserts that the store counts so many waiting requests and bytes, and that the backend counts as many requests.
+/// Asserts that the store counts this number of waiting requests and of bytes, and that the backend counts the same
+/// number of requests.
 async fn agrees(store: &Store, rows: u64, bytes: u64) {
     assert_eq!(store.backlog().count(), Count { rows, bytes });
     assert_eq!(store.counts().await.unwrap().queued.values().sum::<u64>(), rows);
@@ -46,13 +47,14 @@ pub(super) async fn no_more_requests_wait_than_may(mut world: World) {
     let bound = answers.iter().filter(|answer| matches!(answer, Err(Error::Refused(Bound::Rows(10))))).count();
     assert_eq!((accepted, bound), (10, 20));
     agrees(&store, 10, 20).await;
-    // The error's message names the setting that limits the number of waiting requests.
+    // The error for a request above the limit contains `worker.max_queued`, the name of the setting with this limit.
     assert!(refused(&store, world.request("x")).await.to_string().contains("worker.max_queued"));
-    // A running request does not count as waiting, so another request is accepted.
+    // A claimed request runs and no longer counts as waiting. So the store accepts one more request.
     attach(&store);
     let row = store.claim_requests(1).await.unwrap().rows.remove(0);
     submit(&store, world.request("more")).await;
-    // An accepted request can be put back even if the queue is full.
+    // The queue is full again, but the claimed request can be put back into it, because the store accepted this request
+    // earlier.
     current(store.put_back_request(row.claim).await);
     agrees(&store, 11, 22).await;
     assert_eq!(refused(&store, world.request("x")).await, Bound::Rows(10));
@@ -61,7 +63,7 @@ pub(super) async fn no_more_requests_wait_than_may(mut world: World) {
 pub(super) async fn no_more_bytes_wait_than_may(mut world: World) {
     world.options.max_queued_bytes = 1_000;
     let store = world.open().await;
-    // If no other request waits, one request may exceed the limit in bytes.
+    // A request above the limit in bytes is accepted if no other request waits.
     submit(&store, sized(&world, "large", 5_000)).await;
     assert_eq!(refused(&store, sized(&world, "x", 0)).await, Bound::Bytes(1_000));
     attach(&store);
@@ -69,7 +71,7 @@ pub(super) async fn no_more_bytes_wait_than_may(mut world: World) {
     current(store.settle_request(row.claim, world.done(), vec![]).await);
     submit(&store, sized(&world, "a", 600)).await;
     assert_eq!(refused(&store, sized(&world, "x", 401)).await, Bound::Bytes(1_000));
-    // The bytes of the headers count too.
+    // The bytes of the headers count towards the limit in bytes, as the bytes of the body do.
     let mut headers = http::HeaderMap::new();
     headers.insert("a", "b".repeat(396).parse().unwrap());
     let b = NewRequest { headers, ..sized(&world, "b", 0) };
@@ -80,7 +82,7 @@ pub(super) async fn no_more_bytes_wait_than_may(mut world: World) {
 
 pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     let (store, faults) = world.open_faulty().await;
-    // A pre-claimed request never waits, so it is not counted.
+    // A request that is pre-claimed at its submission never waits, so it is not counted.
     let room = Arc::new(Semaphore::new(1));
     let mut handed = store.attach_requests(vec![ROUTE.into()], room);
     submit(&store, sized(&world, "pre-claimed", 7)).await;
@@ -90,11 +92,12 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     submit(&store, NewRequest { route: "/b".into(), ..sized(&world, "elsewhere", 10) }).await;
     agrees(&store, 2, 110).await;
     assert_eq!(store.backlog().count_of("/b"), Count { rows: 1, bytes: 10 });
-    // If the store knows the id already, a submission adds nothing to the count.
+    // A submission with an id that the store already has adds nothing to the count.
     assert_eq!(store.submit(sized(&world, "waits", 100)).await.unwrap(), Submitted::Known);
     assert_eq!(store.submit(sized(&world, "waits", 101)).await.unwrap(), Submitted::Conflict);
     agrees(&store, 2, 110).await;
-    // The request is put back twice with the same claim. The second time, the claim is stale.
+    // The test puts the request back into the queue twice with the same claim. The second time, the claim is stale, so
+    // nothing is counted.
     current(store.put_back_request(pre_claimed.row.claim.clone()).await);
     let _ = store.put_back_request(pre_claimed.row.claim).await.unwrap();
     agrees(&store, 3, 117).await;
@@ -108,20 +111,21 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     current(store.settle_request(first.clone(), world.done(), vec![]).await);
     let _ = store.settle_request(first, world.done(), vec![]).await.unwrap();
     current(store.retry_request(second, world.now().saturating_add(Duration::from_mins(1))).await);
-    // One request of `ROUTE` waits, and one request of `/b`.
+    // Two requests wait now: one of the route `ROUTE`, and one of the route `/b`.
     let left = store.backlog().count();
     assert_eq!(left.rows, 2);
-    // The caller of the next claim goes away before the answer, so the store puts the claimed request back.
+    // The caller of `claim_requests` drops its future before the claim is committed, so the store puts the claimed
+    // request back into the queue.
     world.advance(Duration::from_secs(61));
     assert!({ Box::pin(store.claim_requests(9)) }.as_mut().now_or_never().is_none());
     store.barrier().await.unwrap();
     store.barrier().await.unwrap();
     agrees(&store, 2, left.bytes).await;
-    // A waiting request is cancelled, so it no longer waits.
+    // After a waiting request is cancelled, the request no longer counts as waiting.
     let end = |_| (Outcome::cancelled(world.now()), vec![]);
     assert!(matches!(store.cancel(&id("elsewhere"), "/b", end).await.unwrap(), Cancelled::AtOnce(_)));
     agrees(&store, 1, left.bytes - 10).await;
-    // Each submission is counted once, even if its commit fails first or has an unknown outcome.
+    // Each submission is counted once, even if its first commit fails or has an unknown outcome.
     for (n, fault) in [Fault::Transient, Fault::UnknownLost, Fault::UnknownWritten].into_iter().enumerate() {
         faults.next(fault);
         submit(&store, sized(&world, &n.to_string(), 1)).await;

@@ -14,7 +14,7 @@ use postback_wire::webhook::{Provenance, Webhook};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Cancels the request. If the request waits, the cancellation writes one report.
+/// Cancels the request. If the request waits, the store commits its cancellation with one report.
 async fn cancel(world: &World, store: &Store, of: &str) -> Cancelled {
     let end = |_| (Outcome::cancelled(world.now()), vec![world.report(of)]);
     store.cancel(&id(of), ROUTE, end).await.unwrap()
@@ -56,7 +56,7 @@ pub(super) async fn cancel_says_what_there_is_not_and_what_is_over(world: World)
         assert_eq!(cancel(&world, &store, over).await, Cancelled::Over);
         assert_eq!(state(&store, over).await, before);
     }
-    // A request can be cancelled only through its own route.
+    // A request cannot be cancelled through a route to which it was not submitted.
     submit(&store, world.request("s")).await;
     let elsewhere = store.cancel(&id("s"), "/elsewhere", |_| panic!("the request is of another route")).await.unwrap();
     assert_eq!((elsewhere, state(&store, "s").await), (Cancelled::Unknown, RequestState::Queued));
@@ -80,8 +80,8 @@ pub(super) async fn cancel_running_flags_and_settles(world: World) {
     assert_eq!(state(&store, "r").await, RequestState::Settled(outcome));
     assert_eq!(cancel(&world, &store, "r").await, Cancelled::Over);
 
-    // The token of this run is requested after the cancellation, so the token is cancelled from the start. The run
-    // completes nevertheless.
+    // The test asks for the cancellation token of this run after the cancellation, and the token is already cancelled.
+    // The run completes nevertheless.
     let run = running(&world, &store, "s").await;
     assert_eq!(cancel(&world, &store, "s").await, Cancelled::Stopping);
     assert!(store.cancellation(&run.claim).is_cancelled());
@@ -112,7 +112,8 @@ pub(super) async fn what_is_cancelled_is_not_run_again(world: World) {
     let run = running(&world, &store, "r").await;
     assert!(!run.cancelled);
     assert_eq!(cancel(&world, &store, "r").await, Cancelled::Stopping);
-    // The run fails, because the worker does not know of the cancellation yet. So the worker asks for a retry.
+    // The run fails before the worker knows that the request is cancelled. So the worker asks the store for another
+    // run.
     current(store.retry_request(run.claim, world.now().saturating_add(SECOND * 60)).await);
     let again = store.claim_requests(5).await.unwrap().rows.remove(0);
     assert!(again.cancelled, "at once, and not to be run");
@@ -148,7 +149,7 @@ pub(super) async fn a_cancel_that_meets_a_claim_looks_again(world: World) {
     let mut claim = Box::pin(store.claim_requests(1));
     assert!(claim.as_mut().now_or_never().is_none());
     faults.held().await;
-    // `cancel` reads the request before the claim is committed, so it still sees a waiting request.
+    // `cancel` reads the request before the claim is committed, so `cancel` still sees a request that waits.
     let (looked, times, r) = (Notify::new(), Cell::new(0), id("r"));
     let cancel = store.cancel(&r, ROUTE, |_| {
         times.set(times.get() + 1);
@@ -164,7 +165,8 @@ pub(super) async fn a_cancel_that_meets_a_claim_looks_again(world: World) {
     let claim = claimed.unwrap().rows.remove(0).claim;
     assert!(store.cancellation(&claim).is_cancelled());
     assert!(store.deliveries("r").await.unwrap().is_empty());
-    // The report of the cancellation was not written, so `attempted` does not wait for its first attempt.
+    // The report of the cancellation was not written, because the request runs. So `attempted` must not wait for the
+    // first attempt of this report.
     let posted = store.barrier().await.unwrap();
     store.attempted(posted).await;
 }

@@ -172,7 +172,8 @@ pub(super) async fn a_large_report_takes_more_room(world: World) {
     assert_eq!(room.available_permits(), 42);
     drop((small, large));
     assert_eq!(room.available_permits(), 300);
-    // If memory has no free space for a report, the report waits in the store.
+    // The semaphore has too few permits for a report of this size. So the report is not pre-claimed, and waits in the
+    // store.
     store.post_durably(vec![of(2 << 20)]).await.unwrap();
     assert!(held.recv().now_or_never().is_none());
     assert_eq!(store.claim_reports(1).await.unwrap().rows[0].body.len(), 2 << 20);
@@ -198,7 +199,8 @@ pub(super) async fn rows_return_when_the_receiver_is_gone(world: World) {
     let held = store.attach_reports(Arc::new(Semaphore::new(10)));
     faults.hold();
     store.post(vec![world.report("x")]).unwrap();
-    // The batch writes the report as pre-claimed. Before the commit, the receiver of pre-claimed reports is dropped.
+    // The batch that is held here writes the report as pre-claimed. The test drops the receiver of pre-claimed reports
+    // before the batch is committed.
     faults.held().await;
     drop(held);
     faults.release();
@@ -217,17 +219,18 @@ pub(super) async fn claimed_rows_return_when_the_caller_is_gone(world: World) {
     faults.held().await;
     drop(claim);
     faults.release();
-    // The post sends the first signal. The second signal comes when the store puts the claimed report back, because the
-    // caller of the claim is gone.
+    // The store sends the first signal when the report is posted. It sends the second signal when it puts the claimed
+    // report back into the queue, because the caller of `claim_reports` has dropped its future.
     store.reports_due().await;
     store.reports_due().await;
     let row = store.claim_reports(1).await.unwrap().rows.remove(0);
     assert_eq!((row.claim.epoch, row.attempt), (2, 1));
 }
 
-/// Returns the sizes of the test's bodies, in the order in which their rows are due, and how many rows each of the
-/// first five claims must return. A claim returns at most 7 large bodies, because an eighth would exceed the claim's
-/// limit in bytes. A giant body is claimed alone. For small bodies, only the number of rows is limited.
+/// Returns the sizes of the bodies in the test, in the order in which their rows are due, and the number of rows that
+/// each of the first five claims must return. One claim returns at most 7 large bodies, because 8 would exceed the
+/// claim's limit in bytes. A claim with a giant body returns no other row. If the bodies are small, the claim limits
+/// only the number of rows.
 fn bodies() -> (Vec<usize>, [usize; 5]) {
     let (large, giant) = (1_100 << 10, 9 << 20);
     let bodies = [vec![large; 10], vec![giant, 10], vec![giant], vec![10; 40]].concat();
@@ -289,7 +292,8 @@ pub(super) async fn a_claim_of_requests_is_bounded_by_bytes(world: World) {
     let (sizes, claims) = bodies();
     for (n, size) in sizes.iter().enumerate() {
         submit(&store, NewRequest { body: body(*size), ..world.request(&n.to_string()) }).await;
-        // No worker is attached to this route. Its requests must not use up the bytes of a claim for the other route.
+        // No worker claims requests of the route `/other`. These requests must not use up the limit in bytes of a claim
+        // for the route `ROUTE`.
         let other = NewRequest { route: "/other".into(), body: body(100_000), ..world.request(&format!("other {n}")) };
         submit(&store, other).await;
     }

@@ -10,7 +10,7 @@ use postback_wire::time::Timestamp;
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: i64 = 86_400;
 
-/// Makes a report with one failed attempt. Returns the time of the next attempt, which is in one hour.
+/// Writes a report that has one failed attempt. Returns the time of the next attempt, which is in one hour.
 async fn retried(world: &World, store: &Store) -> Timestamp {
     let row = delivering(store, world.report("retried")).await;
     let due = world.now().saturating_add(HOUR);
@@ -71,7 +71,7 @@ pub(super) async fn what_is_shown_is_the_wall_clock(world: World) {
     assert_eq!(report.created, world.now());
     current(store.settle_report(report.claim, world.attempt(410), Next::Gone { disable: true }).await);
     assert_eq!(store.disabled().await.unwrap()[0].since, world.now());
-    // `purge` compares the times of rows with the wall clock too.
+    // `purge` compares the times of the ended rows with the wall clock. No time has passed, so `purge` deletes nothing.
     assert_eq!(store.purge(world.now(), 9).await.unwrap(), 0);
     world.advance(Duration::from_secs(1));
     assert_eq!(store.purge(world.now(), 9).await.unwrap(), 2);
@@ -98,7 +98,7 @@ mod restarted {
             let store = world.open().await;
             retried(&world, &store).await;
             world.jump(jump);
-            // Every commit stores the times of both clocks, also the commit of a claim without rows.
+            // Every commit stores the times of both clocks, even the commit of a claim that returns no rows.
             assert_eq!(store.claim_reports(1).await.unwrap().rows.len(), 0);
             store.close().await;
             assert_due_in_an_hour(&world, &world.open().await).await;
@@ -117,10 +117,10 @@ mod restarted {
 }
 
 const YEAR: i64 = 365 * DAY;
-/// How long the store keeps rows that have ended.
+/// How long the store must keep a row that has ended.
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
-/// Makes one request that is settled and one report that is delivered.
+/// Writes one request and settles it, and writes one report and delivers it.
 async fn ended(world: &World, store: &Store, name: &str) {
     let claimed = running(world, store, name).await;
     current(store.settle_request(claimed.claim, world.done(), vec![]).await);
@@ -140,7 +140,7 @@ pub(super) async fn a_clock_set_forward_for_a_while_deletes_nothing(world: World
     for _ in 0..6 {
         world.advance(24 * HOUR);
         assert_eq!(purged(&store).await, 0);
-        // A process that starts now must not trust the wrong wall clock either.
+        // Restarts a durable store. The new process must also not trust the wrong wall clock.
         if store.is_durable() {
             store.close().await;
             store = world.open().await;
@@ -150,7 +150,7 @@ pub(super) async fn a_clock_set_forward_for_a_while_deletes_nothing(world: World
     assert_eq!(purged(&store).await, 0);
     world.advance(25 * HOUR);
     assert_eq!(purged(&store).await, 2);
-    // Small changes of the wall clock are normal. The store trusts the new time immediately.
+    // Small changes of the wall clock are normal, so the store trusts the new time immediately.
     ended(&world, &store, "after").await;
     for _ in 0..100 {
         world.jump(30);
@@ -162,7 +162,7 @@ pub(super) async fn a_clock_set_forward_for_a_while_deletes_nothing(world: World
 
 pub(super) async fn a_clock_set_forward_for_good_is_believed_in_time(world: World) {
     let store = world.open().await;
-    // When the machine starts, its wall clock is 20 years behind.
+    // The wall clock is 20 years behind, as on a machine that has just started and does not know the time.
     world.jump(-20 * YEAR);
     assert_eq!(purged(&store).await, 0);
     world.advance(HOUR);

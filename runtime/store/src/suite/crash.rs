@@ -14,7 +14,7 @@ use crate::{Cancelled, Store};
 use postback_wire::report::{Ends, Outcome};
 use postback_wire::webhook::{Provenance, Webhook};
 
-/// Copies the files while the store is open, so that the copy has the state that a crash would leave.
+/// Copies the files of the store while the store is open. The copies have the same state as the files after a crash.
 fn crashed(world: &World) -> World {
     let copy = World::sqlite();
     for file in ["store.db", "store.db-wal"] {
@@ -24,7 +24,7 @@ fn crashed(world: &World) -> World {
 }
 
 impl World {
-    /// Opens the store. Its folder stays on the disk after this value is dropped.
+    /// Opens the store. The folder of the store is not deleted when this value is dropped.
     async fn into_store(self) -> Store {
         let store = self.open().await;
         drop(self.dir.keep());
@@ -53,7 +53,7 @@ async fn crash_before_commit_leaves_running() {
     attach(&store);
     let again = store.claim_requests(1).await.unwrap().rows.remove(0);
     assert_eq!((again.claim.epoch, again.crashes, again.failures), (2, 1, 0));
-    // The first run, which was counted as crashed, settles now. Its claim is stale.
+    // After the recovery has counted the first run as crashed, the first run settles the request. Its claim is stale.
     let late = store.settle_request(claimed.claim, world.done(), vec![]).await.unwrap();
     assert_eq!(late, Settled::Stale);
 }
@@ -76,7 +76,7 @@ async fn crash_after_commit_before_ack_keeps_outcome() {
     let record = store.request(&id("r")).await.unwrap().unwrap();
     assert_eq!(record.state, RequestState::Settled(world.done()));
     assert_eq!(store.recover(3).await.unwrap().requests, 0);
-    // After the crash, the caller has no answer yet, so it settles again.
+    // The caller got no answer to its first call before the crash, so it settles the request again.
     let again = store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await;
     assert_eq!(again.unwrap(), Settled::Stale);
     assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1);
@@ -114,10 +114,11 @@ pub(super) async fn rescue_limit_fails_poison_request() {
         let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
         assert_eq!(claimed.crashes, run - 1);
         epochs.push(claimed.claim.epoch);
-        // The run begins and never ends, because the guard that `begin` returns is not dropped.
+        // `forget` prevents the drop of the guard that `begin` returns. So for the store, the run has begun and never
+        // ends.
         std::mem::forget(store.begin(&claimed.claim));
         current(store.register(claimed.claim, registration.clone()).await);
-        // The process ends while the request is claimed.
+        // The store closes, as at the end of its process, while the request is claimed.
         store.close().await;
     }
     let store = world.open().await;
@@ -168,8 +169,8 @@ async fn missing_node_row_is_dead() {
     let mut file = SqliteConnection::connect(world.dir.path().join("store.db").to_str().unwrap()).await.unwrap();
     sqlx::raw_sql("DELETE FROM node").execute(&mut file).await.unwrap();
     file.close().await.unwrap();
-    // The new node may get the row number of the deleted node. The claims of the deleted node must be recovered even
-    // then.
+    // The new node may get the row number of the deleted node. The store must still recover the claims of the deleted
+    // node.
     let store = world.open().await;
     let recovered = store.recover(3).await.unwrap();
     assert_eq!((recovered.requests, recovered.reports), (1, 1));
@@ -210,7 +211,7 @@ async fn recovery_takes_up_all_however_many() {
     let store = world.open().await;
     let recovered = store.recover(3).await.unwrap();
     assert_eq!((recovered.requests, recovered.reports), (1_200, 1_200));
-    // A second recovery finds nothing, because no node has claims any more.
+    // The second recovery finds no claims, because the first recovery has recovered the claims of all earlier nodes.
     let recovered = store.recover(3).await.unwrap();
     assert_eq!((recovered.requests, recovered.reports), (0, 0));
     assert_eq!(store.counts().await.unwrap().queued.get(ROUTE), Some(&1_200));
@@ -231,7 +232,8 @@ pub(super) async fn only_what_had_begun_counts_the_death_of_its_process() {
         }
     }
     store.close().await;
-    // A process may start and end several times before one of them recovers the requests.
+    // Two processes open the store and close it without recovering the requests. The next process must still recover
+    // them.
     for _ in 0..2 {
         world.open().await.close().await;
     }
@@ -270,8 +272,8 @@ pub(super) async fn suspects_are_run_one_by_one() {
     let ids = |rows: &[ClaimedRequest]| rows.iter().map(|row| row.claim.id.as_str().to_owned()).collect::<Vec<_>>();
     let first = store.claim_requests_beside(2, |_| 0, true).await.unwrap();
     assert_eq!((ids(&first.rows), first.next_due), (vec!["1".to_owned(), "4".to_owned()], Some(world.now())));
-    // A suspect is a request that ran when its process died. While one suspect runs, the other suspects wait, and
-    // `next_due` does not include them.
+    // A suspect is a request that ran when its process died. While one suspect runs, a claim returns no other suspect,
+    // and `next_due` ignores the other suspects.
     let second = store.claim_requests_beside(5, |_| 1, false).await.unwrap();
     assert_eq!((ids(&second.rows), second.next_due), (vec!["5".to_owned()], None));
     let third = store.claim_requests_beside(5, |_| 1, true).await.unwrap();

@@ -30,7 +30,8 @@ pub(super) async fn report_bytes_and_id_equal_on_every_attempt(world: World) {
     }
 }
 
-/// The store keeps whether the operator or a caller chose a webhook. Claims and a restart do not change that.
+/// The store saves with each report whether the operator or a caller chose its webhook. This must stay the same after
+/// claims and after a restart.
 pub(super) async fn who_chose_a_webhook_stays_with_its_report(world: World) {
     let store = world.open().await;
     let by = [Provenance::Operator, Provenance::Caller];
@@ -63,7 +64,8 @@ pub(super) async fn attempts_numbered_without_gaps(world: World) {
     let store = world.open().await;
     let mut claimed = delivering(&store, world.report("x")).await;
     for n in 1..6 {
-        // The report is put back and claimed again: the attempt has the same number, and the claim a new epoch.
+        // The test puts the report back and claims it again. The new claim has a new epoch, but the number of the
+        // attempt stays the same.
         current(store.put_back_report(claimed.claim).await);
         claimed = store.claim_reports(1).await.unwrap().rows.remove(0);
         assert_eq!((claimed.attempt, claimed.claim.epoch), (n, 2 * n));
@@ -100,7 +102,8 @@ pub(super) async fn deliveries_show_their_state(world: World) {
         (Next::Refused, DeliveryState::Refused),
     ] {
         store.post_durably(vec![world.report(&format!("{state:?}"))]).await.unwrap();
-        // Two reports are due. The claim returns the older report.
+        // Two reports are due: the new report, and an older report that was posted first. The claim returns the older
+        // report.
         let claimed = store.claim_reports(1).await.unwrap().rows.remove(0);
         let subject = claimed.subject.clone();
         current(store.settle_report(claimed.claim, world.attempt(200), next).await);
@@ -143,7 +146,8 @@ pub(super) async fn reports_of_a_settlement_are_handed_over(world: World) {
     assert_eq!(store.settle_request(stale, world.done(), vec![world.report("r")]).await.unwrap(), Settled::Stale);
     let report = world.report("r");
     current(store.settle_request(claimed.claim, world.done(), vec![report.clone()]).await);
-    // The receiver gets only the report of the current settlement, and no report of the stale settlement.
+    // The receiver of pre-claimed reports gets only the report of the settlement with the current claim, and no report
+    // of the settlement with the stale claim.
     assert_eq!(held.recv().await.unwrap().row.claim.id, report.id);
     assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
 }

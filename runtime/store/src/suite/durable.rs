@@ -45,7 +45,7 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(store.request(&id("settled")).await.unwrap().unwrap().state, RequestState::Queued);
     let report = store.claim_reports(1).await.unwrap().rows.remove(0);
     assert_eq!((&*report.subject, report.attempt), ("queued", 1));
-    // New requests are claimed after the requests of the earlier process.
+    // The store returns the requests of the earlier process before new requests.
     submit(&store, world.request("new")).await;
     attach(&store);
     let rows = store.claim_requests(5).await.unwrap().rows;
@@ -72,7 +72,8 @@ async fn what_waits_is_counted_anew_at_a_start() {
     let store = world.open().await;
     assert_eq!(store.backlog().count().rows, 2);
     assert!(matches!(store.submit(of("x", 0)).await, Err(Error::Refused(_))));
-    // The limit here is one crash. The request that ran in the earlier process has crashed once, so it is lost.
+    // `recover(1)` allows one crash for each request. The request that ran in the earlier process has crashed once, so
+    // it is lost.
     let lost = store.recover(1).await.unwrap().lost;
     assert_eq!(lost.len(), 1);
     assert_eq!(store.backlog().count().rows, 1);
@@ -180,7 +181,8 @@ async fn disk_full_then_room() {
         }
     };
     assert!(matches!(&error, Error::Backend(cause) if cause.to_string().contains("full")), "{error:?}");
-    // Although the disk is full, reads still work. The refused request was not written.
+    // The store can still read while the disk is full. The request for which `submit` returned an error is not in the
+    // store.
     assert!(store.request(&id(&accepted.to_string())).await.unwrap().is_none());
     pages.store(1_000_000, Ordering::SeqCst);
     submit(&store, large(accepted)).await;
@@ -198,7 +200,8 @@ async fn the_log_is_copied_into_the_file() {
     for n in 0..8 {
         submit(&store, large(n)).await;
     }
-    // The writer copies the WAL into the database file between batches, so the copy is complete when `barrier` returns.
+    // `barrier` returns after the writer has copied the WAL into the database file, because the writer does this
+    // between batches.
     store.barrier().await.unwrap();
     assert!(size() > 3 << 20, "{}", size());
 }
@@ -206,7 +209,7 @@ async fn the_log_is_copied_into_the_file() {
 #[tokio::test]
 pub(super) async fn reader_pins_wal() {
     let metrics = DebuggingRecorder::new();
-    // A metrics recorder for this thread is enough, because everything in this test runs on this thread.
+    // A metrics recorder for the current thread is enough, because the whole test runs on this thread.
     let recorded = metrics::set_default_local_recorder(&metrics);
     let world = World::sqlite();
     let store = world.open().await;
@@ -215,7 +218,7 @@ pub(super) async fn reader_pins_wal() {
     submit(&store, large(0)).await;
     let mut reader = shell(path(&world)).await;
     sqlx::raw_sql("BEGIN; SELECT count(*) FROM request").execute(&mut reader).await.unwrap();
-    // The reader's open transaction does not block the writer. The part of the WAL that the reader needs stays there.
+    // The reader's open transaction does not block the writer. The WAL keeps the pages that the reader needs.
     for n in 1..20 {
         submit(&store, large(n)).await;
     }
@@ -231,7 +234,7 @@ pub(super) async fn reader_pins_wal() {
     assert!(seen(metrics.snapshotter().snapshot()) > f64::from(70 << 20));
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM request").fetch_one(&mut reader).await.unwrap();
     assert_eq!(count, 1);
-    // After the end of the reader's transaction, the writer copies the WAL into the database file and truncates the
+    // After the reader has ended its transaction, the writer copies the WAL into the database file and truncates the
     // WAL.
     sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
     for n in 20..25 {
@@ -248,8 +251,8 @@ pub(super) async fn what_can_never_be_written_leaves_nothing_behind() {
     let store = world.open().await;
     let (first, other) = (world.report("first"), world.report("other"));
     store.post_durably(vec![first.clone()]).await.unwrap();
-    // The first report is new, but the second has an id that is already stored. So the store must write neither of
-    // them.
+    // The report `other` is new, but the report `first` has an id that is already in the store. So the store must write
+    // neither of the two reports.
     assert!(store.post_durably(vec![other, first]).await.is_err());
     assert!(store.deliveries("other").await.unwrap().is_empty());
     store.post_durably(vec![world.report("next")]).await.unwrap();

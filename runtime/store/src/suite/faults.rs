@@ -12,10 +12,10 @@ use crate::backend::{Backend, Cause, Failure};
 use crate::clock::Now;
 use crate::ops::{Op, Reply};
 
-/// How a commit fails.
+/// The way in which a commit fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The backend does not write the batch, and returns an error after which the writer retries the batch.
+    /// The backend does not write the batch, and returns an error after which the writer tries the batch again.
     Transient,
     /// The backend writes the batch, but returns an error that leaves the outcome unknown.
     UnknownWritten,
@@ -25,24 +25,25 @@ pub(super) enum Fault {
 
 type Bad = fn(&Op) -> bool;
 
-/// The test's instructions to the backend, and what the backend has done.
+/// The test's instructions to a faulty backend, and counts of what the backend has done.
 pub(super) struct Faults {
-    /// The faults of the next batches, in order. Each batch takes one entry from the front.
+    /// The faults of the next batches, in order. Each batch removes the first fault from this list.
     script: Mutex<VecDeque<Fault>>,
-    /// If true, every batch fails.
+    /// If true, the commit of every batch fails.
     down: AtomicBool,
     /// If true, the backend panics at every batch.
     panics: AtomicBool,
-    /// A function that recognises bad operations. A batch with a bad operation can never be applied.
+    /// A function that returns whether an operation is bad. The backend can never apply a batch that contains a bad
+    /// operation.
     bad: Mutex<Option<Bad>>,
     /// If true, each batch waits for a permit of `gate` before it is applied.
     held: AtomicBool,
     /// If true, each batch waits for a permit of `gate` after it is applied.
     held_after: AtomicBool,
     gate: Semaphore,
-    /// Gets one permit for each batch that begins to wait for `gate`.
+    /// Gets one permit each time a batch begins to wait for a permit of `gate`, so that a test can wait for this.
     came: Semaphore,
-    /// The number of operations in each applied batch.
+    /// The number of operations in each batch that was applied, in the order of the batches.
     sizes: Mutex<Vec<usize>>,
 }
 
@@ -71,7 +72,7 @@ impl Faults {
         self.down.store(down, Ordering::SeqCst);
     }
 
-    /// Makes the backend panic at the next batch, which ends the writer.
+    /// Makes the backend panic at the next batch. The panic ends the writer.
     pub(super) fn panic(&self) {
         self.panics.store(true, Ordering::SeqCst);
     }
@@ -80,22 +81,23 @@ impl Faults {
         *self.bad.lock().unwrap() = Some(bad);
     }
 
-    /// Stops every batch before it is applied, until [`Faults::release`].
+    /// Makes every batch wait before it is applied, until the test calls [`Faults::release`].
     pub(super) fn hold(&self) {
         self.held.store(true, Ordering::SeqCst);
     }
 
-    /// Stops every batch after it is committed and before it is answered, until [`Faults::release`].
+    /// Makes every batch wait after it is committed and before the callers get their answers, until the test calls
+    /// [`Faults::release`].
     pub(super) fn hold_after(&self) {
         self.held_after.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until a batch has stopped.
+    /// Waits until a batch waits because of `hold` or `hold_after`.
     pub(super) async fn held(&self) {
         self.came.acquire().await.unwrap().forget();
     }
 
-    /// Lets the stopped batch, and all later batches, continue.
+    /// Ends the wait of the current batch. Later batches do not wait.
     pub(super) fn release(&self) {
         self.held.store(false, Ordering::SeqCst);
         self.held_after.store(false, Ordering::SeqCst);
@@ -110,7 +112,8 @@ impl Faults {
 pub(super) struct Faulty {
     inner: Box<dyn Backend>,
     faults: Arc<Faults>,
-    /// Whether the last batch with an unknown outcome was written. `committed` returns this value.
+    /// Whether the backend has written the last batch that had an unknown outcome. The method `committed` returns this
+    /// value.
     written: bool,
 }
 

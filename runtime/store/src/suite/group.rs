@@ -47,7 +47,7 @@ pub(super) async fn resend_after_unknown_commit_is_idempotent(world: World) {
     let again = store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await;
     assert_eq!(again.unwrap(), Settled::Stale);
     assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
-    // A commit with an unknown outcome also sends its pre-claimed row to the receiver.
+    // The store sends a pre-claimed row to the receiver, even if the commit of the row first had an unknown outcome.
     let mut held = store.attach_requests(vec![ROUTE.into()], std::sync::Arc::new(tokio::sync::Semaphore::new(1)));
     faults.next(Fault::UnknownWritten);
     submit(&store, world.request("pre-claimed")).await;
@@ -128,7 +128,8 @@ pub(super) async fn backpressure_never_blocks_settle(mut world: World) {
     store.post(vec![world.report("x")]).unwrap();
     faults.held().await;
     while store.post(vec![world.report("x")]).is_ok() {}
-    // The intake is full. A settlement waits in a queue of its own, so the very next batch includes it.
+    // The queue for posted reports is full. A settlement waits in another queue, so the next batch includes the
+    // settlement.
     let mut settled = Box::pin(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]));
     assert!(settled.as_mut().now_or_never().is_none());
     let batches = faults.sizes().len();
@@ -153,7 +154,7 @@ pub(super) async fn a_full_queue_refuses_posts_and_delays_submits(mut world: Wor
     faults.release();
     assert_eq!(waits.await.unwrap(), Submitted::New);
     waits_too.await.unwrap();
-    // The queue has a limit in bytes too. An operation above the limit is accepted if no other operation waits.
+    // The queue has a limit in bytes. An operation above this limit is accepted only if no other operation waits.
     let large = || NewRequest { body: vec![0; 200_000].into(), ..world.request("large") };
     assert_eq!(store.submit(large()).await.unwrap(), Submitted::New);
     faults.hold();
@@ -192,8 +193,9 @@ pub(super) async fn a_durable_post_that_is_dropped_without_room_is_counted(mut w
     faults.held().await;
     assert!(store.post_durably(vec![world.report("x"), world.report("x")]).now_or_never().is_none());
     assert_eq!(store.counters().given_up, 2);
-    // A post in the queue is written even if its caller has gone away. If the store refuses a post, the caller gets an
-    // error and counts the lost report itself, so `given_up` stays the same.
+    // The store writes a report that is in the queue, even if the caller of `post_durably` has dropped its future. If
+    // the store refuses a report, the caller gets an error and counts the lost report itself. So `given_up` stays the
+    // same.
     faults.release();
     store.barrier().await.unwrap();
     faults.hold();
@@ -220,7 +222,8 @@ pub(super) async fn settlements_wait_while_very_many_bytes_do(world: World) {
     let mut second = Box::pin(store.settle_request(claims[1].clone(), large, vec![]));
     assert!(first.as_mut().now_or_never().is_none());
     assert!(second.as_mut().now_or_never().is_none());
-    // `close` commits the operations in the queue and refuses operations that wait for free space in the queue.
+    // `close` commits the operations that are in the queue. It refuses the operations that wait for free space in the
+    // queue.
     let mut close = Box::pin(store.close());
     assert!(close.as_mut().now_or_never().is_none());
     faults.release();
@@ -263,7 +266,8 @@ pub(super) async fn a_durable_post_whose_caller_is_gone_outlasts_the_failure(wor
     assert!({ Box::pin(posted) }.as_mut().now_or_never().is_none());
     let submitted = store.submit(world.request("kept"));
     assert!({ Box::pin(submitted) }.as_mut().now_or_never().is_none());
-    // A caller that waits gets an error after some seconds. The store keeps an operation whose caller went away.
+    // A caller that waits for its operation gets an error after some seconds. If the caller has dropped its future, the
+    // store does not refuse the operation, and writes it later.
     let since = std::time::Instant::now();
     assert!(matches!(store.post_durably(vec![world.report("refused")]).await, Err(Error::Backend(_))));
     assert!(since.elapsed() >= std::time::Duration::from_secs(4));
@@ -318,7 +322,8 @@ pub(super) async fn close_is_final_and_twice_is_once(world: World) {
     assert!(matches!(store.request(&id("r")).await, Err(Error::Closed)));
 }
 
-/// Tests on the memory backend: a paused tokio clock jumps to the next timer and does not wait for threads.
+/// Tests on the memory backend with a paused tokio clock. A paused clock jumps to the next timer without waiting for
+/// other threads, so these tests need a backend without threads.
 mod patience {
     use super::*;
 
@@ -331,7 +336,8 @@ mod patience {
         assert!(matches!(store.submit(world.request("r")).await, Err(Error::Backend(_))));
         assert!(matches!(store.claim_reports(1).await, Err(Error::Backend(_))));
         faults.set_down(false);
-        // No caller waits for the post, so the store keeps the post until it can write it.
+        // No caller waits for the result of `post`, so the store did not refuse the report, and writes it after the
+        // failure.
         store.barrier().await.unwrap();
         assert_eq!(store.deliveries("kept").await.unwrap().len(), 1);
         assert!(store.request(&id("r")).await.unwrap().is_none());
@@ -362,7 +368,7 @@ mod patience {
     }
 }
 
-/// Limits that only the memory backend has.
+/// Tests of the limits that only the memory backend has.
 mod bounds {
     use super::*;
     use crate::Location;
@@ -377,7 +383,8 @@ mod bounds {
         store.post(vec![world.report("x"), world.report("x")]).unwrap();
         assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Full)));
         assert!(matches!(store.post_durably(vec![world.report("x")]).await, Err(Error::Full)));
-        // Even without free memory, the outcome is stored. Its report is refused, and the report's record says why.
+        // The store has no space for another report, but it still stores the outcome of the request. The report of the
+        // outcome is refused, and the record of the report says why.
         let claimed = running(&world, &store, "r").await;
         current(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await);
         assert!(store.deliveries("r").await.unwrap()[0].refused.is_some());

@@ -14,7 +14,7 @@ use crate::health::Trouble;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Moves the tokio clock forward by this number of seconds.
+/// Moves tokio's clock forward by this number of seconds.
 async fn pass(seconds: u32) {
     tokio::time::pause();
     tokio::time::advance(SECOND * seconds).await;
@@ -51,7 +51,8 @@ pub(super) async fn a_writer_that_hangs_is_reported_until_it_goes_on(world: Worl
     pass(2).await;
     assert!(matches!(store.trouble(), Some(Trouble::Hangs(time)) if time >= SECOND * 6));
     assert!(store.broken().now_or_never().is_none());
-    // After 300 s more, the writer counts as broken. When the backend continues, the store reports no trouble any more.
+    // After 300 s more, the store says that the writer is broken. After the backend continues, the store reports no
+    // trouble.
     pass(300).await;
     assert!(matches!(store.broken().await, Trouble::Hangs(_)));
     faults.release();
@@ -75,7 +76,8 @@ pub(super) async fn a_store_that_cannot_write_is_reported_until_it_can(world: Wo
         }
     };
     assert!(matches!(trouble.await, Trouble::Fails(_)));
-    // The writer retries without limit. A writer that retries does not hang, so it does not count as broken.
+    // The writer repeats a failed commit without limit. A writer that repeats a commit does not hang, so the store does
+    // not say that the writer is broken.
     pass(600).await;
     assert!(store.broken().now_or_never().is_none());
     faults.set_down(false);
@@ -95,7 +97,8 @@ pub(super) async fn a_store_that_failed_is_reported_until_as_much_is_written(wor
         tokio::task::yield_now().await;
     };
     assert!(matches!(refused, Err(Error::Backend(_))), "{refused:?}");
-    // Now no caller waits for a write. `trouble` must still say that a submission would fail.
+    // No caller waits for a write now. `trouble` must still return that writes fail, because a new submission would
+    // fail.
     assert!(matches!(store.trouble(), Some(Trouble::Fails(_))));
     for _ in 0..30 {
         pass(1).await;

@@ -12,14 +12,15 @@ use super::world::{World, id, submit};
 use crate::record::NewRequest;
 use crate::{Location, Store};
 
-/// The environment variable with the path of the database. The test runs itself in a second process and sets this
-/// variable there.
+/// The environment variable that contains the path of the database. The test sets it for a second process, in which the
+/// same test runs.
 const INNER: &str = "POSTBACK_TEST_LITESTREAM";
-/// The prefix of the second process's answers. The test harness prints other lines to the same output.
+/// The prefix of the lines in which the second process answers. Other lines of the same output are from Rust's test
+/// harness.
 const ANSWER: &str = "alongside: ";
 
-/// Runs in the second process and obeys commands. After `hold`, it has a read transaction open on the database, so that
-/// SQLite cannot restart the WAL.
+/// The code of the second process, which obeys the commands of the test. After the command `hold`, it has a read
+/// transaction open on the database, so that SQLite cannot restart the WAL.
 async fn alongside(path: &str) {
     let options = SqliteConnectOptions::new().filename(path).pragma("wal_autocheckpoint", "0");
     let mut conn = options.connect().await.unwrap();
@@ -30,8 +31,8 @@ async fn alongside(path: &str) {
     for command in std::io::stdin().lines() {
         match command.unwrap().as_str() {
             "hold" => {
-                // This write makes sure that the WAL is not empty. In an empty WAL, a read transaction does not prevent
-                // a restart.
+                // This statement writes to the WAL, so that the WAL is not empty. If the WAL is empty, a read
+                // transaction does not prevent that SQLite restarts the WAL.
                 run(
                     &mut conn,
                     "INSERT INTO _litestream_seq VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET seq = seq + 1",
@@ -61,7 +62,7 @@ impl Alongside {
         Self { child, answers }
     }
 
-    /// Sends a command to the second process, and returns when the command has been carried out.
+    /// Sends a command to the second process, and waits until the second process has carried out the command.
     fn asked(&mut self, to: &str) {
         block_in_place(|| {
             writeln!(self.child.stdin.as_mut().unwrap(), "{to}").unwrap();
@@ -76,14 +77,15 @@ impl Alongside {
     }
 }
 
-/// Returns the salt of the WAL, which changes when SQLite restarts the WAL, and the length of the WAL in bytes.
+/// Returns the salt of the WAL and the length of the WAL in bytes. The salt changes when SQLite restarts the WAL.
 fn log(world: &World) -> (Vec<u8>, u64) {
-    // Closing a file drops the locks that this process has on it. SQLite has no locks on the WAL file, so none is lost.
+    // `read` opens and closes the WAL file, which drops all locks of this process on this file. No lock is lost,
+    // because SQLite has no locks on the WAL file.
     let bytes = std::fs::read(world.dir.path().join("store.db-wal")).unwrap();
     (bytes[16..24].to_vec(), bytes.len() as u64)
 }
 
-/// Writes this number of large requests, and 50 small requests after each large request.
+/// Writes `large` large requests, and 50 small requests after each of the large requests.
 async fn write(world: &World, store: &Store, name: &str, large: usize) {
     for n in 0..large {
         let body = vec![7; 4 << 20].into();
@@ -114,7 +116,8 @@ async fn litestream_alongside() {
     let store = world.open().await;
     let mut other = Alongside::start(&path);
 
-    // While the second process has its transaction open, the WAL only grows.
+    // While the second process has its read transaction open, SQLite cannot restart the WAL, so the WAL becomes longer
+    // with each write.
     other.asked("hold");
     let (salt, mut length) = log(&world);
     for part in ["one", "two"] {
@@ -126,13 +129,14 @@ async fn litestream_alongside() {
     }
     assert!(length > 96 << 20, "{length}");
 
-    // While the store writes, the database file is copied first and the WAL second. The copy is a complete database: it
-    // has every request that was accepted before.
+    // Copies the database file and then the WAL while the store writes. The copies together must be a complete database
+    // with every request that was accepted before the copy.
     let copy = World::sqlite();
     let copies = async {
         for file in ["store.db", "store.db-wal"] {
             let (from, to) = (world.dir.path().join(file), copy.dir.path().join(file));
-            // A `cp` process copies the files, because closing the database file here would drop SQLite's locks on it.
+            // The command `cp` copies the files in another process. In this process, closing the database file would
+            // drop SQLite's locks on the file.
             assert!(block_in_place(|| Command::new("cp").args([from, to]).status()).unwrap().success());
         }
     };
@@ -145,8 +149,8 @@ async fn litestream_alongside() {
     submit(&restored, world.request("goes on")).await;
     restored.close().await;
 
-    // While the second process has no transaction open, SQLite may restart the WAL. Nothing ever truncates the WAL,
-    // whether the second process makes a checkpoint or not.
+    // While the second process has no transaction open, SQLite may restart the WAL. But nothing may truncate the WAL,
+    // whether or not the second process makes a checkpoint.
     for (part, checkpoint) in [("four", false), ("five", true), ("six", false)] {
         other.asked("let go");
         if checkpoint {

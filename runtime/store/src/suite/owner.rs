@@ -11,7 +11,7 @@ fn file(world: &World, name: &str) -> PathBuf {
     world.dir.path().join(name)
 }
 
-/// Tries to open the store, and expects the error `OpenError::Unsafe`. Returns the error's text.
+/// Tries to open the store, which must fail with `OpenError::Unsafe`. Returns the text of this error.
 async fn refused(world: &World) -> String {
     match world.try_open().await {
         Err(error @ OpenError::Unsafe { .. }) => error.to_string(),
@@ -24,7 +24,7 @@ async fn a_file_that_others_could_read_is_closed_to_them() {
     let world = World::sqlite();
     let store = world.open().await;
     submit(&store, world.request("r")).await;
-    // The copied files are in the state after a crash: the WAL still exists.
+    // The store is still open, so the copied files have the same state as after a crash: there is still a WAL.
     let copy = World::sqlite();
     for name in ["store.db", "store.db-wal", "store.db-shm", "store.db.lock"] {
         fs::copy(file(&world, name), file(&copy, name)).unwrap();
@@ -52,7 +52,7 @@ async fn a_lock_that_leads_elsewhere_is_refused_and_nothing_is_written_there() {
     fs::create_dir(file(&world, "store.db.lock")).unwrap();
     assert!(matches!(world.try_open().await, Err(OpenError::NotWritable { .. })));
 
-    // Here the lock file is a named pipe. Opening it must not block.
+    // The lock file of this store is a named pipe. Opening the store must not block on the pipe.
     let world = World::sqlite();
     rustix::fs::mkfifoat(rustix::fs::CWD, file(&world, "store.db.lock"), rustix::fs::Mode::RWXU).unwrap();
     assert!(refused(&world).await.contains("store.db.lock is not a regular file"));
@@ -84,7 +84,7 @@ async fn a_log_without_its_database_is_not_thrown_away() {
         assert!(refused(&copy).await.contains("store.db-wal has commits in it"));
         assert_eq!(fs::metadata(file(&copy, "store.db-wal")).unwrap().len(), size);
     }
-    // With the database file beside the WAL, the store has all rows.
+    // When the database file is beside the WAL again, the store opens and has all rows.
     fs::copy(file(&world, "store.db"), file(&copy, "store.db")).unwrap();
     assert!(copy.open().await.request(&id("r")).await.unwrap().is_some());
 }
@@ -104,7 +104,7 @@ async fn a_link_to_a_database_is_the_database() {
     assert!(world.open().await.request(&id("r")).await.unwrap().is_some());
 }
 
-/// The number of SQLite's locks on the database file that this process has, as the Linux kernel lists them.
+/// Returns the number of SQLite's locks that this process has on the database file. The Linux kernel lists these locks.
 #[cfg(target_os = "linux")]
 fn locks(world: &World) -> usize {
     let inode = format!(":{} ", fs::metadata(file(world, "store.db")).unwrap().ino());

@@ -23,7 +23,7 @@ async fn park(store: &Store, reports: Vec<NewReport>) {
     park_first(store, reports.len(), reports).await;
 }
 
-/// Posts the reports. Then claims and parks the `count` reports of the store that are due first.
+/// Posts the reports. Then claims and parks those `count` reports of the store that are due first.
 async fn park_first(store: &Store, count: usize, reports: Vec<NewReport>) {
     store.post_durably(reports).await.unwrap();
     let rows = store.claim_reports(count).await.unwrap().rows;
@@ -31,7 +31,7 @@ async fn park_first(store: &Store, count: usize, reports: Vec<NewReport>) {
     join_all(rows.into_iter().map(|row| async { current(store.park_report(row.claim).await) })).await;
 }
 
-/// Delivers a report to this URL and settles it with the answer 410, so that the store disables the URL.
+/// Delivers a report to this URL. The receiver answers 410, so the store disables the URL.
 async fn disable(world: &World, store: &Store, url: &str) {
     let row = delivering(store, report(world, url)).await;
     let mut attempt = world.attempt(410);
@@ -52,7 +52,7 @@ pub(super) async fn per_origin_claim_is_fair(world: World) {
     park(&store, flood).await;
     park(&store, vec![report(&world, b)]).await;
     store.post_durably(vec![report(&world, "https://c.example/1")]).await.unwrap();
-    // Parked reports do not delay the reports to other origins.
+    // Parked reports must not delay a report to another origin.
     let batch = store.claim_reports(10).await.unwrap();
     assert_eq!(batch.rows.iter().map(|row| row.to.origin()).collect::<Vec<_>>(), ["https://c.example"]);
     assert_eq!(batch.next_due, None);
@@ -82,7 +82,7 @@ pub(super) async fn what_is_parked_under_a_url_is_claimed_under_it_alone_and_is_
     assert_eq!((good.rows.len(), good.rows[0].to.url(), good.next_due), (1, "https://a.example/good", None));
     let bad = store.claim_parked(line, 5).await.unwrap().rows.remove(0);
     assert_eq!((bad.to.url(), bad.attempt), ("https://a.example/bad?n=1", 1));
-    // The claim has ended the parking under the URL. The next call parks the report under its origin.
+    // The report was parked under its URL until it was claimed. `park_report` now parks it under its origin.
     current(store.park_report(bad.claim).await);
     assert_eq!(store.parked_origins().await.unwrap(), [origin]);
     let bad = store.claim_parked(origin, 5).await.unwrap().rows.remove(0);
@@ -130,7 +130,7 @@ pub(super) async fn parked_reports_keep_due_order_and_attempt(world: World) {
     park_first(&store, 2, vec![report(&world, url)]).await;
     let record = store.deliveries(url).await.unwrap().remove(0);
     assert_eq!((record.state, record.attempts, record.next_due), (DeliveryState::Pending, 1, Some(later)));
-    // Only the two reports that were due first are parked, so one report can still be claimed.
+    // The test has parked the two reports that were due first, so only one report is left to claim.
     let last = store.claim_reports(5).await.unwrap().rows.remove(0);
     current(store.park_report(last.claim.clone()).await);
     assert_eq!(store.park_report(last.claim.clone()).await.unwrap(), Settled::Stale);
@@ -140,7 +140,7 @@ pub(super) async fn parked_reports_keep_due_order_and_attempt(world: World) {
     assert_eq!(rows[2].claim.id, last.claim.id);
     assert!(rows.iter().all(|row| row.claim.epoch >= 2 && row.to.origin() == "https://a.example"));
     assert_eq!(store.park_report(stale(&rows[0].claim)).await.unwrap(), Settled::Stale);
-    // A claimed report that was parked before can be settled, put back or parked like any other claimed report.
+    // A report that was parked and then claimed can be settled, put back or parked, as every claimed report can.
     current(store.settle_report(rows[0].claim.clone(), world.attempt(200), Next::Delivered).await);
     current(store.put_back_report(rows[1].claim.clone()).await);
     current(store.park_report(rows[2].claim.clone()).await);
@@ -160,8 +160,8 @@ pub(super) async fn the_next_parked_report_says_when_it_is_due(world: World) {
     world.advance(SECOND);
     let row = store.claim_reports(1).await.unwrap().rows.remove(0);
     current(store.park_report(row.claim).await);
-    // Two reports are parked. The claim returns the report that became due first, and `next_due` says when the second
-    // report became due.
+    // Two reports are parked. The claim returns the report that became due first. `next_due` is the time at which the
+    // second report became due.
     let batch = store.claim_parked("https://a.example", 1).await.unwrap();
     assert_eq!((batch.rows[0].attempt, batch.next_due), (1, Some(later)));
 }
@@ -177,7 +177,8 @@ pub(super) async fn parking_takes_one_commit_and_prevents_no_pre_claim(world: Wo
     let (settled, ()) = tokio::join!(parks, async { faults.release() });
     settled.into_iter().for_each(current);
     assert_eq!(faults.sizes()[2..], [1, 50]);
-    // Parked reports do not wait in the queue, so the store can pre-claim the next report.
+    // No report waits in the queue, because parked reports are not in the queue. So the store can pre-claim the next
+    // report.
     let mut held = store.attach_reports(Arc::new(Semaphore::new(1)));
     store.post_durably(vec![report(&world, "https://b.example/")]).await.unwrap();
     assert_eq!(held.recv().await.unwrap().row.to.origin(), "https://b.example");
@@ -260,8 +261,8 @@ pub(super) async fn what_is_not_disabled_is_not_held(world: World) {
     let store = world.open().await;
     let url = "https://a.example/";
     let row = delivering(&store, report(&world, url)).await;
-    // The URL is enabled, as if an operator had enabled it just before `hold_report`. So `hold_report` must make the
-    // report due again and send a new signal. This line removes the earlier signal.
+    // The URL is not disabled, as if an operator had enabled it just before `hold_report`. So `hold_report` must make
+    // the report due again and send a new signal. The test removes the old signal here.
     store.reports_due().now_or_never();
     current(store.hold_report(row.claim).await);
     store.reports_due().await;
@@ -297,7 +298,8 @@ pub(super) async fn held_reports_are_given_up_after_the_retention(world: World) 
     world.advance(SECOND);
     let before = world.now();
     hold(&world, &store, url).await;
-    // The purge deletes the report that disabled the URL. It gives up 2 of the 3 held reports, because the limit is 2.
+    // `purge` deletes the report that disabled the URL, and gives up 2 of the 3 old held reports, because its limit is
+    // 2.
     assert_eq!(store.purge(before, 2).await.unwrap(), 3);
     assert_eq!(store.purge(before, 2).await.unwrap(), 1);
     assert_eq!(store.purge(before, 2).await.unwrap(), 0);
@@ -318,7 +320,8 @@ pub(super) async fn parked_reports_end_by_age(world: World) {
         current(store.park_report(row.claim).await);
     }
     let posted = store.barrier().await.unwrap();
-    // The age of a report follows the monotonic clock, so a jump of the wall clock makes no report older.
+    // The store measures the age of a report with the monotonic clock. So a jump of the wall clock does not make a
+    // report older.
     world.jump(400 * 86_400);
     assert_eq!(store.give_up_parked(DAY, 10).await.unwrap(), 0);
     world.advance(DAY / 2);
@@ -336,7 +339,7 @@ pub(super) async fn parked_reports_end_by_age(world: World) {
     let rows = store.claim_parked(&parked[0], 10).await.unwrap().rows;
     assert_eq!(rows.iter().map(|row| &*row.subject).collect::<Vec<_>>(), ["young"]);
     current(store.settle_report(rows[0].claim.clone(), world.attempt(200), Next::Delivered).await);
-    // `attempted` returns, because it does not wait for reports that ended without an attempt.
+    // `attempted` returns at once, because it does not wait for reports that ended without an attempt.
     store.attempted(posted).await;
 }
 
@@ -349,7 +352,7 @@ pub(super) async fn nobody_waits_for_the_first_attempt_of_a_held_report(world: W
     store.attempted(posted).await;
 }
 
-/// Tests that close the store and open it again.
+/// Tests that close a store and open it again.
 #[cfg(feature = "sqlite")]
 mod reopened {
     use super::*;
@@ -368,8 +371,8 @@ mod reopened {
         assert_eq!(store.recover(3).await.unwrap().reports, 1);
         assert_eq!(store.parked_origins().await.unwrap(), ["https://a.example", "https://b.example"]);
         assert!(store.is_disabled("https://c.example/"));
-        // `claim_reports` returns only the report whose attempt was under way at the close. The interrupted attempt
-        // counts as attempt 1.
+        // `claim_reports` returns only the report that was claimed when the store was closed. Its interrupted attempt
+        // counts as attempt 1, so the next attempt is attempt 2.
         let rows = store.claim_reports(5).await.unwrap().rows;
         assert_eq!(rows.iter().map(|row| (row.claim.id, row.attempt)).collect::<Vec<_>>(), [(lost.claim.id, 2)]);
         assert_eq!(store.claim_parked("https://a.example", 5).await.unwrap().rows.len(), 1);

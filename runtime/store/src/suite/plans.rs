@@ -13,8 +13,8 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use super::world::World;
 use crate::sqlite::{seen, states};
 
-/// The steps of query plans that may scan or sort rows, because the rows are few. Each entry has the start of the step,
-/// a part of the SQL statement, and the reason why the rows are few.
+/// The steps of query plans that are allowed to scan or sort rows, because there are only few rows. Each entry contains
+/// the start of the step, a part of the SQL statement, and the reason why there are few rows.
 const FEW: &[(&str, &str, &str)] = &[
     ("SCAN progress", "UPDATE progress", "it has one row"),
     ("SCAN progress", "FROM progress", "it has one row"),
@@ -74,8 +74,8 @@ fn every_statement_finds_its_rows_by_an_index() {
     });
 }
 
-/// Returns the steps of the statement's query plan that scan or sort rows, except the steps that `FEW` allows. Adds
-/// each entry of `FEW` that allowed a step to `excused`.
+/// Returns the steps of the statement's query plan that scan or sort rows, but not the steps that `FEW` allows. Each
+/// entry of `FEW` that has allowed a step is added to `excused`.
 async fn walks(
     conn: &mut SqliteConnection,
     sql: &str,
@@ -99,15 +99,15 @@ async fn walks(
     walks
 }
 
-/// Whether a `SCAN` step with this name reads values that are bound to the statement, or an earlier result of the
-/// statement, instead of a table.
+/// Whether a `SCAN` step with this name reads no table. Such a step reads values that are bound to the statement, or an
+/// earlier result of the statement.
 fn is_no_table(name: &str) -> bool {
     const LISTS: [&str; 6] = ["CONSTANT", "json_each", "v", "j", "c", "parked"];
     let name = name.split(' ').next().unwrap_or_default();
     LISTS.contains(&name) || name.ends_with("-ROW") || name.starts_with("(subquery")
 }
 
-/// Returns a message for each statement in the source that no case executed.
+/// Returns one message for each SQL statement in the source code that no test case has executed.
 fn unseen(seen: &BTreeSet<String>) -> Vec<String> {
     let seen: Vec<String> = seen.iter().map(|sql| plain(sql)).collect();
     let mut problems = Vec::new();
@@ -117,8 +117,8 @@ fn unseen(seen: &BTreeSet<String>) -> Vec<String> {
         {
             problems.push(format!("{file} makes statements behind the back of statement.rs"));
         }
-        // In `schema.rs`, the migrations stand above `async fn check`. Each migration runs only once, as a whole, so
-        // its statements are not examined.
+        // The migrations are in the part of `schema.rs` before `async fn check`. This part is left out, because a
+        // migration runs only once.
         let text = if file.ends_with("/schema.rs") { text.split("async fn check(").nth(1).unwrap() } else { &text };
         for literal in literals(text).filter(|literal| is_statement(literal)) {
             let parts: Vec<String> = states::spelled(&literal).split("$rows").map(plain).collect();
@@ -131,7 +131,7 @@ fn unseen(seen: &BTreeSet<String>) -> Vec<String> {
     problems
 }
 
-/// Returns the text of each source file of the SQLite backend, without its tests, by file name.
+/// Returns the source code of the SQLite backend without its tests, as a map from file name to text.
 fn sources() -> BTreeMap<String, String> {
     let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let folders = ["sqlite", "sqlite/ops"].map(|folder| std::fs::read_dir(store.join(folder)).unwrap());
@@ -151,7 +151,7 @@ fn is_statement(literal: &str) -> bool {
     VERBS.iter().any(|verb| literal.starts_with(verb))
 }
 
-/// Returns the SQL statement on one line, with single spaces.
+/// Returns the SQL statement as one line, in which words are separated by single spaces.
 fn plain(sql: &str) -> String {
     sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }

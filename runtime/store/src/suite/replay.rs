@@ -53,7 +53,8 @@ pub(super) async fn replay_makes_new_row_same_webhook_id(world: World) {
     assert_eq!((records[1].id, records[1].webhook_id), (delivery, first.claim.id));
     assert_eq!((records[1].state, records[1].attempts), (DeliveryState::Delivered, 1));
 
-    // The new delivery can be replayed too. Its receiver still gets the `webhook-id` of the original report.
+    // A delivery that was made by a replay can be replayed again. The receiver gets the `webhook-id` of the original
+    // report each time.
     assert!(matches!(store.replay(delivery).await.unwrap(), Replayed::As { .. }));
     let third = store.claim_reports(5).await.unwrap().rows.remove(0);
     assert_eq!((third.webhook_id, &third.body), (first.claim.id, &body));

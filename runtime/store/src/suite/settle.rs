@@ -100,8 +100,8 @@ pub(super) async fn reader_sees_outcome_iff_report_exists(world: World) {
                 let settled =
                     || async { store.request(&id(text)).await.unwrap().unwrap().state != RequestState::Running };
                 let reported = || async { !store.deliveries(text).await.unwrap().is_empty() };
-                // One commit writes the outcome and the report, so a reader that has seen one of them also sees the
-                // other.
+                // The outcome and the report are written in one commit. So a reader that has seen one of them must also
+                // see the other.
                 let before = settled().await;
                 let report = reported().await;
                 assert!(!before || report, "{text}: outcome without report");
@@ -212,7 +212,7 @@ pub(super) async fn what_is_known_at_its_submission_stays_with_a_request(world: 
     let registrations: Vec<_> = claimed.iter().map(|row| row.registration.clone()).collect();
     assert_eq!(registrations, [known, None]);
     assert_eq!(store.unregistered(&id("t"), ROUTE).await.unwrap(), None, "it runs");
-    // When the run registers its webhooks, they replace the webhooks that were given at the submission.
+    // The webhooks that a run registers replace the webhooks that were given when the request was submitted.
     let again = of("https://example.com/second");
     let claim = &claimed[0].claim;
     current(store.register(claim.clone(), again.clone()).await);

@@ -10,7 +10,7 @@ use crate::record::{ClaimedRequest, NewRequest};
 use crate::{Cancelled, Store};
 use postback_wire::report::Outcome;
 
-/// Submits `n` requests to the route.
+/// Submits `n` requests to this route.
 async fn many(world: &World, store: &Store, route: &str, n: usize) {
     for n in 0..n {
         submit(store, NewRequest { route: route.into(), ..world.request(&format!("{route} {n}")) }).await;
@@ -50,10 +50,10 @@ pub(super) async fn routes_share_what_is_claimed(world: World) {
     let batch = store.claim_requests(11).await.unwrap();
     assert_eq!(by_route(&batch.rows), BTreeMap::from([("/a", 5), ("/b", 5), ("/c", 1)]));
     assert_eq!(batch.next_due, Some(world.now()));
-    // Within a route, requests are claimed in the order in which they were submitted.
+    // The requests of one route are claimed in the order in which they were submitted.
     let ids: Vec<_> = batch.rows.iter().filter(|row| row.route == "/b").map(|row| row.claim.id.as_str()).collect();
     assert_eq!(ids, ["/b 0", "/b 1", "/b 2", "/b 3", "/b 4"]);
-    // A route's share is not a fixed limit: if slots are free, a claim returns all waiting requests.
+    // A route's share of the slots is not a limit: if enough slots are free, a claim returns all waiting requests.
     let batch = store.claim_requests(100).await.unwrap();
     assert_eq!((batch.rows.len(), batch.next_due), (30, None));
 }
@@ -79,7 +79,8 @@ pub(super) async fn a_claim_of_several_routes_is_bounded_by_bytes(world: World) 
     assert_eq!(claims, [2; 6]);
 }
 
-/// The store updates its counts whenever rows change, and never counts the rows again. So the counts must stay right.
+/// Checks the counts of the store after each kind of change. The store changes its counts when rows change, and never
+/// counts all rows again, so a wrong count would stay wrong.
 pub(super) async fn counts_are_true_after_everything(world: World) {
     let store = world.open().await;
     attach(&store, &["/a", "/b"]);
@@ -89,7 +90,7 @@ pub(super) async fn counts_are_true_after_everything(world: World) {
     };
     many(&world, &store, "/a", 3).await;
     many(&world, &store, "/b", 2).await;
-    // A request with this id exists already on another route, so the store writes nothing.
+    // This submission writes nothing, because a request with the same id exists on the route `/a`.
     assert!(store.submit(NewRequest { route: "/b".into(), ..world.request("/a 0") }).await.is_ok());
     assert_eq!(counted().await, (Some(3), Some(2), 0, 0));
     let mut rows = store.claim_requests(5).await.unwrap().rows;

@@ -91,15 +91,16 @@ pub(super) async fn concurrent_same_id_one_winner(world: World) {
 }
 
 pub(super) async fn many_rows_in_one_batch(world: World) {
-    // SQLite inserts rows in chunks of 512, 64, 8 and 1. This test writes 251 requests and 700 reports, so that each
-    // chunk size is used. A batch has at most 256 rows, unless one operation has more.
+    // SQLite inserts rows in chunks of 512, 64, 8 and 1. This test writes 251 requests and 700 reports, so that chunks
+    // of each size are used. A batch has at most 256 rows, unless one operation alone has more.
     let (store, faults) = world.open_faulty().await;
     faults.hold();
     store.post(vec![world.report("first")]).unwrap();
     faults.held().await;
     let mut submits: Vec<_> = (0..251).map(|n| Box::pin(store.submit(world.request(&format!("r-{n}"))))).collect();
     for submit in &mut submits {
-        // After much work in one poll, tokio makes a task pause. `unconstrained` prevents the pause.
+        // After a task has done much work in one poll, tokio's futures return `Pending`, so that the task pauses.
+        // `unconstrained` prevents this.
         assert!(tokio::task::unconstrained(submit).now_or_never().is_none());
     }
     faults.release();

@@ -9,7 +9,7 @@ use postback_wire::report::{EndReason, Json, Outcome, Reason, Status};
 
 const STEP: usize = 30_000;
 
-/// Reads from the summary of a settled request how the request ended.
+/// Returns how a settled request ended, from the summary that the store has of it.
 async fn end(store: &Store, of: &str) -> EndSummary {
     match store.summary(&id(of)).await.unwrap().unwrap().stage {
         Stage::Settled(end) => end,
@@ -64,7 +64,8 @@ pub(super) async fn a_summary_says_what_the_record_says(world: World) {
 pub(super) async fn what_is_large_is_read_in_pieces_until_it_is_purged(world: World) {
     let store = world.open().await;
     for (of, len) in [("small", AT_ONCE), ("large", AT_ONCE + 1), ("huge", 500_000)] {
-        // Each `ü` has two bytes. The store cuts the text by bytes, so a piece may end in the middle of a character.
+        // Each `ü` has two bytes. The store divides the text by bytes, so a piece of the text may end in the middle of
+        // an `ü`.
         let text = format!("\"{}{}\"", "ü".repeat((len - 2) / 2), if len % 2 == 1 { "x" } else { "" });
         assert_eq!(text.len(), len);
         let run = running(&world, &store, of).await;

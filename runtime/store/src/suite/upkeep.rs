@@ -85,7 +85,8 @@ pub(super) async fn retention_batches_do_not_block_claims(world: World) {
     let mut claim = Box::pin(store.claim_reports(9));
     assert!(claim.as_mut().now_or_never().is_none());
     faults.release();
-    // One batch of deletions was already under way before the claim. The claim does not wait for a second batch.
+    // The store was writing one batch of deletions when `claim_reports` was called. The claim must not wait for a
+    // second batch of deletions.
     assert_eq!(claim.await.unwrap().rows.len(), 1);
     assert_eq!(faults.sizes()[before..], [1, 1]);
     assert_eq!(store.deliveries("old").await.unwrap().len(), 100);

@@ -39,7 +39,8 @@ pub(super) async fn a_signal_between_calls_is_kept(world: World) {
 pub(super) async fn lost_wake_is_found_by_poll(world: World) {
     let store = world.open().await;
     attach(&store);
-    // These two futures receive the signals, as other tasks would. Without a signal, a claim must still find the rows.
+    // These two futures receive the signals instead of the worker and the delivery. A claim without a signal must still
+    // find the rows.
     let (mut request, mut report) = (Box::pin(store.requests_due()), Box::pin(store.reports_due()));
     assert!(request.as_mut().now_or_never().is_none());
     assert!(report.as_mut().now_or_never().is_none());
@@ -95,7 +96,8 @@ pub(super) async fn each_first_attempt_is_waited_for(world: World) {
     assert!(waiting.as_mut().now_or_never().is_none());
     let rows = store.claim_reports(2).await.unwrap().rows;
     current(store.settle_report(rows[0].claim.clone(), world.attempt(500), Next::RetryAt(world.now())).await);
-    // A report that is put back had no attempt, so `attempted` still waits for its first attempt.
+    // The report was put back into the queue without an attempt. So `attempted` must still wait for the first attempt
+    // of this report.
     current(store.put_back_report(rows[1].claim.clone()).await);
     store.barrier().await.unwrap();
     assert!(waiting.as_mut().now_or_never().is_none());

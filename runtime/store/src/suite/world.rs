@@ -18,13 +18,13 @@ use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::{Provenance, Webhook};
 
 pub(super) const ROUTE: &str = "/a";
-/// The time of the wall clock at the start of each test, in µs since 1970.
+/// The wall clock's time at the start of each test, in µs since 1970.
 pub(super) const START: i64 = 1_795_420_800_000_000;
 
-/// The clocks, the options and the folder of a test's store.
+/// The environment of a test: the clocks, the options and the folder of its store.
 pub(super) struct World {
     wall: Arc<AtomicI64>,
-    /// The time of the monotonic clock, in µs.
+    /// The monotonic clock's time, in µs.
     elapsed: Arc<AtomicI64>,
     pub(super) options: Options,
     pub(super) dir: tempfile::TempDir,
@@ -37,7 +37,7 @@ impl World {
 
     #[cfg(feature = "sqlite")]
     pub(super) fn sqlite() -> Self {
-        // `Normal` is enough, because no case tests whether a commit survives a power cut.
+        // The durability `Normal` is enough, because no test checks whether a commit survives a power failure.
         let durability = crate::Durability::Normal;
         Self::of(|dir| Location::Sqlite { path: dir.join("store.db"), durability })
     }
@@ -64,7 +64,7 @@ impl World {
         self.elapsed.fetch_add(by, Ordering::SeqCst);
     }
 
-    /// Sets the wall clock forward by `seconds`, or back if `seconds` is negative. The monotonic clock does not change.
+    /// Sets the wall clock forward by `seconds`, or back if `seconds` is negative. The monotonic clock stays the same.
     pub(super) fn jump(&self, seconds: i64) {
         self.wall.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
     }
@@ -77,7 +77,8 @@ impl World {
         Store::open(self.options.clone(), NodeId::generate(), self.clock()).await
     }
 
-    /// Opens a store whose backend fails or waits when the test says so through the returned `Faults`.
+    /// Opens a store with a faulty backend. The backend fails or waits as the test requests through the returned
+    /// `Faults`.
     #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "memory has nothing to wait for"))]
     pub(super) async fn open_faulty(&self) -> (Store, Arc<Faults>) {
         let (opened, quotas) = match &self.options.place {
@@ -128,7 +129,8 @@ impl World {
     }
 }
 
-/// Attaches the route with a semaphore without permits. So no request is pre-claimed, and the test has to claim each.
+/// Attaches the route to the store, but with a semaphore that has no permits. So the store pre-claims no request, and
+/// the test must claim each request.
 pub(super) fn attach(store: &Store) {
     drop(store.attach_requests(vec![ROUTE.into()], Arc::new(Semaphore::new(0))));
 }
@@ -158,7 +160,7 @@ pub(super) fn id(text: &str) -> RequestId {
     RequestId::stored(text)
 }
 
-/// Returns a stale claim of the same row: its epoch is one lower.
+/// Returns a stale claim of the same row. The epoch of the stale claim is one lower.
 pub(super) fn stale<I: Clone>(claim: &Claim<I>) -> Claim<I> {
     Claim { id: claim.id.clone(), epoch: claim.epoch - 1 }
 }
