@@ -57,7 +57,8 @@ pub(crate) enum Ended {
     Completed(Option<Result<Option<Json>, String>>),
     /// The handler returned `Err`. The value is the text of the error.
     Failed(String),
-    /// The handler, its future or the `Drop` of a value panicked. The value is the message of the panic.
+    /// The function of the handler, its future, or the `Drop` of one of their values panicked. The value is the message
+    /// of the panic.
     Panicked(String),
 }
 

@@ -67,7 +67,8 @@ enum Mode {
 }
 
 impl Poster {
-    /// Returns a builder, which sets where reports are stored, which URLs are trusted, and how reports are delivered.
+    /// Returns a builder, whose methods set where reports are stored, which URLs are trusted, and how reports are
+    /// delivered.
     pub fn builder() -> PosterBuilder {
         PosterBuilder::default()
     }
@@ -219,13 +220,13 @@ impl PostError {
         matches!(self.0, PostKind::Store(store::Error::Full))
     }
 
-    /// Whether the report was refused because this process was forked from the poster's process. A forked process does
-    /// not have the poster's threads.
+    /// Whether the call failed because this process was forked from the poster's process. A forked process does not
+    /// have the poster's threads.
     pub fn is_forked(&self) -> bool {
         matches!(self.0, PostKind::Forked)
     }
 
-    /// Whether the report was refused because the poster was shut down.
+    /// Whether the call failed because the poster was shut down.
     pub fn is_closed(&self) -> bool {
         matches!(self.0, PostKind::Store(store::Error::Closed) | PostKind::Enable(store::Error::Closed))
     }

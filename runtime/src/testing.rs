@@ -65,7 +65,7 @@ pub fn record() -> Recording {
 
 /// The number of recordings that exist in this process.
 static LIVING: AtomicUsize = AtomicUsize::new(0);
-/// The number of annotated function calls that ended outside all recordings while at least one recording existed.
+/// The number of annotated function calls that were made outside all recordings while at least one recording existed.
 static MISSED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts an annotated function call outside all recordings, if a recording exists. The test of this recording may wait
@@ -114,7 +114,7 @@ impl Recording {
         self.kept.losses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the number of annotated function calls that ended outside all recordings since this recording began.
+    /// Returns the number of annotated function calls that were made outside all recordings since this recording began.
     /// Calls on every thread of the process are counted.
     ///
     /// The process's poster sends the reports of these calls.

@@ -63,8 +63,8 @@ pub fn type_path<T>(_: &T) -> &'static str {
 impl Announcement {
     /// Returns the announcement of the annotated function with this path. Returns `None` if there is no such function.
     pub(super) fn of(path: &str) -> Option<&'static Self> {
-        // The path of a generic function ends with its type arguments, which the path in the announcement does not
-        // have.
+        // The path of a generic function ends with its type arguments. They are removed here, because the path in the
+        // announcement does not contain them.
         let path = path.split_once('<').map(|(path, _)| path).filter(|path| !path.is_empty()).unwrap_or(path);
         inventory::iter::<Self>.into_iter().find(|announced| announced.function() == path)
     }

@@ -149,7 +149,8 @@ pub enum PayloadError {
     /// The body is text, but not JSON.
     #[error("the body is not valid JSON: {0}")]
     Syntax(String),
-    /// The body is JSON, but does not fit the handler's type.
+    /// The body is JSON, but cannot be read as the type of the handler's payload. `path` is the place in the JSON that
+    /// is wrong.
     #[error("{path}: {problem}")]
     Field { path: String, problem: String },
 }

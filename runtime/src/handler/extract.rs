@@ -97,8 +97,8 @@ impl<T> Clone for Given<T> {
     }
 }
 
-/// The settings of your program: the table `[config]` of the settings file, read into the type of the parameter of your
-/// `main`.
+/// The settings of your program: the table `[config]` of the app's settings, read into the type of the parameter of
+/// your `main`.
 ///
 /// `Config` dereferences to this type. A clone only increments a reference count.
 pub struct Config<S>(Given<S>);

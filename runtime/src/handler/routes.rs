@@ -49,8 +49,8 @@ pub(crate) struct Route {
     /// The place in the source code at which the route is declared.
     pub(crate) location: &'static Location<'static>,
     pub(crate) webhook: Webhooks,
-    /// The announcement that `#[async_handler]` made for the handler. `None` if the handler does not have the
-    /// attribute.
+    /// The facts about the handler that its attribute `#[async_handler]` has announced. `None` if the handler does not
+    /// have this attribute.
     pub(crate) attribute: Option<&'static Announcement>,
     pub(crate) payload: Option<PayloadKind>,
     pub(crate) example: Option<String>,

@@ -34,7 +34,7 @@ pub struct Guard {
 }
 
 enum State {
-    /// The call was not polled yet, and no sink was told about the call.
+    /// The call was not polled yet, and the sink was not told about the call.
     Entered(Call),
     /// The code of the call's webhook or of its id panicked, so one of them is missing. The lost report is counted at
     /// the first poll.

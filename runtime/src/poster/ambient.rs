@@ -73,9 +73,10 @@ pub(crate) fn observe_missed(observer: fn(&Call)) {
     MISSED_OBSERVER.get_or_init(|| observer);
 }
 
-/// Returns the sink that receives the outcome of this call. This is the sink of the current task, otherwise the sink of
-/// the process. If the process has no sink, starts an in-memory poster and returns its sink. Returns the sink of the
-/// process only if the call has webhooks, because a call without webhooks has nothing to report.
+/// Returns the sink that receives the outcome of this call. This is the sink of the current task. If the task has no
+/// sink, it is the sink of the thread, which only tests install, or the sink of the process. If there is none of these
+/// sinks, starts an in-memory poster and returns its sink. The sink of the process is returned only if the call has
+/// webhooks, because a call without webhooks has nothing to report.
 pub(crate) fn sink_for(call: &Call) -> Option<Arc<dyn Sink>> {
     let around = task_sink();
     #[cfg(feature = "testing")]

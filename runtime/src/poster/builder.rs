@@ -30,7 +30,7 @@ const RETENTION: Duration = Duration::from_hours(7 * 24);
 /// The default for the largest number of bytes that the undelivered reports in an in-memory poster use.
 const MEMORY_BYTES: usize = 64 << 20;
 
-/// Builds a [`Poster`]. Call [`Poster::builder`] to get a builder.
+/// A builder for a [`Poster`]. Call [`Poster::builder`] to get a builder.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `install` or `start`"]
 pub struct PosterBuilder {
@@ -92,12 +92,12 @@ impl PosterBuilder {
         self
     }
 
-    /// Stores reports in this SQLite file. If the file does not exist, it is created. No other process may use the
-    /// file. If the process ends before a report is delivered, the next process that opens the file delivers the
-    /// report.
+    /// Stores reports in this SQLite file. If the file does not exist, the poster creates it. No other process may use
+    /// the file at the same time. If the process ends before a report is delivered, the next process that opens the
+    /// file delivers the report.
     ///
-    /// Only the disk limits the number of reports in the file. If the disk is full, `post` accepts reports until its
-    /// queue is full and then fails, and `post_durably` fails after some seconds.
+    /// Only the disk limits the number of reports in the file. If the disk is full, `post` fails when the poster's
+    /// queue is full, and `post_durably` fails after some seconds.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(mut self, path: impl Into<PathBuf>) -> Self {
         self.location = Location::Sqlite { path: path.into(), durability: self.durability };

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use postback_wire::line::Escaped;
 use postback_wire::names::metric;
 
-/// Why a report is lost.
+/// The reason why a report was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Loss {
     /// The webhook's URL is not valid.
@@ -27,7 +27,7 @@ pub(crate) enum Loss {
     SecondOutcome,
     /// This process was forked from the process in which the poster runs.
     Forked,
-    /// The poster was shut down, or could not be started.
+    /// The poster was shut down, or it could not be started.
     NoPoster,
 }
 

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// The slots of a node. Each running request occupies one slot.
+/// The slots of a node. Each running request occupies one slot, so the number of slots limits the number of running
+/// requests.
 pub(super) struct Slots {
     pub(super) all: Arc<Semaphore>,
     /// The number of running requests of each route.
@@ -70,8 +71,8 @@ pub(super) struct Lane {
     _free: Option<NotifyFree>,
 }
 
-/// Announces, when it is dropped, that the lane (the right to run a suspected request) is free. A lane that no
-/// suspected request has used does not contain this value.
+/// Announces, when it is dropped, that the lane (the right to run a suspected request) is free. A lane that is dropped
+/// before any run has taken it does not contain this value, and announces nothing.
 struct NotifyFree(Arc<Notify>);
 
 impl Drop for NotifyFree {

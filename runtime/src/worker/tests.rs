@@ -44,7 +44,8 @@ fn request(id: &str) -> NewRequest {
     }
 }
 
-/// Submits a request and claims it, so that a worker that starts later gets no signal for it. Returns the claim.
+/// Submits a request and claims it before the worker starts, so that the worker gets no signal for this request.
+/// Returns the claim.
 async fn claimed_elsewhere(store: &Store) -> RequestClaim {
     drop(store.attach_requests(vec!["/a".into()], Arc::new(Semaphore::new(0))));
     assert_eq!(store.submit(request("r")).await.unwrap(), Submitted::New);

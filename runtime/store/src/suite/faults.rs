@@ -17,9 +17,9 @@ use crate::ops::{Op, Reply};
 pub(super) enum Fault {
     /// The backend does not write the batch, and returns an error after which the writer tries the batch again.
     Transient,
-    /// The backend writes the batch, but returns an error that leaves the outcome unknown.
+    /// The backend writes the batch, but returns an error that does not say whether the batch was written.
     UnknownWritten,
-    /// The backend does not write the batch, and returns an error that leaves the outcome unknown.
+    /// The backend does not write the batch, and returns an error that does not say whether the batch was written.
     UnknownLost,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Faults {
     script: Mutex<VecDeque<Fault>>,
     /// If true, the commit of every batch fails.
     down: AtomicBool,
-    /// If true, the backend panics at every batch.
+    /// If true, the backend panics at the next batch.
     panics: AtomicBool,
     /// A function that returns whether an operation is bad. The backend can never apply a batch that contains a bad
     /// operation.

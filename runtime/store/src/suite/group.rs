@@ -128,8 +128,8 @@ pub(super) async fn backpressure_never_blocks_settle(mut world: World) {
     store.post(vec![world.report("x")]).unwrap();
     faults.held().await;
     while store.post(vec![world.report("x")]).is_ok() {}
-    // The queue for posted reports is full. A settlement waits in another queue, so the next batch includes the
-    // settlement.
+    // The queue for new requests and reports is full. A settlement waits in another queue, so the next batch includes
+    // the settlement.
     let mut settled = Box::pin(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]));
     assert!(settled.as_mut().now_or_never().is_none());
     let batches = faults.sizes().len();

@@ -156,7 +156,7 @@ fn plain(sql: &str) -> String {
     sql.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the values of all string literals in a source file.
+/// Returns the content of each string literal in the source code of a file.
 fn literals(source: &str) -> impl Iterator<Item = String> {
     let code = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut literals = Vec::new();

@@ -166,7 +166,7 @@ async fn submit_null(context: &Context) -> RequestId {
     submit_with(context, HeaderMap::new(), Bytes::from_static(b"null")).await
 }
 
-/// Runs a request on a node with a single slot, and checks that the slot is free again afterwards.
+/// Runs a claimed request in the only slot of a node, and checks that the slot is free again after the run.
 async fn run_in_a_slot(context: &Arc<Context>, row: ClaimedRequest) {
     let slots = Slots::new(1, &["/a".to_owned()]);
     let slot = slots.take(Arc::clone(&slots.all).try_acquire_owned().unwrap(), "/a", None);
