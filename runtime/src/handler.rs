@@ -30,8 +30,8 @@ use crate::panics::{caught, contain};
 use postback_wire::id::RequestId;
 use postback_wire::report::Json;
 
-/// A request for which a handler runs. Extractors make the parameters of the handler from it. The struct is `pub`
-/// because the sealed trait `Extract` uses it, but users of the crate cannot name it.
+/// A request for which a handler runs. Extractors make the parameters of the handler from the request. The struct is
+/// `pub` because the sealed trait `Extract` uses it, but users of the crate cannot name the struct.
 #[derive(Clone)]
 pub struct Run {
     pub(crate) id: RequestId,
@@ -153,7 +153,8 @@ handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6);
 handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7);
 handlers!(A1 a1 A2 a2 A3 a3 A4 a4 A5 a5 A6 a6 A7 a7 A8 a8);
 
-/// Converts the `Result` that a handler has returned. Drops the `Result`, and catches a panic of this drop.
+/// Converts the `Result` that a handler has returned into an `Ended`. Drops the `Result`, and catches a panic of this
+/// drop.
 fn ended<T: Serialize, E: Display>(returned: Result<T, E>, run: &Run) -> Ended {
     caught(|| rendered(returned, run)).unwrap_or_else(Ended::Panicked)
 }

@@ -35,8 +35,8 @@ use postback_wire::webhook::IntoWebhook;
 /// Reports the outcome of a future by webhook. Does the same as the attribute [`async_handler`](crate::async_handler),
 /// but for any future.
 ///
-/// Returns a future that has the same output as `future`. If the returned future was polled at least once, its outcome
-/// is reported: `Ok` is reported as completed, and `Err` or a panic as failed. A panic still reaches the caller. If you
+/// Returns a future that has the same output as `future`. The outcome is reported if the returned future was polled at
+/// least once: `Ok` is reported as completed, and `Err` or a panic as failed. A panic still reaches the caller. If you
 /// drop the future before it has ended, nothing is reported, unless you ask for [`Ends::DROPPED`] with
 /// [`on`](ReportOutcome::on).
 ///

@@ -27,8 +27,8 @@ use postback_store::{ClaimedRequest, Error, PreClaimed, RequestClaim, warn_unles
 use postback_wire::line::Causes;
 use postback_wire::names::target;
 
-/// How long a worker with a free slot waits at most until it claims again. If the signal for a due request was lost,
-/// the worker finds the request after this time.
+/// The longest time that a worker with a free slot waits until it claims again. If the signal for a due request was
+/// lost, the worker finds the request after this time.
 const SLOW_POLL: Duration = Duration::from_secs(10);
 /// How long the worker waits after an error of the store, before it tries to use the store again.
 const BACKOFF: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ impl Worker {
                 () = store.requests_due(), if !look => look = true,
                 () = self.slots.lane_free(), if !look => look = true,
                 () = tokio::time::sleep_until(next_look), if !look => look = true,
-                // The worker waits for a free slot before it claims, so that it can run what it claims.
+                // The worker waits for a free slot before it claims, so that it can run each request that it claims.
                 Ok(slot) = Arc::clone(&self.slots.all).acquire_owned(), if look => {
                     let (again, at) = self.claim(slot).await;
                     (look, next_look) = (again, at);

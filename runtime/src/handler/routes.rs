@@ -65,7 +65,7 @@ impl Route {
     /// Asks the handler for the webhooks of this request before the server stores the request. Returns `None` if the
     /// handler cannot be asked, or if the attribute's expressions may have effects when they are evaluated.
     ///
-    /// This takes time, because the handler reads its payload first.
+    /// Asking takes time, because the handler reads its payload first.
     pub(crate) fn ask(&self, run: &Run) -> Option<Asked> {
         self.attribute.filter(|attribute| attribute.is_pure).and_then(|_| self.asked(run))
     }

@@ -24,7 +24,8 @@ pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entr
     })
 }
 
-/// The webhook and the id of an annotated function call. The closures that are passed to [`enter`] set them.
+/// The webhook and the id of an annotated function call. The closures that are passed to [`enter`] set the webhook and
+/// the id.
 #[derive(Default)]
 pub struct Entry {
     webhooks: Webhooks,

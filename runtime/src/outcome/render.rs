@@ -58,8 +58,8 @@ where
     Checked { views: Views { result, error }, finish: <Views<R, E> as Render<O>>::finish }
 }
 
-/// Views that fit outputs of the type `O`. The function [`checked_views`] makes this value, so the compiler has checked
-/// this.
+/// Views that fit outputs of the type `O`. Only the function [`checked_views`] makes this value, so the compiler has
+/// checked that the views fit.
 pub struct Checked<O, R, E> {
     views: Views<R, E>,
     finish: fn(&Views<R, E>, &mut Guard, &O) -> Option<Ending>,

@@ -65,7 +65,8 @@ impl<B, V> AtOnce<B, V> {
     }
 }
 
-/// Ends a call whose body must not run. It unwinds the stack, because there is no output that the call could return.
+/// Ends a call whose body must not run. This function unwinds the stack, because there is no output that the call could
+/// return.
 ///
 /// The server asks a call for its webhook in this way, without running the body, and catches the unwinding. The panic
 /// hook does not run.

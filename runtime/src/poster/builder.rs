@@ -21,7 +21,7 @@ use postback_wire::time::Clock;
 use postback_wire::webhook::{Webhook, WebhookError};
 
 /// The number of background threads of a poster. One thread can send ten thousand reports a second. With two threads,
-/// one of them can still send if the other is busy.
+/// reports are sent even while one thread is busy.
 const THREADS: usize = 2;
 /// The default for the largest number of undelivered reports in an in-memory poster.
 const MEMORY_REPORTS: usize = 10_000;

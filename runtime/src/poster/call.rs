@@ -19,8 +19,8 @@ pub(crate) struct Call {
     pub(crate) on: Ends,
     /// Whether the call returns only when its report is on disk.
     pub(crate) durable: bool,
-    /// Whether the operator chose the call's webhooks. A webhook may contain another value, which then counts for this
-    /// webhook.
+    /// Whether the operator chose the call's webhooks. This field has no effect on a webhook that itself says who chose
+    /// it.
     pub(crate) by_operator: bool,
     /// Whether the report says why the call was not completed.
     pub(crate) tells_reason: bool,

@@ -16,7 +16,7 @@ use crate::background::Background;
 use postback_store::Store;
 use postback_store::shutdown::Shutdown;
 
-/// How long the poster waits at least for the end of its threads, even if the timeout has already ended.
+/// The shortest time that the poster waits for its threads to end, even if the timeout has already ended.
 const JOIN: Duration = Duration::from_millis(100);
 
 /// Waits until all posted reports are safe. In a durable store, a report is safe when it is on disk. In an in-memory
@@ -175,8 +175,8 @@ impl Engine {
     }
 }
 
-/// Returns the time at which this timeout ends. If the timeout is too large for the clock, returns the time in one
-/// year.
+/// Returns the time at which this timeout ends. If the timeout is too large for the clock, returns the time one year
+/// from now.
 fn after(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_hours(24 * 365))

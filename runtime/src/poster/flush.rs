@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::flushed::Flushed;
 use super::{Mode, Poster, process};
 
-/// How long the drop of a [`PosterGuard`] waits at most.
+/// The longest time that the drop of a [`PosterGuard`] waits.
 pub(super) const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The part of the timeout that is reserved for the end of the threads.
 const JOINING: Duration = Duration::from_millis(200);
@@ -30,8 +30,8 @@ impl Poster {
         self.flusher().flush(timeout).await.unwrap_or_default()
     }
 
-    /// Does the same as [`flush`](Self::flush), but blocks the current thread while it waits. Do not call this method
-    /// in async code.
+    /// Does the same as [`flush`](Self::flush), but blocks the current thread while this method waits. Do not call this
+    /// method in async code.
     pub fn flush_blocking(&self, timeout: Duration) -> Flushed {
         wait_blocking(self.flusher().flush(timeout), timeout.saturating_add(JOINING)).unwrap_or_default()
     }
@@ -56,7 +56,7 @@ pub async fn flush(timeout: Duration) -> Flushed {
 /// [`PosterBuilder::start`](super::PosterBuilder::start) return a guard. Keep the guard until the end of `main`.
 ///
 /// The drop of the guard flushes and stops the poster, takes at most 2 seconds, and logs how many reports were not
-/// delivered. On a current-thread runtime, the drop does not wait, because it would block the only thread. In this
+/// delivered. On a current-thread runtime, the drop does not wait, because waiting would block the only thread. In this
 /// case, the poster stops in the background, unless the process ends earlier.
 #[must_use = "dropped, it stops the poster; bind it to a name until the end of `main`"]
 pub struct PosterGuard {
@@ -89,8 +89,8 @@ impl PosterGuard {
         self.poster.clone().expect("a guard has its poster until it is consumed")
     }
 
-    /// Flushes, stops the poster and joins its threads. This takes at most as long as `timeout`. A report that is
-    /// posted after the shutdown is refused and counted as lost.
+    /// Flushes, stops the poster and joins its threads. The shutdown takes at most as long as `timeout`. A report that
+    /// is posted after the shutdown is refused and counted as lost.
     ///
     /// # Cancel safety
     ///

@@ -40,7 +40,7 @@ impl From<Registration> for Registered {
     }
 }
 
-/// The outcome of a request and the reports of this outcome. The store commits them together.
+/// The outcome of a request and the reports of this outcome. The store commits the outcome and the reports together.
 pub(crate) struct RequestEnd {
     pub(crate) outcome: Outcome,
     pub(crate) reports: Vec<NewReport>,

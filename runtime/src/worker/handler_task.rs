@@ -22,8 +22,8 @@ use postback_store::ClaimedRequest;
 /// How long a run takes until the worker stores the webhooks that the run has registered. If the run has not registered
 /// webhooks by this time, the worker checks again after each further interval of the same length.
 const REGISTER_AFTER: Duration = Duration::from_secs(1);
-/// How long a suspected request has the lane, the right to run. A suspected request is one that was running when a
-/// process died. Only one suspected request has the lane at a time.
+/// The longest time that a suspected request has the lane, which is the right to run. A suspected request is one that
+/// was running when a process died. Only one suspected request has the lane at a time.
 ///
 /// This time is short, because a request that makes the process die usually does this soon after its run begins. With a
 /// longer time, the suspected requests might wait for hours after a crash of the machine.

@@ -13,8 +13,8 @@ use crate::poster::Registered;
 use postback_store::{ClaimedRequest, Error, Registration, RequestClaim, warn_unless_logged};
 use postback_wire::line::Causes;
 
-/// How long the body of a handler waits at most until the run's webhooks are stored, if the body must not begin
-/// earlier.
+/// The longest time that the body of a handler waits until the webhooks of its run are stored, if the body must not
+/// begin earlier.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often [`store`] attempts to write if the write fails.
@@ -25,8 +25,8 @@ pub(super) enum Attempts {
     UntilStopped,
 }
 
-/// Stores the webhooks that a run has registered. They are stored with the request, and are used if the request ends
-/// before its next run has registered webhooks.
+/// Stores the webhooks that a run has registered. The store keeps these webhooks with the request and uses them if the
+/// request ends before its next run has registered webhooks.
 pub(super) async fn store(
     context: &Context,
     claim: &RequestClaim,
@@ -101,8 +101,8 @@ pub(super) async fn ask_handler(context: &Context, route: &Arc<Route>, row: &Cla
     let run = Run::of(row.claim.id.clone(), Arc::new(row.headers.clone()), row.body.clone());
     let (route, store, claim) = (Arc::clone(route), context.outbox.store().clone(), row.claim.clone());
     let asking = async move {
-        // The store records this as a run. If the handler's code makes the process die now, the request counts one more
-        // crash, and the handler is not asked again at the next start.
+        // The store records that a run has begun. If the handler's code makes the process die now, the store counts one
+        // more crash of the request, and the worker does not ask the handler again at the next start.
         let _running = store.begin(&claim);
         route.ask_instead(&run)
     };

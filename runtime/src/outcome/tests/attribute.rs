@@ -14,7 +14,8 @@ use super::recorder::Recorder;
 use crate::poster::Loss;
 use crate::poster::ambient::Role;
 
-/// A module that generated code uses instead of the crate `postback`. It reports to a recorder.
+/// A module that generated code uses instead of the crate `postback`. The functions in this module report to a
+/// recorder.
 mod recorded {
     pub(crate) mod __private {
         #[cfg(feature = "server")]

@@ -30,8 +30,8 @@ pub(super) async fn report_bytes_and_id_equal_on_every_attempt(world: World) {
     }
 }
 
-/// The store saves with each report whether the operator or a caller chose its webhook. This must stay the same after
-/// claims and after a restart.
+/// The store saves with each report whether the operator or a caller chose its webhook. Claims and a restart must not
+/// change the saved value.
 pub(super) async fn who_chose_a_webhook_stays_with_its_report(world: World) {
     let store = world.open().await;
     let by = [Provenance::Operator, Provenance::Caller];

@@ -32,7 +32,7 @@ async fn alongside(path: &str) {
         match command.unwrap().as_str() {
             "hold" => {
                 // This statement writes to the WAL, so that the WAL is not empty. If the WAL is empty, a read
-                // transaction does not prevent that SQLite restarts the WAL.
+                // transaction does not stop SQLite from restarting the WAL.
                 run(
                     &mut conn,
                     "INSERT INTO _litestream_seq VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET seq = seq + 1",

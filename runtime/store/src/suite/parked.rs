@@ -82,7 +82,8 @@ pub(super) async fn what_is_parked_under_a_url_is_claimed_under_it_alone_and_is_
     assert_eq!((good.rows.len(), good.rows[0].to.url(), good.next_due), (1, "https://a.example/good", None));
     let bad = store.claim_parked(line, 5).await.unwrap().rows.remove(0);
     assert_eq!((bad.to.url(), bad.attempt), ("https://a.example/bad?n=1", 1));
-    // The report was parked under its URL until it was claimed. `park_report` now parks it under its origin.
+    // The report was parked under its URL before it was claimed. Here `park_report` parks the same report under its
+    // origin.
     current(store.park_report(bad.claim).await);
     assert_eq!(store.parked_origins().await.unwrap(), [origin]);
     let bad = store.claim_parked(origin, 5).await.unwrap().rows.remove(0);

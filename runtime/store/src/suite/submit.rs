@@ -100,7 +100,7 @@ pub(super) async fn many_rows_in_one_batch(world: World) {
     let mut submits: Vec<_> = (0..251).map(|n| Box::pin(store.submit(world.request(&format!("r-{n}"))))).collect();
     for submit in &mut submits {
         // After a task has done much work in one poll, tokio's futures return `Pending`, so that the task pauses.
-        // `unconstrained` prevents this.
+        // `unconstrained` prevents the pause.
         assert!(tokio::task::unconstrained(submit).now_or_never().is_none());
     }
     faults.release();
