@@ -13,30 +13,31 @@ use crate::diagnostics::{Diagnostics, nearest, unknown};
 /// The arguments that an attribute accepts.
 pub(crate) struct Arguments {
     pub(crate) keys: &'static [&'static str],
-    /// Returns an example of the argument with this key, such as `error = display`, for error messages.
+    /// Returns an example of the argument with the given key, such as `error = display`. Error messages show the
+    /// example.
     pub(crate) usage: fn(&str) -> String,
 }
 
 /// The parsed values of an attribute's arguments. Each attribute has its own struct that implements this trait.
 pub(crate) trait Values: Default {
-    /// Parses the value of a known key and stores it. For a wrong value, it adds an error to `errors` and returns `Ok`,
-    /// or it returns `Err` and the caller adds the error.
+    /// Parses the value of a known key and stores the value. For a wrong value, the method adds an error to `errors`
+    /// and returns `Ok`, or the method returns `Err` and its caller adds the error.
     fn parse_value(&mut self, key: &str, input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<()>;
 }
 
 /// The argument keys that the user wrote in one attribute.
 #[derive(Default)]
 pub(crate) struct GivenKeys {
-    /// Correctly spelled keys. Their values may be wrong.
+    /// The correctly spelled keys. The values of these keys may be wrong.
     exact: Vec<String>,
-    /// Keys that the user probably meant, but did not write correctly. The user has already got an error for each of
-    /// them.
+    /// The keys that the user probably meant, but did not write correctly. `errors` already has an error for each of
+    /// these keys.
     intended: Vec<String>,
 }
 
 impl GivenKeys {
-    /// Whether the user gave this key, or probably meant to give it. If so, an error "the key is missing" would be
-    /// wrong.
+    /// Whether the user gave the key `key`, or probably meant to give it. In both cases, an error "the key is missing"
+    /// would be wrong.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.exact.iter().chain(&self.intended).any(|given| given == key)
     }
@@ -61,7 +62,8 @@ impl Arguments {
         (values, given)
     }
 
-    /// Parses one `key = value`. Afterwards, the next token of the input is a comma, or the input is at its end.
+    /// Parses one argument `key = value`. After the call, the next token of the input is a comma, or the input has no
+    /// more tokens.
     fn parse_argument<V: Values>(
         &self,
         values: &mut V,
@@ -79,21 +81,24 @@ impl Arguments {
         if !self.parse_equals_sign(&key, &start, input, errors) {
             return;
         }
-        // The second value of a repeated key is checked too, but it does not replace the first value.
+        // If the user gives a key twice, the second value is checked and discarded, and the first value stays.
         let mut discarded = V::default();
         let target = if is_repeated { &mut discarded } else { values };
         self.parse_value(target, &key, given, input, errors);
     }
 
-    /// Parses a key that the attribute knows. For anything else, adds an error and skips the argument.
+    /// Parses a key and returns it, if the attribute knows the key. Otherwise, adds an error, skips the argument and
+    /// returns `None`.
     fn parse_key(&self, given: &mut GivenKeys, input: ParseStream<'_>, errors: &mut Diagnostics) -> Option<String> {
         let Some(key) = any_word(input) else {
             let tokens = rest_of_argument(input);
-            // Between two commas there are no tokens to mark, so the error marks the second comma.
+            // If nothing stands between two commas, the error marks the second comma, because there are no other tokens
+            // to mark.
             let tokens = if tokens.is_empty() { next_token(&input.fork()) } else { tokens };
             let first = self.keys.first()?;
             errors.on(tokens, format!("expected `key = value`, for example `{}`", (self.usage)(first)));
-            // The user probably meant the first of these keys, so no second error says that this key is missing.
+            // The user probably meant the first known key, which is often required. So this key counts as intended, and
+            // no second error says that it is missing.
             given.intended.push((*first).to_owned());
             return None;
         };
@@ -107,7 +112,8 @@ impl Arguments {
         None
     }
 
-    /// Parses the `=` behind a key. Returns whether a value follows; if not, adds an error and skips the argument.
+    /// Parses the `=` after a key. Returns `true` if a value follows. Otherwise, adds an error, skips the argument and
+    /// returns `false`.
     fn parse_equals_sign(
         &self,
         key: &str,
@@ -121,7 +127,7 @@ impl Arguments {
             errors.on(tokens_between(start, input), format!("`{key}` needs a value: write `{usage}`"));
             return false;
         }
-        // Skips the `=`.
+        // This call skips the `=`.
         next_token(input);
         let has_value = !value_ends(input);
         if !has_value {
@@ -130,7 +136,7 @@ impl Arguments {
         has_value
     }
 
-    /// Parses the value behind `key =` into `target`, and skips what is left of the argument.
+    /// Parses the value after `key =`, stores the value in `target`, and skips the remaining tokens of the argument.
     fn parse_value<V: Values>(
         &self,
         target: &mut V,
@@ -149,7 +155,7 @@ impl Arguments {
                     errors.on(rest, format!("expected `,` after the value of `{key}`"));
                 }
             }
-            // `input.advance_to(&ahead)` must not be called after this error, because syn would then report unparsed
+            // After this error, the code must not call `input.advance_to(&ahead)`, because syn would report unparsed
             // tokens in brackets a second time.
             Err(error) => {
                 tokens_between(input, &ahead);
@@ -165,8 +171,8 @@ impl Arguments {
     }
 }
 
-/// Whether the attribute is written as `#[name = value]`. The compiler itself reports an error for this form, but still
-/// expands the attribute. So the expansion must not add a second error.
+/// Whether the user wrote the attribute as `#[name = value]`. The compiler itself reports an error for this syntax, but
+/// still expands the attribute. So the expansion must not add a second error.
 pub(crate) fn is_name_value() -> bool {
     Span::call_site().source_text().is_some_and(|attribute| is_name_value_text(&attribute))
 }
@@ -177,7 +183,7 @@ fn is_name_value_text(attribute: &str) -> bool {
 }
 
 /// Returns the message of a parser error, without the words "unexpected end of input". These words would be wrong,
-/// because only the value of one argument has ended there.
+/// because only the value of one argument has ended, and not the whole input.
 pub(crate) fn parser_message(error: &syn::Error) -> String {
     let message = error.to_string();
     message.strip_prefix("unexpected end of input, ").unwrap_or(&message).to_owned()
@@ -188,7 +194,7 @@ fn any_word(input: ParseStream<'_>) -> Option<Ident> {
     if input.peek(Ident::peek_any) { input.call(Ident::parse_any).ok() } else { None }
 }
 
-/// Whether a value may end here. A value ends at a comma or at the end of the input.
+/// Whether the parser is at the end of a value: the next token is a comma, or the input has no more tokens.
 pub(crate) fn value_ends(input: ParseStream<'_>) -> bool {
     input.is_empty() || input.peek(Token![,])
 }
@@ -202,7 +208,8 @@ fn rest_of_argument(input: ParseStream<'_>) -> TokenStream {
     tokens
 }
 
-/// Returns the known keys in `rest` that are followed by `=`. The user left out the comma before these keys.
+/// Returns the keys that stand before an `=` in `rest` and are in `keys`. `rest` is the text after a value, so the user
+/// left out the comma before these keys.
 fn keys_after_missing_comma(rest: &TokenStream, keys: &[&str]) -> Vec<String> {
     let words: Vec<_> = rest.clone().into_iter().map(|token| token.to_string()).collect();
     let is_given = |pair: &&[String]| pair[1] == "=" && keys.contains(&pair[0].as_str());
@@ -218,7 +225,7 @@ fn next_token(input: ParseStream<'_>) -> TokenStream {
     token.unwrap_or_default()
 }
 
-/// Returns the tokens from `start` up to the position of `end`.
+/// Returns the tokens between two positions in the input, `start` and `end`.
 fn tokens_between(start: ParseStream<'_>, end: ParseStream<'_>) -> TokenStream {
     let mut tokens = TokenStream::new();
     while !start.is_empty() && start.cursor() != end.cursor() {
@@ -227,7 +234,8 @@ fn tokens_between(start: ParseStream<'_>, end: ParseStream<'_>) -> TokenStream {
     tokens
 }
 
-/// Parses the value of `crate = …`. It is a path, or a path in a string as in the attributes of serde.
+/// Parses the value of the argument `crate = …`. The value is a path, or a string that contains a path, as in the
+/// attributes of serde.
 pub(crate) fn parse_crate(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Result<Option<Path>> {
     let path = if input.peek(LitStr) {
         input.parse::<LitStr>()?.parse_with(Path::parse_mod_style)?
@@ -235,7 +243,7 @@ pub(crate) fn parse_crate(input: ParseStream<'_>, errors: &mut Diagnostics) -> s
         input.call(Path::parse_mod_style)?
     };
     let first = path.segments.first().map(|segment| segment.ident.to_string());
-    // `$crate` in a `macro_rules!` macro arrives here as an identifier with the name `$crate`.
+    // If a `macro_rules!` macro wrote `$crate`, the attribute gets an identifier with the name `$crate`.
     if path.leading_colon.is_some() || matches!(first.as_deref(), Some("crate" | "$crate")) {
         return Ok(Some(path));
     }
@@ -247,7 +255,7 @@ pub(crate) fn parse_crate(input: ParseStream<'_>, errors: &mut Diagnostics) -> s
     Ok(None)
 }
 
-/// Returns the identifier, if the expression is a single identifier such as `display`.
+/// Returns the identifier, if the expression is a single identifier such as `display`; otherwise `None`.
 pub(crate) fn word(expr: &Expr) -> Option<&Ident> {
     match expr {
         Expr::Path(path) if path.qself.is_none() && path.attrs.is_empty() => path.path.get_ident(),
@@ -255,7 +263,7 @@ pub(crate) fn word(expr: &Expr) -> Option<&Ident> {
     }
 }
 
-/// Returns the literal, if the expression is `true` or `false`.
+/// Returns the literal, if the expression is `true` or `false`; otherwise `None`.
 pub(crate) fn boolean(expr: &Expr) -> Option<&LitBool> {
     match expr {
         Expr::Lit(lit) => match &lit.lit {

@@ -24,8 +24,8 @@ use crate::arguments::is_name_value;
 use crate::diagnostics::collect_errors;
 use crate::item::{Item, is_expression};
 
-/// Returns the function with a generated body that reports its outcome. After a mistake, returns the unchanged function
-/// and the errors.
+/// Expands the attribute `async_handler`. Returns the user's function with a generated body that reports the function's
+/// outcome. If the user's code has a mistake, returns the unchanged function and the errors.
 pub(crate) fn async_handler(args: TokenStream, item: &TokenStream) -> TokenStream {
     if is_name_value() {
         return item.clone();
@@ -38,8 +38,8 @@ pub(crate) fn async_handler(args: TokenStream, item: &TokenStream) -> TokenStrea
     });
     expanded.unwrap_or_else(|errors| {
         if is_expression(item) {
-            // An attribute on an expression must expand to one expression, so a block holds the errors and the user's
-            // expression.
+            // The user's attribute stands on an expression, so it must expand to one expression: a block that contains
+            // the errors and the user's expression.
             quote!({ #errors #item })
         } else {
             // The function comes before the errors, because an editor maps the user's text to its first place in the

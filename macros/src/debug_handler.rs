@@ -13,7 +13,8 @@ use crate::arguments::is_name_value;
 use crate::diagnostics::collect_errors;
 use crate::item::Item;
 
-/// Returns the unchanged function, and behind it the errors, or the code that makes the compiler check the function.
+/// Expands the attribute `debug_handler`. Returns the unchanged function, followed by the errors, or by code that makes
+/// the compiler check the function's types.
 pub(crate) fn debug_handler(args: TokenStream, item: &TokenStream) -> TokenStream {
     if is_name_value() {
         return item.clone();

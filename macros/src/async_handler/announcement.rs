@@ -10,7 +10,8 @@ use super::purity::is_pure;
 use super::tokens::is_word;
 use super::webhook_inputs::WebhookInputs;
 
-/// Names of attributes that add no code before the function's body if they stand below `#[async_handler]`.
+/// The names of attributes that may stand below `#[async_handler]` because they add no code to the beginning of the
+/// function's body.
 const INERT_ATTRIBUTES: [&str; 15] = [
     "allow",
     "cfg",
@@ -32,8 +33,9 @@ const INERT_ATTRIBUTES: [&str; 15] = [
 /// `…`.
 const MAX_EXPRESSION_CHARS: usize = 100;
 
-/// Generates the call of the macro `announce!`, which tells servers about the annotated function. The call is placed in
-/// the function's body. The macro expands to items only, so nothing runs there.
+/// Generates a call of the macro `announce!`, which tells servers about the annotated function. The macro call is
+/// placed in the function's body. The macro expands only to items, such as statics, so a call of the function runs no
+/// code of the macro.
 pub(super) fn announcement(handler: &Handler, body_can_wait: bool) -> TokenStream {
     let private = handler.runtime.private();
     // How a server can evaluate the webhook expression without running the function's body. `ByDrop`: the body can
@@ -52,7 +54,8 @@ pub(super) fn announcement(handler: &Handler, body_can_wait: bool) -> TokenStrea
     quote_spanned!(Span::mixed_site()=> #private::announce!(#probe #is_pure #webhook);)
 }
 
-/// Whether a call runs no other code before it evaluates the expressions `webhook` and `request_id`.
+/// Whether a call of the annotated function evaluates the expressions `webhook` and `request_id` before it runs any
+/// other code.
 fn is_webhook_evaluated_first(handler: &Handler) -> bool {
     handler.watched.wrapper.is_none() && handler.item.attributes.iter().all(is_inert)
 }
@@ -63,7 +66,7 @@ fn is_inert(attribute: &Attribute) -> bool {
     path.last().is_some_and(is) || path.first().is_some_and(|tool| tool.ident == "clippy" || tool.ident == "rustfmt")
 }
 
-/// Returns the text of an expression, with spaces where a person would write them.
+/// Returns an expression as text, with spaces where a person would write spaces.
 fn source_text(expression: &TokenStream) -> String {
     let mut text = String::new();
     write_tokens(expression.clone(), &mut text);
@@ -97,7 +100,7 @@ fn write_tokens(tokens: TokenStream, text: &mut String) {
     }
 }
 
-/// Whether a space is written between these two tokens.
+/// Whether the text of an expression has a space between the tokens `before` and `token`.
 fn needs_space(before: &TokenTree, token: &TokenTree) -> bool {
     const WITHOUT_SPACES: [char; 8] = ['.', ':', '&', '!', '?', '*', '<', '>'];
     match (before, token) {

@@ -13,8 +13,8 @@ const KEYS: [&str; 7] = ["webhook", "request_id", "on", "error", "result", "dura
 /// The outcomes that the argument `on` accepts.
 const OUTCOMES: [&str; 4] = ["completed", "failed", "cancelled", "dropped"];
 
-/// The values of the arguments. A field is `None` if the user did not give its key, or if the value was wrong and an
-/// error was added.
+/// The values of the attribute's arguments. A field is `None` if the user did not give the argument, or if the value
+/// was wrong and the parser added an error.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) webhook: Option<Expr>,
@@ -28,27 +28,30 @@ pub(crate) struct Args {
     given: GivenKeys,
 }
 
-/// What the report of a failed call contains of the error: the value of the argument `error`.
+/// The value of the argument `error`. It says what the report of a failed call contains about the error.
 pub(crate) enum ErrorView {
-    /// The report contains nothing of the error.
+    /// The report contains nothing about the error.
     None,
-    /// The report contains a reason, but nothing of the error itself.
+    /// The report contains a reason such as `timeout`, but not the error itself.
     Reason,
-    /// The report contains the error as `Display` shows it. The span is that of the user's word `display`.
+    /// The report contains the text that `Display` makes of the error. The field is the span of the user's word
+    /// `display`.
     Display(Span),
-    /// The report contains the error as `Debug` shows it. The span is that of the user's word `debug`.
+    /// The report contains the text that `Debug` makes of the error. The field is the span of the user's word `debug`.
     Debug(Span),
-    /// The report contains the value that the user's function makes of the error.
+    /// The report contains the value that the user's function returns for the error. The field is the path of this
+    /// function.
     Function(ExprPath),
 }
 
-/// What the report of a completed call contains of the result: the value of the argument `result`.
+/// The value of the argument `result`. It says what the report of a completed call contains about the result.
 pub(crate) enum ResultView {
     /// The report contains the whole result as JSON.
     Json,
-    /// The report contains nothing of the result.
+    /// The report does not contain the result.
     Omitted,
-    /// The report contains the value that the user's function makes of the result.
+    /// The report contains the value that the user's function returns for the result. The field is the path of this
+    /// function.
     Function(ExprPath),
 }
 
@@ -60,7 +63,7 @@ impl Args {
         args
     }
 
-    /// Whether the user gave this key, even with a wrong value.
+    /// Whether the user gave the argument with the key `key`, even if its value was wrong.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.given.has(key)
     }
@@ -76,14 +79,14 @@ impl Values for Args {
             "result" => self.result = parse_result(input, errors)?,
             "durable" => self.durable = parse_durable(input, errors)?,
             "crate" => self.crate_path = parse_crate(input, errors)?,
-            // `key` is always one of `KEYS`, so no other key arrives here.
+            // This arm is never reached, because `key` is always one of `KEYS`.
             _ => {}
         }
         Ok(())
     }
 }
 
-/// Returns an example of the argument with this key, for error messages.
+/// Returns an example of the argument with the given key. Error messages show the example.
 pub(crate) fn usage(key: &str) -> String {
     match key {
         "webhook" | "request_id" => format!("{key} = {}", example(key)),
@@ -155,8 +158,8 @@ fn parse_durable(input: ParseStream<'_>, errors: &mut Diagnostics) -> syn::Resul
     Ok(durable)
 }
 
-/// Returns the path of a function that makes the value to report. For anything else, adds an error that suggests what
-/// the user may have meant.
+/// Returns the path in `value`, if `value` is the path of a function. For another value, adds an error that suggests
+/// what the user may have meant, and returns `None`.
 fn path_or_word(value: Expr, words: &[&str], key: &str, errors: &mut Diagnostics) -> Option<ExprPath> {
     let types = if key == "error" { "`fn(&E) -> impl Serialize`" } else { "`fn(&T) -> impl Serialize`" };
     let choice = format!("one of `{}`, or the path of a function {types}", words.join("`, `"));
@@ -182,8 +185,8 @@ fn path_or_word(value: Expr, words: &[&str], key: &str, errors: &mut Diagnostics
     }
 }
 
-/// Returns the word that the user probably meant, if the value cannot be the path of a function. For example, the user
-/// meant `display` by `Display`, and `error = none` by `error = false`.
+/// Returns the word in `words` that the user probably meant, if the value cannot be the path of a function. For
+/// example, a user who writes `Display` meant `display`, and a user who writes `error = false` meant `error = none`.
 fn misspelled_word<'a>(value: &Expr, words: &[&'a str]) -> Option<&'a str> {
     let given = boolean(value).map(|bool| bool.value.to_string()).or_else(|| word(value).map(Ident::to_string))?;
     let meant = match given.to_lowercase().as_str() {

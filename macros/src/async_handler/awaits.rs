@@ -3,8 +3,8 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 
-/// Macros that do not add an `.await` to their arguments: macros of the standard library, and common macros of crates
-/// for logging, errors and JSON.
+/// The names of macros that expand to no `.await`, unless their arguments contain one: macros of the standard library,
+/// and common macros of crates for logging, errors and JSON.
 const MACROS_WITHOUT_AWAIT: [&str; 46] = [
     "anyhow",
     "assert",
@@ -54,10 +54,11 @@ const MACROS_WITHOUT_AWAIT: [&str; 46] = [
     "writeln",
 ];
 
-/// Keywords after which a `!` is the operator "not", and not part of a macro call.
+/// The keywords after which a `!` is the operator "not", and not part of a macro call.
 const KEYWORDS_BEFORE_NOT: [&str; 9] = ["if", "while", "match", "return", "in", "else", "break", "move", "await"];
 
-/// Returns `false` only if the tokens have no `.await` and no macro call that could hide an `.await`.
+/// Whether the tokens may contain an `.await`. Returns `false` only if the tokens have no `.await`, and no macro call
+/// that could expand to an `.await`.
 pub(crate) fn may_await(tokens: &TokenStream) -> bool {
     let tokens: Vec<_> = tokens.clone().into_iter().collect();
     tokens.iter().enumerate().any(|(at, token)| match token {
@@ -68,11 +69,13 @@ pub(crate) fn may_await(tokens: &TokenStream) -> bool {
     })
 }
 
-/// Whether a word before the tokens `behind` would be the name of a macro call, and not the left side of a `!=`.
+/// Whether `behind` begins with the `!` of a macro call, and not with `!=`. `behind` are the tokens that follow a word.
+/// So the word is the name of a macro if the function returns `true`.
 fn is_macro_call(behind: &[TokenTree]) -> bool {
     match behind {
         [TokenTree::Punct(mark), next, ..] if mark.as_char() == '!' => {
-            // The next token is not always a group: a definition `macro_rules! name { … }` counts as a call too.
+            // The token after the `!` need not be a group, because a definition `macro_rules! name { … }` counts as a
+            // macro call.
             !matches!(next, TokenTree::Punct(_) | TokenTree::Literal(_))
         }
         _ => false,

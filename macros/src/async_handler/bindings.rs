@@ -6,21 +6,21 @@ use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Attribute, FnArg, Pat, Signature};
 
-/// A variable that a parameter binds, and the `#[cfg]` attributes under which the variable exists.
+/// A variable that a parameter declares, and the `#[cfg]` attributes that decide whether the variable exists.
 pub(crate) struct Binding {
     pub(crate) name: Ident,
     pub(crate) conditions: Vec<Attribute>,
 }
 
 impl Binding {
-    /// Whether the variable has this name. A raw identifier such as `r#name` has the name `name`.
+    /// Whether the name of the variable is `name`. The name is compared without the prefix `r#` of a raw identifier.
     pub(crate) fn has_name(&self, name: &str) -> bool {
         self.name.unraw() == name
     }
 }
 
-/// Returns all variables that the parameters bind, in declaration order. Variables that a macro in a pattern binds are
-/// not found.
+/// Returns all variables that the parameters declare, in the order of their declaration. Variables that a macro in a
+/// pattern declares are not found.
 pub(crate) fn bindings(signature: &Signature) -> Vec<Binding> {
     let mut found = Collector::default();
     for input in &signature.inputs {
@@ -39,7 +39,8 @@ pub(crate) fn bindings(signature: &Signature) -> Vec<Binding> {
 #[derive(Default)]
 struct Collector {
     bindings: Vec<Binding>,
-    /// The `#[cfg]` attributes around the current pattern. Each variable in the pattern gets a copy of them.
+    /// The `#[cfg]` attributes on the patterns that contain the current pattern. Each variable in the current pattern
+    /// gets a copy of these attributes.
     conditions: Vec<Attribute>,
 }
 
@@ -48,7 +49,7 @@ impl Collector {
         self.bindings.push(Binding { name: name.clone(), conditions: self.conditions.clone() });
     }
 
-    /// Runs `find` with the `#[cfg]` attributes among `attributes` added to the current conditions.
+    /// Adds the `#[cfg]` attributes in `attributes` to `conditions`, runs `find`, and removes them again.
     fn with_conditions(&mut self, attributes: &[Attribute], find: impl FnOnce(&mut Self)) {
         let outside = self.conditions.len();
         self.conditions.extend(attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned());
@@ -74,7 +75,8 @@ impl Collector {
                     self.with_conditions(&field.attrs, |found| found.pattern(&field.pat));
                 }
             }
-            // All alternatives of an or-pattern bind the same variables, so the first alternative is enough.
+            // All alternatives of a pattern `A | B` declare the same variables, so only the first alternative is
+            // searched.
             Pat::Or(pattern) => self.patterns(pattern.cases.first()),
             Pat::Reference(pattern) => self.pattern(&pattern.pat),
             Pat::Paren(pattern) => self.pattern(&pattern.pat),
@@ -89,7 +91,7 @@ impl Collector {
     }
 }
 
-/// Returns the pattern `P` of the unstable pattern `box P`.
+/// Returns the pattern `P`, if the tokens are the unstable pattern `box P`; otherwise `None`.
 fn inner_of_box_pattern(tokens: &impl ToTokens) -> Option<Pat> {
     let mut tokens = tokens.to_token_stream().into_iter();
     match tokens.next()? {

@@ -13,17 +13,18 @@ use crate::diagnostics::Diagnostics;
 use crate::item::Item;
 use crate::paths::RuntimeCrate;
 
-/// The checked input from which the code is generated. If the user's code breaks a rule, the user sees the errors
-/// instead of the generated code.
+/// The user's function and arguments after all checks. The generated code is made from this value. If the user's code
+/// breaks a rule, the expansion contains the errors instead of the generated code.
 pub(crate) struct Handler {
     pub(crate) item: Item,
     pub(crate) watched: WatchedFuture,
     pub(crate) bindings: Vec<Binding>,
     pub(crate) webhook: TokenStream,
-    /// The values that the expression `webhook` reads.
+    /// The parameters that the expression `webhook` reads, if they are known.
     pub(crate) webhook_inputs: WebhookInputs,
     pub(crate) request_id: TokenStream,
-    /// The outcomes to report. If the list is empty, the runtime uses its default outcomes.
+    /// The outcomes that are reported, as the user listed them in `on`. If the list is empty, the runtime reports its
+    /// default outcomes.
     pub(crate) on: Vec<Ident>,
     pub(crate) error: ErrorView,
     pub(crate) result: ResultView,
@@ -31,7 +32,8 @@ pub(crate) struct Handler {
     pub(crate) runtime: RuntimeCrate,
 }
 
-/// Adds an error for each rule that the user's code breaks. Returns `None` if no code can be generated.
+/// Checks the user's function and arguments. Adds an error for each rule that the user's code breaks. Returns `None` if
+/// no code can be generated.
 pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Option<Handler> {
     let watched = WatchedFuture::take(&mut item, errors);
     check_modifiers(&item.signature, errors);

@@ -68,9 +68,9 @@ pub(crate) fn expand(handler: &Handler) -> TokenStream {
 
 /// Generates the body of an annotated `async fn`.
 ///
-/// The `return`s in the generated body tell the compiler the return type, and avoid a clippy warning about an implicit
-/// return. The generated code does not repeat the type itself, because the compiler would report a mistake in the type
-/// twice, and would expand a macro in the type twice.
+/// The `return` statements in the generated body tell the compiler the return type, and avoid a clippy warning about an
+/// implicit return. The generated code does not repeat the user's text of the return type. Otherwise the compiler would
+/// report a mistake in this text twice, and would expand a macro in it twice.
 fn async_fn_body(handler: &Handler) -> Group {
     let private = handler.runtime.private();
     let returns = at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::returns()));
@@ -104,8 +104,9 @@ fn async_fn_body(handler: &Handler) -> Group {
 
 /// Generates the future that replaces the `async` block at the end of a plain function.
 ///
-/// The generated future does not capture parameters explicitly. The user's block captures only the variables that it
-/// names. The future must not capture more, because a parameter may have a shorter lifetime than the future.
+/// The user's `async` block captures only the variables that it names. The generated future must not capture other
+/// parameters, because a parameter may have a shorter lifetime than the future. So, unlike the body of an `async fn`,
+/// the future has no `capture_whole!`.
 fn lazy_future(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let output = without_impl_trait(&handler.watched.output);
@@ -123,17 +124,17 @@ fn lazy_future(handler: &Handler) -> TokenStream {
     }
 }
 
-/// Generates a call of `capture_whole!`, which makes a closure capture every parameter of the function as a whole. The
-/// parameters are captured in reverse order.
+/// Generates a call of `capture_whole!`, which makes a closure capture every parameter of the function as a whole
+/// value, and not only some of its fields. The parameters are captured in reverse order.
 fn capture_all_parameters(handler: &Handler) -> TokenStream {
     capture_statement(handler, |_| true)
 }
 
-/// Generates a call of `capture_whole!`, which makes the closure around the user's body capture the parameters as a
-/// whole.
+/// Generates a call of `capture_whole!`, which makes the closure around the user's body capture each parameter as a
+/// whole value, and not only some of its fields.
 ///
-/// An expression `webhook` or `request_id` with brackets may move the variables that it names. So a parameter that such
-/// an expression names is left out, unless the body uses the parameter.
+/// If the expression `webhook` or `request_id` contains brackets, the expression may move the parameters that it names.
+/// So the closure does not capture these parameters, unless the body uses them.
 fn capture_parameters_of_body(handler: &Handler) -> TokenStream {
     let may_move = |code: &TokenStream| code.clone().into_iter().any(|token| matches!(token, TokenTree::Group(_)));
     let moved: HashSet<_> =
@@ -142,7 +143,8 @@ fn capture_parameters_of_body(handler: &Handler) -> TokenStream {
     capture_statement(handler, |name| used_in_body.contains(name) || !moved.contains(name))
 }
 
-/// Generates a call of `capture_whole!` for the parameters that `is_captured` selects, in reverse order.
+/// Generates a call of `capture_whole!` for the parameters whose names `is_captured` accepts. The parameters are in
+/// reverse order.
 fn capture_statement(handler: &Handler, is_captured: impl Fn(&str) -> bool) -> TokenStream {
     let private = handler.runtime.private();
     let parameters = handler.bindings.iter().rev().filter(|binding| is_captured(&binding.name.unraw().to_string()));
@@ -152,12 +154,13 @@ fn capture_statement(handler: &Handler, is_captured: impl Fn(&str) -> bool) -> T
 
 /// Generates the statement that evaluates the expressions `webhook` and `request_id`.
 ///
-/// Each expression is evaluated and borrowed in its own closure, which ends with the statement. So no temporary value
-/// of an expression, such as a lock guard, stays alive while the user's body runs.
+/// Each expression is evaluated in its own closure. The temporary values of the expression, such as a lock guard, are
+/// dropped at the end of the statement. So they are not alive while the user's body runs.
 fn enter_statement(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let (webhook, request_id) = (borrowed(&handler.webhook), borrowed(&handler.request_id));
-    // `by_operator` comes before `webhook`, because it borrows the parameters that the webhook expression may move.
+    // The call of `by_operator` comes before the call of `webhook`, because `by_operator` borrows parameters that the
+    // webhook expression may move.
     let by_operator = handler.webhook_inputs.by_operator_call(&handler.runtime);
     quote_spanned! {Span::mixed_site()=>
         let __call =
@@ -165,15 +168,15 @@ fn enter_statement(handler: &Handler) -> TokenStream {
     }
 }
 
-/// Generates `&(expression)` at the location of the user's expression. If the type is wrong, the compiler marks the
-/// user's expression.
+/// Generates `&(expression)` at the location of the user's expression, so that the compiler marks the user's expression
+/// if its type is wrong.
 fn borrowed(expression: &TokenStream) -> TokenStream {
     let location = SpanRange::of(expression);
     let group = group(Delimiter::Parenthesis, expression.clone(), location.last);
     quote_spanned!(location.first=> &#group)
 }
 
-/// Generates the call of `watch`, which makes a future that runs the user's body and reports its outcome.
+/// Generates a call of `watch`. This function makes a future that runs the user's body and reports its outcome.
 fn watch_call(handler: &Handler, capture: &TokenStream, inner_attributes: Option<&TokenStream>) -> TokenStream {
     let private = handler.runtime.private();
     let body = body_with_capture(handler, capture, inner_attributes);
@@ -182,7 +185,8 @@ fn watch_call(handler: &Handler, capture: &TokenStream, inner_attributes: Option
     quote_spanned!(Span::mixed_site()=> #private::watch(__call, #body, #views) #options)
 }
 
-/// Generates the call of `run_sync`, which runs a user's body without `.await` as a closure and reports its outcome.
+/// Generates a call of `run_sync`. This function runs a user's body that has no `.await` as a closure, and reports its
+/// outcome.
 fn at_once_call(handler: &Handler, capture: &TokenStream) -> TokenStream {
     let private = handler.runtime.private();
     let body = body_with_capture(handler, capture, None);
@@ -194,19 +198,20 @@ fn at_once_call(handler: &Handler, capture: &TokenStream) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> #run_sync #arguments #options #run)
 }
 
-/// Returns the location of the return type, with the user's hygiene, for the closure or block around the user's body.
+/// Returns the location of the return type, with the user's hygiene. The closure or block around the user's body is
+/// placed at this location.
 ///
-/// The compiler shows its messages about "this block" and "the inferred return type" at this location. Its messages
-/// also name a captured variable only if the code that captures the variable has the user's hygiene.
+/// The compiler shows its messages about "this block" and "the inferred return type" at this location. If the code that
+/// captures a variable has the user's hygiene, the compiler's messages name the captured variable.
 fn return_type_location(handler: &Handler) -> SpanRange {
     SpanRange::with_user_hygiene(&handler.watched.output.to_token_stream())
 }
 
-/// Generates the content of the closure or `async` block that runs the user's body. The body uses the captured
-/// parameters directly, without a new `let` for each, so the future never holds a parameter twice.
+/// Generates the braces and the content of the closure or `async` block that runs the user's body. The content has no
+/// `let parameter = parameter;`, so the future never contains a parameter twice.
 ///
-/// The `if let … return` before the body never runs: it tells the compiler the type that the body returns. This
-/// statement stands outside the user's own block.
+/// The generated statement `if let … return` before the body never returns. It only tells the compiler which type the
+/// body returns. The statement is outside the user's own block.
 fn body_with_capture(handler: &Handler, capture: &TokenStream, inner_attributes: Option<&TokenStream>) -> Group {
     let block = user_block(handler);
     let never = never_value(handler);
@@ -227,29 +232,33 @@ fn body_with_capture(handler: &Handler, capture: &TokenStream, inner_attributes:
 
 /// Moves the tokens to the location of the return type.
 ///
-/// All generated expressions that have the return type in their own type are placed there. The compiler then shows all
-/// its errors about the type at one location, and it shows equal errors at one location only once.
+/// Every generated expression whose type contains the return type is placed at this location. So all errors of the
+/// compiler about the return type have the same location. The compiler shows equal errors at the same location only
+/// once.
 fn at_return_type(handler: &Handler, tokens: &TokenStream) -> TokenStream {
     relocated(tokens.clone(), return_type_location(handler).first)
 }
 
-/// Puts the arguments of a call into parentheses at the location of the return type. The parentheses must be at that
-/// location too, because the location of a call reaches from its first to its last token.
+/// Puts the arguments of a generated call into parentheses at the location of the return type. The compiler takes the
+/// location of a call from its first and its last token, and the closing parenthesis is the last token.
 fn parenthesized_at_return_type(handler: &Handler, arguments: TokenStream) -> Group {
     let location = Span::mixed_site().located_at(return_type_location(handler).first);
     group(Delimiter::Parenthesis, arguments, location)
 }
 
-/// Generates a call of `never`. The call always returns `None`, and its type is `Option` of the function's return type.
+/// Generates a call of the function `never`. The call always returns `None`. Its type is `Option<T>`, where `T` is the
+/// return type of the user's function.
 fn never_value(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::never(__returns)))
 }
 
-/// Generates the call of `checked_views`, which says how a report shows the result and the error.
+/// Generates a call of `checked_views`, which has two arguments, the views. The views say how a report shows the result
+/// and the error.
 ///
-/// If the result or the error cannot be shown that way, the compiler marks the `_` of its view. So this `_` is placed
-/// at the user's word for the view. If the return type is not a `Result`, the compiler marks the path `checked_views`,
+/// In `checked_views::<_, _, _>`, the second and the third `_` are the types of the views. If a view does not fit the
+/// type of the result or of the error, the compiler marks the `_` of the view. So this `_` is placed at the user's word
+/// for the view, such as `display`. If the return type is not a `Result`, the compiler marks the path `checked_views`,
 /// which is placed at the return type.
 fn views(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
@@ -292,8 +301,8 @@ fn user_block(handler: &Handler) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> (#block))
 }
 
-/// Generates code that uses the variable but never runs, so that the compiler does not call the variable unused. The
-/// code moves the variable and returns, because a borrow would keep the variable alive for longer.
+/// Generates code that uses the variable but never runs, so that the compiler does not warn of an unused variable. The
+/// code moves the variable and returns, because a borrow would make the compiler keep the variable alive for longer.
 fn use_that_never_runs(variable: &Ident, handler: &Handler) -> TokenStream {
     let never = never_value(handler);
     quote_spanned! {Span::mixed_site()=>
@@ -304,8 +313,8 @@ fn use_that_never_runs(variable: &Ident, handler: &Handler) -> TokenStream {
     }
 }
 
-/// Generates the method calls for the arguments `on`, `error` and `durable`. An argument that has the runtime's default
-/// value needs no call.
+/// Generates the method calls that pass the user's arguments `on`, `error` and `durable` to the runtime. An argument
+/// with the runtime's default value needs no method call.
 fn option_calls(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let mut calls = TokenStream::new();
@@ -316,7 +325,8 @@ fn option_calls(handler: &Handler) -> TokenStream {
             .on(#private::Ends::#first #(.with(#private::Ends::#more))*)
         });
     }
-    // With every `error` except `none`, a report also names the reason, because some failures have no error value.
+    // Unless the user wrote `error = none`, a report of a failure contains the reason, because some failures, such as a
+    // panic, have no error value.
     if !matches!(handler.error, ErrorView::None) {
         calls.extend(quote_spanned!(Span::mixed_site()=> .error_reason()));
     }

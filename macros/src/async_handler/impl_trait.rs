@@ -2,7 +2,7 @@
 
 use syn::{AngleBracketedGenericArguments, GenericArgument, PathArguments, Type, parse_quote};
 
-/// Returns the type with `_` in place of each `impl Trait`.
+/// Returns the type `of`, with `_` in place of each `impl Trait`.
 pub(super) fn without_impl_trait(of: &Type) -> Type {
     let mut erased = of.clone();
     erase(&mut erased);
@@ -22,7 +22,7 @@ fn erase(of: &mut Type) {
         Type::Path(path) => {
             path.path.segments.iter_mut().for_each(|segment| erase_in_arguments(&mut segment.arguments));
         }
-        // Rust does not allow `impl Trait` in any other type.
+        // Rust does not allow `impl Trait` inside the other kinds of types, so they stay unchanged.
         _ => {}
     }
 }

@@ -9,7 +9,8 @@ use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use super::tokens::{is_joint, is_punct};
 use super::webhook_inputs::is_known_macro;
 
-/// Names of methods of the standard library and of postback that have no side effects on any type.
+/// The names of methods of the standard library and of postback that have no side effects, whichever type they are
+/// called on.
 const PURE_METHODS: [&str; 62] = [
     "and_then",
     "as_bytes",
@@ -74,7 +75,7 @@ const PURE_METHODS: [&str; 62] = [
     "unwrap_or_else",
     "values",
 ];
-/// The methods in `PURE_METHODS` that call the function or closure in their arguments.
+/// The methods in `PURE_METHODS` that call the function or closure that they get as an argument.
 const CALLING_METHODS: [&str; 11] = [
     "and_then",
     "filter",
@@ -88,7 +89,7 @@ const CALLING_METHODS: [&str; 11] = [
     "then",
     "unwrap_or_else",
 ];
-/// The known functions without side effects, each as its type and its name.
+/// Functions that are known to have no side effects. Each entry has the name of the type and the name of the function.
 const PURE_FUNCTIONS: [(&str, &str); 14] = [
     ("Box", "new"),
     ("Option", "as_deref"),
@@ -105,14 +106,14 @@ const PURE_FUNCTIONS: [(&str, &str); 14] = [
     ("Webhook", "trusted"),
     ("str", "to_owned"),
 ];
-/// Keywords of expressions that wait, repeat, keep state or may do anything.
+/// The keywords of expressions that may have side effects: they wait, repeat code, change a static, or are unsafe.
 const IMPURE_KEYWORDS: [&str; 6] = ["async", "await", "loop", "static", "unsafe", "while"];
-/// Keywords that may stand before parentheses. Any other word before parentheses is the name of a function that is
-/// called.
+/// The keywords that may stand directly before parentheses. Every other word before parentheses is the name of a
+/// function that is called.
 const KEYWORDS_BEFORE_PARENTHESES: [&str; 10] =
     ["as", "else", "if", "in", "let", "match", "move", "mut", "ref", "return"];
 
-/// Returns `true` only if evaluating the expression has no side effects.
+/// Whether the expression is known to have no side effects when it is evaluated.
 pub(super) fn is_pure(expression: &TokenStream) -> bool {
     let tokens: Vec<_> = expression.clone().into_iter().collect();
     (0..tokens.len()).all(|at| is_pure_at(&tokens, at))
@@ -124,7 +125,7 @@ fn is_pure_at(tokens: &[TokenTree], at: usize) -> bool {
         TokenTree::Ident(word) => {
             !IMPURE_KEYWORDS.iter().any(|not| word == not) && !names_impure_code(before, word, behind)
         }
-        // An assignment to an existing variable is a side effect.
+        // A `=` is a side effect if it assigns to an existing variable.
         TokenTree::Punct(punct) if punct.as_char() == '=' => !is_assignment(before, behind),
         TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis => {
             calls_only_pure_code(before) && is_given_only_pure_code(before, &group.stream()) && is_pure(&group.stream())
@@ -134,7 +135,8 @@ fn is_pure_at(tokens: &[TokenTree], at: usize) -> bool {
     }
 }
 
-/// Whether parentheses behind these tokens are not a call, or are a call of a function that is known to be pure.
+/// Whether parentheses that follow the tokens `before` have no side effects: they are not a function call, or they call
+/// a function that is known to have no side effects.
 fn calls_only_pure_code(before: &[TokenTree]) -> bool {
     match before {
         [path @ .., TokenTree::Ident(name)] => {
@@ -142,19 +144,19 @@ fn calls_only_pure_code(before: &[TokenTree]) -> bool {
                 || if is_behind_dot(path) { is_pure_method(name) } else { is_pure_function(path, name) }
         }
         [.., bang] if is_punct(bang, '!') => true,
-        // After `>`, the parentheses may be a call such as `.collect::<Vec<_>>()`. The function name is too far away to
-        // check here, so even a comparison such as `a > (b)` counts as impure.
+        // Parentheses after `>` may be a call such as `.collect::<Vec<_>>()`. This code does not search for the name of
+        // the function before the `<`, so even a comparison such as `a > (b)` counts as a side effect.
         [.., token @ TokenTree::Punct(_)] => !is_punct(token, '>'),
-        // Parentheses after another group call the value of that group. But if that group is a block, the parentheses
-        // begin a new expression.
+        // Parentheses after a group such as `(f)` call the value of the group. But if the group is a block in braces,
+        // the parentheses begin a new expression.
         [.., TokenTree::Group(group)] => group.delimiter() == Delimiter::Brace,
         [.., TokenTree::Literal(_)] => false,
         [] => true,
     }
 }
 
-/// Whether `name` is a macro that is not known to be pure, or the path of a function that is not known to be pure. A
-/// function such as `map` may call another function whose path is its argument.
+/// Whether `name` is the name of a macro or of a function that may have side effects. The name of a function matters
+/// even without a call, because a method such as `map` may call the function that it gets as an argument.
 fn names_impure_code(before: &[TokenTree], name: &Ident, behind: &[TokenTree]) -> bool {
     match behind {
         [TokenTree::Punct(bang), TokenTree::Group(group), ..]
@@ -164,7 +166,7 @@ fn names_impure_code(before: &[TokenTree], name: &Ident, behind: &[TokenTree]) -
         {
             !is_known_macro(&name.to_string())
         }
-        // Here `name` is the last segment of a path `a::b`. The path is a function or a constant. The name of a
+        // In this arm, `name` is the last segment of a path `a::b`, which names a function or a constant. The name of a
         // constant begins with an upper-case letter.
         [] | [TokenTree::Punct(_), ..] if is_behind_colons(before) && !is_colon(behind) => {
             !is_pure_function(before, name)
@@ -173,13 +175,13 @@ fn names_impure_code(before: &[TokenTree], name: &Ident, behind: &[TokenTree]) -
     }
 }
 
-/// Whether the method before the parentheses calls none of its arguments, or calls only closures and pure functions.
-/// The content of a closure is checked separately.
+/// Whether the method that ends the tokens `before` calls none of its arguments, or calls only closures and functions
+/// that are known to have no side effects. The caller checks the content of a closure.
 fn is_given_only_pure_code(before: &[TokenTree], arguments: &TokenStream) -> bool {
     let calls = matches!(before, [.., TokenTree::Ident(name)] if CALLING_METHODS.iter().any(|known| name == known));
     let tokens: Vec<_> = arguments.clone().into_iter().collect();
     let mut arguments = tokens.split(|token| matches!(token, TokenTree::Punct(comma) if comma.as_char() == ','));
-    // An argument that is a single word may be the name of a function.
+    // An argument that is a single word may be the name of a function that the method calls.
     !calls || arguments.all(|argument| !matches!(argument, [TokenTree::Ident(name)] if !is_pure_function(&[], name)))
 }
 
@@ -187,8 +189,8 @@ fn is_pure_method(name: &Ident) -> bool {
     PURE_METHODS.iter().any(|known| name == known)
 }
 
-/// Whether the name is in `PURE_FUNCTIONS`, or begins with an upper-case letter. A name with an upper-case letter is an
-/// enum variant, a tuple struct or a constant, which have no side effects.
+/// Whether the function is in `PURE_FUNCTIONS`, or its name begins with an upper-case letter. A name that begins with
+/// an upper-case letter is an enum variant, a tuple struct or a constant, and these have no side effects.
 fn is_pure_function(path: &[TokenTree], name: &Ident) -> bool {
     let of = match path {
         [.., TokenTree::Ident(of), _, _] if is_behind_colons(path) => Some(of),
@@ -210,8 +212,8 @@ fn is_colon(behind: &[TokenTree]) -> bool {
     behind.first().is_some_and(|first| is_punct(first, ':'))
 }
 
-/// Whether a `=` between these tokens assigns to an existing variable. A `=` that is part of `let`, `==`, `<=`, `=>`
-/// and similar is not an assignment.
+/// Whether a `=` between the tokens `before` and `behind` assigns to an existing variable. A `=` that belongs to `let`,
+/// `==`, `<=`, `=>` or a similar operator is not an assignment.
 fn is_assignment(before: &[TokenTree], behind: &[TokenTree]) -> bool {
     match before {
         // This `=` is the first character of `==` or `=>`.

@@ -8,8 +8,9 @@ use std::collections::HashSet;
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 
-/// Returns the body with an added use of the variable behind each statement `let name = name;` whose name is in
-/// `names`. `use_of` makes the tokens of the use. Returns `None` if the body has no such statement.
+/// Finds each statement `let name = name;` in the body whose name is in `names`, and adds code that uses the variable
+/// after the statement. `use_of` makes this code. Returns the changed body, or `None` if the body has no such
+/// statement.
 pub(crate) fn with_use_after_rebinding(
     body: &TokenStream,
     names: &HashSet<String>,
@@ -28,14 +29,15 @@ pub(crate) fn with_use_after_rebinding(
     any.then_some(with_uses)
 }
 
-/// Returns all words in the code. Words in literals count too, because the format string `"{id}"` names a variable.
+/// Returns all words in the code. Words in literals are included, because a format string such as `"{id}"` names a
+/// variable.
 pub(crate) fn words(code: &TokenStream) -> HashSet<String> {
     let is_word_char = |char: char| char == '_' || char.is_alphanumeric();
     code.to_string().split(|char| !is_word_char(char)).map(str::to_owned).collect()
 }
 
-/// Returns the name, if the tokens end with a statement `let name = name;`. A statement with an attribute is ignored,
-/// because a `#[cfg]` may remove it.
+/// Returns `name`, if the tokens end with a statement `let name = name;`. Returns `None` for a statement with an
+/// attribute, because the attribute may be a `#[cfg]` that removes the statement.
 fn rebound_name(tokens: &[TokenTree]) -> Option<&Ident> {
     let [before @ .., TokenTree::Ident(name), TokenTree::Punct(eq), TokenTree::Ident(again), TokenTree::Punct(end)] =
         tokens

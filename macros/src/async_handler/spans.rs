@@ -3,22 +3,22 @@
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream};
 
-/// The locations of the first and of the last token in a part of the user's code.
+/// The source locations of the first and the last token of a piece of the user's code.
 pub(super) struct SpanRange {
     pub(super) first: Span,
     pub(super) last: Span,
 }
 
 impl SpanRange {
-    /// Returns the range for generated tokens that must not refer to the user's variables. For that, its spans have
-    /// mixed-site hygiene.
+    /// Returns the range of `tokens`, with spans of mixed-site hygiene. Generated tokens with these spans cannot refer
+    /// to the user's variables.
     pub(super) fn of(tokens: &TokenStream) -> Self {
         let Self { first, last } = Self::with_user_hygiene(tokens);
         Self { first: first.resolved_at(Span::mixed_site()), last: last.resolved_at(Span::mixed_site()) }
     }
 
-    /// Returns the range for generated tokens that the compiler must treat as written by the user. For that, its spans
-    /// keep the user's hygiene.
+    /// Returns the range of `tokens`, with spans of the user's hygiene. The compiler treats generated tokens with these
+    /// spans as if the user had written them.
     pub(super) fn with_user_hygiene(tokens: &TokenStream) -> Self {
         let first = tokens.clone().into_iter().next();
         let last = tokens.clone().into_iter().last();
@@ -29,8 +29,8 @@ impl SpanRange {
     }
 }
 
-/// Moves all tokens to one location. The tokens keep their hygiene, so a `$crate` among them still names the crate of
-/// its macro.
+/// Changes the location of all tokens to `location`. The hygiene of the tokens stays the same, so a `$crate` still
+/// names the crate that defines its macro.
 pub(super) fn relocated(tokens: TokenStream, location: Span) -> TokenStream {
     tokens
         .into_iter()
@@ -41,7 +41,7 @@ pub(super) fn relocated(tokens: TokenStream, location: Span) -> TokenStream {
         .collect()
 }
 
-/// Makes a group with this delimiter and this span.
+/// Makes a group of tokens with the given delimiter and span.
 pub(super) fn group(delimiter: Delimiter, tokens: TokenStream, span: Span) -> Group {
     let mut group = Group::new(delimiter, tokens);
     group.set_span(span);

@@ -10,7 +10,8 @@ use super::tokens::is_punct;
 use crate::arguments::{parser_message, value_ends};
 use crate::diagnostics::Diagnostics;
 
-/// Parses the value of `key`. Returns `None` if the value was wrong and an error was added.
+/// Parses the expression that is the value of the argument `key`. If the expression is not allowed, adds an error and
+/// returns `None`.
 pub(crate) fn parse(input: ParseStream<'_>, key: &str, errors: &mut Diagnostics) -> syn::Result<Option<Expr>> {
     let expr = match expression_in_string(input)? {
         Some(text) => match parse_string(&text, key) {
@@ -25,8 +26,8 @@ pub(crate) fn parse(input: ParseStream<'_>, key: &str, errors: &mut Diagnostics)
     Ok(check(&expr, key, errors).then_some(expr))
 }
 
-/// Returns the string, if the whole value is one string. If more tokens follow the string, as in `"a".to_owned()`, the
-/// string does not contain the expression: it is a part of the expression.
+/// Returns the string, if the whole value is one string, which contains the expression as text. Returns `None` if more
+/// tokens follow the string, as in `"a".to_owned()`, because the value itself is then the expression.
 fn expression_in_string(input: ParseStream<'_>) -> syn::Result<Option<LitStr>> {
     let ahead = input.fork();
     if ahead.parse::<LitStr>().is_ok() && value_ends(&ahead) { input.parse().map(Some) } else { Ok(None) }
@@ -39,7 +40,7 @@ fn parse_string(text: &LitStr, key: &str) -> syn::Result<Expr> {
             format!("the string is parsed as an expression, but it is empty; write `{key} = {}`", example(key));
         return Err(syn::Error::new(text.span(), message));
     }
-    // Many users first write a bare URL. A string with a real expression can contain a URL too, but only in inner
+    // A URL without inner quotes is a common mistake. In a string that contains an expression, a URL always has inner
     // quotes.
     if value.contains("://") && !value.contains('"') {
         let message = format!(
@@ -50,7 +51,7 @@ fn parse_string(text: &LitStr, key: &str) -> syn::Result<Expr> {
         );
         return Err(syn::Error::new(text.span(), message));
     }
-    // `LitStr::parse` gives every token the span and the hygiene of the literal.
+    // `LitStr::parse` gives every token of the expression the span and the hygiene of the string literal.
     text.parse().map_err(|error| {
         syn::Error::new(
             text.span(),
@@ -59,12 +60,12 @@ fn parse_string(text: &LitStr, key: &str) -> syn::Result<Expr> {
     })
 }
 
-/// Returns an example of an expression for this key, for error messages.
+/// Returns an example of an expression for the argument `key`. Error messages show the example.
 pub(crate) fn example(key: &str) -> &'static str {
     if key == "webhook" { "config.webhook_url" } else { "request.id" }
 }
 
-/// Adds an error for each token that must not be in the expression. Returns `true` if there is no such token.
+/// Adds an error for each token that is not allowed in the expression. Returns `true` if all tokens are allowed.
 fn check(expr: &Expr, key: &str, errors: &mut Diagnostics) -> bool {
     let mut found = Vec::new();
     find_forbidden(expr.to_token_stream(), false, &mut found);
@@ -86,8 +87,9 @@ const LEAVES: &str = "the expression is evaluated before the function body, so t
 const WAITS: &str = "the expression is evaluated when the function is called, and cannot wait; use a value that is \
                      already known";
 
-/// Finds tokens that would return from the function, break out of a loop around it, or wait. Inside closures and
-/// `async` blocks they are allowed, because there they affect only the closure or the block.
+/// Finds tokens such as `return`, `?`, `break` and `.await`, which would return from the function, leave a loop around
+/// the expression, or wait. These tokens are allowed inside closures and `async` blocks, because there they affect only
+/// the closure or the block.
 fn find_forbidden(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree, &'static str)>) {
     let mut tokens = tokens.into_iter().peekable();
     let mut preceding = Preceding::Operator;
@@ -100,7 +102,8 @@ fn find_forbidden(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree
                 continue;
             }
             TokenTree::Punct(punct) if punct.as_char() == '|' && punct.spacing() == Spacing::Joint => {
-                // Skips the second `|` of the operator `||`, because it would look like the beginning of a closure.
+                // This call skips the second `|` of the operator `||`, because the second `|` would look like the
+                // beginning of a closure.
                 tokens.next_if(|token| is_punct(token, '|'));
             }
             TokenTree::Punct(punct) if punct.as_char() == '?' => found.push((token.clone(), LEAVES)),
@@ -131,7 +134,7 @@ fn find_forbidden(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree
 /// beginning, a `|` begins a closure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Preceding {
-    /// An operator, a keyword that an expression follows, or no token.
+    /// An operator, a keyword before an expression (such as `return`), or no token.
     Operator,
     Operand,
 }
@@ -149,8 +152,8 @@ impl Preceding {
 
 type Tokens = std::iter::Peekable<proc_macro2::token_stream::IntoIter>;
 
-/// Skips the parameters and the body of a closure. The caller has already skipped the first `|`. The body ends before
-/// the next comma or semicolon.
+/// Skips the parameters and the body of a closure. The caller has already skipped the first `|`. The function stops at
+/// the comma or semicolon after the body.
 fn skip_closure(tokens: &mut Tokens) {
     tokens.find(|token| is_punct(token, '|'));
     while tokens.next_if(|token| !is_punct(token, ',') && !is_punct(token, ';')).is_some() {}

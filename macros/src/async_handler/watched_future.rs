@@ -16,13 +16,14 @@ use super::tokens::{is_braced, is_punct, is_word};
 use crate::diagnostics::Diagnostics;
 use crate::item::{Body, Item};
 
-/// The code whose outcome is reported.
+/// The part of the user's function whose outcome is reported: the body of an `async fn`, or an `async` block.
 pub(crate) struct WatchedFuture {
     pub(crate) body: Body,
-    /// The type that the code returns, as the user wrote it in the signature. If an alias hides the type, this is
-    /// `<Alias as Future>::Output`.
+    /// The type that the user's code returns, as the user wrote the type in the signature. If the signature has only an
+    /// alias of a future type, this field is `<Alias as Future>::Output`.
     pub(crate) output: Type,
-    /// If the code is an `async` block, the plain function around the block. `None` for an `async fn`.
+    /// The code around the `async` block, if the user's function is a plain function. `None` if the function is an
+    /// `async fn`.
     pub(crate) wrapper: Option<Wrapper>,
 }
 
@@ -30,13 +31,13 @@ pub(crate) struct WatchedFuture {
 /// })`.
 pub(crate) struct Wrapper {
     function: Body,
-    /// The function's tokens before the `async` block. If the block is in a `pin` call, these tokens include the call's
-    /// path.
+    /// The tokens in the function's body before the `async` block. If the block is the argument of a call such as
+    /// `Box::pin(…)`, these tokens include `Box::pin`.
     before: Vec<TokenTree>,
     pin_arguments: Option<PinArguments>,
 }
 
-/// The parentheses in `Box::pin(async move { … },)`, without the `async` block.
+/// The parentheses of a call such as `Box::pin(async move { … },)`, without the `async` block in them.
 struct PinArguments {
     span: Span,
     /// The comma after the `async` block, if there is one.
@@ -44,12 +45,12 @@ struct PinArguments {
 }
 
 impl WatchedFuture {
-    /// Removes the body from the function and returns the watched code. If the function has no code whose outcome can
-    /// be reported, adds an error and returns `None`.
+    /// Removes the body from the function and returns the code whose outcome is reported. If the function has no such
+    /// code, adds an error and returns `None`.
     pub(crate) fn take(item: &mut Item, errors: &mut Diagnostics) -> Option<Self> {
         let Some(body) = item.body.take() else {
-            // Only a foreign function can be variadic. It gets no error here, because `check_modifiers` adds one for
-            // its `...`.
+            // Only a foreign function can be variadic. This function adds no error for it, because `check_modifiers`
+            // adds an error for the `...`.
             if item.signature.variadic.is_some() {
                 return None;
             }
@@ -90,12 +91,12 @@ impl WatchedFuture {
 }
 
 impl Wrapper {
-    /// Returns the function's tokens before the `async` block.
+    /// Returns the tokens in the function's body before the `async` block. An `async fn` has no such tokens.
     pub(crate) fn before(&self) -> &[TokenTree] {
         &self.before
     }
 
-    /// Returns the body of the function, with `future` in place of the `async` block.
+    /// Returns the body of the user's function, with the tokens `future` in place of the `async` block.
     pub(crate) fn with_future(&self, future: TokenStream) -> Group {
         let tail = match &self.pin_arguments {
             None => future,
@@ -116,9 +117,9 @@ impl Wrapper {
 /// The last expression of a function, if it is an `async` block or a call of `pin` with an `async` block as the only
 /// argument.
 ///
-/// The block may or may not have the word `move`. Without `move`, the block cannot borrow the function's own variables,
-/// because they are gone when the function returns. So the block borrows only values that live longer. With `move`, the
-/// block would copy the references to these values, which makes no difference.
+/// It makes no difference whether the block has the word `move`. A block without `move` cannot borrow the function's
+/// own variables, because they are dropped when the function returns. So the block borrows only values that live longer
+/// than the function call. With `move`, the block copies the references to these values.
 struct TailExpression {
     /// The tokens before the block, without `async` and `move`.
     before: Vec<TokenTree>,
@@ -127,7 +128,8 @@ struct TailExpression {
 }
 
 impl TailExpression {
-    /// Reads the tokens backwards from the end, because the code before the last expression may be half-typed.
+    /// Returns the last expression of a function body. The function reads the tokens backwards from the end, because
+    /// the user may still be typing the code before the last expression.
     fn of(tokens: &TokenStream) -> Option<Self> {
         let mut before: Vec<_> = tokens.clone().into_iter().collect();
         match before.pop()? {
@@ -140,7 +142,7 @@ impl TailExpression {
                 let (arguments, block) = PinArguments::of(&arguments)?;
                 Some(Self { before, pin_arguments: Some(arguments), block })
             }
-            // An expression that a `macro_rules!` macro passes on arrives in an invisible group.
+            // If a `macro_rules!` macro passes an expression to the attribute, the expression is in an invisible group.
             TokenTree::Group(invisible) if invisible.delimiter() == Delimiter::None && before.is_empty() => {
                 Self::of(&invisible.stream())
             }
@@ -150,8 +152,8 @@ impl TailExpression {
 }
 
 impl PinArguments {
-    /// Separates the `async` block from the rest of the parentheses. Returns `None` if the only argument is not an
-    /// `async` block.
+    /// Separates the `async` block from the other tokens in the parentheses. Returns `None` if the parentheses do not
+    /// contain exactly one `async` block.
     fn of(parentheses: &Group) -> Option<(Self, Group)> {
         let mut before: Vec<_> = parentheses.stream().into_iter().collect();
         let after: Vec<_> = before.pop_if(|last| is_punct(last, ',')).into_iter().collect();
@@ -160,7 +162,7 @@ impl PinArguments {
     }
 }
 
-/// Removes `async` or `async move` from the end of the tokens. Returns `None` if the tokens end in neither.
+/// Returns the tokens without `async` or `async move` at their end. Returns `None` if the tokens end with other words.
 fn without_async(tokens: &[TokenTree]) -> Option<&[TokenTree]> {
     let rest = match tokens.split_last()? {
         (last, rest) if is_word(last, "move") => rest,
@@ -169,8 +171,8 @@ fn without_async(tokens: &[TokenTree]) -> Option<&[TokenTree]> {
     rest.split_last().filter(|(last, _)| is_word(last, "async")).map(|(_, rest)| rest)
 }
 
-/// Removes a path whose last segment is `name`, such as `std::boxed::Box::pin`, from the end of the tokens. Returns
-/// `None` if the tokens do not end with such a path.
+/// Returns the tokens without the path at their end, for example `std::boxed::Box::pin`. Returns `None` if the tokens
+/// do not end with a path whose last segment is `name`.
 fn without_path_ending_in<'a>(tokens: &'a [TokenTree], name: &str) -> Option<&'a [TokenTree]> {
     let (last, mut rest) = tokens.split_last()?;
     is_word(last, name).then_some(())?;
@@ -191,8 +193,8 @@ fn ends_statement(before: &[TokenTree]) -> bool {
     before.last().is_none_or(|last| is_punct(last, ';') || is_braced(last))
 }
 
-/// Returns the output type of a future type. If the future type does not contain its output type, for example because
-/// it is an alias, returns `<Alias as Future>::Output`. Returns `None` for an `impl Trait` without `Output = …`.
+/// Returns the output type of a future type. If `Output = …` is not written in the future type, for example because the
+/// type is an alias, returns `<Alias as Future>::Output`. Returns `None` for an `impl Trait` without `Output = …`.
 fn output_of_future(future: &Type) -> Option<Type> {
     if let Some(output) = written_output(future) {
         return Some(output.clone());
@@ -204,7 +206,7 @@ fn output_of_future(future: &Type) -> Option<Type> {
     Some(Type::Verbatim(quote_spanned!(location=> <#future as ::core::future::Future>::Output)))
 }
 
-/// Returns the `T` of the first `Output = T` that is written in a type, such as `impl Future<Output = T>` or
+/// Returns the type `T` of the first `Output = T` in the tokens of a type, such as `impl Future<Output = T>` or
 /// `Pin<Box<dyn Future<Output = T>>>`.
 fn written_output(of: &Type) -> Option<&Type> {
     match of {
@@ -259,7 +261,8 @@ fn check_return_type(signature: &Signature, errors: &mut Diagnostics) -> Option<
     }
 }
 
-/// Adds the error for a function that is neither an `async fn` nor a plain function that ends in an `async` block.
+/// Adds an error that says that the function is neither an `async fn` nor a plain function whose last expression is an
+/// `async` block.
 fn add_not_async_error(item: &Item, body: &Body, errors: &mut Diagnostics) {
     let returns_future = match &item.signature.output {
         ReturnType::Type(_, returns) => written_output(returns).is_some(),
@@ -283,8 +286,8 @@ fn add_not_async_error(item: &Item, body: &Body, errors: &mut Diagnostics) {
     }
 }
 
-/// Returns the last expression of a function body, or the name of the function if its body does not end in an
-/// expression.
+/// Returns the tokens that an error marks: the last expression of the function body, or the function's name if the body
+/// does not end with an expression.
 fn last_expression(tokens: &TokenStream, name: &Ident) -> TokenStream {
     let tokens: Vec<_> = tokens.clone().into_iter().collect();
     let last = tokens.rsplit(|token| is_punct(token, ';')).next().unwrap_or_default();

@@ -15,23 +15,23 @@ use syn::{FnArg, Pat, Signature};
 use super::tokens::{is_joint, is_punct};
 use crate::paths::RuntimeCrate;
 
-/// Macros that read only their arguments.
+/// The names of macros that read nothing but their arguments.
 const KNOWN_MACROS: [&str; 9] =
     ["concat", "env", "format", "format_args", "include_str", "matches", "option_env", "stringify", "vec"];
-/// Keywords after which a `!` is the operator "not", and not part of a macro call.
+/// The keywords after which a `!` is the operator "not", and not part of a macro call.
 const KEYWORDS_BEFORE_NOT: [&str; 9] = ["if", "while", "match", "return", "in", "else", "break", "move", "let"];
 
-/// The values that the expression `webhook` reads.
+/// The inputs of the expression `webhook`: the parameters that the expression reads, if they are known.
 pub(crate) enum WebhookInputs {
-    /// The expression reads only these parameters, and parts of the program such as statics, constants and literals.
+    /// The expression reads only the listed parameters, and statics, constants and literals of the program.
     Parameters(Vec<Ident>),
-    /// The expression may read anything.
+    /// It is not known which values the expression reads.
     Unknown,
 }
 
 impl WebhookInputs {
-    /// Finds the inputs of an expression that is evaluated when the function is called. `before` are the tokens of the
-    /// function that run before the expression; they may declare local variables.
+    /// Finds the inputs of the expression `webhook`. `before` are the tokens of the function that run before the
+    /// expression. These tokens may declare local variables.
     pub(crate) fn of(expression: &TokenStream, signature: &Signature, before: &[TokenTree]) -> Self {
         let mut parameters = Vec::new();
         if !signature.inputs.iter().all(|input| collect_parameter_names(input, &mut parameters)) {
@@ -51,8 +51,8 @@ impl WebhookInputs {
         Self::Parameters(parameters)
     }
 
-    /// Generates the call of `by_operator`, which tells the runtime whether the types of all inputs belong to the
-    /// operator. For unknown inputs, generates no call.
+    /// Generates a call of `by_operator`, which tells the runtime whether the expression `webhook` reads only the
+    /// operator's values. If the inputs are unknown, generates no call.
     pub(crate) fn by_operator_call(&self, runtime: &RuntimeCrate) -> TokenStream {
         let Self::Parameters(parameters) = self else { return TokenStream::new() };
         let private = runtime.private();
@@ -64,7 +64,7 @@ impl WebhookInputs {
     }
 }
 
-/// Adds the names that a parameter binds. Returns `false` if some names cannot be found.
+/// Adds the names of the variables that a parameter declares. Returns `false` if some of these names cannot be found.
 fn collect_parameter_names(input: &FnArg, found: &mut Vec<Ident>) -> bool {
     match input {
         FnArg::Receiver(_) => true,
@@ -72,7 +72,7 @@ fn collect_parameter_names(input: &FnArg, found: &mut Vec<Ident>) -> bool {
     }
 }
 
-/// Adds the names that a pattern binds. Returns `false` if some names cannot be found.
+/// Adds the names of the variables that a pattern declares. Returns `false` if some of these names cannot be found.
 fn collect_pattern_names(pattern: &Pat, found: &mut Vec<Ident>) -> bool {
     match pattern {
         Pat::Ident(binding) => {
@@ -86,12 +86,12 @@ fn collect_pattern_names(pattern: &Pat, found: &mut Vec<Ident>) -> bool {
         Pat::Reference(pattern) => collect_pattern_names(&pattern.pat, found),
         Pat::Paren(pattern) => collect_pattern_names(&pattern.pat, found),
         Pat::Wild(_) | Pat::Rest(_) => true,
-        // A macro or another kind of pattern may bind any name.
+        // A macro in a pattern, or an unknown kind of pattern, may declare variables with unknown names.
         _ => false,
     }
 }
 
-/// Returns all identifiers and keywords in the tokens, also inside groups.
+/// Returns all identifiers and keywords in the tokens and in the groups among the tokens.
 fn words(tokens: &[TokenTree]) -> HashSet<String> {
     let mut found = HashSet::new();
     for token in tokens {
@@ -106,13 +106,12 @@ fn words(tokens: &[TokenTree]) -> HashSet<String> {
     found
 }
 
-/// The words of an expression that may be variables. If a word is wrongly included, the result is still safe: at worst,
-/// the operator's URL counts as a caller's URL. If a word is missing, the result is not safe: a caller's URL could
-/// count as the operator's URL.
+/// The words in an expression that may be names of variables. A word too many is safe: at worst, the runtime does not
+/// trust a URL that the operator chose. A missing word is not safe: the runtime could trust a URL that a caller chose.
 #[derive(Default)]
 struct Names {
     words: HashSet<String>,
-    /// Whether the expression calls a macro that may expand to anything.
+    /// Whether the expression calls a macro that is not known, and so may read other values than its arguments.
     has_unknown_macro: bool,
 }
 
@@ -130,7 +129,7 @@ impl Names {
                         self.words.insert(word);
                     }
                 }
-                // The literal may be a format string, in which names in braces are variables.
+                // The literal may be a format string. In a format string, names in braces are variables.
                 TokenTree::Literal(literal) => {
                     let text = literal.to_string();
                     if text.contains('{') {
@@ -148,14 +147,14 @@ pub(super) fn is_known_macro(word: &str) -> bool {
     KNOWN_MACROS.contains(&word)
 }
 
-/// Whether the word before the tokens `behind` is the name of a macro call.
+/// Whether `word` is the name of a macro that is called. `behind` are the tokens that follow `word`.
 fn is_macro_name(word: &str, behind: &[TokenTree]) -> bool {
     let [bang, TokenTree::Group(given), ..] = behind else { return false };
     is_punct(bang, '!') && given.delimiter() != Delimiter::None && !KEYWORDS_BEFORE_NOT.contains(&word)
 }
 
-/// Whether the word behind the tokens `before` is the name of a field or method, because the tokens end in `.` but not
-/// in `..`.
+/// Whether a word that follows the tokens `before` is the name of a field or method. This is so if the tokens end with
+/// `.`, but not with `..`.
 fn is_behind_dot(before: &[TokenTree]) -> bool {
     match before {
         [.., first, last] => is_punct(last, '.') && !(is_punct(first, '.') && is_joint(first)),
@@ -164,7 +163,7 @@ fn is_behind_dot(before: &[TokenTree]) -> bool {
     }
 }
 
-/// Whether the word between `before` and `behind` belongs to a path such as `a::word` or `word::a`.
+/// Whether a word between the tokens `before` and `behind` belongs to a path such as `a::word` or `word::a`.
 fn is_in_path(before: &[TokenTree], behind: &[TokenTree]) -> bool {
     let colons = |pair: &[TokenTree]| match pair {
         [first, second] => is_punct(first, ':') && is_joint(first) && is_punct(second, ':'),
@@ -177,7 +176,7 @@ fn is_in_path(before: &[TokenTree], behind: &[TokenTree]) -> bool {
 mod tests {
     use super::*;
 
-    /// Returns the parameters that the expression reads, or `None` if the inputs are unknown.
+    /// Returns the names of the parameters that the expression reads, or `None` if the inputs are unknown.
     fn inputs(expression: &str, function: &str) -> Option<Vec<String>> {
         inputs_behind(expression, function, "")
     }
@@ -218,7 +217,8 @@ mod tests {
             ("Hook { body, ..Default::default() }", &["body"]),
             ("Hook { ..body }", &["body"]),
             ("config.urls[..id]", &["config", "id"]),
-            // In these expressions, the names of parameters mean other things: fields, methods, modules or text.
+            // In the following expressions, the name of a parameter is also the name of a field, a method or a module,
+            // or is only text.
             ("config.body", &["config"]),
             ("config.body()", &["config"]),
             ("config.0.body", &["config"]),
@@ -249,7 +249,8 @@ mod tests {
         assert_eq!(inputs_behind("hook", function, before), None);
         assert_eq!(inputs_behind("format!(\"{hook}\")", function, before), None);
         assert_eq!(inputs_behind("config.url", function, before), Some(vec!["config".to_owned()]));
-        // The local variable shadows the parameter, so the type of the local variable is checked.
+        // The local variable `config` hides the parameter `config`, so the compiler checks the type of the local
+        // variable.
         let shadowed = "let config = Own(body); async move";
         assert_eq!(inputs_behind("config.url", function, shadowed), Some(vec!["config".to_owned()]));
     }

@@ -11,7 +11,8 @@ use crate::diagnostics::Diagnostics;
 
 const KEYS: [&str; 1] = ["crate"];
 
-/// The values of the arguments. A field is `None` if its argument was not given, or was wrong and an error was added.
+/// The values of the attribute's arguments. A field is `None` if the user did not give the argument, or if the value
+/// was wrong and the parser added an error.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) settings: Option<Type>,
@@ -36,7 +37,7 @@ impl Values for Args {
     }
 }
 
-/// Returns an example of the argument with this key, for error messages.
+/// Returns an example of the argument with the given key. Error messages show the example.
 fn usage(key: &str) -> String {
     format!("{key} = ::postback")
 }

@@ -57,15 +57,16 @@ fn the_function_survives_what_is_half_typed() {
 
 #[test]
 fn a_placeholder_that_an_editor_puts_where_one_types_is_in_the_expansion() {
-    // The editor inserts the word `placeholder` behind the dot. In the expansion, the editor finds the type of the
-    // expression before the dot, and so knows which fields and methods it can suggest.
+    // When the user types a dot, the editor inserts the word `placeholder` after it and expands the attribute. In the
+    // expansion, the editor finds the type of the expression before the dot, and suggests the fields and methods of
+    // this type.
     for args in ["webhook = config.placeholder", "webhook = url, request_id = config.placeholder"] {
         let expanded = async_handler(args.parse().unwrap(), &SMALL.parse().unwrap()).to_string();
         assert!(expanded.contains("& (config . placeholder)"), "{expanded}");
     }
 }
 
-/// Asserts that the expansion does not panic, and that it has all tokens of the function in their order.
+/// Asserts that the expansion does not panic, and that it contains all tokens of the user's function in the same order.
 fn assert_function_survives(args: &TokenStream, item: &TokenStream) {
     let expanded = async_handler(args.clone(), item);
     assert!(survives(item, &expanded), "#[async_handler({args})] {item}\nbecame\n{expanded}");
