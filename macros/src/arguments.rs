@@ -97,8 +97,8 @@ impl Arguments {
             let tokens = if tokens.is_empty() { next_token(&input.fork()) } else { tokens };
             let first = self.keys.first()?;
             errors.on(tokens, format!("expected `key = value`, for example `{}`", (self.usage)(first)));
-            // The user probably meant the first known key, which is often required. So this key counts as intended, and
-            // no second error says that it is missing.
+            // The user probably meant the first key in `keys`. So this key counts as intended, and no second error says
+            // that the key is missing.
             given.intended.push((*first).to_owned());
             return None;
         };

@@ -3,9 +3,9 @@
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
-/// Runs `work` and returns its value, or all errors that `work` added. If `work` returns `None` without an error, that
-/// is a bug in this crate. `collect_errors` then returns an error too, because an attribute must never silently do
-/// nothing.
+/// Runs `work` and returns the value that `work` returns. If `work` adds errors, returns these errors instead. If
+/// `work` returns `None` and adds no error, this crate has a bug. In that case, `collect_errors` returns an error,
+/// because an attribute must never silently do nothing.
 ///
 /// Invariant: only this function creates a [`Diagnostics`], so no error can be dropped before the user sees it.
 pub(crate) fn collect_errors<T>(work: impl FnOnce(&mut Diagnostics) -> Option<T>) -> Result<T, TokenStream> {
@@ -21,18 +21,19 @@ pub(crate) fn collect_errors<T>(work: impl FnOnce(&mut Diagnostics) -> Option<T>
     }
 }
 
-/// The errors that were found so far in one use of an attribute.
+/// A list of the errors that were found in one use of an attribute.
 pub(crate) struct Diagnostics {
     errors: Option<syn::Error>,
 }
 
 impl Diagnostics {
-    /// Adds an error at the user's tokens. The compiler marks all of them, from the first to the last.
+    /// Adds an error at the given tokens of the user. The compiler marks all these tokens, from the first to the last.
     pub(crate) fn on(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
         self.add(syn::Error::new_spanned(tokens.into_token_stream(), message));
     }
 
-    /// Adds an error at one source location. Use this method for code that is missing and so has no tokens.
+    /// Adds an error at one source location. Use this method if the user's code lacks something, so that there are no
+    /// tokens to mark.
     pub(crate) fn at(&mut self, span: Span, message: impl std::fmt::Display) {
         self.add(syn::Error::new(span, message));
     }
@@ -46,15 +47,15 @@ impl Diagnostics {
     }
 }
 
-/// Returns the word in `known` that the user probably meant by `word`.
+/// Returns the word in `known` that the user probably meant when the user wrote `word`.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    // The compiler uses the same limit for its suggestions: at most a third of the letters may differ.
+    // At most a third of the letters may differ. The compiler has the same limit for its suggestions.
     let distance = |candidate: &str| strsim::damerau_levenshtein(&word.to_lowercase(), candidate);
     let best = known.iter().min_by_key(|candidate| distance(candidate))?;
     (distance(best) <= word.len().max(3) / 3).then_some(*best)
 }
 
-/// Joins words into a list such as `` `a`, `b` and `c` ``.
+/// Returns the words as one text, such as `` `a`, `b` and `c` ``.
 pub(crate) fn listed(words: &[&str]) -> String {
     let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
@@ -63,8 +64,8 @@ pub(crate) fn listed(words: &[&str]) -> String {
     }
 }
 
-/// Returns the message for an unknown word. The message names the nearest known word, if one is near, and lists all
-/// known words.
+/// Returns the error message for an unknown word. The message lists all known words. If a known word has a similar
+/// spelling, the message suggests it.
 pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
     let suggestion = nearest(word, known).map_or_else(|| ";".to_owned(), |near| format!("; did you mean `{near}`?"));
     format!("unknown {what} `{word}`{suggestion} known {what}s: {}", listed(known))

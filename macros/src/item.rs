@@ -8,18 +8,18 @@ use syn::{Attribute, Signature, Token, Visibility};
 
 use crate::diagnostics::Diagnostics;
 
-/// The parsed function that the attribute stands on. Its tokens keep the user's spans.
+/// The user's function with the attribute, after parsing. Its tokens have the user's spans.
 pub(crate) struct Item {
-    /// All tokens before the body, unchanged. Generated code repeats these tokens and does not print `attributes` and
-    /// `signature` again, because printing a parsed signature could lose a token.
+    /// All tokens before the function's body, unchanged. Generated code contains these tokens, and not `attributes` and
+    /// `signature`, because a parsed signature may lack a token of the user.
     pub(crate) head: TokenStream,
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) signature: Signature,
-    /// `None` if the function ends with a semicolon.
+    /// The body of the function. `None` if the function has a semicolon instead of a body.
     pub(crate) body: Option<Body>,
 }
 
-/// A function body, `{ #![inner attributes] tokens }`.
+/// The body of a function: braces with inner attributes and other tokens, `{ #![inner attributes] tokens }`.
 pub(crate) struct Body {
     group: Group,
     pub(crate) inner: Vec<Attribute>,
@@ -27,7 +27,7 @@ pub(crate) struct Body {
 }
 
 impl Item {
-    /// Parses the function. `attribute` is the attribute's name, which error messages use.
+    /// Parses the user's function. `attribute` is the name of the attribute in error messages.
     pub(crate) fn parse(tokens: TokenStream, attribute: &str, errors: &mut Diagnostics) -> Option<Self> {
         let keywords = LeadingKeywords::of(tokens.clone());
         if let Some(other) = keywords.non_function_token() {
@@ -43,7 +43,7 @@ impl Item {
     }
 
     fn parse_function(input: ParseStream<'_>) -> syn::Result<Self> {
-        // The last token is the body, or the semicolon of a function without a body.
+        // The last token is the function's body. If the function has no body, the last token is a semicolon.
         let mut head: Vec<TokenTree> = input.fork().parse::<TokenStream>()?.into_iter().collect();
         head.pop();
         let attributes = input.call(Attribute::parse_outer)?;
@@ -61,7 +61,8 @@ impl Item {
         Ok(Self { head: head.into_iter().collect(), attributes, signature, body })
     }
 
-    /// Returns the first attribute whose path ends in `name`, for example `#[tokio::main]` for the name `main`.
+    /// Returns the first attribute on the function whose path ends with `name`. For example, `#[tokio::main]` is found
+    /// by the name `main`.
     pub(crate) fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attributes.iter().find(|attribute| attribute.path().segments.last().is_some_and(|last| last.ident == name))
     }
@@ -71,7 +72,8 @@ impl Parse for Body {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let whole = input.fork();
         let content;
-        // `braced!` also accepts the invisible group that wraps a `$body:block` of a `macro_rules!` macro.
+        // If a `macro_rules!` macro passes the body as `$body:block`, an invisible group is around the body. `braced!`
+        // accepts such a group.
         syn::braced!(content in input);
         let group =
             unwrap_invisible_groups(whole.parse()?).ok_or_else(|| whole.error("expected the body in braces"))?;
@@ -79,7 +81,8 @@ impl Parse for Body {
     }
 }
 
-/// Returns the group in braces, without the invisible groups that a `macro_rules!` macro may put around it.
+/// Returns the group without the invisible groups that a `macro_rules!` macro may put around it. Returns `None` if the
+/// token is not a group.
 fn unwrap_invisible_groups(token: TokenTree) -> Option<Group> {
     match token {
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
@@ -91,44 +94,43 @@ fn unwrap_invisible_groups(token: TokenTree) -> Option<Group> {
 }
 
 impl Body {
-    /// Puts `tokens` into braces that have the span of the user's braces. The compiler uses this span to choose the
-    /// edition, the lint levels and the breakpoints for the code inside.
+    /// Returns `tokens` in braces that have the span of the user's braces. The compiler uses this span to choose the
+    /// edition, the lint levels and the breakpoints for the code inside the braces.
     pub(crate) fn in_user_braces(&self, tokens: TokenStream) -> Group {
         let mut group = Group::new(Delimiter::Brace, tokens);
         group.set_span(self.group.span());
         group
     }
 
-    /// Returns the body as the user wrote it, with braces and inner attributes.
+    /// Returns the function's body as the user wrote it, with its braces and inner attributes.
     pub(crate) fn as_written(&self) -> &Group {
         &self.group
     }
 
-    /// Returns the body as a block without its inner attributes. If the body has no inner attributes, this is the
-    /// user's own group, which alone keeps the location of each brace. The compiler needs these two locations to see
-    /// that it has already reported a syntax error in the body.
+    /// Returns the body as a block without its inner attributes. If the body has no inner attributes, returns the
+    /// user's own group, because a new group would lose the location of each brace. With these locations, the compiler
+    /// does not report a syntax error in the body twice.
     pub(crate) fn block(&self) -> Group {
         if self.inner.is_empty() { self.group.clone() } else { self.in_user_braces(self.tokens.clone()) }
     }
 }
 
-/// Whether the tokens look like an expression, such as a closure or an `async` block. Only the first tokens are
-/// checked.
+/// Whether the tokens begin like an expression, such as a closure or an `async` block. Later tokens are not checked.
 pub(crate) fn is_expression(tokens: &TokenStream) -> bool {
     LeadingKeywords::of(tokens.clone()).non_function_token().is_some_and(|other| begins_expression(&other))
 }
 
-/// Whether `token` begins an expression and not another item. `token` is the token that shows that the code is not a
-/// function.
+/// Whether `token` belongs to an expression, and not to an item such as a struct. `token` is the token that shows that
+/// the code is not a function.
 fn begins_expression(token: &TokenTree) -> bool {
     !matches!(token, TokenTree::Ident(word) if word != "async" && word != "move")
 }
 
-/// The keywords at the beginning of an item, such as `async` and `fn`. Attributes and a visibility before them are
-/// skipped.
+/// The keywords at the beginning of an item, such as `async` and `fn`. Attributes and a visibility before the keywords
+/// are skipped.
 struct LeadingKeywords {
     keywords: Vec<Ident>,
-    /// The first token behind the attributes, also if it is not a keyword.
+    /// The first token after the attributes, whether it is a keyword or not.
     first_token: Option<TokenTree>,
 }
 
@@ -149,7 +151,8 @@ impl LeadingKeywords {
             input.parse::<TokenStream>().map(drop)
         })
         .parse2(tokens);
-        // This error is ignored, because `Item::parse_function` parses the same tokens and gives a better error.
+        // An error of this parser is ignored, because `Item::parse_function` parses the same tokens and returns a
+        // better error.
         drop(parsed);
         found
     }

@@ -11,8 +11,8 @@ use crate::arguments::is_name_value;
 use crate::diagnostics::collect_errors;
 use crate::item::Item;
 
-/// Returns the function and a `main` that starts the program with it. After a mistake, returns the function, the
-/// errors, and an empty `main`.
+/// Expands the attribute `main`. Returns the user's function, and a `main` that starts the program with the user's
+/// function. If the user's code has a mistake, returns the function, the errors, and a `main` that does nothing.
 pub(crate) fn main_fn(args: TokenStream, item: &TokenStream) -> TokenStream {
     if is_name_value() {
         return expand::expand_with_errors(item, &TokenStream::new());

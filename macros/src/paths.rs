@@ -9,12 +9,13 @@ use syn::Path;
 pub(crate) struct RuntimeCrate(Option<Path>);
 
 impl RuntimeCrate {
-    /// Keeps the value of the argument `crate`. `None` means `::postback`.
+    /// Makes a path from the value of the argument `crate`. `None` means `::postback`.
     pub(crate) fn new(given: Option<Path>) -> Self {
         Self(given)
     }
 
-    /// Returns the path of the module `__private`, which re-exports every item that generated code may name.
+    /// Returns the path of the module `__private`. This module re-exports every item of the runtime that generated code
+    /// uses.
     pub(crate) fn private(&self) -> TokenStream {
         self.0.as_ref().map_or_else(
             || quote_spanned!(Span::mixed_site()=> ::postback::__private),
@@ -22,8 +23,8 @@ impl RuntimeCrate {
         )
     }
 
-    /// Returns the path of the module `__private`, placed at `location`, which is the source location of a token of the
-    /// user. If the compiler finds an error in a call with this path, it shows the error at that token.
+    /// Returns the path of the module `__private`, placed at the source location of a token of the user. If the
+    /// compiler finds an error in a call with this path, the compiler shows the error at the user's token.
     pub(crate) fn private_at(&self, location: Span) -> TokenStream {
         let relocate = |mut token: TokenTree| {
             token.set_span(token.span().located_at(location));

@@ -3,20 +3,22 @@
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 
-/// A function that expands an attribute. Its arguments are the tokens of the attribute's arguments and of the item.
+/// A function that expands an attribute. Its first argument is the tokens of the attribute's arguments. Its second
+/// argument is the tokens of the item with the attribute.
 pub(crate) type Attribute = fn(TokenStream, &TokenStream) -> TokenStream;
 
 fn expand(attribute: Attribute, args: &str, item: &str) -> TokenStream {
     attribute(args.parse().unwrap(), &item.parse().unwrap())
 }
 
-/// Returns the generated code, formatted by `prettyplease`.
+/// Expands an attribute, and returns the generated code as text that `prettyplease` has formatted.
 pub(crate) fn expanded(attribute: Attribute, args: &str, item: &str) -> String {
     let file = syn::parse2(expand(attribute, args, item)).unwrap();
     prettyplease::unparse(&file)
 }
 
-/// Returns the messages of all errors in the expansion. Asserts that the expansion still has the unchanged item in it.
+/// Expands an attribute, and returns the messages of all errors in the expansion. Asserts that the expansion contains
+/// the unchanged item.
 pub(crate) fn mistakes(attribute: Attribute, args: &str, item: &str) -> Vec<String> {
     let expanded = expand(attribute, args, item).to_string();
     let unchanged = item.parse::<TokenStream>().unwrap().to_string();
@@ -30,8 +32,8 @@ pub(crate) fn mistakes(attribute: Attribute, args: &str, item: &str) -> Vec<Stri
     messages
 }
 
-/// Returns all tokens in one list. The list has the delimiters of each group and the tokens inside the group, instead
-/// of the group.
+/// Returns all tokens as one list of texts. Instead of a group, the list has the group's opening delimiter, the tokens
+/// inside the group, and the closing delimiter.
 pub(crate) fn flat(tokens: &TokenStream) -> Vec<String> {
     let mut all = Vec::new();
     for token in tokens.clone() {
@@ -47,14 +49,14 @@ pub(crate) fn flat(tokens: &TokenStream) -> Vec<String> {
     all
 }
 
-/// Whether all tokens of the item are in the expansion, in the order of the item.
+/// Whether the expansion contains all tokens of the item, in the same order.
 pub(crate) fn survives(item: &TokenStream, expanded: &TokenStream) -> bool {
     let mut expanded = flat(expanded).into_iter();
     flat(item).iter().all(|token| expanded.any(|other| other == *token))
 }
 
-/// Returns the first `count - 1` tokens, or no tokens if `count` is 0. A group counts as one token plus the tokens in
-/// it. If a group is cut in the middle, its closing delimiter stays.
+/// Returns the first `count - 1` tokens, or no tokens if `count` is 0. A group counts as one token, and each token
+/// inside the group counts as one more. If the last token is inside a group, the group keeps its closing delimiter.
 pub(crate) fn cut(tokens: &TokenStream, mut count: usize) -> TokenStream {
     filtered(tokens, &mut || {
         count = count.saturating_sub(1);
@@ -62,7 +64,8 @@ pub(crate) fn cut(tokens: &TokenStream, mut count: usize) -> TokenStream {
     })
 }
 
-/// Returns the tokens without those that have these indexes. If a group is left out, its content is left out too.
+/// Returns the tokens without the tokens at the given indexes. If a group is left out, the tokens inside the group are
+/// left out with it.
 pub(crate) fn without(tokens: &TokenStream, indexes: &[usize]) -> TokenStream {
     let mut index = 0;
     filtered(tokens, &mut || {
@@ -71,7 +74,8 @@ pub(crate) fn without(tokens: &TokenStream, indexes: &[usize]) -> TokenStream {
     })
 }
 
-/// Returns the tokens for which `keep` returns `true`, also inside groups.
+/// Calls `keep` once for each token, and returns the tokens for which `keep` returns `true`. The tokens inside a group
+/// are filtered in the same way. If a group is left out, the tokens inside the group are left out with it.
 fn filtered(tokens: &TokenStream, keep: &mut impl FnMut() -> bool) -> TokenStream {
     let kept = tokens.clone().into_iter().filter_map(|token| match token {
         _ if !keep() => None,

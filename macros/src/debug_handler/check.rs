@@ -15,11 +15,12 @@ use crate::paths::RuntimeCrate;
 /// The largest number of parameters for which the runtime implements the trait `Handler`.
 const MAX_PARAMETERS: usize = 8;
 
-/// The parts of the function whose types the generated code makes the compiler check.
+/// A function that the attribute accepts: its parameters and its return type. The generated code makes the compiler
+/// check these types.
 pub(crate) struct Handler {
     pub(crate) name: Ident,
-    /// The `#[cfg]` attributes of the function. The generated checks get them too, so the checks exist only if the
-    /// function does.
+    /// The `#[cfg]` attributes of the function. The generated checks get the same attributes, so that the checks exist
+    /// only if the function exists.
     pub(crate) cfgs: Vec<Attribute>,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) returns: Type,
@@ -32,7 +33,8 @@ pub(crate) struct Parameter {
     pub(crate) ty: Type,
 }
 
-/// Adds an error for each rule that the function breaks. Returns `None` if there are no types to check.
+/// Checks everything that can be checked without types, and adds an error for each rule that the function breaks.
+/// Returns `None` if the compiler has no types to check.
 pub(crate) fn check(args: Args, item: &Item, errors: &mut Diagnostics) -> Option<Handler> {
     let signature = &item.signature;
     if let Some(again) = item.attribute("debug_handler") {
@@ -90,8 +92,7 @@ fn check_parameters(inputs: &Punctuated<FnArg, Token![,]>, errors: &mut Diagnost
             }
         };
         let cfgs = cfgs(&typed.attrs);
-        // Parameters with `#[cfg]` are not counted, because two of them may be alternatives, and only one of the two
-        // exists.
+        // Parameters with `#[cfg]` are not counted, because the compiler may remove some of them.
         if cfgs.is_empty() {
             check_count(typed, parameters.len(), errors);
             if last_segment_is(&typed.ty, "Payload") {
@@ -158,7 +159,7 @@ fn add_not_async_error(signature: &Signature, errors: &mut Diagnostics) {
     );
 }
 
-/// Whether this return type may be a future, so that a function without `async` may be a valid handler.
+/// Whether the return type may be a future. If so, a function without `async` may be a valid handler.
 fn may_be_future(returns: &Type) -> bool {
     match last_segment(returns) {
         Some(segment) => segment.ident == "Pin" || segment.ident.to_string().ends_with("Future"),
@@ -166,7 +167,7 @@ fn may_be_future(returns: &Type) -> bool {
     }
 }
 
-/// Returns the type `S` of a parameter type `Config<S>`.
+/// Returns the type `S`, if the type of a parameter is `Config<S>`; otherwise `None`.
 fn settings_of_config(ty: &Type) -> Option<Type> {
     let config = last_segment(ty).filter(|segment| segment.ident == "Config")?;
     let PathArguments::AngleBracketed(arguments) = &config.arguments else { return None };

@@ -19,7 +19,7 @@ use quote::{ToTokens, format_ident, quote_spanned};
 
 use super::check::{Handler, Parameter};
 
-/// Generates the checks, which are placed behind the function.
+/// Generates the code that makes the compiler check the types of a function. The code is placed after the function.
 pub(crate) fn expand(handler: &Handler) -> TokenStream {
     let cfgs = &handler.cfgs;
     let parameters = handler.parameters.iter().map(|parameter| parameter_check(handler, parameter));
@@ -33,7 +33,7 @@ pub(crate) fn expand(handler: &Handler) -> TokenStream {
     }
 }
 
-/// Generates the call that makes the compiler check that a handler can have a parameter of this type.
+/// Generates a call with which the compiler checks that a handler can have a parameter of the given type.
 fn parameter_check(handler: &Handler, parameter: &Parameter) -> TokenStream {
     let private = handler.runtime.private();
     let Parameter { cfgs, ty } = parameter;
@@ -44,11 +44,12 @@ fn parameter_check(handler: &Handler, parameter: &Parameter) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> #(#cfgs)* #private::check::#call;)
 }
 
-/// Generates the code that makes the compiler check the future that a call of the function returns. This call is in a
-/// closure that is never called, so the closure's parameters serve as arguments, and no values are needed.
+/// Generates the code with which the compiler checks the future that the user's function returns. A closure calls the
+/// user's function and gives its own parameters as arguments. The closure itself is never called, so no values are
+/// needed.
 fn future_check(handler: &Handler) -> TokenStream {
-    // A call cannot have a `#[cfg]` on an argument, so this check is left out for a function with `#[cfg]` on a
-    // parameter.
+    // If a parameter has a `#[cfg]`, the future is not checked, because Rust does not allow a `#[cfg]` on an argument
+    // of a call.
     if handler.parameters.iter().any(|parameter| !parameter.cfgs.is_empty()) {
         return TokenStream::new();
     }
@@ -56,8 +57,8 @@ fn future_check(handler: &Handler) -> TokenStream {
     let name = &handler.name;
     let arguments: Vec<_> =
         (0..handler.parameters.len()).map(|i| format_ident!("__{i}", span = Span::mixed_site())).collect();
-    // The compiler marks an error on the argument of a check. So these arguments are placed at the return type and at
-    // the name of the function.
+    // If a check fails, the compiler marks the argument of the check. So the arguments are placed at the return type
+    // and at the name of the user's function.
     let at_return_type = borrowed_future_at(handler.returns.to_token_stream());
     let at_name = borrowed_future_at(name.to_token_stream());
     quote_spanned! {Span::mixed_site()=>
@@ -69,7 +70,7 @@ fn future_check(handler: &Handler) -> TokenStream {
     }
 }
 
-/// Generates the expression `&__future` at the location of these tokens, from the first to the last token.
+/// Generates the expression `&__future` at the location of `tokens`, from the first to the last token.
 fn borrowed_future_at(tokens: TokenStream) -> TokenStream {
     let span = |token: Option<TokenTree>| {
         token.map_or_else(Span::mixed_site, |token| token.span().resolved_at(Span::mixed_site()))

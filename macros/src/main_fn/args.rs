@@ -9,8 +9,8 @@ use crate::diagnostics::Diagnostics;
 
 const KEYS: [&str; 2] = ["worker_threads", "crate"];
 
-/// The values of the arguments. A field is `None` if its key was not given, or if the value was wrong and an error was
-/// added.
+/// The values of the attribute's arguments. A field is `None` if the user did not give the argument, or if the value
+/// was wrong and the parser added an error.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) worker_threads: Option<LitInt>,
@@ -29,14 +29,14 @@ impl Values for Args {
         match key {
             "worker_threads" => self.worker_threads = parse_worker_threads(input, errors)?,
             "crate" => self.crate_path = parse_crate(input, errors)?,
-            // `key` is always one of `KEYS`, so no other key arrives here.
+            // This arm is never reached, because `key` is always one of `KEYS`.
             _ => {}
         }
         Ok(())
     }
 }
 
-/// Returns an example of the argument with this key, for error messages.
+/// Returns an example of the argument with the given key. Error messages show the example.
 fn usage(key: &str) -> String {
     match key {
         "worker_threads" => "worker_threads = 4".to_owned(),

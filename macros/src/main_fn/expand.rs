@@ -18,7 +18,8 @@ use super::check::MainFunction;
 /// The number of tokens in `->`.
 const RETURN_ARROW_TOKENS: usize = 2;
 
-/// Generates `main`, with the user's function inside it or before it.
+/// Generates the `main` of the program. If the user's function has the name `main`, it is placed inside the generated
+/// `main`; otherwise before it.
 pub(crate) fn expand(main: &MainFunction) -> TokenStream {
     let function = function(main);
     let start = start_call(main);
@@ -39,14 +40,14 @@ pub(crate) fn expand(main: &MainFunction) -> TokenStream {
     quote!(#function #generated)
 }
 
-/// Generates the expansion after a mistake. It has exactly one `main`, because a missing `main` would cause one more
-/// error.
+/// Generates the expansion if the user's code has a mistake. The expansion has exactly one `main`, because the compiler
+/// would report a missing `main` as one more error.
 pub(crate) fn expand_with_errors(item: &TokenStream, errors: &TokenStream) -> TokenStream {
     match FunctionStart::of(item) {
         FunctionStart { is_main: true, is_async: true } => quote! {
             fn main() {
                 #item
-                // This line uses the user's `main`, so that the compiler does not warn of an unused function.
+                // This statement uses the user's `main`, so that the compiler does not warn of an unused function.
                 _ = main;
             }
             #errors
@@ -62,14 +63,16 @@ fn function(main: &MainFunction) -> TokenStream {
     quote!(#head #body)
 }
 
-/// Generates the call that starts the program. The call reads the program's name and version with `env!` in the user's
-/// crate, because `env!` in the runtime would give the runtime's version.
+/// Generates the call that starts the program. The generated code uses `env!` to read the program's name and version,
+/// because it is compiled as part of the user's crate. `env!` in the runtime would read the name and version of the
+/// runtime.
 fn start_call(main: &MainFunction) -> TokenStream {
     let private = main.runtime.private();
     let name = &main.item.signature.ident;
     let start = if main.takes_settings { "start" } else { "start_without_settings" };
     let worker_threads = main.worker_threads.as_ref().map(|n| quote_spanned!(Span::mixed_site()=> .worker_threads(#n)));
-    // The call is placed at the return type, so the compiler marks the return type if the runtime cannot accept it.
+    // The call is placed at the location of the return type, so that the compiler marks the return type if the runtime
+    // does not accept this type.
     let returns = main.item.signature.output.to_token_stream().into_iter().skip(RETURN_ARROW_TOKENS);
     let places: Vec<_> = returns.map(|token| token.span()).collect();
     let place = |span: Option<&Span>| Span::mixed_site().located_at(span.copied().unwrap_or_else(Span::mixed_site));
@@ -89,7 +92,8 @@ fn is_main(ident: &Ident) -> bool {
     ident == "main"
 }
 
-/// The first words of the user's function. They can be parsed even if the rest of the function is wrong.
+/// What the first words of the user's function say. These words can be read even if the rest of the function has a
+/// syntax error.
 struct FunctionStart {
     is_main: bool,
     is_async: bool,

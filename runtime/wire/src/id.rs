@@ -15,10 +15,11 @@ use uuid::Uuid;
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// The longest id, in bytes.
+    /// The largest length of an id, in bytes.
     pub const MAX_LEN: usize = 128;
 
-    /// Makes a new id: a UUIDv7 (RFC 9562), 36 characters long. Such ids sort by the time when they were made.
+    /// Makes a new id: a UUIDv7 (RFC 9562), 36 characters long. If ids are made by this function, their alphabetical
+    /// order is the order in time.
     ///
     /// ```
     /// let id = postback::RequestId::generate();
@@ -28,12 +29,13 @@ impl RequestId {
         Self(Uuid::now_v7().to_string().into())
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Makes an id from text that was read from the store. The text is not checked again.
+    /// Makes an id from a text that was read from the store. The function does not check the text, because it was
+    /// checked before it was stored.
     #[doc(hidden)]
     pub fn stored(text: &str) -> Self {
         Self(text.into())
@@ -43,11 +45,13 @@ impl RequestId {
 impl FromStr for RequestId {
     type Err = RequestIdError;
 
-    /// Accepts 1 to 128 of the characters `A-Z a-z 0-9 _ -`, and dots that are neither first nor last.
+    /// Parses an id. A valid id has 1 to 128 characters: `A-Z`, `a-z`, `0-9`, `_`, `-` and `.`. The first and the last
+    /// character must not be a dot.
     ///
     /// # Errors
     ///
-    /// Returns an error if the text is empty, longer than 128 bytes, or has other characters.
+    /// Returns an error if the text is empty, is longer than 128 bytes, begins or ends with a dot, or has another
+    /// character.
     fn from_str(text: &str) -> Result<Self, RequestIdError> {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.');
         let outer_dot = text.starts_with('.') || text.ends_with('.');
@@ -88,7 +92,7 @@ impl Serialize for RequestId {
     }
 }
 
-/// Deserializes an id from a text. Accepts the same texts as [`from_str`](RequestId::from_str).
+/// Deserializes an id from a string. Accepts the same strings as [`from_str`](RequestId::from_str).
 impl<'de> Deserialize<'de> for RequestId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
@@ -104,7 +108,7 @@ crate::line::debug_as_message!(RequestIdError);
 
 /// The id of one report. Receivers get it in the header `webhook-id`, with the same value on each attempt.
 ///
-/// It has no dot, because dots separate the parts of the signed text of Standard Webhooks.
+/// The id has no dot, because Standard Webhooks signs the text `id.timestamp.body`, in which dots separate the parts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReportId(Uuid);
 
@@ -113,7 +117,7 @@ impl ReportId {
         Self(Uuid::now_v7())
     }
 
-    /// The id as the 16 bytes that the store keeps.
+    /// Returns the id as the 16 bytes that are written to the store.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
@@ -143,8 +147,8 @@ impl fmt::Debug for ReportId {
     }
 }
 
-/// The id of one process of the program. A process makes a new id when it starts, so a claim with another id belongs to
-/// an earlier process.
+/// The id of one process of the program. Each process makes a new id when it starts. If a claim in the store has
+/// another id, an earlier process made the claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(Uuid);
 

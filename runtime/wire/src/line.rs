@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
 
-/// Displays an error and its causes as `a: b: c`. Errors of this crate do not repeat their source in their own message.
+/// Displays an error and its causes in one line, as `error: cause: cause of the cause`. Errors of this crate do not
+/// repeat their cause in their own message.
 pub struct Causes<'a>(pub &'a dyn Error);
 
 impl fmt::Display for Causes<'_> {
@@ -12,7 +13,7 @@ impl fmt::Display for Causes<'_> {
         let mut cause = self.0.source();
         while let Some(error) = cause {
             let message = error.to_string();
-            // Some errors of other crates repeat their source in their own message.
+            // This check is needed because some errors of other crates repeat their cause in their own message.
             if !text.ends_with(&message) {
                 text.push_str(": ");
                 text.push_str(&message);
@@ -23,7 +24,8 @@ impl fmt::Display for Causes<'_> {
     }
 }
 
-/// Implements `Debug` for public errors: it shows the message and its causes, as [`Causes`] does.
+/// Implements `Debug` for a public error type. `Debug` then shows the error's message and its causes, as [`Causes`]
+/// does.
 ///
 /// `unwrap` and a `main` that returns `Result<(), Box<dyn Error>>` print errors with `Debug`. A derived `Debug` would
 /// show the user the names of private variants.
@@ -40,7 +42,7 @@ macro_rules! debug_as_message {
 }
 pub use debug_as_message;
 
-/// Displays text from outside so that it stays on one line and cannot control a terminal.
+/// Displays a text that the program did not make, so that the text stays on one line and cannot control a terminal.
 ///
 /// Control characters, and characters that reorder or hide text, are written as escapes such as `\n` and `\u{1b}`.
 pub struct Escaped<'a>(pub &'a str);
@@ -51,7 +53,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A writer that escapes control characters, and characters that reorder or hide text.
+/// A writer that writes control characters, and characters that reorder or hide text, as escapes such as `\n`, and all
+/// other characters unchanged.
 pub struct Escaping<W>(pub W);
 
 impl<W: fmt::Write> fmt::Write for Escaping<W> {
@@ -62,7 +65,8 @@ impl<W: fmt::Write> fmt::Write for Escaping<W> {
             self.0.write_str(before)?;
             let mut chars = tail.chars();
             if let Some(c) = chars.next() {
-                // `escape_debug` leaves some of the dangerous characters as they are.
+                // `escape_debug` does not escape all dangerous characters, so this code uses it only for `\n`, `\r` and
+                // `\t`.
                 match c {
                     '\n' | '\r' | '\t' => write!(self.0, "{}", c.escape_debug())?,
                     _ => write!(self.0, "{}", c.escape_unicode())?,
@@ -75,8 +79,8 @@ impl<W: fmt::Write> fmt::Write for Escaping<W> {
 }
 
 fn is_dangerous(c: char) -> bool {
-    // The dangerous characters are control characters; separators of lines and paragraphs; marks, embeddings and
-    // isolates of bidirectional text; and characters without width.
+    // The following characters are dangerous: control characters; separators of lines and paragraphs; marks, embeddings
+    // and isolates of bidirectional text; and characters without width.
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -1,26 +1,28 @@
 //! Names that other programs read, each defined once: metrics, HTTP headers, log targets, the user agent.
 
-/// The `user-agent` of every webhook.
+/// The value of the header `user-agent` of every webhook.
 pub const USER_AGENT: &str = concat!("postback/", env!("CARGO_PKG_VERSION"));
 
-/// Headers of a webhook, as the Standard Webhooks specification names them.
+/// The names of HTTP headers. The names that begin with `webhook-` come from the Standard Webhooks specification.
 pub mod header {
-    /// The report's id, which is the same on every attempt.
+    /// The header with the report's id, which is the same on every attempt.
     pub const WEBHOOK_ID: &str = "webhook-id";
-    /// The time of this attempt, in Unix seconds.
+    /// The header with the time of the attempt, in Unix seconds.
     pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
-    /// Signatures separated by spaces, one per secret: `v1,` and the base64 of an HMAC-SHA256, or `v1a,` and the base64
-    /// of an Ed25519 signature.
+    /// The header with the signatures, one per secret, separated by spaces. A signature is `v1,` and the base64 of an
+    /// HMAC-SHA256, or `v1a,` and the base64 of an Ed25519 signature.
     pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
-    /// A header of a receiver's answer, with the value `disable` or `abort-message`. `policy::after_attempt` reads it.
+    /// The header in a receiver's answer that tells the server to send no more: its value is `disable` (to this URL) or
+    /// `abort-message` (this report). The function `policy::after_attempt` evaluates this header.
     pub const WEBHOOK_DELIVERY: &str = "webhook-delivery";
-    /// A header in which a caller sends its own id for a request. The id is stored and logged, and never trusted.
+    /// The header in which a caller sends its own id for a request. The server stores and logs the caller's id, and
+    /// never trusts it.
     pub const REQUEST_ID: &str = "x-request-id";
 }
 
-/// Log targets that the log's filter treats specially.
+/// The log targets that the filter of the log treats differently from other targets.
 pub mod target {
-    /// The log target of the span around a run. No event has this target.
+    /// The log target of the span that surrounds a run. No log event has this target.
     pub const RUN: &str = "postback::run";
     /// The log target of all panics.
     pub const PANIC: &str = "postback::panic";
@@ -28,17 +30,19 @@ pub mod target {
 
 /// Names of metrics, which are emitted through the crate `metrics`. A program sees them if it installs a recorder.
 pub mod metric {
-    /// Counter, label `route`: accepted requests. A request counts when the server has told its caller so.
+    /// Counter, label `route`: accepted requests. A request counts when the server has told the caller that it accepted
+    /// the request.
     pub const REQUESTS_ACCEPTED: &str = "postback_requests_accepted_total";
-    /// Counter, label `reason`: requests that were refused. `max_queued` and `max_queued_bytes`: too many requests
-    /// wait. `disk_reserve`: too little space is free on the disk.
+    /// Counter, label `reason`: requests that the server refused. `max_queued`: too many requests wait to be run.
+    /// `max_queued_bytes`: the waiting requests have too many bytes. `disk_reserve`: too little space is free on the
+    /// disk.
     pub const REQUESTS_REFUSED: &str = "postback_requests_refused_total";
     /// Gauge, label `route`: requests that wait to be run.
     pub const REQUESTS_QUEUED: &str = "postback_requests_queued";
-    /// Gauge in bytes, label `route`: headers and bodies of the requests that wait to be run.
+    /// Gauge in bytes, label `route`: the size of the headers and bodies of all requests that wait to be run.
     pub const REQUESTS_QUEUED_BYTES: &str = "postback_requests_queued_bytes";
-    /// Gauge in bytes: the free space on the store's file system. Set only while `store.disk_reserve` is greater than
-    /// 0.
+    /// Gauge in bytes: the free space on the store's file system. The gauge exists only if the setting
+    /// `store.disk_reserve` is greater than 0.
     pub const STORE_FREE_BYTES: &str = "postback_store_free_bytes";
     /// Counter, labels `route`, `status`, `reason`: requests that ended.
     pub const REQUESTS_FINISHED: &str = "postback_requests_finished_total";
@@ -47,58 +51,58 @@ pub mod metric {
     /// Histogram in seconds, label `route`: how long a run took.
     pub const RUN_SECONDS: &str = "postback_run_duration_seconds";
     /// Counter, label `reason`: request bodies that the server did not read to their end. `slow`: the client sent too
-    /// slowly. `gave_way`: the client was slower than required, and other clients needed the memory. `no_room`: there
-    /// was no free memory for too long.
+    /// slowly. `gave_way`: the client was slower than required, and other clients needed the memory. `no_room`: no
+    /// memory became free in time.
     pub const BODIES_CUT_OFF: &str = "postback_request_bodies_cut_off_total";
     /// Counter, label `reason`: answers that the server did not write to their end, or did not begin. `slow`: the
     /// client did not read. `gave_way`: the client was slower than required, and other clients needed the memory.
-    /// `no_room`: there was no free memory for too long.
+    /// `no_room`: no memory became free in time.
     pub const ANSWERS_CUT_OFF: &str = "postback_answers_cut_off_total";
-    /// Counter, label `reason`: connections that the server did not serve. `full`: the server had as many connections
-    /// as it may have. `accept`: the operating system returned an error.
+    /// Counter, label `reason`: connections from clients that the server did not serve. `full`: the server already had
+    /// the largest allowed number of connections. `accept`: the operating system returned an error.
     pub const CONNECTIONS_REFUSED: &str = "postback_connections_refused_total";
-    /// Counter: reports that the store accepted.
+    /// Counter: reports that the store accepted for delivery.
     pub const REPORTS_POSTED: &str = "postback_reports_posted_total";
     /// Counter, label `reason`: reports that were lost, so that no receiver will get them.
     pub const REPORTS_LOST: &str = "postback_reports_lost_total";
-    /// Counter: reports dropped because reporting is turned off.
+    /// Counter: reports that are never sent, because reporting is turned off.
     pub const REPORTS_DISCARDED: &str = "postback_reports_discarded_total";
-    /// Counter, label `result`: attempts, which are single HTTP requests.
+    /// Counter, label `result`: attempts to deliver a report. Each attempt is one HTTP request.
     pub const ATTEMPTS: &str = "postback_delivery_attempts_total";
-    /// Counter, label `reason`: HTTP requests that do not count as attempts. `lookups`, `files`, `memory` or
-    /// `connections`: this machine had no more of them available. `not_processed`: the receiver refused the request
-    /// before processing any of it.
+    /// Counter, label `reason`: HTTP requests to receivers that do not count as attempts. `lookups`, `files`, `memory`
+    /// or `connections`: the server's machine had too few of these. `not_processed`: the receiver refused the HTTP
+    /// request before processing any part of it.
     pub const ATTEMPTS_PUT_OFF: &str = "postback_delivery_attempts_put_off_total";
     /// Gauge: open connections to receivers, including idle connections.
     pub const CONNECTIONS_OPEN: &str = "postback_delivery_connections";
-    /// Histogram in seconds: how long one attempt took.
+    /// Histogram in seconds: how long one attempt to deliver a report took.
     pub const ATTEMPT_SECONDS: &str = "postback_delivery_attempt_duration_seconds";
-    /// Counter, label `state`: deliveries that ended.
+    /// Counter, label `state`: deliveries that ended. The label says how they ended.
     pub const DELIVERIES_FINISHED: &str = "postback_deliveries_finished_total";
-    /// Histogram in seconds: the time from the making of a report to its delivery.
+    /// Histogram in seconds: the time between the creation of a report and its delivery.
     pub const DELIVERY_SECONDS: &str = "postback_delivery_duration_seconds";
-    /// Gauge: attempts that are under way.
+    /// Gauge: attempts that have begun and not ended.
     pub const DELIVERIES_IN_FLIGHT: &str = "postback_deliveries_in_flight";
-    /// Gauge: reports that wait in memory for the turn of their origin.
+    /// Gauge: reports that wait in memory until it is the turn of their origin.
     pub const DELIVERIES_WAITING: &str = "postback_deliveries_waiting";
-    /// Counter, label `reason`: reports that were parked in the store. `breaker`: the circuit of their origin is open.
-    /// `share`: their origin has as many reports in memory as it may.
+    /// Counter, label `reason`: reports that were parked in the store. `breaker`: the circuit of the report's origin is
+    /// open. `share`: the origin already has the largest allowed number of reports in memory.
     pub const DELIVERIES_PARKED: &str = "postback_deliveries_parked_total";
-    /// Counter: parked reports that were claimed again.
+    /// Counter: parked reports that the delivery claimed again.
     pub const DELIVERIES_UNPARKED: &str = "postback_deliveries_unparked_total";
-    /// Counter: how many times a circuit opened, for all origins together.
+    /// Counter: how many times the circuit of an origin opened. All origins are counted together.
     pub const BREAKER_OPENED: &str = "postback_delivery_breaker_opened_total";
-    /// Gauge: circuits that are open.
+    /// Gauge: the number of origins whose circuit is open.
     pub const BREAKERS_OPEN: &str = "postback_delivery_breakers_open";
-    /// Counter, label `kind`: stale settlements, whose claim was no longer current. They wrote nothing.
+    /// Counter, label `kind`: settlements that the store refused, because their claim was no longer current.
     pub const STALE_SETTLES: &str = "postback_stale_settles_total";
     /// Histogram: the number of operations in one commit of the store.
     pub const COMMIT_OPERATIONS: &str = "postback_store_commit_operations";
-    /// Gauge in bytes: the part of the database's write-ahead log that is not yet copied into the database, or that a
-    /// reader pins.
+    /// Gauge in bytes: the size of the entries in the database's write-ahead log that are not yet copied into the
+    /// database, or that a reader of the database still needs.
     pub const STORE_LOG_BYTES: &str = "postback_store_log_bytes";
-    /// Counter: how many times the write-ahead log could not be copied into the database, because another program held
-    /// a lock.
+    /// Counter: how many times the store could not copy the write-ahead log into the database, because another program
+    /// held a lock.
     pub const STORE_BUSY_CHECKPOINTS: &str = "postback_store_busy_checkpoints_total";
     /// Histogram in seconds: how long one commit of the store took.
     pub const COMMIT_SECONDS: &str = "postback_store_commit_duration_seconds";

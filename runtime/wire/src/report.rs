@@ -12,26 +12,26 @@ pub use self::reason::EndReason;
 pub use self::reason::Reason;
 use crate::time::Timestamp;
 
-/// How a request ended. In JSON: `"completed"`, `"failed"` or `"cancelled"`.
+/// The status of a request that has ended. In JSON, the status is `"completed"`, `"failed"` or `"cancelled"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Status {
     /// The handler returned `Ok`.
     Completed,
-    /// The handler returned `Err`, panicked or ran out of time, its process died too often, or its result cannot be
-    /// serialised.
+    /// The request failed: the handler returned `Err`, panicked or ran out of time, the process died too often while
+    /// the handler ran, or the result cannot be serialised.
     Failed,
     /// The request was cancelled.
     Cancelled,
 }
 
 impl Status {
-    /// All statuses that there are, so that other crates can test that they know each.
+    /// All values of `Status`. Tests of other crates use this list to check that they know every value.
     #[doc(hidden)]
     pub const ALL: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
 
-    /// The text in a report: `completed`, `failed` or `cancelled`.
+    /// Returns the status as a report contains it: `completed`, `failed` or `cancelled`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -47,47 +47,47 @@ impl fmt::Display for Status {
     }
 }
 
-/// A set of ways in which a request can end, for example the ends that are reported.
+/// A set of outcomes of a request. For example, a handler has the set of the outcomes that are reported.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ends(u8);
 
 impl Ends {
     /// The handler returned `Ok`.
     pub const COMPLETED: Self = Self(1);
-    /// The handler returned `Err`, panicked or ran out of time, or its process died too often.
+    /// The handler returned `Err`, panicked or ran out of time, or the process died too often while the handler ran.
     pub const FAILED: Self = Self(2);
     /// The request was cancelled.
     pub const CANCELLED: Self = Self(4);
-    /// The handler's future was dropped before it was finished. The report says `failed`.
+    /// The handler's future was dropped before it was finished. The status in the report is `failed`.
     pub const DROPPED: Self = Self(8);
     /// The empty set.
     pub const NONE: Self = Self(0);
 
-    /// The ends that are in `self`, in `other` or in both.
+    /// Returns the set of the outcomes that are in `self`, in `other` or in both.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether each end of `other` is also in `self`.
+    /// Whether `self` contains every outcome of the set `other`.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// The set as bits, which the store keeps.
+    /// Returns the set as bits. The store contains the set in this encoding.
     #[doc(hidden)]
     pub fn bits(self) -> u8 {
         self.0
     }
 
-    /// Makes the set from these bits; the reverse of [`bits`](Self::bits). Unknown bits are ignored.
+    /// Makes a set from the bits that [`bits`](Self::bits) returns. Unknown bits are ignored.
     #[doc(hidden)]
     pub fn from_bits(bits: u8) -> Self {
         Self(bits & 15)
     }
 }
 
-/// By default, the set has `completed`, `failed` and `cancelled`, but not `dropped`.
+/// The default is the set of `completed`, `failed` and `cancelled`, without `dropped`.
 impl Default for Ends {
     fn default() -> Self {
         Self::COMPLETED.with(Self::FAILED).with(Self::CANCELLED)
@@ -106,17 +106,18 @@ impl fmt::Debug for Ends {
     }
 }
 
-/// The largest size of a result, in bytes of JSON. A store limits the size of a row, and receivers limit the size of a
-/// body.
+/// The largest size of a result as JSON, in bytes. There is a limit because a store limits the size of a row, and
+/// receivers limit the size of a body.
 const MAX_JSON: usize = 64 << 20;
 
-/// A value as JSON text. A value is serialised only once, so the same bytes are stored, returned by the API and sent.
+/// A value that is already serialised as JSON. A value is serialised only once, so the store, the API's answers and the
+/// reports contain the same bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Json(Bytes);
 
 impl Json {
-    /// Serialises a value. Returns `None` if the JSON is `null`, which counts as no value. Returns an error if the JSON
-    /// is larger than 64 MiB.
+    /// Serialises a value as JSON. Returns `None` if the JSON is `null`, because `null` counts as no value. Returns an
+    /// error if the value cannot be serialised, or if the JSON is larger than 64 MiB.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Option<Self>, serde_json::Error> {
         let bytes = serde_json::to_vec(value)?;
         if bytes.len() > MAX_JSON {
@@ -126,14 +127,14 @@ impl Json {
         Ok((bytes != b"null").then(|| Self(bytes.into())))
     }
 
-    /// Makes a JSON string of this text.
+    /// Makes a JSON string that contains the given text.
     pub fn string(text: &str) -> Self {
         let mut json = Vec::with_capacity(text.len() + 2);
         write_string(text, &mut json);
         Self(json.into())
     }
 
-    /// Makes the value from JSON that was read from the store. The JSON is not checked again.
+    /// Makes a value from JSON that was read from the store. The function does not check the JSON.
     pub fn stored(bytes: impl Into<Bytes>) -> Self {
         Self(bytes.into())
     }
@@ -149,18 +150,18 @@ impl fmt::Debug for Json {
     }
 }
 
-/// How a request ended, and what its report shows of the end.
+/// The outcome of a request: its status, and what its report shows of the result or of the failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub status: Status,
     pub reason: Reason,
-    /// Whether reports and API answers show the reason. They do so only if the handler asks for it.
+    /// Whether reports and API answers show the reason. The handler decides whether they show it.
     pub tells_reason: bool,
     /// The result of the request. Only a request with [`Status::Completed`] can have a result.
     pub result: Option<Json>,
-    /// What reports and API answers show of the error. `None` unless the handler asks for it.
+    /// The error as reports and API answers show it. `None` if the handler does not ask for the error in reports.
     pub error: Option<Json>,
-    /// The description of a failure, for the log and the store. Reports never show it.
+    /// The description of a failure, for the log and the store. Reports never contain this description.
     pub detail: Option<String>,
     pub finished: Timestamp,
 }
@@ -188,12 +189,13 @@ impl Outcome {
         }
     }
 
-    /// The reason that reports and API answers show. `None` if they show no reason.
+    /// Returns the reason that reports and API answers show, or `None` if they show no reason.
     pub fn told_reason(&self) -> Option<EndReason> {
         EndReason::of(self.status, self.reason).filter(|_| self.tells_reason)
     }
 
-    /// The one of the [`Ends`] that this outcome belongs to. It decides whether the outcome is reported.
+    /// Returns the outcome as a set [`Ends`] with one element. The outcome is reported if the handler's set contains
+    /// this element.
     pub fn end(&self) -> Ends {
         match (self.status, self.reason) {
             (Status::Completed, _) => Ends::COMPLETED,
@@ -203,11 +205,12 @@ impl Outcome {
         }
     }
 
-    /// Makes the body of a webhook in the default form, which is also the form of Cortex.
+    /// Makes the body of a webhook. The body is JSON with the same members as the webhooks of Cortex.
     ///
-    /// The members are `id` and `status`; then `result` and `timestamp` if the request completed with a result, or
-    /// `reason` and `error` if the handler asks for them. Source: Cortex 0.34, "Webhooks" under `AsyncAPI`. The time is
-    /// RFC 3339 with a time zone; in Cortex's example it has no zone.
+    /// The first members are `id` and `status`. If the request completed with a result, `result` and `timestamp`
+    /// follow. If the request failed and the handler asks for `reason` and `error`, these follow. Source: Cortex 0.34,
+    /// "Webhooks" under `AsyncAPI`. The timestamp is in the format of RFC 3339 with a time zone. In Cortex's example,
+    /// the timestamp has no time zone.
     pub fn to_report(&self, id: &str) -> Bytes {
         let result_len = self.result.as_ref().or(self.error.as_ref()).map_or(0, |json| json.0.len());
         let mut body = Vec::with_capacity(96 + id.len() + result_len);
@@ -217,7 +220,8 @@ impl Outcome {
         body.into()
     }
 
-    /// Writes the members of the report without the braces. An API answer begins with these members and adds others.
+    /// Writes the members of the report's JSON object without its braces, because an API answer begins with the same
+    /// members and then has others.
     pub fn write_members(&self, id: &str, body: &mut Vec<u8>) {
         write_id_and_status(id, self.status.as_str(), body);
         write_reason(self.told_reason().as_ref(), body);
@@ -234,9 +238,9 @@ impl Outcome {
     }
 }
 
-/// A report that you make yourself, to give it to a [`Poster`](crate::Poster).
+/// A report that you make yourself and give to a [`Poster`](crate::Poster).
 ///
-/// You do not need it with the attribute `async_handler`, which makes its reports itself.
+/// You do not need this type if you use the attribute `async_handler`, because the attribute makes the reports.
 ///
 /// ```
 /// # #[derive(serde::Serialize)] struct Made { bytes: u64 }
@@ -251,7 +255,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Makes a report of completed work with this result.
+    /// Makes a report that says that work was completed with the given result.
     ///
     /// # Errors
     ///
@@ -261,12 +265,12 @@ impl Report {
         Ok(Self { id: id.to_string(), outcome })
     }
 
-    /// Makes a report of failed work.
+    /// Makes a report that says that work failed.
     pub fn failed(id: impl fmt::Display) -> Self {
         Self { id: id.to_string(), outcome: Outcome::failed(Reason::Error, None, Timestamp::default()) }
     }
 
-    /// Makes a report of cancelled work.
+    /// Makes a report that says that work was cancelled.
     pub fn cancelled(id: impl fmt::Display) -> Self {
         let mut report = Self::failed(id);
         report.outcome.status = Status::Cancelled;
@@ -274,7 +278,8 @@ impl Report {
         report
     }
 
-    /// Sets the member `error` to this text. A report of completed work stays unchanged.
+    /// Sets the member `error` of the report to the given text. Does nothing if the report says that work was
+    /// completed.
     #[must_use]
     pub fn error(mut self, text: impl fmt::Display) -> Self {
         if self.outcome.status != Status::Completed {
@@ -283,31 +288,32 @@ impl Report {
         self
     }
 
-    /// How the work ended.
+    /// Returns the status of the work: completed, failed or cancelled.
     pub fn status(&self) -> Status {
         self.outcome.status
     }
 
-    /// The id of the work that is reported.
+    /// Returns the id of the work that the report is about.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The body of the webhook, for work that ended at this time.
+    /// Returns the body of the webhook. `finished` is the time at which the work ended.
     #[doc(hidden)]
     pub fn body(&self, finished: Timestamp) -> Bytes {
         Outcome { finished, ..self.outcome.clone() }.to_report(&self.id)
     }
 }
 
-/// The error if the result given to [`Report::completed`] cannot be serialised to JSON, or is too large.
+/// The error that [`Report::completed`] returns if the result cannot be serialised to JSON, or if the JSON is too
+/// large.
 #[derive(thiserror::Error)]
 #[error("the result cannot be serialised to JSON")]
 pub struct ReportError(#[source] serde_json::Error);
 
 crate::line::debug_as_message!(ReportError);
 
-/// Writes the members `id` and `status` of a request in any state.
+/// Writes the JSON members `id` and `status` of a request. The request need not have ended.
 pub fn write_id_and_status(id: &str, status: &str, body: &mut Vec<u8>) {
     body.extend_from_slice(b"\"id\":");
     write_string(id, body);
@@ -315,7 +321,7 @@ pub fn write_id_and_status(id: &str, status: &str, body: &mut Vec<u8>) {
     write_string(status, body);
 }
 
-/// Writes a comma and the member `reason`, if there is a reason.
+/// Writes a comma and the JSON member `reason`. Writes nothing if there is no reason.
 pub fn write_reason(reason: Option<&EndReason>, body: &mut Vec<u8>) {
     if let Some(reason) = reason {
         body.extend_from_slice(b",\"reason\":");

@@ -15,19 +15,19 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 pub use self::verifying::{PUBLIC_BYTES, Verifier};
 pub use self::verifying::{PublicKey, Verifies, VerifyingKey};
 
-/// The prefix of a secret for HMAC-SHA256.
+/// The first characters of the text of a secret for HMAC-SHA256.
 const SYMMETRIC: &str = "whsec_";
-/// The prefix of an Ed25519 secret.
+/// The first characters of the text of an Ed25519 secret.
 const ASYMMETRIC: &str = "whsk_";
-/// The prefix of an Ed25519 public key.
+/// The first characters of the text of an Ed25519 public key.
 const PUBLIC: &str = "whpk_";
-/// The length of a new `whsec_` secret, in bytes. A secret that the user gives may have 24 to 64 bytes.
+/// The length of a `whsec_` secret that this crate generates, in bytes. A secret that the user gives may have 24 to 64
+/// bytes.
 const NEW_BYTES: usize = 32;
-/// The length of an Ed25519 seed, in bytes. The seed is the private half of the key; the public half is computed from
-/// it.
+/// The length of an Ed25519 seed, in bytes. The seed is the private key. The public key is computed from the seed.
 const SEED_BYTES: usize = 32;
 
-/// A signing secret, in one of the two forms of Standard Webhooks.
+/// A secret that signs webhooks. Standard Webhooks defines two kinds of secrets.
 ///
 /// - `whsec_` and the base64 of 24 to 64 bytes: signs with HMAC-SHA256 (`v1`). The receiver verifies with the same
 ///   secret.
@@ -53,7 +53,8 @@ enum Kind {
 #[derive(Clone)]
 struct Ed25519 {
     seed: [u8; SEED_BYTES],
-    /// The key pair that was computed from the seed. It is kept, because computing it costs as much as a signature.
+    /// The key pair that was computed from the seed. The pair is stored here, because computing the pair takes as much
+    /// time as signing.
     pair: Arc<Ed25519KeyPair>,
 }
 
@@ -101,7 +102,8 @@ impl Secret {
         Self(Kind::Asymmetric(Ed25519::from_seed(random())))
     }
 
-    /// The key that verifies what this secret signs. `None` for a `whsec_` secret, which is itself the verifying key.
+    /// Returns the public key with which receivers verify what this secret signs. Returns `None` for a `whsec_` secret,
+    /// because receivers verify with the secret itself.
     pub fn public_key(&self) -> Option<PublicKey> {
         match &self.0 {
             Kind::Symmetric(_) => None,
@@ -109,13 +111,14 @@ impl Secret {
         }
     }
 
-    /// The secret as text, from which it can be parsed again.
+    /// Returns the secret as text. The text can be parsed as a `Secret` again.
     ///
-    /// Everybody who has this text can sign as you. Keep it in a file or a store for secrets, and never log it.
+    /// Everybody who has this text can sign webhooks in your name. Store the text where you store other secrets, and
+    /// never log it.
     pub fn reveal(&self) -> String {
         match &self.0 {
             Kind::Symmetric(key) => format!("{SYMMETRIC}{}", STANDARD.encode(key)),
-            // The text also contains the public key, because other implementations expect it.
+            // The text contains the seed and the public key, because other implementations expect both.
             Kind::Asymmetric(key) => {
                 format!("{ASYMMETRIC}{}", STANDARD.encode([key.seed, key.public_half()].as_flattened()))
             }
@@ -145,8 +148,8 @@ impl Ed25519 {
     }
 }
 
-/// Random bytes from the operating system. A generator inside the process would return the same bytes again in a forked
-/// process.
+/// Returns random bytes from the operating system. A random generator inside the process is not used, because it would
+/// return the same bytes in a forked process.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     #[expect(
@@ -157,7 +160,7 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Decodes the base64 that follows the prefix. `prefix` is used only in the error.
+/// Decodes the base64 that follows the prefix of a secret or key. `prefix` is used only in the error message.
 fn decode(encoded: &str, prefix: &'static str) -> Result<Vec<u8>, Fault> {
     STANDARD.decode(encoded).map_err(|_| Fault::Encoding { prefix })
 }
@@ -195,8 +198,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The reason why a text is not a valid [`Secret`], [`PublicKey`] or [`VerifyingKey`]. The message never repeats the
-/// text.
+/// The reason why a text is not a valid [`Secret`], [`PublicKey`] or [`VerifyingKey`]. The error message never contains
+/// the text, because the text may be a secret.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct SecretError(#[from] Fault);

@@ -9,15 +9,16 @@ use sha2::Sha256;
 
 use crate::secret::{Secret, Signer, Verifier};
 
-/// The version prefix of an HMAC-SHA256 signature in the header `webhook-signature`.
+/// The version of an HMAC-SHA256 signature, which precedes the signature in the header `webhook-signature`.
 const SYMMETRIC: &str = "v1";
-/// The version prefix of an Ed25519 signature in the header `webhook-signature`.
+/// The version of an Ed25519 signature, which precedes the signature in the header `webhook-signature`.
 const ASYMMETRIC: &str = "v1a";
-/// The largest number of signatures in a header. A sender sends one signature per secret. More are refused, because
-/// each check reads the whole body.
+/// The largest number of signatures in the header `webhook-signature`. A sender sends one signature per secret. A
+/// header with more signatures is refused, because verifying each signature takes time.
 pub const MAX_SIGNATURES: usize = 16;
 
-/// The value of the header `webhook-signature`: one entry per secret (`v1,…` or `v1a,…`), separated by single spaces.
+/// Signs a webhook, and returns the value of the header `webhook-signature`: one entry per secret (`v1,…` or `v1a,…`),
+/// separated by single spaces.
 ///
 /// Returns `None` if there is no secret. The signed text is `{id}.{timestamp}.{body}`, with the body byte for byte as
 /// it is sent, and the timestamp in Unix seconds.
@@ -39,23 +40,25 @@ fn entry(secret: &Secret, content: &Content<'_>, whole: &mut Option<Vec<u8>>) ->
     })
 }
 
-/// The text that is signed, in parts.
+/// The parts of the text that a webhook's signature signs: id, timestamp and body.
 pub struct Content<'a> {
     pub id: &'a str,
-    /// The timestamp as the header has it.
+    /// The timestamp, exactly as the text in the header `webhook-timestamp`.
     pub timestamp: &'a str,
     pub body: &'a [u8],
 }
 
 impl Content<'_> {
-    /// Computes the HMAC-SHA256. Invariant: the result is never `None`, because HMAC takes a key of any length.
+    /// Computes the HMAC-SHA256 of the signed text. Invariant: the result is never `None`, because HMAC accepts keys of
+    /// every length.
     fn mac(&self, key: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
         self.pieces().into_iter().for_each(|piece| mac.update(piece));
         Some(mac)
     }
 
-    /// The signed text in one piece. Ed25519 reads the text twice, so it cannot take parts.
+    /// Returns the signed text as one sequence of bytes. Ed25519 needs this, because the algorithm reads the text
+    /// twice.
     fn whole(&self) -> Vec<u8> {
         self.pieces().concat()
     }
@@ -67,14 +70,14 @@ impl Content<'_> {
 
 /// The parsed value of the header `webhook-signature`.
 ///
-/// Entries of unknown versions are skipped, because a sender may also sign with newer versions.
+/// Entries of unknown versions are skipped, because a sender may add signatures of newer versions.
 pub struct Signatures {
     macs: Vec<Vec<u8>>,
     ed25519: Vec<Vec<u8>>,
 }
 
 impl Signatures {
-    /// Parses the header's value. `None` if it has more than [`MAX_SIGNATURES`] entries.
+    /// Parses the value of the header. Returns `None` if the value has more than [`MAX_SIGNATURES`] entries.
     pub fn parse(text: &str) -> Option<Self> {
         let (mut macs, mut ed25519, mut count) = (Vec::new(), Vec::new(), 0);
         for entry in text.split(' ').filter(|entry| !entry.is_empty()) {
@@ -82,7 +85,8 @@ impl Signatures {
             if count > MAX_SIGNATURES {
                 return None;
             }
-            // An entry that is not base64 becomes an empty signature: it counts for its version, and matches no key.
+            // An entry that is not base64 becomes an empty signature of the entry's version. An empty signature matches
+            // no key.
             let decoded = |encoded| STANDARD.decode(encoded).unwrap_or_default();
             match entry.split_once(',') {
                 Some((SYMMETRIC, encoded)) => macs.push(decoded(encoded)),
@@ -93,7 +97,7 @@ impl Signatures {
         Some(Self { macs, ed25519 })
     }
 
-    /// Whether there is a signature of the version that this key verifies.
+    /// Whether one of the signatures has the version that the given key verifies.
     pub fn has_for(&self, key: Verifier<'_>) -> bool {
         match key {
             Verifier::Hmac(_) => !self.macs.is_empty(),
@@ -101,13 +105,13 @@ impl Signatures {
         }
     }
 
-    /// Whether one of the signatures was made with one of these keys for this content.
+    /// Whether one of the signatures was made with one of the given keys for the given content.
     pub fn hold<'k>(&self, mut keys: impl Iterator<Item = Verifier<'k>>, content: &Content<'_>) -> bool {
         let mut whole = None;
         keys.any(|key| match key {
             Verifier::Hmac(key) => {
-                // The comparison takes constant time, so its duration does not show how much of a forged signature is
-                // right.
+                // The signatures are compared in constant time. Otherwise a sender of forged signatures could measure
+                // how many bytes are right.
                 let holds = |mac: Hmac<Sha256>| self.macs.iter().any(|given| mac.clone().verify_slice(given).is_ok());
                 !self.macs.is_empty() && content.mac(key).is_some_and(holds)
             }

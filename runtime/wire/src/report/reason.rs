@@ -7,10 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Status;
 
-/// The reason why a request ended, in more detail than its status. It is for logs, metrics and the store.
+/// The reason why a request ended, in more detail than the request's status. Logs, metrics and the store contain this
+/// reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The request completed or was cancelled, which needs no further reason.
+    /// There is no reason besides the status: the request was completed or cancelled.
     None,
     /// The handler returned `Err`.
     Error,
@@ -20,9 +21,10 @@ pub enum Reason {
     Dropped,
     /// The handler ran longer than its time limit.
     Timeout,
-    /// The process died while the handler ran. That has happened as often as `worker.max_crashes` allows.
+    /// The process died while the handler ran, and has died for this request as often as the setting
+    /// `worker.max_crashes` allows.
     Lost,
-    /// The result could not be serialised.
+    /// The handler returned `Ok`, but its result could not be serialised to JSON.
     Unserializable,
 }
 
@@ -42,7 +44,8 @@ impl Reason {
         }
     }
 
-    /// Finds the reason with this name; the reverse of [`as_str`](Self::as_str).
+    /// Returns the reason for which [`as_str`](Self::as_str) returns the given name, or `None` if there is no such
+    /// reason.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
     }
@@ -50,7 +53,7 @@ impl Reason {
 
 /// The reason why a request was not completed. In JSON, it is a string such as `"timeout"`.
 ///
-/// A report shows it as the member `reason`, if the handler asks for it with the attribute's argument `error`.
+/// A report has the member `reason` if the handler asks for it with the attribute's argument `error`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndReason {
@@ -60,10 +63,10 @@ pub enum EndReason {
     Panic,
     /// The handler ran longer than the server's time limit, `worker.timeout`.
     Timeout,
-    /// The server's process died while the handler ran. That has happened `worker.max_crashes` times, which is the
-    /// limit.
+    /// The server's process died while the handler ran, and has died for this request as often as the server's setting
+    /// `worker.max_crashes` allows.
     Lost,
-    /// The handler's future was dropped before its end.
+    /// The handler's future was dropped before it was finished.
     Dropped,
     /// The handler returned `Ok`, but its result cannot be serialised to JSON.
     Unserializable,
@@ -74,7 +77,8 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// The text in a report: `error`, `panic`, `timeout`, `lost`, `dropped`, `unserializable` or `cancelled`.
+    /// Returns the reason as a report contains it: `error`, `panic`, `timeout`, `lost`, `dropped`, `unserializable` or
+    /// `cancelled`.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Error => "error",
@@ -88,7 +92,7 @@ impl EndReason {
         }
     }
 
-    /// The reason to show for an outcome. `None` if the request was completed.
+    /// Returns the reason that reports show for an outcome, or `None` if the request was completed.
     #[doc(hidden)]
     pub fn of(status: Status, reason: Reason) -> Option<Self> {
         match (status, reason) {

@@ -3,10 +3,10 @@
 use super::*;
 
 const SHARED: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// An Ed25519 secret that the maintainers of the specification have published.
+/// An Ed25519 secret that the maintainers of Standard Webhooks have published as an example.
 const SECRET: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
 const PUBLIC_KEY: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
-/// The seed of `SECRET`, which is its first half.
+/// The secret with only the seed, which is the first half of the bytes of `SECRET`.
 const SEED: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbc=";
 
 fn said<T: FromStr<Err = SecretError> + fmt::Debug>(text: &str) -> String {
@@ -60,7 +60,7 @@ fn bad_secrets_are_refused_with_what_to_do() {
     for text in ["whsec_%", "whsec_wronglength", &format!("{SHARED}\n"), &format!("whsec_ {}", &SHARED[6..])] {
         assert!(said::<Secret>(text).contains("follows `whsec_` is not padded standard base64"), "{text}");
     }
-    // The secret without its last characters is base64 without padding.
+    // If the last three characters of the secret are removed, the rest is base64 without padding.
     assert!(said::<Secret>(&SECRET[..SECRET.len() - 3]).contains("follows `whsk_` is not padded"));
     assert_eq!(said::<Secret>("whsec_c2hvcnQ="), "a `whsec_` secret has 24 to 64 bytes, but this secret has 5");
     let long = format!("whsec_{}", STANDARD.encode([0; 65]));
@@ -83,8 +83,8 @@ fn bad_verifying_keys_are_refused_with_what_to_do() {
     assert_eq!(said::<VerifyingKey>("x"), "a verifying key starts with `whsec_` (HMAC-SHA256) or `whpk_` (Ed25519)");
 }
 
-/// The keys are the points of small order: each y coordinate with both signs of x, also in an encoding to which the
-/// prime of the field was added.
+/// Tests every Ed25519 key of small order. These keys have the following y coordinates and both signs of x. Some of the
+/// y coordinates are encoded as the coordinate plus the prime of the field.
 #[test]
 fn keys_for_which_anybody_could_sign_are_refused() {
     let hex = |text: &str| -> [u8; 32] {

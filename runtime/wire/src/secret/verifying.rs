@@ -13,7 +13,7 @@ pub const PUBLIC_BYTES: usize = 32;
 
 /// The public key of an Ed25519 [`Secret`]: `whpk_` and the base64 of 32 bytes.
 ///
-/// It verifies what the secret signs, and cannot sign. You may show it to everybody.
+/// The public key verifies what the secret signs, and cannot sign. You may show the public key to everybody.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; PUBLIC_BYTES]);
 
@@ -26,11 +26,11 @@ impl PublicKey {
 /// The y coordinates of the eight points of small order. If a public key is such a point, everybody can make valid
 /// signatures without a secret.
 const SMALL_ORDER: [[u8; PUBLIC_BYTES]; 5] = [
-    // The points of order 4, 1 and 2 have y = 0, 1 and -1.
+    // The next three y coordinates are 0, 1 and -1. They belong to the points of order 4, 1 and 2.
     [0; PUBLIC_BYTES],
     little_endian(1, 0, 0),
     little_endian(0xec, 0xff, 0x7f),
-    // The points of order 8 have these y coordinates.
+    // The next two y coordinates belong to the points of order 8.
     [
         0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
         0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
@@ -41,7 +41,7 @@ const SMALL_ORDER: [[u8; PUBLIC_BYTES]; 5] = [
     ],
 ];
 
-/// The prime of the field, 2^255 - 19.
+/// The prime number of the field of Ed25519: 2^255 - 19.
 const PRIME: [u8; PUBLIC_BYTES] = little_endian(0xed, 0xff, 0x7f);
 
 const fn little_endian(first: u8, between: u8, last: u8) -> [u8; PUBLIC_BYTES] {
@@ -51,11 +51,12 @@ const fn little_endian(first: u8, between: u8, last: u8) -> [u8; PUBLIC_BYTES] {
     bytes
 }
 
-/// Whether a key is of small order, or not encoded as RFC 8032 says.
+/// Whether a public key has small order, or is not encoded as RFC 8032 says.
 ///
-/// A key that is computed from a secret never has these faults. An unusual encoding could hide a key of small order.
+/// A public key that is computed from a secret is never weak. The encoding is checked, because an unusual encoding
+/// could hide a key of small order.
 fn is_weak(mut key: [u8; PUBLIC_BYTES]) -> bool {
-    // The highest bit is the sign of the x coordinate.
+    // This line removes the highest bit, which is the sign of the x coordinate.
     key[PUBLIC_BYTES - 1] &= 0x7f;
     let is_reduced = key.iter().rev().lt(PRIME.iter().rev());
     !is_reduced || SMALL_ORDER.contains(&key)
@@ -104,7 +105,8 @@ enum Either {
     Public(PublicKey),
 }
 
-/// The verifying key keeps the whole `whsec_` secret, but only the public key of a `whsk_` secret.
+/// The verifying key that is made from a `whsec_` secret contains the whole secret. The verifying key that is made from
+/// a `whsk_` secret contains only the public key.
 impl From<Secret> for VerifyingKey {
     fn from(secret: Secret) -> Self {
         match secret.0 {
@@ -142,8 +144,8 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// A key that you can give to [`verify`](crate::verify()): [`VerifyingKey`], [`Secret`], [`PublicKey`], or a reference
-/// to one of them.
+/// A type of key that you can give to [`verify`](crate::verify()): [`VerifyingKey`], [`Secret`], [`PublicKey`], or a
+/// reference to one of them.
 ///
 /// The trait is sealed.
 #[diagnostic::on_unimplemented(
@@ -165,7 +167,7 @@ mod sealed {
     }
 }
 
-/// The algorithm and the key that check a signature.
+/// The algorithm and the key with which a signature is verified.
 #[derive(Clone, Copy)]
 pub enum Verifier<'a> {
     Hmac(&'a [u8]),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::secret::{Verifies, VerifyingKey};
 
-/// A test vector: a secret, its verifying key, a message, and the signature of the message.
+/// A test vector: a secret, its verifying key, a webhook, and the webhook's signature.
 struct Vector {
     secret: &'static str,
     verifier: &'static str,
@@ -44,7 +44,7 @@ const VECTORS: [Vector; 3] = [
     },
 ];
 
-/// The reason why no signature matches.
+/// The reason why a test vector's signatures are not accepted.
 #[derive(Debug, PartialEq, Eq)]
 enum Mismatch {
     TooMany,
@@ -144,7 +144,7 @@ fn what_was_changed_does_not_hold() {
 fn a_key_of_another_kind_verifies_nothing() {
     assert_eq!(FIRST.check(&[VECTORS[2].verifier], FIRST.signature), Err(Mismatch::OtherVersions));
     assert_eq!(VECTORS[2].check(&[FIRST.verifier], VECTORS[2].signature), Err(Mismatch::OtherVersions));
-    // Everybody knows the public key, so an HMAC made with the public key must not count.
+    // An HMAC whose key is the bytes of the public key must not be accepted, because everybody knows the public key.
     let public = format!("whsec_{}", VECTORS[2].verifier.strip_prefix("whpk_").unwrap()).parse().unwrap();
     let forged = sign(&[public], FIRST.id, FIRST.timestamp, FIRST.body).unwrap();
     assert_eq!(FIRST.check(&[VECTORS[2].verifier], &forged), Err(Mismatch::OtherVersions));
