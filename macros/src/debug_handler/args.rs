@@ -42,7 +42,7 @@ fn usage(key: &str) -> String {
     format!("{key} = ::postback")
 }
 
-/// Separates the settings type at the beginning from the arguments `key = value` behind it.
+/// Separates the settings type at the beginning of the tokens from the arguments `key = value` that follow the type.
 fn split_settings(tokens: TokenStream, errors: &mut Diagnostics) -> (Option<Type>, TokenStream) {
     let parser = |input: ParseStream<'_>| {
         let named = input.peek(Ident::peek_any) && input.peek2(Token![=]) && !input.peek2(Token![==]);

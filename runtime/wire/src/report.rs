@@ -205,12 +205,12 @@ impl Outcome {
         }
     }
 
-    /// Makes the body of a webhook. The body is JSON with the same members as the webhooks of Cortex.
+    /// Makes the body of a webhook in the default format: JSON with the same members as in the webhooks of Cortex.
     ///
     /// The first members are `id` and `status`. If the request completed with a result, `result` and `timestamp`
-    /// follow. If the request failed and the handler asks for `reason` and `error`, these follow. Source: Cortex 0.34,
-    /// "Webhooks" under `AsyncAPI`. The timestamp is in the format of RFC 3339 with a time zone. In Cortex's example,
-    /// the timestamp has no time zone.
+    /// follow. If the request was not completed, `reason` and `error` follow, as far as the handler asks for them.
+    /// Source: Cortex 0.34, "Webhooks" under `AsyncAPI`. The timestamp is in the format of RFC 3339 with a time zone.
+    /// In Cortex's example, the timestamp has no time zone.
     pub fn to_report(&self, id: &str) -> Bytes {
         let result_len = self.result.as_ref().or(self.error.as_ref()).map_or(0, |json| json.0.len());
         let mut body = Vec::with_capacity(96 + id.len() + result_len);

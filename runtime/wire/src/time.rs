@@ -7,7 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A time in UTC, in microseconds since 1970. Displayed as RFC 3339 with six fractional digits and `Z`.
+/// A time in UTC, in microseconds since 1970. `Display` shows the time in the format of RFC 3339, with six fractional
+/// digits and `Z`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -34,7 +35,7 @@ impl Timestamp {
         Self(self.0.saturating_sub(micros_of(by)))
     }
 
-    /// The time from `earlier` to `self`. Zero if `self` is before `earlier`.
+    /// Returns the duration from `earlier` to `self`, or zero if `self` is before `earlier`.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -48,13 +49,14 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match chrono::DateTime::from_timestamp_micros(self.0) {
             Some(utc) => f.write_str(&utc.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
-            // Chrono cannot show a year beyond ±262,000.
+            // Chrono cannot show years beyond ±262,000, so such a time is shown in microseconds.
             None => write!(f, "{}us", self.0),
         }
     }
 }
 
-/// A source of wall-clock time and monotonic time. Components get it as an argument, so that tests can set the time.
+/// A source of wall-clock time and monotonic time. Every component gets its clock as an argument, so that tests can
+/// give it a clock with another time.
 #[derive(Clone)]
 pub struct Clock {
     wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -62,7 +64,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The operating system's clocks.
+    /// Returns a clock that reads the operating system's wall clock and monotonic clock.
     pub fn system() -> Self {
         let begun = Instant::now();
         let wall = || {
@@ -80,18 +82,19 @@ impl Clock {
         Self { wall: Arc::new(wall), elapsed: Arc::new(elapsed) }
     }
 
-    /// A clock whose monotonic time follows the same function as its wall clock.
+    /// Makes a clock from a function. The wall-clock time and the monotonic time both come from this function.
     pub fn from_fn(now: impl Fn() -> Timestamp + Clone + Send + Sync + 'static) -> Self {
         let wall = now.clone();
         Self::new(wall, move || now().since(Timestamp::default()))
     }
 
-    /// The time of the wall clock.
+    /// Returns the time of the wall clock.
     pub fn now(&self) -> Timestamp {
         (self.wall)()
     }
 
-    /// The monotonic time: how much time has passed since a fixed moment. This time never goes back and never jumps.
+    /// Returns the monotonic time: how much time has passed since a fixed moment. The monotonic time never goes back
+    /// and never jumps.
     pub fn elapsed(&self) -> Duration {
         (self.elapsed)()
     }
@@ -103,7 +106,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Displays a duration for people: `8 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`.
+/// Displays a duration in a format for people: `8 ms`, `1.2 s`, `3 min 20 s`, `2 h 5 min`.
 pub struct Spoken(pub Duration);
 
 impl fmt::Display for Spoken {

@@ -19,25 +19,27 @@ use crate::secret::Verifies;
 use crate::signature::{Content, MAX_SIGNATURES, Signatures};
 use crate::time::{Clock, Timestamp};
 
-/// The largest difference between the webhook's time and the receiver's time, in either direction, in seconds.
+/// The largest allowed difference between the webhook's time and the receiver's time, in seconds. The webhook's time
+/// may be earlier or later by this difference.
 const TOLERANCE_SECONDS: u64 = 300;
-/// The largest length of the header `webhook-id`, in bytes.
+/// The largest allowed length of the header `webhook-id`, in bytes.
 const MAX_ID: usize = 256;
-/// The largest length of the header `webhook-signature`, in bytes.
+/// The largest allowed length of the header `webhook-signature`, in bytes.
 const MAX_SIGNATURE_HEADER: usize = 4_096;
-/// The largest number of digits in the header `webhook-timestamp`. 12 digits are enough up to the year 33,658.
+/// The largest allowed number of digits in the header `webhook-timestamp`. 12 digits are enough until the year 33,658.
 const MAX_TIMESTAMP_DIGITS: usize = 12;
 
-/// Verifies a webhook. It must be signed with one of the keys, and its time must be at most 5 minutes from now.
+/// Verifies a webhook. The webhook must be signed with one of the keys, and its time must differ from the current time
+/// by at most 5 minutes.
 ///
-/// The time may be up to 5 minutes in the past or, because clocks differ, in the future. Give the body exactly as it
-/// was received, before any JSON parser. A key is a [`VerifyingKey`], a [`Secret`] or a [`PublicKey`].
+/// The webhook's time may be in the future, because clocks differ. `body` must be the bytes exactly as they were
+/// received: do not parse and serialise the JSON again. A key is a [`VerifyingKey`], a [`Secret`] or a [`PublicKey`].
 ///
 /// If there are several keys or several signatures, one pair that matches is enough. So you can replace a secret while
 /// webhooks are on their way. The versions `v1` (HMAC-SHA256) and `v1a` (Ed25519) are checked; signatures of other
 /// versions are ignored. HMAC signatures are compared in constant time.
 ///
-/// A genuine webhook may come more than once. Recognise repeats by [`Verified::id`].
+/// A genuine webhook may come more than once. The repeats have the same [`Verified::id`].
 ///
 /// [`VerifyingKey`]: crate::VerifyingKey
 /// [`Secret`]: crate::Secret
@@ -45,7 +47,8 @@ const MAX_TIMESTAMP_DIGITS: usize = 12;
 ///
 /// # Errors
 ///
-/// [`VerifyError`] says what is wrong. Answer 400 if it [is malformed](VerifyError::is_malformed), and 401 otherwise.
+/// Returns a [`VerifyError`] if the webhook is not verified. Answer with status 400 if [`VerifyError::is_malformed`]
+/// returns `true`, and with status 401 otherwise.
 ///
 /// ```
 /// use postback::{VerifyError, VerifyingKey, verify};
@@ -66,7 +69,7 @@ pub fn verify<'b, K: Verifies, B: AsRef<[u8]> + ?Sized>(
     verify_at(keys, headers, body.as_ref(), Clock::system().now())
 }
 
-/// Verifies a webhook as [`verify`] does, but at the given time.
+/// Verifies a webhook as [`verify`] does, but compares the webhook's time with the given time.
 pub fn verify_at<'b, K: Verifies>(
     keys: &[K],
     headers: &HeaderMap,
@@ -76,8 +79,8 @@ pub fn verify_at<'b, K: Verifies>(
     head(keys, headers, now)?.verify(keys, body)
 }
 
-/// The headers of a webhook, after all checks that do not need the body. The signatures are checked later, with the
-/// body.
+/// The headers of a webhook that have passed all checks for which the body is not needed. The signatures are verified
+/// later, because they sign the body.
 struct Head<'h> {
     id: &'h str,
     timestamp: &'h str,
@@ -96,7 +99,8 @@ fn head<'h, K: Verifies>(keys: &[K], headers: &'h HeaderMap, now: Timestamp) -> 
     if signatures.len() > MAX_SIGNATURE_HEADER {
         return Err(malformed(WEBHOOK_SIGNATURE));
     }
-    // The time is checked before the signatures are parsed, because that costs less.
+    // The time is checked before the signatures are parsed, because checking the time is cheaper than parsing
+    // signatures.
     let now = u64::try_from(now.unix_seconds()).unwrap_or(0);
     if now.abs_diff(seconds) > TOLERANCE_SECONDS {
         let by = now.abs_diff(seconds);
@@ -124,8 +128,8 @@ impl Head<'_> {
     }
 }
 
-/// Returns the value of a header that must occur exactly once. If a header had two values, this check and a later
-/// reader could use different values.
+/// Returns the value of a header. Returns an error unless the header occurs exactly once. If a header had two values,
+/// the signature could be checked with one value, and the receiver could use the other.
 fn only<'h>(headers: &'h HeaderMap, header: &'static str) -> Result<&'h str, VerifyError> {
     let mut values = headers.get_all(header).iter();
     let value = values.next().ok_or(VerifyError::Missing { header })?;
@@ -139,10 +143,12 @@ fn malformed(header: &'static str) -> VerifyError {
     VerifyError::Malformed { header }
 }
 
-/// Checks a `webhook-id`: 1 to 256 visible ASCII characters.
+/// Returns the id if it is valid as a `webhook-id`: 1 to 256 visible ASCII characters without a full stop. Otherwise
+/// returns `None`.
 ///
-/// Invariant: an id has no full stop, because full stops separate the parts of the signed text. If an id could have a
-/// full stop, another division of the text into id, time and body would have the same signature.
+/// Invariant: a valid id has no full stop, because full stops separate the parts of the signed text `id.time.body`. If
+/// an id could have a full stop, webhooks with different ids, times and bodies could have the same signed text and the
+/// same signature.
 fn valid_id(id: &str) -> Option<&str> {
     let is_valid = (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.');
     is_valid.then_some(id)
@@ -153,14 +159,14 @@ fn seconds(text: &str) -> Option<u64> {
     if digits { text.parse().ok() } else { None }
 }
 
-/// A verified webhook: its body, its id and its time. It dereferences to the body.
+/// A verified webhook: its body, its id and its time. A `Verified<T>` dereferences to the body, a `T`.
 ///
-/// [`verify`] returns it. With the feature `server`, it is also an axum extractor: `Verified<T>` verifies the webhook,
-/// and then reads the body as JSON into a `T: DeserializeOwned`, such as [`ReceivedReport`]. `Verified<Bytes>` keeps
-/// the body as it came.
+/// The function [`verify`] returns this type. With the feature `server`, this type is an axum extractor: `Verified<T>`
+/// verifies the webhook, and then parses the body as JSON into a `T: DeserializeOwned`, such as [`ReceivedReport`].
+/// `Verified<Bytes>` contains the body unchanged.
 ///
-/// The extractor takes the keys from the router's state, as `VerifyingKeys`. It reads the body only if the headers are
-/// valid, and not more of it than axum's `DefaultBodyLimit` allows.
+/// The extractor gets the keys from the router's state, as `VerifyingKeys`. The extractor reads the body only if the
+/// headers are valid, and at most as many bytes as axum's `DefaultBodyLimit` allows.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -190,20 +196,21 @@ pub struct Verified<T> {
 }
 
 impl<T> Verified<T> {
-    /// The header `webhook-id`: the id of the report, the same on each attempt.
+    /// Returns the value of the header `webhook-id`: the id of the report, which is the same on each attempt.
     ///
-    /// A second webhook with the same `webhook-id` is a repeat. The member `id` in the body is another id: that of the
-    /// request.
+    /// A second webhook with the same `webhook-id` is a repeat. The member `id` in the body is another id: the id of
+    /// the request.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The header `webhook-timestamp`: when this attempt was signed, in whole seconds.
+    /// Returns the value of the header `webhook-timestamp`: the time at which this attempt was signed, in whole
+    /// seconds.
     pub fn timestamp(&self) -> SystemTime {
         self.timestamp
     }
 
-    /// Returns the body alone.
+    /// Returns the body of the webhook, without the id and the time.
     pub fn into_inner(self) -> T {
         self.body
     }
@@ -217,15 +224,15 @@ impl<T> Deref for Verified<T> {
     }
 }
 
-/// The reason why a webhook was not verified. You can send the message to the sender, because it says nothing about the
-/// keys.
+/// The reason why a webhook was not verified. You can send the error message to the webhook's sender, because the
+/// message says nothing about the keys.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// The receiver has called the function without a key.
+    /// The receiver has called [`verify`] without a key.
     #[error("there is no key to verify with; give at least one `whsec_` secret or `whpk_` public key")]
     NoKey,
-    /// A header is missing: the webhook is unsigned, or does not follow Standard Webhooks.
+    /// A header is missing. The webhook is unsigned, or its sender does not follow Standard Webhooks.
     #[error(
         "the header `{header}` is missing; a signed webhook has webhook-id, webhook-timestamp and webhook-signature"
     )]
@@ -245,7 +252,7 @@ pub enum VerifyError {
         /// The name of the header.
         header: &'static str,
     },
-    /// The webhook was signed more than 5 minutes ago: it was delayed, or somebody sends an old webhook again.
+    /// The webhook was signed more than 5 minutes ago. The webhook was delayed, or somebody sent an old webhook again.
     #[error(
         "the webhook was signed {seconds} s ago; the limit is {TOLERANCE_SECONDS} s; sign each attempt anew, and set the clocks"
     )]
@@ -253,18 +260,18 @@ pub enum VerifyError {
         /// How many seconds ago the webhook was signed.
         seconds: u64,
     },
-    /// The webhook's time is more than 5 minutes in the future: a clock is wrong.
+    /// The webhook's time is more than 5 minutes in the future. The clock of the sender or of the receiver is wrong.
     #[error("the webhook was signed {seconds} s in the future; the limit is {TOLERANCE_SECONDS} s; set the clocks")]
     TooNew {
-        /// How many seconds the webhook's time is in the future.
+        /// By how many seconds the webhook's time is in the future.
         seconds: u64,
     },
-    /// No signature has a version that the given keys verify.
+    /// No signature has a version that one of the given keys can verify.
     #[error(
         "no signature has a version that is verified here: `v1` needs a `whsec_` secret, `v1a` a `whpk_` public key"
     )]
     OtherVersion,
-    /// No signature was made with one of the keys for this id, time and body.
+    /// No signature was made with one of the given keys for the webhook's id, time and body.
     #[error("no signature matches: it was made with another secret, or the body is not the signed body byte for byte")]
     Mismatch,
 }
@@ -272,13 +279,14 @@ pub enum VerifyError {
 crate::line::debug_as_message!(VerifyError);
 
 impl VerifyError {
-    /// Whether a header is missing, repeated or malformed. Such a webhook is invalid for every key and at every time.
+    /// Whether a header is missing, repeated or malformed. If so, the webhook is invalid with every key and at every
+    /// time.
     pub fn is_malformed(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Repeated { .. } | Self::Malformed { .. })
     }
 }
 
-/// The form that the value of a header must have.
+/// Returns a description of the valid values of a header, for error messages.
 fn form(header: &str) -> String {
     match header {
         WEBHOOK_ID => format!("1 to {MAX_ID} visible ASCII characters without a full stop"),

@@ -22,20 +22,21 @@ pub use self::shown::shown;
 pub use self::target::{Target, origin_of};
 use crate::secret::Secret;
 
-/// The largest length of a URL that is accepted, in bytes.
+/// The largest allowed length of a webhook's URL, in bytes.
 const MAX_URL: usize = 2_048;
-/// The largest length of a host name, in bytes, without the final dot. Source: RFC 1035.
+/// The largest allowed length of a host name, in bytes, without the final dot. Source: RFC 1035.
 const MAX_NAME: usize = 253;
-/// The largest length of a part of a host name between two dots, in bytes. Source: RFC 1035.
+/// The largest allowed length of a label in a host name, in bytes. A label is the text between two dots. Source: RFC
+/// 1035.
 const MAX_LABEL: usize = 63;
-/// The largest number of headers that can be set on a webhook.
+/// The largest number of headers that a user can set on a webhook.
 const MAX_HEADERS: usize = 32;
 
 /// A destination for reports: a URL, and optionally headers and a signing secret.
 ///
-/// Wherever a webhook is expected, you can also give a URL as text. Use this type to set headers or a secret. If you
-/// use a URL often, use this type to parse it only once. Cloning a webhook is cheap: it only increments a reference
-/// count.
+/// Wherever a webhook is expected, you can give a URL as text instead of this type. Use this type to set headers or a
+/// secret, or, if you use the same URL often, to parse the URL only once. Cloning a webhook is cheap: the clone only
+/// increments a reference count.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -55,13 +56,13 @@ struct Parts {
     own: Own,
 }
 
-/// The parts of a webhook besides its URL.
+/// Everything in a webhook except its URL: headers, secret, and who chose the webhook.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Own {
     pub headers: HeaderMap,
     pub secret: Option<Secret>,
-    /// Who chose the webhook. If the user's code does not say who chose it, this is `None`, and the webhook counts as
-    /// chosen by a caller.
+    /// Who chose the webhook: the operator or a caller. `None` if the user's code does not say who chose the webhook. A
+    /// webhook with `None` counts as chosen by a caller.
     pub chosen_by: Option<Provenance>,
 }
 
@@ -78,7 +79,8 @@ impl Webhook {
         if text.len() > MAX_URL {
             return Err(Fault::TooLong { length: text.len() }.into());
         }
-        // The URL parser silently removes control characters, so the parsed URL would differ from the given text.
+        // Control characters are refused, because the URL parser silently removes them, and the parsed URL would differ
+        // from the given text.
         if text.contains(|c: char| c.is_ascii_control()) {
             return Err(Fault::ControlCharacter.into());
         }
@@ -97,12 +99,13 @@ impl Webhook {
         {
             return Err(Fault::Host.into());
         }
-        // Invariant: this URL also parses as a `Uri`, which the delivery needs. A test checks that for generated URLs.
-        // Parsing a `Uri` here would cost a copy.
+        // Invariant: every accepted URL can be parsed as an `http::Uri`, because the delivery needs a `Uri`. The URL is
+        // not parsed as a `Uri` here, because that would need a copy. A test checks the invariant with generated URLs.
         Ok(Self(Arc::new(Parts { url, own: Own::default() })))
     }
 
-    /// Sends this header with every attempt. A second header of the same name replaces the first one.
+    /// Adds a header that is sent with every attempt. If the webhook has a header of the same name already, the new
+    /// header replaces it.
     ///
     /// # Errors
     ///
@@ -122,14 +125,14 @@ impl Webhook {
         Ok(self)
     }
 
-    /// Signs the reports to this webhook with this secret, instead of the operator's secrets.
+    /// Sets the secret that signs the reports to this webhook. The operator's secrets then do not sign these reports.
     #[must_use]
     pub fn secret(mut self, secret: Secret) -> Self {
         Arc::make_mut(&mut self.0).own.secret = Some(secret);
         self
     }
 
-    /// The URL that reports are sent to.
+    /// Returns the URL to which the reports are sent.
     pub fn url(&self) -> &Url {
         &self.0.url
     }
@@ -170,11 +173,11 @@ impl fmt::Debug for Webhook {
     }
 }
 
-/// Whether a host name can be looked up. The rules are those of RFC 1035, but underscores are allowed, because they are
+/// Whether a host name is valid. The rules are those of RFC 1035, but underscores are allowed, because underscores are
 /// common.
 ///
 /// The URL parser has already changed the name to ASCII and lower case. The parser accepts more characters than RFC
-/// 1035.
+/// 1035, so this check is needed.
 fn is_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -202,8 +205,8 @@ fn is_reserved(name: &HeaderName) -> bool {
     name.as_str().starts_with("webhook-") || RESERVED.contains(&name.as_str())
 }
 
-/// The reason why a URL or a header is not valid for a [`Webhook`]. The message never repeats the URL, because the URL
-/// may hold a secret.
+/// The reason why a URL or a header is not valid for a [`Webhook`]. The error message never contains the URL, because
+/// the URL may contain a secret.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct WebhookError(#[from] Fault);
@@ -302,7 +305,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each URL that `Webhook::new` accepts also parses as a `Uri`, which every attempt needs.
+        /// Every URL that `Webhook::new` accepts can be parsed as a `Uri`, because every attempt needs a `Uri`.
         #[test]
         fn what_is_taken_can_be_called(host in "[a-z{}!|.]{1,4}|\\[::1\\]|a\\.b|\\PC{1,3}", rest in "([/?#]\\PC{0,8}|[/?#][ -~]{0,12}){0,3}") {
             if let Ok(webhook) = Webhook::new(format!("https://{host}{rest}")) {

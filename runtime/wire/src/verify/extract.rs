@@ -16,11 +16,12 @@ use crate::line::{Causes, Escaped};
 use crate::secret::VerifyingKey;
 use crate::time::Clock;
 
-/// The keys with which a receiver verifies webhooks. Put them into the state of an axum router, where the extractor
-/// [`Verified`] finds them.
+/// The keys with which a receiver verifies webhooks. Put the keys into the state of an axum router. The extractor
+/// [`Verified`] reads the keys from this state.
 ///
-/// The router's state is a `VerifyingKeys`, or `VerifyingKeys` implements `FromRef` for the state's type. Give several
-/// keys while a secret is being replaced. Cloning the keys is cheap: it only increments a reference count.
+/// The router's state must be a `VerifyingKeys`, or `VerifyingKeys` must implement `FromRef<S>` for the state's type
+/// `S`. Give the old and the new key while a secret is being replaced. Cloning a `VerifyingKeys` is cheap: the clone
+/// only increments a reference count.
 ///
 /// ```
 /// use postback::{VerifyingKey, VerifyingKeys};
@@ -84,10 +85,10 @@ where
     }
 }
 
-/// Logs that the body of a genuine webhook does not fit the handler's type.
+/// Logs that a webhook is genuine, but its body cannot be parsed as the type in the handler.
 ///
-/// The sender gets a 400 without details, and sends the webhook again for days. So the receiver's own log has to say
-/// why.
+/// The answer to the sender has the status 400 and no details, and the sender sends the webhook again for days. So the
+/// log of the receiver must have the details.
 fn log_misfit(id: &str, fault: &Fault) {
     tracing::error!(
         webhook_id = id,
@@ -108,8 +109,9 @@ fn read<T: DeserializeOwned + 'static>(body: &Bytes) -> Result<T, Fault> {
 
 /// The reason why the extractor [`Verified`] refused a webhook.
 ///
-/// As a response, it has one line of text and one of these statuses: 400 if a header or the body is malformed, 401 if
-/// the signature or its time is wrong, 413 if the body is too long, 500 if the receiver has no key.
+/// The response that is made from this error has one line of text and one of these statuses: 400 if a header or the
+/// body is malformed, 401 if the signature or its time is wrong, 413 if the body is too long, 500 if the receiver has
+/// no key.
 #[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct VerifiedRejection(#[from] Fault);
@@ -127,7 +129,7 @@ enum Fault {
 }
 
 impl VerifiedRejection {
-    /// The status of the response.
+    /// Returns the HTTP status of the response that is made from this error.
     pub fn status(&self) -> StatusCode {
         match &self.0 {
             Fault::Body(rejection) => rejection.status(),
@@ -138,8 +140,8 @@ impl VerifiedRejection {
     }
 }
 
-/// The response text is the message alone. The sender does not learn which part of the JSON does not fit, or that a key
-/// is missing.
+/// Makes the response to the webhook's sender. The text of the response does not say which part of the JSON is wrong,
+/// or that the receiver has no key.
 impl IntoResponse for VerifiedRejection {
     fn into_response(self) -> Response {
         let status = self.status();

@@ -9,12 +9,14 @@ use serde_json::Value;
 use crate::report::{EndReason, Status};
 use crate::time::Timestamp;
 
-/// The body of a webhook: a report in the default form.
+/// The body of a webhook, as a receiver parses it: a report in the default format.
 ///
-/// `T` is the type of the result. Each member that a report may lack is an `Option`, so one type reads the reports of
-/// completed, failed and cancelled requests. Members that this version of Postback does not know are ignored.
+/// `T` is the type of the result. Members that are not in every report are an `Option`, so the same type can be used
+/// for the reports of completed, failed and cancelled requests. Members that this version of Postback does not know are
+/// ignored.
 ///
-/// Verify the webhook first: [`Verified<ReceivedReport<T>>`](crate::Verified) does both.
+/// Verify the webhook before you parse its body. The extractor [`Verified<ReceivedReport<T>>`](crate::Verified)
+/// verifies and parses.
 ///
 /// ```
 /// use postback::{EndReason, ReceivedReport, Status};
@@ -37,22 +39,24 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct ReceivedReport<T> {
-    /// The id of the request. The header `webhook-id` is another id: [`Verified::id`](crate::Verified::id).
+    /// The id of the request. The id of the report is another id: [`Verified::id`](crate::Verified::id).
     pub id: String,
-    /// How the request ended.
+    /// The status of the request: completed, failed or cancelled.
     pub status: Status,
-    /// Why the request was not completed. `None` unless the handler asks for it with the attribute's argument `error`.
+    /// The reason why the request was not completed. `None` if the request was completed, or if the handler does not
+    /// ask for the reason with the attribute's argument `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<EndReason>,
-    /// The result of a completed request. `None` if the handler returned no value (`()`, `None`) or leaves out its
-    /// result.
+    /// The result of a completed request. `None` if the handler returned no value (`()` or `None`), or if the handler's
+    /// reports have no result.
     #[serde(default = "none", skip_serializing_if = "Option::is_none")]
     pub result: Option<T>,
-    /// The error of a failed request, if the handler asks for it: a string, unless the attribute's `error` names a
-    /// function.
+    /// The error of a failed request. `None` if the handler does not ask for the error with the attribute's argument
+    /// `error`. The error is a string, but if `error` is the path of a function, the error is the value that this
+    /// function returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
-    /// When the request ended. `None` if there is no result.
+    /// The time at which the request ended. `None` if the report has no result.
     #[serde(
         default,
         deserialize_with = "read_time",
@@ -62,7 +66,7 @@ pub struct ReceivedReport<T> {
     pub timestamp: Option<SystemTime>,
 }
 
-/// Returns the default for a missing result. Serde's own default would need `T: Default`.
+/// Returns `None`, the default of a missing result. `#[serde(default)]` without this function would need `T: Default`.
 fn none<T>() -> Option<T> {
     None
 }
@@ -70,7 +74,7 @@ fn none<T>() -> Option<T> {
 fn read_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let time = DateTime::parse_from_rfc3339(&text).map_err(serde::de::Error::custom)?;
-    // A time before 1970 is an error, because no report is that old.
+    // A time before 1970 is refused as an error, because no report was made before 1970.
     let micros = u64::try_from(time.timestamp_micros()).map_err(serde::de::Error::custom)?;
     Ok(UNIX_EPOCH.checked_add(Duration::from_micros(micros)))
 }

@@ -16,9 +16,9 @@ use crate::signature;
 /// send the headers and the body, and check the answer. The [`Poster`](crate::Poster) and the workload server sign
 /// their webhooks themselves.
 ///
-/// The header has one signature per secret. Give several secrets to test the time in which a secret is being replaced.
-/// `at` is the time of the signature. If `at` is more than 5 minutes from now, [`verify`] returns an error. So you can
-/// test that your receiver refuses old webhooks.
+/// The header `webhook-signature` has one signature per secret. Give the old and the new secret to test a receiver
+/// while a secret is being replaced. `at` is the time of the signature. If `at` differs from the current time by more
+/// than 5 minutes, [`verify`] returns an error. So you can test that your receiver refuses old webhooks.
 ///
 /// [`verify`]: crate::verify()
 ///
@@ -51,7 +51,8 @@ pub fn sign(
     let mut headers = HeaderMap::with_capacity(3);
     for (name, value) in [(WEBHOOK_ID, id), (WEBHOOK_TIMESTAMP, &seconds.to_string()), (WEBHOOK_SIGNATURE, &signatures)]
     {
-        // Invariant: this does not fail, because all three values are visible ASCII.
+        // Invariant: making the header value does not fail, because the three values have only visible ASCII characters
+        // and spaces.
         let value = HeaderValue::from_str(value).map_err(|_| SignError::Id)?;
         headers.insert(HeaderName::from_static(name), value);
     }
@@ -62,7 +63,7 @@ pub fn sign(
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignError {
-    /// No secret is given.
+    /// The caller gave no secret.
     #[error("there is no secret to sign with; give at least one, such as `Secret::generate()`")]
     NoSecret,
     /// The id is not valid as a `webhook-id`.

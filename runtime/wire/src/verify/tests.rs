@@ -81,7 +81,7 @@ fn five_minutes_either_way_are_allowed_and_no_second_more() {
     assert_eq!((at(-300), at(300)), (Ok(()), Ok(())));
     assert_eq!(at(-301), Err(VerifyError::TooOld { seconds: 301 }));
     assert_eq!(at(301), Err(VerifyError::TooNew { seconds: 301 }));
-    // Even with an extreme time, the calculation of the difference does not overflow.
+    // The difference between two times must not overflow, even if one of the times is extreme.
     for wild in [i64::MIN, -1, 0, i64::MAX] {
         let verified = verify_at(&[secret()], &signed(), BODY, Timestamp::from_micros(wild));
         assert!(matches!(verified, Err(VerifyError::TooOld { .. } | VerifyError::TooNew { .. })));
@@ -141,14 +141,16 @@ fn headers_out_of_form_are_named_with_their_form() {
 
 #[test]
 fn a_part_of_one_webhook_is_not_taken_for_another() {
-    // The signed text is `id.time.body`. This body begins with a text that looks like the time of another webhook.
+    // The signed text is `id.time.body`. The body in this test begins with a text that could be the time of another
+    // webhook.
     let body = format!("{NOW}.25");
     let old = NOW - 86_400;
     let genuine = signed_with(&[secret()], ID, old, body.as_bytes());
     let mut shifted = genuine.clone();
     shifted.insert(WEBHOOK_ID, HeaderValue::try_from(format!("{ID}.{old}")).unwrap());
     shifted.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(NOW));
-    // These parts give the same signed bytes. If ids could have full stops, the signature would match.
+    // This id, time and body have the same signed text as the webhook above. If ids could have full stops, the
+    // signature of the webhook above would be valid for them.
     let content = Content { id: &format!("{ID}.{old}"), timestamp: &NOW.to_string(), body: b"25" };
     let signatures = genuine[WEBHOOK_SIGNATURE].to_str().unwrap();
     let secret = secret();

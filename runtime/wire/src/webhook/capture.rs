@@ -14,11 +14,11 @@ use url::Url;
 use super::provenance::stricter;
 use super::{Provenance, Target, Webhook};
 
-/// The number of bytes that are reserved for an id behind the first URL, so that both need only one allocation. A UUID
-/// has 36 bytes.
+/// The number of bytes that are reserved for the call's id after the first URL. With this reserve, the URL and the id
+/// need only one allocation. A UUID has 36 bytes.
 const ROOM_FOR_ID: usize = 40;
 
-/// A type whose values can be given as the webhook of a call.
+/// A type whose values can be used as the webhook of a call.
 ///
 /// - a URL as text: `str`, `String`, `Box<str>`, `Cow<str>`;
 /// - a parsed URL: `Url`, `http::Uri`;
@@ -27,7 +27,7 @@ const ROOM_FOR_ID: usize = 40;
 /// - a slice, an array or a `Vec` of these, for several webhooks;
 /// - a reference, `Box`, `Rc` or `Arc` to each of these.
 ///
-/// To implement it for your own type, call one of these implementations:
+/// To implement the trait for your own type, call the implementation of one of the types above:
 ///
 /// ```
 /// use postback::{IntoWebhook, Webhooks};
@@ -48,11 +48,12 @@ const ROOM_FOR_ID: usize = 40;
     note = "a webhook is a URL (`str`, `String`, `Url`, `http::Uri`), a `postback::Webhook`, or an `Option`, a slice or a `Vec` of these"
 )]
 pub trait IntoWebhook {
-    /// Adds the webhooks that this value describes: none, one or several.
+    /// Adds the webhooks of this value to `webhooks`. A value has no webhook, one webhook or several webhooks.
     fn add_to(&self, webhooks: &mut Webhooks);
 }
 
-/// The webhooks of one call. The runtime makes an empty value, and [`IntoWebhook::add_to`] adds the webhooks.
+/// The webhooks of one call of an annotated function. The runtime makes an empty list, and [`IntoWebhook::add_to`] adds
+/// webhooks to the list.
 // Invariant: an empty value needs no allocation. One URL and an id of usual length need one allocation.
 #[derive(Clone, Default)]
 pub struct Webhooks {
@@ -61,26 +62,26 @@ pub struct Webhooks {
     targets: Targets,
 }
 
-/// The webhooks of a call: each is a part of the `text`, or a webhook that the user gave in parsed form.
+/// The webhooks of a call. Each webhook is a range in the field `text`, or a `Webhook` that the user gave.
 ///
 /// The enum is kept small, because the future of each annotated call contains it.
 #[derive(Clone, Default)]
 enum Targets {
     #[default]
     None,
-    /// One URL that is not parsed yet: the text from 0 to `end`.
+    /// One URL that is not parsed yet. Its text is the range from 0 to `end` in the field `text`.
     Text {
         end: usize,
         chosen_by: Option<Provenance>,
     },
     Webhook(Webhook),
-    /// More than one webhook.
+    /// A list of two or more webhooks.
     Listed(Vec<Given>),
 }
 
 #[derive(Clone)]
 enum Given {
-    /// A URL that is not parsed yet: the text from `start` to `end`.
+    /// A URL that is not parsed yet. Its text is the range from `start` to `end` in `Webhooks::text`.
     Text {
         start: usize,
         end: usize,
@@ -115,18 +116,20 @@ impl Webhooks {
     #[doc(hidden)]
     pub fn append_id(&mut self, id: impl fmt::Display) -> usize {
         let start = self.text.len();
-        // Writing to a `String` does not fail. If the user's `Display` returns an error, the id is shorter.
+        // Writing to a `String` does not fail. If the user's `Display` returns an error, the id is only the text that
+        // was written before the error.
         let _ = write!(self.text, "{id}");
         start
     }
 
-    /// The text from the index `start` on. It is the call's id, if `start` comes from [`append_id`](Self::append_id).
+    /// Returns the text that begins at the index `start`. If [`append_id`](Self::append_id) returned `start`, the text
+    /// is the call's id.
     #[doc(hidden)]
     pub fn text_from(&self, start: usize) -> &str {
         self.text.get(start..).unwrap_or_default()
     }
 
-    /// Parses the webhooks.
+    /// Parses the URLs that are not parsed yet, and returns all webhooks of the call.
     #[doc(hidden)]
     pub fn resolve(&self) -> impl Iterator<Item = Target> {
         let (one, listed) = match &self.targets {
@@ -141,13 +144,14 @@ impl Webhooks {
         }))
     }
 
-    /// Parses the webhooks. If the user's code does not say who chose a webhook, it counts as chosen by `default`.
+    /// Parses the URLs that are not parsed yet, and returns all webhooks of the call. If the user's code does not say
+    /// who chose a webhook, the webhook counts as chosen by `default`.
     #[doc(hidden)]
     pub fn resolve_for(&self, default: Provenance) -> impl Iterator<Item = Target> {
         self.resolve().map(move |target| target.or_chosen_by(default))
     }
 
-    /// Records who chose the webhooks from index `from` on.
+    /// Sets who chose the webhooks: `by` chose the webhook at the index `from` and all later webhooks.
     pub(super) fn choose(&mut self, from: usize, by: Provenance) {
         match &mut self.targets {
             Targets::Text { chosen_by, .. } if from == 0 => *chosen_by = Some(stricter(*chosen_by, by)),
@@ -175,7 +179,7 @@ impl Webhooks {
     fn push(&mut self, given: Given) {
         self.targets = match mem::take(&mut self.targets) {
             Targets::None => match given {
-                // The text of the first URL begins at 0.
+                // `start` is not needed, because the text of the first URL begins at 0.
                 Given::Text { end, chosen_by, .. } => Targets::Text { end, chosen_by },
                 Given::Webhook(webhook) => Targets::Webhook(webhook),
             },

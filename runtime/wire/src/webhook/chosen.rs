@@ -2,10 +2,10 @@
 
 use super::{IntoWebhook, Provenance, Webhook, Webhooks};
 
-/// A webhook, and whether the operator or a caller chose it. [`Webhook::trusted`] and [`Webhook::from_caller`] make
-/// such a value.
+/// A webhook, and whether the operator or a caller chose the webhook. [`Webhook::trusted`] and [`Webhook::from_caller`]
+/// return this type.
 ///
-/// You can use it wherever a webhook is expected.
+/// You can use a `Chosen` wherever a webhook is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen<W> {
     webhook: W,
@@ -20,7 +20,8 @@ impl Webhook {
     /// `Config`, `State` and constants, the attribute knows that the operator chose the webhook. For other expressions,
     /// such as a field of `self`, call this function.
     ///
-    /// Do not call it for a URL that came with a request: the caller could then forge reports to your own receivers.
+    /// Do not call this function for a URL that came with a request. Otherwise the caller who sent the request could
+    /// forge reports to your own receivers.
     ///
     /// ```
     /// use postback::{Webhook, async_handler};
@@ -42,9 +43,9 @@ impl Webhook {
 
     /// Says that a caller chose this webhook, so that it is not trusted.
     ///
-    /// Its reports are sent to public addresses only, even if its URL is below a trusted destination. They are
-    /// unsigned, unless the webhook has a secret of its own. [`trusted`](Self::trusted) around this webhook changes
-    /// nothing.
+    /// The reports to this webhook are sent to public addresses only, even if the webhook's URL is below a trusted
+    /// destination. The reports are unsigned, unless the webhook has its own secret. If you call
+    /// [`trusted`](Self::trusted) with the returned value, the webhook is still not trusted.
     ///
     /// Use this function if you report with a [`Poster`](crate::Poster) and without a workload server. Otherwise the
     /// `Poster` trusts every URL below a destination that was given to [`trust`](crate::PosterBuilder::trust), whoever

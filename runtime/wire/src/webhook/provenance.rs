@@ -4,7 +4,8 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Who chose a URL. Only a URL that the operator chose can be trusted; the text of the URL alone proves nothing.
+/// Who chose a URL: the operator or a caller. Only a URL that the operator chose can be trusted. The text of a URL does
+/// not show who chose the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Provenance {
     /// The URL comes from the program's settings, states or constants.
@@ -13,15 +14,18 @@ pub enum Provenance {
     Caller,
 }
 
-/// Combines an earlier statement about who chose a URL with a new one. `Caller` wins, so that a URL that a caller chose
-/// never becomes trusted.
+/// Combines two statements about who chose a URL. If one of the statements is `Caller`, the result is `Caller`, so that
+/// a URL that a caller chose never becomes trusted.
 pub(super) fn stricter(earlier: Option<Provenance>, now: Provenance) -> Provenance {
     if earlier == Some(Provenance::Caller) { Provenance::Caller } else { now }
 }
 
-/// A type of handler parameter that holds the operator's values: `Config`, `State`, or a reference to one of them.
+/// A type of handler parameter whose value may come from the operator: `Config`, `State`, or a reference to one of
+/// them.
 pub trait Operators {
-    /// Whether the runtime made this value. If the user's code made the value, it may hold a caller's URL.
+    /// Whether the value comes from the operator. Returns `true` if Postback made the value from the operator's
+    /// settings and states. Returns `false` if the user's code made the value, because the value may then contain a URL
+    /// that a caller chose.
     fn is_operator(&self) -> bool;
 }
 
@@ -37,28 +41,28 @@ macro_rules! implement_for_pointers {
 
 implement_for_pointers!(&T, &mut T, Box<T>, Rc<T>, Arc<T>);
 
-/// Finds out whether a parameter of an annotated function holds the operator's values:
+/// Checks whether the value of a parameter comes from the operator. Generated code calls
 /// `OperatorCheck(&parameter).is_operator()`.
 ///
-/// This works for a parameter of any type. If the type implements [`Operators`], the compiler calls the method of
-/// `OperatorCheck`. Otherwise it finds the method of [`Anybodys`], which returns `false`. So the parameter's type needs
-/// no bound.
+/// The call compiles for parameters of every type. If the parameter's type implements [`Operators`], the compiler uses
+/// the method of `OperatorCheck`. Otherwise the compiler uses the method of [`Anybodys`], which returns `false`.
 #[derive(Debug)]
 pub struct OperatorCheck<'a, T: ?Sized>(pub &'a T);
 
 impl<T: Operators + ?Sized> OperatorCheck<'_, T> {
-    /// Whether the parameter holds the operator's values.
+    /// Whether the value of the parameter comes from the operator.
     pub fn is_operator(&self) -> bool {
         self.0.is_operator()
     }
 }
 
-/// Replaces a parameter whose type does not implement [`Operators`]. Such a type does not say who chose its value.
+/// The type whose method the compiler uses for a parameter whose type does not implement [`Operators`]. The type of
+/// such a parameter does not say who chose the parameter's value.
 #[derive(Debug)]
 pub struct Anybodys;
 
 impl Anybodys {
-    /// Returns `false`: a caller may have chosen the value.
+    /// Returns `false`, because a caller may have chosen the value of the parameter.
     #[expect(clippy::unused_self, reason = "generated code calls this as a method, like that of `OperatorCheck`")]
     pub fn is_operator(&self) -> bool {
         false

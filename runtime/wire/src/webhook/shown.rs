@@ -4,22 +4,23 @@ use std::fmt;
 
 use url::Url;
 
-/// The largest length of a path segment that is shown, in bytes.
+/// The largest length of a path segment that is shown, in bytes. Longer path segments are shown as `…`.
 const MAX_SEGMENT: usize = 40;
-/// The largest number of letters in a word that is shown. Longer words are rare in paths, but longer tokens are common.
+/// The largest number of letters in a word of a path that is shown. Words with more letters are rare in paths, but
+/// tokens with more letters are common.
 const MAX_WORD: usize = 20;
 /// The largest number of digits in a path segment that is shown. The ids of most services have no more digits.
 const MAX_DIGITS: usize = 20;
-/// The largest number of digits at the end of a word that is shown. Examples of such words are `v1` and `hook42`.
+/// The largest number of digits at the end of a word that is shown, such as `v1` or `hook42`.
 const MAX_SUFFIX: usize = 2;
 
 /// Displays a URL without the parts that may hold a secret.
 ///
 /// The hidden parts are the user name, the password, the query, the fragment, and each path segment that does not look
-/// like words or a number. Such a segment is shown as `…`, because at Slack, Discord and many other services, everybody
-/// who knows the path can post.
+/// like words or a number. A hidden path segment is shown as `…`. Path segments may be secret, because at Slack,
+/// Discord and many other services, everybody who knows a webhook's path can send messages to it.
 ///
-/// Invariant: logs, terminals and answers show a webhook's URL only through this type.
+/// Invariant: logs, terminals and API answers show a webhook's URL only through this type.
 pub struct Shown<'a>(pub &'a Url);
 
 impl fmt::Display for Shown<'_> {
@@ -39,13 +40,13 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Shows a stored URL without the parts that may hold a secret.
+/// Returns the text of a stored URL without the parts that may contain a secret.
 pub fn shown(url: &str) -> String {
     Url::parse(url).map_or_else(|_| "(not a URL)".to_owned(), |url| Shown(&url).to_string())
 }
 
-/// Whether a path segment consists of words and numbers. Such a segment is shown, because it does not look like a
-/// token.
+/// Whether a path segment consists only of words and numbers. A path segment of words and numbers is shown, because it
+/// does not look like a secret token.
 fn is_pure(segment: &str) -> bool {
     let digits = segment.bytes().filter(u8::is_ascii_digit).count();
     segment.len() <= MAX_SEGMENT
@@ -57,8 +58,9 @@ fn is_number(part: &str) -> bool {
     part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a part of a path segment is a word: letters and then at most two digits. Its upper-case letters must stand
-/// where they usually do: `sendMessage` is a word, but `sEnD` is not.
+/// Whether a part of a path segment is a word: letters, followed by at most two digits. Upper-case letters are allowed
+/// only at the beginning of words in camel case, or if all letters are upper-case: `sendMessage` and `API` are words,
+/// but `sEnD` is not.
 fn is_word(part: &str) -> bool {
     let letters = part.trim_end_matches(|c: char| c.is_ascii_digit());
     let suffix = part.len() - letters.len();
@@ -69,8 +71,8 @@ fn is_word(part: &str) -> bool {
     if letters.chars().all(is_upper) {
         return true;
     }
-    // In camel case, each word begins with a capital letter and has at least three letters. The first word may lack the
-    // capital letter, and then has at least two letters.
+    // In camel case, each word must begin with a capital letter and have at least three letters. The first word may
+    // begin with a lower-case letter, and must then have at least two letters.
     let humps = letters.split(is_upper).enumerate();
     humps
         .into_iter()
@@ -132,7 +134,7 @@ mod tests {
     }
 
     proptest! {
-        /// A random token of 16 bytes or more, in hexadecimal or base64url, is not shown.
+        /// Tests that a random token of 16 bytes or more, in hexadecimal or base64url, is not shown.
         #[test]
         fn a_random_token_is_not_shown(bytes in prop::collection::vec(any::<u8>(), 16..48)) {
             use base64::Engine as _;
@@ -140,8 +142,8 @@ mod tests {
             let hex: String = halves.map(|half| char::from_digit(u32::from(half), 16).unwrap()).collect();
             let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&bytes);
             for token in [hex, base64] {
-                // Proptest sometimes repeats one byte many times. Such a text does not look like a token, so it is left
-                // out.
+                // Proptest sometimes generates the same byte many times. A text of equal characters does not look like
+                // a token, so this test ignores it.
                 let distinct = token.bytes().collect::<std::collections::HashSet<_>>().len();
                 prop_assert!(distinct < 6 || !shown(&format!("https://example.com/{token}")).contains(&token), "{token}");
             }

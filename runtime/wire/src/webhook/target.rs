@@ -7,8 +7,8 @@ use url::{Position, Url};
 use super::Own;
 use super::{Provenance, Webhook, WebhookError};
 
-/// The destination of a report: a webhook, or a text that the user gave and that is not a valid URL. The text is kept,
-/// so that the report's record can show the error.
+/// The destination of a report: a webhook, or a text from the user that is not a valid URL. An invalid text is stored,
+/// so that the report's record in the store can show the error.
 #[derive(Clone)]
 pub enum Target {
     Webhook(Webhook),
@@ -16,7 +16,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Makes a target from the values in the columns of the store.
+    /// Makes a target from the columns of a row in the store.
     pub fn stored(url: &str, own: Own) -> Self {
         match Self::parse(url) {
             Self::Webhook(webhook) => Self::Webhook(webhook.with_own(own)),
@@ -31,7 +31,7 @@ impl Target {
         }
     }
 
-    /// Sets who chose the webhook, unless that is known already.
+    /// Sets who chose the webhook. If the webhook already says who chose it, nothing is changed.
     #[must_use]
     pub fn or_chosen_by(self, by: Provenance) -> Self {
         match self {
@@ -43,7 +43,7 @@ impl Target {
         }
     }
 
-    /// The URL as text. For a target that is not a valid URL, the text that the user gave.
+    /// Returns the URL as text. If the target is not a valid URL, returns the text that the user gave.
     pub fn url(&self) -> &str {
         match self {
             Self::Webhook(webhook) => webhook.url().as_str(),
@@ -51,8 +51,8 @@ impl Target {
         }
     }
 
-    /// The origin: scheme, host and port. Limits, fairness and circuits apply per origin. The origin is empty if the
-    /// target is not a valid URL.
+    /// Returns the origin of the URL: its scheme, host and port. Returns an empty text if the target is not a valid
+    /// URL. Limits, fairness and circuits apply per origin.
     pub fn origin(&self) -> &str {
         match self {
             Self::Webhook(webhook) => origin_of(webhook.url()),
@@ -60,7 +60,7 @@ impl Target {
         }
     }
 
-    /// The webhook, or why the given text is not a valid URL.
+    /// Returns the webhook, or the reason why the user's text is not a valid URL.
     pub fn into_webhook(self) -> Result<Webhook, WebhookError> {
         match self {
             Self::Webhook(webhook) => Ok(webhook),
@@ -68,7 +68,7 @@ impl Target {
         }
     }
 
-    /// A reference to the webhook, or to the reason why the given text is not a valid URL.
+    /// Returns a reference to the webhook, or to the reason why the user's text is not a valid URL.
     pub fn webhook(&self) -> Result<&Webhook, &WebhookError> {
         match self {
             Self::Webhook(webhook) => Ok(webhook),
@@ -93,10 +93,10 @@ impl From<Webhook> for Target {
     }
 }
 
-/// The origin of a webhook's URL: its scheme, host and port.
+/// Returns the origin of a webhook's URL: its scheme, host and port.
 pub fn origin_of(url: &Url) -> &str {
-    // The text before the path is the origin, because a webhook's URL has no user name and the parser drops a default
-    // port.
+    // The text before the path is the origin, because a webhook's URL has no user name, and the URL parser removes the
+    // port if it is the default port.
     &url[..Position::BeforePath]
 }
 

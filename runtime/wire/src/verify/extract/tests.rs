@@ -29,8 +29,8 @@ async fn raw(body: Verified<Bytes>) -> Bytes {
     body.into_inner()
 }
 
-/// Posts a webhook that was signed `seconds` from now, or in the past if negative. Returns the status and the text of
-/// the answer.
+/// Sends a webhook to the receiver by HTTP POST, and returns the status and the text of the answer. The webhook's time
+/// is the current time plus `seconds`. If `seconds` is negative, the webhook's time is in the past.
 async fn posted(keys: VerifyingKeys, path: &str, secret: &Secret, body: &[u8], seconds: i64) -> (u16, String) {
     let timestamp = Clock::system().now().unix_seconds() + seconds;
     let mut request = Request::post(path).body(Body::from(body.to_vec())).unwrap();
@@ -84,7 +84,7 @@ async fn others_are_answered_with_what_is_wrong() {
     assert_eq!(posted(VerifyingKeys::from_iter([]), "/json", &secret, BODY, 0).await, expected);
 }
 
-/// The body of the request never comes. So an answer proves that the receiver did not wait for the body.
+/// Sends requests whose body never arrives. If there is an answer, the receiver did not wait for the body.
 #[tokio::test]
 async fn what_the_headers_tell_is_told_before_the_body_is_read() {
     let secret = Secret::generate();
