@@ -189,7 +189,7 @@ pub(crate) fn parser_message(error: &syn::Error) -> String {
     message.strip_prefix("unexpected end of input, ").unwrap_or(&message).to_owned()
 }
 
-/// Parses an identifier or a keyword, because the key `crate` is a keyword.
+/// Parses an identifier or a keyword. Keywords are accepted, because the key `crate` is a keyword.
 fn any_word(input: ParseStream<'_>) -> Option<Ident> {
     if input.peek(Ident::peek_any) { input.call(Ident::parse_any).ok() } else { None }
 }
@@ -199,7 +199,8 @@ pub(crate) fn value_ends(input: ParseStream<'_>) -> bool {
     input.is_empty() || input.peek(Token![,])
 }
 
-/// Removes and returns all tokens up to the next comma or to the end of the input.
+/// Removes all tokens before the next comma from the input and returns them. If the input has no comma, removes all
+/// tokens.
 fn rest_of_argument(input: ParseStream<'_>) -> TokenStream {
     let mut tokens = TokenStream::new();
     while !value_ends(input) {
@@ -208,15 +209,15 @@ fn rest_of_argument(input: ParseStream<'_>) -> TokenStream {
     tokens
 }
 
-/// Returns the keys that stand before an `=` in `rest` and are in `keys`. `rest` is the text after a value, so the user
-/// left out the comma before these keys.
+/// Finds the arguments `key = …` in the tokens after a value, and returns those of their keys that are in `keys`. The
+/// user left out the comma before these arguments.
 fn keys_after_missing_comma(rest: &TokenStream, keys: &[&str]) -> Vec<String> {
     let words: Vec<_> = rest.clone().into_iter().map(|token| token.to_string()).collect();
     let is_given = |pair: &&[String]| pair[1] == "=" && keys.contains(&pair[0].as_str());
     words.windows(2).filter(is_given).map(|pair| pair[0].clone()).collect()
 }
 
-/// Removes and returns the next token, if there is one.
+/// Removes the next token from the input and returns it. If the input has no tokens, returns an empty stream.
 fn next_token(input: ParseStream<'_>) -> TokenStream {
     let token = input.step(|cursor| match cursor.token_tree() {
         Some((token, rest)) => Ok((TokenStream::from(token), rest)),
@@ -243,7 +244,8 @@ pub(crate) fn parse_crate(input: ParseStream<'_>, errors: &mut Diagnostics) -> s
         input.call(Path::parse_mod_style)?
     };
     let first = path.segments.first().map(|segment| segment.ident.to_string());
-    // If a `macro_rules!` macro wrote `$crate`, the attribute gets an identifier with the name `$crate`.
+    // If a `macro_rules!` macro generates the attribute with `$crate`, the attribute gets an identifier with the name
+    // `$crate`.
     if path.leading_colon.is_some() || matches!(first.as_deref(), Some("crate" | "$crate")) {
         return Ok(Some(path));
     }

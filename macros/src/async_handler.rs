@@ -38,12 +38,12 @@ pub(crate) fn async_handler(args: TokenStream, item: &TokenStream) -> TokenStrea
     });
     expanded.unwrap_or_else(|errors| {
         if is_expression(item) {
-            // The user's attribute stands on an expression, so it must expand to one expression: a block that contains
-            // the errors and the user's expression.
+            // If the attribute stands on an expression, the expansion must be one expression. So the expansion is a
+            // block that contains the errors and the user's expression.
             quote!({ #errors #item })
         } else {
-            // The function comes before the errors, because an editor maps the user's text to its first place in the
-            // expansion.
+            // The function comes before the errors, because the errors have source locations of the user's tokens. For
+            // each source location, an editor uses the first token in the expansion.
             quote!(#item #errors)
         }
     })

@@ -3,8 +3,8 @@
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
-/// Runs `work` and returns the value that `work` returns. If `work` adds errors, returns these errors instead. If
-/// `work` returns `None` and adds no error, this crate has a bug. In that case, `collect_errors` returns an error,
+/// Runs `work` and returns its value. If `work` adds errors, `collect_errors` returns the errors instead of the value.
+/// If `work` returns `None` and adds no error, this crate has a bug. In that case, `collect_errors` returns an error,
 /// because an attribute must never silently do nothing.
 ///
 /// Invariant: only this function creates a [`Diagnostics`], so no error can be dropped before the user sees it.

@@ -10,8 +10,8 @@ use crate::diagnostics::Diagnostics;
 
 /// The user's function with the attribute, after parsing. Its tokens have the user's spans.
 pub(crate) struct Item {
-    /// All tokens before the function's body, unchanged. Generated code contains these tokens, and not `attributes` and
-    /// `signature`, because a parsed signature may lack a token of the user.
+    /// All tokens before the function's body, unchanged. Generated code contains these tokens and not the parsed
+    /// `attributes` and `signature`, because a parsed signature may lack some of the user's tokens.
     pub(crate) head: TokenStream,
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) signature: Signature,
@@ -61,8 +61,8 @@ impl Item {
         Ok(Self { head: head.into_iter().collect(), attributes, signature, body })
     }
 
-    /// Returns the first attribute on the function whose path ends with `name`. For example, `#[tokio::main]` is found
-    /// by the name `main`.
+    /// Returns the function's first attribute whose path ends with `name`. For example, the name `main` finds the
+    /// attribute `#[tokio::main]`.
     pub(crate) fn attribute(&self, name: &str) -> Option<&Attribute> {
         self.attributes.iter().find(|attribute| attribute.path().segments.last().is_some_and(|last| last.ident == name))
     }

@@ -64,8 +64,8 @@ pub(crate) fn cut(tokens: &TokenStream, mut count: usize) -> TokenStream {
     })
 }
 
-/// Returns the tokens without the tokens at the given indexes. If a group is left out, the tokens inside the group are
-/// left out with it.
+/// Returns all tokens except those at the given indexes. If a group is left out, the tokens inside the group are left
+/// out with it.
 pub(crate) fn without(tokens: &TokenStream, indexes: &[usize]) -> TokenStream {
     let mut index = 0;
     filtered(tokens, &mut || {

@@ -10,8 +10,8 @@ use super::purity::is_pure;
 use super::tokens::is_word;
 use super::webhook_inputs::WebhookInputs;
 
-/// The names of attributes that may stand below `#[async_handler]` because they add no code to the beginning of the
-/// function's body.
+/// The names of attributes that add no code to the beginning of a function's body. If other attributes stand below
+/// `#[async_handler]`, they may add code that runs before the webhook expression.
 const INERT_ATTRIBUTES: [&str; 15] = [
     "allow",
     "cfg",
@@ -118,7 +118,7 @@ fn needs_space(before: &TokenTree, token: &TokenTree) -> bool {
     }
 }
 
-/// Keywords that are written with a space before an opening parenthesis.
+/// The keywords that are written with a space between the keyword and an opening parenthesis.
 const KEYWORDS_BEFORE_SPACE: [&str; 6] = ["if", "in", "match", "return", "while", "else"];
 
 #[cfg(test)]

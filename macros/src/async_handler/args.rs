@@ -10,7 +10,7 @@ use crate::arguments::{Arguments, GivenKeys, Values, boolean, parse_crate, word}
 use crate::diagnostics::{Diagnostics, unknown};
 
 const KEYS: [&str; 7] = ["webhook", "request_id", "on", "error", "result", "durable", "crate"];
-/// The outcomes that the argument `on` accepts.
+/// The names of the outcomes that a user can list in the argument `on`.
 const OUTCOMES: [&str; 4] = ["completed", "failed", "cancelled", "dropped"];
 
 /// The values of the attribute's arguments. A field is `None` if the user did not give the argument, or if the value

@@ -69,8 +69,8 @@ pub(crate) fn may_await(tokens: &TokenStream) -> bool {
     })
 }
 
-/// Whether `behind` begins with the `!` of a macro call, and not with `!=`. `behind` are the tokens that follow a word.
-/// So the word is the name of a macro if the function returns `true`.
+/// Whether a word is the name of a macro that is called. `behind` are the tokens that follow the word. In a macro call,
+/// they begin with `!`, but not with `!=`.
 fn is_macro_call(behind: &[TokenTree]) -> bool {
     match behind {
         [TokenTree::Punct(mark), next, ..] if mark.as_char() == '!' => {

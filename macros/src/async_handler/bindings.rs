@@ -49,7 +49,8 @@ impl Collector {
         self.bindings.push(Binding { name: name.clone(), conditions: self.conditions.clone() });
     }
 
-    /// Adds the `#[cfg]` attributes in `attributes` to `conditions`, runs `find`, and removes them again.
+    /// Adds the `#[cfg]` attributes in `attributes` to `self.conditions`, runs `find`, and then removes the added
+    /// attributes.
     fn with_conditions(&mut self, attributes: &[Attribute], find: impl FnOnce(&mut Self)) {
         let outside = self.conditions.len();
         self.conditions.extend(attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned());

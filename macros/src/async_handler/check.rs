@@ -13,8 +13,8 @@ use crate::diagnostics::Diagnostics;
 use crate::item::Item;
 use crate::paths::RuntimeCrate;
 
-/// The user's function and arguments after all checks. The generated code is made from this value. If the user's code
-/// breaks a rule, the expansion contains the errors instead of the generated code.
+/// The user's function and the attribute's arguments after all checks. The generated code is made from this value. If
+/// the user's code breaks a rule, the expansion contains the errors instead of the generated code.
 pub(crate) struct Handler {
     pub(crate) item: Item,
     pub(crate) watched: WatchedFuture,
@@ -32,8 +32,8 @@ pub(crate) struct Handler {
     pub(crate) runtime: RuntimeCrate,
 }
 
-/// Checks the user's function and arguments. Adds an error for each rule that the user's code breaks. Returns `None` if
-/// no code can be generated.
+/// Checks the user's function and the attribute's arguments. Adds an error for each rule that the user's code breaks.
+/// Returns `None` if no code can be generated.
 pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Option<Handler> {
     let watched = WatchedFuture::take(&mut item, errors);
     check_modifiers(&item.signature, errors);

@@ -104,9 +104,8 @@ fn async_fn_body(handler: &Handler) -> Group {
 
 /// Generates the future that replaces the `async` block at the end of a plain function.
 ///
-/// The user's `async` block captures only the variables that it names. The generated future must not capture other
-/// parameters, because a parameter may have a shorter lifetime than the future. So, unlike the body of an `async fn`,
-/// the future has no `capture_whole!`.
+/// The generated future captures only the variables that the user's `async` block names. It must not capture other
+/// parameters, because a parameter may have a shorter lifetime than the future.
 fn lazy_future(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let output = without_impl_trait(&handler.watched.output);
@@ -155,7 +154,7 @@ fn capture_statement(handler: &Handler, is_captured: impl Fn(&str) -> bool) -> T
 /// Generates the statement that evaluates the expressions `webhook` and `request_id`.
 ///
 /// Each expression is evaluated in its own closure. The temporary values of the expression, such as a lock guard, are
-/// dropped at the end of the statement. So they are not alive while the user's body runs.
+/// dropped at the end of the statement, so that they are not alive while the user's body runs.
 fn enter_statement(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let (webhook, request_id) = (borrowed(&handler.webhook), borrowed(&handler.request_id));
@@ -198,11 +197,12 @@ fn at_once_call(handler: &Handler, capture: &TokenStream) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> #run_sync #arguments #options #run)
 }
 
-/// Returns the location of the return type, with the user's hygiene. The closure or block around the user's body is
-/// placed at this location.
+/// Returns the spans of the return type, with the user's hygiene. The closure or block around the user's body gets
+/// these spans.
 ///
-/// The compiler shows its messages about "this block" and "the inferred return type" at this location. If the code that
-/// captures a variable has the user's hygiene, the compiler's messages name the captured variable.
+/// The compiler shows messages about "this block" and "the inferred return type" at the return type. The spans have the
+/// user's hygiene, because otherwise the compiler's messages would not name the variables that the closure or block
+/// captures.
 fn return_type_location(handler: &Handler) -> SpanRange {
     SpanRange::with_user_hygiene(&handler.watched.output.to_token_stream())
 }
@@ -239,8 +239,9 @@ fn at_return_type(handler: &Handler, tokens: &TokenStream) -> TokenStream {
     relocated(tokens.clone(), return_type_location(handler).first)
 }
 
-/// Puts the arguments of a generated call into parentheses at the location of the return type. The compiler takes the
-/// location of a call from its first and its last token, and the closing parenthesis is the last token.
+/// Puts the arguments of a generated call into parentheses. The parentheses are placed at the location of the return
+/// type, because the compiler takes the location of a call from its first and last token, and the last token is the
+/// closing parenthesis.
 fn parenthesized_at_return_type(handler: &Handler, arguments: TokenStream) -> Group {
     let location = Span::mixed_site().located_at(return_type_location(handler).first);
     group(Delimiter::Parenthesis, arguments, location)
@@ -253,13 +254,13 @@ fn never_value(handler: &Handler) -> TokenStream {
     at_return_type(handler, &quote_spanned!(Span::mixed_site()=> #private::never(__returns)))
 }
 
-/// Generates a call of `checked_views`, which has two arguments, the views. The views say how a report shows the result
-/// and the error.
+/// Generates the call `checked_views::<_, _, _>(…)`. Its last two arguments are the views, which say how a report shows
+/// the result and the error.
 ///
-/// In `checked_views::<_, _, _>`, the second and the third `_` are the types of the views. If a view does not fit the
-/// type of the result or of the error, the compiler marks the `_` of the view. So this `_` is placed at the user's word
-/// for the view, such as `display`. If the return type is not a `Result`, the compiler marks the path `checked_views`,
-/// which is placed at the return type.
+/// The second and the third `_` are the types of the views. If a view does not fit the type of the result or of the
+/// error, the compiler marks the `_` of the view. So this `_` is placed at the user's word for the view, such as
+/// `display`. If the return type is not a `Result`, the compiler marks the path `checked_views`, which is placed at the
+/// return type.
 fn views(handler: &Handler) -> TokenStream {
     let private = handler.runtime.private();
     let return_type = SpanRange::of(&handler.watched.output.to_token_stream()).first;

@@ -89,7 +89,8 @@ const CALLING_METHODS: [&str; 11] = [
     "then",
     "unwrap_or_else",
 ];
-/// Functions that are known to have no side effects. Each entry has the name of the type and the name of the function.
+/// Functions that are known to have no side effects. Each entry is the name of a type and the name of a function of
+/// this type.
 const PURE_FUNCTIONS: [(&str, &str); 14] = [
     ("Box", "new"),
     ("Option", "as_deref"),
@@ -106,7 +107,7 @@ const PURE_FUNCTIONS: [(&str, &str); 14] = [
     ("Webhook", "trusted"),
     ("str", "to_owned"),
 ];
-/// The keywords of expressions that may have side effects: they wait, repeat code, change a static, or are unsafe.
+/// The keywords of expressions that count as having side effects.
 const IMPURE_KEYWORDS: [&str; 6] = ["async", "await", "loop", "static", "unsafe", "while"];
 /// The keywords that may stand directly before parentheses. Every other word before parentheses is the name of a
 /// function that is called.
@@ -135,8 +136,8 @@ fn is_pure_at(tokens: &[TokenTree], at: usize) -> bool {
     }
 }
 
-/// Whether parentheses that follow the tokens `before` have no side effects: they are not a function call, or they call
-/// a function that is known to have no side effects.
+/// Whether parentheses that follow the tokens `before` are not a function call, or call a function that is known to
+/// have no side effects.
 fn calls_only_pure_code(before: &[TokenTree]) -> bool {
     match before {
         [path @ .., TokenTree::Ident(name)] => {
@@ -175,8 +176,8 @@ fn names_impure_code(before: &[TokenTree], name: &Ident, behind: &[TokenTree]) -
     }
 }
 
-/// Whether the method that ends the tokens `before` calls none of its arguments, or calls only closures and functions
-/// that are known to have no side effects. The caller checks the content of a closure.
+/// Whether a method calls only arguments that are known to have no side effects. The name of the method is the last of
+/// the tokens `before`. Arguments that are closures are accepted here, because `is_pure` checks the code in a closure.
 fn is_given_only_pure_code(before: &[TokenTree], arguments: &TokenStream) -> bool {
     let calls = matches!(before, [.., TokenTree::Ident(name)] if CALLING_METHODS.iter().any(|known| name == known));
     let tokens: Vec<_> = arguments.clone().into_iter().collect();

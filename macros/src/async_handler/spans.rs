@@ -10,15 +10,15 @@ pub(super) struct SpanRange {
 }
 
 impl SpanRange {
-    /// Returns the range of `tokens`, with spans of mixed-site hygiene. Generated tokens with these spans cannot refer
-    /// to the user's variables.
+    /// Returns the locations of the first and the last of the tokens, with mixed-site hygiene. Generated tokens with
+    /// these spans cannot refer to the user's variables.
     pub(super) fn of(tokens: &TokenStream) -> Self {
         let Self { first, last } = Self::with_user_hygiene(tokens);
         Self { first: first.resolved_at(Span::mixed_site()), last: last.resolved_at(Span::mixed_site()) }
     }
 
-    /// Returns the range of `tokens`, with spans of the user's hygiene. The compiler treats generated tokens with these
-    /// spans as if the user had written them.
+    /// Returns the locations of the first and the last of the tokens, with the user's hygiene. The compiler treats
+    /// generated tokens with these spans as if the user had written them.
     pub(super) fn with_user_hygiene(tokens: &TokenStream) -> Self {
         let first = tokens.clone().into_iter().next();
         let last = tokens.clone().into_iter().last();

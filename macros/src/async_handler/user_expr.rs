@@ -40,8 +40,8 @@ fn parse_string(text: &LitStr, key: &str) -> syn::Result<Expr> {
             format!("the string is parsed as an expression, but it is empty; write `{key} = {}`", example(key));
         return Err(syn::Error::new(text.span(), message));
     }
-    // A URL without inner quotes is a common mistake. In a string that contains an expression, a URL always has inner
-    // quotes.
+    // The value is a URL without inner quotes, which is a common mistake. In a string that contains an expression, a
+    // URL always has inner quotes.
     if value.contains("://") && !value.contains('"') {
         let message = format!(
             "the string is parsed as an expression, but it is a URL; write the expression that holds the URL, for \
@@ -130,8 +130,8 @@ fn find_forbidden(tokens: TokenStream, in_loop: bool, found: &mut Vec<(TokenTree
     }
 }
 
-/// The kind of token before the current token. A `|` after an operand is an operator. After an operator or at the
-/// beginning, a `|` begins a closure.
+/// The kind of the token before a `|`. After an operand, a `|` is an operator. After an operator, or as the first
+/// token, a `|` begins a closure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Preceding {
     /// An operator, a keyword before an expression (such as `return`), or no token.

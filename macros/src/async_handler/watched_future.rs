@@ -49,8 +49,8 @@ impl WatchedFuture {
     /// code, adds an error and returns `None`.
     pub(crate) fn take(item: &mut Item, errors: &mut Diagnostics) -> Option<Self> {
         let Some(body) = item.body.take() else {
-            // Only a foreign function can be variadic. This function adds no error for it, because `check_modifiers`
-            // adds an error for the `...`.
+            // Only a foreign function can be variadic. No error is added for a variadic function here, because
+            // `check_modifiers` adds an error for its `...`.
             if item.signature.variadic.is_some() {
                 return None;
             }
@@ -193,8 +193,9 @@ fn ends_statement(before: &[TokenTree]) -> bool {
     before.last().is_none_or(|last| is_punct(last, ';') || is_braced(last))
 }
 
-/// Returns the output type of a future type. If `Output = …` is not written in the future type, for example because the
-/// type is an alias, returns `<Alias as Future>::Output`. Returns `None` for an `impl Trait` without `Output = …`.
+/// Returns the output type of a future type. If the tokens of the future type contain `Output = T`, returns `T`. If the
+/// future type is an `impl Trait` without `Output = T`, returns `None`. For other types, such as an alias `Alias`,
+/// returns `<Alias as Future>::Output`.
 fn output_of_future(future: &Type) -> Option<Type> {
     if let Some(output) = written_output(future) {
         return Some(output.clone());

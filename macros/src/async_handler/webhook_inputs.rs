@@ -106,12 +106,14 @@ fn words(tokens: &[TokenTree]) -> HashSet<String> {
     found
 }
 
-/// The words in an expression that may be names of variables. A word too many is safe: at worst, the runtime does not
-/// trust a URL that the operator chose. A missing word is not safe: the runtime could trust a URL that a caller chose.
+/// The words in an expression that may be names of variables. It is safe to include a word that is not a variable: at
+/// worst, the runtime does not trust a URL that the operator chose. It is not safe to omit the name of a variable,
+/// because the runtime could trust a URL that a caller chose.
 #[derive(Default)]
 struct Names {
     words: HashSet<String>,
-    /// Whether the expression calls a macro that is not known, and so may read other values than its arguments.
+    /// Whether the expression calls a macro that is not in `KNOWN_MACROS`. Such a macro may read other values than its
+    /// arguments.
     has_unknown_macro: bool,
 }
 
@@ -217,8 +219,8 @@ mod tests {
             ("Hook { body, ..Default::default() }", &["body"]),
             ("Hook { ..body }", &["body"]),
             ("config.urls[..id]", &["config", "id"]),
-            // In the following expressions, the name of a parameter is also the name of a field, a method or a module,
-            // or is only text.
+            // In each of the following expressions, the name of a parameter is also used as the name of a field, a
+            // method or a module, or as text.
             ("config.body", &["config"]),
             ("config.body()", &["config"]),
             ("config.0.body", &["config"]),

@@ -15,8 +15,7 @@ use crate::paths::RuntimeCrate;
 /// The largest number of parameters for which the runtime implements the trait `Handler`.
 const MAX_PARAMETERS: usize = 8;
 
-/// A function that the attribute accepts: its parameters and its return type. The generated code makes the compiler
-/// check these types.
+/// The parameters and the return type of the user's function. The generated code makes the compiler check their types.
 pub(crate) struct Handler {
     pub(crate) name: Ident,
     /// The `#[cfg]` attributes of the function. The generated checks get the same attributes, so that the checks exist
@@ -33,8 +32,8 @@ pub(crate) struct Parameter {
     pub(crate) ty: Type,
 }
 
-/// Checks everything that can be checked without types, and adds an error for each rule that the function breaks.
-/// Returns `None` if the compiler has no types to check.
+/// Checks the rules that can be checked without the compiler, and adds an error for each rule that the user's function
+/// breaks. Returns `None` if there are no types that the compiler could check.
 pub(crate) fn check(args: Args, item: &Item, errors: &mut Diagnostics) -> Option<Handler> {
     let signature = &item.signature;
     if let Some(again) = item.attribute("debug_handler") {

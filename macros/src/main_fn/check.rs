@@ -7,8 +7,8 @@ use crate::diagnostics::Diagnostics;
 use crate::item::{Body, Item};
 use crate::paths::RuntimeCrate;
 
-/// The user's function and arguments after all checks. The generated code is made from this value. If the user's code
-/// breaks a rule, the expansion contains the errors instead of the generated code.
+/// The user's function and the attribute's arguments after all checks. The generated code is made from this value. If
+/// the user's code breaks a rule, the expansion contains the errors instead of the generated code.
 pub(crate) struct MainFunction {
     pub(crate) item: Item,
     pub(crate) body: Body,
@@ -17,8 +17,8 @@ pub(crate) struct MainFunction {
     pub(crate) runtime: RuntimeCrate,
 }
 
-/// Checks the user's function and arguments. Adds an error for each rule that the user's code breaks. Returns `None` if
-/// the function has no body.
+/// Checks the user's function and the attribute's arguments. Adds an error for each rule that the user's code breaks.
+/// Returns `None` if the function has no body.
 pub(crate) fn check(args: Args, mut item: Item, errors: &mut Diagnostics) -> Option<MainFunction> {
     let signature = &item.signature;
     check_other_attributes(&item, errors);

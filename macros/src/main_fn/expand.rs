@@ -18,8 +18,8 @@ use super::check::MainFunction;
 /// The number of tokens in `->`.
 const RETURN_ARROW_TOKENS: usize = 2;
 
-/// Generates the `main` of the program. If the user's function has the name `main`, it is placed inside the generated
-/// `main`; otherwise before it.
+/// Generates the `main` of the program. If the user's function has the name `main`, the generated `main` contains the
+/// user's function. Otherwise the user's function stands before the generated `main`.
 pub(crate) fn expand(main: &MainFunction) -> TokenStream {
     let function = function(main);
     let start = start_call(main);
@@ -63,9 +63,9 @@ fn function(main: &MainFunction) -> TokenStream {
     quote!(#head #body)
 }
 
-/// Generates the call that starts the program. The generated code uses `env!` to read the program's name and version,
-/// because it is compiled as part of the user's crate. `env!` in the runtime would read the name and version of the
-/// runtime.
+/// Generates the call that starts the program. The generated code uses `env!` to get the program's name and version,
+/// because the generated code is compiled in the user's crate. In the runtime, `env!` would return the name and version
+/// of the runtime.
 fn start_call(main: &MainFunction) -> TokenStream {
     let private = main.runtime.private();
     let name = &main.item.signature.ident;
@@ -92,8 +92,8 @@ fn is_main(ident: &Ident) -> bool {
     ident == "main"
 }
 
-/// What the first words of the user's function say. These words can be read even if the rest of the function has a
-/// syntax error.
+/// Facts about the user's function that its first words show. The first words can be read even if the rest of the
+/// function has a syntax error.
 struct FunctionStart {
     is_main: bool,
     is_async: bool,

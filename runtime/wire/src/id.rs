@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 /// The id of one request.
 ///
-/// As a parameter of a handler, it is the id of the request that is being run. Treat an id as opaque text. The ids that
-/// the server makes are UUIDv7. Cloning an id is cheap: it only increments a reference count.
+/// If a handler has a parameter of this type, the handler gets the id of its request. Treat an id as opaque text. The
+/// ids that the server makes are UUIDv7. Cloning an id is cheap: it only increments a reference count.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(Arc<str>);
 

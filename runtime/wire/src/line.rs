@@ -53,8 +53,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// A writer that writes control characters, and characters that reorder or hide text, as escapes such as `\n`, and all
-/// other characters unchanged.
+/// A writer that passes text to the writer `W`. Control characters, and characters that reorder or hide text, are
+/// passed as escapes such as `\n`. All other characters are passed unchanged.
 pub struct Escaping<W>(pub W);
 
 impl<W: fmt::Write> fmt::Write for Escaping<W> {

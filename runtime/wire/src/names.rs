@@ -12,8 +12,9 @@ pub mod header {
     /// The header with the signatures, one per secret, separated by spaces. A signature is `v1,` and the base64 of an
     /// HMAC-SHA256, or `v1a,` and the base64 of an Ed25519 signature.
     pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
-    /// The header in a receiver's answer that tells the server to send no more: its value is `disable` (to this URL) or
-    /// `abort-message` (this report). The function `policy::after_attempt` evaluates this header.
+    /// The header with which a receiver stops deliveries in its answer. The value `abort-message` stops the delivery of
+    /// this report. The value `disable` stops all deliveries to this URL. The function `policy::after_attempt`
+    /// evaluates the header.
     pub const WEBHOOK_DELIVERY: &str = "webhook-delivery";
     /// The header in which a caller sends its own id for a request. The server stores and logs the caller's id, and
     /// never trusts it.
@@ -28,10 +29,11 @@ pub mod target {
     pub const PANIC: &str = "postback::panic";
 }
 
-/// Names of metrics, which are emitted through the crate `metrics`. A program sees them if it installs a recorder.
+/// The names of the metrics, which are emitted through the crate `metrics`. A program gets the metrics if it installs a
+/// recorder of this crate.
 pub mod metric {
-    /// Counter, label `route`: accepted requests. A request counts when the server has told the caller that it accepted
-    /// the request.
+    /// Counter, label `route`: accepted requests. A request is counted when the server has told the caller that the
+    /// request is accepted.
     pub const REQUESTS_ACCEPTED: &str = "postback_requests_accepted_total";
     /// Counter, label `reason`: requests that the server refused. `max_queued`: too many requests wait to be run.
     /// `max_queued_bytes`: the waiting requests have too many bytes. `disk_reserve`: too little space is free on the

@@ -47,7 +47,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// A set of outcomes of a request. For example, a handler has the set of the outcomes that are reported.
+/// A set of the ways in which a request can end. For example, each handler has a set of the outcomes that are reported.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ends(u8);
 
@@ -155,7 +155,7 @@ impl fmt::Debug for Json {
 pub struct Outcome {
     pub status: Status,
     pub reason: Reason,
-    /// Whether reports and API answers show the reason. The handler decides whether they show it.
+    /// Whether reports and API answers show the reason. They show the reason only if the handler asks for it.
     pub tells_reason: bool,
     /// The result of the request. Only a request with [`Status::Completed`] can have a result.
     pub result: Option<Json>,

@@ -142,7 +142,7 @@ impl Ed25519 {
 
     fn public_half(&self) -> [u8; PUBLIC_BYTES] {
         let mut bytes = [0; PUBLIC_BYTES];
-        // Invariant: an Ed25519 public key has 32 bytes, so both slices have the same length.
+        // Invariant: both slices have the same length, because an Ed25519 public key has 32 bytes.
         bytes.copy_from_slice(self.pair.public_key().as_ref());
         bytes
     }

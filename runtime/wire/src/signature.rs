@@ -14,7 +14,7 @@ const SYMMETRIC: &str = "v1";
 /// The version of an Ed25519 signature, which precedes the signature in the header `webhook-signature`.
 const ASYMMETRIC: &str = "v1a";
 /// The largest number of signatures in the header `webhook-signature`. A sender sends one signature per secret. A
-/// header with more signatures is refused, because verifying each signature takes time.
+/// header with more signatures is refused, because the verification of each signature reads the whole body.
 pub const MAX_SIGNATURES: usize = 16;
 
 /// Signs a webhook, and returns the value of the header `webhook-signature`: one entry per secret (`v1,…` or `v1a,…`),

@@ -55,8 +55,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A source of wall-clock time and monotonic time. Every component gets its clock as an argument, so that tests can
-/// give it a clock with another time.
+/// A source of wall-clock time and monotonic time. Every component gets a clock as an argument, so that tests can give
+/// the component a clock whose time the test sets.
 #[derive(Clone)]
 pub struct Clock {
     wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,

@@ -80,7 +80,7 @@ pub fn verify_at<'b, K: Verifies>(
 }
 
 /// The headers of a webhook that have passed all checks for which the body is not needed. The signatures are verified
-/// later, because they sign the body.
+/// later, because verifying a signature needs the body.
 struct Head<'h> {
     id: &'h str,
     timestamp: &'h str,

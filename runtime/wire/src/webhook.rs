@@ -125,7 +125,8 @@ impl Webhook {
         Ok(self)
     }
 
-    /// Sets the secret that signs the reports to this webhook. The operator's secrets then do not sign these reports.
+    /// Sets the secret that signs the reports to this webhook. The operator's secrets are not used for a webhook with
+    /// its own secret.
     #[must_use]
     pub fn secret(mut self, secret: Secret) -> Self {
         Arc::make_mut(&mut self.0).own.secret = Some(secret);
@@ -305,7 +306,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every URL that `Webhook::new` accepts can be parsed as a `Uri`, because every attempt needs a `Uri`.
+        /// Tests that every URL that `Webhook::new` accepts can be parsed as a `Uri`. Every attempt needs a `Uri`.
         #[test]
         fn what_is_taken_can_be_called(host in "[a-z{}!|.]{1,4}|\\[::1\\]|a\\.b|\\PC{1,3}", rest in "([/?#]\\PC{0,8}|[/?#][ -~]{0,12}){0,3}") {
             if let Ok(webhook) = Webhook::new(format!("https://{host}{rest}")) {

@@ -120,7 +120,7 @@ fn only_what_is_public_is_shown() {
     let (shared, secret): (Secret, Secret) = (SHARED.parse().unwrap(), SECRET.parse().unwrap());
     assert_eq!(format!("{shared:?} {secret:?}"), "Secret(…) Secret(…)");
     assert_eq!(format!("{:?}", VerifyingKey::from(shared)), "VerifyingKey(…)");
-    // A verifying key that is made from an Ed25519 secret holds only the public half.
+    // A verifying key that is made from an Ed25519 secret contains only the public key.
     assert_eq!(format!("{:?}", VerifyingKey::from(secret)), format!("VerifyingKey({PUBLIC_KEY})"));
     assert_eq!(format!("{:?}", PUBLIC_KEY.parse::<PublicKey>().unwrap()), format!("PublicKey({PUBLIC_KEY})"));
 }

@@ -127,7 +127,8 @@ fn what_was_changed_does_not_hold() {
         assert_eq!(other.check(&key, vector.signature), Err(Mismatch::Differ));
         let other = Vector { id: "msg_other", ..vector };
         assert_eq!(other.check(&key, vector.signature), Err(Mismatch::Differ));
-        // Five wrong forms of the signature: cut off, lengthened, without padding, with one more letter, and empty.
+        // The test changes the signature in five ways: cut off, lengthened, without padding, with one more letter, and
+        // empty.
         let signature = vector.signature;
         let (version, encoded) = signature.split_once(',').unwrap();
         let bytes = STANDARD.decode(encoded).unwrap();

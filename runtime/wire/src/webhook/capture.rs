@@ -54,7 +54,7 @@ pub trait IntoWebhook {
 
 /// The webhooks of one call of an annotated function. The runtime makes an empty list, and [`IntoWebhook::add_to`] adds
 /// webhooks to the list.
-// Invariant: an empty value needs no allocation. One URL and an id of usual length need one allocation.
+// Invariant: an empty list needs no allocation. A list with one URL and an id of usual length needs one allocation.
 #[derive(Clone, Default)]
 pub struct Webhooks {
     /// The text of all URLs, one directly after another. The id of the call may follow the URLs.
@@ -62,14 +62,14 @@ pub struct Webhooks {
     targets: Targets,
 }
 
-/// The webhooks of a call. Each webhook is a range in the field `text`, or a `Webhook` that the user gave.
+/// The webhooks of a call. Each webhook is a range in `Webhooks::text`, or a `Webhook` that the user gave.
 ///
 /// The enum is kept small, because the future of each annotated call contains it.
 #[derive(Clone, Default)]
 enum Targets {
     #[default]
     None,
-    /// One URL that is not parsed yet. Its text is the range from 0 to `end` in the field `text`.
+    /// One URL that is not parsed yet. Its text is the range from 0 to `end` in `Webhooks::text`.
     Text {
         end: usize,
         chosen_by: Option<Provenance>,

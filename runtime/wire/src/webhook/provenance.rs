@@ -23,9 +23,9 @@ pub(super) fn stricter(earlier: Option<Provenance>, now: Provenance) -> Provenan
 /// A type of handler parameter whose value may come from the operator: `Config`, `State`, or a reference to one of
 /// them.
 pub trait Operators {
-    /// Whether the value comes from the operator. Returns `true` if Postback made the value from the operator's
-    /// settings and states. Returns `false` if the user's code made the value, because the value may then contain a URL
-    /// that a caller chose.
+    /// Whether the value comes from the operator. Returns `true` if this crate's server made the value from the
+    /// operator's settings or states. Returns `false` if the user's code made the value, because the user's code may
+    /// put a URL into it that a caller chose.
     fn is_operator(&self) -> bool;
 }
 
@@ -56,8 +56,8 @@ impl<T: Operators + ?Sized> OperatorCheck<'_, T> {
     }
 }
 
-/// The type whose method the compiler uses for a parameter whose type does not implement [`Operators`]. The type of
-/// such a parameter does not say who chose the parameter's value.
+/// A type whose method `is_operator` always returns `false`. The compiler uses this method for parameters whose type
+/// does not implement [`Operators`], because it is not known who chose the value of these parameters.
 #[derive(Debug)]
 pub struct Anybodys;
 

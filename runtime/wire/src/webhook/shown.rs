@@ -142,8 +142,8 @@ mod tests {
             let hex: String = halves.map(|half| char::from_digit(u32::from(half), 16).unwrap()).collect();
             let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&bytes);
             for token in [hex, base64] {
-                // Proptest sometimes generates the same byte many times. A text of equal characters does not look like
-                // a token, so this test ignores it.
+                // Proptest sometimes generates the same byte many times. The test ignores a token of only a few
+                // different bytes, because such a token does not look random.
                 let distinct = token.bytes().collect::<std::collections::HashSet<_>>().len();
                 prop_assert!(distinct < 6 || !shown(&format!("https://example.com/{token}")).contains(&token), "{token}");
             }

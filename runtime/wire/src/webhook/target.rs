@@ -31,7 +31,7 @@ impl Target {
         }
     }
 
-    /// Sets who chose the webhook. If the webhook already says who chose it, nothing is changed.
+    /// Sets who chose the webhook. If the webhook already has this information, the function changes nothing.
     #[must_use]
     pub fn or_chosen_by(self, by: Provenance) -> Self {
         match self {
