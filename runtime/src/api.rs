@@ -47,7 +47,7 @@ use postback_store::Store;
 use postback_store::shutdown::Shutdown;
 use postback_wire::time::Clock;
 
-/// The options of the API. The module `settings` has checked their values.
+/// The options of the HTTP server. The module `settings` has checked their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
@@ -57,25 +57,25 @@ pub(crate) struct Options {
     pub(crate) connections: usize,
 }
 
-/// The largest number of connections that are open at the same time. The number is smaller if the process may not open
-/// enough files.
+/// The largest number of connections that are open at the same time. If the process may open too few files, the server
+/// allows fewer connections.
 pub(crate) const CONNECTIONS: usize = 10_000;
-/// The size, in bytes, of each of the kernel's two buffers for a connection: one for sending, one for receiving. The
-/// kernel doubles this number. With larger buffers, slow clients would use more memory. With smaller buffers, transfers
+/// The size, in bytes, that the server sets for the kernel's send buffer and receive buffer of each connection. The
+/// kernel doubles this size. With larger buffers, slow clients would use more memory. With smaller buffers, transfers
 /// over long distances would be slow.
 const SOCKET_BUFFER: u32 = 256 << 10;
-/// The largest number of connections that wait until the server accepts them.
+/// The largest number of new connections that wait in the kernel until the server accepts them.
 const BACKLOG: u32 = 1_024;
 
-/// The HTTP server. While the node drains, the server accepts no new requests, but still answers calls about the
-/// requests in the store. When the server stops, it gives active calls a few seconds to end.
+/// The HTTP server. While the node drains, the server accepts no new requests, but still answers HTTP calls about
+/// stored requests. When the server stops, active HTTP calls have a few seconds to finish.
 pub(crate) struct Server {
     listener: TcpListener,
     api: Arc<Api>,
 }
 
-/// The two signals that end the server. After `draining`, the node accepts no new requests, for at most the time
-/// `grace`. After `shutdown`, the server stops.
+/// The two signals that stop the server. After the signal `draining`, the node accepts no new requests. After the time
+/// `grace` at the latest, the signal `shutdown` comes, and the server stops.
 pub(crate) struct Stops {
     pub(crate) draining: Shutdown,
     pub(crate) grace: Duration,
@@ -89,11 +89,12 @@ struct Api {
     routes: Routes,
     options: Options,
     guard: Guard,
-    /// Signals that the node drains: it accepts no new requests any more. This signal comes before `shutdown`.
+    /// Signals that the node drains, which means that the node accepts no new requests. This signal comes before the
+    /// signal `shutdown`.
     draining: Shutdown,
     /// The longest time for which the node drains.
     grace: Duration,
-    /// Signals that the server must end. This signal comes after `draining`.
+    /// Signals that the server must stop. This signal comes after the signal `draining`.
     shutdown: Shutdown,
     bodies: Arc<BodyMemory>,
     checks: Checks,
@@ -139,8 +140,8 @@ impl Error {
     }
 }
 
-/// Listens on the configured address. The node calls this function before it starts anything else, because listening
-/// fails more often than any other part of the start.
+/// Opens the socket that listens on the configured address. The node calls this function before it starts any other
+/// part, because listening fails more often than the start of the other parts.
 pub(crate) fn listen(options: &Options) -> Result<TcpListener, Error> {
     let listen = options.listen;
     bind(listen).map_err(|source| Error::new(listen, source))

@@ -22,40 +22,43 @@ use super::min_rate::{MinRate, STALL_LIMIT};
 use super::open_connections::Connection;
 use postback_wire::names::metric;
 
-/// The largest number of bytes in memory for all answers together.
+/// The largest number of bytes that all HTTP answers together may use in memory.
 const LIMIT: isize = 64 << 20;
-/// The number of bytes of [`LIMIT`] that windows, the buffered parts of large answers, leave free for small answers.
+/// The number of bytes of [`LIMIT`] that are reserved for small answers. The windows of large answers must not use
+/// these bytes. A window is the part of a large answer that is buffered in memory.
 const RESERVE: isize = 16 << 20;
-/// The smallest window, in bytes. A window is the part of a large answer that one read of the store returns. Only the
-/// last window of an answer may be smaller. Smaller windows would be slow, because SQLite reads the whole row for each
-/// window.
+/// The smallest window, in bytes. A window is the part of a large answer that one read of the store returns. With
+/// smaller windows, answers would be slow, because SQLite reads the whole row for each window. Only the last window of
+/// an answer may be smaller.
 const MIN_WINDOW: usize = 256 << 10;
 /// The largest window, in bytes. A window is the part of a large answer that one read of the store returns.
 const MAX_WINDOW: usize = 8 << 20;
-/// One window, which is the part of an answer that one read of the store returns, may use a quarter of the free memory.
+/// The divisor for the size of a window: a window may use at most a quarter of the free memory. A window is the part of
+/// a large answer that one read of the store returns.
 const WINDOW_PARTS: usize = 4;
-/// A connection gets an answer in pieces of at most this many bytes.
+/// The largest size, in bytes, of the pieces in which a connection gets an answer.
 pub(super) const PIECE: usize = 16 << 10;
-/// The longest time for which an answer waits for memory.
+/// The longest time for which an HTTP answer waits for free memory.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// While an answer waits for memory, it checks at this interval whether other clients have become slow.
+/// The interval at which an answer that waits for memory checks whether other clients have become slow.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// If the connection wrote nothing of an answer for this time, the answer may lose the window that it has in memory.
+/// How long a connection must have written no byte of an answer before the server may drop the window of this answer.
+/// The window is the part of the answer that is buffered in memory.
 const STILL: Duration = Duration::from_millis(50);
 
 /// Counters of the memory that all answers use together.
 pub(super) struct AnswerMemory {
     state: Mutex<State>,
-    /// Notified when memory has become free.
+    /// Notified when memory becomes free.
     freed: Notify,
 }
 
 struct State {
-    /// The number of bytes that answers may still use. The number is below zero if bytes were copied for a connection
+    /// The number of bytes that answers may still use. The number is negative if bytes were copied for a connection
     /// while no memory was free.
     free: isize,
     slots: Slab<Slot>,
-    /// The earliest time of the next search for slow clients among all answers.
+    /// The earliest time at which the server may search all answers for slow clients again.
     next_look: Instant,
 }
 
@@ -63,18 +66,18 @@ struct State {
 struct Slot {
     /// The number of bytes of the answer that stay in memory from the start of the answer to its end.
     fixed: usize,
-    /// The window, which is the buffered part of the answer: bytes that were read from the store, and that the
-    /// connection has not received yet.
+    /// The window of the answer: the bytes that were read from the store, and that the connection has not received yet.
     window: Bytes,
-    /// The size of `window` when it was read from the store, in bytes. All of these bytes count as used until `window`
-    /// is dropped.
+    /// The size, in bytes, that `window` had when it was read from the store. All of these bytes count as used memory
+    /// until `window` is dropped.
     window_size: usize,
-    /// The number of bytes that the connection has received, but not yet written to the client.
+    /// The number of bytes that the connection has received from the answer, but has not yet written to the client.
     in_flight: usize,
-    /// When the answer began to wait for memory or for the store. The client does not count as slow during this wait.
+    /// The time at which the answer began to wait for memory or for the store. `None` if the answer does not wait.
+    /// While the answer waits, its client does not count as slow.
     paused_since: Option<Instant>,
     rate: MinRate,
-    /// Whether the server ended the answer early, because the client was too slow.
+    /// Whether the server ended the answer early, because the client read too slowly.
     ended: bool,
     connection: Option<Arc<Connection>>,
 }
@@ -122,7 +125,7 @@ impl AnswerMemory {
         Some(Arc::new(AnswerSlot { answers: Arc::clone(self), key }))
     }
 
-    /// Ends early each answer whose client reads too slowly.
+    /// Ends each answer whose client reads too slowly, even if the answer is incomplete.
     pub(super) fn sweep(&self, now: Instant) {
         let mut stalled = Vec::new();
         let mut state = self.lock();
@@ -142,7 +145,8 @@ impl AnswerMemory {
         self.freed.notify_waiters();
     }
 
-    /// Calls `take` each time that memory has become free, until `take` returns a value or [`MAX_WAIT`] is over.
+    /// Calls `take` immediately, and again when memory becomes free, until `take` returns a value. Returns `None` if
+    /// `take` has returned no value within [`MAX_WAIT`].
     async fn retry<T>(&self, mut take: impl FnMut(&mut State, Instant) -> Option<T>) -> Option<T> {
         let begun = Instant::now();
         loop {
@@ -165,8 +169,8 @@ impl AnswerMemory {
 }
 
 impl State {
-    /// Returns whether `wanted` bytes are free. If they are not, first frees memory: other answers lose their windows,
-    /// or the server closes the connections of slow clients.
+    /// Returns whether `wanted` bytes are free. If too few bytes are free, first drops the windows (the buffered parts)
+    /// of other answers, or closes the connections of slow clients.
     fn make_room(&mut self, wanted: isize, now: Instant) -> bool {
         if self.free < wanted && now >= self.next_look {
             self.next_look = now + LOOK_AGAIN / 2;
@@ -176,8 +180,8 @@ impl State {
         self.free >= wanted
     }
 
-    /// Drops the buffered parts of answers whose clients do not read, until `wanted` bytes are free. Begins with the
-    /// client that has not read for the longest time.
+    /// Drops the windows (the buffered parts) of answers whose clients do not read, until `wanted` bytes are free.
+    /// Begins with the client that has not read for the longest time.
     fn drop_windows(&mut self, wanted: isize, now: Instant) {
         let still = |slot: &&mut Slot| {
             slot.window_size > 0 && slot.paused_since.is_none() && slot.rate.deadline() + STILL <= now + STALL_LIMIT
@@ -192,7 +196,7 @@ impl State {
         }
     }
 
-    /// Ends the connections of clients that read slowly, until `wanted` bytes are free or will be free soon. Begins
+    /// Closes the connections of clients that read slowly, until `wanted` bytes are free or will be free soon. Begins
     /// with the client whose answer uses the most memory.
     fn cut_off(&mut self, wanted: isize, now: Instant) {
         let mut coming = self.free;
@@ -221,7 +225,7 @@ impl State {
 }
 
 impl Slot {
-    /// The number of bytes that stay in use until the connection has written them.
+    /// Returns the number of bytes that stay in use until the connection has written them to the client.
     fn held(&self) -> isize {
         (self.fixed + self.in_flight).cast_signed()
     }
@@ -234,7 +238,7 @@ impl Slot {
 }
 
 impl AnswerSlot {
-    /// Whether the server ended the answer early, because the client was too slow.
+    /// Returns whether the server ended the answer early, because the client read too slowly.
     pub(super) fn is_ended(&self) -> bool {
         self.answers.lock().slots.get(self.key).is_none_or(|slot| slot.ended)
     }
@@ -293,7 +297,7 @@ impl AnswerSlot {
     }
 
     /// Must be called when an answer is dropped. If the server ended the answer early, the connection no longer counts
-    /// the answer as stalled, even if the connection still has to write pieces of the answer.
+    /// the answer as stalled, even if the connection has not yet written all pieces of the answer.
     pub(super) fn ended_early(&self) {
         let ended = self
             .answers
@@ -307,14 +311,16 @@ impl AnswerSlot {
         }
     }
 
-    /// Marks that the answer now waits for memory or for the store. The client does not count as slow during this wait.
+    /// Records that the answer now waits for memory or for the store. The client does not count as slow during this
+    /// wait.
     fn pause(&self) {
         if let Some(slot) = self.answers.lock().slots.get_mut(self.key) {
             slot.paused_since.get_or_insert_with(Instant::now);
         }
     }
 
-    /// Marks that the answer no longer waits. From now on, the client counts as slow if it does not read.
+    /// Records that the answer no longer waits for memory or for the store. From now on, the client counts as slow if
+    /// the client does not read.
     fn resume(&self) {
         if let Some(slot) = self.answers.lock().slots.get_mut(self.key)
             && let Some(since) = slot.paused_since.take()
@@ -337,7 +343,8 @@ impl Drop for AnswerSlot {
     }
 }
 
-/// Bytes that a connection has received and must write to the client. They count as used memory until this is dropped.
+/// Bytes of an answer that the connection must still write to the client. The bytes count as used memory until this
+/// value is dropped.
 struct Piece {
     text: Box<[u8]>,
     slot: Arc<AnswerSlot>,

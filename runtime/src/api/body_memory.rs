@@ -25,21 +25,22 @@ use super::min_rate::{MIN_BYTES_PER_SECOND, MinRate};
 use postback_wire::line::Causes;
 use postback_wire::names::metric;
 
-/// The largest number of bytes in memory for all large bodies together. If a single body may be larger than this, the
-/// largest size of a body is the limit instead.
+/// The largest number of bytes that all large request bodies together may use in memory. If a single body may be larger
+/// than this number, the largest size of a body is the limit instead.
 const LARGE_LIMIT: usize = 224 << 20;
-/// The largest number of bytes in memory for all small bodies together.
+/// The largest number of bytes that all small request bodies together may use in memory.
 const SMALL_LIMIT: usize = 32 << 20;
-/// The largest size of a small body, in bytes. Larger bodies are large bodies.
+/// The largest size of a small request body, in bytes. Larger bodies are large bodies.
 pub(super) const SMALL: usize = 64 << 10;
-/// The longest time for which a body waits for memory. Then the client gets an answer that tells it to retry.
+/// The longest time for which a request body waits for free memory. After this time, the client gets an answer that
+/// tells the client to retry.
 const MAX_WAIT: Duration = Duration::from_secs(5);
-/// While a body waits for memory, it checks at this interval whether other bodies have become slow.
+/// The interval at which a body that waits for memory checks whether other bodies have become slow.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// The time within which a body may arrive, whatever its size. A larger body gets more time than this.
+/// The time that every request body may take to arrive, even the smallest. A larger body may take longer.
 const MIN_TIME: Duration = Duration::from_mins(1);
-/// The lowest average rate of a whole body, in bytes per second. A body may take at most one minute plus the time that
-/// the body needs at this rate.
+/// The lowest average rate at which a whole body may arrive, in bytes per second. A body may take at most one minute
+/// plus the time that the body needs at this rate.
 const AVERAGE_BYTES_PER_SECOND: usize = 64 << 10;
 
 /// Counters of the memory that all bodies use together.
@@ -51,19 +52,19 @@ pub(super) struct BodyMemory {
     max_body: usize,
 }
 
-/// Why the server did not read a body to its end. The bytes that have arrived are dropped.
+/// The reason why the server did not read a body to its end. The server drops the bytes that have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     TooLarge,
-    /// The connection or the stream ended before the whole body had arrived.
+    /// The connection or the HTTP/2 stream ended before the whole body had arrived.
     CutOff,
-    /// The chunks of the body are not well-formed. The value says what is wrong with them.
+    /// The chunks of the body are malformed. The value says what is wrong with the chunks.
     Chunks(&'static str),
     /// The body arrived more slowly than the minimum rate.
     TooSlow,
-    /// The body arrived slowly, and the server refused it because other bodies waited for memory.
+    /// The body arrived slowly, and the server refused the body because other bodies waited for memory.
     GaveWay,
-    /// The body waited for memory for [`MAX_WAIT`], and there was still not enough.
+    /// The body waited for memory for [`MAX_WAIT`], and there was still not enough memory.
     NoMemory,
 }
 
@@ -73,24 +74,25 @@ struct Pools {
     bodies: Slab<Reading>,
 }
 
-/// The memory of all small bodies, or of all large bodies.
+/// The memory that all small bodies share, or the memory that all large bodies share.
 struct Pool {
     free: usize,
     /// The number of bytes that will become free soon, because the server has refused the bodies that use them.
     coming: usize,
-    /// The earliest time of the next search for slow bodies. The pause limits the cost, because a search through many
-    /// bodies takes long.
+    /// The earliest time at which the server may search for slow bodies again. The server does not search more often,
+    /// because a search through many bodies takes long.
     next_look: Instant,
 }
 
-/// A body that is being read, or that was read and is not stored yet.
+/// A body that the server is reading, or a body that the server has read and the store has not stored yet.
 struct Reading {
     held: usize,
     rate: MinRate,
-    /// Whether the client need not send at the moment, because the body waits for memory or has arrived completely.
+    /// If true, the client need not send bytes at the moment, because the body waits for memory or has arrived
+    /// completely.
     paused: bool,
     cut_off: bool,
-    /// Notified when the server refuses this body, so that other bodies get its memory.
+    /// Notified when the server refuses this body to free its memory for other bodies.
     gives_way: Arc<Notify>,
 }
 
@@ -130,8 +132,8 @@ impl BodyMemory {
         let time =
             MIN_TIME + Duration::from_secs((announced.unwrap_or(self.max_body) / AVERAGE_BYTES_PER_SECOND) as u64);
         let share = self.enter(begun);
-        // The pieces are copied into one buffer, because many tiny pieces in buffers of their own would use many times
-        // their size.
+        // The pieces of the body are copied into one buffer. If each of many tiny pieces had its own buffer, the
+        // buffers would use many times the size of the body.
         let mut read = Vec::new();
         loop {
             let deadline = share.deadline().min(begun + time);
@@ -148,7 +150,7 @@ impl BodyMemory {
                 tracing::debug!("a body was not read to its end: {}", Causes(&error));
                 read_error(&error)
             })?;
-            // A frame without data contains trailers. The API ignores trailers.
+            // A frame without data contains the trailers of the HTTP message, which the API ignores.
             let Ok(piece) = frame.into_data() else { continue };
             if read.len() + piece.len() > self.max_body {
                 return Err(Refused::TooLarge);
@@ -203,7 +205,7 @@ impl Share {
         }
     }
 
-    /// Marks that the whole body has arrived. From now on, the body cannot be refused as too slow.
+    /// Records that the whole body has arrived. After this call, the server does not refuse the body as too slow.
     fn is_complete(&self) {
         if let Some(reading) = self.memory.lock().bodies.get_mut(self.key) {
             reading.paused = true;
@@ -224,14 +226,14 @@ impl Drop for Share {
 }
 
 impl Pools {
-    /// Reserves memory for bytes of a body. Returns whether there was enough memory. If there was not, the server
-    /// refuses slow bodies, so that their memory becomes free.
+    /// Reserves memory for `bytes` more bytes of a body. Returns whether enough memory was free. If not enough memory
+    /// was free, the server refuses slow bodies, so that their memory becomes free.
     fn take(&mut self, key: usize, bytes: usize, now: Instant) -> bool {
         let Some(reading) = self.bodies.get_mut(key) else { return false };
         let (was_small, held) = (reading.is_small(), reading.held + bytes);
         let stays_small = held <= SMALL;
-        // A body that has just become large moves to the pool of the large bodies. There, the body needs memory for all
-        // its bytes, and not only for the new ones.
+        // A body that has just become large moves to the pool of the large bodies. In this pool, memory is reserved for
+        // all bytes of the body, and not only for the bytes that have just arrived.
         let wanted = if was_small && !stays_small { held } else { bytes };
         let pool = if stays_small { &mut self.small } else { &mut self.large };
         if pool.free < wanted {
@@ -295,12 +297,12 @@ impl Pools {
     }
 }
 
-/// Finds out from hyper's error why the rest of a body could not be read.
+/// Returns the reason why the rest of a body could not be read. The reason is derived from the error of hyper.
 fn read_error(error: &(dyn std::error::Error + 'static)) -> Refused {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     let Some(cause) = causes.find_map(|error| error.downcast_ref::<std::io::Error>()) else { return Refused::CutOff };
-    // hyper returns these two kinds of errors only for malformed chunks. What is wrong with a chunk can be read only in
-    // the text of the error.
+    // hyper returns these two kinds of errors only for malformed chunks. Only the text of the error says what is wrong
+    // with a chunk.
     if !matches!(cause.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData) {
         return Refused::CutOff;
     }

@@ -23,15 +23,15 @@ use super::lingering_close::{AllRead, MAX_BYTES, MAX_PAUSE, MAX_TIME};
 use super::open_connections::ActiveCall;
 use super::problem::Form;
 
-/// The largest rest of a request's body, in bytes, that the server reads after the route has answered. When the rest
-/// was read, the connection can be used for the next request.
+/// The largest number of remaining bytes of a request body that the server reads after the route has answered. If the
+/// server reads the whole rest of the body, the client can use the connection for its next request.
 const SHORT: u64 = 64 << 10;
-/// The longest time for which an answer waits while the server reads the rest of the request's body.
+/// The longest time for which the server delays an answer to read the rest of the request's body.
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// The header `allow` in the answer to `OPTIONS *`.
+/// The value of the header `allow`, which lists the methods, in the answer to the request `OPTIONS *`.
 const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// Answers a request. Sets `all_read` if the whole request was read, or if the connection is HTTP/2.
+/// Answers an HTTP request. Sets `all_read` if the server has read the whole request, or if the connection uses HTTP/2.
 pub(super) async fn answer(
     router: Router,
     request: Request<Incoming>,
@@ -41,8 +41,8 @@ pub(super) async fn answer(
     let (head, body) = request.into_parts();
     let body = RequestBody::new(body);
     let is_http1 = head.version < Version::HTTP_2;
-    // A client that sends `expect: 100-continue` sends the body only when the server reads the body. If the server read
-    // a body that the route did not need, the client would send the body for nothing.
+    // A client that sends the header `expect: 100-continue` sends the body only when the server begins to read the
+    // body. If the server read a body that the route did not need, the client would send the body for nothing.
     let may_read = is_http1 && !head.headers.contains_key(EXPECT);
     let (mut response, mut closes) = match head::check(&head) {
         Ok(()) if head::is_for_server(&head) => (server_options(), false),
@@ -56,8 +56,8 @@ pub(super) async fn answer(
     if is_http1 {
         closes |= !(body.is_read() || may_read && body.is_short() && body.read_rest().await);
         if closes {
-            // The unread rest of the body makes the connection unusable. Without the header `connection: close`, the
-            // client would send its next request on this connection.
+            // The server cannot use this connection again, because a part of the body is unread. The header
+            // `connection: close` tells the client not to send its next request on this connection.
             head::close(response.headers_mut());
         }
     }
@@ -78,14 +78,14 @@ fn server_options() -> Response {
     response
 }
 
-/// The body of a request. All clones read from one body. The route reads first. Then this module reads the bytes that
-/// the route did not read.
+/// The body of an HTTP request. All clones of this value read from the same body. The route reads first. After the
+/// route has answered, this module reads the bytes that the route did not read.
 #[derive(Clone)]
 struct RequestBody(Arc<Mutex<BodyState>>);
 
 struct BodyState {
     body: Incoming,
-    /// Whether the body was read to its end.
+    /// Whether the whole body was read.
     read: bool,
 }
 
@@ -120,9 +120,9 @@ impl RequestBody {
         self.is_read()
     }
 
-    /// Reads and drops the rest of the body, within the limits of [`lingering_close`](super::lingering_close). This is
-    /// needed because some HTTP/2 clients report an error if a stream ends before they have sent the whole body,
-    /// whatever the answer is.
+    /// Reads and drops the rest of the body, within the limits of [`lingering_close`](super::lingering_close). The rest
+    /// must be read because some HTTP/2 clients report an error if a stream ends before they have sent the whole body,
+    /// whatever the answer says.
     async fn drop_rest(self) {
         let (mut rest, mut dropped) = (self, 0);
         let read = async {
@@ -148,7 +148,7 @@ impl HttpBody for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let mut state = self.lock();
         let frame = ready!(Pin::new(&mut state.body).poll_frame(cx));
-        // A body that ends with an error does not count as read, because then nobody knows where the next request
+        // A body that ends with an error does not count as read, because the server cannot find where the next request
         // begins on the connection.
         state.read |= frame.is_none() || matches!(&frame, Some(Ok(_)) if state.body.is_end_stream());
         Poll::Ready(frame)
@@ -163,7 +163,7 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// The body of an answer. Until this body is dropped, the connection counts the call as active.
+/// The body of an answer. The connection counts the HTTP call as active until this value is dropped.
 pub(super) struct AnswerBody {
     body: Body,
     /// A future that reads and drops the rest of the request's body. The answer ends only after this future has ended.

@@ -17,7 +17,7 @@ use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::report::{self, EndReason, Outcome};
 
-/// Answers a `DELETE` for one request.
+/// Answers an HTTP `DELETE`, which cancels a request.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
     let form = Form::of(request.headers());
     let uri = request.into_parts().0.uri;
@@ -29,8 +29,8 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> 
 async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response, Problem> {
     let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
     let (tasks, to_cancel, path) = (api.shutdown.clone(), id.clone(), route.path.clone());
-    // The cancel runs in a task of its own. So if the client closes the connection, the task continues, and a committed
-    // cancel is still logged.
+    // The cancel runs in a separate task. If the client closes the connection, this task continues, and the server
+    // still logs a committed cancel.
     let cancelled = tasks.spawn(async move { cancel(&api, &route, &to_cancel).await }).await;
     match cancelled.map_err(|_| Problem::internal())? {
         Ok(Cancelled::AtOnce(outcome)) => {
@@ -49,8 +49,8 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
     }
 }
 
-/// The answer to a cancel. It has the form of an answer to `GET`, without `result` and `error`, because a cancelled
-/// request has neither.
+/// Makes the answer to a cancel. The answer has the same JSON members as the answer to a `GET`, but not `result` and
+/// `error`, because a cancelled request has no result and no error.
 fn cancel_answer(code: StatusCode, id: &RequestId, status: &str, reason: Option<&EndReason>) -> Response {
     let mut body = vec![b'{'];
     report::write_id_and_status(id.as_str(), status, &mut body);
@@ -59,15 +59,16 @@ fn cancel_answer(code: StatusCode, id: &RequestId, status: &str, reason: Option<
     json(code, Body::from(body))
 }
 
-/// Asks the handler for the webhooks of a request that has not run yet. Returns `None` if the store already has the
-/// webhooks of the request. Without the cancel, a run of the handler would name the webhooks.
+/// Asks the handler for the webhooks of a request that has not run yet. A cancelled request never runs, so no run can
+/// name its webhooks. Returns `None` if the store already has the webhooks of the request.
 async fn ask_for_webhooks(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Option<Registered>, Error> {
     if route.attribute.is_none() {
         return Ok(None);
     }
     let Some((headers, body)) = api.store.unregistered(id, &route.path).await? else { return Ok(None) };
     let (route, run) = (Arc::clone(route), Run::of(id.clone(), Arc::new(headers), body));
-    // The expressions of the attribute are code of the user and may block the thread.
+    // The expressions of the attribute are user code and may block the thread. So they are evaluated on a thread for
+    // blocking code.
     Ok(tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten())
 }
 

@@ -27,38 +27,40 @@ use super::{Api, call};
 use postback_store::shutdown::Shutdown;
 use postback_wire::names::metric;
 
-/// The largest number of calls at the same time on one HTTP/2 connection.
+/// The largest number of HTTP calls that may be active at the same time on one HTTP/2 connection.
 const STREAMS: u32 = 64;
-/// The time within which a client must send the head of its first request. Otherwise the server closes the connection.
-/// On HTTP/1, the limit applies to each further request too.
+/// The time within which a client must send the head of its first request. If the client takes longer, the server
+/// closes the connection. On HTTP/1, the same limit applies to the head of each further request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest head of a request on HTTP/1, in bytes. Also the largest number of bytes of an answer that are buffered
-/// before they are written to the socket.
+/// The largest head of an HTTP/1 request, in bytes. The number is also the largest number of bytes of an answer that
+/// are buffered before they are written to the socket.
 const BUFFER: usize = 32 << 10;
-/// The number of bytes that a client may send on all streams of an HTTP/2 connection together before it must wait for
-/// the server to read.
+/// The number of bytes that a client may send on all streams of an HTTP/2 connection together, before the client must
+/// wait until the server has read them.
 const CONNECTION_WINDOW: u32 = 512 << 10;
-/// The number of bytes that a client may send on one HTTP/2 stream before it must wait for the server to read.
+/// The number of bytes that a client may send on one HTTP/2 stream, before the client must wait until the server has
+/// read them.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// The longest time that active calls have to end when the server stops. The time is shorter if the rest of the grace
-/// time, plus [`AFTER_GRACE`], is shorter.
+/// The longest time that active HTTP calls have to finish when the server stops. The time is shorter if the rest of the
+/// grace time plus [`AFTER_GRACE`] is shorter.
 const LAST_CALLS: Duration = Duration::from_secs(5);
-/// The shortest time that active calls have to end when the server stops. They have it even if the grace time is over.
+/// The shortest time that active HTTP calls have to finish when the server stops, even if the grace time is already
+/// over.
 const AFTER_GRACE: Duration = Duration::from_secs(2);
-/// When the server closes an idle connection so that a new connection can be accepted, the idle connection must end
-/// within this time.
+/// The longest time that an idle connection may take to close, when the server closes the connection to accept a new
+/// connection instead.
 const CLOSING: Duration = Duration::from_secs(1);
-/// The pause after the system call `accept` has failed, for example because too many files are open.
+/// How long the server pauses after the system call `accept` has failed, for example because too many files are open.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// The interval at which the server searches for stalled answers and idle connections.
 const SWEEP: Duration = Duration::from_secs(1);
-/// The shortest time between two log lines that say that connections are refused.
+/// The shortest time between two log lines about refused connections.
 const LOG_REFUSALS_EVERY: Duration = Duration::from_mins(1);
-/// The longest time for which the server reads from a client whose connection it has refused. If the client's bytes
-/// stayed unread, the client would get a reset instead of the refusal.
+/// The longest time for which the server reads from a client whose connection the server has refused. If the server did
+/// not read the client's bytes, the client would get a TCP reset instead of the refusal.
 const REFUSED_READ_TIME: Duration = Duration::from_secs(5);
-/// The largest number of refused clients from which the server reads at the same time. If there are more, the server
-/// closes their connections immediately, without reading.
+/// The largest number of refused clients from which the server reads at the same time. If more clients are refused, the
+/// server closes their connections immediately, without reading.
 const REFUSED_AT_ONCE: usize = 32;
 /// The answer to a client whose connection the server refuses. A client that speaks only HTTP/2 does not understand
 /// this answer.
@@ -68,7 +70,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nc
 
 type Builder = auto::Builder<TokioExecutor>;
 
-/// Serves HTTP/1.1 and HTTP/2 until `api.shutdown` signals the end. While the node drains, the server still accepts
+/// Serves HTTP/1.1 and HTTP/2 until the signal `api.shutdown` comes. While the node drains, the server still accepts
 /// connections.
 pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
     let mut acceptor = Acceptor {
@@ -141,14 +143,15 @@ impl Acceptor {
     }
 
     async fn accept_failed(&mut self, error: &io::Error) {
-        // The usual cause is that the process has too many open files. Each connection is an open file. So an idle
-        // connection is closed, so that the next connection can be accepted.
+        // The usual cause is that the process has too many open files. Each connection is an open file. So the server
+        // closes an idle connection to be able to accept the next connection.
         self.open.close_one();
         self.accept_errors.met(error);
         tokio::time::sleep(ACCEPT_BACKOFF).await;
     }
 
-    /// Waits until all connections have ended, at most for `time`. Then the server closes the remaining connections.
+    /// Waits until all connections have ended, but at most for `time`. After this time, closes the remaining
+    /// connections.
     async fn finish(mut self, time: Duration) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(time, all).await.is_err() {
@@ -172,7 +175,7 @@ fn builder() -> Builder {
     builder
 }
 
-/// Serves one connection to its end.
+/// Serves one connection until the connection ends.
 async fn serve_one(
     builder: Builder,
     stream: TcpStream,
@@ -180,8 +183,8 @@ async fn serve_one(
     connection: Arc<Connection>,
     shutdown: Shutdown,
 ) {
-    // This sets `TCP_NODELAY`. Without it, a small answer may wait until the client has acknowledged the previous
-    // answer.
+    // Sets the socket option `TCP_NODELAY`. Without this option, the kernel may delay a small answer until the client
+    // has acknowledged the previous answer.
     let _ = stream.set_nodelay(true);
     let (stream, all_read) = LingeringStream::new(WriteTimeout::new(stream));
     let stream = SharedStream::new(stream);
@@ -222,8 +225,8 @@ async fn serve_one(
 }
 
 /// Returns when the connection must end immediately: when `connection.cut` was cancelled, or when no request has
-/// arrived within [`HEADER_TIMEOUT`]. hyper recognises the version of HTTP from the first bytes, and has no time limit
-/// for these bytes.
+/// arrived within [`HEADER_TIMEOUT`]. The time is measured here because hyper has no time limit for the first bytes of
+/// a connection, from which it recognises the version of HTTP.
 async fn cut_off(connection: &Connection, has_called: &AtomicBool) {
     let silence = async {
         tokio::time::sleep(HEADER_TIMEOUT).await;
@@ -237,8 +240,8 @@ async fn cut_off(connection: &Connection, has_called: &AtomicBool) {
     }
 }
 
-/// The number of successive errors of the system call `accept`. A log line says when the errors begin, and another when
-/// they are over.
+/// The number of successive errors of the system call `accept`. One log line is written when the errors begin, and one
+/// when the errors are over.
 #[derive(Default)]
 struct AcceptErrors(u32);
 
@@ -261,7 +264,7 @@ impl AcceptErrors {
 
 /// Refuses connections when too many are open.
 struct Refusals {
-    /// When the last log line was written that says that connections are refused.
+    /// The time of the last log line about refused connections. `None` if there was no such line yet.
     logged: Option<Instant>,
     read_from: Arc<Semaphore>,
 }
@@ -271,11 +274,11 @@ impl Refusals {
         Self { logged: None, read_from: Arc::new(Semaphore::new(REFUSED_AT_ONCE)) }
     }
 
-    /// Sends the refusal. Returns a future that reads from the client for a while, and then closes the connection.
-    /// Returns `None` if the server already reads from too many refused clients: then the connection is closed
-    /// immediately.
+    /// Sends the refusal to the client. Returns a future that reads from the client for a limited time, and then closes
+    /// the connection. If the server already reads from too many refused clients, closes the connection immediately and
+    /// returns `None`.
     fn refuse(&mut self, mut stream: TcpStream, limit: usize) -> Option<impl Future<Output = ()> + Send + use<>> {
-        // The send buffer of a new socket is empty. So this short answer fits into the buffer, and the write does not
+        // The send buffer of a new socket is empty. So the short refusal fits into the buffer, and the write does not
         // have to wait.
         let _ = stream.try_write(REFUSAL);
         metrics::counter!(metric::CONNECTIONS_REFUSED, "reason" => "full").increment(1);

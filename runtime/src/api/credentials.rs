@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderName};
 
-/// A header has a credential as its value if the last word of its name is in this list, as in `x-csrf-token` and
-/// `proxy-authorization`.
+/// Words that show that a header contains a credential. If the last word of a header's name is in this list, as in
+/// `x-csrf-token` and `proxy-authorization`, the value of the header is a credential.
 const WORDS: [&str; 16] = [
     "authorization",
     "authentication",
@@ -22,10 +22,12 @@ const WORDS: [&str; 16] = [
     "bearer",
     "otp",
 ];
-/// A header has a credential as its value if its name ends with one of these texts, as in `x-authtoken` and `apikey`.
+/// Endings that show that a header contains a credential. If the name of a header ends with one of these texts, as in
+/// `x-authtoken` and `apikey`, the value of the header is a credential.
 const ENDINGS: [&str; 5] = ["token", "secret", "password", "apikey", "accesskey"];
-/// A header whose name ends with the word `key`, as in `x-api-key`, has a credential as its value, unless the word
-/// before `key` is in this list. A header such as `idempotency-key` only identifies something, and gives no access.
+/// Words before the word `key` that show that a header contains no credential. For example, the header
+/// `idempotency-key` only identifies something, and gives no access. Every other header whose name ends with the word
+/// `key`, such as `x-api-key`, has a credential as its value.
 const PUBLIC_KEYS: [&str; 14] = [
     "idempotency",
     "cache",
@@ -43,7 +45,7 @@ const PUBLIC_KEYS: [&str; 14] = [
     "websocket",
 ];
 
-/// Returns the headers that are stored with a request: all headers without credentials.
+/// Returns the headers of a request that the store stores: all headers except those with credentials.
 pub(super) fn without_credentials(headers: &HeaderMap) -> HeaderMap {
     let kept = headers.iter().filter(|(name, _)| !is_credential(name));
     // If a header has several values, all of them are kept, in their order.

@@ -10,8 +10,8 @@ use super::problem::Problem;
 
 /// The longest request target (the path and the query of a request), in bytes.
 const MAX_TARGET: usize = 8 << 10;
-/// The methods that HTTP defines. If the server does not serve one of these methods, the answer is 405. For a method
-/// that is not in this list, the answer is 501.
+/// The methods that HTTP defines. If the server does not support one of these methods, the answer has status 405. If a
+/// method is not in this list, the answer has status 501.
 const KNOWN: [Method; 8] = [
     Method::GET,
     Method::HEAD,
@@ -54,8 +54,8 @@ fn target(head: &Parts) -> Result<(), Problem> {
         let what = format!("the request target has {length} bytes; {MAX_TARGET} are allowed");
         return Err(Problem::new(StatusCode::URI_TOO_LONG, what));
     }
-    // A target that is a URL must have the scheme `http` or `https`, because other URLs are meant for other servers. A
-    // target without a scheme must be a path that begins with a slash.
+    // A request target that is a URL must have the scheme `http` or `https`, because URLs with other schemes are meant
+    // for other servers. A request target without a scheme must be a path that begins with a slash.
     let scheme = head.uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
     if !(scheme && head.uri.path().starts_with('/') || is_for_server(head)) {
         return Err(bad(
@@ -85,7 +85,8 @@ fn host(head: &Parts) -> Result<(), Problem> {
     }
 }
 
-/// Whether the value has the form `uri-host [ ":" port ]`, as RFC 3986 defines host and port. An empty host is valid.
+/// Whether `value` is a host with an optional port, `uri-host [ ":" port ]`, as RFC 3986 defines host and port. An
+/// empty host is valid.
 fn is_host(value: &[u8]) -> bool {
     let (name, port) = match value.strip_prefix(b"[") {
         Some(literal) => {
@@ -115,8 +116,8 @@ fn is_name(mut name: &[u8]) -> bool {
     true
 }
 
-/// Checks the header `transfer-encoding`: the body must have no transfer coding except `chunked`. hyper checks that
-/// `chunked` is the last coding.
+/// Checks the header `transfer-encoding`. The body must have no transfer coding except `chunked`. hyper has already
+/// checked that `chunked` is the last coding.
 fn codings(headers: &HeaderMap) -> Result<(), Problem> {
     let values = headers.get_all(TRANSFER_ENCODING).iter();
     let text: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase()).collect();

@@ -12,16 +12,17 @@ use postback_store::Store;
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 
-/// The longest time that the store may take to answer. The readiness probes of orchestrators give up soon after this
-/// time.
+/// The longest time for which the answer to a readiness probe waits for the store. Orchestrators stop waiting for the
+/// answer soon after this time.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// Answers `/healthz`. An answer means that the process is alive.
+/// Answers the URL path `/healthz`. If the client gets an answer, the process is alive.
 pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// Answers `/readyz`. The node is ready if it does not drain, and if its store answers, can write, and has free space.
+/// Answers the URL path `/readyz`. The node is ready if the node does not drain, and if the store answers, can write,
+/// and has free space.
 pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
     let problem = if api.draining.is_stopping() {
         Problem::draining()
@@ -35,7 +36,7 @@ pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
     problem.respond(Form::of(request.headers()))
 }
 
-/// The answer to `/readyz?verbose`: one line for each check.
+/// Makes the answer to `/readyz?verbose`, which has one line for each check.
 async fn verbose_answer(store: &Store) -> String {
     let webhooks = match store.disabled().await {
         Ok(disabled) if disabled.is_empty() => "ok".to_owned(),
@@ -56,7 +57,8 @@ async fn verbose_answer(store: &Store) -> String {
     format!("ready\nstore: ok\nrequests: {requests}\nwebhooks: {webhooks}\n")
 }
 
-/// Why the node can accept no requests at the moment. `None` if it can accept requests.
+/// Returns the reason why the node can accept no requests at the moment. Returns `None` if the node can accept
+/// requests.
 async fn not_ready(api: &Api) -> Option<String> {
     let logged = |kind: &str, why: String| {
         api.not_ready.met(kind, &why);
@@ -65,7 +67,8 @@ async fn not_ready(api: &Api) -> Option<String> {
     if let Some(trouble) = api.store.trouble() {
         return logged(trouble.kind(), trouble.to_string());
     }
-    // This check reads one row, which need not exist. To count all rows would take long if there are many rows.
+    // This check reads one row, which need not exist. The check does not count all rows, because counting many rows
+    // takes long.
     match tokio::time::timeout(MAX_WAIT, api.store.request(&RequestId::stored("readyz"))).await {
         Ok(Ok(_)) => {
             api.unreadable.over();

@@ -17,35 +17,36 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The longest time for which the server reads and drops the client's bytes at the end of a connection.
 pub(super) const MAX_TIME: Duration = Duration::from_secs(30);
-/// At the end of a connection, the server reads and drops the client's bytes. If the client pauses for longer than
-/// this, the server closes the connection.
+/// How long the client may pause while the server reads and drops the client's bytes at the end of a connection. After
+/// a longer pause, the server closes the connection.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// The largest number of bytes that the server reads and drops at the end of a connection.
 pub(super) const MAX_BYTES: usize = 256 << 20;
-/// The largest number of bytes that one read returns.
+/// The largest number of bytes that the server reads at once when it drops the client's bytes at the end of a
+/// connection.
 const PIECE: usize = 16 << 10;
 
-/// Whether the last request on a connection was read to its end. If it was, no bytes need to be read and dropped when
-/// the connection ends. All clones share one state.
+/// Records whether the server has read the last request on a connection to its end. If it has, the server need not read
+/// and drop further bytes when the connection ends. All clones share one state.
 #[derive(Clone, Default)]
 pub(super) struct AllRead(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    /// Whether bytes have arrived that belong to a request that was not read to its end.
+    /// Whether the server has received bytes of a request that it has not read to its end.
     unread: AtomicBool,
-    /// Whether the connection is HTTP/2.
+    /// Whether the connection uses HTTP/2.
     http2: AtomicBool,
 }
 
 impl AllRead {
-    /// Must be called when a request was read to its end.
+    /// Must be called when the server has read a request to its end.
     pub(super) fn set(&self) {
         self.0.unread.store(false, Ordering::Relaxed);
     }
 
-    /// Must be called if the connection is HTTP/2. Then no bytes are dropped at the end, because HTTP/2 has a frame
-    /// that tells the client not to send the rest of a request.
+    /// Must be called if the connection uses HTTP/2. The server reads and drops no bytes at the end of such a
+    /// connection, because an HTTP/2 frame can tell the client not to send the rest of a request.
     pub(super) fn set_http2(&self) {
         self.0.http2.store(true, Ordering::Relaxed);
     }
@@ -63,7 +64,7 @@ impl AllRead {
 pub(super) struct LingeringStream<S> {
     stream: S,
     all_read: AllRead,
-    /// How much was already read and dropped. `None` until the connection is shut down.
+    /// The progress of reading and dropping the client's bytes. `None` until the connection is shut down.
     end: Option<Draining>,
     is_drained: bool,
 }
@@ -76,16 +77,16 @@ struct Draining {
 }
 
 impl<S> LingeringStream<S> {
-    /// Returns the wrapped stream, and an [`AllRead`]. The code that reads the requests must set the [`AllRead`] when a
-    /// request was read to its end.
+    /// Wraps `stream`. Returns the wrapped stream and an [`AllRead`]. The code that reads the requests must call
+    /// `AllRead::set` each time that a request was read to its end.
     pub(super) fn new(stream: S) -> (Self, AllRead) {
         let all_read = AllRead::default();
         (Self { stream, all_read: all_read.clone(), end: None, is_drained: false }, all_read)
     }
 }
 
-/// A [`LingeringStream`] with several handles. If a client asked for an upgrade, hyper drops its handle without
-/// shutting down the connection. Then another handle can still shut the connection down.
+/// A [`LingeringStream`] that several handles share. If a client asks for an upgrade, hyper drops its handle without
+/// shutting down the connection. Another handle can then shut down the connection.
 pub(super) struct SharedStream<S>(Arc<Mutex<LingeringStream<S>>>);
 
 impl<S> Clone for SharedStream<S> {
@@ -107,7 +108,7 @@ impl<S> SharedStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> SharedStream<S> {
     /// Shuts the connection down, unless hyper has already done so.
     pub(super) async fn finish(&self) {
-        // The answer either is written already or cannot be written any more. So an error here changes nothing.
+        // An error is ignored here, because the answer is already written or cannot be written any more.
         let _ = poll_fn(|cx| Pin::new(&mut *self.lock()).poll_shutdown(cx)).await;
     }
 }
@@ -224,8 +225,8 @@ mod tests {
 
     use super::*;
 
-    /// Makes a connection from which the server has read a part of a request. Returns the server's side, its
-    /// [`AllRead`], and the client's side.
+    /// Makes a connection from which the server has read only a part of a request. Returns the server's stream, the
+    /// [`AllRead`] of this stream, and the client's stream.
     async fn half_read() -> (LingeringStream<DuplexStream>, AllRead, DuplexStream) {
         let (mut client, server) = duplex(1_024);
         let (mut server, all_read) = LingeringStream::new(server);

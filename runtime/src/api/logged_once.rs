@@ -5,7 +5,8 @@ use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// A condition that may last for many calls, such as an unreadable store. Its begin and its end are each logged once.
+/// Logs a condition that may last for many HTTP calls, such as an unreadable store. One log line is written when the
+/// condition begins, and one when the condition ends.
 pub(super) struct LoggedOnce {
     /// The first words of the log line that is written when the condition begins.
     begins: &'static str,
@@ -29,8 +30,8 @@ impl LoggedOnce {
         Self { begins, ends, is_over: AtomicBool::new(true), state: Mutex::default() }
     }
 
-    /// Must be called when the condition has affected an HTTP call. Logs `what`, unless `cause` equals the cause that
-    /// was logged last. Returns whether a line was logged.
+    /// Must be called when the condition has affected an HTTP call. Logs `what`, unless `cause` is equal to the cause
+    /// that was logged last. Returns whether a line was logged.
     pub(super) fn met(&self, cause: impl Display, what: impl Display) -> bool {
         let cause = cause.to_string();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +47,7 @@ impl LoggedOnce {
     }
 
     /// Must be called when the condition does not hold. If the condition held before, logs the end of the condition,
-    /// and returns the number of HTTP calls that it affected.
+    /// and returns the number of HTTP calls that the condition affected.
     pub(super) fn over(&self) -> Option<u64> {
         if self.is_over.swap(true, Ordering::AcqRel) {
             return None;

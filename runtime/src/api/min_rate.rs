@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The lowest rate of a client, in bytes per second, averaged over any period of [`STALL_LIMIT`]. It is 64 kbit/s.
-/// Every network link in use today is faster. At this rate, a client cannot occupy memory for long with few bytes.
+/// The lowest rate at which a client may send or read, in bytes per second, averaged over any period of
+/// [`STALL_LIMIT`]. The rate is 64 kbit/s, and every network link in use today is faster. The limit prevents a client
+/// from occupying memory for long with few bytes.
 pub(super) const MIN_BYTES_PER_SECOND: usize = 8 << 10;
-/// The longest time in which a client may send or read no byte at all. A client needs such a pause if one or two
-/// packets were lost, or if it changes to another network.
+/// The longest time for which a client may send or read no byte at all. A client needs such a pause if one or two
+/// packets were lost, or if the client changes to another network.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(10);
-/// A client counts as slow if it has used up this much of [`STALL_LIMIT`]. If other clients need the memory of a slow
-/// client, the server ends the slow client's call.
+/// How much of [`STALL_LIMIT`] a client must have used up to count as slow. If other clients need the memory of a slow
+/// client, the server ends the HTTP call of the slow client.
 const LAG: Duration = Duration::from_secs(1);
 
 /// The deadline after which a client is too slow. Each byte that the client sends or reads postpones the deadline, but
-/// never to later than [`STALL_LIMIT`] from now. So many bytes at the start do not allow a long pause later, and a
-/// single byte now and then postpones the deadline by almost nothing.
+/// never to later than [`STALL_LIMIT`] from now. So a client that is fast at the start may not pause for longer later,
+/// and a client that sends or reads only a single byte postpones the deadline by almost nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MinRate {
     deadline: Instant,
@@ -35,13 +36,13 @@ impl MinRate {
         self.deadline = self.deadline.checked_add(worth).map_or(latest, |deadline| deadline.min(latest));
     }
 
-    /// Postpones the deadline by the time from `since` to `now`, because the client could not send or read in that
+    /// Postpones the deadline by the time from `since` to `now`, because the client could not send or read during this
     /// time.
     pub(super) fn pause_over(&mut self, since: Instant, now: Instant) {
         self.deadline = (self.deadline + (now - since)).min(now + STALL_LIMIT);
     }
 
-    /// The time at which the client becomes too slow, if it sends or reads no byte until then.
+    /// Returns the time at which the client becomes too slow if the client sends or reads no byte before this time.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }

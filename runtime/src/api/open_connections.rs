@@ -15,14 +15,14 @@ use slab::Slab;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The divisor for the number of reserved connections: a quarter of all connections is reserved for addresses that have
-/// few connections.
+/// The divisor for the number of reserved connections: a quarter of all connections is reserved for IP addresses that
+/// have few connections.
 const KEPT_PARTS: usize = 4;
-/// The divisor that defines "few" connections: an address has few connections if it has less than a sixteenth of all
+/// The divisor that defines "few" connections: an IP address has few connections if it has less than a sixteenth of all
 /// connections that may be open.
 const FEW_PARTS: usize = 16;
-/// The server closes a connection that has had no active call for this time. On HTTP/1, hyper closes such a connection
-/// earlier.
+/// How long a connection may have no active HTTP call before the server closes the connection. On HTTP/1, hyper closes
+/// such a connection earlier.
 const IDLE: Duration = Duration::from_mins(5);
 
 /// All open connections.
@@ -34,10 +34,10 @@ pub(super) struct OpenConnections {
 #[derive(Default)]
 struct State {
     connections: Slab<Entry>,
-    /// The idle connections, each with the time since when it is idle and its key. The connection that has been idle
-    /// for the longest time comes first.
+    /// The idle connections. Each entry has the time at which the connection became idle, and the key of the
+    /// connection. The connection that has been idle for the longest time is the first entry.
     idle: BTreeSet<(Instant, usize)>,
-    /// The number of connections of each address.
+    /// The number of connections of each IP address.
     by_peer: HashMap<IpAddr, usize>,
     /// The number of connections that are being closed because they were idle.
     closing: usize,
@@ -45,9 +45,9 @@ struct State {
 
 struct Entry {
     peer: IpAddr,
-    /// The number of active calls.
+    /// The number of active HTTP calls.
     calls: usize,
-    /// The number of calls whose client does not read the answer.
+    /// The number of HTTP calls whose client does not read the answer.
     stalled: usize,
     idle_since: Instant,
     closing: bool,
@@ -65,17 +65,17 @@ pub(super) struct Connection {
     pub(super) cut: CancellationToken,
 }
 
-/// A call on a connection. The call counts as active until this value is dropped.
+/// An HTTP call on a connection. The call counts as active until this value is dropped.
 pub(super) struct ActiveCall(Arc<Connection>);
 
 impl OpenConnections {
-    /// Allows at most `limit` connections. Allows one connection if `limit` is zero.
+    /// Makes an empty set of connections that allows at most `limit` connections, or one connection if `limit` is zero.
     pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), limit: limit.max(1) })
     }
 
     /// Accepts a new connection if the limit is not reached, or if an idle connection can be closed. Returns `None` if
-    /// the new connection is refused.
+    /// the server must refuse the new connection.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Option<Arc<Connection>> {
         let peer = network(peer);
         let mut state = self.lock();
@@ -129,7 +129,7 @@ impl State {
 }
 
 impl Connection {
-    /// Counts a new call on this connection. The call is active until the returned value is dropped.
+    /// Counts a new HTTP call on this connection. The call is active until the returned value is dropped.
     pub(super) fn call(self: &Arc<Self>) -> ActiveCall {
         let mut state = self.all.lock();
         let State { connections, idle, .. } = &mut *state;
@@ -140,8 +140,8 @@ impl Connection {
         ActiveCall(Arc::clone(self))
     }
 
-    /// Must be called when the client of one call does not read the answer. If this is true of all calls of the
-    /// connection, the server closes the connection immediately.
+    /// Must be called when the client of an HTTP call does not read the answer. If the clients of all calls on the
+    /// connection do not read their answers, the server closes the connection immediately.
     pub(super) fn stalled(&self) {
         let mut state = self.all.lock();
         if let Some(entry) = state.connections.get_mut(self.key) {
@@ -150,7 +150,7 @@ impl Connection {
         }
     }
 
-    /// Must be called when a call whose client did not read the answer is over.
+    /// Must be called when an HTTP call is over whose client did not read the answer.
     pub(super) fn no_longer_stalled(&self) {
         let mut state = self.all.lock();
         if let Some(entry) = state.connections.get_mut(self.key) {
@@ -197,8 +197,8 @@ impl Drop for Connection {
     }
 }
 
-/// Returns the address under which connections are counted. For IPv6, this is the /64 network of the address, because a
-/// client that has one IPv6 address can usually use all addresses of its network.
+/// Returns the network address under which the connections of a client are counted. For IPv6, this is the /64 network
+/// of the address, because a client that has one IPv6 address can usually use all addresses of its network.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {

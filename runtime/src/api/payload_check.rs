@@ -10,14 +10,15 @@ use super::problem::Problem;
 use crate::handler::{Asked, PayloadKind, Route, Run};
 use crate::panics::caught;
 
-/// The largest number of large bodies that are checked at the same time. The value that a check makes from a body may
-/// need many times the memory of the body.
+/// The largest number of large request bodies that are checked at the same time. A check deserialises the body, and the
+/// deserialised value may need many times the memory of the body.
 const LARGE_AT_ONCE: usize = 2;
-/// The longest time for which a large body waits for its check. Then the client gets an answer that tells it to retry.
+/// The longest time for which a large request body waits until the check of the body can begin. After this time, the
+/// client gets an answer that tells the client to retry.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Checks bodies. A small body is checked on the calling thread, without a wait. A large body is checked on a blocking
-/// thread. At most [`LARGE_AT_ONCE`] large bodies are checked at the same time.
+/// Checks request bodies. A small body is checked immediately, on the thread of the caller. A large body is checked on
+/// a thread for blocking code. At most [`LARGE_AT_ONCE`] large bodies are checked at the same time.
 pub(super) struct Checks(Arc<Semaphore>);
 
 impl Checks {
@@ -47,18 +48,19 @@ impl Checks {
     }
 }
 
-/// A request whose body was checked and fits its route.
+/// A request whose body was checked and is valid for the request's route.
 pub(super) struct Checked {
     pub(super) run: Run,
     /// The webhooks of the request, if the handler can name them before it runs.
     pub(super) asked: Option<Asked>,
 }
 
-/// Asks the handler for its webhooks. To answer, the handler reads the payload, and so checks it. If the handler cannot
-/// be asked, the payload is checked without the handler.
+/// Checks the body of a request. Asks the handler for the webhooks of the request, because the handler deserialises the
+/// payload to answer, and so finds an invalid payload. If the handler cannot be asked, the payload is checked without
+/// the handler.
 ///
-/// The code that reads the payload is the user's code, and may panic. Then the panic hook logs the panic, and the
-/// client gets status 500.
+/// The code that deserialises the payload is user code and may panic. If it panics, the panic hook logs the panic, and
+/// the client gets status 500.
 fn check_body(route: &Route, run: Run) -> Result<Checked, Problem> {
     let checked = caught(move || {
         let asked = route.ask(&run);

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-/// The longest wait that a client can ask for. Many proxies end an idle call after only a little more than this.
+/// The longest time for which a client can ask the server to wait for the outcome of a request. Many proxies end an
+/// HTTP call that is idle for only a little longer.
 pub(super) const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// The preferences of a client. Unknown preferences are ignored, as the RFC demands.
+/// The preferences that a client states in the header `Prefer`. Unknown preferences are ignored, as RFC 7240 demands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Preference {
     pub(super) respond_async: bool,
@@ -19,11 +20,12 @@ impl Preference {
         let mut preference = Self::default();
         let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
         for token in values.flat_map(|value| value.split(',')) {
-            // A preference may have parameters after a semicolon. `respond-async` and `wait` have none.
+            // A preference may have parameters after a semicolon. The parameters are dropped, because `respond-async`
+            // and `wait` have none.
             let token = token.split(';').next().unwrap_or_default().trim();
             let (name, value) = token.split_once('=').unwrap_or((token, ""));
             let value = value.trim().trim_matches('"');
-            // If a client sends a preference twice, the first one is used.
+            // If a client sends the same preference twice, the first one is used.
             match name.trim().to_ascii_lowercase().as_str() {
                 "respond-async" => preference.respond_async = true,
                 "wait" if preference.wait.is_none() => preference.wait = seconds(value),
@@ -33,7 +35,8 @@ impl Preference {
         preference
     }
 
-    /// The value of the answer's header `Preference-Applied`. `None` if the client has no preferences.
+    /// Returns the value of the answer's header `Preference-Applied`. Returns `None` if the client has stated no
+    /// preference.
     pub(super) fn applied(self) -> Option<String> {
         let respond_async = self.respond_async.then(|| "respond-async".to_owned());
         let wait = self.wait.map(|wait| format!("wait={}", wait.as_secs()));

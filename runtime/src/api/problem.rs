@@ -10,8 +10,8 @@ use crate::handler::PayloadError;
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The form of an error answer. The form is read from the request's headers at the start of a call, so that the call
-/// need not keep the headers until it answers.
+/// The format of an error answer: text or JSON. The format is read from the request's headers at the start of an HTTP
+/// call, so that the headers can be dropped before the answer is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Text,
@@ -19,7 +19,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Returns the form that the client wants, by its header `accept`.
+    /// Returns the format that the client asks for in its header `accept`.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains(PROBLEM_JSON));
         if headers.get_all(ACCEPT).iter().any(accepts) { Self::Json } else { Self::Text }
@@ -31,11 +31,11 @@ impl Form {
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
-    /// A code for client programs. `None` if the HTTP status alone says what a client must do.
+    /// A code for client programs. `None` if the HTTP status alone tells a client what to do.
     code: Option<&'static str>,
     /// The value of the header `retry-after`, in seconds.
     retry_after: Option<u16>,
-    /// A header that says what the route accepts, such as its content type.
+    /// A header that tells the client what the route accepts, such as the content type of the body.
     accepts: Option<(HeaderName, &'static str)>,
 }
 
@@ -72,7 +72,8 @@ impl Problem {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
-    /// The answer to a new request while the node drains: the node stops soon, and accepts no new requests.
+    /// Makes the answer to a new request while the node drains. The answer says that the node stops soon and accepts no
+    /// new requests.
     pub(super) fn draining() -> Self {
         let what = "the node is draining: it accepts no new requests, and stops when its runs are over; try again, at \
                     another node if there is one";
@@ -83,7 +84,7 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error of the server; its log says more")
     }
 
-    /// Makes the HTTP answer, in the form that the client accepts.
+    /// Makes the HTTP answer, in the format that the client accepts.
     pub(super) fn respond(self, form: Form) -> Response {
         let (content_type, body) = if form == Form::Json {
             let title = self.status.canonical_reason().unwrap_or_default();

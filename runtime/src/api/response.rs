@@ -19,8 +19,8 @@ pub(super) fn status_of(stage: &Stage) -> &'static str {
     }
 }
 
-/// Makes an answer with JSON as its content type. The body should end with a line break, as in the Cortex API, because
-/// people read the answers on terminals.
+/// Makes an answer with JSON as its content type. The body should end with a line break, because people read the
+/// answers on terminals. The Cortex API does the same.
 pub(super) fn json(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -21,11 +21,12 @@ use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::webhook::shown;
 
-/// Answers a `GET` for one request.
+/// Answers an HTTP `GET` for the state of one request.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request) -> Response {
     let form = Form::of(request.headers());
     let connection = request.extensions_mut().remove();
-    // The headers and the body are dropped here, because the call may last for up to a minute and does not need them.
+    // The headers and the body of the HTTP call are dropped here, because the call may last for up to a minute and does
+    // not need them.
     let uri = request.into_parts().0.uri;
     let text = uri.path().rsplit('/').next().unwrap_or_default();
     let answer = answer(&api, &route, connection, text, uri.query().unwrap_or_default()).await;
@@ -52,7 +53,8 @@ async fn answer(
     answer_with(api, connection, id, &summary, more).await
 }
 
-/// Makes the answer with the state of a request. `more` is another member of the JSON object, and begins with a comma.
+/// Makes the answer with the state of a request. `more` is the text of another member of the JSON object, and begins
+/// with a comma.
 pub(super) async fn answer_with(
     api: &Api,
     connection: Option<Arc<Connection>>,
@@ -101,8 +103,7 @@ fn bad(key: &str, expected: &str) -> Problem {
 
 /// Waits until the request is settled, `time` is over, or the server stops. Then returns the state of the request.
 ///
-/// The caller must make `watch` before it calls this function. Otherwise a change between the two calls would be
-/// missed.
+/// `watch` must have been made before this call, because `watch` reports only changes that happen after it was made.
 pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duration) -> Result<Option<Summary>, Problem> {
     let deadline = tokio::time::sleep(time);
     tokio::pin!(deadline);
@@ -133,7 +134,8 @@ struct Deliveries {
 #[derive(Serialize)]
 struct Delivery {
     id: String,
-    /// The `webhook-id` of the report if this delivery is a replay, which has an id of its own. Otherwise `None`.
+    /// If this delivery is a replay, the `webhook-id` of the report that is sent again. Otherwise `None`. The replay
+    /// has another id.
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<String>,
     url: String,
@@ -143,17 +145,18 @@ struct Delivery {
     next_attempt: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_status: Option<u16>,
-    /// Why no further attempt is planned, or none at the moment. This text does not contain the IP addresses of the
-    /// URL.
+    /// The reason why no further attempt is planned, or why no attempt is planned at the moment. The text does not
+    /// contain the IP addresses of the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// Makes the JSON member `delivery`. The text begins with a comma.
+/// Makes the JSON member `delivery`, as text that begins with a comma.
 fn deliveries(records: &[DeliveryRecord]) -> Result<Vec<u8>, Problem> {
     let webhooks: Vec<_> = records.iter().map(delivery).collect();
-    // The state of all deliveries together is the first state in this list that any delivery has. So a delivery that is
-    // not over comes before all that are over, and a failed delivery comes before a delivered one.
+    // The states of deliveries, the most important first. The state of all deliveries together is the first state in
+    // this list that at least one delivery has. So the state of an unfinished delivery is shown before that of a
+    // finished one, and a failed delivery before a delivered one.
     let order = ["retrying", "pending", "dead", "refused", "gone", "delivered"];
     let state =
         order.into_iter().find(|state| webhooks.iter().any(|webhook| webhook.state == *state)).unwrap_or("none");

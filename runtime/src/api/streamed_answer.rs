@@ -20,7 +20,7 @@ use postback_store::{Error, Kept, Member, Stage, Store, Summary};
 use postback_wire::id::RequestId;
 use postback_wire::report;
 
-/// The JSON text of an answer, in parts that are in memory and parts that are still in the store.
+/// The JSON text of an answer. Some parts of the text are in memory, and other parts are still in the store.
 pub(super) struct AnswerText {
     id: RequestId,
     parts: VecDeque<Part>,
@@ -34,12 +34,13 @@ enum Part {
         member: Member,
         at: usize,
         len: usize,
-        /// All bytes of the part, if they are so few that the store has already returned them.
+        /// All bytes of the part. `None` unless the part is so short that the store has already returned all of its
+        /// bytes.
         whole: Option<Bytes>,
     },
 }
 
-/// Why an answer cannot be sent, or ends before all of it was sent.
+/// The reason why an answer cannot be sent, or ends before all of it was sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AnswerError {
     #[error("there was not enough memory for the answer")]
@@ -53,8 +54,9 @@ pub(super) enum AnswerError {
 }
 
 impl AnswerText {
-    /// Makes the text with the state of a request. If the request is over, the text is the bytes of its report and a
-    /// line break. `more` is another member of the JSON object, and begins with a comma.
+    /// Makes the text with the state of a request. If the request is over, the text consists of the bytes of the
+    /// request's report and a line break. `more` is the text of another member of the JSON object, and begins with a
+    /// comma.
     pub(super) fn of(id: RequestId, summary: &Summary, more: Option<Vec<u8>>) -> Self {
         let mut text = Self { id, parts: VecDeque::new() };
         let mut own = vec![b'{'];
@@ -64,7 +66,7 @@ impl AnswerText {
             if let Some(result) = &end.result {
                 own.extend_from_slice(b",\"result\":");
                 text.push_stored(&mut own, Member::Result, result);
-                // The result is ignored, because writing to a `Vec` cannot fail.
+                // The result of `write!` is ignored, because writing to a `Vec` cannot fail.
                 let _ = write!(own, ",\"timestamp\":\"{}\"", end.finished);
             }
             if let Some(error) = &end.error {
@@ -100,8 +102,8 @@ impl AnswerText {
         (whole.len() <= PIECE).then_some(whole)
     }
 
-    /// Makes the body of the answer. Reads the first bytes from the store before it returns, so that an error of the
-    /// store can still become an error answer.
+    /// Makes the body of the answer. Reads the first bytes from the store before this function returns. If this read
+    /// fails, the server can still send an error answer.
     pub(super) async fn into_body(
         self,
         answers: &Arc<AnswerMemory>,
@@ -124,7 +126,7 @@ impl AnswerText {
 }
 
 impl Part {
-    /// The number of bytes that must still be sent.
+    /// Returns the number of bytes that must still be sent.
     fn len(&self) -> usize {
         match self {
             Self::InMemory(own) => own.len(),
@@ -200,8 +202,9 @@ impl StreamedBody {
             };
             match piece {
                 Some(piece) => return Poll::Ready(Some(Ok(piece))),
-                // No bytes of this part are in memory. Either none were read yet, or all that were read are sent, or
-                // they were dropped because there was not enough memory.
+                // No bytes of this part are in memory, so the next bytes must be read from the store. Either no bytes
+                // were read yet, or all bytes that were read are sent, or the bytes were dropped because there was not
+                // enough memory.
                 None => self.window = self.text.parts.front().and_then(|part| self.read_from(part)),
             }
         }
@@ -218,8 +221,8 @@ impl HttpBody for StreamedBody {
     type Data = Bytes;
     type Error = AnswerError;
 
-    /// An error ends the connection or the stream before the announced number of bytes was sent. So no client mistakes
-    /// an incomplete answer for a complete one.
+    /// An error of the body ends the connection or the HTTP/2 stream before the announced number of bytes was sent. So
+    /// no client mistakes an incomplete answer for a complete one.
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let piece = ready!(self.poll_piece(cx));
         if let Some(Ok(piece)) = &piece {

@@ -24,13 +24,13 @@ use postback_wire::line::Causes;
 use postback_wire::names::{header, metric};
 use postback_wire::report;
 
-/// The longest time for which a request waits until the store has stored it. Then the client gets an answer that tells
-/// it to retry.
+/// The longest time for which an HTTP call waits until the store has stored the request. After this time, the client
+/// gets an answer that tells the client to retry.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// The largest correlation id, in bytes, that is logged. The log omits longer ones.
+/// The largest correlation id, in bytes, that the server logs. Longer correlation ids are not logged.
 const MAX_CORRELATION: usize = 200;
 
-/// Answers a `POST` to a route.
+/// Answers an HTTP `POST` to a route.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let form = Form::of(&head.headers);
@@ -51,8 +51,8 @@ async fn accept(
     if preference == Preference::default() {
         return Ok(accepted(&id));
     }
-    // The request is stored now. So an error while its state is read must not become an error answer, which would look
-    // as if the request was not accepted.
+    // The request is stored already. So if the state of the request cannot be read, the server must not send an error
+    // answer, because the client would conclude that the request was not accepted.
     let summary = status::wait(api, &id, &watch, preference.wait.unwrap_or_default()).await.unwrap_or_default();
     let finished = match &summary {
         Some(summary) if summary.is_settled() => {
@@ -65,15 +65,16 @@ async fn accept(
     Ok(response)
 }
 
-/// Reads the body, checks it, and gives the request to the store. The body's memory becomes free when the store has the
-/// request.
+/// Reads the body of a request, checks the body, and gives the request to the store. The memory of the body becomes
+/// free when the store has the request.
 async fn read_and_store(
     api: &Api,
     route: &Arc<Route>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(RequestId, Watch), Problem> {
-    // The checks that need only the head come first. If one of them fails, the client need not send the body.
+    // The checks that need only the head of the HTTP request come first. If one of these checks fails, the client need
+    // not send the body.
     if api.draining.is_stopping() {
         return Err(Problem::draining());
     }
@@ -109,7 +110,8 @@ fn location(route: &Route, id: &RequestId) -> String {
     format!("{}/{id}", route.path)
 }
 
-/// Returns the length of the body, if the request has the header `content-length`.
+/// Returns the length of the body that the header `content-length` announces. Returns `None` if the request has no such
+/// header.
 fn announced(headers: &HeaderMap, limit: usize) -> Result<Option<usize>, Problem> {
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
@@ -148,7 +150,7 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
         }
         Ok(Err(Error::Full)) => Err(Problem::unavailable("too many requests wait; nothing was accepted, try again")),
         Ok(Err(error @ Error::Backend(_))) => {
-            // The store logs the cause itself, once for many requests. So this line has only the level `debug`.
+            // The store logs the cause once for many failed requests. So this log line has only the level `debug`.
             tracing::debug!(request_id = %id, route, "a request cannot be stored: {}", Causes(&error));
             Err(unknown())
         }
@@ -163,7 +165,7 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
     }
 }
 
-/// Returns the id that the caller has given the request, to be logged.
+/// Returns the correlation id, which the caller has given the request, for the log.
 fn correlation(headers: &HeaderMap) -> Option<&str> {
     let text = headers.get(header::REQUEST_ID)?.to_str().ok()?;
     (text.len() <= MAX_CORRELATION).then_some(text)
@@ -174,7 +176,7 @@ fn accepted(id: &RequestId) -> Response {
     json(StatusCode::OK, Body::from(format!("{{\"id\":\"{id}\"}}\n")))
 }
 
-/// Makes the 202 answer to a client whose wait has ended before its request has.
+/// Makes the answer 202 to a client that has waited for the outcome, if the wait is over and the request is not.
 fn pending(location: &str, id: &RequestId, summary: Option<&Summary>) -> Response {
     let mut body = vec![b'{'];
     let status = summary.map_or(IN_QUEUE, |summary| status_of(&summary.stage));

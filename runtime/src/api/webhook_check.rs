@@ -12,12 +12,12 @@ use postback_store::Registration;
 use postback_wire::line::Causes;
 use postback_wire::webhook::Target;
 
-/// The longest expression of the attribute, in bytes, that an answer shows to the caller. A longer expression would not
-/// help the caller.
+/// The longest expression from the handler's attribute, in bytes, that an error answer shows to the caller. A longer
+/// expression would not help the caller.
 const MAX_SHOWN: usize = 60;
 
-/// Returns the webhooks that are stored with the request, or an error answer that says what is wrong with one of them.
-/// A wrong URL that the operator chose does not cause an error answer, because the caller cannot correct it.
+/// Returns the webhooks that are stored with the request. Returns an error answer if one of the webhooks is wrong. A
+/// wrong URL that the operator has chosen causes no error answer, because the caller cannot correct the URL.
 pub(super) fn check(asked: &Asked, route: &Route, guard: &Guard) -> Result<Option<Registration>, Problem> {
     if !asked.is_operator {
         let faults = asked.registered.webhooks.iter().map(|target| fault(target, guard));

@@ -10,10 +10,10 @@ use tokio::time::{Sleep, sleep};
 
 use super::min_rate::STALL_LIMIT;
 
-/// A connection whose write fails if the client has accepted no byte for [`STALL_LIMIT`].
+/// A connection whose writes fail if the client has accepted no byte for [`STALL_LIMIT`].
 pub(super) struct WriteTimeout {
     stream: TcpStream,
-    /// The timer that ends the write. `None` while no write waits.
+    /// The timer that makes the waiting write fail. `None` while no write waits.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -83,7 +83,7 @@ mod tests {
         let mut stalled = WriteTimeout::new(listener.accept().await.unwrap().0);
         stalled.write_all(b"read").await.unwrap();
         reader.read_exact(&mut [0; 4]).await.unwrap();
-        // From here on, tokio's clock is paused. It advances only while every task waits.
+        // From this line on, tokio's clock is paused. The paused clock advances only while every task waits.
         tokio::time::pause();
         let begun = Instant::now();
         let error = loop {

@@ -29,7 +29,7 @@ fn free(answers: &AnswerMemory) -> isize {
 async fn windows_are_as_large_as_the_room_allows_and_leave_some() {
     let answers = AnswerMemory::new();
     let mut held = Vec::new();
-    // The clock stands still during this loop. So no client counts as slow, and no answer loses its buffered part.
+    // The clock does not advance during this loop. So no client counts as slow, and no answer loses its buffered part.
     loop {
         let connection = connection();
         let slot = answers.enter(Some(connection), 0).await.unwrap();

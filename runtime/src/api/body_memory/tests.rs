@@ -114,8 +114,8 @@ async fn who_is_slow_gives_way_to_who_is_not() {
 #[tokio::test(start_paused = true)]
 async fn bodies_that_hold_a_part_and_wait_for_more_do_not_block_one_another_for_good() {
     let memory = BodyMemory::with_limits(LIMIT, LIMIT, 2 * LIMIT);
-    // The first two thirds of all three bodies arrive first. Then there is not enough memory for the last third of any
-    // of them.
+    // First, two thirds of each of the three bodies arrive. After that, there is not enough memory for the last third
+    // of a body.
     let halves = |n: u32| async move {
         tokio::time::sleep(n * SECOND / 10).await;
         piece(LIMIT * 2 / 3)
@@ -134,7 +134,8 @@ async fn bodies_that_hold_a_part_and_wait_for_more_do_not_block_one_another_for_
 async fn a_body_that_was_read_is_nobody_who_is_slow() {
     let memory = BodyMemory::with_limits(LIMIT, LIMIT, LIMIT);
     let (_, share) = read(&memory, Body::from(vec![b'x'; LIMIT - 1])).await.unwrap();
-    // The test keeps the share, as the API does while the store takes long to store the body.
+    // The test does not drop the share of the memory, just as the API does not drop a share while the store stores the
+    // body.
     let next = read(&memory, Body::from(vec![b'x'; LIMIT / 2]));
     tokio::pin!(next);
     assert!(tokio::time::timeout(4 * SECOND, next.as_mut()).await.is_err());

@@ -76,7 +76,7 @@ async fn a_panic_in_the_payloads_code_is_answered_with_a_problem() {
                 .header(CONTENT_TYPE, "application/json")
                 .header(ACCEPT, "application/problem+json")
                 .body(Body::from(format!("\"{}\"", "x".repeat(bytes - 2))));
-            // A panic that is not caught would end the task of the connection.
+            // The panic must be caught. Otherwise the panic would end the task that serves the connection.
             let answer = contain(router(Arc::clone(&api)).oneshot(request.unwrap())).await;
             let answer = answer.unwrap_or_else(|text| panic!("{path} with {bytes} bytes panicked: {text}"));
             let Ok(answer) = answer;

@@ -17,7 +17,7 @@ async fn store() -> Store {
     Store::open(Options::at(place), NodeId::generate(), Clock::system()).await.unwrap()
 }
 
-/// Stores a request, settles it with this outcome, and returns its id.
+/// Stores a request, settles the request with `outcome`, and returns the id of the request.
 async fn settled(store: &Store, outcome: &Outcome) -> RequestId {
     let id = RequestId::generate();
     let _handed = store.attach_requests(vec!["/a".to_owned()], Arc::new(Semaphore::new(0)));
