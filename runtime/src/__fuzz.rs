@@ -14,7 +14,7 @@ use postback_wire::{signature, verify};
 /// The dotted keys of all settings.
 pub const SETTINGS: &[&str] = settings::KEYS;
 
-/// Signs a webhook as the delivery does.
+/// Signs a webhook in the same way as a delivery does.
 pub fn sign(secrets: &[Secret], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
     signature::sign(secrets, id, timestamp, body)
 }
@@ -29,13 +29,14 @@ pub fn verify_at<'b>(
     verify::verify_at(keys, headers, body, Timestamp::from_micros(now.saturating_mul(1_000_000)))
 }
 
-/// Returns the wait that this value of the header `Retry-After` asks for, at the time `now` in Unix seconds.
+/// Returns how long the header `Retry-After` with this value asks the sender to wait. `now` is the current time in Unix
+/// seconds.
 pub fn retry_after(value: &str, now: i64) -> Option<Duration> {
     retry_after::parse(value, Timestamp::from_micros(now.saturating_mul(1_000_000)))
 }
 
-/// Reads settings from the text of a file and from variables. Returns the message for the operator as `Err` if there is
-/// a mistake.
+/// Reads settings from the text of a file and from environment variables. If there is a mistake, returns the message
+/// for the operator as `Err`.
 pub fn settings(file: &str, variables: Vec<(String, String)>) -> Result<(), String> {
     settings::load_text(file, variables).map(drop).map_err(|errors| errors.to_string())
 }

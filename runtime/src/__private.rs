@@ -43,7 +43,8 @@ macro_rules! __capture_whole {
     };
 }
 
-/// Announces an annotated function to the server. Generated code calls this macro within the function.
+/// Announces an annotated function to the server. The attributes generate a call of this macro in the body of the
+/// function.
 #[cfg(feature = "server")]
 #[doc(hidden)]
 #[macro_export]

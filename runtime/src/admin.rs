@@ -24,16 +24,16 @@ use postback_wire::time::Timestamp;
 /// The longest path of a socket, in bytes. Linux allows 108 bytes and other systems allow 104, and the last byte must
 /// be zero.
 const MAX_PATH: usize = 103;
-/// The longest command that the server reads, in bytes. A word and the longest URL need less.
+/// The longest command that the server reads, in bytes. A command word and the longest URL need fewer bytes.
 const MAX_LINE: usize = 4_096;
-/// The largest number of bytes that a client reads of an answer. The list of all disabled URLs is shorter.
+/// The largest number of bytes of an answer that a client reads. The list of all disabled URLs is shorter.
 const MAX_ANSWER: u64 = 64 << 20;
 /// The largest number of clients that are served at the same time.
 const MAX_CLIENTS: usize = 4;
 /// The longest time that one command and its answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the path of the admin socket for this database.
+/// Returns the path of the admin socket that belongs to the database at the path `database`.
 pub(crate) fn beside(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(".sock");
@@ -48,8 +48,8 @@ struct DisabledWebhook {
     reason: String,
 }
 
-/// Serves the admin socket until `stop` signals the end. If the socket cannot be made, the node works without it, and a
-/// warning is logged.
+/// Serves the admin socket until `stop` signals the end. If the socket cannot be made, a warning is logged, and the
+/// node works without the socket.
 pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
     let listener = match listen(&path) {
         Ok(listener) => listener,
@@ -64,7 +64,7 @@ pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
     };
     let room = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
-        // If all permits are in use, further clients wait in the queue of the system, whose length is limited.
+        // If all permits are in use, further clients wait in the queue of the kernel, whose length is limited.
         let permit = tokio::select! {
             () = stop.stopping() => break,
             permit = room.clone().acquire_owned() => permit,
@@ -77,12 +77,14 @@ pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
             Ok((stream, _)) => {
                 let (store, path) = (store.clone(), path.clone());
                 stop.spawn(async move {
-                    // The error is ignored, because it means that the client has closed the connection.
+                    // The errors are ignored, because they mean that the client has closed the connection or that the
+                    // time is over.
                     let _ = tokio::time::timeout(TIMEOUT, serve(&store, &path, &stream)).await;
                     drop(permit);
                 });
             }
-            // Usually the process has too many open files. After a pause, some of them may be closed.
+            // Usually `accept` fails because the process has too many open files. After a pause, some of these files
+            // may be closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
@@ -99,7 +101,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
         ));
     }
     // This process has locked the database. So if a socket exists at this path, an earlier process has left the socket
-    // there, and it can be removed. A file of another kind is not removed.
+    // there, and this process can remove the socket. A file of another kind is not removed.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;
     }
@@ -109,8 +111,8 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 async fn serve(store: &Store, path: &Path, stream: &UnixStream) -> io::Result<()> {
-    // The mode of the socket is changed after the socket is made. Other users may have connected between the two steps.
-    // So the user of the client is checked.
+    // The mode of the socket is changed after the socket is made. Between the two steps, a client of another user may
+    // connect. So the server checks the user of each client.
     let (user, owner) = (stream.peer_cred()?.uid(), std::fs::symlink_metadata(path)?.uid());
     let answer = if user == owner || user == 0 {
         answer(store, &read_line(stream).await?).await
@@ -195,7 +197,7 @@ impl Client {
         Ok(lines.into_iter().map(one).collect())
     }
 
-    /// Has the server enable a URL. Returns the number of reports that were held for the URL.
+    /// Tells the server to enable a URL. Returns the number of reports that were held for the URL.
     pub(crate) fn enable(&self, url: &str) -> Result<u64, String> {
         self.ask(&format!("enable {url}"))?
             .parse()
@@ -250,7 +252,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("x.db");
         assert!(Client::of(&database).is_none());
-        // This socket stands for one that an earlier process has left.
+        // The test makes a socket that nobody listens on, as an earlier process may have left it.
         drop(std::os::unix::net::UnixListener::bind(beside(&database)).unwrap());
         let (store, stop) = running(&database).await;
         let url = "https://a.example/in?token=s3cret";
@@ -267,7 +269,8 @@ mod tests {
         let gone = Next::Gone { disable: true };
         assert_eq!(store.settle_report(row.claim, attempt, gone).await.unwrap(), Settled::Current);
         let disabled = loop {
-            // Until the server has replaced the old socket, nobody listens there, and the client is `None`.
+            // Until the server has replaced the old socket, nobody listens on the socket, and `Client::of` returns
+            // `None`.
             let path = database.clone();
             let listed = tokio::task::spawn_blocking(move || Client::of(&path).map(|client| client.disabled()));
             if let Some(listed) = listed.await.unwrap() {
@@ -280,7 +283,7 @@ mod tests {
         assert_eq!(client(&database, |client| client.enable(url)).await, Ok(0));
         assert!(!store.is_disabled(url));
         assert!(client(&database, |client| client.ask("reboot")).await.unwrap_err().contains("unknown command"));
-        // A line that is too long is refused, and other clients are still served.
+        // The server refuses a command that is too long, and still serves other clients.
         let cut_off = client(&database, |client| client.ask(&"x".repeat(1 << 20))).await;
         assert!(cut_off.is_err(), "{cut_off:?}");
         assert!(client(&database, |client| client.disabled()).await.unwrap().is_empty());

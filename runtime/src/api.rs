@@ -74,8 +74,8 @@ pub(crate) struct Server {
     api: Arc<Api>,
 }
 
-/// The two signals that stop the server. After the signal `draining`, the node accepts no new requests. After the time
-/// `grace` at the latest, the signal `shutdown` comes, and the server stops.
+/// The two signals that stop the server. After the signal `draining`, the node accepts no new requests, but the server
+/// still answers, for at most the time `grace`. After the signal `shutdown`, the server stops.
 pub(crate) struct Stops {
     pub(crate) draining: Shutdown,
     pub(crate) grace: Duration,

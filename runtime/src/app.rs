@@ -42,7 +42,8 @@ pub struct App<S> {
     settings: S,
     states: States,
     routes: Vec<Unbound<S>>,
-    /// The mistakes in the calls of the methods of this app. The error at the start lists them.
+    /// The mistakes in the calls of this app's methods. If there are mistakes, the app does not start, and the error
+    /// lists them.
     mistakes: Vec<String>,
 }
 
@@ -76,19 +77,20 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Sets a webhook for requests of the last route that end without a webhook from their handler.
+    /// Sets a webhook for the last route that was added. This webhook gets the report of a request if the handler has
+    /// named no webhook.
     ///
-    /// A handler without `#[async_handler]` names no webhook. A handler whose attribute is hidden, for example in a
-    /// closure, names its webhook only when it runs. So this webhook is also used if such a request was cancelled or
-    /// lost before its run began.
+    /// A handler without `#[async_handler]` names no webhook. If the attribute of a handler is hidden, for example in a
+    /// closure, the handler names its webhook only when it runs. So if such a request is cancelled or lost before its
+    /// run begins, its report also goes to the webhook that this method sets.
     #[track_caller]
     pub fn webhook(self, webhook: impl IntoWebhook) -> Self {
         let webhook = Webhooks::of(&webhook);
         self.of_last_route("webhook", |route| route.set_webhook(webhook))
     }
 
-    /// Sets an example of a payload for the last route. When the server starts, it prints a command that posts this
-    /// example.
+    /// Sets an example of a payload for the last route that was added. When the server starts, the server prints a
+    /// command that sends this example.
     #[track_caller]
     pub fn example(self, payload: impl Into<String>) -> Self {
         let payload = payload.into();

@@ -81,8 +81,8 @@ pub(crate) struct Common {
 }
 
 impl Arguments {
-    /// Parses the command line. For `--help`, `--version` and mistakes, returns an error that contains the text to
-    /// print and the exit code.
+    /// Parses the command line. For `--help`, for `--version` and for a mistake in the command line, returns an error
+    /// that contains the text to print and the exit code.
     pub(crate) fn parse(name: &'static str, version: &'static str) -> Result<AnyCommand, clap::Error> {
         let matches = Self::command().name(name).version(version).about(ABOUT).after_help(AFTER).try_get_matches()?;
         let arguments = Self::from_arg_matches(&matches)?;
@@ -90,8 +90,8 @@ impl Arguments {
         Ok(arguments.command.unwrap_or(AnyCommand::Settings(Command::Serve(arguments.serve))))
     }
 
-    /// Returns an error if `--listen` or `--inspect` stands before a command, because there they would have no effect.
-    /// `--config` may stand before a command.
+    /// Returns an error if `--listen` or `--inspect` comes before a command on the command line, because the flag would
+    /// have no effect there. `--config` may come before a command.
     fn check(&self) -> Result<(), clap::Error> {
         let before = [("--listen", self.serve.listen.is_some()), ("--inspect", self.serve.inspect.is_some())];
         match before.into_iter().find(|(_, given)| self.command.is_some() && *given) {

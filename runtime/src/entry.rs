@@ -19,15 +19,15 @@ use postback_store::shutdown::Shutdown;
 use postback_wire::line::{Causes, Escaped};
 use postback_wire::names::target;
 
-/// The number of threads on which the HTTP API, claims, time limits and the store run.
+/// The number of threads on which the HTTP API, the store, the claims and the time limits of runs are processed.
 const CONTROL_THREADS: usize = 2;
 
-/// The name and the version of a program. `#[postback::main]` takes them from `Cargo.toml`.
+/// The name and the version of a program. `#[postback::main]` reads both from `Cargo.toml`.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Program {
-    /// The name of the program. `--help` and `--version` show it, and it is the name of the database if `store.url` is
-    /// not set.
+    /// The name of the program. `--help` and `--version` show the name. If `store.url` is not set, it is also the name
+    /// of the database.
     pub name: &'static str,
     /// The version of the program, which `--version` shows.
     pub version: &'static str,
@@ -42,7 +42,7 @@ impl Program {
         Self { name, version, worker_threads: None }
     }
 
-    /// Sets the number of threads on which handlers run. If the setting `worker.threads` is set, it is used instead.
+    /// Sets the number of threads on which handlers run. The setting `worker.threads` replaces this number.
     #[must_use]
     pub const fn worker_threads(mut self, threads: usize) -> Self {
         self.worker_threads = Some(threads);
@@ -93,7 +93,7 @@ where
     }
 }
 
-/// Why the process ends: a text for the user, and the exit code of the process.
+/// The reason why the process ends: a text for the user, and the exit code of the process.
 struct Failure {
     text: String,
     code: u8,
@@ -125,8 +125,8 @@ where
             return secret.run().map(|()| ExitCode::SUCCESS).map_err(Failure::other);
         }
         Err(error) => {
-            // clap also returns an error for `--help` and `--version`. `print` writes their texts to standard output,
-            // and mistakes to standard error.
+            // clap also returns an error for `--help` and `--version`. The method `print` prints the texts of these two
+            // flags to standard output, and messages about mistakes to standard error.
             let _ = error.print();
             return Ok(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
         }
@@ -150,7 +150,7 @@ where
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the settings, and starts the log. From then on, panics are logged too.
+/// Reads the settings, and starts the log. After this call, panics are logged, too.
 fn load_settings<S: DeserializeOwned>(program: Program, command: &Command) -> Result<Settings, Failure> {
     let check_config =
         |config: &ConfigTable| command.reads_config().then(|| mistake_in_config::<S>(config, command)).flatten();
@@ -164,15 +164,16 @@ fn load_settings<S: DeserializeOwned>(program: Program, command: &Command) -> Re
     Ok(settings)
 }
 
-/// Returns the mistake in the table `[config]`, if there is one. It is reported together with the other mistakes in the
-/// settings.
+/// Returns the mistake in the table `[config]`, if there is one. The caller reports this mistake together with the
+/// other mistakes in the settings.
 fn mistake_in_config<S: DeserializeOwned>(config: &ConfigTable, command: &Command) -> Option<settings::Error> {
     let mut config = config.clone();
     if let Command::Serve(serve) = command
         && serve.inspect.is_some()
         && !config.has(WEBHOOK_URL)
     {
-        // With `--inspect`, this key is set later. So the key gets a value here, and does not count as missing.
+        // With `--inspect`, the program sets this key later. So the key gets a temporary value here, and does not count
+        // as missing.
         config.set(WEBHOOK_URL, "http://127.0.0.1:4000/");
     }
     config.deserialize::<S>().err()
@@ -202,7 +203,7 @@ fn thread_failure(error: std::io::Error) -> Failure {
     Failure::start(&ThreadError(error))
 }
 
-/// Starts the runtime on which the user's code runs.
+/// Starts the tokio runtime on which the user's code runs.
 fn handler_runtime(threads: Option<usize>) -> std::io::Result<Background> {
     let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     Background::start("postback-handler", threads)
@@ -213,8 +214,8 @@ fn handler_runtime(threads: Option<usize>) -> std::io::Result<Background> {
 /// that says what was done.
 fn set_webhook<S: DeserializeOwned>(inspector: &Inspector, settings: &mut Settings) -> String {
     let url = inspector.url();
-    // The inspector runs on this machine. A webhook that a caller chose may reach this machine only if its URL is
-    // trusted.
+    // The inspector runs on this machine. A webhook that a caller has chosen may be sent to this machine only if the
+    // URL of the webhook is trusted.
     settings.trust(&url);
     let prints = format!("webhooks to {url} are printed here; this URL is trusted");
     if settings.config.webhook_url().is_some() {
@@ -227,7 +228,8 @@ fn set_webhook<S: DeserializeOwned>(inspector: &Inspector, settings: &mut Settin
     }
 }
 
-/// Calls the user's function `build` on the runtime of the handlers, and returns the routes of its app.
+/// Calls the user's function `build` on the tokio runtime of the handlers, and returns the routes of the app that
+/// `build` makes.
 fn routes<S, F, R>(settings: &Settings, build: F, handlers: &Runtime) -> Result<Routes, Failure>
 where
     S: DeserializeOwned + Send + Sync + 'static,
@@ -304,7 +306,8 @@ async fn serve_until_stopped(
     Ok(stop(node, &inspection, broken, &mut signals).await)
 }
 
-/// Stops the node and then the inspector. If another signal arrives meanwhile, this function returns immediately.
+/// Stops the node and then the inspector. If another signal arrives before both have stopped, this function returns
+/// immediately.
 async fn stop(node: Node, inspection: &Shutdown, broken: bool, signals: &mut Signals) -> ExitCode {
     let ended_by_operator = node.ended_by_operator();
     let stopped = async {
@@ -334,7 +337,7 @@ async fn stop(node: Node, inspection: &Shutdown, broken: bool, signals: &mut Sig
 #[error("signals cannot be received")]
 struct SignalError(#[source] std::io::Error);
 
-/// Runs a workload server as [`run`] does, with a function that has no parameter.
+/// Runs a workload server as [`run`] does, but with a function `build` that has no parameter.
 #[doc(hidden)]
 pub fn run_without_settings<F, R>(program: Program, build: F) -> ExitCode
 where

@@ -19,22 +19,23 @@ use postback_store::shutdown::Shutdown;
 
 /// The size of the largest webhook, in bytes. The inspector answers a larger webhook with 413.
 const MAX_BODY: usize = 32 << 20;
-/// The largest number of webhooks that are read at the same time. Further webhooks wait.
+/// The largest number of webhooks that the inspector reads at the same time. Further webhooks wait until another one
+/// was read.
 const AT_ONCE: usize = 4;
-/// The time within which a webhook must arrive. Otherwise the inspector answers 408, and the sender makes another
-/// attempt later.
+/// The time within which a webhook must arrive. If the webhook takes longer, the inspector answers with 408, and the
+/// sender makes another attempt later.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
-/// The longest time that webhooks in flight have to end when the inspector stops.
+/// How long webhooks in flight may continue when the inspector stops.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// The inspector: a receiver of webhooks on this machine. It listens, but answers only when [`run`](Self::run) was
-/// called.
+/// The inspector, which receives webhooks on this machine. The inspector listens from the start, but answers only after
+/// [`run`](Self::run) was called.
 pub(crate) struct Inspector {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-/// Why the inspector cannot be started.
+/// The reason why the inspector cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the inspector listens on loopback addresses only, and {0} is not one; use --inspect=127.0.0.1:4000")]
@@ -59,8 +60,8 @@ impl Inspector {
         format!("http://{}/", self.address)
     }
 
-    /// Receives webhooks until `shutdown` signals the end. Calls `print` with the text of each webhook, which has ANSI
-    /// escapes for colours.
+    /// Receives webhooks until `shutdown` signals the end. For each webhook, calls `print` with a text that describes
+    /// the webhook. The text has ANSI escapes for colours.
     pub(crate) async fn run(self, print: fn(&str), shutdown: Shutdown) {
         let terminal = Terminal { print, reading: Arc::new(Semaphore::new(AT_ONCE)) };
         let router = Router::new().fallback(receive).layer(DefaultBodyLimit::disable()).with_state(terminal);

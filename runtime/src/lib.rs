@@ -131,8 +131,8 @@
         reason = "the macro `__capture_whole` makes such code; other crates do not get these warnings"
     )
 )]
-// Some code is used only by one feature. If the feature is off, the compiler must not warn that this code is unused. If
-// all features are on, it does warn.
+// Some code is used by only one feature. If this feature is off, the compiler must not warn that the code is unused. If
+// all features are on, the compiler does warn about unused code.
 #![cfg_attr(
     not(all(feature = "server", feature = "sqlite")),
     allow(
@@ -194,7 +194,7 @@ mod panics;
 
 /// Guides, one for each kind of reader: operators, callers of the API, receivers, and authors of handlers.
 pub mod guide {
-    // The guide `handlers` links to items that exist only with these features.
+    // The guide `handlers` has links to items that exist only if these features are on.
     #[cfg(all(feature = "server", feature = "testing"))]
     #[doc = include_str!("../docs/guide/handlers.md")]
     pub mod handlers {}
@@ -211,7 +211,7 @@ pub mod guide {
 
 #[cfg(feature = "server")]
 pub use app::{App, IntoApp};
-/// The type of a payload that a handler takes as raw bytes. The type comes from the crate `bytes`.
+/// The type of a payload that a handler receives as raw bytes. The type comes from the crate `bytes`.
 #[cfg(feature = "server")]
 pub use bytes::Bytes;
 #[cfg(feature = "server")]

@@ -39,7 +39,7 @@ use postback_store as store;
 use postback_wire::secret::Secret;
 use postback_wire::webhook::{Shown, Webhook};
 
-/// All settings, after all checks.
+/// All settings of the program, after they were checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) server: api::Options,
@@ -51,7 +51,7 @@ pub(crate) struct Settings {
     pub(crate) log: Log,
     /// The longest time for which runs may continue after the signal to stop.
     pub(crate) grace: Duration,
-    /// The table `[config]`, whose keys the user's program defines.
+    /// The table `[config]` of the settings. The user's program defines the keys of this table.
     pub(crate) config: ConfigTable,
     /// The path of the settings file. `None` if no file was read.
     pub(crate) file: Option<PathBuf>,
@@ -73,8 +73,8 @@ impl Settings {
             let private = endpoint.private.unwrap_or_else(is_of_config);
             Destination { url: endpoint.url.clone(), secrets: endpoint.secrets.clone(), private }
         });
-        // An endpoint may have the same URL as `config.webhook_url`, and also secrets of its own. A search returns the
-        // first destination that matches. So the endpoints come first in the list.
+        // An endpoint may have the same URL as `config.webhook_url`, and may have secrets for this URL. A search
+        // returns the first destination in the list that matches. So the endpoints come first in the list.
         let mut all: Vec<_> = endpoints.collect();
         all.extend(of_config);
         Destinations::new(all, &self.delivery.secrets)
@@ -95,22 +95,24 @@ impl Settings {
 /// The section `[delivery]`: how reports are delivered.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
-    /// The signing secrets. Each report is signed with all of them, so that an operator can rotate them.
+    /// The signing secrets. Each report is signed with all of these secrets, so that an operator can rotate the
+    /// secrets.
     pub(crate) secrets: Vec<Secret>,
     /// The pauses before the attempts of a delivery.
     pub(crate) schedule: Schedule,
     /// The longest time that one attempt may take.
     pub(crate) timeout: Duration,
-    /// The largest number of attempts at the same time. It is at least 1.
+    /// The largest number of attempts that are in flight at the same time. The number is at least 1.
     pub(crate) concurrency: usize,
-    /// The largest number of attempts at the same time to one origin. It is at most `concurrency`.
+    /// The largest number of attempts to one origin that are in flight at the same time. The number is at most
+    /// `concurrency`.
     pub(crate) per_origin: usize,
-    /// Private networks that any webhook may reach.
+    /// The private networks that every webhook may reach.
     pub(crate) allow_networks: Vec<IpNet>,
-    /// Networks that no webhook may reach.
+    /// The networks that no webhook may reach.
     pub(crate) deny_networks: Vec<IpNet>,
     /// The IPv6 prefixes of the NAT64 in the operator's network. An IPv6 address with such a prefix contains an IPv4
-    /// address. This IPv4 address is checked too.
+    /// address. This IPv4 address is checked, too.
     pub(crate) nat64_prefixes: Vec<Nat64>,
     /// The path of a file with additional root certificates to trust.
     pub(crate) ca_file: Option<PathBuf>,
@@ -121,12 +123,14 @@ pub(crate) struct Delivery {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) url: Url,
-    /// The secrets that sign reports to this endpoint. If the list is empty, `delivery.secrets` sign them.
+    /// The secrets that sign reports to this endpoint. If the list is empty, these reports are signed with the secrets
+    /// in `delivery.secrets`.
     pub(crate) secrets: Vec<Secret>,
-    /// Whether the URL may lead to a private network. `None` means that it may if it equals `config.webhook_url`.
+    /// Whether the URL may lead to a private network. If the value is `None`, the URL may do so only if it equals
+    /// `config.webhook_url`.
     pub(crate) private: Option<bool>,
-    /// The largest number of attempts at the same time to the origin of the URL. `None` means the limit
-    /// `delivery.per_origin`.
+    /// The largest number of attempts to the origin of the URL that are in flight at the same time. `None` means the
+    /// limit `delivery.per_origin`.
     pub(crate) concurrency: Option<usize>,
 }
 

@@ -21,12 +21,13 @@ use postback_wire::time::Clock;
 /// The settings of the log. The module `settings` has checked their values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Log {
-    /// The events that are logged: a level such as `info`, or directives as in `RUST_LOG`, such as `info,hyper=debug`.
+    /// Selects the events that are logged: a level such as `info`, or directives as in `RUST_LOG`, such as
+    /// `info,hyper=debug`.
     pub(crate) level: String,
     pub(crate) format: Format,
 }
 
-/// The form of a log line.
+/// The format of a log line that the settings ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Log lines are text if standard error is a terminal, and otherwise JSON.
@@ -49,7 +50,7 @@ pub(crate) fn init(log: &Log) -> bool {
     tracing::subscriber::set_global_default(subscriber(log, form, Clock::system(), std::io::stderr)).is_ok()
 }
 
-/// The form of a log line, after the check whether standard error is a terminal.
+/// The format of a log line, after the check whether standard error is a terminal.
 #[derive(Clone, Copy)]
 enum Form {
     Text { colour: bool },
@@ -71,26 +72,28 @@ where
 
 fn filter(directives: &str) -> EnvFilter {
     let parsed = EnvFilter::builder().parse(directives);
-    // The module `settings` has checked the directives. So the level `info` in this line is never used.
+    // The module `settings` has already checked the directives. So parsing does not fail, and the level `info` in this
+    // line is never used.
     let filter = parsed.unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::INFO.into()));
     if filter.max_level_hint() == Some(LevelFilter::OFF) {
         return filter;
     }
-    // The span of a run contains the request's id. This directive always enables the span. So each line that is logged
-    // during a run names the request, even if the other directives enable only targets of the user's program.
+    // The directive that always enables the span of a run. This span contains the request's id. So each line that is
+    // logged during a run names the request, even if the other directives enable only targets of the user's program.
     match format!("{}=error", target::RUN).parse() {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     }
 }
 
-/// Whether a text is a valid value of `RUST_LOG`. There, a single word may be a target, such as `hyper`.
+/// Whether a text is a valid value of `RUST_LOG`. In `RUST_LOG`, a single word may be the name of a target, such as
+/// `hyper`.
 pub(crate) fn is_directives(text: &str) -> bool {
     EnvFilter::builder().parse(text).is_ok()
 }
 
-/// Whether a text is a valid value of the setting `log.level`. There, a single word must be a level. If a misspelt
-/// level such as `inof` were accepted as the name of a target, only events of that target would be logged.
+/// Whether a text is a valid value of the setting `log.level`. In `log.level`, a single word must be a level. If a
+/// misspelt level such as `inof` were accepted as the name of a target, only events of that target would be logged.
 pub(crate) fn is_level(text: &str) -> bool {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));

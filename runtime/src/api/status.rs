@@ -103,7 +103,7 @@ fn bad(key: &str, expected: &str) -> Problem {
 
 /// Waits until the request is settled, `time` is over, or the server stops. Then returns the state of the request.
 ///
-/// `watch` must have been made before this call, because `watch` reports only changes that happen after it was made.
+/// The state is read only after `watch` was made, so that no change of the state is missed.
 pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duration) -> Result<Option<Summary>, Problem> {
     let deadline = tokio::time::sleep(time);
     tokio::pin!(deadline);

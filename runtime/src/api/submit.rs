@@ -176,7 +176,8 @@ fn accepted(id: &RequestId) -> Response {
     json(StatusCode::OK, Body::from(format!("{{\"id\":\"{id}\"}}\n")))
 }
 
-/// Makes the answer 202 to a client that has waited for the outcome, if the wait is over and the request is not.
+/// Makes the answer with status 202 to a client that has waited for the outcome of a request. The wait is over, but the
+/// request is not over.
 fn pending(location: &str, id: &RequestId, summary: Option<&Summary>) -> Response {
     let mut body = vec![b'{'];
     let status = summary.map_or(IN_QUEUE, |summary| status_of(&summary.stage));

@@ -28,11 +28,11 @@ use postback_wire::line::{Causes, Escaped};
 use postback_wire::time::Clock;
 use postback_wire::webhook::{Webhook, origin_of};
 
-/// How long the node, when it stops, waits for the first attempts of the last runs' reports. Attempts that are in
-/// flight when deliveries stop get at least this time too.
+/// The longest time for which the node waits, when it stops, until the reports of the last runs have had their first
+/// attempts. When deliveries stop, the attempts that are in flight also get at least this time.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
-/// When the node stops, a store that cannot write repeats its writes for at most this time. With the default grace time
-/// of 25 s, a whole stop takes less than 30 s, because orchestrators kill a process after 30 s.
+/// The longest time for which the store repeats failed writes when the node stops. The time is short because
+/// orchestrators kill a process after 30 s: with the default grace time of 25 s, a whole stop takes less than 30 s.
 const LAST_COMMITS: Duration = Duration::from_secs(2);
 
 /// A running node, which accepts requests.
@@ -40,23 +40,23 @@ pub(crate) struct Node {
     address: SocketAddr,
     routes: Routes,
     store: Store,
-    /// The signal that stops the worker and all else that must end before the deliveries. After this signal, the node
-    /// drains: it accepts no new requests.
+    /// The signal that stops the worker and all other parts that must end before the deliveries. After this signal, the
+    /// node drains, which means that the node accepts no new requests.
     intake: Shutdown,
     /// The signal that stops the deliveries.
     deliveries: Shutdown,
-    /// The signal that stops the HTTP server. The server answers calls about the state of requests until the other
+    /// The signal that stops the HTTP server. The server answers HTTP calls about the state of requests until the other
     /// parts of the node have ended.
     api: Shutdown,
-    /// Signals when a part of the node has ended without which the node cannot work.
+    /// Signals that a vital part of the node has ended. The node cannot work without its vital parts.
     vital: Vital,
     grace: Duration,
-    /// The thread that runs the deliveries. The thread ends when this field is dropped, so the node keeps it until it
-    /// has stopped.
+    /// The thread that runs the deliveries. The thread ends when this field is dropped. So the node must not drop the
+    /// field before the deliveries have stopped.
     delivery_thread: Background,
 }
 
-/// Why a node cannot be started.
+/// The reason why a node cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
@@ -74,11 +74,11 @@ pub(crate) enum StartError {
 }
 
 impl Node {
-    /// Starts all parts of the node. Handlers run on the runtime `handlers`, deliveries on a separate thread, and the
-    /// other parts on the current runtime. When this function returns, the node accepts requests.
+    /// Starts all parts of the node. Handlers run on the tokio runtime `handlers`, deliveries on a separate thread, and
+    /// the other parts on the current tokio runtime. When this function returns, the node accepts requests.
     pub(crate) async fn start(routes: Routes, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
         let clock = Clock::system();
-        // Listening comes first, because it fails more often than any other part of the start.
+        // The node listens first, because listening fails more often than any other part of the start.
         let listener = api::listen(&settings.server)?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
         if !address.ip().is_loopback() {
@@ -111,8 +111,8 @@ impl Node {
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
         log_recovered(&recovered);
         let outbox = Outbox::of_server(store.clone(), clock.clone());
-        // The outbox must be installed before the first handler runs, because tasks that a handler spawns report
-        // through this outbox.
+        // The outbox must be installed before the first handler runs, because tasks that a handler spawns put their
+        // reports into this outbox.
         let flusher = Flusher::new(store.clone(), Handle::current());
         ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| StartError::Poster)?;
 
@@ -175,13 +175,13 @@ impl Node {
     }
 
     /// Returns a function that must be called if the operator ends the process before [`stop`](Self::stop) has ended.
-    /// Then the end of the process does not count as a crash of the runs that were in progress.
+    /// If this function was called, the runs that were in progress do not count as crashed.
     pub(crate) fn ended_by_operator(&self) -> impl FnOnce() + use<> {
         let store = self.store.clone();
         move || store.forget_begun()
     }
 
-    /// The address on which the API listens.
+    /// Returns the address on which the API listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -194,20 +194,20 @@ impl Node {
         }
     }
 
-    /// Returns when a part without which the node cannot work has ended, and says which part. A part that has ended
-    /// cannot be started again, so the process must end too.
+    /// Waits until a part without which the node cannot work has ended, and returns the name of the part. Such a part
+    /// cannot be started again, so the process must end.
     pub(crate) async fn broken(&self) -> String {
         tokio::select! {
-            // The store is checked first. A broken store makes the other parts end too, and then the store must be
-            // named as the cause.
+            // The store is checked first, because the other parts end when the store is broken. In this case, the store
+            // must be named as the cause.
             biased;
             trouble = self.store.broken() => trouble.to_string(),
             name = self.vital.ended() => format!("the {name} has ended because of an internal error"),
         }
     }
 
-    /// Stops the remaining parts of a node of which one part has ended. Returns at the latest after the time that an
-    /// ordinary stop may take.
+    /// Stops the node when one of its parts has already ended. Returns at the latest after the time that an ordinary
+    /// stop may take.
     pub(crate) async fn stop_broken(self) {
         let time = self.grace + LAST_ATTEMPTS + LAST_ATTEMPTS + LAST_COMMITS;
         if tokio::time::timeout(time, self.stop()).await.is_err() {
@@ -217,10 +217,10 @@ impl Node {
 
     /// Stops the node.
     ///
-    /// First the node stops accepting and claiming requests. Runs have the grace time to end. Requests whose runs have
-    /// not ended by then are put back into the queue. Attempts in flight have the rest of the grace time. At the end
-    /// the store is closed. The server answers calls about the state of requests until all runs and deliveries have
-    /// ended, but not for longer than the grace time.
+    /// First, the node stops accepting and claiming requests. Runs may continue for the grace time. If a run has not
+    /// ended by then, its request is put back into the queue. Attempts in flight may continue for the rest of the grace
+    /// time. At the end, the store is closed. The HTTP server answers calls about the state of requests until all runs
+    /// and deliveries have ended, but not for longer than the grace time.
     pub(crate) async fn stop(self) {
         self.intake.stop();
         let mut work = pin!(self.end_work());
@@ -239,8 +239,8 @@ impl Node {
     async fn end_work(&self) {
         let begun = Instant::now();
         self.intake.finished().await;
-        // The reports of the last runs get their first attempts now. The node waits for these attempts, but at most for
-        // `LAST_ATTEMPTS`.
+        // The first attempts for the reports of the last runs are made now. The node waits for these attempts, but at
+        // most for `LAST_ATTEMPTS`.
         let first_attempts = async {
             if let Ok(posted) = self.store.barrier().await {
                 self.store.attempted(posted).await;
@@ -270,14 +270,14 @@ fn log_recovered(recovered: &Recovered) {
     );
 }
 
-/// Makes the options of the delivery from the settings.
+/// Converts the settings to the options of the delivery.
 fn delivery_options(settings: &Settings) -> delivery::Options {
     let delivery = &settings.delivery;
     if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {
         tracing::warn!("config.webhook_url: {}", Causes(&error));
     }
-    // The limit of an endpoint applies to its origin: scheme, host and port. If several endpoints have one origin, the
-    // smallest of their limits applies.
+    // The largest number of attempts at the same time is set for each endpoint, but applies to the endpoint's origin:
+    // scheme, host and port. If several endpoints have the same origin, the smallest of their limits applies.
     let mut own_concurrency = HashMap::new();
     let limits = delivery.endpoints.iter().filter_map(|endpoint| Some((&endpoint.url, endpoint.concurrency?)));
     for (url, n) in limits {

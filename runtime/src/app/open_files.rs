@@ -2,17 +2,18 @@
 
 use std::fmt;
 
-/// The number of open files that API connections and deliveries leave to the rest of the process: the database and its
-/// WAL (once per database connection), the database's lock, the runtimes, the standard streams, sockets to name
-/// servers, certificate files, and all files that handlers open.
+/// The number of open files that are reserved for the process, in addition to those of API connections and deliveries:
+/// the database and its WAL (once per database connection), the database's lock file, the tokio runtimes, the standard
+/// streams, sockets to name servers, certificate files, and all files that handlers open.
 const RESERVE: usize = 256;
 /// The largest number of open files that one attempt needs: its connection, and either a second connection that is
 /// being opened or a socket that looks up a name.
 const PER_ATTEMPT: usize = 2;
-/// The API may have at least this many connections, even if [`RESERVE`] becomes smaller because of that.
+/// The smallest number of connections that the API may have, even if fewer than [`RESERVE`] files are then reserved for
+/// the rest of the process.
 const MIN_CONNECTIONS: usize = 32;
 
-/// How the limit of open files is divided between API connections and deliveries.
+/// The plan that divides the limit of open files between API connections and deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     /// The largest number of open files. `None` if there is no limit.
@@ -43,8 +44,8 @@ impl Plan {
     }
 }
 
-/// A warning that the limit of open files is too low. It says how many connections the limit allows, and which limit
-/// would be high enough.
+/// A warning that the limit of open files is too low. The warning says how many connections the limit allows, and which
+/// limit would be high enough.
 pub(super) struct Shortage(Plan);
 
 impl fmt::Display for Shortage {
@@ -72,7 +73,7 @@ fn raised() -> Option<usize> {
             Ok(()) => {
                 tracing::debug!("the limit of open files was raised from {:?} to {:?}", found.current, found.maximum);
             }
-            // Raising fails on systems that have another limit below the hard limit.
+            // Raising the limit fails on systems that have another, lower limit below the hard limit.
             Err(error) => tracing::debug!("the limit of open files cannot be raised: {error}"),
         }
     }

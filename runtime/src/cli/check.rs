@@ -8,8 +8,8 @@ use crate::settings::Settings;
 use postback_wire::line::Causes;
 use postback_wire::webhook::Webhook;
 
-/// Returns the text that the command `check` prints, or an error. A `config.webhook_url` that is not a valid URL is an
-/// error here. The command `serve` only warns about it, because requests can still run.
+/// Returns the text that the command `check` prints, or an error. If `config.webhook_url` is not a valid URL, returns
+/// an error. The command `serve` only prints a warning in this case, because requests can still run.
 pub(crate) fn check(settings: &Settings, routes: &Routes) -> Result<String, String> {
     if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {
         return Err(format!("config.webhook_url: {}", Causes(&error)));
@@ -17,7 +17,7 @@ pub(crate) fn check(settings: &Settings, routes: &Routes) -> Result<String, Stri
     let mut text = handlers(settings, routes);
     let n = routes.iter().count();
     let s = if n == 1 { "" } else { "s" };
-    // The results are ignored, because writing to a `String` cannot fail.
+    // The results of `writeln!` are ignored, because writing to a `String` cannot fail.
     for warning in &settings.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }

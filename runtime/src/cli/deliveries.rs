@@ -33,7 +33,7 @@ impl Deliveries {
         }
     }
 
-    /// Runs the command. Returns the text to print, or the reason why the command cannot be done.
+    /// Runs the command. Returns the text to print, or the reason why the command has failed.
     pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
         let Self::Replay { id, .. } = self;
         with_store(options, async |store| replay(store, id).await).await
@@ -86,7 +86,7 @@ async fn of_request(store: &Store, id: &str) -> Result<String, store::Error> {
     let mut text = format!("`{shown}` is {what}; its deliveries are:");
     for DeliveryRecord { id, webhook_id, url, state, .. } in deliveries.iter().take(MAX_LISTED) {
         let again = if webhook_id == id { String::new() } else { format!(", a replay of {webhook_id}") };
-        // The result is ignored, because writing to a `String` cannot fail.
+        // The result of `write!` is ignored, because writing to a `String` cannot fail.
         let _ = write!(text, "\n  {id}  {} to {}{again}", word(*state), postback_wire::webhook::shown(url));
     }
     if let Some(more) = deliveries.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
@@ -192,8 +192,8 @@ mod tests {
         let path = folder.path().join("x.db");
         let clock = Clock::system();
         let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
-        // The ids of requests and of deliveries are both UUIDs. So the command could mistake this id for the id of a
-        // delivery.
+        // Requests and deliveries both have UUIDs as ids. So the command could mistake this id of a request for the id
+        // of a delivery.
         let id = RequestId::generate();
         let request = NewRequest {
             id: id.clone(),

@@ -39,7 +39,7 @@ impl Endpoints {
         }
     }
 
-    /// Runs the command. Returns the text to print, or the reason why the command cannot be done.
+    /// Runs the command. Returns the text to print, or the reason why the command has failed.
     pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
         if let Some(server) = running(&options) {
             return match self {
@@ -73,8 +73,8 @@ fn running(_: &store::Options) -> Option<NoServer> {
     None
 }
 
-/// The client of a running server, on systems that have no admin socket. No value of this type exists, because such a
-/// server cannot be called.
+/// Replaces the client of a running server on systems that have no admin socket. The type has no values, because a
+/// command cannot connect to a running server on these systems.
 #[cfg(not(all(unix, feature = "sqlite")))]
 enum NoServer {}
 
@@ -110,8 +110,8 @@ fn enabled(url: &str, reports: u64) -> String {
     format!("{} is enabled; {reports} report{s} held for it will be sent\n", shown(url))
 }
 
-/// Returns the disabled URLs that the argument `asked` means. `asked` is either a full URL or the short form that the
-/// command `list` shows, which may fit several URLs.
+/// Returns the disabled URLs that match the argument `asked`. `asked` is either a full URL or the short form of a URL
+/// that the command `list` shows. Several URLs may have the same short form.
 fn matching(disabled: Vec<Disabled>, asked: &str) -> Result<Vec<String>, String> {
     let exact = Webhook::new(asked).ok();
     let matches = |disabled: &Disabled| {
@@ -130,7 +130,7 @@ fn as_lines(disabled: &[Disabled]) -> String {
     }
     let mut text = String::new();
     for Disabled { url, since, reason } in disabled {
-        // The result is ignored, because writing to a `String` cannot fail.
+        // The result of `writeln!` is ignored, because writing to a `String` cannot fail.
         let _ = writeln!(text, "{}  since {since}  {}", shown(url), Escaped(reason));
     }
     text

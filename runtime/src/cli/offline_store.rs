@@ -7,10 +7,10 @@ use postback_wire::line::Causes;
 use postback_wire::time::Clock;
 
 /// The result of a command that uses the store. The outer error is an error of the store. The inner result is the text
-/// to print, or the reason why the command cannot be done.
+/// to print, or the reason why the command has failed.
 pub(super) type CommandResult = Result<Result<String, String>, store::Error>;
 
-/// Opens the store, runs the command on the store, and closes the store.
+/// Opens the store, runs a command on the store, and closes the store.
 pub(super) async fn with_store(
     options: store::Options,
     command: impl AsyncFnOnce(&Store) -> CommandResult,
@@ -25,7 +25,7 @@ pub(super) async fn with_store(
     done.map_err(|error| Causes(&error).to_string())?
 }
 
-/// Returns why there is no store to open, or `None` if there is a store.
+/// Returns the reason why there is no store to open. Returns `None` if there is a store.
 #[cfg_attr(
     not(feature = "sqlite"),
     expect(clippy::unnecessary_wraps, reason = "with the feature, there may be a file")
@@ -33,7 +33,7 @@ pub(super) async fn with_store(
 fn nothing_at(place: &Location) -> Option<String> {
     match place {
         Location::Memory { .. } => Some("the store is in memory, and is lost when the server stops".to_owned()),
-        // If the path did not exist, opening the store would make a new database.
+        // The database must exist already. Otherwise opening the store would make a new database.
         #[cfg(feature = "sqlite")]
         Location::Sqlite { path, .. } if !path.exists() => {
             Some(format!("there is no database {}; set store.url to the value that the server has", path.display()))
@@ -57,7 +57,8 @@ pub(super) mod tests {
         store::Options::at(Location::Sqlite { path: path.into(), durability: Durability::Normal })
     }
 
-    /// An attempt to which the receiver answered 410, which means that it wants no more reports.
+    /// Makes the record of an attempt to which the receiver answered 410, which means that the receiver wants no more
+    /// reports.
     pub(in crate::cli) fn answered_gone(clock: &Clock) -> Attempt {
         Attempt {
             started: clock.now(),

@@ -2,8 +2,8 @@
 
 use std::io::Write as _;
 
-/// Prints a text to standard output. Errors are ignored, so that the program continues if the reader of its output has
-/// ended.
+/// Prints a text to standard output. Errors are ignored, so that this program continues even if the program that reads
+/// its output has ended.
 pub(crate) fn print(text: &str) {
     let _ = write!(anstream::stdout().lock(), "{text}");
 }

@@ -14,7 +14,7 @@ const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 
-/// The data for the lines that the server prints at its start.
+/// The data for the lines that the server prints when it starts.
 pub(crate) struct Ready<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) routes: &'a Routes,
@@ -24,11 +24,11 @@ pub(crate) struct Ready<'a> {
 }
 
 impl Ready<'_> {
-    /// Makes the lines that the server prints at its start. The line with "postback ready on" must not change, because
-    /// other programs wait for this line.
+    /// Makes the lines that the server prints when it starts. The line with "postback ready on" must not change,
+    /// because other programs wait for this line.
     pub(crate) fn lines(&self) -> String {
         let mut text = handlers(self.settings, self.routes);
-        // The results are ignored, because writing to a `String` cannot fail.
+        // The results of `writeln!` are ignored, because writing to a `String` cannot fail.
         let _ = writeln!(text, "  {DIM}settings{DIM:#}  {}", file(self.settings));
         let _ = writeln!(text, "  {DIM}store{DIM:#}     {}", store(&self.settings.store.place));
         if let Some(inspector) = &self.inspector {
@@ -62,8 +62,8 @@ pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
     text
 }
 
-/// Makes the text that says where the reports of a route go, as far as this is known before a run: the expression of
-/// the attribute, and the webhook that `App::webhook` sets for requests whose handler names none.
+/// Makes the text that says where the reports of a route are sent. The text shows what is known before a run: the
+/// expression of the attribute, and the webhook that `App::webhook` sets for requests whose handler names no webhook.
 fn webhook(settings: &Settings, route: &Route) -> String {
     let of_attribute = route.attribute.map(|attribute| of_attribute(settings, attribute.webhook));
     let of_route = route.webhook.resolve().map(|target| match target.webhook() {
@@ -79,8 +79,8 @@ fn webhook(settings: &Settings, route: &Route) -> String {
     }
 }
 
-/// Makes the text for the attribute's expression `webhook`. If the expression is `config.webhook_url`, the text also
-/// shows the URL.
+/// Makes the text for the expression `webhook = …` of the attribute. If the expression is `config.webhook_url`, the
+/// text also shows the URL.
 fn of_attribute(settings: &Settings, expression: &str) -> String {
     let own = format!("config.{WEBHOOK_URL}");
     if expression.trim_start_matches('&') != own {

@@ -11,7 +11,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Begins to receive signals. After this call, a signal no longer ends the process by itself.
+    /// Starts receiving signals. After this call, a signal no longer ends the process by itself.
     #[cfg(unix)]
     pub(super) fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -34,7 +34,7 @@ impl Signals {
 
     #[cfg(not(unix))]
     pub(super) async fn next(&mut self) -> &'static str {
-        // After an error, no signal can be received, so this future never ends.
+        // If `ctrl_c` returns an error, no signal can be received, so this future never ends.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -18,22 +18,23 @@ const NUMBER: Style = AnsiColor::Yellow.on_default();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// The largest number of lines of a body that are shown. After them, the number of further lines is shown.
+/// The largest number of lines of a body that are shown. If the body has more lines, the number of the remaining lines
+/// is shown.
 const MAX_LINES: usize = 60;
-/// The largest number of characters that are shown of one line, if the body is not JSON.
+/// The largest number of characters of one line that are shown, if the body is not JSON.
 const MAX_LINE: usize = 1_000;
-/// The largest number of characters that are shown of one string or number in JSON.
+/// The largest number of characters of one string or number in JSON that are shown.
 const MAX_TEXT: usize = 400;
 /// The largest number of signature versions, such as `v1`, that are shown.
 const MAX_VERSIONS: usize = 4;
-/// The largest number of characters that are shown of one signature version.
+/// The largest number of characters of one signature version that are shown.
 const MAX_VERSION: usize = 16;
 /// The depth of nesting in JSON up to which lines are indented. Deeper lines have the same indentation as lines at this
 /// depth.
 const MAX_DEPTH: usize = 32;
 
-/// The members of a report that are shown in the first line. The other members are not parsed into values, because they
-/// may be large.
+/// The members of a report that are shown in the first line of the output. The other members are not parsed into
+/// values, because they may be large.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Report {
@@ -41,7 +42,8 @@ struct Report {
     status: ShownText,
 }
 
-/// The value of a JSON member of any type. A short string is kept. Any other value becomes an empty string.
+/// The text of a JSON member whose value may have any type. A short string stays unchanged. Every other value becomes
+/// an empty string.
 #[derive(Default)]
 struct ShownText(String);
 
@@ -114,7 +116,7 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
     };
     let path = printable(head.uri.path());
     let (status, id) = (printable(&report.status.0), printable(&report.id.0));
-    // The result is ignored, because writing to a `String` cannot fail.
+    // The result of `write!` is ignored, because writing to a `String` cannot fail.
     let _ =
         writeln!(out, "\n{BOLD}webhook{BOLD:#} {} {path}  {style}{status}{style:#} {BOLD}{id}{BOLD:#}", head.method);
     let report = header_text(header::WEBHOOK_ID).unwrap_or_else(|| "none".to_owned());
@@ -168,7 +170,8 @@ fn plain(body: &[u8]) -> Shown {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
     let lines = if body.is_empty() { 0 } else { body.split(|byte| *byte == b'\n').count() };
     let shown = body.split(|byte| *byte == b'\n').take(MAX_LINES).map(|line| {
-        // Only the start of a long line is converted. A character has at most four bytes.
+        // Only the start of a long line is converted. A character has at most four bytes, so the start is long enough
+        // for `MAX_LINE` characters.
         let begin = &line[..line.len().min(4 * MAX_LINE)];
         short(&String::from_utf8_lossy(begin), MAX_LINE)
     });
@@ -236,13 +239,13 @@ impl Page {
 
     fn write(&mut self, text: fmt::Arguments<'_>) {
         if !self.is_full() {
-            // The result is ignored, because writing to a `String` cannot fail.
+            // The result of `write_fmt` is ignored, because writing to a `String` cannot fail.
             let _ = self.text.write_fmt(text);
         }
     }
 }
 
-/// Returns the length, in bytes, of the JSON string with which the text begins. The length includes the quotes.
+/// Returns the length, in bytes, of the JSON string at the start of `text`. The length includes the quotes.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -256,8 +259,8 @@ fn string_length(text: &str) -> usize {
     text.len()
 }
 
-/// Prepares a text for the terminal. If the text has more than `most` characters, as a file in base64 may have, the
-/// rest is left out.
+/// Prepares a text for the terminal. If the text has more than `most` characters, leaves out the rest. For example, a
+/// file in base64 may be that long.
 fn short(text: &str, most: usize) -> String {
     let Some((at, _)) = text.char_indices().nth(most) else { return printable(text) };
     let left = text[at..].chars().count();

@@ -25,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// A year of 365.25 days. The parser of durations uses the same length.
+/// The length of a year: 365.25 days. The parser of durations uses the same length.
 const YEAR: Duration = Duration::from_hours(8_766);
 const MIB: u64 = 1 << 20;
 
@@ -56,7 +56,7 @@ const QUEUE_BYTES: usize = 64 << 20;
 const MEMORY_REPORTS: usize = 100_000;
 /// The largest number of bytes of undelivered reports in the memory store.
 const MEMORY_BYTES: usize = 256 << 20;
-/// The largest number of requests and reports that the memory store keeps after they are over, so that clients can
+/// The largest number of requests and reports that the memory store keeps after they have ended, so that clients can
 /// still ask for them.
 const MEMORY_KEPT: usize = 10_000;
 
@@ -152,7 +152,8 @@ fn location(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability)
         return Err(expected(format!("{STORE_URL}; this version has no PostgreSQL store")));
     }
     let Some(path) = url.strip_prefix("sqlite:") else { return Err(expected(STORE_URL)) };
-    // Some tools write `sqlite://FILE`. Without this line, `//FILE` would be a file in the root folder.
+    // Some tools write `sqlite://FILE`. This line removes the two slashes. Otherwise `//FILE` would be a file in the
+    // root folder.
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path == ":memory:" || path.contains(['?', '\0']) {
         return Err(expected(format!("{STORE_URL}; FILE is a path without parameters")));
@@ -166,7 +167,7 @@ fn location(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability)
 }
 
 /// Reads the options of the worker, and the limits of the queue: the largest number of requests that wait, and the
-/// largest number of their bytes.
+/// largest number of bytes of these requests.
 fn worker(mut section: Section<'_>) -> (worker::Options, (u64, u64)) {
     let options = worker::Options {
         concurrency: section.take("concurrency", 64, |node| read::whole(node, &CONCURRENCY)),
@@ -183,7 +184,8 @@ fn worker(mut section: Section<'_>) -> (worker::Options, (u64, u64)) {
     (options, (queued, queued_bytes))
 }
 
-/// Converts a size to the type for sizes on disk, which may be larger than `usize` allows on a 32-bit machine.
+/// Converts a size to `u64`, the type for sizes on disk. On a 32-bit machine, a size on disk may be larger than the
+/// largest `usize`.
 fn bytes(size: usize) -> u64 {
     size as u64
 }

@@ -32,15 +32,15 @@ impl ConfigTable {
         }
     }
 
-    /// Turns the table into the user's type.
+    /// Reads the table into the user's type.
     ///
-    /// The value of a variable or a flag is text. It is converted to the type of the field: a string stays unchanged,
-    /// numbers and booleans are parsed, lists are TOML (`["a", "b"]`) or separated by commas, tables are TOML (`{ a = 1
-    /// }`).
+    /// The value of a variable or a flag is text. This text is converted to the type of the field: a string stays
+    /// unchanged, numbers and booleans are parsed, lists are TOML (`["a", "b"]`) or separated by commas, tables are
+    /// TOML (`{ a = 1 }`).
     pub(crate) fn deserialize<S: DeserializeOwned>(&self) -> Result<S, Error> {
-        // The fields of a flattened or untagged type do not say which type they expect. So the table is first read with
-        // the text of a variable as a string. If that fails, it is read again with the type that the text looks like,
-        // such as a number.
+        // The fields of a flattened or untagged type do not say which type of value they expect. So the table is first
+        // read with the texts of variables as strings. If this read fails, the table is read again, and each text is
+        // read as the type that the text looks like, such as a number.
         let read = self.read(Untyped::String).or_else(|first| self.read(Untyped::Guess).map_err(|_| first));
         read.map_err(|mismatch| mismatch.without_values(&self.node()).into_error(CONFIG.to_owned(), &self.set_by))
     }
@@ -53,7 +53,8 @@ impl ConfigTable {
         Node { set_by: self.set_by.clone(), value: Value::Table(self.table.clone()) }
     }
 
-    /// The value of `config.webhook_url`. `None` if the key is not set, or its value is not a text.
+    /// Returns the value of `config.webhook_url`. Returns `None` if the key is not set, or if the value of the key is
+    /// not a text.
     pub(crate) fn webhook_url(&self) -> Option<&str> {
         match &self.table.get(WEBHOOK_URL)?.value {
             Value::Text(text) | Value::String(text) => Some(text),
@@ -61,18 +62,18 @@ impl ConfigTable {
         }
     }
 
-    /// Whether the key is set. The type of its value does not matter.
+    /// Whether the key is set, with a value of whatever type.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    /// Whether the user's type has a field of this name.
+    /// Whether the user's type has a field with the name `key`.
     pub(crate) fn wants<S: DeserializeOwned>(&self, key: &str) -> bool {
         if let Err(FieldNames(Some(fields))) = S::deserialize(FieldProbe) {
             return fields.contains(&key);
         }
-        // The type does not name its fields, for example because it is flattened. So the table is read without the key.
-        // If the error is that this field is missing, the type has the field.
+        // The user's type does not name its fields, for example because it is flattened. So the table is read without
+        // the key. If the error is that this key is missing, the user's type has the field.
         let mut without = self.clone();
         without.table.remove(key);
         without.read::<S>(Untyped::String).is_err_and(|mismatch| mismatch.is_missing(key))
@@ -90,7 +91,7 @@ impl Default for ConfigTable {
     }
 }
 
-/// Writes only the keys, because the values may be secrets.
+/// Writes only the keys of the table, because the values may be secrets.
 impl fmt::Debug for ConfigTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.table.keys()).finish()

@@ -12,7 +12,7 @@ use super::mismatch::Mismatch;
 use super::set_by::SetBy;
 use super::tree::{Node, Table, Value, folded};
 
-/// How the text of a variable is read if the target type does not say which type of value it expects.
+/// How to read the text of a variable if the target type does not say which type of value it expects.
 #[derive(Clone, Copy)]
 pub(super) enum Untyped {
     String,
@@ -47,8 +47,8 @@ impl NodeDeserializer {
         }
     }
 
-    /// Reads the value as a map or another type that is not plain text. If the value is the text of a variable, it is
-    /// parsed as TOML first.
+    /// Reads the value as a map or another type that is not plain text. If the value is the text of a variable, the
+    /// text is parsed as TOML first.
     fn structured<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match self.node.parsed() {
             Some(node) => Self { node, ..self }.typed(visitor),
@@ -215,8 +215,9 @@ impl<'de> Deserializer<'de> for NodeDeserializer {
     }
 }
 
-/// Renames the keys that environment variables have set to the names of the matching fields. The name of a variable
-/// does not show which letters of a field's name are capitals, and where the field's name has dashes.
+/// Renames the keys that environment variables have set to the names of the matching fields. This is needed because the
+/// name of a variable does not show which letters of a field's name are capitals, and where the field's name has
+/// dashes.
 fn rename_to_fields(table: &mut Table, fields: &[&str]) {
     let variables =
         table.iter().filter(|(key, node)| matches!(node.set_by, SetBy::Variable(_)) && !fields.contains(&key.as_str()));
@@ -255,7 +256,7 @@ impl<'de> SeqAccess<'de> for Items {
 
 struct Entries {
     rest: std::collections::btree_map::IntoIter<String, Node>,
-    /// The key that was passed to the visitor last, and its value.
+    /// The key that the visitor has read last, and the value of this key.
     value: Option<(String, Node)>,
     untyped: Untyped,
 }
@@ -266,7 +267,8 @@ impl<'de> MapAccess<'de> for Entries {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Mismatch> {
         let Some((key, node)) = self.rest.next() else { return Ok(None) };
         let set_by = node.set_by.clone();
-        // Each key is passed on as untyped text, even a key of the file. So the keys of a map may be numbers.
+        // The visitor gets each key of a map as text without a type, even if the key is in the settings file. So a map
+        // may have numbers as keys.
         let reader = NodeDeserializer::new(Node::text(set_by.clone(), key.clone()), Untyped::String);
         self.value = Some((key, node));
         seed.deserialize(reader).map(Some).map_err(|mismatch| mismatch.set_by(&set_by))

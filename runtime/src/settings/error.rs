@@ -42,7 +42,8 @@ pub(crate) enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The text `message` comes from the user's settings type. All values of the settings are already removed from it.
+    /// The text `message` comes from the user's settings type. All values of the settings were already removed from
+    /// this text.
     #[error("{} ({set_by}): {}", Escaped(key), Escaped(message))]
     Message { key: String, set_by: SetBy, message: String },
     #[error("{} is not set{}", Escaped(key), remedy(key))]
@@ -80,8 +81,8 @@ impl From<Error> for Errors {
     }
 }
 
-/// Writes one line for each mistake. The line contains the causes of the mistake. So the method `source` of `Errors`
-/// returns nothing.
+/// Writes one line for each mistake. The line also contains the causes of the mistake. So the method `source` of
+/// `Errors` returns no cause.
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {

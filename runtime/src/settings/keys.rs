@@ -1,7 +1,7 @@
 //! The names of all keys.
 
-/// All keys of the settings, in dotted form. An error about an unknown key suggests one of these. Tests compare the
-/// list with the documented keys.
+/// All keys of the settings, in dotted form. An error about an unknown key suggests one of these keys. Tests compare
+/// this list with the documented keys.
 pub(crate) const KEYS: &[&str] = &[
     "server.listen",
     "server.max_payload",

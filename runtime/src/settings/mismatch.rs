@@ -12,9 +12,10 @@ use super::tree::Node;
 /// Why a value of the settings cannot be used, and which part of the value is wrong.
 #[derive(Debug)]
 pub(super) struct Mismatch {
-    /// The keys and indexes that lead from the whole value to its wrong part. The innermost key or index comes first.
+    /// The path from the whole value to its wrong part: keys of tables and indexes of lists. The innermost key or index
+    /// comes first.
     path: Vec<String>,
-    /// Where the wrong part of the value was set. `None` if it was set together with the whole value.
+    /// Where the wrong part of the value was set. `None` if the whole value was set in one place.
     set_by: Option<SetBy>,
     reason: Reason,
 }
@@ -26,7 +27,7 @@ enum Reason {
         expected: String,
         found: &'static str,
     },
-    /// A parser did not accept the value. The text of the error does not contain the value.
+    /// A parser did not accept the value. The text of the parser's error does not contain the value.
     Refused(Box<dyn std::error::Error + Send + Sync>),
     /// A required field with this name is not set.
     Missing(&'static str),
@@ -34,7 +35,7 @@ enum Reason {
         key: String,
         known: &'static [&'static str],
     },
-    /// An error message of the user's type. The message may contain values of the settings.
+    /// An error message of the user's settings type. The message may contain values of the settings.
     Message(String),
 }
 
@@ -53,7 +54,7 @@ impl Mismatch {
         Self { path: Vec::new(), set_by: None, reason }
     }
 
-    /// Adds the key or the index that leads to the wrong part within a larger value.
+    /// Extends the path to the wrong part by a key or an index, when the value is itself a part of a larger value.
     pub(super) fn within(mut self, segment: impl Into<String>, set_by: &SetBy) -> Self {
         self.path.push(segment.into());
         self.set_by(set_by)
@@ -70,8 +71,8 @@ impl Mismatch {
         self.path.is_empty() && matches!(self.reason, Reason::Missing(missing) if missing == key)
     }
 
-    /// Removes the values of `tree` from messages of the user's type, because values may be secrets. Replaces the names
-    /// of Rust types by plain words.
+    /// Removes the values of `tree` from messages of the user's settings type, because the values may be secrets.
+    /// Replaces the names of Rust types by plain words.
     pub(super) fn without_values(mut self, tree: &Node) -> Self {
         match &mut self.reason {
             Reason::Expected { expected, .. } => *expected = in_plain_words(without_values(expected, tree)),
@@ -147,8 +148,8 @@ fn without_values(message: &str, tree: &Node) -> String {
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     values.dedup();
     values.iter().filter(|value| !value.is_empty()).fold(message.to_owned(), |message, value| {
-        // A short value, such as `no`, may be part of an ordinary word. So a short value is replaced only where it is a
-        // whole word.
+        // A short value, such as `no`, may also occur inside an ordinary word. So a short value is replaced only where
+        // it is a whole word.
         if value.len() > 3 { message.replace(value, "…") } else { replace_word(&message, value) }
     })
 }
@@ -170,7 +171,7 @@ fn replace_word(message: &str, word: &str) -> String {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Operators never see this text. Only a `Deserialize` implementation that reads the errors of its fields can
-        // see it.
+        // see this text.
         f.write_str("a value of the settings does not fit")
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn list<T>(
     items.collect()
 }
 
-/// Reads one of the words in `names`, and returns what belongs to the word.
+/// Reads one of the words in `names`, and returns the value that `names` lists for this word.
 pub(super) fn one_of<T: Copy>(node: Node, names: &[(&str, T)]) -> Result<T, Mismatch> {
     let quoted: Vec<String> = names.iter().map(|(name, _)| format!("\"{name}\"")).collect();
     parsed(node, &quoted.join(" or "), |text| {

@@ -31,7 +31,7 @@ impl<'e> Section<'e> {
     }
 
     /// Reads the value of a key. Returns `default` if the key is not set. If the value is wrong, adds an error, which
-    /// prevents the start, and returns `default`, so that the other keys can be checked too.
+    /// prevents the start of the program. In this case, also returns `default`, so that the other keys can be checked.
     pub(super) fn take<T>(&mut self, key: &str, default: T, read: impl FnOnce(Node) -> Result<T, Mismatch>) -> T {
         self.take_with_place(key, default, read).0
     }

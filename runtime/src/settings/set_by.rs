@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use postback_wire::line::Escaped;
 
-/// Where a value of the settings was set. Error messages show this.
+/// The place where a value of the settings was set. Error messages show this place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SetBy {
     File {

@@ -20,8 +20,8 @@ pub(crate) struct Sources {
     pub(crate) program: String,
     /// The file that `--config` names. `None` means `postback.toml` in the current folder, if this file exists.
     pub(crate) file: Option<PathBuf>,
-    /// The flags that set keys. Each item has the dotted key, the value as text, and the name of the flag for messages,
-    /// such as `--listen`.
+    /// The flags that set keys. Each item has the dotted key, the value as text, and the name of the flag, such as
+    /// `--listen`, for messages.
     pub(crate) flags: Vec<(String, String, String)>,
     pub(crate) env: Vec<(OsString, OsString)>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Gathered {
     pub(super) root: Node,
     /// The path of the settings file. `None` if no file was read.
     pub(super) file: Option<PathBuf>,
-    /// The value of the environment variable `RUST_LOG`. `None` if it is not set or empty.
+    /// The value of the environment variable `RUST_LOG`. `None` if the variable is not set or is empty.
     pub(super) rust_log: Option<String>,
     /// Warnings for the operator about mistakes that do not prevent the start.
     pub(super) warnings: Vec<String>,
@@ -81,11 +81,12 @@ fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Re
     if errors.is_empty() { Ok(Gathered { program, root, file, rust_log, warnings }) } else { Err(Errors(errors)) }
 }
 
-/// Sets the keys whose environment variables are set. Returns the value of `RUST_LOG`, or `None` if it is not set or
-/// empty.
+/// Sets the keys whose environment variables are set. Returns the value of `RUST_LOG`, or `None` if this variable is
+/// not set or is empty.
 fn overlay_variables(root: &mut Node, mut env: Vec<(OsString, OsString)>, errors: &mut Vec<Error>) -> Option<String> {
     let mut rust_log = None;
-    // The system returns the variables in no fixed order. They are sorted, so that the errors always have one order.
+    // The system returns the variables in no fixed order. The variables are sorted, so that their errors are always
+    // listed in the same order.
     env.sort();
     for (name, value) in env {
         if name == "RUST_LOG" {
@@ -122,9 +123,9 @@ fn read_file(asked: Option<PathBuf>) -> Result<Option<(Node, PathBuf)>, Error> {
     Ok(Some((tree::from_document(&text, &path)?, path)))
 }
 
-/// Sets the key that belongs to an environment variable. A variable without `__` after `POSTBACK_` is ignored, because
-/// container platforms set variables such as `POSTBACK_PORT` and `POSTBACK_SERVICE_HOST` for a service that is called
-/// `postback`.
+/// Sets the settings key that belongs to an environment variable. A variable without `__` after `POSTBACK_` is ignored,
+/// because container platforms set variables such as `POSTBACK_PORT` and `POSTBACK_SERVICE_HOST` for a service that is
+/// called `postback`.
 fn overlay_variable(root: &mut Node, name: &OsStr, value: &OsStr) -> Result<(), Error> {
     let shown = name.to_string_lossy();
     let Some(key) = shown.strip_prefix(PREFIX).filter(|key| key.contains(SEPARATOR)) else { return Ok(()) };

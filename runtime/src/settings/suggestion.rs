@@ -1,16 +1,17 @@
 //! Suggests a known name for an unknown one.
 
-/// If no known name is similar to the unknown one, all known names are listed, unless there are more than this many.
+/// The largest number of known names that are listed in an error, if no known name is similar to the unknown name. If
+/// there are more known names, none is listed.
 const MAX_LISTED: usize = 12;
 
-/// Whether a name may be a known name with typing errors. This is so if at most a third of the characters differ.
+/// Whether `name` may be the name `known` with typing errors, because at most a third of the characters differ.
 pub(super) fn is_near(name: &str, known: &str) -> bool {
     let longer = name.chars().count().max(known.chars().count());
     strsim::damerau_levenshtein(name, known) <= (longer / 3).max(1)
 }
 
-/// Suggests the known name that is most similar to `name`. If no known name is similar enough, lists all known names,
-/// unless there are too many.
+/// Suggests the known name that is most similar to `name`. If no known name is similar enough, lists all known names.
+/// Returns `None` if there are too many known names to list.
 pub(super) fn suggest(name: &str, known: &[&str]) -> Option<String> {
     let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name))?;
     if is_near(name, nearest) {
@@ -22,8 +23,9 @@ pub(super) fn suggest(name: &str, known: &[&str]) -> Option<String> {
     }
 }
 
-/// Suggests a known dotted key for an unknown one. The first suggestion is this key in another section, the second a
-/// key whose whole dotted name is similar, the third the keys of this section.
+/// Suggests a known dotted key for an unknown dotted key. The suggestion is the same key in another section. If there
+/// is no such key, the suggestion is a key whose whole dotted name is similar. Otherwise, the keys of the same section
+/// are suggested.
 pub(super) fn suggest_key(key: &str, known: &[&str]) -> Option<String> {
     let key = without_indexes(key);
     let Some((section, last)) = key.rsplit_once('.') else {

@@ -11,7 +11,8 @@ use super::*;
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const ED25519: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
 
-/// Makes sources from the text of a settings file, which is written to a temporary folder, from variables and flags.
+/// Makes sources from the text of a settings file, from variables and from flags. The text is written to a file in a
+/// temporary folder.
 fn sources(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> (tempfile::TempDir, Sources) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.toml");

@@ -18,7 +18,8 @@ pub(super) struct Node {
 
 #[derive(Clone)]
 pub(super) enum Value {
-    /// The text of an environment variable or a flag. Such a text has no type. The reader of the key decides the type.
+    /// The text of an environment variable or a flag. Such a text has no type. The code that reads the key decides the
+    /// type.
     Text(String),
     /// A string of the settings file. The variants below are for other values of the file. A date or a time in the file
     /// becomes a string.
@@ -41,9 +42,9 @@ impl Node {
         Self { set_by, value: Value::Text(text.into()) }
     }
 
-    /// Sets the value at `path`. Replaces the value that an earlier source has set there. `fold` is true if the path
-    /// comes from the name of a variable, which shows neither capitals nor dashes. Then an existing key matches even if
-    /// it differs in them.
+    /// Sets the value at `path`. Replaces the value that an earlier source has set there. If `fold` is true, the path
+    /// comes from the name of a variable, which shows neither capitals nor dashes. In this case, an existing key also
+    /// matches if it differs from the path only in capitals and dashes.
     pub(super) fn insert(&mut self, path: &[&str], leaf: Self, fold: bool) -> Result<(), Error> {
         let mut node = self;
         for (depth, segment) in path.iter().enumerate() {
@@ -64,7 +65,7 @@ impl Node {
     }
 
     /// Parses the text of a variable or a flag as a TOML value, such as `[1, 2]` or `{ a = 1 }`. Returns `None` if the
-    /// text is not valid TOML. Other values stay unchanged.
+    /// text is not valid TOML. Returns a value of another kind unchanged.
     pub(super) fn parsed(self) -> Option<Self> {
         match &self.value {
             Value::Text(text) => {
@@ -105,7 +106,8 @@ impl Node {
         match &self.value {
             Value::Text(text) => {
                 into.push(text.clone());
-                // A type that takes a list reads the items one by one, and its message may quote a single item.
+                // The user's type may read the items of a list one by one, and its error message may quote a single
+                // item. So the items are collected, too.
                 into.extend(text.split(',').map(|item| item.trim().to_owned()));
             }
             Value::String(text) => into.push(text.clone()),
@@ -130,8 +132,8 @@ pub(super) fn from_document(text: &str, path: &Path) -> Result<Node, Error> {
     let document = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(text.len()..text.len());
         let (line, column) = lines.position(span.start);
-        // The parser does not quote the file today, but a later version of the parser may. The file may contain
-        // secrets. So a message that quotes the file is dropped.
+        // The parser does not quote the file today, but a later version of the parser may quote the file. The file may
+        // contain secrets. So a message that quotes the file is dropped.
         let faulty = text.get(span).filter(|faulty| faulty.len() > 3);
         let is_quoted = faulty.is_some_and(|faulty| error.message().contains(faulty));
         let problem = (!is_quoted && !error.message().is_empty()).then(|| error.message().to_owned());
@@ -142,7 +144,7 @@ pub(super) fn from_document(text: &str, path: &Path) -> Result<Node, Error> {
     Ok(Node { set_by, value: Value::Table(table(document.into_inner(), &locate)) })
 }
 
-/// A document in which the line of a byte can be found.
+/// A document in which the line and the column of a byte can be found.
 struct Lines<'a> {
     text: &'a str,
     path: Arc<Path>,
@@ -162,8 +164,8 @@ fn table(parsed: DeTable<'_>, locate: &dyn Fn(usize) -> SetBy) -> Table {
     parsed
         .into_iter()
         .map(|(key, item)| {
-            // `set_by` has the line of the key and not of its value, because a table that contains only tables has an
-            // empty span.
+            // `set_by` has the line of the key and not the line of the value, because a table that contains only tables
+            // has an empty span.
             let set_by = locate(key.span().start);
             (key.into_inner().into_owned(), Node { set_by, value: value(item.into_inner(), locate) })
         })
@@ -177,7 +179,8 @@ fn value(parsed: DeValue<'_>, locate: &dyn Fn(usize) -> SetBy) -> Value {
     };
     match parsed {
         DeValue::String(text) => Value::String(text.into_owned()),
-        // A number that does not fit into an `i128` becomes a string. Then each key that expects a number refuses it.
+        // A number that does not fit into an `i128` becomes a string. So each key that expects a number refuses this
+        // value.
         DeValue::Integer(integer) => i128::from_str_radix(integer.as_str(), integer.radix())
             .map_or_else(|_| Value::String(integer.to_string()), Value::Integer),
         DeValue::Float(float) => float.as_str().parse().map_or_else(|_| Value::String(float.to_string()), Value::Float),

@@ -8,8 +8,8 @@ use super::tree::{Node, Value};
 use super::variables::{PREFIX, SEPARATOR, variable};
 use postback_wire::line::Escaped;
 
-/// An environment variable that is not a setting, although it begins with `POSTBACK_`: it turns off the poster of a
-/// library.
+/// The name of an environment variable that is not a setting, although the name begins with `POSTBACK_`. The variable
+/// turns off the poster of a library.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
 /// Warns about environment variables whose names are similar to those of settings, but have `_` instead of `__`, such
@@ -22,8 +22,8 @@ pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) ->
         let variables = known.iter().map(|key| variable(key));
         let near = variables.filter(|variable| {
             let single = variable.replace(SEPARATOR, "_");
-            // The variables of container platforms have short names, which are similar to many keys. No warning is
-            // wanted for them. So the name must be long, or match exactly.
+            // Container platforms set variables with short names, which are similar to many keys. These variables must
+            // cause no warning. So a warning is given only if the name is long or matches exactly.
             name == single || (name.len() > PREFIX.len() + 8 && strsim::damerau_levenshtein(name, &single) <= 2)
         });
         let nearest = near.min_by_key(|variable| strsim::damerau_levenshtein(name, variable))?;
@@ -35,7 +35,7 @@ pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) ->
     meant.collect()
 }
 
-/// Warns if the settings file contains secrets and every user of the machine can read the file.
+/// Returns a warning if the settings file contains secrets and every user of the machine can read the file.
 pub(super) fn readable_file(path: &Path, root: &Node) -> Option<String> {
     (has_secrets_of_file(root) && is_readable_by_all(path)).then(|| {
         let path = Escaped(&path.to_string_lossy()).to_string();

@@ -48,7 +48,8 @@ where
     }
 }
 
-/// Returns the fields of the run during which the event happened. Returns no fields if it happened outside a run.
+/// Returns the fields of the run during which the event happened. Returns no fields if the event happened outside a
+/// run.
 fn fields_of_run<S, N>(context: &FmtContext<'_, S, N>) -> Map<String, Value>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,

@@ -65,8 +65,8 @@ where
     }
 }
 
-/// Whether an event comes from one of Postback's crates. Their messages contain the values of all fields, so the text
-/// form of a line does not show the fields.
+/// Whether an event comes from one of Postback's crates. The messages of such events contain the values of all fields,
+/// so a text line does not show the fields again.
 fn is_ours(target: &str) -> bool {
     let name = target.split("::").next().unwrap_or(target);
     ["postback", "postback_store", "postback_wire"].contains(&name)
@@ -84,8 +84,8 @@ fn styled(to: &mut Writer<'_>, colour: bool, style: Style, text: fmt::Arguments<
     if colour { write!(to, "{style}{text}{style:#}") } else { to.write_fmt(text) }
 }
 
-/// Formats the fields of a span as [`FieldWriter`] formats the fields of an event. So the fields of a span are escaped
-/// too.
+/// Formats the fields of a span as [`FieldWriter`] formats the fields of an event, so that the fields of a span are
+/// escaped, too.
 pub(super) struct TextFields;
 
 impl<'w> FormatFields<'w> for TextFields {
@@ -96,10 +96,10 @@ impl<'w> FormatFields<'w> for TextFields {
     }
 }
 
-/// Writes `message field=value`, and escapes the message and the values.
+/// Writes the text `message field=value`, and escapes the message and the values.
 struct FieldWriter<'w> {
     to: Writer<'w>,
-    /// Whether all fields are written. If false, only the message is written.
+    /// If true, all fields are written. If false, only the message is written.
     all_fields: bool,
     /// Whether a field was already written. If true, a space is written before the next field.
     written: bool,

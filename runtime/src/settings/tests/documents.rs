@@ -16,8 +16,8 @@ fn shown(settings: Settings) -> Vec<String> {
 #[test]
 fn the_documented_defaults_are_the_built_in_ones() {
     assert_eq!(shown(loaded(DEFAULT, &[], &[])), shown(loaded("", &[], &[])));
-    // The documented file has some keys in lines that are commented out. If these lines are included, the file has
-    // every key, and is still accepted.
+    // The documented settings file has some keys in lines that are comments. If these lines are included as settings,
+    // the file has every key, and must still be accepted.
     let is_key =
         |line: &str| line.starts_with("[[") || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let uncommented: Vec<&str> =
