@@ -28,19 +28,19 @@ const MAX_PATH: usize = 103;
 const MAX_LINE: usize = 4_096;
 /// The largest number of bytes of an answer that a client reads. The list of all disabled URLs is shorter.
 const MAX_ANSWER: u64 = 64 << 20;
-/// The largest number of clients that are served at the same time.
+/// The largest number of clients of the admin socket that are served at the same time.
 const MAX_CLIENTS: usize = 4;
 /// The longest time that one command and its answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the path of the admin socket that belongs to the database at the path `database`.
+/// Returns the path of the admin socket for the database at the path `database`.
 pub(crate) fn beside(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(".sock");
     path.into()
 }
 
-/// One disabled webhook, as the answer to the command `list` shows it.
+/// A disabled webhook in the answer to the command `list`.
 #[derive(Debug, Serialize, Deserialize)]
 struct DisabledWebhook {
     url: String,
@@ -64,7 +64,8 @@ pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
     };
     let room = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
-        // If all permits are in use, further clients wait in the queue of the kernel, whose length is limited.
+        // If all permits are in use, further clients wait in a queue of the kernel. The length of this queue is
+        // limited.
         let permit = tokio::select! {
             () = stop.stopping() => break,
             permit = room.clone().acquire_owned() => permit,
@@ -144,7 +145,7 @@ async fn answer(store: &Store, line: &str) -> Result<String, String> {
     }
 }
 
-/// Reads one line, and returns it without the line break.
+/// Reads one line, and returns the line without its line break.
 async fn read_line(stream: &UnixStream) -> io::Result<String> {
     let (mut line, mut buffer) = (Vec::new(), [0; 512]);
     loop {
@@ -182,7 +183,8 @@ async fn write(stream: &UnixStream, mut rest: &[u8]) -> io::Result<()> {
 pub(crate) struct Client(PathBuf);
 
 impl Client {
-    /// Makes a client of the server that has this database open. Returns `None` if no server listens at the socket.
+    /// Makes a client of the server that has this database open. Returns `None` if no server listens on the admin
+    /// socket.
     pub(crate) fn of(database: &Path) -> Option<Self> {
         let path = beside(database);
         Blocking::connect(&path).is_ok().then_some(Self(path))
@@ -252,7 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("x.db");
         assert!(Client::of(&database).is_none());
-        // The test makes a socket that nobody listens on, as an earlier process may have left it.
+        // The test makes a socket on which nobody listens, because an earlier process may have left such a socket.
         drop(std::os::unix::net::UnixListener::bind(beside(&database)).unwrap());
         let (store, stop) = running(&database).await;
         let url = "https://a.example/in?token=s3cret";

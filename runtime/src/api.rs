@@ -105,7 +105,7 @@ struct Api {
     not_ready: LoggedOnce,
 }
 
-/// The error if the server cannot listen on its address.
+/// The error that is returned if the server cannot listen on its address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {listen}: {what}")]
 pub(crate) struct Error {

@@ -13,7 +13,7 @@ use postback_wire::webhook::{IntoWebhook, Webhooks};
 
 /// A workload server: settings, state, and routes that lead to handlers.
 ///
-/// The function that has the attribute [`#[postback::main]`](crate::main) returns an `App`. Tests make one too:
+/// The function that has the attribute [`#[postback::main]`](crate::main) returns an `App`. Tests can make an `App`, too:
 ///
 /// ```
 /// use postback::{App, Config, Payload, RequestId, async_handler};
@@ -43,7 +43,7 @@ pub struct App<S> {
     states: States,
     routes: Vec<Unbound<S>>,
     /// The mistakes in the calls of this app's methods. If there are mistakes, the app does not start, and the error
-    /// lists them.
+    /// lists all of the mistakes.
     mistakes: Vec<String>,
 }
 
@@ -66,23 +66,23 @@ impl<S: Send + Sync + 'static> App<S> {
         self
     }
 
-    /// Adds a route: the handler runs for each request that is posted to the path.
+    /// Adds a route: the handler runs for each request that a client sends to the path as an HTTP `POST`.
     ///
-    /// The path is absolute. Its segments consist of `A-Z a-z 0-9 - _ . ~`. The route also answers `GET path/{id}` and
-    /// `DELETE path/{id}`, so a route cannot be directly below another route. This method never panics: if something is
-    /// wrong with the route, the app does not start, and the error lists all mistakes together.
+    /// The path is absolute. The segments of the path consist of `A-Z a-z 0-9 - _ . ~`. The route also answers `GET
+    /// path/{id}` and `DELETE path/{id}`, so no other route may be directly below the path. This method never panics.
+    /// If something is wrong with the route, the app does not start, and the error lists all mistakes together.
     #[track_caller]
     pub fn route<A>(mut self, path: impl Into<String>, handler: impl Handler<A, S>) -> Self {
         self.routes.push(Unbound::new(path.into(), handler, Location::caller()));
         self
     }
 
-    /// Sets a webhook for the last route that was added. This webhook gets the report of a request if the handler has
-    /// named no webhook.
+    /// Sets a webhook for the last route that was added. The webhook gets the report of each request for which the
+    /// handler has named no webhook.
     ///
     /// A handler without `#[async_handler]` names no webhook. If the attribute of a handler is hidden, for example in a
-    /// closure, the handler names its webhook only when it runs. So if such a request is cancelled or lost before its
-    /// run begins, its report also goes to the webhook that this method sets.
+    /// closure, the handler names its webhook only when the handler runs. If a request of such a handler is cancelled
+    /// or lost before its run begins, this webhook gets the report.
     #[track_caller]
     pub fn webhook(self, webhook: impl IntoWebhook) -> Self {
         let webhook = Webhooks::of(&webhook);

@@ -19,8 +19,8 @@ use postback_store::shutdown::Shutdown;
 
 /// The size of the largest webhook, in bytes. The inspector answers a larger webhook with 413.
 const MAX_BODY: usize = 32 << 20;
-/// The largest number of webhooks that the inspector reads at the same time. Further webhooks wait until another one
-/// was read.
+/// The largest number of webhooks that the inspector reads at the same time. Further webhooks wait until the inspector
+/// has read one of these.
 const AT_ONCE: usize = 4;
 /// The time within which a webhook must arrive. If the webhook takes longer, the inspector answers with 408, and the
 /// sender makes another attempt later.
@@ -28,8 +28,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long webhooks in flight may continue when the inspector stops.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// The inspector, which receives webhooks on this machine. The inspector listens from the start, but answers only after
-/// [`run`](Self::run) was called.
+/// The inspector, a receiver of webhooks on this machine. The inspector listens from the start, but answers webhooks
+/// only after [`run`](Self::run) was called.
 pub(crate) struct Inspector {
     listener: TcpListener,
     address: SocketAddr,
@@ -91,7 +91,7 @@ struct Terminal {
 async fn receive(State(terminal): State<Terminal>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let read = async {
-        // Invariant: the semaphore is never closed, so this result is never an error.
+        // Invariant: the semaphore is never closed, so `acquire` never returns an error.
         let turn = terminal.reading.acquire().await;
         (Limited::new(body, MAX_BODY).collect().await, turn)
     };

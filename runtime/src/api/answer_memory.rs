@@ -64,7 +64,7 @@ struct State {
 
 /// The counters of the memory that one answer uses.
 struct Slot {
-    /// The number of bytes of the answer that stay in memory from the start of the answer to its end.
+    /// The number of bytes of the answer that stay in memory until the whole answer was sent.
     fixed: usize,
     /// The window of the answer: the bytes that were read from the store, and that the connection has not received yet.
     window: Bytes,
@@ -82,8 +82,8 @@ struct Slot {
     connection: Option<Arc<Connection>>,
 }
 
-/// A handle that counts the memory of one answer. The answer and its pieces share the handle. The memory becomes free
-/// when the last clone of the handle is dropped.
+/// A handle that counts the memory of one HTTP answer. The answer and its pieces share the handle. The memory becomes
+/// free when the last clone of the handle is dropped.
 pub(super) struct AnswerSlot {
     answers: Arc<AnswerMemory>,
     key: usize,
@@ -99,8 +99,8 @@ impl AnswerMemory {
         Arc::new(Self { state: Mutex::new(state), freed: Notify::new() })
     }
 
-    /// Reserves memory for an answer that keeps `fixed` bytes in memory until the answer ends. Returns `None` if not
-    /// enough memory became free within [`MAX_WAIT`].
+    /// Reserves memory for an answer. `fixed` is the number of bytes that stay in memory until the whole answer was
+    /// sent. Returns `None` if not enough memory became free within [`MAX_WAIT`].
     pub(super) async fn enter(
         self: &Arc<Self>,
         connection: Option<Arc<Connection>>,
@@ -125,7 +125,7 @@ impl AnswerMemory {
         Some(Arc::new(AnswerSlot { answers: Arc::clone(self), key }))
     }
 
-    /// Ends each answer whose client reads too slowly, even if the answer is incomplete.
+    /// Ends the answers of clients that read too slowly. The rest of such an answer is not sent.
     pub(super) fn sweep(&self, now: Instant) {
         let mut stalled = Vec::new();
         let mut state = self.lock();
@@ -285,7 +285,8 @@ impl AnswerSlot {
     }
 
     /// Copies `text` into a piece for the connection. The piece counts as used memory until the connection has written
-    /// it. The text is copied because a piece that shared the memory of a window would keep the whole window in memory.
+    /// the piece. The text is copied because a piece that shared the memory of a window would prevent the whole window
+    /// from becoming free.
     pub(super) fn piece(self: &Arc<Self>, text: &[u8]) -> Bytes {
         let mut state = self.answers.lock();
         state.free -= text.len().cast_signed();

@@ -77,7 +77,7 @@ struct Pools {
 /// The memory that all small bodies share, or the memory that all large bodies share.
 struct Pool {
     free: usize,
-    /// The number of bytes that will become free soon, because the server has refused the bodies that use them.
+    /// The number of bytes that will become free soon, because the server has refused the bodies that use these bytes.
     coming: usize,
     /// The earliest time at which the server may search for slow bodies again. The server does not search more often,
     /// because a search through many bodies takes long.
@@ -122,7 +122,7 @@ impl BodyMemory {
         Arc::new(Self { pools: Mutex::new(pools), freed: Notify::new(), max_body })
     }
 
-    /// Reads a body to its end. `announced` is the length of the body, if the head of the request states a length.
+    /// Reads a whole request body. `announced` is the length of the body, if the head of the request states a length.
     pub(super) async fn read(
         self: &Arc<Self>,
         mut body: Body,
@@ -213,7 +213,7 @@ impl Share {
     }
 
     fn deadline(&self) -> Instant {
-        // Invariant: `bodies` has an entry for this body until the share is dropped.
+        // Invariant: `bodies` has an entry for this body until the body's `Share` is dropped.
         self.memory.lock().bodies.get(self.key).map_or_else(Instant::now, |reading| reading.rate.deadline())
     }
 }
@@ -318,7 +318,7 @@ fn read_error(error: &(dyn std::error::Error + 'static)) -> Refused {
     Refused::Chunks(reason.unwrap_or("the last chunk is followed by something that is neither a trailer nor the end"))
 }
 
-/// The text of the error answer to a client whose body arrived too slowly.
+/// Returns the text of the error answer to a client whose body arrived too slowly.
 pub(super) fn too_slow() -> String {
     format!(
         "the body came too slowly: it may pause for 10 s, must come at {MIN_BYTES_PER_SECOND} bytes per second at least, \

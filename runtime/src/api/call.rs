@@ -120,9 +120,9 @@ impl RequestBody {
         self.is_read()
     }
 
-    /// Reads and drops the rest of the body, within the limits of [`lingering_close`](super::lingering_close). The rest
-    /// must be read because some HTTP/2 clients report an error if a stream ends before they have sent the whole body,
-    /// whatever the answer says.
+    /// Reads and drops the rest of the body, within the limits of [`lingering_close`](super::lingering_close). The
+    /// server must read the rest because some HTTP/2 clients report an error if the stream ends before they have sent
+    /// the whole body.
     async fn drop_rest(self) {
         let (mut rest, mut dropped) = (self, 0);
         let read = async {
@@ -166,7 +166,8 @@ impl HttpBody for RequestBody {
 /// The body of an answer. The connection counts the HTTP call as active until this value is dropped.
 pub(super) struct AnswerBody {
     body: Body,
-    /// A future that reads and drops the rest of the request's body. The answer ends only after this future has ended.
+    /// A future that reads and drops the rest of the request's body. The answer is complete only after this future has
+    /// ended.
     unread: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     _call: ActiveCall,
 }

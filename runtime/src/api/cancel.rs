@@ -67,8 +67,8 @@ async fn ask_for_webhooks(api: &Api, route: &Arc<Route>, id: &RequestId) -> Resu
     }
     let Some((headers, body)) = api.store.unregistered(id, &route.path).await? else { return Ok(None) };
     let (route, run) = (Arc::clone(route), Run::of(id.clone(), Arc::new(headers), body));
-    // The expressions of the attribute are user code and may block the thread. So they are evaluated on a thread for
-    // blocking code.
+    // The expressions of the attribute are user code and may block the thread. So these expressions are evaluated on a
+    // thread for blocking code.
     Ok(tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten())
 }
 

@@ -36,10 +36,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// are buffered before they are written to the socket.
 const BUFFER: usize = 32 << 10;
 /// The number of bytes that a client may send on all streams of an HTTP/2 connection together, before the client must
-/// wait until the server has read them.
+/// wait until the server has read these bytes.
 const CONNECTION_WINDOW: u32 = 512 << 10;
 /// The number of bytes that a client may send on one HTTP/2 stream, before the client must wait until the server has
-/// read them.
+/// read these bytes.
 const STREAM_WINDOW: u32 = 256 << 10;
 /// The longest time that active HTTP calls have to finish when the server stops. The time is shorter if the rest of the
 /// grace time plus [`AFTER_GRACE`] is shorter.
@@ -226,7 +226,7 @@ async fn serve_one(
 
 /// Returns when the connection must end immediately: when `connection.cut` was cancelled, or when no request has
 /// arrived within [`HEADER_TIMEOUT`]. The time is measured here because hyper has no time limit for the first bytes of
-/// a connection, from which it recognises the version of HTTP.
+/// a connection, from which hyper recognises the version of HTTP.
 async fn cut_off(connection: &Connection, has_called: &AtomicBool) {
     let silence = async {
         tokio::time::sleep(HEADER_TIMEOUT).await;
@@ -262,7 +262,7 @@ impl AcceptErrors {
     }
 }
 
-/// Refuses connections when too many are open.
+/// Refuses new connections when too many connections are open.
 struct Refusals {
     /// The time of the last log line about refused connections. `None` if there was no such line yet.
     logged: Option<Instant>,

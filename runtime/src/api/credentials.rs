@@ -25,9 +25,9 @@ const WORDS: [&str; 16] = [
 /// Endings that show that a header contains a credential. If the name of a header ends with one of these texts, as in
 /// `x-authtoken` and `apikey`, the value of the header is a credential.
 const ENDINGS: [&str; 5] = ["token", "secret", "password", "apikey", "accesskey"];
-/// Words before the word `key` that show that a header contains no credential. For example, the header
-/// `idempotency-key` only identifies something, and gives no access. Every other header whose name ends with the word
-/// `key`, such as `x-api-key`, has a credential as its value.
+/// Words that show that a header whose name ends with `key` contains no credential. The words stand before `key`, as in
+/// `idempotency-key`, which only identifies something and gives no access. Every other header whose name ends with the
+/// word `key`, such as `x-api-key`, has a credential as its value.
 const PUBLIC_KEYS: [&str; 14] = [
     "idempotency",
     "cache",
@@ -48,7 +48,7 @@ const PUBLIC_KEYS: [&str; 14] = [
 /// Returns the headers of a request that the store stores: all headers except those with credentials.
 pub(super) fn without_credentials(headers: &HeaderMap) -> HeaderMap {
     let kept = headers.iter().filter(|(name, _)| !is_credential(name));
-    // If a header has several values, all of them are kept, in their order.
+    // If a header has several values, all of its values are stored, in the same order.
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 

@@ -23,7 +23,8 @@ const KNOWN: [Method; 8] = [
     Method::TRACE,
 ];
 
-/// Checks whether a route may answer a request with this head. If not, returns the error answer.
+/// Checks whether a request with this head is allowed to reach a route. If the request is not allowed, returns the
+/// error answer.
 pub(super) fn check(head: &Parts) -> Result<(), Problem> {
     target(head)?;
     host(head)?;

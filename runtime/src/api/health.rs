@@ -40,7 +40,7 @@ pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
 async fn verbose_answer(store: &Store) -> String {
     let webhooks = match store.disabled().await {
         Ok(disabled) if disabled.is_empty() => "ok".to_owned(),
-        // The answer does not show the disabled URLs, because every client that can post a request can also call
+        // The answer does not show the disabled URLs, because every client that can send a request can also call
         // `/readyz`.
         Ok(disabled) => {
             format!("{} disabled by their receivers; their reports are held; see `endpoints list`", disabled.len())

@@ -26,14 +26,14 @@ pub(super) const MAX_BYTES: usize = 256 << 20;
 /// connection.
 const PIECE: usize = 16 << 10;
 
-/// Records whether the server has read the last request on a connection to its end. If it has, the server need not read
-/// and drop further bytes when the connection ends. All clones share one state.
+/// Records whether the server has read the last request on a connection to its end. If so, the server need not read and
+/// drop further bytes when the connection ends. All clones share one state.
 #[derive(Clone, Default)]
 pub(super) struct AllRead(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    /// Whether the server has received bytes of a request that it has not read to its end.
+    /// Whether the server has received bytes of a request that the server has not read to its end.
     unread: AtomicBool,
     /// Whether the connection uses HTTP/2.
     http2: AtomicBool,
@@ -60,7 +60,7 @@ impl AllRead {
     }
 }
 
-/// A connection that, when it is shut down, reads and drops the rest of the client's last request.
+/// A connection that reads and drops the rest of the client's last request before the connection is shut down.
 pub(super) struct LingeringStream<S> {
     stream: S,
     all_read: AllRead,
@@ -85,8 +85,8 @@ impl<S> LingeringStream<S> {
     }
 }
 
-/// A [`LingeringStream`] that several handles share. If a client asks for an upgrade, hyper drops its handle without
-/// shutting down the connection. Another handle can then shut down the connection.
+/// A [`LingeringStream`] that several handles share. If a client asks for an upgrade of the protocol, hyper drops its
+/// handle and does not shut down the connection. In this case, another handle can shut down the connection.
 pub(super) struct SharedStream<S>(Arc<Mutex<LingeringStream<S>>>);
 
 impl<S> Clone for SharedStream<S> {

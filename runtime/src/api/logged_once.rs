@@ -8,19 +8,19 @@ use std::sync::{Mutex, PoisonError};
 /// Logs a condition that may last for many HTTP calls, such as an unreadable store. One log line is written when the
 /// condition begins, and one when the condition ends.
 pub(super) struct LoggedOnce {
-    /// The first words of the log line that is written when the condition begins.
+    /// The text at the start of the log line that is written when the condition begins.
     begins: &'static str,
-    /// The first words of the log line that is written when the condition is over.
+    /// The text at the start of the log line that is written when the condition is over.
     ends: &'static str,
-    /// Whether the condition does not hold. This flag is nearly always true, and can be read without the lock of
-    /// `state`.
+    /// Whether the condition does not hold at the moment. This flag is nearly always true, and can be read without the
+    /// lock of `state`.
     is_over: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The cause that was logged last.
+    /// The cause in the last log line.
     cause: Option<String>,
     times: u64,
 }
@@ -30,8 +30,8 @@ impl LoggedOnce {
         Self { begins, ends, is_over: AtomicBool::new(true), state: Mutex::default() }
     }
 
-    /// Must be called when the condition has affected an HTTP call. Logs `what`, unless `cause` is equal to the cause
-    /// that was logged last. Returns whether a line was logged.
+    /// Must be called when the condition has affected an HTTP call. Logs `what`, unless the last log line had the same
+    /// `cause`. Returns whether a line was logged.
     pub(super) fn met(&self, cause: impl Display, what: impl Display) -> bool {
         let cause = cause.to_string();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,8 +16,8 @@ pub(super) const STALL_LIMIT: Duration = Duration::from_secs(10);
 const LAG: Duration = Duration::from_secs(1);
 
 /// The deadline after which a client is too slow. Each byte that the client sends or reads postpones the deadline, but
-/// never to later than [`STALL_LIMIT`] from now. So a client that is fast at the start may not pause for longer later,
-/// and a client that sends or reads only a single byte postpones the deadline by almost nothing.
+/// never to later than [`STALL_LIMIT`] from now. So a client that is fast at the start may not pause for longer later.
+/// A client that sends or reads only a single byte postpones the deadline by almost nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MinRate {
     deadline: Instant,

@@ -59,7 +59,7 @@ struct Entry {
 pub(super) struct Connection {
     all: Arc<OpenConnections>,
     key: usize,
-    /// Cancelled when the connection must end as soon as its active calls have ended.
+    /// Cancelled when the connection must end as soon as its active HTTP calls have ended.
     pub(super) close: CancellationToken,
     /// Cancelled when the connection must end immediately.
     pub(super) cut: CancellationToken,
@@ -197,8 +197,8 @@ impl Drop for Connection {
     }
 }
 
-/// Returns the network address under which the connections of a client are counted. For IPv6, this is the /64 network
-/// of the address, because a client that has one IPv6 address can usually use all addresses of its network.
+/// Returns the network address under which the server counts the connections from `peer`. For IPv6, this address is the
+/// /64 network, because a client that has one IPv6 address can usually use all addresses of the network.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {

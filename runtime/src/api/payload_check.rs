@@ -26,8 +26,8 @@ impl Checks {
         Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
     }
 
-    /// Checks the body of `run`. `share` is the memory of the body. If this future is dropped during a check, the body
-    /// keeps its share of the memory until the check has ended.
+    /// Checks the body of `run`. `share` is the memory of the body. If this future is dropped during a check, the
+    /// memory becomes free only when the check has ended.
     pub(super) async fn check(&self, route: &Arc<Route>, run: Run, share: Share) -> Result<(Checked, Share), Problem> {
         if run.body.len() <= SMALL || route.payload.is_none_or(PayloadKind::takes_any_body) {
             return Ok((check_body(route, run)?, share));
@@ -51,15 +51,15 @@ impl Checks {
 /// A request whose body was checked and is valid for the request's route.
 pub(super) struct Checked {
     pub(super) run: Run,
-    /// The webhooks of the request, if the handler can name them before it runs.
+    /// The webhooks of the request, if the handler can name the webhooks before the handler runs.
     pub(super) asked: Option<Asked>,
 }
 
-/// Checks the body of a request. Asks the handler for the webhooks of the request, because the handler deserialises the
-/// payload to answer, and so finds an invalid payload. If the handler cannot be asked, the payload is checked without
-/// the handler.
+/// Checks the body of a request. Asks the handler for the webhooks of the request. For this, the handler must
+/// deserialise the payload, so an invalid payload is found. If the handler cannot be asked, the payload is checked
+/// without the handler.
 ///
-/// The code that deserialises the payload is user code and may panic. If it panics, the panic hook logs the panic, and
+/// The code that deserialises the payload is user code and may panic. After a panic, the panic hook logs the panic, and
 /// the client gets status 500.
 fn check_body(route: &Route, run: Run) -> Result<Checked, Problem> {
     let checked = caught(move || {

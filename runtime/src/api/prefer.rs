@@ -45,7 +45,7 @@ impl Preference {
     }
 }
 
-/// Reads a whole number of seconds. A time longer than [`MAX_WAIT`] becomes [`MAX_WAIT`].
+/// Reads a text that is a whole number of seconds. Returns [`MAX_WAIT`] if the number is larger.
 pub(super) fn seconds(text: &str) -> Option<Duration> {
     text.parse().ok().map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT))
 }

@@ -26,7 +26,7 @@ impl Form {
     }
 }
 
-/// An error answer. `detail` says what was wrong and what to do.
+/// An error answer to an HTTP call. `detail` says what was wrong and what to do.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     status: StatusCode,

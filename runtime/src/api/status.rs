@@ -25,8 +25,8 @@ use postback_wire::webhook::shown;
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request) -> Response {
     let form = Form::of(request.headers());
     let connection = request.extensions_mut().remove();
-    // The headers and the body of the HTTP call are dropped here, because the call may last for up to a minute and does
-    // not need them.
+    // The headers and the body of the HTTP call are dropped here, because this function does not need them, and may
+    // wait for up to a minute.
     let uri = request.into_parts().0.uri;
     let text = uri.path().rsplit('/').next().unwrap_or_default();
     let answer = answer(&api, &route, connection, text, uri.query().unwrap_or_default()).await;
@@ -73,7 +73,7 @@ pub(super) async fn answer_with(
     }
 }
 
-/// The query parameters of a call. Unknown parameters are ignored.
+/// The query parameters of an HTTP call. Unknown parameters are ignored.
 #[derive(Default)]
 struct Query {
     wait: Duration,
@@ -134,8 +134,8 @@ struct Deliveries {
 #[derive(Serialize)]
 struct Delivery {
     id: String,
-    /// If this delivery is a replay, the `webhook-id` of the report that is sent again. Otherwise `None`. The replay
-    /// has another id.
+    /// The `webhook-id` of the report that this delivery sends again, if this delivery is a replay. Otherwise `None`.
+    /// The replay itself has another id.
     #[serde(skip_serializing_if = "Option::is_none")]
     replay_of: Option<String>,
     url: String,
@@ -154,9 +154,9 @@ struct Delivery {
 /// Makes the JSON member `delivery`, as text that begins with a comma.
 fn deliveries(records: &[DeliveryRecord]) -> Result<Vec<u8>, Problem> {
     let webhooks: Vec<_> = records.iter().map(delivery).collect();
-    // The states of deliveries, the most important first. The state of all deliveries together is the first state in
-    // this list that at least one delivery has. So the state of an unfinished delivery is shown before that of a
-    // finished one, and a failed delivery before a delivered one.
+    // The states of deliveries in order of priority. The state of all deliveries together is the first state in this
+    // list that at least one delivery has. So an unfinished delivery has priority over a finished delivery, and a
+    // failed delivery has priority over a successful delivery.
     let order = ["retrying", "pending", "dead", "refused", "gone", "delivered"];
     let state =
         order.into_iter().find(|state| webhooks.iter().any(|webhook| webhook.state == *state)).unwrap_or("none");

@@ -28,8 +28,8 @@ pub(super) struct AnswerText {
 
 enum Part {
     InMemory(Bytes),
-    /// A part whose JSON text is in the store: the request's result or its error. The bytes from `at` to `len` must
-    /// still be sent.
+    /// A part of the JSON text that is in the store: the result or the error of the request. The bytes from `at` to
+    /// `len` must still be sent.
     Stored {
         member: Member,
         at: usize,
@@ -40,7 +40,7 @@ enum Part {
     },
 }
 
-/// The reason why an answer cannot be sent, or ends before all of it was sent.
+/// The reason why an answer cannot be sent, or ends before the whole answer was sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AnswerError {
     #[error("there was not enough memory for the answer")]
@@ -89,8 +89,8 @@ impl AnswerText {
         self.parts.iter().map(Part::len).sum()
     }
 
-    /// Returns the whole text if it has at most [`PIECE`] bytes and all its parts are in memory. Otherwise returns
-    /// `None`.
+    /// Returns the whole text if the text has at most [`PIECE`] bytes and all parts of the text are in memory.
+    /// Otherwise returns `None`.
     fn whole(&self) -> Option<Vec<u8>> {
         let mut whole = Vec::with_capacity(self.len().min(PIECE));
         for part in &self.parts {
@@ -151,8 +151,8 @@ impl StreamedBody {
         self.text.parts.iter().find(|part| matches!(part, Part::Stored { .. })).and_then(|part| self.read_from(part))
     }
 
-    /// Returns a future that reads the next bytes of this part from the store. Returns `None` if the part is in memory,
-    /// or all of it was sent.
+    /// Returns a future that reads the next bytes of `part` from the store. Returns `None` if the part is in memory, or
+    /// if all bytes of the part were sent.
     fn read_from(&self, part: &Part) -> Option<BoxFuture<'static, Result<(), AnswerError>>> {
         let Part::Stored { member, at, len, .. } = part else { return None };
         let (slot, store, id) = (Arc::clone(&self.slot), self.store.clone(), self.text.id.clone());
@@ -171,7 +171,7 @@ impl StreamedBody {
         (left > 0).then(|| read.boxed())
     }
 
-    /// Returns the next piece of the text. Returns `Pending` while the piece is read from the store.
+    /// Returns the next piece of the text. Returns `Poll::Pending` while the piece is read from the store.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, AnswerError>>> {
         loop {
             if self.slot.is_ended() {
@@ -221,8 +221,8 @@ impl HttpBody for StreamedBody {
     type Data = Bytes;
     type Error = AnswerError;
 
-    /// An error of the body ends the connection or the HTTP/2 stream before the announced number of bytes was sent. So
-    /// no client mistakes an incomplete answer for a complete one.
+    /// Returns the next piece of the body. An error ends the connection or the HTTP/2 stream before the announced
+    /// number of bytes was sent. So no client mistakes an incomplete answer for a complete one.
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let piece = ready!(self.poll_piece(cx));
         if let Some(Ok(piece)) = &piece {

@@ -160,18 +160,19 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
                 "the store cannot take this request, now or later; nothing was accepted; the server's log says more";
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, what))
         }
-        // The time limit is over. The operation is still in the store's queue, and may still be committed.
+        // The time limit is over. But the operation is still in the store's queue, and the store may still commit it.
         Err(_) => Err(unknown()),
     }
 }
 
-/// Returns the correlation id, which the caller has given the request, for the log.
+/// Returns the correlation id, which the caller has given the request. The id is written to the log.
 fn correlation(headers: &HeaderMap) -> Option<&str> {
     let text = headers.get(header::REQUEST_ID)?.to_str().ok()?;
     (text.len() <= MAX_CORRELATION).then_some(text)
 }
 
-/// Makes the answer to a client that does not wait for the outcome. The answer has the form of the Cortex API.
+/// Makes the answer to a client that does not wait for the outcome. The answer has the same JSON members as an answer
+/// of the Cortex API.
 fn accepted(id: &RequestId) -> Response {
     json(StatusCode::OK, Body::from(format!("{{\"id\":\"{id}\"}}\n")))
 }

@@ -12,7 +12,7 @@ use postback_store::Registration;
 use postback_wire::line::Causes;
 use postback_wire::webhook::Target;
 
-/// The longest expression from the handler's attribute, in bytes, that an error answer shows to the caller. A longer
+/// The longest expression of the handler's attribute, in bytes, that an error answer shows to the caller. A longer
 /// expression would not help the caller.
 const MAX_SHOWN: usize = 60;
 
@@ -32,7 +32,8 @@ fn fault(target: &Target, guard: &Guard) -> Option<String> {
     match target.webhook() {
         Err(why) => Some(Causes(why).to_string()),
         Ok(webhook) if webhook.is_operator() => None,
-        // The answer does not tell the caller which network the address is in, or which setting forbids the address.
+        // The error answer does not tell the caller which network contains the address, or which setting forbids the
+        // address.
         Ok(webhook) => guard
             .check_url(webhook.url(), Reach::Public)
             .is_err()
@@ -47,8 +48,8 @@ fn detail(asked: &Asked, route: &Route, at: usize, fault: &str) -> String {
     } else {
         "the webhook that this request asks for".to_owned()
     };
-    // The answer does not show an expression that contains a URL, because the URL is part of the program and may be
-    // secret.
+    // The error answer does not show an expression that contains a URL, because this URL is a part of the program and
+    // may be secret.
     let expression = route.attribute.map(|attribute| attribute.webhook);
     let expression = expression.filter(|text| text.len() <= MAX_SHOWN && !text.contains("://"));
     let from = expression.map(|text| format!(" ({text})")).unwrap_or_default();

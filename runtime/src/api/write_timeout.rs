@@ -13,7 +13,7 @@ use super::min_rate::STALL_LIMIT;
 /// A connection whose writes fail if the client has accepted no byte for [`STALL_LIMIT`].
 pub(super) struct WriteTimeout {
     stream: TcpStream,
-    /// The timer that makes the waiting write fail. `None` while no write waits.
+    /// The timer that makes the current write fail. `None` while no write waits for the client.
     timer: Option<Pin<Box<Sleep>>>,
 }
 

@@ -28,8 +28,8 @@ use postback_wire::line::{Causes, Escaped};
 use postback_wire::time::Clock;
 use postback_wire::webhook::{Webhook, origin_of};
 
-/// The longest time for which the node waits, when it stops, until the reports of the last runs have had their first
-/// attempts. When deliveries stop, the attempts that are in flight also get at least this time.
+/// The longest time for which the node, when it stops, waits for the first attempts to deliver the reports of the last
+/// runs. The attempts that are in flight when the deliveries stop also get at least this time.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
 /// The longest time for which the store repeats failed writes when the node stops. The time is short because
 /// orchestrators kill a process after 30 s: with the default grace time of 25 s, a whole stop takes less than 30 s.
@@ -48,11 +48,11 @@ pub(crate) struct Node {
     /// The signal that stops the HTTP server. The server answers HTTP calls about the state of requests until the other
     /// parts of the node have ended.
     api: Shutdown,
-    /// Signals that a vital part of the node has ended. The node cannot work without its vital parts.
+    /// Signals that a vital part of the node has ended. The node cannot work without these parts.
     vital: Vital,
     grace: Duration,
-    /// The thread that runs the deliveries. The thread ends when this field is dropped. So the node must not drop the
-    /// field before the deliveries have stopped.
+    /// The thread that runs the deliveries. The thread ends when this field is dropped. So the node drops this field
+    /// only after the deliveries have stopped.
     delivery_thread: Background,
 }
 
@@ -174,8 +174,8 @@ impl Node {
         }
     }
 
-    /// Returns a function that must be called if the operator ends the process before [`stop`](Self::stop) has ended.
-    /// If this function was called, the runs that were in progress do not count as crashed.
+    /// Returns a function. The caller must call the function if the operator ends the process before
+    /// [`stop`](Self::stop) has ended, so that the runs in progress do not count as crashed.
     pub(crate) fn ended_by_operator(&self) -> impl FnOnce() + use<> {
         let store = self.store.clone();
         move || store.forget_begun()
@@ -239,8 +239,8 @@ impl Node {
     async fn end_work(&self) {
         let begun = Instant::now();
         self.intake.finished().await;
-        // The first attempts for the reports of the last runs are made now. The node waits for these attempts, but at
-        // most for `LAST_ATTEMPTS`.
+        // The deliveries now make the first attempts for the reports of the last runs. The node waits for these
+        // attempts, but at most for `LAST_ATTEMPTS`.
         let first_attempts = async {
             if let Ok(posted) = self.store.barrier().await {
                 self.store.attempted(posted).await;
@@ -255,7 +255,7 @@ impl Node {
     }
 }
 
-/// Logs how many requests and reports of an earlier process were found in the store, if there were any.
+/// Logs how many requests and reports of an earlier process were found in the store. Logs nothing if there were none.
 fn log_recovered(recovered: &Recovered) {
     if recovered.requests + recovered.reports + recovered.lost.len() == 0 {
         return;

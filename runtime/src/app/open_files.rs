@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-/// The number of open files that are reserved for the process, in addition to those of API connections and deliveries:
-/// the database and its WAL (once per database connection), the database's lock file, the tokio runtimes, the standard
-/// streams, sockets to name servers, certificate files, and all files that handlers open.
+/// The number of open files that API connections and deliveries must not use. The rest of the process needs these
+/// files: for the database and its WAL (once per database connection), the database's lock file, the tokio runtimes,
+/// the standard streams, sockets to name servers, certificate files, and all files that handlers open.
 const RESERVE: usize = 256;
-/// The largest number of open files that one attempt needs: its connection, and either a second connection that is
-/// being opened or a socket that looks up a name.
+/// The largest number of open files that one attempt needs. An attempt needs its connection, and in addition either a
+/// second connection that is being opened or a socket for the lookup of a name.
 const PER_ATTEMPT: usize = 2;
-/// The smallest number of connections that the API may have, even if fewer than [`RESERVE`] files are then reserved for
-/// the rest of the process.
+/// The smallest number of connections that the API may have, even if fewer than [`RESERVE`] files then remain for the
+/// rest of the process.
 const MIN_CONNECTIONS: usize = 32;
 
 /// The plan that divides the limit of open files between API connections and deliveries.
@@ -20,7 +20,7 @@ pub(super) struct Plan {
     limit: Option<usize>,
     /// The number of API connections that the settings ask for.
     wanted: usize,
-    /// The number of attempts at the same time that the settings ask for.
+    /// The largest number of attempts at the same time that the settings ask for.
     attempts: usize,
     /// The number of API connections that the limit of open files allows.
     pub(super) connections: usize,

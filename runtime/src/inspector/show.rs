@@ -29,8 +29,8 @@ const MAX_TEXT: usize = 400;
 const MAX_VERSIONS: usize = 4;
 /// The largest number of characters of one signature version that are shown.
 const MAX_VERSION: usize = 16;
-/// The depth of nesting in JSON up to which lines are indented. Deeper lines have the same indentation as lines at this
-/// depth.
+/// The largest depth of nested JSON values for which lines are indented further. Deeper lines have the same indentation
+/// as lines at this depth.
 const MAX_DEPTH: usize = 32;
 
 /// The members of a report that are shown in the first line of the output. The other members are not parsed into
@@ -134,8 +134,8 @@ pub(super) fn webhook(head: &Parts, body: &[u8]) -> String {
     out
 }
 
-/// Makes the text that shows the versions of the signatures, such as `signed v1`, or `signed v1 twice, v1a` while a
-/// secret is being rotated. Shows at most the first [`MAX_VERSIONS`] versions.
+/// Makes the text that shows the versions of the signatures, such as `signed v1`. While a secret is being rotated, the
+/// text may be `signed v1 twice, v1a`. Shows at most the first [`MAX_VERSIONS`] versions.
 fn signed(signatures: &str) -> String {
     let mut versions: Vec<(&str, usize)> = Vec::new();
     let mut unnamed = 0;
@@ -159,13 +159,13 @@ fn signed(signatures: &str) -> String {
     format!("signed {}{more}", named.collect::<Vec<_>>().join(", "))
 }
 
-/// The lines of a body that are shown, and the number of lines that are not shown.
+/// The text of the lines of a body that are shown, and the number of lines that are not shown.
 struct Shown {
     text: String,
     more: usize,
 }
 
-/// Makes the lines that are shown of a body that is not JSON.
+/// Makes the text that is shown for a body that is not JSON.
 fn plain(body: &[u8]) -> Shown {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
     let lines = if body.is_empty() { 0 } else { body.split(|byte| *byte == b'\n').count() };
@@ -178,8 +178,8 @@ fn plain(body: &[u8]) -> Shown {
     Shown { text: shown.collect::<Vec<_>>().join("\n"), more: lines.saturating_sub(MAX_LINES) }
 }
 
-/// Makes the lines that are shown of a JSON body, indented and coloured. The members keep their order. `json` must be
-/// valid JSON.
+/// Makes the text that is shown for a JSON body, indented and coloured. The members stay in the same order. `json` must
+/// be valid JSON.
 fn pretty(json: &str) -> Shown {
     let mut page = Page { text: String::new(), lines: 1, depth: 0 };
     let mut rest = json.trim_start();
@@ -267,7 +267,7 @@ fn short(text: &str, most: usize) -> String {
     format!("{} … {left} more characters", printable(&text[..at]))
 }
 
-/// Escapes all characters that a terminal would interpret as commands. Line breaks stay.
+/// Escapes all characters that a terminal would interpret as commands. Line breaks stay unchanged.
 fn printable(text: &str) -> String {
     text.split('\n').map(|line| Escaped(line).to_string()).collect::<Vec<_>>().join("\n")
 }

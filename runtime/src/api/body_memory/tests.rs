@@ -13,13 +13,13 @@ fn piece(bytes: usize) -> Bytes {
     Bytes::from(vec![b'x'; bytes])
 }
 
-/// A body that arrives in these pieces.
+/// Makes a body that arrives in these pieces.
 fn body(pieces: impl stream::Stream<Item = Bytes> + Send + 'static) -> Body {
     Body::from_stream(pieces.map(Ok::<_, std::io::Error>))
 }
 
-/// A body of `pieces` pieces of `bytes` bytes each, with a pause before each piece. After the last piece, the body
-/// neither continues nor ends.
+/// Makes a body of `pieces` pieces of `bytes` bytes each, with a pause before each piece. After the last piece, the
+/// body sends nothing, but is not at its end.
 fn slow(pieces: usize, bytes: usize, pause: Duration) -> Body {
     let pieces = stream::unfold(0, move |n| async move {
         if n == pieces {
@@ -31,7 +31,8 @@ fn slow(pieces: usize, bytes: usize, pause: Duration) -> Body {
     body(pieces)
 }
 
-/// A body of which the first `bytes` bytes arrive immediately. Then the body neither continues nor ends.
+/// Makes a body of which the first `bytes` bytes arrive immediately. After these bytes, the body sends nothing, but is
+/// not at its end.
 fn stuck(bytes: usize) -> Body {
     body(stream::iter([piece(bytes)]).chain(stream::pending()))
 }
@@ -70,7 +71,7 @@ async fn a_body_that_stands_still_or_drips_is_cut_off() {
         assert_eq!(read(&memory, body).await.err(), Some(Refused::TooSlow));
         assert!(begun.elapsed() < 12 * SECOND, "{:?}", begun.elapsed());
     }
-    // This body arrives at the minimum rate. But the whole body takes longer than a body of its length may take.
+    // This body arrives at the minimum rate, but takes longer than the time that a body of this length may take in all.
     let begun = Instant::now();
     let refused = memory.read(slow(1_000, MIN_BYTES_PER_SECOND + 1, SECOND), Some(64 << 10)).await.err();
     assert_eq!((refused, begun.elapsed()), (Some(Refused::TooSlow), MIN_TIME + SECOND));
