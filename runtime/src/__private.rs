@@ -26,12 +26,12 @@ pub use postback_wire::webhook::OperatorCheck;
 
 /// Makes a closure or an `async` block capture each of these variables as a whole.
 ///
-/// Without this macro, a closure captures only those fields of a variable that its code names, and drops them in the
-/// order in which its code names them. The macro does not count as a use of a variable. So the compiler still warns if
-/// the user's code does not use it.
-// The attributes generate a call of this macro instead of its code. The compiler reports some lints where a variable is
-// captured. It reports them for generated code, as if the user had written that code, but not for a macro of another
-// crate.
+/// Without this macro, a closure captures only those fields of a variable that the closure's code names, and drops the
+/// fields in the order in which the code names them. The macro does not count as a use of a variable. So the compiler
+/// still warns if the user's code does not use the variable.
+// The attributes generate a call of this macro, and not the code inside the macro. The reason is that the compiler
+// reports some lints where a variable is captured. The compiler reports these lints for generated code, as if the user
+// had written the code, but not for the code inside a macro of another crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __capture_whole {

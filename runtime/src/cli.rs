@@ -109,7 +109,7 @@ const AFTER: &str =
     "Settings come from postback.toml, then environment variables such as POSTBACK_SERVER__LISTEN, then flags.";
 
 impl Command {
-    /// Whether the command reads the table `[config]` into the user's settings type.
+    /// Whether the command reads the values of the table `[config]` into the user's settings type.
     pub(crate) fn reads_config(&self) -> bool {
         matches!(self, Self::Serve(_) | Self::Check(_))
     }

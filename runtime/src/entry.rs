@@ -26,8 +26,8 @@ const CONTROL_THREADS: usize = 2;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Program {
-    /// The name of the program. `--help` and `--version` show the name. If `store.url` is not set, it is also the name
-    /// of the database.
+    /// The name of the program. `--help` and `--version` show the name. The database gets the same name if `store.url`
+    /// is not set.
     pub name: &'static str,
     /// The version of the program, which `--version` shows.
     pub version: &'static str,
@@ -37,7 +37,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Makes a program with this name and version.
+    /// Makes a `Program` with this name and this version.
     pub const fn new(name: &'static str, version: &'static str) -> Self {
         Self { name, version, worker_threads: None }
     }
@@ -53,8 +53,9 @@ impl Program {
 /// Runs a workload server: reads the command line and the settings, logs, handles signals, stops gracefully, and
 /// returns the exit code.
 ///
-/// `build` is called once, before the server is ready. Its argument is the table `[config]`, read into the type `S`.
-/// [`#[postback::main]`](crate::main) calls this function. You can also call it yourself:
+/// This function calls `build` once, before the server is ready. The argument of `build` is the table `[config]` of the
+/// settings, read into the type `S`. The attribute [`#[postback::main]`](crate::main) generates a call of `run`. You can
+/// also call `run` yourself:
 ///
 /// ```no_run
 /// use postback::App;
@@ -71,7 +72,8 @@ impl Program {
 /// }
 /// ```
 ///
-/// This function sets the panic hook, so that panics are logged. If you want a hook of your own, set it in `build`.
+/// This function sets the panic hook, so that panics are logged. If you want another panic hook, set this hook in
+/// `build`.
 ///
 /// The exit code is:
 /// - 0 after a stop that a signal asked for,

@@ -141,12 +141,12 @@
     )
 )]
 
-// The attributes generate paths that begin with `::postback`. This line makes these paths valid in the tests of this
+// The attributes generate paths that begin with `::postback`. This line makes such paths valid in the tests of this
 // crate.
 #[cfg(test)]
 extern crate self as postback;
 
-// The modules are listed by layer, the highest layer first. A module uses only modules of lower layers.
+// The modules, listed by layer. The highest layer comes first. A module uses only modules of lower layers.
 // `ARCHITECTURE.md` shows the layers.
 #[cfg(feature = "server")]
 mod entry;

@@ -44,7 +44,7 @@ use postback_wire::webhook::{Shown, Webhook};
 pub(crate) struct Settings {
     pub(crate) server: api::Options,
     pub(crate) store: store::Options,
-    /// How long the store keeps requests and their deliveries after they are over.
+    /// How long finished requests and their deliveries stay in the store.
     pub(crate) retention: Duration,
     pub(crate) worker: worker::Options,
     pub(crate) delivery: Delivery,
@@ -60,8 +60,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Returns the trusted destinations: each `[[delivery.endpoint]]`, and also `config.webhook_url` if its value is a
-    /// valid URL.
+    /// Returns the trusted destinations: the URL of each `[[delivery.endpoint]]`, and also `config.webhook_url` if its
+    /// value is a valid URL.
     pub(crate) fn destinations(&self) -> Destinations {
         let of_config = self.config.webhook_url().and_then(|url| Webhook::new(url).ok()).map(|webhook| Destination {
             url: webhook.url().clone(),
@@ -73,15 +73,15 @@ impl Settings {
             let private = endpoint.private.unwrap_or_else(is_of_config);
             Destination { url: endpoint.url.clone(), secrets: endpoint.secrets.clone(), private }
         });
-        // An endpoint may have the same URL as `config.webhook_url`, and may have secrets for this URL. A search
-        // returns the first destination in the list that matches. So the endpoints come first in the list.
+        // An endpoint may have the same URL as `config.webhook_url`, and may have its own secrets. A search returns the
+        // first destination in the list that matches. So the endpoints must come first in the list.
         let mut all: Vec<_> = endpoints.collect();
         all.extend(of_config);
         Destinations::new(all, &self.delivery.secrets)
     }
 
-    /// Adds this URL and the paths below it to the trusted destinations, as a `[[delivery.endpoint]]` does. An invalid
-    /// URL is ignored.
+    /// Adds a URL and all paths below the URL to the trusted destinations, as a `[[delivery.endpoint]]` does. An
+    /// invalid URL is ignored.
     pub(crate) fn trust(&mut self, url: &str) {
         self.delivery.endpoints.extend(Url::parse(url).map(|url| Endpoint {
             url,
@@ -126,7 +126,7 @@ pub(crate) struct Endpoint {
     /// The secrets that sign reports to this endpoint. If the list is empty, these reports are signed with the secrets
     /// in `delivery.secrets`.
     pub(crate) secrets: Vec<Secret>,
-    /// Whether the URL may lead to a private network. If the value is `None`, the URL may do so only if it equals
+    /// Whether the URL may lead to a private network. `None` means that this is allowed only if the URL is equal to
     /// `config.webhook_url`.
     pub(crate) private: Option<bool>,
     /// The largest number of attempts to the origin of the URL that are in flight at the same time. `None` means the
@@ -142,10 +142,10 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Reads and checks all settings. If there are mistakes, returns all of them together.
+/// Reads and checks all settings. If there are mistakes, returns all mistakes together.
 ///
-/// `check_config` checks the table `[config]`, because this module does not know the user's type for the table.
-/// `check_config` is called only if the other settings have a mistake, so that its error can be shown with them.
+/// `check_config` checks the table `[config]`, because this module does not know the user's type for the table. This
+/// function is called only if the other settings have a mistake, so that all mistakes can be shown together.
 pub(crate) fn load(
     sources: Sources,
     check_config: impl FnOnce(&ConfigTable) -> Option<Error>,
@@ -153,8 +153,8 @@ pub(crate) fn load(
     check::check(sources::gather(sources)?, check_config)
 }
 
-/// Reads and checks settings as [`load`] does, but takes the text of the file and the variables as arguments. Only the
-/// fuzz tests in `tests/fuzz` use this function.
+/// Reads and checks settings as [`load`] does, but gets the text of the file and the environment variables as
+/// arguments. Only the fuzz tests in `tests/fuzz` use this function.
 #[cfg(fuzzing)]
 pub(crate) fn load_text(file: &str, variables: Vec<(String, String)>) -> Result<Settings, Errors> {
     check::check(sources::gather_text(file, variables)?, |_| None)

@@ -37,7 +37,7 @@ pub(crate) enum Format {
 }
 
 /// Installs the log for the whole process. If the program has already installed a `tracing` subscriber, changes nothing
-/// and returns false.
+/// and returns `false`.
 pub(crate) fn init(log: &Log) -> bool {
     let terminal = std::io::stderr().is_terminal();
     let json = match log.format {

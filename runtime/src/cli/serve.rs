@@ -43,8 +43,8 @@ impl Ready<'_> {
     }
 }
 
-/// Makes one line for each route. A line shows the path, the name of the handler, its location in the source, and the
-/// webhook.
+/// Makes one line for each route. The line shows the path, the name of the handler, the handler's place in the source
+/// code, and the webhook.
 pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
     let mut text = String::new();
     let width = |of: fn(&Route) -> usize| routes.iter().map(|route| of(route)).max().unwrap_or_default();
@@ -114,7 +114,8 @@ fn store(location: &Location) -> String {
     }
 }
 
-/// Returns the address at which a client on this machine can reach the server.
+/// Returns the address at which a client on this machine can reach the server. `address` is the address on which the
+/// server listens.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -125,7 +126,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Makes a `curl` command that posts a request to the route.
+/// Makes a `curl` command that sends a request to the route.
 fn curl(route: &Route, url: &str) -> String {
     let path = &route.path;
     let example = route.example.as_deref().map(|text| format!("'{}'", text.replace('\'', r"'\''")));

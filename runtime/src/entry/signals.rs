@@ -23,7 +23,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Waits for the next signal, and returns its name. If this future is dropped, no signal is lost.
+    /// Waits for the next signal, and returns the name of the signal. If this future is dropped, no signal is lost.
     #[cfg(unix)]
     pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {

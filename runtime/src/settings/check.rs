@@ -49,14 +49,14 @@ const GRACE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 
 /// The largest number of store operations that wait for the next commit.
 const QUEUE: usize = 16_384;
-/// The largest number of bytes of store operations that wait for the next commit. If two payloads of the largest size
-/// need more bytes than this, their size is the limit instead.
+/// The largest number of bytes of store operations that wait for the next commit. If two payloads of the largest
+/// allowed size need more bytes than this number, the size of two such payloads is the limit instead.
 const QUEUE_BYTES: usize = 64 << 20;
 /// The largest number of undelivered reports in the memory store.
 const MEMORY_REPORTS: usize = 100_000;
 /// The largest number of bytes of undelivered reports in the memory store.
 const MEMORY_BYTES: usize = 256 << 20;
-/// The largest number of requests and reports that the memory store keeps after they have ended, so that clients can
+/// The largest number of finished requests and finished reports that stay in the memory store, so that clients can
 /// still ask for them.
 const MEMORY_KEPT: usize = 10_000;
 
@@ -64,8 +64,8 @@ const fn times(unit: Duration, n: u32) -> Duration {
     unit.saturating_mul(n)
 }
 
-/// Checks the gathered settings. Returns the options, or all mistakes together. If there is a mistake, `check_config`
-/// is called too, and a mistake that it finds in the table `[config]` is added.
+/// Checks the gathered settings. Returns the options. If there are mistakes, also calls `check_config`, which looks for
+/// a mistake in the table `[config]`, and returns all mistakes together.
 pub(super) fn check(
     gathered: Gathered,
     check_config: impl FnOnce(&ConfigTable) -> Option<Error>,
@@ -166,8 +166,8 @@ fn location(url: &str, #[cfg(feature = "sqlite")] durability: store::Durability)
     ));
 }
 
-/// Reads the options of the worker, and the limits of the queue: the largest number of requests that wait, and the
-/// largest number of bytes of these requests.
+/// Reads the options of the worker and the limits of the queue. The limits are the largest number of requests that
+/// wait, and the largest number of bytes of these requests.
 fn worker(mut section: Section<'_>) -> (worker::Options, (u64, u64)) {
     let options = worker::Options {
         concurrency: section.take("concurrency", 64, |node| read::whole(node, &CONCURRENCY)),

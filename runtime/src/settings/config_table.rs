@@ -15,7 +15,7 @@ const CONFIG: &str = "config";
 /// The key of `[config]` that names the usual destination of reports. `serve --inspect` sets this key.
 pub(crate) const WEBHOOK_URL: &str = "webhook_url";
 
-/// The table `[config]` of the settings, before it is read into the user's own type.
+/// The table `[config]` of the settings, before the table is read into the user's type.
 #[derive(Clone)]
 pub(crate) struct ConfigTable {
     set_by: SetBy,
@@ -39,8 +39,8 @@ impl ConfigTable {
     /// TOML (`{ a = 1 }`).
     pub(crate) fn deserialize<S: DeserializeOwned>(&self) -> Result<S, Error> {
         // The fields of a flattened or untagged type do not say which type of value they expect. So the table is first
-        // read with the texts of variables as strings. If this read fails, the table is read again, and each text is
-        // read as the type that the text looks like, such as a number.
+        // read with the text of each variable as a string. If this read fails, the table is read again. In the second
+        // read, each text becomes the type that the text looks like, such as a number.
         let read = self.read(Untyped::String).or_else(|first| self.read(Untyped::Guess).map_err(|_| first));
         read.map_err(|mismatch| mismatch.without_values(&self.node()).into_error(CONFIG.to_owned(), &self.set_by))
     }
@@ -98,11 +98,12 @@ impl fmt::Debug for ConfigTable {
     }
 }
 
-/// A deserializer without data, which always fails. If the target type is a struct, the error contains the names of its
-/// fields.
+/// A deserializer that has no data and always fails. If the target type is a struct, the error contains the names of
+/// the struct's fields.
 struct FieldProbe;
 
-/// The error of [`FieldProbe`]: the names of a struct's fields. `None` if the target type is not a struct.
+/// The error of [`FieldProbe`]. It contains the names of a struct's fields, or `None` if the target type is not a
+/// struct.
 #[derive(Debug)]
 struct FieldNames(Option<&'static [&'static str]>);
 

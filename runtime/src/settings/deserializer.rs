@@ -16,7 +16,7 @@ use super::tree::{Node, Table, Value, folded};
 #[derive(Clone, Copy)]
 pub(super) enum Untyped {
     String,
-    /// The text is read as a TOML value if it is valid TOML, and otherwise as a string.
+    /// A text that is a valid TOML value is read as this TOML value. Any other text is read as a string.
     Guess,
 }
 
@@ -66,8 +66,8 @@ impl NodeDeserializer {
         }
     }
 
-    /// Passes the value to serde's visitor with the type that the value has in the settings. The text of a variable is
-    /// passed as a string.
+    /// Gives the value to the serde visitor, with the type that the value has in the settings. The visitor gets the
+    /// text of a variable as a string.
     fn typed<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         let Self { node, untyped } = self;
         match node.value {
@@ -135,7 +135,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer {
         visitor.visit_some(self)
     }
 
-    /// A table can be read as `()`, because a program without settings of its own uses `()` as the type of `[config]`.
+    /// A table can be read as `()`, because a program without settings uses `()` as the type of `[config]`.
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         match self.node.value {
             Value::Table(_) => visitor.visit_unit(),
@@ -215,9 +215,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer {
     }
 }
 
-/// Renames the keys that environment variables have set to the names of the matching fields. This is needed because the
-/// name of a variable does not show which letters of a field's name are capitals, and where the field's name has
-/// dashes.
+/// Changes the names of keys that environment variables have set to the names of the matching fields. The name of a
+/// variable does not show which letters of a field's name are capitals, and where the field's name has dashes.
 fn rename_to_fields(table: &mut Table, fields: &[&str]) {
     let variables =
         table.iter().filter(|(key, node)| matches!(node.set_by, SetBy::Variable(_)) && !fields.contains(&key.as_str()));

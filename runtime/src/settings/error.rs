@@ -34,7 +34,7 @@ pub(crate) enum Error {
     Unknown { key: String, set_by: SetBy, hint: Option<String> },
     #[error("{} ({set_by}): expected {}", Escaped(key), Escaped(expected))]
     Expected { key: String, set_by: SetBy, expected: String },
-    /// The error `source` says why the value cannot be used. Its text does not contain the value.
+    /// A value that cannot be used. The error `source` says why. The text of `source` does not contain the value.
     #[error("{} ({set_by}) cannot be used", Escaped(key))]
     Refused {
         key: String,
@@ -57,7 +57,8 @@ fn after(separator: &str, text: Option<&str>) -> String {
 }
 
 fn remedy(key: &str) -> String {
-    // No environment variable can set a key inside a list, such as `delivery.endpoint[0].url`.
+    // The message names no environment variable for a key inside a list, such as `delivery.endpoint[0].url`, because no
+    // environment variable can set such a key.
     if key.contains('[') {
         return String::new();
     }

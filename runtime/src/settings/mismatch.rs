@@ -12,24 +12,25 @@ use super::tree::Node;
 /// Why a value of the settings cannot be used, and which part of the value is wrong.
 #[derive(Debug)]
 pub(super) struct Mismatch {
-    /// The path from the whole value to its wrong part: keys of tables and indexes of lists. The innermost key or index
-    /// comes first.
+    /// The path from the whole value to its wrong part. The path has the keys of tables and the indexes of lists. The
+    /// innermost key or index comes first.
     path: Vec<String>,
-    /// Where the wrong part of the value was set. `None` if the whole value was set in one place.
+    /// The place where the wrong part of the value was set. `None` if the wrong part was set in the same place as the
+    /// whole value.
     set_by: Option<SetBy>,
     reason: Reason,
 }
 
 #[derive(Debug)]
 enum Reason {
-    /// The value has the wrong type, or is outside its limits. `found` is the TOML type of the value, or empty.
+    /// The value has the wrong type, or is outside its limits. `found` is the TOML type of the value, or an empty text.
     Expected {
         expected: String,
         found: &'static str,
     },
     /// A parser did not accept the value. The text of the parser's error does not contain the value.
     Refused(Box<dyn std::error::Error + Send + Sync>),
-    /// A required field with this name is not set.
+    /// A required field is not set. The text is the name of the field.
     Missing(&'static str),
     Unknown {
         key: String,
@@ -60,7 +61,7 @@ impl Mismatch {
         self.set_by(set_by)
     }
 
-    /// Records where the wrong part of the value was set, unless this is already recorded.
+    /// Records where the wrong part of the value was set, unless this place is already recorded.
     pub(super) fn set_by(mut self, set_by: &SetBy) -> Self {
         self.set_by.get_or_insert_with(|| set_by.clone());
         self

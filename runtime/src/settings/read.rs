@@ -18,13 +18,14 @@ fn typed<T: for<'de> Deserialize<'de>>(node: Node) -> Option<T> {
     T::deserialize(NodeDeserializer::new(node, Untyped::String)).ok()
 }
 
-/// Reads a text that `parse` accepts. If the value is anything else, the error says that `description` was expected.
+/// Reads a text that the function `parse` accepts. If the value is not such a text, returns an error that says that
+/// `description` was expected.
 pub(super) fn parsed<T>(node: Node, description: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Mismatch> {
     checked(node, description, |text| parse(text).ok_or_else(|| expected(description)))
 }
 
-/// Reads a text that `parse` accepts. The error of `parse` says what is wrong, and must not contain the text. If the
-/// value is not a text, the error says that `description` was expected.
+/// Reads a text that the function `parse` accepts. The error of `parse` says what is wrong, and must not contain the
+/// text. If the value is not a text, returns an error that says that `description` was expected.
 pub(super) fn checked<T>(
     node: Node,
     description: &str,
@@ -33,8 +34,8 @@ pub(super) fn checked<T>(
     parse(&typed::<String>(node).ok_or_else(|| expected(description))?)
 }
 
-/// Reads a value with `read`. An empty text means `None`. So an operator can set an environment variable to an empty
-/// text to remove a value that the file sets.
+/// Reads a value with the function `read`. Returns `None` if the value is an empty text. So an operator can set an
+/// environment variable to an empty text to remove a value that the file sets.
 pub(super) fn optional<T>(node: Node, read: impl FnOnce(Node) -> Result<T, Mismatch>) -> Result<Option<T>, Mismatch> {
     match &node.value {
         Value::Text(text) | Value::String(text) if text.is_empty() => Ok(None),
@@ -73,7 +74,8 @@ pub(super) fn size(node: Node, range: &RangeInclusive<u64>) -> Result<usize, Mis
     })
 }
 
-/// Reads a list, each item with `read`. If the value is not a list, the error says that `description` was expected.
+/// Reads a list, each item with the function `read`. If the value is not a list, returns an error that says that
+/// `description` was expected.
 pub(super) fn list<T>(
     node: Node,
     description: &str,
@@ -95,7 +97,7 @@ pub(super) fn one_of<T: Copy>(node: Node, names: &[(&str, T)]) -> Result<T, Mism
     })
 }
 
-/// Reads a network such as `10.1.0.0/16`. A single address is read as a network that contains only this address.
+/// Reads a network such as `10.1.0.0/16`. A single IP address is read as a network that contains only this address.
 pub(super) fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().map(|net| net.trunc()).or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok()
 }
@@ -104,7 +106,7 @@ pub(super) fn secret(node: Node) -> Result<postback_wire::secret::Secret, Mismat
     checked(node, "a signing secret", |text| text.parse().map_err(refused))
 }
 
-/// Reads the URL of a trusted destination. All paths below the URL are trusted too. So the URL must not have a query.
+/// Reads the URL of a trusted destination. All paths below the URL are trusted, too, so the URL must not have a query.
 pub(super) fn url(node: Node) -> Result<url::Url, Mismatch> {
     checked(node, "a URL", |text| {
         let webhook = postback_wire::webhook::Webhook::new(text).map_err(refused)?;

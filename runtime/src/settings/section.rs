@@ -8,8 +8,8 @@ use super::set_by::SetBy;
 use super::suggestion::suggest_key;
 use super::tree::{Node, Table};
 
-/// One table of the settings. When a key is read, the key is removed from the table. The keys that remain at the end
-/// are unknown keys.
+/// A table of the settings. When a key is read, the key is removed from the table. The keys that are still in the table
+/// at the end are unknown keys.
 pub(super) struct Section<'e> {
     path: String,
     table: Table,
@@ -54,7 +54,7 @@ impl<'e> Section<'e> {
         }
     }
 
-    /// Reads a list of tables, such as `[[delivery.endpoint]]`, each table with `read`.
+    /// Reads a list of tables, such as `[[delivery.endpoint]]`. Reads each table with the function `read`.
     pub(super) fn take_tables<T>(&mut self, key: &str, mut read: impl FnMut(&mut Section<'_>) -> Option<T>) -> Vec<T> {
         let nodes = self.take(key, Vec::new(), |node| read::list(node, "a list of tables", Ok));
         let mut values = Vec::new();
@@ -67,13 +67,14 @@ impl<'e> Section<'e> {
         values
     }
 
-    /// Adds a mistake in the value of a key to the errors.
+    /// Adds an error to the errors, which says that the value of a key is wrong.
     pub(super) fn refuse(&mut self, key: &str, set_by: &SetBy, mismatch: Mismatch) {
         let key = self.dotted(key);
         self.errors.push(mismatch.into_error(key, set_by));
     }
 
-    /// Adds a mistake in an environment variable that is not a setting, such as `RUST_LOG`, to the errors.
+    /// Adds an error to the errors, which says that the value of an environment variable is wrong. The variable is not
+    /// a setting: for example `RUST_LOG`.
     pub(super) fn refuse_variable(&mut self, name: &str, mismatch: Mismatch) {
         self.errors.push(mismatch.into_error(name.to_owned(), &SetBy::Variable(name.into())));
     }

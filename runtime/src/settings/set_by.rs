@@ -17,7 +17,7 @@ pub(crate) enum SetBy {
     Variable(Arc<str>),
     /// The value was set by a flag of the command line, such as `--listen`.
     Flag(Arc<str>),
-    /// The value is the built-in default, or the program itself has set it.
+    /// The value is the built-in default, or was set by the program itself.
     Program,
 }
 

@@ -15,8 +15,8 @@ const DEFAULT_FILE: &str = "postback.toml";
 
 /// The sources of the settings: a file, environment variables and flags.
 pub(crate) struct Sources {
-    /// The program's name. The default name of the database contains it, so that two programs in one folder do not use
-    /// one database.
+    /// The program's name. The default name of the database contains this name, so that two programs in one folder do
+    /// not use one database.
     pub(crate) program: String,
     /// The file that `--config` names. `None` means `postback.toml` in the current folder, if this file exists.
     pub(crate) file: Option<PathBuf>,

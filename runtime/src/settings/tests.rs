@@ -33,8 +33,8 @@ fn loaded(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Set
     load(sources).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// Loads settings that have mistakes, and returns the messages of all mistakes. The folder of the file is removed from
-/// the messages.
+/// Loads settings that have mistakes, and returns the messages about all mistakes. The name of the folder is removed
+/// from the messages.
 fn refused(file: &str, env: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Vec<String> {
     let (folder, sources) = sources(file, env, flags);
     let folder = format!("{}/", folder.path().display());

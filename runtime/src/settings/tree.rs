@@ -21,8 +21,8 @@ pub(super) enum Value {
     /// The text of an environment variable or a flag. Such a text has no type. The code that reads the key decides the
     /// type.
     Text(String),
-    /// A string of the settings file. The variants below are for other values of the file. A date or a time in the file
-    /// becomes a string.
+    /// A string of the settings file. A date or a time in the file also becomes a string. The variants below are for
+    /// the other types of values in the file.
     String(String),
     Integer(i128),
     Float(f64),
@@ -87,7 +87,7 @@ impl Node {
     }
 
     /// Returns the items of a list. Returns `None` if the value is not a list. In a variable or a flag, a list has the
-    /// TOML form (`["a", "b"]`), or its items are separated by commas (`a,b`).
+    /// TOML form `["a", "b"]`, or the items are separated by commas, as in `a,b`.
     pub(super) fn into_items(self) -> Option<Vec<Self>> {
         match &self.value {
             Value::Text(text) if text.trim().is_empty() => Some(Vec::new()),
@@ -126,7 +126,7 @@ pub(super) fn folded(key: &str) -> String {
     key.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Reads a TOML document. `path` is the path of its file, which is shown in messages.
+/// Reads a TOML document. `path` is the path of the document's file. Error messages show this path.
 pub(super) fn from_document(text: &str, path: &Path) -> Result<Node, Error> {
     let lines = Lines { text, path: path.into() };
     let document = DeTable::parse(text).map_err(|error| {

@@ -1,8 +1,8 @@
 //! The names of the environment variables that set keys: `server.listen` is set by `POSTBACK_SERVER__LISTEN`.
 
 pub(super) const PREFIX: &str = "POSTBACK_";
-/// The separator between a section and its key in the name of an environment variable. It has two underscores, because
-/// a key may contain single underscores.
+/// The separator between a section and its key in the name of an environment variable. The separator has two
+/// underscores, because a key may contain single underscores.
 pub(super) const SEPARATOR: &str = "__";
 
 /// Returns the name of the environment variable that sets a dotted key.

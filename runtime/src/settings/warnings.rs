@@ -12,9 +12,9 @@ use postback_wire::line::Escaped;
 /// turns off the poster of a library.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
-/// Warns about environment variables whose names are similar to those of settings, but have `_` instead of `__`, such
-/// as `POSTBACK_SERVER_LISTEN`. Such variables are ignored and cause no error, because container platforms also set
-/// variables that begin with `POSTBACK_`, such as `POSTBACK_PORT`.
+/// Returns warnings about environment variables whose names have `_` instead of `__`, such as `POSTBACK_SERVER_LISTEN`,
+/// but are otherwise similar to the names of settings. Such a variable is ignored without an error, because container
+/// platforms also set variables that begin with `POSTBACK_`, such as `POSTBACK_PORT`.
 pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) -> Vec<String> {
     let names = env.iter().filter_map(|(name, _)| name.to_str());
     let ignored = names.filter(|name| name.starts_with(PREFIX) && !name.contains(SEPARATOR) && *name != DISABLED);
@@ -45,7 +45,7 @@ pub(super) fn readable_file(path: &Path, root: &Node) -> Option<String> {
     })
 }
 
-/// Whether the settings file sets a key whose name shows that its value is a secret, such as `secrets`.
+/// Whether the settings file sets a key whose name shows that the value of the key is a secret, such as `secrets`.
 fn has_secrets_of_file(node: &Node) -> bool {
     let is_set = |node: &Node| {
         let is_empty = match &node.value {
@@ -75,7 +75,7 @@ fn is_readable_by_all(_: &Path) -> bool {
     false
 }
 
-/// Whether a key's name says that its value is a secret.
+/// Whether the name of a key says that the value of the key is a secret.
 fn names_a_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["secret", "password", "api_key", "apikey", "private_key"].iter().any(|word| key.contains(word))

@@ -39,7 +39,7 @@ where
         let open = line.trim_end();
         let open = open.strip_suffix('}').unwrap_or(open);
         to.write_str(open)?;
-        // If a field of the event has the same name as a field of the run, only the event's field is written.
+        // If a field of the event has the same name as a field of the run, only the field of the event is written.
         let event_fields = event.metadata().fields();
         for (name, value) in run.iter().filter(|(name, _)| event_fields.field(name.as_str()).is_none()) {
             write!(to, ",{}:{value}", Value::from(name.as_str()))?;

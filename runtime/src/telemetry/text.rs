@@ -14,8 +14,8 @@ use postback_wire::line::{Causes, Escaping};
 use postback_wire::names::target;
 use postback_wire::time::Clock;
 
-/// Formats an event as one line: the time, the level unless it is `info`, and the message. For an event of another
-/// crate, the line also shows the target, the spans and the fields.
+/// Formats an event as one line: the time, the level unless the level is `info`, and the message. For an event of
+/// another crate, the line also shows the target, the spans and the fields.
 pub(super) struct TextLine {
     clock: Clock,
 }
@@ -46,8 +46,8 @@ where
             styled(&mut to, colour, Style::new().dimmed(), format_args!("{}:", metadata.target()))?;
             to.write_char(' ')?;
         }
-        // The spans are shown for events of other crates, and also for panics. A panic's event has a target of this
-        // crate, but the panic may have happened in the user's code.
+        // The spans are shown for events of other crates, and also for panics. The event of a panic has a target of
+        // this crate, but the panic may have happened in the user's code.
         if !ours || metadata.target() == target::PANIC {
             for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root) {
                 to.write_str(span.name())?;

@@ -6,7 +6,7 @@ use crate::settings::keys::KEYS;
 const DEFAULT: &str = include_str!("../default.toml");
 const REFERENCE: &str = include_str!("../reference.toml");
 
-/// Returns the lines of the settings' `Debug` text, without the name of the file, the table `[config]` and the
+/// Returns the lines of the `Debug` text of `settings`, without the name of the file, the table `[config]` and the
 /// warnings.
 fn shown(settings: Settings) -> Vec<String> {
     let settings = Settings { file: None, config: ConfigTable::default(), warnings: Vec::new(), ..settings };
