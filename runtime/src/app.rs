@@ -13,7 +13,8 @@ use postback_wire::webhook::{IntoWebhook, Webhooks};
 
 /// A workload server: settings, state, and routes that lead to handlers.
 ///
-/// The function that has the attribute [`#[postback::main]`](crate::main) returns an `App`. Tests can make an `App`, too:
+/// The function that has the attribute [`#[postback::main]`](crate::main) returns an `App`. Tests can make an `App`,
+/// too:
 ///
 /// ```
 /// use postback::{App, Config, Payload, RequestId, async_handler};
