@@ -101,7 +101,7 @@ struct Api {
     answers: Arc<AnswerMemory>,
     /// Logs once when the store becomes unreadable, and once when the store can be read again.
     unreadable: LoggedOnce,
-    /// Logs once when `/readyz` begins to answer 503, and once when the node is ready again.
+    /// Logs once when the URL path `/readyz` begins to answer with 503, and once when the node is ready again.
     not_ready: LoggedOnce,
 }
 

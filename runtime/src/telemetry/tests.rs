@@ -75,7 +75,7 @@ fn json_has_its_fields_at_the_top() {
     assert_eq!(message.matches('\n').count(), 1);
 }
 
-/// Logs two events of a user's program and one panic, all within a run.
+/// Logs two events of a user's program and one panic, during one run.
 fn logged_in_a_run(level: &str, form: Form) -> String {
     logged(level, form, || {
         let route = "/a";
