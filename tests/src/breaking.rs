@@ -12,7 +12,7 @@ const METRIC: &str = "breaks";
 /// The recorder panics as soon as this file exists.
 const NOW: &str = "break";
 
-/// Installs the recorder, if the current folder has the file [`METRIC`].
+/// Installs the recorder, if the current folder has the file `METRIC`.
 ///
 /// # Panics
 ///
