@@ -128,8 +128,7 @@ pub(super) async fn backpressure_never_blocks_settle(mut world: World) {
     store.post(vec![world.report("x")]).unwrap();
     faults.held().await;
     while store.post(vec![world.report("x")]).is_ok() {}
-    // The queue for new requests and reports is full. A settlement waits in another queue, so the next batch includes
-    // the settlement.
+    // The queue for new operations is full. Settlements have a separate queue, so the next batch includes this one.
     let mut settled = Box::pin(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]));
     assert!(settled.as_mut().now_or_never().is_none());
     let batches = faults.sizes().len();
@@ -193,9 +192,7 @@ pub(super) async fn a_durable_post_that_is_dropped_without_room_is_counted(mut w
     faults.held().await;
     assert!(store.post_durably(vec![world.report("x"), world.report("x")]).now_or_never().is_none());
     assert_eq!(store.counters().given_up, 2);
-    // The store writes a report that is in the queue, even if the caller of `post_durably` has dropped its future. If
-    // the store refuses a report, the caller gets an error and counts the lost report itself. So `given_up` stays the
-    // same.
+    // The report in the queue is written without its caller. The caller of a refused report counts the lost report.
     faults.release();
     store.barrier().await.unwrap();
     faults.hold();
@@ -222,8 +219,7 @@ pub(super) async fn settlements_wait_while_very_many_bytes_do(world: World) {
     let mut second = Box::pin(store.settle_request(claims[1].clone(), large, vec![]));
     assert!(first.as_mut().now_or_never().is_none());
     assert!(second.as_mut().now_or_never().is_none());
-    // `close` commits the operations that are in the queue. It refuses the operations that wait for free space in the
-    // queue.
+    // `close` commits the operations in the queue, and refuses operations that wait for free space in the queue.
     let mut close = Box::pin(store.close());
     assert!(close.as_mut().now_or_never().is_none());
     faults.release();
@@ -266,8 +262,7 @@ pub(super) async fn a_durable_post_whose_caller_is_gone_outlasts_the_failure(wor
     assert!({ Box::pin(posted) }.as_mut().now_or_never().is_none());
     let submitted = store.submit(world.request("kept"));
     assert!({ Box::pin(submitted) }.as_mut().now_or_never().is_none());
-    // A caller that waits for its operation gets an error after some seconds. If the caller has dropped its future, the
-    // store does not refuse the operation, and writes it later.
+    // After some seconds, the store refuses an operation whose caller waits, but later writes one without a caller.
     let since = std::time::Instant::now();
     assert!(matches!(store.post_durably(vec![world.report("refused")]).await, Err(Error::Backend(_))));
     assert!(since.elapsed() >= std::time::Duration::from_secs(4));
@@ -322,8 +317,7 @@ pub(super) async fn close_is_final_and_twice_is_once(world: World) {
     assert!(matches!(store.request(&id("r")).await, Err(Error::Closed)));
 }
 
-/// Tests on the memory backend with a paused tokio clock. A paused clock jumps to the next timer without waiting for
-/// other threads, so these tests need a backend without threads.
+/// Tests with a paused tokio clock. Such a clock does not wait for threads, and the memory backend needs no threads.
 mod patience {
     use super::*;
 
@@ -336,8 +330,7 @@ mod patience {
         assert!(matches!(store.submit(world.request("r")).await, Err(Error::Backend(_))));
         assert!(matches!(store.claim_reports(1).await, Err(Error::Backend(_))));
         faults.set_down(false);
-        // No caller waits for the result of `post`, so the store did not refuse the report, and writes it after the
-        // failure.
+        // The store writes this report after the failure, because no caller waits for the result of `post`.
         store.barrier().await.unwrap();
         assert_eq!(store.deliveries("kept").await.unwrap().len(), 1);
         assert!(store.request(&id("r")).await.unwrap().is_none());
@@ -368,7 +361,6 @@ mod patience {
     }
 }
 
-/// Tests of the limits that only the memory backend has.
 mod bounds {
     use super::*;
     use crate::Location;
@@ -383,8 +375,7 @@ mod bounds {
         store.post(vec![world.report("x"), world.report("x")]).unwrap();
         assert!(matches!(store.post(vec![world.report("x")]), Err(Error::Full)));
         assert!(matches!(store.post_durably(vec![world.report("x")]).await, Err(Error::Full)));
-        // The store has no space for another report, but it still stores the outcome of the request. The report of the
-        // outcome is refused, and the record of the report says why.
+        // There is no space for another report. The outcome is stored, and its report is stored with the state refused.
         let claimed = running(&world, &store, "r").await;
         current(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]).await);
         assert!(store.deliveries("r").await.unwrap()[0].refused.is_some());
