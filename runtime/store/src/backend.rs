@@ -21,8 +21,8 @@ use postback_wire::id::RequestId;
 /// The error type of a backend. The store logs these errors, and its own error type has them as the source.
 pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
-/// The half of a backend that writes. The writer task owns this value, and awaits each of its futures until the future
-/// returns.
+/// The half of a backend that writes. The writer task owns this value. The writer task never drops a future of this
+/// trait before the future is complete.
 pub(crate) trait Backend: Send {
     /// Applies all operations in one transaction. Returns their answers, in the order of the operations. If the call
     /// fails, nothing was written, except after [`Failure::Unknown`]: then the batch may be written.

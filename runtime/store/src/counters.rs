@@ -68,13 +68,13 @@ impl TakenIn {
         self.reports
     }
 
-    /// Records that the reports are written, so that they are not counted as lost when the guard is dropped.
+    /// Records that the queued reports are written, so that the drop of this value does not count the reports as lost.
     pub(crate) fn written(&mut self) {
         self.reports = 0;
     }
 
-    /// Records that the caller gets an error and counts the reports itself, so that they are not counted as lost when
-    /// the guard is dropped.
+    /// Records that the caller gets an error and counts the reports itself, so that the drop of this value does not
+    /// count the reports as lost too.
     pub(crate) fn given_back(&mut self) {
         self.reports = 0;
     }

@@ -44,7 +44,8 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Returns a name for the kind of trouble. The name stays the same for as long as the trouble lasts.
+    /// Returns a short name for this trouble, such as `hangs` or `fails`. The name does not contain the duration, so
+    /// the name stays the same for as long as the trouble lasts.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Ended => "ended",

@@ -112,23 +112,25 @@ impl Inbox {
         self.ask(Queue::Control, op, room)
     }
 
-    /// Puts a barrier into the intake. The barrier is answered after all operations that are in the intake now.
+    /// Puts a barrier into the queue of new operations. The barrier is answered after all operations that are in this
+    /// queue now.
     pub(crate) async fn barrier(self: &Arc<Self>) -> Result<Answer, Error> {
         let op = Barrier::default().into();
         let room = self.control.take(&op).await?;
         self.ask(Queue::Mark, op, room)
     }
 
-    /// Puts an operation into the queue that makes a claimed request wait again, because no worker received the
-    /// request. The operation takes no space in the queue, because there are never more of these operations than
-    /// claims. If the store is closed, the next process that opens the store recovers the request.
+    /// Makes a claimed request wait for a worker again, because no worker received the request. For this, puts an
+    /// operation into the queue of the writer, even if the queue is full. The number of such operations is limited by
+    /// the number of claims. If the store is closed, the next process that opens the store recovers the request.
     pub(crate) fn release_request(&self, claim: RequestClaim) {
         let op = ReleaseRequest { claim, due: None, failed: false };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
     }
 
-    /// Puts an operation into the queue that makes a claimed report wait again, because no delivery received the
-    /// report. If the store is closed, the next process that opens the store recovers the report.
+    /// Makes a claimed report wait for a delivery again, because no delivery received the report. For this, puts an
+    /// operation into the queue of the writer, even if the queue is full. If the store is closed, the next process that
+    /// opens the store recovers the report.
     pub(crate) fn release_report(&self, claim: ReportClaim) {
         let op = ReleaseReport { claim, due: None };
         drop(self.enqueue(Queue::Control, self.entry(op.into(), None, None)));
@@ -169,13 +171,13 @@ impl Inbox {
         Ok(())
     }
 
-    /// Returns the number of the queue inside the intake in which the operation waits. Each origin and each route has a
-    /// queue there.
+    /// Returns a hash that identifies the queue in which the operation waits for the writer. Each origin and each route
+    /// has its own queue.
     fn line(&self, op: &Op) -> u64 {
         self.hash.hash_one(op.line())
     }
 
-    /// Takes the next operation out of the queues. Settlements and claims come before the operations of the intake.
+    /// Takes the next operation out of the queues. Settlements and claims come before all new operations.
     pub(crate) fn pop(&self) -> Option<Entry> {
         let mut queues = self.lock();
         queues.control.pop_front().or_else(|| queues.intake.pop())
@@ -298,7 +300,7 @@ enum Queue {
         line: u64,
         cost: usize,
     },
-    /// The operation is a mark in the intake: it comes out after all operations that are in the intake now.
+    /// The operation is a mark: the mark comes out after all new operations that wait for the writer now.
     Mark,
     Control,
 }

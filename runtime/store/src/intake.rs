@@ -9,12 +9,13 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 /// The number of bytes that may come out of a queue in each turn, in addition to bytes left over from earlier turns. So
-/// 16 small rows may come out, because a row counts as at least 4 KiB, unless other limits are set for the intake.
+/// 16 small rows may come out, because a row counts as at least 4 KiB, unless other limits are set for this [`Intake`].
 const QUANTUM: usize = 64 << 10;
 /// The limit of the bytes of a single queue, as a multiple of the bytes that are still free. A single queue can use 7/8
 /// of all space. The rest is reserved for queues that get their first item later (Choudhury and Hahne, 1998).
 const TIMES_THE_FREE_SPACE: usize = 7;
-/// The largest number of empty buffers that the intake keeps, so that a new queue need not allocate a buffer.
+/// The largest number of unused buffers that an [`Intake`] keeps. The buffers come from queues that were removed. A new
+/// queue uses one of these buffers and need not allocate memory.
 const SPARE: usize = 64;
 
 /// Items that wait in several queues, and marks. A mark is an item that comes out after all items that were in the
@@ -45,7 +46,7 @@ struct Line<T> {
 struct Waiting<T> {
     item: T,
     cost: usize,
-    /// The number of marks that had come in before this item, since the intake was made.
+    /// The number of marks that had come in before this item, since the [`Intake`] was made.
     marks: u64,
 }
 
@@ -91,7 +92,7 @@ impl<T> Intake<T> {
         self.unmarked += 1;
     }
 
-    /// Adds a mark: an item that comes out after all items that are in the intake now.
+    /// Adds a mark: an item that comes out after all items that are in this [`Intake`] now.
     pub(crate) fn mark(&mut self, item: T) {
         let before = std::mem::take(&mut self.unmarked);
         self.marks.push_back(Mark { item: Some(item), before });

@@ -32,8 +32,8 @@ use crate::summary::{Member, Summary};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::time::Timestamp;
 
-/// Opens an empty store in memory. Returns the store and its quotas. The intake reserves memory for new rows from these
-/// quotas.
+/// Opens an empty store in memory. Returns the store and its quotas. When the store accepts new rows, it reserves
+/// memory for the rows from these quotas.
 pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Quotas>) {
     let quotas = Arc::new(Quotas { requests: Quota::new(reports, bytes), reports: Quota::new(reports, bytes) });
     let tables = Tables {
@@ -86,7 +86,8 @@ struct Tables {
     quotas: Arc<Quotas>,
 }
 
-/// A row that has ended, and the number of bytes of memory that the row still uses.
+/// A finished request or report, which is only kept for look-ups, and the number of bytes of memory that the row still
+/// uses.
 struct Finished {
     row: Row,
     bytes: usize,
@@ -188,8 +189,8 @@ impl Tables {
         self.last_seq
     }
 
-    /// Records that a row has ended. Then deletes the oldest ended rows until the number and the bytes of the ended
-    /// rows are within the limits.
+    /// Records that a request or a report is finished. Then deletes the oldest finished rows until the number and the
+    /// bytes of the finished rows are within the limits.
     fn finish(&mut self, key: DueKey, row: Row, bytes: usize) {
         self.finished.insert(key, Finished { row, bytes });
         self.finished_bytes += bytes;
@@ -200,7 +201,8 @@ impl Tables {
         }
     }
 
-    /// Deletes the row that ended first. Returns `false` if no row has ended.
+    /// Deletes the finished request or report that was finished first. Returns `false` if no request and no report is
+    /// finished.
     fn forget_oldest(&mut self) -> bool {
         let Some((_, Finished { row, bytes })) = self.finished.pop_first() else { return false };
         self.finished_bytes = self.finished_bytes.saturating_sub(bytes);

@@ -129,8 +129,8 @@ pub struct NewReport {
     pub to: Target,
     pub body: Bytes,
     pub created: Timestamp,
-    /// The reason why the report is never attempted. The store writes such a report as refused. `None`: the report will
-    /// be attempted.
+    /// The reason why the report is never attempted. A report with such a reason is stored with the state refused.
+    /// `None`: the report will be attempted.
     pub refused: Option<String>,
     /// The text before "→ delivered" in the log line of the first attempt on this node, such as "/greet 0193… completed
     /// in 1.2 s". The text is only in memory: the store does not write it. Invariant: `note` begins with the route and

@@ -20,8 +20,9 @@ use postback_wire::report::Outcome;
 #[derive(Debug)]
 pub(crate) struct SettleRequest {
     pub claim: RequestClaim,
-    /// The route and the size of the request in the count of waiting requests, if the request waits. Then `claim` has
-    /// the epoch of the last run. `None`: the request runs under the claim.
+    /// If the request waits for a worker: the route and the size of the request. The store subtracts the request from
+    /// its count of waiting requests, and `claim` has the epoch of the last run. `None`: the request runs under the
+    /// claim.
     pub waited: Option<Waited>,
     pub outcome: Outcome,
     pub reports: Vec<Outgoing>,

@@ -94,8 +94,8 @@ impl Connector {
             .filename(&self.path)
             .create_if_missing(false)
             .busy_timeout(BUSY)
-            // The cache has space for all statements: ten texts for each of the six statements over many rows, and one
-            // text for each other statement.
+            // The cache has space for all statements: six statements exist in ten variants, one for each number of rows
+            // that the statement can process, and each other statement exists once.
             .statement_cache_capacity(128)
             // SQLite need not check foreign keys, because rows are deleted in batches, one table after the other.
             .foreign_keys(false)

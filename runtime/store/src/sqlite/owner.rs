@@ -117,7 +117,7 @@ impl Owner {
     }
 }
 
-/// Returns the path of a file without symbolic links. The file need not exist.
+/// Resolves all symbolic links in the path of a file, and returns the resulting path. The file need not exist.
 fn own_name(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_path_buf();
     for _ in 0..MOST_LINKS {
