@@ -189,7 +189,8 @@ impl Outcome {
         }
     }
 
-    /// Returns the reason that reports and API answers show, or `None` if they show no reason.
+    /// Returns the reason why the request failed or was cancelled, if reports and API answers show this reason. Returns
+    /// `None` if they show no reason, because the handler did not ask for the reason or because the request completed.
     pub fn told_reason(&self) -> Option<EndReason> {
         EndReason::of(self.status, self.reason).filter(|_| self.tells_reason)
     }

@@ -29,12 +29,14 @@ const SEED_BYTES: usize = 32;
 
 /// A secret that signs webhooks. Standard Webhooks defines two kinds of secrets.
 ///
-/// - `whsec_` and the base64 of 24 to 64 bytes: signs with HMAC-SHA256 (`v1`). The receiver verifies with the same
-///   secret.
-/// - `whsk_` and the base64 of an Ed25519 key: signs with Ed25519 (`v1a`). The receiver verifies with the
-///   [`PublicKey`], which cannot sign. The key is a seed of 32 bytes, or 64 bytes: the seed and the public key.
+/// - A text that begins with `whsec_` is a shared secret: 24 to 64 bytes in base64. The sender signs with HMAC-SHA256,
+///   and the signature begins with `v1`. The receiver verifies with the same secret.
+/// - A text that begins with `whsk_` is an Ed25519 private key in base64. The key has 32 bytes (the seed) or 64 bytes
+///   (the seed and the public key). The sender signs with Ed25519, and the signature begins with `v1a`. The receiver
+///   verifies with the [`PublicKey`], which cannot sign.
 ///
-/// Only [`reveal`](Self::reveal) shows the secret: `Debug` prints `Secret(…)`, and there is no `Display`.
+/// Only the method [`reveal`](Self::reveal) shows the secret. `Debug` prints `Secret(…)`, and `Display` is not
+/// implemented.
 ///
 /// ```
 /// let secret: postback::Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse()?;

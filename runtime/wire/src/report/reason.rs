@@ -63,8 +63,8 @@ pub enum EndReason {
     Panic,
     /// The handler ran longer than the server's time limit, `worker.timeout`.
     Timeout,
-    /// The server's process died while the handler ran, and has died for this request as often as the server's setting
-    /// `worker.max_crashes` allows.
+    /// The server's process died while the handler ran. For this request, the process has now died as many times as the
+    /// server's setting `worker.max_crashes` allows, so the request is not run again.
     Lost,
     /// The handler's future was dropped before it was finished.
     Dropped,

@@ -6,7 +6,8 @@ const SHARED: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// An Ed25519 secret that the maintainers of Standard Webhooks have published as an example.
 const SECRET: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
 const PUBLIC_KEY: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
-/// The secret with only the seed, which is the first half of the bytes of `SECRET`.
+/// The same key as `SECRET`, but without the public key. So this text contains only the seed, which is the first half
+/// of the bytes of `SECRET`.
 const SEED: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbc=";
 
 fn said<T: FromStr<Err = SecretError> + fmt::Debug>(text: &str) -> String {
