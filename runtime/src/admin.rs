@@ -271,8 +271,8 @@ mod tests {
         let gone = Next::Gone { disable: true };
         assert_eq!(store.settle_report(row.claim, attempt, gone).await.unwrap(), Settled::Current);
         let disabled = loop {
-            // Until the server has replaced the old socket, nobody listens on the socket, and `Client::of` returns
-            // `None`.
+            // Until the server has replaced the old Unix socket next to the database, no process listens on this
+            // socket, and `Client::of` returns `None`.
             let path = database.clone();
             let listed = tokio::task::spawn_blocking(move || Client::of(&path).map(|client| client.disabled()));
             if let Some(listed) = listed.await.unwrap() {

@@ -77,17 +77,16 @@ fn watch_within<F: Future, V>(ambience: &'static Ambience, entered: Entered, bod
 }
 
 pin_project! {
-    /// A future whose outcome is reported. The function [`report_outcome`] makes it.
+    /// A future whose outcome is reported. The function [`report_outcome`] makes this future.
     ///
     /// Its methods choose which outcomes are reported and what a report shows. Call these methods before the first
     /// poll.
     // Invariants:
-    // - This struct contains the body only once. So the watched future is larger than the body by a constant number of
-    //   bytes.
-    // - The body is dropped before the guard. So if a future is dropped, annotated calls within its body are reported
-    //   before it.
-    // - A panic never leaves the guard in an invalid state. So `AssertUnwindSafe` is correct here. Without
-    //   `AssertUnwindSafe`, this future might not be unwind-safe although its body is.
+    // - This struct contains the body only once. So this struct is larger than the body by a constant number of bytes.
+    // - The field `body` is dropped before the field `guard`. The drop of `guard` reports that this future was dropped.
+    //   So annotated function calls inside the body are reported before this future.
+    // - A panic never leaves the field `guard` in an invalid state. So `AssertUnwindSafe` is correct here. Without
+    //   `AssertUnwindSafe`, this struct might not be `UnwindSafe` although its body is `UnwindSafe`.
     #[must_use = "a future does nothing unless it is awaited, and reports nothing either"]
     pub struct ReportOutcome<F, V = Views<AsJson, Omitted>, S = Posted>
     where

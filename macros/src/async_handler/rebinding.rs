@@ -29,8 +29,8 @@ pub(crate) fn with_use_after_rebinding(
     any.then_some(with_uses)
 }
 
-/// Returns all words in the code. Words in literals are included, because a format string such as `"{id}"` names a
-/// variable.
+/// Returns all words in the code. A word is a sequence of letters, digits and underscores. Words inside string literals
+/// are included, because a format string such as `"{id}"` names a variable.
 pub(crate) fn words(code: &TokenStream) -> HashSet<String> {
     let is_word_char = |char: char| char == '_' || char.is_alphanumeric();
     code.to_string().split(|char| !is_word_char(char)).map(str::to_owned).collect()

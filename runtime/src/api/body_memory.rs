@@ -259,7 +259,9 @@ impl Pools {
         taken
     }
 
-    /// Refuses slow bodies of one pool, the largest first, until at least `wanted` bytes are free or will be free soon.
+    /// Refuses bodies that arrive slowly, the largest first. The parameter `small` chooses the pool: the memory of the
+    /// small bodies or of the large bodies. Stops when `wanted` bytes of this pool are free or belong to refused
+    /// bodies, whose bytes will be free soon.
     fn cut_off(&mut self, small: bool, wanted: usize, now: Instant) {
         let pool = if small { &mut self.small } else { &mut self.large };
         if now < pool.next_look {

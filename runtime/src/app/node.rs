@@ -51,7 +51,7 @@ pub(crate) struct Node {
     /// Signals that a vital part of the node has ended. The node cannot work without these parts.
     vital: Vital,
     grace: Duration,
-    /// The thread that runs the deliveries. The thread ends when this field is dropped. So the node drops this field
+    /// The thread that runs the deliveries. The thread ends when this field is dropped. So this field must be dropped
     /// only after the deliveries have stopped.
     delivery_thread: Background,
 }

@@ -28,8 +28,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// If this many keep-alive probes in a row get no answer, TCP closes the connection.
 const KEEPALIVE_PROBES: u32 = 3;
-/// The largest number of bytes that a receiver may send after one request. A normal answer is much shorter. The limit
-/// stops a receiver that sends interim answers (1xx) without end, because the HTTP client skips them without a timeout.
+/// The largest number of bytes that a receiver may send after each HTTP request that this server sends. A normal answer
+/// is much shorter. The limit stops a receiver that sends interim answers (1xx) without end, because the HTTP client
+/// skips them without a timeout.
 const MAX_ANSWER: usize = 1 << 20;
 
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;

@@ -23,7 +23,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// addresses share one time limit for connecting.
 const MOST_ADDRESSES: usize = 16;
 
-/// Looks up a host name for an HTTP client, and lets the guard check the addresses.
+/// Looks up a host name for an HTTP client. The field `guard` then decides to which of the addresses the client is
+/// allowed to connect.
 #[derive(Clone)]
 pub(super) struct Dial {
     pub(super) lookup: Arc<dyn Lookup>,

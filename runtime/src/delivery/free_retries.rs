@@ -14,7 +14,8 @@ use postback_wire::id::ReportId;
 /// The largest number of free retries of one attempt. A free retry sends the report again without using up an attempt
 /// of the schedule. The pauses before these retries are 811 s together, about 14 minutes.
 pub(super) const MAX_FREE: u32 = 10;
-/// The largest number of reports whose free retries are counted at the same time. Further reports get no free retry.
+/// The largest number of reports whose free retries are counted at the same time. A free retry sends a report again
+/// without using up an attempt. While this many reports are counted, other reports get no free retry.
 const MAX_KNOWN: usize = 16_384;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
@@ -23,7 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 #[derive(Debug, Default)]
 pub(super) struct FreeRetries(Mutex<HashMap<ReportId, Used>>);
 
-/// How many free retries one attempt of a report has used.
+/// How many free retries one attempt of a report has used. A free retry sends the report again without using up an
+/// attempt.
 #[derive(Debug)]
 struct Used {
     attempt: u32,
@@ -31,8 +33,8 @@ struct Used {
 }
 
 impl FreeRetries {
-    /// Returns the pause before the next free retry of this attempt. `None` if all free retries of the attempt are
-    /// used. In this case, the attempt counts in the schedule.
+    /// Returns the pause before the report is sent again without using up an attempt (a free retry). `None` if all free
+    /// retries of the attempt are used. In this case, the attempt counts in the schedule.
     pub(super) fn pause(&self, report: ReportId, attempt: u32) -> Option<Duration> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN && !known.contains_key(&report) {

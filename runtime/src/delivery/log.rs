@@ -53,7 +53,8 @@ macro_rules! attempt_event {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptLine<'a> {
     pub(super) webhook_id: ReportId,
-    /// The beginning of the line: how the run of the request ended. `None` if an earlier line contains this text.
+    /// The text at the beginning of the log line, which says how the run of the request ended. `None` if an earlier log
+    /// line contains this text.
     pub(super) note: Option<&'a str>,
     /// The id of the request or of the work that the report is about.
     pub(super) request_id: &'a str,

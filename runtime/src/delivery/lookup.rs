@@ -158,7 +158,8 @@ impl System {
 }
 
 impl Names {
-    /// Counts a name that was never looked up successfully as pending. Fails if too many look-ups are pending.
+    /// Adds the look-up of `host` to the number of pending look-ups of its domain. Must be called only for a host name
+    /// that was never looked up successfully. Fails if too many look-ups are pending.
     fn make_room(&mut self, host: &str) -> Result<(), Busy> {
         if self.pending.len() >= PENDING {
             return Err(Busy::All);

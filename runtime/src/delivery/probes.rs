@@ -16,9 +16,11 @@ use postback_store::shutdown::Shutdown;
 use postback_store::{Error, Store};
 use postback_wire::time::Clock;
 
-/// The time between two probes of one URL.
+/// The time between two probes of one disabled URL. A probe is a report that tests whether the receiver accepts reports
+/// again.
 const PAUSE: Duration = Duration::from_hours(24);
-/// The time between two searches for disabled URLs whose probe is due.
+/// The time between two searches for disabled URLs to which a probe must be sent. A probe is a report that tests
+/// whether the receiver accepts reports again.
 const LOOK: Duration = Duration::from_hours(1);
 
 /// The time of the last attempt at each disabled URL that is trusted. The number of entries is limited, because the
@@ -36,8 +38,8 @@ impl Probes {
         self.lock().remove(url);
     }
 
-    /// Whether a report to this URL is sent as a probe now. If no attempt at the URL is recorded, for example after a
-    /// restart, the result is `true`.
+    /// Whether a report to this disabled URL is sent now as a probe, which tests whether the receiver accepts reports
+    /// again. If no attempt at the URL is recorded, for example after a restart, the result is `true`.
     pub(super) fn begin(&self, url: &str, now: SinceStart) -> bool {
         let mut last = self.lock();
         let due = is_due(last.get(url), now);
@@ -60,8 +62,9 @@ fn is_due(last: Option<&SinceStart>, now: SinceStart) -> bool {
     last.is_none_or(|last| now.saturating_sub(*last) >= PAUSE)
 }
 
-/// For each disabled and trusted URL whose probe is due, releases a held report, which becomes the probe. If a new
-/// report to the URL is attempted earlier, the new report becomes the probe.
+/// For each disabled and trusted URL whose probe is due, releases a held report. This report becomes the probe, which
+/// tests whether the receiver accepts reports again. If a new report to the URL is attempted earlier, the new report
+/// becomes the probe.
 pub(super) async fn run(store: Store, clock: Clock, destinations: Destinations, probes: &Probes, stop: Shutdown) {
     let failures = FailureLog::new("looking for disabled webhooks");
     loop {

@@ -8,8 +8,9 @@ use crate::poster::ambient::Call;
 use postback_wire::report::Ends;
 use postback_wire::webhook::{IntoWebhook, Webhooks};
 
-/// Evaluates the expressions `webhook` and `request_id` of an annotated function call, each expression once. The
-/// returned value borrows nothing from the function's parameters.
+/// Evaluates, at the beginning of an annotated function call, the expressions that the user wrote for `webhook` and
+/// `request_id` in the attribute of the function. Each expression is evaluated once. The returned value borrows nothing
+/// from the function's parameters.
 pub fn enter(webhook: impl FnOnce(&mut Entry), request_id: impl FnOnce(&mut Entry)) -> Entered {
     let mut entry = Entry::default();
     if let Err(message) = caught(|| webhook(&mut entry)) {

@@ -288,9 +288,11 @@ mod tests {
             sharing(vec![(a, rotating), (b, vec![secret('B')]), (c, vec![secret('C')])], &[]),
             ["https://a.example", "https://b.example"]
         );
-        // Two paths of one origin belong to one receiver, so their common secret is not reported. With an Ed25519 key,
-        // a receiver can verify a signature but cannot make one.
+        // Two URL paths of one origin belong to one receiver. So the two paths may have the same shared secret, and
+        // there is no warning.
         assert!(sharing(vec![(a, vec![]), ("https://a.example/2", vec![])], &[secret('D')]).is_empty());
+        // With an Ed25519 key, a receiver can verify a signature but cannot make one. So there is no warning if two
+        // receivers have the same Ed25519 key.
         assert!(sharing(vec![(a, vec![]), (b, vec![])], &[ed25519]).is_empty());
         assert!(sharing(vec![(a, vec![secret('A')]), (b, vec![])], &[secret('D')]).is_empty());
     }

@@ -71,16 +71,17 @@ impl Call {
 /// What a sink does with a call of an annotated function and with the outcome of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The sink does not read the outcome, because the call has no webhook or the sink cannot accept its report. So the
-    /// outcome need not be serialised.
+    /// The sink, which receives the outcomes of calls, does not read this outcome, because the call has no webhook or
+    /// the sink cannot accept its report. So the outcome need not be serialised.
     Ignored,
-    /// The sink posts a report when the call ends. If `on` does not include the outcome of the call, there is no
-    /// report, and the outcome need not be serialised.
+    /// The sink, which receives the outcomes of calls, posts a report when the call ends. If `on` does not include the
+    /// outcome of the call, there is no report, and the outcome need not be serialised.
     Posted,
-    /// The outcome of the call is the outcome of the running request too. So the sink reads the outcome, even if `on`
-    /// does not include it.
+    /// The outcome of the call is the outcome of the running request too. So the sink, which receives the outcomes of
+    /// calls, reads this outcome, even if `on` does not include this outcome.
     Held,
-    /// The sink only reads the call's webhooks and id. The body of the annotated function does not run.
+    /// The call is made only so that the sink, which receives outcomes, learns the call's webhooks and id. The body of
+    /// the annotated function does not run.
     #[cfg(feature = "server")]
     Asked,
 }
@@ -92,22 +93,22 @@ pub(crate) struct NotRun;
 /// Receives the outcomes of annotated function calls. The methods do not block, do not fail and do not panic.
 pub(crate) trait Sink: Send + Sync {
     fn now(&self) -> Timestamp;
-    /// Returns the id of the running request. Returns `None` if the sink does not belong to the run of a request.
+    /// Returns the id of the running request. Returns `None` if this sink does not belong to the run of a request.
     fn running(&self) -> Option<&RequestId> {
         None
     }
-    /// Whether the sink only reads the webhook and the id of each call. If true, `begin` returns [`Role::Asked`], and
+    /// Whether this sink only reads the webhook and the id of each call. If true, `begin` returns [`Role::Asked`], and
     /// the body of the call does not run.
     #[cfg(feature = "server")]
     fn asks(&self) -> bool {
         false
     }
-    /// Tells the sink that a call begins. Must be called when the future of the call is polled for the first time.
+    /// Tells this sink that a call begins. Must be called when the future of the call is polled for the first time.
     fn begin(&self, call: &Call) -> Role;
-    /// Tells the sink that a call has ended. Must be called once, with the role that `begin` returned, but not for
-    /// [`Role::Ignored`]. The sink makes no report if `call.on` does not include this outcome.
+    /// Tells this sink that a call has ended. Must be called once, with the role that `begin` returned, but not for
+    /// [`Role::Ignored`]. This sink makes no report if `call.on` does not include this outcome.
     fn end(&self, call: Call, role: Role, outcome: Outcome);
-    /// Does the same as `end`. The returned future ends when the report is as durable as the sink can make the report.
+    /// Does the same as `end`. The returned future ends when the report is as durable as this sink can make the report.
     fn end_durably(&self, call: Call, role: Role, outcome: Outcome) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
@@ -121,7 +122,7 @@ pub(crate) async fn around<F: Future>(sink: Arc<dyn Sink>, future: F) -> F::Outp
     AROUND.scope(sink, future).await
 }
 
-/// Returns the sink that was installed for the current task.
+/// Returns the sink that was installed for the current task. A sink receives the outcomes of annotated function calls.
 pub(super) fn task_sink() -> Option<Arc<dyn Sink>> {
     AROUND.try_with(Arc::clone).ok()
 }

@@ -51,8 +51,8 @@ fn ready(flushed: Flushed) -> oneshot::Receiver<Flushed> {
     answered
 }
 
-/// Waits until all reports in a store are safe. The poster's own threads wait, so the caller may use any async
-/// executor, or no executor.
+/// Waits until all reports in a store are safe: committed in a durable store, or attempted once in an in-memory store.
+/// The poster's own threads wait, so the caller may use any async executor, or no executor.
 #[derive(Clone)]
 pub(crate) struct StoreFlusher {
     store: Store,
@@ -164,8 +164,8 @@ impl Engine {
             // `send` fails if the caller has stopped waiting. This error is ignored, because nobody needs the result.
             let _ = answer.send(flushed);
         };
-        // If the thread cannot be started, `spawn` drops the sender of the channel. The caller then uses the default
-        // value, which does not say that the reports are safe.
+        // If the thread cannot be started, `spawn` drops the sender of the channel. The caller then uses
+        // `Flushed::default()`, whose field `known` is false, because the flush did not come to its end.
         let _ = std::thread::Builder::new().name("postback-stop".into()).spawn(stop);
         answered
     }

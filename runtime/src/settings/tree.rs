@@ -43,8 +43,8 @@ impl Node {
     }
 
     /// Sets the value at `path`. Replaces the value that an earlier source has set there. If `fold` is true, the path
-    /// comes from the name of a variable, which shows neither capitals nor dashes. In this case, an existing key also
-    /// matches if it differs from the path only in capitals and dashes.
+    /// comes from the name of an environment variable. Such a name cannot show whether a key has upper-case letters or
+    /// dashes. So the path then also matches an existing key that differs only in upper-case letters and dashes.
     pub(super) fn insert(&mut self, path: &[&str], leaf: Self, fold: bool) -> Result<(), Error> {
         let mut node = self;
         for (depth, segment) in path.iter().enumerate() {

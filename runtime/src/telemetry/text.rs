@@ -99,7 +99,7 @@ impl<'w> FormatFields<'w> for TextFields {
 /// Writes the text `message field=value`, and escapes the message and the values.
 struct FieldWriter<'w> {
     to: Writer<'w>,
-    /// If true, all fields are written. If false, only the message is written.
+    /// If true, all fields of the log event are written. If false, only the message of the log event is written.
     all_fields: bool,
     /// Whether a field was already written. If true, a space is written before the next field.
     written: bool,

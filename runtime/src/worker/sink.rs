@@ -24,8 +24,8 @@ pub(super) struct RunSink {
 /// stored.
 pub(super) type Registrar = Box<dyn Fn(Registration) + Send + Sync>;
 
-/// The webhooks and the outcome that the sink got from the first annotated function call that has the id of the
-/// request.
+/// The webhooks and the outcome of an annotated function call during a run. The call is the first one whose id is the
+/// id of the running request.
 #[derive(Default)]
 pub(super) struct Captured {
     /// The webhooks to which the outcome of the call is reported.
