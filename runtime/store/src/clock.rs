@@ -51,7 +51,8 @@ const STEP: i64 = 60_000_000;
 /// starts with an early time, until it gets the right time from the network.
 const SET_BACK: Duration = Duration::from_secs(50);
 
-/// How far the store trusts the wall clock when the store decides whether a row ended long ago and can be deleted.
+/// How far the store trusts the wall clock when the store decides whether a request or a report was finished so long
+/// ago that it can be deleted.
 ///
 /// If the wall clock is set forward, even only for a while, the store must not delete rows too early. The store's own
 /// time does not jump. If the wall clock gets further ahead of the store's own time, the store trusts the new
@@ -152,9 +153,9 @@ impl StoreClock {
         self.now().due_at(wall)
     }
 
-    /// Returns two values. The first value is a wall-clock time: rows that ended before this time ended longer than
-    /// `retention` ago. The second value is the new trust in the wall clock, if the trust has changed. Pass the new
-    /// trust to [`keep`](Self::keep) after the backend has stored it.
+    /// Returns two values. The first value is a wall-clock time: requests and reports that were finished before this
+    /// time were finished longer than `retention` ago. The second value is the new trust in the wall clock, if the
+    /// trust has changed. Pass the new trust to [`keep`](Self::keep) after the backend has stored it.
     pub(crate) fn ended_before(&self, retention: Duration) -> (Timestamp, Option<Trust>) {
         let (now, known) = (self.now(), *self.trust());
         let trust = known.after(now, retention);

@@ -15,13 +15,14 @@ use crate::Store;
 use crate::error::Bound;
 use postback_wire::line::Causes;
 
-/// The longest time that a caller waits while the backend fails. If a batch takes longer, the store reports trouble.
+/// The longest time that a caller waits while the backend fails. If a batch takes longer, the store reports a
+/// [`Trouble`].
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest time that a single call to the backend may take. After this time the store assumes that the call never
 /// returns. A device that fails returns errors instead, and after errors the store retries without limit.
 const HOPELESS: Duration = Duration::from_mins(5);
-/// The shortest time after which a failure is reported as trouble. A shorter failure is reported as trouble only if a
-/// caller received an error because of it.
+/// The shortest time after which a failure of the backend is reported as [`Trouble`]. A shorter failure is reported
+/// only if a caller received an error because of it.
 const SHORT_FAILURE: Duration = Duration::from_secs(1);
 /// The pause between two writes that test whether the backend works again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -183,7 +184,7 @@ impl Health {
     }
 
     /// Waits until the writer has ended, or until one call to the backend has taken longer than [`HOPELESS`]. Then
-    /// returns the trouble.
+    /// returns which of the two has happened.
     async fn broken(&self) -> Trouble {
         loop {
             let since = self.lock().call;

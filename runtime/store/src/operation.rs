@@ -52,7 +52,8 @@ pub(crate) trait Operation {
         0
     }
 
-    /// Returns the queue inside the intake in which the operation waits. Each route and each origin has a queue there.
+    /// Returns the name of the queue in which the operation waits for the writer. Each route and each origin has its
+    /// own queue.
     fn line(&self) -> Line<'_> {
         Line::None
     }
@@ -134,11 +135,11 @@ impl Key {
     }
 }
 
-/// The name of a queue inside the intake. The queues take turns, so many operations in one queue do not delay the other
-/// queues.
+/// The name of a queue in which operations wait for the writer. The queues take turns, so many operations in one queue
+/// do not delay the other queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Line<'a> {
-    /// The operation does not wait in the intake, so it has no queue there.
+    /// The operation waits in no queue of a route or an origin.
     None,
     Route(&'a str),
     Origin(&'a str),

@@ -13,8 +13,8 @@ pub(crate) const CLAIM_BYTES: usize = 8 << 20;
 /// the same limit. A larger row is deleted alone.
 pub(crate) const PURGE_BYTES: usize = 8 << 20;
 
-/// The number of bytes of memory that a row takes in addition to its texts: the structs and the entries of the maps,
-/// rounded.
+/// The number of bytes of memory that a row takes in addition to the bytes of its strings: the structs and the entries
+/// of the maps, rounded.
 const ROW: usize = 256;
 
 /// The number of bytes of memory that a parsed webhook takes in addition to its URL.

@@ -10,11 +10,11 @@ use crate::operation::Operation;
 use postback_wire::names::metric;
 use postback_wire::time::Timestamp;
 
-/// The operation that deletes up to `limit` rows that ended before the time `before`, and gives up held reports that
-/// were due before that time.
+/// The operation that deletes up to `limit` requests and reports that were finished before the time `before`, and gives
+/// up held reports that were due before that time.
 #[derive(Debug)]
 pub(crate) struct Purge {
-    /// A wall-clock time. The operation deletes rows that ended before this time.
+    /// A wall-clock time. The operation deletes requests and reports that were finished before this time.
     pub before: Timestamp,
     pub limit: usize,
     /// How far the store trusts the wall clock. The commit of this operation stores the trust. `None`: the stored trust
@@ -59,8 +59,8 @@ impl Store {
         Ok(purged)
     }
 
-    /// Deletes rows that ended before this time, and gives up held reports. Returns the number of deleted rows plus the
-    /// number of reports that were given up.
+    /// Deletes requests and reports that were finished before this time, and gives up held reports. Returns the number
+    /// of deleted rows plus the number of reports that were given up.
     #[cfg(any(test, feature = "testing"))]
     pub async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
         self.ask(Purge { before, limit, trust: None }).await.map(|purged| purged.deleted + purged.given_up)

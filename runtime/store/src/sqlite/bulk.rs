@@ -32,7 +32,8 @@ pub(super) struct Many<const N: usize> {
 pub(super) type Bind<'b, T> = &'b (dyn Fn(&mut Columns, &T) + Sync);
 
 impl<const N: usize> Many<N> {
-    /// Makes the texts of the statements. Each of the `N` statements has its number of columns.
+    /// Makes the SQL texts, one for each number of rows in [`SIZES`]. `statements` has the SQL and the number of
+    /// columns of each of the `N` statements.
     pub(super) fn new(statements: [(&str, usize); N]) -> Self {
         let text = |rows: usize| {
             let one = |(sql, columns): (&str, usize)| {

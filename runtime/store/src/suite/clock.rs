@@ -117,7 +117,7 @@ mod restarted {
 }
 
 const YEAR: i64 = 365 * DAY;
-/// How long the store must keep a row that has ended.
+/// How long the store must keep a request or a report after it was finished.
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
 /// Writes one request and settles it, and writes one report and delivers it.

@@ -51,8 +51,8 @@ pub(super) async fn a_writer_that_hangs_is_reported_until_it_goes_on(world: Worl
     pass(2).await;
     assert!(matches!(store.trouble(), Some(Trouble::Hangs(time)) if time >= SECOND * 6));
     assert!(store.broken().now_or_never().is_none());
-    // After 300 s more, the store says that the writer is broken. After the backend continues, the store reports no
-    // trouble.
+    // After 300 s more, `broken` returns, because the writer is broken. After that, the backend continues, and the
+    // store works again.
     pass(300).await;
     assert!(matches!(store.broken().await, Trouble::Hangs(_)));
     faults.release();
