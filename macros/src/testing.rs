@@ -32,8 +32,8 @@ pub(crate) fn mistakes(attribute: Attribute, args: &str, item: &str) -> Vec<Stri
     messages
 }
 
-/// Returns all tokens as one list of texts. Instead of a group, the list has the group's opening delimiter, the tokens
-/// inside the group, and the closing delimiter.
+/// Returns all tokens as one list of strings. Instead of a group, the list has the group's opening delimiter, the
+/// tokens inside the group, and the closing delimiter.
 pub(crate) fn flat(tokens: &TokenStream) -> Vec<String> {
     let mut all = Vec::new();
     for token in tokens.clone() {

@@ -162,7 +162,7 @@ impl PinArguments {
     }
 }
 
-/// Returns the tokens without `async` or `async move` at their end. Returns `None` if the tokens end with other words.
+/// Returns the tokens without `async` or `async move` at their end. Returns `None` if the tokens end with other tokens.
 fn without_async(tokens: &[TokenTree]) -> Option<&[TokenTree]> {
     let rest = match tokens.split_last()? {
         (last, rest) if is_word(last, "move") => rest,
