@@ -131,7 +131,8 @@ impl Poster {
         }
     }
 
-    /// Returns the flusher of this poster. The flusher waits until all posted reports are safe.
+    /// Returns the flusher of this poster. The flusher waits until all posted reports are safe: committed in a durable
+    /// store, or attempted once in an in-memory store.
     fn flusher(&self) -> Flusher {
         match &self.0 {
             Mode::Active { engine, .. } => engine.flusher(),

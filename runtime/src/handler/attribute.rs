@@ -100,8 +100,8 @@ pub(crate) struct Asked {
 pub(super) fn ask(id: &RequestId, run: Running) -> Option<Asked> {
     let sink = Arc::new(Asks { id: id.clone(), asked: Mutex::default() });
     let around = Arc::clone(&sink) as Arc<dyn Sink>;
-    // A panic of the user's code is ignored. If the annotated function call began before the panic, the sink has the
-    // answer. Otherwise there is no answer.
+    // A panic of the user's code is ignored. If the annotated function call began before the panic, the sink of the
+    // call has received the webhooks and the id. Otherwise this function returns no answer.
     let _ = caught(move || {
         let mut run = Box::pin(ambient::around(around, run));
         run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()

@@ -15,8 +15,8 @@ use crate::poster::ambient::{self, Call, Role, Sink};
 use crate::poster::{Loss, lost};
 use postback_wire::report::{Ends, Outcome, Reason};
 
-/// The functions that find the sink of a call and count a lost report. Outside tests, they use the sink and the
-/// counters of the process.
+/// The functions that find the sink of a call, which receives the outcome, and count a lost report. Outside tests, they
+/// use the sink and the counters of the process.
 pub(super) struct Ambience {
     pub(super) current: fn(&Call) -> Option<Arc<dyn Sink>>,
     pub(super) lost: fn(Loss, &str, &str),
@@ -34,12 +34,12 @@ pub struct Guard {
 }
 
 enum State {
-    /// The call was not polled yet, and the sink was not told about the call.
+    /// The call was not polled yet, and its sink, which receives the outcome, was not told about the call.
     Entered(Call),
     /// The code of the call's webhook or of its id panicked, so one of them is missing. The lost report is counted at
     /// the first poll.
     Missed(Missed),
-    /// The sink was told that the call has begun. The call has not ended.
+    /// The sink, which receives the outcome, was told that the call has begun. The call has not ended.
     Running(Running),
     /// The outcome was reported, or nothing is to be reported.
     Over,
@@ -183,7 +183,7 @@ impl Drop for Guard {
     /// Reports that the call was dropped, if the call has not ended. A drop may happen on any thread, during a panic,
     /// or after the runtime has ended. So this code does nothing except pass the outcome to the sink.
     fn drop(&mut self) {
-        // If the outcome of the call is the outcome of the running request (`Role::Held`), the guard does not report
+        // If the outcome of the call is the outcome of the running request (`Role::Held`), this drop does not report
         // the drop. The worker has dropped the run, knows the reason, and reports the outcome itself.
         self.post_failure(Reason::Dropped, |running| {
             running.role == Role::Posted && running.call.on.contains(Ends::DROPPED)
@@ -203,8 +203,8 @@ impl fmt::Debug for Guard {
 }
 
 impl Running {
-    /// Whether the sink reads the result or the error of a call that has this outcome. If true, the result or the error
-    /// must be rendered.
+    /// Whether the sink of this call reads the result or the error of a call that has this outcome. If true, the result
+    /// or the error must be rendered.
     fn wants(&self, end: Ends) -> bool {
         self.role == Role::Held || self.call.on.contains(end)
     }

@@ -12,7 +12,8 @@ pub trait Safety {
     /// The data that the future has while it waits until the report is stored.
     type Waiting<T>;
 
-    /// Passes the outcome to the sink. Returns `Ready` with the output if the call need not wait for the report.
+    /// Passes the outcome to the sink, which makes the report. Returns `Ready` with the output if the call need not
+    /// wait for the report.
     fn hand_over<T>(ending: Ending, output: T, waiting: &mut Self::Waiting<T>, context: &mut Context<'_>) -> Poll<T>;
 
     /// Polls the wait until the report is stored. Returns `None` if the body has not ended, because there is no report
@@ -20,7 +21,8 @@ pub trait Safety {
     fn poll<T>(waiting: &mut Self::Waiting<T>, context: &mut Context<'_>) -> Option<Poll<T>>;
 }
 
-/// A call with this type passes its outcome to the sink and returns without waiting until the report is stored.
+/// A call with this type passes its outcome to the sink, which makes the report, and returns without waiting until the
+/// report is stored.
 #[derive(Debug)]
 pub enum Posted {}
 

@@ -233,8 +233,8 @@ async fn what_nobody_wants_is_not_serialised() {
 async fn a_call_without_webhooks_begins_too() {
     let recorder = Recorder::install(Role::Held);
     report_outcome(&None::<String>, "id-1", ready(Ok::<_, ()>(1))).await.unwrap();
-    // The sink gets an empty id, because a call without a webhook needs its id only if a request with this id is
-    // running. Here no such request is running.
+    // The sink of this test gets an empty id, because a call without a webhook needs its id only if a request with this
+    // id is running. Here no such request is running.
     assert_eq!(recorder.began(), [""]);
     assert_eq!(recorder.ended().len(), 1);
 }

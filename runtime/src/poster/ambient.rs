@@ -36,7 +36,7 @@ thread_local! {
 #[cfg(feature = "testing")]
 pub(crate) struct OnThread {
     sink: Arc<dyn Sink>,
-    /// Makes this type `!Send`, because the guard must be dropped on the thread that made the guard.
+    /// Makes this type `!Send`, because a value of this type must be dropped on the thread on which the value was made.
     _here: PhantomData<Rc<()>>,
 }
 
@@ -100,7 +100,7 @@ fn start_default() -> Installed {
                      ends are lost; install a poster at the start of main with `postback::Poster::builder()…install()`"
                 );
             }
-            // `forget` prevents the drop of the guard, because the drop would stop the poster.
+            // `forget` prevents the drop of the poster's guard, because the drop would stop the poster.
             std::mem::forget(guard);
             Installed::new(poster.sink(), Some(poster.flusher()))
         }

@@ -37,8 +37,9 @@ impl Poster {
     }
 }
 
-/// Waits, like [`Poster::flush`], until the reports of the process's poster are safe. The process's poster is the
-/// installed poster, the poster that started by itself, or the poster of the workload server.
+/// Waits, like [`Poster::flush`], until the reports of the process's poster are safe: committed in a durable store, or
+/// attempted once in an in-memory store. The process's poster is the installed poster, the poster that started by
+/// itself, or the poster of the workload server.
 ///
 /// If the process has no poster, there is nothing to flush, and the returned value says that all reports are safe.
 ///

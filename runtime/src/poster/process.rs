@@ -6,14 +6,16 @@ use super::call::Sink;
 use super::engine::Flusher;
 use super::fork_guard::ForkGuard;
 
-/// The sink and the flusher that are installed for the process.
+/// The sink, which receives the outcomes of annotated function calls, and the flusher, which waits until their reports
+/// are stored. Both are installed for the process.
 #[derive(Clone)]
 pub(super) struct Installed {
     sink: Arc<dyn Sink>,
-    /// The flusher, which waits until all reports of the process's poster are safe. `None` if the process has no
-    /// poster.
+    /// The flusher, which waits until all reports of the process's poster are safe: committed in a durable store, or
+    /// attempted once in an in-memory store. `None` if the process has no poster.
     flusher: Option<Flusher>,
-    /// The id of the process that installed the sink. A forked process may install another sink.
+    /// The id of the process that installed this sink. A forked process, which has another id, may install another
+    /// sink.
     fork_guard: ForkGuard,
 }
 
@@ -29,7 +31,8 @@ static PROCESS: RwLock<Option<Installed>> = RwLock::new(None);
 /// the first report.
 pub(crate) struct AlreadyInstalled;
 
-/// Installs a sink and its flusher for the whole process. The sink stays until the process ends.
+/// Installs a sink, which receives the outcomes of annotated function calls, and its flusher for the whole process. The
+/// sink stays until the process ends.
 pub(crate) fn install(sink: Arc<dyn Sink>, flusher: Flusher) -> Result<(), AlreadyInstalled> {
     let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
     if process.as_ref().is_some_and(|installed| !installed.fork_guard.is_forked()) {
@@ -42,7 +45,8 @@ pub(crate) fn install(sink: Arc<dyn Sink>, flusher: Flusher) -> Result<(), Alrea
     Ok(())
 }
 
-/// Whether this process has a sink. The sink was installed by the program, or it was started by the first report.
+/// Whether this process has a sink, which receives the outcomes of annotated function calls. The sink was installed by
+/// the program, or it was started by the first report.
 pub(super) fn is_installed() -> bool {
     let process = PROCESS.read().unwrap_or_else(PoisonError::into_inner);
     process.as_ref().is_some_and(|installed| !installed.fork_guard.is_forked())
@@ -52,8 +56,9 @@ pub(super) fn sink() -> Option<Arc<dyn Sink>> {
     PROCESS.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|installed| Arc::clone(&installed.sink))
 }
 
-/// Returns the sink of the process. If the process has no sink, calls `start` and installs the returned sink. The lock
-/// is held while `start` runs, so that only one sink is started.
+/// Returns the sink of the process, which receives the outcomes of annotated function calls. If the process has no
+/// sink, calls `start` and installs the returned sink. The lock is held while `start` runs, so that only one sink is
+/// started.
 pub(super) fn sink_or_start(start: impl FnOnce() -> Installed) -> Arc<dyn Sink> {
     let mut process = PROCESS.write().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(&process.get_or_insert_with(start).sink)

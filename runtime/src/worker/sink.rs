@@ -60,8 +60,8 @@ impl RunSink {
         self.captured().registered.as_ref().map(Registered::stored)
     }
 
-    /// Removes and returns the webhooks and the outcome that the sink has got. The sink ignores later outcomes, because
-    /// the run is over.
+    /// Removes and returns the webhooks and the outcome that this sink has received. This sink ignores later outcomes,
+    /// because the run is over.
     pub(super) fn take(&self) -> Captured {
         std::mem::take(&mut self.captured())
     }
@@ -113,7 +113,7 @@ impl Sink for RunSink {
         if role == Role::Posted {
             return self.outbox.end_durably(call, role, outcome);
         }
-        // The role is `Held`, so the sink only saves the outcome here. The worker makes the outcome durable when it
+        // The role is `Held`, so this sink only saves the outcome here. The worker makes the outcome durable when it
         // commits the state of the request.
         self.end(call, role, outcome);
         Box::pin(std::future::ready(()))

@@ -75,8 +75,8 @@ fn a_panic_in_the_drop_of_what_a_function_shows_loses_the_report_alone() {
 fn a_sink_that_panics_costs_the_report_alone() {
     let recorder = Recorder::install_panicking(Role::Posted);
     assert_eq!(report_outcome(URL, 1, ready(Ok::<_, ()>(1))).now_or_never().unwrap(), Ok(1));
-    // The sink panics while the panic of the body unwinds. The guard must catch the sink's panic, because otherwise
-    // this panic would abort the process.
+    // The sink of this test panics while the panic of the body unwinds. The drop of the call's future must catch the
+    // sink's panic, because otherwise this panic would abort the process.
     let boom: fn() -> Result<(), ()> = || panic!("of the body");
     assert_eq!(panic_of(|| report_outcome(URL, 2, async { boom() }).now_or_never()), "of the body");
     let mut dropped = Box::pin(report_outcome(URL, 3, pending::<Result<(), ()>>()).on(Ends::DROPPED));

@@ -20,7 +20,7 @@ use postback_wire::webhook::IntoWebhook;
 
 pub(crate) struct Recorder {
     role: Role,
-    /// Whether the sink panics when a call ends.
+    /// Whether this sink panics when a call ends.
     panics: bool,
     kept: Mutex<Kept>,
     safe: Arc<Semaphore>,
