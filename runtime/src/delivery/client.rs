@@ -30,8 +30,8 @@ use crate::policy::guard::{Guard, Reach, Refusal};
 /// network rules, an idle connection from before the change lives for at most this time.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
 
-/// An HTTP client that follows no redirects and uses no proxy. A proxy would resolve names itself, so the guard could
-/// not check the addresses.
+/// An HTTP client that follows no redirects and uses no proxy. A proxy would resolve names itself, so this server could
+/// not check the addresses of the receiver.
 pub(super) type Client = legacy::Client<Connect, Full<Bytes>>;
 
 /// The HTTP clients of a delivery. Which client is used depends on the URL and on the networks that its webhook is

@@ -117,8 +117,8 @@ impl Deliverer {
         count_attempt(&result);
         let next = self.judge(report, &result, withholds_trust, ended);
         if is_probe && matches!(next, Next::Gone { disable: true }) {
-            // The URL is still disabled, so the report stays held. The next probe shows whether the receiver accepts
-            // reports again.
+            // The URL is still disabled, so the report stays held. The next probe, which is a held report that is sent
+            // once a day, shows whether the receiver accepts reports again.
             log::log_still_disabled(&report.to, result.attempt.error.as_deref());
             self.hold(report.claim.clone(), shutdown).await;
             return;
@@ -127,7 +127,8 @@ impl Deliverer {
         self.settle_and_log(work, slot, Judged { result, next, ended, is_probe, disables }, shutdown).await;
     }
 
-    /// Whether a report to a disabled URL may be sent as a probe.
+    /// Whether a report to a disabled URL may be sent as a probe, which tests whether the receiver accepts reports
+    /// again.
     fn may_probe(&self, report: &ClaimedReport) -> bool {
         self.is_trusted(report) && self.probes.begin(report.to.url(), self.clock.elapsed())
     }
@@ -167,7 +168,7 @@ impl Deliverer {
         let (next, ended) = (*next, *ended);
         if *disables && self.is_trusted(report) {
             // The URL is recorded as disabled before the commit. Otherwise a report that comes right after the commit
-            // would be sent as a probe.
+            // would be sent as a probe, which tests whether the receiver accepts reports again.
             self.probes.disabled(report.to.url(), self.clock.elapsed());
         }
         if result.end != AttemptEnd::Refused {
@@ -191,7 +192,8 @@ impl Deliverer {
         drop((settling, work));
     }
 
-    /// Once a day, sends one report as a probe to each disabled URL that is trusted.
+    /// Once a day, sends one report as a probe to each disabled URL that is trusted. A probe tests whether the receiver
+    /// accepts reports again.
     pub(super) async fn probe_disabled(&self, stop: Shutdown) {
         probes::run(self.store.clone(), self.clock.clone(), self.destinations.clone(), &self.probes, stop).await;
     }
@@ -201,7 +203,7 @@ impl Deliverer {
     }
 
     /// Enables a URL, because its receiver accepts reports again. If the store fails, the operation is not repeated,
-    /// because the next probe enables the URL.
+    /// because the next probe, a report that is sent once a day, enables the URL.
     async fn enable(&self, url: &str, to: &Target) {
         match self.store.enable(url).await {
             Ok(reports) => {

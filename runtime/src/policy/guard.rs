@@ -61,7 +61,7 @@ impl Guard {
         Self { deny_networks: networks.into(), ..self }
     }
 
-    /// Adds NAT64 prefixes. If an IPv6 address has one of these prefixes, the guard checks the IPv4 address inside the
+    /// Adds NAT64 prefixes. If an IPv6 address has one of these prefixes, this guard checks the IPv4 address inside the
     /// IPv6 address.
     pub(crate) fn nat64(self, prefixes: Vec<Nat64>) -> Self {
         Self { nat64: prefixes.into(), ..self }

@@ -11,7 +11,7 @@ use crate::delivery::{connect, dial, tls};
 
 /// Why an attempt failed without an answer.
 pub(super) enum Failure {
-    /// The guard, which decides where a webhook is allowed to go, refused the receiver's address.
+    /// The address guard, which decides to which addresses a webhook is allowed to go, refused the receiver's address.
     Refused(Refusal),
     /// This machine lacked a resource that the attempt needs.
     Short(Shortage, String),

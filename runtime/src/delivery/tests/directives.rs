@@ -185,7 +185,8 @@ async fn a_trusted_url_that_was_disabled_is_attempted_after_a_start_and_enabled_
     running.post("second", &receiver.url()).await;
     running.is_held("second").await;
     let running = Running::over(running.stop().await, options(&receiver, &[0]));
-    // The held report is sent as a probe. The receiver still answers 410, so the report stays held.
+    // The held report is sent as a probe, which tests whether the receiver accepts reports again. The receiver still
+    // answers 410, so the report stays held.
     receiver.received(2).await;
     running.is_held("second").await;
     running.post("third", &receiver.url()).await;
@@ -249,7 +250,8 @@ async fn of_a_name_that_leads_to_a_forbidden_address_the_log_tells_once_what_wou
         running.post(subject, &url).await;
         running.attempted(subject).await;
     }
-    // The line is logged after the report is settled. When the delivery has stopped, the line must have been logged.
+    // The log line is written after the report is settled. When the delivery has stopped, the log line must have been
+    // logged.
     running.stop().await;
     let told = lines.with("10.0.0.7");
     let levels: Vec<_> = told.iter().map(|(level, _)| *level).collect();

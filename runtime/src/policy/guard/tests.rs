@@ -330,8 +330,8 @@ fn a_refusal_names_the_setting_that_would_allow_it() {
 }
 
 proptest! {
-    /// Compares the guard with the standard library. An untrusted webhook must not go to an address that the standard
-    /// library knows as special.
+    /// Compares the address guard with the standard library. An untrusted webhook must not go to an address that the
+    /// standard library knows as special.
     #[test]
     fn what_passes_is_unicast_and_not_of_a_known_special_network(bits: u128, low: u32) {
         let guard = Guard::default();
