@@ -67,8 +67,9 @@ const SOCKET_BUFFER: u32 = 256 << 10;
 /// The largest number of new connections that wait in the kernel until the server accepts them.
 const BACKLOG: u32 = 1_024;
 
-/// The HTTP server. While the node drains, the server accepts no new requests, but still answers HTTP calls about
-/// stored requests. When the server stops, active HTTP calls have a few seconds to finish.
+/// The HTTP server. While the program drains, which it does before it stops, the HTTP server accepts no new requests,
+/// but still answers HTTP calls about stored requests. When the server stops, active HTTP calls have a few seconds to
+/// finish.
 pub(crate) struct Server {
     listener: TcpListener,
     api: Arc<Api>,
@@ -92,7 +93,7 @@ struct Api {
     /// Signals that the node drains, which means that the node accepts no new requests. This signal comes before the
     /// signal `shutdown`.
     draining: Shutdown,
-    /// The longest time for which the node drains.
+    /// The longest time for which the node drains, which means that it accepts no new requests and finishes its work.
     grace: Duration,
     /// Signals that the server must stop. This signal comes after the signal `draining`.
     shutdown: Shutdown,
@@ -101,7 +102,8 @@ struct Api {
     answers: Arc<AnswerMemory>,
     /// Logs once when the store becomes unreadable, and once when the store can be read again.
     unreadable: LoggedOnce,
-    /// Logs once when the URL path `/readyz` begins to answer with 503, and once when the node is ready again.
+    /// Logs once when the URL path `/readyz` begins to answer with 503, and once when this URL path answers with 200
+    /// again.
     not_ready: LoggedOnce,
 }
 

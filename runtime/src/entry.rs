@@ -127,8 +127,8 @@ where
             return secret.run().map(|()| ExitCode::SUCCESS).map_err(Failure::other);
         }
         Err(error) => {
-            // clap also returns an error for `--help` and `--version`. The method `print` prints the texts of these two
-            // flags to standard output, and messages about mistakes to standard error.
+            // clap also returns an error for `--help` and `--version`. The method `print` prints the help or the
+            // version to standard output, and messages about mistakes to standard error.
             let _ = error.print();
             return Ok(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from));
         }
@@ -308,8 +308,8 @@ async fn serve_until_stopped(
     Ok(stop(node, &inspection, broken, &mut signals).await)
 }
 
-/// Stops the node and then the inspector. If another signal arrives before both have stopped, this function returns
-/// immediately.
+/// Stops the node, which is the running server, and then the inspector. If another signal arrives before both have
+/// stopped, this function returns immediately.
 async fn stop(node: Node, inspection: &Shutdown, broken: bool, signals: &mut Signals) -> ExitCode {
     let ended_by_operator = node.ended_by_operator();
     let stopped = async {

@@ -70,8 +70,8 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nc
 
 type Builder = auto::Builder<TokioExecutor>;
 
-/// Serves HTTP/1.1 and HTTP/2 until the signal `api.shutdown` comes. While the node drains, the server still accepts
-/// connections.
+/// Serves HTTP/1.1 and HTTP/2 until the signal `api.shutdown` comes. While the node drains, which means that it accepts
+/// no new requests, the server still accepts connections.
 pub(super) async fn serve(listener: TcpListener, router: Router, api: &Api) {
     let mut acceptor = Acceptor {
         router,

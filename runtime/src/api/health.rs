@@ -21,7 +21,7 @@ pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// Answers the URL path `/readyz`. The node is ready if the node does not drain, and if the store answers, can write,
+/// Answers the URL path `/readyz`. The server is ready if it is not about to stop, and if the store answers, can write,
 /// and has free space.
 pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
     let problem = if api.draining.is_stopping() {
@@ -57,7 +57,7 @@ async fn verbose_answer(store: &Store) -> String {
     format!("ready\nstore: ok\nrequests: {requests}\nwebhooks: {webhooks}\n")
 }
 
-/// Returns the reason why the node can accept no requests at the moment. Returns `None` if the node can accept
+/// Returns the reason why the server can accept no requests at the moment. Returns `None` if the server can accept
 /// requests.
 async fn not_ready(api: &Api) -> Option<String> {
     let logged = |kind: &str, why: String| {

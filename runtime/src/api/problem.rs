@@ -72,8 +72,8 @@ impl Problem {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
-    /// Makes the answer to a new request while the node drains. The answer says that the node stops soon and accepts no
-    /// new requests.
+    /// Makes the answer to a new request while the server prepares to stop. The answer says that the server stops soon
+    /// and accepts no new requests.
     pub(super) fn draining() -> Self {
         let what = "the node is draining: it accepts no new requests, and stops when its runs are over; try again, at \
                     another node if there is one";

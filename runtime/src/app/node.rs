@@ -28,14 +28,15 @@ use postback_wire::line::{Causes, Escaped};
 use postback_wire::time::Clock;
 use postback_wire::webhook::{Webhook, origin_of};
 
-/// The longest time for which the node, when it stops, waits for the first attempts to deliver the reports of the last
-/// runs. The attempts that are in flight when the deliveries stop also get at least this time.
+/// The longest time for which a stopping node (the running server) waits for the first attempts to deliver the reports
+/// of the last runs. The attempts that are in flight when the deliveries stop also get at least this time.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(1);
-/// The longest time for which the store repeats failed writes when the node stops. The time is short because
-/// orchestrators kill a process after 30 s: with the default grace time of 25 s, a whole stop takes less than 30 s.
+/// The longest time for which the store repeats failed writes when the node (the running server) stops. The time is
+/// short because orchestrators kill a process after 30 s: with the default grace time of 25 s, a whole stop takes less
+/// than 30 s.
 const LAST_COMMITS: Duration = Duration::from_secs(2);
 
-/// A running node, which accepts requests.
+/// A node: a running server, which accepts requests.
 pub(crate) struct Node {
     address: SocketAddr,
     routes: Routes,
@@ -46,7 +47,7 @@ pub(crate) struct Node {
     /// The signal that stops the deliveries.
     deliveries: Shutdown,
     /// The signal that stops the HTTP server. The server answers HTTP calls about the state of requests until the other
-    /// parts of the node have ended.
+    /// parts of the server have ended.
     api: Shutdown,
     /// Signals that a vital part of the node has ended. The node cannot work without these parts.
     vital: Vital,
@@ -74,8 +75,9 @@ pub(crate) enum StartError {
 }
 
 impl Node {
-    /// Starts all parts of the node. Handlers run on the tokio runtime `handlers`, deliveries on a separate thread, and
-    /// the other parts on the current tokio runtime. When this function returns, the node accepts requests.
+    /// Starts all parts of the node, which is the running server. Handlers run on the tokio runtime `handlers`,
+    /// deliveries on a separate thread, and the other parts on the current tokio runtime. When this function returns,
+    /// the node accepts requests.
     pub(crate) async fn start(routes: Routes, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
         let clock = Clock::system();
         // The node listens first, because listening fails more often than any other part of the start.
@@ -95,7 +97,8 @@ impl Node {
         started
     }
 
-    /// Starts the parts of the node. The store is already open, and the listener already listens.
+    /// Starts the parts of the node, which is the running server. The store is already open, and the listener already
+    /// listens.
     async fn start_on(
         listener: TcpListener,
         address: SocketAddr,
@@ -206,8 +209,8 @@ impl Node {
         }
     }
 
-    /// Stops the node when one of its parts has already ended. Returns at the latest after the time that an ordinary
-    /// stop may take.
+    /// Stops the node (the running server) when one of its parts has already ended. Returns at the latest after the
+    /// time that an ordinary stop may take.
     pub(crate) async fn stop_broken(self) {
         let time = self.grace + LAST_ATTEMPTS + LAST_ATTEMPTS + LAST_COMMITS;
         if tokio::time::timeout(time, self.stop()).await.is_err() {
@@ -215,7 +218,7 @@ impl Node {
         }
     }
 
-    /// Stops the node.
+    /// Stops the node, which is the running server.
     ///
     /// First, the node stops accepting and claiming requests. Runs may continue for the grace time. If a run has not
     /// ended by then, its request is put back into the queue. Attempts in flight may continue for the rest of the grace

@@ -19,7 +19,7 @@ pub(crate) struct Ready<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) routes: &'a Routes,
     pub(crate) address: SocketAddr,
-    /// The line about the inspector. `None` if no inspector runs.
+    /// The printed line about the inspector. `None` if no inspector runs.
     pub(crate) inspector: Option<String>,
 }
 

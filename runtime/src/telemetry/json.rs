@@ -18,7 +18,8 @@ pub(super) struct JsonLine {
 
 impl JsonLine {
     pub(super) fn new() -> Self {
-        // The line has no separate member for the current span, because the list of spans already contains this span.
+        // The log line has no separate member for the current span, because the list of spans already contains this
+        // span.
         Self { line: format::format().json().flatten_event(true).with_current_span(false) }
     }
 }

@@ -71,9 +71,9 @@ pub(super) fn spawn(
 }
 
 /// Waits until the run ends, and returns how the run ended and how long the run took. Aborts the run if the request is
-/// cancelled, if the run exceeds its time limit, or if the node stops.
+/// cancelled, if the run exceeds its time limit, or if the server stops.
 ///
-/// Returns `None` if the node stops. But if the handler has already returned when the node stops, the run counts as
+/// Returns `None` if the server stops. But if the handler has already returned when the server stops, the run counts as
 /// finished.
 pub(super) async fn watch(
     context: &Arc<Context>,

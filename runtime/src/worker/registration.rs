@@ -21,7 +21,7 @@ const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempts {
     One,
-    /// The function `store` repeats the write until the write succeeds or the node stops.
+    /// The function `store` repeats the write until the write succeeds or the server stops.
     UntilStopped,
 }
 

@@ -121,11 +121,11 @@ pub(super) async fn settle(
     }
 }
 
-/// Waits after an error of the store. Returns `true` if the caller must repeat the write. Returns `false` if the node
+/// Waits after an error of the store. Returns `true` if the caller must repeat the write. Returns `false` if the server
 /// stops; the request then runs again after the next start.
 ///
 /// The worker does not drop an outcome when the store cannot write. The request stays claimed until the store can write
-/// again or the node stops.
+/// again or the server stops.
 async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error, warned: &mut bool) -> bool {
     let (id, why) = (&claim.id, Causes(error).to_string());
     tokio::select! {
