@@ -37,7 +37,8 @@ inventory::collect!(Announcement);
 /// Whether and how the server can ask an annotated function for its webhook without running the body of the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebhookProbe {
-    /// The server cannot ask the function, because code of the user would run before the attribute's expressions.
+    /// The server cannot ask the function for its webhook, because code of the user would run before the attribute's
+    /// expressions.
     Impossible,
     /// The body of the function is a future. The server drops this future before the first poll.
     ByDrop,

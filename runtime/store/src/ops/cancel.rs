@@ -18,7 +18,8 @@ pub(crate) struct CancelRunning {
 }
 
 impl Operation for CancelRunning {
-    /// The claim under which the request runs. `None`: the request does not run, so it was not marked.
+    /// The claim under which the request runs. `None`: the request does not run, so it was not marked as to be
+    /// cancelled.
     type Answer = Option<RequestClaim>;
 
     fn key(&self) -> Option<Key> {

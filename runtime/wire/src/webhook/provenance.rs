@@ -56,8 +56,9 @@ impl<T: Operators + ?Sized> OperatorCheck<'_, T> {
     }
 }
 
-/// A type whose method `is_operator` always returns `false`. The compiler uses this method for parameters whose type
-/// does not implement [`Operators`], because it is not known who chose the value of these parameters.
+/// A type whose method `is_operator` always returns `false`. The compiler chooses this method for parameters whose
+/// type does not implement [`Operators`]. It returns `false`, because nobody knows who chose the value of such a
+/// parameter.
 #[derive(Debug)]
 pub struct Anybodys;
 
