@@ -281,8 +281,8 @@ fn start_on(
             store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
             let schedule = options.schedule.total();
             let delivery = Delivery::new(store.clone(), clock, options)?;
-            // `vital` logs an error if the task of the delivery or the task of the retention ends too early. Nothing
-            // waits for `vital`, because a library must not end the program.
+            // `vital` logs an error if the task of the delivery or the task of the retention ends too early. A server
+            // would also end its process in this case. A library must not do that to the program that uses it.
             let vital = Vital::default();
             shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
             let retention = retention::run(store.clone(), keep, schedule, shutdown.clone());

@@ -125,8 +125,8 @@ impl Handoff {
     /// Records that a request of one of the worker's routes is about to wait again, and is due at the time `due`.
     pub(crate) fn request_waits(&self, due: Timestamp) {
         let mut state = self.lock();
-        // The route of the request is not known here. But if the due time is recorded for one of the worker's routes,
-        // no request of any of these routes is pre-claimed.
+        // The route of the waiting request is not known here. So its due time is recorded for the first route of the
+        // worker. That is enough: while one route has a waiting request, no request of any route is pre-claimed.
         for route in state.routes.clone().iter().take(1) {
             state.wait_request(route, due);
         }

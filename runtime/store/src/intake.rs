@@ -108,7 +108,7 @@ impl<T> Intake<T> {
         loop {
             let key = *self.turns.front()?;
             let Entry::Occupied(mut entry) = self.lines.entry(key) else {
-                // Removes a number without a queue. This cannot happen, because every number in `turns` has a queue.
+                // Every number in `turns` has a queue, so this code is never reached. It would skip a number that has none.
                 self.turns.pop_front();
                 continue;
             };

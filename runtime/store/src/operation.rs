@@ -175,8 +175,8 @@ pub(crate) struct Untaken {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub report: Arc<NewReport>,
-    /// The permits of the delivery that the report holds. If there are permits, the report is *pre-claimed*: it is
-    /// written as claimed by this process, and is sent through memory to the delivery after the commit.
+    /// The permits that the report holds for its place in the delivery's memory. If the report has permits, it is
+    /// *pre-claimed*: it is written as claimed by this process, and is sent through memory to the delivery after the commit.
     pub room: Option<OwnedSemaphorePermit>,
 }
 

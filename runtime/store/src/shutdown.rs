@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The signal that stops one component, and the running tasks of the component. A clone is cheap, and all clones share
-/// the signal and the tasks.
+/// Stops one component: holds the stop signal of the component and a list of its running tasks. A clone is cheap, and
+/// all clones share the signal and the list.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     stop: CancellationToken,

@@ -271,7 +271,7 @@ pub enum VerifyError {
         "no signature has a version that is verified here: `v1` needs a `whsec_` secret, `v1a` a `whpk_` public key"
     )]
     OtherVersion,
-    /// No signature was made with one of the given keys for the webhook's id, time and body.
+    /// The webhook has signatures, but none of them matches its id, time and body with one of the given keys.
     #[error("no signature matches: it was made with another secret, or the body is not the signed body byte for byte")]
     Mismatch,
 }

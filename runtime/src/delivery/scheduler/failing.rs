@@ -8,7 +8,7 @@ use crate::policy::turns::SinceStart;
 /// The largest number of URLs of one origin whose failures are remembered.
 const MAX_FAILING: usize = 16;
 
-/// The URLs of one origin that failed. The URL with the latest attempt is the last one in the list.
+/// The URLs at which attempts failed, all of one origin. The URL with the latest attempt is the last one in the list.
 #[derive(Debug, Default)]
 pub(super) struct Failing(VecDeque<Url>);
 

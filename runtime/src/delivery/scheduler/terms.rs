@@ -47,7 +47,7 @@ pub(in crate::delivery) enum ParkReason {
     Share,
 }
 
-/// A claim of parked reports that the caller has to make. The caller passes the result of the claim to
+/// Asks the caller of the scheduler to claim parked reports from the store. The caller passes the result of the claim to
 /// `Scheduler::claimed`.
 #[derive(Debug)]
 pub(in crate::delivery) struct Claim {
