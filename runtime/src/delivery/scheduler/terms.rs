@@ -47,8 +47,8 @@ pub(in crate::delivery) enum ParkReason {
     Share,
 }
 
-/// Asks the caller of the scheduler to claim parked reports from the store. The caller passes the result of the claim to
-/// `Scheduler::claimed`.
+/// Asks the caller of the scheduler to claim parked reports from the store. The caller passes the result of the
+/// claim to `Scheduler::claimed`.
 #[derive(Debug)]
 pub(in crate::delivery) struct Claim {
     pub(in crate::delivery) key: Key,

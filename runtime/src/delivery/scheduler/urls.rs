@@ -55,8 +55,8 @@ impl<W: Schedulable> Scheduler<W> {
         now: SinceStart,
     ) -> Option<(Breaker, Change)> {
         let queue = self.queues.get_mut(&attempt.key).filter(|queue| queue.origin.is_none())?;
-        // After the attempt had started, the URL got a queue of its own. That queue counts the attempt, and the
-        // origin does not count it again.
+        // After the attempt had started, the URL got a queue and an open circuit of its own. This late attempt does
+        // not change that circuit.
         if queue.url_queues.iter().any(|(url, _)| *url == attempt.url) {
             return None;
         }
