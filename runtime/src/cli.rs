@@ -48,7 +48,7 @@ pub(crate) enum AnyCommand {
 pub(crate) enum Command {
     /// Serve requests (the default)
     Serve(Serve),
-    /// Check settings and routes, and print what would be served
+    /// Check settings and routes, and print what `serve` would use
     Check(Common),
     /// List and enable webhooks whose receivers want no more reports; works while the server runs, and while it is
     /// stopped
