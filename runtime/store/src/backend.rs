@@ -98,6 +98,6 @@ pub(crate) struct Left {
     pub disabled: HashSet<String>,
     /// The readings of the clocks at the last commit: the wall-clock time and the store's own time.
     pub clocks: Option<Now>,
-    /// How far the earlier process trusted the wall clock. `None`: no process has stored its trust in the wall clock.
+    /// How far the earlier process trusted the wall clock. `None`: no process has stored this.
     pub trust: Option<Trust>,
 }

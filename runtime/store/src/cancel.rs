@@ -32,7 +32,7 @@ pub(crate) enum Phase {
     Queued {
         epoch: u32,
         registration: Option<Registration>,
-        /// The size of the request, in bytes, in the count of waiting requests.
+        /// The number of bytes that the request adds to the total of all waiting requests.
         bytes: u64,
     },
     Running {

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use postback_wire::time::{Clock, Timestamp};
 
-/// The smallest change of a difference that counts, in µs. The difference is the wall clock minus the store's own time.
-/// If it changes by less, the store converts due times with the earlier difference, so that callers read the same due
+/// The store converts due times with the difference between the wall clock and the store's own time. If this difference
+/// changes by less than this many µs, the store still uses the earlier difference, so that callers read the same due
 /// time every time.
 const TOLERANCE: u64 = 10_000;
 
@@ -71,8 +71,8 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
-    /// Returns the trust in the wall clock after the clocks showed `now`. `retention` is the time for which ended rows
-    /// are kept.
+    /// Returns how far the store trusts the wall clock after the clocks showed `now`. `retention` is the time for which
+    /// ended rows are kept.
     fn after(self, now: Now, retention: Duration) -> Self {
         let lead = now.wall.micros().saturating_sub(now.due.micros());
         if lead < self.lead - STEP {
@@ -96,7 +96,7 @@ impl Trust {
         Self { ahead: Some(since), behind: None, ..self }
     }
 
-    /// Returns the trust as the text that the backend stores.
+    /// Converts this value to the text that the backend stores.
     #[cfg(feature = "sqlite")]
     pub(crate) fn to_text(self) -> String {
         match self.ahead {
@@ -126,7 +126,7 @@ pub(crate) struct StoreClock {
     /// By how much the wall clock was ahead of the store's own time when a due time was last converted for a caller, in
     /// µs.
     lead: AtomicI64,
-    /// The trust in the wall clock that the backend last stored.
+    /// How far the store trusts the wall clock, as the backend last stored it.
     trust: Mutex<Trust>,
 }
 
@@ -154,8 +154,8 @@ impl StoreClock {
     }
 
     /// Returns two values. The first value is a wall-clock time: requests and reports that were finished before this
-    /// time were finished longer than `retention` ago. The second value is the new trust in the wall clock, if the
-    /// trust has changed. Pass the new trust to [`keep`](Self::keep) after the backend has stored it.
+    /// time were finished longer than `retention` ago. The second value says how far the store now trusts the wall
+    /// clock, if this has changed. After the backend has stored the second value, pass it to [`keep`](Self::keep).
     pub(crate) fn ended_before(&self, retention: Duration) -> (Timestamp, Option<Trust>) {
         let (now, known) = (self.now(), *self.trust());
         let trust = known.after(now, retention);
@@ -163,7 +163,7 @@ impl StoreClock {
             tracing::warn!("the wall clock was set forward; ended rows are kept until the retention has really passed");
         }
         let believed = Timestamp::from_micros(now.due.micros().saturating_add(trust.lead)).min(now.wall);
-        // The store ignores a small change of the trust, because a small change is not worth a write.
+        // The store ignores a small change of `lead`, because a small change is not worth a write.
         let changed = trust.ahead != known.ahead || (trust.lead - known.lead).abs() > STEP / 2;
         if !changed {
             *self.trust() = Trust { behind: trust.behind, ..known };
@@ -171,7 +171,7 @@ impl StoreClock {
         (believed.saturating_sub(retention), changed.then_some(trust))
     }
 
-    /// Records the trust in the wall clock that the backend has stored.
+    /// Records how far the store trusts the wall clock. Call this after the backend has stored `trust`.
     pub(crate) fn keep(&self, trust: Trust) {
         *self.trust() = trust;
     }

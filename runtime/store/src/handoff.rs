@@ -26,8 +26,8 @@ pub(crate) struct Waiting {
     pub reports: Option<Timestamp>,
 }
 
-/// A row that was written as claimed and is then sent through memory to the worker or the delivery. The row holds
-/// permits of the worker or the delivery.
+/// A row that was written as claimed and is then sent through memory to the worker or the delivery. The permits that
+/// the store has taken from the worker or the delivery for this row are sent with it.
 #[derive(Debug)]
 pub struct PreClaimed<T> {
     pub row: T,

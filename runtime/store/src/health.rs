@@ -191,8 +191,8 @@ impl Health {
             if let Some(time) = since.map(|since| since.elapsed()).filter(|time| *time >= HOPELESS) {
                 return Trouble::Hangs(time);
             }
-            // The task can sleep until `look`, because a call that begins after this line reaches the time limit only
-            // after `look`.
+            // This function can sleep until `look`, because a call that begins after this line reaches the limit
+            // `HOPELESS` only after `look`.
             let look = since.unwrap_or_else(Instant::now) + HOPELESS;
             tokio::select! {
                 () = self.ended.cancelled() => return Trouble::Ended,

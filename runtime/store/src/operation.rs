@@ -175,8 +175,9 @@ pub(crate) struct Untaken {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub report: Arc<NewReport>,
-    /// The permits that the report holds for its place in the delivery's memory. If the report has permits, it is
-    /// *pre-claimed*: it is written as claimed by this process, and is sent through memory to the delivery after the commit.
+    /// Permits of the delivery, which the store has taken for this report. The permits reserve memory in the delivery.
+    /// If there are permits, the report is *pre-claimed*: it is written as claimed by this process, and is sent through
+    /// memory to the delivery after the commit. `None`: the report is not pre-claimed.
     pub room: Option<OwnedSemaphorePermit>,
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct CancelRunning {
 }
 
 impl Operation for CancelRunning {
-    /// The claim under which the request runs. `None`: the request does not run, so it was not marked as to be
+    /// The claim under which the request runs. `None`: the request does not run, so the operation has not marked it as
     /// cancelled.
     type Answer = Option<RequestClaim>;
 

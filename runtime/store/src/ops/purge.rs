@@ -17,8 +17,8 @@ pub(crate) struct Purge {
     /// A wall-clock time. The operation deletes requests and reports that were finished before this time.
     pub before: Timestamp,
     pub limit: usize,
-    /// How far the store trusts the wall clock. The commit of this operation stores the trust. `None`: the stored trust
-    /// is not changed.
+    /// How far the store now trusts the wall clock. The operation writes this value to the backend. `None`: the value
+    /// in the backend is not changed.
     pub trust: Option<Trust>,
 }
 

@@ -20,9 +20,9 @@ use postback_wire::report::Outcome;
 #[derive(Debug)]
 pub(crate) struct SettleRequest {
     pub claim: RequestClaim,
-    /// If the request waits for a worker: the route and the size of the request. The store subtracts the request from
-    /// its count of waiting requests, and `claim` has the epoch of the last run. `None`: the request runs under the
-    /// claim.
+    /// If the request waits for a worker: the route and the size of the request, which the store subtracts from its
+    /// count of waiting requests. In this case, `claim` has the epoch that the caller has read, so the claim is stale
+    /// if a worker has claimed the request since then. `None`: the request runs under the claim.
     pub waited: Option<Waited>,
     pub outcome: Outcome,
     pub reports: Vec<Outgoing>,

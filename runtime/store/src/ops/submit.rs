@@ -19,10 +19,11 @@ use postback_wire::time::Timestamp;
 #[derive(Debug)]
 pub(crate) struct Submit {
     pub request: NewRequest,
-    /// The permit of the worker that the request holds. If there is a permit, the request is *pre-claimed*: it is
-    /// written as running in this process, and is sent through memory to the worker after the commit.
+    /// A permit of the worker, which the store has taken for this request. If there is a permit, the request is
+    /// *pre-claimed*: it is written as running in this process, and is sent through memory to the worker after the
+    /// commit. `None`: the request is written as waiting.
     pub room: Option<OwnedSemaphorePermit>,
-    /// The slot that the request occupies in the count of waiting requests.
+    /// The slot of the request. While the slot is occupied, the request counts as a waiting request.
     pub slot: Option<QueueSlot>,
 }
 

@@ -128,8 +128,9 @@ pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
 
 /// Makes a statement that selects the first rows of the query `$rows`, whose columns are `due, seq, size`. The
 /// statement selects at most `?3` rows. It also selects at most `?4` bytes, unless the first row alone has more. The
-/// query `$rows` must compute the sizes itself: there SQLite finds the length of a body at the start of the row, but in
-/// the outer statement SQLite would read the bodies. SQLite need not sort the rows, and reads no row beyond the limits.
+/// query `$rows` must compute the sizes itself: inside `$rows`, SQLite takes the length of a body from the start of the
+/// row, but in the statement around `$rows`, SQLite would read the whole body. SQLite need not sort the rows, and reads
+/// no row beyond the limits.
 macro_rules! first_of {
     ($rows:literal) => {
         first_of!($rows, "1")

@@ -17,7 +17,7 @@ static REGISTRATIONS: LazyLock<Many<1>> = LazyLock::new(|| {
     Many::new([("INSERT OR REPLACE INTO registration (seq, text) SELECT * FROM $rows WHERE column1 IS NOT NULL", 2)])
 });
 
-/// Writes registrations. Each registration has the number of its request's row.
+/// Writes registrations. Each pair in `texts` is the row number of a request and the text of its registration.
 pub(super) async fn write_registrations(
     conn: &mut SqliteConnection,
     texts: &[(i64, String)],

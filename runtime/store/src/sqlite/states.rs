@@ -40,7 +40,8 @@ macro_rules! states {
             }
         )+
 
-        /// The names of states that the macro [`sql!`] replaces. Each name has the number of its state.
+        /// The names of states that the macro [`sql!`] replaces, each with the text that replaces it: the code of the
+        /// state as digits.
         const NAMES: &[(&str, &str)] = &[
             $($(($name, stringify!($code)),)+)+
             ("{first end}", "2"),
@@ -48,8 +49,8 @@ macro_rules! states {
     };
 }
 
-// Invariant: all states with a number of 2 or more are final, and no other state is final. A report waits if the number
-// of its state is 0 or less.
+// Invariant: all states with a code of 2 or more are final, and no other state is final. A report waits if the code of
+// its state is 0 or less.
 states! {
     /// The states of a request.
     RequestState, or "a request has an unknown state" {
@@ -87,8 +88,8 @@ macro_rules! sql {
 }
 pub(super) use sql;
 
-/// Replaces the names of states in a text by their numbers. Returns the new text and its length. The new text fits into
-/// `N` bytes, because a number is never longer than its name.
+/// Replaces the names of states in a text by the codes of the states. Returns the new text and its length. The new text
+/// fits into `N` bytes, because a code is never longer than the name that it replaces.
 pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
     let text = text.as_bytes();
     let (mut spelled, mut len) = ([0; N], 0);
@@ -112,7 +113,7 @@ pub(super) const fn spell<const N: usize>(text: &str) -> ([u8; N], usize) {
     (spelled, len)
 }
 
-/// Returns the length of the name that begins at the byte `at`, and the number of the state with that name.
+/// Returns the length of the name that begins at the byte `at`, and the code of the state with that name, as digits.
 #[expect(clippy::panic, reason = "only constants call it: an unknown name is an error of the compiler")]
 const fn named(text: &[u8], at: usize) -> (usize, &'static [u8]) {
     let mut candidate = 0;
@@ -140,7 +141,7 @@ pub(super) const fn first(bytes: &[u8], len: usize) -> &str {
     }
 }
 
-/// Replaces the names of states in a text by their numbers, like [`sql!`].
+/// Replaces the names of states in a text by the codes of the states, as [`sql!`] does.
 #[cfg(test)]
 pub(crate) fn spelled(text: &str) -> String {
     NAMES.iter().fold(text.to_owned(), |text, (name, code)| text.replace(name, code))

@@ -65,7 +65,8 @@ pub(crate) async fn the_outcome_of_a_commit_is_looked_up() {
     let replies = sqlite.apply(&[&first], now).await.unwrap();
     assert!(matches!(replies[..], [Reply::Submit(Submitted::New)]));
 
-    // The next commit succeeds. Then the test changes the count of commits, as if the backend had received an error.
+    // The next commit succeeds. Then the test sets the backend's count of commits back by one, as if the backend had
+    // received an error from the commit.
     let second = submit("s");
     sqlite.apply(&[&second], now).await.unwrap();
     sqlite.start.commits -= 1;

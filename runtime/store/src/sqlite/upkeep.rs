@@ -52,8 +52,8 @@ pub(super) struct Tidiness {
     pinned: i64,
     /// Whether the store has logged the warning about a long WAL.
     is_warned: bool,
-    /// Whether another program was making a checkpoint. If so, this program tries to make its checkpoint again after
-    /// each batch.
+    /// Whether the last checkpoint of this program failed because another program was making a checkpoint. If so, this
+    /// program tries again after each batch.
     busy: bool,
     /// Whether the whole WAL must still be copied into the database file. Until the WAL is copied, the last commits may
     /// not be on the disk.

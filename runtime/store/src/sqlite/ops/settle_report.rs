@@ -15,8 +15,8 @@ use crate::sqlite::statement::query;
 use crate::sqlite::states::{ReportState, sql};
 
 /// The three statements that settle reports. The first statement returns the indexes of the operations whose claims are
-/// not current. In the last statement, the `+` before `report.state` prevents SQLite from reading all reports that
-/// are being delivered.
+/// not current. In the last statement, the `+` before `report.state` prevents SQLite from using an index on the state,
+/// because SQLite would then read all reports that are being delivered.
 static SETTLE: LazyLock<Many<3>> = LazyLock::new(|| {
     Many::new([
         (
