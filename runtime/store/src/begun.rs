@@ -144,8 +144,8 @@ pub struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let mut marks = self.of.lock();
-        // The mark is removed although the outcome of the run may not be committed yet. If the process crashes after
-        // this line, this run did not cause the crash.
+        // The mark is removed although the outcome of the run may not be committed yet: the run has ended, so it cannot
+        // be the cause of a later crash of the process.
         marks.mark(self.place, &[0; MARK]);
         marks.free.push(self.place);
     }

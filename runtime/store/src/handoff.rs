@@ -54,8 +54,8 @@ struct Consumer<T> {
 
 impl<T> Consumer<T> {
     fn open(room: Arc<Semaphore>) -> (Self, mpsc::Receiver<PreClaimed<T>>) {
-        // Each row in the channel holds a permit of `room`. So the channel is never full, unless the worker or the
-        // delivery adds permits later.
+        // The channel has at least as many places as `room` has permits now, and each row in the channel takes a
+        // permit. So the channel is never full, unless the worker or the delivery adds permits later.
         let (hand, receiver) = mpsc::channel(room.available_permits().clamp(LEAST_CAPACITY, Semaphore::MAX_PERMITS));
         (Self { room, hand }, receiver)
     }

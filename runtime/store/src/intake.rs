@@ -8,8 +8,9 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
-/// The number of bytes that may come out of a queue in each turn, in addition to bytes left over from earlier turns. So
-/// 16 small rows may come out, because a row counts as at least 4 KiB, unless other limits are set for this [`Intake`].
+/// The number of bytes that may come out of a queue in each turn, in addition to the bytes that the queue did not use
+/// in earlier turns. With the default limits, a row counts as at least 4 KiB, so this number is enough for 16 small
+/// rows.
 const QUANTUM: usize = 64 << 10;
 /// The limit of the bytes of a single queue, as a multiple of the bytes that are still free. A single queue can use 7/8
 /// of all space. The rest is reserved for queues that get their first item later (Choudhury and Hahne, 1998).
@@ -108,7 +109,8 @@ impl<T> Intake<T> {
         loop {
             let key = *self.turns.front()?;
             let Entry::Occupied(mut entry) = self.lines.entry(key) else {
-                // Every number in `turns` has a queue, so this code is never reached. It would skip a number that has none.
+                // This code is never reached, because every number in `turns` has a queue. The code would skip a number
+                // without a queue.
                 self.turns.pop_front();
                 continue;
             };

@@ -81,9 +81,10 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut watched = lock(&self.all.0);
-        // The token is dropped while the map is locked. If several watches are dropped at the same time, the last watch
-        // finds a strong count of 0 and removes the entry from the map. If the entry already belongs to a later watch,
-        // the strong count is not 0, and the entry is not removed.
+        // The token is dropped while the map is locked. So if several watches of one request are dropped at the same
+        // time, the last of them finds that no watch has the token any more (a strong count of 0), and removes the
+        // entry from the map. If the entry already has the token of a later watch, the strong count is not 0, and the
+        // entry is not removed.
         self.ended = None;
         if watched.get(&self.id).is_some_and(|entry| entry.strong_count() == 0) {
             watched.remove(&self.id);

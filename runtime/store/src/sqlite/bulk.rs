@@ -18,8 +18,9 @@ use super::statement::query_with;
 const SIZES: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
 const LARGEST: usize = 512;
 
-/// The text in a statement that is replaced by the rows. If a statement has space for more rows than are written, the
-/// remaining rows are empty. So each statement must skip rows whose first column is NULL.
+/// The placeholder in a statement, which is replaced by the list of rows. If this list is longer than the number of
+/// rows that are written, the remaining rows have only NULL values. So each statement must skip rows whose first column
+/// is NULL.
 const ROWS: &str = "$rows";
 
 /// `N` statements that write or read the same rows, as one text. There is one such text for each number in [`SIZES`].
