@@ -17,9 +17,9 @@ use postback_wire::time::Clock;
 /// this time.
 const SLOWEST_POLL: Duration = Duration::from_mins(1);
 
-/// Claims as many reports as fit into the channel, until the shutdown begins or the store is closed. The loop always
-/// waits for the result of a claim. If the loop dropped a claim, the reports would stay claimed and nobody would
-/// deliver them.
+/// Claims as many reports as fit into the channel, until the shutdown begins or the store is closed. The loop waits for
+/// the result of every claim, even if the shutdown begins meanwhile. Otherwise the claimed reports would stay claimed
+/// and nobody would deliver them.
 pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<ClaimedReport>, shutdown: Shutdown) {
     let failures = FailureLog::new("claiming due reports");
     let mut backoff = store_backoff();
@@ -39,8 +39,8 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
                 backoff.reset();
                 let full = rows.len() >= limit;
                 for report in rows {
-                    // The channel has space, because only this function sends to it. Sending fails only if the delivery
-                    // was dropped.
+                    // The channel has space: the claim returns no more reports than fit into the channel, and only this
+                    // function sends to the channel. Sending fails only if the delivery was dropped.
                     if claims.send(report).await.is_err() {
                         return;
                     }
@@ -71,8 +71,8 @@ pub(super) async fn run(store: Store, clock: Clock, claims: mpsc::Sender<Claimed
 }
 
 /// Waits until half of the channel is free, and returns how many reports fit into the channel. Returns `None` if the
-/// shutdown has begun or the channel is closed. Without this wait, each claim, and so each transaction, would return
-/// only one report.
+/// shutdown has begun or the channel is closed. Without this wait, the loop would claim as soon as one report fits, so
+/// each transaction would claim only one report.
 async fn room(claims: &mpsc::Sender<ClaimedReport>, shutdown: &Shutdown) -> Option<usize> {
     tokio::select! {
         biased;

@@ -41,8 +41,8 @@ pub(super) struct Clients {
     strict: Client,
     trusted: Client,
     /// The addresses that this server listens on, and the client for URLs with the port of one of these addresses. This
-    /// client does not connect to these addresses. The port of the URL decides whether this client is used, because a
-    /// resolver does not know the port.
+    /// client does not connect to these addresses. The client is chosen by the port of the URL, because the check of
+    /// the addresses happens at the look-up, where only the host name is known and not the port.
     away: Option<(Arc<[SocketAddr]>, Client)>,
     connections: Connections,
 }

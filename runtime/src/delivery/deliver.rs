@@ -33,9 +33,9 @@ use postback_wire::webhook::Target;
 /// settled after this time, the next process that opens the store voids the claim of the report and sends the report
 /// again.
 const RETRY_AFTER_STOP: Duration = Duration::from_secs(10);
-/// The largest number of reports that have been attempted and wait for their commit. Only reports that the delivery
-/// claimed count. If the store passed on a report in memory, right after the commit of the report, the report does not
-/// count here, because it keeps its share of the store's memory until it is settled.
+/// The largest number of attempted reports that wait until the store has committed their result. This limit applies
+/// only to reports that were read from the store. A new report that the store passed on in memory needs no such limit,
+/// because it keeps its share of the store's limited memory until it is settled.
 const MAX_SETTLING: usize = 4_096;
 /// How long a report waits if this machine could not make its attempt. A random time of up to 5 s is added, so that not
 /// all of these reports are attempted again at the same moment.

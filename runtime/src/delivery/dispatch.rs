@@ -27,7 +27,7 @@ use postback_wire::names::metric;
 use postback_wire::time::Clock;
 use postback_wire::webhook::Shown;
 
-/// The number of reports being parked at which the loop stops taking more reports into memory.
+/// While this many reports are being parked, the loop takes no more reports into memory.
 const MAX_PARKING: usize = 1_024;
 /// The largest number of idle queues that the scheduler remembers. Each queue uses some hundred bytes.
 const MAX_IDLE: usize = 4_096;
@@ -74,8 +74,8 @@ impl Dispatcher {
         shutdown: Shutdown,
     ) -> Self {
         // The channel has space for one event of each slot, of each report that is being parked, and of each claim. The
-        // number of reports that are being parked is less than a sum: twice the backlog, plus the number of reports
-        // that the loop takes in one turn.
+        // number of reports that are being parked is less than twice the backlog plus the number of reports that the
+        // loop takes in one turn.
         let (events, ended) = mpsc::channel(concurrency + 3 * scheduler.backlog());
         let attempt_tasks = AttemptTasks::new(deliverer.clone(), shutdown.clone());
         Self {

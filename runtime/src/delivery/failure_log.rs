@@ -16,8 +16,8 @@ pub(super) fn store_backoff() -> Backoff {
     Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
 }
 
-/// Logs the failures of one kind of operation. This log contains one line for each cause, and one line when the
-/// operation succeeds again.
+/// Logs the failures of one kind of operation. Failures in a row with the same cause give only one line. Another line
+/// says that the operation succeeds again.
 #[derive(Debug)]
 pub(super) struct FailureLog {
     operation: &'static str,

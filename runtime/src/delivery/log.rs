@@ -165,7 +165,8 @@ impl Log {
         if self.is_to_explain(entry.to.origin(), entry.now) {
             attempt_event!(warn, entry, "{}", message(entry));
         } else if entry.note.is_some() {
-            // A line that says how the run of the request ended is always logged.
+            // The note of this line says how the run of the request ended. So the line is logged, although the refusal
+            // was explained before.
             attempt_event!(info, entry, "{} → not delivered: refused, as explained before", beginning(entry));
         } else {
             attempt_event!(debug, entry, "{}", message(entry));

@@ -23,9 +23,9 @@ use tokio::sync::Semaphore;
 /// The largest number of look-ups at the same time. Each look-up uses one thread.
 const CONCURRENCY: usize = 64;
 /// The largest number of slow look-ups that do not count against [`CONCURRENCY`]. A look-up is slow if it takes longer
-/// than [`SLOW_AFTER`]. If the name servers are dead, a look-up uses its thread for half a
-/// minute and cannot be interrupted. All limits together are smaller than the number of threads that the runtime may
-/// start.
+/// than [`SLOW_AFTER`]. If the name servers are dead, a look-up uses its thread for half a minute and cannot be
+/// interrupted. The sum of [`CONCURRENCY`], `STUCK` and [`FOR_KNOWN`] is smaller than the number of threads that the
+/// runtime may start.
 const STUCK: usize = 192;
 /// The number of additional look-ups at the same time that are reserved for known names. A known name is a name that
 /// was looked up successfully before.

@@ -37,8 +37,8 @@ pub(super) struct Scheduler<W> {
     queues: HashMap<Key, Queue>,
     /// The queues whose parked reports are claimed next.
     to_claim: VecDeque<Key>,
-    /// The alarms of all queues. At the time of its alarm, the scheduler checks again whether an attempt or a claim of
-    /// the queue may start.
+    /// The alarms of all queues. The alarm of a queue is the time at which the scheduler checks again whether an
+    /// attempt or a claim of this queue may start.
     alarms: BTreeSet<(SinceStart, Key)>,
     /// The idle queues in the order in which they became idle. The queue that has been idle longest comes first.
     idle: BTreeMap<u64, Key>,
@@ -55,8 +55,8 @@ pub(super) struct Scheduler<W> {
 struct Counts {
     /// The units of memory that the waiting reports use.
     waiting: usize,
-    /// The units of memory that are reserved for reports that are being claimed, one unit for each report. Another
-    /// limit applies to the bytes of a claim.
+    /// The units of memory that are reserved for reports that are being claimed. One unit is reserved for each report,
+    /// because the size of the reports is not known before the claim has ended.
     reserved: usize,
     claims: usize,
     /// The number of reports that are being parked: the store has not committed them as parked yet.

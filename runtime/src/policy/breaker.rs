@@ -33,7 +33,8 @@ pub(crate) struct Breaker {
     pause: Duration,
     /// The time at which the circuit last closed. `None` if the circuit has never closed after it was open.
     closed_at: Option<SinceStart>,
-    /// How many times the circuit has opened. This number shows whether an attempt started before the circuit opened.
+    /// How many times the circuit has opened. The permit of an attempt stores this number. If the number has grown when
+    /// the attempt ends, the attempt started before the circuit opened.
     opened: u32,
     /// Whether the circuit opened because at least half of the attempts got no connection.
     unreachable: bool,

@@ -81,7 +81,7 @@ impl Destinations {
     }
 
     /// Whether a webhook is trusted. A webhook is trusted if the operator chose it and its URL is a trusted
-    /// destination. Only some trusted webhooks are allowed to go to private networks.
+    /// destination. A trusted webhook is allowed to go to private networks only if its destination is `private`.
     pub(crate) fn trusts(&self, webhook: &Webhook) -> bool {
         webhook.is_operator() && self.find(webhook.url()).is_some()
     }

@@ -23,8 +23,8 @@ pub(crate) type SinceStart = Duration;
 /// Identifies one origin. The key is valid until the origin is removed.
 pub(crate) type Key = usize;
 
-/// The average time of an attempt below which an origin is prompt. The slots of a prompt origin are free again so soon
-/// that other origins do not have to wait long.
+/// An origin is prompt if its attempts take less than this time on average. The slots of a prompt origin are free again
+/// so soon that other origins do not have to wait long.
 const PROMPT: Duration = Duration::from_secs(1);
 /// The largest time that one attempt adds to the average. If an attempt takes longer, only this time is added. So when
 /// a slow origin becomes fast, the origin counts as prompt after at most ten more attempts.
@@ -39,8 +39,8 @@ pub(crate) struct Limits {
     total: usize,
     /// The number of slots that one origin may use while other origins have attempts to start.
     share: usize,
-    /// The largest number of slots that a small origin uses. Some slots are kept free for small origins. An origin that
-    /// has not answered yet may use at most this many slots.
+    /// An origin is small while it uses at most this many slots. Some slots are kept free for small origins. An origin
+    /// that has not answered yet may use at most this many slots.
     small: usize,
     /// The number of slots that all origins that are not small may use together.
     large: usize,
@@ -105,8 +105,8 @@ struct Origin<T> {
     paused: bool,
     /// The average time of an attempt. `None` until the first attempt has ended.
     average_time: Option<Duration>,
-    /// The time at which the last attempt of this origin ended. If an attempt started later while no other attempt was
-    /// in flight, the time of this start.
+    /// The time at which the last attempt of this origin ended. But if the origin later started an attempt while it had
+    /// no other attempt in flight, the time at which this attempt started.
     last_heard: SinceStart,
     /// The position of the origin in the order of turns. The origin with the smallest ticket is the first.
     ticket: u64,
@@ -270,7 +270,7 @@ impl<T> Turns<T> {
     fn has_room_for_large(&self, key: Key) -> bool {
         let in_flight = self.origins.get(key).map_or(0, |origin| origin.in_flight);
         // When an origin stops being small, all slots of this origin are counted as used by large origins. So the
-        // number of these slots may grow by more than one.
+        // number of slots that large origins use may grow by more than one.
         let grown = if in_flight <= self.limits.small { in_flight + 1 } else { 1 };
         self.in_use.by_large + grown <= self.limits.large
     }

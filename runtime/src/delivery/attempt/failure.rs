@@ -67,10 +67,10 @@ fn known(error: &(dyn Error + 'static)) -> Option<Failure> {
 }
 
 /// Returns the failure that the receiver reported with an HTTP/2 frame instead of an answer. `None` if the error has
-/// another cause. Then the last error of the chain of sources describes the cause.
+/// another cause. In this case, the caller finds the cause in the last error of the chain of sources.
 ///
-/// A GOAWAY frame names the last stream that the receiver processes. Only later streams end with this error, so their
-/// requests were not processed.
+/// A GOAWAY frame names the last stream that the receiver processes. Only the requests of later streams end with a
+/// GOAWAY error, so a request that ends with this error was not processed.
 fn http2(error: &h2::Error) -> Option<Failure> {
     let reason = error.reason().filter(|_| error.is_remote())?;
     Some(match reason {

@@ -11,8 +11,8 @@ use super::*;
 use crate::delivery::receiver::{OK, Receiver};
 use crate::policy::guard::Reach;
 
-/// A number of bytes that does not fit into the socket buffers of the client and the receiver. If the client does not
-/// stop an endless answer, the receiver sends far more bytes than this before the test fails.
+/// A number of bytes that does not fit into the socket buffers of the client and the receiver. If the client stops
+/// reading an endless answer, the receiver can send only fewer bytes than this.
 const SOME: usize = 64 << 20;
 
 /// Starts a receiver that runs `behave` for each connection, on a separate thread. Returns the receiver's port.

@@ -10,8 +10,8 @@ const MAX_CLAIMS: usize = 4;
 /// The largest number of parked reports in one claim.
 const MAX_PER_CLAIM: usize = 256;
 /// The largest number of reports in one claim while a single attempt tests an origin and some of the origin's URLs have
-/// circuits of their own. The claim asks for more than one report, because a report to such a URL cannot test the
-/// origin.
+/// circuits of their own. The claim asks for more than one report, because a report to such a URL goes into the URL's
+/// own queue and cannot test the origin.
 const MAX_PER_TEST_CLAIM: usize = 32;
 /// How long the scheduler waits before the next claim if a claim failed or returned no report.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -250,8 +250,8 @@ async fn of_a_name_that_leads_to_a_forbidden_address_the_log_tells_once_what_wou
         running.post(subject, &url).await;
         running.attempted(subject).await;
     }
-    // The log line is written after the report is settled. When the delivery has stopped, the log line must have been
-    // logged.
+    // A log line is written only after its report is settled. So the test stops the delivery first: after that, all log
+    // lines are written.
     running.stop().await;
     let told = lines.with("10.0.0.7");
     let levels: Vec<_> = told.iter().map(|(level, _)| *level).collect();
