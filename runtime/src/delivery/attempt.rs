@@ -227,8 +227,8 @@ impl Sender {
     ) -> AttemptResult {
         let ended = |end, words| AttemptResult::ended(started, end, Some(words));
         match Failure::of(error) {
-            // Here the host of the URL is a name, and the resolver returned a forbidden address for this name. If the
-            // URL itself contains a forbidden address, the URL is refused earlier, before the request.
+            // The resolver returned a forbidden address for the host name in the URL. The host cannot be a forbidden
+            // address itself, because such a URL is refused before the request.
             Failure::Refused(refusal) => ended(AttemptEnd::ForbiddenAddress, refusal.to_string()),
             // If no connection was opened, nothing was sent, so the attempt does not count in the schedule. If a
             // connection was opened, a part of the request may have been sent, so the attempt counts.

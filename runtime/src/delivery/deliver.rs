@@ -29,9 +29,9 @@ use postback_wire::names::metric;
 use postback_wire::time::{Clock, Timestamp};
 use postback_wire::webhook::Target;
 
-/// How long the delivery repeats operations of a failing store after the shutdown has begun. If a report is still not
-/// settled after this time, the next process that opens the store voids the claim of the report and sends the report
-/// again.
+/// After the shutdown has begun, a failed operation of the store is repeated for at most this time. If the result of an
+/// attempt is still not stored then, the next process that opens the store voids the claim of the report and sends the
+/// report again.
 const RETRY_AFTER_STOP: Duration = Duration::from_secs(10);
 /// The largest number of attempted reports that wait until the store has committed their result. This limit applies
 /// only to reports that were read from the store. A new report that the store passed on in memory needs no such limit,

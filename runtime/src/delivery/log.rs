@@ -93,7 +93,7 @@ struct Explained {
     origins: HashSet<String>,
     /// The origins in the order in which their refusals were explained, the oldest first.
     order: VecDeque<String>,
-    /// The number of explained refusals that count against the limit [`MAX_EXPLAINED`]. The number falls by one in each
+    /// The number of explained refusals that count towards the limit [`MAX_EXPLAINED`]. The number falls by one in each
     /// [`EXPLAIN_PAUSE`].
     counted: usize,
     since: Option<Timestamp>,
@@ -138,7 +138,7 @@ impl Log {
         }
     }
 
-    /// Logs that a retry failed. [`Log::attempt`] logs a first attempt that failed.
+    /// Logs that a retry failed. If the first attempt fails, [`Log::attempt`] itself logs this.
     fn log_retry(&self, entry: &AttemptLine<'_>) {
         let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
         let decision = retries.failed(entry.to.origin(), entry.now);

@@ -56,7 +56,7 @@ struct Counts {
     /// The units of memory that the waiting reports use.
     waiting: usize,
     /// The units of memory that are reserved for reports that are being claimed. One unit is reserved for each report,
-    /// because the size of the reports is not known before the claim has ended.
+    /// because the size of the reports is not known before the claim has ended. The store limits the bytes of a claim.
     reserved: usize,
     claims: usize,
     /// The number of reports that are being parked: the store has not committed them as parked yet.
@@ -90,14 +90,14 @@ impl<W: Schedulable> Scheduler<W> {
     /// Puts a report into its queue. If the queue may not take the report, returns the report, and the caller has to
     /// park it.
     ///
-    /// The reports of a queue may use as many units of memory as are still free. So a single origin gets at most half
-    /// of the memory, and there is always some free memory for one more origin.
+    /// A queue takes a report only while the queue's reports use fewer units of memory than are still free. So a single
+    /// origin gets about half of the memory at most, and some memory stays free for other origins.
     pub(super) fn take(&mut self, key: Key, work: W, now: SinceStart) -> Option<(W, ParkReason)> {
         let free = self.free();
         let queue = self.queues.get_mut(&key);
         let reason = queue.as_ref().and_then(|queue| {
-            // One report is enough to test whether the origin works. This report is already in memory, or the claim in
-            // progress returns it.
+            // While a single attempt tests whether the origin works, one report in memory is enough. If one is in
+            // memory or is being claimed, the new report is parked.
             let is_tested = queue.breaker.is_probing() && (queue.waiting > 0 || queue.claim.is_some());
             if is_tested || !queue.breaker.allows_attempt(now) {
                 Some(ParkReason::Breaker)

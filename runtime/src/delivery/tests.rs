@@ -176,7 +176,8 @@ async fn stopping_ends_what_is_in_flight_and_puts_back_the_rest_which_the_next_d
     let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
     let wait = std::sync::Mutex::new(wait);
     let receiver = Receiver::new(move |_, out| {
-        // When the test drops the sender, `recv` returns, and then the receiver answers all requests without a delay.
+        // `recv` waits until the test drops the sender. From then on, the receiver answers all requests without a
+        // delay.
         let _ = wait.lock().unwrap().recv();
         out.write_all(OK.as_bytes())
     });

@@ -16,8 +16,8 @@ use super::turns::SinceStart;
 const MIN_ATTEMPTS: u32 = 10;
 /// The number of failing URLs that are needed before the circuit of their origin can open.
 const MIN_FAILING_URLS: usize = 3;
-/// Only attempts that ended within this time decide whether a circuit opens. The time is measured with a precision of
-/// half a window.
+/// Only attempts that ended within this time decide whether a circuit opens. Attempts that ended more than half of this
+/// time ago may be ignored too, because half a window is always forgotten as a whole.
 pub(crate) const WINDOW: Duration = Duration::from_mins(1);
 /// How long a circuit stays open after it has opened for the first time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -66,8 +66,8 @@ impl Default for State {
     }
 }
 
-/// The results of the attempts of the last window. They are counted in two halves, and the earlier half is forgotten as
-/// a whole.
+/// The results of the attempts of the last window. `now` counts the later half of the window and `before` the earlier
+/// half. When a new half begins, the counts of the earlier half are forgotten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Window {
     since: SinceStart,

@@ -96,7 +96,7 @@ async fn an_odd_status_line_counts_and_so_does_an_answer_that_is_cut() {
 
 #[tokio::test]
 async fn an_odd_answer_is_not_taken_for_that_to_the_next_report() {
-    // At the second request on a connection, the receiver closes the connection without an answer.
+    // The receiver answers a request for `/first`. At every other request, it closes the connection without an answer.
     let receiver = Receiver::new(|request, out| {
         if request.line.contains("/first") {
             out.write_all(b"HTTP/1.1 200 OK\r\nx space: 1\r\ncontent-length: 0\r\n\r\n")

@@ -162,8 +162,8 @@ fn a_refusal_is_explained_once_per_origin_under_a_bound() {
     assert!(!log.is_to_explain("https://a", at(0)));
     let explained = (0..2 * MAX_EXPLAINED).filter(|n| log.is_to_explain(&n.to_string(), at(0))).count();
     assert_eq!(explained, MAX_EXPLAINED - 1);
-    // One [`EXPLAIN_PAUSE`] has passed, so the refusal of one more origin is explained, although many were explained
-    // before. The number of remembered origins is limited.
+    // The limit is reached, so no other refusal is explained at the same time. After each further second, one more
+    // refusal is explained, and the log forgets the oldest origin.
     assert!(!log.is_to_explain("https://b", at(0)));
     for n in 1..2 * MAX_EXPLAINED {
         assert!(log.is_to_explain(&format!("https://b{n}"), at(n)), "{n}");
