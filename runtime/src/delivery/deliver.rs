@@ -40,7 +40,8 @@ const MAX_SETTLING: usize = 4_096;
 /// How long a report waits if this machine could not make its attempt. A random time of up to 5 s is added, so that not
 /// all of these reports are attempted again at the same moment.
 const PUT_OFF: Duration = Duration::from_secs(5);
-/// How long a slot stays in use after an attempt for which this machine lacked a resource that every attempt needs.
+/// How long a slot, the right to make one attempt, stays in use after an attempt that was not made because this machine
+/// lacked a resource that every attempt needs.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Makes the attempt of a claimed report, and settles and logs the report.

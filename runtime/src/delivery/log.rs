@@ -25,9 +25,9 @@ const MAX_TEXT: usize = 300;
 /// The largest number of origins for which the log remembers that it has explained a refusal. If there are more
 /// origins, the log forgets the oldest one.
 const MAX_EXPLAINED: usize = 1_024;
-/// The pause after which one more refusal may be explained. The log explains the first [`MAX_EXPLAINED`] refusals
-/// without a pause. So a caller who names more and more origins cannot fill the log. A refusal that was not explained
-/// because of this limit is explained the next time.
+/// The log explains the first [`MAX_EXPLAINED`] refusals without a pause. After that, it explains on average at most
+/// one further refusal in each pause of this length. So a caller who names more and more origins cannot fill the log. A
+/// refusal that was not explained because of this limit is explained the next time.
 const EXPLAIN_PAUSE: Duration = Duration::from_secs(1);
 /// The shortest time between two log lines about the same shortage of this machine.
 const PUT_OFF_PAUSE: Duration = Duration::from_mins(1);

@@ -70,7 +70,8 @@ impl Guard {
     /// Checks a URL whose host is an IP address. A URL whose host is a name is allowed here, because the addresses of
     /// the name are checked when a connection is opened.
     ///
-    /// Invariant: a host that is an IP address is not resolved, so no other function checks it.
+    /// Invariant: every URL is checked with this method before it is requested, because a host that is an IP address is
+    /// not resolved, so the check of resolved addresses does not see it.
     pub(crate) fn check_url(&self, url: &Url, reach: Reach) -> Result<(), Refusal> {
         match url.host() {
             Some(Host::Ipv4(address)) => self.check(address.into(), reach),

@@ -26,10 +26,11 @@ pub(crate) type Key = usize;
 /// An origin is prompt if its attempts take less than this time on average. The slots of a prompt origin are free again
 /// so soon that other origins do not have to wait long.
 const PROMPT: Duration = Duration::from_secs(1);
-/// The largest time that one attempt adds to the average. If an attempt takes longer, only this time is added. So when
-/// a slow origin becomes fast, the origin counts as prompt after at most ten more attempts.
+/// An attempt that takes longer than this counts in the average as if it had taken only this time. So when a slow
+/// origin becomes fast, the origin counts as prompt after at most ten more attempts.
 const LONGEST: Duration = Duration::from_secs(4);
-/// The weight of all earlier attempts in the average time of an origin. The last attempt has the weight 1.
+/// The weight that all earlier attempts together have in the average time of an origin. The last attempt has the weight
+/// 1.
 const INERTIA: u32 = 7;
 
 /// The number of slots, and how many slots each kind of origin may use.
@@ -77,8 +78,8 @@ impl Limits {
 pub(crate) struct Turns<T> {
     limits: Limits,
     origins: Slab<Origin<T>>,
-    /// For each group, the origins that could start an attempt, by ticket. The origin with the smallest ticket has
-    /// waited for the longest time.
+    /// For each group, the origins that could start an attempt, ordered by ticket. The origin with the smallest ticket
+    /// has waited for the longest time.
     ready: [BTreeMap<u64, Key>; LimitGroup::COUNT],
     last_ticket: u64,
     waiting: usize,

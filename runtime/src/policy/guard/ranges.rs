@@ -85,8 +85,8 @@ pub(super) fn special(address: IpAddr, nat64: &[Nat64]) -> Option<&'static str> 
     match address {
         IpAddr::V4(v4) => SPECIAL_4.iter().find(|(net, bits, _)| in_4(v4, *net, *bits)).map(|(_, _, name)| *name),
         IpAddr::V6(v6) => match nat64::embedded(v6, nat64) {
-            // The IPv4 address inside a NAT64 address decides, because a network without IPv4 uses such an address for
-            // every IPv4 receiver.
+            // The result for a NAT64 address is the result for the IPv4 address inside it, because a network without
+            // IPv4 uses such an address for every IPv4 receiver.
             Some(v4) => special(v4.into(), &[]),
             None => match SPECIAL_6.iter().find(|(net, bits, _)| in_6(v6, *net, *bits)) {
                 Some((_, _, name)) => Some(name),
