@@ -29,9 +29,10 @@ pub use postback_wire::webhook::OperatorCheck;
 /// Without this macro, a closure captures only those fields of a variable that the closure's code names, and drops the
 /// fields in the order in which the code names them. The macro does not count as a use of a variable. So the compiler
 /// still warns if the user's code does not use the variable.
-// The attributes generate a call of this macro, and not the code inside the macro. The reason is that the compiler
-// reports some lints where a variable is captured. The compiler reports these lints for generated code, as if the user
-// had written the code, but not for the code inside a macro of another crate.
+// The attributes generate a call of this macro, and do not generate the code inside the macro, for this reason: the
+// compiler reports some lints at the place where a variable is captured. If this place were in generated code, the
+// compiler would report the lints to the user, as if the user had written the code. The compiler reports no such lints
+// for the code inside a macro of another crate.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __capture_whole {

@@ -26,7 +26,8 @@ use postback_wire::time::Timestamp;
 const MAX_PATH: usize = 103;
 /// The longest command that the server reads, in bytes. A command word and the longest URL need fewer bytes.
 const MAX_LINE: usize = 4_096;
-/// The largest number of bytes of an answer that a client reads. The list of all disabled URLs is shorter.
+/// The largest number of bytes of an answer that a client reads. Even the longest answer, the list of all disabled
+/// URLs, has fewer bytes.
 const MAX_ANSWER: u64 = 64 << 20;
 /// The largest number of clients of the admin socket that are served at the same time.
 const MAX_CLIENTS: usize = 4;
@@ -64,8 +65,8 @@ pub(crate) async fn run(store: Store, path: PathBuf, stop: Shutdown) {
     };
     let room = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
-        // If all permits are in use, further clients wait in a queue of the kernel. The length of this queue is
-        // limited.
+        // Each client that the server serves holds one permit. If all permits are in use, further clients wait in a
+        // queue of the kernel. The length of this queue is limited.
         let permit = tokio::select! {
             () = stop.stopping() => break,
             permit = room.clone().acquire_owned() => permit,
@@ -101,8 +102,9 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
             ),
         ));
     }
-    // This process has locked the database. So if a socket exists at this path, an earlier process has left the socket
-    // there, and this process can remove the socket. A file of another kind is not removed.
+    // This process has locked the database, so no other server uses the database now. If a socket exists at this path,
+    // an earlier process has left the socket there, so this process can remove the socket. A file of another kind is
+    // not removed.
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;
     }

@@ -67,8 +67,8 @@ const SOCKET_BUFFER: u32 = 256 << 10;
 /// The largest number of new connections that wait in the kernel until the server accepts them.
 const BACKLOG: u32 = 1_024;
 
-/// The HTTP server. While the program drains, which it does before it stops, the HTTP server accepts no new requests,
-/// but still answers HTTP calls about stored requests. When the server stops, active HTTP calls have a few seconds to
+/// The HTTP server. Before the program stops, the program drains: the HTTP server then accepts no new requests, but
+/// still answers HTTP calls about stored requests. When the server stops, active HTTP calls have a few seconds to
 /// finish.
 pub(crate) struct Server {
     listener: TcpListener,

@@ -131,8 +131,8 @@
         reason = "the macro `__capture_whole` makes such code; other crates do not get these warnings"
     )
 )]
-// Some code is used by only one feature. If this feature is off, the compiler must not warn that the code is unused. If
-// all features are on, the compiler does warn about unused code.
+// Some code is used by only one feature. If this feature is off, the compiler must not warn that the code is unused.
+// Code that no feature uses is still found, because the compiler warns about unused code if all features are on.
 #![cfg_attr(
     not(all(feature = "server", feature = "sqlite")),
     allow(

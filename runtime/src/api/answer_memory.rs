@@ -169,8 +169,8 @@ impl AnswerMemory {
 }
 
 impl State {
-    /// Returns whether `wanted` bytes are free. If too few bytes are free, first drops the windows (the buffered parts)
-    /// of other answers, or closes the connections of slow clients.
+    /// Returns whether `wanted` bytes are free. If too few bytes are free, first tries to free bytes: drops the windows
+    /// (the buffered parts) of other answers, and if this is not enough, closes the connections of slow clients.
     fn make_room(&mut self, wanted: isize, now: Instant) -> bool {
         if self.free < wanted && now >= self.next_look {
             self.next_look = now + LOOK_AGAIN / 2;
@@ -297,8 +297,9 @@ impl AnswerSlot {
         Bytes::from_owner(Piece { text: text.into(), slot: Arc::clone(self) })
     }
 
-    /// Must be called when an answer is dropped. If the server ended the answer early, the connection no longer counts
-    /// the answer as stalled, even if the connection has not yet written all pieces of the answer.
+    /// Must be called when an answer is dropped. The connection counts its stalled answers, which the client does not
+    /// read. If the server ended this answer early, the connection no longer counts this answer as stalled, even if the
+    /// connection has not yet written all pieces of the answer.
     pub(super) fn ended_early(&self) {
         let ended = self
             .answers

@@ -29,8 +29,8 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> 
 async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response, Problem> {
     let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
     let (tasks, to_cancel, path) = (api.shutdown.clone(), id.clone(), route.path.clone());
-    // The cancel runs in a separate task. If the client closes the connection, this task continues, and the server
-    // still logs a committed cancel.
+    // The cancel runs in a separate task. If the client closes the connection, only the HTTP call ends. The separate
+    // task continues, so that the server logs the cancel after the store has committed it.
     let cancelled = tasks.spawn(async move { cancel(&api, &route, &to_cancel).await }).await;
     match cancelled.map_err(|_| Problem::internal())? {
         Ok(Cancelled::AtOnce(outcome)) => {
@@ -59,16 +59,17 @@ fn cancel_answer(code: StatusCode, id: &RequestId, status: &str, reason: Option<
     json(code, Body::from(body))
 }
 
-/// Asks the handler for the webhooks of a request that has not run yet. A cancelled request never runs, so no run can
-/// name its webhooks. Returns `None` if the store already has the webhooks of the request.
+/// Asks the handler which webhooks get the report of a request that has not run yet. A run of the request would name
+/// the webhooks, but a cancelled request never runs. Returns `None` if the store already has the webhooks of the
+/// request, or if the handler cannot be asked.
 async fn ask_for_webhooks(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Option<Registered>, Error> {
     if route.attribute.is_none() {
         return Ok(None);
     }
     let Some((headers, body)) = api.store.unregistered(id, &route.path).await? else { return Ok(None) };
     let (route, run) = (Arc::clone(route), Run::of(id.clone(), Arc::new(headers), body));
-    // The expressions of the attribute are user code and may block the thread. So these expressions are evaluated on a
-    // thread for blocking code.
+    // The expressions in the attribute `#[async_handler]` are user code and may block the thread. So these expressions
+    // are evaluated on a thread for blocking code.
     Ok(tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten())
 }
 

@@ -41,8 +41,8 @@ const CONNECTION_WINDOW: u32 = 512 << 10;
 /// The number of bytes that a client may send on one HTTP/2 stream, before the client must wait until the server has
 /// read these bytes.
 const STREAM_WINDOW: u32 = 256 << 10;
-/// The longest time that active HTTP calls have to finish when the server stops. The time is shorter if the rest of the
-/// grace time plus [`AFTER_GRACE`] is shorter.
+/// The longest time that active HTTP calls have to finish when the server stops. If the rest of the grace time plus
+/// [`AFTER_GRACE`] is shorter, the calls have only this shorter time.
 const LAST_CALLS: Duration = Duration::from_secs(5);
 /// The shortest time that active HTTP calls have to finish when the server stops, even if the grace time is already
 /// over.

@@ -46,8 +46,8 @@ impl LoggedOnce {
         is_new
     }
 
-    /// Must be called when the condition does not hold. If the condition held before, logs the end of the condition,
-    /// and returns the number of HTTP calls that the condition affected.
+    /// Must be called when the condition does not hold. If the condition held until now, logs the end of the condition,
+    /// and returns the number of HTTP calls that the condition affected. Otherwise returns `None`.
     pub(super) fn over(&self) -> Option<u64> {
         if self.is_over.swap(true, Ordering::AcqRel) {
             return None;

@@ -55,9 +55,9 @@ pub(super) struct Checked {
     pub(super) asked: Option<Asked>,
 }
 
-/// Checks the body of a request. Asks the handler for the webhooks of the request. For this, the handler must
-/// deserialise the payload, so an invalid payload is found. If the handler cannot be asked, the payload is checked
-/// without the handler.
+/// Checks the body of a request, and asks the handler for the webhooks of the request. To name the webhooks, the
+/// handler must deserialise the payload, so this question also shows whether the payload is valid. If the handler
+/// cannot name the webhooks before it runs, only the payload is checked, without the handler.
 ///
 /// The code that deserialises the payload is user code and may panic. After a panic, the panic hook logs the panic, and
 /// the client gets status 500.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-/// The longest time for which a client can ask the server to wait for the outcome of a request. Many proxies end an
-/// HTTP call that is idle for only a little longer.
+/// The longest time for which a client can ask the server to wait for the outcome of a request. A longer wait would
+/// often fail, because many proxies end an HTTP call after little more than a minute without data.
 pub(super) const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// The preferences that a client states in the header `Prefer`. Unknown preferences are ignored, as RFC 7240 demands.

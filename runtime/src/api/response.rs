@@ -20,7 +20,7 @@ pub(super) fn status_of(stage: &Stage) -> &'static str {
 }
 
 /// Makes an answer with JSON as its content type. The body should end with a line break, because people read the
-/// answers on terminals. The Cortex API does the same.
+/// answers on terminals. The answers of the Cortex API end with a line break, too.
 pub(super) fn json(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;

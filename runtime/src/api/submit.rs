@@ -160,7 +160,8 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
                 "the store cannot take this request, now or later; nothing was accepted; the server's log says more";
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, what))
         }
-        // The time limit is over. But the operation is still in the store's queue, and the store may still commit it.
+        // The time limit is over, but the operation is still in the store's queue, and the store may still commit the
+        // operation. So the answer must not say that the request was not accepted.
         Err(_) => Err(unknown()),
     }
 }

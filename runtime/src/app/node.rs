@@ -52,7 +52,7 @@ pub(crate) struct Node {
     /// Signals that a vital part of the node has ended. The node cannot work without these parts.
     vital: Vital,
     grace: Duration,
-    /// The thread that runs the deliveries. The thread ends when this field is dropped. So this field must be dropped
+    /// The thread that runs the deliveries. The thread ends when this field is dropped, so this field must be dropped
     /// only after the deliveries have stopped.
     delivery_thread: Background,
 }
@@ -177,8 +177,8 @@ impl Node {
         }
     }
 
-    /// Returns a function. The caller must call the function if the operator ends the process before
-    /// [`stop`](Self::stop) has ended, so that the runs in progress do not count as crashed.
+    /// Returns a function. If the operator ends the process before [`stop`](Self::stop) has ended, the caller must call
+    /// this function. Otherwise the runs in progress would count as crashed.
     pub(crate) fn ended_by_operator(&self) -> impl FnOnce() + use<> {
         let store = self.store.clone();
         move || store.forget_begun()

@@ -73,7 +73,8 @@ fn raised() -> Option<usize> {
             Ok(()) => {
                 tracing::debug!("the limit of open files was raised from {:?} to {:?}", found.current, found.maximum);
             }
-            // Raising the limit fails on systems that have another, lower limit below the hard limit.
+            // Some systems have another limit, which is lower than the hard limit. On these systems, the soft limit
+            // cannot be raised to the hard limit.
             Err(error) => tracing::debug!("the limit of open files cannot be raised: {error}"),
         }
     }

@@ -40,7 +40,7 @@ impl ConfigTable {
     pub(crate) fn deserialize<S: DeserializeOwned>(&self) -> Result<S, Error> {
         // The fields of a flattened or untagged type do not say which type of value they expect. So the table is first
         // read with the text of each variable as a string. If this read fails, the table is read again. In the second
-        // read, each text becomes the type that the text looks like, such as a number.
+        // read, each text gets the type that the text looks like: the text `5`, for example, is read as a number.
         let read = self.read(Untyped::String).or_else(|first| self.read(Untyped::Guess).map_err(|_| first));
         read.map_err(|mismatch| mismatch.without_values(&self.node()).into_error(CONFIG.to_owned(), &self.set_by))
     }

@@ -67,14 +67,14 @@ impl<'e> Section<'e> {
         values
     }
 
-    /// Adds an error to the errors, which says that the value of a key is wrong.
+    /// Adds an error which says that the value of a key is wrong.
     pub(super) fn refuse(&mut self, key: &str, set_by: &SetBy, mismatch: Mismatch) {
         let key = self.dotted(key);
         self.errors.push(mismatch.into_error(key, set_by));
     }
 
-    /// Adds an error to the errors, which says that the value of an environment variable is wrong. The variable is not
-    /// a setting: for example `RUST_LOG`.
+    /// Adds an error which says that the value of an environment variable is wrong. This method is for variables that
+    /// set no key of the settings, such as `RUST_LOG`.
     pub(super) fn refuse_variable(&mut self, name: &str, mismatch: Mismatch) {
         self.errors.push(mismatch.into_error(name.to_owned(), &SetBy::Variable(name.into())));
     }

@@ -164,8 +164,8 @@ fn table(parsed: DeTable<'_>, locate: &dyn Fn(usize) -> SetBy) -> Table {
     parsed
         .into_iter()
         .map(|(key, item)| {
-            // `set_by` has the line of the key and not the line of the value, because a table that contains only tables
-            // has an empty span.
+            // `set_by` has the line of the key and not the line of the value. The reason is that a table that contains
+            // only tables has an empty span, from which no line can be found.
             let set_by = locate(key.span().start);
             (key.into_inner().into_owned(), Node { set_by, value: value(item.into_inner(), locate) })
         })

@@ -9,7 +9,7 @@ use super::variables::{PREFIX, SEPARATOR, variable};
 use postback_wire::line::Escaped;
 
 /// The name of an environment variable that is not a setting, although the name begins with `POSTBACK_`. The variable
-/// turns off the poster of a library.
+/// turns off the reports of programs that have no server.
 const DISABLED: &str = "POSTBACK_DISABLED";
 
 /// Returns warnings about environment variables whose names have `_` instead of `__`, such as `POSTBACK_SERVER_LISTEN`,
@@ -23,7 +23,8 @@ pub(super) fn ignored_variables(env: &[(OsString, OsString)], known: &[&str]) ->
         let near = variables.filter(|variable| {
             let single = variable.replace(SEPARATOR, "_");
             // Container platforms set variables with short names, which are similar to many keys. These variables must
-            // cause no warning. So a warning is given only if the name is long or matches exactly.
+            // cause no warning. So a similar name causes a warning only if the name is long. A name that is equal to
+            // the name of a setting, except for `_` instead of `__`, always causes a warning.
             name == single || (name.len() > PREFIX.len() + 8 && strsim::damerau_levenshtein(name, &single) <= 2)
         });
         let nearest = near.min_by_key(|variable| strsim::damerau_levenshtein(name, variable))?;
