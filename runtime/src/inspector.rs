@@ -20,7 +20,7 @@ use postback_store::shutdown::Shutdown;
 /// The size of the largest webhook, in bytes. The inspector answers a larger webhook with 413.
 const MAX_BODY: usize = 32 << 20;
 /// The largest number of webhooks that the inspector reads at the same time. Further webhooks wait until the inspector
-/// has read one of these.
+/// has read one of these webhooks.
 const AT_ONCE: usize = 4;
 /// The time within which a webhook must arrive. If the webhook takes longer, the inspector answers with 408, and the
 /// sender makes another attempt later.

@@ -30,7 +30,7 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
     let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
     let (tasks, to_cancel, path) = (api.shutdown.clone(), id.clone(), route.path.clone());
     // The cancel runs in a separate task. If the client closes the connection, only the HTTP call ends. The separate
-    // task continues, so that the server logs the cancel after the store has committed it.
+    // task continues, so the server still logs a cancel that the store has committed.
     let cancelled = tasks.spawn(async move { cancel(&api, &route, &to_cancel).await }).await;
     match cancelled.map_err(|_| Problem::internal())? {
         Ok(Cancelled::AtOnce(outcome)) => {

@@ -62,8 +62,8 @@ const REFUSED_READ_TIME: Duration = Duration::from_secs(5);
 /// The largest number of refused clients from which the server reads at the same time. If more clients are refused, the
 /// server closes their connections immediately, without reading.
 const REFUSED_AT_ONCE: usize = 32;
-/// The answer to a client whose connection the server refuses. A client that speaks only HTTP/2 does not understand
-/// this answer.
+/// The answer to a client whose connection the server refuses. The answer is written in HTTP/1.1, so a client that
+/// speaks only HTTP/2 does not understand the answer.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 47\r\n\r\n\
     error: too many connections are open; try again";

@@ -11,9 +11,9 @@ pub(super) const MIN_BYTES_PER_SECOND: usize = 8 << 10;
 /// The longest time for which a client may send or read no byte at all. A client needs such a pause if one or two
 /// packets were lost, or if the client changes to another network.
 pub(super) const STALL_LIMIT: Duration = Duration::from_secs(10);
-/// A client counts as slow if it is so late that its deadline (see [`MinRate`]) is at least this much earlier than
-/// [`STALL_LIMIT`] from now. If other clients need the memory of a slow client, the server ends the HTTP call of the
-/// slow client.
+/// A client counts as slow if its deadline (see [`MinRate`]) is at least this much earlier than the latest possible
+/// deadline, which is [`STALL_LIMIT`] from now. If other clients need the memory of a slow client, the server ends the
+/// HTTP call of the slow client.
 const LAG: Duration = Duration::from_secs(1);
 
 /// The deadline after which a client is too slow. Each byte that the client sends or reads postpones the deadline, but

@@ -6,8 +6,8 @@ use std::fmt;
 /// files: for the database and its WAL (once per database connection), the database's lock file, the tokio runtimes,
 /// the standard streams, sockets to name servers, certificate files, and all files that handlers open.
 const RESERVE: usize = 256;
-/// The largest number of open files that one attempt needs. An attempt needs its connection, and in addition either a
-/// second connection that is being opened or a socket for the lookup of a name.
+/// The largest number of open files that one attempt to deliver a report needs. The connection of the attempt is one
+/// open file. The other file is either a second connection that is being opened, or a socket for the lookup of a name.
 const PER_ATTEMPT: usize = 2;
 /// The smallest number of connections that the API may have, even if fewer than [`RESERVE`] files then remain for the
 /// rest of the process.

@@ -39,8 +39,8 @@ const RUNS: RangeInclusive<u64> = 1..=1_000;
 const QUEUED: RangeInclusive<u64> = 1..=1_000_000_000;
 const QUEUED_BYTES: RangeInclusive<u64> = 1..=1 << 50;
 const DISK_RESERVE: RangeInclusive<u64> = 0..=1 << 50;
-/// The allowed values of `store.retention`. With a retention of less than a second, a client that polls might not find
-/// a request that is just over.
+/// The allowed values of `store.retention`. With a retention of less than a second, a finished request could be removed
+/// from the store before a client that polls asks for the request again.
 const RETENTION: RangeInclusive<Duration> = SECOND..=times(YEAR, 10);
 const RUN_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=times(DAY, 30);
 const ATTEMPT_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=HOUR;
