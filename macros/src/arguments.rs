@@ -155,8 +155,8 @@ impl Arguments {
                     errors.on(rest, format!("expected `,` after the value of `{key}`"));
                 }
             }
-            // After this error, the code must not call `input.advance_to(&ahead)`, because syn would report unparsed
-            // tokens in brackets a second time.
+            // After this error, the code must not call `input.advance_to(&ahead)`. Otherwise, if tokens in brackets are
+            // not parsed, syn would add a second error for these tokens.
             Err(error) => {
                 tokens_between(input, &ahead);
                 rest_of_argument(input);

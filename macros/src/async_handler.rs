@@ -42,8 +42,8 @@ pub(crate) fn async_handler(args: TokenStream, item: &TokenStream) -> TokenStrea
             // block that contains the errors and the user's expression.
             quote!({ #errors #item })
         } else {
-            // The function comes before the errors, because the errors have source locations of the user's tokens. For
-            // each source location, an editor uses the first token in the expansion.
+            // The errors have the same source locations as the user's tokens. For each source location, an editor uses
+            // the first token in the expansion. So the function comes first, and the editor uses the function's tokens.
             quote!(#item #errors)
         }
     })

@@ -108,8 +108,8 @@ impl Body {
     }
 
     /// Returns the body as a block without its inner attributes. If the body has no inner attributes, returns the
-    /// user's own group, because a new group would lose the location of each brace. With these locations, the compiler
-    /// does not report a syntax error in the body twice.
+    /// user's own group. A new group would lose the locations of the two braces, and without these locations the
+    /// compiler would report a syntax error in the body twice.
     pub(crate) fn block(&self) -> Group {
         if self.inner.is_empty() { self.group.clone() } else { self.in_user_braces(self.tokens.clone()) }
     }

@@ -38,10 +38,10 @@ const MAX_EXPRESSION_CHARS: usize = 100;
 /// code of the macro.
 pub(super) fn announcement(handler: &Handler, body_can_wait: bool) -> TokenStream {
     let private = handler.runtime.private();
-    // How a server can evaluate the webhook expression without running the function's body. `ByDrop`: the body can
-    // wait, so the server drops the future before the body starts. `ByUnwind`: the body cannot wait, so the server
-    // unwinds the call before the body starts. `Impossible`: a call would run other code before it evaluates the
-    // expression.
+    // How a server can evaluate the webhook expression without running the function's body. `ByDrop`: the body may
+    // contain an `.await`, so it is a future, and the server drops this future before the body starts. `ByUnwind`: the
+    // body contains no `.await`, so the runtime ends the call by a panic before the body starts, and the server catches
+    // this panic. `Impossible`: a call of the function would run other code before the expression.
     let probe = match (is_webhook_evaluated_first(handler), body_can_wait) {
         (false, _) => "Impossible",
         (true, true) => "ByDrop",

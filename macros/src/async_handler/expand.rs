@@ -211,7 +211,7 @@ fn return_type_location(handler: &Handler) -> SpanRange {
 /// `let parameter = parameter;`, so the future never contains a parameter twice.
 ///
 /// The generated statement `if let … return` before the body never returns. It only tells the compiler which type the
-/// body returns. The statement is outside the user's own block.
+/// body returns.
 fn body_with_capture(handler: &Handler, capture: &TokenStream, inner_attributes: Option<&TokenStream>) -> Group {
     let block = user_block(handler);
     let never = never_value(handler);

@@ -40,8 +40,8 @@ fn parse_string(text: &LitStr, key: &str) -> syn::Result<Expr> {
             format!("the string is parsed as an expression, but it is empty; write `{key} = {}`", example(key));
         return Err(syn::Error::new(text.span(), message));
     }
-    // The value is a URL without inner quotes, which is a common mistake. In a string that contains an expression, a
-    // URL always has inner quotes.
+    // A common mistake is `"https://…"`: the string is parsed as an expression, but a URL is not an expression. A URL
+    // in such a string needs its own quotes inside the string: `"\"https://…\""`.
     if value.contains("://") && !value.contains('"') {
         let message = format!(
             "the string is parsed as an expression, but it is a URL; write the expression that holds the URL, for \

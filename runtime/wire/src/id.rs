@@ -147,8 +147,8 @@ impl fmt::Debug for ReportId {
     }
 }
 
-/// The id of one process of the program. Each process makes a new id when it starts. If a claim in the store has
-/// another id, an earlier process made the claim.
+/// The id of one process of the program. Each process makes a new id when it starts. Each claim in the store contains
+/// the id of the process that made the claim. So a process recognises the claims of earlier processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(Uuid);
 

@@ -90,13 +90,14 @@ pub mod metric {
     /// Counter, label `reason`: reports that were parked in the store. `breaker`: the circuit of the report's origin is
     /// open. `share`: the origin already has the largest allowed number of reports in memory.
     pub const DELIVERIES_PARKED: &str = "postback_deliveries_parked_total";
-    /// Counter: parked reports that the delivery claimed again.
+    /// Counter: parked reports that the delivery has taken from the store into memory again.
     pub const DELIVERIES_UNPARKED: &str = "postback_deliveries_unparked_total";
     /// Counter: how many times the circuit of an origin opened. All origins are counted together.
     pub const BREAKER_OPENED: &str = "postback_delivery_breaker_opened_total";
     /// Gauge: the number of origins whose circuit is open.
     pub const BREAKERS_OPEN: &str = "postback_delivery_breakers_open";
-    /// Counter, label `kind`: settlements that the store refused, because their claim was no longer current.
+    /// Counter, label `kind`: updates of claimed requests and reports that the store refused, because the claim was no
+    /// longer current.
     pub const STALE_SETTLES: &str = "postback_stale_settles_total";
     /// Histogram: the number of operations in one commit of the store.
     pub const COMMIT_OPERATIONS: &str = "postback_store_commit_operations";

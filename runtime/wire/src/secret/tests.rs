@@ -84,8 +84,8 @@ fn bad_verifying_keys_are_refused_with_what_to_do() {
     assert_eq!(said::<VerifyingKey>("x"), "a verifying key starts with `whsec_` (HMAC-SHA256) or `whpk_` (Ed25519)");
 }
 
-/// Tests every Ed25519 key of small order. These keys have the following y coordinates and both signs of x. Some of the
-/// y coordinates are encoded as the coordinate plus the prime of the field.
+/// Tests every Ed25519 key of small order. The list in the test contains encoded y coordinates, and each is tested with
+/// both signs of x. The last four are not below the prime of the field, so RFC 8032 does not allow these encodings.
 #[test]
 fn keys_for_which_anybody_could_sign_are_refused() {
     let hex = |text: &str| -> [u8; 32] {

@@ -179,7 +179,7 @@ impl Webhooks {
     fn push(&mut self, given: Given) {
         self.targets = match mem::take(&mut self.targets) {
             Targets::None => match given {
-                // `start` is not needed, because the text of the first URL begins at 0.
+                // `Targets::Text` has no field `start`, because the text of the first URL begins at 0.
                 Given::Text { end, chosen_by, .. } => Targets::Text { end, chosen_by },
                 Given::Webhook(webhook) => Targets::Webhook(webhook),
             },

@@ -25,7 +25,7 @@ pub(super) fn stricter(earlier: Option<Provenance>, now: Provenance) -> Provenan
 pub trait Operators {
     /// Whether the value comes from the operator. Returns `true` if this crate's server made the value from the
     /// operator's settings or states. Returns `false` if the user's code made the value, because the user's code may
-    /// put a URL into it that a caller chose.
+    /// have copied a URL from a request into the value.
     fn is_operator(&self) -> bool;
 }
 
@@ -57,8 +57,8 @@ impl<T: Operators + ?Sized> OperatorCheck<'_, T> {
 }
 
 /// A type whose method `is_operator` always returns `false`. The compiler chooses this method for parameters whose
-/// type does not implement [`Operators`]. It returns `false`, because nobody knows who chose the value of such a
-/// parameter.
+/// type does not implement [`Operators`]. The method returns `false`, because nobody knows who chose the value
+/// of such a parameter.
 #[derive(Debug)]
 pub struct Anybodys;
 
