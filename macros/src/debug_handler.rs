@@ -1,5 +1,5 @@
 //! Expands `#[debug_handler]` in three steps: parse the arguments and the function, check them, and generate code
-//! behind the function that makes the compiler check the function's types.
+//! after the function that makes the compiler check the function's types.
 
 mod args;
 mod check;

@@ -1,5 +1,5 @@
-//! Finds out from the tokens of a function body whether the body may wait. A body that cannot wait runs as a closure,
-//! so the function's future does not have to hold the body.
+//! Finds out from the tokens of a function body whether the body may contain an `.await`. A body without
+//! an `.await` runs as a closure, so the function's future does not have to hold the body.
 
 use proc_macro2::{TokenStream, TokenTree};
 

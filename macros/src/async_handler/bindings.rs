@@ -1,4 +1,4 @@
-//! Finds the variables that the parameters of a function bind.
+//! Finds the variables that the parameters of a function declare.
 
 use proc_macro2::{Ident, TokenTree};
 use quote::{ToTokens, format_ident, quote};

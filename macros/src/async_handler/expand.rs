@@ -26,12 +26,12 @@
 //! }
 //! ```
 //!
-//! The closure moves the parameters out of the function, because the compiler keeps every variable of an `async fn`
-//! that was ever borrowed until the end of the function. Without the closure, the future could hold a parameter twice.
+//! The closure moves the parameters out of the function, because a variable of an `async fn` that was borrowed at
+//! any time stays in the future until the function ends. Without the closure, the future could hold a parameter twice.
 //! `capture_whole!` makes the closure and the `async` block capture each parameter in one piece and in reverse order.
 //! So the parameters are dropped in the same order as in a plain function.
 //!
-//! A body without an `.await` becomes a closure that `run_sync` runs, so the future does not have to hold its
+//! A body without an `.await` becomes a closure that `run_sync` runs, so the future does not have to hold the
 //! parameters.
 //!
 //! If a plain function ends in an `async` block, `on_first_poll` and the closure replace that block: nothing runs
@@ -124,7 +124,8 @@ fn lazy_future(handler: &Handler) -> TokenStream {
 }
 
 /// Generates a call of `capture_whole!`, which makes a closure capture every parameter of the function as a whole
-/// value, and not only some of its fields. The parameters are captured in reverse order.
+/// value, and not only some of its fields. The parameters are captured in reverse order, so that they are dropped in
+/// the same order as in a plain function.
 fn capture_all_parameters(handler: &Handler) -> TokenStream {
     capture_statement(handler, |_| true)
 }
@@ -184,8 +185,8 @@ fn watch_call(handler: &Handler, capture: &TokenStream, inner_attributes: Option
     quote_spanned!(Span::mixed_site()=> #private::watch(__call, #body, #views) #options)
 }
 
-/// Generates a call of `run_sync`. This function runs a user's body that has no `.await` as a closure, and reports its
-/// outcome.
+/// Generates a call of `run_sync`. The user's body has no `.await`, so the generated code passes the body to `run_sync`
+/// as a closure. `run_sync` calls the closure and reports the outcome.
 fn at_once_call(handler: &Handler, capture: &TokenStream) -> TokenStream {
     let private = handler.runtime.private();
     let body = body_with_capture(handler, capture, None);

@@ -148,8 +148,8 @@ fn calls_only_pure_code(before: &[TokenTree]) -> bool {
         // Parentheses after `>` may be a call such as `.collect::<Vec<_>>()`. This code does not search for the name of
         // the function before the `<`, so even a comparison such as `a > (b)` counts as a side effect.
         [.., token @ TokenTree::Punct(_)] => !is_punct(token, '>'),
-        // Parentheses after a group such as `(f)` call the value of the group. But if the group is a block in braces,
-        // the parentheses begin a new expression.
+        // Parentheses after a group such as `(f)` are a call of the function in the group. But if the group is a block
+        // in braces, the parentheses begin a new expression.
         [.., TokenTree::Group(group)] => group.delimiter() == Delimiter::Brace,
         [.., TokenTree::Literal(_)] => false,
         [] => true,

@@ -1,9 +1,9 @@
 //! Finds the function parameters that the expression `webhook` reads. These parameters decide whether the operator or a
 //! caller chose the URL.
 //!
-//! This file finds only the names of the parameters. The generated code decides by their types, because types are right
-//! even behind an alias or a helper function. If the parameters cannot be found, the URL does not count as the
-//! operator's choice.
+//! This file finds only the names of the parameters. The generated code checks their types, because the compiler knows
+//! the type of a parameter even if the user gave the type another name. If the parameters cannot be found, the URL does
+//! not count as the operator's choice.
 
 use std::collections::HashSet;
 

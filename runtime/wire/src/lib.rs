@@ -1,11 +1,12 @@
 //! What Postback's reports look like on the wire, and how their receiver verifies them.
 //!
 //! A receiver in Rust needs this crate alone: [`verify`](verify()) checks a signature, [`sign`] makes one for a test,
-//! [`Verified`] is an extractor for axum (feature `axum`). Everything here is pure: it does no I/O and needs no async
-//! runtime. It reads the clock only where a function says so.
+//! and [`Verified`] is an extractor for axum (feature `axum`). This crate does no I/O and needs no async runtime. A
+//! function reads the clock only if its documentation says so.
 //!
-//! This crate is a part of [`postback`](https://docs.rs/postback), which re-exports what users need. `postback` alone
-//! makes promises about versions: the hidden items here change without notice.
+//! This crate is a part of [`postback`](https://docs.rs/postback), which re-exports what users need. The hidden
+//! items of this crate may change in any version. Only `postback` makes promises about
+//! compatibility.
 
 #[doc(hidden)]
 pub mod id;

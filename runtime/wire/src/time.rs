@@ -1,7 +1,8 @@
 //! The wall clock and the monotonic clock. Only this module reads the wall clock of the operating system.
 //!
-//! The wall clock can jump forwards and backwards. Its times are shown, signed and stored, and nothing waits for them.
-//! Timers, time limits and the due times of the store follow the monotonic clock, which never jumps.
+//! The wall clock can jump forwards and backwards. Its times are only shown, signed and stored: no code waits until
+//! the wall clock reaches a time.
+//! For timers, time limits and the due times in the store, the monotonic clock is used, because it never jumps.
 
 use std::fmt;
 use std::sync::Arc;

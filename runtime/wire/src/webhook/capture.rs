@@ -1,5 +1,5 @@
-//! Collects the webhooks of a call when the call is entered. URLs are copied here, and parsed only when they are
-//! needed.
+//! Collects the webhooks of a call when the call begins. At that time, the URLs are only copied. They are parsed when
+//! they are needed.
 
 use std::borrow::Cow;
 use std::fmt;
