@@ -57,8 +57,8 @@ pub(crate) enum Ended {
     Completed(Option<Result<Option<Json>, String>>),
     /// The handler returned `Err`. The value is the text of the error.
     Failed(String),
-    /// The function of the handler, its future, or the `Drop` of one of their values panicked. The value is the message
-    /// of the panic.
+    /// The handler's function panicked, or the future that it returned, or the `Drop` of a value in one of these. The
+    /// value is the message of the panic.
     Panicked(String),
 }
 
@@ -87,7 +87,7 @@ pub struct Bound {
     pub(crate) run: Box<dyn Fn(Run) -> Running + Send + Sync>,
     /// The kind of the handler's payload. `None` if the handler takes no payload.
     pub(crate) payload: Option<PayloadKind>,
-    /// Messages about the handler's parameters, one message for each thing that the app lacks.
+    /// Messages about the handler's parameters, one message for each thing that a parameter needs and the app lacks.
     pub(crate) faults: Vec<String>,
 }
 

@@ -42,7 +42,8 @@ pub enum WebhookProbe {
     Impossible,
     /// The body of the function is a future. The server drops this future before the first poll.
     ByDrop,
-    /// The body of the function has no `.await`. An unwinding ends the call before the body begins.
+    /// The body of the function has no `.await`. The server calls the function. This call unwinds the stack, as a panic
+    /// does, before the body begins, and the server catches the unwinding.
     ByUnwind,
 }
 
@@ -84,7 +85,7 @@ impl Announcement {
     }
 }
 
-/// A handler's answer to the question for which webhooks it would report to.
+/// The answer of a handler that the server has asked to which webhooks it would report.
 pub(crate) struct Asked {
     pub(crate) registered: Registered,
     /// Whether the annotated function call has the id of the request. If true, the call's webhooks get the report of
@@ -102,7 +103,7 @@ pub(super) fn ask(id: &RequestId, run: Running) -> Option<Asked> {
     let sink = Arc::new(Asks { id: id.clone(), asked: Mutex::default() });
     let around = Arc::clone(&sink) as Arc<dyn Sink>;
     // A panic of the user's code is ignored. If the annotated function call began before the panic, the sink of the
-    // call has received the webhooks and the id. Otherwise this function returns no answer.
+    // call has received the webhooks and the id. Otherwise this function returns `None`.
     let _ = caught(move || {
         let mut run = Box::pin(ambient::around(around, run));
         run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()

@@ -183,8 +183,8 @@ impl Drop for Guard {
     /// Reports that the call was dropped, if the call has not ended. A drop may happen on any thread, during a panic,
     /// or after the runtime has ended. So this code does nothing except pass the outcome to the sink.
     fn drop(&mut self) {
-        // If the outcome of the call is the outcome of the running request (`Role::Held`), this drop does not report
-        // the drop. The worker has dropped the run, knows the reason, and reports the outcome itself.
+        // If the outcome of the call is the outcome of the running request (`Role::Held`), nothing is reported here. In
+        // this case, the worker has dropped the run. The worker knows why, and reports the outcome itself.
         self.post_failure(Reason::Dropped, |running| {
             running.role == Role::Posted && running.call.on.contains(Ends::DROPPED)
         });

@@ -50,8 +50,9 @@ impl<B, V> AtOnce<B, V> {
     {
         let Self { mut guard, body, views } = self;
         if !guard.begin() {
-            // The body is dropped before the unwinding begins. The body owns the parameters of the user's function, and
-            // the `Drop` of a parameter may panic. A panic during the unwinding would abort the process.
+            // The body owns the parameters of the user's function, and the `Drop` of a parameter may panic. If it
+            // panicked while `unwind` unwinds the stack, the process would abort. So the body is dropped here, before
+            // the call of `unwind`.
             let _ = caught(|| drop((body, views)));
             unwind();
         }
@@ -65,16 +66,16 @@ impl<B, V> AtOnce<B, V> {
     }
 }
 
-/// Ends a call whose body must not run. This function unwinds the stack, because there is no output that the call could
-/// return.
+/// Ends a call whose body must not run. This function unwinds the stack, as a panic does, because there is no output
+/// that the call could return.
 ///
-/// The server asks a call for its webhook in this way, without running the body, and catches the unwinding. The panic
-/// hook does not run.
+/// The server makes such a call to learn the call's webhook without running the body. The server catches the unwinding.
+/// The panic hook does not run.
 #[cold]
 fn unwind() -> ! {
     #[cfg(feature = "server")]
     let payload = crate::poster::ambient::NotRun;
-    // Only a server asks calls for their webhooks. Without the feature `server`, this line never runs.
+    // Only a server makes calls whose body must not run. So without the feature `server`, this line never runs.
     #[cfg(not(feature = "server"))]
     let payload = ();
     std::panic::resume_unwind(Box::new(payload))

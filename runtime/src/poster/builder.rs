@@ -257,8 +257,8 @@ fn parsed_networks(texts: &[String]) -> Result<Vec<IpNet>, StartKind> {
     parsed.collect()
 }
 
-/// Returns the location of an in-memory store that keeps no report after its delivery has ended. A library has no
-/// interface that would show such reports.
+/// Returns the location of an in-memory store that keeps no report after its delivery has ended, because a library has
+/// no interface that would show such reports.
 fn in_memory(reports: usize, bytes: usize) -> Location {
     Location::Memory { reports, bytes, kept: 0 }
 }
@@ -281,8 +281,9 @@ fn start_on(
             store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
             let schedule = options.schedule.total();
             let delivery = Delivery::new(store.clone(), clock, options)?;
-            // `vital` logs an error if the task of the delivery or the task of the retention ends too early. A server
-            // would also end its process in this case. A library must not do that to the program that uses it.
+            // `vital` logs an error if the task that delivers reports or the task that deletes old reports ends too
+            // early. A server would also end its process in this case. But this is a library, and a library must not
+            // end the process of the program that uses it.
             let vital = Vital::default();
             shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
             let retention = retention::run(store.clone(), keep, schedule, shutdown.clone());

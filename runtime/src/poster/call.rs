@@ -38,7 +38,8 @@ enum CallId {
 
 impl Call {
     /// Makes a call. The id of a call without a webhook is needed only if it is the id of the running request.
-    /// Therefore this function compares such an id and does not copy it, so that the call allocates no memory.
+    /// Therefore this function compares the id of such a call with the id of the running request and does not copy it,
+    /// so that the call allocates no memory.
     pub(crate) fn new(mut webhooks: Webhooks, id: impl fmt::Display, on: Ends, durable: bool) -> Self {
         let id = if webhooks.is_empty() {
             running_request(id).map_or(CallId::Appended(0), CallId::Running)

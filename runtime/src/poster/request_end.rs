@@ -62,14 +62,15 @@ impl RequestEnd {
         Self { outcome, reports, log_prefix }
     }
 
-    /// Counts the end of the request, and logs the request's line if no delivery will log it. Must be called after the
-    /// commit.
+    /// Counts the end of the request. Also writes the request's log line, unless the delivery of a report will write
+    /// this line. Must be called after the commit.
     pub(crate) fn count_and_log(&self, id: &RequestId, route: &str) {
         let (outcome, reason, log_prefix) =
             (self.outcome.status.as_str(), self.outcome.reason.as_str(), &self.log_prefix);
         let labels = [("route", route.to_owned()), ("status", outcome.to_owned()), ("reason", reason.to_owned())];
         metrics::counter!(metric::REQUESTS_FINISHED, &labels).increment(1);
-        // If there is a report, the delivery logs the request's line, together with the result of the first attempt.
+        // If there is a report, its delivery writes the request's log line, together with the result of the first
+        // attempt.
         if self.reports.is_empty() {
             tracing::info!(request_id = %id, route, outcome, reason, "{log_prefix} → no webhook");
         }

@@ -19,8 +19,8 @@ use crate::panics::contain;
 use crate::poster::ambient;
 use postback_store::ClaimedRequest;
 
-/// How long a run takes until the worker stores the webhooks that the run has registered. If the run has not registered
-/// webhooks by this time, the worker checks again after each further interval of the same length.
+/// If a run takes longer than this time, the worker stores the webhooks that the run has registered. If the run has not
+/// registered webhooks by then, the worker checks again after each further interval of the same length.
 const REGISTER_AFTER: Duration = Duration::from_secs(1);
 /// The longest time that a suspected request has the lane, which is the right to run. A suspected request is one that
 /// was running when a process died. Only one suspected request has the lane at a time.
@@ -100,7 +100,7 @@ async fn begin(
     tokio::select! {
         biased;
         // The sender is dropped without a value only if the handlers' runtime shuts down. The runtime then also drops
-        // the task.
+        // the handler's task, so the caller of this function gets no result from this task.
         begun = &mut handler.begun => Ok(begun.unwrap_or_else(|_| Instant::now())),
         () = cancelled.cancelled() => Err(Some(RunEnd::Cancelled)),
         () = context.cut.stopping() => Err(None),
@@ -123,7 +123,7 @@ async fn run_to_end(
             biased;
             joined = &mut handler.task => return match joined {
                 Ok(ended) => Some(RunEnd::Finished(ended.unwrap_or_else(Ended::Panicked))),
-                // The handlers' runtime is shutting down and has dropped the task, so there is no result.
+                // The handlers' runtime is shutting down and has dropped the handler's task, so the run has no result.
                 Err(_) => None,
             },
             () = cancelled.cancelled() => return Some(RunEnd::Cancelled),

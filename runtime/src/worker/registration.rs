@@ -13,8 +13,8 @@ use crate::poster::Registered;
 use postback_store::{ClaimedRequest, Error, Registration, RequestClaim, warn_unless_logged};
 use postback_wire::line::Causes;
 
-/// The longest time that the body of a handler waits until the webhooks of its run are stored, if the body must not
-/// begin earlier.
+/// If the body of a handler may begin only after the webhooks of its run are stored, this is the longest time that the
+/// body waits.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often [`store`] attempts to write if the write fails.

@@ -92,12 +92,12 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     submit(&store, NewRequest { route: "/b".into(), ..sized(&world, "elsewhere", 10) }).await;
     agrees(&store, 2, 110).await;
     assert_eq!(store.backlog().count_of("/b"), Count { rows: 1, bytes: 10 });
-    // A submission with an id that the store already has adds nothing to the count.
+    // A submission with an id that the store already has adds nothing to the number of waiting requests.
     assert_eq!(store.submit(sized(&world, "waits", 100)).await.unwrap(), Submitted::Known);
     assert_eq!(store.submit(sized(&world, "waits", 101)).await.unwrap(), Submitted::Conflict);
     agrees(&store, 2, 110).await;
     // The test puts the request back into the queue twice with the same claim. The second time, the claim is stale, so
-    // nothing is counted.
+    // the number of waiting requests does not change.
     current(store.put_back_request(pre_claimed.row.claim.clone()).await);
     let _ = store.put_back_request(pre_claimed.row.claim).await.unwrap();
     agrees(&store, 3, 117).await;

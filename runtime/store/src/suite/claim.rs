@@ -199,8 +199,8 @@ pub(super) async fn rows_return_when_the_receiver_is_gone(world: World) {
     let held = store.attach_reports(Arc::new(Semaphore::new(10)));
     faults.hold();
     store.post(vec![world.report("x")]).unwrap();
-    // The batch that is held here writes the report as pre-claimed. The test drops the receiver of pre-claimed reports
-    // before the batch is committed.
+    // The faulty backend now holds the batch that writes the report as pre-claimed. The test drops the receiver of
+    // pre-claimed reports before this batch is committed.
     faults.held().await;
     drop(held);
     faults.release();

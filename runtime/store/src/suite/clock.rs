@@ -140,7 +140,7 @@ pub(super) async fn a_clock_set_forward_for_a_while_deletes_nothing(world: World
     for _ in 0..6 {
         world.advance(24 * HOUR);
         assert_eq!(purged(&store).await, 0);
-        // Restarts a durable store. The new process must also not trust the wrong wall clock.
+        // Restarts a durable store. The new process must not trust the wrong wall clock either.
         if store.is_durable() {
             store.close().await;
             store = world.open().await;

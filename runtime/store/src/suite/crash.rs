@@ -53,7 +53,8 @@ async fn crash_before_commit_leaves_running() {
     attach(&store);
     let again = store.claim_requests(1).await.unwrap().rows.remove(0);
     assert_eq!((again.claim.epoch, again.crashes, again.failures), (2, 1, 0));
-    // After the recovery has counted the first run as crashed, the first run settles the request. Its claim is stale.
+    // The recovery has counted the first run as crashed, so the claim of the first run is stale. Now the first run
+    // tries to settle the request with its stale claim.
     let late = store.settle_request(claimed.claim, world.done(), vec![]).await.unwrap();
     assert_eq!(late, Settled::Stale);
 }
