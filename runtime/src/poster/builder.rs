@@ -281,9 +281,9 @@ fn start_on(
             store.recover(u32::MAX).await.map_err(StartKind::Recover)?;
             let schedule = options.schedule.total();
             let delivery = Delivery::new(store.clone(), clock, options)?;
-            // `vital` logs an error if the task that delivers reports or the task that deletes old reports ends too
-            // early. A server would also end its process in this case. But this is a library, and a library must not
-            // end the process of the program that uses it.
+            // `vital` logs an error if the task that delivers reports or the task that deletes old rows ends too early.
+            // A server would also end its process in this case. But this is a library, and a library must not end the
+            // process of the program that uses it.
             let vital = Vital::default();
             shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
             let retention = retention::run(store.clone(), keep, schedule, shutdown.clone());

@@ -17,7 +17,7 @@ use postback_wire::line::Causes;
 /// body waits.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often [`store`] attempts to write if the write fails.
+/// How many times [`store`] attempts to write if the write fails.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attempts {
     One,
@@ -62,8 +62,8 @@ pub(super) async fn store(
 /// process died during this run.
 pub(super) fn must_precede_body(context: &Context, row: &ClaimedRequest) -> bool {
     let is_last = row.crashes > 0 || context.options.max_crashes == 1;
-    // A handler must not block if handlers and worker share a runtime, as in tests, because it would block the task
-    // that stores the webhooks.
+    // If the handlers and the worker share a runtime, as in tests, a blocked handler would also block the task that
+    // stores the webhooks. So this function returns `false` in this case.
     is_last && row.registration.is_none() && context.handlers.id() != tokio::runtime::Handle::current().id()
 }
 

@@ -72,7 +72,7 @@ pub(super) struct Lane {
 }
 
 /// Announces, when it is dropped, that the lane (the right to run a suspected request) is free. A lane that is dropped
-/// before any run has taken it does not contain this value, and announces nothing.
+/// before any run has taken it does not contain this value. So its drop announces nothing.
 struct NotifyFree(Arc<Notify>);
 
 impl Drop for NotifyFree {
