@@ -239,7 +239,7 @@ impl Outcome {
     }
 }
 
-/// A report that you make yourself and give to a [`Poster`](crate::Poster).
+/// A report that you make yourself and give to a `Poster`.
 ///
 /// You do not need this type if you use the attribute `async_handler`, because the attribute makes the reports.
 ///

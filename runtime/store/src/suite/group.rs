@@ -128,8 +128,7 @@ pub(super) async fn backpressure_never_blocks_settle(mut world: World) {
     store.post(vec![world.report("x")]).unwrap();
     faults.held().await;
     while store.post(vec![world.report("x")]).is_ok() {}
-    // The queue for new operations is full. Settlements have a separate queue, so the next batch includes this
-    // settlement.
+    // The queue for new operations is full. Settlements have a separate queue, so the next batch has this one.
     let mut settled = Box::pin(store.settle_request(claimed.claim, world.done(), vec![world.report("r")]));
     assert!(settled.as_mut().now_or_never().is_none());
     let batches = faults.sizes().len();
@@ -264,8 +263,7 @@ pub(super) async fn a_durable_post_whose_caller_is_gone_outlasts_the_failure(wor
     assert!({ Box::pin(posted) }.as_mut().now_or_never().is_none());
     let submitted = store.submit(world.request("kept"));
     assert!({ Box::pin(submitted) }.as_mut().now_or_never().is_none());
-    // After some seconds, the store refuses an operation if its caller still waits. The store keeps an operation whose
-    // caller has dropped the future, and writes this operation when the backend works again.
+    // After some seconds, the store refuses an operation whose caller waits, and keeps one whose caller is gone.
     let since = std::time::Instant::now();
     assert!(matches!(store.post_durably(vec![world.report("refused")]).await, Err(Error::Backend(_))));
     assert!(since.elapsed() >= std::time::Duration::from_secs(4));
@@ -320,8 +318,7 @@ pub(super) async fn close_is_final_and_twice_is_once(world: World) {
     assert!(matches!(store.request(&id("r")).await, Err(Error::Closed)));
 }
 
-/// Tests with a paused tokio clock. Such a clock does not wait for threads. So these tests use the memory backend,
-/// which needs no threads.
+/// Tests with a paused tokio clock and the memory backend. A paused clock does not wait for the threads of SQLite.
 mod patience {
     use super::*;
 
@@ -334,8 +331,7 @@ mod patience {
         assert!(matches!(store.submit(world.request("r")).await, Err(Error::Backend(_))));
         assert!(matches!(store.claim_reports(1).await, Err(Error::Backend(_))));
         faults.set_down(false);
-        // The store did not give up the report `kept`, because no caller waits for the result of `post`. So the store
-        // writes this report when the backend works again.
+        // No caller waits for the result of `post`, so the store keeps its report until the backend works again.
         store.barrier().await.unwrap();
         assert_eq!(store.deliveries("kept").await.unwrap().len(), 1);
         assert!(store.request(&id("r")).await.unwrap().is_none());

@@ -13,7 +13,7 @@ use crate::signature;
 /// `webhook-signature`.
 ///
 /// [Standard Webhooks](https://www.standardwebhooks.com) defines these headers. Use this function to test a receiver:
-/// send the headers and the body, and check the answer. The [`Poster`](crate::Poster) and the workload server sign
+/// send the headers and the body, and check the answer. The `Poster` and the workload server sign
 /// their webhooks themselves.
 ///
 /// The header `webhook-signature` has one signature per secret. Give the old and the new secret to test a receiver
