@@ -74,17 +74,8 @@ pub(super) async fn requeue(
         "{route} {id} failed in {took} → runs again in {delay} (failed run {failures} of {max}): {detail}",
         took = Spoken(took), delay = Spoken(delay), max = context.options.max_attempts,
     );
-    let mut warned = false;
-    loop {
-        match context.outbox.store().retry_request(row.claim.clone(), due).await {
-            Ok(_) | Err(Error::Closed) => return,
-            Err(error) => {
-                if !wait_for_store(context, &row.claim, &error, &mut warned).await {
-                    return;
-                }
-            }
-        }
-    }
+    let store = context.outbox.store();
+    until_stored(context, &row.claim, || store.retry_request(row.claim.clone(), due)).await;
 }
 
 /// Commits an outcome together with its reports. If the run has registered no webhook, the report goes to the webhook
@@ -99,20 +90,10 @@ pub(super) async fn settle(
 ) {
     let of_route = || context.routes.get(route).and_then(|route| Registered::of_route(&route.webhook));
     let end = RequestEnd::new(&claim.id, outcome, registered.or_else(of_route), line);
-    let mut warned = false;
-    let settled = loop {
-        let RequestEnd { outcome, reports, .. } = &end;
-        let asked = context.outbox.store().settle_request(claim.clone(), outcome.clone(), reports.clone());
-        match asked.await {
-            Ok(settled) => break settled,
-            Err(Error::Closed) => return,
-            Err(error) => {
-                if !wait_for_store(context, &claim, &error, &mut warned).await {
-                    return;
-                }
-            }
-        }
-    };
+    let store = context.outbox.store();
+    let settled =
+        until_stored(context, &claim, || store.settle_request(claim.clone(), end.outcome.clone(), end.reports.clone()));
+    let Some(settled) = settled.await else { return };
     let id = &claim.id;
     if settled == Settled::Stale {
         tracing::warn!(request_id = %id, route, "{route} {id} was settled by another claim; this run's outcome is dropped");
@@ -121,25 +102,37 @@ pub(super) async fn settle(
     }
 }
 
-/// Waits after an error of the store. Returns `true` if the caller must repeat the write. Returns `false` if the server
-/// stops; the request then runs again after the next start.
+/// Repeats the write of an outcome until the store has written it. Returns `None` if the store is closed or the server
+/// stops before that; the request then runs again after the next start.
 ///
 /// The worker does not drop an outcome when the store cannot write. The request stays claimed until the store can write
 /// again or the server stops.
-async fn wait_for_store(context: &Context, claim: &RequestClaim, error: &Error, warned: &mut bool) -> bool {
-    let (id, why) = (&claim.id, Causes(error).to_string());
-    tokio::select! {
-        biased;
-        () = context.cut.stopping() => {
-            tracing::error!(request_id = %id, "the outcome of {id} cannot be stored, it runs again at the next start: {why}");
-            false
-        }
-        () = tokio::time::sleep(BACKOFF) => {
-            if !*warned {
-                warn_unless_logged!(error, request_id = %id, "the outcome of {id} cannot be stored, trying again: {why}");
-                *warned = true;
+async fn until_stored<T, W: Future<Output = Result<T, Error>>>(
+    context: &Context,
+    claim: &RequestClaim,
+    write: impl Fn() -> W,
+) -> Option<T> {
+    let id = &claim.id;
+    let mut warned = false;
+    loop {
+        let error = match write().await {
+            Ok(written) => return Some(written),
+            Err(Error::Closed) => return None,
+            Err(error) => error,
+        };
+        let why = Causes(&error).to_string();
+        tokio::select! {
+            biased;
+            () = context.cut.stopping() => {
+                tracing::error!(request_id = %id, "the outcome of {id} cannot be stored, it runs again at the next start: {why}");
+                return None;
             }
-            true
+            () = tokio::time::sleep(BACKOFF) => {
+                if !warned {
+                    warn_unless_logged!(error, request_id = %id, "the outcome of {id} cannot be stored, trying again: {why}");
+                    warned = true;
+                }
+            }
         }
     }
 }
