@@ -135,10 +135,7 @@
 // Code that no feature uses is still found, because the compiler warns about unused code if all features are on.
 #![cfg_attr(
     not(all(feature = "server", feature = "sqlite")),
-    allow(
-        dead_code,
-        reason = "the store is the same for all features: a poster has no requests, and a memory store does not fail"
-    )
+    allow(dead_code, reason = "only settings parse a schedule, and only SQLite has a durability")
 )]
 
 // The attributes generate paths that begin with `::postback`. This line makes such paths valid in the tests of this

@@ -70,7 +70,7 @@ impl<F: Future> Future for Contained<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut future = self.project().future;
-        // The future has ended already. If it is polled again, it returns `Pending` for ever.
+        // The future has ended already. If it is polled again, it returns `Pending` forever.
         let Some(running) = future.as_mut().as_pin_mut() else { return Poll::Pending };
         let polled = match caught(|| running.poll(context)) {
             Ok(Poll::Pending) => return Poll::Pending,

@@ -7,7 +7,7 @@
 //!   bodies wait. If a body grows beyond [`SMALL`], all its bytes move to the pool of the large bodies.
 //! - If a body arrives too slowly, the server stops reading it and refuses the request; see [`MinRate`]. If there is
 //!   not enough memory, the server refuses slow bodies earlier than that, the largest first.
-//! - Bodies that each have a part of the memory and wait for more cannot block one another for ever, because each wait
+//! - Bodies that each have a part of the memory and wait for more cannot block one another forever, because each wait
 //!   has a limit: after [`MAX_WAIT`] the client gets an answer that tells it to retry, and the memory of its body
 //!   becomes free for the other bodies.
 

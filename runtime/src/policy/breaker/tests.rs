@@ -1,4 +1,4 @@
-//! Tests of when a circuit opens and how long it stays open. They also check that a circuit never stays open for ever.
+//! Tests of when a circuit opens and how long it stays open. They also check that a circuit never stays open forever.
 
 use proptest::prelude::*;
 

@@ -13,8 +13,8 @@ use crate::signature;
 /// `webhook-signature`.
 ///
 /// [Standard Webhooks](https://www.standardwebhooks.com) defines these headers. Use this function to test a receiver:
-/// send the headers and the body, and check the answer. The `Poster` and the workload server sign
-/// their webhooks themselves.
+/// send the headers and the body, and check the answer. The `Poster` and the workload server sign their webhooks
+/// themselves.
 ///
 /// The header `webhook-signature` has one signature per secret. Give the old and the new secret to test a receiver
 /// while a secret is being replaced. `at` is the time of the signature. If `at` differs from the current time by more

@@ -47,9 +47,10 @@ impl Webhook {
     /// destination. The reports are unsigned, unless the webhook has its own secret. If you call
     /// [`trusted`](Self::trusted) with the returned value, the webhook is still not trusted.
     ///
-    /// Use this function if you report with a `Poster` and without a workload server. Otherwise the
-    /// `Poster` trusts every URL below a destination that was given to `PosterBuilder::trust`, whoever
-    /// chose the URL. A workload server does not trust a URL that came with a request, even without this function.
+    /// Use this function if you report with a `Poster` and without a workload server. A `Poster` cannot tell that a
+    /// caller chose a URL. Without this function, it trusts each URL below a destination that was given to
+    /// `PosterBuilder::trust`. A workload server does not trust a URL that came with a request, even without this
+    /// function.
     ///
     /// ```
     /// use postback::{Webhook, async_handler};
