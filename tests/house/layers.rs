@@ -36,9 +36,10 @@ const STORE: House = House {
     folder: "runtime/store/src",
     name: "postback_store",
     rows: &[
+        &["terms"],
         &["backoff", "shutdown", "error", "options", "record", "share", "intake", "quota"],
         &["backlog", "begun", "cancel", "clock", "counters", "health", "parked", "sizes", "space", "summary"],
-        &["handoff", "wake", "retention"],
+        &["handoff", "wake", "retention", "timeline"],
         &["local"],
         &["operation"],
         &["ops"],

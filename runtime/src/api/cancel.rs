@@ -76,7 +76,7 @@ async fn ask_for_webhooks(api: &Api, route: &Arc<Route>, id: &RequestId) -> Resu
 async fn cancel(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Cancelled, Error> {
     let mut end = None;
     let asked = ask_for_webhooks(api, route, id).await?;
-    let cancelled = api.store.cancel(id, &route.path, |registration| {
+    let cancelled = api.store.cancel(id, &route.path, None, |registration| {
         let outcome = Outcome::cancelled(api.clock.now());
         let registered = registration.map(Registered::from).or_else(|| asked.clone());
         let registered = registered.or_else(|| Registered::of_route(&route.webhook));

@@ -115,7 +115,7 @@ pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duratio
             return Ok(summary);
         }
         tokio::select! {
-            () = watch.changed() => {}
+            () = watch.settled() => {}
             () = &mut deadline => over = true,
             () = api.shutdown.stopping() => over = true,
         }

@@ -91,12 +91,9 @@ async fn read_and_store(
     let registration = asked.map(|asked| webhook_check::check(&asked, route, &api.guard)).transpose()?.flatten();
     let watch = api.store.watch(&id);
     let new = NewRequest {
-        id: id.clone(),
-        route: route.path.clone(),
         headers: Arc::unwrap_or_clone(run.headers),
-        body: run.body,
-        created: api.clock.now(),
         registration,
+        ..NewRequest::new(id.clone(), &route.path, run.body, api.clock.now())
     };
     submit(api, new, &location(route, &id)).await?;
     drop(share);

@@ -195,14 +195,7 @@ mod tests {
         // Requests and deliveries both have UUIDs as ids. So the command could mistake this id of a request for the id
         // of a delivery.
         let id = RequestId::generate();
-        let request = NewRequest {
-            id: id.clone(),
-            route: "/greet".into(),
-            headers: http::HeaderMap::new(),
-            body: Bytes::from("{}"),
-            created: clock.now(),
-            registration: None,
-        };
+        let request = NewRequest::new(id.clone(), "/greet", "{}", clock.now());
         let _ = store.submit(request).await.unwrap();
         store.close().await;
         drop(store);

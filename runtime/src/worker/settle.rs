@@ -75,7 +75,7 @@ pub(super) async fn requeue(
         took = Spoken(took), delay = Spoken(delay), max = context.options.max_attempts,
     );
     let store = context.outbox.store();
-    until_stored(context, &row.claim, || store.retry_request(row.claim.clone(), due)).await;
+    until_stored(context, &row.claim, || store.retry_request(row.claim.clone(), due, outcome.detail.clone())).await;
 }
 
 /// Commits an outcome together with its reports. If the run has registered no webhook, the report goes to the webhook

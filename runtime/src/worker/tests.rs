@@ -6,8 +6,6 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
-use bytes::Bytes;
-use http::HeaderMap;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -34,14 +32,7 @@ async fn store() -> Store {
 }
 
 fn request(id: &str) -> NewRequest {
-    NewRequest {
-        id: RequestId::stored(id),
-        route: "/a".into(),
-        headers: HeaderMap::new(),
-        body: Bytes::from_static(b"{}"),
-        created: START,
-        registration: None,
-    }
+    NewRequest::new(RequestId::stored(id), "/a", "{}", START)
 }
 
 /// Submits a request and claims it before the worker starts, so that the worker gets no signal for this request.
@@ -94,7 +85,7 @@ async fn settled(store: &Store, shutdown: Shutdown) -> Duration {
     let begun = Instant::now();
     let id = RequestId::stored("r");
     let watch = store.watch(&id);
-    tokio::time::timeout(NEVER, watch.changed()).await.expect("the worker claims again");
+    tokio::time::timeout(NEVER, watch.settled()).await.expect("the worker claims again");
     let record = store.request(&id).await.unwrap().unwrap();
     assert!(matches!(record.state, RequestState::Settled(_)), "{record:?}");
     shutdown.stop();
@@ -132,7 +123,7 @@ async fn a_wall_clock_that_is_set_back_as_the_pause_is_reckoned_costs_a_slow_pol
     let store = store().await;
     let claim = claimed_elsewhere(&store).await;
     let due = clock(Duration::ZERO).now().saturating_add(5 * SECOND);
-    assert_eq!(store.retry_request(claim, due).await.unwrap(), Settled::Current);
+    assert_eq!(store.retry_request(claim, due, None).await.unwrap(), Settled::Current);
     store.requests_due().await;
     // By the store's clock, the request is due in 5 s. By the clock of this worker, the request is due in a day.
     let (runs, shutdown) = asleep(&store, clock(NEVER)).await;

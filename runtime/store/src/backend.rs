@@ -16,6 +16,7 @@ use crate::handoff::Waiting;
 use crate::ops::{Op, Reply};
 use crate::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
 use crate::summary::{Member, Summary};
+use crate::timeline::Timeline;
 use postback_wire::id::RequestId;
 
 /// The error type of a backend. The store logs these errors, and its own error type has them as the source.
@@ -45,6 +46,7 @@ pub(crate) trait Backend: Send {
 pub(crate) trait Reader: Send + Sync {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>>;
+    fn timeline<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Timeline>, Cause>>;
     fn piece<'a>(
         &'a self,
         id: &'a RequestId,

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Store;
 use crate::error::Error;
-use crate::record::{Registration, RequestClaim};
+use crate::record::{Owner, Registration, RequestClaim};
 use postback_wire::id::RequestId;
 
 /// The data of a request that the store needs before it can cancel the request.
 #[derive(Clone, Debug)]
 pub(crate) struct CancelView {
     pub route: String,
+    pub owner: Owner,
     pub phase: Phase,
 }
 

@@ -59,6 +59,8 @@ mod sqlite;
 #[cfg(test)]
 mod suite;
 mod summary;
+mod terms;
+mod timeline;
 mod wake;
 mod writer;
 
@@ -88,6 +90,8 @@ pub use self::sizes::{REPORT_UNIT, report_units};
 use self::space::{Probe, Space};
 pub use self::summary::{Kept, Summary};
 pub use self::summary::{Member, Stage};
+pub use self::terms::{Idempotency, Terms};
+pub use self::timeline::{EarlierRun, RunEnd, Timeline};
 use self::wake::Wake;
 pub use self::wake::Watch;
 use self::writer::{Shared, Writer};
@@ -267,7 +271,7 @@ impl Store {
         self.reader()?.counts().await.map_err(Error::Backend)
     }
 
-    /// Returns a watch on this request. The method `changed` of the watch waits until the request is settled. Call
+    /// Returns a watch on this request. The method `settled` of the watch waits until the request is settled. Call
     /// `watch` before you read the request, so that you do not miss a settlement in between.
     pub fn watch(&self, id: &RequestId) -> Watch {
         self.0.shared.local.wake.watches.watch(id)

@@ -27,8 +27,9 @@ use crate::clock::Now;
 use crate::operation::Stage;
 use crate::ops::{Op, Reply};
 use crate::quota::{Quota, Quotas};
-use crate::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
+use crate::record::{Counts, DeliveryRecord, Disabled, Owner, RequestRecord};
 use crate::summary::{Member, Summary};
+use crate::timeline::Timeline;
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::time::Timestamp;
 
@@ -38,6 +39,7 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
     let quotas = Arc::new(Quotas { requests: Quota::new(reports, bytes), reports: Quota::new(reports, bytes) });
     let tables = Tables {
         requests: HashMap::new(),
+        keys: HashMap::new(),
         due_requests: HashMap::new(),
         running: 0,
         reports: HashMap::new(),
@@ -66,6 +68,8 @@ type DueKey = (Timestamp, u64);
 
 struct Tables {
     requests: HashMap<RequestId, Request>,
+    /// The requests that have an idempotency key, by owner, route and key.
+    keys: HashMap<(Owner, String, Arc<str>), RequestId>,
     /// The requests that wait to be run, by route.
     due_requests: HashMap<String, BTreeMap<DueKey, RequestId>>,
     running: u64,
@@ -144,6 +148,10 @@ impl Reader for Memory {
         ready(Ok(self.lock().summary(id))).boxed()
     }
 
+    fn timeline<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Timeline>, Cause>> {
+        ready(Ok(self.lock().timeline(id))).boxed()
+    }
+
     fn piece<'a>(
         &'a self,
         id: &'a RequestId,
@@ -207,7 +215,7 @@ impl Tables {
         let Some((_, Finished { row, bytes })) = self.finished.pop_first() else { return false };
         self.finished_bytes = self.finished_bytes.saturating_sub(bytes);
         match row {
-            Row::Request(id) => drop(self.requests.remove(&id)),
+            Row::Request(id) => self.forget_request(&id),
             Row::Report(id) => self.forget_report(id),
         }
         true

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::terms::{Idempotency, Terms};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::report::Outcome;
 use postback_wire::time::Timestamp;
@@ -59,15 +60,48 @@ pub struct NewRequest {
     /// The webhooks to which the outcome is reported. If a run stores another registration, the other registration
     /// replaces this one. `None`: no webhooks were known when the request arrived.
     pub registration: Option<Registration>,
+    /// The id of the token of the caller that made the request. Empty: the caller needed no token.
+    pub owner: Owner,
+    pub terms: Terms,
+    pub idempotency: Option<Idempotency>,
 }
 
+/// The id of the token that a request belongs to. Empty: the caller needed no token.
+pub type Owner = Arc<str>;
+
 impl NewRequest {
+    /// Makes a request that belongs to no token, is due immediately, and has no registration.
+    pub fn new(id: RequestId, route: impl Into<String>, body: impl Into<Bytes>, created: Timestamp) -> Self {
+        Self {
+            id,
+            route: route.into(),
+            headers: HeaderMap::new(),
+            body: body.into(),
+            created,
+            registration: None,
+            owner: Owner::default(),
+            terms: Terms::default(),
+            idempotency: None,
+        }
+    }
+
     /// Returns this new request as a claimed request. The request has no failures and no crashes, because it was never
     /// run before.
     pub fn claimed(self, epoch: u32) -> ClaimedRequest {
-        let Self { id, route, headers, body, created, registration } = self;
-        let claim = Claim { id, epoch };
-        ClaimedRequest { claim, route, headers, body, created, failures: 0, crashes: 0, cancelled: false, registration }
+        let Self { id, route, headers, body, created, registration, owner, terms, idempotency: _ } = self;
+        ClaimedRequest {
+            claim: Claim { id, epoch },
+            route,
+            headers,
+            body,
+            created,
+            failures: 0,
+            crashes: 0,
+            cancelled: false,
+            registration,
+            owner,
+            terms,
+        }
     }
 }
 
@@ -101,6 +135,9 @@ pub struct ClaimedRequest {
     /// The registration that an earlier run stored. If no run stored a registration, the registration that was known
     /// when the request arrived. `None`: there is no registration.
     pub registration: Option<Registration>,
+    pub owner: Owner,
+    /// The terms of the request. A claimed request has no `delay`, because it was due.
+    pub terms: Terms,
 }
 
 impl ClaimedRequest {
@@ -212,14 +249,20 @@ pub enum Settled {
 }
 
 /// The result of a call that submits a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Submitted {
     /// The request is new, and the store has accepted it.
     New,
-    /// The store already has a request with this id, and with the same route and body. Nothing was written.
+    /// The store already has a request with this id, and with the same owner, route and body. Nothing was written.
     Known,
-    /// The store already has a request with this id, but with another route or body. Nothing was written.
+    /// The store already has a request with this id, but with another owner, route or body. Nothing was written.
     Conflict,
+    /// The owner has made a request of this route with this idempotency key before, and it had the same digest. Nothing
+    /// was written. The id is the id of the earlier request.
+    Repeated(RequestId),
+    /// The owner has made a request of this route with this idempotency key before, but it had another digest. Nothing
+    /// was written.
+    KeyReused,
 }
 
 /// The rows that one claim returned, and the time when the next row is due.
@@ -244,6 +287,7 @@ pub enum RequestState {
 pub struct RequestRecord {
     pub id: RequestId,
     pub route: String,
+    pub owner: Owner,
     pub state: RequestState,
 }
 

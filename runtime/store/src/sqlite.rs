@@ -7,6 +7,7 @@
 mod bulk;
 mod codec;
 mod connect;
+mod idempotency;
 mod lock;
 mod ops;
 mod owner;
@@ -18,6 +19,7 @@ pub(super) mod schema;
 mod statement;
 pub(super) mod states;
 mod summary;
+mod timeline;
 pub(super) mod upkeep;
 
 use std::path::Path;

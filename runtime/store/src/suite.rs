@@ -4,6 +4,7 @@
 //! itself.
 
 mod backlog;
+mod callers;
 mod cancel;
 mod claim;
 mod clock;
@@ -84,6 +85,14 @@ suite! {
         body_and_headers_are_byte_exact,
         concurrent_same_id_one_winner,
         many_rows_in_one_batch;
+    callers:
+        a_request_keeps_its_owner,
+        an_idempotency_key_makes_one_request,
+        of_many_calls_at_once_with_one_key_one_is_accepted,
+        a_key_lives_as_long_as_its_request,
+        a_delayed_request_waits_for_its_time,
+        the_timeline_has_every_run,
+        a_watch_sees_every_change_of_status;
     claim:
         claim_respects_limit,
         claim_order_due_then_seq,

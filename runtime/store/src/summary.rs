@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::Store;
 use crate::error::Error;
+use crate::record::Owner;
 use postback_wire::id::RequestId;
 use postback_wire::report::{EndReason, Status};
 use postback_wire::time::Timestamp;
@@ -18,6 +19,7 @@ pub(crate) const AT_ONCE: usize = 8 << 10;
 #[derive(Clone, Debug)]
 pub struct Summary {
     pub route: String,
+    pub owner: Owner,
     pub stage: Stage,
 }
 

@@ -27,28 +27,47 @@ pub(crate) struct Wake {
     pub first_attempts: FirstAttempts,
 }
 
-/// The tokens of the watched requests. The token of a request is cancelled when the request has ended.
+/// The signals of the watched requests.
 #[derive(Default)]
-pub(crate) struct Watches(Mutex<HashMap<RequestId, Weak<CancellationToken>>>);
+pub(crate) struct Watches(Mutex<HashMap<RequestId, Weak<Signal>>>);
+
+/// What the watches of one request share.
+#[derive(Default)]
+struct Signal {
+    /// Cancelled when the request has ended.
+    ended: CancellationToken,
+    /// Notified at each change of the status, also at the last one.
+    changed: Notify,
+}
 
 impl Watches {
     pub(crate) fn watch(self: &Arc<Self>, id: &RequestId) -> Watch {
         let mut watched = lock(&self.0);
-        let ended = watched.get(id).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let ended = Arc::new(CancellationToken::new());
-            watched.insert(id.clone(), Arc::downgrade(&ended));
-            ended
+        let signal = watched.get(id).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let signal = Arc::new(Signal::default());
+            watched.insert(id.clone(), Arc::downgrade(&signal));
+            signal
         });
-        Watch { id: id.clone(), ended: Some(ended), all: self.clone() }
+        Watch { id: id.clone(), signal: Some(signal), all: self.clone() }
     }
 
     /// Wakes the tasks that watch this request. Called after the commit that ends the request.
     pub(crate) fn ended(&self, id: &RequestId) {
-        // The token can be removed from the map. If a task begins to watch the request later, the task then reads the
+        // The entry can be removed from the map. If a task begins to watch the request later, the task then reads the
         // request, and sees that the request has ended.
-        let ended = lock(&self.0).remove(id).as_ref().and_then(Weak::upgrade);
-        if let Some(ended) = ended {
-            ended.cancel();
+        let signal = lock(&self.0).remove(id).as_ref().and_then(Weak::upgrade);
+        if let Some(signal) = signal {
+            signal.ended.cancel();
+            signal.changed.notify_waiters();
+        }
+    }
+
+    /// Wakes the tasks that wait for any change of the status of this request. Called after the commit of a claim, and
+    /// of a run that did not end the request.
+    pub(crate) fn changed(&self, id: &RequestId) {
+        let signal = lock(&self.0).get(id).and_then(Weak::upgrade);
+        if let Some(signal) = signal {
+            signal.changed.notify_waiters();
         }
     }
 
@@ -58,22 +77,35 @@ impl Watches {
     }
 }
 
-/// A watch on one request. [`Store::watch`](crate::Store::watch) returns the watch, and [`Watch::changed`] waits until
-/// the request has ended.
+/// A watch on one request, which [`Store::watch`](crate::Store::watch) returns.
 pub struct Watch {
     id: RequestId,
-    /// The token that is cancelled when the request has ended. The value is `None` only while the watch is being
-    /// dropped.
-    ended: Option<Arc<CancellationToken>>,
+    /// The signal of the request. The value is `None` only while the watch is being dropped.
+    signal: Option<Arc<Signal>>,
     all: Arc<Watches>,
 }
 
 impl Watch {
     /// Waits until the request is settled. If the request was already settled between the making of this watch and the
     /// call, returns immediately. The future is cancel-safe.
-    pub async fn changed(&self) {
-        if let Some(ended) = &self.ended {
-            ended.cancelled().await;
+    pub async fn settled(&self) {
+        if let Some(signal) = &self.signal {
+            signal.ended.cancelled().await;
+        }
+    }
+
+    /// Returns a future that waits for the next change of the status after this call. Call this method, then read the
+    /// request, then wait: so no change is missed. After the request has ended, the future returns immediately.
+    pub fn change(&self) -> impl Future<Output = ()> + Send + '_ {
+        // `notified` counts calls of `notify_waiters` from its creation on, not from its first poll on.
+        let parts = self.signal.as_ref().map(|signal| (signal.changed.notified(), &signal.ended));
+        async move {
+            if let Some((changed, ended)) = parts {
+                tokio::select! {
+                    () = changed => {}
+                    () = ended.cancelled() => {}
+                }
+            }
         }
     }
 }
@@ -81,11 +113,11 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut watched = lock(&self.all.0);
-        // The token is dropped while the map is locked. So if several watches of one request are dropped at the same
-        // time, the last of them finds that no watch has the token any more (a strong count of 0), and removes the
-        // entry from the map. If the entry already has the token of a later watch, the strong count is not 0, and the
+        // The signal is dropped while the map is locked. So if several watches of one request are dropped at the same
+        // time, the last of them finds that no watch has the signal any more (a strong count of 0), and removes the
+        // entry from the map. If the entry already has the signal of a later watch, the strong count is not 0, and the
         // entry is not removed.
-        self.ended = None;
+        self.signal = None;
         if watched.get(&self.id).is_some_and(|entry| entry.strong_count() == 0) {
             watched.remove(&self.id);
         }

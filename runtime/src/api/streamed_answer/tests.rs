@@ -1,7 +1,6 @@
 //! Tests answers whose result is read from the store while the client reads the answer.
 
 use axum::body::to_bytes;
-use http::HeaderMap;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -21,11 +20,7 @@ async fn store() -> Store {
 async fn settled(store: &Store, outcome: &Outcome) -> RequestId {
     let id = RequestId::generate();
     let _handed = store.attach_requests(vec!["/a".to_owned()], Arc::new(Semaphore::new(0)));
-    let (headers, body, created) = (HeaderMap::new(), Bytes::new(), Timestamp::from_micros(0));
-    store
-        .submit(NewRequest { id: id.clone(), route: "/a".to_owned(), headers, body, created, registration: None })
-        .await
-        .unwrap();
+    store.submit(NewRequest::new(id.clone(), "/a", "", Timestamp::from_micros(0))).await.unwrap();
     let run = store.claim_requests(1).await.unwrap().rows.remove(0);
     assert_eq!(store.settle_request(run.claim, outcome.clone(), vec![]).await.unwrap(), Settled::Current);
     id

@@ -132,14 +132,8 @@ async fn the_line_of_a_report_that_is_given_up_names_the_route_of_its_request() 
     let (lines, _guard) = Lines::on_this_thread();
     let receiver = Receiver::answering(answer("500 X", ""));
     let running = Running::trusting(&receiver, &[0]).await;
-    let request = postback_store::NewRequest {
-        id: "job-7".parse().unwrap(),
-        route: "/greet".into(),
-        headers: http::HeaderMap::new(),
-        body: "{}".into(),
-        created: postback_wire::time::Clock::system().now(),
-        registration: None,
-    };
+    let now = postback_wire::time::Clock::system().now();
+    let request = postback_store::NewRequest::new("job-7".parse().unwrap(), "/greet", "{}", now);
     let _ = running.store.submit(request).await.unwrap();
     running.post("job-7", &receiver.url()).await;
     let record = running.is("job-7", DeliveryState::Dead).await;

@@ -64,7 +64,7 @@ async fn submit(context: &Context) -> RequestId {
 
 async fn submit_with(context: &Context, headers: HeaderMap, body: Bytes) -> RequestId {
     let (id, created) = (RequestId::generate(), context.outbox.clock().now());
-    let new = NewRequest { id: id.clone(), route: "/a".to_owned(), headers, body, created, registration: None };
+    let new = NewRequest { headers, ..NewRequest::new(id.clone(), "/a", body, created) };
     let _ = context.outbox.store().submit(new).await.unwrap();
     id
 }
@@ -74,7 +74,7 @@ async fn claim(context: &Context) -> ClaimedRequest {
 }
 
 async fn cancel(context: &Context, id: &RequestId) -> Cancelled {
-    context.outbox.store().cancel(id, "/a", |_| panic!("it does not wait")).await.unwrap()
+    context.outbox.store().cancel(id, "/a", None, |_| panic!("it does not wait")).await.unwrap()
 }
 
 fn a_slot() -> Slot {

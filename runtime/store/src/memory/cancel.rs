@@ -18,7 +18,7 @@ impl Tables {
             RequestState::Running => Phase::Running { cancelled: row.cancelled },
             RequestState::Settled(_) => Phase::Settled,
         };
-        Some(CancelView { route: row.new.route.clone(), phase })
+        Some(CancelView { route: row.new.route.clone(), owner: row.new.owner.clone(), phase })
     }
 
     pub(super) fn unregistered(&self, id: &RequestId, route: &str) -> Option<(HeaderMap, Bytes)> {

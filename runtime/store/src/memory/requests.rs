@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{DueKey, Tables};
 use crate::backlog::stored_bytes;
 use crate::record::{ClaimedRequest, NewRequest, Registration, RequestClaim, RequestRecord, RequestState};
+use crate::timeline::EarlierRun;
 use postback_wire::id::RequestId;
 use postback_wire::time::Timestamp;
 
@@ -18,6 +19,10 @@ pub(super) struct Request {
     pub(super) failures: u32,
     pub(super) cancelled: bool,
     pub(super) registration: Option<Registration>,
+    /// The time when the last run began. `None`: no run has begun.
+    pub(super) started: Option<Timestamp>,
+    /// The runs that did not end the request, the oldest first.
+    pub(super) runs: Vec<EarlierRun>,
     pub(super) state: RequestState,
     /// The number of bytes of the request that count against the memory limit until the request has ended.
     pub(super) bytes: usize,
@@ -68,8 +73,16 @@ impl Tables {
         (row.state == *state && row.epoch == claim.epoch).then_some(row)
     }
 
+    /// Deletes a request together with its idempotency key.
+    pub(super) fn forget_request(&mut self, id: &RequestId) {
+        let Some(Request { new, .. }) = self.requests.remove(id) else { return };
+        if let Some(idempotency) = new.idempotency {
+            self.keys.remove(&(new.owner, new.route, idempotency.key));
+        }
+    }
+
     pub(super) fn request(&self, id: &RequestId) -> Option<RequestRecord> {
         let Request { new, state, .. } = self.requests.get(id)?;
-        Some(RequestRecord { id: id.clone(), route: new.route.clone(), state: state.clone() })
+        Some(RequestRecord { id: id.clone(), route: new.route.clone(), owner: new.owner.clone(), state: state.clone() })
     }
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Tables;
 use crate::record::RequestState;
 use crate::summary::{EndSummary, Kept, Member, Stage, Summary};
+use crate::timeline::{RUNS, Timeline};
 use postback_wire::id::RequestId;
 use postback_wire::report::Json;
 
@@ -23,7 +24,14 @@ impl Tables {
                 error: kept(&outcome.error),
             }),
         };
-        Some(Summary { route: row.new.route.clone(), stage })
+        Some(Summary { route: row.new.route.clone(), owner: row.new.owner.clone(), stage })
+    }
+
+    pub(super) fn timeline(&self, id: &RequestId) -> Option<Timeline> {
+        let (row, summary) = (self.requests.get(id)?, self.summary(id)?);
+        let started = row.started.filter(|_| row.state != RequestState::Queued);
+        let runs = row.runs.iter().take(RUNS).cloned().collect();
+        Some(Timeline { created: row.new.created, runs, epoch: row.epoch, started, summary })
     }
 
     pub(super) fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Option<Bytes> {

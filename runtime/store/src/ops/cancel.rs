@@ -42,18 +42,20 @@ pub enum Cancelled {
     Stopping,
     /// The request had already ended. Nothing was changed.
     Over,
-    /// The store has no request with this id and this route.
+    /// The store has no request with this id, this route and this owner.
     Unknown,
 }
 
 impl Store {
-    /// Cancels the request with this id and this route. If the request waits, `end` makes its outcome and its reports
+    /// Cancels the request with this id, this route and this owner. If `owner` is `None`, the request may have any
+    /// owner. If the request waits, `end` makes its outcome and its reports
     /// from the registration that an earlier run stored. If the request is claimed and put back while `end` runs, `end`
     /// is called again.
     pub async fn cancel(
         &self,
         id: &RequestId,
         route: &str,
+        owner: Option<&str>,
         mut end: impl FnMut(Option<Registration>) -> (Outcome, Vec<NewReport>),
     ) -> Result<Cancelled, Error> {
         // If several callers cancel one request at the same time, only one of them continues here. The other callers
@@ -61,7 +63,8 @@ impl Store {
         let _turn = self.0.shared.local.wake.cancels.turn(id).await;
         loop {
             let view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
-            let Some(CancelView { phase, route }) = view.filter(|view| view.route == route) else {
+            let is_theirs = |view: &CancelView| view.route == route && owner.is_none_or(|owner| *owner == *view.owner);
+            let Some(CancelView { phase, route, .. }) = view.filter(is_theirs) else {
                 return Ok(Cancelled::Unknown);
             };
             match phase {

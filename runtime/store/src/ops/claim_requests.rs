@@ -27,6 +27,9 @@ impl Operation for ClaimRequests {
     fn committed(&self, answer: &Batch<ClaimedRequest>, local: &Local) {
         local.backlog.claimed(&answer.rows);
         local.handoff.next_request(answer.next_due);
+        for row in &answer.rows {
+            local.wake.watches.changed(&row.claim.id);
+        }
     }
 
     fn untaken(answer: Batch<ClaimedRequest>, untaken: &mut Untaken) {

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::local::Local;
 use crate::operation::{Effect, Key, Operation, Untaken};
 use crate::record::{RequestClaim, Settled};
+use crate::timeline::RunEnd;
 use postback_wire::time::Timestamp;
 
 /// The operation that puts the request that runs under this claim back into the queue.
@@ -15,6 +16,14 @@ pub(crate) struct ReleaseRequest {
     pub due: Option<Timestamp>,
     /// Whether the run failed. A failed run is counted as a failure of the request.
     pub failed: bool,
+    /// The error of the run, for the operator.
+    pub detail: Option<String>,
+}
+
+impl ReleaseRequest {
+    pub(crate) fn end(&self) -> RunEnd {
+        if self.failed { RunEnd::Failed } else { RunEnd::PutBack }
+    }
 }
 
 impl Operation for ReleaseRequest {
@@ -34,6 +43,7 @@ impl Operation for ReleaseRequest {
 
     fn announce(self, local: &Local, _: &mut Untaken) {
         local.backlog.released(&self.claim.id);
+        local.wake.watches.changed(&self.claim.id);
         local.wake.cancels.over(&self.claim);
         local.wake.requests.notify_one();
     }
@@ -46,14 +56,21 @@ impl Operation for ReleaseRequest {
 impl Store {
     /// Puts a request back into the queue after a failed run. The run is counted as a failure. The request can be run
     /// again at the time `due` or later.
-    pub async fn retry_request(&self, claim: RequestClaim, due: Timestamp) -> Result<Settled, Error> {
+    ///
+    /// `detail` is the error of the run, for the operator.
+    pub async fn retry_request(
+        &self,
+        claim: RequestClaim,
+        due: Timestamp,
+        detail: Option<String>,
+    ) -> Result<Settled, Error> {
         let due = self.0.shared.local.clock.due_at(due);
-        self.ask(ReleaseRequest { claim, due: Some(due), failed: true }).await
+        self.ask(ReleaseRequest { claim, due: Some(due), failed: true, detail }).await
     }
 
     /// Puts a request back into the queue because its run was interrupted, for example by a shutdown. The run is not
     /// counted as a failure.
     pub async fn put_back_request(&self, claim: RequestClaim) -> Result<Settled, Error> {
-        self.ask(ReleaseRequest { claim, due: None, failed: false }).await
+        self.ask(ReleaseRequest { claim, due: None, failed: false, detail: None }).await
     }
 }

@@ -47,13 +47,19 @@ impl Operation for Submit {
     }
 
     fn prepare(&mut self, local: &Local, now: Timestamp) {
-        self.room = local.handoff.room_for_request(&self.request.route, now);
+        self.room = match self.request.terms.delay {
+            None => local.handoff.room_for_request(&self.request.route, now),
+            Some(delay) => {
+                local.handoff.request_waits(now.saturating_add(delay));
+                None
+            }
+        };
     }
 
     fn effect(answer: &Submitted) -> Effect {
         match answer {
             Submitted::New => Effect::Written,
-            Submitted::Known | Submitted::Conflict => Effect::Silent,
+            Submitted::Known | Submitted::Conflict | Submitted::Repeated(_) | Submitted::KeyReused => Effect::Silent,
         }
     }
 

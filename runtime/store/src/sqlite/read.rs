@@ -17,7 +17,7 @@ use super::connect::READERS;
 use super::ops::TRUST;
 use super::statement::{query, query_scalar};
 use super::states::{ReportState, RequestState as State, sql};
-use super::summary;
+use super::{summary, timeline};
 use crate::backend::{Cause, Left, Reader};
 use crate::backlog::Count;
 use crate::cancel::{CancelView, Phase};
@@ -25,6 +25,7 @@ use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
 use crate::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
 use crate::summary::{Member, Summary};
+use crate::timeline::Timeline;
 use postback_wire::id::RequestId;
 use postback_wire::report::{Json, Outcome, Status};
 use postback_wire::time::Timestamp;
@@ -48,7 +49,7 @@ impl Rows {
     }
 
     async fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, sqlx::Error> {
-        let sql = "SELECT r.route, r.state, r.finished, o.reason, o.result, o.error, o.detail \
+        let sql = "SELECT r.route, r.state, r.finished, o.reason, o.result, o.error, o.detail, r.owner \
                    FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
         let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(None) };
@@ -58,12 +59,13 @@ impl Rows {
             (_, None) => RequestState::Running,
             (_, Some(status)) => RequestState::Settled(outcome(&row, status)?),
         };
-        Ok(Some(RequestRecord { id: id.clone(), route: row.try_get(0)?, state }))
+        let owner = row.try_get::<&str, _>(7)?.into();
+        Ok(Some(RequestRecord { id: id.clone(), route: row.try_get(0)?, owner, state }))
     }
 
     async fn cancel_view(&self, id: &RequestId) -> Result<Option<CancelView>, sqlx::Error> {
         let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0), \
-                   r.cancel \
+                   r.cancel, r.owner \
                    FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
                    WHERE r.id = ?1";
         let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
@@ -77,7 +79,7 @@ impl Rows {
             State::Running => Phase::Running { cancelled: row.try_get::<i64, _>(5)? != 0 },
             State::Completed | State::Failed | State::Cancelled => Phase::Settled,
         };
-        Ok(Some(CancelView { route: row.try_get(0)?, phase }))
+        Ok(Some(CancelView { route: row.try_get(0)?, owner: row.try_get::<&str, _>(6)?.into(), phase }))
     }
 
     async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, sqlx::Error> {
@@ -250,6 +252,10 @@ impl Reader for Rows {
 
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>> {
         summary::summary(&self.pool, id).map(cause).boxed()
+    }
+
+    fn timeline<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Timeline>, Cause>> {
+        timeline::timeline(&self.pool, id).map(cause).boxed()
     }
 
     fn piece<'a>(

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -10,6 +11,7 @@ use super::bulk::{Bind, Many};
 use super::codec::{blob, headers_from_bytes, json, registration_from_text, small};
 use super::statement::query;
 use crate::record::{ClaimedRequest, RequestClaim};
+use crate::terms::Terms;
 use postback_wire::id::RequestId;
 use postback_wire::time::Timestamp;
 
@@ -29,8 +31,8 @@ pub(super) async fn write_registrations(
 }
 
 /// Reads the bodies of claimed rows, which an `UPDATE … RETURNING` has returned. Returns the requests in the order of
-/// their due times. The columns of `rows` are `due, seq, id, route, epoch, failures, crashes, created, cancel`. Other
-/// columns are not read.
+/// their due times. The columns of `rows` are `due, seq, id, route, epoch, failures, crashes, created, cancel, owner,
+/// priority, timeout`. Other columns are not read.
 pub(super) async fn claimed(
     conn: &mut SqliteConnection,
     mut rows: Vec<SqliteRow>,
@@ -49,6 +51,9 @@ pub(super) async fn claimed(
     let one = |row: SqliteRow| {
         let body = bodies.get(&row.try_get::<i64, _>(1)?).ok_or(sqlx::Error::RowNotFound)?;
         let registration: Option<&str> = body.try_get(3)?;
+        let timeout = row.try_get::<Option<i64>, _>(11)?.and_then(|micros| u64::try_from(micros).ok());
+        let terms =
+            Terms { priority: row.try_get(10)?, timeout: timeout.map(Duration::from_micros), ..Terms::default() };
         Ok(ClaimedRequest {
             claim: RequestClaim { id: RequestId::stored(row.try_get(2)?), epoch: small(&row, 4)? },
             route: row.try_get(3)?,
@@ -59,6 +64,8 @@ pub(super) async fn claimed(
             crashes: small(&row, 6)?,
             cancelled: row.try_get(8)?,
             registration: registration.and_then(registration_from_text),
+            owner: row.try_get::<&str, _>(9)?.into(),
+            terms,
         })
     };
     rows.into_iter().map(one).collect()

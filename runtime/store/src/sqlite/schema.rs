@@ -25,7 +25,7 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-const STEPS: [&str; 6] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN];
+const STEPS: [&str; 7] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -149,6 +149,30 @@ END;
 /// destination that the operator has configured.
 const ORIGIN: &str = "
 ALTER TABLE report RENAME COLUMN endpoint TO origin;
+";
+
+/// The statements of version 7, which stores who made a request, under which terms, and which runs did not end it.
+const CALLERS: &str = "
+-- The id of the token that a request belongs to. Empty: the caller needed no token.
+ALTER TABLE request ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE request ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+-- Until when the first run must begin, in the store's own time.
+ALTER TABLE request ADD COLUMN deadline INTEGER;
+-- The longest time that a run may take, in microseconds, if it is shorter than the limit of the route.
+ALTER TABLE request ADD COLUMN timeout INTEGER;
+-- When the last run began.
+ALTER TABLE request ADD COLUMN started INTEGER;
+CREATE INDEX request_of ON request (owner, route, seq);
+-- The runs that did not end their request.
+CREATE TABLE run (
+    request INTEGER NOT NULL, epoch INTEGER NOT NULL, started INTEGER NOT NULL, ended INTEGER NOT NULL, end TEXT NOT NULL,
+    detail TEXT, PRIMARY KEY (request, epoch)
+) WITHOUT ROWID;
+CREATE TABLE idempotency (
+    owner TEXT NOT NULL, route TEXT NOT NULL, key TEXT NOT NULL, request INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (owner, route, key)
+) WITHOUT ROWID;
+CREATE INDEX idempotency_of ON idempotency (request);
 ";
 
 /// Checks whether this program may use the database file. Does not change the file.
@@ -308,7 +332,7 @@ pub(crate) mod tests {
         let store = Store::open(options, NodeId::generate(), clock).await.unwrap();
         let cancel = async |id: &str| {
             let end = |_| (Outcome::cancelled(Timestamp::from_micros(100)), vec![]);
-            store.cancel(&RequestId::stored(id), "/a", end).await.unwrap()
+            store.cancel(&RequestId::stored(id), "/a", None, end).await.unwrap()
         };
         assert_eq!(cancel("runs").await, Cancelled::Stopping);
         assert!(matches!(cancel("waits").await, Cancelled::AtOnce(_)));

@@ -2,8 +2,8 @@
 //! answer shows one moment.
 
 use bytes::Bytes;
-use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Executor, Row as _, Sqlite};
 
 use super::codec::{blob, reason_from_text};
 use super::statement::query;
@@ -13,13 +13,16 @@ use postback_wire::id::RequestId;
 use postback_wire::report::EndReason;
 use postback_wire::time::Timestamp;
 
-pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<Summary>, sqlx::Error> {
+pub(super) async fn summary<'c>(
+    executor: impl Executor<'c, Database = Sqlite>,
+    id: &RequestId,
+) -> Result<Option<Summary>, sqlx::Error> {
     // The statement does not read a large result, because SQLite knows the length of a blob without reading the blob.
     let sql = "SELECT r.route, r.state, r.finished, \
                length(o.result), CASE WHEN length(o.result) <= ?2 THEN o.result END, \
-               length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END, o.reason \
+               length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END, o.reason, r.owner \
                FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
-    let row = query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(pool).await?;
+    let row = query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(executor).await?;
     let Some(row) = row else { return Ok(None) };
     let state = RequestState::read(&row, 1)?;
     let summary = match (state, state.status()) {
@@ -36,7 +39,7 @@ pub(super) async fn summary(pool: &SqlitePool, id: &RequestId) -> Result<Option<
             })
         }
     };
-    Ok(Some(Summary { route: row.try_get(0)?, stage: summary }))
+    Ok(Some(Summary { route: row.try_get(0)?, owner: row.try_get::<&str, _>(8)?.into(), stage: summary }))
 }
 
 /// Reads the length of a JSON text from this column. If the text is small, also reads the text from the next column.

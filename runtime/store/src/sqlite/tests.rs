@@ -8,14 +8,7 @@ use crate::record::{Attempt, ClaimedReport, NewReport, NewRequest, Next, Submitt
 use postback_wire::id::RequestId;
 
 fn submit(id: &str) -> Op {
-    let request = NewRequest {
-        id: RequestId::stored(id),
-        route: "/a".into(),
-        headers: http::HeaderMap::new(),
-        body: bytes::Bytes::new(),
-        created: Timestamp::default(),
-        registration: None,
-    };
+    let request = NewRequest::new(RequestId::stored(id), "/a", "", Timestamp::default());
     Submit { request, room: None, slot: None }.into()
 }
 

@@ -110,7 +110,7 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     let (first, second) = (claims.next().unwrap(), claims.next().unwrap());
     current(store.settle_request(first.clone(), world.done(), vec![]).await);
     let _ = store.settle_request(first, world.done(), vec![]).await.unwrap();
-    current(store.retry_request(second, world.now().saturating_add(Duration::from_mins(1))).await);
+    current(store.retry_request(second, world.now().saturating_add(Duration::from_mins(1)), None).await);
     // Two requests wait now: one of the route `ROUTE`, and one of the route `/b`.
     let left = store.backlog().count();
     assert_eq!(left.rows, 2);
@@ -123,7 +123,7 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     agrees(&store, 2, left.bytes).await;
     // After a waiting request is cancelled, the request no longer counts as waiting.
     let end = |_| (Outcome::cancelled(world.now()), vec![]);
-    assert!(matches!(store.cancel(&id("elsewhere"), "/b", end).await.unwrap(), Cancelled::AtOnce(_)));
+    assert!(matches!(store.cancel(&id("elsewhere"), "/b", None, end).await.unwrap(), Cancelled::AtOnce(_)));
     agrees(&store, 1, left.bytes - 10).await;
     // Each submission is counted once, even if its first commit fails or has an unknown outcome.
     for (n, fault) in [Fault::Transient, Fault::UnknownLost, Fault::UnknownWritten].into_iter().enumerate() {

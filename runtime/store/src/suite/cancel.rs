@@ -17,7 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Cancels the request. If the request waits, the store commits its cancellation with one report.
 async fn cancel(world: &World, store: &Store, of: &str) -> Cancelled {
     let end = |_| (Outcome::cancelled(world.now()), vec![world.report(of)]);
-    store.cancel(&id(of), ROUTE, end).await.unwrap()
+    store.cancel(&id(of), ROUTE, None, end).await.unwrap()
 }
 
 async fn state(store: &Store, of: &str) -> RequestState {
@@ -32,7 +32,7 @@ pub(super) async fn cancel_queued_at_once(world: World) {
     let watch = store.watch(&id("r"));
     let outcome = Outcome::cancelled(world.now());
     assert_eq!(cancel(&world, &store, "r").await, Cancelled::AtOnce(outcome.clone()));
-    watch.changed().await;
+    watch.settled().await;
     assert_eq!(state(&store, "r").await, RequestState::Settled(outcome));
     assert_eq!(store.deliveries("r").await.unwrap().len(), 1);
     assert_eq!(store.claim_reports(5).await.unwrap().rows.len(), 1);
@@ -58,7 +58,8 @@ pub(super) async fn cancel_says_what_there_is_not_and_what_is_over(world: World)
     }
     // A request cannot be cancelled through a route to which it was not submitted.
     submit(&store, world.request("s")).await;
-    let elsewhere = store.cancel(&id("s"), "/elsewhere", |_| panic!("the request is of another route")).await.unwrap();
+    let elsewhere =
+        store.cancel(&id("s"), "/elsewhere", None, |_| panic!("the request is of another route")).await.unwrap();
     assert_eq!((elsewhere, state(&store, "s").await), (Cancelled::Unknown, RequestState::Queued));
     assert_eq!(store.deliveries("done").await.unwrap().len() + store.deliveries("nobody").await.unwrap().len(), 0);
 }
@@ -69,7 +70,7 @@ pub(super) async fn cancel_running_flags_and_settles(world: World) {
     let cancellation = store.cancellation(&run.claim);
     assert!(!cancellation.is_cancelled());
     for _ in 0..2 {
-        let asked = store.cancel(&id("r"), ROUTE, |_| panic!("it does not wait")).await.unwrap();
+        let asked = store.cancel(&id("r"), ROUTE, None, |_| panic!("it does not wait")).await.unwrap();
         assert_eq!(asked, Cancelled::Stopping);
         assert!(cancellation.is_cancelled());
     }
@@ -94,12 +95,12 @@ pub(super) async fn cancel_running_flags_and_settles(world: World) {
 pub(super) async fn settle_after_cancel_is_refused(world: World) {
     let store = world.open().await;
     let late = running(&world, &store, "r").await.claim;
-    current(store.retry_request(late.clone(), world.now()).await);
+    current(store.retry_request(late.clone(), world.now(), None).await);
     assert!(matches!(cancel(&world, &store, "r").await, Cancelled::AtOnce(_)));
     let before = state(&store, "r").await;
     let settled = store.settle_request(late.clone(), world.done(), vec![world.report("r")]).await;
     assert_eq!(settled.unwrap(), Settled::Stale);
-    assert_eq!(store.retry_request(late.clone(), world.now()).await.unwrap(), Settled::Stale);
+    assert_eq!(store.retry_request(late.clone(), world.now(), None).await.unwrap(), Settled::Stale);
     assert_eq!(store.put_back_request(late.clone()).await.unwrap(), Settled::Stale);
     assert_eq!(store.register(late, Registration::default()).await.unwrap(), Settled::Stale);
     assert_eq!(state(&store, "r").await, before);
@@ -114,7 +115,7 @@ pub(super) async fn what_is_cancelled_is_not_run_again(world: World) {
     assert_eq!(cancel(&world, &store, "r").await, Cancelled::Stopping);
     // The run fails before the worker knows that the request is cancelled. So the worker asks the store for another
     // run.
-    current(store.retry_request(run.claim, world.now().saturating_add(SECOND * 60)).await);
+    current(store.retry_request(run.claim, world.now().saturating_add(SECOND * 60), None).await);
     let again = store.claim_requests(5).await.unwrap().rows.remove(0);
     assert!(again.cancelled, "at once, and not to be run");
     current(store.put_back_request(again.claim).await);
@@ -129,9 +130,9 @@ pub(super) async fn what_waits_again_is_reported_where_it_registered(world: Worl
     let registration = Registration { webhooks: vec![webhook], on: Ends::CANCELLED, tells_reason: true };
     let run = running(&world, &store, "r").await.claim;
     current(store.register(run.clone(), registration.clone()).await);
-    current(store.retry_request(run, world.now().saturating_add(SECOND)).await);
+    current(store.retry_request(run, world.now().saturating_add(SECOND), None).await);
     let (mut seen, r) = (None, id("r"));
-    let cancelled = store.cancel(&r, ROUTE, |registered| {
+    let cancelled = store.cancel(&r, ROUTE, None, |registered| {
         seen = registered;
         (Outcome::cancelled(world.now()), vec![])
     });
@@ -151,7 +152,7 @@ pub(super) async fn a_cancel_that_meets_a_claim_looks_again(world: World) {
     faults.held().await;
     // `cancel` reads the request before the claim is committed, so `cancel` still sees a request that waits.
     let (looked, times, r) = (Notify::new(), Cell::new(0), id("r"));
-    let cancel = store.cancel(&r, ROUTE, |_| {
+    let cancel = store.cancel(&r, ROUTE, None, |_| {
         times.set(times.get() + 1);
         looked.notify_one();
         (Outcome::cancelled(world.now()), vec![world.report("r")])

@@ -31,7 +31,7 @@ pub(super) async fn claim_order_due_then_seq(world: World) {
     attach(&store);
     for (id, later) in [("c", 3), ("a", 1), ("d", 3), ("b", 2), ("e", 4)] {
         let claimed = running(&world, &store, id).await;
-        current(store.retry_request(claimed.claim, world.now().saturating_add(SECOND * later)).await);
+        current(store.retry_request(claimed.claim, world.now().saturating_add(SECOND * later), None).await);
     }
     world.advance(SECOND * 4);
     let rows = store.claim_requests(10).await.unwrap().rows;
@@ -52,7 +52,7 @@ pub(super) async fn claim_skips_future_due(world: World) {
 pub(super) async fn due_exactly_now_is_claimed(world: World) {
     let store = world.open().await;
     let claimed = running(&world, &store, "r").await;
-    current(store.retry_request(claimed.claim, world.now()).await);
+    current(store.retry_request(claimed.claim, world.now(), None).await);
     assert_eq!(store.claim_requests(1).await.unwrap().rows.len(), 1);
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn claim_increments_epoch_and_attempt(world: World) {
         assert_eq!((report.claim.epoch, report.attempt), (n, n));
         assert_eq!((request.claim.epoch, request.failures, request.crashes), (n, n - 1, 0));
         current(store.settle_report(report.claim, world.attempt(500), Next::RetryAt(world.now())).await);
-        current(store.retry_request(request.claim, world.now()).await);
+        current(store.retry_request(request.claim, world.now(), None).await);
         report = store.claim_reports(1).await.unwrap().rows.remove(0);
         request = store.claim_requests(1).await.unwrap().rows.remove(0);
     }
@@ -97,7 +97,7 @@ pub(super) async fn claim_empty_returns_next_due(world: World) {
     assert_eq!(store.claim_reports(1).await.unwrap().next_due, None);
     let claimed = running(&world, &store, "r").await;
     let due = world.now().saturating_add(SECOND);
-    current(store.retry_request(claimed.claim, due).await);
+    current(store.retry_request(claimed.claim, due, None).await);
     let batch = store.claim_requests(1).await.unwrap();
     assert_eq!((batch.rows.len(), batch.next_due), (0, Some(due)));
 }
@@ -108,7 +108,7 @@ pub(super) async fn older_due_inserted_late_is_still_claimed(world: World) {
     let old = running(&world, &store, "old").await;
     submit(&store, world.request("new")).await;
     assert_eq!(store.claim_requests(1).await.unwrap().rows.len(), 1);
-    current(store.retry_request(old.claim, world.now().saturating_sub(Duration::from_hours(1))).await);
+    current(store.retry_request(old.claim, world.now().saturating_sub(Duration::from_hours(1)), None).await);
     assert_eq!(store.claim_requests(1).await.unwrap().rows.len(), 1);
 }
 

@@ -24,12 +24,12 @@ pub(super) async fn settle_moves_outcome_and_reports_together(world: World) {
 pub(super) async fn settle_with_stale_epoch_writes_nothing(world: World) {
     let store = world.open().await;
     let first = running(&world, &store, "r").await;
-    current(store.retry_request(first.claim.clone(), world.now()).await);
+    current(store.retry_request(first.claim.clone(), world.now(), None).await);
     let second = store.claim_requests(1).await.unwrap().rows.remove(0);
     let reports = vec![world.report("r")];
     let settled = store.settle_request(first.claim.clone(), world.done(), reports).await.unwrap();
     assert_eq!(settled, Settled::Stale);
-    assert_eq!(store.retry_request(first.claim.clone(), world.now()).await.unwrap(), Settled::Stale);
+    assert_eq!(store.retry_request(first.claim.clone(), world.now(), None).await.unwrap(), Settled::Stale);
     assert_eq!(store.put_back_request(first.claim.clone()).await.unwrap(), Settled::Stale);
     assert_eq!(store.register(first.claim, Registration::default()).await.unwrap(), Settled::Stale);
     assert_eq!(store.request(&id("r")).await.unwrap().unwrap().state, RequestState::Running);
@@ -155,7 +155,7 @@ pub(super) async fn retry_sets_due_and_frees_node(world: World) {
     let store = world.open().await;
     let claimed = running(&world, &store, "r").await;
     let due = world.now().saturating_add(Duration::from_secs(5));
-    current(store.retry_request(claimed.claim, due).await);
+    current(store.retry_request(claimed.claim, due, None).await);
     assert_eq!(store.request(&id("r")).await.unwrap().unwrap().state, RequestState::Queued);
     let counts = store.counts().await.unwrap();
     assert_eq!((counts.running, counts.queued.len()), (0, 1));
@@ -207,7 +207,7 @@ pub(super) async fn what_is_known_at_its_submission_stays_with_a_request(world: 
         assert_eq!(registration, known);
         (Outcome::cancelled(world.now()), vec![])
     };
-    assert!(matches!(store.cancel(&id("s"), ROUTE, end).await.unwrap(), Cancelled::AtOnce(_)));
+    assert!(matches!(store.cancel(&id("s"), ROUTE, None, end).await.unwrap(), Cancelled::AtOnce(_)));
     let claimed = store.claim_requests(3).await.unwrap().rows;
     let registrations: Vec<_> = claimed.iter().map(|row| row.registration.clone()).collect();
     assert_eq!(registrations, [known, None]);

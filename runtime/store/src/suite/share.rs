@@ -96,14 +96,14 @@ pub(super) async fn counts_are_true_after_everything(world: World) {
     let mut rows = store.claim_requests(5).await.unwrap().rows;
     assert_eq!(counted().await, (None, None, 5, 0));
     current(store.put_back_request(rows.remove(0).claim).await);
-    current(store.retry_request(rows.remove(0).claim, world.now()).await);
+    current(store.retry_request(rows.remove(0).claim, world.now(), None).await);
     current(store.settle_request(rows.remove(0).claim, world.done(), vec![world.report("r"), world.report("r")]).await);
     let (queued, running) = (store.counts().await.unwrap().queued.values().sum::<u64>(), rows.len() as u64);
     assert_eq!((queued, running, counted().await.3), (2, 2, 2));
     let waiting = store.claim_requests(1).await.unwrap().rows.remove(0);
     current(store.put_back_request(waiting.claim.clone()).await);
     let end = |_| (Outcome::cancelled(world.now()), vec![]);
-    let cancelled = store.cancel(&waiting.claim.id, &waiting.route, end).await.unwrap();
+    let cancelled = store.cancel(&waiting.claim.id, &waiting.route, None, end).await.unwrap();
     assert!(matches!(cancelled, Cancelled::AtOnce(_)));
     assert_eq!(store.counts().await.unwrap().queued.values().sum::<u64>(), 1);
 

@@ -56,13 +56,13 @@ pub(super) async fn a_watch_taken_before_sees_the_end(world: World) {
     let store = world.open().await;
     let claimed = running(&world, &store, "r").await;
     let (early, other) = (store.watch(&id("r")), store.watch(&id("other")));
-    assert!(early.changed().now_or_never().is_none());
+    assert!(early.settled().now_or_never().is_none());
     current(store.settle_request(claimed.claim, world.done(), vec![]).await);
-    early.changed().await;
-    early.changed().await;
+    early.settled().await;
+    early.settled().await;
     assert!(matches!(store.request(&id("r")).await.unwrap().unwrap().state, RequestState::Settled(_)));
-    assert!(store.watch(&id("r")).changed().now_or_never().is_none());
-    assert!(other.changed().now_or_never().is_none());
+    assert!(store.watch(&id("r")).settled().now_or_never().is_none());
+    assert!(other.settled().now_or_never().is_none());
 }
 
 pub(super) async fn watches_leave_nothing_behind(world: World) {
@@ -76,7 +76,7 @@ pub(super) async fn watches_leave_nothing_behind(world: World) {
     let claimed = running(&world, &store, "r").await;
     let old = store.watch(&id("r"));
     current(store.settle_request(claimed.claim, world.done(), vec![]).await);
-    old.changed().await;
+    old.settled().await;
     let new = store.watch(&id("r"));
     drop(old);
     assert_eq!(count(), 1, "dropping an old watch must not remove a newer watch");

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use tokio::sync::Semaphore;
 
 use super::faults::{Faults, Faulty};
@@ -99,14 +98,7 @@ impl World {
     }
 
     pub(super) fn request(&self, id: &str) -> NewRequest {
-        NewRequest {
-            id: RequestId::stored(id),
-            route: ROUTE.into(),
-            headers: HeaderMap::new(),
-            body: Bytes::from_static(b"{}"),
-            created: self.now(),
-            registration: None,
-        }
+        NewRequest::new(RequestId::stored(id), ROUTE, "{}", self.now())
     }
 
     pub(super) fn report(&self, subject: &str) -> NewReport {

@@ -10,7 +10,7 @@ use crate::sizes::CLAIM_BYTES;
 
 impl Apply for ClaimRequests {
     fn apply(&self, tables: &mut Tables, now: Now) -> Batch<ClaimedRequest> {
-        let now = now.due;
+        let Now { due: now, wall } = now;
         let line = |(at, route): (usize, &String)| Line {
             running: self.running.get(at).copied().unwrap_or(0),
             due: tables.first_due(route).filter(|due| *due <= now),
@@ -33,6 +33,7 @@ impl Apply for ClaimRequests {
             let Some(row) = tables.take_waiting(route, key).and_then(|id| tables.requests.get_mut(&id)) else { break };
             row.state = RequestState::Running;
             row.epoch += 1;
+            row.started = Some(wall);
             tables.running += 1;
             rows.push(row.claimed());
             line.running += 1;

@@ -5,11 +5,19 @@ use crate::clock::Now;
 use crate::memory::Tables;
 use crate::ops::ReleaseRequest;
 use crate::record::{RequestState, Settled};
+use crate::timeline::EarlierRun;
 
 impl Apply for ReleaseRequest {
     fn apply(&self, tables: &mut Tables, now: Now) -> Settled {
         let Some(row) = tables.current_request(&self.claim, &RequestState::Running) else { return Settled::Stale };
         row.state = RequestState::Queued;
+        row.runs.push(EarlierRun {
+            epoch: row.epoch,
+            started: row.started.unwrap_or(row.new.created),
+            ended: now.wall,
+            end: self.end(),
+            detail: self.detail.clone(),
+        });
         // If the request is cancelled, the request is due now. A cancelled request is not run again, so it need not
         // wait until its next run is due.
         let due = self.due.unwrap_or(now.due);

@@ -9,30 +9,42 @@ use crate::memory::requests::Request;
 use crate::ops::Submit;
 use crate::record::{NewRequest, RequestState, Submitted};
 use crate::sizes::request_bytes;
+use crate::terms::Idempotency;
 
 impl Apply for Submit {
     fn apply(&self, tables: &mut Tables, now: Now) -> Submitted {
         let (request, is_pre_claimed) = (&self.request, self.room.is_some());
         let digest = digest(request);
         let bytes = request_bytes(request);
+        if let Some(answer) = tables.repeated(request) {
+            tables.quotas.requests.release(1, bytes);
+            return answer;
+        }
         if let Some(known) = tables.requests.get(&request.id) {
             tables.quotas.requests.release(1, bytes);
             return if known.digest == digest { Submitted::Known } else { Submitted::Conflict };
         }
         let seq = tables.next_seq();
+        let due = request.terms.delay.map_or(now.due, |delay| now.due.saturating_add(delay));
         if is_pre_claimed {
             tables.running += 1;
         } else {
-            tables.add_waiting(&request.route, (now.due, seq), request.id.clone());
+            tables.add_waiting(&request.route, (due, seq), request.id.clone());
+        }
+        if let Some(Idempotency { key, .. }) = &request.idempotency {
+            let place = (request.owner.clone(), request.route.clone(), key.clone());
+            tables.keys.insert(place, request.id.clone());
         }
         let row = Request {
             seq,
             digest,
-            due: now.due,
+            due,
             epoch: u32::from(is_pre_claimed),
             failures: 0,
             cancelled: false,
             registration: request.registration.clone(),
+            started: is_pre_claimed.then_some(now.wall),
+            runs: Vec::new(),
             state: if is_pre_claimed { RequestState::Running } else { RequestState::Queued },
             bytes,
             new: request.clone(),
@@ -42,10 +54,23 @@ impl Apply for Submit {
     }
 }
 
+impl Tables {
+    /// Returns the answer to a request whose idempotency key was used before. `None`: the key is new, or the request
+    /// has no key.
+    fn repeated(&self, request: &NewRequest) -> Option<Submitted> {
+        let Idempotency { key, digest } = request.idempotency.as_ref()?;
+        let id = self.keys.get(&(request.owner.clone(), request.route.clone(), key.clone()))?;
+        let earlier = self.requests.get(id)?.new.idempotency.as_ref()?;
+        Some(if earlier.digest == *digest { Submitted::Repeated(id.clone()) } else { Submitted::KeyReused })
+    }
+}
+
 fn digest(request: &NewRequest) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update((request.route.len() as u64).to_le_bytes());
     hasher.update(&request.route);
+    hasher.update((request.owner.len() as u64).to_le_bytes());
+    hasher.update(request.owner.as_bytes());
     hasher.update(&request.body);
     hasher.finalize().into()
 }

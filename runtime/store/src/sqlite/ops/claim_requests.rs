@@ -52,7 +52,7 @@ async fn heads(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<Head>, s
 
 /// The index of the column `crashes` in a claimed row. `SIZE` is the index of the column with the size of the row.
 const CRASHES: usize = 6;
-const SIZE: usize = 9;
+const SIZE: usize = 12;
 
 /// Claims rows, and returns the rows without their bodies. First claims at most one suspect, and then the share of each
 /// route.
@@ -100,12 +100,13 @@ async fn claim_suspect(
     let suspect = suspects.filter(|(due, _)| *due <= now).min();
     let Some((_, route)) = suspect.filter(|_| op.suspects && op.limit > 0) else { return Ok(Vec::new()) };
     let sql = sql!(
-        "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1 WHERE seq IN \
+        "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1, started = ?3 WHERE seq IN \
          (SELECT seq FROM request WHERE state = {queued} AND crashes > 0 AND route = ?2 ORDER BY due, seq LIMIT 1) \
-         RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel, \
+         RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel, owner, priority, timeout, \
          (SELECT length(b.headers) + length(b.body) FROM request_body AS b WHERE b.seq = request.seq)"
     );
-    query(sql).bind(batch.start.node).bind(route.as_str()).fetch_all(&mut *batch.conn).await
+    let claim = query(sql).bind(batch.start.node).bind(route.as_str()).bind(batch.now.wall.micros());
+    claim.fetch_all(&mut *batch.conn).await
 }
 
 /// Claims up to `limit` due rows of one route. `beside` is the number of bytes of the rows that this claim has already
@@ -117,7 +118,7 @@ async fn claim_of(
     beside: i64,
 ) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let sql = sql!(
-        "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1 WHERE seq IN (",
+        "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1, started = ?7 WHERE seq IN (",
         first_of!(
             "SELECT r.due, r.seq, length(b.headers) + length(b.body) AS size \
              FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} \
@@ -125,12 +126,12 @@ async fn claim_of(
              AND r.route = ?5 AND r.due <= ?2",
             "?6"
         ),
-        ") RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel, \
+        ") RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel, owner, priority, timeout, \
          (SELECT length(b.headers) + length(b.body) FROM request_body AS b WHERE b.seq = request.seq)"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let claim = query(sql).bind(batch.start.node).bind(batch.now.due.micros()).bind(limit);
-    let claim = claim.bind((CLAIM_BYTES - beside).max(0)).bind(route).bind(beside == 0);
+    let claim = claim.bind((CLAIM_BYTES - beside).max(0)).bind(route).bind(beside == 0).bind(batch.now.wall.micros());
     claim.fetch_all(&mut *batch.conn).await
 }
 

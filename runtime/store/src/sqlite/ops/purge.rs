@@ -42,11 +42,13 @@ const ENDED_REPORTS: &str = sql!(
     ") RETURNING seq"
 );
 
-/// The statements that delete the bodies, the registrations and the outcomes of deleted requests.
-const OF_REQUEST: [&str; 3] = [
+/// The statements that delete what other tables have of deleted requests.
+const OF_REQUEST: [&str; 5] = [
     "DELETE FROM request_body WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM registration WHERE seq IN (SELECT value FROM json_each(?1))",
     "DELETE FROM outcome WHERE seq IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM run WHERE request IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM idempotency WHERE request IN (SELECT value FROM json_each(?1))",
 ];
 /// The statements that delete the bodies and the attempts of deleted reports.
 const OF_REPORT: [&str; 2] = [

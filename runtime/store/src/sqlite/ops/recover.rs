@@ -10,6 +10,7 @@ use crate::sqlite::codec::{json, small};
 use crate::sqlite::requests::claimed;
 use crate::sqlite::statement::query;
 use crate::sqlite::states::sql;
+use crate::timeline::RunEnd;
 use postback_wire::id::RequestId;
 
 /// The error text of an attempt that was under way when its process ended.
@@ -55,6 +56,11 @@ async fn orphans(batch: &mut Batch<'_>, max_crashes: u32) -> Result<Orphans, sql
 }
 
 async fn requeue(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<u64, sqlx::Error> {
+    let sql = "INSERT OR IGNORE INTO run (request, epoch, started, ended, end) \
+               SELECT seq, epoch, coalesce(started, created), ?2, ?3 FROM request \
+               WHERE seq IN (SELECT value ->> 0 FROM json_each(?1))";
+    let lost = query(sql).bind(json(rows)?).bind(batch.now.wall.micros()).bind(RunEnd::Lost.as_str());
+    lost.execute(&mut *batch.conn).await?;
     let sql = sql!(
         "UPDATE request SET state = {queued}, node = NULL, due = ?2, crashes = j.value ->> 1 \
          FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0"
@@ -67,7 +73,8 @@ async fn requeue(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<u64, sqlx
 async fn take_over(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<Vec<ClaimedRequest>, sqlx::Error> {
     let sql = "UPDATE request SET epoch = epoch + 1, node = ?2, crashes = j.value ->> 1 \
                FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0 \
-               RETURNING due, request.seq, request.id, route, epoch, failures, crashes, created, cancel";
+               RETURNING due, request.seq, request.id, route, epoch, failures, crashes, created, cancel, owner, priority, \
+               timeout";
     let rows = query(sql).bind(json(rows)?).bind(batch.start.node).fetch_all(&mut *batch.conn).await?;
     claimed(batch.conn, rows).await
 }

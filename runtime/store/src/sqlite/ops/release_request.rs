@@ -16,15 +16,25 @@ impl Apply for ReleaseRequest {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let mut list = Vec::new();
         let mut by_id = HashMap::new();
-        for (at, Self { claim, due, failed }) in batch.of::<Self>() {
+        for (at, op) in batch.of::<Self>() {
+            let Self { claim, due, failed, detail } = op;
             let due = due.unwrap_or(batch.now.due).micros();
-            list.push((claim.id.as_str(), claim.epoch, due, i64::from(*failed)));
+            let end = op.end().as_str();
+            list.push((claim.id.as_str(), claim.epoch, due, i64::from(*failed), end, detail));
             by_id.insert(claim.id.as_str(), at);
             batch.answer::<Self>(at, Settled::Stale);
         }
         if list.is_empty() {
             return Ok(());
         }
+        let list = json(&list)?;
+        let sql = sql!(
+            "INSERT OR IGNORE INTO run (request, epoch, started, ended, end, detail) \
+             SELECT r.seq, r.epoch, coalesce(r.started, r.created), ?2, j.value ->> 4, j.value ->> 5 \
+             FROM json_each(?1) AS j CROSS JOIN request AS r \
+             WHERE r.id = j.value ->> 0 AND r.epoch = j.value ->> 1 AND r.state = {running}"
+        );
+        query(sql).bind(&list).bind(batch.now.wall.micros()).execute(&mut *batch.conn).await?;
         // A cancelled request is due now. A cancelled request is not run again, so it need not wait until its next run
         // is due.
         let sql = sql!(
@@ -34,7 +44,7 @@ impl Apply for ReleaseRequest {
                    FROM json_each(?1)) AS j \
              WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = {running} RETURNING id"
         );
-        let release = query(sql).bind(json(&list)?).bind(batch.now.due.micros());
+        let release = query(sql).bind(&list).bind(batch.now.due.micros());
         for row in release.fetch_all(&mut *batch.conn).await? {
             if let Some(at) = by_id.get(row.try_get::<&str, _>(0)?) {
                 batch.answer::<Self>(*at, Settled::Current);

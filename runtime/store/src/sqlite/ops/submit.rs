@@ -12,15 +12,18 @@ use crate::record::{NewRequest, Submitted};
 use crate::sqlite::Batch;
 use crate::sqlite::bulk::{Bind, Many};
 use crate::sqlite::codec::{headers_to_bytes, json, registration_to_text};
+use crate::sqlite::idempotency::{self, Keys};
 use crate::sqlite::requests::write_registrations;
 use crate::sqlite::statement::query;
 use crate::sqlite::states::RequestState;
+use crate::terms::Terms;
 
 static REQUESTS: LazyLock<Many<1>> = LazyLock::new(|| {
     Many::new([(
-        "INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, node, created) \
+        "INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, node, created, \
+         owner, priority, deadline, timeout, started) \
          SELECT * FROM $rows WHERE column1 IS NOT NULL ON CONFLICT (id) DO NOTHING",
-        10,
+        15,
     )])
 });
 static BODIES: LazyLock<Many<1>> = LazyLock::new(|| {
@@ -39,7 +42,12 @@ impl Apply for Submit {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let mut seq = batch.start.last_request;
         let mut new = Vec::new();
+        let mut keys = Keys::read(batch.conn, batch.of::<Self>().map(|(_, op)| &op.request)).await?;
         for (at, Self { request, room, .. }) in batch.of::<Self>() {
+            if let Some(answer) = keys.take(request) {
+                batch.answer::<Self>(at, answer);
+                continue;
+            }
             seq += 1;
             new.push(New { at, seq, request, is_pre_claimed: room.is_some() });
         }
@@ -51,7 +59,7 @@ impl Apply for Submit {
             let known = known(batch.conn, &new).await?;
             new.retain(|row| match known.get(row.request.id.as_str()) {
                 Some(answer) => {
-                    batch.answer::<Self>(row.at, *answer);
+                    batch.answer::<Self>(row.at, answer.clone());
                     false
                 }
                 None => true,
@@ -64,6 +72,7 @@ impl Apply for Submit {
         let registered = new.iter().filter_map(|row| Some((row.seq, row.request.registration.as_ref()?)));
         let texts = registered.map(|(seq, registration)| Ok((seq, registration_to_text(registration)?)));
         write_registrations(batch.conn, &texts.collect::<Result<Vec<_>, sqlx::Error>>()?).await?;
+        idempotency::write(batch.conn, new.iter().map(|row| (row.seq, row.request))).await?;
         for row in &new {
             batch.answer::<Self>(row.at, Submitted::New);
         }
@@ -74,13 +83,19 @@ impl Apply for Submit {
 /// Writes the rows of requests without the bodies. Skips a request if the table already has its id. Returns the number
 /// of rows that were written.
 async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, sqlx::Error> {
-    let (node, due) = (batch.start.node, batch.now.due);
+    let (node, now) = (batch.start.node, batch.now);
     let request: Bind<'_, New<'_>> = &|columns, New { seq, request, is_pre_claimed, .. }| {
         let state = if *is_pre_claimed { RequestState::Running } else { RequestState::Queued };
         let epoch = i64::from(*is_pre_claimed);
         columns.add(*seq).add(request.id.as_str()).add(request.route.as_str()).add(state.code());
+        let Terms { priority, delay, deadline, timeout } = request.terms;
+        let due = delay.map_or(now.due, |delay| now.due.saturating_add(delay));
         columns.add(due.micros()).add(epoch).add(0_i64).add(0_i64);
         columns.add(is_pre_claimed.then_some(node)).add(request.created.micros());
+        columns.add(&*request.owner).add(i64::from(priority));
+        columns.add(deadline.map(|deadline| now.due_at(deadline).micros()));
+        columns.add(timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX)));
+        columns.add(is_pre_claimed.then_some(now.wall.micros()));
     };
     REQUESTS.run(batch.conn, new, [request]).await
 }
@@ -90,13 +105,15 @@ async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, s
 async fn known(conn: &mut SqliteConnection, new: &[New<'_>]) -> Result<HashMap<String, Submitted>, sqlx::Error> {
     let by_id: HashMap<&str, &NewRequest> = new.iter().map(|row| (row.request.id.as_str(), row.request)).collect();
     let ids: Vec<&str> = by_id.keys().copied().collect();
-    let sql = "SELECT r.id, r.route, b.body FROM request r JOIN request_body b ON b.seq = r.seq \
+    let sql = "SELECT r.id, r.route, b.body, r.owner FROM request r JOIN request_body b ON b.seq = r.seq \
                WHERE r.id IN (SELECT value FROM json_each(?1))";
     let mut known = HashMap::new();
     for row in query(sql).bind(json(&ids)?).fetch_all(conn).await? {
         let (id, route): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        let body: &[u8] = row.try_get(2)?;
-        let same = by_id.get(id.as_str()).is_some_and(|request| request.route == route && request.body == body);
+        let (body, owner): (&[u8], &str) = (row.try_get(2)?, row.try_get(3)?);
+        let same = by_id
+            .get(id.as_str())
+            .is_some_and(|request| request.route == route && *request.owner == *owner && request.body == body);
         known.insert(id, if same { Submitted::Known } else { Submitted::Conflict });
     }
     Ok(known)

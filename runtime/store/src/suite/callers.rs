@@ -1,0 +1,158 @@
+//! Who made a request, under which terms, with which idempotency key, and what has happened to the request.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+
+use super::world::{ROUTE, World, attach, current, id, running, submit};
+use crate::Cancelled;
+use crate::record::{NewRequest, Submitted};
+use crate::summary::Stage;
+use crate::terms::{Idempotency, Terms};
+use crate::timeline::{EarlierRun, RunEnd};
+
+fn owned(world: &World, name: &str, owner: &str) -> NewRequest {
+    NewRequest { owner: owner.into(), ..world.request(name) }
+}
+
+fn keyed(world: &World, name: &str, key: &str, digest: u8) -> NewRequest {
+    let idempotency = Some(Idempotency { key: key.into(), digest: [digest; 32] });
+    NewRequest { idempotency, ..owned(world, name, "a") }
+}
+
+pub(super) async fn a_request_keeps_its_owner(world: World) {
+    let store = world.open().await;
+    submit(&store, owned(&world, "r", "a")).await;
+    assert_eq!(&*store.request(&id("r")).await.unwrap().unwrap().owner, "a");
+    assert_eq!(&*store.summary(&id("r")).await.unwrap().unwrap().owner, "a");
+    assert_eq!(store.submit(owned(&world, "r", "a")).await.unwrap(), Submitted::Known);
+    assert_eq!(store.submit(owned(&world, "r", "b")).await.unwrap(), Submitted::Conflict);
+    let r = id("r");
+    let cancel = store.cancel(&r, ROUTE, Some("b"), |_| panic!("it is not theirs"));
+    assert_eq!(cancel.await.unwrap(), Cancelled::Unknown);
+    attach(&store);
+    let row = store.claim_requests(1).await.unwrap().rows.remove(0);
+    assert_eq!(&*row.owner, "a");
+}
+
+pub(super) async fn an_idempotency_key_makes_one_request(world: World) {
+    let store = world.open().await;
+    submit(&store, keyed(&world, "1", "k", 7)).await;
+    assert_eq!(store.submit(keyed(&world, "2", "k", 7)).await.unwrap(), Submitted::Repeated(id("1")));
+    assert_eq!(store.submit(keyed(&world, "3", "k", 8)).await.unwrap(), Submitted::KeyReused);
+    assert!(store.request(&id("2")).await.unwrap().is_none() && store.request(&id("3")).await.unwrap().is_none());
+    for other in [
+        NewRequest { owner: "b".into(), ..keyed(&world, "4", "k", 7) },
+        NewRequest { route: "/b".into(), ..keyed(&world, "5", "k", 7) },
+        keyed(&world, "6", "K", 7),
+    ] {
+        assert_eq!(store.submit(other).await.unwrap(), Submitted::New);
+    }
+    assert_eq!(store.backlog().count().rows, 4);
+}
+
+pub(super) async fn of_many_calls_at_once_with_one_key_one_is_accepted(world: World) {
+    let store = world.open().await;
+    let names: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+    let all = join_all(names.iter().map(|name| store.submit(keyed(&world, name, "k", 7)))).await;
+    let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+    let new: Vec<_> = names.iter().zip(&all).filter(|(_, answer)| **answer == Submitted::New).collect();
+    assert_eq!(new.len(), 1, "{all:?}");
+    let winner = Submitted::Repeated(id(new[0].0));
+    assert_eq!(all.iter().filter(|answer| **answer == winner).count(), 19, "{all:?}");
+    assert_eq!(store.backlog().count().rows, 1);
+}
+
+pub(super) async fn a_key_lives_as_long_as_its_request(world: World) {
+    let store = world.open().await;
+    submit(&store, keyed(&world, "1", "k", 7)).await;
+    attach(&store);
+    let claim = store.claim_requests(1).await.unwrap().rows.remove(0).claim;
+    current(store.settle_request(claim, world.done(), vec![]).await);
+    assert_eq!(store.submit(keyed(&world, "2", "k", 7)).await.unwrap(), Submitted::Repeated(id("1")));
+    world.advance(Duration::from_secs(1));
+    assert_eq!(store.purge(world.now(), 10).await.unwrap(), 1);
+    assert_eq!(store.submit(keyed(&world, "3", "k", 8)).await.unwrap(), Submitted::New);
+}
+
+pub(super) async fn a_delayed_request_waits_for_its_time(world: World) {
+    let store = world.open().await;
+    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(10));
+    let mut channel = store.attach_requests(vec![ROUTE.into()], room);
+    let terms = Terms { delay: Some(Duration::from_mins(1)), priority: -3, ..Terms::default() };
+    let timeout = Some(Duration::from_secs(5));
+    submit(&store, NewRequest { terms: Terms { timeout, ..terms }, ..world.request("later") }).await;
+    assert!(channel.recv().now_or_never().is_none(), "it is not due");
+    let batch = store.claim_requests(10).await.unwrap();
+    assert!(batch.rows.is_empty());
+    assert_eq!(batch.next_due, Some(world.now().saturating_add(Duration::from_mins(1))));
+    world.advance(Duration::from_mins(1));
+    let rows = store.claim_requests(10).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| row.claim.id.as_str()).collect::<Vec<_>>(), ["later"]);
+    assert_eq!((rows[0].terms.priority, rows[0].terms.timeout), (-3, timeout));
+}
+
+pub(super) async fn the_timeline_has_every_run(world: World) {
+    let store = world.open().await;
+    let created = world.now();
+    submit(&store, world.request("r")).await;
+    let waits = store.timeline(&id("r")).await.unwrap().unwrap();
+    assert_eq!((waits.created, waits.started, waits.runs.len()), (created, None, 0));
+    attach(&store);
+    let mut expected = Vec::new();
+    for (end, detail) in [(RunEnd::Failed, Some("no model".to_owned())), (RunEnd::PutBack, None)] {
+        world.advance(Duration::from_secs(1));
+        let started = world.now();
+        let claim = store.claim_requests(1).await.unwrap().rows.remove(0).claim;
+        world.advance(Duration::from_secs(1));
+        let epoch = claim.epoch;
+        let released = match end {
+            RunEnd::Failed => store.retry_request(claim, world.now(), detail.clone()).await,
+            RunEnd::PutBack | RunEnd::Lost => store.put_back_request(claim).await,
+        };
+        current(released);
+        expected.push(EarlierRun { epoch, started, ended: world.now(), end, detail });
+    }
+    let started = world.now();
+    let claim = store.claim_requests(1).await.unwrap().rows.remove(0).claim;
+    let runs = store.timeline(&id("r")).await.unwrap().unwrap();
+    assert_eq!((&runs.runs, runs.started), (&expected, Some(started)));
+    assert!(matches!(runs.summary.stage, Stage::Running));
+    world.advance(Duration::from_secs(1));
+    current(store.settle_request(claim, world.done(), vec![]).await);
+    let over = store.timeline(&id("r")).await.unwrap().unwrap();
+    assert_eq!((&over.runs, over.started, over.epoch), (&expected, Some(started), 3));
+    assert!(over.summary.is_settled());
+    assert!(store.timeline(&id("other")).await.unwrap().is_none());
+    world.advance(Duration::from_secs(1));
+    assert_eq!(store.purge(world.now(), 10).await.unwrap(), 1);
+    submit(&store, world.request("r")).await;
+    assert!(store.timeline(&id("r")).await.unwrap().unwrap().runs.is_empty());
+}
+
+pub(super) async fn a_watch_sees_every_change_of_status(world: World) {
+    let store = world.open().await;
+    submit(&store, world.request("r")).await;
+    attach(&store);
+    let watch = store.watch(&id("r"));
+    let change = watch.change();
+    let claim = store.claim_requests(1).await.unwrap().rows.remove(0).claim;
+    change.await;
+    assert!(watch.change().now_or_never().is_none() && watch.settled().now_or_never().is_none());
+    let change = watch.change();
+    current(store.put_back_request(claim).await);
+    change.await;
+    let change = watch.change();
+    let claim = store.claim_requests(1).await.unwrap().rows.remove(0).claim;
+    change.await;
+    let change = watch.change();
+    current(store.settle_request(claim, world.done(), vec![]).await);
+    change.await;
+    watch.change().await;
+    watch.settled().await;
+    let other = store.watch(&id("s"));
+    let claimed = running(&world, &store, "other").await;
+    assert!(other.change().now_or_never().is_none());
+    current(store.settle_request(claimed.claim, world.done(), vec![]).await);
+}
