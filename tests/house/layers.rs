@@ -27,7 +27,7 @@ struct House {
 const WIRE: House = House {
     folder: "runtime/wire/src",
     name: "postback_wire",
-    rows: &[&["line", "names"], &["id", "time", "secret"], &["webhook", "report", "signature"], &["verify"]],
+    rows: &[&["line", "names", "trace"], &["id", "time", "secret"], &["webhook", "report", "signature"], &["verify"]],
     shared: &["debug_as_message"],
     outside: &["lib"],
 };

@@ -76,12 +76,12 @@ async fn ask_for_webhooks(api: &Api, route: &Arc<Route>, id: &RequestId) -> Resu
 async fn cancel(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Cancelled, Error> {
     let mut end = None;
     let asked = ask_for_webhooks(api, route, id).await?;
-    let cancelled = api.store.cancel(id, &route.path, None, |registration| {
+    let cancelled = api.store.cancel(id, &route.path, None, |registration, extras| {
         let outcome = Outcome::cancelled(api.clock.now());
         let registered = registration.map(Registered::from).or_else(|| asked.clone());
         let registered = registered.or_else(|| Registered::of_route(&route.webhook));
         let log_line = format!("{} {id} cancelled while it waited", route.path);
-        let request_end = end.insert(RequestEnd::new(id, outcome, registered, log_line));
+        let request_end = end.insert(RequestEnd::new(id, outcome, registered, extras.as_deref(), log_line));
         (request_end.outcome.clone(), request_end.reports.clone())
     });
     let cancelled = cancelled.await?;

@@ -29,13 +29,15 @@ use crate::policy::destination::DestinationPolicy;
 use crate::policy::guard::{Guard, Refusal};
 use crate::policy::retry_after;
 use postback_store::Attempt;
-use postback_wire::id::ReportId;
+use postback_wire::id::{ReportId, RequestId};
 use postback_wire::names;
 use postback_wire::signature;
 use postback_wire::time::{Clock, Timestamp};
+use postback_wire::trace::{TRACEPARENT, TraceParent};
 use postback_wire::webhook::Webhook;
 
 const ID: HeaderName = HeaderName::from_static(names::header::WEBHOOK_ID);
+const TRACE: HeaderName = HeaderName::from_static(TRACEPARENT);
 const TIMESTAMP: HeaderName = HeaderName::from_static(names::header::WEBHOOK_TIMESTAMP);
 const SIGNATURE: HeaderName = HeaderName::from_static(names::header::WEBHOOK_SIGNATURE);
 /// The largest number of bytes that are read of an answer's body. A shorter body is read to its end, so that its
@@ -96,9 +98,26 @@ impl Received {
     }
 }
 
+/// What an attempt sends.
+pub(super) struct Message<'a> {
+    pub(super) id: ReportId,
+    /// The id that the report is about. If it is a UUID, it is the trace of a report whose caller has begun no trace.
+    pub(super) subject: &'a str,
+    pub(super) body: Bytes,
+}
+
+impl Message<'_> {
+    /// Returns the start of the report's trace. All attempts of a report, and all reports of a request, share a trace.
+    fn trace(&self) -> TraceParent {
+        let trace = RequestId::as_trace(self.subject).unwrap_or(*self.id.as_bytes());
+        TraceParent::fresh(trace, self.id.as_span())
+    }
+}
+
 /// The HTTP request of one attempt.
 struct Outgoing<'a> {
     id: ReportId,
+    trace: TraceParent,
     webhook: &'a Webhook,
     timestamp: i64,
     signature: Option<String>,
@@ -119,9 +138,12 @@ impl Outgoing<'_> {
     /// them.
     fn headers(&self) -> HeaderMap {
         let stored = &self.webhook.own().headers;
-        // The capacity is enough for the six headers below and for two headers that the HTTP client adds.
-        let mut headers = HeaderMap::with_capacity(stored.len() + 8);
+        // The capacity is enough for the seven headers below and for two headers that the HTTP client adds.
+        let mut headers = HeaderMap::with_capacity(stored.len() + 9);
         headers.extend(stored.clone());
+        if !headers.contains_key(TRACEPARENT) {
+            headers.extend(HeaderValue::try_from(self.trace.to_string()).ok().map(|trace| (TRACE, trace)));
+        }
         let (id, timestamp) = (self.id.to_string(), self.timestamp.to_string());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -145,21 +167,22 @@ impl Sender {
         Ok(Self { clients, guard, clock, timeout: options.timeout, signing: Semaphore::new(MAX_SIGNING) })
     }
 
-    /// Makes one attempt: sends `body` to `webhook`.
+    /// Makes one attempt: sends the message to `webhook`.
     pub(super) async fn send(
         &self,
-        id: ReportId,
+        message: Message<'_>,
         webhook: &Webhook,
         policy: &DestinationPolicy<'_>,
-        body: Bytes,
     ) -> AttemptResult {
+        let trace = message.trace();
+        let Message { id, body, .. } = message;
         let (started, begun) = (self.clock.now(), Instant::now());
         if let Err(refusal) = self.check(webhook, policy) {
             return AttemptResult::refused(started, &refusal);
         }
         let timestamp = started.unix_seconds();
         let signature = self.sign(id, policy, timestamp, &body).await;
-        let outgoing = Outgoing { id, webhook, timestamp, signature, body };
+        let outgoing = Outgoing { id, trace, webhook, timestamp, signature, body };
         let client = self.clients.of(policy.reach, webhook.url());
         let mut received = Received::default();
         let exchange = exchange_or_repeat(client, &outgoing, &self.clock, &mut received);

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Options;
-use super::attempt::{AttemptResult, Sender};
+use super::attempt::{AttemptResult, Message, Sender};
 use super::client::Error;
 use super::event::Slot;
 use super::failure_log::{FailureLog, store_backoff};
@@ -138,7 +138,8 @@ impl Deliverer {
         match report.to.webhook() {
             Ok(webhook) => {
                 let policy = self.destinations.policy_for(webhook);
-                self.sender.send(report.webhook_id, webhook, &policy, report.body.clone()).await
+                let message = Message { id: report.webhook_id, subject: &report.subject, body: report.body.clone() };
+                self.sender.send(message, webhook, &policy).await
             }
             Err(error) => AttemptResult::refused(self.clock.now(), error),
         }

@@ -1,13 +1,15 @@
 //! What a request ends with: its outcome, its reports, and its log line.
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 
 use super::sink::refused_or_new;
-use postback_store::{NewReport, Registration};
-use postback_wire::id::RequestId;
+use postback_store::{Extras, NewReport, Registration};
+use postback_wire::id::{ReportId, RequestId};
 use postback_wire::names::metric;
 use postback_wire::report::{Ends, Outcome};
-use postback_wire::webhook::{Provenance, Target, Webhooks};
+use postback_wire::trace::{TRACEPARENT, TRACESTATE, TraceParent};
+use postback_wire::webhook::{Provenance, Target, Webhook, Webhooks};
 
 /// The webhooks of a request, and the outcomes that are reported to these webhooks. Webhooks with an invalid URL are
 /// included.
@@ -49,16 +51,21 @@ pub(crate) struct RequestEnd {
 }
 
 impl RequestEnd {
-    /// Makes the reports of this outcome to the webhooks in `registered`. `log_prefix` is the first part of the
-    /// request's log line.
-    pub(crate) fn new(id: &RequestId, outcome: Outcome, registered: Option<Registered>, log_prefix: String) -> Self {
+    /// Makes the reports of this outcome to the webhooks in `registered`, and to the webhook that the caller brought in
+    /// `extras`. `log_prefix` is the first part of the request's log line.
+    pub(crate) fn new(
+        id: &RequestId,
+        outcome: Outcome,
+        registered: Option<Registered>,
+        extras: Option<&Extras>,
+        log_prefix: String,
+    ) -> Self {
         let tells_reason = registered.as_ref().is_some_and(|registered| registered.tells_reason);
         let outcome = Outcome { tells_reason, ..outcome };
         let registered = registered.filter(|registered| registered.on.contains(outcome.end()));
-        let reports = match registered {
-            Some(registered) => reports(id, &outcome, registered, &log_prefix),
-            None => Vec::new(),
-        };
+        let mut targets = registered.map(|registered| registered.webhooks).unwrap_or_default();
+        targets.extend(extras.and_then(|extras| of_caller(extras, &outcome, &targets)));
+        let reports = reports(id, &outcome, targets, extras, &log_prefix);
         Self { outcome, reports, log_prefix }
     }
 
@@ -82,11 +89,61 @@ impl RequestEnd {
     }
 }
 
-fn reports(id: &RequestId, outcome: &Outcome, registered: Registered, log_prefix: &str) -> Vec<NewReport> {
-    let body: Bytes = outcome.to_report(id.as_str());
-    let report = |target| NewReport {
-        note: Some(log_prefix.to_owned()),
-        ..refused_or_new(id.as_str(), target, body.clone(), outcome.finished)
-    };
-    registered.webhooks.into_iter().map(report).collect()
+/// Returns the webhook that the caller brought, unless the handler reports to the same URL already.
+fn of_caller(extras: &Extras, outcome: &Outcome, targets: &[Target]) -> Option<Target> {
+    let url = extras.webhook.as_deref().filter(|_| Ends::default().contains(outcome.end()))?;
+    let target = Target::parse(url).or_chosen_by(Provenance::Caller);
+    targets.iter().all(|other| other.url() != target.url()).then_some(target)
 }
+
+fn reports(
+    id: &RequestId,
+    outcome: &Outcome,
+    targets: Vec<Target>,
+    extras: Option<&Extras>,
+    log_prefix: &str,
+) -> Vec<NewReport> {
+    if targets.is_empty() {
+        return Vec::new();
+    }
+    let body: Bytes = outcome.to_report_with(id.as_str(), extras.and_then(|extras| extras.metadata.as_deref()));
+    let trace = extras.and_then(Trace::of);
+    let report = |target| {
+        let mut report = refused_or_new(id.as_str(), target, body.clone(), outcome.finished);
+        if let (Some(trace), Target::Webhook(webhook)) = (&trace, &mut report.to) {
+            trace.continue_in(webhook, report.id);
+        }
+        NewReport { note: Some(log_prefix.to_owned()), ..report }
+    };
+    targets.into_iter().map(report).collect()
+}
+
+/// The trace that the caller of a request has begun. Reports of requests without a trace get one when they are sent.
+struct Trace {
+    parent: TraceParent,
+    state: Option<HeaderValue>,
+}
+
+impl Trace {
+    fn of(extras: &Extras) -> Option<Self> {
+        let parent = TraceParent::parse(extras.traceparent.as_deref()?)?;
+        let state = extras.tracestate.as_deref().and_then(|state| HeaderValue::try_from(state).ok());
+        Some(Self { parent, state })
+    }
+
+    /// Adds the headers of the trace to a webhook, unless its user has set them.
+    fn continue_in(&self, webhook: &mut Webhook, report: ReportId) {
+        let mut own = webhook.own().clone();
+        if own.headers.contains_key(TRACEPARENT) {
+            return;
+        }
+        let parent = self.parent.child(report.as_span()).to_string();
+        own.headers
+            .extend(HeaderValue::try_from(parent).ok().map(|parent| (HeaderName::from_static(TRACEPARENT), parent)));
+        own.headers.extend(self.state.clone().map(|state| (HeaderName::from_static(TRACESTATE), state)));
+        *webhook = webhook.clone().with_own(own);
+    }
+}
+
+#[cfg(test)]
+mod tests;

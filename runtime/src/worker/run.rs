@@ -71,7 +71,7 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
     let Some(outcome) = run_again(context, row, &cancelled, outcome, registered.as_ref(), took).await else { return };
     let registered = registered.or_else(|| row.registration.clone().map(Registered::from));
     let line = settle::log_line(&route.path, &row.claim, &outcome, took);
-    settle::settle(context, row.claim.clone(), &route.path, outcome, registered, line).await;
+    settle::settle(context, row, outcome, registered, line).await;
 }
 
 /// Records the metric of how long a request waited for its first run.
@@ -115,7 +115,7 @@ async fn settle_panicked(context: &Context, row: &ClaimedRequest, sink: &RunSink
     let registered = sink.take().registered.or_else(|| row.registration.clone().map(Registered::from));
     let line = format!("{route} {id} failed: {detail}");
     let outcome = Outcome::failed(Reason::Panic, Some(detail), context.outbox.clock().now());
-    settle::settle(context, row.claim.clone(), route, outcome, registered, line).await;
+    settle::settle(context, row, outcome, registered, line).await;
 }
 
 #[cfg(test)]

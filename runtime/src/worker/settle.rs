@@ -29,8 +29,8 @@ pub(super) async fn settle_unrun_within(context: &Context, row: ClaimedRequest) 
         }
         _ => None,
     };
-    let registered = asked.or_else(|| row.registration.map(Registered::from));
-    settle(context, row.claim, &row.route, outcome, registered, line).await;
+    let registered = asked.or_else(|| row.registration.clone().map(Registered::from));
+    settle(context, &row, outcome, registered, line).await;
 }
 
 fn cancelled(context: &Context, row: &ClaimedRequest) -> (Outcome, String) {
@@ -82,17 +82,17 @@ pub(super) async fn requeue(
 /// that `App::webhook` sets for the route.
 pub(super) async fn settle(
     context: &Context,
-    claim: RequestClaim,
-    route: &str,
+    row: &ClaimedRequest,
     outcome: Outcome,
     registered: Option<Registered>,
     line: String,
 ) {
+    let ClaimedRequest { claim, route, extras, .. } = row;
     let of_route = || context.routes.get(route).and_then(|route| Registered::of_route(&route.webhook));
-    let end = RequestEnd::new(&claim.id, outcome, registered.or_else(of_route), line);
+    let end = RequestEnd::new(&claim.id, outcome, registered.or_else(of_route), extras.as_deref(), line);
     let store = context.outbox.store();
     let settled =
-        until_stored(context, &claim, || store.settle_request(claim.clone(), end.outcome.clone(), end.reports.clone()));
+        until_stored(context, claim, || store.settle_request(claim.clone(), end.outcome.clone(), end.reports.clone()));
     let Some(settled) = settled.await else { return };
     let id = &claim.id;
     if settled == Settled::Stale {

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Store;
 use crate::error::Error;
 use crate::record::{Owner, Registration, RequestClaim};
+use crate::terms::Extras;
 use postback_wire::id::RequestId;
 
 /// The data of a request that the store needs before it can cancel the request.
@@ -23,6 +24,7 @@ use postback_wire::id::RequestId;
 pub(crate) struct CancelView {
     pub route: String,
     pub owner: Owner,
+    pub extras: Option<Arc<Extras>>,
     pub phase: Phase,
 }
 

@@ -90,7 +90,7 @@ pub use self::sizes::{REPORT_UNIT, report_units};
 use self::space::{Probe, Space};
 pub use self::summary::{Kept, Summary};
 pub use self::summary::{Member, Stage};
-pub use self::terms::{Idempotency, Terms};
+pub use self::terms::{Extras, Idempotency, Terms};
 pub use self::timeline::{EarlierRun, RunEnd, Timeline};
 use self::wake::Wake;
 pub use self::wake::Watch;

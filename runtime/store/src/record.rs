@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use crate::terms::{Idempotency, Terms};
+use crate::terms::{Extras, Idempotency, Terms};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::report::Outcome;
 use postback_wire::time::Timestamp;
@@ -64,6 +64,7 @@ pub struct NewRequest {
     pub owner: Owner,
     pub terms: Terms,
     pub idempotency: Option<Idempotency>,
+    pub extras: Option<Arc<Extras>>,
 }
 
 /// The id of the token that a request belongs to. Empty: the caller needed no token.
@@ -82,13 +83,14 @@ impl NewRequest {
             owner: Owner::default(),
             terms: Terms::default(),
             idempotency: None,
+            extras: None,
         }
     }
 
     /// Returns this new request as a claimed request. The request has no failures and no crashes, because it was never
     /// run before.
     pub fn claimed(self, epoch: u32) -> ClaimedRequest {
-        let Self { id, route, headers, body, created, registration, owner, terms, idempotency: _ } = self;
+        let Self { id, route, headers, body, created, registration, owner, terms, extras, idempotency: _ } = self;
         ClaimedRequest {
             claim: Claim { id, epoch },
             route,
@@ -101,6 +103,7 @@ impl NewRequest {
             registration,
             owner,
             terms,
+            extras,
         }
     }
 }
@@ -138,6 +141,7 @@ pub struct ClaimedRequest {
     pub owner: Owner,
     /// The terms of the request. A claimed request has no `delay`, because it was due.
     pub terms: Terms,
+    pub extras: Option<Arc<Extras>>,
 }
 
 impl ClaimedRequest {

@@ -24,7 +24,8 @@ pub(crate) fn request_bytes(request: &NewRequest) -> usize {
     let headers: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let webhooks = request.registration.iter().flat_map(|registration| &registration.webhooks);
     let webhooks: usize = webhooks.map(|webhook| WEBHOOK + webhook.url().as_str().len()).sum();
-    ROW + request.body.len() + headers + webhooks
+    let extras = request.extras.as_ref().map_or(0, |extras| extras.bytes());
+    ROW + request.body.len() + headers + webhooks + extras
 }
 
 pub(crate) fn report_bytes(report: &NewReport) -> usize {

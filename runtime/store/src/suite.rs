@@ -86,7 +86,7 @@ suite! {
         concurrent_same_id_one_winner,
         many_rows_in_one_batch;
     callers:
-        a_request_keeps_its_owner,
+        a_request_keeps_its_owner_and_its_extras,
         an_idempotency_key_makes_one_request,
         of_many_calls_at_once_with_one_key_one_is_accepted,
         a_key_lives_as_long_as_its_request,

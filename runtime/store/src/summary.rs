@@ -3,11 +3,14 @@
 //!
 //! An outcome never changes. So pieces that are read one after another belong to one text, until the text is deleted.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::Store;
 use crate::error::Error;
 use crate::record::Owner;
+use crate::terms::Extras;
 use postback_wire::id::RequestId;
 use postback_wire::report::{EndReason, Status};
 use postback_wire::time::Timestamp;
@@ -20,6 +23,7 @@ pub(crate) const AT_ONCE: usize = 8 << 10;
 pub struct Summary {
     pub route: String,
     pub owner: Owner,
+    pub extras: Option<Arc<Extras>>,
     pub stage: Stage,
 }
 

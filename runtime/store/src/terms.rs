@@ -1,8 +1,11 @@
 //! What a caller may ask for beside the payload of a request: when it runs, how long, before which others, and that a
 //! repeated call is the same request.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use postback_wire::time::Timestamp;
 
@@ -26,4 +29,42 @@ pub struct Idempotency {
     pub key: Arc<str>,
     /// A digest of what makes two calls the same: the body of the request.
     pub digest: [u8; 32],
+}
+
+/// What the caller of a request brought in headers, to be kept with the request.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Extras {
+    /// The URL of a webhook of the caller. It gets the report beside the webhooks of the handler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Box<str>>,
+    /// A JSON text, which the status and the report repeat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Box<str>>,
+    /// The trace that the request is a part of, as the caller sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<Box<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<Box<str>>,
+}
+
+impl Extras {
+    /// Returns the extras, or `None` if the caller brought nothing.
+    pub fn shared(self) -> Option<Arc<Self>> {
+        (self != Self::default()).then(|| Arc::new(self))
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [&self.webhook, &self.metadata, &self.traceparent, &self.tracestate];
+        texts.into_iter().flatten().map(|text| text.len()).sum()
+    }
+}
+
+/// Shows which extras there are. Their values are not shown, because a URL and metadata may contain a secret.
+impl fmt::Debug for Extras {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { webhook, metadata, traceparent, .. } = self;
+        let has = (webhook.is_some(), metadata.is_some(), traceparent.is_some());
+        write!(f, "Extras(webhook {}, metadata {}, trace {})", has.0, has.1, has.2)
+    }
 }

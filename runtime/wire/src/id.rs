@@ -34,6 +34,12 @@ impl RequestId {
         &self.0
     }
 
+    /// Returns the trace of a request that came without one: the id itself, if it is a UUID. A UUIDv7 has 74 random bits.
+    #[doc(hidden)]
+    pub fn as_trace(text: &str) -> Option<[u8; 16]> {
+        Uuid::try_parse(text).ok().filter(|id| !id.is_nil()).map(Uuid::into_bytes)
+    }
+
     /// Makes an id from a text that was read from the store. The function does not check the text, because it was
     /// checked before it was stored.
     #[doc(hidden)]
@@ -124,6 +130,12 @@ impl ReportId {
 
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         Uuid::from_slice(bytes).ok().map(Self)
+    }
+
+    /// Returns the id of the span that the deliveries of this report are in a trace: the random half of the id.
+    pub fn as_span(&self) -> [u8; 8] {
+        // Invariant: the second half is never zero, because it begins with the variant of the UUID.
+        self.0.as_u64_pair().1.to_be_bytes()
     }
 }
 

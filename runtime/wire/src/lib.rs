@@ -23,6 +23,8 @@ pub mod signature;
 #[doc(hidden)]
 pub mod time;
 #[doc(hidden)]
+pub mod trace;
+#[doc(hidden)]
 pub mod verify;
 #[doc(hidden)]
 pub mod webhook;

@@ -213,10 +213,17 @@ impl Outcome {
     /// Source: Cortex 0.34, "Webhooks" under `AsyncAPI`. The timestamp is in the format of RFC 3339 with a time zone.
     /// In Cortex's example, the timestamp has no time zone.
     pub fn to_report(&self, id: &str) -> Bytes {
+        self.to_report_with(id, None)
+    }
+
+    /// Makes the body of a webhook, as [`to_report`](Self::to_report) does, and adds the metadata of the request, which
+    /// is a JSON text of its caller.
+    pub fn to_report_with(&self, id: &str, metadata: Option<&str>) -> Bytes {
         let result_len = self.result.as_ref().or(self.error.as_ref()).map_or(0, |json| json.0.len());
-        let mut body = Vec::with_capacity(96 + id.len() + result_len);
+        let mut body = Vec::with_capacity(96 + id.len() + result_len + metadata.map_or(0, |text| text.len() + 12));
         body.push(b'{');
         self.write_members(id, &mut body);
+        write_metadata(metadata, &mut body);
         body.push(b'}');
         body.into()
     }
@@ -236,6 +243,14 @@ impl Outcome {
             body.extend_from_slice(b",\"error\":");
             body.extend_from_slice(&error.0);
         }
+    }
+}
+
+/// Writes the member `metadata`, if there is any. The metadata is a JSON text, which was checked when it came.
+pub fn write_metadata(metadata: Option<&str>, body: &mut Vec<u8>) {
+    if let Some(metadata) = metadata {
+        body.extend_from_slice(b",\"metadata\":");
+        body.extend_from_slice(metadata.as_bytes());
     }
 }
 

@@ -53,12 +53,19 @@ pub(in crate::delivery) async fn send(options: &Options, url: &str, reach: Reach
 /// Sends this body to a URL that is allowed to be on a private network.
 pub(super) async fn send_body(sender: &Sender, url: &str, body: Bytes) -> AttemptResult {
     let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
-    sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, body).await
+    sender.send(message(ReportId::generate(), body), &Webhook::new(url).unwrap(), &policy).await
 }
 
 pub(super) async fn send_with(sender: &Sender, url: &str, reach: Reach) -> AttemptResult {
     let policy = DestinationPolicy { reach, secrets: Cow::Owned(vec![secret()]) };
-    sender.send(ReportId::generate(), &Webhook::new(url).unwrap(), &policy, Bytes::from_static(BODY)).await
+    sender.send(message(ReportId::generate(), Bytes::from_static(BODY)), &Webhook::new(url).unwrap(), &policy).await
+}
+
+/// The id that the reports of these tests are about.
+const SUBJECT: &str = "0199b0e4-7a5d-7cc1-9b5e-0123456789ab";
+
+fn message(id: ReportId, body: Bytes) -> Message<'static> {
+    Message { id, subject: SUBJECT, body }
 }
 
 /// Returns the `AttemptEnd` for an answer that has this status, and no `Retry-After` and no directive.
@@ -81,7 +88,7 @@ async fn an_attempt_has_exactly_these_headers_and_bytes() {
     let id = ReportId::generate();
     let webhook = Webhook::new(format!("{}?a=1", receiver.url())).unwrap().header("authorization", "Bearer x").unwrap();
     let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Owned(vec![secret()]) };
-    let attempted = sender.send(id, &webhook, &policy, Bytes::from_static(BODY)).await;
+    let attempted = sender.send(message(id, Bytes::from_static(BODY)), &webhook, &policy).await;
     assert_eq!((attempted.end, attempted.attempt.status, attempted.attempt.error), (answered(204), Some(204), None));
     assert_eq!(attempted.attempt.started, NOW);
 
@@ -89,12 +96,15 @@ async fn an_attempt_has_exactly_these_headers_and_bytes() {
     assert_eq!(request.line, "POST /in?a=1 HTTP/1.1");
     assert_eq!(request.body, BODY);
     let signed = signature::sign(&[secret()], &id.to_string(), NOW.unix_seconds(), BODY).unwrap();
+    let span = format!("{:016x}", u64::from_be_bytes(id.as_span()));
+    let trace = format!("00-{}-{span}-01", SUBJECT.replace('-', ""));
     let expected = [
         ("accept", "*/*"),
         ("authorization", "Bearer x"),
         ("content-length", &BODY.len().to_string()),
         ("content-type", "application/json"),
         ("host", &format!("127.0.0.1:{}", receiver.port())),
+        ("traceparent", &trace),
         ("user-agent", concat!("postback/", env!("CARGO_PKG_VERSION"))),
         ("webhook-id", &id.to_string()),
         ("webhook-signature", &signed),
@@ -114,7 +124,7 @@ async fn without_a_secret_there_is_no_signature_and_stored_headers_replace_nothi
     }
     let webhook = Webhook::new(receiver.url()).unwrap().with_own(own);
     let policy = DestinationPolicy { reach: Reach::Private, secrets: Cow::Borrowed(&[]) };
-    let _ = sender.send(ReportId::generate(), &webhook, &policy, Bytes::from_static(BODY)).await;
+    let _ = sender.send(message(ReportId::generate(), Bytes::from_static(BODY)), &webhook, &policy).await;
     let request = &receiver.requests()[0];
     assert_eq!(request.header("webhook-signature"), None);
     assert!(request.headers.iter().all(|(_, value)| value != "forged"), "{request:?}");

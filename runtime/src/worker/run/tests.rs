@@ -74,7 +74,7 @@ async fn claim(context: &Context) -> ClaimedRequest {
 }
 
 async fn cancel(context: &Context, id: &RequestId) -> Cancelled {
-    context.outbox.store().cancel(id, "/a", None, |_| panic!("it does not wait")).await.unwrap()
+    context.outbox.store().cancel(id, "/a", None, |_, _| panic!("it does not wait")).await.unwrap()
 }
 
 fn a_slot() -> Slot {

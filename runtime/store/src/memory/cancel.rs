@@ -5,7 +5,7 @@ use http::HeaderMap;
 
 use super::Tables;
 use crate::cancel::{CancelView, Phase};
-use crate::record::RequestState;
+use crate::record::{NewRequest, RequestState};
 use postback_wire::id::RequestId;
 
 impl Tables {
@@ -18,7 +18,8 @@ impl Tables {
             RequestState::Running => Phase::Running { cancelled: row.cancelled },
             RequestState::Settled(_) => Phase::Settled,
         };
-        Some(CancelView { route: row.new.route.clone(), owner: row.new.owner.clone(), phase })
+        let NewRequest { route, owner, extras, .. } = &row.new;
+        Some(CancelView { route: route.clone(), owner: owner.clone(), extras: extras.clone(), phase })
     }
 
     pub(super) fn unregistered(&self, id: &RequestId, route: &str) -> Option<(HeaderMap, Bytes)> {

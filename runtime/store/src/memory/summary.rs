@@ -24,7 +24,12 @@ impl Tables {
                 error: kept(&outcome.error),
             }),
         };
-        Some(Summary { route: row.new.route.clone(), owner: row.new.owner.clone(), stage })
+        Some(Summary {
+            route: row.new.route.clone(),
+            owner: row.new.owner.clone(),
+            extras: row.new.extras.clone(),
+            stage,
+        })
     }
 
     pub(super) fn timeline(&self, id: &RequestId) -> Option<Timeline> {

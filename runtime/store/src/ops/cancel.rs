@@ -1,5 +1,7 @@
 //! Cancels a request: settles a waiting request, and marks a running request as cancelled.
 
+use std::sync::Arc;
+
 use crate::Store;
 use crate::backlog::Waited;
 use crate::cancel::{CancelView, Phase};
@@ -8,6 +10,7 @@ use crate::local::Local;
 use crate::operation::{Key, Operation};
 use crate::ops::SettleRequest;
 use crate::record::{Claim, NewReport, Registration, RequestClaim, Settled};
+use crate::terms::Extras;
 use postback_wire::id::RequestId;
 use postback_wire::report::Outcome;
 
@@ -49,14 +52,14 @@ pub enum Cancelled {
 impl Store {
     /// Cancels the request with this id, this route and this owner. If `owner` is `None`, the request may have any
     /// owner. If the request waits, `end` makes its outcome and its reports
-    /// from the registration that an earlier run stored. If the request is claimed and put back while `end` runs, `end`
+    /// from the registration that an earlier run stored, and from the extras of the request. If the request is claimed and put back while `end` runs, `end`
     /// is called again.
     pub async fn cancel(
         &self,
         id: &RequestId,
         route: &str,
         owner: Option<&str>,
-        mut end: impl FnMut(Option<Registration>) -> (Outcome, Vec<NewReport>),
+        mut end: impl FnMut(Option<Registration>, Option<Arc<Extras>>) -> (Outcome, Vec<NewReport>),
     ) -> Result<Cancelled, Error> {
         // If several callers cancel one request at the same time, only one of them continues here. The other callers
         // wait, and then find that the request is already cancelled.
@@ -64,13 +67,13 @@ impl Store {
         loop {
             let view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
             let is_theirs = |view: &CancelView| view.route == route && owner.is_none_or(|owner| *owner == *view.owner);
-            let Some(CancelView { phase, route, .. }) = view.filter(is_theirs) else {
+            let Some(CancelView { phase, route, extras, .. }) = view.filter(is_theirs) else {
                 return Ok(Cancelled::Unknown);
             };
             match phase {
                 Phase::Settled => return Ok(Cancelled::Over),
                 Phase::Queued { epoch, registration, bytes } => {
-                    let (outcome, reports) = end(registration);
+                    let (outcome, reports) = end(registration, extras.clone());
                     let (claim, waited) = (Claim { id: id.clone(), epoch }, Waited { route, bytes });
                     let settle = SettleRequest::queued(claim, waited, outcome.clone(), reports);
                     if self.ask(settle).await? == Settled::Current {

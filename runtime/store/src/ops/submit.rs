@@ -18,7 +18,8 @@ use postback_wire::time::Timestamp;
 /// nothing.
 #[derive(Debug)]
 pub(crate) struct Submit {
-    pub request: NewRequest,
+    /// Boxed, because it is much larger than what other operations carry.
+    pub request: Box<NewRequest>,
     /// A permit of the worker, which the store has taken for this request. If there is a permit, the request is
     /// *pre-claimed*: it is written as running in this process, and is sent through memory to the worker after the
     /// commit. `None`: the request is written as waiting.
@@ -87,7 +88,7 @@ impl Store {
         self.0.shared.space.check().map_err(Error::Refused)?;
         let bytes = stored_bytes(&request.headers, &request.body);
         let slot = Some(self.0.shared.local.backlog.take(&request.route, bytes).map_err(Error::Refused)?);
-        let submit = Submit { request, room: None, slot };
+        let submit = Submit { request: Box::new(request), room: None, slot };
         Submit::answer(self.inbox().push(submit.into()).await?.wait().await?).ok_or(Error::Closed)
     }
 }

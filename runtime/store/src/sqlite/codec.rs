@@ -1,6 +1,7 @@
 //! How values are converted to columns and back.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +13,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::record::Registration;
 use crate::sizes;
+use crate::terms::Extras;
 use postback_wire::id::ReportId;
 use postback_wire::report::{Ends, Outcome, Reason};
 use postback_wire::secret::Secret;
@@ -124,6 +126,16 @@ pub(super) fn registration_from_text(text: &str) -> Option<Registration> {
         Ok(Registration { webhooks, on: Ends::from_bits(stored.on), tells_reason: stored.tells_reason })
     };
     read().inspect_err(|error| tracing::error!(%error, "a stored registration cannot be read")).ok()
+}
+
+pub(super) fn extras_to_text(extras: &Extras) -> Result<String, sqlx::Error> {
+    json(extras)
+}
+
+/// Reads the text that [`extras_to_text`] wrote. If the text cannot be read, logs an error and returns `None`.
+pub(super) fn extras_from_text(text: Option<&str>) -> Option<Arc<Extras>> {
+    let read = |text| serde_json::from_str::<Extras>(text);
+    read(text?).inspect_err(|error| tracing::error!(%error, "the stored extras cannot be read")).ok().map(Arc::new)
 }
 
 /// Makes a statement that selects the first rows of the query `$rows`, whose columns are `due, seq, size`. The

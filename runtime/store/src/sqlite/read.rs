@@ -12,7 +12,9 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use tokio::sync::Semaphore;
 
-use super::codec::{blob, headers_from_bytes, reason_from_text, registration_from_text, report_id, small, webhook_id};
+use super::codec::{
+    blob, extras_from_text, headers_from_bytes, reason_from_text, registration_from_text, report_id, small, webhook_id,
+};
 use super::connect::READERS;
 use super::ops::TRUST;
 use super::statement::{query, query_scalar};
@@ -65,7 +67,7 @@ impl Rows {
 
     async fn cancel_view(&self, id: &RequestId) -> Result<Option<CancelView>, sqlx::Error> {
         let sql = "SELECT r.route, r.state, r.epoch, g.text, coalesce(length(b.headers) + length(b.body), 0), \
-                   r.cancel, r.owner \
+                   r.cancel, r.owner, r.extras \
                    FROM request r LEFT JOIN registration g ON g.seq = r.seq LEFT JOIN request_body b ON b.seq = r.seq \
                    WHERE r.id = ?1";
         let row = query(sql).bind(id.as_str()).fetch_optional(&self.pool).await?;
@@ -79,7 +81,8 @@ impl Rows {
             State::Running => Phase::Running { cancelled: row.try_get::<i64, _>(5)? != 0 },
             State::Completed | State::Failed | State::Cancelled => Phase::Settled,
         };
-        Ok(Some(CancelView { route: row.try_get(0)?, owner: row.try_get::<&str, _>(6)?.into(), phase }))
+        let (owner, extras) = (row.try_get::<&str, _>(6)?.into(), extras_from_text(row.try_get(7)?));
+        Ok(Some(CancelView { route: row.try_get(0)?, owner, extras, phase }))
     }
 
     async fn unregistered(&self, id: &RequestId, route: &str) -> Result<Option<(HeaderMap, Bytes)>, sqlx::Error> {

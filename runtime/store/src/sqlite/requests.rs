@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::bulk::{Bind, Many};
-use super::codec::{blob, headers_from_bytes, json, registration_from_text, small};
+use super::codec::{blob, extras_from_text, headers_from_bytes, json, registration_from_text, small};
 use super::statement::query;
 use crate::record::{ClaimedRequest, RequestClaim};
 use crate::terms::Terms;
@@ -32,7 +32,7 @@ pub(super) async fn write_registrations(
 
 /// Reads the bodies of claimed rows, which an `UPDATE … RETURNING` has returned. Returns the requests in the order of
 /// their due times. The columns of `rows` are `due, seq, id, route, epoch, failures, crashes, created, cancel, owner,
-/// priority, timeout`. Other columns are not read.
+/// priority, timeout, extras`. Other columns are not read.
 pub(super) async fn claimed(
     conn: &mut SqliteConnection,
     mut rows: Vec<SqliteRow>,
@@ -66,6 +66,7 @@ pub(super) async fn claimed(
             registration: registration.and_then(registration_from_text),
             owner: row.try_get::<&str, _>(9)?.into(),
             terms,
+            extras: extras_from_text(row.try_get(12)?),
         })
     };
     rows.into_iter().map(one).collect()

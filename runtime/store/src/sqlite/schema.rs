@@ -160,6 +160,8 @@ ALTER TABLE request ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE request ADD COLUMN deadline INTEGER;
 -- The longest time that a run may take, in microseconds, if it is shorter than the limit of the route.
 ALTER TABLE request ADD COLUMN timeout INTEGER;
+-- What the caller brought in headers, as JSON.
+ALTER TABLE request ADD COLUMN extras TEXT;
 -- When the last run began.
 ALTER TABLE request ADD COLUMN started INTEGER;
 CREATE INDEX request_of ON request (owner, route, seq);
@@ -331,7 +333,7 @@ pub(crate) mod tests {
         let options = Options::at(Location::Sqlite { path, durability: Durability::Normal });
         let store = Store::open(options, NodeId::generate(), clock).await.unwrap();
         let cancel = async |id: &str| {
-            let end = |_| (Outcome::cancelled(Timestamp::from_micros(100)), vec![]);
+            let end = |_, _| (Outcome::cancelled(Timestamp::from_micros(100)), vec![]);
             store.cancel(&RequestId::stored(id), "/a", None, end).await.unwrap()
         };
         assert_eq!(cancel("runs").await, Cancelled::Stopping);

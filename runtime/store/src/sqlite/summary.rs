@@ -5,7 +5,7 @@ use bytes::Bytes;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Executor, Row as _, Sqlite};
 
-use super::codec::{blob, reason_from_text};
+use super::codec::{blob, extras_from_text, reason_from_text};
 use super::statement::query;
 use super::states::RequestState;
 use crate::summary::{AT_ONCE, EndSummary, Kept, Member, Stage, Summary};
@@ -20,7 +20,7 @@ pub(super) async fn summary<'c>(
     // The statement does not read a large result, because SQLite knows the length of a blob without reading the blob.
     let sql = "SELECT r.route, r.state, r.finished, \
                length(o.result), CASE WHEN length(o.result) <= ?2 THEN o.result END, \
-               length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END, o.reason, r.owner \
+               length(o.error), CASE WHEN length(o.error) <= ?2 THEN o.error END, o.reason, r.owner, r.extras \
                FROM request r LEFT JOIN outcome o ON o.seq = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).bind(number(AT_ONCE)).fetch_optional(executor).await?;
     let Some(row) = row else { return Ok(None) };
@@ -39,7 +39,12 @@ pub(super) async fn summary<'c>(
             })
         }
     };
-    Ok(Some(Summary { route: row.try_get(0)?, owner: row.try_get::<&str, _>(8)?.into(), stage: summary }))
+    Ok(Some(Summary {
+        route: row.try_get(0)?,
+        owner: row.try_get::<&str, _>(8)?.into(),
+        extras: extras_from_text(row.try_get(9)?),
+        stage: summary,
+    }))
 }
 
 /// Reads the length of a JSON text from this column. If the text is small, also reads the text from the next column.

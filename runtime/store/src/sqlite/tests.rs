@@ -9,7 +9,7 @@ use postback_wire::id::RequestId;
 
 fn submit(id: &str) -> Op {
     let request = NewRequest::new(RequestId::stored(id), "/a", "", Timestamp::default());
-    Submit { request, room: None, slot: None }.into()
+    Submit { request: Box::new(request), room: None, slot: None }.into()
 }
 
 async fn started(dir: &Path) -> (Sqlite, Now) {

@@ -122,7 +122,7 @@ pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     store.barrier().await.unwrap();
     agrees(&store, 2, left.bytes).await;
     // After a waiting request is cancelled, the request no longer counts as waiting.
-    let end = |_| (Outcome::cancelled(world.now()), vec![]);
+    let end = |_, _| (Outcome::cancelled(world.now()), vec![]);
     assert!(matches!(store.cancel(&id("elsewhere"), "/b", None, end).await.unwrap(), Cancelled::AtOnce(_)));
     agrees(&store, 1, left.bytes - 10).await;
     // Each submission is counted once, even if its first commit fails or has an unknown outcome.

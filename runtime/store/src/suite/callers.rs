@@ -9,11 +9,13 @@ use super::world::{ROUTE, World, attach, current, id, running, submit};
 use crate::Cancelled;
 use crate::record::{NewRequest, Submitted};
 use crate::summary::Stage;
-use crate::terms::{Idempotency, Terms};
+use crate::terms::{Extras, Idempotency, Terms};
 use crate::timeline::{EarlierRun, RunEnd};
+use postback_wire::report::Outcome;
 
 fn owned(world: &World, name: &str, owner: &str) -> NewRequest {
-    NewRequest { owner: owner.into(), ..world.request(name) }
+    let extras = Extras { metadata: Some("7".into()), webhook: Some("https://a.example/".into()), ..Extras::default() };
+    NewRequest { owner: owner.into(), extras: extras.shared(), ..world.request(name) }
 }
 
 fn keyed(world: &World, name: &str, key: &str, digest: u8) -> NewRequest {
@@ -21,19 +23,26 @@ fn keyed(world: &World, name: &str, key: &str, digest: u8) -> NewRequest {
     NewRequest { idempotency, ..owned(world, name, "a") }
 }
 
-pub(super) async fn a_request_keeps_its_owner(world: World) {
+pub(super) async fn a_request_keeps_its_owner_and_its_extras(world: World) {
     let store = world.open().await;
     submit(&store, owned(&world, "r", "a")).await;
     assert_eq!(&*store.request(&id("r")).await.unwrap().unwrap().owner, "a");
-    assert_eq!(&*store.summary(&id("r")).await.unwrap().unwrap().owner, "a");
+    let summary = store.summary(&id("r")).await.unwrap().unwrap();
+    assert_eq!((&*summary.owner, summary.extras), ("a", owned(&world, "", "").extras));
     assert_eq!(store.submit(owned(&world, "r", "a")).await.unwrap(), Submitted::Known);
     assert_eq!(store.submit(owned(&world, "r", "b")).await.unwrap(), Submitted::Conflict);
     let r = id("r");
-    let cancel = store.cancel(&r, ROUTE, Some("b"), |_| panic!("it is not theirs"));
+    let cancel = store.cancel(&r, ROUTE, Some("b"), |_, _| panic!("it is not theirs"));
     assert_eq!(cancel.await.unwrap(), Cancelled::Unknown);
     attach(&store);
     let row = store.claim_requests(1).await.unwrap().rows.remove(0);
-    assert_eq!(&*row.owner, "a");
+    assert_eq!((&*row.owner, row.extras.clone()), ("a", owned(&world, "", "").extras));
+    current(store.put_back_request(row.claim).await);
+    let end = |_, extras| {
+        assert_eq!(extras, owned(&world, "", "").extras);
+        (Outcome::cancelled(world.now()), vec![])
+    };
+    assert!(matches!(store.cancel(&r, ROUTE, Some("a"), end).await.unwrap(), Cancelled::AtOnce(_)));
 }
 
 pub(super) async fn an_idempotency_key_makes_one_request(world: World) {

@@ -16,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Cancels the request. If the request waits, the store commits its cancellation with one report.
 async fn cancel(world: &World, store: &Store, of: &str) -> Cancelled {
-    let end = |_| (Outcome::cancelled(world.now()), vec![world.report(of)]);
+    let end = |_, _| (Outcome::cancelled(world.now()), vec![world.report(of)]);
     store.cancel(&id(of), ROUTE, None, end).await.unwrap()
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn cancel_says_what_there_is_not_and_what_is_over(world: World)
     // A request cannot be cancelled through a route to which it was not submitted.
     submit(&store, world.request("s")).await;
     let elsewhere =
-        store.cancel(&id("s"), "/elsewhere", None, |_| panic!("the request is of another route")).await.unwrap();
+        store.cancel(&id("s"), "/elsewhere", None, |_, _| panic!("the request is of another route")).await.unwrap();
     assert_eq!((elsewhere, state(&store, "s").await), (Cancelled::Unknown, RequestState::Queued));
     assert_eq!(store.deliveries("done").await.unwrap().len() + store.deliveries("nobody").await.unwrap().len(), 0);
 }
@@ -70,7 +70,7 @@ pub(super) async fn cancel_running_flags_and_settles(world: World) {
     let cancellation = store.cancellation(&run.claim);
     assert!(!cancellation.is_cancelled());
     for _ in 0..2 {
-        let asked = store.cancel(&id("r"), ROUTE, None, |_| panic!("it does not wait")).await.unwrap();
+        let asked = store.cancel(&id("r"), ROUTE, None, |_, _| panic!("it does not wait")).await.unwrap();
         assert_eq!(asked, Cancelled::Stopping);
         assert!(cancellation.is_cancelled());
     }
@@ -132,7 +132,7 @@ pub(super) async fn what_waits_again_is_reported_where_it_registered(world: Worl
     current(store.register(run.clone(), registration.clone()).await);
     current(store.retry_request(run, world.now().saturating_add(SECOND), None).await);
     let (mut seen, r) = (None, id("r"));
-    let cancelled = store.cancel(&r, ROUTE, None, |registered| {
+    let cancelled = store.cancel(&r, ROUTE, None, |registered, _| {
         seen = registered;
         (Outcome::cancelled(world.now()), vec![])
     });
@@ -152,7 +152,7 @@ pub(super) async fn a_cancel_that_meets_a_claim_looks_again(world: World) {
     faults.held().await;
     // `cancel` reads the request before the claim is committed, so `cancel` still sees a request that waits.
     let (looked, times, r) = (Notify::new(), Cell::new(0), id("r"));
-    let cancel = store.cancel(&r, ROUTE, None, |_| {
+    let cancel = store.cancel(&r, ROUTE, None, |_, _| {
         times.set(times.get() + 1);
         looked.notify_one();
         (Outcome::cancelled(world.now()), vec![world.report("r")])

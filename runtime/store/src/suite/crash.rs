@@ -145,7 +145,7 @@ async fn a_cancelled_request_is_not_run_again_after_a_crash() {
         let claim = running(&world, &store, name).await.claim;
         current(store.register(claim, registration.clone()).await);
     }
-    let cancelled = store.cancel(&id("r"), ROUTE, None, |_| panic!("it runs")).await.unwrap();
+    let cancelled = store.cancel(&id("r"), ROUTE, None, |_, _| panic!("it runs")).await.unwrap();
     assert_eq!(cancelled, Cancelled::Stopping);
     let store = crashed(&world).into_store().await;
     let recovered = store.recover(3).await.unwrap();

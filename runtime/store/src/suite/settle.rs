@@ -203,7 +203,7 @@ pub(super) async fn what_is_known_at_its_submission_stays_with_a_request(world: 
     let (_, body) = store.unregistered(&id("t"), ROUTE).await.unwrap().unwrap();
     assert_eq!(body, "[7]");
     assert_eq!(store.unregistered(&id("t"), "/elsewhere").await.unwrap(), None);
-    let end = |registration| {
+    let end = |registration, _| {
         assert_eq!(registration, known);
         (Outcome::cancelled(world.now()), vec![])
     };

@@ -102,7 +102,7 @@ pub(super) async fn counts_are_true_after_everything(world: World) {
     assert_eq!((queued, running, counted().await.3), (2, 2, 2));
     let waiting = store.claim_requests(1).await.unwrap().rows.remove(0);
     current(store.put_back_request(waiting.claim.clone()).await);
-    let end = |_| (Outcome::cancelled(world.now()), vec![]);
+    let end = |_, _| (Outcome::cancelled(world.now()), vec![]);
     let cancelled = store.cancel(&waiting.claim.id, &waiting.route, None, end).await.unwrap();
     assert!(matches!(cancelled, Cancelled::AtOnce(_)));
     assert_eq!(store.counts().await.unwrap().queued.values().sum::<u64>(), 1);

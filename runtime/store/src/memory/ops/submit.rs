@@ -47,7 +47,7 @@ impl Apply for Submit {
             runs: Vec::new(),
             state: if is_pre_claimed { RequestState::Running } else { RequestState::Queued },
             bytes,
-            new: request.clone(),
+            new: (**request).clone(),
         };
         tables.requests.insert(request.id.clone(), row);
         Submitted::New

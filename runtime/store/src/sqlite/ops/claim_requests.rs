@@ -52,7 +52,7 @@ async fn heads(batch: &mut Batch<'_>, op: &ClaimRequests) -> Result<Vec<Head>, s
 
 /// The index of the column `crashes` in a claimed row. `SIZE` is the index of the column with the size of the row.
 const CRASHES: usize = 6;
-const SIZE: usize = 12;
+const SIZE: usize = 13;
 
 /// Claims rows, and returns the rows without their bodies. First claims at most one suspect, and then the share of each
 /// route.
@@ -102,7 +102,7 @@ async fn claim_suspect(
     let sql = sql!(
         "UPDATE request SET state = {running}, epoch = epoch + 1, node = ?1, started = ?3 WHERE seq IN \
          (SELECT seq FROM request WHERE state = {queued} AND crashes > 0 AND route = ?2 ORDER BY due, seq LIMIT 1) \
-         RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel, owner, priority, timeout, \
+         RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel, owner, priority, timeout, extras, \
          (SELECT length(b.headers) + length(b.body) FROM request_body AS b WHERE b.seq = request.seq)"
     );
     let claim = query(sql).bind(batch.start.node).bind(route.as_str()).bind(batch.now.wall.micros());
@@ -126,7 +126,7 @@ async fn claim_of(
              AND r.route = ?5 AND r.due <= ?2",
             "?6"
         ),
-        ") RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel, owner, priority, timeout, \
+        ") RETURNING due, seq, id, route, epoch, failures, crashes, created, cancel, owner, priority, timeout, extras, \
          (SELECT length(b.headers) + length(b.body) FROM request_body AS b WHERE b.seq = request.seq)"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

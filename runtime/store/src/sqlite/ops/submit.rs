@@ -11,7 +11,7 @@ use crate::ops::Submit;
 use crate::record::{NewRequest, Submitted};
 use crate::sqlite::Batch;
 use crate::sqlite::bulk::{Bind, Many};
-use crate::sqlite::codec::{headers_to_bytes, json, registration_to_text};
+use crate::sqlite::codec::{extras_to_text, headers_to_bytes, json, registration_to_text};
 use crate::sqlite::idempotency::{self, Keys};
 use crate::sqlite::requests::write_registrations;
 use crate::sqlite::statement::query;
@@ -21,9 +21,9 @@ use crate::terms::Terms;
 static REQUESTS: LazyLock<Many<1>> = LazyLock::new(|| {
     Many::new([(
         "INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, node, created, \
-         owner, priority, deadline, timeout, started) \
+         owner, priority, deadline, timeout, started, extras) \
          SELECT * FROM $rows WHERE column1 IS NOT NULL ON CONFLICT (id) DO NOTHING",
-        15,
+        16,
     )])
 });
 static BODIES: LazyLock<Many<1>> = LazyLock::new(|| {
@@ -36,20 +36,23 @@ struct New<'a> {
     seq: i64,
     request: &'a NewRequest,
     is_pre_claimed: bool,
+    /// The extras of the request as JSON.
+    extras: Option<String>,
 }
 
 impl Apply for Submit {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
         let mut seq = batch.start.last_request;
         let mut new = Vec::new();
-        let mut keys = Keys::read(batch.conn, batch.of::<Self>().map(|(_, op)| &op.request)).await?;
+        let mut keys = Keys::read(batch.conn, batch.of::<Self>().map(|(_, op)| &*op.request)).await?;
         for (at, Self { request, room, .. }) in batch.of::<Self>() {
             if let Some(answer) = keys.take(request) {
                 batch.answer::<Self>(at, answer);
                 continue;
             }
             seq += 1;
-            new.push(New { at, seq, request, is_pre_claimed: room.is_some() });
+            let extras = request.extras.as_deref().map(extras_to_text).transpose()?;
+            new.push(New { at, seq, request, is_pre_claimed: room.is_some(), extras });
         }
         if new.is_empty() {
             return Ok(());
@@ -84,7 +87,7 @@ impl Apply for Submit {
 /// of rows that were written.
 async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, sqlx::Error> {
     let (node, now) = (batch.start.node, batch.now);
-    let request: Bind<'_, New<'_>> = &|columns, New { seq, request, is_pre_claimed, .. }| {
+    let request: Bind<'_, New<'_>> = &|columns, New { seq, request, is_pre_claimed, extras, .. }| {
         let state = if *is_pre_claimed { RequestState::Running } else { RequestState::Queued };
         let epoch = i64::from(*is_pre_claimed);
         columns.add(*seq).add(request.id.as_str()).add(request.route.as_str()).add(state.code());
@@ -95,7 +98,7 @@ async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, s
         columns.add(&*request.owner).add(i64::from(priority));
         columns.add(deadline.map(|deadline| now.due_at(deadline).micros()));
         columns.add(timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX)));
-        columns.add(is_pre_claimed.then_some(now.wall.micros()));
+        columns.add(is_pre_claimed.then_some(now.wall.micros())).add(extras.as_deref());
     };
     REQUESTS.run(batch.conn, new, [request]).await
 }
