@@ -167,6 +167,8 @@ mod api;
 mod inspector;
 
 #[cfg(feature = "server")]
+mod problem;
+#[cfg(feature = "server")]
 mod telemetry;
 #[cfg(feature = "server")]
 mod worker;
@@ -189,7 +191,7 @@ pub mod __private;
 mod background;
 mod panics;
 
-/// Guides, one for each kind of reader: operators, callers of the API, receivers, and authors of handlers.
+/// Guides, one for each kind of reader: operators, callers of the API and its errors, receivers, authors of handlers.
 pub mod guide {
     // The guide `handlers` has links to items that exist only if these features are on.
     #[cfg(all(feature = "server", feature = "testing"))]
@@ -201,6 +203,9 @@ pub mod guide {
 
     #[doc = include_str!("../docs/guide/callers.md")]
     pub mod callers {}
+
+    #[doc = include_str!("../docs/guide/problems.md")]
+    pub mod problems {}
 
     #[doc = include_str!("../docs/guide/receiver.md")]
     pub mod receiver {}

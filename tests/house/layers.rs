@@ -60,7 +60,7 @@ const RUNTIME: House = House {
         &["delivery"],
         &["poster"],
         &["outcome", "handler"],
-        &["worker", "telemetry"],
+        &["worker", "telemetry", "problem"],
         &["api", "inspector", "admin"],
         &["settings"],
         &["app"],

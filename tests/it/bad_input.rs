@@ -105,6 +105,12 @@ async fn a_client_that_accepts_problem_json_gets_it() {
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     let problem: Value = response.json().await.unwrap();
     assert_eq!((&problem["status"], &problem["detail"]), (&json!(404), &json!("id nobody not found")));
+    assert_eq!(problem["code"], "not_found");
+    let url = problem["type"].as_str().unwrap();
+    assert!(url.starts_with("https://docs.rs/postback/") && url.ends_with("/problems/index.html#not_found"), "{url}");
+    let get = server.client.get(server.path("/wait/nobody?wait=soon")).header("accept", "application/problem+json");
+    let problem: Value = get.send().await.unwrap().json().await.unwrap();
+    assert_eq!((&problem["code"], &problem["parameter"]), (&json!("invalid_parameter"), &json!("wait")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::Api;
-use super::problem::{Form, Problem};
+use super::problem::{Code, Form, Problem};
 use super::response::{IN_PROGRESS, json};
 use crate::handler::{Route, Run};
 use crate::poster::{Registered, RequestEnd};
@@ -38,13 +38,16 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response
         }
         Ok(Cancelled::Stopping) => Ok(cancel_answer(StatusCode::ACCEPTED, &id, IN_PROGRESS, None)),
         Ok(Cancelled::Over) => Err(Problem::new(
-            StatusCode::CONFLICT,
+            Code::RequestOver,
             format!("id {id} is over, so it cannot be cancelled; GET says how it ended"),
         )),
         Ok(Cancelled::Unknown) => Err(Problem::unknown_id(text)),
         Err(error) => {
             warn_unless_logged!(error, request_id = %id, route = path, "{id} cannot be cancelled: {}", Causes(&error));
-            Err(Problem::unavailable(format!("it is not known whether id {id} is cancelled; try again")))
+            Err(Problem::new(
+                Code::StoreUnavailable,
+                format!("it is not known whether id {id} is cancelled; try again"),
+            ))
         }
     }
 }

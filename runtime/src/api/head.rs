@@ -4,9 +4,9 @@
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 
 /// The longest request target (the path and the query of a request), in bytes.
 const MAX_TARGET: usize = 8 << 10;
@@ -42,18 +42,18 @@ pub(super) fn close(headers: &mut HeaderMap) {
 }
 
 fn bad(what: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, what)
+    Problem::new(Code::MalformedRequest, what)
 }
 
 fn target(head: &Parts) -> Result<(), Problem> {
     if !KNOWN.contains(&head.method) {
         let what = format!("the method {} is not implemented; methods are written in capitals", head.method);
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, what));
+        return Err(Problem::new(Code::NotImplemented, what));
     }
     let length = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     if length > MAX_TARGET {
         let what = format!("the request target has {length} bytes; {MAX_TARGET} are allowed");
-        return Err(Problem::new(StatusCode::URI_TOO_LONG, what));
+        return Err(Problem::new(Code::UriTooLong, what));
     }
     // A request target that is a URL must have the scheme `http` or `https`, because URLs with other schemes are meant
     // for other servers. A request target without a scheme must be a path that begins with a slash.
@@ -129,7 +129,7 @@ fn codings(headers: &HeaderMap) -> Result<(), Problem> {
                 "the transfer coding {} is not implemented; send the body as it is, or chunked",
                 coding.escape_debug()
             );
-            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, what));
+            return Err(Problem::new(Code::NotImplemented, what));
         }
         chunked += 1;
     }

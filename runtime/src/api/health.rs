@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Api;
-use super::problem::{Form, Problem};
+use super::problem::{Code, Form, Problem};
 use postback_store::Store;
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
@@ -27,7 +27,7 @@ pub(super) async fn ready(api: Arc<Api>, request: Request) -> Response {
     let problem = if api.draining.is_stopping() {
         Problem::draining()
     } else if let Some(why) = not_ready(&api).await {
-        Problem::unavailable(why)
+        Problem::new(Code::StoreUnavailable, why)
     } else {
         api.not_ready.over();
         let verbose = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "verbose"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::body_memory::{SMALL, Share};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use crate::handler::{Asked, PayloadKind, Route, Run};
 use crate::panics::caught;
 
@@ -34,7 +34,8 @@ impl Checks {
         }
         let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&self.0).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
-            return Err(Problem::unavailable(
+            return Err(Problem::new(
+                Code::Overloaded,
                 "too many large bodies are being checked; nothing was accepted, try again",
             ));
         };

@@ -12,7 +12,7 @@ use url::form_urlencoded;
 use super::Api;
 use super::open_connections::Connection;
 use super::prefer::seconds;
-use super::problem::{Form, Problem};
+use super::problem::{Code, Form, Problem};
 use super::response::json;
 use super::streamed_answer::{AnswerError, AnswerText};
 use crate::handler::Route;
@@ -68,7 +68,7 @@ pub(super) async fn answer_with(
         Err(AnswerError::Store(error)) => Err(unanswered(api, &error)),
         Err(AnswerError::Purged) => Err(Problem::unknown_id(id.as_str())),
         Err(AnswerError::NoMemory | AnswerError::TooSlow) => {
-            Err(Problem::unavailable("too many answers wait for clients that do not read; try again"))
+            Err(Problem::new(Code::Overloaded, "too many answers wait for clients that do not read; try again"))
         }
     }
 }
@@ -86,19 +86,16 @@ impl Query {
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match (key.as_ref(), value.as_ref()) {
                 ("wait", value) => {
-                    parsed.wait = seconds(value).ok_or_else(|| bad("wait", "a whole number of seconds"))?;
+                    parsed.wait = seconds(value)
+                        .ok_or_else(|| Problem::invalid_parameter("wait", "a whole number of seconds"))?;
                 }
                 ("include", "delivery") => parsed.delivery = true,
-                ("include", _) => return Err(bad("include", "`delivery`")),
+                ("include", _) => return Err(Problem::invalid_parameter("include", "`delivery`")),
                 _ => {}
             }
         }
         Ok(parsed)
     }
-}
-
-fn bad(key: &str, expected: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, format!("the query parameter `{key}` takes {expected}"))
 }
 
 /// Waits until the request is settled, `time` is over, or the server stops. Then returns the state of the request.
@@ -201,7 +198,7 @@ fn reason(record: &DeliveryRecord) -> Option<&'static str> {
 fn unanswered(api: &Api, error: &Error) -> Problem {
     let cause = Causes(error).to_string();
     api.unreadable.met(&cause, &cause);
-    Problem::unavailable("the store does not answer; try again")
+    Problem::new(Code::StoreUnavailable, "the store does not answer; try again")
 }
 
 #[cfg(test)]

@@ -13,12 +13,12 @@ use super::body_memory::{self, Refused};
 use super::open_connections::Connection;
 use super::payload_check::Checked;
 use super::prefer::Preference;
-use super::problem::{Form, Problem};
+use super::problem::{Code, Form, Problem};
 use super::response::{IN_QUEUE, json, status_of};
 use super::status;
 use super::{Api, credentials, webhook_check};
 use crate::handler::{Route, Run};
-use postback_store::{Error, NewRequest, Summary, Watch};
+use postback_store::{Bound, Error, NewRequest, Summary, Watch};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::names::{header, metric};
@@ -116,36 +116,41 @@ fn announced(headers: &HeaderMap, limit: usize) -> Result<Option<usize>, Problem
 }
 
 fn problem(refused: Refused, limit: usize) -> Problem {
-    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let bad = |detail: String| Problem::new(Code::MalformedRequest, detail);
     match refused {
         Refused::TooLarge => Problem::too_large(limit),
         Refused::CutOff => bad("the body ended before all of it came; nothing was accepted".to_owned()),
         Refused::Chunks(why) => bad(format!("the chunks of the body are not well-formed: {why}; nothing was accepted")),
-        Refused::TooSlow => Problem::new(StatusCode::REQUEST_TIMEOUT, body_memory::too_slow()),
-        Refused::GaveWay => Problem::unavailable(
+        Refused::TooSlow => Problem::new(Code::BodyTooSlow, body_memory::too_slow()),
+        Refused::GaveWay => Problem::new(
+            Code::Overloaded,
             "the body came slowly while others waited for memory, and was cut off; nothing was accepted, try again",
         ),
         Refused::NoMemory => {
-            Problem::unavailable("too many large bodies are being read; nothing was accepted, try again")
+            Problem::new(Code::Overloaded, "too many large bodies are being read; nothing was accepted, try again")
         }
     }
 }
 
 async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Problem> {
     let unknown = || {
-        Problem::unavailable(format!(
-            "it is not known whether the request was accepted; see {location} before you try again"
-        ))
+        Problem::new(
+            Code::AcceptanceUnknown,
+            format!("it is not known whether the request was accepted; see {location} before you try again"),
+        )
     };
     let (id, route) = (new.id.clone(), new.route.clone());
     let submitted = tokio::time::timeout(MAX_WAIT, api.store.submit(new)).await;
     match submitted {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(Error::Closed)) => Err(Problem::draining()),
-        Ok(Err(error @ Error::Refused(_))) => {
-            Err(Problem::unavailable(format!("{error}; nothing was accepted, try again")))
+        Ok(Err(Error::Refused(bound))) => {
+            let code = if let Bound::Disk { .. } = bound { Code::StoreFull } else { Code::QueueFull };
+            Err(Problem::new(code, format!("{bound}; nothing was accepted, try again")))
         }
-        Ok(Err(Error::Full)) => Err(Problem::unavailable("too many requests wait; nothing was accepted, try again")),
+        Ok(Err(Error::Full)) => {
+            Err(Problem::new(Code::QueueFull, "too many requests wait; nothing was accepted, try again"))
+        }
         Ok(Err(error @ Error::Backend(_))) => {
             // The store logs the cause once for many failed requests. So this log line has only the level `debug`.
             tracing::debug!(request_id = %id, route, "a request cannot be stored: {}", Causes(&error));
@@ -155,7 +160,7 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
             tracing::error!(request_id = %id, route, "a request cannot be stored: {}", Causes(&error));
             let what =
                 "the store cannot take this request, now or later; nothing was accepted; the server's log says more";
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, what))
+            Err(Problem::new(Code::InternalError, what))
         }
         // The time limit is over, but the operation is still in the store's queue, and the store may still commit the
         // operation. So the answer must not say that the request was not accepted.

@@ -3,9 +3,7 @@
 //! Only the text of a URL is checked. No name is looked up, so that no answer tells a caller whether a name leads to a
 //! private network.
 
-use http::StatusCode;
-
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use crate::handler::{Asked, Route};
 use crate::policy::guard::{Guard, Reach};
 use postback_store::Registration;
@@ -22,7 +20,7 @@ pub(super) fn check(asked: &Asked, route: &Route, guard: &Guard) -> Result<Optio
     if !asked.is_operator {
         let faults = asked.registered.webhooks.iter().map(|target| fault(target, guard));
         if let Some((at, fault)) = faults.enumerate().find_map(|(at, fault)| Some((at, fault?))) {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, detail(asked, route, at, &fault)));
+            return Err(Problem::new(Code::InvalidWebhook, detail(asked, route, at, &fault)));
         }
     }
     Ok(asked.is_requests.then(|| asked.registered.stored()))

@@ -73,7 +73,7 @@ use self::backlog::{Backlog, Limits};
 use self::begun::{Begun, Running};
 use self::clock::StoreClock;
 use self::counters::Counters;
-pub use self::error::{Error, OpenError};
+pub use self::error::{Bound, Error, OpenError};
 use self::handoff::Handoff;
 pub use self::handoff::PreClaimed;
 use self::health::Health;
