@@ -15,6 +15,7 @@ mod lingering_close;
 mod logged_once;
 mod min_rate;
 mod open_connections;
+mod openapi;
 mod payload_check;
 mod prefer;
 mod response;
@@ -40,6 +41,7 @@ use self::body_memory::BodyMemory;
 use self::logged_once::LoggedOnce;
 use self::payload_check::Checks;
 use crate::handler::Routes;
+use crate::openapi::Document;
 use crate::policy::guard::Guard;
 use crate::problem::{self, Form, Problem};
 use postback_store::Store;
@@ -74,6 +76,20 @@ pub(crate) struct Server {
     api: Arc<Api>,
 }
 
+/// What a server serves: the routes of a program, and the document that describes them.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) routes: Routes,
+    pub(crate) document: Document,
+}
+
+impl Served {
+    /// Describes the routes of a program with this name and this version.
+    pub(crate) fn new(name: &str, version: &str, routes: Routes) -> Self {
+        Self { document: openapi::document(name, version, &routes), routes }
+    }
+}
+
 /// The two signals that stop the server. After the signal `draining`, the node accepts no new requests, but the server
 /// still answers, for at most the time `grace`. After the signal `shutdown`, the server stops.
 pub(crate) struct Stops {
@@ -87,6 +103,7 @@ struct Api {
     store: Store,
     clock: Clock,
     routes: Routes,
+    document: Document,
     options: Options,
     guard: Guard,
     /// Signals that the node drains, which means that the node accepts no new requests. This signal comes before the
@@ -164,11 +181,12 @@ impl Server {
         listener: TcpListener,
         store: Store,
         clock: Clock,
-        routes: Routes,
+        served: Served,
         options: Options,
         guard: Guard,
         stops: Stops,
     ) -> Self {
+        let Served { routes, document } = served;
         let (bodies, checks) = (BodyMemory::new(options.max_payload), Checks::new());
         let answers = AnswerMemory::new();
         let Stops { draining, grace, shutdown } = stops;
@@ -178,6 +196,7 @@ impl Server {
             store,
             clock,
             routes,
+            document,
             options,
             guard,
             draining,
@@ -208,7 +227,9 @@ fn router(api: Arc<Api>) -> Router {
         let of_id = get(status).delete(cancel);
         router = router.route(&route.path, post(submit)).route(&format!("{}/{{id}}", route.path), of_id);
     }
+    let of_document = Arc::clone(&api);
     router
+        .route("/openapi.json", get(async move |request: Request| of_document.document.answer(request.headers())))
         .route("/readyz", get(move |request: Request| health::ready(Arc::clone(&api), request)))
         .fallback(|request: Request| async move {
             Problem::unknown_path(request.uri().path()).respond(Form::of(request.headers()))

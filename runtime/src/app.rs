@@ -8,6 +8,8 @@ use std::panic::Location;
 use std::sync::Arc;
 
 pub(crate) use self::node::Node;
+#[cfg(feature = "schemars")]
+use crate::handler::Described;
 use crate::handler::{Handler, RouteError, Routes, Shared, States, Unbound};
 use postback_wire::webhook::{IntoWebhook, Webhooks};
 
@@ -96,6 +98,33 @@ impl<S: Send + Sync + 'static> App<S> {
     pub fn example(self, payload: impl Into<String>) -> Self {
         let payload = payload.into();
         self.of_last_route("example", |route| route.set_example(payload))
+    }
+
+    /// Describes the last route that was added in `/openapi.json`: `In` is the type of its payload, and `Out` the type
+    /// of its result. Without this call the document says that both are any JSON.
+    ///
+    /// The types implement `schemars::JsonSchema`, from version 1 of the crate `schemars`. They may differ from the
+    /// types of the handler, for example if its payload is a `serde_json::Value` of a known form.
+    ///
+    /// ```
+    /// use postback::{App, Payload};
+    /// use schemars::JsonSchema;
+    ///
+    /// #[derive(serde::Deserialize, JsonSchema)]
+    /// struct Text {
+    ///     text: String,
+    /// }
+    ///
+    /// async fn count(payload: Payload<Text>) -> Result<usize, String> {
+    ///     Ok(payload.text.chars().count())
+    /// }
+    ///
+    /// let app = App::new(()).route("/count", count).schema::<Text, usize>();
+    /// ```
+    #[cfg(feature = "schemars")]
+    #[track_caller]
+    pub fn schema<In: schemars::JsonSchema, Out: schemars::JsonSchema>(self) -> Self {
+        self.of_last_route("schema", |route| route.set_schema(Described::of::<In, Out>))
     }
 
     #[track_caller]

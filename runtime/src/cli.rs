@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Check settings and routes, and print what `serve` would use
     Check(Common),
+    /// Print the OpenAPI document of the routes, as /openapi.json serves it
+    Openapi(Common),
     /// List and enable webhooks whose receivers want no more reports; works while the server runs, and while it is
     /// stopped
     #[command(subcommand)]
@@ -111,14 +113,14 @@ const AFTER: &str =
 impl Command {
     /// Whether the command reads the values of the table `[config]` into the user's settings type.
     pub(crate) fn reads_config(&self) -> bool {
-        matches!(self, Self::Serve(_) | Self::Check(_))
+        matches!(self, Self::Serve(_) | Self::Check(_) | Self::Openapi(_))
     }
 
     /// Returns the sources from which this command reads the settings.
     pub(crate) fn sources(&self, program: &str) -> Sources {
         let (common, listen) = match self {
             Self::Serve(serve) => (&serve.common, serve.listen.clone()),
-            Self::Check(common) => (common, None),
+            Self::Check(common) | Self::Openapi(common) => (common, None),
             Self::Endpoints(endpoints) => (endpoints.common(), None),
             Self::Deliveries(deliveries) => (deliveries.common(), None),
         };

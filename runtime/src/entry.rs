@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
 use self::signals::Signals;
+use crate::api::Served;
 use crate::app::{App, IntoApp, Node};
 use crate::background::Background;
 use crate::cli::{self, AnyCommand, Arguments, Command, Ready, print, print_error};
@@ -141,13 +142,17 @@ where
             let routes = routes(&settings, build, &handlers)?;
             print(&cli::check(&settings, &routes).map_err(|text| Failure::usage(&text))?);
         }
+        Command::Openapi(_) => {
+            let routes = routes(&settings, build, &handlers)?;
+            print(Served::new(program.name, program.version, routes).document.text());
+        }
         Command::Endpoints(endpoints) => {
             print(&control.block_on(endpoints.run(settings.store.clone())).map_err(Failure::other)?);
         }
         Command::Deliveries(deliveries) => {
             print(&control.block_on(deliveries.run(settings.store.clone())).map_err(Failure::other)?);
         }
-        Command::Serve(command) => return serve(&command, settings, build, &control, &handlers),
+        Command::Serve(command) => return serve(program, &command, settings, build, &control, &handlers),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -256,6 +261,7 @@ where
 
 /// Starts the inspector if the command line asks for one, builds the app, and serves until a signal stops the process.
 fn serve<S, F, R>(
+    program: Program,
     command: &cli::Serve,
     mut settings: Settings,
     build: F,
@@ -272,25 +278,25 @@ where
         None => None,
     };
     let inspector_line = inspector.as_ref().map(|inspector| set_webhook::<S>(inspector, &mut settings));
-    let routes = routes(&settings, build, handlers)?;
-    control.block_on(serve_until_stopped(&settings, routes, handlers, inspector, inspector_line))
+    let served = Served::new(program.name, program.version, routes(&settings, build, handlers)?);
+    control.block_on(serve_until_stopped(&settings, served, handlers, inspector, inspector_line))
 }
 
 async fn serve_until_stopped(
     settings: &Settings,
-    routes: Routes,
+    served: Served,
     handlers: &Runtime,
     inspector: Option<Inspector>,
     inspector_line: Option<String>,
 ) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen().map_err(|error| Failure::start(&SignalError(error)))?;
-    let node = Node::start(routes.clone(), settings, handlers.handle().clone());
+    let node = Node::start(served.clone(), settings, handlers.handle().clone());
     let node = Box::pin(node).await.map_err(|error| Failure::start(&error))?;
     let inspection = Shutdown::new();
     if let Some(inspector) = inspector {
         inspection.spawn(inspector.run(print, inspection.clone()));
     }
-    let ready = Ready { settings, routes: &routes, address: node.address(), inspector: inspector_line };
+    let ready = Ready { settings, routes: &served.routes, address: node.address(), inspector: inspector_line };
     print(&ready.lines());
 
     let broken = tokio::select! {

@@ -9,6 +9,7 @@ pub mod check;
 mod extract;
 mod payload;
 mod routes;
+mod schema;
 
 use std::fmt::Display;
 use std::pin::Pin;
@@ -26,6 +27,7 @@ pub(crate) use self::extract::{Shared, States};
 pub use self::payload::Payload;
 
 pub(crate) use self::routes::{Route, RouteError, Routes, Unbound};
+pub(crate) use self::schema::Described;
 use crate::panics::{caught, contain};
 use postback_wire::id::RequestId;
 use postback_wire::report::Json;

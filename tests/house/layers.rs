@@ -61,6 +61,7 @@ const RUNTIME: House = House {
         &["poster"],
         &["outcome", "handler"],
         &["worker", "telemetry", "problem"],
+        &["openapi"],
         &["api", "inspector", "admin"],
         &["settings"],
         &["app"],

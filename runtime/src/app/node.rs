@@ -13,10 +13,9 @@ use tokio::time::Instant;
 use super::open_files;
 #[cfg(all(unix, feature = "sqlite"))]
 use crate::admin;
-use crate::api::{self, Server};
+use crate::api::{self, Served, Server};
 use crate::background::Background;
 use crate::delivery::{self, Delivery};
-use crate::handler::Routes;
 use crate::policy::guard::Guard;
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::settings::Settings;
@@ -39,7 +38,7 @@ const LAST_COMMITS: Duration = Duration::from_secs(2);
 /// A node: a running server, which accepts requests.
 pub(crate) struct Node {
     address: SocketAddr,
-    routes: Routes,
+    served: Served,
     store: Store,
     /// The signal that stops the worker and all other parts that must end before the deliveries. After this signal, the
     /// node drains, which means that the node accepts no new requests.
@@ -78,7 +77,7 @@ impl Node {
     /// Starts all parts of the node, which is the running server. Handlers run on the tokio runtime `handlers`,
     /// deliveries on a separate thread, and the other parts on the current tokio runtime. When this function returns,
     /// the node accepts requests.
-    pub(crate) async fn start(routes: Routes, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
+    pub(crate) async fn start(served: Served, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
         let clock = Clock::system();
         // The node listens first, because listening fails more often than any other part of the start.
         let listener = api::listen(&settings.server)?;
@@ -90,7 +89,7 @@ impl Node {
             );
         }
         let store = Store::open(settings.store.clone(), NodeId::generate(), clock.clone()).await?;
-        let started = Self::start_on(listener, address, store.clone(), clock, routes, settings, handlers).await;
+        let started = Self::start_on(listener, address, store.clone(), clock, served, settings, handlers).await;
         if started.is_err() {
             store.close().await;
         }
@@ -104,7 +103,7 @@ impl Node {
         address: SocketAddr,
         store: Store,
         clock: Clock,
-        routes: Routes,
+        served: Served,
         settings: &Settings,
         handlers: Handle,
     ) -> Result<Self, StartError> {
@@ -120,10 +119,10 @@ impl Node {
         ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| StartError::Poster)?;
 
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
-        let worker = Worker::new(outbox, routes.clone(), settings.worker.clone(), handlers, settings.grace);
+        let worker = Worker::new(outbox, served.routes.clone(), settings.worker.clone(), handlers, settings.grace);
         let node = Self {
             address,
-            routes,
+            served,
             store,
             intake: Shutdown::new(),
             deliveries: Shutdown::new(),
@@ -166,7 +165,7 @@ impl Node {
         }
         let options = api::Options { connections: plan.connections, ..settings.server.clone() };
         let stops = api::Stops { draining: self.intake.clone(), grace: settings.grace, shutdown: self.api.clone() };
-        let server = Server::new(listener, self.store.clone(), clock, self.routes.clone(), options, guard, stops);
+        let server = Server::new(listener, self.store.clone(), clock, self.served.clone(), options, guard, stops);
         self.api.spawn(self.vital.watching("server", &self.api, server.run()));
     }
 
@@ -192,7 +191,7 @@ impl Node {
     /// Warns about stored requests whose routes this program does not have.
     async fn log_unknown_routes(&self) {
         let Ok(counts) = self.store.counts().await else { return };
-        for (route, n) in counts.queued.iter().filter(|(route, _)| self.routes.get(route).is_none()) {
+        for (route, n) in counts.queued.iter().filter(|(route, _)| self.served.routes.get(route).is_none()) {
             tracing::warn!("{n} requests wait for the route {}, which this program does not have", Escaped(route));
         }
     }

@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::attribute::{self, Announcement, Asked};
-use super::{Bound, Handler, PayloadKind, Run, Running, Shared};
+use super::{Bound, Described, Handler, PayloadKind, Run, Running, Shared};
 use crate::poster::Registered;
 use postback_wire::webhook::Webhooks;
 
@@ -21,13 +21,15 @@ pub(crate) struct Unbound<S> {
     location: &'static Location<'static>,
     webhook: Webhooks,
     example: Option<String>,
+    describe: Option<fn() -> Described>,
     bind: Box<dyn FnOnce(Arc<Shared<S>>) -> Bound + Send>,
 }
 
 impl<S: 'static> Unbound<S> {
     pub(crate) fn new<A, H: Handler<A, S>>(path: String, handler: H, location: &'static Location<'static>) -> Self {
         let bind = Box::new(|shared| handler.bind(shared));
-        Self { path, name: std::any::type_name::<H>(), location, webhook: Webhooks::default(), example: None, bind }
+        let (name, webhook) = (std::any::type_name::<H>(), Webhooks::default());
+        Self { path, name, location, webhook, example: None, describe: None, bind }
     }
 
     /// Sets the webhook that gets the report of a request if the handler has named no webhook.
@@ -38,6 +40,12 @@ impl<S: 'static> Unbound<S> {
     /// Sets the payload of the example request that the server prints when it starts.
     pub(crate) fn set_example(&mut self, payload: String) {
         self.example = Some(payload);
+    }
+
+    /// Sets the function that describes the types of payload and result.
+    #[cfg(feature = "schemars")]
+    pub(crate) fn set_schema(&mut self, describe: fn() -> Described) {
+        self.describe = Some(describe);
     }
 }
 
@@ -54,6 +62,8 @@ pub(crate) struct Route {
     pub(crate) attribute: Option<&'static Announcement>,
     pub(crate) payload: Option<PayloadKind>,
     pub(crate) example: Option<String>,
+    /// The schemas of payload and result. `None` if the program does not describe them.
+    pub(crate) described: Option<Described>,
     run: Box<dyn Fn(Run) -> Running + Send + Sync>,
 }
 
@@ -95,7 +105,7 @@ impl Routes {
     pub(crate) fn bind<S: 'static>(unbound: Vec<Unbound<S>>, shared: &Arc<Shared<S>>) -> Result<Self, Vec<RouteError>> {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::<String, Arc<Route>>::new();
-        for Unbound { path, name, location, webhook, example, bind } in unbound {
+        for Unbound { path, name, location, webhook, example, describe, bind } in unbound {
             let mut refuse = |problem| errors.push(RouteError { path: path.clone(), location, problem });
             if let Err(problem) = check(&path) {
                 refuse(problem);
@@ -116,7 +126,9 @@ impl Routes {
             let Bound { run, payload, faults } = bind(Arc::clone(shared));
             faults.into_iter().for_each(&mut refuse);
             let attribute = Announcement::of(name);
-            let route = Route { path: path.clone(), name, location, webhook, attribute, payload, example, run };
+            let described = describe.map(|describe| describe());
+            let route =
+                Route { path: path.clone(), name, location, webhook, attribute, payload, example, described, run };
             routes.insert(path, Arc::new(route));
         }
         if errors.is_empty() { Ok(Self(Arc::new(routes))) } else { Err(errors) }

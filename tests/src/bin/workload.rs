@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postback::{App, Config, Headers, Payload, RequestId, State, async_handler};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::Instrument as _;
@@ -22,7 +23,7 @@ struct Settings {
     side_url: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Work {
     #[serde(default)]
     work_ms: u64,
@@ -31,7 +32,7 @@ struct Work {
 }
 
 /// A payload with the name of a gate: a file in the current folder. The run waits until the file exists.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Gate {
     gate: String,
     #[serde(default)]
@@ -252,7 +253,7 @@ async fn headers(headers: Headers, payload: Payload<Gate>) -> Result<Vec<String>
 #[derive(Default)]
 struct Flaky(Mutex<HashMap<RequestId, u32>>, AtomicU32);
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Runs {
     runs: u32,
 }
@@ -280,7 +281,9 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/echo", echo)
         .route("/wait", wait)
         .example(r#"{"work_ms":10}"#)
+        .schema::<Work, String>()
         .route("/gated", gated)
+        .schema::<Gate, String>()
         .route("/guarded", guarded)
         .route("/block", block)
         .route("/fail", fail)
@@ -295,6 +298,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/headed", headed)
         .route("/within", within)
         .route("/flaky", flaky)
+        .schema::<(), Runs>()
         .route("/bytes", bytes)
         .example("it's text")
         .route("/headers", headers)

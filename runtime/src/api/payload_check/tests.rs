@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::api::{Options, Server, Stops, listen, router};
+use crate::api::{Options, Served, Server, Stops, listen, router};
 use crate::handler::{Payload, Routes, Shared, States, Unbound};
 use crate::panics::contain;
 use crate::policy::guard::Guard;
@@ -63,8 +63,8 @@ async fn server() -> Server {
     ];
     let options = Options { listen: ([127, 0, 0, 1], 0).into(), max_payload: 1 << 20, connections: 1 };
     let stops = Stops { draining: Shutdown::new(), grace: Duration::ZERO, shutdown: Shutdown::new() };
-    let routes = Routes::bind(unbound, &shared).ok().unwrap();
-    Server::new(listen(&options).unwrap(), store, Clock::system(), routes, options, Guard::new(Vec::new()), stops)
+    let served = Served::new("tests", "0.0.0", Routes::bind(unbound, &shared).ok().unwrap());
+    Server::new(listen(&options).unwrap(), store, Clock::system(), served, options, Guard::new(Vec::new()), stops)
 }
 
 #[tokio::test]

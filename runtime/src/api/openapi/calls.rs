@@ -1,0 +1,182 @@
+//! The calls of one route: parameters, bodies and answers.
+
+use serde_json::Value;
+use utoipa::openapi::Required;
+use utoipa::openapi::content::{Content, ContentBuilder};
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem, PathItemBuilder};
+use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::{AnyOfBuilder, Ref, Type};
+
+use super::names::type_name;
+use super::shared;
+use crate::handler::{PayloadKind, Route};
+use crate::openapi::{Schemas, header, json_of};
+use crate::problem::Code;
+
+/// A kind of call that each route serves.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Call {
+    Submit,
+    Status,
+    Cancel,
+}
+
+/// The errors of every call, before a route sees it.
+macro_rules! errors {
+    ($($code:ident)*) => {
+        &[
+            Code::MalformedRequest, Code::Unauthorized, Code::Forbidden, Code::UriTooLong, Code::MisdirectedHost,
+            Code::RateLimited, Code::InternalError, Code::NotImplemented, Code::StoreUnavailable, Code::Overloaded,
+            $(Code::$code,)*
+        ]
+    };
+}
+
+impl Call {
+    pub(super) const ALL: [Self; 3] = [Self::Submit, Self::Status, Self::Cancel];
+
+    /// The errors that this call may answer.
+    pub(super) const fn errors(self) -> &'static [Code] {
+        match self {
+            Self::Submit => errors![
+                MalformedPayload InvalidHeader InvalidWebhook BodyTooSlow RequestInProgress IdTaken PayloadTooLarge
+                UnsupportedMediaType UnsupportedContentEncoding InvalidPayload IdempotencyKeyReused QuotaExceeded
+                Draining QueueFull StoreFull AcceptanceUnknown
+            ],
+            Self::Status => errors![InvalidParameter NotFound],
+            Self::Cancel => errors![NotFound RequestOver],
+        }
+    }
+
+    /// The name of the component that describes the errors of this call with this status.
+    pub(super) fn component(self, status: u16) -> String {
+        format!("{self:?}{status}")
+    }
+
+    /// Adds the errors of this call.
+    fn with_errors(self, operation: OperationBuilder) -> Operation {
+        let mut statuses: Vec<_> = self.errors().iter().map(|code| code.status().as_u16()).collect();
+        statuses.sort_unstable();
+        statuses.dedup();
+        let response = |operation: OperationBuilder, status: u16| {
+            operation.response(status.to_string(), Ref::from_response_name(self.component(status)))
+        };
+        statuses.into_iter().fold(operation, response).build()
+    }
+}
+
+/// The types of a route, as names of schemas in the document.
+pub(super) struct Types {
+    /// The schema of the payload. `None` if the route takes no JSON, or any JSON.
+    payload: Option<String>,
+    /// The schema of the answer that says the status of a request.
+    status: String,
+}
+
+impl Types {
+    /// Adds the types of this route to the schemas of the document. `name` is the name of the route.
+    pub(super) fn of(route: &Route, name: &str, schemas: &mut Schemas) -> Self {
+        let Some(described) = &route.described else {
+            return Self { payload: None, status: shared::STATUS.to_owned() };
+        };
+        let [payload, result] = [&described.payload, &described.result].map(|of| (&of.schema, &of.definitions));
+        let payload = schemas.add(payload.0.clone(), payload.1);
+        let result = schemas.add(result.0.clone(), result.1);
+        let name = type_name(name);
+        let status = schemas.insert(&format!("Postback{name}Status"), shared::status_with(result));
+        Self { payload: Some(component(payload, &format!("Postback{name}Payload"), schemas)), status }
+    }
+}
+
+/// Returns the name of the component to which this schema refers. A schema that is no reference becomes a component.
+fn component(schema: Value, name: &str, schemas: &mut Schemas) -> String {
+    let referred = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next());
+    let is_reference = schema.as_object().is_some_and(|members| members.len() == 1);
+    match referred.filter(|_| is_reference) {
+        Some(referred) => referred.to_owned(),
+        None => schemas.insert(name, schema),
+    }
+}
+
+/// The paths of a route.
+pub(super) fn paths(route: &Route, name: &str, types: &Types) -> Vec<(String, PathItem)> {
+    let all = PathItemBuilder::new().operation(HttpMethod::Post, submit(route, name, types));
+    let one = PathItemBuilder::new()
+        .parameters(Some([shared::id_in_path()]))
+        .operation(HttpMethod::Get, status(route, name, types))
+        .operation(HttpMethod::Delete, cancel(route, name));
+    vec![(route.path.clone(), all.build()), (format!("{}/{{id}}", route.path), one.build())]
+}
+
+fn operation(route: &Route, id: String, summary: &str) -> OperationBuilder {
+    OperationBuilder::new().operation_id(Some(id)).tag(&route.path).summary(Some(summary))
+}
+
+fn submit(route: &Route, name: &str, types: &Types) -> Operation {
+    // A status has more required members than what follows it, so a client that tries one after the other finds the right
+    // one.
+    let any =
+        AnyOfBuilder::new().item(Ref::from_schema_name(&types.status)).item(Ref::from_schema_name(shared::ACCEPTED));
+    let accepted = ResponseBuilder::new()
+        .description(
+            "The server has accepted the request, and keeps it whatever happens. With `Prefer: wait=N`: how the request \
+             ended.",
+        )
+        .content("application/json", Content::new(Some(any)));
+    let pending = answer("With `Prefer`: the server has accepted the request, and it is not over.", shared::PENDING)
+        .header("Location", header("The path of the request.", Type::String))
+        .header("Retry-After", header("The number of seconds after which to ask for the status.", Type::Integer));
+    let operation = operation(route, format!("submit_{name}"), "Submit a request")
+        .parameter(shared::prefer())
+        .parameter(shared::correlation())
+        .request_body(body(route, types))
+        .response("200", applied(accepted))
+        .response("202", applied(pending));
+    Call::Submit.with_errors(operation)
+}
+
+fn applied(response: ResponseBuilder) -> Response {
+    let applied = header("The preferences that the server has honoured.", Type::String);
+    response.header("Preference-Applied", applied).build()
+}
+
+fn answer(what: &str, schema: &str) -> ResponseBuilder {
+    ResponseBuilder::new().description(what).content("application/json", json_of(schema))
+}
+
+/// The body of a new request. `None` if the handler takes no payload.
+fn body(route: &Route, types: &Types) -> Option<RequestBody> {
+    let example = route.example.as_deref();
+    let (content_type, content) = match route.payload? {
+        PayloadKind::Bytes => {
+            let content = ContentBuilder::new().example(example.map(Value::from));
+            ("application/octet-stream", content)
+        }
+        PayloadKind::Json(_) => {
+            let content = ContentBuilder::new().schema(types.payload.as_ref().map(Ref::from_schema_name));
+            ("application/json", content.example(example.and_then(|text| serde_json::from_str(text).ok())))
+        }
+    };
+    let what = match route.payload? {
+        PayloadKind::Bytes => "Any bytes, with any content type.",
+        PayloadKind::Json(_) => "The payload. Its content type may also be one that ends in `+json`.",
+    };
+    let body = RequestBodyBuilder::new().description(Some(what)).required(Some(Required::True));
+    Some(body.content(content_type, content.build()).build())
+}
+
+fn status(route: &Route, name: &str, types: &Types) -> Operation {
+    let operation = operation(route, format!("get_{name}"), "Get the status of a request, and its result")
+        .parameter(shared::wait())
+        .parameter(shared::include())
+        .response("200", answer("How far the request is, or how it ended.", &types.status));
+    Call::Status.with_errors(operation)
+}
+
+fn cancel(route: &Route, name: &str) -> Operation {
+    let operation = operation(route, format!("cancel_{name}"), "Cancel a request")
+        .response("200", answer("The request had not begun, and is cancelled.", shared::CANCELLED))
+        .response("202", answer("The request runs, and is being stopped.", shared::CANCELLED));
+    Call::Cancel.with_errors(operation)
+}
