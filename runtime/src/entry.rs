@@ -256,7 +256,9 @@ where
         .block_on(build(config))
         .into_app()
         .map_err(|text| Failure { text: format!("the app cannot be built: {text}"), code: 1 })?;
-    app.into_routes().map_err(|error| Failure::usage(&error))
+    let routes = app.into_routes().map_err(|error| Failure::usage(&error))?;
+    settings.limit(&routes).map_err(|errors| Failure::usage(&errors))?;
+    Ok(routes)
 }
 
 /// Starts the inspector if the command line asks for one, builds the app, and serves until a signal stops the process.

@@ -7,6 +7,7 @@ mod attribute;
 mod body;
 pub mod check;
 mod extract;
+mod limits;
 mod payload;
 mod routes;
 mod schema;
@@ -26,6 +27,7 @@ pub use self::extract::{Config, Extract, Headers, State};
 pub(crate) use self::extract::{Shared, States};
 pub use self::payload::Payload;
 
+pub(crate) use self::limits::{Limits, allowed};
 pub(crate) use self::routes::{Route, RouteError, Routes, Unbound};
 pub(crate) use self::schema::Described;
 use crate::panics::{caught, contain};

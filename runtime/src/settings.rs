@@ -10,6 +10,7 @@ mod error;
 mod keys;
 mod mismatch;
 mod read;
+mod routes;
 mod section;
 mod set_by;
 mod sources;
@@ -29,7 +30,9 @@ pub(crate) use self::config_table::{ConfigTable, WEBHOOK_URL};
 pub(crate) use self::error::{Error, Errors};
 #[cfg(fuzzing)]
 pub(crate) use self::keys::KEYS;
+pub(crate) use self::routes::RouteLimits;
 pub(crate) use self::sources::Sources;
+use crate::handler::Routes;
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
@@ -47,6 +50,8 @@ pub(crate) struct Settings {
     /// How long finished requests and their deliveries stay in the store.
     pub(crate) retention: Duration,
     pub(crate) worker: worker::Options,
+    /// The limits of single routes: the tables `[route."/path"]`.
+    pub(crate) routes: Vec<RouteLimits>,
     pub(crate) delivery: Delivery,
     pub(crate) log: Log,
     /// The longest time for which runs may continue after the signal to stop.
@@ -78,6 +83,12 @@ impl Settings {
         let mut all: Vec<_> = endpoints.collect();
         all.extend(of_config);
         Destinations::new(all, &self.delivery.secrets)
+    }
+
+    /// Sets the limits of the app's routes to those of the settings. Returns an error if the settings name a route that
+    /// the app does not have.
+    pub(crate) fn limit(&self, routes: &Routes) -> Result<(), Errors> {
+        routes::apply(&self.routes, routes)
     }
 
     /// Adds a URL and all paths below the URL to the trusted destinations, as a `[[delivery.endpoint]]` does. An

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::attribute::{self, Announcement, Asked};
 use super::{Bound, Described, Handler, PayloadKind, Run, Running, Shared};
+use super::limits::Limits;
 use crate::poster::Registered;
 use postback_wire::webhook::Webhooks;
 
@@ -20,21 +21,34 @@ pub(crate) struct Unbound<S> {
     name: &'static str,
     location: &'static Location<'static>,
     webhook: Webhooks,
+    caller_webhook: bool,
     example: Option<String>,
     describe: Option<fn() -> Described>,
+    limits: Limits,
     bind: Box<dyn FnOnce(Arc<Shared<S>>) -> Bound + Send>,
 }
 
 impl<S: 'static> Unbound<S> {
     pub(crate) fn new<A, H: Handler<A, S>>(path: String, handler: H, location: &'static Location<'static>) -> Self {
         let bind = Box::new(|shared| handler.bind(shared));
-        let (name, webhook) = (std::any::type_name::<H>(), Webhooks::default());
-        Self { path, name, location, webhook, example: None, describe: None, bind }
+        let (name, webhook, limits) = (std::any::type_name::<H>(), Webhooks::default(), Limits::default());
+        let caller_webhook = false;
+        Self { path, name, location, webhook, caller_webhook, example: None, describe: None, limits, bind }
+    }
+
+    /// Changes the limits that the program sets for the route.
+    pub(crate) fn limit(&mut self, change: impl FnOnce(&mut Limits)) {
+        change(&mut self.limits);
     }
 
     /// Sets the webhook that gets the report of a request if the handler has named no webhook.
     pub(crate) fn set_webhook(&mut self, webhook: Webhooks) {
         self.webhook = webhook;
+    }
+
+    /// Allows callers to bring a webhook of their own.
+    pub(crate) fn allow_caller_webhook(&mut self) {
+        self.caller_webhook = true;
     }
 
     /// Sets the payload of the example request that the server prints when it starts.
@@ -57,6 +71,8 @@ pub(crate) struct Route {
     /// The place in the source code at which the route is declared.
     pub(crate) location: &'static Location<'static>,
     pub(crate) webhook: Webhooks,
+    /// Whether a caller may bring a webhook of its own, in the header `postback-webhook`.
+    pub(crate) caller_webhook: bool,
     /// The facts about the handler that its attribute `#[async_handler]` has announced. `None` if the handler does not
     /// have this attribute.
     pub(crate) attribute: Option<&'static Announcement>,
@@ -64,10 +80,19 @@ pub(crate) struct Route {
     pub(crate) example: Option<String>,
     /// The schemas of payload and result. `None` if the program does not describe them.
     pub(crate) described: Option<Described>,
+    /// The limits that the program sets for the route.
+    of_program: Limits,
+    /// The limits that apply: those of the operator's settings, and those of the program where the settings have none.
+    limits: RwLock<Limits>,
     run: Box<dyn Fn(Run) -> Running + Send + Sync>,
 }
 
 impl Route {
+    /// Returns the limits that apply to the route now.
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn run(&self, run: Run) -> Running {
         (self.run)(run)
     }
@@ -105,7 +130,7 @@ impl Routes {
     pub(crate) fn bind<S: 'static>(unbound: Vec<Unbound<S>>, shared: &Arc<Shared<S>>) -> Result<Self, Vec<RouteError>> {
         let mut errors = Vec::new();
         let mut routes = BTreeMap::<String, Arc<Route>>::new();
-        for Unbound { path, name, location, webhook, example, describe, bind } in unbound {
+        for Unbound { path, name, location, webhook, caller_webhook, example, describe, limits, bind } in unbound {
             let mut refuse = |problem| errors.push(RouteError { path: path.clone(), location, problem });
             if let Err(problem) = check(&path) {
                 refuse(problem);
@@ -124,11 +149,21 @@ impl Routes {
                 continue;
             }
             let Bound { run, payload, faults } = bind(Arc::clone(shared));
-            faults.into_iter().for_each(&mut refuse);
-            let attribute = Announcement::of(name);
-            let described = describe.map(|describe| describe());
-            let route =
-                Route { path: path.clone(), name, location, webhook, attribute, payload, example, described, run };
+            faults.into_iter().chain(limits.mistakes()).for_each(&mut refuse);
+            let route = Route {
+                path: path.clone(),
+                name,
+                location,
+                webhook,
+                caller_webhook,
+                attribute: Announcement::of(name),
+                payload,
+                example,
+                described: describe.map(|describe| describe()),
+                of_program: limits,
+                limits: RwLock::new(limits),
+                run,
+            };
             routes.insert(path, Arc::new(route));
         }
         if errors.is_empty() { Ok(Self(Arc::new(routes))) } else { Err(errors) }
@@ -144,6 +179,15 @@ impl Routes {
 
     pub(crate) fn paths(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
+    }
+
+    /// Sets the limits of each route to those of the operator. `of_operator` returns them for a path. Where the
+    /// operator has set none, those of the program apply.
+    pub(crate) fn limit(&self, of_operator: impl Fn(&str) -> Limits) {
+        for route in self.iter() {
+            let limits = of_operator(&route.path).or(route.of_program);
+            *route.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+        }
     }
 }
 
@@ -233,6 +277,29 @@ mod tests {
             assert_eq!(told.len(), 1, "{told:?}");
             assert_eq!(told[0].matches("routes.rs:").count(), 2, "{told:?}");
         }
+    }
+
+    #[test]
+    fn a_limit_out_of_its_range_is_told_with_its_route() {
+        let mut route = unbound("/a");
+        route.limit(|limits| limits.concurrency = Some(0));
+        let errors = Routes::bind(vec![route], &shared()).err().unwrap();
+        let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert!(told[0].ends_with("route /a: `concurrency` is 0, and must be from 1 to 65536"), "{told:?}");
+    }
+
+    #[test]
+    fn the_limits_of_the_operator_win_and_can_be_taken_back() {
+        let mut route = unbound("/a");
+        route.limit(|limits| *limits = Limits { concurrency: Some(1), max_attempts: Some(2), ..Limits::default() });
+        let routes = Routes::bind(vec![route, unbound("/b")], &shared()).ok().unwrap();
+        let of = |path: &str| routes.get(path).unwrap().limits();
+        let operator = Limits { concurrency: Some(7), ..Limits::default() };
+        routes.limit(|path| if path == "/a" { operator } else { Limits::default() });
+        assert_eq!((of("/a").concurrency, of("/a").max_attempts), (Some(7), Some(2)));
+        assert_eq!(of("/b"), Limits::default());
+        routes.limit(|_| Limits::default());
+        assert_eq!(of("/a").concurrency, Some(1));
     }
 
     #[test]

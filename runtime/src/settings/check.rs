@@ -13,7 +13,8 @@ use super::section::Section;
 use super::set_by::SetBy;
 use super::sources::Gathered;
 use super::tree::{Node, Table, Value};
-use super::{Delivery, Endpoint, Settings};
+use super::{Delivery, Endpoint, Settings, routes};
+use crate::handler::allowed::{CONCURRENCY, PAUSE, QUEUED, QUEUED_BYTES, RETENTION, RUN_TIMEOUT, RUNS};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
 use crate::telemetry::{self, Format, Log};
@@ -25,26 +26,15 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// The length of a year: 365.25 days. The parser of durations uses the same length.
-const YEAR: Duration = Duration::from_hours(8_766);
 const MIB: u64 = 1 << 20;
 
 /// The allowed values of `server.max_payload`, in bytes. The maximum is needed because SQLite stores no row of more
 /// than 10^9 bytes, and because a whole payload is held in memory.
 const MAX_PAYLOAD: RangeInclusive<u64> = 1..=512 * MIB;
-const CONCURRENCY: RangeInclusive<u64> = 1..=65_536;
 const PER_ORIGIN: usize = 128;
 const THREADS: RangeInclusive<u64> = 1..=1_024;
-const RUNS: RangeInclusive<u64> = 1..=1_000;
-const QUEUED: RangeInclusive<u64> = 1..=1_000_000_000;
-const QUEUED_BYTES: RangeInclusive<u64> = 1..=1 << 50;
 const DISK_RESERVE: RangeInclusive<u64> = 0..=1 << 50;
-/// The allowed values of `store.retention`. With a retention of less than a second, a finished request could be removed
-/// from the store before a client that polls asks for the request again.
-const RETENTION: RangeInclusive<Duration> = SECOND..=times(YEAR, 10);
-const RUN_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=times(DAY, 30);
 const ATTEMPT_TIMEOUT: RangeInclusive<Duration> = MILLISECOND..=HOUR;
-const PAUSE: RangeInclusive<Duration> = Duration::ZERO..=times(DAY, 7);
 const GRACE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 
 /// The largest number of store operations that wait for the next commit.
@@ -80,6 +70,7 @@ pub(super) fn check(
         store(section("store", &mut tables, &mut errors), server.max_payload, &gathered.program);
     let (worker, queued) = worker(section("worker", &mut tables, &mut errors));
     (store.max_queued, store.max_queued_bytes) = queued;
+    let routes = routes::routes(tables.remove("route"), &mut errors);
     let delivery = delivery(section("delivery", &mut tables, &mut errors));
     let log = log(section("log", &mut tables, &mut errors), gathered.rust_log);
     let grace = grace(section("shutdown", &mut tables, &mut errors));
@@ -91,7 +82,7 @@ pub(super) fn check(
         return Err(Errors(errors));
     }
     let (config, file, warnings) = (config.unwrap_or_default(), gathered.file, gathered.warnings);
-    let mut settings = Settings { server, store, retention, worker, delivery, log, grace, config, file, warnings };
+    let mut settings = Settings { server, store, retention, worker, routes, delivery, log, grace, config, file, warnings };
     settings.warnings.extend(settings.destinations().shared_secret());
     Ok(settings)
 }

@@ -32,6 +32,8 @@ pub(crate) enum Error {
     Variable { name: String },
     #[error("unknown key {} ({set_by}){}", Escaped(key), after("; ", hint.as_deref()))]
     Unknown { key: String, set_by: SetBy, hint: Option<String> },
+    #[error("{} ({set_by}): the app has no such route{}", Escaped(key), after("; ", hint.as_deref()))]
+    UnknownRoute { key: String, set_by: SetBy, hint: Option<String> },
     #[error("{} ({set_by}): expected {}", Escaped(key), Escaped(expected))]
     Expected { key: String, set_by: SetBy, expected: String },
     /// A value that cannot be used. The error `source` says why. The text of `source` does not contain the value.

@@ -1,7 +1,7 @@
 //! The names of all keys.
 
 /// All keys of the settings, in dotted form. An error about an unknown key suggests one of these keys. Tests compare
-/// this list with the documented keys.
+/// this list with the documented keys. The text `"/path"` stands for the path of any route.
 pub(crate) const KEYS: &[&str] = &[
     "server.listen",
     "server.max_payload",
@@ -19,6 +19,17 @@ pub(crate) const KEYS: &[&str] = &[
     "worker.max_crashes",
     "worker.max_queued",
     "worker.max_queued_bytes",
+    r#"route."/path""#,
+    r#"route."/path".concurrency"#,
+    r#"route."/path".timeout"#,
+    r#"route."/path".max_attempts"#,
+    r#"route."/path".retry_delay"#,
+    r#"route."/path".max_retry_delay"#,
+    r#"route."/path".max_queued"#,
+    r#"route."/path".max_queued_bytes"#,
+    r#"route."/path".retention"#,
+    r#"route."/path".priority"#,
+    r#"route."/path".allow_priority"#,
     "delivery.secrets",
     "delivery.schedule",
     "delivery.timeout",

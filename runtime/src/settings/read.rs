@@ -50,6 +50,14 @@ pub(super) fn whole<T: TryFrom<u64>>(node: Node, range: &RangeInclusive<u64>) ->
         .ok_or_else(|| expected(format!("a whole number from {} to {}", range.start(), range.end())))
 }
 
+/// Reads a whole number that may be negative.
+pub(super) fn signed<T: TryFrom<i64>>(node: Node, range: &RangeInclusive<i64>) -> Result<T, Mismatch> {
+    typed(node)
+        .filter(|number| range.contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| expected(format!("a whole number from {} to {}", range.start(), range.end())))
+}
+
 pub(super) fn boolean(node: Node) -> Result<bool, Mismatch> {
     typed(node).ok_or_else(|| expected("true or false"))
 }

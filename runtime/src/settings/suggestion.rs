@@ -27,7 +27,7 @@ pub(super) fn suggest(name: &str, known: &[&str]) -> Option<String> {
 /// is no such key, the suggestion is a key whose whole dotted name is similar. Otherwise, the keys of the same section
 /// are suggested.
 pub(super) fn suggest_key(key: &str, known: &[&str]) -> Option<String> {
-    let key = without_indexes(key);
+    let key = of_any_route(&without_indexes(key));
     let Some((section, last)) = key.rsplit_once('.') else {
         let mut sections: Vec<&str> = known.iter().filter_map(|known| Some(known.split_once('.')?.0)).collect();
         sections.push("config");
@@ -57,6 +57,14 @@ fn without_indexes(key: &str) -> String {
         key.replace_range(open.min(close)..=close, "");
     }
     key
+}
+
+/// Replaces the path of a route by `/path`: `route."/greet".timeout` becomes `route."/path".timeout`.
+fn of_any_route(key: &str) -> String {
+    match key.strip_prefix("route.\"").and_then(|rest| rest.rsplit_once("\".")) {
+        Some((_, last)) => format!("route.\"/path\".{last}"),
+        None => key.to_owned(),
+    }
 }
 
 #[cfg(test)]

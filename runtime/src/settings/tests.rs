@@ -52,7 +52,8 @@ fn keys(node: &Node, path: &str, into: &mut BTreeSet<String>) {
     match &node.value {
         Value::Table(table) => {
             for (key, node) in table {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let key = if key.starts_with('/') { "\"/path\"" } else { key };
+                let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
                 if path.contains('.') {
                     into.insert(path.clone());
                 }

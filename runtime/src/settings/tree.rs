@@ -44,7 +44,7 @@ impl Node {
 
     /// Sets the value at `path`. Replaces the value that an earlier source has set there. If `fold` is true, the path
     /// comes from the name of an environment variable. Such a name cannot show whether a key has upper-case letters or
-    /// dashes. So the path then also matches an existing key that differs only in upper-case letters and dashes.
+    /// characters such as dashes. So the path then also matches an existing key that differs only in these.
     pub(super) fn insert(&mut self, path: &[&str], leaf: Self, fold: bool) -> Result<(), Error> {
         let mut node = self;
         for (depth, segment) in path.iter().enumerate() {
@@ -120,10 +120,10 @@ impl Node {
     }
 }
 
-/// Returns the form of a key that can be compared with the name of a variable: lower case, without underscores and
-/// dashes.
+/// Returns the form of a key that can be compared with the name of a variable: lower case, without the characters that
+/// the name of a variable cannot contain. A key may be the path of a route, such as `/v1/render-video`.
 pub(super) fn folded(key: &str) -> String {
-    key.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
+    key.chars().filter(|c| !matches!(c, '_' | '-' | '/' | '.' | '~')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// Reads a TOML document. `path` is the path of the document's file. Error messages show this path.

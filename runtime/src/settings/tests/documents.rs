@@ -19,7 +19,7 @@ fn the_documented_defaults_are_the_built_in_ones() {
     // The documented settings file has some keys in lines that are comments. If these lines are included as settings,
     // the file has every key, and must still be accepted.
     let is_key =
-        |line: &str| line.starts_with("[[") || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+        |line: &str| line.starts_with("[[") || line.starts_with("[route") || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let uncommented: Vec<&str> =
         DEFAULT.lines().map(|line| line.strip_prefix("# ").filter(|line| is_key(line)).unwrap_or(line)).collect();
     let uncommented = uncommented.join("\n");
@@ -57,6 +57,7 @@ fn the_reference_sets_every_key_to_something_else() {
     assert_ne!(set.delivery.ca_file, default.delivery.ca_file);
     assert_eq!(set.delivery.endpoints.len(), 2);
     assert_eq!(set.delivery.endpoints[0].secrets.len(), 1);
+    assert_eq!(set.routes.len(), 1);
     assert_ne!(set.log, default.log);
     assert_ne!(set.log.format, default.log.format);
     assert_ne!(set.grace, default.grace);
@@ -88,6 +89,16 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_WORKER__MAX_CRASHES", "1"),
         ("POSTBACK_WORKER__MAX_QUEUED", "500"),
         ("POSTBACK_WORKER__MAX_QUEUED_BYTES", "64MiB"),
+        ("POSTBACK_ROUTE__GREET__CONCURRENCY", "2"),
+        ("POSTBACK_ROUTE__GREET__TIMEOUT", "10m"),
+        ("POSTBACK_ROUTE__GREET__MAX_ATTEMPTS", "3"),
+        ("POSTBACK_ROUTE__GREET__RETRY_DELAY", "5s"),
+        ("POSTBACK_ROUTE__GREET__MAX_RETRY_DELAY", "5m"),
+        ("POSTBACK_ROUTE__GREET__MAX_QUEUED", "1000"),
+        ("POSTBACK_ROUTE__GREET__MAX_QUEUED_BYTES", "1GiB"),
+        ("POSTBACK_ROUTE__GREET__RETENTION", "1d"),
+        ("POSTBACK_ROUTE__GREET__PRIORITY", "-10"),
+        ("POSTBACK_ROUTE__GREET__ALLOW_PRIORITY", "true"),
         ("POSTBACK_DELIVERY__SECRETS", &format!("{SECRET}, {ED25519}")),
         ("POSTBACK_DELIVERY__SCHEDULE", r#"["0s", "1m", "1h 30m"]"#),
         ("POSTBACK_DELIVERY__TIMEOUT", "5s"),
