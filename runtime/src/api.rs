@@ -5,12 +5,14 @@
 
 mod answer_memory;
 mod body_memory;
+mod brought;
 mod call;
 mod cancel;
 mod connections;
 mod credentials;
 mod head;
 mod health;
+mod keys_in_use;
 mod lingering_close;
 mod logged_once;
 mod min_rate;
@@ -38,6 +40,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use self::answer_memory::AnswerMemory;
 use self::body_memory::BodyMemory;
+use self::keys_in_use::KeysInUse;
 use self::logged_once::LoggedOnce;
 use self::payload_check::Checks;
 use crate::handler::Routes;
@@ -56,6 +59,10 @@ pub(crate) struct Options {
     pub(crate) max_payload: usize,
     /// The largest number of connections that are open at the same time.
     pub(crate) connections: usize,
+    /// Whether the header `x-request-id` of a new request is its id.
+    pub(crate) accept_ids: bool,
+    /// The longest time that a run may take, if its route has no limit of its own.
+    pub(crate) run_timeout: Duration,
 }
 
 /// The largest number of connections that are open at the same time. If the process may open too few files, the server
@@ -115,6 +122,7 @@ struct Api {
     shutdown: Shutdown,
     bodies: Arc<BodyMemory>,
     checks: Checks,
+    keys: KeysInUse,
     answers: Arc<AnswerMemory>,
     /// Logs once when the store becomes unreadable, and once when the store can be read again.
     unreadable: LoggedOnce,
@@ -204,6 +212,7 @@ impl Server {
             shutdown,
             bodies,
             checks,
+            keys: KeysInUse::default(),
             answers,
             unreadable,
             not_ready,

@@ -93,6 +93,16 @@ impl<S: Send + Sync + 'static> App<S> {
         self.of_last_route("webhook", |route| route.set_webhook(webhook))
     }
 
+    /// Allows the callers of the last route that was added to bring a webhook of their own, in the header
+    /// `Postback-Webhook`.
+    ///
+    /// The caller's webhook gets the report beside the webhooks of the handler: unsigned, and only at addresses that a
+    /// caller may reach, which are public ones. Without this call, a request with the header is refused.
+    #[track_caller]
+    pub fn caller_webhook(self) -> Self {
+        self.of_last_route("caller_webhook", Unbound::allow_caller_webhook)
+    }
+
     /// Sets an example of a payload for the last route that was added. When the server starts, the server prints a
     /// command that sends this example.
     #[track_caller]

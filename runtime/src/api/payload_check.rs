@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use super::body_memory::{SMALL, Share};
@@ -26,11 +27,18 @@ impl Checks {
         Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
     }
 
-    /// Checks the body of `run`. `share` is the memory of the body. If this future is dropped during a check, the
+    /// Checks the body of `run`. If `wants_digest` is true, also makes the digest of the body. `share` is the memory of the body. If this future is dropped during a check, the
     /// memory becomes free only when the check has ended.
-    pub(super) async fn check(&self, route: &Arc<Route>, run: Run, share: Share) -> Result<(Checked, Share), Problem> {
-        if run.body.len() <= SMALL || route.payload.is_none_or(PayloadKind::takes_any_body) {
-            return Ok((check_body(route, run)?, share));
+    pub(super) async fn check(
+        &self,
+        route: &Arc<Route>,
+        run: Run,
+        wants_digest: bool,
+        share: Share,
+    ) -> Result<(Checked, Share), Problem> {
+        let is_quick = route.payload.is_none_or(PayloadKind::takes_any_body) && !wants_digest;
+        if run.body.len() <= SMALL || is_quick {
+            return Ok((check_body(route, run, wants_digest)?, share));
         }
         let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&self.0).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
@@ -41,7 +49,7 @@ impl Checks {
         };
         let route = Arc::clone(route);
         let checked = tokio::task::spawn_blocking(move || {
-            let checked = check_body(&route, run);
+            let checked = check_body(&route, run, wants_digest);
             drop(turn);
             checked.map(|checked| (checked, share))
         });
@@ -54,6 +62,8 @@ pub(super) struct Checked {
     pub(super) run: Run,
     /// The webhooks of the request, if the handler can name the webhooks before the handler runs.
     pub(super) asked: Option<Asked>,
+    /// The SHA-256 of the body, if it was wanted.
+    pub(super) digest: Option<[u8; 32]>,
 }
 
 /// Checks the body of a request, and asks the handler for the webhooks of the request. To name the webhooks, the
@@ -62,13 +72,14 @@ pub(super) struct Checked {
 ///
 /// The code that deserialises the payload is user code and may panic. After a panic, the panic hook logs the panic, and
 /// the client gets status 500.
-fn check_body(route: &Route, run: Run) -> Result<Checked, Problem> {
+fn check_body(route: &Route, run: Run, wants_digest: bool) -> Result<Checked, Problem> {
+    let digest = wants_digest.then(|| Sha256::digest(&run.body).into());
     let checked = caught(move || {
         let asked = route.ask(&run);
         if let (None, Some(payload)) = (&asked, route.payload) {
             payload.check_body(&run.body)?;
         }
-        Ok(Checked { run, asked })
+        Ok(Checked { run, asked, digest })
     });
     checked.unwrap_or_else(|_| Err(Problem::internal()))
 }

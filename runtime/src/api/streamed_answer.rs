@@ -74,6 +74,7 @@ impl AnswerText {
                 text.push_stored(&mut own, Member::Error, error);
             }
         }
+        report::write_metadata(summary.extras.as_ref().and_then(|extras| extras.metadata.as_deref()), &mut own);
         own.extend(more.unwrap_or_default());
         own.extend_from_slice(b"}\n");
         text.parts.push_back(Part::InMemory(own.into()));

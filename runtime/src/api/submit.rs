@@ -10,6 +10,7 @@ use http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::body_memory::{self, Refused};
+use super::brought::{self, Brought};
 use super::open_connections::Connection;
 use super::payload_check::Checked;
 use super::prefer::Preference;
@@ -18,11 +19,12 @@ use super::response::{IN_QUEUE, json, status_of};
 use super::status;
 use super::{Api, credentials, webhook_check};
 use crate::handler::{Route, Run};
-use postback_store::{Bound, Error, NewRequest, Summary, Watch};
+use postback_store::{Bound, Error, Idempotency, NewRequest, Owner, Submitted, Summary, Watch};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::names::{header, metric};
 use postback_wire::report;
+use postback_wire::time::Timestamp;
 
 /// The longest time for which an HTTP call waits until the store has stored the request. After this time, the client
 /// gets an answer that tells the client to retry.
@@ -66,7 +68,7 @@ async fn accept(
 }
 
 /// Reads the body of a request, checks the body, and gives the request to the store. The memory of the body becomes
-/// free when the store has the request.
+/// free when the store has the request. Returns the id of the request, which may be an earlier one, and a watch on it.
 async fn read_and_store(
     api: &Api,
     route: &Arc<Route>,
@@ -83,24 +85,67 @@ async fn read_and_store(
     if let Some(payload) = route.payload {
         payload.check_type(&headers)?;
     }
+    let now = api.clock.now();
+    let Brought { id, key, terms, extras } = Brought::of(&headers, &api.of_headers(route, now))?;
+    let owner = Owner::default();
+    let _in_use = key.as_ref().map(|key| api.keys.take(&owner, &route.path, key).ok_or_else(in_use)).transpose()?;
     let read = api.bodies.read(body, announced).await;
     let (body, share) = read.map_err(|refused| problem(refused, limit))?;
-    let id = RequestId::generate();
+    let id = id.unwrap_or_else(RequestId::generate);
     let run = Run::of(id.clone(), Arc::new(credentials::without_credentials(&headers)), body);
-    let (Checked { run, asked }, share) = api.checks.check(route, run, share).await?;
+    let (Checked { run, asked, digest }, share) = api.checks.check(route, run, key.is_some(), share).await?;
     let registration = asked.map(|asked| webhook_check::check(&asked, route, &api.guard)).transpose()?.flatten();
     let watch = api.store.watch(&id);
     let new = NewRequest {
         headers: Arc::unwrap_or_clone(run.headers),
         registration,
-        ..NewRequest::new(id.clone(), &route.path, run.body, api.clock.now())
+        owner,
+        terms,
+        idempotency: key.zip(digest).map(|(key, digest)| Idempotency { key, digest }),
+        extras,
+        ..NewRequest::new(id.clone(), &route.path, run.body, now)
     };
-    submit(api, new, &location(route, &id)).await?;
+    let submitted = submit(api, new, &location(route, &id)).await?;
     drop(share);
-    metrics::counter!(metric::REQUESTS_ACCEPTED, "route" => route.path.clone()).increment(1);
     let (path, correlation) = (&route.path, correlation(&headers));
-    tracing::debug!(request_id = %id, route = path, correlation, "{path} {id} accepted");
-    Ok((id, watch))
+    let earlier = match submitted {
+        Submitted::New => {
+            metrics::counter!(metric::REQUESTS_ACCEPTED, "route" => path.clone()).increment(1);
+            tracing::debug!(request_id = %id, route = path, correlation, "{path} {id} accepted");
+            return Ok((id, watch));
+        }
+        Submitted::Known => id,
+        Submitted::Repeated(earlier) => earlier,
+        Submitted::Conflict => return Err(taken(&id)),
+        Submitted::KeyReused => return Err(reused()),
+    };
+    metrics::counter!(metric::REQUESTS_REPEATED, "route" => path.clone()).increment(1);
+    tracing::debug!(request_id = %earlier, route = path, correlation, "{path} {earlier} was accepted before");
+    let watch = api.store.watch(&earlier);
+    Ok((earlier, watch))
+}
+
+impl Api {
+    fn of_headers<'a>(&'a self, route: &'a Route, now: Timestamp) -> brought::Context<'a> {
+        let timeout = route.limits().timeout.unwrap_or(self.options.run_timeout);
+        brought::Context { route, guard: &self.guard, now, timeout, accept_ids: self.options.accept_ids }
+    }
+}
+
+fn in_use() -> Problem {
+    let what = "a request with this idempotency key is being accepted; try again, and you get its id";
+    Problem::new(Code::RequestInProgress, what).retry_after(1)
+}
+
+fn reused() -> Problem {
+    Problem::new(
+        Code::IdempotencyKeyReused,
+        "this idempotency key belongs to a request with another body; use a new key for each request",
+    )
+}
+
+fn taken(id: &RequestId) -> Problem {
+    Problem::new(Code::IdTaken, format!("the id {id} belongs to another request; use a new id for each request"))
 }
 
 fn location(route: &Route, id: &RequestId) -> String {
@@ -132,7 +177,7 @@ fn problem(refused: Refused, limit: usize) -> Problem {
     }
 }
 
-async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Problem> {
+async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<Submitted, Problem> {
     let unknown = || {
         Problem::new(
             Code::AcceptanceUnknown,
@@ -142,7 +187,7 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<(), Proble
     let (id, route) = (new.id.clone(), new.route.clone());
     let submitted = tokio::time::timeout(MAX_WAIT, api.store.submit(new)).await;
     match submitted {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(submitted)) => Ok(submitted),
         Ok(Err(Error::Closed)) => Err(Problem::draining()),
         Ok(Err(Error::Refused(bound))) => {
             let code = if let Bound::Disk { .. } = bound { Code::StoreFull } else { Code::QueueFull };

@@ -163,7 +163,8 @@ impl Node {
         if let Some(shortage) = plan.shortage() {
             tracing::warn!("{shortage}");
         }
-        let options = api::Options { connections: plan.connections, ..settings.server.clone() };
+        let run_timeout = settings.worker.timeout;
+        let options = api::Options { connections: plan.connections, run_timeout, ..settings.server.clone() };
         let stops = api::Stops { draining: self.intake.clone(), grace: settings.grace, shutdown: self.api.clone() };
         let server = Server::new(listener, self.store.clone(), clock, self.served.clone(), options, guard, stops);
         self.api.spawn(self.vital.watching("server", &self.api, server.run()));

@@ -5,8 +5,8 @@ use std::panic::Location;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::attribute::{self, Announcement, Asked};
-use super::{Bound, Described, Handler, PayloadKind, Run, Running, Shared};
 use super::limits::Limits;
+use super::{Bound, Described, Handler, PayloadKind, Run, Running, Shared};
 use crate::poster::Registered;
 use postback_wire::webhook::Webhooks;
 

@@ -82,7 +82,8 @@ pub(super) fn check(
         return Err(Errors(errors));
     }
     let (config, file, warnings) = (config.unwrap_or_default(), gathered.file, gathered.warnings);
-    let mut settings = Settings { server, store, retention, worker, routes, delivery, log, grace, config, file, warnings };
+    let mut settings =
+        Settings { server, store, retention, worker, routes, delivery, log, grace, config, file, warnings };
     settings.warnings.extend(settings.destinations().shared_secret());
     Ok(settings)
 }
@@ -98,6 +99,8 @@ fn server(mut section: Section<'_>) -> api::Options {
         listen: section.take("listen", listen, |node| read::parsed(node, wanted, |text| text.trim().parse().ok())),
         max_payload: section.take("max_payload", 10 << 20, |node| read::size(node, &MAX_PAYLOAD)),
         connections: api::CONNECTIONS,
+        accept_ids: section.take("accept_ids", false, read::boolean),
+        run_timeout: Duration::MAX,
     };
     section.finish();
     options

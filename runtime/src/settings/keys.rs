@@ -5,6 +5,7 @@
 pub(crate) const KEYS: &[&str] = &[
     "server.listen",
     "server.max_payload",
+    "server.accept_ids",
     "store.url",
     "store.durability",
     "store.litestream",

@@ -32,7 +32,9 @@ pub(super) fn routes(node: Option<Node>, errors: &mut Vec<Error>) -> Vec<RouteLi
     let Some(node) = node else { return Vec::new() };
     let set_by = node.set_by.clone();
     let Some(tables) = node.into_table() else {
-        errors.push(expected("a table for each route, such as [route.\"/path\"]").into_error("route".to_owned(), &set_by));
+        errors.push(
+            expected("a table for each route, such as [route.\"/path\"]").into_error("route".to_owned(), &set_by),
+        );
         return Vec::new();
     };
     let one = |(path, node): (String, Node)| {

@@ -19,6 +19,20 @@ pub mod header {
     /// The header in which a caller sends its own id for a request. The server stores and logs the caller's id, and
     /// never trusts it.
     pub const REQUEST_ID: &str = "x-request-id";
+    /// The header in which a caller marks repeated calls as the same call (draft-ietf-httpapi-idempotency-key-header).
+    pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+    /// The header with the URL of a webhook of the caller.
+    pub const WEBHOOK: &str = "postback-webhook";
+    /// The header with a JSON text that the status and the report of the request repeat.
+    pub const METADATA: &str = "postback-metadata";
+    /// The header with the time at which the request may run.
+    pub const RUN_AT: &str = "postback-run-at";
+    /// The header with the time until which the first run must begin.
+    pub const DEADLINE: &str = "postback-deadline";
+    /// The header with the longest time that a run may take.
+    pub const TIMEOUT: &str = "postback-timeout";
+    /// The header with the priority of the request.
+    pub const PRIORITY: &str = "postback-priority";
 }
 
 /// The log targets that the filter of the log treats differently from other targets.
@@ -35,6 +49,9 @@ pub mod metric {
     /// Counter, label `route`: accepted requests. A request is counted when the server has told the caller that the
     /// request is accepted.
     pub const REQUESTS_ACCEPTED: &str = "postback_requests_accepted_total";
+    /// Counter, label `route`: calls that repeated an earlier request, by its idempotency key or its id, and got the id of
+    /// the earlier request.
+    pub const REQUESTS_REPEATED: &str = "postback_requests_repeated_total";
     /// Counter, label `reason`: requests that the server refused. `max_queued`: too many requests wait to be run.
     /// `max_queued_bytes`: the waiting requests have too many bytes. `disk_reserve`: too little space is free on the
     /// disk.

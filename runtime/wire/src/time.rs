@@ -18,6 +18,11 @@ impl Timestamp {
         Self(micros)
     }
 
+    /// Parses a time of RFC 3339. Digits beyond microseconds are cut off.
+    pub fn parse(text: &str) -> Option<Self> {
+        chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.timestamp_micros()))
+    }
+
     pub const fn micros(self) -> i64 {
         self.0
     }

@@ -18,8 +18,11 @@ fn the_documented_defaults_are_the_built_in_ones() {
     assert_eq!(shown(loaded(DEFAULT, &[], &[])), shown(loaded("", &[], &[])));
     // The documented settings file has some keys in lines that are comments. If these lines are included as settings,
     // the file has every key, and must still be accepted.
-    let is_key =
-        |line: &str| line.starts_with("[[") || line.starts_with("[route") || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let is_key = |line: &str| {
+        line.starts_with("[[")
+            || line.starts_with("[route")
+            || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+    };
     let uncommented: Vec<&str> =
         DEFAULT.lines().map(|line| line.strip_prefix("# ").filter(|line| is_key(line)).unwrap_or(line)).collect();
     let uncommented = uncommented.join("\n");
@@ -33,6 +36,7 @@ fn the_reference_sets_every_key_to_something_else() {
     let (set, default) = (loaded(REFERENCE, &[], &[]), loaded("", &[], &[]));
     assert_ne!(set.server.listen, default.server.listen);
     assert_ne!(set.server.max_payload, default.server.max_payload);
+    assert_ne!(set.server.accept_ids, default.server.accept_ids);
     assert_ne!(set.retention, default.retention);
     assert_ne!(set.worker.concurrency, default.worker.concurrency);
     assert_ne!(set.worker.threads, default.worker.threads);
@@ -75,6 +79,7 @@ fn every_key_can_be_set_by_a_variable() {
     let env = [
         ("POSTBACK_SERVER__LISTEN", "0.0.0.0:9000"),
         ("POSTBACK_SERVER__MAX_PAYLOAD", "1048576"),
+        ("POSTBACK_SERVER__ACCEPT_IDS", "true"),
         ("POSTBACK_STORE__URL", "sqlite:/var/lib/app/requests.db"),
         ("POSTBACK_STORE__DURABILITY", "normal"),
         ("POSTBACK_STORE__LITESTREAM", "true"),
