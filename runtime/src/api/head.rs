@@ -12,7 +12,7 @@ use super::problem::{Code, Problem};
 const MAX_TARGET: usize = 8 << 10;
 /// The methods that HTTP defines. If the server does not support one of these methods, the answer has status 405. If a
 /// method is not in this list, the answer has status 501.
-const KNOWN: [Method; 8] = [
+const KNOWN: [Method; 9] = [
     Method::GET,
     Method::HEAD,
     Method::POST,
@@ -20,6 +20,7 @@ const KNOWN: [Method; 8] = [
     Method::DELETE,
     Method::OPTIONS,
     Method::PATCH,
+    Method::QUERY,
     Method::TRACE,
 ];
 

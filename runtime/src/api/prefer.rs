@@ -45,9 +45,11 @@ impl Preference {
     }
 }
 
-/// Reads a text that is a whole number of seconds. Returns [`MAX_WAIT`] if the number is larger.
+/// Reads a text that is a whole number of seconds. Returns [`MAX_WAIT`] if the number is larger, however many digits it
+/// has.
 pub(super) fn seconds(text: &str) -> Option<Duration> {
-    text.parse().ok().map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT))
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().map_or(MAX_WAIT, |seconds| Duration::from_secs(seconds).min(MAX_WAIT)))
 }
 
 #[cfg(test)]
@@ -75,6 +77,8 @@ mod tests {
     fn what_is_not_understood_is_ignored() {
         assert_eq!(of(&["handling=lenient, wait=soon, respond-asynchronously"]), Preference::default());
         assert_eq!(of(&["wait=86400"]).wait, Some(MAX_WAIT));
+        assert_eq!(of(&["wait=99999999999999999999"]).wait, Some(MAX_WAIT));
+        assert_eq!(of(&["wait=-1"]).wait, None);
         assert_eq!(Preference::default().applied(), None);
     }
 }

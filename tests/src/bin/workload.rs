@@ -239,6 +239,37 @@ async fn plain(payload: Payload<Work>) -> Result<String, String> {
     Ok(payload.into_inner().text)
 }
 
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Size {
+    Small,
+    Large,
+}
+
+/// A payload with a schema.
+#[derive(Deserialize, JsonSchema)]
+struct Order {
+    text: String,
+    size: Size,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Bill {
+    text: String,
+    size: Size,
+    /// The number of tags of the order.
+    tags: usize,
+}
+
+/// Has schemas of its payload and its result.
+#[async_handler(webhook = config.webhook_url, error = display)]
+async fn described(config: Config<Settings>, payload: Payload<Order>, request_id: RequestId) -> Result<Bill, String> {
+    let Order { text, size, tags } = payload.into_inner();
+    if text == "fail" { Err(text) } else { Ok(Bill { text, size, tags: tags.len() }) }
+}
+
 async fn bytes(headers: Headers, payload: Payload<Bytes>) -> Result<(usize, Option<String>), String> {
     Ok((payload.len(), headers.text("content-type").map(str::to_owned)))
 }
@@ -287,6 +318,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/guarded", guarded)
         .route("/block", block)
         .route("/fail", fail)
+        .schema::<Work, ()>()
         .route("/panic", panic)
         .route("/abort", abort)
         .route("/logging", logging)
@@ -302,7 +334,11 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/bytes", bytes)
         .example("it's text")
         .route("/headers", headers)
+        .route("/described", described)
+        .example(r#"{"text":"hello","size":"large"}"#)
+        .schema::<Order, Bill>()
         .route("/nested/plain", plain)
+        .schema::<Work, String>()
         .webhook(of_route);
     // With this file, the program acts as a later version that no longer has the routes `/ends/…`.
     if Path::new("without_ends").exists() {

@@ -1,12 +1,14 @@
 //! The calls of one route: parameters, bodies and answers.
 
 use serde_json::Value;
-use utoipa::openapi::Required;
 use utoipa::openapi::content::{Content, ContentBuilder};
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem, PathItemBuilder};
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{AnyOfBuilder, Ref, Type};
+use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Ref, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Required};
 
 use super::names::type_name;
 use super::shared;
@@ -68,8 +70,8 @@ impl Call {
 
 /// The types of a route, as names of schemas in the document.
 pub(super) struct Types {
-    /// The schema of the payload. `None` if the route takes no JSON, or any JSON.
-    payload: Option<String>,
+    /// The schema of a JSON payload.
+    payload: String,
     /// The schema of the answer that says the status of a request.
     status: String,
 }
@@ -78,14 +80,14 @@ impl Types {
     /// Adds the types of this route to the schemas of the document. `name` is the name of the route.
     pub(super) fn of(route: &Route, name: &str, schemas: &mut Schemas) -> Self {
         let Some(described) = &route.described else {
-            return Self { payload: None, status: shared::STATUS.to_owned() };
+            return Self { payload: shared::ANY.to_owned(), status: shared::STATUS.to_owned() };
         };
         let [payload, result] = [&described.payload, &described.result].map(|of| (&of.schema, &of.definitions));
         let payload = schemas.add(payload.0.clone(), payload.1);
         let result = schemas.add(result.0.clone(), result.1);
         let name = type_name(name);
         let status = schemas.insert(&format!("Postback{name}Status"), shared::status_with(result));
-        Self { payload: Some(component(payload, &format!("Postback{name}Payload"), schemas)), status }
+        Self { payload: component(payload, &format!("Postback{name}Payload"), schemas), status }
     }
 }
 
@@ -131,14 +133,25 @@ fn submit(route: &Route, name: &str, types: &Types) -> Operation {
         .parameter(shared::prefer())
         .parameter(shared::correlation())
         .request_body(body(route, types))
-        .response("200", applied(accepted))
-        .response("202", applied(pending));
+        .response("200", linked(applied(accepted), name))
+        .response("202", linked(applied(pending), name));
     Call::Submit.with_errors(operation)
 }
 
-fn applied(response: ResponseBuilder) -> Response {
+fn applied(response: ResponseBuilder) -> ResponseBuilder {
     let applied = header("The preferences that the server has honoured.", Type::String);
-    response.header("Preference-Applied", applied).build()
+    response.header("Preference-Applied", applied)
+}
+
+/// Says which calls take the id in this answer.
+fn linked(response: ResponseBuilder, name: &str) -> Response {
+    let link = |call: &str| {
+        // utoipa writes the member `operationId` of a link as `operation_id`, which no client understands.
+        let operation = Extensions::from_iter([("operationId", format!("{call}_{name}"))]);
+        let link = LinkBuilder::new().parameter("id", "$response.body#/id").extensions(Some(operation));
+        RefOr::T(link.build())
+    };
+    ["get", "cancel"].into_iter().fold(response, |response, call| response.link(call, link(call))).build()
 }
 
 fn answer(what: &str, schema: &str) -> ResponseBuilder {
@@ -148,22 +161,24 @@ fn answer(what: &str, schema: &str) -> ResponseBuilder {
 /// The body of a new request. `None` if the handler takes no payload.
 fn body(route: &Route, types: &Types) -> Option<RequestBody> {
     let example = route.example.as_deref();
-    let (content_type, content) = match route.payload? {
+    let body = RequestBodyBuilder::new();
+    let body = match route.payload? {
         PayloadKind::Bytes => {
-            let content = ContentBuilder::new().example(example.map(Value::from));
-            ("application/octet-stream", content)
+            let binary = SchemaFormat::KnownFormat(KnownFormat::Binary);
+            let binary = ObjectBuilder::new().schema_type(Type::String).format(Some(binary));
+            let content = ContentBuilder::new().schema(Some(binary)).example(example.map(Value::from));
+            body.description(Some("Any bytes, with any content type. There may be none."))
+                .content("application/octet-stream", content.build())
         }
         PayloadKind::Json(_) => {
-            let content = ContentBuilder::new().schema(types.payload.as_ref().map(Ref::from_schema_name));
-            ("application/json", content.example(example.and_then(|text| serde_json::from_str(text).ok())))
+            let example = example.and_then(|text| serde_json::from_str(text).ok());
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(&types.payload))).example(example);
+            body.description(Some("The payload. Its content type may also be one that ends in `+json`."))
+                .required(Some(Required::True))
+                .content("application/json", content.build())
         }
     };
-    let what = match route.payload? {
-        PayloadKind::Bytes => "Any bytes, with any content type.",
-        PayloadKind::Json(_) => "The payload. Its content type may also be one that ends in `+json`.",
-    };
-    let body = RequestBodyBuilder::new().description(Some(what)).required(Some(Required::True));
-    Some(body.content(content_type, content.build()).build())
+    Some(body.build())
 }
 
 fn status(route: &Route, name: &str, types: &Types) -> Operation {

@@ -10,6 +10,8 @@ use crate::openapi::{PROBLEM, problem_schema};
 
 pub(super) const TEXT: Type = Type::String;
 /// The names of schemas in the document. Types of the user's program that have the same name get another one.
+/// The schema of a payload that the program does not describe.
+pub(super) const ANY: &str = "PostbackAny";
 pub(super) const DOCUMENT: &str = "PostbackDocument";
 pub(super) const ACCEPTED: &str = "PostbackAccepted";
 pub(super) const PENDING: &str = "PostbackPending";
@@ -22,6 +24,7 @@ const DELIVERY: &str = "PostbackDelivery";
 pub(super) fn schemas() -> Map<String, Value> {
     let schemas = [
         (PROBLEM, problem_schema()),
+        (ANY, json!({"description": "Any JSON value."})),
         (DOCUMENT, json!({"type": "object", "description": "An OpenAPI document."})),
         (
             ACCEPTED,
@@ -152,8 +155,9 @@ pub(super) fn id_in_path() -> Parameter {
 }
 
 pub(super) fn wait() -> Parameter {
-    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(MAX_WAIT.as_secs()));
-    query("wait", "Wait this number of seconds for the end of the request.", seconds)
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+    let what = format!("Wait this number of seconds for the end of the request, {} at most.", MAX_WAIT.as_secs());
+    query("wait", &what, seconds)
 }
 
 pub(super) fn include() -> Parameter {
@@ -161,7 +165,7 @@ pub(super) fn include() -> Parameter {
 }
 
 pub(super) fn verbose() -> Parameter {
-    query("verbose", "Whether the answer has a line for each check.", text().max_length(Some(0)))
+    query("verbose", "If it is given, with any value, the answer has a line for each check.", text())
 }
 
 pub(super) fn prefer() -> Parameter {
