@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 
+use crate::audit::AuditRecord;
 use crate::backlog::Count;
 use crate::begun::Begun;
 use crate::cancel::CancelView;
@@ -17,7 +18,9 @@ use crate::ops::{Op, Reply};
 use crate::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
+use crate::tokens::TokenRecord;
 use postback_wire::id::RequestId;
+use postback_wire::time::Timestamp;
 
 /// The error type of a backend. The store logs these errors, and its own error type has them as the source.
 pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
@@ -64,6 +67,9 @@ pub(crate) trait Reader: Send + Sync {
     fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>>;
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>>;
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>>;
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRecord>, Cause>>;
+    fn token_uses(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>>;
+    fn audited(&self, before: i64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, Cause>>;
 }
 
 /// The reason why a batch was not applied.

@@ -29,6 +29,7 @@
     allow(dead_code, reason = "the memory backend does not fail, and has nothing to recover")
 )]
 
+mod audit;
 mod backend;
 mod backlog;
 pub mod backoff;
@@ -61,6 +62,7 @@ mod suite;
 mod summary;
 mod terms;
 mod timeline;
+mod tokens;
 mod wake;
 mod writer;
 
@@ -68,6 +70,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
+pub use self::audit::{AuditRecord, NewAudit};
 use self::backend::{Opened, Reader};
 use self::backlog::{Backlog, Limits};
 use self::begun::{Begun, Running};
@@ -92,6 +95,7 @@ pub use self::summary::{Kept, Summary};
 pub use self::summary::{Member, Stage};
 pub use self::terms::{Extras, Idempotency, Terms};
 pub use self::timeline::{EarlierRun, RunEnd, Timeline};
+pub use self::tokens::{NewToken, TokenAdded, TokenRecord, TokenRevoked};
 use self::wake::Wake;
 pub use self::wake::Watch;
 use self::writer::{Shared, Writer};

@@ -9,6 +9,7 @@ mod parked;
 mod reports;
 mod requests;
 mod summary;
+mod tokens;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,8 @@ use http::HeaderMap;
 use self::parked::ParkedReports;
 use self::reports::{Report, Reports};
 use self::requests::Request;
+use self::tokens::Tokens;
+use crate::audit::AuditRecord;
 use crate::backend::{Backend, Cause, Failure, Left, Opened, Reader};
 use crate::cancel::CancelView;
 use crate::clock::Now;
@@ -30,6 +33,7 @@ use crate::quota::{Quota, Quotas};
 use crate::record::{Counts, DeliveryRecord, Disabled, Owner, RequestRecord};
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
+use crate::tokens::TokenRecord;
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::time::Timestamp;
 
@@ -51,6 +55,7 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
         finished_bytes: 0,
         most_finished: (kept, bytes),
         last_seq: 0,
+        tokens: Tokens::default(),
         quotas: quotas.clone(),
     };
     let memory = Memory(Arc::new(Mutex::new(tables)));
@@ -87,6 +92,7 @@ struct Tables {
     /// the memory of a process that never purges would grow without end.
     most_finished: (usize, usize),
     last_seq: u64,
+    tokens: Tokens,
     quotas: Arc<Quotas>,
 }
 
@@ -188,6 +194,18 @@ impl Reader for Memory {
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {
         ready(Ok(self.lock().counts())).boxed()
+    }
+
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRecord>, Cause>> {
+        ready(Ok(self.lock().tokens.records.clone())).boxed()
+    }
+
+    fn token_uses(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>> {
+        ready(Ok(self.lock().tokens.uses.clone())).boxed()
+    }
+
+    fn audited(&self, before: i64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, Cause>> {
+        ready(Ok(self.lock().tokens.audited(before, limit))).boxed()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The kinds of operations. To add a kind, add a file here, a file in each backend's folder `ops`, and an entry in the
 //! list below.
 
+mod add_token;
 mod barrier;
 mod cancel;
 mod claim_parked;
@@ -17,10 +18,14 @@ mod register;
 mod release_report;
 mod release_request;
 mod replay;
+mod revoke_token;
 mod settle_report;
 mod settle_request;
 mod submit;
+mod use_tokens;
+mod write_audit;
 
+pub(crate) use self::add_token::AddToken;
 pub(crate) use self::barrier::Barrier;
 pub(crate) use self::cancel::CancelRunning;
 pub use self::cancel::Cancelled;
@@ -42,10 +47,13 @@ pub(crate) use self::release_report::ReleaseReport;
 pub(crate) use self::release_request::ReleaseRequest;
 pub(crate) use self::replay::Replay;
 pub use self::replay::Replayed;
+pub(crate) use self::revoke_token::RevokeToken;
 pub(crate) use self::settle_report::SettleReport;
 pub(crate) use self::settle_report::SettledReport;
 pub(crate) use self::settle_request::SettleRequest;
 pub(crate) use self::submit::Submit;
+pub(crate) use self::use_tokens::UseTokens;
+pub(crate) use self::write_audit::WriteAudit;
 use crate::local::Local;
 use crate::operation::{Effect, Key, Line, Operation, Outgoing, Stage, Untaken};
 use crate::quota::Quotas;
@@ -62,7 +70,8 @@ macro_rules! with_operations {
                 // `HoldReport` comes after `SettleReport`, because `SettleReport` may disable a URL. With this order,
                 // one commit can disable the URL and hold the reports to it.
                 HoldReport, Post;
-            Upkeep: Replay, Recover, Purge, GiveUpParked, Enable, Barrier;
+            Upkeep: Replay, Recover, Purge, GiveUpParked, Enable, AddToken, RevokeToken,
+                UseTokens, WriteAudit, Barrier;
             Claim: ClaimRequests, ClaimReports, ClaimParked;
         }
     };

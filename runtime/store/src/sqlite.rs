@@ -20,6 +20,7 @@ mod statement;
 pub(super) mod states;
 mod summary;
 mod timeline;
+mod tokens;
 pub(super) mod upkeep;
 
 use std::path::Path;

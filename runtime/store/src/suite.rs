@@ -28,6 +28,7 @@ mod settle;
 mod share;
 mod submit;
 mod summary;
+mod tokens;
 mod upkeep;
 mod wakeups;
 mod world;
@@ -76,6 +77,12 @@ const ON_SQLITE_ALONE: &[fn()] = &[
 ];
 
 suite! {
+    tokens:
+        a_token_is_kept_with_what_was_said_about_it,
+        a_revoked_token_stays_and_its_name_is_free,
+        the_last_use_only_goes_forward,
+        the_audit_is_read_backwards_in_pages,
+        old_entries_of_the_audit_are_purged;
     submit:
         submit_then_get_is_queued,
         submit_same_id_same_body_returns_same,

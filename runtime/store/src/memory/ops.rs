@@ -1,5 +1,6 @@
 //! How the memory backend applies each kind of operation.
 
+mod add_token;
 mod barrier;
 mod cancel;
 mod claim_parked;
@@ -16,9 +17,12 @@ mod register;
 mod release_report;
 mod release_request;
 mod replay;
+mod revoke_token;
 mod settle_report;
 mod settle_request;
 mod submit;
+mod use_tokens;
+mod write_audit;
 
 use super::Tables;
 use crate::clock::Now;

@@ -1,5 +1,6 @@
 //! How SQLite applies each kind of operation: few statements apply all operations of one kind that are in the batch.
 
+mod add_token;
 mod barrier;
 mod cancel;
 mod claim_parked;
@@ -16,9 +17,12 @@ mod register;
 mod release_report;
 mod release_request;
 mod replay;
+mod revoke_token;
 mod settle_report;
 mod settle_request;
 mod submit;
+mod use_tokens;
+mod write_audit;
 
 pub(super) use self::purge::TRUST;
 use super::{Batch, reports};

@@ -19,7 +19,8 @@ use super::connect::READERS;
 use super::ops::TRUST;
 use super::statement::{query, query_scalar};
 use super::states::{ReportState, RequestState as State, sql};
-use super::{summary, timeline};
+use super::{summary, timeline, tokens};
+use crate::audit::AuditRecord;
 use crate::backend::{Cause, Left, Reader};
 use crate::backlog::Count;
 use crate::cancel::{CancelView, Phase};
@@ -28,6 +29,7 @@ use crate::handoff::Waiting;
 use crate::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
+use crate::tokens::TokenRecord;
 use postback_wire::id::RequestId;
 use postback_wire::report::{Json, Outcome, Status};
 use postback_wire::time::Timestamp;
@@ -297,6 +299,18 @@ impl Reader for Rows {
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>> {
         self.counts().map(cause).boxed()
+    }
+
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenRecord>, Cause>> {
+        tokens::tokens(&self.pool).map(cause).boxed()
+    }
+
+    fn token_uses(&self) -> BoxFuture<'_, Result<HashMap<String, Timestamp>, Cause>> {
+        tokens::token_uses(&self.pool).map(cause).boxed()
+    }
+
+    fn audited(&self, before: i64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, Cause>> {
+        tokens::audited(&self.pool, before, limit).map(cause).boxed()
     }
 }
 

@@ -25,7 +25,7 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-const STEPS: [&str; 7] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS];
+const STEPS: [&str; 8] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -175,6 +175,23 @@ CREATE TABLE idempotency (
     PRIMARY KEY (owner, route, key)
 ) WITHOUT ROWID;
 CREATE INDEX idempotency_of ON idempotency (request);
+";
+
+/// The statements of version 8, which adds the tokens of callers and the audit.
+const TOKENS: &str = "
+CREATE TABLE token (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, hash BLOB NOT NULL, terms TEXT NOT NULL,
+    created INTEGER NOT NULL, expires INTEGER, revoked INTEGER
+);
+CREATE UNIQUE INDEX token_name ON token (name) WHERE revoked IS NULL;
+CREATE INDEX token_revoked ON token (revoked) WHERE revoked IS NOT NULL;
+-- When each token was last used. Tokens of the settings have no row in `token`.
+CREATE TABLE token_use (id TEXT PRIMARY KEY, used INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, subject TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+CREATE INDEX audit_at ON audit (at);
 ";
 
 /// Checks whether this program may use the database file. Does not change the file.

@@ -1,6 +1,7 @@
 //! Deletes rows that ended long ago, and gives up held reports.
 
 use super::Apply;
+use crate::audit::LONGER_THAN_REQUESTS;
 use crate::clock::Now;
 use crate::memory::Tables;
 use crate::ops::{Purge, Purged};
@@ -15,6 +16,7 @@ impl Apply for Purge {
         while deleted < self.limit && tables.finished.first_key_value().is_some_and(|(key, _)| is_old(key)) {
             deleted += usize::from(tables.forget_oldest());
         }
+        tables.tokens.purge_audit(self.before.saturating_sub(LONGER_THAN_REQUESTS), self.limit);
         let given_up = tables.give_up_held(self.before, self.limit, now);
         Purged { deleted, given_up, more: deleted.max(given_up) >= self.limit }
     }

@@ -4,6 +4,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::Apply;
+use crate::audit::LONGER_THAN_REQUESTS;
 use crate::clock::Now;
 use crate::ops::{Purge, Purged};
 use crate::parked::NOT_ENABLED;
@@ -64,6 +65,7 @@ impl Apply for Purge {
                 query(sql).bind(TRUST).bind(trust.to_text()).execute(&mut *batch.conn).await?;
             }
             let given_up = give_up_held(batch.conn, *before, *limit, batch.now).await?;
+            let before_audit = before.saturating_sub(LONGER_THAN_REQUESTS);
             let (before, mut deleted) = (before.micros(), 0);
             deleted += delete(batch.conn, ENDED_REQUESTS, &OF_REQUEST, before, *limit).await?;
             deleted += delete(batch.conn, ENDED_REPORTS, &OF_REPORT, before, *limit - deleted.min(*limit)).await?;
@@ -74,6 +76,9 @@ impl Apply for Purge {
             let left: bool = query_scalar(sql).bind(before).fetch_one(&mut *batch.conn).await?;
             batch.answer::<Self>(at, Purged { deleted, given_up, more: left || given_up >= *limit });
             batch.after_commit.purged = true;
+            let sql = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at < ?1 ORDER BY at LIMIT ?2)";
+            let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
+            query(sql).bind(before_audit.micros()).bind(limit).execute(&mut *batch.conn).await?;
         }
         Ok(())
     }
