@@ -9,7 +9,9 @@ mod brought;
 mod call;
 mod cancel;
 mod connections;
+mod cors;
 mod credentials;
+mod gate;
 mod head;
 mod health;
 mod keys_in_use;
@@ -32,9 +34,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 use tokio::net::{TcpListener, TcpSocket};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -43,6 +45,7 @@ use self::body_memory::BodyMemory;
 use self::keys_in_use::KeysInUse;
 use self::logged_once::LoggedOnce;
 use self::payload_check::Checks;
+use crate::access::Access;
 use crate::handler::Routes;
 use crate::openapi::Document;
 use crate::policy::guard::Guard;
@@ -105,6 +108,12 @@ pub(crate) struct Stops {
     pub(crate) shutdown: Shutdown,
 }
 
+/// What decides about callers and about the webhooks that they bring.
+pub(crate) struct Rules {
+    pub(crate) access: Arc<Access>,
+    pub(crate) guard: Guard,
+}
+
 /// The state that all routes share.
 struct Api {
     store: Store,
@@ -112,6 +121,7 @@ struct Api {
     routes: Routes,
     document: Document,
     options: Options,
+    access: Arc<Access>,
     guard: Guard,
     /// Signals that the node drains, which means that the node accepts no new requests. This signal comes before the
     /// signal `shutdown`.
@@ -191,13 +201,13 @@ impl Server {
         clock: Clock,
         served: Served,
         options: Options,
-        guard: Guard,
+        rules: Rules,
         stops: Stops,
     ) -> Self {
         let Served { routes, document } = served;
         let (bodies, checks) = (BodyMemory::new(options.max_payload), Checks::new());
         let answers = AnswerMemory::new();
-        let Stops { draining, grace, shutdown } = stops;
+        let (Stops { draining, grace, shutdown }, Rules { access, guard }) = (stops, rules);
         let unreadable = LoggedOnce::new("the store cannot be read", "the store can be read again");
         let not_ready = LoggedOnce::new("the node is not ready", "the node is ready again");
         let api = Api {
@@ -206,6 +216,7 @@ impl Server {
             routes,
             document,
             options,
+            access,
             guard,
             draining,
             grace,
@@ -226,6 +237,7 @@ impl Server {
 }
 
 fn router(api: Arc<Api>) -> Router {
+    let access = Arc::clone(&api.access);
     let mut router = Router::new().route("/healthz", get(health::alive));
     for route in api.routes.iter() {
         let shared = || (Arc::clone(&api), Arc::clone(route));
@@ -237,7 +249,7 @@ fn router(api: Arc<Api>) -> Router {
         router = router.route(&route.path, post(submit)).route(&format!("{}/{{id}}", route.path), of_id);
     }
     let of_document = Arc::clone(&api);
-    router
+    let router = router
         .route("/openapi.json", get(async move |request: Request| of_document.document.answer(request.headers())))
         .route("/readyz", get(move |request: Request| health::ready(Arc::clone(&api), request)))
         .fallback(|request: Request| async move {
@@ -246,6 +258,8 @@ fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(|request: Request| async move {
             Problem::method(request.method()).respond(Form::of(request.headers()))
         })
+        .layer(middleware::from_fn_with_state(Arc::clone(&access), gate::pass));
+    cors::with_cors(router, access)
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| Problem::internal().respond(Form::Text)))
 }
 

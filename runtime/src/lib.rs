@@ -171,6 +171,8 @@ mod inspector;
 mod openapi;
 
 #[cfg(feature = "server")]
+mod access;
+#[cfg(feature = "server")]
 mod problem;
 #[cfg(feature = "server")]
 mod telemetry;

@@ -3,6 +3,7 @@
 //! Invariants: no module below this one parses text that an operator wrote. No message repeats a value, because the
 //! value may be a secret.
 
+mod access_keys;
 mod check;
 mod config_table;
 mod deserializer;
@@ -37,7 +38,7 @@ use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
 use crate::telemetry::Log;
-use crate::{api, worker};
+use crate::{access, api, worker};
 use postback_store as store;
 use postback_wire::secret::Secret;
 use postback_wire::webhook::{Shown, Webhook};
@@ -46,6 +47,8 @@ use postback_wire::webhook::{Shown, Webhook};
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) server: api::Options,
+    /// Who may use the API.
+    pub(crate) access: access::Options,
     pub(crate) store: store::Options,
     /// How long finished requests and their deliveries stay in the store.
     pub(crate) retention: Duration,

@@ -38,7 +38,10 @@ const STORE: House = House {
     rows: &[
         &["terms"],
         &["backoff", "shutdown", "error", "options", "record", "share", "intake", "quota"],
-        &["backlog", "begun", "cancel", "clock", "counters", "health", "parked", "sizes", "space", "summary"],
+        &[
+            "backlog", "begun", "cancel", "clock", "counters", "health", "parked", "sizes", "space", "summary",
+            "audit", "tokens",
+        ],
         &["handoff", "wake", "retention", "timeline"],
         &["local"],
         &["operation"],
@@ -60,7 +63,7 @@ const RUNTIME: House = House {
         &["delivery"],
         &["poster"],
         &["outcome", "handler"],
-        &["worker", "telemetry", "problem"],
+        &["worker", "telemetry", "problem", "access"],
         &["openapi"],
         &["api", "inspector", "admin"],
         &["settings"],

@@ -7,9 +7,10 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 
-use super::Api;
 use super::problem::{Code, Form, Problem};
 use super::response::{IN_PROGRESS, json};
+use super::{Api, gate};
+use crate::access::{Caller, Scope};
 use crate::handler::{Route, Run};
 use crate::poster::{Registered, RequestEnd};
 use postback_store::{Cancelled, Error, warn_unless_logged};
@@ -20,18 +21,22 @@ use postback_wire::report::{self, EndReason, Outcome};
 /// Answers an HTTP `DELETE`, which cancels a request.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
     let form = Form::of(request.headers());
+    let caller = match gate::permit(request.extensions(), Scope::Cancel, &route.path) {
+        Ok(caller) => caller,
+        Err(problem) => return problem.respond(form),
+    };
     let uri = request.into_parts().0.uri;
     let text = uri.path().rsplit('/').next().unwrap_or_default();
-    let answer = answer(api, route, text).await;
+    let answer = answer(api, route, caller, text).await;
     answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
-async fn answer(api: Arc<Api>, route: Arc<Route>, text: &str) -> Result<Response, Problem> {
+async fn answer(api: Arc<Api>, route: Arc<Route>, caller: Caller, text: &str) -> Result<Response, Problem> {
     let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
     let (tasks, to_cancel, path) = (api.shutdown.clone(), id.clone(), route.path.clone());
     // The cancel runs in a separate task. If the client closes the connection, only the HTTP call ends. The separate
     // task continues, so the server still logs a cancel that the store has committed.
-    let cancelled = tasks.spawn(async move { cancel(&api, &route, &to_cancel).await }).await;
+    let cancelled = tasks.spawn(async move { cancel(&api, &route, &caller, &to_cancel).await }).await;
     match cancelled.map_err(|_| Problem::internal())? {
         Ok(Cancelled::AtOnce(outcome)) => {
             Ok(cancel_answer(StatusCode::OK, &id, outcome.status.as_str(), outcome.told_reason().as_ref()))
@@ -76,10 +81,10 @@ async fn ask_for_webhooks(api: &Api, route: &Arc<Route>, id: &RequestId) -> Resu
     Ok(tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten())
 }
 
-async fn cancel(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Cancelled, Error> {
+async fn cancel(api: &Api, route: &Arc<Route>, caller: &Caller, id: &RequestId) -> Result<Cancelled, Error> {
     let mut end = None;
     let asked = ask_for_webhooks(api, route, id).await?;
-    let cancelled = api.store.cancel(id, &route.path, None, |registration, extras| {
+    let cancelled = api.store.cancel(id, &route.path, caller.sees(), |registration, extras| {
         let outcome = Outcome::cancelled(api.clock.now());
         let registered = registration.map(Registered::from).or_else(|| asked.clone());
         let registered = registered.or_else(|| Registered::of_route(&route.webhook));

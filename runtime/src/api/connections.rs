@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::gate::Peer;
 use super::lingering_close::{LingeringStream, SharedStream};
 use super::open_connections::{Connection, OpenConnections};
 use super::write_timeout::WriteTimeout;
@@ -132,7 +133,7 @@ impl Acceptor {
         match self.open.admit(peer, Instant::now()) {
             Some(connection) => {
                 let (builder, router, shutdown) = (self.builder.clone(), self.router.clone(), self.shutdown.clone());
-                self.tasks.spawn(serve_one(builder, stream, router, connection, shutdown));
+                self.tasks.spawn(serve_one(builder, (stream, Peer(peer)), router, connection, shutdown));
             }
             None => {
                 if let Some(closing) = self.refusals.refuse(stream, self.limit) {
@@ -178,7 +179,7 @@ fn builder() -> Builder {
 /// Serves one connection until the connection ends.
 async fn serve_one(
     builder: Builder,
-    stream: TcpStream,
+    (stream, peer): (TcpStream, Peer),
     router: Router,
     connection: Arc<Connection>,
     shutdown: Shutdown,
@@ -193,6 +194,7 @@ async fn serve_one(
     let service = service_fn(move |mut request: Request<Incoming>| {
         called.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(Arc::clone(&of_calls));
+        request.extensions_mut().insert(peer);
         call::answer(router.clone(), request, all_read.clone(), of_calls.call())
     });
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream.clone()), service));

@@ -9,12 +9,13 @@ use http::StatusCode;
 use serde::Serialize;
 use url::form_urlencoded;
 
-use super::Api;
 use super::open_connections::Connection;
 use super::prefer::seconds;
 use super::problem::{Code, Form, Problem};
 use super::response::json;
 use super::streamed_answer::{AnswerError, AnswerText};
+use super::{Api, gate};
+use crate::access::{Caller, Scope};
 use crate::handler::Route;
 use postback_store::{DeliveryRecord, DeliveryState, Error, Summary, Watch};
 use postback_wire::id::RequestId;
@@ -24,18 +25,22 @@ use postback_wire::webhook::shown;
 /// Answers an HTTP `GET` for the state of one request.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request) -> Response {
     let form = Form::of(request.headers());
+    let caller = match gate::permit(request.extensions(), Scope::Read, &route.path) {
+        Ok(caller) => caller,
+        Err(problem) => return problem.respond(form),
+    };
     let connection = request.extensions_mut().remove();
     // The headers and the body of the HTTP call are dropped here, because this function does not need them, and may
     // wait for up to a minute.
     let uri = request.into_parts().0.uri;
     let text = uri.path().rsplit('/').next().unwrap_or_default();
-    let answer = answer(&api, &route, connection, text, uri.query().unwrap_or_default()).await;
+    let answer = answer(&api, (&route, &caller), connection, text, uri.query().unwrap_or_default()).await;
     answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
 async fn answer(
     api: &Api,
-    route: &Route,
+    (route, caller): (&Route, &Caller),
     connection: Option<Arc<Connection>>,
     text: &str,
     query: &str,
@@ -43,8 +48,9 @@ async fn answer(
     let query = Query::parse(query)?;
     let id: RequestId = text.parse().map_err(|_| Problem::unknown_id(text))?;
     let watch = api.store.watch(&id);
-    let summary = wait(api, &id, &watch, query.wait).await?;
-    let summary = summary.filter(|summary| summary.route == route.path).ok_or_else(|| Problem::unknown_id(text))?;
+    let is_theirs = |summary: &Summary| summary.route == route.path && caller.owns(&summary.owner);
+    let summary = wait(api, &id, &watch, query.wait, is_theirs).await?;
+    let summary = summary.ok_or_else(|| Problem::unknown_id(text))?;
     let mut more = None;
     if query.delivery {
         let records = api.store.deliveries(id.as_str()).await.map_err(|error| unanswered(api, &error))?;
@@ -100,13 +106,21 @@ impl Query {
 
 /// Waits until the request is settled, `time` is over, or the server stops. Then returns the state of the request.
 ///
-/// The state is read only after `watch` was made, so that no change of the state is missed.
-pub(super) async fn wait(api: &Api, id: &RequestId, watch: &Watch, time: Duration) -> Result<Option<Summary>, Problem> {
+/// The state is read only after `watch` was made, so that no change of the state is missed. If `is_theirs` says that the
+/// caller may not see the request, returns `None` at once, so that not even the time tells that there is such a request.
+pub(super) async fn wait(
+    api: &Api,
+    id: &RequestId,
+    watch: &Watch,
+    time: Duration,
+    is_theirs: impl Fn(&Summary) -> bool,
+) -> Result<Option<Summary>, Problem> {
     let deadline = tokio::time::sleep(time);
     tokio::pin!(deadline);
     let mut over = time.is_zero();
     loop {
         let summary = api.store.summary(id).await.map_err(|error| unanswered(api, &error))?;
+        let summary = summary.filter(&is_theirs);
         api.unreadable.over();
         if over || summary.as_ref().is_none_or(Summary::is_settled) {
             return Ok(summary);

@@ -17,9 +17,10 @@ use super::prefer::Preference;
 use super::problem::{Code, Form, Problem};
 use super::response::{IN_QUEUE, json, status_of};
 use super::status;
-use super::{Api, credentials, webhook_check};
+use super::{Api, credentials, gate, webhook_check};
+use crate::access::{Caller, Scope};
 use crate::handler::{Route, Run};
-use postback_store::{Bound, Error, Idempotency, NewRequest, Owner, Submitted, Summary, Watch};
+use postback_store::{Bound, Error, Idempotency, NewRequest, Submitted, Summary, Watch};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::names::{header, metric};
@@ -36,26 +37,31 @@ const MAX_CORRELATION: usize = 200;
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let form = Form::of(&head.headers);
+    let caller = match gate::permit(&head.extensions, Scope::Submit, &route.path) {
+        Ok(caller) => caller,
+        Err(problem) => return problem.respond(form),
+    };
     let connection = head.extensions.get().cloned();
-    let answer = accept(&api, &route, connection, head.headers, body).await;
+    let answer = accept(&api, (&route, &caller), connection, head.headers, body).await;
     answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
 async fn accept(
     api: &Api,
-    route: &Arc<Route>,
+    (route, caller): (&Arc<Route>, &Caller),
     connection: Option<Arc<Connection>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let preference = Preference::of(&headers);
-    let (id, watch) = read_and_store(api, route, headers, body).await?;
+    let (id, watch) = read_and_store(api, (route, caller), headers, body).await?;
     if preference == Preference::default() {
         return Ok(accepted(&id));
     }
     // The request is stored already. So if the state of the request cannot be read, the server must not send an error
     // answer, because the client would conclude that the request was not accepted.
-    let summary = status::wait(api, &id, &watch, preference.wait.unwrap_or_default()).await.unwrap_or_default();
+    let summary =
+        status::wait(api, &id, &watch, preference.wait.unwrap_or_default(), |_| true).await.unwrap_or_default();
     let finished = match &summary {
         Some(summary) if summary.is_settled() => {
             status::answer_with(api, connection, id.clone(), summary, None).await.ok()
@@ -71,7 +77,7 @@ async fn accept(
 /// free when the store has the request. Returns the id of the request, which may be an earlier one, and a watch on it.
 async fn read_and_store(
     api: &Api,
-    route: &Arc<Route>,
+    (route, caller): (&Arc<Route>, &Caller),
     headers: HeaderMap,
     body: Body,
 ) -> Result<(RequestId, Watch), Problem> {
@@ -87,7 +93,7 @@ async fn read_and_store(
     }
     let now = api.clock.now();
     let Brought { id, key, terms, extras } = Brought::of(&headers, &api.of_headers(route, now))?;
-    let owner = Owner::default();
+    let owner = caller.owner();
     let _in_use = key.as_ref().map(|key| api.keys.take(&owner, &route.path, key).ok_or_else(in_use)).transpose()?;
     let read = api.bodies.read(body, announced).await;
     let (body, share) = read.map_err(|refused| problem(refused, limit))?;

@@ -11,12 +11,13 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::open_files;
+use crate::access::{self, Access, Auth};
 #[cfg(all(unix, feature = "sqlite"))]
 use crate::admin;
 use crate::api::{self, Served, Server};
 use crate::background::Background;
 use crate::delivery::{self, Delivery};
-use crate::policy::guard::Guard;
+use crate::handler::Routes;
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::settings::Settings;
 use crate::worker::Worker;
@@ -65,6 +66,8 @@ pub(crate) enum StartError {
     Open(#[from] store::OpenError),
     #[error("the requests and reports of an earlier process cannot be taken over from the store")]
     Recover(#[source] store::Error),
+    #[error(transparent)]
+    Access(#[from] access::StartError),
     #[error("webhooks cannot be sent")]
     Delivery(#[from] delivery::Error),
     #[error("a poster is already installed; a workload server installs its own, so remove the call of `install`")]
@@ -82,12 +85,6 @@ impl Node {
         // The node listens first, because listening fails more often than any other part of the start.
         let listener = api::listen(&settings.server)?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
-        if !address.ip().is_loopback() {
-            tracing::warn!(
-                "the API has no authentication, and is open to every client that can reach {address}; put a gateway in \
-                 front"
-            );
-        }
         let store = Store::open(settings.store.clone(), NodeId::generate(), clock.clone()).await?;
         let started = Self::start_on(listener, address, store.clone(), clock, served, settings, handlers).await;
         if started.is_err() {
@@ -107,8 +104,10 @@ impl Node {
         settings: &Settings,
         handlers: Handle,
     ) -> Result<Self, StartError> {
+        let access = Access::start(&settings.access, &store, clock.clone(), address).await?;
+        warn_of_access(&access, &served.routes, address);
         let options = delivery::Options { own_addresses: vec![address], ..delivery_options(settings) };
-        let guard = options.guard();
+        let rules = api::Rules { access, guard: options.guard() };
         let delivery_thread = Background::start("postback-delivery", 1).map_err(StartError::Thread)?;
         let recovered = store.recover(settings.worker.max_crashes).await.map_err(StartError::Recover)?;
         log_recovered(&recovered);
@@ -134,7 +133,8 @@ impl Node {
         node.spawn_delivery(delivery);
         node.spawn_worker(worker, recovered.lost);
         node.spawn_retention(settings);
-        node.spawn_server(listener, clock, settings, guard);
+        node.spawn_last_use(&rules.access);
+        node.spawn_server(listener, clock, settings, rules);
         #[cfg(all(unix, feature = "sqlite"))]
         node.spawn_admin(settings);
         node.log_unknown_routes().await;
@@ -158,7 +158,12 @@ impl Node {
         self.intake.spawn(self.vital.watching("retention", &self.intake, retention));
     }
 
-    fn spawn_server(&self, listener: TcpListener, clock: Clock, settings: &Settings, guard: Guard) {
+    fn spawn_last_use(&self, access: &Arc<Access>) {
+        let (access, store) = (Arc::clone(access), self.store.clone());
+        self.intake.spawn(access.record_last_use(store, self.intake.clone()));
+    }
+
+    fn spawn_server(&self, listener: TcpListener, clock: Clock, settings: &Settings, rules: api::Rules) {
         let plan = open_files::plan(settings.server.connections, settings.delivery.concurrency);
         if let Some(shortage) = plan.shortage() {
             tracing::warn!("{shortage}");
@@ -166,7 +171,7 @@ impl Node {
         let run_timeout = settings.worker.timeout;
         let options = api::Options { connections: plan.connections, run_timeout, ..settings.server.clone() };
         let stops = api::Stops { draining: self.intake.clone(), grace: settings.grace, shutdown: self.api.clone() };
-        let server = Server::new(listener, self.store.clone(), clock, self.served.clone(), options, guard, stops);
+        let server = Server::new(listener, self.store.clone(), clock, self.served.clone(), options, rules, stops);
         self.api.spawn(self.vital.watching("server", &self.api, server.run()));
     }
 
@@ -254,6 +259,21 @@ impl Node {
         let left = self.grace.saturating_sub(begun.elapsed()).max(LAST_ATTEMPTS);
         if tokio::time::timeout(left, self.deliveries.finished()).await.is_err() {
             tracing::warn!("attempts in flight were cut off; the next start sends their reports again");
+        }
+    }
+}
+
+/// Warns about an API that is open to others, and about tokens for routes that this program does not have.
+fn warn_of_access(access: &Access, routes: &Routes, address: SocketAddr) {
+    if access.options().auth == Auth::None && !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            "server.auth is \"none\": every client that can reach {address} may use the API; put a gateway in front"
+        );
+    }
+    for token in access.tokens() {
+        for route in token.terms.routes.iter().filter(|route| routes.get(route).is_none()) {
+            let (name, route) = (Escaped(&token.name), Escaped(route));
+            tracing::warn!("the token {name} is for the route {route}, which this program does not have");
         }
     }
 }

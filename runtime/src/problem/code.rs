@@ -59,7 +59,7 @@ codes! {
     MisdirectedHost MISDIRECTED_REQUEST "misdirected_host" "The server does not answer for this host";
     InvalidPayload UNPROCESSABLE_ENTITY "invalid_payload" "The body does not fit the route";
     IdempotencyKeyReused UNPROCESSABLE_ENTITY "idempotency_key_reused" "The idempotency key belongs to another body";
-    RateLimited TOO_MANY_REQUESTS "rate_limited" "The token makes too many calls";
+    RateLimited TOO_MANY_REQUESTS "rate_limited" "Too many calls came in a short time";
     QuotaExceeded TOO_MANY_REQUESTS "quota_exceeded" "Too many requests of the token wait";
     InternalError INTERNAL_SERVER_ERROR "internal_error" "The server has an internal error";
     NotImplemented NOT_IMPLEMENTED "not_implemented" "The server does not implement this part of HTTP";

@@ -1,10 +1,12 @@
 //! Checks each key: its default, its limits, and the option that it sets.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access_keys;
 use super::config_table::ConfigTable;
 use super::error::{Error, Errors};
 use super::mismatch::{Mismatch, expected};
@@ -18,7 +20,7 @@ use crate::handler::allowed::{CONCURRENCY, PAUSE, QUEUED, QUEUED_BYTES, RETENTIO
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
 use crate::telemetry::{self, Format, Log};
-use crate::{api, worker};
+use crate::{access, api, worker};
 use postback_store::{self as store, Location};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -65,7 +67,7 @@ pub(super) fn check(
         Value::Table(tables) => tables,
         _ => Table::new(),
     };
-    let server = server(section("server", &mut tables, &mut errors));
+    let (server, access) = server(section("server", &mut tables, &mut errors), &gathered.env);
     let (mut store, retention) =
         store(section("store", &mut tables, &mut errors), server.max_payload, &gathered.program);
     let (worker, queued) = worker(section("worker", &mut tables, &mut errors));
@@ -83,8 +85,9 @@ pub(super) fn check(
     }
     let (config, file, warnings) = (config.unwrap_or_default(), gathered.file, gathered.warnings);
     let mut settings =
-        Settings { server, store, retention, worker, routes, delivery, log, grace, config, file, warnings };
+        Settings { server, access, store, retention, worker, routes, delivery, log, grace, config, file, warnings };
     settings.warnings.extend(settings.destinations().shared_secret());
+    settings.warnings.extend(access_keys::warning(&settings.access));
     Ok(settings)
 }
 
@@ -92,7 +95,7 @@ fn section<'e>(name: &str, tables: &mut Table, errors: &'e mut Vec<Error>) -> Se
     Section::new(name.to_owned(), tables.remove(name), errors)
 }
 
-fn server(mut section: Section<'_>) -> api::Options {
+fn server(mut section: Section<'_>, env: &[(OsString, OsString)]) -> (api::Options, access::Options) {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8_080));
     let wanted = "an IP address and a port, such as \"127.0.0.1:8080\"";
     let options = api::Options {
@@ -102,8 +105,9 @@ fn server(mut section: Section<'_>) -> api::Options {
         accept_ids: section.take("accept_ids", false, read::boolean),
         run_timeout: Duration::MAX,
     };
+    let access = access_keys::options(&mut section, env);
     section.finish();
-    options
+    (options, access)
 }
 
 fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store::Options, Duration) {

@@ -43,6 +43,8 @@ pub(super) struct Gathered {
     pub(super) file: Option<PathBuf>,
     /// The value of the environment variable `RUST_LOG`. `None` if the variable is not set or is empty.
     pub(super) rust_log: Option<String>,
+    /// The environment, because settings may name variables that hold tokens.
+    pub(super) env: Vec<(OsString, OsString)>,
     /// Warnings for the operator about mistakes that do not prevent the start.
     pub(super) warnings: Vec<String>,
 }
@@ -75,10 +77,10 @@ fn overlay(read: Result<Option<(Node, PathBuf)>, Error>, sources: Sources) -> Re
     let Sources { program, flags, env, .. } = sources;
     let keys: Vec<&str> = KEYS.iter().copied().chain(["config.webhook_url"]).collect();
     let mut warnings = warnings::ignored_variables(&env, &keys);
-    let rust_log = overlay_variables(&mut root, env, &mut errors);
+    let rust_log = overlay_variables(&mut root, env.clone(), &mut errors);
     overlay_flags(&mut root, flags, &mut errors);
     warnings.extend(file.as_deref().and_then(|file| warnings::readable_file(file, &root)));
-    if errors.is_empty() { Ok(Gathered { program, root, file, rust_log, warnings }) } else { Err(Errors(errors)) }
+    if errors.is_empty() { Ok(Gathered { program, root, file, rust_log, env, warnings }) } else { Err(Errors(errors)) }
 }
 
 /// Sets the keys whose environment variables are set. Returns the value of `RUST_LOG`, or `None` if this variable is

@@ -51,7 +51,8 @@ fn has_secrets_of_file(node: &Node) -> bool {
     let is_set = |node: &Node| {
         let is_empty = match &node.value {
             Value::Text(text) | Value::String(text) => text.is_empty(),
-            Value::Array(items) => items.is_empty(),
+            // The keys of tables are checked one by one.
+            Value::Array(items) => items.iter().all(|item| matches!(item.value, Value::Table(_))),
             _ => false,
         };
         matches!(node.set_by, SetBy::File { .. }) && !is_empty

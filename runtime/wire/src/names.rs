@@ -80,6 +80,12 @@ pub mod metric {
     /// Counter, label `reason`: connections from clients that the server did not serve. `full`: the server already had
     /// the largest allowed number of connections. `accept`: the operating system returned an error.
     pub const CONNECTIONS_REFUSED: &str = "postback_connections_refused_total";
+    /// Counter, label `reason`: calls of the API without a valid token. `missing`: no token. `malformed`: a header that
+    /// holds no token. `mistyped`: a token with a wrong checksum. `unknown`, `revoked`, `expired`: a token that the
+    /// server does not accept.
+    pub const AUTHENTICATION_FAILURES: &str = "postback_authentication_failures_total";
+    /// Counter: calls that the server refused, because their token had used up its rate.
+    pub const CALLS_OVER_RATE: &str = "postback_calls_over_rate_total";
     /// Counter: reports that the store accepted for delivery.
     pub const REPORTS_POSTED: &str = "postback_reports_posted_total";
     /// Counter, label `reason`: reports that were lost, so that no receiver will get them.

@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer};
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::api::{Options, Served, Server, Stops, listen, router};
+use crate::access::{self, Access};
+use crate::api::{Options, Rules, Served, Server, Stops, listen, router};
 use crate::handler::{Payload, Routes, Shared, States, Unbound};
 use crate::panics::contain;
 use crate::policy::guard::Guard;
@@ -70,7 +71,9 @@ async fn server() -> Server {
     };
     let stops = Stops { draining: Shutdown::new(), grace: Duration::ZERO, shutdown: Shutdown::new() };
     let served = Served::new("tests", "0.0.0", Routes::bind(unbound, &shared).ok().unwrap());
-    Server::new(listen(&options).unwrap(), store, Clock::system(), served, options, Guard::new(Vec::new()), stops)
+    let access = Access::start(&access::Options::default(), &store, Clock::system(), options.listen).await.unwrap();
+    let rules = Rules { access, guard: Guard::new(Vec::new()) };
+    Server::new(listen(&options).unwrap(), store, Clock::system(), served, options, rules, stops)
 }
 
 #[tokio::test]

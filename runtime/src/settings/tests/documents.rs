@@ -5,6 +5,12 @@ use crate::settings::keys::KEYS;
 
 const DEFAULT: &str = include_str!("../default.toml");
 const REFERENCE: &str = include_str!("../reference.toml");
+/// The variable that the documents name for a token. The token opens nothing.
+const TOKEN: (&str, &str) = ("PARTNER_TOKEN", "pbk_fixture002_Ejal9mHaAZNmZdcz7s8vEBIkzeOtOLi9Y9GRVWEEG6v3UYbZS");
+/// A file that holds a token that opens nothing, from the folder in which tests run.
+const TOKEN_FILE: &str = "src/settings/tests/token.txt";
+/// The hash of a token, as the documents show it.
+const HASH: &str = "k3v9x2m7qa:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
 /// Returns the lines of the `Debug` text of `settings`, without the name of the file, the table `[config]` and the
 /// warnings.
@@ -26,17 +32,30 @@ fn the_documented_defaults_are_the_built_in_ones() {
     let uncommented: Vec<&str> =
         DEFAULT.lines().map(|line| line.strip_prefix("# ").filter(|line| is_key(line)).unwrap_or(line)).collect();
     let uncommented = uncommented.join("\n");
-    loaded(&uncommented, &[], &[]);
+    loaded(&uncommented.replace("/run/secrets/nightly-token", TOKEN_FILE), &[TOKEN], &[]);
     assert_eq!(keys_of(&uncommented), KEYS.iter().map(|key| (*key).to_owned()).collect());
 }
 
 #[test]
 fn the_reference_sets_every_key_to_something_else() {
     assert_eq!(keys_of(REFERENCE), KEYS.iter().map(|key| (*key).to_owned()).collect());
-    let (set, default) = (loaded(REFERENCE, &[], &[]), loaded("", &[], &[]));
+    let (set, default) = (loaded(REFERENCE, &[TOKEN], &[]), loaded("", &[], &[]));
     assert_ne!(set.server.listen, default.server.listen);
     assert_ne!(set.server.max_payload, default.server.max_payload);
     assert_ne!(set.server.accept_ids, default.server.accept_ids);
+    let (access, of_default) = (&set.access, &default.access);
+    assert_ne!(access.auth, of_default.auth);
+    assert_ne!(access.public, of_default.public);
+    assert_ne!(access.cors_origins, of_default.cors_origins);
+    assert_eq!((access.hosts.len(), access.trusted_proxies.len()), (2, 2));
+    let ids: Vec<_> = access.tokens.iter().map(|token| (&*token.id, token.name.as_str())).collect();
+    assert_eq!(ids, [("k3v9x2m7qa", "ci"), ("fixture001", "nightly"), ("fixture002", "partner")]);
+    let (full, plain) = (&access.tokens[0], &access.tokens[1]);
+    let terms = crate::access::Terms::default();
+    assert!(plain.terms == terms && plain.expires.is_none() && full.expires.is_some());
+    assert!(full.terms.scopes.len() == 2 && full.terms.routes == ["/greet"] && full.terms.webhook_hosts.len() == 1);
+    assert!(full.terms.rate.is_some() && full.terms.max_queued == Some(1_000));
+    assert_eq!(full.terms.max_queued_bytes, Some(64 << 20));
     assert_ne!(set.retention, default.retention);
     assert_ne!(set.worker.concurrency, default.worker.concurrency);
     assert_ne!(set.worker.threads, default.worker.threads);
@@ -80,6 +99,21 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_SERVER__LISTEN", "0.0.0.0:9000"),
         ("POSTBACK_SERVER__MAX_PAYLOAD", "1048576"),
         ("POSTBACK_SERVER__ACCEPT_IDS", "true"),
+        ("POSTBACK_SERVER__AUTH", "none"),
+        ("POSTBACK_SERVER__HOSTS", "api.example.com, *.internal"),
+        ("POSTBACK_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8"),
+        ("POSTBACK_SERVER__PUBLIC", "openapi,metrics"),
+        ("POSTBACK_SERVER__CORS_ORIGINS", "https://app.example.com"),
+        (
+            "POSTBACK_SERVER__TOKEN",
+            &format!(
+                "[{{ name = 'ci', hash = '{HASH}', scopes = ['submit', 'read'], routes = ['/greet'], \
+                 expires = '2027-01-31T00:00:00Z', webhook_hosts = ['*.example.com'], rate = '100/min', \
+                 max_queued = 1000, max_queued_bytes = '64MiB' }}, {{ name = 'nightly', file = '{TOKEN_FILE}' }}, \
+                 {{ name = 'partner', env = 'PARTNER_TOKEN' }}]"
+            ),
+        ),
+        TOKEN,
         ("POSTBACK_STORE__URL", "sqlite:/var/lib/app/requests.db"),
         ("POSTBACK_STORE__DURABILITY", "normal"),
         ("POSTBACK_STORE__LITESTREAM", "true"),
@@ -124,7 +158,49 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_LOG__FORMAT", "json"),
         ("POSTBACK_SHUTDOWN__GRACE", "5s"),
     ];
-    assert_eq!(shown(loaded("", &env, &[])), shown(loaded(REFERENCE, &[], &[])));
+    assert_eq!(shown(loaded("", &env, &[])), shown(loaded(REFERENCE, &[TOKEN], &[])));
+}
+
+#[test]
+fn a_token_is_named_and_has_one_source() {
+    let table = |keys: &str| format!("[[server.token]]\n{keys}\n");
+    for (keys, says) in [
+        ("name = 'a'", "server.token[0].hash is not set"),
+        (&format!("hash = '{HASH}'"), "server.token[0].name is not set"),
+        (&format!("name = 'a'\nhash = '{HASH}'\nfile = 's3cret'"), "only one of hash, file and env"),
+        ("name = 'a'\nhash = 's3cret'", "the hash of a token is its id"),
+        (&format!("name = 'a'\nhash = '{}'", TOKEN.1), "the hash of a token is its id"),
+        ("name = 'a'\nfile = 's3cret'", "cannot be read"),
+        ("name = 'a'\nfile = 'Cargo.toml'", "a token is `pbk_`"),
+        ("name = 'a'\nenv = 'S3CRET'", "an environment variable that is set"),
+        (&format!("name = 'a'\nhash = '{HASH}'\nscopes = ['s3cret']"), "\"submit\" or \"read\" or \"cancel\""),
+        (&format!("name = 'a'\nhash = '{HASH}'\nscopes = []"), "a list of \"submit\""),
+        (&format!("name = 'a'\nhash = '{HASH}'\nrate = 's3cret'"), "a rate is"),
+        (&format!("name = 'a'\nhash = '{HASH}'\nroutes = ['s3cret']"), "begins with /"),
+        (&format!("name = 'a'\nhash = '{HASH}'\nexpires = 's3cret'"), "a time such as"),
+        (&format!("name = 'a'\nhash = '{HASH}'\n[[server.token]]\nname = 'a'\nenv = 'PARTNER_TOKEN'"), "no other"),
+        (&format!("name = 'a'\nhash = '{HASH}'\n[[server.token]]\nname = 'b'\nhash = '{HASH}'"), "no other"),
+    ] {
+        let message = refused(&table(keys), &[TOKEN], &[]).join("\n");
+        assert!(message.contains(says), "{keys}: {message}");
+        assert!(!message.contains("s3cret") && !message.contains(HASH) && !message.contains(TOKEN.1), "{message}");
+    }
+    let warned = loaded(&format!("server.auth = 'none'\n{}", table(&format!("name = 'a'\nhash = '{HASH}'"))), &[], &[]);
+    assert!(warned.warnings.len() == 1 && warned.warnings[0].contains("server.auth"), "{:?}", warned.warnings);
+}
+
+#[test]
+fn a_page_is_allowed_by_its_origin() {
+    for wrong in
+        ["app.example.com", "https://app.example.com/", "https://app.example.com/a", "file:///a", "https://a:443"]
+    {
+        let message = refused(&format!("server.cors_origins = ['{wrong}']"), &[], &[]).join("\n");
+        assert!(message.contains("an origin such as"), "{wrong}: {message}");
+    }
+    let loaded = |list: &str| loaded(&format!("server.cors_origins = {list}"), &[], &[]).access.cors_origins;
+    let listed = loaded("['https://app.example.com', 'http://localhost:3000']");
+    assert!(listed.contains(&"http://localhost:3000".parse().unwrap()) && !listed.contains(&"null".parse().unwrap()));
+    assert!(loaded("['*']").contains(&"https://any.example".parse().unwrap()));
 }
 
 #[test]
