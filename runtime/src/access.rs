@@ -25,9 +25,9 @@ use ipnet::IpNet;
 
 pub(crate) use self::client_address::ClientAddress;
 use self::failures::Failures;
-pub(crate) use self::host_pattern::HostPattern;
-pub(crate) use self::manage::{Created, TokenRequest, create, list, parse_time, revoke};
-pub(crate) use self::rate::{Left, Rate};
+pub(crate) use self::host_pattern::{HostPattern, NotAHost};
+pub(crate) use self::manage::{Created, ManageError, TokenRequest, TokenView, create, list, parse_time, revoke};
+pub(crate) use self::rate::{Left, NotARate, Rate};
 use self::registry::Registry;
 pub(crate) use self::registry::Unauthenticated;
 use self::secret::Presented;

@@ -7,6 +7,7 @@ mod offline_store;
 mod print;
 mod secret;
 mod serve;
+mod tokens;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub(crate) use self::endpoints::Endpoints;
 pub(crate) use self::print::{print, print_error};
 use self::secret::Secret;
 pub(crate) use self::serve::Ready;
+pub(crate) use self::tokens::Tokens;
 use crate::settings::Sources;
 
 /// The address at which the inspector listens if `--inspect` has no value.
@@ -59,6 +61,9 @@ pub(crate) enum Command {
     /// Send webhooks again; the server must be stopped
     #[command(subcommand)]
     Deliveries(Deliveries),
+    /// Make, list and revoke the tokens of callers
+    #[command(subcommand)]
+    Tokens(Tokens),
 }
 
 /// The arguments of `serve`.
@@ -123,6 +128,7 @@ impl Command {
             Self::Check(common) | Self::Openapi(common) => (common, None),
             Self::Endpoints(endpoints) => (endpoints.common(), None),
             Self::Deliveries(deliveries) => (deliveries.common(), None),
+            Self::Tokens(tokens) => (tokens.common(), None),
         };
         let flags = listen.map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
         Sources::from_process(program, common.config.clone(), flags.into_iter().collect())

@@ -152,6 +152,9 @@ where
         Command::Deliveries(deliveries) => {
             print(&control.block_on(deliveries.run(settings.store.clone())).map_err(Failure::other)?);
         }
+        Command::Tokens(tokens) => {
+            print(&control.block_on(tokens.run(&settings)).map_err(Failure::other)?);
+        }
         Command::Serve(command) => return serve(program, &command, settings, build, &control, &handlers),
     }
     Ok(ExitCode::SUCCESS)

@@ -21,7 +21,7 @@ fn under(ulimit: &str) -> Server {
 
 /// A connection that has received an answer and stays open, idle.
 async fn idle(server: &Server) -> TcpStream {
-    let mut socket = server.saying("GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let mut socket = server.saying("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let mut answer = Vec::new();
     while !answer.ends_with(b"ok\n") {
         assert_ne!(socket.read_buf(&mut answer).await.unwrap(), 0);
@@ -68,7 +68,7 @@ async fn when_all_connections_are_taken_idle_ones_make_room_and_others_are_refus
     // A connection between two requests is idle, and may be closed for a new connection. So this loop opens connections
     // until one is refused. Then no connection is idle.
     let gets = format!(
-        "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\nGET /gated/{waits}?wait=60 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET /gated/{waits}?wait=60 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     );
     let mut busy = Vec::new();
     while let Some(one) = unless_refused(server.saying(&gets).await).await {
@@ -77,7 +77,8 @@ async fn when_all_connections_are_taken_idle_ones_make_room_and_others_are_refus
     }
     for _ in 0..15 {
         // The client writes its request before it reads, as clients do.
-        let post = "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+        let post =
+            "POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
         let mut refused = server.saying(post).await;
         let mut answer = String::new();
         refused.read_to_string(&mut answer).await.unwrap();
@@ -116,7 +117,7 @@ async fn a_server_without_free_files_logs_that_once_and_recovers() {
         if lines == 1 { Ok(()) } else { Err(lines) }
     });
     // The idle connection was closed to make room for others.
-    let _ = kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let _ = kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let ended = tokio::time::timeout(Duration::from_mins(1), kept.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok());
 }

@@ -99,7 +99,7 @@ async fn at_the_end_connections_are_closed_in_good_order() {
     client = client.ready().await.unwrap();
     let get = http::Request::get(server.path("/healthz")).body(()).unwrap();
     assert_eq!(client.send_request(get, true).unwrap().0.await.unwrap().status(), 200);
-    let idle = server.saying("GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let idle = server.saying("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     server.open("gate");
     // Both connections end without a reset. The HTTP/2 connection ends with GOAWAY.
     connection.await.unwrap().unwrap();

@@ -22,7 +22,7 @@ fn write_all_then_read(server: &Server, head: &str, body: &[u8]) -> String {
 }
 
 fn head(method: &str, path: &str, content_type: &str, length: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-type: {content_type}\r\n{length}\r\n\r\n")
+    format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\n{length}\r\n\r\n")
 }
 
 #[test]

@@ -21,7 +21,9 @@ const MOST_MIB: u64 = 256 + 150;
 
 /// The head of a POST request with a JSON body.
 fn head(route: &str, length: usize) -> String {
-    format!("POST {route} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
+    format!(
+        "POST {route} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    )
 }
 
 /// Checks that a POST with a body of this size is accepted soon.

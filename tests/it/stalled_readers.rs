@@ -48,7 +48,7 @@ async fn readers_that_never_read_hold_little_and_are_cut_off() {
     let mut stalled = Vec::new();
     let mut most = 0;
     for n in 0..300 {
-        let get = format!("GET /echo/{} HTTP/1.1\r\nhost: test\r\n\r\n", ids[n % ids.len()]);
+        let get = format!("GET /echo/{} HTTP/1.1\r\nhost: localhost\r\n\r\n", ids[n % ids.len()]);
         stalled.push(server.saying(&get).await);
         if n % 50 == 0 {
             server.submit("/echo", json!(1)).await;

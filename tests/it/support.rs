@@ -151,7 +151,7 @@ impl Server {
     pub async fn hanging(&self, path: &str) -> TcpStream {
         let mut socket = TcpStream::connect(self.address()).await.unwrap();
         let gets = format!(
-            "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\nGET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
+            "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
         );
         socket.write_all(gets.as_bytes()).await.unwrap();
         let mut first = Vec::new();

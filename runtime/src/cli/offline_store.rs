@@ -6,17 +6,28 @@ use postback_wire::id::NodeId;
 use postback_wire::line::Causes;
 use postback_wire::time::Clock;
 
-/// The result of a command that uses the store. The outer error is an error of the store. The inner result is the text
-/// to print, or the reason why the command has failed.
-pub(super) type CommandResult = Result<Result<String, String>, store::Error>;
+/// The result of a command that uses the store. The outer error is an error of the store. The inner result is the result
+/// of the command, or the reason why the command has failed.
+pub(super) type CommandResult<T = String> = Result<Result<T, String>, store::Error>;
 
 /// Opens the store, runs a command on the store, and closes the store.
-pub(super) async fn with_store(
+pub(super) async fn with_store<T>(
     options: store::Options,
-    command: impl AsyncFnOnce(&Store) -> CommandResult,
-) -> Result<String, String> {
-    if let Some(why) = nothing_at(&options.place) {
-        return Err(why);
+    command: impl AsyncFnOnce(&Store) -> CommandResult<T>,
+) -> Result<T, String> {
+    match nothing_at(&options.place) {
+        Some(why) => Err(why),
+        None => with_new_store(options, command).await,
+    }
+}
+
+/// Opens the store as [`with_store`] does, but makes a database if there is none.
+pub(super) async fn with_new_store<T>(
+    options: store::Options,
+    command: impl AsyncFnOnce(&Store) -> CommandResult<T>,
+) -> Result<T, String> {
+    if let Location::Memory { .. } = options.place {
+        return Err(IN_MEMORY.to_owned());
     }
     let store = Store::open(options, NodeId::generate(), Clock::system()).await;
     let store = store.map_err(|error| Causes(&error).to_string())?;
@@ -25,6 +36,8 @@ pub(super) async fn with_store(
     done.map_err(|error| Causes(&error).to_string())?
 }
 
+const IN_MEMORY: &str = "the store is in memory, and is lost when the server stops";
+
 /// Returns the reason why there is no store to open. Returns `None` if there is a store.
 #[cfg_attr(
     not(feature = "sqlite"),
@@ -32,7 +45,7 @@ pub(super) async fn with_store(
 )]
 fn nothing_at(place: &Location) -> Option<String> {
     match place {
-        Location::Memory { .. } => Some("the store is in memory, and is lost when the server stops".to_owned()),
+        Location::Memory { .. } => Some(IN_MEMORY.to_owned()),
         // The database must exist already. Otherwise opening the store would make a new database.
         #[cfg(feature = "sqlite")]
         Location::Sqlite { path, .. } if !path.exists() => {

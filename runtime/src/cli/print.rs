@@ -8,6 +8,11 @@ pub(crate) fn print(text: &str) {
     let _ = write!(anstream::stdout().lock(), "{text}");
 }
 
+/// Prints advice for a person to standard error, so that standard output has only what a script reads.
+pub(crate) fn print_note(text: &str) {
+    let _ = write!(anstream::stderr().lock(), "{text}");
+}
+
 /// Prints an error to standard error.
 pub(crate) fn print_error(text: &str) {
     let style = anstyle::AnsiColor::Red.on_default().bold();
