@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::host_pattern::HostPattern;
 use super::rate::{Limiter, Rate};
@@ -202,6 +203,12 @@ impl Caller {
     /// Whether a request with this owner is a request of this caller.
     pub(crate) fn owns(&self, owner: &str) -> bool {
         self.sees().is_none_or(|own| own == owner)
+    }
+
+    /// Whether a webhook that the caller brings may go to this URL.
+    pub(crate) fn may_report_to(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        self.token.as_ref().is_none_or(|token| token.may_report_to(host))
     }
 
     /// Whether the caller may do this with requests of this route.

@@ -11,6 +11,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
+use super::webhook_check::OTHER_HOST;
+use crate::access::Caller;
 use crate::handler::Route;
 use crate::policy::guard::{Guard, Reach};
 use crate::problem::{Code, Problem};
@@ -42,6 +44,7 @@ pub(super) struct Brought {
 /// What the checks depend on beside the headers.
 pub(super) struct Context<'a> {
     pub(super) route: &'a Route,
+    pub(super) caller: &'a Caller,
     pub(super) guard: &'a Guard,
     pub(super) now: Timestamp,
     /// The longest time that a run of the route may take.
@@ -191,6 +194,9 @@ fn webhook(url: &str, context: &Context<'_>) -> Result<Box<str>, Problem> {
     // The answer does not tell the caller which network contains the address, or which setting forbids the address.
     let reachable = context.guard.check_url(webhook.url(), Reach::Public);
     reachable.map_err(|_| refused("its host is an address that the webhook of a caller may not reach"))?;
+    if !context.caller.may_report_to(webhook.url()) {
+        return Err(refused(OTHER_HOST));
+    }
     Ok(webhook.url().as_str().into())
 }
 

@@ -92,7 +92,7 @@ async fn read_and_store(
         payload.check_type(&headers)?;
     }
     let now = api.clock.now();
-    let Brought { id, key, terms, extras } = Brought::of(&headers, &api.of_headers(route, now))?;
+    let Brought { id, key, terms, extras } = Brought::of(&headers, &api.of_headers(route, caller, now))?;
     let owner = caller.owner();
     let _in_use = key.as_ref().map(|key| api.keys.take(&owner, &route.path, key).ok_or_else(in_use)).transpose()?;
     let read = api.bodies.read(body, announced).await;
@@ -100,7 +100,8 @@ async fn read_and_store(
     let id = id.unwrap_or_else(RequestId::generate);
     let run = Run::of(id.clone(), Arc::new(credentials::without_credentials(&headers)), body);
     let (Checked { run, asked, digest }, share) = api.checks.check(route, run, key.is_some(), share).await?;
-    let registration = asked.map(|asked| webhook_check::check(&asked, route, &api.guard)).transpose()?.flatten();
+    let registration =
+        asked.map(|asked| webhook_check::check(&asked, route, caller, &api.guard)).transpose()?.flatten();
     let watch = api.store.watch(&id);
     let new = NewRequest {
         headers: Arc::unwrap_or_clone(run.headers),
@@ -132,9 +133,9 @@ async fn read_and_store(
 }
 
 impl Api {
-    fn of_headers<'a>(&'a self, route: &'a Route, now: Timestamp) -> brought::Context<'a> {
+    fn of_headers<'a>(&'a self, route: &'a Route, caller: &'a Caller, now: Timestamp) -> brought::Context<'a> {
         let timeout = route.limits().timeout.unwrap_or(self.options.run_timeout);
-        brought::Context { route, guard: &self.guard, now, timeout, accept_ids: self.options.accept_ids }
+        brought::Context { route, caller, guard: &self.guard, now, timeout, accept_ids: self.options.accept_ids }
     }
 }
 

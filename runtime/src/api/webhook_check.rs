@@ -4,6 +4,7 @@
 //! private network.
 
 use super::problem::{Code, Problem};
+use crate::access::Caller;
 use crate::handler::{Asked, Route};
 use crate::policy::guard::{Guard, Reach};
 use postback_store::Registration;
@@ -13,12 +14,19 @@ use postback_wire::webhook::Target;
 /// The longest expression of the handler's attribute, in bytes, that an error answer shows to the caller. A longer
 /// expression would not help the caller.
 const MAX_SHOWN: usize = 60;
+/// What is wrong with the webhook of a caller whose token names other hosts.
+pub(super) const OTHER_HOST: &str = "its host is not one of the hosts that the token may report to";
 
 /// Returns the webhooks that are stored with the request. Returns an error answer if one of the webhooks is wrong. A
 /// wrong URL that the operator has chosen causes no error answer, because the caller cannot correct the URL.
-pub(super) fn check(asked: &Asked, route: &Route, guard: &Guard) -> Result<Option<Registration>, Problem> {
+pub(super) fn check(
+    asked: &Asked,
+    route: &Route,
+    caller: &Caller,
+    guard: &Guard,
+) -> Result<Option<Registration>, Problem> {
     if !asked.is_operator {
-        let faults = asked.registered.webhooks.iter().map(|target| fault(target, guard));
+        let faults = asked.registered.webhooks.iter().map(|target| fault(target, caller, guard));
         if let Some((at, fault)) = faults.enumerate().find_map(|(at, fault)| Some((at, fault?))) {
             return Err(Problem::new(Code::InvalidWebhook, detail(asked, route, at, &fault)));
         }
@@ -26,10 +34,11 @@ pub(super) fn check(asked: &Asked, route: &Route, guard: &Guard) -> Result<Optio
     Ok(asked.is_requests.then(|| asked.registered.stored()))
 }
 
-fn fault(target: &Target, guard: &Guard) -> Option<String> {
+fn fault(target: &Target, caller: &Caller, guard: &Guard) -> Option<String> {
     match target.webhook() {
         Err(why) => Some(Causes(why).to_string()),
         Ok(webhook) if webhook.is_operator() => None,
+        Ok(webhook) if !caller.may_report_to(webhook.url()) => Some(OTHER_HOST.to_owned()),
         // The error answer does not tell the caller which network contains the address, or which setting forbids the
         // address.
         Ok(webhook) => guard
