@@ -4,6 +4,7 @@ mod api;
 mod bad_input;
 mod bad_start;
 mod bounds;
+mod brought;
 mod cancel;
 mod connections;
 mod crash;
