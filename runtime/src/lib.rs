@@ -210,6 +210,9 @@ pub mod guide {
     #[doc = include_str!("../docs/guide/callers.md")]
     pub mod callers {}
 
+    #[doc = include_str!("../docs/guide/api.md")]
+    pub mod api {}
+
     #[doc = include_str!("../docs/guide/problems.md")]
     pub mod problems {}
 
