@@ -188,8 +188,17 @@ fn show_rate(response: &mut Response, left: Left) {
     let limit = format!("\"rate\";r={calls};t={}", whole_seconds(refused_for.unwrap_or(full_after)));
     for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
         if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().insert(name, value);
+            // The answer may already have the headers of another limit. Both headers are lists.
+            response.headers_mut().append(name, value);
         }
+    }
+}
+
+/// Adds the headers of another limit than the rate to an answer.
+pub(super) fn with_limit(problem: Problem, policy: &str, limit: &str) -> Problem {
+    match (HeaderValue::try_from(policy), HeaderValue::try_from(limit)) {
+        (Ok(policy), Ok(limit)) => problem.header(RATE_LIMIT_POLICY, policy).header(RATE_LIMIT, limit),
+        _ => problem,
     }
 }
 

@@ -20,7 +20,7 @@ use super::status;
 use super::{Api, credentials, gate, webhook_check};
 use crate::access::{Caller, Scope};
 use crate::handler::{Route, Run};
-use postback_store::{Bound, Error, Idempotency, NewRequest, Submitted, Summary, Watch};
+use postback_store::{Bound, Error, Idempotency, NewRequest, OwnerLimits, Submitted, Summary, Watch};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
 use postback_wire::names::{header, metric};
@@ -112,7 +112,7 @@ async fn read_and_store(
         extras,
         ..NewRequest::new(id.clone(), &route.path, run.body, now)
     };
-    let submitted = submit(api, new, &location(route, &id)).await?;
+    let submitted = submit(api, new, caller, &location(route, &id)).await?;
     drop(share);
     let (path, correlation) = (&route.path, correlation(&headers));
     let earlier = match submitted {
@@ -184,7 +184,7 @@ fn problem(refused: Refused, limit: usize) -> Problem {
     }
 }
 
-async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<Submitted, Problem> {
+async fn submit(api: &Api, new: NewRequest, caller: &Caller, location: &str) -> Result<Submitted, Problem> {
     let unknown = || {
         Problem::new(
             Code::AcceptanceUnknown,
@@ -192,13 +192,18 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<Submitted,
         )
     };
     let (id, route) = (new.id.clone(), new.route.clone());
-    let submitted = tokio::time::timeout(MAX_WAIT, api.store.submit(new)).await;
+    let submitted = tokio::time::timeout(MAX_WAIT, api.store.submit_within(new, limits(caller))).await;
     match submitted {
         Ok(Ok(submitted)) => Ok(submitted),
         Ok(Err(Error::Closed)) => Err(Problem::draining()),
         Ok(Err(Error::Refused(bound))) => {
-            let code = if let Bound::Disk { .. } = bound { Code::StoreFull } else { Code::QueueFull };
-            Err(Problem::new(code, format!("{bound}; nothing was accepted, try again")))
+            let what = format!("{bound}; nothing was accepted, try again");
+            Err(match bound {
+                Bound::Disk { .. } => Problem::new(Code::StoreFull, what),
+                Bound::OwnerRows(most) => over_quota(what, most, "requests"),
+                Bound::OwnerBytes(most) => over_quota(what, most, "content-bytes"),
+                Bound::Rows(_) | Bound::Bytes(_) => Problem::new(Code::QueueFull, what),
+            })
         }
         Ok(Err(Error::Full)) => {
             Err(Problem::new(Code::QueueFull, "too many requests wait; nothing was accepted, try again"))
@@ -218,6 +223,22 @@ async fn submit(api: &Api, new: NewRequest, location: &str) -> Result<Submitted,
         // operation. So the answer must not say that the request was not accepted.
         Err(_) => Err(unknown()),
     }
+}
+
+/// Returns the limits of the caller's token for its waiting requests.
+fn limits(caller: &Caller) -> OwnerLimits {
+    let terms = caller.token.as_ref().map(|token| &token.terms);
+    OwnerLimits {
+        rows: terms.and_then(|terms| terms.max_queued),
+        bytes: terms.and_then(|terms| terms.max_queued_bytes),
+    }
+}
+
+/// Makes the answer to a caller whose token has too many waiting requests. Nobody knows when the next of them begins, so
+/// the caller is told to try again soon.
+fn over_quota(what: String, most: u64, unit: &str) -> Problem {
+    let problem = Problem::new(Code::QuotaExceeded, what).retry_after(1);
+    gate::with_limit(problem, &format!("\"queued\";q={most};qu=\"{unit}\""), "\"queued\";r=0;t=1")
 }
 
 /// Returns the correlation id, which the caller has given the request. The id is written to the log.

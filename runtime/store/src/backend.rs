@@ -15,7 +15,7 @@ use crate::cancel::CancelView;
 use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
 use crate::ops::{Op, Reply};
-use crate::record::{Counts, DeliveryRecord, Disabled, RequestRecord};
+use crate::record::{Counts, DeliveryRecord, Disabled, Owner, RequestRecord};
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
 use crate::tokens::TokenRecord;
@@ -102,6 +102,8 @@ pub(crate) struct Left {
     /// The number of waiting requests, by route. The requests that the earlier process was running are counted as
     /// waiting, because the recovery makes them wait again.
     pub backlog: HashMap<String, Count>,
+    /// The number of waiting requests, by owner.
+    pub owners: HashMap<Owner, Count>,
     /// The disabled URLs. The receivers at these URLs want no more reports.
     pub disabled: HashSet<String>,
     /// The readings of the clocks at the last commit: the wall-clock time and the store's own time.

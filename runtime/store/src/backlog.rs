@@ -7,14 +7,18 @@
 //!
 //! A request that is put back after a run is counted even beyond the bounds, because it was accepted before.
 
+mod owners;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::HeaderMap;
 
+pub use self::owners::OwnerLimits;
+use self::owners::Owners;
 use crate::error::Bound;
-use crate::record::ClaimedRequest;
+use crate::record::{ClaimedRequest, Owner};
 use postback_wire::id::RequestId;
 use postback_wire::names::metric;
 
@@ -62,6 +66,7 @@ pub(crate) fn stored_bytes(headers: &HeaderMap, body: &Bytes) -> u64 {
 
 pub(crate) struct Backlog {
     limits: Limits,
+    owners: Owners,
     state: Mutex<State>,
 }
 
@@ -121,19 +126,24 @@ impl Route {
 
 impl Backlog {
     /// Makes the count of waiting requests. `left` is the number of requests that an earlier process left waiting, by
-    /// route.
-    pub(crate) fn new(limits: Limits, left: HashMap<String, Count>) -> Self {
+    /// route. `owners` is the number by owner.
+    pub(crate) fn new(limits: Limits, left: HashMap<String, Count>, owners: HashMap<Owner, Count>) -> Self {
         let mut state = State::default();
         for (route, count) in left {
             let name = state.name(&route);
             state.add(&name, count);
         }
-        Self { limits, state: Mutex::new(state) }
+        Self { limits, owners: Owners::new(owners), state: Mutex::new(state) }
     }
 
-    /// Takes a slot for a new request of this route, before the request goes to the writer. Fails if a bound refuses
-    /// the request.
-    pub(crate) fn take(self: &Arc<Self>, route: &str, bytes: u64) -> Result<QueueSlot, Bound> {
+    /// Takes a slot for a new request of this route and this owner, before the request goes to the writer. Fails if a
+    /// bound refuses the request. `of_owner` are the limits of the owner.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        route: &str,
+        (owner, of_owner): (&Owner, OwnerLimits),
+        bytes: u64,
+    ) -> Result<QueueSlot, Bound> {
         let Limits { rows: most, bytes: most_bytes } = self.limits;
         let mut state = self.lock();
         if let Some(bound) = self.limits.bound(state.all, bytes) {
@@ -155,9 +165,10 @@ impl Backlog {
         {
             tracing::info!("requests are accepted again; {refused} were refused");
         }
+        self.owners.take(owner, bytes, of_owner)?;
         let route = state.name(route);
         state.add(&route, Count { rows: 1, bytes });
-        Ok(QueueSlot { backlog: self.clone(), route, bytes, stays: false })
+        Ok(QueueSlot { backlog: self.clone(), route, owner: owner.clone(), bytes, stays: false })
     }
 
     /// Returns the bound that would refuse a request of usual size now. `None`: no bound would refuse the request.
@@ -172,6 +183,7 @@ impl Backlog {
             let (route, bytes) = (state.name(&row.route), stored_bytes(&row.headers, &row.body));
             state.remove(&route, bytes);
             state.running.insert(row.claim.id.clone(), (route, bytes));
+            self.owners.claimed(row, bytes);
         }
     }
 
@@ -180,6 +192,7 @@ impl Backlog {
         let mut state = self.lock();
         if let Some((route, bytes)) = state.running.remove(id) {
             state.add(&route, Count { rows: 1, bytes });
+            self.owners.released(id);
         }
     }
 
@@ -188,8 +201,14 @@ impl Backlog {
     pub(super) fn settled(&self, id: &RequestId, waited: Option<&Waited>) {
         let mut state = self.lock();
         match waited {
-            Some(Waited { route, bytes }) => state.remove(route, *bytes),
-            None => drop(state.running.remove(id)),
+            Some(Waited { route, owner, bytes }) => {
+                state.remove(route, *bytes);
+                self.owners.remove(owner, *bytes);
+            }
+            None => {
+                state.running.remove(id);
+                self.owners.settled(id);
+            }
         }
     }
 
@@ -217,6 +236,11 @@ impl Backlog {
     }
 
     #[cfg(test)]
+    pub(crate) fn count_of_owner(&self, owner: &str) -> Count {
+        self.owners.count_of(owner)
+    }
+
+    #[cfg(test)]
     pub(crate) fn running(&self) -> usize {
         self.lock().running.len()
     }
@@ -226,10 +250,11 @@ impl Backlog {
     }
 }
 
-/// The route and the size of a request that was counted as waiting.
+/// The route, the owner and the size of a request that was counted as waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Waited {
     pub route: String,
+    pub owner: Owner,
     pub bytes: u64,
 }
 
@@ -238,6 +263,7 @@ pub(crate) struct Waited {
 pub(crate) struct QueueSlot {
     backlog: Arc<Backlog>,
     route: Arc<str>,
+    owner: Owner,
     bytes: u64,
     stays: bool,
 }
@@ -251,6 +277,7 @@ impl QueueSlot {
     /// Frees the slot and counts the request as running, because the row of the request was written as running.
     pub(super) fn runs(self, id: &RequestId) {
         self.backlog.lock().running.insert(id.clone(), (self.route.clone(), self.bytes));
+        self.backlog.owners.runs(id, &self.owner, self.bytes);
     }
 }
 
@@ -258,6 +285,7 @@ impl Drop for QueueSlot {
     fn drop(&mut self) {
         if !self.stays {
             self.backlog.lock().remove(&self.route, self.bytes);
+            self.backlog.owners.remove(&self.owner, self.bytes);
         }
     }
 }

@@ -46,6 +46,10 @@ pub enum Bound {
     Rows(u64),
     #[error("the requests that wait would exceed {0} bytes (worker.max_queued_bytes)")]
     Bytes(u64),
+    #[error("{0} requests of this token wait already; wait until some of them have begun")]
+    OwnerRows(u64),
+    #[error("the requests of this token that wait would exceed {0} bytes; wait until some of them have begun")]
+    OwnerBytes(u64),
     #[error(
         "the disk of the store has {free} bytes free; {reserve} bytes are reserved for accepted requests \
          (store.disk_reserve)"
@@ -54,11 +58,22 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// Returns the same bound as a bound of one owner.
+    pub(crate) fn of_owner(self) -> Self {
+        match self {
+            Self::Rows(most) => Self::OwnerRows(most),
+            Self::Bytes(most) => Self::OwnerBytes(most),
+            other => other,
+        }
+    }
+
     /// Returns the name of the bound, which is the value of the label `reason` in the metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rows(_) => "max_queued",
             Self::Bytes(_) => "max_queued_bytes",
+            Self::OwnerRows(_) => "token_max_queued",
+            Self::OwnerBytes(_) => "token_max_queued_bytes",
             Self::Disk { .. } => "disk_reserve",
         }
     }

@@ -72,6 +72,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 pub use self::audit::{AuditRecord, NewAudit};
 use self::backend::{Opened, Reader};
+pub use self::backlog::OwnerLimits;
 use self::backlog::{Backlog, Limits};
 use self::begun::{Begun, Running};
 use self::clock::StoreClock;
@@ -173,7 +174,7 @@ impl Store {
                 disabled: DisabledUrls::new(left.disabled),
                 clock: StoreClock::resume(clock, left.clocks, left.trust),
                 counters,
-                backlog: Arc::new(Backlog::new(limits, left.backlog)),
+                backlog: Arc::new(Backlog::new(limits, left.backlog, left.owners)),
             },
             health: Health::default(),
             space: Space::new(options.disk_reserve, probe),

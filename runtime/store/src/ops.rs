@@ -256,6 +256,6 @@ mod tests {
     /// Tests that `Op` is small, because every queue and every batch moves operations in memory.
     #[test]
     fn an_operation_is_as_small_as_its_largest_kind() {
-        assert_eq!(size_of::<Op>(), size_of::<Submit>());
+        assert_eq!(size_of::<Op>(), size_of::<SettleRequest>());
     }
 }

@@ -92,7 +92,7 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
     };
     let start = started.await.map_err(failed)?;
     let mut left = read::left(&mut conn).await.map_err(failed)?;
-    left.backlog = read::backlog(&mut conn).await.map_err(failed)?;
+    (left.backlog, left.owners) = read::backlog(&mut conn).await.map_err(failed)?;
     let not_writable = |source| OpenError::NotWritable { path: connector.path().into(), source };
     let (begun, had_begun) = Begun::open(owner.beside(BEGUN)?).map_err(not_writable)?;
     let pool = connector.read();

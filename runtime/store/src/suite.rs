@@ -155,6 +155,7 @@ suite! {
         deliveries_are_bounded_and_oldest_first;
     backlog:
         no_more_requests_wait_than_may,
+        an_owner_has_no_more_waiting_requests_than_it_may,
         no_more_bytes_wait_than_may,
         what_waits_is_counted_whatever_becomes_of_it;
     parked:

@@ -54,7 +54,7 @@ pub mod metric {
     pub const REQUESTS_REPEATED: &str = "postback_requests_repeated_total";
     /// Counter, label `reason`: requests that the server refused. `max_queued`: too many requests wait to be run.
     /// `max_queued_bytes`: the waiting requests have too many bytes. `disk_reserve`: too little space is free on the
-    /// disk.
+    /// disk. `token_max_queued` and `token_max_queued_bytes`: too many requests of one token wait.
     pub const REQUESTS_REFUSED: &str = "postback_requests_refused_total";
     /// Gauge, label `route`: requests that wait to be run.
     pub const REQUESTS_QUEUED: &str = "postback_requests_queued";

@@ -67,14 +67,14 @@ impl Store {
         loop {
             let view = self.reader()?.cancel_view(id).await.map_err(Error::Backend)?;
             let is_theirs = |view: &CancelView| view.route == route && owner.is_none_or(|owner| *owner == *view.owner);
-            let Some(CancelView { phase, route, extras, .. }) = view.filter(is_theirs) else {
+            let Some(CancelView { phase, route, owner, extras }) = view.filter(is_theirs) else {
                 return Ok(Cancelled::Unknown);
             };
             match phase {
                 Phase::Settled => return Ok(Cancelled::Over),
                 Phase::Queued { epoch, registration, bytes } => {
                     let (outcome, reports) = end(registration, extras.clone());
-                    let (claim, waited) = (Claim { id: id.clone(), epoch }, Waited { route, bytes });
+                    let (claim, waited) = (Claim { id: id.clone(), epoch }, Waited { route, owner, bytes });
                     let settle = SettleRequest::queued(claim, waited, outcome.clone(), reports);
                     if self.ask(settle).await? == Settled::Current {
                         return Ok(Cancelled::AtOnce(outcome));

@@ -4,7 +4,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Kind as _;
 use crate::Store;
-use crate::backlog::{QueueSlot, stored_bytes};
+use crate::backlog::{OwnerLimits, QueueSlot, stored_bytes};
 use crate::error::Error;
 use crate::handoff::PreClaimed;
 use crate::local::Local;
@@ -85,9 +85,17 @@ impl Store {
     /// the writer is full. If too many requests wait to be run, or if too little disk space is free, the store refuses
     /// the request without waiting.
     pub async fn submit(&self, request: NewRequest) -> Result<Submitted, Error> {
+        self.submit_within(request, OwnerLimits::default()).await
+    }
+
+    /// Accepts a request as [`submit`](Self::submit) does, but refuses the request if its owner has too many waiting
+    /// requests already.
+    pub async fn submit_within(&self, request: NewRequest, limits: OwnerLimits) -> Result<Submitted, Error> {
         self.0.shared.space.check().map_err(Error::Refused)?;
         let bytes = stored_bytes(&request.headers, &request.body);
-        let slot = Some(self.0.shared.local.backlog.take(&request.route, bytes).map_err(Error::Refused)?);
+        let backlog = &self.0.shared.local.backlog;
+        let slot = backlog.take(&request.route, (&request.owner, limits), bytes).map_err(Error::Refused)?;
+        let slot = Some(slot);
         let submit = Submit { request: Box::new(request), room: None, slot };
         Submit::answer(self.inbox().push(submit.into()).await?.wait().await?).ok_or(Error::Closed)
     }

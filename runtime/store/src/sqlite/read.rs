@@ -26,7 +26,7 @@ use crate::backlog::Count;
 use crate::cancel::{CancelView, Phase};
 use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
-use crate::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, RequestRecord, RequestState};
+use crate::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, Owner, RequestRecord, RequestState};
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
 use crate::tokens::TokenRecord;
@@ -188,25 +188,36 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
     Ok(Left { waiting, disabled, clocks: clocks.map(now), trust, ..Left::default() })
 }
 
-/// Returns the number of waiting requests of each route. Counts the requests that the earlier process was running as
-/// waiting, because the recovery makes them wait again.
-pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<HashMap<String, Count>, sqlx::Error> {
-    // The statement computes sizes cheaply, because SQLite knows the length of a blob without reading the blob.
+/// Returns the number of waiting requests of each route, and of each owner. Counts the requests that the earlier process
+/// was running as waiting, because the recovery makes them wait again.
+pub(super) async fn backlog(
+    conn: &mut SqliteConnection,
+) -> Result<(HashMap<String, Count>, HashMap<Owner, Count>), sqlx::Error> {
+    // The statement computes sizes cheaply, because SQLite knows the length of a blob without reading the blob. The plus
+    // signs keep SQLite from grouping by an index of all requests.
     let sql = sql!(
-        "SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
-               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 GROUP BY r.route \
-               UNION ALL SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
-               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes > 0 GROUP BY r.route \
-               UNION ALL SELECT r.route, count(*), sum(length(b.headers) + length(b.body)) \
-               FROM request AS r CROSS JOIN request_body AS b WHERE b.seq = r.seq AND r.state = {running} GROUP BY r.route"
+        "SELECT r.route, r.owner, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b \
+               WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 GROUP BY +r.route, +r.owner \
+               UNION ALL SELECT r.route, r.owner, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b \
+               WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes > 0 GROUP BY +r.route, +r.owner \
+               UNION ALL SELECT r.route, r.owner, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b \
+               WHERE b.seq = r.seq AND r.state = {running} GROUP BY +r.route, +r.owner"
     );
-    let mut backlog = HashMap::<String, Count>::new();
+    let (mut routes, mut owners) = (HashMap::<String, Count>::new(), HashMap::<Owner, Count>::new());
     for row in query(sql).fetch_all(conn).await? {
-        let count = backlog.entry(row.try_get(0)?).or_default();
-        count.rows += u64::try_from(row.try_get::<i64, _>(1)?).unwrap_or(0);
-        count.bytes += u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
+        let rows = u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
+        let bytes = u64::try_from(row.try_get::<i64, _>(3)?).unwrap_or(0);
+        let of_route = routes.entry(row.try_get(0)?).or_default();
+        let of_owner = owners.entry(row.try_get::<&str, _>(1)?.into()).or_default();
+        for count in [of_route, of_owner] {
+            count.rows += rows;
+            count.bytes += bytes;
+        }
     }
-    Ok(backlog)
+    Ok((routes, owners))
 }
 
 fn outcome(row: &SqliteRow, status: Status) -> Result<Outcome, sqlx::Error> {

@@ -12,7 +12,7 @@ use super::world::{ROUTE, World, attach, current, id, submit};
 use crate::backlog::Count;
 use crate::error::Bound;
 use crate::record::{NewRequest, Submitted};
-use crate::{Cancelled, Error, Store};
+use crate::{Cancelled, Error, OwnerLimits, Store};
 use postback_wire::report::Outcome;
 
 fn sized(world: &World, name: &str, bytes: usize) -> NewRequest {
@@ -31,6 +31,62 @@ async fn refused(store: &Store, request: NewRequest) -> Bound {
 async fn agrees(store: &Store, rows: u64, bytes: u64) {
     assert_eq!(store.backlog().count(), Count { rows, bytes });
     assert_eq!(store.counts().await.unwrap().queued.values().sum::<u64>(), rows);
+}
+
+pub(super) async fn an_owner_has_no_more_waiting_requests_than_it_may(world: World) {
+    let store = world.open().await;
+    attach(&store);
+    let owned = |owner: &str, name: &str| NewRequest { owner: owner.into(), ..world.request(name) };
+    let rows = OwnerLimits { rows: Some(2), bytes: None };
+    let submitted = async |request: NewRequest, limits| match store.submit_within(request, limits).await {
+        Ok(Submitted::New) => Ok(()),
+        Err(Error::Refused(bound)) => Err(bound),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(submitted(owned("a", "1"), rows).await, Ok(()));
+    assert_eq!(submitted(owned("a", "2"), rows).await, Ok(()));
+    assert_eq!(submitted(owned("a", "3"), rows).await, Err(Bound::OwnerRows(2)));
+    assert_eq!(submitted(owned("b", "4"), rows).await, Ok(()), "another owner has a count of its own");
+    assert_eq!(submitted(owned("", "5"), rows).await, Ok(()), "without an owner there is no bound");
+    agrees(&store, 4, 8).await;
+    let waiting = |owner: &str| store.backlog().count_of_owner(owner);
+    assert_eq!(
+        (waiting("a"), waiting("b"), waiting("")),
+        (Count { rows: 2, bytes: 4 }, Count { rows: 1, bytes: 2 }, Count::default(),)
+    );
+    // A request that runs does not wait, and waits again if it is put back.
+    let mut claimed = store.claim_requests(1).await.unwrap().rows;
+    assert_eq!(waiting("a").rows, 1);
+    assert_eq!(submitted(owned("a", "6"), rows).await, Ok(()));
+    current(store.put_back_request(claimed.remove(0).claim).await);
+    assert_eq!(waiting("a").rows, 3);
+    assert_eq!(submitted(owned("a", "7"), rows).await, Err(Bound::OwnerRows(2)));
+    // A cancelled request waits no more.
+    for name in ["2", "6"] {
+        let of = id(name);
+        let cancelled = store.cancel(&of, ROUTE, Some("a"), |_, _| (Outcome::cancelled(world.now()), Vec::new()));
+        assert!(matches!(cancelled.await.unwrap(), Cancelled::AtOnce(_)));
+    }
+    assert_eq!(waiting("a"), Count { rows: 1, bytes: 2 });
+    let bytes = OwnerLimits { rows: None, bytes: Some(100) };
+    let large = |name: &str| NewRequest { owner: "c".into(), ..sized(&world, name, 90) };
+    assert_eq!(submitted(large("8"), bytes).await, Ok(()));
+    assert_eq!(submitted(large("9"), bytes).await, Err(Bound::OwnerBytes(100)));
+    for row in store.claim_requests(10).await.unwrap().rows {
+        current(store.settle_request(row.claim, world.done(), Vec::new()).await);
+    }
+    assert_eq!((waiting("a"), waiting("c")), (Count::default(), Count::default()));
+    // The next process continues the count.
+    assert_eq!(submitted(owned("a", "10"), rows).await, Ok(()));
+    assert_eq!(submitted(owned("a", "11"), rows).await, Ok(()));
+    if store.is_durable() {
+        store.close().await;
+        drop(store);
+        let store = world.open().await;
+        assert_eq!(store.backlog().count_of_owner("a"), Count { rows: 2, bytes: 4 });
+        let refused = store.submit_within(owned("a", "12"), rows).await;
+        assert!(matches!(refused, Err(Error::Refused(Bound::OwnerRows(2)))), "{refused:?}");
+    }
 }
 
 pub(super) async fn no_more_requests_wait_than_may(mut world: World) {
