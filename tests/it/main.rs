@@ -1,5 +1,6 @@
 //! End-to-end tests. They run real programs, with real sockets, database files and signals.
 
+mod access;
 mod api;
 mod bad_input;
 mod bad_start;
