@@ -3,8 +3,6 @@
 //! The Rust implementations are dependencies. The Python packages are installed into the target folder when the tests
 //! run. If they cannot be installed, their test is ignored.
 
-mod python;
-
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,14 +13,18 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use libtest_mimic::Arguments;
 use postback::{Poster, PublicKey, Report, Secret, VerifyError, VerifyingKey, verify};
 use postback_tests::need::trial;
-use postback_tests::{Received, Receiver};
+use postback_tests::{Received, Receiver, python};
 use serde_json::json;
 use standardwebhooks::Webhook;
+
+/// The published package for receivers in Python, and a package for Ed25519, which the first package does not support.
+const PACKAGES: [&str; 2] = ["standardwebhooks==1.1.0", "cryptography==50.0.2"];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // A listing of the tests does not need the Python packages.
-    let packages = if arguments.list { Err(String::new()) } else { python::packages() };
+    let packages =
+        if arguments.list { Err(String::new()) } else { python::packages(env!("CARGO_TARGET_TMPDIR"), &PACKAGES) };
     let missing = packages.as_ref().map(drop).map_err(Clone::clone);
     let folder = packages.unwrap_or_default();
     let trials = vec![

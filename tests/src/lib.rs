@@ -3,6 +3,7 @@
 pub mod breaking;
 pub mod need;
 mod process;
+pub mod python;
 mod receiver;
 mod shim;
 mod wait;

@@ -1,9 +1,9 @@
 //! What all routes share in the document: schemas and parameters.
 
 use serde_json::{Map, Value, json};
-use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, Type};
+use utoipa::openapi::{RefOr, Required};
 
 use crate::api::prefer::MAX_WAIT;
 use crate::openapi::{PROBLEM, problem_schema};
@@ -17,6 +17,8 @@ pub(super) const ACCEPTED: &str = "PostbackAccepted";
 pub(super) const PENDING: &str = "PostbackPending";
 pub(super) const STATUS: &str = "PostbackStatus";
 pub(super) const CANCELLED: &str = "PostbackCancelled";
+const STAGE: &str = "PostbackRequestStatus";
+const INCLUDE: &str = "PostbackInclude";
 const DELIVERIES: &str = "PostbackDeliveries";
 const DELIVERY: &str = "PostbackDelivery";
 
@@ -53,6 +55,14 @@ pub(super) fn schemas() -> Map<String, Value> {
                 "required": ["id", "status"], "properties": {"id": id(), "status": status(), "reason": reason()},
             }),
         ),
+        (
+            STAGE,
+            json!({
+                "type": "string", "description": "How far a request is, or how it ended.",
+                "enum": ["in_queue", "in_progress", "completed", "failed", "cancelled"],
+            }),
+        ),
+        (INCLUDE, json!({"type": "string", "enum": ["delivery"]})),
         (DELIVERIES, deliveries()),
         (DELIVERY, delivery()),
     ];
@@ -64,10 +74,7 @@ fn id() -> Value {
 }
 
 fn status() -> Value {
-    json!({
-        "type": "string", "description": "How far the request is, or how it ended.",
-        "enum": ["in_queue", "in_progress", "completed", "failed", "cancelled"],
-    })
+    json!({"$ref": format!("#/components/schemas/{STAGE}")})
 }
 
 fn reason() -> Value {
@@ -132,17 +139,17 @@ fn delivery() -> Value {
     })
 }
 
-fn parameter(name: &str, place: ParameterIn, what: &str, schema: impl Into<Object>) -> Parameter {
+fn parameter(name: &str, place: ParameterIn, what: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
     let required = if matches!(place, ParameterIn::Path) { Required::True } else { Required::False };
     let parameter = ParameterBuilder::new().name(name).parameter_in(place).required(required);
-    parameter.description(Some(what)).schema(Some(schema.into())).build()
+    parameter.description(Some(what)).schema(Some(schema)).build()
 }
 
 fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-fn query(name: &str, what: &str, schema: impl Into<Object>) -> Parameter {
+fn query(name: &str, what: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
     parameter(name, ParameterIn::Query, what, schema)
 }
 
@@ -161,7 +168,7 @@ pub(super) fn wait() -> Parameter {
 }
 
 pub(super) fn include() -> Parameter {
-    query("include", "What else the answer has.", text().enum_values(Some(["delivery"])))
+    query("include", "What else the answer has.", Ref::from_schema_name(INCLUDE))
 }
 
 pub(super) fn verbose() -> Parameter {

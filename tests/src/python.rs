@@ -1,28 +1,26 @@
-//! Runs Python scripts, with the packages that verify signatures.
+//! Runs Python programs, with packages that are installed into the target folder.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The published package for receivers in Python, and a package for Ed25519, which the first package does not support.
-const PACKAGES: [&str; 2] = ["standardwebhooks==1.1.0", "cryptography==50.0.2"];
-
-/// The folder with the installed packages. Installs them if necessary. `Err` names what is missing.
-pub fn packages() -> Result<PathBuf, String> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = target.join(format!("python-{}", PACKAGES.join("-").replace("==", "-")));
+/// The folder with these packages installed, below the folder `target`. Installs them if necessary. `Err` names what is
+/// missing.
+pub fn packages(target: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    let target = Path::new(target);
+    let folder = target.join(format!("python-{}", packages.join("-").replace("==", "-")));
     if folder.exists() {
         return Ok(folder);
     }
     let new = tempfile::tempdir_in(target).map_err(|error| error.to_string())?;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "2", "--target"]);
-    let pip = pip.arg(new.path()).args(PACKAGES).stdin(Stdio::null()).output();
+    let pip = pip.arg(new.path()).args(packages).stdin(Stdio::null()).output();
     let output = pip.map_err(|error| format!("the program python3 ({error})"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let last = said.lines().last().unwrap_or_default();
-        return Err(format!("the Python packages {}, which pip did not install ({last})", PACKAGES.join(" and ")));
+        return Err(format!("the Python packages {}, which pip did not install ({last})", packages.join(" and ")));
     }
     // The rename makes the folder appear complete or not at all. If another process was faster, its folder is used.
     let _ = std::fs::rename(new.path(), &folder);
