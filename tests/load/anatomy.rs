@@ -131,6 +131,16 @@ impl Reading {
     }
 }
 
+/// The processor time that a process has used so far.
+pub(crate) fn processor_time(process: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a process on Linux");
+    let of_task = |task: std::io::Result<fs::DirEntry>| {
+        let text = fs::read_to_string(task.expect("a thread").path().join("schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
+    };
+    Duration::from_nanos(tasks.map(of_task).sum())
+}
+
 /// The number after a name in a file of `/proc`. If the name is missing, 0.
 fn field(text: &str, name: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)

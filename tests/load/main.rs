@@ -10,6 +10,7 @@
 mod anatomy;
 mod child;
 mod counts;
+mod features;
 mod idle;
 mod isolation;
 mod ledger;
@@ -39,7 +40,7 @@ struct Mode {
     run: fn(&Options) -> bool,
 }
 
-const MODES: [Mode; 7] = [
+const MODES: [Mode; 8] = [
     Mode {
         name: "posters",
         about: "reports a second: bare posts, and posters in memory and SQLite",
@@ -50,6 +51,11 @@ const MODES: [Mode; 7] = [
         name: "anatomy",
         about: "the cost of a round trip for the workload server, by group of threads",
         run: anatomy::run,
+    },
+    Mode {
+        name: "features",
+        about: "what a token, an idempotency key and a trace cost a round trip",
+        run: features::run,
     },
     Mode { name: "pending", about: "the memory of a poster while a million reports wait", run: pending::run },
     Mode { name: "idle", about: "the time from a post to the arrival while nothing else happens", run: idle::run },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use reqwest::RequestBuilder;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -32,6 +33,33 @@ pub(crate) struct Load {
     pub(crate) receiver: String,
     pub(crate) trips: Arc<Ledger>,
     pub(crate) bare: Arc<Ledger>,
+    pub(crate) brings: Brings,
+}
+
+/// What the client of a round trip brings in headers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Brings {
+    pub(crate) token: Option<String>,
+    /// A new idempotency key with each call.
+    pub(crate) key: bool,
+    /// A new trace with each call.
+    pub(crate) trace: bool,
+}
+
+impl Brings {
+    fn add_to(&self, mut post: RequestBuilder) -> RequestBuilder {
+        if let Some(token) = &self.token {
+            post = post.bearer_auth(token);
+        }
+        if self.key {
+            post = post.header("idempotency-key", Uuid::now_v7().to_string());
+        }
+        if self.trace {
+            let trace = Uuid::now_v7().simple().to_string();
+            post = post.header("traceparent", format!("00-{trace}-{}-01", &trace[16..]));
+        }
+        post
+    }
 }
 
 /// The figures of one round.
@@ -45,6 +73,13 @@ pub(crate) struct Round {
 }
 
 impl Load {
+    /// The same load, by clients that bring this.
+    pub(crate) fn bringing(&self, brings: Brings) -> Self {
+        let Self { client, server, receiver, trips, bare, .. } = self;
+        let (trips, bare) = (Arc::clone(trips), Arc::clone(bare));
+        Self { client: client.clone(), server: server.clone(), receiver: receiver.clone(), trips, bare, brings }
+    }
+
     /// Runs one round. Operations that are not finished when the time is over are waited for, but do not count as in
     /// time.
     pub(crate) async fn round(self: &Arc<Self>, kind: Kind, clients: usize, time: Duration) -> Round {
@@ -91,7 +126,8 @@ impl Load {
         struct Accepted {
             id: String,
         }
-        let answer = self.post(&self.server, PAYLOAD.to_owned()).await?;
+        let post = self.brings.add_to(self.client.post(&self.server));
+        let answer = send(post, PAYLOAD.to_owned()).await?;
         let accepted: Accepted = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
         self.trips.arrival(&accepted.id, PATIENCE).await
     }
@@ -102,20 +138,20 @@ impl Load {
         let body = format!(
             r#"{{"id":"{id}","status":"completed","result":{PAYLOAD},"timestamp":"2026-11-23T08:00:00.123456Z"}}"#
         );
-        self.post(&self.receiver, body).await?.bytes().await.ok()?;
+        send(self.client.post(&self.receiver), body).await?.bytes().await.ok()?;
         self.bare.sent(&id.to_string());
         Some(Instant::now())
     }
+}
 
-    /// Posts a body. Returns the answer if its status is a success.
-    async fn post(&self, url: &str, body: String) -> Option<reqwest::Response> {
-        let post = self.client.post(url).header("content-type", "application/json").body(body);
-        match post.send().await.and_then(reqwest::Response::error_for_status) {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                eprintln!("{error:?}");
-                None
-            }
+/// Sends a body. Returns the answer if its status is a success.
+async fn send(post: RequestBuilder, body: String) -> Option<reqwest::Response> {
+    let post = post.header("content-type", "application/json").body(body);
+    match post.send().await.and_then(reqwest::Response::error_for_status) {
+        Ok(answer) => Some(answer),
+        Err(error) => {
+            eprintln!("{error:?}");
+            None
         }
     }
 }

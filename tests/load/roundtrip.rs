@@ -17,7 +17,7 @@ use std::time::Duration;
 use postback_tests::{Process, client};
 
 use crate::numbers::{Rate, median, milliseconds, quantile};
-use crate::rounds::{Kind, Load, Round};
+use crate::rounds::{Brings, Kind, Load, Round};
 use crate::{Options, folder, program, receiver};
 
 /// The length of the first round of each kind, which does not count.
@@ -67,6 +67,7 @@ pub(crate) fn start_server(folder: &Path, receiver: &receiver::Receiver, log: &s
         receiver: receiver.url(receiver::BARE),
         trips: Arc::clone(&receiver.trips),
         bare: Arc::clone(&receiver.bare),
+        brings: Brings::default(),
     });
     (server, load)
 }
