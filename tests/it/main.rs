@@ -18,6 +18,7 @@ mod http;
 mod isolation;
 mod library;
 mod log_lines;
+mod openapi;
 mod outcomes;
 mod reasons;
 mod replay;

@@ -105,6 +105,8 @@ fn a_generated_client_works(packages: &Path) {
 
 fn calls_by_the_document_get_answers_that_it_describes(packages: &Path) {
     let printed = Printed::new();
+    std::fs::write(printed.path("schemathesis.toml"), include_str!("schemathesis.toml")).expect("a file");
+    std::fs::write(printed.path("hooks.py"), include_str!("hooks.py")).expect("a file");
     let (mut process, url) = printed.server();
     let document = format!("{url}/openapi.json");
     // The seed makes each run send nearly the same calls. They take some seconds.

@@ -27,7 +27,7 @@ use postback_wire::webhook::{Provenance, Webhook};
 /// The largest metadata, in bytes.
 const MAX_METADATA: usize = 4 << 10;
 /// The longest idempotency key, in bytes.
-const MAX_KEY: usize = 255;
+pub(super) const MAX_KEY: usize = 255;
 /// The longest time from now until a request runs or expires.
 const MAX_AHEAD: Duration = Duration::from_hours(366 * 24);
 

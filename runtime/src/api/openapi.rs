@@ -1,9 +1,11 @@
 //! `/openapi.json`: describes the API to client programs, from the routes of the program.
 //!
-//! The parts that all routes share are in `openapi/shared`; the calls of a route are in `openapi/calls`.
+//! The calls of a route are in `openapi/calls`, their parameters in `openapi/parameters`, and the schemas that all routes
+//! share in `openapi/shared`.
 
 mod calls;
 mod names;
+mod parameters;
 mod shared;
 
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, PathItemBuilder, PathsBuilder};
@@ -64,7 +66,7 @@ fn probes() -> PathsBuilder {
         .operation_id(Some("ready"))
         .summary(Some("Whether the server takes requests"))
         .tag("server")
-        .parameter(shared::verbose())
+        .parameter(parameters::verbose())
         .response("200", ready);
     let not_ready = openapi::problems(&[Code::Draining, Code::StoreUnavailable]);
     let ready =
@@ -97,7 +99,7 @@ fn own() -> PathItem {
         .operation_id(Some("openapi"))
         .summary(Some("This document"))
         .tag("server")
-        .parameter(shared::if_none_match())
+        .parameter(parameters::if_none_match())
         .response("200", found)
         .response("304", known);
     PathItemBuilder::new().operation(HttpMethod::Get, operation).build()

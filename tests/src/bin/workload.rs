@@ -340,6 +340,7 @@ async fn app(settings: Settings) -> App<Settings> {
         .route("/described", described)
         .example(r#"{"text":"hello","size":"large"}"#)
         .schema::<Order, Bill>()
+        .caller_webhook()
         .route("/nested/plain", plain)
         .schema::<Work, String>()
         .webhook(of_route);

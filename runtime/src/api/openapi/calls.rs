@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Ref, Sch
 use utoipa::openapi::{RefOr, Required};
 
 use super::names::type_name;
-use super::shared;
+use super::{parameters, shared};
 use crate::handler::{PayloadKind, Route};
 use crate::openapi::{Schemas, header, json_of};
 use crate::problem::Code;
@@ -105,7 +105,7 @@ fn component(schema: Value, name: &str, schemas: &mut Schemas) -> String {
 pub(super) fn paths(route: &Route, name: &str, types: &Types) -> Vec<(String, PathItem)> {
     let all = PathItemBuilder::new().operation(HttpMethod::Post, submit(route, name, types));
     let one = PathItemBuilder::new()
-        .parameters(Some([shared::id_in_path()]))
+        .parameters(Some([parameters::id_in_path()]))
         .operation(HttpMethod::Get, status(route, name, types))
         .operation(HttpMethod::Delete, cancel(route, name));
     vec![(route.path.clone(), all.build()), (format!("{}/{{id}}", route.path), one.build())]
@@ -130,8 +130,8 @@ fn submit(route: &Route, name: &str, types: &Types) -> Operation {
         .header("Location", header("The path of the request.", Type::String))
         .header("Retry-After", header("The number of seconds after which to ask for the status.", Type::Integer));
     let operation = operation(route, format!("submit_{name}"), "Submit a request")
-        .parameter(shared::prefer())
-        .parameter(shared::correlation())
+        .parameter(parameters::prefer())
+        .parameters(Some(parameters::brought(route)))
         .request_body(body(route, types))
         .response("200", linked(applied(accepted), name))
         .response("202", linked(applied(pending), name));
@@ -183,8 +183,8 @@ fn body(route: &Route, types: &Types) -> Option<RequestBody> {
 
 fn status(route: &Route, name: &str, types: &Types) -> Operation {
     let operation = operation(route, format!("get_{name}"), "Get the status of a request, and its result")
-        .parameter(shared::wait())
-        .parameter(shared::include())
+        .parameter(parameters::wait())
+        .parameter(parameters::include())
         .response("200", answer("How far the request is, or how it ended.", &types.status));
     Call::Status.with_errors(operation)
 }

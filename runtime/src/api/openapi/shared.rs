@@ -1,11 +1,8 @@
-//! What all routes share in the document: schemas and parameters.
+//! The schemas of answers that all routes share.
 
 use serde_json::{Map, Value, json};
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, Type};
-use utoipa::openapi::{RefOr, Required};
+use utoipa::openapi::schema::Type;
 
-use crate::api::prefer::MAX_WAIT;
 use crate::openapi::{PROBLEM, problem_schema};
 
 pub(super) const TEXT: Type = Type::String;
@@ -18,7 +15,7 @@ pub(super) const PENDING: &str = "PostbackPending";
 pub(super) const STATUS: &str = "PostbackStatus";
 pub(super) const CANCELLED: &str = "PostbackCancelled";
 const STAGE: &str = "PostbackRequestStatus";
-const INCLUDE: &str = "PostbackInclude";
+pub(super) const INCLUDE: &str = "PostbackInclude";
 const DELIVERIES: &str = "PostbackDeliveries";
 const DELIVERY: &str = "PostbackDelivery";
 
@@ -102,6 +99,7 @@ pub(super) fn status_with(mut result: Value) -> Value {
                 "description": "When the request was completed, if it has a result.",
             },
             "reason": reason(),
+            "metadata": {"description": "The metadata that the caller gave to the request."},
             "error": {"description": "The error of a request that failed, if the handler reports errors."},
             "delivery": {"$ref": format!("#/components/schemas/{DELIVERIES}")},
         },
@@ -137,56 +135,4 @@ fn delivery() -> Value {
             "reason": {"type": "string", "description": "Why no attempt is planned."},
         },
     })
-}
-
-fn parameter(name: &str, place: ParameterIn, what: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
-    let required = if matches!(place, ParameterIn::Path) { Required::True } else { Required::False };
-    let parameter = ParameterBuilder::new().name(name).parameter_in(place).required(required);
-    parameter.description(Some(what)).schema(Some(schema)).build()
-}
-
-fn text() -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::String)
-}
-
-fn query(name: &str, what: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
-    parameter(name, ParameterIn::Query, what, schema)
-}
-
-fn header(name: &str, what: &str) -> Parameter {
-    parameter(name, ParameterIn::Header, what, text())
-}
-
-pub(super) fn id_in_path() -> Parameter {
-    parameter("id", ParameterIn::Path, "The id of a request of this route.", text().min_length(Some(1)))
-}
-
-pub(super) fn wait() -> Parameter {
-    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
-    let what = format!("Wait this number of seconds for the end of the request, {} at most.", MAX_WAIT.as_secs());
-    query("wait", &what, seconds)
-}
-
-pub(super) fn include() -> Parameter {
-    query("include", "What else the answer has.", Ref::from_schema_name(INCLUDE))
-}
-
-pub(super) fn verbose() -> Parameter {
-    query("verbose", "If it is given, with any value, the answer has a line for each check.", text())
-}
-
-pub(super) fn prefer() -> Parameter {
-    header(
-        "Prefer",
-        "`respond-async`: answer with links and status 202. `wait=N`: wait N seconds for the end of the request (RFC \
-         7240).",
-    )
-}
-
-pub(super) fn correlation() -> Parameter {
-    header("X-Request-Id", "An id of the caller, which the server writes to its log.")
-}
-
-pub(super) fn if_none_match() -> Parameter {
-    header("If-None-Match", "The entity tag of the document that the client has.")
 }
