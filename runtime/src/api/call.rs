@@ -38,6 +38,7 @@ pub(super) async fn answer(
     all_read: AllRead,
     call: ActiveCall,
 ) -> Result<Response<AnswerBody>, Infallible> {
+    all_read.head_is_read();
     let (head, body) = request.into_parts();
     let body = RequestBody::new(body);
     let is_http1 = head.version < Version::HTTP_2;

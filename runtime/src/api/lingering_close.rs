@@ -22,6 +22,9 @@ pub(super) const MAX_TIME: Duration = Duration::from_secs(30);
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// The largest number of bytes that the server reads and drops at the end of a connection.
 pub(super) const MAX_BYTES: usize = 256 << 20;
+/// The largest number of bytes that the server reads and drops at the end of a connection if they belong to a head that
+/// the server has refused. No head is that large, so these bytes are a flood.
+const MAX_HEAD_BYTES: usize = 1 << 20;
 /// The largest number of bytes that the server reads at once when it drops the client's bytes at the end of a
 /// connection.
 const PIECE: usize = 16 << 10;
@@ -37,11 +40,19 @@ struct State {
     unread: AtomicBool,
     /// Whether the connection uses HTTP/2.
     http2: AtomicBool,
+    /// Whether the unread bytes belong to the body of a request whose head was accepted.
+    in_body: AtomicBool,
 }
 
 impl AllRead {
+    /// Must be called when the server has accepted the head of a request.
+    pub(super) fn head_is_read(&self) {
+        self.0.in_body.store(true, Ordering::Relaxed);
+    }
+
     /// Must be called when the server has read a request to its end.
     pub(super) fn set(&self) {
+        self.0.in_body.store(false, Ordering::Relaxed);
         self.0.unread.store(false, Ordering::Relaxed);
     }
 
@@ -53,6 +64,10 @@ impl AllRead {
 
     fn unset(&self) {
         self.0.unread.store(true, Ordering::Relaxed);
+    }
+
+    fn most_to_drop(&self) -> usize {
+        if self.0.in_body.load(Ordering::Relaxed) { MAX_BYTES } else { MAX_HEAD_BYTES }
     }
 
     fn is_set(&self) -> bool {
@@ -162,7 +177,7 @@ impl<S: AsyncRead + Unpin> LingeringStream<S> {
             match Pin::new(&mut *stream).poll_read(cx, &mut piece) {
                 Poll::Ready(Ok(())) if !piece.filled().is_empty() => {
                     end.dropped += piece.filled().len();
-                    if end.dropped >= MAX_BYTES {
+                    if end.dropped >= all_read.most_to_drop() {
                         return Poll::Ready(());
                     }
                     end.timer.as_mut().reset((Instant::now() + MAX_PAUSE).min(end.begun + MAX_TIME));
@@ -275,9 +290,12 @@ mod tests {
         assert_eq!(begun.elapsed(), MAX_TIME);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn no_more_is_dropped_than_may_be() {
-        let (mut server, _, mut client) = half_read().await;
+    /// Returns how many bytes are dropped of a client that writes without end.
+    async fn dropped(of_body: bool) -> usize {
+        let (mut server, all_read, mut client) = half_read().await;
+        if of_body {
+            all_read.head_is_read();
+        }
         let writes = async {
             let piece = vec![0; 1 << 20];
             loop {
@@ -285,11 +303,19 @@ mod tests {
             }
         };
         tokio::select! {
-            () = writes => {}
-            ended = server.shutdown() => ended.unwrap(),
+            () = writes => 0,
+            ended = server.shutdown() => {
+                ended.unwrap();
+                server.end.expect("it was shut down").dropped
+            }
         }
-        let end = server.end.expect("it was shut down");
-        assert!(end.dropped >= MAX_BYTES && end.dropped < MAX_BYTES + PIECE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_is_dropped_than_may_be() {
+        let (of_body, of_head) = (dropped(true).await, dropped(false).await);
+        assert!((MAX_BYTES..MAX_BYTES + PIECE).contains(&of_body), "{of_body}");
+        assert!((MAX_HEAD_BYTES..MAX_HEAD_BYTES + PIECE).contains(&of_head), "{of_head}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ impl Apply for AddToken {
             let sql = "INSERT INTO token (id, name, hash, terms, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
                        ON CONFLICT DO NOTHING";
             let add = query(sql).bind(&token.id).bind(&token.name).bind(token.hash.as_slice()).bind(&token.terms);
-            let add = add.bind(token.created.micros()).bind(token.expires.map(|expires| expires.micros()));
+            let add = add.bind(token.created.micros()).bind(token.expires.map(postback_wire::time::Timestamp::micros));
             if add.execute(&mut *batch.conn).await?.rows_affected() == 0 {
                 batch.answer::<Self>(at, TokenAdded::NameTaken);
                 continue;
