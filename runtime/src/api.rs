@@ -8,24 +8,32 @@ mod body_memory;
 mod brought;
 mod call;
 mod cancel;
+mod coding;
+mod conditions;
 mod connections;
 mod cors;
 mod credentials;
+mod events;
 mod gate;
 mod head;
 mod health;
+mod inflate;
 mod keys_in_use;
 mod lingering_close;
+mod list;
 mod logged_once;
+mod methods;
 mod min_rate;
 mod open_connections;
 mod openapi;
 mod payload_check;
 mod prefer;
 mod response;
+mod result;
 mod status;
 mod streamed_answer;
 mod submit;
+mod target;
 mod webhook_check;
 mod write_timeout;
 
@@ -35,13 +43,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::routing::{get, post};
 use axum::{Router, middleware};
 use tokio::net::{TcpListener, TcpSocket};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::answer_memory::AnswerMemory;
 use self::body_memory::BodyMemory;
+use self::events::Events;
+use self::inflate::Inflater;
 use self::keys_in_use::KeysInUse;
 use self::logged_once::LoggedOnce;
 use self::payload_check::Checks;
@@ -131,6 +140,8 @@ struct Api {
     /// Signals that the server must stop. This signal comes after the signal `draining`.
     shutdown: Shutdown,
     bodies: Arc<BodyMemory>,
+    inflater: Inflater,
+    events: Events,
     checks: Checks,
     keys: KeysInUse,
     answers: Arc<AnswerMemory>,
@@ -208,6 +219,7 @@ impl Server {
         let (bodies, checks) = (BodyMemory::new(options.max_payload), Checks::new());
         let answers = AnswerMemory::new();
         let (Stops { draining, grace, shutdown }, Rules { access, guard }) = (stops, rules);
+        let Options { max_payload, connections, .. } = options;
         let unreadable = LoggedOnce::new("the store cannot be read", "the store can be read again");
         let not_ready = LoggedOnce::new("the node is not ready", "the node is ready again");
         let api = Api {
@@ -222,6 +234,8 @@ impl Server {
             grace,
             shutdown,
             bodies,
+            inflater: Inflater::new(max_payload),
+            events: Events::new(connections),
             checks,
             keys: KeysInUse::default(),
             answers,
@@ -232,31 +246,17 @@ impl Server {
     }
 
     pub(crate) async fn run(self) {
-        connections::serve(self.listener, router(Arc::clone(&self.api)), &self.api).await;
+        connections::serve(self.listener, router(&self.api), &self.api).await;
     }
 }
 
-fn router(api: Arc<Api>) -> Router {
-    let access = Arc::clone(&api.access);
-    let mut router = Router::new().route("/healthz", get(health::alive));
-    for route in api.routes.iter() {
-        let shared = || (Arc::clone(&api), Arc::clone(route));
-        let (of_submit, of_status, of_cancel) = (shared(), shared(), shared());
-        let submit = move |request: Request| submit::call(of_submit.0.clone(), of_submit.1.clone(), request);
-        let status = move |request: Request| status::call(of_status.0.clone(), of_status.1.clone(), request);
-        let cancel = move |request: Request| cancel::call(of_cancel.0.clone(), of_cancel.1.clone(), request);
-        let of_id = get(status).delete(cancel);
-        router = router.route(&route.path, post(submit)).route(&format!("{}/{{id}}", route.path), of_id);
-    }
-    let of_document = Arc::clone(&api);
-    let router = router
-        .route("/openapi.json", get(async move |request: Request| of_document.document.answer(request.headers())))
-        .route("/readyz", get(move |request: Request| health::ready(Arc::clone(&api), request)))
-        .fallback(|request: Request| async move {
-            Problem::unknown_path(request.uri().path()).respond(Form::of(request.headers()))
-        })
-        .method_not_allowed_fallback(|request: Request| async move {
-            Problem::method(request.method()).respond(Form::of(request.headers()))
+fn router(api: &Arc<Api>) -> Router {
+    let (access, routes) = (Arc::clone(&api.access), api.routes.clone());
+    let router = methods::router(api)
+        .fallback(move |request: Request| async move {
+            let path = request.uri().path();
+            let near = target::near(&routes, path);
+            Problem::unknown_path(path, near.as_deref()).respond(Form::of(request.headers()))
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&access), gate::pass));
     cors::with_cors(router, access)

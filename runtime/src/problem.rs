@@ -5,12 +5,13 @@ mod code;
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
 pub(crate) use self::code::Code;
 use crate::handler::PayloadError;
+use postback_wire::id::RequestId;
 
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -79,20 +80,54 @@ impl Problem {
             .member("parameter", name)
     }
 
-    pub(crate) fn unknown_path(path: &str) -> Self {
+    /// Makes the answer for a path at which nothing is served. `near` is the path that the client has probably meant.
+    pub(crate) fn unknown_path(path: &str, near: Option<&str>) -> Self {
         let path = path.escape_debug();
-        Self::new(Code::NotFound, format!("nothing is served at {path}; the program's start lines list its routes"))
+        let hint = match near {
+            Some(near) => format!("use {near}"),
+            None => "the program's start lines list its routes".to_owned(),
+        };
+        Self::new(Code::NotFound, format!("nothing is served at {path}; {hint}"))
+    }
+
+    pub(crate) fn percent_encoding() -> Self {
+        let what = "the path has a % that is not followed by two hexadecimal digits; write the character % as %25";
+        Self::new(Code::MalformedRequest, what)
     }
 
     pub(crate) fn unknown_id(id: &str) -> Self {
         Self::new(Code::NotFound, format!("id {} not found", id.escape_debug()))
     }
 
-    pub(crate) fn method(method: &Method) -> Self {
-        let what = format!(
-            "{method} is not served at this path; a route takes POST, and GET and DELETE with an id behind its path"
-        );
-        Self::new(Code::MethodNotAllowed, what)
+    /// Makes the answer for a method that a path does not take. `methods` lists the methods that the path takes.
+    pub(crate) fn method(method: &Method, methods: &'static str) -> Self {
+        let what = format!("{method} is not served at this path, which takes {methods}");
+        Self::new(Code::MethodNotAllowed, what).header(ALLOW, HeaderValue::from_static(methods))
+    }
+
+    /// Makes the answer for the result of a request that is not over.
+    pub(crate) fn not_finished(id: &RequestId, status: &str) -> Self {
+        let what =
+            format!("id {id} is {status}, so there is no result yet; try again, or add ?wait=N to wait N seconds");
+        Self::new(Code::NotFinished, what).retry_after(1)
+    }
+
+    /// Makes the answer for the result of a request that has ended without one.
+    pub(crate) fn no_result(id: &RequestId, status: &str) -> Self {
+        Self::new(
+            Code::NoResult,
+            format!("id {id} has no result, because it is {status}; GET without /result says more"),
+        )
+    }
+
+    /// Makes the answer for a range that is not within a result of this length, in bytes.
+    pub(crate) fn range(length: usize) -> Self {
+        let what = format!("the header range asks for bytes that the result does not have; it has {length} bytes");
+        let problem = Self::new(Code::RangeNotSatisfiable, what);
+        match HeaderValue::try_from(format!("bytes */{length}")) {
+            Ok(length) => problem.header(CONTENT_RANGE, length),
+            Err(_) => problem,
+        }
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
@@ -143,7 +178,7 @@ impl From<PayloadError> for Problem {
             PayloadError::NoContentType | PayloadError::ContentType { .. } => {
                 (Code::UnsupportedMediaType, Some((ACCEPT, "application/json")))
             }
-            PayloadError::Encoding { .. } => (Code::UnsupportedContentEncoding, Some((ACCEPT_ENCODING, "identity"))),
+            PayloadError::Encoding { .. } => (Code::UnsupportedContentEncoding, Some((ACCEPT_ENCODING, "gzip, zstd"))),
             PayloadError::Empty | PayloadError::NotText(_) | PayloadError::Syntax(_) => (Code::MalformedPayload, None),
             PayloadError::Field { .. } => (Code::InvalidPayload, None),
         };

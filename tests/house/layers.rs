@@ -39,7 +39,7 @@ const STORE: House = House {
         &["terms"],
         &["backoff", "shutdown", "error", "options", "record", "share", "intake", "quota"],
         &[
-            "backlog", "begun", "cancel", "clock", "counters", "health", "parked", "sizes", "space", "summary",
+            "backlog", "begun", "cancel", "clock", "counters", "health", "list", "parked", "sizes", "space", "summary",
             "audit", "tokens",
         ],
         &["handoff", "wake", "retention", "timeline"],

@@ -10,6 +10,8 @@
 //!   calls of the connection still make progress, the server ends only the stream of this answer.
 //! - Windows never use all of the memory, so that small answers always get through.
 
+mod slot;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +20,9 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::min_rate::{MinRate, STALL_LIMIT};
+use self::slot::Slot;
+use super::coding::Encoders;
+use super::min_rate::STALL_LIMIT;
 use super::open_connections::Connection;
 use postback_wire::names::metric;
 
@@ -51,6 +55,8 @@ pub(super) struct AnswerMemory {
     state: Mutex<State>,
     /// Notified when memory becomes free.
     freed: Notify,
+    /// The encoders of compressed answers. Their memory is bounded by their number.
+    pub(super) encoders: Encoders,
 }
 
 struct State {
@@ -60,26 +66,6 @@ struct State {
     slots: Slab<Slot>,
     /// The earliest time at which the server may search all answers for slow clients again.
     next_look: Instant,
-}
-
-/// The counters of the memory that one answer uses.
-struct Slot {
-    /// The number of bytes of the answer that stay in memory until the whole answer was sent.
-    fixed: usize,
-    /// The window of the answer: the bytes that were read from the store, and that the connection has not received yet.
-    window: Bytes,
-    /// The size, in bytes, that `window` had when it was read from the store. All of these bytes count as used memory
-    /// until `window` is dropped.
-    window_size: usize,
-    /// The number of bytes that the connection has received from the answer, but has not yet written to the client.
-    in_flight: usize,
-    /// The time at which the answer began to wait for memory or for the store. `None` if the answer does not wait.
-    /// While the answer waits, its client does not count as slow.
-    paused_since: Option<Instant>,
-    rate: MinRate,
-    /// Whether the server ended the answer early, because the client read too slowly.
-    ended: bool,
-    connection: Option<Arc<Connection>>,
 }
 
 /// A handle that counts the memory of one HTTP answer. The answer and its pieces share the handle. The memory becomes
@@ -96,7 +82,7 @@ impl AnswerMemory {
 
     fn with_limit(limit: isize) -> Arc<Self> {
         let state = State { free: limit, slots: Slab::new(), next_look: Instant::now() };
-        Arc::new(Self { state: Mutex::new(state), freed: Notify::new() })
+        Arc::new(Self { state: Mutex::new(state), freed: Notify::new(), encoders: Encoders::new() })
     }
 
     /// Reserves memory for an answer. `fixed` is the number of bytes that stay in memory until the whole answer was
@@ -106,19 +92,25 @@ impl AnswerMemory {
         connection: Option<Arc<Connection>>,
         fixed: usize,
     ) -> Option<Arc<AnswerSlot>> {
+        self.enter_as(connection, fixed, false).await
+    }
+
+    /// Reserves a place for an event stream. In contrast to other answers, its client is not slow while there is nothing
+    /// to send.
+    pub(super) async fn enter_stream(self: &Arc<Self>, connection: Option<Arc<Connection>>) -> Option<Arc<AnswerSlot>> {
+        self.enter_as(connection, 0, true).await
+    }
+
+    async fn enter_as(
+        self: &Arc<Self>,
+        connection: Option<Arc<Connection>>,
+        fixed: usize,
+        may_idle: bool,
+    ) -> Option<Arc<AnswerSlot>> {
         let enter = |state: &mut State, now| {
             state.make_room(fixed.cast_signed(), now).then(|| {
                 state.free -= fixed.cast_signed();
-                state.slots.insert(Slot {
-                    fixed,
-                    window: Bytes::new(),
-                    window_size: 0,
-                    in_flight: 0,
-                    paused_since: None,
-                    rate: MinRate::start(now),
-                    ended: false,
-                    connection: connection.clone(),
-                })
+                state.slots.insert(Slot::new(connection.clone(), fixed, may_idle, now))
             })
         };
         let key = self.retry(enter).await?;
@@ -131,7 +123,7 @@ impl AnswerMemory {
         let mut state = self.lock();
         let State { slots, free, .. } = &mut *state;
         for (_, slot) in slots.iter_mut() {
-            if !slot.ended && slot.paused_since.is_none() && slot.rate.deadline() <= now {
+            if !slot.ended && !slot.is_paused() && slot.rate.deadline() <= now {
                 slot.ended = true;
                 *free += slot.drop_window();
                 stalled.extend(slot.connection.clone());
@@ -184,7 +176,7 @@ impl State {
     /// Begins with the client that has not read for the longest time.
     fn drop_windows(&mut self, wanted: isize, now: Instant) {
         let still = |slot: &&mut Slot| {
-            slot.window_size > 0 && slot.paused_since.is_none() && slot.rate.deadline() + STILL <= now + STALL_LIMIT
+            slot.window_size > 0 && !slot.is_paused() && slot.rate.deadline() + STILL <= now + STALL_LIMIT
         };
         let mut still: Vec<_> = self.slots.iter_mut().map(|(_, slot)| slot).filter(still).collect();
         still.sort_unstable_by_key(|slot| slot.rate.deadline());
@@ -205,7 +197,7 @@ impl State {
             let is_cut = slot.connection.as_ref().is_some_and(|connection| connection.cut.is_cancelled());
             if is_cut {
                 coming += slot.held();
-            } else if slot.held() > 0 && slot.paused_since.is_none() && slot.rate.is_slow(now) {
+            } else if slot.held() > 0 && !slot.is_paused() && slot.rate.is_slow(now) {
                 slow.push(slot);
             }
         }
@@ -221,19 +213,6 @@ impl State {
                 connection.cut.cancel();
             }
         }
-    }
-}
-
-impl Slot {
-    /// Returns the number of bytes that stay in use until the connection has written them to the client.
-    fn held(&self) -> isize {
-        (self.fixed + self.in_flight).cast_signed()
-    }
-
-    /// Drops the window, which is the buffered part of the answer. Returns the number of bytes that become free.
-    fn drop_window(&mut self) -> isize {
-        self.window = Bytes::new();
-        std::mem::take(&mut self.window_size).cast_signed()
     }
 }
 
@@ -291,7 +270,7 @@ impl AnswerSlot {
         let mut state = self.answers.lock();
         state.free -= text.len().cast_signed();
         if let Some(slot) = state.slots.get_mut(self.key) {
-            slot.in_flight += text.len();
+            slot.send(text.len(), Instant::now());
         }
         drop(state);
         Bytes::from_owner(Piece { text: text.into(), slot: Arc::clone(self) })
@@ -324,10 +303,8 @@ impl AnswerSlot {
     /// Records that the answer no longer waits for memory or for the store. From now on, the client counts as slow if
     /// the client does not read.
     fn resume(&self) {
-        if let Some(slot) = self.answers.lock().slots.get_mut(self.key)
-            && let Some(since) = slot.paused_since.take()
-        {
-            slot.rate.pause_over(since, Instant::now());
+        if let Some(slot) = self.answers.lock().slots.get_mut(self.key) {
+            slot.resume(Instant::now());
         }
     }
 }

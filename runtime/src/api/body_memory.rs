@@ -21,12 +21,14 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::coding::Coding;
 use super::min_rate::{MIN_BYTES_PER_SECOND, MinRate};
 use postback_wire::line::Causes;
 use postback_wire::names::metric;
 
-/// The largest number of bytes that all large request bodies together may use in memory. If a single body may be larger
-/// than this number, the largest size of a body is the limit instead.
+/// The largest number of bytes that all large request bodies together may use in memory. If this number is less than
+/// twice the largest size of a body, the limit is twice that size, because a compressed body and the inflated body are in
+/// memory at the same time.
 const LARGE_LIMIT: usize = 224 << 20;
 /// The largest number of bytes that all small request bodies together may use in memory.
 const SMALL_LIMIT: usize = 32 << 20;
@@ -66,6 +68,10 @@ pub(super) enum Refused {
     GaveWay,
     /// The body waited for memory for [`MAX_WAIT`], and there was still not enough memory.
     NoMemory,
+    /// The body is not coded as its header `content-encoding` says.
+    Coded(Coding),
+    /// The body is compressed so much that its sender may have meant it to fill the server's memory.
+    Ratio,
 }
 
 struct Pools {
@@ -112,7 +118,7 @@ pub(super) struct Share {
 impl BodyMemory {
     /// Makes the counters for bodies of at most `max_body` bytes each.
     pub(super) fn new(max_body: usize) -> Arc<Self> {
-        Self::with_limits(max_body, SMALL_LIMIT, LARGE_LIMIT.max(max_body))
+        Self::with_limits(max_body, SMALL_LIMIT, LARGE_LIMIT.max(max_body.saturating_mul(2)))
     }
 
     fn with_limits(max_body: usize, small: usize, large: usize) -> Arc<Self> {
@@ -183,7 +189,7 @@ impl BodyMemory {
 
 impl Share {
     /// Reserves memory for bytes that have arrived. Waits until enough memory is free, but at most [`MAX_WAIT`].
-    async fn take(&self, bytes: usize) -> Result<(), Refused> {
+    pub(super) async fn take(&self, bytes: usize) -> Result<(), Refused> {
         let begun = Instant::now();
         if self.memory.lock().take(self.key, bytes, begun) {
             return Ok(());
@@ -206,7 +212,7 @@ impl Share {
     }
 
     /// Records that the whole body has arrived. After this call, the server does not refuse the body as too slow.
-    fn is_complete(&self) {
+    pub(super) fn is_complete(&self) {
         if let Some(reading) = self.memory.lock().bodies.get_mut(self.key) {
             reading.paused = true;
         }

@@ -11,17 +11,18 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ALLOW, EXPECT};
-use http::{HeaderValue, Request, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::request::Parts;
+use http::{Method, Request, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use super::head;
 use super::lingering_close::{AllRead, MAX_BYTES, MAX_PAUSE, MAX_TIME};
 use super::open_connections::ActiveCall;
 use super::problem::Form;
+use super::{head, methods, target};
 
 /// The largest number of remaining bytes of a request body that the server reads after the route has answered. If the
 /// server reads the whole rest of the body, the client can use the connection for its next request.
@@ -42,18 +43,18 @@ pub(super) async fn answer(
     let (head, body) = request.into_parts();
     let body = RequestBody::new(body);
     let is_http1 = head.version < Version::HTTP_2;
+    let is_head = head.method == Method::HEAD;
     // A client that sends the header `expect: 100-continue` sends the body only when the server begins to read the
     // body. If the server read a body that the route did not need, the client would send the body for nothing.
     let may_read = is_http1 && !head.headers.contains_key(EXPECT);
     let (mut response, mut closes) = match head::check(&head) {
-        Ok(()) if head::is_for_server(&head) => (server_options(), false),
-        Ok(()) => {
-            let request = Request::from_parts(head, Body::new(body.clone()));
-            let Ok(response) = router.oneshot(request).await;
-            (response, false)
-        }
+        Ok(()) if head::is_for_server(&head) => (methods::options(METHODS), false),
+        Ok(()) => (route(router, head, body.clone()).await, false),
         Err(problem) => (problem.respond(Form::of(&head.headers)), true),
     };
+    if is_head {
+        without_body(&mut response);
+    }
     if is_http1 {
         closes |= !(body.is_read() || may_read && body.is_short() && body.read_rest().await);
         if closes {
@@ -72,11 +73,24 @@ pub(super) async fn answer(
     Ok(response.map(|body| AnswerBody { body, unread, _call: call }))
 }
 
-fn server_options() -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+/// Lets the router answer a request whose head is valid.
+async fn route(router: Router, mut head: Parts, body: RequestBody) -> Response {
+    match target::normalised(&head.uri) {
+        Ok(None) => {}
+        Ok(Some(uri)) => head.uri = uri,
+        Err(problem) => return problem.respond(Form::of(&head.headers)),
+    }
+    let Ok(response) = router.oneshot(Request::from_parts(head, Body::new(body))).await;
     response
+}
+
+/// Removes the body of the answer to a `HEAD`. The header `content-length` says how long the body of a `GET` would be.
+/// hyper does this only on HTTP/1.
+fn without_body(response: &mut Response) {
+    let body = std::mem::take(response.body_mut());
+    if let (Some(length), false) = (body.size_hint().exact(), response.status() == StatusCode::NO_CONTENT) {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
 }
 
 /// The body of an HTTP request. All clones of this value read from the same body. The route reads first. After the

@@ -7,7 +7,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ETAG, LOCATION, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCESS_CONTROL_REQUEST_METHOD, CONTENT_RANGE, ETAG, LOCATION, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderName, Method};
 use tower::{ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -27,6 +29,7 @@ pub(super) fn with_cors(router: Router, access: Arc<Access>) -> Router {
         RETRY_AFTER,
         WWW_AUTHENTICATE,
         ETAG,
+        CONTENT_RANGE,
         HeaderName::from_static("preference-applied"),
         HeaderName::from_static("ratelimit"),
         HeaderName::from_static("ratelimit-policy"),

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +64,17 @@ pub(super) struct Connection {
     pub(super) close: CancellationToken,
     /// Cancelled when the connection must end immediately.
     pub(super) cut: CancellationToken,
+    /// The number of event streams on this connection.
+    streams: AtomicUsize,
+}
+
+/// An event stream on a connection. The stream counts as open until this value is dropped.
+pub(super) struct StreamOfConnection(Arc<Connection>);
+
+impl Drop for StreamOfConnection {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An HTTP call on a connection. The call counts as active until this value is dropped.
@@ -95,7 +107,7 @@ impl OpenConnections {
             Entry { peer, calls: 0, stalled: 0, idle_since: now, closing: false, close: tokens.0, cut: tokens.1 };
         let key = state.connections.insert(entry);
         state.idle.insert((now, key));
-        Some(Arc::new(Connection { all: Arc::clone(self), key, close, cut }))
+        Some(Arc::new(Connection { all: Arc::clone(self), key, close, cut, streams: AtomicUsize::new(0) }))
     }
 
     /// Closes the connection that has been idle for the longest time, so that its file descriptor becomes free.
@@ -138,6 +150,12 @@ impl Connection {
             idle.remove(&(entry.idle_since, self.key));
         }
         ActiveCall(Arc::clone(self))
+    }
+
+    /// Counts a new event stream on this connection. Returns `None` if the connection has `most` streams already.
+    pub(super) fn stream(self: &Arc<Self>, most: usize) -> Option<StreamOfConnection> {
+        let counted = StreamOfConnection(Arc::clone(self));
+        (self.streams.fetch_add(1, Ordering::Relaxed) < most).then_some(counted)
     }
 
     /// Must be called when the client of an HTTP call does not read the answer. If the clients of all calls on the
@@ -199,7 +217,7 @@ impl Drop for Connection {
 
 /// Returns the network address under which the server counts the connections from `peer`. For IPv6, this address is the
 /// /64 network, because a client that has one IPv6 address can usually use all addresses of the network.
-fn network(peer: IpAddr) -> IpAddr {
+pub(super) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
             let [a, b, c, d, ..] = v6.segments();

@@ -2,9 +2,10 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use http::{HeaderValue, StatusCode};
 
+use super::streamed_answer::Coded;
 use postback_store::Stage;
 
 pub(super) const IN_QUEUE: &str = "in_queue";
@@ -25,5 +26,15 @@ pub(super) fn json(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Makes an answer with JSON as its content type, whose coding the client has chosen by its header `accept-encoding`.
+pub(super) fn coded_json(status: StatusCode, coded: Coded) -> Response {
+    let mut response = json(status, coded.body);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(coding) = coded.coding {
+        response.headers_mut().insert(CONTENT_ENCODING, coding.header());
+    }
     response
 }

@@ -9,11 +9,10 @@ use http::StatusCode;
 use serde::Serialize;
 use url::form_urlencoded;
 
-use super::open_connections::Connection;
 use super::prefer::seconds;
 use super::problem::{Code, Form, Problem};
-use super::response::json;
-use super::streamed_answer::{AnswerError, AnswerText};
+use super::response::coded_json;
+use super::streamed_answer::{AnswerError, AnswerText, Reader};
 use super::{Api, gate};
 use crate::access::{Caller, Scope};
 use crate::handler::Route;
@@ -29,19 +28,19 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request)
         Ok(caller) => caller,
         Err(problem) => return problem.respond(form),
     };
-    let connection = request.extensions_mut().remove();
+    let reader = Reader::of(&mut request);
     // The headers and the body of the HTTP call are dropped here, because this function does not need them, and may
     // wait for up to a minute.
     let uri = request.into_parts().0.uri;
     let text = uri.path().rsplit('/').next().unwrap_or_default();
-    let answer = answer(&api, (&route, &caller), connection, text, uri.query().unwrap_or_default()).await;
+    let answer = answer(&api, (&route, &caller), reader, text, uri.query().unwrap_or_default()).await;
     answer.unwrap_or_else(|problem| problem.respond(form))
 }
 
 async fn answer(
     api: &Api,
     (route, caller): (&Route, &Caller),
-    connection: Option<Arc<Connection>>,
+    reader: Reader,
     text: &str,
     query: &str,
 ) -> Result<Response, Problem> {
@@ -51,43 +50,55 @@ async fn answer(
     let is_theirs = |summary: &Summary| summary.route == route.path && caller.owns(&summary.owner);
     let summary = wait(api, &id, &watch, query.wait, is_theirs).await?;
     let summary = summary.ok_or_else(|| Problem::unknown_id(text))?;
-    let mut more = None;
+    let mut more = Vec::new();
     if query.delivery {
         let records = api.store.deliveries(id.as_str()).await.map_err(|error| unanswered(api, &error))?;
-        more = Some(deliveries(&records)?);
+        more.extend(deliveries(&records)?);
     }
-    answer_with(api, connection, id, &summary, more).await
+    if query.progress {
+        // Handlers cannot tell their progress yet, so every request is one that has told none.
+        more.extend_from_slice(b",\"progress\":null");
+    }
+    let more = (!more.is_empty()).then_some(more);
+    answer_with(api, reader, &id, &summary, more).await
 }
 
-/// Makes the answer with the state of a request. `more` is the text of another member of the JSON object, and begins
-/// with a comma.
+/// Makes the answer with the state of a request, in the coding that the client asks for. `more` is the text of other
+/// members of the JSON object, and begins with a comma.
 pub(super) async fn answer_with(
     api: &Api,
-    connection: Option<Arc<Connection>>,
-    id: RequestId,
+    reader: Reader,
+    id: &RequestId,
     summary: &Summary,
     more: Option<Vec<u8>>,
 ) -> Result<Response, Problem> {
-    let body = AnswerText::of(id.clone(), summary, more).into_body(&api.answers, connection, &api.store).await;
-    match body {
-        Ok(body) => Ok(json(StatusCode::OK, body)),
-        Err(AnswerError::Store(error)) => Err(unanswered(api, &error)),
-        Err(AnswerError::Purged) => Err(Problem::unknown_id(id.as_str())),
-        Err(AnswerError::NoMemory | AnswerError::TooSlow) => {
-            Err(Problem::new(Code::Overloaded, "too many answers wait for clients that do not read; try again"))
+    let text = AnswerText::of(id, summary, more);
+    let coded = text.into_body(&api.answers, reader, &api.store).await;
+    coded.map(|coded| coded_json(StatusCode::OK, coded)).map_err(|error| unsent(api, id.as_str(), error))
+}
+
+/// Makes the error answer for an answer whose first bytes cannot be read.
+pub(super) fn unsent(api: &Api, id: &str, error: AnswerError) -> Problem {
+    match error {
+        AnswerError::Store(error) => unanswered(api, &error),
+        AnswerError::Purged => Problem::unknown_id(id),
+        AnswerError::NoMemory | AnswerError::TooSlow => {
+            Problem::new(Code::Overloaded, "too many answers wait for clients that do not read; try again")
         }
+        AnswerError::Coding(_) => Problem::internal(),
     }
 }
 
 /// The query parameters of an HTTP call. Unknown parameters are ignored.
 #[derive(Default)]
-struct Query {
-    wait: Duration,
+pub(super) struct Query {
+    pub(super) wait: Duration,
     delivery: bool,
+    progress: bool,
 }
 
 impl Query {
-    fn parse(query: &str) -> Result<Self, Problem> {
+    pub(super) fn parse(query: &str) -> Result<Self, Problem> {
         let mut parsed = Self::default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match (key.as_ref(), value.as_ref()) {
@@ -95,8 +106,18 @@ impl Query {
                     parsed.wait = seconds(value)
                         .ok_or_else(|| Problem::invalid_parameter("wait", "a whole number of seconds"))?;
                 }
-                ("include", "delivery") => parsed.delivery = true,
-                ("include", _) => return Err(Problem::invalid_parameter("include", "`delivery`")),
+                ("include", list) => {
+                    for member in list.split(',') {
+                        match member {
+                            "delivery" => parsed.delivery = true,
+                            "progress" => parsed.progress = true,
+                            _ => {
+                                let expected = "`delivery`, `progress`, or both with a comma";
+                                return Err(Problem::invalid_parameter("include", expected));
+                            }
+                        }
+                    }
+                }
                 _ => {}
             }
         }
@@ -209,7 +230,7 @@ fn reason(record: &DeliveryRecord) -> Option<&'static str> {
     }
 }
 
-fn unanswered(api: &Api, error: &Error) -> Problem {
+pub(super) fn unanswered(api: &Api, error: &Error) -> Problem {
     let cause = Causes(error).to_string();
     api.unreadable.met(&cause, &cause);
     Problem::new(Code::StoreUnavailable, "the store does not answer; try again")

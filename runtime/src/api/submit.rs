@@ -6,17 +6,20 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::body_memory::{self, Refused};
 use super::brought::{self, Brought};
+use super::coding::Coding;
+use super::inflate::MAX_RATIO;
 use super::open_connections::Connection;
 use super::payload_check::Checked;
 use super::prefer::Preference;
 use super::problem::{Code, Form, Problem};
 use super::response::{IN_QUEUE, json, status_of};
 use super::status;
+use super::streamed_answer::Reader;
 use super::{Api, credentials, gate, webhook_check};
 use crate::access::{Caller, Scope};
 use crate::handler::{Route, Run};
@@ -54,18 +57,15 @@ async fn accept(
     body: Body,
 ) -> Result<Response, Problem> {
     let preference = Preference::of(&headers);
+    let reader = (preference != Preference::default()).then(|| Reader::of_post(connection, &headers));
     let (id, watch) = read_and_store(api, (route, caller), headers, body).await?;
-    if preference == Preference::default() {
-        return Ok(accepted(&id));
-    }
+    let Some(reader) = reader else { return Ok(accepted(&id)) };
     // The request is stored already. So if the state of the request cannot be read, the server must not send an error
     // answer, because the client would conclude that the request was not accepted.
     let summary =
         status::wait(api, &id, &watch, preference.wait.unwrap_or_default(), |_| true).await.unwrap_or_default();
     let finished = match &summary {
-        Some(summary) if summary.is_settled() => {
-            status::answer_with(api, connection, id.clone(), summary, None).await.ok()
-        }
+        Some(summary) if summary.is_settled() => status::answer_with(api, reader, &id, summary, None).await.ok(),
         _ => None,
     };
     let mut response = finished.unwrap_or_else(|| pending(&location(route, &id), &id, summary.as_ref()));
@@ -96,9 +96,15 @@ async fn read_and_store(
     let owner = caller.owner();
     let _in_use = key.as_ref().map(|key| api.keys.take(&owner, &route.path, key).ok_or_else(in_use)).transpose()?;
     let read = api.bodies.read(body, announced).await;
-    let (body, share) = read.map_err(|refused| problem(refused, limit))?;
+    let (mut body, share) = read.map_err(|refused| problem(refused, limit))?;
+    let mut kept = credentials::without_credentials(&headers);
+    if let Some(coding) = Coding::of_body(&headers) {
+        body = api.inflater.inflate(coding, body, &share).await.map_err(|refused| problem(refused, limit))?;
+        kept.remove(CONTENT_ENCODING);
+        kept.insert(CONTENT_LENGTH, body.len().into());
+    }
     let id = id.unwrap_or_else(RequestId::generate);
-    let run = Run::of(id.clone(), Arc::new(credentials::without_credentials(&headers)), body);
+    let run = Run::of(id.clone(), Arc::new(kept), body);
     let (Checked { run, asked, digest }, share) = api.checks.check(route, run, key.is_some(), share).await?;
     let registration =
         asked.map(|asked| webhook_check::check(&asked, route, caller, &api.guard)).transpose()?.flatten();
@@ -173,6 +179,18 @@ fn problem(refused: Refused, limit: usize) -> Problem {
         Refused::TooLarge => Problem::too_large(limit),
         Refused::CutOff => bad("the body ended before all of it came; nothing was accepted".to_owned()),
         Refused::Chunks(why) => bad(format!("the chunks of the body are not well-formed: {why}; nothing was accepted")),
+        Refused::Coded(coding) => Problem::new(
+            Code::MalformedContentEncoding,
+            format!(
+                "the body is not {coding}, as its header content-encoding says, or is cut off, or has a window larger than \
+             8 MiB; nothing was accepted",
+                coding = coding.as_str()
+            ),
+        ),
+        Refused::Ratio => Problem::new(
+            Code::PayloadTooLarge,
+            format!("the body inflates to more than {MAX_RATIO} times its size; send it less compressed, or as it is"),
+        ),
         Refused::TooSlow => Problem::new(Code::BodyTooSlow, body_memory::too_slow()),
         Refused::GaveWay => Problem::new(
             Code::Overloaded,

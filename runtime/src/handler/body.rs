@@ -28,11 +28,12 @@ impl PayloadKind {
         if is_bytes::<T>() { Self::Bytes } else { Self::Json(check::<T>) }
     }
 
-    /// Checks the headers of a request: the content type must fit the handler, and the body must not be compressed.
+    /// Checks the headers of a request: the content type must fit the handler, and the server must know the
+    /// content encoding of the body.
     pub(crate) fn check_type(self, headers: &HeaderMap) -> Result<(), PayloadError> {
         match self {
             Self::Bytes => Ok(()),
-            Self::Json(_) => is_json(headers).and_then(|()| is_pure(headers)),
+            Self::Json(_) => is_json(headers).and_then(|()| is_readable(headers)),
         }
     }
 
@@ -63,14 +64,15 @@ fn is_json(headers: &HeaderMap) -> Result<(), PayloadError> {
     }
 }
 
-/// Checks that the request body has no content encoding such as `gzip`, because the server does not decode the body for
-/// the handler.
-fn is_pure(headers: &HeaderMap) -> Result<(), PayloadError> {
+/// Checks that the request body has no content encoding, or one that the server decodes: `gzip` or `zstd`.
+fn is_readable(headers: &HeaderMap) -> Result<(), PayloadError> {
     let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let is_pure = |coding: &str| matches!(coding.trim().to_ascii_lowercase().as_str(), "" | "identity");
-    match values.into_iter().find(|value| !value.split(',').all(is_pure)) {
-        Some(found) => Err(PayloadError::Encoding { found: found.escape_debug().to_string() }),
-        None => Ok(()),
+    let found = values.collect::<Vec<_>>().join(", ");
+    let codings = found.split(',').map(|coding| coding.trim().to_ascii_lowercase());
+    let codings: Vec<_> = codings.filter(|coding| !matches!(&**coding, "" | "identity")).collect();
+    match codings.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["gzip" | "x-gzip" | "zstd"] => Ok(()),
+        _ => Err(PayloadError::Encoding { found: found.escape_debug().to_string() }),
     }
 }
 
@@ -102,7 +104,9 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PayloadError> 
 /// Returns the error for a body that is not valid JSON. The error tells the sender what is wrong.
 fn not_json(body: &[u8], error: &serde_json::Error) -> PayloadError {
     let not_text = match body {
-        [0x1f, 0x8b, ..] => Some("it is compressed with gzip; send it as it is"),
+        [0x1f, 0x8b, ..] => {
+            Some("it is compressed with gzip; say so in the header content-encoding, or send it as it is")
+        }
         [0xef, 0xbb, 0xbf, ..] => Some("it begins with a byte order mark (EF BB BF); send UTF-8 without one"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, _, 0, ..] | [0, _, 0, _, ..] => Some("it is UTF-16; send UTF-8"),
         _ => None,
@@ -137,8 +141,8 @@ pub enum PayloadError {
     /// The header `content-type` names a type that is not JSON.
     #[error("the header content-type is {found}; this route takes application/json, or a type ending in +json")]
     ContentType { found: String },
-    /// The body is compressed or encoded in another way.
-    #[error("the header content-encoding is {found}; this route takes the body as it is, not compressed")]
+    /// The body is compressed in a way that the server does not know, or more than once.
+    #[error("the header content-encoding is {found}; this route takes gzip, zstd, or the body as it is")]
     Encoding { found: String },
     /// The body is empty, or contains only white space.
     #[error("the body is empty; this route takes a JSON value")]

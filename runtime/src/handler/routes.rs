@@ -213,10 +213,15 @@ fn check(path: &str) -> Result<(), String> {
 }
 
 /// Whether two routes cannot be in the same app, because the server would not know which of them a path means. The
-/// route `/a` also serves `/a/{id}`, so it clashes with the route `/a/b`.
+/// route `/a` also serves `/a/{id}`, `/a/{id}/result` and `/a/{id}/events`, so it clashes with the routes `/a/b` and
+/// `/a/b/result`.
 fn clash(a: &str, b: &str) -> bool {
     let below = |a: &str, b: &str| {
-        b.strip_prefix(a).is_some_and(|rest| rest.starts_with('/') && rest.matches('/').count() == 1)
+        let rest = b.strip_prefix(a).and_then(|rest| rest.strip_prefix('/'));
+        rest.is_some_and(|rest| match rest.split_once('/') {
+            None => true,
+            Some((_, last)) => matches!(last, "result" | "events"),
+        })
     };
     a == b || below(a, b) || below(b, a)
 }
@@ -259,7 +264,9 @@ mod tests {
 
     #[test]
     fn good_routes_are_bound() {
-        assert!(problems(&["/a", "/b/c", "/b/d", "/v1.0/x_y~z", "/a/b/c"]).is_empty());
+        assert!(
+            problems(&["/a", "/b/c", "/b/d", "/v1.0/x_y~z", "/a/b/c", "/c/result", "/d/b/c/events", "/d"]).is_empty()
+        );
     }
 
     #[test]
@@ -272,7 +279,7 @@ mod tests {
 
     #[test]
     fn clashing_routes_are_told_with_both_places() {
-        for pair in [["/a", "/a"], ["/a", "/a/b"], ["/a/b", "/a"]] {
+        for pair in [["/a", "/a"], ["/a", "/a/b"], ["/a/b", "/a"], ["/a", "/a/b/result"], ["/a/b/events", "/a"]] {
             let told = problems(&pair);
             assert_eq!(told.len(), 1, "{told:?}");
             assert_eq!(told[0].matches("routes.rs:").count(), 2, "{told:?}");

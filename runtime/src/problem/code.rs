@@ -43,19 +43,24 @@ codes! {
     InvalidParameter BAD_REQUEST "invalid_parameter" "A query parameter has a wrong value";
     InvalidHeader BAD_REQUEST "invalid_header" "A header has a wrong value";
     InvalidWebhook BAD_REQUEST "invalid_webhook" "The webhook that the request asks for cannot be used";
+    MalformedContentEncoding BAD_REQUEST "malformed_content_encoding" "The body is not compressed as it says";
     Unauthorized UNAUTHORIZED "unauthorized" "There is no valid token";
     Forbidden FORBIDDEN "forbidden" "The token does not allow this call";
     NotFound NOT_FOUND "not_found" "There is nothing at this path, or no request with this id";
+    NoResult NOT_FOUND "no_result" "The request ended without a result";
     MethodNotAllowed METHOD_NOT_ALLOWED "method_not_allowed" "The path does not serve this method";
     BodyTooSlow REQUEST_TIMEOUT "body_too_slow" "The body came too slowly";
+    NotFinished CONFLICT "not_finished" "The request is not over yet";
     RequestOver CONFLICT "request_over" "The request is over already";
     RequestInProgress CONFLICT "request_in_progress" "A request with this idempotency key is being accepted";
     IdTaken CONFLICT "id_taken" "The id belongs to a request with another body";
+    PreconditionFailed PRECONDITION_FAILED "precondition_failed" "The result is not the one that the client wants";
     PayloadTooLarge PAYLOAD_TOO_LARGE "payload_too_large" "The body is too large";
     UriTooLong URI_TOO_LONG "uri_too_long" "The request target is too long";
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The route does not take this content type";
     UnsupportedContentEncoding UNSUPPORTED_MEDIA_TYPE "unsupported_content_encoding"
         "The route does not take this content encoding";
+    RangeNotSatisfiable RANGE_NOT_SATISFIABLE "range_not_satisfiable" "The result does not have these bytes";
     MisdirectedHost MISDIRECTED_REQUEST "misdirected_host" "The server does not answer for this host";
     InvalidPayload UNPROCESSABLE_ENTITY "invalid_payload" "The body does not fit the route";
     IdempotencyKeyReused UNPROCESSABLE_ENTITY "idempotency_key_reused" "The idempotency key belongs to another body";
@@ -68,6 +73,7 @@ codes! {
     StoreFull SERVICE_UNAVAILABLE "store_full" "The disk of the store is nearly full";
     StoreUnavailable SERVICE_UNAVAILABLE "store_unavailable" "The store does not work at the moment";
     AcceptanceUnknown SERVICE_UNAVAILABLE "acceptance_unknown" "It is not known whether the request was accepted";
+    TooManyEventStreams SERVICE_UNAVAILABLE "too_many_event_streams" "Too many event streams are open";
     Overloaded SERVICE_UNAVAILABLE "overloaded" "The server has too much to do at the moment";
 }
 

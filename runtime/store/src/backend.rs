@@ -14,6 +14,7 @@ use crate::begun::Begun;
 use crate::cancel::CancelView;
 use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
+use crate::list::{Cursor, ListFilter, Page};
 use crate::ops::{Op, Reply};
 use crate::record::{Counts, DeliveryRecord, Disabled, Owner, RequestRecord};
 use crate::summary::{Member, Summary};
@@ -64,6 +65,14 @@ pub(crate) trait Reader: Send + Sync {
         route: &'a str,
     ) -> BoxFuture<'a, Result<Option<(HeaderMap, Bytes)>, Cause>>;
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>>;
+    fn list<'a>(
+        &'a self,
+        route: &'a str,
+        owner: &'a str,
+        filter: &'a ListFilter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page, Cause>>;
     fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>>;
     fn disabled(&self) -> BoxFuture<'_, Result<Vec<Disabled>, Cause>>;
     fn counts(&self) -> BoxFuture<'_, Result<Counts, Cause>>;

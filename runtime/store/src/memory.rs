@@ -4,6 +4,7 @@
 //! an operation. Finished rows are limited by their number and their bytes.
 
 mod cancel;
+mod list;
 mod ops;
 mod parked;
 mod reports;
@@ -19,6 +20,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use http::HeaderMap;
 
+use self::list::OfOwner;
 use self::parked::ParkedReports;
 use self::reports::{Report, Reports};
 use self::requests::Request;
@@ -27,6 +29,7 @@ use crate::audit::AuditRecord;
 use crate::backend::{Backend, Cause, Failure, Left, Opened, Reader};
 use crate::cancel::CancelView;
 use crate::clock::Now;
+use crate::list::{Cursor, ListFilter, Page};
 use crate::operation::Stage;
 use crate::ops::{Op, Reply};
 use crate::quota::{Quota, Quotas};
@@ -44,6 +47,7 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
     let tables = Tables {
         requests: HashMap::new(),
         keys: HashMap::new(),
+        lists: HashMap::new(),
         due_requests: HashMap::new(),
         running: 0,
         reports: HashMap::new(),
@@ -75,6 +79,8 @@ struct Tables {
     requests: HashMap<RequestId, Request>,
     /// The requests that have an idempotency key, by owner, route and key.
     keys: HashMap<(Owner, String, Arc<str>), RequestId>,
+    /// The requests by owner and route, for lists.
+    lists: HashMap<Owner, HashMap<String, OfOwner>>,
     /// The requests that wait to be run, by route.
     due_requests: HashMap<String, BTreeMap<DueKey, RequestId>>,
     running: u64,
@@ -182,6 +188,17 @@ impl Reader for Memory {
 
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {
         ready(Ok(self.lock().deliveries(subject))).boxed()
+    }
+
+    fn list<'a>(
+        &'a self,
+        route: &'a str,
+        owner: &'a str,
+        filter: &'a ListFilter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page, Cause>> {
+        ready(Ok(self.lock().list(route, owner, filter, after, limit))).boxed()
     }
 
     fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {

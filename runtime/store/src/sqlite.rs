@@ -8,6 +8,7 @@ mod bulk;
 mod codec;
 mod connect;
 mod idempotency;
+mod list;
 mod lock;
 mod ops;
 mod owner;

@@ -16,6 +16,7 @@ mod durable;
 mod faults;
 mod group;
 mod health;
+mod list;
 #[cfg(all(feature = "sqlite", unix))]
 mod litestream;
 #[cfg(all(feature = "sqlite", unix))]
@@ -187,6 +188,10 @@ suite! {
     summary:
         a_summary_says_what_the_record_says,
         what_is_large_is_read_in_pieces_until_it_is_purged;
+    list:
+        a_list_has_the_owners_requests_of_the_route_newest_first,
+        a_list_is_filtered_by_status_and_time,
+        a_page_looks_at_a_bounded_number_of_rows;
     replay:
         replay_makes_new_row_same_webhook_id;
     upkeep:

@@ -26,9 +26,13 @@ async fn settled(store: &Store, outcome: &Outcome) -> RequestId {
     id
 }
 
+fn reader() -> Reader {
+    Reader::of_post(None, &HeaderMap::new())
+}
+
 async fn answer(store: &Store, id: &RequestId) -> Result<Body, AnswerError> {
     let summary = store.summary(id).await.unwrap().unwrap();
-    AnswerText::of(id.clone(), &summary, None).into_body(&AnswerMemory::new(), None, store).await
+    AnswerText::of(id, &summary, None).into_body(&AnswerMemory::new(), reader(), store).await.map(|coded| coded.body)
 }
 
 fn json(len: usize) -> Json {

@@ -75,7 +75,9 @@ impl Tables {
 
     /// Deletes a request together with its idempotency key.
     pub(super) fn forget_request(&mut self, id: &RequestId) {
-        let Some(Request { new, .. }) = self.requests.remove(id) else { return };
+        let Some(row) = self.requests.remove(id) else { return };
+        self.unlist(&row);
+        let Request { new, .. } = row;
         if let Some(idempotency) = new.idempotency {
             self.keys.remove(&(new.owner, new.route, idempotency.key));
         }

@@ -19,13 +19,14 @@ use super::connect::READERS;
 use super::ops::TRUST;
 use super::statement::{query, query_scalar};
 use super::states::{ReportState, RequestState as State, sql};
-use super::{summary, timeline, tokens};
+use super::{list, summary, timeline, tokens};
 use crate::audit::AuditRecord;
 use crate::backend::{Cause, Left, Reader};
 use crate::backlog::Count;
 use crate::cancel::{CancelView, Phase};
 use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
+use crate::list::{Cursor, ListFilter, Page};
 use crate::record::{Attempt, Counts, DeliveryRecord, DeliveryState, Disabled, Owner, RequestRecord, RequestState};
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
@@ -298,6 +299,17 @@ impl Reader for Rows {
 
     fn deliveries<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Vec<DeliveryRecord>, Cause>> {
         self.deliveries(subject).map(cause).boxed()
+    }
+
+    fn list<'a>(
+        &'a self,
+        route: &'a str,
+        owner: &'a str,
+        filter: &'a ListFilter,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page, Cause>> {
+        list::list(&self.pool, route, owner, filter, after, limit).map(cause).boxed()
     }
 
     fn parked_origins(&self) -> BoxFuture<'_, Result<Vec<String>, Cause>> {

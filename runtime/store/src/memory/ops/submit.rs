@@ -49,6 +49,7 @@ impl Apply for Submit {
             bytes,
             new: (**request).clone(),
         };
+        tables.list_new(seq, request);
         tables.requests.insert(request.id.clone(), row);
         Submitted::New
     }

@@ -1,0 +1,72 @@
+//! The methods that each path takes: `OPTIONS` and a method that the path does not take are answered with their list.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use http::header::ALLOW;
+use http::{HeaderValue, Method, StatusCode};
+
+use super::problem::{Form, Problem};
+use super::{Api, cancel, events, health, list, result, status, submit};
+use crate::handler::Route;
+
+/// The methods of the path of a route.
+const OF_ROUTE: &str = "GET, HEAD, POST, OPTIONS";
+/// The methods of the path of a request.
+const OF_REQUEST: &str = "GET, HEAD, DELETE, OPTIONS";
+/// The methods of a path that can only be read.
+const READ: &str = "GET, HEAD, OPTIONS";
+
+/// Returns a router with all paths of the API and their methods.
+pub(super) fn router(api: &Arc<Api>) -> Router {
+    let mut router = Router::new().route("/healthz", taking(READ, get(health::alive)));
+    for route in api.routes.iter() {
+        let of_route = get(of(api, route, list::call)).post(of(api, route, submit::call));
+        let of_request = get(of(api, route, status::call)).delete(of(api, route, cancel::call));
+        let id = format!("{}/{{id}}", route.path);
+        router = router
+            .route(&route.path, taking(OF_ROUTE, of_route))
+            .route(&id, taking(OF_REQUEST, of_request))
+            .route(&format!("{id}/{}", result::SEGMENT), taking(READ, get(of(api, route, result::call))))
+            .route(&format!("{id}/{}", events::SEGMENT), taking(READ, get(of(api, route, events::call))));
+    }
+    let (of_document, api) = (Arc::clone(api), Arc::clone(api));
+    let document = async move |request: Request| of_document.document.answer(request.headers());
+    let router = router.route("/openapi.json", taking(READ, get(document)));
+    router.route("/readyz", taking(READ, get(move |request: Request| health::ready(Arc::clone(&api), request))))
+}
+
+/// Returns a function that answers a call of one route.
+fn of<Answer>(
+    api: &Arc<Api>,
+    route: &Arc<Route>,
+    call: fn(Arc<Api>, Arc<Route>, Request) -> Answer,
+) -> impl Fn(Request) -> Answer + Clone + Send + Sync + 'static
+where
+    Answer: Future<Output = Response> + Send + 'static,
+{
+    let (api, route) = (Arc::clone(api), Arc::clone(route));
+    move |request| call(Arc::clone(&api), Arc::clone(&route), request)
+}
+
+/// Answers `OPTIONS` and all methods that `path` has no handler for. `methods` lists the methods that the path takes.
+fn taking(methods: &'static str, path: MethodRouter) -> MethodRouter {
+    path.fallback(move |request: Request| async move {
+        if request.method() == Method::OPTIONS {
+            return options(methods);
+        }
+        Problem::method(request.method(), methods).respond(Form::of(request.headers()))
+    })
+}
+
+/// Makes the answer to an `OPTIONS`, which lists the methods that a path takes.
+pub(super) fn options(methods: &'static str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
