@@ -65,11 +65,12 @@ async fn a_client_that_prefers_async_gets_202_with_links() {
     assert_eq!(response.status(), 202);
     let headers = response.headers().clone();
     let body = response.bytes().await.unwrap();
-    assert_eq!(keys(&body), ["id", "status", "status_url", "cancel_url"]);
+    assert_eq!(keys(&body), ["id", "status", "status_url", "events_url", "cancel_url"]);
     let answer: Value = serde_json::from_slice(&body).unwrap();
     let location = format!("/gated/{}", answer["id"].as_str().unwrap());
     assert_eq!(headers["location"], location);
     assert_eq!((&answer["status_url"], &answer["cancel_url"]), (&json!(location), &json!(location)));
+    assert_eq!(answer["events_url"], format!("{location}/events"));
     assert_eq!(headers["preference-applied"], "respond-async, wait=0");
     assert!(headers.contains_key("retry-after"));
 }

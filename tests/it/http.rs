@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use crate::support::Server;
 
 /// Writes this text on a new connection, and reads until the server closes it. Returns the statuses and the whole text.
-fn exchange(server: &Server, request: &[u8]) -> (Vec<u16>, String) {
+pub fn exchange(server: &Server, request: &[u8]) -> (Vec<u16>, String) {
     let mut socket = TcpStream::connect(server.address()).unwrap();
     socket.write_all(request).unwrap();
     let mut text = Vec::new();
@@ -22,9 +22,9 @@ fn exchange(server: &Server, request: &[u8]) -> (Vec<u16>, String) {
 }
 
 /// One rule: its name, the request, the statuses of the answers, and a text that the answers must contain.
-struct Rule(&'static str, String, &'static [u16], &'static str);
+pub struct Rule(pub &'static str, pub String, pub &'static [u16], pub &'static str);
 
-fn check(rules: Vec<Rule>) {
+pub fn check(rules: Vec<Rule>) {
     let server = Server::start("");
     for Rule(rule, request, expected, word) in rules {
         let (statuses, text) = exchange(&server, request.as_bytes());
@@ -39,7 +39,7 @@ fn get(lines: &str) -> String {
 }
 
 /// A request with this request line. It is the last request of its connection.
-fn line(line: &str) -> String {
+pub fn line(line: &str) -> String {
     format!("{line}\r\nhost: localhost\r\nconnection: close\r\n\r\n")
 }
 
@@ -90,7 +90,12 @@ fn the_request_line_and_its_target() {
         ),
         Rule("3.1: a method in lower case is unknown", line("get /healthz HTTP/1.1"), &[501], "capitals"),
         Rule("3.1: an unknown method", line("BREW /echo HTTP/1.1"), &[501], "BREW is not implemented"),
-        Rule("3.1: a known method that this path does not serve", line("PATCH /echo HTTP/1.1"), &[405], "allow: POST"),
+        Rule(
+            "3.1: a known method that this path does not serve",
+            line("PATCH /echo HTTP/1.1"),
+            &[405],
+            "allow: GET, HEAD, POST, OPTIONS",
+        ),
         Rule("3.1: a method must be a token", line("G(T /healthz HTTP/1.1"), &[400], ""),
         Rule("3.2.1: the origin form", line("GET /healthz?a=b HTTP/1.1"), &[200], "ok"),
         Rule("3.2.1: the origin form must begin with a slash", line("GET healthz HTTP/1.1"), &[400], "begins with /"),

@@ -20,7 +20,7 @@ use super::problem::{Code, Form, Problem};
 use super::response::{IN_QUEUE, json, status_of};
 use super::status;
 use super::streamed_answer::Reader;
-use super::{Api, credentials, gate, webhook_check};
+use super::{Api, credentials, events, gate, webhook_check};
 use crate::access::{Caller, Scope};
 use crate::handler::{Route, Run};
 use postback_store::{Bound, Error, Idempotency, NewRequest, OwnerLimits, Submitted, Summary, Watch};
@@ -277,7 +277,11 @@ fn pending(location: &str, id: &RequestId, summary: Option<&Summary>) -> Respons
     let mut body = vec![b'{'];
     let status = summary.map_or(IN_QUEUE, |summary| status_of(&summary.stage));
     report::write_id_and_status(id.as_str(), status, &mut body);
-    body.extend_from_slice(format!(",\"status_url\":\"{location}\",\"cancel_url\":\"{location}\"}}\n").as_bytes());
+    let urls = format!(
+        ",\"status_url\":\"{location}\",\"events_url\":\"{location}/{events}\",\"cancel_url\":\"{location}\"}}\n",
+        events = events::SEGMENT
+    );
+    body.extend_from_slice(urls.as_bytes());
     let mut response = json(StatusCode::ACCEPTED, Body::from(body));
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(LOCATION, location);
