@@ -20,9 +20,9 @@ use postback_store::{Cursor, ListFilter, Listed, ListedStatus, Page};
 use postback_wire::time::Timestamp;
 
 /// The largest number of requests on a page.
-const MAX_LIMIT: usize = 200;
+pub(super) const MAX_LIMIT: usize = 200;
 /// The number of requests on a page if the client asks for no number.
-const LIMIT: usize = 50;
+pub(super) const LIMIT: usize = 50;
 
 /// Answers an HTTP `GET` for the requests of a route.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request) -> Response {

@@ -6,6 +6,7 @@
 mod calls;
 mod names;
 mod parameters;
+mod reads;
 mod shared;
 
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, PathItemBuilder, PathsBuilder};

@@ -11,7 +11,8 @@ use utoipa::openapi::schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, Ref, Sch
 use utoipa::openapi::{RefOr, Required};
 
 use super::names::type_name;
-use super::{parameters, shared};
+use super::{parameters, reads, shared};
+use crate::api::{events, result};
 use crate::handler::{PayloadKind, Route};
 use crate::openapi::{Schemas, header, json_of};
 use crate::problem::Code;
@@ -20,8 +21,11 @@ use crate::problem::Code;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Call {
     Submit,
+    List,
     Status,
     Cancel,
+    Result,
+    Events,
 }
 
 /// The errors of every call, before a route sees it.
@@ -36,18 +40,24 @@ macro_rules! errors {
 }
 
 impl Call {
-    pub(super) const ALL: [Self; 3] = [Self::Submit, Self::Status, Self::Cancel];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Submit, Self::List, Self::Status, Self::Cancel, Self::Result, Self::Events];
 
     /// The errors that this call may answer.
     pub(super) const fn errors(self) -> &'static [Code] {
         match self {
             Self::Submit => errors![
-                MalformedPayload InvalidHeader InvalidWebhook BodyTooSlow RequestInProgress IdTaken PayloadTooLarge
+                MalformedPayload MalformedContentEncoding InvalidHeader InvalidWebhook BodyTooSlow RequestInProgress IdTaken PayloadTooLarge
                 UnsupportedMediaType UnsupportedContentEncoding InvalidPayload IdempotencyKeyReused QuotaExceeded
                 Draining QueueFull StoreFull AcceptanceUnknown
             ],
+            Self::List => errors![InvalidParameter],
             Self::Status => errors![InvalidParameter NotFound],
             Self::Cancel => errors![NotFound RequestOver],
+            Self::Result => {
+                errors![InvalidParameter NotFound NoResult NotFinished PreconditionFailed RangeNotSatisfiable]
+            }
+            Self::Events => errors![NotFound TooManyEventStreams],
         }
     }
 
@@ -57,7 +67,7 @@ impl Call {
     }
 
     /// Adds the errors of this call.
-    fn with_errors(self, operation: OperationBuilder) -> Operation {
+    pub(super) fn with_errors(self, operation: OperationBuilder) -> Operation {
         let mut statuses: Vec<_> = self.errors().iter().map(|code| code.status().as_u16()).collect();
         statuses.sort_unstable();
         statuses.dedup();
@@ -74,20 +84,24 @@ pub(super) struct Types {
     payload: String,
     /// The schema of the answer that says the status of a request.
     status: String,
+    /// The schema of a result.
+    pub(super) result: String,
 }
 
 impl Types {
     /// Adds the types of this route to the schemas of the document. `name` is the name of the route.
     pub(super) fn of(route: &Route, name: &str, schemas: &mut Schemas) -> Self {
         let Some(described) = &route.described else {
-            return Self { payload: shared::ANY.to_owned(), status: shared::STATUS.to_owned() };
+            let any = shared::ANY.to_owned();
+            return Self { payload: any.clone(), status: shared::STATUS.to_owned(), result: any };
         };
         let [payload, result] = [&described.payload, &described.result].map(|of| (&of.schema, &of.definitions));
         let payload = schemas.add(payload.0.clone(), payload.1);
         let result = schemas.add(result.0.clone(), result.1);
         let name = type_name(name);
-        let status = schemas.insert(&format!("Postback{name}Status"), shared::status_with(result));
-        Self { payload: component(payload, &format!("Postback{name}Payload"), schemas), status }
+        let status = schemas.insert(&format!("Postback{name}Status"), shared::status_with(result.clone()));
+        let result = component(result, &format!("Postback{name}Result"), schemas);
+        Self { payload: component(payload, &format!("Postback{name}Payload"), schemas), status, result }
     }
 }
 
@@ -103,15 +117,25 @@ fn component(schema: Value, name: &str, schemas: &mut Schemas) -> String {
 
 /// The paths of a route.
 pub(super) fn paths(route: &Route, name: &str, types: &Types) -> Vec<(String, PathItem)> {
-    let all = PathItemBuilder::new().operation(HttpMethod::Post, submit(route, name, types));
+    let all = PathItemBuilder::new()
+        .operation(HttpMethod::Get, reads::list(route, name))
+        .operation(HttpMethod::Post, submit(route, name, types));
     let one = PathItemBuilder::new()
         .parameters(Some([parameters::id_in_path()]))
         .operation(HttpMethod::Get, status(route, name, types))
         .operation(HttpMethod::Delete, cancel(route, name));
-    vec![(route.path.clone(), all.build()), (format!("{}/{{id}}", route.path), one.build())]
+    let below =
+        |read| PathItemBuilder::new().parameters(Some([parameters::id_in_path()])).operation(HttpMethod::Get, read);
+    let id = format!("{}/{{id}}", route.path);
+    vec![
+        (route.path.clone(), all.build()),
+        (format!("{id}/{}", result::SEGMENT), below(reads::result(route, name, types)).build()),
+        (format!("{id}/{}", events::SEGMENT), below(reads::events(route, name)).build()),
+        (id, one.build()),
+    ]
 }
 
-fn operation(route: &Route, id: String, summary: &str) -> OperationBuilder {
+pub(super) fn operation(route: &Route, id: String, summary: &str) -> OperationBuilder {
     OperationBuilder::new().operation_id(Some(id)).tag(&route.path).summary(Some(summary))
 }
 
@@ -151,10 +175,13 @@ fn linked(response: ResponseBuilder, name: &str) -> Response {
         let link = LinkBuilder::new().parameter("id", "$response.body#/id").extensions(Some(operation));
         RefOr::T(link.build())
     };
-    ["get", "cancel"].into_iter().fold(response, |response, call| response.link(call, link(call))).build()
+    ["get", "cancel", "result", "events"]
+        .into_iter()
+        .fold(response, |response, call| response.link(call, link(call)))
+        .build()
 }
 
-fn answer(what: &str, schema: &str) -> ResponseBuilder {
+pub(super) fn answer(what: &str, schema: &str) -> ResponseBuilder {
     ResponseBuilder::new().description(what).content("application/json", json_of(schema))
 }
 

@@ -1,16 +1,20 @@
 //! The parameters of calls: in the path, in the query, and in headers.
 
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema, SchemaFormat, Type};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Ref, Schema, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Required};
 
-use super::shared::INCLUDE;
+use super::shared::{INCLUDE, STAGE};
 use crate::api::brought::MAX_KEY;
+use crate::api::list::{LIMIT, MAX_LIMIT};
 use crate::api::prefer::MAX_WAIT;
 use crate::handler::Route;
 
 /// A key as most clients send it, without quotes.
 const KEY: &str = "^[!#-~]([ -~]*[!-~])?$";
+
+/// A cursor is a number in hexadecimal digits, which clients need not know.
+const CURSOR: &str = "^[0-9a-f]{1,15}$";
 
 fn parameter(name: &str, place: ParameterIn, what: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
     let required = if matches!(place, ParameterIn::Path) { Required::True } else { Required::False };
@@ -41,7 +45,47 @@ pub(super) fn wait() -> Parameter {
 }
 
 pub(super) fn include() -> Parameter {
-    query("include", "What else the answer has.", Ref::from_schema_name(INCLUDE))
+    list("include", "What else the answer has.", INCLUDE)
+}
+
+/// A query parameter whose value is a list with commas.
+fn list(name: &str, what: &str, of: &str) -> Parameter {
+    let items = ArrayBuilder::new().items(Ref::from_schema_name(of)).min_items(Some(1));
+    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
+    let parameter = parameter.style(Some(ParameterStyle::Form)).explode(Some(false));
+    parameter.description(Some(what)).schema(Some(items)).build()
+}
+
+/// Which requests a list has.
+pub(super) fn of_list() -> Vec<Parameter> {
+    let time = || text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    let limit = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_LIMIT));
+    let what = format!("The largest number of requests on the page, {LIMIT} if it is not given.");
+    vec![
+        list("status", "Only requests with one of these statuses.", STAGE),
+        query("created_after", "Only requests that were made after this time.", time()),
+        query("created_before", "Only requests that were made before this time.", time()),
+        query("cursor", "The member `next` of the page before.", text().pattern(Some(CURSOR))),
+        query("limit", &what, limit),
+    ]
+}
+
+/// What the client of a result has already, and which part of it the client wants.
+pub(super) fn of_result() -> Vec<Parameter> {
+    vec![
+        header("If-None-Match", "The entity tag of the result that the client has."),
+        header("If-Match", "The entity tag that the result must have."),
+        header("Range", "The part of the result that the client wants, such as `bytes=0-99`."),
+        header("If-Range", "The entity tag that the result must have for `Range` to count."),
+    ]
+}
+
+/// The last event that a client has.
+pub(super) fn of_events() -> Vec<Parameter> {
+    vec![
+        header("Last-Event-Id", "The id of the last event that the client has. The stream begins after it."),
+        query("last_event_id", "The same, for clients that cannot set the header.", text()),
+    ]
 }
 
 pub(super) fn verbose() -> Parameter {

@@ -14,8 +14,10 @@ pub(super) const ACCEPTED: &str = "PostbackAccepted";
 pub(super) const PENDING: &str = "PostbackPending";
 pub(super) const STATUS: &str = "PostbackStatus";
 pub(super) const CANCELLED: &str = "PostbackCancelled";
-const STAGE: &str = "PostbackRequestStatus";
+pub(super) const STAGE: &str = "PostbackRequestStatus";
 pub(super) const INCLUDE: &str = "PostbackInclude";
+pub(super) const PAGE: &str = "PostbackPage";
+const LISTED: &str = "PostbackListed";
 const DELIVERIES: &str = "PostbackDeliveries";
 const DELIVERY: &str = "PostbackDelivery";
 
@@ -36,10 +38,11 @@ pub(super) fn schemas() -> Map<String, Value> {
             PENDING,
             json!({
                 "type": "object", "description": "A request that is not over.",
-                "required": ["id", "status", "status_url", "cancel_url"],
+                "required": ["id", "status", "status_url", "events_url", "cancel_url"],
                 "properties": {
                     "id": id(), "status": status(),
                     "status_url": {"type": "string", "description": "The path at which `GET` says the status."},
+                    "events_url": {"type": "string", "description": "The path of the request's events."},
                     "cancel_url": {"type": "string", "description": "The path at which `DELETE` cancels the request."},
                 },
             }),
@@ -59,7 +62,9 @@ pub(super) fn schemas() -> Map<String, Value> {
                 "enum": ["in_queue", "in_progress", "completed", "failed", "cancelled"],
             }),
         ),
-        (INCLUDE, json!({"type": "string", "enum": ["delivery"]})),
+        (INCLUDE, json!({"type": "string", "enum": ["delivery", "progress"]})),
+        (PAGE, page()),
+        (LISTED, listed()),
         (DELIVERIES, deliveries()),
         (DELIVERY, delivery()),
     ];
@@ -102,6 +107,32 @@ pub(super) fn status_with(mut result: Value) -> Value {
             "metadata": {"description": "The metadata that the caller gave to the request."},
             "error": {"description": "The error of a request that failed, if the handler reports errors."},
             "delivery": {"$ref": format!("#/components/schemas/{DELIVERIES}")},
+            "progress": {"description": "The progress that the handler has told, with `include=progress`."},
+        },
+    })
+}
+
+fn page() -> Value {
+    json!({
+        "type": "object", "description": "A page of a list of requests.", "required": ["requests", "next"],
+        "properties": {
+            "requests": {"type": "array", "items": {"$ref": format!("#/components/schemas/{LISTED}")}},
+            "next": {
+                "type": ["string", "null"],
+                "description": "The cursor of the next page. It is null on the last page. A page may have few requests, or \
+                    none, and not be the last.",
+            },
+        },
+    })
+}
+
+fn listed() -> Value {
+    json!({
+        "type": "object", "description": "A request in a list.", "required": ["id", "status", "created"],
+        "properties": {
+            "id": id(), "status": status(),
+            "created": {"type": "string", "format": "date-time"},
+            "finished": {"type": "string", "format": "date-time", "description": "When the request ended."},
         },
     })
 }
