@@ -118,6 +118,9 @@ async fn a_token_does_what_its_scopes_and_routes_allow() {
         (Method::POST, "/echo", cancels, "submit"),
         (Method::GET, path.as_str(), submits, "read"),
         (Method::GET, path.as_str(), cancels, "read"),
+        (Method::GET, "/echo", submits, "read"),
+        (Method::GET, &format!("{path}/result"), submits, "read"),
+        (Method::GET, &format!("{path}/events"), cancels, "read"),
         (Method::DELETE, path.as_str(), reads, "cancel"),
     ] {
         let response = call(&server, method, path, token).body("{}").send().await.unwrap();
@@ -159,6 +162,13 @@ async fn a_request_belongs_to_its_token() {
     assert_eq!(unknown["title"], foreign["title"]);
     let cancelled = call(&server, Method::DELETE, &path, other).send().await.unwrap();
     assert_eq!(cancelled.status(), 404);
+    for below in ["result", "result?wait=20", "events"] {
+        let foreign = problem(get(&server, &format!("{path}/{below}"), other).await, 404).await;
+        assert_eq!(foreign["code"], "not_found", "{below}");
+    }
+    let list = async |token: &str| -> Value { get(&server, "/gated", token).await.json().await.unwrap() };
+    assert_eq!(list(one).await["requests"][0]["id"], id.as_str());
+    assert_eq!(list(other).await["requests"], json!([]));
     let status: Value = get(&server, &path, one).await.json().await.unwrap();
     assert!(status["status"] == "in_progress" || status["status"] == "in_queue", "{status}");
     server.kill_and_restart();

@@ -95,8 +95,8 @@ impl AnswerMemory {
         self.enter_as(connection, fixed, false).await
     }
 
-    /// Reserves a place for an event stream. In contrast to other answers, its client is not slow while there is nothing
-    /// to send.
+    /// Reserves a place for an event stream. In contrast to other answers, its client is not slow while there is
+    /// nothing to send.
     pub(super) async fn enter_stream(self: &Arc<Self>, connection: Option<Arc<Connection>>) -> Option<Arc<AnswerSlot>> {
         self.enter_as(connection, 0, true).await
     }

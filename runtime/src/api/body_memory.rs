@@ -27,8 +27,8 @@ use postback_wire::line::Causes;
 use postback_wire::names::metric;
 
 /// The largest number of bytes that all large request bodies together may use in memory. If this number is less than
-/// twice the largest size of a body, the limit is twice that size, because a compressed body and the inflated body are in
-/// memory at the same time.
+/// twice the largest size of a body, the limit is twice that size, because a compressed body and the inflated body are
+/// in memory at the same time.
 const LARGE_LIMIT: usize = 224 << 20;
 /// The largest number of bytes that all small request bodies together may use in memory.
 const SMALL_LIMIT: usize = 32 << 20;

@@ -28,16 +28,16 @@ pub(super) enum Coding {
 impl Coding {
     const ALL: [Self; 2] = [Self::Zstd, Self::Gzip];
 
-    /// Returns the coding of a request's body. Returns `None` if the body is not coded, or has another coding, which the
-    /// server leaves as it is.
+    /// Returns the coding of a request's body. Returns `None` if the body is not coded, or has another coding, which
+    /// the server leaves as it is.
     pub(super) fn of_body(headers: &HeaderMap) -> Option<Self> {
         let mut codings = list(headers, &CONTENT_ENCODING).filter(|coding| !matches!(&**coding, "" | "identity"));
         let coding = codings.next()?;
         codings.next().is_none().then(|| Self::named(&coding)).flatten()
     }
 
-    /// Returns the coding that the client wants for the answer. Returns `None` if the client asks for no coding that the
-    /// server knows, or prefers the answer as it is.
+    /// Returns the coding that the client wants for the answer. Returns `None` if the client asks for no coding that
+    /// the server knows, or prefers the answer as it is.
     pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
         let accepted: Vec<_> = list(headers, &ACCEPT_ENCODING).map(|part| weighed(&part)).collect();
         let weight = |wanted: fn(&str) -> bool| {

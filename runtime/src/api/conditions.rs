@@ -21,7 +21,8 @@ impl Tag {
         Self(format!("{id}-{:x}", finished.micros()))
     }
 
-    /// Returns the tag as the value of the header `etag`. A compressed answer has different bytes, so it has another tag.
+    /// Returns the tag as the value of the header `etag`. A compressed answer has different bytes, so it has another
+    /// tag.
     pub(super) fn header(&self, coding: Option<Coding>) -> Option<HeaderValue> {
         HeaderValue::try_from(self.text(coding)).ok()
     }
@@ -33,8 +34,8 @@ impl Tag {
         }
     }
 
-    /// Returns the copy that the first listed tag of this result names. Returns `None` if no tag of this result is listed.
-    /// An asterisk stands for the result that is not compressed.
+    /// Returns the copy that the first listed tag of this result names. Returns `None` if no tag of this result is
+    /// listed. An asterisk stands for the result that is not compressed.
     fn listed(&self, list: &str) -> Option<Held> {
         let known = [None, Some(Coding::Gzip), Some(Coding::Zstd)].map(|coding| (Held { coding }, self.text(coding)));
         list.split(',').map(str::trim).find_map(|tag| {
@@ -101,7 +102,8 @@ impl Conditions {
         if let Some(held) = self.none_match.as_ref().and_then(|list| tag.listed(list)) {
             return Answer::NotModified(held);
         }
-        // Parts are not compressed, so only the tag of the plain result shows that the client has a part of the same bytes.
+        // Parts are not compressed, so only the tag of the plain result shows that the client has a part of the same
+        // bytes.
         let is_same = self.if_range.as_ref().is_none_or(|known| *known == tag.text(None));
         match self.range.filter(|_| is_same) {
             None => Answer::Whole,

@@ -1,7 +1,7 @@
 //! `GET ROUTE/{id}/events`: each change of the status of a request, as server-sent events.
 //!
-//! - Nothing is lost over reconnects: events are made from the stored request, see [`frames`]. A client that sends the id
-//!   of its last event gets those after it.
+//! - Nothing is lost over reconnects: events are made from the stored request, see [`frames`]. A client that sends the
+//!   id of its last event gets those after it.
 //! - An idle stream costs a timer and a place in two maps. It reads the store only after a change of its request.
 //! - A client that does not read is cut off as with any other answer, see [`answer_memory`](super::answer_memory).
 //! - The stream goes on while the node drains, so that its client learns how the request ends. It ends when the server
@@ -40,6 +40,7 @@ use crate::access::{Caller, ClientAddress, Scope};
 use crate::handler::Route;
 use postback_store::{Error, Stage, Timeline, Watch};
 use postback_wire::id::RequestId;
+use postback_wire::names::metric;
 
 /// The last segment of the path of a stream.
 pub(super) const SEGMENT: &str = "events";
@@ -153,6 +154,7 @@ async fn answer(
 }
 
 fn too_many_streams() -> Problem {
+    metrics::counter!(metric::EVENT_STREAMS_REFUSED).increment(1);
     let what = "too many event streams are open; close some, or use GET with ?wait=N, and try again";
     Problem::new(Code::TooManyEventStreams, what).retry_after(5)
 }
@@ -209,7 +211,7 @@ impl Stream {
                     biased;
                     () = self.api.shutdown.stopping() => return Some(self.stop()),
                     () = change => {}
-                    () = tokio::time::sleep(COMMENT_EVERY) => return Some((Ok(self.slot.piece(COMMENT.as_bytes())), self)),
+                    () = tokio::time::sleep(COMMENT_EVERY) => return Some(self.say(COMMENT)),
                 }
             }
             // The change is watched before the request is read, so that no change is missed.
@@ -223,7 +225,7 @@ impl Stream {
             };
             self.change = (!changed_already).then_some(change);
             if let Some(text) = self.fresh(&timeline) {
-                return Some((Ok(self.slot.piece(text.as_bytes())), self));
+                return Some(self.say(&text));
             }
         }
     }
@@ -268,10 +270,14 @@ impl Stream {
         text.into_stream(Arc::clone(&self.slot), &self.api.store)
     }
 
+    fn say(self, text: &str) -> (Result<Bytes, AnswerError>, Self) {
+        (Ok(self.slot.piece(text.as_bytes())), self)
+    }
+
     /// Tells the client when to come back, and ends the stream.
     fn stop(mut self) -> (Result<Bytes, AnswerError>, Self) {
         self.tail = Some(Tail::Stopped);
-        (Ok(self.slot.piece(frames::retry(RETRY_AFTER_STOP).as_bytes())), self)
+        self.say(&frames::retry(RETRY_AFTER_STOP))
     }
 }
 

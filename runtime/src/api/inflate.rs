@@ -24,13 +24,14 @@ pub(super) const MAX_RATIO: usize = 100;
 /// The largest compressed body, in bytes, that is inflated on the thread of the HTTP call. It inflates to 400 KiB at
 /// most, which takes about a millisecond.
 const AT_ONCE: usize = 4 << 10;
-/// The largest number of compressed bodies that are inflated on threads for blocking code at the same time. Each may use
-/// [`WINDOW_LOG`] of memory beside the body.
+/// The largest number of compressed bodies that are inflated on threads for blocking code at the same time. Each may
+/// use [`WINDOW_LOG`] of memory beside the body.
 const LARGE_AT_ONCE: usize = 2;
 /// The longest time for which a compressed body waits until it is inflated. After this time, the client gets an answer
 /// that tells the client to retry.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-/// The base-2 logarithm of the largest window of zstd, 8 MiB. RFC 9659 demands that encoders for HTTP use no larger one.
+/// The base-2 logarithm of the largest window of zstd, 8 MiB. RFC 9659 demands that encoders for HTTP use no larger
+/// one.
 const WINDOW_LOG: u32 = 23;
 /// The largest number of members that a body with the coding gzip may have. Clients send one.
 const MEMBERS: usize = 1_000;

@@ -24,15 +24,15 @@ use postback_store::{Error, Kept, Member, Stage, Store, Summary};
 use postback_wire::id::RequestId;
 use postback_wire::report;
 
-/// The smallest answer, in bytes, that is compressed if its client asks for that. A smaller answer is sent as one packet
-/// in any case.
+/// The smallest answer, in bytes, that is compressed if its client asks for that. A smaller answer is sent as one
+/// packet in any case.
 const MIN_CODED: usize = 1 << 10;
 
 /// The JSON text of an answer. Some parts of the text are in memory, and other parts are still in the store.
 pub(super) struct AnswerText {
     parts: VecDeque<Part>,
-    /// Whether line breaks of the stored parts become spaces. JSON allows line breaks between its tokens, but an event has
-    /// one line.
+    /// Whether line breaks of the stored parts become spaces. JSON allows line breaks between its tokens, but an event
+    /// has one line.
     is_one_line: bool,
 }
 
@@ -358,8 +358,8 @@ impl HttpBody for StreamedBody {
             None => encoder.finish(),
         };
         match coded {
-            // The encoder has kept the piece. Other tasks of this thread have their turn before the next piece, because a
-            // text that shrinks well has many pieces for each byte that is sent.
+            // The encoder has kept the piece. Other tasks of this thread have their turn before the next piece, because
+            // a text that shrinks well has many pieces for each byte that is sent.
             Ok(coded) if coded.is_empty() => {
                 cx.waker().wake_by_ref();
                 Poll::Pending

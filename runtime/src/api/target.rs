@@ -16,8 +16,9 @@ const OWN: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
 /// The last segments of the paths below the path of a request.
 const BELOW_ID: [&str; 2] = [result::SEGMENT, events::SEGMENT];
 
-/// Replaces each percent-encoding of a letter, a digit, `-`, `.`, `_` or `~` by the character, because RFC 3986 says that
-/// both are the same path. Other percent-encodings stay: `%2F` is a character of a segment, and does not end the segment.
+/// Replaces each percent-encoding of a letter, a digit, `-`, `.`, `_` or `~` by the character, because RFC 3986 says
+/// that both are the same path. Other percent-encodings stay: `%2F` is a character of a segment, and does not end the
+/// segment.
 ///
 /// Returns `None` if the path stays the same.
 pub(super) fn normalised(uri: &Uri) -> Result<Option<Uri>, Problem> {
@@ -34,7 +35,8 @@ pub(super) fn normalised(uri: &Uri) -> Result<Option<Uri>, Problem> {
     Uri::from_parts(parts).map(Some).map_err(|_| Problem::percent_encoding())
 }
 
-/// Returns the path without needless percent-encodings. Returns `None` if a `%` is not followed by two hexadecimal digits.
+/// Returns the path without needless percent-encodings. Returns `None` if a `%` is not followed by two hexadecimal
+/// digits.
 fn decoded(path: &str) -> Option<String> {
     let mut parts = path.split('%');
     let mut decoded = parts.next().unwrap_or_default().to_owned();
@@ -52,8 +54,8 @@ fn decoded(path: &str) -> Option<String> {
     Some(decoded)
 }
 
-/// Returns the path that is served and differs from `path` only in upper and lower case, in empty segments and in a slash
-/// at the end. Returns `None` if there is no such path.
+/// Returns the path that is served and differs from `path` only in upper and lower case, in empty segments and in a
+/// slash at the end. Returns `None` if there is no such path.
 pub(super) fn near(routes: &Routes, path: &str) -> Option<String> {
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let plain = format!("/{}", segments.join("/"));

@@ -77,6 +77,8 @@ pub mod metric {
     /// client did not read. `gave_way`: the client was slower than required, and other clients needed the memory.
     /// `no_room`: no memory became free in time.
     pub const ANSWERS_CUT_OFF: &str = "postback_answers_cut_off_total";
+    /// Counter: event streams that the server refused, because too many were open.
+    pub const EVENT_STREAMS_REFUSED: &str = "postback_event_streams_refused_total";
     /// Counter, label `reason`: connections from clients that the server did not serve. `full`: the server already had
     /// the largest allowed number of connections. `accept`: the operating system returned an error.
     pub const CONNECTIONS_REFUSED: &str = "postback_connections_refused_total";

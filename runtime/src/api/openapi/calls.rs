@@ -47,7 +47,8 @@ impl Call {
     pub(super) const fn errors(self) -> &'static [Code] {
         match self {
             Self::Submit => errors![
-                MalformedPayload MalformedContentEncoding InvalidHeader InvalidWebhook BodyTooSlow RequestInProgress IdTaken PayloadTooLarge
+                MalformedPayload MalformedContentEncoding InvalidHeader InvalidWebhook BodyTooSlow RequestInProgress
+                IdTaken PayloadTooLarge
                 UnsupportedMediaType UnsupportedContentEncoding InvalidPayload IdempotencyKeyReused QuotaExceeded
                 Draining QueueFull StoreFull AcceptanceUnknown
             ],
