@@ -32,8 +32,11 @@ impl Schemas {
 
     /// Adds a schema under this name, or under this name with a number. Returns the name.
     pub(crate) fn insert(&mut self, name: &str, schema: Value) -> String {
-        let name = (1..).map(|number| numbered(name, number)).find(|name| !self.0.contains_key(name));
-        let name = name.unwrap_or_default();
+        let mut number = 1;
+        while self.0.contains_key(&numbered(name, number)) {
+            number += 1;
+        }
+        let name = numbered(name, number);
         self.0.insert(name.clone(), schema);
         name
     }

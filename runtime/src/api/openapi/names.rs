@@ -12,11 +12,11 @@ impl Names {
         let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         let words: Vec<_> = words.map(str::to_ascii_lowercase).collect();
         let base = if words.is_empty() { "route".to_owned() } else { words.join("_") };
-        let name = (1..)
-            .map(|number| if number == 1 { base.clone() } else { format!("{base}_{number}") })
-            .find(|name| !self.0.contains(name))
-            .unwrap_or_default();
-        self.0.insert(name.clone());
+        let (mut name, mut number) = (base.clone(), 1);
+        while !self.0.insert(name.clone()) {
+            number += 1;
+            name = format!("{base}_{number}");
+        }
         name
     }
 }
