@@ -301,7 +301,13 @@ async fn serve_until_stopped(
     if let Some(inspector) = inspector {
         inspection.spawn(inspector.run(print, inspection.clone()));
     }
-    let ready = Ready { settings, routes: &served.routes, address: node.address(), inspector: inspector_line };
+    let ready = Ready {
+        settings,
+        routes: &served.routes,
+        address: node.address(),
+        needs_tokens: node.needs_tokens(),
+        inspector: inspector_line,
+    };
     print(&ready.lines());
 
     let broken = tokio::select! {

@@ -151,6 +151,11 @@ impl TokenInfo {
         if self.terms.scopes.contains(&scope) { Ok(()) } else { Err(Denied::Scope(scope)) }
     }
 
+    /// Returns the routes of the token that the program does not have.
+    pub(crate) fn unknown_routes(&self, has: impl Fn(&str) -> bool) -> impl Iterator<Item = &str> {
+        self.terms.routes.iter().map(String::as_str).filter(move |route| !has(route))
+    }
+
     /// Whether a webhook that a caller with this token brings may name this host.
     pub(crate) fn may_report_to(&self, host: &str) -> bool {
         self.terms.webhook_hosts.is_empty() || self.terms.webhook_hosts.iter().any(|pattern| pattern.matches(host))

@@ -39,6 +39,7 @@ const LAST_COMMITS: Duration = Duration::from_secs(2);
 /// A node: a running server, which accepts requests.
 pub(crate) struct Node {
     address: SocketAddr,
+    access: Arc<Access>,
     served: Served,
     store: Store,
     /// The signal that stops the worker and all other parts that must end before the deliveries. After this signal, the
@@ -121,6 +122,7 @@ impl Node {
         let worker = Worker::new(outbox, served.routes.clone(), settings.worker.clone(), handlers, settings.grace);
         let node = Self {
             address,
+            access: Arc::clone(&rules.access),
             served,
             store,
             intake: Shutdown::new(),
@@ -133,7 +135,7 @@ impl Node {
         node.spawn_delivery(delivery);
         node.spawn_worker(worker, recovered.lost);
         node.spawn_retention(settings);
-        node.spawn_last_use(&rules.access);
+        node.spawn_last_use();
         node.spawn_server(listener, clock, settings, rules);
         #[cfg(all(unix, feature = "sqlite"))]
         node.spawn_admin(settings);
@@ -158,8 +160,8 @@ impl Node {
         self.intake.spawn(self.vital.watching("retention", &self.intake, retention));
     }
 
-    fn spawn_last_use(&self, access: &Arc<Access>) {
-        let (access, store) = (Arc::clone(access), self.store.clone());
+    fn spawn_last_use(&self) {
+        let (access, store) = (Arc::clone(&self.access), self.store.clone());
         self.intake.spawn(access.record_last_use(store, self.intake.clone()));
     }
 
@@ -187,6 +189,11 @@ impl Node {
     pub(crate) fn ended_by_operator(&self) -> impl FnOnce() + use<> {
         let store = self.store.clone();
         move || store.forget_begun()
+    }
+
+    /// Whether callers need a token now.
+    pub(crate) fn needs_tokens(&self) -> bool {
+        self.access.needs_tokens()
     }
 
     /// Returns the address on which the API listens.
@@ -271,7 +278,7 @@ fn warn_of_access(access: &Access, routes: &Routes, address: SocketAddr) {
         );
     }
     for token in access.tokens() {
-        for route in token.terms.routes.iter().filter(|route| routes.get(route).is_none()) {
+        for route in token.unknown_routes(|route| routes.get(route).is_some()) {
             let (name, route) = (Escaped(&token.name), Escaped(route));
             tracing::warn!("the token {name} is for the route {route}, which this program does not have");
         }

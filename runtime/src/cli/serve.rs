@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::access::Auth;
 use crate::handler::{PayloadKind, Route, Routes};
 use crate::settings::{Settings, WEBHOOK_URL};
 use postback_store::Location;
@@ -19,6 +20,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) routes: &'a Routes,
     pub(crate) address: SocketAddr,
+    /// Whether callers need a token.
+    pub(crate) needs_tokens: bool,
     /// The printed line about the inspector. `None` if no inspector runs.
     pub(crate) inspector: Option<String>,
 }
@@ -31,13 +34,16 @@ impl Ready<'_> {
         // The results of `writeln!` are ignored, because writing to a `String` cannot fail.
         let _ = writeln!(text, "  {DIM}settings{DIM:#}  {}", file(self.settings));
         let _ = writeln!(text, "  {DIM}store{DIM:#}     {}", store(&self.settings.store.place));
+        if let Some(access) = access(self.settings, self.needs_tokens) {
+            let _ = writeln!(text, "  {DIM}access{DIM:#}    {access}");
+        }
         if let Some(inspector) = &self.inspector {
             let _ = writeln!(text, "  {DIM}inspect{DIM:#}   {inspector}");
         }
         let url = format!("http://{}", reachable(self.address));
         let _ = writeln!(text, "{GOOD}postback ready on {url}{GOOD:#}");
         for route in self.routes.iter() {
-            let _ = writeln!(text, "  {DIM}try{DIM:#}       {BOLD}{}{BOLD:#}", curl(route, &url));
+            let _ = writeln!(text, "  {DIM}try{DIM:#}       {BOLD}{}{BOLD:#}", curl(route, &url, self.needs_tokens));
         }
         text
     }
@@ -114,6 +120,15 @@ fn store(location: &Location) -> String {
     }
 }
 
+/// Makes the text that says who may use the API. Returns `None` if everybody on this machine may, and nobody else.
+fn access(settings: &Settings, needs_tokens: bool) -> Option<&'static str> {
+    match (settings.access.auth, needs_tokens) {
+        (Auth::None, _) => Some("no token is asked for (server.auth); a gateway has to know the callers"),
+        (Auth::Tokens, true) => Some("callers need a token; `tokens new NAME` makes one"),
+        (Auth::Tokens, false) => None,
+    }
+}
+
 /// Returns the address at which a client on this machine can reach the server. `address` is the address on which the
 /// server listens.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
@@ -127,18 +142,20 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// Makes a `curl` command that sends a request to the route.
-fn curl(route: &Route, url: &str) -> String {
+fn curl(route: &Route, url: &str, needs_token: bool) -> String {
     let path = &route.path;
+    // The shell puts the token in, so that it is in no start line.
+    let token = if needs_token { " -H \"authorization: Bearer $TOKEN\"" } else { "" };
     let example = route.example.as_deref().map(|text| format!("'{}'", text.replace('\'', r"'\''")));
     match route.payload {
         Some(PayloadKind::Bytes) => {
             let example = example.unwrap_or_else(|| "@FILE".to_owned());
-            format!("curl --data-binary {example} -H 'content-type: application/octet-stream' {url}{path}")
+            format!("curl --data-binary {example} -H 'content-type: application/octet-stream'{token} {url}{path}")
         }
         Some(PayloadKind::Json(_)) => {
             let example = example.unwrap_or_else(|| "'{}'".to_owned());
-            format!("curl -d {example} -H 'content-type: application/json' {url}{path}")
+            format!("curl -d {example} -H 'content-type: application/json'{token} {url}{path}")
         }
-        None => format!("curl -X POST {url}{path}"),
+        None => format!("curl -X POST{token} {url}{path}"),
     }
 }
