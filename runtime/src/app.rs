@@ -3,6 +3,7 @@
 mod limits;
 mod node;
 mod open_files;
+mod route_limits;
 
 use std::fmt::Display;
 use std::panic::Location;

@@ -4,6 +4,7 @@
 //! computes for minutes delays neither claims nor outcomes nor time limits.
 
 mod after_run;
+mod expiry;
 mod handler_task;
 mod registration;
 mod run;
@@ -19,11 +20,14 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tracing::Span;
 
+use self::after_run::TimeLimit;
 use self::slot::{Lane, Slots};
-use crate::handler::Routes;
+use crate::handler::{Limits, Routes};
 use crate::poster::Outbox;
 use postback_store::shutdown::Shutdown;
-use postback_store::{ClaimedRequest, Error, PreClaimed, RequestClaim, warn_unless_logged};
+use postback_store::{
+    ClaimedRequest, Error, PreClaimedRequest, RequestClaim, RequestRoom, RouteRoom, warn_unless_logged,
+};
 use postback_wire::line::Causes;
 use postback_wire::names::target;
 
@@ -34,7 +38,7 @@ const SLOW_POLL: Duration = Duration::from_secs(10);
 const BACKOFF: Duration = Duration::from_secs(1);
 
 /// The worker's settings. The module `settings` has checked their values.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     /// The largest number of requests that run at the same time on this node. It is at least 1.
     pub(crate) concurrency: usize,
@@ -54,13 +58,26 @@ pub(crate) struct Options {
     pub(crate) max_crashes: u32,
 }
 
+impl Options {
+    /// Returns the options for the requests of a route with these limits.
+    fn of_route(self, limits: Limits) -> Self {
+        Self {
+            timeout: limits.timeout.unwrap_or(self.timeout),
+            max_attempts: limits.max_attempts.unwrap_or(self.max_attempts),
+            retry_delay: limits.retry_delay.unwrap_or(self.retry_delay),
+            max_retry_delay: limits.max_retry_delay.unwrap_or(self.max_retry_delay),
+            ..self
+        }
+    }
+}
+
 /// The worker of a node, which claims and runs requests. After the stop signal, the worker ends when all its runs have
 /// ended, or when the grace time is over.
 pub(crate) struct Worker {
     context: Arc<Context>,
     grace: Duration,
     slots: Slots,
-    handed: mpsc::Receiver<PreClaimed<ClaimedRequest>>,
+    handed: mpsc::Receiver<PreClaimedRequest>,
 }
 
 /// The data that all runs of a worker use together.
@@ -78,10 +95,15 @@ impl Worker {
     /// Makes a worker that runs the handlers on the tokio runtime `handlers`. The worker claims requests from the store
     /// of `outbox`, and reports outcomes through `outbox`.
     pub(crate) fn new(outbox: Outbox, routes: Routes, options: Options, handlers: Handle, grace: Duration) -> Self {
-        let slots = Slots::new(options.concurrency, &routes.paths());
-        let handed = outbox.store().attach_requests(routes.paths(), Arc::clone(&slots.all));
+        let slots = Slots::new(options.concurrency, &routes);
+        let handed = outbox.store().attach_limited_requests(slots.rooms(), Arc::clone(&slots.all));
         let context = Context { outbox, routes, options, handlers, cut: Shutdown::new() };
         Self { context: Arc::new(context), grace, slots, handed }
+    }
+
+    /// Returns the room of each route, through which its limit can be changed.
+    pub(crate) fn rooms(&self) -> Vec<(String, RouteRoom)> {
+        self.slots.rooms()
     }
 
     /// Runs requests until the stop signal. First settles the requests in `lost`. These requests do not run again,
@@ -90,6 +112,7 @@ impl Worker {
         for row in lost {
             self.context.cut.spawn(settle::settle_unrun(Arc::clone(&self.context), row));
         }
+        self.context.cut.spawn(expiry::run(Arc::clone(&self.context), shutdown.clone()));
         let store = self.context.outbox.store().clone();
         let mut look = true;
         let mut next_look = Instant::now();
@@ -98,6 +121,7 @@ impl Worker {
                 biased;
                 () = shutdown.stopping() => break,
                 Some(claimed) = self.handed.recv() => self.start(claimed.row, claimed.room, None),
+                () = self.slots.route_free(), if !look => look = true,
                 () = store.requests_due(), if !look => look = true,
                 () = self.slots.lane_free(), if !look => look = true,
                 () = tokio::time::sleep_until(next_look), if !look => look = true,
@@ -119,14 +143,16 @@ impl Worker {
             slots.push(slot);
         }
         let free = slots.len();
+        let mut reserved = self.slots.reserve(free);
         let mut lane = self.slots.lane();
         let store = self.context.outbox.store();
-        match store.claim_requests_beside(free, |route| self.slots.running(route), lane.is_some()).await {
+        match store.claim_requests_beside(free, |route| reserved.load(route), lane.is_some()).await {
             Ok(batch) => {
                 let full = batch.rows.len() == free;
                 for (row, slot) in batch.rows.into_iter().zip(slots) {
                     let lane = if row.crashes > 0 { lane.take() } else { None };
-                    self.start(row, slot, lane);
+                    let room = RequestRoom { slot, route: reserved.permit(&row.route) };
+                    self.start(row, room, lane);
                 }
                 let now = self.context.outbox.clock().now();
                 let wait = batch.next_due.map_or(SLOW_POLL, |due| due.since(now).min(SLOW_POLL));
@@ -140,8 +166,8 @@ impl Worker {
         }
     }
 
-    fn start(&self, row: ClaimedRequest, permit: OwnedSemaphorePermit, lane: Option<Lane>) {
-        let slot = self.slots.take(permit, &row.route, lane);
+    fn start(&self, row: ClaimedRequest, room: RequestRoom, lane: Option<Lane>) {
+        let slot = self.slots.take(room, lane);
         self.context.cut.spawn(run::run(Arc::clone(&self.context), row, slot));
     }
 
@@ -167,6 +193,22 @@ fn run_span(row: &ClaimedRequest) -> Span {
 }
 
 impl Context {
+    /// Returns the longest time that a run of this request may take.
+    fn time_limit(&self, row: &ClaimedRequest) -> TimeLimit {
+        let of_route = self.routes.get(&row.route).and_then(|route| route.limits().timeout);
+        let (limit, set_by) = match of_route {
+            Some(limit) => (limit, "the timeout of its route"),
+            None => (self.options.timeout, "worker.timeout"),
+        };
+        let time = row.timeout(limit);
+        TimeLimit { time, set_by: if time < limit { "the timeout of its caller" } else { set_by } }
+    }
+
+    /// Returns the options for a request of this route.
+    fn options_of(&self, route: &str) -> Options {
+        self.routes.get(route).map_or(self.options, |route| self.options.of_route(route.limits()))
+    }
+
     /// Puts a request back into the queue. If the store fails, the request goes back into the queue at the next start
     /// of the program.
     async fn put_back(&self, route: &str, claim: RequestClaim) {

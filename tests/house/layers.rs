@@ -37,10 +37,10 @@ const STORE: House = House {
     name: "postback_store",
     rows: &[
         &["terms"],
-        &["backoff", "shutdown", "error", "options", "record", "share", "intake", "quota"],
+        &["backoff", "shutdown", "error", "options", "record", "room", "intake", "quota"],
         &[
-            "backlog", "begun", "cancel", "clock", "counters", "health", "list", "parked", "sizes", "space", "summary",
-            "audit", "tokens",
+            "backlog", "begun", "cancel", "clock", "counters", "health", "list", "parked", "share", "sizes", "space",
+            "summary", "audit", "tokens",
         ],
         &["handoff", "wake", "retention", "timeline"],
         &["local"],

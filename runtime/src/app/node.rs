@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::open_files;
+use super::route_limits;
 use crate::access::{self, Access, Auth};
 #[cfg(all(unix, feature = "sqlite"))]
 use crate::admin;
@@ -120,6 +121,7 @@ impl Node {
 
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
         let worker = Worker::new(outbox, served.routes.clone(), settings.worker.clone(), handlers, settings.grace);
+        route_limits::apply(&served.routes, &store, &worker.rooms());
         let node = Self {
             address,
             access: Arc::clone(&rules.access),
@@ -156,7 +158,9 @@ impl Node {
 
     fn spawn_retention(&self, settings: &Settings) {
         let schedule = settings.delivery.schedule.total();
-        let retention = retention::run(self.store.clone(), settings.retention, schedule, self.intake.clone());
+        let (routes, of_all) = (self.served.routes.clone(), settings.retention);
+        let retention = move || route_limits::retention(&routes, of_all);
+        let retention = retention::run(self.store.clone(), retention, schedule, self.intake.clone());
         self.intake.spawn(self.vital.watching("retention", &self.intake, retention));
     }
 

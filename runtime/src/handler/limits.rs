@@ -128,7 +128,7 @@ mod tests {
             Limits { concurrency: Some(2), allow_priority: Some(false), ..Limits::default() },
             Limits { concurrency: Some(9), timeout: Some(Duration::from_secs(3)), ..Limits::default() },
         );
-        assert_eq!(operator.or(program).to_string(), "concurrency 2, timeout 3 s, allow_priority false");
+        assert_eq!(operator.or(program).to_string(), "concurrency 2, timeout 3.0 s, allow_priority false");
         assert_eq!(operator.or(program), Limits { timeout: program.timeout, ..operator });
         assert_eq!(Limits::default().or(program), program);
     }

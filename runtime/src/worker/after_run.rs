@@ -7,13 +7,21 @@ use crate::handler::Ended;
 use postback_wire::report::{Outcome, Reason, Status};
 use postback_wire::time::{Spoken, Timestamp};
 
+/// The longest time that a run may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeLimit {
+    pub(super) time: Duration,
+    /// Who has set the limit, for the operator.
+    pub(super) set_by: &'static str,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub(super) enum RunEnd {
     /// The handler returned, or it panicked.
     Finished(Ended),
     /// The handler ran longer than this limit.
-    TimedOut(Duration),
+    TimedOut(TimeLimit),
     /// The request was cancelled before the handler finished.
     Cancelled,
 }
@@ -33,7 +41,7 @@ pub(super) fn outcome(end: RunEnd, captured: Option<Outcome>, now: Timestamp) ->
         RunEnd::Finished(Ended::Failed(text)) => failed(captured, Reason::Error, text, now),
         RunEnd::Finished(Ended::Panicked(text)) => failed(captured, Reason::Panic, format!("it panicked: {text}"), now),
         RunEnd::TimedOut(limit) => {
-            let text = format!("it ran longer than {} (worker.timeout)", Spoken(limit));
+            let text = format!("it ran longer than {} ({})", Spoken(limit.time), limit.set_by);
             Outcome::failed(Reason::Timeout, Some(text), now)
         }
         RunEnd::Cancelled => Outcome::cancelled(now),

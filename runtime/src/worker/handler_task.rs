@@ -115,7 +115,7 @@ async fn run_to_end(
     handler: &mut HandlerTask,
     begun: Instant,
 ) -> Option<RunEnd> {
-    let limit = context.options.timeout;
+    let limit = context.time_limit(row);
     let mut look = interval_at(begun + REGISTER_AFTER, REGISTER_AFTER);
     let (mut is_registered, mut has_lane) = (false, true);
     loop {
@@ -128,7 +128,7 @@ async fn run_to_end(
             },
             () = cancelled.cancelled() => return Some(RunEnd::Cancelled),
             () = context.cut.stopping() => return None,
-            () = sleep_until(begun + limit) => return Some(RunEnd::TimedOut(limit)),
+            () = sleep_until(begun + limit.time) => return Some(RunEnd::TimedOut(limit)),
             () = sleep_until(begun + LANE_TIME), if has_lane => {
                 has_lane = false;
                 handler.lane.free();

@@ -49,6 +49,10 @@ async fn run_within(context: &Arc<Context>, row: &ClaimedRequest, sink: &Arc<Run
         drop(slot);
         return settle::settle_unrun_within(context, ClaimedRequest { cancelled: true, ..row.clone() }).await;
     }
+    if row.expired {
+        drop(slot);
+        return settle::settle_unrun_within(context, row.clone()).await;
+    }
     let Some(route) = context.routes.get(&row.route) else {
         // This line never runs, because a node claims only requests of routes that it serves.
         return context.put_back(&row.route, row.claim.clone()).await;
@@ -92,7 +96,7 @@ async fn run_again(
     registered: Option<&Registered>,
     took: Duration,
 ) -> Option<Outcome> {
-    match after_run::retry(&outcome, row.failures + 1, &context.options) {
+    match after_run::retry(&outcome, row.failures + 1, &context.options_of(&row.route)) {
         None => Some(outcome),
         // The failed run would be followed by another run, but a cancelled request does not run again. So the outcome
         // of the request is "cancelled" instead of this failure.

@@ -12,15 +12,19 @@ use postback_wire::line::{Causes, Escaped};
 use postback_wire::report::{Outcome, Reason, Status};
 use postback_wire::time::Spoken;
 
-/// Settles a request that will not run again, because the request is cancelled or the process died during too many of
-/// its runs.
+/// Settles a request that will not run again, because the request is cancelled, because it has not begun to run by its
+/// deadline, or because the process died during too many of its runs.
 pub(super) async fn settle_unrun(context: Arc<Context>, row: ClaimedRequest) {
     let span = run_span(&row);
     settle_unrun_within(&context, row).instrument(span).await;
 }
 
 pub(super) async fn settle_unrun_within(context: &Context, row: ClaimedRequest) {
-    let (outcome, line) = if row.cancelled { cancelled(context, &row) } else { lost(context, &row) };
+    let (outcome, line) = match &row {
+        row if row.cancelled => cancelled(context, row),
+        row if row.expired => expired(context, row),
+        row => lost(context, row),
+    };
     let asked = match context.routes.get(&row.route) {
         // The handler is asked for the webhooks of the request, but not again if the process died while the handler was
         // asked.
@@ -36,6 +40,12 @@ pub(super) async fn settle_unrun_within(context: &Context, row: ClaimedRequest) 
 fn cancelled(context: &Context, row: &ClaimedRequest) -> (Outcome, String) {
     let line = format!("{} {} cancelled before its next run", row.route, row.claim.id);
     (Outcome::cancelled(context.outbox.clock().now()), line)
+}
+
+fn expired(context: &Context, row: &ClaimedRequest) -> (Outcome, String) {
+    let detail = "it had not begun to run by its deadline";
+    let line = format!("{} {} failed: {detail}", row.route, row.claim.id);
+    (Outcome::failed(Reason::Expired, Some(detail.to_owned()), context.outbox.clock().now()), line)
 }
 
 fn lost(context: &Context, row: &ClaimedRequest) -> (Outcome, String) {
@@ -72,7 +82,7 @@ pub(super) async fn requeue(
     tracing::warn!(
         request_id = %id, route, attempt = row.attempt(), outcome = "retry", reason = outcome.reason.as_str(),
         "{route} {id} failed in {took} → runs again in {delay} (failed run {failures} of {max}): {detail}",
-        took = Spoken(took), delay = Spoken(delay), max = context.options.max_attempts,
+        took = Spoken(took), delay = Spoken(delay), max = context.options_of(route).max_attempts,
     );
     let store = context.outbox.store();
     until_stored(context, &row.claim, || store.retry_request(row.claim.clone(), due, outcome.detail.clone())).await;

@@ -36,6 +36,8 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    const NONE: Self = Self { rows: u64::MAX, bytes: u64::MAX };
+
     /// Returns the bound that refuses a new request of `bytes` bytes while the requests in `all` wait. `None`: no bound
     /// refuses the request.
     fn bound(self, all: Count, bytes: u64) -> Option<Bound> {
@@ -64,27 +66,69 @@ pub(crate) fn stored_bytes(headers: &HeaderMap, body: &Bytes) -> u64 {
     (headers + body.len()) as u64
 }
 
-pub(crate) struct Backlog {
+/// Limits, and the number of requests that they have refused since they began to refuse requests.
+struct Refusals {
     limits: Limits,
+    /// `None`: new requests are accepted.
+    refused: Option<u64>,
+}
+
+impl Refusals {
+    fn of(limits: Limits) -> Self {
+        Self { limits, refused: None }
+    }
+
+    /// Refuses a new request of `bytes` bytes if a limit is reached while the requests in `all` wait. `name` makes the
+    /// bound that is told.
+    fn check(&mut self, all: Count, bytes: u64, name: impl FnOnce(Bound) -> Bound) -> Result<(), Bound> {
+        let Limits { rows: most, bytes: most_bytes } = self.limits;
+        if let Some(bound) = self.limits.bound(all, bytes).map(name) {
+            metrics::counter!(metric::REQUESTS_REFUSED, "reason" => bound.name()).increment(1);
+            if self.refused.is_none() {
+                tracing::warn!("requests are refused until fewer wait: {bound}");
+            }
+            *self.refused.get_or_insert(0) += 1;
+            return Err(bound);
+        }
+        // The store logs "accepted again" only when a tenth of the bound is free. Otherwise the store would log
+        // "accepted again" at the first free slot, the next request would fill that slot, and the store would log
+        // "refused" and "accepted again" without end.
+        let eased = |now: u64, most: u64| now <= most - most / 10;
+        if eased(all.rows, most)
+            && eased(all.bytes, most_bytes)
+            && let Some(refused) = self.refused.take()
+        {
+            tracing::info!("requests are accepted again; {refused} were refused");
+        }
+        Ok(())
+    }
+}
+
+pub(crate) struct Backlog {
     owners: Owners,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     all: Count,
+    refusals: Refusals,
     by_route: HashMap<Arc<str>, Route>,
-    /// The route and the bytes of each request that runs now. If a request must wait again, the store counts it as
-    /// waiting with these bytes.
-    running: HashMap<RequestId, (Arc<str>, u64)>,
-    /// The number of requests that were refused since the store began to refuse requests. `None`: the store accepts new
-    /// requests.
-    refused: Option<u64>,
+    /// The requests that run now.
+    running: HashMap<RequestId, Running>,
 }
 
-#[derive(Default)]
+struct Running {
+    route: Arc<str>,
+    owner: Owner,
+    /// If the request must wait again, the store counts it as waiting with these bytes.
+    bytes: u64,
+}
+
 struct Route {
     count: Count,
+    refusals: Refusals,
+    /// The number of running requests of each owner. An owner without running requests is not in the map.
+    busy: HashMap<Owner, usize>,
     /// Whether `count` has changed since the gauges of the metrics were last set.
     changed: bool,
 }
@@ -95,7 +139,9 @@ impl State {
             return name.clone();
         }
         let name: Arc<str> = route.into();
-        self.by_route.insert(name.clone(), Route::default());
+        let refusals = Refusals::of(Limits::NONE);
+        let route = Route { count: Count::default(), refusals, busy: HashMap::new(), changed: false };
+        self.by_route.insert(name.clone(), route);
         name
     }
 
@@ -117,6 +163,27 @@ impl State {
     }
 }
 
+impl State {
+    fn begin(&mut self, id: &RequestId, running: Running) {
+        if let Some(route) = self.by_route.get_mut(&running.route) {
+            *route.busy.entry(running.owner.clone()).or_default() += 1;
+        }
+        self.running.insert(id.clone(), running);
+    }
+
+    fn end(&mut self, id: &RequestId) -> Option<Running> {
+        let running = self.running.remove(id)?;
+        let route = self.by_route.get_mut(&running.route)?;
+        if let Some(busy) = route.busy.get_mut(&running.owner) {
+            *busy -= 1;
+            if *busy == 0 {
+                route.busy.remove(&running.owner);
+            }
+        }
+        Some(running)
+    }
+}
+
 impl Route {
     fn change(&mut self) -> &mut Count {
         self.changed = true;
@@ -128,12 +195,25 @@ impl Backlog {
     /// Makes the count of waiting requests. `left` is the number of requests that an earlier process left waiting, by
     /// route. `owners` is the number by owner.
     pub(crate) fn new(limits: Limits, left: HashMap<String, Count>, owners: HashMap<Owner, Count>) -> Self {
-        let mut state = State::default();
+        let (by_route, running) = (HashMap::new(), HashMap::new());
+        let mut state = State { all: Count::default(), refusals: Refusals::of(limits), by_route, running };
         for (route, count) in left {
             let name = state.name(&route);
             state.add(&name, count);
         }
-        Self { limits, owners: Owners::new(owners), state: Mutex::new(state) }
+        Self { owners: Owners::new(owners), state: Mutex::new(state) }
+    }
+
+    /// Sets the limits of single routes. A route that is not in `limits` has only those of all routes together.
+    pub(crate) fn limit_routes(&self, limits: impl IntoIterator<Item = (String, Limits)>) {
+        let mut state = self.lock();
+        state.by_route.values_mut().for_each(|route| route.refusals.limits = Limits::NONE);
+        for (route, limits) in limits {
+            let name = state.name(&route);
+            if let Some(route) = state.by_route.get_mut(&name) {
+                route.refusals.limits = limits;
+            }
+        }
     }
 
     /// Takes a slot for a new request of this route and this owner, before the request goes to the writer. Fails if a
@@ -144,36 +224,23 @@ impl Backlog {
         (owner, of_owner): (&Owner, OwnerLimits),
         bytes: u64,
     ) -> Result<QueueSlot, Bound> {
-        let Limits { rows: most, bytes: most_bytes } = self.limits;
         let mut state = self.lock();
-        if let Some(bound) = self.limits.bound(state.all, bytes) {
-            metrics::counter!(metric::REQUESTS_REFUSED, "reason" => bound.name()).increment(1);
-            if state.refused.is_none() {
-                tracing::warn!("requests are refused until fewer wait: {bound}");
-            }
-            *state.refused.get_or_insert(0) += 1;
-            return Err(bound);
-        }
-        // The store logs "accepted again" only when a tenth of the bound is free. Otherwise the store would log
-        // "accepted again" at the first free slot, the next request would fill that slot, and the store would log
-        // "refused" and "accepted again" without end.
-        let all = state.all;
-        let eased = |now: u64, most: u64| now <= most - most / 10;
-        if eased(all.rows, most)
-            && eased(all.bytes, most_bytes)
-            && let Some(refused) = state.refused.take()
-        {
-            tracing::info!("requests are accepted again; {refused} were refused");
+        let State { all, refusals, .. } = &mut *state;
+        refusals.check(*all, bytes, |bound| bound)?;
+        let route = state.name(route);
+        if let Some(Route { count, refusals, .. }) = state.by_route.get_mut(&route) {
+            refusals.check(*count, bytes, |bound| bound.of_route(&route))?;
         }
         self.owners.take(owner, bytes, of_owner)?;
-        let route = state.name(route);
         state.add(&route, Count { rows: 1, bytes });
         Ok(QueueSlot { backlog: self.clone(), route, owner: owner.clone(), bytes, stays: false })
     }
 
     /// Returns the bound that would refuse a request of usual size now. `None`: no bound would refuse the request.
     pub(super) fn bound(&self) -> Option<Bound> {
-        self.limits.bound(self.lock().all, USUAL.min(self.limits.bytes / 10))
+        let state = self.lock();
+        let limits = state.refusals.limits;
+        limits.bound(state.all, USUAL.min(limits.bytes / 10))
     }
 
     /// Counts the claimed requests as running instead of waiting.
@@ -182,7 +249,7 @@ impl Backlog {
         for row in rows {
             let (route, bytes) = (state.name(&row.route), stored_bytes(&row.headers, &row.body));
             state.remove(&route, bytes);
-            state.running.insert(row.claim.id.clone(), (route, bytes));
+            state.begin(&row.claim.id, Running { route, owner: row.owner.clone(), bytes });
             self.owners.claimed(row, bytes);
         }
     }
@@ -190,7 +257,7 @@ impl Backlog {
     /// Counts a request as waiting again, because the run of the request ended without an outcome.
     pub(super) fn released(&self, id: &RequestId) {
         let mut state = self.lock();
-        if let Some((route, bytes)) = state.running.remove(id) {
+        if let Some(Running { route, bytes, .. }) = state.end(id) {
             state.add(&route, Count { rows: 1, bytes });
             self.owners.released(id);
         }
@@ -206,10 +273,15 @@ impl Backlog {
                 self.owners.remove(owner, *bytes);
             }
             None => {
-                state.running.remove(id);
+                state.end(id);
                 self.owners.settled(id);
             }
         }
+    }
+
+    /// Returns the route of a running request.
+    pub(super) fn route_of(&self, id: &RequestId) -> Option<Arc<str>> {
+        self.lock().running.get(id).map(|running| running.route.clone())
     }
 
     /// Sets the gauges of the metrics for the routes whose counts have changed.
@@ -250,6 +322,28 @@ impl Backlog {
     }
 }
 
+/// How many requests of each owner run. A claim reads the numbers of the owners that it looks at.
+#[derive(Clone, Default)]
+pub(crate) struct Busy(Option<Arc<Backlog>>);
+
+impl Busy {
+    pub(crate) fn of_all(backlog: &Arc<Backlog>) -> Self {
+        Self(Some(backlog.clone()))
+    }
+
+    /// Returns how many requests of this route and this owner run.
+    pub(crate) fn of(&self, route: &str, owner: &str) -> usize {
+        let Some(backlog) = &self.0 else { return 0 };
+        backlog.lock().by_route.get(route).and_then(|route| route.busy.get(owner).copied()).unwrap_or(0)
+    }
+}
+
+impl std::fmt::Debug for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Busy").finish_non_exhaustive()
+    }
+}
+
 /// The route, the owner and the size of a request that was counted as waiting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Waited {
@@ -276,7 +370,8 @@ impl QueueSlot {
 
     /// Frees the slot and counts the request as running, because the row of the request was written as running.
     pub(super) fn runs(self, id: &RequestId) {
-        self.backlog.lock().running.insert(id.clone(), (self.route.clone(), self.bytes));
+        let running = Running { route: self.route.clone(), owner: self.owner.clone(), bytes: self.bytes };
+        self.backlog.lock().begin(id, running);
         self.backlog.owners.runs(id, &self.owner, self.bytes);
     }
 }

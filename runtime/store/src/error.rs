@@ -40,7 +40,7 @@ macro_rules! warn_unless_logged {
 }
 
 /// The limit that refuses a new request. Each variant has its own setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Bound {
     #[error("{0} requests wait already (worker.max_queued)")]
     Rows(u64),
@@ -50,6 +50,10 @@ pub enum Bound {
     OwnerRows(u64),
     #[error("the requests of this token that wait would exceed {0} bytes; wait until some of them have begun")]
     OwnerBytes(u64),
+    #[error("{most} requests of {route} wait already (max_queued of the route)")]
+    RouteRows { route: Arc<str>, most: u64 },
+    #[error("the requests of {route} that wait would exceed {most} bytes (max_queued_bytes of the route)")]
+    RouteBytes { route: Arc<str>, most: u64 },
     #[error(
         "the disk of the store has {free} bytes free; {reserve} bytes are reserved for accepted requests \
          (store.disk_reserve)"
@@ -67,13 +71,24 @@ impl Bound {
         }
     }
 
+    /// Returns the bound of a route, for a bound of all routes together.
+    pub(crate) fn of_route(self, route: &Arc<str>) -> Self {
+        match self {
+            Self::Rows(most) => Self::RouteRows { route: route.clone(), most },
+            Self::Bytes(most) => Self::RouteBytes { route: route.clone(), most },
+            other => other,
+        }
+    }
+
     /// Returns the name of the bound, which is the value of the label `reason` in the metrics.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Rows(_) => "max_queued",
             Self::Bytes(_) => "max_queued_bytes",
             Self::OwnerRows(_) => "token_max_queued",
             Self::OwnerBytes(_) => "token_max_queued_bytes",
+            Self::RouteRows { .. } => "max_queued_of_route",
+            Self::RouteBytes { .. } => "max_queued_bytes_of_route",
             Self::Disk { .. } => "disk_reserve",
         }
     }

@@ -3,7 +3,8 @@
 //! need not read the row back.
 //!
 //! A row is pre-claimed only while no older row waits, because rows are worked on in the order in which they became
-//! due.
+//! due. Requests that wait because their route is full do not count: their route gives no permit, and other routes go
+//! on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::record::{ClaimedReport, ClaimedRequest, ReportClaim, RequestClaim};
+use crate::room::{RequestRoom, RouteRoom};
 use postback_wire::time::Timestamp;
 
 /// The smallest capacity of a channel, in rows. The capacity is larger if the worker or the delivery has more free
@@ -29,10 +31,13 @@ pub(crate) struct Waiting {
 /// A row that was written as claimed and is then sent through memory to the worker or the delivery. The permits that
 /// the store has taken from the worker or the delivery for this row are sent with it.
 #[derive(Debug)]
-pub struct PreClaimed<T> {
+pub struct PreClaimed<T, R = OwnedSemaphorePermit> {
     pub row: T,
-    pub room: OwnedSemaphorePermit,
+    pub room: R,
 }
+
+/// A pre-claimed request.
+pub type PreClaimedRequest = PreClaimed<ClaimedRequest, RequestRoom>;
 
 /// The channels from the store to the worker and to the delivery, and the earliest times at which waiting rows become
 /// due.
@@ -40,8 +45,10 @@ pub(crate) struct Handoff(Mutex<State>);
 
 struct State {
     routes: Arc<[String]>,
-    requests: Option<Consumer<ClaimedRequest>>,
-    reports: Option<Consumer<ClaimedReport>>,
+    /// The rooms of the worker's routes, in the order of `routes`.
+    rooms: Vec<RouteRoom>,
+    requests: Option<Consumer<PreClaimedRequest>>,
+    reports: Option<Consumer<PreClaimed<ClaimedReport>>>,
     /// The earliest times at which waiting rows can become due. Every claim replaces these times by the exact times.
     waiting: Waiting,
 }
@@ -49,11 +56,11 @@ struct State {
 /// The store's end of the channel to a worker or a delivery that receives pre-claimed rows.
 struct Consumer<T> {
     room: Arc<Semaphore>,
-    hand: mpsc::Sender<PreClaimed<T>>,
+    hand: mpsc::Sender<T>,
 }
 
 impl<T> Consumer<T> {
-    fn open(room: Arc<Semaphore>) -> (Self, mpsc::Receiver<PreClaimed<T>>) {
+    fn open(room: Arc<Semaphore>) -> (Self, mpsc::Receiver<T>) {
         // The channel has at least as many places as `room` has permits now, and each row in the channel takes a
         // permit. So the channel is never full, unless the worker or the delivery adds permits later.
         let (hand, receiver) = mpsc::channel(room.available_permits().clamp(LEAST_CAPACITY, Semaphore::MAX_PERMITS));
@@ -68,17 +75,19 @@ impl<T> Consumer<T> {
 
 impl Handoff {
     pub(crate) fn new(waiting: Waiting) -> Self {
-        Self(Mutex::new(State { routes: Arc::new([]), requests: None, reports: None, waiting }))
+        Self(Mutex::new(State { routes: Arc::new([]), rooms: Vec::new(), requests: None, reports: None, waiting }))
     }
 
     pub(crate) fn attach_requests(
         &self,
-        routes: Vec<String>,
+        routes: Vec<(String, RouteRoom)>,
         room: Arc<Semaphore>,
-    ) -> mpsc::Receiver<PreClaimed<ClaimedRequest>> {
+    ) -> mpsc::Receiver<PreClaimedRequest> {
         let (consumer, receiver) = Consumer::open(room);
+        let (routes, rooms): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
         let mut state = self.lock();
         state.routes = routes.into();
+        state.rooms = rooms;
         state.requests = Some(consumer);
         receiver
     }
@@ -94,14 +103,11 @@ impl Handoff {
         self.lock().routes.clone()
     }
 
-    /// Takes a permit of the worker for a request that is about to be written. `None`: there is no permit, and the
-    /// request must be written as waiting.
-    pub(crate) fn room_for_request(&self, route: &str, now: Timestamp) -> Option<OwnedSemaphorePermit> {
+    /// Takes a slot of the worker and a permit of the route for a request that is about to be written. `None`: there is
+    /// none, and the request must be written as waiting.
+    pub(crate) fn room_for_request(&self, route: &str, now: Timestamp) -> Option<RequestRoom> {
         let mut state = self.lock();
-        let backlog = state.routes.iter().any(|route| state.waiting.requests.get(route).is_some_and(|due| *due <= now));
-        let attached = state.routes.iter().any(|attached| attached == route);
-        let consumer = state.requests.as_ref().filter(|_| attached && !backlog);
-        let room = consumer.and_then(|consumer| consumer.try_room(1));
+        let room = state.room_for_request(route, now);
         if room.is_none() {
             state.wait_request(route, now);
         }
@@ -122,13 +128,13 @@ impl Handoff {
         room
     }
 
-    /// Records that a request of one of the worker's routes is about to wait again, and is due at the time `due`.
-    pub(crate) fn request_waits(&self, due: Timestamp) {
+    /// Records that a request is about to wait again, and is due at the time `due`. `None`: the route of the request is
+    /// not known, so it may be any of the worker's routes.
+    pub(crate) fn request_waits(&self, route: Option<&str>, due: Timestamp) {
         let mut state = self.lock();
-        // The route of the waiting request is not known here. So its due time is recorded for the first route of the
-        // worker. That is enough: while one route has a waiting request, no request of any route is pre-claimed.
-        for route in state.routes.clone().iter().take(1) {
-            state.wait_request(route, due);
+        match route {
+            Some(route) => state.wait_request(route, due),
+            None => state.routes.clone().iter().for_each(|route| state.wait_request(route, due)),
         }
     }
 
@@ -137,18 +143,16 @@ impl Handoff {
         self.lock().wait_report(due);
     }
 
-    /// Records when the next request of the worker's routes is due. The last claim has returned this time.
-    pub(crate) fn next_request(&self, next: Option<Timestamp>) {
+    /// Records when the next request of each route is due. The last claim has returned these times. `None`: no request
+    /// of the route waits.
+    pub(crate) fn next_requests(&self, routes: &[String], next: &[Option<Timestamp>]) {
         let mut state = self.lock();
-        for route in state.routes.clone().iter() {
+        for (route, next) in routes.iter().zip(next) {
             match (next, state.waiting.requests.get_mut(route)) {
-                (Some(next), Some(due)) => *due = next.max(*due),
-                (None, Some(_)) => drop(state.waiting.requests.remove(route)),
-                (_, None) => {}
+                (Some(next), Some(due)) => *due = *next,
+                (Some(next), None) => drop(state.waiting.requests.insert(route.clone(), *next)),
+                (None, _) => drop(state.waiting.requests.remove(route)),
             }
-        }
-        if let (Some(next), Some(first)) = (next, state.routes.first().cloned()) {
-            state.wait_request(&first, next);
         }
     }
 
@@ -158,13 +162,13 @@ impl Handoff {
     }
 
     /// Sends a pre-claimed request to the worker. Returns the claim if no worker can receive the request.
-    pub(crate) fn give_request(&self, held: PreClaimed<ClaimedRequest>) -> Option<RequestClaim> {
-        give(self.lock().requests.as_ref(), held).map(|row| row.claim)
+    pub(crate) fn give_request(&self, held: PreClaimedRequest) -> Option<RequestClaim> {
+        give(self.lock().requests.as_ref(), held).map(|held| held.row.claim)
     }
 
     /// Sends a pre-claimed report to the delivery. Returns the claim if no delivery can receive the report.
     pub(crate) fn give_report(&self, held: PreClaimed<ClaimedReport>) -> Option<ReportClaim> {
-        give(self.lock().reports.as_ref(), held).map(|row| row.claim)
+        give(self.lock().reports.as_ref(), held).map(|held| held.row.claim)
     }
 
     /// Closes the channels, so that the worker and the delivery receive no more rows.
@@ -180,6 +184,22 @@ impl Handoff {
 }
 
 impl State {
+    fn room_for_request(&self, route: &str, now: Timestamp) -> Option<RequestRoom> {
+        let due = |route: &String| self.waiting.requests.get(route).is_some_and(|due| *due <= now);
+        if self.routes.iter().zip(&self.rooms).any(|(route, room)| due(route) && room.free() > 0) {
+            return None;
+        }
+        let at = self.routes.iter().position(|attached| attached == route)?;
+        let route = self.rooms.get(at)?.try_take()?;
+        match self.requests.as_ref()?.try_room(1) {
+            Some(slot) => Some(RequestRoom { slot, route }),
+            None => {
+                route.give_back_silently();
+                None
+            }
+        }
+    }
+
     fn wait_request(&mut self, route: &str, due: Timestamp) {
         match self.waiting.requests.get_mut(route) {
             Some(first) => *first = due.min(*first),
@@ -192,7 +212,7 @@ impl State {
     }
 }
 
-fn give<T>(consumer: Option<&Consumer<T>>, held: PreClaimed<T>) -> Option<T> {
-    let Some(consumer) = consumer else { return Some(held.row) };
-    consumer.hand.try_send(held).err().map(|refused| refused.into_inner().row)
+fn give<T>(consumer: Option<&Consumer<T>>, held: T) -> Option<T> {
+    let Some(consumer) = consumer else { return Some(held) };
+    consumer.hand.try_send(held).err().map(mpsc::error::TrySendError::into_inner)
 }

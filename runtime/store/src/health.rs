@@ -32,7 +32,7 @@ const LARGEST_PROBE: usize = 1 << 20;
 const CAUSES: usize = 8;
 
 /// The reason why the store does not accept new requests at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
     #[error("the store's writer ended unexpectedly; the log has the cause")]
     Ended,
@@ -47,7 +47,7 @@ pub enum Trouble {
 impl Trouble {
     /// Returns a short name for this trouble, such as `hangs` or `fails`. The name does not contain the duration, so
     /// the name stays the same for as long as the trouble lasts.
-    pub fn kind(self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Ended => "ended",
             Self::Hangs(_) => "hangs",

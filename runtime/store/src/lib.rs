@@ -52,6 +52,7 @@ mod parked;
 mod quota;
 mod record;
 pub mod retention;
+mod room;
 mod share;
 pub mod shutdown;
 mod sizes;
@@ -80,18 +81,19 @@ use self::clock::StoreClock;
 use self::counters::Counters;
 pub use self::error::{Bound, Error, OpenError};
 use self::handoff::Handoff;
-pub use self::handoff::PreClaimed;
+pub use self::handoff::{PreClaimed, PreClaimedRequest};
 use self::health::Health;
 use self::inbox::Inbox;
 pub use self::list::{Cursor, ListFilter, Listed, ListedStatus, Page};
 use self::local::Local;
 use self::ops::Kind;
-pub use self::ops::{Cancelled, Replayed};
+pub use self::ops::{Cancelled, Load, Replayed};
 pub use self::options::Durability;
 pub use self::options::{Location, Options};
 use self::parked::DisabledUrls;
 use self::quota::Quotas;
 pub use self::record::*;
+pub use self::room::{RequestRoom, RoutePermit, RouteRoom};
 pub use self::sizes::{REPORT_UNIT, report_units};
 use self::space::{Probe, Space};
 pub use self::summary::{EndSummary, Kept, Summary};
@@ -208,11 +210,18 @@ impl Store {
     /// routes are claimed. A later call replaces an earlier call.
     ///
     /// Before you drop the receiver, close it and put back the requests that are still in the channel.
-    pub fn attach_requests(
+    pub fn attach_requests(&self, routes: Vec<String>, room: Arc<Semaphore>) -> mpsc::Receiver<PreClaimedRequest> {
+        let routes = routes.into_iter().map(|route| (route, RouteRoom::new(None, Arc::default())));
+        self.attach_limited_requests(routes.collect(), room)
+    }
+
+    /// Returns a channel to the worker, as [`attach_requests`](Self::attach_requests) does, for routes with limits of
+    /// their own. For each request, the store also takes a permit from the room of its route.
+    pub fn attach_limited_requests(
         &self,
-        routes: Vec<String>,
+        routes: Vec<(String, RouteRoom)>,
         room: Arc<Semaphore>,
-    ) -> mpsc::Receiver<PreClaimed<ClaimedRequest>> {
+    ) -> mpsc::Receiver<PreClaimedRequest> {
         self.0.shared.local.handoff.attach_requests(routes, room)
     }
 
@@ -266,6 +275,13 @@ impl Store {
     /// Returns the number of reports that this process has delivered, and the number of reports that it has given up.
     pub fn counters(&self) -> counters::Counted {
         self.0.shared.local.counters.read()
+    }
+
+    /// Limits how many requests of single routes may wait, and how many bytes they may have: for each route the largest
+    /// number of requests and of bytes. A route that is not in `limits` has only the limits of all routes together.
+    pub fn limit_routes(&self, limits: impl IntoIterator<Item = (String, u64, u64)>) {
+        let limits = limits.into_iter().map(|(route, rows, bytes)| (route, Limits { rows, bytes }));
+        self.0.shared.local.backlog.limit_routes(limits);
     }
 
     #[cfg(test)]

@@ -11,6 +11,7 @@ mod reports;
 mod requests;
 mod summary;
 mod tokens;
+mod waiting;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,7 @@ use self::parked::ParkedReports;
 use self::reports::{Report, Reports};
 use self::requests::Request;
 use self::tokens::Tokens;
+use self::waiting::Waiting;
 use crate::audit::AuditRecord;
 use crate::backend::{Backend, Cause, Failure, Left, Opened, Reader};
 use crate::cancel::CancelView;
@@ -34,6 +36,7 @@ use crate::operation::Stage;
 use crate::ops::{Op, Reply};
 use crate::quota::{Quota, Quotas};
 use crate::record::{Counts, DeliveryRecord, Disabled, Owner, RequestRecord};
+use crate::share::Turns;
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
 use crate::tokens::TokenRecord;
@@ -48,7 +51,8 @@ pub(crate) fn open(reports: usize, bytes: usize, kept: usize) -> (Opened, Arc<Qu
         requests: HashMap::new(),
         keys: HashMap::new(),
         lists: HashMap::new(),
-        due_requests: HashMap::new(),
+        waiting: Waiting::default(),
+        turns: Turns::default(),
         running: 0,
         reports: HashMap::new(),
         undelivered: 0,
@@ -81,8 +85,10 @@ struct Tables {
     keys: HashMap<(Owner, String, Arc<str>), RequestId>,
     /// The requests by owner and route, for lists.
     lists: HashMap<Owner, HashMap<String, OfOwner>>,
-    /// The requests that wait to be run, by route.
-    due_requests: HashMap<String, BTreeMap<DueKey, RequestId>>,
+    /// The requests that wait to be run.
+    waiting: Waiting,
+    /// Whose turn it was last, among the routes and their owners.
+    turns: Turns,
     running: u64,
     /// The reports by id. Each report is boxed, because the map often moves its entries when rows are added and
     /// removed.
@@ -247,17 +253,22 @@ impl Tables {
     /// Deletes the finished request or report that was finished first. Returns `false` if no request and no report is
     /// finished.
     fn forget_oldest(&mut self) -> bool {
-        let Some((_, Finished { row, bytes })) = self.finished.pop_first() else { return false };
+        let Some(first) = self.finished.first_key_value().map(|(key, _)| *key) else { return false };
+        self.forget(first);
+        true
+    }
+
+    /// Deletes the finished request or report with this key.
+    fn forget(&mut self, key: DueKey) {
+        let Some(Finished { row, bytes }) = self.finished.remove(&key) else { return };
         self.finished_bytes = self.finished_bytes.saturating_sub(bytes);
         match row {
             Row::Request(id) => self.forget_request(&id),
             Row::Report(id) => self.forget_report(id),
         }
-        true
     }
 
     fn counts(&self) -> Counts {
-        let queued = self.due_requests.iter().map(|(route, waiting)| (route.clone(), waiting.len() as u64));
-        Counts { queued: queued.collect(), running: self.running, undelivered: self.undelivered }
+        Counts { queued: self.waiting.counts().collect(), running: self.running, undelivered: self.undelivered }
     }
 }

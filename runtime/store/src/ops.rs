@@ -4,6 +4,7 @@
 mod add_token;
 mod barrier;
 mod cancel;
+mod claim_expired;
 mod claim_parked;
 mod claim_reports;
 mod claim_requests;
@@ -29,9 +30,12 @@ pub(crate) use self::add_token::AddToken;
 pub(crate) use self::barrier::Barrier;
 pub(crate) use self::cancel::CancelRunning;
 pub use self::cancel::Cancelled;
+pub(crate) use self::claim_expired::ClaimExpired;
 pub(crate) use self::claim_parked::ClaimParked;
 pub(crate) use self::claim_reports::ClaimReports;
 pub(crate) use self::claim_requests::ClaimRequests;
+pub(crate) use self::claim_requests::Claimed;
+pub use self::claim_requests::Load;
 pub(crate) use self::enable::Enable;
 pub(crate) use self::enable::Enabled;
 pub(crate) use self::give_up_parked::GiveUpParked;
@@ -72,7 +76,7 @@ macro_rules! with_operations {
                 HoldReport, Post;
             Upkeep: Replay, Recover, Purge, GiveUpParked, Enable, AddToken, RevokeToken,
                 UseTokens, WriteAudit, Barrier;
-            Claim: ClaimRequests, ClaimReports, ClaimParked;
+            Claim: ClaimExpired, ClaimRequests, ClaimReports, ClaimParked;
         }
     };
 }

@@ -100,6 +100,7 @@ impl NewRequest {
             failures: 0,
             crashes: 0,
             cancelled: false,
+            expired: false,
             registration,
             owner,
             terms,
@@ -135,6 +136,9 @@ pub struct ClaimedRequest {
     /// Whether the request was cancelled during an earlier run, and that run did not settle the request. The worker
     /// settles a cancelled request as cancelled, and does not run the request.
     pub cancelled: bool,
+    /// Whether the time is over until which the first run had to begin. The worker settles such a request as failed, and
+    /// does not run it.
+    pub expired: bool,
     /// The registration that an earlier run stored. If no run stored a registration, the registration that was known
     /// when the request arrived. `None`: there is no registration.
     pub registration: Option<Registration>,

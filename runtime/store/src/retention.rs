@@ -14,11 +14,35 @@ const INTERVAL: Duration = Duration::from_mins(1);
 /// noticeably.
 const BATCH: usize = 500;
 
-/// Deletes old rows at regular intervals, until the shutdown begins. A row is old if it ended longer than `retention`
-/// ago. Also ends parked reports as dead, if they are older than `schedule` plus `retention`.
-pub async fn run(store: Store, retention: Duration, schedule: Duration, shutdown: Shutdown) {
+/// How long ended requests and their deliveries stay in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    pub of_all: Duration,
+    /// The routes whose requests stay for another time. If it is shorter, the deliveries of a request are deleted with
+    /// the request.
+    pub of_routes: Vec<(String, Duration)>,
+}
+
+impl From<Duration> for Retention {
+    fn from(of_all: Duration) -> Self {
+        Self { of_all, of_routes: Vec::new() }
+    }
+}
+
+impl Retention {
+    /// Returns the longest of these times.
+    pub(crate) fn longest(&self) -> Duration {
+        self.of_routes.iter().map(|(_, time)| *time).max().unwrap_or_default().max(self.of_all)
+    }
+}
+
+/// Deletes old rows at regular intervals, until the shutdown begins. A row is old if it ended longer than its retention
+/// ago. The function `retention` is called for each round, because the operator may change the times meanwhile. Also
+/// ends parked reports as dead, if they are older than `schedule` plus the retention of all.
+pub async fn run(store: Store, retention: impl Fn() -> Retention, schedule: Duration, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
-        match store.purge_ended(retention, BATCH).await {
+        let retention = retention();
+        match store.purge_ended(&retention, BATCH).await {
             // The next deletion starts without a pause, because more rows are old enough. Other operations are
             // committed between two deletions.
             Ok(purged) if purged.more => continue,
@@ -28,7 +52,7 @@ pub async fn run(store: Store, retention: Duration, schedule: Duration, shutdown
                 warn_unless_logged!(error, "old rows cannot be deleted; the store retries: {}", Causes(&error));
             }
         }
-        match store.give_up_parked(schedule.saturating_add(retention), BATCH).await {
+        match store.give_up_parked(schedule.saturating_add(retention.of_all), BATCH).await {
             Ok(0) => {}
             Ok(ended) => {
                 tracing::warn!(

@@ -23,6 +23,7 @@ mod summary;
 mod timeline;
 mod tokens;
 pub(super) mod upkeep;
+mod waiting;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use crate::error::OpenError;
 use crate::operation::Outgoing;
 use crate::ops::{Kind, Op, Reply};
 use crate::options::Durability;
+use crate::share::Turns;
 use postback_wire::id::NodeId;
 use postback_wire::time::{Clock, Timestamp};
 
@@ -104,6 +106,7 @@ async fn start(mut connector: Connector, node: NodeId, clock: &Clock) -> Result<
         pool,
         start,
         row_ids: RowIds::default(),
+        turns: Turns::default(),
         tidiness,
         untidy: None,
         begun: Arc::new(begun),
@@ -124,6 +127,8 @@ struct Sqlite {
     pool: SqlitePool,
     start: Start,
     row_ids: RowIds,
+    /// Whose turn it was last, among the routes and their owners.
+    turns: Turns,
     tidiness: upkeep::Tidiness,
     /// The error of the last housekeeping. `None`: the last housekeeping succeeded.
     untidy: Option<String>,
@@ -172,6 +177,7 @@ struct Batch<'a> {
     conn: &'a mut SqliteConnection,
     start: &'a mut Start,
     row_ids: &'a mut RowIds,
+    turns: &'a mut Turns,
     had_begun: Option<&'a begun::Left>,
     ops: &'a [&'a Op],
     /// The answers, in the order of the operations.
@@ -260,6 +266,7 @@ impl Sqlite {
             conn,
             start: &mut self.start,
             row_ids: &mut self.row_ids,
+            turns: &mut self.turns,
             had_begun: self.had_begun.as_ref(),
             ops,
             replies: ops.iter().map(|_| None).collect(),

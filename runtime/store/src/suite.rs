@@ -21,6 +21,7 @@ mod list;
 mod litestream;
 #[cfg(all(feature = "sqlite", unix))]
 mod owner;
+mod owners;
 mod parked;
 #[cfg(feature = "sqlite")]
 mod plans;
@@ -29,6 +30,7 @@ mod settle;
 mod share;
 mod submit;
 mod summary;
+mod terms;
 mod tokens;
 mod upkeep;
 mod wakeups;
@@ -73,6 +75,7 @@ const ON_SQLITE_ALONE: &[fn()] = &[
     crash::only_what_had_begun_counts_the_death_of_its_process,
     crash::suspects_are_run_one_by_one,
     durable::reader_pins_wal,
+    durable::delays_and_deadlines_survive_a_restart,
     durable::what_can_never_be_written_leaves_nothing_behind,
     durable::room_is_given_back_after_a_purge,
 ];
@@ -125,6 +128,22 @@ suite! {
         routes_share_what_is_claimed,
         a_claim_of_several_routes_is_bounded_by_bytes,
         counts_are_true_after_everything;
+    owners:
+        owners_share_what_is_claimed,
+        the_owner_with_the_fewest_runs_is_next,
+        owners_take_turns_at_a_single_slot,
+        each_of_many_owners_has_its_turn,
+        routes_take_turns_at_a_single_slot,
+        the_highest_priority_of_an_owner_is_first,
+        a_claim_of_many_owners_is_bounded_by_bytes,
+        waiting_requests_of_an_owner_can_be_cancelled_and_put_back,
+        a_full_route_waits_and_holds_up_no_other;
+    terms:
+        a_delayed_request_can_be_cancelled,
+        many_delayed_requests_become_due_together,
+        a_request_that_is_not_begun_in_time_is_claimed_to_be_settled,
+        a_request_that_was_begun_in_time_does_not_expire,
+        expired_requests_are_claimed_within_a_bound_of_bytes;
     clock:
         a_clock_set_back_strands_nothing,
         a_clock_set_forward_makes_no_retry_due,
@@ -158,7 +177,8 @@ suite! {
         no_more_requests_wait_than_may,
         an_owner_has_no_more_waiting_requests_than_it_may,
         no_more_bytes_wait_than_may,
-        what_waits_is_counted_whatever_becomes_of_it;
+        what_waits_is_counted_whatever_becomes_of_it,
+        a_route_has_bounds_of_its_own;
     parked:
         per_origin_claim_is_fair,
         parked_reports_keep_due_order_and_attempt,
@@ -198,6 +218,7 @@ suite! {
         retention_keeps_unfinished,
         retention_respects_limit,
         retention_respects_bytes,
+        a_route_keeps_its_requests_for_its_own_time,
         retention_batches_do_not_block_claims,
         queue_counts_match_rows,
         own_claims_are_not_recovered;

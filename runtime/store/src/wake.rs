@@ -4,6 +4,7 @@
 //! A signal carries no data. A woken task reads the store to see what has changed.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cancel::Cancels;
 use postback_wire::id::{ReportId, RequestId};
+use postback_wire::time::Timestamp;
 
 /// The signals of one store.
 #[derive(Default)]
@@ -21,10 +23,41 @@ pub(crate) struct Wake {
     /// The signal that unclaimed reports were written. If no task waits for the signal, the signal is saved for the
     /// next task that waits.
     pub reports: Notify,
+    pub deadlines: Deadlines,
     pub watches: Arc<Watches>,
     pub cancels: Cancels,
     /// The reports that have not had their first attempt yet.
     pub first_attempts: FirstAttempts,
+}
+
+/// The times until which the first runs of waiting requests must begin.
+pub(crate) struct Deadlines {
+    /// The earliest of these times, in µs of the store's own time. No waiting request has an earlier one.
+    next: AtomicI64,
+    /// The signal that `next` has become earlier. If no task waits for the signal, it is saved for the next one.
+    pub earlier: Notify,
+}
+
+impl Default for Deadlines {
+    /// An earlier process may have left requests with such a time. So the first claim comes at once.
+    fn default() -> Self {
+        Self { next: AtomicI64::new(i64::MIN), earlier: Notify::new() }
+    }
+}
+
+impl Deadlines {
+    /// Records that a request waits whose first run must begin by this time. `None`: the time is not known.
+    pub(crate) fn waits(&self, deadline: Option<Timestamp>) {
+        let deadline = deadline.map_or(i64::MIN, Timestamp::micros);
+        if deadline < self.next.fetch_min(deadline, Ordering::SeqCst) {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Records the earliest time. The last claim has returned it.
+    pub(crate) fn next(&self, deadline: Option<Timestamp>) {
+        self.next.store(deadline.map_or(i64::MAX, Timestamp::micros), Ordering::SeqCst);
+    }
 }
 
 /// The signals of the watched requests.

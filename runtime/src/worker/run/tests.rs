@@ -15,7 +15,7 @@ use crate::poster::Outbox;
 use crate::worker::handler_task::HandlerTask;
 use crate::worker::{Options, Slots};
 use postback_store::shutdown::Shutdown;
-use postback_store::{Cancelled, Location, NewRequest, RequestState, Store};
+use postback_store::{Cancelled, Location, NewRequest, RequestRoom, RequestState, Store};
 use postback_wire::id::{NodeId, RequestId};
 use postback_wire::report::Status;
 use postback_wire::time::Clock;
@@ -77,13 +77,19 @@ async fn cancel(context: &Context, id: &RequestId) -> Cancelled {
     context.outbox.store().cancel(id, "/a", None, |_, _| panic!("it does not wait")).await.unwrap()
 }
 
-fn a_slot() -> Slot {
-    let slots = Slots::new(1, &["/a".to_owned()]);
-    slots.take(Arc::clone(&slots.all).try_acquire_owned().unwrap(), "/a", None)
+/// Takes what a request of the route `/a` takes from the slots.
+fn room(slots: &Slots) -> RequestRoom {
+    let slot = Arc::clone(&slots.all).try_acquire_owned().unwrap();
+    RequestRoom { slot, route: slots.reserve(0).permit("/a") }
+}
+
+fn a_slot(context: &Context) -> Slot {
+    let slots = Slots::new(1, &context.routes);
+    slots.take(room(&slots), None)
 }
 
 async fn run_it(context: &Arc<Context>, row: ClaimedRequest) {
-    run(Arc::clone(context), row, a_slot()).await;
+    run(Arc::clone(context), row, a_slot(context)).await;
 }
 
 /// Checks that the request is settled as cancelled and has one report.
@@ -142,7 +148,7 @@ async fn a_run_that_ended_by_itself_has_ended_so() {
         while ended && !task.is_finished() {
             tokio::task::yield_now().await;
         }
-        let lane = a_slot().lane();
+        let lane = a_slot(&context).lane();
         let task = HandlerTask { task, begun, lane };
         let (end, _) = handler_task::watch(&context, &row, &sink, &token, task).await.unwrap();
         assert_eq!(matches!(end, RunEnd::Finished(_)), ended, "{end:?}");

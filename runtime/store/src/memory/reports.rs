@@ -60,7 +60,7 @@ impl Reports {
         self.first.is_some()
     }
 
-    fn ids(&self) -> impl Iterator<Item = &ReportId> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = &ReportId> {
         self.first.iter().chain(&self.others)
     }
 }

@@ -1,8 +1,6 @@
 //! Requests of the memory backend.
 
-use std::collections::BTreeMap;
-
-use super::{DueKey, Tables};
+use super::Tables;
 use crate::backlog::stored_bytes;
 use crate::record::{ClaimedRequest, NewRequest, Registration, RequestClaim, RequestRecord, RequestState};
 use crate::timeline::EarlierRun;
@@ -15,6 +13,8 @@ pub(super) struct Request {
     /// The digest of the route and the body. The store keeps the digest after it has deleted the body.
     pub(super) digest: [u8; 32],
     pub(super) due: Timestamp,
+    /// The time until which the first run must begin, in the store's own time.
+    pub(super) deadline: Option<Timestamp>,
     pub(super) epoch: u32,
     pub(super) failures: u32,
     pub(super) cancelled: bool,
@@ -44,29 +44,6 @@ impl Request {
 }
 
 impl Tables {
-    /// Adds a request to the waiting requests of its route.
-    pub(super) fn add_waiting(&mut self, route: &str, key: DueKey, id: RequestId) {
-        match self.due_requests.get_mut(route) {
-            Some(waiting) => drop(waiting.insert(key, id)),
-            None => drop(self.due_requests.insert(route.to_owned(), BTreeMap::from([(key, id)]))),
-        }
-    }
-
-    /// Removes a request from the waiting requests of its route.
-    pub(super) fn take_waiting(&mut self, route: &str, key: DueKey) -> Option<RequestId> {
-        let waiting = self.due_requests.get_mut(route)?;
-        let id = waiting.remove(&key);
-        if waiting.is_empty() {
-            self.due_requests.remove(route);
-        }
-        id
-    }
-
-    /// Returns the due time of the first waiting request of a route. `None`: no request of the route waits.
-    pub(super) fn first_due(&self, route: &str) -> Option<Timestamp> {
-        self.due_requests.get(route)?.first_key_value().map(|((due, _), _)| *due)
-    }
-
     /// Returns the request, if it is in this state and its epoch is the epoch of the claim.
     pub(super) fn current_request(&mut self, claim: &RequestClaim, state: &RequestState) -> Option<&mut Request> {
         let row = self.requests.get_mut(&claim.id)?;

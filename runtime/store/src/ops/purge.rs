@@ -1,12 +1,11 @@
 //! Deletes requests and reports that ended long ago.
 
-use std::time::Duration;
-
 use crate::Store;
 use crate::clock::Trust;
 use crate::error::Error;
 use crate::local::Local;
 use crate::operation::Operation;
+use crate::retention::Retention;
 use postback_wire::names::metric;
 use postback_wire::time::Timestamp;
 
@@ -16,6 +15,8 @@ use postback_wire::time::Timestamp;
 pub(crate) struct Purge {
     /// A wall-clock time. The operation deletes requests and reports that were finished before this time.
     pub before: Timestamp,
+    /// The routes whose requests are deleted if they were finished before another time.
+    pub of_routes: Vec<(String, Timestamp)>,
     pub limit: usize,
     /// How far the store now trusts the wall clock. The operation writes this value to the backend. `None`: the value
     /// in the backend is not changed.
@@ -34,6 +35,13 @@ pub struct Purged {
     pub more: bool,
 }
 
+impl Purge {
+    /// Returns the time before which requests of this route must have been finished.
+    pub(crate) fn before(&self, route: &str) -> Timestamp {
+        self.of_routes.iter().find(|(of, _)| of == route).map_or(self.before, |(_, before)| *before)
+    }
+}
+
 impl Operation for Purge {
     type Answer = Purged;
 
@@ -45,14 +53,17 @@ impl Operation for Purge {
 }
 
 impl Store {
-    /// Deletes up to `limit` rows (requests and reports together) that ended longer than `retention` ago. Gives up at
-    /// most `limit` held reports that were due longer than `retention` ago. One call deletes at most
-    /// [`PURGE_BYTES`](crate::sizes::PURGE_BYTES) of requests, and as many bytes of reports, unless the first row alone
-    /// has more.
-    pub async fn purge_ended(&self, retention: Duration, limit: usize) -> Result<Purged, Error> {
+    /// Deletes up to `limit` rows (requests and reports together) that ended longer than their retention ago. Gives up
+    /// at most `limit` held reports that were due longer than the retention of all ago. One call deletes at most
+    /// [`PURGE_BYTES`](crate::sizes::PURGE_BYTES) of requests, and as many bytes of reports, unless the first row of a
+    /// route, or the first report, alone has more.
+    pub async fn purge_ended(&self, retention: &Retention, limit: usize) -> Result<Purged, Error> {
         let clock = &self.0.shared.local.clock;
-        let (before, trust) = clock.ended_before(retention);
-        let purged = self.ask(Purge { before, limit, trust }).await?;
+        let longest = retention.longest();
+        let (before, trust) = clock.ended_before(longest);
+        let before = |time| before.saturating_add(longest).saturating_sub(time);
+        let of_routes = retention.of_routes.iter().map(|(route, time)| (route.clone(), before(*time))).collect();
+        let purged = self.ask(Purge { before: before(retention.of_all), of_routes, limit, trust }).await?;
         if let Some(trust) = trust {
             clock.keep(trust);
         }
@@ -63,6 +74,7 @@ impl Store {
     /// of deleted rows plus the number of reports that were given up.
     #[cfg(any(test, feature = "testing"))]
     pub async fn purge(&self, before: Timestamp, limit: usize) -> Result<usize, Error> {
-        self.ask(Purge { before, limit, trust: None }).await.map(|purged| purged.deleted + purged.given_up)
+        let of_routes = Vec::new();
+        self.ask(Purge { before, of_routes, limit, trust: None }).await.map(|purged| purged.deleted + purged.given_up)
     }
 }

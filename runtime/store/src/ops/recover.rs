@@ -18,7 +18,7 @@ impl Operation for Recover {
     type Answer = Recovered;
 
     fn prepare(&mut self, local: &Local, now: Timestamp) {
-        local.handoff.request_waits(now);
+        local.handoff.request_waits(None, now);
         local.handoff.report_waits(now);
     }
 

@@ -34,7 +34,8 @@ impl Operation for ReleaseRequest {
     }
 
     fn prepare(&mut self, local: &Local, now: Timestamp) {
-        local.handoff.request_waits(self.due.unwrap_or(now));
+        let route = local.backlog.route_of(&self.claim.id);
+        local.handoff.request_waits(route.as_deref(), self.due.unwrap_or(now));
     }
 
     fn effect(answer: &Settled) -> Effect {
@@ -46,6 +47,10 @@ impl Operation for ReleaseRequest {
         local.wake.watches.changed(&self.claim.id);
         local.wake.cancels.over(&self.claim);
         local.wake.requests.notify_one();
+        // After a failed run, the deadline for the first run no longer matters.
+        if !self.failed {
+            local.wake.deadlines.waits(None);
+        }
     }
 
     fn stale(&self, local: &Local) {

@@ -1,7 +1,5 @@
 //! Accepts a request.
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::Kind as _;
 use crate::Store;
 use crate::backlog::{OwnerLimits, QueueSlot, stored_bytes};
@@ -11,6 +9,7 @@ use crate::local::Local;
 use crate::operation::{Effect, Key, Line, Operation, Untaken};
 use crate::quota::Quotas;
 use crate::record::{NewRequest, Submitted};
+use crate::room::RequestRoom;
 use crate::sizes::request_bytes;
 use postback_wire::time::Timestamp;
 
@@ -20,10 +19,10 @@ use postback_wire::time::Timestamp;
 pub(crate) struct Submit {
     /// Boxed, because it is much larger than what other operations carry.
     pub request: Box<NewRequest>,
-    /// A permit of the worker, which the store has taken for this request. If there is a permit, the request is
+    /// The room that the store has taken from the worker for this request. If there is room, the request is
     /// *pre-claimed*: it is written as running in this process, and is sent through memory to the worker after the
     /// commit. `None`: the request is written as waiting.
-    pub room: Option<OwnedSemaphorePermit>,
+    pub room: Option<RequestRoom>,
     /// The slot of the request. While the slot is occupied, the request counts as a waiting request.
     pub slot: Option<QueueSlot>,
 }
@@ -51,7 +50,7 @@ impl Operation for Submit {
         self.room = match self.request.terms.delay {
             None => local.handoff.room_for_request(&self.request.route, now),
             Some(delay) => {
-                local.handoff.request_waits(now.saturating_add(delay));
+                local.handoff.request_waits(Some(&self.request.route), now.saturating_add(delay));
                 None
             }
         };
@@ -76,6 +75,9 @@ impl Operation for Submit {
                 slot.waits();
             }
             local.wake.requests.notify_one();
+            if let Some(deadline) = self.request.terms.deadline {
+                local.wake.deadlines.waits(Some(local.clock.due_at(deadline)));
+            }
         }
     }
 }

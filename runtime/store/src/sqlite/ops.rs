@@ -3,6 +3,7 @@
 mod add_token;
 mod barrier;
 mod cancel;
+mod claim_expired;
 mod claim_parked;
 mod claim_reports;
 mod claim_requests;

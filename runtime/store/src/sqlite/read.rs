@@ -156,14 +156,18 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
     // The statement has two parts for the first request of a route, because the requests that were running when a
     // process ended (`crashes > 0`) have a separate index.
     let sql = sql!(
-        "SELECT route, min(ifnull(fresh, suspect), ifnull(suspect, fresh)) FROM \
+        "SELECT route, coalesce(fresh, min(ifnull(later, suspect), ifnull(suspect, later))) FROM \
                    (SELECT route, \
-                    (SELECT due FROM request AS r WHERE state = {queued} AND crashes = 0 AND r.route = q.route \
-                     ORDER BY due, seq LIMIT 1) AS fresh, \
+                    (SELECT due FROM request AS r \
+                     WHERE state = {queued} AND crashes = 0 AND later = 0 AND r.route = q.route \
+                     ORDER BY owner, priority DESC, due, seq LIMIT 1) AS fresh, \
+                    (SELECT due FROM request AS r \
+                     WHERE state = {queued} AND crashes = 0 AND later = 1 AND r.route = q.route \
+                     ORDER BY due, seq LIMIT 1) AS later, \
                     (SELECT due FROM request AS r WHERE state = {queued} AND crashes > 0 AND r.route = q.route \
                      ORDER BY due, seq LIMIT 1) AS suspect \
                     FROM queued AS q WHERE requests > 0) \
-               WHERE fresh IS NOT NULL OR suspect IS NOT NULL \
+               WHERE coalesce(fresh, later, suspect) IS NOT NULL \
                UNION ALL SELECT route, min(due) FROM request WHERE state = {running} GROUP BY route"
     );
     let mut waiting = Waiting::default();
@@ -199,7 +203,10 @@ pub(super) async fn backlog(
     let sql = sql!(
         "SELECT r.route, r.owner, count(*), sum(length(b.headers) + length(b.body)) \
                FROM request AS r CROSS JOIN request_body AS b \
-               WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 GROUP BY +r.route, +r.owner \
+               WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 AND r.later = 0 GROUP BY +r.route, +r.owner \
+               UNION ALL SELECT r.route, r.owner, count(*), sum(length(b.headers) + length(b.body)) \
+               FROM request AS r CROSS JOIN request_body AS b \
+               WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes = 0 AND r.later = 1 GROUP BY +r.route, +r.owner \
                UNION ALL SELECT r.route, r.owner, count(*), sum(length(b.headers) + length(b.body)) \
                FROM request AS r CROSS JOIN request_body AS b \
                WHERE b.seq = r.seq AND r.state = {queued} AND r.crashes > 0 GROUP BY +r.route, +r.owner \

@@ -30,9 +30,9 @@ pub(super) async fn write_registrations(
     REGISTRATIONS.run(conn, texts, [text]).await.map(drop)
 }
 
-/// Reads the bodies of claimed rows, which an `UPDATE … RETURNING` has returned. Returns the requests in the order of
-/// their due times. The columns of `rows` are `due, seq, id, route, epoch, failures, crashes, created, cancel, owner,
-/// priority, timeout, extras`. Other columns are not read.
+/// Reads the bodies of claimed rows, which an `UPDATE … RETURNING` has returned. Returns the requests in the order in
+/// which they should run. The columns of `rows` are `due, seq, id, route, epoch, failures, crashes, created, cancel,
+/// owner, priority, timeout, extras`, and whether the request has expired. Other columns are not read.
 pub(super) async fn claimed(
     conn: &mut SqliteConnection,
     mut rows: Vec<SqliteRow>,
@@ -41,7 +41,8 @@ pub(super) async fn claimed(
         return Ok(Vec::new());
     }
     // The rows are sorted here, because `RETURNING` returns them in no particular order.
-    rows.sort_by_key(|row| (row.try_get::<i64, _>(0).unwrap_or(0), row.try_get::<i64, _>(1).unwrap_or(0)));
+    let number = |row: &SqliteRow, column: usize| row.try_get::<i64, _>(column).unwrap_or(0);
+    rows.sort_by_key(|row| (-number(row, 10), number(row, 0), number(row, 1)));
     let seqs = rows.iter().map(|row| row.try_get::<i64, _>(1)).collect::<Result<Vec<_>, _>>()?;
     let sql = "SELECT b.seq, b.headers, b.body, g.text FROM request_body b LEFT JOIN registration g ON g.seq = b.seq \
                WHERE b.seq IN (SELECT value FROM json_each(?1))";
@@ -55,6 +56,7 @@ pub(super) async fn claimed(
         let terms =
             Terms { priority: row.try_get(10)?, timeout: timeout.map(Duration::from_micros), ..Terms::default() };
         Ok(ClaimedRequest {
+            expired: row.try_get(13)?,
             claim: RequestClaim { id: RequestId::stored(row.try_get(2)?), epoch: small(&row, 4)? },
             route: row.try_get(3)?,
             headers: headers_from_bytes(body.try_get(1)?),

@@ -25,7 +25,7 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-const STEPS: [&str; 8] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS];
+const STEPS: [&str; 9] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS, BY_OWNER];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -194,6 +194,23 @@ CREATE TABLE audit (
 CREATE INDEX audit_at ON audit (at);
 ";
 
+/// The statements that let a claim find the waiting requests of each owner, and a purge the ended requests of each
+/// route.
+const BY_OWNER: &str = "
+-- Whether the request is due later. Such a request is not in the index of those that can be claimed. So each owner in that
+-- index has a request that is due. The first claim after the request is due sets the column to 0.
+ALTER TABLE request ADD COLUMN later INTEGER NOT NULL DEFAULT 0;
+UPDATE request SET later = 1 WHERE state = 0;
+DROP INDEX request_due;
+CREATE INDEX request_due ON request (route, owner, priority DESC, due, seq) WHERE state = 0 AND crashes = 0 AND later = 0;
+CREATE INDEX request_later ON request (route, due, seq) WHERE state = 0 AND crashes = 0 AND later = 1;
+-- Requests whose first run must begin in time.
+CREATE INDEX request_deadline ON request (deadline, seq) WHERE state = 0 AND failures = 0 AND crashes = 0
+    AND deadline IS NOT NULL;
+DROP INDEX request_finished;
+CREATE INDEX request_finished ON request (route, finished, seq) WHERE state >= 2;
+";
+
 /// Checks whether this program may use the database file. Does not change the file.
 pub(super) async fn check(connector: &Connector) -> Result<(), OpenError> {
     let path = connector.path();
@@ -329,7 +346,8 @@ pub(crate) mod tests {
     const ROWS_OF_2: &str = "
         INSERT INTO meta (key, value) VALUES ('postback schema', 2);
         INSERT INTO node (seq, id, started) VALUES (1, 'old', 50);
-        INSERT INTO request VALUES (1, 'runs', '/a', 1, 5, 1, 0, 0, 1, 5, NULL), (2, 'waits', '/a', 0, 6, 0, 0, 0, NULL, 6, NULL);
+        INSERT INTO request VALUES (1, 'runs', '/a', 1, 5, 1, 0, 0, 1, 5, NULL), (2, 'waits', '/a', 0, 6, 0, 0, 0, NULL, 6, NULL),
+            (3, 'due', '/a', 0, 7, 0, 0, 0, NULL, 7, NULL);
         INSERT INTO request_body SELECT seq, x'', x'7b7d' FROM request;
         INSERT INTO report VALUES (1, x'01900000000070008000000000000001', 'a', 3, 5, 1, 1, NULL, 5, 9, NULL, '', NULL);
         INSERT INTO report_body VALUES (1, 'https://example.com/hooks', x'', NULL, x'7b7d');
@@ -355,6 +373,8 @@ pub(crate) mod tests {
         };
         assert_eq!(cancel("runs").await, Cancelled::Stopping);
         assert!(matches!(cancel("waits").await, Cancelled::AtOnce(_)));
+        drop(store.attach_requests(vec!["/a".to_owned()], std::sync::Arc::new(tokio::sync::Semaphore::new(0))));
+        assert_eq!(store.claim_requests(9).await.unwrap().rows[0].claim.id.as_str(), "due");
         assert!(store.recover(3).await.unwrap().lost[0].cancelled);
         let report = store.deliveries("a").await.unwrap().remove(0);
         assert_eq!(report.webhook_id, report.id);

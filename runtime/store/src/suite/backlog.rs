@@ -136,6 +136,30 @@ pub(super) async fn no_more_bytes_wait_than_may(mut world: World) {
     assert_eq!(refused(&store, sized(&world, "x", 1)).await, Bound::Bytes(1_000));
 }
 
+pub(super) async fn a_route_has_bounds_of_its_own(world: World) {
+    let store = world.open().await;
+    store.limit_routes([(ROUTE.to_owned(), 2, 1_000), ("/unused".to_owned(), 1, 1)]);
+    submit(&store, sized(&world, "large", 600)).await;
+    let bytes = refused(&store, sized(&world, "x", 401)).await;
+    assert_eq!(bytes, Bound::RouteBytes { route: ROUTE.into(), most: 1_000 });
+    submit(&store, sized(&world, "small", 400)).await;
+    let rows = refused(&store, sized(&world, "x", 0)).await;
+    assert_eq!(rows.to_string(), format!("2 requests of {ROUTE} wait already (max_queued of the route)"));
+    // Other routes go on, and the store is not full.
+    submit(&store, NewRequest { route: "/b".into(), ..sized(&world, "other", 5_000) }).await;
+    assert_eq!(store.is_full(), None);
+    agrees(&store, 3, 6_000).await;
+    // A claimed request makes room for another one.
+    attach(&store);
+    let row = store.claim_requests(1).await.unwrap().rows.remove(0);
+    submit(&store, sized(&world, "more", 1)).await;
+    current(store.put_back_request(row.claim).await);
+    assert_eq!(refused(&store, sized(&world, "x", 0)).await, rows);
+    // The limits can be changed while the store is open.
+    store.limit_routes([]);
+    submit(&store, sized(&world, "x", 9_000)).await;
+}
+
 pub(super) async fn what_waits_is_counted_whatever_becomes_of_it(world: World) {
     let (store, faults) = world.open_faulty().await;
     // A request that is pre-claimed at its submission never waits, so it is not counted.

@@ -129,7 +129,7 @@ async fn ended(world: &World, store: &Store, name: &str) {
 }
 
 async fn purged(store: &Store) -> usize {
-    store.purge_ended(WEEK, 100).await.unwrap().deleted
+    store.purge_ended(&WEEK.into(), 100).await.unwrap().deleted
 }
 
 pub(super) async fn a_clock_set_forward_for_a_while_deletes_nothing(world: World) {

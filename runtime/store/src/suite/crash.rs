@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
 use crate::record::{ClaimedRequest, DeliveryState, Next, Registration, RequestState, Settled};
-use crate::{Cancelled, Store};
+use crate::{Cancelled, Load, Store};
 use postback_wire::report::{Ends, Outcome};
 use postback_wire::webhook::{Provenance, Webhook};
 
@@ -271,15 +271,15 @@ pub(super) async fn suspects_are_run_one_by_one() {
         submit(&store, world.request(name)).await;
     }
     let ids = |rows: &[ClaimedRequest]| rows.iter().map(|row| row.claim.id.as_str().to_owned()).collect::<Vec<_>>();
-    let first = store.claim_requests_beside(2, |_| 0, true).await.unwrap();
+    let first = store.claim_requests_beside(2, |_| Load::default(), true).await.unwrap();
     assert_eq!((ids(&first.rows), first.next_due), (vec!["1".to_owned(), "4".to_owned()], Some(world.now())));
     // A suspect is a request that ran when its process died. While one suspect runs, a claim returns no other suspect,
     // and `next_due` ignores the other suspects.
-    let second = store.claim_requests_beside(5, |_| 1, false).await.unwrap();
+    let second = store.claim_requests_beside(5, |_| Load::default(), false).await.unwrap();
     assert_eq!((ids(&second.rows), second.next_due), (vec!["5".to_owned()], None));
-    let third = store.claim_requests_beside(5, |_| 1, true).await.unwrap();
+    let third = store.claim_requests_beside(5, |_| Load::default(), true).await.unwrap();
     assert_eq!((ids(&third.rows), third.next_due), (vec!["2".to_owned()], None));
-    let last = store.claim_requests_beside(5, |_| 1, true).await.unwrap();
+    let last = store.claim_requests_beside(5, |_| Load::default(), true).await.unwrap();
     assert_eq!(ids(&last.rows), ["3"]);
 }
 

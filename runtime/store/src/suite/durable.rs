@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use metrics_util::CompositeKey;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshot};
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::world::{World, attach, current, id, running, submit};
-use crate::record::RequestState;
+use crate::record::{Owner, RequestState};
+use crate::terms::Terms;
 use crate::{Durability, Error, Location, OpenError, Store};
 use postback_wire::id::NodeId;
 use postback_wire::names::metric;
@@ -204,6 +206,30 @@ async fn the_log_is_copied_into_the_file() {
     // between batches.
     store.barrier().await.unwrap();
     assert!(size() > 3 << 20, "{}", size());
+}
+
+#[tokio::test]
+pub(super) async fn delays_and_deadlines_survive_a_restart() {
+    let world = World::sqlite();
+    let minute = Duration::from_mins(1);
+    let store = world.open().await;
+    let terms = Terms { delay: Some(minute), timeout: Some(minute), priority: 7, ..Terms::default() };
+    let owner = Owner::from("a");
+    submit(&store, crate::NewRequest { terms, owner: owner.clone(), ..world.request("later") }).await;
+    let terms = Terms { deadline: Some(world.now().saturating_add(2 * minute)), ..Terms::default() };
+    submit(&store, crate::NewRequest { terms, ..world.request("until") }).await;
+    store.close().await;
+    world.advance(minute / 2);
+    let store = world.open().await;
+    attach(&store);
+    let expired = store.claim_expired(9).await.unwrap();
+    assert_eq!((expired.rows.len(), expired.next_due.is_some()), (0, true));
+    let batch = store.claim_requests(9).await.unwrap();
+    assert_eq!(batch.rows.iter().map(|row| row.claim.id.as_str()).collect::<Vec<_>>(), ["until"]);
+    let due = batch.next_due.unwrap();
+    world.advance(due.since(world.now()));
+    let row = store.claim_requests(9).await.unwrap().rows.remove(0);
+    assert_eq!((row.terms.timeout, row.terms.priority, row.owner), (Some(minute), 7, owner));
 }
 
 #[tokio::test]

@@ -26,11 +26,13 @@ const FEW: &[(&str, &str, &str)] = &[
     ("SCAN token", "FROM token ORDER BY seq", "tokens are bounded, and listed when an operator asks for them"),
     ("SCAN token USING INDEX token_name", "count(*) FROM token", "tokens are bounded, and rarely made"),
     ("SCAN token_use", "FROM token_use", "it has one row for each token"),
+    ("USE TEMP B-TREE FOR ORDER BY", "ORDER BY c.place", "one request of each of at most 32 owners"),
     ("SCAN sqlite_schema", "sqlite_version()", "it lists the tables of this program, and is read at the start"),
     ("SCAN report USING COVERING INDEX report_due", "ORDER BY due, seq LIMIT 1", "it stops at the first row"),
     ("SCAN request USING COVERING INDEX request_running", "count(*)", "running requests, which are bounded"),
     ("SCAN report USING COVERING INDEX report_delivering", "count(*)", "claimed reports, which are bounded"),
     ("SCAN r USING INDEX request_due", "sum(length", "waiting requests, which are bounded, at the start"),
+    ("SCAN r USING INDEX request_later", "sum(length", "waiting requests, which are bounded, at the start"),
     ("SCAN r USING INDEX request_suspect", "sum(length", "waiting requests, which are bounded, at the start"),
     ("SCAN r USING INDEX request_running", "sum(length", "requests that ran when an earlier process ended"),
     ("USE TEMP B-TREE FOR GROUP BY", "sum(length", "requests that ran when an earlier process ended"),
@@ -105,7 +107,7 @@ async fn walks(
 /// Whether a `SCAN` step with this name reads no table. Such a step reads values that are bound to the statement, or an
 /// earlier result of the statement.
 fn is_no_table(name: &str) -> bool {
-    const LISTS: [&str; 6] = ["CONSTANT", "json_each", "v", "j", "c", "parked"];
+    const LISTS: [&str; 9] = ["CONSTANT", "json_each", "v", "j", "c", "parked", "ended", "after", "before"];
     let name = name.split(' ').next().unwrap_or_default();
     LISTS.contains(&name) || name.ends_with("-ROW") || name.starts_with("(subquery")
 }

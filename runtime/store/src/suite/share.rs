@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::world::{World, current, submit};
 use crate::record::{ClaimedRequest, NewRequest};
-use crate::{Cancelled, Store};
+use crate::{Cancelled, Load, Store};
 use postback_wire::report::Outcome;
 
 /// Submits `n` requests to this route.
@@ -34,7 +34,7 @@ pub(super) async fn a_request_passes_the_backlog_of_another_route(world: World) 
     many(&world, &store, "/long", 200).await;
     many(&world, &store, "/short", 2).await;
     attach(&store, &["/long", "/short"]);
-    let running = |route: &str| if route == "/long" { 60 } else { 0 };
+    let running = |route: &str| Load { running: if route == "/long" { 60 } else { 0 }, ..Load::default() };
     let rows = store.claim_requests_beside(1, running, true).await.unwrap().rows;
     assert_eq!(by_route(&rows), BTreeMap::from([("/short", 1)]));
     let rows = store.claim_requests_beside(4, running, true).await.unwrap().rows;

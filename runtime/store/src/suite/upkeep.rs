@@ -1,12 +1,14 @@
 //! Retention, counts, recovery.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
 
 use super::world::{ROUTE, World, attach, current, delivering, id, running, submit};
 use crate::record::{NewReport, NewRequest, Next};
-use crate::retention;
+use crate::retention::{self, Retention};
 use crate::shutdown::Shutdown;
 
 pub(super) async fn retention_keeps_unfinished(world: World) {
@@ -60,7 +62,7 @@ pub(super) async fn retention_respects_bytes(world: World) {
     world.advance(Duration::from_secs(2));
     let mut batches = Vec::new();
     loop {
-        let purged = store.purge_ended(Duration::from_secs(1), 500).await.unwrap();
+        let purged = store.purge_ended(&Duration::from_secs(1).into(), 500).await.unwrap();
         batches.push(purged.deleted);
         if !purged.more {
             break;
@@ -68,6 +70,45 @@ pub(super) async fn retention_respects_bytes(world: World) {
     }
     let expected: &[usize] = if store.is_durable() { &[2, 1, 1, 2] } else { &[6] };
     assert_eq!(batches, expected);
+}
+
+pub(super) async fn a_route_keeps_its_requests_for_its_own_time(world: World) {
+    let store = world.open().await;
+    let routes = ["/short", ROUTE, "/long"];
+    drop(store.attach_requests(routes.map(str::to_owned).to_vec(), Arc::new(Semaphore::new(0))));
+    for route in routes {
+        submit(&store, NewRequest { route: route.into(), ..world.request(route) }).await;
+        let claimed = store.claim_requests(1).await.unwrap().rows.remove(0);
+        current(
+            store.settle_request(claimed.claim, world.done(), vec![world.report(route), world.report(route)]).await,
+        );
+        let report = store.claim_reports(2).await.unwrap().rows.remove(0);
+        current(store.settle_report(report.claim, world.attempt(200), Next::Delivered).await);
+    }
+    let hours = |n| Duration::from_hours(n);
+    let of_routes = vec![("/short".to_owned(), hours(1)), ("/long".to_owned(), hours(9))];
+    let retention = Retention { of_all: hours(5), of_routes };
+    let kept = async || {
+        let mut kept = Vec::new();
+        for route in routes {
+            let deliveries = store.deliveries(route).await.unwrap().len();
+            kept.push((store.request(&id(route)).await.unwrap().is_some(), deliveries));
+        }
+        kept
+    };
+    // One report of each request is not over, and stays.
+    for (hour, expected) in [
+        (0, [(true, 2), (true, 2), (true, 2)]),
+        (2, [(false, 1), (true, 2), (true, 2)]),
+        (6, [(false, 1), (false, 1), (true, 1)]),
+        (10, [(false, 1), (false, 1), (false, 1)]),
+    ] {
+        let now = world.now();
+        let purged = store.purge_ended(&retention, 100).await.unwrap();
+        assert!(!purged.more, "{purged:?}");
+        assert_eq!(kept().await, expected, "after {hour} h, at {now}");
+        world.advance(hours(if hour == 0 { 2 } else { 4 }));
+    }
 }
 
 pub(super) async fn retention_batches_do_not_block_claims(world: World) {
@@ -79,7 +120,8 @@ pub(super) async fn retention_batches_do_not_block_claims(world: World) {
     let before = faults.sizes().len();
     faults.hold();
     let shutdown = Shutdown::new();
-    let mut retention = Box::pin(retention::run(store.clone(), Duration::ZERO, Duration::ZERO, shutdown.clone()));
+    let mut retention =
+        Box::pin(retention::run(store.clone(), || Duration::ZERO.into(), Duration::ZERO, shutdown.clone()));
     assert!(retention.as_mut().now_or_never().is_none());
     faults.held().await;
     let mut claim = Box::pin(store.claim_reports(9));

@@ -26,11 +26,21 @@ pub enum Reason {
     Lost,
     /// The handler returned `Ok`, but its result could not be serialised to JSON.
     Unserializable,
+    /// The request had not begun to run by the deadline that its caller set.
+    Expired,
 }
 
 impl Reason {
-    pub const ALL: [Self; 7] =
-        [Self::None, Self::Error, Self::Panic, Self::Dropped, Self::Timeout, Self::Lost, Self::Unserializable];
+    pub const ALL: [Self; 8] = [
+        Self::None,
+        Self::Error,
+        Self::Panic,
+        Self::Dropped,
+        Self::Timeout,
+        Self::Lost,
+        Self::Unserializable,
+        Self::Expired,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,6 +51,7 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::Lost => "lost",
             Self::Unserializable => "unserializable",
+            Self::Expired => "expired",
         }
     }
 
@@ -61,7 +72,7 @@ pub enum EndReason {
     Error,
     /// The handler panicked.
     Panic,
-    /// The handler ran longer than the server's time limit, `worker.timeout`.
+    /// The handler ran longer than its time limit: that of the server (`worker.timeout`), of the route, or of the caller.
     Timeout,
     /// The server's process died while the handler ran. For this request, the process has now died as many times as the
     /// server's setting `worker.max_crashes` allows, so the request is not run again.
@@ -72,13 +83,15 @@ pub enum EndReason {
     Unserializable,
     /// The request was cancelled.
     Cancelled,
+    /// The request had not begun to run by the deadline that its caller set.
+    Expired,
     /// A reason that this version of Postback does not know.
     Other(Box<str>),
 }
 
 impl EndReason {
-    /// Returns the reason as a report contains it: `error`, `panic`, `timeout`, `lost`, `dropped`, `unserializable` or
-    /// `cancelled`.
+    /// Returns the reason as a report contains it: `error`, `panic`, `timeout`, `lost`, `dropped`, `unserializable`,
+    /// `cancelled` or `expired`.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Error => "error",
@@ -88,6 +101,7 @@ impl EndReason {
             Self::Dropped => "dropped",
             Self::Unserializable => "unserializable",
             Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
             Self::Other(word) => word,
         }
     }
@@ -104,6 +118,7 @@ impl EndReason {
             (Status::Failed, Reason::Timeout) => Some(Self::Timeout),
             (Status::Failed, Reason::Lost) => Some(Self::Lost),
             (Status::Failed, Reason::Unserializable) => Some(Self::Unserializable),
+            (Status::Failed, Reason::Expired) => Some(Self::Expired),
         }
     }
 }
@@ -118,6 +133,7 @@ impl From<&str> for EndReason {
             "dropped" => Self::Dropped,
             "unserializable" => Self::Unserializable,
             "cancelled" => Self::Cancelled,
+            "expired" => Self::Expired,
             other => Self::Other(other.into()),
         }
     }
@@ -157,7 +173,7 @@ mod tests {
     fn each_way_to_end_has_a_word_that_stays() {
         let told = |status, reason| EndReason::of(status, reason).map(|told| told.to_string());
         let failed = Reason::ALL.map(|reason| told(Status::Failed, reason).unwrap());
-        assert_eq!(failed, ["error", "error", "panic", "dropped", "timeout", "lost", "unserializable"]);
+        assert_eq!(failed, ["error", "error", "panic", "dropped", "timeout", "lost", "unserializable", "expired"]);
         for reason in Reason::ALL {
             assert_eq!(told(Status::Cancelled, reason).as_deref(), Some("cancelled"));
             assert_eq!(told(Status::Completed, reason), None);
@@ -166,7 +182,9 @@ mod tests {
 
     #[test]
     fn a_word_is_read_back_and_one_of_a_later_version_is_kept() {
-        for word in ["error", "panic", "timeout", "lost", "dropped", "unserializable", "cancelled", "ev\"icted\n"] {
+        for word in
+            ["error", "panic", "timeout", "lost", "dropped", "unserializable", "cancelled", "expired", "ev\"icted\n"]
+        {
             let json = serde_json::to_string(word).unwrap();
             let read: EndReason = serde_json::from_str(&json).unwrap();
             assert_eq!(read.as_str(), word);

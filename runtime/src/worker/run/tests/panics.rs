@@ -168,12 +168,12 @@ async fn submit_null(context: &Context) -> RequestId {
 
 /// Runs a claimed request in the only slot of a node, and checks that the slot is free again after the run.
 async fn run_in_a_slot(context: &Arc<Context>, row: ClaimedRequest) {
-    let slots = Slots::new(1, &["/a".to_owned()]);
-    let slot = slots.take(Arc::clone(&slots.all).try_acquire_owned().unwrap(), "/a", None);
+    let slots = Slots::new(1, &context.routes);
+    let slot = slots.take(room(&slots), None);
     run(Arc::clone(context), row, slot).await;
     let free = Arc::clone(&slots.all).acquire_owned();
     drop(tokio::time::timeout(Duration::from_secs(10), free).await.expect("the slot is free").unwrap());
-    assert_eq!(slots.running("/a"), 0);
+    assert_eq!(slots.reserve(0).load("/a").running, 0);
 }
 
 /// Checks that the request is settled with this status and this reason, and has exactly one report.

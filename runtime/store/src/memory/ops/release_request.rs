@@ -24,9 +24,8 @@ impl Apply for ReleaseRequest {
         let due = if row.cancelled { due.min(now.due) } else { due };
         row.due = due;
         row.failures += u32::from(self.failed);
-        let (key, route) = ((due, row.seq), row.new.route.clone());
         tables.running -= 1;
-        tables.add_waiting(&route, key, self.claim.id.clone());
+        tables.waits(&self.claim.id, now.due);
         Settled::Current
     }
 }

@@ -26,10 +26,9 @@ impl Apply for SettleRequest {
         row.new.body = Bytes::new();
         row.new.headers = HeaderMap::new();
         row.registration = None;
-        let (key, waited, bytes) = ((self.outcome.finished, row.seq), (row.due, row.seq), row.bytes);
-        let route = row.new.route.clone();
+        let (key, bytes) = ((self.outcome.finished, row.seq), row.bytes);
         if self.is_queued() {
-            tables.take_waiting(&route, waited);
+            tables.waits_no_more(&self.claim.id);
         } else {
             tables.running -= 1;
         }

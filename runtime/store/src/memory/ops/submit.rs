@@ -26,11 +26,6 @@ impl Apply for Submit {
         }
         let seq = tables.next_seq();
         let due = request.terms.delay.map_or(now.due, |delay| now.due.saturating_add(delay));
-        if is_pre_claimed {
-            tables.running += 1;
-        } else {
-            tables.add_waiting(&request.route, (due, seq), request.id.clone());
-        }
         if let Some(Idempotency { key, .. }) = &request.idempotency {
             let place = (request.owner.clone(), request.route.clone(), key.clone());
             tables.keys.insert(place, request.id.clone());
@@ -39,6 +34,7 @@ impl Apply for Submit {
             seq,
             digest,
             due,
+            deadline: request.terms.deadline.map(|deadline| now.due_at(deadline)),
             epoch: u32::from(is_pre_claimed),
             failures: 0,
             cancelled: false,
@@ -51,6 +47,11 @@ impl Apply for Submit {
         };
         tables.list_new(seq, request);
         tables.requests.insert(request.id.clone(), row);
+        if is_pre_claimed {
+            tables.running += 1;
+        } else {
+            tables.waits(&request.id, now.due);
+        }
         Submitted::New
     }
 }

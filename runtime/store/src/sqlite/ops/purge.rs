@@ -1,7 +1,7 @@
 //! Deletes rows that ended long ago, and gives up held reports.
 
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::Apply;
 use crate::audit::LONGER_THAN_REQUESTS;
@@ -29,9 +29,9 @@ const ENDED_REQUESTS: &str = sql!(
         "SELECT r.finished AS due, r.seq, coalesce(length(b.headers) + length(b.body), 0) \
          + coalesce(length(o.result), 0) + coalesce(length(o.error), 0) AS size \
          FROM request AS r LEFT JOIN request_body AS b ON b.seq = r.seq LEFT JOIN outcome AS o ON o.seq = r.seq \
-         WHERE r.state >= {first end} AND r.finished < ?1"
+         WHERE r.state >= {first end} AND r.route = ?2 AND r.finished < ?1"
     ),
-    ") RETURNING seq"
+    ") RETURNING seq, id"
 );
 const ENDED_REPORTS: &str = sql!(
     "DELETE FROM report WHERE seq IN (",
@@ -59,21 +59,26 @@ const OF_REPORT: [&str; 2] = [
 
 impl Apply for Purge {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
-        for (at, Self { before, limit, trust }) in batch.of::<Self>() {
+        for (at, op) in batch.of::<Self>() {
+            let Self { before, limit, trust, .. } = op;
             if let Some(trust) = trust {
                 let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
                 query(sql).bind(TRUST).bind(trust.to_text()).execute(&mut *batch.conn).await?;
             }
             let given_up = give_up_held(batch.conn, *before, *limit, batch.now).await?;
             let before_audit = before.saturating_sub(LONGER_THAN_REQUESTS);
-            let (before, mut deleted) = (before.micros(), 0);
-            deleted += delete(batch.conn, ENDED_REQUESTS, &OF_REQUEST, before, *limit).await?;
-            deleted += delete(batch.conn, ENDED_REPORTS, &OF_REPORT, before, *limit - deleted.min(*limit)).await?;
-            let sql = sql!(
-                "SELECT EXISTS (SELECT 1 FROM request WHERE state >= {first end} AND finished < ?1) \
-                 OR EXISTS (SELECT 1 FROM report WHERE state >= {first end} AND finished < ?1)"
-            );
-            let left: bool = query_scalar(sql).bind(before).fetch_one(&mut *batch.conn).await?;
+            let mut deleted = 0;
+            let routes = routes_with_old(batch.conn, op).await?;
+            let bytes = PURGE_BYTES / i64::try_from(routes.len()).unwrap_or(i64::MAX).max(1);
+            for route in &routes {
+                let most = (*limit - deleted.min(*limit), bytes);
+                deleted += delete_requests(batch.conn, op, route, most).await?;
+            }
+            let most = (*limit - deleted.min(*limit), PURGE_BYTES);
+            deleted += delete(batch.conn, ENDED_REPORTS, &OF_REPORT, before.micros(), "", most).await?.len();
+            let sql = sql!("SELECT EXISTS (SELECT 1 FROM report WHERE state >= {first end} AND finished < ?1)");
+            let left: bool = query_scalar(sql).bind(before.micros()).fetch_one(&mut *batch.conn).await?;
+            let left = left || !routes_with_old(batch.conn, op).await?.is_empty();
             batch.answer::<Self>(at, Purged { deleted, given_up, more: left || given_up >= *limit });
             batch.after_commit.purged = true;
             let sql = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at < ?1 ORDER BY at LIMIT ?2)";
@@ -82,6 +87,51 @@ impl Apply for Purge {
         }
         Ok(())
     }
+}
+
+/// Returns the routes that have ended requests that are old enough to be deleted.
+async fn routes_with_old(conn: &mut SqliteConnection, op: &Purge) -> Result<Vec<String>, sqlx::Error> {
+    // The statement uses an index to go from one route to the next, so its cost does not depend on the number of
+    // requests.
+    let sql = sql!(
+        "WITH RECURSIVE ended (route) AS \
+           (SELECT min(route) FROM request WHERE state >= {first end} \
+            UNION ALL SELECT (SELECT min(route) FROM request WHERE state >= {first end} AND route > ended.route) \
+            FROM ended WHERE ended.route IS NOT NULL) \
+         SELECT route, (SELECT r.finished FROM request AS r WHERE r.state >= {first end} AND r.route = ended.route \
+                        ORDER BY r.finished LIMIT 1) \
+         FROM ended WHERE route IS NOT NULL"
+    );
+    let mut routes = Vec::new();
+    for row in query(sql).fetch_all(conn).await? {
+        let (route, first): (String, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        if first.is_some_and(|first| first < op.before(&route).micros()) {
+            routes.push(route);
+        }
+    }
+    Ok(routes)
+}
+
+/// Deletes ended requests of this route, up to the number of rows and of bytes in `most`. If the route keeps its requests for a shorter time than others,
+/// also deletes the ended reports about them. Returns the number of deleted requests.
+async fn delete_requests(
+    conn: &mut SqliteConnection,
+    op: &Purge,
+    route: &str,
+    most: (usize, i64),
+) -> Result<usize, sqlx::Error> {
+    let before = op.before(route);
+    let deleted = delete(conn, ENDED_REQUESTS, &OF_REQUEST, before.micros(), route, most).await?;
+    if before > op.before && !deleted.is_empty() {
+        let ids = deleted.iter().map(|row| row.try_get::<String, _>(1)).collect::<Result<Vec<_>, _>>()?;
+        let sql = sql!(
+            "DELETE FROM report WHERE subject IN (SELECT value FROM json_each(?1)) AND state >= {first end} \
+             RETURNING seq"
+        );
+        let reports = query(sql).bind(json(&ids)?).fetch_all(&mut *conn).await?;
+        delete_parts(conn, &reports, &OF_REPORT).await?;
+    }
+    Ok(deleted.len())
 }
 
 /// Ends up to `limit` held reports as gone, if the reports were due before this wall-clock time. Returns the number of
@@ -101,27 +151,36 @@ async fn give_up_held(
     Ok(usize::try_from(given_up).unwrap_or(usize::MAX))
 }
 
-/// Deletes up to `limit` rows with the statement `rows`. The statements `parts` delete the data in other tables that
-/// belongs to these rows. Returns the number of deleted rows.
+/// Deletes rows with the statement `rows`, up to a number of rows and of bytes. The statements `parts` delete the data in other tables that
+/// belongs to these rows. Returns what the statement `rows` returns of the deleted rows.
 async fn delete(
     conn: &mut SqliteConnection,
     rows: &'static str,
     parts: &'static [&'static str],
     before: i64,
-    limit: usize,
-) -> Result<usize, sqlx::Error> {
+    route: &str,
+    (limit, bytes): (usize, i64),
+) -> Result<Vec<SqliteRow>, sqlx::Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    // The statement uses `?1`, `?3` and `?4`, because `first_of!` expects its limits in `?3` and `?4`. Values are bound
-    // in order, so the unused variable `?2` gets the value 0.
-    let delete = query(rows).bind(before).bind(0_i64).bind(limit).bind(PURGE_BYTES);
+    // `first_of!` expects its limits in `?3` and `?4`. The statement for reports does not use `?2`, the route.
+    let delete = query(rows).bind(before).bind(route).bind(limit).bind(bytes);
     let deleted = delete.fetch_all(&mut *conn).await?;
+    delete_parts(conn, &deleted, parts).await?;
+    Ok(deleted)
+}
+
+async fn delete_parts(
+    conn: &mut SqliteConnection,
+    deleted: &[SqliteRow],
+    parts: &'static [&'static str],
+) -> Result<(), sqlx::Error> {
     if deleted.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let seqs = deleted.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
     let seqs = json(&seqs)?;
     for part in parts {
         query(part).bind(&seqs).execute(&mut *conn).await?;
     }
-    Ok(deleted.len())
+    Ok(())
 }

@@ -74,7 +74,7 @@ async fn take_over(batch: &mut Batch<'_>, rows: &[(i64, u32)]) -> Result<Vec<Cla
     let sql = "UPDATE request SET epoch = epoch + 1, node = ?2, crashes = j.value ->> 1 \
                FROM json_each(?1) AS j WHERE request.seq = j.value ->> 0 \
                RETURNING due, request.seq, request.id, route, epoch, failures, crashes, created, cancel, owner, priority, \
-               timeout, extras";
+               timeout, extras, 0";
     let rows = query(sql).bind(json(rows)?).bind(batch.start.node).fetch_all(&mut *batch.conn).await?;
     claimed(batch.conn, rows).await
 }

@@ -39,7 +39,7 @@ impl Apply for ReleaseRequest {
         // is due.
         let sql = sql!(
             "UPDATE request SET state = {queued}, node = NULL, failures = failures + j.failed, \
-             due = iif(cancel, min(j.due, ?2), j.due) \
+             due = iif(cancel, min(j.due, ?2), j.due), later = (cancel = 0 AND j.due > ?2) \
              FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch, value ->> 2 AS due, value ->> 3 AS failed \
                    FROM json_each(?1)) AS j \
              WHERE request.id = j.id AND request.epoch = j.epoch AND request.state = {running} RETURNING id"

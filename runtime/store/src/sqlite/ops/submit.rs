@@ -21,9 +21,9 @@ use crate::terms::Terms;
 static REQUESTS: LazyLock<Many<1>> = LazyLock::new(|| {
     Many::new([(
         "INSERT INTO request (seq, id, route, state, due, epoch, failures, crashes, node, created, \
-         owner, priority, deadline, timeout, started, extras) \
+         owner, priority, deadline, timeout, started, extras, later) \
          SELECT * FROM $rows WHERE column1 IS NOT NULL ON CONFLICT (id) DO NOTHING",
-        16,
+        17,
     )])
 });
 static BODIES: LazyLock<Many<1>> = LazyLock::new(|| {
@@ -99,6 +99,7 @@ async fn write_requests(batch: &mut Batch<'_>, new: &[New<'_>]) -> Result<u64, s
         columns.add(deadline.map(|deadline| now.due_at(deadline).micros()));
         columns.add(timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX)));
         columns.add(is_pre_claimed.then_some(now.wall.micros())).add(extras.as_deref());
+        columns.add(i64::from(due > now.due));
     };
     REQUESTS.run(batch.conn, new, [request]).await
 }
