@@ -220,7 +220,9 @@ async fn submit(api: &Api, new: NewRequest, caller: &Caller, location: &str) -> 
                 Bound::Disk { .. } => Problem::new(Code::StoreFull, what),
                 Bound::OwnerRows(most) => over_quota(what, most, "requests"),
                 Bound::OwnerBytes(most) => over_quota(what, most, "content-bytes"),
-                Bound::Rows(_) | Bound::Bytes(_) => Problem::new(Code::QueueFull, what),
+                Bound::Rows(_) | Bound::Bytes(_) | Bound::RouteRows { .. } | Bound::RouteBytes { .. } => {
+                    Problem::new(Code::QueueFull, what)
+                }
             })
         }
         Ok(Err(Error::Full)) => {

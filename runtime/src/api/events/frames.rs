@@ -124,7 +124,7 @@ mod tests {
             end: RunEnd::Failed,
             detail: None,
         };
-        let summary = Summary { route: "/a".to_owned(), owner: Owner::default(), stage };
+        let summary = Summary { route: "/a".to_owned(), owner: Owner::default(), extras: None, stage };
         Timeline { created: at(1), runs: (1..=runs).map(run).collect(), epoch, started: started.map(at), summary }
     }
 
