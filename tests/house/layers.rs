@@ -39,10 +39,10 @@ const STORE: House = House {
         &["terms"],
         &["backoff", "shutdown", "error", "options", "record", "room", "intake", "quota"],
         &[
-            "backlog", "begun", "cancel", "clock", "counters", "health", "list", "parked", "share", "sizes", "space",
-            "summary", "audit", "tokens",
+            "backlog", "begun", "cancel", "clock", "counters", "health", "list", "overview", "parked", "share",
+            "sizes", "space", "summary", "audit", "tokens",
         ],
-        &["handoff", "wake", "retention", "timeline"],
+        &["feed", "handoff", "wake", "retention", "timeline"],
         &["local"],
         &["operation"],
         &["ops"],

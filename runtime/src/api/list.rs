@@ -38,7 +38,7 @@ pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, mut request: Request)
 
 async fn answer(api: &Api, route: &Route, owner: &str, reader: Reader, query: &str) -> Result<Response, Problem> {
     let Query { filter, after, limit } = Query::parse(query)?;
-    let page = api.store.list_requests(&route.path, owner, &filter, after, limit).await;
+    let page = api.store.list_own_requests(&route.path, owner, &filter, after, limit).await;
     let page = page.map_err(|error| unanswered(api, &error))?;
     api.unreadable.over();
     let text = AnswerText::of_text(printed(&page)?);

@@ -1,7 +1,7 @@
 //! The two traits of a backend: [`Backend`] applies batches of operations, each batch in one transaction, and
 //! [`Reader`] reads.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use crate::clock::{Now, Trust};
 use crate::handoff::Waiting;
 use crate::list::{Cursor, ListFilter, Page};
 use crate::ops::{Op, Reply};
+use crate::overview::Lists;
 use crate::record::{Counts, DeliveryRecord, Disabled, Owner, RequestRecord};
 use crate::summary::{Member, Summary};
 use crate::timeline::Timeline;
@@ -47,7 +48,7 @@ pub(crate) trait Backend: Send {
 
 /// The half of a backend that reads. A reader returns committed rows, and can read them while the writer applies a
 /// batch.
-pub(crate) trait Reader: Send + Sync {
+pub(crate) trait Reader: Lists {
     fn request<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<RequestRecord>, Cause>>;
     fn summary<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Summary>, Cause>>;
     fn timeline<'a>(&'a self, id: &'a RequestId) -> BoxFuture<'a, Result<Option<Timeline>, Cause>>;
@@ -113,8 +114,8 @@ pub(crate) struct Left {
     pub backlog: HashMap<String, Count>,
     /// The number of waiting requests, by owner.
     pub owners: HashMap<Owner, Count>,
-    /// The disabled URLs. The receivers at these URLs want no more reports.
-    pub disabled: HashSet<String>,
+    /// The disabled URLs and origins, each with whether the operator has disabled it.
+    pub disabled: HashMap<String, bool>,
     /// The readings of the clocks at the last commit: the wall-clock time and the store's own time.
     pub clocks: Option<Now>,
     /// How far the earlier process trusted the wall clock. `None`: no process has stored this.

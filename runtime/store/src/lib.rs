@@ -38,6 +38,7 @@ mod cancel;
 mod clock;
 mod counters;
 mod error;
+mod feed;
 mod handoff;
 mod health;
 mod inbox;
@@ -48,6 +49,7 @@ mod memory;
 mod operation;
 mod ops;
 mod options;
+pub mod overview;
 mod parked;
 mod quota;
 mod record;
@@ -80,6 +82,8 @@ use self::begun::{Begun, Running};
 use self::clock::StoreClock;
 use self::counters::Counters;
 pub use self::error::{Bound, Error, OpenError};
+use self::feed::Changes;
+pub use self::feed::{Change, Feed, Heard};
 use self::handoff::Handoff;
 pub use self::handoff::{PreClaimed, PreClaimedRequest};
 use self::health::Health;
@@ -87,7 +91,7 @@ use self::inbox::Inbox;
 pub use self::list::{Cursor, ListFilter, Listed, ListedStatus, Page};
 use self::local::Local;
 use self::ops::Kind;
-pub use self::ops::{Cancelled, Load, Replayed};
+pub use self::ops::{Cancelled, DisabledNow, Load, Replayed};
 pub use self::options::Durability;
 pub use self::options::{Location, Options};
 use self::parked::DisabledUrls;
@@ -174,6 +178,7 @@ impl Store {
             inbox: Arc::new(Inbox::new(options.queue, options.queue_bytes, quotas, counters.clone())),
             local: Local {
                 wake: Wake::default(),
+                changes: Changes::default(),
                 handoff: Handoff::new(left.waiting),
                 disabled: DisabledUrls::new(left.disabled),
                 clock: StoreClock::resume(clock, left.clocks, left.trust),

@@ -89,7 +89,7 @@ pub struct Page {
 impl Store {
     /// Returns up to `limit` requests of this route and this owner that pass the filter, the newest first. `after` is
     /// the value `next` of the page before. `None`: the first page.
-    pub async fn list_requests(
+    pub async fn list_own_requests(
         &self,
         route: &str,
         owner: &str,

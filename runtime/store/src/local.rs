@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::backlog::Backlog;
 use crate::clock::StoreClock;
 use crate::counters::Counters;
+use crate::feed::Changes;
 use crate::handoff::Handoff;
 use crate::parked::DisabledUrls;
 use crate::wake::Wake;
@@ -13,6 +14,7 @@ use crate::wake::Wake;
 /// The data that this process keeps in memory in addition to the rows of one store.
 pub(crate) struct Local {
     pub wake: Wake,
+    pub changes: Changes,
     pub handoff: Handoff,
     pub disabled: DisabledUrls,
     pub clock: StoreClock,

@@ -6,6 +6,7 @@
 mod cancel;
 mod list;
 mod ops;
+mod overview;
 mod parked;
 mod reports;
 mod requests;

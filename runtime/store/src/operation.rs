@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::feed::Change;
 use crate::handoff::PreClaimed;
 use crate::local::Local;
+use crate::overview::DeliveryStatus;
 use crate::quota::Quotas;
 use crate::record::{NewReport, ReportClaim, RequestClaim, Settled};
 use crate::sizes::report_units;
@@ -77,6 +79,11 @@ pub(crate) trait Operation {
     /// caller of the batch has its answer. The writer calls `committed` for all operations of one stage, and then for
     /// all operations of the next stage.
     fn committed(&self, _answer: &Self::Answer, _local: &Local) {}
+
+    /// Adds the changes of requests and deliveries that the operation has made to `_changes`, for the change feed. The
+    /// writer calls `changes` only if somebody listens to the feed. The reports that the operation has written are
+    /// added by the writer.
+    fn changes(&self, _answer: &Self::Answer, _changes: &mut Vec<Change>) {}
 
     /// Returns the change that the operation has made in the store. The change depends on the answer.
     fn effect(_answer: &Self::Answer) -> Effect {
@@ -188,6 +195,16 @@ impl Outgoing {
 
     pub(crate) fn is_pre_claimed(&self) -> bool {
         self.room.is_some()
+    }
+
+    /// Returns the change of the feed after the report was written.
+    pub(crate) fn change(&self) -> Change {
+        let status = match (&self.report.refused, self.is_pre_claimed()) {
+            (Some(_), _) => DeliveryStatus::Refused,
+            (None, true) => DeliveryStatus::Delivering,
+            (None, false) => DeliveryStatus::Pending,
+        };
+        Change::Delivery { id: self.report.id, subject: Some(self.report.subject.clone()), status }
     }
 
     /// Prepares the report. Gives the report its number for [`Store::attempted`](crate::Store::attempted). Takes

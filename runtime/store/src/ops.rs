@@ -8,6 +8,7 @@ mod claim_expired;
 mod claim_parked;
 mod claim_reports;
 mod claim_requests;
+mod disable;
 mod enable;
 mod give_up_parked;
 mod hold_report;
@@ -36,6 +37,8 @@ pub(crate) use self::claim_reports::ClaimReports;
 pub(crate) use self::claim_requests::ClaimRequests;
 pub(crate) use self::claim_requests::Claimed;
 pub use self::claim_requests::Load;
+pub(crate) use self::disable::Disable;
+pub use self::disable::DisabledNow;
 pub(crate) use self::enable::Enable;
 pub(crate) use self::enable::Enabled;
 pub(crate) use self::give_up_parked::GiveUpParked;
@@ -58,6 +61,7 @@ pub(crate) use self::settle_request::SettleRequest;
 pub(crate) use self::submit::Submit;
 pub(crate) use self::use_tokens::UseTokens;
 pub(crate) use self::write_audit::WriteAudit;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Effect, Key, Line, Operation, Outgoing, Stage, Untaken};
 use crate::quota::Quotas;
@@ -74,7 +78,7 @@ macro_rules! with_operations {
                 // `HoldReport` comes after `SettleReport`, because `SettleReport` may disable a URL. With this order,
                 // one commit can disable the URL and hold the reports to it.
                 HoldReport, Post;
-            Upkeep: Replay, Recover, Purge, GiveUpParked, Enable, AddToken, RevokeToken,
+            Upkeep: Replay, Recover, Purge, GiveUpParked, Disable, Enable, AddToken, RevokeToken,
                 UseTokens, WriteAudit, Barrier;
             Claim: ClaimExpired, ClaimRequests, ClaimReports, ClaimParked;
         }
@@ -192,6 +196,12 @@ macro_rules! define {
                 }
             }
 
+            fn changes_of_kind(&self, reply: &Reply, changes: &mut Vec<Change>) {
+                match self {
+                    $($(Self::$kind(op) => if let Reply::$kind(answer) = reply { op.changes(answer, changes) },)+)+
+                }
+            }
+
             pub(crate) fn announce(self, local: &Local, untaken: &mut Untaken) {
                 match self {
                     $($(Self::$kind(op) => op.announce(local, untaken),)+)+
@@ -242,6 +252,14 @@ impl Op {
     /// Returns roughly how many bytes of memory the operation uses.
     pub(crate) fn bytes(&self) -> usize {
         self.reports().iter().fold(self.own_bytes(), |sum, outgoing| sum + report_bytes(&outgoing.report))
+    }
+
+    /// Adds the changes that the operation has made to `changes`.
+    pub(crate) fn changes(&self, reply: &Reply, changes: &mut Vec<Change>) {
+        self.changes_of_kind(reply, changes);
+        if reply.effect() == Effect::Written {
+            changes.extend(self.reports().iter().map(Outgoing::change));
+        }
     }
 
     /// Prepares the operation. The writer calls `prepare` when it puts the operation into a batch.

@@ -330,13 +330,16 @@ pub struct DeliveryRecord {
     pub refused: Option<String>,
 }
 
-/// A disabled URL. The receiver at this URL wants no more reports.
+/// A disabled URL. The receiver at this URL wants no more reports, or the operator has disabled the URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Disabled {
+    /// The URL. If the operator has disabled a whole origin: the scheme, host and port.
     pub url: String,
     pub since: Timestamp,
     /// The result of the attempt that disabled the URL, as a text for the operator.
     pub reason: String,
+    /// Whether the operator has disabled the URL. `false`: its receiver has.
+    pub by_operator: bool,
 }
 
 /// The numbers of rows that a new process has recovered after an earlier process ended.

@@ -11,6 +11,7 @@ mod idempotency;
 mod list;
 mod lock;
 mod ops;
+mod overview;
 mod owner;
 mod read;
 mod reports;

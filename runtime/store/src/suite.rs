@@ -19,6 +19,7 @@ mod health;
 mod list;
 #[cfg(all(feature = "sqlite", unix))]
 mod litestream;
+mod overview;
 #[cfg(all(feature = "sqlite", unix))]
 mod owner;
 mod owners;
@@ -212,6 +213,12 @@ suite! {
         a_list_has_the_owners_requests_of_the_route_newest_first,
         a_list_is_filtered_by_status_and_time,
         a_page_looks_at_a_bounded_number_of_rows;
+    overview:
+        requests_are_listed_in_pages_and_by_filter,
+        a_request_is_shown_with_all_that_is_stored,
+        deliveries_are_listed_in_pages_and_by_filter,
+        what_an_operator_disables_is_held_until_it_is_enabled,
+        the_feed_tells_each_change_and_what_was_missed;
     replay:
         replay_makes_new_row_same_webhook_id;
     upkeep:

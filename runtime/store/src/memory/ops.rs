@@ -7,6 +7,7 @@ mod claim_expired;
 mod claim_parked;
 mod claim_reports;
 mod claim_requests;
+mod disable;
 mod enable;
 mod give_up_parked;
 mod hold_report;

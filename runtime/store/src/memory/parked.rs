@@ -6,6 +6,7 @@ use super::DueKey;
 use crate::record::Disabled;
 use postback_wire::id::ReportId;
 use postback_wire::time::Timestamp;
+use postback_wire::webhook::Target;
 
 #[derive(Default)]
 pub(super) struct ParkedReports {
@@ -20,6 +21,7 @@ pub(super) struct ParkedReports {
 pub(super) struct DisabledUrl {
     since: Timestamp,
     reason: String,
+    by_operator: bool,
     pub(super) held: BTreeMap<DueKey, ReportId>,
 }
 
@@ -29,7 +31,35 @@ impl ParkedReports {
     }
 
     pub(super) fn disable(&mut self, url: &str, since: Timestamp, reason: String) {
-        self.disabled.entry(url.to_owned()).or_insert_with(|| DisabledUrl { since, reason, held: BTreeMap::new() });
+        self.disabled.entry(url.to_owned()).or_insert_with(|| DisabledUrl {
+            since,
+            reason,
+            by_operator: false,
+            held: BTreeMap::new(),
+        });
+    }
+
+    /// Disables a URL or an origin. Returns whether the operator had not disabled it before.
+    pub(super) fn disable_by_operator(&mut self, name: &str, since: Timestamp, reason: &str) -> bool {
+        self.disable(name, since, String::new());
+        let Some(disabled) = self.disabled.get_mut(name).filter(|disabled| !disabled.by_operator) else { return false };
+        (disabled.since, disabled.reason, disabled.by_operator) = (since, reason.to_owned(), true);
+        true
+    }
+
+    /// Returns the entry for which a report to this target is held. `None`: neither the URL nor its origin is disabled.
+    pub(super) fn disabled_mut(&mut self, to: &Target) -> Option<&mut DisabledUrl> {
+        let name = if self.disabled.contains_key(to.url()) { to.url() } else { to.origin() };
+        self.disabled.get_mut(name)
+    }
+
+    /// Removes a report from the reports that are held.
+    pub(super) fn forget_held(&mut self, key: DueKey, to: &Target) {
+        for name in [to.url(), to.origin()] {
+            if let Some(disabled) = self.disabled.get_mut(name) {
+                disabled.held.remove(&key);
+            }
+        }
     }
 
     pub(super) fn disabled(&self) -> Vec<Disabled> {
@@ -37,6 +67,7 @@ impl ParkedReports {
             url: url.clone(),
             since: disabled.since,
             reason: disabled.reason.clone(),
+            by_operator: disabled.by_operator,
         };
         let mut disabled: Vec<_> = self.disabled.iter().map(record).collect();
         disabled.sort_by(|a, b| (a.since, &a.url).cmp(&(b.since, &b.url)));

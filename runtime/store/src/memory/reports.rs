@@ -179,7 +179,7 @@ impl Tables {
     }
 }
 
-fn record(row: &Report) -> DeliveryRecord {
+pub(super) fn record(row: &Report) -> DeliveryRecord {
     DeliveryRecord {
         id: row.new.id,
         webhook_id: row.new.id,

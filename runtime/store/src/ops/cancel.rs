@@ -6,9 +6,11 @@ use crate::Store;
 use crate::backlog::Waited;
 use crate::cancel::{CancelView, Phase};
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Key, Operation};
 use crate::ops::SettleRequest;
+use crate::overview::RequestStatus;
 use crate::record::{Claim, NewReport, Registration, RequestClaim, Settled};
 use crate::terms::Extras;
 use postback_wire::id::RequestId;
@@ -27,6 +29,13 @@ impl Operation for CancelRunning {
 
     fn key(&self) -> Option<Key> {
         Some(Key::Request(self.id.clone()))
+    }
+
+    fn changes(&self, answer: &Option<RequestClaim>, changes: &mut Vec<Change>) {
+        if answer.is_some() {
+            let (id, status) = (self.id.clone(), RequestStatus::Running);
+            changes.push(Change::Request { id, route: None, status, cancelling: true });
+        }
     }
 
     fn committed(&self, answer: &Option<RequestClaim>, local: &Local) {

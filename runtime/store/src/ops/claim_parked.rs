@@ -2,7 +2,9 @@
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::operation::{Operation, Untaken};
+use crate::overview::DeliveryStatus;
 use crate::record::{Batch, ClaimedReport};
 
 /// The operation that claims up to `limit` due reports that are parked under `line`. The reports that have been due
@@ -16,6 +18,10 @@ pub(crate) struct ClaimParked {
 
 impl Operation for ClaimParked {
     type Answer = Batch<ClaimedReport>;
+
+    fn changes(&self, answer: &Batch<ClaimedReport>, changes: &mut Vec<Change>) {
+        changes.extend(answer.rows.iter().map(|row| Change::delivery(row.claim.id, DeliveryStatus::Delivering)));
+    }
 
     fn untaken(answer: Batch<ClaimedReport>, untaken: &mut Untaken) {
         untaken.reports.extend(answer.rows.into_iter().map(|row| row.claim));

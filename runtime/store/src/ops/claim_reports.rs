@@ -2,8 +2,10 @@
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Operation, Untaken};
+use crate::overview::DeliveryStatus;
 use crate::record::{Batch, ClaimedReport};
 
 /// The operation that claims up to `limit` due reports. The reports that have been due longest are claimed first.
@@ -17,6 +19,10 @@ impl Operation for ClaimReports {
 
     fn committed(&self, answer: &Batch<ClaimedReport>, local: &Local) {
         local.handoff.next_report(answer.next_due);
+    }
+
+    fn changes(&self, answer: &Batch<ClaimedReport>, changes: &mut Vec<Change>) {
+        changes.extend(answer.rows.iter().map(|row| Change::delivery(row.claim.id, DeliveryStatus::Delivering)));
     }
 
     fn untaken(answer: Batch<ClaimedReport>, untaken: &mut Untaken) {

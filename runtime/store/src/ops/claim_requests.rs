@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::Store;
 use crate::backlog::Busy;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Operation, Untaken};
+use crate::overview::RequestStatus;
 use crate::record::{Batch, ClaimedRequest};
 use postback_wire::time::Timestamp;
 
@@ -66,6 +68,11 @@ impl Operation for ClaimRequests {
         for row in &answer.batch.rows {
             local.wake.watches.changed(&row.claim.id);
         }
+    }
+
+    fn changes(&self, answer: &Claimed, changes: &mut Vec<Change>) {
+        let rows = answer.batch.rows.iter();
+        changes.extend(rows.map(|row| Change::request(&row.claim.id, RequestStatus::Running)));
     }
 
     fn untaken(answer: Claimed, untaken: &mut Untaken) {

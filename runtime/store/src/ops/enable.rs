@@ -57,6 +57,7 @@ impl Store {
     /// held.
     pub async fn enable(&self, url: &str) -> Result<u64, Error> {
         let mut reports = 0;
+        let _turn = self.0.shared.local.disabled.turn().await;
         loop {
             let enabled = self.ask(Enable { url: url.to_owned(), limit: AT_ONCE, probe: false }).await?;
             reports += enabled.reports as u64;

@@ -2,8 +2,10 @@
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Effect, Key, Operation, Untaken};
+use crate::overview::DeliveryStatus;
 use crate::record::{ReportClaim, Settled};
 
 /// The operation that holds the report under this claim, if the URL of the report is disabled. If the URL is enabled,
@@ -35,6 +37,14 @@ impl Operation for HoldReport {
         if *answer == Holding::Held {
             // Callers must not wait for the first attempt of a held report, because a held report is not attempted.
             local.wake.first_attempts.done(self.claim.id);
+        }
+    }
+
+    fn changes(&self, answer: &Holding, changes: &mut Vec<Change>) {
+        match answer {
+            Holding::Held => changes.push(Change::delivery(self.claim.id, DeliveryStatus::Held)),
+            Holding::Pending => changes.push(Change::delivery(self.claim.id, DeliveryStatus::Pending)),
+            Holding::Stale => {}
         }
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::operation::{Effect, Key, Operation};
+use crate::overview::DeliveryStatus;
 use crate::record::{ReportClaim, Settled};
 
 /// The operation that parks the report under this claim. The claimed attempt is not counted, and the due time of the
@@ -22,6 +24,12 @@ impl Operation for ParkReport {
 
     fn key(&self) -> Option<Key> {
         Some(Key::Report(self.claim.id))
+    }
+
+    fn changes(&self, answer: &Settled, changes: &mut Vec<Change>) {
+        if *answer == Settled::Current {
+            changes.push(Change::delivery(self.claim.id, DeliveryStatus::Parked));
+        }
     }
 
     fn effect(answer: &Settled) -> Effect {

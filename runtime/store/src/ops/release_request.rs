@@ -2,8 +2,10 @@
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Effect, Key, Operation, Untaken};
+use crate::overview::RequestStatus;
 use crate::record::{RequestClaim, Settled};
 use crate::timeline::RunEnd;
 use postback_wire::time::Timestamp;
@@ -36,6 +38,12 @@ impl Operation for ReleaseRequest {
     fn prepare(&mut self, local: &Local, now: Timestamp) {
         let route = local.backlog.route_of(&self.claim.id);
         local.handoff.request_waits(route.as_deref(), self.due.unwrap_or(now));
+    }
+
+    fn changes(&self, answer: &Settled, changes: &mut Vec<Change>) {
+        if *answer == Settled::Current {
+            changes.push(Change::request(&self.claim.id, RequestStatus::Queued));
+        }
     }
 
     fn effect(answer: &Settled) -> Effect {

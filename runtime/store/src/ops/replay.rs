@@ -6,8 +6,10 @@
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Key, Operation, Untaken};
+use crate::overview::DeliveryStatus;
 use postback_wire::id::ReportId;
 use postback_wire::time::Timestamp;
 
@@ -44,6 +46,12 @@ impl Operation for Replay {
 
     fn prepare(&mut self, local: &Local, now: Timestamp) {
         local.handoff.report_waits(now);
+    }
+
+    fn changes(&self, answer: &Replayed, changes: &mut Vec<Change>) {
+        if let Replayed::As { delivery, .. } = answer {
+            changes.push(Change::delivery(*delivery, DeliveryStatus::Pending));
+        }
     }
 
     fn announce(self, local: &Local, _: &mut Untaken) {

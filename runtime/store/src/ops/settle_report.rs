@@ -2,8 +2,10 @@
 
 use crate::Store;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Effect, Key, Operation, Untaken};
+use crate::overview::DeliveryStatus;
 use crate::record::{Attempt, Next, ReportClaim, Settled};
 use postback_wire::time::Timestamp;
 
@@ -59,6 +61,19 @@ impl Operation for SettleReport {
     fn committed(&self, answer: &SettledReport, local: &Local) {
         if let SettledReport::Disabled(url) = answer {
             local.disabled.add(url);
+        }
+    }
+
+    fn changes(&self, answer: &SettledReport, changes: &mut Vec<Change>) {
+        if answer.settled() == Settled::Current {
+            let status = match self.next {
+                Next::RetryAt(_) => DeliveryStatus::Pending,
+                Next::Delivered | Next::DeliveredLast => DeliveryStatus::Delivered,
+                Next::Dead => DeliveryStatus::Dead,
+                Next::Refused => DeliveryStatus::Refused,
+                Next::Gone { .. } => DeliveryStatus::Gone,
+            };
+            changes.push(Change::delivery(self.claim.id, status));
         }
     }
 

@@ -7,14 +7,16 @@ use bytes::Bytes;
 use crate::Store;
 use crate::backlog::Waited;
 use crate::error::Error;
+use crate::feed::Change;
 use crate::local::Local;
 use crate::operation::{Effect, Key, Operation, Outgoing, Untaken};
+use crate::overview::RequestStatus;
 use crate::quota::Quotas;
 use crate::record::{NewReport, RequestClaim, Settled};
 use crate::sizes::{outcome_bytes, report_bytes};
 use postback_wire::line::Escaped;
 use postback_wire::names::metric;
-use postback_wire::report::Outcome;
+use postback_wire::report::{Outcome, Status};
 
 /// The operation that writes the outcome of a request and the reports about the request, if the claim is current.
 #[derive(Debug)]
@@ -85,6 +87,17 @@ impl Operation for SettleRequest {
             }
         }
         true
+    }
+
+    fn changes(&self, answer: &Settled, changes: &mut Vec<Change>) {
+        if *answer == Settled::Current {
+            let status = match self.outcome.status {
+                Status::Completed => RequestStatus::Completed,
+                Status::Cancelled => RequestStatus::Cancelled,
+                _ => RequestStatus::Failed,
+            };
+            changes.push(Change::request(&self.claim.id, status));
+        }
     }
 
     fn effect(answer: &Settled) -> Effect {

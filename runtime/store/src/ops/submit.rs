@@ -4,9 +4,11 @@ use super::Kind as _;
 use crate::Store;
 use crate::backlog::{OwnerLimits, QueueSlot, stored_bytes};
 use crate::error::Error;
+use crate::feed::Change;
 use crate::handoff::PreClaimed;
 use crate::local::Local;
 use crate::operation::{Effect, Key, Line, Operation, Untaken};
+use crate::overview::RequestStatus;
 use crate::quota::Quotas;
 use crate::record::{NewRequest, Submitted};
 use crate::room::RequestRoom;
@@ -54,6 +56,14 @@ impl Operation for Submit {
                 None
             }
         };
+    }
+
+    fn changes(&self, answer: &Submitted, changes: &mut Vec<Change>) {
+        if *answer == Submitted::New {
+            let status = if self.room.is_some() { RequestStatus::Running } else { RequestStatus::Queued };
+            let route = Some(self.request.route.as_str().into());
+            changes.push(Change::Request { id: self.request.id.clone(), route, status, cancelling: false });
+        }
     }
 
     fn effect(answer: &Submitted) -> Effect {

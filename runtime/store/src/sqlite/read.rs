@@ -47,6 +47,10 @@ impl Rows {
         Self { pool, pieces: Semaphore::new(READERS as usize / 2) }
     }
 
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
     async fn piece(&self, id: &RequestId, member: Member, at: usize, len: usize) -> Result<Option<Bytes>, sqlx::Error> {
         // Invariant: the call cannot fail, because the semaphore is never closed.
         let _turn = self.pieces.acquire().await;
@@ -121,11 +125,11 @@ impl Rows {
     }
 
     async fn disabled(&self) -> Result<Vec<Disabled>, sqlx::Error> {
-        let sql = "SELECT url, since, reason FROM disabled ORDER BY since, url";
+        let sql = "SELECT url, since, reason, by_operator FROM disabled ORDER BY since, url";
         let rows = query(sql).fetch_all(&self.pool).await?;
         let one = |row: &SqliteRow| {
             let since = Timestamp::from_micros(row.try_get(1)?);
-            Ok(Disabled { url: row.try_get(0)?, since, reason: row.try_get(2)? })
+            Ok(Disabled { url: row.try_get(0)?, since, reason: row.try_get(2)?, by_operator: row.try_get(3)? })
         };
         rows.iter().map(one).collect()
     }
@@ -182,14 +186,15 @@ pub(super) async fn left(conn: &mut SqliteConnection) -> Result<Left, sqlx::Erro
     );
     let due: Option<i64> = query_scalar(sql).fetch_one(&mut *conn).await?;
     waiting.reports = due.map(Timestamp::from_micros);
-    let disabled: Vec<String> = query_scalar("SELECT url FROM disabled").fetch_all(&mut *conn).await?;
+    let disabled = query("SELECT url, by_operator FROM disabled").fetch_all(&mut *conn).await?;
+    let disabled = disabled.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    let disabled = disabled.collect::<Result<_, sqlx::Error>>()?;
     let row = query("SELECT wall, due FROM progress").fetch_one(&mut *conn).await?;
     let clocks = row.try_get::<Option<i64>, _>(0)?.zip(row.try_get(1)?);
     let now = |(wall, due)| Now { wall: Timestamp::from_micros(wall), due: Timestamp::from_micros(due) };
     let trust: Option<String> =
         query_scalar("SELECT value FROM meta WHERE key = ?1").bind(TRUST).fetch_optional(conn).await?;
     let trust = trust.and_then(|text| Trust::from_text(&text));
-    let disabled = disabled.into_iter().collect();
     Ok(Left { waiting, disabled, clocks: clocks.map(now), trust, ..Left::default() })
 }
 
@@ -242,7 +247,7 @@ fn outcome(row: &SqliteRow, status: Status) -> Result<Outcome, sqlx::Error> {
     })
 }
 
-fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
+pub(super) fn delivery(row: &SqliteRow) -> Result<DeliveryRecord, sqlx::Error> {
     let stored = ReportState::read(row, 2)?;
     let state = stored.shown();
     let due = Timestamp::from_micros(row.try_get(4)?);
@@ -344,6 +349,6 @@ impl Reader for Rows {
     }
 }
 
-fn cause<T>(result: Result<T, sqlx::Error>) -> Result<T, Cause> {
+pub(super) fn cause<T>(result: Result<T, sqlx::Error>) -> Result<T, Cause> {
     result.map_err(|error| Arc::new(error) as Cause)
 }

@@ -25,7 +25,8 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// The statements that change the schema from each version to the next version. An entry must never be edited, because
 /// existing database files were made with it.
-const STEPS: [&str; 9] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS, BY_OWNER];
+const STEPS: [&str; 10] =
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, BY_ROUTE, ORIGIN, CALLERS, TOKENS, BY_OWNER, ADMIN];
 
 const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -209,6 +210,11 @@ CREATE INDEX request_deadline ON request (deadline, seq) WHERE state = 0 AND fai
     AND deadline IS NOT NULL;
 DROP INDEX request_finished;
 CREATE INDEX request_finished ON request (route, finished, seq) WHERE state >= 2;
+";
+
+/// The statements of version 10, which lets operators disable URLs and origins.
+const ADMIN: &str = "
+ALTER TABLE disabled ADD COLUMN by_operator INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Checks whether this program may use the database file. Does not change the file.

@@ -15,7 +15,7 @@ fn owned(world: &World, id: &str) -> NewRequest {
 }
 
 async fn page(store: &Store, filter: &ListFilter, after: Option<Cursor>, limit: usize) -> Page {
-    store.list_requests(ROUTE, OWNER, filter, after, limit).await.unwrap()
+    store.list_own_requests(ROUTE, OWNER, filter, after, limit).await.unwrap()
 }
 
 /// The ids of all pages.
@@ -45,8 +45,8 @@ pub(super) async fn a_list_has_the_owners_requests_of_the_route_newest_first(wor
     }
     let first = page(&store, &open, None, 7).await;
     assert_eq!(first.next, None, "the last page says that it is the last");
-    assert!(store.list_requests("/c", OWNER, &open, None, 10).await.unwrap().rows.is_empty());
-    assert!(store.list_requests(ROUTE, "", &open, None, 10).await.unwrap().rows.is_empty());
+    assert!(store.list_own_requests("/c", OWNER, &open, None, 10).await.unwrap().rows.is_empty());
+    assert!(store.list_own_requests(ROUTE, "", &open, None, 10).await.unwrap().rows.is_empty());
     assert!(page(&store, &open, Some(Cursor(-5)), 10).await.rows.is_empty());
 }
 

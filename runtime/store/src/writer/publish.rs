@@ -53,6 +53,13 @@ impl Shared {
                 entry.op.committed(reply, &self.local);
             }
         }
+        if self.local.changes.is_heard() {
+            let mut changes = Vec::new();
+            for (entry, reply) in entries.iter().zip(replies) {
+                entry.op.changes(reply, &mut changes);
+            }
+            self.local.changes.send(changes);
+        }
     }
 
     /// Sends all callers their answers. If a caller does not receive its answer, the rows that the answer claims wait

@@ -10,7 +10,7 @@ impl Apply for HoldReport {
         let id = self.claim.id;
         let Some(row) = tables.unclaim(&self.claim) else { return Holding::Stale };
         let (key, new) = ((row.due, row.seq), row.new.clone());
-        let Some(disabled) = tables.parked.disabled.get_mut(new.to.url()) else {
+        let Some(disabled) = tables.parked.disabled_mut(&new.to) else {
             tables.due_reports.insert(key, id);
             return Holding::Pending;
         };

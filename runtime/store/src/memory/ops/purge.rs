@@ -69,9 +69,7 @@ impl Tables {
             let (key, id) = first.remove_entry();
             if let Some(row) = self.reports.get_mut(&id) {
                 row.held = false;
-                if let Some(disabled) = self.parked.disabled.get_mut(row.new.to.url()) {
-                    disabled.held.remove(&key);
-                }
+                self.parked.forget_held(key, &row.new.to);
                 self.give_up(id, DeliveryState::Gone, NOT_ENABLED, now.wall);
                 given_up += 1;
             }

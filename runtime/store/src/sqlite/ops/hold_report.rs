@@ -11,7 +11,8 @@ impl Apply for HoldReport {
         let sql = sql!(
             "UPDATE report SET (held, state) = \
              (SELECT d.seq, iif(d.seq IS NULL, {pending}, {held}) \
-              FROM report_body AS b LEFT JOIN disabled AS d ON d.url = b.url WHERE b.seq = report.seq), \
+              FROM report_body AS b LEFT JOIN disabled AS d ON d.url IN (b.url, report.origin) \
+              WHERE b.seq = report.seq), \
              node = NULL, attempt = attempt - 1 \
              FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS epoch FROM json_each(?1)) AS j \
              WHERE report.id = j.id AND report.epoch = j.epoch AND report.state = {delivering} RETURNING id, state"
