@@ -93,6 +93,8 @@ const BACKLOG: u32 = 1_024;
 pub(crate) struct Server {
     listener: TcpListener,
     api: Arc<Api>,
+    /// What is served on the same address beside this API, with its own check of who calls.
+    beside: Option<Router>,
 }
 
 /// What a server serves: the routes of a program, and the document that describes them.
@@ -214,6 +216,7 @@ impl Server {
         options: Options,
         rules: Rules,
         stops: Stops,
+        beside: Option<Router>,
     ) -> Self {
         let Served { routes, document } = served;
         let (bodies, checks) = (BodyMemory::new(options.max_payload), Checks::new());
@@ -242,17 +245,19 @@ impl Server {
             unreadable,
             not_ready,
         };
-        Self { listener, api: Arc::new(api) }
+        Self { listener, api: Arc::new(api), beside }
     }
 
     pub(crate) async fn run(self) {
-        connections::serve(self.listener, router(&self.api), &self.api).await;
+        connections::serve(self.listener, router(&self.api, self.beside), &self.api).await;
     }
 }
 
-fn router(api: &Arc<Api>) -> Router {
+fn router(api: &Arc<Api>, beside: Option<Router>) -> Router {
     let (access, routes) = (Arc::clone(&api.access), api.routes.clone());
-    let router = methods::router(api)
+    let router = beside
+        .unwrap_or_default()
+        .merge(methods::router(api))
         .fallback(move |request: Request| async move {
             let path = request.uri().path();
             let near = target::near(&routes, path);

@@ -5,6 +5,8 @@ mod deliveries;
 mod endpoints;
 mod offline_store;
 mod print;
+mod remote;
+mod requests;
 mod secret;
 mod serve;
 mod tokens;
@@ -18,6 +20,7 @@ pub(crate) use self::check::check;
 pub(crate) use self::deliveries::Deliveries;
 pub(crate) use self::endpoints::Endpoints;
 pub(crate) use self::print::{print, print_error};
+pub(crate) use self::requests::Requests;
 use self::secret::Secret;
 pub(crate) use self::serve::Ready;
 pub(crate) use self::tokens::Tokens;
@@ -58,12 +61,15 @@ pub(crate) enum Command {
     /// stopped
     #[command(subcommand)]
     Endpoints(Endpoints),
-    /// Send webhooks again; the server must be stopped
+    /// List and show deliveries, and send webhooks again
     #[command(subcommand)]
     Deliveries(Deliveries),
     /// Make, list and revoke the tokens of callers
     #[command(subcommand)]
     Tokens(Tokens),
+    /// List, show and cancel requests, and run failed ones again; needs a running server
+    #[command(subcommand)]
+    Requests(Requests),
 }
 
 /// The arguments of `serve`.
@@ -129,6 +135,7 @@ impl Command {
             Self::Endpoints(endpoints) => (endpoints.common(), None),
             Self::Deliveries(deliveries) => (deliveries.common(), None),
             Self::Tokens(tokens) => (tokens.common(), None),
+            Self::Requests(requests) => (requests.common(), None),
         };
         let flags = listen.map(|text| ("server.listen".to_owned(), text, "--listen".to_owned()));
         Sources::from_process(program, common.config.clone(), flags.into_iter().collect())

@@ -9,6 +9,7 @@ mod claim;
 mod client;
 mod connect;
 mod connections;
+mod control;
 mod deliver;
 mod dial;
 mod dispatch;
@@ -32,8 +33,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::sync::mpsc;
 
 pub(crate) use self::client::Error;
+#[cfg(feature = "server")]
+pub(crate) use self::client::client_tls;
+pub(crate) use self::control::Control;
+use self::control::Order;
 use self::deliver::Deliverer;
 use self::dispatch::Dispatcher;
 pub(crate) use self::lookup::{Lookup, System};
@@ -130,6 +136,8 @@ pub(crate) struct Delivery {
     concurrency: usize,
     scheduler: Scheduler<Work>,
     deliverer: Arc<Deliverer>,
+    control: Control,
+    orders: mpsc::Receiver<Order>,
 }
 
 impl Delivery {
@@ -140,16 +148,24 @@ impl Delivery {
         let limits = Limits::new(concurrency, options.per_origin);
         let scheduler = Scheduler::new(limits, dispatch::bounds(options.backlog), options.own_concurrency.clone());
         let deliverer = Arc::new(Deliverer::new(store.clone(), clock.clone(), options)?);
-        Ok(Self { store, clock, concurrency, scheduler, deliverer })
+        let (control, orders) = Control::new();
+        Ok(Self { store, clock, concurrency, scheduler, deliverer, control, orders })
+    }
+
+    /// Returns a handle to this delivery.
+    pub(crate) fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Delivers reports until the shutdown begins. Then the delivery claims no more reports, waits for the attempts in
     /// flight, and puts the other claimed reports back into the store.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let Self { store, clock, concurrency, scheduler, deliverer } = self;
+        let Self { store, clock, concurrency, scheduler, deliverer, control, orders } = self;
+        // Otherwise the channel would never close, and whoever asks after the end would wait.
+        drop(control);
         let (prober, stop) = (deliverer.clone(), shutdown.clone());
         shutdown.spawn(async move { prober.probe_disabled(stop).await });
-        Dispatcher::new(store, clock, deliverer, scheduler, concurrency, shutdown).run().await;
+        Dispatcher::new(store, clock, deliverer, scheduler, concurrency, shutdown).run(orders).await;
     }
 }
 

@@ -146,11 +146,17 @@ where
             let routes = routes(&settings, build, &handlers)?;
             print(Served::new(program.name, program.version, routes).document.text());
         }
-        Command::Endpoints(endpoints) => {
-            print(&control.block_on(endpoints.run(settings.store.clone())).map_err(Failure::other)?);
+        Command::Endpoints(command) => {
+            let run = command.run(settings.store.clone(), settings.delivery.ca_file.as_deref());
+            print(&control.block_on(run).map_err(Failure::other)?);
         }
-        Command::Deliveries(deliveries) => {
-            print(&control.block_on(deliveries.run(settings.store.clone())).map_err(Failure::other)?);
+        Command::Deliveries(command) => {
+            let run = command.run(settings.store.clone(), settings.delivery.ca_file.as_deref());
+            print(&control.block_on(run).map_err(Failure::other)?);
+        }
+        Command::Requests(command) => {
+            let run = command.run(&settings.store, settings.delivery.ca_file.as_deref());
+            print(&control.block_on(run).map_err(Failure::other)?);
         }
         Command::Tokens(tokens) => {
             print(&control.block_on(tokens.run(&settings)).map_err(Failure::other)?);

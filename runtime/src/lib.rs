@@ -160,13 +160,15 @@ mod app;
 #[cfg(feature = "server")]
 mod settings;
 
-#[cfg(all(unix, feature = "server", feature = "sqlite"))]
+#[cfg(feature = "server")]
 mod admin;
 #[cfg(feature = "server")]
 mod api;
 #[cfg(feature = "server")]
 mod inspector;
 
+#[cfg(feature = "server")]
+mod cancel;
 #[cfg(feature = "server")]
 mod openapi;
 

@@ -14,6 +14,7 @@ mod read;
 mod routes;
 mod section;
 mod set_by;
+mod shown;
 mod sources;
 mod suggestion;
 mod tree;
@@ -32,7 +33,8 @@ pub(crate) use self::error::{Error, Errors};
 #[cfg(fuzzing)]
 pub(crate) use self::keys::KEYS;
 pub(crate) use self::routes::RouteLimits;
-pub(crate) use self::sources::Sources;
+pub(crate) use self::sources::{Sources, admin_token};
+use crate::admin::AdminToken;
 use crate::handler::Routes;
 use crate::policy::destination::{Destination, Destinations};
 use crate::policy::guard::Nat64;
@@ -49,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) server: api::Options,
     /// Who may use the API.
     pub(crate) access: access::Options,
+    /// The token that opens the operator's API over the network. `None`: that API is served on the socket only.
+    pub(crate) admin_token: Option<AdminToken>,
     pub(crate) store: store::Options,
     /// How long finished requests and their deliveries stay in the store.
     pub(crate) retention: Duration,

@@ -63,7 +63,7 @@ const RUNTIME: House = House {
         &["delivery"],
         &["poster"],
         &["outcome", "handler"],
-        &["worker", "telemetry", "problem", "access"],
+        &["worker", "telemetry", "problem", "access", "cancel"],
         &["openapi"],
         &["api", "inspector", "admin"],
         &["settings"],

@@ -11,12 +11,12 @@ use super::problem::{Code, Form, Problem};
 use super::response::{IN_PROGRESS, json};
 use super::{Api, gate};
 use crate::access::{Caller, Scope};
-use crate::handler::{Route, Run};
-use crate::poster::{Registered, RequestEnd};
-use postback_store::{Cancelled, Error, warn_unless_logged};
+use crate::cancel::cancel;
+use crate::handler::Route;
+use postback_store::{Cancelled, warn_unless_logged};
 use postback_wire::id::RequestId;
 use postback_wire::line::Causes;
-use postback_wire::report::{self, EndReason, Outcome};
+use postback_wire::report::{self, EndReason};
 
 /// Answers an HTTP `DELETE`, which cancels a request.
 pub(super) async fn call(api: Arc<Api>, route: Arc<Route>, request: Request) -> Response {
@@ -36,7 +36,11 @@ async fn answer(api: Arc<Api>, route: Arc<Route>, caller: Caller, text: &str) ->
     let (tasks, to_cancel, path) = (api.shutdown.clone(), id.clone(), route.path.clone());
     // The cancel runs in a separate task. If the client closes the connection, only the HTTP call ends. The separate
     // task continues, so the server still logs a cancel that the store has committed.
-    let cancelled = tasks.spawn(async move { cancel(&api, &route, &caller, &to_cancel).await }).await;
+    let cancelled = tasks.spawn(async move {
+        let owner = caller.sees();
+        cancel(&api.store, &api.clock, (&route.path, Some(&route)), &to_cancel, owner).await
+    });
+    let cancelled = cancelled.await;
     match cancelled.map_err(|_| Problem::internal())? {
         Ok(Cancelled::AtOnce(outcome)) => {
             Ok(cancel_answer(StatusCode::OK, &id, outcome.status.as_str(), outcome.told_reason().as_ref()))
@@ -65,36 +69,4 @@ fn cancel_answer(code: StatusCode, id: &RequestId, status: &str, reason: Option<
     report::write_reason(reason, &mut body);
     body.extend_from_slice(b"}\n");
     json(code, Body::from(body))
-}
-
-/// Asks the handler which webhooks get the report of a request that has not run yet. A run of the request would name
-/// the webhooks, but a cancelled request never runs. Returns `None` if the store already has the webhooks of the
-/// request, or if the handler cannot be asked.
-async fn ask_for_webhooks(api: &Api, route: &Arc<Route>, id: &RequestId) -> Result<Option<Registered>, Error> {
-    if route.attribute.is_none() {
-        return Ok(None);
-    }
-    let Some((headers, body)) = api.store.unregistered(id, &route.path).await? else { return Ok(None) };
-    let (route, run) = (Arc::clone(route), Run::of(id.clone(), Arc::new(headers), body));
-    // The expressions in the attribute `#[async_handler]` are user code and may block the thread. So these expressions
-    // are evaluated on a thread for blocking code.
-    Ok(tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten())
-}
-
-async fn cancel(api: &Api, route: &Arc<Route>, caller: &Caller, id: &RequestId) -> Result<Cancelled, Error> {
-    let mut end = None;
-    let asked = ask_for_webhooks(api, route, id).await?;
-    let cancelled = api.store.cancel(id, &route.path, caller.sees(), |registration, extras| {
-        let outcome = Outcome::cancelled(api.clock.now());
-        let registered = registration.map(Registered::from).or_else(|| asked.clone());
-        let registered = registered.or_else(|| Registered::of_route(&route.webhook));
-        let log_line = format!("{} {id} cancelled while it waited", route.path);
-        let request_end = end.insert(RequestEnd::new(id, outcome, registered, extras.as_deref(), log_line));
-        (request_end.outcome.clone(), request_end.reports.clone())
-    });
-    let cancelled = cancelled.await?;
-    if let (Cancelled::AtOnce(_), Some(end)) = (&cancelled, &end) {
-        end.count_and_log(id, &route.path);
-    }
-    Ok(cancelled)
 }

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -13,11 +14,10 @@ use tokio::time::Instant;
 use super::open_files;
 use super::route_limits;
 use crate::access::{self, Access, Auth};
-#[cfg(all(unix, feature = "sqlite"))]
-use crate::admin;
+use crate::admin::{self, Hooks};
 use crate::api::{self, Served, Server};
 use crate::background::Background;
-use crate::delivery::{self, Delivery};
+use crate::delivery::{self, Control, Delivery};
 use crate::handler::Routes;
 use crate::poster::{Flusher, Outbox, ambient};
 use crate::settings::Settings;
@@ -120,6 +120,7 @@ impl Node {
         ambient::install(Arc::new(outbox.clone()), flusher).map_err(|_| StartError::Poster)?;
 
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
+        let control = delivery.control();
         let worker = Worker::new(outbox, served.routes.clone(), settings.worker.clone(), handlers, settings.grace);
         route_limits::apply(&served.routes, &store, &worker.rooms());
         let node = Self {
@@ -138,9 +139,10 @@ impl Node {
         node.spawn_worker(worker, recovered.lost);
         node.spawn_retention(settings);
         node.spawn_last_use();
-        node.spawn_server(listener, clock, settings, rules);
+        let admin = node.admin(clock.clone(), control, settings);
+        node.spawn_server(listener, clock, settings, rules, admin.clone());
         #[cfg(all(unix, feature = "sqlite"))]
-        node.spawn_admin(settings);
+        node.spawn_socket(admin, settings);
         node.log_unknown_routes().await;
         Ok(node)
     }
@@ -169,7 +171,7 @@ impl Node {
         self.intake.spawn(access.record_last_use(store, self.intake.clone()));
     }
 
-    fn spawn_server(&self, listener: TcpListener, clock: Clock, settings: &Settings, rules: api::Rules) {
+    fn spawn_server(&self, listener: TcpListener, clock: Clock, settings: &Settings, rules: api::Rules, admin: Router) {
         let plan = open_files::plan(settings.server.connections, settings.delivery.concurrency);
         if let Some(shortage) = plan.shortage() {
             tracing::warn!("{shortage}");
@@ -177,14 +179,38 @@ impl Node {
         let run_timeout = settings.worker.timeout;
         let options = api::Options { connections: plan.connections, run_timeout, ..settings.server.clone() };
         let stops = api::Stops { draining: self.intake.clone(), grace: settings.grace, shutdown: self.api.clone() };
-        let server = Server::new(listener, self.store.clone(), clock, self.served.clone(), options, rules, stops);
+        let token = settings.admin_token.clone();
+        let admin = token.map(|token| Router::new().nest(admin::PATH, token.guarding(admin)));
+        let served = self.served.clone();
+        let server = Server::new(listener, self.store.clone(), clock, served, options, rules, stops, admin);
         self.api.spawn(self.vital.watching("server", &self.api, server.run()));
     }
 
+    /// Makes the operator's API. It works until the HTTP server stops, so that an operator can see how the node drains.
+    fn admin(&self, clock: Clock, delivery: Control, settings: &Settings) -> Router {
+        let shown = settings.clone();
+        let hooks = Hooks {
+            settings: Box::new(move || settings_of(&shown)),
+            reload: Box::new(|| Box::pin(async { Err("not yet".to_owned()) })),
+        };
+        admin::router(admin::Parts {
+            store: self.store.clone(),
+            clock,
+            routes: self.served.routes.clone(),
+            delivery,
+            hooks,
+            draining: self.intake.clone(),
+            stop: self.api.clone(),
+        })
+    }
+
+    /// Serves the operator's API on the socket beside the database. A store in memory has no such socket.
     #[cfg(all(unix, feature = "sqlite"))]
-    fn spawn_admin(&self, settings: &Settings) {
-        if let store::Location::Sqlite { path, .. } = &settings.store.place {
-            self.intake.spawn(admin::run(self.store.clone(), admin::beside(path), self.intake.clone()));
+    fn spawn_socket(&self, admin: Router, settings: &Settings) {
+        if let store::Location::Sqlite { path, .. } = &settings.store.place
+            && let Some(listening) = admin::listen_beside(path)
+        {
+            self.api.spawn(admin::run(listening, admin, self.api.clone()));
         }
     }
 
@@ -302,6 +328,12 @@ fn log_recovered(recovered: &Recovered) {
         recovered.reports,
         recovered.lost.len() - cancelled,
     );
+}
+
+/// Returns the settings as the operator's API shows them.
+fn settings_of(settings: &Settings) -> admin::model::Settings {
+    let file = settings.file.as_ref().map(|file| file.display().to_string());
+    admin::model::Settings { file, settings: settings.shown() }
 }
 
 /// Converts the settings to the options of the delivery.

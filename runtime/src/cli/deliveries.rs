@@ -1,10 +1,17 @@
-//! The command `deliveries`: sends a report again after its delivery is over.
+//! The command `deliveries`: lists and shows deliveries, and sends reports again after their deliveries are over.
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
 
 use clap::Subcommand;
 
 use super::offline_store::{CommandResult, with_store};
+use super::print;
+use super::remote::{ListArguments, Remote, json, listed};
+use super::requests::shown_text;
+use crate::admin::client::{Client, ClientError};
+use crate::admin::model::{Attempt, Delivery, DeliveryDetail, Replay, Replayed as Answer, Selection};
 use postback_store::{self as store, DeliveryRecord, DeliveryState, Replayed, Store};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::line::Escaped;
@@ -12,32 +19,283 @@ use postback_wire::webhook::shown;
 
 /// The largest number of deliveries of one request that are listed.
 const MAX_LISTED: usize = 20;
+/// The time between two looks at the progress of a replay.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The subcommands of `deliveries`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Deliveries {
-    /// Send a webhook again whose delivery is over (delivered, dead, refused or gone), with the same id and the same
+    /// List deliveries, the newest first
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        #[command(flatten)]
+        list: ListArguments,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show a delivery with its body and every attempt
+    Show {
+        /// The id of the delivery
+        id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Send webhooks again whose deliveries are over (delivered, dead, refused or gone), with the same ids and the same
     /// bytes
     Replay {
-        /// The `webhook-id` of the delivery; its receiver got it, and `?include=delivery` shows it
-        id: String,
+        /// The `webhook-id` of each delivery; its receiver got it, and `list` shows it
+        ids: Vec<String>,
+        /// Replay all deliveries that the filters select; needs a running server
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
         #[command(flatten)]
-        common: super::Common,
+        filter: Filter,
+        #[command(flatten)]
+        remote: Remote,
     },
 }
 
+/// Selects deliveries.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Filter {
+    /// Only deliveries in this state: pending, parked, held, delivering, delivered, dead, refused or gone
+    #[arg(long)]
+    status: Option<String>,
+    /// Only deliveries to URLs that begin with this text
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// Only deliveries about this subject, such as the id of a request
+    #[arg(long, value_name = "ID")]
+    subject: Option<String>,
+    /// Only deliveries made at this time or later: 2026-11-23T08:00:00Z, or how long ago, such as 10m
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only deliveries made before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+impl Filter {
+    fn is_empty(&self) -> bool {
+        let Self { status, to, subject, since, until } = self;
+        [status, to, subject, since, until].into_iter().all(Option::is_none)
+    }
+}
+
 impl Deliveries {
-    pub(super) fn common(&self) -> &super::Common {
+    fn remote(&self) -> &Remote {
         match self {
-            Self::Replay { common, .. } => common,
+            Self::List { remote, .. } | Self::Show { remote, .. } | Self::Replay { remote, .. } => remote,
         }
     }
 
-    /// Runs the command. Returns the text to print, or the reason why the command has failed.
-    pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
-        let Self::Replay { id, .. } = self;
-        with_store(options, async |store| replay(store, id).await).await
+    pub(super) fn common(&self) -> &super::Common {
+        &self.remote().common
     }
+
+    /// Runs the command. Returns the text to print, or the reason why the command has failed.
+    pub(crate) async fn run(&self, options: store::Options, ca_file: Option<&Path>) -> Result<String, String> {
+        let client = || self.remote().client(&options.place, ca_file);
+        match self {
+            Self::List { filter, list, .. } => {
+                let Filter { status, to, subject, since, until } = filter;
+                let filters = [
+                    ("status", status.as_deref()),
+                    ("url", to.as_deref()),
+                    ("subject", subject.as_deref()),
+                    ("since", since.as_deref()),
+                    ("until", until.as_deref()),
+                ];
+                let deliveries = listed(&client()?, "/deliveries", &filters, list.limit).await.map_err(said)?;
+                if list.json { json(&deliveries) } else { Ok(lines(&deliveries)) }
+            }
+            Self::Show { id, json: as_json, .. } => {
+                let client = client()?;
+                let Ok(delivery) = id.parse::<ReportId>() else {
+                    return Err(not_a_delivery(&client, id, format!("`{}` is not a UUID", Escaped(id))).await);
+                };
+                match client.get::<DeliveryDetail>(&format!("/deliveries/{delivery}")).await {
+                    Ok(shown) if *as_json => json(&shown),
+                    Ok(shown) => Ok(detail(&shown)),
+                    Err(error) if error.is_not_found() => Err(not_a_delivery(&client, id, said(error)).await),
+                    Err(error) => Err(said(error)),
+                }
+            }
+            Self::Replay { ids, all, filter, .. } => {
+                if *all {
+                    return replay_all(&client()?, filter).await;
+                }
+                if ids.is_empty() || !filter.is_empty() {
+                    return Err("name the ids of deliveries, or use --all with at least one filter".to_owned());
+                }
+                match self.remote().find(&options.place, ca_file)? {
+                    Some(client) => each(ids, async |id| replay_live(&client, id).await).await,
+                    None => with_store(options, async |store| replay_each(store, ids).await).await,
+                }
+            }
+        }
+    }
+}
+
+/// Writes the error of a call on one line, because a part of the text may come from outside.
+fn said(error: ClientError) -> String {
+    Escaped(&error.to_string()).to_string()
+}
+
+/// Runs a change for each id. All ids are tried, and the command fails if one of them fails.
+async fn each(ids: &[String], change: impl AsyncFn(&str) -> Result<String, String>) -> Result<String, String> {
+    let (mut done, mut failed) = (String::new(), Vec::new());
+    for id in ids {
+        match change(id).await {
+            Ok(text) => done.push_str(&text),
+            Err(why) => failed.push(why),
+        }
+    }
+    finished(done, &failed)
+}
+
+/// Returns what was done. If something has failed, prints what was done, and returns what has failed.
+fn finished(done: String, failed: &[String]) -> Result<String, String> {
+    if failed.is_empty() {
+        return Ok(done);
+    }
+    print(&done);
+    Err(failed.join("\n"))
+}
+
+async fn replay_live(client: &Client, id: &str) -> Result<String, String> {
+    let Ok(delivery) = id.parse::<ReportId>() else {
+        let why = format!("`{}` is not the id of a delivery, which is a UUID", Escaped(id));
+        return Err(not_a_delivery(client, id, why).await);
+    };
+    match client.post(&format!("/deliveries/{delivery}/replay"), &serde_json::json!({})).await {
+        Ok(Answer { id: copy, url, held, .. }) => {
+            let when = if held { " once it is enabled again (`endpoints enable`)" } else { "" };
+            Ok(format!("{id} is sent to {} again{when}, as delivery {}\n", Escaped(&url), Escaped(&copy)))
+        }
+        Err(error) if error.is_not_found() => Err(not_a_delivery(client, id, said(error)).await),
+        Err(error) => Err(said(error)),
+    }
+}
+
+/// Makes the error message for an id that is not the id of a delivery. If the id is the id of a request, the message
+/// lists its deliveries.
+async fn not_a_delivery(client: &Client, id: &str, why: String) -> String {
+    let about = [("subject", Some(id))];
+    let deliveries: Vec<Delivery> = listed(client, "/deliveries", &about, MAX_LISTED).await.unwrap_or_default();
+    if deliveries.is_empty() {
+        return why;
+    }
+    let mut text =
+        format!("`{}` is what reports are about, and not the id of a delivery; its deliveries are:", Escaped(id));
+    for delivery in &deliveries {
+        // The result of `write!` is ignored, because writing to a `String` cannot fail.
+        let _ = write!(text, "\n  {}", line(delivery));
+    }
+    text
+}
+
+/// Replays all deliveries that the filter selects, and shows the progress.
+async fn replay_all(client: &Client, filter: &Filter) -> Result<String, String> {
+    if filter.is_empty() {
+        return Err("--all needs at least one of --status, --to, --subject, --since and --until".to_owned());
+    }
+    let Filter { status, to, subject, since, until } = filter;
+    let selection = Selection {
+        ids: Vec::new(),
+        status: status.clone(),
+        url: to.clone(),
+        subject: subject.clone(),
+        since: since.clone(),
+        until: until.clone(),
+    };
+    let mut replay: Replay = client.post("/replays", &selection).await.map_err(said)?;
+    let mut told = 0;
+    while replay.state == "running" {
+        tokio::time::sleep(LOOK).await;
+        replay = client.get(&format!("/replays/{}", replay.id)).await.map_err(said)?;
+        let examined = replay.replayed + replay.skipped;
+        if examined >= told + 1_000 {
+            told = examined;
+            print(&format!("{} are sent again, {} are not\n", replay.replayed, replay.skipped));
+        }
+    }
+    let Replay { state, replayed, skipped, error, .. } = replay;
+    let skipped = match skipped {
+        0 => String::new(),
+        n => format!("; {n} are not, because they are not over, or are being sent again already"),
+    };
+    let text = format!("{replayed} deliveries are sent again{skipped}\n");
+    match state.as_str() {
+        "done" => Ok(text),
+        "stopped" => Err(format!("the replay was stopped: {}", text.trim_end())),
+        _ => Err(format!("the replay has failed ({}): {}", Escaped(&error.unwrap_or_default()), text.trim_end())),
+    }
+}
+
+fn lines(deliveries: &[Delivery]) -> String {
+    if deliveries.is_empty() {
+        return "no delivery matches\n".to_owned();
+    }
+    deliveries.iter().fold(String::new(), |mut text, delivery| {
+        let _ = writeln!(text, "{}", line(delivery));
+        text
+    })
+}
+
+/// Shows a delivery on one line.
+pub(super) fn line(delivery: &Delivery) -> String {
+    let Delivery { id, webhook_id, subject, url, status, created, attempts, last_attempt, refused, .. } = delivery;
+    let again = if webhook_id == id { String::new() } else { format!(", a replay of {webhook_id}") };
+    let last = last_attempt.as_ref().map_or_else(String::new, |last| format!(": {}", answer(last)));
+    let why = refused.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let s = if *attempts == 1 { "" } else { "s" };
+    let text =
+        format!("{id}  {status} to {url} after {attempts} attempt{s}{last}{why}  {created}  about {subject}{again}");
+    Escaped(&text).to_string()
+}
+
+fn answer(attempt: &Attempt) -> String {
+    match (&attempt.error, attempt.status) {
+        (Some(error), _) => error.clone(),
+        (None, Some(status)) => status.to_string(),
+        (None, None) => "no answer".to_owned(),
+    }
+}
+
+fn detail(shown: &DeliveryDetail) -> String {
+    let mut text = format!("{}\n", line(&shown.delivery));
+    let mut say = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<9} {}", Escaped(value));
+    };
+    if let Some(next) = &shown.delivery.next_attempt {
+        say("next", next);
+    }
+    if let Some(body) = &shown.body {
+        say("body", &shown_text(body));
+    }
+    for attempt in &shown.history {
+        let Attempt { number, started, took_ms, response, .. } = attempt;
+        let response = if response.is_empty() { String::new() } else { format!("  {response}") };
+        say("attempt", &format!("{number}  {started}  {} in {took_ms} ms{response}", answer(attempt)));
+    }
+    text
+}
+
+/// Replays deliveries of a stopped server.
+async fn replay_each(store: &Store, ids: &[String]) -> CommandResult {
+    let (mut done, mut failed) = (String::new(), Vec::new());
+    for id in ids {
+        match replay(store, id).await? {
+            Ok(text) => done.push_str(&text),
+            Err(why) => failed.push(why),
+        }
+    }
+    Ok(finished(done, &failed))
 }
 
 async fn replay(store: &Store, id: &str) -> CommandResult {
@@ -107,115 +365,4 @@ fn word(state: DeliveryState) -> &'static str {
 }
 
 #[cfg(all(test, feature = "sqlite"))]
-mod tests {
-    use std::path::Path;
-
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::cli::offline_store::tests::{answered_gone, options};
-    use postback_store::{NewReport, NewRequest, Next, Settled};
-    use postback_wire::id::NodeId;
-    use postback_wire::time::Clock;
-    use postback_wire::webhook::Webhook;
-
-    async fn run(path: &Path, id: &str) -> Result<String, String> {
-        Deliveries::Replay { id: id.to_owned(), common: super::super::Common { config: None } }.run(options(path)).await
-    }
-
-    #[tokio::test]
-    async fn what_is_over_is_sent_again_and_nothing_else_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.db");
-        let unknown = ReportId::generate().to_string();
-        assert!(run(&path, &unknown).await.unwrap_err().contains("there is no database"));
-
-        let clock = Clock::system();
-        let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
-        let webhook = Webhook::new("https://a.example/in?token=s3cret").unwrap();
-        let report = NewReport::to(webhook, "job-7", Bytes::from("{}"), clock.now());
-        let id = report.id.to_string();
-        store.post_durably(vec![report]).await.unwrap();
-        store.close().await;
-        drop(store);
-        assert!(run(&path, &unknown).await.unwrap_err().contains("there is no delivery"));
-        assert!(run(&path, &id).await.unwrap_err().contains("is not over"));
-        assert!(run(&path, "7").await.unwrap_err().contains("`7` is not the id of a delivery"));
-
-        let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
-        assert!(run(&path, &id).await.unwrap_err().contains("in use"));
-        let row = store.claim_reports(1).await.unwrap().rows.remove(0);
-        let gone = Next::Gone { disable: true };
-        assert_eq!(store.settle_report(row.claim, answered_gone(&clock), gone).await.unwrap(), Settled::Current);
-        store.close().await;
-        drop(store);
-        let printed = run(&path, &id).await.unwrap();
-        let begin = format!("{id} will be sent to https://a.example/in?… again once it is enabled");
-        assert!(printed.starts_with(&begin));
-
-        let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
-        store.enable("https://a.example/in?token=s3cret").await.unwrap();
-        let row = store.claim_reports(1).await.unwrap().rows.remove(0);
-        let dead = store.settle_report(row.claim, answered_gone(&clock), Next::Dead).await.unwrap();
-        assert_eq!(dead, Settled::Current);
-        store.close().await;
-        drop(store);
-        let printed = run(&path, &id).await.unwrap();
-        let copy = printed.trim_end().rsplit(' ').next().unwrap();
-        assert_eq!(
-            printed,
-            format!("{id} will be sent to https://a.example/in?… again at the next start, as delivery {copy}\n")
-        );
-        assert_ne!(copy, id);
-        let printed = run(&path, &id).await.unwrap_err();
-        assert_eq!(
-            printed,
-            format!("{id} will already be sent again, as delivery {copy}, which is not over: nothing was added")
-        );
-        let printed = run(&path, "job-7").await.unwrap_err();
-        assert!(
-            printed
-                .starts_with("`job-7` is what reports are about, and not the id of a delivery; its deliveries are:\n")
-        );
-        for line in [
-            format!("\n  {id}  gone to https://a.example/in?…\n"),
-            format!("\n  {copy}  waiting to https://a.example/in?…, a replay of {id}"),
-        ] {
-            assert!(printed.contains(&line), "{printed}");
-        }
-        assert_eq!(printed.lines().count(), 4, "{printed}");
-    }
-
-    #[tokio::test]
-    async fn the_id_of_a_request_is_told_from_that_of_a_delivery() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.db");
-        let clock = Clock::system();
-        let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
-        // Requests and deliveries both have UUIDs as ids. So the command could mistake this id of a request for the id
-        // of a delivery.
-        let id = RequestId::generate();
-        let request = NewRequest::new(id.clone(), "/greet", "{}", clock.now());
-        let _ = store.submit(request).await.unwrap();
-        store.close().await;
-        drop(store);
-        let printed = run(&path, id.as_str()).await.unwrap_err();
-        assert_eq!(
-            printed,
-            format!("`{id}` is the id of a request that has no deliveries: it has no webhook, or is not over")
-        );
-
-        let store = Store::open(options(&path), NodeId::generate(), clock.clone()).await.unwrap();
-        let report =
-            NewReport::to(Webhook::new("https://a.example/in").unwrap(), id.as_str(), "{}".into(), clock.now());
-        let delivery = report.id;
-        store.post_durably(vec![report]).await.unwrap();
-        store.close().await;
-        drop(store);
-        let printed = run(&path, id.as_str()).await.unwrap_err();
-        let expected = format!(
-            "`{id}` is the id of a request; its deliveries are:\n  {delivery}  waiting to https://a.example/in"
-        );
-        assert_eq!(printed, expected);
-    }
-}
+mod tests;

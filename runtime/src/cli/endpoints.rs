@@ -1,13 +1,14 @@
 //! The command `endpoints`: lists the webhooks whose receivers want no more reports, and enables them again.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use clap::Subcommand;
-use serde::Serialize;
 
 use super::offline_store::{CommandResult, with_store};
-#[cfg(all(unix, feature = "sqlite"))]
-use crate::admin::Client;
+use super::remote::{Remote, json, listed};
+use crate::admin::client::Client;
+use crate::admin::model::{AllEnabled, DisabledName, Enabled, Endpoint, Name};
 use postback_store::{self as store, Disabled, Store};
 use postback_wire::line::Escaped;
 use postback_wire::webhook::{Webhook, shown};
@@ -15,82 +16,107 @@ use postback_wire::webhook::{Webhook, shown};
 /// The subcommands of `endpoints`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Endpoints {
-    /// List the disabled webhooks: their receivers answered 410, or `webhook-delivery: disable`
+    /// List the disabled webhooks: their receivers answered 410, or `webhook-delivery: disable`, or an operator disabled
+    /// them
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        common: super::Common,
+        remote: Remote,
     },
     /// Enable a disabled webhook, so that the reports held for it are sent
     Enable {
         /// The URL, in full or as `list` shows it; `list` leaves out parts that may be secret
-        url: String,
+        #[arg(value_name = "ENDPOINT")]
+        endpoint: String,
         #[command(flatten)]
-        common: super::Common,
+        remote: Remote,
+    },
+    /// Disable a webhook, so that its reports are held until it is enabled; needs a running server
+    Disable {
+        /// The URL in full, or the scheme, host and port of an origin
+        #[arg(value_name = "ENDPOINT")]
+        endpoint: String,
+        /// Why it is disabled
+        #[arg(long)]
+        reason: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
     },
 }
 
 impl Endpoints {
-    pub(super) fn common(&self) -> &super::Common {
+    fn remote(&self) -> &Remote {
         match self {
-            Self::List { common, .. } | Self::Enable { common, .. } => common,
+            Self::List { remote, .. } | Self::Enable { remote, .. } | Self::Disable { remote, .. } => remote,
         }
+    }
+
+    pub(super) fn common(&self) -> &super::Common {
+        &self.remote().common
     }
 
     /// Runs the command. Returns the text to print, or the reason why the command has failed.
-    pub(crate) async fn run(&self, options: store::Options) -> Result<String, String> {
-        if let Some(server) = running(&options) {
-            return match self {
-                Self::List { json, .. } => listed(&server.disabled()?, *json),
-                Self::Enable { url, .. } => {
-                    let urls = matching(server.disabled()?, url)?;
-                    let enabled = urls.into_iter().map(|url| Ok(enabled(&url, server.enable(&url)?)));
-                    enabled.collect()
-                }
-            };
+    pub(crate) async fn run(&self, options: store::Options, ca_file: Option<&Path>) -> Result<String, String> {
+        if let Some(client) = self.remote().find(&options.place, ca_file)? {
+            return self.ask(&client).await;
         }
-        with_store(options, async |store| match self {
-            Self::List { json, .. } => Ok(listed(&store.disabled().await?, *json)),
-            Self::Enable { url, .. } => enable(store, url).await,
-        })
-        .await
+        match self {
+            Self::Disable { remote, .. } => remote.client(&options.place, ca_file).map(|_| String::new()),
+            Self::List { json, .. } => {
+                with_store(options, async |store| Ok(shown_list(&offline(store).await?, *json))).await
+            }
+            Self::Enable { endpoint, .. } => with_store(options, async |store| enable(store, endpoint).await).await,
+        }
+    }
+
+    async fn ask(&self, client: &Client) -> Result<String, String> {
+        match self {
+            Self::List { json, .. } => {
+                let list = listed(client, "/endpoints", &[], usize::MAX).await.map_err(|error| error.to_string())?;
+                shown_list(&list, *json)
+            }
+            Self::Enable { endpoint, .. } => {
+                let (path, name) = named(endpoint, None, "enable");
+                let answer: Result<AllEnabled, _> = client.post(path, &name).await;
+                match answer {
+                    Ok(all) => Ok(all.enabled.iter().map(|Enabled { url, reports }| enabled(url, *reports)).collect()),
+                    Err(error) if error.is_not_found() => Err(not_disabled(endpoint)),
+                    Err(error) => Err(Escaped(&error.to_string()).to_string()),
+                }
+            }
+            Self::Disable { endpoint, reason, .. } => {
+                let (path, name) = named(endpoint, reason.clone(), "disable");
+                let answer: Result<DisabledName, _> = client.post(path, &name).await;
+                let DisabledName { url } = answer.map_err(|error| Escaped(&error.to_string()).to_string())?;
+                Ok(format!("{} is disabled; its reports are held until it is enabled\n", Escaped(&url)))
+            }
+        }
     }
 }
 
-/// Makes a client of the running server that has the store open. Returns `None` if no server runs.
-#[cfg(all(unix, feature = "sqlite"))]
-fn running(options: &store::Options) -> Option<Client> {
-    match &options.place {
-        store::Location::Sqlite { path, .. } => Client::of(path),
-        store::Location::Memory { .. } => None,
-    }
+/// Returns the path for this change, and its body. A name without a path is an origin.
+fn named(name: &str, reason: Option<String>, change: &str) -> (&'static str, Name) {
+    let is_origin = name.split_once("://").is_some_and(|(_, rest)| !rest.contains(['/', '?']));
+    let path = match (is_origin, change) {
+        (true, "enable") => "/origins/enable",
+        (true, _) => "/origins/disable",
+        (false, "enable") => "/endpoints/enable",
+        (false, _) => "/endpoints/disable",
+    };
+    (path, Name { url: name.to_owned(), reason })
 }
 
-#[cfg(not(all(unix, feature = "sqlite")))]
-fn running(_: &store::Options) -> Option<NoServer> {
-    None
-}
-
-/// Replaces the client of a running server on systems that have no admin socket. The type has no values, because a
-/// command cannot connect to a running server on these systems.
-#[cfg(not(all(unix, feature = "sqlite")))]
-enum NoServer {}
-
-#[cfg(not(all(unix, feature = "sqlite")))]
-impl NoServer {
-    fn disabled(&self) -> Result<Vec<Disabled>, String> {
-        match *self {}
+/// Reads the disabled webhooks of a stopped server.
+async fn offline(store: &Store) -> Result<Vec<Endpoint>, store::Error> {
+    let mut list = Vec::new();
+    for Disabled { url, since, reason, by_operator } in store.disabled().await? {
+        let held = store.held_count(&url).await?;
+        let by = if by_operator { "operator" } else { "receiver" }.to_owned();
+        list.push(Endpoint { url: shown(&url), since: since.to_string(), reason, by, held });
     }
-
-    fn enable(&self, _: &str) -> Result<u64, String> {
-        match *self {}
-    }
-}
-
-fn listed(disabled: &[Disabled], json: bool) -> Result<String, String> {
-    if json { as_json(disabled) } else { Ok(as_lines(disabled)) }
+    Ok(list)
 }
 
 async fn enable(store: &Store, asked: &str) -> CommandResult {
@@ -100,14 +126,18 @@ async fn enable(store: &Store, asked: &str) -> CommandResult {
     };
     let mut text = String::new();
     for url in urls {
-        text.push_str(&enabled(&url, store.enable(&url).await?));
+        text.push_str(&enabled(&shown(&url), store.enable(&url).await?));
     }
     Ok(Ok(text))
 }
 
 fn enabled(url: &str, reports: u64) -> String {
     let s = if reports == 1 { "" } else { "s" };
-    format!("{} is enabled; {reports} report{s} held for it will be sent\n", shown(url))
+    format!("{} is enabled; {reports} report{s} held for it will be sent\n", Escaped(url))
+}
+
+fn not_disabled(asked: &str) -> String {
+    format!("{} is not disabled; `endpoints list` shows the disabled webhooks", Escaped(asked))
 }
 
 /// Returns the disabled URLs that match the argument `asked`. `asked` is either a full URL or the short form of a URL
@@ -115,41 +145,28 @@ fn enabled(url: &str, reports: u64) -> String {
 fn matching(disabled: Vec<Disabled>, asked: &str) -> Result<Vec<String>, String> {
     let exact = Webhook::new(asked).ok();
     let matches = |disabled: &Disabled| {
-        exact.as_ref().is_some_and(|webhook| webhook.url().as_str() == disabled.url) || shown(&disabled.url) == asked
+        exact.as_ref().is_some_and(|webhook| webhook.url().as_str() == disabled.url)
+            || shown(&disabled.url) == asked
+            || disabled.url == asked
     };
     let urls: Vec<_> = disabled.into_iter().filter(matches).map(|disabled| disabled.url).collect();
-    if urls.is_empty() {
-        return Err(format!("{} is not disabled; `endpoints list` shows the disabled webhooks", Escaped(asked)));
-    }
-    Ok(urls)
+    if urls.is_empty() { Err(not_disabled(asked)) } else { Ok(urls) }
 }
 
-fn as_lines(disabled: &[Disabled]) -> String {
-    if disabled.is_empty() {
-        return "no webhook is disabled\n".to_owned();
+fn shown_list(list: &[Endpoint], as_json: bool) -> Result<String, String> {
+    if as_json {
+        return json(&list);
+    }
+    if list.is_empty() {
+        return Ok("no webhook is disabled\n".to_owned());
     }
     let mut text = String::new();
-    for Disabled { url, since, reason } in disabled {
+    for Endpoint { url, since, reason, held, .. } in list {
+        let held = if *held > 0 { format!("  {held} held") } else { String::new() };
         // The result of `writeln!` is ignored, because writing to a `String` cannot fail.
-        let _ = writeln!(text, "{}  since {since}  {}", shown(url), Escaped(reason));
+        let _ = writeln!(text, "{}", Escaped(&format!("{url}  since {since}  {reason}{held}")));
     }
-    text
-}
-
-fn as_json(disabled: &[Disabled]) -> Result<String, String> {
-    #[derive(Serialize)]
-    struct Line {
-        url: String,
-        since: String,
-        reason: String,
-    }
-    let line = |disabled: &Disabled| Line {
-        url: shown(&disabled.url),
-        since: disabled.since.to_string(),
-        reason: disabled.reason.clone(),
-    };
-    let lines: Vec<_> = disabled.iter().map(line).collect();
-    serde_json::to_string_pretty(&lines).map(|text| text + "\n").map_err(|error| error.to_string())
+    Ok(text)
 }
 
 #[cfg(all(test, feature = "sqlite"))]
@@ -159,18 +176,18 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::cli::offline_store::tests::{answered_gone, options};
+    use crate::cli::offline_store::tests::{answered_gone, options, remote};
     use postback_store::{NewReport, Next, Settled};
     use postback_wire::id::NodeId;
     use postback_wire::time::Clock;
 
     async fn run(path: &Path, url: Option<&str>, json: bool) -> Result<String, String> {
-        let common = super::super::Common { config: None };
+        let remote = remote();
         let command = match url {
-            Some(url) => Endpoints::Enable { url: url.to_owned(), common },
-            None => Endpoints::List { json, common },
+            Some(url) => Endpoints::Enable { endpoint: url.to_owned(), remote },
+            None => Endpoints::List { json, remote },
         };
-        command.run(options(path)).await
+        command.run(options(path), None).await
     }
 
     #[tokio::test]

@@ -70,6 +70,11 @@ pub(super) mod tests {
         store::Options::at(Location::Sqlite { path: path.into(), durability: Durability::Normal })
     }
 
+    /// The arguments of a command that are about the server, without any.
+    pub(in crate::cli) fn remote() -> crate::cli::remote::Remote {
+        crate::cli::remote::Remote { common: crate::cli::Common { config: None }, url: None, token_file: None }
+    }
+
     /// Makes the record of an attempt to which the receiver answered 410, which means that the receiver wants no more
     /// reports.
     pub(in crate::cli) fn answered_gone(clock: &Clock) -> Attempt {

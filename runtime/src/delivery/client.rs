@@ -146,6 +146,13 @@ fn build(connect: Connect, concurrency: usize) -> Client {
         .build(connect)
 }
 
+/// Returns the TLS settings of a client that is no delivery, such as the client of the operator's API. It trusts the same
+/// certificates as deliveries do.
+#[cfg(feature = "server")]
+pub(crate) fn client_tls(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
+    tls(roots(ca_file)?)
+}
+
 fn tls(roots: RootCertStore) -> Result<ClientConfig, Error> {
     // The TLS provider is passed to this client and not installed for the whole process, because only the program, and
     // not a library, may choose the provider of the process.

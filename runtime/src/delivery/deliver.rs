@@ -131,7 +131,9 @@ impl Deliverer {
     /// Whether a report to a disabled URL may be sent as a probe, which tests whether the receiver accepts reports
     /// again.
     fn may_probe(&self, report: &ClaimedReport) -> bool {
-        self.is_trusted(report) && self.probes.begin(report.to.url(), self.clock.elapsed())
+        !self.store.is_disabled_by_operator(report.to.url())
+            && self.is_trusted(report)
+            && self.probes.begin(report.to.url(), self.clock.elapsed())
     }
 
     async fn attempt(&self, report: &ClaimedReport) -> AttemptResult {

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::attempt_tasks::AttemptTasks;
 use super::claim;
+use super::control::Order;
 use super::deliver::Deliverer;
 use super::event::{Event, Slot};
 use super::failure_log::{FailureLog, store_backoff};
@@ -94,7 +95,7 @@ impl Dispatcher {
 
     /// Delivers reports until the shutdown begins. Then waits for the attempts in flight, and puts the other reports in
     /// memory back into the store.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let mut pre_claimed =
             self.store.attach_reports(Arc::new(Semaphore::new(self.concurrency + self.scheduler.backlog())));
         let (claims, mut claimed) = mpsc::channel(MAX_CLAIMED);
@@ -114,6 +115,7 @@ impl Dispatcher {
                 Some(_) = not_closed(self.ended.recv_many(&mut events, MAX_PER_SOURCE)) => {}
                 Some(_) = not_closed(pre_claimed.recv_many(&mut handed_over, MAX_PER_SOURCE)), if has_room => {}
                 Some(_) = not_closed(claimed.recv_many(&mut due, MAX_PER_SOURCE)), if has_room => {}
+                Some(order) = orders.recv() => self.answer(order, now),
                 () = tokio::time::sleep(alarm.unwrap_or_default()), if alarm.is_some() => {}
             }
             let now = self.clock.elapsed();
@@ -158,6 +160,13 @@ impl Dispatcher {
             && let Some(event) = self.ended.recv().await
         {
             self.handle_event(event, now);
+        }
+    }
+
+    fn answer(&self, order: Order, now: SinceStart) {
+        match order {
+            // Sending fails only if the caller has gone.
+            Order::Circuits(answer) => drop(answer.send(self.scheduler.circuits(now))),
         }
     }
 

@@ -85,7 +85,7 @@ async fn release(store: &Store, clock: &Clock, destinations: &Destinations, prob
     probes.lock().retain(|url, _| store.is_disabled(url));
     for at in disabled {
         let trusted = Url::parse(&at.url).is_ok_and(|url| destinations.find(&url).is_some());
-        if trusted && probes.is_due(&at.url, clock.elapsed()) {
+        if trusted && !at.by_operator && probes.is_due(&at.url, clock.elapsed()) {
             store.release_held(&at.url).await?;
         }
     }

@@ -42,6 +42,10 @@ impl Schedule {
     }
 
     /// Returns the number of attempts that the schedule allows for a report.
+    pub(crate) fn steps(&self) -> &[Duration] {
+        &self.0
+    }
+
     pub(crate) fn attempts(&self) -> u32 {
         // Invariant: a schedule has at most 100 delays.
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)

@@ -16,6 +16,7 @@ use super::set_by::SetBy;
 use super::sources::Gathered;
 use super::tree::{Node, Table, Value};
 use super::{Delivery, Endpoint, Settings, routes};
+use crate::admin::AdminToken;
 use crate::handler::allowed::{CONCURRENCY, PAUSE, QUEUED, QUEUED_BYTES, RETENTION, RUN_TIMEOUT, RUNS};
 use crate::policy::guard::Nat64;
 use crate::policy::schedule::Schedule;
@@ -67,7 +68,7 @@ pub(super) fn check(
         Value::Table(tables) => tables,
         _ => Table::new(),
     };
-    let (server, access) = server(section("server", &mut tables, &mut errors), &gathered.env);
+    let (server, access, admin_token) = server(section("server", &mut tables, &mut errors), &gathered.env);
     let (mut store, retention) =
         store(section("store", &mut tables, &mut errors), server.max_payload, &gathered.program);
     let (worker, queued) = worker(section("worker", &mut tables, &mut errors));
@@ -84,8 +85,21 @@ pub(super) fn check(
         return Err(Errors(errors));
     }
     let (config, file, warnings) = (config.unwrap_or_default(), gathered.file, gathered.warnings);
-    let mut settings =
-        Settings { server, access, store, retention, worker, routes, delivery, log, grace, config, file, warnings };
+    let mut settings = Settings {
+        server,
+        access,
+        admin_token,
+        store,
+        retention,
+        worker,
+        routes,
+        delivery,
+        log,
+        grace,
+        config,
+        file,
+        warnings,
+    };
     settings.warnings.extend(settings.destinations().shared_secret());
     settings.warnings.extend(access_keys::warning(&settings.access));
     Ok(settings)
@@ -95,7 +109,9 @@ fn section<'e>(name: &str, tables: &mut Table, errors: &'e mut Vec<Error>) -> Se
     Section::new(name.to_owned(), tables.remove(name), errors)
 }
 
-fn server(mut section: Section<'_>, env: &[(OsString, OsString)]) -> (api::Options, access::Options) {
+type Server = (api::Options, access::Options, Option<AdminToken>);
+
+fn server(mut section: Section<'_>, env: &[(OsString, OsString)]) -> Server {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8_080));
     let wanted = "an IP address and a port, such as \"127.0.0.1:8080\"";
     let options = api::Options {
@@ -106,8 +122,11 @@ fn server(mut section: Section<'_>, env: &[(OsString, OsString)]) -> (api::Optio
         run_timeout: Duration::MAX,
     };
     let access = access_keys::options(&mut section, env);
+    let wanted = format!("a token of {} to {} visible ASCII characters", AdminToken::MIN_LEN, AdminToken::MAX_LEN);
+    let token = |node| read::optional(node, |node| read::parsed(node, &wanted, |text| AdminToken::new(text.trim())));
+    let admin_token = section.take("admin_token", None, token);
     section.finish();
-    (options, access)
+    (options, access, admin_token)
 }
 
 fn store(mut section: Section<'_>, max_payload: usize, program: &str) -> (store::Options, Duration) {

@@ -5,6 +5,7 @@
 pub(crate) const KEYS: &[&str] = &[
     "server.listen",
     "server.max_payload",
+    "server.admin_token",
     "server.accept_ids",
     "server.auth",
     "server.hosts",

@@ -35,6 +35,14 @@ impl Sources {
     }
 }
 
+/// Returns the admin token that the environment holds for commands, in the variable `POSTBACK_ADMIN_TOKEN`. The variable
+/// is no setting, because a setting has `__` in its name.
+pub(crate) fn admin_token() -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "settings are the only module that reads the environment")]
+    let token = std::env::var("POSTBACK_ADMIN_TOKEN").ok();
+    token.filter(|token| !token.is_empty())
+}
+
 /// The settings of all sources in one tree. The values are not checked yet.
 pub(super) struct Gathered {
     pub(super) program: String,

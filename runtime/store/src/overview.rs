@@ -4,6 +4,7 @@
 //! store has: a filter that no index serves reads at most [`MOST_SCANNED`] rows. Then the page may have fewer rows than
 //! were asked for, and `next` says where the next page begins.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use http::HeaderMap;
 use crate::Store;
 use crate::error::Error;
 use crate::record::{Attempt, DeliveryRecord, Owner, Registration};
-use crate::terms::Terms;
+use crate::terms::{Extras, Terms};
 use postback_wire::id::{ReportId, RequestId};
 use postback_wire::report::Reason;
 use postback_wire::time::Timestamp;
@@ -28,7 +29,7 @@ pub(crate) const MOST_ATTEMPTS: usize = 200;
 pub const MOST_COUNTED: u64 = 1_000;
 
 /// The error of a backend, as `backend` defines it.
-pub(crate) type Cause = std::sync::Arc<dyn std::error::Error + Send + Sync>;
+pub(crate) type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// One page of a list, the newest row first.
 #[derive(Clone, Debug)]
@@ -127,6 +128,7 @@ pub struct Original {
     /// `None`: the payload is not stored any more. (The memory backend deletes the payload when the request has ended.)
     pub body: Option<Bytes>,
     pub registration: Option<Registration>,
+    pub extras: Option<Arc<Extras>>,
 }
 
 /// The state of a delivery, as operators see it.
@@ -222,14 +224,18 @@ impl Store {
     ) -> Result<Page<RequestLine>, Error> {
         let page = self.reader()?.list_requests(filter, before.unwrap_or(LAST), limit).await;
         let mut page = page.map_err(Error::Backend)?;
-        page.rows.iter_mut().for_each(|line| self.show_due(&mut line.due));
+        for line in &mut page.rows {
+            self.show_due(&mut line.due);
+        }
         Ok(page)
     }
 
     /// Returns requests whose ids begin with `prefix`, in the order of their ids, after the id `after`.
     pub async fn requests_by_id(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<RequestLine>, Error> {
         let mut lines = self.reader()?.requests_by_id(prefix, after, limit).await.map_err(Error::Backend)?;
-        lines.iter_mut().for_each(|line| self.show_due(&mut line.due));
+        for line in &mut lines {
+            self.show_due(&mut line.due);
+        }
         Ok(lines)
     }
 
@@ -257,7 +263,9 @@ impl Store {
     ) -> Result<Page<DeliveryLine>, Error> {
         let page = self.reader()?.list_deliveries(filter, before.unwrap_or(LAST), limit).await;
         let mut page = page.map_err(Error::Backend)?;
-        page.rows.iter_mut().for_each(|line| self.show_due(&mut line.record.next_due));
+        for line in &mut page.rows {
+            self.show_due(&mut line.record.next_due);
+        }
         Ok(page)
     }
 

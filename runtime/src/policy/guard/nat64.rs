@@ -18,6 +18,12 @@ const LOCAL_USE: (Ipv6Addr, u8) = (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0)
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Nat64(Ipv6Net);
 
+impl std::fmt::Display for Nat64 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl Nat64 {
     /// Makes a NAT64 prefix. `None` if RFC 6052 does not allow the length of the prefix, or if bits 64 to 71 of the
     /// prefix are not zero.

@@ -81,6 +81,7 @@ impl Lists for Memory {
                 headers: row.new.headers.clone(),
                 body: (!ended).then(|| row.new.body.clone()),
                 registration: row.registration.clone(),
+                extras: row.new.extras.clone(),
             }
         });
         ready(Ok(original)).boxed()

@@ -7,7 +7,9 @@ use super::{Range, end, limit, most_scanned, number, page};
 use crate::overview::{
     EXCERPT, Excerpt, Original, Page, RequestDetail, RequestFilter, RequestLine, RequestStatus, took,
 };
-use crate::sqlite::codec::{blob, headers_from_bytes, reason_from_text, registration_from_text, small};
+use crate::sqlite::codec::{
+    blob, extras_from_text, headers_from_bytes, reason_from_text, registration_from_text, small,
+};
 use crate::sqlite::statement::{query, query_scalar};
 use crate::sqlite::states::{RequestState, sql};
 use crate::terms::Terms;
@@ -123,7 +125,7 @@ pub(super) async fn detail(pool: &SqlitePool, id: &RequestId) -> Result<Option<R
 }
 
 pub(super) async fn original(pool: &SqlitePool, id: &RequestId) -> Result<Option<Original>, sqlx::Error> {
-    let sql = "SELECT r.route, r.state, b.headers, b.body, g.text, r.owner, r.priority, r.timeout FROM request AS r \
+    let sql = "SELECT r.route, r.state, b.headers, b.body, g.text, r.owner, r.priority, r.timeout, r.extras FROM request AS r \
                LEFT JOIN request_body AS b ON b.seq = r.seq LEFT JOIN registration AS g ON g.seq = r.seq WHERE r.id = ?1";
     let row = query(sql).bind(id.as_str()).fetch_optional(pool).await?;
     let Some(row) = row else { return Ok(None) };
@@ -136,6 +138,7 @@ pub(super) async fn original(pool: &SqlitePool, id: &RequestId) -> Result<Option
         headers: row.try_get::<Option<&[u8]>, _>(2)?.map(headers_from_bytes).unwrap_or_default(),
         body,
         registration: row.try_get::<Option<&str>, _>(4)?.and_then(registration_from_text),
+        extras: extras_from_text(row.try_get(8)?),
     }))
 }
 

@@ -1,0 +1,105 @@
+//! The check of `server.admin_token`, for calls over the network.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse as _;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use ring::digest::{SHA256, digest};
+
+use super::answer::Problem;
+use super::audit::Actor;
+
+/// The digest of `server.admin_token`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct AdminToken([u8; 32]);
+
+impl std::fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AdminToken(…)")
+    }
+}
+
+impl AdminToken {
+    /// The shortest token, in bytes. A shorter one could be guessed.
+    pub(crate) const MIN_LEN: usize = 16;
+    /// The longest token, in bytes.
+    pub(crate) const MAX_LEN: usize = 512;
+
+    /// Keeps the digest of this token. `None`: the token is too short or too long, or has characters that a header
+    /// cannot carry.
+    pub(crate) fn new(token: &str) -> Option<Self> {
+        let len = Self::MIN_LEN..=Self::MAX_LEN;
+        (len.contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Self(sha256(token)))
+    }
+
+    /// Whether these headers carry the token. The time that this takes does not depend on how much of a wrong token is
+    /// right.
+    fn is_in(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return false };
+        let Some((scheme, token)) = value.to_str().ok().and_then(|text| text.split_once(' ')) else { return false };
+        let given = sha256(token.trim_start_matches(' '));
+        let differs = self.0.iter().zip(given).fold(0, |differs, (a, b)| differs | (a ^ b));
+        scheme.eq_ignore_ascii_case("bearer") && differs == 0
+    }
+
+    /// Makes the router that lets calls with this token pass to `router`, under [`PATH`](super::PATH).
+    pub(crate) fn guarding(self, router: Router) -> Router {
+        let check = move |mut request: Request, next: Next| {
+            let passes = self.is_in(request.headers());
+            async move {
+                if !passes {
+                    return Problem::unauthorized().into_response();
+                }
+                request.headers_mut().remove(AUTHORIZATION);
+                request.extensions_mut().insert(Actor::AdminToken);
+                next.run(request).await
+            }
+        };
+        router.layer(from_fn(check)) as Router
+    }
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_token_itself_passes() {
+        let token = AdminToken::new("0123456789abcdef").unwrap();
+        let with = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| drop(headers.append(AUTHORIZATION, value.parse().unwrap())));
+            token.is_in(&headers)
+        };
+        assert!(with(&["Bearer 0123456789abcdef"]) && with(&["bearer 0123456789abcdef"]));
+        for wrong in [
+            &["Bearer 0123456789abcdeF"][..],
+            &["Bearer 0123456789abcde"],
+            &["Bearer 0123456789abcdef "],
+            &["Basic 0123456789abcdef"],
+            &["0123456789abcdef"],
+            &["Bearer 0123456789abcdef", "Bearer 0123456789abcdef"],
+            &[],
+        ] {
+            assert!(!with(wrong), "{wrong:?}");
+        }
+        assert_eq!(format!("{token:?}"), "AdminToken(…)");
+    }
+
+    #[test]
+    fn a_token_that_can_be_guessed_or_not_sent_is_refused() {
+        assert_eq!(AdminToken::new("short"), None);
+        assert_eq!(AdminToken::new(&"x".repeat(513)), None);
+        assert_eq!(AdminToken::new("0123456789abcdef with a space"), None);
+        assert_eq!(AdminToken::new("0123456789abcdéf"), None);
+    }
+}

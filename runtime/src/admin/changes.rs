@@ -1,0 +1,78 @@
+//! The change feed: server-sent events about requests and deliveries.
+//!
+//! An event says which row has changed its state, and not what it holds: whoever wants to know asks for the row. A
+//! reader who is too slow is told how many events it has missed, and goes on.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Admin;
+use super::answer::Problem;
+use super::deliveries::status_name as delivery_status;
+use super::requests::status_name as request_status;
+use crate::problem::Code;
+use postback_store::shutdown::Shutdown;
+use postback_store::{Change, Feed, Heard};
+
+/// The largest number of feeds that are open at the same time.
+pub(super) const MAX_FEEDS: usize = 16;
+/// The time after which a feed without events sends a comment, so that both sides see that the connection works.
+const COMMENT_EVERY: Duration = Duration::from_secs(15);
+
+struct Listener {
+    feed: Feed,
+    stop: Shutdown,
+    _room: OwnedSemaphorePermit,
+}
+
+/// `GET /changes`.
+pub(super) async fn follow(State(admin): State<Arc<Admin>>) -> Response {
+    let Ok(room) = Arc::clone(&admin.feeds).try_acquire_owned() else {
+        let detail = format!("{MAX_FEEDS} change feeds are open, which is the limit; close one");
+        return Problem::new(Code::Overloaded, detail).into_response();
+    };
+    let listener = Listener { feed: admin.store.feed(), stop: admin.stop.clone(), _room: room };
+    // The first event shows the client that it hears every change from now on.
+    let first = stream::iter([Ok(Event::default().event("ready").data("{}"))]);
+    let events = stream::unfold(listener, async |mut listener| {
+        let heard = tokio::select! {
+            biased;
+            () = listener.stop.stopping() => None,
+            heard = listener.feed.next() => heard,
+        };
+        Some((Ok::<_, Infallible>(event(&heard?)), listener))
+    });
+    let keep_alive = KeepAlive::new().interval(COMMENT_EVERY).text("");
+    Sse::new(stream::StreamExt::chain(first, events)).keep_alive(keep_alive).into_response()
+}
+
+fn event(heard: &Heard) -> Event {
+    let (name, data) = match heard {
+        Heard::Change(Change::Request { id, route, status, cancelling }) => {
+            let mut data = serde_json::json!({ "id": id, "status": request_status(*status) });
+            if let Some(route) = route {
+                data["route"] = (**route).into();
+            }
+            if *cancelling {
+                data["cancelling"] = true.into();
+            }
+            ("request", data)
+        }
+        Heard::Change(Change::Delivery { id, subject, status }) => {
+            let mut data = serde_json::json!({ "id": id.to_string(), "status": delivery_status(*status) });
+            if let Some(subject) = subject {
+                data["subject"] = (**subject).into();
+            }
+            ("delivery", data)
+        }
+        Heard::Lagged(missed) => ("lagged", serde_json::json!({ "missed": missed })),
+    };
+    Event::default().event(name).data(data.to_string())
+}

@@ -1,0 +1,217 @@
+//! The client of the operator's API, for the commands: through the socket beside the database, or over the network with
+//! the admin token.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tower::ServiceExt as _;
+use url::Url;
+
+use super::PATH;
+use crate::delivery;
+use postback_wire::line::{Causes, Escaped};
+
+/// The largest answer that the client reads, in bytes.
+const MAX_ANSWER: usize = 64 << 20;
+/// The longest time that one call and its answer may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A client of a running server.
+#[derive(Debug)]
+pub(crate) struct Client(Target);
+
+enum Target {
+    #[cfg_attr(not(unix), expect(dead_code, reason = "only Unix has such sockets"))]
+    Socket(PathBuf),
+    Url {
+        url: Url,
+        token: HeaderValue,
+        ca_file: Option<PathBuf>,
+    },
+}
+
+/// `Debug` shows where the server is, and not the token.
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "Socket({})", path.display()),
+            Self::Url { url, .. } => write!(f, "Url({})", url.origin().ascii_serialization()),
+        }
+    }
+}
+
+/// Why a call has failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the answer of the server is not as expected: {0}")]
+    Answer(String),
+    /// The server has refused the call. The text says why.
+    #[error("{detail}")]
+    Refused { status: StatusCode, code: String, detail: String },
+}
+
+impl ClientError {
+    /// Whether the server has no such row.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::NOT_FOUND, .. })
+    }
+}
+
+/// The members of a problem document that the client reads.
+#[derive(serde::Deserialize)]
+struct ProblemText {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    detail: String,
+}
+
+impl Client {
+    /// Makes a client of the server that has this database open. Returns `None` if no server listens on the socket
+    /// beside the database.
+    #[cfg(all(unix, feature = "sqlite"))]
+    pub(crate) fn beside(database: &Path) -> Option<Self> {
+        let path = super::beside(database);
+        std::os::unix::net::UnixStream::connect(&path).is_ok().then_some(Self(Target::Socket(path)))
+    }
+
+    /// Makes a client of the server at this URL. `ca_file` names certificates that are trusted besides those of the
+    /// system.
+    pub(crate) fn at(url: &str, token: &str, ca_file: Option<&Path>) -> Result<Self, String> {
+        let expected = || "the URL of a server looks like https://host:port".to_owned();
+        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or_else(expected)?;
+        if url.host_str().is_none() || url.path() != "/" || url.query().is_some() || !url.username().is_empty() {
+            return Err(expected());
+        }
+        let mut token = HeaderValue::try_from(format!("Bearer {}", token.trim()))
+            .map_err(|_| "the admin token has characters that a header cannot carry".to_owned())?;
+        token.set_sensitive(true);
+        Ok(Self(Target::Url { url, token, ca_file: ca_file.map(Path::to_owned) }))
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Answer(error.to_string()))?;
+        self.call(Method::POST, path, Some(body.into())).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+    ) -> Result<T, ClientError> {
+        let slow = || ClientError::Unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
+        let (status, answer) =
+            tokio::time::timeout(TIMEOUT, self.ask(method, path, body)).await.map_err(|_| slow())??;
+        if status.is_success() {
+            return serde_json::from_slice(&answer).map_err(|error| ClientError::Answer(error.to_string()));
+        }
+        let problem = serde_json::from_slice(&answer).unwrap_or_else(|_| ProblemText {
+            code: String::new(),
+            detail: format!("{status}: {}", Escaped(String::from_utf8_lossy(&answer).trim())),
+        });
+        let ProblemText { code, detail } = problem;
+        Err(ClientError::Refused { status, code, detail })
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<(StatusCode, Bytes), ClientError> {
+        let request = Request::builder().method(method).header(ACCEPT, "application/json");
+        let request = if body.is_some() { request.header(CONTENT_TYPE, "application/json") } else { request };
+        let body = Full::new(body.unwrap_or_default());
+        let built = |request: http::Result<Request<Full<Bytes>>>| {
+            request.map_err(|error| ClientError::Unreachable(error.to_string()))
+        };
+        match &self.0 {
+            #[cfg(unix)]
+            Target::Socket(socket) => {
+                let stream = tokio::net::UnixStream::connect(socket).await.map_err(|error| unreachable(&error))?;
+                let request = request.uri(path).header(HOST, "localhost").body(body);
+                exchange(TokioIo::new(stream), built(request)?).await
+            }
+            #[cfg(not(unix))]
+            Target::Socket(_) => Err(ClientError::Unreachable("this system has no such sockets".to_owned())),
+            Target::Url { url, token, ca_file } => {
+                let stream = connect(url, ca_file.as_deref()).await?;
+                let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+                let host = format!("{}{port}", url.host_str().unwrap_or_default());
+                let request = request.uri(format!("{PATH}{path}")).header(HOST, host).header(AUTHORIZATION, token);
+                exchange(stream, built(request.body(body))?).await
+            }
+        }
+    }
+}
+
+fn unreachable(error: &dyn std::error::Error) -> ClientError {
+    ClientError::Unreachable(Causes(error).to_string())
+}
+
+/// Connects to the server, with TLS if the URL says so.
+async fn connect(
+    url: &Url,
+    ca_file: Option<&Path>,
+) -> Result<impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + use<>, ClientError> {
+    let mut tls = delivery::client_tls(ca_file).map_err(|error| unreachable(&error))?;
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut tcp = hyper_util::client::legacy::connect::HttpConnector::new();
+    tcp.enforce_http(false);
+    let connector = hyper_rustls::HttpsConnector::from((tcp, tls));
+    let uri = Uri::try_from(url.as_str()).map_err(|error| unreachable(&error))?;
+    connector.oneshot(uri).await.map_err(|error| unreachable(&*error))
+}
+
+/// Sends the request, and reads the whole answer.
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), ClientError>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(stream).await.map_err(|error| unreachable(&error))?;
+    let answered = async {
+        let response = sender.send_request(request).await.map_err(|error| unreachable(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| ClientError::Answer(error.to_string()))?;
+        Ok((status, body.to_bytes()))
+    };
+    // The connection makes progress only while it is polled. It ends after the answer, or never.
+    tokio::pin!(connection, answered);
+    tokio::select! {
+        biased;
+        answer = &mut answered => answer,
+        ended = &mut connection => match ended {
+            Ok(()) => answered.await,
+            Err(error) => Err(unreachable(&error)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_of_a_server_has_neither_path_nor_user_and_no_token_is_shown() {
+        for bad in ["host:80", "ftp://a", "https://a/x", "https://u@a", "https://a?x", "nothing", ""] {
+            assert!(Client::at(bad, "t", None).is_err(), "{bad}");
+        }
+        assert!(Client::at("https://a", "to\nken", None).is_err());
+        let client = Client::at("https://a.example:8443/", "s3cret-s3cret", None).unwrap();
+        assert_eq!(format!("{client:?}"), "Client(Url(https://a.example:8443))");
+    }
+}

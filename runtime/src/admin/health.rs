@@ -1,0 +1,49 @@
+//! The state of the node, in detail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+
+use super::Admin;
+use super::answer::{Answer, Json};
+use super::model::Health;
+use postback_wire::line::Causes;
+
+/// The longest time that the store may take to count its rows.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// `GET /health`. Answers also if the store does not.
+pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Answer<Health> {
+    let store = &admin.store;
+    let (counts, mut reason) = match tokio::time::timeout(MAX_WAIT, store.counts()).await {
+        Ok(Ok(counts)) => (counts, None),
+        Ok(Err(error)) => (Default::default(), Some(Causes(&error).to_string())),
+        Err(_) => (Default::default(), Some(format!("the store does not answer within {} s", MAX_WAIT.as_secs()))),
+    };
+    if let Some(trouble) = store.trouble() {
+        reason = Some(trouble.to_string());
+    }
+    let status = match reason {
+        _ if admin.draining.is_stopping() => "draining",
+        Some(_) => "not_ready",
+        None => "ready",
+    };
+    let unknown = counts.queued.keys().filter(|route| admin.routes.get(route).is_none());
+    let counters = store.counters();
+    Ok(Json(Health {
+        status: status.to_owned(),
+        reason,
+        refuses: store.is_full().map(|bound| bound.to_string()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: admin.clock.elapsed().saturating_sub(admin.started).as_secs(),
+        unknown_routes: unknown.cloned().collect(),
+        queued: counts.queued,
+        running: counts.running,
+        undelivered: counts.undelivered,
+        delivered: counters.delivered,
+        given_up: counters.given_up,
+        disabled: store.disabled().await.map_or(0, |disabled| disabled.len() as u64),
+        open_circuits: admin.delivery.circuits().await.len() as u64,
+    }))
+}

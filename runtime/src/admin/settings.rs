@@ -1,0 +1,36 @@
+//! The effective settings, and reading them anew.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use futures_util::future::BoxFuture;
+
+use super::Admin;
+use super::answer::{Answer, Json, Problem};
+use super::audit::Actor;
+use super::model::{Reload, Settings};
+use crate::problem::Code;
+
+/// The outcome of reading the settings anew: what has changed, or the mistakes because of which nothing was changed.
+pub(crate) type Reloaded = Result<Reload, String>;
+
+/// What the operator's API asks of those who know the settings.
+pub(crate) struct Hooks {
+    /// Returns the effective settings, with their secrets masked.
+    pub(crate) settings: Box<dyn Fn() -> Settings + Send + Sync>,
+    /// Reads the settings anew.
+    pub(crate) reload: Box<dyn Fn() -> BoxFuture<'static, Reloaded> + Send + Sync>,
+}
+
+/// `GET /settings`.
+pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Answer<Settings> {
+    Ok(Json((admin.hooks.settings)()))
+}
+
+/// `POST /settings/reload`.
+pub(super) async fn reload(State(admin): State<Arc<Admin>>, Extension(who): Extension<Actor>) -> Answer<Reload> {
+    let reloaded = (admin.hooks.reload)().await.map_err(|why| Problem::new(Code::InvalidSettings, why))?;
+    admin.audit.record(&who, "settings.reload", &reloaded.applied.join(" ")).await;
+    Ok(Json(reloaded))
+}

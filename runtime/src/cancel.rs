@@ -1,0 +1,55 @@
+//! Cancels a request: settles it with its reports if it waits, and tells its run to stop if it runs. Callers and
+//! operators cancel in the same way.
+
+use std::sync::Arc;
+
+use crate::handler::{Route, Run};
+use crate::poster::{Registered, RequestEnd};
+use postback_store::{Cancelled, Error, Store};
+use postback_wire::id::RequestId;
+use postback_wire::report::Outcome;
+use postback_wire::time::Clock;
+
+/// Cancels the request with this id, if it belongs to the route with this path and to this owner. `route` is the
+/// program's route with this path. `None`: the program has no such route any more. If `owner` is `None`, the request may
+/// belong to anybody.
+pub(crate) async fn cancel(
+    store: &Store,
+    clock: &Clock,
+    (path, route): (&str, Option<&Arc<Route>>),
+    id: &RequestId,
+    owner: Option<&str>,
+) -> Result<Cancelled, Error> {
+    let mut end = None;
+    let asked = match route {
+        Some(route) => ask_for_webhooks(store, route, id).await?,
+        None => None,
+    };
+    let cancelled = store.cancel(id, path, owner, |registration, extras| {
+        let outcome = Outcome::cancelled(clock.now());
+        let registered = registration.map(Registered::from).or_else(|| asked.clone());
+        let registered = registered.or_else(|| Registered::of_route(&route?.webhook));
+        let log_line = format!("{path} {id} cancelled while it waited");
+        let request_end = end.insert(RequestEnd::new(id, outcome, registered, extras.as_deref(), log_line));
+        (request_end.outcome.clone(), request_end.reports.clone())
+    });
+    let cancelled = cancelled.await?;
+    if let (Cancelled::AtOnce(_), Some(end)) = (&cancelled, &end) {
+        end.count_and_log(id, path);
+    }
+    Ok(cancelled)
+}
+
+/// Asks the handler which webhooks get the report of a request that has not run yet. A run of the request would name
+/// the webhooks, but a cancelled request never runs. Returns `None` if the store already has the webhooks of the
+/// request, or if the handler cannot be asked.
+async fn ask_for_webhooks(store: &Store, route: &Arc<Route>, id: &RequestId) -> Result<Option<Registered>, Error> {
+    if route.attribute.is_none() {
+        return Ok(None);
+    }
+    let Some((headers, body)) = store.unregistered(id, &route.path).await? else { return Ok(None) };
+    let (route, run) = (Arc::clone(route), Run::of(id.clone(), Arc::new(headers), body));
+    // The expressions in the attribute `#[async_handler]` are user code and may block the thread. So these expressions
+    // are evaluated on a thread for blocking code.
+    Ok(tokio::task::spawn_blocking(move || route.ask_instead(&run)).await.ok().flatten())
+}

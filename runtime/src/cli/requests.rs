@@ -1,0 +1,222 @@
+//! The command `requests`: lists and shows requests, cancels them, and runs them again.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clap::Subcommand;
+
+use super::deliveries;
+use super::remote::{ListArguments, Remote, json, listed};
+use crate::admin::client::Client;
+use crate::admin::model::{Cancelled, Event, Request, RequestDetail, Retried, Text};
+use postback_store as store;
+use postback_wire::id::RequestId;
+use postback_wire::line::Escaped;
+
+/// The subcommands of `requests`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Requests {
+    /// List requests, the newest first
+    List {
+        /// Only requests of this route, such as /greet
+        #[arg(long)]
+        route: Option<String>,
+        /// Only requests with this status: in_queue, in_progress, completed, failed or cancelled
+        #[arg(long)]
+        status: Option<String>,
+        /// Only requests that were made with the token with this id
+        #[arg(long, value_name = "ID")]
+        token: Option<String>,
+        /// Only requests whose ids begin with this text
+        #[arg(long, value_name = "TEXT")]
+        id: Option<String>,
+        /// Only requests made at this time or later: 2026-11-23T08:00:00Z, or how long ago, such as 10m
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only requests made before this time
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        #[command(flatten)]
+        list: ListArguments,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show a request with its payload, result, timeline and deliveries
+    Show {
+        /// The id of the request
+        id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Cancel requests
+    Cancel {
+        /// The ids of the requests
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Run failed or cancelled requests again, each as a new request with the same payload
+    Retry {
+        /// The ids of the requests
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+impl Requests {
+    fn remote(&self) -> &Remote {
+        match self {
+            Self::List { remote, .. }
+            | Self::Show { remote, .. }
+            | Self::Cancel { remote, .. }
+            | Self::Retry { remote, .. } => remote,
+        }
+    }
+
+    pub(super) fn common(&self) -> &super::Common {
+        &self.remote().common
+    }
+
+    /// Runs the command. Returns the text to print, or the reason why the command has failed.
+    pub(crate) async fn run(&self, options: &store::Options, ca_file: Option<&Path>) -> Result<String, String> {
+        let client = self.remote().client(&options.place, ca_file)?;
+        match self {
+            Self::List { route, status, token, id, since, until, list, .. } => {
+                let filters = [
+                    ("route", route.as_deref()),
+                    ("status", status.as_deref()),
+                    ("token", token.as_deref()),
+                    ("id", id.as_deref()),
+                    ("since", since.as_deref()),
+                    ("until", until.as_deref()),
+                ];
+                let requests: Vec<Request> =
+                    listed(&client, "/requests", &filters, list.limit).await.map_err(|error| error.to_string())?;
+                if list.json { json(&requests) } else { Ok(lines(&requests)) }
+            }
+            Self::Show { id, json: as_json, .. } => {
+                let shown: RequestDetail =
+                    client.get(&path(id, "")?).await.map_err(|error| Escaped(&error.to_string()).to_string())?;
+                if *as_json { json(&shown) } else { Ok(detail(&shown)) }
+            }
+            Self::Cancel { ids, .. } => each(&client, ids, cancel).await,
+            Self::Retry { ids, .. } => each(&client, ids, retry).await,
+        }
+    }
+}
+
+/// Returns the path of a request in the API. An id of other characters than ids have is refused here, because it would
+/// not fit into a path.
+fn path(id: &str, rest: &str) -> Result<String, String> {
+    let id: RequestId = id.parse().map_err(|error| format!("`{}` is not the id of a request: {error}", Escaped(id)))?;
+    Ok(format!("/requests/{id}{rest}"))
+}
+
+/// Runs a change for each id. All ids are tried, and the command fails if one of them fails.
+async fn each(
+    client: &Client,
+    ids: &[String],
+    change: impl AsyncFn(&Client, &str) -> Result<String, String>,
+) -> Result<String, String> {
+    let (mut done, mut failed) = (String::new(), Vec::new());
+    for id in ids {
+        match change(client, id).await {
+            Ok(text) => done.push_str(&text),
+            Err(why) => failed.push(why),
+        }
+    }
+    if failed.is_empty() {
+        return Ok(done);
+    }
+    super::print(&done);
+    Err(failed.join("\n"))
+}
+
+async fn cancel(client: &Client, id: &str) -> Result<String, String> {
+    let answer = client.post(&path(id, "/cancel")?, &serde_json::json!({})).await;
+    let Cancelled { id, status } = answer.map_err(|error| Escaped(&error.to_string()).to_string())?;
+    Ok(match status.as_str() {
+        "cancelled" => format!("{} is cancelled\n", Escaped(&id)),
+        _ => format!("{} is being cancelled; its run was told to stop\n", Escaped(&id)),
+    })
+}
+
+async fn retry(client: &Client, id: &str) -> Result<String, String> {
+    let answer = client.post(&path(id, "/retry")?, &serde_json::json!({})).await;
+    let Retried { id, retry_of } = answer.map_err(|error| Escaped(&error.to_string()).to_string())?;
+    Ok(format!("{} runs again, as request {}\n", Escaped(&retry_of), Escaped(&id)))
+}
+
+fn lines(requests: &[Request]) -> String {
+    if requests.is_empty() {
+        return "no request matches\n".to_owned();
+    }
+    requests.iter().fold(String::new(), |mut text, request| {
+        let _ = writeln!(text, "{}", line(request));
+        text
+    })
+}
+
+fn line(request: &Request) -> String {
+    let Request { id, route, status, reason, token, created, cancelling, .. } = request;
+    let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let token = token.as_ref().map_or_else(String::new, |token| format!("  token {token}"));
+    let cancelling = if *cancelling { ", being cancelled" } else { "" };
+    Escaped(&format!("{id}  {route}  {status}{reason}{cancelling}  {created}{token}")).to_string()
+}
+
+// The results of `writeln!` are ignored below, because writing to a `String` cannot fail.
+
+fn detail(shown: &RequestDetail) -> String {
+    let RequestDetail { request, retry_of, headers, payload, result, error, detail, webhooks, .. } = shown;
+    let mut text = format!("{}\n", line(request));
+    let mut say = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<9} {}", Escaped(value));
+    };
+    if let Some(id) = retry_of {
+        say("retry of", id);
+    }
+    if let Some(due) = &request.due {
+        say("due", due);
+    }
+    for (name, value) in headers {
+        say("header", &format!("{name}: {value}"));
+    }
+    for (name, part) in [("payload", payload), ("result", result), ("error", error)] {
+        if let Some(part) = part {
+            say(name, &shown_text(part));
+        }
+    }
+    if let Some(detail) = detail {
+        say("detail", detail);
+    }
+    for webhook in webhooks {
+        say("webhook", webhook);
+    }
+    for Event { at, what, run, detail } in &shown.timeline {
+        let run = run.map_or_else(String::new, |run| format!(" {run}"));
+        let detail = detail.as_ref().map_or_else(String::new, |detail| format!(": {detail}"));
+        say("timeline", &format!("{at}  {what}{run}{detail}"));
+    }
+    for delivery in &shown.deliveries {
+        say("delivery", &deliveries::line(delivery));
+    }
+    text
+}
+
+/// Shows a payload or a result on one line.
+pub(super) fn shown_text(text: &Text) -> String {
+    let Text { bytes, truncated, text, base64 } = text;
+    let shown = match (text, base64) {
+        (Some(text), _) => text.clone(),
+        (None, Some(base64)) => format!("base64 {base64}"),
+        (None, None) => String::new(),
+    };
+    if *truncated { format!("{shown}… ({bytes} bytes)") } else { shown }
+}
