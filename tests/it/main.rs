@@ -1,6 +1,7 @@
 //! End-to-end tests. They run real programs, with real sockets, database files and signals.
 
 mod access;
+mod admin;
 mod api;
 mod attacks;
 mod bad_input;

@@ -1,4 +1,4 @@
-//! The command `deliveries replay`, which sends a webhook again.
+//! The command `deliveries replay` while no server runs. `admin.rs` has it for a running server.
 
 use std::path::Path;
 
@@ -19,9 +19,6 @@ async fn a_webhook_is_sent_again_under_the_same_id() {
     let replay = |folder: &Path, id: &str| {
         Process::start(env!("CARGO_BIN_EXE_workload"), folder, &["deliveries", "replay", id], &[])
     };
-    let mut refused = replay(server.folder.path(), &webhook_id);
-    assert_eq!(refused.ended().code(), Some(1));
-    refused.wait_for("in use");
     server.stop();
     let mut replayed = replay(server.folder.path(), &webhook_id);
     assert_eq!(replayed.ended().code(), Some(0));
