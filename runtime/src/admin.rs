@@ -19,6 +19,7 @@ mod requests;
 mod settings;
 #[cfg(all(unix, feature = "sqlite"))]
 mod socket;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,14 +33,14 @@ use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::answer::Problem;
-use self::audit::Audit;
-pub(crate) use self::bearer::AdminToken;
+pub(crate) use self::bearer::{AdminToken, Gate};
 use self::replays::Replays;
-pub(crate) use self::settings::Hooks;
+pub(crate) use self::settings::{Hooks, Reloaded};
 #[cfg(all(unix, feature = "sqlite"))]
 use self::socket::beside;
 #[cfg(all(unix, feature = "sqlite"))]
 pub(crate) use self::socket::{listen_beside, run};
+use crate::access::Access;
 use crate::delivery::Control;
 use crate::handler::Routes;
 use postback_store::Store;
@@ -57,6 +58,7 @@ const MAX_READS: usize = 2;
 /// What the operator's API needs from the node.
 pub(crate) struct Parts {
     pub(crate) store: Store,
+    pub(crate) access: Arc<Access>,
     pub(crate) clock: Clock,
     pub(crate) routes: Routes,
     pub(crate) delivery: Control,
@@ -76,7 +78,7 @@ struct Admin {
     hooks: Hooks,
     draining: Shutdown,
     stop: Shutdown,
-    audit: Audit,
+    access: Arc<Access>,
     replays: Replays,
     reads: Semaphore,
     feeds: Arc<Semaphore>,
@@ -84,16 +86,16 @@ struct Admin {
 }
 
 /// Makes the router of the operator's API. Its paths are relative to [`PATH`]. The router checks nobody: the socket
-/// and [`AdminToken`] do that before a call gets here.
+/// and [`Gate`] do that before a call gets here.
 pub(crate) fn router(parts: Parts) -> Router {
-    let Parts { store, clock, routes, delivery, hooks, draining, stop } = parts;
+    let Parts { store, access, clock, routes, delivery, hooks, draining, stop } = parts;
     let admin = Arc::new(Admin {
-        audit: Audit::new(store.clone(), clock.clone()),
         replays: Replays::new(store.clone(), clock.clone(), stop.clone()),
         started: clock.elapsed(),
         reads: Semaphore::new(MAX_READS),
         feeds: Arc::new(Semaphore::new(changes::MAX_FEEDS)),
         store,
+        access,
         clock,
         routes,
         delivery,
@@ -118,6 +120,9 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/endpoints", get(names::endpoints))
         .route("/endpoints/enable", post(names::enable_endpoint))
         .route("/endpoints/disable", post(names::disable_endpoint))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}", delete(tokens::revoke))
+        .route("/audit", get(audit::list))
         .route("/settings", get(settings::show))
         .route("/settings/reload", post(settings::reload))
         .route("/health", get(health::show))

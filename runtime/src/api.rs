@@ -216,7 +216,6 @@ impl Server {
         options: Options,
         rules: Rules,
         stops: Stops,
-        beside: Option<Router>,
     ) -> Self {
         let Served { routes, document } = served;
         let (bodies, checks) = (BodyMemory::new(options.max_payload), Checks::new());
@@ -245,7 +244,13 @@ impl Server {
             unreadable,
             not_ready,
         };
-        Self { listener, api: Arc::new(api), beside }
+        Self { listener, api: Arc::new(api), beside: None }
+    }
+
+    /// Serves this router, too. It has its own check of who calls.
+    #[must_use]
+    pub(crate) fn beside(self, router: Router) -> Self {
+        Self { beside: Some(router), ..self }
     }
 
     pub(crate) async fn run(self) {

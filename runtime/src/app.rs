@@ -3,6 +3,7 @@
 mod limits;
 mod node;
 mod open_files;
+mod reload;
 mod route_limits;
 
 use std::fmt::Display;
@@ -10,6 +11,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 pub(crate) use self::node::Node;
+pub(crate) use self::reload::Reread;
 #[cfg(feature = "schemars")]
 use crate::handler::Described;
 use crate::handler::{Handler, RouteError, Routes, Shared, States, Unbound};

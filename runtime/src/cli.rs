@@ -73,7 +73,7 @@ pub(crate) enum Command {
 }
 
 /// The arguments of `serve`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -86,7 +86,7 @@ pub(crate) struct Serve {
 }
 
 /// The arguments that every command with settings has.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
     /// Read settings from this file instead of postback.toml
     #[arg(long, value_name = "FILE", global = true)]

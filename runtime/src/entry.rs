@@ -3,13 +3,14 @@
 mod signals;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 
-use self::signals::Signals;
+use self::signals::{Asked, Signals};
 use crate::api::Served;
-use crate::app::{App, IntoApp, Node};
+use crate::app::{App, IntoApp, Node, Reread};
 use crate::background::Background;
 use crate::cli::{self, AnyCommand, Arguments, Command, Ready, print, print_error};
 use crate::handler::Routes;
@@ -228,16 +229,15 @@ fn handler_runtime(threads: Option<usize>) -> std::io::Result<Background> {
 /// Adds the inspector's URL to the trusted URLs. If the user's settings type has the field `webhook_url`, and
 /// `config.webhook_url` is not set, also sets `config.webhook_url` to the inspector's URL. Returns a line for the user
 /// that says what was done.
-fn set_webhook<S: DeserializeOwned>(inspector: &Inspector, settings: &mut Settings) -> String {
-    let url = inspector.url();
+fn set_webhook<S: DeserializeOwned>(url: &str, settings: &mut Settings) -> String {
     // The inspector runs on this machine. A webhook that a caller has chosen may be sent to this machine only if the
     // URL of the webhook is trusted.
-    settings.trust(&url);
+    settings.trust(url);
     let prints = format!("webhooks to {url} are printed here; this URL is trusted");
     if settings.config.webhook_url().is_some() {
         format!("{prints}; config.webhook_url was already set, and is kept")
     } else if settings.config.wants::<S>(WEBHOOK_URL) {
-        settings.config.set(WEBHOOK_URL, &url);
+        settings.config.set(WEBHOOK_URL, url);
         format!("{prints}; config.webhook_url was not set, and is now this URL")
     } else {
         format!("{prints}; [config] has no field webhook_url that could be set to it")
@@ -288,20 +288,37 @@ where
         Some(address) => Some(control.block_on(Inspector::listen(address)).map_err(|error| Failure::start(&error))?),
         None => None,
     };
-    let inspector_line = inspector.as_ref().map(|inspector| set_webhook::<S>(inspector, &mut settings));
+    let inspected = inspector.as_ref().map(Inspector::url);
+    let inspector_line = inspected.as_ref().map(|url| set_webhook::<S>(url, &mut settings));
+    let reread = reread::<S>(program, command.clone(), inspected);
     let served = Served::new(program.name, program.version, routes(&settings, build, handlers)?);
-    control.block_on(serve_until_stopped(&settings, served, handlers, inspector, inspector_line))
+    control.block_on(serve_until_stopped((&settings, reread), served, handlers, inspector, inspector_line))
+}
+
+/// Returns a function that reads the settings again as at the start. It also checks the table `[config]`, although the
+/// running app keeps the one that it was built with.
+fn reread<S: DeserializeOwned>(program: Program, command: cli::Serve, inspected: Option<String>) -> Reread {
+    Arc::new(move || {
+        let sources = Command::Serve(command.clone()).sources(program.name);
+        let mut settings = settings::load(sources, |config| config.deserialize::<S>().err());
+        if let (Ok(settings), Some(url)) = (&mut settings, &inspected) {
+            set_webhook::<S>(url, settings);
+        }
+        let settings = settings.map_err(|errors| errors.to_string())?;
+        settings.config.deserialize::<S>().map_err(|error| Causes(&error).to_string())?;
+        Ok(settings)
+    })
 }
 
 async fn serve_until_stopped(
-    settings: &Settings,
+    (settings, reread): (&Settings, Reread),
     served: Served,
     handlers: &Runtime,
     inspector: Option<Inspector>,
     inspector_line: Option<String>,
 ) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen().map_err(|error| Failure::start(&SignalError(error)))?;
-    let node = Node::start(served.clone(), settings, handlers.handle().clone());
+    let node = Node::start(served.clone(), settings, reread, handlers.handle().clone());
     let node = Box::pin(node).await.map_err(|error| Failure::start(&error))?;
     let inspection = Shutdown::new();
     if let Some(inspector) = inspector {
@@ -316,16 +333,21 @@ async fn serve_until_stopped(
     };
     print(&ready.lines());
 
-    let broken = tokio::select! {
-        biased;
-        signal = signals.next() => {
-            let grace = settings.grace.as_secs();
-            tracing::info!("{signal}: stopping; runs have {grace} s, a second signal ends them at once");
-            false
-        }
-        why = node.broken() => {
-            tracing::error!("{why}: the process ends, to be started again; no accepted request is lost");
-            true
+    let broken = loop {
+        tokio::select! {
+            biased;
+            asked = signals.next() => match asked {
+                Asked::Stop(signal) => {
+                    let grace = settings.grace.as_secs();
+                    tracing::info!("{signal}: stopping; runs have {grace} s, a second signal ends them at once");
+                    break false;
+                }
+                Asked::Reload => node.reload().await,
+            },
+            why = node.broken() => {
+                tracing::error!("{why}: the process ends, to be started again; no accepted request is lost");
+                break true;
+            }
         }
     };
     Ok(stop(node, &inspection, broken, &mut signals).await)
@@ -344,7 +366,7 @@ async fn stop(node: Node, inspection: &Shutdown, broken: bool, signals: &mut Sig
     };
     tokio::select! {
         biased;
-        second = signals.next() => {
+        second = signals.stop() => {
             ended_by_operator();
             tracing::warn!("{second}: ended at once; the next start continues requests and reports that are not over");
             ExitCode::from(130)

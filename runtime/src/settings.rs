@@ -33,6 +33,7 @@ pub(crate) use self::error::{Error, Errors};
 #[cfg(fuzzing)]
 pub(crate) use self::keys::KEYS;
 pub(crate) use self::routes::RouteLimits;
+pub(crate) use self::shown::Changes;
 pub(crate) use self::sources::{Sources, admin_token};
 use crate::admin::AdminToken;
 use crate::handler::Routes;

@@ -6,6 +6,7 @@ mod json;
 mod text;
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -47,7 +48,24 @@ pub(crate) fn init(log: &Log) -> bool {
     };
     let colour = terminal && anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let form = if json { Form::Json } else { Form::Text { colour } };
-    tracing::subscriber::set_global_default(subscriber(log, form, Clock::system(), std::io::stderr)).is_ok()
+    let (subscriber, set_filter) = subscriber(log, form, Clock::system(), std::io::stderr);
+    let is_installed = tracing::subscriber::set_global_default(subscriber).is_ok();
+    if is_installed {
+        // The cell is empty, because only one subscriber can be installed in a process.
+        let _ = SET_FILTER.set(set_filter);
+    }
+    is_installed
+}
+
+/// Replaces the filter of a subscriber. Returns whether it was replaced.
+type SetFilter = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+/// Replaces the filter of the log that [`init`] has installed.
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+/// Changes which events are logged. Returns `false` if the program has installed a `tracing` subscriber of its own.
+pub(crate) fn set_level(level: &str) -> bool {
+    SET_FILTER.get().is_some_and(|set_filter| set_filter(filter(level)))
 }
 
 /// The format of a log line, after the check whether standard error is a terminal.
@@ -57,15 +75,22 @@ enum Form {
     Json,
 }
 
-fn subscriber<W>(log: &Log, form: Form, clock: Clock, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(log: &Log, form: Form, clock: Clock, writer: W) -> (Box<dyn Subscriber + Send + Sync>, SetFilter)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt().with_env_filter(filter(&log.level)).with_writer(writer);
     match form {
-        Form::Json => Box::new(builder.fmt_fields(JsonFields::new()).event_format(JsonLine::new()).finish()),
+        Form::Json => {
+            let builder = builder.fmt_fields(JsonFields::new()).event_format(JsonLine::new()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
         Form::Text { colour } => {
-            Box::new(builder.with_ansi(colour).fmt_fields(TextFields).event_format(TextLine::new(clock)).finish())
+            let builder = builder.with_ansi(colour).fmt_fields(TextFields).event_format(TextLine::new(clock));
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            (Box::new(builder.finish()), Box::new(move |filter| handle.reload(filter).is_ok()))
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The check of `server.admin_token`, for calls over the network.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
@@ -8,8 +10,10 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use ring::digest::{SHA256, digest};
 
+use super::PATH;
 use super::answer::Problem;
 use super::audit::Actor;
+use crate::access::{Access, ClientAddress, Unauthenticated};
 
 /// The digest of `server.admin_token`.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,21 +48,55 @@ impl AdminToken {
         let differs = self.0.iter().zip(given).fold(0, |differs, (a, b)| differs | (a ^ b));
         scheme.eq_ignore_ascii_case("bearer") && differs == 0
     }
+}
 
-    /// Makes the router that lets calls with this token pass to `router`, under [`PATH`](super::PATH).
-    pub(crate) fn guarding(self, router: Router) -> Router {
+/// The gate of the operator's API on the server's own address. Its token may change while the server runs. Without a
+/// token it lets nobody pass, and answers as if nothing were there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate(Arc<RwLock<Option<AdminToken>>>);
+
+impl Gate {
+    pub(crate) fn new(token: Option<AdminToken>) -> Self {
+        Self(Arc::new(RwLock::new(token)))
+    }
+
+    pub(crate) fn replace(&self, token: Option<AdminToken>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+
+    /// Makes the router that lets calls with the token pass to `router`, under [`PATH`](super::PATH). A caller that
+    /// tries many tokens has to wait, as one that guesses tokens of callers.
+    pub(crate) fn guarding(self, router: Router, access: Arc<Access>) -> Router {
         let check = move |mut request: Request, next: Next| {
-            let passes = self.is_in(request.headers());
+            let passed = self.check(&request, &access);
             async move {
-                if !passes {
-                    return Problem::unauthorized().into_response();
+                match passed {
+                    Ok(actor) => {
+                        request.headers_mut().remove(AUTHORIZATION);
+                        request.extensions_mut().insert(actor);
+                        next.run(request).await
+                    }
+                    Err(problem) => problem.into_response(),
                 }
-                request.headers_mut().remove(AUTHORIZATION);
-                request.extensions_mut().insert(Actor::AdminToken);
-                next.run(request).await
             }
         };
-        router.layer(from_fn(check)) as Router
+        Router::new().nest(PATH, router.layer(from_fn(check)))
+    }
+
+    fn check(&self, request: &Request, access: &Access) -> Result<Actor, Problem> {
+        let token = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(token) = token else { return Err(Problem::unknown_path(request.uri().path())) };
+        let client: Option<ClientAddress> = request.extensions().get().copied();
+        if token.is_in(request.headers()) {
+            return Ok(Actor::AdminToken { from: client.map(|ClientAddress(address)| address) });
+        }
+        let why = if request.headers().contains_key(AUTHORIZATION) {
+            Unauthenticated::Unknown
+        } else {
+            Unauthenticated::Missing
+        };
+        let wait = client.and_then(|client| access.failed(client, &why));
+        Err(wait.map_or_else(Problem::unauthorized, Problem::too_often))
     }
 }
 

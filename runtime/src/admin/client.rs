@@ -111,6 +111,10 @@ impl Client {
         self.call(Method::POST, path, Some(body.into())).await
     }
 
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::DELETE, path, None).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -8,7 +8,7 @@ use http::Uri;
 
 use super::Admin;
 use super::answer::{Answer, Json, Problem};
-use super::audit::Actor;
+use super::audit::{self, Actor};
 use super::model::{Attempt, Delivery, DeliveryDetail, Page, Replayed};
 use super::query::{Parameters, row_cursor};
 use super::requests::text;
@@ -117,7 +117,7 @@ pub(super) async fn replay(
     let id = parse(&id)?;
     match admin.store.replay(id).await? {
         WasReplayed::As { delivery, url } => {
-            admin.audit.record(&who, "delivery.replay", &format!("{id} as {delivery}")).await;
+            audit::record(&admin.store, &who, "delivery.replay", &id.to_string(), &format!("as {delivery}")).await;
             let held = admin.store.is_disabled(&url);
             Ok(Json(Replayed { id: delivery.to_string(), replay_of: id.to_string(), url: shown(&url), held }))
         }

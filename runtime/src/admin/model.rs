@@ -325,3 +325,17 @@ pub(crate) struct Reload {
     pub(crate) needs_restart: Vec<String>,
     pub(crate) warnings: Vec<String>,
 }
+
+/// A change that an operator made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AuditEntry {
+    pub(crate) at: String,
+    /// Who made the change: `socket uid N`, `admin token from ADDRESS`, or `command line`.
+    pub(crate) who: String,
+    /// What was done, such as `request.cancel`.
+    pub(crate) what: String,
+    /// What was changed, such as an id.
+    pub(crate) subject: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+}

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::Admin;
 use super::answer::{Answer, Json, Problem, read};
-use super::audit::Actor;
+use super::audit::{self, Actor};
 use super::model::{AllEnabled, DisabledName, Enabled, Endpoint, Name, Origin, Page};
 use super::query::{Parameters, name_cursor};
 use postback_store::{Disabled, DisabledNow};
@@ -141,7 +141,7 @@ async fn enable(admin: &Admin, who: &Actor, what: &'static str, names: Vec<Strin
         let reports = admin.store.enable(&name).await?;
         let url = if is_origin(&name) { name } else { shown(&name) };
         tracing::info!(reports, "{url} was enabled by an operator; {reports} reports were held for it");
-        admin.audit.record(who, what, &url).await;
+        audit::record(&admin.store, who, what, &url, &format!("{reports} reports were held")).await;
         enabled.push(Enabled { url, reports });
     }
     Ok(enabled)
@@ -181,7 +181,7 @@ async fn disable(
     }
     let url = if is_origin(name) { name.to_owned() } else { shown(name) };
     match admin.store.disable(name, &reason).await? {
-        DisabledNow::Done => admin.audit.record(who, what, &url).await,
+        DisabledNow::Done => audit::record(&admin.store, who, what, &url, &reason).await,
         DisabledNow::Already => {}
         DisabledNow::Full => {
             return Err(Problem::conflict("too many URLs are disabled; enable some of them first"));

@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use super::Admin;
 use super::answer::{Answer, Json, Problem, read};
-use super::audit::Actor;
+use super::audit::{self, Actor};
 use super::deliveries::{WANTED_STATUS, status, url_prefix};
 use super::model::{Page, Replay, Selection};
 use super::query::{time, wrong_time};
@@ -183,8 +183,9 @@ pub(super) async fn start(
     let selection: Selection = read(body).await?;
     let source = source(&selection, &admin.clock)?;
     let replay = admin.replays.start(selection, source)?;
+    let replay_id = replay.id.clone();
     let selected = serde_json::to_string(&replay.selection).unwrap_or_default();
-    admin.audit.record(&who, "delivery.replay_all", &selected).await;
+    audit::record(&admin.store, &who, "delivery.replay_all", &replay_id, &selected).await;
     let mut response = Json(replay).into_response();
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
@@ -251,7 +252,7 @@ pub(super) async fn stop(
 ) -> Answer<Replay> {
     let job = admin.replays.find(&id)?;
     if !job.stopped.swap(true, Ordering::Relaxed) {
-        admin.audit.record(&who, "delivery.replay_stop", &id).await;
+        audit::record(&admin.store, &who, "delivery.replay_stop", &id, "").await;
     }
     Ok(Json(job.shown()))
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 
 use super::Admin;
 use super::answer::{Answer, Json, Problem};
-use super::audit::Actor;
+use super::audit::{self, Actor};
 use super::deliveries;
 use super::model::{Cancelled, Event, Page, Request, RequestDetail, Retried, Text};
 use super::query::{Parameters, name_cursor, row_cursor};
@@ -187,7 +187,7 @@ pub(super) async fn cancel(
         let route = (path.as_str(), admin.routes.get(&path));
         let cancelled = cancel::cancel(&admin.store, &admin.clock, route, &to_cancel, None).await;
         if let Ok(WasCancelled::AtOnce(_) | WasCancelled::Stopping) = &cancelled {
-            admin.audit.record(&who, "request.cancel", to_cancel.as_str()).await;
+            audit::record(&admin.store, &who, "request.cancel", to_cancel.as_str(), "").await;
         }
         cancelled
     });
@@ -252,7 +252,7 @@ pub(super) async fn retry(
             return Err(Problem::internal());
         }
     }
-    admin.audit.record(&who, "request.retry", &format!("{id} as {new}")).await;
+    audit::record(&admin.store, &who, "request.retry", id.as_str(), &format!("as {new}")).await;
     Ok(Json(Retried { id: new.to_string(), retry_of: id.to_string() }))
 }
 

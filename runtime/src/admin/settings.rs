@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::Admin;
 use super::answer::{Answer, Json, Problem};
-use super::audit::Actor;
+use super::audit::{self, Actor};
 use super::model::{Reload, Settings};
 use crate::problem::Code;
 
@@ -31,6 +31,6 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Answer<Settings> {
 /// `POST /settings/reload`.
 pub(super) async fn reload(State(admin): State<Arc<Admin>>, Extension(who): Extension<Actor>) -> Answer<Reload> {
     let reloaded = (admin.hooks.reload)().await.map_err(|why| Problem::new(Code::InvalidSettings, why))?;
-    admin.audit.record(&who, "settings.reload", &reloaded.applied.join(" ")).await;
+    audit::record(&admin.store, &who, "settings.reload", "settings", &reloaded.applied.join(" ")).await;
     Ok(Json(reloaded))
 }

@@ -12,9 +12,10 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::open_files;
+use super::reload::{self, Reloader, Reread};
 use super::route_limits;
 use crate::access::{self, Access, Auth};
-use crate::admin::{self, Hooks};
+use crate::admin::{self, Gate, Hooks};
 use crate::api::{self, Served, Server};
 use crate::background::Background;
 use crate::delivery::{self, Control, Delivery};
@@ -57,6 +58,7 @@ pub(crate) struct Node {
     /// The thread that runs the deliveries. The thread ends when this field is dropped, so this field must be dropped
     /// only after the deliveries have stopped.
     delivery_thread: Background,
+    reloader: Arc<Reloader>,
 }
 
 /// The reason why a node cannot be started.
@@ -82,13 +84,21 @@ impl Node {
     /// Starts all parts of the node, which is the running server. Handlers run on the tokio runtime `handlers`,
     /// deliveries on a separate thread, and the other parts on the current tokio runtime. When this function returns,
     /// the node accepts requests.
-    pub(crate) async fn start(served: Served, settings: &Settings, handlers: Handle) -> Result<Self, StartError> {
+    ///
+    /// `reread` reads the settings anew, when an operator asks for it.
+    pub(crate) async fn start(
+        served: Served,
+        settings: &Settings,
+        reread: Reread,
+        handlers: Handle,
+    ) -> Result<Self, StartError> {
         let clock = Clock::system();
         // The node listens first, because listening fails more often than any other part of the start.
         let listener = api::listen(&settings.server)?;
         let address = listener.local_addr().unwrap_or(settings.server.listen);
         let store = Store::open(settings.store.clone(), NodeId::generate(), clock.clone()).await?;
-        let started = Self::start_on(listener, address, store.clone(), clock, served, settings, handlers).await;
+        let started =
+            Self::start_on(listener, address, store.clone(), clock, served, (settings, reread), handlers).await;
         if started.is_err() {
             store.close().await;
         }
@@ -103,7 +113,7 @@ impl Node {
         store: Store,
         clock: Clock,
         served: Served,
-        settings: &Settings,
+        (settings, reread): (&Settings, Reread),
         handlers: Handle,
     ) -> Result<Self, StartError> {
         let access = Access::start(&settings.access, &store, clock.clone(), address).await?;
@@ -121,6 +131,15 @@ impl Node {
 
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
         let control = delivery.control();
+        let gate = Gate::new(settings.admin_token.clone());
+        let parts = reload::Parts {
+            access: Arc::clone(&rules.access),
+            gate: gate.clone(),
+            routes: served.routes.clone(),
+            delivery: control.clone(),
+            address,
+        };
+        let reloader = Arc::new(Reloader::new(reread, settings.clone(), parts));
         let worker = Worker::new(outbox, served.routes.clone(), settings.worker.clone(), handlers, settings.grace);
         route_limits::apply(&served.routes, &store, &worker.rooms());
         let node = Self {
@@ -134,13 +153,15 @@ impl Node {
             vital: Vital::default(),
             grace: settings.grace,
             delivery_thread,
+            reloader,
         };
         node.spawn_delivery(delivery);
         node.spawn_worker(worker, recovered.lost);
         node.spawn_retention(settings);
         node.spawn_last_use();
-        let admin = node.admin(clock.clone(), control, settings);
-        node.spawn_server(listener, clock, settings, rules, admin.clone());
+        let admin = node.admin(clock.clone(), &node.access, control, &node.reloader);
+        let guarded = gate.guarding(admin.clone(), Arc::clone(&node.access));
+        node.spawn_server(listener, clock, settings, rules, guarded);
         #[cfg(all(unix, feature = "sqlite"))]
         node.spawn_socket(admin, settings);
         node.log_unknown_routes().await;
@@ -179,22 +200,24 @@ impl Node {
         let run_timeout = settings.worker.timeout;
         let options = api::Options { connections: plan.connections, run_timeout, ..settings.server.clone() };
         let stops = api::Stops { draining: self.intake.clone(), grace: settings.grace, shutdown: self.api.clone() };
-        let token = settings.admin_token.clone();
-        let admin = token.map(|token| Router::new().nest(admin::PATH, token.guarding(admin)));
         let served = self.served.clone();
-        let server = Server::new(listener, self.store.clone(), clock, served, options, rules, stops, admin);
+        let server = Server::new(listener, self.store.clone(), clock, served, options, rules, stops).beside(admin);
         self.api.spawn(self.vital.watching("server", &self.api, server.run()));
     }
 
     /// Makes the operator's API. It works until the HTTP server stops, so that an operator can see how the node drains.
-    fn admin(&self, clock: Clock, delivery: Control, settings: &Settings) -> Router {
-        let shown = settings.clone();
+    fn admin(&self, clock: Clock, access: &Arc<Access>, delivery: Control, reloader: &Arc<Reloader>) -> Router {
+        let (to_show, to_reload) = (Arc::clone(reloader), Arc::clone(reloader));
         let hooks = Hooks {
-            settings: Box::new(move || settings_of(&shown)),
-            reload: Box::new(|| Box::pin(async { Err("not yet".to_owned()) })),
+            settings: Box::new(move || to_show.shown()),
+            reload: Box::new(move || {
+                let reloader = Arc::clone(&to_reload);
+                Box::pin(async move { reloader.reload().await })
+            }),
         };
         admin::router(admin::Parts {
             store: self.store.clone(),
+            access: Arc::clone(access),
             clock,
             routes: self.served.routes.clone(),
             delivery,
@@ -224,6 +247,11 @@ impl Node {
     /// Whether callers need a token now.
     pub(crate) fn needs_tokens(&self) -> bool {
         self.access.needs_tokens()
+    }
+
+    /// Reads the settings anew. The log says what has changed, or what is wrong.
+    pub(crate) async fn reload(&self) {
+        let _ = self.reloader.reload().await;
     }
 
     /// Returns the address on which the API listens.
@@ -330,14 +358,8 @@ fn log_recovered(recovered: &Recovered) {
     );
 }
 
-/// Returns the settings as the operator's API shows them.
-fn settings_of(settings: &Settings) -> admin::model::Settings {
-    let file = settings.file.as_ref().map(|file| file.display().to_string());
-    admin::model::Settings { file, settings: settings.shown() }
-}
-
 /// Converts the settings to the options of the delivery.
-fn delivery_options(settings: &Settings) -> delivery::Options {
+pub(super) fn delivery_options(settings: &Settings) -> delivery::Options {
     let delivery = &settings.delivery;
     if let Some(Err(error)) = settings.config.webhook_url().map(Webhook::new) {
         tracing::warn!("config.webhook_url: {}", Causes(&error));

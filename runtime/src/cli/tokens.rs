@@ -7,7 +7,9 @@ use clap::{Args, Subcommand};
 
 use super::offline_store::{with_new_store, with_store};
 use super::print::print_note;
+use super::remote::{Remote, json, listed};
 use crate::access::{self, Created, HashText, HostPattern, NewSecret, Rate, Scope, Source, TokenRequest, TokenView};
+use crate::admin::client::{Client, ClientError};
 use crate::settings::Settings;
 use postback_store::Store;
 use postback_wire::line::{Causes, Escaped};
@@ -27,14 +29,14 @@ pub(crate) enum Tokens {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        common: super::Common,
+        remote: Remote,
     },
     /// Refuse a token from now on; its requests go on
     Revoke {
         /// The id or the name of the token, as `tokens list` shows them
         token: String,
         #[command(flatten)]
-        common: super::Common,
+        remote: Remote,
     },
 }
 
@@ -68,7 +70,7 @@ pub(crate) struct New {
     #[arg(long)]
     settings: bool,
     #[command(flatten)]
-    common: super::Common,
+    remote: Remote,
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
@@ -85,42 +87,91 @@ fn rate(text: &str) -> Result<Rate, String> {
 }
 
 impl Tokens {
-    pub(super) fn common(&self) -> &super::Common {
+    fn remote(&self) -> &Remote {
         match self {
-            Self::New(new) => &new.common,
-            Self::List { common, .. } | Self::Revoke { common, .. } => common,
+            Self::New(new) => &new.remote,
+            Self::List { remote, .. } | Self::Revoke { remote, .. } => remote,
         }
+    }
+
+    pub(super) fn common(&self) -> &super::Common {
+        &self.remote().common
     }
 
     /// Runs the command. Returns the text to print, or the reason why the command has failed.
     pub(crate) async fn run(&self, settings: &Settings) -> Result<String, String> {
+        if let Self::New(new) = self
+            && new.settings
+        {
+            return new.for_settings();
+        }
         let place = settings.store.clone();
+        if let Some(client) = self.remote().find(&place.place, settings.delivery.ca_file.as_deref())? {
+            return self.ask(&client).await;
+        }
         match self {
-            Self::New(new) if new.settings => new.for_settings(),
             Self::New(new) => {
                 let request = new.request(&Clock::system())?;
                 let created = with_new_store(place, async |store| Ok(create(store, &request).await)).await?;
                 print_note(&advice(&created.view));
                 Ok(format!("{}\n", created.token))
             }
-            Self::List { json, .. } => {
+            Self::List { json: is_json, .. } => {
                 let listed = with_store(place, async |store| {
                     let listed = access::list(store, &settings.access, None).await;
                     Ok(listed.map_err(|error| Causes(&error).to_string()))
                 });
                 let listed = listed.await?;
-                if *json { as_json(&listed) } else { Ok(as_lines(&listed)) }
+                if *is_json { json(&listed) } else { Ok(as_lines(&listed)) }
             }
             Self::Revoke { token, .. } => {
                 let revoked = with_store(place, async |store| {
                     let revoked = access::revoke(store, &settings.access, None, BY, token).await;
                     Ok(revoked.map_err(|error| Causes(&error).to_string()))
                 });
-                let TokenView { id, name, .. } = revoked.await?;
-                Ok(format!("the token {id} ({}) is revoked; its requests go on\n", Escaped(&name)))
+                Ok(is_revoked(&revoked.await?))
             }
         }
     }
+}
+
+impl Tokens {
+    /// Runs the command by the running server, which accepts or refuses the token at once.
+    async fn ask(&self, client: &Client) -> Result<String, String> {
+        let said = |error: ClientError| Escaped(&error.to_string()).to_string();
+        match self {
+            Self::New(new) => {
+                let created: Created = client.post("/tokens", &new.request(&Clock::system())?).await.map_err(said)?;
+                print_note(&advice(&created.view));
+                Ok(format!("{}\n", Escaped(&created.token)))
+            }
+            Self::List { json: is_json, .. } => {
+                let listed: Vec<TokenView> = listed(client, "/tokens", &[], usize::MAX).await.map_err(said)?;
+                if *is_json { json(&listed) } else { Ok(as_lines(&listed)) }
+            }
+            Self::Revoke { token, .. } => {
+                let token = percent_encoded(token);
+                let revoked: TokenView = client.delete(&format!("/tokens/{token}")).await.map_err(said)?;
+                Ok(is_revoked(&revoked))
+            }
+        }
+    }
+}
+
+fn is_revoked(TokenView { id, name, .. }: &TokenView) -> String {
+    format!("the token {} ({}) is revoked; its requests go on\n", Escaped(id), Escaped(name))
+}
+
+/// Writes a text so that it fits into one segment of a path.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        // The results are ignored, because writing to a `String` cannot fail.
+        let _ = match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => write!(encoded, "{}", char::from(byte)),
+            _ => write!(encoded, "%{byte:02X}"),
+        };
+        encoded
+    })
 }
 
 async fn create(store: &Store, request: &TokenRequest) -> Result<Created, String> {
@@ -199,11 +250,6 @@ fn advice(view: &TokenView) -> String {
         "the token {id} ({name}) is made; callers send it in the header `authorization: Bearer TOKEN`\n\
          keep it safe: it cannot be shown again; `tokens revoke {id}` ends it\n"
     )
-}
-
-fn as_json(listed: &[TokenView]) -> Result<String, String> {
-    let json = serde_json::to_string_pretty(listed).map_err(|error| error.to_string())?;
-    Ok(format!("{json}\n"))
 }
 
 fn as_lines(listed: &[TokenView]) -> String {

@@ -7,6 +7,7 @@ mod failure;
 
 use std::error::Error as StdError;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -59,7 +60,8 @@ pub(super) struct Sender {
     clients: Clients,
     guard: Guard,
     clock: Clock,
-    timeout: Duration,
+    /// The longest time that one attempt may take, in microseconds.
+    timeout: AtomicU64,
     /// Limits how many large bodies are signed at the same time.
     signing: Semaphore,
 }
@@ -160,11 +162,27 @@ impl Outgoing<'_> {
     }
 }
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 impl Sender {
     pub(super) fn new(options: &Options, clock: Clock) -> Result<Self, Error> {
         let guard = options.guard();
         let clients = Clients::new(options, &guard)?;
-        Ok(Self { clients, guard, clock, timeout: options.timeout, signing: Semaphore::new(MAX_SIGNING) })
+        Ok(Self {
+            clients,
+            guard,
+            clock,
+            timeout: AtomicU64::new(micros(options.timeout)),
+            signing: Semaphore::new(MAX_SIGNING),
+        })
+    }
+
+    /// Replaces the options that may change while attempts are in flight.
+    pub(super) fn replace(&self, options: &Options) {
+        self.timeout.store(micros(options.timeout), Ordering::Relaxed);
+        self.clients.connections().set_most(options.connections());
     }
 
     /// Makes one attempt: sends the message to `webhook`.
@@ -174,6 +192,7 @@ impl Sender {
         webhook: &Webhook,
         policy: &DestinationPolicy<'_>,
     ) -> AttemptResult {
+        let timeout = Duration::from_micros(self.timeout.load(Ordering::Relaxed));
         let trace = message.trace();
         let Message { id, body, .. } = message;
         let (started, begun) = (self.clock.now(), Instant::now());
@@ -186,7 +205,7 @@ impl Sender {
         let client = self.clients.of(policy.reach, webhook.url());
         let mut received = Received::default();
         let exchange = exchange_or_repeat(client, &outgoing, &self.clock, &mut received);
-        let exchanged = tokio::time::timeout(self.timeout, exchange).await;
+        let exchanged = tokio::time::timeout(timeout, exchange).await;
         let raw_answer = received.raw_answer();
         self.take_raw_answer(id, raw_answer.as_ref(), &mut received);
         let mut result = match (received.answer, exchanged) {
@@ -198,7 +217,7 @@ impl Sender {
                 self.failed(started, &*error, received.has_connected(), is_tls)
             }
             (None, Ok(Ok(())) | Err(_)) => {
-                let error = format!("timed out after {}", log::spoken(self.timeout));
+                let error = format!("timed out after {}", log::spoken(timeout));
                 AttemptResult::ended(started, AttemptEnd::Failed, Some(error))
             }
         };

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(super) struct NoFreeConnection {
 /// Counts and limits the connections of all HTTP clients. All clones share one limit.
 #[derive(Clone)]
 pub(super) struct Connections {
-    most: usize,
+    most: Arc<AtomicUsize>,
     room: Arc<Semaphore>,
     state: Arc<Mutex<State>>,
 }
@@ -88,7 +88,24 @@ struct WaitingForRoom<'a>(&'a Connections);
 impl Connections {
     pub(super) fn new(most: usize) -> Self {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
-        Self { most, room: Arc::new(Semaphore::new(most)), state: Arc::default() }
+        Self { most: Arc::new(AtomicUsize::new(most)), room: Arc::new(Semaphore::new(most)), state: Arc::default() }
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many connections may be open. Connections that are open stay open, so a smaller number counts only
+    /// as far as there is room now. Only one task may call this method.
+    pub(super) fn set_most(&self, most: usize) {
+        let (before, most) = (self.most(), most.clamp(1, Semaphore::MAX_PERMITS));
+        let now = if most >= before {
+            self.room.add_permits(most - before);
+            most
+        } else {
+            before - self.room.forget_permits(before - most)
+        };
+        self.most.store(now, Ordering::Relaxed);
     }
 
     /// Waits for the permission to open one more connection. If no other connection is closed in time, the error
@@ -101,7 +118,7 @@ impl Connections {
             let _waiting = WaitingForRoom(self);
             self.close_idle(1);
             let room = tokio::time::timeout(WAIT_FOR_ROOM, self.room.clone().acquire_owned()).await;
-            room.ok().and_then(Result::ok).ok_or_else(|| io::Error::other(NoFreeConnection { most: self.most }))?
+            room.ok().and_then(Result::ok).ok_or_else(|| io::Error::other(NoFreeConnection { most: self.most() }))?
         };
         let closing = Arc::<CloseSignal>::default();
         let mut state = self.lock();
@@ -231,7 +248,7 @@ impl fmt::Debug for ConnectionUse {
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("most", &self.most).finish_non_exhaustive()
+        f.debug_struct("Connections").field("most", &self.most()).finish_non_exhaustive()
     }
 }
 

@@ -1,10 +1,12 @@
-//! What others may ask of a running delivery: which circuits are open. The loop answers between two events, so the
-//! answer shows one moment, and asking costs nothing while nobody asks.
+//! What others may ask of a running delivery: which circuits are open, and to use other options. The loop answers between
+//! two events, so an answer shows one moment, and nothing is paid while nobody asks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+
+use super::Options;
 
 /// The largest number of questions that wait for the loop.
 const MAX_WAITING: usize = 8;
@@ -13,9 +15,11 @@ const MAX_WAITING: usize = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct Control(mpsc::Sender<Order>);
 
-/// A question to the loop of the delivery.
+/// A question or an order to the loop of the delivery.
 pub(super) enum Order {
     Circuits(oneshot::Sender<Vec<Circuit>>),
+    /// Use these options from now on.
+    Replace(Box<Options>),
 }
 
 /// An open circuit.
@@ -31,6 +35,13 @@ impl Control {
     pub(super) fn new() -> (Self, mpsc::Receiver<Order>) {
         let (orders, received) = mpsc::channel(MAX_WAITING);
         (Self(orders), received)
+    }
+
+    /// Replaces the options of the delivery, except for the networks, the certificates and the addresses, for which the
+    /// HTTP clients were built. Attempts that have begun keep the options that they have.
+    pub(crate) async fn replace(&self, options: Options) {
+        // Sending fails only if the delivery has ended.
+        let _ = self.0.send(Order::Replace(Box::new(options))).await;
     }
 
     /// Returns the open circuits, in the order of their names. Returns nothing if the delivery has ended.

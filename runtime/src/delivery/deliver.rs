@@ -1,6 +1,6 @@
 //! Delivers one claimed report: makes the attempt, settles it, and logs it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use metrics::{counter, histogram};
@@ -48,14 +48,26 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Deliverer {
     store: Store,
     clock: Clock,
-    schedule: Schedule,
-    destinations: Destinations,
+    rules: RwLock<Arc<Rules>>,
     sender: Sender,
     log: Log,
     failures: FailureLog,
     settling: Semaphore,
     probes: Probes,
     free_retries: FreeRetries,
+}
+
+/// The options that may change between two attempts.
+pub(super) struct Rules {
+    schedule: Schedule,
+    pub(super) destinations: Destinations,
+}
+
+impl Rules {
+    fn of(options: &Options) -> Self {
+        let Options { schedule, destinations, .. } = options;
+        Self { schedule: schedule.clone(), destinations: destinations.clone() }
+    }
 }
 
 /// The result of an attempt that counts in the schedule, and the decision what happens to the report next.
@@ -73,13 +85,12 @@ struct Judged {
 impl Deliverer {
     pub(super) fn new(store: Store, clock: Clock, options: Options) -> Result<Self, Error> {
         let sender = Sender::new(&options, clock.clone())?;
-        let Options { schedule, destinations, .. } = options;
+        let rules = RwLock::new(Arc::new(Rules::of(&options)));
         let failures = FailureLog::new("recording deliveries");
         Ok(Self {
             store,
             clock,
-            schedule,
-            destinations,
+            rules,
             sender,
             log: Log::default(),
             failures,
@@ -87,6 +98,16 @@ impl Deliverer {
             probes: Probes::default(),
             free_retries: FreeRetries::default(),
         })
+    }
+
+    /// Replaces the options that may change while the delivery runs. Attempts that have begun keep those that they have.
+    pub(super) fn replace(&self, options: &Options) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Rules::of(options));
+        self.sender.replace(options);
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes the attempt of a report, and settles the report. The slot is free as soon as the attempt has ended, so a
@@ -99,11 +120,12 @@ impl Deliverer {
             self.hold(report.claim.clone(), shutdown).await;
             return;
         }
-        let withholds_trust = report.to.webhook().is_ok_and(|webhook| self.destinations.withholds_trust(webhook));
+        let rules = self.rules();
+        let withholds_trust = report.to.webhook().is_ok_and(|webhook| rules.destinations.withholds_trust(webhook));
         if withholds_trust {
             self.log.log_withheld(&report.to);
         }
-        let result = self.attempt(report).await;
+        let result = self.attempt(report, &rules.destinations).await;
         let ended = self.clock.now();
         if let Some(shortage) = result.shortage {
             self.put_off(&work, shortage, result.attempt.error.as_deref(), ended, shutdown).await;
@@ -136,10 +158,10 @@ impl Deliverer {
             && self.probes.begin(report.to.url(), self.clock.elapsed())
     }
 
-    async fn attempt(&self, report: &ClaimedReport) -> AttemptResult {
+    async fn attempt(&self, report: &ClaimedReport, destinations: &Destinations) -> AttemptResult {
         match report.to.webhook() {
             Ok(webhook) => {
-                let policy = self.destinations.policy_for(webhook);
+                let policy = destinations.policy_for(webhook);
                 let message = Message { id: report.webhook_id, subject: &report.subject, body: report.body.clone() };
                 self.sender.send(message, webhook, &policy).await
             }
@@ -159,7 +181,7 @@ impl Deliverer {
 
     /// Decides what happens to the report after an attempt.
     fn judge(&self, report: &ClaimedReport, result: &AttemptResult, withholds_trust: bool, now: Timestamp) -> Next {
-        let next = judge(result.end, report.attempt, &self.schedule, now, &mut rand::rng());
+        let next = judge(result.end, report.attempt, &self.rules().schedule, now, &mut rand::rng());
         // A receiver may answer 410 to every unsigned report. If this report is unsigned because a caller chose its
         // webhook, the 410 must not stop the operator's own reports to this URL.
         if withholds_trust { next.without_disabling() } else { next }
@@ -199,11 +221,11 @@ impl Deliverer {
     /// Once a day, sends one report as a probe to each disabled URL that is trusted. A probe tests whether the receiver
     /// accepts reports again.
     pub(super) async fn probe_disabled(&self, stop: Shutdown) {
-        probes::run(self.store.clone(), self.clock.clone(), self.destinations.clone(), &self.probes, stop).await;
+        probes::run(self.store.clone(), self.clock.clone(), || self.rules(), &self.probes, stop).await;
     }
 
     fn is_trusted(&self, report: &ClaimedReport) -> bool {
-        report.to.webhook().is_ok_and(|webhook| self.destinations.trusts(webhook))
+        report.to.webhook().is_ok_and(|webhook| self.rules().destinations.trusts(webhook))
     }
 
     /// Enables a URL, because its receiver accepts reports again. If the store fails, the operation is not repeated,
@@ -326,7 +348,7 @@ impl Deliverer {
             route: report.route().or(looked_up.as_deref()),
             to: &report.to,
             attempt: report.attempt,
-            attempts: self.schedule.attempts(),
+            attempts: self.rules().schedule.attempts(),
             took: result.attempt.took,
             status: result.attempt.status,
             error: result.attempt.error.as_deref(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use url::Url;
 
+use super::MAX_CONCURRENCY;
 use super::attempt_tasks::AttemptTasks;
 use super::claim;
 use super::control::Order;
@@ -21,7 +22,7 @@ use super::log::spoken;
 use super::scheduler::{Bounds, Claim, ParkReason, Schedulable as _, Scheduler};
 use super::work::Work;
 use crate::policy::breaker::Change;
-use crate::policy::turns::{Key, SinceStart};
+use crate::policy::turns::{Key, Limits, SinceStart};
 use postback_store::shutdown::Shutdown;
 use postback_store::{ClaimedReport, Error, PreClaimed, Store};
 use postback_wire::names::metric;
@@ -74,10 +75,10 @@ impl Dispatcher {
         concurrency: usize,
         shutdown: Shutdown,
     ) -> Self {
-        // The channel has space for one event of each slot, of each report that is being parked, and of each claim. The
+        // The channel has space for one event of each slot that the options may ever ask for, of each report that is being parked, and of each claim. The
         // number of reports that are being parked is less than twice the backlog plus the number of reports that the
         // loop takes in one turn.
-        let (events, ended) = mpsc::channel(concurrency + 3 * scheduler.backlog());
+        let (events, ended) = mpsc::channel(MAX_CONCURRENCY + 3 * scheduler.backlog());
         let attempt_tasks = AttemptTasks::new(deliverer.clone(), shutdown.clone());
         Self {
             store,
@@ -163,8 +164,13 @@ impl Dispatcher {
         }
     }
 
-    fn answer(&self, order: Order, now: SinceStart) {
+    fn answer(&mut self, order: Order, now: SinceStart) {
         match order {
+            Order::Replace(options) => {
+                let limits = Limits::new(options.concurrency.clamp(1, MAX_CONCURRENCY), options.per_origin);
+                self.scheduler.set_limits(limits, options.own_concurrency.clone(), now);
+                self.deliverer.replace(&options);
+            }
             // Sending fails only if the caller has gone.
             Order::Circuits(answer) => drop(answer.send(self.scheduler.circuits(now))),
         }

@@ -4,11 +4,12 @@
 //! day one of them is sent as a probe, to see whether the receiver accepts reports again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use url::Url;
 
+use super::deliver::Rules;
 use super::failure_log::FailureLog;
 use crate::policy::destination::Destinations;
 use crate::policy::turns::SinceStart;
@@ -65,10 +66,12 @@ fn is_due(last: Option<&SinceStart>, now: SinceStart) -> bool {
 /// For each disabled and trusted URL whose probe is due, releases a held report. This report becomes the probe, which
 /// tests whether the receiver accepts reports again. If a new report to the URL is attempted earlier, the new report
 /// becomes the probe.
-pub(super) async fn run(store: Store, clock: Clock, destinations: Destinations, probes: &Probes, stop: Shutdown) {
+///
+/// `rules` returns the trusted destinations of the moment, because the operator may change them.
+pub(super) async fn run(store: Store, clock: Clock, rules: impl Fn() -> Arc<Rules>, probes: &Probes, stop: Shutdown) {
     let failures = FailureLog::new("looking for disabled webhooks");
     loop {
-        match release(&store, &clock, &destinations, probes).await {
+        match release(&store, &clock, &rules().destinations, probes).await {
             Ok(()) => failures.succeeded(),
             Err(Error::Closed) => return,
             Err(error) => drop(failures.failed(&error)),

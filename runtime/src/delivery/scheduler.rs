@@ -88,6 +88,22 @@ impl<W: Schedulable> Scheduler<W> {
         }
     }
 
+    /// Replaces the limits of attempts in flight. Attempts that are in flight go on.
+    pub(super) fn set_limits(&mut self, limits: Limits, own_limits: HashMap<String, usize>, now: SinceStart) {
+        self.share = limits.share();
+        self.own_limits = own_limits;
+        let Self { turns, queues, own_limits, .. } = self;
+        turns.set_limits(limits, |key| {
+            let queue = queues.get(&key)?;
+            let origin = queue.origin.and_then(|origin| queues.get(&origin)).unwrap_or(queue);
+            own_limits.get(&*origin.name).copied()
+        });
+        let keys: Vec<Key> = self.queues.keys().copied().collect();
+        for key in keys {
+            self.refresh(key, now);
+        }
+    }
+
     /// Puts a report into its queue. If the queue may not take the report, returns the report, and the caller has to
     /// park it.
     ///

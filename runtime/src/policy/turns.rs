@@ -140,6 +140,19 @@ impl<T> Turns<T> {
         Self { limits, origins: Slab::new(), ready, last_ticket: 0, waiting: 0, in_use: SlotsInUse::default() }
     }
 
+    /// Replaces all limits. `own_limit` returns the limit that the operator set for an origin. Attempts in flight go on:
+    /// if there are more of them than the limits allow, no attempt starts until enough have ended.
+    pub(crate) fn set_limits(&mut self, limits: Limits, own_limit: impl Fn(Key) -> Option<usize>) {
+        self.limits = limits;
+        let slots = self.origins.iter().map(|(_, origin)| origin.slots_in_use(&limits));
+        self.in_use = slots.fold(SlotsInUse::default(), SlotsInUse::with);
+        let keys: Vec<Key> = self.origins.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let own_limit = own_limit(key).map(|own_limit| own_limit.max(1));
+            self.change(key, |origin| origin.own_limit = own_limit);
+        }
+    }
+
     /// Adds an origin and returns its key. `own_limit` is the limit that the operator set for this origin.
     pub(crate) fn add(&mut self, own_limit: Option<usize>) -> Key {
         self.origins.insert(Origin {

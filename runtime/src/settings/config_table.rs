@@ -9,7 +9,7 @@ use super::deserializer::{NodeDeserializer, Untyped};
 use super::error::Error;
 use super::mismatch::{Mismatch, expected};
 use super::set_by::SetBy;
-use super::tree::{Node, Table, Value};
+use super::tree::{Node, Table, Value, same_tables};
 
 const CONFIG: &str = "config";
 /// The key of `[config]` that names the usual destination of reports. `serve --inspect` sets this key.
@@ -47,6 +47,11 @@ impl ConfigTable {
 
     fn read<S: DeserializeOwned>(&self, untyped: Untyped) -> Result<S, Mismatch> {
         S::deserialize(NodeDeserializer::new(self.node(), untyped))
+    }
+
+    /// Whether another table has the same keys with the same values.
+    pub(super) fn has_values_of(&self, other: &Self) -> bool {
+        same_tables(&self.table, &other.table)
     }
 
     fn node(&self) -> Node {

@@ -16,9 +16,9 @@ use crate::handler::{Limits, Routes, allowed};
 pub(crate) struct RouteLimits {
     /// The path of the route. If environment variables alone set the limits, the path without its slashes, dashes and
     /// underscores, because the name of a variable cannot contain them.
-    path: String,
+    pub(super) path: String,
     set_by: SetBy,
-    limits: Limits,
+    pub(super) limits: Limits,
 }
 
 impl fmt::Debug for RouteLimits {

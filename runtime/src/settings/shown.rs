@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Endpoint, Settings};
-use crate::telemetry::Format;
-use postback_store::Location;
+use super::{Delivery, Endpoint, RouteLimits, Settings};
+use crate::access::{Auth, Origins, Public, TokenInfo};
+use crate::telemetry::{Format, Log};
+use crate::worker;
+use postback_store::{self as store, Location};
 use postback_wire::webhook::Shown;
 
 /// Stands for a value that is not shown.
@@ -17,13 +19,20 @@ impl Settings {
     /// Returns each key with its effective value. Secrets are masked, and the keys of `[config]` are left out, because
     /// only the user's program knows which of them are secret.
     pub(crate) fn shown(&self) -> BTreeMap<String, Value> {
-        let Self { server, admin_token, store, retention, worker, delivery, log, grace, .. } = self;
+        let Self { server, access, admin_token, store, retention, worker, routes, delivery, log, grace, .. } = self;
         let list = |items: &[String]| json!(items);
         let texts = |items: &mut dyn Iterator<Item = String>| list(&items.collect::<Vec<_>>());
         let schedule = delivery.schedule.steps().iter().map(|pause| duration(*pause));
         let keys = [
             ("server.listen", json!(server.listen.to_string())),
             ("server.max_payload", json!(server.max_payload)),
+            ("server.accept_ids", json!(server.accept_ids)),
+            ("server.auth", json!(if access.auth == Auth::None { "none" } else { "tokens" })),
+            ("server.hosts", texts(&mut access.hosts.iter().map(ToString::to_string))),
+            ("server.trusted_proxies", texts(&mut access.trusted_proxies.iter().map(ToString::to_string))),
+            ("server.public", public(access.public)),
+            ("server.cors_origins", origins(&access.cors_origins)),
+            ("server.token", Value::Array(access.tokens.iter().map(token).collect())),
             ("server.admin_token", admin_token.as_ref().map_or(Value::Null, |_| json!(MASK))),
             ("store.url", json!(store_url(&store.place))),
             ("store.durability", json!(durability(&store.place))),
@@ -39,6 +48,7 @@ impl Settings {
             ("worker.max_crashes", json!(worker.max_crashes)),
             ("worker.max_queued", json!(store.max_queued)),
             ("worker.max_queued_bytes", json!(store.max_queued_bytes)),
+            ("route", Value::Object(routes.iter().map(|route| (route.path.clone(), limits(route))).collect())),
             ("delivery.secrets", masked(delivery.secrets.len())),
             ("delivery.schedule", texts(&mut { schedule })),
             ("delivery.timeout", json!(duration(delivery.timeout))),
@@ -55,6 +65,108 @@ impl Settings {
         ];
         keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
+}
+
+/// The keys whose values are used only when the server starts.
+const AT_START: [&str; 14] = [
+    "server.listen",
+    "server.max_payload",
+    "server.accept_ids",
+    "store.url",
+    "store.durability",
+    "store.litestream",
+    "store.disk_reserve",
+    "worker.threads",
+    "delivery.allow_networks",
+    "delivery.deny_networks",
+    "delivery.nat64_prefixes",
+    "delivery.ca_file",
+    "log.format",
+    "shutdown.grace",
+];
+
+/// How settings differ from those that the server uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// The keys that the server can use at once.
+    pub(crate) live: Vec<String>,
+    /// The keys that need a restart.
+    pub(crate) at_start: Vec<String>,
+}
+
+impl Settings {
+    /// Compares these settings with `new` ones.
+    pub(crate) fn changes(&self, new: &Self) -> Changes {
+        let (before, after) = (self.shown(), new.shown());
+        let mut changed: Vec<String> =
+            after.iter().filter(|(key, value)| before.get(*key) != Some(*value)).map(|(key, _)| key.clone()).collect();
+        // These look the same when their secrets change.
+        let masked = [
+            ("server.admin_token", self.admin_token != new.admin_token),
+            ("server.token", self.access.tokens != new.access.tokens),
+            ("delivery.secrets", self.delivery.secrets != new.delivery.secrets),
+            ("delivery.endpoint", self.delivery.endpoints != new.delivery.endpoints),
+            ("config", !self.config.has_values_of(&new.config)),
+        ];
+        for (key, _) in masked.iter().filter(|(_, differs)| *differs) {
+            if !changed.iter().any(|known| known == key) {
+                changed.push((*key).to_owned());
+            }
+        }
+        let is_live = |key: &String| key != "config" && !AT_START.contains(&key.as_str());
+        let (live, at_start) = changed.into_iter().partition(is_live);
+        Changes { live, at_start }
+    }
+
+    /// Returns `new` settings, with the values of these for all keys that need a restart.
+    pub(crate) fn with_live(&self, new: &Self) -> Self {
+        let old = self.clone();
+        let store = store::Options {
+            max_queued: new.store.max_queued,
+            max_queued_bytes: new.store.max_queued_bytes,
+            ..old.store
+        };
+        let delivery = Delivery {
+            allow_networks: old.delivery.allow_networks,
+            deny_networks: old.delivery.deny_networks,
+            nat64_prefixes: old.delivery.nat64_prefixes,
+            ca_file: old.delivery.ca_file,
+            ..new.delivery.clone()
+        };
+        Self {
+            server: old.server,
+            store,
+            worker: worker::Options { threads: old.worker.threads, ..new.worker.clone() },
+            delivery,
+            log: Log { format: old.log.format, ..new.log.clone() },
+            grace: old.grace,
+            config: old.config,
+            ..new.clone()
+        }
+    }
+}
+
+fn public(public: Public) -> Value {
+    let names = [("openapi", public.openapi), ("metrics", public.metrics)];
+    json!(names.iter().filter(|(_, is)| *is).map(|(name, _)| name).collect::<Vec<_>>())
+}
+
+fn origins(origins: &Origins) -> Value {
+    match origins {
+        Origins::None => json!([]),
+        Origins::Any => json!(["*"]),
+        Origins::Listed(list) => json!(list.iter().filter_map(|origin| origin.to_str().ok()).collect::<Vec<_>>()),
+    }
+}
+
+/// Shows a token of the settings without its hash.
+fn token(token: &TokenInfo) -> Value {
+    let expires = token.expires.map(|time| time.to_string());
+    json!({ "id": &*token.id, "name": token.name, "terms": token.terms, "expires": expires })
+}
+
+fn limits(route: &RouteLimits) -> Value {
+    json!(route.limits.to_string())
 }
 
 fn duration(duration: Duration) -> String {

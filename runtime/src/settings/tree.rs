@@ -33,6 +33,31 @@ pub(super) enum Value {
 
 pub(super) type Table = BTreeMap<String, Node>;
 
+impl Value {
+    /// Whether two values are the same, wherever they were set.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text(one) | Self::String(one), Self::Text(other) | Self::String(other)) => one == other,
+            (Self::Integer(one), Self::Integer(other)) => one == other,
+            (Self::Float(one), Self::Float(other)) => one.to_bits() == other.to_bits(),
+            (Self::Bool(one), Self::Bool(other)) => one == other,
+            (Self::Array(one), Self::Array(other)) => {
+                one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.value.is_same(&other.value))
+            }
+            (Self::Table(one), Self::Table(other)) => same_tables(one, other),
+            _ => false,
+        }
+    }
+}
+
+/// Whether two tables have the same keys with the same values, wherever they were set.
+pub(super) fn same_tables(one: &Table, other: &Table) -> bool {
+    let is_same = |((key, node), (other_key, other)): ((&String, &Node), (&String, &Node))| {
+        key == other_key && node.value.is_same(&other.value)
+    };
+    one.len() == other.len() && one.iter().zip(other).all(is_same)
+}
+
 impl Node {
     pub(super) fn empty_table(set_by: SetBy) -> Self {
         Self { set_by, value: Value::Table(Table::new()) }

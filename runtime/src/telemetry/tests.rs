@@ -25,7 +25,7 @@ fn logged(level: &str, form: Form, act: impl FnOnce()) -> String {
     let clock = Clock::from_fn(|| Timestamp::from_micros(1_795_420_800_123_456));
     let buffer = Buffer::default();
     let writer = buffer.clone();
-    tracing::subscriber::with_default(subscriber(&log, form, clock, move || writer.clone()), act);
+    tracing::subscriber::with_default(subscriber(&log, form, clock, move || writer.clone()).0, act);
     let bytes = buffer.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
 }

@@ -86,7 +86,7 @@ async fn a_panic_in_the_payloads_code_is_answered_with_a_problem() {
                 .header(ACCEPT, "application/problem+json")
                 .body(Body::from(format!("\"{}\"", "x".repeat(bytes - 2))));
             // The panic must be caught. Otherwise the panic would end the task that serves the connection.
-            let answer = contain(router(&api).oneshot(request.unwrap())).await;
+            let answer = contain(router(&api, None).oneshot(request.unwrap())).await;
             let answer = answer.unwrap_or_else(|text| panic!("{path} with {bytes} bytes panicked: {text}"));
             let Ok(answer) = answer;
             assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path} with {bytes} bytes");

@@ -42,6 +42,7 @@ fn the_reference_sets_every_key_to_something_else() {
     let (set, default) = (loaded(REFERENCE, &[TOKEN], &[]), loaded("", &[], &[]));
     assert_ne!(set.server.listen, default.server.listen);
     assert_ne!(set.server.max_payload, default.server.max_payload);
+    assert!(set.admin_token.is_some() && default.admin_token.is_none());
     assert_ne!(set.server.accept_ids, default.server.accept_ids);
     let (access, of_default) = (&set.access, &default.access);
     assert_ne!(access.auth, of_default.auth);
@@ -103,6 +104,7 @@ fn every_key_can_be_set_by_a_variable() {
         ("POSTBACK_SERVER__HOSTS", "api.example.com, *.internal"),
         ("POSTBACK_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8"),
         ("POSTBACK_SERVER__PUBLIC", "openapi,metrics"),
+        ("POSTBACK_SERVER__ADMIN_TOKEN", "an-admin-token-of-some-length"),
         ("POSTBACK_SERVER__CORS_ORIGINS", "https://app.example.com"),
         (
             "POSTBACK_SERVER__TOKEN",
@@ -263,4 +265,47 @@ fn a_store_is_where_its_url_says() {
         assert!(message.starts_with("store.url (environment variable POSTBACK_STORE__URL)"), "{message}");
         assert!(!message.contains("s3cret"), "{message}");
     }
+}
+
+#[test]
+fn the_effective_settings_show_every_key_and_no_secret() {
+    let set = loaded(REFERENCE, &[TOKEN], &[]);
+    let shown = set.shown();
+    let below_a_list = |key: &&&str| key.matches('.').count() > 1 || key.starts_with("route");
+    for key in KEYS.iter().filter(|key| !below_a_list(key)) {
+        assert!(shown.contains_key(*key), "{key} is not shown");
+    }
+    let text = serde_json::to_string(&shown).unwrap();
+    for secret in [SECRET, "an-admin-token", TOKEN.1, HASH] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    assert_eq!(
+        (&shown["delivery.secrets"], &shown["server.admin_token"]),
+        (&serde_json::json!(["…", "…"]), &"…".into())
+    );
+}
+
+#[test]
+fn what_has_changed_is_told_as_live_or_for_the_next_start() {
+    let old = loaded("delivery.secrets = []", &[], &[]);
+    let changes = |file: &str| old.changes(&loaded(file, &[], &[]));
+    assert_eq!(changes("# only a comment"), crate::settings::Changes::default());
+    let file = format!(
+        "[config]\nx = 1\n[server]\nlisten = '127.0.0.1:1'\nadmin_token = '0123456789abcdef'\n\
+         [delivery]\nsecrets = ['{SECRET}']\ntimeout = '1s'\n"
+    );
+    let changes = changes(&file);
+    assert_eq!(changes.live, ["delivery.secrets", "delivery.timeout", "server.admin_token"]);
+    assert_eq!(changes.at_start, ["server.listen", "config"]);
+    let new = loaded(&file, &[], &[]);
+    let effective = old.with_live(&new);
+    assert_eq!(effective.server.listen, old.server.listen);
+    assert_eq!((effective.delivery.timeout, effective.admin_token.is_some()), (new.delivery.timeout, true));
+    assert_eq!(effective.changes(&new).at_start, changes.at_start, "the next reload says so again");
+    // A secret that was replaced looks the same, and is a change.
+    let other = format!("delivery.secrets = ['{ED25519}']");
+    assert_eq!(
+        loaded(&format!("delivery.secrets = ['{SECRET}']"), &[], &[]).changes(&loaded(&other, &[], &[])).live,
+        ["delivery.secrets"]
+    );
 }

@@ -1,0 +1,100 @@
+//! Reads the settings anew while the node runs, and gives the parts of the node what they can use without a restart.
+//!
+//! All settings are read and checked first. If anything is wrong, nothing changes.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::node::delivery_options;
+use crate::access::Access;
+use crate::admin::model::{Reload, Settings as Shown};
+use crate::admin::{Gate, Reloaded};
+use crate::delivery::{self, Control};
+use crate::handler::Routes;
+use crate::settings::{Changes, Settings};
+use crate::telemetry;
+
+/// Reads and checks the settings from all their sources. Returns the mistakes as one text.
+pub(crate) type Reread = Arc<dyn Fn() -> Result<Settings, String> + Send + Sync>;
+
+/// The parts of a node that can use other settings while they run.
+pub(super) struct Reloader {
+    pub(super) reread: Reread,
+    /// The settings that the node uses.
+    current: RwLock<Arc<Settings>>,
+    /// One reload at a time has this turn.
+    turn: tokio::sync::Mutex<()>,
+    parts: Parts,
+}
+
+/// What a reload changes.
+pub(super) struct Parts {
+    pub(super) access: Arc<Access>,
+    pub(super) gate: Gate,
+    pub(super) routes: Routes,
+    pub(super) delivery: Control,
+    pub(super) address: SocketAddr,
+}
+
+impl Reloader {
+    pub(super) fn new(reread: Reread, current: Settings, parts: Parts) -> Self {
+        Self { reread, current: RwLock::new(Arc::new(current)), turn: tokio::sync::Mutex::default(), parts }
+    }
+
+    /// Returns the settings that the node uses now.
+    pub(super) fn current(&self) -> Arc<Settings> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns the settings as the operator's API shows them.
+    pub(super) fn shown(&self) -> Shown {
+        let settings = self.current();
+        let file = settings.file.as_ref().map(|file| file.display().to_string());
+        Shown { file, settings: settings.shown() }
+    }
+
+    /// Reads the settings anew, and uses them as far as that needs no restart.
+    pub(super) async fn reload(&self) -> Reloaded {
+        let _turn = self.turn.lock().await;
+        let reloaded = self.try_reload().await;
+        match &reloaded {
+            Ok(Reload { applied, needs_restart, warnings }) => {
+                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                let list = |keys: &[String]| if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+                tracing::info!(
+                    "settings read anew; changed now: {}; changed at the next start: {}",
+                    list(applied),
+                    list(needs_restart)
+                );
+            }
+            Err(why) => tracing::error!("the settings were not read anew, and nothing has changed: {why}"),
+        }
+        reloaded
+    }
+
+    async fn try_reload(&self) -> Reloaded {
+        let reread = Arc::clone(&self.reread);
+        // Files are read on a thread for blocking code.
+        let new = tokio::task::spawn_blocking(move || reread()).await.map_err(|error| error.to_string())??;
+        let old = self.current();
+        let Changes { live, at_start } = old.changes(&new);
+        let effective = old.with_live(&new);
+        // Invariant: this is the last step that can fail, and it changes nothing if it fails.
+        effective.limit(&self.parts.routes).map_err(|errors| errors.to_string())?;
+        self.use_now(&old, &effective).await;
+        let warnings = effective.warnings.clone();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(effective);
+        Ok(Reload { applied: live, needs_restart: at_start, warnings })
+    }
+
+    async fn use_now(&self, old: &Settings, new: &Settings) {
+        let Parts { access, gate, delivery, address, .. } = &self.parts;
+        access.replace(&new.access);
+        gate.replace(new.admin_token.clone());
+        let options = delivery::Options { own_addresses: vec![*address], ..delivery_options(new) };
+        delivery.replace(options).await;
+        if old.log.level != new.log.level {
+            telemetry::set_level(&new.log.level);
+        }
+    }
+}
