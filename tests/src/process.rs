@@ -134,6 +134,11 @@ impl Process {
         self.signal(Signal::INT);
     }
 
+    /// Sends SIGHUP, which tells a server to read its settings anew.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Sends SIGKILL, and waits until the process has ended.
     pub fn kill(&mut self) {
         self.kill_and_collect();
