@@ -13,6 +13,7 @@ mod deliveries;
 mod health;
 pub(crate) mod model;
 mod names;
+mod openapi;
 mod query;
 mod replays;
 mod requests;
@@ -29,6 +30,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
+use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -88,6 +90,7 @@ struct Admin {
 /// Makes the router of the operator's API. Its paths are relative to [`PATH`]. The router checks nobody: the socket
 /// and [`Gate`] do that before a call gets here.
 pub(crate) fn router(parts: Parts) -> Router {
+    let document = openapi::document();
     let Parts { store, access, clock, routes, delivery, hooks, draining, stop } = parts;
     let admin = Arc::new(Admin {
         replays: Replays::new(store.clone(), clock.clone(), stop.clone()),
@@ -127,6 +130,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/settings/reload", post(settings::reload))
         .route("/health", get(health::show))
         .route("/changes", get(changes::follow))
+        .route("/openapi.json", get(async move |headers: HeaderMap| document.answer(&headers)))
         .fallback(|request: Request| async move { Problem::unknown_path(request.uri().path()) })
         .method_not_allowed_fallback(|request: Request| async move { Problem::method(request.method()) })
         .layer(from_fn(in_time))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub(crate) struct Page<T> {
 }
 
 /// One request.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Request {
     pub(crate) id: String,
     pub(crate) route: String,
@@ -43,7 +44,7 @@ pub(crate) struct Request {
 }
 
 /// One request, with all that is stored about it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct RequestDetail {
     #[serde(flatten)]
     pub(crate) request: Request,
@@ -72,7 +73,7 @@ pub(crate) struct RequestDetail {
 }
 
 /// Something that has happened to a request.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Event {
     pub(crate) at: String,
     /// `accepted`, `run_began`, `run_failed`, `run_put_back`, `run_lost`, or the final status of the request.
@@ -85,7 +86,7 @@ pub(crate) struct Event {
 }
 
 /// A payload, a result or the body of a report. One of `text` and `base64` is present.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Text {
     /// The length of the whole text.
     pub(crate) bytes: u64,
@@ -99,7 +100,7 @@ pub(crate) struct Text {
 }
 
 /// What became of a cancelled request.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Cancelled {
     pub(crate) id: String,
     /// `cancelled`, or `in_progress` while its run has not stopped yet.
@@ -107,14 +108,14 @@ pub(crate) struct Cancelled {
 }
 
 /// The new request that repeats an earlier one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Retried {
     pub(crate) id: String,
     pub(crate) retry_of: String,
 }
 
 /// One delivery.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Delivery {
     pub(crate) id: String,
     /// The header `webhook-id` of every attempt. In a replay, the id of the first delivery.
@@ -141,7 +142,7 @@ pub(crate) struct Delivery {
 }
 
 /// One delivery, with its body and every attempt.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct DeliveryDetail {
     #[serde(flatten)]
     pub(crate) delivery: Delivery,
@@ -152,7 +153,7 @@ pub(crate) struct DeliveryDetail {
 }
 
 /// One attempt of a delivery.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Attempt {
     pub(crate) number: u32,
     pub(crate) started: String,
@@ -167,7 +168,7 @@ pub(crate) struct Attempt {
 }
 
 /// A delivery that is sent again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Replayed {
     /// The id of the new delivery.
     pub(crate) id: String,
@@ -178,7 +179,7 @@ pub(crate) struct Replayed {
 }
 
 /// Which deliveries are sent again: those with these ids, or those that all the other members select.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Selection {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -196,7 +197,7 @@ pub(crate) struct Selection {
 }
 
 /// A replay of many deliveries, which goes on after the call that began it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Replay {
     pub(crate) id: String,
     /// `running`, `done`, `stopped` or `failed`.
@@ -216,7 +217,7 @@ pub(crate) struct Replay {
 }
 
 /// An origin to which reports wait, or whose circuit is open, or that is disabled.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Origin {
     /// Scheme, host and port; or a single URL, without its secret parts, if that URL has a circuit of its own.
     pub(crate) origin: String,
@@ -233,7 +234,7 @@ pub(crate) struct Origin {
 }
 
 /// A disabled URL.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Endpoint {
     /// The URL without its secret parts.
     pub(crate) url: String,
@@ -246,7 +247,7 @@ pub(crate) struct Endpoint {
 }
 
 /// Names a URL or an origin.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Name {
     /// The URL in full, or as the API shows it. For an origin: scheme, host and port.
@@ -257,7 +258,7 @@ pub(crate) struct Name {
 }
 
 /// A URL that was enabled.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Enabled {
     /// The URL without its secret parts.
     pub(crate) url: String,
@@ -266,20 +267,20 @@ pub(crate) struct Enabled {
 }
 
 /// What was enabled. Several URLs may look the same without their secret parts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AllEnabled {
     pub(crate) enabled: Vec<Enabled>,
 }
 
 /// What was disabled.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct DisabledName {
     /// The URL without its secret parts.
     pub(crate) url: String,
 }
 
 /// The state of the node.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Health {
     /// `ready`, `draining` or `not_ready`.
     pub(crate) status: String,
@@ -307,7 +308,7 @@ pub(crate) struct Health {
 }
 
 /// The settings that the node uses.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Settings {
     /// The settings file. Absent: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -317,7 +318,7 @@ pub(crate) struct Settings {
 }
 
 /// What became of settings that were read anew.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Reload {
     /// The keys whose values have changed and are in use now.
     pub(crate) applied: Vec<String>,
@@ -327,7 +328,7 @@ pub(crate) struct Reload {
 }
 
 /// A change that an operator made.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct AuditEntry {
     pub(crate) at: String,
     /// Who made the change: `socket uid N`, `admin token from ADDRESS`, or `command line`.

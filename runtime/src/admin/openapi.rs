@@ -1,0 +1,345 @@
+//! The OpenAPI document of the operator's API: a table of the calls, and the schemas of the model.
+
+use serde_json::{Map, Value, json};
+use utoipa::openapi::path::{
+    HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItemBuilder, PathsBuilder,
+};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApiBuilder, Required, ResponseBuilder, ServerBuilder};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::{PATH, model};
+use crate::openapi::{self, Document, PROBLEM, TOKEN};
+use crate::problem::Code;
+
+const ABOUT: &str = "The operator's API of a workload server. It is served on the Unix socket beside the database, for the \
+    user who owns the socket, and at `/_postback/api` for the token `server.admin_token`. No token of a caller opens it.\n\n\
+    Lists go from the newest row to the oldest, or by name. A page may have fewer items than `limit`, or none, and still \
+    have a next page: its `next` is the parameter `cursor` of the next call.";
+
+/// One call of the API.
+struct Call {
+    method: HttpMethod,
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    /// The names of the query parameters.
+    query: &'static [&'static str],
+    /// The schema of the body.
+    body: Option<&'static str>,
+    /// The status and the schema of a good answer.
+    answer: (&'static str, &'static str),
+    errors: &'static [Code],
+}
+
+const LIST: &[Code] = &[Code::InvalidParameter];
+const ONE: &[Code] = &[Code::NotFound];
+const CHANGE: &[Code] = &[Code::NotFound, Code::Conflict, Code::RequestOver];
+const BODY: &[Code] =
+    &[Code::MalformedPayload, Code::InvalidParameter, Code::NotFound, Code::Conflict, Code::PayloadTooLarge];
+
+const fn call(method: HttpMethod, path: &'static str, id: &'static str, summary: &'static str) -> Call {
+    Call { method, path, id, summary, query: &[], body: None, answer: ("200", ""), errors: &[] }
+}
+
+impl Call {
+    const fn query(self, query: &'static [&'static str]) -> Self {
+        Self { query, errors: LIST, ..self }
+    }
+
+    const fn body(self, body: &'static str) -> Self {
+        Self { body: Some(body), errors: BODY, ..self }
+    }
+
+    const fn answers(self, schema: &'static str) -> Self {
+        Self { answer: (self.answer.0, schema), ..self }
+    }
+
+    const fn with_status(self, status: &'static str) -> Self {
+        Self { answer: (status, self.answer.1), ..self }
+    }
+
+    const fn errors(self, errors: &'static [Code]) -> Self {
+        Self { errors, ..self }
+    }
+}
+
+use HttpMethod::{Delete, Get, Post};
+
+const CALLS: &[Call] = &[
+    call(Get, "/requests", "listRequests", "List requests, the newest first")
+        .query(&["route", "status", "token", "since", "until", "id", "cursor", "limit"])
+        .answers("RequestPage"),
+    call(Get, "/requests/{id}", "showRequest", "Show a request with all that is stored about it")
+        .answers("RequestDetail")
+        .errors(ONE),
+    call(Post, "/requests/{id}/cancel", "cancelRequest", "Cancel a request").answers("Cancelled").errors(CHANGE),
+    call(Post, "/requests/{id}/retry", "retryRequest", "Run a failed or cancelled request again, as a new request")
+        .answers("Retried")
+        .errors(CHANGE),
+    call(Get, "/deliveries", "listDeliveries", "List deliveries, the newest first")
+        .query(&["status", "url", "subject", "since", "until", "cursor", "limit"])
+        .answers("DeliveryPage"),
+    call(Get, "/deliveries/{id}", "showDelivery", "Show a delivery with its body and every attempt")
+        .answers("DeliveryDetail")
+        .errors(ONE),
+    call(Post, "/deliveries/{id}/replay", "replayDelivery", "Send the report of a delivery that is over again")
+        .answers("Replayed")
+        .errors(CHANGE),
+    call(Get, "/replays", "listReplays", "List the replays of this process, the newest first").answers("ReplayPage"),
+    call(Post, "/replays", "startReplay", "Send the reports of many deliveries again")
+        .body("Selection")
+        .answers("Replay")
+        .with_status("202"),
+    call(Get, "/replays/{id}", "showReplay", "Show how far a replay has come").answers("Replay").errors(ONE),
+    call(Delete, "/replays/{id}", "stopReplay", "Stop a replay; what it has done stays").answers("Replay").errors(ONE),
+    call(Get, "/origins", "listOrigins", "List the origins with an open circuit, with parked reports, or disabled")
+        .query(&["cursor", "limit"])
+        .answers("OriginPage"),
+    call(Post, "/origins/enable", "enableOrigin", "Enable an origin").body("Name").answers("AllEnabled"),
+    call(Post, "/origins/disable", "disableOrigin", "Hold the reports to an origin until it is enabled")
+        .body("Name")
+        .answers("DisabledName"),
+    call(Get, "/endpoints", "listEndpoints", "List the disabled URLs")
+        .query(&["cursor", "limit"])
+        .answers("EndpointPage"),
+    call(Post, "/endpoints/enable", "enableEndpoint", "Enable a URL").body("Name").answers("AllEnabled"),
+    call(Post, "/endpoints/disable", "disableEndpoint", "Hold the reports to a URL until it is enabled")
+        .body("Name")
+        .answers("DisabledName"),
+    call(Get, "/tokens", "listTokens", "List the tokens of callers").query(&["cursor", "limit"]).answers("TokenPage"),
+    call(Post, "/tokens", "makeToken", "Make a token; the answer alone shows its secret")
+        .body("NewToken")
+        .answers("MadeToken")
+        .with_status("201"),
+    call(Delete, "/tokens/{id}", "revokeToken", "Refuse a token from now on").answers("Token").errors(CHANGE),
+    call(Get, "/audit", "listAudit", "List the changes that operators made, the latest first")
+        .query(&["cursor", "limit"])
+        .answers("AuditPage"),
+    call(Get, "/settings", "showSettings", "Show the settings that the server uses, with secrets masked")
+        .answers("Settings"),
+    call(Post, "/settings/reload", "reloadSettings", "Read the settings anew; a wrong file changes nothing")
+        .answers("Reload")
+        .errors(&[Code::InvalidSettings]),
+    call(Get, "/health", "showHealth", "Show the state of the server in detail").answers("Health"),
+    call(Get, "/changes", "followChanges", "Follow the changes of requests and deliveries as server-sent events"),
+    call(Get, "/openapi.json", "showDocument", "Show this document").answers("Document"),
+];
+
+/// Makes the document.
+pub(super) fn document() -> Document {
+    let mut paths = PathsBuilder::new();
+    let mut at = 0;
+    while let Some(first) = CALLS.get(at) {
+        let of_path = CALLS[at..].iter().take_while(|call| call.path == first.path);
+        let mut item = PathItemBuilder::new();
+        for call in of_path {
+            item = item.operation(call.method.clone(), operation(call));
+            at += 1;
+        }
+        paths = paths.path(first.path, item.build());
+    }
+    let info = InfoBuilder::new()
+        .title("Postback: the operator's API")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(ABOUT));
+    let bearer = openapi::bearer("The value of `server.admin_token`. The socket needs no token.");
+    let document = OpenApiBuilder::new()
+        .info(info)
+        .servers(Some([ServerBuilder::new().url(PATH).build()]))
+        .paths(paths)
+        .components(Some(ComponentsBuilder::new().security_scheme(TOKEN, bearer).build()))
+        .security(Some([SecurityRequirement::new(TOKEN, [] as [&str; 0]), SecurityRequirement::default()]));
+    Document::new(&document.build(), schemas())
+}
+
+fn operation(call: &Call) -> Operation {
+    let (status, schema) = call.answer;
+    let answer = ResponseBuilder::new().description("The call was answered.");
+    let answer = if schema.is_empty() {
+        answer.content("text/event-stream", openapi::plain_text())
+    } else {
+        answer.content("application/json", openapi::json_of(schema))
+    };
+    let tag = call.path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let operation = OperationBuilder::new().operation_id(Some(call.id)).summary(Some(call.summary)).tag(tag);
+    let mut operation = operation.response(status, answer.build());
+    if call.path.contains("{id}") {
+        operation = operation.parameter(parameter("id", ParameterIn::Path));
+    }
+    for name in call.query {
+        operation = operation.parameter(parameter(name, ParameterIn::Query));
+    }
+    if let Some(body) = call.body {
+        let content = openapi::json_of(body);
+        let body = RequestBodyBuilder::new().content("application/json", content).required(Some(Required::True));
+        operation = operation.request_body(Some(body.build()));
+    }
+    let of_all = [
+        Code::Unauthorized,
+        Code::MethodNotAllowed,
+        Code::RateLimited,
+        Code::Overloaded,
+        Code::StoreUnavailable,
+        Code::Draining,
+        Code::QueueFull,
+        Code::StoreFull,
+        Code::InternalError,
+    ];
+    let codes: Vec<Code> = call.errors.iter().copied().chain(of_all).collect();
+    let problems = openapi::problems(&codes);
+    problems
+        .into_iter()
+        .fold(operation, |operation, (status, problem)| operation.response(status.to_string(), problem))
+        .build()
+}
+
+fn parameter(name: &str, place: ParameterIn) -> Parameter {
+    let what = match name {
+        "id" if place == ParameterIn::Query => "The begin of the id.",
+        "id" => "The id.",
+        "route" => "The path of the route.",
+        "status" => "The state.",
+        "token" => "The id of the token that the request belongs to.",
+        "since" => "Rows of this time or later: a time such as 2026-11-23T08:00:00Z, or how long ago, such as 10m.",
+        "until" => "Rows before this time.",
+        "url" => "The begin of the URL.",
+        "subject" => "What the report is about, such as the id of a request.",
+        "cursor" => "The member `next` of the page before.",
+        _ => "The largest number of items, from 1 to 200.",
+    };
+    let schema = if name == "limit" {
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(200)).build()
+    } else {
+        ObjectBuilder::new().schema_type(Type::String).build()
+    };
+    let required = if place == ParameterIn::Path { Required::True } else { Required::False };
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .required(required)
+        .description(Some(what))
+        .schema(Some(schema))
+        .build()
+}
+
+/// The schemas of all bodies and answers.
+fn schemas() -> Map<String, Value> {
+    let mut schemas = Map::new();
+    macro_rules! add {
+        ($($model:ident),+ $(,)?) => {$(
+            let schema = serde_json::to_value(model::$model::schema()).unwrap_or_default();
+            schemas.insert(<model::$model as ToSchema>::name().into_owned(), schema);
+        )+};
+    }
+    add!(
+        Request,
+        RequestDetail,
+        Event,
+        Text,
+        Cancelled,
+        Retried,
+        Delivery,
+        DeliveryDetail,
+        Attempt,
+        Replayed,
+        Selection,
+        Replay,
+        Origin,
+        Endpoint,
+        Name,
+        Enabled,
+        AllEnabled,
+        DisabledName,
+        Health,
+        Settings,
+        Reload,
+        AuditEntry,
+    );
+    for (page, item) in [
+        ("RequestPage", "Request"),
+        ("DeliveryPage", "Delivery"),
+        ("ReplayPage", "Replay"),
+        ("OriginPage", "Origin"),
+        ("EndpointPage", "Endpoint"),
+        ("TokenPage", "Token"),
+        ("AuditPage", "AuditEntry"),
+    ] {
+        let item = json!({"$ref": format!("#/components/schemas/{item}")});
+        let page_schema = json!({
+            "type": "object", "required": ["items"],
+            "properties": {
+                "items": {"type": "array", "items": item},
+                "next": {"type": "string", "description": "The parameter `cursor` of the next page."},
+            },
+        });
+        schemas.insert(page.to_owned(), page_schema);
+    }
+    let text = json!({"type": "string"});
+    let texts = json!({"type": "array", "items": text});
+    let number = json!({"type": "integer", "minimum": 1});
+    let terms = json!({
+        "scopes": {"type": "array", "items": {"type": "string", "enum": ["submit", "read", "cancel"]}},
+        "routes": texts, "webhook_hosts": texts, "rate": text, "max_queued": number, "max_queued_bytes": number,
+        "name": text, "expires": text,
+    });
+    let object = |required: &[&str], more: Value| {
+        let mut properties = terms.as_object().cloned().unwrap_or_default();
+        properties.extend(more.as_object().cloned().unwrap_or_default());
+        json!({"type": "object", "required": required, "properties": properties})
+    };
+    let shown = json!({"id": text, "source": text, "created": text, "revoked": text, "last_used": text});
+    let mut made = shown.clone();
+    made["token"] = text;
+    schemas.insert("NewToken".to_owned(), object(&["name"], json!({})));
+    schemas.insert("Token".to_owned(), object(&["id", "name", "source"], shown));
+    schemas.insert("MadeToken".to_owned(), object(&["token", "id", "name", "source"], made));
+    schemas.insert("Document".to_owned(), json!({"type": "object"}));
+    schemas.insert(PROBLEM.to_owned(), openapi::problem_schema());
+    schemas
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All references in a JSON value.
+    fn references(value: &Value, into: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                into.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|member| references(member, into));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, into)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        let document: Value = serde_json::from_str(document().text()).unwrap();
+        let mut all = Vec::new();
+        references(&document, &mut all);
+        assert!(all.len() > CALLS.len());
+        for reference in all {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+        assert_eq!(document["paths"]["/requests/{id}"]["get"]["operationId"], "showRequest");
+    }
+
+    #[test]
+    fn every_path_of_the_router_is_in_the_document() {
+        let router = include_str!("../admin.rs");
+        let paths = router.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let document: Value = serde_json::from_str(document().text()).unwrap();
+        let mut n = 0;
+        for path in paths {
+            assert!(document["paths"][path].is_object(), "{path}");
+            n += 1;
+        }
+        assert!(n > 15, "{n}");
+    }
+}
