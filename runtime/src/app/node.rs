@@ -132,16 +132,19 @@ impl Node {
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
         let control = delivery.control();
         let gate = Gate::new(settings.admin_token.clone());
+        let worker = Worker::new(outbox, served.routes.clone(), settings.worker.clone(), handlers, settings.grace);
+        let rooms = worker.rooms();
+        route_limits::apply(&served.routes, &store, &rooms);
         let parts = reload::Parts {
             access: Arc::clone(&rules.access),
             gate: gate.clone(),
             routes: served.routes.clone(),
+            rooms,
+            store: store.clone(),
             delivery: control.clone(),
             address,
         };
         let reloader = Arc::new(Reloader::new(reread, settings.clone(), parts));
-        let worker = Worker::new(outbox, served.routes.clone(), settings.worker.clone(), handlers, settings.grace);
-        route_limits::apply(&served.routes, &store, &worker.rooms());
         let node = Self {
             address,
             access: Arc::clone(&rules.access),

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::node::delivery_options;
+use super::route_limits;
 use crate::access::Access;
 use crate::admin::model::{Reload, Settings as Shown};
 use crate::admin::{Gate, Reloaded};
@@ -13,6 +14,7 @@ use crate::delivery::{self, Control};
 use crate::handler::Routes;
 use crate::settings::{Changes, Settings};
 use crate::telemetry;
+use postback_store::{RouteRoom, Store};
 
 /// Reads and checks the settings from all their sources. Returns the mistakes as one text.
 pub(crate) type Reread = Arc<dyn Fn() -> Result<Settings, String> + Send + Sync>;
@@ -32,6 +34,8 @@ pub(super) struct Parts {
     pub(super) access: Arc<Access>,
     pub(super) gate: Gate,
     pub(super) routes: Routes,
+    pub(super) rooms: Vec<(String, RouteRoom)>,
+    pub(super) store: Store,
     pub(super) delivery: Control,
     pub(super) address: SocketAddr,
 }
@@ -88,7 +92,8 @@ impl Reloader {
     }
 
     async fn use_now(&self, old: &Settings, new: &Settings) {
-        let Parts { access, gate, delivery, address, .. } = &self.parts;
+        let Parts { access, gate, routes, rooms, store, delivery, address } = &self.parts;
+        route_limits::apply(routes, store, rooms);
         access.replace(&new.access);
         gate.replace(new.admin_token.clone());
         let options = delivery::Options { own_addresses: vec![*address], ..delivery_options(new) };
