@@ -13,7 +13,7 @@ use super::rate::{Limiter, Rate};
 use postback_wire::names::metric;
 
 /// The number of failures of one address that are answered at once. After that, the answers are 429.
-const RATE: Rate = Rate { calls: 20, window: Duration::from_secs(60) };
+const RATE: Rate = Rate { calls: 20, window: Duration::from_mins(1) };
 /// The number of limiters. Addresses share a limiter if they have the same hash. Only callers without a valid token
 /// would notice.
 const LIMITERS: usize = 4_096;

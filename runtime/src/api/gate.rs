@@ -60,15 +60,15 @@ struct Refusal {
     closes: bool,
 }
 
-impl From<Problem> for Refusal {
+impl From<Problem> for Box<Refusal> {
     fn from(problem: Problem) -> Self {
-        Self { problem, left: None, closes: false }
+        Self::new(Refusal { problem, left: None, closes: false })
     }
 }
 
 /// Checks a call, and puts into its extensions who makes it. Returns what is left of the rate of its token, if the token
 /// has one.
-fn check(access: &Access, request: &mut Request) -> Result<Option<Left>, Refusal> {
+fn check(access: &Access, request: &mut Request) -> Result<Option<Left>, Box<Refusal>> {
     let path = request.uri().path();
     // Probes come by any name, and the answers tell nothing about anybody.
     if matches!(path, "/healthz" | "/readyz") {
@@ -98,7 +98,7 @@ fn check(access: &Access, request: &mut Request) -> Result<Option<Left>, Refusal
         metrics::counter!(metric::CALLS_OVER_RATE).increment(1);
         let what = format!("the token may make {} calls; try again later", left.rate);
         let problem = too_many(what, left.refused_for.unwrap_or_default());
-        return Err(Refusal { left: Some(left), ..problem.into() });
+        return Err(Box::new(Refusal { problem, left: Some(left), closes: false }));
     }
     request.extensions_mut().insert(caller);
     Ok(left)
@@ -136,11 +136,11 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn unauthenticated(access: &Access, client: ClientAddress, why: &Unauthenticated) -> Refusal {
+fn unauthenticated(access: &Access, client: ClientAddress, why: &Unauthenticated) -> Box<Refusal> {
     if let Some(wait) = access.failed(client, why) {
         // The connection ends, so that each further guess costs the caller a new one.
         let what = "too many calls without a valid token came from this address; try again later, with a token";
-        return Refusal { closes: true, ..too_many(what, wait).into() };
+        return Box::new(Refusal { problem: too_many(what, wait), left: None, closes: true });
     }
     let challenge = match why {
         Unauthenticated::Missing => "Bearer realm=\"postback\"",

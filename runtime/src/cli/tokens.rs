@@ -111,7 +111,7 @@ impl Tokens {
         }
         match self {
             Self::New(new) => {
-                let request = new.request(&Clock::system())?;
+                let request = new.request(&Clock::system());
                 let created = with_new_store(place, async |store| Ok(create(store, &request).await)).await?;
                 print_note(&advice(&created.view));
                 Ok(format!("{}\n", created.token))
@@ -181,13 +181,13 @@ async fn create(store: &Store, request: &TokenRequest) -> Result<Created, String
 
 impl New {
     /// Makes the request for the token that the arguments describe.
-    fn request(&self, clock: &Clock) -> Result<TokenRequest, String> {
+    fn request(&self, clock: &Clock) -> TokenRequest {
         let after = |duration: Duration| clock.now().saturating_add(duration).to_string();
         let expires = self.expires.as_ref().map(|text| match humantime::parse_duration(text.trim()) {
             Ok(duration) => after(duration),
             Err(_) => text.clone(),
         });
-        Ok(TokenRequest {
+        TokenRequest {
             name: self.name.clone(),
             scopes: (!self.scopes.is_empty()).then(|| self.scopes.clone()),
             routes: self.routes.clone(),
@@ -196,14 +196,14 @@ impl New {
             rate: self.rate,
             max_queued: self.max_queued,
             max_queued_bytes: self.max_queued_bytes.map(|size| size.as_u64()),
-        })
+        }
     }
 
     /// Makes a token that no store keeps. Prints the table for the settings.
     fn for_settings(&self) -> Result<String, String> {
         let clock = Clock::system();
         let (name, terms, expires) =
-            self.request(&clock)?.check(clock.now()).map_err(|error| Causes(&error).to_string())?;
+            self.request(&clock).check(clock.now()).map_err(|error| Causes(&error).to_string())?;
         let secret = NewSecret::generate().map_err(|_| access::ManageError::Random.to_string())?;
         let hash = HashText { id: secret.id().to_owned(), hash: secret.hash() };
         let mut table = format!("[[server.token]]\nname = {}\nhash = \"{hash}\"\n", quoted(&name));
@@ -287,7 +287,8 @@ fn as_lines(listed: &[TokenView]) -> String {
     text
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
 mod tests {
     use std::path::Path;
 

@@ -27,7 +27,7 @@ const BYTES: std::ops::RangeInclusive<u64> = 1..=1 << 50;
 const HOSTS: &str = "a list of host names such as \"api.example.com\" or \"*.example.com\"";
 const SCOPES: &str = "a list of \"submit\", \"read\" and \"cancel\"";
 const ROUTES: &str = "a list of routes such as \"/greet\"";
-const TEXT: &str = "a text";
+const NAME: &str = "a name of 1 to 100 characters";
 
 /// Reads the keys of `[server]` that say who may use the API. `env` are the variables of the environment, which may
 /// hold tokens.
@@ -97,7 +97,7 @@ fn token(table: &mut Section<'_>, env: &[(OsString, OsString)], known: &mut Hash
     if !table.has("name") {
         table.missing("name");
     }
-    let (name, of_name) = table.take_with_place("name", None, |node| read::parsed(node, TEXT, name));
+    let (name, of_name) = table.take_with_place("name", None, |node| read::parsed(node, NAME, name).map(Some));
     let (hash, of_hash) = hash(table, env)?;
     let name = name?;
     for (key, value, set_by) in [("name", &name, &of_name), ("hash", &hash.id, &of_hash)] {
@@ -110,10 +110,10 @@ fn token(table: &mut Section<'_>, env: &[(OsString, OsString)], known: &mut Hash
     Some(token)
 }
 
-fn name(text: &str) -> Option<Option<String>> {
+fn name(text: &str) -> Option<String> {
     let text = text.trim();
     let is_name = !text.is_empty() && text.chars().count() <= MAX_NAME && !text.chars().any(char::is_control);
-    is_name.then(|| Some(text.to_owned()))
+    is_name.then(|| text.to_owned())
 }
 
 fn route(node: Node) -> Result<String, Mismatch> {

@@ -267,15 +267,12 @@ impl Backlog {
     /// the request. If the request was running, `waited` is `None`.
     pub(super) fn settled(&self, id: &RequestId, waited: Option<&Waited>) {
         let mut state = self.lock();
-        match waited {
-            Some(Waited { route, owner, bytes }) => {
-                state.remove(route, *bytes);
-                self.owners.remove(owner, *bytes);
-            }
-            None => {
-                state.end(id);
-                self.owners.settled(id);
-            }
+        if let Some(Waited { route, owner, bytes }) = waited {
+            state.remove(route, *bytes);
+            self.owners.remove(owner, *bytes);
+        } else {
+            state.end(id);
+            self.owners.settled(id);
         }
     }
 

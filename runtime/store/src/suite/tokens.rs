@@ -8,7 +8,7 @@ use crate::{NewAudit, NewToken, Store, TokenAdded, TokenRevoked};
 use postback_wire::time::Timestamp;
 
 fn token(world: &World, id: &str, name: &str) -> NewToken {
-    let expires = Some(world.now().saturating_add(Duration::from_secs(60)));
+    let expires = Some(world.now().saturating_add(Duration::from_mins(1)));
     let (id, name, terms) = (id.to_owned(), name.to_owned(), format!("{{\"of\":\"{id}\"}}"));
     NewToken { id, name, hash: [7; 32], terms, created: world.now(), expires }
 }
@@ -91,7 +91,7 @@ pub(super) async fn old_entries_of_the_audit_are_purged(world: World) {
     store.audit(entry("old")).await.unwrap();
     world.advance(Duration::from_secs(10));
     store.audit(entry("new")).await.unwrap();
-    world.advance(LONGER_THAN_REQUESTS - Duration::from_secs(5));
+    world.advance(LONGER_THAN_REQUESTS.saturating_sub(Duration::from_secs(5)));
     store.purge(world.now(), 10).await.unwrap();
     assert_eq!(audited(&store).await, ["new"]);
 }

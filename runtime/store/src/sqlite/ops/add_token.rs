@@ -6,6 +6,7 @@ use crate::ops::AddToken;
 use crate::sqlite::Batch;
 use crate::sqlite::statement::{query, query_scalar};
 use crate::tokens::{MOST_TOKENS, TokenAdded};
+use postback_wire::time::Timestamp;
 
 impl Apply for AddToken {
     async fn apply(batch: &mut Batch<'_>) -> Result<(), sqlx::Error> {
@@ -20,7 +21,7 @@ impl Apply for AddToken {
             let sql = "INSERT INTO token (id, name, hash, terms, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
                        ON CONFLICT DO NOTHING";
             let add = query(sql).bind(&token.id).bind(&token.name).bind(token.hash.as_slice()).bind(&token.terms);
-            let add = add.bind(token.created.micros()).bind(token.expires.map(postback_wire::time::Timestamp::micros));
+            let add = add.bind(token.created.micros()).bind(token.expires.map(Timestamp::micros));
             if add.execute(&mut *batch.conn).await?.rows_affected() == 0 {
                 batch.answer::<Self>(at, TokenAdded::NameTaken);
                 continue;
