@@ -259,13 +259,13 @@ impl Server {
 }
 
 fn router(api: &Arc<Api>, beside: Option<Router>) -> Router {
-    let (access, routes) = (Arc::clone(&api.access), api.routes.clone());
+    let (access, known) = (Arc::clone(&api.access), api.routes.clone());
     let router = beside
         .unwrap_or_default()
         .merge(methods::router(api))
         .fallback(move |request: Request| async move {
             let path = request.uri().path();
-            let near = target::near(&routes, path);
+            let near = target::near(&known, path);
             Problem::unknown_path(path, near.as_deref()).respond(Form::of(request.headers()))
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&access), gate::pass));
