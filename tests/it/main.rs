@@ -30,6 +30,7 @@ mod reasons;
 mod replay;
 mod reports;
 mod results;
+mod routes;
 mod runs;
 mod secrets;
 mod slow_bodies;

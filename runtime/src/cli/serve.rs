@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anstyle::{AnsiColor, Style};
 
 use crate::access::Auth;
-use crate::handler::{PayloadKind, Route, Routes};
+use crate::handler::{Limits, PayloadKind, Route, Routes};
 use crate::settings::{Settings, WEBHOOK_URL};
 use postback_store::Location;
 use postback_wire::webhook::{Shown, Webhook};
@@ -49,7 +49,7 @@ impl Ready<'_> {
     }
 }
 
-/// Makes one line for each route. The line shows the path, the name of the handler, the handler's place in the source
+/// Makes one line for each route, and another one for the limits of the route if it has any. The first line shows the path, the name of the handler, the handler's place in the source
 /// code, and the webhook.
 pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
     let mut text = String::new();
@@ -64,6 +64,10 @@ pub(super) fn handlers(settings: &Settings, routes: &Routes) -> String {
             "  {DIM}handler{DIM:#}   {BOLD}POST {path:paths$}{BOLD:#}  {name:names$}  {DIM}{place}{DIM:#}  \
              {DIM}webhook{DIM:#} {webhook}"
         );
+        let limits = route.limits();
+        if limits != Limits::default() {
+            let _ = writeln!(text, "  {DIM}limits{DIM:#}    {path:paths$}       {limits}");
+        }
     }
     text
 }

@@ -6,12 +6,14 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::handler::{Shared, States, Unbound};
-use postback_store::{self as store, NewRequest, RequestState, Settled, Store, Submitted};
+use crate::handler::{Limits, Shared, States, Unbound};
+use postback_store::{self as store, NewRequest, RequestState, Settled, Store, Submitted, Terms};
 use postback_wire::id::{NodeId, RequestId};
+use postback_wire::report::{Outcome, Reason, Status};
 use postback_wire::time::{Clock, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -130,4 +132,146 @@ async fn a_wall_clock_that_is_set_back_as_the_pause_is_reckoned_costs_a_slow_pol
     let took = settled(&store, shutdown).await;
     assert!(took >= 4 * SECOND && took <= SLOW_POLL, "{took:?}");
     assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+/// The number of runs of a handler now, the largest number so far, and the gate that each run waits for.
+struct Gate {
+    now: AtomicUsize,
+    most: AtomicUsize,
+    open: Semaphore,
+}
+
+struct Counted<'a>(&'a Gate);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Makes a handler whose runs wait for the gate.
+fn gated(gate: &Arc<Gate>) -> impl Fn() -> futures_util::future::BoxFuture<'static, Result<(), String>> + use<> {
+    let gate = Arc::clone(gate);
+    move || {
+        let gate = Arc::clone(&gate);
+        Box::pin(async move {
+            let now = gate.now.fetch_add(1, Ordering::SeqCst) + 1;
+            gate.most.fetch_max(now, Ordering::SeqCst);
+            let _counted = Counted(&gate);
+            gate.open.acquire().await.map(tokio::sync::SemaphorePermit::forget).map_err(|error| error.to_string())
+        })
+    }
+}
+
+/// Starts a worker with three slots, a route `/gated` with these limits, and a route `/free`.
+async fn serving(store: &Store, limits: Limits) -> (Arc<Gate>, Shutdown) {
+    let gate = Arc::new(Gate { now: AtomicUsize::new(0), most: AtomicUsize::new(0), open: Semaphore::new(0) });
+    let mut limited = Unbound::new("/gated".into(), gated(&gate), Location::caller());
+    limited.limit(|of_route| *of_route = limits);
+    let free = Unbound::new("/free".into(), || async { Ok::<(), String>(()) }, Location::caller());
+    let shared = Arc::new(Shared { settings: Arc::new(()), states: States::default() });
+    let routes = Routes::bind(vec![limited, free], &shared).ok().unwrap();
+    let options = Options {
+        concurrency: 3,
+        threads: None,
+        timeout: Duration::from_hours(1),
+        max_attempts: 1,
+        retry_delay: SECOND,
+        max_retry_delay: SECOND,
+        max_crashes: 3,
+    };
+    let outbox = Outbox::of_server(store.clone(), clock(Duration::ZERO));
+    let worker = Worker::new(outbox, routes, options, Handle::current(), Duration::ZERO);
+    let shutdown = Shutdown::new();
+    shutdown.spawn(worker.run(Vec::new(), shutdown.clone()));
+    (gate, shutdown)
+}
+
+async fn submit(store: &Store, id: &str, route: &str, terms: Terms) {
+    let new = NewRequest { terms, ..NewRequest::new(RequestId::stored(id), route, Bytes::from_static(b"{}"), START) };
+    assert_eq!(store.submit(new).await.unwrap(), Submitted::New);
+}
+
+/// Waits until the request is settled. Returns its outcome.
+async fn outcome_of(store: &Store, id: &str) -> Outcome {
+    let id = RequestId::stored(id);
+    loop {
+        let watch = store.watch(&id);
+        match store.request(&id).await.unwrap().unwrap().state {
+            RequestState::Settled(outcome) => return outcome,
+            _ => tokio::time::timeout(NEVER, watch.settled()).await.expect("it ends"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_route_keeps_its_requests_waiting_and_others_run() {
+    let store = store().await;
+    let limits = Limits { concurrency: Some(1), ..Limits::default() };
+    let (gate, shutdown) = serving(&store, limits).await;
+    for n in 0..5 {
+        submit(&store, &format!("gated {n}"), "/gated", Terms::default()).await;
+    }
+    for n in 0..5 {
+        let id = format!("free {n}");
+        submit(&store, &id, "/free", Terms::default()).await;
+        assert_eq!(outcome_of(&store, &id).await.status, Status::Completed);
+    }
+    assert_eq!((gate.now.load(Ordering::SeqCst), gate.most.load(Ordering::SeqCst)), (1, 1));
+    // No signal is lost: without a slow poll, each run makes room for the next one.
+    let begun = Instant::now();
+    gate.open.add_permits(5);
+    for n in 0..5 {
+        assert_eq!(outcome_of(&store, &format!("gated {n}")).await.status, Status::Completed);
+    }
+    assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+    assert_eq!(gate.most.load(Ordering::SeqCst), 1);
+    shutdown.stop();
+    shutdown.finished().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_expires_at_its_deadline_while_no_slot_is_free() {
+    let store = store().await;
+    let (gate, shutdown) = serving(&store, Limits { concurrency: Some(1), ..Limits::default() }).await;
+    submit(&store, "runs", "/gated", Terms::default()).await;
+    // The deadline of a request that runs already means nothing.
+    let now = clock(Duration::ZERO).now();
+    let until = |seconds: u32| Terms { deadline: Some(now.saturating_add(SECOND * seconds)), ..Terms::default() };
+    for (id, seconds) in [("late", 7), ("soon", 3), ("later", 40)] {
+        submit(&store, id, "/gated", until(seconds)).await;
+    }
+    for (id, seconds) in [("soon", 3), ("late", 7), ("later", 40)] {
+        let outcome = outcome_of(&store, id).await;
+        assert_eq!((outcome.status, outcome.reason), (Status::Failed, Reason::Expired));
+        let took = outcome.finished.since(now);
+        assert!(took >= SECOND * seconds && took < SECOND * (seconds + 1), "{id}: {took:?}");
+    }
+    gate.open.add_permits(1);
+    assert_eq!(outcome_of(&store, "runs").await.status, Status::Completed);
+    shutdown.stop();
+    shutdown.finished().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_ends_after_the_time_of_its_route_or_of_its_caller() {
+    let store = store().await;
+    let limits = Limits { timeout: Some(5 * SECOND), max_attempts: Some(2), ..Limits::default() };
+    let (gate, shutdown) = serving(&store, Limits { retry_delay: Some(SECOND * 20), ..limits }).await;
+    let begun = Instant::now();
+    for (id, timeout) in [("route", None), ("caller", Some(2 * SECOND)), ("longer", Some(9 * SECOND))] {
+        submit(&store, id, "/gated", Terms { timeout, ..Terms::default() }).await;
+    }
+    // Each has two runs, with a pause of 20 s between.
+    for (id, seconds, set_by) in [("caller", 24, "its caller"), ("route", 30, "its route"), ("longer", 30, "its route")]
+    {
+        let outcome = outcome_of(&store, id).await;
+        let elapsed = begun.elapsed();
+        assert!(elapsed >= SECOND * seconds && elapsed < SECOND * (seconds + 1), "{id}: {elapsed:?}");
+        assert_eq!(outcome.reason, Reason::Timeout);
+        assert!(outcome.detail.as_deref().unwrap().ends_with(&format!("(the timeout of {set_by})")), "{outcome:?}");
+    }
+    assert_eq!(gate.most.load(Ordering::SeqCst), 3);
+    shutdown.stop();
+    shutdown.finished().await;
 }
