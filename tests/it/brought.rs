@@ -186,3 +186,11 @@ async fn a_webhook_continues_the_trace_of_its_request() {
     server.open("gate");
     assert!(receiver.wait_for(&gated).header("traceparent").contains("4bf92f3577b34da6a3ce929d0e0e4736"));
 }
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_may_shorten_the_time_of_a_run() {
+    let server = Server::start("");
+    let id = accepted(&server, "/gated", &json!({"gate": "never"}), &[("postback-timeout", "50ms")]).await;
+    assert_eq!(server.settled("/gated", &id).await["status"], "failed");
+    let (status, problem) = refused(&server, "/gated", &json!({"gate": "g"}), &[("postback-timeout", "2h")]).await;
+    assert_eq!((status, &problem["header"]), (400, &"postback-timeout".into()));
+}

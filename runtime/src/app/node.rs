@@ -203,9 +203,9 @@ impl Node {
         let run_timeout = settings.worker.timeout;
         let options = api::Options { connections: plan.connections, run_timeout, ..settings.server.clone() };
         let stops = api::Stops { draining: self.intake.clone(), grace: settings.grace, shutdown: self.api.clone() };
-        let served = self.served.clone();
-        let server = Server::new(listener, self.store.clone(), clock, served, options, rules, stops).beside(admin);
-        self.api.spawn(self.vital.watching("server", &self.api, server.run()));
+        let (store, served) = (self.store.clone(), self.served.clone());
+        let api = Server::new(listener, store, clock, served, options, rules, stops).beside(admin);
+        self.api.spawn(self.vital.watching("server", &self.api, api.run()));
     }
 
     /// Makes the operator's API. It works until the HTTP server stops, so that an operator can see how the node drains.

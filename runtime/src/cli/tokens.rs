@@ -141,7 +141,7 @@ impl Tokens {
         let said = |error: ClientError| Escaped(&error.to_string()).to_string();
         match self {
             Self::New(new) => {
-                let created: Created = client.post("/tokens", &new.request(&Clock::system())?).await.map_err(said)?;
+                let created: Created = client.post("/tokens", &new.request(&Clock::system())).await.map_err(said)?;
                 print_note(&advice(&created.view));
                 Ok(format!("{}\n", Escaped(&created.token)))
             }

@@ -191,13 +191,11 @@ impl State {
         }
         let at = self.routes.iter().position(|attached| attached == route)?;
         let route = self.rooms.get(at)?.try_take()?;
-        match self.requests.as_ref()?.try_room(1) {
-            Some(slot) => Some(RequestRoom { slot, route }),
-            None => {
-                route.give_back_silently();
-                None
-            }
+        if let Some(slot) = self.requests.as_ref()?.try_room(1) {
+            return Some(RequestRoom { slot, route });
         }
+        route.give_back_silently();
+        None
     }
 
     fn wait_request(&mut self, route: &str, due: Timestamp) {

@@ -150,7 +150,9 @@ async fn claim_of_route(
         } else {
             let of: Vec<&str> = shares.iter().map(|(owner, _)| *owner).collect();
             claimed.add(waiting::claim_of_each(batch, route, &of, claimed.bytes).await?)?;
-            shares.iter_mut().for_each(|(_, share)| *share -= 1);
+            for (_, share) in &mut shares {
+                *share -= 1;
+            }
             shares.retain(|(_, share)| *share > 0);
         }
     }
