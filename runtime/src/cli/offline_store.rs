@@ -26,7 +26,7 @@ pub(super) async fn with_new_store<T>(
     options: store::Options,
     command: impl AsyncFnOnce(&Store) -> CommandResult<T>,
 ) -> Result<T, String> {
-    if let Location::Memory { .. } = options.place {
+    if matches!(options.place, Location::Memory { .. }) {
         return Err(IN_MEMORY.to_owned());
     }
     let store = Store::open(options, NodeId::generate(), Clock::system()).await;
