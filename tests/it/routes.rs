@@ -109,7 +109,7 @@ async fn a_request_that_has_not_begun_by_its_deadline_fails_and_is_reported() {
     let status = server.settled("/reasoned", &late).await;
     assert_eq!((&status["status"], &status["reason"]), (&json!("failed"), &json!("expired")), "{status}");
     let report = eventually_async("the report", async || {
-        let all = receiver.received();
+        let all = receiver.all();
         all.iter().map(postback_tests::Received::json).find(|report| report["id"] == *late).ok_or(all.len())
     })
     .await;
@@ -200,7 +200,7 @@ async fn the_api_answers_while_deliveries_have_used_up_their_files() {
         ids.push(server.submit("/echo", json!(n)).await);
     }
     eventually_async("attempts that hang", async || {
-        let hanging = receiver.received().len();
+        let hanging = receiver.all().len();
         if hanging >= 32 { Ok(()) } else { Err(hanging) }
     })
     .await;
