@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 from generated import Client
-from generated.api.described import cancel_described, get_described, submit_described
+from generated.api.described import cancel_described, get_described, list_described, result_described, submit_described
 from generated.api.gated import cancel_gated, get_gated, submit_gated
 from generated.api.bytes_ import get_bytes, submit_bytes
 from generated.api.server import alive, openapi, ready
@@ -38,6 +38,9 @@ assert isinstance(accepted, PostbackAccepted), accepted
 status = get_described.sync(accepted.id, client=client, wait=30)
 assert (status.id, status.status) == (accepted.id, Status.COMPLETED), status
 assert isinstance(status.result, Bill) and (status.result.size, status.result.tags) == (Size.LARGE, 2), status
+assert result_described.sync(accepted.id, client=client) == status.result
+page = list_described.sync(client=client, limit=10)
+assert [(one.id, one.status) for one in page.requests] == [(accepted.id, Status.COMPLETED)] and page.next_ is None, page
 assert status.timestamp is not None and status.timestamp.tzinfo is not None, status
 
 finished = submit_described.sync(client=client, body=Order(text="fail", size=Size.SMALL), prefer="wait=30")

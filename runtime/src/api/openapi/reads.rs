@@ -1,14 +1,13 @@
 //! The calls of a route that only read: its list, and the result and the events of a request.
 
-use utoipa::openapi::content::Content;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::Type;
 
 use super::calls::{Call, Types, answer, operation};
 use super::{parameters, shared};
 use crate::handler::Route;
-use crate::openapi::header;
+use crate::openapi::{header, json_of};
 
 pub(super) fn list(route: &Route, name: &str) -> Operation {
     let operation = operation(route, format!("list_{name}"), "List your requests, the newest first")
@@ -32,13 +31,10 @@ pub(super) fn result(route: &Route, name: &str, types: &Types) -> Operation {
 }
 
 pub(super) fn events(route: &Route, name: &str) -> Operation {
-    let text = ObjectBuilder::new().schema_type(Type::String);
     let stream = ResponseBuilder::new()
-        .description(
-            "A stream of server-sent events. An event `status` has the id, the status and the time of a change. The last \
-             event has the members of the status of the request.",
-        )
-        .content("text/event-stream", Content::new(Some(text)));
+        .description("A stream of server-sent events. The stream ends with the request.")
+        // Version 3.1 of OpenAPI has no schema for the parts of a stream, so programs read this one as that of an event.
+        .content("text/event-stream", json_of(shared::EVENT));
     let operation = operation(route, format!("events_{name}"), "Follow a request")
         .parameters(Some(parameters::of_events()))
         .response("200", stream)

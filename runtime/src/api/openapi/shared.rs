@@ -17,6 +17,7 @@ pub(super) const CANCELLED: &str = "PostbackCancelled";
 pub(super) const STAGE: &str = "PostbackRequestStatus";
 pub(super) const INCLUDE: &str = "PostbackInclude";
 pub(super) const PAGE: &str = "PostbackPage";
+pub(super) const EVENT: &str = "PostbackEvent";
 const LISTED: &str = "PostbackListed";
 const DELIVERIES: &str = "PostbackDeliveries";
 const DELIVERY: &str = "PostbackDelivery";
@@ -65,6 +66,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         (INCLUDE, json!({"type": "string", "enum": ["delivery", "progress"]})),
         (PAGE, page()),
         (LISTED, listed()),
+        (EVENT, event()),
         (DELIVERIES, deliveries()),
         (DELIVERY, delivery()),
     ];
@@ -121,6 +123,22 @@ fn page() -> Value {
                 "type": ["string", "null"],
                 "description": "The cursor of the next page. It is null on the last page. A page may have few requests, or \
                     none, and not be the last.",
+            },
+        },
+    })
+}
+
+fn event() -> Value {
+    json!({
+        "type": "object", "description": "An event of a stream.", "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string", "description": "The id, which a client sends as `Last-Event-ID`."},
+            "event": {
+                "type": "string", "description": "The name. Later versions may have more names.", "examples": ["status"],
+            },
+            "data": {
+                "type": "string", "contentMediaType": "application/json",
+                "description": "The id, the status and the time of a change. In the last event: the status of the request.",
             },
         },
     })
