@@ -13,6 +13,8 @@ use postback_tests::{Process, python};
 use tempfile::TempDir;
 
 const PACKAGES: [&str; 3] = ["schemathesis==4.32.5", "openapi-python-client==0.29.1", "openapi-spec-validator==0.9.0"];
+/// The token of the operator.
+const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef";
 /// The routes to which calls are sent. Their handlers end soon with every payload that their schema allows.
 const ROUTES: &str = "^/(described|echo|bytes|flaky|healthz|readyz|openapi.json)(/|$)";
 
@@ -23,10 +25,11 @@ fn main() -> ExitCode {
         if arguments.list { Err(String::new()) } else { python::packages(env!("CARGO_TARGET_TMPDIR"), &PACKAGES) };
     let missing = || packages.as_ref().map(drop).map_err(Clone::clone);
     let folder = packages.clone().unwrap_or_default();
-    let tests: [(&str, fn(&Path)); 3] = [
+    let tests: [(&str, fn(&Path)); 4] = [
         ("the_document_is_valid", the_document_is_valid),
         ("a_generated_client_works", a_generated_client_works),
         ("calls_by_the_document_get_answers_that_it_describes", calls_by_the_document_get_answers_that_it_describes),
+        ("so_do_calls_of_the_operators_api", so_do_calls_of_the_operators_api),
     ];
     let trials = tests.map(|(name, test)| {
         let folder = folder.clone();
@@ -104,15 +107,27 @@ fn a_generated_client_works(packages: &Path) {
 }
 
 fn calls_by_the_document_get_answers_that_it_describes(packages: &Path) {
+    send_calls(packages, &Printed::new(), "/openapi.json", &["--include-path-regex", ROUTES]);
+}
+
+fn so_do_calls_of_the_operators_api(packages: &Path) {
     let printed = Printed::new();
+    std::fs::write(printed.path("postback.toml"), format!("[server]\nadmin_token = {TOKEN:?}\n")).expect("a file");
+    // The feed of changes has no end.
+    let arguments = ["--header", &format!("Authorization: Bearer {TOKEN}"), "--exclude-path-regex", "/changes$"];
+    send_calls(packages, &printed, "/_postback/api/openapi.json", &arguments);
+}
+
+/// Sends calls to a server by one of its documents. Fails if an answer is not as the document says.
+fn send_calls(packages: &Path, printed: &Printed, path: &str, arguments: &[&str]) {
     std::fs::write(printed.path("schemathesis.toml"), include_str!("schemathesis.toml")).expect("a file");
     std::fs::write(printed.path("hooks.py"), include_str!("hooks.py")).expect("a file");
     let (mut process, url) = printed.server();
-    let document = format!("{url}/openapi.json");
+    let document = format!("{url}{path}");
     // The seed makes each run send nearly the same calls. They take some seconds.
     let limits = ["--max-examples", "10", "--seed", "1", "--request-timeout", "10", "--generation-database", "none"];
-    let arguments = ["-m", "schemathesis.cli", "--no-color", "run", &document, "--include-path-regex", ROUTES];
-    let output = printed.python(packages, &[&arguments[..], &limits].concat());
+    let run = ["-m", "schemathesis.cli", "--no-color", "run", &document];
+    let output = printed.python(packages, &[&run[..], arguments, &limits].concat());
     assert!(output.contains(" passed"), "{output}");
     assert!(process.is_running(), "{}", process.output());
 }
