@@ -38,6 +38,7 @@ rows! {
     old_payload: "its payload does not fit a newer program", "failed", By::OldPayload;
     cancelled_in_the_queue: "it is cancelled while it waits", "cancelled", By::CancelInQueue;
     cancelled_in_a_run: "it is cancelled while it runs", "cancelled", By::CancelInRun;
+    late: "it has not begun by its `Postback-Deadline`", "failed", By::Deadline;
     abort: "it aborts its process, until `worker.max_crashes`", "failed", By::Death("abort");
     exit: "it exits its process, until `worker.max_crashes`", "failed", By::Death("exit");
     overflow: "it overflows the stack, until `worker.max_crashes`", "failed", By::Death("overflow");
@@ -54,6 +55,7 @@ enum By {
     OldPayload,
     CancelInQueue,
     CancelInRun,
+    Deadline,
     Death(&'static str),
     Kill,
     Stop,
@@ -65,13 +67,15 @@ struct World {
     server: Server,
     /// The route, the id and the webhook path of each request.
     ids: Vec<(&'static str, String, &'static str)>,
+    /// The headers of the requests.
+    headers: Vec<(&'static str, &'static str)>,
 }
 
 impl World {
     async fn start() -> Self {
         let receiver = Receiver::start();
         let server = Server::start(&settings(&receiver, ""));
-        Self { receiver, server, ids: Vec::new() }
+        Self { receiver, server, ids: Vec::new(), headers: Vec::new() }
     }
 
     async fn submit(&mut self, end: &str) {
@@ -82,7 +86,7 @@ impl World {
 
     async fn submit_to(&mut self, route: &'static str, path: &'static str, end: &str) {
         let payload = json!({"end": end, "hook": self.receiver.url("/in/payload"), "gate": "gate"});
-        let id = self.server.submit(route, payload).await;
+        let id = self.server.submit_with(route, payload, &self.headers).await;
         self.ids.push((route, id, path));
     }
 
@@ -161,6 +165,10 @@ impl World {
                 self.submit("waits").await;
                 self.all_run().await;
                 self.cancel().await;
+            }
+            By::Deadline => {
+                self.headers.push(("postback-deadline", "+1s"));
+                self.submit_behind_another("completed").await;
             }
             By::Death(end) => {
                 self.submit_behind_another(end).await;

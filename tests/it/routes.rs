@@ -3,21 +3,10 @@
 use std::time::Duration;
 
 use http::header::{ACCEPT, RETRY_AFTER};
-use postback_tests::{Process, Receiver, eventually_async};
-use serde_json::{Value, json};
+use postback_tests::{Answer, Process, Receiver};
+use serde_json::json;
 
 use crate::support::Server;
-
-/// Submits a payload with these headers. Returns the id of the request.
-async fn submit_with(server: &Server, route: &str, payload: &Value, headers: &[(&str, &str)]) -> String {
-    let mut post = server.client.post(server.path(route)).json(payload);
-    for (name, value) in headers {
-        post = post.header(*name, *value);
-    }
-    let answer = post.send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    answer.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
-}
 
 /// Runs the command `check` with these settings. Returns its exit code and its output.
 fn checked(settings: &str, variables: &[(&str, &str)]) -> (Option<i32>, String) {
@@ -102,17 +91,13 @@ async fn a_request_that_has_not_begun_by_its_deadline_fails_and_is_reported() {
     let receiver = Receiver::start();
     let server =
         Server::start(&format!("[config]\nwebhook_url = {:?}\n[worker]\nconcurrency = 1\n", receiver.url("/hook")));
-    let first = submit_with(&server, "/gated", &json!({"gate": "gate"}), &[("postback-deadline", "+1h")]).await;
+    let first = server.submit_with("/gated", json!({"gate": "gate"}), &[("postback-deadline", "+1h")]).await;
     server.running("/gated", &first).await;
-    let late = submit_with(&server, "/reasoned", &json!({"end": "completed"}), &[("postback-deadline", "+1s")]).await;
+    let late = server.submit_with("/reasoned", json!({"end": "completed"}), &[("postback-deadline", "+1s")]).await;
     // The only slot is taken all the time.
     let status = server.settled("/reasoned", &late).await;
     assert_eq!((&status["status"], &status["reason"]), (&json!("failed"), &json!("expired")), "{status}");
-    let report = eventually_async("the report", async || {
-        let all = receiver.all();
-        all.iter().map(postback_tests::Received::json).find(|report| report["id"] == *late).ok_or(all.len())
-    })
-    .await;
+    let report = receiver.wait_for(&late).json();
     assert_eq!((&report["status"], &report["reason"]), (&json!("failed"), &json!("expired")), "{report}");
     assert_eq!(server.status("/gated", &first).await["status"], "in_progress");
     server.open("gate");
@@ -122,8 +107,8 @@ async fn a_request_that_has_not_begun_by_its_deadline_fails_and_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delayed_request_waits_also_over_a_restart() {
     let mut server = Server::start("");
-    let later = submit_with(&server, "/echo", &json!("later"), &[("postback-run-at", "+1h")]).await;
-    let soon = submit_with(&server, "/echo", &json!("soon"), &[("postback-run-at", "+2s")]).await;
+    let later = server.submit_with("/echo", json!("later"), &[("postback-run-at", "+1h")]).await;
+    let soon = server.submit_with("/echo", json!("soon"), &[("postback-run-at", "+2s")]).await;
     let now = server.submit("/echo", json!("now")).await;
     assert_eq!(server.settled("/echo", &now).await["status"], "completed");
     assert_eq!(server.status("/echo", &soon).await["status"], "in_queue");
@@ -141,9 +126,9 @@ async fn the_highest_priority_runs_first() {
     let first = server.submit("/gated", json!({"gate": "first"})).await;
     server.running("/gated", &first).await;
     let gated = |gate: &str| json!({"gate": gate});
-    let low = submit_with(&server, "/gated", &gated("low"), &[("postback-priority", "-1")]).await;
-    let usual = submit_with(&server, "/gated", &gated("usual"), &[]).await;
-    let high = submit_with(&server, "/gated", &gated("high"), &[("postback-priority", "6")]).await;
+    let low = server.submit_with("/gated", gated("low"), &[("postback-priority", "-1")]).await;
+    let usual = server.submit_with("/gated", gated("usual"), &[]).await;
+    let high = server.submit_with("/gated", gated("high"), &[("postback-priority", "6")]).await;
     for (opens, next) in [("first", &high), ("high", &usual), ("usual", &low)] {
         server.open(opens);
         server.running("/gated", next).await;
@@ -183,7 +168,7 @@ fn the_limits_of_routes_are_printed() {
 async fn the_api_answers_while_deliveries_have_used_up_their_files() {
     // The receiver never answers, so each delivery keeps its connection. 460 files are few: 256 of them are for the store
     // and everything else, 2 for each of 64 attempts, and the rest are connections.
-    let receiver = Receiver::answering(|_, _| postback_tests::Answer::Hang);
+    let receiver = Receiver::answering(|_, _| Answer::Hang);
     let folder = tempfile::tempdir().unwrap();
     let settings = format!(
         "[config]\nwebhook_url = {:?}\n[delivery]\nconcurrency = 64\nper_origin = 64\n[server]\nlisten = \"127.0.0.1:0\"\n",
@@ -199,11 +184,7 @@ async fn the_api_answers_while_deliveries_have_used_up_their_files() {
     for n in 0..100 {
         ids.push(server.submit("/echo", json!(n)).await);
     }
-    eventually_async("attempts that hang", async || {
-        let hanging = receiver.all().len();
-        if hanging >= 32 { Ok(()) } else { Err(hanging) }
-    })
-    .await;
+    receiver.wait(32);
     let answer = tokio::time::timeout(Duration::from_secs(30), server.settled("/echo", &ids[99])).await.unwrap();
     assert_eq!(answer["status"], "completed");
     let new = server.submit("/echo", json!("new")).await;

@@ -110,7 +110,16 @@ impl Server {
 
     /// Submits a JSON payload. Returns the id of the request.
     pub async fn submit(&self, route: &str, payload: Value) -> String {
-        let response = self.client.post(self.path(route)).json(&payload).send().await.unwrap();
+        self.submit_with(route, payload, &[]).await
+    }
+
+    /// Submits a JSON payload with these headers. Returns the id of the request.
+    pub async fn submit_with(&self, route: &str, payload: Value, headers: &[(&'static str, &str)]) -> String {
+        let mut post = self.client.post(self.path(route)).json(&payload);
+        for (name, value) in headers {
+            post = post.header(*name, *value);
+        }
+        let response = post.send().await.unwrap();
         assert_eq!(response.status(), 200);
         let answer: Value = response.json().await.unwrap();
         assert_eq!(answer.as_object().unwrap().len(), 1, "{answer}");

@@ -70,6 +70,11 @@ fn key(path: &str) -> String {
     format!("route.{path:?}")
 }
 
+/// Returns the path with a slash at its start, which the name of a variable cannot have.
+fn with_slash(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
 /// Sets the limits of the routes to those in `limits`. If the app does not have one of these routes, returns an error
 /// that names the most similar route, and changes nothing.
 pub(crate) fn apply(limits: &[RouteLimits], routes: &Routes) -> Result<(), Errors> {
@@ -84,7 +89,7 @@ pub(crate) fn apply(limits: &[RouteLimits], routes: &Routes) -> Result<(), Error
         .map(|RouteLimits { path, set_by, .. }| Error::UnknownRoute {
             key: key(path),
             set_by: set_by.clone(),
-            hint: suggest(path, &known).map(|hint| hint.replacen("known keys", "its routes", 1)),
+            hint: suggest(&with_slash(path), &known).map(|hint| hint.replacen("known keys", "its routes", 1)),
         })
         .collect();
     if !errors.is_empty() {
