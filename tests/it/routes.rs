@@ -149,9 +149,9 @@ fn a_route_that_the_app_does_not_have_is_an_error_that_names_the_nearest() {
     let (code, output) = checked("", &[("POSTBACK_ROUTE__ECKO__TIMEOUT", "1s")]);
     assert_eq!(code, Some(2), "{output}");
     assert!(output.contains("POSTBACK_ROUTE__ECKO__TIMEOUT") && output.contains("did you mean /echo?"), "{output}");
-    let (code, output) = checked("[route.\"/echo\"]\nmax_crashs = 1\nconcurrency = 0\n", &[]);
+    let (code, output) = checked("[route.\"/echo\"]\nmax_crashes = 1\nconcurrency = 0\n", &[]);
     assert_eq!(code, Some(2), "{output}");
-    for says in ["route.\"/echo\".max_crashs", "worker.max_crashes", "a whole number from 1 to 65536"] {
+    for says in ["route.\"/echo\".max_crashes", "worker.max_crashes", "a whole number from 1 to 65536"] {
         assert!(output.contains(says), "{output}");
     }
 }
