@@ -19,6 +19,9 @@
 //!   runs, and `deliveries replay` while it is stopped. Each `endpoints enable` releases [`HELD`] reports, which arrive
 //!   before the next command.
 //!
+//! At the end, [`QUEUED`] requests of 1,000 owners wait for a route that is full, in the full store. The mode measures a
+//! *submit* to this route, and the *round trip* of another route.
+//!
 //! The p99 of fewer than a hundred times is the longest time. The mode does not measure operations that no user waits
 //! for: the deletion of rows after the retention, the end of reports that were parked too long, and the repair after a
 //! crash. It fails if an answer is not the expected one.
@@ -54,6 +57,8 @@ const DISABLED: u32 = 100;
 const HELD: u32 = 10;
 /// The number of requests that run or wait before the requests that are cancelled. The server has four slots.
 const AHEAD: u32 = 16;
+/// The number of requests in the full store that wait for a full route.
+const QUEUED: u32 = 100_000;
 /// The requests before the cancelled ones run until this file exists.
 const GATE: &str = "gate";
 /// The origin of the parked reports. Nothing listens there.
@@ -125,6 +130,7 @@ impl Bench {
         // The URLs are not trusted. If a disabled URL were trusted, the server would probe it at its start.
         let settings = format!(
             "[config]\nwebhook_url = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[worker]\nconcurrency = 4\n\
+             [route.\"/guarded\"]\nconcurrency = 1\n\
              [store]\nurl = \"sqlite:store.db\"\ndurability = \"full\"\n[log]\nlevel = {:?}\n\
              [delivery]\nallow_networks = [\"127.0.0.0/8\"]\n",
             receiver.url(ROUND_TRIP),
@@ -159,7 +165,30 @@ impl Bench {
             let delivered = id(self.old(number, COMMANDS));
             self.command("deliveries replay, server stopped", &["deliveries", "replay", &delivered], &delivered);
         }
+        self.measure_queue();
         self.times
+    }
+
+    /// Measures operations while many requests wait for a full route, in the full store. This server is killed, because
+    /// the run that makes the route full does not end.
+    fn measure_queue(&mut self) {
+        if self.unfinished > 0 {
+            let values = [("queued", QUEUED.to_string()), ("now", now().to_string())];
+            let sql = filled(include_str!("queued.sql"), &values);
+            let file = self.folder.path().join("store.db");
+            self.runtime.block_on(fill(&file, &sql)).expect("a store filled");
+        }
+        let (_server, url) = self.start();
+        let never = r#"{"gate":"never"}"#;
+        self.submit(&url, "/guarded", never);
+        for _ in 0..SAMPLES {
+            let begun = Instant::now();
+            self.submit(&url, "/guarded", never);
+            self.times.add("submit, queue of its route", begun.elapsed());
+            let begun = Instant::now();
+            let new = self.submit(&url, "/echo", PAYLOAD);
+            self.times.add("round trip, queue of another route", self.arrival(&self.receiver.trips, &new) - begun);
+        }
     }
 
     fn start(&mut self) -> (Process, String) {
@@ -270,14 +299,13 @@ impl Bench {
     fn sql(&self) -> String {
         let (parked, held) = (self.finished + self.unfinished, self.finished + 2 * self.unfinished);
         let enabled = held + COMMANDS * HELD;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_micros();
         let values = [
             ("finished", self.finished.to_string()),
             ("parked", parked.to_string()),
             ("held", held.to_string()),
             ("enabled", enabled.to_string()),
             ("waiting", (enabled + self.unfinished).to_string()),
-            ("now", now.to_string()),
+            ("now", now().to_string()),
             ("urls", COMMANDS.to_string()),
             ("held_each", HELD.to_string()),
             ("disabled", if self.unfinished > 0 { DISABLED } else { 0 }.to_string()),
@@ -285,9 +313,18 @@ impl Bench {
             ("refusing", REFUSING.to_owned()),
             ("payload", PAYLOAD.to_owned()),
         ];
-        let sql = include_str!("operations.sql").to_owned();
-        values.iter().fold(sql, |sql, (name, value)| sql.replace(&format!("{{{name}}}"), value))
+        filled(include_str!("operations.sql"), &values)
     }
+}
+
+/// Replaces each name in braces by its value.
+fn filled(sql: &str, values: &[(&str, String)]) -> String {
+    values.iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(&format!("{{{name}}}"), value))
+}
+
+/// The time now, in microseconds since 1970.
+fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_micros()
 }
 
 async fn fill(file: &Path, sql: &str) -> Result<(), sqlx::Error> {

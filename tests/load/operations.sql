@@ -30,7 +30,7 @@ INSERT INTO request_body (seq, headers, body)
 INSERT INTO outcome (seq, epoch, reason, result)
     SELECT n, 1, 'none', CAST('{payload}' AS BLOB) FROM made WHERE n <= {enabled};
 
-INSERT INTO report (seq, id, subject, state, due, epoch, attempt, created, finished, endpoint, held)
+INSERT INTO report (seq, id, subject, state, due, epoch, attempt, created, finished, origin, held)
     SELECT n, unhex(replace(id, '-', '')), id, 2, at, 1, 1, at, at + 4000, '{receiver}', NULL FROM made WHERE n <= {finished}
     UNION ALL
     SELECT n, unhex(replace(id, '-', '')), id, -1, at, 2, 1, at, NULL, '{refusing}', NULL
