@@ -12,7 +12,7 @@ mod settle;
 mod sink;
 mod slot;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use self::after_run::TimeLimit;
-use self::slot::{Lane, Slots};
+use self::slot::{Lane, Size, Slots};
 use crate::handler::{Limits, Routes};
 use crate::poster::Outbox;
 use postback_store::shutdown::Shutdown;
@@ -71,6 +71,42 @@ impl Options {
     }
 }
 
+/// The options that the worker has now. All clones have the same options.
+#[derive(Clone)]
+struct LiveOptions(Arc<RwLock<Options>>);
+
+impl LiveOptions {
+    fn new(options: Options) -> Self {
+        Self(Arc::new(RwLock::new(options)))
+    }
+
+    fn get(&self) -> Options {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A handle through which the options of a worker can be changed while it runs. A clone is cheap.
+#[derive(Clone)]
+pub(crate) struct Control {
+    options: LiveOptions,
+    size: Size,
+    rooms: Arc<[(String, RouteRoom)]>,
+}
+
+impl Control {
+    /// Replaces the options of the worker, except for the number of threads. Runs that have begun go on, also if more of
+    /// them run than the new options allow.
+    pub(crate) fn replace(&self, options: Options) {
+        *self.options.0.write().unwrap_or_else(PoisonError::into_inner) = options;
+        self.size.set(options.concurrency);
+    }
+
+    /// Returns the room of each route, through which its limit can be changed.
+    pub(crate) fn rooms(&self) -> &[(String, RouteRoom)] {
+        &self.rooms
+    }
+}
+
 /// The worker of a node, which claims and runs requests. After the stop signal, the worker ends when all its runs have
 /// ended, or when the grace time is over.
 pub(crate) struct Worker {
@@ -84,7 +120,7 @@ pub(crate) struct Worker {
 struct Context {
     outbox: Outbox,
     routes: Routes,
-    options: Options,
+    options: LiveOptions,
     handlers: Handle,
     /// The signal that ends all runs when the grace time is over. The same value counts the tasks of the runs, so that
     /// the worker can wait for them.
@@ -97,13 +133,14 @@ impl Worker {
     pub(crate) fn new(outbox: Outbox, routes: Routes, options: Options, handlers: Handle, grace: Duration) -> Self {
         let slots = Slots::new(options.concurrency, &routes);
         let handed = outbox.store().attach_limited_requests(slots.rooms(), Arc::clone(&slots.all));
+        let options = LiveOptions::new(options);
         let context = Context { outbox, routes, options, handlers, cut: Shutdown::new() };
         Self { context: Arc::new(context), grace, slots, handed }
     }
 
-    /// Returns the room of each route, through which its limit can be changed.
-    pub(crate) fn rooms(&self) -> Vec<(String, RouteRoom)> {
-        self.slots.rooms()
+    /// Returns a handle through which the limits can be changed while the worker runs.
+    pub(crate) fn control(&self) -> Control {
+        Control { options: self.context.options.clone(), size: self.slots.size(), rooms: self.slots.rooms().into() }
     }
 
     /// Runs requests until the stop signal. First settles the requests in `lost`. These requests do not run again,
@@ -121,6 +158,8 @@ impl Worker {
                 biased;
                 () = shutdown.stopping() => break,
                 Some(claimed) = self.handed.recv() => self.start(claimed.row, claimed.room, None),
+                // This line comes before the claims, so that a slot that is to go is not used again.
+                () = self.slots.shrunk() => {}
                 () = self.slots.route_free(), if !look => look = true,
                 () = store.requests_due(), if !look => look = true,
                 () = self.slots.lane_free(), if !look => look = true,
@@ -198,7 +237,7 @@ impl Context {
         let of_route = self.routes.get(&row.route).and_then(|route| route.limits().timeout);
         let (limit, set_by) = match of_route {
             Some(limit) => (limit, "the timeout of its route"),
-            None => (self.options.timeout, "worker.timeout"),
+            None => (self.options.get().timeout, "worker.timeout"),
         };
         let time = row.timeout(limit);
         TimeLimit { time, set_by: if time < limit { "the timeout of its caller" } else { set_by } }
@@ -206,7 +245,8 @@ impl Context {
 
     /// Returns the options for a request of this route.
     fn options_of(&self, route: &str) -> Options {
-        self.routes.get(route).map_or(self.options, |route| self.options.of_route(route.limits()))
+        let options = self.options.get();
+        self.routes.get(route).map_or(options, |route| options.of_route(route.limits()))
     }
 
     /// Puts a request back into the queue. If the store fails, the request goes back into the queue at the next start

@@ -491,3 +491,37 @@ async fn tokens_are_made_and_revoked_while_the_server_runs() {
     let what: Vec<_> = audit["items"].as_array().unwrap().iter().map(|entry| entry["what"].clone()).collect();
     assert_eq!(what, ["token.revoke", "token.new"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_change_while_requests_run() {
+    let server = Server::start("[worker]\nconcurrency = 1\nmax_queued = 1\n");
+    let first = server.submit("/gated", json!({"gate": "open"})).await;
+    server.running("/gated", &first).await;
+    let second = server.submit("/gated", json!({"gate": "open"})).await;
+    let full = server.client.post(server.path("/gated")).json(&json!({"gate": "open"})).send().await.unwrap();
+    assert_eq!(full.status(), 503);
+
+    write_settings(&server, "[worker]\nconcurrency = 3\nmax_queued = 10\n");
+    let (_, reload) = call(&server, "POST", "/settings/reload", "").await;
+    assert_eq!(reload["applied"], json!(["worker.concurrency", "worker.max_queued"]), "{reload}");
+    server.running("/gated", &second).await;
+    let third = server.submit("/gated", json!({"gate": "open"})).await;
+    server.running("/gated", &third).await;
+
+    // A smaller number cuts off nothing. The next request waits until enough runs have ended.
+    write_settings(&server, "[worker]\nconcurrency = 1\nmax_queued = 10\n");
+    let (status, _) = call(&server, "POST", "/settings/reload", "").await;
+    assert_eq!(status, 200);
+    let waits = server.submit("/echo", json!("waits")).await;
+    assert_eq!(server.status("/echo", &waits).await["status"], "in_queue");
+    let (_, _) = call(&server, "POST", &format!("/requests/{first}/cancel"), "").await;
+    let (_, _) = call(&server, "POST", &format!("/requests/{second}/cancel"), "").await;
+    for id in [&first, &second] {
+        assert_eq!(server.settled("/gated", id).await["status"], "cancelled");
+    }
+    // Two of three runs have ended, and one may run: the third one still does.
+    assert_eq!(server.status("/echo", &waits).await["status"], "in_queue");
+    server.open("open");
+    assert_eq!(server.settled("/gated", &third).await["status"], "completed");
+    assert_eq!(server.settled("/echo", &waits).await["status"], "completed");
+}

@@ -132,19 +132,18 @@ impl Node {
         let delivery = Delivery::new(store.clone(), clock.clone(), options)?;
         let control = delivery.control();
         let gate = Gate::new(settings.admin_token.clone());
-        let worker = Worker::new(outbox, served.routes.clone(), settings.worker.clone(), handlers, settings.grace);
-        let rooms = worker.rooms();
-        route_limits::apply(&served.routes, &store, &rooms);
+        let worker = Worker::new(outbox, served.routes.clone(), settings.worker, handlers, settings.grace);
         let parts = reload::Parts {
             access: Arc::clone(&rules.access),
             gate: gate.clone(),
             routes: served.routes.clone(),
-            rooms,
-            store: store.clone(),
             delivery: control.clone(),
+            worker: worker.control(),
+            store: store.clone(),
             address,
         };
         let reloader = Arc::new(Reloader::new(reread, settings.clone(), parts));
+        reloader.apply_route_limits();
         let node = Self {
             address,
             access: Arc::clone(&rules.access),
@@ -160,7 +159,7 @@ impl Node {
         };
         node.spawn_delivery(delivery);
         node.spawn_worker(worker, recovered.lost);
-        node.spawn_retention(settings);
+        node.spawn_retention();
         node.spawn_last_use();
         let admin = node.admin(clock.clone(), &node.access, control, &node.reloader);
         let guarded = gate.guarding(admin.clone(), Arc::clone(&node.access));
@@ -182,11 +181,13 @@ impl Node {
         self.intake.spawn(self.vital.watching("worker", &self.intake, worker));
     }
 
-    fn spawn_retention(&self, settings: &Settings) {
-        let schedule = settings.delivery.schedule.total();
-        let (routes, of_all) = (self.served.routes.clone(), settings.retention);
-        let retention = move || route_limits::retention(&routes, of_all);
-        let retention = retention::run(self.store.clone(), retention, schedule, self.intake.clone());
+    fn spawn_retention(&self) {
+        let (routes, reloader) = (self.served.routes.clone(), Arc::clone(&self.reloader));
+        let times = move || {
+            let settings = reloader.current();
+            (route_limits::retention(&routes, settings.retention), settings.delivery.schedule.total())
+        };
+        let retention = retention::run(self.store.clone(), times, self.intake.clone());
         self.intake.spawn(self.vital.watching("retention", &self.intake, retention));
     }
 

@@ -13,8 +13,8 @@ use crate::admin::{Gate, Reloaded};
 use crate::delivery::{self, Control};
 use crate::handler::Routes;
 use crate::settings::{Changes, Settings};
-use crate::telemetry;
-use postback_store::{RouteRoom, Store};
+use crate::{telemetry, worker};
+use postback_store::Store;
 
 /// Reads and checks the settings from all their sources. Returns the mistakes as one text.
 pub(crate) type Reread = Arc<dyn Fn() -> Result<Settings, String> + Send + Sync>;
@@ -34,9 +34,9 @@ pub(super) struct Parts {
     pub(super) access: Arc<Access>,
     pub(super) gate: Gate,
     pub(super) routes: Routes,
-    pub(super) rooms: Vec<(String, RouteRoom)>,
-    pub(super) store: Store,
     pub(super) delivery: Control,
+    pub(super) worker: worker::Control,
+    pub(super) store: Store,
     pub(super) address: SocketAddr,
 }
 
@@ -91,13 +91,21 @@ impl Reloader {
         Ok(Reload { applied: live, needs_restart: at_start, warnings })
     }
 
+    /// Puts the limits of the routes into the parts that hold to them.
+    pub(super) fn apply_route_limits(&self) {
+        let Parts { routes, store, worker, .. } = &self.parts;
+        route_limits::apply(routes, store, worker.rooms());
+    }
+
     async fn use_now(&self, old: &Settings, new: &Settings) {
-        let Parts { access, gate, routes, rooms, store, delivery, address } = &self.parts;
-        route_limits::apply(routes, store, rooms);
+        let Parts { access, gate, delivery, worker, store, address, .. } = &self.parts;
         access.replace(&new.access);
         gate.replace(new.admin_token.clone());
         let options = delivery::Options { own_addresses: vec![*address], ..delivery_options(new) };
         delivery.replace(options).await;
+        worker.replace(new.worker);
+        store.limit_requests(new.store.max_queued, new.store.max_queued_bytes);
+        self.apply_route_limits();
         if old.log.level != new.log.level {
             telemetry::set_level(&new.log.level);
         }

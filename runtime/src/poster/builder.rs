@@ -286,7 +286,7 @@ fn start_on(
             // process of the program that uses it.
             let vital = Vital::default();
             shutdown.spawn(vital.watching("delivery", &shutdown, delivery.run(shutdown.clone())));
-            let retention = retention::run(store.clone(), move || keep.into(), schedule, shutdown.clone());
+            let retention = retention::run(store.clone(), move || (keep.into(), schedule), shutdown.clone());
             shutdown.spawn(vital.watching("retention", &shutdown, retention));
             Ok(store)
         };

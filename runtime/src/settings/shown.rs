@@ -136,7 +136,7 @@ impl Settings {
         Self {
             server: old.server,
             store,
-            worker: worker::Options { threads: old.worker.threads, ..new.worker.clone() },
+            worker: worker::Options { threads: old.worker.threads, ..new.worker },
             delivery,
             log: Log { format: old.log.format, ..new.log.clone() },
             grace: old.grace,

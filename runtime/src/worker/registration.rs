@@ -61,7 +61,7 @@ pub(super) async fn store(
 /// Returns `true` if the store has no webhooks for the request, and if the request would not run again after the
 /// process died during this run.
 pub(super) fn must_precede_body(context: &Context, row: &ClaimedRequest) -> bool {
-    let is_last = row.crashes > 0 || context.options.max_crashes == 1;
+    let is_last = row.crashes > 0 || context.options.get().max_crashes == 1;
     // If the handlers and the worker share a runtime, as in tests, a blocked handler would also block the task that
     // stores the webhooks. So this function returns `false` in this case.
     is_last && row.registration.is_none() && context.handlers.id() != tokio::runtime::Handle::current().id()

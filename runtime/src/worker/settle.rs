@@ -28,7 +28,7 @@ pub(super) async fn settle_unrun_within(context: &Context, row: ClaimedRequest) 
     let asked = match context.routes.get(&row.route) {
         // The handler is asked for the webhooks of the request, but not again if the process died while the handler was
         // asked.
-        Some(route) if row.crashes <= context.options.max_crashes => {
+        Some(route) if row.crashes <= context.options.get().max_crashes => {
             registration::ask_handler(context, route, &row).await
         }
         _ => None,

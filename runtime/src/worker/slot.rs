@@ -4,7 +4,7 @@
 //! runs at a time: the one that has the lane.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -15,6 +15,7 @@ use postback_store::{Load, RequestRoom, RoutePermit, RouteRoom};
 /// requests. A request also takes a permit of its route, which may have a limit of its own.
 pub(super) struct Slots {
     pub(super) all: Arc<Semaphore>,
+    size: Size,
     routes: HashMap<String, RouteRoom>,
     /// Told when a route that was full has room again.
     route_free: Arc<Notify>,
@@ -29,13 +30,26 @@ impl Slots {
         let route_free = Arc::<Notify>::default();
         let room = |most| RouteRoom::new(most, Arc::clone(&route_free));
         let routes = routes.iter().map(|route| (route.path.clone(), room(route.limits().concurrency)));
+        let all = Arc::new(Semaphore::new(concurrency));
         Self {
-            all: Arc::new(Semaphore::new(concurrency)),
+            size: Size::of(Arc::clone(&all), concurrency),
+            all,
             routes: routes.collect(),
             route_free,
             lane: Arc::new(Semaphore::new(1)),
             lane_free: Arc::default(),
         }
+    }
+
+    /// Returns the handle that changes the number of slots.
+    pub(super) fn size(&self) -> Size {
+        self.size.clone()
+    }
+
+    /// Removes one slot if there are more than there may be. The future waits until there are too many slots, and then
+    /// until one of them is free. If it is dropped, no slot is lost.
+    pub(super) async fn shrunk(&self) {
+        self.size.shrunk().await;
     }
 
     /// Returns the room of each route, for the store.
@@ -78,6 +92,66 @@ impl Slots {
     pub(super) fn take(&self, room: RequestRoom, lane: Option<Lane>) -> Slot {
         let lane = lane.map(|lane| Lane { _free: Some(NotifyFree(Arc::clone(&self.lane_free))), ..lane });
         Slot { lane: LaneHeld(Arc::new(Mutex::new(lane))), _room: room }
+    }
+}
+
+/// The number of slots, which can be changed while requests run. All clones change the same slots.
+#[derive(Clone)]
+pub(super) struct Size {
+    all: Arc<Semaphore>,
+    counts: Arc<Mutex<Counts>>,
+    changed: Arc<Notify>,
+}
+
+struct Counts {
+    /// The number of slots that there are: the permits of the semaphore, free and in use.
+    are: usize,
+    /// The number of slots that there may be.
+    may_be: usize,
+}
+
+impl Size {
+    fn of(all: Arc<Semaphore>, slots: usize) -> Self {
+        let counts = Counts { are: slots, may_be: slots };
+        Self { all, counts: Arc::new(Mutex::new(counts)), changed: Arc::default() }
+    }
+
+    /// Changes the number of slots. If there are too many, free slots are removed at once, and others when they become
+    /// free.
+    pub(super) fn set(&self, slots: usize) {
+        let mut counts = self.counts();
+        counts.may_be = slots;
+        if slots > counts.are {
+            self.all.add_permits(slots - counts.are);
+            counts.are = slots;
+        } else {
+            counts.are -= self.all.forget_permits(counts.are - slots);
+        }
+        self.changed.notify_one();
+    }
+
+    async fn shrunk(&self) {
+        while !self.counts().has_too_many() {
+            self.changed.notified().await;
+        }
+        // Acquiring does not fail, because this semaphore is never closed.
+        let Ok(permit) = self.all.acquire().await else { return };
+        let mut counts = self.counts();
+        // The number may have grown again meanwhile.
+        if counts.has_too_many() {
+            permit.forget();
+            counts.are -= 1;
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn has_too_many(&self) -> bool {
+        self.are > self.may_be
     }
 }
 
@@ -158,5 +232,40 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.lane.free();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn slots_are_added_at_once_and_removed_when_they_are_free() {
+        let all = Arc::new(Semaphore::new(2));
+        let size = Size::of(Arc::clone(&all), 2);
+        size.set(4);
+        let used: Vec<_> = (0..3).map(|_| Arc::clone(&all).try_acquire_owned().unwrap()).collect();
+        assert!(size.shrunk().now_or_never().is_none(), "nothing is to go");
+        size.set(1);
+        assert_eq!(all.available_permits(), 0, "the free slot goes at once");
+        let mut used = used.into_iter();
+        for _ in 0..2 {
+            assert!(size.shrunk().now_or_never().is_none());
+            drop(used.next());
+            size.shrunk().await;
+            assert_eq!(all.available_permits(), 0);
+        }
+        drop(used.next());
+        assert!(size.shrunk().now_or_never().is_none());
+        assert_eq!(all.available_permits(), 1);
+        // A number that grows again keeps the slots that were to go.
+        let held = Arc::clone(&all).try_acquire_owned().unwrap();
+        size.set(0);
+        size.set(2);
+        drop(held);
+        assert!(size.shrunk().now_or_never().is_none());
+        assert_eq!(all.available_permits(), 2);
     }
 }

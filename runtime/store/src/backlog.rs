@@ -204,6 +204,11 @@ impl Backlog {
         Self { owners: Owners::new(owners), state: Mutex::new(state) }
     }
 
+    /// Sets the limits of all routes together.
+    pub(crate) fn limit(&self, limits: Limits) {
+        self.lock().refusals.limits = limits;
+    }
+
     /// Sets the limits of single routes. A route that is not in `limits` has only those of all routes together.
     pub(crate) fn limit_routes(&self, limits: impl IntoIterator<Item = (String, Limits)>) {
         let mut state = self.lock();

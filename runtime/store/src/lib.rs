@@ -282,6 +282,12 @@ impl Store {
         self.0.shared.local.counters.read()
     }
 
+    /// Limits how many requests of all routes together may wait, and how many bytes they may have. Requests that wait
+    /// already stay, even if they are too many.
+    pub fn limit_requests(&self, rows: u64, bytes: u64) {
+        self.0.shared.local.backlog.limit(Limits { rows, bytes });
+    }
+
     /// Limits how many requests of single routes may wait, and how many bytes they may have: for each route the largest
     /// number of requests and of bytes. A route that is not in `limits` has only the limits of all routes together.
     pub fn limit_routes(&self, limits: impl IntoIterator<Item = (String, u64, u64)>) {

@@ -37,11 +37,12 @@ impl Retention {
 }
 
 /// Deletes old rows at regular intervals, until the shutdown begins. A row is old if it ended longer than its retention
-/// ago. The function `retention` is called for each round, because the operator may change the times meanwhile. Also
-/// ends parked reports as dead, if they are older than `schedule` plus the retention of all.
-pub async fn run(store: Store, retention: impl Fn() -> Retention, schedule: Duration, shutdown: Shutdown) {
+/// ago. The function `times` returns the retention and the length of the schedule of deliveries. It is called for each
+/// round, because the operator may change the times meanwhile. Also ends parked reports as dead, if they are older than
+/// the schedule plus the retention of all.
+pub async fn run(store: Store, times: impl Fn() -> (Retention, Duration), shutdown: Shutdown) {
     while !shutdown.is_stopping() {
-        let retention = retention();
+        let (retention, schedule) = times();
         match store.purge_ended(&retention, BATCH).await {
             // The next deletion starts without a pause, because more rows are old enough. Other operations are
             // committed between two deletions.

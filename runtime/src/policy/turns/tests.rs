@@ -39,6 +39,26 @@ fn a_prompt_origin_alone_has_all_slots_but_those_kept_for_newcomers() {
 }
 
 #[test]
+fn limits_that_change_count_for_what_is_in_flight_already() {
+    let mut turns = turns(8, 8);
+    let first = origin(&mut turns, Some(QUICK), 100);
+    let begun = begin_all(&mut turns, NOW)[&first];
+    turns.set_limits(Limits::new(4, 4), |_| None);
+    assert_eq!((turns.in_flight(), begin_all(&mut turns, NOW).len()), (begun, 0), "nothing new begins");
+    (0..begun).for_each(|_| turns.done(first, Some(QUICK), NOW));
+    let fewer = begin_all(&mut turns, NOW)[&first];
+    assert!(fewer < begun && fewer <= 4, "{fewer} of {begun}");
+    turns.set_limits(Limits::new(256, 128), |key| (key == first).then_some(20));
+    assert_eq!(begin_all(&mut turns, NOW)[&first], 20 - fewer, "its own limit counts");
+    let second = origin(&mut turns, Some(QUICK), 1_000);
+    assert_eq!(begin_all(&mut turns, NOW)[&second], 224 - 20);
+    (0..20).for_each(|_| turns.done(first, Some(QUICK), NOW));
+    (0..204).for_each(|_| turns.done(second, Some(QUICK), NOW));
+    turns.drain_all();
+    assert_eq!((turns.in_flight(), turns.waiting(), turns.in_use), (0, 0, SlotsInUse::default()));
+}
+
+#[test]
 fn its_share_shrinks_as_soon_as_another_has_work() {
     let mut turns = turns(256, 128);
     let first = origin(&mut turns, Some(QUICK), 10_000);

@@ -55,6 +55,7 @@ async fn context_of<S: Send + Sync + 'static>(app: App<S>, max_attempts: u32) ->
         max_crashes: 9,
     };
     let (outbox, handlers) = (Outbox::of_server(store, clock), tokio::runtime::Handle::current());
+    let options = crate::worker::LiveOptions::new(options);
     Arc::new(Context { outbox, routes, options, handlers, cut: Shutdown::new() })
 }
 

@@ -121,7 +121,7 @@ pub(super) async fn retention_batches_do_not_block_claims(world: World) {
     faults.hold();
     let shutdown = Shutdown::new();
     let mut retention =
-        Box::pin(retention::run(store.clone(), || Duration::ZERO.into(), Duration::ZERO, shutdown.clone()));
+        Box::pin(retention::run(store.clone(), || (Duration::ZERO.into(), Duration::ZERO), shutdown.clone()));
     assert!(retention.as_mut().now_or_never().is_none());
     faults.held().await;
     let mut claim = Box::pin(store.claim_reports(9));

@@ -217,9 +217,9 @@ async fn a_future_that_panics_when_it_is_polled_and_when_it_is_dropped_does_not_
 #[tokio::test]
 async fn a_panic_in_a_drop_after_the_time_limit_leaves_the_timeout_as_the_outcome() {
     let context = context_of(app().route("/a", waits).webhook(HOOK), 1).await;
-    let options = Options { timeout: Duration::from_millis(10), ..context.options.clone() };
+    let options = Options { timeout: Duration::from_millis(10), ..context.options.get() };
     let context = Arc::into_inner(context).unwrap();
-    let context = Arc::new(Context { options, ..context });
+    let context = Arc::new(Context { options: crate::worker::LiveOptions::new(options), ..context });
     let id = submit_null(&context).await;
     run_in_a_slot(&context, claim(&context).await).await;
     ended(&context, &id, Status::Failed, Reason::Timeout, "waits").await;
