@@ -146,8 +146,8 @@ impl Delivery {
     pub(crate) fn new(store: Store, clock: Clock, options: Options) -> Result<Self, Error> {
         let concurrency = options.concurrency.clamp(1, MAX_CONCURRENCY);
         let limits = Limits::new(concurrency, options.per_origin);
-        let scheduler = Scheduler::new(limits, dispatch::bounds(options.backlog), options.own_concurrency.clone());
-        let deliverer = Arc::new(Deliverer::new(store.clone(), clock.clone(), options)?);
+        let deliverer = Arc::new(Deliverer::new(store.clone(), clock.clone(), &options)?);
+        let scheduler = Scheduler::new(limits, dispatch::bounds(options.backlog), options.own_concurrency);
         let (control, orders) = Control::new();
         Ok(Self { store, clock, concurrency, scheduler, deliverer, control, orders })
     }

@@ -21,7 +21,7 @@ use postback_wire::line::{Causes, Escaped};
 /// The largest answer that the client reads, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
 /// The longest time that one call and its answer may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A client of a running server.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use axum::extract::State;
 use super::Admin;
 use super::answer::{Answer, Json};
 use super::model::Health;
+use postback_store::Counts;
 use postback_wire::line::Causes;
 
 /// The longest time that the store may take to count its rows.
@@ -18,8 +19,8 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Answer<Health> {
     let store = &admin.store;
     let (counts, mut reason) = match tokio::time::timeout(MAX_WAIT, store.counts()).await {
         Ok(Ok(counts)) => (counts, None),
-        Ok(Err(error)) => (Default::default(), Some(Causes(&error).to_string())),
-        Err(_) => (Default::default(), Some(format!("the store does not answer within {} s", MAX_WAIT.as_secs()))),
+        Ok(Err(error)) => (Counts::default(), Some(Causes(&error).to_string())),
+        Err(_) => (Counts::default(), Some(format!("the store does not answer within {} s", MAX_WAIT.as_secs()))),
     };
     if let Some(trouble) = store.trouble() {
         reason = Some(trouble.to_string());

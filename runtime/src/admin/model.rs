@@ -57,12 +57,12 @@ pub(crate) struct RequestDetail {
     /// The headers of the call that made the request, without credentials.
     pub(crate) headers: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) payload: Option<Text>,
+    pub(crate) payload: Option<Content>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) result: Option<Text>,
+    pub(crate) result: Option<Content>,
     /// The error that the caller sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<Text>,
+    pub(crate) error: Option<Content>,
     /// What the log says about the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
@@ -87,7 +87,7 @@ pub(crate) struct Event {
 
 /// A payload, a result or the body of a report. One of `text` and `base64` is present.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Text {
+pub(crate) struct Content {
     /// The length of the whole text.
     pub(crate) bytes: u64,
     /// Whether only the begin of the text is here.
@@ -147,7 +147,7 @@ pub(crate) struct DeliveryDetail {
     #[serde(flatten)]
     pub(crate) delivery: Delivery,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) body: Option<Text>,
+    pub(crate) body: Option<Content>,
     /// The attempts that have finished, the first one first. At most the last 200.
     pub(crate) history: Vec<Attempt>,
 }
@@ -220,7 +220,8 @@ pub(crate) struct Replay {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Origin {
     /// Scheme, host and port; or a single URL, without its secret parts, if that URL has a circuit of its own.
-    pub(crate) origin: String,
+    #[serde(rename = "origin")]
+    pub(crate) name: String,
     /// `closed`, `open`, or `testing` while a single attempt finds out whether the receiver works.
     pub(crate) circuit: String,
     /// When a single attempt tests the receiver.

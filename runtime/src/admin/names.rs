@@ -1,6 +1,7 @@
 //! Origins and disabled URLs: where reports wait, and which names the operator or a receiver has disabled.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -47,7 +48,7 @@ pub(super) async fn origins(State(admin): State<Arc<Admin>>, uri: Uri) -> Answer
     for name in names.into_iter().take(limit) {
         let circuit = circuits.get(name);
         items.push(Origin {
-            origin: if is_origin(name) { name.to_owned() } else { shown(name) },
+            name: if is_origin(name) { name.to_owned() } else { shown(name) },
             circuit: match circuit {
                 None => "closed",
                 Some(Some(_)) => "open",
@@ -95,8 +96,12 @@ pub(super) async fn endpoints(State(admin): State<Arc<Admin>>, uri: Uri) -> Answ
 /// The place of a disabled URL in the list. A cursor must not show a URL, which may contain a secret.
 fn place(at: &Disabled) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, at.url.as_bytes());
-    let tail: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{:020}-{tail}", at.since.micros().max(0))
+    let mut place = format!("{:020}-", at.since.micros().max(0));
+    for byte in digest.as_ref().iter().take(8) {
+        // The result is ignored, because writing to a `String` cannot fail.
+        let _ = write!(place, "{byte:02x}");
+    }
+    place
 }
 
 /// `POST /endpoints/enable`.

@@ -238,7 +238,7 @@ fn schemas() -> Map<String, Value> {
         Request,
         RequestDetail,
         Event,
-        Text,
+        Content,
         Cancelled,
         Retried,
         Delivery,

@@ -12,7 +12,7 @@ use super::Admin;
 use super::answer::{Answer, Json, Problem};
 use super::audit::{self, Actor};
 use super::deliveries;
-use super::model::{Cancelled, Event, Page, Request, RequestDetail, Retried, Text};
+use super::model::{Cancelled, Content, Event, Page, Request, RequestDetail, Retried};
 use super::query::{Parameters, name_cursor, row_cursor};
 use crate::cancel;
 use crate::problem::Code;
@@ -131,7 +131,7 @@ fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 /// Shows an excerpt: as text, or in Base64 if it is not text.
-pub(super) fn text(excerpt: &Excerpt) -> Text {
+pub(super) fn text(excerpt: &Excerpt) -> Content {
     let bytes = &excerpt.start;
     let whole = match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),
@@ -141,7 +141,7 @@ pub(super) fn text(excerpt: &Excerpt) -> Text {
         }
         Err(_) => None,
     };
-    Text {
+    Content {
         bytes: excerpt.len,
         truncated: !excerpt.is_whole(),
         base64: whole.is_none().then(|| STANDARD.encode(bytes)),

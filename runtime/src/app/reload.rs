@@ -63,7 +63,9 @@ impl Reloader {
         let reloaded = self.try_reload().await;
         match &reloaded {
             Ok(Reload { applied, needs_restart, warnings }) => {
-                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
                 let list = |keys: &[String]| if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
                 tracing::info!(
                     "settings read anew; changed now: {}; changed at the next start: {}",

@@ -110,7 +110,8 @@ impl Deliveries {
                     ("since", since.as_deref()),
                     ("until", until.as_deref()),
                 ];
-                let deliveries = listed(&client()?, "/deliveries", &filters, list.limit).await.map_err(said)?;
+                let deliveries =
+                    listed(&client()?, "/deliveries", &filters, list.limit).await.map_err(|error| said(&error))?;
                 if list.json { json(&deliveries) } else { Ok(lines(&deliveries)) }
             }
             Self::Show { id, json: as_json, .. } => {
@@ -121,8 +122,8 @@ impl Deliveries {
                 match client.get::<DeliveryDetail>(&format!("/deliveries/{delivery}")).await {
                     Ok(shown) if *as_json => json(&shown),
                     Ok(shown) => Ok(detail(&shown)),
-                    Err(error) if error.is_not_found() => Err(not_a_delivery(&client, id, said(error)).await),
-                    Err(error) => Err(said(error)),
+                    Err(error) if error.is_not_found() => Err(not_a_delivery(&client, id, said(&error)).await),
+                    Err(error) => Err(said(&error)),
                 }
             }
             Self::Replay { ids, all, filter, .. } => {
@@ -142,7 +143,7 @@ impl Deliveries {
 }
 
 /// Writes the error of a call on one line, because a part of the text may come from outside.
-fn said(error: ClientError) -> String {
+fn said(error: &ClientError) -> String {
     Escaped(&error.to_string()).to_string()
 }
 
@@ -177,8 +178,8 @@ async fn replay_live(client: &Client, id: &str) -> Result<String, String> {
             let when = if held { " once it is enabled again (`endpoints enable`)" } else { "" };
             Ok(format!("{id} is sent to {} again{when}, as delivery {}\n", Escaped(&url), Escaped(&copy)))
         }
-        Err(error) if error.is_not_found() => Err(not_a_delivery(client, id, said(error)).await),
-        Err(error) => Err(said(error)),
+        Err(error) if error.is_not_found() => Err(not_a_delivery(client, id, said(&error)).await),
+        Err(error) => Err(said(&error)),
     }
 }
 
@@ -213,11 +214,11 @@ async fn replay_all(client: &Client, filter: &Filter) -> Result<String, String> 
         since: since.clone(),
         until: until.clone(),
     };
-    let mut replay: Replay = client.post("/replays", &selection).await.map_err(said)?;
+    let mut replay: Replay = client.post("/replays", &selection).await.map_err(|error| said(&error))?;
     let mut told = 0;
     while replay.state == "running" {
         tokio::time::sleep(LOOK).await;
-        replay = client.get(&format!("/replays/{}", replay.id)).await.map_err(said)?;
+        replay = client.get(&format!("/replays/{}", replay.id)).await.map_err(|error| said(&error))?;
         let examined = replay.replayed + replay.skipped;
         if examined >= told + 1_000 {
             told = examined;

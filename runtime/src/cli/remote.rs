@@ -1,5 +1,6 @@
 //! How a command reaches a running server: through the socket beside the database, or at a URL with the admin token.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -126,7 +127,8 @@ pub(super) fn json(value: &impl Serialize) -> Result<String, String> {
         if (c.is_control() && c != '\n') || is_invisible(c) {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
-                escaped.push_str(&format!("\\u{unit:04x}"));
+                // The result is ignored, because writing to a `String` cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
             }
         } else {
             escaped.push(c);

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::deliveries;
 use super::remote::{ListArguments, Remote, json, listed};
 use crate::admin::client::Client;
-use crate::admin::model::{Cancelled, Event, Request, RequestDetail, Retried, Text};
+use crate::admin::model::{Cancelled, Content, Event, Request, RequestDetail, Retried};
 use postback_store as store;
 use postback_wire::id::RequestId;
 use postback_wire::line::Escaped;
@@ -211,8 +211,8 @@ fn detail(shown: &RequestDetail) -> String {
 }
 
 /// Shows a payload or a result on one line.
-pub(super) fn shown_text(text: &Text) -> String {
-    let Text { bytes, truncated, text, base64 } = text;
+pub(super) fn shown_text(text: &Content) -> String {
+    let Content { bytes, truncated, text, base64 } = text;
     let shown = match (text, base64) {
         (Some(text), _) => text.clone(),
         (None, Some(base64)) => format!("base64 {base64}"),

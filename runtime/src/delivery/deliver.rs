@@ -83,9 +83,9 @@ struct Judged {
 }
 
 impl Deliverer {
-    pub(super) fn new(store: Store, clock: Clock, options: Options) -> Result<Self, Error> {
-        let sender = Sender::new(&options, clock.clone())?;
-        let rules = RwLock::new(Arc::new(Rules::of(&options)));
+    pub(super) fn new(store: Store, clock: Clock, options: &Options) -> Result<Self, Error> {
+        let sender = Sender::new(options, clock.clone())?;
+        let rules = RwLock::new(Arc::new(Rules::of(options)));
         let failures = FailureLog::new("recording deliveries");
         Ok(Self {
             store,
